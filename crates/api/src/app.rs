@@ -1,0 +1,186 @@
+//! What every request can reach.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Chance, Now};
+use model::{Cause, Directory};
+use store::Store;
+use switch::{Command, Reply};
+
+use crate::error::{ApiError, Fault};
+use crate::limits::{Limits, SWITCH_PATIENCE};
+use crate::usage::Usage;
+use crate::{Office, SwitchPort};
+
+/// What time it is; the shell reads the clocks.
+pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+/// How often the use of keys is written.
+const USAGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the configuration says that concerns the API.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The SIP domain, which is the digest realm (S41).
+    pub domain: String,
+    /// Further names and addresses of the domain.
+    pub aliases: Vec<String>,
+    /// The address that phones are told (S43), without a port.
+    pub public_host: String,
+    /// The port that phones are told.
+    pub sip_port: u16,
+    /// The SIP listeners as people read them, `udp://127.0.0.1:5060` (S36).
+    pub listeners: Vec<String>,
+    /// Trust loopback without a key (S20).
+    pub local_admin: bool,
+    /// Of one key, where the key does not say (S28).
+    pub requests_per_minute: u32,
+    /// Of one source without a valid key.
+    pub unauthenticated_per_minute: u32,
+    /// Whether Twilio can be reached (S49, S54).
+    pub twilio: bool,
+    /// Of this program.
+    pub version: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            domain: "localhost".into(),
+            aliases: Vec::new(),
+            public_host: "127.0.0.1".into(),
+            sip_port: 5060,
+            listeners: Vec::new(),
+            local_admin: false,
+            requests_per_minute: 100,
+            unauthenticated_per_minute: 30,
+            twilio: false,
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+}
+
+impl Settings {
+    /// `sip:user_1234567890@sip.nexus-core.com` (S42).
+    pub(crate) fn sip_uri(&self, username: &str) -> String {
+        format!("sip:{username}@{}", self.domain)
+    }
+
+    /// Where phones send to (S43).
+    pub(crate) fn proxy_server(&self) -> String {
+        format!("{}:{}", bracketed(&self.public_host), self.sip_port)
+    }
+
+    /// Whether a host, with a port or without, is ours.
+    pub(crate) fn is_own_host(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            Some(_) | None => host,
+        };
+        let bare = |text: &str| text.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let own = [&self.domain, &self.public_host].into_iter().chain(&self.aliases);
+        let (name, whole) = (bare(name), bare(host));
+        own.map(|own| bare(own)).any(|own| own == name || own == whole)
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+struct Inner {
+    office: Office,
+    settings: Settings,
+    limits: Limits,
+    usage: Usage,
+    started: Now,
+}
+
+/// The API. Clones share everything.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+impl App {
+    /// An API over what was loaded. Call it inside a tokio runtime.
+    pub fn new(
+        store: Store,
+        directory: Directory,
+        port: Arc<dyn SwitchPort>,
+        settings: Settings,
+        clock: Clock,
+        mut chance: Chance,
+    ) -> App {
+        let (limits, started) = (Limits::new(&mut chance), clock());
+        let office = Office::new(store, directory, port, settings.domain.clone(), clock, chance);
+        let inner = Arc::new(Inner { office, settings, limits, usage: Usage::default(), started });
+        let weak = Arc::downgrade(&inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(USAGE_INTERVAL).await;
+                let Some(inner) = weak.upgrade() else { return };
+                inner.usage.flush(inner.office.store()).await;
+            }
+        });
+        App { inner }
+    }
+
+    /// Where everything is written.
+    pub fn office(&self) -> &Office {
+        &self.inner.office
+    }
+
+    /// Write down what is only counted in memory: call it before the process ends.
+    pub async fn flush(&self) {
+        self.inner.usage.flush(self.inner.office.store()).await;
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.inner.usage
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.office().now().instant.since(self.inner.started.instant)
+    }
+
+    /// Ask the exchange. Its refusals are ours; silence is 503.
+    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
+        let answer = tokio::time::timeout(SWITCH_PATIENCE, self.office().port().ask(command)).await;
+        match answer {
+            Ok(Some(Reply::Refused(cause))) => Err(ApiError::from(cause)),
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) | Err(_) => Err(Fault::SwitchAway.into()),
+        }
+    }
+
+    /// How the exchange is doing.
+    pub(crate) async fn status(&self) -> Result<switch::Status, ApiError> {
+        match self.ask(Command::Status).await? {
+            Reply::Status(status) => Ok(status),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+}
+
+/// An answer to another question than ours.
+pub(crate) fn out_of_turn(reply: &Reply) -> ApiError {
+    tracing::error!(?reply, "the exchange answered another question");
+    Cause::Internal.into()
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}

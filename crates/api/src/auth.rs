@@ -1,0 +1,216 @@
+//! Who asks: bearer keys (S19), the trusted neighbour of S20, and what they may do.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use model::{ApiKey, Language, Permission, Permissions, UserId};
+
+use crate::error::{ApiError, Fault};
+use crate::limits::Quota;
+use crate::{Actor, App, secret};
+
+/// The user that the trusted neighbour acts as.
+const LOCAL_USER: &str = "admin";
+
+/// Somebody whose right to be here was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    key: Option<Arc<ApiKey>>,
+    user: UserId,
+    pub permissions: Permissions,
+    ip: IpAddr,
+    request: String,
+}
+
+impl Caller {
+    /// Whose things these are where nobody is named: the owner of the key.
+    pub(crate) fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    pub(crate) fn is_admin(&self) -> bool {
+        self.permissions.allow(Permission::Admin)
+    }
+
+    /// 403 where the key lacks the permission (S56).
+    pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
+        if self.permissions.allow(permission) { Ok(()) } else { Err(Fault::Permission.into()) }
+    }
+
+    /// 403 for acting on another user without being an admin (S25).
+    pub(crate) fn acts_for(&self, user: &str) -> Result<(), ApiError> {
+        if self.is_admin() || self.user.as_str() == user {
+            return Ok(());
+        }
+        Err(ApiError::field(Fault::ForeignUser, "userId", None))
+    }
+
+    /// Whether things of `user` may be seen; where not, they are as good as missing (S25).
+    pub(crate) fn sees(&self, user: &UserId) -> bool {
+        self.is_admin() || self.user == *user
+    }
+
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            key: self.key.as_ref().map(|k| k.id.clone()),
+            ip: Some(self.ip),
+            request: self.request.clone(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Caller>().cloned().ok_or_else(|| Fault::KeyMissing.into())
+    }
+}
+
+/// Why nobody was let in, or who was; with the state of the bucket that was charged.
+pub(crate) struct Verdict {
+    pub caller: Result<Caller, ApiError>,
+    pub quota: Option<Quota>,
+    /// The key that was charged, for the record of its use (S61).
+    pub key: Option<Arc<ApiKey>>,
+}
+
+/// Where a request came from.
+pub(crate) fn source(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| {
+        address.ip().to_canonical()
+    })
+}
+
+/// Judge a request for something that is not public.
+pub(crate) fn judge(app: &App, parts: &Parts, request: &str) -> Verdict {
+    let ip = source(parts);
+    let now = app.office().now().instant;
+    let stranger = |fault: Fault| {
+        let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
+        let error = if quota.granted { fault.into() } else { ApiError::rate_limited(quota.retry_after) };
+        Verdict { caller: Err(error), quota: Some(quota), key: None }
+    };
+    let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
+        if app.settings().local_admin && is_neighbour(ip, &parts.headers) {
+            return neighbour(ip, request);
+        }
+        return stranger(Fault::KeyMissing);
+    };
+    let token = authorization.to_str().ok().and_then(bearer);
+    let Some(token) = token.filter(|token| secret::is_well_formed(token)) else {
+        return stranger(Fault::KeyInvalid);
+    };
+    // Found by the hash of the whole secret: how long the search takes tells nothing about the secret.
+    let directory = app.office().directory();
+    let Some(key) = directory.key_by_hash(&secret::hash(token)) else {
+        return stranger(Fault::KeyInvalid);
+    };
+    if !key.active {
+        return stranger(Fault::KeyInactive); // S24
+    }
+    let per_minute = key.requests_per_minute.unwrap_or(app.settings().requests_per_minute);
+    let quota = app.limits().of_key(&key.id, per_minute, now);
+    let caller = if quota.granted {
+        Ok(Caller {
+            key: Some(Arc::clone(key)),
+            user: key.user.clone(),
+            permissions: key.permissions,
+            ip,
+            request: request.to_owned(),
+        })
+    } else {
+        Err(ApiError::rate_limited(quota.retry_after))
+    };
+    Verdict { caller, quota: Some(quota), key: Some(Arc::clone(key)) }
+}
+
+/// The token of `Bearer TOKEN`; the scheme in any case (S19).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a request comes from a program on this machine, and neither through a proxy nor out of a web page (S20). A page that
+/// points its own name at us still shows that name in `Host`.
+fn is_neighbour(ip: IpAddr, headers: &HeaderMap) -> bool {
+    const RELAYED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    ip.is_loopback() && RELAYED.iter().all(|name| !headers.contains_key(*name)) && is_local_name(host)
+}
+
+fn is_local_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn neighbour(ip: IpAddr, request: &str) -> Verdict {
+    let caller = UserId::parse(LOCAL_USER).map_err(|_| ApiError::from(Fault::Internal)).map(|user| Caller {
+        key: None,
+        user,
+        permissions: [Permission::Admin].into_iter().collect(),
+        ip,
+        request: request.to_owned(),
+    });
+    Verdict { caller, quota: None, key: None }
+}
+
+/// The language that the caller prefers of those that we speak (S17).
+pub(crate) fn language(headers: &HeaderMap) -> Language {
+    let wanted =
+        headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut best = (0.0_f32, Language::English);
+    for range in wanted.split(',') {
+        let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let q = parameters.trim().strip_prefix("q=").map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
+        let primary = tag.trim().split('-').next().unwrap_or_default();
+        let language = match primary.to_ascii_lowercase().as_str() {
+            "es" => Language::Spanish,
+            "en" => Language::English,
+            _ => continue,
+        };
+        if q > best.0 {
+            best = (q, language);
+        }
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preferred_language_is_found() {
+        for (wanted, language) in [
+            ("es", Language::Spanish),
+            ("es-CL,es;q=0.9,en;q=0.8", Language::Spanish),
+            ("de, en;q=0.5, es;q=0.7", Language::Spanish),
+            ("en, es", Language::English),
+            ("fr", Language::English),
+            ("", Language::English),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_LANGUAGE, wanted.parse().unwrap());
+            assert_eq!(super::language(&headers), language, "{wanted}"); // S17
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000", "127.1.2.3"] {
+            assert!(is_local_name(host), "{host}");
+        }
+        for host in ["", "evil.example:5000", "localhost.evil.example", "192.168.1.1:5000", "::2"] {
+            assert!(!is_local_name(host), "{host}");
+        }
+    }
+}

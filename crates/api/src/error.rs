@@ -1,0 +1,237 @@
+//! What the API answers where it does not do what was asked (S23–S27): a status, a stable code, a sentence in the caller's language.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::{Cause, Language};
+use serde::Serialize;
+use store::StoreError;
+use utoipa::ToSchema;
+
+use crate::OfficeError;
+
+macro_rules! faults {
+    ($($name:ident: $status:literal $code:literal $en:literal $es:literal;)*) => {
+        /// A refusal of the API's own; those of calls are [`Cause`]s.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Fault {
+            $($name,)*
+        }
+
+        impl Fault {
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Fault] = &[$(Fault::$name,)*];
+
+            pub(crate) const fn row(self) -> (u16, &'static str, &'static str, &'static str) {
+                match self {
+                    $(Fault::$name => ($status, $code, $en, $es),)*
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    KeyMissing: 401 "api_key_missing" "API key missing: send Authorization: Bearer sk_voip_…" "Falta la API key: envíe Authorization: Bearer sk_voip_…";
+    KeyInvalid: 401 "api_key_invalid" "The API key is not valid" "La API key no es válida";
+    KeyInactive: 401 "key_inactive" "The API key is inactive" "La API key está inactiva";
+    Permission: 403 "insufficient_permissions" "The API key lacks the permission for this" "La API key no tiene permisos para esto";
+    ForeignUser: 403 "foreign_user" "Only an admin key may act for another user" "Solo una API key de administrador puede actuar por otro usuario";
+    WiderKey: 403 "wider_permissions" "A key cannot make a key with more permissions than its own" "Una API key no puede crear otra con más permisos que los suyos";
+    NotFound: 404 "not_found" "Resource not found" "Recurso no encontrado";
+    LadderNotKept: 404 "ladder_not_kept" "No SIP messages were kept of this call" "No se conservaron mensajes SIP de esta llamada";
+    MethodNotAllowed: 405 "method_not_allowed" "This resource does not know that method" "Este recurso no conoce ese método";
+    BadJson: 400 "invalid_json" "The body is not a JSON object" "El cuerpo no es un objeto JSON";
+    TooDeep: 400 "json_too_deep" "The JSON is nested too deeply" "El JSON está anidado demasiado profundo";
+    MissingField: 400 "missing_field" "A required field is missing" "Falta un campo obligatorio";
+    UnknownField: 400 "unknown_field" "This field is not known here" "Este campo no se conoce aquí";
+    WrongType: 400 "wrong_type" "The field has the wrong type" "El campo tiene un tipo incorrecto";
+    BadValue: 400 "invalid_value" "The value is not allowed" "El valor no está permitido";
+    BodyTooLarge: 413 "body_too_large" "The body is larger than 64 KB" "El cuerpo supera los 64 KB";
+    MediaType: 415 "unsupported_media_type" "Send the body as application/json" "Envíe el cuerpo como application/json";
+    NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
+    UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
+    NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
+    NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
+    AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
+    LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
+    ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
+    RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
+    SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
+    StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";
+    Internal: 500 "internal" "Server error" "Error del servidor";
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Fault(Fault),
+    Cause(Cause),
+}
+
+/// A refusal on its way to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    kind: Kind,
+    field: Option<String>,
+    /// More exactly: English, Spanish.
+    detail: Option<(String, String)>,
+    retry_after: Option<u64>,
+}
+
+/// The body of every refusal (S23).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Error)]
+pub(crate) struct ErrorBody {
+    /// Always `false`.
+    pub success: bool,
+    /// A sentence in English or, by Accept-Language, Spanish.
+    pub error: String,
+    /// Never changes with the language or the version.
+    pub code: String,
+    /// Also in the header X-Request-Id and in the server's log.
+    pub request_id: String,
+    /// The field at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub field: Option<String>,
+}
+
+impl ApiError {
+    /// A refusal because of one field.
+    pub(crate) fn field(fault: Fault, field: &str, rule: Option<(&str, &str)>) -> Self {
+        let detail = rule.map(|(en, es)| (format!("{field}: {en}"), format!("{field}: {es}")));
+        ApiError { field: Some(field.to_owned()), detail, ..fault.into() }
+    }
+
+    /// 429, and when to come back.
+    pub(crate) fn rate_limited(seconds: u64) -> Self {
+        ApiError { retry_after: Some(seconds), ..Fault::RateLimited.into() }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        let number = match self.kind {
+            Kind::Fault(fault) => fault.row().0,
+            // A call that was refused was not a success, whatever its cause is called elsewhere.
+            Kind::Cause(cause) if cause.http_status() < 400 => 409,
+            Kind::Cause(cause) => cause.http_status(),
+        };
+        StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        match self.kind {
+            Kind::Fault(fault) => fault.row().1,
+            Kind::Cause(cause) => cause.code(),
+        }
+    }
+
+    pub(crate) fn body(&self, language: Language, request_id: &str) -> ErrorBody {
+        let error = match (&self.detail, self.kind, language) {
+            (Some((en, _)), _, Language::English) => en.clone(),
+            (Some((_, es)), _, Language::Spanish) => es.clone(),
+            (None, Kind::Cause(cause), _) => cause.sentence(language).to_owned(),
+            (None, Kind::Fault(fault), Language::English) => fault.row().2.to_owned(),
+            (None, Kind::Fault(fault), Language::Spanish) => fault.row().3.to_owned(),
+        };
+        ErrorBody {
+            success: false,
+            error,
+            code: self.code().to_owned(),
+            request_id: request_id.to_owned(),
+            field: self.field.clone(),
+        }
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        let retry_after = (fault.row().0 == 503).then_some(1);
+        ApiError { kind: Kind::Fault(fault), field: None, detail: None, retry_after }
+    }
+}
+
+impl From<Cause> for ApiError {
+    fn from(cause: Cause) -> Self {
+        let retry_after = match cause.http_status() {
+            429 => Some(5),
+            503 => Some(if cause == Cause::TwilioNotConfigured { 60 } else { 5 }),
+            _ => None,
+        };
+        ApiError { kind: Kind::Cause(cause), field: None, detail: None, retry_after }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        match error {
+            StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
+            StoreError::Database(_) | StoreError::Io { .. } => Fault::StoreAway.into(),
+            StoreError::Url { .. } | StoreError::Migration { .. } | StoreError::Damaged { .. } => {
+                Fault::Internal.into()
+            }
+        }
+    }
+}
+
+impl From<OfficeError> for ApiError {
+    fn from(error: OfficeError) -> Self {
+        let of = |fault, field| ApiError { field: Some(String::from(field)), ..ApiError::from(fault) };
+        match error {
+            OfficeError::NumberTaken(_) => of(Fault::NumberTaken, "extensionNumber"),
+            OfficeError::NumberReserved(_) => of(Fault::NumberReserved, "extensionNumber"),
+            OfficeError::UsernameTaken(_) => of(Fault::UsernameTaken, "username"),
+            OfficeError::NumbersExhausted => Fault::NumbersExhausted.into(),
+            OfficeError::NotFound => Fault::NotFound.into(),
+            OfficeError::LastAdminKey => Fault::LastAdminKey.into(),
+            OfficeError::BadUsername(_) => of(Fault::BadValue, "username"),
+            OfficeError::BadDisplayName => of(Fault::BadValue, "displayName"),
+            OfficeError::BadForwarding => ApiError::field(
+                Fault::BadValue,
+                "forwardingNumber",
+                Some((
+                    "forwarding needs a number that is not the extension's own",
+                    "el desvío necesita un número que no sea el de la propia extensión",
+                )),
+            ),
+            OfficeError::EmergencyForwarding => {
+                ApiError { field: Some("forwardingNumber".into()), ..Cause::EmergencyNotAllowed.into() }
+            }
+            OfficeError::Store(error) => error.into(),
+            OfficeError::Died => Fault::Internal.into(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The outermost layer writes the body: it knows the language and the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_code_two_languages_and_a_documented_status() {
+        let mut codes: Vec<&str> = Fault::ALL.iter().map(|fault| fault.row().1).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Fault::ALL.len());
+        for fault in Fault::ALL {
+            let (status, code, en, es) = fault.row();
+            assert!([400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 503].contains(&status), "{code}"); // S23
+            assert_ne!(en, es); // S17
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What callers send: bodies and queries are described by tables of fields, which validate them and are printed into the OpenAPI
+//! document, so that both say the same.
+
+mod body;
+pub(crate) mod rule;
+
+use std::collections::BTreeMap;
+
+use axum::http::Uri;
+use serde_json::Value;
+
+use crate::error::{ApiError, Fault};
+
+pub(crate) use body::Body;
+pub(crate) use rule::Rule;
+
+/// One field of a body or a query.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub name: &'static str,
+    /// Another name that the documents use for it (S76).
+    pub alias: Option<&'static str>,
+    pub rule: Rule,
+    pub required: bool,
+    /// `null` is a value of its own.
+    pub nullable: bool,
+    pub about: &'static str,
+}
+
+impl Field {
+    pub(crate) const fn new(name: &'static str, rule: Rule, about: &'static str) -> Field {
+        Field { name, alias: None, rule, required: false, nullable: false, about }
+    }
+
+    pub(crate) const fn required(self) -> Field {
+        Field { required: true, ..self }
+    }
+
+    pub(crate) const fn nullable(self) -> Field {
+        Field { nullable: true, ..self }
+    }
+
+    pub(crate) const fn or(self, alias: &'static str) -> Field {
+        Field { alias: Some(alias), ..self }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.alias == Some(name)
+    }
+}
+
+/// Values that were found good, by the names of their fields.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    values: BTreeMap<&'static str, Value>,
+}
+
+impl Form {
+    /// Check a body against its table.
+    pub(crate) fn of_object(
+        object: &serde_json::Map<String, Value>,
+        fields: &'static [Field],
+    ) -> Result<Form, ApiError> {
+        let mut form = Form::default();
+        for (name, value) in object {
+            let Some(field) = fields.iter().find(|field| field.is_called(name)) else {
+                return Err(ApiError::field(Fault::UnknownField, &shown(name), None));
+            };
+            if !(field.nullable && value.is_null()) {
+                field.rule.check(value).map_err(|(fault, rule)| ApiError::field(fault, name, Some(rule)))?;
+            }
+            if form.values.insert(field.name, value.clone()).is_some() {
+                return Err(ApiError::field(
+                    Fault::BadValue,
+                    name,
+                    Some(("given under two names", "aparece con dos nombres")),
+                ));
+            }
+        }
+        form.complete(fields)
+    }
+
+    /// Check a query against its table. Numbers and flags are written as text there.
+    pub(crate) fn of_query(uri: &Uri, fields: &'static [Field]) -> Result<Form, ApiError> {
+        let bad = |name: &str, rule| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|_| bad("query", ("cannot be read", "no se puede leer")))?;
+        let mut form = Form::default();
+        for (name, text) in pairs.0 {
+            let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
+                return Err(ApiError::field(Fault::UnknownField, &shown(&name), None));
+            };
+            let value = field.rule.read(&text);
+            field.rule.check(&value).map_err(|(_, rule)| bad(&name, rule))?;
+            if form.values.insert(field.name, value).is_some() {
+                return Err(bad(&name, ("given twice", "aparece dos veces")));
+            }
+        }
+        form.complete(fields)
+    }
+
+    fn complete(self, fields: &'static [Field]) -> Result<Form, ApiError> {
+        match fields.iter().find(|field| field.required && !self.values.contains_key(field.name)) {
+            Some(missing) => {
+                let rule = ("required, and missing", "es obligatorio y falta");
+                Err(ApiError::field(Fault::MissingField, missing.name, Some(rule)))
+            }
+            None => Ok(self),
+        }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name)?.as_str()
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
+        self.values.get(name)?.as_bool()
+    }
+
+    pub(crate) fn whole(&self, name: &str) -> Option<u64> {
+        self.values.get(name)?.as_u64()
+    }
+
+    /// Whether `null` was sent.
+    pub(crate) fn is_null(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(Value::is_null)
+    }
+
+    /// Read a value into a type whose rule it has already passed.
+    pub(crate) fn parsed<T, E>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        parse(text).map(Some).map_err(|_| ApiError::field(Fault::BadValue, name, None))
+    }
+
+    /// The texts of a list.
+    pub(crate) fn texts(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
+        Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_str))
+    }
+}
+
+/// A name that somebody sent, fit to be sent back.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}

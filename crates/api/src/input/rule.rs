@@ -1,0 +1,234 @@
+//! Rules that values keep: checked here, and shown as JSON Schema.
+
+use base::Id;
+use model::{Dialled, ExtensionNumber, Permission};
+use serde_json::{Value, json};
+
+use crate::error::Fault;
+
+/// English and Spanish.
+type Sentence = (&'static str, &'static str);
+
+/// The JSON type that a rule begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ExpectedType {
+    Text,
+    Flag,
+    Whole,
+    List,
+}
+
+/// What a value must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rule {
+    /// An id of anything.
+    Id,
+    /// 2 to 6 digits.
+    ExtensionNumber,
+    /// A number as people dial it (S32).
+    Dialled,
+    /// A number, a user name, or a SIP URI of our own domain.
+    Destination,
+    /// A number, a user name, or a SIP URI, shown to the callee.
+    Origin,
+    /// Text for people.
+    Label(usize),
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Whole(u64, u64),
+    /// One of some words.
+    OneOf(&'static [&'static str]),
+    /// A list of permissions.
+    Permissions,
+    /// Where a page of calls begins.
+    CallCursor,
+}
+
+/// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
+const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
+
+impl Rule {
+    fn expected(self) -> ExpectedType {
+        match self {
+            Rule::Flag => ExpectedType::Flag,
+            Rule::Whole(..) => ExpectedType::Whole,
+            Rule::Permissions => ExpectedType::List,
+            Rule::Id
+            | Rule::ExtensionNumber
+            | Rule::Dialled
+            | Rule::Destination
+            | Rule::Origin
+            | Rule::Label(_)
+            | Rule::OneOf(_)
+            | Rule::CallCursor => ExpectedType::Text,
+        }
+    }
+
+    /// The value that a query's text stands for.
+    pub(crate) fn read(self, text: &str) -> Value {
+        let scalar = match self.expected() {
+            ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
+            ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
+            ExpectedType::Text | ExpectedType::List => None,
+        };
+        scalar.unwrap_or_else(|| Value::from(text))
+    }
+
+    /// Why a value is refused: of the wrong type, or against the rule.
+    pub(crate) fn check(self, value: &Value) -> Result<(), (Fault, Sentence)> {
+        let typed = match self.expected() {
+            ExpectedType::Text => {
+                value.is_string().then_some(()).ok_or(("must be a string", "debe ser un texto"))
+            }
+            ExpectedType::Flag => {
+                value.is_boolean().then_some(()).ok_or(("must be true or false", "debe ser true o false"))
+            }
+            ExpectedType::Whole => {
+                value.is_number().then_some(()).ok_or(("must be a number", "debe ser un número"))
+            }
+            ExpectedType::List => {
+                value.is_array().then_some(()).ok_or(("must be a list", "debe ser una lista"))
+            }
+        };
+        typed.map_err(|sentence| (Fault::WrongType, sentence))?;
+        if self.holds(value) { Ok(()) } else { Err((Fault::BadValue, self.sentence())) }
+    }
+
+    fn holds(self, value: &Value) -> bool {
+        let text = value.as_str().unwrap_or_default();
+        match self {
+            Rule::Id => Id::<()>::parse(text).is_ok(),
+            Rule::ExtensionNumber => ExtensionNumber::parse(text).is_ok(),
+            Rule::Dialled => Dialled::parse(text).is_ok(),
+            Rule::Destination | Rule::Origin => is_destination(text),
+            Rule::Label(max) => is_label(text, max),
+            Rule::Flag => value.is_boolean(),
+            Rule::Whole(min, max) => value.as_u64().is_some_and(|n| (min..=max).contains(&n)),
+            Rule::OneOf(words) => words.contains(&text),
+            Rule::Permissions => value.as_array().is_some_and(|list| {
+                let known = |item: &Value| item.as_str().and_then(Permission::parse).is_some();
+                (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
+            }),
+            Rule::CallCursor => call_cursor(text).is_some(),
+        }
+    }
+
+    fn sentence(self) -> Sentence {
+        match self {
+            Rule::Id => (
+                "must be 1 to 128 characters out of letters, digits, '_', '.' and '-'",
+                "debe tener de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
+            ),
+            Rule::ExtensionNumber => ("must have 2 to 6 digits", "debe tener de 2 a 6 dígitos"),
+            Rule::Dialled => (
+                "must be 1 to 32 characters out of 0-9, * and #, with a + before them or not",
+                "debe tener de 1 a 32 caracteres: 0-9, * y #, con o sin + delante",
+            ),
+            Rule::Destination | Rule::Origin => (
+                "must be a number, a user name, or a SIP URI of our domain",
+                "debe ser un número, un nombre de usuario o un URI SIP de nuestro dominio",
+            ),
+            Rule::Label(_) => (
+                "must not be empty, too long, or contain control characters",
+                "no debe estar vacío, ser demasiado largo ni contener caracteres de control",
+            ),
+            Rule::Flag => ("must be true or false", "debe ser true o false"),
+            Rule::Whole(..) => {
+                ("must be a whole number in its range", "debe ser un número entero dentro de su rango")
+            }
+            Rule::OneOf(_) => {
+                ("is none of the words allowed here", "no es ninguna de las palabras permitidas")
+            }
+            Rule::Permissions => (
+                "must be a list of one or more of call, sip, recording, admin",
+                "debe ser una lista de uno o más de call, sip, recording, admin",
+            ),
+            Rule::CallCursor => {
+                ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
+            }
+        }
+    }
+
+    /// As JSON Schema.
+    pub(crate) fn schema(self) -> Value {
+        match self {
+            Rule::Id => json!({"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}),
+            Rule::ExtensionNumber => json!({"type": "string", "pattern": "^[0-9]{2,6}$"}),
+            Rule::Dialled => json!({"type": "string", "pattern": r"^\+?[0-9*#]{1,32}$"}),
+            Rule::Destination | Rule::Origin => json!({"type": "string", "pattern": DESTINATION}),
+            Rule::Label(max) => json!({
+                "type": "string", "minLength": 1, "maxLength": max,
+                "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*[^\u0000-\u0020\u007f-\u00a0\u2028-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
+            }),
+            Rule::Flag => json!({"type": "boolean"}),
+            Rule::Whole(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+            Rule::OneOf(words) => json!({"type": "string", "enum": words}),
+            Rule::Permissions => json!({
+                "type": "array", "minItems": 1, "maxItems": Permission::ALL.len(),
+                "items": {"type": "string", "enum": Permission::ALL.map(Permission::as_str)}
+            }),
+            Rule::CallCursor => {
+                json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
+            }
+        }
+    }
+}
+
+/// Text for people: not blank, not too long, no control characters (they would reach SIP headers, logs and screens), nor what ends a line
+/// or turns its direction: a name must not look like another one on the called phone.
+pub(crate) fn is_label(text: &str, max: usize) -> bool {
+    let blank = |c: char| c == ' ' || c == '\u{a0}';
+    let bad = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().count() <= max && !text.chars().any(bad) && !text.chars().all(blank)
+}
+
+fn is_destination(text: &str) -> bool {
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if Dialled::parse(text).is_ok() || (1..=64).contains(&text.len()) && text.chars().all(name) {
+        return true;
+    }
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let Some((user, host)) = rest.split_once('@') else { return false };
+    let user = user.strip_prefix('+').unwrap_or(user);
+    let host_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '[' | ']' | '-');
+    (scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips"))
+        && (1..=64).contains(&user.len())
+        && user.chars().all(|c| name(c) || c == '*' || c == '#')
+        && (1..=255).contains(&host.len())
+        && host.chars().all(host_char)
+}
+
+/// When the last call of a page began, in microseconds, and its id.
+pub(crate) fn call_cursor(text: &str) -> Option<(i64, &str)> {
+    let (micros, id) = text.split_once('.')?;
+    let digits = (1..=18).contains(&micros.len()) && micros.bytes().all(|b| b.is_ascii_digit());
+    (digits && Id::<()>::parse(id).is_ok()).then_some((micros.parse().ok()?, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_numbers_user_names_and_sip_uris() {
+        for good in
+            ["+0987654321", "*43", "1001", "user_1234567890", "sip:1001@localhost", "SIP:+1@[::1]:5060"]
+        {
+            assert!(is_destination(good), "{good}"); // S32
+        }
+        for bad in [
+            "",
+            "+",
+            "a b",
+            "1001\r\nX: y",
+            "sip:",
+            "sip:@x",
+            "sip:1001@x;transport=udp",
+            "tel:+1",
+            "sip:a@b?c=d",
+        ] {
+            assert!(!is_destination(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Every limit of the API, and the token buckets behind S28.
+
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap};
+use model::ApiKeyId;
+
+/// Bytes of a request's body: the largest that is documented has a few hundred.
+pub(crate) const BODY_BYTES: usize = 64 * 1024;
+/// How long a body may take to arrive: whoever drips holds a connection that others want (security.md row 16).
+pub(crate) const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Nesting of JSON: what is documented has two levels.
+pub(crate) const JSON_DEPTH: usize = 32;
+/// Characters of a display name: what phones show of it (security.md row 26).
+pub(crate) const DISPLAY_NAME_CHARS: usize = 64;
+/// Characters of a key's name.
+pub(crate) const KEY_NAME_CHARS: usize = 100;
+/// Things on one page of a list.
+pub(crate) const PAGE: u32 = 1000;
+/// Things on a page where nobody asks for a number.
+pub(crate) const PAGE_DEFAULT: u32 = 50;
+/// How long the exchange may think about a question.
+pub(crate) const SWITCH_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer waits for a record that is on its way from the journal to the database.
+pub(crate) const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+/// Sources and keys whose buckets are remembered. A forgotten one begins anew.
+const BUCKETS: usize = 65_536;
+/// Rows of keys' use that wait to be written; beyond this, uses are counted under no route.
+pub(crate) const USES: usize = 10_000;
+
+/// Requests a minute, refilled evenly.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// In microseconds of a minute: `per_minute` of them come back each microsecond, exactly.
+    tokens: u64,
+    at: Instant,
+}
+
+const ONE: u64 = 60_000_000;
+
+/// What a bucket answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Quota {
+    pub granted: bool,
+    pub limit: u32,
+    pub remaining: u32,
+    /// Seconds until the bucket is full again.
+    pub reset: u64,
+    /// Seconds until the next request is granted; 0 where one is now.
+    pub retry_after: u64,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant, per_minute: u32) -> Quota {
+        let capacity = u64::from(per_minute) * ONE;
+        let refill = (now.since(self.at).as_micros() as u64).saturating_mul(u64::from(per_minute));
+        if refill > 0 {
+            self.tokens = self.tokens.saturating_add(refill).min(capacity);
+            self.at = now;
+        }
+        let granted = self.tokens >= ONE;
+        if granted {
+            self.tokens -= ONE;
+        }
+        let seconds = |missing: u64| missing.div_ceil(u64::from(per_minute).max(1)).div_ceil(1_000_000);
+        Quota {
+            granted,
+            limit: per_minute,
+            remaining: (self.tokens / ONE) as u32,
+            reset: seconds(capacity - self.tokens),
+            retry_after: if granted { 0 } else { seconds(ONE.saturating_sub(self.tokens)).max(1) },
+        }
+    }
+}
+
+/// The buckets of all keys and sources.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    keys: Mutex<KeyedMap<ApiKeyId, Bucket>>,
+    sources: Mutex<KeyedMap<IpAddr, Bucket>>,
+}
+
+impl Limits {
+    pub(crate) fn new(chance: &mut Chance) -> Self {
+        let hash = KeyedHash::new(chance);
+        Limits {
+            keys: Mutex::new(KeyedMap::with_hasher(hash)),
+            sources: Mutex::new(KeyedMap::with_hasher(hash)),
+        }
+    }
+
+    /// A request of a key (S28).
+    pub(crate) fn of_key(&self, key: &ApiKeyId, per_minute: u32, now: Instant) -> Quota {
+        take(&self.keys, key.clone(), per_minute, now)
+    }
+
+    /// A request of a source that showed no valid key. An IPv6 subscriber has a /64.
+    pub(crate) fn of_source(&self, source: IpAddr, per_minute: u32, now: Instant) -> Quota {
+        let source = match source {
+            IpAddr::V4(_) => source,
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        };
+        take(&self.sources, source, per_minute, now)
+    }
+}
+
+fn take<K: Eq + Hash>(buckets: &Mutex<KeyedMap<K, Bucket>>, key: K, per_minute: u32, now: Instant) -> Quota {
+    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    if buckets.len() >= BUCKETS {
+        // A bucket that was not touched for a minute is full: forgetting it changes nothing.
+        buckets.retain(|_, bucket| now.since(bucket.at) < Duration::from_mins(1));
+        if buckets.len() >= BUCKETS {
+            buckets.clear();
+        }
+    }
+    let full = Bucket { tokens: u64::from(per_minute) * ONE, at: now };
+    match buckets.entry(key) {
+        Entry::Occupied(mut there) => there.get_mut().take(now, per_minute),
+        Entry::Vacant(place) => place.insert(full).take(now, per_minute),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_a_minute_are_granted_and_come_back_evenly() {
+        let limits = Limits::new(&mut Chance::from_number(1));
+        let key = ApiKeyId::parse("key_1").unwrap();
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let granted = (0..150).filter(|_| limits.of_key(&key, 100, at(0)).granted).count();
+        assert_eq!(granted, 100); // S28
+        let refused = limits.of_key(&key, 100, at(0));
+        assert_eq!((refused.remaining, refused.reset, refused.retry_after), (0, 60, 1));
+        // Asking in vain, again and again, delays nothing.
+        assert!((1..600).all(|ms| !limits.of_key(&key, 100, at(ms)).granted));
+        assert!(limits.of_key(&key, 100, at(600)).granted);
+        assert!(!limits.of_key(&key, 100, at(601)).granted);
+        assert_eq!(limits.of_key(&key, 100, at(120_000)).remaining, 99);
+        assert!(!limits.of_key(&ApiKeyId::parse("key_2").unwrap(), 0, at(0)).granted);
+    }
+}

@@ -1,0 +1,463 @@
+//! Making, changing and removing extensions and credentials (S38, S62–S75), one by one and by the thousand.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use base::{Chance, Id, Now, Secret};
+use model::{
+    Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
+    Forwarding, ForwardingMode, Ha1, UserId, dialplan,
+};
+use serde_json::{Value, json};
+
+use super::{Actor, Draft, Office, OfficeError};
+use crate::input::rule::is_label;
+use crate::limits::DISPLAY_NAME_CHARS;
+use crate::secret;
+
+/// The first number that is given out (S62).
+const FIRST_NUMBER: u32 = 1001;
+const LAST_NUMBER: u32 = 999_999;
+/// Seconds that phones ring where nobody says otherwise.
+const RING_SECONDS: u16 = 30;
+
+/// What an extension begins with.
+#[derive(Clone, Debug)]
+pub struct NewExtension {
+    /// Whose.
+    pub user: UserId,
+    /// Its number; the next free one where `None`.
+    pub number: Option<ExtensionNumber>,
+    /// The person's name; the number where `None`.
+    pub display_name: Option<String>,
+}
+
+/// An extension and its password, shown once.
+#[derive(Clone, Debug)]
+pub struct CreatedExtension {
+    /// The extension.
+    pub extension: Extension,
+    /// Its password.
+    pub password: Secret<String>,
+}
+
+/// One line of an import.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The extension's number.
+    pub number: ExtensionNumber,
+    /// The digest user name.
+    pub username: String,
+    /// The password, of any length (S40).
+    pub password: Secret<String>,
+    /// Whose.
+    pub owner: UserId,
+    /// The person's name; the number where `None`.
+    pub display_name: Option<String>,
+}
+
+/// What becomes of the number that calls are forwarded to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum NumberChange {
+    #[default]
+    Keep,
+    Clear,
+    Set(Dialled),
+}
+
+/// What is changed of an extension; `None` stays as it is (S66).
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct ExtensionChanges {
+    pub number: Option<ExtensionNumber>,
+    pub display_name: Option<String>,
+    pub status: Option<ExtensionStatus>,
+    pub forwarding_enabled: Option<bool>,
+    pub forwarding_number: NumberChange,
+    pub forwarding_mode: Option<ForwardingMode>,
+    pub voicemail_enabled: Option<bool>,
+    pub do_not_disturb: Option<bool>,
+    pub call_waiting: Option<bool>,
+    pub ring_seconds: Option<u16>,
+}
+
+/// What becomes of a user's older credentials.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Older {
+    Stay,
+    Go,
+}
+
+impl Office {
+    /// Make an extension with its credential.
+    pub async fn create_extension(
+        &self,
+        actor: Actor,
+        wanted: NewExtension,
+    ) -> Result<CreatedExtension, OfficeError> {
+        self.commit(actor, move |draft| {
+            let number = match wanted.number {
+                Some(number) => number,
+                None => next_free(draft.directory)?,
+            };
+            claim_number(draft.directory, &number, None)?;
+            let name = wanted.display_name.unwrap_or_else(|| number.to_string());
+            check_display_name(&name)?;
+            draft.ensure_user(&wanted.user);
+            let username: Arc<str> = new_username(draft).into();
+            let password = secret::password(&mut draft.chance);
+            let extension =
+                fresh(draft.now, &mut draft.chance, wanted.user, number, name, Arc::clone(&username));
+            draft.changes.push(Change::Extension(extension.clone()));
+            let credential = Credential {
+                ha1: Ha1::new(&username, draft.domain, password.expose()),
+                ha1_by_number: Some(Ha1::new(extension.number.as_str(), draft.domain, password.expose())), // S39
+                username,
+                user: extension.user.clone(),
+                extension: Some(extension.id.clone()),
+                created_at: draft.now.wall,
+            };
+            draft.changes.push(Change::Credential(credential));
+            let detail = json!({"after": facts(&extension)});
+            draft.tell("voip_extension_created", &extension.user, extension.id.as_str(), detail);
+            Ok(CreatedExtension { extension, password })
+        })
+        .await
+    }
+
+    /// Make all of these extensions, or none. Answers how many.
+    pub async fn import(&self, actor: Actor, lines: Vec<Imported>) -> Result<usize, OfficeError> {
+        self.commit(actor, move |draft| {
+            let mut numbers = HashSet::with_capacity(lines.len());
+            let mut usernames = HashSet::with_capacity(lines.len());
+            let mut owners = HashSet::new();
+            for line in &lines {
+                claim_number(draft.directory, &line.number, None)?;
+                claim_username(draft.directory, &line.username)?;
+                if let Some(name) = &line.display_name {
+                    check_display_name(name)?;
+                }
+                if !numbers.insert(line.number.clone()) {
+                    return Err(OfficeError::NumberTaken(line.number.clone()));
+                }
+                if !usernames.insert(line.username.clone()) {
+                    return Err(OfficeError::UsernameTaken(line.username.clone()));
+                }
+                if owners.insert(line.owner.clone()) {
+                    draft.ensure_user(&line.owner);
+                }
+            }
+            // A user name that is the number of somebody else's line would be two phones.
+            let clash = |line: &&Imported| {
+                line.username != line.number.as_str()
+                    && ExtensionNumber::parse(&line.username).is_ok_and(|number| numbers.contains(&number))
+            };
+            if let Some(line) = lines.iter().find(clash) {
+                return Err(OfficeError::UsernameTaken(line.username.clone()));
+            }
+            let count = lines.len();
+            let mut credentials = Vec::with_capacity(count);
+            for line in lines {
+                let name = line.display_name.unwrap_or_else(|| line.number.to_string());
+                let username: Arc<str> = line.username.into();
+                let ha1 = Ha1::new(&username, draft.domain, line.password.expose());
+                let ha1_by_number =
+                    Some(Ha1::new(line.number.as_str(), draft.domain, line.password.expose()));
+                let (user, created_at) = (line.owner.clone(), draft.now.wall);
+                let extension =
+                    fresh(draft.now, &mut draft.chance, line.owner, line.number, name, Arc::clone(&username));
+                let extension_id = Some(extension.id.clone());
+                draft.changes.push(Change::Extension(extension));
+                credentials.push(Change::Credential(Credential {
+                    username,
+                    user,
+                    extension: extension_id,
+                    ha1,
+                    ha1_by_number,
+                    created_at,
+                }));
+            }
+            draft.changes.append(&mut credentials);
+            draft.event.kind = "voip_extensions_imported";
+            draft.event.detail = json!({"count": count});
+            Ok(count)
+        })
+        .await
+    }
+
+    /// Change some of an extension (S66).
+    pub async fn change_extension(
+        &self,
+        actor: Actor,
+        id: ExtensionId,
+        wanted: ExtensionChanges,
+    ) -> Result<Extension, OfficeError> {
+        self.commit(actor, move |draft| {
+            let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            let mut new = changed(&old, wanted);
+            check_display_name(&new.display_name)?;
+            if new.number != old.number {
+                claim_number(draft.directory, &new.number, Some(&new.username))?;
+            }
+            check_forwarding(draft.directory, &new)?;
+            if new == *old {
+                return Ok(new);
+            }
+            new.updated_at = draft.now.wall;
+            draft.changes.push(Change::Extension(new.clone()));
+            if new.number != old.number
+                && let Some(credential) = draft.directory.credential(&old.username)
+            {
+                // The proof was made for the old number; without the password there is none for the new one.
+                let credential = Credential { ha1_by_number: None, ..Credential::clone(credential) };
+                draft.changes.push(Change::Credential(credential));
+            }
+            draft.tell(
+                "voip_extension_updated",
+                &new.user,
+                id.as_str(),
+                difference(&facts(&old), &facts(&new)),
+            ); // S90
+            Ok(new)
+        })
+        .await
+    }
+
+    /// Remove an extension and its credentials (S68).
+    pub async fn remove_extension(&self, actor: Actor, id: ExtensionId) -> Result<(), OfficeError> {
+        self.commit(actor, move |draft| {
+            let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            draft.changes.push(Change::CredentialGone(Arc::clone(&old.username)));
+            draft.changes.push(Change::ExtensionGone(id.clone()));
+            draft.tell("voip_extension_deleted", &old.user, id.as_str(), json!({"before": facts(&old)}));
+            Ok(())
+        })
+        .await
+    }
+
+    /// A new password for an extension's credential (S75).
+    pub async fn reset_password(
+        &self,
+        actor: Actor,
+        id: ExtensionId,
+    ) -> Result<CreatedExtension, OfficeError> {
+        self.commit(actor, move |draft| {
+            let extension = Extension::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            let password = secret::password(&mut draft.chance);
+            draft.changes.push(Change::Credential(Credential {
+                username: Arc::clone(&extension.username),
+                user: extension.user.clone(),
+                extension: Some(id.clone()),
+                ha1: Ha1::new(&extension.username, draft.domain, password.expose()),
+                ha1_by_number: Some(Ha1::new(extension.number.as_str(), draft.domain, password.expose())),
+                created_at: draft.now.wall,
+            }));
+            draft.tell("sip_credentials_reset", &extension.user, id.as_str(), Value::Null);
+            Ok(CreatedExtension { extension, password })
+        })
+        .await
+    }
+
+    /// A further credential of a user, without an extension; older ones stay valid (S38).
+    pub async fn generate_credentials(
+        &self,
+        actor: Actor,
+        user: UserId,
+    ) -> Result<(Credential, Secret<String>), OfficeError> {
+        self.new_credential(actor, user, Older::Stay).await
+    }
+
+    /// The same, and the user's older credentials without an extension are revoked (S38).
+    pub async fn rotate_credentials(
+        &self,
+        actor: Actor,
+        user: UserId,
+    ) -> Result<(Credential, Secret<String>), OfficeError> {
+        self.new_credential(actor, user, Older::Go).await
+    }
+
+    async fn new_credential(
+        &self,
+        actor: Actor,
+        user: UserId,
+        older: Older,
+    ) -> Result<(Credential, Secret<String>), OfficeError> {
+        self.commit(actor, move |draft| {
+            draft.ensure_user(&user);
+            if older == Older::Go {
+                let old = draft.directory.credentials_of(&user).filter(|c| c.extension.is_none());
+                let mut gone: Vec<_> = old.map(|c| Arc::clone(&c.username)).collect();
+                gone.sort();
+                draft.changes.extend(gone.into_iter().map(Change::CredentialGone));
+            }
+            let username = new_username(draft);
+            let password = secret::password(&mut draft.chance);
+            let credential = Credential {
+                ha1: Ha1::new(&username, draft.domain, password.expose()),
+                ha1_by_number: None,
+                username: username.into(),
+                user: user.clone(),
+                extension: None,
+                created_at: draft.now.wall,
+            };
+            draft.changes.push(Change::Credential(credential.clone()));
+            draft.tell(
+                "sip_credentials_generated",
+                &user,
+                &credential.username,
+                json!({"olderRevoked": older == Older::Go}),
+            );
+            Ok((credential, password))
+        })
+        .await
+    }
+}
+
+fn fresh(
+    now: Now,
+    chance: &mut Chance,
+    user: UserId,
+    number: ExtensionNumber,
+    display_name: String,
+    username: Arc<str>,
+) -> Extension {
+    Extension {
+        id: Id::new(now, chance),
+        user,
+        number,
+        display_name,
+        status: ExtensionStatus::Active,
+        username,
+        forwarding: Forwarding::default(),
+        voicemail_enabled: true, // S63
+        do_not_disturb: false,
+        call_waiting: true, // S193
+        ring_seconds: RING_SECONDS,
+        created_at: now.wall,
+        updated_at: now.wall,
+    }
+}
+
+fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
+    Extension {
+        id: old.id.clone(),
+        user: old.user.clone(),
+        number: wanted.number.unwrap_or_else(|| old.number.clone()),
+        display_name: wanted.display_name.unwrap_or_else(|| old.display_name.clone()),
+        status: wanted.status.unwrap_or(old.status),
+        username: Arc::clone(&old.username),
+        forwarding: Forwarding {
+            enabled: wanted.forwarding_enabled.unwrap_or(old.forwarding.enabled),
+            number: match wanted.forwarding_number {
+                NumberChange::Keep => old.forwarding.number.clone(),
+                NumberChange::Clear => None,
+                NumberChange::Set(number) => Some(number),
+            },
+            mode: wanted.forwarding_mode.unwrap_or(old.forwarding.mode),
+        },
+        voicemail_enabled: wanted.voicemail_enabled.unwrap_or(old.voicemail_enabled),
+        do_not_disturb: wanted.do_not_disturb.unwrap_or(old.do_not_disturb),
+        call_waiting: wanted.call_waiting.unwrap_or(old.call_waiting),
+        ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
+        created_at: old.created_at,
+        updated_at: old.updated_at,
+    }
+}
+
+/// Whether a text is a display name that SIP can carry and a screen can show.
+fn check_display_name(name: &str) -> Result<(), OfficeError> {
+    if !is_label(name, DISPLAY_NAME_CHARS) {
+        return Err(OfficeError::BadDisplayName);
+    }
+    Ok(())
+}
+
+fn check_forwarding(directory: &Directory, extension: &Extension) -> Result<(), OfficeError> {
+    let Some(number) = &extension.forwarding.number else {
+        return if extension.forwarding.enabled { Err(OfficeError::BadForwarding) } else { Ok(()) }; // S71
+    };
+    if number.as_str() == extension.number.as_str() {
+        return Err(OfficeError::BadForwarding);
+    }
+    let internal =
+        ExtensionNumber::parse(number.as_str()).is_ok_and(|n| directory.extension_by_number(&n).is_some());
+    if dialplan::is_emergency(number) && !internal {
+        return Err(OfficeError::EmergencyForwarding);
+    }
+    Ok(())
+}
+
+/// Whether a number may be given to the extension with this user name (to a new one where `None`).
+fn claim_number(
+    directory: &Directory,
+    number: &ExtensionNumber,
+    owner: Option<&str>,
+) -> Result<(), OfficeError> {
+    if Dialled::parse(number.as_str()).is_ok_and(|dialled| dialplan::is_emergency(&dialled)) {
+        return Err(OfficeError::NumberReserved(number.clone()));
+    }
+    let named = directory.credential(number.as_str()); // an extension's by its number, or one that has this very name
+    if named.is_some_and(|credential| Some(&*credential.username) != owner)
+        || directory.extension_by_number(number).is_some()
+    {
+        return Err(OfficeError::NumberTaken(number.clone()));
+    }
+    Ok(())
+}
+
+fn claim_username(directory: &Directory, username: &str) -> Result<(), OfficeError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if username.is_empty() || username.len() > 64 || !username.chars().all(legal) {
+        return Err(OfficeError::BadUsername(username.to_owned()));
+    }
+    if directory.credential(username).is_some() {
+        return Err(OfficeError::UsernameTaken(username.to_owned()));
+    }
+    Ok(())
+}
+
+fn next_free(directory: &Directory) -> Result<ExtensionNumber, OfficeError> {
+    (FIRST_NUMBER..=LAST_NUMBER)
+        .filter_map(|n| ExtensionNumber::parse(&n.to_string()).ok())
+        .find(|number| claim_number(directory, number, None).is_ok())
+        .ok_or(OfficeError::NumbersExhausted)
+}
+
+/// `user_` and ten digits that nobody has yet (S31, S39).
+fn new_username(draft: &mut Draft<'_>) -> String {
+    loop {
+        let username = format!("user_{}", 1_000_000_000 + draft.chance.below(9_000_000_000));
+        if draft.directory.credential(&username).is_none() {
+            return username;
+        }
+    }
+}
+
+/// What the audit tells of an extension.
+fn facts(extension: &Extension) -> Value {
+    json!({
+        "extensionNumber": extension.number,
+        "displayName": extension.display_name,
+        "status": extension.status,
+        "forwardingEnabled": extension.forwarding.enabled,
+        "forwardingNumber": extension.forwarding.number,
+        "forwardingMode": extension.forwarding.mode,
+        "voicemailEnabled": extension.voicemail_enabled,
+        "doNotDisturb": extension.do_not_disturb,
+        "callWaiting": extension.call_waiting,
+        "ringSeconds": extension.ring_seconds,
+    })
+}
+
+/// The facts that differ, before and after (S74, S90).
+fn difference(before: &Value, after: &Value) -> Value {
+    let (mut was, mut is) = (serde_json::Map::new(), serde_json::Map::new());
+    for (name, value) in after.as_object().into_iter().flatten() {
+        if before.get(name) != Some(value) {
+            was.insert(name.clone(), before.get(name).cloned().unwrap_or_default());
+            is.insert(name.clone(), value.clone());
+        }
+    }
+    json!({"before": was, "after": is})
+}

@@ -1,0 +1,114 @@
+//! Making, switching and revoking API keys (S53–S60).
+
+use base::{Id, Secret};
+use model::{ApiKey, ApiKeyId, Change, Directory, Permission, Permissions, UserId};
+use serde_json::json;
+
+use super::{Actor, Draft, Office, OfficeError};
+use crate::secret;
+
+/// A key as it is shown once.
+#[derive(Clone, Debug)]
+pub struct CreatedKey {
+    /// The key.
+    pub key: ApiKey,
+    /// What goes behind `Bearer`.
+    pub secret: Secret<String>,
+}
+
+/// What a key begins with.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Whose.
+    pub user: UserId,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Requests per minute; the server's default where `None`.
+    pub requests_per_minute: Option<u32>,
+}
+
+impl Office {
+    /// A key that may do everything, for `user`.
+    pub async fn create_admin_key(
+        &self,
+        actor: Actor,
+        user: UserId,
+        name: &str,
+    ) -> Result<CreatedKey, OfficeError> {
+        let permissions = [Permission::Admin].into_iter().collect();
+        self.create_key(actor, NewKey { user, name: name.to_owned(), permissions, requests_per_minute: None })
+            .await
+    }
+
+    /// A key. Whether the asker may make it is for the asker to know.
+    pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, OfficeError> {
+        self.commit(actor, move |draft| {
+            draft.ensure_user(&wanted.user);
+            let secret = secret::key(&mut draft.chance);
+            let key = ApiKey {
+                id: Id::new(draft.now, &mut draft.chance),
+                user: wanted.user,
+                name: wanted.name,
+                prefix: secret::shown(secret.expose()),
+                hash: secret::hash(secret.expose()),
+                permissions: wanted.permissions,
+                active: true,
+                requests_per_minute: wanted.requests_per_minute,
+                created_at: draft.now.wall,
+            };
+            draft.changes.push(Change::Key(key.clone()));
+            let detail = json!({"name": key.name, "permissions": key.permissions, "prefix": key.prefix});
+            draft.tell("api_key_created", &key.user, key.id.as_str(), detail);
+            Ok(CreatedKey { key, secret })
+        })
+        .await
+    }
+
+    /// Switch a key on or off; the other way round where `active` is `None` (S58).
+    pub async fn switch_key(
+        &self,
+        actor: Actor,
+        id: ApiKeyId,
+        active: Option<bool>,
+    ) -> Result<ApiKey, OfficeError> {
+        self.commit(actor, move |draft| {
+            let mut key = ApiKey::clone(draft.directory.key(&id).ok_or(OfficeError::NotFound)?);
+            let active = active.unwrap_or(!key.active);
+            if active == key.active {
+                return Ok(key);
+            }
+            if !active {
+                keep_an_admin(draft.directory, &key)?;
+            }
+            key.active = active;
+            draft.changes.push(Change::Key(key.clone()));
+            draft.tell("api_key_updated", &key.user, id.as_str(), json!({"after": {"active": active}}));
+            Ok(key)
+        })
+        .await
+    }
+
+    /// Revoke a key.
+    pub async fn revoke_key(&self, actor: Actor, id: ApiKeyId) -> Result<(), OfficeError> {
+        self.commit(actor, move |draft: &mut Draft<'_>| {
+            let key = draft.directory.key(&id).ok_or(OfficeError::NotFound)?;
+            keep_an_admin(draft.directory, key)?;
+            let (user, detail) = (key.user.clone(), json!({"name": key.name, "prefix": key.prefix}));
+            draft.changes.push(Change::KeyGone(id.clone()));
+            draft.tell("api_key_deleted", &user, id.as_str(), detail);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Refuse where nobody could administer any more.
+fn keep_an_admin(directory: &Directory, leaving: &ApiKey) -> Result<(), OfficeError> {
+    let is_admin = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
+    if is_admin(leaving) && !directory.keys().any(|key| key.id != leaving.id && is_admin(key)) {
+        return Err(OfficeError::LastAdminKey);
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! The office: every change of the directory goes through here, one after the other.
+//!
+//! A change is decided on the newest directory, committed to the store, applied to the directory and handed to the exchange, in this
+//! order, and only then answered: what was answered is true for everybody and outlives a crash.
+
+mod extensions;
+mod keys;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use base::{Chance, Now};
+use model::{ApiKeyId, Change, Directory, ExtensionNumber, User, UserId};
+use serde_json::Value;
+use store::{Audit, Store, StoreError};
+
+use crate::{Clock, SwitchPort};
+
+pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
+pub use keys::{CreatedKey, NewKey};
+
+/// Who asks for a change, for the audit.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// The key; none for the command line and the first start.
+    pub key: Option<ApiKeyId>,
+    /// From where.
+    pub ip: Option<IpAddr>,
+    /// Id of the request.
+    pub request: String,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficeError {
+    /// The extension number is taken.
+    #[error("extension {0} exists already")]
+    NumberTaken(ExtensionNumber),
+    /// The user name is taken.
+    #[error("user name {0} exists already")]
+    UsernameTaken(String),
+    /// A number that calls for help is nobody's extension.
+    #[error("{0} is an emergency number")]
+    NumberReserved(ExtensionNumber),
+    /// Every number is taken.
+    #[error("no extension number is free")]
+    NumbersExhausted,
+    /// No such thing (any more).
+    #[error("not found")]
+    NotFound,
+    /// It is the only active key that may administer.
+    #[error("the last active admin key")]
+    LastAdminKey,
+    /// The user name cannot be one.
+    #[error("user name {0:?} is not 1 to 64 characters out of letters, digits, '_', '.' and '-'")]
+    BadUsername(String),
+    /// The name cannot be shown.
+    #[error("a display name has 1 to 64 characters and no control characters")]
+    BadDisplayName,
+    /// Forwarding needs a number, and not the extension's own.
+    #[error("forwarding needs a number that is not the extension's own")]
+    BadForwarding,
+    /// Nothing is forwarded to an emergency number.
+    #[error("calls are not forwarded to emergency numbers")]
+    EmergencyForwarding,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The task that writes has died.
+    #[error("the office's task has died")]
+    Died,
+}
+
+struct Inner {
+    store: Store,
+    directory: ArcSwap<Directory>,
+    port: Arc<dyn SwitchPort>,
+    domain: String,
+    clock: Clock,
+    chance: Mutex<Chance>,
+    /// Whose turn it is to change something.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// See the module. Clones share everything.
+#[derive(Clone)]
+pub struct Office {
+    inner: Arc<Inner>,
+}
+
+/// What a decision has at hand, and what it leaves behind.
+pub(crate) struct Draft<'d> {
+    pub directory: &'d Directory,
+    pub now: Now,
+    pub domain: &'d str,
+    pub chance: Chance,
+    pub changes: Vec<Change>,
+    pub event: Event,
+}
+
+/// What is told about a change.
+#[derive(Default)]
+pub(crate) struct Event {
+    pub kind: &'static str,
+    pub user: Option<UserId>,
+    pub subject: String,
+    pub detail: Value,
+}
+
+impl Draft<'_> {
+    /// Make the user where nobody has heard of it yet (S33).
+    fn ensure_user(&mut self, id: &UserId) {
+        if self.directory.user(id).is_none() {
+            self.changes.push(Change::User(User { id: id.clone(), created_at: self.now.wall }));
+        }
+    }
+
+    fn tell(&mut self, kind: &'static str, user: &UserId, subject: &str, detail: Value) {
+        self.event = Event { kind, user: Some(user.clone()), subject: subject.to_owned(), detail };
+    }
+}
+
+impl Office {
+    /// An office over what was loaded. `domain` is the digest realm.
+    pub fn new(
+        store: Store,
+        directory: Directory,
+        port: Arc<dyn SwitchPort>,
+        domain: String,
+        clock: Clock,
+        chance: Chance,
+    ) -> Office {
+        let inner = Inner {
+            store,
+            directory: ArcSwap::from_pointee(directory),
+            port,
+            domain,
+            clock,
+            chance: Mutex::new(chance),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        Office { inner: Arc::new(inner) }
+    }
+
+    /// The directory as it is now.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.inner.directory.load_full()
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Now {
+        (self.inner.clock)()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn port(&self) -> &Arc<dyn SwitchPort> {
+        &self.inner.port
+    }
+
+    /// A generator for one decision.
+    pub(crate) fn chance(&self) -> Chance {
+        self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+
+    /// Decide, commit, apply, publish. A task of its own: a client that goes away in the middle leaves nothing half done.
+    pub(crate) async fn commit<T: Send + 'static>(
+        &self,
+        actor: Actor,
+        decide: impl FnOnce(&mut Draft<'_>) -> Result<T, OfficeError> + Send + 'static,
+    ) -> Result<T, OfficeError> {
+        let inner = Arc::clone(&self.inner);
+        let chance = self.chance();
+        let work = async move {
+            let _turn = inner.turn.lock().await;
+            let current = inner.directory.load_full();
+            let mut draft = Draft {
+                directory: &current,
+                now: (inner.clock)(),
+                domain: &inner.domain,
+                chance,
+                changes: Vec::new(),
+                event: Event::default(),
+            };
+            let result = decide(&mut draft)?;
+            let Draft { now, changes, event, .. } = draft;
+            if changes.is_empty() {
+                return Ok(result);
+            }
+            let audit = Audit {
+                at: now.wall,
+                kind: event.kind,
+                user: event.user,
+                subject: event.subject,
+                key: actor.key,
+                ip: actor.ip,
+                request: actor.request,
+                detail: event.detail,
+            };
+            inner.store.write(&changes, audit).await?;
+            let mut next = Directory::clone(&current);
+            for change in &changes {
+                next.apply(change.clone());
+            }
+            inner.directory.store(Arc::new(next.clone()));
+            inner.port.publish(next, changes.into());
+            Ok(result)
+        };
+        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+    }
+
+    /// Write down something that changes nothing of the directory. It is told in the background: what it tells of has happened already.
+    pub(crate) fn tell(&self, actor: Actor, event: Event) {
+        let (store, at) = (self.inner.store.clone(), self.now().wall);
+        tokio::spawn(async move {
+            let audit = Audit {
+                at,
+                kind: event.kind,
+                user: event.user,
+                subject: event.subject,
+                key: actor.key,
+                ip: actor.ip,
+                request: actor.request,
+                detail: event.detail,
+            };
+            if let Err(error) = store.audit(audit).await {
+                tracing::error!(%error, kind = event.kind, "an audit event was not written");
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Office {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Office").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! The OpenAPI 3.1 document: what the table of routes says, written down for machines.
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema as _, ToSchema as _};
+
+use crate::error::ErrorBody;
+use crate::input::Field;
+use crate::route::{Answer, Need, Route};
+
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// The document of these routes.
+pub(crate) fn document(routes: &[Route]) -> Value {
+    let mut schemas: Schemas = vec![("Error".into(), ErrorBody::schema())];
+    ErrorBody::schemas(&mut schemas);
+    let mut paths = Map::new();
+    for route in routes {
+        let operation = operation(route, &mut schemas);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        if let Value::Object(path) = path {
+            path.insert(route.method.to_owned(), operation);
+        }
+    }
+    let schemas: Map<String, Value> = schemas
+        .into_iter()
+        .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Centralita",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "SIP server, telephone exchange and REST API in one program.",
+            "license": {"name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT"}
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"apiKey": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "apiKey": {"type": "http", "scheme": "bearer", "bearerFormat": "sk_voip_[0-9A-Za-z]{49}"}
+            }
+        }
+    })
+}
+
+fn operation(route: &Route, schemas: &mut Schemas) -> Value {
+    let mut parameters: Vec<Value> = Vec::new();
+    if route.path.contains("{id}") {
+        parameters.push(json!({
+            "name": "id", "in": "path", "required": true,
+            "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
+        }));
+    }
+    for field in route.query {
+        parameters.push(json!({
+            "name": field.name, "in": "query", "required": field.required,
+            "description": field.about, "schema": schema_of(field)
+        }));
+    }
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": description(route.need),
+        "parameters": parameters,
+        "responses": responses(route, schemas),
+    });
+    if let Value::Object(operation) = &mut operation {
+        if route.need == Need::Nothing {
+            operation.insert("security".into(), json!([]));
+        }
+        if let Some(fields) = route.body {
+            operation.insert("requestBody".into(), request_body(fields));
+        }
+    }
+    operation
+}
+
+fn operation_id(route: &Route) -> String {
+    let words =
+        route.path.trim_start_matches("/api/v1/").split(['/', '-', '.']).filter(|word| !word.is_empty());
+    let mut id = route.method.to_owned();
+    for word in words {
+        let word = word.trim_matches(['{', '}']);
+        let mut letters = word.chars();
+        id.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        id.push_str(letters.as_str());
+    }
+    id
+}
+
+fn description(need: Need) -> String {
+    match need {
+        Need::Nothing => "Needs no key.".into(),
+        Need::Key => "Needs any active key.".into(),
+        Need::Permission(permission) => format!("Needs a key with the permission `{}`.", permission.as_str()),
+        Need::Admin => "Needs a key with the permission `admin`.".into(),
+    }
+}
+
+fn schema_of(field: &Field) -> Value {
+    let schema = field.rule.schema();
+    if field.nullable { json!({"oneOf": [schema, {"type": "null"}]}) } else { schema }
+}
+
+fn request_body(fields: &[Field]) -> Value {
+    let mut properties = Map::new();
+    let mut required: Vec<&str> = Vec::new();
+    let mut either: Vec<Value> = Vec::new();
+    for field in fields {
+        let mut schema = schema_of(field);
+        if let Value::Object(schema) = &mut schema {
+            schema.insert("description".into(), field.about.into());
+        }
+        if let Some(alias) = field.alias {
+            properties.insert(alias.to_owned(), schema.clone());
+            if field.required {
+                either = vec![json!({"required": [field.name]}), json!({"required": [alias]})];
+            }
+        } else if field.required {
+            required.push(field.name);
+        }
+        properties.insert(field.name.to_owned(), schema);
+    }
+    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if let Value::Object(schema) = &mut schema {
+        if !required.is_empty() {
+            schema.insert("required".into(), json!(required));
+        }
+        if !either.is_empty() {
+            schema.insert("oneOf".into(), either.into());
+        }
+    }
+    let needed = fields.iter().any(|field| field.required);
+    json!({"required": needed, "content": {"application/json": {"schema": schema}}})
+}
+
+fn responses(route: &Route, schemas: &mut Schemas) -> Value {
+    let mut responses = Map::new();
+    let content = match &route.answer {
+        Answer::Json { name, schema, collect } => {
+            remember(schemas, name, *schema, *collect);
+            json!({"application/json": {"schema": reference(name)}})
+        }
+        Answer::JsonOrText { name, schema, collect } => {
+            remember(schemas, name, *schema, *collect);
+            json!({"application/json": {"schema": reference(name)}, "text/plain": {"schema": {"type": "string"}}})
+        }
+        Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
+        Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
+    };
+    responses.insert("200".into(), json!({"description": "Done", "content": content}));
+    let mut statuses: Vec<u16> = route.also.to_vec();
+    if route.need != Need::Nothing {
+        statuses.extend([401, 403, 429, 500]);
+    }
+    if route.path.contains("{id}") {
+        statuses.push(404);
+    }
+    if !route.query.is_empty() {
+        statuses.push(400);
+    }
+    if route.body.is_some() {
+        statuses.extend([400, 409, 413, 415, 503]);
+    }
+    if route.method == "delete" || route.tag == "keys" {
+        statuses.push(503);
+    }
+    statuses.sort_unstable();
+    statuses.dedup();
+    for status in statuses {
+        let schema = if route.path == "/readyz" { reference("Probe") } else { reference("Error") };
+        let mut response = json!({
+            "description": meaning(status),
+            "content": {"application/json": {"schema": schema}}
+        });
+        if let (Value::Object(response), 429 | 503) = (&mut response, status) {
+            let header = json!({"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}});
+            response.insert("headers".into(), header);
+        }
+        responses.insert(status.to_string(), response);
+    }
+    Value::Object(responses)
+}
+
+fn remember(schemas: &mut Schemas, name: &str, schema: fn() -> RefOr<Schema>, collect: fn(&mut Schemas)) {
+    if !schemas.iter().any(|(known, _)| known == name) {
+        schemas.push((name.to_owned(), schema()));
+        collect(schemas);
+    }
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "A value is wrong: `field` names it",
+        401 => "No key, or none that is valid and active",
+        403 => "The key may not do this, or policy forbids it",
+        404 => "There is no such thing, or it is somebody else's",
+        409 => "It contradicts what is there",
+        413 => "The body is larger than 64 KB",
+        415 => "The body is not application/json",
+        429 => "Too many requests, or too many calls",
+        503 => "Something that is needed is away or not configured",
+        _ => "Server error",
+    }
+}

@@ -1,0 +1,60 @@
+//! SIP credentials without an extension (S38–S43).
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::post;
+use model::{Permission, UserId};
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::input::{Body, Field, Rule};
+use crate::route::{Answer, Need, Route};
+use crate::shapes::{Credentials, CredentialsAnswer};
+
+const FIELDS: &[Field] = &[
+    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
+    Field::new("rotate", Rule::Flag, "Revoke the user's older credentials of this kind"),
+];
+
+pub(crate) fn routes() -> Vec<Route> {
+    let answer = Answer::json::<CredentialsAnswer>();
+    let place = ("post", "/api/v1/opensips/generate-credentials");
+    vec![
+        Route::new(
+            place,
+            "credentials",
+            "Generate SIP credentials",
+            Need::Permission(Permission::Sip),
+            answer,
+            post(generate),
+        )
+        .body(FIELDS),
+    ]
+}
+
+async fn generate(
+    State(app): State<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<CredentialsAnswer>, ApiError> {
+    let form = body.form(&caller, FIELDS)?;
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let (credential, password) = if form.flag("rotate") == Some(true) {
+        app.office().rotate_credentials(caller.actor(), user).await?
+    } else {
+        app.office().generate_credentials(caller.actor(), user).await?
+    };
+    let settings = app.settings();
+    Ok(Json(CredentialsAnswer {
+        success: true,
+        credentials: Credentials {
+            username: credential.username.to_string(),
+            password: password.expose().clone(),
+            domain: settings.domain.clone(),
+            sip_uri: settings.sip_uri(&credential.username),
+            proxy_server: settings.proxy_server(),
+            transport_protocol: "UDP",
+        },
+    }))
+}

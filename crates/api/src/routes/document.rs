@@ -1,0 +1,21 @@
+//! The OpenAPI document, made of the table of routes.
+
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::openapi;
+use crate::route::{Answer, Need, Route};
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(&super::all()).to_string());
+
+pub(crate) fn routes() -> Vec<Route> {
+    let need = Need::Nothing;
+    vec![Route::new(("get", "/openapi.json"), "probes", "This document", need, Answer::AnyJson, get(show))]
+}
+
+async fn show() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+}

@@ -1,0 +1,70 @@
+//! Calls from an extension (S67).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::post;
+use model::{Cause, ExtensionStatus, Permission};
+use switch::Originate;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::input::{Body, Field};
+use crate::route::{Answer, Need, Route};
+use crate::routes::PathId;
+use crate::routes::extensions::own;
+use crate::routes::sessions::{DEVICE, RING, TO, TWILIO, place, policy, wanted};
+use crate::shapes::{ExtensionCall, ExtensionCallAnswer};
+
+const FIELDS: &[Field] = &[TO, TWILIO, RING, DEVICE];
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(
+            ("post", "/api/v1/voip/extensions/{id}/call"),
+            "extensions",
+            "Ring the extension, then the destination, and connect them",
+            Need::Permission(Permission::Call),
+            Answer::json::<ExtensionCallAnswer>(),
+            post(call),
+        )
+        .body(FIELDS)
+        .also(&[404, 409, 503]),
+    ]
+}
+
+async fn call(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<ExtensionCallAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = body.form(&caller, FIELDS)?;
+    let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
+    policy(&app, &form, &to)?;
+    if extension.status == ExtensionStatus::Inactive {
+        return Err(Cause::Inactive.into()); // S70
+    }
+    let originate = Originate {
+        user: extension.user.clone(),
+        from: Some(extension.number.to_string()),
+        device: Some(Arc::clone(&extension.username)),
+        to,
+        ring_timeout,
+        require_device,
+    };
+    let call = place(&app, &caller, originate).await?;
+    Ok(Json(ExtensionCallAnswer {
+        success: true,
+        call: ExtensionCall {
+            session_id: call.id.to_string(),
+            status: call.status.as_str(),
+            from_number: app.settings().sip_uri(&extension.username),
+            to_number: form.text("toNumber").unwrap_or_default().to_owned(),
+            twilio_call_sid: None,
+        },
+    }))
+}

@@ -1,0 +1,267 @@
+//! Extensions (S62–S70, S75).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::routing::{delete, get, patch, post, put};
+use model::{
+    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId,
+};
+use switch::Command;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Body, Field, Form, Rule};
+use crate::limits::{DISPLAY_NAME_CHARS, PAGE_DEFAULT};
+use crate::live::{live_calls, presence};
+use crate::office::{ExtensionChanges, NewExtension, NumberChange};
+use crate::route::{Answer, Need, Route};
+use crate::routes::{CURSOR, LIMIT, PathId, page};
+use crate::shapes::{ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success};
+
+const SIP: Need = Need::Permission(Permission::Sip);
+const NOTHING: &[Field] = &[];
+const NAME: Field =
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent");
+const CREATE: &[Field] = &[
+    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial; the next free one where absent"),
+    NAME,
+];
+const CHANGE: &[Field] = &[
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial"),
+    Field::new(
+        "status",
+        Rule::OneOf(&["active", "inactive"]),
+        "An inactive extension neither registers nor rings",
+    ),
+    Field::new("forwardingEnabled", Rule::Flag, "Whether calls are forwarded"),
+    Field::new("forwardingNumber", Rule::Dialled, "Where to").nullable(),
+    Field::new("forwardingMode", Rule::OneOf(&["always", "busy", "noAnswer", "unreachable"]), "When"),
+    Field::new("voicemailEnabled", Rule::Flag, "Whether voicemail takes what nobody answers"),
+    Field::new("doNotDisturb", Rule::Flag, "Whether calls are refused as unwanted"),
+    Field::new("callWaiting", Rule::Flag, "Whether a second call rings"),
+    Field::new("ringSeconds", Rule::Whole(5, 300), "How long its phones ring"),
+];
+const LIST: &[Field] = &[
+    Field::new(
+        "scope",
+        Rule::OneOf(&["own", "all"]),
+        "All of them needs an admin key, which lists all where absent",
+    ),
+    LIMIT,
+    CURSOR,
+];
+const PAGED: &[Field] = &[LIMIT, CURSOR];
+const DELETE: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that it is in")];
+
+pub(crate) fn routes() -> Vec<Route> {
+    let one = Answer::json::<ExtensionAnswer>;
+    let many = Answer::json::<ExtensionsAnswer>;
+    let tag = "extensions";
+    let change = || (CHANGE, "Change some of an extension");
+    let id = "/api/v1/voip/extensions/{id}";
+    vec![
+        Route::new(
+            ("post", "/api/v1/voip/extensions/create"),
+            tag,
+            "Create an extension",
+            SIP,
+            one(),
+            post(create),
+        )
+        .body(CREATE)
+        .also(&[409]),
+        Route::new(("post", "/api/v1/voip/extensions"), tag, "Create an extension", SIP, one(), post(create))
+            .body(CREATE)
+            .also(&[409]),
+        Route::new(("get", "/api/v1/voip/extensions"), tag, "List extensions", SIP, many(), get(list))
+            .query(LIST),
+        Route::new(
+            ("get", "/api/v1/voip/extensions/user/{id}"),
+            tag,
+            "Extensions of a user",
+            SIP,
+            many(),
+            get(of_user),
+        )
+        .query(PAGED),
+        Route::new(("get", id), tag, "One extension", SIP, one(), get(show)),
+        Route::new(("put", id), tag, change().1, SIP, one(), put(update)).body(change().0).also(&[409]),
+        Route::new(("patch", id), tag, change().1, SIP, one(), patch(update)).body(change().0).also(&[409]),
+        Route::new(
+            ("delete", id),
+            tag,
+            "Remove an extension",
+            SIP,
+            Answer::json::<Success>(),
+            delete(remove),
+        )
+        .query(DELETE)
+        .also(&[409, 503]),
+        Route::new(
+            ("post", "/api/v1/voip/extensions/{id}/credentials/reset"),
+            tag,
+            "A new password for an extension",
+            SIP,
+            one(),
+            post(reset),
+        )
+        .body(NOTHING),
+    ]
+}
+
+/// An extension that the caller may see; any other is as good as missing (S25).
+pub(crate) fn own(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<Extension>, ApiError> {
+    let id: ExtensionId = id.id()?;
+    let directory = app.office().directory();
+    let found = directory.extension(&id).filter(|extension| caller.sees(&extension.user));
+    Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
+}
+
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<ExtensionAnswer>, ApiError> {
+    let form = body.form(&caller, CREATE)?;
+    let wanted = NewExtension {
+        user: form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone()),
+        number: form.parsed("extensionNumber", ExtensionNumber::parse)?,
+        display_name: form.text("displayName").map(str::to_owned),
+    };
+    let made = app.office().create_extension(caller.actor(), wanted).await?;
+    let password = Some(made.password.expose().clone());
+    Ok(Json(fresh(&app, &made.extension, password)))
+}
+
+async fn reset(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<ExtensionAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    body.form(&caller, NOTHING)?;
+    let made = app.office().reset_password(caller.actor(), extension.id.clone()).await?;
+    let password = Some(made.password.expose().clone());
+    Ok(Json(fresh(&app, &made.extension, password)))
+}
+
+/// An extension whose phone cannot have registered yet.
+fn fresh(app: &App, extension: &Extension, password: Option<String>) -> ExtensionAnswer {
+    let credentials = ExtensionCredentials::of(app.settings(), &extension.username, password);
+    let view = ExtensionView::of(extension, switch::Presence::default()).with(credentials);
+    ExtensionAnswer { success: true, extension: view }
+}
+
+async fn answer(app: &App, extension: &Extension) -> Json<ExtensionAnswer> {
+    let there = presence(app, vec![Arc::clone(&extension.username)]).await.pop().unwrap_or_default();
+    let credentials = ExtensionCredentials::of(app.settings(), &extension.username, None);
+    Json(ExtensionAnswer { success: true, extension: ExtensionView::of(extension, there).with(credentials) })
+}
+
+async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<ExtensionAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    Ok(answer(&app, &extension).await)
+}
+
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<ExtensionAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = body.form(&caller, CHANGE)?;
+    let changes = ExtensionChanges {
+        number: form.parsed("extensionNumber", ExtensionNumber::parse)?,
+        display_name: form.text("displayName").map(str::to_owned),
+        status: form.text("status").map(|word| match word {
+            "inactive" => ExtensionStatus::Inactive,
+            _ => ExtensionStatus::Active,
+        }),
+        forwarding_enabled: form.flag("forwardingEnabled"),
+        forwarding_number: match form.parsed("forwardingNumber", Dialled::parse)? {
+            Some(number) => NumberChange::Set(number),
+            None if form.is_null("forwardingNumber") => NumberChange::Clear,
+            None => NumberChange::Keep,
+        },
+        forwarding_mode: form.text("forwardingMode").map(|word| match word {
+            "busy" => ForwardingMode::Busy,
+            "noAnswer" => ForwardingMode::NoAnswer,
+            "unreachable" => ForwardingMode::Unreachable,
+            _ => ForwardingMode::Always,
+        }),
+        voicemail_enabled: form.flag("voicemailEnabled"),
+        do_not_disturb: form.flag("doNotDisturb"),
+        call_waiting: form.flag("callWaiting"),
+        ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
+    };
+    let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
+    Ok(answer(&app, &changed).await)
+}
+
+async fn remove(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<Success>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let force = Form::of_query(&uri, DELETE)?.flag("force").unwrap_or(false);
+    let there = presence(&app, vec![Arc::clone(&extension.username)]).await.pop().unwrap_or_default();
+    if there.busy && !force {
+        return Err(Fault::ExtensionBusy.into()); // S68
+    }
+    if there.busy {
+        let name = |text: &str| text == &*extension.username || text == extension.number.as_str();
+        for call in live_calls(&app).await? {
+            if call.device.as_deref().is_some_and(name) || call.legs.iter().any(|leg| name(&leg.party)) {
+                app.ask(Command::End { call: call.id }).await?;
+            }
+        }
+    }
+    app.office().remove_extension(caller.actor(), extension.id.clone()).await?;
+    Ok(Json(Success { success: true }))
+}
+
+async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<ExtensionsAnswer>, ApiError> {
+    let form = Form::of_query(&uri, LIST)?;
+    if form.text("scope") == Some("all") {
+        caller.needs(Permission::Admin)?; // S69
+    }
+    let own_only = form.text("scope") == Some("own");
+    let shown = |extension: &Extension| {
+        if own_only { extension.user == *caller.user() } else { caller.sees(&extension.user) }
+    };
+    Ok(Json(listed(&app, &form, shown).await))
+}
+
+async fn of_user(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<ExtensionsAnswer>, ApiError> {
+    let user: UserId = id.id()?;
+    caller.acts_for(user.as_str())?;
+    let form = Form::of_query(&uri, PAGED)?;
+    Ok(Json(listed(&app, &form, |extension| extension.user == user).await))
+}
+
+async fn listed(app: &App, form: &Form, shown: impl Fn(&Extension) -> bool) -> ExtensionsAnswer {
+    let directory = app.office().directory();
+    let mut found: Vec<Arc<Extension>> = directory.extensions().filter(|e| shown(e)).cloned().collect();
+    found.sort_by(|a, b| a.number.cmp(&b.number));
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let (found, next_cursor) = page(found, form.text("cursor"), limit, |extension| extension.number.as_str());
+    let there = presence(app, found.iter().map(|extension| Arc::clone(&extension.username)).collect()).await;
+    let extensions =
+        found.iter().zip(there).map(|(extension, there)| ExtensionView::of(extension, there)).collect();
+    ExtensionsAnswer { success: true, extensions, next_cursor }
+}

@@ -1,0 +1,231 @@
+//! The SIP messages of a call, as data and as a drawing.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use model::{CallId, Permission};
+use switch::ladder::Rung;
+use switch::{Command, Reply};
+
+use crate::App;
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Field, Form, Rule};
+use crate::limits::JOURNAL_PATIENCE;
+use crate::live::{find_call, may_read};
+use crate::route::{Answer, Need, Route};
+use crate::routes::PathId;
+use crate::shapes::{self, LadderAnswer};
+
+const FORMAT: &[Field] =
+    &[Field::new("format", Rule::OneOf(&["json", "text"]), "Stronger than the Accept header")];
+/// Characters between two columns of the drawing.
+const COLUMN: usize = 30;
+const POLL: std::time::Duration = std::time::Duration::from_millis(50);
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(
+            ("get", "/api/v1/calls/{id}/ladder"),
+            "calls",
+            "Every SIP message of a call, in order",
+            Need::Permission(Permission::Call),
+            Answer::json_or_text::<LadderAnswer>(),
+            get(show),
+        )
+        .query(FORMAT)
+        .also(&[503]),
+    ]
+}
+
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let call =
+        find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
+    let form = Form::of_query(&uri, FORMAT)?;
+    let rungs = find(&app, &call.id).await?;
+    if form.text("format").map_or_else(|| wants_text(&headers), |format| format == "text") {
+        let text = draw(&call.id, &rungs);
+        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response());
+    }
+    let ladder = rungs.iter().map(view).collect();
+    Ok(Json(LadderAnswer { success: true, session_id: call.id.to_string(), ladder }).into_response())
+}
+
+/// From the exchange while the call is up, else from the database, where it may arrive a moment after the call's ending.
+async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
+    match app.ask(Command::Ladder { call: id.clone() }).await? {
+        Reply::Ladder(rungs) => return Ok(rungs),
+        Reply::Unknown => {}
+        other => return Err(out_of_turn(&other)),
+    }
+    let arrival = async {
+        let ended = app.office().store().call(id).await?.and_then(|call| call.ended_at);
+        loop {
+            if let Some(blob) = app.office().store().ladder(id).await? {
+                return Ok::<_, ApiError>(Some(blob));
+            }
+            let now = app.office().now().wall;
+            if ended.is_none_or(|ended| now.since(ended) > JOURNAL_PATIENCE) {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let blob = tokio::time::timeout(JOURNAL_PATIENCE, arrival).await.unwrap_or(Ok(None))?;
+    let blob = blob.ok_or(Fault::LadderNotKept)?;
+    switch::ladder::decode(&blob).ok_or_else(|| Fault::Internal.into())
+}
+
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let place = |kind: &str| accept.split(',').position(|range| range.trim().starts_with(kind));
+    match (place("text/plain"), place("application/json")) {
+        (Some(text), Some(json)) => text < json,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+fn first_line(rung: &Rung) -> &str {
+    rung.text.lines().next().unwrap_or_default()
+}
+
+fn view(rung: &Rung) -> shapes::Rung {
+    shapes::Rung {
+        at: rung.at.to_string(),
+        direction: if rung.sent { "sent" } else { "received" },
+        transport: rung.transport.clone(),
+        local: rung.local.to_string(),
+        remote: rung.remote.to_string(),
+        first_line: first_line(rung).to_owned(),
+        text: rung.text.clone(),
+    }
+}
+
+/// A column for each peer, ours after the first of them; then the messages themselves.
+fn draw(id: &CallId, rungs: &[Rung]) -> String {
+    let mut peers: Vec<SocketAddr> = Vec::new();
+    for rung in rungs {
+        if !peers.contains(&rung.remote) {
+            peers.push(rung.remote);
+        }
+    }
+    let column_of = |peer: SocketAddr| {
+        let place = peers.iter().position(|known| *known == peer).unwrap_or_default();
+        if place == 0 { 0 } else { place + 1 }
+    };
+    let columns = peers.len() + 1;
+    let mut names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+    names.insert(names.len().min(1), "centralita".into());
+
+    let mut text = format!("{id}\n\n{:12}", "");
+    for name in &names {
+        let _ = write!(text, "{name:^COLUMN$}");
+    }
+    text = text.trim_end().to_owned();
+    text.push('\n');
+    let begin = rungs.first().map(|rung| rung.at).unwrap_or_default();
+    for (number, rung) in rungs.iter().enumerate() {
+        let after = rung.at.since(begin);
+        let line = arrow(columns, column_of(rung.remote), rung);
+        let _ = writeln!(text, "{:>3} {:>7.3} {}", number + 1, after.as_secs_f64(), line.trim_end());
+    }
+    for (number, rung) in rungs.iter().enumerate() {
+        let way = if rung.sent { "to" } else { "from" };
+        let _ =
+            write!(text, "\n--- {} · {} · {} {way} {}\n", number + 1, rung.at, rung.transport, rung.remote);
+        text.push_str(rung.text.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One line of the drawing: bars for the columns, and an arrow between ours and the peer's.
+fn arrow(columns: usize, peer: usize, rung: &Rung) -> String {
+    const OURS: usize = 1;
+    let middle = |column: usize| column * COLUMN + COLUMN / 2;
+    let mut line: Vec<char> = vec![' '; columns * COLUMN];
+    for column in 0..columns {
+        if let Some(place) = line.get_mut(middle(column)) {
+            *place = '|';
+        }
+    }
+    let (left, right) = (middle(peer.min(OURS)) + 1, middle(peer.max(OURS)));
+    let points_right = rung.sent == (peer > OURS);
+    let label = label(first_line(rung), right.saturating_sub(left + 6));
+    let span = right.saturating_sub(left);
+    let pad = span.saturating_sub(label.chars().count() + 2);
+    let mut shaft: Vec<char> = std::iter::repeat_n('-', pad / 2).collect();
+    shaft.push(' ');
+    shaft.extend(label.chars());
+    shaft.push(' ');
+    shaft.resize(span, '-');
+    if points_right {
+        if let Some(head) = shaft.last_mut() {
+            *head = '>';
+        }
+    } else if let Some(head) = shaft.first_mut() {
+        *head = '<';
+    }
+    for (offset, mark) in shaft.into_iter().enumerate() {
+        if let Some(place) = line.get_mut(left + offset) {
+            *place = mark;
+        }
+    }
+    line.into_iter().collect()
+}
+
+/// `INVITE` of a request, `200 OK` of a response.
+fn label(first_line: &str, room: usize) -> String {
+    let text = match first_line.strip_prefix("SIP/2.0 ") {
+        Some(status) => status,
+        None => first_line.split(' ').next().unwrap_or_default(),
+    };
+    text.chars().filter(|c| !c.is_control()).take(room).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ladder_is_drawn() {
+        let rung = |sent, remote: &str, text: &str, millis: i64| Rung {
+            at: base::Timestamp::from_micros(millis * 1000),
+            sent,
+            transport: "UDP".into(),
+            local: "127.0.0.1:5060".parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            text: text.into(),
+        };
+        let rungs = [
+            rung(false, "127.0.0.1:5062", "INVITE sip:1002@localhost SIP/2.0\r\nVia: x\r\n\r\n", 0),
+            rung(true, "127.0.0.1:5064", "INVITE sip:1002@127.0.0.1:5064 SIP/2.0\r\n\r\n", 2),
+            rung(false, "127.0.0.1:5064", "SIP/2.0 180 Ringing\r\n\r\n", 15),
+            rung(true, "127.0.0.1:5062", "SIP/2.0 180 Ringing\r\n\r\n", 16),
+        ];
+        let drawing = draw(&CallId::parse("session_1_a").unwrap(), &rungs);
+        let lines: Vec<&str> = drawing.lines().collect();
+        assert_eq!(
+            lines[2].split_whitespace().collect::<Vec<_>>(),
+            ["127.0.0.1:5062", "centralita", "127.0.0.1:5064"]
+        );
+        assert_eq!(lines[3].replace(['-', ' '], ""), "10.000|INVITE>||");
+        assert_eq!(lines[4].replace(['-', ' '], ""), "20.002||INVITE>|");
+        assert_eq!(lines[5].replace(['-', ' '], ""), "30.015||<180Ringing|");
+        assert_eq!(lines[6].replace(['-', ' '], ""), "40.016|<180Ringing||");
+        assert!(drawing.contains("\nINVITE sip:1002@localhost SIP/2.0\r\nVia: x\n"));
+    }
+}

@@ -1,0 +1,81 @@
+//! The routes, a file per noun.
+
+pub(crate) mod calls;
+pub(crate) mod credentials;
+pub(crate) mod document;
+pub(crate) mod extension_calls;
+pub(crate) mod extensions;
+pub(crate) mod keys;
+pub(crate) mod ladder;
+pub(crate) mod probes;
+pub(crate) mod registrations;
+pub(crate) mod server;
+pub(crate) mod sessions;
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use base::Id;
+
+use crate::error::{ApiError, Fault};
+use crate::input::{Field, Rule};
+use crate::limits::PAGE;
+use crate::route::Route;
+
+/// Every route there is.
+pub(crate) fn all() -> Vec<Route> {
+    let mut all = Vec::new();
+    all.extend(server::routes());
+    all.extend(credentials::routes());
+    all.extend(sessions::routes());
+    all.extend(keys::routes());
+    all.extend(extensions::routes());
+    all.extend(extension_calls::routes());
+    all.extend(calls::routes());
+    all.extend(ladder::routes());
+    all.extend(registrations::routes());
+    all.extend(probes::routes());
+    all.extend(document::routes());
+    all
+}
+
+pub(crate) const LIMIT: Field =
+    Field::new("limit", Rule::Whole(1, PAGE as u64), "At most so many; 50 where absent");
+pub(crate) const CURSOR: Field = Field::new("cursor", Rule::Id, "The nextCursor of the page before");
+
+/// The id in a path. What can be no id names nothing: 404 like any other.
+pub(crate) struct PathId(Option<String>);
+
+impl PathId {
+    pub(crate) fn id<T>(&self) -> Result<Id<T>, ApiError> {
+        let text = self.0.as_deref().unwrap_or_default();
+        Id::parse(text).map_err(|_| Fault::NotFound.into())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let params = RawPathParams::from_request_parts(parts, state).await.ok();
+        let first = params.as_ref().and_then(|params| params.iter().next());
+        Ok(PathId(first.map(|(_, value)| value.to_owned())))
+    }
+}
+
+/// Cut a sorted list into a page: what comes after `cursor`, and where the next page begins.
+pub(crate) fn page<T>(
+    mut all: Vec<T>,
+    cursor: Option<&str>,
+    limit: usize,
+    key: impl Fn(&T) -> &str,
+) -> (Vec<T>, Option<String>) {
+    if let Some(cursor) = cursor {
+        all.retain(|item| key(item) > cursor);
+    }
+    let more = all.len() > limit;
+    all.truncate(limit);
+    let next = all.last().filter(|_| more).map(|last| key(last).to_owned());
+    (all, next)
+}

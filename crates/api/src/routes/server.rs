@@ -1,0 +1,142 @@
+//! The SIP server as a whole: start, stop, status, health (S34–S37).
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::routing::{get, post};
+use model::Permission;
+use serde_json::Value;
+use switch::{Command, Reply, State as SipState, Status};
+
+use crate::App;
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::input::{Body, Field, Form, Rule};
+use crate::office::Event;
+use crate::route::{Answer, Need, Route};
+use crate::shapes::{Health, ServerStatus};
+
+const SIP: Need = Need::Permission(Permission::Sip);
+const NOTHING: &[Field] = &[];
+const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that are up")];
+/// How long a start waits for the listeners to open.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+const START_POLL: Duration = Duration::from_millis(20);
+
+pub(crate) fn routes() -> Vec<Route> {
+    let status = Answer::json::<ServerStatus>;
+    vec![
+        Route::new(
+            ("post", "/api/v1/opensips/start"),
+            "server",
+            "Start the SIP side",
+            SIP,
+            status(),
+            post(start),
+        )
+        .body(NOTHING)
+        .also(&[503]),
+        Route::new(
+            ("post", "/api/v1/opensips/stop"),
+            "server",
+            "Let calls end, then stop the SIP side",
+            Need::Admin,
+            status(),
+            post(stop),
+        )
+        .query(STOP)
+        .body(NOTHING)
+        .also(&[503]),
+        Route::new(
+            ("get", "/api/v1/opensips/status"),
+            "server",
+            "State of the SIP side",
+            SIP,
+            status(),
+            get(show),
+        )
+        .also(&[503]),
+        Route::new(
+            ("get", "/api/v1/opensips/health"),
+            "server",
+            "Health, without an envelope",
+            SIP,
+            Answer::json::<Health>(),
+            get(health),
+        )
+        .also(&[503]),
+    ]
+}
+
+async fn start(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<ServerStatus>, ApiError> {
+    body.form(&caller, NOTHING)?;
+    let mut status = commanded(&app, Command::Start).await?;
+    app.office().tell(caller.actor(), event("opensips_started", &caller));
+    // The listeners are opened by the shell: the answer tells how that went.
+    let waiting = async {
+        while status.state != SipState::Running {
+            tokio::time::sleep(START_POLL).await;
+            status = app.status().await?;
+        }
+        Ok::<(), ApiError>(())
+    };
+    if let Ok(failed) = tokio::time::timeout(START_PATIENCE, waiting).await {
+        failed?;
+    }
+    Ok(Json(view(&app, &status)))
+}
+
+async fn stop(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<ServerStatus>, ApiError> {
+    body.form(&caller, NOTHING)?;
+    let force = Form::of_query(&uri, STOP)?.flag("force").unwrap_or(false);
+    let status = commanded(&app, Command::Stop { force }).await?;
+    app.office().tell(caller.actor(), event("opensips_stopped", &caller));
+    Ok(Json(view(&app, &status)))
+}
+
+async fn show(State(app): State<App>) -> Result<Json<ServerStatus>, ApiError> {
+    Ok(Json(view(&app, &app.status().await?)))
+}
+
+async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
+    let status = app.status().await?;
+    Ok(Json(Health {
+        opensips_status: status.state.as_str(),
+        active_calls: status.active_calls,
+        server_uptime: true,
+        server_uptime_seconds: app.uptime().as_secs(),
+    }))
+}
+
+async fn commanded(app: &App, command: Command) -> Result<Status, ApiError> {
+    match app.ask(command).await? {
+        Reply::Status(status) => Ok(status),
+        other => Err(out_of_turn(&other)),
+    }
+}
+
+fn view(app: &App, status: &Status) -> ServerStatus {
+    ServerStatus {
+        success: true,
+        status: status.state.as_str(),
+        opensips_status: status.state.as_str(),
+        listeners: app.settings().listeners.clone(),
+        active_calls: status.active_calls,
+        registrations: status.registrations,
+        ports_in_use: status.ports_in_use,
+        uptime_seconds: app.uptime().as_secs(),
+        version: app.settings().version.clone(),
+    }
+}
+
+fn event(kind: &'static str, caller: &Caller) -> Event {
+    Event { kind, user: Some(caller.user().clone()), subject: String::new(), detail: Value::Null }
+}

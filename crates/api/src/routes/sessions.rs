@@ -1,0 +1,195 @@
+//! Click-to-call (S46–S51): a session is a call that was asked for over the API, and any other call as well.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::{get, post};
+use model::{CallRecord, Cause, Dialled, Permission, UserId, dialplan};
+use serde_json::json;
+use switch::{Command, Originate, Reply};
+
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Body, Field, Form, Rule};
+use crate::live::{find_call, may_read};
+use crate::office::Event;
+use crate::route::{Answer, Need, Route};
+use crate::routes::PathId;
+use crate::shapes::{NewSession, NewSessionAnswer, Session, SessionAnswer};
+use crate::{App, Settings};
+
+const CALL: Need = Need::Permission(Permission::Call);
+const NOTHING: &[Field] = &[];
+
+pub(crate) const TO: Field = Field::new(
+    "toNumber",
+    Rule::Destination,
+    "A number, an extension, a user name, or a SIP URI of our domain",
+)
+.or("destinationNumber")
+.required();
+pub(crate) const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
+pub(crate) const RING: Field = Field::new(
+    "ringTimeoutSeconds",
+    Rule::Whole(1, 300),
+    "How long the device may take to register and to answer",
+);
+pub(crate) const DEVICE: Field =
+    Field::new("requireDevice", Rule::Flag, "Refuse at once where the user has no registered phone");
+/// S48.
+const RING_TIMEOUT_SECS: u64 = 30;
+
+const INITIATE: &[Field] = &[
+    Field::new("userId", Rule::Id, "Whose call; the owner of the key where absent"),
+    Field::new(
+        "fromNumber",
+        Rule::Origin,
+        "Names the device where it is the user's own, and is shown to the callee",
+    ),
+    TO,
+    TWILIO,
+    RING,
+    DEVICE,
+];
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(
+            ("post", "/api/v1/opensips/call/initiate"),
+            "calls",
+            "Ring the user's phone, then the destination, and connect them",
+            CALL,
+            Answer::json::<NewSessionAnswer>(),
+            post(initiate),
+        )
+        .body(INITIATE)
+        .also(&[404, 409, 503]),
+        Route::new(
+            ("get", "/api/v1/opensips/call/{id}"),
+            "calls",
+            "One call, alive or over",
+            CALL,
+            Answer::json::<SessionAnswer>(),
+            get(show),
+        )
+        .also(&[503]),
+        Route::new(
+            ("post", "/api/v1/opensips/call/{id}/end"),
+            "calls",
+            "End a call; ending it again changes nothing",
+            CALL,
+            Answer::json::<SessionAnswer>(),
+            post(end),
+        )
+        .body(NOTHING)
+        .also(&[503]),
+    ]
+}
+
+async fn initiate(
+    State(app): State<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<NewSessionAnswer>, ApiError> {
+    let form = body.form(&caller, INITIATE)?;
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
+    policy(&app, &form, &to)?;
+    let from = form.text("fromNumber").map(|from| user_part(from).to_owned());
+    let originate = Originate { user, from, device: None, to, ring_timeout, require_device };
+    let call = place(&app, &caller, originate).await?;
+    let session = NewSession::of(app.settings(), &call);
+    Ok(Json(NewSessionAnswer { success: true, session }))
+}
+
+/// Destination, ring time-out and whether a device must be there.
+pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
+    let text = form.text("toNumber").unwrap_or_default();
+    if let Some((_, host)) = text.split_once('@')
+        && !settings.is_own_host(host)
+    {
+        let rule =
+            ("SIP URIs of other domains cannot be called", "no se puede llamar a URI SIP de otros dominios");
+        return Err(ApiError::field(Fault::BadValue, "toNumber", Some(rule))); // S32
+    }
+    let seconds = form.whole("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
+    let require_device = form.flag("requireDevice").unwrap_or(false);
+    Ok((user_part(text).to_owned(), Duration::from_secs(seconds), require_device))
+}
+
+/// What the API itself forbids, before the exchange is asked: first policy, then what is not configured.
+pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
+    let directory = app.office().directory();
+    if directory.credential(to).is_none()
+        && Dialled::parse(to).is_ok_and(|number| dialplan::is_emergency(&number))
+    {
+        return Err(Cause::EmergencyNotAllowed.into());
+    }
+    if form.flag("useTwilio") == Some(true) && !app.settings().twilio {
+        return Err(Cause::TwilioNotConfigured.into()); // S49
+    }
+    Ok(())
+}
+
+/// `1001` of `sip:1001@localhost`, and of `1001`.
+fn user_part(destination: &str) -> &str {
+    let Some((address, _)) = destination.split_once('@') else { return destination };
+    address.split_once(':').map_or(address, |(_, user)| user)
+}
+
+/// Place a call and write down who did.
+pub(crate) async fn place(app: &App, caller: &Caller, originate: Originate) -> Result<CallRecord, ApiError> {
+    let user = originate.user.clone();
+    let call = match app.ask(Command::Originate(originate)).await? {
+        Reply::Call(call) => call,
+        other => return Err(out_of_turn(&other)),
+    };
+    let detail = json!({"from": call.from_number, "to": call.to_number});
+    let subject = call.id.to_string();
+    app.office().tell(caller.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
+    Ok(call)
+}
+
+async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SessionAnswer>, ApiError> {
+    let call =
+        find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
+    Ok(Json(answer(&app, &call)))
+}
+
+async fn end(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<SessionAnswer>, ApiError> {
+    let call =
+        find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
+    body.form(&caller, NOTHING)?;
+    if call.status.is_final() {
+        return Ok(Json(answer(&app, &call))); // S51
+    }
+    match app.ask(Command::End { call: call.id.clone() }).await? {
+        Reply::Call(ended) => {
+            let event = Event {
+                kind: "call_ended",
+                user: Some(ended.user.clone()),
+                subject: ended.id.to_string(),
+                detail: json!({"by": "api"}),
+            };
+            app.office().tell(caller.actor(), event);
+            Ok(Json(answer(&app, &ended)))
+        }
+        // It ended by itself in between.
+        Reply::Unknown => {
+            let ended = find_call(&app, &call.id).await?.unwrap_or(call);
+            Ok(Json(answer(&app, &ended)))
+        }
+        other => Err(out_of_turn(&other)),
+    }
+}
+
+fn answer(app: &App, call: &CallRecord) -> SessionAnswer {
+    SessionAnswer { success: true, session: Session::of(app.settings(), call, app.office().now().wall) }
+}

@@ -1,0 +1,91 @@
+//! Making secrets: API keys that can be recognised and checked for typing errors, passwords that survive XML, URLs and reading aloud.
+
+use base::{Chance, Secret};
+use sha2::{Digest, Sha256};
+
+/// What every key begins with (S55). Scanners for leaked secrets may look for `sk_voip_[0-9A-Za-z]{49}`.
+pub(crate) const PREFIX: &str = "sk_voip_";
+/// 43 characters of base 62 hold 256 bits.
+const RANDOM_CHARS: usize = 43;
+/// Six characters of base 62 hold a CRC-32.
+const CHECK_CHARS: usize = 6;
+/// How much of a key people see, to tell one from another.
+const SHOWN_CHARS: usize = 8;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Without 0, O, 1, l and I; nothing that a URL, XML or a shell would change.
+const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789-_.";
+/// S40: over 93 bits.
+const PASSWORD_CHARS: usize = 16;
+
+/// A new key.
+pub(crate) fn key(chance: &mut Chance) -> Secret<String> {
+    let body = draw(chance, BASE62, RANDOM_CHARS);
+    Secret::new(format!("{PREFIX}{body}{}", check(&body)))
+}
+
+/// Whether a text can be one of our keys at all: prefix, alphabet, length and checksum.
+pub(crate) fn is_well_formed(key: &str) -> bool {
+    key.strip_prefix(PREFIX).is_some_and(|rest| {
+        rest.len() == RANDOM_CHARS + CHECK_CHARS
+            && rest.is_ascii()
+            && rest.split_at_checked(RANDOM_CHARS).is_some_and(|(body, sum)| check(body) == sum)
+    })
+}
+
+/// What is kept of a key.
+pub(crate) fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+/// What people recognise a key by.
+pub(crate) fn shown(key: &str) -> String {
+    key.chars().take(PREFIX.len() + SHOWN_CHARS).collect()
+}
+
+/// A new password.
+pub(crate) fn password(chance: &mut Chance) -> Secret<String> {
+    Secret::new(draw(chance, PASSWORD_ALPHABET, PASSWORD_CHARS))
+}
+
+fn draw(chance: &mut Chance, alphabet: &[u8], len: usize) -> String {
+    let pick = |_| char::from(alphabet[chance.below(alphabet.len() as u64) as usize]);
+    (0..len).map(pick).collect()
+}
+
+fn check(body: &str) -> String {
+    let mut rest = crc32fast::hash(body.as_bytes()) as usize;
+    let mut text = String::with_capacity(CHECK_CHARS);
+    for _ in 0..CHECK_CHARS {
+        text.push(char::from(BASE62[rest % 62]));
+        rest /= 62;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_recognised_and_typing_errors_are_seen() {
+        let mut chance = Chance::from_number(1);
+        let key = key(&mut chance); // S55
+        let text = key.expose();
+        assert!(text.starts_with("sk_voip_") && text.len() == 57 && is_well_formed(text));
+        let typo = text.replacen(&text[10..11], if &text[10..11] == "x" { "y" } else { "x" }, 1);
+        for bad in [typo.as_str(), "sk_voip_abc123...", "", "sk_voip_", "Ünicode"] {
+            assert!(!is_well_formed(bad), "{bad}");
+        }
+        assert_eq!(format!("{key:?}"), "***");
+    }
+
+    #[test]
+    fn passwords_have_sixteen_harmless_characters() {
+        let mut chance = Chance::from_number(1);
+        for _ in 0..200 {
+            let password = password(&mut chance); // S40
+            assert_eq!(password.expose().len(), 16);
+            assert!(password.expose().bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
+        }
+    }
+}

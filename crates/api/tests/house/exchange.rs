@@ -1,0 +1,180 @@
+//! An exchange without SIP: it answers each command as the contract of `switch::Command` says.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use base::Timestamp;
+use centralita_api::SwitchPort;
+use model::{
+    CallDirection, CallId, CallRecord, CallStatus, Cause, Change, Directory, ExtensionNumber, TraceStep,
+    UserId,
+};
+use switch::ladder::Rung;
+use switch::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+
+#[derive(Default)]
+pub struct Exchange {
+    pub inner: Mutex<Inside>,
+}
+
+#[derive(Default)]
+pub struct Inside {
+    pub state: State,
+    pub calls: Vec<CallRecord>,
+    pub registrations: Vec<Registration>,
+    pub busy: Vec<String>,
+    pub ladders: BTreeMap<CallId, Vec<Rung>>,
+    /// Refuse the next calls so.
+    pub refuse: Option<Cause>,
+    /// Answer nothing any more.
+    pub dead: bool,
+    pub asked: Vec<Command>,
+    pub directory: Directory,
+    pub published: Vec<Arc<[Change]>>,
+    pub next: u32,
+}
+
+pub fn call_record(id: &str, user: &str, started: i64) -> CallRecord {
+    CallRecord {
+        id: CallId::parse(id).unwrap(),
+        user: UserId::parse(user).unwrap(),
+        other_user: None,
+        direction: CallDirection::Internal,
+        status: CallStatus::Ringing,
+        from_number: "1001".into(),
+        to_number: "1002".into(),
+        device: Some("user_1234567890".into()),
+        started_at: Timestamp::from_micros(started * 1_000_000),
+        answered_at: None,
+        ended_at: None,
+        cause: None,
+        trace: vec![TraceStep { rule: "extension".into(), outcome: "1002 is an extension".into() }],
+        legs: Vec::new(),
+    }
+}
+
+impl Exchange {
+    pub fn change(&self, change: impl FnOnce(&mut Inside)) {
+        change(&mut self.inner.lock().unwrap());
+    }
+
+    pub fn see<T>(&self, see: impl FnOnce(&Inside) -> T) -> T {
+        see(&self.inner.lock().unwrap())
+    }
+}
+
+impl Inside {
+    fn answer(&mut self, command: Command) -> Reply {
+        match command {
+            Command::Originate(wanted) => self.originate(wanted),
+            Command::End { call } => match self.calls.iter().position(|c| c.id == call) {
+                Some(place) => {
+                    let mut call = self.calls.remove(place);
+                    call.status = CallStatus::Canceled;
+                    call.ended_at = Some(call.started_at);
+                    call.cause = Some(Cause::EndedByApi);
+                    Reply::Call(call)
+                }
+                None => Reply::Unknown,
+            },
+            Command::Show { call } => self
+                .calls
+                .iter()
+                .find(|c| c.id == call)
+                .map_or(Reply::Unknown, |call| Reply::Call(call.clone())),
+            Command::Calls => {
+                let mut calls = self.calls.clone();
+                calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+                Reply::Calls(calls)
+            }
+            Command::Ladder { call } => {
+                self.ladders.get(&call).cloned().map_or(Reply::Unknown, Reply::Ladder)
+            }
+            Command::Presence { usernames } => Reply::Presence(
+                usernames
+                    .iter()
+                    .map(|name| Presence {
+                        registered: self.registrations.iter().any(|r| r.username == *name),
+                        busy: self.busy.iter().any(|busy| **busy == **name),
+                    })
+                    .collect(),
+            ),
+            Command::Registrations { username } => Reply::Registrations(
+                self.registrations
+                    .iter()
+                    .filter(|r| username.as_ref().is_none_or(|name| r.username == *name))
+                    .cloned()
+                    .collect(),
+            ),
+            Command::Status => Reply::Status(self.status()),
+            Command::Start => {
+                self.state = State::Running;
+                Reply::Status(Status { state: State::Starting, ..self.status() })
+            }
+            Command::Stop { force } => {
+                if force {
+                    self.calls.clear();
+                }
+                self.state = if self.calls.is_empty() { State::Stopped } else { State::Draining };
+                Reply::Status(self.status())
+            }
+        }
+    }
+
+    fn originate(&mut self, wanted: Originate) -> Reply {
+        if let Some(cause) = self.refuse {
+            return Reply::Refused(cause);
+        }
+        let registered = self.registrations.first().map(|r| r.username.to_string());
+        let device = wanted.device.map(|d| d.to_string()).or(registered);
+        if device.is_none() && wanted.require_device {
+            return Reply::Refused(Cause::NoRegisteredDevice);
+        }
+        self.next += 1;
+        let mut call =
+            call_record(&format!("session_{:010}_a", self.next), wanted.user.as_str(), super::BEGIN);
+        call.status = if device.is_some() { CallStatus::Ringing } else { CallStatus::Queued };
+        // A call that waits names the device that it waits for.
+        let newest =
+            self.directory.credentials_of(&wanted.user).max_by_key(|c| (c.created_at, c.username.clone()));
+        call.device = device.or_else(|| newest.map(|c| c.username.to_string()));
+        call.from_number = wanted.from.unwrap_or_default();
+        call.to_number = wanted.to;
+        call.other_user = ExtensionNumber::parse(&call.to_number)
+            .ok()
+            .and_then(|number| self.directory.extension_by_number(&number).map(|e| e.user.clone()));
+        self.calls.push(call.clone());
+        Reply::Call(call)
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            state: self.state,
+            active_calls: self.calls.len(),
+            registrations: self.registrations.len(),
+            counters: Counters {
+                challenges: 7,
+                calls_ended: [("busy", 2)].into_iter().collect(),
+                ..Counters::default()
+            },
+            ..Status::default()
+        }
+    }
+}
+
+impl SwitchPort for Exchange {
+    fn ask(&self, command: Command) -> Pin<Box<dyn Future<Output = Option<Reply>> + Send>> {
+        let mut inside = self.inner.lock().unwrap();
+        inside.asked.push(command.clone());
+        let reply = if inside.dead { None } else { Some(inside.answer(command)) };
+        Box::pin(std::future::ready(reply))
+    }
+
+    fn publish(&self, directory: Directory, changes: Arc<[Change]>) {
+        let mut inside = self.inner.lock().unwrap();
+        inside.directory = directory;
+        inside.published.push(changes);
+    }
+}

@@ -1,0 +1,157 @@
+//! The office: what was answered is true for everybody, is written down, and outlives the process.
+
+mod house;
+
+use base::Secret;
+use centralita_api::{Actor, Imported, OfficeError};
+use house::House;
+use model::{ExtensionNumber, UserId};
+use serde_json::json;
+
+fn line(number: u32, username: &str, owner: &str) -> Imported {
+    Imported {
+        number: ExtensionNumber::parse(&number.to_string()).unwrap(),
+        username: username.into(),
+        password: Secret::new("9c8c".repeat(8)),
+        owner: UserId::parse(owner).unwrap(),
+        display_name: None,
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_extensions_are_imported_in_one_go() {
+    let house = House::new().await;
+    let lines: Vec<Imported> =
+        (0..10_000).map(|n| line(100_000 + n, &format!("u{n}"), &format!("owner_{}", n % 50))).collect();
+    let before = house.exchange.see(|e| e.published.len());
+    assert_eq!(house.app.office().import(Actor::default(), lines).await.unwrap(), 10_000);
+    assert_eq!(house.exchange.see(|e| e.published.len()), before + 1);
+    let directory = house.store.load_directory().await.unwrap();
+    assert_eq!(directory.census()[2..], [10_000, 10_000]);
+    let credential = directory.credential("u77").unwrap();
+    assert_eq!(credential.ha1, model::Ha1::new("u77", "sip.nexus-core.com", &"9c8c".repeat(8))); // S40: any length
+    // One more is still quick, and so is the page of one owner.
+    house.post(&house.key, "/api/v1/voip/extensions", json!({})).await.ok();
+    let page = house.get(&house.admin, "/api/v1/voip/extensions/user/owner_7?limit=1000").await.ok();
+    assert_eq!(page["extensions"].as_array().unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn an_import_with_a_bad_line_imports_nothing() {
+    let house = House::new().await;
+    house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
+    let office = house.app.office();
+    let good = || line(2001, "anna", "user_123");
+    for (bad, why) in [
+        (line(1001, "berta", "x"), "NumberTaken"),
+        (line(2001, "berta", "x"), "NumberTaken"),
+        (line(2002, "anna", "x"), "UsernameTaken"),
+        (line(2002, "1001", "x"), "UsernameTaken"), // would answer for another's number (S39)
+        (line(2002, "2001", "x"), "UsernameTaken"),
+        (line(2002, "a b", "x"), "BadUsername"),
+        (line(911, "berta", "x"), "NumberReserved"),
+    ] {
+        let refused = office.import(Actor::default(), vec![good(), bad]).await.unwrap_err();
+        assert!(format!("{refused:?}").starts_with(why), "{refused:?}");
+        assert_eq!(office.directory().census()[3], 1);
+    }
+    let own = line(6170, "6170", "user_123"); // S39: the number is the user name
+    assert_eq!(office.import(Actor::default(), vec![good(), own]).await.unwrap(), 2);
+    let taken = house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "6170"})).await;
+    taken.refused(409, "extension_exists");
+}
+
+#[tokio::test]
+async fn of_many_who_want_one_number_at_once_one_gets_it() {
+    let house = House::new().await;
+    let office = house.app.office();
+    let attempts: Vec<_> = (0..20)
+        .map(|_| {
+            let office = office.clone();
+            tokio::spawn(async move {
+                let wanted = centralita_api::NewExtension {
+                    user: UserId::parse("user_123").unwrap(),
+                    number: Some(ExtensionNumber::parse("1001").unwrap()),
+                    display_name: None,
+                };
+                office.create_extension(Actor::default(), wanted).await
+            })
+        })
+        .collect();
+    let mut made = 0;
+    for attempt in attempts {
+        match attempt.await.unwrap() {
+            Ok(_) => made += 1,
+            Err(refused) => assert!(matches!(refused, OfficeError::NumberTaken(_)), "{refused:?}"),
+        }
+    }
+    assert_eq!(made, 1);
+}
+
+#[tokio::test]
+async fn every_write_is_told_once_with_who_did_it_and_no_secret() {
+    let house = House::new().await;
+    let before = house.events(3).await.len(); // the keys of the house
+    let made = house
+        .post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001", "displayName": "Ana"}))
+        .await;
+    let request_id = made.header("x-request-id").to_owned();
+    let made = made.ok();
+    let password = made["extension"]["sipCredentials"]["password"].as_str().unwrap();
+    let id = made["extension"]["id"].as_str().unwrap();
+    let path = format!("/api/v1/voip/extensions/{id}");
+    house.put(&house.key, &path, json!({"displayName": "Ana María"})).await.ok();
+    house.put(&house.key, &path, json!({"displayName": "Ana María"})).await.ok(); // changes nothing: tells nothing
+    house.delete(&house.key, &path).await.ok();
+    house.post(&house.key, "/api/v1/opensips/generate-credentials", json!({})).await.ok();
+    house.post(&house.key, "/api/v1/opensips/call/initiate", json!({"toNumber": "*43"})).await.ok();
+    let events = house.events(before + 5).await;
+    let told: Vec<&str> = events[before..].iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "voip_extension_created",
+            "voip_extension_updated",
+            "voip_extension_deleted",
+            "sip_credentials_generated",
+            "call_initiated"
+        ]
+    ); // S89, S90, S91
+    let (created, updated) = (&events[before], &events[before + 1]);
+    assert_eq!(
+        (created.request.as_str(), created.ip.as_deref(), created.subject.as_str()),
+        (request_id.as_str(), Some("192.0.2.77"), id)
+    ); // S74
+    assert!(created.key.is_some());
+    assert_eq!(
+        updated.detail,
+        json!({"before": {"displayName": "Ana"}, "after": {"displayName": "Ana María"}})
+    );
+    let everything = format!("{events:?}");
+    assert!(!everything.contains(password) && !everything.contains(&house.key));
+}
+
+#[tokio::test]
+async fn the_use_of_keys_is_counted_by_route_and_outcome() {
+    let house = House::new().await;
+    house.get(&house.key, "/api/v1/opensips/call/session_1_a").await.refused(404, "not_found");
+    house.pass(5);
+    house.get(&house.key, "/api/v1/opensips/health").await.ok();
+    house.app.flush().await; // S61
+    let last = house.store.keys_last_used().await.unwrap();
+    assert_eq!(last.values().copied().collect::<Vec<_>>(), [house.now()]);
+}
+
+#[tokio::test]
+async fn secrets_are_not_in_the_database() {
+    let house = House::new().await;
+    let made = house.post(&house.key, "/api/v1/voip/extensions", json!({})).await.ok();
+    let password = made["extension"]["sipCredentials"]["password"].as_str().unwrap().to_owned();
+    let copy = std::env::temp_dir().join(format!("centralita-api-secrets-{}.db", std::process::id()));
+    house.store.backup(&copy).await.unwrap();
+    let bytes = std::fs::read(&copy).unwrap();
+    std::fs::remove_file(&copy).unwrap();
+    for secret in [&house.admin, &house.key, &password] {
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes())); // security.md rows 19, 20
+    }
+}

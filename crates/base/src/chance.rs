@@ -1,0 +1,61 @@
+//! Chance as an argument: one seeded generator, from which every tag, branch and nonce is drawn.
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// A cryptographically strong generator. The shell seeds it from the kernel, a test from a number.
+#[derive(Debug)]
+pub struct Chance(ChaCha12Rng);
+
+impl Chance {
+    /// A generator that will always tell the same sequence for the same seed.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Chance(ChaCha12Rng::from_seed(seed))
+    }
+
+    /// For tests and simulations: a generator from a number.
+    pub fn from_number(number: u64) -> Self {
+        Chance(ChaCha12Rng::seed_from_u64(number))
+    }
+
+    /// A new generator, independent of what this one tells afterwards.
+    pub fn fork(&mut self) -> Chance {
+        let mut seed = [0; 32];
+        self.fill(&mut seed);
+        Chance::from_seed(seed)
+    }
+
+    /// Fill `bytes` with noise.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
+
+    /// 64 bits of noise.
+    pub fn u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// A number in `0..bound`; 0 where `bound` is 0. The bias is below 2⁻³² for bounds under 2³².
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// `len` characters of `0-9a-z`, about 5.17 bits each.
+    pub fn base36(&mut self, len: usize) -> String {
+        (0..len).map(|_| char::from_digit(self.below(36) as u32, 36).unwrap_or('0')).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_seed_tells_one_sequence_and_forks_differ() {
+        let (mut a, mut b) = (Chance::from_number(7), Chance::from_number(7));
+        assert_eq!(a.base36(20), b.base36(20));
+        assert_ne!(a.fork().u64(), a.u64());
+        assert!((0..1000).all(|_| a.below(3) < 3));
+        assert_eq!(a.below(0), 0);
+    }
+}

@@ -1,0 +1,17 @@
+//! The few words that every other crate shares: time, chance, secrets and ids.
+//!
+//! Nothing here reads a clock or an entropy source. The shell does, and hands both in.
+#![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod chance;
+mod id;
+mod keyed;
+mod now;
+mod secret;
+
+pub use chance::Chance;
+pub use id::{Id, IdError, Kind};
+pub use keyed::{KeyedHash, KeyedMap, KeyedSet};
+pub use now::{Instant, Now, Timestamp};
+pub use secret::Secret;

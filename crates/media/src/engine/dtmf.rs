@@ -1,0 +1,104 @@
+//! Digits out of telephone-events (RFC 4733): each press once, however often its packets come.
+
+/// A press.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Press {
+    pub(super) digit: char,
+    pub(super) millis: u16,
+}
+
+/// Follows the events of one peer.
+#[derive(Debug, Default)]
+pub(super) struct Detector {
+    current: Option<Event>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    code: u8,
+    /// When it began: all packets of an event bear it (RFC 4733 §2.2.1).
+    timestamp: u32,
+    duration: u16,
+    told: bool,
+}
+
+impl Event {
+    fn tell(&mut self) -> Option<Press> {
+        if std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        let digit = "0123456789*#ABCD".chars().nth(usize::from(self.code))?;
+        Some(Press { digit, millis: self.duration / 8 })
+    }
+}
+
+impl Detector {
+    /// An event packet arrived. At most one press ends with it: this one, or one whose end was lost.
+    pub(super) fn event(&mut self, timestamp: u32, payload: &[u8]) -> Option<Press> {
+        let [code, flags, d0, d1] = *payload.first_chunk::<4>()?;
+        let duration = u16::from_be_bytes([d0, d1]);
+        let ends = flags & 0x80 != 0;
+        if let Some(event) = &mut self.current {
+            let age = timestamp.wrapping_sub(event.timestamp);
+            if age == 0 && event.code == code {
+                event.duration = event.duration.max(duration);
+                return if ends { event.tell() } else { None };
+            }
+            if age as i32 <= 0 {
+                return None; // a late packet of an earlier press
+            }
+        }
+        let mut before = self.current.replace(Event { code, timestamp, duration, told: false });
+        let lost = before.as_mut().and_then(Event::tell);
+        let this = self.current.as_mut().filter(|_| ends && lost.is_none()).and_then(Event::tell);
+        lost.or(this)
+    }
+
+    /// Audio arrived: an event that should have ended by then has ended.
+    pub(super) fn audio(&mut self, timestamp: u32) -> Option<Press> {
+        let event = self.current.as_mut().filter(|e| !e.told)?;
+        let passed = timestamp.wrapping_sub(event.timestamp) as i32;
+        // Three packets beyond what was heard of it: no reordering any more.
+        if passed > i32::from(event.duration) + 480 { event.tell() } else { None }
+    }
+
+    /// Another source speaks.
+    pub(super) fn restart(&mut self) {
+        self.current = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(detector: &mut Detector, code: u8, timestamp: u32, duration: u16, end: u8) -> Option<Press> {
+        let [d0, d1] = duration.to_be_bytes();
+        detector.event(timestamp, &[code, (end << 7) | 0x0a, d0, d1])
+    }
+
+    #[test]
+    fn three_end_packets_are_one_press() {
+        let mut detector = Detector::default();
+        assert_eq!(event(&mut detector, 11, 1_000, 160, 0), None);
+        assert_eq!(event(&mut detector, 11, 1_000, 800, 1), Some(Press { digit: '#', millis: 100 }));
+        assert_eq!(event(&mut detector, 11, 1_000, 800, 1), None);
+        assert_eq!(event(&mut detector, 11, 1_000, 640, 0), None);
+        // The same key again is another press; a packet of the first one comes too late.
+        assert_eq!(event(&mut detector, 11, 3_000, 800, 1).map(|p| p.digit), Some('#'));
+        assert_eq!(event(&mut detector, 11, 1_000, 800, 1), None);
+    }
+
+    #[test]
+    fn a_press_whose_ends_were_lost_is_told_by_what_follows() {
+        let mut detector = Detector::default();
+        event(&mut detector, 1, 1_000, 400, 0);
+        assert_eq!(detector.audio(1_700), None);
+        assert_eq!(detector.audio(2_000), Some(Press { digit: '1', millis: 50 }));
+        assert_eq!(detector.audio(2_160), None);
+        event(&mut detector, 2, 4_000, 400, 0);
+        assert_eq!(event(&mut detector, 3, 9_000, 160, 0), Some(Press { digit: '2', millis: 50 }));
+        assert_eq!(event(&mut detector, 16, 20_000, 160, 1).map(|p| p.digit), Some('3'));
+        assert_eq!(detector.event(1, &[1, 2]), None);
+    }
+}

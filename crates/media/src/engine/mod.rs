@@ -1,0 +1,266 @@
+//! The packet engine: streams, what feeds whom, and where each packet goes.
+
+mod dtmf;
+mod g711;
+mod generator;
+mod output;
+mod quality;
+mod relay;
+mod rtcp;
+mod rtp;
+mod source_lock;
+mod stream;
+mod wiring;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::sdp::Negotiated;
+use generator::Sounds;
+use stream::Stream;
+
+/// One leg's RTP and RTCP on one port of ours; chosen by the switch, unique among open streams.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub u32);
+
+/// RTP or RTCP. With rtcp-mux both arrive on the RTP port and are told apart by their second byte (RFC 5761 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Channel {
+    Rtp,
+    Rtcp,
+}
+
+/// What we can play by ourselves (8 kHz).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tone {
+    /// Ringing at the far end: 425 Hz, 1 s on, 4 s off.
+    Ringback,
+    /// Busy: 425 Hz, 0.5 s on, 0.5 s off.
+    Busy,
+    /// Milliwatt: 1004 Hz at 0 dBm0, without end.
+    Milliwatt,
+    /// Music on hold: a quiet tune that we synthesise ourselves.
+    Music,
+}
+
+/// What a peer hears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nothing is sent.
+    Nothing,
+    /// The peer of another stream: relayed where the codecs agree, transcoded between µ-law and A-law where not.
+    /// A stream that several want to hear is passed on to the one that was told last.
+    Stream(StreamId),
+    /// Itself.
+    Echo,
+    /// A tone.
+    Tone(Tone),
+    /// Packets of silence, so that NAT bindings and phones stay content.
+    Silence,
+}
+
+/// What the switch tells a worker.
+#[derive(Clone, PartialEq, Debug)]
+pub enum MediaCommand {
+    /// A leg begins on this local (even) RTP port, which the worker has bound. Nothing is sent before `Negotiated`.
+    Open {
+        /// The stream.
+        stream: StreamId,
+        /// Its local RTP port.
+        port: u16,
+    },
+    /// What SDP said, first or anew. A changed remote address unlocks the source (DESIGN §4).
+    Negotiated {
+        /// The stream.
+        stream: StreamId,
+        /// Where the leg's signalling comes from: a source there may lock within the first packets (NAT).
+        signalling: IpAddr,
+        /// The result of offer and answer.
+        negotiated: Box<Negotiated>,
+    },
+    /// What this stream's peer hears from now on.
+    Feed {
+        /// The stream whose peer listens.
+        stream: StreamId,
+        /// What it hears.
+        source: Source,
+    },
+    /// The leg is over: [`MediaEvent::Closed`] follows, then the port may be used again.
+    Close {
+        /// The stream.
+        stream: StreamId,
+    },
+}
+
+/// What a worker tells the switch.
+#[derive(Clone, PartialEq, Debug)]
+pub enum MediaEvent {
+    /// Even local ports that a worker has bound (each with the odd one above it) and that nobody uses.
+    Ports {
+        /// Which worker: a call's streams all live on one.
+        worker: u8,
+        /// Which listener's address they are bound on.
+        listener: u16,
+        /// The RTP ports.
+        ports: Vec<u16>,
+    },
+    /// A whole DTMF digit was received (RFC 4733), once per press.
+    Digit {
+        /// Whose.
+        stream: StreamId,
+        /// `0-9*#A-D`.
+        digit: char,
+        /// How long it was held.
+        millis: u16,
+    },
+    /// Nothing was received on a stream that should be sending for [`Engine::SILENCE`].
+    Silent {
+        /// Which.
+        stream: StreamId,
+    },
+    /// A stream is closed.
+    Closed {
+        /// Which.
+        stream: StreamId,
+        /// What it carried.
+        report: Report,
+    },
+}
+
+/// What one stream carried, measured at our socket.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Report {
+    /// RTP packets from the peer that were accepted.
+    pub received: u64,
+    /// RTP packets sent to the peer.
+    pub sent: u64,
+    /// Packets of the peer that never arrived (RFC 3550 §A.3).
+    pub lost: u64,
+    /// Packets that were refused: not from the locked source, no RTP, not allowed by the direction.
+    pub refused: u64,
+    /// Interarrival jitter of what the peer sends (RFC 3550 §A.8), in microseconds.
+    pub jitter_us: u32,
+    /// Round trip to the peer from RTCP (LSR/DLSR), in microseconds; 0 where no report came.
+    pub rtt_us: u32,
+    /// Loss that the peer reports of what we send, in 1/256.
+    pub remote_loss: u8,
+    /// Jitter that the peer reports of what we send, in microseconds.
+    pub remote_jitter_us: u32,
+    /// Listening quality of what the peer sends, 1.0 to 4.5 by the E-model (ITU-T G.107, default values with loss and delay); 0 where nothing came.
+    pub mos: f32,
+    /// The same for what the peer hears, from its reports.
+    pub remote_mos: f32,
+}
+
+/// Where a packet goes that was rewritten in place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forward {
+    /// The stream whose socket sends it.
+    pub stream: StreamId,
+    /// Which socket of it.
+    pub channel: Channel,
+    /// To whom.
+    pub to: SocketAddr,
+    /// How many bytes of the buffer.
+    pub len: usize,
+}
+
+/// Takes the packets that the engine makes by itself: tones, silence, RTCP reports.
+pub trait Wire {
+    /// Send `packet` from a stream's socket.
+    fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    streams: Slab<Stream>,
+    slots: KeyedMap<StreamId, usize>,
+    /// Who wants to hear whom, the newest wish last: a stream that feeds several is passed on to that one.
+    wishes: BTreeMap<StreamId, SmallVec<[usize; 2]>>,
+    /// When which slot wants a tick: one entry per slot.
+    agenda: BTreeSet<(Instant, usize)>,
+    sounds: Sounds,
+    chance: Chance,
+}
+
+impl Engine {
+    /// After so much silence of a peer that should send, [`MediaEvent::Silent`] is raised (once per silence).
+    pub const SILENCE: Duration = Duration::from_secs(30);
+
+    /// An engine without streams.
+    pub fn new(mut chance: Chance) -> Engine {
+        Engine {
+            streams: Slab::new(),
+            slots: KeyedMap::with_hasher(KeyedHash::new(&mut chance)),
+            wishes: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            sounds: Sounds::default(),
+            chance,
+        }
+    }
+
+    /// Carry out a command. One for a stream that is not open does nothing.
+    pub fn command(
+        &mut self,
+        now: Now,
+        command: MediaCommand,
+        _wire: &mut impl Wire,
+        events: &mut Vec<MediaEvent>,
+    ) {
+        match command {
+            MediaCommand::Open { stream, port: _ } => self.open(now, stream, events),
+            MediaCommand::Negotiated { stream, signalling, negotiated } => {
+                self.negotiated(now, stream, signalling, negotiated);
+            }
+            MediaCommand::Feed { stream, source } => self.feed(now, stream, source),
+            MediaCommand::Close { stream } => self.close(stream, events),
+        }
+    }
+
+    /// One packet from the network, rewritten in place. `None`: it goes nowhere. No allocation, no lock.
+    pub fn packet(
+        &mut self,
+        now: Now,
+        stream: StreamId,
+        channel: Channel,
+        from: SocketAddr,
+        packet: &mut [u8],
+        events: &mut Vec<MediaEvent>,
+    ) -> Option<Forward> {
+        let slot = *self.slots.get(&stream)?;
+        let shared = || self.streams.get(slot).and_then(|s| s.agreed.as_ref()).is_some_and(|a| a.mux);
+        match channel {
+            Channel::Rtp if !(rtp::is_rtcp(packet) && shared()) => self.rtp(now, slot, from, packet, events),
+            Channel::Rtp | Channel::Rtcp => self.rtcp(now, slot, from, packet),
+        }
+    }
+
+    /// Play what is due: tones, silence, RTCP, time-outs. A bounded batch: [`Engine::deadline`] says whether more is due.
+    pub fn tick(&mut self, now: Now, wire: &mut impl Wire, events: &mut Vec<MediaEvent>) {
+        for _ in 0..crate::limits::TICK_STREAMS {
+            let Some((due, slot)) = self.agenda.first().copied().filter(|(due, _)| *due <= now.instant)
+            else {
+                return;
+            };
+            self.agenda.remove(&(due, slot));
+            self.serve(now, slot, wire, events);
+        }
+    }
+
+    /// When [`Engine::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.agenda.first().map(|(due, _)| *due)
+    }
+
+    /// Streams open now.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+}

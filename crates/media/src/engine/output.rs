@@ -1,0 +1,175 @@
+//! What one peer receives from us: a single SSRC whose sequence and timestamps run on, whoever feeds it.
+
+use std::time::Duration;
+
+use base::{Chance, Instant};
+
+use super::StreamId;
+use super::rtp::Header;
+
+/// So many packets after a switch, one from before it may still arrive late.
+const LATE: u8 = 50;
+/// A new source begins at least so long after the old one's last packet, as timestamps go.
+const FRAME: Duration = Duration::from_millis(20);
+
+/// Who spoke last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Origin {
+    Nobody,
+    Ourselves,
+    Peer { stream: StreamId, ssrc: u32 },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Ours towards this peer, for the whole call.
+    pub(super) ssrc: u32,
+    /// Packets sent.
+    pub(super) packets: u64,
+    /// Payload bytes sent, as sender reports count them.
+    pub(super) octets: u32,
+    clock: u32,
+    origin: Origin,
+    newest: Option<Newest>,
+    /// What is added to the feeding peer's numbers.
+    sequence_offset: u16,
+    timestamp_offset: u32,
+    /// The first sequence number after the last switch, and how many packets followed it.
+    switched_at: u16,
+    since_switch: u8,
+}
+
+/// The newest packet sent.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    sequence: u16,
+    timestamp: u32,
+    at: Instant,
+}
+
+impl Output {
+    pub(super) fn new(chance: &mut Chance) -> Output {
+        Output {
+            ssrc: chance.u64() as u32,
+            packets: 0,
+            octets: 0,
+            clock: 8_000,
+            origin: Origin::Nobody,
+            newest: None,
+            sequence_offset: 0,
+            timestamp_offset: 0,
+            switched_at: 0,
+            since_switch: 0,
+        }
+    }
+
+    /// The RTP clock of the codec that is spoken.
+    pub(super) fn set_clock(&mut self, clock: u32) {
+        self.clock = clock;
+    }
+
+    /// The next packet begins something new.
+    pub(super) fn switch(&mut self) {
+        self.origin = Origin::Nobody;
+    }
+
+    /// What to add to timestamps of the feeding peer.
+    pub(super) fn timestamp_offset(&self) -> u32 {
+        self.timestamp_offset
+    }
+
+    /// What to add to sequence numbers of the feeding peer.
+    pub(super) fn sequence_offset(&self) -> u16 {
+        self.sequence_offset
+    }
+
+    /// The timestamp that audio sent now would bear.
+    pub(super) fn timestamp_at(&self, now: Instant) -> Option<u32> {
+        let newest = self.newest?;
+        Some(newest.timestamp.wrapping_add(self.ticks(now.since(newest.at))))
+    }
+
+    fn ticks(&self, time: Duration) -> u32 {
+        (time.as_micros() as u64).wrapping_mul(u64::from(self.clock)).wrapping_div(1_000_000) as u32
+    }
+
+    /// Sequence and timestamp that follow what was sent before.
+    fn following(&self, now: Instant) -> Option<(u16, u32)> {
+        let newest = self.newest?;
+        let gap = now.since(newest.at).max(FRAME);
+        Some((newest.sequence.wrapping_add(1), newest.timestamp.wrapping_add(self.ticks(gap))))
+    }
+
+    /// Renumber a packet that a peer sent. `None`: it is from before the last switch.
+    pub(super) fn relay(&mut self, now: Instant, stream: StreamId, header: &mut Header) -> Option<()> {
+        let origin = Origin::Peer { stream, ssrc: header.ssrc };
+        if self.origin != origin {
+            // Numbers pass through as they are for the first who feeds, so that a plain call is relayed as it came.
+            let (sequence, timestamp) = self.following(now).unwrap_or((header.sequence, header.timestamp));
+            self.sequence_offset = sequence.wrapping_sub(header.sequence);
+            self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
+            self.began(origin, sequence);
+            header.marker = true;
+        }
+        header.sequence = header.sequence.wrapping_add(self.sequence_offset);
+        header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
+        header.ssrc = self.ssrc;
+        if self.since_switch < LATE {
+            self.since_switch += 1;
+            if is_before(header.sequence, self.switched_at) {
+                return None;
+            }
+        }
+        self.sent(now, header);
+        Some(())
+    }
+
+    /// A packet of the feeding peer is not passed on: close its gap.
+    pub(super) fn skip(&mut self, stream: StreamId, ssrc: u32) {
+        if self.origin == (Origin::Peer { stream, ssrc }) {
+            self.sequence_offset = self.sequence_offset.wrapping_sub(1);
+        }
+    }
+
+    /// Number a packet of our own with `samples` of audio.
+    pub(super) fn own(
+        &mut self,
+        now: Instant,
+        samples: u32,
+        payload_type: u8,
+        chance: &mut Chance,
+    ) -> Header {
+        let fresh = self.origin != Origin::Ourselves;
+        let (sequence, timestamp) = match self.newest {
+            Some(last) if !fresh => (last.sequence.wrapping_add(1), last.timestamp.wrapping_add(samples)),
+            Some(_) | None => {
+                self.following(now).unwrap_or_else(|| (chance.u64() as u16 >> 1, chance.u64() as u32))
+            }
+        };
+        if fresh {
+            self.began(Origin::Ourselves, sequence);
+        }
+        let header =
+            Header { marker: fresh, payload_type, sequence, timestamp, ssrc: self.ssrc, payload: 0..0 };
+        self.sent(now, &header);
+        header
+    }
+
+    fn began(&mut self, origin: Origin, sequence: u16) {
+        (self.origin, self.switched_at, self.since_switch) = (origin, sequence, 0);
+    }
+
+    fn sent(&mut self, now: Instant, header: &Header) {
+        self.packets += 1;
+        self.octets = self.octets.wrapping_add(header.payload.len() as u32);
+        if self.newest.is_none_or(|n| !is_before(header.sequence, n.sequence)) {
+            self.newest = Some(Newest { sequence: header.sequence, timestamp: header.timestamp, at: now });
+        }
+    }
+}
+
+/// Whether `a` comes before `b` in the circle of sequence numbers.
+fn is_before(a: u16, b: u16) -> bool {
+    (a.wrapping_sub(b) as i16) < 0
+}

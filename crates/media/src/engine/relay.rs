@@ -1,0 +1,134 @@
+//! The path of one packet: who sent it, may he, what is it, who hears it.
+
+use std::net::SocketAddr;
+
+use base::Now;
+
+use super::dtmf::Press;
+use super::g711;
+use super::quality::Paced;
+use super::rtcp::Rename;
+use super::rtp;
+use super::source_lock::Verdict;
+use super::stream::{Kind, Stream, Way};
+use super::{Channel, Engine, Forward, MediaEvent};
+use crate::limits::PACKET_BYTES;
+
+impl Engine {
+    pub(super) fn rtp(
+        &mut self,
+        now: Now,
+        slot: usize,
+        from: SocketAddr,
+        packet: &mut [u8],
+        events: &mut Vec<MediaEvent>,
+    ) -> Option<Forward> {
+        let stream = self.streams.get_mut(slot)?;
+        let Some((mut header, way)) = admit(stream, now, from, packet, events) else {
+            stream.refused += 1;
+            return None;
+        };
+        let (id, ssrc, listener) = (stream.id, header.ssrc, stream.listener?);
+        let listener = self.streams.get_mut(listener)?;
+        let Some(to) = listener.agreed.as_ref()?.target else {
+            listener.output.switch(); // when it may hear again, what it missed is a pause, not loss
+            return None;
+        };
+        match way {
+            Way::Nowhere => {
+                listener.output.skip(id, ssrc);
+                return None;
+            }
+            Way::Same(number) => header.payload_type = number,
+            Way::Transcoded(law, number) => {
+                header.payload_type = number;
+                g711::transcode(packet.get_mut(header.payload.clone())?, law);
+            }
+        }
+        listener.output.relay(now.instant, id, &mut header)?;
+        rtp::rewrite(packet, &header);
+        Some(Forward { stream: listener.id, channel: Channel::Rtp, to, len: packet.len() })
+    }
+
+    pub(super) fn rtcp(
+        &mut self,
+        now: Now,
+        slot: usize,
+        from: SocketAddr,
+        packet: &mut [u8],
+    ) -> Option<Forward> {
+        let stream = self.streams.get_mut(slot)?;
+        let agreed = stream.agreed.as_mut()?;
+        let admitted = agreed.lock.admits_rtcp(now.instant, from, agreed.mux);
+        if !admitted
+            || stream.floods(now.instant)
+            || !stream.rtcp.absorb(now.instant, packet, stream.output.ssrc)
+        {
+            stream.refused += 1;
+            return None;
+        }
+        // Reports are passed on only between two who hear each other: else they speak of packets that the listener never sent.
+        let other = stream.listener.filter(|other| *other != slot)?;
+        let (ssrc, sequence_offset) = (stream.output.ssrc, stream.output.sequence_offset());
+        let listener = self.streams.get_mut(other).filter(|l| l.listener == Some(slot))?;
+        let rename = Rename {
+            reporter: listener.output.ssrc,
+            timestamp_offset: listener.output.timestamp_offset(),
+            heard: (ssrc, listener.agreed.as_ref()?.lock.ssrc()?),
+            sequence_offset,
+        };
+        let (channel, to) = listener.rtcp_target()?;
+        let len = listener.rtcp.pass_on(now.instant, packet, rename)?;
+        Some(Forward { stream: listener.id, channel, to, len })
+    }
+}
+
+/// Whether a packet is the peer's, and how it reaches the listener. All that is learnt from it is learnt here.
+fn admit(
+    stream: &mut Stream,
+    now: Now,
+    from: SocketAddr,
+    packet: &[u8],
+    events: &mut Vec<MediaEvent>,
+) -> Option<(rtp::Header, Way)> {
+    if packet.len() > PACKET_BYTES {
+        return None;
+    }
+    let header = rtp::parse(packet)?;
+    let route = *stream.routes.get(usize::from(header.payload_type))?;
+    if route.kind == Kind::Unknown {
+        return None;
+    }
+    let agreed = stream.agreed.as_mut()?;
+    let (receives, clock) = (agreed.receives, agreed.clock);
+    match agreed.lock.judge(now.instant, from, &header) {
+        Verdict::Accept => {}
+        Verdict::Locked => {
+            stream.reception.restart();
+            stream.detector.restart();
+            stream.aim();
+        }
+        Verdict::Refuse => return None,
+    }
+    // Only what the peer sent counts: strangers shall not use up its share.
+    if stream.floods(now.instant) {
+        return None;
+    }
+    if !receives {
+        stream.reception.restart();
+        return None;
+    }
+    (stream.heard, stream.silent) = (now.instant, false);
+    let (paced, press) = match route.kind {
+        Kind::Event => {
+            let payload = packet.get(header.payload.clone()).unwrap_or_default();
+            (Paced::No, stream.detector.event(header.timestamp, payload))
+        }
+        Kind::Audio | Kind::Unknown => (Paced::Yes, stream.detector.audio(header.timestamp)),
+    };
+    stream.reception.take(now.instant, &header, clock, paced);
+    if let Some(Press { digit, millis }) = press {
+        events.push(MediaEvent::Digit { stream: stream.id, digit, millis });
+    }
+    Some((header, route.way))
+}

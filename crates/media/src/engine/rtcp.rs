@@ -1,0 +1,270 @@
+//! RTCP (RFC 3550 §6): what peers report is measured and passed on under our numbers; where nobody reports to a peer, we do.
+
+use std::time::Duration;
+
+use base::{Chance, Instant, Now, Timestamp};
+
+use super::output::Output;
+use super::quality::Reception;
+
+const SR: u8 = 200;
+const RR: u8 = 201;
+const SDES: u8 = 202;
+const BYE: u8 = 203;
+/// Bytes of a report block.
+const BLOCK: usize = 24;
+/// The minimum interval of RFC 3550 §6.2, which a call of two always reaches.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Seconds between 1900, where NTP counts from, and 1970.
+const NTP_EPOCH: u64 = 2_208_988_800;
+/// Sender reports on their way whose echo (LSR) we recognise.
+const REMEMBERED: usize = 4;
+/// Characters of our CNAME.
+const CNAME: usize = 16;
+/// Bytes of our longest report: sender report with one block, and a description.
+pub(super) const REPORT: usize = 28 + BLOCK + 4 + 4 + 2 + CNAME + 2;
+
+/// One leg's RTCP.
+#[derive(Debug)]
+pub(super) struct Rtcp {
+    cname: [u8; CNAME],
+    /// When our next own report is due.
+    pub(super) due: Instant,
+    /// When another peer's report was last passed on to this one.
+    passed_on: Option<Instant>,
+    /// The middle of the NTP time of sender reports that this peer got, and when.
+    outgoing: [Option<(u32, Instant)>; REMEMBERED],
+    /// The same of this peer's last one.
+    incoming: Option<(u32, Instant)>,
+    /// RTP packets sent when we last reported.
+    sent_then: u64,
+    /// Round trip to the peer.
+    pub(super) rtt: Option<Duration>,
+    /// Its last report of what we send.
+    pub(super) remote: Option<Remote>,
+}
+
+/// What a peer says of what it hears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Remote {
+    /// Packets, all in all.
+    pub(super) lost: u32,
+    /// Timestamp units.
+    pub(super) jitter: u32,
+}
+
+/// Whom a report names, on the side that it came from and on the side it goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rename {
+    /// Our SSRC towards the listener: the reporter's becomes this.
+    pub(super) reporter: u32,
+    pub(super) timestamp_offset: u32,
+    /// Our SSRC towards the reporter, which its blocks speak of, becomes the listener's own.
+    pub(super) heard: (u32, u32),
+    pub(super) sequence_offset: u16,
+}
+
+/// The head of a compound's first packet.
+struct Head {
+    count: usize,
+    kind: u8,
+    /// Bytes of the packet, head included.
+    length: usize,
+}
+
+/// Read the head of a compound. `None`: it begins with no RTCP, or with a packet longer than itself.
+fn head(compound: &[u8]) -> Option<Head> {
+    let [first, kind, high, low] = *compound.first_chunk::<4>()?;
+    let length = 4 + 4 * usize::from(u16::from_be_bytes([high, low]));
+    let sound = first >> 6 == 2 && (192..=223).contains(&kind) && length <= compound.len();
+    sound.then_some(Head { count: usize::from(first & 0x1f), kind, length })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(place) = bytes.get_mut(at..).and_then(|b| b.first_chunk_mut()) {
+        *place = value.to_be_bytes();
+    }
+}
+
+impl Rtcp {
+    pub(super) fn new(now: Now, chance: &mut Chance) -> Rtcp {
+        let mut cname = [b'0'; CNAME];
+        for (place, letter) in cname.iter_mut().zip(chance.base36(CNAME).bytes()) {
+            *place = letter;
+        }
+        Rtcp {
+            cname,
+            due: now.instant + INTERVAL.mul_f64(0.5),
+            passed_on: None,
+            outgoing: [None; REMEMBERED],
+            incoming: None,
+            sent_then: 0,
+            rtt: None,
+            remote: None,
+        }
+    }
+
+    /// Read a compound of this peer. `ours`: our SSRC towards it. `false`: no RTCP.
+    pub(super) fn absorb(&mut self, now: Instant, mut compound: &[u8], ours: u32) -> bool {
+        let mut any = false;
+        while let Some(Head { count, kind, length }) = head(compound) {
+            let (part, rest) = compound.split_at_checked(length).unwrap_or_default();
+            let blocks = match kind {
+                SR => 28,
+                RR => 8,
+                _ => length,
+            };
+            if let (SR, Some(high), Some(low)) = (kind, word(part, 8), word(part, 12)) {
+                self.incoming = Some((high << 16 | low >> 16, now));
+            }
+            for block in part.get(blocks..).unwrap_or_default().chunks_exact(BLOCK).take(count) {
+                if word(block, 0) == Some(ours) {
+                    self.block(now, block);
+                }
+            }
+            (any, compound) = (true, rest);
+        }
+        any && compound.is_empty()
+    }
+
+    fn block(&mut self, now: Instant, block: &[u8]) {
+        let (Some(lost), Some(jitter)) = (word(block, 4), word(block, 12)) else { return };
+        let lost = lost & 0x00ff_ffff;
+        let lost = if lost & 0x0080_0000 == 0 { lost } else { 0 }; // negative: duplicates
+        self.remote = Some(Remote { lost, jitter });
+        let (Some(lsr), Some(dlsr)) = (word(block, 16), word(block, 20)) else { return };
+        let sent = self.outgoing.iter().flatten().find(|(middle, _)| lsr != 0 && *middle == lsr);
+        if let Some((_, at)) = sent {
+            let held = Duration::from_micros(u64::from(dlsr).wrapping_mul(1_000_000) >> 16);
+            self.rtt = now.since(*at).checked_sub(held).or(Some(Duration::ZERO));
+        }
+    }
+
+    /// Rename a compound of another peer for this one, in place. The length of what may be sent; `None`: nothing.
+    pub(super) fn pass_on(&mut self, now: Instant, compound: &mut [u8], rename: Rename) -> Option<usize> {
+        let mut length = 0;
+        while let Some(part) = head(compound.get(length..).unwrap_or_default()) {
+            let Some(bytes) = compound.get_mut(length..length + part.length) else { break };
+            if !self.rename(now, part.kind, part.count, bytes, rename) {
+                break; // application packets and feedback speak of numbers that we changed
+            }
+            length += part.length;
+        }
+        if length == 0 {
+            return None;
+        }
+        self.passed_on = Some(now);
+        Some(length)
+    }
+
+    fn rename(&mut self, now: Instant, kind: u8, count: usize, bytes: &mut [u8], rename: Rename) -> bool {
+        let blocks = match (kind, count) {
+            (SR, _) if bytes.len() >= 28 => 28,
+            (RR, _) if bytes.len() >= 8 => 8,
+            (SDES | BYE, 1) if bytes.len() >= 8 => bytes.len(),
+            _ => return false,
+        };
+        put(bytes, 4, rename.reporter);
+        if kind == SR {
+            let middle = word(bytes, 8).unwrap_or(0) << 16 | word(bytes, 12).unwrap_or(0) >> 16;
+            self.remember(middle, now);
+            put(bytes, 16, word(bytes, 16).unwrap_or(0).wrapping_add(rename.timestamp_offset));
+        }
+        for block in bytes.get_mut(blocks..).unwrap_or_default().chunks_exact_mut(BLOCK).take(count) {
+            if word(block, 0) == Some(rename.heard.0) {
+                put(block, 0, rename.heard.1);
+                let highest = word(block, 8).unwrap_or(0);
+                put(block, 8, highest.wrapping_sub(u32::from(rename.sequence_offset)));
+            }
+        }
+        true
+    }
+
+    fn remember(&mut self, middle: u32, now: Instant) {
+        self.outgoing.rotate_right(1);
+        if let Some(newest) = self.outgoing.first_mut() {
+            *newest = Some((middle, now));
+        }
+    }
+
+    /// Our own report to this peer, unless another peer's keep it informed. Sets when to come back.
+    pub(super) fn report(
+        &mut self,
+        now: Now,
+        output: &Output,
+        heard: Option<(u32, &mut Reception)>,
+        chance: &mut Chance,
+        report: &mut [u8; REPORT],
+    ) -> Option<usize> {
+        // RFC 3550 §6.3.1: spread over 0.5 to 1.5 of the interval.
+        self.due = now.instant + INTERVAL.mul_f64(0.5 + chance.below(1_000) as f64 / 1_000.0);
+        if self.passed_on.is_some_and(|at| now.instant.since(at) < 2 * INTERVAL) {
+            return None;
+        }
+        let mut out = Writer { bytes: report, length: 0 };
+        let sends = output.packets > self.sent_then;
+        self.sent_then = output.packets;
+        let count = u32::from(heard.is_some());
+        let words = if sends { 6 } else { 1 } + 6 * count;
+        out.word(0x8000_0000 | (count << 24) | (u32::from(if sends { SR } else { RR }) << 16) | words);
+        out.word(output.ssrc);
+        if sends {
+            let (seconds, fraction) = ntp(now.wall);
+            self.remember(seconds << 16 | fraction >> 16, now.instant);
+            out.word(seconds);
+            out.word(fraction);
+            out.word(output.timestamp_at(now.instant).unwrap_or(0));
+            out.word(output.packets as u32);
+            out.word(output.octets);
+        }
+        if let Some((ssrc, reception)) = heard {
+            out.word(ssrc);
+            let lost = reception.lost().min(0x007f_ffff) as u32;
+            out.word(u32::from(reception.interval_loss()) << 24 | lost);
+            out.word(reception.highest());
+            out.word(reception.jitter());
+            let (lsr, at) = self.incoming.unwrap_or((0, now.instant));
+            out.word(lsr);
+            let held = now.instant.since(at).as_micros() as u64;
+            out.word((held << 16).wrapping_div(1_000_000) as u32);
+        }
+        // A description of one chunk: SSRC, CNAME (1), its length and text, and two zeros to end and to fill.
+        out.word(0x8100_0000 | (u32::from(SDES) << 16) | ((4 + 2 + CNAME as u32 + 2) / 4));
+        out.word(output.ssrc);
+        out.slice(&[1, CNAME as u8]);
+        out.slice(&self.cname);
+        out.slice(&[0, 0]);
+        Some(out.length)
+    }
+}
+
+/// Appends to a report.
+struct Writer<'a> {
+    bytes: &'a mut [u8; REPORT],
+    length: usize,
+}
+
+impl Writer<'_> {
+    fn word(&mut self, value: u32) {
+        self.slice(&value.to_be_bytes());
+    }
+
+    fn slice(&mut self, from: &[u8]) {
+        let to = self.bytes.get_mut(self.length..self.length + from.len());
+        if let Some(to) = to {
+            to.copy_from_slice(from);
+            self.length += from.len();
+        }
+    }
+}
+
+/// Seconds since 1900 and their fraction.
+fn ntp(wall: Timestamp) -> (u32, u32) {
+    let micros = wall.as_micros().rem_euclid(1_000_000) as u64;
+    let seconds = (wall.as_secs() as u64).wrapping_add(NTP_EPOCH) as u32;
+    (seconds, ((micros << 32) / 1_000_000) as u32)
+}

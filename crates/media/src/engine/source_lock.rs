@@ -1,0 +1,334 @@
+//! Whom we believe to be the peer: SDP's address at once, its signalling host after a short run of packets, nobody else.
+//!
+//! A stranger who sprays ports sends single packets; a phone behind NAT sends a run. So a run from the signalling host is needed before an
+//! address that SDP did not name is believed, a long one where SDP names that host too and so should know its port; and SDP's own address may
+//! still take over: shortly after, or where it is that host at any time. What is locked changes only when SDP
+//! changes or when the locked source has been silent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::Instant;
+
+use super::rtp::Header;
+use crate::limits::{PATIENT_RUN, SOURCE_CANDIDATES, SOURCE_RUN};
+
+/// A locked source that has been silent for so long may be replaced.
+const SILENT: Duration = Duration::from_secs(2);
+/// A run must take at least so long: real audio is paced, a burst of forged packets is not.
+const RUN_SPAN: Duration = Duration::from_millis(40);
+/// The same where SDP names the very host that signals.
+const PATIENT_RUN_SPAN: Duration = Duration::from_millis(450);
+/// Packets that may be missing inside a run.
+const RUN_GAP: u16 = 4;
+/// So long after a source was learnt from a run, SDP's own address takes over at once.
+const TAKEOVER: Duration = Duration::from_secs(2);
+/// Longer than any call.
+const CALL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// An RTCP source that has been silent for so long may be replaced: three of its intervals.
+const RTCP_SILENT: Duration = Duration::from_secs(15);
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// From the locked source.
+    Accept,
+    /// From a source that has just been locked.
+    Locked,
+    /// From somebody else.
+    Refuse,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SourceLock {
+    signalling: IpAddr,
+    remote: SocketAddr,
+    remote_rtcp: SocketAddr,
+    state: State,
+    candidates: [Option<Candidate>; SOURCE_CANDIDATES],
+    /// Where RTCP came from last, and when.
+    rtcp: Option<(SocketAddr, Instant)>,
+}
+
+#[derive(Debug)]
+enum State {
+    Learning,
+    Locked {
+        from: SocketAddr,
+        ssrc: u32,
+        last: Instant,
+        /// Until when SDP's own address may take over; `None` where it is locked already.
+        takeover: Option<Instant>,
+        /// Another SSRC from the locked address: believed after a run that the old one does not interrupt.
+        rival: Option<Run>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    from: SocketAddr,
+    run: Run,
+}
+
+/// Packets in sequence under one SSRC.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    ssrc: u32,
+    next: u16,
+    length: u8,
+    since: Instant,
+    last: Instant,
+}
+
+impl Run {
+    fn begin(now: Instant, header: &Header) -> Run {
+        Run { ssrc: header.ssrc, next: header.sequence.wrapping_add(1), length: 1, since: now, last: now }
+    }
+
+    /// Take one more packet, or begin anew with it.
+    fn extend(&mut self, now: Instant, header: &Header) {
+        if header.ssrc != self.ssrc || header.sequence.wrapping_sub(self.next) > RUN_GAP {
+            *self = Run::begin(now, header);
+            return;
+        }
+        self.next = header.sequence.wrapping_add(1);
+        self.length = self.length.saturating_add(1);
+        self.last = now;
+    }
+
+    fn is_believed(&self, length: u8, span: Duration) -> bool {
+        self.length >= length && self.last.since(self.since) >= span
+    }
+}
+
+impl SourceLock {
+    /// Begin to learn.
+    pub(super) fn new(signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) -> SourceLock {
+        let candidates = [None; SOURCE_CANDIDATES];
+        SourceLock { signalling, remote, remote_rtcp, state: State::Learning, candidates, rtcp: None }
+    }
+
+    /// SDP spoke again. Only a changed address unlocks, and not if it is the one that is locked. An address that is none (the old way to
+    /// hold) changes nothing: the peer is where it was.
+    pub(super) fn renegotiate(&mut self, signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) {
+        self.signalling = signalling;
+        if !is_sendable(remote) {
+            return;
+        }
+        if remote != self.remote && self.source() != Some(remote) {
+            *self = SourceLock::new(signalling, remote, remote_rtcp);
+            return;
+        }
+        if remote_rtcp != self.remote_rtcp {
+            self.rtcp = None;
+        }
+        (self.remote, self.remote_rtcp) = (remote, remote_rtcp);
+    }
+
+    /// The locked source.
+    pub(super) fn source(&self) -> Option<SocketAddr> {
+        match self.state {
+            State::Locked { from, .. } => Some(from),
+            State::Learning => None,
+        }
+    }
+
+    /// The locked source's SSRC.
+    pub(super) fn ssrc(&self) -> Option<u32> {
+        match self.state {
+            State::Locked { ssrc, .. } => Some(ssrc),
+            State::Learning => None,
+        }
+    }
+
+    /// Where RTP to the peer goes: the locked source, else SDP's address if it is one.
+    pub(super) fn target(&self) -> Option<SocketAddr> {
+        self.source().or_else(|| is_sendable(self.remote).then_some(self.remote))
+    }
+
+    /// Where RTCP to the peer goes if it has a port of its own: where it came from, else SDP's address, unless RTP has shown that the peer
+    /// is not there.
+    pub(super) fn rtcp_target(&self) -> Option<SocketAddr> {
+        let there = self.source().is_none_or(|from| from.ip() == self.remote_rtcp.ip());
+        let said = (there && is_sendable(self.remote_rtcp)).then_some(self.remote_rtcp);
+        self.rtcp.map(|(from, _)| from).or(said)
+    }
+
+    /// Judge an RTP packet.
+    pub(super) fn judge(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
+        let remote = self.remote;
+        let State::Locked { from: locked, ssrc, last, takeover, rival } = &mut self.state else {
+            return self.learn(now, from, header);
+        };
+        let silent = now.since(*last) > SILENT;
+        if from != *locked {
+            let named = from == remote && takeover.is_some_and(|until| now < until);
+            return if silent || named { self.learn(now, from, header) } else { Verdict::Refuse };
+        }
+        if header.ssrc == *ssrc {
+            (*last, *rival) = (now, None);
+            return Verdict::Accept;
+        }
+        let run = match rival {
+            Some(run) => {
+                run.extend(now, header);
+                run
+            }
+            None => rival.insert(Run::begin(now, header)),
+        };
+        if silent || run.is_believed(SOURCE_RUN, RUN_SPAN) {
+            (*ssrc, *last, *rival) = (header.ssrc, now, None);
+            return Verdict::Locked;
+        }
+        Verdict::Refuse
+    }
+
+    fn learn(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
+        if from == self.remote {
+            return self.lock(now, from, header.ssrc, None);
+        }
+        if from.ip() == self.signalling && self.candidate(now, from, header) {
+            let until = if self.is_plain() { CALL } else { TAKEOVER };
+            return self.lock(now, from, header.ssrc, Some(now + until));
+        }
+        Verdict::Refuse
+    }
+
+    /// Whether SDP names the very host that signals. Then no NAT stands between that we know of: who speaks from another port of it may be
+    /// a neighbour, has to wait longer until he is believed, and gives way to SDP's own address at any time.
+    fn is_plain(&self) -> bool {
+        self.remote.ip() == self.signalling
+    }
+
+    fn needed(&self) -> (u8, Duration) {
+        if self.is_plain() { (PATIENT_RUN, PATIENT_RUN_SPAN) } else { (SOURCE_RUN, RUN_SPAN) }
+    }
+
+    fn lock(&mut self, now: Instant, from: SocketAddr, ssrc: u32, takeover: Option<Instant>) -> Verdict {
+        if self.source().is_some_and(|was| was.ip() != from.ip()) {
+            self.rtcp = None;
+        }
+        self.state = State::Locked { from, ssrc, last: now, takeover, rival: None };
+        self.candidates = [None; SOURCE_CANDIDATES];
+        Verdict::Locked
+    }
+
+    /// Whether this packet completes a run of its sender.
+    fn candidate(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
+        let (length, span) = self.needed();
+        let known = self.candidates.iter_mut().flatten().find(|c| c.from == from);
+        if let Some(candidate) = known {
+            candidate.run.extend(now, header);
+            return candidate.run.is_believed(length, span);
+        }
+        // The place of whoever has the least to lose: an empty one, one gone quiet, a single packet.
+        let worth = |place: &Option<Candidate>| match place {
+            None => (0, Instant::ZERO),
+            Some(c) if now.since(c.run.last) > SILENT => (1, c.run.last),
+            Some(c) => (1 + c.run.length, c.run.last),
+        };
+        if let Some(place) = self.candidates.iter_mut().min_by_key(|place| worth(place)) {
+            *place = Some(Candidate { from, run: Run::begin(now, header) });
+        }
+        false
+    }
+
+    /// Whether RTCP from here is the peer's: on a shared port the locked source itself, else its host, by the port it began with.
+    pub(super) fn admits_rtcp(&mut self, now: Instant, from: SocketAddr, shared: bool) -> bool {
+        let Some(source) = self.source() else { return from == self.remote_rtcp };
+        if shared {
+            return from == source;
+        }
+        let fresh = |(was, last): (SocketAddr, Instant)| was != from && now.since(last) <= RTCP_SILENT;
+        // A peer that speaks from where SDP says is not behind a NAT that moves its RTCP elsewhere.
+        if source == self.remote && is_sendable(self.remote_rtcp) && from != self.remote_rtcp {
+            return false;
+        }
+        if from.ip() != source.ip() || (from != self.remote_rtcp && self.rtcp.is_some_and(fresh)) {
+            return false;
+        }
+        self.rtcp = Some((from, now));
+        true
+    }
+}
+
+/// Port 0 and the unspecified address say that nothing is wanted, or that nobody knows where.
+fn is_sendable(address: SocketAddr) -> bool {
+    address.port() != 0 && !address.ip().is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHONE: &str = "198.51.100.7:4000";
+    const NAT: &str = "203.0.113.9:61000";
+
+    fn lock() -> SourceLock {
+        let at = |a: &str| a.parse::<SocketAddr>().unwrap();
+        SourceLock::new(at(NAT).ip(), at(PHONE), at("198.51.100.7:4001"))
+    }
+
+    /// Packets at 50 a second; how many are accepted.
+    fn feed(lock: &mut SourceLock, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
+        let (mut accepted, from) = (0, from.parse().unwrap());
+        for n in first..first + count {
+            let header = Header {
+                marker: false,
+                payload_type: 0,
+                sequence: n as u16,
+                timestamp: 0,
+                ssrc,
+                payload: 0..0,
+            };
+            let verdict = lock.judge(Instant::from_micros(n * 20_000), from, &header);
+            accepted += usize::from(verdict != Verdict::Refuse);
+        }
+        accepted
+    }
+
+    #[test]
+    fn the_address_of_sdp_locks_at_once_and_then_nobody_else() {
+        let mut lock = lock();
+        assert_eq!(feed(&mut lock, PHONE, 1, 0, 10), 10);
+        for stranger in [NAT, "198.51.100.7:4002", "192.0.2.66:4000"] {
+            assert_eq!(feed(&mut lock, stranger, 1, 9, 20), 0, "{stranger}"); // security row 9
+        }
+    }
+
+    #[test]
+    fn behind_nat_a_run_from_the_signalling_host_locks_and_a_spray_does_not() {
+        let mut lock = lock();
+        for port in 5_000..5_400 {
+            assert_eq!(feed(&mut lock, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
+        }
+        assert_eq!(feed(&mut lock, "192.0.2.66:4000", 9, 0, 50), 0);
+        assert_eq!(feed(&mut lock, NAT, 1, 200, 10), 10 - usize::from(SOURCE_RUN) + 1);
+        assert_eq!(feed(&mut lock, PHONE, 2, 211, 10), 10); // still in the set-up: SDP's own address takes over
+        assert_eq!(feed(&mut lock, NAT, 1, 220, 10), 0);
+    }
+
+    #[test]
+    fn another_ssrc_is_believed_when_the_old_one_has_stopped() {
+        let mut lock = lock();
+        feed(&mut lock, PHONE, 1, 0, 10);
+        for n in 10..60 {
+            assert_eq!(feed(&mut lock, PHONE, 1, n, 1) + feed(&mut lock, PHONE, 2, n, 1), 1);
+        }
+        assert_eq!(feed(&mut lock, PHONE, 2, 60, 10), 10 - usize::from(SOURCE_RUN) + 2); // its run began at 59
+        assert_eq!(feed(&mut lock, PHONE, 3, 300, 1), 1); // after two seconds of silence at once
+    }
+
+    #[test]
+    fn two_seconds_of_silence_or_a_new_address_unlock() {
+        let mut lock = lock();
+        feed(&mut lock, PHONE, 1, 0, 10);
+        assert_eq!(feed(&mut lock, NAT, 1, 111, 10), 10 - usize::from(SOURCE_RUN) + 1);
+        lock.renegotiate(NAT.parse::<SocketAddr>().unwrap().ip(), NAT.parse().unwrap(), NAT.parse().unwrap());
+        assert_eq!(lock.source(), NAT.parse().ok());
+        let moved: SocketAddr = "198.51.100.8:7000".parse().unwrap();
+        lock.renegotiate(moved.ip(), moved, moved);
+        assert_eq!((lock.source(), lock.target()), (None, Some(moved)));
+    }
+}

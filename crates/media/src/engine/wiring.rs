@@ -1,0 +1,179 @@
+//! Commands and ticks: streams come and go, learn what they agreed on, are fed and played to.
+
+use std::net::IpAddr;
+
+use base::Now;
+
+use super::generator::{Lag, Play, SAMPLES};
+use super::rtcp::REPORT;
+use super::rtp::{self, HEADER};
+use super::stream::Stream;
+use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire};
+use crate::sdp::Negotiated;
+
+impl Engine {
+    pub(super) fn open(&mut self, now: Now, id: StreamId, events: &mut Vec<MediaEvent>) {
+        self.close(id, events);
+        let slot = self.streams.insert(Stream::new(now, id, &mut self.chance));
+        self.slots.insert(id, slot);
+        self.connect(id);
+    }
+
+    pub(super) fn negotiated(
+        &mut self,
+        now: Now,
+        id: StreamId,
+        signalling: IpAddr,
+        negotiated: Box<Negotiated>,
+    ) {
+        let Some((slot, stream)) = self.find(id) else { return };
+        stream.agree(now, signalling, negotiated);
+        let source = stream.source;
+        self.connect(id);
+        if let Source::Stream(source) = source {
+            self.connect(source);
+        }
+        self.schedule(slot);
+    }
+
+    pub(super) fn feed(&mut self, now: Now, id: StreamId, source: Source) {
+        let Some((slot, stream)) = self.find(id) else { return };
+        // To echo is to hear oneself.
+        let source = if source == Source::Echo { Source::Stream(id) } else { source };
+        if stream.source == source {
+            return;
+        }
+        let before = std::mem::replace(&mut stream.source, source);
+        stream.output.switch();
+        stream.play = match source {
+            Source::Nothing | Source::Stream(_) | Source::Echo => None,
+            Source::Tone(tone) => Some(Play::new(Some(tone), now.instant)),
+            Source::Silence => Some(Play::new(None, now.instant)),
+        };
+        if let Source::Stream(before) = before {
+            self.unwish(before, slot);
+            self.connect(before);
+        }
+        if let Source::Stream(source) = source {
+            self.wishes.entry(source).or_default().push(slot);
+            self.connect(source);
+        }
+        self.schedule(slot);
+    }
+
+    pub(super) fn close(&mut self, id: StreamId, events: &mut Vec<MediaEvent>) {
+        let Some(slot) = self.slots.remove(&id) else { return };
+        let Some(stream) = self.streams.try_remove(slot) else { return };
+        if let Some(due) = stream.due {
+            self.agenda.remove(&(due, slot));
+        }
+        if let Source::Stream(source) = stream.source {
+            self.unwish(source, slot);
+            self.connect(source);
+        }
+        // Who heard it hears nothing; the id may come back as another call's.
+        for listener in self.wishes.remove(&id).unwrap_or_default() {
+            if let Some(listener) = self.streams.get_mut(listener) {
+                listener.source = Source::Nothing;
+                listener.output.switch();
+            }
+        }
+        events.push(MediaEvent::Closed { stream: id, report: stream.report() });
+    }
+
+    fn find(&mut self, id: StreamId) -> Option<(usize, &mut Stream)> {
+        let slot = *self.slots.get(&id)?;
+        Some((slot, self.streams.get_mut(slot)?))
+    }
+
+    fn unwish(&mut self, source: StreamId, slot: usize) {
+        if let Some(wishes) = self.wishes.get_mut(&source) {
+            wishes.retain(|s| *s != slot);
+            if wishes.is_empty() {
+                self.wishes.remove(&source);
+            }
+        }
+    }
+
+    /// Work out anew who hears a stream, and how.
+    fn connect(&mut self, id: StreamId) {
+        let listener = self.wishes.get(&id).and_then(|wishes| wishes.last().copied());
+        let heard_as = listener.and_then(|slot| self.streams.get(slot)).and_then(|l| l.agreed.as_ref());
+        let heard_as = heard_as.map(|agreed| agreed.negotiated.clone());
+        if let Some((_, stream)) = self.find(id) {
+            stream.listener = listener;
+            stream.route(heard_as.as_deref());
+        }
+    }
+
+    /// Put a stream where it belongs in the agenda.
+    fn schedule(&mut self, slot: usize) {
+        let Some(stream) = self.streams.get_mut(slot) else { return };
+        let due = stream.next_due(Engine::SILENCE);
+        if let Some(before) = std::mem::replace(&mut stream.due, due) {
+            self.agenda.remove(&(before, slot));
+        }
+        self.agenda.extend(due.map(|due| (due, slot)));
+    }
+
+    /// Do what is due of one stream.
+    pub(super) fn serve(
+        &mut self,
+        now: Now,
+        slot: usize,
+        wire: &mut impl Wire,
+        events: &mut Vec<MediaEvent>,
+    ) {
+        self.play(now, slot, wire);
+        self.report(now, slot, wire);
+        if let Some(stream) = self.streams.get_mut(slot) {
+            let expected = stream.agreed.as_ref().is_some_and(|a| a.receives) && !stream.silent;
+            if expected && now.instant.since(stream.heard) >= Engine::SILENCE {
+                stream.silent = true;
+                events.push(MediaEvent::Silent { stream: stream.id });
+            }
+        }
+        self.schedule(slot);
+    }
+
+    fn play(&mut self, now: Now, slot: usize, wire: &mut impl Wire) {
+        let Engine { streams, sounds, chance, .. } = self;
+        let Some(stream) = streams.get_mut(slot) else { return };
+        let Some(play) = &mut stream.play else { return };
+        let (frames, lag) = play.frames_due(now.instant);
+        if lag == Lag::Skipped {
+            stream.output.switch();
+        }
+        let Some(agreed) = &stream.agreed else { return };
+        let (Some(to), Some((law, payload_type))) = (agreed.target, agreed.law) else { return };
+        for _ in 0..frames {
+            let mut frame = [0; SAMPLES];
+            play.fill(sounds, law, &mut frame);
+            let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, chance);
+            let mut packet = [0; HEADER + SAMPLES];
+            let (head, payload) = packet.split_at_mut(HEADER);
+            payload.copy_from_slice(&frame);
+            if let Some(first) = head.first_mut() {
+                *first = 0x80;
+            }
+            rtp::rewrite(head, &header);
+            wire.send(stream.id, Channel::Rtp, to, &packet);
+        }
+    }
+
+    fn report(&mut self, now: Now, slot: usize, wire: &mut impl Wire) {
+        let Engine { streams, chance, .. } = self;
+        let Some(stream) = streams.get_mut(slot) else { return };
+        if stream.rtcp.due > now.instant {
+            return;
+        }
+        let target = stream.rtcp_target();
+        let peer = stream.agreed.as_ref().and_then(|a| a.lock.ssrc());
+        let heard = peer.map(|ssrc| (ssrc, &mut stream.reception));
+        let mut report = [0; REPORT];
+        let length = stream.rtcp.report(now, &stream.output, heard, chance, &mut report);
+        if let (Some((channel, to)), Some(packet)) = (target, length.and_then(|n| report.get(..n))) {
+            wire.send(stream.id, channel, to, packet);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Offer and answer (RFC 3264): what we say on each leg, and what the two ends amount to.
+
+use bytes::Bytes;
+
+use super::inspect::{Payload, find, restrict};
+use super::{Codec, Description, Direction, Line, Local, Media, Negotiated, Offer, SdpError, write};
+
+/// What of a peer's description must not reach the other peer: where and who it is, its keys, and what only holds between it and us.
+/// Lines about payload types and the direction are written anew.
+const NOT_PASSED_ON: [&str; 26] = [
+    "candidate",
+    "connection",
+    "crypto",
+    "end-of-candidates",
+    "extmap",
+    "extmap-allow-mixed",
+    "fingerprint",
+    "group",
+    "ice-lite",
+    "ice-mismatch",
+    "ice-options",
+    "ice-pwd",
+    "ice-ufrag",
+    "identity",
+    "key-mgmt",
+    "mid",
+    "msid",
+    "msid-semantic",
+    "path",
+    "remote-candidates",
+    "rtcp",
+    "rtcp-fb",
+    "setup",
+    "source-filter",
+    "tls-id",
+    "tool",
+];
+/// Written anew wherever they are wanted.
+const OURS_TO_SAY: [&str; 5] = ["sendrecv", "sendonly", "recvonly", "inactive", "rtcp-mux"];
+
+/// Make an offer. `like` is the description that the other leg's peer gave: its codecs, payload types and unknown lines are passed on, its
+/// addresses, candidates, crypto and identity are not; G.711 is added where the peer has at least one of µ/A, since we transcode between
+/// them. Without `like` we offer PCMU, PCMA and telephone-event.
+pub fn offer(local: &Local, like: Option<&Description>) -> Offer {
+    let like = like.and_then(|d| d.audio().map(|(_, media)| (d, media)));
+    let like = like.filter(|(_, media)| !media.payloads().is_empty());
+    let mut session = write::heading(local);
+    let mut lines = Vec::new();
+    let formats = if let Some((description, media)) = like {
+        session.extend(description.session.iter().filter(|l| l.kind == b'b').cloned());
+        session.push(write::line('t', "0 0"));
+        session.extend(description.session.iter().filter(|l| passes(l)).cloned());
+        passed_on(media, &mut lines)
+    } else {
+        session.push(write::line('t', "0 0"));
+        own_formats(&mut lines)
+    };
+    if like.is_some_and(|(_, media)| media.muxes()) {
+        lines.push(write::line('a', "rtcp-mux"));
+    }
+    lines.push(write::direction(local.direction));
+    let media = audio(local.port, "RTP/AVP", formats, lines);
+    let description = Description { session, media: vec![media] };
+    Offer { bytes: description.to_bytes(), description }
+}
+
+/// An audio section of ours.
+fn audio(port: u16, proto: &str, formats: Vec<String>, lines: Vec<Line>) -> Media {
+    Media { kind: "audio".to_owned(), port, count: None, proto: proto.to_owned(), formats, lines }
+}
+
+/// An attribute that may go from one peer to the other.
+fn passes(line: &Line) -> bool {
+    let name = line.value.split(|b| *b == b':').next().unwrap_or_default().trim_ascii_end();
+    let among = |names: &[&str]| names.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
+    // What is no UTF-8 is nothing that a phone could show, and may be meant to confuse it.
+    line.kind == b'a'
+        && std::str::from_utf8(&line.value).is_ok()
+        && !among(&NOT_PASSED_ON)
+        && !among(&OURS_TO_SAY)
+        && !name.starts_with(b"ssrc")
+}
+
+/// Formats and lines of an offer like the other peer's.
+fn passed_on(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
+    let mut payloads = media.payloads();
+    let known = payloads.clone();
+    if known.iter().any(|p| p.codec.is_g711()) {
+        for (number, codec, map) in [(0, Codec::Pcmu, "PCMU/8000"), (8, Codec::Pcma, "PCMA/8000")] {
+            if !known.iter().any(|p| p.codec == codec || p.number == number) {
+                payloads.push(Payload { number, codec, map: map.to_owned() });
+            }
+        }
+    }
+    lines.extend(media.lines.iter().filter(|l| l.kind == b'b').cloned());
+    lines.extend(payloads.iter().map(rtpmap));
+    for line in media.lines.iter().filter(|l| passes(l) && l.attribute("rtpmap").is_none()) {
+        let kept = line.attribute("fmtp").is_none()
+            || line.payload_of("fmtp").is_some_and(|n| known.iter().any(|p| p.number == n));
+        if kept {
+            lines.push(line.clone());
+        }
+    }
+    payloads.iter().map(|p| p.number.to_string()).collect()
+}
+
+/// Formats and lines of an offer where nobody stands behind us.
+fn own_formats(lines: &mut Vec<Line>) -> Vec<String> {
+    for value in [
+        "rtpmap:0 PCMU/8000",
+        "rtpmap:8 PCMA/8000",
+        "rtpmap:101 telephone-event/8000",
+        "fmtp:101 0-16",
+        "ptime:20",
+    ] {
+        lines.push(write::line('a', value));
+    }
+    ["0", "8", "101"].map(str::to_owned).to_vec()
+}
+
+fn rtpmap(payload: &Payload) -> Line {
+    write::line('a', format!("rtpmap:{} {}", payload.number, payload.map))
+}
+
+/// Answer an offer. `partner` is what the other leg has agreed on: its codec is taken where the offer has it (relay), else G.711 where
+/// both are G.711 (transcoding), else [`SdpError::NoCommonCodec`]. Without a partner (echo, tones) the first G.711 of the offer is taken.
+/// The direction is `local.direction` restricted by the offer's.
+pub fn answer(
+    offer: &Description,
+    local: &Local,
+    partner: Option<&Negotiated>,
+) -> Result<(Bytes, Negotiated), SdpError> {
+    let (place, theirs) = offer.audio().ok_or_else(|| offer.why_no_audio())?;
+    let offered = theirs.payloads();
+    let chosen = choose(&offered, partner)?;
+    let accepted = accept(&offered, chosen, partner);
+    let (remote, remote_rtcp) = offer.remotes(theirs)?;
+    let ptime_ms = theirs.ptime_ms().unwrap_or(DEFAULT_PTIME_MS);
+    let negotiated = Negotiated {
+        remote,
+        remote_rtcp,
+        rtcp_mux: theirs.muxes(),
+        codec: chosen.codec.clone(),
+        payload_type: chosen.number,
+        others: others(&accepted, chosen.number),
+        dtmf: accepted.iter().find(|p| p.codec.is_dtmf()).map(|p| p.number),
+        direction: restrict(local.direction, offer.direction_of(theirs).reversed()),
+        ptime_ms,
+    };
+    let mut lines: Vec<Line> = accepted.iter().map(|p| rtpmap(p)).collect();
+    // Format parameters are echoed: where they must agree (AMR's octet-align) nothing else would do, elsewhere they only declare.
+    lines.extend(
+        (theirs.lines.iter())
+            .filter(|l| l.payload_of("fmtp").is_some_and(|n| accepted.iter().any(|p| p.number == n)))
+            .cloned(),
+    );
+    lines.push(write::line('a', format!("ptime:{ptime_ms}")));
+    if negotiated.rtcp_mux {
+        lines.push(write::line('a', "rtcp-mux"));
+    }
+    lines.push(write::direction(negotiated.direction));
+    let formats = accepted.iter().map(|p| p.number.to_string()).collect();
+    let mut ours = Some(audio(local.port, &theirs.proto, formats, lines));
+
+    let mut session = write::heading(local);
+    session.extend(times(offer));
+    let media =
+        offer.media.iter().enumerate().map(|(index, section)| match ours.take_if(|_| index == place) {
+            Some(ours) => ours,
+            None => Media { port: 0, count: None, lines: Vec::new(), ..section.clone() },
+        });
+    let description = Description { session, media: media.collect() };
+    Ok((description.to_bytes(), negotiated))
+}
+
+/// Milliseconds per packet where nobody says (RFC 3551 §4.2).
+const DEFAULT_PTIME_MS: u16 = 20;
+
+/// The `t=` of an answer equals the offer's (RFC 3264 §6).
+fn times(offer: &Description) -> Vec<Line> {
+    let mut times: Vec<Line> = offer.session.iter().filter(|l| l.kind == b't').take(1).cloned().collect();
+    if times.is_empty() {
+        times.push(write::line('t', "0 0"));
+    }
+    times
+}
+
+/// The codec that will be spoken.
+fn choose<'a>(offered: &'a [Payload], partner: Option<&Negotiated>) -> Result<&'a Payload, SdpError> {
+    let first_g711 = || offered.iter().find(|p| p.codec.is_g711());
+    let chosen = match partner {
+        // The partner's number first: a peer may list one codec twice, with different parameters.
+        Some(partner) => offered
+            .iter()
+            .filter(|p| p.codec.same_as(&partner.codec))
+            .max_by_key(|p| p.number == partner.payload_type)
+            .or_else(|| first_g711().filter(|_| partner.codec.is_g711())),
+        None => first_g711(),
+    };
+    chosen.ok_or_else(|| no_common_codec(offered))
+}
+
+fn no_common_codec(offered: &[Payload]) -> SdpError {
+    let names: Vec<&str> = offered.iter().filter(|p| p.codec.is_audio()).map(|p| p.codec.name()).collect();
+    SdpError::NoCommonCodec { offered: names.join(", ") }
+}
+
+/// The payload types of an answer: the chosen one first, then what the partner knows too, in the order of the offer.
+fn accept<'a>(offered: &'a [Payload], chosen: &'a Payload, partner: Option<&Negotiated>) -> Vec<&'a Payload> {
+    let known = |p: &&Payload| match partner {
+        Some(partner) if p.codec.is_dtmf() => partner.dtmf.is_some(),
+        Some(partner) => partner.others.iter().any(|(_, codec)| codec.same_as(&p.codec)),
+        None => p.codec.is_dtmf(),
+    };
+    let mut accepted = vec![chosen];
+    for payload in offered.iter().filter(known) {
+        if !accepted.iter().any(|a| a.codec.same_as(&payload.codec)) {
+            accepted.push(payload);
+        }
+    }
+    accepted
+}
+
+fn others(payloads: &[&Payload], main: u8) -> Vec<(u8, Codec)> {
+    let other = |p: &&&Payload| p.number != main && !p.codec.is_dtmf();
+    payloads.iter().filter(other).map(|p| (p.number, p.codec.clone())).collect()
+}
+
+/// What our offer and the peer's answer to it amount to.
+pub fn conclude(offer: &Description, answer: &Description) -> Result<Negotiated, SdpError> {
+    let (place, ours) = offer.audio().ok_or(SdpError::NoAudio)?;
+    let theirs = answer.media.get(place).ok_or(SdpError::NoAudio)?;
+    if !theirs.is_usable_audio() {
+        return Err(answer.why_no_audio());
+    }
+    let offered = ours.payloads();
+    let answered = theirs.payloads();
+    let common: Vec<&Payload> =
+        answered.iter().filter(|p| offered.iter().any(|o| o.codec.same_as(&p.codec))).collect();
+    let chosen = common.iter().find(|p| p.codec.is_audio()).ok_or_else(|| no_common_codec(&answered))?;
+    let mut others = others(&common, chosen.number);
+    for theirs in &common {
+        let free =
+            |o: &&Payload| o.codec.same_as(&theirs.codec) && !answered.iter().any(|a| a.number == o.number);
+        if let Some(own) = offered.iter().find(free) {
+            others.push((own.number, own.codec.clone()));
+        }
+    }
+    let (remote, remote_rtcp) = answer.remotes(theirs)?;
+    let rtcp_mux = ours.muxes() && theirs.muxes();
+    let direction: Direction = restrict(offer.direction_of(ours), answer.direction_of(theirs).reversed());
+    Ok(Negotiated {
+        remote,
+        remote_rtcp,
+        rtcp_mux,
+        codec: chosen.codec.clone(),
+        payload_type: chosen.number,
+        others,
+        dtmf: common.iter().find(|p| p.codec.is_dtmf()).map(|p| p.number),
+        direction,
+        ptime_ms: find(&theirs.lines, "ptime").and(theirs.ptime_ms()).unwrap_or(DEFAULT_PTIME_MS),
+    })
+}

@@ -1,0 +1,179 @@
+//! Why a call ended or was refused: the one table from which SIP, Q.850, the API, CDRs, metrics and people's sentences are read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::CallStatus;
+
+/// A language that we speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum Language {
+    #[default]
+    English,
+    Spanish,
+}
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident: $sip:literal $q850:literal $code:literal $http:literal $status:ident $en:literal $es:literal;)*) => {
+        /// A cause. Each has one row of the table.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Cause {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Cause {
+            /// Every cause.
+            pub const ALL: &'static [Cause] = &[$(Cause::$name,)*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Cause::$name => Row { sip: $sip, q850: $q850, code: $code, http: $http, status: CallStatus::$status, en: $en, es: $es },)*
+                }
+            }
+        }
+    };
+}
+
+struct Row {
+    sip: u16,
+    q850: u8,
+    code: &'static str,
+    http: u16,
+    status: CallStatus,
+    en: &'static str,
+    es: &'static str,
+}
+
+causes! {
+    /// Hung up by one of the parties after it was answered.
+    Completed: 200 16 "completed" 200 Completed "The call was completed" "La llamada se completó";
+    /// The caller gave up before it was answered.
+    Cancelled: 487 16 "cancelled" 200 Canceled "The caller hung up before an answer" "Quien llamaba colgó antes de que contestaran";
+    /// Ended over the API.
+    EndedByApi: 487 16 "ended_by_api" 200 Canceled "The call was ended over the API" "La llamada se terminó por la API";
+    /// The phone says that it is busy.
+    Busy: 486 17 "busy" 409 Busy "The called phone is busy" "El teléfono llamado está ocupado";
+    /// Nobody answered in time.
+    NoAnswer: 480 19 "no_answer" 409 NoAnswer "Nobody answered in time" "Nadie contestó a tiempo";
+    /// No phone of the called one is registered.
+    Unreachable: 480 20 "unreachable" 409 Failed "No phone of the called extension is registered" "Ningún teléfono de la extensión llamada está registrado";
+    /// The called one does not want to be disturbed.
+    DoNotDisturb: 480 21 "do_not_disturb" 409 Busy "The called extension does not want to be disturbed" "La extensión llamada no desea ser molestada";
+    /// The phone declined.
+    Declined: 603 21 "declined" 409 Busy "The call was declined" "La llamada fue rechazada";
+    /// The phone refused for a reason of its own.
+    Refused: 480 31 "refused" 409 Failed "The called phone refused the call" "El teléfono llamado rechazó la llamada";
+    /// No such number here.
+    NotFound: 404 1 "not_found" 404 Failed "There is no such number" "Ese número no existe";
+    /// The number is for outside, and no trunk carries it (S194).
+    NoRoute: 404 3 "no_route" 404 Failed "No trunk carries this number" "Ningún troncal lleva este número";
+    /// What was dialled is no number.
+    BadNumber: 484 28 "bad_number" 400 Failed "What was dialled is not a number" "Lo marcado no es un número";
+    /// The extension is switched off (S70).
+    Inactive: 480 27 "extension_inactive" 409 Failed "The extension is inactive" "La extensión está inactiva";
+    /// Policy forbids it.
+    Forbidden: 403 21 "forbidden" 403 Failed "This call is not permitted" "Esta llamada no está permitida";
+    /// An emergency number by a road that may not carry one.
+    EmergencyNotAllowed: 403 21 "emergency_not_allowed" 403 Failed "Emergency numbers can only be dialled from a registered phone" "Los números de emergencia solo se marcan desde un teléfono registrado";
+    /// The two phones share no codec.
+    IncompatibleMedia: 488 88 "incompatible_media" 409 Failed "The phones have no codec in common" "Los teléfonos no tienen un códec en común";
+    /// The session description could not be read.
+    BadMedia: 400 96 "bad_sdp" 400 Failed "The session description is malformed" "La descripción de sesión está mal formada";
+    /// The user's simultaneous calls are used up (S29).
+    ConcurrentCallLimit: 503 42 "concurrent_call_limit" 429 Failed "Too many simultaneous calls of this user" "Demasiadas llamadas simultáneas de este usuario";
+    /// The server is at one of its limits.
+    Overload: 503 42 "overload" 503 Failed "The server is at its limit" "El servidor está en su límite";
+    /// The server is going down or its SIP side is stopped.
+    Draining: 503 41 "draining" 503 Failed "The server is shutting down" "El servidor se está apagando";
+    /// The longest permitted call (S30).
+    MaxDuration: 487 16 "max_duration" 200 Completed "The call reached its longest permitted time" "La llamada alcanzó su duración máxima";
+    /// The answer was never acknowledged.
+    NoAck: 408 102 "no_ack" 409 Failed "The caller never acknowledged the answer" "Quien llamaba nunca confirmó la respuesta";
+    /// The session timer ran out (RFC 4028).
+    SessionExpired: 408 102 "session_expired" 409 Completed "The session timer ran out: a phone has vanished" "El temporizador de sesión expiró: un teléfono desapareció";
+    /// A phone no longer knows the call.
+    PeerLost: 481 102 "peer_lost" 409 Failed "A phone no longer answers" "Un teléfono dejó de responder";
+    /// No audio arrived for a long time from either side.
+    MediaTimeout: 408 102 "media_timeout" 409 Completed "No audio arrived any more" "Dejó de llegar audio";
+    /// A click-to-call found no phone to ring (S48).
+    NoRegisteredDevice: 480 20 "no_registered_device" 409 Failed "The user has no registered phone" "El usuario no tiene ningún teléfono registrado";
+    /// `useTwilio` without Twilio (S49).
+    TwilioNotConfigured: 503 38 "twilio_not_configured" 503 Failed "Twilio is not configured" "Twilio no está configurado";
+    /// The process died while the call was up.
+    Crash: 500 41 "crash" 500 Failed "The server restarted while the call was up" "El servidor se reinició durante la llamada";
+    /// Our own fault.
+    Internal: 500 41 "internal" 500 Failed "An error of the server" "Un error del servidor";
+}
+
+impl Cause {
+    /// The status that a waiting INVITE is refused with.
+    pub const fn sip_status(self) -> u16 {
+        self.row().sip
+    }
+
+    /// The ITU-T Q.850 cause, for the Reason header (RFC 3326).
+    pub const fn q850(self) -> u8 {
+        self.row().q850
+    }
+
+    /// The API's stable `code`, CDRs' `endReason`, metrics' label.
+    pub const fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The HTTP status of a refused API call.
+    pub const fn http_status(self) -> u16 {
+        self.row().http
+    }
+
+    /// The final status of a call that ended so before it was answered; an answered one is `completed`.
+    pub const fn call_status(self) -> CallStatus {
+        self.row().status
+    }
+
+    /// A sentence for people.
+    pub const fn sentence(self, language: Language) -> &'static str {
+        match language {
+            Language::English => self.row().en,
+            Language::Spanish => self.row().es,
+        }
+    }
+
+    /// What a phone's final refusal means.
+    pub const fn of_sip(status: u16) -> Cause {
+        match status {
+            486 | 600 => Cause::Busy,
+            603 => Cause::Declined,
+            408 => Cause::NoAnswer,
+            404 | 410 | 604 => Cause::NotFound,
+            487 => Cause::Cancelled,
+            488 | 606 | 415 => Cause::IncompatibleMedia,
+            484 => Cause::BadNumber,
+            403 => Cause::Forbidden,
+            481 => Cause::PeerLost,
+            503 => Cause::Unreachable,
+            _ => Cause::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_cause_has_a_code_of_its_own_and_legal_numbers() {
+        let codes: BTreeSet<&str> = Cause::ALL.iter().map(|c| c.code()).collect();
+        assert_eq!(codes.len(), Cause::ALL.len());
+        for cause in Cause::ALL {
+            assert!(
+                (200..700).contains(&cause.sip_status()) && (1..=127).contains(&cause.q850()),
+                "{cause:?}"
+            );
+            assert!((200..600).contains(&cause.http_status()) && cause.http_status() != 422, "{cause:?}"); // S23
+            assert_ne!(cause.sentence(Language::English), cause.sentence(Language::Spanish));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Table, User,
+    UserId,
+};
+
+/// One change of the directory: what a write commits to the outbox, and what every node applies.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Change {
+    User(User),
+    Key(ApiKey),
+    KeyGone(ApiKeyId),
+    Credential(Credential),
+    CredentialGone(Arc<str>),
+    Extension(Extension),
+    ExtensionGone(ExtensionId),
+}
+
+/// A snapshot. Cloning it costs a few reference counts.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    users: Table<UserId, User>,
+    keys: Table<ApiKeyId, ApiKey>,
+    keys_by_hash: Table<[u8; 32], ApiKeyId>,
+    credentials: Table<Arc<str>, Credential>,
+    usernames_by_user: Table<UserId, BTreeSet<Arc<str>>>,
+    extensions: Table<ExtensionId, Extension>,
+    extensions_by_number: Table<ExtensionNumber, ExtensionId>,
+}
+
+impl Directory {
+    /// Apply one change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::User(user) => {
+                self.users.insert(user.id.clone(), user);
+            }
+            Change::Key(key) => {
+                self.keys_by_hash.insert(key.hash, key.id.clone());
+                self.keys.insert(key.id.clone(), key);
+            }
+            Change::KeyGone(id) => {
+                if let Some(key) = self.keys.remove(&id) {
+                    self.keys_by_hash.remove(&key.hash);
+                }
+            }
+            Change::Credential(credential) => {
+                let username = Arc::clone(&credential.username);
+                self.usernames_by_user.alter(credential.user.clone(), |names| {
+                    names.insert(Arc::clone(&username));
+                });
+                let user = credential.user.clone();
+                if let Some(old) = self.credentials.insert(Arc::clone(&username), credential)
+                    && old.user != user
+                {
+                    self.usernames_by_user.alter(old.user.clone(), |names| {
+                        names.remove(&username);
+                    });
+                }
+            }
+            Change::CredentialGone(username) => {
+                if let Some(old) = self.credentials.remove(&username) {
+                    self.usernames_by_user.alter(old.user.clone(), |names| {
+                        names.remove(&username);
+                    });
+                }
+            }
+            Change::Extension(extension) => {
+                if let Some(old) = self.extensions.get(&extension.id)
+                    && old.number != extension.number
+                {
+                    self.extensions_by_number.remove(&old.number.clone());
+                }
+                self.extensions_by_number.insert(extension.number.clone(), extension.id.clone());
+                self.extensions.insert(extension.id.clone(), extension);
+            }
+            Change::ExtensionGone(id) => {
+                if let Some(old) = self.extensions.remove(&id) {
+                    self.extensions_by_number.remove(&old.number);
+                }
+            }
+        }
+    }
+
+    /// A user.
+    pub fn user(&self, id: &UserId) -> Option<&Arc<User>> {
+        self.users.get(id)
+    }
+
+    /// A key by id.
+    pub fn key(&self, id: &ApiKeyId) -> Option<&Arc<ApiKey>> {
+        self.keys.get(id)
+    }
+
+    /// The key whose secret has this SHA-256.
+    pub fn key_by_hash(&self, hash: &[u8; 32]) -> Option<&Arc<ApiKey>> {
+        self.keys.get(&**self.keys_by_hash.get(hash)?)
+    }
+
+    /// All keys, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
+        self.keys.values()
+    }
+
+    /// The credential of a user name, or of the extension with that number (S39).
+    pub fn credential(&self, name: &str) -> Option<&Arc<Credential>> {
+        if let Some(found) = self.credentials.get(name) {
+            return Some(found);
+        }
+        let number = ExtensionNumber::parse(name).ok()?;
+        self.credentials.get(&self.extension_by_number(&number)?.username)
+    }
+
+    /// All credentials of a user, by user name.
+    pub fn credentials_of<'a>(&'a self, user: &UserId) -> impl Iterator<Item = &'a Arc<Credential>> {
+        let names = self.usernames_by_user.get(user).into_iter().flat_map(|names| names.iter());
+        names.filter_map(|name| self.credentials.get(name))
+    }
+
+    /// An extension by id.
+    pub fn extension(&self, id: &ExtensionId) -> Option<&Arc<Extension>> {
+        self.extensions.get(id)
+    }
+
+    /// An extension by number.
+    pub fn extension_by_number(&self, number: &ExtensionNumber) -> Option<&Arc<Extension>> {
+        self.extensions.get(&**self.extensions_by_number.get(number)?)
+    }
+
+    /// All extensions, in no order.
+    pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
+        self.extensions.values()
+    }
+
+    /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).
+    pub fn may_serve(&self, credential: &Credential) -> bool {
+        match &credential.extension {
+            None => true,
+            Some(id) => self.extension(id).is_some_and(|e| e.status == ExtensionStatus::Active),
+        }
+    }
+
+    /// How many users, keys, credentials and extensions there are.
+    pub fn census(&self) -> [usize; 4] {
+        [self.users.len(), self.keys.len(), self.credentials.len(), self.extensions.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Timestamp;
+
+    #[test]
+    fn a_users_credentials_are_found_without_looking_at_all_others() {
+        let credential = |name: &str, user: &str| {
+            let ha1 = crate::Ha1::new(name, "localhost", "x");
+            let user = UserId::parse(user).unwrap();
+            let created_at = Timestamp::default();
+            Change::Credential(Credential {
+                username: name.into(),
+                user,
+                extension: None,
+                ha1,
+                ha1_by_number: None,
+                created_at,
+            })
+        };
+        let mut directory = Directory::default();
+        for change in [credential("a", "ana"), credential("b", "ana"), credential("c", "berta")] {
+            directory.apply(change);
+        }
+        let before = directory.clone();
+        directory.apply(credential("b", "berta"));
+        directory.apply(Change::CredentialGone("a".into()));
+        let names = |d: &Directory, user: &str| -> Vec<String> {
+            d.credentials_of(&UserId::parse(user).unwrap()).map(|c| c.username.to_string()).collect()
+        };
+        assert_eq!(
+            (names(&before, "ana"), names(&before, "berta")),
+            (vec!["a".into(), "b".into()], vec!["c".to_string()])
+        );
+        assert_eq!(
+            (names(&directory, "ana"), names(&directory, "berta")),
+            (vec![], vec!["b".to_string(), "c".into()])
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! What the switch writes down before it answers, so that a crash forgets nothing that was promised.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{CallId, CallRecord};
+
+/// One contact that a phone has registered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Binding {
+    /// The credential's user name: the address of record without its domain.
+    pub username: Arc<str>,
+    /// The contact URI as registered.
+    pub contact: String,
+    /// Path URIs (RFC 3327), topmost first.
+    pub path: Vec<String>,
+    /// Call-ID of the registration.
+    pub call_id: String,
+    /// Its last CSeq.
+    pub cseq: u32,
+    /// Preference in thousandths (`q`), 1000 where not given.
+    pub q: u16,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// When it was first registered.
+    pub created_at: Timestamp,
+    /// The phone's software.
+    pub user_agent: String,
+    /// The transport, 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS.
+    pub transport: u8,
+    /// Which of our listeners it came over.
+    pub listener: u16,
+    /// Our address as the phone sees it.
+    pub local: SocketAddr,
+    /// The address that the registration really came from.
+    pub remote: SocketAddr,
+    /// The connection (epoch, number), for streams.
+    pub flow: (u32, u32),
+}
+
+/// A leg of a call that is up, as much of it as is needed to say BYE after a crash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenLeg {
+    /// The dialog, opaque to all but the SIP endpoint.
+    pub dialog: Vec<u8>,
+    /// The transport, as in [`Binding`].
+    pub transport: u8,
+    /// The listener.
+    pub listener: u16,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The phone's address.
+    pub remote: SocketAddr,
+}
+
+/// One line of the journal.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant)]
+pub enum Record {
+    /// A contact was registered or refreshed. Key: (username, contact).
+    Bound(Binding),
+    /// A contact is gone.
+    Unbound {
+        /// The user name.
+        username: Arc<str>,
+        /// The contact URI.
+        contact: String,
+    },
+    /// A call has begun.
+    CallOpened(Box<CallRecord>),
+    /// A leg of a call is confirmed.
+    LegUp {
+        /// The call.
+        call: CallId,
+        /// The leg.
+        leg: OpenLeg,
+    },
+    /// A call is over: its CDR.
+    CallClosed(Box<CallRecord>),
+    /// The SIP ladder of a call that is over: compressed (see the switch's `ladder`).
+    Ladder {
+        /// The call.
+        call: CallId,
+        /// The blob.
+        blob: Vec<u8>,
+    },
+}

@@ -1,0 +1,25 @@
+//! What the telephone office knows (users, extensions, keys, credentials) and how to decide from it. Pure values: no database, no network.
+#![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod call;
+mod cause;
+mod credential;
+pub mod dialplan;
+mod directory;
+mod extension;
+pub mod journal;
+mod key;
+mod number;
+mod table;
+mod user;
+
+pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
+pub use cause::{Cause, Language};
+pub use credential::{Credential, Ha1};
+pub use directory::{Change, Directory};
+pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
+pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
+pub use number::{Dialled, ExtensionNumber, NumberError};
+pub use table::Table;
+pub use user::{User, UserId, UserKind};

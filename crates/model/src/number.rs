@@ -1,0 +1,102 @@
+//! Numbers as people dial them, and extension numbers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is no number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NumberError {
+    /// S32.
+    #[error("a number is 1 to 32 characters out of 0-9, * and #, with a + before them or not")]
+    Dialled,
+    /// The rule for extensions.
+    #[error("an extension number has 2 to 6 digits")]
+    Extension,
+}
+
+/// What somebody dialled: `^\+?[0-9*#]{1,32}$` (S32). `+0987654321` is one, though no E.164 number begins so.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Dialled(Arc<str>);
+
+impl Dialled {
+    /// Accept a dialled number.
+    pub fn parse(text: &str) -> Result<Dialled, NumberError> {
+        let digits = text.strip_prefix('+').unwrap_or(text);
+        let legal = |c: char| c.is_ascii_digit() || c == '*' || c == '#';
+        if digits.is_empty() || digits.len() > 32 || !digits.chars().all(legal) {
+            return Err(NumberError::Dialled);
+        }
+        Ok(Dialled(text.into()))
+    }
+
+    /// As it was dialled.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The number of an extension: 2 to 6 digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExtensionNumber(Arc<str>);
+
+impl ExtensionNumber {
+    /// Accept an extension number.
+    pub fn parse(text: &str) -> Result<ExtensionNumber, NumberError> {
+        if !(2..=6).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NumberError::Extension);
+        }
+        Ok(ExtensionNumber(text.into()))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! textual {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = NumberError;
+            fn try_from(text: String) -> Result<Self, NumberError> {
+                $name::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(number: $name) -> String {
+                number.0.as_ref().into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+textual!(Dialled);
+textual!(ExtensionNumber);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_accepted_as_documented() {
+        for good in ["+1234567890", "+0987654321", "*43", "1001", "#1", "911"] {
+            assert!(Dialled::parse(good).is_ok(), "{good}"); // S32
+        }
+        for bad in ["", "+", "12 34", "1001\r\n", "++1", "abc", "123456789012345678901234567890123"] {
+            assert_eq!(Dialled::parse(bad), Err(NumberError::Dialled), "{bad:?}");
+        }
+        assert!(ExtensionNumber::parse("1001").is_ok());
+        assert!(ExtensionNumber::parse("1").is_err() && ExtensionNumber::parse("1234567").is_err());
+    }
+}

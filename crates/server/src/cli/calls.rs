@@ -1,0 +1,186 @@
+//! `call originate|list|show|end|trace`
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{Fault, Output, Shared, reach, shape};
+
+const COLUMNS: [shape::Column; 7] = [
+    ("ID", "sessionId"),
+    ("STATUS", "status"),
+    ("FROM", "fromNumber"),
+    ("TO", "toNumber"),
+    ("STARTED", "startedAt"),
+    ("SECONDS", "durationSeconds"),
+    ("END", "endReason"),
+];
+
+/// What can be done with calls.
+#[derive(Debug, Subcommand)]
+pub(super) enum CallVerb {
+    /// Ring a phone, then connect it: `originate 1001 1002`, `originate 1001 --app echo`
+    Originate {
+        /// Who is rung first; also `Local/NUMBER@context`
+        from: String,
+        /// Who is called then; or the words `application NAME`
+        #[arg(num_args = 0..=2, value_name = "TO")]
+        to: Vec<String>,
+        /// Connect to an application instead
+        #[arg(long, value_enum)]
+        app: Option<Application>,
+        /// Whose call it is [default: the key's owner]
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// List calls, newest first
+    List {
+        /// Only those in progress
+        #[arg(long)]
+        active: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show one call
+    Show {
+        /// Its id, session_…
+        id: String,
+    },
+    /// End a call
+    End {
+        /// Its id, session_…
+        id: String,
+    },
+    /// Show every SIP message of a call
+    Trace {
+        /// Its id, session_…
+        id: String,
+    },
+}
+
+/// What a call can be connected to besides a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Application {
+    /// The caller hears itself
+    Echo,
+    /// A tone of 1004 Hz
+    Milliwatt,
+}
+
+impl Application {
+    fn number(self) -> &'static str {
+        match self {
+            Application::Echo => "*43",
+            Application::Milliwatt => "*44",
+        }
+    }
+}
+
+pub(super) fn run(shared: &Shared, verb: CallVerb) -> Result<(), Fault> {
+    match verb {
+        CallVerb::Originate { from, to, app, user } => originate(shared, &from, &to, app, user),
+        CallVerb::List { active, limit } => {
+            let active = if active { "&active=true" } else { "" };
+            let path = format!("/api/v1/calls?limit={limit}{active}");
+            let answer = reach::client(shared)?.get(&path)?.json()?;
+            shape::rows(shared, answer["calls"].as_array().map_or(&[], Vec::as_slice), &COLUMNS);
+            Ok(())
+        }
+        CallVerb::Show { id } => {
+            let answer =
+                reach::client(shared)?.get(&format!("/api/v1/opensips/call/{}", checked(&id)?))?.json()?;
+            shape::fields(shared, &answer["session"], &COLUMNS);
+            Ok(())
+        }
+        CallVerb::End { id } => {
+            let path = format!("/api/v1/opensips/call/{}/end", checked(&id)?);
+            let answer = reach::client(shared)?.post(&path, None)?.json()?;
+            shape::fields(shared, &answer["session"], &COLUMNS);
+            Ok(())
+        }
+        CallVerb::Trace { id } => trace(shared, &id),
+    }
+}
+
+fn originate(
+    shared: &Shared,
+    from: &str,
+    to: &[String],
+    app: Option<Application>,
+    user: Option<String>,
+) -> Result<(), Fault> {
+    let to = destination(to, app)?;
+    let mut body = json!({ "fromNumber": local_number(from), "toNumber": to, "useTwilio": false });
+    if let Some(user) = user {
+        body["userId"] = user.into();
+    }
+    let answer = reach::client(shared)?.post("/api/v1/opensips/call/initiate", Some(&body))?.json()?;
+    let session = &answer["session"];
+    shape::fields(
+        shared,
+        session,
+        &[("Id", "sessionId"), ("Status", "status"), ("Phone", "sipCredentials.username")],
+    );
+    Ok(())
+}
+
+/// `+1415` in `Local/+1415@from-internal`, as the seeds write it (S114).
+fn local_number(text: &str) -> &str {
+    match text.strip_prefix("Local/") {
+        Some(rest) => rest.split('@').next().unwrap_or(rest),
+        None => text,
+    }
+}
+
+fn destination(words: &[String], app: Option<Application>) -> Result<String, Fault> {
+    let named = match words {
+        [word, name] if word.eq_ignore_ascii_case("application") => {
+            Some(Application::from_str(name, true).map_err(Fault::Usage)?)
+        }
+        _ => None,
+    };
+    match (words, app.or(named)) {
+        ([] | [_, _], Some(app)) => Ok(app.number().into()),
+        ([to], None) => Ok(local_number(to).into()),
+        _ => Err(Fault::Usage("name whom to call: a number, or --app echo".into())),
+    }
+}
+
+fn trace(shared: &Shared, id: &str) -> Result<(), Fault> {
+    let id = checked(id)?;
+    let client = reach::client(shared)?;
+    match shared.output {
+        Output::Json => shape::say(shared, &client.get(&format!("/api/v1/calls/{id}/ladder"))?.json()?, ""),
+        Output::Table => {
+            let answer = client.get(&format!("/api/v1/calls/{id}/ladder?format=text"))?;
+            if answer.status != 200 {
+                answer.clone().json()?;
+            }
+            // Keep line ends, and nothing else that moves a cursor: phones wrote this.
+            let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+            let text: String = answer.text.replace('\r', "").chars().map(shown).collect();
+            shape::say(shared, &serde_json::Value::Null, &text);
+        }
+    }
+    Ok(())
+}
+
+/// An id goes into a path: only what an id may hold.
+fn checked(id: &str) -> Result<model::CallId, Fault> {
+    model::CallId::parse(id).map_err(|error| Fault::Usage(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_the_seeds_is_understood() {
+        let words: Vec<String> = ["application", "Echo"].map(str::to_owned).into(); // S114
+        assert_eq!(destination(&words, None), Ok("*43".into()));
+        assert_eq!(local_number("Local/+14155238886@from-internal"), "+14155238886");
+        assert_eq!(destination(&[], Some(Application::Milliwatt)), Ok("*44".into()));
+        assert_eq!(destination(&["1002".into()], None), Ok("1002".into()));
+        assert!(destination(&[], None).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! A small HTTP client: one request, one connection, no TLS. It speaks with our own API on this machine.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use base::Secret;
+use serde_json::Value;
+
+use super::Fault;
+
+/// Bytes of an answer that we are willing to hold.
+const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Speaks with one server under one key.
+#[derive(Clone, Debug)]
+pub struct Client {
+    authority: String,
+    key: Option<Secret<String>>,
+}
+
+/// What came back.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; what the server refused is a fault in its own words.
+    pub fn json(self) -> Result<Value, Fault> {
+        let body: Option<Value> = serde_json::from_str(&self.text).ok();
+        if !(200..300).contains(&self.status) {
+            let word = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).map(str::to_owned);
+            let why = word("error").unwrap_or_else(|| format!("the server answered {}", self.status));
+            return Err(Fault::Refused(match word("code") {
+                Some(code) => format!("{why} ({code})"),
+                None => why,
+            }));
+        }
+        body.ok_or_else(|| Fault::Refused("the server's answer is not JSON".into()))
+    }
+}
+
+impl Client {
+    /// A client of `http://HOST:PORT`.
+    pub fn new(url: &str, key: Option<String>) -> Result<Client, Fault> {
+        let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+        if authority.is_empty() || authority.contains('/') {
+            return Err(Fault::Usage(format!("{url:?} is no address of a server; write http://HOST:PORT")));
+        }
+        Ok(Client { authority: authority.into(), key: key.map(Secret::new) })
+    }
+
+    /// `GET`
+    pub fn get(&self, path: &str) -> Result<Answer, Fault> {
+        self.send("GET", path, None)
+    }
+
+    /// `POST`, with a body or without.
+    pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Answer, Fault> {
+        self.send("POST", path, body)
+    }
+
+    /// `DELETE`
+    pub fn delete(&self, path: &str) -> Result<Answer, Fault> {
+        self.send("DELETE", path, None)
+    }
+
+    fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Fault> {
+        let gone = |error: &dyn std::fmt::Display| {
+            Fault::Unreachable(format!("no server answers at http://{}: {error}", self.authority))
+        };
+        let address = self.authority.to_socket_addrs().ok().and_then(|mut found| found.next());
+        let address = address.ok_or_else(|| gone(&"there is no such address"))?;
+        let mut stream =
+            TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|e| gone(&e))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| gone(&e))?;
+        let body = body.map(Value::to_string);
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n",
+            self.authority
+        );
+        if let Some(key) = &self.key {
+            write!(request, "Authorization: Bearer {}\r\n", key.expose()).ok();
+        }
+        if let Some(body) = &body {
+            write!(request, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).ok();
+        } else if method != "GET" {
+            request.push_str("Content-Length: 0\r\n");
+        }
+        request.push_str("\r\n");
+        request.push_str(body.as_deref().unwrap_or_default());
+        stream.write_all(request.as_bytes()).map_err(|e| gone(&e))?;
+        let mut bytes = Vec::new();
+        stream.take(ANSWER_BYTES).read_to_end(&mut bytes).map_err(|e| gone(&e))?;
+        parse(&bytes).ok_or_else(|| gone(&"its answer is no HTTP"))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let body = &bytes[end + 4..];
+    let status = head.lines().next()?.split(' ').nth(1)?.parse().ok()?;
+    let chunked = head.lines().any(|line| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("transfer-encoding:") && line.contains("chunked")
+    });
+    let body = if chunked { unchunk(body)? } else { body.to_vec() };
+    Some(Answer { status, text: String::from_utf8_lossy(&body).into_owned() })
+}
+
+fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let size = std::str::from_utf8(&bytes[..end]).ok()?.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(bytes.get(end + 2..end + 2 + size)?);
+        bytes = bytes.get(end + 2 + size + 2..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_whole_and_in_chunks() {
+        let plain = parse(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+        assert_eq!((plain.status, plain.text.as_str()), (200, "{}"));
+        let chunks = parse(
+            b"HTTP/1.1 201 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+        );
+        assert_eq!(chunks.unwrap().text, "abcde");
+        let refused = Answer { status: 409, text: r#"{"error":"taken","code":"duplicate"}"#.into() };
+        assert_eq!(refused.json(), Err(Fault::Refused("taken (duplicate)".into())));
+    }
+}

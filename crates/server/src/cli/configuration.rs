@@ -1,0 +1,63 @@
+//! `config check|show`
+
+use clap::Subcommand;
+use serde_json::{Map, Value};
+
+use super::{Fault, Output, Shared, shape};
+use crate::config::{KEYS, Loaded, Origin};
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigVerb {
+    /// Say what is wrong with it, or print what is in force
+    Check,
+    /// Print what is in force, with secrets hidden
+    Show,
+}
+
+pub(super) fn run(shared: &Shared, verb: ConfigVerb) -> Result<(), Fault> {
+    let loaded = shared.loaded()?;
+    let text = toml(&loaded);
+    match (verb, shared.output) {
+        (_, Output::Json) => shape::say(shared, &json(&loaded), ""),
+        (ConfigVerb::Show, Output::Table) => shape::say(shared, &Value::Null, &text),
+        (ConfigVerb::Check, Output::Table) => {
+            let file =
+                loaded.file.as_ref().map_or("no file, defaults".into(), |file| file.display().to_string());
+            shape::say(shared, &Value::Null, &format!("{text}\n\nThe configuration is good ({file})."));
+        }
+    }
+    Ok(())
+}
+
+/// The effective configuration as a file that would bring it about; secrets are hidden, and what was set says where.
+pub(super) fn toml(loaded: &Loaded) -> String {
+    let mut lines = Vec::new();
+    let mut section = "";
+    for key in KEYS {
+        let Some(value) = (key.show)(&loaded.config) else { continue };
+        let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
+        if of != section {
+            lines.push(format!("\n[{of}]"));
+            section = of;
+        }
+        let origin = loaded.origins.iter().find(|(name, _)| *name == key.name);
+        let origin = origin.map_or(String::new(), |(_, origin)| format!(" ({origin})"));
+        let line = format!("{name} = {value}");
+        lines.push(format!("{line:56} # {}{origin}", key.about));
+    }
+    lines.join("\n")
+}
+
+fn json(loaded: &Loaded) -> Value {
+    let mut all = Map::new();
+    for key in KEYS {
+        let Some(value) = (key.show)(&loaded.config) else { continue };
+        let origin = loaded.origins.iter().find(|(name, _)| *name == key.name);
+        let origin = origin.map_or(Origin::Default.to_string(), |(_, origin)| origin.to_string());
+        // What is shown is TOML, whose texts, numbers and lists are those of JSON.
+        let value: Value = serde_json::from_str(&value).unwrap_or(Value::String(value));
+        all.insert(key.name.into(), serde_json::json!({ "value": value, "origin": origin }));
+    }
+    Value::Object(all)
+}

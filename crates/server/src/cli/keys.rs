@@ -1,0 +1,129 @@
+//! `key create|list|revoke`
+
+use api::Actor;
+use clap::Subcommand;
+use model::{ApiKey, ApiKeyId, UserId};
+use serde_json::{Value, json};
+
+use super::reach::{self, Local};
+use super::{Fault, Shared, shape};
+
+/// What can be done with API keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyVerb {
+    /// Make a key and show its secret, once. Without a running server, an administrator's key is made
+    Create {
+        /// Whose key it is; the user is made where there is none
+        #[arg(long, default_value = "admin")]
+        user: String,
+        /// What to call it
+        #[arg(long, default_value = "Made on the command line")]
+        name: String,
+        /// What it may do: call, sip, recording, admin
+        #[arg(long, value_delimiter = ',', default_value = "admin")]
+        permissions: Vec<String>,
+    },
+    /// List keys, without their secrets
+    List {
+        /// Only those of this user
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Revoke a key; it is refused from now on
+    Revoke {
+        /// Its id, key_…
+        id: String,
+    },
+}
+
+pub(super) fn run(shared: &Shared, verb: KeyVerb) -> Result<(), Fault> {
+    match verb {
+        KeyVerb::Create { user, name, permissions } => create(shared, &user, &name, &permissions),
+        KeyVerb::List { user } => list(shared, user),
+        KeyVerb::Revoke { id } => revoke(shared, &id),
+    }
+}
+
+fn create(shared: &Shared, user: &str, name: &str, permissions: &[String]) -> Result<(), Fault> {
+    let made = match reach::find(shared)? {
+        Some(client) => {
+            let body = json!({ "userId": user, "name": name, "permissions": permissions });
+            client.post("/api/v1/keys/voip/generate", Some(&body))?.json()?["key"].take()
+        }
+        None if permissions != ["admin"] => {
+            return Err(Fault::Unreachable(
+                "without a running server only an administrator's key can be made (--permissions admin)"
+                    .into(),
+            ));
+        }
+        None => create_offline(shared, user, name)?,
+    };
+    let secret = made["key"].as_str().unwrap_or_default().to_owned();
+    shape::say(shared, &made, &secret);
+    Ok(())
+}
+
+fn create_offline(shared: &Shared, user: &str, name: &str) -> Result<Value, Fault> {
+    let user = UserId::parse(user).map_err(|error| Fault::Usage(format!("--user: {error}")))?;
+    reach::block_on(async {
+        let local = Local::open(shared).await?;
+        let created = local.office.create_admin_key(Actor::default(), user, name).await;
+        let created = created.map_err(|error| Fault::Refused(error.to_string()))?;
+        // A key that was lost is made anew: later commands should find one.
+        if !local.data.admin_key().exists() {
+            local.data.write_secret(&local.data.admin_key(), created.secret.expose())?;
+        }
+        local.close().await;
+        let mut shown = row(&created.key);
+        shown["key"] = created.secret.expose().as_str().into();
+        Ok(shown)
+    })
+}
+
+fn list(shared: &Shared, user: Option<String>) -> Result<(), Fault> {
+    let keys: Vec<Value> = match reach::find(shared)? {
+        Some(client) => {
+            let filter = user.map(|user| format!("?userId={user}")).unwrap_or_default();
+            let answer = client.get(&format!("/api/v1/keys{filter}"))?.json()?;
+            answer["keys"].as_array().cloned().unwrap_or_default()
+        }
+        None => reach::block_on(async {
+            let local = Local::open(shared).await?;
+            let directory = local.office.directory();
+            let mut keys: Vec<_> = directory.keys().cloned().collect();
+            local.close().await;
+            keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+            keys.retain(|key| user.as_deref().is_none_or(|user| key.user.as_str() == user));
+            Ok(keys.iter().map(|key| row(key)).collect())
+        })?,
+    };
+    let columns =
+        [("ID", "id"), ("USER", "userId"), ("NAME", "name"), ("PREFIX", "keyPrefix"), ("ACTIVE", "active")];
+    shape::rows(shared, &keys, &columns);
+    Ok(())
+}
+
+fn row(key: &ApiKey) -> Value {
+    let permissions: Vec<&str> = key.permissions.iter().map(model::Permission::as_str).collect();
+    json!({
+        "id": key.id, "userId": key.user, "name": key.name, "keyPrefix": key.prefix, "permissions": permissions,
+        "active": key.active, "createdAt": key.created_at.to_string(),
+    })
+}
+
+fn revoke(shared: &Shared, id: &str) -> Result<(), Fault> {
+    let id = ApiKeyId::parse(id).map_err(|error| Fault::Usage(error.to_string()))?;
+    match reach::find(shared)? {
+        Some(client) => {
+            client.delete(&format!("/api/v1/keys/{id}"))?.json()?;
+        }
+        None => reach::block_on(async {
+            let local = Local::open(shared).await?;
+            let done = local.office.revoke_key(Actor::default(), id.clone()).await;
+            local.close().await;
+            done.map_err(|error| Fault::Refused(error.to_string()))
+        })?,
+    }
+    shape::say(shared, &json!({ "revoked": id }), &format!("{id} is refused from now on"));
+    Ok(())
+}

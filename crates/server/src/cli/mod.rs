@@ -1,0 +1,166 @@
+//! The command line: noun, then verb. Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 the server cannot be reached.
+
+mod calls;
+mod client;
+mod configuration;
+mod doctor;
+mod extensions;
+mod fault;
+mod init;
+mod keys;
+mod logs;
+mod reach;
+mod shape;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::Loaded;
+use crate::data::DataDir;
+use crate::serve::{ServeOptions, serve};
+
+pub use client::{Answer, Client};
+pub use fault::Fault;
+
+/// A telephone exchange in one binary: SIP server, PBX and REST API.
+#[derive(Debug, Parser)]
+#[command(name = "centralita", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Shared {
+    /// Configuration file; one that does not exist is an empty one [default: centralita.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "CENTRALITA_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Data directory
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "CENTRALITA_DATA",
+        hide_env_values = true,
+        default_value = "data"
+    )]
+    data: PathBuf,
+    /// How to print
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    output: Output,
+    /// API of the server, http://HOST:PORT [default: the one that runs on the data directory]
+    #[arg(long, global = true, value_name = "URL", env = "CENTRALITA_URL", hide_env_values = true)]
+    url: Option<String>,
+    /// API key [default: admin.key of the data directory]
+    #[arg(long, global = true, value_name = "KEY", env = "CENTRALITA_KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Output {
+    /// Columns
+    Table,
+    /// JSON
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Run the server
+    Serve {
+        /// Listen for phones on all interfaces, and print what they must be told
+        #[arg(long)]
+        lan: bool,
+    },
+    /// Make the data directory, the first key and a configuration file
+    Init(init::InitOptions),
+    /// How the server is doing
+    Status,
+    /// Look for what would keep phones from working
+    Doctor,
+    /// Show the log
+    Logs(logs::LogsOptions),
+    /// API keys
+    #[command(subcommand)]
+    Key(keys::KeyVerb),
+    /// Extensions
+    #[command(subcommand)]
+    Extension(extensions::ExtensionVerb),
+    /// Calls
+    #[command(subcommand)]
+    Call(calls::CallVerb),
+    /// The configuration
+    #[command(subcommand)]
+    Config(configuration::ConfigVerb),
+    /// Write a consistent copy of the database, also while the server runs
+    Backup {
+        /// Where to
+        file: PathBuf,
+    },
+}
+
+impl Shared {
+    fn loaded(&self) -> Result<Loaded, Fault> {
+        Loaded::read(self.config.as_deref(), std::env::vars())
+            .map_err(|error| Fault::Refused(error.to_string()))
+    }
+
+    fn data(&self) -> DataDir {
+        DataDir::named(&self.data)
+    }
+}
+
+/// Run the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = dispatch(cli);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("centralita: {fault}");
+            ExitCode::from(fault.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Fault> {
+    let shared = cli.shared;
+    match cli.noun {
+        Noun::Serve { lan } => {
+            let options = ServeOptions { file: shared.config, data: shared.data, lan };
+            serve(&options).map_err(|error| Fault::Refused(format!("{error:#}")))
+        }
+        Noun::Init(options) => init::run(&shared, &options),
+        Noun::Status => status::run(&shared),
+        Noun::Doctor => doctor::run(&shared),
+        Noun::Logs(options) => logs::run(&shared, &options),
+        Noun::Key(verb) => keys::run(&shared, verb),
+        Noun::Extension(verb) => extensions::run(&shared, verb),
+        Noun::Call(verb) => calls::run(&shared, verb),
+        Noun::Config(verb) => configuration::run(&shared, verb),
+        Noun::Backup { file } => reach::backup(&shared, &file),
+    }
+}
+
+/// The help of every command, for a test that notices when it changes.
+pub fn help() -> String {
+    let mut pages = Vec::new();
+    let mut command = Cli::command();
+    command.build();
+    collect(&mut command, &mut pages);
+    pages.join("\n\n")
+}
+
+fn collect(command: &mut clap::Command, pages: &mut Vec<String>) {
+    pages.push(command.render_help().to_string());
+    for inner in command.get_subcommands_mut().filter(|inner| inner.get_name() != "help") {
+        collect(inner, pages);
+    }
+}

@@ -1,0 +1,111 @@
+//! Reaching what a command speaks of: the running server over HTTP, or the database itself where no server runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::{Office, Offline};
+use base::Chance;
+use store::Store;
+
+use super::{Client, Fault, Shared};
+use crate::clock::Clock;
+use crate::data::{self, DataDir, Lock};
+
+/// A client of the running server.
+pub(super) fn client(shared: &Shared) -> Result<Client, Fault> {
+    match find(shared)? {
+        Some(client) => Ok(client),
+        None => Err(Fault::Unreachable(format!(
+            "no server runs on {}; start one with: centralita serve --data {0}",
+            shared.data.display()
+        ))),
+    }
+}
+
+/// A client of the running server, where one is named or runs.
+pub(super) fn find(shared: &Shared) -> Result<Option<Client>, Fault> {
+    let data = shared.data();
+    let key = || shared.key.clone().or_else(|| admin_key(&data));
+    if let Some(url) = &shared.url {
+        return Client::new(url, key()).map(Some);
+    }
+    match data.running() {
+        Some(running) => {
+            let http =
+                running.http.ok_or_else(|| Fault::Unreachable("the server is still starting".into()))?;
+            Client::new(&http.to_string(), key()).map(Some)
+        }
+        None => Ok(None),
+    }
+}
+
+fn admin_key(data: &DataDir) -> Option<String> {
+    let text = std::fs::read_to_string(data.admin_key()).ok()?;
+    Some(text.trim().to_owned()).filter(|key| !key.is_empty())
+}
+
+/// The database of a data directory on which no server runs, and none can be started meanwhile.
+pub(super) struct Local {
+    pub(super) office: Office,
+    pub(super) data: DataDir,
+    store: Store,
+    _lock: Lock,
+}
+
+impl Local {
+    pub(super) async fn open(shared: &Shared) -> Result<Local, Fault> {
+        let loaded = shared.loaded()?;
+        let data = DataDir::make(&shared.data)?;
+        let lock = data.lock()?;
+        let store =
+            Store::open(loaded.config.store.url.expose(), data.path()).await.context("the database")?;
+        let directory = store.load_directory().await.context("the database")?;
+        let clock = Clock::start();
+        let office = Office::new(
+            store.clone(),
+            directory,
+            Arc::new(Offline),
+            loaded.config.sip.domain,
+            Arc::new(move || clock.now()),
+            Chance::from_seed(data::seed()?),
+        );
+        Ok(Local { office, data, store, _lock: lock })
+    }
+
+    pub(super) async fn close(self) {
+        self.store.close().await;
+    }
+}
+
+/// Run something that waits.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("threads")?;
+    runtime.block_on(future)
+}
+
+/// `backup FILE`
+pub(super) fn backup(shared: &Shared, file: &Path) -> Result<(), Fault> {
+    let loaded = shared.loaded()?;
+    if !shared.data.is_dir() {
+        return Err(Fault::Refused(format!("there is no data directory {}", shared.data.display())));
+    }
+    if file.exists() {
+        return Err(Fault::Refused(format!("{} exists already", file.display())));
+    }
+    let file = std::path::absolute(file)?;
+    block_on(async {
+        let store =
+            Store::open(loaded.config.store.url.expose(), &shared.data).await.context("the database")?;
+        let done = store.backup(&file).await.context("the copy failed");
+        store.close().await;
+        Ok(done?)
+    })?;
+    let bytes = std::fs::metadata(&file)?.len();
+    super::shape::say(
+        shared,
+        &serde_json::json!({ "file": file.display().to_string(), "bytes": bytes }),
+        &format!("{} bytes in {}", bytes, file.display()),
+    );
+    Ok(())
+}

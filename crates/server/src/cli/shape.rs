@@ -1,0 +1,85 @@
+//! Printing: columns for people, JSON for programs.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::{Output, Shared};
+
+/// One column: its title, and where its value lies in a row.
+pub(super) type Column = (&'static str, &'static str);
+
+/// Print one thing: `value` for programs, `text` for people.
+pub(super) fn say(shared: &Shared, value: &Value, text: &str) {
+    match shared.output {
+        Output::Json => put(&pretty(value)),
+        Output::Table => put(text),
+    }
+}
+
+/// Print rows.
+pub(super) fn rows(shared: &Shared, rows: &[Value], columns: &[Column]) {
+    match shared.output {
+        Output::Json => put(&pretty(&Value::Array(rows.to_vec()))),
+        Output::Table => put(&table(rows, columns)),
+    }
+}
+
+/// Print the fields of one thing, one on a line.
+pub(super) fn fields(shared: &Shared, value: &Value, columns: &[Column]) {
+    match shared.output {
+        Output::Json => put(&pretty(value)),
+        Output::Table => {
+            let width = columns.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
+            let line = |(title, path): &Column| format!("{title:width$}  {}", cell(value, path));
+            put(&columns.iter().map(line).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Who closes the pipe (`| head`) has read enough.
+fn put(text: &str) {
+    writeln!(std::io::stdout(), "{}", text.trim_end()).ok();
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+fn table(rows: &[Value], columns: &[Column]) -> String {
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| cell(row, path)).collect()));
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|n| {
+            lines.iter().filter_map(|line| line.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let padded = lines.iter().map(|line| {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    padded.collect::<Vec<_>>().join("\n")
+}
+
+/// The value at a path like `sipCredentials.username`, without characters that would move a terminal's cursor.
+fn cell(row: &Value, path: &str) -> String {
+    let value = path.split('.').filter(|name| !name.is_empty()).fold(row, |value, name| &value[name]);
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(","),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_nothing_moves_the_cursor() {
+        let rows = [serde_json::json!({"a": {"b": "x\u{1b}[2J"}, "n": 1}), serde_json::json!({"n": [2, 3]})];
+        assert_eq!(table(&rows, &[("NAME", "a.b"), ("N", "n")]), "NAME   N\nx\u{fffd}[2J  1\n-      2,3");
+    }
+}

@@ -1,0 +1,342 @@
+//! The table of keys: how each is read, shown and checked. There is no key beside it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base::Secret;
+use sip::Transport;
+use sip::digest::Algorithm;
+
+use super::nearest::nearest;
+use super::{Config, Listen, PublicAddress, Value};
+
+/// One key of the configuration.
+pub struct Key {
+    /// `sip.domain`
+    pub name: &'static str,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+    /// Put a value; what to write instead where it is none.
+    pub(super) set: fn(&mut Config, &Value) -> Result<(), String>,
+    /// The value as TOML with secrets hidden; `None` where nothing is set.
+    pub show: fn(&Config) -> Option<String>,
+}
+
+macro_rules! keys {
+    ($($name:literal, $about:literal, |$config:ident, $value:ident| $set:expr, |$shown:ident| $show:expr;)*) => {
+        /// Every key, in the order in which they are shown.
+        pub const KEYS: &[Key] = &[$(Key {
+            name: $name,
+            about: $about,
+            set: |$config, $value| { $set; Ok(()) },
+            show: |$shown| $show,
+        },)*];
+    };
+}
+
+keys! {
+    "public_address", "what SDP and Contact show: an address, a name, or auto",
+        |c, v| c.public_address = public(&text(v)?)?,
+        |c| Some(match &c.public_address { PublicAddress::Auto => quoted("auto"), PublicAddress::Host(host) => quoted(host) });
+    "http.listen", "addresses of the API",
+        |c, v| c.http.listen = list(v)?.iter().map(|item| socket(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.http.listen.iter().map(ToString::to_string)));
+    "http.local_admin", "whether a loopback peer without a key is an administrator",
+        |c, v| c.http.local_admin = switch(v)?,
+        |c| Some(c.http.local_admin.to_string());
+    "sip.domain", "the realm and the domain of our addresses",
+        |c, v| c.sip.domain = host(&text(v)?)?,
+        |c| Some(quoted(&c.sip.domain));
+    "sip.aliases", "further names that are accepted as our domain",
+        |c, v| c.sip.aliases = list(v)?.iter().map(|item| host(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.sip.aliases.iter().cloned()));
+    "sip.digest", "digest algorithms, in the order of the challenges",
+        |c, v| c.sip.digest = list(v)?.iter().map(|item| algorithm(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.sip.digest.iter().map(|a| algorithm_name(*a).to_owned())));
+    "sip.listen", "udp:// and tcp:// addresses of the phones' side",
+        |c, v| c.sip.listen = list(v)?.iter().map(|item| listener(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.sip.listen.iter().map(ToString::to_string)));
+    "sip.min_expires_seconds", "the shortest registration that is accepted",
+        |c, v| c.sip.min_expires_seconds = number(v, 1, 3600)?,
+        |c| Some(c.sip.min_expires_seconds.to_string());
+    "sip.default_extension", "where inbound numbers go that no route names",
+        |c, v| c.sip.default_extension = Some(text(v)?),
+        |c| c.sip.default_extension.as_deref().map(quoted);
+    "media.ports", "RTP and RTCP ports",
+        |c, v| c.media.ports = ports(&text(v)?)?,
+        |c| Some(quoted(&format!("{}-{}", c.media.ports.start(), c.media.ports.end())));
+    "media.workers", "media threads; 0 is one fewer than there are cores",
+        |c, v| c.media.workers = number(v, 0, 64)? as usize,
+        |c| Some(c.media.workers.to_string());
+    "store.url", "sqlite: and a path relative to the data directory, or postgres://",
+        |c, v| c.store.url = Secret::new(url(&text(v)?)?),
+        |c| Some(quoted(&without_password(c.store.url.expose())));
+    "store.keep_calls_days", "calls that ended longer ago are forgotten",
+        |c, v| c.store.keep_calls_days = number(v, 1, 36_500)?,
+        |c| Some(c.store.keep_calls_days.to_string());
+    "limits.calls_per_user", "simultaneous calls of one user",
+        |c, v| c.limits.calls_per_user = number(v, 1, 20_000)?,
+        |c| Some(c.limits.calls_per_user.to_string());
+    "limits.call_hours", "hours that a call may last",
+        |c, v| c.limits.call_hours = number(v, 1, 168)?,
+        |c| Some(c.limits.call_hours.to_string());
+    "limits.requests_per_minute", "requests a minute of one API key",
+        |c, v| c.limits.requests_per_minute = number(v, 1, 1_000_000)?,
+        |c| Some(c.limits.requests_per_minute.to_string());
+    "limits.unauthenticated_per_minute", "requests a minute of one source without a valid key",
+        |c, v| c.limits.unauthenticated_per_minute = number(v, 1, 1_000_000)?,
+        |c| Some(c.limits.unauthenticated_per_minute.to_string());
+    "limits.connections_per_source", "SIP connections of one address",
+        |c, v| c.limits.connections_per_source = number(v, 1, 10_000)?,
+        |c| Some(c.limits.connections_per_source.to_string());
+    "limits.ladders_per_second", "calls a second whose SIP ladder is kept",
+        |c, v| c.limits.ladders_per_second = number(v, 0, 1_000_000)?,
+        |c| Some(c.limits.ladders_per_second.to_string());
+    "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
+        |c, v| c.log_level = level(&text(v)?)?,
+        |c| Some(quoted(&c.log_level));
+    "twilio.did", "our numbers there",
+        |c, v| c.twilio.did = list(v)?,
+        |c| (!c.twilio.did.is_empty()).then(|| listed(c.twilio.did.iter().cloned()));
+    "twilio.sip_user", "user name of the trunk",
+        |c, v| c.twilio.sip_user = Some(text(v)?),
+        |c| c.twilio.sip_user.as_deref().map(quoted);
+    "twilio.sip_password", "password of the trunk",
+        |c, v| c.twilio.sip_password = Some(Secret::new(text(v)?)),
+        |c| c.twilio.sip_password.as_ref().map(|secret| quoted(&secret.to_string()));
+    "twilio.termination_uri", "host of the trunk",
+        |c, v| c.twilio.termination_uri = Some(text(v)?),
+        |c| c.twilio.termination_uri.as_deref().map(quoted);
+    "twilio.account_sid", "the account",
+        |c, v| c.twilio.account_sid = Some(text(v)?),
+        |c| c.twilio.account_sid.as_deref().map(quoted);
+    "twilio.auth_token", "its token",
+        |c, v| c.twilio.auth_token = Some(Secret::new(text(v)?)),
+        |c| c.twilio.auth_token.as_ref().map(|secret| quoted(&secret.to_string()));
+    "twilio.mode", "auto, trunk or api",
+        |c, v| c.twilio.mode = Some(mode(&text(v)?)?),
+        |c| c.twilio.mode.as_deref().map(quoted);
+}
+
+/// Halves of `media.ports`, which only the seeds' names give (S103).
+const HALVES: &[Key] = &[
+    Key {
+        name: "media.ports",
+        about: "",
+        set: |c, v| {
+            c.media.ports = port(&text(v)?)?..=*c.media.ports.end();
+            Ok(())
+        },
+        show: |_| None,
+    },
+    Key {
+        name: "media.ports",
+        about: "",
+        set: |c, v| {
+            c.media.ports = *c.media.ports.start()..=port(&text(v)?)?;
+            Ok(())
+        },
+        show: |_| None,
+    },
+];
+
+/// The key of that name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    match name {
+        "media.ports.start" => HALVES.first(),
+        "media.ports.end" => HALVES.last(),
+        _ => KEYS.iter().find(|key| key.name == name),
+    }
+}
+
+/// What to say of a key that does not exist.
+pub(super) fn unknown(name: &str) -> String {
+    match nearest(name, KEYS.iter().map(|key| key.name)) {
+        Some(meant) => format!("there is no such key; did you mean {meant}?"),
+        None => "there is no such key; `centralita config show` lists all".into(),
+    }
+}
+
+/// What no key can see by itself.
+pub(super) fn check(config: &Config, refuse: &mut dyn FnMut(&'static str, String)) {
+    let (start, end) = (*config.media.ports.start(), *config.media.ports.end());
+    if start.next_multiple_of(2).checked_add(3).is_none_or(|least| end < least) {
+        refuse(
+            "media.ports",
+            format!("{start}-{end} holds no call: two pairs of an even and an odd port are needed"),
+        );
+    }
+    if config.sip.listen.is_empty() {
+        refuse("sip.listen", "name at least one listener, \"udp://127.0.0.1:5060\"".into());
+    }
+    if config.sip.listen.len() > 64 {
+        refuse("sip.listen", "at most 64 listeners".into());
+    }
+    if config.sip.digest.is_empty() {
+        refuse("sip.digest", "name at least one, [\"md5\"]".into());
+    }
+    for (n, listen) in config.sip.listen.iter().enumerate() {
+        let fixed = listen.address.port() != 0;
+        if fixed && config.sip.listen.iter().take(n).any(|other| other == listen) {
+            refuse("sip.listen", format!("{listen} is there twice"));
+        }
+    }
+}
+
+fn text(value: &Value) -> Result<String, String> {
+    match value {
+        Value::Text(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => {
+            Err("write a text in quotes".into())
+        }
+    }
+}
+
+/// A list, or one text with commas, as the environment has it.
+fn list(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::List(items) => Ok(items.clone()),
+        Value::Text(text) => {
+            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Other(_) => Err("write a list of texts, [\"…\"]".into()),
+    }
+}
+
+fn switch(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(bool) => Ok(*bool),
+        Value::Text(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        },
+        Value::Number(_) | Value::List(_) | Value::Other(_) => Err("write true or false".into()),
+    }
+}
+
+fn number(value: &Value, least: u32, most: u32) -> Result<u32, String> {
+    let wanted = || format!("write a whole number from {least} to {most}");
+    let number = match value {
+        Value::Number(number) => *number,
+        Value::Text(text) => text.trim().parse().map_err(|_| wanted())?,
+        Value::Bool(_) | Value::List(_) | Value::Other(_) => return Err(wanted()),
+    };
+    u32::try_from(number).ok().filter(|n| (least..=most).contains(n)).ok_or_else(wanted)
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let port = text.trim().parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("{text:?} is no port; write a number from 1 to 65535"))
+}
+
+fn ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
+    let (start, end) = text.split_once('-').ok_or("write two ports, \"10000-20000\"")?;
+    Ok(port(start)?..=port(end)?)
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is no address with a port; write \"127.0.0.1:5000\" or \"[::1]:5000\"")
+    })
+}
+
+fn listener(text: &str) -> Result<Listen, String> {
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or_else(|| format!("{text:?} is no listener; write \"udp://127.0.0.1:5060\" or \"tcp://…\""))?;
+    let transport = match scheme.to_ascii_lowercase().as_str() {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        "tls" | "ws" | "wss" => {
+            return Err(format!("{scheme}:// is not yet in this version; write udp:// or tcp://"));
+        }
+        _ => return Err(format!("{scheme}:// is no transport; write udp:// or tcp://")),
+    };
+    let bare = rest.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = match bare {
+        Ok(ip) => SocketAddr::new(ip, 5060),
+        Err(_) => socket(rest)?,
+    };
+    Ok(Listen { transport, address })
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "md5" => Ok(Algorithm::Md5),
+        "sha-256" | "sha256" => Ok(Algorithm::Sha256),
+        _ => Err(format!("{text:?} is no digest algorithm; write \"md5\" or \"sha-256\"")),
+    }
+}
+
+fn algorithm_name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Md5 => "md5",
+        Algorithm::Sha256 => "sha-256",
+    }
+}
+
+/// A name or an address as it may stand in a SIP URI.
+fn host(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    if text.is_empty() || text.len() > 253 || !text.chars().all(legal) {
+        return Err(format!("{text:?} is no host; write a name or an address without scheme and port"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn public(text: &str) -> Result<PublicAddress, String> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Ok(PublicAddress::Auto);
+    }
+    if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(format!(
+            "{text} is no address that a phone could reach; write the one that phones see, or \"auto\""
+        ));
+    }
+    host(text).map(PublicAddress::Host)
+}
+
+fn url(text: &str) -> Result<String, String> {
+    if text.starts_with("sqlite:") && text.len() > "sqlite:".len() {
+        return Ok(text.into());
+    }
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        return Err("postgres:// is not yet in this version; write \"sqlite:centralita.db\"".into());
+    }
+    Err(format!("{:?} is no database; write \"sqlite:centralita.db\"", without_password(text)))
+}
+
+fn level(text: &str) -> Result<String, String> {
+    let known = tracing_subscriber::EnvFilter::builder().parse(text).is_ok();
+    // A filter of one unknown word is taken for the name of a module: nobody means that.
+    let word = text.chars().all(char::is_alphanumeric);
+    if !known || word && text.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
+        return Err(format!("{text:?} is no level; write error, warn, info, debug or trace"));
+    }
+    Ok(text.into())
+}
+
+fn mode(text: &str) -> Result<String, String> {
+    match text {
+        "auto" | "trunk" | "api" => Ok(text.into()),
+        _ => Err(format!("{text:?} is no mode; write \"auto\", \"trunk\" or \"api\"")),
+    }
+}
+
+/// `postgres://user:***@host/…`
+fn without_password(url: &str) -> String {
+    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
+        let (login, host) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{host}"))
+    });
+    hidden.unwrap_or_else(|| url.to_owned())
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.map(|item| quoted(&item)).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,291 @@
+//! What must be known before the database opens: one TOML file, the environment, and a `.env` beside the file.
+
+mod keys;
+mod layers;
+mod nearest;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use base::Secret;
+use sip::Transport;
+use sip::digest::Algorithm;
+
+pub use keys::{KEYS, Key};
+pub use layers::{Origin, Setting, Value};
+
+/// The effective configuration: the defaults, then the file, then `.env`, then the environment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// What SDP and Contact show.
+    pub public_address: PublicAddress,
+    /// The HTTP side.
+    pub http: Http,
+    /// The SIP side.
+    pub sip: Sip,
+    /// The voice side.
+    pub media: Media,
+    /// The database.
+    pub store: Store,
+    /// What nobody may exceed.
+    pub limits: Limits,
+    /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
+    pub log_level: String,
+    /// The carrier of the seeds; read now, used by trunks.
+    pub twilio: Twilio,
+}
+
+/// Which address phones are told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum PublicAddress {
+    /// The listener's own address or, for a wildcard, the one that the peer used.
+    #[default]
+    Auto,
+    /// This address or name.
+    Host(String),
+}
+
+/// The HTTP side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Http {
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Whether a loopback peer without a key is an administrator (S20).
+    pub local_admin: bool,
+}
+
+/// The SIP side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sip {
+    /// The realm, and the domain of our addresses.
+    pub domain: String,
+    /// Further names that are accepted as our domain.
+    pub aliases: Vec<String>,
+    /// The digest algorithms to challenge with.
+    pub digest: Vec<Algorithm>,
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// The shortest registration that is accepted, in seconds.
+    pub min_expires_seconds: u32,
+    /// Where inbound numbers go that no route names (S106).
+    pub default_extension: Option<String>,
+}
+
+/// One SIP listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Its protocol.
+    pub transport: Transport,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.transport.as_param(), self.address)
+    }
+}
+
+/// The voice side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Media {
+    /// RTP and RTCP ports, even and odd.
+    pub ports: RangeInclusive<u16>,
+    /// Media worker threads; chosen by the number of cores where 0.
+    pub workers: usize,
+}
+
+/// The database.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Store {
+    /// `sqlite:` and a path relative to the data directory, or `postgres://…`.
+    pub url: Secret<String>,
+    /// Calls that ended longer ago are forgotten.
+    pub keep_calls_days: u32,
+}
+
+/// What nobody may exceed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Simultaneous calls of one user (S29).
+    pub calls_per_user: u32,
+    /// Hours that a call may last (S30).
+    pub call_hours: u32,
+    /// Requests a minute of one API key (S28).
+    pub requests_per_minute: u32,
+    /// Requests a minute of one source without a valid key.
+    pub unauthenticated_per_minute: u32,
+    /// SIP connections of one source; raise it for an office with many TCP phones behind one address.
+    pub connections_per_source: u32,
+    /// Calls a second whose SIP ladder is kept.
+    pub ladders_per_second: u32,
+}
+
+/// What the seeds' `.env` says about Twilio (S106–S108).
+#[derive(Clone, PartialEq, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Twilio {
+    pub did: Vec<String>,
+    pub sip_user: Option<String>,
+    pub sip_password: Option<Secret<String>>,
+    pub termination_uri: Option<String>,
+    pub account_sid: Option<String>,
+    pub auth_token: Option<Secret<String>>,
+    pub mode: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Config {
+            public_address: PublicAddress::Auto,
+            http: Http { listen: vec![loopback(5000)], local_admin: false },
+            sip: Sip {
+                domain: "localhost".into(),
+                aliases: Vec::new(),
+                digest: vec![Algorithm::Md5],
+                listen: vec![
+                    Listen { transport: Transport::Udp, address: loopback(5060) },
+                    Listen { transport: Transport::Tcp, address: loopback(5060) },
+                ],
+                min_expires_seconds: 60,
+                default_extension: None,
+            },
+            media: Media { ports: 10_000..=20_000, workers: 0 },
+            store: Store { url: Secret::new("sqlite:centralita.db".into()), keep_calls_days: 90 },
+            limits: Limits {
+                calls_per_user: 50,
+                call_hours: 4,
+                requests_per_minute: 100,
+                unauthenticated_per_minute: 30,
+                connections_per_source: 32,
+                ladders_per_second: 100,
+            },
+            log_level: "info".into(),
+            twilio: Twilio::default(),
+        }
+    }
+}
+
+/// One thing that the operator must mend: where, which key, what to write instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Where it was read.
+    pub origin: Origin,
+    /// The key, `sip.domain`; empty where the file itself is broken.
+    pub key: String,
+    /// What is wrong, and what to write instead.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() {
+            return write!(f, "{}: {}", self.origin, self.what);
+        }
+        write!(f, "{}: {}: {}", self.origin, self.key, self.what)
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.0.iter().enumerate() {
+            if n > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A configuration, and where each of its keys came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Which keys are not at their default, and since where.
+    pub origins: Vec<(&'static str, Origin)>,
+    /// The file that was read; `None` where there was none.
+    pub file: Option<PathBuf>,
+}
+
+/// Where a configuration is looked for when nobody names a file.
+pub const DEFAULT_FILE: &str = "centralita.toml";
+
+impl Loaded {
+    /// Read all layers. A file that does not exist is an empty one.
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let mut problems = Vec::new();
+        let mut settings = Vec::new();
+        let text = read_or_empty(path, &mut problems);
+        if let Some(text) = &text {
+            settings.extend(layers::from_toml(path, text, &mut problems));
+        }
+        let dotenv = path.with_file_name(".env");
+        if let Some(text) = read_or_empty(&dotenv, &mut problems) {
+            let lines = layers::dotenv(&dotenv, &text, &mut problems);
+            settings.extend(layers::from_variables(lines.into_iter()));
+        }
+        let variables = environment.map(|(name, value)| {
+            let origin = Origin::Variable(name.clone());
+            (name, value, origin)
+        });
+        settings.extend(layers::from_variables(variables));
+        let (config, origins) = apply(&settings, &mut problems);
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        Ok(Loaded { config, origins, file: text.map(|_| path.to_path_buf()) })
+    }
+}
+
+fn read_or_empty(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let origin = Origin::File { path: path.to_path_buf(), line: 0 };
+            problems.push(Problem { origin, key: String::new(), what: format!("cannot be read: {error}") });
+            None
+        }
+    }
+}
+
+fn apply(settings: &[Setting], problems: &mut Vec<Problem>) -> (Config, Vec<(&'static str, Origin)>) {
+    let mut config = Config::default();
+    let mut origins: Vec<(&'static str, Origin)> = Vec::new();
+    for setting in settings {
+        let done = match keys::find(&setting.key) {
+            Some(key) => (key.set)(&mut config, &setting.value).map(|()| key.name),
+            None => Err(keys::unknown(&setting.key)),
+        };
+        match done {
+            Ok(name) => {
+                origins.retain(|(other, _)| *other != name);
+                origins.push((name, setting.origin.clone()));
+            }
+            Err(what) => {
+                problems.push(Problem { origin: setting.origin.clone(), key: setting.key.clone(), what });
+            }
+        }
+    }
+    keys::check(&config, &mut |key, what| {
+        let origin = origins.iter().find(|(name, _)| *name == key).map(|(_, origin)| origin.clone());
+        let origin = origin.unwrap_or(Origin::Default);
+        problems.push(Problem { origin, key: key.into(), what });
+    });
+    (config, origins)
+}

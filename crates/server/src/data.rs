@@ -1,0 +1,146 @@
+//! The data directory: one server at a time, and which of its starts this is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// What a running server tells the command line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// Its process.
+    pub pid: u32,
+    /// Where its API is; none before it listens.
+    pub http: Option<SocketAddr>,
+}
+
+/// A data directory, made where it was missing. Only its owner may look into it.
+#[derive(Clone, Debug)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// Make it where it is missing.
+    pub fn make(path: &Path) -> Result<DataDir> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("the data directory {} cannot be made", path.display()))?;
+        Ok(DataDir(path.to_path_buf()))
+    }
+
+    /// One that may not exist.
+    pub fn named(path: &Path) -> DataDir {
+        DataDir(path.to_path_buf())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The first administrator's key.
+    pub fn admin_key(&self) -> PathBuf {
+        self.0.join("admin.key")
+    }
+
+    /// The log.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("logs").join("centralita.log")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.0.join("centralita.lock")
+    }
+
+    /// Take the directory for this process.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.lock_file();
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.with_context(|| path.display().to_string())?;
+        match file.try_lock() {
+            Ok(()) => {
+                let mut lock = Lock { file };
+                lock.tell(None)?;
+                Ok(lock)
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let running = tell(file);
+                let pid =
+                    running.map_or("another process".into(), |running| format!("process {}", running.pid));
+                bail!(
+                    "{} is in use by {pid}: one server at a time, or name another directory with --data",
+                    self.0.display()
+                )
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// The server that runs on this directory, where there is one.
+    pub fn running(&self) -> Option<Running> {
+        let file = OpenOptions::new().read(true).write(true).open(self.lock_file()).ok()?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => tell(file),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+        }
+    }
+
+    /// Count this start, on the disk, and answer its number: flows of an earlier start are never taken for ours.
+    pub fn begin_epoch(&self) -> Result<u32> {
+        let (path, draft) = (self.0.join("epoch"), self.0.join("epoch.new"));
+        let last: u32 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let next = last.wrapping_add(1).max(1);
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&draft)?;
+            writeln!(file, "{next}")?;
+            file.sync_data()?;
+            fs::rename(&draft, &path)
+        };
+        write().with_context(|| format!("{} cannot be written", path.display()))?;
+        Ok(next)
+    }
+
+    /// Write a secret that only the owner may read.
+    pub fn write_secret(&self, path: &Path, secret: &str) -> Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+        let mut file = file.with_context(|| path.display().to_string())?;
+        writeln!(file, "{secret}").with_context(|| path.display().to_string())
+    }
+}
+
+fn tell(mut file: File) -> Option<Running> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Holds the directory until it is dropped, or the process ends in whatever way.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Say where the API is.
+    pub fn tell(&mut self, http: Option<SocketAddr>) -> Result<()> {
+        let running = Running { pid: std::process::id(), http };
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{}", serde_json::to_string(&running)?)?;
+        Ok(())
+    }
+}
+
+/// A seed from the kernel.
+pub fn seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed)).context("/dev/urandom")?;
+    Ok(seed)
+}

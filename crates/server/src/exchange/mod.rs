@@ -1,0 +1,211 @@
+//! The thread that owns the switch: no lock, no task per message, no await between a datagram and its answer.
+
+mod door;
+mod lines;
+mod pace;
+mod turn;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use base::Chance;
+use media::MediaCommand;
+use mio::{Poll, Token};
+use model::Directory;
+use sip::Transport;
+use switch::Input;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::Listen;
+use crate::journal::Journal;
+use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
+use crate::net::stream::{Connections, Inbox, StreamEvent};
+use crate::net::udp::UdpListener;
+use crate::net::{Bell, stream};
+
+pub use door::{Door, Order};
+use lines::Lines;
+use turn::Loop;
+
+/// The bell's token; listeners have their number in the configuration.
+const BELL: Token = Token(usize::MAX);
+
+/// Carries the commands of one turn to a media worker.
+pub type Voice = Box<dyn Fn(u8, Vec<MediaCommand>) + Send>;
+
+/// The queues of an exchange that does not run yet, so that others can be given its door before.
+#[derive(Debug)]
+pub struct Desk {
+    poll: Poll,
+    bell: Arc<Bell>,
+    orders: std::sync::mpsc::Receiver<Order>,
+    inbox: Inbox,
+    frames: tokio::sync::mpsc::Receiver<StreamEvent>,
+    listening: watch::Sender<bool>,
+}
+
+/// A desk, and the door to it.
+pub fn prepare() -> io::Result<(Door, Desk)> {
+    let poll = Poll::new()?;
+    let bell = Arc::new(Bell::new(poll.registry(), BELL)?);
+    let (sender, orders) = std::sync::mpsc::channel();
+    let (inbox, frames) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&bell));
+    let (listening, listens) = watch::channel(false);
+    let door = Door::new(sender, Arc::clone(&bell), listens, COMMANDS_IN_FLIGHT);
+    Ok((door, Desk { poll, bell, orders, inbox, frames, listening }))
+}
+
+/// What an exchange is made of.
+pub struct Setup {
+    /// The switch's own part; its listeners are filled in here.
+    pub switch: switch::Config,
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// The address to show instead of the listeners' own.
+    pub public: Option<IpAddr>,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// Seeds the switch.
+    pub chance: Chance,
+    /// Where bindings and calls are written down.
+    pub journal: Journal,
+    /// Number and limits of connections.
+    pub connections: Arc<Connections>,
+    /// Runs the tasks of connections.
+    pub runtime: tokio::runtime::Handle,
+    /// The media workers.
+    pub voice: Voice,
+    /// Everything that is looked up.
+    pub directory: Directory,
+    /// What is remembered: [`Input::Restore`].
+    pub restore: Input,
+}
+
+/// A listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{listen} cannot be opened: {source}")]
+pub struct BindError {
+    /// Which.
+    pub listen: Listen,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// A running exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    thread: JoinHandle<()>,
+    /// Where its listeners really are, in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Exchange {
+    /// Open the listeners and run.
+    pub fn start(desk: Desk, setup: Setup) -> Result<Exchange, BindError> {
+        let sockets = Sockets::open(&setup.listen, setup.public)?;
+        let addresses = sockets.addresses();
+        let listen: Vec<Listen> = setup
+            .listen
+            .iter()
+            .zip(&addresses)
+            .map(|(listen, address)| Listen { transport: listen.transport, address: *address })
+            .collect();
+        let config = switch::Config {
+            listeners: listen
+                .iter()
+                .map(|listen| switch::Listener { transport: listen.transport, address: listen.address })
+                .collect(),
+            ..setup.switch
+        };
+        let switch = switch::Switch::new(config, setup.chance);
+        let epoch = setup.connections.epoch();
+        let mut run = Loop {
+            poll: desk.poll,
+            bell: desk.bell,
+            orders: desk.orders,
+            inbox: desk.inbox,
+            frames: desk.frames,
+            listening: desk.listening,
+            listen,
+            public: setup.public,
+            sockets: Sockets::default(),
+            clock: setup.clock,
+            switch,
+            journal: setup.journal,
+            connections: setup.connections,
+            runtime: setup.runtime,
+            voice: setup.voice,
+            lines: Lines::new(epoch),
+            work: turn::Work::default(),
+            pace: pace::Pace::default(),
+        };
+        let begin = [Input::Directory { directory: setup.directory, changes: Arc::from([]) }, setup.restore];
+        let thread = std::thread::Builder::new()
+            .name("exchange".into())
+            .stack_size(2 * 1024 * 1024)
+            .spawn(move || run.run(begin, sockets))
+            .map_err(|source| BindError { listen: setup.listen[0], source })?;
+        Ok(Exchange { thread, addresses })
+    }
+
+    /// Wait until the exchange has ended; it does when it is told [`Order::Quit`].
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the exchange ended in a panic");
+        }
+    }
+}
+
+/// The SIP listeners that are open.
+#[derive(Debug, Default)]
+struct Sockets {
+    udp: Vec<UdpListener>,
+    streams: Vec<(u16, std::net::TcpListener)>,
+    accepting: Vec<tokio::task::AbortHandle>,
+}
+
+impl Sockets {
+    /// Open all of `listen`, or none.
+    fn open(listen: &[Listen], public: Option<IpAddr>) -> Result<Sockets, BindError> {
+        let mut sockets = Sockets::default();
+        for (index, listen) in (0..).zip(listen) {
+            let failed = |source| BindError { listen: *listen, source };
+            match listen.transport {
+                Transport::Udp => {
+                    sockets.udp.push(UdpListener::bind(index, listen.address, public).map_err(failed)?);
+                }
+                Transport::Tcp => {
+                    sockets.streams.push((index, stream::bind(listen.address).map_err(failed)?));
+                }
+                Transport::Tls | Transport::Ws | Transport::Wss => {
+                    return Err(failed(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "not yet in this version",
+                    )));
+                }
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Where they are, in the order of their numbers.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let udp = self.udp.iter().map(|listener| (listener.index(), listener.address()));
+        let streams =
+            self.streams.iter().filter_map(|(index, listener)| Some((*index, listener.local_addr().ok()?)));
+        let mut all: Vec<(u16, SocketAddr)> = udp.chain(streams).collect();
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, address)| address).collect()
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for task in &self.accepting {
+            task.abort();
+        }
+    }
+}

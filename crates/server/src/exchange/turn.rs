@@ -1,0 +1,353 @@
+//! One turn of the loop: gather, absorb, write down, send.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use base::Now;
+use bytes::Bytes;
+use media::MediaCommand;
+use mio::{Events, Poll, Token};
+use model::journal::Record;
+use sip::{Flow, Hop, Transport};
+use switch::{Input, Output, Reply, Switch};
+use tokio::sync::{oneshot, watch};
+
+use super::lines::Lines;
+use super::pace::{NAP, Pace};
+use super::{BELL, Order, Sockets, Voice};
+use crate::clock::Clock;
+use crate::config::Listen;
+use crate::journal::Journal;
+use crate::limits::INPUTS_PER_TURN;
+use crate::net::Bell;
+use crate::net::stream::{Connections, Inbox, StreamEvent, accept};
+use crate::net::udp::Batches;
+
+/// Everything that the thread owns.
+pub(super) struct Loop {
+    pub(super) poll: Poll,
+    pub(super) bell: Arc<Bell>,
+    pub(super) orders: Receiver<Order>,
+    pub(super) inbox: Inbox,
+    pub(super) frames: tokio::sync::mpsc::Receiver<StreamEvent>,
+    pub(super) listening: watch::Sender<bool>,
+    pub(super) listen: Vec<Listen>,
+    pub(super) public: Option<IpAddr>,
+    pub(super) sockets: Sockets,
+    pub(super) clock: Clock,
+    pub(super) switch: Switch,
+    pub(super) journal: Journal,
+    pub(super) connections: Arc<Connections>,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) voice: Voice,
+    pub(super) lines: Lines,
+    pub(super) work: Work,
+    pub(super) pace: Pace,
+}
+
+/// Vectors that are used again in every turn.
+#[derive(Default)]
+pub(super) struct Work {
+    batches: Batches,
+    packets: Vec<(Hop, Bytes)>,
+    frames: Vec<StreamEvent>,
+    unreachable: Vec<Hop>,
+    outputs: Vec<Output>,
+    records: Vec<Record>,
+    datagrams: Vec<(Hop, Bytes)>,
+    streams: Vec<(Hop, Bytes)>,
+    /// Connections whose peers will say nothing more.
+    finished: Vec<sip::Flow>,
+    media: Vec<(u8, MediaCommand)>,
+    replies: Vec<(u64, Box<Reply>)>,
+    asked: std::collections::HashMap<u64, oneshot::Sender<Reply>>,
+    token: u64,
+    /// Inputs that followed from our own doing; they are absorbed first in the next turn.
+    later: Vec<Input>,
+    listen: Option<bool>,
+    lost: u64,
+    quit: bool,
+    /// Whether something was left over that does not wait for a socket.
+    again: bool,
+}
+
+impl Loop {
+    /// Run until [`Order::Quit`]. `begin` is absorbed before the first message.
+    pub(super) fn run(&mut self, begin: [Input; 2], sockets: Sockets) {
+        let now = self.clock.now();
+        for input in begin {
+            self.switch.handle(now, input, &mut self.work.outputs);
+        }
+        self.begin_listening(sockets);
+        let mut events = Events::with_capacity(128);
+        while !self.work.quit {
+            self.turn();
+            if self.work.quit {
+                break;
+            }
+            if self.pace.is_busy() && !self.has_more() {
+                std::thread::sleep(NAP);
+                self.sockets.udp.iter_mut().for_each(|listener| listener.ready = true);
+                if !self.pace.should_poll() {
+                    continue;
+                }
+            }
+            if let Err(error) = self.wait(&mut events) {
+                tracing::error!(%error, "the exchange cannot wait for its sockets");
+                break;
+            }
+        }
+        self.journal.flush();
+        self.listening.send_replace(false);
+    }
+
+    /// Wait until something happens, and note what can be read.
+    fn wait(&mut self, events: &mut Events) -> std::io::Result<()> {
+        match self.poll.poll(events, self.timeout()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in events.iter().filter(|event| event.token() != BELL) {
+            if let Some(listener) = self.sockets.udp.get_mut(event.token().0) {
+                listener.ready |= event.is_readable();
+                listener.failed |= event.is_error();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something is left over that does not wait for the kernel.
+    fn has_more(&self) -> bool {
+        let unread = self.sockets.udp.iter().any(|listener| listener.ready || listener.failed);
+        unread || self.work.again || !self.work.later.is_empty()
+    }
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        if self.has_more() {
+            return Some(Duration::ZERO);
+        }
+        // The kernel waits in whole milliseconds: a shorter rest is rounded up, or the loop would spin.
+        self.switch.deadline().map(|deadline| {
+            let wait = self.clock.until(deadline);
+            if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) }
+        })
+    }
+
+    fn turn(&mut self) {
+        self.bell.rest();
+        self.gather();
+        let now = self.clock.now();
+        self.pace.note(now.instant, self.work.packets.len());
+        // Orders are taken after the messages were read: a directory that was published before a message arrived is seen by it.
+        self.absorb_orders(now);
+        self.absorb_messages(now);
+        if self.switch.deadline().is_some_and(|deadline| deadline <= now.instant) {
+            self.switch.handle(now, Input::Tick, &mut self.work.outputs);
+        }
+        self.perform();
+    }
+
+    /// Take one bounded batch from every socket and from the connections.
+    fn gather(&mut self) {
+        let work = &mut self.work;
+        work.again = false;
+        for listener in &mut self.sockets.udp {
+            if listener.ready {
+                listener.receive(&mut work.batches, &mut work.packets);
+            }
+            if listener.failed {
+                listener.undelivered(&mut work.unreachable);
+            }
+        }
+        for _ in 0..INPUTS_PER_TURN {
+            match self.frames.try_recv() {
+                Ok(event) => work.frames.push(event),
+                Err(_) => return,
+            }
+        }
+        work.again = true;
+    }
+
+    fn absorb_orders(&mut self, now: Now) {
+        let work = &mut self.work;
+        for input in work.later.drain(..) {
+            self.switch.handle(now, input, &mut work.outputs);
+        }
+        for n in 0..=INPUTS_PER_TURN {
+            if n == INPUTS_PER_TURN {
+                work.again = true;
+                return;
+            }
+            let Ok(order) = self.orders.try_recv() else { return };
+            let input = match order {
+                Order::Directory { directory, changes } => Input::Directory { directory, changes },
+                Order::Media(event) => Input::Media(event),
+                Order::Command { command, asker } => {
+                    work.token += 1;
+                    work.asked.insert(work.token, asker);
+                    Input::Command { token: work.token, command }
+                }
+                Order::Quit => {
+                    work.quit = true;
+                    continue;
+                }
+            };
+            self.switch.handle(now, input, &mut work.outputs);
+        }
+    }
+
+    fn absorb_messages(&mut self, now: Now) {
+        let work = &mut self.work;
+        for hop in work.unreachable.drain(..) {
+            self.switch.handle(now, Input::Unreachable(hop), &mut work.outputs);
+        }
+        for event in work.frames.drain(..) {
+            let input = match event {
+                StreamEvent::Opened { hop, line } => {
+                    self.lines.open(hop, line);
+                    continue;
+                }
+                StreamEvent::Frame { hop, bytes } => Input::Packet { hop, bytes },
+                StreamEvent::Closed(flow) => {
+                    work.finished.push(flow);
+                    continue;
+                }
+            };
+            self.switch.handle(now, input, &mut work.outputs);
+        }
+        for (hop, bytes) in work.packets.drain(..) {
+            self.switch.handle(now, Input::Packet { hop, bytes }, &mut work.outputs);
+        }
+    }
+
+    /// Carry out what followed: first what must survive us, then what the world sees.
+    fn perform(&mut self) {
+        self.sort();
+        let work = &mut self.work;
+        if !work.records.is_empty() {
+            self.journal.append(std::mem::take(&mut work.records));
+        }
+        for batch in work.datagrams.chunk_by(|(a, _), (b, _)| a.listener == b.listener) {
+            let listener = batch.first().and_then(|(hop, _)| {
+                self.sockets.udp.iter_mut().find(|listener| listener.index() == hop.listener)
+            });
+            let lost = match listener {
+                Some(listener) => listener.send(&mut work.batches, batch),
+                None => batch.len(),
+            };
+            work.lost += lost as u64;
+        }
+        work.datagrams.clear();
+        for (hop, bytes) in work.streams.drain(..) {
+            if !self.lines.send(hop.flow, bytes) {
+                work.later.push(Input::FlowClosed(hop.flow));
+            }
+        }
+        // Only now: what a peer asked before it closed is answered.
+        for flow in work.finished.drain(..) {
+            if self.lines.close(flow) {
+                work.later.push(Input::FlowClosed(flow));
+            }
+        }
+        // A worker is woken once; the order of its own commands stays.
+        work.media.sort_by_key(|(worker, _)| *worker);
+        while let Some((worker, _)) = work.media.last() {
+            let worker = *worker;
+            let first = work.media.partition_point(|(other, _)| *other < worker);
+            (self.voice)(worker, work.media.drain(first..).map(|(_, command)| command).collect());
+        }
+        for (token, reply) in work.replies.drain(..) {
+            // An asker that stopped waiting needs no answer.
+            if let Some(asker) = work.asked.remove(&token) {
+                asker.send(*reply).ok();
+            }
+        }
+        if let Some(open) = work.listen.take() {
+            self.listen(open);
+        }
+    }
+
+    fn sort(&mut self) {
+        let work = &mut self.work;
+        for output in work.outputs.drain(..) {
+            match output {
+                Output::Transmit { hop, bytes } if hop.transport == Transport::Udp => {
+                    work.datagrams.push((hop, bytes));
+                }
+                Output::Transmit { hop, bytes } => work.streams.push((hop, bytes)),
+                Output::Media { worker, command } => work.media.push((worker, command)),
+                Output::Journal(record) => {
+                    match &record {
+                        Record::Bound(binding) if binding.transport != 0 => {
+                            let (epoch, number) = binding.flow;
+                            self.lines.settle(Flow { epoch, number });
+                        }
+                        Record::LegUp { leg, .. } if leg.transport != 0 => self.lines.settle_peer(leg.remote),
+                        Record::Bound(_)
+                        | Record::Unbound { .. }
+                        | Record::CallOpened(_)
+                        | Record::LegUp { .. }
+                        | Record::CallClosed(_)
+                        | Record::Ladder { .. } => {}
+                    }
+                    work.records.push(record);
+                }
+                Output::Reply { token, reply } => work.replies.push((token, reply)),
+                Output::Listen(open) => work.listen = Some(open),
+            }
+        }
+    }
+
+    /// Open or close the listeners as the switch asked.
+    fn listen(&mut self, open: bool) {
+        let is_open = !self.sockets.udp.is_empty() || !self.sockets.accepting.is_empty();
+        if open == is_open {
+            self.work.later.push(Input::Listening(open));
+            return;
+        }
+        if open {
+            match Sockets::open(&self.listen, self.public) {
+                Ok(sockets) => self.begin_listening(sockets),
+                Err(error) => {
+                    tracing::error!(%error, "the SIP side does not start");
+                    self.work.later.push(Input::Listening(false));
+                }
+            }
+            return;
+        }
+        self.sockets = Sockets::default();
+        for flow in self.lines.close_all() {
+            self.work.later.push(Input::FlowClosed(flow));
+        }
+        self.work.later.push(Input::Listening(false));
+        self.listening.send_replace(false);
+    }
+
+    /// Begin to read from listeners that were just opened.
+    fn begin_listening(&mut self, mut sockets: Sockets) {
+        for (place, listener) in sockets.udp.iter().enumerate() {
+            if let Err(error) = listener.register(self.poll.registry(), Token(place)) {
+                tracing::error!(%error, listener = %listener.address(), "the listener cannot be watched");
+            }
+        }
+        let entered = self.runtime.enter();
+        for (index, listener) in std::mem::take(&mut sockets.streams) {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let (connections, inbox) = (Arc::clone(&self.connections), self.inbox.clone());
+                    let task = self.runtime.spawn(accept(listener, index, self.public, connections, inbox));
+                    sockets.accepting.push(task.abort_handle());
+                }
+                Err(error) => tracing::error!(%error, "the listener cannot be watched"),
+            }
+        }
+        drop(entered);
+        self.sockets = sockets;
+        self.work.later.push(Input::Listening(true));
+        self.listening.send_replace(true);
+    }
+}

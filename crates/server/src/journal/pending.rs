@@ -1,0 +1,182 @@
+//! Records that the database does not have yet, coalesced by key: the last word of each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use model::journal::{Binding, OpenLeg, Record};
+use model::{CallId, CallRecord};
+use store::Remembered;
+
+/// A binding's key.
+type Contact = (Arc<str>, String);
+
+/// See the module. Every entry knows the oldest segment that it still needs.
+#[derive(Clone, Debug, Default)]
+pub struct Pending {
+    bindings: HashMap<Contact, (u64, Option<Binding>)>,
+    calls: BTreeMap<CallId, PendingCall>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct PendingCall {
+    segment: u64,
+    opened: Option<Box<CallRecord>>,
+    legs: Vec<OpenLeg>,
+    closed: Option<Box<CallRecord>>,
+    ladder: Option<Vec<u8>>,
+}
+
+impl Pending {
+    /// Take in a record of segment `segment`. Taking the same ones in twice changes nothing.
+    pub fn apply(&mut self, segment: u64, record: Record) {
+        match record {
+            Record::Bound(binding) => {
+                let key = (Arc::clone(&binding.username), binding.contact.clone());
+                self.bindings.insert(key, (segment, Some(binding)));
+            }
+            Record::Unbound { username, contact } => {
+                self.bindings.insert((username, contact), (segment, None));
+            }
+            Record::CallOpened(record) => {
+                let call = self.call(segment, &record.id);
+                if call.closed.is_none() {
+                    call.opened = Some(record);
+                }
+            }
+            Record::LegUp { call, leg } => {
+                let call = self.call(segment, &call);
+                if call.closed.is_none() && !call.legs.contains(&leg) {
+                    call.legs.push(leg);
+                }
+            }
+            Record::CallClosed(record) => {
+                let call = self.call(segment, &record.id);
+                if call.ladder.is_none() {
+                    // What came before is told again by the ending.
+                    call.segment = segment;
+                }
+                call.opened = None;
+                call.legs.clear();
+                call.closed = Some(record);
+            }
+            Record::Ladder { call, blob } => self.call(segment, &call).ladder = Some(blob),
+        }
+    }
+
+    fn call(&mut self, segment: u64, id: &CallId) -> &mut PendingCall {
+        let fresh = || PendingCall { segment, ..PendingCall::default() };
+        self.calls.entry(id.clone()).or_insert_with(fresh)
+    }
+
+    /// How many calls and bindings wait.
+    pub fn len(&self) -> (usize, usize) {
+        (self.calls.len(), self.bindings.len())
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == (0, 0)
+    }
+
+    /// The oldest segment that is still needed.
+    pub fn floor(&self) -> Option<u64> {
+        let bindings = self.bindings.values().map(|(segment, _)| *segment);
+        bindings.chain(self.calls.values().map(|call| call.segment)).min()
+    }
+
+    /// Take out at most `most` records to be fed: calls first, and bindings where they are `due`.
+    pub fn take(&mut self, most: usize, due: Due) -> Vec<(u64, Record)> {
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((id, call)) = self.calls.pop_first()
+        {
+            call.tell(&id, &mut taken);
+        }
+        if due == Due::All {
+            let wanted: Vec<Contact> =
+                self.bindings.keys().take(most.saturating_sub(taken.len())).cloned().collect();
+            for key in wanted {
+                if let Some((segment, binding)) = self.bindings.remove(&key) {
+                    taken.push((segment, binding_record(key, binding)));
+                }
+            }
+        }
+        taken
+    }
+
+    /// Put back what could not be fed, under what has come since.
+    pub fn put_back(&mut self, taken: Vec<(u64, Record)>) {
+        let newer = std::mem::take(self);
+        for (segment, record) in taken.into_iter().chain(newer.into_records()) {
+            self.apply(segment, record);
+        }
+    }
+
+    /// Everything, as records, each with its segment.
+    pub fn into_records(mut self) -> Vec<(u64, Record)> {
+        let all = self.calls.len() * 4 + self.bindings.len();
+        self.take(all, Due::All)
+    }
+
+    /// Everything now lies in segment `number`.
+    pub fn moved_to(&mut self, number: u64) {
+        self.bindings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
+        self.calls.values_mut().for_each(|call| call.segment = call.segment.max(number));
+    }
+
+    /// What is true, where `remembered` is what the database says.
+    pub fn correct(&self, remembered: Remembered) -> (Vec<Binding>, Vec<(CallRecord, Vec<OpenLeg>)>) {
+        let key = |binding: &Binding| (Arc::clone(&binding.username), binding.contact.clone());
+        let mut bindings: BTreeMap<Contact, Binding> =
+            remembered.bindings.into_iter().map(|binding| (key(&binding), binding)).collect();
+        for (key, (_, binding)) in &self.bindings {
+            match binding {
+                Some(binding) => bindings.insert(key.clone(), binding.clone()),
+                None => bindings.remove(key),
+            };
+        }
+        let mut calls: BTreeMap<CallId, (CallRecord, Vec<OpenLeg>)> =
+            remembered.open_calls.into_iter().map(|call| (call.0.id.clone(), call)).collect();
+        for (id, call) in &self.calls {
+            if call.closed.is_some() {
+                calls.remove(id);
+                continue;
+            }
+            if let Some(opened) = &call.opened {
+                let legs = calls.remove(id).map(|(_, legs)| legs).unwrap_or_default();
+                calls.insert(id.clone(), (CallRecord::clone(opened), legs));
+            }
+            if let Some((_, legs)) = calls.get_mut(id) {
+                legs.extend(call.legs.iter().filter(|leg| !legs.contains(leg)).cloned().collect::<Vec<_>>());
+            }
+        }
+        (bindings.into_values().collect(), calls.into_values().collect())
+    }
+}
+
+/// What is to be fed now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// Only calls.
+    Calls,
+    /// Bindings too.
+    All,
+}
+
+impl PendingCall {
+    fn tell(self, id: &CallId, records: &mut Vec<(u64, Record)>) {
+        let segment = self.segment;
+        let mut tell = |record| records.push((segment, record));
+        self.opened.into_iter().for_each(|record| tell(Record::CallOpened(record)));
+        self.legs.into_iter().for_each(|leg| tell(Record::LegUp { call: id.clone(), leg }));
+        self.closed.into_iter().for_each(|record| tell(Record::CallClosed(record)));
+        self.ladder.into_iter().for_each(|blob| tell(Record::Ladder { call: id.clone(), blob }));
+    }
+}
+
+fn binding_record((username, contact): Contact, binding: Option<Binding>) -> Record {
+    match binding {
+        Some(binding) => Record::Bound(binding),
+        None => Record::Unbound { username, contact },
+    }
+}

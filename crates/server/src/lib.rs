@@ -1,0 +1,14 @@
+//! The shell: reads the configuration, opens sockets, performs what the pure crates decide, and shuts down politely; also the command line.
+
+pub mod background;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod data;
+pub mod exchange;
+pub mod journal;
+pub mod limits;
+pub mod log;
+pub mod media;
+pub mod net;
+pub mod serve;

@@ -1,0 +1,5 @@
+//! The binary `centralita`.
+
+fn main() -> std::process::ExitCode {
+    server::cli::run()
+}

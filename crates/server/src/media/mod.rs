@@ -1,0 +1,118 @@
+//! The media workers: threads that own RTP sockets and move packets between them as `media::Engine` says.
+//!
+//! All streams of a call live on one worker, so a packet never changes its thread and meets no lock. Commands come in batches; what happened
+//! goes out through one callback.
+
+mod port_pool;
+mod socket;
+mod worker;
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use ::base::{Chance, Now};
+use ::media::{MediaCommand, MediaEvent};
+
+use worker::{Inbox, Worker};
+
+/// What the workers are started with.
+#[derive(Clone, Debug)]
+pub struct MediaConfig {
+    /// The SIP listeners by index, each with the address that its legs' RTP binds on.
+    pub listeners: Vec<(u16, IpAddr)>,
+    /// Where RTP ports are taken from, in pairs of an even and the odd one above it.
+    pub ports: RangeInclusive<u16>,
+    /// Threads.
+    pub workers: usize,
+}
+
+/// Shows the clocks.
+pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
+/// Takes what happened. Called on the workers' threads: it must not wait.
+pub type OnEvent = Arc<dyn Fn(MediaEvent) + Send + Sync>;
+
+/// The running workers. Dropping them stops them.
+pub struct MediaWorkers {
+    running: Vec<(Arc<Inbox>, Option<JoinHandle<()>>)>,
+}
+
+impl fmt::Debug for MediaWorkers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaWorkers").field("workers", &self.running.len()).finish()
+    }
+}
+
+impl MediaWorkers {
+    /// Start the threads. The first ports arrive as [`MediaEvent::Ports`] at once.
+    #[allow(clippy::needless_pass_by_value)] // handed over, and shared by the threads
+    pub fn spawn(
+        config: &MediaConfig,
+        mut chance: Chance,
+        clock: ReadClock,
+        events: OnEvent,
+    ) -> io::Result<MediaWorkers> {
+        let count = config.workers.clamp(1, usize::from(u8::MAX));
+        let mut workers = MediaWorkers { running: Vec::with_capacity(count) };
+        for number in 0..count {
+            let inbox = Arc::new(Inbox::new()?);
+            let worker = Worker::new(
+                number as u8,
+                count,
+                config,
+                chance.fork(),
+                Arc::clone(&clock),
+                Arc::clone(&events),
+                Arc::clone(&inbox),
+            )?;
+            let thread = std::thread::Builder::new().name(format!("media-{number}"));
+            let handle = thread.spawn(move || worker.run())?;
+            workers.running.push((inbox, Some(handle)));
+        }
+        Ok(workers)
+    }
+
+    /// How many there are: a call chooses one by its number.
+    pub fn count(&self) -> u8 {
+        self.running.len() as u8
+    }
+
+    /// Hand a worker a command. Commands are carried out in the order in which they are sent.
+    pub fn send(&self, worker: u8, command: MediaCommand) {
+        self.send_batch(worker, [command]);
+    }
+
+    /// Hand a worker several commands and wake it once.
+    pub fn send_batch(&self, worker: u8, commands: impl IntoIterator<Item = MediaCommand>) {
+        if let Some((inbox, _)) = self.running.get(usize::from(worker)) {
+            inbox.put(commands);
+        } else {
+            tracing::error!(worker, "a command for a media worker that does not exist");
+        }
+    }
+
+    /// Close every stream, whose reports still arrive, and wait for the threads to end.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        for (inbox, _) in &self.running {
+            inbox.stop();
+        }
+        for (_, handle) in &mut self.running {
+            if handle.take().is_some_and(|handle| handle.join().is_err()) {
+                tracing::error!("a media worker had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for MediaWorkers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

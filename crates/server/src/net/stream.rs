@@ -1,0 +1,328 @@
+//! Connections: each is a task that cuts what it reads into messages, and writes what the exchange has queued for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sip::{Flow, Frame, Framer, Hop, Transport};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Bell, Shown};
+use crate::limits::{FRAMES_PER_CONNECTION, StreamLimits};
+
+/// What connections tell the exchange.
+#[derive(Debug)]
+pub enum StreamEvent {
+    /// A connection is there, and this is how to write to it.
+    Opened {
+        /// Its hop.
+        hop: Hop,
+        /// Its other end.
+        line: Line,
+    },
+    /// One whole message.
+    Frame {
+        /// Where it came from.
+        hop: Hop,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A connection is gone.
+    Closed(Flow),
+}
+
+/// The exchange's end of a connection. Dropping it closes the connection after what is queued was written.
+#[derive(Debug)]
+pub struct Line {
+    queue: mpsc::Sender<Bytes>,
+    settled: Arc<AtomicBool>,
+}
+
+impl Line {
+    /// Queue a message; `false` where the peer reads too slowly and the connection should be closed.
+    pub fn send(&self, bytes: Bytes) -> bool {
+        self.queue.try_send(bytes).is_ok()
+    }
+
+    /// The peer has proved who it is: it may be silent for longer.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Where connections put what they read.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    events: mpsc::Sender<StreamEvent>,
+    bell: Arc<Bell>,
+}
+
+impl Inbox {
+    /// An inbox of so many events, and where they come out.
+    pub fn new(capacity: usize, bell: Arc<Bell>) -> (Inbox, mpsc::Receiver<StreamEvent>) {
+        let (events, out) = mpsc::channel(capacity);
+        (Inbox { events, bell }, out)
+    }
+
+    /// Wait for room; `false` where the exchange is gone.
+    async fn put(&self, event: StreamEvent) -> bool {
+        let taken = self.events.send(event).await.is_ok();
+        self.bell.ring();
+        taken
+    }
+}
+
+/// What all listeners of a process share: the numbers of connections, and how many there are.
+#[derive(Debug)]
+pub struct Connections {
+    limits: StreamLimits,
+    epoch: u32,
+    next: AtomicU32,
+    seats: Mutex<HashMap<IpAddr, u32>>,
+    taken: AtomicU32,
+    refused: AtomicU32,
+}
+
+impl Connections {
+    /// None yet. `epoch` is the number of this start of the process.
+    pub fn new(epoch: u32, limits: StreamLimits) -> Arc<Connections> {
+        Arc::new(Connections {
+            limits,
+            epoch,
+            next: AtomicU32::new(0),
+            seats: Mutex::default(),
+            taken: AtomicU32::new(0),
+            refused: AtomicU32::new(0),
+        })
+    }
+
+    /// How many there are now, and how many were refused since the start.
+    pub fn census(&self) -> (u32, u32) {
+        (self.taken.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    }
+
+    /// The number of this start of the process.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn flow(&self) -> Flow {
+        let mut number = 0;
+        while number == 0 {
+            number = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        }
+        Flow { epoch: self.epoch, number }
+    }
+
+    /// A seat for a connection from here, where one is left.
+    pub(crate) fn seat(self: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = seats.get(&ip).copied().unwrap_or(0);
+        if taken >= self.limits.per_source || self.taken.load(Ordering::Relaxed) >= self.limits.total {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        seats.insert(ip, taken + 1);
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { of: Arc::clone(self), ip })
+    }
+}
+
+/// One connection among those that are allowed; dropping it makes room.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    of: Arc<Connections>,
+    ip: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.of.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = seats.get_mut(&self.ip) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.remove(&self.ip);
+            }
+        }
+        self.of.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bind a TCP listener; it accepts nothing before [`accept`].
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the connections of the last run to fade.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+/// Accept connections for listener number `index`, until the task is aborted.
+pub async fn accept(
+    listener: TcpListener,
+    index: u16,
+    public: Option<IpAddr>,
+    connections: Arc<Connections>,
+    inbox: Inbox,
+) {
+    let Ok(bound) = listener.local_addr() else { return };
+    let shown = Shown::new(bound, public);
+    loop {
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors: others must close first.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(seat) = connections.seat(remote.ip()) else { continue };
+        let reached = stream.local_addr().ok().map(|local| local.ip());
+        let hop = Hop {
+            transport: Transport::Tcp,
+            listener: index,
+            local: shown.to_peer(reached),
+            remote,
+            flow: connections.flow(),
+        };
+        tokio::spawn(converse(stream, hop, seat, inbox.clone()));
+    }
+}
+
+/// One connection from its beginning to its end.
+async fn converse(mut stream: TcpStream, hop: Hop, seat: Seat, inbox: Inbox) {
+    stream.set_nodelay(true).ok();
+    // A phone that lost its network never says so; the kernel finds out.
+    let probes =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    SockRef::from(&stream).set_tcp_keepalive(&probes).ok();
+    let limits = seat.of.limits;
+    let settled = Arc::new(AtomicBool::new(false));
+    let (queue, queued) = mpsc::channel(FRAMES_PER_CONNECTION);
+    let line = Line { queue, settled: Arc::clone(&settled) };
+    if !inbox.put(StreamEvent::Opened { hop, line }).await {
+        return;
+    }
+    let (pongs, ponged) = mpsc::channel(4);
+    let (reader, mut writer) = stream.split();
+    let last = {
+        let mut writing = pin!(write(&mut writer, limits, queued, ponged));
+        tokio::select! {
+            last = read(reader, hop, &inbox, limits, &settled, pongs) => {
+                // The exchange answers what it has heard, and then lets go of its end.
+                inbox.put(StreamEvent::Closed(hop.flow)).await;
+                timeout(limits.write, writing).await.ok();
+                last
+            }
+            () = &mut writing => {
+                inbox.put(StreamEvent::Closed(hop.flow)).await;
+                None
+            }
+        }
+    };
+    if let Some(bytes) = last {
+        timeout(limits.write, writer.write_all(&bytes)).await.ok();
+    }
+    timeout(limits.write, writer.shutdown()).await.ok();
+}
+
+/// Read until the connection ends; what must still be said to the peer is returned.
+async fn read(
+    reader: ReadHalf<'_>,
+    hop: Hop,
+    inbox: &Inbox,
+    limits: StreamLimits,
+    settled: &AtomicBool,
+    pongs: mpsc::Sender<Bytes>,
+) -> Option<Bytes> {
+    let mut framer = Framer::default();
+    let mut heard = Instant::now();
+    let mut begun: Option<Instant> = None;
+    loop {
+        let patience = if settled.load(Ordering::Relaxed) { limits.idle } else { limits.stranger_idle };
+        let deadline = begun.map_or(heard + patience, |begun| begun + limits.head);
+        if timeout_at(deadline, reader.readable()).await.is_err() {
+            // The peer may have registered since the deadline was set.
+            let patience = if settled.load(Ordering::Relaxed) { limits.idle } else { limits.stranger_idle };
+            if begun.is_some() || heard.elapsed() >= patience {
+                return None;
+            }
+            continue;
+        }
+        match take(&reader, &mut framer) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) => return None,
+        }
+        heard = Instant::now();
+        let mut whole = false;
+        while let Some(frame) = framer.next() {
+            whole = true;
+            match frame {
+                Frame::Message(bytes) => {
+                    if !inbox.put(StreamEvent::Frame { hop, bytes }).await {
+                        return None;
+                    }
+                }
+                // A peer that pings faster than it reads gets fewer pongs.
+                Frame::Ping => drop(pongs.try_send(Bytes::from_static(b"\r\n"))),
+                Frame::Pong => {}
+                Frame::Broken { answer, why } => {
+                    tracing::debug!(why, "a connection is closed");
+                    return answer;
+                }
+            }
+        }
+        begun = match (framer.is_midway(), begun) {
+            (false, _) => None,
+            (true, Some(begun)) if !whole => Some(begun),
+            (true, _) => Some(heard),
+        };
+    }
+}
+
+/// Read what there is. The buffer lives on the stack, so that ten thousand silent connections hold none.
+fn take(reader: &ReadHalf<'_>, framer: &mut Framer) -> io::Result<usize> {
+    let mut buffer = [0; 16 * 1024];
+    let got = reader.try_read(&mut buffer)?;
+    framer.push(&buffer[..got]);
+    Ok(got)
+}
+
+/// Write what is queued until the exchange lets go of its end, or the peer does not read.
+async fn write(
+    writer: &mut WriteHalf<'_>,
+    limits: StreamLimits,
+    mut queued: mpsc::Receiver<Bytes>,
+    mut ponged: mpsc::Receiver<Bytes>,
+) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = queued.recv() => next,
+            Some(pong) = ponged.recv() => Some(pong),
+        };
+        let Some(bytes) = next else { return };
+        match timeout(limits.write, writer.write_all(&bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The HTTP listeners, with the limits that keep a slow or greedy peer from others' way.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower::Service;
+
+use crate::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_SOURCE, HTTP_HEAD, StreamLimits};
+use crate::net::stream::{Connections, Seat};
+
+type Make = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
+
+/// Listeners that serve.
+pub(super) struct Http {
+    /// Where they really are.
+    pub(super) addresses: Vec<SocketAddr>,
+    serving: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// Open all of them.
+pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.with_context(|| format!("http.listen: {address} cannot be opened"))?);
+    }
+    Ok(listeners)
+}
+
+impl Http {
+    pub(super) fn start(listeners: Vec<TcpListener>, router: &Router) -> Http {
+        let (stop, stopping) = watch::channel(false);
+        let mut http = Http { addresses: Vec::new(), serving: JoinSet::new(), stop };
+        let limits = StreamLimits {
+            per_source: HTTP_CONNECTIONS_PER_SOURCE,
+            total: HTTP_CONNECTIONS,
+            ..StreamLimits::default()
+        };
+        let seats = Connections::new(0, limits);
+        for listener in listeners {
+            http.addresses.extend(listener.local_addr());
+            let make = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+            http.serving.spawn(serve(listener, make, Arc::clone(&seats), stopping.clone()));
+        }
+        http
+    }
+
+    /// Answer what was asked, then close.
+    pub(super) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let ended = async { while self.serving.join_next().await.is_some() {} };
+        // Connections that only wait for a next request are not worth waiting for.
+        tokio::time::timeout(Duration::from_secs(2), ended).await.ok();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    make: Make,
+    seats: Arc<Connections>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors: others must close first.
+                tracing::warn!(%error, "a connection to the API was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Who comes when the house is full, or has his share of it, is sent away at once.
+        let Some(seat) = seats.seat(peer.ip()) else { continue };
+        tokio::spawn(converse(stream, peer, make.clone(), seat, connections.watcher()));
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut make: Make,
+    seat: Seat,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    stream.set_nodelay(true).ok();
+    let service = match make.call(peer).await {
+        Ok(service) => TowerToHyperService::new(service),
+        Err(never) => unreachable(never),
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HTTP_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection to the API ended");
+    }
+    drop(seat);
+}
+
+fn unreachable(never: Infallible) -> ! {
+    match never {}
+}

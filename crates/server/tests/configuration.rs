@@ -1,0 +1,151 @@
+//! What the operator is told about a configuration.
+
+use std::path::{Path, PathBuf};
+
+use server::config::{Config, ConfigError, KEYS, Loaded, PublicAddress};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path =
+            std::env::temp_dir().join(format!("centralita-configuration-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn read(file: &Path, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    Loaded::read(Some(file), environment.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+}
+
+fn shown(config: &Config, name: &str) -> String {
+    let key = KEYS.iter().find(|key| key.name == name).unwrap();
+    (key.show)(config).unwrap()
+}
+
+#[test]
+fn an_absent_and_an_empty_file_are_the_defaults() {
+    let folder = Folder::new("empty");
+    assert_eq!(read(&folder.0.join("nowhere.toml"), &[]).unwrap().config, Config::default());
+    assert_eq!(read(&folder.write("empty.toml", ""), &[]).unwrap().config, Config::default());
+}
+
+#[test]
+fn every_slip_is_named_with_file_line_key_and_remedy() {
+    let folder = Folder::new("slips");
+    let table = [
+        ("[sip]\ndomian = \"x\"", ":2: sip.domian: there is no such key; did you mean sip.domain?"),
+        (
+            "\n\n[http]\nlocal_admn = true",
+            ":4: http.local_admn: there is no such key; did you mean http.local_admin?",
+        ),
+        (
+            "[nonsense]\nqwertyuiop = 1",
+            ":2: nonsense.qwertyuiop: there is no such key; `centralita config show` lists all",
+        ),
+        (
+            "[sip]\nlisten = [\"tls://0.0.0.0:5061\"]",
+            "tls:// is not yet in this version; write udp:// or tcp://",
+        ),
+        (
+            "[sip]\nlisten = [\"wss://0.0.0.0:8089\"]",
+            "wss:// is not yet in this version; write udp:// or tcp://",
+        ),
+        ("[sip]\nlisten = [\"127.0.0.1:5060\"]", "is no listener; write \"udp://127.0.0.1:5060\""),
+        ("[sip]\nlisten = []", "sip.listen: name at least one listener"),
+        (
+            "[sip]\nlisten = [\"udp://127.0.0.1:5060\", \"udp://127.0.0.1:5060\"]",
+            "udp://127.0.0.1:5060 is there twice",
+        ),
+        ("[sip]\ndigest = [\"md6\"]", "\"md6\" is no digest algorithm; write \"md5\" or \"sha-256\""),
+        ("[sip]\ndomain = 5", "sip.domain: write a text in quotes"),
+        ("[sip]\ndomain = \"sip:x\\r\\nVia: y\"", "is no host"),
+        ("public_address = \"0.0.0.0\"", "is no address that a phone could reach"),
+        ("[http]\nlisten = \"localhost:5000\"", "is no address with a port"),
+        ("[http]\nlocal_admin = \"maybe\"", "\"maybe\" is neither true nor false"),
+        ("[media]\nports = \"20000-10000\"", "20000-10000 holds no call"),
+        ("[media]\nports = \"10000\"", "write two ports, \"10000-20000\""),
+        ("[store]\nurl = \"mysql://u:secret@h/d\"", "\"mysql://u:***@h/d\" is no database"),
+        ("[limits]\ncalls_per_user = 0", "write a whole number from 1 to 20000"),
+        ("[limits]\ncall_hours = 1.5", "write a whole number from 1 to 168"),
+        ("[log]\nlevel = \"chatty\"", "\"chatty\" is no level; write error, warn, info, debug or trace"),
+        ("[sip\n", ":1: is not TOML:"),
+    ];
+    for (text, said) in table {
+        let error = read(&folder.write("slip.toml", text), &[]).unwrap_err().to_string();
+        assert!(error.contains(said), "{text:?} gave {error:?}, not {said:?}");
+        assert!(error.contains("slip.toml"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn all_slips_are_named_at_once() {
+    let folder = Folder::new("many");
+    let file = folder.write("c.toml", "a = 1\n[sip]\nb = 2\n");
+    assert_eq!(read(&file, &[("CENTRALITA__SIP__DOMIAN", "x")]).unwrap_err().0.len(), 3);
+}
+
+#[test]
+fn the_environment_wins_over_dotenv_and_dotenv_over_the_file() {
+    let folder = Folder::new("layers");
+    let file = folder
+        .write("c.toml", "[sip]\ndomain = \"file\"\ndigest = [\"sha-256\"]\n[limits]\ncall_hours = 2\n");
+    folder.write(".env", "CENTRALITA__SIP__DOMAIN=dotenv\nCENTRALITA__LIMITS__CALL_HOURS=3\nUNRELATED=1\n");
+    let loaded = read(&file, &[("CENTRALITA__SIP__DOMAIN", "environment"), ("PATH", "/bin")]).unwrap();
+    assert_eq!(shown(&loaded.config, "sip.domain"), "\"environment\"");
+    assert_eq!(shown(&loaded.config, "limits.call_hours"), "3");
+    assert_eq!(shown(&loaded.config, "sip.digest"), "[\"sha-256\"]");
+    let origins: Vec<String> = loaded.origins.iter().map(|(key, origin)| format!("{key} {origin}")).collect();
+    assert!(origins.contains(&"sip.domain environment CENTRALITA__SIP__DOMAIN".to_owned()), "{origins:?}");
+}
+
+#[test]
+fn lists_of_the_environment_are_separated_by_commas() {
+    let folder = Folder::new("lists");
+    let listen = "udp://0.0.0.0:5070, tcp://[::1]:5070";
+    let loaded = read(&folder.write("c.toml", ""), &[("CENTRALITA__SIP__LISTEN", listen)]).unwrap();
+    assert_eq!(shown(&loaded.config, "sip.listen"), "[\"udp://0.0.0.0:5070\", \"tcp://[::1]:5070\"]");
+}
+
+#[test]
+fn the_names_of_the_seeds_are_honoured_and_ours_win() {
+    let folder = Folder::new("seeds"); // S103, S105–S108
+    let file = folder.write("c.toml", "");
+    folder.write(
+        ".env",
+        "RTP_PORT_START=10000\nRTP_PORT_END=10100\nEXTERNAL_IP=\"179.60.72.50\"\nTWILIO_DID=+1,+2\n\
+         TWILIO_SIP_USER=u\nTWILIO_SIP_PASSWORD=very-secret\nTWILIO_AUTH_TOKEN=\n",
+    );
+    let config = read(&file, &[]).unwrap().config;
+    assert_eq!(config.media.ports, 10_000..=10_100);
+    assert_eq!(config.public_address, PublicAddress::Host("179.60.72.50".into()));
+    assert_eq!(config.twilio.did, ["+1", "+2"]);
+    assert_eq!(shown(&config, "twilio.sip_password"), "\"***\"");
+    assert!(config.twilio.auth_token.is_none());
+    let ours =
+        read(&file, &[("CENTRALITA__MEDIA__PORTS", "20000-20100"), ("RTP_PORT_END", "10200")]).unwrap();
+    assert_eq!(ours.config.media.ports, 20_000..=20_100);
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let folder = Folder::new("secrets");
+    let text = "[twilio]\nsip_password = \"hidden1\"\nauth_token = \"hidden2\"\n";
+    let loaded = read(&folder.write("c.toml", text), &[]).unwrap();
+    let all: String = KEYS.iter().filter_map(|key| (key.show)(&loaded.config)).collect();
+    assert!(!format!("{loaded:?}{all}").contains("hidden"), "{loaded:?}");
+}

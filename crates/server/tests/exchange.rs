@@ -1,0 +1,230 @@
+//! The exchange's loop over real sockets: batches, orders, connections, and its end.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::SwitchPort;
+use base::{Chance, Timestamp};
+use model::{Change, Credential, Directory, Ha1, UserId};
+use server::clock::Clock;
+use server::config::Listen;
+use server::exchange::{Door, Exchange, Order, Setup, prepare};
+use server::journal::{Journal, Pending, restore};
+use server::limits::StreamLimits;
+use server::net::stream::Connections;
+use sip::Transport;
+use store::Remembered;
+use switch::{Command, Reply, State};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct House {
+    door: Door,
+    exchange: Option<Exchange>,
+    folder: PathBuf,
+}
+
+impl House {
+    fn start(name: &str, host: &str) -> House {
+        let folder = std::env::temp_dir().join(format!("centralita-exchange-{}-{name}", std::process::id()));
+        let opened = Journal::open(&folder, 1 << 20).unwrap();
+        let (door, desk) = prepare().unwrap();
+        let address: SocketAddr = format!("{host}:0").parse().unwrap();
+        let listen = [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, address }).to_vec();
+        let setup = Setup {
+            switch: switch::Config::default(),
+            listen,
+            public: None,
+            clock: Clock::start(),
+            chance: Chance::from_number(1),
+            journal: opened.journal,
+            connections: Connections::new(1, StreamLimits::default()),
+            runtime: tokio::runtime::Handle::current(),
+            voice: Box::new(|_, _| {}),
+            directory: Directory::default(),
+            restore: restore(Remembered::default(), &Pending::default()),
+        };
+        let exchange = Exchange::start(desk, setup).unwrap();
+        House { door, exchange: Some(exchange), folder }
+    }
+
+    fn udp(&self) -> SocketAddr {
+        self.exchange.as_ref().unwrap().addresses[0]
+    }
+
+    fn tcp(&self) -> SocketAddr {
+        self.exchange.as_ref().unwrap().addresses[1]
+    }
+
+    async fn state(&self) -> State {
+        match self.door.ask(Command::Status).await {
+            Some(Reply::Status(status)) => status.state,
+            reply => panic!("{reply:?}"),
+        }
+    }
+
+    fn journal_holds(&self, text: &str) -> bool {
+        let files = std::fs::read_dir(&self.folder)
+            .unwrap()
+            .map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        files.flatten().collect::<Vec<u8>>().windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.door.put(Order::Quit);
+        self.exchange.take().unwrap().join();
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+fn options(n: usize, transport: &str, local: SocketAddr) -> String {
+    format!(
+        "OPTIONS sip:localhost SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bK{n};rport\r\n\
+         From: <sip:a@localhost>;tag=1\r\nTo: <sip:localhost>\r\nCall-ID: call{n}\r\nCSeq: 1 OPTIONS\r\n\
+         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn register(local: SocketAddr, authorization: &str, cseq: u32) -> String {
+    format!(
+        "REGISTER sip:localhost SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKr{cseq};rport\r\n\
+         From: <sip:phone@localhost>;tag=1\r\nTo: <sip:phone@localhost>\r\nCall-ID: reg\r\nCSeq: {cseq} REGISTER\r\n\
+         Contact: <sip:phone@{local}>\r\nMax-Forwards: 70\r\n{authorization}Content-Length: 0\r\n\r\n"
+    )
+}
+
+fn phone() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+}
+
+fn exchange(socket: &UdpSocket, to: SocketAddr, message: &str) -> String {
+    socket.send_to(message.as_bytes(), to).unwrap();
+    let mut buffer = [0; 4096];
+    let (len, from) = socket.recv_from(&mut buffer).expect("an answer");
+    assert_eq!(from, to, "the answer comes from where the question went");
+    String::from_utf8(buffer[..len].to_vec()).unwrap()
+}
+
+/// A credential with a password, and the change that makes it known.
+fn credential() -> Change {
+    Change::Credential(Credential {
+        username: "phone".into(),
+        user: UserId::parse("u").unwrap(),
+        extension: None,
+        ha1: Ha1::new("phone", "localhost", "secret"),
+        ha1_by_number: None,
+        created_at: Timestamp::default(),
+    })
+}
+
+fn publish(house: &House) {
+    let mut directory = Directory::default();
+    directory.apply(credential());
+    SwitchPort::publish(&house.door, directory, Arc::from([credential()]));
+}
+
+/// The Authorization header that answers a challenge.
+fn answer(challenge: &str) -> String {
+    let nonce = challenge.split("nonce=\"").nth(1).expect("a nonce").split('"').next().unwrap();
+    let hex = |text: String| format!("{:032x}", u128::from_be_bytes(md5(&text)));
+    let (ha1, ha2) = (hex("phone:localhost:secret".into()), hex("REGISTER:sip:localhost".into()));
+    let response = hex(format!("{ha1}:{nonce}:00000001:c:auth:{ha2}"));
+    format!(
+        "Authorization: Digest username=\"phone\", realm=\"localhost\", nonce=\"{nonce}\", uri=\"sip:localhost\", \
+         response=\"{response}\", algorithm=MD5, cnonce=\"c\", nc=00000001, qop=auth\r\n"
+    )
+}
+
+/// MD5 of a text with two colons or more: HA1 is that of `user:realm:password`.
+fn md5(text: &str) -> [u8; 16] {
+    let mut parts = text.splitn(3, ':');
+    let [user, realm, password] = [(); 3].map(|()| parts.next().unwrap());
+    Ha1::new(user, realm, password).md5
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_burst_is_answered_to_the_last_datagram() {
+    let house = House::start("burst", "127.0.0.1");
+    let socket = phone();
+    let local = socket.local_addr().unwrap();
+    for n in 0..100 {
+        socket.send_to(options(n, "UDP", local).as_bytes(), house.udp()).unwrap();
+    }
+    let mut buffer = [0; 4096];
+    for _ in 0..100 {
+        let len = socket.recv(&mut buffer).expect("an answer for each");
+        assert!(buffer[..len].starts_with(b"SIP/2.0 200 "), "{}", String::from_utf8_lossy(&buffer[..len]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
+    let house = House::start("wildcard", "0.0.0.0");
+    let socket = phone();
+    let port = house.udp().port();
+    for host in ["127.0.0.1", "127.0.0.2"] {
+        let to: SocketAddr = format!("{host}:{port}").parse().unwrap();
+        let said = exchange(&socket, to, &options(1, "UDP", socket.local_addr().unwrap()));
+        assert!(said.starts_with("SIP/2.0 200 "), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_credential_that_was_published_registers_at_once_and_is_journaled_before_the_answer() {
+    let house = House::start("register", "127.0.0.1");
+    let socket = phone();
+    let local = socket.local_addr().unwrap();
+    let challenge = exchange(&socket, house.udp(), &register(local, "", 1));
+    assert!(challenge.starts_with("SIP/2.0 401 "), "{challenge}");
+    publish(&house);
+    let said = exchange(&socket, house.udp(), &register(local, &answer(&challenge), 2));
+    assert!(said.starts_with("SIP/2.0 200 "), "{said}");
+    assert!(house.journal_holds("phone@127.0.0.1"));
+    match house.door.ask(Command::Status).await {
+        Some(Reply::Status(status)) => assert_eq!(status.registrations, 1),
+        reply => panic!("{reply:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_connection_is_spoken_with_in_both_directions() {
+    let house = House::start("stream", "127.0.0.1");
+    let mut stream = tokio::net::TcpStream::connect(house.tcp()).await.unwrap();
+    let local = stream.local_addr().unwrap();
+    for n in 0..3 {
+        stream.write_all(options(n, "TCP", local).as_bytes()).await.unwrap();
+        let mut buffer = vec![0; 4096];
+        let len =
+            tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(buffer[..len].starts_with(b"SIP/2.0 200 "), "{}", String::from_utf8_lossy(&buffer[..len]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_sip_side_stops_and_starts_again_on_the_same_ports() {
+    let house = House::start("restart", "127.0.0.1");
+    house.door.until_listening(true).await;
+    assert_eq!(house.state().await, State::Running);
+    house.door.ask(Command::Stop { force: false }).await.expect("an answer");
+    house.door.until_listening(false).await;
+    assert_eq!(house.state().await, State::Stopped);
+    UdpSocket::bind(house.udp()).expect("the port is free");
+    house.door.ask(Command::Start).await.expect("an answer");
+    house.door.until_listening(true).await;
+    let socket = phone();
+    let said = exchange(&socket, house.udp(), &options(1, "UDP", socket.local_addr().unwrap()));
+    assert!(said.starts_with("SIP/2.0 200 "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_port_that_is_taken_is_named() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = server::net::udp::UdpListener::bind(0, address, None).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}

@@ -1,0 +1,50 @@
+//! The journal as a disk keeps it: what was written before the crash is there after it, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::CallId;
+use model::journal::{Binding, Record};
+use switch::{Input, OpenCall};
+
+/// Everything that was ever written.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    records: Vec<Record>,
+}
+
+impl Disk {
+    pub(crate) fn write(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// What a new exchange is told: the last state of each binding, and the calls that were opened and not closed, with their legs.
+    pub(crate) fn replay(&self) -> Input {
+        let mut bindings: BTreeMap<(Arc<str>, String), Binding> = BTreeMap::new();
+        let mut calls: BTreeMap<CallId, OpenCall> = BTreeMap::new();
+        for record in &self.records {
+            match record {
+                Record::Bound(binding) => {
+                    let key = (Arc::clone(&binding.username), binding.contact.clone());
+                    bindings.insert(key, binding.clone());
+                }
+                Record::Unbound { username, contact } => {
+                    bindings.remove(&(Arc::clone(username), contact.clone()));
+                }
+                Record::CallOpened(call) => {
+                    calls.insert(call.id.clone(), OpenCall { record: (**call).clone(), legs: Vec::new() });
+                }
+                Record::LegUp { call, leg } => {
+                    if let Some(open) = calls.get_mut(call) {
+                        open.legs.push(leg.clone());
+                    }
+                }
+                Record::CallClosed(call) => {
+                    calls.remove(&call.id);
+                }
+                Record::Ladder { .. } => {}
+            }
+        }
+        Input::Restore { bindings: bindings.into_values().collect(), calls: calls.into_values().collect() }
+    }
+}

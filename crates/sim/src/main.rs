@@ -1,0 +1,78 @@
+//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--verbose]`.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use sim::{Outcome, Tally, World};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let verbose = words.iter().any(|word| word == "--verbose");
+    let number = |flag: &str| {
+        let at = words.iter().position(|word| word == flag)?;
+        words.get(at + 1)?.parse::<u64>().ok()
+    };
+    if let Some(seed) = number("--seed") {
+        let outcome = World::watch(seed, if verbose { usize::MAX } else { 150 });
+        return tell(&outcome, verbose);
+    }
+    let (first, seeds) = (number("--first").unwrap_or(0), number("--seeds").unwrap_or(200));
+    let (failed, tally) = play(first, seeds);
+    for (what, count) in &tally {
+        println!("{count:>10}  {what}");
+    }
+    println!("{seeds} days from {first} on, {} of them broken: {failed:?}", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every day twice: what was broken, and whether the second went as the first.
+fn play(first: u64, seeds: u64) -> (Vec<u64>, Tally) {
+    let next = AtomicU64::new(first);
+    let sum: Mutex<(Vec<u64>, Tally)> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        return;
+                    }
+                    let (outcome, again) = (World::run(seed), World::run(seed));
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    if outcome.trace != again.trace {
+                        println!("seed {seed}: two runs went differently");
+                    }
+                    if tell(&outcome, false) == ExitCode::FAILURE || outcome.trace != again.trace {
+                        sum.0.push(seed);
+                    }
+                    for (what, count) in outcome.tally {
+                        *sum.1.entry(what).or_default() += count;
+                    }
+                }
+            });
+        }
+    });
+    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.0.sort_unstable();
+    sum
+}
+
+fn tell(outcome: &Outcome, verbose: bool) -> ExitCode {
+    if verbose || !outcome.broken.is_empty() {
+        for line in &outcome.story {
+            println!("{line}");
+        }
+    }
+    if verbose {
+        for (what, count) in &outcome.tally {
+            println!("{count:>10}  {what}");
+        }
+        println!("trace {:016x}", outcome.trace);
+    }
+    for fault in &outcome.broken {
+        println!("seed {}: {fault}", outcome.seed);
+    }
+    if outcome.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,158 @@
+//! Who works here: users, extensions and credentials, and what an administrator does to them during the day.
+
+use std::sync::Arc;
+
+use base::{Chance, Secret, Timestamp};
+use model::{
+    Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Forwarding, Ha1,
+    User, UserId,
+};
+
+use crate::dice::Dice;
+use crate::phone::Account;
+
+/// The domain of the office.
+pub(crate) const DOMAIN: &str = "office.test";
+
+/// The directory as the administrator sees it.
+#[derive(Debug)]
+pub(crate) struct Office {
+    pub(crate) directory: Directory,
+    extensions: Vec<Extension>,
+    users: Vec<UserId>,
+    usernames: Vec<Arc<str>>,
+}
+
+impl Office {
+    /// Four extensions of two users, and a credential without an extension.
+    pub(crate) fn new() -> Office {
+        let mut office = Office {
+            directory: Directory::default(),
+            extensions: Vec::new(),
+            users: ["ana", "benito"].iter().filter_map(|name| UserId::parse(name).ok()).collect(),
+            usernames: Vec::new(),
+        };
+        for id in office.users.clone() {
+            office.directory.apply(Change::User(User { id, created_at: Timestamp::default() }));
+        }
+        for (n, number) in ["1001", "1002", "1003", "1004"].into_iter().enumerate() {
+            office.add_extension(n, number);
+        }
+        let credential = Credential {
+            username: "user_1700000001".into(),
+            user: office.users[0].clone(),
+            extension: None,
+            ha1: Ha1::new("user_1700000001", DOMAIN, &password("user_1700000001")),
+            ha1_by_number: None,
+            created_at: Timestamp::default(),
+        };
+        office.usernames.push(Arc::clone(&credential.username));
+        office.directory.apply(Change::Credential(credential));
+        office
+    }
+
+    fn add_extension(&mut self, n: usize, number: &str) {
+        let username: Arc<str> = format!("phone{number}").into();
+        let secret = password(&username);
+        let (Ok(id), Ok(parsed)) =
+            (ExtensionId::parse(&format!("ext_{number}")), ExtensionNumber::parse(number))
+        else {
+            return;
+        };
+        let user = self.users[n % 2].clone();
+        let extension = Extension {
+            id: id.clone(),
+            user: user.clone(),
+            number: parsed,
+            display_name: format!("Extensión \"{number}\""),
+            status: ExtensionStatus::Active,
+            username: Arc::clone(&username),
+            forwarding: Forwarding::default(),
+            voicemail_enabled: true,
+            do_not_disturb: n == 3,
+            call_waiting: n != 2,
+            ring_seconds: if n == 2 { 10 } else { 30 },
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        };
+        let credential = Credential {
+            username: Arc::clone(&username),
+            user,
+            extension: Some(id),
+            ha1: Ha1::new(&username, DOMAIN, &secret),
+            ha1_by_number: Some(Ha1::new(number, DOMAIN, &secret)),
+            created_at: Timestamp::default(),
+        };
+        self.directory.apply(Change::Extension(extension.clone()));
+        self.directory.apply(Change::Credential(credential));
+        self.extensions.push(extension);
+        self.usernames.push(username);
+    }
+
+    /// The account of the n-th phone: the third shares that of the first, the second logs in by its number (S39).
+    pub(crate) fn account(n: usize) -> Account {
+        let (user, login, owner) = match n {
+            0 | 2 => ("phone1001", "phone1001", "phone1001"),
+            1 => ("1002", "1002", "phone1002"),
+            3 => ("user_1700000001", "user_1700000001", "user_1700000001"),
+            _ => ("phone1003", "phone1003", "phone1003"),
+        };
+        Account {
+            user: user.into(),
+            login: login.into(),
+            password: Secret::new(password(owner)),
+            domain: DOMAIN.into(),
+        }
+    }
+
+    /// Everything that somebody might dial here.
+    pub(crate) fn numbers() -> Vec<String> {
+        let often = ["1001", "1002", "1003", "1001", "1002", "1003", "phone1001", "user_1700000001"];
+        let seldom = ["1004", "*43", "*44", "9999", "+15551234567", "911", "nobody"];
+        often.iter().chain(&seldom).map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn user(&self, chance: &mut Chance) -> UserId {
+        chance.pick(&self.users).clone()
+    }
+
+    pub(crate) fn usernames(&self) -> &[Arc<str>] {
+        &self.usernames
+    }
+
+    /// The administrator does something; what changed, and of whom.
+    pub(crate) fn meddle(&mut self, chance: &mut Chance) -> (Vec<Change>, Arc<str>) {
+        let n = chance.below(self.extensions.len() as u64) as usize;
+        let extension = &mut self.extensions[n];
+        let mut changes = Vec::new();
+        match chance.below(10) {
+            0 if n == 2 => {
+                changes.push(Change::CredentialGone(Arc::clone(&extension.username)));
+                changes.push(Change::ExtensionGone(extension.id.clone()));
+            }
+            0..5 => {
+                extension.status = match extension.status {
+                    ExtensionStatus::Active => ExtensionStatus::Inactive,
+                    ExtensionStatus::Inactive => ExtensionStatus::Active,
+                };
+                changes.push(Change::Extension(extension.clone()));
+            }
+            5..7 => {
+                extension.do_not_disturb = !extension.do_not_disturb;
+                changes.push(Change::Extension(extension.clone()));
+            }
+            _ => {
+                extension.call_waiting = !extension.call_waiting;
+                changes.push(Change::Extension(extension.clone()));
+            }
+        }
+        for change in &changes {
+            self.directory.apply(change.clone());
+        }
+        (changes, Arc::clone(&self.extensions[n].username))
+    }
+}
+
+fn password(username: &str) -> String {
+    format!("secret of {username}")
+}

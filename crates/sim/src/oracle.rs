@@ -1,0 +1,215 @@
+//! What must be true of every day, whatever happened in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base::Instant;
+use bytes::Bytes;
+use model::CallRecord;
+use model::journal::Record;
+use switch::Status;
+
+use crate::phone::Sight;
+
+/// What was counted in one day, to see that a day is worth playing.
+pub type Tally = BTreeMap<&'static str, u64>;
+
+#[derive(Clone, Debug)]
+struct Final {
+    status: u16,
+    text: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Fate {
+    closed: u32,
+    ladders: u32,
+}
+
+/// The judge of one day.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    broken: Vec<String>,
+    died: Option<Instant>,
+    finals: BTreeMap<(usize, String), Final>,
+    calls: BTreeMap<String, Fate>,
+    /// Dialogs that are in the journal.
+    dialogs: BTreeSet<Vec<u8>>,
+    /// Until when each phone may count on its binding.
+    bound: BTreeMap<usize, Instant>,
+    /// Phones whose account was changed: their bindings may be taken away while a confirmation is on its way.
+    meddled: BTreeSet<usize>,
+    /// Calls that were taken up from the journal in this life: they end, but were not started in it.
+    buried: u64,
+    pub(crate) tally: Tally,
+}
+
+impl Oracle {
+    pub(crate) fn broken(&mut self, what: impl Into<String>) {
+        if self.broken.len() < 20 {
+            self.broken.push(what.into());
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> &[String] {
+        &self.broken
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
+    /// What a phone saw.
+    pub(crate) fn saw(&mut self, now: Instant, phone: usize, sight: Sight) {
+        match sight {
+            Sight::Count(what) => self.count(what),
+            Sight::Wrong(what) => self.broken(format!("phone {phone}: {what}")),
+            Sight::Unsure => {
+                self.bound.remove(&phone);
+            }
+            Sight::Bound { until } => {
+                self.bound.insert(phone, until);
+            }
+            Sight::Final { request, since, status, text } => {
+                // Its repeats are known for 64·T1, and until a crash.
+                let known =
+                    now.since(since) < Duration::from_secs(31) && self.died.is_none_or(|died| died < since);
+                if known {
+                    self.final_answer(phone, request, Final { status, text });
+                }
+            }
+        }
+    }
+
+    /// One final answer per transaction. A challenge keeps nothing, so its repeats may differ.
+    fn final_answer(&mut self, phone: usize, request: String, said: Final) {
+        let Some(before) = self.finals.get(&(phone, request.clone())) else {
+            self.finals.insert((phone, request), said);
+            return;
+        };
+        let challenge_again = before.status == 401 && said.status == 401;
+        if before.text != said.text && !challenge_again {
+            let (first, second) = (before.status, said.status);
+            self.broken(format!("phone {phone}: {request} was answered {first} and then {second}"));
+        }
+    }
+
+    /// The process died: what it knew of requests under way is gone.
+    pub(crate) fn died(&mut self, now: Instant) {
+        self.died = Some(now);
+    }
+
+    /// The administrator changed the phone's account: nothing is promised to it for the rest of the day.
+    pub(crate) fn meddled(&mut self, phone: usize) {
+        self.meddled.insert(phone);
+    }
+
+    /// The phone lost power: nothing is promised to it.
+    pub(crate) fn forget_binding(&mut self, phone: usize) {
+        self.bound.remove(&phone);
+    }
+
+    /// Phones that must be found now.
+    pub(crate) fn must_be_bound(&self, now: Instant) -> Vec<usize> {
+        let sure = |until: &Instant| until.since(now).as_secs() >= 5;
+        let found = self.bound.iter().filter(|(phone, until)| sure(until) && !self.meddled.contains(phone));
+        found.map(|(phone, _)| *phone).collect()
+    }
+
+    /// A new life of the exchange begins; so many calls were open in the journal.
+    pub(crate) fn reborn(&mut self, open: u64) {
+        self.buried = open;
+    }
+
+    /// A record was written.
+    pub(crate) fn written(&mut self, record: &Record) {
+        match record {
+            Record::CallOpened(call) => {
+                self.count("calls opened");
+                if self.calls.insert(call.id.to_string(), Fate::default()).is_some() {
+                    self.broken(format!("{} was opened twice", call.id));
+                }
+            }
+            Record::CallClosed(call) => self.closed(call),
+            Record::Ladder { call, blob } => self.ladder(call.as_str(), blob),
+            Record::LegUp { call, leg } => {
+                let dialog = leg.dialog.split(|b| *b == b'\n').take(4).collect::<Vec<_>>().concat();
+                if !self.dialogs.insert(dialog) {
+                    self.broken(format!(
+                        "a leg of {call} came up twice: its phone would get BYE twice after a crash"
+                    ));
+                }
+                if self.calls.get(call.as_str()).is_none_or(|fate| fate.closed > 0) {
+                    self.broken(format!("a leg of {call} came up, which is not open"));
+                }
+            }
+            Record::Bound(_) | Record::Unbound { .. } => {}
+        }
+    }
+
+    fn closed(&mut self, call: &CallRecord) {
+        self.count("calls closed");
+        match self.calls.get_mut(call.id.as_str()) {
+            None => self.broken(format!("{} was closed and never opened", call.id)),
+            Some(fate) => {
+                fate.closed += 1;
+                if fate.closed > 1 {
+                    self.broken(format!("{} was closed twice", call.id));
+                }
+            }
+        }
+        if let Some(cause) = call.cause {
+            *self.tally.entry(cause.code()).or_default() += 1;
+        }
+        let whole = call.ended_at.is_some() && call.cause.is_some() && call.status.is_final();
+        let legs = call.legs.iter().all(|leg| leg.ended_at.is_some() && leg.cause.is_some());
+        if !whole || !legs {
+            self.broken(format!("the record of {} is not complete: {call:?}", call.id));
+        }
+    }
+
+    fn ladder(&mut self, call: &str, blob: &[u8]) {
+        match self.calls.get_mut(call) {
+            Some(fate) if fate.closed == 1 && fate.ladders == 0 => fate.ladders = 1,
+            _ => self.broken(format!("a ladder of {call}, which is not closed, or has one already")),
+        }
+        match switch::ladder::decode(blob) {
+            None => self.broken(format!("the ladder of {call} cannot be read")),
+            Some(rungs) => {
+                if rungs.iter().any(|rung| rung.text.contains("response=\"")) {
+                    self.broken(format!("the ladder of {call} shows credentials"));
+                }
+            }
+        }
+    }
+
+    /// The books of the exchange agree with themselves.
+    pub(crate) fn status(&mut self, status: &Status) {
+        let ended: u64 = status.counters.calls_ended.values().sum();
+        let alive = (status.counters.calls_started + self.buried).checked_sub(ended);
+        if alive != Some(status.active_calls as u64) {
+            self.broken(format!(
+                "{} calls are active, but {} were started, {} taken up and {ended} ended",
+                status.active_calls, status.counters.calls_started, self.buried
+            ));
+        }
+    }
+
+    /// Everybody hung up and every timer ran out.
+    pub(crate) fn at_rest(&mut self, census: [usize; 4], streams: usize, live_calls: usize) {
+        if census != [0; 4] {
+            self.broken(format!("left over: {census:?} (calls, streams, transactions, sessions)"));
+        }
+        if streams != 0 {
+            self.broken(format!("{streams} streams are still open at the worker"));
+        }
+        if live_calls != 0 {
+            self.broken(format!("{live_calls} calls are still alive at the phones"));
+        }
+        let open: Vec<String> =
+            self.calls.iter().filter(|(_, fate)| fate.closed == 0).map(|(id, _)| id.clone()).collect();
+        for id in open {
+            self.broken(format!("{id} was opened and never closed"));
+        }
+    }
+}

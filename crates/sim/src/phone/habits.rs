@@ -1,0 +1,73 @@
+//! What one phone is like: its codecs, its extensions of the protocol, and its owner's patience.
+
+use base::Chance;
+
+use crate::dice::Dice;
+
+/// Whether provisional answers are made reliable (RFC 3262).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Prack {
+    No,
+    Supported,
+    Required,
+}
+
+/// Percentages where nothing else is said.
+#[derive(Clone, Debug)]
+pub(crate) struct Habits {
+    /// Payload types in the order of preference.
+    pub(crate) codecs: &'static [u8],
+    pub(crate) late_offer: u64,
+    pub(crate) prack: Prack,
+    /// Session-Expires that it asks for (RFC 4028).
+    pub(crate) session_timer: Option<u32>,
+    /// It forgets to refresh what it promised to.
+    pub(crate) forgets_refresh: bool,
+    pub(crate) update: bool,
+    pub(crate) early_media: u64,
+    /// Seconds that it registers for.
+    pub(crate) expires: u32,
+    /// Milliseconds between two calls of its own, from and to.
+    pub(crate) pause: (u64, u64),
+    /// Of a hundred incoming calls: so many are answered, refused, left ringing; the rest gets no answer at all, not even 180.
+    pub(crate) answers: u64,
+    pub(crate) refuses: u64,
+    pub(crate) rings_on: u64,
+    /// Milliseconds until it decides.
+    pub(crate) thinks: (u64, u64),
+    /// Milliseconds until it gives a call up that nobody answers.
+    pub(crate) patience: (u64, u64),
+    /// Milliseconds of a talk.
+    pub(crate) talks: (u64, u64),
+    /// Of a hundred talks it fidgets in so many (hold, resume, INFO), after so many milliseconds each time.
+    pub(crate) fidgets: u64,
+    pub(crate) rest: (u64, u64),
+}
+
+impl Habits {
+    pub(crate) fn of(chance: &mut Chance) -> Habits {
+        let codecs: &[&[u8]] = &[&[0, 8, 101], &[8, 101], &[0], &[0, 8], &[9, 0], &[9]];
+        let common = chance.odds(80);
+        let answers = *chance.pick(&[30, 60, 80, 95]);
+        let refuses = chance.below(101 - answers);
+        Habits {
+            codecs: codecs[chance.below(if common { 4 } else { 6 }) as usize],
+            late_offer: *chance.pick(&[0, 0, 20, 100]),
+            prack: *chance.pick(&[Prack::No, Prack::No, Prack::Supported, Prack::Supported, Prack::Required]),
+            session_timer: *chance.pick(&[None, None, None, Some(1800), Some(90), Some(60)]),
+            forgets_refresh: chance.odds(10),
+            update: chance.odds(70),
+            early_media: *chance.pick(&[0, 20, 60]),
+            expires: *chance.pick(&[60, 60, 90, 120, 300, 3600]),
+            pause: *chance.pick(&[(500, 8000), (2000, 30_000), (20_000, 90_000)]),
+            answers,
+            refuses,
+            rings_on: chance.below(101 - answers - refuses),
+            thinks: *chance.pick(&[(0, 200), (200, 6000), (1000, 40_000)]),
+            patience: *chance.pick(&[(0, 3000), (3000, 30_000), (40_000, 90_000)]),
+            talks: *chance.pick(&[(0, 1000), (1000, 30_000), (30_000, 200_000)]),
+            fidgets: *chance.pick(&[0, 30, 70, 90]),
+            rest: *chance.pick(&[(100, 20_000), (100, 20_000), (20, 800)]),
+        }
+    }
+}

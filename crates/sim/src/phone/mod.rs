@@ -1,0 +1,352 @@
+//! A scripted phone: a small user agent written from RFC 3261 alone, sharing nothing with the endpoint it talks to but the parser.
+
+mod client;
+mod habits;
+mod incoming;
+mod outgoing;
+mod registering;
+mod server;
+mod sound;
+mod talk;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base::{Chance, Instant, Secret};
+use bytes::Bytes;
+use sip::{Message, Transport};
+
+use crate::dice::Dice;
+use client::Client;
+pub(crate) use habits::Habits;
+use registering::Registration;
+use server::Server;
+
+/// T1 of RFC 3261 §17.1.1.1.
+const T1: Duration = Duration::from_millis(500);
+/// T2 of RFC 3261 §17.1.2.2.
+const T2: Duration = Duration::from_secs(4);
+/// Timers B, F, H: 64·T1.
+const PATIENCE: Duration = Duration::from_secs(32);
+
+/// What a phone wants to do later.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Alarm {
+    Register,
+    Dial,
+    /// A client transaction repeats its request.
+    Resend(String),
+    GiveUp(String),
+    /// A server transaction repeats its final answer to INVITE.
+    Repeat(String),
+    /// A call repeats its reliable provisional answer.
+    Reliable(u32),
+    Ring(u32),
+    Decide(u32),
+    Cancel(u32),
+    Abandon(u32),
+    Hangup(u32),
+    Chat(u32),
+    Reoffer(u32),
+    Refresh(u32),
+    Expire(u32),
+}
+
+/// What others may see of a phone: the oracle judges by it.
+#[derive(Clone, Debug)]
+pub(crate) enum Sight {
+    /// A final answer to a request that was first sent at `since`, repeats included.
+    Final { request: String, since: Instant, status: u16, text: Bytes },
+    /// The exchange confirmed that the contact is bound, at least until then.
+    Bound { until: Instant },
+    /// It asks for something else now, or was refused: nothing can be said of its binding.
+    Unsure,
+    /// Something that no phone should ever see.
+    Wrong(String),
+    /// Something worth counting.
+    Count(&'static str),
+}
+
+/// What a phone does in one step.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) packets: Vec<Bytes>,
+    pub(crate) sights: Vec<Sight>,
+}
+
+impl Said {
+    fn count(&mut self, what: &'static str) {
+        self.sights.push(Sight::Count(what));
+    }
+
+    fn wrong(&mut self, what: impl Into<String>) {
+        self.sights.push(Sight::Wrong(what.into()));
+    }
+}
+
+/// Who a phone is.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    /// The user of its address of record.
+    pub(crate) user: String,
+    /// The digest user name: the same, or the extension's number (S39).
+    pub(crate) login: String,
+    pub(crate) password: Secret<String>,
+    pub(crate) domain: String,
+}
+
+/// Where a call is, seen from the phone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// INVITE sent, nothing but 100 heard.
+    Calling,
+    /// A provisional answer was heard.
+    Hearing,
+    /// CANCEL sent.
+    Cancelling,
+    /// An INVITE is here, without a final answer.
+    Incoming,
+    /// 200 sent, no ACK yet.
+    Answered,
+    Up,
+    Over,
+}
+
+/// A provisional answer that is repeated until PRACK (RFC 3262 §3).
+#[derive(Clone, Debug)]
+struct Reliable {
+    rseq: u32,
+    text: Bytes,
+    wait: Duration,
+    since: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    stage: Stage,
+    call_id: String,
+    local_tag: String,
+    remote_tag: String,
+    /// Our and their address as in From and To, without tag.
+    local: String,
+    remote: String,
+    target: String,
+    cseq: u32,
+    their_cseq: u32,
+    /// The branch of our INVITE, or the key of theirs.
+    invite: String,
+    invite_cseq: u32,
+    /// How often our INVITE was challenged.
+    challenged: u8,
+    /// It shall be cancelled as soon as a provisional answer permits.
+    unwanted: bool,
+    /// We refused it: there is no dialog.
+    refused: bool,
+    /// No offer of ours went with the INVITE: theirs comes, and our answer goes with ACK or PRACK.
+    late: bool,
+    /// Our description is with the peer, as a reliable answer, or in a PRACK.
+    described: bool,
+    reliable: Option<Reliable>,
+    /// It was decided to answer while PRACK was outstanding.
+    answering: bool,
+    rseq: u32,
+    /// Their reliable answers were heard up to here.
+    heard_rseq: u32,
+    /// Our re-INVITE or UPDATE is under way.
+    offering: bool,
+    sdp: sound::Sdp,
+    /// Our offer that waits for its answer.
+    offered: Option<String>,
+    /// The peer speaks UPDATE.
+    updates: bool,
+    /// Session-Expires that was agreed on.
+    session: Option<u32>,
+    /// What it asks for: a 422 makes it longer.
+    session_wish: Option<u32>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Phone {
+    pub(crate) account: Account,
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) habits: Habits,
+    /// Whom it calls.
+    pub(crate) contacts: Vec<String>,
+    chance: Chance,
+    agenda: BTreeMap<(Instant, u64), Alarm>,
+    next: u64,
+    clients: BTreeMap<String, Client>,
+    servers: BTreeMap<String, Server>,
+    calls: BTreeMap<u32, Call>,
+    /// Call-IDs from before it lost power.
+    forgotten: BTreeSet<String>,
+    registration: Registration,
+    /// The office closes: no new calls, no refreshes.
+    closing: bool,
+    pub(crate) there: bool,
+}
+
+impl Phone {
+    pub(crate) fn new(
+        account: Account,
+        address: SocketAddr,
+        transport: Transport,
+        habits: Habits,
+        mut chance: Chance,
+    ) -> Phone {
+        Phone {
+            registration: Registration::new(&mut chance),
+            account,
+            address,
+            transport,
+            habits,
+            contacts: Vec::new(),
+            chance,
+            agenda: BTreeMap::new(),
+            next: 0,
+            clients: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            closing: false,
+            there: false,
+        }
+    }
+
+    /// Power comes on.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.there = true;
+        self.registration = Registration::new(&mut self.chance);
+        let soon = self.chance.millis(0, 3000);
+        self.alarm(now + soon, Alarm::Register);
+        let later = self.chance.millis(1000, 20_000);
+        self.alarm(now + later, Alarm::Dial);
+    }
+
+    /// Power is cut: it forgets everything, and says nothing.
+    pub(crate) fn vanish(&mut self) {
+        self.there = false;
+        self.agenda.clear();
+        self.clients.clear();
+        self.servers.clear();
+        self.forgotten.extend(std::mem::take(&mut self.calls).into_values().map(|call| call.call_id));
+    }
+
+    /// Its connection broke: it registers over a new one.
+    pub(crate) fn disconnected(&mut self, now: Instant) {
+        if self.there && !self.closing {
+            let soon = self.chance.millis(100, 4000);
+            self.alarm(now + soon, Alarm::Register);
+        }
+    }
+
+    /// The day is over: every call is brought to its end, and nothing new begins.
+    pub(crate) fn close(&mut self, now: Instant, said: &mut Said) {
+        self.closing = true;
+        for id in self.call_numbers() {
+            match self.calls[&id].stage {
+                Stage::Calling | Stage::Hearing => self.cancel(now, id, said),
+                Stage::Incoming => self.refuse(now, id, 480, said),
+                Stage::Up => self.hang_up(now, id, said),
+                Stage::Answered => self.alarm(now + Duration::from_secs(1), Alarm::Hangup(id)),
+                Stage::Cancelling | Stage::Over => {}
+            }
+        }
+    }
+
+    /// When to come back with [`Phone::tick`].
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.agenda.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant, said: &mut Said) {
+        while let Some(entry) = self.agenda.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            let alarm = entry.remove();
+            self.rings(now, alarm, said);
+        }
+    }
+
+    fn rings(&mut self, now: Instant, alarm: Alarm, said: &mut Said) {
+        match alarm {
+            Alarm::Register => self.register(now, said),
+            Alarm::Dial => self.dial(now, said),
+            Alarm::Resend(branch) => self.resend(now, &branch, said),
+            Alarm::GiveUp(branch) => self.give_up(now, &branch, said),
+            Alarm::Repeat(key) => self.repeat(now, &key, said),
+            Alarm::Reliable(id) => self.repeat_reliable(now, id, said),
+            Alarm::Ring(id) => self.ring(now, id, said),
+            Alarm::Decide(id) => self.decide(now, id, said),
+            Alarm::Cancel(id) => self.cancel(now, id, said),
+            Alarm::Abandon(id) => self.over(id),
+            Alarm::Hangup(id) => self.hang_up(now, id, said),
+            Alarm::Chat(id) => self.chat(now, id, said),
+            Alarm::Reoffer(id) => self.offer_anew(now, id, said),
+            Alarm::Refresh(id) => self.refresh(now, id, said),
+            Alarm::Expire(id) => {
+                said.count("session expired at a phone");
+                self.hang_up(now, id, said);
+            }
+        }
+    }
+
+    /// A message arrives.
+    pub(crate) fn hear(&mut self, now: Instant, bytes: &Bytes, said: &mut Said) {
+        match Message::parse(bytes.clone()) {
+            Err(error) => said.wrong(format!("cannot be read: {} in {:?}", error.what, bytes)),
+            Ok(message) if message.status().is_some() => self.response(now, &message, said),
+            Ok(message) => self.request(now, message, said),
+        }
+    }
+
+    fn alarm(&mut self, due: Instant, alarm: Alarm) {
+        self.next += 1;
+        self.agenda.insert((due, self.next), alarm);
+    }
+
+    /// Call off every alarm of this kind.
+    fn calm(&mut self, alarm: &Alarm) {
+        self.agenda.retain(|_, other| other != alarm);
+    }
+
+    fn call_numbers(&self) -> Vec<u32> {
+        self.calls.keys().copied().collect()
+    }
+
+    fn new_call(&mut self, call: Call) -> u32 {
+        let id = self.calls.last_key_value().map_or(1, |(last, _)| last + 1);
+        self.calls.insert(id, call);
+        id
+    }
+
+    fn stage(&self, id: u32) -> Stage {
+        self.calls.get(&id).map_or(Stage::Over, |call| call.stage)
+    }
+
+    fn over(&mut self, id: u32) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            (call.stage, call.reliable, call.offering, call.session) = (Stage::Over, None, false, None);
+        }
+        self.agenda.retain(|_, alarm| {
+            !matches!(alarm, Alarm::Reliable(i) | Alarm::Ring(i) | Alarm::Decide(i) | Alarm::Cancel(i)
+                | Alarm::Abandon(i) | Alarm::Hangup(i) | Alarm::Chat(i) | Alarm::Reoffer(i) | Alarm::Refresh(i)
+                | Alarm::Expire(i) if *i == id)
+        });
+    }
+
+    /// Whether it still talks, as far as it knows, in the call with this Call-ID.
+    pub(crate) fn talks_in(&self, call_id: &str) -> bool {
+        self.calls.values().any(|call| call.call_id == call_id && call.stage == Stage::Up)
+    }
+
+    /// Calls that are not over: none is left at rest.
+    pub(crate) fn live_calls(&self) -> usize {
+        self.calls.values().filter(|call| call.stage != Stage::Over).count()
+    }
+}

@@ -1,0 +1,162 @@
+//! How a phone registers (RFC 3261 §10.2): challenge, answer, refresh, and what it does when it is refused.
+
+use std::time::Duration;
+
+use base::{Chance, Instant};
+use sip::{Message, Name};
+
+use super::client::Purpose;
+use super::wire::Draft;
+use super::{Alarm, Phone, Said, Sight};
+use crate::dice::Dice;
+
+#[derive(Debug)]
+pub(super) struct Registration {
+    call_id: String,
+    tag: String,
+    cseq: u32,
+    challenged: u8,
+    /// What it asks for next time: 0 takes the binding away.
+    expires: Option<u32>,
+    under_way: bool,
+    /// When it asked: what is granted counts from then, at the earliest.
+    asked_at: Instant,
+}
+
+impl Registration {
+    pub(super) fn new(chance: &mut Chance) -> Registration {
+        Registration {
+            call_id: format!("reg-{}", chance.base36(10)),
+            tag: chance.base36(8),
+            cseq: chance.below(1000) as u32,
+            challenged: 0,
+            expires: None,
+            under_way: false,
+            asked_at: Instant::ZERO,
+        }
+    }
+}
+
+impl Phone {
+    pub(super) fn register(&mut self, now: Instant, said: &mut Said) {
+        if self.closing || self.registration.under_way {
+            return;
+        }
+        self.registration.challenged = 0;
+        self.registration.expires = Some(match self.chance.below(100) {
+            0..4 => 0,       // it goes, and comes back
+            4..8 => 30,      // too short: 423
+            8..10 => 90_000, // too long: cut
+            _ => self.habits.expires,
+        });
+        self.ask(now, "", said);
+    }
+
+    fn ask(&mut self, now: Instant, authorization: &str, said: &mut Said) {
+        self.registration.cseq += 1;
+        self.registration.under_way = true;
+        self.registration.asked_at = now;
+        said.sights.push(Sight::Unsure);
+        let branch = self.new_branch();
+        let expires = self.registration.expires.unwrap_or(self.habits.expires);
+        let lines = format!("Expires: {expires}\r\n{authorization}");
+        let (user, domain) = (self.account.user.clone(), self.account.domain.clone());
+        let request = self.write(&Draft {
+            method: "REGISTER",
+            uri: &format!("sip:{domain}"),
+            branch: &branch,
+            from: format!("<sip:{user}@{domain}>;tag={}", self.registration.tag),
+            to: format!("<sip:{user}@{domain}>"),
+            call_id: &self.registration.call_id,
+            cseq: self.registration.cseq,
+            lines: &lines,
+            sdp: None,
+        });
+        self.send(now, &branch, request, Purpose::Register, said);
+    }
+
+    /// The answer, or the lack of one.
+    pub(super) fn registered(&mut self, now: Instant, answer: Option<&Message>, said: &mut Said) {
+        self.registration.under_way = false;
+        if self.closing {
+            return;
+        }
+        let later = self.chance.millis(2000, 15_000);
+        let Some(answer) = answer else { return self.alarm(now + later, Alarm::Register) };
+        match answer.status() {
+            Some(200) => self.bound(now, answer, said),
+            Some(401) if self.registration.challenged < 3 => {
+                self.registration.challenged += 1;
+                let uri = format!("sip:{}", self.account.domain);
+                match self.authorization(answer, "REGISTER", &uri) {
+                    Some(line) => self.ask(now, &line, said),
+                    None => said.wrong("a challenge that cannot be answered"),
+                }
+            }
+            Some(423) => {
+                said.count("423");
+                let Some(Ok(least)) = answer.number(Name::MinExpires) else {
+                    return said.wrong("423 without Min-Expires");
+                };
+                self.registration.expires = Some(least);
+                self.registration.challenged = 0;
+                self.ask(now, "", said);
+            }
+            Some(status) => {
+                if status == 403 {
+                    said.count("REGISTER 403");
+                }
+                self.alarm(now + later * 2, Alarm::Register);
+            }
+            None => {}
+        }
+    }
+
+    fn bound(&mut self, now: Instant, answer: &Message, said: &mut Said) {
+        let mine = match answer.contacts() {
+            Ok(sip::Contacts::List(list)) => {
+                let me = self.contact();
+                list.into_iter()
+                    .find(|c| format!("<{}>", c.uri) == me)
+                    .and_then(|c| c.param("expires")?.parse().ok())
+            }
+            Ok(sip::Contacts::None | sip::Contacts::Star) | Err(_) => None,
+        };
+        let asked = self.registration.expires.unwrap_or_default();
+        match mine {
+            None if asked == 0 => {
+                said.count("unregistered");
+                let back = self.chance.millis(1000, 20_000);
+                self.alarm(now + back, Alarm::Register);
+            }
+            None => said.wrong("200 to REGISTER without the contact that was asked for"),
+            Some(_) if asked == 0 => said.wrong("200 to REGISTER with the contact that was taken away"),
+            Some(seconds) => {
+                said.count("registered");
+                let seconds: u32 = seconds;
+                let expires = Duration::from_secs(u64::from(seconds));
+                said.sights.push(Sight::Bound { until: self.registration.asked_at + expires });
+                self.calm(&Alarm::Register);
+                // Most refresh in time; some are late, and lapse.
+                let share = if self.chance.odds(5) { 110 } else { 50 + self.chance.below(45) as u32 };
+                self.alarm(now + expires * share / 100, Alarm::Register);
+            }
+        }
+    }
+
+    /// The Authorization line for a challenge.
+    pub(super) fn authorization(&mut self, challenge: &Message, method: &str, uri: &str) -> Option<String> {
+        let value = challenge.header(Name::WwwAuthenticate)?;
+        let account = &self.account;
+        let answer = sip::digest::answer(
+            value,
+            None,
+            method,
+            uri,
+            &account.login,
+            &account.password,
+            &mut self.chance,
+        )?;
+        Some(format!("Authorization: {answer}\r\n"))
+    }
+}

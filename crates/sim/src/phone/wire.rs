@@ -1,0 +1,144 @@
+//! A phone's messages, written line by line.
+
+use bytes::Bytes;
+use sip::{Contacts, Message, Name};
+
+use super::{Call, Phone};
+
+/// The parts of a request.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub(super) method: &'a str,
+    pub(super) uri: &'a str,
+    pub(super) branch: &'a str,
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) call_id: &'a str,
+    pub(super) cseq: u32,
+    /// Further lines, each with its end.
+    pub(super) lines: &'a str,
+    pub(super) sdp: Option<&'a str>,
+}
+
+impl Phone {
+    pub(super) fn contact(&self) -> String {
+        let transport = if self.transport.is_reliable() { ";transport=tcp" } else { "" };
+        format!("<sip:{}@{}{transport}>", self.account.user, self.address)
+    }
+
+    pub(super) fn new_branch(&mut self) -> String {
+        format!("z9hG4bK{}", self.chance.base36(12))
+    }
+
+    pub(super) fn write(&self, draft: &Draft<'_>) -> Bytes {
+        let (kind, body) = match draft.sdp {
+            Some(sdp) => ("Content-Type: application/sdp\r\n", sdp),
+            None => ("", ""),
+        };
+        Bytes::from(format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via} {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: {contact}\r\n\
+             {lines}{kind}Content-Length: {length}\r\n\r\n{body}",
+            method = draft.method,
+            uri = draft.uri,
+            via = self.transport.as_str(),
+            address = self.address,
+            branch = draft.branch,
+            from = draft.from,
+            to = draft.to,
+            call_id = draft.call_id,
+            cseq = draft.cseq,
+            contact = self.contact(),
+            lines = draft.lines,
+            length = body.len(),
+        ))
+    }
+
+    /// A request within a call.
+    pub(super) fn within(
+        &self,
+        call: &Call,
+        method: &str,
+        branch: &str,
+        cseq: u32,
+        lines: &str,
+        sdp: Option<&str>,
+    ) -> Bytes {
+        let to = match call.remote_tag.as_str() {
+            "" => format!("<{}>", call.remote),
+            tag => format!("<{}>;tag={tag}", call.remote),
+        };
+        self.write(&Draft {
+            method,
+            uri: &call.target,
+            branch,
+            from: format!("<{}>;tag={}", call.local, call.local_tag),
+            to,
+            call_id: &call.call_id,
+            cseq,
+            lines,
+            sdp,
+        })
+    }
+
+    /// An answer to a request.
+    pub(super) fn answer_to(
+        &self,
+        request: &Message,
+        status: u16,
+        tag: &str,
+        lines: &str,
+        sdp: Option<&str>,
+    ) -> Bytes {
+        let mut text = format!("SIP/2.0 {status} {}\r\n", sip::reason_phrase(status));
+        for via in request.header_lines(Name::Via) {
+            text.push_str(&format!("Via: {}\r\n", String::from_utf8_lossy(via)));
+        }
+        let header = |name| request.header(name).unwrap_or_default();
+        let mut to = header(Name::To).to_string();
+        if request.to_tag().is_empty() && status > 100 {
+            to.push_str(&format!(";tag={tag}"));
+        }
+        text.push_str(&format!(
+            "From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: {}\r\n{lines}",
+            header(Name::From),
+            header(Name::CallId),
+            header(Name::CSeq),
+            self.contact(),
+        ));
+        if sdp.is_some() {
+            text.push_str("Content-Type: application/sdp\r\n");
+        }
+        let body = sdp.unwrap_or_default();
+        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        Bytes::from(text)
+    }
+
+    /// ACK of a refusal: within the INVITE's transaction (RFC 3261 §17.1.1.3).
+    pub(super) fn ack_of_refusal(&self, invite: &Message, refusal: &Message) -> Bytes {
+        self.write(&Draft {
+            method: "ACK",
+            uri: invite.uri().map_or("", sip::Uri::as_str),
+            branch: std::str::from_utf8(&invite.via().branch).unwrap_or_default(),
+            from: invite.header(Name::From).unwrap_or_default().into(),
+            to: refusal.header(Name::To).unwrap_or_default().into(),
+            call_id: invite.call_id(),
+            cseq: invite.cseq().number,
+            lines: "",
+            sdp: None,
+        })
+    }
+}
+
+/// Where the peer wants to be reached within a dialog.
+pub(super) fn target_of(message: &Message) -> Option<String> {
+    match message.contacts() {
+        Ok(Contacts::List(list)) => list.first().map(|contact| contact.uri.to_string()),
+        Ok(Contacts::None | Contacts::Star) | Err(_) => None,
+    }
+}
+
+/// The body, where there is one.
+pub(super) fn body_of(message: &Message) -> Option<Bytes> {
+    Some(message.body()).filter(|body| !body.is_empty())
+}

@@ -1,0 +1,65 @@
+//! The network of one day: how much it loses, doubles, and brings late.
+
+use std::time::Duration;
+
+use base::{Chance, Instant};
+
+use crate::dice::Dice;
+
+/// Rates in percent, drawn once a day.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    loss: u64,
+    duplication: u64,
+    /// Datagrams that dawdle, and so are overtaken by later ones.
+    dawdling: u64,
+    slowest: Duration,
+}
+
+impl Weather {
+    /// The worst rate of each kind.
+    const WORST: u64 = 20;
+
+    pub(crate) fn of(chance: &mut Chance) -> Weather {
+        match chance.below(10) {
+            0 => Weather { loss: 0, duplication: 0, dawdling: 0, slowest: Duration::ZERO },
+            1 => Weather {
+                loss: Weather::WORST,
+                duplication: Weather::WORST,
+                dawdling: Weather::WORST,
+                slowest: Duration::from_millis(1500),
+            },
+            _ => Weather {
+                loss: chance.below(Weather::WORST + 1),
+                duplication: chance.below(Weather::WORST + 1),
+                dawdling: chance.below(Weather::WORST + 1),
+                slowest: chance.millis(50, 1500),
+            },
+        }
+    }
+
+    /// When the copies of a datagram arrive: none, one, or two times.
+    pub(crate) fn datagram(&self, now: Instant, chance: &mut Chance) -> Vec<Instant> {
+        let mut arrivals = Vec::new();
+        if !chance.odds(self.loss) {
+            arrivals.push(now + self.journey(chance));
+            if chance.odds(self.duplication) {
+                arrivals.push(now + self.journey(chance));
+            }
+        }
+        arrivals
+    }
+
+    /// When a part of a stream arrives: always, and after those before it.
+    pub(crate) fn stream(now: Instant, last: Instant, chance: &mut Chance) -> Instant {
+        (now + chance.millis(1, 60)).max(last + Duration::from_micros(1))
+    }
+
+    fn journey(&self, chance: &mut Chance) -> Duration {
+        if chance.odds(self.dawdling) {
+            chance.millis(1, self.slowest.as_millis() as u64)
+        } else {
+            chance.millis(1, 20)
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The world: one clock, one queue of what will happen, and everybody who lives in it.
+
+mod admin;
+mod life;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use base::{Chance, Instant, Now, Timestamp};
+use bytes::Bytes;
+use media::MediaEvent;
+use sip::{Flow, Hop, Transport};
+use switch::{Config, Input, Listener, Output, Switch};
+
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::intruder::Intruder;
+use crate::office::{DOMAIN, Office};
+use crate::oracle::{Oracle, Tally};
+use crate::phone::{Habits, Phone, Said};
+use crate::story::Story;
+use crate::weather::Weather;
+use crate::worker::Worker;
+
+/// How a day went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The number that the day was made of.
+    pub seed: u64,
+    /// A hash over everything that the exchange put out, and when.
+    pub trace: u64,
+    /// What was broken; empty on a good day.
+    pub broken: Vec<String>,
+    /// The last steps, for people.
+    pub story: Vec<String>,
+    /// What happened how often.
+    pub tally: Tally,
+}
+
+/// What will happen.
+#[derive(Debug)]
+enum Happening {
+    /// A message reaches the exchange.
+    ToSwitch(Hop, Bytes),
+    /// A message reaches whoever lives there.
+    ToPeer(Hop, Bytes),
+    FromMedia(u32, MediaEvent),
+    Listening(u32, bool),
+    Unreachable(u32, Hop),
+    FlowClosed(u32, Flow),
+    Crash,
+    Restart,
+    Vanish(usize),
+    Wake(usize),
+    Ask,
+    StartAgain,
+    Meddle,
+    WallJump,
+    Intrude,
+    /// Long enough after a call was closed: no phone believes in it any more.
+    Forgotten(u32, model::CallId, Vec<String>),
+    Closing,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    chance: Chance,
+    now: Instant,
+    wall_offset: i64,
+    weather: Weather,
+    config: Config,
+    /// `None` while the process is down.
+    switch: Option<Switch>,
+    /// How often it was started.
+    life: u32,
+    listening: bool,
+    /// The next batch dies half-way.
+    doomed: bool,
+    office: Office,
+    disk: Disk,
+    worker: Worker,
+    slow_worker: bool,
+    ports: u16,
+    phones: Vec<Phone>,
+    /// The connection of each phone that uses streams.
+    flows: Vec<Flow>,
+    /// When the last part of each direction of each stream arrives.
+    streams: BTreeMap<(Flow, bool), Instant>,
+    intruder: Intruder,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    next: u64,
+    tokens: u64,
+    /// BYEs that the exchange sent.
+    goodbyes: u64,
+    closed: bool,
+    /// Nothing jumps about that would make bindings unsure.
+    steady_clock: bool,
+    oracle: Oracle,
+    story: Story,
+    out: Vec<Output>,
+}
+
+/// Nothing of one day lasts longer than this: the longest call and every timer.
+const LONGEST: Duration = Duration::from_secs(5 * 3600);
+/// 2025-01-15 10:30 UTC.
+const MORNING: i64 = 1_736_937_000_000_000;
+
+fn server() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060)
+}
+
+fn peer(n: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), 5060)
+}
+
+/// Where the intruder lives.
+const INTRUDER: u8 = 66;
+
+impl World {
+    /// Play one day.
+    pub fn run(seed: u64) -> Outcome {
+        World::watch(seed, 150)
+    }
+
+    /// Play one day and keep so many of its last steps.
+    pub fn watch(seed: u64, kept: usize) -> Outcome {
+        let mut world = World::new(seed, kept);
+        let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
+        if let Err(panic) = lived {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            world.oracle.broken(format!("panic: {}", text.unwrap_or_default()));
+        }
+        Outcome {
+            seed,
+            trace: world.story.trace(),
+            broken: world.oracle.verdict().to_vec(),
+            story: world.story.tell(),
+            tally: world.oracle.tally.clone(),
+        }
+    }
+
+    fn new(seed: u64, kept: usize) -> World {
+        let mut chance = Chance::from_number(seed);
+        let weather = Weather::of(&mut chance);
+        let listeners =
+            [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, address: server() });
+        let config = Config {
+            domain: DOMAIN.into(),
+            listeners: listeners.to_vec(),
+            calls_per_user: *chance.pick(&[50, 50, 3]),
+            call_duration: Duration::from_secs(*chance.pick(&[4 * 3600, 4 * 3600, 45])),
+            ladders_per_second: *chance.pick(&[100, 100, 1]),
+            ..Config::default()
+        };
+        let mut phones = Vec::new();
+        for n in 0..2 + chance.below(4) as usize {
+            let transport = if chance.odds(20) { Transport::Tcp } else { Transport::Udp };
+            let habits = Habits::of(&mut chance);
+            let mut phone =
+                Phone::new(Office::account(n), peer(10 + n as u8), transport, habits, chance.fork());
+            phone.contacts = Office::numbers();
+            phones.push(phone);
+        }
+        World {
+            seed,
+            now: Instant::ZERO,
+            wall_offset: 0,
+            weather,
+            config,
+            switch: None,
+            life: 0,
+            listening: false,
+            doomed: false,
+            office: Office::new(),
+            disk: Disk::default(),
+            worker: Worker::default(),
+            slow_worker: chance.odds(30),
+            ports: if chance.odds(10) { 6 } else { 500 },
+            flows: (0..phones.len() as u32).map(|number| Flow { epoch: 0, number: number + 1 }).collect(),
+            phones,
+            streams: BTreeMap::new(),
+            intruder: Intruder::new(peer(INTRUDER), chance.fork()),
+            queue: BTreeMap::new(),
+            next: 0,
+            tokens: 0,
+            goodbyes: 0,
+            closed: false,
+            steady_clock: true,
+            oracle: Oracle::default(),
+            story: Story::new(kept),
+            out: Vec::new(),
+            chance,
+        }
+    }
+
+    fn now(&self) -> Now {
+        let wall = Timestamp::from_micros(MORNING + self.wall_offset + self.now.as_micros() as i64);
+        Now { instant: self.now, wall }
+    }
+
+    fn plan(&mut self, due: Instant, happening: Happening) {
+        self.next += 1;
+        self.queue.insert((due, self.next), happening);
+    }
+
+    /// Plan something for some time in a span of milliseconds from now.
+    fn soon(&mut self, from: u64, to: u64, happening: Happening) {
+        let due = self.now + self.chance.millis(from, to);
+        self.plan(due, happening);
+    }
+
+    fn note(&mut self, text: String) {
+        self.story.note(self.now, text);
+    }
+
+    /// The day's script: what is certain to happen, and some of what is not.
+    fn script(&mut self) {
+        let day = 1000 * (120 + self.chance.below(400));
+        self.soon(0, 0, Happening::Restart);
+        for n in 0..self.phones.len() {
+            self.soon(0, 10_000, Happening::Wake(n));
+            if self.chance.odds(25) {
+                self.soon(20_000, day, Happening::Vanish(n));
+            }
+        }
+        for _ in 0..*self.chance.pick(&[0, 0, 1, 1, 3]) {
+            self.soon(10_000, day, Happening::Crash);
+        }
+        for _ in 0..*self.chance.pick(&[0, 0, 0, 2, 5]) {
+            self.soon(10_000, day, Happening::Meddle);
+        }
+        for _ in 0..*self.chance.pick(&[0, 0, 0, 0, 2]) {
+            self.soon(10_000, day, Happening::WallJump);
+        }
+        if self.chance.odds(40) {
+            self.soon(0, 20_000, Happening::Intrude);
+        }
+        self.soon(500, 10_000, Happening::Ask);
+        self.soon(day, day, Happening::Closing);
+    }
+
+    fn live(&mut self) {
+        self.script();
+        let mut spins = 0u32;
+        loop {
+            let planned = self.queue.first_key_value().map(|((due, _), _)| *due);
+            let tick = self.switch.as_ref().and_then(Switch::deadline);
+            let phone =
+                (0..self.phones.len()).filter_map(|n| self.phones[n].deadline().map(|due| (due, n))).min();
+            let next = [planned, tick, phone.map(|(due, _)| due)].into_iter().flatten().min();
+            let Some(due) = next else { break };
+            if due > Instant::ZERO + LONGEST {
+                self.oracle
+                    .broken(format!("does not come to rest: {:?}", self.switch.as_ref().map(Switch::census)));
+                return;
+            }
+            spins = if due > self.now { 0 } else { spins + 1 };
+            if spins > 20_000 {
+                return self.oracle.broken("spins without time going on");
+            }
+            self.now = self.now.max(due);
+            if planned == Some(due) {
+                if let Some((_, happening)) = self.queue.pop_first() {
+                    self.happen(happening);
+                }
+            } else if tick == Some(due) {
+                self.feed(Input::Tick);
+            } else if let Some((_, n)) = phone {
+                let mut said = Said::default();
+                self.phones[n].tick(self.now, &mut said);
+                self.say(n, said);
+            }
+            if self.oracle.verdict().len() >= 20 {
+                return;
+            }
+        }
+        let census = self.switch.as_ref().map_or([0; 4], Switch::census);
+        let live_calls = self.phones.iter().map(Phone::live_calls).sum();
+        self.oracle.at_rest(census, self.worker.streams(), live_calls);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::ToSwitch(hop, bytes) => self.deliver(hop, bytes),
+            Happening::ToPeer(hop, bytes) => self.arrive(hop, &bytes),
+            Happening::FromMedia(life, event) if life == self.life => self.feed(Input::Media(event)),
+            Happening::Listening(life, open) if life == self.life => {
+                self.listening = open;
+                self.note(format!("listening: {open}"));
+                self.feed(Input::Listening(open));
+            }
+            Happening::Unreachable(life, hop) if life == self.life => self.feed(Input::Unreachable(hop)),
+            Happening::FlowClosed(life, flow) if life == self.life => self.feed(Input::FlowClosed(flow)),
+            // From a process that is no more.
+            Happening::FromMedia(..)
+            | Happening::Listening(..)
+            | Happening::Unreachable(..)
+            | Happening::FlowClosed(..) => {}
+            Happening::Crash => self.crash(),
+            Happening::Restart => self.restart(),
+            Happening::Vanish(n) => self.vanish(n),
+            Happening::Wake(n) => self.wake(n),
+            Happening::Ask => self.ask(),
+            Happening::StartAgain => self.start_again(),
+            Happening::Meddle => self.meddle(),
+            Happening::WallJump => self.jump(),
+            Happening::Intrude => self.intrude(),
+            Happening::Forgotten(life, call, legs) => self.check_forgotten(life, &call, &legs),
+            Happening::Closing => self.close(),
+        }
+    }
+}

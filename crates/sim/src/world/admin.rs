@@ -1,0 +1,182 @@
+//! What people do: switch phones on and off, call over the API, change the directory, close the office.
+
+use std::time::Duration;
+
+use media::MediaEvent;
+use switch::{Command, Input, Originate, Reply};
+
+use super::{Happening, INTRUDER, World, peer};
+use crate::dice::Dice;
+use crate::office::Office;
+use crate::phone::Said;
+
+impl World {
+    pub(super) fn wake(&mut self, n: usize) {
+        if self.closed || self.phones[n].there {
+            return;
+        }
+        self.note(format!("phone {n} wakes"));
+        if self.phones[n].transport.is_reliable() {
+            self.new_flow(n);
+        }
+        self.phones[n].wake(self.now);
+    }
+
+    pub(super) fn vanish(&mut self, n: usize) {
+        if !self.phones[n].there {
+            return;
+        }
+        self.note(format!("phone {n} vanishes"));
+        self.oracle.count("phones that vanished");
+        self.oracle.forget_binding(n);
+        self.phones[n].vanish();
+        if self.phones[n].transport.is_reliable() && self.chance.odds(60) {
+            let (life, flow) = (self.life, self.flows[n]);
+            self.soon(0, 3000, Happening::FlowClosed(life, flow));
+        }
+        self.soon(5000, 60_000, Happening::Wake(n));
+    }
+
+    pub(super) fn ask(&mut self) {
+        if self.closed {
+            return;
+        }
+        self.soon(500, 12_000, Happening::Ask);
+        if self.switch.is_none() {
+            return;
+        }
+        match self.chance.below(20) {
+            0..6 => self.originate(),
+            6..9 => self.end_some_call(),
+            9 => {
+                let force = self.chance.odds(50);
+                self.command(Command::Stop { force });
+                self.soon(10, 50_000, Happening::StartAgain);
+            }
+            10 => {
+                let usernames = self.office.usernames().to_vec();
+                let asked = usernames.len();
+                if let Some(Reply::Presence(answers)) = self.command(Command::Presence { usernames })
+                    && answers.len() != asked
+                {
+                    self.oracle.broken("presence of others than those asked for");
+                }
+            }
+            11 | 12 => self.look_at_a_call(),
+            13 => {
+                if let Some(stream) = self.worker.any_stream() {
+                    let event = if self.chance.odds(50) {
+                        MediaEvent::Silent { stream }
+                    } else {
+                        MediaEvent::Digit { stream, digit: '5', millis: 120 }
+                    };
+                    self.feed(Input::Media(event));
+                }
+            }
+            _ => {
+                if let Some(Reply::Status(status)) = self.command(Command::Status) {
+                    self.oracle.status(&status);
+                }
+            }
+        }
+    }
+
+    fn originate(&mut self) {
+        let user = self.office.user(&mut self.chance);
+        let from = match self.chance.below(3) {
+            0 => None,
+            1 => Some(self.chance.pick(&["1001", "1002", "1003", "+34600000000"]).to_string()),
+            _ => Some(self.chance.pick(self.office.usernames()).to_string()),
+        };
+        let device =
+            if self.chance.odds(25) { Some(self.chance.pick(self.office.usernames()).clone()) } else { None };
+        let to = self.chance.pick(&Office::numbers()).clone();
+        let wish = Originate {
+            user,
+            from,
+            device,
+            to,
+            ring_timeout: Duration::from_secs(1 + self.chance.below(40)),
+            require_device: self.chance.odds(40),
+        };
+        match self.command(Command::Originate(wish)) {
+            Some(Reply::Call(_)) => self.oracle.count("originated"),
+            Some(Reply::Refused(_)) => self.oracle.count("not originated"),
+            other => self.oracle.broken(format!("originate was answered {other:?}")),
+        }
+    }
+
+    fn some_call(&mut self) -> Option<model::CallId> {
+        match self.command(Command::Calls) {
+            Some(Reply::Calls(calls)) if !calls.is_empty() => Some(self.chance.pick(&calls).id.clone()),
+            Some(Reply::Calls(_)) => None,
+            other => {
+                self.oracle.broken(format!("calls were answered {other:?}"));
+                None
+            }
+        }
+    }
+
+    fn end_some_call(&mut self) {
+        let Some(call) = self.some_call() else { return };
+        match self.command(Command::End { call }) {
+            Some(Reply::Call(record)) if record.status.is_final() => self.oracle.count("ended over the API"),
+            other => self.oracle.broken(format!("end of a live call was answered {other:?}")),
+        }
+    }
+
+    fn look_at_a_call(&mut self) {
+        let Some(call) = self.some_call() else { return };
+        match self.command(Command::Show { call: call.clone() }) {
+            Some(Reply::Call(record)) if record.id == call => {}
+            other => self.oracle.broken(format!("show of a live call was answered {other:?}")),
+        }
+        match self.command(Command::Ladder { call }) {
+            Some(Reply::Ladder(_)) => {}
+            other => self.oracle.broken(format!("ladder of a live call was answered {other:?}")),
+        }
+    }
+
+    pub(super) fn start_again(&mut self) {
+        self.command(Command::Start);
+    }
+
+    pub(super) fn meddle(&mut self) {
+        let (changes, username) = self.office.meddle(&mut self.chance);
+        self.note(format!("directory: {changes:?}"));
+        for (n, phone) in self.phones.iter().enumerate() {
+            if username.ends_with(&phone.account.user) || *phone.account.user == *username {
+                self.oracle.meddled(n);
+            }
+        }
+        let directory = self.office.directory.clone();
+        self.feed(Input::Directory { directory, changes: changes.into() });
+    }
+
+    pub(super) fn jump(&mut self) {
+        self.steady_clock = false;
+        let hours = self.chance.below(5) as i64 - 2;
+        self.wall_offset += hours * 3_600_000_000 + self.chance.below(60_000_000) as i64;
+        self.note(format!("the wall clock jumps about {hours} hours"));
+    }
+
+    pub(super) fn intrude(&mut self) {
+        if self.closed {
+            return;
+        }
+        let bytes = self.intruder.act();
+        self.datagram_from(peer(INTRUDER), bytes);
+        let pause = *self.chance.pick(&[50, 500, 20_000]);
+        self.soon(0, pause, Happening::Intrude);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.note("the office closes".into());
+        self.closed = true;
+        for n in 0..self.phones.len() {
+            let mut said = Said::default();
+            self.phones[n].close(self.now, &mut said);
+            self.say(n, said);
+        }
+    }
+}

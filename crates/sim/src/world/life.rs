@@ -1,0 +1,371 @@
+//! What passes between the exchange and its peers, and how a process dies and comes back.
+
+use std::mem;
+
+use base::Chance;
+use bytes::Bytes;
+use media::MediaEvent;
+use model::journal::Record;
+use sip::{Flow, Hop, Transport};
+use switch::{Command, Input, Output, Reply, Switch};
+
+use super::{Happening, INTRUDER, World, peer, server};
+use crate::dice::Dice;
+use crate::phone::Said;
+use crate::weather::Weather;
+use crate::worker::Worker;
+
+impl World {
+    /// Give the exchange an input and carry out what follows: the journal before anything is sent.
+    pub(super) fn feed(&mut self, input: Input) {
+        let now = self.now();
+        let mut out = mem::take(&mut self.out);
+        let Some(switch) = &mut self.switch else { return };
+        switch.handle(now, input, &mut out);
+        for output in &out {
+            match output {
+                Output::Transmit { hop, bytes } => self.story.message(self.now, hop.remote, bytes),
+                other @ (Output::Media { .. }
+                | Output::Journal(_)
+                | Output::Reply { .. }
+                | Output::Listen(_)) => {
+                    self.story.output(self.now, other);
+                }
+            }
+        }
+        if mem::take(&mut self.doomed) {
+            return self.die(out);
+        }
+        for output in &out {
+            if let Output::Journal(record) = output {
+                self.write(record.clone());
+            }
+        }
+        for output in out.drain(..) {
+            match output {
+                Output::Transmit { hop, bytes } => self.transmit(hop, bytes),
+                Output::Media { command, .. } => self.media(&command),
+                Output::Journal(_) => {}
+                Output::Reply { token, .. } => {
+                    self.oracle.broken(format!("a reply to {token} that nobody waits for"));
+                }
+                Output::Listen(open) => {
+                    let life = self.life;
+                    self.soon(0, 50, Happening::Listening(life, open));
+                }
+            }
+        }
+        self.out = out;
+    }
+
+    /// Ask the exchange; the answer comes at once, and once.
+    pub(super) fn command(&mut self, command: Command) -> Option<Reply> {
+        self.tokens += 1;
+        let (now, token) = (self.now(), self.tokens);
+        self.note(format!("command {command:?}"));
+        let switch = self.switch.as_mut()?;
+        let mut out = Vec::new();
+        switch.handle(now, Input::Command { token, command }, &mut out);
+        let is_reply = |output: &Output| matches!(output, Output::Reply { .. });
+        let replies = out.iter().filter(|o| is_reply(o)).count();
+        if replies != 1 {
+            self.oracle.broken(format!("{replies} replies to one command"));
+        }
+        let mut answer = None;
+        let rest: Vec<Output> = out
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Reply { token: said, reply } => {
+                    if said != token {
+                        self.oracle.broken("a reply with another token");
+                    }
+                    self.story.output(self.now, &reply);
+                    answer = Some(*reply);
+                    None
+                }
+                other @ (Output::Transmit { .. }
+                | Output::Media { .. }
+                | Output::Journal(_)
+                | Output::Listen(_)) => Some(other),
+            })
+            .collect();
+        self.carry_out(rest);
+        answer
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        for output in &outputs {
+            if let Output::Journal(record) = output {
+                self.story.output(self.now, record);
+                self.write(record.clone());
+            }
+        }
+        for output in outputs {
+            match output {
+                Output::Transmit { hop, bytes } => {
+                    self.story.message(self.now, hop.remote, &bytes);
+                    self.transmit(hop, bytes);
+                }
+                Output::Media { command, .. } => {
+                    self.story.output(self.now, &command);
+                    self.media(&command);
+                }
+                Output::Listen(open) => {
+                    let life = self.life;
+                    self.soon(0, 50, Happening::Listening(life, open));
+                }
+                Output::Journal(_) | Output::Reply { .. } => {}
+            }
+        }
+    }
+
+    fn write(&mut self, record: Record) {
+        self.oracle.written(&record);
+        match &record {
+            Record::CallOpened(call) => {
+                self.note(format!("opened {} {} → {}", call.id, call.from_number, call.to_number));
+            }
+            Record::CallClosed(call) => {
+                self.note(format!("closed {} {:?}", call.id, call.cause));
+                let legs = call.legs.iter().map(|leg| leg.sip_call_id.clone()).collect();
+                if call.cause != Some(model::Cause::Crash) {
+                    let due = self.now + std::time::Duration::from_secs(80);
+                    self.plan(due, Happening::Forgotten(self.life, call.id.clone(), legs));
+                }
+            }
+            Record::LegUp { call, .. } => self.note(format!("a leg of {call} is up")),
+            Record::Bound(_) | Record::Unbound { .. } | Record::Ladder { .. } => {}
+        }
+        self.disk.write(record);
+    }
+
+    fn media(&mut self, command: &media::MediaCommand) {
+        self.note(format!("{command:?}"));
+        match self.worker.command(command) {
+            Err(what) => self.oracle.broken(what),
+            Ok(events) => {
+                let late = self.slow_worker && self.chance.odds(20);
+                let wait = if late { self.chance.millis(1500, 60_000) } else { self.chance.millis(0, 20) };
+                let life = self.life;
+                for event in events {
+                    self.plan(self.now + wait, Happening::FromMedia(life, event));
+                }
+            }
+        }
+    }
+
+    // ---- the network -------------------------------------------------------------------------------------------------------------
+
+    fn transmit(&mut self, hop: Hop, bytes: Bytes) {
+        self.oracle.count("messages of the exchange");
+        if bytes.starts_with(b"BYE ") {
+            self.goodbyes += 1;
+        }
+        let strange = |line: &&str| line.starts_with("c=") && line.trim_end() != "c=IN IP4 10.0.0.1";
+        if let Some(line) = String::from_utf8_lossy(&bytes).lines().find(strange) {
+            self.oracle.broken(format!("a description shows an address that is not ours: {line}"));
+        }
+        if hop.local != server() {
+            self.oracle.broken(format!("sent from {}", hop.local));
+        }
+        if hop.transport.is_reliable() {
+            let due = self.arrival(hop.flow, false);
+            return self.plan(due, Happening::ToPeer(hop, bytes));
+        }
+        let arrivals = self.weather.datagram(self.now, &mut self.chance);
+        if arrivals.is_empty() {
+            self.story.packet(self.now, hop.local, hop.remote, &bytes, "LOST");
+        }
+        for due in arrivals {
+            self.plan(due, Happening::ToPeer(hop, bytes.clone()));
+        }
+    }
+
+    fn arrival(&mut self, flow: Flow, up: bool) -> base::Instant {
+        let last = self.streams.get(&(flow, up)).copied().unwrap_or_default();
+        let due = Weather::stream(self.now, last, &mut self.chance);
+        self.streams.insert((flow, up), due);
+        due
+    }
+
+    /// What a phone said in one step goes onto the network.
+    pub(super) fn say(&mut self, n: usize, said: Said) {
+        for sight in said.sights {
+            self.oracle.saw(self.now, n, sight);
+        }
+        let phone = &self.phones[n];
+        let (transport, remote, flow) = (phone.transport, phone.address, self.flows[n]);
+        for bytes in said.packets {
+            if transport.is_reliable() {
+                let hop = Hop { transport, listener: 1, local: server(), remote, flow };
+                let due = self.arrival(flow, true);
+                self.plan(due, Happening::ToSwitch(hop, bytes));
+            } else {
+                self.datagram_from(remote, bytes);
+            }
+        }
+    }
+
+    pub(super) fn datagram_from(&mut self, remote: std::net::SocketAddr, bytes: Bytes) {
+        let hop =
+            Hop { transport: Transport::Udp, listener: 0, local: server(), remote, flow: Flow::default() };
+        let arrivals = self.weather.datagram(self.now, &mut self.chance);
+        if arrivals.is_empty() {
+            self.story.packet(self.now, remote, hop.local, &bytes, "LOST");
+        }
+        for due in arrivals {
+            self.plan(due, Happening::ToSwitch(hop, bytes.clone()));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, hop: Hop, bytes: Bytes) {
+        let stale = hop.transport.is_reliable() && !self.flows.contains(&hop.flow);
+        if self.switch.is_none() || !self.listening || stale {
+            return self.story.packet(self.now, hop.remote, hop.local, &bytes, "NOBODY LISTENS");
+        }
+        self.story.packet(self.now, hop.remote, hop.local, &bytes, "");
+        self.feed(Input::Packet { hop, bytes });
+    }
+
+    pub(super) fn arrive(&mut self, hop: Hop, bytes: &Bytes) {
+        if hop.remote.ip() == peer(INTRUDER).ip() {
+            if let Err(what) = self.intruder.hear(bytes) {
+                self.oracle.broken(what);
+            }
+            return;
+        }
+        let found = self.phones.iter().position(|phone| phone.address == hop.remote);
+        let Some(n) = found else {
+            return self.oracle.broken(format!("sent to {}, where nobody lives", hop.remote));
+        };
+        let connected = !hop.transport.is_reliable() || hop.flow == self.flows[n];
+        if !self.phones[n].there || !connected || hop.transport != self.phones[n].transport {
+            self.story.packet(self.now, hop.local, hop.remote, bytes, "NOBODY THERE");
+            if hop.transport.is_reliable() || self.chance.odds(30) {
+                let life = self.life;
+                self.soon(1, 50, Happening::Unreachable(life, hop));
+            }
+            return;
+        }
+        self.story.packet(self.now, hop.local, hop.remote, bytes, "");
+        let mut said = Said::default();
+        self.phones[n].hear(self.now, bytes, &mut said);
+        self.say(n, said);
+    }
+
+    // ---- death and life ----------------------------------------------------------------------------------------------------------
+
+    pub(super) fn crash(&mut self) {
+        if self.switch.is_none() {
+            return;
+        }
+        if self.chance.odds(60) {
+            self.doomed = true; // in the middle of what it does next
+        } else {
+            self.die(Vec::new());
+        }
+    }
+
+    /// The process is gone. Of its last batch a part of the journal was written, and nothing was sent.
+    fn die(&mut self, batch: Vec<Output>) {
+        let records: Vec<Record> = batch
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Journal(record) => Some(record),
+                Output::Transmit { .. } | Output::Media { .. } | Output::Reply { .. } | Output::Listen(_) => {
+                    None
+                }
+            })
+            .collect();
+        let written = self.chance.below(records.len() as u64 + 1) as usize;
+        for record in records.into_iter().take(written) {
+            self.write(record);
+        }
+        self.note("CRASH".into());
+        self.oracle.died(self.now);
+        self.oracle.count("crashes");
+        self.switch = None;
+        self.listening = false;
+        self.worker = Worker::default();
+        for n in 0..self.phones.len() {
+            if self.phones[n].transport.is_reliable() {
+                self.new_flow(n);
+                self.phones[n].disconnected(self.now);
+            }
+        }
+        self.soon(50, 6000, Happening::Restart);
+    }
+
+    pub(super) fn new_flow(&mut self, n: usize) {
+        let number = self.flows.iter().map(|flow| flow.number).max().unwrap_or_default() + 1;
+        self.flows[n] = Flow { epoch: self.life, number };
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.life += 1;
+        let chance = Chance::from_number(self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.life)));
+        self.switch = Some(Switch::new(self.config.clone(), chance));
+        self.note(format!("life {} begins", self.life));
+        self.feed(Input::Directory { directory: self.office.directory.clone(), changes: [].into() });
+        let restore = self.disk.replay();
+        let mut talking = 0;
+        if let Input::Restore { calls, .. } = &restore {
+            self.oracle.reborn(calls.len() as u64);
+            // A stream died with the process: nobody can be told over it.
+            talking = calls.iter().flat_map(|call| &call.legs).filter(|leg| leg.transport == 0).count();
+        }
+        let ports: Vec<MediaEvent> =
+            (0..Worker::LISTENERS).map(|listener| Worker::offer(listener, self.ports)).collect();
+        let ports_first = self.chance.odds(50);
+        if ports_first {
+            for event in &ports {
+                self.feed(Input::Media(event.clone()));
+            }
+        }
+        let goodbyes = self.goodbyes;
+        self.feed(restore);
+        let lived = self.switch.is_some(); // it may die again in the middle of this
+        if lived && self.goodbyes - goodbyes != talking as u64 {
+            let said = self.goodbyes - goodbyes;
+            self.oracle.broken(format!("{talking} phones were talking before the crash, and {said} got BYE"));
+        }
+        if !ports_first {
+            for event in &ports {
+                self.feed(Input::Media(event.clone()));
+            }
+        }
+        self.check_bindings();
+        let life = self.life;
+        self.soon(0, 20, Happening::Listening(life, true));
+    }
+
+    /// A call was closed a while ago, and the exchange has lived since: its phones know.
+    pub(super) fn check_forgotten(&mut self, life: u32, call: &model::CallId, legs: &[String]) {
+        if life != self.life || self.switch.is_none() {
+            return; // what it wanted to say died with it
+        }
+        for (n, phone) in self.phones.iter().enumerate() {
+            if legs.iter().any(|id| phone.talks_in(id)) {
+                self.oracle.broken(format!("phone {n} still talks in {call}, which is closed"));
+            }
+        }
+    }
+
+    /// Every phone whose registration was confirmed is found.
+    fn check_bindings(&mut self) {
+        let Some(Reply::Registrations(found)) = self.command(Command::Registrations { username: None })
+        else {
+            return;
+        };
+        if !self.steady_clock {
+            return;
+        }
+        for n in self.oracle.must_be_bound(self.now) {
+            let address = self.phones[n].address;
+            if !found.iter().any(|one| one.remote == address) {
+                self.oracle
+                    .broken(format!("phone {n} was registered before the crash and is not found after it"));
+            }
+        }
+    }
+}

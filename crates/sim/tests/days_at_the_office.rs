@@ -1,0 +1,42 @@
+//! Two hundred days at the office: on none of them is a promise broken, and each goes the same way twice.
+
+use sim::World;
+
+/// Days that once broke a promise. They are played for ever.
+const ONCE_BROKEN: &[u64] = &[1, 2, 8, 13, 17, 194, 279, 384, 425, 803, 926, 927, 2771];
+
+/// How many days are played; `CENTRALITA_SIM_SEEDS` asks for more.
+fn days() -> u64 {
+    std::env::var("CENTRALITA_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
+fn play(seeds: impl Iterator<Item = u64>) {
+    let mut broken = Vec::new();
+    for seed in seeds {
+        let outcome = World::run(seed);
+        if !outcome.broken.is_empty() {
+            eprintln!("seed {seed}:\n{}", outcome.story.join("\n"));
+            eprintln!("seed {seed} broke:\n{}", outcome.broken.join("\n"));
+            broken.push(seed);
+        }
+        if seed % 10 == 0 {
+            assert_eq!(outcome.trace, World::run(seed).trace, "seed {seed} went differently the second time");
+        }
+    }
+    assert!(broken.is_empty(), "broken days: {broken:?}");
+}
+
+#[test]
+fn no_day_of_an_even_number_breaks_a_promise() {
+    play((0..days()).step_by(2));
+}
+
+#[test]
+fn no_day_of_an_odd_number_breaks_a_promise() {
+    play((1..days()).step_by(2));
+}
+
+#[test]
+fn no_day_that_was_mended_breaks_again() {
+    play(ONCE_BROKEN.iter().copied());
+}

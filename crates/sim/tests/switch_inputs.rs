@@ -1,0 +1,27 @@
+//! The committed sequences of inputs, and many more that chance makes, through the body of the fuzz target `switch`.
+
+use base::Chance;
+
+#[test]
+fn no_committed_sequence_of_inputs_breaks_a_promise() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/switch");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect(folder).map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        eprintln!("{}", file.display()); // shown where one fails
+        sim::fuzz::inputs(&std::fs::read(&file).expect("a file"));
+    }
+}
+
+#[test]
+fn no_sequence_that_chance_makes_breaks_a_promise() {
+    for seed in 0..2000 {
+        eprintln!("{seed}");
+        let mut chance = Chance::from_number(seed);
+        let mut noise = vec![0; chance.below(1200) as usize];
+        chance.fill(&mut noise);
+        sim::fuzz::inputs(&noise);
+    }
+}

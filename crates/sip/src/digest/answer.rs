@@ -1,0 +1,77 @@
+//! The client's side: answering a challenge.
+
+use std::fmt::Write as _;
+
+use base::{Chance, Secret};
+
+use super::hash::{self, Qop};
+use super::params::{Params, after_scheme, quote, unescape};
+use super::{Algorithm, Ha1};
+use crate::limits;
+
+/// Answer a challenge (the value of WWW-Authenticate or Proxy-Authenticate): the value of the Authorization line, or `None` where we
+/// cannot meet it (another realm than `realm` where one is given, unknown algorithm, qop without auth).
+///
+/// A challenge without `qop` is answered in the way of RFC 2069, which old trunks want.
+pub fn answer(
+    challenge: &str,
+    realm: Option<&str>,
+    method: &str,
+    uri: &str,
+    user: &str,
+    password: &Secret<String>,
+    chance: &mut Chance,
+) -> Option<String> {
+    if challenge.len() > limits::CREDENTIALS_BYTES {
+        return None;
+    }
+    let [mut theirs, mut nonce, mut opaque, mut algorithm, mut qop] = [None; 5];
+    for param in Params(after_scheme(challenge)?) {
+        let param = param?;
+        let place = match param.name {
+            n if n.eq_ignore_ascii_case("realm") => &mut theirs,
+            n if n.eq_ignore_ascii_case("nonce") => &mut nonce,
+            n if n.eq_ignore_ascii_case("opaque") => &mut opaque,
+            n if n.eq_ignore_ascii_case("algorithm") => &mut algorithm,
+            n if n.eq_ignore_ascii_case("qop") => &mut qop,
+            _ => continue,
+        };
+        if place.replace(param.value).is_some() {
+            return None;
+        }
+    }
+    let (theirs, nonce) = (theirs?, nonce?);
+    let plain = unescape(theirs);
+    if realm.is_some_and(|ours| ours != plain) {
+        return None;
+    }
+    let named = algorithm;
+    let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::named)?;
+    let auth = match qop {
+        None => false,
+        Some(list) if list.split(',').any(|one| one.trim().eq_ignore_ascii_case("auth")) => true,
+        Some(_) => return None,
+    };
+    let cnonce = if auth { chance.base36(16) } else { String::new() };
+    let ha1 = Ha1::new(user, &plain, password.expose());
+    let with = auth.then_some(Qop { nc: "00000001", cnonce: &cnonce });
+    let (raw, len) = hash::response(algorithm, &ha1, method, uri, nonce, with);
+    let mut digits = [0; 64];
+    let response = hash::hex(raw.get(..len)?, &mut digits);
+
+    let mut out = String::with_capacity(256 + challenge.len());
+    out.push_str("Digest username=");
+    quote(&mut out, user);
+    // What came quoted goes back as it came, escapes included.
+    let _ = write!(out, ", realm=\"{theirs}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"");
+    if named.is_some() {
+        let _ = write!(out, ", algorithm={}", algorithm.as_str());
+    }
+    if auth {
+        let _ = write!(out, ", cnonce=\"{cnonce}\", qop=auth, nc=00000001");
+    }
+    if let Some(opaque) = opaque {
+        let _ = write!(out, ", opaque=\"{opaque}\"");
+    }
+    Some(out)
+}

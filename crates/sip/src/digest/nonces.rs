@@ -1,0 +1,206 @@
+//! Nonces that carry their own proof, and the counts that were used with them.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::limits;
+
+/// What a nonce proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// Ours, and young enough.
+    Fresh,
+    /// Ours, but older than [`Nonces::LIFE`]: answer `stale=true`.
+    Stale,
+    /// Not ours: answer as if there were none.
+    Forged,
+}
+
+/// Bytes that say which nonce it is: 40 bits of milliseconds, 24 bits of a counter.
+const SERIAL: usize = 8;
+/// Bytes of the proof.
+const PROOF: usize = 10;
+const WHOLE: usize = SERIAL + PROOF;
+/// How many counts below the highest may still come.
+const WINDOW: u32 = 64;
+
+/// Mints nonces that carry their own proof (time, HMAC under a key of this process), so that nothing is stored for strangers; and
+/// remembers, in a bounded table, which nonce counts were used with those that somebody proved to know a password with.
+pub struct Nonces {
+    /// The HMAC with the key taken in already.
+    proof: Hmac<Sha256>,
+    minted: u32,
+    /// Counts used, by serial.
+    used: KeyedMap<u64, Counts>,
+    /// Serials in the order in which they were first used.
+    order: VecDeque<u64>,
+    /// Nonces minted up to this millisecond are stale, whatever their age: their counts had to be forgotten.
+    floor: Option<u64>,
+}
+
+/// Which counts of a nonce were used: the highest, and a bit for each of the 64 up to it.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    highest: u32,
+    seen: u64,
+}
+
+impl Counts {
+    /// Use `nc`; `false` where it was used, or is too old to tell.
+    fn take(&mut self, nc: u32) -> bool {
+        if nc > self.highest {
+            self.seen = self.seen.checked_shl(nc - self.highest).unwrap_or(0) | 1;
+            self.highest = nc;
+            return true;
+        }
+        let back = self.highest - nc;
+        let bit = 1u64.checked_shl(back).unwrap_or(0);
+        let free = back < WINDOW && self.seen & bit == 0;
+        self.seen |= bit;
+        free
+    }
+}
+
+impl Nonces {
+    /// How long a nonce is good for.
+    pub const LIFE: Duration = Duration::from_mins(1);
+
+    /// A mint with a fresh key.
+    pub fn new(chance: &mut Chance) -> Nonces {
+        let mut key = [0; 64];
+        chance.fill(&mut key);
+        Nonces {
+            proof: Hmac::new(&key.into()),
+            minted: 0,
+            used: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            order: VecDeque::new(),
+            floor: None,
+        }
+    }
+
+    /// A new nonce: 24 characters, so that the usual response hashes in as few blocks as may be.
+    pub fn mint(&mut self, now: Instant) -> String {
+        self.minted = self.minted.wrapping_add(1) & 0xff_ffff;
+        let serial = (millis(now) << 24) | u64::from(self.minted);
+        let mut raw = [0; WHOLE];
+        let (head, tail) = raw.split_at_mut(SERIAL);
+        head.copy_from_slice(&serial.to_be_bytes());
+        tail.copy_from_slice(&self.prove(serial));
+        URL_SAFE_NO_PAD.encode(raw)
+    }
+
+    /// Whether a nonce is ours and young.
+    pub fn check(&self, now: Instant, nonce: &str) -> Freshness {
+        let Some((serial, proof)) = read(nonce) else { return Freshness::Forged };
+        if !bool::from(proof.ct_eq(&self.prove(serial))) {
+            return Freshness::Forged;
+        }
+        if self.is_old(now, serial) { Freshness::Stale } else { Freshness::Fresh }
+    }
+
+    /// Use `nc` of a fresh nonce once, after the digest was found right: `false` if it was used before (RFC 7616 §5.5; a window of 64
+    /// lets requests overtake each other). The nonce must have passed [`Nonces::check`] at the same moment.
+    pub fn spend(&mut self, now: Instant, nonce: &str, nc: u32) -> bool {
+        let Some((serial, _)) = read(nonce) else { return false };
+        if nc == 0 || self.is_old(now, serial) {
+            return false;
+        }
+        if let Entry::Occupied(mut known) = self.used.entry(serial) {
+            return known.get_mut().take(nc);
+        }
+        self.forget(now);
+        self.used.insert(serial, Counts { highest: nc, seen: 1 });
+        self.order.push_back(serial);
+        true
+    }
+
+    /// Make room: a few that are over, and the oldest where the table is full.
+    fn forget(&mut self, now: Instant) {
+        for _ in 0..4 {
+            let Some(&oldest) = self.order.front() else { return };
+            let old = self.is_old(now, oldest);
+            if !old && self.order.len() < limits::NONCES {
+                return;
+            }
+            if !old {
+                self.floor = self.floor.max(Some(oldest >> 24));
+            }
+            self.order.pop_front();
+            self.used.remove(&oldest);
+        }
+    }
+
+    fn is_old(&self, now: Instant, serial: u64) -> bool {
+        let minted = serial >> 24;
+        self.floor.is_some_and(|floor| minted <= floor)
+            || millis(now).saturating_sub(minted) > Self::LIFE.as_millis() as u64
+    }
+
+    fn prove(&self, serial: u64) -> [u8; PROOF] {
+        let whole = self.proof.clone().chain_update(serial.to_be_bytes()).finalize().into_bytes();
+        whole.first_chunk().copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nonces").field("used", &self.used.len()).finish_non_exhaustive()
+    }
+}
+
+fn millis(now: Instant) -> u64 {
+    now.as_micros() / 1000
+}
+
+/// The serial and the proof of a nonce.
+fn read(nonce: &str) -> Option<(u64, [u8; PROOF])> {
+    let mut raw = [0; WHOLE];
+    let len = URL_SAFE_NO_PAD.decode_slice(nonce, &mut raw).ok()?;
+    let (head, tail) = raw.split_first_chunk::<SERIAL>()?;
+    (len == WHOLE).then_some((u64::from_be_bytes(*head), *tail.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_count_is_good_once_and_may_come_late_by_less_than_the_window() {
+        let mut nonces = Nonces::new(&mut Chance::from_number(1));
+        let nonce = nonces.mint(at(1));
+        let taken: Vec<bool> = [10, 10, 9, 9, 100, 36, 37, 37, u32::MAX, u32::MAX, 100, 0]
+            .into_iter()
+            .map(|nc| nonces.spend(at(2), &nonce, nc))
+            .collect();
+        assert_eq!(taken, [true, false, true, false, true, false, true, false, true, false, false, false]); // RFC 7616 §5.5
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_oldest_and_calls_it_stale() {
+        let mut nonces = Nonces::new(&mut Chance::from_number(2));
+        let first = nonces.mint(at(0));
+        assert!(nonces.spend(at(0), &first, 1));
+        for _ in 0..limits::NONCES {
+            let nonce = nonces.mint(at(1));
+            assert!(nonces.spend(at(1), &nonce, 1));
+        }
+        assert_eq!(nonces.used.len(), limits::NONCES);
+        assert_eq!((nonces.check(at(1), &first), nonces.spend(at(1), &first, 1)), (Freshness::Stale, false));
+        let young = nonces.mint(at(70));
+        assert!(nonces.spend(at(70), &young, 1));
+        assert_eq!(nonces.used.len(), limits::NONCES - 3); // four that were over made room for one
+    }
+}

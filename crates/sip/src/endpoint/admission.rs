@@ -1,0 +1,104 @@
+//! What a request outside dialogs must pass before anybody is asked about it (RFC 3261 §8.2).
+
+use super::Core;
+use crate::{HeaderLines, Message, Method, Name, Scheme, sdp_of};
+
+/// A request that is refused without asking: the status, and what its lines explain.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) phrase: Option<&'static str>,
+    pub(super) lines: HeaderLines,
+}
+
+impl Refusal {
+    fn new(status: u16) -> Refusal {
+        Refusal { status, phrase: None, lines: HeaderLines::new() }
+    }
+
+    fn with(mut self, name: &str, value: impl std::fmt::Display) -> Refusal {
+        self.lines.add(name, value);
+        self
+    }
+}
+
+/// The extensions that a request may require.
+fn is_supported(option: &str, method: &Method) -> bool {
+    let known: &[&str] = match method {
+        Method::Register => &["path"],
+        Method::Invite
+        | Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Prack
+        | Method::Update
+        | Method::Info
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Refer
+        | Method::Message
+        | Method::Publish
+        | Method::Other(_) => &["100rel", "timer"],
+    };
+    known.iter().any(|name| name.eq_ignore_ascii_case(option))
+}
+
+/// What a request requires and we do not know, as `Unsupported` lists it; empty where there is nothing (§8.2.2.3).
+pub(super) fn unsupported(request: &Message) -> String {
+    let required = request.tokens(Name::Require).chain(request.tokens(Name::ProxyRequire));
+    let unknown: Vec<&str> = required.filter(|option| !is_supported(option, request.method())).collect();
+    unknown.join(", ")
+}
+
+/// Whether a request that carries a body in an encoding can be read (§8.2.3).
+fn is_encoded(request: &Message) -> bool {
+    !request.body().is_empty()
+        && request.tokens(Name::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case("identity"))
+}
+
+/// Inspect a request outside dialogs, in the order of §8.2.
+pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Refusal> {
+    let method = request.method();
+    if !core.config.allow.split(',').any(|known| known.trim() == method.as_str()) {
+        let status = if matches!(method, Method::Other(_)) { 501 } else { 405 };
+        return Err(Refusal::new(status).with("Allow", &core.config.allow));
+    }
+    if matches!(method, Method::Bye | Method::Prack | Method::Update | Method::Info) {
+        return Err(Refusal::new(481));
+    }
+    if request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Other(_))) {
+        return Err(Refusal::new(416));
+    }
+    let invite = *method == Method::Invite;
+    if invite && core.transactions.is_merged(core.keys.merged(request)) {
+        return Err(Refusal::new(482));
+    }
+    if request.header_lines(Name::Require).chain(request.header_lines(Name::ProxyRequire)).next().is_some() {
+        let unknown = unsupported(request);
+        if !unknown.is_empty() {
+            return Err(Refusal::new(420).with("Unsupported", unknown));
+        }
+    }
+    match request.number(Name::MaxForwards) {
+        Some(Ok(0)) if !matches!(method, Method::Options | Method::Register) => {
+            return Err(Refusal::new(483));
+        }
+        Some(Err(())) => {
+            return Err(Refusal { phrase: Some("Bad Max-Forwards"), ..Refusal::new(400) });
+        }
+        Some(Ok(_)) | None => {}
+    }
+    if is_encoded(request) {
+        return Err(Refusal::new(415).with("Accept-Encoding", "identity"));
+    }
+    if invite {
+        if request.contacts().is_err() {
+            return Err(Refusal { phrase: Some("Bad Contact"), ..Refusal::new(400) });
+        }
+        if sdp_of(request).is_err() {
+            return Err(Refusal::new(415).with("Accept", "application/sdp"));
+        }
+    }
+    Ok(())
+}

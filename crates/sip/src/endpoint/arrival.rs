@@ -1,0 +1,283 @@
+//! What comes in from the network: told apart, matched, and handed to whom it concerns.
+
+use base::Instant;
+use bytes::Bytes;
+
+use super::stateless::Asker;
+use super::{Cx, Endpoint, Event, Incoming, Output, Served, admission, slot, stun};
+use crate::session::{self, SessionId};
+use crate::transaction::{Acked, ClientId, Heard, Owner};
+use crate::{Flow, Hop, Message, Method, Reply, Transport, wire};
+
+impl Endpoint {
+    pub(super) fn on_packet(&mut self, now: Instant, hop: Hop, bytes: Bytes, out: &mut Vec<Output>) {
+        if hop.transport == Transport::Udp {
+            // Keep-alives (RFC 5626 §4.4): an empty line needs no answer over UDP, STUN does.
+            if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+                return;
+            }
+            if stun::is_stun(&bytes) {
+                if let Some(bytes) = stun::answer(&bytes, hop.remote) {
+                    out.push(Output::Transmit { hop, bytes, session: None });
+                }
+                return;
+            }
+        }
+        match Message::parse(bytes) {
+            Ok(message) if message.status().is_some() => self.on_response(now, hop, &message, out),
+            Ok(message) => self.on_request(now, hop, message, out),
+            Err(error) => {
+                let Some(request) = error.answerable else { return };
+                if request.status().is_none() && *request.method() != Method::Ack {
+                    let reply = Reply::new(error.status).phrase(error.what);
+                    self.answer_stateless(&request, &hop, Asker::Stranger, reply, None, None, out);
+                }
+            }
+        }
+    }
+
+    // ---- responses -----------------------------------------------------------------------------------------------------------
+
+    fn on_response(&mut self, now: Instant, hop: Hop, response: &Message, out: &mut Vec<Output>) {
+        let key = self.core.keys.client(&response.via().branch, response.method());
+        let at = out.len();
+        let heard = self.core.transactions.hear(now, key, response, out);
+        let owner = match heard {
+            Heard::Stray => return,
+            Heard::Absorbed(owner) | Heard::Passed(_, owner) => owner,
+        };
+        note(at, owner.label(), hop, response, out);
+        let Heard::Passed(tx, _) = heard else { return };
+        let status = response.status().unwrap_or(0);
+        let expected = match owner {
+            Owner::Session(id) => self
+                .with(now, id, out, |session, cx| session.on_response(cx, tx, Ok(response)))
+                .unwrap_or(false),
+            Owner::Request(request) => {
+                if status >= 200 {
+                    let response = Some(response.clone());
+                    out.push(Output::Event(Event::Response { request, response }));
+                }
+                true
+            }
+            Owner::Nobody(_) => false,
+        };
+        if !expected && *response.method() == Method::Invite && (200..300).contains(&status) {
+            session::end_stray(&mut Cx { now, core: &mut self.core, out }, tx, response);
+        }
+    }
+
+    /// A request of ours will get no answer.
+    pub(super) fn on_lost(
+        &mut self,
+        now: Instant,
+        tx: ClientId,
+        owner: Owner,
+        status: u16,
+        out: &mut Vec<Output>,
+    ) {
+        match owner {
+            Owner::Session(id) => {
+                self.with(now, id, out, |session, cx| session.on_response(cx, tx, Err(status)));
+            }
+            Owner::Request(request) => out.push(Output::Event(Event::Response { request, response: None })),
+            Owner::Nobody(_) => {}
+        }
+    }
+
+    /// A connection closed, or a peer cannot be reached.
+    pub(super) fn on_broken(&mut self, now: Instant, flow: Flow, peer: Option<Hop>, out: &mut Vec<Output>) {
+        if peer.is_none() && flow == Flow::default() {
+            return; // what goes by UDP has no connection that could close
+        }
+        for (tx, owner) in self.core.transactions.broken(flow, peer) {
+            self.on_lost(now, tx, owner, 503, out);
+        }
+    }
+
+    // ---- requests ------------------------------------------------------------------------------------------------------------
+
+    fn on_request(&mut self, now: Instant, hop: Hop, request: Message, out: &mut Vec<Output>) {
+        let method = request.method();
+        let within = !request.to_tag().is_empty() && *method != Method::Register;
+        match method {
+            Method::Ack => return self.on_ack(now, hop, &request, out),
+            Method::Cancel => return self.on_cancel(now, hop, &request, out),
+            Method::Invite
+            | Method::Bye
+            | Method::Register
+            | Method::Options
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Refer
+            | Method::Message
+            | Method::Publish
+            | Method::Other(_) => {}
+        }
+        if within || *method == Method::Invite {
+            let key = self.core.keys.server(&request, method, hop.remote.ip());
+            let at = out.len();
+            if let Some(label) = self.core.transactions.repeated(key, out) {
+                return note(at, label, hop, &request, out);
+            }
+        }
+        if within {
+            return self.on_request_within(now, hop, request, out);
+        }
+        if self.answered_before(now, hop, &request, out) {
+            return;
+        }
+        match admission::admit(&self.core, &request) {
+            Ok(()) => out.push(Output::Event(Event::Request(Incoming { hop, message: request }))),
+            Err(refusal) => {
+                let reply =
+                    Reply { phrase: refusal.phrase, ..Reply::new(refusal.status).lines(&refusal.lines) };
+                self.answer_stateless(&request, &hop, Asker::Stranger, reply, None, None, out);
+            }
+        }
+    }
+
+    /// Whether a request outside dialogs is a repetition of one whose answer is in the ring: then it gets that again.
+    fn answered_before(&self, now: Instant, hop: Hop, request: &Message, out: &mut Vec<Output>) -> bool {
+        if self.ring.is_empty() {
+            return false;
+        }
+        let Some(bytes) = self.ring.find(now, self.core.keys.answer(request, hop.remote)) else {
+            return false;
+        };
+        let back = wire::reply_hop(request, &hop);
+        out.push(Output::Transmit { hop: back, bytes: bytes.clone(), session: None });
+        true
+    }
+
+    /// A request within a dialog (RFC 3261 §12.2.2).
+    fn on_request_within(&mut self, now: Instant, hop: Hop, request: Message, out: &mut Vec<Output>) {
+        let peer =
+            self.session_of(&request).and_then(|id| Some((id, self.is_peer(id, request.from_tag(), hop)?)));
+        match peer {
+            None => {
+                drop(self.answer_stateless(
+                    &request,
+                    &hop,
+                    Asker::Stranger,
+                    Reply::new(481),
+                    None,
+                    None,
+                    out,
+                ));
+            }
+            Some((id, true)) => self.serve_within(now, id, Incoming { hop, message: request }, out),
+            Some((session, false)) => {
+                let request = Incoming { hop, message: request };
+                out.push(Output::Event(Event::Moved { session, request }));
+            }
+        }
+    }
+
+    /// Whether a session's peer lives where a request with this From-tag came from; `None` where the tag is not the peer's.
+    fn is_peer(&mut self, id: SessionId, from_tag: &str, hop: Hop) -> Option<bool> {
+        let dialog = self.sessions.get_mut(slot(id))?.dialog(from_tag)?;
+        Some(dialog.hop.remote.ip().to_canonical() == hop.remote.ip().to_canonical())
+    }
+
+    /// Begin the transaction of a request within a session, and let that deal with it.
+    pub(super) fn serve_within(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        request: Incoming,
+        out: &mut Vec<Output>,
+    ) {
+        let Incoming { hop, message: request } = request;
+        note(out.len(), Some(id), hop, &request, out);
+        let unknown = admission::unsupported(&request);
+        let method = request.method();
+        let key = self.core.keys.server(&request, method, hop.remote.ip());
+        let back = wire::reply_hop(&request, &hop);
+        let tx = self.core.transactions.serve(key, None, back, *method == Method::Invite, Some(id));
+        let Some(tx) = tx else {
+            self.answer_stateless(&request, &hop, Asker::Stranger, Reply::new(503), None, Some(id), out);
+            return;
+        };
+        let served = Served { tx, request, hop };
+        self.with(now, id, out, |session, cx| {
+            if unknown.is_empty() {
+                session.on_request(cx, served);
+            } else {
+                cx.respond(&served, "", Reply::new(420), |lines, _| {
+                    lines.add("Unsupported", unknown);
+                });
+            }
+        });
+    }
+
+    fn on_ack(&mut self, now: Instant, hop: Hop, ack: &Message, out: &mut Vec<Output>) {
+        let key = self.core.keys.server(ack, &Method::Invite, hop.remote.ip());
+        match self.core.transactions.acked(now, key) {
+            Acked::First(tx, label) => {
+                note(out.len(), label, hop, ack, out);
+                if let Some(id) = label {
+                    self.with(now, id, out, |session, cx| session.on_refusal_done(cx, tx));
+                }
+            }
+            Acked::Again(label) => note(out.len(), label, hop, ack, out),
+            // Of a 2xx; or of a stateless refusal, or of nothing: then it is absorbed.
+            Acked::Not => {
+                // One from another host is nobody's: our 200 goes out again until the peer acknowledges it.
+                if let Some(id) = self.session_of(ack)
+                    && self.is_peer(id, ack.from_tag(), hop) == Some(true)
+                {
+                    note(out.len(), Some(id), hop, ack, out);
+                    self.with(now, id, out, |session, cx| session.on_ack(cx, ack));
+                }
+            }
+        }
+    }
+
+    fn on_cancel(&mut self, now: Instant, hop: Hop, cancel: &Message, out: &mut Vec<Output>) {
+        if self.answered_before(now, hop, cancel, out) {
+            return;
+        }
+        let key = self.core.keys.server(cancel, &Method::Invite, hop.remote.ip());
+        let Some((tx, label, open)) = self.core.transactions.cancelled(key) else {
+            self.answer_stateless(cancel, &hop, Asker::Stranger, Reply::new(481), None, None, out);
+            return;
+        };
+        note(out.len(), label, hop, cancel, out);
+        // The same To-tag as in the answers to the INVITE (RFC 3261 §9.2).
+        let tag = label.and_then(|id| self.with(now, id, out, |session, _| session.local_tag())).flatten();
+        let status = if self.core.transactions.is_accepted(tx) { 481 } else { 200 };
+        let answer = self.answer_stateless(
+            cancel,
+            &hop,
+            Asker::Stranger,
+            Reply::new(status),
+            tag.as_deref(),
+            label,
+            out,
+        );
+        let until = now + self.core.transactions.times.long;
+        if !answer.is_empty() {
+            self.ring.keep(now, until, self.core.keys.answer(cancel, hop.remote), answer);
+        }
+        if let (Some(id), true) = (label, open) {
+            self.with(now, id, out, |session, cx| session.on_cancel(cx, tx, cancel));
+        }
+    }
+
+    fn session_of(&self, request: &Message) -> Option<SessionId> {
+        let key = self.core.keys.dialog(request.call_id(), request.to_tag());
+        let slot = *self.dialogs.get(&key)?;
+        self.sessions.get(slot as usize).map(|session| session.id)
+    }
+}
+
+/// Note for the ladder that a message came in, before what followed from it.
+fn note(at: usize, label: Option<SessionId>, hop: Hop, message: &Message, out: &mut Vec<Output>) {
+    if let Some(session) = label {
+        out.insert(at.min(out.len()), Output::Received { session, hop, bytes: message.bytes().clone() });
+    }
+}

@@ -1,0 +1,253 @@
+//! What the parts of an endpoint share while one input is absorbed: configuration, chance, transactions and the way out.
+
+use std::sync::Arc;
+
+use base::{Chance, Instant};
+use bytes::Bytes;
+
+use super::{Config, Event, Output};
+use crate::dialog::Dialog;
+use crate::session::{SessionEvent, SessionId};
+use crate::transaction::{ClientId, Keys, Owner, ServerId, Transactions};
+use crate::{HeaderLines, Hop, Message, Method, Reply, Transport, Uri};
+use crate::{wire, write};
+
+/// Everything that sessions and stateless answers work with.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) chance: Chance,
+    pub(crate) keys: Keys,
+    pub(crate) transactions: Transactions,
+    /// The message being written.
+    buf: Vec<u8>,
+    /// Lines being written for it.
+    lines: HeaderLines,
+    branch: Vec<u8>,
+}
+
+/// The core at one moment, with the way out.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) core: &'a mut Core,
+    pub(crate) out: &'a mut Vec<Output>,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, mut chance: Chance) -> Self {
+        let keys = Keys::new(&mut chance);
+        let transactions = Transactions::new(config.t1, &mut chance);
+        let (buf, lines, branch) = (Vec::new(), HeaderLines::new(), Vec::new());
+        Core { config, chance, keys, transactions, buf, lines, branch }
+    }
+
+    /// A new tag or Call-ID, which tells whose it is.
+    pub(crate) fn name(&mut self, kind: u8) -> Arc<str> {
+        let noise = self.chance.u64();
+        let mut text = Vec::with_capacity(self.config.mark.len() + 13);
+        text.extend_from_slice(self.config.mark.as_bytes());
+        text.push(kind);
+        wire::base36(&mut text, noise, 12);
+        String::from_utf8_lossy(&text).into()
+    }
+
+    /// Draw the branch of the next request.
+    fn draw_branch(&mut self) {
+        let noise = self.chance.u64();
+        self.branch.clear();
+        self.branch.extend_from_slice(b"z9hG4bK");
+        self.branch.extend_from_slice(self.config.mark.as_bytes());
+        self.branch.push(b'-');
+        wire::base36(&mut self.branch, noise, 12);
+    }
+
+    /// Close the request that was begun in the buffer.
+    fn finish(&mut self, lines: &HeaderLines, body: Option<(&str, &[u8])>) -> Bytes {
+        self.buf.extend_from_slice(lines.as_bytes());
+        if let Some(software) = &self.config.software {
+            self.buf.extend_from_slice(b"User-Agent: ");
+            wire::clean(&mut self.buf, software.as_bytes());
+            self.buf.extend_from_slice(b"\r\n");
+        }
+        wire::finish(&mut self.buf, body)
+    }
+}
+
+/// The URI of our Contact towards a hop.
+pub(crate) fn contact(user: &str, hop: &Hop) -> Uri {
+    let transport = (hop.transport != Transport::Udp).then_some(hop.transport);
+    Uri::sip((!user.is_empty()).then_some(user), hop.local, transport)
+}
+
+/// Append `Contact`, `Allow` and `Supported`.
+pub(crate) fn contact_lines(lines: &mut HeaderLines, dialog: &Dialog, allow: &str) {
+    lines
+        .add("Contact", format_args!("<{}>", contact(&dialog.contact_user, &dialog.hop)))
+        .add("Allow", allow)
+        .add("Supported", "timer, 100rel");
+}
+
+impl Cx<'_> {
+    pub(crate) fn event(&mut self, session: SessionId, event: SessionEvent) {
+        self.out.push(Output::Event(Event::Session { session, event }));
+    }
+
+    /// A random number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.core.chance.below(bound)
+    }
+
+    /// Send a request within (or opening) a dialog. `fill` appends the header lines of the method.
+    pub(crate) fn send(
+        &mut self,
+        dialog: &Dialog,
+        what: Sending<'_>,
+        owner: Owner,
+        fill: impl FnOnce(&mut HeaderLines, &Core),
+    ) -> Option<ClientId> {
+        let bytes = self.write(dialog, &what, fill);
+        let core = &mut *self.core;
+        let key = core.keys.client(&core.branch, what.method);
+        core.transactions.send(self.now, key, dialog.hop, bytes, owner, self.out)
+    }
+
+    /// Send an ACK to a 2xx; its bytes go out again with each repetition of the 2xx.
+    pub(crate) fn acknowledge(
+        &mut self,
+        dialog: &Dialog,
+        invite: ClientId,
+        what: Sending<'_>,
+        session: Option<SessionId>,
+        auth: Option<&HeaderLines>,
+    ) {
+        let bytes = self.write(dialog, &what, |lines, _| {
+            auth.map(|auth| lines.extend(auth));
+        });
+        self.out.push(Output::Transmit { hop: dialog.hop, bytes: bytes.clone(), session });
+        self.core.transactions.acknowledged(invite, &dialog.remote_tag, dialog.hop, bytes);
+    }
+
+    fn write(
+        &mut self,
+        dialog: &Dialog,
+        what: &Sending<'_>,
+        fill: impl FnOnce(&mut HeaderLines, &Core),
+    ) -> Bytes {
+        self.core.draw_branch();
+        let mut lines = std::mem::take(&mut self.core.lines);
+        lines.clear();
+        fill(&mut lines, self.core);
+        let core = &mut *self.core;
+        dialog.begin(&mut core.buf, what.method, what.cseq, &core.branch, what.max_forwards);
+        let bytes = core.finish(&lines, what.body);
+        core.lines = lines;
+        bytes
+    }
+
+    /// Send a request outside dialogs.
+    pub(crate) fn send_alone(
+        &mut self,
+        head: &wire::RequestHead<'_>,
+        method: &Method,
+        lines: &HeaderLines,
+        body: Option<(&str, &[u8])>,
+        owner: Owner,
+    ) -> Option<ClientId> {
+        self.core.draw_branch();
+        let core = &mut *self.core;
+        wire::begin(&mut core.buf, &wire::RequestHead { branch: &core.branch, ..*head });
+        let bytes = core.finish(lines, body);
+        let key = core.keys.client(&core.branch, method);
+        core.transactions.send(self.now, key, *head.hop, bytes, owner, self.out)
+    }
+
+    /// Send the CANCEL of an INVITE (RFC 3261 §9.1), and give the INVITE 64·T1 to end.
+    pub(crate) fn cancel(
+        &mut self,
+        invite: ClientId,
+        lines: Option<&HeaderLines>,
+        session: Option<SessionId>,
+    ) {
+        let core = &mut *self.core;
+        let Some(client) = core.transactions.client(invite) else { return };
+        let (hop, request) = (client.hop, client.request.clone());
+        let bytes =
+            wire::derive(&mut core.buf, &request, "CANCEL", None, lines.map_or(&[], HeaderLines::as_bytes));
+        core.transactions.expect_final(self.now, invite);
+        let Some(branch) = branch_of(&request) else { return };
+        let key = core.keys.client(branch, &Method::Cancel);
+        core.transactions.send(self.now, key, hop, bytes, Owner::Nobody(session), self.out);
+    }
+
+    /// Answer a request that has a transaction. `fill` appends the lines of the session.
+    pub(crate) fn respond(
+        &mut self,
+        to: &Served,
+        tag: &str,
+        reply: Reply<'_>,
+        fill: impl FnOnce(&mut HeaderLines, &Core),
+    ) -> Bytes {
+        let mut lines = std::mem::take(&mut self.core.lines);
+        lines.clear();
+        fill(&mut lines, self.core);
+        if let Some(own) = reply.lines {
+            lines.extend(own);
+        }
+        let core = &mut *self.core;
+        let software = core.config.software.as_deref();
+        core.buf.clear();
+        write::response(&to.request, Some(&to.hop), reply.lines(&lines), Some(tag), software, &mut core.buf);
+        let bytes = Bytes::copy_from_slice(&core.buf);
+        core.lines = lines;
+        core.transactions.respond(self.now, to.tx, reply.status, bytes.clone(), self.out);
+        bytes
+    }
+
+    /// 405 or 501, with the methods that there are.
+    pub(crate) fn not_allowed(&mut self, to: &Served, status: u16) {
+        self.respond(to, "", Reply::new(status), |lines, core| {
+            lines.add("Allow", &core.config.allow);
+        });
+    }
+
+    /// What we can do (RFC 3261 §11.2), asked within a dialog.
+    pub(crate) fn options(&mut self, to: &Served) {
+        self.respond(to, "", Reply::new(200), |lines, core| {
+            lines
+                .add("Allow", &core.config.allow)
+                .add("Accept", "application/sdp")
+                .add("Supported", "timer, 100rel");
+        });
+    }
+
+    /// A bare answer within a dialog.
+    pub(crate) fn refuse(&mut self, to: &Served, status: u16) {
+        self.respond(to, "", Reply::new(status), |_, _| {});
+    }
+}
+
+/// What a request of ours says besides what its dialog says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) cseq: u32,
+    pub(crate) max_forwards: u8,
+    pub(crate) body: Option<(&'a str, &'a [u8])>,
+}
+
+/// A request of the peer that waits for our answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) tx: ServerId,
+    pub(crate) request: Message,
+    /// Where it came from.
+    pub(crate) hop: Hop,
+}
+
+/// The branch in a request that [`wire::begin`] wrote.
+fn branch_of(request: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memmem::find(request, b";branch=")? + 8;
+    let rest = request.get(at..)?;
+    rest.get(..memchr::memchr(b'\r', rest)?)
+}

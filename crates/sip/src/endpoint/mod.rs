@@ -1,0 +1,440 @@
+//! The SIP endpoint: owns the transactions and the sessions, and only dispatches between them.
+
+mod admission;
+mod arrival;
+mod context;
+mod ring;
+mod stateless;
+mod stun;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
+use crate::transaction::{Alarm, Expired, Key, Owner};
+use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, Uri, limits, wire};
+
+pub(crate) use context::{Core, Cx, Sending, Served, contact_lines};
+use ring::AnswerRing;
+use stateless::Asker;
+
+/// What the endpoint must know before the first message.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The Server and User-Agent header; nothing is written where `None`.
+    pub software: Option<String>,
+    /// Begins every tag, branch and Call-ID of ours: node and shard, so that in-dialog traffic finds its owner.
+    pub mark: String,
+    /// T1 (RFC 3261 §17.1.1.1), 500 ms; the other timers follow from it.
+    pub t1: Duration,
+    /// Session-Expires that we ask for (RFC 4028), 1800 s.
+    pub session_expires: Duration,
+    /// Min-SE that we insist on, 90 s.
+    pub min_se: Duration,
+    /// Methods answered 405 nowhere: what Allow says.
+    pub allow: Arc<str>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            software: Some("Centralita".into()),
+            mark: "0".into(),
+            t1: Duration::from_millis(500),
+            session_expires: Duration::from_secs(1800),
+            min_se: Duration::from_secs(90),
+            allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO".into(),
+        }
+    }
+}
+
+/// What happens to the endpoint.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A datagram, or one frame of a stream ([`crate::Framer`]).
+    Packet {
+        /// Where it came from.
+        hop: Hop,
+        /// What it says.
+        bytes: Bytes,
+    },
+    /// A connection is gone.
+    FlowClosed(Flow),
+    /// A transmission failed (ICMP port unreachable, connection refused).
+    Unreachable(Hop),
+    /// The deadline has come.
+    Tick,
+}
+
+/// What follows from it.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit {
+        /// Where to.
+        hop: Hop,
+        /// The whole message.
+        bytes: Bytes,
+        /// The session that it belongs to, for the ladder.
+        session: Option<SessionId>,
+    },
+    /// A message that came in belongs to this session, for the ladder. The INVITE that opens a session is not repeated here.
+    Received {
+        /// The session.
+        session: SessionId,
+        /// Where it came from.
+        hop: Hop,
+        /// The whole message.
+        bytes: Bytes,
+    },
+    /// Something that the user of the endpoint decides about.
+    Event(Event),
+}
+
+/// A request that nothing is kept for yet.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// Where it came from.
+    pub hop: Hop,
+    /// The request.
+    pub message: Message,
+}
+
+/// One request of ours outside sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// What the user of the endpoint decides about.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request outside any session: REGISTER, OPTIONS, an initial INVITE, …. It has passed RFC 3261 §8.2 (scheme, Max-Forwards, Require,
+    /// merged requests) and is no retransmission that we can tell. Answer it now, with [`Endpoint::reply`], [`Endpoint::reply_once`] or
+    /// [`Endpoint::receive`].
+    Request(Incoming),
+    /// Something happened in a session.
+    Session {
+        /// Which.
+        session: SessionId,
+        /// What.
+        event: SessionEvent,
+    },
+    /// A request within a session, tags and all, that came from another host than the session's peer: a phone that has moved, or somebody
+    /// who read along. Ask it who it is ([`Endpoint::reply`]), and hand it back with [`Endpoint::admit`] once it has proved to be the peer.
+    Moved {
+        /// The session whose tags it has.
+        session: SessionId,
+        /// The request; never an ACK or a CANCEL, which cannot be asked and count for nothing.
+        request: Incoming,
+    },
+    /// A request of ours got its final answer; `None` is a time-out or a broken transport.
+    Response {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        response: Option<Message>,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Endpoint {
+    core: Core,
+    sessions: Slab<Session>,
+    dialogs: KeyedMap<Key, u32>,
+    ring: AnswerRing,
+    /// Sessions and requests ever begun.
+    serial: u64,
+}
+
+/// Bits of a [`SessionId`] that name the slot; the rest is a serial number.
+const SLOT_BITS: u32 = 20;
+/// Alarms that one tick rings at most.
+const TICK_BATCH: usize = 256;
+
+impl Endpoint {
+    /// An endpoint without transactions.
+    pub fn new(config: Config, mut chance: Chance) -> Endpoint {
+        let ring = AnswerRing::new(&mut chance);
+        let dialogs = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
+        Endpoint { core: Core::new(config, chance), sessions: Slab::new(), dialogs, ring, serial: 0 }
+    }
+
+    /// Absorb one input; append every consequence to `out`.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        let now = now.instant;
+        match input {
+            Input::Packet { hop, bytes } => self.on_packet(now, hop, bytes, out),
+            Input::FlowClosed(flow) => self.on_broken(now, flow, None, out),
+            Input::Unreachable(hop) => self.on_broken(now, hop.flow, Some(hop), out),
+            Input::Tick => self.on_tick(now, out),
+        }
+    }
+
+    /// When to come back with [`Input::Tick`] if nothing else happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.core.transactions.alarms.next()
+    }
+
+    /// Transactions and sessions alive, for metrics and for the oracle that says nothing survives.
+    pub fn census(&self) -> (usize, usize) {
+        (self.core.transactions.len(), self.sessions.len())
+    }
+
+    fn on_tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for _ in 0..TICK_BATCH {
+            let Some(alarm) = self.core.transactions.alarms.pop(now) else { break };
+            let expired = match alarm {
+                Alarm::Client(slot) => self.core.transactions.fire_client(now, slot, out),
+                Alarm::Server(slot) => self.core.transactions.fire_server(now, slot, out),
+                Alarm::Session(slot) => {
+                    if let Some(session) = self.sessions.get_mut(slot as usize) {
+                        session.armed = None;
+                        let id = session.id;
+                        self.with(now, id, out, Session::tick);
+                    }
+                    None
+                }
+            };
+            match expired {
+                Some(Expired::Client { tx, owner }) => self.on_lost(now, tx, owner, 408, out),
+                Some(Expired::Server { tx, session: Some(id) }) => {
+                    self.with(now, id, out, |session, cx| session.on_refusal_done(cx, tx));
+                }
+                Some(Expired::Server { session: None, .. }) | None => {}
+            }
+        }
+    }
+
+    // ---- requests outside sessions -------------------------------------------------------------------------------------------
+
+    /// Answer anybody without keeping anything: a retransmission is judged anew. Over UDP the answer is never much longer than the request. The To-tag is derived from the request, so that it is the same.
+    /// ACKs to such an answer to INVITE are absorbed without state.
+    pub fn reply(&mut self, _now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
+        self.answer_stateless(&request.message, &request.hop, Asker::Stranger, reply, None, None, out);
+    }
+
+    /// Answer somebody who has proved who he is, and keep the answer in a capped ring for retransmissions of the request.
+    pub fn reply_once(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
+        let bytes =
+            self.answer_stateless(&request.message, &request.hop, Asker::Known, reply, None, None, out);
+        let key = self.core.keys.answer(&request.message, request.hop.remote);
+        let until = now.instant + self.core.transactions.times.long;
+        self.ring.keep(now.instant, until, key, bytes);
+    }
+
+    /// Send a request outside any dialog (OPTIONS, REGISTER, NOTIFY, MESSAGE) to `hop`; its outcome comes as [`Event::Response`].
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+    pub fn request(
+        &mut self,
+        now: Now,
+        hop: Hop,
+        method: Method,
+        uri: &Uri,
+        from: &str,
+        to: &str,
+        lines: &HeaderLines,
+        body: Option<(&str, &[u8])>,
+        out: &mut Vec<Output>,
+    ) -> RequestId {
+        self.serial += 1;
+        let request = RequestId(self.serial);
+        let (call_id, tag) = (self.core.name(b'-'), self.core.name(b'd'));
+        let head = wire::RequestHead {
+            method: method.as_str(),
+            uri: uri.as_bytes(),
+            hop: &hop,
+            branch: b"",
+            max_forwards: 70,
+            route: &[],
+            last_route: None,
+            from,
+            from_tag: &tag,
+            to,
+            to_tag: "",
+            call_id: &call_id,
+            cseq: 1,
+        };
+        let mut cx = Cx { now: now.instant, core: &mut self.core, out };
+        if cx.send_alone(&head, &method, lines, body, Owner::Request(request)).is_none() {
+            out.push(Output::Event(Event::Response { request, response: None }));
+        }
+        request
+    }
+
+    /// Let a session deal with the request of an [`Event::Moved`]; from now on its peer is where that came from.
+    pub fn admit(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
+        self.serve_within(now.instant, session, request, out);
+    }
+
+    // ---- sessions ------------------------------------------------------------------------------------------------------------
+
+    /// Take up an INVITE: its transaction begins, 100 is sent. `None` where it is not taken up: the cap is reached and 503 was sent, or its
+    /// Session-Expires is below our Min-SE and 422 was sent (RFC 4028 §9).
+    pub fn receive(&mut self, now: Now, invite: Incoming, out: &mut Vec<Output>) -> Option<SessionId> {
+        if let Some(least) = session::too_small(&self.core.config, &invite.message) {
+            let mut lines = HeaderLines::new();
+            lines.add("Min-SE", least);
+            self.reply_once(now, &invite, Reply::new(422).lines(&lines), out);
+            return None;
+        }
+        let Incoming { hop, message } = invite;
+        let id = self.next_session();
+        let key = self.core.keys.server(&message, &Method::Invite, hop.remote.ip());
+        let merged = self.core.keys.merged(&message);
+        let back = wire::reply_hop(&message, &hop);
+        let tx = match id {
+            Some(id) => self.core.transactions.serve(key, Some(merged), back, true, Some(id)),
+            None => None,
+        };
+        let (Some(id), Some(tx)) = (id, tx) else {
+            let mut lines = HeaderLines::new();
+            lines.add("Retry-After", 5 + self.core.chance.below(6));
+            self.reply_once(now, &Incoming { hop, message }, Reply::new(503).lines(&lines), out);
+            return None;
+        };
+        let mut cx = Cx { now: now.instant, core: &mut self.core, out };
+        let session = session::receive(&mut cx, id, Served { tx, request: message, hop });
+        self.keep(session);
+        Some(id)
+    }
+
+    /// Send an INVITE. `None` where the cap is reached.
+    pub fn connect(&mut self, now: Now, connect: Connect, out: &mut Vec<Output>) -> Option<SessionId> {
+        let id = self.next_session()?;
+        let mut cx = Cx { now: now.instant, core: &mut self.core, out };
+        let session = session::connect(&mut cx, id, connect)?;
+        self.keep(session);
+        Some(id)
+    }
+
+    /// Send 180 or 183 (181, 182) for an incoming session; reliably (RFC 3262) where the caller requires it, or supports it and there is SDP.
+    /// With SDP that is our answer, or our offer to an INVITE without one. Nothing happens once a final answer was sent.
+    pub fn progress(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        status: u16,
+        sdp: Option<Bytes>,
+        out: &mut Vec<Output>,
+    ) {
+        self.with(now.instant, session, out, |session, cx| session.progress(cx, status, sdp));
+    }
+
+    /// Answer 200 to an incoming session. `sdp` may be `None` only where a reliable provisional answer already carried it. Waits for an
+    /// outstanding PRACK first (RFC 3262 §3).
+    pub fn accept(&mut self, now: Now, session: SessionId, sdp: Option<Bytes>, out: &mut Vec<Output>) {
+        self.with(now.instant, session, out, |session, cx| session.accept(cx, sdp));
+    }
+
+    /// End a session in whatever state it is: refuse (an incoming one without a final answer), CANCEL (an outgoing one), BYE (one that is
+    /// up; where the ACK is outstanding, after it: RFC 3261 §15). [`SessionEvent::Ended`] follows when the signalling is done; no other event after it.
+    pub fn hangup(&mut self, now: Now, session: SessionId, hangup: Hangup<'_>, out: &mut Vec<Output>) {
+        self.with(now.instant, session, out, |session, cx| session.hangup(cx, &hangup));
+    }
+
+    /// Offer new SDP to the peer: by re-INVITE where the dialog is confirmed, by UPDATE where it is early and the peer allows that. Waits while
+    /// another offer is under way, retries after 491 (RFC 3261 §14.1). [`SessionEvent::Answered`] or [`SessionEvent::OfferRefused`] follows.
+    pub fn offer(&mut self, now: Now, session: SessionId, sdp: Bytes, out: &mut Vec<Output>) {
+        self.with(now.instant, session, out, |session, cx| session.offer(cx, sdp));
+    }
+
+    /// Answer a [`SessionEvent::Offered`]: with SDP, or refuse it with a status (488).
+    pub fn answer(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        answer: Result<Bytes, u16>,
+        out: &mut Vec<Output>,
+    ) {
+        self.with(now.instant, session, out, |session, cx| session.answer(cx, answer));
+    }
+
+    /// Send INFO within a session that is up.
+    pub fn info(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        content_type: &str,
+        body: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        self.with(now.instant, session, out, |session, cx| session.info(cx, content_type, body));
+    }
+
+    /// What a session's dialog must be remembered by so that [`Endpoint::resume`] can end it after a crash; `None` before it is confirmed.
+    /// An opaque text of at most 4 KB, for the journal.
+    pub fn dialog(&self, session: SessionId) -> Option<Vec<u8>> {
+        self.sessions.get(slot(session)).filter(|s| s.id == session)?.journal()
+    }
+
+    /// The Call-ID of a session.
+    pub fn call_id(&self, session: SessionId) -> Option<&str> {
+        self.sessions.get(slot(session)).filter(|s| s.id == session)?.call_id()
+    }
+
+    /// Take up a dialog from before a crash (see [`Endpoint::dialog`]), over `hop`. The CSeq goes on well above the last one.
+    pub fn resume(&mut self, now: Now, dialog: &[u8], hop: Hop) -> Option<SessionId> {
+        let id = self.next_session()?;
+        let cx = Cx { now: now.instant, core: &mut self.core, out: &mut Vec::new() };
+        let session = session::resume(&cx, id, dialog, hop)?;
+        self.keep(session);
+        Some(id)
+    }
+
+    // ---- keeping them --------------------------------------------------------------------------------------------------------
+
+    /// The id that the next session gets; `None` where the cap is reached.
+    fn next_session(&mut self) -> Option<SessionId> {
+        if self.sessions.len() >= limits::SESSIONS {
+            return None;
+        }
+        self.serial += 1;
+        Some(SessionId(self.serial << SLOT_BITS | self.sessions.vacant_key() as u64))
+    }
+
+    fn keep(&mut self, session: Session) {
+        let (id, key) = (session.id, session.key);
+        let at = self.sessions.insert(session);
+        debug_assert_eq!(at, slot(id));
+        self.dialogs.insert(key, at as u32);
+        self.arm(at);
+    }
+
+    fn arm(&mut self, at: usize) {
+        if let Some(session) = self.sessions.get_mut(at) {
+            let deadline = session.deadline();
+            self.core.transactions.alarms.set(Alarm::Session(at as u32), &mut session.armed, deadline);
+        }
+    }
+
+    /// Let a session deal with something; afterwards it is armed anew, or forgotten if it is over.
+    fn with<T>(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        out: &mut Vec<Output>,
+        what: impl FnOnce(&mut Session, &mut Cx<'_>) -> T,
+    ) -> Option<T> {
+        let at = slot(id);
+        let session = self.sessions.get_mut(at).filter(|session| session.id == id)?;
+        let told = what(session, &mut Cx { now, core: &mut self.core, out });
+        if session.is_over() {
+            let mut session = self.sessions.remove(at);
+            self.core.transactions.alarms.set(Alarm::Session(at as u32), &mut session.armed, None);
+            if self.dialogs.get(&session.key) == Some(&(at as u32)) {
+                self.dialogs.remove(&session.key);
+            }
+        } else {
+            self.arm(at);
+        }
+        Some(told)
+    }
+}
+
+fn slot(id: SessionId) -> usize {
+    (id.0 & ((1 << SLOT_BITS) - 1)) as usize
+}

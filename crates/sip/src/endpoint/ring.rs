@@ -1,0 +1,69 @@
+//! Final answers kept for repetitions of requests that opened no transaction: a ring, so that strangers cannot make it grow.
+
+use std::collections::VecDeque;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap};
+use bytes::Bytes;
+
+use crate::limits::{ANSWER_BYTES, ANSWER_RING};
+use crate::transaction::Key;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct AnswerRing {
+    answers: KeyedMap<Key, (Instant, Bytes)>,
+    order: VecDeque<(Instant, Key)>,
+}
+
+impl AnswerRing {
+    pub(crate) fn new(chance: &mut Chance) -> Self {
+        AnswerRing { answers: KeyedMap::with_hasher(KeyedHash::new(chance)), order: VecDeque::new() }
+    }
+
+    /// Keep an answer until `until`, or until the ring is full of younger ones; one that is too long is not kept.
+    pub(crate) fn keep(&mut self, now: Instant, until: Instant, key: Key, answer: Bytes) {
+        while let Some(&(oldest, old)) = self.order.front() {
+            if oldest > now && self.order.len() < ANSWER_RING {
+                break;
+            }
+            self.order.pop_front();
+            // A younger answer to the same request stays.
+            if self.answers.get(&old).is_some_and(|(kept, _)| *kept <= oldest) {
+                self.answers.remove(&old);
+            }
+        }
+        if answer.len() > ANSWER_BYTES {
+            return;
+        }
+        self.answers.insert(key, (until, answer));
+        self.order.push_back((until, key));
+    }
+
+    /// The answer to a repetition.
+    pub(crate) fn find(&self, now: Instant, key: Key) -> Option<&Bytes> {
+        self.answers.get(&key).filter(|(until, _)| *until > now).map(|(_, answer)| answer)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_the_youngest_and_forgets_by_time() {
+        let mut ring = AnswerRing::new(&mut Chance::from_number(1));
+        let at = Instant::from_micros;
+        for n in 0..=ANSWER_RING as u64 {
+            ring.keep(at(0), at(100), Key(n, n), Bytes::from_static(b"200"));
+        }
+        assert!(ring.find(at(0), Key(0, 0)).is_none());
+        assert!(ring.find(at(99), Key(1, 1)).is_some());
+        assert!(ring.find(at(100), Key(1, 1)).is_none());
+        ring.keep(at(101), at(200), Key(7, 7), Bytes::from_static(b"200"));
+        assert_eq!(ring.order.len(), 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! Header parameters: `;name=value`, `;name="quoted"`, `;name`, with white space around the marks (RFC 3261 §25).
+
+use crate::scan::{self, Span, TOKEN, VALUE};
+
+/// One parameter, as spans of the text that was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Param {
+    pub(crate) name: Span,
+    /// Without its quotes; empty where there is none.
+    pub(crate) value: Span,
+    pub(crate) quoted: bool,
+}
+
+/// The parameters of `text` from `at` on, where a `;` or the end is expected. Yields `None` once where the text is malformed.
+pub(crate) struct Params<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn new(text: &'a [u8], at: usize) -> Self {
+        Params { text, at }
+    }
+
+    fn skip(&mut self) {
+        while self.text.get(self.at).is_some_and(|&b| scan::is_space(b)) {
+            self.at += 1;
+        }
+    }
+
+    fn run(&mut self, class: u16) -> Span {
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(|&b| scan::is(b, class)) {
+            self.at += 1;
+        }
+        Span::new(start, self.at)
+    }
+
+    /// One parameter after its `;`.
+    fn one(&mut self) -> Option<Param> {
+        self.skip();
+        let name = self.run(TOKEN);
+        if name.is_empty() {
+            return None;
+        }
+        self.skip();
+        let mut param = Param { name, value: Span::default(), quoted: false };
+        if self.text.get(self.at) == Some(&b'=') {
+            self.at += 1;
+            self.skip();
+            if self.text.get(self.at) == Some(&b'"') {
+                let end = scan::after_quoted(self.text, self.at)?;
+                param = Param { value: Span::new(self.at + 1, end - 1), quoted: true, ..param };
+                self.at = end;
+            } else {
+                param.value = self.run(VALUE);
+                // `;rport=` is seen in the field; an empty value is none.
+            }
+            self.skip();
+        }
+        Some(param)
+    }
+}
+
+impl Iterator for Params<'_> {
+    type Item = Option<Param>;
+
+    fn next(&mut self) -> Option<Option<Param>> {
+        self.skip();
+        match self.text.get(self.at) {
+            None => None,
+            Some(b';') => {
+                self.at += 1;
+                let param = self.one();
+                if param.is_none() {
+                    self.at = self.text.len();
+                }
+                Some(param)
+            }
+            Some(_) => {
+                self.at = self.text.len();
+                Some(None)
+            }
+        }
+    }
+}
+
+/// The value of a parameter by its name, without regard to case.
+pub(crate) fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let found = Params::new(text, 0)
+        .map_while(|p| p)
+        .find(|p| p.name.of(text).eq_ignore_ascii_case(name.as_bytes()))?;
+    Some(found.value.of(text))
+}

@@ -1,0 +1,160 @@
+//! Via: the way back (RFC 3261 §20.42, RFC 3581).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use super::params::Params;
+use crate::Transport;
+use crate::scan::{self, Span, TOKEN};
+use crate::uri::check_host;
+
+/// One Via value (RFC 3261 §20.42).
+#[derive(Clone, Debug)]
+pub struct Via {
+    /// The transport; `None` for one that we do not know.
+    pub transport: Option<Transport>,
+    /// sent-by: the host as written, brackets included.
+    pub host: Bytes,
+    /// sent-by: the port, where written.
+    pub port: Option<u16>,
+    /// The branch; empty where there is none.
+    pub branch: Bytes,
+    /// `rport` (RFC 3581): `Some(None)` where it is asked for, `Some(Some(port))` where it is filled in.
+    pub rport: Option<Option<u16>>,
+    /// `received`, where it is filled in and is an address.
+    pub received: Option<IpAddr>,
+}
+
+/// Where the parts of one value stand in its text.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::option_option)] // absent, asked for, filled in: as in [`Via`]
+pub(crate) struct ViaSpans {
+    transport: Option<Transport>,
+    pub(crate) host: Span,
+    port: Option<u16>,
+    pub(crate) branch: Span,
+    pub(crate) rport: Option<Option<u16>>,
+    received: Option<IpAddr>,
+    /// Where the first parameter begins.
+    pub(crate) params: u32,
+    /// Where the value ends: at a comma, or at the end of the line.
+    pub(crate) end: u32,
+}
+
+struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn skip(&mut self) {
+        while self.text.get(self.at).is_some_and(|&b| scan::is_space(b)) {
+            self.at += 1;
+        }
+    }
+
+    fn token(&mut self) -> Span {
+        self.skip();
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(|&b| scan::is(b, TOKEN)) {
+            self.at += 1;
+        }
+        Span::new(start, self.at)
+    }
+
+    fn mark(&mut self, mark: u8) -> Option<()> {
+        self.skip();
+        (self.text.get(self.at) == Some(&mark)).then(|| self.at += 1)
+    }
+}
+
+impl ViaSpans {
+    /// Read the first value of a line.
+    pub(crate) fn read(text: &[u8]) -> Option<ViaSpans> {
+        let end = scan::value_end(text, 0);
+        let text = text.get(..end)?;
+        let mut reader = Reader { text, at: 0 };
+        let protocol = reader.token();
+        reader.mark(b'/')?;
+        let version = reader.token();
+        reader.mark(b'/')?;
+        let transport = reader.token().of(text);
+        let spaced = reader.text.get(reader.at).is_some_and(|&b| scan::is_space(b));
+        if !protocol.of(text).eq_ignore_ascii_case(b"SIP")
+            || version.of(text) != b"2.0"
+            || transport.is_empty()
+            || !spaced
+        {
+            return None;
+        }
+        reader.skip();
+        let mut found = ViaSpans { transport: known(transport), end: end as u32, ..ViaSpans::default() };
+        found.sent_by(&mut reader)?;
+        found.params = reader.at as u32;
+        for param in Params::new(text, reader.at) {
+            let param = param?;
+            let value = param.value.of(text);
+            match param.name.of(text) {
+                n if n.eq_ignore_ascii_case(b"branch") => found.branch = param.value,
+                n if n.eq_ignore_ascii_case(b"rport") => found.rport = Some(scan::port(value)),
+                n if n.eq_ignore_ascii_case(b"received") => found.received = address(value),
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+
+    fn sent_by(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        let start = reader.at;
+        let rest = reader.text.get(start..)?;
+        let bracketed = rest.first() == Some(&b'[');
+        let len = if bracketed {
+            memchr::memchr(b']', rest)? + 1
+        } else {
+            rest.iter().position(|&b| matches!(b, b':' | b';') || scan::is_space(b)).unwrap_or(rest.len())
+        };
+        let name = if bracketed { rest.get(1..len - 1)? } else { rest.get(..len)? };
+        if !check_host(name, bracketed) {
+            return None;
+        }
+        self.host = Span::new(start, start + len);
+        reader.at = start + len;
+        if reader.mark(b':').is_some() {
+            self.port = Some(scan::port(reader.token().of(reader.text))?);
+        }
+        reader.skip();
+        Some(())
+    }
+
+    /// The value, with its text shared.
+    pub(crate) fn via(&self, text: &Bytes) -> Via {
+        Via {
+            transport: self.transport,
+            host: self.host.cut(text),
+            port: self.port,
+            branch: self.branch.cut(text),
+            rport: self.rport,
+            received: self.received,
+        }
+    }
+}
+
+impl Via {
+    /// Read one value; the whole of `value` must be one.
+    pub fn parse(value: &Bytes) -> Option<Via> {
+        ViaSpans::read(value).filter(|spans| spans.end as usize == value.len()).map(|spans| spans.via(value))
+    }
+}
+
+fn known(transport: &[u8]) -> Option<Transport> {
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
+        .into_iter()
+        .find(|t| t.as_str().as_bytes().eq_ignore_ascii_case(transport))
+}
+
+/// An address, with or without the brackets that RFC 5118 §4.5 lets IPv6 have in `received`.
+fn address(value: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
+}

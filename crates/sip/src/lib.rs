@@ -1,0 +1,38 @@
+//! SIP as values: messages, transactions, dialogs, INVITE sessions and digest, without a socket or a clock.
+//!
+//! [`Endpoint`] is the door: bytes go in, and what follows from them comes out. It carries bodies as bytes and knows no media.
+#![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod dialog;
+pub mod digest;
+mod endpoint;
+mod framing;
+mod headers;
+mod hop;
+pub mod limits;
+mod lines;
+mod message;
+mod method;
+mod name;
+pub mod resolve;
+mod scan;
+mod session;
+mod status;
+mod transaction;
+mod uri;
+mod wire;
+mod write;
+
+pub use endpoint::{Config, Endpoint, Event, Incoming, Input, Output, RequestId};
+pub use framing::{Frame, Framer};
+pub use headers::{CSeq, Contacts, NameAddr, Via};
+pub use hop::{Flow, Hop, Transport};
+pub use message::{Message, ParseError, Start};
+pub use method::Method;
+pub use name::Name;
+pub(crate) use session::sdp_of;
+pub use session::{Connect, Ended, Hangup, SessionEvent, SessionId, Target};
+pub use status::reason_phrase;
+pub use uri::{Scheme, Uri, UriError};
+pub use write::{HeaderLines, Quoted, Reply};

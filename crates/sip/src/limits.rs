@@ -1,0 +1,40 @@
+//! Every limit of this crate, with the reason for it.
+
+/// Bytes of a head (start line and headers): room for any phone's message, no room for a flood.
+pub const HEAD_BYTES: usize = 64 * 1024;
+/// Bytes of a body.
+pub const BODY_BYTES: usize = 256 * 1024;
+/// Header lines of one message.
+pub const HEADERS: usize = 256;
+/// Via values of one message: Max-Forwards begins at 70, so nothing honest has more.
+pub const VIAS: usize = 70;
+/// Bytes of a method: RFC 4475 §3.1.1.2 has one of 43, and no real one comes near.
+pub const METHOD_BYTES: usize = 64;
+/// Bytes of a URI.
+pub const URI_BYTES: usize = 8 * 1024;
+/// Bytes of an Authorization value: four times what the longest client writes.
+pub const CREDENTIALS_BYTES: usize = 4 * 1024;
+/// Nonces whose counts are remembered at once; beyond it the oldest is forgotten, and its next use is answered `stale=true`.
+pub const NONCES: usize = 262_144;
+/// Transactions alive at once; beyond it new requests get 503.
+pub const TRANSACTIONS: usize = 200_000;
+/// INVITE sessions alive at once; beyond it new INVITEs get 503.
+pub const SESSIONS: usize = 50_000;
+/// Early dialogs that one INVITE of ours may open; later ones are ignored until one answers.
+pub const EARLY_DIALOGS: usize = 16;
+/// Final answers kept for retransmitted requests that opened no transaction (REGISTER).
+pub const ANSWER_RING: usize = 16_384;
+/// Bytes of an answer that is kept there: ten contacts fit, and a full ring stays below 64 MB.
+pub const ANSWER_BYTES: usize = 4 * 1024;
+/// What a stranger's datagram is answered with is at most so many times as long: we are no amplifier (security.md row 12).
+pub const ANSWER_FACTOR: usize = 3;
+/// DNS lookups under way at once; beyond it a name counts as unreachable.
+pub const LOOKUPS: usize = 10_000;
+/// Questions that one lookup may ask: a hostile zone shall not make us walk for ever.
+pub const QUESTIONS: usize = 24;
+/// Candidates that one lookup yields.
+pub const CANDIDATES: usize = 16;
+/// DNS answers kept at once; beyond it the first to expire is forgotten.
+pub const DNS_ANSWERS: usize = 4_096;
+/// Addresses remembered as unreachable.
+pub const PENALTIES: usize = 1_024;

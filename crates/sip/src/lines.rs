@@ -1,0 +1,149 @@
+//! Parting a head into lines: the one place that knows where a line ends, for the parser and for the framer alike.
+
+use std::borrow::Cow;
+
+use crate::Name;
+use crate::scan::{self, Span, TOKEN};
+
+/// One line, foldings included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    /// Without its CRLF.
+    pub(crate) span: Span,
+    /// It goes on over more than one line of text (RFC 3261 §7.3.1).
+    pub(crate) folded: bool,
+    /// It holds a CR or LF that ends nothing.
+    pub(crate) bare: bool,
+}
+
+/// What comes next in a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Line(Line),
+    /// The empty line; the body begins here.
+    End(usize),
+    /// The text is over before the empty line.
+    Cut,
+}
+
+/// A head, read line by line.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// Begin after the empty lines that may stand before a start line (RFC 3261 §7.5).
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        let mut at = 0;
+        while text.get(at..at + 2) == Some(b"\r\n") {
+            at += 2;
+        }
+        Lines { text, at }
+    }
+
+    /// The start line, which cannot be folded.
+    pub(crate) fn start_line(&mut self) -> Option<Line> {
+        let mut line = Line { span: Span::new(self.at, self.at), folded: false, bare: false };
+        self.extend(&mut line).then_some(line)
+    }
+
+    /// Move to the next CRLF, and let `line` end there; `false` where there is none.
+    fn extend(&mut self, line: &mut Line) -> bool {
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(i) = memchr::memchr2(b'\r', b'\n', rest) else { return false };
+            if rest.get(i..i + 2) == Some(b"\r\n") {
+                line.span.end = (self.at + i) as u32;
+                self.at += i + 2;
+                return true;
+            }
+            line.bare = true;
+            self.at += i + 1;
+        }
+    }
+
+    /// The next header line.
+    #[inline]
+    pub(crate) fn next_line(&mut self) -> Step {
+        if self.text.get(self.at..self.at + 2) == Some(b"\r\n") {
+            return Step::End(self.at + 2);
+        }
+        let mut line = Line { span: Span::new(self.at, self.at), folded: false, bare: false };
+        if !self.extend(&mut line) {
+            return Step::Cut;
+        }
+        while self.text.get(self.at).is_some_and(|&b| scan::is_space(b)) {
+            line.folded = true;
+            if !self.extend(&mut line) {
+                return Step::Cut;
+            }
+        }
+        Step::Line(line)
+    }
+}
+
+/// The name and the value of a header line; `None` where it is none.
+#[inline]
+pub(crate) fn field(text: &[u8], line: Span) -> Option<(Span, Span)> {
+    let bytes = line.of(text);
+    let len = bytes.iter().position(|&b| !scan::is(b, TOKEN))?;
+    let mut colon = len;
+    while bytes.get(colon).is_some_and(|&b| scan::is_space(b)) {
+        colon += 1;
+    }
+    if len == 0 || bytes.get(colon) != Some(&b':') {
+        return None;
+    }
+    let start = line.start;
+    let value = Span { start: start + colon as u32 + 1, end: line.end };
+    Some((Span { start, end: start + len as u32 }, value.trim(text)))
+}
+
+/// A value without its foldings: each becomes one space (RFC 3261 §7.3.1), and so does a stray CR or LF.
+pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(i) = memchr::memchr2(b'\r', b'\n', rest) {
+        out.extend_from_slice(rest.get(..i).unwrap_or_default());
+        while out.last().is_some_and(|&b| scan::is_space(b)) {
+            out.pop();
+        }
+        out.push(b' ');
+        rest = rest.get(i..).unwrap_or_default();
+        let blank =
+            rest.iter().position(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n')).unwrap_or(rest.len());
+        rest = rest.get(blank..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    Cow::Owned(out)
+}
+
+/// A Content-Length value: digits and nothing else. Too large a number is still a number.
+pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
+    scan::decimal(scan::trim(value))
+}
+
+/// What a head says about the length of its body, read as the parser reads it: `Ok(None)` where it says nothing.
+pub(crate) fn body_length(head: &[u8]) -> Result<Option<u64>, &'static str> {
+    let mut lines = Lines::new(head);
+    let mut found = None;
+    if lines.start_line().is_none() {
+        return Ok(None);
+    }
+    while let Step::Line(line) = lines.next_line() {
+        let Some((name, value)) = field(head, line.span) else { continue };
+        if Name::of(name.of(head)) != Name::ContentLength {
+            continue;
+        }
+        if found.is_some() {
+            return Err("Repeated Content-Length");
+        }
+        found = Some(content_length(value.of(head)).ok_or("Bad Content-Length")?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,110 @@
+//! Where the parts of a message stand in its buffer.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Start;
+use crate::headers::{AddrSpans, ViaSpans};
+use crate::scan::{self, Span};
+use crate::{CSeq, Name};
+
+/// Header lines that an index holds without an allocation of their own: what phones send.
+const INLINE: usize = 20;
+
+/// Marks a field that is not there (only in messages that are good for nothing but an answer).
+pub(super) const NONE: usize = usize::MAX;
+
+/// One header line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) name: Name,
+    /// The value must be read from [`Index::unfolded`].
+    pub(super) folded: bool,
+    pub(super) name_len: u16,
+    pub(super) at: u32,
+    /// Trimmed, raw.
+    pub(super) value: Span,
+}
+
+/// A field that was read when the message came: its line, and the places of its parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<T> {
+    pub(super) line: usize,
+    pub(super) spans: T,
+}
+
+impl<T: Default> Default for Part<T> {
+    fn default() -> Self {
+        Part { line: NONE, spans: T::default() }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) bytes: Bytes,
+    pub(super) start: Start,
+    pub(super) lines: SmallVec<[Entry; INLINE]>,
+    /// The values of folded lines without their foldings, by the place of the line.
+    pub(super) unfolded: Vec<(usize, Bytes)>,
+    pub(super) via: Part<ViaSpans>,
+    pub(super) from: Part<AddrSpans>,
+    pub(super) to: Part<AddrSpans>,
+    pub(super) call_id: usize,
+    pub(super) cseq: CSeq,
+    pub(super) body: Span,
+}
+
+impl Index {
+    /// The places of all lines of a header.
+    pub(super) fn all(&self, name: Name) -> impl Iterator<Item = usize> + '_ {
+        self.lines.iter().enumerate().filter(move |(_, entry)| entry.name == name).map(|(at, _)| at)
+    }
+
+    pub(super) fn first(&self, name: Name) -> Option<usize> {
+        self.lines.iter().position(|entry| entry.name == name)
+    }
+
+    /// The name as written.
+    pub(super) fn name(&self, at: usize) -> &[u8] {
+        self.lines
+            .get(at)
+            .map(|e| Span::new(e.at as usize, e.at as usize + e.name_len as usize).of(&self.bytes))
+            .unwrap_or_default()
+    }
+
+    /// The value as written.
+    pub(super) fn raw(&self, at: usize) -> &[u8] {
+        self.lines.get(at).map(|entry| entry.value.of(&self.bytes)).unwrap_or_default()
+    }
+
+    /// The value without foldings.
+    pub(super) fn value(&self, at: usize) -> &[u8] {
+        match self.lines.get(at) {
+            None => &[],
+            Some(entry) if entry.folded => self.smooth(at).map(|text| &**text).unwrap_or_default(),
+            Some(entry) => entry.value.of(&self.bytes),
+        }
+    }
+
+    /// The value without foldings, sharing the buffer.
+    pub(super) fn base(&self, at: usize) -> Bytes {
+        match self.lines.get(at) {
+            None => Bytes::new(),
+            Some(entry) if entry.folded => self.smooth(at).cloned().unwrap_or_default(),
+            Some(entry) => entry.value.cut(&self.bytes),
+        }
+    }
+
+    fn smooth(&self, at: usize) -> Option<&Bytes> {
+        self.unfolded.iter().find(|(line, _)| *line == at).map(|(_, text)| text)
+    }
+
+    /// The comma-separated values of all lines of a header.
+    pub(super) fn values(&self, name: Name) -> impl Iterator<Item = Bytes> + '_ {
+        self.all(name).flat_map(move |at| {
+            let base = self.base(at);
+            let spans: SmallVec<[Span; 4]> = scan::values(&base).collect();
+            spans.into_iter().map(move |span| span.cut(&base))
+        })
+    }
+}

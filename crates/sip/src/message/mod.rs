@@ -1,0 +1,228 @@
+//! A SIP message as it came: one buffer, and the places in it where its parts stand.
+
+mod index;
+mod parse;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::headers::ViaSpans;
+use crate::scan;
+use crate::{CSeq, Contacts, Method, Name, NameAddr, Uri, Via};
+use index::Index;
+
+/// The first line.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// `INVITE sip:1002@localhost SIP/2.0`
+    Request {
+        /// The method.
+        method: Method,
+        /// The Request-URI.
+        uri: Uri,
+    },
+    /// `SIP/2.0 200 OK`
+    Response {
+        /// 100 to 699.
+        status: u16,
+    },
+}
+
+/// Why bytes are no message, and what may be answered all the same.
+#[derive(Clone, Debug)]
+pub struct ParseError {
+    /// The status that a request with this fault gets (400, 483, 505, 513, …).
+    pub status: u16,
+    /// What is at fault, for the reason phrase: `Bad Content-Length`.
+    pub what: &'static str,
+    /// The message, where it is a request with a Via that an answer can follow. It is good for an answer and nothing else: header
+    /// fields may be missing (the answer then repeats those that are there), and accessors of malformed ones give empty values.
+    pub answerable: Option<Box<Message>>,
+}
+
+/// A parsed message: cheap to clone (one reference count), every accessor reads from the one buffer.
+///
+/// What [`Message::parse`] has accepted has: a legal start line; exactly one Call-ID, CSeq, From and To, each well-formed; at least
+/// one Via, the topmost well-formed; a CSeq that fits the method; one Content-Length at most, which fits the body.
+#[derive(Clone, Debug)]
+pub struct Message {
+    index: Arc<Index>,
+}
+
+impl Message {
+    /// Read one whole message: a datagram, or one frame of a stream. Never panics; allocates at most the index.
+    ///
+    /// Where there is no Content-Length the body goes to the end; what follows a body of the length given is ignored (RFC 3261 §18.3).
+    #[allow(clippy::needless_pass_by_value)]
+    pub fn parse(bytes: Bytes) -> Result<Message, ParseError> {
+        parse::parse(&bytes)
+    }
+
+    /// The first line.
+    pub fn start(&self) -> &Start {
+        &self.index.start
+    }
+
+    /// The method of a request; that of CSeq for a response.
+    pub fn method(&self) -> &Method {
+        match &self.index.start {
+            Start::Request { method, .. } => method,
+            Start::Response { .. } => &self.index.cseq.method,
+        }
+    }
+
+    /// The status of a response, `None` for a request.
+    pub fn status(&self) -> Option<u16> {
+        match self.index.start {
+            Start::Request { .. } => None,
+            Start::Response { status } => Some(status),
+        }
+    }
+
+    /// The Request-URI of a request.
+    pub fn uri(&self) -> Option<&Uri> {
+        match &self.index.start {
+            Start::Request { uri, .. } => Some(uri),
+            Start::Response { .. } => None,
+        }
+    }
+
+    /// The first value line of a header, unfolded and trimmed; `None` where absent or not UTF-8.
+    pub fn header(&self, name: Name) -> Option<&str> {
+        let at = self.index.first(name)?;
+        std::str::from_utf8(self.index.value(at)).ok()
+    }
+
+    /// The first line of a header that has no [`Name`], by its name without regard to case.
+    pub fn header_named(&self, name: &str) -> Option<&str> {
+        let known = Name::of(name.as_bytes());
+        if known != Name::Other {
+            return self.header(known);
+        }
+        let at = self
+            .index
+            .all(Name::Other)
+            .find(|&at| self.index.name(at).eq_ignore_ascii_case(name.as_bytes()))?;
+        std::str::from_utf8(self.index.value(at)).ok()
+    }
+
+    /// Every line of a header, in order, raw (folding included).
+    pub fn header_lines(&self, name: Name) -> impl Iterator<Item = &[u8]> + '_ {
+        self.index.all(name).map(|at| self.index.raw(at))
+    }
+
+    /// Every header line as (name as written, value), in order.
+    pub fn all_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+        (0..self.index.lines.len()).map(|at| (self.index.name(at), self.index.raw(at)))
+    }
+
+    /// The comma-separated tokens of all lines of a header (`Supported`, `Require`, `Allow`), trimmed.
+    pub fn tokens(&self, name: Name) -> impl Iterator<Item = &str> + '_ {
+        self.index
+            .all(name)
+            .filter_map(|at| std::str::from_utf8(self.index.value(at)).ok())
+            .flat_map(|line| line.split(','))
+            .map(str::trim)
+            .filter(|token| !token.is_empty())
+    }
+
+    /// The topmost Via.
+    pub fn via(&self) -> Via {
+        self.index.via.spans.via(&self.index.base(self.index.via.line))
+    }
+
+    /// From.
+    pub fn from(&self) -> NameAddr {
+        self.index.from.spans.name_addr(&self.index.base(self.index.from.line))
+    }
+
+    /// To.
+    pub fn to(&self) -> NameAddr {
+        self.index.to.spans.name_addr(&self.index.base(self.index.to.line))
+    }
+
+    /// From's tag; empty where there is none (RFC 2543).
+    pub fn from_tag(&self) -> &str {
+        let part = &self.index.from;
+        part.spans.tag.text(self.index.value(part.line))
+    }
+
+    /// To's tag; empty where there is none.
+    pub fn to_tag(&self) -> &str {
+        let part = &self.index.to;
+        part.spans.tag.text(self.index.value(part.line))
+    }
+
+    /// Call-ID.
+    pub fn call_id(&self) -> &str {
+        std::str::from_utf8(self.index.value(self.index.call_id)).unwrap_or_default()
+    }
+
+    /// CSeq.
+    pub fn cseq(&self) -> CSeq {
+        self.index.cseq.clone()
+    }
+
+    /// The Contact fields; `Err` where one is malformed (400), or `*` stands beside others.
+    pub fn contacts(&self) -> Result<Contacts, ParseError> {
+        let (mut list, mut star) = (Vec::new(), false);
+        for value in self.index.values(Name::Contact) {
+            if &*value == b"*" {
+                star = true;
+            } else if let Some(addr) = NameAddr::parse(value) {
+                list.push(addr);
+            } else {
+                return Err(self.fault("Bad Contact"));
+            }
+        }
+        match (star, list.is_empty()) {
+            (false, true) => Ok(Contacts::None),
+            (false, false) => Ok(Contacts::List(list)),
+            (true, true) if self.index.values(Name::Contact).count() == 1 => Ok(Contacts::Star),
+            (true, _) => Err(self.fault("Bad Contact")),
+        }
+    }
+
+    fn fault(&self, what: &'static str) -> ParseError {
+        let answerable = self.status().is_none().then(|| Box::new(self.clone()));
+        ParseError { status: 400, what, answerable }
+    }
+
+    /// Every value of a header that holds addresses (Route, Record-Route, Path), over all lines; `None` where one is malformed.
+    pub fn addresses(&self, name: Name) -> Option<Vec<NameAddr>> {
+        self.index.values(name).map(NameAddr::parse).collect()
+    }
+
+    /// A header that holds one non-negative number (Expires, Max-Forwards, Min-SE…): `Some(Err)` where it is no number; too large ones
+    /// are 2³²−1. What follows a `;` or a comment is not looked at.
+    #[allow(clippy::result_unit_err)]
+    pub fn number(&self, name: Name) -> Option<Result<u32, ()>> {
+        let value = self.index.value(self.index.first(name)?);
+        let len = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
+        let (digits, rest) = value.split_at_checked(len)?;
+        let clean = matches!(scan::trim(rest).first(), None | Some(b';' | b'('));
+        let number = scan::decimal(digits).filter(|_| clean).ok_or(());
+        Some(number.map(|n| u32::try_from(n).unwrap_or(u32::MAX)))
+    }
+
+    /// The body, of the length that Content-Length says.
+    pub fn body(&self) -> Bytes {
+        self.index.body.cut(&self.index.bytes)
+    }
+
+    /// The whole message as it came.
+    pub fn bytes(&self) -> &Bytes {
+        &self.index.bytes
+    }
+
+    /// The lines of a header, unfolded: fit to be written into another message.
+    pub(crate) fn clean_lines(&self, name: Name) -> impl Iterator<Item = &[u8]> + '_ {
+        self.index.all(name).map(|at| self.index.value(at))
+    }
+
+    /// The topmost Via line, unfolded, and where the parts of its first value stand; `None` where it is malformed.
+    pub(crate) fn via_spans(&self) -> Option<&ViaSpans> {
+        Some(&self.index.via.spans).filter(|spans| spans.end > 0)
+    }
+}

@@ -1,0 +1,116 @@
+//! The names of header fields: the ones that we read, as numbers; all others as they came.
+
+macro_rules! names {
+    ($($variant:ident = $long:literal $(| $short:literal)?),* $(,)?) => {
+        /// A header field that this crate or its users look up. Compact forms are folded into the long ones (RFC 3261 §7.3.3).
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum Name {
+            $($variant,)*
+            /// Any header that has no name here.
+            Other,
+        }
+
+        /// Every name with its long form.
+        const LONG: &[(&str, Name)] = &[$(($long, Name::$variant)),*];
+
+        impl Name {
+            /// The canonical long form, for writing; empty for [`Name::Other`].
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Name::$variant => $long,)*
+                    Name::Other => "",
+                }
+            }
+
+            fn compact(letter: u8) -> Name {
+                match letter.to_ascii_lowercase() {
+                    $($($short => Name::$variant,)?)*
+                    _ => Name::Other,
+                }
+            }
+        }
+    };
+}
+
+names! {
+    Accept = "Accept", Alert = "Alert-Info", Allow = "Allow", AllowEvents = "Allow-Events" | b'u',
+    Authorization = "Authorization", CallId = "Call-ID" | b'i', Contact = "Contact" | b'm',
+    ContentDisposition = "Content-Disposition", ContentEncoding = "Content-Encoding" | b'e',
+    ContentLength = "Content-Length" | b'l', ContentType = "Content-Type" | b'c', CSeq = "CSeq", Date = "Date",
+    Diversion = "Diversion", Event = "Event" | b'o', Expires = "Expires", From = "From" | b'f',
+    HistoryInfo = "History-Info", MaxForwards = "Max-Forwards", MinExpires = "Min-Expires", MinSe = "Min-SE",
+    PAssertedIdentity = "P-Asserted-Identity", PPreferredIdentity = "P-Preferred-Identity", Path = "Path",
+    Privacy = "Privacy", ProxyAuthenticate = "Proxy-Authenticate", ProxyAuthorization = "Proxy-Authorization",
+    ProxyRequire = "Proxy-Require", RAck = "RAck", RSeq = "RSeq", Reason = "Reason", RecordRoute = "Record-Route",
+    ReferTo = "Refer-To" | b'r', ReferredBy = "Referred-By" | b'b', RemotePartyId = "Remote-Party-ID",
+    Replaces = "Replaces", Require = "Require", RetryAfter = "Retry-After", Route = "Route", Server = "Server",
+    SessionExpires = "Session-Expires" | b'x', SubscriptionState = "Subscription-State", Supported = "Supported" | b'k',
+    Timestamp = "Timestamp", To = "To" | b't', Unsupported = "Unsupported", UserAgent = "User-Agent", Via = "Via" | b'v',
+    Warning = "Warning", WwwAuthenticate = "WWW-Authenticate",
+}
+
+/// Longest name in [`LONG`].
+const LONGEST: usize = 20;
+/// Most names of one length.
+const MOST: usize = 8;
+
+/// The names by their length, so that a lookup compares only those that can be meant.
+static BY_LENGTH: [[Option<(&str, Name)>; MOST]; LONGEST + 1] = by_length();
+
+#[allow(clippy::indexing_slicing)] // runs at compile time only: a name too long or too many of a length would not compile
+const fn by_length() -> [[Option<(&'static str, Name)>; MOST]; LONGEST + 1] {
+    let mut table = [[None; MOST]; LONGEST + 1];
+    let mut used = [0; LONGEST + 1];
+    let mut i = 0;
+    while i < LONG.len() {
+        let len = LONG[i].0.len();
+        table[len][used[len]] = Some(LONG[i]);
+        used[len] += 1;
+        i += 1;
+    }
+    table
+}
+
+impl Name {
+    /// The name for what stands before the colon, without regard to case; compact forms included.
+    pub fn of(token: &[u8]) -> Name {
+        if let [letter] = token {
+            return Name::compact(*letter);
+        }
+        let (Some(first), Some(row)) = (token.first(), BY_LENGTH.get(token.len())) else {
+            return Name::Other;
+        };
+        for &(long, name) in row.iter().map_while(Option::as_ref) {
+            let long = long.as_bytes();
+            let begins = long.first().is_some_and(|b| (b ^ first) & !0x20 == 0);
+            // Most write the canonical form, and comparing bytes as they are is much cheaper.
+            if begins && (long == token || long.eq_ignore_ascii_case(token)) {
+                return name;
+            }
+        }
+        Name::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_any_case_and_by_its_compact_form() {
+        for (long, name) in LONG {
+            assert_eq!(Name::of(long.to_uppercase().as_bytes()), *name);
+            assert_eq!(name.as_str(), *long);
+        }
+        assert_eq!(
+            (Name::of(b"i"), Name::of(b"V"), Name::of(b"x")),
+            (Name::CallId, Name::Via, Name::SessionExpires)
+        );
+        assert_eq!(
+            (Name::of(b"X-Other"), Name::of(b""), Name::of(b"q")),
+            (Name::Other, Name::Other, Name::Other)
+        );
+    }
+}

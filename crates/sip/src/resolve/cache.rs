@@ -1,0 +1,51 @@
+//! Answers of the DNS, kept for their time to live and within a cap.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap};
+
+use super::{Question, Records};
+use crate::limits;
+
+/// The longest that "there is nothing" is believed.
+pub(super) const NOTHING_TTL: Duration = Duration::from_secs(300);
+/// The longest that any record is believed.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+#[derive(Debug)]
+pub(super) struct Cache {
+    answers: KeyedMap<Question, (Instant, Records)>,
+    /// By when they expire, so that the first to go is found without a scan.
+    order: BTreeSet<(Instant, Question)>,
+}
+
+impl Cache {
+    pub(super) fn new(chance: &mut Chance) -> Cache {
+        Cache { answers: KeyedMap::with_hasher(KeyedHash::new(chance)), order: BTreeSet::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    pub(super) fn find(&self, now: Instant, question: &Question) -> Option<Records> {
+        self.answers.get(question).filter(|(until, _)| *until > now).map(|(_, records)| records.clone())
+    }
+
+    pub(super) fn keep(&mut self, now: Instant, question: Question, records: Records, ttl: Duration) {
+        let until = now + ttl.min(LONGEST);
+        if let Some((old, _)) = self.answers.insert(question.clone(), (until, records)) {
+            self.order.remove(&(old, question.clone()));
+        }
+        self.order.insert((until, question));
+        while let Some((oldest, _)) = self.order.first() {
+            if *oldest > now && self.order.len() <= limits::DNS_ANSWERS {
+                break;
+            }
+            if let Some((_, question)) = self.order.pop_first() {
+                self.answers.remove(&question);
+            }
+        }
+    }
+}

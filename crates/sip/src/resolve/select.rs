@@ -1,0 +1,192 @@
+//! RFC 3263 §4: from a URI to an ordered list of transports, addresses and ports. Every step reads what is known, and stops at the
+//! first question that is not.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base::Chance;
+
+use super::{Candidate, Question, Record, Records};
+use crate::{Scheme, Transport, Uri, limits};
+
+/// What a URI says about where it wants to go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Goal {
+    host: String,
+    port: Option<u16>,
+    transport: Option<Transport>,
+    secure: bool,
+}
+
+type Recall<'a> = dyn FnMut(Question) -> Result<Records, Question> + 'a;
+
+impl Goal {
+    /// `None` for a URI that names no host, or a transport that we do not know.
+    pub(super) fn of(uri: &Uri) -> Option<Goal> {
+        let secure = match uri.scheme() {
+            Scheme::Sip => false,
+            Scheme::Sips => true,
+            Scheme::Tel | Scheme::Other(_) => return None,
+        };
+        let host = uri.param("maddr").filter(|host| !host.is_empty()).unwrap_or(uri.host());
+        let transport = match uri.param("transport").map(str::to_ascii_lowercase).as_deref() {
+            None => None,
+            Some("udp") if !secure => Some(Transport::Udp),
+            Some("tcp") => Some(if secure { Transport::Tls } else { Transport::Tcp }),
+            Some("tls") => Some(Transport::Tls),
+            Some("ws") => Some(if secure { Transport::Wss } else { Transport::Ws }),
+            Some("wss") => Some(Transport::Wss),
+            Some(_) => return None,
+        };
+        let host = host.trim_matches(|c| matches!(c, '[' | ']')).trim_end_matches('.').to_ascii_lowercase();
+        (!host.is_empty()).then_some(Goal { host, port: uri.port(), transport, secure })
+    }
+}
+
+fn default_port(transport: Transport) -> u16 {
+    match transport {
+        Transport::Udp | Transport::Tcp => 5060,
+        Transport::Tls => 5061,
+        Transport::Ws => 80,
+        Transport::Wss => 443,
+    }
+}
+
+/// The SRV name of a transport at a domain (RFC 3263 §4.1, RFC 7118 §4).
+fn service(transport: Transport, domain: &str) -> String {
+    let prefix = match transport {
+        Transport::Udp => "_sip._udp",
+        Transport::Tcp => "_sip._tcp",
+        Transport::Tls => "_sips._tcp",
+        Transport::Ws => "_sip._ws",
+        Transport::Wss => "_sips._wss",
+    };
+    format!("{prefix}.{domain}")
+}
+
+/// The transport of a NAPTR service.
+fn transport_of(service: &str) -> Option<Transport> {
+    let known = [("SIP+D2U", Transport::Udp), ("SIP+D2T", Transport::Tcp), ("SIPS+D2T", Transport::Tls)];
+    known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(service)).map(|(_, transport)| transport)
+}
+
+/// The candidates, or the question that has to be asked first.
+pub(super) fn candidates(
+    goal: &Goal,
+    transports: &[Transport],
+    recall: &mut Recall<'_>,
+    chance: &mut Chance,
+) -> Result<Vec<Candidate>, Question> {
+    let fit = |transport: Transport| {
+        transports.contains(&transport)
+            && (!goal.secure || matches!(transport, Transport::Tls | Transport::Wss))
+    };
+    let usual = goal.transport.unwrap_or(if goal.secure { Transport::Tls } else { Transport::Udp });
+    if goal.transport.is_some_and(|transport| !fit(transport)) {
+        return Ok(Vec::new());
+    }
+    // A number or a port leaves nothing to choose (§4.1, §4.2).
+    if let Ok(ip) = goal.host.parse::<IpAddr>() {
+        let address = SocketAddr::new(ip, goal.port.unwrap_or(default_port(usual)));
+        return Ok(if fit(usual) { vec![Candidate { transport: usual, address }] } else { Vec::new() });
+    }
+    if let Some(port) = goal.port {
+        return if fit(usual) { addresses(&goal.host, usual, port, recall) } else { Ok(Vec::new()) };
+    }
+    let mut found = Vec::new();
+    let mut offered = false;
+    for (transport, name) in services(goal, transports, &fit, recall)? {
+        let records = recall(Question::Srv(name))?;
+        offered |= !records.is_empty();
+        for (target, port) in by_weight(&records, chance) {
+            if found.len() < limits::CANDIDATES {
+                found.extend(addresses(&target, transport, port, recall)?);
+            }
+        }
+    }
+    // No SRV records at all: the host itself, at the usual port (§4.2).
+    if !offered && fit(usual) {
+        found = addresses(&goal.host, usual, default_port(usual), recall)?;
+    }
+    found.truncate(limits::CANDIDATES);
+    Ok(found)
+}
+
+/// The SRV names to ask, in order: the one of a given transport, those that NAPTR records name, or those of all transports.
+fn services(
+    goal: &Goal,
+    transports: &[Transport],
+    fit: &dyn Fn(Transport) -> bool,
+    recall: &mut Recall<'_>,
+) -> Result<Vec<(Transport, String)>, Question> {
+    if let Some(transport) = goal.transport {
+        return Ok(vec![(transport, service(transport, &goal.host))]);
+    }
+    let records = recall(Question::Naptr(goal.host.clone()))?;
+    let mut named: Vec<(u16, u16, Transport, String)> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Naptr { order, preference, flags, service, replacement } => {
+                let transport = transport_of(service).filter(|transport| fit(*transport))?;
+                let name = replacement.trim_end_matches('.').to_ascii_lowercase();
+                flags.eq_ignore_ascii_case("s").then_some((*order, *preference, transport, name))
+            }
+            Record::Srv { .. } | Record::Address(_) => None,
+        })
+        .collect();
+    named.sort_by_key(|(order, preference, ..)| (*order, *preference));
+    if !named.is_empty() {
+        return Ok(named.into_iter().map(|(_, _, transport, name)| (transport, name)).collect());
+    }
+    let all = transports.iter().copied().filter(|transport| fit(*transport));
+    Ok(all.map(|transport| (transport, service(transport, &goal.host))).collect())
+}
+
+/// SRV records in the order in which they are tried: by priority, and by lot within one (RFC 2782).
+fn by_weight(records: &[Record], chance: &mut Chance) -> Vec<(String, u16)> {
+    let mut left: Vec<(u16, u16, u16, &str)> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Srv { priority, weight, port, target } if !target.trim_end_matches('.').is_empty() => {
+                Some((*priority, *weight, *port, target.as_str()))
+            }
+            Record::Srv { .. } | Record::Naptr { .. } | Record::Address(_) => None,
+        })
+        .collect();
+    // Weightless ones first within their priority, so that they have a small chance.
+    left.sort_by_key(|(priority, weight, ..)| (*priority, *weight));
+    left.truncate(limits::CANDIDATES);
+    let mut ordered = Vec::with_capacity(left.len());
+    while let Some((priority, ..)) = left.first().copied() {
+        let group = left.iter().take_while(|(same, ..)| *same == priority);
+        let total: u64 = group.clone().map(|(_, weight, ..)| u64::from(*weight)).sum();
+        let drawn = chance.below(total + 1);
+        let mut sum = 0;
+        let at = group
+            .map(|(_, weight, ..)| {
+                sum += u64::from(*weight);
+                sum
+            })
+            .position(|sum| sum >= drawn);
+        let (_, _, port, target) = left.remove(at.unwrap_or(0));
+        ordered.push((target.trim_end_matches('.').to_ascii_lowercase(), port));
+    }
+    ordered
+}
+
+fn addresses(
+    host: &str,
+    transport: Transport,
+    port: u16,
+    recall: &mut Recall<'_>,
+) -> Result<Vec<Candidate>, Question> {
+    let candidate = |ip: IpAddr| Candidate { transport, address: SocketAddr::new(ip, port) };
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![candidate(ip)]);
+    }
+    let records = recall(Question::Address(host.to_owned()))?;
+    let ips = records.iter().filter_map(|record| match record {
+        Record::Address(ip) => Some(*ip),
+        Record::Srv { .. } | Record::Naptr { .. } => None,
+    });
+    Ok(ips.map(candidate).collect())
+}

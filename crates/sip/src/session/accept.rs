@@ -1,0 +1,210 @@
+//! Taking a call: provisional answers, the 2xx and its repetition until ACK (RFC 3261 §13.3).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use base::Instant;
+use bytes::Bytes;
+
+use super::connect::SDP;
+use super::prack::Reliable;
+use super::state::{Exchange, Session, Stage, Unacked, Up};
+use super::{Ended, SessionEvent, SessionId};
+use crate::dialog::Dialog;
+use crate::endpoint::{Cx, Served, contact_lines};
+use crate::transaction::Resend;
+use crate::{HeaderLines, Message, Name, Reply, sdp_of};
+
+/// The peer's INVITE before our final answer.
+#[derive(Debug)]
+pub(crate) struct Ringing {
+    pub(crate) dialog: Dialog,
+    pub(crate) invite: Served,
+    pub(crate) first: First,
+    pub(crate) reliable: Reliable,
+    /// The 200 that waits for an outstanding PRACK (RFC 3262 §3).
+    pub(crate) accept: Option<Waiting>,
+    /// The last provisional answer, repeated every minute so that no proxy on the way gives up (RFC 3261 §13.3.1.1).
+    pub(crate) last: Option<(Bytes, Instant)>,
+}
+
+/// A 200 that waits, and the description that it is to carry.
+#[derive(Debug)]
+pub(crate) struct Waiting(pub(crate) Option<Bytes>);
+
+/// The first offer and its answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum First {
+    /// The INVITE carried an offer.
+    Offered,
+    /// An unreliable provisional answer showed our answer, which the 200 has to repeat.
+    Shown(Bytes),
+    /// The exchange is over: a reliable provisional answer was part of it.
+    Done,
+    /// The INVITE carried none: the offer is ours to make.
+    Wanted,
+    /// Our offer went out in a reliable provisional answer.
+    Sent,
+}
+
+/// How often an unreliable provisional answer is repeated.
+pub(crate) const REMINDER: Duration = Duration::from_secs(60);
+
+/// Take up an INVITE whose transaction has begun.
+pub(crate) fn receive(cx: &mut Cx<'_>, id: SessionId, invite: Served) -> Session {
+    let local_tag = cx.core.name(b'd');
+    let dialog = Dialog::answering(&invite.request, invite.hop, local_tag);
+    let key = super::connect::dialog_key(cx, &dialog);
+    let sdp = sdp_of(&invite.request).unwrap_or_default();
+    let says = |name: Name| invite.request.tokens(name).any(|token| token.eq_ignore_ascii_case("100rel"));
+    let reliable = Reliable {
+        required: says(Name::Require),
+        supported: says(Name::Supported),
+        next: 1 + cx.below(1 << 16) as u32,
+        outstanding: None,
+        queue: VecDeque::new(),
+    };
+    let first = if sdp.is_some() { First::Offered } else { First::Wanted };
+    cx.respond(&invite, "", Reply::new(100), |_, _| {});
+    let request = invite.request.clone();
+    let ringing = Ringing { dialog, invite, first, reliable, accept: None, last: None };
+    let mut session = Session::new(id, key, Stage::Ringing(Box::new(ringing)), false);
+    session.remote_sdp = sdp;
+    session.learn(&request);
+    session
+}
+
+impl Session {
+    /// See [`crate::Endpoint::progress`].
+    pub(crate) fn progress(&mut self, cx: &mut Cx<'_>, status: u16, sdp: Option<Bytes>) {
+        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        if ringing.accept.is_some() || !(101..200).contains(&status) {
+            return;
+        }
+        let reliable = ringing.reliable.required || (ringing.reliable.supported && sdp.is_some());
+        if reliable && ringing.reliable.outstanding.is_some() {
+            return ringing.reliable.enqueue(status, sdp);
+        }
+        let body = match (&ringing.first, sdp) {
+            (First::Offered | First::Shown(_), Some(sdp)) => {
+                ringing.first = if reliable { First::Done } else { First::Shown(sdp.clone()) };
+                self.local_sdp = Some(sdp.clone());
+                Some(sdp)
+            }
+            (First::Wanted, Some(sdp)) if reliable => {
+                ringing.first = First::Sent;
+                self.exchange = Exchange::Carried;
+                self.local_sdp = Some(sdp.clone());
+                Some(sdp)
+            }
+            // An offer in an answer that may be lost would never be answered (RFC 3262 §5); an exchange that is over is not repeated.
+            (First::Wanted | First::Done | First::Sent, _) | (First::Offered | First::Shown(_), None) => None,
+        };
+        let rseq = reliable.then(|| ringing.reliable.take_number());
+        let reply = Reply { body: body.as_deref().map(|sdp| (SDP, sdp)), ..Reply::new(status) };
+        let dialog = &ringing.dialog;
+        let bytes = cx.respond(&ringing.invite, &dialog.local_tag, reply, |lines, core| {
+            contact_lines(lines, dialog, &core.config.allow);
+            if let Some(rseq) = rseq {
+                lines.add("Require", "100rel").add("RSeq", rseq);
+            }
+        });
+        match rseq {
+            Some(rseq) => ringing.reliable.sent(cx, rseq, bytes),
+            None => ringing.last = Some((bytes, cx.now + REMINDER)),
+        }
+    }
+
+    /// See [`crate::Endpoint::accept`].
+    pub(crate) fn accept(&mut self, cx: &mut Cx<'_>, sdp: Option<Bytes>) {
+        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        if ringing.reliable.outstanding.is_some() {
+            ringing.reliable.queue.clear();
+            ringing.accept = Some(Waiting(sdp));
+            return;
+        }
+        let (body, offered) = match ringing.first.clone() {
+            First::Offered => (sdp, false),
+            First::Shown(shown) => (sdp.or(Some(shown)), false),
+            First::Wanted => (sdp, true),
+            First::Done | First::Sent => (None, false),
+        };
+        if let Some(sdp) = &body {
+            self.local_sdp = Some(sdp.clone());
+        }
+        if offered {
+            self.exchange = Exchange::Carried;
+        }
+        let Stage::Ringing(ringing) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        let Ringing { dialog, invite, .. } = *ringing;
+        let mut up = Up { dialog, unacked: None, bye: None };
+        self.succeed(cx, &mut up, &invite, body.as_ref(), offered);
+        self.stage = Stage::Up(Box::new(up));
+    }
+
+    /// Send a 2xx to an INVITE, and repeat it until its ACK comes, whatever the transport (RFC 3261 §13.3.1.4).
+    pub(crate) fn succeed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        up: &mut Up,
+        invite: &Served,
+        body: Option<&Bytes>,
+        offered: bool,
+    ) {
+        let reply = Reply { body: body.map(|sdp| (SDP, sdp.as_ref())), ..Reply::new(200) };
+        let (refresh, dialog, now) = (&mut self.refresh, &up.dialog, cx.now);
+        let timer = self.peer.timer;
+        let bytes = cx.respond(invite, &dialog.local_tag, reply, |lines, core| {
+            contact_lines(lines, dialog, &core.config.allow);
+            refresh.agree(now, &core.config, &invite.request, timer, lines);
+        });
+        up.unacked = Some(Unacked {
+            tx: invite.tx,
+            cseq: invite.request.cseq().number,
+            bytes,
+            resend: Resend::first(now, cx.core.transactions.times.t1),
+            until: now + cx.core.transactions.times.long,
+            offered,
+        });
+    }
+
+    /// An ACK within the dialog: our 2xx has arrived.
+    pub(crate) fn on_ack(&mut self, cx: &mut Cx<'_>, ack: &Message) {
+        let Stage::Up(up) = &mut self.stage else { return };
+        let fits = *up.dialog.remote_tag == *ack.from_tag()
+            && up.unacked.as_ref().is_some_and(|unacked| unacked.cseq == ack.cseq().number);
+        if !fits {
+            return;
+        }
+        let offered = up.unacked.take().is_some_and(|unacked| unacked.offered);
+        let bye = up.bye.take();
+        let sdp = if offered { sdp_of(ack).unwrap_or_default() } else { None };
+        if offered {
+            self.exchange = Exchange::Idle;
+            if sdp.is_some() {
+                self.remote_sdp.clone_from(&sdp);
+            }
+        }
+        if let Some(lines) = bye {
+            return self.bye(cx, lines);
+        }
+        cx.event(self.id, SessionEvent::Confirmed { sdp });
+        self.offer_if_queued(cx);
+    }
+
+    pub(crate) fn tick_unacked(&mut self, cx: &mut Cx<'_>) {
+        let times = cx.core.transactions.times;
+        let Stage::Up(up) = &mut self.stage else { return };
+        let Some(unacked) = &mut up.unacked else { return };
+        if unacked.until <= cx.now {
+            up.unacked = None;
+            let ended = if up.bye.is_some() { Ended::Here } else { Ended::NoAck };
+            let lines = up.bye.take().unwrap_or_else(HeaderLines::new);
+            self.last_bye(cx, &lines);
+            self.end(cx, ended);
+        } else if unacked.resend.at <= cx.now {
+            unacked.resend = unacked.resend.again(cx.now, times.t2);
+            cx.core.transactions.repeat(unacked.tx, &unacked.bytes, cx.out);
+        }
+    }
+}

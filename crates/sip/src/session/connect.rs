@@ -1,0 +1,314 @@
+//! Making a call: our INVITE, the forks that ring, and the answers it may get (RFC 3261 §13.2).
+
+use bytes::Bytes;
+
+use super::state::{Session, Stage, Up};
+use super::timer;
+use super::{Connect, Ended, SessionEvent, SessionId};
+use crate::dialog::Dialog;
+use crate::endpoint::{Cx, Sending, contact_lines};
+use crate::headers::NameAddr;
+use crate::transaction::{ClientId, Key, Owner};
+use crate::{HeaderLines, Message, Method, Name, digest, limits, sdp_of};
+
+/// Our INVITE before its final answer.
+#[derive(Debug)]
+pub(crate) struct Calling {
+    /// What the INVITE says of the dialog to come.
+    pub(crate) base: Dialog,
+    pub(crate) tx: ClientId,
+    pub(crate) forks: Vec<Fork>,
+    pub(crate) cancel: Cancel,
+    lines: HeaderLines,
+    offer: Bytes,
+    max_forwards: u8,
+    authed: bool,
+    /// How often 422 raised our Session-Expires.
+    too_small: u8,
+}
+
+/// One early dialog.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    pub(crate) dialog: Dialog,
+    /// The last reliable provisional answer that we acknowledged.
+    pub(crate) rseq: Option<u32>,
+    /// A reliable answer carried SDP: the first exchange is over (RFC 3262 §5).
+    pub(crate) settled: bool,
+}
+
+/// Whether the call is to be cancelled.
+#[derive(Debug)]
+pub(crate) enum Cancel {
+    No,
+    /// As soon as a provisional answer comes (RFC 3261 §9.1), with these lines.
+    Wanted(HeaderLines),
+    Sent,
+}
+
+/// Send the INVITE of a new session; `None` where the cap on transactions is reached.
+pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: Connect) -> Option<Session> {
+    let (call_id, local_tag) = (cx.core.name(b'-'), cx.core.name(b'd'));
+    let base = Dialog {
+        call_id,
+        local_tag,
+        remote_tag: "".into(),
+        local: connect.from.into(),
+        remote: connect.to.into(),
+        contact_user: connect.contact_user.into(),
+        local_seq: 1 + cx.below(1 << 16) as u32,
+        remote_seq: None,
+        route: connect.target.route,
+        target: connect.target.uri,
+        hop: connect.target.hop,
+    };
+    let key = cx.core.keys.dialog(&base.call_id, &base.local_tag);
+    let refresh = timer::Refresh::wished(&cx.core.config);
+    let (lines, offer, max_forwards) = (connect.lines, connect.offer, connect.max_forwards);
+    let tx = invite(cx, id, &base, max_forwards, &lines, &offer, &refresh, None)?;
+    let calling = Calling {
+        base,
+        tx,
+        forks: Vec::new(),
+        cancel: Cancel::No,
+        lines,
+        offer: offer.clone(),
+        max_forwards,
+        authed: false,
+        too_small: 0,
+    };
+    let mut session = Session::new(id, key, Stage::Calling(Box::new(calling)), true);
+    session.credentials = connect.credentials;
+    session.local_sdp = Some(offer);
+    session.refresh = refresh;
+    Some(session)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn invite(
+    cx: &mut Cx<'_>,
+    id: SessionId,
+    base: &Dialog,
+    max_forwards: u8,
+    own: &HeaderLines,
+    offer: &Bytes,
+    refresh: &timer::Refresh,
+    auth: Option<&HeaderLines>,
+) -> Option<ClientId> {
+    let body = Some((SDP, offer.as_ref()));
+    let what = Sending { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
+    cx.send(base, what, Owner::Session(id), |lines, core| {
+        contact_lines(lines, base, &core.config.allow);
+        refresh.wish_lines(lines);
+        lines.extend(own);
+        if let Some(auth) = auth {
+            lines.extend(auth);
+        }
+    })
+}
+
+/// The type of the bodies that sessions exchange.
+pub(crate) const SDP: &str = "application/sdp";
+
+impl Session {
+    /// An answer to our INVITE, or none (408, 503).
+    pub(crate) fn on_invite_answer(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
+        match answer {
+            Ok(response) => {
+                self.learn(response);
+                match response.status().unwrap_or(0) {
+                    0..=100 => self.cancel_if_wanted(cx),
+                    101..=199 => self.on_provisional(cx, response),
+                    200..=299 => self.on_success(cx, response),
+                    status => self.on_refusal(cx, status, Some(response)),
+                }
+            }
+            Err(status) => self.on_refusal(cx, status, None),
+        }
+    }
+
+    fn on_provisional(&mut self, cx: &mut Cx<'_>, response: &Message) {
+        let id = self.id;
+        let Stage::Calling(calling) = &mut self.stage else { return };
+        let fork = calling.fork(response);
+        self.cancel_if_wanted(cx);
+        let Stage::Calling(calling) = &mut self.stage else { return };
+        let Some((at, fork)) = fork.and_then(|at| Some((at, calling.forks.get_mut(at)?))) else { return };
+        fork.dialog.refresh(response);
+        let reliable = response.tokens(Name::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
+        let rseq = response.number(Name::RSeq).and_then(Result::ok).filter(|_| reliable);
+        let sdp = sdp_of(response).unwrap_or_default();
+        if let Some(rseq) = rseq {
+            // Only in order, and each once (RFC 3262 §4).
+            if fork.rseq.is_some_and(|last| rseq != last.wrapping_add(1)) {
+                return;
+            }
+            fork.rseq = Some(rseq);
+            fork.settled |= sdp.is_some();
+            let tag = fork.dialog.remote_tag.clone();
+            self.prack(cx, (rseq, response.cseq().number), tag);
+        }
+        let Stage::Calling(calling) = &self.stage else { return };
+        if matches!(calling.cancel, Cancel::No) {
+            let status = response.status().unwrap_or(0);
+            cx.event(id, SessionEvent::Progress { status, fork: at as u8, sdp });
+            self.offer_if_queued(cx);
+        }
+    }
+
+    fn on_success(&mut self, cx: &mut Cx<'_>, response: &Message) {
+        let id = self.id;
+        let Stage::Calling(calling) = &mut self.stage else { return };
+        let fork = calling.fork(response);
+        let mut dialog = match fork.and_then(|at| calling.forks.get(at)) {
+            Some(fork) => fork.dialog.clone(),
+            None => calling.base.answered(response),
+        };
+        dialog.hop = calling.base.hop;
+        dialog.take_route(response);
+        dialog.refresh(response);
+        let (tx, cseq, max_forwards) = (calling.tx, calling.base.local_seq, calling.max_forwards);
+        let cancelled = !matches!(calling.cancel, Cancel::No);
+        let what = Sending { method: &Method::Ack, cseq, max_forwards, body: None };
+        cx.acknowledge(&dialog, tx, what, Some(id), self.auth.as_ref());
+        let sdp = sdp_of(response).unwrap_or_default();
+        if sdp.is_some() {
+            self.remote_sdp.clone_from(&sdp);
+        }
+        self.refresh.agreed(cx.now, response);
+        self.stage = Stage::Up(Box::new(Up { dialog, unacked: None, bye: None }));
+        if cancelled {
+            // CANCEL and 200 crossed (RFC 3261 §9.1): what was answered is ended by BYE.
+            return self.bye(cx, HeaderLines::new());
+        }
+        let fork = fork.unwrap_or(0) as u8;
+        cx.event(id, SessionEvent::Accepted { fork, sdp, response: response.clone() });
+        self.offer_if_queued(cx);
+    }
+
+    fn on_refusal(&mut self, cx: &mut Cx<'_>, status: u16, response: Option<&Message>) {
+        let Stage::Calling(calling) = &self.stage else { return };
+        if !matches!(calling.cancel, Cancel::No) {
+            return self.end(cx, Ended::Here);
+        }
+        if let Some(response) = response
+            && self.invite_again(cx, status, response)
+        {
+            return;
+        }
+        self.end(cx, Ended::Refused { status, response: response.cloned() });
+    }
+
+    /// Send the INVITE again where the refusal says what it lacked: credentials (once), or a longer session interval.
+    fn invite_again(&mut self, cx: &mut Cx<'_>, status: u16, response: &Message) -> bool {
+        let Stage::Calling(calling) = &self.stage else { return false };
+        let (authed, too_small) = (calling.authed, calling.too_small);
+        match status {
+            401 | 407 if !authed && self.authorise(cx, response, &Method::Invite) => {}
+            422 if too_small < 2 && self.refresh.lengthen(response) => {}
+            _ => return false,
+        }
+        let Stage::Calling(calling) = &mut self.stage else { return false };
+        if status == 422 {
+            (calling.too_small, calling.authed) = (calling.too_small + 1, false);
+        } else {
+            calling.authed = true;
+        }
+        calling.forks.clear();
+        calling.base.next_seq();
+        let auth = self.auth.as_ref();
+        let lines = (&calling.lines, &calling.offer);
+        let tx =
+            invite(cx, self.id, &calling.base, calling.max_forwards, lines.0, lines.1, &self.refresh, auth);
+        if let Some(tx) = tx {
+            calling.tx = tx;
+        }
+        tx.is_some()
+    }
+
+    /// Answer a challenge with the credentials that the call was given, and with none else (security.md row 5). The line stands in
+    /// `self.auth` then.
+    pub(crate) fn authorise(&mut self, cx: &mut Cx<'_>, response: &Message, method: &Method) -> bool {
+        let Some((user, password)) = self.credentials.clone() else { return false };
+        let (asked, name) = match response.status() {
+            Some(401) => (Name::WwwAuthenticate, "Authorization"),
+            _ => (Name::ProxyAuthenticate, "Proxy-Authorization"),
+        };
+        let uri = match &self.stage {
+            Stage::Calling(calling) => calling.base.request_uri(),
+            Stage::Up(up) => up.dialog.request_uri(),
+            Stage::Closing(closing) => closing.dialog.request_uri(),
+            Stage::Ringing(_) | Stage::Over => return false,
+        };
+        let challenges = response.header_lines(asked).filter_map(|line| std::str::from_utf8(line).ok());
+        let chance = &mut cx.core.chance;
+        let line = challenges.into_iter().find_map(|challenge| {
+            digest::answer(challenge.trim(), None, method.as_str(), &uri, &user, &password, chance)
+        });
+        let Some(line) = line else { return false };
+        let mut lines = HeaderLines::new();
+        lines.add(name, line);
+        self.auth = Some(lines);
+        true
+    }
+}
+
+impl Calling {
+    /// The early dialog that a response belongs to, opened by it if it is new; `None` beyond the cap.
+    fn fork(&mut self, response: &Message) -> Option<usize> {
+        let tag = response.to_tag();
+        let known = self.forks.iter().position(|fork| *fork.dialog.remote_tag == *tag);
+        if known.is_some() {
+            return known;
+        }
+        // A peer that first answered without a tag has one now.
+        if let Some((at, nameless)) =
+            self.forks.iter_mut().enumerate().find(|(_, fork)| fork.dialog.remote_tag.is_empty())
+        {
+            nameless.dialog = self.base.answered(response);
+            return Some(at);
+        }
+        if self.forks.len() >= limits::EARLY_DIALOGS {
+            return None;
+        }
+        self.forks.push(Fork { dialog: self.base.answered(response), rseq: None, settled: false });
+        Some(self.forks.len() - 1)
+    }
+}
+
+/// A 2xx that no session waits for: another fork answered too, or the session is over. It is acknowledged, and ended at once
+/// (RFC 3261 §13.2.2.4).
+pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
+    let Some(client) = cx.core.transactions.client(tx) else { return };
+    let (hop, label) = (client.hop, client.owner.label());
+    let Ok(invite) = Message::parse(client.request.clone()) else { return };
+    let Some(target) = invite.uri().cloned() else { return };
+    let base = Dialog {
+        call_id: invite.call_id().into(),
+        local_tag: invite.from_tag().into(),
+        remote_tag: "".into(),
+        local: crate::dialog::address_text(&invite, Name::From),
+        remote: crate::dialog::address_text(&invite, Name::To),
+        contact_user: "".into(),
+        local_seq: invite.cseq().number,
+        remote_seq: None,
+        route: invite
+            .addresses(Name::Route)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|NameAddr { uri, .. }| uri)
+            .collect(),
+        target,
+        hop,
+    };
+    let mut dialog = base.answered(response);
+    let ack = Sending { method: &Method::Ack, cseq: dialog.local_seq, max_forwards: 70, body: None };
+    cx.acknowledge(&dialog, tx, ack, label, None);
+    let bye = Sending { method: &Method::Bye, cseq: dialog.next_seq(), max_forwards: 70, body: None };
+    cx.send(&dialog, bye, Owner::Nobody(label), |_, _| {});
+}
+
+/// The name of a session among the dialogs.
+pub(crate) fn dialog_key(cx: &Cx<'_>, dialog: &Dialog) -> Key {
+    cx.core.keys.dialog(&dialog.call_id, &dialog.local_tag)
+}

@@ -1,0 +1,68 @@
+//! Both sides offer at once (RFC 3261 §14.1): 491, and who tries again when.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::state::{Exchange, Session, Stage, Why};
+use crate::endpoint::{Cx, Served};
+use crate::{HeaderLines, Message, Name, Reply};
+
+/// How often an offer is made anew before the user is told 491.
+const TRIES: u8 = 5;
+
+impl Session {
+    /// How long to wait after a 491: 2.1 to 4 s for the owner of the Call-ID, else 0 to 2 s, in steps of 10 ms.
+    pub(crate) fn glare_wait(&self, cx: &mut Cx<'_>) -> Duration {
+        let steps = if self.caller { 210 + cx.below(191) } else { cx.below(201) };
+        Duration::from_millis(steps * 10)
+    }
+
+    /// Our offer was refused: if only for the moment, it is made again later.
+    pub(crate) fn retry_after_glare(
+        &mut self,
+        cx: &mut Cx<'_>,
+        answer: Result<&Message, u16>,
+        sdp: Bytes,
+        tries: u8,
+    ) -> bool {
+        let Ok(response) = answer else { return false };
+        let wait = match (response.status(), response.number(Name::RetryAfter)) {
+            (Some(491), _) => self.glare_wait(cx),
+            // The peer still works on another offer (§14.2).
+            (Some(500), Some(Ok(seconds @ 0..=10))) => Duration::from_secs(u64::from(seconds)),
+            _ => return false,
+        };
+        if tries + 1 >= TRIES {
+            return false;
+        }
+        self.exchange = Exchange::Glare { sdp, tries: tries + 1, at: cx.now + wait };
+        true
+    }
+
+    pub(crate) fn tick_glare(&mut self, cx: &mut Cx<'_>) {
+        let Exchange::Glare { at, .. } = &self.exchange else { return };
+        if *at > cx.now {
+            return;
+        }
+        let Exchange::Glare { sdp, tries, .. } = std::mem::replace(&mut self.exchange, Exchange::Idle) else {
+            return;
+        };
+        let (sdp, tries) = self.queued.take().map_or((sdp, tries), |newer| (newer, 0));
+        match &self.stage {
+            Stage::Up(up) if up.unacked.is_none() => self.send_offer(cx, sdp, false, Why::Offer(tries)),
+            Stage::Up(_) => self.queued = Some(sdp),
+            Stage::Ringing(_) | Stage::Calling(_) => self.send_offer(cx, sdp, true, Why::Offer(tries)),
+            Stage::Closing(_) | Stage::Over => {}
+        }
+    }
+}
+
+impl Cx<'_> {
+    /// Refuse a second offer while the first of the same side is being worked on: 500, to be tried within 10 s (§14.2).
+    pub(crate) fn later(&mut self, to: &Served) {
+        let mut lines = HeaderLines::new();
+        lines.add("Retry-After", self.below(11));
+        self.respond(to, "", Reply::new(500).lines(&lines), |_, _| {});
+    }
+}

@@ -1,0 +1,71 @@
+//! What the journal keeps of a dialog, so that a later process can end it.
+
+use bytes::Bytes;
+
+use super::state::{Session, Stage, Up};
+use super::{SessionId, connect};
+use crate::dialog::Dialog;
+use crate::endpoint::Cx;
+use crate::{Hop, Uri};
+
+/// The first line: the version of what follows.
+const VERSION: &str = "1";
+/// What a journal's record may hold.
+const BYTES: usize = 4096;
+/// How far the CSeq of a resumed dialog is above the last one that was noted: further than any call counts in between.
+const GAP: u32 = 10_000;
+
+impl Session {
+    /// See [`crate::Endpoint::dialog`].
+    pub(crate) fn journal(&self) -> Option<Vec<u8>> {
+        let Stage::Up(up) = &self.stage else { return None };
+        let dialog = &up.dialog;
+        let (local_seq, remote_seq) =
+            (dialog.local_seq.to_string(), dialog.remote_seq.unwrap_or_default().to_string());
+        let side = if self.caller { "caller" } else { "callee" };
+        let mut fields: Vec<&str> = vec![
+            VERSION,
+            side,
+            &dialog.call_id,
+            &dialog.local_tag,
+            &dialog.remote_tag,
+            &dialog.local,
+            &dialog.remote,
+            &dialog.contact_user,
+            &local_seq,
+            &remote_seq,
+            dialog.target.as_str(),
+        ];
+        fields.extend(dialog.route.iter().map(Uri::as_str));
+        let text = fields.join("\n");
+        // Nothing that could be read back differently is written.
+        let whole = text.len() <= BYTES && fields.iter().all(|field| !field.contains('\n'));
+        whole.then(|| text.into_bytes())
+    }
+}
+
+/// Take up a dialog from the journal; `None` where the record is not one of ours.
+pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Option<Session> {
+    let mut fields = std::str::from_utf8(record).ok()?.split('\n');
+    if fields.next()? != VERSION {
+        return None;
+    }
+    let caller = fields.next()? == "caller";
+    let uri = |text: &str| Uri::parse(Bytes::copy_from_slice(text.as_bytes())).ok();
+    let dialog = Dialog {
+        call_id: fields.next()?.into(),
+        local_tag: fields.next()?.into(),
+        remote_tag: fields.next()?.into(),
+        local: fields.next()?.into(),
+        remote: fields.next()?.into(),
+        contact_user: fields.next()?.into(),
+        local_seq: fields.next()?.parse::<u32>().ok()?.checked_add(GAP)?,
+        remote_seq: fields.next()?.parse().ok().filter(|seq| *seq > 0),
+        target: uri(fields.next()?)?,
+        route: fields.map(uri).collect::<Option<_>>()?,
+        hop,
+    };
+    let key = connect::dialog_key(cx, &dialog);
+    let up = Up { dialog, unacked: None, bye: None };
+    Some(Session::new(id, key, Stage::Up(Box::new(up)), caller))
+}

@@ -1,0 +1,166 @@
+//! Reliable provisional answers (RFC 3262), on both sides.
+
+use std::collections::VecDeque;
+
+use base::Instant;
+use bytes::Bytes;
+
+use super::accept::First;
+use super::state::{Exchange, Intent, Session, Stage};
+use super::{Ended, SessionEvent};
+use crate::endpoint::{Cx, Served};
+use crate::transaction::{ClientId, Resend};
+use crate::{Message, Name, Reply, sdp_of};
+
+/// Our reliable provisional answers to one INVITE.
+#[derive(Debug)]
+pub(crate) struct Reliable {
+    /// The INVITE requires 100rel.
+    pub(crate) required: bool,
+    /// The INVITE supports 100rel.
+    pub(crate) supported: bool,
+    /// The next RSeq.
+    pub(crate) next: u32,
+    pub(crate) outstanding: Option<Outstanding>,
+    /// Those that wait for the PRACK of the one before.
+    pub(crate) queue: VecDeque<(u16, Option<Bytes>)>,
+}
+
+/// A reliable provisional answer without PRACK.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    rseq: u32,
+    bytes: Bytes,
+    resend: Resend,
+    until: Instant,
+}
+
+/// Provisional answers that may wait for their turn.
+const QUEUE: usize = 8;
+
+impl Reliable {
+    pub(crate) fn enqueue(&mut self, status: u16, sdp: Option<Bytes>) {
+        if self.queue.len() < QUEUE {
+            self.queue.push_back((status, sdp));
+        }
+    }
+
+    pub(crate) fn take_number(&mut self) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        number
+    }
+
+    pub(crate) fn sent(&mut self, cx: &Cx<'_>, rseq: u32, bytes: Bytes) {
+        let times = cx.core.transactions.times;
+        let resend = Resend::first(cx.now, times.t1);
+        self.outstanding = Some(Outstanding { rseq, bytes, resend, until: cx.now + times.long });
+    }
+}
+
+impl super::accept::Ringing {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let reliable = self.reliable.outstanding.as_ref().map(|out| out.resend.at.min(out.until));
+        let last = self.last.as_ref().map(|(_, at)| *at);
+        reliable.into_iter().chain(last).min()
+    }
+}
+
+impl Session {
+    /// Acknowledge a reliable provisional answer.
+    pub(crate) fn prack(&mut self, cx: &mut Cx<'_>, rack: (u32, u32), tag: Box<str>) {
+        self.request(cx, Intent::Prack { rack, tag }, false);
+    }
+
+    /// A provisional answer to a re-INVITE may be reliable as well.
+    pub(crate) fn prack_reinvite(&mut self, cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
+        let reinvite = self.pending.iter().any(|p| p.tx == tx && matches!(p.intent, Intent::ReInvite { .. }));
+        let reliable = response.tokens(Name::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
+        if let (true, true, Some(Ok(rseq))) = (reinvite, reliable, response.number(Name::RSeq)) {
+            let rack = (rseq, response.cseq().number);
+            let same =
+                |intent: &Intent| matches!(intent, Intent::Prack { rack: known, .. } if *known == rack);
+            if !self.pending.iter().any(|pending| same(&pending.intent)) {
+                self.prack(cx, rack, response.to_tag().into());
+            }
+        }
+    }
+
+    /// The peer's PRACK.
+    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, served: Served) {
+        let Stage::Ringing(ringing) = &mut self.stage else { return cx.refuse(&served, 481) };
+        let cseq = ringing.invite.request.cseq().number;
+        let fits = |out: &Outstanding| rack(&served.request) == Some((out.rseq, cseq));
+        if !ringing.reliable.outstanding.as_ref().is_some_and(fits) {
+            return cx.refuse(&served, 481);
+        }
+        let sdp = match sdp_of(&served.request) {
+            Ok(sdp) => sdp,
+            Err(status) => return cx.refuse(&served, status),
+        };
+        ringing.reliable.outstanding = None;
+        match (&ringing.first, sdp) {
+            (First::Sent, answer) => {
+                // The answer to the offer that the provisional answer carried; without one the offer stands unanswered until ACK.
+                ringing.first = First::Done;
+                self.exchange = Exchange::Idle;
+                cx.respond(&served, "", Reply::new(200), |_, _| {});
+                if answer.is_some() {
+                    self.remote_sdp.clone_from(&answer);
+                    cx.event(self.id, SessionEvent::Confirmed { sdp: answer });
+                }
+            }
+            (First::Done, Some(offer)) if matches!(self.exchange, Exchange::Idle) => {
+                self.remote_sdp = Some(offer.clone());
+                self.exchange = Exchange::Theirs(served);
+                cx.event(self.id, SessionEvent::Offered { sdp: Some(offer) });
+            }
+            (First::Done | First::Offered | First::Shown(_) | First::Wanted, _) => {
+                cx.respond(&served, "", Reply::new(200), |_, _| {});
+            }
+        }
+        self.after_prack(cx);
+    }
+
+    /// What waited for the PRACK comes next.
+    fn after_prack(&mut self, cx: &mut Cx<'_>) {
+        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        if let Some(super::accept::Waiting(sdp)) = ringing.accept.take() {
+            self.accept(cx, sdp);
+        } else if let Some((status, sdp)) = ringing.reliable.queue.pop_front() {
+            self.progress(cx, status, sdp);
+        } else {
+            self.offer_if_queued(cx);
+        }
+    }
+
+    pub(crate) fn tick_reliable(&mut self, cx: &mut Cx<'_>) {
+        let long = cx.core.transactions.times.long;
+        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        let tx = ringing.invite.tx;
+        if let Some((bytes, at)) = &mut ringing.last
+            && *at <= cx.now
+        {
+            *at = cx.now + super::accept::REMINDER;
+            cx.core.transactions.repeat(tx, bytes, cx.out);
+        }
+        let Some(out) = &mut ringing.reliable.outstanding else { return };
+        if out.until <= cx.now {
+            // Never acknowledged: the INVITE is refused with 5xx (RFC 3262 §3).
+            let tag = ringing.dialog.local_tag.clone();
+            let invite = ringing.invite.clone();
+            cx.respond(&invite, &tag, Reply::new(504), |_, _| {});
+            self.end(cx, Ended::Lost);
+        } else if out.resend.at <= cx.now {
+            out.resend = out.resend.again(cx.now, long);
+            cx.core.transactions.repeat(tx, &out.bytes, cx.out);
+        }
+    }
+}
+
+/// The two numbers of RAck, where its method is INVITE (RFC 3262 §7.2).
+fn rack(prack: &Message) -> Option<(u32, u32)> {
+    let mut parts = prack.header(Name::RAck)?.split_ascii_whitespace();
+    let numbers = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (parts.next() == Some("INVITE") && parts.next().is_none()).then_some(numbers)
+}

@@ -1,0 +1,75 @@
+//! Requests of ours within a dialog: one way to write each of them, the first time and after a challenge.
+
+use super::connect::SDP;
+use super::state::{Intent, Pending, Session, Stage};
+use crate::endpoint::{Cx, Sending, contact_lines};
+use crate::transaction::Owner;
+
+impl Session {
+    /// Send what `intent` says, with the credentials just computed where it was challenged. Tells whether it could be sent.
+    pub(crate) fn request(&mut self, cx: &mut Cx<'_>, intent: Intent, authed: bool) -> bool {
+        let id = self.id;
+        if matches!(intent, Intent::ReInvite { .. }) && !authed {
+            self.auth = None;
+        }
+        let auth = if authed { self.auth.clone() } else { None };
+        let (refresh, up) = (self.refresh, matches!(self.stage, Stage::Up(_)));
+        let dialog = match &intent {
+            Intent::Prack { tag, .. } => self.dialog(tag),
+            Intent::ReInvite { .. } | Intent::Update { .. } | Intent::Bye { .. } | Intent::Info { .. } => {
+                self.only_dialog()
+            }
+        };
+        let Some(dialog) = dialog else { return false };
+        let cseq = dialog.next_seq();
+        let body = match &intent {
+            Intent::ReInvite { sdp, .. } | Intent::Update { sdp: Some(sdp), .. } => Some((SDP, sdp.as_ref())),
+            Intent::Info { kind, body } => Some((&**kind, body.as_ref())),
+            Intent::Update { sdp: None, .. } | Intent::Bye { .. } | Intent::Prack { .. } => None,
+        };
+        let what = Sending { method: intent.method(), cseq, max_forwards: 70, body };
+        let dialog = &*dialog;
+        let tx = cx.send(dialog, what, Owner::Session(id), |lines, core| {
+            match &intent {
+                Intent::ReInvite { .. } | Intent::Update { .. } => {
+                    contact_lines(lines, dialog, &core.config.allow);
+                    if up {
+                        refresh.hold_lines(lines);
+                    }
+                }
+                Intent::Bye { lines: own } => {
+                    lines.extend(own);
+                }
+                Intent::Prack { rack: (rseq, invite), .. } => {
+                    lines.add("RAck", format_args!("{rseq} {invite} INVITE"));
+                }
+                Intent::Info { .. } => {}
+            }
+            if let Some(auth) = &auth {
+                lines.extend(auth);
+            }
+        });
+        let Some(tx) = tx else { return false };
+        self.pending.push(Pending { tx, intent, authed });
+        true
+    }
+
+    /// See [`crate::Endpoint::info`].
+    pub(crate) fn info(&mut self, cx: &mut Cx<'_>, kind: &str, body: &[u8]) {
+        if matches!(self.stage, Stage::Up(_)) {
+            let body = bytes::Bytes::copy_from_slice(body);
+            self.request(cx, Intent::Info { kind: kind.into(), body }, false);
+        }
+    }
+
+    /// The peer's INFO.
+    pub(crate) fn on_info(&mut self, cx: &mut Cx<'_>, served: &crate::endpoint::Served) {
+        if matches!(self.stage, Stage::Closing(_)) {
+            return cx.refuse(served, 481);
+        }
+        cx.refuse(served, 200);
+        let request = &served.request;
+        let content_type = request.header(crate::Name::ContentType).unwrap_or_default().to_owned();
+        cx.event(self.id, super::SessionEvent::Info { content_type, body: request.body() });
+    }
+}

@@ -1,0 +1,387 @@
+//! What a session is between two inputs, and how each input finds the verb that deals with it.
+
+use std::sync::Arc;
+
+use base::{Instant, Secret};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::accept::Ringing;
+use super::connect::Calling;
+use super::timer::Refresh;
+use super::{Ended, SessionEvent, SessionId};
+use crate::dialog::Dialog;
+use crate::endpoint::{Cx, Served};
+use crate::transaction::{ClientId, Key, Resend, ServerId};
+use crate::{HeaderLines, Message, Method, Name};
+
+/// One INVITE session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    /// Its place among the dialogs.
+    pub(crate) key: Key,
+    pub(crate) armed: Option<Instant>,
+    pub(crate) stage: Stage,
+    pub(crate) exchange: Exchange,
+    /// An offer of the user that waits for its turn; a later one takes its place.
+    pub(crate) queued: Option<Bytes>,
+    /// Requests of ours within the dialog that have no final answer.
+    pub(crate) pending: SmallVec<[Pending; 2]>,
+    pub(crate) refresh: Refresh,
+    /// Our description in force: session refreshes by re-INVITE repeat it.
+    pub(crate) local_sdp: Option<Bytes>,
+    pub(crate) remote_sdp: Option<Bytes>,
+    pub(crate) peer: Peer,
+    /// Whether the INVITE was ours, and so the Call-ID (RFC 3261 §14.1).
+    pub(crate) caller: bool,
+    pub(crate) credentials: Option<(String, Secret<String>)>,
+    /// The Authorization line of the last INVITE, which its ACK repeats (§22.1).
+    pub(crate) auth: Option<HeaderLines>,
+}
+
+/// What the peer said that it can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Peer {
+    /// `Allow` names UPDATE.
+    pub(crate) updates: bool,
+    /// `Supported` names timer.
+    pub(crate) timer: bool,
+}
+
+/// Where a session stands.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Our INVITE has no final answer yet.
+    Calling(Box<Calling>),
+    /// The peer's INVITE has no final answer yet.
+    Ringing(Box<Ringing>),
+    /// A 2xx was sent or received.
+    Up(Box<Up>),
+    /// We ended it, and the signalling of that is under way.
+    Closing(Box<Closing>),
+    /// Nothing is left; the endpoint forgets it at once.
+    Over,
+}
+
+/// A dialog that is confirmed, or will be by an ACK.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) dialog: Dialog,
+    /// The 2xx of ours that waits for its ACK.
+    pub(crate) unacked: Option<Unacked>,
+    /// BYE is wanted, and waits for that ACK (RFC 3261 §15).
+    pub(crate) bye: Option<HeaderLines>,
+}
+
+/// A 2xx to an INVITE, repeated until its ACK comes (§13.3.1.4).
+#[derive(Debug)]
+pub(crate) struct Unacked {
+    pub(crate) tx: ServerId,
+    pub(crate) cseq: u32,
+    pub(crate) bytes: Bytes,
+    pub(crate) resend: Resend,
+    pub(crate) until: Instant,
+    /// The 2xx carried an offer, the ACK brings the answer.
+    pub(crate) offered: bool,
+}
+
+/// A session that we ended.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) dialog: Dialog,
+    pub(crate) waits: Waits,
+}
+
+/// What a session that we ended waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Waits {
+    /// The answer to BYE.
+    Bye,
+    /// The ACK of our refusal.
+    Ack(ServerId),
+}
+
+/// Who has an offer on the table (RFC 3264 §4), apart from that of the first INVITE.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    /// Nobody.
+    Idle,
+    /// The peer offers: the user answers.
+    Theirs(Served),
+    /// The peer asks for our offer by a re-INVITE without one.
+    Asked(Served),
+    /// We offer by re-INVITE or UPDATE.
+    Ours,
+    /// We offer in a reliable 183 or in a 200: PRACK or ACK brings the answer.
+    Carried,
+    /// We offered, the peer offered too (491): again at that time (RFC 3261 §14.1).
+    Glare { sdp: Bytes, tries: u8, at: Instant },
+}
+
+/// A request of ours within the dialog.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) tx: ClientId,
+    pub(crate) intent: Intent,
+    /// A challenge was answered once: never again.
+    pub(crate) authed: bool,
+}
+
+/// What a request of ours is for: enough to send it again.
+#[derive(Clone, Debug)]
+pub(crate) enum Intent {
+    /// An offer of the user, or (`tries` counted from 1) one more after 491; with [`Why::Refresh`] a session refresh.
+    ReInvite {
+        sdp: Bytes,
+        why: Why,
+    },
+    Update {
+        sdp: Option<Bytes>,
+        why: Why,
+    },
+    Bye {
+        lines: HeaderLines,
+    },
+    Info {
+        kind: Arc<str>,
+        body: Bytes,
+    },
+    Prack {
+        rack: (u32, u32),
+        tag: Box<str>,
+    },
+}
+
+/// Whose wish a re-INVITE or UPDATE is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// The user's, with how often it met 491.
+    Offer(u8),
+    /// The session timer's.
+    Refresh,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, key: Key, stage: Stage, caller: bool) -> Self {
+        Session {
+            id,
+            key,
+            armed: None,
+            stage,
+            exchange: Exchange::Idle,
+            queued: None,
+            pending: SmallVec::new(),
+            refresh: Refresh::default(),
+            local_sdp: None,
+            remote_sdp: None,
+            peer: Peer::default(),
+            caller,
+            credentials: None,
+            auth: None,
+        }
+    }
+
+    /// The dialog whose remote tag this is; for a call that nobody answered yet, one of its forks.
+    pub(crate) fn dialog(&mut self, remote_tag: &str) -> Option<&mut Dialog> {
+        let dialog = match &mut self.stage {
+            Stage::Calling(calling) => {
+                return calling
+                    .forks
+                    .iter_mut()
+                    .map(|fork| &mut fork.dialog)
+                    .find(|dialog| *dialog.remote_tag == *remote_tag);
+            }
+            Stage::Ringing(ringing) => &mut ringing.dialog,
+            Stage::Up(up) => &mut up.dialog,
+            Stage::Closing(closing) => &mut closing.dialog,
+            Stage::Over => return None,
+        };
+        (*dialog.remote_tag == *remote_tag).then_some(dialog)
+    }
+
+    /// The dialog that requests of the user go to: none while several forks are early.
+    pub(crate) fn only_dialog(&mut self) -> Option<&mut Dialog> {
+        match &mut self.stage {
+            Stage::Calling(calling) => match calling.forks.as_mut_slice() {
+                [one] => Some(&mut one.dialog),
+                _ => None,
+            },
+            Stage::Ringing(ringing) => Some(&mut ringing.dialog),
+            Stage::Up(up) => Some(&mut up.dialog),
+            Stage::Closing(closing) => Some(&mut closing.dialog),
+            Stage::Over => None,
+        }
+    }
+
+    /// The Call-ID that all its dialogs share.
+    pub(crate) fn call_id(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Calling(calling) => Some(&calling.base.call_id),
+            Stage::Ringing(ringing) => Some(&ringing.dialog.call_id),
+            Stage::Up(up) => Some(&up.dialog.call_id),
+            Stage::Closing(closing) => Some(&closing.dialog.call_id),
+            Stage::Over => None,
+        }
+    }
+
+    /// Our tag in the dialog.
+    pub(crate) fn local_tag(&mut self) -> Option<Arc<str>> {
+        self.only_dialog().map(|dialog| dialog.local_tag.clone())
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// The session is over: what the peer still waits for is refused, and the user is told.
+    pub(crate) fn end(&mut self, cx: &mut Cx<'_>, ended: Ended) {
+        if self.is_over() {
+            return;
+        }
+        self.withdraw(cx);
+        if let Stage::Calling(calling) = &self.stage {
+            let tx = calling.tx;
+            if cx.core.transactions.is_proceeding(tx) {
+                cx.cancel(tx, None, Some(self.id));
+            }
+            cx.core.transactions.disown(cx.now, tx);
+        }
+        for pending in &self.pending {
+            cx.core.transactions.disown(cx.now, pending.tx);
+        }
+        self.stage = Stage::Over;
+        cx.event(self.id, SessionEvent::Ended(ended));
+    }
+
+    /// Refuse the peer's offer that the user has not answered.
+    pub(crate) fn withdraw(&mut self, cx: &mut Cx<'_>) {
+        match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::Theirs(served) | Exchange::Asked(served) => cx.refuse(&served, 487),
+            Exchange::Idle | Exchange::Ours | Exchange::Carried | Exchange::Glare { .. } => {}
+        }
+    }
+
+    /// Learn from a message what the peer can do.
+    pub(crate) fn learn(&mut self, message: &Message) {
+        if message.header_lines(Name::Allow).next().is_some() {
+            self.peer.updates = message.tokens(Name::Allow).any(|token| token == "UPDATE");
+        }
+        if message.header_lines(Name::Supported).next().is_some() {
+            self.peer.timer =
+                message.tokens(Name::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
+        }
+    }
+
+    /// A request of the peer within the dialog, other than ACK and CANCEL; its transaction has begun.
+    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, served: Served) {
+        let Some(dialog) = self.dialog(served.request.from_tag()) else { return cx.refuse(&served, 481) };
+        if !dialog.accepts(&served.request, served.hop) {
+            return cx.refuse(&served, 500);
+        }
+        let early = matches!(self.stage, Stage::Calling(_));
+        let leaving = matches!(&self.stage, Stage::Up(up) if up.bye.is_some());
+        match served.request.method() {
+            // The user has hung up, and only the ACK is awaited before BYE: nothing is agreed on any more.
+            Method::Invite | Method::Update | Method::Info if leaving => cx.refuse(&served, 481),
+            Method::Bye => self.on_bye(cx, &served),
+            Method::Invite if early => cx.refuse(&served, 491),
+            Method::Invite => self.on_reinvite(cx, served),
+            Method::Update => self.on_update(cx, served),
+            Method::Prack => self.on_prack(cx, served),
+            Method::Info => self.on_info(cx, &served),
+            Method::Options => cx.options(&served),
+            Method::Subscribe | Method::Notify => cx.refuse(&served, 489),
+            Method::Refer | Method::Message | Method::Publish | Method::Register => {
+                cx.not_allowed(&served, 405);
+            }
+            Method::Other(_) => cx.not_allowed(&served, 501),
+            Method::Ack | Method::Cancel => {}
+        }
+    }
+
+    /// A final answer (or `Err` with 408 or 503 for none) to a request of ours. Tells whether it was expected.
+    pub(crate) fn on_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tx: ClientId,
+        answer: Result<&Message, u16>,
+    ) -> bool {
+        if let Stage::Calling(calling) = &self.stage
+            && calling.tx == tx
+        {
+            self.on_invite_answer(cx, answer);
+            return true;
+        }
+        let Some(at) = self.pending.iter().position(|pending| pending.tx == tx) else { return false };
+        let status = answer.map_or_else(|status| status, |message| message.status().unwrap_or(0));
+        if status < 200 {
+            if let Ok(message) = answer {
+                self.prack_reinvite(cx, tx, message);
+            }
+            return true;
+        }
+        let pending = self.pending.remove(at);
+        if let (401 | 407, Ok(message), false) = (status, answer, pending.authed)
+            && self.authorise(cx, message, pending.intent.method())
+        {
+            self.request(cx, pending.intent, true);
+            return true;
+        }
+        match pending.intent {
+            Intent::ReInvite { sdp, why } => self.on_reinvite_answer(cx, tx, answer, sdp, why),
+            Intent::Update { sdp, why } => self.on_update_answer(cx, answer, sdp, why),
+            Intent::Bye { .. } => {
+                if matches!(self.stage, Stage::Closing(_)) {
+                    self.end(cx, Ended::Here);
+                }
+            }
+            Intent::Info { .. } => {
+                if matches!(status, 408 | 481) && matches!(self.stage, Stage::Up(_)) {
+                    self.lose(cx, status);
+                }
+            }
+            Intent::Prack { .. } => {}
+        }
+        true
+    }
+
+    /// When the session's own timers ring next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let stage = match &self.stage {
+            Stage::Ringing(ringing) => ringing.deadline(),
+            Stage::Up(up) => up.unacked.as_ref().map(|unacked| unacked.resend.at.min(unacked.until)),
+            Stage::Calling(_) | Stage::Closing(_) | Stage::Over => None,
+        };
+        let glare = match &self.exchange {
+            Exchange::Glare { at, .. } => Some(*at),
+            Exchange::Idle
+            | Exchange::Theirs(_)
+            | Exchange::Asked(_)
+            | Exchange::Ours
+            | Exchange::Carried => None,
+        };
+        let refresh = if matches!(self.stage, Stage::Up(_)) { self.refresh.deadline() } else { None };
+        stage.into_iter().chain(glare).chain(refresh).min()
+    }
+
+    /// The session's alarm rang.
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        self.tick_reliable(cx);
+        self.tick_unacked(cx);
+        self.tick_glare(cx);
+        self.tick_refresh(cx);
+    }
+}
+
+impl Intent {
+    pub(crate) fn method(&self) -> &'static Method {
+        match self {
+            Intent::ReInvite { .. } => &Method::Invite,
+            Intent::Update { .. } => &Method::Update,
+            Intent::Bye { .. } => &Method::Bye,
+            Intent::Info { .. } => &Method::Info,
+            Intent::Prack { .. } => &Method::Prack,
+        }
+    }
+}

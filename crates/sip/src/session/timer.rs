@@ -1,0 +1,191 @@
+//! Session timers (RFC 4028): who refreshes, when, and what happens if nobody does.
+
+use std::time::Duration;
+
+use base::Instant;
+
+use super::Ended;
+use super::state::{Exchange, Intent, Session, Stage, Why};
+use crate::endpoint::{Config, Cx, Served};
+use crate::{HeaderLines, Message, Name, Reply};
+
+/// The session timer of one session.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_field_names)]
+pub(crate) struct Refresh {
+    /// Seconds; 0 where there is no timer.
+    interval: u32,
+    /// The least that the peer takes, learnt from 422.
+    min_se: u32,
+    /// Whether we refresh.
+    ours: bool,
+    refresh_at: Option<Instant>,
+    expires_at: Option<Instant>,
+}
+
+/// The least interval that any side may ask for (RFC 4028 §4).
+const FLOOR: u32 = 90;
+
+fn seconds(of: Duration) -> u32 {
+    u32::try_from(of.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Session-Expires: its seconds, and whether `refresher` names the sender of the request.
+fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
+    let value = message.header(Name::SessionExpires)?;
+    let mut parts = value.split(';').map(str::trim);
+    let seconds = parts.next()?.parse().ok()?;
+    let refresher = parts.find_map(|param| {
+        let (name, value) = param.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("refresher").then(|| value.trim().eq_ignore_ascii_case("uac"))
+    });
+    Some((seconds, refresher))
+}
+
+/// Whether a request asks for less than we take, and knows what 422 means: then it is refused with our Min-SE (§9).
+pub(crate) fn too_small(config: &Config, request: &Message) -> Option<u32> {
+    let ours = seconds(config.min_se);
+    let asked = session_expires(request)?.0;
+    let timer = request.tokens(Name::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
+    (asked < ours && timer).then_some(ours)
+}
+
+impl Refresh {
+    /// What we ask for in an INVITE.
+    pub(crate) fn wished(config: &Config) -> Refresh {
+        Refresh {
+            interval: seconds(config.session_expires),
+            min_se: seconds(config.min_se),
+            ours: true,
+            ..Refresh::default()
+        }
+    }
+
+    pub(crate) fn wish_lines(&self, lines: &mut HeaderLines) {
+        if self.interval > 0 {
+            lines.add("Session-Expires", self.interval).add("Min-SE", self.min_se);
+        }
+    }
+
+    /// The lines of a re-INVITE or UPDATE of ours: the roles stay as they are.
+    pub(crate) fn hold_lines(&self, lines: &mut HeaderLines) {
+        if self.interval > 0 {
+            let refresher = if self.ours { "uac" } else { "uas" };
+            lines.add("Session-Expires", format_args!("{};refresher={refresher}", self.interval));
+            if self.min_se > 0 {
+                lines.add("Min-SE", self.min_se);
+            }
+        }
+    }
+
+    /// 422: take what the peer's Min-SE says. Tells whether that is worth another try.
+    pub(crate) fn lengthen(&mut self, response: &Message) -> bool {
+        match response.number(Name::MinSe) {
+            Some(Ok(least)) if least > self.min_se || least > self.interval => {
+                self.min_se = self.min_se.max(least);
+                self.interval = self.interval.max(least);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// We answer a request with 2xx: settle the interval and who refreshes (§9), and say so.
+    pub(crate) fn agree(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        request: &Message,
+        timer: bool,
+        lines: &mut HeaderLines,
+    ) {
+        let wish = seconds(config.session_expires);
+        if wish == 0 {
+            return;
+        }
+        let asked = session_expires(request);
+        let least = match request.number(Name::MinSe) {
+            Some(Ok(least)) => least.max(FLOOR),
+            Some(Err(())) | None => FLOOR,
+        };
+        let running = self.expires_at.is_some();
+        let uac = timer && asked.and_then(|(_, uac)| uac).unwrap_or(!(running && self.ours));
+        self.interval =
+            asked.map_or(wish, |(seconds, _)| seconds.min(wish)).max(least).max(seconds(config.min_se));
+        self.ours = !uac;
+        self.start(now);
+        let refresher = if uac { "uac" } else { "uas" };
+        lines.add("Session-Expires", format_args!("{};refresher={refresher}", self.interval));
+        if uac {
+            lines.add("Require", "timer");
+        }
+    }
+
+    /// The peer answered a request of ours with 2xx: what it settled (§7.2).
+    pub(crate) fn agreed(&mut self, now: Instant, response: &Message) {
+        match session_expires(response) {
+            Some((seconds, uac)) if seconds > 0 => {
+                self.interval = seconds;
+                self.ours = uac.unwrap_or(true);
+                self.start(now);
+            }
+            Some(_) | None => (self.interval, self.refresh_at, self.expires_at) = (0, None, None),
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        let interval = Duration::from_secs(u64::from(self.interval));
+        self.refresh_at = self.ours.then(|| now + interval / 2);
+        // §10: BYE slightly before the end, so that it finds the proxies' state.
+        self.expires_at = Some(now + interval.saturating_sub((interval / 3).min(Duration::from_secs(32))));
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.refresh_at.into_iter().chain(self.expires_at).min()
+    }
+}
+
+impl Session {
+    /// Refuse a re-INVITE or UPDATE that asks for too small an interval.
+    pub(crate) fn interval_fits(cx: &mut Cx<'_>, served: &Served) -> bool {
+        let Some(least) = too_small(&cx.core.config, &served.request) else { return true };
+        let mut lines = HeaderLines::new();
+        lines.add("Min-SE", least);
+        cx.respond(served, "", Reply::new(422).lines(&lines), |_, _| {});
+        false
+    }
+
+    pub(crate) fn tick_refresh(&mut self, cx: &mut Cx<'_>) {
+        let Stage::Up(up) = &self.stage else { return };
+        let waiting = up.bye.is_some();
+        if self.refresh.expires_at.is_some_and(|at| at <= cx.now) {
+            let mut lines = HeaderLines::new();
+            lines.add("Reason", "SIP;cause=408;text=\"Session timer expired\"");
+            self.last_bye(cx, &lines);
+            return self.end(cx, if waiting { Ended::Here } else { Ended::Expired });
+        }
+        if self.refresh.refresh_at.is_none_or(|at| at > cx.now) {
+            return;
+        }
+        let unacked = up.unacked.is_some();
+        self.refresh.refresh_at = None;
+        if self.peer.updates {
+            self.request(cx, Intent::Update { sdp: None, why: Why::Refresh }, false);
+        } else if unacked || !matches!(self.exchange, Exchange::Idle) {
+            // Another offer is under way, and may be a refresh itself.
+            self.refresh.refresh_at = Some(cx.now + Duration::from_secs(5));
+        } else if let Some(sdp) = self.local_sdp.clone() {
+            self.send_offer(cx, sdp, false, Why::Refresh);
+        }
+    }
+
+    /// A refresh was refused, though the session lives: again soon, until the session expires.
+    pub(crate) fn refresh_failed(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
+        let glare = answer.is_ok_and(|response| response.status() == Some(491));
+        if answer.is_ok_and(|response| matches!(response.status(), Some(405 | 501))) {
+            self.peer.updates = false;
+        }
+        let wait = if glare { self.glare_wait(cx) } else { Duration::from_secs(5) };
+        self.refresh.refresh_at = Some(cx.now + wait);
+    }
+}

@@ -1,0 +1,302 @@
+//! Client transactions (RFC 3261 §17.1, RFC 6026 §7.2): timers A, B, D, E, F, K and M.
+
+use base::Instant;
+use bytes::Bytes;
+
+use super::{Alarm, Expired, Key, Resend, Transactions};
+use crate::{Flow, Hop, Message, Name, Output, RequestId, SessionId, Transport, limits, wire};
+
+/// One client transaction; a stale one names nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ClientId(u32, u32);
+
+/// Who waits for the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    Session(SessionId),
+    Request(RequestId),
+    /// Nobody; its messages still belong to that session's ladder.
+    Nobody(Option<SessionId>),
+}
+
+impl Owner {
+    /// The session whose ladder shows the messages.
+    pub(crate) fn label(self) -> Option<SessionId> {
+        match self {
+            Owner::Session(session) => Some(session),
+            Owner::Request(_) => None,
+            Owner::Nobody(session) => session,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// Calling or Trying.
+    Sent,
+    Proceeding,
+    /// An INVITE was refused: its ACK is repeated with every repetition of the refusal. Others keep an empty one.
+    Completed {
+        ack: Bytes,
+    },
+    /// An INVITE got 2xx (RFC 6026): for each To-tag, the ACK that answers repetitions.
+    Accepted {
+        acks: Vec<(Box<str>, Hop, Bytes)>,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Client {
+    serial: u32,
+    key: Key,
+    invite: bool,
+    pub(crate) hop: Hop,
+    pub(crate) request: Bytes,
+    state: State,
+    pub(crate) owner: Owner,
+    armed: Option<Instant>,
+    resend: Option<Resend>,
+    until: Option<Instant>,
+}
+
+/// What a response means to the transaction's owner.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Heard {
+    /// There is no such transaction.
+    Stray,
+    /// Seen before, or of no use.
+    Absorbed(Owner),
+    /// The owner must see it.
+    Passed(ClientId, Owner),
+}
+
+impl Transactions {
+    /// Send a request and wait for its answers; `None` where the cap is reached.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        key: Key,
+        hop: Hop,
+        request: Bytes,
+        owner: Owner,
+        out: &mut Vec<Output>,
+    ) -> Option<ClientId> {
+        if self.len() >= limits::TRANSACTIONS {
+            return None;
+        }
+        let serial = self.next_serial();
+        let invite = request.starts_with(b"INVITE ");
+        let resend = (!hop.transport.is_reliable()).then(|| Resend::first(now, self.times.t1));
+        let until = Some(now + self.times.long);
+        out.push(Output::Transmit { hop, bytes: request.clone(), session: owner.label() });
+        let client = Client {
+            serial,
+            key,
+            invite,
+            hop,
+            request,
+            state: State::Sent,
+            owner,
+            armed: None,
+            resend,
+            until,
+        };
+        let slot = self.clients.insert(client) as u32;
+        self.client_keys.insert(key, slot);
+        self.paths.insert((hop.flow, hop.remote, slot));
+        self.arm_client(slot);
+        Some(ClientId(slot, serial))
+    }
+
+    /// One that is alive.
+    pub(crate) fn client(&self, ClientId(slot, serial): ClientId) -> Option<&Client> {
+        self.clients.get(slot as usize).filter(|c| c.serial == serial)
+    }
+
+    fn client_mut(&mut self, ClientId(slot, serial): ClientId) -> Option<&mut Client> {
+        self.clients.get_mut(slot as usize).filter(|c| c.serial == serial)
+    }
+
+    /// A response has come.
+    pub(crate) fn hear(
+        &mut self,
+        now: Instant,
+        key: Key,
+        response: &Message,
+        out: &mut Vec<Output>,
+    ) -> Heard {
+        let (Some(&slot), Some(status)) = (self.client_keys.get(&key), response.status()) else {
+            return Heard::Stray;
+        };
+        let (long, t2, t4) = (self.times.long, self.times.t2, self.times.t4);
+        let Some(client) = self.clients.get_mut(slot as usize) else { return Heard::Stray };
+        let (id, owner) = (ClientId(slot, client.serial), client.owner);
+        let repeats = !client.hop.transport.is_reliable();
+        let heard = match &mut client.state {
+            State::Sent | State::Proceeding if status < 200 => {
+                if client.invite && matches!(client.state, State::Sent) {
+                    // Timers A and B end with the first 1xx (RFC 3261 §17.1.1.2), unless nobody would ever give up.
+                    client.resend = None;
+                    client.until = matches!(owner, Owner::Nobody(_)).then(|| now + long);
+                } else if let Some(resend) = &mut client.resend {
+                    // Timer E goes on at T2 (§17.1.2.2).
+                    resend.interval = t2;
+                }
+                client.state = State::Proceeding;
+                Heard::Passed(id, owner)
+            }
+            State::Sent | State::Proceeding if !client.invite => {
+                client.resend = None;
+                // Timer K.
+                client.until = Some(if repeats { now + t4 } else { now });
+                client.state = State::Completed { ack: Bytes::new() };
+                Heard::Passed(id, owner)
+            }
+            State::Sent | State::Proceeding if status < 300 => {
+                client.resend = None;
+                // Timer M (RFC 6026 §7.2).
+                client.until = Some(now + long);
+                client.state = State::Accepted { acks: Vec::new() };
+                Heard::Passed(id, owner)
+            }
+            State::Sent | State::Proceeding => {
+                let to = response.header_lines(Name::To).next();
+                let ack = wire::derive(&mut self.buf, &client.request, "ACK", to, b"");
+                out.push(Output::Transmit { hop: client.hop, bytes: ack.clone(), session: owner.label() });
+                client.resend = None;
+                // Timer D.
+                client.until = Some(if repeats { now + long } else { now });
+                client.state = State::Completed { ack };
+                Heard::Passed(id, owner)
+            }
+            State::Completed { ack } => {
+                if client.invite && status >= 300 {
+                    out.push(Output::Transmit {
+                        hop: client.hop,
+                        bytes: ack.clone(),
+                        session: owner.label(),
+                    });
+                }
+                Heard::Absorbed(owner)
+            }
+            State::Accepted { acks } if (200..300).contains(&status) => {
+                match acks.iter().find(|(tag, ..)| **tag == *response.to_tag()) {
+                    Some((_, hop, ack)) => {
+                        out.push(Output::Transmit { hop: *hop, bytes: ack.clone(), session: owner.label() });
+                        Heard::Absorbed(owner)
+                    }
+                    None => Heard::Passed(id, owner),
+                }
+            }
+            State::Accepted { .. } => Heard::Absorbed(owner),
+        };
+        self.settle_client(now, slot);
+        heard
+    }
+
+    /// Keep the ACK of a 2xx, to be sent again with each repetition of it (RFC 3261 §13.2.2.4).
+    pub(crate) fn acknowledged(&mut self, id: ClientId, tag: &str, hop: Hop, ack: Bytes) {
+        if let Some(Client { state: State::Accepted { acks }, .. }) = self.client_mut(id)
+            && acks.len() < limits::EARLY_DIALOGS
+        {
+            acks.push((tag.into(), hop, ack));
+        }
+    }
+
+    /// Whether an INVITE of ours was heard of (a CANCEL may be sent), and has no final answer yet.
+    pub(crate) fn is_proceeding(&self, id: ClientId) -> bool {
+        self.client(id).is_some_and(|c| matches!(c.state, State::Proceeding))
+    }
+
+    /// A CANCEL was sent: the final answer has 64·T1 to come (RFC 3261 §9.1).
+    pub(crate) fn expect_final(&mut self, now: Instant, id: ClientId) {
+        let long = self.times.long;
+        if let Some(client) = self.client_mut(id)
+            && matches!(client.state, State::Proceeding)
+            && client.until.is_none()
+        {
+            client.until = Some(now + long);
+            self.arm_client(id.0);
+        }
+    }
+
+    /// Nobody waits for it any more: what is left of it has 64·T1 to end.
+    pub(crate) fn disown(&mut self, now: Instant, id: ClientId) {
+        if let Some(client) = self.client_mut(id) {
+            client.owner = Owner::Nobody(client.owner.label());
+            self.expect_final(now, id);
+        }
+    }
+
+    /// The alarm of a client rang.
+    pub(crate) fn fire_client(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
+        let (t2, long) = (self.times.t2, self.times.long);
+        let client = self.clients.get_mut(slot as usize)?;
+        client.armed = None;
+        if client.until.is_some_and(|until| until <= now) {
+            let waiting = matches!(client.state, State::Sent | State::Proceeding);
+            let expired = Expired::Client { tx: ClientId(slot, client.serial), owner: client.owner };
+            self.drop_client(slot);
+            return waiting.then_some(expired);
+        }
+        if let Some(resend) = client.resend.filter(|r| r.at <= now) {
+            // Timer A doubles without end, timer E up to T2.
+            client.resend = Some(resend.again(now, if client.invite { long } else { t2 }));
+            let session = client.owner.label();
+            out.push(Output::Transmit { hop: client.hop, bytes: client.request.clone(), session });
+        }
+        self.arm_client(slot);
+        None
+    }
+
+    /// Clients that can hear nothing any more, because their connection closed or their peer is unreachable; they are gone (503, RFC 3261
+    /// §8.1.3.1).
+    pub(crate) fn broken(&mut self, flow: Flow, peer: Option<Hop>) -> Vec<(ClientId, Owner)> {
+        let low = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let from = (flow, peer.map_or(low, |hop| hop.remote), 0);
+        let on_path = |(on, remote, _): &&(Flow, std::net::SocketAddr, u32)| {
+            *on == flow && peer.is_none_or(|hop| hop.remote == *remote)
+        };
+        let slots: Vec<u32> =
+            self.paths.range(from..).take_while(on_path).map(|(_, _, slot)| *slot).collect();
+        let mut lost = Vec::new();
+        for slot in slots {
+            let Some(client) = self.clients.get(slot as usize) else { continue };
+            let transport = client.hop.transport;
+            let same = peer.is_none_or(|hop| {
+                hop.transport == transport
+                    && (transport != Transport::Udp || hop.listener == client.hop.listener)
+            });
+            if same && matches!(client.state, State::Sent | State::Proceeding) {
+                lost.push((ClientId(slot, client.serial), client.owner));
+                self.drop_client(slot);
+            }
+        }
+        lost
+    }
+
+    fn settle_client(&mut self, now: Instant, slot: u32) {
+        let Some(client) = self.clients.get(slot as usize) else { return };
+        if matches!(client.state, State::Completed { .. }) && client.until.is_some_and(|until| until <= now) {
+            self.drop_client(slot);
+        } else {
+            self.arm_client(slot);
+        }
+    }
+
+    fn arm_client(&mut self, slot: u32) {
+        if let Some(client) = self.clients.get_mut(slot as usize) {
+            let at = client.resend.map(|r| r.at).into_iter().chain(client.until).min();
+            self.alarms.set(Alarm::Client(slot), &mut client.armed, at);
+        }
+    }
+
+    fn drop_client(&mut self, slot: u32) {
+        if let Some(mut client) = self.clients.try_remove(slot as usize) {
+            self.alarms.set(Alarm::Client(slot), &mut client.armed, None);
+            self.client_keys.remove(&client.key);
+            self.paths.remove(&(client.hop.flow, client.hop.remote, slot));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The four transaction machines of RFC 3261 §17 with RFC 6026: who repeats what, and for how long.
+//!
+//! A transaction keeps bytes, not messages: what it sends it sends again as it is. What a session or a request of ours must know comes
+//! back as [`Heard`], [`Expired`] or [`Acked`]; everything else is absorbed here.
+
+mod alarms;
+mod client;
+mod key;
+mod server;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap};
+use slab::Slab;
+
+pub(crate) use alarms::{Alarm, Alarms};
+pub(crate) use client::{Client, ClientId, Heard, Owner};
+pub(crate) use key::{Key, Keys};
+pub(crate) use server::{Acked, Server, ServerId};
+
+use crate::{Flow, SessionId};
+
+/// The timers of RFC 3261's table 4, all multiples of T1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The estimated round trip.
+    pub(crate) t1: Duration,
+    /// The longest interval between repetitions of what is not an INVITE.
+    pub(crate) t2: Duration,
+    /// How long a message may stay in the network.
+    pub(crate) t4: Duration,
+    /// 64·T1: timers B, D, F, H, J, L and M.
+    pub(crate) long: Duration,
+}
+
+impl Times {
+    fn new(t1: Duration) -> Self {
+        Times { t1, t2: t1 * 8, t4: t1 * 10, long: t1 * 64 }
+    }
+}
+
+/// A transaction whose time is over, where somebody must know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expired {
+    /// Nothing was heard: Timer B or F (408).
+    Client { tx: ClientId, owner: Owner },
+    /// Our refusal of an INVITE was never acknowledged: Timer H.
+    Server { tx: ServerId, session: Option<SessionId> },
+}
+
+/// All transactions, and the alarms of everything.
+#[derive(Debug)]
+pub(crate) struct Transactions {
+    clients: Slab<Client>,
+    servers: Slab<Server>,
+    client_keys: KeyedMap<Key, u32>,
+    server_keys: KeyedMap<Key, u32>,
+    /// INVITEs that would be the same request on another path (RFC 3261 §8.2.2.2).
+    merged: KeyedMap<Key, u32>,
+    /// Clients by where they send to, for connections that break.
+    paths: BTreeSet<(Flow, SocketAddr, u32)>,
+    serial: u32,
+    pub(crate) alarms: Alarms,
+    pub(crate) times: Times,
+    buf: Vec<u8>,
+}
+
+impl Transactions {
+    pub(crate) fn new(t1: Duration, chance: &mut Chance) -> Self {
+        let hash = KeyedHash::new(chance);
+        Transactions {
+            clients: Slab::new(),
+            servers: Slab::new(),
+            client_keys: KeyedMap::with_hasher(hash),
+            server_keys: KeyedMap::with_hasher(hash),
+            merged: KeyedMap::with_hasher(hash),
+            paths: BTreeSet::new(),
+            serial: 0,
+            alarms: Alarms::default(),
+            times: Times::new(t1),
+            buf: Vec::new(),
+        }
+    }
+
+    /// How many are alive.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len() + self.servers.len()
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+}
+
+/// One repetition after another: when the next is due, and how long after it the one that follows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resend {
+    pub(crate) at: Instant,
+    pub(crate) interval: Duration,
+}
+
+impl Resend {
+    pub(crate) fn first(now: Instant, t1: Duration) -> Self {
+        Resend { at: now + t1, interval: t1 }
+    }
+
+    /// The next repetition, after twice the interval but at most `cap`.
+    pub(crate) fn again(self, now: Instant, cap: Duration) -> Self {
+        let interval = (self.interval * 2).min(cap);
+        Resend { at: now + interval, interval }
+    }
+}

@@ -1,0 +1,232 @@
+//! Server transactions (RFC 3261 §17.2, RFC 6026 §7.1): timers G, H, I, J and L.
+
+use base::Instant;
+use bytes::Bytes;
+
+use super::{Alarm, Expired, Key, Resend, Transactions};
+use crate::{Hop, Output, SessionId, limits};
+
+/// One server transaction; a stale one names nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ServerId(u32, u32);
+
+#[derive(Debug)]
+enum State {
+    /// Trying or Proceeding, with the last provisional answer.
+    Proceeding(Option<Bytes>),
+    /// A final answer that repetitions of the request get again.
+    Completed(Bytes),
+    /// The refusal of an INVITE was acknowledged.
+    Confirmed,
+    /// An INVITE got 2xx: repetitions of it are absorbed, the session repeats the 2xx.
+    Accepted,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Server {
+    serial: u32,
+    key: Key,
+    merged: Option<Key>,
+    /// Where the answers go.
+    hop: Hop,
+    invite: bool,
+    state: State,
+    session: Option<SessionId>,
+    armed: Option<Instant>,
+    resend: Option<Resend>,
+    until: Option<Instant>,
+}
+
+/// What an ACK meant to the server transaction it shares a branch with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Acked {
+    /// No transaction refused anything: the ACK belongs to a 2xx, or to nothing.
+    Not,
+    /// The refusal is acknowledged now, for the first time.
+    First(ServerId, Option<SessionId>),
+    /// It was before.
+    Again(Option<SessionId>),
+}
+
+impl Transactions {
+    /// Begin to serve a request; answers go to `hop`. `None` where the cap is reached.
+    pub(crate) fn serve(
+        &mut self,
+        key: Key,
+        merged: Option<Key>,
+        hop: Hop,
+        invite: bool,
+        session: Option<SessionId>,
+    ) -> Option<ServerId> {
+        if self.len() >= limits::TRANSACTIONS || self.server_keys.contains_key(&key) {
+            return None;
+        }
+        let serial = self.next_serial();
+        let state = State::Proceeding(None);
+        let server = Server {
+            serial,
+            key,
+            merged,
+            hop,
+            invite,
+            state,
+            session,
+            armed: None,
+            resend: None,
+            until: None,
+        };
+        let slot = self.servers.insert(server) as u32;
+        self.server_keys.insert(key, slot);
+        if let Some(merged) = merged {
+            self.merged.insert(merged, slot);
+        }
+        Some(ServerId(slot, serial))
+    }
+
+    fn server_mut(&mut self, ServerId(slot, serial): ServerId) -> Option<&mut Server> {
+        self.servers.get_mut(slot as usize).filter(|s| s.serial == serial)
+    }
+
+    /// Whether a request that is like this one but for its path is being served.
+    pub(crate) fn is_merged(&self, merged: Key) -> bool {
+        self.merged.contains_key(&merged)
+    }
+
+    /// A request that may have a transaction: if so, it is a repetition, and was dealt with here. Tells whose it was.
+    #[allow(clippy::option_option)] // no transaction, or one without a session, or one with
+    pub(crate) fn repeated(&mut self, key: Key, out: &mut Vec<Output>) -> Option<Option<SessionId>> {
+        let server = self.servers.get(*self.server_keys.get(&key)? as usize)?;
+        match &server.state {
+            State::Proceeding(Some(bytes)) | State::Completed(bytes) => {
+                out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
+            }
+            State::Proceeding(None) | State::Confirmed | State::Accepted => {}
+        }
+        Some(server.session)
+    }
+
+    /// The INVITE transaction that a CANCEL is about: its id, and whether it has no final answer yet.
+    pub(crate) fn cancelled(&self, key: Key) -> Option<(ServerId, Option<SessionId>, bool)> {
+        let slot = *self.server_keys.get(&key)?;
+        let server = self.servers.get(slot as usize)?;
+        let (id, session) = (ServerId(slot, server.serial), server.session);
+        match server.state {
+            State::Proceeding(_) => Some((id, session, true)),
+            State::Completed(_) | State::Confirmed | State::Accepted => Some((id, session, false)),
+        }
+    }
+
+    /// Whether an INVITE was answered 2xx: that ends what CANCEL could find (RFC 3261 §17.2.1); Accepted only absorbs.
+    pub(crate) fn is_accepted(&self, id: ServerId) -> bool {
+        self.servers.get(id.0 as usize).is_some_and(|server| matches!(server.state, State::Accepted))
+    }
+
+    /// Send an answer.
+    pub(crate) fn respond(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        status: u16,
+        bytes: Bytes,
+        out: &mut Vec<Output>,
+    ) {
+        let times = self.times;
+        let Some(server) = self.server_mut(id) else { return };
+        if !matches!(server.state, State::Proceeding(_)) {
+            return;
+        }
+        out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
+        let repeats = !server.hop.transport.is_reliable();
+        if status < 200 {
+            server.state = State::Proceeding(Some(bytes));
+        } else if !server.invite {
+            // Timer J.
+            server.until = Some(if repeats { now + times.long } else { now });
+            server.state = State::Completed(bytes);
+        } else if status < 300 {
+            // Timer L (RFC 6026 §7.1).
+            server.until = Some(now + times.long);
+            server.state = State::Accepted;
+        } else {
+            // Timers G and H.
+            server.resend = repeats.then(|| Resend::first(now, times.t1));
+            server.until = Some(now + times.long);
+            server.state = State::Completed(bytes);
+        }
+        if server.until.is_some_and(|until| until <= now) {
+            self.drop_server(id.0);
+        } else {
+            self.arm_server(id.0);
+        }
+    }
+
+    /// Send the provisional answer of a session again, as it is repeated until PRACK.
+    pub(crate) fn repeat(&mut self, id: ServerId, bytes: &Bytes, out: &mut Vec<Output>) {
+        if let Some(server) = self.server_mut(id) {
+            out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
+        }
+    }
+
+    /// An ACK with the branch of an INVITE.
+    pub(crate) fn acked(&mut self, now: Instant, key: Key) -> Acked {
+        let t4 = self.times.t4;
+        let Some(&slot) = self.server_keys.get(&key) else { return Acked::Not };
+        let Some(server) = self.servers.get_mut(slot as usize) else { return Acked::Not };
+        let (id, session) = (ServerId(slot, server.serial), server.session);
+        match server.state {
+            State::Completed(_) if server.invite => {
+                server.state = State::Confirmed;
+                server.resend = None;
+                if server.hop.transport.is_reliable() {
+                    self.drop_server(slot);
+                } else {
+                    // Timer I.
+                    server.until = Some(now + t4);
+                    self.arm_server(slot);
+                }
+                Acked::First(id, session)
+            }
+            State::Confirmed => Acked::Again(session),
+            State::Proceeding(_) | State::Completed(_) | State::Accepted => Acked::Not,
+        }
+    }
+
+    /// The alarm of a server rang.
+    pub(crate) fn fire_server(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
+        let t2 = self.times.t2;
+        let server = self.servers.get_mut(slot as usize)?;
+        server.armed = None;
+        if server.until.is_some_and(|until| until <= now) {
+            let unheard = server.invite && matches!(server.state, State::Completed(_));
+            let expired = Expired::Server { tx: ServerId(slot, server.serial), session: server.session };
+            self.drop_server(slot);
+            return unheard.then_some(expired);
+        }
+        if let (Some(resend), State::Completed(bytes)) =
+            (server.resend.filter(|r| r.at <= now), &server.state)
+        {
+            server.resend = Some(resend.again(now, t2));
+            out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
+        }
+        self.arm_server(slot);
+        None
+    }
+
+    fn arm_server(&mut self, slot: u32) {
+        if let Some(server) = self.servers.get_mut(slot as usize) {
+            let at = server.resend.map(|r| r.at).into_iter().chain(server.until).min();
+            self.alarms.set(Alarm::Server(slot), &mut server.armed, at);
+        }
+    }
+
+    fn drop_server(&mut self, slot: u32) {
+        if let Some(mut server) = self.servers.try_remove(slot as usize) {
+            self.alarms.set(Alarm::Server(slot), &mut server.armed, None);
+            self.server_keys.remove(&server.key);
+            if let Some(merged) = server.merged {
+                self.merged.remove(&merged);
+            }
+        }
+    }
+}

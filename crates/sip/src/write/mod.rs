@@ -1,0 +1,178 @@
+//! Writing messages: one header writer for everything that we put on the wire, which refuses control characters.
+
+mod response;
+
+use std::fmt::{self, Write as _};
+
+use bytes::Bytes;
+
+use crate::scan::{self, TOKEN};
+use crate::{Hop, Message};
+
+pub(crate) use response::response;
+
+/// Header lines being written, `Name: value\r\n` each. A value with a byte below 0x20 or 0x7f is dropped to the last clean text
+/// before it, so that nothing that a stranger wrote can begin a line of its own (security.md row 26).
+#[derive(Clone, Default, Debug)]
+pub struct HeaderLines {
+    text: Vec<u8>,
+}
+
+impl HeaderLines {
+    /// No lines yet.
+    pub fn new() -> Self {
+        HeaderLines::default()
+    }
+
+    /// Append one line: `lines.add("Expires", 3600)`, `lines.add("Contact", format_args!("<{uri}>"))`. A name that is no token
+    /// appends nothing.
+    pub fn add(&mut self, name: &str, value: impl fmt::Display) -> &mut Self {
+        if scan::all(name.as_bytes(), TOKEN) {
+            self.text.extend_from_slice(name.as_bytes());
+            self.text.extend_from_slice(b": ");
+            clean(&mut self.text, value);
+            self.text.extend_from_slice(b"\r\n");
+        }
+        self
+    }
+
+    /// The lines, ready to be put between others.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Append lines that are already whole and clean.
+    pub(crate) fn extend(&mut self, lines: &HeaderLines) -> &mut Self {
+        self.text.extend_from_slice(&lines.text);
+        self
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Forget all lines, keep the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+    }
+}
+
+/// Writes until the first control character, and nothing from there on.
+struct Clean<'a> {
+    out: &'a mut Vec<u8>,
+    spoilt: bool,
+}
+
+impl fmt::Write for Clean<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.spoilt {
+            return Ok(());
+        }
+        let bytes = text.as_bytes();
+        let len = bytes.iter().position(|&b| b < 0x20 || b == 0x7f);
+        self.spoilt = len.is_some();
+        self.out.extend_from_slice(bytes.get(..len.unwrap_or(bytes.len())).unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Append the clean part of `value`.
+pub(crate) fn clean(out: &mut Vec<u8>, value: impl fmt::Display) {
+    let _ = write!(Clean { out, spoilt: false }, "{value}");
+}
+
+/// A text as a quoted string, for display names: `"` and `\` escaped, control characters left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars().filter(|c| !c.is_control()) {
+            if matches!(c, '"' | '\\') {
+                f.write_char('\\')?;
+            }
+            f.write_char(c)?;
+        }
+        f.write_char('"')
+    }
+}
+
+/// What to answer, besides what every answer repeats from its request (Via with `received`/`rport`, From, To with our tag, Call-ID, CSeq).
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// 100 to 699.
+    pub status: u16,
+    /// The reason phrase; the standard one where `None`.
+    pub phrase: Option<&'a str>,
+    /// Further header lines.
+    pub lines: Option<&'a HeaderLines>,
+    /// Content-Type and body.
+    pub body: Option<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Reply<'a> {
+    /// A bare answer.
+    pub fn new(status: u16) -> Reply<'a> {
+        Reply { status, phrase: None, lines: None, body: None }
+    }
+
+    /// With header lines.
+    pub fn lines(self, lines: &'a HeaderLines) -> Reply<'a> {
+        Reply { lines: Some(lines), ..self }
+    }
+
+    /// The whole answer, where no endpoint is at hand (a stream that breaks, a message that found no room). `source` is where the request
+    /// came from; a `to_tag` is appended to a To that has none.
+    pub fn to(self, request: &Message, source: Option<&Hop>, to_tag: Option<&str>) -> Bytes {
+        let mut out = Vec::new();
+        response(request, source, self, to_tag, None, &mut out);
+        out.into()
+    }
+
+    /// With a phrase of its own.
+    pub fn phrase(self, phrase: &'a str) -> Reply<'a> {
+        Reply { phrase: Some(phrase), ..self }
+    }
+}
+
+/// Append a number.
+pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0u8; 20];
+    let (mut value, mut at) = (value, digits.len());
+    for (i, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+        at = i;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
+
+/// Append `name: value`, where the value is known to be clean.
+pub(crate) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Append Content-Type, Content-Length, the empty line and the body.
+pub(crate) fn finish(out: &mut Vec<u8>, body: Option<(&str, &[u8])>) {
+    let (kind, bytes) = body.unwrap_or(("", b""));
+    if !kind.is_empty() {
+        out.extend_from_slice(b"Content-Type: ");
+        clean(out, kind);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    number(out, bytes.len() as u64);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests;

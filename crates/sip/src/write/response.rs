@@ -1,0 +1,121 @@
+//! Responses: what every answer repeats from its request, then what it says itself (RFC 3261 §8.2.6).
+
+use std::net::IpAddr;
+
+use super::{HeaderLines, Reply, clean, finish, line, number};
+use crate::headers::{Params, ViaSpans};
+use crate::scan::Span;
+use crate::{Hop, Message, Method, Name, reason_phrase};
+
+/// Append the whole answer to `request` to `out`.
+///
+/// `source` is where the request came from: the topmost Via gets `received` and `rport` from it (RFC 3261 §18.2.1, RFC 3581 §4); without it
+/// the Via stays as it is. `to_tag` is appended to a To that has none, save on 100. Record-Route is repeated where the answer may
+/// form a dialog. `software` becomes the Server line. The request may be one that was only good for an answer: what it lacks is left out.
+pub(crate) fn response(
+    request: &Message,
+    source: Option<&Hop>,
+    reply: Reply<'_>,
+    to_tag: Option<&str>,
+    software: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    let status = reply.status;
+    out.reserve(
+        512 + reply.body.map_or(0, |(_, body)| body.len())
+            + reply.lines.map_or(0, |lines| lines.as_bytes().len()),
+    );
+    out.extend_from_slice(b"SIP/2.0 ");
+    number(out, u64::from(status));
+    out.push(b' ');
+    clean(out, reply.phrase.unwrap_or_else(|| reason_phrase(status)));
+    out.extend_from_slice(b"\r\n");
+    vias(request, source, out);
+    let forms =
+        matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify);
+    if forms && (101..300).contains(&status) {
+        for route in request.clean_lines(Name::RecordRoute) {
+            line(out, "Record-Route", route);
+        }
+    }
+    if let Some(from) = request.clean_lines(Name::From).next() {
+        line(out, "From", from);
+    }
+    if let Some(to) = request.clean_lines(Name::To).next() {
+        out.extend_from_slice(b"To: ");
+        out.extend_from_slice(to);
+        if let Some(tag) = to_tag.filter(|_| status > 100 && request.to_tag().is_empty()) {
+            out.extend_from_slice(b";tag=");
+            clean(out, tag);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    for name in [Name::CallId, Name::CSeq] {
+        if let Some(value) = request.clean_lines(name).next() {
+            line(out, name.as_str(), value);
+        }
+    }
+    if status == 100
+        && let Some(stamp) = request.clean_lines(Name::Timestamp).next()
+    {
+        line(out, "Timestamp", stamp); // RFC 3261 §8.2.6.1
+    }
+    if let Some(software) = software {
+        out.extend_from_slice(b"Server: ");
+        clean(out, software);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(reply.lines.map(HeaderLines::as_bytes).unwrap_or_default());
+    finish(out, reply.body);
+}
+
+fn vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
+    for (i, text) in request.clean_lines(Name::Via).enumerate() {
+        match (source, request.via_spans()) {
+            (Some(hop), Some(spans)) if i == 0 => {
+                out.extend_from_slice(b"Via: ");
+                topmost(text, spans, hop, out);
+                out.extend_from_slice(b"\r\n");
+            }
+            _ => line(out, "Via", text),
+        }
+    }
+}
+
+/// The first Via line, its first value completed by what the socket knows; what the peer claimed about that is dropped.
+fn topmost(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
+    let value = Span { start: 0, end: spans.end }.of(text);
+    out.extend_from_slice(Span { start: 0, end: spans.params }.of(text).trim_ascii_end());
+    for param in Params::new(value, spans.params as usize).flatten() {
+        let name = param.name.of(value);
+        if name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received") {
+            continue;
+        }
+        out.push(b';');
+        out.extend_from_slice(name);
+        if param.value.end > 0 {
+            let quote: &[u8] = if param.quoted { b"\"" } else { b"" };
+            out.push(b'=');
+            out.extend_from_slice(quote);
+            out.extend_from_slice(param.value.of(value));
+            out.extend_from_slice(quote);
+        }
+    }
+    let remote = hop.remote.ip().to_canonical();
+    if spans.rport.is_some() {
+        out.extend_from_slice(b";rport=");
+        number(out, u64::from(hop.remote.port()));
+    }
+    if spans.rport.is_some() || !is_address(spans.host.of(text), remote) {
+        out.extend_from_slice(b";received=");
+        clean(out, remote);
+    }
+    out.extend_from_slice(text.get(spans.end as usize..).unwrap_or_default());
+}
+
+/// Whether sent-by names the very address that the request came from.
+fn is_address(host: &[u8], remote: IpAddr) -> bool {
+    let text = std::str::from_utf8(host).unwrap_or_default();
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical() == remote)
+}

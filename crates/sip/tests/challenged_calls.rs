@@ -1,0 +1,87 @@
+//! Calls that are challenged: credentials go to the trunk they were given for, once, and to nobody else (security.md row 5).
+
+mod network;
+
+use base::Secret;
+use centralita_sip::digest::{Credentials, Ha1};
+use centralita_sip::{Name, SessionId};
+use network::*;
+
+fn trunk_call(world: &mut World, known: bool) -> SessionId {
+    let mut connect = world.connection(A, B);
+    connect.credentials = known.then(|| ("trunk".into(), Secret::new("secret".into())));
+    let session = world.act(A, |ep, now, out| ep.connect(now, connect, out)).unwrap();
+    world.run(ms(50));
+    session
+}
+
+const CHALLENGE: &str = "Digest realm=\"carrier\", nonce=\"abc\", qop=\"auth\", algorithm=MD5";
+
+#[test]
+fn a_challenge_is_answered_once_with_a_new_branch_and_cseq() {
+    for (status, ask, say) in
+        [(401, "WWW-Authenticate", "Authorization"), (407, "Proxy-Authenticate", "Proxy-Authorization")]
+    {
+        let mut world = World::scripted();
+        trunk_call(&mut world, true);
+        let first = world.got(B, "INVITE");
+        world.say(B, A, respond(&first, status, "x", &format!("{ask}: {CHALLENGE}\r\n"), b""));
+        world.run(ms(50));
+        let second = world.got(B, "INVITE");
+        assert_eq!(second.call_id(), first.call_id());
+        assert_eq!(second.from_tag(), first.from_tag());
+        assert_eq!(second.cseq().number, first.cseq().number + 1);
+        assert_ne!(second.via().branch, first.via().branch);
+        assert_eq!(world.count(B, "ACK"), 1);
+        let value = second.header_named(say).unwrap();
+        let credentials = Credentials::parse(value).unwrap();
+        assert!(credentials.prove("INVITE", &Ha1::new("trunk", "carrier", "secret")));
+        world.say(B, A, respond(&second, status, "y", &format!("{ask}: {CHALLENGE}\r\n"), b""));
+        world.run(ms(50));
+        assert_eq!(world.story(A), [format!("ended: refused {status}")]);
+        assert_eq!(world.count(B, "INVITE"), 2);
+        world.finish();
+    }
+}
+
+#[test]
+fn a_phone_that_challenges_gets_nothing() {
+    let mut world = World::scripted();
+    trunk_call(&mut world, false);
+    let invite = world.got(B, "INVITE");
+    world.say(B, A, respond(&invite, 407, "x", &format!("Proxy-Authenticate: {CHALLENGE}\r\n"), b""));
+    world.run(ms(50));
+    assert_eq!(world.story(A), ["ended: refused 407"]);
+    assert_eq!(world.count(B, "INVITE"), 1);
+    world.finish();
+}
+
+#[test]
+fn the_ack_repeats_the_credentials_and_a_challenged_bye_is_answered() {
+    let mut world = World::scripted();
+    let session = trunk_call(&mut world, true);
+    world.say(
+        B,
+        A,
+        respond(&world.got(B, "INVITE"), 401, "x", &format!("WWW-Authenticate: {CHALLENGE}\r\n"), b""),
+    );
+    world.run(ms(50));
+    let invite = world.got(B, "INVITE");
+    world.say(B, A, respond(&invite, 200, "y", "Contact: <sip:t@10.0.0.2>\r\n", ANSWER));
+    world.run(ms(50));
+    let ack = world.got(B, "ACK");
+    assert_eq!(ack.header(Name::Authorization), invite.header(Name::Authorization)); // RFC 3261 §13.2.2.4
+    world.hangup(A, session, 0);
+    world.run(ms(50));
+    let bye = world.got(B, "BYE");
+    world.say(B, A, respond(&bye, 401, "", &format!("WWW-Authenticate: {CHALLENGE}\r\n"), b""));
+    world.run(ms(50));
+    let again = world.got(B, "BYE");
+    assert!(again.cseq().number > bye.cseq().number);
+    let credentials = Credentials::parse(again.header(Name::Authorization).unwrap()).unwrap();
+    assert!(credentials.prove("BYE", &Ha1::new("trunk", "carrier", "secret")));
+    world.say(B, A, respond(&again, 200, "", "", b""));
+    world.run(ms(50));
+    assert_eq!(world.story(A).last().unwrap(), "ended: here");
+    world.finish();
+}

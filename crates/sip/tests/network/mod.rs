@@ -1,0 +1,485 @@
+//! A fake network with a virtual clock: endpoints and hand-written peers that send each other datagrams which may be lost.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::format_push_string)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base::{Chance, Instant, Now, Timestamp};
+use bytes::Bytes;
+use centralita_sip::{
+    Config, Connect, Ended, Endpoint, Event, Flow, Hangup, HeaderLines, Hop, Incoming, Input, Message,
+    Method, Output, Reply, SessionEvent, SessionId, Target, Transport, Uri,
+};
+
+pub const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+pub const ANSWER: &[u8] = b"v=0\r\no=- 2 1 IN IP4 10.0.0.2\r\ns=-\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n";
+pub const HOLD: &[u8] =
+    b"v=0\r\no=- 1 2 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=sendonly\r\n";
+
+/// The first three parties.
+pub const A: usize = 0;
+pub const B: usize = 1;
+pub const C: usize = 2;
+
+pub fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// One end of the network.
+pub struct Party {
+    /// `None` for a peer whose messages the test writes itself.
+    pub endpoint: Option<Endpoint>,
+    /// What happened, in words.
+    pub story: Vec<String>,
+    /// Sessions that were taken up, oldest first.
+    pub sessions: Vec<SessionId>,
+    /// Requests outside sessions that the test has to answer.
+    pub requests: Vec<Incoming>,
+    /// Requests within sessions from other hosts than their peers'.
+    pub moved: Vec<(SessionId, Incoming)>,
+    /// What a hand-written peer has received.
+    pub inbox: Vec<Message>,
+    /// The messages of sessions, as the ladder shows them.
+    pub ladder: Vec<String>,
+}
+
+type Loss = Box<dyn FnMut(usize, &str) -> bool>;
+
+/// The network and its clock.
+pub struct World {
+    pub now: Instant,
+    pub parties: Vec<Party>,
+    flight: BTreeMap<(Instant, u64), (usize, usize, Bytes)>,
+    serial: u64,
+    pub transport: Transport,
+    pub latency: Duration,
+    /// Whether a message (sender, kind) is lost.
+    loss: Loss,
+    /// Everything that was sent, lost or not: when, by whom, what.
+    pub wire: Vec<(Instant, usize, String)>,
+    /// Incoming INVITEs are taken up at once.
+    pub receives: bool,
+}
+
+pub fn address(party: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1 + party as u8], 5060))
+}
+
+/// `INVITE`, or `200 INVITE`.
+pub fn kind(bytes: &Bytes) -> String {
+    match Message::parse(bytes.clone()) {
+        Ok(message) => match message.status() {
+            Some(status) => format!("{status} {}", message.method().as_str()),
+            None => message.method().as_str().to_owned(),
+        },
+        Err(error) => format!("unreadable: {} in {}", error.what, String::from_utf8_lossy(bytes)),
+    }
+}
+
+pub fn config() -> Config {
+    Config {
+        allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO".into(),
+        ..Config::default()
+    }
+}
+
+impl World {
+    /// Endpoints with these configurations, then `peers` hand-written ones.
+    pub fn with(configs: Vec<Config>, peers: usize) -> World {
+        let endpoint = |(n, mut config): (usize, Config)| {
+            config.mark = format!("m{n}");
+            Some(Endpoint::new(config, Chance::from_number(77 + n as u64)))
+        };
+        let endpoints = configs.into_iter().enumerate().map(endpoint).chain((0..peers).map(|_| None));
+        let parties = endpoints.map(|endpoint| Party {
+            endpoint,
+            story: Vec::new(),
+            sessions: Vec::new(),
+            requests: Vec::new(),
+            moved: Vec::new(),
+            inbox: Vec::new(),
+            ladder: Vec::new(),
+        });
+        World {
+            now: Instant::from_micros(1_000_000),
+            parties: parties.collect(),
+            flight: BTreeMap::new(),
+            serial: 0,
+            transport: Transport::Udp,
+            latency: ms(10),
+            loss: Box::new(|_, _| false),
+            wire: Vec::new(),
+            receives: true,
+        }
+    }
+
+    /// Two endpoints.
+    pub fn pair() -> World {
+        World::with(vec![config(), config()], 0)
+    }
+
+    /// An endpoint and a hand-written peer.
+    pub fn scripted() -> World {
+        World::with(vec![config()], 1)
+    }
+
+    /// From now on, lose what `loss` says.
+    pub fn lose(&mut self, loss: impl FnMut(usize, &str) -> bool + 'static) {
+        self.loss = Box::new(loss);
+    }
+
+    /// Lose the next `count` messages of this kind that `from` sends.
+    pub fn lose_next(&mut self, from: usize, kind: &'static str, mut count: usize) {
+        self.lose(move |sender, what| {
+            let hit = sender == from && what == kind && count > 0;
+            count -= usize::from(hit);
+            hit
+        });
+    }
+
+    pub fn at(&self) -> Now {
+        Now { instant: self.now, wall: Timestamp::from_micros(self.now.as_micros() as i64) }
+    }
+
+    pub fn hop(&self, from: usize, to: usize) -> Hop {
+        let flow = match self.transport {
+            Transport::Udp => Flow::default(),
+            _ => Flow { epoch: 1, number: 1 + from as u32 + to as u32 },
+        };
+        Hop { transport: self.transport, listener: 0, local: address(from), remote: address(to), flow }
+    }
+
+    /// Let an endpoint do something, and send what follows.
+    pub fn act<T>(
+        &mut self,
+        party: usize,
+        what: impl FnOnce(&mut Endpoint, Now, &mut Vec<Output>) -> T,
+    ) -> T {
+        let now = self.at();
+        let mut out = Vec::new();
+        let told = what(self.parties[party].endpoint.as_mut().unwrap(), now, &mut out);
+        for output in out {
+            self.perform(party, output);
+        }
+        told
+    }
+
+    fn perform(&mut self, party: usize, output: Output) {
+        match output {
+            Output::Transmit { hop, bytes, session } => {
+                if session.is_some() {
+                    self.parties[party].ladder.push(format!("> {}", kind(&bytes)));
+                }
+                assert_eq!(hop.local, address(party));
+                self.send(party, hop.remote, bytes);
+            }
+            Output::Received { bytes, .. } => {
+                self.parties[party].ladder.push(format!("< {}", kind(&bytes)));
+            }
+            Output::Event(Event::Request(incoming)) => {
+                if self.receives && *incoming.message.method() == Method::Invite {
+                    if let Some(session) = self.act(party, |ep, now, out| ep.receive(now, incoming, out)) {
+                        self.parties[party].sessions.push(session);
+                    }
+                } else {
+                    self.parties[party].requests.push(incoming);
+                }
+            }
+            Output::Event(Event::Session { event, .. }) => self.parties[party].story.push(tell(&event)),
+            Output::Event(Event::Moved { session, request }) => {
+                self.parties[party].story.push(format!("moved {}", request.message.method().as_str()));
+                self.parties[party].moved.push((session, request));
+            }
+            Output::Event(Event::Response { response, .. }) => {
+                let status = response.and_then(|r| r.status());
+                self.parties[party].story.push(format!("response {status:?}"));
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: SocketAddr, bytes: Bytes) {
+        let kind = kind(&bytes);
+        assert!(!kind.starts_with("unreadable"), "{kind}");
+        let lost = (self.loss)(from, &kind);
+        self.wire.push((self.now, from, kind));
+        let to = (0..self.parties.len()).find(|party| address(*party) == to);
+        if let (Some(to), false) = (to, lost) {
+            self.serial += 1;
+            self.flight.insert((self.now + self.latency, self.serial), (from, to, bytes));
+        }
+    }
+
+    /// A hand-written peer sends something.
+    pub fn say(&mut self, from: usize, to: usize, text: impl AsRef<[u8]>) {
+        self.send(from, address(to), Bytes::copy_from_slice(text.as_ref()));
+    }
+
+    /// As [`World::say`], for what is no message.
+    pub fn say_raw(&mut self, from: usize, to: usize, bytes: impl AsRef<[u8]>) {
+        self.deliver(from, to, Bytes::copy_from_slice(bytes.as_ref()));
+    }
+
+    /// Give an endpoint bytes as if they came from a party, without the network.
+    pub fn deliver(&mut self, from: usize, to: usize, bytes: Bytes) {
+        if self.parties[to].endpoint.is_none() {
+            self.parties[to].inbox.push(Message::parse(bytes).unwrap());
+            return;
+        }
+        let hop = self.hop(to, from);
+        self.act(to, |ep, now, out| ep.handle(now, Input::Packet { hop, bytes }, out));
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let alarms = self.parties.iter().filter_map(|party| party.endpoint.as_ref()?.deadline());
+        alarms.chain(self.flight.first_key_value().map(|((at, _), _)| *at)).min()
+    }
+
+    /// Let time pass.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.next_event().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            while let Some(entry) = self.flight.first_entry().filter(|entry| entry.key().0 <= self.now) {
+                let (from, to, bytes) = entry.remove();
+                self.deliver(from, to, bytes);
+            }
+            for party in 0..self.parties.len() {
+                let due = self.parties[party].endpoint.as_ref().and_then(Endpoint::deadline);
+                if due.is_some_and(|due| due <= self.now) {
+                    self.act(party, |ep, now, out| ep.handle(now, Input::Tick, out));
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    /// Let every timer run out: nothing may be left.
+    pub fn finish(&mut self) {
+        self.run(secs(100));
+        for (n, party) in self.parties.iter().enumerate() {
+            if let Some(endpoint) = &party.endpoint {
+                assert_eq!(endpoint.census(), (0, 0), "party {n} still holds something: {:#?}", self.wire);
+                assert_eq!(endpoint.deadline(), None, "an alarm of party {n} outlives its owner");
+            }
+        }
+    }
+
+    // ---- verbs ---------------------------------------------------------------------------------------------------------------
+
+    pub fn connection(&self, from: usize, to: usize) -> Connect {
+        let hop = self.hop(from, to);
+        Connect {
+            target: Target { uri: Uri::sip(Some("1002"), address(to), None), hop, route: Vec::new() },
+            from: "\"Ana\" <sip:1001@localhost>".into(),
+            to: "<sip:1002@localhost>".into(),
+            contact_user: "1001".into(),
+            lines: HeaderLines::new(),
+            offer: Bytes::from_static(OFFER),
+            credentials: None,
+            max_forwards: 70,
+        }
+    }
+
+    pub fn connect(&mut self, from: usize, to: usize) -> SessionId {
+        let connect = self.connection(from, to);
+        self.act(from, |ep, now, out| ep.connect(now, connect, out)).unwrap()
+    }
+
+    /// The last session that a party took up.
+    pub fn leg(&self, party: usize) -> SessionId {
+        *self.parties[party].sessions.last().expect("an INVITE was taken up")
+    }
+
+    pub fn progress(&mut self, party: usize, status: u16, sdp: Option<&'static [u8]>) {
+        let leg = self.leg(party);
+        self.act(party, |ep, now, out| ep.progress(now, leg, status, sdp.map(Bytes::from_static), out));
+    }
+
+    pub fn accept(&mut self, party: usize, sdp: Option<&'static [u8]>) {
+        let leg = self.leg(party);
+        self.act(party, |ep, now, out| ep.accept(now, leg, sdp.map(Bytes::from_static), out));
+    }
+
+    pub fn hangup(&mut self, party: usize, session: SessionId, status: u16) {
+        let hangup = Hangup { status, phrase: None, lines: None };
+        self.act(party, |ep, now, out| ep.hangup(now, session, hangup, out));
+    }
+
+    pub fn offer(&mut self, party: usize, session: SessionId, sdp: &'static [u8]) {
+        self.act(party, |ep, now, out| ep.offer(now, session, Bytes::from_static(sdp), out));
+    }
+
+    pub fn answer(&mut self, party: usize, session: SessionId, answer: Result<&'static [u8], u16>) {
+        self.act(party, |ep, now, out| ep.answer(now, session, answer.map(Bytes::from_static), out));
+    }
+
+    pub fn reply(&mut self, party: usize, status: u16) {
+        let request = self.parties[party].requests.remove(0);
+        self.act(party, |ep, now, out| ep.reply(now, &request, Reply::new(status), out));
+    }
+
+    /// A call from A to B that is up: the sessions of both.
+    pub fn call(&mut self) -> (SessionId, SessionId) {
+        let caller = self.connect(A, B);
+        self.run(ms(50));
+        self.progress(B, 180, None);
+        self.run(ms(50));
+        self.accept(B, Some(ANSWER));
+        self.run(ms(100));
+        self.parties.iter_mut().for_each(|party| party.story.clear());
+        (caller, self.leg(B))
+    }
+
+    /// The hand-written peer B calls endpoint A, which is up then: our tag.
+    pub fn called(&mut self) -> String {
+        self.called_with("")
+    }
+
+    /// As [`World::called`], with further lines in the INVITE.
+    pub fn called_with(&mut self, lines: &str) -> String {
+        self.say(
+            B,
+            A,
+            request(&Line { method: "INVITE", branch: "1", cseq: 1, to_tag: "", lines, body: OFFER }),
+        );
+        self.run(ms(50));
+        self.accept(A, Some(ANSWER));
+        self.run(ms(50));
+        let tag = self.got(B, "200 INVITE").to_tag().to_owned();
+        self.say(
+            B,
+            A,
+            request(&Line { method: "ACK", branch: "a1", cseq: 1, to_tag: &tag, lines: "", body: b"" }),
+        );
+        self.run(ms(50));
+        assert_eq!(self.story(A), ["confirmed"]);
+        self.parties[B].inbox.clear();
+        tag
+    }
+
+    /// The peer says BYE, and nothing may be left.
+    pub fn finish_by_peer(&mut self, tag: &str, cseq: u32) {
+        self.say(
+            B,
+            A,
+            request(&Line { method: "BYE", branch: "bye", cseq, to_tag: tag, lines: "", body: b"" }),
+        );
+        self.run(ms(50));
+        assert_eq!(self.count(B, "200 BYE"), 1);
+        assert_eq!(self.story(A).last().map(String::as_str), Some("ended: bye"));
+        self.finish();
+    }
+
+    // ---- what happened -------------------------------------------------------------------------------------------------------
+
+    /// What happened at a party since it was asked last.
+    pub fn story(&mut self, party: usize) -> Vec<String> {
+        std::mem::take(&mut self.parties[party].story)
+    }
+
+    /// How often a party sent messages of a kind.
+    pub fn sent(&self, from: usize, kind: &str) -> usize {
+        self.wire.iter().filter(|(_, sender, what)| *sender == from && what == kind).count()
+    }
+
+    /// The moments at which a party sent messages of a kind, in milliseconds after the first.
+    pub fn moments(&self, from: usize, kind: &str) -> Vec<u64> {
+        let at: Vec<Instant> = self
+            .wire
+            .iter()
+            .filter(|(_, sender, what)| *sender == from && what == kind)
+            .map(|(at, ..)| *at)
+            .collect();
+        at.iter().map(|moment| moment.since(at[0]).as_millis() as u64).collect()
+    }
+
+    /// The last message of a kind that a hand-written peer has received.
+    pub fn got(&self, party: usize, wanted: &str) -> Message {
+        let inbox = &self.parties[party].inbox;
+        let found = inbox.iter().rev().find(|message| kind(message.bytes()) == wanted);
+        found.cloned().unwrap_or_else(|| panic!("no {wanted} in {:?}", self.wire))
+    }
+
+    /// How many messages of a kind a hand-written peer has received.
+    pub fn count(&self, party: usize, wanted: &str) -> usize {
+        self.parties[party].inbox.iter().filter(|message| kind(message.bytes()) == wanted).count()
+    }
+
+    pub fn census(&self, party: usize) -> (usize, usize) {
+        self.parties[party].endpoint.as_ref().unwrap().census()
+    }
+}
+
+fn tell(event: &SessionEvent) -> String {
+    let with = |sdp: &Option<Bytes>| if sdp.is_some() { " with sdp" } else { "" };
+    match event {
+        SessionEvent::Progress { status, fork, sdp } => format!("progress {status} fork {fork}{}", with(sdp)),
+        SessionEvent::Accepted { fork, sdp, .. } => format!("accepted fork {fork}{}", with(sdp)),
+        SessionEvent::Confirmed { sdp } => format!("confirmed{}", with(sdp)),
+        SessionEvent::Offered { sdp } => format!("offered{}", with(sdp)),
+        SessionEvent::Answered { .. } => "answered".into(),
+        SessionEvent::OfferRefused { status } => format!("offer refused {status}"),
+        SessionEvent::Info { content_type, body } => {
+            format!("info {content_type} {}", String::from_utf8_lossy(body))
+        }
+        SessionEvent::Ended(Ended::Refused { status, .. }) => format!("ended: refused {status}"),
+        SessionEvent::Ended(Ended::Bye { .. }) => "ended: bye".into(),
+        SessionEvent::Ended(Ended::Cancelled { .. }) => "ended: cancelled".into(),
+        SessionEvent::Ended(Ended::Here) => "ended: here".into(),
+        SessionEvent::Ended(Ended::NoAck) => "ended: no ack".into(),
+        SessionEvent::Ended(Ended::Expired) => "ended: expired".into(),
+        SessionEvent::Ended(Ended::Lost) => "ended: lost".into(),
+    }
+}
+
+/// A response of a hand-written peer: what it repeats from the request, a To-tag, further lines and a body.
+pub fn respond(request: &Message, status: u16, tag: &str, lines: &str, body: &[u8]) -> Vec<u8> {
+    let mut text = format!("SIP/2.0 {status} X\r\n");
+    let own = [
+        centralita_sip::Name::Via,
+        centralita_sip::Name::RecordRoute,
+        centralita_sip::Name::From,
+        centralita_sip::Name::CallId,
+        centralita_sip::Name::CSeq,
+    ];
+    for name in own {
+        for line in request.header_lines(name) {
+            text += &format!("{}: {}\r\n", name.as_str(), String::from_utf8_lossy(line));
+        }
+    }
+    let to = request.header(centralita_sip::Name::To).unwrap();
+    let tag = if to.contains(";tag=") || tag.is_empty() { String::new() } else { format!(";tag={tag}") };
+    text += &format!("To: {to}{tag}\r\n{lines}");
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    text += &format!("{kind}Content-Length: {}\r\n\r\n", body.len());
+    [text.as_bytes(), body].concat()
+}
+
+/// A request of a hand-written peer B to endpoint A.
+pub struct Line<'a> {
+    pub method: &'a str,
+    pub branch: &'a str,
+    pub cseq: u32,
+    pub to_tag: &'a str,
+    pub lines: &'a str,
+    pub body: &'a [u8],
+}
+
+/// Write it, within the call `call_id` whose caller is B with tag `peer`.
+pub fn request(line: &Line<'_>) -> Vec<u8> {
+    let Line { method, branch, cseq, to_tag, lines, body } = line;
+    let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let text = format!(
+        "{method} sip:1001@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
+         From: <sip:1002@localhost>;tag=peer\r\nTo: <sip:1001@localhost>{tag}\r\nCall-ID: peers-call\r\nCSeq: {cseq} {method}\r\n\
+         Contact: <sip:1002@10.0.0.2:5060>\r\n{lines}{kind}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [text.as_bytes(), body].concat()
+}

@@ -1,0 +1,170 @@
+//! Tables `events` (who changed what, from where: S74, S88–S95) and `outbox` (the changes, for other nodes).
+
+use std::net::IpAddr;
+
+use base::Timestamp;
+use model::{ApiKeyId, Change, UserId};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use crate::StoreError;
+use crate::row::{Reader, TENANT, Table, json};
+
+/// An event to be written with a change, in the same transaction.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Audit {
+    /// When.
+    pub at: Timestamp,
+    /// What happened, `voip_extension_created` (S89).
+    pub kind: &'static str,
+    /// Whose things were touched.
+    pub user: Option<UserId>,
+    /// The id of the thing touched; empty where there are many.
+    pub subject: String,
+    /// The key that did it; none for the command line and the first start.
+    pub key: Option<ApiKeyId>,
+    /// Where the request came from.
+    pub ip: Option<IpAddr>,
+    /// The request's id; empty where there was none.
+    pub request: String,
+    /// What changed, before and after; never a secret (S90).
+    pub detail: serde_json::Value,
+}
+
+/// An event that was written.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Its number: later events have higher ones.
+    pub seq: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: String,
+    /// Whose things were touched.
+    pub user: Option<UserId>,
+    /// The id of the thing touched.
+    pub subject: String,
+    /// The key that did it.
+    pub key: Option<ApiKeyId>,
+    /// Where from.
+    pub ip: Option<String>,
+    /// The request's id.
+    pub request: String,
+    /// What changed.
+    pub detail: serde_json::Value,
+}
+
+/// Which events.
+#[derive(Clone, Debug)]
+pub struct EventFilter {
+    /// Only those of this kind.
+    pub kind: Option<String>,
+    /// Only those that touch this user.
+    pub user: Option<UserId>,
+    /// Only those before this number.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Events, newest first.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Ask with this as `before` for the rest; `None` where there is none.
+    pub next: Option<i64>,
+}
+
+/// Changes in one row of the outbox.
+const OUTBOX_ROW: usize = 500;
+
+/// Write what other nodes will read: the changes, in rows of bounded size.
+pub(crate) async fn to_outbox(
+    tx: &mut SqliteConnection,
+    changes: &[Change],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut seq = highest(tx, "SELECT COALESCE(MAX(seq), 0) FROM outbox").await?;
+    for some in changes.chunks(OUTBOX_ROW) {
+        seq += 1;
+        sqlx::query("INSERT INTO outbox (tenant, seq, at, changes) VALUES ($1, $2, $3, $4)")
+            .bind(TENANT)
+            .bind(seq)
+            .bind(at.as_micros())
+            .bind(json(&some))
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Write an event.
+pub(crate) async fn insert(tx: &mut SqliteConnection, event: &Audit) -> Result<(), StoreError> {
+    let seq = highest(tx, "SELECT COALESCE(MAX(seq), 0) FROM events").await? + 1;
+    sqlx::query(
+        "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(TENANT)
+    .bind(seq)
+    .bind(event.at.as_micros())
+    .bind(event.kind)
+    .bind(event.user.as_ref().map(UserId::to_string))
+    .bind(event.subject.as_str())
+    .bind(event.key.as_ref().map(ApiKeyId::to_string))
+    .bind(event.ip.map(|ip| ip.to_string()))
+    .bind(event.request.as_str())
+    .bind(event.detail.to_string())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn highest(tx: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
+    Ok(sqlx::query(sql).fetch_one(tx).await?.try_get(0)?)
+}
+
+const EVENTS: Table = Table {
+    name: "events",
+    key: &["seq"],
+    rest: &["at", "kind", "user_id", "subject", "key_id", "ip", "request", "detail"],
+};
+
+fn read(row: &SqliteRow) -> Result<Event, StoreError> {
+    let mut row = Reader::new(&EVENTS, row);
+    Ok(Event {
+        seq: row.number()?,
+        at: row.instant()?,
+        kind: row.text()?,
+        user: row.id_or_none()?,
+        subject: row.text()?,
+        key: row.id_or_none()?,
+        ip: row.text_or_none()?,
+        request: row.text()?,
+        detail: row.json()?,
+    })
+}
+
+pub(crate) async fn page(pool: &SqlitePool, filter: &EventFilter) -> Result<EventPage, StoreError> {
+    let limit = filter.limit as usize;
+    let rows = sqlx::query(
+        "SELECT seq, at, kind, user_id, subject, key_id, ip, request, detail FROM events \
+         WHERE tenant = $1 AND seq < $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR user_id = $4) \
+         ORDER BY seq DESC LIMIT $5",
+    )
+    .bind(TENANT)
+    .bind(filter.before.unwrap_or(i64::MAX))
+    .bind(filter.kind.as_deref())
+    .bind(filter.user.as_ref().map(UserId::to_string))
+    .bind(limit as i64 + 1)
+    .fetch_all(pool)
+    .await?;
+    let mut events = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().map(|event| event.seq);
+    Ok(EventPage { next: last.filter(|_| more), events })
+}

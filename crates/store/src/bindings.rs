@@ -1,0 +1,68 @@
+//! Table `bindings`.
+
+use std::sync::Arc;
+
+use model::journal::Binding;
+use sqlx::sqlite::SqliteRow;
+
+use crate::StoreError;
+use crate::row::{Query, Reader, Table, json};
+
+pub(crate) const TABLE: Table = Table {
+    name: "bindings",
+    key: &["username", "contact"],
+    rest: &[
+        "path",
+        "call_id",
+        "cseq",
+        "q",
+        "expires_at",
+        "created_at",
+        "user_agent",
+        "transport",
+        "listener",
+        "local",
+        "remote",
+        "flow_epoch",
+        "flow_number",
+    ],
+};
+
+pub(crate) fn bind(binding: &Binding, query: Query) -> Query {
+    query
+        .bind(binding.username.to_string())
+        .bind(binding.contact.clone())
+        .bind(json(&binding.path))
+        .bind(binding.call_id.clone())
+        .bind(i64::from(binding.cseq))
+        .bind(i64::from(binding.q))
+        .bind(binding.expires_at.as_micros())
+        .bind(binding.created_at.as_micros())
+        .bind(binding.user_agent.clone())
+        .bind(i64::from(binding.transport))
+        .bind(i64::from(binding.listener))
+        .bind(binding.local.to_string())
+        .bind(binding.remote.to_string())
+        .bind(i64::from(binding.flow.0))
+        .bind(i64::from(binding.flow.1))
+}
+
+pub(crate) fn read(row: &SqliteRow) -> Result<Binding, StoreError> {
+    let mut row = Reader::new(&TABLE, row);
+    Ok(Binding {
+        username: Arc::from(row.text()?),
+        contact: row.text()?,
+        path: row.json()?,
+        call_id: row.text()?,
+        cseq: row.number()?,
+        q: row.number()?,
+        expires_at: row.instant()?,
+        created_at: row.instant()?,
+        user_agent: row.text()?,
+        transport: row.number()?,
+        listener: row.number()?,
+        local: row.address()?,
+        remote: row.address()?,
+        flow: (row.number()?, row.number()?),
+    })
+}

@@ -1,0 +1,177 @@
+//! Table `calls`: one row per call, alive or over.
+
+use std::collections::BTreeMap;
+
+use base::Timestamp;
+use model::journal::{Binding, OpenLeg};
+use model::{CallId, CallRecord, UserId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, SqlitePool};
+
+use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, placeholders, word};
+use crate::{StoreError, legs};
+
+/// What the exchange is told at start.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    /// Bindings, expired ones included.
+    pub bindings: Vec<Binding>,
+    /// Calls without an ending, and their legs that were confirmed.
+    pub open_calls: Vec<(CallRecord, Vec<OpenLeg>)>,
+}
+
+/// A place in the list of calls: everything after it is older.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cursor {
+    /// When the last call shown began.
+    pub started_at: Timestamp,
+    /// Its id.
+    pub id: CallId,
+}
+
+/// Which calls.
+#[derive(Clone, Debug)]
+pub struct CallFilter {
+    /// Only those that this user may read; all where `None`.
+    pub user: Option<UserId>,
+    /// Only those after this place.
+    pub cursor: Option<Cursor>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Calls, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct CallPage {
+    /// The calls.
+    pub calls: Vec<CallRecord>,
+    /// Where the next page begins; `None` where there is none.
+    pub next: Option<Cursor>,
+}
+
+pub(crate) const TABLE: Table = Table {
+    name: "calls",
+    key: &["id"],
+    rest: &[
+        "user_id",
+        "other_user",
+        "direction",
+        "status",
+        "from_number",
+        "to_number",
+        "device",
+        "started_at",
+        "answered_at",
+        "ended_at",
+        "cause",
+        "trace",
+    ],
+};
+
+pub(crate) fn bind(call: &CallRecord, query: Query) -> Query {
+    query
+        .bind(call.id.as_str().to_owned())
+        .bind(call.user.as_str().to_owned())
+        .bind(call.other_user.as_ref().map(UserId::to_string))
+        .bind(word(&call.direction))
+        .bind(word(&call.status))
+        .bind(call.from_number.clone())
+        .bind(call.to_number.clone())
+        .bind(call.device.clone())
+        .bind(call.started_at.as_micros())
+        .bind(call.answered_at.map(Timestamp::as_micros))
+        .bind(call.ended_at.map(Timestamp::as_micros))
+        .bind(call.cause.as_ref().map(word))
+        .bind(json(&call.trace))
+}
+
+fn read(row: &SqliteRow) -> Result<CallRecord, StoreError> {
+    let mut row = Reader::new(&TABLE, row);
+    Ok(CallRecord {
+        id: row.id()?,
+        user: row.id()?,
+        other_user: row.id_or_none()?,
+        direction: row.word()?,
+        status: row.word()?,
+        from_number: row.text()?,
+        to_number: row.text()?,
+        device: row.text_or_none()?,
+        started_at: row.instant()?,
+        answered_at: row.instant_or_none()?,
+        ended_at: row.instant_or_none()?,
+        cause: row.word_or_none()?,
+        trace: row.json()?,
+        legs: Vec::new(),
+    })
+}
+
+pub(crate) async fn one(pool: &SqlitePool, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
+    let sql = format!("SELECT {} FROM calls WHERE tenant = $1 AND id = $2", TABLE.columns());
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(pool).await?;
+    let mut found = row.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    with_legs(pool, &mut found).await?;
+    Ok(found.pop())
+}
+
+pub(crate) async fn open(pool: &SqlitePool) -> Result<Vec<CallRecord>, StoreError> {
+    let sql =
+        format!("SELECT {} FROM calls WHERE tenant = $1 AND ended_at IS NULL ORDER BY id", TABLE.columns());
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
+    let mut found = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    with_legs(pool, &mut found).await?;
+    Ok(found)
+}
+
+pub(crate) async fn page(pool: &SqlitePool, filter: &CallFilter) -> Result<CallPage, StoreError> {
+    let columns = TABLE.columns();
+    let after = "(started_at, id) < ($2, $3) ORDER BY started_at DESC, id DESC LIMIT $4";
+    let sql = match &filter.user {
+        None => format!("SELECT {columns} FROM calls WHERE tenant = $1 AND {after}"),
+        // Two ranges of two indexes: with OR, the database would walk all calls of all users.
+        Some(_) => format!(
+            "SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = $1 AND user_id = $5 AND {after}) AS own \
+             UNION SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = $1 AND other_user = $5 AND {after}) AS other \
+             ORDER BY started_at DESC, id DESC LIMIT $4"
+        ),
+    };
+    let (started_at, id) = match &filter.cursor {
+        Some(cursor) => (cursor.started_at.as_micros(), cursor.id.as_str()),
+        None => (i64::MAX, ""),
+    };
+    let limit = i64::from(filter.limit);
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(started_at).bind(id).bind(limit + 1);
+    if let Some(user) = &filter.user {
+        query = query.bind(user.as_str());
+    }
+    let rows = query.fetch_all(pool).await?;
+    let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let more = calls.len() > filter.limit as usize;
+    calls.truncate(filter.limit as usize);
+    with_legs(pool, &mut calls).await?;
+    let last = calls.last().map(|call| Cursor { started_at: call.started_at, id: call.id.clone() });
+    Ok(CallPage { next: last.filter(|_| more), calls })
+}
+
+async fn with_legs(pool: &SqlitePool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
+    let mut places: BTreeMap<CallId, usize> = BTreeMap::new();
+    for (place, call) in calls.iter().enumerate() {
+        places.insert(call.id.clone(), place);
+    }
+    let ids: Vec<CallId> = places.keys().cloned().collect();
+    for some in ids.chunks(KEYS_AT_ONCE) {
+        let sql = format!(
+            "SELECT {} FROM legs WHERE tenant = $1 AND call_id IN ({}) ORDER BY call_id, place",
+            legs::TABLE.columns(),
+            placeholders(2, some.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(pool).await?;
+        for row in &rows {
+            let (call, leg) = legs::read(row)?;
+            if let Some(call) = places.get(&call).and_then(|place| calls.get_mut(*place)) {
+                call.legs.push(leg);
+            }
+        }
+    }
+    Ok(())
+}

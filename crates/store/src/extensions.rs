@@ -1,0 +1,66 @@
+//! Table `extensions`.
+
+use model::{Dialled, Extension, ExtensionNumber, Forwarding};
+use sqlx::sqlite::SqliteRow;
+
+use crate::StoreError;
+use crate::row::{Query, Reader, Table, word};
+
+pub(crate) const TABLE: Table = Table {
+    name: "extensions",
+    key: &["id"],
+    rest: &[
+        "user_id",
+        "number",
+        "display_name",
+        "status",
+        "username",
+        "forwarding_enabled",
+        "forwarding_number",
+        "forwarding_mode",
+        "voicemail_enabled",
+        "do_not_disturb",
+        "call_waiting",
+        "ring_seconds",
+        "created_at",
+        "updated_at",
+    ],
+};
+
+pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
+    query
+        .bind(extension.id.as_str().to_owned())
+        .bind(extension.user.as_str().to_owned())
+        .bind(extension.number.as_str().to_owned())
+        .bind(extension.display_name.clone())
+        .bind(word(&extension.status))
+        .bind(extension.username.to_string())
+        .bind(i64::from(extension.forwarding.enabled))
+        .bind(extension.forwarding.number.as_ref().map(Dialled::to_string))
+        .bind(word(&extension.forwarding.mode))
+        .bind(i64::from(extension.voicemail_enabled))
+        .bind(i64::from(extension.do_not_disturb))
+        .bind(i64::from(extension.call_waiting))
+        .bind(i64::from(extension.ring_seconds))
+        .bind(extension.created_at.as_micros())
+        .bind(extension.updated_at.as_micros())
+}
+
+pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
+    let mut row = Reader::new(&TABLE, row);
+    Ok(Extension {
+        id: row.id()?,
+        user: row.id()?,
+        number: row.word::<ExtensionNumber>()?,
+        display_name: row.text()?,
+        status: row.word()?,
+        username: row.text()?.into(),
+        forwarding: Forwarding { enabled: row.flag()?, number: row.word_or_none()?, mode: row.word()? },
+        voicemail_enabled: row.flag()?,
+        do_not_disturb: row.flag()?,
+        call_waiting: row.flag()?,
+        ring_seconds: row.number()?,
+        created_at: row.instant()?,
+        updated_at: row.instant()?,
+    })
+}

@@ -1,0 +1,118 @@
+//! From the journal into the tables: taking the same records in twice leaves the same rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::journal::{Binding, OpenLeg, Record};
+use model::{CallId, CallRecord};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
+use crate::{StoreError, bindings, calls, ladders, legs};
+
+/// What a batch says in the end, by key.
+#[derive(Default)]
+struct Outcome<'r> {
+    bindings: BTreeMap<(&'r str, &'r str), Option<&'r Binding>>,
+    calls: BTreeMap<&'r CallId, &'r CallRecord>,
+    legs: BTreeMap<(&'r CallId, &'r [u8]), &'r OpenLeg>,
+    ladders: BTreeMap<&'r CallId, &'r [u8]>,
+}
+
+fn outcome(records: &[Record]) -> Outcome<'_> {
+    let mut end = Outcome::default();
+    for record in records {
+        match record {
+            Record::Bound(binding) => {
+                end.bindings.insert((&binding.username, &binding.contact), Some(binding));
+            }
+            Record::Unbound { username, contact } => {
+                end.bindings.insert((username, contact), None);
+            }
+            Record::CallOpened(call) => {
+                let last = end.calls.entry(&call.id).or_insert(call);
+                if last.ended_at.is_none() {
+                    *last = call;
+                }
+            }
+            Record::CallClosed(call) => {
+                end.calls.insert(&call.id, call);
+            }
+            Record::LegUp { call, leg } => {
+                end.legs.insert((call, &leg.dialog), leg);
+            }
+            Record::Ladder { call, blob } => {
+                end.ladders.insert(call, blob);
+            }
+        }
+    }
+    end
+}
+
+pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
+    let mut end = outcome(records);
+    feed_bindings(tx, &end.bindings).await?;
+
+    let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
+    // What is over stays over, even where its opening is told again.
+    end.calls.retain(|id, call| call.ended_at.is_some() || !over.contains(*id));
+    let told: Vec<&CallRecord> = end.calls.values().copied().collect();
+    upsert(tx, &calls::TABLE, &told, |call, query| calls::bind(call, query)).await?;
+    let told_legs: Vec<_> = told
+        .iter()
+        .flat_map(|call| call.legs.iter().enumerate().map(|(place, leg)| (&call.id, place, leg)))
+        .collect();
+    upsert(tx, &legs::TABLE, &told_legs, legs::bind).await?;
+
+    over.extend(told.iter().filter(|call| call.ended_at.is_some()).map(|call| call.id.clone()));
+    end.legs.retain(|(call, _), _| !over.contains(*call));
+    let up: Vec<_> = end.legs.iter().map(|((call, _), leg)| (*call, *leg)).collect();
+    upsert(tx, &legs::OPEN, &up, legs::bind_open).await?;
+    for call in &over {
+        sqlx::query("DELETE FROM open_legs WHERE tenant = $1 AND call_id = $2")
+            .bind(TENANT)
+            .bind(call.as_str())
+            .execute(&mut *tx)
+            .await?;
+    }
+    let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
+    upsert(tx, &ladders::TABLE, &kept, ladders::bind).await
+}
+
+async fn feed_bindings(
+    tx: &mut SqliteConnection,
+    told: &BTreeMap<(&str, &str), Option<&Binding>>,
+) -> Result<(), StoreError> {
+    let there: Vec<&Binding> = told.values().flatten().copied().collect();
+    upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
+    for ((username, contact), _) in told.iter().filter(|(_, binding)| binding.is_none()) {
+        sqlx::query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
+            .bind(TENANT)
+            .bind(*username)
+            .bind(*contact)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Which of these calls the database knows to be over.
+async fn ended<'r>(
+    tx: &mut SqliteConnection,
+    ids: impl Iterator<Item = &'r CallId>,
+) -> Result<BTreeSet<CallId>, StoreError> {
+    let ids: Vec<&CallId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut over = BTreeSet::new();
+    for some in ids.chunks(KEYS_AT_ONCE) {
+        let sql = format!(
+            "SELECT id FROM calls WHERE tenant = $1 AND ended_at IS NOT NULL AND id IN ({})",
+            placeholders(2, some.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
+        for row in rows {
+            let text: String = row.try_get(0)?;
+            over.extend(CallId::parse(&text));
+        }
+    }
+    Ok(over)
+}

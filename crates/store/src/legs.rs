@@ -1,0 +1,93 @@
+//! Tables `legs` (what is shown of a call's legs) and `open_legs` (what says BYE to them after a crash).
+
+use base::Timestamp;
+use model::journal::OpenLeg;
+use model::{CallId, LegRecord};
+use sqlx::sqlite::SqliteRow;
+
+use crate::StoreError;
+use crate::row::{Query, Reader, Table, json, word};
+
+pub(crate) const TABLE: Table = Table {
+    name: "legs",
+    key: &["call_id", "place"],
+    rest: &[
+        "role",
+        "party",
+        "address",
+        "sip_call_id",
+        "started_at",
+        "answered_at",
+        "ended_at",
+        "cause",
+        "sip_status",
+        "codec",
+        "quality",
+    ],
+};
+
+pub(crate) const OPEN: Table = Table {
+    name: "open_legs",
+    key: &["call_id", "dialog"],
+    rest: &["transport", "listener", "local", "remote"],
+};
+
+pub(crate) fn bind((call, place, leg): &(&CallId, usize, &LegRecord), query: Query) -> Query {
+    query
+        .bind(call.as_str().to_owned())
+        .bind(*place as i64)
+        .bind(word(&leg.role))
+        .bind(leg.party.clone())
+        .bind(leg.address.map(|a| a.to_string()))
+        .bind(leg.sip_call_id.clone())
+        .bind(leg.started_at.as_micros())
+        .bind(leg.answered_at.map(Timestamp::as_micros))
+        .bind(leg.ended_at.map(Timestamp::as_micros))
+        .bind(leg.cause.as_ref().map(word))
+        .bind(leg.sip_status.map(i64::from))
+        .bind(leg.codec.clone())
+        .bind(leg.quality.as_ref().map(json))
+}
+
+pub(crate) fn read(row: &SqliteRow) -> Result<(CallId, LegRecord), StoreError> {
+    let mut row = Reader::new(&TABLE, row);
+    let call = row.id()?;
+    let _place: i64 = row.number()?;
+    let leg = LegRecord {
+        role: row.word()?,
+        party: row.text()?,
+        address: row.word_or_none()?,
+        sip_call_id: row.text()?,
+        started_at: row.instant()?,
+        answered_at: row.instant_or_none()?,
+        ended_at: row.instant_or_none()?,
+        cause: row.word_or_none()?,
+        sip_status: row.number_or_none()?,
+        codec: row.text_or_none()?,
+        quality: row.json_or_none()?,
+    };
+    Ok((call, leg))
+}
+
+pub(crate) fn bind_open((call, leg): &(&CallId, &OpenLeg), query: Query) -> Query {
+    query
+        .bind(call.as_str().to_owned())
+        .bind(leg.dialog.clone())
+        .bind(i64::from(leg.transport))
+        .bind(i64::from(leg.listener))
+        .bind(leg.local.to_string())
+        .bind(leg.remote.to_string())
+}
+
+pub(crate) fn read_open(row: &SqliteRow) -> Result<(CallId, OpenLeg), StoreError> {
+    let mut row = Reader::new(&OPEN, row);
+    let call = row.id()?;
+    let leg = OpenLeg {
+        dialog: row.bytes()?,
+        transport: row.number()?,
+        listener: row.number()?,
+        local: row.address()?,
+        remote: row.address()?,
+    };
+    Ok((call, leg))
+}

@@ -1,0 +1,26 @@
+//! Keeps what must outlive the process, behind one [`Store`]: a file per table, one SQL text for SQLite and PostgreSQL.
+#![deny(missing_docs)]
+
+mod audit;
+mod bindings;
+mod calls;
+mod credentials;
+mod error;
+mod extensions;
+mod feed;
+mod key_uses;
+mod keys;
+mod ladders;
+mod legs;
+mod migrate;
+mod prune;
+mod row;
+mod store;
+mod users;
+
+pub use audit::{Audit, Event, EventFilter, EventPage};
+pub use calls::{CallFilter, CallPage, Cursor, Remembered};
+pub use error::StoreError;
+pub use key_uses::KeyUse;
+pub use prune::{Pruned, Retention};
+pub use store::Store;

@@ -1,0 +1,95 @@
+//! Forgetting what is older than its retention, in small transactions so that nobody waits long for a turn.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use sqlx::SqlitePool;
+
+use crate::StoreError;
+use crate::row::TENANT;
+
+/// How long things are kept; `None` is for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Retention {
+    /// Calls and their legs.
+    pub calls: Option<Duration>,
+    /// Ladders.
+    pub ladders: Option<Duration>,
+    /// Audit events and the use of keys.
+    pub events: Option<Duration>,
+}
+
+/// How many rows [`crate::Store::prune`] took away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Pruned {
+    pub bindings: u64,
+    pub calls: u64,
+    pub ladders: u64,
+    pub events: u64,
+}
+
+/// A binding that is longer past than this helps nobody.
+const BINDING_GRACE: Duration = Duration::from_hours(1);
+/// A node that was away longer than this loads the directory anew.
+const OUTBOX_RETENTION: Duration = Duration::from_hours(24);
+/// Rows of one transaction.
+const BATCH: i64 = 1000;
+
+const BINDINGS: &str = "DELETE FROM bindings WHERE tenant = $1 AND (username, contact) IN \
+    (SELECT username, contact FROM bindings WHERE tenant = $1 AND expires_at < $2 LIMIT $3)";
+const LEGS: &str = "DELETE FROM legs WHERE tenant = $1 AND call_id IN (SELECT id FROM calls \
+    WHERE tenant = $1 AND started_at < $2 AND ended_at IS NOT NULL ORDER BY started_at, id LIMIT $3)";
+const CALL_LADDERS: &str = "DELETE FROM ladders WHERE tenant = $1 AND call_id IN (SELECT id FROM calls \
+    WHERE tenant = $1 AND started_at < $2 AND ended_at IS NOT NULL ORDER BY started_at, id LIMIT $3)";
+const CALLS: &str = "DELETE FROM calls WHERE tenant = $1 AND id IN (SELECT id FROM calls \
+    WHERE tenant = $1 AND started_at < $2 AND ended_at IS NOT NULL ORDER BY started_at, id LIMIT $3)";
+const LADDERS: &str = "DELETE FROM ladders WHERE tenant = $1 AND call_id IN (SELECT l.call_id FROM ladders l \
+    JOIN calls c ON c.tenant = l.tenant AND c.id = l.call_id WHERE l.tenant = $1 AND c.started_at < $2 LIMIT $3)";
+// The highest numbers stay: the next ones are counted from them.
+const EVENTS: &str = "DELETE FROM events WHERE tenant = $1 AND seq IN (SELECT seq FROM events \
+    WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM events) LIMIT $3)";
+const OUTBOX: &str = "DELETE FROM outbox WHERE tenant = $1 AND seq IN (SELECT seq FROM outbox \
+    WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM outbox) LIMIT $3)";
+const KEY_USES: &str = "DELETE FROM key_uses WHERE tenant = $1 AND (key_id, day, route, ip, status) IN \
+    (SELECT key_id, day, route, ip, status FROM key_uses WHERE tenant = $1 AND last_used < $2 LIMIT $3)";
+
+pub(crate) async fn prune(
+    pool: &SqlitePool,
+    now: Timestamp,
+    retention: &Retention,
+) -> Result<Pruned, StoreError> {
+    let before = |age: Duration| now.as_micros().saturating_sub(age.as_micros() as i64);
+    let mut pruned =
+        Pruned { bindings: sweep(pool, &[BINDINGS], before(BINDING_GRACE)).await?, ..Pruned::default() };
+    if let Some(age) = retention.ladders {
+        pruned.ladders = sweep(pool, &[LADDERS], before(age)).await?;
+    }
+    if let Some(age) = retention.calls {
+        pruned.calls = sweep(pool, &[LEGS, CALL_LADDERS, CALLS], before(age)).await?;
+    }
+    if let Some(age) = retention.events {
+        pruned.events = sweep(pool, &[EVENTS], before(age)).await?;
+        sweep(pool, &[KEY_USES], before(age)).await?;
+    }
+    sweep(pool, &[OUTBOX], before(OUTBOX_RETENTION)).await?;
+    Ok(pruned)
+}
+
+/// Run the statements in transactions of [`BATCH`] rows until the last of them finds nothing more.
+async fn sweep(pool: &SqlitePool, statements: &[&'static str], before: i64) -> Result<u64, StoreError> {
+    let mut total = 0;
+    loop {
+        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut rows = 0;
+        for sql in statements {
+            let query = sqlx::query(*sql).bind(TENANT).bind(before).bind(BATCH);
+            rows = query.execute(&mut *tx).await?.rows_affected();
+        }
+        tx.commit().await?;
+        total += rows;
+        if rows < BATCH as u64 {
+            return Ok(total);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Rows of any table: one upsert text for one row or for hundreds, and the forms that values take in columns.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use base::{Id, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
+
+use crate::StoreError;
+
+/// Everything belongs to a tenant; there is one for now.
+pub(crate) const TENANT: &str = "default";
+
+pub(crate) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// A table: `tenant` comes first in its key and is not named here.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub name: &'static str,
+    pub key: &'static [&'static str],
+    pub rest: &'static [&'static str],
+}
+
+impl Table {
+    /// `INSERT … ON CONFLICT DO UPDATE` of `rows` rows, the tenant first in each. Placeholders have no numbers: SQLite finds a numbered one by
+    /// walking all of them, for each value that is bound.
+    fn upsert(&self, rows: usize) -> String {
+        let width = self.key.len() + self.rest.len();
+        let mut sql = format!(
+            "INSERT INTO {} (tenant, {}, {}) VALUES ",
+            self.name,
+            self.key.join(", "),
+            self.rest.join(", ")
+        );
+        for row in 0..rows {
+            sql.push_str(if row == 0 { "(?" } else { ", (?" });
+            sql.extend(std::iter::repeat_n(", ?", width));
+            sql.push(')');
+        }
+        let updates: Vec<String> = self.rest.iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        let _ = write!(
+            sql,
+            " ON CONFLICT (tenant, {}) DO UPDATE SET {}",
+            self.key.join(", "),
+            updates.join(", ")
+        );
+        sql
+    }
+
+    /// Every column but the tenant, in the order of the upsert.
+    pub(crate) fn columns(&self) -> String {
+        format!("{}, {}", self.key.join(", "), self.rest.join(", "))
+    }
+}
+
+/// Rows in one statement.
+const CHUNKS: [usize; 3] = [64, 8, 1];
+/// Keys in one `IN (…)`. More would be slower: SQLite looks a numbered placeholder up by walking all of them.
+pub(crate) const KEYS_AT_ONCE: usize = 200;
+
+/// Put rows in, replacing those of the same key. No key may come twice.
+pub(crate) async fn upsert<T>(
+    connection: &mut SqliteConnection,
+    table: &Table,
+    mut rows: &[T],
+    bind: impl Fn(&T, Query) -> Query,
+) -> Result<(), StoreError> {
+    for size in CHUNKS {
+        if rows.len() < size {
+            continue;
+        }
+        let sql = std::sync::Arc::new(table.upsert(size));
+        while let Some((chunk, later)) = rows.split_at_checked(size) {
+            let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&sql)));
+            let query = chunk.iter().fold(query, |query, row| bind(row, query.bind(TENANT)));
+            query.execute(&mut *connection).await?;
+            rows = later;
+        }
+    }
+    Ok(())
+}
+
+/// `$from, $from+1, …`: `count` placeholders.
+pub(crate) fn placeholders(from: usize, count: usize) -> String {
+    let each: Vec<String> = (from..from + count).map(|n| format!("${n}")).collect();
+    each.join(", ")
+}
+
+/// An enum as the text that it has in JSON.
+pub(crate) fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// A value as JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// A row that is being read, column after column.
+pub(crate) struct Reader<'r> {
+    row: &'r SqliteRow,
+    table: &'static str,
+    next: usize,
+}
+
+impl<'r> Reader<'r> {
+    pub(crate) fn new(table: &Table, row: &'r SqliteRow) -> Self {
+        Reader { row, table: table.name, next: 0 }
+    }
+
+    fn take<T>(&mut self) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+    {
+        let place = self.next;
+        self.next += 1;
+        Ok(self.row.try_get(place)?)
+    }
+
+    fn damaged(&self, fault: impl std::fmt::Display) -> StoreError {
+        StoreError::Damaged { table: self.table, fault: format!("column {}: {fault}", self.next) }
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, StoreError> {
+        self.take()
+    }
+
+    pub(crate) fn text_or_none(&mut self) -> Result<Option<String>, StoreError> {
+        self.take()
+    }
+
+    pub(crate) fn number<N: TryFrom<i64>>(&mut self) -> Result<N, StoreError> {
+        let number: i64 = self.take()?;
+        N::try_from(number).map_err(|_| self.damaged("number out of range"))
+    }
+
+    pub(crate) fn number_or_none<N: TryFrom<i64>>(&mut self) -> Result<Option<N>, StoreError> {
+        let number: Option<i64> = self.take()?;
+        number.map(|n| N::try_from(n).map_err(|_| self.damaged("number out of range"))).transpose()
+    }
+
+    pub(crate) fn flag(&mut self) -> Result<bool, StoreError> {
+        Ok(self.number::<i64>()? != 0)
+    }
+
+    pub(crate) fn instant(&mut self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::from_micros(self.number()?))
+    }
+
+    pub(crate) fn instant_or_none(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.number_or_none()?.map(Timestamp::from_micros))
+    }
+
+    pub(crate) fn id<T>(&mut self) -> Result<Id<T>, StoreError> {
+        let text = self.text()?;
+        Id::parse(&text).map_err(|fault| self.damaged(fault))
+    }
+
+    pub(crate) fn id_or_none<T>(&mut self) -> Result<Option<Id<T>>, StoreError> {
+        let text = self.text_or_none()?;
+        text.map(|text| Id::parse(&text).map_err(|fault| self.damaged(fault))).transpose()
+    }
+
+    /// What [`word`] wrote.
+    pub(crate) fn word<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+        let text = self.text()?;
+        serde_json::from_value(serde_json::Value::String(text)).map_err(|fault| self.damaged(fault))
+    }
+
+    pub(crate) fn word_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
+        let text = self.text_or_none()?;
+        text.map(|text| {
+            serde_json::from_value(serde_json::Value::String(text)).map_err(|fault| self.damaged(fault))
+        })
+        .transpose()
+    }
+
+    /// What [`json`] wrote.
+    pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+        let text = self.text()?;
+        serde_json::from_str(&text).map_err(|fault| self.damaged(fault))
+    }
+
+    pub(crate) fn json_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
+        let text = self.text_or_none()?;
+        text.map(|text| serde_json::from_str(&text).map_err(|fault| self.damaged(fault))).transpose()
+    }
+
+    pub(crate) fn address(&mut self) -> Result<SocketAddr, StoreError> {
+        self.text()?.parse().map_err(|fault| self.damaged(fault))
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
+        self.take()
+    }
+
+    pub(crate) fn bytes_or_none(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.take()
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        self.bytes()?.try_into().map_err(|_| self.damaged("wrong length"))
+    }
+}

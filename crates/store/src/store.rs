@@ -1,0 +1,265 @@
+//! The store's door.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::Timestamp;
+use futures_util::TryStreamExt as _;
+use model::journal::Record;
+use model::{ApiKeyId, CallId, CallRecord, Change, Directory};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+
+use crate::prune::{Pruned, Retention, prune};
+use crate::row::{TENANT, Table, upsert};
+use crate::{
+    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
+    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, users,
+};
+
+/// Readers beside the one writer.
+const READERS: u32 = 4;
+/// How long a request waits for the database before it is told so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The database. Clones share it.
+///
+/// One connection writes, so writers queue here and not on a busy database. Each commit is synced to the disk: what was acknowledged
+/// outlives the power. (What cannot wait for a disk goes through the journal and comes here by [`Store::feed`].)
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Open (and make, and migrate) the database; a relative path lies in `data_dir`.
+    pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
+        let path = path_of(url, data_dir)?;
+        create_private(&path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(PATIENCE)
+            .row_buffer_size(1024) // a start reads everything: fewer turns between two threads
+            .foreign_keys(false);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(PATIENCE)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+        };
+        // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
+        let writer = pool(1).connect_with(options.clone()).await?;
+        migrate::migrate(&writer).await?;
+        sqlx::query("PRAGMA synchronous = FULL").execute(&writer).await?;
+        let readers = pool(READERS).connect_lazy_with(options.read_only(true));
+        Ok(Store { writer, readers })
+    }
+
+    /// Everything that is looked up in memory.
+    pub async fn load_directory(&self) -> Result<Directory, StoreError> {
+        let mut directory = Directory::default();
+        self.load(&users::TABLE, |row| Ok(Change::User(users::read(row)?)), &mut directory).await?;
+        self.load(&keys::TABLE, |row| Ok(Change::Key(keys::read(row)?)), &mut directory).await?;
+        self.load(&extensions::TABLE, |row| Ok(Change::Extension(extensions::read(row)?)), &mut directory)
+            .await?;
+        self.load(&credentials::TABLE, |row| Ok(Change::Credential(credentials::read(row)?)), &mut directory)
+            .await?;
+        Ok(directory)
+    }
+
+    async fn load(
+        &self,
+        table: &Table,
+        read: impl Fn(&SqliteRow) -> Result<Change, StoreError>,
+        directory: &mut Directory,
+    ) -> Result<(), StoreError> {
+        let sql = format!("SELECT {} FROM {} WHERE tenant = $1", table.columns(), table.name);
+        let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch(&self.writer);
+        while let Some(row) = rows.try_next().await? {
+            directory.apply(read(&row)?);
+        }
+        Ok(())
+    }
+
+    /// Commit changes, their outbox rows and their event in one transaction.
+    pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut left = changes;
+        while let Some(first) = left.first() {
+            let kind = std::mem::discriminant(first);
+            let run = left.iter().take_while(|change| std::mem::discriminant(*change) == kind).count();
+            let (now, later) = left.split_at(run);
+            write_run(&mut tx, now).await?;
+            left = later;
+        }
+        audit::to_outbox(&mut tx, changes, audit.at).await?;
+        audit::insert(&mut tx, &audit).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// What the exchange is told at start.
+    pub async fn remembered(&self) -> Result<Remembered, StoreError> {
+        let sql = format!("SELECT {} FROM bindings WHERE tenant = $1", bindings::TABLE.columns());
+        let mut remembered = Remembered::default();
+        let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch(&self.writer);
+        while let Some(row) = rows.try_next().await? {
+            remembered.bindings.push(bindings::read(&row)?);
+        }
+        drop(rows);
+        let sql = format!("SELECT {} FROM open_legs WHERE tenant = $1", legs::OPEN.columns());
+        let mut up: BTreeMap<CallId, Vec<_>> = BTreeMap::new();
+        for row in sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(&self.writer).await? {
+            let (call, leg) = legs::read_open(&row)?;
+            up.entry(call).or_default().push(leg);
+        }
+        for call in calls::open(&self.writer).await? {
+            let legs = up.remove(&call.id).unwrap_or_default();
+            remembered.open_calls.push((call, legs));
+        }
+        Ok(remembered)
+    }
+
+    /// Take in records of the journal, in one transaction. Taking the same ones in twice changes nothing. When this returns they are on the disk.
+    pub async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        feed::feed(&mut tx, records).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// One call.
+    pub async fn call(&self, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
+        calls::one(&self.readers, id).await
+    }
+
+    /// A page of calls, newest first.
+    pub async fn calls(&self, filter: &CallFilter) -> Result<CallPage, StoreError> {
+        calls::page(&self.readers, filter).await
+    }
+
+    /// The compressed ladder of a call that is over.
+    pub async fn ladder(&self, id: &CallId) -> Result<Option<Vec<u8>>, StoreError> {
+        ladders::one(&self.readers, id).await
+    }
+
+    /// Write an event that changes nothing of the directory.
+    pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        audit::insert(&mut tx, &event).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A page of events, newest first.
+    pub async fn events(&self, filter: &EventFilter) -> Result<EventPage, StoreError> {
+        audit::page(&self.readers, filter).await
+    }
+
+    /// Forget what is older than its retention, and bindings that expired an hour ago.
+    pub async fn prune(&self, now: Timestamp, retention: &Retention) -> Result<Pruned, StoreError> {
+        prune(&self.writer, now, retention).await
+    }
+
+    /// A consistent copy, while running. `to` must not exist.
+    pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { path: to.to_owned(), source };
+        if to.exists() {
+            return Err(io(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        create_private(to)?;
+        let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
+        sqlx::query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
+        Ok(())
+    }
+
+    /// Add to the count of keys' uses.
+    pub async fn key_used(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        key_uses::add(&mut tx, uses).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// When each key was last used, as far as it was told by [`Store::key_used`].
+    pub async fn keys_last_used(&self) -> Result<BTreeMap<ApiKeyId, Timestamp>, StoreError> {
+        key_uses::last(&self.readers).await
+    }
+
+    /// Close the database after what is being written is written.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Write changes that are all of one kind.
+async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), StoreError> {
+    macro_rules! rows {
+        ($kind:ident, $table:ident) => {{
+            let rows: Vec<_> = run
+                .iter()
+                .filter_map(|c| if let Change::$kind(row) = c { Some(row) } else { None })
+                .collect();
+            upsert(tx, &$table::TABLE, &rows, |row, query| $table::bind(row, query)).await
+        }};
+    }
+    macro_rules! gone {
+        ($kind:ident, $sql:literal) => {{
+            for change in run {
+                if let Change::$kind(key) = change {
+                    sqlx::query($sql).bind(TENANT).bind(key.to_string()).execute(&mut *tx).await?;
+                }
+            }
+            Ok(())
+        }};
+    }
+    match run.first() {
+        None => Ok(()),
+        Some(Change::User(_)) => rows!(User, users),
+        Some(Change::Key(_)) => rows!(Key, keys),
+        Some(Change::Credential(_)) => rows!(Credential, credentials),
+        Some(Change::Extension(_)) => rows!(Extension, extensions),
+        Some(Change::KeyGone(_)) => gone!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
+        Some(Change::CredentialGone(_)) => {
+            gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
+        }
+        Some(Change::ExtensionGone(_)) => {
+            gone!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
+        }
+    }
+}
+
+fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+    let bad = || StoreError::Url { url: url.to_owned() };
+    let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
+        return Err(bad());
+    }
+    Ok(data_dir.join(path))
+}
+
+/// Make the file, and the folder it lies in, so that only we can read it: it holds digest secrets.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(io)?;
+    Ok(())
+}

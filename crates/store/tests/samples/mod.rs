@@ -1,0 +1,192 @@
+//! Things that the tests of the store begin with.
+#![allow(dead_code, unreachable_pub)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base::Timestamp;
+use centralita_store::{Audit, Store};
+use model::journal::{Binding, OpenLeg};
+use model::{
+    ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, Dialled, Extension,
+    ExtensionId, ExtensionNumber, ExtensionStatus, Forwarding, ForwardingMode, Ha1, LegRecord, LegRole,
+    Permission, Quality, TraceStep, User, UserId,
+};
+
+/// A folder that is gone after the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name =
+            format!("centralita-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub async fn open(&self) -> Store {
+        Store::open("sqlite:test.db", &self.0).await.unwrap()
+    }
+
+    /// Ask the database behind the store's back.
+    pub async fn ask(&self, sql: &'static str) -> Vec<String> {
+        use sqlx::{Connection as _, Row as _};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.0.join("test.db"));
+        let mut db = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>(0)).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
+}
+
+pub fn user(name: &str) -> User {
+    User { id: UserId::parse(name).unwrap(), created_at: at(0) }
+}
+
+pub fn key(name: &str, hash: u8) -> ApiKey {
+    ApiKey {
+        id: ApiKeyId::parse(name).unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        name: "Production VoIP Key".into(),
+        prefix: "sk_voip_12345678".into(),
+        hash: [hash; 32],
+        permissions: [Permission::Call, Permission::Admin].into_iter().collect(),
+        active: false,
+        requests_per_minute: Some(7),
+        created_at: at(1),
+    }
+}
+
+pub fn extension(name: &str, number: &str) -> Extension {
+    Extension {
+        id: ExtensionId::parse(name).unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        number: ExtensionNumber::parse(number).unwrap(),
+        display_name: "Juan Pérez".into(),
+        status: ExtensionStatus::Inactive,
+        username: Arc::from(format!("user_{number}")),
+        forwarding: Forwarding {
+            enabled: true,
+            number: Some(Dialled::parse("+1234567890").unwrap()),
+            mode: ForwardingMode::NoAnswer,
+        },
+        voicemail_enabled: true,
+        do_not_disturb: true,
+        call_waiting: false,
+        ring_seconds: 21,
+        created_at: at(2),
+        updated_at: at(3),
+    }
+}
+
+pub fn credential(number: &str, extension: Option<&str>) -> Credential {
+    let username = format!("user_{number}");
+    Credential {
+        ha1: Ha1::new(&username, "localhost", "secret"),
+        username: username.into(),
+        user: UserId::parse("user_123").unwrap(),
+        extension: extension.map(|id| ExtensionId::parse(id).unwrap()),
+        ha1_by_number: Some(Ha1::new("1001", "localhost", "secret")),
+        created_at: at(4),
+    }
+}
+
+pub fn audit(kind: &'static str) -> Audit {
+    Audit {
+        at: at(5),
+        kind,
+        user: Some(UserId::parse("user_123").unwrap()),
+        subject: "ext_1".into(),
+        key: Some(ApiKeyId::parse("key_1").unwrap()),
+        ip: Some([127, 0, 0, 1].into()),
+        request: "req_1".into(),
+        detail: serde_json::json!({"after": {"displayName": "Juan"}}),
+    }
+}
+
+pub fn binding(number: u32) -> Binding {
+    Binding {
+        username: Arc::from(format!("user_{number}")),
+        contact: format!("sip:user_{number}@192.0.2.1:5060"),
+        path: vec!["<sip:192.0.2.9;lr>".into()],
+        call_id: "c1".into(),
+        cseq: u32::MAX,
+        q: 500,
+        expires_at: at(3600),
+        created_at: at(0),
+        user_agent: "baresip".into(),
+        transport: 1,
+        listener: 1,
+        local: "127.0.0.1:5060".parse().unwrap(),
+        remote: "[2001:db8::1]:5062".parse().unwrap(),
+        flow: (1, u32::MAX),
+    }
+}
+
+pub fn call(name: &str, started: i64) -> CallRecord {
+    CallRecord {
+        id: CallId::parse(name).unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        other_user: Some(UserId::parse("user_456").unwrap()),
+        direction: CallDirection::Internal,
+        status: CallStatus::Ringing,
+        from_number: "1001".into(),
+        to_number: "1002".into(),
+        device: Some("user_1001".into()),
+        started_at: at(started),
+        answered_at: None,
+        ended_at: None,
+        cause: None,
+        trace: vec![TraceStep { rule: "extension".into(), outcome: "1002 is an extension".into() }],
+        legs: Vec::new(),
+    }
+}
+
+pub fn closed(name: &str, started: i64) -> CallRecord {
+    CallRecord {
+        status: CallStatus::Completed,
+        answered_at: Some(at(started + 3)),
+        ended_at: Some(at(started + 10)),
+        cause: Some(model::Cause::Completed),
+        legs: vec![leg(LegRole::Caller, started), leg(LegRole::Callee, started)],
+        ..call(name, started)
+    }
+}
+
+pub fn leg(role: LegRole, started: i64) -> LegRecord {
+    LegRecord {
+        role,
+        party: "1001".into(),
+        address: Some("192.0.2.1:5060".parse().unwrap()),
+        sip_call_id: "a84b4c76e66710".into(),
+        started_at: at(started),
+        answered_at: Some(at(started + 3)),
+        ended_at: Some(at(started + 10)),
+        cause: Some(model::Cause::Completed),
+        sip_status: Some(200),
+        codec: Some("PCMU".into()),
+        quality: Some(Quality { packets_received: 500, jitter_ms: 1.5, mos: 4.4, ..Quality::default() }),
+    }
+}
+
+pub fn open_leg(dialog: u8) -> OpenLeg {
+    OpenLeg {
+        dialog: vec![dialog, 0, 255],
+        transport: 0,
+        listener: 0,
+        local: "127.0.0.1:5060".parse().unwrap(),
+        remote: "127.0.0.1:5062".parse().unwrap(),
+    }
+}

@@ -1,0 +1,223 @@
+//! Ringing and answering: what the called phones say, and what the caller is told of it.
+
+use std::time::Duration;
+
+use base::Now;
+use bytes::Bytes;
+use media::{Source, Tone};
+use model::journal::{OpenLeg, Record};
+use model::{CallStatus, Cause};
+
+use super::{CallKey, LegState, Phase};
+use crate::Output;
+use crate::exchange::Switch;
+use crate::location::transport_number;
+
+impl Switch {
+    pub(crate) fn progressed(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        status: u16,
+        sdp: Option<Bytes>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(leg) = call.legs.get_mut(index) else { return };
+        if leg.state == LegState::Trying && status >= 180 {
+            leg.state = LegState::Ringing;
+        }
+        call.record.status = CallStatus::Ringing;
+        if !matches!(call.phase, Phase::Dialling) || index == 0 {
+            return; // the device of a click-to-call rings: nobody else listens yet
+        }
+        let early = sdp.is_some_and(|sdp| self.take_answer(key, index, &sdp, out).is_ok());
+        if self.is_leg_up(key, 0) {
+            let source = match (early, self.calls.get(key).and_then(|c| c.leg(index))) {
+                (true, Some(leg)) => Source::Stream(leg.stream.id),
+                _ => Source::Tone(Tone::Ringback),
+            };
+            return self.feed(key, 0, source, out);
+        }
+        self.tell_caller(now, key, index, early, out);
+    }
+
+    /// Pass ringing, or early media, to a caller that waits for an answer.
+    fn tell_caller(&mut self, now: Now, key: CallKey, index: usize, early: bool, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (Some(caller), Some(callee)) = (call.legs.first(), call.leg(index)) else { return };
+        let (session, rang, has_answer) =
+            (caller.session, caller.state == LegState::Ringing, caller.stream.answer.is_some());
+        let (source, partner) = (Source::Stream(callee.stream.id), callee.stream.negotiated.clone());
+        if let Some(caller) = call.legs.first_mut() {
+            caller.state = LegState::Ringing;
+        }
+        let can_hear = early
+            && !has_answer
+            && self.calls.get(key).is_some_and(|c| c.legs.first().is_some_and(|l| l.stream.theirs.is_some()));
+        if can_hear && let Ok(answer) = self.answer_offer(key, 0, partner.as_ref(), out) {
+            self.feed(key, 0, source, out);
+            self.endpoint.progress(now, session, 183, Some(answer), &mut self.sip_out);
+        } else if !rang {
+            self.endpoint.progress(now, session, 180, None, &mut self.sip_out);
+        }
+    }
+
+    pub(crate) fn accepted(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        sdp: Option<Bytes>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Some(record) = call.record.legs.get_mut(index) {
+            record.answered_at = Some(now.wall);
+        }
+        let wanted = matches!(call.phase, Phase::Dialling if index > 0)
+            || matches!(call.phase, Phase::RingingDevice(_));
+        let leaving = call.leg(index).is_none_or(|leg| leg.state == LegState::Leaving);
+        if !wanted || leaving {
+            // Another phone was quicker, or the caller has gone: CANCEL and 200 crossed, and the endpoint says BYE.
+            return self.hangup_leg(now, key, index, Cause::Cancelled, out);
+        }
+        if let Some(leg) = call.legs.get_mut(index) {
+            leg.state = LegState::Up;
+        }
+        let agreed = match sdp {
+            Some(sdp) => self.take_answer(key, index, &sdp, out).is_ok(),
+            None => {
+                self.calls.get(key).and_then(|c| c.leg(index)).is_some_and(|l| l.stream.negotiated.is_some())
+            }
+        };
+        if !agreed {
+            return self.release(now, key, Cause::IncompatibleMedia, out);
+        }
+        self.journal_leg(key, index, out);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Phase::RingingDevice(route) = &call.phase {
+            let route = route.clone();
+            call.phase = Phase::Dialling;
+            return self.lead(now, key, route, out);
+        }
+        self.bridge(now, key, index, out);
+    }
+
+    /// A callee answered: the others are let go, the caller is answered, and the two hear each other.
+    fn bridge(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
+        let others = self.calls.get(key).map_or(0, |call| call.legs.len());
+        for other in (1..others).filter(|other| *other != index) {
+            self.hangup_leg(now, key, other, Cause::Cancelled, out);
+        }
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.phase = Phase::Bridged(0, index);
+        if !self.answer_caller(now, key, Some(index), out) {
+            return self.release(now, key, Cause::IncompatibleMedia, out);
+        }
+        self.up(now, key, out);
+    }
+
+    /// Answer the caller's INVITE, where it waits for that. `false` where nothing goes with what it offered.
+    fn answer_caller(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        partner: Option<usize>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Some(call) = self.calls.get(key) else { return false };
+        let Some(caller) = call.leg(0) else { return false };
+        if caller.state == LegState::Up {
+            return true; // a click-to-call's device answered long ago
+        }
+        let session = caller.session;
+        let theirs = partner.and_then(|i| call.leg(i)).map(|leg| &leg.stream);
+        let negotiated = theirs.and_then(|s| s.negotiated.clone());
+        let like = theirs.and_then(|s| s.theirs.clone());
+        let sdp = if let Some(fixed) = caller.stream.answer.clone() {
+            Some(fixed)
+        } else if caller.stream.theirs.is_some() {
+            self.answer_offer(key, 0, negotiated.as_ref(), out).ok()
+        } else {
+            self.make_offer(key, 0, like.as_ref()) // a late offer: its answer comes with the ACK
+        };
+        let Some(sdp) = sdp else { return false };
+        self.endpoint.accept(now, session, Some(sdp), &mut self.sip_out);
+        if let Some(caller) = self.calls.get_mut(key).and_then(|c| c.legs.first_mut()) {
+            caller.state = LegState::Up;
+        }
+        if let Some(record) = self.calls.get_mut(key).and_then(|c| c.record.legs.first_mut()) {
+            record.answered_at = Some(now.wall);
+        }
+        // Before the ACK: the phone believes the call to be up as soon as our 200 is on its way.
+        self.journal_leg(key, 0, out);
+        true
+    }
+
+    /// An application answers by itself.
+    pub(crate) fn serve(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        application: model::dialplan::Application,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.phase = Phase::Served(application);
+        if !self.answer_caller(now, key, None, out) {
+            return self.release(now, key, Cause::IncompatibleMedia, out);
+        }
+        self.up(now, key, out);
+    }
+
+    fn up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        self.connect_media(key, out);
+        self.counters.calls_answered += 1;
+        if let Some(call) = self.calls.get_mut(key) {
+            call.record.status = CallStatus::InProgress;
+            call.record.answered_at = Some(now.wall);
+        }
+        let longest: Duration = self.config.call_duration;
+        self.set_timer(key, now.instant + longest);
+    }
+
+    /// The ACK of our 200 is here; where the offer was ours it carries the answer.
+    pub(crate) fn confirmed(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        sdp: Option<Bytes>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(leg) = self.calls.get(key).and_then(|c| c.leg(index)) else { return };
+        let owed = leg.stream.ours.is_some() && leg.stream.negotiated.is_none();
+        match sdp {
+            Some(sdp) => {
+                if self.take_answer(key, index, &sdp, out).is_err() {
+                    return self.release(now, key, Cause::IncompatibleMedia, out);
+                }
+                self.connect_media(key, out);
+            }
+            None if owed => self.release(now, key, Cause::IncompatibleMedia, out),
+            None => {}
+        }
+    }
+
+    /// Write down what a leg's phone must be told goodbye with after a crash.
+    fn journal_leg(&self, key: CallKey, index: usize, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Some(leg) = call.leg(index) else { return };
+        let Some(dialog) = self.endpoint.dialog(leg.session) else { return };
+        let open = OpenLeg {
+            dialog,
+            transport: transport_number(leg.hop.transport),
+            listener: leg.hop.listener,
+            local: leg.hop.local,
+            remote: leg.hop.remote,
+        };
+        out.push(Output::Journal(Record::LegUp { call: call.record.id.clone(), leg: open }));
+    }
+}

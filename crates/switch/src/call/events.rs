@@ -1,0 +1,151 @@
+//! What happens in a session, handed to the verb that it concerns; and what a call's timer means.
+
+use base::Now;
+use model::Cause;
+use sip::{Ended, SessionEvent, SessionId};
+
+use super::{Asking, CallKey, LegState, Phase};
+use crate::exchange::Switch;
+use crate::{Output, limits};
+
+/// What an INFO may carry from one party to the other.
+const PASSED_INFO: [&str; 3] =
+    ["application/dtmf-relay", "application/dtmf", "application/media_control+xml"];
+
+impl Switch {
+    pub(crate) fn session_event(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        event: SessionEvent,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((key, index)) = self.leg_of(session) else {
+            return; // a leg of before a crash, which is only being told goodbye
+        };
+        match event {
+            SessionEvent::Progress { status, sdp, .. } => self.progressed(now, key, index, status, sdp, out),
+            SessionEvent::Accepted { sdp, .. } => self.accepted(now, key, index, sdp, out),
+            SessionEvent::Confirmed { sdp } => self.confirmed(now, key, index, sdp, out),
+            SessionEvent::Offered { sdp } => self.offered(now, key, index, sdp, out),
+            SessionEvent::Answered { sdp } => self.answered(now, key, index, &sdp, out),
+            SessionEvent::OfferRefused { status } => self.offer_refused(now, key, index, status),
+            SessionEvent::Info { content_type, body } => {
+                self.pass_info(now, key, index, &content_type, &body);
+            }
+            SessionEvent::Ended(ended) => self.ended(now, key, index, &ended, out),
+        }
+    }
+
+    /// INFO goes to the other party as it came: DTMF of phones that send it so, and a wish for a picture. What else somebody may write
+    /// there is nothing that the other phone has to read.
+    fn pass_info(&mut self, now: Now, key: CallKey, index: usize, content_type: &str, body: &[u8]) {
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        let known = PASSED_INFO.iter().any(|passed| passed.eq_ignore_ascii_case(kind));
+        let clean = body.iter().all(|b| matches!(b, b'\t' | b'\r' | b'\n' | b' '..=b'~'));
+        if !known || !clean || body.len() > limits::INFO_BYTES {
+            return;
+        }
+        let Some(call) = self.calls.get(key) else { return };
+        if let Some(other) = call.partner(index).and_then(|i| call.leg(i)) {
+            self.endpoint.info(now, other.session, content_type, body, &mut self.sip_out);
+        }
+    }
+
+    fn ended(&mut self, now: Now, key: CallKey, index: usize, ended: &Ended, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (cause, status) = cause_of(ended);
+        if let Some(leg) = call.legs.get_mut(index) {
+            (leg.state, leg.asking) = (LegState::Over, Asking::No);
+        }
+        if let Some(record) = call.record.legs.get_mut(index) {
+            record.ended_at.get_or_insert(now.wall);
+            record.cause = record.cause.or(cause);
+            record.sip_status = status;
+        }
+        self.close_stream(key, index, out);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        match call.phase {
+            Phase::Over { .. } => self.conclude_if_over(now, key, out),
+            Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
+            // A leg that lost its fork says goodbye: nothing to the call.
+            Phase::Bridged(a, b) if index != a && index != b => {}
+            Phase::Bridged(..)
+            | Phase::Served(_)
+            | Phase::Dialling
+            | Phase::RingingDevice(_)
+            | Phase::Waiting(_) => self.release(now, key, cause.unwrap_or(Cause::Completed), out),
+        }
+    }
+
+    /// One of the phones that ring refused: the call goes on while another rings, unless it speaks for all of them (6xx).
+    fn callee_gone(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        cause: Option<Cause>,
+        status: Option<u16>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let cause = cause.unwrap_or(Cause::Unreachable);
+        call.verdict = Some(
+            call.verdict.map_or(cause, |before| if weight(cause) > weight(before) { cause } else { before }),
+        );
+        let rings =
+            call.legs.iter().skip(1).any(|leg| matches!(leg.state, LegState::Trying | LegState::Ringing));
+        if status.is_some_and(|s| s >= 600) || !rings {
+            let verdict =
+                if status.is_some_and(|s| s >= 600) { cause } else { call.verdict.unwrap_or(cause) };
+            self.release(now, key, verdict, out);
+        }
+    }
+
+    pub(crate) fn set_timer(&mut self, key: CallKey, due: base::Instant) {
+        if let Some(call) = self.calls.get_mut(key) {
+            self.timers.cancel(call.timer.take());
+            call.timer = Some(self.timers.set(due, key));
+        }
+    }
+
+    pub(crate) fn call_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.timer = None;
+        match call.phase {
+            Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
+            Phase::RingingDevice(_) | Phase::Dialling => self.release(now, key, Cause::NoAnswer, out),
+            Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
+            Phase::Over { .. } => self.give_up(now, key, out),
+        }
+        self.settle(now, out);
+    }
+}
+
+/// What an end means for the record: `None` where it was ours.
+fn cause_of(ended: &Ended) -> (Option<Cause>, Option<u16>) {
+    match ended {
+        Ended::Here => (None, None),
+        Ended::Bye { .. } => (Some(Cause::Completed), None),
+        Ended::Cancelled { .. } => (Some(Cause::Cancelled), None),
+        Ended::Refused { status, response: Some(_) } => (Some(Cause::of_sip(*status)), Some(*status)),
+        Ended::Refused { response: None, .. } => (Some(Cause::Unreachable), None),
+        Ended::NoAck => (Some(Cause::NoAck), None),
+        Ended::Expired => (Some(Cause::SessionExpired), None),
+        Ended::Lost => (Some(Cause::PeerLost), None),
+    }
+}
+
+/// Which refusal of several says most to the caller (after RFC 3261 §16.7 step 6).
+fn weight(cause: Cause) -> u8 {
+    if cause == Cause::Declined {
+        5
+    } else if cause == Cause::Busy {
+        4
+    } else if cause == Cause::IncompatibleMedia {
+        3
+    } else if cause == Cause::NoAnswer {
+        2
+    } else {
+        u8::from(cause != Cause::Unreachable)
+    }
+}

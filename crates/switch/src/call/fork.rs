@@ -1,0 +1,185 @@
+//! Parallel forking: one leg for each contact of the called one; the first answer wins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Now;
+use model::{Cause, LegRecord, LegRole, TraceStep};
+use sip::{Connect, HeaderLines, Target};
+
+use super::{Asking, CallKey, Leg, LegState, Phase};
+use crate::Output;
+use crate::exchange::Switch;
+use crate::location::Contact;
+
+impl Switch {
+    pub(crate) fn fork(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        username: &Arc<str>,
+        number: &str,
+        ring_seconds: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let contacts: Vec<Contact> = self.location.reachable(now.instant, username).cloned().collect();
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.phase = Phase::Dialling;
+        call.parties.push(Arc::clone(username));
+        let outcome = format!("{} reachable contacts of {username}", contacts.len());
+        call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
+        if contacts.is_empty() {
+            return self.release(now, key, Cause::Unreachable, out);
+        }
+        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        let from = self.caller_line(key);
+        let to = format!("<sip:{number}@{}>", self.config.domain);
+        let rang = contacts.iter().filter(|contact| {
+            self.dial(now, key, contact, username, like.as_ref(), from.clone(), to.clone(), out).is_some()
+        });
+        if rang.count() == 0 {
+            return self.release(now, key, Cause::Overload, out);
+        }
+        self.set_timer(key, now.instant + Duration::from_secs(ring_seconds));
+    }
+
+    /// Ring one contact. `None` where a limit is reached.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn dial(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        contact: &Contact,
+        username: &str,
+        like: Option<&media::sdp::Description>,
+        from: String,
+        to: String,
+        out: &mut Vec<Output>,
+    ) -> Option<usize> {
+        let call = self.calls.get(key)?;
+        let (worker, max_forwards) = (call.leg(0).map(|leg| leg.stream.port.worker), call.hops_left);
+        let contact_user = call.record.from_number.clone();
+        let port = self.ports.take(contact.hop.listener, worker)?;
+        let mut stream = self.open_stream(contact.hop, port, out);
+        let offer = media::sdp::offer(&stream.local, like);
+        let connect = Connect {
+            target: Target { uri: contact.uri.clone(), hop: contact.hop, route: contact.path.to_vec() },
+            from,
+            to,
+            contact_user,
+            lines: HeaderLines::new(),
+            offer: offer.bytes.clone(),
+            credentials: None,
+            max_forwards,
+        };
+        stream.ours = Some(offer);
+        let Some(session) = self.endpoint.connect(now, connect, &mut self.sip_out) else {
+            let command = media::MediaCommand::Close { stream: stream.id };
+            out.push(Output::Media { worker: port.worker, command });
+            return None;
+        };
+        let index = self.calls.add_leg(
+            key,
+            Leg { session, hop: contact.hop, state: LegState::Trying, stream, asking: Asking::No },
+        );
+        let role = if index == 0 { LegRole::Caller } else { LegRole::Callee };
+        let sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
+        self.add_leg_record(key, role, username.into(), contact.hop.remote, sip_call_id, now);
+        Some(index)
+    }
+
+    pub(crate) fn add_leg_record(
+        &mut self,
+        key: CallKey,
+        role: LegRole,
+        party: String,
+        address: std::net::SocketAddr,
+        sip_call_id: String,
+        now: Now,
+    ) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.record.legs.push(LegRecord {
+                role,
+                party,
+                address: Some(address),
+                sip_call_id,
+                started_at: now.wall,
+                answered_at: None,
+                ended_at: None,
+                cause: None,
+                sip_status: None,
+                codec: None,
+                quality: None,
+            });
+        }
+    }
+
+    /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
+    fn caller_line(&self, key: CallKey) -> String {
+        let Some(call) = self.calls.get(key) else { return String::new() };
+        let party = call.record.legs.first().map(|leg| leg.party.as_str()).unwrap_or_default();
+        let name = self
+            .directory
+            .credential(party)
+            .and_then(|c| self.extension_of(c))
+            .map_or(String::new(), |extension| quoted(&extension.display_name));
+        format!("{name}<sip:{}@{}>", escaped(&call.record.from_number), self.config.domain)
+    }
+
+    /// Hang one leg up, with the cause in its Reason line, and let its port go.
+    pub(crate) fn hangup_leg(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) else { return };
+        if !matches!(leg.state, LegState::Leaving | LegState::Over) {
+            leg.state = LegState::Leaving;
+            let session = leg.session;
+            let mut lines = std::mem::take(&mut self.lines);
+            lines.clear();
+            crate::requests::reason_line(cause, &mut lines);
+            if cause.sip_status() == 503 {
+                lines.add("Retry-After", 10);
+            }
+            let hangup =
+                sip::Hangup { status: cause.sip_status().max(300), phrase: None, lines: Some(&lines) };
+            self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
+            self.lines = lines;
+        }
+        self.close_stream(key, index, out);
+    }
+}
+
+/// A display name as a quoted string with a space behind it; empty where there is none.
+fn quoted(name: &str) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    let mut text = String::with_capacity(name.len() + 3);
+    text.push('"');
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push_str("\" ");
+    text
+}
+
+/// The user part of a URI: everything that RFC 3261 §25.1 does not allow there is escaped.
+pub(crate) fn escaped(user: &str) -> String {
+    let mut text = String::with_capacity(user.len());
+    for byte in user.bytes() {
+        let legal = byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
+        match legal {
+            true => text.push(char::from(byte)),
+            false => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}

@@ -1,0 +1,197 @@
+//! An INVITE from a phone, step by step: identify, admit, normalise, route, plan, start.
+
+use std::sync::Arc;
+
+use base::Now;
+use media::sdp::Description;
+use model::dialplan::{self, Decision, Road, Route};
+use model::journal::Record;
+use model::{
+    CallDirection, CallRecord, CallStatus, Cause, Credential, Extension, LegRole, TraceStep, UserId,
+};
+use sip::{Incoming, Name, Uri};
+
+use super::{Asking, CallKey, CallState, Leg, LegState, Phase};
+use crate::exchange::Switch;
+use crate::ladder::Ladder;
+use crate::requests::Refusal;
+use crate::{Output, State, limits};
+
+impl Switch {
+    pub(crate) fn invite(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
+        let Some(caller) = self.authenticate(now, &request) else { return };
+        if !self.is_ours(request.message.uri().map_or("", Uri::host), &request) {
+            let refusal = Refusal::status(404).why("this domain is not served here");
+            return self.refuse_once(now, &request, &refusal, out);
+        }
+        if let Err(refusal) = self.admit(&caller) {
+            return self.refuse_once(now, &request, &refusal, out);
+        }
+        let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
+        let Decision { route, mut trace } = dialplan::route(&self.directory, Road::Phone, &dialled);
+        trace.insert(
+            0,
+            TraceStep {
+                rule: "identify".into(),
+                outcome: format!("{} proved its password", caller.username),
+            },
+        );
+        let record = self.record_of(now, &caller, dialled, &route, trace);
+        self.start(now, request, &caller, record, route, out);
+    }
+
+    /// Whether one more call of this user may begin.
+    fn admit(&self, caller: &Credential) -> Result<(), Refusal> {
+        if self.state != State::Running {
+            return Err(Refusal::cause(Cause::Draining));
+        }
+        if !self.directory.may_serve(caller) {
+            return Err(Refusal::cause(Cause::Inactive).with_status(403));
+        }
+        self.has_room(&caller.user).map_err(Refusal::cause)
+    }
+
+    /// The limits that every road shares (S29).
+    pub(crate) fn has_room(&self, user: &UserId) -> Result<(), Cause> {
+        if self.calls.of_user(user) >= self.config.calls_per_user {
+            return Err(Cause::ConcurrentCallLimit);
+        }
+        if self.calls.len() >= limits::CALLS { Err(Cause::Overload) } else { Ok(()) }
+    }
+
+    fn record_of(
+        &mut self,
+        now: Now,
+        caller: &Credential,
+        dialled: String,
+        route: &Route,
+        trace: Vec<TraceStep>,
+    ) -> CallRecord {
+        CallRecord {
+            id: model::CallId::new(now, &mut self.chance),
+            user: caller.user.clone(),
+            other_user: self.owner_of(route),
+            direction: CallDirection::Internal,
+            status: CallStatus::Ringing,
+            from_number: self.number_of(caller),
+            to_number: dialled,
+            device: None,
+            started_at: now.wall,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace,
+            legs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn owner_of(&self, route: &Route) -> Option<UserId> {
+        match route {
+            Route::Extension(extension) => Some(extension.user.clone()),
+            Route::Username(username) => self.directory.credential(username).map(|c| c.user.clone()),
+            Route::Application(_) | Route::Refused(_) => None,
+        }
+    }
+
+    /// What others see of a credential: its extension's number, else its user name.
+    pub(crate) fn number_of(&self, credential: &Credential) -> String {
+        self.extension_of(credential)
+            .map_or_else(|| credential.username.to_string(), |e| e.number.to_string())
+    }
+
+    pub(crate) fn extension_of(&self, credential: &Credential) -> Option<&Arc<Extension>> {
+        self.directory.extension(credential.extension.as_ref()?)
+    }
+
+    fn start(
+        &mut self,
+        now: Now,
+        request: Incoming,
+        caller: &Credential,
+        record: CallRecord,
+        route: Route,
+        out: &mut Vec<Output>,
+    ) {
+        let hop = request.hop;
+        let Some(port) = self.ports.take(hop.listener, None) else {
+            return self.refuse_once(now, &request, &Refusal::cause(Cause::Overload), out);
+        };
+        let sip_call_id = request.message.call_id().to_string();
+        let body = request.message.body();
+        let is_sdp = request.message.header(Name::ContentType).is_some_and(is_sdp);
+        let invite = request.message.bytes().clone();
+        let hops_left = Switch::hops_left(&request);
+        let Some(session) = self.endpoint.receive(now, request, &mut self.sip_out) else {
+            self.ports.add(port.worker, hop.listener, vec![port.number]);
+            return self.settle(now, out);
+        };
+        self.counters.calls_started += 1;
+        let mut stream = self.open_stream(hop, port, out);
+        let offer = match body.is_empty() {
+            true => None, // a late offer: ours goes with the 200
+            false if is_sdp => Some(Description::parse(&body)),
+            false => Some(Err(media::sdp::SdpError::NoAudio)),
+        };
+        let malformed = matches!(offer, Some(Err(_)));
+        stream.theirs = offer.and_then(Result::ok);
+        let party = caller.username.to_string();
+        let key = self.calls.begin(CallState {
+            record,
+            phase: Phase::Dialling,
+            legs: Vec::new(),
+            ladder: Ladder::default(),
+            hops_left,
+            timer: None,
+            parties: vec![crate::identity::canonical(&self.directory, caller)],
+            open_streams: 0,
+            verdict: None,
+        });
+        self.add_leg_record(key, LegRole::Caller, party, hop.remote, sip_call_id, now);
+        self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
+        self.calls.note(now, session, false, hop, &invite);
+        self.journal_opening(key, out);
+        if malformed {
+            self.release(now, key, Cause::BadMedia, out);
+        } else if hops_left == 0 && !matches!(route, Route::Application(_)) {
+            self.release(now, key, Cause::Refused, out);
+        } else {
+            self.lead(now, key, route, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// Lead a call whose caller is there to where it was routed.
+    pub(crate) fn lead(&mut self, now: Now, key: CallKey, route: Route, out: &mut Vec<Output>) {
+        match route {
+            Route::Refused(cause) => self.release(now, key, cause, out),
+            Route::Application(application) => self.serve(now, key, application, out),
+            Route::Extension(extension) => {
+                let username = Arc::clone(&extension.username);
+                if !extension.call_waiting && self.is_busy(&username) {
+                    return self.release(now, key, Cause::Busy, out); // S193
+                }
+                let number = extension.number.to_string();
+                self.fork(now, key, &username, &number, u64::from(extension.ring_seconds.max(5)), out);
+            }
+            Route::Username(username) => {
+                let number = username.to_string();
+                self.fork(now, key, &username, &number, 60, out);
+            }
+        }
+    }
+
+    /// Whether a phone of this user name is in a call.
+    pub(crate) fn is_busy(&self, username: &str) -> bool {
+        self.calls.live().any(|call| call.parties.iter().any(|p| **p == *username))
+    }
+
+    pub(crate) fn journal_opening(&self, key: CallKey, out: &mut Vec<Output>) {
+        if let Some(call) = self.calls.get(key) {
+            out.push(Output::Journal(Record::CallOpened(Box::new(call.record.clone()))));
+        }
+    }
+}
+
+pub(crate) fn is_sdp(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/sdp"))
+}

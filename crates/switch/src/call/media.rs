@@ -1,0 +1,176 @@
+//! A call's media: opening streams, telling workers what was agreed and who hears whom.
+
+use base::Now;
+use media::sdp::{self, Description, Direction, Local, Negotiated, SdpError};
+use media::{MediaCommand, MediaEvent, Report, Source, Tone};
+use model::Quality;
+use model::dialplan::Application;
+use sip::Hop;
+
+use super::{CallKey, LegState, Phase, Stream};
+use crate::exchange::Switch;
+use crate::ports::Port;
+use crate::{Hold, Output};
+
+impl Switch {
+    /// Begin a stream on a port, before anything is known of the peer.
+    pub(crate) fn open_stream(&mut self, hop: Hop, port: Port, out: &mut Vec<Output>) -> Stream {
+        let id = self.calls.new_stream();
+        out.push(Output::Media {
+            worker: port.worker,
+            command: MediaCommand::Open { stream: id, port: port.number },
+        });
+        let local = Local {
+            address: self.config.media_address.unwrap_or(hop.local.ip()),
+            port: port.number,
+            session: self.chance.u64() >> 2, // fits the signed 64 bits that some phones read it into
+            version: 1,
+            direction: Direction::SendRecv,
+        };
+        Stream { id, port, local, theirs: None, ours: None, answer: None, negotiated: None, closed: false }
+    }
+
+    pub(crate) fn close_stream(&mut self, key: CallKey, index: usize, out: &mut Vec<Output>) {
+        if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index))
+            && !leg.stream.closed
+        {
+            leg.stream.closed = true;
+            let command = MediaCommand::Close { stream: leg.stream.id };
+            out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+    }
+
+    /// Answer what a leg's peer offered, so that it goes with `partner`; the answer is kept for repeats.
+    pub(crate) fn answer_offer(
+        &mut self,
+        key: CallKey,
+        index: usize,
+        partner: Option<&Negotiated>,
+        out: &mut Vec<Output>,
+    ) -> Result<bytes::Bytes, SdpError> {
+        let call = self.calls.get_mut(key).ok_or(SdpError::NoAudio)?;
+        let leg = call.legs.get_mut(index).ok_or(SdpError::NoAudio)?;
+        let theirs = leg.stream.theirs.as_ref().ok_or(SdpError::NoAudio)?;
+        let (bytes, negotiated) = sdp::answer(theirs, &leg.stream.local, partner)?;
+        leg.stream.answer = Some(bytes.clone());
+        self.agree(key, index, negotiated, out);
+        Ok(bytes)
+    }
+
+    /// Make an offer for a leg, like what the other leg's peer described.
+    pub(crate) fn make_offer(
+        &mut self,
+        key: CallKey,
+        index: usize,
+        like: Option<&Description>,
+    ) -> Option<bytes::Bytes> {
+        let leg = self.calls.get_mut(key)?.legs.get_mut(index)?;
+        let offer = sdp::offer(&leg.stream.local, like);
+        let bytes = offer.bytes.clone();
+        leg.stream.ours = Some(offer);
+        Some(bytes)
+    }
+
+    /// Read the peer's answer to our offer.
+    pub(crate) fn take_answer(
+        &mut self,
+        key: CallKey,
+        index: usize,
+        answer: &[u8],
+        out: &mut Vec<Output>,
+    ) -> Result<(), SdpError> {
+        let theirs = Description::parse(answer)?;
+        let leg = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)).ok_or(SdpError::NoAudio)?;
+        let ours = leg.stream.ours.as_ref().ok_or(SdpError::NoAudio)?;
+        let negotiated = sdp::conclude(&ours.description, &theirs)?;
+        leg.stream.theirs = Some(theirs);
+        self.agree(key, index, negotiated, out);
+        Ok(())
+    }
+
+    /// Keep what a leg has agreed on, and tell its worker.
+    fn agree(&mut self, key: CallKey, index: usize, negotiated: Negotiated, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let Some(record) = call.record.legs.get_mut(index) {
+            record.codec = Some(negotiated.codec.name().into());
+        }
+        let Some(leg) = call.legs.get_mut(index) else { return };
+        let command = MediaCommand::Negotiated {
+            stream: leg.stream.id,
+            signalling: leg.hop.remote.ip(),
+            negotiated: Box::new(negotiated.clone()),
+        };
+        leg.stream.negotiated = Some(negotiated);
+        out.push(Output::Media { worker: leg.stream.port.worker, command });
+    }
+
+    pub(crate) fn feed(&self, key: CallKey, index: usize, source: Source, out: &mut Vec<Output>) {
+        if let Some(leg) = self.calls.get(key).and_then(|c| c.legs.get(index)) {
+            let command = MediaCommand::Feed { stream: leg.stream.id, source };
+            out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+    }
+
+    /// Who hears whom, from where the call is now.
+    pub(crate) fn connect_media(&self, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get(key) else { return };
+        match call.phase {
+            Phase::Bridged(a, b) => {
+                for (speaker, listener) in [(a, b), (b, a)] {
+                    let Some(leg) = call.leg(speaker) else { continue };
+                    let holds = leg.stream.negotiated.as_ref().is_some_and(|n| !n.direction.sends());
+                    let source = match (holds, self.config.hold) {
+                        (false, _) => Source::Stream(leg.stream.id),
+                        (true, Hold::Silence) => Source::Silence,
+                        (true, Hold::Music) => Source::Tone(Tone::Music),
+                    };
+                    self.feed(key, listener, source, out);
+                }
+            }
+            Phase::Served(application) => {
+                let source = match application {
+                    Application::Echo => Source::Echo,
+                    Application::Milliwatt => Source::Tone(Tone::Milliwatt),
+                };
+                self.feed(key, 0, source, out);
+            }
+            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {}
+        }
+    }
+
+    pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
+        match event {
+            MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
+            // Nothing here has a menu; and a silent phone may be muted or on hold: who has vanished is found by the session timer.
+            MediaEvent::Digit { .. } | MediaEvent::Silent { .. } => {}
+            MediaEvent::Closed { stream, report } => {
+                let Some((key, index)) = self.calls.stream_closed(stream) else { return };
+                let Some(call) = self.calls.get_mut(key) else { return };
+                call.open_streams -= 1;
+                if let Some(record) = call.record.legs.get_mut(index)
+                    && (report.received > 0 || report.sent > 0)
+                {
+                    record.quality = Some(quality(&report));
+                }
+                self.conclude_if_over(now, key, out);
+            }
+        }
+    }
+
+    /// Whether a leg's peer has answered, so that our own tones reach it.
+    pub(crate) fn is_leg_up(&self, key: CallKey, index: usize) -> bool {
+        self.calls.get(key).and_then(|c| c.leg(index)).is_some_and(|l| l.state == LegState::Up)
+    }
+}
+
+fn quality(report: &Report) -> Quality {
+    Quality {
+        packets_received: report.received,
+        packets_sent: report.sent,
+        packets_lost: report.lost,
+        jitter_ms: report.jitter_us as f32 / 1000.0,
+        rtt_ms: report.rtt_us as f32 / 1000.0,
+        mos: report.mos,
+        remote_mos: report.remote_mos,
+    }
+}

@@ -1,0 +1,312 @@
+//! Calls: what one is made of, and where its legs are found.
+
+mod answer;
+mod events;
+mod fork;
+mod incoming;
+mod media;
+mod originate;
+mod release;
+mod renegotiate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ::media::StreamId;
+use ::media::sdp::{Description, Local, Negotiated, Offer};
+use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
+use bytes::Bytes;
+use model::dialplan::{Application, Route};
+use model::{CallId, CallRecord, Cause, UserId};
+use sip::{Hop, SessionId};
+use slab::Slab;
+
+use crate::ladder::Ladder;
+use crate::ports::Port;
+
+/// A place in the table of calls; reused, so never kept beyond the call.
+pub(crate) type CallKey = usize;
+
+/// One leg's RTP on one port of ours.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) port: Port,
+    pub(crate) local: Local,
+    /// What the peer said last, as offer or answer.
+    pub(crate) theirs: Option<Description>,
+    /// Our offer that the peer has not answered.
+    pub(crate) ours: Option<Offer>,
+    /// Our answer to the caller's INVITE, fixed at its first use: 183 and 200 say the same.
+    pub(crate) answer: Option<Bytes>,
+    pub(crate) negotiated: Option<Negotiated>,
+    /// The worker was told to close it.
+    pub(crate) closed: bool,
+}
+
+/// Where a leg is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LegState {
+    /// INVITE is under way, no final answer.
+    Trying,
+    /// 180 or 183 was heard.
+    Ringing,
+    /// Answered.
+    Up,
+    /// We hung up; its last messages are still to come.
+    Leaving,
+    /// Its session is over.
+    Over,
+}
+
+/// One party of a call.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) session: SessionId,
+    pub(crate) hop: Hop,
+    pub(crate) state: LegState,
+    pub(crate) stream: Stream,
+    /// Renegotiation that this leg's peer asked for and that waits for the other leg, or for the ACK.
+    pub(crate) asking: Asking,
+}
+
+/// A renegotiation that a leg's peer has begun.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Asking {
+    /// None.
+    No,
+    /// Its offer was passed to the other leg.
+    Passed(Box<Description>),
+}
+
+/// Where a call is.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// A click-to-call waits for a device to register (S48).
+    Waiting(Box<crate::Originate>),
+    /// A click-to-call rings its own device; then it goes there.
+    RingingDevice(Route),
+    /// Legs of the callee ring.
+    Dialling,
+    /// Bridged: `legs[.0]` and `legs[.1]`.
+    Bridged(usize, usize),
+    /// With an application.
+    Served(Application),
+    /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
+    Over { reports: bool },
+}
+
+/// A call.
+#[derive(Debug)]
+pub(crate) struct CallState {
+    pub(crate) record: CallRecord,
+    pub(crate) phase: Phase,
+    /// In the order of `record.legs`: the caller's first.
+    pub(crate) legs: Vec<Leg>,
+    pub(crate) ladder: Ladder,
+    /// Max-Forwards for the legs that we make.
+    pub(crate) hops_left: u8,
+    /// The one timer that a phase has.
+    pub(crate) timer: Option<(Instant, u64)>,
+    /// The user names whose phones are in it.
+    pub(crate) parties: Vec<Arc<str>>,
+    /// Streams that the worker has not closed yet.
+    pub(crate) open_streams: usize,
+    /// The most telling refusal of a fork so far.
+    pub(crate) verdict: Option<Cause>,
+}
+
+/// All calls.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    slab: Slab<CallState>,
+    sessions: KeyedMap<SessionId, (CallKey, usize)>,
+    streams: KeyedMap<StreamId, (CallKey, usize)>,
+    by_id: BTreeMap<CallId, CallKey>,
+    by_user: BTreeMap<UserId, u32>,
+    /// Click-to-calls that wait for a device.
+    pub(crate) waiting: BTreeSet<CallKey>,
+    live: usize,
+    next_stream: u32,
+}
+
+impl Calls {
+    pub(crate) fn new(chance: &mut Chance) -> Self {
+        Calls {
+            slab: Slab::new(),
+            sessions: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            streams: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            by_id: BTreeMap::new(),
+            by_user: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            live: 0,
+            next_stream: 0,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, call: CallState) -> CallKey {
+        *self.by_user.entry(call.record.user.clone()).or_default() += 1;
+        self.live += 1;
+        let id = call.record.id.clone();
+        let key = self.slab.insert(call);
+        self.by_id.insert(id, key);
+        key
+    }
+
+    /// The call is no longer counted, though its last messages are still to come.
+    pub(crate) fn retire(&mut self, key: CallKey) {
+        self.waiting.remove(&key);
+        let Some(call) = self.slab.get(key) else { return };
+        self.live -= 1;
+        if let Some(count) = self.by_user.get_mut(&call.record.user) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_user.remove(&call.record.user);
+            }
+        }
+    }
+
+    /// Nothing of the call is left.
+    pub(crate) fn remove(&mut self, key: CallKey) -> Option<CallState> {
+        let call = self.slab.try_remove(key)?;
+        self.by_id.remove(&call.record.id);
+        for leg in &call.legs {
+            self.sessions.remove(&leg.session);
+            // A port that a slow worker has not given back is still in use, but by no call: the key may be another's by then.
+            if let Some(owner) = self.streams.get_mut(&leg.stream.id) {
+                *owner = (CallKey::MAX, 0);
+            }
+        }
+        Some(call)
+    }
+
+    pub(crate) fn get(&self, key: CallKey) -> Option<&CallState> {
+        self.slab.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut CallState> {
+        self.slab.get_mut(key)
+    }
+
+    pub(crate) fn find(&self, id: &CallId) -> Option<CallKey> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Calls that are not over, oldest id first.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &CallState> {
+        self.by_id
+            .values()
+            .filter_map(|key| self.slab.get(*key))
+            .filter(|call| !matches!(call.phase, Phase::Over { .. }))
+    }
+
+    pub(crate) fn live_keys(&self) -> Vec<CallKey> {
+        let live = |key: &&CallKey| self.get(**key).is_some_and(|c| !matches!(c.phase, Phase::Over { .. }));
+        self.by_id.values().filter(live).copied().collect()
+    }
+
+    /// Calls that are not over.
+    pub(crate) fn live_count(&self) -> usize {
+        self.live
+    }
+
+    /// All calls, those too that are only waiting for their last messages.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn of_user(&self, user: &UserId) -> u32 {
+        self.by_user.get(user).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub(crate) fn leg_of(&self, session: SessionId) -> Option<(CallKey, usize)> {
+        self.sessions.get(&session).copied()
+    }
+
+    pub(crate) fn stream_closed(&mut self, stream: StreamId) -> Option<(CallKey, usize)> {
+        self.streams.remove(&stream)
+    }
+
+    pub(crate) fn new_stream(&mut self) -> StreamId {
+        self.next_stream = self.next_stream.wrapping_add(1);
+        StreamId(self.next_stream)
+    }
+
+    /// Put a leg into its call and make its session and its stream known.
+    pub(crate) fn add_leg(&mut self, key: CallKey, leg: Leg) -> usize {
+        let Some(call) = self.slab.get_mut(key) else { return 0 };
+        let index = call.legs.len();
+        self.sessions.insert(leg.session, (key, index));
+        self.streams.insert(leg.stream.id, (key, index));
+        call.legs.push(leg);
+        call.open_streams += 1;
+        index
+    }
+
+    /// Write a message into the ladder of the session's call.
+    pub(crate) fn note(&mut self, now: Now, session: SessionId, sent: bool, hop: Hop, message: &[u8]) {
+        if let Some((key, _)) = self.sessions.get(&session)
+            && let Some(call) = self.slab.get_mut(*key)
+        {
+            call.ladder.note(now.wall, sent, hop, message);
+        }
+    }
+}
+
+impl CallState {
+    pub(crate) fn leg(&self, index: usize) -> Option<&Leg> {
+        self.legs.get(index)
+    }
+
+    /// The leg that a leg talks with.
+    pub(crate) fn partner(&self, index: usize) -> Option<usize> {
+        match self.phase {
+            Phase::Bridged(a, b) if a == index => Some(b),
+            Phase::Bridged(a, b) if b == index => Some(a),
+            Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Bridged(..)
+            | Phase::Served(_)
+            | Phase::Over { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Bridged(..) | Phase::Served(_))
+    }
+}
+
+/// Deadlines of calls: one each, so that a call that ends early leaves nothing behind.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    queue: BTreeMap<(Instant, u64), CallKey>,
+    next: u64,
+}
+
+impl Timers {
+    pub(crate) fn first(&self) -> Option<Instant> {
+        self.queue.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(crate) fn set(&mut self, due: Instant, key: CallKey) -> (Instant, u64) {
+        self.next += 1;
+        self.queue.insert((due, self.next), key);
+        (due, self.next)
+    }
+
+    pub(crate) fn cancel(&mut self, timer: Option<(Instant, u64)>) {
+        if let Some(timer) = timer {
+            self.queue.remove(&timer);
+        }
+    }
+
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<CallKey> {
+        let entry = self.queue.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
+    }
+}

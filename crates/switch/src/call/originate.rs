@@ -1,0 +1,174 @@
+//! Click-to-call (S48): ring a device of the user, then the destination, then bridge the two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Now, Timestamp};
+use model::dialplan::{self, Road, Route};
+use model::{CallDirection, CallRecord, CallStatus, Cause, Credential, TraceStep};
+
+use super::{CallKey, CallState, Phase};
+use crate::exchange::Switch;
+use crate::ladder::Ladder;
+use crate::{Originate, Output, Reply, State, limits};
+
+/// Which devices are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Among {
+    /// Those that could ring now.
+    Registered,
+    /// Those too that a call could wait for.
+    All,
+}
+
+impl Switch {
+    pub(crate) fn originate(&mut self, now: Now, wish: Originate, out: &mut Vec<Output>) -> Reply {
+        if self.state != State::Running {
+            return Reply::Refused(Cause::Draining);
+        }
+        let decision = dialplan::route(&self.directory, Road::Api, &wish.to);
+        if let Route::Refused(cause) = decision.route {
+            return Reply::Refused(cause);
+        }
+        if let Err(cause) = self.has_room(&wish.user) {
+            return Reply::Refused(cause);
+        }
+        let device = self.device_for(now, &wish, &decision.route, Among::Registered);
+        if device.is_none() && (wish.require_device || self.calls.waiting.len() >= limits::WAITING) {
+            return Reply::Refused(Cause::NoRegisteredDevice);
+        }
+        self.counters.calls_started += 1;
+        let key = self.queue(now, wish, &decision.route, decision.trace);
+        self.journal_opening(key, out);
+        if let Some(device) = device {
+            self.ring_device(now, key, &device, out);
+        }
+        self.settle(now, out);
+        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
+    }
+
+    /// A call that has no leg yet.
+    fn queue(&mut self, now: Now, wish: Originate, route: &Route, trace: Vec<TraceStep>) -> CallKey {
+        let record = CallRecord {
+            id: model::CallId::new(now, &mut self.chance),
+            user: wish.user.clone(),
+            other_user: self.owner_of(route),
+            direction: CallDirection::Internal,
+            status: CallStatus::Queued,
+            from_number: self.shown_number(&wish),
+            to_number: wish.to.clone(),
+            device: self.device_for(now, &wish, route, Among::All).map(|device| device.username.to_string()),
+            started_at: now.wall,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace,
+            legs: Vec::new(),
+        };
+        let patience = wish.ring_timeout;
+        let key = self.calls.begin(CallState {
+            record,
+            phase: Phase::Waiting(Box::new(wish)),
+            legs: Vec::new(),
+            ladder: Ladder::default(),
+            hops_left: 70,
+            timer: None,
+            parties: Vec::new(),
+            open_streams: 0,
+            verdict: None,
+        });
+        self.calls.waiting.insert(key);
+        self.set_timer(key, now.instant + patience);
+        key
+    }
+
+    /// The number that the callee is shown: what was asked for, unless it is that of somebody else here (security.md row 30). Where it is
+    /// empty, the device's own takes its place.
+    fn shown_number(&self, wish: &Originate) -> String {
+        let Some(from) = &wish.from else { return String::new() };
+        match self.directory.credential(from) {
+            Some(credential) if credential.user != wish.user => String::new(),
+            Some(_) | None => from.clone(),
+        }
+    }
+
+    /// The device to ring, in the order of S48, and never the destination's own.
+    fn device_for(&self, now: Now, wish: &Originate, route: &Route, among: Among) -> Option<Arc<Credential>> {
+        let destination = match route {
+            Route::Extension(extension) => Some(&extension.username),
+            Route::Username(username) => Some(username),
+            Route::Application(_) | Route::Refused(_) => None,
+        };
+        let usable = |credential: &&Arc<Credential>| {
+            destination != Some(&credential.username)
+                && self.directory.may_serve(credential)
+                && (among == Among::All || self.location.is_registered(now.instant, &credential.username))
+        };
+        if let Some(device) = &wish.device {
+            return self.directory.credential(device).filter(usable).cloned();
+        }
+        let named = wish.from.as_deref().and_then(|from| self.directory.credential(from));
+        if let Some(device) = named.filter(|c| c.user == wish.user).filter(usable) {
+            return Some(Arc::clone(device));
+        }
+        let mine: Vec<&Arc<Credential>> = self.directory.credentials_of(&wish.user).filter(usable).collect();
+        let newest =
+            mine.iter().filter(|c| c.extension.is_none()).max_by_key(|c| (c.created_at, &c.username));
+        let lowest = || {
+            let number = |c: &&&Arc<Credential>| self.extension_of(c).map(|e| e.number.clone());
+            mine.iter().filter(|c| c.extension.is_some()).min_by_key(number)
+        };
+        newest.or_else(lowest).map(|c| Arc::clone(c))
+    }
+
+    fn ring_device(&mut self, now: Now, key: CallKey, device: &Credential, out: &mut Vec<Output>) {
+        self.calls.waiting.remove(&key);
+        let contact =
+            self.location.reachable(now.instant, &device.username).max_by_key(|c| c.expires).cloned();
+        let number = self.number_of(device);
+        let name = crate::call::fork::escaped(&number);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Phase::Waiting(wish) = &call.phase else { return };
+        let patience = wish.ring_timeout.max(Duration::from_secs(1));
+        let route = dialplan::route(&self.directory, Road::Api, &wish.to).route;
+        if call.record.from_number.is_empty() {
+            call.record.from_number = number;
+        }
+        call.record.device = Some(device.username.to_string());
+        call.record.status = CallStatus::Ringing;
+        call.record
+            .trace
+            .push(TraceStep { rule: "device".into(), outcome: format!("{} is rung first", device.username) });
+        call.parties.push(Arc::clone(&device.username));
+        call.phase = Phase::RingingDevice(route);
+        let dialled = crate::call::fork::escaped(&call.record.to_number);
+        let from = format!("<sip:{dialled}@{}>", self.config.domain); // the device shows whom it will talk with
+        let to = format!("<sip:{name}@{}>", self.config.domain);
+        let rung = contact.and_then(|c| self.dial(now, key, &c, &device.username, None, from, to, out));
+        if rung.is_none() {
+            return self.release(now, key, Cause::Overload, out);
+        }
+        self.set_timer(key, now.instant + patience);
+    }
+
+    /// A phone has registered: the calls that wait for one look again.
+    pub(crate) fn device_registered(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.calls.waiting.is_empty() {
+            return;
+        }
+        let waiting: Vec<CallKey> = self.calls.waiting.iter().copied().collect();
+        for key in waiting {
+            let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
+            let route = dialplan::route(&self.directory, Road::Api, &wish.to).route;
+            if let Some(device) = self.device_for(now, wish, &route, Among::Registered) {
+                self.ring_device(now, key, &device, out);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// When a call began, for ordering lists.
+    pub(crate) fn began(record: &CallRecord) -> (Timestamp, &str) {
+        (record.started_at, record.id.as_str())
+    }
+}

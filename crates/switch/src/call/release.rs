@@ -1,0 +1,91 @@
+//! Release: the only way a call ends. Every leg is told why, every port goes back, and exactly one CDR is written.
+
+use std::time::Duration;
+
+use base::Now;
+use model::journal::Record;
+use model::{CallStatus, Cause};
+
+use super::{CallKey, Phase};
+use crate::Output;
+use crate::exchange::Switch;
+
+/// How long a media worker may take to report.
+const REPORTS: Duration = Duration::from_secs(2);
+/// Longer than any transaction: what is left then is forgotten.
+const LAST_WORDS: Duration = Duration::from_secs(40);
+
+impl Switch {
+    pub(crate) fn release(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if matches!(call.phase, Phase::Over { .. }) {
+            return;
+        }
+        let was_up = call.is_up();
+        call.phase = Phase::Over { reports: true };
+        call.record.ended_at = Some(now.wall);
+        call.record.cause = Some(cause);
+        call.record.status = if was_up { CallStatus::Completed } else { cause.call_status() };
+        for leg in &mut call.record.legs {
+            leg.ended_at.get_or_insert(now.wall);
+            leg.cause.get_or_insert(cause);
+        }
+        let legs = call.legs.len();
+        for index in 0..legs {
+            self.hangup_leg(now, key, index, cause, out);
+        }
+        *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
+        self.calls.retire(key);
+        self.set_timer(key, now.instant + REPORTS);
+        self.conclude_if_over(now, key, out);
+    }
+
+    /// Write the CDR once the reports are in, and forget the call once its last messages are through.
+    pub(crate) fn conclude_if_over(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Phase::Over { reports } = call.phase else { return };
+        if reports && call.open_streams == 0 {
+            call.phase = Phase::Over { reports: false };
+            out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
+            self.set_timer(key, now.instant + LAST_WORDS);
+        }
+        let Some(call) = self.calls.get(key) else { return };
+        let silent = call.legs.iter().all(|leg| leg.state == super::LegState::Over);
+        if matches!(call.phase, Phase::Over { reports: false }) && silent {
+            self.forget(now, key, out);
+        }
+    }
+
+    /// The timer of a call that is over: a worker that does not report, or a session that does not end, holds nothing up for ever.
+    pub(crate) fn give_up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if matches!(call.phase, Phase::Over { reports: true }) {
+            call.phase = Phase::Over { reports: false };
+            out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
+            self.set_timer(key, now.instant + LAST_WORDS);
+            return self.conclude_if_over(now, key, out);
+        }
+        self.forget(now, key, out);
+    }
+
+    fn forget(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.remove(key) else { return };
+        self.timers.cancel(call.timer);
+        if self.keeps_ladder(now) {
+            out.push(Output::Journal(Record::Ladder { call: call.record.id, blob: call.ladder.encode() }));
+        } else {
+            self.counters.ladders_shed += 1;
+        }
+        self.drained(out);
+    }
+
+    /// Ladders are for people, who do not read a thousand a second: under load they are shed, and counted.
+    fn keeps_ladder(&mut self, now: Now) -> bool {
+        let second = now.instant.as_micros() / 1_000_000;
+        if self.ladders.0 != second {
+            self.ladders = (second, 0);
+        }
+        self.ladders.1 += 1;
+        self.ladders.1 <= self.config.ladders_per_second
+    }
+}

@@ -1,0 +1,167 @@
+//! What the API, the CLI and the scheduler may ask of the exchange, and what it answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use model::{CallId, CallRecord, Cause, UserId};
+
+use crate::ladder::Rung;
+
+/// A call that we place ourselves: ring the caller's device, then the destination, then bridge them (S48).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Originate {
+    /// Whose call it is.
+    pub user: UserId,
+    /// `fromNumber`: names the device where it is an extension or user name of this user, and is shown to the callee.
+    pub from: Option<String>,
+    /// The device's user name, where it is already known (a call from an extension, S67).
+    pub device: Option<Arc<str>>,
+    /// `toNumber`: a number, an extension, a user name, or `*43` and its kin.
+    pub to: String,
+    /// How long to wait for a device to register, and then for it to answer.
+    pub ring_timeout: Duration,
+    /// Refuse at once where no device is registered (S48).
+    pub require_device: bool,
+}
+
+/// A request to the exchange.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// → [`Reply::Call`] or [`Reply::Refused`].
+    Originate(Originate),
+    /// End a call → [`Reply::Call`] with its final record, or [`Reply::Unknown`].
+    End {
+        /// Which.
+        call: CallId,
+    },
+    /// A live call → [`Reply::Call`] or [`Reply::Unknown`].
+    Show {
+        /// Which.
+        call: CallId,
+    },
+    /// All live calls, newest first → [`Reply::Calls`].
+    Calls,
+    /// The ladder of a live call → [`Reply::Ladder`] or [`Reply::Unknown`].
+    Ladder {
+        /// Which.
+        call: CallId,
+    },
+    /// Whether phones are registered and in calls → [`Reply::Presence`], in the same order.
+    Presence {
+        /// User names of credentials.
+        usernames: Vec<Arc<str>>,
+    },
+    /// All bindings, or those of one user name → [`Reply::Registrations`].
+    Registrations {
+        /// Of whom.
+        username: Option<Arc<str>>,
+    },
+    /// → [`Reply::Status`].
+    Status,
+    /// Start the SIP side again → [`Reply::Status`] (S34).
+    Start,
+    /// Let calls end (or end them, with `force`), then close the SIP listeners → [`Reply::Status`] at once (S35).
+    Stop {
+        /// End the calls that are up.
+        force: bool,
+    },
+}
+
+/// State of the SIP side (S36).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum State {
+    #[default]
+    Starting,
+    Running,
+    Draining,
+    Stopped,
+}
+
+impl State {
+    /// As in JSON: `running`, `stopped`, `starting`, `draining`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Draining => "draining",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
+/// What was counted since the start; labels for metrics are the field names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Counters {
+    pub messages_received: u64,
+    pub messages_sent: u64,
+    pub registrations_accepted: u64,
+    pub challenges: u64,
+    pub wrong_passwords: u64,
+    pub banned: u64,
+    pub calls_started: u64,
+    pub calls_answered: u64,
+    pub ladders_shed: u64,
+    /// Calls that are over, by the code of their cause.
+    pub calls_ended: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// How the exchange is doing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// The SIP side.
+    pub state: State,
+    /// Calls (not legs) alive.
+    pub active_calls: usize,
+    /// Bindings that have not expired.
+    pub registrations: usize,
+    /// RTP ports that are in use.
+    pub ports_in_use: usize,
+    /// SIP transactions and sessions alive.
+    pub transactions: usize,
+    /// SIP sessions alive.
+    pub sessions: usize,
+    /// Counted since the start.
+    pub counters: Counters,
+}
+
+/// Whether a phone is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Presence {
+    /// It has a binding.
+    pub registered: bool,
+    /// It is in a call.
+    pub busy: bool,
+}
+
+/// One binding, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Registration {
+    /// The user name.
+    pub username: Arc<str>,
+    /// The contact URI.
+    pub contact: String,
+    /// Where it really is.
+    pub remote: SocketAddr,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// The phone's software.
+    pub user_agent: String,
+}
+
+/// The answer to a [`Command`].
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs)]
+pub enum Reply {
+    Call(CallRecord),
+    Calls(Vec<CallRecord>),
+    Refused(Cause),
+    Unknown,
+    Ladder(Vec<Rung>),
+    Presence(Vec<Presence>),
+    Registrations(Vec<Registration>),
+    Status(Status),
+}

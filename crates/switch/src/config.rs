@@ -1,0 +1,98 @@
+//! What the exchange must know before the first message.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use sip::digest::Algorithm;
+use sip::{Hop, Transport};
+
+/// One listener of the configuration; [`sip::Hop::listener`] is its index.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its protocol.
+    pub transport: Transport,
+    /// The address it is bound to.
+    pub address: SocketAddr,
+}
+
+/// What a party hears that is put on hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum Hold {
+    #[default]
+    Silence,
+    Music,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The digest realm and the domain of our addresses (S41).
+    pub domain: String,
+    /// Further names and addresses that are accepted as our domain, besides every listening address.
+    pub aliases: Vec<String>,
+    /// The listeners.
+    pub listeners: Vec<Listener>,
+    /// The digest algorithms to challenge with, in this order (S136).
+    pub digest: Vec<Algorithm>,
+    /// Simultaneous calls of one user (S29).
+    pub calls_per_user: u32,
+    /// The longest call, from its answer (S30).
+    pub call_duration: Duration,
+    /// What a held party hears.
+    pub hold: Hold,
+    /// Address to show in SDP; that of the leg's hop where `None`.
+    pub media_address: Option<IpAddr>,
+    /// Contacts expire after this where the phone does not say (RFC 3261 §10.3).
+    pub default_expires: Duration,
+    /// Shorter ones are refused with 423.
+    pub min_expires: Duration,
+    /// Longer ones are cut.
+    pub max_expires: Duration,
+    /// Ladders kept per second; more calls than that keep none, and are counted.
+    pub ladders_per_second: u32,
+    /// Node and shard, in front of our tags and Call-IDs.
+    pub mark: String,
+    /// T1 of the SIP timers.
+    pub t1: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            domain: "localhost".into(),
+            aliases: Vec::new(),
+            listeners: Vec::new(),
+            digest: vec![Algorithm::Md5],
+            calls_per_user: 50,
+            call_duration: Duration::from_secs(4 * 3600),
+            hold: Hold::Silence,
+            media_address: None,
+            default_expires: Duration::from_secs(3600),
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(7200),
+            ladders_per_second: 100,
+            mark: "0".into(),
+            t1: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Config {
+    /// Whether a host is a name or an address of ours (S41), as a peer behind `hop` may write it.
+    pub(crate) fn is_ours(&self, host: &str, hop: &Hop) -> bool {
+        let host = host.trim_end_matches('.');
+        let named = |name: &String| name.eq_ignore_ascii_case(host);
+        if host.eq_ignore_ascii_case(&self.domain) || self.aliases.iter().any(named) {
+            return true;
+        }
+        match host.parse::<IpAddr>() {
+            Ok(ip) => {
+                ip == hop.local.ip()
+                    || self.media_address == Some(ip)
+                    || self.listeners.iter().any(|l| l.address.ip() == ip)
+            }
+            Err(_) => host.eq_ignore_ascii_case("localhost") && hop.local.ip().is_loopback(),
+        }
+    }
+}

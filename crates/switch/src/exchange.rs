@@ -1,0 +1,183 @@
+//! The switch itself: owns every part and only dispatches between them.
+
+use std::mem;
+
+use base::{Chance, Instant, Now};
+use model::Directory;
+use model::journal::Record;
+use sip::{Endpoint, Event, HeaderLines, SessionId};
+
+use crate::call::{Calls, Timers};
+use crate::identity::Identity;
+use crate::location::Location;
+use crate::ports::Ports;
+use crate::{Config, Counters, Input, Output, State};
+
+/// See the crate.
+#[derive(Debug)]
+pub struct Switch {
+    pub(crate) config: Config,
+    pub(crate) chance: Chance,
+    pub(crate) directory: Directory,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) identity: Identity,
+    pub(crate) location: Location,
+    pub(crate) calls: Calls,
+    pub(crate) ports: Ports,
+    pub(crate) timers: Timers,
+    pub(crate) state: State,
+    pub(crate) counters: Counters,
+    /// The second that ladders are being counted in, and how many it has seen.
+    pub(crate) ladders: (u64, u32),
+    /// What the endpoint said and nobody has looked at yet; see [`Switch::settle`].
+    pub(crate) sip_out: Vec<sip::Output>,
+    /// Header lines being written: one buffer for all answers.
+    pub(crate) lines: HeaderLines,
+}
+
+impl Switch {
+    /// A switch that knows nobody yet: [`Input::Directory`] and [`Input::Restore`] come first.
+    pub fn new(config: Config, mut chance: Chance) -> Switch {
+        let endpoint = sip::Config { mark: config.mark.clone(), t1: config.t1, ..sip::Config::default() };
+        Switch {
+            endpoint: Endpoint::new(endpoint, chance.fork()),
+            identity: Identity::new(&config.domain, &config.digest, &mut chance),
+            location: Location::new(&mut chance),
+            calls: Calls::new(&mut chance),
+            config,
+            chance,
+            directory: Directory::default(),
+            ports: Ports::default(),
+            timers: Timers::default(),
+            state: State::Starting,
+            counters: Counters::default(),
+            ladders: (0, 0),
+            sip_out: Vec::new(),
+            lines: HeaderLines::new(),
+        }
+    }
+
+    /// Absorb one input; append every consequence to `out`. Never blocks, never reads a clock.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Packet { hop, bytes } => {
+                self.counters.messages_received += 1;
+                self.sip(now, sip::Input::Packet { hop, bytes }, out);
+            }
+            Input::FlowClosed(flow) => {
+                self.location.flow_closed(flow);
+                self.sip(now, sip::Input::FlowClosed(flow), out);
+            }
+            Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop), out),
+            Input::Media(event) => self.media_event(now, event, out),
+            Input::Directory { directory, changes } => self.directory_changed(now, directory, &changes, out),
+            Input::Restore { bindings, calls } => self.restore(now, &bindings, calls, out),
+            Input::Command { token, command } => {
+                let reply = Box::new(self.command(now, command, out));
+                out.push(Output::Reply { token, reply });
+            }
+            Input::Listening(open) => self.state = if open { State::Running } else { State::Stopped },
+            Input::Tick => self.tick(now, out),
+        }
+    }
+
+    /// When to come back with [`Input::Tick`] if nothing else happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.endpoint.deadline(), self.timers.first(), self.location.deadline()].into_iter().flatten().min()
+    }
+
+    fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
+        let mut said = mem::take(&mut self.sip_out);
+        self.endpoint.handle(now, input, &mut said);
+        self.sip_out = said;
+        self.settle(now, out);
+    }
+
+    /// Look at all that the endpoint said, and at what it says to what follows, until it is silent.
+    pub(crate) fn settle(&mut self, now: Now, out: &mut Vec<Output>) {
+        while !self.sip_out.is_empty() {
+            let mut said = mem::take(&mut self.sip_out);
+            for output in said.drain(..) {
+                match output {
+                    sip::Output::Transmit { hop, bytes, session } => {
+                        self.counters.messages_sent += 1;
+                        if let Some(session) = session {
+                            self.calls.note(now, session, true, hop, &bytes);
+                        }
+                        out.push(Output::Transmit { hop, bytes });
+                    }
+                    sip::Output::Received { session, hop, bytes } => {
+                        self.calls.note(now, session, false, hop, &bytes);
+                    }
+                    sip::Output::Event(event) => self.sip_event(now, event, out),
+                }
+            }
+            if self.sip_out.is_empty() {
+                self.sip_out = said; // keep the memory
+            }
+        }
+    }
+
+    fn sip_event(&mut self, now: Now, event: Event, out: &mut Vec<Output>) {
+        match event {
+            Event::Request(request) => self.request(now, request, out),
+            Event::Session { session, event } => self.session_event(now, session, event, out),
+            Event::Moved { session, request } => self.moved(now, session, request, out),
+            Event::Response { .. } => {} // nothing outside sessions is asked of phones yet
+        }
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.sip(now, sip::Input::Tick, out);
+        self.location.expire(now.instant, |username, contact| {
+            let contact = contact.uri.to_string();
+            out.push(Output::Journal(Record::Unbound { username: username.clone(), contact }));
+        });
+        for _ in 0..256 {
+            let Some(call) = self.timers.pop(now.instant) else { break };
+            self.call_timer(now, call, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// The phones of what is gone from the directory are no longer ours.
+    fn directory_changed(
+        &mut self,
+        now: Now,
+        directory: Directory,
+        changes: &[model::Change],
+        out: &mut Vec<Output>,
+    ) {
+        self.directory = directory;
+        for change in changes {
+            let username = match change {
+                model::Change::CredentialGone(username) => username.clone(),
+                model::Change::Extension(e) if e.status == model::ExtensionStatus::Inactive => {
+                    e.username.clone()
+                }
+                model::Change::Extension(_)
+                | model::Change::ExtensionGone(_)
+                | model::Change::Credential(_)
+                | model::Change::User(_)
+                | model::Change::Key(_)
+                | model::Change::KeyGone(_) => continue,
+            };
+            for contact in self.location.contacts(&username) {
+                let contact = contact.uri.to_string();
+                out.push(Output::Journal(Record::Unbound { username: username.clone(), contact }));
+            }
+            self.location.replace(&username, Vec::new());
+        }
+        self.settle(now, out);
+    }
+
+    /// Calls, sessions and ports that are still held: the oracle of the simulator says that it comes to nothing.
+    pub fn census(&self) -> [usize; 4] {
+        let (transactions, sessions) = self.endpoint.census();
+        [self.calls.len(), self.calls.streams(), transactions, sessions]
+    }
+
+    pub(crate) fn leg_of(&self, session: SessionId) -> Option<(crate::call::CallKey, usize)> {
+        self.calls.leg_of(session)
+    }
+}

@@ -1,0 +1,133 @@
+//! Who sent a request: digest against the directory. Nothing is kept for strangers, and unknown users cost and answer as known ones do.
+
+use std::sync::Arc;
+
+use base::{Chance, Now};
+use model::{Credential, Directory};
+use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
+use sip::{HeaderLines, Incoming, Name, Uri};
+
+use crate::Config;
+use crate::guard::Guard;
+use crate::location::Location;
+
+/// What a request's Authorization amounts to.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Proved.
+    Known(Arc<Credential>),
+    /// Ask (again); `stale` where the password was right but the nonce is used up.
+    Challenge { stale: bool },
+    /// Too many wrong answers: not a word.
+    Silence,
+}
+
+#[derive(Debug)]
+pub(crate) struct Identity {
+    nonces: Nonces,
+    guard: Guard,
+    nobody: Ha1,
+    realm: String,
+    algorithms: Vec<Algorithm>,
+    pub(crate) wrong: u64,
+    pub(crate) silenced: u64,
+}
+
+impl Identity {
+    pub(crate) fn new(realm: &str, algorithms: &[Algorithm], chance: &mut Chance) -> Self {
+        Identity {
+            nonces: Nonces::new(chance),
+            guard: Guard::new(chance),
+            nobody: Ha1::new("nobody", realm, &chance.base36(20)),
+            realm: realm.into(),
+            algorithms: algorithms.to_vec(),
+            wrong: 0,
+            silenced: 0,
+        }
+    }
+
+    /// Judge a request.
+    pub(crate) fn judge(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+        directory: &Directory,
+        location: &Location,
+        config: &Config,
+    ) -> Verdict {
+        let Some(answer) = self.answer_for_us(request) else { return Verdict::Challenge { stale: false } };
+        let freshness = self.nonces.check(now.instant, answer.nonce);
+        if freshness == Freshness::Forged {
+            return Verdict::Challenge { stale: false };
+        }
+        let source = request.hop.remote.ip();
+        let credential = directory.credential(&answer.username);
+        let known = credential.is_some_and(|c| {
+            location.contacts(&canonical(directory, c)).iter().any(|b| b.hop.remote.ip() == source)
+        });
+        if !self.guard.admits(now.instant, source, &answer.username, known) {
+            self.silenced += 1;
+            return Verdict::Silence;
+        }
+        let ha1 = credential.and_then(|c| ha1_of(c, &answer.username));
+        let proved = answer.prove(request.message.method().as_str(), ha1.as_ref().unwrap_or(&self.nobody));
+        let Some(credential) =
+            credential.filter(|_| proved && ha1.is_some() && names_target(&answer, request, config))
+        else {
+            self.wrong += 1;
+            self.guard.charge(now.instant, source, &answer.username);
+            return Verdict::Challenge { stale: false };
+        };
+        if freshness == Freshness::Stale || !self.nonces.spend(now.instant, answer.nonce, answer.count) {
+            return Verdict::Challenge { stale: true };
+        }
+        Verdict::Known(Arc::clone(credential))
+    }
+
+    /// The header lines of a challenge.
+    pub(crate) fn challenge(&mut self, now: Now, stale: bool, lines: &mut HeaderLines) {
+        for algorithm in &self.algorithms {
+            let nonce = self.nonces.mint(now.instant);
+            lines.add("WWW-Authenticate", digest::challenge(&self.realm, &nonce, *algorithm, stale));
+        }
+    }
+
+    fn answer_for_us<'a>(&self, request: &'a Incoming) -> Option<Credentials<'a>> {
+        request
+            .message
+            .header_lines(Name::Authorization)
+            .filter_map(|line| Credentials::parse(std::str::from_utf8(line).ok()?.trim()))
+            .find(|answer| answer.realm == self.realm && self.algorithms.contains(&answer.algorithm))
+    }
+}
+
+/// The digest must have been made for this Request-URI (RFC 7616 §3.4.6): the same text; or the same user at a host of ours, where a
+/// proxy rewrote it; or our bare address, as SIPp and some phones write it. A digest made for another user is none.
+fn names_target(answer: &Credentials<'_>, request: &Incoming, config: &Config) -> bool {
+    let Some(target) = request.message.uri() else { return false };
+    if answer.uri.as_bytes() == target.as_bytes().as_ref() {
+        return true;
+    }
+    Uri::parse(answer.uri.as_bytes().to_vec().into()).is_ok_and(|uri| {
+        (uri.user().is_none() || uri.user() == target.user())
+            && (uri.host().eq_ignore_ascii_case(target.host()) || config.is_ours(uri.host(), &request.hop))
+    })
+}
+
+fn ha1_of(credential: &Credential, username: &str) -> Option<Ha1> {
+    let ha1 = if *username == *credential.username {
+        Some(&credential.ha1)
+    } else {
+        credential.ha1_by_number.as_ref()
+    };
+    ha1.map(|h| Ha1 { md5: base::Secret::new(h.md5), sha256: base::Secret::new(h.sha256) })
+}
+
+/// The address of record that a credential's bindings are kept under: its extension's user name where it has an extension.
+pub(crate) fn canonical(directory: &Directory, credential: &Credential) -> Arc<str> {
+    credential
+        .extension
+        .as_ref()
+        .and_then(|id| directory.extension(id))
+        .map_or_else(|| Arc::clone(&credential.username), |e| Arc::clone(&e.username))
+}

@@ -1,0 +1,93 @@
+//! The two sides of the exchange's door.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use media::{MediaCommand, MediaEvent};
+use model::journal::{Binding, OpenLeg, Record};
+use model::{CallRecord, Change, Directory};
+use sip::{Flow, Hop};
+
+use crate::{Command, Reply};
+
+/// A call that the journal shows as not ended.
+#[derive(Clone, Debug)]
+pub struct OpenCall {
+    /// As it was opened.
+    pub record: CallRecord,
+    /// Its legs that were confirmed.
+    pub legs: Vec<OpenLeg>,
+}
+
+/// What happens to the exchange.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A datagram, or one frame of a stream.
+    Packet {
+        /// Where it came from.
+        hop: Hop,
+        /// What it says.
+        bytes: Bytes,
+    },
+    /// A connection is gone.
+    FlowClosed(Flow),
+    /// A datagram could not be delivered.
+    Unreachable(Hop),
+    /// From a media worker.
+    Media(MediaEvent),
+    /// The directory changed: the new snapshot and what is different.
+    Directory {
+        /// The new one.
+        directory: Directory,
+        /// The difference; empty at start.
+        changes: Arc<[Change]>,
+    },
+    /// Once, at start: what the journal and the store remember.
+    Restore {
+        /// Bindings, expired ones included.
+        bindings: Vec<Binding>,
+        /// Calls that were up: they get BYE and a CDR with cause `crash`.
+        calls: Vec<OpenCall>,
+    },
+    /// Somebody (API, CLI, scheduler) wants something. [`Output::Reply`] with the same token follows, always, once.
+    Command {
+        /// Chosen by the asker.
+        token: u64,
+        /// What.
+        command: Command,
+    },
+    /// The SIP listeners are open (`true`) or closed.
+    Listening(bool),
+    /// The deadline has come.
+    Tick,
+}
+
+/// What follows from it.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send this over SIP.
+    Transmit {
+        /// Where to.
+        hop: Hop,
+        /// The whole message.
+        bytes: Bytes,
+    },
+    /// Tell a media worker.
+    Media {
+        /// Which.
+        worker: u8,
+        /// What.
+        command: MediaCommand,
+    },
+    /// Write this to the journal before any [`Output::Transmit`] of the same batch is sent.
+    Journal(Record),
+    /// Answer to a [`Input::Command`].
+    Reply {
+        /// The asker's.
+        token: u64,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// Open (`true`) or close the SIP listeners; [`Input::Listening`] follows.
+    Listen(bool),
+}

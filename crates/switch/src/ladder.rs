@@ -1,0 +1,131 @@
+//! The SIP ladder of a call: every message that was received and sent, in order, kept as one compressed blob when the call is over.
+
+use std::net::SocketAddr;
+
+use base::Timestamp;
+use serde::{Deserialize, Serialize};
+use sip::Hop;
+
+use crate::limits;
+
+/// One message of a ladder. Credentials in it are blotted out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rung {
+    /// When.
+    pub at: Timestamp,
+    /// Whether we sent it (else we received it).
+    pub sent: bool,
+    /// `UDP`, `TCP`, ….
+    pub transport: String,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// The message.
+    pub text: String,
+}
+
+/// Read a blob that the journal carried; `None` where it is damaged.
+pub fn decode(blob: &[u8]) -> Option<Vec<Rung>> {
+    let length = u32::from_le_bytes(blob.first_chunk().copied()?) as usize;
+    if length > 4 * limits::LADDER_BYTES {
+        return None;
+    }
+    postcard::from_bytes(&lz4_flex::decompress_size_prepended(blob).ok()?).ok()
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Timestamp,
+    sent: bool,
+    hop: Hop,
+    end: usize,
+}
+
+/// A ladder that is being written: one buffer for all messages, so that a call pins none of the receive buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Ladder {
+    text: Vec<u8>,
+    marks: Vec<Mark>,
+}
+
+impl Ladder {
+    pub(crate) fn note(&mut self, at: Timestamp, sent: bool, hop: Hop, message: &[u8]) {
+        if self.text.len() + message.len() > limits::LADDER_BYTES {
+            return;
+        }
+        self.text.extend_from_slice(message);
+        self.marks.push(Mark { at, sent, hop, end: self.text.len() });
+    }
+
+    pub(crate) fn rungs(&self) -> Vec<Rung> {
+        let mut begin = 0;
+        let rung = |mark: &Mark| {
+            let raw = self.text.get(begin..mark.end).unwrap_or_default();
+            begin = mark.end;
+            Rung {
+                at: mark.at,
+                sent: mark.sent,
+                transport: mark.hop.transport.as_str().into(),
+                local: mark.hop.local,
+                remote: mark.hop.remote,
+                text: blot(&String::from_utf8_lossy(raw)),
+            }
+        };
+        self.marks.iter().map(rung).collect()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        lz4_flex::compress_prepend_size(&postcard::to_stdvec(&self.rungs()).unwrap_or_default())
+    }
+}
+
+/// Blot out what proves a password: a reader of the ladder must not be able to guess it off line.
+fn blot(message: &str) -> String {
+    let mut clean = String::with_capacity(message.len());
+    let mut secret = false;
+    for line in message.split_inclusive('\n') {
+        if secret && line.starts_with([' ', '\t']) {
+            continue; // the line is folded
+        }
+        let name = line.split(':').next().unwrap_or_default().trim_end();
+        secret = ["authorization", "proxy-authorization"].iter().any(|s| name.eq_ignore_ascii_case(s));
+        if secret {
+            clean.push_str(name);
+            clean.push_str(": ***\r\n");
+        } else {
+            clean.push_str(line);
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sip::{Flow, Transport};
+
+    #[test]
+    fn a_ladder_comes_back_as_it_was_but_without_credentials() {
+        let address = "127.0.0.1:5060".parse().unwrap();
+        let hop = Hop {
+            transport: Transport::Udp,
+            listener: 0,
+            local: address,
+            remote: address,
+            flow: Flow::default(),
+        };
+        let mut ladder = Ladder::default();
+        ladder.note(
+            Timestamp::from_micros(1),
+            false,
+            hop,
+            b"INVITE x\r\nAuthorization: Digest\r\n\tresponse=\"f00\"\r\n\r\n",
+        );
+        ladder.note(Timestamp::from_micros(2), true, hop, b"SIP/2.0 200 OK\r\n\r\n");
+        let rungs = decode(&ladder.encode()).unwrap();
+        assert_eq!(rungs[0].text, "INVITE x\r\nAuthorization: ***\r\n\r\n");
+        assert_eq!((rungs[1].sent, rungs[1].text.as_str()), (true, "SIP/2.0 200 OK\r\n\r\n"));
+        assert_eq!(decode(b"garbage"), None);
+    }
+}

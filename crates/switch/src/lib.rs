@@ -1,0 +1,26 @@
+//! The exchange: registrar, location service, B2BUA and call control, as one deterministic state machine.
+//!
+//! [`Switch::handle`] absorbs one input and appends every consequence to a vector. No socket, no clock, no database.
+#![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod call;
+mod command;
+mod commands;
+mod config;
+mod exchange;
+mod guard;
+mod identity;
+mod io;
+pub mod ladder;
+pub mod limits;
+mod location;
+mod ports;
+mod registrar;
+mod requests;
+mod restore;
+
+pub use command::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+pub use config::{Config, Hold, Listener};
+pub use exchange::Switch;
+pub use io::{Input, OpenCall, Output};

@@ -1,0 +1,22 @@
+//! Every limit of this crate, with the reason for it.
+
+/// Contacts of one address of record (security.md row 6).
+pub const BINDINGS_PER_AOR: usize = 10;
+/// Bindings in all: what the memory of a small machine holds.
+pub const BINDINGS: usize = 500_000;
+/// Calls alive at once.
+pub const CALLS: usize = 20_000;
+/// Bytes of a call's ladder; older messages stay, later ones are counted only.
+pub const LADDER_BYTES: usize = 64 * 1024;
+/// Sources and accounts that the guard remembers.
+pub const GUARD_ENTRIES: usize = 65_536;
+/// Wrong answers a minute from one source against one account.
+pub const WRONG_PER_PAIR: u32 = 10;
+/// Wrong answers a minute from one source.
+pub const WRONG_PER_SOURCE: u32 = 100;
+/// Connections remembered as gone: more than a server holds at once.
+pub const DEAD_FLOWS: usize = 65_536;
+/// Click-to-calls that wait for a device at once.
+pub const WAITING: usize = 1_000;
+/// Bytes of an INFO that goes from one party to the other: a digit, or a wish for a picture.
+pub const INFO_BYTES: usize = 1024;

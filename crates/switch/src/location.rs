@@ -1,0 +1,232 @@
+//! The location service: where the phones of an address of record are (RFC 3261 §10).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Chance, Instant, KeyedHash, KeyedMap, Now, Timestamp};
+use bytes::Bytes;
+use model::journal::Binding;
+use sip::{Flow, Hop, Transport, Uri};
+
+use crate::limits;
+
+/// One contact of an address of record.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    pub(crate) uri: Uri,
+    pub(crate) path: Box<[Uri]>,
+    pub(crate) call_id: Box<str>,
+    pub(crate) cseq: u32,
+    pub(crate) q: u16,
+    /// `+sip.instance` and `reg-id` (RFC 5626): a phone that comes back from another address replaces itself.
+    pub(crate) instance: Option<Box<str>>,
+    pub(crate) expires: Instant,
+    pub(crate) created_at: Timestamp,
+    pub(crate) user_agent: Arc<str>,
+    pub(crate) hop: Hop,
+}
+
+impl Contact {
+    pub(crate) fn is_same(&self, other: &Contact) -> bool {
+        match (&self.instance, &other.instance) {
+            (Some(mine), Some(theirs)) if mine == theirs => true,
+            _ => self.uri.as_bytes() == other.uri.as_bytes() || self.uri == other.uri,
+        }
+    }
+
+    pub(crate) fn remaining(&self, now: Instant) -> u32 {
+        // A phone that asked for 3600 is told 3600, though microseconds have passed.
+        self.expires.since(now).as_millis().div_ceil(1000) as u32
+    }
+
+    /// The journal's form.
+    pub(crate) fn record(&self, username: &Arc<str>, now: Now) -> Binding {
+        Binding {
+            username: Arc::clone(username),
+            contact: self.uri.to_string(),
+            path: self.path.iter().map(Uri::to_string).collect(),
+            call_id: self.call_id.to_string(),
+            cseq: self.cseq,
+            q: self.q,
+            expires_at: now.wall + self.expires.since(now.instant),
+            created_at: self.created_at,
+            user_agent: self.user_agent.to_string(),
+            transport: transport_number(self.hop.transport),
+            listener: self.hop.listener,
+            local: self.hop.local,
+            remote: self.hop.remote,
+            flow: (self.hop.flow.epoch, self.hop.flow.number),
+        }
+    }
+
+    /// From the journal; `None` where it has expired or cannot be read.
+    pub(crate) fn restore(binding: &Binding, now: Now) -> Option<Contact> {
+        let left = binding.expires_at.since(now.wall);
+        if left == Duration::ZERO {
+            return None;
+        }
+        let uri = |text: &str| Uri::parse(Bytes::copy_from_slice(text.as_bytes())).ok();
+        Some(Contact {
+            uri: uri(&binding.contact)?,
+            path: binding.path.iter().map(|p| uri(p)).collect::<Option<_>>()?,
+            call_id: binding.call_id.as_str().into(),
+            cseq: binding.cseq,
+            q: binding.q,
+            instance: None,
+            expires: now.instant + left,
+            created_at: binding.created_at,
+            user_agent: binding.user_agent.as_str().into(),
+            hop: Hop {
+                transport: transport_of(binding.transport),
+                listener: binding.listener,
+                local: binding.local,
+                remote: binding.remote,
+                flow: Flow { epoch: binding.flow.0, number: binding.flow.1 },
+            },
+        })
+    }
+}
+
+pub(crate) fn transport_number(transport: Transport) -> u8 {
+    match transport {
+        Transport::Udp => 0,
+        Transport::Tcp => 1,
+        Transport::Tls => 2,
+        Transport::Ws => 3,
+        Transport::Wss => 4,
+    }
+}
+
+pub(crate) fn transport_of(number: u8) -> Transport {
+    match number {
+        1 => Transport::Tcp,
+        2 => Transport::Tls,
+        3 => Transport::Ws,
+        4 => Transport::Wss,
+        _ => Transport::Udp,
+    }
+}
+
+#[derive(Debug)]
+struct Aor {
+    /// A slice: most have one, and a vector would keep room for four.
+    contacts: Box<[Contact]>,
+    /// When this one stands in the queue of expiries; at most one entry each, so refreshes cost nothing there.
+    due: Instant,
+}
+
+/// All bindings.
+#[derive(Debug)]
+pub(crate) struct Location {
+    aors: KeyedMap<Arc<str>, Aor>,
+    expiries: BTreeSet<(Instant, Arc<str>)>,
+    dead: BTreeSet<Flow>,
+    count: usize,
+}
+
+impl Location {
+    pub(crate) fn new(chance: &mut Chance) -> Self {
+        Location {
+            aors: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            expiries: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            count: 0,
+        }
+    }
+
+    /// Contacts of a user name, in the order of registration, expired ones included for less than a tick.
+    pub(crate) fn contacts(&self, username: &str) -> &[Contact] {
+        self.aors.get(username).map_or(&[], |aor| &aor.contacts)
+    }
+
+    /// Contacts that a call can be sent to: not expired, and not on a connection that is gone.
+    pub(crate) fn reachable<'a>(&'a self, now: Instant, username: &str) -> impl Iterator<Item = &'a Contact> {
+        self.contacts(username).iter().filter(move |c| now < c.expires && !self.dead.contains(&c.hop.flow))
+    }
+
+    pub(crate) fn is_registered(&self, now: Instant, username: &str) -> bool {
+        self.reachable(now, username).next().is_some()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.count < limits::BINDINGS
+    }
+
+    /// Put the whole new set of contacts of one user name.
+    pub(crate) fn replace(&mut self, username: &Arc<str>, contacts: Vec<Contact>) {
+        let Some(first) = contacts.iter().map(|c| c.expires).min() else {
+            self.forget(username);
+            return;
+        };
+        self.count += contacts.len();
+        if let Some(aor) = self.aors.get_mut(username) {
+            self.count -= aor.contacts.len();
+            aor.contacts = contacts.into();
+            if first < aor.due {
+                self.expiries.remove(&(aor.due, Arc::clone(username)));
+                aor.due = first;
+                self.expiries.insert((first, Arc::clone(username)));
+            }
+        } else {
+            self.aors.insert(Arc::clone(username), Aor { contacts: contacts.into(), due: first });
+            self.expiries.insert((first, Arc::clone(username)));
+        }
+    }
+
+    fn forget(&mut self, username: &Arc<str>) {
+        if let Some(aor) = self.aors.remove(username) {
+            self.count -= aor.contacts.len();
+            self.expiries.remove(&(aor.due, Arc::clone(username)));
+        }
+    }
+
+    /// Take away what has expired, a bounded batch of it; what went is told to `gone`.
+    pub(crate) fn expire(&mut self, now: Instant, mut gone: impl FnMut(&Arc<str>, Contact)) {
+        for _ in 0..256 {
+            let Some((due, username)) = self.expiries.first().cloned() else { return };
+            if due > now {
+                return;
+            }
+            self.expiries.pop_first();
+            let Some(aor) = self.aors.get_mut(&username) else { continue };
+            let (live, dead): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut aor.contacts).into_vec().into_iter().partition(|c| now < c.expires);
+            self.count -= dead.len();
+            for contact in dead {
+                gone(&username, contact);
+            }
+            match live.iter().map(|c| c.expires).min() {
+                None => {
+                    self.aors.remove(&username);
+                }
+                Some(next) => {
+                    aor.contacts = live.into();
+                    aor.due = next;
+                    self.expiries.insert((next, username));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.expiries.first().map(|(due, _)| *due)
+    }
+
+    /// A connection is gone: its bindings stay until they expire, but calls do not go there.
+    pub(crate) fn flow_closed(&mut self, flow: Flow) {
+        if self.dead.len() >= limits::DEAD_FLOWS {
+            self.dead.pop_first();
+        }
+        self.dead.insert(flow);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// All user names that have bindings, sorted.
+    pub(crate) fn usernames(&self) -> BTreeSet<Arc<str>> {
+        self.expiries.iter().map(|(_, username)| Arc::clone(username)).collect()
+    }
+}

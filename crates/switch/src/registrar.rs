@@ -1,0 +1,242 @@
+//! REGISTER (RFC 3261 §10.3): several contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch; all or nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base::Now;
+use model::journal::Record;
+use sip::{Contacts, Incoming, Name, NameAddr, Reply, Scheme, Uri};
+
+use crate::exchange::Switch;
+use crate::identity::canonical;
+use crate::location::Contact;
+use crate::requests::Refusal;
+use crate::{Output, limits};
+
+/// What a phone asks for, before anything is changed.
+enum Wish {
+    Fetch,
+    RemoveAll,
+    Change(Vec<(Contact, u32)>),
+}
+
+impl Switch {
+    pub(crate) fn register(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
+        let Some(credential) = self.authenticate(now, request) else { return };
+        if !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
+            let refusal = Refusal::status(404).why("this domain is not served here");
+            return self.refuse_once(now, request, &refusal, out);
+        }
+        let aor = canonical(&self.directory, &credential);
+        let to = request.message.to();
+        let named = to.uri.user().and_then(|user| self.directory.credential(&user).cloned());
+        if named.is_none_or(|c| canonical(&self.directory, &c) != aor)
+            || !self.is_ours(to.uri.host(), request)
+        {
+            let why = "the address of record is not that of the authenticated user";
+            return self.refuse_once(now, request, &Refusal::status(403).why(why), out);
+        }
+        if !self.directory.may_serve(&credential) {
+            let refusal = Refusal::cause(model::Cause::Inactive).with_status(403);
+            return self.refuse_once(now, request, &refusal, out); // S70
+        }
+        match self.wish(now, request).and_then(|wish| self.grant(now, request, &aor, wish, out)) {
+            Err(refusal) => self.refuse_once(now, request, &refusal, out),
+            Ok(()) => {
+                self.counters.registrations_accepted += 1;
+                self.confirm(now, request, &aor, out);
+                self.device_registered(now, out);
+            }
+        }
+    }
+
+    fn wish(&self, now: Now, request: &Incoming) -> Result<Wish, Refusal> {
+        let bad = |_| Refusal::status(400).why("malformed Contact");
+        let expires = request.message.number(Name::Expires);
+        match request.message.contacts().map_err(bad)? {
+            Contacts::None => Ok(Wish::Fetch),
+            Contacts::Star if matches!(expires, Some(Ok(0))) => Ok(Wish::RemoveAll),
+            Contacts::Star => Err(Refusal::status(400).why("Contact * needs Expires 0")),
+            Contacts::List(list) if list.len() > limits::BINDINGS_PER_AOR => {
+                Err(Refusal::status(403).why("too many contacts"))
+            }
+            Contacts::List(list) => {
+                let path = match request.message.addresses(Name::Path) {
+                    Some(path) => path.into_iter().map(|p| owned(&p.uri)).collect::<Option<Box<[Uri]>>>(),
+                    None => None,
+                };
+                let path = path.ok_or(Refusal::status(400).why("malformed Path"))?;
+                let expires = expires.and_then(Result::ok);
+                let contact = |address: &NameAddr| self.contact(now, request, address, expires, &path);
+                Ok(Wish::Change(list.iter().map(contact).collect::<Result<_, _>>()?))
+            }
+        }
+    }
+
+    fn contact(
+        &self,
+        now: Now,
+        request: &Incoming,
+        address: &NameAddr,
+        expires: Option<u32>,
+        path: &[Uri],
+    ) -> Result<(Contact, u32), Refusal> {
+        if !is_unicast(&address.uri) || self.is_listener(&address.uri, request) {
+            return Err(
+                Refusal::status(400).why("Contact must be a sip or sips URI of one host, and not ours")
+            );
+        }
+        let asked = match address.param("expires") {
+            Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
+            None => expires,
+        };
+        let asked = asked.unwrap_or(self.config.default_expires.as_secs() as u32);
+        let granted = match asked {
+            0 => 0,
+            short if u64::from(short) < self.config.min_expires.as_secs() => {
+                return Err(Refusal::status(423));
+            }
+            long => long.min(self.config.max_expires.as_secs() as u32),
+        };
+        let agent = request.message.header(Name::UserAgent).unwrap_or_default();
+        let contact = Contact {
+            uri: owned(&address.uri).ok_or(Refusal::status(400).why("malformed Contact"))?,
+            path: path.into(),
+            call_id: request.message.call_id().into(),
+            cseq: request.message.cseq().number,
+            q: address
+                .param("q")
+                .and_then(|q| q.parse::<f32>().ok())
+                .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16),
+            instance: address
+                .param("+sip.instance")
+                .map(|i| format!("{i};{}", address.param("reg-id").unwrap_or_default()).into()),
+            expires: now.instant + std::time::Duration::from_secs(u64::from(granted)),
+            created_at: now.wall,
+            user_agent: agent
+                .char_indices()
+                .nth(128)
+                .map_or(agent, |(end, _)| agent.get(..end).unwrap_or_default())
+                .into(),
+            hop: request.hop,
+        };
+        Ok((contact, granted))
+    }
+
+    /// Whether a contact is an address at which we listen ourselves: a call to it would come back to us.
+    fn is_listener(&self, uri: &Uri, request: &Incoming) -> bool {
+        let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips { 5061 } else { 5060 });
+        self.is_ours(uri.host(), request) && self.config.listeners.iter().any(|l| l.address.port() == port)
+    }
+
+    fn grant(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+        aor: &Arc<str>,
+        wish: Wish,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Refusal> {
+        let changes = match wish {
+            Wish::Fetch => return Ok(()),
+            Wish::RemoveAll => {
+                let all = self.location.contacts(aor).iter().cloned();
+                all.map(|c| {
+                    (
+                        Contact {
+                            cseq: request.message.cseq().number,
+                            call_id: request.message.call_id().into(),
+                            ..c
+                        },
+                        0,
+                    )
+                })
+                .collect()
+            }
+            Wish::Change(changes) => changes,
+        };
+        let live = || self.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
+        // A refresh replaces its contact: only the others are copied.
+        let mut contacts = Vec::with_capacity(live().count().max(changes.len()));
+        contacts.extend(live().filter(|c| !changes.iter().any(|(new, _)| c.is_same(new))).cloned());
+        let mut records = Vec::with_capacity(changes.len());
+        for (mut contact, granted) in changes {
+            let earlier = contacts.iter().position(|c: &Contact| c.is_same(&contact));
+            let old = earlier
+                .and_then(|place| contacts.get(place))
+                .or_else(|| live().find(|c| c.is_same(&contact)));
+            if let Some(old) = old {
+                if old.call_id == contact.call_id && contact.cseq <= old.cseq {
+                    return Err(
+                        Refusal::status(500).why("CSeq is not higher than that of the registration before")
+                    );
+                }
+                contact.created_at = old.created_at;
+                if granted > 0 && old.uri.as_bytes() != contact.uri.as_bytes() {
+                    records.push(Record::Unbound { username: Arc::clone(aor), contact: old.uri.to_string() });
+                }
+            }
+            if let Some(place) = earlier {
+                contacts.remove(place);
+            }
+            if granted > 0 {
+                records.push(Record::Bound(contact.record(aor, now)));
+                contacts.push(contact);
+            } else {
+                let contact = contact.uri.to_string();
+                records.push(Record::Unbound { username: Arc::clone(aor), contact });
+            }
+        }
+        if contacts.len() > limits::BINDINGS_PER_AOR {
+            return Err(Refusal::status(403).why("too many contacts of one address of record"));
+        }
+        if !self.location.has_room() && contacts.len() > self.location.contacts(aor).len() {
+            return Err(Refusal::cause(model::Cause::Overload));
+        }
+        out.extend(records.into_iter().map(Output::Journal));
+        self.location.replace(aor, contacts);
+        Ok(())
+    }
+
+    fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>, out: &mut Vec<Output>) {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        for contact in self.location.contacts(aor) {
+            let left = contact.remaining(now.instant);
+            match contact.q {
+                1000 => lines.add("Contact", format_args!("<{}>;expires={left}", contact.uri)),
+                q => lines.add(
+                    "Contact",
+                    format_args!("<{}>;expires={left};q={:.3}", contact.uri, f32::from(q) / 1000.0),
+                ),
+            };
+        }
+        for path in request.message.header_lines(Name::Path) {
+            lines.add("Path", String::from_utf8_lossy(path));
+        }
+        self.endpoint.reply_once(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
+        self.lines = lines;
+        self.settle(now, out);
+    }
+}
+
+/// A copy that does not pin the buffer of the whole message.
+fn owned(uri: &Uri) -> Option<Uri> {
+    Uri::parse(bytes::Bytes::copy_from_slice(uri.as_bytes())).ok()
+}
+
+/// Whether a contact is one host that speaks SIP: calls must not be sent to a broadcast or multicast address (security.md row 6).
+fn is_unicast(uri: &Uri) -> bool {
+    if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) || uri.host().is_empty() {
+        return false;
+    }
+    // An address in `maddr` would be where requests go in place of the host.
+    [Some(uri.host()), uri.param("maddr")].into_iter().flatten().all(|host| match host.parse::<IpAddr>() {
+        Ok(ip) => match ip.to_canonical() {
+            // 0.0.0.0/8 is this network, 240.0.0.0/4 is nobody's (RFC 6890), and broadcast is among it.
+            IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets(), [0 | 240.., ..]),
+            IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+        },
+        Err(_) => true,
+    })
+}

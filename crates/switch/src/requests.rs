@@ -1,0 +1,176 @@
+//! Requests outside sessions: who may ask what, and how a refusal says why.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base::Now;
+use model::{Cause, Credential, Language};
+use sip::{HeaderLines, Incoming, Method, Name, Reply, SessionId};
+
+use crate::Output;
+use crate::exchange::Switch;
+use crate::identity::{Verdict, canonical};
+
+/// A refusal that says why: a bare 403 is the commonest complaint of the field.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    status: u16,
+    cause: Option<Cause>,
+    why: Option<Cow<'static, str>>,
+}
+
+impl Refusal {
+    pub(crate) fn status(status: u16) -> Self {
+        Refusal { status, cause: None, why: None }
+    }
+
+    pub(crate) fn cause(cause: Cause) -> Self {
+        Refusal { status: cause.sip_status(), cause: Some(cause), why: None }
+    }
+
+    pub(crate) fn with_status(self, status: u16) -> Self {
+        Refusal { status, ..self }
+    }
+
+    pub(crate) fn why(self, why: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { why: Some(why.into()), ..self }
+    }
+}
+
+/// The Reason line (RFC 3326) of a cause.
+pub(crate) fn reason_line(cause: Cause, lines: &mut HeaderLines) {
+    let text = cause.sentence(Language::English);
+    lines.add("Reason", format_args!("Q.850;cause={};text=\"{text}\"", cause.q850()));
+}
+
+const METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO";
+
+impl Switch {
+    pub(crate) fn request(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
+        match request.message.method() {
+            Method::Register => self.register(now, &request, out),
+            Method::Invite => self.invite(now, request, out),
+            Method::Options => self.options(now, &request),
+            Method::Ack | Method::Cancel => {}
+            // Everything else proves who it is before it learns that we do not do it (security.md row 14).
+            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify | Method::Refer => {
+                self.refuse_authenticated(now, &request, &Refusal::status(481), out);
+            }
+            Method::Subscribe | Method::Publish => {
+                self.refuse_authenticated(
+                    now,
+                    &request,
+                    &Refusal::status(489).why("no such event package"),
+                    out,
+                );
+            }
+            Method::Message | Method::Other(_) => {
+                self.refuse_authenticated(now, &request, &Refusal::status(405), out);
+            }
+        }
+        self.settle(now, out);
+    }
+
+    fn options(&mut self, now: Now, request: &Incoming) {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        lines
+            .add("Allow", METHODS)
+            .add("Accept", "application/sdp")
+            .add("Supported", "100rel, timer, path, outbound");
+        self.endpoint.reply(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
+        self.lines = lines;
+    }
+
+    fn refuse_authenticated(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+        refusal: &Refusal,
+        out: &mut Vec<Output>,
+    ) {
+        if self.authenticate(now, request).is_some() {
+            self.refuse_once(now, request, refusal, out);
+        }
+    }
+
+    /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
+    /// have read the tags somewhere.
+    pub(crate) fn moved(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
+        let Some(credential) = self.authenticate(now, &request) else { return self.settle(now, out) };
+        let party = self.leg_of(session).and_then(|(key, index)| {
+            self.directory.credential(&self.calls.get(key)?.record.legs.get(index)?.party)
+        });
+        let aor = canonical(&self.directory, &credential);
+        if party.is_some_and(|party| canonical(&self.directory, party) == aor) {
+            self.endpoint.admit(now, session, request, &mut self.sip_out);
+        } else {
+            let refusal = Refusal::status(403).why("the call is not that of the authenticated user");
+            self.refuse_once(now, &request, &refusal, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
+    pub(crate) fn authenticate(&mut self, now: Now, request: &Incoming) -> Option<Arc<Credential>> {
+        match self.identity.judge(now, request, &self.directory, &self.location, &self.config) {
+            Verdict::Known(credential) => Some(credential),
+            Verdict::Silence => None,
+            Verdict::Challenge { stale } => {
+                self.counters.challenges += 1;
+                let mut lines = std::mem::take(&mut self.lines);
+                lines.clear();
+                self.identity.challenge(now, stale, &mut lines);
+                self.endpoint.reply(now, request, Reply::new(401).lines(&lines), &mut self.sip_out);
+                self.lines = lines;
+                None
+            }
+        }
+    }
+
+    /// Refuse, and say the same to a retransmission: its nonce is spent.
+    pub(crate) fn refuse_once(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+        refusal: &Refusal,
+        out: &mut Vec<Output>,
+    ) {
+        let lines = self.refusal_lines(refusal);
+        self.endpoint.reply_once(now, request, Reply::new(refusal.status).lines(&lines), &mut self.sip_out);
+        self.lines = lines;
+        self.settle(now, out);
+    }
+
+    fn refusal_lines(&mut self, refusal: &Refusal) -> HeaderLines {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        match (&refusal.why, refusal.cause) {
+            (Some(why), _) => {
+                lines.add("Reason", format_args!("SIP;cause={};text=\"{why}\"", refusal.status));
+            }
+            (None, Some(cause)) => reason_line(cause, &mut lines),
+            (None, None) => {}
+        }
+        match refusal.status {
+            405 | 501 => lines.add("Allow", METHODS),
+            423 => lines.add("Min-Expires", self.config.min_expires.as_secs()),
+            503 => lines.add("Retry-After", 10),
+            _ => &mut lines,
+        };
+        lines
+    }
+
+    /// Whether a host is a name or an address of ours (S41).
+    pub(crate) fn is_ours(&self, host: &str, request: &Incoming) -> bool {
+        self.config.is_ours(host, &request.hop)
+    }
+
+    /// Max-Forwards of a request that we pass on, less one.
+    pub(crate) fn hops_left(request: &Incoming) -> u8 {
+        match request.message.number(Name::MaxForwards) {
+            Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
+            _ => 69,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! After a crash: bindings are back, and the phones of calls that were up are told goodbye.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::Now;
+use model::journal::{Binding, OpenLeg, Record};
+use model::{CallStatus, Cause};
+use sip::{Flow, Hop};
+
+use crate::exchange::Switch;
+use crate::location::{Contact, transport_of};
+use crate::requests::reason_line;
+use crate::{OpenCall, Output};
+
+impl Switch {
+    pub(crate) fn restore(
+        &mut self,
+        now: Now,
+        bindings: &[Binding],
+        calls: Vec<OpenCall>,
+        out: &mut Vec<Output>,
+    ) {
+        let mut aors: BTreeMap<&Arc<str>, Vec<Contact>> = BTreeMap::new();
+        for binding in bindings {
+            match Contact::restore(binding, now) {
+                Some(contact) => {
+                    // No longer than a phone may ask for: the wall clock may have been set back meanwhile.
+                    let longest = now.instant + self.config.max_expires;
+                    let contact = Contact { expires: contact.expires.min(longest), ..contact };
+                    aors.entry(&binding.username).or_default().push(contact);
+                }
+                None => out.push(Output::Journal(Record::Unbound {
+                    username: Arc::clone(&binding.username),
+                    contact: binding.contact.clone(),
+                })),
+            }
+        }
+        for (username, contacts) in aors {
+            self.location.replace(username, contacts);
+        }
+        for call in calls {
+            self.bury(now, call, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// A call that was up when the process died: BYE to both phones, and its one CDR.
+    fn bury(&mut self, now: Now, call: OpenCall, out: &mut Vec<Output>) {
+        for leg in &call.legs {
+            self.say_goodbye(now, leg);
+        }
+        let mut record = call.record;
+        record.ended_at = Some(now.wall);
+        record.cause = Some(Cause::Crash);
+        record.status = if call.legs.is_empty() { CallStatus::Failed } else { CallStatus::Completed };
+        if !call.legs.is_empty() {
+            record.answered_at.get_or_insert(record.started_at);
+        }
+        for leg in &mut record.legs {
+            leg.ended_at.get_or_insert(now.wall);
+            leg.cause.get_or_insert(Cause::Crash);
+        }
+        *self.counters.calls_ended.entry(Cause::Crash.code()).or_default() += 1;
+        out.push(Output::Journal(Record::CallClosed(Box::new(record))));
+    }
+
+    fn say_goodbye(&mut self, now: Now, leg: &OpenLeg) {
+        let hop = Hop {
+            transport: transport_of(leg.transport),
+            listener: leg.listener,
+            local: leg.local,
+            remote: leg.remote,
+            flow: Flow::default(),
+        };
+        if hop.transport.is_reliable() {
+            return; // its connection died with the process; the phone comes back by registering
+        }
+        if let Some(session) = self.endpoint.resume(now, &leg.dialog, hop) {
+            let mut lines = std::mem::take(&mut self.lines);
+            lines.clear();
+            reason_line(Cause::Crash, &mut lines);
+            let hangup = sip::Hangup { status: 500, phrase: None, lines: Some(&lines) };
+            self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
+            self.lines = lines;
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Wrong passwords, used nonces and strangers: what they get, and what they cost others.
+
+use std::time::Duration;
+
+use crate::office::{Office, Phone};
+use sip::{Message, Name};
+
+/// One REGISTER with the phone's password, whatever it is; the answer, where there is one.
+fn attempt(office: &mut Office, phone: &Phone) -> Option<Message> {
+    let (to, lines) =
+        (format!("<sip:{}@localhost>", phone.user), format!("Contact: {}\r\n", phone.contact()));
+    let text = office.request(phone, "REGISTER", "sip:localhost", &to, &lines);
+    office.send_from(phone.address, text);
+    let challenge = office.heard(phone).pop()?;
+    let proof = office.authorization(phone, &challenge, "REGISTER", "sip:localhost");
+    let text = office.request(phone, "REGISTER", "sip:localhost", &to, &format!("{proof}{lines}"));
+    office.send_from(phone.address, text);
+    office.heard(phone).pop()
+}
+
+#[test]
+fn ten_wrong_passwords_a_minute_are_answered_and_then_no_more() {
+    let mut office = Office::open();
+    let thief = Phone { password: "guess".into(), ..office.phone("1001").at("10.0.0.66:5060") };
+    let answered = (0..20).filter(|_| attempt(&mut office, &thief).is_some()).count();
+    assert_eq!(answered, 10); // security.md row 1
+    let owner = office.phone("1001");
+    office.register(&owner);
+    office.pass(Duration::from_secs(61));
+    assert!(attempt(&mut office, &thief).is_some(), "a minute later it may try again");
+}
+
+#[test]
+fn unknown_users_are_answered_as_known_ones_are() {
+    let mut office = Office::open();
+    let shape = |message: &Message| {
+        let names = message.all_headers().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+        (message.status(), names.collect::<Vec<_>>())
+    };
+    let known = Phone { password: "guess".into(), ..office.phone("1001") };
+    let unknown = Phone { user: "ghost".into(), login: "ghost".into(), ..known.at("10.0.0.67:5060") };
+    let (a, b) = (attempt(&mut office, &known).unwrap(), attempt(&mut office, &unknown).unwrap());
+    assert_eq!(shape(&a), shape(&b)); // security.md row 2
+    assert_eq!(a.status(), Some(401));
+}
+
+#[test]
+fn a_nonce_is_good_once_and_for_a_minute() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let (to, lines) = ("<sip:phone1001@localhost>", format!("Contact: {}\r\n", phone.contact()));
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &lines);
+    office.send_from(phone.address, text);
+    let challenge = office.last(&phone);
+    let proof = office.authorization(&phone, &challenge, "REGISTER", "sip:localhost");
+    for (wait, status) in [(0, 200), (0, 401)] {
+        office.pass(Duration::from_secs(wait));
+        let text = office.request(&phone, "REGISTER", "sip:localhost", to, &format!("{proof}{lines}"));
+        office.send_from(phone.address, text);
+        assert_eq!(office.last(&phone).status(), Some(status));
+    }
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &lines);
+    office.send_from(phone.address, text);
+    let challenge = office.last(&phone);
+    let proof = office.authorization(&phone, &challenge, "REGISTER", "sip:localhost");
+    office.pass(Duration::from_secs(120));
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &format!("{proof}{lines}"));
+    office.send_from(phone.address, text);
+    let stale = office.last(&phone);
+    assert!(stale.header(Name::WwwAuthenticate).unwrap().contains("stale=true")); // RFC 7616 §3.3
+    assert_eq!(office.status().counters.wrong_passwords, 0, "the password was right");
+}
+
+#[test]
+fn strangers_leave_nothing_behind() {
+    let mut office = Office::open();
+    let stranger = office.phone("1001").at("10.0.0.66:5060");
+    for method in ["REGISTER", "INVITE", "OPTIONS", "SUBSCRIBE", "MESSAGE", "BYE", "ACK", "CANCEL"] {
+        let text = office.request(&stranger, method, "sip:1002@localhost", "<sip:1002@localhost>", "");
+        office.send_from(stranger.address, text);
+    }
+    assert_eq!(office.summary(&stranger), "401 401 200 405 405 481 481");
+    assert_eq!((office.switch.census(), office.switch.deadline()), ([0; 4], None));
+}

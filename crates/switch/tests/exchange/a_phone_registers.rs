@@ -1,0 +1,165 @@
+//! The life of a registration (RFC 3261 §10.3), and who may not have one.
+
+use std::time::Duration;
+
+use crate::office::Office;
+use model::{Change, ExtensionStatus};
+use sip::{Message, Name};
+
+fn contacts(answer: &Message) -> Vec<(String, u32)> {
+    match answer.contacts() {
+        Ok(sip::Contacts::List(list)) => {
+            list.iter().map(|c| (c.uri.to_string(), c.param("expires").unwrap().parse().unwrap())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_phone_registers_refreshes_and_expires() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let lines = format!("Contact: {}\r\nExpires: 120\r\n", phone.contact());
+    let answer = office.register_with(&phone, &lines); // S3
+    assert_eq!(answer.status(), Some(200));
+    assert_eq!(contacts(&answer), [("sip:phone1001@10.0.0.11:5060".to_string(), 120)]);
+    office.pass(Duration::from_secs(100));
+    assert_eq!(contacts(&office.register_with(&phone, &lines))[0].1, 120);
+    office.pass(Duration::from_secs(100));
+    assert_eq!(office.registrations(), ["phone1001"]);
+    office.pass(Duration::from_secs(21));
+    assert!(office.registrations().is_empty());
+    assert!(matches!(office.journal.last(), Some(model::journal::Record::Unbound { .. })));
+    assert_eq!(office.switch.deadline(), None);
+}
+
+#[test]
+fn a_phone_may_log_in_with_the_number_of_its_extension() {
+    let mut office = Office::open();
+    let mut phone = office.phone("1001");
+    (phone.user, phone.login) = ("1001".into(), "1001".into()); // S39
+    office.register(&phone);
+    assert_eq!(office.registrations(), ["phone1001"], "one address of record, whatever the name");
+}
+
+#[test]
+fn one_account_has_several_contacts_and_they_are_told_to_each() {
+    let mut office = Office::open();
+    let desk = office.phone("1001");
+    let mobile = desk.at("10.0.0.99:5062");
+    office.register(&desk);
+    let lines = format!("Contact: {};q=0.5\r\nExpires: 600\r\n", mobile.contact());
+    let answer = office.register_with(&mobile, &lines);
+    assert_eq!(contacts(&answer).len(), 2);
+    assert!(String::from_utf8_lossy(answer.bytes()).contains("q=0.5"));
+    let fetched = office.register_with(&desk, "");
+    assert_eq!(contacts(&fetched).len(), 2, "without Contact the bindings are only asked for");
+}
+
+#[test]
+fn an_eleventh_contact_is_refused_and_the_ten_stay() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    for n in 0..10 {
+        let lines = format!("Contact: <sip:a@10.0.0.11:{}>\r\nExpires: 600\r\n", 6000 + n);
+        assert_eq!(office.register_with(&phone, &lines).status(), Some(200));
+    }
+    let refused = office.register_with(&phone, "Contact: <sip:a@10.0.0.11:7000>\r\nExpires: 600\r\n");
+    assert_eq!(refused.status(), Some(403)); // security.md row 6
+    assert_eq!(office.registrations().len(), 10);
+}
+
+#[test]
+fn too_short_an_interval_is_refused_with_the_least_one() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let answer = office.register_with(&phone, &format!("Contact: {}\r\nExpires: 30\r\n", phone.contact()));
+    assert_eq!((answer.status(), answer.header(Name::MinExpires)), (Some(423), Some("60"))); // RFC 3261 §10.3 step 7
+    let answer = office.register_with(&phone, &format!("Contact: {};expires=99999\r\n", phone.contact()));
+    assert_eq!(contacts(&answer)[0].1, 7200, "too long a one is cut");
+}
+
+#[test]
+fn a_star_takes_all_contacts_away_and_only_with_expires_0() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    office.register(&phone);
+    assert_eq!(office.register_with(&phone, "Contact: *\r\nExpires: 60\r\n").status(), Some(400));
+    assert_eq!(office.registrations().len(), 1);
+    assert_eq!(office.register_with(&phone, "Contact: *\r\nExpires: 0\r\n").status(), Some(200));
+    assert!(office.registrations().is_empty());
+}
+
+#[test]
+fn an_older_cseq_of_the_same_registration_changes_nothing() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let to = "<sip:phone1001@localhost>";
+    let lines = format!("Contact: {}\r\nExpires: 600\r\n", phone.contact());
+    office.register(&phone);
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &lines);
+    office.send_from(phone.address, text);
+    let challenge = office.last(&phone);
+    let proof = office.authorization(&phone, &challenge, "REGISTER", "sip:localhost");
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &format!("{proof}{lines}"));
+    let stale = text.replace(
+        &format!("CSeq: {}", text.split("CSeq: ").nth(1).unwrap().split(' ').next().unwrap()),
+        "CSeq: 1",
+    );
+    office.send_from(phone.address, stale);
+    assert_eq!(office.last(&phone).status(), Some(500)); // RFC 3261 §10.3 step 7: the request is aborted
+}
+
+#[test]
+fn nobody_registers_for_another() {
+    let mut office = Office::open();
+    let thief = office.phone("1001");
+    let lines = format!("Contact: {}\r\nExpires: 600\r\n", thief.contact());
+    let to = "<sip:phone1002@localhost>";
+    let text = office.request(&thief, "REGISTER", "sip:localhost", to, &lines);
+    office.send_from(thief.address, text);
+    let challenge = office.last(&thief);
+    let proof = office.authorization(&thief, &challenge, "REGISTER", "sip:localhost");
+    let text = office.request(&thief, "REGISTER", "sip:localhost", to, &format!("{proof}{lines}"));
+    office.send_from(thief.address, text.clone());
+    let refusal = office.last(&thief);
+    assert_eq!(refusal.status(), Some(403));
+    assert!(refusal.header(Name::Reason).is_some(), "a refusal says why");
+    assert!(office.registrations().is_empty());
+    office.send_from(thief.address, text);
+    assert_eq!(office.last(&thief).status(), Some(403), "and says the same to a repetition");
+}
+
+#[test]
+fn an_extension_that_is_switched_off_loses_its_phones_and_cannot_register() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    office.register(&phone);
+    office.change_extension("1001", |e| e.status = ExtensionStatus::Inactive); // S70
+    assert!(office.registrations().is_empty());
+    let lines = format!("Contact: {}\r\nExpires: 600\r\n", phone.contact());
+    assert_eq!(office.register_with(&phone, &lines).status(), Some(403));
+    office.change_extension("1001", |e| e.status = ExtensionStatus::Active);
+    office.register(&phone);
+    office.change(vec![Change::CredentialGone("phone1001".into())]);
+    assert!(office.registrations().is_empty(), "nor does a credential that is gone keep any");
+}
+
+#[test]
+fn a_repeated_register_gets_the_same_answer() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let (to, lines) =
+        ("<sip:phone1001@localhost>", format!("Contact: {}\r\nExpires: 600\r\n", phone.contact()));
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &lines);
+    office.send_from(phone.address, text);
+    let challenge = office.last(&phone);
+    let proof = office.authorization(&phone, &challenge, "REGISTER", "sip:localhost");
+    let text = office.request(&phone, "REGISTER", "sip:localhost", to, &format!("{proof}{lines}"));
+    office.send_from(phone.address, text.clone());
+    let first = office.last(&phone);
+    office.pass(Duration::from_secs(10));
+    office.send_from(phone.address, text);
+    assert_eq!(office.last(&phone).bytes(), first.bytes());
+    assert_eq!(office.status().counters.registrations_accepted, 1);
+}

@@ -1,0 +1,172 @@
+//! One call at one phone: enough of a dialog to speak in it.
+
+use sip::{Contacts, Message, Name};
+
+use super::{Office, Phone};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub phone: Phone,
+    pub call_id: String,
+    /// From of what the phone sends, with tag.
+    pub local: String,
+    /// To of what the phone sends, with tag once it is known.
+    pub remote: String,
+    pub target: String,
+    pub cseq: u32,
+    /// The INVITE that opened it.
+    pub invite: Message,
+}
+
+pub fn contact_of(message: &Message) -> String {
+    match message.contacts() {
+        Ok(Contacts::List(list)) => list[0].uri.to_string(),
+        other => panic!("no Contact: {other:?}"),
+    }
+}
+
+impl Office {
+    /// A phone calls: INVITE, its challenge, INVITE again. What it hears then waits in its inbox.
+    pub fn call(&mut self, phone: &Phone, number: &str, sdp: Option<&str>) -> Line {
+        self.call_with(phone, number, sdp, "")
+    }
+
+    pub fn call_with(&mut self, phone: &Phone, number: &str, sdp: Option<&str>, lines: &str) -> Line {
+        let target = format!("sip:{}@localhost", number.replace('#', "%23"));
+        let mut line = Line {
+            phone: phone.clone(),
+            call_id: format!("call-{}", self.noise()),
+            local: format!("<sip:{}@localhost>;tag={}", phone.user, self.noise()),
+            remote: format!("<{target}>"),
+            target: target.clone(),
+            cseq: 1,
+            invite: Message::parse(bytes::Bytes::from_static(
+                b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a>;tag=1\r\n\
+                  To: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n",
+            ))
+            .unwrap(),
+        };
+        self.invite(&mut line, lines, sdp);
+        let challenge = self.last(phone);
+        assert_eq!(challenge.status(), Some(401), "INVITE is challenged");
+        self.ack_refusal(&line, &challenge);
+        let proof = self.authorization(phone, &challenge, "INVITE", &target);
+        line.cseq += 1;
+        self.invite(&mut line, &format!("{proof}{lines}"), sdp);
+        line
+    }
+
+    fn invite(&mut self, line: &mut Line, lines: &str, sdp: Option<&str>) {
+        let text = self.compose(line, "INVITE", line.cseq, lines, sdp);
+        line.invite = Message::parse(text.clone().into()).unwrap();
+        self.send_from(line.phone.address, text);
+    }
+
+    fn compose(&mut self, line: &Line, method: &str, cseq: u32, lines: &str, sdp: Option<&str>) -> String {
+        let branch = self.branch();
+        write(line, method, cseq, &branch, lines, sdp)
+    }
+
+    pub fn ack_refusal(&mut self, line: &Line, refusal: &Message) {
+        let branch = String::from_utf8_lossy(&refusal.via().branch).into_owned();
+        let to = refusal.header(Name::To).unwrap().to_string();
+        let ack = Line { remote: to, ..line.clone() };
+        self.send_from(line.phone.address, write(&ack, "ACK", refusal.cseq().number, &branch, "", None));
+    }
+
+    /// The caller heard 200: remember the dialog, and acknowledge.
+    pub fn acknowledge(&mut self, line: &mut Line, ok: &Message, sdp: Option<&str>) {
+        assert_eq!(ok.status(), Some(200));
+        self.learn(line, ok);
+        let text = self.compose(line, "ACK", ok.cseq().number, "", sdp);
+        self.send_from(line.phone.address, text);
+    }
+
+    /// Take the dialog's tag and target from an answer.
+    pub fn learn(&mut self, line: &mut Line, answer: &Message) {
+        line.remote = answer.header(Name::To).unwrap().to_string();
+        line.target = contact_of(answer);
+    }
+
+    /// The phone is called: the INVITE is the last thing it heard.
+    pub fn rung(&mut self, phone: &Phone) -> Line {
+        let invite = self.last(phone);
+        assert_eq!(invite.method().as_str(), "INVITE");
+        let to = invite.header(Name::To).unwrap();
+        Line {
+            phone: phone.clone(),
+            call_id: invite.call_id().into(),
+            local: format!("{to};tag={}", self.noise()),
+            remote: invite.header(Name::From).unwrap().into(),
+            target: contact_of(&invite),
+            cseq: 100,
+            invite,
+        }
+    }
+
+    /// Answer the INVITE that rang.
+    pub fn answer(&mut self, line: &Line, status: u16, sdp: Option<&str>) {
+        self.respond(line, &line.invite.clone(), status, "", sdp);
+    }
+
+    /// Answer a request within the call.
+    pub fn respond(&mut self, line: &Line, request: &Message, status: u16, lines: &str, sdp: Option<&str>) {
+        let header = |name| request.header(name).unwrap().to_string();
+        let body = sdp.unwrap_or_default();
+        let kind = if sdp.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
+        let text = format!(
+            "SIP/2.0 {status} {phrase}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq}\r\n\
+             Contact: {contact}\r\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE, PRACK, INFO\r\n{lines}{kind}\
+             Content-Length: {length}\r\n\r\n{body}",
+            phrase = sip::reason_phrase(status),
+            via = header(Name::Via),
+            from = header(Name::From),
+            to = line.local,
+            id = header(Name::CallId),
+            cseq = header(Name::CSeq),
+            contact = line.phone.contact(),
+            length = body.len(),
+        );
+        self.send_from(line.phone.address, text);
+    }
+
+    /// A request within the call.
+    pub fn within(&mut self, line: &mut Line, method: &str, lines: &str, sdp: Option<&str>) {
+        line.cseq += 1;
+        let text = self.compose(line, method, line.cseq, lines, sdp);
+        self.send_from(line.phone.address, text);
+    }
+
+    /// CANCEL of the INVITE.
+    pub fn cancel(&mut self, line: &Line) {
+        let branch = String::from_utf8_lossy(&line.invite.via().branch).into_owned();
+        self.send_from(
+            line.phone.address,
+            write(line, "CANCEL", line.invite.cseq().number, &branch, "", None),
+        );
+    }
+
+    /// ACK of a 200 to a re-INVITE of ours.
+    pub fn ack_within(&mut self, line: &Line, ok: &Message, sdp: Option<&str>) {
+        let text = self.compose(line, "ACK", ok.cseq().number, "", sdp);
+        self.send_from(line.phone.address, text);
+    }
+}
+
+fn write(line: &Line, method: &str, cseq: u32, branch: &str, lines: &str, sdp: Option<&str>) -> String {
+    let body = sdp.unwrap_or_default();
+    let kind = if sdp.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
+    format!(
+        "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+         From: {local}\r\nTo: {remote}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: {contact}\r\n\
+         Allow: INVITE, ACK, BYE, CANCEL, UPDATE, PRACK, INFO\r\n{lines}{kind}Content-Length: {length}\r\n\r\n{body}",
+        target = line.target,
+        address = line.phone.address,
+        local = line.local,
+        remote = line.remote,
+        id = line.call_id,
+        contact = line.phone.contact(),
+        length = body.len(),
+    )
+}

@@ -1,0 +1,403 @@
+//! A small telephone office around one exchange: phones that say exactly what a test tells them to, and a media worker that obeys.
+
+pub mod line;
+pub mod sdp;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Chance, Instant, Now, Secret, Timestamp};
+use bytes::Bytes;
+use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, Reply, Switch};
+use media::{MediaCommand, MediaEvent, Report, StreamId};
+use model::journal::{OpenLeg, Record};
+use model::{
+    CallRecord, Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
+    Forwarding, Ha1, User, UserId,
+};
+use sip::{Flow, Hop, Message, Name, Transport};
+
+/// Where the exchange listens.
+pub const SERVER: &str = "10.0.0.1:5060";
+
+/// A phone: where it is and who it is.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    pub address: SocketAddr,
+    /// The user of its address of record.
+    pub user: String,
+    /// The digest user name.
+    pub login: String,
+    pub password: String,
+}
+
+impl Phone {
+    pub fn contact(&self) -> String {
+        format!("<sip:{}@{}>", self.user, self.address)
+    }
+
+    /// The same account elsewhere.
+    pub fn at(&self, address: &str) -> Phone {
+        Phone { address: address.parse().unwrap(), ..self.clone() }
+    }
+}
+
+/// See the module.
+pub struct Office {
+    pub switch: Switch,
+    pub config: Config,
+    pub directory: Directory,
+    pub clock: Instant,
+    pub journal: Vec<Record>,
+    pub media: Vec<MediaCommand>,
+    pub listens: Vec<bool>,
+    /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
+    pub reports: bool,
+    pub unreported: Vec<StreamId>,
+    inbox: BTreeMap<SocketAddr, Vec<Message>>,
+    ports: BTreeMap<StreamId, u16>,
+    chance: Chance,
+    tokens: u64,
+    cseq: u32,
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn config() -> Config {
+    let address = SERVER.parse().unwrap();
+    let listeners = vec![Listener { transport: Transport::Udp, address }];
+    Config { domain: "localhost".into(), listeners, ..Config::default() }
+}
+
+impl Office {
+    /// Extensions 1001, 1003 (ana's) and 1002 (benito's), and ana's credential `user_1700000001`.
+    pub fn open() -> Office {
+        Office::open_with(|_| {})
+    }
+
+    pub fn open_with(change: impl FnOnce(&mut Config)) -> Office {
+        let mut config = config();
+        change(&mut config);
+        let mut office = Office {
+            switch: Switch::new(config.clone(), Chance::from_number(1)),
+            config,
+            directory: Directory::default(),
+            clock: Instant::from_micros(1_000_000),
+            journal: Vec::new(),
+            media: Vec::new(),
+            listens: Vec::new(),
+            reports: true,
+            unreported: Vec::new(),
+            inbox: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            chance: Chance::from_number(2),
+            tokens: 0,
+            cseq: 0,
+        };
+        for name in ["ana", "benito"] {
+            office.directory.apply(Change::User(User { id: user(name), created_at: Timestamp::default() }));
+        }
+        for (number, owner) in [("1001", "ana"), ("1002", "benito"), ("1003", "ana")] {
+            let (extension, credential) = extension(number, owner);
+            office.directory.apply(Change::Extension(extension));
+            office.directory.apply(Change::Credential(credential));
+        }
+        office.directory.apply(Change::Credential(Credential {
+            username: "user_1700000001".into(),
+            user: user("ana"),
+            extension: None,
+            ha1: Ha1::new("user_1700000001", "localhost", "secret-user_1700000001"),
+            ha1_by_number: None,
+            created_at: Timestamp::default(),
+        }));
+        office.begin(Vec::new(), Vec::new());
+        office
+    }
+
+    fn begin(&mut self, bindings: Vec<model::journal::Binding>, calls: Vec<OpenCall>) {
+        self.feed(Input::Directory { directory: self.directory.clone(), changes: [].into() });
+        let ports = (0..500).map(|n| 10_000 + 2 * n).collect();
+        self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports }));
+        self.feed(Input::Restore { bindings, calls });
+        self.feed(Input::Listening(true));
+    }
+
+    /// `kill -9`, and a new process with what the journal kept.
+    pub fn crash(&mut self) {
+        let mut bindings = BTreeMap::new();
+        let mut calls: BTreeMap<_, OpenCall> = BTreeMap::new();
+        for record in self.journal.clone() {
+            match record {
+                Record::Bound(b) => drop(bindings.insert((b.username.clone(), b.contact.clone()), b)),
+                Record::Unbound { username, contact } => drop(bindings.remove(&(username, contact))),
+                Record::CallOpened(c) => {
+                    calls.insert(c.id.clone(), OpenCall { record: *c, legs: Vec::<OpenLeg>::new() });
+                }
+                Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
+                Record::CallClosed(c) => drop(calls.remove(&c.id)),
+                Record::Ladder { .. } => {}
+            }
+        }
+        self.switch = Switch::new(self.config.clone(), Chance::from_number(77));
+        self.ports.clear();
+        self.media.clear();
+        self.begin(bindings.into_values().collect(), calls.into_values().collect());
+    }
+
+    /// The phone of an account: `1001`, or `user_1700000001`.
+    pub fn phone(&self, name: &str) -> Phone {
+        let n = match name {
+            "1001" => 11,
+            "1002" => 12,
+            "1003" => 13,
+            _ => 14,
+        };
+        let username = if name.len() == 4 { format!("phone{name}") } else { name.to_string() };
+        Phone {
+            address: SocketAddr::new([10, 0, 0, n].into(), 5060),
+            user: username.clone(),
+            login: username.clone(),
+            password: format!("secret-{username}"),
+        }
+    }
+
+    // ---- time and inputs ---------------------------------------------------------------------------------------------------------
+
+    pub fn now(&self) -> Now {
+        let morning = 1_736_937_000_000_000;
+        Now { instant: self.clock, wall: Timestamp::from_micros(morning + self.clock.as_micros() as i64) }
+    }
+
+    pub fn feed(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.switch.handle(self.now(), input, &mut out);
+        self.absorb(out);
+    }
+
+    fn absorb(&mut self, out: Vec<Output>) {
+        let mut closed = Vec::new();
+        for output in out {
+            match output {
+                Output::Transmit { hop, bytes } => {
+                    let message = Message::parse(bytes).expect("what we send can be read");
+                    self.inbox.entry(hop.remote).or_default().push(message);
+                }
+                Output::Media { command, .. } => {
+                    match &command {
+                        MediaCommand::Open { stream, port } => {
+                            let again = self.ports.values().any(|p| p == port);
+                            assert!(!again, "port {port} is in use");
+                            self.ports.insert(*stream, *port);
+                        }
+                        MediaCommand::Close { stream } => closed.push(*stream),
+                        MediaCommand::Negotiated { .. } | MediaCommand::Feed { .. } => {}
+                    }
+                    self.media.push(command);
+                }
+                Output::Journal(record) => self.journal.push(record),
+                Output::Reply { .. } => panic!("a reply that nobody asked for"),
+                Output::Listen(open) => self.listens.push(open),
+            }
+        }
+        for stream in closed {
+            if self.reports {
+                self.report(stream);
+            } else {
+                self.unreported.push(stream);
+            }
+        }
+    }
+
+    /// The media worker says that a stream is closed.
+    pub fn report(&mut self, stream: StreamId) {
+        let port = self.ports.remove(&stream).unwrap();
+        let report = Report { received: 50, sent: 49, ..Report::default() };
+        self.feed(Input::Media(MediaEvent::Closed { stream, report }));
+        self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports: vec![port] }));
+    }
+
+    /// Let time go by, timer after timer.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.clock + time;
+        while let Some(due) = self.switch.deadline().filter(|due| *due <= end) {
+            self.clock = self.clock.max(due);
+            self.feed(Input::Tick);
+        }
+        self.clock = end;
+    }
+
+    pub fn ask(&mut self, command: Command) -> Reply {
+        self.tokens += 1;
+        let (now, token) = (self.now(), self.tokens);
+        let mut out = Vec::new();
+        self.switch.handle(now, Input::Command { token, command }, &mut out);
+        let at = out.iter().position(|o| matches!(o, Output::Reply { .. })).expect("a reply");
+        let Output::Reply { token: said, reply } = out.remove(at) else { unreachable!() };
+        assert_eq!(said, token);
+        self.absorb(out);
+        *reply
+    }
+
+    pub fn status(&mut self) -> centralita_switch::Status {
+        match self.ask(Command::Status) {
+            Reply::Status(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Change the directory as a write over the API does.
+    pub fn change(&mut self, changes: Vec<Change>) {
+        for change in &changes {
+            self.directory.apply(change.clone());
+        }
+        let directory = self.directory.clone();
+        self.feed(Input::Directory { directory, changes: changes.into() });
+    }
+
+    /// Change an extension.
+    pub fn change_extension(&mut self, number: &str, change: impl FnOnce(&mut Extension)) {
+        let number = ExtensionNumber::parse(number).unwrap();
+        let mut extension = (**self.directory.extension_by_number(&number).unwrap()).clone();
+        change(&mut extension);
+        self.change(vec![Change::Extension(extension)]);
+    }
+
+    // ---- messages ----------------------------------------------------------------------------------------------------------------
+
+    /// Send a datagram from an address.
+    pub fn send_from(&mut self, remote: SocketAddr, text: impl Into<Bytes>) {
+        let local = SERVER.parse().unwrap();
+        let hop = Hop { transport: Transport::Udp, listener: 0, local, remote, flow: Flow::default() };
+        self.feed(Input::Packet { hop, bytes: text.into() });
+    }
+
+    /// What a phone has heard since it was last asked.
+    pub fn heard(&mut self, phone: &Phone) -> Vec<Message> {
+        self.inbox.remove(&phone.address).unwrap_or_default()
+    }
+
+    /// The statuses and methods that a phone has heard: `100 180 BYE`.
+    pub fn summary(&mut self, phone: &Phone) -> String {
+        let name = |m: &Message| m.status().map_or_else(|| m.method().to_string(), |s| s.to_string());
+        self.heard(phone).iter().map(name).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The last message that a phone has heard; all before it are forgotten.
+    pub fn last(&mut self, phone: &Phone) -> Message {
+        self.heard(phone).pop().expect("the phone hears something")
+    }
+
+    pub fn branch(&mut self) -> String {
+        format!("z9hG4bK{}", self.chance.base36(12))
+    }
+
+    pub fn noise(&mut self) -> String {
+        self.chance.base36(8)
+    }
+
+    /// A request outside dialogs as a phone writes it; `lines` each with their end.
+    pub fn request(&mut self, phone: &Phone, method: &str, uri: &str, to: &str, lines: &str) -> String {
+        self.cseq += 1;
+        let (cseq, branch) = (self.cseq, self.branch());
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:{user}@localhost>;tag=t{user}\r\nTo: {to}\r\nCall-ID: reg-{user}-{address}\r\n\
+             CSeq: {cseq} {method}\r\n{lines}Content-Length: 0\r\n\r\n",
+            address = phone.address,
+            user = phone.user,
+        )
+    }
+
+    /// The Authorization line that answers a challenge.
+    pub fn authorization(&mut self, phone: &Phone, challenge: &Message, method: &str, uri: &str) -> String {
+        let value = challenge.header(Name::WwwAuthenticate).expect("a challenge");
+        let password = Secret::new(phone.password.clone());
+        let answer =
+            sip::digest::answer(value, None, method, uri, &phone.login, &password, &mut self.chance).unwrap();
+        format!("Authorization: {answer}\r\n")
+    }
+
+    /// REGISTER with these lines, challenge and all; the final answer.
+    pub fn register_with(&mut self, phone: &Phone, lines: &str) -> Message {
+        let to = format!("<sip:{}@localhost>", phone.user);
+        let text = self.request(phone, "REGISTER", "sip:localhost", &to, lines);
+        self.send_from(phone.address, text);
+        let challenge = self.last(phone);
+        assert_eq!(challenge.status(), Some(401));
+        let line = self.authorization(phone, &challenge, "REGISTER", "sip:localhost");
+        let text = self.request(phone, "REGISTER", "sip:localhost", &to, &format!("{line}{lines}"));
+        self.send_from(phone.address, text);
+        self.last(phone)
+    }
+
+    /// Register for an hour.
+    pub fn register(&mut self, phone: &Phone) {
+        let lines = format!("Contact: {}\r\nExpires: 3600\r\n", phone.contact());
+        assert_eq!(self.register_with(phone, &lines).status(), Some(200));
+    }
+
+    /// The user names that have bindings, once for each.
+    pub fn registrations(&mut self) -> Vec<String> {
+        match self.ask(Command::Registrations { username: None }) {
+            Reply::Registrations(all) => all.into_iter().map(|one| one.username.to_string()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The CDRs that were written.
+    pub fn records(&self) -> Vec<CallRecord> {
+        let closed = |record: &Record| match record {
+            Record::CallClosed(call) => Some((**call).clone()),
+            _ => None,
+        };
+        self.journal.iter().filter_map(closed).collect()
+    }
+
+    /// The one CDR that was written.
+    pub fn record(&self) -> CallRecord {
+        let mut all = self.records();
+        assert_eq!(all.len(), 1, "exactly one CDR");
+        all.remove(0)
+    }
+
+    /// Every timer runs out, bindings aside: nothing of any call is left.
+    pub fn is_at_rest(&mut self) {
+        self.pass(Duration::from_secs(200));
+        assert_eq!(self.switch.census(), [0; 4], "calls, streams, transactions, sessions");
+        assert!(self.ports.is_empty());
+    }
+}
+
+fn extension(number: &str, owner: &str) -> (Extension, Credential) {
+    let username: Arc<str> = format!("phone{number}").into();
+    let id = ExtensionId::parse(&format!("ext_{number}")).unwrap();
+    let secret = format!("secret-{username}");
+    let extension = Extension {
+        id: id.clone(),
+        user: user(owner),
+        number: ExtensionNumber::parse(number).unwrap(),
+        display_name: format!("Phone {number}"),
+        status: ExtensionStatus::Active,
+        username: username.clone(),
+        forwarding: Forwarding::default(),
+        voicemail_enabled: true,
+        do_not_disturb: false,
+        call_waiting: true,
+        ring_seconds: 25,
+        created_at: Timestamp::default(),
+        updated_at: Timestamp::default(),
+    };
+    let credential = Credential {
+        username: username.clone(),
+        user: user(owner),
+        extension: Some(id),
+        ha1: Ha1::new(&username, "localhost", &secret),
+        ha1_by_number: Some(Ha1::new(number, "localhost", &secret)),
+        created_at: Timestamp::default(),
+    };
+    (extension, credential)
+}

@@ -1,0 +1,72 @@
+//! Listening to a recording that is still being made.
+
+use std::time::{Duration, Instant};
+
+use crate::tone::{self, RATE, Sound};
+use crate::until;
+
+/// Attention from a certain moment on.
+pub struct Ear<'a> {
+    who: String,
+    /// Which recording it is, and all its samples so far.
+    read: Box<dyn Fn() -> (String, Vec<i16>) + 'a>,
+    recording: String,
+    from: usize,
+}
+
+impl<'a> Ear<'a> {
+    pub(crate) fn new(who: &str, read: impl Fn() -> (String, Vec<i16>) + 'a) -> Self {
+        let (recording, samples) = read();
+        Self { who: who.to_owned(), read: Box::new(read), recording, from: samples.len() }
+    }
+
+    /// What is heard until `count` samples have come, or `limit` has passed. Then the next stretch begins.
+    pub fn listen(&mut self, count: usize, limit: Duration) -> Sound {
+        let start = Instant::now();
+        loop {
+            let (recording, all) = (self.read)();
+            if recording != self.recording {
+                // A new stream is a new recording.
+                self.recording = recording;
+                self.from = 0;
+            }
+            let fresh = all.get(self.from..).unwrap_or_default();
+            if fresh.len() >= count || start.elapsed() >= limit {
+                let sound = tone::measure(fresh);
+                self.from = all.len();
+                return sound;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the tone of `hz` is heard for half a second.
+    ///
+    /// # Panics
+    /// When it is not; what was heard instead is shown.
+    #[track_caller]
+    pub fn hears(&mut self, hz: u32) {
+        let start = Instant::now();
+        let mut heard = Vec::new();
+        while start.elapsed() < Duration::from_secs(15) {
+            let sound = self.listen(RATE as usize / 2, Duration::from_secs(3));
+            if sound.is_tone(hz) {
+                return;
+            }
+            heard.push(sound);
+        }
+        panic!("{} does not hear {hz} Hz but\n{}", self.who, tone::list(&heard));
+    }
+
+    /// Waits until nothing is heard for a second: no packets, or silence in them.
+    ///
+    /// # Panics
+    /// When it goes on hearing something.
+    #[track_caller]
+    pub fn hears_nothing(&mut self) {
+        let what = format!("{} hears nothing", self.who);
+        until(Duration::from_secs(10), &what, || {
+            self.listen(RATE as usize, Duration::from_secs(1)).is_silence().then_some(())
+        });
+    }
+}

@@ -1,0 +1,31 @@
+//! The real binary, driven with real telephones over loopback.
+//!
+//! A test starts its own [`Server`] on free ports, gives it extensions through the REST API, and lets [`Phone`]s (baresip),
+//! SIPp scenarios ([`sipp`]) or hand-written messages ([`wire`]) talk to it. Nothing here waits for time to pass: every wait is
+//! for a condition, with a limit after which the test fails and says what was missing.
+
+// Messages are written as they will be read; what that costs does not matter here.
+#![allow(clippy::format_push_string, clippy::format_collect, clippy::too_many_arguments)]
+
+mod block;
+mod digest;
+mod ear;
+mod http;
+mod nat;
+mod phone;
+pub mod raw;
+mod scratch;
+mod server;
+pub mod sipp;
+pub mod tone;
+mod wait;
+pub mod wire;
+
+pub use block::Block;
+pub use ear::Ear;
+pub use http::{Answer, Http};
+pub use nat::Nat;
+pub use phone::{Account, Answering, Phone, Transport};
+pub use scratch::Scratch;
+pub use server::{Extension, Server, Settings};
+pub use wait::{soon, until};

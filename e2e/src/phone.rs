@@ -1,0 +1,315 @@
+//! A real softphone: baresip, driven over its control port, speaking a tone and recording what it hears.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::ear::Ear;
+use crate::{Block, Extension, Scratch, soon, tone};
+
+const PROGRAM: &str = "baresip";
+const MODULES: &str = "/usr/lib/baresip/modules";
+
+/// How the phone reaches the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// What the phone does when it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    AtOnce,
+    WhenTold,
+}
+
+/// Who the phone is and where its server is.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub username: String,
+    pub password: String,
+    pub domain: String,
+    pub server: SocketAddr,
+    pub transport: Transport,
+    pub answering: Answering,
+    /// The codec that it offers first, and alone.
+    pub codec: &'static str,
+}
+
+impl Account {
+    /// A phone of this extension, over UDP, that answers at once.
+    pub fn of(extension: &Extension, server: SocketAddr) -> Self {
+        Self {
+            username: extension.username.clone(),
+            password: extension.password.clone(),
+            domain: "localhost".to_owned(),
+            server,
+            transport: Transport::Udp,
+            answering: Answering::AtOnce,
+            codec: "PCMU",
+        }
+    }
+
+    #[must_use]
+    pub fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
+    }
+
+    #[must_use]
+    pub fn answering(self, answering: Answering) -> Self {
+        Self { answering, ..self }
+    }
+
+    #[must_use]
+    pub fn codec(self, codec: &'static str) -> Self {
+        Self { codec, ..self }
+    }
+
+    fn line(&self) -> String {
+        let transport = match self.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        let mode = match self.answering {
+            Answering::AtOnce => "auto",
+            Answering::WhenTold => "manual",
+        };
+        format!(
+            "<sip:{}@{};transport={transport}>;auth_user={};auth_pass={};outbound=\"sip:{};transport={transport}\";regint=3600;answermode={mode};audio_codecs={}",
+            self.username, self.domain, self.username, self.password, self.server, self.codec
+        )
+    }
+}
+
+/// A running baresip. It is ended when it goes out of scope.
+#[derive(Debug)]
+pub struct Phone {
+    name: String,
+    child: Child,
+    control: TcpStream,
+    heard: Arc<Heard>,
+    folder: Scratch,
+    block: Block,
+}
+
+/// What the phone reported and nobody has asked for yet.
+#[derive(Debug, Default)]
+struct Heard {
+    events: Mutex<VecDeque<Value>>,
+    news: Condvar,
+}
+
+impl Phone {
+    /// Starts a phone without an account; it speaks a tone of `hz` in its calls.
+    ///
+    /// # Panics
+    /// When baresip is not installed or does not come up.
+    pub fn start(name: &str, hz: u32) -> Self {
+        let folder = Scratch::new(name);
+        let block = Block::take();
+        let tone = folder.write("tone.wav", tone::wav(&tone::sine(hz, 120)));
+        let (low, high) = block.rtp();
+        let path = folder.path().display();
+        // baresip listens for TLS one port above, so the next one in use here is the third.
+        let config = format!(
+            "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\ncall_local_timeout 120\ncall_max_calls 4\n\
+             call_hold_other_calls no\naudio_path /usr/share/baresip\naudio_source aufile,{tone}\naudio_srate 8000\n\
+             audio_channels 1\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
+             audio_buffer 20-160\naudio_telev_pt 101\nrtp_ports {low}-{high}\nrtcp_enable yes\nrtcp_mux no\n\
+             jitter_buffer_type off\nmodule_path {MODULES}\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\nmodule uuid.so\n\
+             module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nsnd_path {path}\n\
+             ctrl_tcp_listen 127.0.0.1:{control}\n",
+            sip = block.port(0),
+            control = block.port(2),
+            tone = tone.display(),
+        );
+        folder.write("config", config);
+        folder.write("accounts", "");
+        folder.write("contacts", "");
+        let output = File::create(folder.path().join("out")).expect("a file for the output");
+        let child = Command::new(PROGRAM)
+            .arg("-f")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{PROGRAM}: {error} (Debian's package is baresip-core)"));
+        let address = SocketAddr::from(([127, 0, 0, 1], block.port(2)));
+        let control = soon("baresip opens its control port", || TcpStream::connect(address).ok());
+        let heard = Arc::new(Heard::default());
+        let (reader, sink) = (control.try_clone().expect("a second handle"), Arc::clone(&heard));
+        std::thread::spawn(move || listen(reader, &sink));
+        Self { name: name.to_owned(), child, control, heard, folder, block }
+    }
+
+    /// Starts a phone and registers it.
+    pub fn registered(name: &str, hz: u32, account: &Account) -> Self {
+        let mut phone = Self::start(name, hz);
+        phone.register(account);
+        phone
+    }
+
+    /// Adds an account and waits for the server's 200.
+    pub fn register(&mut self, account: &Account) {
+        self.account(account);
+        self.expect("REGISTER_OK");
+    }
+
+    /// Adds an account; what comes of it is reported as `REGISTER_OK` or `REGISTER_FAIL`.
+    pub fn account(&mut self, account: &Account) {
+        self.tell("uanew", &account.line());
+    }
+
+    /// The phone's own SIP port.
+    pub fn port(&self) -> u16 {
+        self.block.port(0)
+    }
+
+    pub fn dial(&mut self, target: &str) {
+        self.tell("dial", target);
+    }
+
+    pub fn answer(&mut self) {
+        self.tell("accept", "");
+    }
+
+    pub fn hang_up(&mut self) {
+        self.tell("hangup", "");
+    }
+
+    pub fn hold(&mut self) {
+        self.tell("hold", "");
+    }
+
+    pub fn resume(&mut self) {
+        self.tell("resume", "");
+    }
+
+    /// Presses keys in the current call (RFC 4733 events).
+    pub fn press(&mut self, keys: &str) {
+        for key in keys.chars() {
+            self.tell("sndcode", &key.to_string());
+        }
+    }
+
+    /// Sends one command as a netstring of JSON.
+    fn tell(&mut self, command: &str, parameters: &str) {
+        let message = json!({ "command": command, "params": parameters, "token": command }).to_string();
+        let netstring = format!("{}:{message},", message.len());
+        self.control.write_all(netstring.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+    }
+
+    /// Waits for the next event of this type, forgetting those before it.
+    ///
+    /// # Panics
+    /// When it does not come in time; what did come is shown.
+    #[track_caller]
+    pub fn expect(&self, kind: &str) -> Value {
+        self.expect_within(Duration::from_secs(15), kind)
+    }
+
+    /// [`Phone::expect`] with a patience of its own.
+    #[track_caller]
+    pub fn expect_within(&self, limit: Duration, kind: &str) -> Value {
+        let deadline = Instant::now() + limit;
+        let mut seen = Vec::new();
+        let mut events = self.heard.events.lock().expect("no reader panicked");
+        loop {
+            while let Some(event) = events.pop_front() {
+                if event["type"] == kind {
+                    return event;
+                }
+                seen.push(format!("{} {}", event["type"], event["param"]));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "{} waited {limit:?} for {kind}; there came {seen:#?}\n{}",
+                self.name,
+                self.output()
+            );
+            events = self.heard.news.wait_timeout(events, left).expect("no reader panicked").0;
+        }
+    }
+
+    /// What baresip printed.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
+    }
+
+    /// Starts to listen: what was heard before does not count.
+    ///
+    /// baresip 1.0 stops recording for good once a stream was anything but `sendrecv`: after a hold, listen on the wire
+    /// instead ([`crate::Nat::ear`]).
+    pub fn ear(&self) -> Ear<'_> {
+        Ear::new(&self.name, || match self.recording() {
+            Some(path) => (path.display().to_string(), tone::recorded(&path)),
+            None => Default::default(),
+        })
+    }
+
+    /// Waits until the phone hears the tone of `hz` for half a second.
+    #[track_caller]
+    pub fn hears(&self, hz: u32) {
+        self.ear().hears(hz);
+    }
+
+    /// Waits until the phone hears nothing for a second: no packets, or silence in them.
+    #[track_caller]
+    pub fn hears_nothing(&self) {
+        self.ear().hears_nothing();
+    }
+
+    /// The newest recording of what the phone received.
+    fn recording(&self) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.path()).ok()?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let newest = names.filter(|name| name.ends_with("-dec.wav")).max()?;
+        Some(self.folder.path().join(newest))
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads netstrings of JSON until the phone hangs up its control port.
+fn listen(mut stream: TcpStream, heard: &Heard) {
+    let mut held: Vec<u8> = Vec::new();
+    let mut buffer = [0_u8; 4096];
+    loop {
+        while let Some((message, rest)) = netstring(&held) {
+            if let Ok(event) = serde_json::from_slice::<Value>(message)
+                && let Ok(mut events) = heard.events.lock()
+            {
+                events.push_back(event);
+                heard.news.notify_all();
+            }
+            held = rest.to_vec();
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => held.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// `5:hello,rest` is `hello` and `rest`.
+fn netstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    let length: usize = std::str::from_utf8(&bytes[..colon]).ok()?.parse().ok()?;
+    let end = colon + 1 + length;
+    (bytes.len() > end).then(|| (&bytes[colon + 1..end], &bytes[end + 1..]))
+}

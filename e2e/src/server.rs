@@ -1,0 +1,296 @@
+//! One running `centralita`, with a data directory and ports of its own.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{Block, Http, Scratch, until};
+
+/// What a test wants different from the defaults.
+#[derive(Debug, Default, Clone)]
+pub struct Settings {
+    /// Lines for the `[http]` table.
+    pub http: String,
+    /// Lines for the `[sip]` table.
+    pub sip: String,
+    /// Further tables.
+    pub more: String,
+    /// Variables of the environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A running server. It is killed when it goes out of scope.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    block: Block,
+    folder: Scratch,
+    settings: Settings,
+    runs: u32,
+}
+
+/// An extension with the credentials that a phone needs.
+#[derive(Debug, Clone)]
+pub struct Extension {
+    pub id: String,
+    pub number: String,
+    pub username: String,
+    pub password: String,
+    /// The key of the user who owns it.
+    pub key: String,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// Starts with an empty data directory and waits until the server says that it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready; its log is shown.
+    pub fn with(settings: Settings) -> Self {
+        let folder = Scratch::new("server");
+        let block = Block::take();
+        let child = launch(&block, &folder, &settings, 1);
+        let mut server = Self { child, block, folder, settings, runs: 1 };
+        server.wait_ready();
+        server
+    }
+
+    /// `kill -9`: the process has no moment to tidy up.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks the process to end (SIGTERM) and waits for it.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        until(Duration::from_secs(30), "the server ends on SIGTERM", || self.child.try_wait().ok().flatten());
+    }
+
+    /// Starts again on the same data directory and ports.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.runs += 1;
+        self.child = launch(&self.block, &self.folder, &self.settings, self.runs);
+        self.wait_ready();
+    }
+
+    fn wait_ready(&mut self) {
+        let limit = Duration::from_secs(20);
+        let start = std::time::Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the server ended at once ({status}):\n{}", self.log());
+            }
+            let answer = Http::new(self.http_address(), None).send("GET", "/readyz", "*/*", None);
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(start.elapsed() < limit, "not ready after {limit:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What the process printed in its current life.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("out-{}", self.runs))).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the process lives.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("centralita.toml")
+    }
+
+    pub fn http_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.block.port(0)))
+    }
+
+    /// Where SIP is spoken, over UDP and TCP.
+    pub fn sip(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.block.port(1)))
+    }
+
+    /// A port of the server's block for the test's own use; the server leaves those from 2 to 39 alone.
+    pub fn spare_port(&self, number: u16) -> u16 {
+        self.block.port(2 + number)
+    }
+
+    /// The key that the first start wrote.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn admin_key(&self) -> String {
+        let path = self.data().join("admin.key");
+        std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+            .trim()
+            .to_owned()
+    }
+
+    pub fn admin(&self) -> Http {
+        Http::new(self.http_address(), Some(&self.admin_key()))
+    }
+
+    pub fn http(&self, key: Option<&str>) -> Http {
+        Http::new(self.http_address(), key)
+    }
+
+    /// A key for `user` with the three documented permissions; the user comes into being with it (S33, S53).
+    pub fn key_for(&self, user: &str) -> String {
+        let body = json!({ "userId": user, "name": "Test", "permissions": ["call", "sip", "recording"] });
+        let answer = self.admin().post("/api/v1/keys/voip/generate", &body).expect(200);
+        text(&answer["key"]["key"])
+    }
+
+    /// An extension that belongs to a user of its own.
+    pub fn extension(&self, number: &str) -> Extension {
+        let user = format!("user_of_{number}");
+        let key = self.key_for(&user);
+        self.extension_of(&user, &key, number)
+    }
+
+    /// An extension of a given user.
+    pub fn extension_of(&self, user: &str, key: &str, number: &str) -> Extension {
+        let body =
+            json!({ "userId": user, "extensionNumber": number, "displayName": format!("Phone {number}") });
+        let answer = self.http(Some(key)).post("/api/v1/voip/extensions/create", &body).expect(200);
+        let extension = &answer["extension"];
+        Extension {
+            id: text(&extension["id"]),
+            number: text(&extension["extensionNumber"]),
+            username: text(&extension["sipCredentials"]["username"]),
+            password: text(&extension["sipCredentials"]["password"]),
+            key: key.to_owned(),
+        }
+    }
+
+    /// The calls of `GET /api/v1/calls`, newest first, as the administrator sees them.
+    pub fn calls(&self) -> Vec<Value> {
+        let answer = self.admin().get("/api/v1/calls?limit=100").expect(200);
+        answer["calls"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The one call there has been, once it is over.
+    ///
+    /// # Panics
+    /// When there are more, or it does not end.
+    pub fn finished_call(&self) -> Value {
+        crate::soon("one finished call is listed", || {
+            let calls = self.calls();
+            assert!(calls.len() <= 1, "one call has one record: {calls:#?}");
+            calls.into_iter().find(|call| call["endedAt"].is_string())
+        })
+    }
+
+    /// The binary that this server runs.
+    pub fn binary(&self) -> &'static Path {
+        binary()
+    }
+
+    /// Runs a command of the binary against this server's configuration and data.
+    ///
+    /// # Panics
+    /// When the binary cannot be started.
+    pub fn command(&self, words: &[&str]) -> std::process::Output {
+        let mut command = Command::new(binary());
+        command.args(words).arg("--config").arg(self.config()).arg("--data").arg(self.data());
+        command.output().expect("the binary runs")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// # Panics
+/// When it is not a string.
+#[track_caller]
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("a string was expected, not {value}")).to_owned()
+}
+
+fn launch(block: &Block, folder: &Scratch, settings: &Settings, run: u32) -> Child {
+    let (http, sip, (low, high)) = (block.port(0), block.port(1), block.rtp());
+    // Waiting for a condition is asking often: only a test of the limit meets it.
+    let limits =
+        if settings.more.contains("[limits]") { "" } else { "[limits]\nrequests_per_minute = 100000\n" };
+    let config = format!(
+        "[http]\nlisten = [\"127.0.0.1:{http}\"]\n{}\n\
+         [sip]\ndomain = \"localhost\"\nlisten = [\"udp://127.0.0.1:{sip}\", \"tcp://127.0.0.1:{sip}\"]\n{}\n\
+         [media]\nports = \"{low}-{high}\"\n{}\n{limits}",
+        settings.http, settings.sip, settings.more
+    );
+    let config = folder.write("centralita.toml", config);
+    let output = File::create(folder.path().join(format!("out-{run}"))).expect("a file for the output");
+    Command::new(binary())
+        .arg("serve")
+        .arg("--config")
+        .arg(config)
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .envs(settings.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().expect("a second handle"))
+        .stderr(output)
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// The binary under test: `CENTRALITA_BIN`, or what cargo builds from this tree.
+///
+/// # Panics
+/// When there is none.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("CENTRALITA_BIN") {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(path.is_file(), "CENTRALITA_BIN: {} is not there", path.display());
+            path
+        }
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--package", "centralita-server", "--bin", "centralita", "--message-format=json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the server does not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "centralita")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the executable")
+}

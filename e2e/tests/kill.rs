@@ -1,0 +1,337 @@
+//! `kill -9` in the middle of calls and registrations, again and again: nothing that was answered is forgotten.
+//!
+//! Rounds: `CENTRALITA_KILLS`, 20 where not given.
+
+// A message is written with all its parts in view.
+#![allow(clippy::format_collect, clippy::format_push_string, clippy::too_many_arguments)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use e2e::wire::{Challenge, Message, Wire};
+use e2e::{Server, Settings, until};
+
+const USERS: usize = 1000;
+const CALLS: usize = 20;
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Many phones behind one socket.
+struct Phones {
+    wire: Wire,
+    number: u32,
+}
+
+/// One end of a call that is up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Dialog(String);
+
+impl Phones {
+    fn new(server: SocketAddr) -> Self {
+        Phones { wire: Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server), number: 0 }
+    }
+
+    fn request(
+        &mut self,
+        method: &str,
+        uri: &str,
+        from: &str,
+        to: &str,
+        call_id: &str,
+        more: &str,
+        body: &str,
+    ) -> String {
+        self.number += 1;
+        let local = self.wire.local();
+        format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{}k{};rport\r\nMax-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\n\
+             Call-ID: {call_id}\r\nContact: <sip:{}@{local}>\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            local.port(),
+            self.number,
+            from.split(['<', ':', '@']).nth(2).unwrap_or("x"),
+            body.len()
+        )
+    }
+
+    /// Sends a request, answers the challenge, repeats what gets lost; `None` where the server is gone.
+    fn ask(
+        &mut self,
+        method: &str,
+        uri: &str,
+        user: &str,
+        to: &str,
+        call_id: &str,
+        more: &str,
+        body: &str,
+    ) -> Option<Message> {
+        let from = format!("<sip:{user}@localhost>;tag=t{user}");
+        let first =
+            self.request(method, uri, &from, to, call_id, &format!("CSeq: 1 {method}\r\n{more}"), body);
+        let challenged = self.exchange(&first, call_id, "1")?;
+        let challenge = challenged.header("WWW-Authenticate").and_then(Challenge::parse)?;
+        if method == "INVITE" {
+            self.acknowledge(&challenged, uri, &from, call_id, 1);
+        }
+        let answer = challenge.answer(user, &password(user), method, uri, 1);
+        let more = format!("CSeq: 2 {method}\r\nAuthorization: {answer}\r\n{more}");
+        let second = self.request(method, uri, &from, to, call_id, &more, body);
+        let answered = self.exchange(&second, call_id, "2")?;
+        if method == "INVITE" {
+            self.acknowledge(&answered, uri, &from, call_id, 2);
+        }
+        Some(answered)
+    }
+
+    fn exchange(&mut self, request: &str, call_id: &str, cseq: &str) -> Option<Message> {
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            self.wire.send(request.as_bytes());
+            let pause = Instant::now() + Duration::from_millis(500);
+            while let Some(message) = self.wire.receive(pause.saturating_duration_since(Instant::now())) {
+                let ours = message.header("Call-ID") == Some(call_id)
+                    && message.header("CSeq").is_some_and(|c| c.starts_with(cseq));
+                if ours && message.status().is_some_and(|s| s >= 200) {
+                    return Some(message);
+                }
+            }
+        }
+        None
+    }
+
+    fn acknowledge(&mut self, answer: &Message, uri: &str, from: &str, call_id: &str, cseq: u32) {
+        let to = answer.header("To").unwrap_or_default().to_string();
+        let uri = match answer.header("Contact") {
+            Some(contact) if answer.status() == Some(200) => contact.trim_matches(['<', '>']).to_string(),
+            _ => uri.to_string(),
+        };
+        let ack = self.request("ACK", &uri, from, &to, call_id, &format!("CSeq: {cseq} ACK\r\n"), "");
+        // An ACK to a refusal belongs to the INVITE's transaction: same branch.
+        let ack = match answer.status() {
+            Some(200) => ack,
+            _ => replace_line(&ack, "Via", answer.header("Via").unwrap_or_default()),
+        };
+        self.wire.send(ack.as_bytes());
+    }
+
+    fn register(&mut self, user: &str, call_id: &str) -> Option<Message> {
+        self.ask(
+            "REGISTER",
+            "sip:localhost",
+            user,
+            &format!("<sip:{user}@localhost>"),
+            call_id,
+            "Expires: 3600\r\n",
+            "",
+        )
+    }
+
+    /// Answers a request with `status`, and SDP where it is a 200 to INVITE.
+    fn answer(&mut self, request: &Message, status: u16) {
+        let local = self.wire.local();
+        let body =
+            if status == 200 && request.method() == Some("INVITE") { sdp(local) } else { String::new() };
+        let mut text = format!("SIP/2.0 {status} OK\r\n");
+        for via in request.headers("Via") {
+            text.push_str(&format!("Via: {via}\r\n"));
+        }
+        for name in ["From", "Call-ID", "CSeq"] {
+            text.push_str(&format!("{name}: {}\r\n", request.header(name).unwrap_or_default()));
+        }
+        let to = request.header("To").unwrap_or_default();
+        let tag = if to.contains("tag=") { "" } else { ";tag=callee" };
+        text.push_str(&format!("To: {to}{tag}\r\nContact: <sip:phone@{local}>\r\n"));
+        if !body.is_empty() {
+            text.push_str("Content-Type: application/sdp\r\n");
+        }
+        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        self.wire.send(text.as_bytes());
+    }
+}
+
+fn replace_line(message: &str, name: &str, value: &str) -> String {
+    let line = |line: &str| {
+        if line.starts_with(&format!("{name}:")) {
+            format!("{name}: {value}\r\n")
+        } else {
+            format!("{line}\r\n")
+        }
+    };
+    message.split("\r\n").map(line).collect::<String>().trim_end().to_string() + "\r\n\r\n"
+}
+
+fn sdp(local: SocketAddr) -> String {
+    let port = local.port() & !1;
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+    )
+}
+
+fn user(index: usize) -> String {
+    format!("u{index:04}")
+}
+
+fn password(user: &str) -> String {
+    format!("pw-{user}-long-enough")
+}
+
+/// A call from one user to another, up on both ends.
+fn call(
+    callers: &mut Phones,
+    callees: &mut Phones,
+    from: &str,
+    to: &str,
+    call_id: &str,
+) -> Option<(Dialog, Dialog)> {
+    let uri = format!("sip:{to}@localhost");
+    let from_line = format!("<sip:{from}@localhost>;tag=t{from}");
+    let to_line = format!("<{uri}>");
+    let body = sdp(callers.wire.local());
+    let sdp_line = "Content-Type: application/sdp\r\n";
+    let first = callers.request(
+        "INVITE",
+        &uri,
+        &from_line,
+        &to_line,
+        call_id,
+        &format!("CSeq: 1 INVITE\r\n{sdp_line}"),
+        &body,
+    );
+    let challenged = callers.exchange(&first, call_id, "1")?;
+    callers.acknowledge(&challenged, &uri, &from_line, call_id, 1);
+    let challenge = challenged.header("WWW-Authenticate").and_then(Challenge::parse)?;
+    let answer = challenge.answer(from, &password(from), "INVITE", &uri, 1);
+    let more = format!("CSeq: 2 INVITE\r\nAuthorization: {answer}\r\n{sdp_line}");
+    let second = callers.request("INVITE", &uri, &from_line, &to_line, call_id, &more, &body);
+    callers.wire.send(second.as_bytes());
+    let invite = receive_request(callees, "INVITE")?;
+    callees.answer(&invite, 200);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let message = callers.wire.receive(deadline.saturating_duration_since(Instant::now()))?;
+        let ours = message.header("Call-ID") == Some(call_id)
+            && message.header("CSeq").is_some_and(|c| c.starts_with('2'));
+        if ours && message.status() == Some(200) {
+            callers.acknowledge(&message, &uri, &from_line, call_id, 2);
+            break;
+        }
+    }
+    receive_request(callees, "ACK")?;
+    Some((Dialog(call_id.into()), Dialog(invite.header("Call-ID")?.into())))
+}
+
+fn receive_request(phones: &mut Phones, method: &str) -> Option<Message> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let message = phones.wire.receive(deadline.saturating_duration_since(Instant::now()))?;
+        if message.method() == Some(method) {
+            return Some(message);
+        }
+    }
+}
+
+/// Answers every BYE on a socket until each of the dialogs has got one.
+fn goodbyes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !expected.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(message) = phones.wire.receive(left) else {
+            panic!("{} {who} of a call that was up got no BYE within 30 s: {expected:?}", expected.len());
+        };
+        if message.method() == Some("BYE") {
+            phones.answer(&message, 200);
+            expected.remove(&Dialog(message.header("Call-ID").unwrap_or_default().into()));
+        }
+    }
+}
+
+/// All calls of the API, by pages.
+fn all_calls(server: &Server) -> Vec<serde_json::Value> {
+    let (mut calls, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = server.admin().get(&format!("/api/v1/calls?limit=100{cursor}")).expect(200);
+        calls.extend(page["calls"].as_array().expect("calls").iter().cloned());
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return calls,
+        }
+    }
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_by_kill_9() {
+    let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let settings =
+        Settings { more: "[limits]\nrequests_per_minute = 100000\n".into(), ..Settings::default() };
+    let mut server = Server::with(settings);
+    let list = server.data().join("import.csv");
+    let lines: String = (0..USERS)
+        .map(|n| format!("{},{},{},owner{}\n", 10_000 + n, user(n), password(&user(n)), n % 50))
+        .collect();
+    std::fs::write(&list, format!("number,username,password,owner\n{lines}")).expect("the list is written");
+    server.stop();
+    let imported = server.command(&["extension", "import", list.to_str().expect("a path")]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    server.restart();
+
+    let (mut callers, mut callees) = (Phones::new(server.sip()), Phones::new(server.sip()));
+    for n in 0..USERS {
+        let phones = if n % 2 == 0 { &mut callers } else { &mut callees };
+        let answer = phones.register(&user(n), &format!("r{n}")).expect("an answer");
+        assert_eq!(answer.status(), Some(200), "{}", answer.text);
+    }
+    let mut made = 0;
+    for round in 0..rounds {
+        let mut dialogs = (BTreeSet::new(), BTreeSet::new());
+        for n in 0..CALLS {
+            let (from, to) = (user(2 * ((round * CALLS + n) % 500)), user(2 * n + 1));
+            let up = call(&mut callers, &mut callees, &from, &to, &format!("c{round}-{n}@kill"))
+                .expect("the call comes up");
+            dialogs.0.insert(up.0);
+            dialogs.1.insert(up.1);
+            made += 1;
+        }
+        server.restart(); // SIGKILL, then the same data again
+
+        let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
+        assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
+        goodbyes(&mut callers, dialogs.0, "callers");
+        goodbyes(&mut callees, dialogs.1, "callees");
+        let status = until(Duration::from_secs(10), "ports, calls and sessions return to 0", || {
+            let status = server.admin().get("/api/v1/opensips/status").expect(200);
+            (status["portsInUse"] == 0 && status["activeCalls"] == 0).then_some(status)
+        });
+        assert_eq!(status["activeCalls"], 0);
+        // A few of the bindings, other ones each time, really lead to a phone.
+        for n in 0..5 {
+            let to = user(2 * ((round * 37 + n * 101) % 500) + 1);
+            let id = format!("p{round}-{n}@kill");
+            let (caller, callee) = call(&mut callers, &mut callees, &user(2 * n), &to, &id)
+                .expect("a restored binding is callable");
+            made += 1;
+            let calls = server.admin().get("/api/v1/calls?active=true").expect(200);
+            for live in calls["calls"].as_array().expect("calls") {
+                let id = live["sessionId"].as_str().expect("an id");
+                server
+                    .admin()
+                    .post(&format!("/api/v1/opensips/call/{id}/end"), &serde_json::json!({}))
+                    .expect(200);
+            }
+            goodbyes(&mut callers, [caller].into(), "callers");
+            goodbyes(&mut callees, [callee].into(), "callees");
+        }
+    }
+    let calls = until(Duration::from_secs(15), "every call has its CDR", || {
+        let calls = all_calls(&server);
+        (calls.len() >= made && calls.iter().all(|c| !c["endedAt"].is_null())).then_some(calls)
+    });
+    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    let ids: BTreeSet<&str> = calls.iter().filter_map(|c| c["sessionId"].as_str()).collect();
+    for call in &calls {
+        *ends.entry(call["endReason"].as_str().unwrap_or("none")).or_default() += 1;
+    }
+    assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
+    assert_eq!(ends.get("crash"), Some(&(rounds * CALLS)), "{ends:?}");
+    println!(
+        "{rounds} kills: {USERS} registrations and {made} calls, none lost, none doubled; ends: {ends:?}"
+    );
+}

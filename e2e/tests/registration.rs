@@ -1,0 +1,140 @@
+//! The life of a binding, told by SIPp (RFC 3261 §10).
+
+use std::time::Duration;
+
+use e2e::sipp::scenario;
+use e2e::wire::{Challenge, Register, Wire};
+use e2e::{Server, Settings, until};
+
+#[test]
+fn a_binding_is_made_refreshed_and_taken_back() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    scenario("register_refresh", server.sip(), server.spare_port(0)).from(&alice).passes();
+}
+
+#[test]
+fn the_same_over_tcp() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    scenario("register_refresh", server.sip(), server.spare_port(0)).from(&alice).over_tcp().passes();
+}
+
+#[test]
+fn an_expiry_below_the_least_is_refused_with_423() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    scenario("register_too_short", server.sip(), server.spare_port(0)).from(&alice).passes();
+}
+
+#[test]
+fn the_wildcard_takes_every_binding_back_and_only_with_expires_0() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    scenario("register_wildcard", server.sip(), server.spare_port(0)).from(&alice).passes();
+}
+
+#[test]
+fn several_contacts_are_kept_side_by_side() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    scenario("register_several", server.sip(), server.spare_port(0)).from(&alice).passes();
+}
+
+#[test]
+fn a_wrong_password_binds_nothing() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    let wrong = scenario("register_wrong_password", server.sip(), server.spare_port(0))
+        .from(&alice)
+        .password("guess");
+    wrong.passes();
+    let listed =
+        server.http(Some(&alice.key)).get(&format!("/api/v1/voip/extensions/{}", alice.id)).expect(200);
+    assert_eq!(listed["extension"]["registered"], false);
+}
+
+#[test]
+fn an_answer_used_twice_is_stale_and_the_next_challenge_can_be_answered() {
+    // RFC 7616 §3.4: a count that was seen is a replay, whatever else the message says.
+    let server = Server::start();
+    let alice = server.extension("1001");
+    let limit = Duration::from_secs(5);
+    let mut wire = Wire::udp(server.sip());
+    let register = Register::of(&alice, &wire);
+    wire.send(register.text(&wire, None).as_bytes());
+    let first = wire.final_response(limit).expect("a challenge");
+    let challenge =
+        Challenge::parse(first.header("WWW-Authenticate").expect("a challenge")).expect("a digest challenge");
+    let answer = challenge.answer(&alice.username, &alice.password, "REGISTER", "sip:localhost", 1);
+    let mut status = |cseq, answer: &str| {
+        wire.send(Register { cseq, ..register.clone() }.text(&wire, Some(answer)).as_bytes());
+        wire.final_response(limit).expect("an answer")
+    };
+    assert_eq!(status(2, &answer).status(), Some(200));
+    let replayed = status(3, &answer);
+    assert_eq!(replayed.status(), Some(401), "{}", replayed.text);
+    let next = Challenge::parse(replayed.header("WWW-Authenticate").expect("a challenge"))
+        .expect("a digest challenge");
+    assert!(next.stale, "{}", replayed.text);
+    let answer = next.answer(&alice.username, &alice.password, "REGISTER", "sip:localhost", 1);
+    assert_eq!(status(4, &answer).status(), Some(200));
+}
+
+#[test]
+fn nobody_registers_the_address_of_another() {
+    let server = Server::start();
+    let (alice, bob) = (server.extension("1001"), server.extension("1002"));
+    let forged =
+        scenario("register_forged_to", server.sip(), server.spare_port(0)).from(&alice).owner(&bob.username);
+    forged.passes();
+}
+
+#[test]
+fn a_binding_that_is_not_refreshed_lapses_and_the_api_says_so() {
+    // The API is asked again and again here.
+    let often = "[limits]\nrequests_per_minute = 100000".to_owned();
+    let server = Server::with(Settings { more: often, ..Settings::default() });
+    let alice = server.extension("1001");
+    let lapse = scenario("register_lapse", server.sip(), server.spare_port(0)).from(&alice);
+    let running = lapse.within(Duration::from_secs(90)).start();
+    let path = format!("/api/v1/voip/extensions/{}", alice.id);
+    let registered =
+        || server.http(Some(&alice.key)).get(&path).expect(200)["extension"]["registered"].as_bool();
+    // S70
+    until(Duration::from_secs(10), "the extension is registered", || {
+        (registered() == Some(true)).then_some(())
+    });
+    until(Duration::from_secs(75), "the binding lapses", || (registered() == Some(false)).then_some(()));
+    running.passes();
+}
+
+#[test]
+fn the_extension_number_serves_as_user_name() {
+    // S39
+    let server = Server::start();
+    let mut alice = server.extension("1001");
+    alice.username = alice.number.clone();
+    let mut wire = Wire::udp(server.sip());
+    let answer = Register::of(&alice, &wire).send(&mut wire);
+    assert_eq!(answer.status(), Some(200), "{}", answer.text);
+}
+
+#[test]
+fn a_repeated_register_is_answered_again() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    let mut wire = Wire::udp(server.sip());
+    let register = Register::of(&alice, &wire);
+    wire.send(register.text(&wire, None).as_bytes());
+    let challenge = wire.final_response(Duration::from_secs(5)).expect("a challenge");
+    let challenge = Challenge::parse(challenge.header("WWW-Authenticate").unwrap()).unwrap();
+    let register = Register { cseq: 2, ..register };
+    let answer = challenge.answer(&alice.username, &alice.password, "REGISTER", "sip:localhost", 1);
+    let text = register.text(&wire, Some(&answer));
+    for _ in 0..3 {
+        // The phone did not get the 200: the very same bytes come again, and are no replay.
+        wire.send(text.as_bytes());
+        assert_eq!(wire.final_response(Duration::from_secs(5)).and_then(|answer| answer.status()), Some(200));
+    }
+}

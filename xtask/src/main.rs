@@ -1,0 +1,48 @@
+//! The project's own commands: `cargo xtask tidy | fuzz | sim`.
+
+mod fuzz;
+mod sim;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+const USAGE: &str = "\
+cargo xtask tidy                 check the walls of the house (arrows, purity, sizes, names, words)
+cargo xtask sim [--seeds N]      run N seeds of the simulator (default 200)
+cargo xtask fuzz [--seconds N]   run every fuzz target for N seconds (default 30)";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let root = root()?;
+    match words.first().map(String::as_str) {
+        Some("tidy") => tidy::run(&root),
+        Some("sim") => sim::run(&root, number(&words, "--seeds")?.unwrap_or(200)),
+        Some("fuzz") => fuzz::run(&root, number(&words, "--seconds")?.unwrap_or(30)),
+        _ => bail!("unknown command; there are:\n{USAGE}"),
+    }
+}
+
+/// The folder that holds the workspace: the parent of this crate.
+fn root() -> anyhow::Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask lies in the workspace's root")?.to_owned())
+}
+
+fn number(words: &[String], flag: &str) -> anyhow::Result<Option<u64>> {
+    let Some(at) = words.iter().position(|word| word == flag) else { return Ok(None) };
+    let value = words.get(at + 1).with_context(|| format!("{flag} needs a number"))?;
+    Ok(Some(value.parse().with_context(|| format!("{flag} {value}: not a number"))?))
+}

@@ -1,0 +1,99 @@
+//! Words that must not be committed: promises to finish later, paths of one machine, and how the text came to be.
+
+use super::{Fault, File};
+
+/// Anywhere, as they stand. Written in two halves so that this file may hold them.
+const TEXT: &[(&str, &str)] = &[
+    (concat!("/wo", "rk/"), "a path of one machine"),
+    (concat!("/ro", "ot/"), "a path of one machine"),
+    (concat!("/home", "/user"), "a path of one machine"),
+    (concat!("Co-Authored", "-By"), "a file does not sign"),
+    (concat!("Generated ", "with"), "say what it is, not how it came to be"),
+];
+
+/// As whole words, in this case only.
+const WORDS: &[(&str, &str)] = &[
+    (concat!("TO", "DO"), "finish it, or say in the limits that it is not there"),
+    (concat!("FIX", "ME"), "finish it, or say in the limits that it is not there"),
+    (concat!("XX", "X"), "finish it, or say in the limits that it is not there"),
+    (concat!("HA", "CK"), "say why it is so instead"),
+];
+
+/// As whole words, in any case.
+const ANY_CASE: &[(&str, &str)] = &[
+    (concat!("cla", "ude"), "the project speaks of itself alone"),
+    (concat!("anth", "ropic"), "the project speaks of itself alone"),
+    (concat!("chat", "gpt"), "the project speaks of itself alone"),
+    (concat!("copi", "lot"), "the project speaks of itself alone"),
+];
+
+/// In Rust code only.
+const CODE: &[(&str, &str)] = &[
+    (concat!("todo", "!("), "a stub is not done"),
+    (concat!("unimplemented", "!("), "a stub is not done"),
+    (concat!("#[ign", "ore"), "a test that does not run is not a test"),
+    (concat!("allow(dead", "_code)"), "what nobody calls can go"),
+];
+
+pub(super) fn check(file: &File) -> Vec<Fault> {
+    // The lock file is cargo's text, licences are their authors'.
+    let name = file.path.rsplit('/').next().unwrap_or(&file.path);
+    if ["Cargo.lock", "package-lock.json"].contains(&name) || name.starts_with("LICENSE") {
+        return Vec::new();
+    }
+    let rust = name.rsplit('.').next() == Some("rs");
+    let mut faults = Vec::new();
+    for (number, line) in file.text.lines().enumerate() {
+        let lower = line.to_lowercase();
+        let found = TEXT
+            .iter()
+            .filter(|(word, _)| line.contains(word))
+            .chain(WORDS.iter().filter(|(word, _)| whole(line, word)))
+            .chain(ANY_CASE.iter().filter(|(word, _)| whole(&lower, word)))
+            .chain(CODE.iter().filter(|(word, _)| rust && line.contains(word)));
+        faults.extend(found.map(|(word, why)| Fault::at(&file.path, number + 1, format!("`{word}`: {why}"))));
+        if numbered_issue(&lower) {
+            faults.push(Fault::at(&file.path, number + 1, "an issue's number: say the reason itself"));
+        }
+    }
+    faults
+}
+
+fn whole(line: &str, word: &str) -> bool {
+    let grown = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].chars().next_back().is_some_and(grown)
+            && !line[at + word.len()..].chars().next().is_some_and(grown)
+    })
+}
+
+/// The word and a number behind it: meaningless to a reader who has only the tree.
+fn numbered_issue(lower: &str) -> bool {
+    lower.match_indices("issue ").any(|(at, _)| {
+        let rest = lower[at + 6..].trim_start_matches('#');
+        rest.starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file;
+    use super::*;
+
+    #[test]
+    fn promises_and_machine_paths_are_found() {
+        let later = concat!("// TO", "DO: later");
+        assert_eq!(check(&file("a.rs", later)).len(), 1);
+        assert_eq!(check(&file("a.md", concat!("see /wo", "rk/x"))).len(), 1);
+        assert_eq!(check(&file("a.rs", concat!("todo", "!()"))).len(), 1);
+        assert_eq!(check(&file("a.md", concat!("as in iss", "ue #7"))).len(), 1);
+    }
+
+    #[test]
+    fn words_that_only_look_like_it_are_fine() {
+        assert!(
+            check(&file("a.md", "METODO todos CAxxxxxxxx, an issue of taste, framework/thing")).is_empty()
+        );
+        assert!(check(&file("Cargo.lock", concat!("TO", "DO"))).is_empty());
+    }
+}
