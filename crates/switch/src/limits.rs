@@ -16,6 +16,9 @@ pub const WRONG_PER_PAIR: u32 = 10;
 pub const WRONG_PER_SOURCE: u32 = 100;
 /// Connections remembered as gone: more than a server holds at once.
 pub const DEAD_FLOWS: usize = 65_536;
+/// How long a call waits for a phone whose connection broke: phones come back within a second or two, and a caller who hears nothing
+/// hangs up after about five.
+pub const FLOW_RETURN: std::time::Duration = std::time::Duration::from_secs(5);
 /// Click-to-calls that wait for a device at once.
 pub const WAITING: usize = 1_000;
 /// Bytes of an INFO that goes from one party to the other: a digit, or a wish for a picture.

@@ -145,6 +145,11 @@ impl Location {
         self.contacts(username).iter().filter(move |c| now < c.expires && !self.dead.contains(&c.hop.flow))
     }
 
+    /// Whether a contact is on a connection that is gone, and may come back on another one.
+    pub(crate) fn has_lost(&self, now: Instant, username: &str) -> bool {
+        self.contacts(username).iter().any(|c| now < c.expires && self.dead.contains(&c.hop.flow))
+    }
+
     pub(crate) fn is_registered(&self, now: Instant, username: &str) -> bool {
         self.reachable(now, username).next().is_some()
     }

@@ -45,6 +45,7 @@ impl Switch {
             Ok(()) => {
                 self.counters.registrations_accepted += 1;
                 self.confirm(now, request, &aor, out);
+                self.phone_returned(now, &aor, out);
                 self.device_registered(now, out);
             }
         }

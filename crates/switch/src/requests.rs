@@ -53,7 +53,7 @@ impl Switch {
             Method::Options => self.options(now, &request),
             Method::Ack | Method::Cancel => {}
             // Everything else proves who it is before it learns that we do not do it (security.md row 14).
-            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify | Method::Refer => {
+            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
                 self.refuse_authenticated(now, &request, &Refusal::status(481), out);
             }
             Method::Subscribe | Method::Publish => {
@@ -64,9 +64,10 @@ impl Switch {
                     out,
                 );
             }
-            Method::Message | Method::Other(_) => {
+            Method::Message | Method::Refer => {
                 self.refuse_authenticated(now, &request, &Refusal::status(405), out);
             }
+            Method::Other(_) => self.refuse_authenticated(now, &request, &Refusal::status(501), out),
         }
         self.settle(now, out);
     }
@@ -74,10 +75,7 @@ impl Switch {
     fn options(&mut self, now: Now, request: &Incoming) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        lines
-            .add("Allow", METHODS)
-            .add("Accept", "application/sdp")
-            .add("Supported", "100rel, timer, path, outbound");
+        lines.add("Allow", METHODS).add("Accept", "application/sdp").add("Supported", "100rel, timer, path");
         self.endpoint.reply(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
     }

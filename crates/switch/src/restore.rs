@@ -28,6 +28,9 @@ impl Switch {
                     // No longer than a phone may ask for: the wall clock may have been set back meanwhile.
                     let longest = now.instant + self.config.max_expires;
                     let contact = Contact { expires: contact.expires.min(longest), ..contact };
+                    if contact.hop.transport.is_reliable() {
+                        self.location.flow_closed(contact.hop.flow); // it died with the process
+                    }
                     aors.entry(&binding.username).or_default().push(contact);
                 }
                 None => out.push(Output::Journal(Record::Unbound {

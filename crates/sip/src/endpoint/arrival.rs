@@ -100,22 +100,11 @@ impl Endpoint {
     fn on_request(&mut self, now: Instant, hop: Hop, request: Message, out: &mut Vec<Output>) {
         let method = request.method();
         let within = !request.to_tag().is_empty() && *method != Method::Register;
-        match method {
-            Method::Ack => return self.on_ack(now, hop, &request, out),
-            Method::Cancel => return self.on_cancel(now, hop, &request, out),
-            Method::Invite
-            | Method::Bye
-            | Method::Register
-            | Method::Options
-            | Method::Prack
-            | Method::Update
-            | Method::Info
-            | Method::Subscribe
-            | Method::Notify
-            | Method::Refer
-            | Method::Message
-            | Method::Publish
-            | Method::Other(_) => {}
+        if *method == Method::Ack {
+            return self.on_ack(now, hop, &request, out);
+        }
+        if *method == Method::Cancel {
+            return self.on_cancel(now, hop, &request, out);
         }
         if within || *method == Method::Invite {
             let key = self.core.keys.server(&request, method, hop.remote.ip());

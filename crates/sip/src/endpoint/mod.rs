@@ -35,7 +35,7 @@ pub struct Config {
     pub session_expires: Duration,
     /// Min-SE that we insist on, 90 s.
     pub min_se: Duration,
-    /// Methods answered 405 nowhere: what Allow says.
+    /// The methods that are done here, as Allow lists them. Requests outside dialogs with another one come up uninspected.
     pub allow: Arc<str>,
 }
 
@@ -112,7 +112,7 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A request outside any session: REGISTER, OPTIONS, an initial INVITE, …. It has passed RFC 3261 §8.2 (scheme, Max-Forwards, Require,
-    /// merged requests) and is no retransmission that we can tell. Answer it now, with [`Endpoint::reply`], [`Endpoint::reply_once`] or
+    /// merged requests), unless its method is none of [`Config::allow`], and is no retransmission that we can tell. Answer it now, with [`Endpoint::reply`], [`Endpoint::reply_once`] or
     /// [`Endpoint::receive`].
     Request(Incoming),
     /// Something happened in a session.

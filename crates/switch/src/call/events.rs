@@ -111,6 +111,10 @@ impl Switch {
     pub(crate) fn call_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.timer = None;
+        if self.stayed_away(now, key, out) {
+            return self.settle(now, out);
+        }
+        let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
             Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
             Phase::RingingDevice(_) | Phase::Dialling => self.release(now, key, Cause::NoAnswer, out),

@@ -28,19 +28,39 @@ impl Switch {
         call.parties.push(Arc::clone(username));
         let outcome = format!("{} reachable contacts of {username}", contacts.len());
         call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
+        let lost = self.location.has_lost(now.instant, username);
+        if contacts.is_empty() && lost {
+            return self.await_phone(now, key, username, number, ring_seconds);
+        }
         if contacts.is_empty() {
             return self.release(now, key, Cause::Unreachable, out);
         }
-        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        if self.ring(now, key, username, number, &contacts, out) == 0 {
+            return self.release(now, key, Cause::Overload, out);
+        }
+        self.set_timer(key, now.instant + Duration::from_secs(ring_seconds));
+        if lost {
+            self.await_phone(now, key, username, number, ring_seconds);
+        }
+    }
+
+    /// Ring these phones of the called one; how many could be.
+    pub(crate) fn ring(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        username: &str,
+        number: &str,
+        contacts: &[Contact],
+        out: &mut Vec<Output>,
+    ) -> usize {
+        let like = self.calls.get(key).and_then(|c| c.leg(0)).and_then(|leg| leg.stream.theirs.clone());
         let from = self.caller_line(key);
         let to = format!("<sip:{number}@{}>", self.config.domain);
         let rang = contacts.iter().filter(|contact| {
             self.dial(now, key, contact, username, like.as_ref(), from.clone(), to.clone(), out).is_some()
         });
-        if rang.count() == 0 {
-            return self.release(now, key, Cause::Overload, out);
-        }
-        self.set_timer(key, now.instant + Duration::from_secs(ring_seconds));
+        rang.count()
     }
 
     /// Ring one contact. `None` where a limit is reached.

@@ -8,6 +8,7 @@ mod media;
 mod originate;
 mod release;
 mod renegotiate;
+mod returning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -126,6 +127,8 @@ pub(crate) struct Calls {
     by_user: BTreeMap<UserId, u32>,
     /// Click-to-calls that wait for a device.
     pub(crate) waiting: BTreeSet<CallKey>,
+    /// Calls for a phone whose connection broke a moment ago.
+    pub(crate) returning: BTreeMap<CallKey, returning::Awaited>,
     live: usize,
     next_stream: u32,
 }
@@ -139,6 +142,7 @@ impl Calls {
             by_id: BTreeMap::new(),
             by_user: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            returning: BTreeMap::new(),
             live: 0,
             next_stream: 0,
         }
@@ -156,6 +160,7 @@ impl Calls {
     /// The call is no longer counted, though its last messages are still to come.
     pub(crate) fn retire(&mut self, key: CallKey) {
         self.waiting.remove(&key);
+        self.returning.remove(&key);
         let Some(call) = self.slab.get(key) else { return };
         self.live -= 1;
         if let Some(count) = self.by_user.get_mut(&call.record.user) {

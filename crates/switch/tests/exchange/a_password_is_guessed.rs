@@ -79,6 +79,50 @@ fn strangers_leave_nothing_behind() {
         let text = office.request(&stranger, method, "sip:1002@localhost", "<sip:1002@localhost>", "");
         office.send_from(stranger.address, text);
     }
-    assert_eq!(office.summary(&stranger), "401 401 200 405 405 481 481");
+    assert_eq!(office.summary(&stranger), "401 401 200 401 401 481 481");
     assert_eq!((office.switch.census(), office.switch.deadline()), ([0; 4], None));
+}
+
+#[test]
+fn who_asks_for_what_is_not_done_here_is_asked_first_and_told_afterwards() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    for (method, status) in [
+        ("MESSAGE", 405),
+        ("REFER", 405),
+        ("SUBSCRIBE", 489),
+        ("PUBLISH", 489),
+        ("NOTIFY", 481),
+        ("JUGGLE", 501),
+    ] {
+        for stranger in [true, false] {
+            let (uri, to) = ("sip:1002@localhost", "<sip:1002@localhost>");
+            let text = office.request(&phone, method, uri, to, "Event: presence\r\n");
+            office.send_from(phone.address, text);
+            let challenge = office.last(&phone);
+            assert_eq!(challenge.status(), Some(401), "{method}"); // security.md row 14
+            assert!(challenge.header(Name::Allow).is_none(), "a stranger learns nothing");
+            if !stranger {
+                let proof = office.authorization(&phone, &challenge, method, uri);
+                let text = office.request(&phone, method, uri, to, &format!("{proof}Event: presence\r\n"));
+                office.send_from(phone.address, text.clone());
+                let refusal = office.last(&phone);
+                assert_eq!(refusal.status(), Some(status), "{method}");
+                assert_eq!(refusal.header(Name::Allow).is_some(), matches!(status, 405 | 501), "{method}");
+                office.send_from(phone.address, text);
+                assert_eq!(office.last(&phone).bytes(), refusal.bytes(), "a repetition is told the same");
+            }
+        }
+    }
+    assert_eq!(office.switch.census(), [0; 4]);
+}
+
+#[test]
+fn options_names_what_is_there_and_nothing_else() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let text = office.request(&phone, "OPTIONS", "sip:localhost", "<sip:localhost>", "");
+    office.send_from(phone.address, text);
+    // Of RFC 5626 only the rule of the instance is there: a flow's keep-alive and its failover are not, so `outbound` is not claimed.
+    assert_eq!(office.last(&phone).header(Name::Supported), Some("100rel, timer, path"));
 }

@@ -6,6 +6,7 @@ mod a_call_is_held;
 mod a_call_is_made;
 mod a_call_is_refused;
 mod a_password_is_guessed;
+mod a_phone_comes_back;
 mod a_phone_registers;
 mod office;
 mod the_exchange_stops;

@@ -56,6 +56,8 @@ pub struct Office {
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
     pub reports: bool,
     pub unreported: Vec<StreamId>,
+    /// Connections, by the address of the phone that opened it; everybody else speaks UDP.
+    pub streams: BTreeMap<SocketAddr, Flow>,
     inbox: BTreeMap<SocketAddr, Vec<Message>>,
     ports: BTreeMap<StreamId, u16>,
     chance: Chance,
@@ -92,6 +94,7 @@ impl Office {
             listens: Vec::new(),
             reports: true,
             unreported: Vec::new(),
+            streams: BTreeMap::new(),
             inbox: BTreeMap::new(),
             ports: BTreeMap::new(),
             chance: Chance::from_number(2),
@@ -271,8 +274,21 @@ impl Office {
     /// Send a datagram from an address.
     pub fn send_from(&mut self, remote: SocketAddr, text: impl Into<Bytes>) {
         let local = SERVER.parse().unwrap();
-        let hop = Hop { transport: Transport::Udp, listener: 0, local, remote, flow: Flow::default() };
+        let flow = self.streams.get(&remote).copied().unwrap_or_default();
+        let transport = if flow == Flow::default() { Transport::Udp } else { Transport::Tcp };
+        let hop = Hop { transport, listener: 0, local, remote, flow };
         self.feed(Input::Packet { hop, bytes: text.into() });
+    }
+
+    /// The phone's connection is opened.
+    pub fn connects(&mut self, phone: &Phone, number: u32) {
+        self.streams.insert(phone.address, Flow { epoch: 1, number });
+    }
+
+    /// The phone's connection breaks.
+    pub fn breaks(&mut self, phone: &Phone) {
+        let flow = self.streams.remove(&phone.address).expect("a connection");
+        self.feed(Input::FlowClosed(flow));
     }
 
     /// What a phone has heard since it was last asked.
@@ -331,7 +347,11 @@ impl Office {
         let line = self.authorization(phone, &challenge, "REGISTER", "sip:localhost");
         let text = self.request(phone, "REGISTER", "sip:localhost", &to, &format!("{line}{lines}"));
         self.send_from(phone.address, text);
-        self.last(phone)
+        let mut heard = self.heard(phone);
+        let answer = heard.iter().position(|m| m.status().is_some()).expect("an answer");
+        let answer = heard.remove(answer);
+        self.inbox.insert(phone.address, heard); // a call that waited for the phone
+        answer
     }
 
     /// Register for an hour.
