@@ -47,6 +47,7 @@ faults! {
     WrongType: 400 "wrong_type" "The field has the wrong type" "El campo tiene un tipo incorrecto";
     BadValue: 400 "invalid_value" "The value is not allowed" "El valor no está permitido";
     BodyTooLarge: 413 "body_too_large" "The body is larger than 64 KB" "El cuerpo supera los 64 KB";
+    ImportTooLarge: 413 "import_too_large" "The import is larger than 32 MB: send it in parts" "La importación supera los 32 MB: envíela por partes";
     MediaType: 415 "unsupported_media_type" "Send the body as application/json" "Envíe el cuerpo como application/json";
     NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
@@ -101,6 +102,14 @@ impl ApiError {
     pub(crate) fn field(fault: Fault, field: &str, rule: Option<(&str, &str)>) -> Self {
         let detail = rule.map(|(en, es)| (format!("{field}: {en}"), format!("{field}: {es}")));
         ApiError { field: Some(field.to_owned()), detail, ..fault.into() }
+    }
+
+    /// The same refusal, of line `n` of a list: its field is named with its place.
+    pub(crate) fn of_line(self, list: &str, n: usize) -> Self {
+        let place = format!("{list}[{n}]");
+        let name = self.field.as_ref().map_or_else(|| place.clone(), |field| format!("{place}.{field}"));
+        let detail = self.detail.map(|(en, es)| (format!("{place}.{en}"), format!("{place}.{es}")));
+        ApiError { field: Some(name), detail, ..self }
     }
 
     /// 429, and when to come back.

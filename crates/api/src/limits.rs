@@ -13,6 +13,14 @@ use model::ApiKeyId;
 pub(crate) const BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take to arrive: whoever drips holds a connection that others want (security.md row 16).
 pub(crate) const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Extensions of one import: the largest office that one process serves.
+pub(crate) const IMPORT_LINES: usize = 100_000;
+/// Bytes of an import: so many lines of some 300 bytes. It is read only for an administrator.
+pub(crate) const IMPORT_BYTES: usize = 32 * 1024 * 1024;
+/// How long an import may take to arrive: 5 Mbit/s are enough.
+pub(crate) const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
+/// Characters of a password that is imported; what we make has sixteen, and digests hash any length.
+pub(crate) const PASSWORD_CHARS: usize = 256;
 /// Nesting of JSON: what is documented has two levels.
 pub(crate) const JSON_DEPTH: usize = 32;
 /// Characters of a display name: what phones show of it (security.md row 26).

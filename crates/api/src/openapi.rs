@@ -204,7 +204,7 @@ fn meaning(status: u16) -> &'static str {
         403 => "The key may not do this, or policy forbids it",
         404 => "There is no such thing, or it is somebody else's",
         409 => "It contradicts what is there",
-        413 => "The body is larger than 64 KB",
+        413 => "The body is larger than 64 KB, an import larger than 32 MB",
         415 => "The body is not application/json",
         429 => "Too many requests, or too many calls",
         503 => "Something that is needed is away or not configured",

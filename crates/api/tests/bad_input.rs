@@ -234,3 +234,48 @@ async fn people_are_answered_in_their_language_and_programs_by_code() {
         request("GET", "/healthz", "").header("x-request-id", "a b\"c").body(Body::empty()).unwrap();
     assert!(house.send(harmful).await.header("x-request-id").starts_with("req_"));
 }
+
+#[tokio::test]
+async fn a_bad_line_of_an_import_is_named_with_its_place_and_its_password_is_not_told() {
+    const IMPORT: &str = "/api/v1/voip/extensions/import";
+    let house = House::new().await;
+    let good = || json!({"extensionNumber": "2001", "username": "anna", "password": "p-long-enough", "userId": "user_1"});
+    let bad = |name: &str, value: Value| {
+        let mut line = json!({"extensionNumber": "2002", "username": "berta", "password": "hush-hush", "userId": "user_1"});
+        line[name] = value;
+        json!({"extensions": [good(), line]})
+    };
+    let mut missing = bad("displayName", json!("Berta"));
+    missing["extensions"][1].as_object_mut().unwrap().remove("userId");
+    for (body, code, field) in [
+        (json!({}), "missing_field", "extensions"),
+        (json!({"extensions": []}), "invalid_value", "extensions"),
+        (json!({"extensions": ["2001"]}), "invalid_value", "extensions"),
+        (json!({"extensions": good()}), "wrong_type", "extensions"),
+        (json!({"extensions": [good()], "dryRun": true}), "unknown_field", "dryRun"),
+        (bad("extensionNumber", json!("x")), "invalid_value", "extensions[1].extensionNumber"),
+        (bad("extensionNumber", json!(2002)), "wrong_type", "extensions[1].extensionNumber"),
+        (bad("username", json!("a b")), "invalid_value", "username"),
+        (bad("password", json!("hush\u{0}hush")), "invalid_value", "extensions[1].password"),
+        (bad("permissions", json!("admin")), "unknown_field", "extensions[1].permissions"),
+        (missing, "missing_field", "extensions[1].userId"),
+    ] {
+        let answer = house.post(&house.admin, IMPORT, body.clone()).await;
+        assert!(!answer.text.contains("hush"), "{}", answer.text);
+        assert!(!answer.header("x-request-id").is_empty());
+        assert_eq!(answer.refused(400, code)["field"], field, "{body}");
+    }
+    house
+        .post(&house.admin, IMPORT, bad("extensionNumber", json!("2001")))
+        .await
+        .refused(409, "extension_exists");
+    assert_eq!(house.app.office().directory().census()[3], 0, "all or nothing");
+    let text = Body::from("x".repeat(33 * 1024 * 1024));
+    let large =
+        request("POST", IMPORT, &house.admin).header("content-type", "application/json").body(text).unwrap();
+    house.send(large).await.refused(413, "import_too_large");
+    let made = house.post(&house.admin, IMPORT, bad("displayName", json!("Berta"))).await.ok(); // S40
+    assert_eq!(made, json!({"success": true, "imported": 2}));
+    let event = house.events(1).await.pop().unwrap();
+    assert_eq!(event.kind, "voip_extensions_imported");
+}

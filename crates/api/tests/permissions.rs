@@ -39,6 +39,7 @@ async fn each_route_asks_for_its_permission_and_admin_has_all() {
         ("DELETE", "/api/v1/keys/key_1", any),
         ("POST", "/api/v1/voip/extensions", sip),
         ("POST", "/api/v1/voip/extensions/create", sip),
+        ("POST", "/api/v1/voip/extensions/import", admin),
         ("GET", "/api/v1/voip/extensions", sip),
         ("GET", "/api/v1/voip/extensions/user/user_9", sip),
         ("GET", "/api/v1/voip/extensions/ext_1", sip),

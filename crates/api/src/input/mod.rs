@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::error::{ApiError, Fault};
 
-pub(crate) use body::Body;
+pub(crate) use body::{Body, Bulk};
 pub(crate) use rule::Rule;
 
 /// One field of a body or a query.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Field {
     pub name: &'static str,
     /// Another name that the documents use for it (S76).
@@ -58,21 +58,24 @@ pub(crate) struct Form {
 impl Form {
     /// Check a body against its table.
     pub(crate) fn of_object(
-        object: &serde_json::Map<String, Value>,
+        object: serde_json::Map<String, Value>,
         fields: &'static [Field],
     ) -> Result<Form, ApiError> {
         let mut form = Form::default();
         for (name, value) in object {
-            let Some(field) = fields.iter().find(|field| field.is_called(name)) else {
-                return Err(ApiError::field(Fault::UnknownField, &shown(name), None));
+            let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
+                return Err(ApiError::field(Fault::UnknownField, &shown(&name), None));
             };
             if !(field.nullable && value.is_null()) {
-                field.rule.check(value).map_err(|(fault, rule)| ApiError::field(fault, name, Some(rule)))?;
+                field
+                    .rule
+                    .check(&value)
+                    .map_err(|(fault, rule)| ApiError::field(fault, &name, Some(rule)))?;
             }
-            if form.values.insert(field.name, value.clone()).is_some() {
+            if form.values.insert(field.name, value).is_some() {
                 return Err(ApiError::field(
                     Fault::BadValue,
-                    name,
+                    &name,
                     Some(("given under two names", "aparece con dos nombres")),
                 ));
             }
@@ -134,6 +137,18 @@ impl Form {
     ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         parse(text).map(Some).map_err(|_| ApiError::field(Fault::BadValue, name, None))
+    }
+
+    /// The objects of a list.
+    pub(crate) fn objects(&mut self, name: &str) -> impl Iterator<Item = serde_json::Map<String, Value>> {
+        let list = match self.values.remove(name) {
+            Some(Value::Array(list)) => list,
+            Some(_) | None => Vec::new(),
+        };
+        list.into_iter().filter_map(|item| match item {
+            Value::Object(object) => Some(object),
+            _ => None,
+        })
     }
 
     /// The texts of a list.

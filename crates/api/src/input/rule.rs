@@ -4,6 +4,7 @@ use base::Id;
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
+use super::Field;
 use crate::error::Fault;
 
 /// English and Spanish.
@@ -43,6 +44,8 @@ pub(crate) enum Rule {
     Permissions,
     /// Where a page of calls begins.
     CallCursor,
+    /// A list of objects with these fields, at most so many. Only the list is checked: each object is a form of its own.
+    Lines(&'static [Field], usize),
 }
 
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
@@ -53,7 +56,7 @@ impl Rule {
         match self {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
-            Rule::Permissions => ExpectedType::List,
+            Rule::Permissions | Rule::Lines(..) => ExpectedType::List,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -111,6 +114,9 @@ impl Rule {
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
             Rule::CallCursor => call_cursor(text).is_some(),
+            Rule::Lines(_, most) => value
+                .as_array()
+                .is_some_and(|list| (1..=most).contains(&list.len()) && list.iter().all(Value::is_object)),
         }
     }
 
@@ -147,6 +153,10 @@ impl Rule {
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
+            Rule::Lines(..) => (
+                "must be a list of objects, at least one and not too many",
+                "debe ser una lista de objetos, al menos uno y no demasiados",
+            ),
         }
     }
 
@@ -170,6 +180,18 @@ impl Rule {
             }),
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
+            }
+            Rule::Lines(fields, most) => {
+                let property = |field: &Field| (field.name.to_owned(), field.rule.schema());
+                let properties: serde_json::Map<String, Value> = fields.iter().map(property).collect();
+                let required: Vec<&str> = fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+                json!({
+                    "type": "array", "minItems": 1, "maxItems": most,
+                    "items": {
+                        "type": "object", "properties": properties, "required": required,
+                        "additionalProperties": false
+                    }
+                })
             }
         }
     }

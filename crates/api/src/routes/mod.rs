@@ -5,6 +5,7 @@ pub(crate) mod credentials;
 pub(crate) mod document;
 pub(crate) mod extension_calls;
 pub(crate) mod extensions;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod probes;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(sessions::routes());
     all.extend(keys::routes());
     all.extend(extensions::routes());
+    all.extend(import::routes());
     all.extend(extension_calls::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());

@@ -2,7 +2,6 @@
 
 mod first;
 mod http;
-mod import;
 mod public;
 
 use std::net::{IpAddr, SocketAddr};
@@ -157,7 +156,7 @@ impl House {
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
         let fresh = first::admin_key(&app, &data).await?;
-        let http = http::Http::start(listeners, &api::router(app.clone()).merge(import::router(app.clone())));
+        let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
         let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper };
