@@ -1,8 +1,10 @@
-# make run | test | check | sim | fuzz | bench
+# make run | test | check | sim | fuzz | bench | soak
 # Each target installs what it needs and says so. Needed beforehand: Rust (rustup's stable), on Debian 12 or a relative of it.
 
 SEEDS ?= 200
 SECONDS ?= 600
+MINUTES ?= 10
+RATE ?= 100
 DATA ?= data
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
@@ -13,7 +15,7 @@ APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core
 part := .ci/part
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: run test check unit e2e kill sim fuzz fuzz-replay bench build fmt clippy tidy need-build need-test
+.PHONY: run test check unit e2e kill sim fuzz fuzz-replay bench soak build fmt clippy tidy need-build need-test
 
 # The server in the foreground, with its state in ./data. LAN=1 opens it to the network.
 run: need-build
@@ -70,6 +72,11 @@ fuzz: need-build
 bench: need-build
 	bench/setup
 	bench/run $(if $(QUICK),--quick)
+
+# Calls without a pause, and whether one is lost or memory grows: make soak MINUTES=10 RATE=300 (calls a second)
+soak: need-build
+	@.ci/need apt python3
+	bench/soak --minutes $(MINUTES) --rate $(RATE)
 
 fmt:
 	cargo fmt --all

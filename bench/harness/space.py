@@ -61,15 +61,7 @@ class Process:
 
     def memory(self):
         """KiB of memory in use, pages that are shared counted once."""
-        total = 0
-        for pid in tree(self.pid):
-            try:
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1])
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                pass
-        return total
+        return memory(self.pid)[1]
 
     def tail(self):
         return self.log.read_text(errors="replace")[-2000:]
@@ -91,6 +83,20 @@ def tree(root):
         found.append(pid)
         waiting.extend(children.get(pid, []))
     return found
+
+
+def memory(root):
+    """KiB that the process and its descendants hold: all of it (RSS), and with shared pages counted by their share (PSS)."""
+    total = {"Rss:": 0, "Pss:": 0}
+    for pid in tree(root):
+        try:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                name, *rest = line.split()
+                if name in total:
+                    total[name] += int(rest[0])
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            pass
+    return total["Rss:"], total["Pss:"]
 
 
 def load(words, limit):
