@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::wire::{Challenge, Message, Wire};
@@ -14,6 +15,12 @@ use e2e::{Server, Settings, until};
 
 const USERS: usize = 1000;
 const CALLS: usize = 20;
+/// Registrations of a burst: more than are answered before the kill.
+const BURST: usize = 900;
+/// Answered ones that the kill waits for.
+const ANSWERED: usize = 60;
+/// Registrations of a burst that are under way at once: what the window of a nonce's counts allows.
+const WINDOW: usize = 32;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Many phones behind one socket.
@@ -244,6 +251,114 @@ fn goodbyes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
     }
 }
 
+/// One registration of a burst: another contact of a user's, at the burst's own socket.
+fn burst_register(
+    phones: &mut Phones,
+    challenge: &Challenge,
+    n: usize,
+    count: usize,
+    expires: u32,
+    cseq: usize,
+) {
+    let (name, uri) = (user(n), "sip:localhost");
+    let answer = challenge.answer(&name, &password(&name), "REGISTER", uri, count as u32);
+    let address = format!("<sip:{name}@localhost>");
+    let more = format!("CSeq: {cseq} REGISTER\r\nExpires: {expires}\r\nAuthorization: {answer}\r\n");
+    let from = format!("{address};tag=b{name}");
+    let call_id = format!("burst-{n}-{}", phones.wire.local().port());
+    let text = phones.request("REGISTER", uri, &from, &address, &call_id, &more, "");
+    phones.wire.send(text.as_bytes());
+}
+
+/// Registers one user after another without waiting for each, until the server is gone or all are done. Every user whose REGISTER was
+/// answered 200.
+fn burst(phones: &mut Phones, answered: &AtomicUsize, killed: &AtomicBool) -> BTreeSet<usize> {
+    let challenge = burst_challenge(phones);
+    let (mut sent, mut done) = (0, BTreeSet::new());
+    loop {
+        while sent < BURST && sent < done.len() + WINDOW && !killed.load(Ordering::Relaxed) {
+            burst_register(phones, &challenge, sent, sent + 1, 3600, 1);
+            sent += 1;
+        }
+        match phones.wire.receive(Duration::from_millis(200)) {
+            Some(message) => {
+                let n = message.header("Call-ID").and_then(|id| id.split('-').nth(1)?.parse().ok());
+                if let (Some(200), Some(n)) = (message.status(), n) {
+                    done.insert(n);
+                    answered.store(done.len(), Ordering::Relaxed);
+                }
+            }
+            None if killed.load(Ordering::Relaxed) || done.len() == BURST => return done,
+            None => {}
+        }
+    }
+}
+
+fn burst_challenge(phones: &mut Phones) -> Challenge {
+    let id = format!("ask-{}-{}", phones.wire.local().port(), phones.number);
+    let from = "<sip:u0000@localhost>;tag=ask";
+    let text = phones.request(
+        "REGISTER",
+        "sip:localhost",
+        from,
+        "<sip:u0000@localhost>",
+        &id,
+        "CSeq: 1 REGISTER\r\n",
+        "",
+    );
+    let refusal = phones.exchange(&text, &id, "1").expect("a challenge");
+    refusal.header("WWW-Authenticate").and_then(Challenge::parse).expect("a digest challenge")
+}
+
+/// `kill -9` while registrations pour in: whoever was answered is still there. The contacts are taken back afterwards.
+fn kill_in_a_burst(server: &mut Server, round: usize) -> usize {
+    let mut phones = Phones::new(server.sip());
+    let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done = std::thread::scope(|scope| {
+        let bursting = scope.spawn(|| burst(&mut phones, &answered, &killed));
+        until(Duration::from_secs(30), "the burst is under way", || {
+            (answered.load(Ordering::Relaxed) >= ANSWERED).then_some(())
+        });
+        server.kill();
+        killed.store(true, Ordering::Relaxed);
+        bursting.join().expect("the burst ends")
+    });
+    assert!(
+        (ANSWERED..BURST).contains(&done.len()),
+        "round {round}: the kill missed the burst: {} answered",
+        done.len()
+    );
+    server.restart();
+    let there = contacts_at(server, phones.wire.local());
+    let lost: Vec<usize> = done.iter().filter(|n| !there.contains(&user(**n))).copied().collect();
+    assert!(lost.is_empty(), "round {round}: answered before the kill and gone after it: {lost:?}");
+    let challenge = burst_challenge(&mut phones);
+    for (count, name) in there.iter().enumerate() {
+        let n: usize = name[1..].parse().expect("a user");
+        burst_register(&mut phones, &challenge, n, count + 1, 0, 2);
+        let gone = phones.wire.receive(LIMIT).expect("an answer");
+        assert_eq!(gone.status(), Some(200), "{}", gone.text);
+    }
+    done.len()
+}
+
+/// The users with a contact at this address.
+fn contacts_at(server: &Server, address: SocketAddr) -> BTreeSet<String> {
+    let (mut found, mut cursor) = (BTreeSet::new(), String::new());
+    loop {
+        let page = server.admin().get(&format!("/api/v1/registrations?limit=1000{cursor}")).expect(200);
+        for one in page["registrations"].as_array().expect("registrations") {
+            if one["contact"].as_str().is_some_and(|contact| contact.ends_with(&format!("@{address}"))) {
+                found.insert(one["username"].as_str().expect("a name").to_owned());
+            }
+        }
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return found,
+        }
+    }
+}
+
 /// All calls of the API, by pages.
 fn all_calls(server: &Server) -> Vec<serde_json::Value> {
     let (mut calls, mut cursor) = (Vec::new(), String::new());
@@ -279,7 +394,7 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         let answer = phones.register(&user(n), &format!("r{n}")).expect("an answer");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }
-    let mut made = 0;
+    let (mut made, mut bursts) = (0, 0);
     for round in 0..rounds {
         let mut dialogs = (BTreeSet::new(), BTreeSet::new());
         for n in 0..CALLS {
@@ -290,8 +405,12 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
             dialogs.1.insert(up.1);
             made += 1;
         }
-        server.restart(); // SIGKILL, then the same data again
-
+        // SIGKILL, then the same data again; every other time registrations are pouring in.
+        if round % 2 == 0 {
+            server.restart();
+        } else {
+            bursts += kill_in_a_burst(&mut server, round);
+        }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
         goodbyes(&mut callers, dialogs.0, "callers");
@@ -332,6 +451,6 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
     assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
     assert_eq!(ends.get("crash"), Some(&(rounds * CALLS)), "{ends:?}");
     println!(
-        "{rounds} kills: {USERS} registrations and {made} calls, none lost, none doubled; ends: {ends:?}"
+        "{rounds} kills: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
     );
 }

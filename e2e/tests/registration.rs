@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::raw::Raw;
 use e2e::sipp::scenario;
 use e2e::wire::{Challenge, Register, Wire};
 use e2e::{Server, Settings, until};
@@ -137,4 +138,69 @@ fn a_repeated_register_is_answered_again() {
         wire.send(text.as_bytes());
         assert_eq!(wire.final_response(Duration::from_secs(5)).and_then(|answer| answer.status()), Some(200));
     }
+}
+
+/// A phone of Bob's over TCP, whose connection breaks; the server has noticed.
+fn broken(server: &Server, bob: &e2e::Extension) {
+    let mut wire = Wire::tcp(server.sip());
+    let answer = Register::of(bob, &wire).send(&mut wire);
+    assert_eq!(answer.status(), Some(200), "{}", answer.text);
+    drop(wire);
+    until(Duration::from_secs(5), "the server notices", || {
+        let shown =
+            server.http(Some(&bob.key)).get(&format!("/api/v1/voip/extensions/{}", bob.id)).expect(200);
+        (shown["extension"]["registered"] == false).then_some(())
+    });
+}
+
+#[test]
+fn a_call_waits_for_a_phone_whose_connection_broke() {
+    let server = Server::start();
+    let (alice, bob) = (server.extension("1001"), server.extension("1002"));
+    broken(&server, &bob);
+    let mut caller = Raw::new(&server, &alice);
+    let body = caller.sdp();
+    let dialling = caller.invite("1002", "", &body);
+    caller.send(dialling.text.as_bytes());
+    let trying = until(Duration::from_secs(5), "the INVITE is taken up", || {
+        caller.receive(Duration::from_secs(1)).filter(|message| message.status() == Some(100))
+    });
+    assert_eq!(trying.header("Call-ID"), Some(dialling.call_id.as_str()));
+    let mut wire = Wire::tcp(server.sip());
+    let answer = Register::of(&bob, &wire).send(&mut wire);
+    assert_eq!(answer.status(), Some(200), "{}", answer.text);
+    let invite = wire.receive(Duration::from_secs(5)).expect("the call comes by the new connection");
+    assert_eq!(invite.method(), Some("INVITE"), "{}", invite.text);
+    let get = |name: &str| invite.header(name).unwrap_or_default();
+    let busy = format!(
+        "SIP/2.0 486 Busy Here\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=b\r\nCall-ID: {}\r\nCSeq: {}\r\nContent-Length: 0\r\n\r\n",
+        get("Via"),
+        get("From"),
+        get("To"),
+        get("Call-ID"),
+        get("CSeq")
+    );
+    wire.send(busy.as_bytes());
+    let refusal = caller.expect_final("INVITE");
+    assert_eq!(refusal.status(), Some(486), "{}", refusal.text);
+    caller.acknowledge(&dialling.text, &refusal);
+}
+
+#[test]
+fn a_call_for_a_phone_that_stays_away_ends_after_five_seconds() {
+    let server = Server::start();
+    let (alice, bob) = (server.extension("1001"), server.extension("1002"));
+    broken(&server, &bob);
+    let mut caller = Raw::new(&server, &alice);
+    let body = caller.sdp();
+    let dialling = caller.invite("1002", "", &body);
+    let begin = std::time::Instant::now();
+    caller.send(dialling.text.as_bytes());
+    let refusal = until(Duration::from_secs(20), "the call is refused", || {
+        caller.receive(Duration::from_secs(1)).filter(|message| message.status().is_some_and(|s| s >= 200))
+    });
+    assert_eq!(refusal.status(), Some(480), "{}", refusal.text);
+    assert!(refusal.header("Reason").is_some(), "{}", refusal.text);
+    assert!(begin.elapsed() >= Duration::from_secs(5), "after {:?}", begin.elapsed());
+    caller.acknowledge(&dialling.text, &refusal);
 }

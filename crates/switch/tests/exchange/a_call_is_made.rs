@@ -207,6 +207,40 @@ fn the_longest_call_is_ended_and_says_why() {
 }
 
 #[test]
+fn by_default_a_call_lasts_four_hours_from_its_answer_and_no_longer() {
+    let mut office = Office::open();
+    let (caller, callee) = connected(&mut office);
+    let begin = office.clock;
+    let lasts = |office: &Office| office.clock.since(begin);
+    // Phones that answer what keeps the session alive (RFC 4028).
+    let mut last_words = Vec::new();
+    while last_words.is_empty() && lasts(&office) < Duration::from_secs(5 * 3600) {
+        office.pass(Duration::from_secs(1));
+        for line in [&caller, &callee] {
+            for message in office.heard(&line.phone) {
+                match message.method().as_str() {
+                    _ if message.status().is_some() => {}
+                    "BYE" => {
+                        last_words.push(message.header(Name::Reason).unwrap().to_owned());
+                        office.respond(line, &message, 200, "", None);
+                    }
+                    _ => office.respond(line, &message, 200, "", None),
+                }
+            }
+        }
+    }
+    assert_eq!(last_words.len(), 2, "both are told in the same moment"); // S30
+    assert!(last_words.iter().all(|reason| reason.contains("longest permitted time")), "{last_words:?}");
+    assert_eq!(lasts(&office).as_secs(), 4 * 3600);
+    let record = office.record();
+    assert_eq!(
+        (record.cause, record.duration_seconds(office.now().wall)),
+        (Some(Cause::MaxDuration), 4 * 3600)
+    );
+    office.is_at_rest();
+}
+
+#[test]
 fn a_200_that_nobody_acknowledges_ends_the_call() {
     let mut office = Office::open();
     let (ana, benito) = (office.phone("1001"), office.phone("1002"));
