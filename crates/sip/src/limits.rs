@@ -1,5 +1,7 @@
 //! Every limit of this crate, with the reason for it.
 
+use std::time::Duration;
+
 /// Bytes of a head (start line and headers): room for any phone's message, no room for a flood.
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes of a body.
@@ -28,6 +30,17 @@ pub const ANSWER_RING: usize = 16_384;
 pub const ANSWER_BYTES: usize = 4 * 1024;
 /// What a stranger's datagram is answered with is at most so many times as long: we are no amplifier (security.md row 12).
 pub const ANSWER_FACTOR: usize = 3;
+/// How many answers an address gets that has never shown a password: 500 a second on the average. With 700 bytes for a challenge that is
+/// 3 Mbit/s, which no line notices that is worth flooding, and whoever wants it sent must send half of it or more himself.
+pub const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
+/// How far ahead of that average it may be: 20,000 answers at once. So many phones may come back behind one address in the same instant
+/// (power failed in a building) and all be asked, before the first of them has answered; from then on none is counted.
+pub const ANSWER_CREDIT: Duration = Duration::from_secs(40);
+/// How long an address counts as that of a real phone after a password was shown from there: the longest registration, so that an office
+/// whose phones are registered is never a stranger.
+pub const PROOF_HOLDS: Duration = Duration::from_hours(2);
+/// Addresses that are remembered for that, in each of two generations: some 5 MB in all. A forgotten stranger begins anew.
+pub const ANSWER_SOURCES: usize = 65_536;
 /// DNS lookups under way at once; beyond it a name counts as unreachable.
 pub const LOOKUPS: usize = 10_000;
 /// Questions that one lookup may ask: a hostile zone shall not make us walk for ever.

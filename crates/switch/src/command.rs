@@ -98,6 +98,7 @@ impl State {
 pub struct Counters {
     pub messages_received: u64,
     pub messages_sent: u64,
+    pub answers_withheld: u64,
     pub registrations_accepted: u64,
     pub challenges: u64,
     pub wrong_passwords: u64,

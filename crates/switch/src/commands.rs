@@ -111,6 +111,7 @@ impl Switch {
         let (transactions, sessions) = self.endpoint.census();
         let mut counters = self.counters.clone();
         (counters.wrong_passwords, counters.banned) = (self.identity.wrong, self.identity.silenced);
+        counters.answers_withheld = self.endpoint.withheld();
         Status {
             state: self.state,
             active_calls: self.calls.live_count(),

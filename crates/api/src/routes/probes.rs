@@ -87,6 +87,7 @@ fn metrics(app: &App, status: &Status) -> String {
         ("registrations_accepted", "REGISTER requests accepted", counters.registrations_accepted),
         ("challenges", "Requests answered with a challenge", counters.challenges),
         ("wrong_passwords", "Wrong digest answers", counters.wrong_passwords),
+        ("answers_withheld", "Answers not given to strangers that had too many", counters.answers_withheld),
         ("banned", "Messages dropped for a ban", counters.banned),
         ("calls_started", "Calls begun", counters.calls_started),
         ("calls_answered", "Calls answered", counters.calls_answered),

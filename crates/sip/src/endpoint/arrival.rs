@@ -30,7 +30,7 @@ impl Endpoint {
                 let Some(request) = error.answerable else { return };
                 if request.status().is_none() && *request.method() != Method::Ack {
                     let reply = Reply::new(error.status).phrase(error.what);
-                    self.answer_stateless(&request, &hop, Asker::Stranger, reply, None, None, out);
+                    self.answer_stateless(now, &request, &hop, Asker::Stranger, reply, None, None, out);
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Endpoint {
             Err(refusal) => {
                 let reply =
                     Reply { phrase: refusal.phrase, ..Reply::new(refusal.status).lines(&refusal.lines) };
-                self.answer_stateless(&request, &hop, Asker::Stranger, reply, None, None, out);
+                self.answer_stateless(now, &request, &hop, Asker::Stranger, reply, None, None, out);
             }
         }
     }
@@ -149,6 +149,7 @@ impl Endpoint {
         match peer {
             None => {
                 drop(self.answer_stateless(
+                    now,
                     &request,
                     &hop,
                     Asker::Stranger,
@@ -188,7 +189,7 @@ impl Endpoint {
         let back = wire::reply_hop(&request, &hop);
         let tx = self.core.transactions.serve(key, None, back, *method == Method::Invite, Some(id));
         let Some(tx) = tx else {
-            self.answer_stateless(&request, &hop, Asker::Stranger, Reply::new(503), None, Some(id), out);
+            self.answer_stateless(now, &request, &hop, Asker::Stranger, Reply::new(503), None, Some(id), out);
             return;
         };
         let served = Served { tx, request, hop };
@@ -232,7 +233,7 @@ impl Endpoint {
         }
         let key = self.core.keys.server(cancel, &Method::Invite, hop.remote.ip());
         let Some((tx, label, open)) = self.core.transactions.cancelled(key) else {
-            self.answer_stateless(cancel, &hop, Asker::Stranger, Reply::new(481), None, None, out);
+            self.answer_stateless(now, cancel, &hop, Asker::Stranger, Reply::new(481), None, None, out);
             return;
         };
         note(out.len(), label, hop, cancel, out);
@@ -240,6 +241,7 @@ impl Endpoint {
         let tag = label.and_then(|id| self.with(now, id, out, |session, _| session.local_tag())).flatten();
         let status = if self.core.transactions.is_accepted(tx) { 481 } else { 200 };
         let answer = self.answer_stateless(
+            now,
             cancel,
             &hop,
             Asker::Stranger,

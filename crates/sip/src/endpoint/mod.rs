@@ -2,6 +2,7 @@
 
 mod admission;
 mod arrival;
+mod budget;
 mod context;
 mod ring;
 mod stateless;
@@ -18,6 +19,7 @@ use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
 use crate::transaction::{Alarm, Expired, Key, Owner};
 use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, Uri, limits, wire};
 
+use budget::Budget;
 pub(crate) use context::{Core, Cx, Sending, Served, contact_lines};
 use ring::AnswerRing;
 use stateless::Asker;
@@ -146,6 +148,7 @@ pub struct Endpoint {
     sessions: Slab<Session>,
     dialogs: KeyedMap<Key, u32>,
     ring: AnswerRing,
+    budget: Budget,
     /// Sessions and requests ever begun.
     serial: u64,
 }
@@ -160,7 +163,8 @@ impl Endpoint {
     pub fn new(config: Config, mut chance: Chance) -> Endpoint {
         let ring = AnswerRing::new(&mut chance);
         let dialogs = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
-        Endpoint { core: Core::new(config, chance), sessions: Slab::new(), dialogs, ring, serial: 0 }
+        let budget = Budget::new(&mut chance);
+        Endpoint { core: Core::new(config, chance), sessions: Slab::new(), dialogs, ring, budget, serial: 0 }
     }
 
     /// Absorb one input; append every consequence to `out`.
@@ -182,6 +186,11 @@ impl Endpoint {
     /// Transactions and sessions alive, for metrics and for the oracle that says nothing survives.
     pub fn census(&self) -> (usize, usize) {
         (self.core.transactions.len(), self.sessions.len())
+    }
+
+    /// Answers that strangers did not get since their address had had its share.
+    pub fn withheld(&self) -> u64 {
+        self.budget.withheld
     }
 
     fn on_tick(&mut self, now: Instant, out: &mut Vec<Output>) {
@@ -211,16 +220,35 @@ impl Endpoint {
 
     // ---- requests outside sessions -------------------------------------------------------------------------------------------
 
-    /// Answer anybody without keeping anything: a retransmission is judged anew. Over UDP the answer is never much longer than the request. The To-tag is derived from the request, so that it is the same.
+    /// Answer anybody without keeping anything: a retransmission is judged anew. Over UDP the answer is never much longer than the request,
+    /// and an address that never proved a password gets only so many. The To-tag is derived from the request, so that it is the same.
     /// ACKs to such an answer to INVITE are absorbed without state.
-    pub fn reply(&mut self, _now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
-        self.answer_stateless(&request.message, &request.hop, Asker::Stranger, reply, None, None, out);
+    pub fn reply(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
+        self.answer_stateless(
+            now.instant,
+            &request.message,
+            &request.hop,
+            Asker::Stranger,
+            reply,
+            None,
+            None,
+            out,
+        );
     }
 
     /// Answer somebody who has proved who he is, and keep the answer in a capped ring for retransmissions of the request.
     pub fn reply_once(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
-        let bytes =
-            self.answer_stateless(&request.message, &request.hop, Asker::Known, reply, None, None, out);
+        self.budget.proved(now.instant, request.hop.remote.ip());
+        let bytes = self.answer_stateless(
+            now.instant,
+            &request.message,
+            &request.hop,
+            Asker::Known,
+            reply,
+            None,
+            None,
+            out,
+        );
         let key = self.core.keys.answer(&request.message, request.hop.remote);
         let until = now.instant + self.core.transactions.times.long;
         self.ring.keep(now.instant, until, key, bytes);
@@ -296,6 +324,7 @@ impl Endpoint {
             self.reply_once(now, &Incoming { hop, message }, Reply::new(503).lines(&lines), out);
             return None;
         };
+        self.budget.proved(now.instant, hop.remote.ip());
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
         let session = session::receive(&mut cx, id, Served { tx, request: message, hop });
         self.keep(session);

@@ -1,5 +1,6 @@
 //! Answers that nothing is kept for.
 
+use base::Instant;
 use bytes::Bytes;
 
 use super::{Endpoint, Output};
@@ -19,9 +20,10 @@ pub(super) enum Asker {
 
 impl Endpoint {
     /// Answer a request without a transaction; a stranger over UDP with no more than [`ANSWER_FACTOR`] times what he asked: where that is
-    /// not enough nothing is sent, and no bytes are returned. The To-tag is `tag`, or one that every repetition of the request gets again.
+    /// not enough, or where his address has had its share ([`super::budget`]), nothing is sent, and no bytes are returned. The To-tag is `tag`, or one that every repetition of the request gets again.
     pub(super) fn answer_stateless(
         &mut self,
+        now: Instant,
         request: &Message,
         hop: &Hop,
         asker: Asker,
@@ -30,6 +32,10 @@ impl Endpoint {
         session: Option<SessionId>,
         out: &mut Vec<Output>,
     ) -> Bytes {
+        let capped = asker == Asker::Stranger && hop.transport == Transport::Udp;
+        if capped && !self.budget.charge(now, hop.remote.ip()) {
+            return Bytes::new();
+        }
         let drawn;
         let tag = if let Some(tag) = tag {
             tag
@@ -40,7 +46,6 @@ impl Endpoint {
         let software = self.core.config.software.as_deref();
         let mut buf = Vec::new();
         write::response(request, Some(hop), reply, Some(tag), software, &mut buf);
-        let capped = asker == Asker::Stranger && hop.transport == Transport::Udp;
         if capped && buf.len() > ANSWER_FACTOR * request.bytes().len() {
             // Without what can be spared; a challenge cannot. Nobody's real request is so short that it comes to silence.
             let lines = reply.lines.filter(|_| matches!(reply.status, 401 | 407));

@@ -8,5 +8,6 @@ mod a_call_is_refused;
 mod a_password_is_guessed;
 mod a_phone_comes_back;
 mod a_phone_registers;
+mod a_source_is_forged;
 mod office;
 mod the_exchange_stops;

@@ -1,0 +1,119 @@
+//! How many answers one address gets that has never shown a password: whoever forges a source address can make us send to it, and what
+//! reaches a stranger that way must hurt nobody (security.md row 12).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use base::{Chance, Instant, KeyedHash, KeyedMap};
+
+use crate::limits::{ANSWER_CREDIT, ANSWER_INTERVAL, ANSWER_SOURCES, PROOF_HOLDS};
+
+/// See the module. Only UDP is counted, since a connection has an address that nobody can forge, and never the loopback, which nobody
+/// outside can be reached by.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Until when the answers given so far use up the allowance of a source.
+    spent: Recent,
+    /// When a source last proved a password. Strangers cannot make this one grow, so a flood of addresses makes nobody a stranger again.
+    proved: Recent,
+    /// Answers that were not given.
+    pub(super) withheld: u64,
+}
+
+impl Budget {
+    pub(super) fn new(chance: &mut Chance) -> Budget {
+        Budget { spent: Recent::new(chance), proved: Recent::new(chance), withheld: 0 }
+    }
+
+    /// Whether one more answer may go to `source`; then it is charged.
+    pub(super) fn charge(&mut self, now: Instant, source: IpAddr) -> bool {
+        let source = network(source);
+        if source.is_loopback() || self.proved.get(source).is_some_and(|at| now.since(at) < PROOF_HOLDS) {
+            return true;
+        }
+        let spent = self.spent.get(source).map_or(now, |until| until.max(now));
+        if spent.since(now) >= ANSWER_CREDIT {
+            self.withheld += 1;
+            return false;
+        }
+        self.spent.put(source, spent + ANSWER_INTERVAL);
+        true
+    }
+
+    /// Somebody at `source` has proved a password with a nonce that was sent there: the address is no forgery.
+    pub(super) fn proved(&mut self, now: Instant, source: IpAddr) {
+        let source = network(source);
+        // Once a minute is enough: a registration costs a look, not a write.
+        if !source.is_loopback()
+            && self.proved.get(source).is_none_or(|at| now.since(at) >= PROOF_HOLDS / 120)
+        {
+            self.proved.put(source, now);
+        }
+    }
+}
+
+/// A moment for each of the sources that were seen last; bounded by two generations of tables, of which the older is dropped.
+#[derive(Debug)]
+struct Recent {
+    young: KeyedMap<IpAddr, Instant>,
+    old: KeyedMap<IpAddr, Instant>,
+    hash: KeyedHash,
+}
+
+impl Recent {
+    fn new(chance: &mut Chance) -> Recent {
+        let hash = KeyedHash::new(chance);
+        Recent { young: KeyedMap::with_hasher(hash), old: KeyedMap::with_hasher(hash), hash }
+    }
+
+    fn get(&self, source: IpAddr) -> Option<Instant> {
+        self.young.get(&source).or_else(|| self.old.get(&source)).copied()
+    }
+
+    fn put(&mut self, source: IpAddr, at: Instant) {
+        if self.young.len() >= ANSWER_SOURCES && !self.young.contains_key(&source) {
+            self.old = std::mem::replace(&mut self.young, KeyedMap::with_hasher(self.hash));
+        }
+        self.young.insert(source, at);
+    }
+}
+
+/// Who counts as one source: an address of IPv4, a /64 of IPv6, which is what one household gets.
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_addresses_costs_a_bounded_table_and_makes_nobody_a_stranger_again() {
+        let mut budget = Budget::new(&mut Chance::from_number(1));
+        let (now, office) = (Instant::from_micros(1_000_000), IpAddr::from([192, 0, 2, 1]));
+        budget.proved(now, office);
+        for n in 0..3 * ANSWER_SOURCES as u32 {
+            assert!(budget.charge(now, IpAddr::from((0x0a00_0000 + n).to_be_bytes())));
+        }
+        assert!(budget.spent.young.len() + budget.spent.old.len() <= 2 * ANSWER_SOURCES);
+        assert!((0..100_000).all(|_| budget.charge(now, office)));
+        assert_eq!(budget.withheld, 0);
+    }
+
+    #[test]
+    fn a_household_is_one_source_and_the_loopback_is_nobody_elses() {
+        let mut budget = Budget::new(&mut Chance::from_number(1));
+        let (now, most) = (
+            Instant::from_micros(1_000_000),
+            (ANSWER_CREDIT.as_micros() / ANSWER_INTERVAL.as_micros()) as u128,
+        );
+        let from = |n: u128| IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
+        assert_eq!((0..most + 5).filter(|n| budget.charge(now, from(*n))).count() as u128, most);
+        assert!(budget.charge(now, from(1 << 64)), "the neighbours are another one");
+        for loopback in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!((0..most + 5).all(|_| budget.charge(now, loopback.parse().unwrap())), "{loopback}");
+        }
+    }
+}
