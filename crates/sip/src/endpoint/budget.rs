@@ -81,7 +81,7 @@ impl Recent {
 fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        other => other,
+        other @ (IpAddr::V4(_) | IpAddr::V6(_)) => other,
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         let mut budget = Budget::new(&mut Chance::from_number(1));
         let (now, most) = (
             Instant::from_micros(1_000_000),
-            (ANSWER_CREDIT.as_micros() / ANSWER_INTERVAL.as_micros()) as u128,
+            ANSWER_CREDIT.as_micros() / ANSWER_INTERVAL.as_micros(),
         );
         let from = |n: u128| IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
         assert_eq!((0..most + 5).filter(|n| budget.charge(now, from(*n))).count() as u128, most);

@@ -10,7 +10,7 @@ use super::{CallKey, Phase};
 use crate::Output;
 use crate::exchange::Switch;
 
-/// How long a media worker may take to report.
+/// How long the record waits for media workers to report, and for phones to answer BYE.
 const REPORTS: Duration = Duration::from_secs(2);
 /// Longer than any transaction: what is left then is forgotten.
 const LAST_WORDS: Duration = Duration::from_secs(40);
@@ -40,11 +40,16 @@ impl Switch {
         self.conclude_if_over(now, key, out);
     }
 
-    /// Write the CDR once the reports are in, and forget the call once its last messages are through.
+    /// Write the CDR once the reports are in and every phone that was up has heard that it is over: after a crash before that the journal
+    /// still shows the call as open, so that its phones are told again. Forget the call once its last messages are through.
     pub(crate) fn conclude_if_over(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Phase::Over { reports } = call.phase else { return };
-        if reports && call.open_streams == 0 {
+        let owes = |(leg, record): (&super::Leg, &model::LegRecord)| {
+            leg.state != super::LegState::Over && record.answered_at.is_some()
+        };
+        let owing = call.legs.iter().zip(&call.record.legs).any(owes);
+        if reports && call.open_streams == 0 && !owing {
             call.phase = Phase::Over { reports: false };
             out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
             self.set_timer(key, now.instant + LAST_WORDS);
@@ -56,7 +61,7 @@ impl Switch {
         }
     }
 
-    /// The timer of a call that is over: a worker that does not report, or a session that does not end, holds nothing up for ever.
+    /// The timer of a call that is over: a worker that does not report, a phone that does not answer BYE, or a session that does not end, holds nothing up for ever.
     pub(crate) fn give_up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if matches!(call.phase, Phase::Over { reports: true }) {

@@ -138,3 +138,44 @@ fn a_call_that_was_held_before_the_crash_gets_one_bye_at_each_phone() {
         ("BYE", "BYE")
     );
 }
+
+#[test]
+fn a_phone_whose_bye_was_lost_is_told_again_after_a_crash() {
+    let mut office = Office::open();
+    let (mut caller, callee) = connected(&mut office);
+    office.within(&mut caller, "BYE", "", None);
+    assert_eq!(office.summary(&callee.phone), "BYE", "which gets lost on its way");
+    office.crash();
+    let bye = office.heard(&callee.phone).into_iter().find(|m| m.method().as_str() == "BYE");
+    let bye = bye.expect("nobody else would tell it"); // DESIGN: calls that were up get a BYE to both phones
+    assert_eq!(bye.call_id(), callee.call_id);
+    office.respond(&callee, &bye, 200, "", None);
+    let gone = office.last(&caller.phone);
+    office.respond(&caller, &gone, 481, "", None); // it knows already
+    assert_eq!(office.records().len(), 1);
+    office.is_at_rest();
+}
+
+#[test]
+fn the_record_waits_for_the_answer_to_bye_but_not_for_a_phone_that_is_gone() {
+    let mut office = Office::open();
+    let (mut caller, callee) = connected(&mut office);
+    office.within(&mut caller, "BYE", "", None);
+    assert!(office.records().is_empty());
+    let bye = office.last(&callee.phone);
+    office.respond(&callee, &bye, 200, "", None);
+    assert_eq!(office.record().cause, Some(Cause::Completed), "at once");
+    let ended = office.record().ended_at;
+    office.crash();
+    assert!(office.heard(&callee.phone).is_empty(), "it has heard, and so it is not told again");
+    assert_eq!(office.record().ended_at, ended);
+
+    let (mut caller, callee) = connected(&mut office);
+    let before = office.now().wall;
+    office.within(&mut caller, "BYE", "", None);
+    office.pass(Duration::from_secs(3));
+    assert_eq!(office.records().len(), 2, "a phone that is gone holds no record up");
+    assert_eq!(office.records()[1].ended_at, Some(before), "and the record says when the call ended");
+    office.heard(&callee.phone);
+    office.is_at_rest();
+}
