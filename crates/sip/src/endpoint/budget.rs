@@ -105,10 +105,8 @@ mod tests {
     #[test]
     fn a_household_is_one_source_and_the_loopback_is_nobody_elses() {
         let mut budget = Budget::new(&mut Chance::from_number(1));
-        let (now, most) = (
-            Instant::from_micros(1_000_000),
-            ANSWER_CREDIT.as_micros() / ANSWER_INTERVAL.as_micros(),
-        );
+        let (now, most) =
+            (Instant::from_micros(1_000_000), ANSWER_CREDIT.as_micros() / ANSWER_INTERVAL.as_micros());
         let from = |n: u128| IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
         assert_eq!((0..most + 5).filter(|n| budget.charge(now, from(*n))).count() as u128, most);
         assert!(budget.charge(now, from(1 << 64)), "the neighbours are another one");
