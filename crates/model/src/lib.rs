@@ -11,7 +11,9 @@ mod extension;
 pub mod journal;
 mod key;
 mod number;
+mod sealed;
 mod table;
+mod trunk;
 mod user;
 
 pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
@@ -21,5 +23,10 @@ pub use directory::{Change, Directory};
 pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
+pub use sealed::{SealKey, Sealed};
 pub use table::Table;
+pub use trunk::{
+    CallerId, Did, NumberFormat, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId, TrunkKind,
+    TrunkSettings, TrunkTransport, same_number,
+};
 pub use user::{User, UserId, UserKind};
