@@ -315,7 +315,7 @@ pub(crate) struct TraceStepView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Leg {
-    /// `caller` or `callee`.
+    /// `caller`, `callee` or `trunk`.
     pub role: &'static str,
     pub party: String,
     pub address: Option<String>,
@@ -372,6 +372,7 @@ impl Leg {
             role: match leg.role {
                 model::LegRole::Caller => "caller",
                 model::LegRole::Callee => "callee",
+                model::LegRole::Trunk => "trunk",
             },
             party: leg.party.clone(),
             address: leg.address.map(|address| address.to_string()),

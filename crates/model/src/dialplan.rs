@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Cause, Dialled, Directory, Extension, ExtensionNumber, ExtensionStatus, TraceStep};
+use crate::{
+    Cause, Dialled, Directory, Extension, ExtensionNumber, ExtensionStatus, Outside, TraceStep, trunk,
+};
 
 /// An application that answers by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +43,8 @@ pub enum Route {
     Username(Arc<str>),
     /// To an application.
     Application(Application),
+    /// To the outside.
+    Trunk(Arc<Outside>),
     /// Nowhere.
     Refused(Cause),
 }
@@ -98,19 +102,19 @@ fn decide(directory: &Directory, road: Road, dialled: &str, trace: &mut Vec<Trac
         say("number", "neither a number nor a user name of ours".into());
         return Route::Refused(Cause::NotFound);
     };
-    if is_emergency(&number) && road == Road::Api {
+    let help = is_emergency(&number);
+    if help && road == Road::Api {
         say("emergency", "emergency numbers only from a registered phone".into());
         return Route::Refused(Cause::EmergencyNotAllowed);
     }
-    if ExtensionNumber::parse(dialled).is_ok() {
+    if !help && ExtensionNumber::parse(dialled).is_ok() {
         say("extension", format!("no extension has the number {number}"));
         return Route::Refused(Cause::NotFound);
     }
-    say("trunk", format!("no trunk is there to carry {number}"));
-    Route::Refused(Cause::NoRoute) // S194
+    trunk::outside(directory, number, None, help, trace) // S194
 }
 
-fn to_extension(extension: &Arc<Extension>, say: &mut impl FnMut(&str, String)) -> Route {
+pub(crate) fn to_extension(extension: &Arc<Extension>, say: &mut impl FnMut(&str, String)) -> Route {
     if extension.status == ExtensionStatus::Inactive {
         say("status", "the extension is inactive".into());
         return Route::Refused(Cause::Inactive); // S70

@@ -13,7 +13,7 @@ mod key;
 mod number;
 mod sealed;
 mod table;
-mod trunk;
+pub mod trunk;
 mod user;
 
 pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
@@ -26,7 +26,7 @@ pub use number::{Dialled, ExtensionNumber, NumberError};
 pub use sealed::{SealKey, Sealed};
 pub use table::Table;
 pub use trunk::{
-    CallerId, Did, NumberFormat, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId, TrunkKind,
-    TrunkSettings, TrunkTransport, same_number,
+    CallerId, Did, NumberFormat, Outside, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId,
+    TrunkKind, TrunkSettings, TrunkTransport,
 };
 pub use user::{User, UserId, UserKind};

@@ -1,12 +1,15 @@
 //! Trunks: the ways to the outside (S106, S107, S121–S123, S191). A trunk that exists is valid; see [`TrunkSettings::check`].
 
 mod number;
+mod route;
 mod source;
 
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use number::{NumberFormat, same_number};
+pub(crate) use route::outside;
+pub use route::{Outside, inbound, names};
 pub use source::{Source, SourceError};
 
 use crate::{Dialled, ExtensionNumber, Sealed};

@@ -62,7 +62,8 @@ impl TrunkSettings {
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
         let did = || {
-            let mine = self.dids.iter().find(|did| did.extension.is_some() && did.extension.as_ref() == extension);
+            let mine =
+                self.dids.iter().find(|did| did.extension.is_some() && did.extension.as_ref() == extension);
             mine.map(|did| did.number.as_str().to_owned())
         };
         let number = |text: &str| Dialled::parse(text).ok().map(|number| number.as_str().to_owned());
@@ -123,7 +124,8 @@ mod tests {
     fn the_shown_number_follows_the_rule() {
         let mut carrier = settings();
         let [with, without] = ["1001", "1002"].map(|n| ExtensionNumber::parse(n).unwrap());
-        let shown = |carrier: &TrunkSettings, shown: &str, e| carrier.caller_number(shown, e).unwrap_or_default();
+        let shown =
+            |carrier: &TrunkSettings, shown: &str, e| carrier.caller_number(shown, e).unwrap_or_default();
         assert_eq!(shown(&carrier, "1001", Some(&with)), "+34910000000");
         carrier.caller_id = CallerId::Own;
         assert_eq!(shown(&carrier, "1001", Some(&with)), "+34911000001");

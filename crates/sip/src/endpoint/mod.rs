@@ -334,6 +334,12 @@ impl Endpoint {
         self.sessions.get(slot(session)).filter(|s| s.id == session)?.journal()
     }
 
+    /// Whether anything was heard of the INVITE of a session that is being called: `false` is silence.
+    pub fn is_heard(&self, session: SessionId) -> bool {
+        let found = self.sessions.get(slot(session)).filter(|s| s.id == session);
+        found.is_none_or(|session| session.is_heard(&self.core.transactions))
+    }
+
     /// The Call-ID of a session.
     pub fn call_id(&self, session: SessionId) -> Option<&str> {
         self.sessions.get(slot(session)).filter(|s| s.id == session)?.call_id()

@@ -76,6 +76,8 @@ impl Switch {
             parties: Vec::new(),
             open_streams: 0,
             verdict: None,
+            outgoing: None,
+            channel: None,
         });
         self.calls.waiting.insert(key);
         self.set_timer(key, now.instant + patience);
@@ -97,7 +99,7 @@ impl Switch {
         let destination = match route {
             Route::Extension(extension) => Some(&extension.username),
             Route::Username(username) => Some(username),
-            Route::Application(_) | Route::Refused(_) => None,
+            Route::Application(_) | Route::Trunk(_) | Route::Refused(_) => None,
         };
         let usable = |credential: &&Arc<Credential>| {
             destination != Some(&credential.username)
