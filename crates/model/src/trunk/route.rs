@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Trunk, same_number};
-use crate::dialplan::{Decision, Route, to_extension};
-use crate::{Cause, Dialled, Directory, TraceStep};
+use crate::dialplan::{Asker, Decision, Road, Route, to_extension};
+use crate::{Cause, DialPermissions, Dialled, Directory, TraceStep, policy};
 
 /// A number outside, and the trunks that can carry it, in the order in which they are tried.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,10 +23,12 @@ pub struct Outside {
 pub(crate) fn outside(
     directory: &Directory,
     number: Dialled,
-    whole: Option<String>,
-    help: bool,
+    help: Option<&str>,
     trace: &mut Vec<TraceStep>,
 ) -> Route {
+    // However it was spelled, help is called by its plain number.
+    let number = help.and_then(|help| Dialled::parse(help).ok()).unwrap_or(number);
+    let (help, whole) = (help.is_some(), policy::e164(directory.rules(), &number));
     let carries = |trunk: &&Arc<Trunk>| {
         trunk.enabled && trunk.settings.on_the_wire(&number, whole.as_deref(), help).is_some()
     };
@@ -68,7 +70,8 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
     let route = match extension {
         Some(extension) => {
             say("extension", format!("{} is an extension", extension.number));
-            to_extension(extension, &mut say)
+            let asker = Asker { road: Road::Trunk, permissions: DialPermissions::default() };
+            to_extension(extension, asker, &mut trace)
         }
         None => {
             say("extension", "no extension takes this number".into());
