@@ -7,6 +7,7 @@ use switch::Presence;
 use utoipa::ToSchema;
 
 use crate::Settings;
+use crate::routes::trunks::shapes::TrunkHealth;
 
 /// RFC 3339 without fractions, as the documents show `createdAt`.
 pub(crate) fn to_the_second(at: Timestamp) -> String {
@@ -34,6 +35,8 @@ pub(crate) struct ServerStatus {
     pub registrations: usize,
     /// RTP ports that calls hold now.
     pub ports_in_use: usize,
+    /// How the ways to the outside are doing.
+    pub trunks: Vec<TrunkHealth>,
     pub uptime_seconds: u64,
     pub version: String,
 }

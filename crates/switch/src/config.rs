@@ -44,7 +44,9 @@ pub struct Config {
     pub hold: Hold,
     /// Address to show in SDP; that of the leg's hop where `None`.
     pub media_address: Option<IpAddr>,
-    /// Our address towards the world, where a listener takes whatever reaches the machine and `media_address` does not say.
+    /// Our address as the operator wants it shown, whatever the listeners' own are.
+    pub public_address: Option<IpAddr>,
+    /// Our address towards the world, for a listener that takes whatever reaches the machine.
     pub source_address: Option<IpAddr>,
     /// Opens the passwords of trunks.
     pub seal: SealKey,
@@ -73,6 +75,7 @@ impl Default for Config {
             call_duration: Duration::from_secs(4 * 3600),
             hold: Hold::Silence,
             media_address: None,
+            public_address: None,
             source_address: None,
             seal: SealKey::default(),
             default_expires: Duration::from_secs(3600),

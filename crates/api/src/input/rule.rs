@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::error::Fault;
 
 /// English and Spanish.
-type Sentence = (&'static str, &'static str);
+pub(crate) type Sentence = (&'static str, &'static str);
 
 /// The JSON type that a rule begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +16,7 @@ pub(crate) enum ExpectedType {
     Flag,
     Whole,
     List,
+    Any,
 }
 
 /// What a value must be.
@@ -43,7 +44,25 @@ pub(crate) enum Rule {
     Permissions,
     /// Where a page of calls begins.
     CallCursor,
+    /// What one noun alone knows.
+    Json(&'static JsonRule),
 }
+
+/// A rule that its noun brings along.
+#[derive(Debug)]
+pub(crate) struct JsonRule {
+    pub holds: fn(&Value) -> bool,
+    pub sentence: Sentence,
+    pub schema: fn() -> Value,
+}
+
+impl PartialEq for JsonRule {
+    fn eq(&self, other: &JsonRule) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for JsonRule {}
 
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
 const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
@@ -54,6 +73,7 @@ impl Rule {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
             Rule::Permissions => ExpectedType::List,
+            Rule::Json(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -70,7 +90,7 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            ExpectedType::Text | ExpectedType::List => None,
+            ExpectedType::Text | ExpectedType::List | ExpectedType::Any => None,
         };
         scalar.unwrap_or_else(|| Value::from(text))
     }
@@ -90,6 +110,7 @@ impl Rule {
             ExpectedType::List => {
                 value.is_array().then_some(()).ok_or(("must be a list", "debe ser una lista"))
             }
+            ExpectedType::Any => Ok(()),
         };
         typed.map_err(|sentence| (Fault::WrongType, sentence))?;
         if self.holds(value) { Ok(()) } else { Err((Fault::BadValue, self.sentence())) }
@@ -111,6 +132,7 @@ impl Rule {
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
             Rule::CallCursor => call_cursor(text).is_some(),
+            Rule::Json(rule) => (rule.holds)(value),
         }
     }
 
@@ -147,6 +169,7 @@ impl Rule {
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
+            Rule::Json(rule) => rule.sentence,
         }
     }
 
@@ -168,6 +191,7 @@ impl Rule {
                 "type": "array", "minItems": 1, "maxItems": Permission::ALL.len(),
                 "items": {"type": "string", "enum": Permission::ALL.map(Permission::as_str)}
             }),
+            Rule::Json(rule) => (rule.schema)(),
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
             }

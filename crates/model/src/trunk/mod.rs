@@ -173,6 +173,9 @@ pub enum TrunkError {
     /// No host, too many, or one that cannot be.
     #[error("hosts: 1 to 8 names or addresses, without scheme, spaces or brackets")]
     Hosts,
+    /// The shell opens no streams to carriers.
+    #[error("hosts: this version speaks udp to carriers")]
+    Transport,
     /// Names in digest and URIs.
     #[error("username: 1 to 128 characters without spaces, quotes, '<', '>', '@' or control characters")]
     Username,
@@ -202,6 +205,10 @@ impl TrunkSettings {
         let hosts = self.hosts.iter().chain(&self.outbound_proxy);
         if self.hosts.is_empty() || self.hosts.len() > HOSTS || !hosts.into_iter().all(is_host) {
             return Err(TrunkError::Hosts);
+        }
+        let mut hosts = self.hosts.iter().chain(&self.outbound_proxy);
+        if hosts.any(|host| host.transport != TrunkTransport::Udp) {
+            return Err(TrunkError::Transport);
         }
         if self.username.as_deref().is_some_and(|name| !is_account(name)) {
             return Err(TrunkError::Username);

@@ -208,8 +208,7 @@ impl Switch {
             .zip(&self.config.listeners)
             .find(|(_, listener)| listener.transport == to.transport && fits(listener.address.ip()))?;
         let mut local = listener.address;
-        let shown = if far.is_loopback() { None } else { self.config.media_address };
-        match shown.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
+        match self.config.public_address.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
             Some(ip) => local.set_ip(ip),
             None if local.ip().is_unspecified() && far.is_loopback() => local.set_ip(far),
             None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),

@@ -297,6 +297,9 @@ impl Switch {
 
     /// A challenged goodbye may take two answers, and a carrier may give none.
     pub(super) fn left(&mut self, out: &mut Vec<Output>) {
+        if !self.trunks.is_leaving() {
+            return;
+        }
         self.trunks.registrations.retain(|_, known| known.stage != Stage::Leaving);
         self.drained(out);
     }
