@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Chance, Now};
-use model::{Cause, Directory};
+use model::{Cause, Directory, SealKey};
 use store::Store;
 use switch::{Command, Reply};
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// Of one source without a valid key.
     pub unauthenticated_per_minute: u32,
+    /// Seals the passwords of trunks.
+    pub seal: SealKey,
     /// Whether Twilio can be reached (S49, S54).
     pub twilio: bool,
     /// Of this program.
@@ -56,6 +58,7 @@ impl Default for Settings {
             local_admin: false,
             requests_per_minute: 100,
             unauthenticated_per_minute: 30,
+            seal: SealKey::default(),
             twilio: false,
             version: env!("CARGO_PKG_VERSION").into(),
         }

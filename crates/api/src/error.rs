@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::{Cause, Language};
+use model::{Cause, Language, TrunkError};
 use serde::Serialize;
 use store::StoreError;
 use utoipa::ToSchema;
@@ -53,6 +53,7 @@ faults! {
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
+    TooManyTrunks: 409 "too_many_trunks" "There are 64 trunks already" "Ya hay 64 troncales";
     AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
@@ -206,10 +207,31 @@ impl From<OfficeError> for ApiError {
             OfficeError::EmergencyForwarding => {
                 ApiError { field: Some("forwardingNumber".into()), ..Cause::EmergencyNotAllowed.into() }
             }
+            OfficeError::BadTrunk(error) => bad_trunk(error),
+            OfficeError::TooManyTrunks => Fault::TooManyTrunks.into(),
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),
         }
     }
+}
+
+/// Which field of a trunk is at fault, and why.
+fn bad_trunk(error: TrunkError) -> ApiError {
+    let (field, es) = match error {
+        TrunkError::Hosts => ("hosts", "de 1 a 8 nombres o direcciones, sin esquema, espacios ni corchetes"),
+        TrunkError::Transport => ("hosts", "esta versión habla con los operadores por udp"),
+        TrunkError::Username => {
+            ("username", "de 1 a 128 caracteres sin espacios, comillas, '<', '>', '@' ni controles")
+        }
+        TrunkError::Account => ("password", "usuario y contraseña van juntos, y registrarse necesita ambos"),
+        TrunkError::Expires => ("registerExpires", "de 60 a 86400 segundos"),
+        TrunkError::CallerNumber => ("callerNumber", "la regla \"fixed\" necesita un número"),
+        TrunkError::TooMany => ("sources", "como máximo 64 orígenes, 1000 números y 16 códecs"),
+        TrunkError::Codec => ("codecs", "nombres como PCMU, PCMA, G722, opus"),
+    };
+    let en = error.to_string();
+    let en = en.split_once(": ").map_or(en.as_str(), |(_, rule)| rule);
+    ApiError::field(Fault::BadValue, field, Some((en, es)))
 }
 
 impl IntoResponse for ApiError {

@@ -22,7 +22,7 @@ mod usage;
 pub use app::{App, Clock, Settings};
 pub use office::{
     Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, NewExtension, NewKey, NumberChange,
-    Office, OfficeError,
+    Office, OfficeError, TrunkDraft,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

@@ -7,6 +7,7 @@ use switch::Presence;
 use utoipa::ToSchema;
 
 use crate::Settings;
+use crate::routes::trunks::shapes::TrunkHealth;
 
 /// RFC 3339 without fractions, as the documents show `createdAt`.
 pub(crate) fn to_the_second(at: Timestamp) -> String {
@@ -34,6 +35,8 @@ pub(crate) struct ServerStatus {
     pub registrations: usize,
     /// RTP ports that calls hold now.
     pub ports_in_use: usize,
+    /// How the ways to the outside are doing.
+    pub trunks: Vec<TrunkHealth>,
     pub uptime_seconds: u64,
     pub version: String,
 }
@@ -315,7 +318,7 @@ pub(crate) struct TraceStepView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Leg {
-    /// `caller` or `callee`.
+    /// `caller`, `callee` or `trunk`.
     pub role: &'static str,
     pub party: String,
     pub address: Option<String>,
@@ -372,6 +375,7 @@ impl Leg {
             role: match leg.role {
                 model::LegRole::Caller => "caller",
                 model::LegRole::Callee => "callee",
+                model::LegRole::Trunk => "trunk",
             },
             party: leg.party.clone(),
             address: leg.address.map(|address| address.to_string()),

@@ -80,6 +80,7 @@ pub struct TraceStep {
 pub enum LegRole {
     Caller,
     Callee,
+    Trunk,
 }
 
 /// How a leg sounded; absent where no media flowed.

@@ -68,12 +68,20 @@ causes! {
     NotFound: 404 1 "not_found" 404 Failed "There is no such number" "Ese número no existe";
     /// The number is for outside, and no trunk carries it (S194).
     NoRoute: 404 3 "no_route" 404 Failed "No trunk carries this number" "Ningún troncal lleva este número";
+    /// No trunk that carries the number could be reached.
+    TrunkDown: 503 38 "trunk_unavailable" 503 Failed "No trunk could be reached" "No se pudo alcanzar ningún troncal";
+    /// The trunk's channels, or its calls a second, are used up.
+    TrunkBusy: 503 34 "trunk_busy" 503 Failed "All lines of the trunk are in use" "Todas las líneas del troncal están ocupadas";
     /// What was dialled is no number.
     BadNumber: 484 28 "bad_number" 400 Failed "What was dialled is not a number" "Lo marcado no es un número";
     /// The extension is switched off (S70).
     Inactive: 480 27 "extension_inactive" 409 Failed "The extension is inactive" "La extensión está inactiva";
     /// Policy forbids it.
     Forbidden: 403 21 "forbidden" 403 Failed "This call is not permitted" "Esta llamada no está permitida";
+    /// The caller's dial permissions do not cover it (S188).
+    NotPermitted: 403 21 "not_permitted" 403 Failed "This extension may not dial such numbers" "Esta extensión no tiene permiso para marcar esos números";
+    /// A number that nobody here may dial: premium, satellite, fraud, or outside the allowed countries.
+    NumberBlocked: 403 21 "number_blocked" 403 Failed "This number is blocked" "Este número está bloqueado";
     /// An emergency number by a road that may not carry one.
     EmergencyNotAllowed: 403 21 "emergency_not_allowed" 403 Failed "Emergency numbers can only be dialled from a registered phone" "Los números de emergencia solo se marcan desde un teléfono registrado";
     /// The two phones share no codec.
@@ -138,6 +146,22 @@ impl Cause {
             Language::English => self.row().en,
             Language::Spanish => self.row().es,
         }
+    }
+
+    /// What a carrier's Q.850 cause means, where it says more than the status beside it (RFC 3326, ITU-T Q.850).
+    pub const fn of_q850(cause: u8) -> Option<Cause> {
+        Some(match cause {
+            1 | 2 => Cause::NotFound,
+            17 => Cause::Busy,
+            18 | 19 => Cause::NoAnswer,
+            21 => Cause::Declined,
+            28 => Cause::BadNumber,
+            34 | 42 | 44 => Cause::TrunkBusy,
+            38 | 41 => Cause::TrunkDown,
+            50 | 52 | 57 => Cause::Forbidden,
+            58 | 65 | 79 | 88 => Cause::IncompatibleMedia,
+            _ => return None,
+        })
     }
 
     /// What a phone's final refusal means.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Table, User,
-    UserId,
+    ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
+    ExtensionStatus, Table, Trunk, TrunkId, User, UserId,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -21,6 +21,8 @@ pub enum Change {
     CredentialGone(Arc<str>),
     Extension(Extension),
     ExtensionGone(ExtensionId),
+    Trunk(Box<Trunk>),
+    TrunkGone(TrunkId),
 }
 
 /// A snapshot. Cloning it costs a few reference counts.
@@ -33,6 +35,8 @@ pub struct Directory {
     usernames_by_user: Table<UserId, BTreeSet<Arc<str>>>,
     extensions: Table<ExtensionId, Extension>,
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
+    trunks: Table<TrunkId, Trunk>,
+    rules: Arc<DialRules>,
 }
 
 impl Directory {
@@ -86,7 +90,29 @@ impl Directory {
                     self.extensions_by_number.remove(&old.number);
                 }
             }
+            Change::Trunk(trunk) => {
+                self.trunks.insert(trunk.id.clone(), *trunk);
+            }
+            Change::TrunkGone(id) => {
+                self.trunks.remove(&id);
+            }
         }
+    }
+
+    /// The house's rules for dialling, which every copy carries on.
+    pub fn rules(&self) -> &DialRules {
+        &self.rules
+    }
+
+    /// Set the house's rules: at start, from the configuration.
+    pub fn set_rules(&mut self, rules: DialRules) {
+        self.rules = Arc::new(rules);
+    }
+
+    /// What a credential may dial: as its extension may; one that has none is held to what a new extension may.
+    pub fn permissions_of(&self, credential: &Credential) -> DialPermissions {
+        let extension = credential.extension.as_ref().and_then(|id| self.extension(id));
+        extension.map_or_else(DialPermissions::default, |extension| extension.dial_permissions)
     }
 
     /// A user.
@@ -137,6 +163,18 @@ impl Directory {
     /// All extensions, in no order.
     pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
         self.extensions.values()
+    }
+
+    /// A trunk.
+    pub fn trunk(&self, id: &TrunkId) -> Option<&Arc<Trunk>> {
+        self.trunks.get(id)
+    }
+
+    /// All trunks, in the order in which calls try them.
+    pub fn trunks(&self) -> Vec<&Arc<Trunk>> {
+        let mut all: Vec<&Arc<Trunk>> = self.trunks.values().collect();
+        all.sort_by(|a, b| (a.priority, &a.id).cmp(&(b.priority, &b.id)));
+        all
     }
 
     /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).

@@ -11,15 +11,27 @@ mod extension;
 pub mod journal;
 mod key;
 mod number;
+pub mod policy;
+mod sealed;
 mod table;
+pub mod trunk;
 mod user;
 
 pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
 pub use cause::{Cause, Language};
 pub use credential::{Credential, Ha1};
 pub use directory::{Change, Directory};
-pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
+pub use extension::{
+    Extension, ExtensionId, ExtensionKind, ExtensionStatus, FollowMe, FollowMode, FollowStep, Forwarding,
+    ForwardingMode,
+};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
+pub use policy::{Class, DialPermissions, DialRules};
+pub use sealed::{SealKey, Sealed};
 pub use table::Table;
+pub use trunk::{
+    CallerId, Did, NumberFormat, Outside, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId,
+    TrunkKind, TrunkSettings, TrunkTransport,
+};
 pub use user::{User, UserId, UserKind};

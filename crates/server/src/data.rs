@@ -7,6 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use base::Chance;
+use model::SealKey;
 use serde::{Deserialize, Serialize};
 
 /// What a running server tells the command line.
@@ -104,6 +106,21 @@ impl DataDir {
         };
         write().with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(next)
+    }
+
+    /// The key that seals what must be readable again (a carrier's password): made at the first start, and never in the database.
+    pub fn seal_key(&self, chance: &mut Chance) -> Result<SealKey> {
+        let path = self.0.join("seal.key");
+        match fs::read_to_string(&path) {
+            Ok(text) => SealKey::from_hex(&text)
+                .with_context(|| format!("{} is damaged: put the one of your backup there", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = SealKey::random(chance);
+                self.write_secret(&path, key.to_hex().expose())?;
+                Ok(key)
+            }
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
     }
 
     /// Write a secret that only the owner may read.

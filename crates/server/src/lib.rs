@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod dns;
 pub mod exchange;
 pub mod journal;
 pub mod limits;

@@ -10,6 +10,7 @@ use base::{Chance, Timestamp};
 use model::{Change, Credential, Directory, Ha1, UserId};
 use server::clock::Clock;
 use server::config::Listen;
+use server::dns::Dns;
 use server::exchange::{Door, Exchange, Order, Setup, prepare};
 use server::journal::{Journal, Pending, restore};
 use server::limits::StreamLimits;
@@ -42,6 +43,7 @@ impl House {
             connections: Connections::new(1, StreamLimits::default()),
             runtime: tokio::runtime::Handle::current(),
             voice: Box::new(|_, _| {}),
+            dns: Dns::new(&[], door.clone()),
             directory: Directory::default(),
             restore: restore(Remembered::default(), &Pending::default()),
         };

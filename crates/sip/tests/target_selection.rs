@@ -195,3 +195,24 @@ fn a_zone_without_end_is_left_after_a_bounded_walk() {
     assert_eq!(zone.find("sip:big.example;transport=udp"), Vec::<String>::new());
     assert!(zone.asked.len() <= centralita_sip::limits::QUESTIONS);
 }
+
+// security.md §4, "DNS SRV failover"
+#[test]
+fn while_the_dns_is_away_the_last_good_answer_is_used_at_once() {
+    let mut resolver = Resolver::new(vec![Transport::Udp], Chance::from_number(1));
+    let uri = Uri::parse("sip:carrier.test:5060".into()).unwrap();
+    let question = Question::Address("carrier.test".into());
+    let at = |seconds: u64| Instant::from_micros(seconds * 1_000_000);
+    let found = |resolver: &mut Resolver, now: Instant, answer: Answer| {
+        let (id, step) = resolver.ask(now, &uri);
+        assert_eq!(step, Step::Ask(question.clone()), "its time to live is over");
+        resolver.answer(now, id, answer)
+    };
+    let one = Candidate { transport: Transport::Udp, address: "10.0.0.1:5060".parse().unwrap() };
+    let answer = Answer::Found { records: vec![ip("10.0.0.1")], ttl: TTL };
+    assert_eq!(found(&mut resolver, at(1), answer), Step::Done(vec![one]));
+    assert_eq!(found(&mut resolver, at(100), Answer::Failed), Step::Done(vec![one]));
+    assert_eq!(found(&mut resolver, at(200), Answer::Failed), Step::Done(vec![one]));
+    // What the DNS says itself counts, also that there is nothing.
+    assert_eq!(found(&mut resolver, at(300), Answer::Nothing { ttl: TTL }), Step::Done(Vec::new()));
+}

@@ -16,6 +16,7 @@ mod migrate;
 mod prune;
 mod row;
 mod store;
+mod trunks;
 mod users;
 
 pub use audit::{Audit, Event, EventFilter, EventPage};

@@ -17,7 +17,7 @@ use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, users,
+    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, trunks, users,
 };
 
 /// Readers beside the one writer.
@@ -71,6 +71,8 @@ impl Store {
         self.load(&extensions::TABLE, |row| Ok(Change::Extension(extensions::read(row)?)), &mut directory)
             .await?;
         self.load(&credentials::TABLE, |row| Ok(Change::Credential(credentials::read(row)?)), &mut directory)
+            .await?;
+        self.load(&trunks::TABLE, |row| Ok(Change::Trunk(Box::new(trunks::read(row)?))), &mut directory)
             .await?;
         Ok(directory)
     }
@@ -237,6 +239,8 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
         Some(Change::ExtensionGone(_)) => {
             gone!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
         }
+        Some(Change::Trunk(_)) => rows!(Trunk, trunks),
+        Some(Change::TrunkGone(_)) => gone!(TrunkGone, "DELETE FROM trunks WHERE tenant = $1 AND id = $2"),
     }
 }
 

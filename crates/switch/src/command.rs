@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use model::{CallId, CallRecord, Cause, UserId};
+use model::{CallId, CallRecord, Cause, TrunkId, UserId};
 
 use crate::ladder::Rung;
 
@@ -60,6 +60,13 @@ pub enum Command {
     },
     /// → [`Reply::Status`].
     Status,
+    /// How the trunks are doing → [`Reply::Trunks`].
+    Trunks,
+    /// Ask a trunk's hosts now whether they live → [`Reply::Trunks`] with that one as it was before, or [`Reply::Unknown`].
+    ProbeTrunk {
+        /// Which.
+        trunk: TrunkId,
+    },
     /// Start the SIP side again → [`Reply::Status`] (S34).
     Start,
     /// Let calls end (or end them, with `force`), then close the SIP listeners → [`Reply::Status`] at once (S35).
@@ -153,6 +160,81 @@ pub struct Registration {
     pub user_agent: String,
 }
 
+/// Whether a trunk, or a host of one, can be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum TrunkLife {
+    Disabled,
+    /// Nobody has asked yet, or nobody may.
+    Unknown,
+    Up,
+    Down,
+}
+
+impl TrunkLife {
+    /// As in JSON: `disabled`, `unknown`, `up`, `down`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrunkLife::Disabled => "disabled",
+            TrunkLife::Unknown => "unknown",
+            TrunkLife::Up => "up",
+            TrunkLife::Down => "down",
+        }
+    }
+}
+
+/// Where the registration at a carrier is (S119).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum TrunkRegistration {
+    Off,
+    Trying,
+    Registered,
+    /// It is tried again later; the carrier's status, where it answered.
+    Failed {
+        status: Option<u16>,
+    },
+    Leaving,
+}
+
+/// One address of a carrier.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrunkHostStatus {
+    /// The URI of the host that led to it.
+    pub uri: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: &'static str,
+    /// Whether it lives.
+    pub life: TrunkLife,
+    /// What it answered last to OPTIONS.
+    pub status: Option<u16>,
+    /// How long that took.
+    pub round_trip: Option<Duration>,
+    /// When it was last heard of, or missed.
+    pub checked_at: Option<Timestamp>,
+}
+
+/// How a trunk is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrunkStatus {
+    /// Which.
+    pub id: TrunkId,
+    /// What people call it.
+    pub name: String,
+    /// Whether calls can go by it.
+    pub life: TrunkLife,
+    /// Its hosts.
+    pub hosts: Vec<TrunkHostStatus>,
+    /// Whether the carrier knows where we are.
+    pub registration: TrunkRegistration,
+    /// Until when.
+    pub registered_until: Option<Timestamp>,
+    /// Calls on it.
+    pub calls: u32,
+}
+
 /// The answer to a [`Command`].
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
@@ -165,4 +247,5 @@ pub enum Reply {
     Presence(Vec<Presence>),
     Registrations(Vec<Registration>),
     Status(Status),
+    Trunks(Vec<TrunkStatus>),
 }

@@ -41,6 +41,13 @@ impl Switch {
             }
             Command::Registrations { username } => Reply::Registrations(self.registrations(now, username)),
             Command::Status => Reply::Status(self.status()),
+            Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
+            Command::ProbeTrunk { trunk } => {
+                let before = self.trunk_status(now, &trunk);
+                self.trunk_changed(now, &trunk, out);
+                self.settle(now, out);
+                before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
+            }
             Command::Start => {
                 if matches!(self.state, State::Stopped | State::Draining) {
                     self.state = State::Starting;
@@ -65,6 +72,7 @@ impl Switch {
             | Output::Transmit { .. }
             | Output::Media { .. }
             | Output::Reply { .. }
+            | Output::Resolve { .. }
             | Output::Listen(_) => None,
         };
         let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(|call| call.record.clone());
@@ -76,6 +84,7 @@ impl Switch {
             return;
         }
         self.state = State::Draining;
+        self.leave_all(now);
         let keys = if force { self.calls.live_keys() } else { self.calls.waiting.iter().copied().collect() };
         for key in keys {
             self.release(now, key, Cause::Draining, out);
@@ -86,7 +95,7 @@ impl Switch {
 
     /// Close the listeners once the last call has said its last word.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        if self.state == State::Draining && self.calls.len() == 0 {
+        if self.state == State::Draining && self.calls.len() == 0 && !self.trunks.is_leaving() {
             out.push(Output::Listen(false));
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use model::SealKey;
 use sip::digest::Algorithm;
 use sip::{Hop, Transport};
 
@@ -43,6 +44,12 @@ pub struct Config {
     pub hold: Hold,
     /// Address to show in SDP; that of the leg's hop where `None`.
     pub media_address: Option<IpAddr>,
+    /// Our address as the operator wants it shown, whatever the listeners' own are.
+    pub public_address: Option<IpAddr>,
+    /// Our address towards the world, for a listener that takes whatever reaches the machine.
+    pub source_address: Option<IpAddr>,
+    /// Opens the passwords of trunks.
+    pub seal: SealKey,
     /// Contacts expire after this where the phone does not say (RFC 3261 §10.3).
     pub default_expires: Duration,
     /// Shorter ones are refused with 423.
@@ -68,6 +75,9 @@ impl Default for Config {
             call_duration: Duration::from_secs(4 * 3600),
             hold: Hold::Silence,
             media_address: None,
+            public_address: None,
+            source_address: None,
+            seal: SealKey::default(),
             default_expires: Duration::from_secs(3600),
             min_expires: Duration::from_secs(60),
             max_expires: Duration::from_secs(7200),

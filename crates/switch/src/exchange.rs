@@ -11,6 +11,7 @@ use crate::call::{Calls, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
 use crate::ports::Ports;
+use crate::trunk::Trunks;
 use crate::{Config, Counters, Input, Output, State};
 
 /// See the crate.
@@ -25,6 +26,7 @@ pub struct Switch {
     pub(crate) calls: Calls,
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
+    pub(crate) trunks: Trunks,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -44,6 +46,7 @@ impl Switch {
             identity: Identity::new(&config.domain, &config.digest, &mut chance),
             location: Location::new(&mut chance),
             calls: Calls::new(&mut chance),
+            trunks: Trunks::new(&mut chance),
             config,
             chance,
             directory: Directory::default(),
@@ -76,14 +79,21 @@ impl Switch {
                 let reply = Box::new(self.command(now, command, out));
                 out.push(Output::Reply { token, reply });
             }
-            Input::Listening(open) => self.state = if open { State::Running } else { State::Stopped },
+            Input::Resolved { token, answer } => self.resolved(now, token, &answer, out),
+            Input::Listening(open) => {
+                self.state = if open { State::Running } else { State::Stopped };
+                self.trunks_listen(now, open, out);
+                self.settle(now, out);
+            }
             Input::Tick => self.tick(now, out),
         }
     }
 
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.endpoint.deadline(), self.timers.first(), self.location.deadline()].into_iter().flatten().min()
+        let due =
+            [self.endpoint.deadline(), self.timers.first(), self.location.deadline(), self.trunks.deadline()];
+        due.into_iter().flatten().min()
     }
 
     fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
@@ -123,7 +133,9 @@ impl Switch {
             Event::Request(request) => self.request(now, request, out),
             Event::Session { session, event } => self.session_event(now, session, event, out),
             Event::Moved { session, request } => self.moved(now, session, request, out),
-            Event::Response { .. } => {} // nothing outside sessions is asked of phones yet
+            Event::Response { request, response } => {
+                self.trunk_answered(now, request, response.as_ref(), out);
+            }
         }
     }
 
@@ -137,6 +149,7 @@ impl Switch {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
         }
+        self.trunk_alarms(now, out);
         self.settle(now, out);
     }
 
@@ -154,6 +167,14 @@ impl Switch {
                 model::Change::CredentialGone(username) => username.clone(),
                 model::Change::Extension(e) if e.status == model::ExtensionStatus::Inactive => {
                     e.username.clone()
+                }
+                model::Change::Trunk(trunk) => {
+                    self.trunk_changed(now, &trunk.id, out);
+                    continue;
+                }
+                model::Change::TrunkGone(id) => {
+                    self.trunk_changed(now, id, out);
+                    continue;
                 }
                 model::Change::Extension(_)
                 | model::Change::ExtensionGone(_)

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
 use model::journal::{Binding, OpenLeg, Record};
 use model::{CallRecord, Change, Directory};
+use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
 
 use crate::{Command, Reply};
@@ -56,6 +57,13 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// What came of an [`Output::Resolve`].
+    Resolved {
+        /// The asker's.
+        token: u64,
+        /// What the DNS says.
+        answer: Answer,
+    },
     /// The SIP listeners are open (`true`) or closed.
     Listening(bool),
     /// The deadline has come.
@@ -87,6 +95,13 @@ pub enum Output {
         token: u64,
         /// The answer.
         reply: Box<Reply>,
+    },
+    /// Ask the DNS, once; [`Input::Resolved`] with the same token follows.
+    Resolve {
+        /// Names the question.
+        token: u64,
+        /// What.
+        question: Question,
     },
     /// Open (`true`) or close the SIP listeners; [`Input::Listening`] follows.
     Listen(bool),

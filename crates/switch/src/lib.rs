@@ -19,8 +19,10 @@ mod ports;
 mod registrar;
 mod requests;
 mod restore;
+mod trunk;
 
 pub use command::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+pub use command::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;
 pub use io::{Input, OpenCall, Output};

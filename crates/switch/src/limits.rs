@@ -23,3 +23,7 @@ pub const FLOW_RETURN: std::time::Duration = std::time::Duration::from_secs(5);
 pub const WAITING: usize = 1_000;
 /// Bytes of an INFO that goes from one party to the other: a digit, or a wish for a picture.
 pub const INFO_BYTES: usize = 1024;
+/// How long a call waits for its turn on a trunk that takes so many a second: longer than that, people hang up.
+pub const TRUNK_QUEUE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Hosts that one call tries at most: nobody waits for more.
+pub const TRUNK_ATTEMPTS: u8 = 8;

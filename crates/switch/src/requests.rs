@@ -95,6 +95,18 @@ impl Switch {
     /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
     /// have read the tags somewhere.
     pub(crate) fn moved(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
+        // A carrier is known by its addresses, and has several.
+        match self.is_trunk_of(session, &request.hop) {
+            Some(true) => {
+                self.endpoint.admit(now, session, request, &mut self.sip_out);
+                return self.settle(now, out);
+            }
+            Some(false) => {
+                self.endpoint.reply(now, &request, Reply::new(403), &mut self.sip_out);
+                return self.settle(now, out);
+            }
+            None => {}
+        }
         let Some(credential) = self.authenticate(now, &request) else { return self.settle(now, out) };
         let party = self.leg_of(session).and_then(|(key, index)| {
             self.directory.credential(&self.calls.get(key)?.record.legs.get(index)?.party)

@@ -8,7 +8,7 @@ use super::Field;
 use crate::error::Fault;
 
 /// English and Spanish.
-type Sentence = (&'static str, &'static str);
+pub(crate) type Sentence = (&'static str, &'static str);
 
 /// The JSON type that a rule begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +17,7 @@ pub(crate) enum ExpectedType {
     Flag,
     Whole,
     List,
+    Any,
 }
 
 /// What a value must be.
@@ -46,7 +47,25 @@ pub(crate) enum Rule {
     CallCursor,
     /// A list of objects with these fields, at most so many. Only the list is checked: each object is a form of its own.
     Lines(&'static [Field], usize),
+    /// What one noun alone knows.
+    Json(&'static JsonRule),
 }
+
+/// A rule that its noun brings along.
+#[derive(Debug)]
+pub(crate) struct JsonRule {
+    pub holds: fn(&Value) -> bool,
+    pub sentence: Sentence,
+    pub schema: fn() -> Value,
+}
+
+impl PartialEq for JsonRule {
+    fn eq(&self, other: &JsonRule) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for JsonRule {}
 
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
 const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
@@ -57,6 +76,7 @@ impl Rule {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
             Rule::Permissions | Rule::Lines(..) => ExpectedType::List,
+            Rule::Json(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -73,7 +93,7 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            ExpectedType::Text | ExpectedType::List => None,
+            ExpectedType::Text | ExpectedType::List | ExpectedType::Any => None,
         };
         scalar.unwrap_or_else(|| Value::from(text))
     }
@@ -93,6 +113,7 @@ impl Rule {
             ExpectedType::List => {
                 value.is_array().then_some(()).ok_or(("must be a list", "debe ser una lista"))
             }
+            ExpectedType::Any => Ok(()),
         };
         typed.map_err(|sentence| (Fault::WrongType, sentence))?;
         if self.holds(value) { Ok(()) } else { Err((Fault::BadValue, self.sentence())) }
@@ -117,6 +138,7 @@ impl Rule {
             Rule::Lines(_, most) => value
                 .as_array()
                 .is_some_and(|list| (1..=most).contains(&list.len()) && list.iter().all(Value::is_object)),
+            Rule::Json(rule) => (rule.holds)(value),
         }
     }
 
@@ -157,6 +179,7 @@ impl Rule {
                 "must be a list of objects, at least one and not too many",
                 "debe ser una lista de objetos, al menos uno y no demasiados",
             ),
+            Rule::Json(rule) => rule.sentence,
         }
     }
 
@@ -178,6 +201,7 @@ impl Rule {
                 "type": "array", "minItems": 1, "maxItems": Permission::ALL.len(),
                 "items": {"type": "string", "enum": Permission::ALL.map(Permission::as_str)}
             }),
+            Rule::Json(rule) => (rule.schema)(),
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
             }

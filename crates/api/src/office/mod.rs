@@ -5,6 +5,7 @@
 
 mod extensions;
 mod keys;
+mod trunks;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use base::{Chance, Now};
-use model::{ApiKeyId, Change, Directory, ExtensionNumber, User, UserId};
+use model::{ApiKeyId, Change, Directory, ExtensionNumber, TrunkError, User, UserId};
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
 
@@ -20,6 +21,7 @@ use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
 pub use keys::{CreatedKey, NewKey};
+pub use trunks::TrunkDraft;
 
 /// Who asks for a change, for the audit.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +67,12 @@ pub enum OfficeError {
     /// Nothing is forwarded to an emergency number.
     #[error("calls are not forwarded to emergency numbers")]
     EmergencyForwarding,
+    /// The settings are no trunk.
+    #[error(transparent)]
+    BadTrunk(#[from] TrunkError),
+    /// More than a house needs.
+    #[error("there are 64 trunks already")]
+    TooManyTrunks,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,6 +12,7 @@ pub(crate) mod probes;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
+pub(crate) mod trunks;
 
 use std::convert::Infallible;
 
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(calls::routes());
     all.extend(ladder::routes());
     all.extend(registrations::routes());
+    all.extend(trunks::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
     all

@@ -17,6 +17,8 @@ use crate::error::ApiError;
 use crate::input::{Body, Field, Form, Rule};
 use crate::office::Event;
 use crate::route::{Answer, Need, Route};
+use crate::routes::trunks::shapes::TrunkHealth;
+use crate::routes::trunks::statuses;
 use crate::shapes::{Health, ServerStatus};
 
 const SIP: Need = Need::Permission(Permission::Sip);
@@ -86,7 +88,7 @@ async fn start(State(app): State<App>, caller: Caller, body: Body) -> Result<Jso
     if let Ok(failed) = tokio::time::timeout(START_PATIENCE, waiting).await {
         failed?;
     }
-    Ok(Json(view(&app, &status)))
+    Ok(Json(view(&app, &status).await))
 }
 
 async fn stop(
@@ -99,11 +101,11 @@ async fn stop(
     let force = Form::of_query(&uri, STOP)?.flag("force").unwrap_or(false);
     let status = commanded(&app, Command::Stop { force }).await?;
     app.office().tell(caller.actor(), event("opensips_stopped", &caller));
-    Ok(Json(view(&app, &status)))
+    Ok(Json(view(&app, &status).await))
 }
 
 async fn show(State(app): State<App>) -> Result<Json<ServerStatus>, ApiError> {
-    Ok(Json(view(&app, &app.status().await?)))
+    Ok(Json(view(&app, &app.status().await?).await))
 }
 
 async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
@@ -123,7 +125,8 @@ async fn commanded(app: &App, command: Command) -> Result<Status, ApiError> {
     }
 }
 
-fn view(app: &App, status: &Status) -> ServerStatus {
+async fn view(app: &App, status: &Status) -> ServerStatus {
+    let trunks = statuses(app).await.unwrap_or_default();
     ServerStatus {
         success: true,
         status: status.state.as_str(),
@@ -132,6 +135,7 @@ fn view(app: &App, status: &Status) -> ServerStatus {
         active_calls: status.active_calls,
         registrations: status.registrations,
         ports_in_use: status.ports_in_use,
+        trunks: trunks.iter().map(TrunkHealth::of).collect(),
         uptime_seconds: app.uptime().as_secs(),
         version: app.settings().version.clone(),
     }

@@ -124,7 +124,7 @@ impl Description {
 }
 
 impl Media {
-    fn is_audio(&self) -> bool {
+    pub(super) fn is_audio(&self) -> bool {
         self.kind.eq_ignore_ascii_case("audio")
     }
 

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod negotiate;
+mod only;
 mod parse;
 mod write;
 

@@ -12,6 +12,7 @@ mod logs;
 mod reach;
 mod shape;
 mod status;
+mod trunks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +94,9 @@ enum Noun {
     /// Extensions
     #[command(subcommand)]
     Extension(extensions::ExtensionVerb),
+    /// Trunks: the ways to the outside
+    #[command(subcommand)]
+    Trunk(trunks::TrunkVerb),
     /// Calls
     #[command(subcommand)]
     Call(calls::CallVerb),
@@ -143,6 +147,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Noun::Logs(options) => logs::run(&shared, &options),
         Noun::Key(verb) => keys::run(&shared, verb),
         Noun::Extension(verb) => extensions::run(&shared, verb),
+        Noun::Trunk(verb) => trunks::run(&shared, verb),
         Noun::Call(verb) => calls::run(&shared, verb),
         Noun::Config(verb) => configuration::run(&shared, verb),
         Noun::Backup { file } => reach::backup(&shared, &file),

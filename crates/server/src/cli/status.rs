@@ -16,5 +16,11 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
             ("Up for (s)", "uptimeSeconds"),
         ],
     );
+    let trunks = status["trunks"].as_array().cloned().unwrap_or_default();
+    if matches!(shared.output, super::Output::Table) && !trunks.is_empty() {
+        let columns =
+            [("TRUNK", "name"), ("STATE", "state"), ("REGISTRATION", "registration"), ("CALLS", "activeCalls")];
+        shape::rows(shared, &trunks, &columns);
+    }
     Ok(())
 }

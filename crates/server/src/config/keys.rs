@@ -61,6 +61,9 @@ keys! {
     "sip.default_extension", "where inbound numbers go that no route names",
         |c, v| c.sip.default_extension = Some(text(v)?),
         |c| c.sip.default_extension.as_deref().map(quoted);
+    "dns.servers", "addresses of DNS servers, with ports; those of the system where empty",
+        |c, v| c.dns.servers = list(v)?.iter().map(|item| socket(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.dns.servers.iter().map(ToString::to_string)));
     "media.ports", "RTP and RTCP ports",
         |c, v| c.media.ports = ports(&text(v)?)?,
         |c| Some(quoted(&format!("{}-{}", c.media.ports.start(), c.media.ports.end())));

@@ -25,6 +25,8 @@ pub struct Config {
     pub http: Http,
     /// The SIP side.
     pub sip: Sip,
+    /// Where names are looked up.
+    pub dns: Dns,
     /// The voice side.
     pub media: Media,
     /// The database.
@@ -86,6 +88,13 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.transport.as_param(), self.address)
     }
+}
+
+/// Where names are looked up.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dns {
+    /// Servers with their ports; those of the system where there are none.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// The voice side.
@@ -153,6 +162,7 @@ impl Default for Config {
                 min_expires_seconds: 60,
                 default_extension: None,
             },
+            dns: Dns::default(),
             media: Media { ports: 10_000..=20_000, workers: 0 },
             store: Store { url: Secret::new("sqlite:centralita.db".into()), keep_calls_days: 90 },
             limits: Limits {

@@ -26,6 +26,13 @@ pub enum Order {
     },
     /// From a media worker.
     Media(MediaEvent),
+    /// From the DNS.
+    Resolved {
+        /// The exchange's.
+        token: u64,
+        /// What it says.
+        answer: sip::resolve::Answer,
+    },
     /// A question, and where its answer goes.
     Command {
         /// The question.

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Listen;
+use crate::dns::Dns;
 use crate::journal::Journal;
 use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
 use crate::net::stream::{Connections, Inbox, StreamEvent};
@@ -78,6 +79,8 @@ pub struct Setup {
     pub runtime: tokio::runtime::Handle,
     /// The media workers.
     pub voice: Voice,
+    /// The DNS.
+    pub dns: Dns,
     /// Everything that is looked up.
     pub directory: Directory,
     /// What is remembered: [`Input::Restore`].
@@ -118,6 +121,8 @@ impl Exchange {
                 .iter()
                 .map(|listen| switch::Listener { transport: listen.transport, address: listen.address })
                 .collect(),
+            public_address: setup.public,
+            source_address: source_address(),
             ..setup.switch
         };
         let switch = switch::Switch::new(config, setup.chance);
@@ -138,6 +143,7 @@ impl Exchange {
             connections: setup.connections,
             runtime: setup.runtime,
             voice: setup.voice,
+            dns: setup.dns,
             lines: Lines::new(epoch),
             work: turn::Work::default(),
             pace: pace::Pace::default(),
@@ -157,6 +163,14 @@ impl Exchange {
             tracing::error!("the exchange ended in a panic");
         }
     }
+}
+
+/// The address by which this machine reaches the world: what a listener on all addresses is shown as. Nothing is sent for it.
+fn source_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:5060").ok()?; // TEST-NET-1 (RFC 5737): any address that is not ours
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
 }
 
 /// The SIP listeners that are open.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use media::MediaCommand;
 use mio::{Events, Poll, Token};
 use model::journal::Record;
+use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
 use switch::{Input, Output, Reply, Switch};
 use tokio::sync::{oneshot, watch};
@@ -19,6 +20,7 @@ use super::pace::{NAP, Pace};
 use super::{BELL, Order, Sockets, Voice};
 use crate::clock::Clock;
 use crate::config::Listen;
+use crate::dns::Dns;
 use crate::journal::Journal;
 use crate::limits::INPUTS_PER_TURN;
 use crate::net::Bell;
@@ -42,6 +44,7 @@ pub(super) struct Loop {
     pub(super) connections: Arc<Connections>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) voice: Voice,
+    pub(super) dns: Dns,
     pub(super) lines: Lines,
     pub(super) work: Work,
     pub(super) pace: Pace,
@@ -62,6 +65,7 @@ pub(super) struct Work {
     finished: Vec<sip::Flow>,
     media: Vec<(u8, MediaCommand)>,
     replies: Vec<(u64, Box<Reply>)>,
+    questions: Vec<(u64, Question)>,
     asked: std::collections::HashMap<u64, oneshot::Sender<Reply>>,
     token: u64,
     /// Inputs that followed from our own doing; they are absorbed first in the next turn.
@@ -186,6 +190,7 @@ impl Loop {
             let input = match order {
                 Order::Directory { directory, changes } => Input::Directory { directory, changes },
                 Order::Media(event) => Input::Media(event),
+                Order::Resolved { token, answer } => Input::Resolved { token, answer },
                 Order::Command { command, asker } => {
                     work.token += 1;
                     work.asked.insert(work.token, asker);
@@ -266,6 +271,9 @@ impl Loop {
                 asker.send(*reply).ok();
             }
         }
+        for (token, question) in work.questions.drain(..) {
+            self.dns.ask(&self.runtime, token, question);
+        }
         if let Some(open) = work.listen.take() {
             self.listen(open);
         }
@@ -297,6 +305,7 @@ impl Loop {
                     work.records.push(record);
                 }
                 Output::Reply { token, reply } => work.replies.push((token, reply)),
+                Output::Resolve { token, question } => work.questions.push((token, question)),
                 Output::Listen(open) => work.listen = Some(open),
             }
         }

@@ -20,6 +20,7 @@ use crate::background;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::data::{self, DataDir, Lock};
+use crate::dns::Dns;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
 use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
@@ -109,6 +110,7 @@ impl House {
         // The API's sockets are opened first: who finds them taken must not have touched the database.
         let listeners = http::bind(&config.http.listen).await?;
         let epoch = data.begin_epoch()?;
+        let seal = data.seal_key(&mut chance)?;
         let store = Store::open(config.store.url.expose(), data.path())
             .await
             .context("the database does not open")?;
@@ -137,7 +139,7 @@ impl House {
         let exchange = Exchange::start(
             desk,
             Setup {
-                switch: switch_config(&config, epoch),
+                switch: switch::Config { seal: seal.clone(), ..switch_config(&config, epoch) },
                 listen: config.sip.listen.clone(),
                 public,
                 clock,
@@ -146,13 +148,14 @@ impl House {
                 connections: Connections::new(epoch, limits),
                 runtime: tokio::runtime::Handle::current(),
                 voice: Box::new(move |worker, commands| voice.send_batch(worker, commands)),
+                dns: Dns::new(&config.dns.servers, door.clone()),
                 directory: directory.clone(),
                 restore,
             },
         )?;
         let feeder = ledger.spawn(opened.feeder.run(Arc::new(store.clone()), Rhythm::default()));
 
-        let settings = settings(&config, &exchange.addresses);
+        let settings = api::Settings { seal, ..settings(&config, &exchange.addresses) };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
         let fresh = first::admin_key(&app, &data).await?;

@@ -28,6 +28,7 @@ impl World {
                 other @ (Output::Media { .. }
                 | Output::Journal(_)
                 | Output::Reply { .. }
+                | Output::Resolve { .. }
                 | Output::Listen(_)) => {
                     self.story.output(self.now, other);
                 }
@@ -48,6 +49,9 @@ impl World {
                 Output::Journal(_) => {}
                 Output::Reply { token, .. } => {
                     self.oracle.broken(format!("a reply to {token} that nobody waits for"));
+                }
+                Output::Resolve { .. } => {
+                    self.oracle.broken("a question to the DNS in an office without trunks")
                 }
                 Output::Listen(open) => {
                     let life = self.life;
@@ -86,6 +90,7 @@ impl World {
                 other @ (Output::Transmit { .. }
                 | Output::Media { .. }
                 | Output::Journal(_)
+                | Output::Resolve { .. }
                 | Output::Listen(_)) => Some(other),
             })
             .collect();
@@ -109,6 +114,9 @@ impl World {
                 Output::Media { command, .. } => {
                     self.story.output(self.now, &command);
                     self.media(&command);
+                }
+                Output::Resolve { .. } => {
+                    self.oracle.broken("a question to the DNS in an office without trunks")
                 }
                 Output::Listen(open) => {
                     let life = self.life;
@@ -272,9 +280,11 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Journal(record) => Some(record),
-                Output::Transmit { .. } | Output::Media { .. } | Output::Reply { .. } | Output::Listen(_) => {
-                    None
-                }
+                Output::Transmit { .. }
+                | Output::Media { .. }
+                | Output::Reply { .. }
+                | Output::Resolve { .. }
+                | Output::Listen(_) => None,
             })
             .collect();
         let written = self.chance.below(records.len() as u64 + 1) as usize;

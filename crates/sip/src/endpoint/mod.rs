@@ -4,6 +4,7 @@ mod admission;
 mod arrival;
 mod budget;
 mod context;
+mod request;
 mod ring;
 mod stateless;
 mod stun;
@@ -16,11 +17,13 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
-use crate::transaction::{Alarm, Expired, Key, Owner};
-use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, Uri, limits, wire};
+use crate::transaction::{Alarm, Expired, Key};
+use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, limits, wire};
 
 use budget::Budget;
 pub(crate) use context::{Core, Cx, Sending, Served, contact_lines};
+use request::Asked;
+pub use request::{Request, RequestId};
 use ring::AnswerRing;
 use stateless::Asker;
 
@@ -106,10 +109,6 @@ pub struct Incoming {
     pub message: Message,
 }
 
-/// One request of ours outside sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct RequestId(pub u64);
-
 /// What the user of the endpoint decides about.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -149,6 +148,8 @@ pub struct Endpoint {
     dialogs: KeyedMap<Key, u32>,
     ring: AnswerRing,
     budget: Budget,
+    /// Requests of ours outside sessions that wait for their answer.
+    asked: KeyedMap<RequestId, Asked>,
     /// Sessions and requests ever begun.
     serial: u64,
 }
@@ -162,9 +163,11 @@ impl Endpoint {
     /// An endpoint without transactions.
     pub fn new(config: Config, mut chance: Chance) -> Endpoint {
         let ring = AnswerRing::new(&mut chance);
-        let dialogs = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
+        let hash = KeyedHash::new(&mut chance);
+        let (dialogs, asked) = (KeyedMap::with_hasher(hash), KeyedMap::with_hasher(hash));
         let budget = Budget::new(&mut chance);
-        Endpoint { core: Core::new(config, chance), sessions: Slab::new(), dialogs, ring, budget, serial: 0 }
+        let core = Core::new(config, chance);
+        Endpoint { core, sessions: Slab::new(), dialogs, ring, budget, asked, serial: 0 }
     }
 
     /// Absorb one input; append every consequence to `out`.
@@ -252,45 +255,6 @@ impl Endpoint {
         let key = self.core.keys.answer(&request.message, request.hop.remote);
         let until = now.instant + self.core.transactions.times.long;
         self.ring.keep(now.instant, until, key, bytes);
-    }
-
-    /// Send a request outside any dialog (OPTIONS, REGISTER, NOTIFY, MESSAGE) to `hop`; its outcome comes as [`Event::Response`].
-    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
-    pub fn request(
-        &mut self,
-        now: Now,
-        hop: Hop,
-        method: Method,
-        uri: &Uri,
-        from: &str,
-        to: &str,
-        lines: &HeaderLines,
-        body: Option<(&str, &[u8])>,
-        out: &mut Vec<Output>,
-    ) -> RequestId {
-        self.serial += 1;
-        let request = RequestId(self.serial);
-        let (call_id, tag) = (self.core.name(b'-'), self.core.name(b'd'));
-        let head = wire::RequestHead {
-            method: method.as_str(),
-            uri: uri.as_bytes(),
-            hop: &hop,
-            branch: b"",
-            max_forwards: 70,
-            route: &[],
-            last_route: None,
-            from,
-            from_tag: &tag,
-            to,
-            to_tag: "",
-            call_id: &call_id,
-            cseq: 1,
-        };
-        let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        if cx.send_alone(&head, &method, lines, body, Owner::Request(request)).is_none() {
-            out.push(Output::Event(Event::Response { request, response: None }));
-        }
-        request
     }
 
     /// Let a session deal with the request of an [`Event::Moved`]; from now on its peer is where that came from.
@@ -398,6 +362,12 @@ impl Endpoint {
     /// An opaque text of at most 4 KB, for the journal.
     pub fn dialog(&self, session: SessionId) -> Option<Vec<u8>> {
         self.sessions.get(slot(session)).filter(|s| s.id == session)?.journal()
+    }
+
+    /// Whether anything was heard of the INVITE of a session that is being called: `false` is silence.
+    pub fn is_heard(&self, session: SessionId) -> bool {
+        let found = self.sessions.get(slot(session)).filter(|s| s.id == session);
+        found.is_none_or(|session| session.is_heard(&self.core.transactions))
     }
 
     /// The Call-ID of a session.

@@ -33,16 +33,18 @@ impl Cache {
         self.answers.get(question).filter(|(until, _)| *until > now).map(|(_, records)| records.clone())
     }
 
+    /// The last good answer, however old: better than none while the DNS is away (RFC 8767).
+    pub(super) fn last(&self, question: &Question) -> Option<Records> {
+        self.answers.get(question).filter(|(_, records)| !records.is_empty()).map(|(_, r)| r.clone())
+    }
+
     pub(super) fn keep(&mut self, now: Instant, question: Question, records: Records, ttl: Duration) {
         let until = now + ttl.min(LONGEST);
         if let Some((old, _)) = self.answers.insert(question.clone(), (until, records)) {
             self.order.remove(&(old, question.clone()));
         }
         self.order.insert((until, question));
-        while let Some((oldest, _)) = self.order.first() {
-            if *oldest > now && self.order.len() <= limits::DNS_ANSWERS {
-                break;
-            }
+        while self.order.len() > limits::DNS_ANSWERS {
             if let Some((_, question)) = self.order.pop_first() {
                 self.answers.remove(&question);
             }

@@ -165,14 +165,17 @@ impl Resolver {
         let (records, ttl): (Records, Duration) = match answer {
             Answer::Found { records, ttl } => (records.into(), ttl),
             Answer::Nothing { ttl } => (Arc::from([]), ttl.min(cache::NOTHING_TTL)),
-            Answer::Failed => {
-                lookup.tries += 1;
-                if lookup.tries < TRIES {
-                    let wait = BACK_OFF * (1 << (lookup.tries - 1));
-                    return Step::Wait(now + wait);
+            Answer::Failed => match self.cache.last(&question) {
+                Some(records) => (records, FAILURE_TTL),
+                None => {
+                    lookup.tries += 1;
+                    if lookup.tries < TRIES {
+                        let wait = BACK_OFF * (1 << (lookup.tries - 1));
+                        return Step::Wait(now + wait);
+                    }
+                    (Arc::from([]), FAILURE_TTL)
                 }
-                (Arc::from([]), FAILURE_TTL)
-            }
+            },
         };
         lookup.tries = 0;
         lookup.known.insert(question.clone(), records.clone());

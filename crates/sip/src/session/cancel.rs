@@ -4,7 +4,7 @@ use super::Ended;
 use super::connect::Cancel;
 use super::state::{Exchange, Session, Stage};
 use crate::endpoint::Cx;
-use crate::transaction::ServerId;
+use crate::transaction::{ServerId, Transactions};
 use crate::{HeaderLines, Message, Name, Reply};
 
 impl Session {
@@ -15,6 +15,14 @@ impl Session {
             calling.cancel = Cancel::Wanted(lines);
             self.queued = None;
             self.cancel_if_wanted(cx);
+        }
+    }
+
+    /// See [`crate::Endpoint::is_heard`].
+    pub(crate) fn is_heard(&self, transactions: &Transactions) -> bool {
+        match &self.stage {
+            Stage::Calling(calling) => transactions.is_proceeding(calling.tx),
+            Stage::Ringing(_) | Stage::Up(_) | Stage::Closing(_) | Stage::Over => true,
         }
     }
 

@@ -67,6 +67,9 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
             Phase::Over { .. } => self.conclude_if_over(now, key, out),
+            Phase::Dialling if index > 0 && call.outgoing.is_some() => {
+                self.trunk_leg_ended(now, key, index, ended, out);
+            }
             Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}

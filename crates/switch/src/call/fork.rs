@@ -138,6 +138,9 @@ impl Switch {
     fn caller_line(&self, key: CallKey) -> String {
         let Some(call) = self.calls.get(key) else { return String::new() };
         let party = call.record.legs.first().map(|leg| leg.party.as_str()).unwrap_or_default();
+        if call.record.legs.first().is_some_and(|leg| leg.role == LegRole::Trunk) {
+            return self.outside_line(&call.record.from_number);
+        }
         let name = self
             .directory
             .credential(party)

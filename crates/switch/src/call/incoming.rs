@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use base::Now;
 use media::sdp::Description;
-use model::dialplan::{self, Decision, Road, Route};
+use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::journal::Record;
 use model::{
-    CallDirection, CallRecord, CallStatus, Cause, Credential, Extension, LegRole, TraceStep, UserId,
+    CallDirection, CallRecord, CallStatus, Cause, Credential, Extension, LegRole, TraceStep, TrunkId, UserId,
 };
 use sip::{Incoming, Name, Uri};
 
@@ -17,8 +17,26 @@ use crate::ladder::Ladder;
 use crate::requests::Refusal;
 use crate::{Output, State, limits};
 
+/// Who calls: a phone of ours, or a carrier.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) role: LegRole,
+    /// A user name, or what the trunk is called.
+    pub(crate) party: String,
+    /// The address of record whose phone is in a call now.
+    pub(crate) aor: Option<Arc<str>>,
+    /// The trunk's, which is counted already.
+    pub(crate) channel: Option<TrunkId>,
+    /// The only codecs that are spoken with it; all where empty.
+    pub(crate) codecs: Vec<String>,
+}
+
 impl Switch {
     pub(crate) fn invite(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
+        let trunks = self.trunks_behind(&request.hop);
+        if !trunks.is_empty() {
+            return self.invite_from_trunk(now, request, &trunks, out);
+        }
         let Some(caller) = self.authenticate(now, &request) else { return };
         if !self.is_ours(request.message.uri().map_or("", Uri::host), &request) {
             let refusal = Refusal::status(404).why("this domain is not served here");
@@ -28,7 +46,8 @@ impl Switch {
             return self.refuse_once(now, &request, &refusal, out);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
-        let Decision { route, mut trace } = dialplan::route(&self.directory, Road::Phone, &dialled);
+        let asker = Asker { road: Road::Phone, permissions: self.directory.permissions_of(&caller) };
+        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &dialled);
         trace.insert(
             0,
             TraceStep {
@@ -37,7 +56,14 @@ impl Switch {
             },
         );
         let record = self.record_of(now, &caller, dialled, &route, trace);
-        self.start(now, request, &caller, record, route, out);
+        let caller = Caller {
+            role: LegRole::Caller,
+            party: caller.username.to_string(),
+            aor: Some(crate::identity::canonical(&self.directory, &caller)),
+            channel: None,
+            codecs: Vec::new(),
+        };
+        self.start(now, request, caller, record, route, out);
     }
 
     /// Whether one more call of this user may begin.
@@ -89,7 +115,7 @@ impl Switch {
         match route {
             Route::Extension(extension) => Some(extension.user.clone()),
             Route::Username(username) => self.directory.credential(username).map(|c| c.user.clone()),
-            Route::Application(_) | Route::Refused(_) => None,
+            Route::Application(_) | Route::Trunk(_) | Route::Refused(_) => None,
         }
     }
 
@@ -103,17 +129,18 @@ impl Switch {
         self.directory.extension(credential.extension.as_ref()?)
     }
 
-    fn start(
+    pub(crate) fn start(
         &mut self,
         now: Now,
         request: Incoming,
-        caller: &Credential,
+        caller: Caller,
         record: CallRecord,
         route: Route,
         out: &mut Vec<Output>,
     ) {
         let hop = request.hop;
         let Some(port) = self.ports.take(hop.listener, None) else {
+            self.trunks.give_back(caller.channel);
             return self.refuse_once(now, &request, &Refusal::cause(Cause::Overload), out);
         };
         let sip_call_id = request.message.call_id().to_string();
@@ -123,6 +150,7 @@ impl Switch {
         let hops_left = Switch::hops_left(&request);
         let Some(session) = self.endpoint.receive(now, request, &mut self.sip_out) else {
             self.ports.add(port.worker, hop.listener, vec![port.number]);
+            self.trunks.give_back(caller.channel);
             return self.settle(now, out);
         };
         self.counters.calls_started += 1;
@@ -134,7 +162,9 @@ impl Switch {
         };
         let malformed = matches!(offer, Some(Err(_)));
         stream.theirs = offer.and_then(Result::ok);
-        let party = caller.username.to_string();
+        if let Some(theirs) = &mut stream.theirs {
+            theirs.keep_codecs(&caller.codecs);
+        }
         let key = self.calls.begin(CallState {
             record,
             phase: Phase::Dialling,
@@ -142,11 +172,13 @@ impl Switch {
             ladder: Ladder::default(),
             hops_left,
             timer: None,
-            parties: vec![crate::identity::canonical(&self.directory, caller)],
+            parties: caller.aor.into_iter().collect(),
             open_streams: 0,
             verdict: None,
+            outgoing: None,
+            channel: caller.channel,
         });
-        self.add_leg_record(key, LegRole::Caller, party, hop.remote, sip_call_id, now);
+        self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
         self.calls.note(now, session, false, hop, &invite);
         self.journal_opening(key, out);
@@ -165,6 +197,7 @@ impl Switch {
         match route {
             Route::Refused(cause) => self.release(now, key, cause, out),
             Route::Application(application) => self.serve(now, key, application, out),
+            Route::Trunk(outside) => self.lead_outside(now, key, outside, out),
             Route::Extension(extension) => {
                 let username = Arc::clone(&extension.username);
                 if !extension.call_waiting && self.is_busy(&username) {

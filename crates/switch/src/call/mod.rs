@@ -18,12 +18,16 @@ use ::media::sdp::{Description, Local, Negotiated, Offer};
 use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
-use model::{CallId, CallRecord, Cause, UserId};
+use model::{CallId, CallRecord, Cause, TrunkId, UserId};
 use sip::{Hop, SessionId};
 use slab::Slab;
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
+use crate::trunk::Outgoing;
+
+pub(crate) use fork::escaped;
+pub(crate) use incoming::Caller;
 
 /// A place in the table of calls; reused, so never kept beyond the call.
 pub(crate) type CallKey = usize;
@@ -115,6 +119,10 @@ pub(crate) struct CallState {
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
     pub(crate) verdict: Option<Cause>,
+    /// Its way to the outside.
+    pub(crate) outgoing: Option<Box<Outgoing>>,
+    /// The trunk that it takes up a channel of.
+    pub(crate) channel: Option<TrunkId>,
 }
 
 /// All calls.

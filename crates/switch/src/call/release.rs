@@ -34,6 +34,7 @@ impl Switch {
         for index in 0..legs {
             self.hangup_leg(now, key, index, cause, out);
         }
+        self.leave_trunk(key);
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);
         self.set_timer(key, now.instant + REPORTS);

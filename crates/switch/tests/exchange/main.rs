@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unused_self, unreachable_pub)]
 
 mod a_call_from_the_api;
+mod a_call_goes_outside;
 mod a_call_is_held;
 mod a_call_is_made;
 mod a_call_is_refused;
+mod a_carrier_calls;
 mod a_password_is_guessed;
 mod a_phone_comes_back;
 mod a_phone_registers;
 mod a_source_is_forged;
+mod a_trunk_registers;
 mod office;
 mod the_exchange_stops;

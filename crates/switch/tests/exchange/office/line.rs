@@ -57,7 +57,7 @@ impl Office {
         line
     }
 
-    fn invite(&mut self, line: &mut Line, lines: &str, sdp: Option<&str>) {
+    pub fn invite(&mut self, line: &mut Line, lines: &str, sdp: Option<&str>) {
         let text = self.compose(line, "INVITE", line.cseq, lines, sdp);
         line.invite = Message::parse(text.clone().into()).unwrap();
         self.send_from(line.phone.address, text);

@@ -1,5 +1,6 @@
 //! A small telephone office around one exchange: phones that say exactly what a test tells them to, and a media worker that obeys.
 
+pub mod carrier;
 pub mod line;
 pub mod sdp;
 
@@ -53,6 +54,8 @@ pub struct Office {
     pub journal: Vec<Record>,
     pub media: Vec<MediaCommand>,
     pub listens: Vec<bool>,
+    /// Questions to the DNS that nobody has answered.
+    pub questions: Vec<(u64, sip::resolve::Question)>,
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
     pub reports: bool,
     pub unreported: Vec<StreamId>,
@@ -92,6 +95,7 @@ impl Office {
             journal: Vec::new(),
             media: Vec::new(),
             listens: Vec::new(),
+            questions: Vec::new(),
             reports: true,
             unreported: Vec::new(),
             streams: BTreeMap::new(),
@@ -203,6 +207,7 @@ impl Office {
                 }
                 Output::Journal(record) => self.journal.push(record),
                 Output::Reply { .. } => panic!("a reply that nobody asked for"),
+                Output::Resolve { token, question } => self.questions.push((token, question)),
                 Output::Listen(open) => self.listens.push(open),
             }
         }
@@ -294,6 +299,11 @@ impl Office {
     /// What a phone has heard since it was last asked.
     pub fn heard(&mut self, phone: &Phone) -> Vec<Message> {
         self.inbox.remove(&phone.address).unwrap_or_default()
+    }
+
+    /// What a phone heard and does not want to have heard yet.
+    pub fn put_back(&mut self, phone: &Phone, message: Message) {
+        self.inbox.entry(phone.address).or_default().push(message);
     }
 
     /// The statuses and methods that a phone has heard: `100 180 BYE`.
@@ -408,6 +418,8 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,
+        dial_permissions: model::DialPermissions::default(),
+        follow_me: None,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };

@@ -1,0 +1,191 @@
+//! Making, changing and removing trunks.
+
+use base::{Id, Secret};
+use model::trunk::{Did, Source, Trunk, TrunkHost, TrunkSettings};
+use model::{CallerId, Change, Dialled, ExtensionNumber, NumberFormat, SealKey, Sealed, TrunkId};
+use serde_json::json;
+
+use super::{Actor, Draft, Event, Office, OfficeError};
+
+/// Trunks of one house.
+const TRUNKS: usize = 64;
+/// Seconds to register for, where nothing is said.
+const EXPIRES: u32 = 600;
+
+/// What is said of a trunk; what is absent stays as it is, or takes its default. A field that may be taken away is an option twice.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct TrunkDraft {
+    pub name: Option<String>,
+    pub enabled: Option<bool>,
+    pub priority: Option<u16>,
+    pub hosts: Option<Vec<TrunkHost>>,
+    pub username: Option<Option<String>>,
+    pub password: Option<Option<Secret<String>>>,
+    pub realm: Option<Option<String>>,
+    pub register: Option<bool>,
+    pub register_expires: Option<u32>,
+    pub outbound_proxy: Option<Option<TrunkHost>>,
+    pub sources: Option<Vec<Source>>,
+    pub dids: Option<Vec<Did>>,
+    pub default_extension: Option<Option<ExtensionNumber>>,
+    pub caller_id: Option<CallerId>,
+    pub caller_number: Option<Option<Dialled>>,
+    pub number_format: Option<NumberFormat>,
+    pub strip_prefix: Option<Option<Dialled>>,
+    pub add_prefix: Option<Option<Dialled>>,
+    pub codecs: Option<Vec<String>>,
+    pub max_channels: Option<Option<u32>>,
+    pub calls_per_second: Option<Option<u32>>,
+    pub probe: Option<bool>,
+}
+
+impl Office {
+    /// A trunk.
+    pub async fn create_trunk(
+        &self,
+        actor: Actor,
+        seal: SealKey,
+        wanted: TrunkDraft,
+    ) -> Result<Trunk, OfficeError> {
+        self.commit(actor, move |draft| {
+            if draft.directory.trunks().len() >= TRUNKS {
+                return Err(OfficeError::TooManyTrunks);
+            }
+            let id = Id::new(draft.now, &mut draft.chance);
+            let mut trunk = bare(id, draft);
+            if wanted.caller_id.is_none() && !matches!(wanted.caller_number, Some(Some(_))) {
+                trunk.settings.caller_id = CallerId::Own;
+            }
+            write(&mut trunk, wanted, &seal, draft)?;
+            tell(draft, "trunk_created", &trunk);
+            draft.changes.push(Change::Trunk(Box::new(trunk.clone())));
+            Ok(trunk)
+        })
+        .await
+    }
+
+    /// Change some of it.
+    pub async fn change_trunk(
+        &self,
+        actor: Actor,
+        seal: SealKey,
+        id: TrunkId,
+        wanted: TrunkDraft,
+    ) -> Result<Trunk, OfficeError> {
+        self.commit(actor, move |draft| {
+            let mut trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(OfficeError::NotFound)?);
+            let before = trunk.clone();
+            write(&mut trunk, wanted, &seal, draft)?;
+            if trunk == before {
+                return Ok(trunk);
+            }
+            trunk.updated_at = draft.now.wall;
+            tell(draft, "trunk_updated", &trunk);
+            draft.changes.push(Change::Trunk(Box::new(trunk.clone())));
+            Ok(trunk)
+        })
+        .await
+    }
+
+    /// Remove a trunk. Calls on it go on to their end.
+    pub async fn remove_trunk(&self, actor: Actor, id: TrunkId) -> Result<(), OfficeError> {
+        self.commit(actor, move |draft| {
+            let trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(OfficeError::NotFound)?);
+            tell(draft, "trunk_deleted", &trunk);
+            draft.changes.push(Change::TrunkGone(id));
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn bare(id: TrunkId, draft: &Draft<'_>) -> Trunk {
+    Trunk {
+        id,
+        name: String::new(),
+        enabled: true,
+        priority: 10,
+        settings: TrunkSettings {
+            hosts: Vec::new(),
+            username: None,
+            realm: None,
+            register: None,
+            outbound_proxy: None,
+            sources: Vec::new(),
+            dids: Vec::new(),
+            default_extension: None,
+            caller_id: CallerId::Fixed,
+            caller_number: None,
+            number_format: NumberFormat::E164,
+            strip_prefix: None,
+            add_prefix: None,
+            codecs: Vec::new(),
+            max_channels: None,
+            calls_per_second: None,
+            probe: true,
+        },
+        password: None,
+        created_at: draft.now.wall,
+        updated_at: draft.now.wall,
+    }
+}
+
+/// Write what was said into the trunk, and check that it still is one.
+fn write(
+    trunk: &mut Trunk,
+    wanted: TrunkDraft,
+    seal: &SealKey,
+    draft: &mut Draft<'_>,
+) -> Result<(), OfficeError> {
+    fn put<T>(place: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *place = value;
+        }
+    }
+    put(&mut trunk.name, wanted.name);
+    put(&mut trunk.enabled, wanted.enabled);
+    put(&mut trunk.priority, wanted.priority);
+    let settings = &mut trunk.settings;
+    put(&mut settings.hosts, wanted.hosts);
+    put(&mut settings.username, wanted.username);
+    put(&mut settings.realm, wanted.realm);
+    put(&mut settings.outbound_proxy, wanted.outbound_proxy);
+    put(&mut settings.sources, wanted.sources);
+    put(&mut settings.dids, wanted.dids);
+    put(&mut settings.default_extension, wanted.default_extension);
+    put(&mut settings.caller_id, wanted.caller_id);
+    put(&mut settings.caller_number, wanted.caller_number);
+    put(&mut settings.number_format, wanted.number_format);
+    put(&mut settings.strip_prefix, wanted.strip_prefix);
+    put(&mut settings.add_prefix, wanted.add_prefix);
+    put(&mut settings.codecs, wanted.codecs);
+    put(&mut settings.max_channels, wanted.max_channels);
+    put(&mut settings.calls_per_second, wanted.calls_per_second);
+    put(&mut settings.probe, wanted.probe);
+    let expires = wanted.register_expires.or(settings.register).unwrap_or(EXPIRES);
+    match wanted.register {
+        Some(true) => settings.register = Some(expires),
+        Some(false) => settings.register = None,
+        None => settings.register = settings.register.map(|_| expires),
+    }
+    match wanted.password {
+        None => {}
+        Some(None) => trunk.password = None,
+        Some(Some(secret)) => {
+            let sealed = Sealed::seal(seal, trunk.id.as_str(), &secret, &mut draft.chance);
+            trunk.password = Some(sealed.ok_or(OfficeError::BadTrunk(model::TrunkError::Account))?);
+        }
+    }
+    Ok(trunk.settings.check(trunk.password.is_some())?)
+}
+
+/// What is told never shows the password, nor whose numbers they are.
+fn tell(draft: &mut Draft<'_>, kind: &'static str, trunk: &Trunk) {
+    let hosts: Vec<&str> = trunk.settings.hosts.iter().map(|host| host.host.as_str()).collect();
+    let detail = json!({
+        "name": trunk.name, "enabled": trunk.enabled, "priority": trunk.priority, "hosts": hosts,
+        "register": trunk.settings.register.is_some(), "sources": trunk.settings.sources, "dids": trunk.settings.dids.len(),
+    });
+    draft.event = Event { kind, user: None, subject: trunk.id.to_string(), detail };
+}

@@ -1,0 +1,119 @@
+//! What is said of a trunk over the API, and the rules that it keeps.
+
+use model::trunk::{Did, Source, TrunkHost};
+use serde_json::{Value, json};
+
+use crate::input::rule::JsonRule;
+use crate::input::{Field, Rule};
+
+static HOSTS: JsonRule = JsonRule {
+    holds: |value| {
+        let list = value.as_array();
+        list.is_some_and(|list| (1..=8).contains(&list.len()) && list.iter().all(is::<TrunkHost>))
+    },
+    sentence: (
+        "must be a list of 1 to 8 hosts like {\"host\": \"sip.carrier.example\", \"port\": 5060, \"transport\": \"udp\", \"priority\": 10, \"weight\": 10}",
+        "debe ser una lista de 1 a 8 hosts como {\"host\": \"sip.carrier.example\", \"port\": 5060, \"transport\": \"udp\", \"priority\": 10, \"weight\": 10}",
+    ),
+    schema: || json!({"type": "array", "minItems": 1, "maxItems": 8, "items": host_schema()}),
+};
+
+static PROXY: JsonRule = JsonRule {
+    holds: is::<TrunkHost>,
+    sentence: (
+        "must be a host like {\"host\": \"proxy.carrier.example\", \"port\": 5060, \"transport\": \"udp\"}",
+        "debe ser un host como {\"host\": \"proxy.carrier.example\", \"port\": 5060, \"transport\": \"udp\"}",
+    ),
+    schema: host_schema,
+};
+
+static SOURCES: JsonRule = JsonRule {
+    holds: |value| value.as_array().is_some_and(|list| list.len() <= 64 && list.iter().all(is::<Source>)),
+    sentence: (
+        "must be a list of addresses or networks like 203.0.113.0/24 (at least 8 bits of IPv4, 16 of IPv6)",
+        "debe ser una lista de direcciones o redes como 203.0.113.0/24 (al menos 8 bits de IPv4, 16 de IPv6)",
+    ),
+    schema: || json!({"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"}}),
+};
+
+static DIDS: JsonRule = JsonRule {
+    holds: |value| value.as_array().is_some_and(|list| list.len() <= 1000 && list.iter().all(is::<Did>)),
+    sentence: (
+        "must be a list of numbers like {\"number\": \"+34911000001\", \"extension\": \"1001\"}",
+        "debe ser una lista de números como {\"number\": \"+34911000001\", \"extension\": \"1001\"}",
+    ),
+    schema: || {
+        json!({"type": "array", "maxItems": 1000, "items": {
+            "type": "object", "additionalProperties": false, "required": ["number"],
+            "properties": {
+                "number": {"type": "string", "pattern": r"^\+?[0-9*#]{1,32}$"},
+                "extension": {"type": ["string", "null"], "pattern": "^[0-9]{2,6}$"}
+            }
+        }})
+    },
+};
+
+static CODECS: JsonRule = JsonRule {
+    holds: |value| {
+        let name = |item: &Value| {
+            item.as_str().is_some_and(|name| {
+                (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            })
+        };
+        value.as_array().is_some_and(|list| list.len() <= 16 && list.iter().all(name))
+    },
+    sentence: (
+        "must be a list of codecs like PCMU, PCMA, G722, opus",
+        "debe ser una lista de códecs como PCMU, PCMA, G722, opus",
+    ),
+    schema: || json!({"type": "array", "maxItems": 16, "items": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,32}$"}}),
+};
+
+fn is<T: serde::de::DeserializeOwned>(value: &Value) -> bool {
+    T::deserialize(value).is_ok()
+}
+
+fn host_schema() -> Value {
+    json!({
+        "type": "object", "additionalProperties": false, "required": ["host"],
+        "properties": {
+            "host": {"type": "string", "pattern": r"^[0-9A-Za-z_.:\-]{1,253}$"},
+            "port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
+            "transport": {"type": "string", "enum": ["udp", "tcp", "tls"]},
+            "priority": {"type": "integer", "minimum": 0, "maximum": 65535},
+            "weight": {"type": "integer", "minimum": 0, "maximum": 65535}
+        }
+    })
+}
+
+macro_rules! fields {
+    ($($required:ident)?) => {
+        &[
+            Field::new("name", Rule::Label(64), "What people call it")$(.$required())?,
+            Field::new("hosts", Rule::Json(&HOSTS), "The carrier's hosts; without a port SRV records say which")$(.$required())?,
+            Field::new("username", Rule::Label(128), "The digest user name, which also registers").nullable(),
+            Field::new("password", Rule::Label(128), "Its password; kept sealed and never shown").nullable(),
+            Field::new("realm", Rule::Label(128), "Answer only challenges of this realm").nullable(),
+            Field::new("register", Rule::Flag, "Register at the carrier; false where absent"),
+            Field::new("registerExpires", Rule::Whole(60, 86_400), "Seconds to ask for; 600 where absent"),
+            Field::new("outboundProxy", Rule::Json(&PROXY), "Send everything here; the hosts stay in the URIs").nullable(),
+            Field::new("sources", Rule::Json(&SOURCES), "Who may deliver calls, by address"),
+            Field::new("dids", Rule::Json(&DIDS), "Our numbers there, and whom each reaches"),
+            Field::new("defaultExtension", Rule::ExtensionNumber, "Who gets calls for other numbers").nullable(),
+            Field::new("callerId", Rule::OneOf(&["fixed", "own", "pass"]), "Which number the called one is shown"),
+            Field::new("callerNumber", Rule::Dialled, "The trunk's own number").nullable(),
+            Field::new("numberFormat", Rule::OneOf(&["e164", "digits", "dialled"]), "How numbers are written"),
+            Field::new("stripPrefix", Rule::Dialled, "Cut from numbers that begin so").nullable(),
+            Field::new("addPrefix", Rule::Dialled, "Put before numbers that are not international").nullable(),
+            Field::new("codecs", Rule::Json(&CODECS), "The only codecs; all where empty"),
+            Field::new("maxChannels", Rule::Whole(1, 20_000), "Calls at once").nullable(),
+            Field::new("callsPerSecond", Rule::Whole(1, 1000), "New calls a second that the carrier takes").nullable(),
+            Field::new("priority", Rule::Whole(0, 65_535), "Lower ones are tried first; 10 where absent"),
+            Field::new("enabled", Rule::Flag, "Whether it is used; true where absent"),
+            Field::new("probe", Rule::Flag, "Ask the hosts with OPTIONS whether they live; true where absent"),
+        ]
+    };
+}
+
+pub(crate) const NEW: &[Field] = fields!(required);
+pub(crate) const CHANGE: &[Field] = fields!();

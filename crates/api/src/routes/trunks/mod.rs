@@ -1,0 +1,187 @@
+//! Trunks (S106, S107, S121–S123, S191): an administrator's.
+
+mod fields;
+pub(crate) mod shapes;
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::{delete, get, patch, post, put};
+use base::Secret;
+use model::{Dialled, ExtensionNumber, TrunkId};
+use serde::de::DeserializeOwned;
+use switch::{Command, Reply, TrunkStatus};
+
+use crate::App;
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Body, Field, Form};
+use crate::office::TrunkDraft;
+use crate::route::{Answer, Need, Route};
+use crate::routes::PathId;
+use crate::shapes::Success;
+use fields::{CHANGE, NEW};
+use shapes::{TrunkAnswer, TrunkView, TrunksAnswer};
+
+const NOTHING: &[Field] = &[];
+/// How long hosts may take to answer a test: longer than the exchange waits for OPTIONS.
+const TEST_PATIENCE: Duration = Duration::from_millis(4500);
+const TEST_POLL: Duration = Duration::from_millis(20);
+
+pub(crate) fn routes() -> Vec<Route> {
+    let (all, id, tag) = ("/api/v1/trunks", "/api/v1/trunks/{id}", "trunks");
+    let one = Answer::json::<TrunkAnswer>;
+    let admin = Need::Admin;
+    vec![
+        Route::new(("post", all), tag, "Make a trunk", admin, one(), post(create)).body(NEW),
+        Route::new(("get", all), tag, "List trunks", admin, Answer::json::<TrunksAnswer>(), get(list)),
+        Route::new(("get", id), tag, "One trunk", admin, one(), get(show)),
+        Route::new(("put", id), tag, "Change a trunk", admin, one(), put(update)).body(CHANGE),
+        Route::new(("patch", id), tag, "Change a trunk", admin, one(), patch(update)).body(CHANGE),
+        Route::new(("delete", id), tag, "Remove a trunk", admin, Answer::json::<Success>(), delete(remove)),
+        Route::new(
+            ("post", "/api/v1/trunks/{id}/test"),
+            tag,
+            "Ask the trunk's hosts now whether they live",
+            admin,
+            one(),
+            post(test),
+        )
+        .body(NOTHING)
+        .also(&[503]),
+    ]
+}
+
+async fn create(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<TrunkAnswer>, ApiError> {
+    let form = body.form(&caller, NEW)?;
+    let draft = draft(&form)?;
+    let seal = app.settings().seal.clone();
+    let trunk = app.office().create_trunk(caller.actor(), seal, draft).await?;
+    Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, None) }))
+}
+
+async fn list(State(app): State<App>) -> Result<Json<TrunksAnswer>, ApiError> {
+    let statuses = statuses(&app).await.unwrap_or_default();
+    let directory = app.office().directory();
+    let view = |trunk: &std::sync::Arc<model::Trunk>| {
+        TrunkView::of(trunk, statuses.iter().find(|status| status.id == trunk.id))
+    };
+    Ok(Json(TrunksAnswer { success: true, trunks: directory.trunks().into_iter().map(view).collect() }))
+}
+
+async fn show(State(app): State<App>, id: PathId) -> Result<Json<TrunkAnswer>, ApiError> {
+    let id: TrunkId = id.id()?;
+    let trunk = app.office().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
+    let statuses = statuses(&app).await.unwrap_or_default();
+    let status = statuses.iter().find(|status| status.id == id);
+    Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, status) }))
+}
+
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<TrunkAnswer>, ApiError> {
+    let id: TrunkId = id.id()?;
+    if app.office().directory().trunk(&id).is_none() {
+        return Err(Fault::NotFound.into());
+    }
+    let draft = draft(&body.form(&caller, CHANGE)?)?;
+    let seal = app.settings().seal.clone();
+    let trunk = app.office().change_trunk(caller.actor(), seal, id, draft).await?;
+    Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, None) }))
+}
+
+async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
+    app.office().remove_trunk(caller.actor(), id.id()?).await?;
+    Ok(Json(Success { success: true }))
+}
+
+async fn test(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<TrunkAnswer>, ApiError> {
+    let id: TrunkId = id.id()?;
+    let trunk = app.office().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
+    body.form(&caller, NOTHING)?;
+    let begun = app.office().now().wall;
+    match app.ask(Command::ProbeTrunk { trunk: id.clone() }).await? {
+        Reply::Trunks(_) => {}
+        Reply::Unknown => return Err(Fault::NotFound.into()),
+        other => return Err(out_of_turn(&other)),
+    }
+    // The exchange asks the hosts; what they say is seen when it is there.
+    let mut seen = None;
+    let waiting = async {
+        loop {
+            tokio::time::sleep(TEST_POLL).await;
+            let all = statuses(&app).await?;
+            let Some(status) = all.into_iter().find(|status| status.id == id) else { return Ok(()) };
+            let fresh = status.hosts.iter().all(|host| host.checked_at.is_some_and(|at| at >= begun));
+            let done = fresh && !status.hosts.is_empty();
+            seen = Some(status);
+            if done {
+                return Ok::<(), ApiError>(());
+            }
+        }
+    };
+    if let Ok(failed) = tokio::time::timeout(TEST_PATIENCE, waiting).await {
+        failed?;
+    }
+    Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()) }))
+}
+
+/// How the trunks are doing.
+pub(crate) async fn statuses(app: &App) -> Result<Vec<TrunkStatus>, ApiError> {
+    match app.ask(Command::Trunks).await? {
+        Reply::Trunks(all) => Ok(all),
+        other => Err(out_of_turn(&other)),
+    }
+}
+
+fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
+    /// Absent, taken away, or a value.
+    fn nullable<T>(form: &Form, name: &str, value: Option<T>) -> Option<Option<T>> {
+        if form.is_null(name) { Some(None) } else { value.map(Some) }
+    }
+    fn json<T: DeserializeOwned>(form: &Form, name: &str) -> Option<T> {
+        T::deserialize(form.value(name)?).ok()
+    }
+    let text = |name: &str| nullable(form, name, form.text(name).map(str::to_owned));
+    let dialled =
+        |name: &str| -> Result<_, ApiError> { Ok(nullable(form, name, form.parsed(name, Dialled::parse)?)) };
+    let number = |name: &str| nullable(form, name, form.whole(name).map(|n| n as u32));
+    Ok(TrunkDraft {
+        name: form.text("name").map(str::to_owned),
+        enabled: form.flag("enabled"),
+        priority: form.whole("priority").map(|n| n as u16),
+        hosts: json(form, "hosts"),
+        username: text("username"),
+        password: text("password").map(|text| text.map(Secret::new)),
+        realm: text("realm"),
+        register: form.flag("register"),
+        register_expires: form.whole("registerExpires").map(|n| n as u32),
+        outbound_proxy: nullable(form, "outboundProxy", json(form, "outboundProxy")),
+        sources: json(form, "sources"),
+        dids: json(form, "dids"),
+        default_extension: nullable(
+            form,
+            "defaultExtension",
+            form.parsed("defaultExtension", ExtensionNumber::parse)?,
+        ),
+        caller_id: json(form, "callerId"),
+        caller_number: dialled("callerNumber")?,
+        number_format: json(form, "numberFormat"),
+        strip_prefix: dialled("stripPrefix")?,
+        add_prefix: dialled("addPrefix")?,
+        codecs: json(form, "codecs"),
+        max_channels: number("maxChannels"),
+        calls_per_second: number("callsPerSecond"),
+        probe: form.flag("probe"),
+    })
+}

@@ -1,0 +1,126 @@
+//! Secrets that we must be able to read again (a carrier's password), sealed by a key that lies beside the database and not in it.
+
+use std::fmt;
+
+use base::{Chance, Secret};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+const NONCE: usize = 12;
+
+/// The key of the data directory.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SealKey(Secret<[u8; 32]>);
+
+impl SealKey {
+    /// A new one.
+    pub fn random(chance: &mut Chance) -> SealKey {
+        let mut key = [0; 32];
+        for part in key.chunks_mut(8) {
+            part.copy_from_slice(&chance.u64().to_le_bytes());
+        }
+        SealKey(Secret::new(key))
+    }
+
+    /// As [`SealKey::to_hex`] wrote it.
+    pub fn from_hex(text: &str) -> Option<SealKey> {
+        Some(SealKey(Secret::new(unhex(text)?.try_into().ok()?)))
+    }
+
+    /// 64 digits, for its file.
+    pub fn to_hex(&self) -> Secret<String> {
+        Secret::new(hex(self.0.expose()))
+    }
+
+    fn cipher(&self) -> ChaCha20Poly1305 {
+        ChaCha20Poly1305::new(self.0.expose().into())
+    }
+}
+
+/// A sealed secret: ChaCha20-Poly1305 (RFC 8439), its nonce in front. It is bound to the id of what it belongs to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// Seal a secret of the thing called `owner`; `None` only for absurd lengths.
+    pub fn seal(key: &SealKey, owner: &str, secret: &Secret<String>, chance: &mut Chance) -> Option<Sealed> {
+        let mut bytes = [chance.u64().to_le_bytes(), chance.u64().to_le_bytes()].concat();
+        bytes.truncate(NONCE);
+        let nonce = Nonce::try_from(bytes.as_slice()).ok()?;
+        let payload = Payload { msg: secret.expose().as_bytes(), aad: owner.as_bytes() };
+        bytes.extend(key.cipher().encrypt(&nonce, payload).ok()?);
+        Some(Sealed(bytes))
+    }
+
+    /// The secret, where the key and the owner are those that sealed it.
+    pub fn open(&self, key: &SealKey, owner: &str) -> Option<Secret<String>> {
+        let (nonce, sealed) = self.0.split_at_checked(NONCE)?;
+        let nonce = Nonce::try_from(nonce).ok()?;
+        let payload = Payload { msg: sealed, aad: owner.as_bytes() };
+        let plain = key.cipher().decrypt(&nonce, payload).ok()?;
+        Some(Secret::new(String::from_utf8(plain).ok()?))
+    }
+
+    /// For the database.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// From the database.
+    pub fn from_bytes(bytes: Vec<u8>) -> Sealed {
+        Sealed(bytes)
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Sealed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        unhex(&text).map(Sealed).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        text.trim().chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    rest.is_empty().then(|| pairs.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_back_only_with_its_key_and_for_its_owner() {
+        let mut chance = Chance::from_number(1);
+        let (key, other) = (SealKey::random(&mut chance), SealKey::random(&mut chance));
+        let secret = Secret::new("carrier-pass".to_owned());
+        let sealed = Sealed::seal(&key, "trunk_1", &secret, &mut chance).unwrap();
+        let again = Sealed::seal(&key, "trunk_1", &secret, &mut chance).unwrap();
+        assert_ne!(sealed, again, "a nonce is never used twice");
+        assert_eq!(sealed.open(&key, "trunk_1"), Some(secret));
+        assert_eq!(sealed.open(&other, "trunk_1"), None);
+        assert_eq!(sealed.open(&key, "trunk_2"), None);
+        let kept: Sealed = serde_json::from_str(&serde_json::to_string(&sealed).unwrap()).unwrap();
+        assert_eq!(kept, sealed);
+        assert_eq!(SealKey::from_hex(key.to_hex().expose()), Some(key));
+        assert_eq!(Sealed::from_bytes(vec![1, 2]).open(&other, ""), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! How a number is written on the wire of a trunk.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CallerId, TrunkSettings};
+use crate::{Dialled, ExtensionNumber};
+
+/// What a carrier wants to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NumberFormat {
+    /// `+` and 7 to 15 digits; a number that cannot be written so does not go by this trunk.
+    #[default]
+    E164,
+    /// The same digits without `+`.
+    Digits,
+    /// What was dialled, prefixes aside.
+    Dialled,
+}
+
+/// Whether two numbers are the same, however their international prefix is written.
+pub fn same_number(a: &str, b: &str) -> bool {
+    let bare = |text: &str| -> String {
+        let text = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
+        text.to_owned()
+    };
+    !a.is_empty() && bare(a) == bare(b)
+}
+
+impl TrunkSettings {
+    /// A dialled number as this carrier reads it; `None` where it cannot be written so. `whole` is the same number with its country code
+    /// and no `+`, where the house knows it. Numbers that call for help go as they were dialled.
+    pub fn on_the_wire(&self, number: &Dialled, whole: Option<&str>, help: bool) -> Option<String> {
+        let text = number.as_str();
+        if help {
+            return Some(text.trim_start_matches('+').to_owned());
+        }
+        let stripped = self.strip_prefix.as_ref().and_then(|prefix| text.strip_prefix(prefix.as_str()));
+        let text = stripped.filter(|rest| !rest.is_empty()).unwrap_or(text);
+        let abroad = text.strip_prefix('+').or_else(|| text.strip_prefix("00"));
+        let added = match (&self.add_prefix, abroad) {
+            (Some(prefix), None) => Some(format!("{}{text}", prefix.as_str())),
+            (Some(_) | None, _) => None,
+        };
+        if self.number_format == NumberFormat::Dialled {
+            return Some(added.unwrap_or_else(|| text.to_owned()));
+        }
+        let digits = match (&added, abroad) {
+            (Some(added), _) => added.strip_prefix('+').unwrap_or(added),
+            (None, Some(abroad)) => abroad,
+            (None, None) if stripped.is_none() => whole?,
+            (None, None) => text,
+        };
+        let plain = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        (plain && !digits.starts_with('0')).then(|| match self.number_format {
+            NumberFormat::E164 => format!("+{digits}"),
+            NumberFormat::Digits | NumberFormat::Dialled => digits.to_owned(),
+        })
+    }
+
+    /// The number that the called one is shown, of a call that itself says `shown`; `None` where it says nothing that is a number.
+    pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
+        let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
+        let did = || {
+            let mine =
+                self.dids.iter().find(|did| did.extension.is_some() && did.extension.as_ref() == extension);
+            mine.map(|did| did.number.as_str().to_owned())
+        };
+        let number = |text: &str| Dialled::parse(text).ok().map(|number| number.as_str().to_owned());
+        match self.caller_id {
+            CallerId::Fixed => fixed(),
+            CallerId::Own => did().or_else(fixed).or_else(|| number(shown)),
+            CallerId::Pass => number(shown).or_else(fixed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> TrunkSettings {
+        serde_json::from_value(serde_json::json!({
+            "hosts": [{"host": "carrier.example"}], "username": null, "realm": null, "register": null, "outboundProxy": null,
+            "sources": [], "dids": [{"number": "+34911000001", "extension": "1001"}], "defaultExtension": null,
+            "callerId": "fixed", "callerNumber": "+34910000000", "numberFormat": "e164", "stripPrefix": null, "addPrefix": null,
+            "codecs": [], "maxChannels": null, "callsPerSecond": null, "probe": true,
+        }))
+        .unwrap()
+    }
+
+    fn wire(settings: &TrunkSettings, number: &str, whole: Option<&str>) -> Option<String> {
+        settings.on_the_wire(&Dialled::parse(number).unwrap(), whole, false)
+    }
+
+    #[test]
+    fn e164_is_written_with_plus_or_not_at_all() {
+        let mut carrier = settings();
+        assert_eq!(wire(&carrier, "+5215512345678", None).unwrap(), "+5215512345678");
+        assert_eq!(wire(&carrier, "005215512345678", None).unwrap(), "+5215512345678");
+        assert_eq!(wire(&carrier, "912345678", Some("34912345678")).unwrap(), "+34912345678");
+        for bad in ["912345678", "+0987654321", "+1", "+1234567890123456", "*99", "+34#911"] {
+            assert_eq!(wire(&carrier, bad, None), None, "{bad}");
+        }
+        carrier.number_format = NumberFormat::Digits;
+        assert_eq!(wire(&carrier, "+5215512345678", None).unwrap(), "5215512345678");
+    }
+
+    #[test]
+    fn prefixes_are_cut_and_added() {
+        let mut carrier = settings();
+        carrier.strip_prefix = Some(Dialled::parse("0").unwrap());
+        carrier.add_prefix = Some(Dialled::parse("+34").unwrap());
+        assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "+34912345678");
+        assert_eq!(wire(&carrier, "912345678", None).unwrap(), "+34912345678");
+        assert_eq!(wire(&carrier, "+5215512345678", None).unwrap(), "+5215512345678");
+        carrier.number_format = NumberFormat::Dialled;
+        carrier.add_prefix = None;
+        assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "912345678");
+        assert_eq!(carrier.on_the_wire(&Dialled::parse("+112").unwrap(), None, true).unwrap(), "112");
+    }
+
+    #[test]
+    fn the_shown_number_follows_the_rule() {
+        let mut carrier = settings();
+        let [with, without] = ["1001", "1002"].map(|n| ExtensionNumber::parse(n).unwrap());
+        let shown =
+            |carrier: &TrunkSettings, shown: &str, e| carrier.caller_number(shown, e).unwrap_or_default();
+        assert_eq!(shown(&carrier, "1001", Some(&with)), "+34910000000");
+        carrier.caller_id = CallerId::Own;
+        assert_eq!(shown(&carrier, "1001", Some(&with)), "+34911000001");
+        assert_eq!(shown(&carrier, "1002", Some(&without)), "+34910000000");
+        carrier.caller_id = CallerId::Pass;
+        assert_eq!(shown(&carrier, "+33142000000", None), "+33142000000");
+        assert_eq!(shown(&carrier, "anonymous", None), "+34910000000");
+        carrier.caller_number = None;
+        assert_eq!(carrier.caller_number("anonymous", None), None);
+    }
+
+    #[test]
+    fn international_prefixes_do_not_tell_numbers_apart() {
+        assert!(same_number("+34911", "0034911") && same_number("34911", "+34911"));
+        assert!(!same_number("", "") && !same_number("34911", "34912"));
+        assert_eq!(settings().did("34911000001").unwrap().extension.as_ref().unwrap().as_str(), "1001");
+        assert!(settings().did("911000001").is_none());
+    }
+}

@@ -1,0 +1,237 @@
+//! `trunk add|list|show|remove|test`
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Client, Fault, Shared, reach, shape};
+
+const COLUMNS: [shape::Column; 6] = [
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "status.state"),
+    ("REGISTRATION", "status.registration"),
+    ("CALLS", "status.activeCalls"),
+    ("PRIORITY", "priority"),
+];
+const HOSTS: [shape::Column; 5] = [
+    ("HOST", "uri"),
+    ("ADDRESS", "address"),
+    ("STATE", "state"),
+    ("ANSWER", "lastStatus"),
+    ("MS", "roundTripMs"),
+];
+
+/// What can be done with trunks.
+#[derive(Debug, Subcommand)]
+pub(super) enum TrunkVerb {
+    /// Make a trunk
+    Add {
+        /// What to call it
+        name: String,
+        /// A host of the carrier, HOST[:PORT][,priority=N][,weight=N]; may be given several times
+        #[arg(long = "host", required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+        /// The user name that the carrier gave us
+        #[arg(long)]
+        username: Option<String>,
+        /// Its password; better in the environment, where other users of the machine do not see it
+        #[arg(long, env = "CENTRALITA_TRUNK_PASSWORD", hide_env_values = true)]
+        password: Option<String>,
+        /// Register at the carrier
+        #[arg(long)]
+        register: bool,
+        /// Our own number, which the called one is shown
+        #[arg(long, value_name = "NUMBER")]
+        caller: Option<String>,
+        /// Where the carrier's calls come from, an address or a network; may be given several times
+        #[arg(long = "source", value_name = "NETWORK")]
+        sources: Vec<String>,
+        /// A number of ours there, NUMBER[=EXTENSION]; may be given several times
+        #[arg(long = "did", value_name = "NUMBER")]
+        dids: Vec<String>,
+        /// Who gets calls for other numbers
+        #[arg(long, value_name = "EXTENSION")]
+        default_extension: Option<String>,
+        /// Calls at once
+        #[arg(long, value_name = "N")]
+        max_channels: Option<u32>,
+        /// New calls a second that the carrier takes
+        #[arg(long, value_name = "N")]
+        calls_per_second: Option<u32>,
+    },
+    /// List trunks
+    List,
+    /// Show one trunk with its hosts
+    Show {
+        /// Its name or id
+        trunk: String,
+    },
+    /// Remove a trunk; its calls go on to their end
+    Remove {
+        /// Its name or id
+        trunk: String,
+    },
+    /// Ask the trunk's hosts now whether they live
+    Test {
+        /// Its name or id
+        trunk: String,
+    },
+}
+
+pub(super) fn run(shared: &Shared, verb: TrunkVerb) -> Result<(), Fault> {
+    let client = reach::client(shared)?;
+    match verb {
+        TrunkVerb::List => {
+            shape::rows(shared, &all(&client)?, &COLUMNS);
+            Ok(())
+        }
+        TrunkVerb::Show { trunk } => {
+            let id = id_of(&client, &trunk)?;
+            let found = client.get(&format!("/api/v1/trunks/{id}"))?.json()?;
+            print(shared, &found["trunk"]);
+            Ok(())
+        }
+        TrunkVerb::Remove { trunk } => {
+            let id = id_of(&client, &trunk)?;
+            client.delete(&format!("/api/v1/trunks/{id}"))?.json()?;
+            shape::say(shared, &json!({ "removed": id }), &format!("{trunk} is gone"));
+            Ok(())
+        }
+        TrunkVerb::Test { trunk } => test(shared, &client, &trunk),
+        TrunkVerb::Add { .. } => {
+            let made = client.post("/api/v1/trunks", Some(&body(verb)?))?.json()?;
+            print(shared, &made["trunk"]);
+            Ok(())
+        }
+    }
+}
+
+/// What the API is told of a new trunk.
+fn body(verb: TrunkVerb) -> Result<Value, Fault> {
+    let TrunkVerb::Add {
+        name,
+        hosts,
+        username,
+        password,
+        register,
+        caller,
+        sources,
+        dids,
+        default_extension,
+        max_channels,
+        calls_per_second,
+    } = verb
+    else {
+        return Ok(Value::Null);
+    };
+    let hosts = hosts.iter().map(|text| host(text)).collect::<Result<Vec<_>, _>>()?;
+    let did = |text: &String| match text.split_once('=') {
+        Some((number, extension)) => json!({ "number": number, "extension": extension }),
+        None => json!({ "number": text }),
+    };
+    let mut body = json!({
+        "name": name, "hosts": hosts, "register": register, "sources": sources,
+        "dids": dids.iter().map(did).collect::<Vec<_>>(),
+    });
+    // A password in the environment without a user name belongs to another trunk.
+    let password = password.filter(|_| username.is_some());
+    for (name, value) in [
+        ("username", username.map(Value::from)),
+        ("password", password.map(Value::from)),
+        ("callerNumber", caller.map(Value::from)),
+        ("defaultExtension", default_extension.map(Value::from)),
+        ("maxChannels", max_channels.map(Value::from)),
+        ("callsPerSecond", calls_per_second.map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            body[name] = value;
+        }
+    }
+    Ok(body)
+}
+
+fn test(shared: &Shared, client: &Client, trunk: &str) -> Result<(), Fault> {
+    let id = id_of(client, trunk)?;
+    let found = client.post(&format!("/api/v1/trunks/{id}/test"), None)?.json()?;
+    let hosts = found["trunk"]["status"]["hosts"].as_array().cloned().unwrap_or_default();
+    shape::rows(shared, &hosts, &HOSTS);
+    if hosts.iter().any(|host| host["state"] == "up") {
+        return Ok(());
+    }
+    Err(Fault::Refused(format!("no host of {trunk} answers")))
+}
+
+fn print(shared: &Shared, trunk: &Value) {
+    shape::fields(
+        shared,
+        trunk,
+        &[
+            ("Id", "id"),
+            ("Name", "name"),
+            ("Enabled", "enabled"),
+            ("State", "status.state"),
+            ("Registration", "status.registration"),
+            ("User name", "username"),
+            ("Caller number", "callerNumber"),
+            ("Sources", "sources"),
+            ("Calls", "status.activeCalls"),
+        ],
+    );
+    let hosts = trunk["status"]["hosts"].as_array().cloned().unwrap_or_default();
+    if matches!(shared.output, super::Output::Table) && !hosts.is_empty() {
+        shape::rows(shared, &hosts, &HOSTS);
+    }
+}
+
+/// `sip.carrier.example:5060,priority=10,weight=60`
+fn host(text: &str) -> Result<Value, Fault> {
+    let bad = |why: &str| Fault::Usage(format!("--host {text}: {why}"));
+    let mut parts = text.split(',');
+    let place = parts.next().unwrap_or_default();
+    let (name, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, rest)) => (name, rest.strip_prefix(':')),
+        None => place.split_once(':').map_or((place, None), |(name, port)| (name, Some(port))),
+    };
+    let mut host = json!({ "host": name });
+    if let Some(port) = port {
+        host["port"] = port.parse::<u16>().map_err(|_| bad("the port is 1 to 65535"))?.into();
+    }
+    for part in parts {
+        let (key, value) = part.split_once('=').ok_or_else(|| bad("write priority=N or weight=N"))?;
+        if !matches!(key, "priority" | "weight") {
+            return Err(bad("write priority=N or weight=N"));
+        }
+        host[key] = value.parse::<u16>().map_err(|_| bad("0 to 65535"))?.into();
+    }
+    Ok(host)
+}
+
+fn all(client: &Client) -> Result<Vec<Value>, Fault> {
+    let found = client.get("/api/v1/trunks")?.json()?;
+    Ok(found["trunks"].as_array().cloned().unwrap_or_default())
+}
+
+fn id_of(client: &Client, wanted: &str) -> Result<String, Fault> {
+    let trunks = all(client)?;
+    let found = trunks.iter().find(|trunk| trunk["id"] == wanted || trunk["name"] == wanted);
+    let id = found.and_then(|trunk| trunk["id"].as_str());
+    id.map(str::to_owned).ok_or_else(|| Fault::Refused(format!("there is no trunk {wanted}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_read_with_its_port_and_its_weight() {
+        let read = |text| host(text).map_err(|fault| fault.to_string());
+        assert_eq!(read("a.example").unwrap(), json!({"host": "a.example"}));
+        assert_eq!(
+            read("[2001:db8::1]:5070,priority=1,weight=60").unwrap(),
+            json!({"host": "2001:db8::1", "port": 5070, "priority": 1, "weight": 60})
+        );
+        for bad in ["a:x", "a:70000", "a,speed=1", "a,weight"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

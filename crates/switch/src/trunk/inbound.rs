@@ -1,0 +1,115 @@
+//! Calls that a carrier delivers: known by the address of the socket, never by what a header says (security.md row 8).
+
+use std::sync::Arc;
+
+use base::Now;
+use model::dialplan::{Decision, Route};
+use model::{
+    CallDirection, CallRecord, CallStatus, Cause, Dialled, LegRole, TraceStep, Trunk, TrunkTransport, trunk,
+};
+use sip::{Hop, Incoming, SessionId, Uri};
+
+use super::transport;
+use crate::call::{Caller, escaped};
+use crate::exchange::Switch;
+use crate::requests::Refusal;
+use crate::{Output, State};
+
+impl Switch {
+    /// The trunks that may be behind a hop, in their order: those whose sources it comes from, and those we are registered at there.
+    pub(crate) fn trunks_behind(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
+        let ip = hop.remote.ip();
+        let speaks = |trunk: &Trunk| {
+            let hosts = trunk.settings.hosts.iter().chain(&trunk.settings.outbound_proxy);
+            let mut spoken: Vec<TrunkTransport> = hosts.map(|host| host.transport).collect();
+            spoken.dedup();
+            spoken.into_iter().any(|one| transport(one) == hop.transport)
+        };
+        let from = |trunk: &Trunk| {
+            trunk.settings.sources.iter().any(|source| source.contains(ip))
+                || self
+                    .trunks
+                    .registrar(&trunk.id)
+                    .is_some_and(|at| at.address.ip().to_canonical() == ip.to_canonical())
+        };
+        let all = self.directory.trunks().into_iter();
+        all.filter(|trunk| trunk.enabled && from(trunk) && speaks(trunk)).cloned().collect()
+    }
+
+    /// An INVITE from one of these trunks: to an extension, or refused. It never goes out again.
+    pub(crate) fn invite_from_trunk(
+        &mut self,
+        now: Now,
+        request: Incoming,
+        trunks: &[Arc<Trunk>],
+        out: &mut Vec<Output>,
+    ) {
+        let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
+        let to = request.message.to().uri.user().unwrap_or_default().into_owned();
+        let mine = |trunk: &&Arc<Trunk>| trunk::names(trunk, &[&dialled]);
+        let Some(trunk) = trunks.iter().find(mine).or(trunks.first()) else { return };
+        // A carrier that we registered at may call what we registered, and name the number in To.
+        let registered = trunk.settings.username.as_deref() == Some(&*dialled);
+        let named: &[&str] = if registered { &[&to] } else { &[&dialled] };
+        let Decision { route, mut trace } = trunk::inbound(&self.directory, trunk, named);
+        let outcome = format!("{} by its address {}", trunk.name, request.hop.remote.ip());
+        trace.insert(0, TraceStep { rule: "identify".into(), outcome });
+        let refusal = match &route {
+            Route::Refused(cause) => Some(*cause),
+            _ if self.state != State::Running => Some(Cause::Draining),
+            Route::Extension(extension) => match self.has_room(&extension.user) {
+                Ok(()) if !self.trunks.admit_inbound(trunk) => Some(Cause::TrunkBusy),
+                Ok(()) => None,
+                Err(cause) => Some(cause),
+            },
+            Route::Username(_) | Route::Application(_) | Route::Trunk(_) => Some(Cause::Forbidden),
+        };
+        let (None, Route::Extension(extension)) = (refusal, &route) else {
+            let refusal = Refusal::cause(refusal.unwrap_or(Cause::Forbidden));
+            return self.refuse_once(now, &request, &refusal, out);
+        };
+        let from = request.message.from().uri.user().unwrap_or_default().into_owned();
+        let from_number =
+            Dialled::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
+        let record = CallRecord {
+            id: model::CallId::new(now, &mut self.chance),
+            user: extension.user.clone(),
+            other_user: None,
+            direction: CallDirection::Inbound,
+            status: CallStatus::Ringing,
+            from_number,
+            to_number: if registered { to } else { dialled },
+            device: None,
+            started_at: now.wall,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace,
+            legs: Vec::new(),
+        };
+        let caller = Caller {
+            role: LegRole::Trunk,
+            party: trunk.name.clone(),
+            aor: None,
+            channel: Some(trunk.id.clone()),
+            codecs: trunk.settings.codecs.clone(),
+        };
+        self.start(now, request, caller, record, route, out);
+    }
+
+    /// Whether a request within a call comes from the trunk that carries it, though from another of its addresses.
+    pub(crate) fn is_trunk_of(&self, session: SessionId, hop: &Hop) -> Option<bool> {
+        let (key, index) = self.leg_of(session)?;
+        let call = self.calls.get(key)?;
+        if call.record.legs.get(index)?.role != LegRole::Trunk {
+            return None;
+        }
+        let channel = call.channel.as_ref();
+        Some(self.trunks_behind(hop).iter().any(|trunk| Some(&trunk.id) == channel))
+    }
+
+    /// The From of the legs of a call that a trunk delivered.
+    pub(crate) fn outside_line(&self, number: &str) -> String {
+        format!("<sip:{}@{}>", escaped(number), self.config.domain)
+    }
+}

@@ -1,0 +1,235 @@
+//! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
+
+mod health;
+mod inbound;
+mod lookup;
+mod outbound;
+mod pacing;
+mod registration;
+mod selection;
+mod status;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base::{Chance, Instant, Now};
+use model::{TrunkId, TrunkTransport};
+use sip::resolve::{Answer, Candidate};
+use sip::{Hop, Message, RequestId, Transport};
+
+use crate::call::CallKey;
+use crate::exchange::Switch;
+use crate::{Output, State};
+
+use health::Watch;
+use lookup::{Lookups, Purpose};
+pub(crate) use outbound::Outgoing;
+use pacing::Pace;
+use registration::Registration;
+
+/// Something that is due.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Alarm {
+    /// A call's attempt has waited long enough for whatever it waits for.
+    Attempt { call: CallKey, attempt: u64 },
+    /// Ask the hosts of a trunk whether they live.
+    Probe(TrunkId),
+    /// Register, refresh, or try again.
+    Register(TrunkId),
+    /// A question that got no answer is put again.
+    Lookup(sip::resolve::LookupId),
+    /// Carriers that do not confirm our leaving hold nothing up.
+    Left,
+}
+
+/// Whose answer a request of ours brings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Asked {
+    Probe { trunk: TrunkId, host: Candidate, sent: Instant },
+    Register(TrunkId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Trunks {
+    lookups: Lookups,
+    watches: BTreeMap<TrunkId, Watch>,
+    paces: BTreeMap<TrunkId, Pace>,
+    registrations: BTreeMap<TrunkId, Registration>,
+    asked: BTreeMap<RequestId, Asked>,
+    alarms: BTreeMap<(Instant, u64), Alarm>,
+    serial: u64,
+    chance: Chance,
+}
+
+/// Alarms that one tick rings at most.
+const TICK_BATCH: usize = 256;
+
+impl Trunks {
+    pub(crate) fn new(chance: &mut Chance) -> Trunks {
+        Trunks {
+            lookups: Lookups::new(chance.fork()),
+            watches: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            alarms: BTreeMap::new(),
+            serial: 0,
+            chance: chance.fork(),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.alarms.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    fn set(&mut self, due: Instant, alarm: Alarm) {
+        self.serial += 1;
+        self.alarms.insert((due, self.serial), alarm);
+    }
+
+    /// Set an alarm of which there is only one.
+    fn set_only(&mut self, due: Instant, alarm: Alarm) {
+        self.alarms.retain(|_, other| *other != alarm);
+        self.set(due, alarm);
+    }
+
+    /// A number that names one attempt of one call, ever.
+    fn next_attempt(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// A time around `span`, so that many of us do not ask at one moment.
+    fn around(&mut self, span: Duration) -> Duration {
+        let micros = span.as_micros() as u64;
+        Duration::from_micros(micros - micros / 10 + self.chance.below(micros / 5 + 1))
+    }
+}
+
+impl Switch {
+    /// The listeners are open (or closed): carriers are asked whether they live, and told where we are.
+    pub(crate) fn trunks_listen(&mut self, now: Now, open: bool, out: &mut Vec<Output>) {
+        let trunks: Vec<TrunkId> = self.directory.trunks().into_iter().map(|t| t.id.clone()).collect();
+        for id in trunks {
+            if open {
+                self.trunk_changed(now, &id, out);
+            } else {
+                self.trunks.watches.remove(&id);
+                self.trunks.registrations.remove(&id);
+                self.trunks
+                    .alarms
+                    .retain(|_, a| *a != Alarm::Probe(id.clone()) && *a != Alarm::Register(id.clone()));
+            }
+        }
+    }
+
+    /// A trunk was made, changed or removed.
+    pub(crate) fn trunk_changed(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+        if self.state != State::Running {
+            return;
+        }
+        let trunk = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned();
+        self.unregister_unless(now, id, trunk.as_deref());
+        let Some(trunk) = trunk else {
+            self.trunks.watches.remove(id);
+            self.trunks
+                .alarms
+                .retain(|_, a| *a != Alarm::Probe(id.clone()) && *a != Alarm::Register(id.clone()));
+            return;
+        };
+        self.trunks.watches.entry(id.clone()).or_default();
+        self.trunks.set_only(now.instant, Alarm::Probe(id.clone()));
+        if trunk.settings.register.is_some() {
+            self.trunks.set_only(now.instant, Alarm::Register(id.clone()));
+        }
+        self.trunk_alarms(now, out);
+    }
+
+    /// Ring what is due.
+    pub(crate) fn trunk_alarms(&mut self, now: Now, out: &mut Vec<Output>) {
+        for _ in 0..TICK_BATCH {
+            let Some(entry) = self.trunks.alarms.first_entry() else { return };
+            if entry.key().0 > now.instant {
+                return;
+            }
+            match entry.remove() {
+                Alarm::Attempt { call, attempt } => self.attempt_waited(now, call, attempt, out),
+                Alarm::Probe(trunk) => self.probe(now, &trunk, out),
+                Alarm::Register(trunk) => self.register_at(now, &trunk, out),
+                Alarm::Lookup(id) => {
+                    let done = self.trunks.go_on(now.instant, id, out);
+                    self.looked_up(now, done, out);
+                }
+                Alarm::Left => self.left(out),
+            }
+        }
+    }
+
+    /// The DNS has answered.
+    pub(crate) fn resolved(&mut self, now: Now, token: u64, answer: &Answer, out: &mut Vec<Output>) {
+        let done = self.trunks.answered(now.instant, token, answer, out);
+        self.looked_up(now, done, out);
+        self.settle(now, out);
+    }
+
+    fn looked_up(&mut self, now: Now, done: Vec<(Purpose, Vec<Candidate>)>, out: &mut Vec<Output>) {
+        for (purpose, candidates) in done {
+            match purpose {
+                Purpose::Call { call, attempt } => self.attempt_resolved(now, call, attempt, candidates, out),
+                Purpose::Probe { trunk, host } => self.probe_all(now, &trunk, &host, &candidates),
+                Purpose::Register(trunk) => self.registrar_resolved(now, &trunk, candidates, out),
+            }
+        }
+    }
+
+    /// A request of ours outside sessions got its answer, or none.
+    pub(crate) fn trunk_answered(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        response: Option<&Message>,
+        out: &mut Vec<Output>,
+    ) {
+        match self.trunks.asked.remove(&request) {
+            Some(Asked::Probe { trunk, host, sent }) => self.probed(now, &trunk, host, sent, response),
+            Some(Asked::Register(trunk)) => self.registered(now, &trunk, response, out),
+            None => {}
+        }
+    }
+
+    /// The way to a carrier's address: the first listener of the transport and the family from which it can be reached.
+    fn hop_to(&self, to: Candidate) -> Option<Hop> {
+        let far = to.address.ip();
+        let fits = |ip: std::net::IpAddr| {
+            ip.is_ipv4() == far.is_ipv4() && (ip.is_unspecified() || ip.is_loopback() == far.is_loopback())
+        };
+        let (index, listener) = (0..)
+            .zip(&self.config.listeners)
+            .find(|(_, listener)| listener.transport == to.transport && fits(listener.address.ip()))?;
+        let mut local = listener.address;
+        match self.config.public_address.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
+            Some(ip) => local.set_ip(ip),
+            None if local.ip().is_unspecified() && far.is_loopback() => local.set_ip(far),
+            None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),
+            None => {}
+        }
+        // Streams to a carrier need a connection of their own, which only datagrams do without.
+        let flow = sip::Flow::default();
+        (!to.transport.is_reliable()).then_some(Hop {
+            transport: to.transport,
+            listener: index,
+            local,
+            remote: to.address,
+            flow,
+        })
+    }
+}
+
+fn transport(of: TrunkTransport) -> Transport {
+    match of {
+        TrunkTransport::Udp => Transport::Udp,
+        TrunkTransport::Tcp => Transport::Tcp,
+        TrunkTransport::Tls => Transport::Tls,
+    }
+}

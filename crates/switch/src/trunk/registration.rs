@@ -1,0 +1,319 @@
+//! Registering at a carrier (S119): register, refresh before it lapses, back off where that fails, and say goodbye.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now};
+use model::{Trunk, TrunkHost, TrunkId};
+use sip::digest::Account;
+use sip::resolve::Candidate;
+use sip::{Contacts, Message, Method, Name, Request, Target, Uri};
+
+use super::health::retry_after;
+use super::lookup::host_uri;
+use super::{Alarm, Asked, Purpose, Trunks, selection};
+use crate::Output;
+use crate::exchange::Switch;
+
+/// The first pause after a failure; it doubles.
+const BACK_OFF: Duration = Duration::from_secs(5);
+/// The longest.
+const LONGEST: Duration = Duration::from_secs(300);
+/// Where the carrier says no, and not that it cannot: somebody has to change something first.
+const REFUSED: Duration = Duration::from_secs(60);
+/// How long a carrier may take to answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long it may take to hear our goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Where a registration is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    Trying,
+    Registered,
+    Failed(Option<u16>),
+    Leaving,
+}
+
+/// A registration at a carrier.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) stage: Stage,
+    /// When it lapses, as the carrier granted it.
+    pub(super) until: Option<Instant>,
+    /// The address that granted it, or is asked.
+    at: Option<Candidate>,
+    host: Option<TrunkHost>,
+    /// Further hosts and addresses of this round.
+    hosts: VecDeque<TrunkHost>,
+    addresses: VecDeque<Candidate>,
+    call_id: Arc<str>,
+    cseq: u32,
+    expires: u32,
+    failures: u32,
+    /// What was registered, so that it can be taken back after the trunk has changed.
+    trunk: Arc<Trunk>,
+}
+
+impl Trunks {
+    /// The address that we are registered at.
+    pub(super) fn registrar(&self, trunk: &TrunkId) -> Option<Candidate> {
+        let registration = self.registrations.get(trunk)?;
+        registration.at.filter(|_| registration.until.is_some() && registration.stage != Stage::Leaving)
+    }
+
+    /// Whether a carrier has still to confirm that we leave.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.registrations.values().any(|registration| registration.stage == Stage::Leaving)
+    }
+}
+
+impl Switch {
+    /// It is time to register, or to do so again: a new round over the hosts, the one that granted it last first.
+    pub(super) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+        let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else { return };
+        let Some(expires) = trunk.settings.register else { return };
+        let chance = &mut self.chance;
+        let mut hosts: VecDeque<TrunkHost> = selection::in_order(&trunk, chance).into();
+        let known = self.trunks.registrations.entry(id.clone()).or_insert_with(|| Registration {
+            stage: Stage::Trying,
+            until: None,
+            at: None,
+            host: None,
+            hosts: VecDeque::new(),
+            addresses: VecDeque::new(),
+            call_id: format!("{}-reg{}", self.config.mark, chance.base36(16)).into(),
+            cseq: 1,
+            expires,
+            failures: 0,
+            trunk: Arc::clone(&trunk),
+        });
+        if known.trunk != trunk {
+            (known.expires, known.failures) = (expires, 0);
+        }
+        known.trunk = trunk;
+        known.stage = Stage::Trying;
+        known.addresses.clear();
+        if known.until.is_some_and(|until| until > now.instant)
+            && let (Some(at), Some(host)) = (known.at, &known.host)
+            && known.trunk.settings.hosts.contains(host)
+        {
+            hosts.retain(|other| other != host);
+            hosts.push_front(host.clone());
+            known.addresses.push_back(at);
+        }
+        if known.addresses.is_empty() {
+            known.host = None;
+        }
+        known.hosts = hosts;
+        self.try_registrar(now, id, out);
+        self.settle(now, out);
+    }
+
+    /// Ask the next address of this round; after the last one, pause.
+    fn try_registrar(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+        loop {
+            let Some(known) = self.trunks.registrations.get_mut(id) else { return };
+            if let Some(at) = known.addresses.pop_front() {
+                known.at = Some(at);
+                if self.send_register(now, id, None) {
+                    return;
+                }
+                continue;
+            }
+            let Some(host) = known.hosts.pop_front() else { return self.pause(now, id, None, None) };
+            known.host = Some(host.clone());
+            let found = self.trunks.look_up(now.instant, &host, Purpose::Register(id.clone()), out);
+            let Some(addresses) = found else { return };
+            if let Some(known) = self.trunks.registrations.get_mut(id) {
+                known.addresses = addresses.into();
+            }
+        }
+    }
+
+    pub(super) fn registrar_resolved(
+        &mut self,
+        now: Now,
+        id: &TrunkId,
+        addresses: Vec<Candidate>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(known) =
+            self.trunks.registrations.get_mut(id).filter(|known| known.stage == Stage::Trying)
+        {
+            known.addresses = addresses.into();
+            self.try_registrar(now, id, out);
+        }
+    }
+
+    /// Send REGISTER to the address that is asked now; with `leave`, to take it back. `false` where it cannot be sent.
+    fn send_register(&mut self, now: Now, id: &TrunkId, leave: Option<Duration>) -> bool {
+        let Some(known) = self.trunks.registrations.get(id) else { return false };
+        let settings = &known.trunk.settings;
+        let at = known.at;
+        let (Some(user), Some(hop)) = (&settings.username, at.and_then(|at| self.hop_to(at))) else {
+            return false;
+        };
+        let password =
+            known.trunk.password.as_ref().and_then(|sealed| sealed.open(&self.config.seal, id.as_str()));
+        // The registrar of the carrier's domain, also behind an outbound proxy (RFC 3261 §10.2).
+        let host =
+            known.host.as_ref().filter(|host| settings.hosts.contains(host)).or(settings.hosts.first());
+        let (Some(password), Some(host)) = (password, host) else { return false };
+        let Ok(uri) = Uri::parse(host_uri(None, host).into()) else { return false };
+        let own = format!("<sip:{}@{}>", crate::call::escaped(user), host.in_uri());
+        let mut request =
+            Request::new(Method::Register, Target { uri, hop, route: Vec::new() }, own.clone(), own);
+        request.contact_user = Some(user.clone());
+        request.lines.add("Expires", if leave.is_some() { 0 } else { known.expires });
+        let realm = settings.realm.clone();
+        request.credentials = Some(Account { user: user.clone(), password, realm });
+        request.row = Some((Arc::clone(&known.call_id), known.cseq));
+        request.patience = Some(leave.unwrap_or(PATIENCE));
+        if let Some(known) = self.trunks.registrations.get_mut(id) {
+            known.cseq += 3;
+        }
+        let request = self.endpoint.request(now, request, &mut self.sip_out);
+        self.trunks.asked.insert(request, Asked::Register(id.clone()));
+        true
+    }
+
+    /// The registrar has answered, or not.
+    pub(super) fn registered(
+        &mut self,
+        now: Now,
+        id: &TrunkId,
+        response: Option<&Message>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(known) = self.trunks.registrations.get_mut(id) else { return };
+        if known.stage == Stage::Leaving {
+            self.trunks.registrations.remove(id);
+            // The trunk may have been changed and not removed: then it registers as it is now.
+            if self.state == crate::State::Running
+                && self.directory.trunk(id).is_some_and(|trunk| trunk.enabled)
+            {
+                self.trunks.set_only(now.instant, Alarm::Register(id.clone()));
+            }
+            return self.drained(out);
+        }
+        let status = response.and_then(Message::status);
+        match (status, response) {
+            (Some(200..=299), Some(response)) => {
+                let granted = granted(response, known.trunk.settings.username.as_deref().unwrap_or_default());
+                let seconds = u64::from(granted.unwrap_or(known.expires).max(10));
+                known.stage = Stage::Registered;
+                known.until = Some(now.instant + Duration::from_secs(seconds));
+                known.failures = 0;
+                let refresh = Duration::from_millis(seconds * 800);
+                self.trunks.set_only(now.instant + refresh, Alarm::Register(id.clone()));
+            }
+            (Some(423), Some(response)) => {
+                let least = response.number(Name::MinExpires).and_then(Result::ok);
+                match least.filter(|least| *least > known.expires && *least <= 86_400) {
+                    Some(least) => {
+                        known.expires = least;
+                        if !self.send_register(now, id, None) {
+                            self.pause(now, id, status, None);
+                        }
+                    }
+                    None => self.pause(now, id, status, None),
+                }
+            }
+            (None | Some(500..=599), response) => {
+                let rest = response.and_then(retry_after);
+                if known.addresses.is_empty() && known.hosts.is_empty() {
+                    self.pause(now, id, status, rest);
+                } else {
+                    self.try_registrar(now, id, out);
+                }
+            }
+            (Some(_), response) => self.pause(now, id, status, response.and_then(retry_after)),
+        }
+    }
+
+    /// Try again later: after twice as long each time, and not all trunks at one moment.
+    fn pause(&mut self, now: Now, id: &TrunkId, status: Option<u16>, rest: Option<u64>) {
+        let Some(known) = self.trunks.registrations.get_mut(id) else { return };
+        known.stage = Stage::Failed(status);
+        if known.until.is_some_and(|until| until <= now.instant) {
+            known.until = None;
+        }
+        let mut wait = (BACK_OFF * 2_u32.pow(known.failures.min(6))).min(LONGEST);
+        known.failures += 1;
+        if status.is_some_and(|status| (300..500).contains(&status) || status >= 600) {
+            wait = wait.max(REFUSED);
+        }
+        if let Some(seconds) = rest {
+            wait = wait.max(Duration::from_secs(seconds.min(3600)));
+        }
+        let due = now.instant + self.trunks.around(wait);
+        self.trunks.set_only(due, Alarm::Register(id.clone()));
+    }
+
+    /// A trunk has changed: what is registered and no longer wanted so is taken back.
+    pub(super) fn unregister_unless(&mut self, now: Now, id: &TrunkId, wanted: Option<&Trunk>) {
+        let Some(known) = self.trunks.registrations.get(id) else { return };
+        let same = |trunk: &Trunk| {
+            trunk.settings.register.is_some()
+                && trunk.settings.username == known.trunk.settings.username
+                && trunk.settings.hosts == known.trunk.settings.hosts
+        };
+        if wanted.is_some_and(same) {
+            return;
+        }
+        if !self.leave(now, id) {
+            self.trunks.registrations.remove(id);
+        }
+    }
+
+    /// Say goodbye to a carrier; `false` where there is nobody to say it to.
+    fn leave(&mut self, now: Now, id: &TrunkId) -> bool {
+        let Some(known) = self.trunks.registrations.get_mut(id) else { return false };
+        if known.until.is_none() || known.stage == Stage::Leaving {
+            return known.stage == Stage::Leaving;
+        }
+        known.stage = Stage::Leaving;
+        self.trunks.alarms.retain(|_, alarm| *alarm != Alarm::Register(id.clone()));
+        self.trunks.asked.retain(|_, asked| *asked != Asked::Register(id.clone()));
+        if !self.send_register(now, id, Some(GOODBYE)) {
+            return false;
+        }
+        self.trunks.set_only(now.instant + GOODBYE * 2, Alarm::Left);
+        true
+    }
+
+    /// The SIP side is going down: no carrier shall send calls here any more.
+    pub(crate) fn leave_all(&mut self, now: Now) {
+        let all: Vec<TrunkId> = self.trunks.registrations.keys().cloned().collect();
+        for id in all {
+            if !self.leave(now, &id) {
+                self.trunks.registrations.remove(&id);
+                self.trunks.alarms.retain(|_, alarm| *alarm != Alarm::Register(id.clone()));
+            }
+        }
+    }
+
+    /// A challenged goodbye may take two answers, and a carrier may give none.
+    pub(super) fn left(&mut self, out: &mut Vec<Output>) {
+        if !self.trunks.is_leaving() {
+            return;
+        }
+        self.trunks.registrations.retain(|_, known| known.stage != Stage::Leaving);
+        self.drained(out);
+    }
+}
+
+/// For how long our contact was taken up (RFC 3261 §10.3 step 8).
+fn granted(response: &Message, user: &str) -> Option<u32> {
+    let ours = |list: Vec<sip::NameAddr>| {
+        let mine = list.into_iter().find(|contact| contact.uri.user().is_some_and(|name| name == user));
+        mine.and_then(|contact| contact.param("expires").and_then(|text| text.parse().ok()))
+    };
+    let said = match response.contacts() {
+        Ok(Contacts::List(list)) => ours(list),
+        Ok(Contacts::None | Contacts::Star) | Err(_) => None,
+    };
+    said.or_else(|| response.number(Name::Expires).and_then(Result::ok))
+}

@@ -1,0 +1,77 @@
+//! How the trunks are doing, for people.
+
+use base::Now;
+use model::TrunkId;
+
+use super::health::Life;
+use super::registration::Stage;
+use crate::exchange::Switch;
+use crate::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
+
+impl Switch {
+    /// All trunks, in the order in which calls try them.
+    pub(crate) fn trunk_statuses(&self, now: Now) -> Vec<TrunkStatus> {
+        let ids: Vec<TrunkId> = self.directory.trunks().into_iter().map(|trunk| trunk.id.clone()).collect();
+        ids.iter().filter_map(|id| self.trunk_status(now, id)).collect()
+    }
+
+    /// One trunk.
+    pub(crate) fn trunk_status(&self, now: Now, id: &TrunkId) -> Option<TrunkStatus> {
+        let trunk = self.directory.trunk(id)?;
+        let watch = self.trunks.watches.get(id);
+        let hosts: Vec<TrunkHostStatus> = watch
+            .into_iter()
+            .flat_map(|watch| &watch.hosts)
+            .map(|host| TrunkHostStatus {
+                uri: host.name.clone(),
+                address: host.address.address,
+                transport: host.address.transport.as_param(),
+                life: life(host.life),
+                status: host.status,
+                round_trip: host.round_trip,
+                checked_at: host.checked,
+            })
+            .collect();
+        let has = |life| hosts.iter().any(|host| host.life == life);
+        let life = match trunk.enabled {
+            false => TrunkLife::Disabled,
+            true if has(TrunkLife::Up) => TrunkLife::Up,
+            true if has(TrunkLife::Unknown) || (hosts.is_empty() && !trunk.settings.probe) => {
+                TrunkLife::Unknown
+            }
+            true if hosts.is_empty() => TrunkLife::Unknown,
+            true => TrunkLife::Down,
+        };
+        let registration = match (trunk.settings.register, self.trunks.registrations.get(id)) {
+            (None, _) => TrunkRegistration::Off,
+            (Some(_), None) => TrunkRegistration::Trying,
+            (Some(_), Some(known)) => match known.stage {
+                Stage::Trying if known.until.is_some() => TrunkRegistration::Registered,
+                Stage::Trying => TrunkRegistration::Trying,
+                Stage::Registered => TrunkRegistration::Registered,
+                Stage::Failed(status) => TrunkRegistration::Failed { status },
+                Stage::Leaving => TrunkRegistration::Leaving,
+            },
+        };
+        let known = self.trunks.registrations.get(id).and_then(|known| known.until);
+        Some(TrunkStatus {
+            id: id.clone(),
+            name: trunk.name.clone(),
+            life,
+            hosts,
+            registration,
+            registered_until: known
+                .filter(|until| *until > now.instant)
+                .map(|u| now.wall + u.since(now.instant)),
+            calls: self.trunks.channels(id),
+        })
+    }
+}
+
+fn life(life: Life) -> TrunkLife {
+    match life {
+        Life::Unknown => TrunkLife::Unknown,
+        Life::Up => TrunkLife::Up,
+        Life::Down => TrunkLife::Down,
+    }
+}

@@ -1,0 +1,188 @@
+//! Registering at a carrier (S119): what it hears, when, and what follows where it says no.
+
+use std::time::Duration;
+
+use centralita_switch::{Command, Reply, TrunkRegistration};
+use model::{Change, Trunk};
+use sip::digest::{Credentials, Ha1};
+use sip::{Message, Name};
+
+use crate::office::Office;
+use crate::office::carrier::{carrier, did, trunk, with_account};
+use crate::office::sdp::sdp;
+
+const CHALLENGE: &str = "WWW-Authenticate: Digest realm=\"carrier\", nonce=\"n1\", qop=\"auth\"\r\n";
+
+fn registering() -> Trunk {
+    let mut one = with_account(trunk("one", &[1]));
+    one.settings.register = Some(600);
+    one
+}
+
+fn open(trunk: &Trunk) -> Office {
+    let mut office = Office::open();
+    office.add_trunk(trunk, &[1]);
+    office
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// The REGISTERs that the carrier has heard.
+fn registers(office: &mut Office) -> Vec<Message> {
+    let mut heard = office.carried(1);
+    heard.retain(|message| message.method().as_str() == "REGISTER");
+    heard.dedup_by_key(|message| message.via().branch.to_vec()); // repetitions over UDP
+    heard
+}
+
+fn one(office: &mut Office) -> Message {
+    let mut all = registers(office);
+    assert_eq!(all.len(), 1, "one REGISTER");
+    all.remove(0)
+}
+
+fn accept(office: &mut Office, seconds: u32) -> Message {
+    let first = one(office);
+    office.reply(&carrier(1), &first, 401, CHALLENGE, None);
+    let proven = one(office);
+    let contact = proven.header(Name::Contact).unwrap().to_string();
+    let lines = format!("X-Granted: {contact};expires={seconds}\r\nExpires: {seconds}\r\n");
+    office.reply(&carrier(1), &proven, 200, &lines, None);
+    proven
+}
+
+fn state(office: &mut Office) -> TrunkRegistration {
+    match office.ask(Command::Trunks) {
+        Reply::Trunks(all) => all[0].registration,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn it_registers_with_its_password_and_refreshes_before_it_lapses() {
+    let mut office = open(&registering());
+    assert_eq!(state(&mut office), TrunkRegistration::Trying);
+    let proven = accept(&mut office, 300);
+    assert_eq!(proven.uri().unwrap().as_str(), "sip:10.9.0.1:5060;transport=udp");
+    assert_eq!(proven.header(Name::Contact), Some("<sip:trunkuser@10.0.0.1:5060>"));
+    assert_eq!(proven.header(Name::Expires), Some("600"));
+    let proof = Credentials::parse(proven.header(Name::Authorization).unwrap()).unwrap();
+    assert!(proof.prove("REGISTER", &Ha1::new("trunkuser", "carrier", "trunk-pass")));
+    assert_eq!(state(&mut office), TrunkRegistration::Registered);
+
+    office.pass_with(secs(239), &[1]);
+    assert!(registers(&mut office).is_empty());
+    office.pass_with(secs(2), &[1]); // 80 % of what was granted
+    let refresh = accept(&mut office, 300);
+    assert_eq!(refresh.call_id(), proven.call_id());
+    assert!(refresh.cseq().number > proven.cseq().number);
+}
+
+#[test]
+fn a_time_that_is_too_short_is_made_longer() {
+    let mut office = open(&registering());
+    let first = one(&mut office);
+    office.reply(&carrier(1), &first, 423, "Min-Expires: 1800\r\n", None);
+    assert_eq!(one(&mut office).header(Name::Expires), Some("1800"));
+}
+
+#[test]
+fn a_carrier_that_fails_is_asked_again_after_longer_and_longer_pauses() {
+    let mut office = open(&registering());
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let first = one(&mut office);
+        office.reply(&carrier(1), &first, 503, "", None);
+        assert_eq!(state(&mut office), TrunkRegistration::Failed { status: Some(503) });
+        let began = office.clock;
+        loop {
+            office.pass_with(Duration::from_millis(100), &[1]);
+            let again = registers(&mut office);
+            if let Some(again) = again.into_iter().next() {
+                pauses.push(office.clock.since(began).as_secs_f64());
+                office.put_back(&carrier(1), again);
+                break;
+            }
+            assert!(office.clock.since(began) < secs(400));
+        }
+    }
+    assert!(pauses[0] >= 4.0 && pauses[0] <= 6.0, "{pauses:?}");
+    assert!(pauses.windows(2).all(|pair| pair[1] > 1.5 * pair[0]), "{pauses:?}");
+}
+
+#[test]
+fn a_carrier_that_does_not_know_us_is_left_in_peace_for_a_minute_and_retry_after_is_obeyed() {
+    for (status, lines, pause) in [(403, "", 53), (503, "Retry-After: 120\r\n", 107)] {
+        let mut office = open(&registering());
+        let first = one(&mut office);
+        office.reply(&carrier(1), &first, status, lines, None);
+        office.pass_with(secs(pause), &[1]);
+        assert!(registers(&mut office).is_empty(), "{status}");
+        office.pass_with(secs(pause / 3), &[1]);
+        one(&mut office);
+    }
+}
+
+#[test]
+fn a_silent_host_is_followed_by_the_next() {
+    let mut two = registering();
+    two.settings.hosts.push(trunk("x", &[1, 2]).settings.hosts.remove(1));
+    let mut office = open(&two);
+    one(&mut office);
+    office.pass_with(secs(9), &[1, 2]);
+    let heard = office.carried(2);
+    assert_eq!(heard[0].method().as_str(), "REGISTER");
+}
+
+#[test]
+fn a_registered_carrier_may_call_what_was_registered() {
+    let mut trunk = registering();
+    trunk.settings.dids = vec![did("+34911000001", Some("1001"))];
+    let mut office = open(&trunk);
+    let ana = office.phone("1001");
+    office.register(&ana);
+    let offer = sdp("10.9.0.1", 40_000, "0 8 101", "sendrecv");
+    office.deliver(&carrier(1), "sip:+34911000001@10.0.0.1", "+33142000000", &offer);
+    assert_eq!(office.last(&carrier(1)).status(), Some(401), "before it is registered it is a stranger");
+    office.pass_with(secs(9), &[1]);
+    office.pass_with(secs(9), &[1]);
+    let heard = registers(&mut office);
+    let last = heard.last().unwrap().clone();
+    office.reply(&carrier(1), &last, 200, "Expires: 300\r\n", None);
+    office.deliver(&carrier(1), "sip:+34911000001@10.0.0.1", "+33142000000", &offer);
+    office.rung(&ana);
+    let mut line = office.deliver(&carrier(1), "sip:trunkuser@10.0.0.1", "+33142000000", &offer);
+    line.cseq += 1;
+    assert_eq!(office.carried(1).last().unwrap().status(), Some(404), "To names no DID");
+}
+
+#[test]
+fn a_trunk_that_is_removed_or_a_house_that_closes_says_goodbye() {
+    for close in [false, true] {
+        let mut office = open(&registering());
+        accept(&mut office, 300);
+        if close {
+            office.ask(Command::Stop { force: false });
+            assert!(office.listens.is_empty(), "the listeners stay open for the goodbye");
+        } else {
+            office.change(vec![Change::TrunkGone(registering().id)]);
+        }
+        let first = one(&mut office);
+        assert_eq!(first.header(Name::Expires), Some("0"));
+        office.reply(&carrier(1), &first, 401, CHALLENGE, None);
+        let proven = one(&mut office);
+        office.reply(&carrier(1), &proven, 200, "", None);
+        assert_eq!(office.listens, if close { vec![false] } else { Vec::new() });
+    }
+}
+
+#[test]
+fn a_carrier_that_does_not_hear_our_goodbye_holds_nothing_up() {
+    let mut office = open(&registering());
+    accept(&mut office, 300);
+    office.ask(Command::Stop { force: false });
+    office.pass_with(secs(5), &[]);
+    assert_eq!(office.listens, [false]);
+}
