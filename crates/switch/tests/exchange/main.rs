@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unused_self, unreachable_pub)]
 
 mod a_call_from_the_api;
+mod a_call_is_forwarded;
 mod a_call_is_held;
 mod a_call_is_made;
 mod a_call_is_refused;
 mod a_password_is_guessed;
 mod a_phone_registers;
+mod an_owner_is_followed;
 mod office;
 mod the_exchange_stops;
