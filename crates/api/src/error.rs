@@ -194,9 +194,10 @@ impl From<OfficeError> for ApiError {
                     "el desvío necesita un número que no sea el de la propia extensión",
                 )),
             ),
-            OfficeError::EmergencyForwarding => {
-                ApiError { field: Some("forwardingNumber".into()), ..Cause::EmergencyNotAllowed.into() }
+            OfficeError::ForbiddenNumber(field, cause) => {
+                ApiError { field: Some(field.into()), ..cause.into() }
             }
+            OfficeError::WiderDialling => of(Fault::Permission, "dialPermissions"),
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),
         }

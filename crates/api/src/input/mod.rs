@@ -2,6 +2,7 @@
 //! document, so that both say the same.
 
 mod body;
+pub(crate) mod dialling;
 pub(crate) mod rule;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::error::{ApiError, Fault};
 
 pub(crate) use body::Body;
+pub use dialling::PermissionsChange;
 pub(crate) use rule::Rule;
 
 /// One field of a body or a query.
@@ -134,6 +136,11 @@ impl Form {
     ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         parse(text).map(Some).map_err(|_| ApiError::field(Fault::BadValue, name, None))
+    }
+
+    /// A value as it was sent.
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
     }
 
     /// The texts of a list.

@@ -4,6 +4,7 @@ use base::Id;
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
+use super::dialling::{self, PermissionsChange};
 use crate::error::Fault;
 
 /// English and Spanish.
@@ -16,6 +17,7 @@ pub(crate) enum ExpectedType {
     Flag,
     Whole,
     List,
+    Object,
 }
 
 /// What a value must be.
@@ -43,6 +45,10 @@ pub(crate) enum Rule {
     Permissions,
     /// Where a page of calls begins.
     CallCursor,
+    /// What an extension may dial.
+    DialPermissions,
+    /// Where an extension's owner is looked for.
+    FollowMe,
 }
 
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
@@ -54,6 +60,7 @@ impl Rule {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
             Rule::Permissions => ExpectedType::List,
+            Rule::DialPermissions | Rule::FollowMe => ExpectedType::Object,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -70,7 +77,7 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            ExpectedType::Text | ExpectedType::List => None,
+            ExpectedType::Text | ExpectedType::List | ExpectedType::Object => None,
         };
         scalar.unwrap_or_else(|| Value::from(text))
     }
@@ -89,6 +96,9 @@ impl Rule {
             }
             ExpectedType::List => {
                 value.is_array().then_some(()).ok_or(("must be a list", "debe ser una lista"))
+            }
+            ExpectedType::Object => {
+                value.is_object().then_some(()).ok_or(("must be an object", "debe ser un objeto"))
             }
         };
         typed.map_err(|sentence| (Fault::WrongType, sentence))?;
@@ -111,6 +121,8 @@ impl Rule {
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
             Rule::CallCursor => call_cursor(text).is_some(),
+            Rule::DialPermissions => PermissionsChange::read(value).is_some(),
+            Rule::FollowMe => dialling::follow_me(value).is_some(),
         }
     }
 
@@ -147,6 +159,14 @@ impl Rule {
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
+            Rule::DialPermissions => (
+                "must be an object of internal, national, international and premium, each true or false",
+                "debe ser un objeto con internal, national, international y premium, cada uno true o false",
+            ),
+            Rule::FollowMe => (
+                "must be an object with mode (sequential or simultaneous) and 1 to 10 numbers, each with 5 to 300 ringSeconds",
+                "debe ser un objeto con mode (sequential o simultaneous) y de 1 a 10 numbers, cada uno con 5 a 300 ringSeconds",
+            ),
         }
     }
 
@@ -171,6 +191,8 @@ impl Rule {
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
             }
+            Rule::DialPermissions => PermissionsChange::schema(),
+            Rule::FollowMe => dialling::follow_me_schema(),
         }
     }
 }

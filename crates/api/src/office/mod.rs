@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use base::{Chance, Now};
-use model::{ApiKeyId, Change, Directory, ExtensionNumber, User, UserId};
+use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, User, UserId};
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
 
 use crate::{Clock, SwitchPort};
 
-pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
+pub use extensions::{
+    CreatedExtension, ExtensionChanges, FollowChange, Imported, NewExtension, NumberChange,
+};
 pub use keys::{CreatedKey, NewKey};
 
 /// Who asks for a change, for the audit.
@@ -62,9 +64,12 @@ pub enum OfficeError {
     /// Forwarding needs a number, and not the extension's own.
     #[error("forwarding needs a number that is not the extension's own")]
     BadForwarding,
-    /// Nothing is forwarded to an emergency number.
-    #[error("calls are not forwarded to emergency numbers")]
-    EmergencyForwarding,
+    /// A number in this field is one that no call may be forwarded to.
+    #[error("{1:?}: calls are not forwarded to such a number")]
+    ForbiddenNumber(&'static str, Cause),
+    /// Only an administrator widens what an extension may dial.
+    #[error("dial permissions are widened by an administrator")]
+    WiderDialling,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use centralita_switch::{Command, Reply};
 use media::{MediaCommand, Source, Tone};
 use model::{CallStatus, Cause, DialPermissions, Dialled, ExtensionStatus, Forwarding, ForwardingMode};
 use sip::Name;
@@ -133,6 +134,9 @@ fn nobody_answers_in_the_seconds_that_the_extension_rings() {
     assert_eq!(office.last(&benito).method().as_str(), "CANCEL");
     office.answer(&rung, 487, None);
     assert_eq!(office.summary(&ana), "181");
+    let usernames = vec!["phone1002".into(), "phone1003".into()];
+    let Reply::Presence(there) = office.ask(Command::Presence { usernames }) else { panic!() };
+    assert_eq!((there[0].busy, there[1].busy), (false, true), "the call is at the other one now");
     let third = answered_by_the_third(&mut office, &mut line, &carla);
     assert!(third.invite.header_named("Diversion").unwrap().contains("reason=no-answer"));
     assert!(third.invite.header_named("History-Info").unwrap().contains("cause=408>"));
