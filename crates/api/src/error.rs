@@ -204,11 +204,12 @@ impl From<OfficeError> for ApiError {
                     "el desvío necesita un número que no sea el de la propia extensión",
                 )),
             ),
-            OfficeError::EmergencyForwarding => {
-                ApiError { field: Some("forwardingNumber".into()), ..Cause::EmergencyNotAllowed.into() }
+            OfficeError::ForbiddenNumber(field, cause) => {
+                ApiError { field: Some(field.into()), ..cause.into() }
             }
             OfficeError::BadTrunk(error) => bad_trunk(error),
             OfficeError::TooManyTrunks => Fault::TooManyTrunks.into(),
+            OfficeError::WiderDialling => of(Fault::Permission, "dialPermissions"),
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),
         }

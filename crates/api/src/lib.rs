@@ -20,9 +20,10 @@ mod shapes;
 mod usage;
 
 pub use app::{App, Clock, Settings};
+pub use input::PermissionsChange;
 pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, NewExtension, NewKey, NumberChange,
-    Office, OfficeError, TrunkDraft,
+    Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, NewExtension, NewKey,
+    NumberChange, Office, OfficeError, TrunkDraft,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

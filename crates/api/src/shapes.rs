@@ -1,7 +1,10 @@
 //! The JSON that is answered, in the names and the order of the documents.
 
 use base::Timestamp;
-use model::{ApiKey, CallRecord, Extension, ForwardingMode, LegRecord, Permission, Quality};
+use model::{
+    ApiKey, CallRecord, DialPermissions, Extension, FollowMe, FollowMode, FollowStep, ForwardingMode,
+    LegRecord, Permission, Quality,
+};
 use serde::Serialize;
 use switch::Presence;
 use utoipa::ToSchema;
@@ -150,11 +153,61 @@ pub(crate) struct ExtensionView {
     pub do_not_disturb: bool,
     pub call_waiting: bool,
     pub ring_seconds: u16,
+    pub dial_permissions: DialPermissionsView,
+    /// `null` where it is off.
+    pub follow_me: Option<FollowMeView>,
     pub user_id: String,
     #[schema(format = DateTime)]
     pub created_at: String,
     #[schema(format = DateTime)]
     pub updated_at: String,
+}
+
+/// What an extension may dial (S188).
+#[derive(Serialize, ToSchema)]
+#[schema(as = DialPermissions)]
+pub(crate) struct DialPermissionsView {
+    pub internal: bool,
+    pub national: bool,
+    pub international: bool,
+    pub premium: bool,
+}
+
+impl DialPermissionsView {
+    fn of(DialPermissions { internal, national, international, premium }: DialPermissions) -> Self {
+        DialPermissionsView { internal, national, international, premium }
+    }
+}
+
+/// Where an extension's owner is looked for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FollowMe)]
+pub(crate) struct FollowMeView {
+    /// `sequential` or `simultaneous`.
+    pub mode: &'static str,
+    pub numbers: Vec<FollowStepView>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = FollowStep)]
+pub(crate) struct FollowStepView {
+    pub number: String,
+    pub ring_seconds: u16,
+}
+
+impl FollowMeView {
+    fn of(follow_me: &FollowMe) -> Self {
+        let step = |step: &FollowStep| FollowStepView {
+            number: step.number.to_string(),
+            ring_seconds: step.ring_seconds,
+        };
+        let mode = match follow_me.mode {
+            FollowMode::Sequential => "sequential",
+            FollowMode::Simultaneous => "simultaneous",
+        };
+        FollowMeView { mode, numbers: follow_me.numbers.iter().map(step).collect() }
+    }
 }
 
 pub(crate) fn forwarding_mode(mode: ForwardingMode) -> &'static str {
@@ -187,6 +240,8 @@ impl ExtensionView {
             do_not_disturb: extension.do_not_disturb,
             call_waiting: extension.call_waiting,
             ring_seconds: extension.ring_seconds,
+            dial_permissions: DialPermissionsView::of(extension.dial_permissions),
+            follow_me: extension.follow_me.as_ref().map(FollowMeView::of),
             user_id: extension.user.to_string(),
             created_at: to_the_second(extension.created_at),
             updated_at: to_the_second(extension.updated_at),

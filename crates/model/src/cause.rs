@@ -72,6 +72,8 @@ causes! {
     TrunkDown: 503 38 "trunk_unavailable" 503 Failed "No trunk could be reached" "No se pudo alcanzar ningún troncal";
     /// The trunk's channels, or its calls a second, are used up.
     TrunkBusy: 503 34 "trunk_busy" 503 Failed "All lines of the trunk are in use" "Todas las líneas del troncal están ocupadas";
+    /// It was forwarded in a circle, or too often (S71).
+    ForwardingLoop: 482 25 "forwarding_loop" 409 Failed "The call was forwarded in a circle or too often" "La llamada se desvió en círculo o demasiadas veces";
     /// What was dialled is no number.
     BadNumber: 484 28 "bad_number" 400 Failed "What was dialled is not a number" "Lo marcado no es un número";
     /// The extension is switched off (S70).

@@ -82,6 +82,8 @@ fn every_slip_is_named_with_file_line_key_and_remedy() {
         ("[limits]\ncalls_per_user = 0", "write a whole number from 1 to 20000"),
         ("[limits]\ncall_hours = 1.5", "write a whole number from 1 to 168"),
         ("[log]\nlevel = \"chatty\"", "\"chatty\" is no level; write error, warn, info, debug or trace"),
+        ("[dialling]\ncountry = \"341\"", "\"341\" is no country code; write \"34\", \"1\", \"56\""),
+        ("[dialling]\nallowed = [\"0034\"]", "\"0034\" begins no international number"),
         ("[sip\n", ":1: is not TOML:"),
     ];
     for (text, said) in table {
@@ -139,6 +141,21 @@ fn the_names_of_the_seeds_are_honoured_and_ours_win() {
     let ours =
         read(&file, &[("CENTRALITA__MEDIA__PORTS", "20000-20100"), ("RTP_PORT_END", "10200")]).unwrap();
     assert_eq!(ours.config.media.ports, 20_000..=20_100);
+}
+
+#[test]
+fn the_dial_policy_knows_its_country_from_the_configuration_or_from_our_own_number() {
+    let folder = Folder::new("dialling"); // security.md row 7
+    let text =
+        "[dialling]\ncountry = \"+34\"\nallowed = [\"34\", \"+44\"]\nopened = [\"53\"]\nblocked = [\"33\"]\n";
+    let config = read(&folder.write("c.toml", text), &[("TWILIO_DID", "+56226665897")]).unwrap().config;
+    let rules = config.dial_rules();
+    assert_eq!((rules.country.as_deref(), rules.allowed.len(), &*rules.allowed[1]), (Some("34"), 2, "44"));
+    assert_eq!((&*rules.opened[0], &*rules.blocked[0]), ("53", "33"));
+    assert_eq!(shown(&config, "dialling.allowed"), "[\"34\", \"44\"]");
+    let config = read(&folder.write("d.toml", ""), &[("TWILIO_DID", "+56226665897,+1")]).unwrap().config;
+    assert_eq!(config.dial_rules().country.as_deref(), Some("56"));
+    assert_eq!(read(&folder.write("e.toml", ""), &[]).unwrap().config.dial_rules().country, None);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base::{Chance, Secret, Timestamp};
 use model::{
-    Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Forwarding, Ha1,
-    User, UserId,
+    Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
+    FollowMe, FollowMode, FollowStep, Forwarding, ForwardingMode, Ha1, User, UserId,
 };
 
 use crate::dice::Dice;
@@ -67,7 +67,7 @@ impl Office {
             display_name: format!("Extensión \"{number}\""),
             status: ExtensionStatus::Active,
             username: Arc::clone(&username),
-            forwarding: Forwarding::default(),
+            forwarding: at_first(n),
             voicemail_enabled: true,
             do_not_disturb: n == 3,
             call_waiting: n != 2,
@@ -127,7 +127,7 @@ impl Office {
         let n = chance.below(self.extensions.len() as u64) as usize;
         let extension = &mut self.extensions[n];
         let mut changes = Vec::new();
-        match chance.below(10) {
+        match chance.below(16) {
             0 if n == 2 => {
                 changes.push(Change::CredentialGone(Arc::clone(&extension.username)));
                 changes.push(Change::ExtensionGone(extension.id.clone()));
@@ -143,6 +143,14 @@ impl Office {
                 extension.do_not_disturb = !extension.do_not_disturb;
                 changes.push(Change::Extension(extension.clone()));
             }
+            7..10 => {
+                extension.forwarding = forwarding(chance);
+                changes.push(Change::Extension(extension.clone()));
+            }
+            10..13 => {
+                extension.follow_me = follow_me(chance);
+                changes.push(Change::Extension(extension.clone()));
+            }
             _ => {
                 extension.call_waiting = !extension.call_waiting;
                 changes.push(Change::Extension(extension.clone()));
@@ -153,6 +161,40 @@ impl Office {
         }
         (changes, Arc::clone(&self.extensions[n].username))
     }
+}
+
+/// Where calls may be sent on to: to phones, in circles, to applications, and to where nobody may.
+const TARGETS: [&str; 8] = ["1001", "1002", "1003", "1003", "1004", "*43", "+15551234567", "911"];
+
+fn forwarding(chance: &mut Chance) -> Forwarding {
+    let modes =
+        [ForwardingMode::Always, ForwardingMode::Busy, ForwardingMode::NoAnswer, ForwardingMode::Unreachable];
+    Forwarding {
+        enabled: chance.odds(80),
+        number: Dialled::parse(chance.pick(&TARGETS)).ok(),
+        mode: *chance.pick(&modes),
+    }
+}
+
+/// What the day begins with: the third rings the first when nobody answers, the fourth, who has no phone, sends callers to the second.
+fn at_first(n: usize) -> Forwarding {
+    let (number, mode) = match n {
+        2 => ("1001", ForwardingMode::NoAnswer),
+        3 => ("1002", ForwardingMode::Busy),
+        _ => return Forwarding::default(),
+    };
+    Forwarding { enabled: true, number: Dialled::parse(number).ok(), mode }
+}
+
+fn follow_me(chance: &mut Chance) -> Option<FollowMe> {
+    let mode = *chance.pick(&[FollowMode::Sequential, FollowMode::Simultaneous]);
+    let count = chance.below(4);
+    let step = |chance: &mut Chance| {
+        let number = Dialled::parse(chance.pick(&TARGETS)).ok()?;
+        Some(FollowStep { number, ring_seconds: 1 + chance.below(20) as u16 })
+    };
+    let numbers: Vec<FollowStep> = (0..count).filter_map(|_| step(chance)).collect();
+    (!numbers.is_empty()).then_some(FollowMe { mode, numbers })
 }
 
 fn password(username: &str) -> String {

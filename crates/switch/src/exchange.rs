@@ -161,10 +161,16 @@ impl Switch {
         changes: &[model::Change],
         out: &mut Vec<Output>,
     ) {
-        self.directory = directory;
+        let before = std::mem::replace(&mut self.directory, directory);
         for change in changes {
             let username = match change {
                 model::Change::CredentialGone(username) => username.clone(),
+                // What was registered with an old password (S75).
+                model::Change::Credential(c)
+                    if before.credential(&c.username).is_some_and(|old| old.ha1 != c.ha1) =>
+                {
+                    c.username.clone()
+                }
                 model::Change::Extension(e) if e.status == model::ExtensionStatus::Inactive => {
                     e.username.clone()
                 }

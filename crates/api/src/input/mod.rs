@@ -2,6 +2,7 @@
 //! document, so that both say the same.
 
 mod body;
+pub(crate) mod dialling;
 pub(crate) mod rule;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::error::{ApiError, Fault};
 
 pub(crate) use body::{Body, Bulk};
+pub use dialling::PermissionsChange;
 pub(crate) use rule::Rule;
 
 /// One field of a body or a query.
@@ -153,6 +155,11 @@ impl Form {
             Value::Object(object) => Some(object),
             _ => None,
         })
+    }
+
+    /// A value as it was sent.
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
     }
 
     /// The texts of a list.

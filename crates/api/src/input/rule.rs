@@ -5,6 +5,7 @@ use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
 use super::Field;
+use super::dialling::{self, PermissionsChange};
 use crate::error::Fault;
 
 /// English and Spanish.
@@ -17,6 +18,7 @@ pub(crate) enum ExpectedType {
     Flag,
     Whole,
     List,
+    Object,
     Any,
 }
 
@@ -49,6 +51,10 @@ pub(crate) enum Rule {
     Lines(&'static [Field], usize),
     /// What one noun alone knows.
     Json(&'static JsonRule),
+    /// What an extension may dial.
+    DialPermissions,
+    /// Where an extension's owner is looked for.
+    FollowMe,
 }
 
 /// A rule that its noun brings along.
@@ -76,6 +82,7 @@ impl Rule {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
             Rule::Permissions | Rule::Lines(..) => ExpectedType::List,
+            Rule::DialPermissions | Rule::FollowMe => ExpectedType::Object,
             Rule::Json(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
@@ -93,7 +100,7 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            ExpectedType::Text | ExpectedType::List | ExpectedType::Any => None,
+            ExpectedType::Text | ExpectedType::List | ExpectedType::Object | ExpectedType::Any => None,
         };
         scalar.unwrap_or_else(|| Value::from(text))
     }
@@ -114,6 +121,9 @@ impl Rule {
                 value.is_array().then_some(()).ok_or(("must be a list", "debe ser una lista"))
             }
             ExpectedType::Any => Ok(()),
+            ExpectedType::Object => {
+                value.is_object().then_some(()).ok_or(("must be an object", "debe ser un objeto"))
+            }
         };
         typed.map_err(|sentence| (Fault::WrongType, sentence))?;
         if self.holds(value) { Ok(()) } else { Err((Fault::BadValue, self.sentence())) }
@@ -139,6 +149,8 @@ impl Rule {
                 .as_array()
                 .is_some_and(|list| (1..=most).contains(&list.len()) && list.iter().all(Value::is_object)),
             Rule::Json(rule) => (rule.holds)(value),
+            Rule::DialPermissions => PermissionsChange::read(value).is_some(),
+            Rule::FollowMe => dialling::follow_me(value).is_some(),
         }
     }
 
@@ -180,6 +192,14 @@ impl Rule {
                 "debe ser una lista de objetos, al menos uno y no demasiados",
             ),
             Rule::Json(rule) => rule.sentence,
+            Rule::DialPermissions => (
+                "must be an object of internal, national, international and premium, each true or false",
+                "debe ser un objeto con internal, national, international y premium, cada uno true o false",
+            ),
+            Rule::FollowMe => (
+                "must be an object with mode (sequential or simultaneous) and 1 to 10 numbers, each with 5 to 300 ringSeconds",
+                "debe ser un objeto con mode (sequential o simultaneous) y de 1 a 10 numbers, cada uno con 5 a 300 ringSeconds",
+            ),
         }
     }
 
@@ -217,6 +237,8 @@ impl Rule {
                     }
                 })
             }
+            Rule::DialPermissions => PermissionsChange::schema(),
+            Rule::FollowMe => dialling::follow_me_schema(),
         }
     }
 }

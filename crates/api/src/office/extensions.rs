@@ -6,11 +6,12 @@ use std::sync::Arc;
 use base::{Chance, Id, Now, Secret};
 use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
-    Forwarding, ForwardingMode, Ha1, UserId, dialplan,
+    FollowMe, Forwarding, ForwardingMode, Ha1, UserId, dialplan, policy,
 };
 use serde_json::{Value, json};
 
 use super::{Actor, Draft, Office, OfficeError};
+use crate::input::PermissionsChange;
 use crate::input::rule::is_label;
 use crate::limits::DISPLAY_NAME_CHARS;
 use crate::secret;
@@ -80,6 +81,20 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
+    pub dial_permissions: PermissionsChange,
+    pub follow_me: FollowChange,
+    /// An administrator asks: nobody else widens what an extension may dial (S188).
+    pub by_admin: bool,
+}
+
+/// What becomes of a follow-me.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs)]
+pub enum FollowChange {
+    #[default]
+    Keep,
+    Clear,
+    Set(FollowMe),
 }
 
 /// What becomes of a user's older credentials.
@@ -195,7 +210,11 @@ impl Office {
     ) -> Result<Extension, OfficeError> {
         self.commit(actor, move |draft| {
             let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            let by_admin = wanted.by_admin;
             let mut new = changed(&old, wanted);
+            if !by_admin && !new.dial_permissions.within(old.dial_permissions) {
+                return Err(OfficeError::WiderDialling);
+            }
             check_display_name(&new.display_name)?;
             if new.number != old.number {
                 claim_number(draft.directory, &new.number, Some(&new.username))?;
@@ -362,8 +381,12 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         do_not_disturb: wanted.do_not_disturb.unwrap_or(old.do_not_disturb),
         call_waiting: wanted.call_waiting.unwrap_or(old.call_waiting),
         ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
-        dial_permissions: old.dial_permissions,
-        follow_me: old.follow_me.clone(),
+        dial_permissions: wanted.dial_permissions.of(old.dial_permissions),
+        follow_me: match wanted.follow_me {
+            FollowChange::Keep => old.follow_me.clone(),
+            FollowChange::Clear => None,
+            FollowChange::Set(follow_me) => Some(follow_me),
+        },
         created_at: old.created_at,
         updated_at: old.updated_at,
     }
@@ -378,18 +401,25 @@ fn check_display_name(name: &str) -> Result<(), OfficeError> {
 }
 
 fn check_forwarding(directory: &Directory, extension: &Extension) -> Result<(), OfficeError> {
+    for step in extension.follow_me.iter().flat_map(|follow_me| &follow_me.numbers) {
+        check_target(directory, &step.number, "followMe")?;
+    }
     let Some(number) = &extension.forwarding.number else {
         return if extension.forwarding.enabled { Err(OfficeError::BadForwarding) } else { Ok(()) }; // S71
     };
     if number.as_str() == extension.number.as_str() {
         return Err(OfficeError::BadForwarding);
     }
-    let internal =
-        ExtensionNumber::parse(number.as_str()).is_ok_and(|n| directory.extension_by_number(&n).is_some());
-    if dialplan::is_emergency(number) && !internal {
-        return Err(OfficeError::EmergencyForwarding);
+    check_target(directory, number, "forwardingNumber")
+}
+
+/// Whether calls may be passed on to a number at all; what the extension may dial is looked at when a call comes.
+fn check_target(directory: &Directory, number: &Dialled, field: &'static str) -> Result<(), OfficeError> {
+    if directory.credential(number.as_str()).is_some() {
+        return Ok(()); // one of our own
     }
-    Ok(())
+    policy::never(directory.rules(), policy::Road::Forward, number)
+        .map_err(|cause| OfficeError::ForbiddenNumber(field, cause))
 }
 
 /// Whether a number may be given to the extension with this user name (to a new one where `None`).
@@ -451,6 +481,8 @@ fn facts(extension: &Extension) -> Value {
         "doNotDisturb": extension.do_not_disturb,
         "callWaiting": extension.call_waiting,
         "ringSeconds": extension.ring_seconds,
+        "dialPermissions": extension.dial_permissions,
+        "followMe": extension.follow_me,
     })
 }
 

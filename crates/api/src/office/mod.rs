@@ -13,13 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use base::{Chance, Now};
-use model::{ApiKeyId, Change, Directory, ExtensionNumber, TrunkError, User, UserId};
+use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, TrunkError, User, UserId};
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
 
 use crate::{Clock, SwitchPort};
 
-pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
+pub use extensions::{
+    CreatedExtension, ExtensionChanges, FollowChange, Imported, NewExtension, NumberChange,
+};
 pub use keys::{CreatedKey, NewKey};
 pub use trunks::TrunkDraft;
 
@@ -64,15 +66,18 @@ pub enum OfficeError {
     /// Forwarding needs a number, and not the extension's own.
     #[error("forwarding needs a number that is not the extension's own")]
     BadForwarding,
-    /// Nothing is forwarded to an emergency number.
-    #[error("calls are not forwarded to emergency numbers")]
-    EmergencyForwarding,
     /// The settings are no trunk.
     #[error(transparent)]
     BadTrunk(#[from] TrunkError),
     /// More than a house needs.
     #[error("there are 64 trunks already")]
     TooManyTrunks,
+    /// A number in this field is one that no call may be forwarded to.
+    #[error("{1:?}: calls are not forwarded to such a number")]
+    ForbiddenNumber(&'static str, Cause),
+    /// Only an administrator widens what an extension may dial.
+    #[error("dial permissions are widened by an administrator")]
+    WiderDialling,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

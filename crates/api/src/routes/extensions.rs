@@ -14,10 +14,10 @@ use switch::Command;
 use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
-use crate::input::{Body, Field, Form, Rule};
+use crate::input::{Body, Field, Form, PermissionsChange, Rule, dialling};
 use crate::limits::{DISPLAY_NAME_CHARS, PAGE_DEFAULT};
 use crate::live::{live_calls, presence};
-use crate::office::{ExtensionChanges, NewExtension, NumberChange};
+use crate::office::{ExtensionChanges, FollowChange, NewExtension, NumberChange};
 use crate::route::{Answer, Need, Route};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::shapes::{ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success};
@@ -46,6 +46,13 @@ const CHANGE: &[Field] = &[
     Field::new("doNotDisturb", Rule::Flag, "Whether calls are refused as unwanted"),
     Field::new("callWaiting", Rule::Flag, "Whether a second call rings"),
     Field::new("ringSeconds", Rule::Whole(5, 300), "How long its phones ring"),
+    Field::new(
+        "dialPermissions",
+        Rule::DialPermissions,
+        "What it may dial; what is absent stays; only an admin key widens it",
+    ),
+    Field::new("followMe", Rule::FollowMe, "Where its owner is looked for, in turn or all at once")
+        .nullable(),
 ];
 const LIST: &[Field] = &[
     Field::new(
@@ -201,6 +208,13 @@ async fn update(
         do_not_disturb: form.flag("doNotDisturb"),
         call_waiting: form.flag("callWaiting"),
         ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
+        dial_permissions: form.value("dialPermissions").and_then(PermissionsChange::read).unwrap_or_default(),
+        follow_me: match form.value("followMe").map(dialling::follow_me) {
+            Some(Some(follow_me)) => FollowChange::Set(follow_me),
+            Some(None) => FollowChange::Clear,
+            None => FollowChange::Keep,
+        },
+        by_admin: caller.is_admin(),
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
     Ok(answer(&app, &changed).await)

@@ -94,6 +94,18 @@ keys! {
     "limits.ladders_per_second", "calls a second whose SIP ladder is kept",
         |c, v| c.limits.ladders_per_second = number(v, 0, 1_000_000)?,
         |c| Some(c.limits.ladders_per_second.to_string());
+    "dialling.country", "country code of national numbers; that of the first number at Twilio where absent",
+        |c, v| c.dialling.country = Some(country(&text(v)?)?),
+        |c| c.dialling.country.as_deref().map(quoted);
+    "dialling.allowed", "countries that may be called, as beginnings of numbers without +; all where empty",
+        |c, v| c.dialling.allowed = prefixes(v)?,
+        |c| (!c.dialling.allowed.is_empty()).then(|| listed(c.dialling.allowed.iter().cloned()));
+    "dialling.opened", "countries of the high-risk list that may be called all the same",
+        |c, v| c.dialling.opened = prefixes(v)?,
+        |c| (!c.dialling.opened.is_empty()).then(|| listed(c.dialling.opened.iter().cloned()));
+    "dialling.blocked", "beginnings of numbers that are never called, besides premium services and satellites",
+        |c, v| c.dialling.blocked = prefixes(v)?,
+        |c| (!c.dialling.blocked.is_empty()).then(|| listed(c.dialling.blocked.iter().cloned()));
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));
@@ -317,6 +329,28 @@ fn level(text: &str) -> Result<String, String> {
         return Err(format!("{text:?} is no level; write error, warn, info, debug or trace"));
     }
     Ok(text.into())
+}
+
+/// The beginning of numbers in international form, with `+` or without.
+fn prefix(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let legal = (1..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    match legal && !digits.starts_with('0') {
+        true => Ok(digits.to_owned()),
+        false => Err(format!("{text:?} begins no international number; write a country code, \"34\"")),
+    }
+}
+
+fn prefixes(value: &Value) -> Result<Vec<String>, String> {
+    list(value)?.iter().map(|item| prefix(item)).collect()
+}
+
+fn country(text: &str) -> Result<String, String> {
+    let code = prefix(text)?;
+    match model::policy::country_of(&code) == Some(code.as_str()) {
+        true => Ok(code),
+        false => Err(format!("{text:?} is no country code; write \"34\", \"1\", \"56\"")),
+    }
 }
 
 fn mode(text: &str) -> Result<String, String> {

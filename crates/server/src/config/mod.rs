@@ -33,6 +33,8 @@ pub struct Config {
     pub store: Store,
     /// What nobody may exceed.
     pub limits: Limits,
+    /// Which numbers may be dialled.
+    pub dialling: Dialling,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -132,6 +134,34 @@ pub struct Limits {
     pub ladders_per_second: u32,
 }
 
+/// Which numbers may be dialled: beginnings of numbers in international form, without `+`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dialling {
+    /// The country code of national numbers; that of our own number at Twilio where it is not said.
+    pub country: Option<String>,
+    /// The countries that may be called; all where empty.
+    pub allowed: Vec<String>,
+    /// High-risk countries that may be called.
+    pub opened: Vec<String>,
+    /// What is never called, besides the block list.
+    pub blocked: Vec<String>,
+}
+
+impl Config {
+    /// The dial policy's rules of the house.
+    pub fn dial_rules(&self) -> model::DialRules {
+        let shared = |list: &[String]| list.iter().map(|prefix| prefix.as_str().into()).collect();
+        let ours = self.twilio.did.first().and_then(|did| did.strip_prefix('+'));
+        let country = self.dialling.country.as_deref().or_else(|| model::policy::country_of(ours?));
+        model::DialRules {
+            country: country.map(Into::into),
+            allowed: shared(&self.dialling.allowed),
+            opened: shared(&self.dialling.opened),
+            blocked: shared(&self.dialling.blocked),
+        }
+    }
+}
+
 /// What the seeds' `.env` says about Twilio (S106–S108).
 #[derive(Clone, PartialEq, Debug, Default)]
 #[allow(missing_docs)]
@@ -173,6 +203,7 @@ impl Default for Config {
                 connections_per_source: 32,
                 ladders_per_second: 100,
             },
+            dialling: Dialling::default(),
             log_level: "info".into(),
             twilio: Twilio::default(),
         }

@@ -114,7 +114,8 @@ impl House {
         let store = Store::open(config.store.url.expose(), data.path())
             .await
             .context("the database does not open")?;
-        let directory = store.load_directory().await.context("the database cannot be read")?;
+        let mut directory = store.load_directory().await.context("the database cannot be read")?;
+        directory.set_rules(config.dial_rules());
         let remembered = store.remembered().await.context("the database cannot be read")?;
         // Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
         store.close().await;

@@ -58,7 +58,7 @@ impl Switch {
                 continue;
             }
             let alone = !self.is_ringing(key);
-            if self.ring(now, key, username, &awaited.number, &contacts, out) > 0 && alone {
+            if self.ring(now, key, &awaited.username, &awaited.number, &contacts, None, out).is_ok() && alone {
                 self.set_timer(key, now.instant + std::time::Duration::from_secs(awaited.ring_seconds));
             }
         }
@@ -71,7 +71,7 @@ impl Switch {
         if self.calls.returning.remove(&key).is_none() || !dialling || self.is_ringing(key) {
             return false;
         }
-        self.release(now, key, Cause::Unreachable, out);
+        self.fallback(now, key, Cause::Unreachable, out);
         true
     }
 

@@ -91,6 +91,7 @@ impl Switch {
             role: LegRole::Trunk,
             party: trunk.name.clone(),
             aor: None,
+            extension: None,
             channel: Some(trunk.id.clone()),
             codecs: trunk.settings.codecs.clone(),
         };

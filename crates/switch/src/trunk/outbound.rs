@@ -112,7 +112,7 @@ impl Switch {
             }
             match choice {
                 Choice::Wait => return,
-                Choice::Over(cause) => return self.release(now, key, cause, out),
+                Choice::Over(cause) => return self.fallback(now, key, cause, out),
                 Choice::Try(spot) => {
                     if self.call_host(now, key, spot, out) {
                         return;
@@ -379,14 +379,14 @@ impl Switch {
         }
         let spot = spot.clone();
         let Ended::Refused { status, response } = ended else {
-            return self.release(now, key, Cause::Unreachable, out);
+            return self.fallback(now, key, Cause::Unreachable, out);
         };
         let fate = Fate::of(*status, response.as_ref());
         let name = format!("{} at {}", spot.trunk.name, spot.address.address);
         match fate {
             Fate::Final(cause) => {
                 self.trace(key, format!("{name} answers {status}"));
-                return self.release(now, key, cause, out);
+                return self.fallback(now, key, cause, out);
             }
             Fate::Dead => {
                 self.trace(key, format!("{name} cannot be reached"));

@@ -3,6 +3,7 @@
 
 mod a_call_from_the_api;
 mod a_call_goes_outside;
+mod a_call_is_forwarded;
 mod a_call_is_held;
 mod a_call_is_made;
 mod a_call_is_refused;
@@ -12,5 +13,6 @@ mod a_phone_comes_back;
 mod a_phone_registers;
 mod a_source_is_forged;
 mod a_trunk_registers;
+mod an_owner_is_followed;
 mod office;
 mod the_exchange_stops;

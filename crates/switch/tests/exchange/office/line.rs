@@ -110,6 +110,22 @@ impl Office {
         self.respond(line, &line.invite.clone(), status, "", sdp);
     }
 
+    /// Answer a request with another Contact than the phone's own.
+    pub fn respond_with_contact(&mut self, line: &Line, request: &Message, status: u16, contact: &str) {
+        let header = |name| request.header(name).unwrap().to_string();
+        let text = format!(
+            "SIP/2.0 {status} {phrase}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq}\r\n\
+             Contact: {contact}\r\nContent-Length: 0\r\n\r\n",
+            phrase = sip::reason_phrase(status),
+            via = header(Name::Via),
+            from = header(Name::From),
+            to = line.local,
+            id = header(Name::CallId),
+            cseq = header(Name::CSeq),
+        );
+        self.send_from(line.phone.address, text);
+    }
+
     /// Answer a request within the call.
     pub fn respond(&mut self, line: &Line, request: &Message, status: u16, lines: &str, sdp: Option<&str>) {
         let header = |name| request.header(name).unwrap().to_string();

@@ -161,6 +161,7 @@ impl Office {
             "1001" => 11,
             "1002" => 12,
             "1003" => 13,
+            _ if name.len() == 4 => 10 + name[2..].parse::<u8>().expect("an extension of the test"),
             _ => 14,
         };
         let username = if name.len() == 4 { format!("phone{name}") } else { name.to_string() };
@@ -264,6 +265,19 @@ impl Office {
         }
         let directory = self.directory.clone();
         self.feed(Input::Directory { directory, changes: changes.into() });
+    }
+
+    /// A further extension, `1004` and above.
+    pub fn hire(&mut self, number: &str, owner: &str) -> Phone {
+        let (extension, credential) = extension(number, owner);
+        self.change(vec![Change::Extension(extension), Change::Credential(credential)]);
+        self.phone(number)
+    }
+
+    /// The rules of the last refused or finished call's trace, and what they found: `forward: …`.
+    pub fn why(&self) -> String {
+        let record = self.records().pop().expect("a record");
+        record.trace.iter().map(|step| format!("{}: {}\n", step.rule, step.outcome)).collect()
     }
 
     /// Change an extension.

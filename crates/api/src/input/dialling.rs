@@ -1,0 +1,88 @@
+//! Two objects inside the body of an extension: what it may dial, and where its owner is looked for.
+
+use model::{DialPermissions, Dialled, FollowMe, FollowMode, FollowStep};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Seconds that a number of a follow-me rings where nobody says otherwise, and what may be said.
+const RING_SECONDS: u16 = 20;
+const RING: std::ops::RangeInclusive<u16> = 5..=300;
+
+/// `dialPermissions`: what is absent stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PermissionsChange {
+    internal: Option<bool>,
+    national: Option<bool>,
+    international: Option<bool>,
+    premium: Option<bool>,
+}
+
+impl PermissionsChange {
+    pub(crate) fn read(value: &Value) -> Option<PermissionsChange> {
+        value.is_object().then(|| serde_json::from_value(value.clone()).ok())?
+    }
+
+    /// The permissions after the change.
+    pub(crate) fn of(self, old: DialPermissions) -> DialPermissions {
+        DialPermissions {
+            internal: self.internal.unwrap_or(old.internal),
+            national: self.national.unwrap_or(old.national),
+            international: self.international.unwrap_or(old.international),
+            premium: self.premium.unwrap_or(old.premium),
+        }
+    }
+
+    pub(crate) fn schema() -> Value {
+        let flag = json!({"type": "boolean"});
+        json!({
+            "type": "object", "additionalProperties": false,
+            "properties": {"internal": flag, "national": flag, "international": flag, "premium": flag}
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wish {
+    #[serde(default)]
+    mode: FollowMode,
+    numbers: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Step {
+    number: Dialled,
+    ring_seconds: Option<u16>,
+}
+
+/// `followMe` as it was sent; `None` where it is none.
+pub(crate) fn follow_me(value: &Value) -> Option<FollowMe> {
+    let wish: Wish = value.is_object().then(|| serde_json::from_value(value.clone()).ok())??;
+    if !(1..=FollowMe::NUMBERS).contains(&wish.numbers.len()) {
+        return None;
+    }
+    let step = |step: Step| {
+        let ring_seconds = step.ring_seconds.unwrap_or(RING_SECONDS);
+        RING.contains(&ring_seconds).then_some(FollowStep { number: step.number, ring_seconds })
+    };
+    let numbers = wish.numbers.into_iter().map(step).collect::<Option<Vec<_>>>()?;
+    Some(FollowMe { mode: wish.mode, numbers })
+}
+
+pub(crate) fn follow_me_schema() -> Value {
+    json!({
+        "type": "object", "additionalProperties": false, "required": ["numbers"],
+        "properties": {
+            "mode": {"type": "string", "enum": ["sequential", "simultaneous"]},
+            "numbers": {"type": "array", "minItems": 1, "maxItems": FollowMe::NUMBERS, "items": {
+                "type": "object", "additionalProperties": false, "required": ["number"],
+                "properties": {
+                    "number": {"type": "string", "pattern": r"^\+?[0-9*#]{1,32}$"},
+                    "ringSeconds": {"type": "integer", "minimum": RING.start(), "maximum": RING.end()}
+                }
+            }}
+        }
+    })
+}
