@@ -1,0 +1,105 @@
+//! API keys.
+
+use base::Timestamp;
+use model::{ApiKey, Permission};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::to_the_second;
+use crate::Settings;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewKeyAnswer {
+    pub success: bool,
+    pub key: NewKeyView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NewKey)]
+pub(crate) struct NewKeyView {
+    pub id: String,
+    /// Shown once.
+    pub key: String,
+    /// Always `voip`.
+    pub service: &'static str,
+    pub metadata: KeyMetadata,
+    pub name: String,
+    pub user_id: String,
+    pub key_prefix: String,
+    pub active: bool,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// In the names of the documents.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) struct KeyMetadata {
+    pub opensips_enabled: bool,
+    /// Whether Twilio is configured.
+    pub twilio_integration: bool,
+    pub permissions: Vec<&'static str>,
+}
+
+impl KeyMetadata {
+    pub(crate) fn of(settings: &Settings, key: &ApiKey) -> Self {
+        KeyMetadata {
+            opensips_enabled: true,
+            twilio_integration: settings.twilio,
+            permissions: key.permissions.iter().map(Permission::as_str).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyAnswer {
+    pub success: bool,
+    pub key: KeyView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeysAnswer {
+    pub success: bool,
+    pub keys: Vec<KeyView>,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// A key, without its secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Key)]
+pub(crate) struct KeyView {
+    pub id: String,
+    pub name: String,
+    pub user_id: String,
+    pub key_prefix: String,
+    /// Always `voip`.
+    pub service: &'static str,
+    pub active: bool,
+    pub metadata: KeyMetadata,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub last_used_at: Option<String>,
+}
+
+impl KeyView {
+    pub(crate) fn of(settings: &Settings, key: &ApiKey, last_used: Option<Timestamp>) -> Self {
+        KeyView {
+            id: key.id.to_string(),
+            name: key.name.clone(),
+            user_id: key.user.to_string(),
+            key_prefix: key.prefix.clone(),
+            service: "voip",
+            active: key.active,
+            metadata: KeyMetadata::of(settings, key),
+            created_at: to_the_second(key.created_at),
+            last_used_at: last_used.map(to_the_second),
+        }
+    }
+}
