@@ -68,6 +68,8 @@ pub enum Record {
         username: Arc<str>,
         /// The contact URI.
         contact: String,
+        /// When.
+        at: Timestamp,
     },
     /// A call has begun.
     CallOpened(Box<CallRecord>),

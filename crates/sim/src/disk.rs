@@ -28,7 +28,7 @@ impl Disk {
                     let key = (Arc::clone(&binding.username), binding.contact.clone());
                     bindings.insert(key, binding.clone());
                 }
-                Record::Unbound { username, contact } => {
+                Record::Unbound { username, contact, .. } => {
                     bindings.remove(&(Arc::clone(username), contact.clone()));
                 }
                 Record::CallOpened(call) => {

@@ -162,65 +162,70 @@ pub(crate) async fn mark(tx: &mut SqliteConnection, marks: &[(CallId, i64)]) -> 
     Ok(())
 }
 
-/// What happened to one contact, in order; refreshes that follow each other are one.
-pub(crate) type States<'r> = BTreeMap<(&'r str, &'r str), Vec<Option<&'r Binding>>>;
+/// A binding, or when it went.
+pub(crate) type State<'r> = Result<&'r Binding, Timestamp>;
 
-/// The facts about phones: who came and who went, never who only refreshed. `now` is when it is noticed that a phone is gone.
+/// What happened to one contact, in order; refreshes that follow each other are one.
+pub(crate) type States<'r> = BTreeMap<(&'r str, &'r str), Vec<State<'r>>>;
+
+/// The facts about phones: who came and who went, never who only refreshed.
 pub(crate) async fn of_bindings(
     tx: &mut SqliteConnection,
     told: &States<'_>,
-    now: Timestamp,
 ) -> Result<Vec<Fact>, StoreError> {
     let there = bound(tx, told).await?;
     let mut changes = Vec::new();
     for ((username, contact), states) in told {
-        let mut expires_at = there.get(&((*username).to_owned(), (*contact).to_owned())).copied();
+        let mut is_there = there.contains(&((*username).to_owned(), (*contact).to_owned()));
         for state in states {
-            match (expires_at, state) {
-                (None, Some(binding)) => {
-                    changes.push((*username, *contact, Some(*binding), binding.created_at))
-                }
-                (Some(expires_at), None) => changes.push((*username, *contact, None, expires_at.min(now))),
-                (None, None) | (Some(_), Some(_)) => {}
+            if is_there != state.is_ok() {
+                changes.push((*username, *contact, *state, states.len() > 1));
             }
-            expires_at = state.map(|binding| binding.expires_at);
+            is_there = state.is_ok();
         }
     }
     let owners = owners(tx, changes.iter().map(|(username, ..)| *username).collect()).await?;
     let mut facts = Vec::new();
-    for (username, contact, binding, at) in changes {
+    for (username, contact, state, several) in changes {
         let user = match owners.get(username) {
             Some(user) => Some(user.clone()),
             None => last_owner(tx, username).await?,
         };
         let mut detail = json!({"username": username, "contact": contact});
-        if let Some(binding) = binding {
+        if let Ok(binding) = state {
             detail["address"] = binding.remote.to_string().into();
             detail["userAgent"] = binding.user_agent.as_str().into();
             detail["expiresAt"] = binding.expires_at.to_string().into();
         }
-        let kind = if binding.is_some() { "registration_added" } else { "registration_removed" };
-        facts.push(Fact { at, kind, user, other_user: None, subject: username.to_owned(), detail });
+        let (kind, at) = match state {
+            Ok(binding) => ("registration_added", binding.created_at),
+            Err(at) => ("registration_removed", at),
+        };
+        let fact = Fact { at, kind, user, other_user: None, subject: username.to_owned(), detail };
+        // The row tells whether the last word is news, not whether those before it were told.
+        if !several || !is_told(tx, &fact).await? {
+            facts.push(fact);
+        }
     }
     Ok(facts)
 }
 
-/// The contacts that the database has, of these user names, and when they expire.
+/// The contacts that the database has, of these user names.
 async fn bound(
     tx: &mut SqliteConnection,
     told: &States<'_>,
-) -> Result<BTreeMap<(String, String), Timestamp>, StoreError> {
+) -> Result<BTreeSet<(String, String)>, StoreError> {
     let names: Vec<&str> = told.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut there = BTreeMap::new();
+    let mut there = BTreeSet::new();
     for some in names.chunks(KEYS_AT_ONCE) {
         let sql = format!(
-            "SELECT username, contact, expires_at FROM bindings WHERE tenant = $1 AND username IN ({})",
+            "SELECT username, contact FROM bindings WHERE tenant = $1 AND username IN ({})",
             placeholders(2, some.len())
         );
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, name| query.bind(*name)).fetch_all(&mut *tx).await?;
         for row in rows {
-            there.insert((row.try_get(0)?, row.try_get(1)?), Timestamp::from_micros(row.try_get(2)?));
+            there.insert((row.try_get(0)?, row.try_get(1)?));
         }
     }
     Ok(there)

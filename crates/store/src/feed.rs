@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::Timestamp;
 use model::journal::{Binding, Note, OpenLeg, Record};
 use model::{CallId, CallRecord};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-use crate::facts::{self, States};
+use crate::facts::{self, State, States};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
 use crate::{StoreError, bindings, calls, ladders, legs};
 
@@ -23,9 +22,9 @@ struct Outcome<'r> {
 }
 
 /// Refreshes that follow each other are one, and so are two farewells.
-fn then<'r>(states: &mut Vec<Option<&'r Binding>>, state: Option<&'r Binding>) {
+fn then<'r>(states: &mut Vec<State<'r>>, state: State<'r>) {
     match states.last_mut() {
-        Some(last) if last.is_some() == state.is_some() => *last = state,
+        Some(last) if last.is_ok() == state.is_ok() => *last = state,
         Some(_) | None => states.push(state),
     }
 }
@@ -36,10 +35,10 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
         match record {
             Record::Bound(binding) => {
                 let key = (&*binding.username, binding.contact.as_str());
-                then(end.bindings.entry(key).or_default(), Some(binding));
+                then(end.bindings.entry(key).or_default(), Ok(binding));
             }
-            Record::Unbound { username, contact } => {
-                then(end.bindings.entry((username, contact)).or_default(), None);
+            Record::Unbound { username, contact, at } => {
+                then(end.bindings.entry((username, contact)).or_default(), Err(*at));
             }
             Record::CallOpened(call) => {
                 let last = end.calls.entry(&call.id).or_insert(call);
@@ -66,13 +65,9 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
 }
 
 /// Answers how many events were written.
-pub(crate) async fn feed(
-    tx: &mut SqliteConnection,
-    records: &[Record],
-    now: Timestamp,
-) -> Result<usize, StoreError> {
+pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Result<usize, StoreError> {
     let mut end = outcome(records);
-    let mut facts = facts::of_bindings(tx, &end.bindings, now).await?;
+    let mut facts = facts::of_bindings(tx, &end.bindings).await?;
     let (told_calls, marks) = facts::of_calls(tx, &end.calls, &end.call_notes).await?;
     facts.extend(told_calls);
     facts.extend(facts::of_guard(tx, &end.notes).await?);
@@ -108,9 +103,11 @@ pub(crate) async fn feed(
 }
 
 async fn feed_bindings(tx: &mut SqliteConnection, told: &States<'_>) -> Result<(), StoreError> {
-    let there: Vec<&Binding> = told.values().filter_map(|states| *states.last()?).collect();
+    let there: Vec<&Binding> = told.values().filter_map(|states| states.last()?.ok()).collect();
     upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
-    for ((username, contact), _) in told.iter().filter(|(_, states)| states.last() == Some(&None)) {
+    for ((username, contact), _) in
+        told.iter().filter(|(_, states)| states.last().is_none_or(|last| last.is_err()))
+    {
         sqlx::query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
             .bind(TENANT)
             .bind(*username)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base::Timestamp;
 use futures_util::TryStreamExt as _;
@@ -138,9 +138,8 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        let now = Timestamp::from_micros(wall_micros());
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let told = feed::feed(&mut tx, records, now).await?;
+        let told = feed::feed(&mut tx, records).await?;
         tx.commit().await?;
         if told > 0 {
             self.told.send_modify(|n| *n += 1);
@@ -275,9 +274,4 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map_err(io)?;
     Ok(())
-}
-
-/// When it is noticed that a phone is gone, for its event.
-fn wall_micros() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }

@@ -26,7 +26,7 @@ async fn bindings_and_open_calls_are_remembered() {
     let folder = Folder::new();
     let store = folder.open().await;
     let moved = Binding { cseq: 3, ..binding(1) };
-    let gone = Record::Unbound { username: binding(2).username, contact: binding(2).contact };
+    let gone = Record::Unbound { username: binding(2).username, contact: binding(2).contact, at: at(9) };
     let records = [
         Record::Bound(binding(1)),
         Record::Bound(moved.clone()),

@@ -14,6 +14,8 @@ pub const GUARD_ENTRIES: usize = 65_536;
 pub const WRONG_PER_PAIR: u32 = 10;
 /// Wrong answers a minute from one source.
 pub const WRONG_PER_SOURCE: u32 = 100;
+/// Wrong answers, and bans, that are told as events in one minute.
+pub const WRONG_ANSWERS_TOLD: u32 = 60;
 /// Connections remembered as gone: more than a server holds at once.
 pub const DEAD_FLOWS: usize = 65_536;
 /// Click-to-calls that wait for a device at once.

@@ -133,7 +133,7 @@ impl Office {
         for record in self.journal.clone() {
             match record {
                 Record::Bound(b) => drop(bindings.insert((b.username.clone(), b.contact.clone()), b)),
-                Record::Unbound { username, contact } => drop(bindings.remove(&(username, contact))),
+                Record::Unbound { username, contact, .. } => drop(bindings.remove(&(username, contact))),
                 Record::CallOpened(c) => {
                     calls.insert(c.id.clone(), OpenCall { record: *c, legs: Vec::<OpenLeg>::new() });
                 }
