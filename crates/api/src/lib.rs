@@ -6,6 +6,8 @@
 mod app;
 mod auth;
 mod error;
+mod follow;
+mod idempotency;
 mod input;
 mod layer;
 mod limits;
@@ -22,7 +24,7 @@ mod usage;
 pub use app::{App, Clock, Settings};
 pub use office::{
     Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, NewExtension, NewKey, NumberChange,
-    Office, OfficeError,
+    Office, OfficeError, webhook_secret,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

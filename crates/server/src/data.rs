@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use base::Secret;
 use serde::{Deserialize, Serialize};
 
 /// What a running server tells the command line.
@@ -104,6 +105,32 @@ impl DataDir {
         };
         write().with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(next)
+    }
+
+    /// What secrets of webhooks are derived from: made by the first start, and lost webhooks' secrets change with it.
+    pub fn webhook_key(&self) -> Result<Secret<[u8; 32]>> {
+        let path = self.0.join("webhooks.key");
+        let read = |text: &str| -> Option<[u8; 32]> {
+            let text = text.trim();
+            let bytes = (0..32).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok());
+            bytes.collect::<Option<Vec<u8>>>()?.try_into().ok().filter(|_| text.len() == 64)
+        };
+        match fs::read_to_string(&path) {
+            Ok(text) => match read(&text) {
+                Some(key) => Ok(Secret::new(key)),
+                None => bail!(
+                    "{} does not hold 64 hexadecimal digits: restore it from a backup, or remove it",
+                    path.display()
+                ),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = seed()?;
+                let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+                self.write_secret(&path, &text)?;
+                Ok(Secret::new(key))
+            }
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
     }
 
     /// Write a secret that only the owner may read.

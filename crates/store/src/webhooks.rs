@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-use crate::row::{Query, Reader, TENANT, Table, json as as_json, upsert};
+use crate::row::{Query, Reader, TENANT, Table, json as as_json, placeholders, upsert};
 use crate::{Audit, Event, Store, StoreError, audit};
 
 /// Marks ids of deliveries; see [`DeliveryId`].
@@ -305,30 +305,38 @@ impl Store {
     }
 
     /// Take what is due: at most `most`, at most `each` of one webhook, and of what is about the same thing only the first. Nobody else gets
-    /// it before `until`; who takes it and dies has sent it once or not at all, and it is sent again.
+    /// it before `until`; webhooks that are `busy` with what was taken before wait; who takes it and dies has sent it once or not at all, and it is sent again.
     pub async fn take_due(
         &self,
         now: Timestamp,
         until: Timestamp,
         most: u32,
         each: u32,
+        busy: &[WebhookId],
     ) -> Result<Vec<Due>, StoreError> {
         const FIRST: &str = "NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.tenant = d.tenant AND e.webhook_id = d.webhook_id \
              AND e.subject = d.subject AND e.seq < d.seq AND e.status = 'pending')";
         let columns = DELIVERIES.columns();
+        let mut busy: Vec<&WebhookId> = busy.iter().collect();
+        busy.sort_unstable();
+        busy.dedup();
+        let idle = match busy.len() {
+            0 => String::new(),
+            some => format!(" AND webhook_id NOT IN ({})", placeholders(5, some)),
+        };
         let sql = format!(
             "SELECT {columns} FROM (SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY webhook_id ORDER BY next_at, seq) AS place \
-             FROM deliveries d WHERE tenant = $1 AND status = 'pending' AND next_at <= $2 AND {FIRST}) AS due \
+             FROM deliveries d WHERE tenant = $1 AND status = 'pending' AND next_at <= $2{idle} AND {FIRST}) AS due \
              WHERE place <= $3 ORDER BY next_at, seq LIMIT $4"
         );
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let query = sqlx::query(AssertSqlSafe(sql))
             .bind(TENANT)
             .bind(now.as_micros())
             .bind(i64::from(each))
-            .bind(i64::from(most))
-            .fetch_all(&mut *tx)
-            .await?;
+            .bind(i64::from(most));
+        let query = busy.iter().fold(query, |query, hook| query.bind(hook.to_string()));
+        let rows = query.fetch_all(&mut *tx).await?;
         let taken = rows.iter().map(read_delivery).collect::<Result<Vec<_>, _>>()?;
         let hooks = active_hooks(&mut tx).await?;
         let mut due = Vec::new();

@@ -5,6 +5,7 @@
 
 mod extensions;
 mod keys;
+mod webhooks;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,7 +20,10 @@ use store::{Audit, Store, StoreError};
 use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
+pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
+pub use webhooks::webhook_secret;
+pub(crate) use webhooks::{NewWebhook, WebhookChanges};
 
 /// Who asks for a change, for the audit.
 #[derive(Clone, Debug, Default)]

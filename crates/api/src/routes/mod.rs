@@ -3,6 +3,7 @@
 pub(crate) mod calls;
 pub(crate) mod credentials;
 pub(crate) mod document;
+pub(crate) mod events;
 pub(crate) mod extension_calls;
 pub(crate) mod extensions;
 pub(crate) mod keys;
@@ -11,6 +12,8 @@ pub(crate) mod probes;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
+pub(crate) mod stats;
+pub(crate) mod webhooks;
 
 use std::convert::Infallible;
 
@@ -35,6 +38,9 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(calls::routes());
     all.extend(ladder::routes());
     all.extend(registrations::routes());
+    all.extend(stats::routes());
+    all.extend(events::routes());
+    all.extend(webhooks::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
     all

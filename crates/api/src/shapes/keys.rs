@@ -3,6 +3,7 @@
 use base::Timestamp;
 use model::{ApiKey, Permission};
 use serde::Serialize;
+use store::UsedBy;
 use utoipa::ToSchema;
 
 use super::to_the_second;
@@ -30,6 +31,10 @@ pub(crate) struct NewKeyView {
     pub active: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Its own limit; `null` for the server's.
+    pub requests_per_minute: Option<u32>,
 }
 
 /// In the names of the documents.
@@ -86,6 +91,10 @@ pub(crate) struct KeyView {
     pub created_at: String,
     #[schema(format = DateTime)]
     pub last_used_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Its own limit; `null` for the server's.
+    pub requests_per_minute: Option<u32>,
 }
 
 impl KeyView {
@@ -100,6 +109,50 @@ impl KeyView {
             metadata: KeyMetadata::of(settings, key),
             created_at: to_the_second(key.created_at),
             last_used_at: last_used.map(to_the_second),
+            expires_at: key.expires_at.map(to_the_second),
+            requests_per_minute: key.requests_per_minute,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyUsageAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub usage: Vec<KeyUseView>,
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// What a key was used for on one day.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = KeyUse)]
+pub(crate) struct KeyUseView {
+    /// When that day began, in UTC.
+    #[schema(format = DateTime)]
+    pub day: String,
+    /// Method and route, without the ids in it; empty where too many were counted at once.
+    pub route: String,
+    pub ip: String,
+    /// HTTP status of the answers.
+    pub status: u16,
+    /// How many requests.
+    pub count: u64,
+    #[schema(format = DateTime)]
+    pub last_used_at: String,
+}
+
+impl KeyUseView {
+    pub(crate) fn of(used: &UsedBy) -> Self {
+        KeyUseView {
+            day: to_the_second(Timestamp::from_micros(used.day * 86_400_000_000)),
+            route: used.route.clone(),
+            ip: used.ip.clone(),
+            status: used.status,
+            count: used.count,
+            last_used_at: to_the_second(used.last_used),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The JSON that is answered, in the names and the order of the documents: a file per noun.
 
 mod credentials;
+mod events;
 mod extensions;
 mod keys;
 mod ladder;
@@ -8,18 +9,21 @@ mod legs;
 mod registrations;
 mod server;
 mod sessions;
+mod webhooks;
 
 use base::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(crate) use credentials::*;
+pub(crate) use events::*;
 pub(crate) use extensions::*;
 pub(crate) use keys::*;
 pub(crate) use ladder::*;
 pub(crate) use registrations::*;
 pub(crate) use server::*;
 pub(crate) use sessions::*;
+pub(crate) use webhooks::*;
 
 /// RFC 3339 without fractions, as the documents show `createdAt`.
 pub(crate) fn to_the_second(at: Timestamp) -> String {

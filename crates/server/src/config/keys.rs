@@ -91,6 +91,9 @@ keys! {
     "limits.ladders_per_second", "calls a second whose SIP ladder is kept",
         |c, v| c.limits.ladders_per_second = number(v, 0, 1_000_000)?,
         |c| Some(c.limits.ladders_per_second.to_string());
+    "webhooks.allow_insecure_loopback", "whether webhooks may be on this machine, over http: for trials",
+        |c, v| c.webhooks.allow_insecure_loopback = switch(v)?,
+        |c| Some(c.webhooks.allow_insecure_loopback.to_string());
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));

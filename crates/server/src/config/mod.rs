@@ -31,6 +31,8 @@ pub struct Config {
     pub store: Store,
     /// What nobody may exceed.
     pub limits: Limits,
+    /// Those who are told of events.
+    pub webhooks: Webhooks,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -123,6 +125,13 @@ pub struct Limits {
     pub ladders_per_second: u32,
 }
 
+/// Those who are told of events over HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Webhooks {
+    /// Whether they may be on this machine, without TLS: for trials.
+    pub allow_insecure_loopback: bool,
+}
+
 /// What the seeds' `.env` says about Twilio (S106–S108).
 #[derive(Clone, PartialEq, Debug, Default)]
 #[allow(missing_docs)]
@@ -163,6 +172,7 @@ impl Default for Config {
                 connections_per_source: 32,
                 ladders_per_second: 100,
             },
+            webhooks: Webhooks::default(),
             log_level: "info".into(),
             twilio: Twilio::default(),
         }

@@ -76,7 +76,9 @@ fn administrator(app: &App, headers: &HeaderMap) -> Result<ApiKeyId, Box<Respons
     let secret = bearer.and_then(|value| value.strip_prefix("Bearer "));
     let hash: Option<[u8; 32]> = secret.map(|secret| Sha256::digest(secret.trim()).into());
     let directory = app.office().directory();
-    let key = hash.and_then(|hash| directory.key_by_hash(&hash)).filter(|key| key.active);
+    let key = hash
+        .and_then(|hash| directory.key_by_hash(&hash))
+        .filter(|key| key.active && !key.is_expired(app.office().now().wall));
     match key {
         Some(key) if key.permissions.allow(Permission::Admin) => Ok(key.id.clone()),
         Some(_) => Err(Box::new(refuse(StatusCode::FORBIDDEN, "forbidden", "this key may not administer"))),
