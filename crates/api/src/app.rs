@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Now};
+use base::{Chance, Now, Secret};
 use model::{Cause, Directory, SealKey};
 use store::Store;
 use switch::{Command, Reply};
+use tokio::sync::watch;
 
 use crate::error::{ApiError, Fault};
+use crate::follow::Followers;
+use crate::idempotency::Repeats;
 use crate::limits::{Limits, SWITCH_PATIENCE};
 use crate::usage::Usage;
 use crate::{Office, SwitchPort};
@@ -45,6 +48,10 @@ pub struct Settings {
     pub twilio: bool,
     /// Of this program.
     pub version: String,
+    /// What secrets of webhooks and the seals of kept answers are derived from; the shell keeps it beside the database.
+    pub webhook_key: Secret<[u8; 32]>,
+    /// Whether webhooks may be posted to this machine over plain HTTP: for trials.
+    pub insecure_webhooks: bool,
 }
 
 impl Default for Settings {
@@ -61,6 +68,8 @@ impl Default for Settings {
             seal: SealKey::default(),
             twilio: false,
             version: env!("CARGO_PKG_VERSION").into(),
+            webhook_key: Secret::new([0; 32]),
+            insecure_webhooks: false,
         }
     }
 }
@@ -98,6 +107,9 @@ struct Inner {
     settings: Settings,
     limits: Limits,
     usage: Usage,
+    followers: Followers,
+    repeats: Repeats,
+    closing: watch::Sender<bool>,
     started: Now,
 }
 
@@ -119,7 +131,16 @@ impl App {
     ) -> App {
         let (limits, started) = (Limits::new(&mut chance), clock());
         let office = Office::new(store, directory, port, settings.domain.clone(), clock, chance);
-        let inner = Arc::new(Inner { office, settings, limits, usage: Usage::default(), started });
+        let inner = Arc::new(Inner {
+            office,
+            settings,
+            limits,
+            usage: Usage::default(),
+            followers: Followers::default(),
+            repeats: Repeats::default(),
+            closing: watch::Sender::new(false),
+            started,
+        });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
@@ -139,6 +160,23 @@ impl App {
     /// Write down what is only counted in memory: call it before the process ends.
     pub async fn flush(&self) {
         self.inner.usage.flush(self.inner.office.store()).await;
+    }
+
+    /// Tell those who follow events to come back later: call it before the listeners are closed.
+    pub fn hang_up(&self) {
+        self.inner.closing.send_replace(true);
+    }
+
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.inner.closing.subscribe()
+    }
+
+    pub(crate) fn followers(&self) -> &Followers {
+        &self.inner.followers
+    }
+
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.inner.repeats
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -53,6 +53,18 @@ impl Caller {
         self.is_admin() || self.user == *user
     }
 
+    /// The key that asks; none where a neighbour is trusted.
+    pub(crate) fn key(&self) -> Option<&Arc<ApiKey>> {
+        self.key.as_ref()
+    }
+
+    /// Whether it is still let in: keys are switched off while somebody follows.
+    pub(crate) fn is_still_welcome(&self, app: &App) -> bool {
+        let Some(key) = &self.key else { return true };
+        let directory = app.office().directory();
+        directory.key(&key.id).is_some_and(|key| key.active && !key.is_expired(app.office().now().wall))
+    }
+
     pub(crate) fn actor(&self) -> Actor {
         Actor {
             key: self.key.as_ref().map(|k| k.id.clone()),
@@ -89,20 +101,24 @@ pub(crate) fn source(parts: &Parts) -> IpAddr {
 /// Judge a request for something that is not public.
 pub(crate) fn judge(app: &App, parts: &Parts, request: &str) -> Verdict {
     let ip = source(parts);
-    let now = app.office().now().instant;
-    let stranger = |fault: Fault| {
-        let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
-        let error = if quota.granted { fault.into() } else { ApiError::rate_limited(quota.retry_after) };
-        Verdict { caller: Err(error), quota: Some(quota), key: None }
-    };
+    let stranger = |fault: Fault| stranger(app, ip, fault);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
         if app.settings().local_admin && is_neighbour(ip, &parts.headers) {
             return neighbour(ip, request);
         }
         return stranger(Fault::KeyMissing);
     };
-    let token = authorization.to_str().ok().and_then(bearer);
-    let Some(token) = token.filter(|token| secret::is_well_formed(token)) else {
+    let Some(token) = authorization.to_str().ok().and_then(bearer) else {
+        return stranger(Fault::KeyInvalid);
+    };
+    judge_token(app, token, ip, request)
+}
+
+/// Judge a key, however it came.
+pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> Verdict {
+    let now = app.office().now();
+    let stranger = |fault: Fault| stranger(app, ip, fault);
+    let Some(token) = Some(token).filter(|token| secret::is_well_formed(token)) else {
         return stranger(Fault::KeyInvalid);
     };
     // Found by the hash of the whole secret: how long the search takes tells nothing about the secret.
@@ -113,8 +129,11 @@ pub(crate) fn judge(app: &App, parts: &Parts, request: &str) -> Verdict {
     if !key.active {
         return stranger(Fault::KeyInactive); // S24
     }
+    if key.is_expired(now.wall) {
+        return stranger(Fault::KeyExpired);
+    }
     let per_minute = key.requests_per_minute.unwrap_or(app.settings().requests_per_minute);
-    let quota = app.limits().of_key(&key.id, per_minute, now);
+    let quota = app.limits().of_key(&key.id, per_minute, now.instant);
     let caller = if quota.granted {
         Ok(Caller {
             key: Some(Arc::clone(key)),
@@ -129,8 +148,16 @@ pub(crate) fn judge(app: &App, parts: &Parts, request: &str) -> Verdict {
     Verdict { caller, quota: Some(quota), key: Some(Arc::clone(key)) }
 }
 
+/// Somebody without a valid key: refused, and counted by source.
+fn stranger(app: &App, ip: IpAddr, fault: Fault) -> Verdict {
+    let now = app.office().now().instant;
+    let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
+    let error = if quota.granted { fault.into() } else { ApiError::rate_limited(quota.retry_after) };
+    Verdict { caller: Err(error), quota: Some(quota), key: None }
+}
+
 /// The token of `Bearer TOKEN`; the scheme in any case (S19).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

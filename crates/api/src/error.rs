@@ -34,12 +34,15 @@ faults! {
     KeyMissing: 401 "api_key_missing" "API key missing: send Authorization: Bearer sk_voip_…" "Falta la API key: envíe Authorization: Bearer sk_voip_…";
     KeyInvalid: 401 "api_key_invalid" "The API key is not valid" "La API key no es válida";
     KeyInactive: 401 "key_inactive" "The API key is inactive" "La API key está inactiva";
+    KeyExpired: 401 "key_expired" "The API key has expired" "La API key ha caducado";
     Permission: 403 "insufficient_permissions" "The API key lacks the permission for this" "La API key no tiene permisos para esto";
     ForeignUser: 403 "foreign_user" "Only an admin key may act for another user" "Solo una API key de administrador puede actuar por otro usuario";
     WiderKey: 403 "wider_permissions" "A key cannot make a key with more permissions than its own" "Una API key no puede crear otra con más permisos que los suyos";
     NotFound: 404 "not_found" "Resource not found" "Recurso no encontrado";
     LadderNotKept: 404 "ladder_not_kept" "No SIP messages were kept of this call" "No se conservaron mensajes SIP de esta llamada";
     MethodNotAllowed: 405 "method_not_allowed" "This resource does not know that method" "Este recurso no conoce ese método";
+    NotWebSocket: 400 "websocket_required" "Ask for a WebSocket here" "Aquí se pide un WebSocket";
+    BadIdempotencyKey: 400 "invalid_idempotency_key" "An Idempotency-Key is 1 to 128 visible characters" "Una Idempotency-Key tiene de 1 a 128 caracteres visibles";
     BadJson: 400 "invalid_json" "The body is not a JSON object" "El cuerpo no es un objeto JSON";
     TooDeep: 400 "json_too_deep" "The JSON is nested too deeply" "El JSON está anidado demasiado profundo";
     MissingField: 400 "missing_field" "A required field is missing" "Falta un campo obligatorio";
@@ -57,6 +60,12 @@ faults! {
     AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
+    NotDead: 409 "delivery_not_dead" "Only a dead delivery can be sent again" "Solo se puede reenviar una entrega muerta";
+    TooManyWebhooks: 409 "too_many_webhooks" "This user has as many webhooks as one may have" "Este usuario ya tiene el máximo de webhooks";
+    IdempotencyMismatch: 409 "idempotency_mismatch" "This Idempotency-Key was used for another request" "Esta Idempotency-Key se usó para otra solicitud";
+    IdempotencyInProgress: 409 "idempotency_in_progress" "The request of this Idempotency-Key is being worked on" "La solicitud de esta Idempotency-Key está en curso";
+    IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped while it worked on the request of this Idempotency-Key: look whether it was done, then ask with a new one" "El servidor se detuvo mientras atendía la solicitud de esta Idempotency-Key: compruebe si se hizo y pida con una nueva";
+    TooManyFollowers: 503 "too_many_followers" "Too many clients follow events now" "Demasiados clientes siguen los eventos ahora";
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
     SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
     StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";

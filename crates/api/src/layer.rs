@@ -11,10 +11,12 @@ use axum::response::{IntoResponse, Response};
 
 use crate::error::{ApiError, Fault};
 use crate::limits::Quota;
-use crate::{App, auth};
+use crate::{App, auth, idempotency};
 
 /// Routes that need no key (S56).
 pub(crate) const PUBLIC: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+/// Routes that take a key in the header, and do without: a browser cannot send one with a WebSocket.
+pub(crate) const HELLO: &str = "/api/v1/events/ws";
 const REQUEST_ID: &str = "x-request-id";
 
 /// The whole way of a request.
@@ -35,7 +37,7 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
         None => Ok(()),
     };
     let mut response = match admitted {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(()) => idempotency::once(&app, Request::from_parts(parts, body), next).await,
         Err(refused) => refused.into_response(),
     };
     if let Some(error) = refusal(&response) {
@@ -102,6 +104,7 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
 /// Everything under `/api` and every known route but the public ones. What does not exist elsewhere is no secret.
 fn needs_key(parts: &Parts) -> bool {
     match parts.extensions.get::<MatchedPath>() {
+        Some(path) if path.as_str() == HELLO => parts.headers.contains_key(header::AUTHORIZATION),
         Some(path) => !PUBLIC.contains(&path.as_str()),
         None => parts.uri.path().starts_with("/api"),
     }

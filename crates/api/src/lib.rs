@@ -6,6 +6,8 @@
 mod app;
 mod auth;
 mod error;
+mod follow;
+mod idempotency;
 mod input;
 mod layer;
 mod limits;
@@ -23,7 +25,7 @@ pub use app::{App, Clock, Settings};
 pub use input::PermissionsChange;
 pub use office::{
     Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, NewExtension, NewKey,
-    NumberChange, Office, OfficeError, TrunkDraft,
+    NumberChange, Office, OfficeError, TrunkDraft, webhook_secret,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

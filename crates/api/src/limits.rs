@@ -40,6 +40,25 @@ const BUCKETS: usize = 65_536;
 /// Rows of keys' use that wait to be written; beyond this, uses are counted under no route.
 pub(crate) const USES: usize = 10_000;
 
+/// Webhooks of one user: each is a request of ours for each event.
+pub(crate) const WEBHOOKS_OF_USER: usize = 20;
+/// Clients that follow events at once; each holds a connection and a queue.
+pub(crate) const FOLLOWERS: usize = 256;
+/// … and of one user.
+pub(crate) const FOLLOWERS_OF_USER: usize = 32;
+/// Events that wait for a client that reads slowly.
+pub(crate) const FOLLOWER_QUEUE: usize = 64;
+/// How long its queue may be full before it is cut.
+pub(crate) const FOLLOWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Events that are read from the database at once for a client.
+pub(crate) const FOLLOWER_PAGE: u32 = 100;
+/// How often a client that hears nothing is told that we are here.
+pub(crate) const FOLLOWER_BEAT: Duration = Duration::from_secs(15);
+/// How long a WebSocket may wait with its key.
+pub(crate) const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// Characters of an Idempotency-Key.
+pub(crate) const IDEMPOTENCY_KEY_CHARS: usize = 128;
+
 /// Requests a minute, refilled evenly.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {

@@ -48,9 +48,9 @@ pub(crate) fn document(routes: &[Route]) -> Value {
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
-    if route.path.contains("{id}") {
+    for name in names_in(route.path) {
         parameters.push(json!({
-            "name": "id", "in": "path", "required": true,
+            "name": name, "in": "path", "required": true,
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
         }));
     }
@@ -69,7 +69,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "responses": responses(route, schemas),
     });
     if let Value::Object(operation) = &mut operation {
-        if route.need == Need::Nothing {
+        if matches!(route.need, Need::Nothing | Need::Hello) {
             operation.insert("security".into(), json!([]));
         }
         if let Some(fields) = route.body {
@@ -77,6 +77,11 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         }
     }
     operation
+}
+
+/// The names in a path, `id` of `/api/v1/keys/{id}`.
+fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
 fn operation_id(route: &Route) -> String {
@@ -98,6 +103,7 @@ fn description(need: Need) -> String {
         Need::Key => "Needs any active key.".into(),
         Need::Permission(permission) => format!("Needs a key with the permission `{}`.", permission.as_str()),
         Need::Admin => "Needs a key with the permission `admin`.".into(),
+        Need::Hello => "Needs any active key, in the header or in the first message.".into(),
     }
 }
 
@@ -150,11 +156,17 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
             json!({"application/json": {"schema": reference(name)}, "text/plain": {"schema": {"type": "string"}}})
         }
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
+        Answer::EventStream => json!({"text/event-stream": {"schema": {"type": "string"}}}),
+        Answer::Socket => json!({}),
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
     };
-    responses.insert("200".into(), json!({"description": "Done", "content": content}));
+    if matches!(route.answer, Answer::Socket) {
+        responses.insert("101".into(), json!({"description": "A WebSocket from here on"}));
+    } else {
+        responses.insert("200".into(), json!({"description": "Done", "content": content}));
+    }
     let mut statuses: Vec<u16> = route.also.to_vec();
-    if route.need != Need::Nothing {
+    if !matches!(route.need, Need::Nothing | Need::Hello) {
         statuses.extend([401, 403, 429, 500]);
     }
     if route.path.contains("{id}") {

@@ -26,6 +26,8 @@ pub(crate) enum Need {
     Permission(Permission),
     /// A key with the permission `admin`.
     Admin,
+    /// Any valid key, in the header or in the first message of a WebSocket.
+    Hello,
 }
 
 /// What a route answers when all is well.
@@ -38,6 +40,10 @@ pub(crate) enum Answer {
     Text,
     /// JSON that describes itself.
     AnyJson,
+    /// Server-Sent Events.
+    EventStream,
+    /// A WebSocket.
+    Socket,
 }
 
 impl Answer {
@@ -107,7 +113,7 @@ pub fn router(app: App) -> Router {
 /// 403 before anything else of a route is looked at.
 async fn permit(State(need): State<Need>, request: Request, next: Next) -> Response {
     let refused = match (need, request.extensions().get::<Caller>()) {
-        (Need::Nothing, _) | (Need::Key, Some(_)) => None,
+        (Need::Nothing | Need::Hello, _) | (Need::Key, Some(_)) => None,
         (Need::Permission(permission), Some(caller)) => caller.needs(permission).err(),
         (Need::Admin, Some(caller)) => caller.needs(Permission::Admin).err(),
         (_, None) => Some(Fault::KeyMissing.into()),

@@ -47,6 +47,11 @@ pub(crate) fn password(chance: &mut Chance) -> Secret<String> {
     Secret::new(draw(chance, PASSWORD_ALPHABET, PASSWORD_CHARS))
 }
 
+/// Bytes as people write them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn draw(chance: &mut Chance, alphabet: &[u8], len: usize) -> String {
     let pick = |_| char::from(alphabet[chance.below(alphabet.len() as u64) as usize]);
     (0..len).map(pick).collect()

@@ -1,6 +1,6 @@
 //! What the switch writes down before it answers, so that a crash forgets nothing that was promised.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::Timestamp;
@@ -68,6 +68,8 @@ pub enum Record {
         username: Arc<str>,
         /// The contact URI.
         contact: String,
+        /// When.
+        at: Timestamp,
     },
     /// A call has begun.
     CallOpened(Box<CallRecord>),
@@ -87,4 +89,46 @@ pub enum Record {
         /// The blob.
         blob: Vec<u8>,
     },
+    /// Something happened that is told and otherwise changes nothing.
+    Noted(Note),
+}
+
+/// What the exchange notes besides its records, for those who follow events (S88–S95).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Note {
+    /// The callee's phone rings.
+    Ringing {
+        /// The call.
+        call: CallId,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The callee has answered.
+    Answered {
+        /// The call.
+        call: CallId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody gave a wrong answer to a challenge; told once a minute of one source and account at most.
+    WrongAnswer {
+        /// Where from.
+        source: IpAddr,
+        /// For whom, cut to 64 harmless characters; it need not exist.
+        account: String,
+        /// When.
+        at: Timestamp,
+        /// For how many seconds its messages are dropped now; 0 where they are not.
+        banned_seconds: u32,
+    },
+}
+
+impl Note {
+    /// The call that it is about.
+    pub fn call(&self) -> Option<&CallId> {
+        match self {
+            Note::Ringing { call, .. } | Note::Answered { call, .. } => Some(call),
+            Note::WrongAnswer { .. } => None,
+        }
+    }
 }

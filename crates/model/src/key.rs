@@ -30,20 +30,34 @@ pub enum Permission {
     Recording,
     /// Everything, for everybody.
     Admin,
+    /// Everybody's keys, as far as they are no wider than its own.
+    #[serde(rename = "keys:*")]
+    Keys,
+    /// Everybody's events.
+    #[serde(rename = "events:read")]
+    Events,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Permission; 4] =
-        [Permission::Call, Permission::Sip, Permission::Recording, Permission::Admin];
+    pub const ALL: [Permission; 6] = [
+        Permission::Call,
+        Permission::Sip,
+        Permission::Recording,
+        Permission::Admin,
+        Permission::Keys,
+        Permission::Events,
+    ];
 
-    /// As in JSON: `call`, `sip`, `recording`, `admin`.
+    /// As in JSON: `call`, `sip`, `recording`, `admin`, `keys:*`, `events:read`.
     pub fn as_str(self) -> &'static str {
         match self {
             Permission::Call => "call",
             Permission::Sip => "sip",
             Permission::Recording => "recording",
             Permission::Admin => "admin",
+            Permission::Keys => "keys:*",
+            Permission::Events => "events:read",
         }
     }
 
@@ -124,4 +138,14 @@ pub struct ApiKey {
     pub requests_per_minute: Option<u32>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it stops being accepted; never where `None`.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether its time is over.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
 }

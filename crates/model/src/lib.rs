@@ -16,6 +16,7 @@ mod sealed;
 mod table;
 pub mod trunk;
 mod user;
+mod webhook;
 
 pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
 pub use cause::{Cause, Language};
@@ -35,3 +36,4 @@ pub use trunk::{
     TrunkKind, TrunkSettings, TrunkTransport,
 };
 pub use user::{User, UserId, UserKind};
+pub use webhook::{Patience, Webhook, WebhookId, WebhookKind};

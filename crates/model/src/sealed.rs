@@ -5,6 +5,7 @@ use std::fmt;
 use base::{Chance, Secret};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
+use sha2::{Digest as _, Sha256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const NONCE: usize = 12;
@@ -31,6 +32,12 @@ impl SealKey {
     /// 64 digits, for its file.
     pub fn to_hex(&self) -> Secret<String> {
         Secret::new(hex(self.0.expose()))
+    }
+
+    /// A key for another purpose, which says nothing of this one.
+    pub fn derived(&self, purpose: &str) -> Secret<[u8; 32]> {
+        let sealing = [self.0.expose(), purpose.as_bytes()].concat();
+        Secret::new(Sha256::digest(sealing).into())
     }
 
     fn cipher(&self) -> ChaCha20Poly1305 {

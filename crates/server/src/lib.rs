@@ -13,3 +13,4 @@ pub mod log;
 pub mod media;
 pub mod net;
 pub mod serve;
+pub mod webhooks;

@@ -66,7 +66,11 @@ fn bound(username: &str, cseq: u32) -> Record {
 }
 
 fn unbound(username: &str) -> Record {
-    Record::Unbound { username: username.into(), contact: format!("sip:{username}@127.0.0.1:5070") }
+    Record::Unbound {
+        username: username.into(),
+        contact: format!("sip:{username}@127.0.0.1:5070"),
+        at: Timestamp::default(),
+    }
 }
 
 fn call(id: &str, status: CallStatus) -> Box<CallRecord> {

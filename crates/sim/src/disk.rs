@@ -28,7 +28,7 @@ impl Disk {
                     let key = (Arc::clone(&binding.username), binding.contact.clone());
                     bindings.insert(key, binding.clone());
                 }
-                Record::Unbound { username, contact } => {
+                Record::Unbound { username, contact, .. } => {
                     bindings.remove(&(Arc::clone(username), contact.clone()));
                 }
                 Record::CallOpened(call) => {
@@ -42,7 +42,7 @@ impl Disk {
                 Record::CallClosed(call) => {
                     calls.remove(&call.id);
                 }
-                Record::Ladder { .. } => {}
+                Record::Ladder { .. } | Record::Noted(_) => {}
             }
         }
         Input::Restore { bindings: bindings.into_values().collect(), calls: calls.into_values().collect() }

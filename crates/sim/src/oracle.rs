@@ -143,7 +143,7 @@ impl Oracle {
                     self.broken(format!("a leg of {call} came up, which is not open"));
                 }
             }
-            Record::Bound(_) | Record::Unbound { .. } => {}
+            Record::Bound(_) | Record::Unbound { .. } | Record::Noted(_) => {}
         }
     }
 

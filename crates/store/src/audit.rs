@@ -54,6 +54,9 @@ pub struct Event {
     pub request: String,
     /// What changed.
     pub detail: serde_json::Value,
+    /// Who may read it besides: the user at the other end of a call.
+    #[serde(default)]
+    pub other_user: Option<UserId>,
 }
 
 /// Which events.
@@ -103,7 +106,7 @@ pub(crate) async fn to_outbox(
 
 /// Write an event.
 pub(crate) async fn insert(tx: &mut SqliteConnection, event: &Audit) -> Result<(), StoreError> {
-    let seq = highest(tx, "SELECT COALESCE(MAX(seq), 0) FROM events").await? + 1;
+    let seq = newest(tx).await? + 1;
     sqlx::query(
         "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -123,6 +126,11 @@ pub(crate) async fn insert(tx: &mut SqliteConnection, event: &Audit) -> Result<(
     Ok(())
 }
 
+/// The number of the last event.
+pub(crate) async fn newest(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
+    highest(tx, "SELECT COALESCE(MAX(seq), 0) FROM events").await
+}
+
 async fn highest(tx: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
     Ok(sqlx::query(sql).fetch_one(tx).await?.try_get(0)?)
 }
@@ -130,10 +138,15 @@ async fn highest(tx: &mut SqliteConnection, sql: &'static str) -> Result<i64, St
 const EVENTS: Table = Table {
     name: "events",
     key: &["seq"],
-    rest: &["at", "kind", "user_id", "subject", "key_id", "ip", "request", "detail"],
+    rest: &["at", "kind", "user_id", "subject", "key_id", "ip", "request", "detail", "other_user"],
 };
 
-fn read(row: &SqliteRow) -> Result<Event, StoreError> {
+/// The columns that [`read`] wants.
+pub(crate) fn columns() -> String {
+    EVENTS.columns()
+}
+
+pub(crate) fn read(row: &SqliteRow) -> Result<Event, StoreError> {
     let mut row = Reader::new(&EVENTS, row);
     Ok(Event {
         seq: row.number()?,
@@ -145,13 +158,14 @@ fn read(row: &SqliteRow) -> Result<Event, StoreError> {
         ip: row.text_or_none()?,
         request: row.text()?,
         detail: row.json()?,
+        other_user: row.id_or_none()?,
     })
 }
 
 pub(crate) async fn page(pool: &SqlitePool, filter: &EventFilter) -> Result<EventPage, StoreError> {
     let limit = filter.limit as usize;
     let rows = sqlx::query(
-        "SELECT seq, at, kind, user_id, subject, key_id, ip, request, detail FROM events \
+        "SELECT seq, at, kind, user_id, subject, key_id, ip, request, detail, other_user FROM events \
          WHERE tenant = $1 AND seq < $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR user_id = $4) \
          ORDER BY seq DESC LIMIT $5",
     )

@@ -1,21 +1,32 @@
-//! From the journal into the tables: taking the same records in twice leaves the same rows.
+//! From the journal into the tables: taking the same records in twice leaves the same rows and tells nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::journal::{Binding, OpenLeg, Record};
+use model::journal::{Binding, Note, OpenLeg, Record};
 use model::{CallId, CallRecord};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
+use crate::facts::{self, State, States};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
 use crate::{StoreError, bindings, calls, ladders, legs};
 
 /// What a batch says in the end, by key.
 #[derive(Default)]
 struct Outcome<'r> {
-    bindings: BTreeMap<(&'r str, &'r str), Option<&'r Binding>>,
+    bindings: States<'r>,
     calls: BTreeMap<&'r CallId, &'r CallRecord>,
     legs: BTreeMap<(&'r CallId, &'r [u8]), &'r OpenLeg>,
     ladders: BTreeMap<&'r CallId, &'r [u8]>,
+    call_notes: BTreeMap<&'r CallId, Vec<&'r Note>>,
+    notes: Vec<&'r Note>,
+}
+
+/// Refreshes that follow each other are one, and so are two farewells.
+fn then<'r>(states: &mut Vec<State<'r>>, state: State<'r>) {
+    match states.last_mut() {
+        Some(last) if last.is_ok() == state.is_ok() => *last = state,
+        Some(_) | None => states.push(state),
+    }
 }
 
 fn outcome(records: &[Record]) -> Outcome<'_> {
@@ -23,10 +34,11 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
     for record in records {
         match record {
             Record::Bound(binding) => {
-                end.bindings.insert((&binding.username, &binding.contact), Some(binding));
+                let key = (&*binding.username, binding.contact.as_str());
+                then(end.bindings.entry(key).or_default(), Ok(binding));
             }
-            Record::Unbound { username, contact } => {
-                end.bindings.insert((username, contact), None);
+            Record::Unbound { username, contact, at } => {
+                then(end.bindings.entry((username, contact)).or_default(), Err(*at));
             }
             Record::CallOpened(call) => {
                 let last = end.calls.entry(&call.id).or_insert(call);
@@ -43,13 +55,23 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
             Record::Ladder { call, blob } => {
                 end.ladders.insert(call, blob);
             }
+            Record::Noted(note) => match note.call() {
+                Some(call) => end.call_notes.entry(call).or_default().push(note),
+                None => end.notes.push(note),
+            },
         }
     }
     end
 }
 
-pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
+/// Answers how many events were written.
+pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Result<usize, StoreError> {
     let mut end = outcome(records);
+    let mut facts = facts::of_bindings(tx, &end.bindings).await?;
+    let (told_calls, marks) = facts::of_calls(tx, &end.calls, &end.call_notes).await?;
+    facts.extend(told_calls);
+    facts.extend(facts::of_guard(tx, &end.notes).await?);
+    facts::write(tx, &facts).await?;
     feed_bindings(tx, &end.bindings).await?;
 
     let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
@@ -75,16 +97,17 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
             .await?;
     }
     let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
-    upsert(tx, &ladders::TABLE, &kept, ladders::bind).await
+    upsert(tx, &ladders::TABLE, &kept, ladders::bind).await?;
+    facts::mark(tx, &marks).await?;
+    Ok(facts.len())
 }
 
-async fn feed_bindings(
-    tx: &mut SqliteConnection,
-    told: &BTreeMap<(&str, &str), Option<&Binding>>,
-) -> Result<(), StoreError> {
-    let there: Vec<&Binding> = told.values().flatten().copied().collect();
+async fn feed_bindings(tx: &mut SqliteConnection, told: &States<'_>) -> Result<(), StoreError> {
+    let there: Vec<&Binding> = told.values().filter_map(|states| states.last()?.ok()).collect();
     upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
-    for ((username, contact), _) in told.iter().filter(|(_, binding)| binding.is_none()) {
+    for ((username, contact), _) in
+        told.iter().filter(|(_, states)| states.last().is_none_or(|last| last.is_err()))
+    {
         sqlx::query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
             .bind(TENANT)
             .bind(*username)

@@ -7,8 +7,8 @@ use base::Timestamp;
 use model::ApiKeyId;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use crate::StoreError;
-use crate::row::TENANT;
+use crate::row::{Reader, TENANT, Table};
+use crate::{Store, StoreError};
 
 /// Requests that one key made on one route from one address with one outcome (S61).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +25,54 @@ pub struct KeyUse {
     pub count: u64,
     /// The last of them.
     pub last_used: Timestamp,
+}
+
+/// What a key was used for on one day (S61).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsedBy {
+    /// The day, in days since 1970.
+    pub day: i64,
+    /// Method and route, without the ids in it.
+    pub route: String,
+    /// From where.
+    pub ip: String,
+    /// HTTP status of the answers.
+    pub status: u16,
+    /// How many.
+    pub count: u64,
+    /// The last of them.
+    pub last_used: Timestamp,
+}
+
+const USES: Table =
+    Table { name: "key_uses", key: &["day", "route", "ip", "status"], rest: &["uses", "last_used"] };
+
+impl Store {
+    /// What a key was used for, newest first: at most `limit` rows, without the first `skip`.
+    pub async fn key_uses(&self, key: &ApiKeyId, skip: u64, limit: u32) -> Result<Vec<UsedBy>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT day, route, ip, status, uses, last_used FROM key_uses WHERE tenant = $1 AND key_id = $2 \
+             ORDER BY day DESC, last_used DESC, route, ip, status LIMIT $3 OFFSET $4",
+        )
+        .bind(TENANT)
+        .bind(key.as_str())
+        .bind(i64::from(limit))
+        .bind(skip as i64)
+        .fetch_all(&self.readers)
+        .await?;
+        let read = |row| {
+            let mut row = Reader::new(&USES, row);
+            Ok(UsedBy {
+                day: row.number()?,
+                route: row.text()?,
+                ip: row.text()?,
+                status: row.number()?,
+                count: row.number()?,
+                last_used: row.instant()?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
 }
 
 const DAY_SECS: i64 = 86_400;

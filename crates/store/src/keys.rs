@@ -1,5 +1,6 @@
 //! Table `api_keys`: hashes and prefixes, never a secret.
 
+use base::Timestamp;
 use model::ApiKey;
 use sqlx::sqlite::SqliteRow;
 
@@ -18,6 +19,7 @@ pub(crate) const TABLE: Table = Table {
         "active",
         "requests_per_minute",
         "created_at",
+        "expires_at",
     ],
 };
 
@@ -32,6 +34,7 @@ pub(crate) fn bind(key: &ApiKey, query: Query) -> Query {
         .bind(i64::from(key.active))
         .bind(key.requests_per_minute.map(i64::from))
         .bind(key.created_at.as_micros())
+        .bind(key.expires_at.map(Timestamp::as_micros))
 }
 
 pub(crate) fn read(row: &SqliteRow) -> Result<ApiKey, StoreError> {
@@ -46,5 +49,6 @@ pub(crate) fn read(row: &SqliteRow) -> Result<ApiKey, StoreError> {
         active: row.flag()?,
         requests_per_minute: row.number_or_none()?,
         created_at: row.instant()?,
+        expires_at: row.instant_or_none()?,
     })
 }

@@ -6,8 +6,11 @@ mod bindings;
 mod calls;
 mod credentials;
 mod error;
+mod events;
 mod extensions;
+mod facts;
 mod feed;
+mod idempotency;
 mod key_uses;
 mod keys;
 mod ladders;
@@ -15,13 +18,21 @@ mod legs;
 mod migrate;
 mod prune;
 mod row;
+mod stats;
 mod store;
 mod trunks;
 mod users;
+mod webhooks;
 
 pub use audit::{Audit, Event, EventFilter, EventPage};
 pub use calls::{CallFilter, CallPage, Cursor, Remembered};
 pub use error::StoreError;
-pub use key_uses::KeyUse;
+pub use events::EventQuery;
+pub use idempotency::{Asked, Earlier};
+pub use key_uses::{KeyUse, UsedBy};
 pub use prune::{Pruned, Retention};
+pub use stats::{Hour, Stats, StatsQuery};
 pub use store::Store;
+pub use webhooks::{
+    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
+};

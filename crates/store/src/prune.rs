@@ -54,6 +54,11 @@ const OUTBOX: &str = "DELETE FROM outbox WHERE tenant = $1 AND seq IN (SELECT se
 const KEY_USES: &str = "DELETE FROM key_uses WHERE tenant = $1 AND (key_id, day, route, ip, status) IN \
     (SELECT key_id, day, route, ip, status FROM key_uses WHERE tenant = $1 AND last_used < $2 LIMIT $3)";
 
+const DELIVERIES: &str = "DELETE FROM deliveries WHERE tenant = $1 AND id IN \
+    (SELECT id FROM deliveries WHERE tenant = $1 AND updated_at < $2 AND status <> 'pending' LIMIT $3)";
+const REQUESTS: &str = "DELETE FROM idempotency WHERE tenant = $1 AND (key_id, name) IN \
+    (SELECT key_id, name FROM idempotency WHERE tenant = $1 AND at < $2 LIMIT $3)";
+
 pub(crate) async fn prune(
     pool: &SqlitePool,
     now: Timestamp,
@@ -71,8 +76,10 @@ pub(crate) async fn prune(
     if let Some(age) = retention.events {
         pruned.events = sweep(pool, &[EVENTS], before(age)).await?;
         sweep(pool, &[KEY_USES], before(age)).await?;
+        sweep(pool, &[DELIVERIES], before(age)).await?;
     }
     sweep(pool, &[OUTBOX], before(OUTBOX_RETENTION)).await?;
+    sweep(pool, &[REQUESTS], before(OUTBOX_RETENTION)).await?;
     Ok(pruned)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -12,6 +13,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use tokio::sync::watch;
 
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
@@ -31,8 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// outlives the power. (What cannot wait for a disk goes through the journal and comes here by [`Store::feed`].)
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    pub(crate) writer: SqlitePool,
+    pub(crate) readers: SqlitePool,
+    /// Counts the transactions that wrote events.
+    pub(crate) told: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
@@ -60,7 +64,7 @@ impl Store {
         migrate::migrate(&writer).await?;
         sqlx::query("PRAGMA synchronous = FULL").execute(&writer).await?;
         let readers = pool(READERS).connect_lazy_with(options.read_only(true));
-        Ok(Store { writer, readers })
+        Ok(Store { writer, readers, told: Arc::new(watch::Sender::new(0)) })
     }
 
     /// Everything that is looked up in memory.
@@ -104,7 +108,9 @@ impl Store {
         }
         audit::to_outbox(&mut tx, changes, audit.at).await?;
         audit::insert(&mut tx, &audit).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.told.send_modify(|n| *n += 1);
+        Ok(())
     }
 
     /// What the exchange is told at start.
@@ -135,8 +141,12 @@ impl Store {
             return Ok(());
         }
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        feed::feed(&mut tx, records).await?;
-        Ok(tx.commit().await?)
+        let told = feed::feed(&mut tx, records).await?;
+        tx.commit().await?;
+        if told > 0 {
+            self.told.send_modify(|n| *n += 1);
+        }
+        Ok(())
     }
 
     /// One call.
@@ -158,7 +168,9 @@ impl Store {
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         audit::insert(&mut tx, &event).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.told.send_modify(|n| *n += 1);
+        Ok(())
     }
 
     /// A page of events, newest first.

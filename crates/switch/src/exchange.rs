@@ -105,6 +105,7 @@ impl Switch {
 
     /// Look at all that the endpoint said, and at what it says to what follows, until it is silent.
     pub(crate) fn settle(&mut self, now: Now, out: &mut Vec<Output>) {
+        out.extend(self.identity.notes.drain(..).map(|note| Output::Journal(Record::Noted(note))));
         while !self.sip_out.is_empty() {
             let mut said = mem::take(&mut self.sip_out);
             for output in said.drain(..) {
@@ -143,7 +144,7 @@ impl Switch {
         self.sip(now, sip::Input::Tick, out);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
-            out.push(Output::Journal(Record::Unbound { username: username.clone(), contact }));
+            out.push(Output::Journal(Record::Unbound { username: username.clone(), contact, at: now.wall }));
         });
         for _ in 0..256 {
             let Some(call) = self.timers.pop(now.instant) else { break };
@@ -191,7 +192,11 @@ impl Switch {
             };
             for contact in self.location.contacts(&username) {
                 let contact = contact.uri.to_string();
-                out.push(Output::Journal(Record::Unbound { username: username.clone(), contact }));
+                out.push(Output::Journal(Record::Unbound {
+                    username: username.clone(),
+                    contact,
+                    at: now.wall,
+                }));
             }
             self.location.replace(&username, Vec::new());
         }

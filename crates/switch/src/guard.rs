@@ -21,7 +21,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn charge(&mut self, now: Instant, limit: u32) {
+    /// How long a ban begins, if one does.
+    fn charge(&mut self, now: Instant, limit: u32) -> Duration {
         if now.since(self.since) >= WINDOW {
             (self.since, self.wrong) = (now, 0);
         }
@@ -32,8 +33,21 @@ impl Tally {
             let ban = WINDOW.saturating_mul(1 << self.strikes.min(6)).min(LONGEST_BAN);
             self.strikes += 1;
             self.banned_until = now + ban;
+            return ban;
         }
+        Duration::ZERO
     }
+}
+
+/// What a wrong answer is worth telling of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Told {
+    /// It follows others.
+    Nothing,
+    /// It is the first of this source and account for a minute.
+    First,
+    /// Messages are dropped from now on.
+    Ban { seconds: u32 },
 }
 
 /// Whom an entry is about: a source, and one account or all. Accounts are hashed, for strangers choose their length.
@@ -66,11 +80,18 @@ impl Guard {
         !banned((source, Some(self.hash.hash_one(account)))) && (known || !banned((source, None)))
     }
 
-    /// Charge one wrong answer.
-    pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) {
+    /// Charge one wrong answer. What of it is worth telling: the first of a minute, and each beginning of a ban.
+    pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) -> Told {
         let source = network(source);
-        self.tally((source, Some(self.hash.hash_one(account)))).charge(now, limits::WRONG_PER_PAIR);
-        self.tally((source, None)).charge(now, limits::WRONG_PER_SOURCE);
+        let pair = self.tally((source, Some(self.hash.hash_one(account))));
+        let ban = pair.charge(now, limits::WRONG_PER_PAIR);
+        let first = pair.wrong == 1;
+        let ban = ban.max(self.tally((source, None)).charge(now, limits::WRONG_PER_SOURCE));
+        match (ban.as_secs() as u32, first) {
+            (0, false) => Told::Nothing,
+            (0, true) => Told::First,
+            (seconds, _) => Told::Ban { seconds },
+        }
     }
 
     fn tally(&mut self, key: Key) -> &mut Tally {
@@ -103,9 +124,14 @@ mod tests {
         let (thief, neighbour) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         let mut now = Instant::from_micros(5_000_000);
         for ban in [60, 120, 240, 480] {
-            for _ in 0..limits::WRONG_PER_PAIR {
+            for n in 1..=limits::WRONG_PER_PAIR {
                 assert!(guard.admits(now, thief, "1001", false)); // security.md row 1
-                guard.charge(now, thief, "1001");
+                let told = match n {
+                    1 => Told::First,
+                    limits::WRONG_PER_PAIR => Told::Ban { seconds: ban as u32 },
+                    _ => Told::Nothing,
+                };
+                assert_eq!(guard.charge(now, thief, "1001"), told);
             }
             assert!(!guard.admits(now + Duration::from_secs(ban - 1), neighbour, "1001", false));
             now += Duration::from_secs(ban);

@@ -1,14 +1,18 @@
 //! Who sent a request: digest against the directory. Nothing is kept for strangers, and unknown users cost and answer as known ones do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Chance, Now};
+use model::journal::Note;
 use model::{Credential, Directory};
 use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
 use sip::{HeaderLines, Incoming, Name, Uri};
 
 use crate::Config;
-use crate::guard::Guard;
+use crate::guard::{Guard, Told};
+use crate::limits;
 use crate::location::Location;
 
 /// What a request's Authorization amounts to.
@@ -31,6 +35,9 @@ pub(crate) struct Identity {
     algorithms: Vec<Algorithm>,
     pub(crate) wrong: u64,
     pub(crate) silenced: u64,
+    /// What is to be told of wrong answers, and how much was told in the minute since.
+    pub(crate) notes: Vec<Note>,
+    told: (base::Instant, u32),
 }
 
 impl Identity {
@@ -43,7 +50,33 @@ impl Identity {
             algorithms: algorithms.to_vec(),
             wrong: 0,
             silenced: 0,
+            notes: Vec::new(),
+            told: (base::Instant::default(), 0),
         }
+    }
+
+    /// Remember what is worth telling. A flood from many sources tells of itself a bounded number of times a minute.
+    fn note(&mut self, now: Now, told: Told, source: IpAddr, account: &str) {
+        let banned_seconds = match told {
+            Told::Nothing => return,
+            Told::First => 0,
+            Told::Ban { seconds } => seconds,
+        };
+        if now.instant.since(self.told.0) >= Duration::from_secs(60) {
+            self.told = (now.instant, 0);
+        }
+        if self.told.1 >= limits::WRONG_ANSWERS_TOLD {
+            return;
+        }
+        self.told.1 += 1;
+        let harmless = |c: &char| c.is_ascii_graphic();
+        let account = account.chars().filter(harmless).take(64).collect();
+        self.notes.push(Note::WrongAnswer {
+            source: source.to_canonical(),
+            account,
+            at: now.wall,
+            banned_seconds,
+        });
     }
 
     /// Judge a request.
@@ -75,7 +108,8 @@ impl Identity {
             credential.filter(|_| proved && ha1.is_some() && names_target(&answer, request, config))
         else {
             self.wrong += 1;
-            self.guard.charge(now.instant, source, &answer.username);
+            let told = self.guard.charge(now.instant, source, &answer.username);
+            self.note(now, told, source, &answer.username);
             return Verdict::Challenge { stale: false };
         };
         if freshness == Freshness::Stale || !self.nonces.spend(now.instant, answer.nonce, answer.count) {

@@ -174,7 +174,11 @@ impl Switch {
                 }
                 contact.created_at = old.created_at;
                 if granted > 0 && old.uri.as_bytes() != contact.uri.as_bytes() {
-                    records.push(Record::Unbound { username: Arc::clone(aor), contact: old.uri.to_string() });
+                    records.push(Record::Unbound {
+                        username: Arc::clone(aor),
+                        contact: old.uri.to_string(),
+                        at: now.wall,
+                    });
                 }
             }
             if let Some(place) = earlier {
@@ -185,7 +189,7 @@ impl Switch {
                 contacts.push(contact);
             } else {
                 let contact = contact.uri.to_string();
-                records.push(Record::Unbound { username: Arc::clone(aor), contact });
+                records.push(Record::Unbound { username: Arc::clone(aor), contact, at: now.wall });
             }
         }
         if contacts.len() > limits::BINDINGS_PER_AOR {

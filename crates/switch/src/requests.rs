@@ -123,7 +123,8 @@ impl Switch {
 
     /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
     pub(crate) fn authenticate(&mut self, now: Now, request: &Incoming) -> Option<Arc<Credential>> {
-        match self.identity.judge(now, request, &self.directory, &self.location, &self.config) {
+        let verdict = self.identity.judge(now, request, &self.directory, &self.location, &self.config);
+        match verdict {
             Verdict::Known(credential) => Some(credential),
             Verdict::Silence => None,
             Verdict::Challenge { stale } => {

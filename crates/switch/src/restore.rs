@@ -36,6 +36,7 @@ impl Switch {
                 None => out.push(Output::Journal(Record::Unbound {
                     username: Arc::clone(&binding.username),
                     contact: binding.contact.clone(),
+                    at: binding.expires_at.min(now.wall),
                 })),
             }
         }

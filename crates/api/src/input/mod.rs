@@ -130,6 +130,11 @@ impl Form {
         self.values.get(name)?.as_u64()
     }
 
+    /// Whether it was sent, be it as `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// Whether `null` was sent.
     pub(crate) fn is_null(&self, name: &str) -> bool {
         self.values.get(name).is_some_and(Value::is_null)

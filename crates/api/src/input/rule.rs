@@ -1,6 +1,6 @@
 //! Rules that values keep: checked here, and shown as JSON Schema.
 
-use base::Id;
+use base::{Id, Timestamp};
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
@@ -55,6 +55,14 @@ pub(crate) enum Rule {
     DialPermissions,
     /// Where an extension's owner is looked for.
     FollowMe,
+    /// A moment, RFC 3339.
+    Instant,
+    /// Kinds of events, with commas between them.
+    Kinds,
+    /// A list of kinds of events.
+    KindList,
+    /// `https://…`
+    Url,
 }
 
 /// A rule that its noun brings along.
@@ -73,6 +81,11 @@ impl PartialEq for JsonRule {
 
 impl Eq for JsonRule {}
 
+/// Kinds of events in one filter.
+const KINDS: usize = 50;
+/// Bytes of a webhook's address.
+const URL_BYTES: usize = 2048;
+
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
 const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
 
@@ -81,7 +94,7 @@ impl Rule {
         match self {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
-            Rule::Permissions | Rule::Lines(..) => ExpectedType::List,
+            Rule::Permissions | Rule::Lines(..) | Rule::KindList => ExpectedType::List,
             Rule::DialPermissions | Rule::FollowMe => ExpectedType::Object,
             Rule::Json(_) => ExpectedType::Any,
             Rule::Id
@@ -91,7 +104,10 @@ impl Rule {
             | Rule::Origin
             | Rule::Label(_)
             | Rule::OneOf(_)
-            | Rule::CallCursor => ExpectedType::Text,
+            | Rule::CallCursor
+            | Rule::Instant
+            | Rule::Kinds
+            | Rule::Url => ExpectedType::Text,
         }
     }
 
@@ -151,6 +167,12 @@ impl Rule {
             Rule::Json(rule) => (rule.holds)(value),
             Rule::DialPermissions => PermissionsChange::read(value).is_some(),
             Rule::FollowMe => dialling::follow_me(value).is_some(),
+            Rule::Instant => instant(text).is_some(),
+            Rule::Kinds => text.split(',').count() <= KINDS && text.split(',').all(is_kind),
+            Rule::KindList => value.as_array().is_some_and(|list| {
+                list.len() <= KINDS && list.iter().all(|item| item.as_str().is_some_and(is_kind))
+            }),
+            Rule::Url => is_url(text),
         }
     }
 
@@ -181,8 +203,8 @@ impl Rule {
                 ("is none of the words allowed here", "no es ninguna de las palabras permitidas")
             }
             Rule::Permissions => (
-                "must be a list of one or more of call, sip, recording, admin",
-                "debe ser una lista de uno o más de call, sip, recording, admin",
+                "must be a list of one or more of call, sip, recording, admin, keys:*, events:read",
+                "debe ser una lista de uno o más de call, sip, recording, admin, keys:*, events:read",
             ),
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
@@ -199,6 +221,22 @@ impl Rule {
             Rule::FollowMe => (
                 "must be an object with mode (sequential or simultaneous) and 1 to 10 numbers, each with 5 to 300 ringSeconds",
                 "debe ser un objeto con mode (sequential o simultaneous) y de 1 a 10 numbers, cada uno con 5 a 300 ringSeconds",
+            ),
+            Rule::Instant => (
+                "must be a moment as in 2025-01-15T10:30:00Z",
+                "debe ser un instante como 2025-01-15T10:30:00Z",
+            ),
+            Rule::Kinds => (
+                "must be one or more kinds of events, as in call_started,call_ended",
+                "debe ser uno o más tipos de evento, como call_started,call_ended",
+            ),
+            Rule::KindList => (
+                "must be a list of kinds of events, as in [\"call_ended\"]",
+                "debe ser una lista de tipos de evento, como [\"call_ended\"]",
+            ),
+            Rule::Url => (
+                "must be an https:// address without a user name, a password or a fragment",
+                "debe ser una dirección https:// sin usuario, contraseña ni fragmento",
             ),
         }
     }
@@ -239,6 +277,18 @@ impl Rule {
             }
             Rule::DialPermissions => PermissionsChange::schema(),
             Rule::FollowMe => dialling::follow_me_schema(),
+            Rule::Instant => json!({"type": "string", "format": "date-time", "maxLength": 40}),
+            Rule::Kinds => {
+                json!({"type": "string", "pattern": r"^[a-z][a-z_]{0,63}(,[a-z][a-z_]{0,63}){0,49}$"})
+            }
+            Rule::KindList => json!({
+                "type": "array", "maxItems": KINDS,
+                "items": {"type": "string", "pattern": r"^[a-z][a-z_]{0,63}$"}
+            }),
+            Rule::Url => json!({
+                "type": "string", "maxLength": URL_BYTES,
+                "pattern": r"^https?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.\-]+)(:[0-9]{1,5})?([/?][!$-;=?-Z_a-z~]*)?$"
+            }),
         }
     }
 }
@@ -274,9 +324,138 @@ pub(crate) fn call_cursor(text: &str) -> Option<(i64, &str)> {
     (digits && Id::<()>::parse(id).is_ok()).then_some((micros.parse().ok()?, id))
 }
 
+/// `call_ended`
+fn is_kind(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c == '_';
+    (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(word)
+}
+
+/// Whether messages may be posted there, as far as its spelling says: what the name leads to is judged when they are.
+fn is_url(text: &str) -> bool {
+    if text.len() > URL_BYTES
+        || !text.bytes().all(|b| b.is_ascii_graphic())
+        || text.contains(['"', '<', '>', '\\', '^', '`', '{', '|', '}', '#', '@'])
+    {
+        return false;
+    }
+    let Ok(uri) = text.parse::<axum::http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let named = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
+    let host_ok = named || host.starts_with('[') && bare.parse::<std::net::Ipv6Addr>().is_ok();
+    matches!(uri.scheme_str(), Some("https" | "http")) && host_ok
+}
+
+/// A moment of RFC 3339 that fits our clocks.
+pub(crate) fn instant(text: &str) -> Option<Timestamp> {
+    if !(20..=40).contains(&text.len()) || !text.is_ascii() {
+        return None;
+    }
+    let (date, rest) = text.split_at_checked(10)?;
+    let rest = rest.strip_prefix(['T', 't', ' '])?;
+    let number = |text: &str, digits: usize| -> Option<i64> {
+        (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+    };
+    let mut parts = date.split('-');
+    let (year, month, day) =
+        (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    let (clock, rest) = rest.split_at_checked(8)?;
+    let mut parts = clock.split(':');
+    let (hour, minute, second) =
+        (number(parts.next()?, 2)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    if parts.next().is_some()
+        || !(1..=12).contains(&month)
+        || !(1..=days).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
+        return None;
+    }
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?),
+        None => ("", rest),
+    };
+    if rest.starts_with('.') && fraction.is_empty() {
+        return None;
+    }
+    let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    let offset = match zone {
+        "Z" | "z" => 0,
+        _ => {
+            let sign = if zone.starts_with('-') { -1 } else { 1 };
+            let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
+            let (hours, minutes) = (number(hours, 2)?, number(minutes, 2)?);
+            (hours <= 23 && minutes <= 59).then_some(sign * (hours * 60 + minutes))?
+        }
+    };
+    // Days since 1970 in the proleptic Gregorian calendar, counted from the first of March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day
+        - 1
+        - 719_468;
+    Some(Timestamp::from_micros(
+        (((days * 24 + hour) * 60 + minute - offset) * 60 + second) * 1_000_000 + micros,
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2025-01-15T10:30:00Z", 1_736_937_000),
+            ("2025-01-15T07:30:00-03:00", 1_736_937_000),
+            ("2024-02-29t23:59:59.000z", 1_709_251_199),
+            ("1969-12-31T23:59:59Z", -1),
+        ] {
+            assert_eq!(instant(text), Some(Timestamp::from_micros(seconds * 1_000_000)), "{text}");
+        }
+        let half = instant("2025-01-15T10:30:00.5Z").unwrap();
+        assert_eq!(instant(&half.to_string()), Some(half));
+        for bad in [
+            "",
+            "2025-01-15",
+            "2025-02-29T00:00:00Z",
+            "2025-01-15T24:00:00Z",
+            "2025-01-15T10:30:00",
+            "2025-01-15T10:30:00.Z",
+            "2025-1-15T10:30:000Z",
+        ] {
+            assert_eq!(instant(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_webhooks_are_plain() {
+        for good in ["https://crm.example/hook?x=1", "https://[2001:db8::1]:8443/", "http://127.0.0.1:9000/a"]
+        {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "ftp://a/",
+            "https://",
+            "https://u:p@a/",
+            "https://a/#x",
+            "https://a b/",
+            "javascript:alert(1)",
+            "https://a\r\nX: y/",
+        ] {
+            assert!(!is_url(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn destinations_are_numbers_user_names_and_sip_uris() {

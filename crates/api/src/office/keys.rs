@@ -1,6 +1,6 @@
 //! Making, switching and revoking API keys (S53–S60).
 
-use base::{Id, Secret};
+use base::{Id, Secret, Timestamp};
 use model::{ApiKey, ApiKeyId, Change, Directory, Permission, Permissions, UserId};
 use serde_json::json;
 
@@ -27,6 +27,16 @@ pub struct NewKey {
     pub permissions: Permissions,
     /// Requests per minute; the server's default where `None`.
     pub requests_per_minute: Option<u32>,
+    /// When it stops being accepted; never where `None`.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What is changed of a key; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyChanges {
+    pub name: Option<String>,
+    pub requests_per_minute: Option<Option<u32>>,
+    pub expires_at: Option<Option<Timestamp>>,
 }
 
 impl Office {
@@ -38,8 +48,12 @@ impl Office {
         name: &str,
     ) -> Result<CreatedKey, OfficeError> {
         let permissions = [Permission::Admin].into_iter().collect();
-        self.create_key(actor, NewKey { user, name: name.to_owned(), permissions, requests_per_minute: None })
-            .await
+        let name = name.to_owned();
+        self.create_key(
+            actor,
+            NewKey { user, name, permissions, requests_per_minute: None, expires_at: None },
+        )
+        .await
     }
 
     /// A key. Whether the asker may make it is for the asker to know.
@@ -57,9 +71,11 @@ impl Office {
                 active: true,
                 requests_per_minute: wanted.requests_per_minute,
                 created_at: draft.now.wall,
+                expires_at: wanted.expires_at,
             };
             draft.changes.push(Change::Key(key.clone()));
-            let detail = json!({"name": key.name, "permissions": key.permissions, "prefix": key.prefix});
+            let detail = json!({"name": key.name, "permissions": key.permissions, "prefix": key.prefix,
+                "expiresAt": key.expires_at.map(|end| end.to_string())});
             draft.tell("api_key_created", &key.user, key.id.as_str(), detail);
             Ok(CreatedKey { key, secret })
         })
@@ -80,7 +96,7 @@ impl Office {
                 return Ok(key);
             }
             if !active {
-                keep_an_admin(draft.directory, &key)?;
+                keep_an_admin(draft.directory, draft.now.wall, &key)?;
             }
             key.active = active;
             draft.changes.push(Change::Key(key.clone()));
@@ -90,11 +106,47 @@ impl Office {
         .await
     }
 
+    /// Change what is kept beside a key.
+    pub(crate) async fn change_key(
+        &self,
+        actor: Actor,
+        id: ApiKeyId,
+        changes: KeyChanges,
+    ) -> Result<ApiKey, OfficeError> {
+        self.commit(actor, move |draft| {
+            let old = draft.directory.key(&id).ok_or(OfficeError::NotFound)?;
+            let mut key = ApiKey::clone(old);
+            let mut after = serde_json::Map::new();
+            if let Some(name) = changes.name {
+                after.insert("name".into(), name.clone().into());
+                key.name = name;
+            }
+            if let Some(limit) = changes.requests_per_minute {
+                after.insert("requestsPerMinute".into(), limit.into());
+                key.requests_per_minute = limit;
+            }
+            if let Some(end) = changes.expires_at {
+                after.insert("expiresAt".into(), end.map(|end| end.to_string()).into());
+                key.expires_at = end;
+            }
+            if key == **old {
+                return Ok(key);
+            }
+            if key.is_expired(draft.now.wall) {
+                keep_an_admin(draft.directory, draft.now.wall, &key)?;
+            }
+            draft.changes.push(Change::Key(key.clone()));
+            draft.tell("api_key_updated", &key.user, id.as_str(), json!({"after": after}));
+            Ok(key)
+        })
+        .await
+    }
+
     /// Revoke a key.
     pub async fn revoke_key(&self, actor: Actor, id: ApiKeyId) -> Result<(), OfficeError> {
         self.commit(actor, move |draft: &mut Draft<'_>| {
             let key = draft.directory.key(&id).ok_or(OfficeError::NotFound)?;
-            keep_an_admin(draft.directory, key)?;
+            keep_an_admin(draft.directory, draft.now.wall, key)?;
             let (user, detail) = (key.user.clone(), json!({"name": key.name, "prefix": key.prefix}));
             draft.changes.push(Change::KeyGone(id.clone()));
             draft.tell("api_key_deleted", &user, id.as_str(), detail);
@@ -105,9 +157,10 @@ impl Office {
 }
 
 /// Refuse where nobody could administer any more.
-fn keep_an_admin(directory: &Directory, leaving: &ApiKey) -> Result<(), OfficeError> {
-    let is_admin = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
-    if is_admin(leaving) && !directory.keys().any(|key| key.id != leaving.id && is_admin(key)) {
+fn keep_an_admin(directory: &Directory, now: Timestamp, leaving: &ApiKey) -> Result<(), OfficeError> {
+    let may = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
+    let is_admin = |key: &ApiKey| may(key) && !key.is_expired(now);
+    if may(leaving) && !directory.keys().any(|key| key.id != leaving.id && is_admin(key)) {
         return Err(OfficeError::LastAdminKey);
     }
     Ok(())

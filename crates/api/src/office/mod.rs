@@ -6,6 +6,7 @@
 mod extensions;
 mod keys;
 mod trunks;
+mod webhooks;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,8 +23,11 @@ use crate::{Clock, SwitchPort};
 pub use extensions::{
     CreatedExtension, ExtensionChanges, FollowChange, Imported, NewExtension, NumberChange,
 };
+pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
 pub use trunks::TrunkDraft;
+pub use webhooks::webhook_secret;
+pub(crate) use webhooks::{NewWebhook, WebhookChanges};
 
 /// Who asks for a change, for the audit.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 pub(crate) mod calls;
 pub(crate) mod credentials;
 pub(crate) mod document;
+pub(crate) mod events;
 pub(crate) mod extension_calls;
 pub(crate) mod extensions;
 pub(crate) mod import;
@@ -13,6 +14,8 @@ pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
 pub(crate) mod trunks;
+pub(crate) mod stats;
+pub(crate) mod webhooks;
 
 use std::convert::Infallible;
 
@@ -39,6 +42,9 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(ladder::routes());
     all.extend(registrations::routes());
     all.extend(trunks::routes());
+    all.extend(stats::routes());
+    all.extend(events::routes());
+    all.extend(webhooks::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
     all

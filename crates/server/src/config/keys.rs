@@ -106,6 +106,9 @@ keys! {
     "dialling.blocked", "beginnings of numbers that are never called, besides premium services and satellites",
         |c, v| c.dialling.blocked = prefixes(v)?,
         |c| (!c.dialling.blocked.is_empty()).then(|| listed(c.dialling.blocked.iter().cloned()));
+    "webhooks.allow_insecure_loopback", "whether webhooks may be on this machine, over http: for trials",
+        |c, v| c.webhooks.allow_insecure_loopback = switch(v)?,
+        |c| Some(c.webhooks.allow_insecure_loopback.to_string());
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));

@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which numbers may be dialled.
     pub dialling: Dialling,
+    /// Those who are told of events.
+    pub webhooks: Webhooks,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -162,6 +164,13 @@ impl Config {
     }
 }
 
+/// Those who are told of events over HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Webhooks {
+    /// Whether they may be on this machine, without TLS: for trials.
+    pub allow_insecure_loopback: bool,
+}
+
 /// What the seeds' `.env` says about Twilio (S106–S108).
 #[derive(Clone, PartialEq, Debug, Default)]
 #[allow(missing_docs)]
@@ -204,6 +213,7 @@ impl Default for Config {
                 ladders_per_second: 100,
             },
             dialling: Dialling::default(),
+            webhooks: Webhooks::default(),
             log_level: "info".into(),
             twilio: Twilio::default(),
         }

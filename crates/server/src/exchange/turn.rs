@@ -300,7 +300,8 @@ impl Loop {
                         | Record::CallOpened(_)
                         | Record::LegUp { .. }
                         | Record::CallClosed(_)
-                        | Record::Ladder { .. } => {}
+                        | Record::Ladder { .. }
+                        | Record::Noted(_) => {}
                     }
                     work.records.push(record);
                 }

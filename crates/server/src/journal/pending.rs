@@ -1,9 +1,11 @@
 //! Records that the database does not have yet, coalesced by key: the last word of each.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use model::journal::{Binding, OpenLeg, Record};
+use base::Timestamp;
+use model::journal::{Binding, Note, OpenLeg, Record};
 use model::{CallId, CallRecord};
 use store::Remembered;
 
@@ -13,8 +15,40 @@ type Contact = (Arc<str>, String);
 /// See the module. Every entry knows the oldest segment that it still needs.
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
-    bindings: HashMap<Contact, (u64, Option<Binding>)>,
+    bindings: HashMap<Contact, PendingBinding>,
     calls: BTreeMap<CallId, PendingCall>,
+    notes: Vec<(u64, Note)>,
+}
+
+/// What became of a contact. Of refreshes only the last counts; comings and goings are told one after the other.
+#[derive(Clone, Debug)]
+struct PendingBinding {
+    segment: u64,
+    earlier: Vec<State>,
+    last: State,
+}
+
+/// The binding, or when it went.
+type State = Result<Binding, Timestamp>;
+
+/// Comings and goings of one contact that wait: a phone that flaps faster is told of less often.
+const EARLIER: usize = 8;
+/// Notes about no call that wait; the exchange makes few of them, and the oldest are dropped while the database is away for long.
+const NOTES: usize = 10_000;
+
+impl PendingBinding {
+    fn then(&mut self, segment: u64, state: State) {
+        if self.last.is_ok() != state.is_ok() {
+            let before = std::mem::replace(&mut self.last, Err(Timestamp::default()));
+            self.earlier.push(before);
+            if self.earlier.len() > EARLIER {
+                self.earlier.drain(..2);
+            }
+        } else if self.earlier.is_empty() {
+            self.segment = segment;
+        }
+        self.last = state;
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -24,6 +58,7 @@ struct PendingCall {
     legs: Vec<OpenLeg>,
     closed: Option<Box<CallRecord>>,
     ladder: Option<Vec<u8>>,
+    notes: Vec<Note>,
 }
 
 impl Pending {
@@ -32,10 +67,10 @@ impl Pending {
         match record {
             Record::Bound(binding) => {
                 let key = (Arc::clone(&binding.username), binding.contact.clone());
-                self.bindings.insert(key, (segment, Some(binding)));
+                self.bind(segment, key, Ok(binding));
             }
-            Record::Unbound { username, contact } => {
-                self.bindings.insert((username, contact), (segment, None));
+            Record::Unbound { username, contact, at } => {
+                self.bind(segment, (username, contact), Err(at));
             }
             Record::CallOpened(record) => {
                 let call = self.call(segment, &record.id);
@@ -51,7 +86,7 @@ impl Pending {
             }
             Record::CallClosed(record) => {
                 let call = self.call(segment, &record.id);
-                if call.ladder.is_none() {
+                if call.ladder.is_none() && call.notes.is_empty() {
                     // What came before is told again by the ending.
                     call.segment = segment;
                 }
@@ -60,6 +95,29 @@ impl Pending {
                 call.closed = Some(record);
             }
             Record::Ladder { call, blob } => self.call(segment, &call).ladder = Some(blob),
+            Record::Noted(note) => match note.call() {
+                Some(call) => {
+                    let notes = &mut self.call(segment, call).notes;
+                    if !notes.contains(&note) {
+                        notes.push(note);
+                    }
+                }
+                None => {
+                    if self.notes.len() >= NOTES {
+                        self.notes.remove(0);
+                    }
+                    self.notes.push((segment, note));
+                }
+            },
+        }
+    }
+
+    fn bind(&mut self, segment: u64, contact: Contact, state: State) {
+        match self.bindings.entry(contact) {
+            Entry::Occupied(mut there) => there.get_mut().then(segment, state),
+            Entry::Vacant(place) => {
+                place.insert(PendingBinding { segment, earlier: Vec::new(), last: state });
+            }
         }
     }
 
@@ -70,7 +128,7 @@ impl Pending {
 
     /// How many calls and bindings wait.
     pub fn len(&self) -> (usize, usize) {
-        (self.calls.len(), self.bindings.len())
+        (self.calls.len() + self.notes.len(), self.bindings.len())
     }
 
     /// Whether nothing waits.
@@ -80,13 +138,16 @@ impl Pending {
 
     /// The oldest segment that is still needed.
     pub fn floor(&self) -> Option<u64> {
-        let bindings = self.bindings.values().map(|(segment, _)| *segment);
-        bindings.chain(self.calls.values().map(|call| call.segment)).min()
+        let bindings = self.bindings.values().map(|binding| binding.segment);
+        let notes = self.notes.iter().map(|(segment, _)| *segment);
+        bindings.chain(notes).chain(self.calls.values().map(|call| call.segment)).min()
     }
 
     /// Take out at most `most` records to be fed: calls first, and bindings where they are `due`.
     pub fn take(&mut self, most: usize, due: Due) -> Vec<(u64, Record)> {
-        let mut taken = Vec::new();
+        let some = self.notes.len().min(most);
+        let mut taken: Vec<(u64, Record)> =
+            self.notes.drain(..some).map(|(segment, note)| (segment, Record::Noted(note))).collect();
         while taken.len() < most
             && let Some((id, call)) = self.calls.pop_first()
         {
@@ -96,8 +157,9 @@ impl Pending {
             let wanted: Vec<Contact> =
                 self.bindings.keys().take(most.saturating_sub(taken.len())).cloned().collect();
             for key in wanted {
-                if let Some((segment, binding)) = self.bindings.remove(&key) {
-                    taken.push((segment, binding_record(key, binding)));
+                if let Some(binding) = self.bindings.remove(&key) {
+                    let states = binding.earlier.into_iter().chain([binding.last]);
+                    taken.extend(states.map(|state| (binding.segment, binding_record(key.clone(), state))));
                 }
             }
         }
@@ -114,13 +176,13 @@ impl Pending {
 
     /// Everything, as records, each with its segment.
     pub fn into_records(mut self) -> Vec<(u64, Record)> {
-        let all = self.calls.len() * 4 + self.bindings.len();
-        self.take(all, Due::All)
+        self.take(usize::MAX, Due::All)
     }
 
     /// Everything now lies in segment `number`.
     pub fn moved_to(&mut self, number: u64) {
-        self.bindings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
+        self.bindings.values_mut().for_each(|binding| binding.segment = binding.segment.max(number));
+        self.notes.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
         self.calls.values_mut().for_each(|call| call.segment = call.segment.max(number));
     }
 
@@ -129,10 +191,10 @@ impl Pending {
         let key = |binding: &Binding| (Arc::clone(&binding.username), binding.contact.clone());
         let mut bindings: BTreeMap<Contact, Binding> =
             remembered.bindings.into_iter().map(|binding| (key(&binding), binding)).collect();
-        for (key, (_, binding)) in &self.bindings {
-            match binding {
-                Some(binding) => bindings.insert(key.clone(), binding.clone()),
-                None => bindings.remove(key),
+        for (key, binding) in &self.bindings {
+            match &binding.last {
+                Ok(binding) => bindings.insert(key.clone(), binding.clone()),
+                Err(_) => bindings.remove(key),
             };
         }
         let mut calls: BTreeMap<CallId, (CallRecord, Vec<OpenLeg>)> =
@@ -168,15 +230,16 @@ impl PendingCall {
         let segment = self.segment;
         let mut tell = |record| records.push((segment, record));
         self.opened.into_iter().for_each(|record| tell(Record::CallOpened(record)));
+        self.notes.into_iter().for_each(|note| tell(Record::Noted(note)));
         self.legs.into_iter().for_each(|leg| tell(Record::LegUp { call: id.clone(), leg }));
         self.closed.into_iter().for_each(|record| tell(Record::CallClosed(record)));
         self.ladder.into_iter().for_each(|blob| tell(Record::Ladder { call: id.clone(), blob }));
     }
 }
 
-fn binding_record((username, contact): Contact, binding: Option<Binding>) -> Record {
-    match binding {
-        Some(binding) => Record::Bound(binding),
-        None => Record::Unbound { username, contact },
+fn binding_record((username, contact): Contact, state: State) -> Record {
+    match state {
+        Ok(binding) => Record::Bound(binding),
+        Err(at) => Record::Unbound { username, contact, at },
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use api::App;
 use base::{Chance, Now};
+use model::Patience;
 use store::{Retention, Store};
 use switch::{Command, Reply};
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +28,9 @@ use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::net::stream::Connections;
+use crate::webhooks::Courier;
+use crate::webhooks::address::Reach;
+use crate::webhooks::post::Post;
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -94,6 +98,7 @@ struct House {
     feeder: tokio::task::JoinHandle<Fed>,
     http: http::Http,
     keeper: tokio::task::JoinHandle<()>,
+    courier: tokio::task::JoinHandle<()>,
 }
 
 impl House {
@@ -156,14 +161,24 @@ impl House {
         )?;
         let feeder = ledger.spawn(opened.feeder.run(Arc::new(store.clone()), Rhythm::default()));
 
-        let settings = api::Settings { seal, ..settings(&config, &exchange.addresses) };
+        let webhook_key = seal.derived("webhooks");
+        let settings = api::Settings {
+            seal,
+            webhook_key: webhook_key.clone(),
+            ..settings(&config, &exchange.addresses)
+        };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
+        let post = Post::new(reach(&config)).context("webhooks cannot be told")?;
+        let courier =
+            Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
+        let courier = tokio::spawn(courier.run());
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
-        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper };
+        let house =
+            House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, courier };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,
@@ -229,6 +244,8 @@ impl House {
     /// Take everything down; what is known is written before the end.
     async fn close(self) -> Result<()> {
         self.keeper.abort();
+        self.courier.abort();
+        self.app.hang_up();
         self.http.stop().await;
         self.door.put(Order::Quit);
         let (exchange, workers) = (self.exchange, self.workers);
@@ -298,8 +315,13 @@ fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settings {
         local_admin: config.http.local_admin,
         requests_per_minute: config.limits.requests_per_minute,
         unauthenticated_per_minute: config.limits.unauthenticated_per_minute,
+        insecure_webhooks: config.webhooks.allow_insecure_loopback,
         ..api::Settings::default()
     }
+}
+
+fn reach(config: &Config) -> Reach {
+    if config.webhooks.allow_insecure_loopback { Reach::LoopbackToo } else { Reach::Public }
 }
 
 fn retention(config: &Config) -> Retention {

@@ -142,7 +142,7 @@ impl World {
                 }
             }
             Record::LegUp { call, .. } => self.note(format!("a leg of {call} is up")),
-            Record::Bound(_) | Record::Unbound { .. } | Record::Ladder { .. } => {}
+            Record::Bound(_) | Record::Unbound { .. } | Record::Ladder { .. } | Record::Noted(_) => {}
         }
         self.disk.write(record);
     }

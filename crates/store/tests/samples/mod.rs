@@ -66,6 +66,7 @@ pub fn key(name: &str, hash: u8) -> ApiKey {
         active: false,
         requests_per_minute: Some(7),
         created_at: at(1),
+        expires_at: Some(at(9)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::Now;
 use bytes::Bytes;
 use media::{Source, Tone};
-use model::journal::{OpenLeg, Record};
+use model::journal::{Note, OpenLeg, Record};
 use model::{CallStatus, Cause};
 
 use super::{CallKey, LegState, Phase};
@@ -25,12 +25,17 @@ impl Switch {
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(leg) = call.legs.get_mut(index) else { return };
-        if leg.state == LegState::Trying && status >= 180 {
+        let begins = leg.state == LegState::Trying && status >= 180;
+        if begins {
             leg.state = LegState::Ringing;
         }
         call.record.status = CallStatus::Ringing;
         if !matches!(call.phase, Phase::Dialling) || index == 0 {
             return; // the device of a click-to-call rings: nobody else listens yet
+        }
+        if begins {
+            let note = Note::Ringing { call: call.record.id.clone(), at: now.wall };
+            out.push(Output::Journal(Record::Noted(note)));
         }
         let early = sdp.is_some_and(|sdp| self.take_answer(key, index, &sdp, out).is_ok());
         if self.is_leg_up(key, 0) {
@@ -191,6 +196,8 @@ impl Switch {
         if let Some(call) = self.calls.get_mut(key) {
             call.record.status = CallStatus::InProgress;
             call.record.answered_at = Some(now.wall);
+            let note = Note::Answered { call: call.record.id.clone(), at: now.wall };
+            out.push(Output::Journal(Record::Noted(note)));
         }
         let longest: Duration = self.config.call_duration;
         self.set_timer(key, now.instant + longest);

@@ -140,13 +140,13 @@ impl Office {
         for record in self.journal.clone() {
             match record {
                 Record::Bound(b) => drop(bindings.insert((b.username.clone(), b.contact.clone()), b)),
-                Record::Unbound { username, contact } => drop(bindings.remove(&(username, contact))),
+                Record::Unbound { username, contact, .. } => drop(bindings.remove(&(username, contact))),
                 Record::CallOpened(c) => {
                     calls.insert(c.id.clone(), OpenCall { record: *c, legs: Vec::<OpenLeg>::new() });
                 }
                 Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
                 Record::CallClosed(c) => drop(calls.remove(&c.id)),
-                Record::Ladder { .. } => {}
+                Record::Ladder { .. } | Record::Noted(_) => {}
             }
         }
         self.switch = Switch::new(self.config.clone(), Chance::from_number(77));

@@ -1,0 +1,194 @@
+//! `Idempotency-Key`: a POST that is repeated after a lost answer is done once, and answered as the first time.
+//!
+//! What was refused did nothing, so only good answers are kept: for a day, for one API key, and sealed with that key, for they can hold
+//! secrets that we keep nowhere in the clear.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use chacha20poly1305::aead::{Aead as _, KeyInit as _};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use hmac::{Hmac, Mac as _};
+use sha2::{Digest as _, Sha256};
+use store::{Asked, Earlier};
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::limits::{BODY_BYTES, BODY_PATIENCE, IDEMPOTENCY_KEY_CHARS};
+
+const NAME: &str = "idempotency-key";
+const REPLAYED: &str = "idempotency-replayed";
+/// Bytes of an answer that are kept; a larger one is not.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Requests that are being worked on now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Repeats {
+    now: Arc<Mutex<HashSet<(String, String)>>>,
+}
+
+/// Says that a request is being worked on, until it is dropped.
+struct Working {
+    repeats: Repeats,
+    of: (String, String),
+}
+
+impl Repeats {
+    fn begin(&self, asked: &Asked) -> Option<Working> {
+        let of = (asked.key.clone(), asked.name.clone());
+        let fresh = self.now.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone());
+        fresh.then(|| Working { repeats: self.clone(), of })
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.repeats.now.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.of);
+    }
+}
+
+/// Pass a request on, unless it was answered before.
+pub(crate) async fn once(app: &App, request: Request, next: Next) -> Response {
+    let named = request.method() == Method::POST && request.headers().contains_key(NAME);
+    let caller = request.extensions().get::<Caller>().cloned();
+    let Some(caller) = caller.filter(|_| named) else { return next.run(request).await };
+    match guarded(app, &caller, request, next).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn guarded(app: &App, caller: &Caller, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let name = name_in(&parts.headers)?;
+    let reading = to_bytes(body, BODY_BYTES);
+    let body = match tokio::time::timeout(BODY_PATIENCE, reading).await {
+        Ok(read) => read.map_err(|_| ApiError::from(Fault::BodyTooLarge))?,
+        Err(_) => return Err(Fault::BadJson.into()),
+    };
+    let mut hash = Sha256::new();
+    for part in [parts.uri.to_string().as_bytes(), &body] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let asked = Asked {
+        key: caller.key().map_or_else(|| String::from("local"), |key| key.id.to_string()),
+        name,
+        request: hash.finalize().into(),
+        at: app.office().now().wall,
+    };
+    let seal = Seal::new(app, &parts.headers, &asked);
+    let working = app.repeats().begin(&asked);
+    let store = app.office().store();
+    if working.is_none() {
+        // Another one is on its way; whether it is the same is written there, or about to be.
+        return Err(Fault::IdempotencyInProgress.into());
+    }
+    match store.begin_request(&asked).await? {
+        Earlier::Other => return Err(Fault::IdempotencyMismatch.into()),
+        Earlier::Begun => return Err(Fault::IdempotencyInDoubt.into()),
+        Earlier::Answered { status, answer } => {
+            return seal
+                .open(&answer)
+                .map(|body| again(status, body))
+                .ok_or_else(|| Fault::IdempotencyInDoubt.into());
+        }
+        Earlier::Nothing => {}
+    }
+    let (app, request) = (app.clone(), Request::from_parts(parts, Body::from(body)));
+    // A task of its own: a client that goes away, which is when it repeats, must not leave the answer unknown.
+    let work = async move {
+        let response = next.run(request).await;
+        let kept = keep(&app, &asked, &seal, response).await;
+        drop(working);
+        kept
+    };
+    tokio::spawn(work).await.map_err(|_| Fault::Internal.into())
+}
+
+fn name_in(headers: &HeaderMap) -> Result<String, ApiError> {
+    let mut all = headers.get_all(NAME).iter();
+    let text = all.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let legal =
+        (1..=IDEMPOTENCY_KEY_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if !legal || all.next().is_some() {
+        return Err(ApiError::field(Fault::BadIdempotencyKey, "Idempotency-Key", None));
+    }
+    Ok(text.to_owned())
+}
+
+/// Keep a good answer; forget that a refused request was made.
+async fn keep(app: &App, asked: &Asked, seal: &Seal, response: Response) -> Response {
+    let store = app.office().store();
+    if response.status() != StatusCode::OK {
+        if let Err(error) = store.forget_request(asked).await {
+            tracing::error!(%error, "a refused request stays written down");
+        }
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let Ok(body) = to_bytes(body, ANSWER_BYTES).await else {
+        return ApiError::from(Fault::Internal).into_response();
+    };
+    let kept = match seal.close(&body) {
+        Some(sealed) => store.finish_request(asked, parts.status.as_u16(), &sealed).await,
+        None => Ok(()),
+    };
+    if let Err(error) = kept {
+        tracing::error!(%error, "an answer is not kept for a repeated request");
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn again(status: u16, body: Vec<u8>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut response = (status, Bytes::from(body)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+/// What closes an answer: only who sends the same API key again opens it.
+struct Seal([u8; 32]);
+
+impl Seal {
+    fn new(app: &App, headers: &HeaderMap, asked: &Asked) -> Seal {
+        let mut seal = [0; 32];
+        if let Ok(mut mac) =
+            <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(app.settings().webhook_key.expose())
+        {
+            mac.update(b"idempotency:");
+            let token = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+            // The scheme may be written in any case: only what follows it counts.
+            mac.update(token.split(|byte| *byte == b' ').next_back().unwrap_or_default());
+            mac.update(&[0]);
+            mac.update(asked.name.as_bytes());
+            mac.update(&asked.request);
+            seal.copy_from_slice(&mac.finalize().into_bytes());
+        }
+        Seal(seal)
+    }
+
+    fn cipher(&self) -> ChaCha20Poly1305 {
+        ChaCha20Poly1305::new(&Key::from(self.0))
+    }
+
+    /// The nonce is a hash of what is closed, so no two answers under one key share one.
+    fn close(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let digest = Sha256::new().chain_update(self.0).chain_update(body).finalize();
+        let nonce: [u8; 12] = digest.get(..12)?.try_into().ok()?;
+        let sealed = self.cipher().encrypt(&Nonce::from(nonce), body).ok()?;
+        Some([&nonce[..], &sealed].concat())
+    }
+
+    fn open(&self, kept: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = kept.split_first_chunk::<12>()?;
+        self.cipher().decrypt(&Nonce::from(*nonce), sealed).ok()
+    }
+}

@@ -1,0 +1,134 @@
+//! Making, changing and forgetting webhooks (S88).
+
+use base::{Id, Secret};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use model::{UserId, Webhook, WebhookId};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use store::{Audit, Delivery};
+
+use super::{Actor, Office, OfficeError};
+use crate::secret;
+
+/// What a webhook begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct NewWebhook {
+    pub user: UserId,
+    pub url: String,
+    pub types: Vec<String>,
+    pub everybody: bool,
+    pub active: bool,
+}
+
+/// What is changed of one; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WebhookChanges {
+    pub url: Option<String>,
+    pub types: Option<Vec<String>>,
+    pub active: Option<bool>,
+}
+
+/// What signs the messages to a webhook. It is derived, so that the database holds nothing that could sign.
+pub fn webhook_secret(key: &Secret<[u8; 32]>, id: &WebhookId) -> Secret<String> {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else { return Secret::new(String::new()) };
+    mac.update(b"webhook:");
+    mac.update(id.as_str().as_bytes());
+    Secret::new(format!("whsec_{}", secret::hex(&mac.finalize().into_bytes())))
+}
+
+impl Office {
+    pub(crate) async fn create_webhook(
+        &self,
+        actor: Actor,
+        wanted: NewWebhook,
+    ) -> Result<Webhook, OfficeError> {
+        let now = self.now();
+        let hook = Webhook {
+            id: Id::new(now, &mut self.chance()),
+            user: wanted.user,
+            url: wanted.url,
+            types: wanted.types,
+            everybody: wanted.everybody,
+            active: wanted.active,
+            since: 0,
+            created_at: now.wall,
+            updated_at: now.wall,
+        };
+        let detail = json!({"host": host_of(&hook.url), "types": hook.types, "active": hook.active});
+        let audit = self.audit_of("webhook_created", &hook, actor, detail);
+        self.keep(hook, true, audit).await
+    }
+
+    pub(crate) async fn change_webhook(
+        &self,
+        actor: Actor,
+        old: Webhook,
+        changes: WebhookChanges,
+    ) -> Result<Webhook, OfficeError> {
+        let mut after = serde_json::Map::new();
+        let mut hook = Webhook { updated_at: self.now().wall, ..old.clone() };
+        if let Some(url) = changes.url {
+            after.insert("host".into(), host_of(&url).into());
+            hook.url = url;
+        }
+        if let Some(types) = changes.types {
+            after.insert("types".into(), json!(types));
+            hook.types = types;
+        }
+        if let Some(active) = changes.active {
+            after.insert("active".into(), active.into());
+            hook.active = active;
+        }
+        let audit = self.audit_of("webhook_updated", &hook, actor, json!({"after": after}));
+        let fresh = hook.active && !old.active;
+        self.keep(hook, fresh, audit).await
+    }
+
+    /// A task of its own: a client that goes away in the middle leaves nothing half done.
+    async fn keep(&self, hook: Webhook, fresh: bool, audit: Audit) -> Result<Webhook, OfficeError> {
+        let store = self.store().clone();
+        let work = async move {
+            store.put_webhook(&hook, fresh, audit).await?;
+            Ok(hook)
+        };
+        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+    }
+
+    pub(crate) async fn delete_webhook(&self, actor: Actor, hook: Webhook) -> Result<(), OfficeError> {
+        let audit = self.audit_of("webhook_deleted", &hook, actor, json!({"host": host_of(&hook.url)}));
+        let store = self.store().clone();
+        let work = async move { Ok(store.drop_webhook(&hook.id, audit).await?) };
+        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+    }
+
+    pub(crate) async fn retry_delivery(
+        &self,
+        actor: Actor,
+        hook: Webhook,
+        delivery: Delivery,
+    ) -> Result<(), OfficeError> {
+        let detail = json!({"delivery": delivery.id.as_str()});
+        let audit = self.audit_of("webhook_delivery_retried", &hook, actor, detail);
+        let (store, now) = (self.store().clone(), self.now().wall);
+        let work = async move { Ok(store.retry_delivery(&delivery.id, now, audit).await?) };
+        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+    }
+
+    fn audit_of(&self, kind: &'static str, hook: &Webhook, actor: Actor, detail: Value) -> Audit {
+        Audit {
+            at: self.now().wall,
+            kind,
+            user: Some(hook.user.clone()),
+            subject: hook.id.to_string(),
+            key: actor.key,
+            ip: actor.ip,
+            request: actor.request,
+            detail,
+        }
+    }
+}
+
+/// Of an address only the host is told: its path may hold a token.
+fn host_of(url: &str) -> String {
+    url.parse::<axum::http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
+}

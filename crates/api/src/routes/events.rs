@@ -1,0 +1,283 @@
+//! Events (S88): a list, a stream of Server-Sent Events, a WebSocket.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{ConnectInfo, Extension, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::sse::{Event as SseEvent, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream::unfold;
+use model::{Permission, UserId};
+use serde_json::{Value, json};
+use store::EventQuery;
+use tokio::sync::mpsc;
+
+use crate::App;
+use crate::auth::{self, Caller};
+use crate::error::{ApiError, Fault};
+use crate::follow::{Cut, Follower};
+use crate::input::rule::instant;
+use crate::input::{Field, Form, Rule};
+use crate::limits::{FOLLOWER_BEAT, FOLLOWER_PATIENCE, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
+use crate::route::{Answer, Need, Route};
+use crate::routes::LIMIT;
+use crate::shapes::{EventView, EventsAnswer};
+
+const TYPE: Field = Field::new("type", Rule::Kinds, "Only of these types, with commas between them");
+const USER: Field =
+    Field::new("user", Rule::Id, "Only events of this user; another's need admin or events:read");
+const SEEN: Field =
+    Field::new("cursor", Rule::Whole(0, i64::MAX as u64), "The id of the last event that was seen");
+const LIST: &[Field] = &[
+    TYPE,
+    USER,
+    Field::new("since", Rule::Instant, "Only what happened then or later"),
+    Field::new(
+        "order",
+        Rule::OneOf(&["desc", "asc"]),
+        "Newest first, or oldest first for who follows; desc where absent",
+    ),
+    Field::new("cursor", Rule::Whole(0, i64::MAX as u64), "The nextCursor of the page before"),
+    LIMIT,
+];
+const FOLLOW: &[Field] = &[TYPE, USER, SEEN];
+/// Bytes that a client may say over the WebSocket: its key.
+const HELLO_BYTES: usize = 4096;
+
+pub(crate) fn routes() -> Vec<Route> {
+    let route =
+        |place, summary, need, answer, handler| Route::new(place, "events", summary, need, answer, handler);
+    vec![
+        route(("get", "/api/v1/events"), "What happened", Need::Key, Answer::json::<EventsAnswer>(), get(list))
+            .query(LIST)
+            .also(&[503]),
+        route(
+            ("get", "/api/v1/events/stream"),
+            "What happens, as Server-Sent Events; Last-Event-ID resumes",
+            Need::Key,
+            Answer::EventStream,
+            get(stream),
+        )
+        .query(FOLLOW)
+        .also(&[503]),
+        route(
+            ("get", "/api/v1/events/ws"),
+            "What happens, over a WebSocket; without a key in the header the first message is {\"authorization\": \"Bearer …\"}",
+            Need::Hello,
+            Answer::Socket,
+            get(socket),
+        )
+        .query(FOLLOW)
+        .also(&[401, 403, 429, 503]),
+    ]
+}
+
+/// Whose events: the caller's own; another's, or everybody's, with `admin` or `events:read` (S25).
+fn whose(caller: &Caller, form: &Form) -> Result<Option<UserId>, ApiError> {
+    let reads_all = caller.permissions.allow(Permission::Events);
+    match form.parsed("user", UserId::parse)? {
+        Some(user) if reads_all || user == *caller.user() => Ok(Some(user)),
+        Some(_) => Err(ApiError::field(Fault::ForeignUser, "user", None)),
+        None => Ok((!reads_all).then(|| caller.user().clone())),
+    }
+}
+
+fn kinds(form: &Form) -> Vec<String> {
+    form.text("type").map(|kinds| kinds.split(',').map(str::to_owned).collect()).unwrap_or_default()
+}
+
+async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<EventsAnswer>, ApiError> {
+    let form = Form::of_query(&uri, LIST)?;
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let ascending = form.text("order") == Some("asc");
+    let cursor = form.whole("cursor").map(|seq| seq as i64);
+    let query = EventQuery {
+        kinds: kinds(&form),
+        user: whose(&caller, &form)?,
+        since: form.text("since").and_then(instant),
+        after: cursor.filter(|_| ascending),
+        before: cursor.filter(|_| !ascending),
+        ascending,
+        limit: limit + 1,
+    };
+    let mut events = app.office().store().list_events(&query).await?;
+    let more = events.len() > limit as usize;
+    events.truncate(limit as usize);
+    let last = events.last().map(|event| event.seq);
+    let next_cursor = if ascending { last.or(cursor).or(Some(0)) } else { last.filter(|_| more) };
+    let events = events.iter().map(EventView::of).collect();
+    Ok(Json(EventsAnswer { success: true, events, next_cursor }))
+}
+
+async fn follower(app: &App, caller: Caller, form: &Form, last: Option<i64>) -> Result<Follower, ApiError> {
+    let cursor = last.or_else(|| form.whole("cursor").map(|seq| seq as i64));
+    let user = whose(&caller, form)?;
+    Follower::new(app, caller, kinds(form), user, cursor).await
+}
+
+async fn stream(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let form = Form::of_query(&uri, FOLLOW)?;
+    let last =
+        match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse::<i64>().ok())) {
+            None => None,
+            Some(Some(last)) if last >= 0 => Some(last),
+            Some(_) => {
+                let rule = ("must be the id of an event", "debe ser el id de un evento");
+                return Err(ApiError::field(Fault::BadValue, "Last-Event-ID", Some(rule)));
+            }
+        };
+    let follower = follower(&app, caller, &form, last).await?;
+    let (queue, waiting) = mpsc::channel(FOLLOWER_QUEUE);
+    let cut = Arc::new(OnceLock::new());
+    let reason = Arc::clone(&cut);
+    tokio::spawn(async move {
+        if let Some(why) = fill(follower, queue).await {
+            let _ = cut.set(why);
+        }
+    });
+    // The last word is said after the queue is empty: it needs no room in it.
+    let frames = unfold(Some(waiting), move |waiting| {
+        let reason = Arc::clone(&reason);
+        async move {
+            let mut waiting = waiting?;
+            if let Some(frame) = waiting.recv().await {
+                return Some((Ok::<SseEvent, Infallible>(frame), Some(waiting)));
+            }
+            let why: Cut = *reason.get()?;
+            Some((Ok(SseEvent::default().event("cut").data(json!({"code": why.code()}).to_string())), None))
+        }
+    });
+    Ok(Sse::new(frames).into_response())
+}
+
+/// Fill a client's queue until it goes (`None`) or is cut.
+async fn fill(mut follower: Follower, queue: mpsc::Sender<SseEvent>) -> Option<Cut> {
+    let put = async |frame| match tokio::time::timeout(FOLLOWER_PATIENCE, queue.send(frame)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(None),
+        Err(_) => Err(Some(Cut::TooSlow)),
+    };
+    loop {
+        let events = tokio::select! {
+            events = follower.next() => events,
+            () = queue.closed() => return None,
+            () = tokio::time::sleep(FOLLOWER_BEAT) => Ok(Vec::new()),
+        };
+        let frames = match events {
+            Ok(events) if events.is_empty() => vec![SseEvent::default().comment("here")],
+            Ok(events) => events.iter().map(frame).collect(),
+            Err(cut) => return Some(cut),
+        };
+        for frame in frames {
+            if let Err(end) = put(frame).await {
+                return end;
+            }
+        }
+    }
+}
+
+fn frame(event: &store::Event) -> SseEvent {
+    let view = EventView::of(event);
+    let text = serde_json::to_string(&view).unwrap_or_default();
+    SseEvent::default().id(event.seq.to_string()).event(&view.kind).data(text)
+}
+
+async fn socket(
+    State(app): State<App>,
+    caller: Result<Caller, ApiError>,
+    peer: Result<Extension<ConnectInfo<std::net::SocketAddr>>, ExtensionRejection>,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let form = Form::of_query(&uri, FOLLOW)?;
+    let upgrade = upgrade.map_err(|_| ApiError::from(Fault::NotWebSocket))?.max_message_size(HELLO_BYTES);
+    let ip = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |Extension(ConnectInfo(peer))| {
+        peer.ip().to_canonical()
+    });
+    Ok(upgrade.on_upgrade(async move |mut socket| {
+        let close = match converse(&app, caller.ok(), ip, &form, &mut socket).await {
+            Ok(()) => return,
+            Err(close) => close,
+        };
+        let frame = CloseFrame { code: close.0, reason: Utf8Bytes::from(close.1) };
+        tokio::time::timeout(Duration::from_secs(1), socket.send(Message::Close(Some(frame)))).await.ok();
+    }))
+}
+
+/// Why a socket is closed: its code, and ours.
+type Close = (u16, String);
+
+/// Say what happens until the client goes, or is cut.
+async fn converse(
+    app: &App,
+    caller: Option<Caller>,
+    ip: std::net::IpAddr,
+    form: &Form,
+    socket: &mut WebSocket,
+) -> Result<(), Close> {
+    let refused = |error: ApiError| (close_code::POLICY, error.code().to_owned());
+    let caller = match caller {
+        Some(caller) => caller,
+        None => match tokio::time::timeout(HELLO_PATIENCE, socket.recv()).await {
+            Ok(Some(Ok(Message::Text(hello)))) => known(app, ip, &hello).map_err(refused)?,
+            Ok(_) | Err(_) => return Err(refused(Fault::KeyMissing.into())),
+        },
+    };
+    let mut follower = follower(app, caller, form, None).await.map_err(refused)?;
+    say(socket, json!({"type": "hello", "cursor": follower.cursor()})).await?;
+    loop {
+        let events = tokio::select! {
+            events = follower.next() => events,
+            heard = socket.recv() => match heard {
+                None | Some(Err(_) | Ok(Message::Close(_))) => return Ok(()),
+                // Nothing more is expected of a client; pings are answered below us.
+                Some(Ok(_)) => continue,
+            },
+            () = tokio::time::sleep(FOLLOWER_BEAT) => {
+                send(socket, Message::Ping(Vec::new().into())).await?;
+                continue;
+            }
+        };
+        match events {
+            Ok(events) => {
+                for event in &events {
+                    say(socket, serde_json::to_value(EventView::of(event)).unwrap_or_default()).await?;
+                }
+            }
+            Err(Cut::Key) => return Err((close_code::POLICY, Cut::Key.code().to_owned())),
+            Err(cut) => return Err((close_code::AGAIN, cut.code().to_owned())),
+        }
+    }
+}
+
+/// Who says hello: `{"authorization": "Bearer sk_voip_…"}`.
+fn known(app: &App, ip: std::net::IpAddr, hello: &str) -> Result<Caller, ApiError> {
+    let hello: Value = serde_json::from_str(hello).map_err(|_| ApiError::from(Fault::BadJson))?;
+    let token = hello["authorization"].as_str().and_then(auth::bearer).ok_or(Fault::KeyMissing)?;
+    auth::judge_token(app, token, ip, "").caller
+}
+
+async fn say(socket: &mut WebSocket, value: Value) -> Result<(), Close> {
+    send(socket, Message::Text(value.to_string().into())).await
+}
+
+/// A client that does not read within its time is cut, and may come back with its last id.
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Close> {
+    match tokio::time::timeout(FOLLOWER_PATIENCE, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err((close_code::AWAY, String::new())),
+        Err(_) => Err((close_code::AGAIN, Cut::TooSlow.code().to_owned())),
+    }
+}

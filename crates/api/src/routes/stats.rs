@@ -1,0 +1,88 @@
+//! Figures about calls, phones and quality (S192).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::routing::get;
+use base::Timestamp;
+use model::Permission;
+use store::StatsQuery;
+use switch::{Command, Reply};
+
+use crate::App;
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::live::{live_calls, may_read};
+use crate::route::{Answer, Need, Route};
+use crate::shapes::{HourView, QualityStats, RefusalView, StatsAnswer, StatsView, to_the_second};
+
+const DAY: Duration = Duration::from_hours(24);
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        Route::new(
+            ("get", "/api/v1/stats"),
+            "calls",
+            "Figures of the last 24 hours, and what is up now; of the key's user, or of everybody for an admin",
+            Need::Permission(Permission::Call),
+            Answer::json::<StatsAnswer>(),
+            get(show),
+        )
+        .also(&[503]),
+    ]
+}
+
+async fn show(State(app): State<App>, caller: Caller) -> Result<Json<StatsAnswer>, ApiError> {
+    let active_calls = live_calls(&app).await?.iter().filter(|call| may_read(&caller, call)).count();
+    let registrations = registrations(&app, &caller).await?;
+    let now = app.office().now().wall;
+    let newest = now.as_micros().div_euclid(HOUR_MICROS);
+    let hours = (DAY.as_secs() / 3600) as i64;
+    let since = Timestamp::from_micros((newest - hours + 1) * HOUR_MICROS);
+    let user = (!caller.is_admin()).then(|| caller.user().clone());
+    let stats = app.office().store().stats(&StatsQuery { user, since }).await?;
+    let there: BTreeMap<Timestamp, _> = stats.hours.iter().map(|hour| (hour.at, hour)).collect();
+    let by_hour = (0..hours).map(|n| {
+        let at = Timestamp::from_micros(since.as_micros() + n * HOUR_MICROS);
+        let (calls, answered) = there.get(&at).map_or((0, 0), |hour| (hour.calls, hour.answered));
+        HourView { at: to_the_second(at), calls, answered }
+    });
+    let part = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
+    Ok(Json(StatsAnswer {
+        success: true,
+        stats: StatsView {
+            active_calls,
+            registrations,
+            since: to_the_second(since),
+            calls: stats.ended,
+            answered: stats.answered,
+            asr: part(stats.answered as f64, stats.ended),
+            acd: part(stats.talk_seconds as f64, stats.answered),
+            by_hour: by_hour.collect(),
+            quality: QualityStats {
+                measured: stats.measured,
+                mean_mos: part(stats.mos_sum, stats.measured),
+                poor_share: part(stats.poor as f64, stats.measured),
+            },
+            refusals: stats.causes.into_iter().map(|(reason, calls)| RefusalView { reason, calls }).collect(),
+            truncated: stats.truncated,
+        },
+    }))
+}
+
+/// How many phones of the caller, or of everybody, are registered.
+async fn registrations(app: &App, caller: &Caller) -> Result<usize, ApiError> {
+    if caller.is_admin() {
+        return Ok(app.status().await?.registrations);
+    }
+    let directory = app.office().directory();
+    let own: BTreeSet<_> = directory.credentials_of(caller.user()).map(|c| c.username.clone()).collect();
+    match app.ask(Command::Presence { usernames: own.into_iter().collect() }).await? {
+        Reply::Presence(there) => Ok(there.iter().filter(|phone| phone.registered).count()),
+        other => Err(out_of_turn(&other)),
+    }
+}

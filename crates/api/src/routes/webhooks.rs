@@ -1,0 +1,202 @@
+//! Webhooks and their deliveries (S88).
+
+use axum::Json;
+use axum::extract::{RawPathParams, State};
+use axum::http::Uri;
+use axum::routing::{delete, get, patch, post};
+use model::{Permission, UserId, Webhook, WebhookId};
+use store::{DeliveryFilter, DeliveryId, DeliveryStatus};
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Body, Field, Form, Rule};
+use crate::limits::{PAGE_DEFAULT, WEBHOOKS_OF_USER};
+use crate::office::{NewWebhook, WebhookChanges, webhook_secret};
+use crate::route::{Answer, Need, Route};
+use crate::routes::{CURSOR, LIMIT, PathId, page};
+use crate::shapes::{
+    DeliveriesAnswer, DeliveryAnswer, DeliveryView, Success, WebhookAnswer, WebhookView, WebhooksAnswer,
+};
+
+const URL: Field = Field::new("url", Rule::Url, "Where messages are posted: https, and a public address");
+const TYPES: Field = Field::new("types", Rule::KindList, "Of which events; of all where absent or empty");
+const CREATE: &[Field] = &[
+    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
+    URL.required(),
+    TYPES,
+    Field::new("active", Rule::Flag, "Whether it is told from now on; true where absent"),
+    Field::new(
+        "scope",
+        Rule::OneOf(&["own", "all"]),
+        "The user's own events, or everybody's: that needs admin or events:read",
+    ),
+];
+const CHANGE: &[Field] = &[URL, TYPES, Field::new("active", Rule::Flag, "Whether it is told from now on")];
+const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only webhooks of this user"), LIMIT, CURSOR];
+const DELIVERIES: &[Field] = &[
+    Field::new("status", Rule::OneOf(&["pending", "delivered", "dead"]), "dead is the list of dead letters"),
+    LIMIT,
+    Field::new("cursor", Rule::Whole(1, i64::MAX as u64), "The nextCursor of the page before"),
+];
+const NOTHING: &[Field] = &[];
+
+pub(crate) fn routes() -> Vec<Route> {
+    let need = Need::Key;
+    let route =
+        |place, summary, answer, handler| Route::new(place, "webhooks", summary, need, answer, handler);
+    let one = Answer::json::<WebhookAnswer>;
+    vec![
+        route(("post", "/api/v1/webhooks"), "Make a webhook; its secret is shown once", one(), post(create))
+            .body(CREATE),
+        route(("get", "/api/v1/webhooks"), "List webhooks", Answer::json::<WebhooksAnswer>(), get(list))
+            .query(LIST)
+            .also(&[503]),
+        route(("get", "/api/v1/webhooks/{id}"), "One webhook", one(), get(show)).also(&[503]),
+        route(("patch", "/api/v1/webhooks/{id}"), "Change a webhook", one(), patch(change)).body(CHANGE),
+        route(
+            ("delete", "/api/v1/webhooks/{id}"),
+            "Forget a webhook and what is on its way to it",
+            Answer::json::<Success>(),
+            delete(remove),
+        ),
+        route(
+            ("get", "/api/v1/webhooks/{id}/deliveries"),
+            "What was sent, waits, or was given up",
+            Answer::json::<DeliveriesAnswer>(),
+            get(deliveries),
+        )
+        .query(DELIVERIES)
+        .also(&[503]),
+        route(
+            ("post", "/api/v1/webhooks/{id}/deliveries/{delivery}/retry"),
+            "Send a dead letter again",
+            Answer::json::<DeliveryAnswer>(),
+            post(retry),
+        )
+        .body(NOTHING)
+        .also(&[409]),
+    ]
+}
+
+/// A webhook that the caller may see; any other is as good as missing.
+async fn own(app: &App, caller: &Caller, id: &PathId) -> Result<Webhook, ApiError> {
+    let id: WebhookId = id.id()?;
+    let found = app.office().store().webhook(&id).await?;
+    found.filter(|hook| caller.sees(&hook.user)).ok_or_else(|| Fault::NotFound.into())
+}
+
+/// Plain HTTP is for trials on this machine, where the operator allows it (security.md row 24).
+fn address(app: &App, url: &str) -> Result<String, ApiError> {
+    if !url.starts_with("https://") && !(app.settings().insecure_webhooks && url.starts_with("http://")) {
+        let rule = ("must be an https:// address", "debe ser una dirección https://");
+        return Err(ApiError::field(Fault::BadValue, "url", Some(rule)));
+    }
+    Ok(url.to_owned())
+}
+
+fn types(form: &Form) -> Option<Vec<String>> {
+    form.texts("types").map(|types| types.map(str::to_owned).collect())
+}
+
+async fn create(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<WebhookAnswer>, ApiError> {
+    let form = body.form(&caller, CREATE)?;
+    let everybody = form.text("scope") == Some("all");
+    if everybody {
+        caller.needs(Permission::Events)?;
+    }
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let url = address(&app, form.text("url").unwrap_or_default())?;
+    if app.office().store().webhooks(Some(&user)).await?.len() >= WEBHOOKS_OF_USER {
+        return Err(Fault::TooManyWebhooks.into());
+    }
+    let active = form.flag("active").unwrap_or(true);
+    let wanted = NewWebhook { user, url, types: types(&form).unwrap_or_default(), everybody, active };
+    let hook = app.office().create_webhook(caller.actor(), wanted).await?;
+    let secret = webhook_secret(&app.settings().webhook_key, &hook.id).expose().clone();
+    Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, Some(secret)) }))
+}
+
+async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<WebhooksAnswer>, ApiError> {
+    let form = Form::of_query(&uri, LIST)?;
+    if let Some(user) = form.text("userId") {
+        caller.acts_for(user)?;
+    }
+    let wanted = form.parsed("userId", UserId::parse)?;
+    let user = wanted.or_else(|| (!caller.is_admin()).then(|| caller.user().clone()));
+    let hooks = app.office().store().webhooks(user.as_ref()).await?;
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let (hooks, next_cursor) = page(hooks, form.text("cursor"), limit, |hook| hook.id.as_str());
+    let webhooks = hooks.iter().map(|hook| WebhookView::of(hook, None)).collect();
+    Ok(Json(WebhooksAnswer { success: true, webhooks, next_cursor }))
+}
+
+async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<WebhookAnswer>, ApiError> {
+    let hook = own(&app, &caller, &id).await?;
+    Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, None) }))
+}
+
+async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<WebhookAnswer>, ApiError> {
+    let hook = own(&app, &caller, &id).await?;
+    let form = body.form(&caller, CHANGE)?;
+    let url = form.text("url").map(|url| address(&app, url)).transpose()?;
+    let changes = WebhookChanges { url, types: types(&form), active: form.flag("active") };
+    let hook = app.office().change_webhook(caller.actor(), hook, changes).await?;
+    Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, None) }))
+}
+
+async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
+    let hook = own(&app, &caller, &id).await?;
+    app.office().delete_webhook(caller.actor(), hook).await?;
+    Ok(Json(Success { success: true }))
+}
+
+async fn deliveries(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<DeliveriesAnswer>, ApiError> {
+    let hook = own(&app, &caller, &id).await?;
+    let form = Form::of_query(&uri, DELIVERIES)?;
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let filter = DeliveryFilter {
+        webhook: hook.id,
+        status: form.text("status").and_then(DeliveryStatus::parse),
+        before: form.whole("cursor").map(|seq| seq as i64),
+        limit: limit as u32 + 1,
+    };
+    let mut found = app.office().store().deliveries(&filter).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|last| last.seq);
+    let deliveries = found.iter().map(DeliveryView::of).collect();
+    Ok(Json(DeliveriesAnswer { success: true, deliveries, next_cursor }))
+}
+
+async fn retry(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    params: RawPathParams,
+    body: Body,
+) -> Result<Json<DeliveryAnswer>, ApiError> {
+    let hook = own(&app, &caller, &id).await?;
+    let named = params.iter().find(|(name, _)| *name == "delivery").map(|(_, value)| value);
+    let wanted = DeliveryId::parse(named.unwrap_or_default()).map_err(|_| ApiError::from(Fault::NotFound))?;
+    let store = app.office().store();
+    let there = store.delivery(&wanted).await?.filter(|delivery| delivery.webhook == hook.id);
+    let there = there.ok_or(Fault::NotFound)?;
+    body.form(&caller, NOTHING)?;
+    if there.status != DeliveryStatus::Dead {
+        return Err(Fault::NotDead.into());
+    }
+    app.office().retry_delivery(caller.actor(), hook, there).await?;
+    let again = store.delivery(&wanted).await?.ok_or(Fault::NotFound)?;
+    Ok(Json(DeliveryAnswer { success: true, delivery: DeliveryView::of(&again) }))
+}

@@ -1,0 +1,158 @@
+//! API keys.
+
+use base::Timestamp;
+use model::{ApiKey, Permission};
+use serde::Serialize;
+use store::UsedBy;
+use utoipa::ToSchema;
+
+use super::to_the_second;
+use crate::Settings;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewKeyAnswer {
+    pub success: bool,
+    pub key: NewKeyView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = NewKey)]
+pub(crate) struct NewKeyView {
+    pub id: String,
+    /// Shown once.
+    pub key: String,
+    /// Always `voip`.
+    pub service: &'static str,
+    pub metadata: KeyMetadata,
+    pub name: String,
+    pub user_id: String,
+    pub key_prefix: String,
+    pub active: bool,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Its own limit; `null` for the server's.
+    pub requests_per_minute: Option<u32>,
+}
+
+/// In the names of the documents.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) struct KeyMetadata {
+    pub opensips_enabled: bool,
+    /// Whether Twilio is configured.
+    pub twilio_integration: bool,
+    pub permissions: Vec<&'static str>,
+}
+
+impl KeyMetadata {
+    pub(crate) fn of(settings: &Settings, key: &ApiKey) -> Self {
+        KeyMetadata {
+            opensips_enabled: true,
+            twilio_integration: settings.twilio,
+            permissions: key.permissions.iter().map(Permission::as_str).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyAnswer {
+    pub success: bool,
+    pub key: KeyView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeysAnswer {
+    pub success: bool,
+    pub keys: Vec<KeyView>,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// A key, without its secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Key)]
+pub(crate) struct KeyView {
+    pub id: String,
+    pub name: String,
+    pub user_id: String,
+    pub key_prefix: String,
+    /// Always `voip`.
+    pub service: &'static str,
+    pub active: bool,
+    pub metadata: KeyMetadata,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub last_used_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Its own limit; `null` for the server's.
+    pub requests_per_minute: Option<u32>,
+}
+
+impl KeyView {
+    pub(crate) fn of(settings: &Settings, key: &ApiKey, last_used: Option<Timestamp>) -> Self {
+        KeyView {
+            id: key.id.to_string(),
+            name: key.name.clone(),
+            user_id: key.user.to_string(),
+            key_prefix: key.prefix.clone(),
+            service: "voip",
+            active: key.active,
+            metadata: KeyMetadata::of(settings, key),
+            created_at: to_the_second(key.created_at),
+            last_used_at: last_used.map(to_the_second),
+            expires_at: key.expires_at.map(to_the_second),
+            requests_per_minute: key.requests_per_minute,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyUsageAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub usage: Vec<KeyUseView>,
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// What a key was used for on one day.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = KeyUse)]
+pub(crate) struct KeyUseView {
+    /// When that day began, in UTC.
+    #[schema(format = DateTime)]
+    pub day: String,
+    /// Method and route, without the ids in it; empty where too many were counted at once.
+    pub route: String,
+    pub ip: String,
+    /// HTTP status of the answers.
+    pub status: u16,
+    /// How many requests.
+    pub count: u64,
+    #[schema(format = DateTime)]
+    pub last_used_at: String,
+}
+
+impl KeyUseView {
+    pub(crate) fn of(used: &UsedBy) -> Self {
+        KeyUseView {
+            day: to_the_second(Timestamp::from_micros(used.day * 86_400_000_000)),
+            route: used.route.clone(),
+            ip: used.ip.clone(),
+            status: used.status,
+            count: used.count,
+            last_used_at: to_the_second(used.last_used),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The JSON that is answered, in the names and the order of the documents: a file per noun.
+
+mod credentials;
+mod events;
+mod extensions;
+mod keys;
+mod ladder;
+mod legs;
+mod registrations;
+mod server;
+mod sessions;
+mod webhooks;
+
+use base::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+pub(crate) use credentials::*;
+pub(crate) use events::*;
+pub(crate) use extensions::*;
+pub(crate) use keys::*;
+pub(crate) use ladder::*;
+pub(crate) use registrations::*;
+pub(crate) use server::*;
+pub(crate) use sessions::*;
+pub(crate) use webhooks::*;
+
+/// RFC 3339 without fractions, as the documents show `createdAt`.
+pub(crate) fn to_the_second(at: Timestamp) -> String {
+    Timestamp::from_micros(at.as_secs() * 1_000_000).to_string().replace(".000Z", "Z")
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Success {
+    /// Always `true`.
+    pub success: bool,
+}

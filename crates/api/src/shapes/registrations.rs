@@ -1,0 +1,30 @@
+//! Phones that are registered.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RegistrationsAnswer {
+    pub success: bool,
+    pub registrations: Vec<RegistrationView>,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Registration)]
+pub(crate) struct RegistrationView {
+    pub username: String,
+    pub extension_number: Option<String>,
+    pub user_id: Option<String>,
+    pub contact: String,
+    /// Where the phone really is.
+    pub address: String,
+    #[schema(format = DateTime)]
+    pub expires_at: String,
+    pub user_agent: String,
+}

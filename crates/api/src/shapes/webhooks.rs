@@ -1,0 +1,123 @@
+//! Webhooks and their deliveries.
+
+use model::Webhook;
+use serde::Serialize;
+use store::Delivery;
+use utoipa::ToSchema;
+
+use super::to_the_second;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WebhookAnswer {
+    pub success: bool,
+    pub webhook: WebhookView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WebhooksAnswer {
+    pub success: bool,
+    pub webhooks: Vec<WebhookView>,
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Webhook)]
+pub(crate) struct WebhookView {
+    pub id: String,
+    pub user_id: String,
+    pub url: String,
+    /// Of which events it is told; of all where empty.
+    pub types: Vec<String>,
+    /// `own`, or `all` for everybody's events.
+    pub scope: &'static str,
+    pub active: bool,
+    /// What signs its messages. Only in the answer that makes it: it is shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub secret: Option<String>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+impl WebhookView {
+    pub(crate) fn of(hook: &Webhook, secret: Option<String>) -> Self {
+        WebhookView {
+            id: hook.id.to_string(),
+            user_id: hook.user.to_string(),
+            url: hook.url.clone(),
+            types: hook.types.clone(),
+            scope: if hook.everybody { "all" } else { "own" },
+            active: hook.active,
+            secret,
+            created_at: to_the_second(hook.created_at),
+            updated_at: to_the_second(hook.updated_at),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeliveryAnswer {
+    pub success: bool,
+    pub delivery: DeliveryView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeliveriesAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub deliveries: Vec<DeliveryView>,
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<i64>,
+}
+
+/// One event on its way to one webhook.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Delivery)]
+pub(crate) struct DeliveryView {
+    /// Also in the header `Centralita-Delivery`, in each attempt the same.
+    pub id: String,
+    pub event_id: i64,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub subject: String,
+    /// `pending`, `delivered` or `dead`.
+    pub status: &'static str,
+    pub attempts: u32,
+    /// When the next attempt is due, while it is pending.
+    #[schema(format = DateTime)]
+    pub next_attempt_at: Option<String>,
+    /// HTTP status of the last answer.
+    pub response_status: Option<u16>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+impl DeliveryView {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        let pending = delivery.status == store::DeliveryStatus::Pending;
+        DeliveryView {
+            id: delivery.id.to_string(),
+            event_id: delivery.seq,
+            kind: delivery.kind.clone(),
+            subject: delivery.subject.clone(),
+            status: delivery.status.as_str(),
+            attempts: delivery.attempts,
+            next_attempt_at: pending.then(|| delivery.next_at.to_string()),
+            response_status: delivery.answer,
+            error: delivery.fault.clone(),
+            created_at: delivery.created_at.to_string(),
+            updated_at: delivery.updated_at.to_string(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! One attempt: sign, post, look at the answer.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use base::{Secret, Timestamp};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::redirect::Policy;
+use reqwest::{Client, header};
+use sha2::Sha256;
+use store::Due;
+
+use super::address::{Guarded, Reach, Refused};
+
+/// How long a receiver may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much of an answer is read: nobody looks at it, but a connection that was read to its end can be used again.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Posts messages.
+#[derive(Clone, Debug)]
+pub struct Post {
+    client: Client,
+    reach: Reach,
+}
+
+/// What came of it: the status where there was an answer, and what was wrong.
+pub type Answered = (Option<u16>, Result<(), String>);
+
+impl Post {
+    /// One for public addresses, or for this machine too.
+    pub fn new(reach: Reach) -> reqwest::Result<Post> {
+        let client = Client::builder()
+            .dns_resolver(std::sync::Arc::new(Guarded(reach)))
+            .redirect(Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .user_agent(concat!("Centralita/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Post { client, reach })
+    }
+
+    /// Attempt once.
+    pub async fn attempt(&self, due: &Due, secret: &Secret<String>, now: Timestamp) -> Answered {
+        let url = match self.reach.judge(&due.webhook.url) {
+            Ok(url) => url,
+            Err(refused) => return (None, Err(refused.to_string())),
+        };
+        let body = due.delivery.body.clone();
+        let request = self
+            .client
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("centralita-delivery", due.delivery.id.as_str())
+            .header("centralita-event", due.delivery.kind.as_str())
+            .header("centralita-signature", signature(secret, now, body.as_bytes()))
+            .body(body);
+        let mut answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return (None, Err(why(&error))),
+        };
+        let status = answer.status();
+        let mut left = ANSWER_BYTES;
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            match left.checked_sub(chunk.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+        let outcome = if status.is_success() { Ok(()) } else { Err(format!("answered {}", status.as_u16())) };
+        (Some(status.as_u16()), outcome)
+    }
+}
+
+/// `t=1736937000,v1=…`: an HMAC-SHA256 over the time, a dot, and the body, so that an old message cannot be sent again as a new one.
+pub fn signature(secret: &Secret<String>, at: Timestamp, body: &[u8]) -> String {
+    let seconds = at.as_secs().to_string();
+    let mut code = String::new();
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) {
+        mac.update(seconds.as_bytes());
+        mac.update(b".");
+        mac.update(body);
+        code = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    }
+    format!("t={seconds},v1={code}")
+}
+
+/// What people can do something about, without the address, which may hold a token.
+fn why(error: &reqwest::Error) -> String {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(refused) = inner.downcast_ref::<Refused>() {
+            return refused.to_string();
+        }
+        source = inner.source();
+    }
+    if error.is_timeout() {
+        "no answer within 5 s".into()
+    } else if error.is_connect() {
+        "no connection".into()
+    } else {
+        "the connection broke".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_what_the_how_to_says() {
+        // printf '1736937000.{"id":1}' | openssl dgst -sha256 -hmac whsec_test
+        let at = Timestamp::from_micros(1_736_937_000_000_000);
+        let signed = signature(&Secret::new("whsec_test".into()), at, br#"{"id":1}"#);
+        assert_eq!(
+            signed,
+            "t=1736937000,v1=1871cec4b4036e8db69c20dbeaa173d8fd68e0e865f78f0547cde170cf0cb5a0"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Reading table `events`: newest first for people, oldest first for who follows (S88).
+
+use base::Timestamp;
+use model::UserId;
+use sqlx::AssertSqlSafe;
+use tokio::sync::watch;
+
+use crate::row::{TENANT, placeholders};
+use crate::{Event, Store, StoreError, audit};
+
+/// Which events, and in which order.
+#[derive(Clone, Debug, Default)]
+pub struct EventQuery {
+    /// Only of these kinds; of all where empty.
+    pub kinds: Vec<String>,
+    /// Only those that this user may read.
+    pub user: Option<UserId>,
+    /// Only those that happened then or later.
+    pub since: Option<Timestamp>,
+    /// Only those after this number.
+    pub after: Option<i64>,
+    /// Only those before this number.
+    pub before: Option<i64>,
+    /// Oldest first.
+    pub ascending: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl EventQuery {
+    /// One arm of the statement: `whose` is the column that must name the user.
+    fn arm(&self, whose: Option<&str>) -> String {
+        let mut sql = format!(
+            "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 AND seq < $3 AND at >= $4",
+            audit::columns()
+        );
+        if let Some(column) = whose {
+            sql.push_str(&format!(" AND {column} = $6"));
+        }
+        if !self.kinds.is_empty() {
+            let first = if self.user.is_some() { 7 } else { 6 };
+            sql.push_str(&format!(" AND kind IN ({})", placeholders(first, self.kinds.len())));
+        }
+        sql + &self.order()
+    }
+
+    fn order(&self) -> String {
+        format!(" ORDER BY seq {} LIMIT $5", if self.ascending { "ASC" } else { "DESC" })
+    }
+
+    fn sql(&self) -> String {
+        if self.user.is_none() {
+            return self.arm(None);
+        }
+        // Two ranges of two indexes: with OR, the database would walk all events of all users.
+        format!(
+            "SELECT * FROM (SELECT * FROM ({}) AS own UNION SELECT * FROM ({}) AS other) AS both_ends{}",
+            self.arm(Some("user_id")),
+            self.arm(Some("other_user")),
+            self.order()
+        )
+    }
+}
+
+impl Store {
+    /// Events; one more than `limit` is never answered.
+    pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        let mut statement = sqlx::query(AssertSqlSafe(query.sql()))
+            .bind(TENANT)
+            .bind(query.after.unwrap_or(0))
+            .bind(query.before.unwrap_or(i64::MAX))
+            .bind(query.since.map_or(i64::MIN, Timestamp::as_micros))
+            .bind(i64::from(query.limit));
+        if let Some(user) = &query.user {
+            statement = statement.bind(user.to_string());
+        }
+        for kind in &query.kinds {
+            statement = statement.bind(kind.clone());
+        }
+        statement.fetch_all(&self.readers).await?.iter().map(audit::read).collect()
+    }
+
+    /// The number of the newest event.
+    pub async fn newest_event(&self) -> Result<i64, StoreError> {
+        let mut reader = self.readers.acquire().await?;
+        audit::newest(&mut reader).await
+    }
+
+    /// Changes whenever this process has written events.
+    pub fn events_told(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
+}

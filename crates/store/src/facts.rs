@@ -1,0 +1,334 @@
+//! What the journal says, told as events (S88–S95): each fact once and, for one call, in order, in the transaction that makes its rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::Timestamp;
+use model::journal::{Binding, Note};
+use model::{CallId, CallRecord, Cause, UserId};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use crate::row::{KEYS_AT_ONCE, TENANT, placeholders};
+use crate::{StoreError, audit};
+
+/// An event without an asker.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Fact {
+    pub at: Timestamp,
+    pub kind: &'static str,
+    pub user: Option<UserId>,
+    /// Who may read it besides: the other end of a call.
+    pub other_user: Option<UserId>,
+    pub subject: String,
+    pub detail: Value,
+}
+
+/// Column `told` of a call: which of its events are written.
+const STARTED: i64 = 1;
+const RINGING: i64 = 2;
+const ANSWERED: i64 = 4;
+const ENDED: i64 = 8;
+
+/// As much of a call as its events show.
+#[derive(Clone)]
+struct Told {
+    told: i64,
+    user: Option<UserId>,
+    other_user: Option<UserId>,
+    direction: String,
+    from: String,
+    to: String,
+}
+
+/// The facts about calls in a batch, and what column `told` says afterwards. `calls` holds the last word about each.
+pub(crate) async fn of_calls(
+    tx: &mut SqliteConnection,
+    calls: &BTreeMap<&CallId, &CallRecord>,
+    notes: &BTreeMap<&CallId, Vec<&Note>>,
+) -> Result<(Vec<Fact>, Vec<(CallId, i64)>), StoreError> {
+    let ids: BTreeSet<&CallId> = calls.keys().chain(notes.keys()).copied().collect();
+    let mut known = known_calls(tx, &ids).await?;
+    let (mut facts, mut marks) = (Vec::new(), Vec::new());
+    for id in ids {
+        let record = calls.get(id).copied();
+        let there = known.remove(id.as_str());
+        let before = there.as_ref().map_or(0, |call| call.told);
+        let Some(call) = record.map(seen).or(there) else { continue };
+        let mut told = before;
+        let mut tell = |bit: i64, at: Timestamp, more: &[(&str, Value)]| {
+            if told & (bit | ENDED) == 0 {
+                told |= bit;
+                facts.push(call_fact(id, &call, bit, at, more));
+            }
+        };
+        if let Some(record) = record {
+            tell(STARTED, record.started_at, &[]);
+        }
+        for note in notes.get(id).into_iter().flatten() {
+            match note {
+                Note::Ringing { at, .. } => tell(RINGING, *at, &[]),
+                Note::Answered { at, .. } => tell(ANSWERED, *at, &[]),
+                Note::WrongAnswer { .. } => {}
+            }
+        }
+        if let Some(record) = record.filter(|record| record.ended_at.is_some()) {
+            if let Some(at) = record.answered_at {
+                tell(ANSWERED, at, &[]);
+            }
+            let at = record.ended_at.unwrap_or_default();
+            let more = [
+                ("status", Value::from(record.status.as_str())),
+                ("endReason", record.cause.map(Cause::code).into()),
+                ("durationSeconds", record.duration_seconds(at).into()),
+            ];
+            tell(ENDED, at, &more);
+        }
+        if told != before {
+            marks.push((id.clone(), told));
+        }
+    }
+    Ok((facts, marks))
+}
+
+fn seen(record: &CallRecord) -> Told {
+    Told {
+        told: 0,
+        user: Some(record.user.clone()),
+        other_user: record.other_user.clone(),
+        direction: crate::row::word(&record.direction),
+        from: record.from_number.clone(),
+        to: record.to_number.clone(),
+    }
+}
+
+fn call_fact(id: &CallId, call: &Told, bit: i64, at: Timestamp, more: &[(&str, Value)]) -> Fact {
+    let (kind, status) = match bit {
+        STARTED => ("call_started", "queued"),
+        RINGING => ("call_ringing", "ringing"),
+        ANSWERED => ("call_answered", "in-progress"),
+        _ => ("call_ended", "completed"),
+    };
+    let mut detail = json!({
+        "sessionId": id.as_str(), "status": status, "direction": call.direction,
+        "fromNumber": call.from, "toNumber": call.to,
+    });
+    for (name, value) in more {
+        detail[*name] = value.clone();
+    }
+    let other_user = call.other_user.clone().filter(|other| Some(other) != call.user.as_ref());
+    Fact { at, kind, user: call.user.clone(), other_user, subject: id.to_string(), detail }
+}
+
+async fn known_calls(
+    tx: &mut SqliteConnection,
+    ids: &BTreeSet<&CallId>,
+) -> Result<BTreeMap<String, Told>, StoreError> {
+    let ids: Vec<&CallId> = ids.iter().copied().collect();
+    let mut known = BTreeMap::new();
+    for some in ids.chunks(KEYS_AT_ONCE) {
+        let sql = format!(
+            "SELECT id, told, user_id, other_user, direction, from_number, to_number FROM calls \
+             WHERE tenant = $1 AND id IN ({})",
+            placeholders(2, some.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
+        for row in rows {
+            let user = |text: Option<String>| text.and_then(|text| UserId::parse(&text).ok());
+            let call = Told {
+                told: row.try_get(1)?,
+                user: user(row.try_get(2)?),
+                other_user: user(row.try_get(3)?),
+                direction: row.try_get(4)?,
+                from: row.try_get(5)?,
+                to: row.try_get(6)?,
+            };
+            known.insert(row.try_get(0)?, call);
+        }
+    }
+    Ok(known)
+}
+
+/// Write down which events of these calls are told.
+pub(crate) async fn mark(tx: &mut SqliteConnection, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
+    for (call, told) in marks {
+        sqlx::query("UPDATE calls SET told = $1 WHERE tenant = $2 AND id = $3")
+            .bind(told)
+            .bind(TENANT)
+            .bind(call.as_str())
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A binding, or when it went.
+pub(crate) type State<'r> = Result<&'r Binding, Timestamp>;
+
+/// What happened to one contact, in order; refreshes that follow each other are one.
+pub(crate) type States<'r> = BTreeMap<(&'r str, &'r str), Vec<State<'r>>>;
+
+/// The facts about phones: who came and who went, never who only refreshed.
+pub(crate) async fn of_bindings(
+    tx: &mut SqliteConnection,
+    told: &States<'_>,
+) -> Result<Vec<Fact>, StoreError> {
+    let there = bound(tx, told).await?;
+    let mut changes = Vec::new();
+    for ((username, contact), states) in told {
+        let mut is_there = there.contains(&((*username).to_owned(), (*contact).to_owned()));
+        for state in states {
+            if is_there != state.is_ok() {
+                changes.push((*username, *contact, *state, states.len() > 1));
+            }
+            is_there = state.is_ok();
+        }
+    }
+    let owners = owners(tx, changes.iter().map(|(username, ..)| *username).collect()).await?;
+    let mut facts = Vec::new();
+    for (username, contact, state, several) in changes {
+        let user = match owners.get(username) {
+            Some(user) => Some(user.clone()),
+            None => last_owner(tx, username).await?,
+        };
+        let mut detail = json!({"username": username, "contact": contact});
+        if let Ok(binding) = state {
+            detail["address"] = binding.remote.to_string().into();
+            detail["userAgent"] = binding.user_agent.as_str().into();
+            detail["expiresAt"] = binding.expires_at.to_string().into();
+        }
+        let (kind, at) = match state {
+            Ok(binding) => ("registration_added", binding.created_at),
+            Err(at) => ("registration_removed", at),
+        };
+        let fact = Fact { at, kind, user, other_user: None, subject: username.to_owned(), detail };
+        // The row tells whether the last word is news, not whether those before it were told.
+        if !several || !is_told(tx, &fact).await? {
+            facts.push(fact);
+        }
+    }
+    Ok(facts)
+}
+
+/// The contacts that the database has, of these user names.
+async fn bound(
+    tx: &mut SqliteConnection,
+    told: &States<'_>,
+) -> Result<BTreeSet<(String, String)>, StoreError> {
+    let names: Vec<&str> = told.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut there = BTreeSet::new();
+    for some in names.chunks(KEYS_AT_ONCE) {
+        let sql = format!(
+            "SELECT username, contact FROM bindings WHERE tenant = $1 AND username IN ({})",
+            placeholders(2, some.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let rows = some.iter().fold(query, |query, name| query.bind(*name)).fetch_all(&mut *tx).await?;
+        for row in rows {
+            there.insert((row.try_get(0)?, row.try_get(1)?));
+        }
+    }
+    Ok(there)
+}
+
+/// Whose these user names are.
+async fn owners(
+    tx: &mut SqliteConnection,
+    names: BTreeSet<&str>,
+) -> Result<BTreeMap<String, UserId>, StoreError> {
+    let names: Vec<&str> = names.into_iter().collect();
+    let mut owners = BTreeMap::new();
+    for some in names.chunks(KEYS_AT_ONCE) {
+        let sql = format!(
+            "SELECT username, user_id FROM credentials WHERE tenant = $1 AND username IN ({})",
+            placeholders(2, some.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let rows = some.iter().fold(query, |query, name| query.bind(*name)).fetch_all(&mut *tx).await?;
+        for row in rows {
+            let user: String = row.try_get(1)?;
+            if let Ok(user) = UserId::parse(&user) {
+                owners.insert(row.try_get(0)?, user);
+            }
+        }
+    }
+    Ok(owners)
+}
+
+/// Whose a user name was whose credential is gone: its phones leave after it.
+async fn last_owner(tx: &mut SqliteConnection, username: &str) -> Result<Option<UserId>, StoreError> {
+    let row = sqlx::query(
+        "SELECT user_id FROM events WHERE tenant = $1 AND subject = $2 AND kind = 'registration_added' \
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(TENANT)
+    .bind(username)
+    .fetch_optional(tx)
+    .await?;
+    let user: Option<String> = row.map(|row| row.try_get(0)).transpose()?.flatten();
+    Ok(user.and_then(|user| UserId::parse(&user).ok()))
+}
+
+/// The facts about wrong answers. They have no row of their own that says whether they were told: the event itself does.
+pub(crate) async fn of_guard(tx: &mut SqliteConnection, notes: &[&Note]) -> Result<Vec<Fact>, StoreError> {
+    let mut facts: Vec<Fact> = Vec::new();
+    for note in notes {
+        let Note::WrongAnswer { source, account, at, banned_seconds } = note else { continue };
+        let kind = if *banned_seconds > 0 { "auth_banned" } else { "auth_failed" };
+        let subject = source.to_string();
+        let detail = match banned_seconds {
+            0 => json!({"source": subject, "username": account}),
+            seconds => json!({"source": subject, "username": account, "bannedSeconds": seconds}),
+        };
+        let fact = Fact { at: *at, kind, user: None, other_user: None, subject, detail };
+        if !facts.contains(&fact) && !is_told(tx, &fact).await? {
+            facts.push(fact);
+        }
+    }
+    let owners =
+        owners(tx, facts.iter().filter_map(|fact| fact.detail["username"].as_str()).collect()).await?;
+    for fact in &mut facts {
+        fact.user = fact.detail["username"].as_str().and_then(|name| owners.get(name)).cloned();
+    }
+    Ok(facts)
+}
+
+async fn is_told(tx: &mut SqliteConnection, fact: &Fact) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT 1 FROM events WHERE tenant = $1 AND at = $2 AND kind = $3 AND subject = $4 AND detail = $5 LIMIT 1",
+    )
+    .bind(TENANT)
+    .bind(fact.at.as_micros())
+    .bind(fact.kind)
+    .bind(fact.subject.as_str())
+    .bind(fact.detail.to_string())
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Write them behind the events that are there.
+pub(crate) async fn write(tx: &mut SqliteConnection, facts: &[Fact]) -> Result<(), StoreError> {
+    if facts.is_empty() {
+        return Ok(());
+    }
+    let mut seq = audit::newest(tx).await?;
+    for fact in facts {
+        seq += 1;
+        sqlx::query(
+            "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail, other_user) \
+             VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, '', $7, $8)",
+        )
+        .bind(TENANT)
+        .bind(seq)
+        .bind(fact.at.as_micros())
+        .bind(fact.kind)
+        .bind(fact.user.as_ref().map(UserId::to_string))
+        .bind(fact.subject.as_str())
+        .bind(fact.detail.to_string())
+        .bind(fact.other_user.as_ref().map(UserId::to_string))
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}

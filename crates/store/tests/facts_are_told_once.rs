@@ -1,0 +1,149 @@
+//! What the journal says is told as events: each fact once, in order, whatever is fed again after a crash (S88).
+
+mod samples;
+
+use centralita_store::{EventQuery, Store};
+use model::journal::{Binding, Note, Record};
+use model::{CallRecord, Change, UserId};
+use samples::*;
+
+async fn told(store: &Store) -> Vec<(String, String, Option<String>)> {
+    let query = EventQuery { ascending: true, limit: 100, ..EventQuery::default() };
+    let events = store.list_events(&query).await.unwrap();
+    let row = |e: centralita_store::Event| (e.kind, e.subject, e.user.map(|user| user.to_string()));
+    events.into_iter().map(row).collect()
+}
+
+async fn kinds(store: &Store) -> Vec<String> {
+    told(store).await.into_iter().map(|(kind, ..)| kind).collect()
+}
+
+fn opened(call: CallRecord) -> Record {
+    Record::CallOpened(Box::new(call))
+}
+
+fn ended(call: CallRecord) -> Record {
+    Record::CallClosed(Box::new(call))
+}
+
+fn ringing(name: &str, seconds: i64) -> Record {
+    Record::Noted(Note::Ringing { call: call(name, 0).id, at: at(seconds) })
+}
+
+fn answered(name: &str, seconds: i64) -> Record {
+    Record::Noted(Note::Answered { call: call(name, 0).id, at: at(seconds) })
+}
+
+fn gone(binding: &Binding, seconds: i64) -> Record {
+    let (username, contact) = (binding.username.clone(), binding.contact.clone());
+    Record::Unbound { username, contact, at: at(seconds) }
+}
+
+const CALL: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
+
+#[tokio::test]
+async fn a_call_is_told_in_order_however_its_records_are_cut_into_batches() {
+    let records = [
+        opened(call("session_1_a", 0)),
+        ringing("session_1_a", 1),
+        answered("session_1_a", 2),
+        ended(closed("session_1_a", 0)),
+    ];
+    for cut in 0..=records.len() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let (first, second) = records.split_at(cut);
+        store.feed(first).await.unwrap();
+        store.feed(second).await.unwrap();
+        assert_eq!(kinds(&store).await, CALL, "cut at {cut}"); // S95
+        // kill -9 between the commit and the end of the segment: everything comes again, whole or in part.
+        store.feed(&records).await.unwrap();
+        store.feed(second).await.unwrap();
+        assert_eq!(kinds(&store).await, CALL, "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_journal_has_coalesced_is_told_all_the_same() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    // Only the ending is left of a call that was short.
+    store.feed(&[ended(closed("session_1_a", 0))]).await.unwrap();
+    let expected: &[&str] = if closed("session_1_a", 0).answered_at.is_some() {
+        &["call_started", "call_answered", "call_ended"]
+    } else {
+        &["call_started", "call_ended"]
+    };
+    assert_eq!(kinds(&store).await, expected);
+    let last = store.list_events(&EventQuery { limit: 1, ..EventQuery::default() }).await.unwrap().remove(0);
+    assert_eq!(last.detail["sessionId"], "session_1_a");
+    assert!(
+        last.detail["endReason"].is_string() && last.detail["durationSeconds"].is_u64(),
+        "{}",
+        last.detail
+    );
+}
+
+#[tokio::test]
+async fn both_users_of_a_call_may_read_its_events_and_nobody_else() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let eva = UserId::parse("eva").unwrap();
+    store.feed(&[opened(CallRecord { other_user: Some(eva), ..call("session_1_a", 0) })]).await.unwrap();
+    store.feed(&[opened(call("session_2_b", 0))]).await.unwrap();
+    for (user, count) in [(call("session_1_a", 0).user.as_str(), 2), ("eva", 1), ("stranger", 0)] {
+        let user = UserId::parse(user).ok();
+        let query = EventQuery { user, limit: 10, ascending: true, ..EventQuery::default() };
+        assert_eq!(store.list_events(&query).await.unwrap().len(), count); // S25
+    }
+}
+
+#[tokio::test]
+async fn phones_that_come_and_go_are_told_and_refreshes_are_not() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let phone = Binding { username: "user_1001".into(), ..binding(1) };
+    store
+        .write(&[Change::Credential(credential("1001", None))], audit("sip_credentials_created"))
+        .await
+        .unwrap();
+    let back = Binding { created_at: at(50), ..phone.clone() };
+    let records = [
+        Record::Bound(phone.clone()),
+        Record::Bound(Binding { cseq: 9, ..phone.clone() }),
+        gone(&phone, 40),
+        Record::Bound(back.clone()),
+    ];
+    for record in &records {
+        store.feed(std::slice::from_ref(record)).await.unwrap();
+    }
+    let expected =
+        ["sip_credentials_created", "registration_added", "registration_removed", "registration_added"];
+    assert_eq!(kinds(&store).await, expected); // S95
+    store.feed(&records).await.unwrap();
+    store.feed(&records[2..]).await.unwrap();
+    assert_eq!(kinds(&store).await, expected, "the same again is no news");
+    assert!(told(&store).await.iter().all(|(.., user)| user.as_deref() == Some("user_123")));
+    // The credential goes first, and its phone after it: its owner is told all the same.
+    store
+        .write(&[Change::CredentialGone("user_1001".into())], audit("sip_credentials_deleted"))
+        .await
+        .unwrap();
+    store.feed(&[gone(&back, 60)]).await.unwrap();
+    let last = told(&store).await.pop().unwrap();
+    assert_eq!(last, ("registration_removed".into(), "user_1001".into(), Some("user_123".into())));
+}
+
+#[tokio::test]
+async fn wrong_answers_and_bans_are_told_once() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let note = |seconds, banned_seconds| {
+        let source = "203.0.113.9".parse().unwrap();
+        Record::Noted(Note::WrongAnswer { source, account: "1001".into(), at: at(seconds), banned_seconds })
+    };
+    let records = [note(1, 0), note(2, 60)];
+    store.feed(&records).await.unwrap();
+    store.feed(&records).await.unwrap();
+    assert_eq!(kinds(&store).await, ["auth_failed", "auth_banned"]); // security.md row 1
+}
