@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Dialled, ExtensionNumber, UserId};
+use crate::{Dialled, ExtensionNumber, RecordCalls, UserId};
 
 /// Marks ids of extensions; see [`ExtensionId`].
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,9 @@ pub struct Extension {
     pub call_waiting: bool,
     /// Seconds that its phones ring.
     pub ring_seconds: u16,
+    /// Which of its calls are recorded.
+    #[serde(default)]
+    pub record_calls: RecordCalls,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

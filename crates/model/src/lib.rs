@@ -11,6 +11,7 @@ mod extension;
 pub mod journal;
 mod key;
 mod number;
+mod recording;
 mod table;
 mod user;
 
@@ -21,5 +22,8 @@ pub use directory::{Change, Directory};
 pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
+pub use recording::{
+    RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState,
+};
 pub use table::Table;
 pub use user::{User, UserId, UserKind};

@@ -72,6 +72,7 @@ impl Office {
             do_not_disturb: n == 3,
             call_waiting: n != 2,
             ring_seconds: if n == 2 { 10 } else { 30 },
+            record_calls: model::RecordCalls::Default,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         };

@@ -7,7 +7,7 @@ use model::Directory;
 use model::journal::Record;
 use sip::{Endpoint, Event, HeaderLines, SessionId};
 
-use crate::call::{Calls, Timers};
+use crate::call::{Calls, Tapes, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
 use crate::ports::Ports;
@@ -25,6 +25,7 @@ pub struct Switch {
     pub(crate) calls: Calls,
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
+    pub(crate) tapes: Tapes,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -49,6 +50,7 @@ impl Switch {
             directory: Directory::default(),
             ports: Ports::default(),
             timers: Timers::default(),
+            tapes: Tapes::default(),
             state: State::Starting,
             counters: Counters::default(),
             ladders: (0, 0),
@@ -83,7 +85,8 @@ impl Switch {
 
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.endpoint.deadline(), self.timers.first(), self.location.deadline()].into_iter().flatten().min()
+        let calls = [self.timers.first(), self.tapes.deadline()];
+        [self.endpoint.deadline(), self.location.deadline()].into_iter().chain(calls).flatten().min()
     }
 
     fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
@@ -137,6 +140,7 @@ impl Switch {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
         }
+        self.beeps(now, out);
         self.settle(now, out);
     }
 

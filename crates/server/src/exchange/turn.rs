@@ -292,7 +292,8 @@ impl Loop {
                         | Record::CallOpened(_)
                         | Record::LegUp { .. }
                         | Record::CallClosed(_)
-                        | Record::Ladder { .. } => {}
+                        | Record::Ladder { .. }
+                        | Record::Recording(_) => {}
                     }
                     work.records.push(record);
                 }

@@ -253,7 +253,12 @@ fn workers(config: &Config, chance: &mut Chance, clock: Clock, door: Door) -> Re
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
     let events = Arc::new(move |event| door.put(Order::Media(event)));
-    let media = MediaConfig { listeners, ports: config.media.ports.clone(), workers: media_workers(config) };
+    let media = MediaConfig {
+        listeners,
+        ports: config.media.ports.clone(),
+        workers: media_workers(config),
+        recordings: None,
+    };
     MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events)
         .context("the media workers do not start")
 }

@@ -145,9 +145,9 @@ impl Switch {
             MediaEvent::Digit { .. }
             | MediaEvent::Silent { .. }
             | MediaEvent::Played { .. }
-            | MediaEvent::Quiet { .. }
-            | MediaEvent::Recorded { .. }
-            | MediaEvent::Filed { .. } => {}
+            | MediaEvent::Quiet { .. } => {}
+            MediaEvent::Recorded { recording, .. } => self.recorded(now, recording),
+            MediaEvent::Filed { recording, file } => self.filed(now, recording, file, out),
             MediaEvent::Closed { stream, report } => {
                 let Some((key, index)) = self.calls.stream_closed(stream) else { return };
                 let Some(call) = self.calls.get_mut(key) else { return };

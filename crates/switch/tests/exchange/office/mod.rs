@@ -388,6 +388,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,
+            record_calls: model::RecordCalls::Default,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };
