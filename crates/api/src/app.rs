@@ -1,7 +1,7 @@
 //! What every request can reach.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Chance, Now};
@@ -11,6 +11,7 @@ use switch::{Command, Reply};
 
 use crate::error::{ApiError, Fault};
 use crate::limits::{Limits, SWITCH_PATIENCE};
+use crate::shelf::{EmptyShelf, Shelf};
 use crate::usage::Usage;
 use crate::{Office, SwitchPort};
 
@@ -95,6 +96,7 @@ struct Inner {
     settings: Settings,
     limits: Limits,
     usage: Usage,
+    shelf: OnceLock<Arc<dyn Shelf>>,
     started: Now,
 }
 
@@ -116,7 +118,14 @@ impl App {
     ) -> App {
         let (limits, started) = (Limits::new(&mut chance), clock());
         let office = Office::new(store, directory, port, settings.domain.clone(), clock, chance);
-        let inner = Arc::new(Inner { office, settings, limits, usage: Usage::default(), started });
+        let inner = Arc::new(Inner {
+            office,
+            settings,
+            limits,
+            usage: Usage::default(),
+            shelf: OnceLock::new(),
+            started,
+        });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
@@ -136,6 +145,15 @@ impl App {
     /// Write down what is only counted in memory: call it before the process ends.
     pub async fn flush(&self) {
         self.inner.usage.flush(self.inner.office.store()).await;
+    }
+
+    /// Say where the audio of recordings is: once, before the first request.
+    pub fn keep_audio_in(&self, shelf: Arc<dyn Shelf>) {
+        self.inner.shelf.set(shelf).ok();
+    }
+
+    pub(crate) fn shelf(&self) -> &dyn Shelf {
+        self.inner.shelf.get().map_or(&EmptyShelf, |shelf| &**shelf)
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -55,6 +55,10 @@ faults! {
     AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
+    CallNotUp: 409 "call_not_up" "Only a call that is up can be recorded" "Solo se puede grabar una llamada en curso";
+    NotRecording: 409 "not_recording" "The call is not being recorded" "La llamada no se está grabando";
+    StillRecording: 409 "still_recording" "The recording is still being made" "La grabación todavía está en curso";
+    AudioAway: 503 "audio_unavailable" "The audio cannot be read at present" "El audio no se puede leer en este momento";
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
     SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
     StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";

@@ -8,6 +8,7 @@ pub(crate) mod extensions;
 pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod probes;
+pub(crate) mod recordings;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(extension_calls::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());
+    all.extend(recordings::routes());
     all.extend(registrations::routes());
     all.extend(probes::routes());
     all.extend(document::routes());

@@ -2,12 +2,16 @@
 //!
 //! A worker hands its blocks over without waiting ([`Tape`]); one thread writes all files ([`Writer`]).
 
+mod keeper;
 pub mod ogg_opus;
 mod opus;
+mod shelf;
 mod tape;
 pub mod wav;
 mod writer;
 
+pub use keeper::{Keeper, Keeping};
 pub use ogg_opus::Audio;
+pub use shelf::{Objects, Store as ObjectsConfig, Warehouse};
 pub use tape::Tape;
 pub use writer::{Writer, WriterConfig};

@@ -127,29 +127,62 @@ impl Audio {
 
 /// Read a file. One without an end is read as far as it goes; `longest` samples per channel are the most.
 pub fn read<R: Read + Seek>(file: R, longest: usize) -> io::Result<Audio> {
+    let mut samples = Vec::new();
+    let channels = decode(file, |channels, audio| {
+        let room = (longest * channels).saturating_sub(samples.len());
+        samples.extend(audio.iter().take(room));
+        Ok(())
+    })?;
+    Ok(Audio { channels, samples })
+}
+
+/// Decode a file packet by packet; `each` gets the number of channels and the interleaved samples.
+pub fn decode<R: Read + Seek>(
+    file: R,
+    mut each: impl FnMut(usize, &[i16]) -> io::Result<()>,
+) -> io::Result<usize> {
+    let (mut packets, channels, skip) = open(file)?;
+    let mut decoder = Decoder::new(channels).map_err(io::Error::other)?;
+    let (mut left, mut at, mut samples) = (skip as usize * channels, 0, Vec::new());
+    // A fault in the middle is where a crash has cut the file.
+    while let Ok(Some(packet)) = packets.read_packet() {
+        samples.clear();
+        if decoder.decode(&packet.data, &mut samples).is_err() {
+            break;
+        }
+        if packet.last_in_stream() {
+            let end = (packet.absgp_page() / SCALE) as usize * channels;
+            samples.truncate(end.saturating_sub(at));
+        }
+        at += samples.len();
+        let skipped = left.min(samples.len());
+        left -= skipped;
+        each(channels, samples.get(skipped..).unwrap_or_default())?;
+    }
+    Ok(channels)
+}
+
+/// The packets behind the headers, the channels, and the samples of 8 kHz to leave out.
+fn open<R: Read + Seek>(file: R) -> io::Result<(PacketReader<R>, usize, u64)> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut packets = PacketReader::new(file);
     let head = packets.read_packet_expected().map_err(|error| bad(&format!("no Ogg: {error}")))?;
-    let channels = match head.data.get(..19) {
-        Some([b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, channels @ 1..=2, ..]) => usize::from(*channels),
+    let (channels, skip) = match head.data.get(..12) {
+        Some([b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, channels @ 1..=2, low, high]) => {
+            (usize::from(*channels), u64::from(u16::from_le_bytes([*low, *high])))
+        }
         _ => return Err(bad("no Opus with one or two channels")),
     };
-    let skip = head.data.get(10..12).map_or(0, |skip| usize::from(skip[0]) | usize::from(skip[1]) << 8);
     packets.read_packet_expected().map_err(|_| bad("no Opus tags"))?;
-    let mut decoder = Decoder::new(channels).map_err(io::Error::other)?;
-    let (mut samples, mut end) = (Vec::new(), None);
-    // A fault in the middle is where a crash has cut the file.
+    Ok((packets, channels, skip / SCALE))
+}
+
+/// How long a file plays, as far as it goes: from the position of its last whole page.
+pub fn millis<R: Read + Seek>(file: R) -> io::Result<u64> {
+    let (mut packets, _, skip) = open(file)?;
+    let mut position = 0;
     while let Ok(Some(packet)) = packets.read_packet() {
-        if decoder.decode(&packet.data, &mut samples).is_err() || samples.len() > longest * channels {
-            break;
-        }
-        end = packet.last_in_stream().then(|| packet.absgp_page());
+        position = packet.absgp_page();
     }
-    let skip = skip / SCALE as usize;
-    if let Some(end) = end {
-        samples.truncate((end / SCALE) as usize * channels);
-    }
-    samples.drain(..(skip * channels).min(samples.len()));
-    samples.truncate(longest * channels);
-    Ok(Audio { channels, samples })
+    Ok((position / SCALE).saturating_sub(skip) / 8)
 }
