@@ -216,7 +216,10 @@ fn a_crash_in_the_middle_leaves_a_recording_that_plays() {
         let (status, head, wav) = office.audio(&id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
         let both = sides(&wav);
-        assert_eq!(done["durationMs"].as_u64().map(|n| n.abs_diff(both[0].len() as u64 / 8) < 50), Some(true));
+        assert_eq!(
+            done["durationMs"].as_u64().map(|n| n.abs_diff(both[0].len() as u64 / 8) < 50),
+            Some(true)
+        );
         check_tones(&both, 500, 1_500);
     }
 }
@@ -246,13 +249,18 @@ impl Objects {
         let program = top.join("target/tools/python/bin/moto_server");
         if !program.exists() {
             let need = Command::new(top.join(".ci/need")).args(["pip", "moto[server]"]).status();
-            assert!(need.is_ok_and(|status| status.success()), "moto from PyPI is needed: .ci/need pip 'moto[server]'");
+            assert!(
+                need.is_ok_and(|status| status.success()),
+                "moto from PyPI is needed: .ci/need pip 'moto[server]'"
+            );
         }
         let mut command = Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let objects =
-            Objects { child: command.spawn().expect("moto starts"), address: format!("http://127.0.0.1:{port}") };
+        let objects = Objects {
+            child: command.spawn().expect("moto starts"),
+            address: format!("http://127.0.0.1:{port}"),
+        };
         until(LONG, "the object store has a bucket", || {
             let bucket = format!("{}/tapes", objects.address);
             let mut curl = Command::new("curl");
@@ -289,7 +297,9 @@ fn recordings_go_to_the_object_store_when_it_is_there() {
     let (status, _, wav) = office.audio(&id, "", None);
     assert_eq!((status, office.recording(&id)["storedIn"].as_str()), (200, Some("folder")));
     let objects = Objects::start(block.port(0), scratch.path());
-    until(LONG, "it is in the object store", || (office.recording(&id)["storedIn"] == "objects").then_some(()));
+    until(LONG, "it is in the object store", || {
+        (office.recording(&id)["storedIn"] == "objects").then_some(())
+    });
     let file = office.file(&id, "wav");
     until(LONG, "the file is gone", || (!file.exists()).then_some(()));
     let object = format!("{}/tapes/office/recordings/{id}.wav", objects.address);

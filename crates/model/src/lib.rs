@@ -22,8 +22,6 @@ pub use directory::{Change, Directory};
 pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
-pub use recording::{
-    RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState,
-};
+pub use recording::{RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState};
 pub use table::Table;
 pub use user::{User, UserId, UserKind};

@@ -117,7 +117,8 @@ fn each_side_of_a_file_has_its_party_and_not_the_other() {
         desk.talk(0..50, 440.0, Some(1_000.0));
         let Filed::Complete { bytes, millis: 5_000, .. } = desk.end() else { panic!() };
         assert_eq!(bytes, std::fs::metadata(desk.path(name)).unwrap().len());
-        let audio = if format == FileFormat::Wav { wav_of(&desk.path(name)) } else { opus_of(&desk.path(name)) };
+        let audio =
+            if format == FileFormat::Wav { wav_of(&desk.path(name)) } else { opus_of(&desk.path(name)) };
         assert_eq!((audio.channels, audio.samples.len()), (2, 80_000), "{name}");
         for (n, own, other) in [(0, 440.0, 1_000.0), (1, 1_000.0, 440.0)] {
             let heard = &side(&audio, n)[8_000..32_000];
@@ -146,7 +147,10 @@ fn a_file_whose_writer_is_killed_plays_up_to_the_last_second() {
         let audio = if format == FileFormat::Wav {
             let before = std::fs::read(&copy).unwrap();
             let said = u32::from_le_bytes(before[40..44].try_into().unwrap());
-            assert!(said > 8 * 32_000 && u64::from(said) + 44 <= before.len() as u64, "its header is true: {said}");
+            assert!(
+                said > 8 * 32_000 && u64::from(said) + 44 <= before.len() as u64,
+                "its header is true: {said}"
+            );
             let file = File::options().read(true).write(true).open(&copy).unwrap();
             assert_eq!(wav::repair(&file).unwrap(), (2, before.len() as u64 - 44));
             wav_of(&copy)

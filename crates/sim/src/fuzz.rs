@@ -200,7 +200,11 @@ impl Bench {
                 *closed += 1;
                 assert_eq!(*closed, 1, "closed twice");
             }
-            Record::Bound(_) | Record::Unbound { .. } | Record::LegUp { .. } | Record::Ladder { .. } => {}
+            Record::Bound(_)
+            | Record::Unbound { .. }
+            | Record::LegUp { .. }
+            | Record::Ladder { .. }
+            | Record::Recording(_) => {}
         }
         self.disk.write(record);
     }

@@ -80,8 +80,20 @@ const TABLE: Table = Table {
     name: "recordings",
     key: &["id"],
     rest: &[
-        "call_id", "user_id", "other_user", "extension", "state", "started_at", "ended_at", "format", "bytes",
-        "millis", "sha256", "fault", "place", "tries",
+        "call_id",
+        "user_id",
+        "other_user",
+        "extension",
+        "state",
+        "started_at",
+        "ended_at",
+        "format",
+        "bytes",
+        "millis",
+        "sha256",
+        "fault",
+        "place",
+        "tries",
     ],
 };
 
@@ -211,7 +223,8 @@ impl Store {
 
     /// A page of recordings, newest first.
     pub async fn recordings(&self, filter: &RecordingFilter) -> Result<RecordingPage, StoreError> {
-        let (user, call) = (filter.user.as_ref().map(UserId::as_str), filter.call.as_ref().map(CallId::as_str));
+        let (user, call) =
+            (filter.user.as_ref().map(UserId::as_str), filter.call.as_ref().map(CallId::as_str));
         let state = filter.state.as_ref().map(word);
         let (before, id) =
             filter.cursor.as_ref().map_or((i64::MAX, ""), |c| (c.started_at.as_micros(), c.id.as_str()));
@@ -282,7 +295,8 @@ impl Store {
         if excess == 0 {
             return Ok(Vec::new());
         }
-        let mut oldest = self.some_recordings("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
+        let mut oldest =
+            self.some_recordings("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
         oldest.retain(|kept| {
             let wanted = excess > 0;
             excess = excess.saturating_sub(kept.recording.bytes);
@@ -302,17 +316,24 @@ impl Store {
 
     /// A recording's audio is there now.
     pub async fn recording_moved(&self, id: &RecordingId, place: Place) -> Result<(), StoreError> {
-        sqlx::query("UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2")
-            .bind(TENANT)
-            .bind(id.as_str())
-            .bind(place.as_str())
-            .execute(self.writer())
-            .await?;
+        sqlx::query(
+            "UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2",
+        )
+        .bind(TENANT)
+        .bind(id.as_str())
+        .bind(place.as_str())
+        .execute(self.writer())
+        .await?;
         Ok(())
     }
 
     /// An attempt to move or remove it has failed: not before `wait` again.
-    pub async fn recording_stays(&self, kept: &Kept, now: Timestamp, wait: Duration) -> Result<(), StoreError> {
+    pub async fn recording_stays(
+        &self,
+        kept: &Kept,
+        now: Timestamp,
+        wait: Duration,
+    ) -> Result<(), StoreError> {
         sqlx::query("UPDATE recordings SET tries = $3, next_try_at = $4 WHERE tenant = $1 AND id = $2")
             .bind(TENANT)
             .bind(kept.recording.id.as_str())

@@ -22,7 +22,8 @@ mod restore;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration, Reply, State, Status,
+    Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration, Reply, State,
+    Status,
 };
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;

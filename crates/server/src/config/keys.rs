@@ -358,7 +358,8 @@ fn level(text: &str) -> Result<String, String> {
 
 fn recorded(text: &str) -> Result<model::RecordCalls, String> {
     let known = model::RecordCalls::parse(text).filter(|calls| *calls != model::RecordCalls::Default);
-    known.ok_or_else(|| format!("{text:?} is no choice; write \"none\", \"inbound\", \"outbound\" or \"all\""))
+    known
+        .ok_or_else(|| format!("{text:?} is no choice; write \"none\", \"inbound\", \"outbound\" or \"all\""))
 }
 
 fn format(text: &str) -> Result<model::RecordingFormat, String> {

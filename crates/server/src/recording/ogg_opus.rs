@@ -48,7 +48,18 @@ impl<W: Write> OggWriter<W> {
         tags.extend(0_u32.to_le_bytes());
         pages.write_packet(tags, serial, PacketWriteEndInfo::EndPage, 0)?;
         let frame = Vec::with_capacity(FRAME * channels);
-        Ok(OggWriter { pages, encoder, serial, channels, skip, given: 0, packets: 0, open: 0, frame, held: None })
+        Ok(OggWriter {
+            pages,
+            encoder,
+            serial,
+            channels,
+            skip,
+            given: 0,
+            packets: 0,
+            open: 0,
+            frame,
+            held: None,
+        })
     }
 
     /// Audio, interleaved.
@@ -68,7 +79,11 @@ impl<W: Write> OggWriter<W> {
         self.frame.clear();
         if let Some(before) = self.held.replace(packet) {
             self.open += 1;
-            let end = if self.open >= PAGE { PacketWriteEndInfo::EndPage } else { PacketWriteEndInfo::NormalPacket };
+            let end = if self.open >= PAGE {
+                PacketWriteEndInfo::EndPage
+            } else {
+                PacketWriteEndInfo::NormalPacket
+            };
             self.put(before, end)?;
         }
         Ok(())

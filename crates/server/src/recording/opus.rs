@@ -4,9 +4,9 @@
 use std::ptr::NonNull;
 
 use unsafe_libopus::{
-    OPUS_APPLICATION_RESTRICTED_LOWDELAY, OPUS_GET_LOOKAHEAD_REQUEST, OPUS_SET_BITRATE_REQUEST, OPUS_SET_COMPLEXITY_REQUEST,
-    OpusDecoder, OpusEncoder, opus_decode, opus_decoder_create, opus_decoder_destroy, opus_encode,
-    opus_encoder_create, opus_encoder_ctl, opus_encoder_destroy,
+    OPUS_APPLICATION_RESTRICTED_LOWDELAY, OPUS_GET_LOOKAHEAD_REQUEST, OPUS_SET_BITRATE_REQUEST,
+    OPUS_SET_COMPLEXITY_REQUEST, OpusDecoder, OpusEncoder, opus_decode, opus_decoder_create,
+    opus_decoder_destroy, opus_encode, opus_encoder_create, opus_encoder_ctl, opus_encoder_destroy,
 };
 
 /// Samples per second and channel.
@@ -62,7 +62,8 @@ impl Encoder {
     pub fn lookahead(&self) -> u16 {
         let mut samples = 0_i32;
         // SAFETY: the state is alive, and this request takes a place for one number.
-        let status = unsafe { opus_encoder_ctl!(self.state.as_ptr(), OPUS_GET_LOOKAHEAD_REQUEST, &mut samples) };
+        let status =
+            unsafe { opus_encoder_ctl!(self.state.as_ptr(), OPUS_GET_LOOKAHEAD_REQUEST, &mut samples) };
         if status == 0 { u16::try_from(samples).unwrap_or(0) } else { 0 }
     }
 

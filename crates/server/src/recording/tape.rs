@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::thread::Thread;
 
-use ::media::{Record, RecordingId};
 use ::media::limits::RECORD_BLOCK;
+use ::media::{Record, RecordingId};
 use rtrb::{Producer, PushError};
 
 /// One message to the writer.

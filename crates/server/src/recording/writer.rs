@@ -268,7 +268,10 @@ pub(crate) fn ending(format: FileFormat) -> &'static str {
 fn enough(config: &WriterConfig) -> io::Result<()> {
     let space = rustix::fs::statvfs(&config.data)?;
     if space.f_bavail.saturating_mul(space.f_frsize) < config.reserve {
-        return Err(io::Error::new(ErrorKind::StorageFull, "the disk has less free than recordings must leave"));
+        return Err(io::Error::new(
+            ErrorKind::StorageFull,
+            "the disk has less free than recordings must leave",
+        ));
     }
     Ok(())
 }

@@ -157,7 +157,14 @@ impl House {
 
         let settings = settings(&config, &exchange.addresses);
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
-        let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, Arc::clone(&now), chance.fork());
+        let app = App::new(
+            store.clone(),
+            directory,
+            Arc::new(door.clone()),
+            settings,
+            Arc::clone(&now),
+            chance.fork(),
+        );
         let warehouse = warehouse(&config, data.path())?;
         app.keep_audio_in(Arc::new(warehouse.clone()));
         let recordings = Keeper::new(store.clone(), warehouse, Arc::clone(&now), keeping(&config));
@@ -166,7 +173,8 @@ impl House {
         let http = http::Http::start(listeners, &api::router(app.clone()).merge(import::router(app.clone())));
         lock.tell(http.addresses.first().copied())?;
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
-        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, recordings };
+        let house =
+            House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, recordings };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,

@@ -134,7 +134,7 @@ impl World {
                 }
             }
             Record::LegUp { call, .. } => self.note(format!("a leg of {call} is up")),
-            Record::Bound(_) | Record::Unbound { .. } | Record::Ladder { .. } => {}
+            Record::Bound(_) | Record::Unbound { .. } | Record::Ladder { .. } | Record::Recording(_) => {}
         }
         self.disk.write(record);
     }

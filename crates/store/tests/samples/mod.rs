@@ -86,7 +86,7 @@ pub fn extension(name: &str, number: &str) -> Extension {
         do_not_disturb: true,
         call_waiting: false,
         ring_seconds: 21,
-            record_calls: model::RecordCalls::Outbound,
+        record_calls: model::RecordCalls::Outbound,
         created_at: at(2),
         updated_at: at(3),
     }

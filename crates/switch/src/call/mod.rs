@@ -10,8 +10,8 @@ mod record;
 mod release;
 mod renegotiate;
 
-pub use record::{Beep, RecordingConfig};
 pub(crate) use record::Tapes;
+pub use record::{Beep, RecordingConfig};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

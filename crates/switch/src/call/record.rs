@@ -162,7 +162,9 @@ impl Switch {
         let (left, right) = match call.phase {
             Phase::Bridged(a, b) => (call.leg(a)?, call.leg(b)),
             Phase::Served(_) => (call.leg(0)?, None),
-            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => return None,
+            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {
+                return None;
+            }
         };
         // One that was stopped is only waiting for its file: another may begin.
         if let Some((_, tape)) = self.tapes.of_call(&call.record.id)
@@ -228,8 +230,7 @@ impl Switch {
         let Some(call) = self.calls.find(&tape.row.call).and_then(|key| self.calls.get(key)) else { return };
         let Phase::Bridged(a, b) = call.phase else { return };
         for leg in [a, b].into_iter().filter_map(|index| call.leg(index)) {
-            let command =
-                MediaCommand::Play { stream: leg.stream.id, play: BEEP, clip: Arc::clone(&clip) };
+            let command = MediaCommand::Play { stream: leg.stream.id, play: BEEP, clip: Arc::clone(&clip) };
             out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
     }

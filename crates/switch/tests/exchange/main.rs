@@ -4,6 +4,7 @@
 mod a_call_from_the_api;
 mod a_call_is_held;
 mod a_call_is_made;
+mod a_call_is_recorded;
 mod a_call_is_refused;
 mod a_password_is_guessed;
 mod a_phone_registers;

@@ -139,7 +139,7 @@ impl Office {
                 }
                 Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
                 Record::CallClosed(c) => drop(calls.remove(&c.id)),
-                Record::Ladder { .. } => {}
+                Record::Ladder { .. } | Record::Recording(_) => {}
             }
         }
         self.switch = Switch::new(self.config.clone(), Chance::from_number(77));
@@ -388,7 +388,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,
-            record_calls: model::RecordCalls::Default,
+        record_calls: model::RecordCalls::Default,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };
