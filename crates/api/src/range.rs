@@ -64,7 +64,9 @@ mod tests {
         for beyond in ["bytes=1000-", "bytes=1000-1001", "bytes=-0"] {
             assert_eq!(of(beyond), Asked::Nothing, "{beyond}");
         }
-        for other in ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=1-2,4-5", "bytes=", "bytes=-", "bytes=+1-2"] {
+        for other in
+            ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=1-2,4-5", "bytes=", "bytes=-", "bytes=+1-2"]
+        {
             assert_eq!(of(other), Asked::All, "{other}");
         }
     }

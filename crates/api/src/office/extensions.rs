@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::{Chance, Id, Now, Secret};
-use model::{{
+use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
-    Forwarding, ForwardingMode, Ha1, UserId, dialplan, RecordCalls};
+    Forwarding, ForwardingMode, Ha1, RecordCalls, UserId, dialplan,
+};
 use serde_json::{Value, json};
 
 use super::{Actor, Draft, Office, OfficeError};

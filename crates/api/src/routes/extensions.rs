@@ -6,8 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
-use model::{{
-    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId, RecordCalls};
+use model::{
+    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission,
+    RecordCalls, UserId,
+};
 use switch::Command;
 
 use crate::App;

@@ -50,7 +50,11 @@ pub(crate) fn routes() -> Vec<Route> {
             .body(NOTHING)
     };
     vec![
-        verb("/api/v1/opensips/call/{id}/recording/start", "Record a call; nothing changes where it is recorded", post(start)),
+        verb(
+            "/api/v1/opensips/call/{id}/recording/start",
+            "Record a call; nothing changes where it is recorded",
+            post(start),
+        ),
         verb("/api/v1/opensips/call/{id}/recording/stop", "End the recording of a call", post(stop)),
         verb("/api/v1/opensips/call/{id}/recording/pause", "Write silence from now on", post(pause)),
         verb("/api/v1/opensips/call/{id}/recording/resume", "Write again what is heard", post(resume)),
