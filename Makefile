@@ -10,7 +10,9 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
 # What a C compiler is needed for: SQLite and the TLS primitives are compiled into the binary.
 APT_BUILD := gcc g++ libc6-dev make pkg-config
-APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core
+APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv
+# An S3 server for the tests of recordings.
+PIP_TEST := "moto[server]"
 
 part := .ci/part
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
@@ -89,3 +91,4 @@ need-build:
 
 need-test:
 	@.ci/need apt $(APT_TEST)
+	@.ci/need pip $(PIP_TEST)

@@ -1,7 +1,7 @@
 //! What every request can reach.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Chance, Now, Secret};
@@ -14,6 +14,7 @@ use crate::error::{ApiError, Fault};
 use crate::follow::Followers;
 use crate::idempotency::Repeats;
 use crate::limits::{Limits, SWITCH_PATIENCE};
+use crate::shelf::{EmptyShelf, Shelf};
 use crate::usage::Usage;
 use crate::{Office, SwitchPort};
 
@@ -110,6 +111,7 @@ struct Inner {
     followers: Followers,
     repeats: Repeats,
     closing: watch::Sender<bool>,
+    shelf: OnceLock<Arc<dyn Shelf>>,
     started: Now,
 }
 
@@ -139,6 +141,7 @@ impl App {
             followers: Followers::default(),
             repeats: Repeats::default(),
             closing: watch::Sender::new(false),
+            shelf: OnceLock::new(),
             started,
         });
         let weak = Arc::downgrade(&inner);
@@ -177,6 +180,15 @@ impl App {
 
     pub(crate) fn repeats(&self) -> &Repeats {
         &self.inner.repeats
+    }
+
+    /// Say where the audio of recordings is: once, before the first request.
+    pub fn keep_audio_in(&self, shelf: Arc<dyn Shelf>) {
+        self.inner.shelf.set(shelf).ok();
+    }
+
+    pub(crate) fn shelf(&self) -> &dyn Shelf {
+        self.inner.shelf.get().map_or(&EmptyShelf, |shelf| &**shelf)
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -66,6 +66,10 @@ faults! {
     IdempotencyInProgress: 409 "idempotency_in_progress" "The request of this Idempotency-Key is being worked on" "La solicitud de esta Idempotency-Key está en curso";
     IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped while it worked on the request of this Idempotency-Key: look whether it was done, then ask with a new one" "El servidor se detuvo mientras atendía la solicitud de esta Idempotency-Key: compruebe si se hizo y pida con una nueva";
     TooManyFollowers: 503 "too_many_followers" "Too many clients follow events now" "Demasiados clientes siguen los eventos ahora";
+    CallNotUp: 409 "call_not_up" "Only a call that is up can be recorded" "Solo se puede grabar una llamada en curso";
+    NotRecording: 409 "not_recording" "The call is not being recorded" "La llamada no se está grabando";
+    StillRecording: 409 "still_recording" "The recording is still being made" "La grabación todavía está en curso";
+    AudioAway: 503 "audio_unavailable" "The audio cannot be read at present" "El audio no se puede leer en este momento";
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
     SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
     StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";

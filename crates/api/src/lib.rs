@@ -15,10 +15,13 @@ mod live;
 mod office;
 mod openapi;
 mod port;
+mod range;
 mod route;
 mod routes;
 mod secret;
 mod shapes;
+mod shapes_recordings;
+mod shelf;
 mod usage;
 
 pub use app::{App, Clock, Settings};
@@ -29,3 +32,4 @@ pub use office::{
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;
+pub use shelf::{Later, Opened, Shelf, Wanted};

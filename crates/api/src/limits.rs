@@ -29,6 +29,8 @@ pub(crate) const DISPLAY_NAME_CHARS: usize = 64;
 pub(crate) const KEY_NAME_CHARS: usize = 100;
 /// Things on one page of a list.
 pub(crate) const PAGE: u32 = 1000;
+/// Bytes of audio that are read and sent in one piece.
+pub(crate) const AUDIO_CHUNK: u64 = 256 * 1024;
 /// Things on a page where nobody asks for a number.
 pub(crate) const PAGE_DEFAULT: u32 = 50;
 /// How long the exchange may think about a question.

@@ -158,6 +158,14 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
         Answer::EventStream => json!({"text/event-stream": {"schema": {"type": "string"}}}),
         Answer::Socket => json!({}),
+        Answer::Audio => {
+            let bytes = json!({"schema": {"type": "string", "format": "binary"}});
+            responses.insert(
+                "206".into(),
+                json!({"description": "The part that was asked for", "content": {"audio/ogg": bytes, "audio/wav": bytes}}),
+            );
+            json!({"audio/ogg": bytes, "audio/wav": bytes})
+        }
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
     };
     if matches!(route.answer, Answer::Socket) {
@@ -218,6 +226,7 @@ fn meaning(status: u16) -> &'static str {
         409 => "It contradicts what is there",
         413 => "The body is larger than 64 KB, an import larger than 32 MB",
         415 => "The body is not application/json",
+        416 => "The part that was asked for is not there",
         429 => "Too many requests, or too many calls",
         503 => "Something that is needed is away or not configured",
         _ => "Server error",

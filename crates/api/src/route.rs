@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     JsonOrText { name: String, schema: fn() -> RefOr<Schema>, collect: fn(&mut Vec<(String, RefOr<Schema>)>) },
     /// Text.
     Text,
+    /// Audio, whole or a part of it.
+    Audio,
     /// JSON that describes itself.
     AnyJson,
     /// Server-Sent Events.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, CallRecord};
+use crate::{CallId, CallRecord, Recording};
 
 /// One contact that a phone has registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -91,6 +91,8 @@ pub enum Record {
     },
     /// Something happened that is told and otherwise changes nothing.
     Noted(Note),
+    /// A recording has begun, or is over.
+    Recording(Box<Recording>),
 }
 
 /// What the exchange notes besides its records, for those who follow events (S88–S95).

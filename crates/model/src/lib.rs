@@ -12,6 +12,7 @@ pub mod journal;
 mod key;
 mod number;
 pub mod policy;
+mod recording;
 mod sealed;
 mod table;
 pub mod trunk;
@@ -29,6 +30,7 @@ pub use extension::{
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
 pub use policy::{Class, DialPermissions, DialRules};
+pub use recording::{RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState};
 pub use sealed::{SealKey, Sealed};
 pub use table::Table;
 pub use trunk::{

@@ -12,5 +12,6 @@ pub mod limits;
 pub mod log;
 pub mod media;
 pub mod net;
+pub mod recording;
 pub mod serve;
 pub mod webhooks;

@@ -42,7 +42,7 @@ impl Disk {
                 Record::CallClosed(call) => {
                     calls.remove(&call.id);
                 }
-                Record::Ladder { .. } | Record::Noted(_) => {}
+                Record::Ladder { .. } | Record::Noted(_) | Record::Recording(_) => {}
             }
         }
         Input::Restore { bindings: bindings.into_values().collect(), calls: calls.into_values().collect() }

@@ -204,7 +204,8 @@ impl Bench {
             | Record::Unbound { .. }
             | Record::LegUp { .. }
             | Record::Ladder { .. }
-            | Record::Noted(_) => {}
+            | Record::Noted(_)
+            | Record::Recording(_) => {}
         }
         self.disk.write(record);
     }

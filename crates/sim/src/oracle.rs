@@ -132,6 +132,7 @@ impl Oracle {
             }
             Record::CallClosed(call) => self.closed(call),
             Record::Ladder { call, blob } => self.ladder(call.as_str(), blob),
+            Record::Recording(_) => {}
             Record::LegUp { call, leg } => {
                 let dialog = leg.dialog.split(|b| *b == b'\n').take(4).collect::<Vec<_>>().concat();
                 if !self.dialogs.insert(dialog) {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::{Binding, Note, OpenLeg, Record};
-use model::{CallId, CallRecord};
+use model::{CallId, CallRecord, Recording, RecordingId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::facts::{self, State, States};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
-use crate::{StoreError, bindings, calls, ladders, legs};
+use crate::{StoreError, bindings, calls, ladders, legs, recordings};
 
 /// What a batch says in the end, by key.
 #[derive(Default)]
@@ -19,6 +19,7 @@ struct Outcome<'r> {
     ladders: BTreeMap<&'r CallId, &'r [u8]>,
     call_notes: BTreeMap<&'r CallId, Vec<&'r Note>>,
     notes: Vec<&'r Note>,
+    recordings: BTreeMap<&'r RecordingId, &'r Recording>,
 }
 
 /// Refreshes that follow each other are one, and so are two farewells.
@@ -59,6 +60,9 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
                 Some(call) => end.call_notes.entry(call).or_default().push(note),
                 None => end.notes.push(note),
             },
+            Record::Recording(recording) => {
+                end.recordings.insert(&recording.id, recording);
+            }
         }
     }
     end
@@ -98,6 +102,9 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
     }
     let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
     upsert(tx, &ladders::TABLE, &kept, ladders::bind).await?;
+    for recording in end.recordings.values() {
+        recordings::feed(tx, recording).await?;
+    }
     facts::mark(tx, &marks).await?;
     Ok(facts.len())
 }

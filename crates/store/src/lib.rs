@@ -17,6 +17,7 @@ mod ladders;
 mod legs;
 mod migrate;
 mod prune;
+mod recordings;
 mod row;
 mod stats;
 mod store;
@@ -31,6 +32,7 @@ pub use events::EventQuery;
 pub use idempotency::{Asked, Earlier};
 pub use key_uses::{KeyUse, UsedBy};
 pub use prune::{Pruned, Retention};
+pub use recordings::{Kept, Place, RecordingCursor, RecordingFilter, RecordingPage};
 pub use stats::{Hour, Stats, StatsQuery};
 pub use store::Store;
 pub use webhooks::{

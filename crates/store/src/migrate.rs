@@ -13,6 +13,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") },
     Migration { version: 3, sql: include_str!("../migrations/0003_forwarding.sql") },
     Migration { version: 4, sql: include_str!("../migrations/0004_trunks.sql") },
+    Migration { version: 5, sql: include_str!("../migrations/0005_recordings.sql") },
     Migration { version: 8, sql: include_str!("../migrations/0008_events.sql") },
 ];
 

@@ -7,7 +7,7 @@ use model::Directory;
 use model::journal::Record;
 use sip::{Endpoint, Event, HeaderLines, SessionId};
 
-use crate::call::{Calls, Timers};
+use crate::call::{Calls, Tapes, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
 use crate::ports::Ports;
@@ -27,6 +27,7 @@ pub struct Switch {
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
     pub(crate) trunks: Trunks,
+    pub(crate) tapes: Tapes,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -52,6 +53,7 @@ impl Switch {
             directory: Directory::default(),
             ports: Ports::default(),
             timers: Timers::default(),
+            tapes: Tapes::default(),
             state: State::Starting,
             counters: Counters::default(),
             ladders: (0, 0),
@@ -91,9 +93,9 @@ impl Switch {
 
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let due =
-            [self.endpoint.deadline(), self.timers.first(), self.location.deadline(), self.trunks.deadline()];
-        due.into_iter().flatten().min()
+        let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
+        let calls = [self.timers.first(), self.tapes.deadline()];
+        sip.into_iter().chain(calls).flatten().min()
     }
 
     fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
@@ -151,6 +153,7 @@ impl Switch {
             self.call_timer(now, call, out);
         }
         self.trunk_alarms(now, out);
+        self.beeps(now, out);
         self.settle(now, out);
     }
 

@@ -21,7 +21,11 @@ mod requests;
 mod restore;
 mod trunk;
 
-pub use command::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+pub use call::{Beep, RecordingConfig};
+pub use command::{
+    Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration, Reply, State,
+    Status,
+};
 pub use command::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;

@@ -33,3 +33,5 @@ pub const INFO_BYTES: usize = 1024;
 pub const TRUNK_QUEUE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Hosts that one call tries at most: nobody waits for more.
 pub const TRUNK_ATTEMPTS: u8 = 8;
+/// Recordings that run at once, and those whose files are being closed.
+pub const RECORDINGS: usize = 4_096;

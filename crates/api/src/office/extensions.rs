@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Chance, Id, Now, Secret};
 use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
-    FollowMe, Forwarding, ForwardingMode, Ha1, UserId, dialplan, policy,
+    FollowMe, Forwarding, ForwardingMode, Ha1, RecordCalls, UserId, dialplan, policy,
 };
 use serde_json::{Value, json};
 
@@ -81,6 +81,7 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
+    pub record_calls: Option<RecordCalls>,
     pub dial_permissions: PermissionsChange,
     pub follow_me: FollowChange,
     /// An administrator asks: nobody else widens what an extension may dial (S188).
@@ -355,6 +356,7 @@ fn fresh(
         ring_seconds: RING_SECONDS,
         dial_permissions: model::DialPermissions::default(),
         follow_me: None,
+        record_calls: RecordCalls::default(),
         created_at: now.wall,
         updated_at: now.wall,
     }
@@ -387,6 +389,7 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
             FollowChange::Clear => None,
             FollowChange::Set(follow_me) => Some(follow_me),
         },
+        record_calls: wanted.record_calls.unwrap_or(old.record_calls),
         created_at: old.created_at,
         updated_at: old.updated_at,
     }
@@ -483,6 +486,7 @@ fn facts(extension: &Extension) -> Value {
         "ringSeconds": extension.ring_seconds,
         "dialPermissions": extension.dial_permissions,
         "followMe": extension.follow_me,
+        "recordCalls": extension.record_calls,
     })
 }
 

@@ -19,6 +19,7 @@ use crate::limits::PAGE_DEFAULT;
 use crate::live::{live_calls, may_read};
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
+use crate::routes::recordings::of_calls;
 use crate::shapes::{CallsAnswer, Session};
 
 const LIST: &[Field] = &[
@@ -61,9 +62,15 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
     calls.truncate(limit);
     let next = calls.last().filter(|_| more).map(place);
     let now = app.office().now().wall;
+    let recorded = of_calls(&app, &calls.iter().collect::<Vec<_>>()).await?;
+    let session = |call: &CallRecord| {
+        let own = recorded.iter().filter(|(id, _)| *id == call.id);
+        let recordings = own.map(|(_, recording)| recording.clone()).collect();
+        Session { recordings, ..Session::of(app.settings(), call, now) }
+    };
     Ok(Json(CallsAnswer {
         success: true,
-        calls: calls.iter().map(|call| Session::of(app.settings(), call, now)).collect(),
+        calls: calls.iter().map(session).collect(),
         next_cursor: next.map(|cursor| format!("{}.{}", cursor.started_at.as_micros().max(0), cursor.id)),
     }))
 }

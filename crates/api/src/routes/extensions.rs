@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
 use model::{
-    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId,
+    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission,
+    RecordCalls, UserId,
 };
 use switch::Command;
 
@@ -53,6 +54,11 @@ const CHANGE: &[Field] = &[
     ),
     Field::new("followMe", Rule::FollowMe, "Where its owner is looked for, in turn or all at once")
         .nullable(),
+    Field::new(
+        "recordCalls",
+        Rule::OneOf(&["default", "none", "inbound", "outbound", "all"]),
+        "Which of its calls are recorded; default is what the configuration says",
+    ),
 ];
 const LIST: &[Field] = &[
     Field::new(
@@ -215,6 +221,7 @@ async fn update(
             None => FollowChange::Keep,
         },
         by_admin: caller.is_admin(),
+        record_calls: form.text("recordCalls").and_then(RecordCalls::parse),
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
     Ok(answer(&app, &changed).await)

@@ -10,6 +10,7 @@ pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod probes;
+pub(crate) mod recordings;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(extension_calls::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());
+    all.extend(recordings::routes());
     all.extend(registrations::routes());
     all.extend(trunks::routes());
     all.extend(stats::routes());

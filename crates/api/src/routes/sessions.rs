@@ -17,6 +17,7 @@ use crate::live::{find_call, may_read};
 use crate::office::Event;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
+use crate::routes::recordings::of_calls;
 use crate::shapes::{NewSession, NewSessionAnswer, Session, SessionAnswer};
 use crate::{App, Settings};
 
@@ -155,7 +156,7 @@ pub(crate) async fn place(app: &App, caller: &Caller, originate: Originate) -> R
 async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SessionAnswer>, ApiError> {
     let call =
         find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
-    Ok(Json(answer(&app, &call)))
+    answer(&app, &call).await
 }
 
 async fn end(
@@ -168,7 +169,7 @@ async fn end(
         find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
     body.form(&caller, NOTHING)?;
     if call.status.is_final() {
-        return Ok(Json(answer(&app, &call))); // S51
+        return answer(&app, &call).await; // S51
     }
     match app.ask(Command::End { call: call.id.clone() }).await? {
         Reply::Call(ended) => {
@@ -179,17 +180,19 @@ async fn end(
                 detail: json!({"by": "api"}),
             };
             app.office().tell(caller.actor(), event);
-            Ok(Json(answer(&app, &ended)))
+            answer(&app, &ended).await
         }
         // It ended by itself in between.
         Reply::Unknown => {
             let ended = find_call(&app, &call.id).await?.unwrap_or(call);
-            Ok(Json(answer(&app, &ended)))
+            answer(&app, &ended).await
         }
         other => Err(out_of_turn(&other)),
     }
 }
 
-fn answer(app: &App, call: &CallRecord) -> SessionAnswer {
-    SessionAnswer { success: true, session: Session::of(app.settings(), call, app.office().now().wall) }
+async fn answer(app: &App, call: &CallRecord) -> Result<Json<SessionAnswer>, ApiError> {
+    let recordings = of_calls(app, &[call]).await?.into_iter().map(|(_, recording)| recording).collect();
+    let session = Session::of(app.settings(), call, app.office().now().wall);
+    Ok(Json(SessionAnswer { success: true, session: Session { recordings, ..session } }))
 }

@@ -78,6 +78,8 @@ pub(crate) struct ExtensionView {
     pub do_not_disturb: bool,
     pub call_waiting: bool,
     pub ring_seconds: u16,
+    /// `default`, `none`, `inbound`, `outbound` or `all`: which of its calls are recorded.
+    pub record_calls: &'static str,
     pub dial_permissions: DialPermissionsView,
     /// `null` where it is off.
     pub follow_me: Option<FollowMeView>,
@@ -165,6 +167,7 @@ impl ExtensionView {
             do_not_disturb: extension.do_not_disturb,
             call_waiting: extension.call_waiting,
             ring_seconds: extension.ring_seconds,
+            record_calls: extension.record_calls.as_str(),
             dial_permissions: DialPermissionsView::of(extension.dial_permissions),
             follow_me: extension.follow_me.as_ref().map(FollowMeView::of),
             user_id: extension.user.to_string(),

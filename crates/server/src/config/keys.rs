@@ -76,6 +76,42 @@ keys! {
     "store.keep_calls_days", "calls that ended longer ago are forgotten",
         |c, v| c.store.keep_calls_days = number(v, 1, 36_500)?,
         |c| Some(c.store.keep_calls_days.to_string());
+    "recording.calls", "which calls are recorded of extensions that do not say: none, inbound, outbound or all",
+        |c, v| c.recording.calls = recorded(&text(v)?)?,
+        |c| Some(quoted(c.recording.calls.as_str()));
+    "recording.format", "opus (in Ogg) or wav",
+        |c, v| c.recording.format = format(&text(v)?)?,
+        |c| Some(quoted(c.recording.format.as_str()));
+    "recording.beep", "a tone for both parties: never, once, or the seconds between two of them",
+        |c, v| c.recording.beep = beep(v)?,
+        |c| Some(shown_beep(c.recording.beep));
+    "recording.keep_days", "recordings that are older are deleted; 0 keeps them for ever",
+        |c, v| c.recording.keep_days = number(v, 0, 36_500)?,
+        |c| Some(c.recording.keep_days.to_string());
+    "recording.quota_mb", "megabytes of all recordings, the oldest are deleted first; 0 is no bound",
+        |c, v| c.recording.quota_mb = number(v, 0, u32::MAX)?,
+        |c| Some(c.recording.quota_mb.to_string());
+    "recording.reserve_mb", "megabytes of the disk that recordings leave free",
+        |c, v| c.recording.reserve_mb = number(v, 0, u32::MAX)?,
+        |c| Some(c.recording.reserve_mb.to_string());
+    "recording.s3_bucket", "keep recordings in this bucket of an S3-compatible store",
+        |c, v| c.recording.s3_bucket = Some(text(v)?),
+        |c| c.recording.s3_bucket.as_deref().map(quoted);
+    "recording.s3_endpoint", "its address, where it is not Amazon's",
+        |c, v| c.recording.s3_endpoint = Some(web(&text(v)?)?),
+        |c| c.recording.s3_endpoint.as_deref().map(quoted);
+    "recording.s3_region", "its region",
+        |c, v| c.recording.s3_region = text(v)?,
+        |c| Some(quoted(&c.recording.s3_region));
+    "recording.s3_prefix", "put in front of every key",
+        |c, v| c.recording.s3_prefix = Some(text(v)?),
+        |c| c.recording.s3_prefix.as_deref().map(quoted);
+    "recording.s3_access_key", "who we are there",
+        |c, v| c.recording.s3_access_key = Some(text(v)?),
+        |c| c.recording.s3_access_key.as_deref().map(quoted);
+    "recording.s3_secret_key", "the secret that goes with it",
+        |c, v| c.recording.s3_secret_key = Some(Secret::new(text(v)?)),
+        |c| c.recording.s3_secret_key.as_ref().map(|secret| quoted(&secret.to_string()));
     "limits.calls_per_user", "simultaneous calls of one user",
         |c, v| c.limits.calls_per_user = number(v, 1, 20_000)?,
         |c| Some(c.limits.calls_per_user.to_string());
@@ -191,6 +227,10 @@ pub(super) fn check(config: &Config, refuse: &mut dyn FnMut(&'static str, String
     }
     if config.sip.digest.is_empty() {
         refuse("sip.digest", "name at least one, [\"md5\"]".into());
+    }
+    let s3 = &config.recording;
+    if s3.s3_bucket.is_some() && (s3.s3_access_key.is_none() || s3.s3_secret_key.is_none()) {
+        refuse("recording.s3_bucket", "name recording.s3_access_key and recording.s3_secret_key too".into());
     }
     for (n, listen) in config.sip.listen.iter().enumerate() {
         let fixed = listen.address.port() != 0;
@@ -354,6 +394,47 @@ fn country(text: &str) -> Result<String, String> {
         true => Ok(code),
         false => Err(format!("{text:?} is no country code; write \"34\", \"1\", \"56\"")),
     }
+}
+
+fn recorded(text: &str) -> Result<model::RecordCalls, String> {
+    let known = model::RecordCalls::parse(text).filter(|calls| *calls != model::RecordCalls::Default);
+    known
+        .ok_or_else(|| format!("{text:?} is no choice; write \"none\", \"inbound\", \"outbound\" or \"all\""))
+}
+
+fn format(text: &str) -> Result<model::RecordingFormat, String> {
+    match text {
+        "opus" => Ok(model::RecordingFormat::Opus),
+        "wav" => Ok(model::RecordingFormat::Wav),
+        _ => Err(format!("{text:?} is no format; write \"opus\" or \"wav\"")),
+    }
+}
+
+fn beep(value: &Value) -> Result<switch::Beep, String> {
+    match value {
+        Value::Text(text) if text == "never" => Ok(switch::Beep::Never),
+        Value::Text(text) if text == "once" => Ok(switch::Beep::Once),
+        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => {
+            let seconds = number(value, 5, 3_600)
+                .map_err(|_| "write \"never\", \"once\" or a number of seconds from 5 to 3600".to_owned())?;
+            Ok(switch::Beep::Every(std::time::Duration::from_secs(u64::from(seconds))))
+        }
+    }
+}
+
+fn shown_beep(beep: switch::Beep) -> String {
+    match beep {
+        switch::Beep::Never => quoted("never"),
+        switch::Beep::Once => quoted("once"),
+        switch::Beep::Every(time) => time.as_secs().to_string(),
+    }
+}
+
+fn web(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(format!("{text:?} is no address; write \"https://s3.example.com\""))
 }
 
 fn mode(text: &str) -> Result<String, String> {

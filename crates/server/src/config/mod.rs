@@ -31,6 +31,8 @@ pub struct Config {
     pub media: Media,
     /// The database.
     pub store: Store,
+    /// Recordings.
+    pub recording: Recording,
     /// What nobody may exceed.
     pub limits: Limits,
     /// Which numbers may be dialled.
@@ -119,6 +121,35 @@ pub struct Store {
     pub keep_calls_days: u32,
 }
 
+/// Recordings (S177).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recording {
+    /// Which calls are recorded of extensions that do not say: `none`, `inbound`, `outbound`, `all`.
+    pub calls: model::RecordCalls,
+    /// What the files are.
+    pub format: model::RecordingFormat,
+    /// Whether the parties hear a tone.
+    pub beep: switch::Beep,
+    /// Days that recordings are kept; for ever where 0.
+    pub keep_days: u32,
+    /// Megabytes that all together may have, the oldest are deleted first; no bound where 0.
+    pub quota_mb: u32,
+    /// Megabytes of the disk that recordings leave free.
+    pub reserve_mb: u32,
+    /// The bucket of an S3-compatible store; recordings stay in the data directory where none is named.
+    pub s3_bucket: Option<String>,
+    /// Its address, where it is not Amazon's.
+    pub s3_endpoint: Option<String>,
+    /// Its region.
+    pub s3_region: String,
+    /// Put in front of every key.
+    pub s3_prefix: Option<String>,
+    /// Who we are there.
+    pub s3_access_key: Option<String>,
+    /// The secret that goes with it.
+    pub s3_secret_key: Option<Secret<String>>,
+}
+
 /// What nobody may exceed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -204,6 +235,20 @@ impl Default for Config {
             dns: Dns::default(),
             media: Media { ports: 10_000..=20_000, workers: 0 },
             store: Store { url: Secret::new("sqlite:centralita.db".into()), keep_calls_days: 90 },
+            recording: Recording {
+                calls: model::RecordCalls::None,
+                format: model::RecordingFormat::Opus,
+                beep: switch::Beep::Never,
+                keep_days: 90,
+                quota_mb: 0,
+                reserve_mb: 200,
+                s3_bucket: None,
+                s3_endpoint: None,
+                s3_region: "us-east-1".into(),
+                s3_prefix: None,
+                s3_access_key: None,
+                s3_secret_key: None,
+            },
             limits: Limits {
                 calls_per_user: 50,
                 call_hours: 4,

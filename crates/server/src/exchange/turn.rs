@@ -301,7 +301,8 @@ impl Loop {
                         | Record::LegUp { .. }
                         | Record::CallClosed(_)
                         | Record::Ladder { .. }
-                        | Record::Noted(_) => {}
+                        | Record::Noted(_)
+                        | Record::Recording(_) => {}
                     }
                     work.records.push(record);
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use model::journal::{Binding, Note, OpenLeg, Record};
-use model::{CallId, CallRecord};
+use model::{CallId, CallRecord, Recording, RecordingId, RecordingState};
 use store::Remembered;
 
 /// A binding's key.
@@ -18,6 +18,7 @@ pub struct Pending {
     bindings: HashMap<Contact, PendingBinding>,
     calls: BTreeMap<CallId, PendingCall>,
     notes: Vec<(u64, Note)>,
+    recordings: BTreeMap<RecordingId, (u64, Box<Recording>)>,
 }
 
 /// What became of a contact. Of refreshes only the last counts; comings and goings are told one after the other.
@@ -109,6 +110,11 @@ impl Pending {
                     self.notes.push((segment, note));
                 }
             },
+            Record::Recording(row) => match self.recordings.get(&row.id) {
+                // What is over stays over, even where its beginning is told again.
+                Some((_, known)) if known.state != RecordingState::Recording => {}
+                Some(_) | None => drop(self.recordings.insert(row.id.clone(), (segment, row))),
+            },
         }
     }
 
@@ -126,9 +132,9 @@ impl Pending {
         self.calls.entry(id.clone()).or_insert_with(fresh)
     }
 
-    /// How many calls and bindings wait.
+    /// How many calls (and recordings) and bindings wait.
     pub fn len(&self) -> (usize, usize) {
-        (self.calls.len() + self.notes.len(), self.bindings.len())
+        (self.calls.len() + self.notes.len() + self.recordings.len(), self.bindings.len())
     }
 
     /// Whether nothing waits.
@@ -140,7 +146,9 @@ impl Pending {
     pub fn floor(&self) -> Option<u64> {
         let bindings = self.bindings.values().map(|binding| binding.segment);
         let notes = self.notes.iter().map(|(segment, _)| *segment);
-        bindings.chain(notes).chain(self.calls.values().map(|call| call.segment)).min()
+        let calls = self.calls.values().map(|call| call.segment);
+        let recordings = self.recordings.values().map(|(segment, _)| *segment);
+        bindings.chain(notes).chain(calls).chain(recordings).min()
     }
 
     /// Take out at most `most` records to be fed: calls first, and bindings where they are `due`.
@@ -152,6 +160,11 @@ impl Pending {
             && let Some((id, call)) = self.calls.pop_first()
         {
             call.tell(&id, &mut taken);
+        }
+        while taken.len() < most
+            && let Some((_, (segment, row))) = self.recordings.pop_first()
+        {
+            taken.push((segment, Record::Recording(row)));
         }
         if due == Due::All {
             let wanted: Vec<Contact> =
@@ -184,6 +197,7 @@ impl Pending {
         self.bindings.values_mut().for_each(|binding| binding.segment = binding.segment.max(number));
         self.notes.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
         self.calls.values_mut().for_each(|call| call.segment = call.segment.max(number));
+        self.recordings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
     }
 
     /// What is true, where `remembered` is what the database says.

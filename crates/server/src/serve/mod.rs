@@ -5,7 +5,7 @@ mod http;
 mod public;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::net::stream::Connections;
 use crate::webhooks::Courier;
 use crate::webhooks::address::Reach;
 use crate::webhooks::post::Post;
+use crate::recording::{Keeper, Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -99,6 +100,7 @@ struct House {
     http: http::Http,
     keeper: tokio::task::JoinHandle<()>,
     courier: tokio::task::JoinHandle<()>,
+    recordings: tokio::task::JoinHandle<()>,
 }
 
 impl House {
@@ -138,7 +140,7 @@ impl House {
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
-        let workers = Arc::new(workers(&config, &mut chance, clock, door.clone())?);
+        let workers = Arc::new(workers(&config, data.path(), &mut chance, clock, door.clone())?);
         let voice = Arc::clone(&workers);
         let limits =
             StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() };
@@ -168,7 +170,18 @@ impl House {
             ..settings(&config, &exchange.addresses)
         };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
-        let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
+        let app = App::new(
+            store.clone(),
+            directory,
+            Arc::new(door.clone()),
+            settings,
+            Arc::clone(&now),
+            chance.fork(),
+        );
+        let warehouse = warehouse(&config, data.path())?;
+        app.keep_audio_in(Arc::new(warehouse.clone()));
+        let recordings = Keeper::new(store.clone(), warehouse, Arc::clone(&now), keeping(&config));
+        let recordings = tokio::spawn(recordings.run());
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
@@ -178,7 +191,9 @@ impl House {
         let courier = tokio::spawn(courier.run());
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
         let house =
-            House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, courier };
+            House {
+                config, lock, store, app, door, exchange, workers, feeder, http, keeper, courier, recordings,
+            };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,
@@ -245,6 +260,7 @@ impl House {
     async fn close(self) -> Result<()> {
         self.keeper.abort();
         self.courier.abort();
+        self.recordings.abort();
         self.app.hang_up();
         self.http.stop().await;
         self.door.put(Order::Quit);
@@ -269,11 +285,25 @@ impl House {
     }
 }
 
-fn workers(config: &Config, chance: &mut Chance, clock: Clock, door: Door) -> Result<MediaWorkers> {
+fn workers(
+    config: &Config,
+    data: &Path,
+    chance: &mut Chance,
+    clock: Clock,
+    door: Door,
+) -> Result<MediaWorkers> {
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
     let events = Arc::new(move |event| door.put(Order::Media(event)));
-    let media = MediaConfig { listeners, ports: config.media.ports.clone(), workers: media_workers(config) };
+    let media = MediaConfig {
+        listeners,
+        ports: config.media.ports.clone(),
+        workers: media_workers(config),
+        recordings: Some(WriterConfig {
+            data: data.to_owned(),
+            reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
+        }),
+    };
     MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events)
         .context("the media workers do not start")
 }
@@ -300,6 +330,11 @@ fn switch_config(config: &Config, epoch: u32) -> switch::Config {
         ladders_per_second: config.limits.ladders_per_second,
         // Node 0, shard 0, and this start: a dialog of an earlier life is never taken for one of ours.
         mark: format!("0{epoch:x}"),
+        recording: switch::RecordingConfig {
+            calls: config.recording.calls,
+            format: config.recording.format,
+            beep: config.recording.beep,
+        },
         ..switch::Config::default()
     }
 }
@@ -327,6 +362,34 @@ fn reach(config: &Config) -> Reach {
 fn retention(config: &Config) -> Retention {
     let kept = Some(Duration::from_secs(u64::from(config.store.keep_calls_days) * 86_400));
     Retention { calls: kept, ladders: kept, events: kept }
+}
+
+/// Where recordings are kept.
+fn warehouse(config: &Config, data: &Path) -> Result<Warehouse> {
+    let recording = &config.recording;
+    let (Some(bucket), Some(access), Some(secret)) =
+        (&recording.s3_bucket, &recording.s3_access_key, &recording.s3_secret_key)
+    else {
+        return Ok(Warehouse::new(data, None));
+    };
+    let objects = Objects::open(ObjectsConfig {
+        bucket: bucket.clone(),
+        endpoint: recording.s3_endpoint.clone(),
+        region: recording.s3_region.clone(),
+        prefix: recording.s3_prefix.clone(),
+        access_key: access.clone(),
+        secret_key: secret.clone(),
+    })
+    .context("the object store of recording.s3_bucket cannot be used")?;
+    Ok(Warehouse::new(data, Some(objects)))
+}
+
+fn keeping(config: &Config) -> Keeping {
+    let (days, megabytes) = (config.recording.keep_days, config.recording.quota_mb);
+    Keeping {
+        longest: (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400)),
+        quota: (megabytes > 0).then(|| u64::from(megabytes) * 1_000_000),
+    }
 }
 
 /// Forget what is too old, once an hour.

@@ -142,7 +142,11 @@ impl World {
                 }
             }
             Record::LegUp { call, .. } => self.note(format!("a leg of {call} is up")),
-            Record::Bound(_) | Record::Unbound { .. } | Record::Ladder { .. } | Record::Noted(_) => {}
+            Record::Bound(_)
+            | Record::Unbound { .. }
+            | Record::Ladder { .. }
+            | Record::Noted(_)
+            | Record::Recording(_) => {}
         }
         self.disk.write(record);
     }

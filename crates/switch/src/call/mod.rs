@@ -9,9 +9,13 @@ mod history;
 mod incoming;
 mod media;
 mod originate;
+mod record;
 mod release;
 mod renegotiate;
 mod returning;
+
+pub(crate) use record::Tapes;
+pub use record::{Beep, RecordingConfig};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -6,6 +6,7 @@ mod a_call_goes_outside;
 mod a_call_is_forwarded;
 mod a_call_is_held;
 mod a_call_is_made;
+mod a_call_is_recorded;
 mod a_call_is_refused;
 mod a_carrier_calls;
 mod a_password_is_guessed;

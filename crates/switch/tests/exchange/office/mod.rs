@@ -146,7 +146,7 @@ impl Office {
                 }
                 Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
                 Record::CallClosed(c) => drop(calls.remove(&c.id)),
-                Record::Ladder { .. } | Record::Noted(_) => {}
+                Record::Ladder { .. } | Record::Noted(_) | Record::Recording(_) => {}
             }
         }
         self.switch = Switch::new(self.config.clone(), Chance::from_number(77));
@@ -202,7 +202,7 @@ impl Office {
                             self.ports.insert(*stream, *port);
                         }
                         MediaCommand::Close { stream } => closed.push(*stream),
-                        MediaCommand::Negotiated { .. } | MediaCommand::Feed { .. } => {}
+                        _ => {}
                     }
                     self.media.push(command);
                 }
@@ -434,6 +434,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         ring_seconds: 25,
         dial_permissions: model::DialPermissions::default(),
         follow_me: None,
+        record_calls: model::RecordCalls::Default,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };

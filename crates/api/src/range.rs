@@ -1,0 +1,83 @@
+//! Range requests (RFC 9110 §14): one part of what there is. What is not understood is answered with all of it, as that RFC has it.
+
+use axum::http::{HeaderMap, header};
+
+/// What a request wants of so many bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    All,
+    /// From the first byte up to, without it, the second.
+    Part(u64, u64),
+    /// A part that is not there.
+    Nothing,
+}
+
+/// `tag` is the version that there is; a range that is wanted of another one (If-Range) is answered with all.
+pub(crate) fn asked(headers: &HeaderMap, tag: Option<&str>, length: u64) -> Asked {
+    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
+    if text(header::IF_RANGE).is_some_and(|wanted| Some(wanted) != tag) {
+        return Asked::All;
+    }
+    text(header::RANGE).and_then(|range| part(range, length)).unwrap_or(Asked::All)
+}
+
+fn part(range: &str, length: u64) -> Option<Asked> {
+    let (from, to) = range.strip_prefix("bytes=")?.trim().split_once('-')?;
+    let number = |text: &str| {
+        let digits = (1..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let (first, end) = match (from, to) {
+        ("", last) => {
+            let last = number(last)?;
+            (length.saturating_sub(last), if last == 0 { 0 } else { length })
+        }
+        (first, "") => (number(first)?, length),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            (first, (last + 1).min(length))
+        }
+    };
+    Some(if first < end { Asked::Part(first, end) } else { Asked::Nothing })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(range: &str) -> Asked {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, range.parse().unwrap());
+        asked(&headers, Some("\"a\""), 1_000)
+    }
+
+    #[test]
+    fn one_range_is_understood_and_all_else_is_everything() {
+        assert_eq!(of("bytes=0-0"), Asked::Part(0, 1));
+        assert_eq!(of("bytes=10-"), Asked::Part(10, 1_000));
+        assert_eq!(of("bytes=-10"), Asked::Part(990, 1_000));
+        assert_eq!(of("bytes=-5000"), Asked::Part(0, 1_000));
+        assert_eq!(of("bytes=900-5000"), Asked::Part(900, 1_000));
+        for beyond in ["bytes=1000-", "bytes=1000-1001", "bytes=-0"] {
+            assert_eq!(of(beyond), Asked::Nothing, "{beyond}");
+        }
+        for other in
+            ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=1-2,4-5", "bytes=", "bytes=-", "bytes=+1-2"]
+        {
+            assert_eq!(of(other), Asked::All, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_another_version_is_everything() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, "bytes=0-9".parse().unwrap());
+        headers.insert(header::IF_RANGE, "\"a\"".parse().unwrap());
+        assert_eq!(asked(&headers, Some("\"a\""), 100), Asked::Part(0, 10));
+        assert_eq!(asked(&headers, Some("\"b\""), 100), Asked::All);
+        assert_eq!(asked(&headers, None, 100), Asked::All);
+    }
+}

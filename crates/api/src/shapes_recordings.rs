@@ -1,0 +1,85 @@
+//! The JSON of recordings.
+
+use model::Recording;
+use serde::Serialize;
+use store::Place;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecordingAnswer {
+    pub success: bool,
+    pub recording: RecordingShape,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecordingsAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub recordings: Vec<RecordingShape>,
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Recording)]
+pub(crate) struct RecordingShape {
+    pub recording_id: String,
+    /// The call.
+    pub session_id: String,
+    pub user_id: String,
+    /// The extension for whose sake it was made; `null` where somebody asked for it.
+    pub extension_number: Option<String>,
+    /// `recording`, `complete`, `failed` or `deleted`.
+    pub state: &'static str,
+    /// Only of one that runs: whether silence is written at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub paused: Option<bool>,
+    #[schema(format = DateTime)]
+    pub started_at: String,
+    #[schema(format = DateTime)]
+    pub ended_at: Option<String>,
+    pub duration_ms: u64,
+    /// `opus` (in Ogg) or `wav`.
+    pub format: &'static str,
+    pub bytes: u64,
+    /// Of its file, in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// `folder`, `objects`, or `null` where its audio is gone.
+    pub stored_in: Option<&'static str>,
+    /// Why it failed: `disk_full`, `write_failed`, `interrupted`.
+    pub fault: Option<String>,
+    pub audio_url: String,
+}
+
+impl RecordingShape {
+    pub(crate) fn of(recording: &Recording, place: Place) -> Self {
+        RecordingShape {
+            recording_id: recording.id.to_string(),
+            session_id: recording.call.to_string(),
+            user_id: recording.user.to_string(),
+            extension_number: recording.extension.clone(),
+            state: recording.state.as_str(),
+            paused: None,
+            started_at: recording.started_at.to_string(),
+            ended_at: recording.ended_at.map(|at| at.to_string()),
+            duration_ms: recording.millis,
+            format: recording.format.as_str(),
+            bytes: recording.bytes,
+            sha256: recording.sha256.clone(),
+            stored_in: match place {
+                Place::Folder => Some("folder"),
+                Place::Objects => Some("objects"),
+                Place::Gone => None,
+            },
+            fault: recording.fault.clone(),
+            audio_url: format!("/api/v1/recordings/{}/audio", recording.id),
+        }
+    }
+
+    pub(crate) fn paused(self, paused: bool) -> Self {
+        RecordingShape { paused: Some(paused), ..self }
+    }
+}
