@@ -1,13 +1,13 @@
 //! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Table, User,
-    UserId,
+    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Mailbox,
+    MessageId, Table, User, UserId, VoicemailMessage,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -21,6 +21,9 @@ pub enum Change {
     CredentialGone(Arc<str>),
     Extension(Extension),
     ExtensionGone(ExtensionId),
+    Mailbox(Mailbox),
+    Message(VoicemailMessage),
+    MessageGone { extension: ExtensionId, id: MessageId },
 }
 
 /// A snapshot. Cloning it costs a few reference counts.
@@ -33,6 +36,8 @@ pub struct Directory {
     usernames_by_user: Table<UserId, BTreeSet<Arc<str>>>,
     extensions: Table<ExtensionId, Extension>,
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
+    mailboxes: Table<ExtensionId, Mailbox>,
+    messages: Table<ExtensionId, BTreeMap<MessageId, Arc<VoicemailMessage>>>,
 }
 
 impl Directory {
@@ -85,6 +90,21 @@ impl Directory {
                 if let Some(old) = self.extensions.remove(&id) {
                     self.extensions_by_number.remove(&old.number);
                 }
+                self.mailboxes.remove(&id);
+                self.messages.remove(&id);
+            }
+            Change::Mailbox(mailbox) => {
+                self.mailboxes.insert(mailbox.extension.clone(), mailbox);
+            }
+            Change::Message(message) => {
+                self.messages.alter(message.extension.clone(), |messages| {
+                    messages.insert(message.id.clone(), Arc::new(message));
+                });
+            }
+            Change::MessageGone { extension, id } => {
+                self.messages.alter(extension, |messages| {
+                    messages.remove(&id);
+                });
             }
         }
     }
@@ -137,6 +157,28 @@ impl Directory {
     /// All extensions, in no order.
     pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
         self.extensions.values()
+    }
+
+    /// What an extension's owner has set about its voicemail; what everybody begins with where nothing was set.
+    pub fn mailbox(&self, extension: &ExtensionId) -> Arc<Mailbox> {
+        self.mailboxes
+            .get(extension)
+            .map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
+    }
+
+    /// The messages in an extension's box, oldest first.
+    pub fn messages(&self, extension: &ExtensionId) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
+        self.messages.get(extension).into_iter().flat_map(|messages| messages.values())
+    }
+
+    /// One message of an extension's box.
+    pub fn message(&self, extension: &ExtensionId, id: &MessageId) -> Option<&Arc<VoicemailMessage>> {
+        self.messages.get(extension)?.get(id)
+    }
+
+    /// All messages of all boxes, in no order.
+    pub fn all_messages(&self) -> impl Iterator<Item = &Arc<VoicemailMessage>> {
+        self.messages.values().flat_map(|messages| messages.values())
     }
 
     /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).

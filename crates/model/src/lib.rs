@@ -13,6 +13,7 @@ mod key;
 mod number;
 mod table;
 mod user;
+pub mod voicemail;
 
 pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
 pub use cause::{Cause, Language};
@@ -23,3 +24,4 @@ pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
 pub use table::Table;
 pub use user::{User, UserId, UserKind};
+pub use voicemail::{Mailbox, MessageId, MessageState, VoicemailMessage};

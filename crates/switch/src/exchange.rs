@@ -160,7 +160,10 @@ impl Switch {
                 | model::Change::Credential(_)
                 | model::Change::User(_)
                 | model::Change::Key(_)
-                | model::Change::KeyGone(_) => continue,
+                | model::Change::KeyGone(_)
+                | model::Change::Mailbox(_)
+                | model::Change::Message(_)
+                | model::Change::MessageGone { .. } => continue,
             };
             for contact in self.location.contacts(&username) {
                 let contact = contact.uri.to_string();

@@ -6,6 +6,7 @@ mod context;
 mod ring;
 mod stateless;
 mod stun;
+mod subscribe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
+use crate::subscription::{SubscriptionEvent, SubscriptionId, Subscriptions};
 use crate::transaction::{Alarm, Expired, Key, Owner};
 use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, Uri, limits, wire};
 
@@ -47,7 +49,7 @@ impl Default for Config {
             t1: Duration::from_millis(500),
             session_expires: Duration::from_secs(1800),
             min_se: Duration::from_secs(90),
-            allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO".into(),
+            allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE".into(),
         }
     }
 }
@@ -130,6 +132,13 @@ pub enum Event {
         /// The request; never an ACK or a CANCEL, which cannot be asked and count for nothing.
         request: Incoming,
     },
+    /// Something happened to a subscription that somebody has with us.
+    Subscription {
+        /// Which.
+        subscription: SubscriptionId,
+        /// What.
+        event: SubscriptionEvent,
+    },
     /// A request of ours got its final answer; `None` is a time-out or a broken transport.
     Response {
         /// Which.
@@ -145,6 +154,8 @@ pub struct Endpoint {
     core: Core,
     sessions: Slab<Session>,
     dialogs: KeyedMap<Key, u32>,
+    subscriptions: Subscriptions,
+    subscribed: KeyedMap<Key, u32>,
     ring: AnswerRing,
     /// Sessions and requests ever begun.
     serial: u64,
@@ -160,7 +171,16 @@ impl Endpoint {
     pub fn new(config: Config, mut chance: Chance) -> Endpoint {
         let ring = AnswerRing::new(&mut chance);
         let dialogs = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
-        Endpoint { core: Core::new(config, chance), sessions: Slab::new(), dialogs, ring, serial: 0 }
+        let subscribed = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
+        Endpoint {
+            core: Core::new(config, chance),
+            sessions: Slab::new(),
+            dialogs,
+            subscriptions: Subscriptions::default(),
+            subscribed,
+            ring,
+            serial: 0,
+        }
     }
 
     /// Absorb one input; append every consequence to `out`.
@@ -196,6 +216,10 @@ impl Endpoint {
                         let id = session.id;
                         self.with(now, id, out, Session::tick);
                     }
+                    None
+                }
+                Alarm::Subscription(slot) => {
+                    self.subscription_expired(now, slot, out);
                     None
                 }
             };
