@@ -25,7 +25,7 @@ mod uri;
 mod wire;
 mod write;
 
-pub use endpoint::{Config, Endpoint, Event, Incoming, Input, Output, RequestId};
+pub use endpoint::{Config, Endpoint, Event, Incoming, Input, Output, Request, RequestId};
 pub use framing::{Frame, Framer};
 pub use headers::{CSeq, Contacts, NameAddr, Via};
 pub use hop::{Flow, Hop, Transport};

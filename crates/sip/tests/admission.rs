@@ -2,7 +2,7 @@
 
 mod network;
 
-use centralita_sip::{Config, Flow, Hop, Input, Name, Output, Reply, Transport};
+use centralita_sip::{Config, Flow, Hop, Input, Method, Name, Output, Reply, Request, Target, Transport};
 use network::*;
 
 fn plain<'a>(method: &'a str, lines: &'a str) -> Line<'a> {
@@ -216,20 +216,9 @@ fn requests_of_ours_outside_dialogs_get_their_answer_or_none() {
     let send = |world: &mut World| {
         let hop = world.hop(A, B);
         let uri = centralita_sip::Uri::sip_at(Some("x"), "10.0.0.2");
-        world.act(A, |ep, now, out| {
-            let lines = centralita_sip::HeaderLines::new();
-            ep.request(
-                now,
-                hop,
-                centralita_sip::Method::Options,
-                &uri,
-                "<sip:a@b>",
-                "<sip:x@b>",
-                &lines,
-                None,
-                out,
-            )
-        });
+        let target = Target { uri, hop, route: Vec::new() };
+        let request = Request::new(Method::Options, target, "<sip:a@b>".into(), "<sip:x@b>".into());
+        world.act(A, |ep, now, out| ep.request(now, request, out));
     };
     send(&mut world);
     world.run(ms(50));

@@ -3,16 +3,20 @@
 mod network;
 
 use base::Secret;
-use centralita_sip::digest::{Credentials, Ha1};
+use centralita_sip::digest::{Account, Credentials, Ha1};
 use centralita_sip::{Name, SessionId};
 use network::*;
 
 fn trunk_call(world: &mut World, known: bool) -> SessionId {
     let mut connect = world.connection(A, B);
-    connect.credentials = known.then(|| ("trunk".into(), Secret::new("secret".into())));
+    connect.credentials = known.then(|| account(None));
     let session = world.act(A, |ep, now, out| ep.connect(now, connect, out)).unwrap();
     world.run(ms(50));
     session
+}
+
+fn account(realm: Option<&str>) -> Account {
+    Account { user: "trunk".into(), password: Secret::new("secret".into()), realm: realm.map(str::to_owned) }
 }
 
 const CHALLENGE: &str = "Digest realm=\"carrier\", nonce=\"abc\", qop=\"auth\", algorithm=MD5";
@@ -54,6 +58,26 @@ fn a_phone_that_challenges_gets_nothing() {
     assert_eq!(world.story(A), ["ended: refused 407"]);
     assert_eq!(world.count(B, "INVITE"), 1);
     world.finish();
+}
+
+#[test]
+fn a_challenge_of_a_realm_that_is_not_the_trunks_gets_nothing() {
+    for (pinned, invites) in [("carrier", 2), ("another", 1)] {
+        let mut world = World::scripted();
+        let mut connect = world.connection(A, B);
+        connect.credentials = Some(account(Some(pinned)));
+        world.act(A, |ep, now, out| ep.connect(now, connect, out)).unwrap();
+        world.run(ms(50));
+        let first = world.got(B, "INVITE");
+        world.say(B, A, respond(&first, 401, "x", &format!("WWW-Authenticate: {CHALLENGE}\r\n"), b""));
+        world.run(ms(50));
+        assert_eq!(world.count(B, "INVITE"), invites, "pinned to {pinned}");
+        if invites == 2 {
+            let second = world.got(B, "INVITE");
+            world.say(B, A, respond(&second, 486, "y", "", b""));
+        }
+        world.finish();
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use base::{Chance, Instant, Now, Secret, Timestamp};
 use bytes::Bytes;
+use centralita_sip::digest::Account;
 use centralita_sip::{
     Config, Connect, Endpoint, Event, Flow, Hangup, HeaderLines, Hop, Input, Message, Method, Name, Output,
     SessionEvent, SessionId, Target, Transport, Uri,
@@ -180,7 +181,11 @@ impl Storm {
             contact_user: "1001".into(),
             lines: HeaderLines::new(),
             offer: Bytes::from_static(OFFER),
-            credentials: (a % 2 == 0).then(|| ("u".into(), Secret::new("p".into()))),
+            credentials: (a % 2 == 0).then(|| Account {
+                user: "u".into(),
+                password: Secret::new("p".into()),
+                realm: None,
+            }),
             max_forwards: 70,
         };
         let session = self.act(|ep, now, out| ep.connect(now, connect, out));

@@ -1,5 +1,6 @@
 //! Digest access authentication (RFC 3261 §22, RFC 7616, RFC 8760): the server's side and the client's.
 
+mod account;
 mod answer;
 mod credentials;
 mod hash;
@@ -10,6 +11,8 @@ use std::fmt::Write as _;
 
 use base::Secret;
 
+pub use account::Account;
+pub(crate) use account::is_stale;
 pub use answer::answer;
 pub use credentials::Credentials;
 pub use nonces::{Freshness, Nonces};

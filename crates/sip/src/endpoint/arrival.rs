@@ -55,8 +55,7 @@ impl Endpoint {
                 .unwrap_or(false),
             Owner::Request(request) => {
                 if status >= 200 {
-                    let response = Some(response.clone());
-                    out.push(Output::Event(Event::Response { request, response }));
+                    self.on_outcome(now, request, Some(response), out);
                 }
                 true
             }
@@ -86,7 +85,7 @@ impl Endpoint {
             Owner::Session(id) => {
                 self.with(now, id, out, |session, cx| session.on_response(cx, tx, Err(status)));
             }
-            Owner::Request(request) => out.push(Output::Event(Event::Response { request, response: None })),
+            Owner::Request(request) => self.on_outcome(now, request, None, out),
             Owner::Subscription(id) => self.notify_answered(now, id, None, out),
             Owner::Nobody(_) => {}
         }

@@ -3,6 +3,7 @@
 mod admission;
 mod arrival;
 mod context;
+mod request;
 mod ring;
 mod stateless;
 mod stun;
@@ -17,10 +18,12 @@ use slab::Slab;
 
 use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
 use crate::subscription::{SubscriptionEvent, SubscriptionId, Subscriptions};
-use crate::transaction::{Alarm, Expired, Key, Owner};
-use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, Uri, limits, wire};
+use crate::transaction::{Alarm, Expired, Key};
+use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, limits, wire};
 
 pub(crate) use context::{Core, Cx, Sending, Served, contact_lines};
+use request::Asked;
+pub use request::{Request, RequestId};
 use ring::AnswerRing;
 use stateless::Asker;
 
@@ -106,10 +109,6 @@ pub struct Incoming {
     pub message: Message,
 }
 
-/// One request of ours outside sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct RequestId(pub u64);
-
 /// What the user of the endpoint decides about.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -157,6 +156,8 @@ pub struct Endpoint {
     subscriptions: Subscriptions,
     subscribed: KeyedMap<Key, u32>,
     ring: AnswerRing,
+    /// Requests of ours outside sessions that wait for their answer.
+    asked: KeyedMap<RequestId, Asked>,
     /// Sessions and requests ever begun.
     serial: u64,
 }
@@ -170,15 +171,15 @@ impl Endpoint {
     /// An endpoint without transactions.
     pub fn new(config: Config, mut chance: Chance) -> Endpoint {
         let ring = AnswerRing::new(&mut chance);
-        let dialogs = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
-        let subscribed = KeyedMap::with_hasher(KeyedHash::new(&mut chance));
+        let hash = KeyedHash::new(&mut chance);
         Endpoint {
             core: Core::new(config, chance),
             sessions: Slab::new(),
-            dialogs,
+            dialogs: KeyedMap::with_hasher(hash),
             subscriptions: Subscriptions::default(),
-            subscribed,
+            subscribed: KeyedMap::with_hasher(hash),
             ring,
+            asked: KeyedMap::with_hasher(hash),
             serial: 0,
         }
     }
@@ -248,45 +249,6 @@ impl Endpoint {
         let key = self.core.keys.answer(&request.message, request.hop.remote);
         let until = now.instant + self.core.transactions.times.long;
         self.ring.keep(now.instant, until, key, bytes);
-    }
-
-    /// Send a request outside any dialog (OPTIONS, REGISTER, NOTIFY, MESSAGE) to `hop`; its outcome comes as [`Event::Response`].
-    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
-    pub fn request(
-        &mut self,
-        now: Now,
-        hop: Hop,
-        method: Method,
-        uri: &Uri,
-        from: &str,
-        to: &str,
-        lines: &HeaderLines,
-        body: Option<(&str, &[u8])>,
-        out: &mut Vec<Output>,
-    ) -> RequestId {
-        self.serial += 1;
-        let request = RequestId(self.serial);
-        let (call_id, tag) = (self.core.name(b'-'), self.core.name(b'd'));
-        let head = wire::RequestHead {
-            method: method.as_str(),
-            uri: uri.as_bytes(),
-            hop: &hop,
-            branch: b"",
-            max_forwards: 70,
-            route: &[],
-            last_route: None,
-            from,
-            from_tag: &tag,
-            to,
-            to_tag: "",
-            call_id: &call_id,
-            cseq: 1,
-        };
-        let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        if cx.send_alone(&head, &method, lines, body, Owner::Request(request)).is_none() {
-            out.push(Output::Event(Event::Response { request, response: None }));
-        }
-        request
     }
 
     /// Let a session deal with the request of an [`Event::Moved`]; from now on its peer is where that came from.

@@ -9,7 +9,7 @@ use crate::dialog::Dialog;
 use crate::endpoint::{Cx, Sending, contact_lines};
 use crate::headers::NameAddr;
 use crate::transaction::{ClientId, Key, Owner};
-use crate::{HeaderLines, Message, Method, Name, digest, limits, sdp_of};
+use crate::{HeaderLines, Message, Method, Name, limits, sdp_of};
 
 /// Our INVITE before its final answer.
 #[derive(Debug)]
@@ -229,25 +229,14 @@ impl Session {
     /// Answer a challenge with the credentials that the call was given, and with none else (security.md row 5). The line stands in
     /// `self.auth` then.
     pub(crate) fn authorise(&mut self, cx: &mut Cx<'_>, response: &Message, method: &Method) -> bool {
-        let Some((user, password)) = self.credentials.clone() else { return false };
-        let (asked, name) = match response.status() {
-            Some(401) => (Name::WwwAuthenticate, "Authorization"),
-            _ => (Name::ProxyAuthenticate, "Proxy-Authorization"),
-        };
+        let Some(account) = &self.credentials else { return false };
         let uri = match &self.stage {
             Stage::Calling(calling) => calling.base.request_uri(),
             Stage::Up(up) => up.dialog.request_uri(),
             Stage::Closing(closing) => closing.dialog.request_uri(),
             Stage::Ringing(_) | Stage::Over => return false,
         };
-        let challenges = response.header_lines(asked).filter_map(|line| std::str::from_utf8(line).ok());
-        let chance = &mut cx.core.chance;
-        let line = challenges.into_iter().find_map(|challenge| {
-            digest::answer(challenge.trim(), None, method.as_str(), &uri, &user, &password, chance)
-        });
-        let Some(line) = line else { return false };
-        let mut lines = HeaderLines::new();
-        lines.add(name, line);
+        let Some(lines) = account.prove(response, method, &uri, &mut cx.core.chance) else { return false };
         self.auth = Some(lines);
         true
     }

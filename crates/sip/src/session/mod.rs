@@ -13,9 +13,9 @@ mod request;
 mod state;
 mod timer;
 
-use base::Secret;
 use bytes::Bytes;
 
+use crate::digest::Account;
 use crate::{HeaderLines, Hop, Message, Uri};
 
 pub(crate) use accept::receive;
@@ -55,8 +55,8 @@ pub struct Connect {
     pub lines: HeaderLines,
     /// Our offer.
     pub offer: Bytes,
-    /// For a trunk that challenges: user name and password; never given to phones.
-    pub credentials: Option<(String, Secret<String>)>,
+    /// For a trunk that challenges; never given to phones.
+    pub credentials: Option<Account>,
     /// Max-Forwards: the caller's less one; 70 for a call of our own.
     pub max_forwards: u8,
 }

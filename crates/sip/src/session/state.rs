@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Instant, Secret};
+use base::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -11,6 +11,7 @@ use super::connect::Calling;
 use super::timer::Refresh;
 use super::{Ended, SessionEvent, SessionId};
 use crate::dialog::Dialog;
+use crate::digest::Account;
 use crate::endpoint::{Cx, Served};
 use crate::transaction::{ClientId, Key, Resend, ServerId};
 use crate::{HeaderLines, Message, Method, Name};
@@ -35,7 +36,7 @@ pub(crate) struct Session {
     pub(crate) peer: Peer,
     /// Whether the INVITE was ours, and so the Call-ID (RFC 3261 §14.1).
     pub(crate) caller: bool,
-    pub(crate) credentials: Option<(String, Secret<String>)>,
+    pub(crate) credentials: Option<Account>,
     /// The Authorization line of the last INVITE, which its ACK repeats (§22.1).
     pub(crate) auth: Option<HeaderLines>,
 }

@@ -224,6 +224,14 @@ impl Transactions {
         }
     }
 
+    /// Its owner has less patience than the timers.
+    pub(crate) fn hurry(&mut self, id: ClientId, until: Instant) {
+        if let Some(client) = self.client_mut(id) {
+            client.until = client.until.map(|usual| usual.min(until));
+            self.arm_client(id.0);
+        }
+    }
+
     /// Nobody waits for it any more: what is left of it has 64·T1 to end.
     pub(crate) fn disown(&mut self, now: Instant, id: ClientId) {
         if let Some(client) = self.client_mut(id) {

@@ -1,0 +1,61 @@
+//! What a carrier gave us to prove ourselves with, and to whom it may be shown (security.md row 5).
+
+use base::{Chance, Secret};
+
+use super::answer;
+use super::params::{Params, after_scheme};
+use crate::{HeaderLines, Message, Method, Name};
+
+/// User name and password for a peer that challenges us. They answer a challenge only on a request of ours that was given them, so they
+/// never leave for another host than that request went to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// The user name.
+    pub user: String,
+    /// The password, in clear: the peer's realm is not ours, so no HA1 of ours fits it.
+    pub password: Secret<String>,
+    /// Where given, only challenges of this realm are answered.
+    pub realm: Option<String>,
+}
+
+impl Account {
+    /// The header line that answers the challenge in a 401 or 407; `None` where there is none that we can or may meet.
+    pub(crate) fn prove(
+        &self,
+        response: &Message,
+        method: &Method,
+        uri: &str,
+        chance: &mut Chance,
+    ) -> Option<HeaderLines> {
+        let (_, say) = headers(response)?;
+        let line = challenges(response).find_map(|challenge| {
+            let realm = self.realm.as_deref();
+            answer(challenge, realm, method.as_str(), uri, &self.user, &self.password, chance)
+        })?;
+        let mut lines = HeaderLines::new();
+        lines.add(say, line);
+        Some(lines)
+    }
+}
+
+/// Whether a challenge says that only our nonce was too old (RFC 7616 §3.3).
+pub(crate) fn is_stale(response: &Message) -> bool {
+    challenges(response).any(|challenge| {
+        let params = after_scheme(challenge).map(Params).into_iter().flatten();
+        params.flatten().any(|p| p.name.eq_ignore_ascii_case("stale") && p.value.eq_ignore_ascii_case("true"))
+    })
+}
+
+fn headers(response: &Message) -> Option<(Name, &'static str)> {
+    match response.status() {
+        Some(401) => Some((Name::WwwAuthenticate, "Authorization")),
+        Some(407) => Some((Name::ProxyAuthenticate, "Proxy-Authorization")),
+        _ => None,
+    }
+}
+
+fn challenges(response: &Message) -> impl Iterator<Item = &str> {
+    let name = headers(response).map(|(name, _)| name);
+    let lines = name.into_iter().flat_map(|name| response.header_lines(name));
+    lines.filter_map(|line| std::str::from_utf8(line).ok()).map(str::trim)
+}

@@ -1,0 +1,190 @@
+//! Requests of ours outside any dialog (OPTIONS, REGISTER, NOTIFY, MESSAGE): sent, proved where that is asked, and their outcome told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now};
+use bytes::Bytes;
+
+use super::{Cx, Endpoint, Event, Output, context};
+use crate::digest::{self, Account};
+use crate::session::Target;
+use crate::transaction::{ClientId, Owner};
+use crate::{HeaderLines, Message, Method, wire};
+
+/// One request of ours outside sessions; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// A request to be sent outside any dialog.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method; never INVITE, ACK or CANCEL, which have doors of their own.
+    pub method: Method,
+    /// Where to.
+    pub target: Target,
+    /// From without tag: `<sip:1001@localhost>`.
+    pub from: String,
+    /// To: `<sip:1002@localhost>`.
+    pub to: String,
+    /// The user part of our Contact; no Contact is written where `None` (MESSAGE has none, RFC 3428 §4).
+    pub contact_user: Option<String>,
+    /// Further header lines.
+    pub lines: HeaderLines,
+    /// Content-Type and body.
+    pub body: Option<(String, Bytes)>,
+    /// For a peer that challenges. They are shown to the host of `target` and to nobody else (security.md row 5).
+    pub credentials: Option<Account>,
+    /// The Call-ID that a row of requests shares and the CSeq of this one (REGISTER, RFC 3261 §10.2.4); a proof takes the number after it,
+    /// so the next of the row comes at least three later. Both are drawn where `None`.
+    pub row: Option<(Arc<str>, u32)>,
+    /// Give up after this time; Timer F (32 s) where `None`, and never later than it.
+    pub patience: Option<Duration>,
+}
+
+impl Request {
+    /// A bare one.
+    pub fn new(method: Method, target: Target, from: String, to: String) -> Request {
+        Request {
+            method,
+            target,
+            from,
+            to,
+            contact_user: None,
+            lines: HeaderLines::new(),
+            body: None,
+            credentials: None,
+            row: None,
+            patience: None,
+        }
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Asked {
+    request: Request,
+    call_id: Arc<str>,
+    tag: Arc<str>,
+    cseq: u32,
+    tx: ClientId,
+    /// How often it was proved: again only where the nonce was stale.
+    proofs: u8,
+}
+
+impl Endpoint {
+    /// Send a request outside any dialog; its outcome comes as [`Event::Response`], after the answer to a challenge where credentials were
+    /// given.
+    pub fn request(&mut self, now: Now, request: Request, out: &mut Vec<Output>) -> RequestId {
+        self.serial += 1;
+        let id = RequestId(self.serial);
+        let (call_id, cseq) = request.row.clone().unwrap_or_else(|| (self.core.name(b'-'), 1));
+        let tag = self.core.name(b'd');
+        let mut cx = Cx { now: now.instant, core: &mut self.core, out };
+        let numbers = Numbers { call_id: &call_id, tag: &tag, cseq };
+        match send(&mut cx, id, &request, numbers, None) {
+            Some(tx) => {
+                self.asked.insert(id, Asked { request, call_id, tag, cseq, tx, proofs: 0 });
+            }
+            None => out.push(Output::Event(Event::Response { request: id, response: None })),
+        }
+        id
+    }
+
+    /// Nobody waits for this request any more: no event comes of it.
+    pub fn forget(&mut self, now: Now, request: RequestId) {
+        if let Some(asked) = self.asked.remove(&request) {
+            self.core.transactions.disown(now.instant, asked.tx);
+        }
+    }
+
+    /// The final answer to a request of ours, or none.
+    pub(super) fn on_outcome(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        response: Option<&Message>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(asked) = self.asked.get_mut(&id) else { return };
+        let mut cx = Cx { now, core: &mut self.core, out };
+        if response.is_some_and(|response| asked.prove(&mut cx, id, response)) {
+            return;
+        }
+        self.asked.remove(&id);
+        out.push(Output::Event(Event::Response { request: id, response: response.cloned() }));
+    }
+}
+
+impl Asked {
+    /// Answer a challenge, once, and once more where only the nonce was too old. Tells whether the request is under way again.
+    fn prove(&mut self, cx: &mut Cx<'_>, id: RequestId, response: &Message) -> bool {
+        let Some(account) = &self.request.credentials else { return false };
+        if self.proofs > 1 || (self.proofs == 1 && !digest::is_stale(response)) {
+            return false;
+        }
+        let uri = request_uri(&self.request);
+        let Some(auth) = account.prove(response, &self.request.method, &uri, &mut cx.core.chance) else {
+            return false;
+        };
+        (self.proofs, self.cseq) = (self.proofs + 1, self.cseq.saturating_add(1));
+        let numbers = Numbers { call_id: &self.call_id, tag: &self.tag, cseq: self.cseq };
+        let Some(tx) = send(cx, id, &self.request, numbers, Some(&auth)) else { return false };
+        self.tx = tx;
+        true
+    }
+}
+
+/// What a request and its repetition with a proof share, and the number that tells them apart.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    call_id: &'a str,
+    tag: &'a str,
+    cseq: u32,
+}
+
+/// A Request-URI has no headers (RFC 3261 §19.1.1).
+fn request_uri(request: &Request) -> String {
+    let text = request.target.uri.as_str();
+    text.split('?').next().unwrap_or(text).to_owned()
+}
+
+fn send(
+    cx: &mut Cx<'_>,
+    id: RequestId,
+    request: &Request,
+    numbers: Numbers<'_>,
+    auth: Option<&HeaderLines>,
+) -> Option<ClientId> {
+    let hop = request.target.hop;
+    let mut lines = HeaderLines::new();
+    if let Some(user) = &request.contact_user {
+        lines.add("Contact", format_args!("<{}>", context::contact(user, &hop)));
+    }
+    lines.extend(&request.lines);
+    if let Some(auth) = auth {
+        lines.extend(auth);
+    }
+    let uri = request_uri(request);
+    let head = wire::RequestHead {
+        method: request.method.as_str(),
+        uri: uri.as_bytes(),
+        hop: &hop,
+        branch: b"",
+        max_forwards: 70,
+        route: &request.target.route,
+        last_route: None,
+        from: &request.from,
+        from_tag: numbers.tag,
+        to: &request.to,
+        to_tag: "",
+        call_id: numbers.call_id,
+        cseq: numbers.cseq,
+    };
+    let body = request.body.as_ref().map(|(kind, body)| (kind.as_str(), body.as_ref()));
+    let tx = cx.send_alone(&head, &request.method, &lines, body, Owner::Request(id))?;
+    if let Some(patience) = request.patience {
+        cx.core.transactions.hurry(tx, cx.now + patience);
+    }
+    Some(tx)
+}
