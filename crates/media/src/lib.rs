@@ -9,4 +9,7 @@ mod engine;
 pub mod limits;
 pub mod sdp;
 
-pub use engine::{Channel, Engine, Forward, MediaCommand, MediaEvent, Report, Source, StreamId, Tone, Wire};
+pub use engine::{
+    Channel, Digits, Ended, Engine, FileFormat, Filed, Forward, MediaCommand, MediaEvent, PlayId, Record,
+    RecordingId, Report, Source, StreamId, Tone, Wire,
+};

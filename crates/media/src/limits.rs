@@ -22,3 +22,15 @@ pub const PACKETS_PER_SECOND: u16 = 500;
 pub const TICK_STREAMS: usize = 256;
 /// Packets that a late tone may make up for in one tick; what is later is skipped.
 pub const TONE_CATCH_UP: u32 = 3;
+/// Clips that wait for their turn on one stream: the longest announcement is a sentence of numbers.
+pub const PLAY_QUEUE: usize = 64;
+/// Samples of a recording's block: 100 ms at 8 kHz.
+pub const RECORD_BLOCK: usize = 800;
+/// Samples that a recording waits for late packets: 300 ms, beyond what a phone's own buffer rides out.
+pub const RECORD_PATIENCE: u64 = 2_400;
+/// Samples that a recording holds of each side: its patience, a block, and packets that come in a burst.
+pub const RECORD_WINDOW: usize = 16_384;
+/// Samples by which a peer's audio may come before its time until it is placed anew: 200 ms, what the first packet may have been late.
+pub const RECORD_DRIFT: u64 = 1_600;
+/// Recordings of one worker.
+pub const RECORDINGS: usize = 4_096;

@@ -6,8 +6,11 @@ mod desk;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use base::Instant;
 use centralita_media::sdp::Codec;
-use centralita_media::{Channel, Source, StreamId, Tone, Wire};
+use centralita_media::{
+    Channel, Digits, FileFormat, MediaCommand, Record, RecordingId, Source, StreamId, Tone, Wire,
+};
 use desk::{A, B, Desk, PHONE_A, PHONE_B, Rtp, at, g711};
 
 struct Counting;
@@ -69,4 +72,33 @@ fn a_tone_is_rendered_once() {
         desk.engine.tick(desk.now, &mut Nowhere, &mut desk.events);
     }
     assert_eq!(COUNT.with(Cell::get) - before, 0);
+}
+
+#[test]
+fn a_packet_that_is_recorded_and_listened_to_allocates_nothing_either() {
+    let mut desk = Desk::bridged(g711(PHONE_A, Codec::Pcmu), g711(PHONE_B, Codec::Pcma));
+    let record = Record {
+        recording: RecordingId(1),
+        left: A,
+        right: Some(B),
+        name: "one".into(),
+        format: FileFormat::Wav,
+        longest: None,
+        quiet: None,
+    };
+    desk.command(MediaCommand::Record(Box::new(record)));
+    desk.command(MediaCommand::Listen { stream: A, digits: Digits::Tones });
+    let count = || COUNT.with(Cell::get);
+    let (mut allocated, mut deadline) = (0, None);
+    for n in 0..200 {
+        let mut bytes = Rtp::voice(7, n).bytes();
+        let before = count();
+        desk.engine.packet(desk.now, A, Channel::Rtp, at(PHONE_A), &mut bytes, &mut desk.events);
+        allocated += count() - before;
+        desk.wait(20);
+        desk.engine.tick(desk.now, &mut Nowhere, &mut desk.events);
+        deadline = desk.engine.deadline().max(deadline);
+    }
+    assert_eq!(allocated, 0);
+    assert!(deadline > Some(Instant::from_micros(3_900_000)), "blocks were handed out meanwhile");
 }

@@ -132,7 +132,7 @@ fn main() -> std::io::Result<()> {
                 eprintln!("{stream:?}: {report:?}");
             }
         }
-        MediaEvent::Digit { .. } | MediaEvent::Silent { .. } => {}
+        _ => {}
     });
     let media =
         MediaWorkers::spawn(&config, Chance::from_number(u64::from(std::process::id())), clock, on_event)?;

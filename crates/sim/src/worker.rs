@@ -2,13 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use media::{MediaCommand, MediaEvent, Report, StreamId};
+use media::{Ended, Filed, MediaCommand, MediaEvent, RecordingId, Report, StreamId};
 
 /// The worker's books.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     open: BTreeMap<StreamId, u16>,
     in_use: BTreeSet<u16>,
+    /// Recordings that run, with the streams that are still in them.
+    recordings: BTreeMap<RecordingId, Vec<StreamId>>,
+}
+
+/// What is told of a recording that ends.
+fn recorded(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
+    let file = Filed::Complete { bytes: 44, millis: 1, sha256: [0; 32] };
+    [
+        MediaEvent::Recorded { recording, millis: 1, sound_millis: 1, ended },
+        MediaEvent::Filed { recording, file },
+    ]
 }
 
 impl Worker {
@@ -39,15 +50,41 @@ impl Worker {
                 self.in_use.remove(&port);
                 let report = Report { received: u64::from(stream.0), sent: 1, ..Report::default() };
                 let listener = (port - 10_000) / 10_000;
-                return Ok(vec![
-                    MediaEvent::Closed { stream: *stream, report },
-                    MediaEvent::Ports { worker: 0, listener, ports: vec![port] },
-                ]);
+                self.recordings.values_mut().for_each(|streams| streams.retain(|s| s != stream));
+                let left = self.recordings.extract_if(.., |_, streams| streams.is_empty());
+                let mut events: Vec<_> = left.flat_map(|(id, _)| recorded(id, Ended::Left)).collect();
+                events.push(MediaEvent::Closed { stream: *stream, report });
+                events.push(MediaEvent::Ports { worker: 0, listener, ports: vec![port] });
+                return Ok(events);
             }
             MediaCommand::Negotiated { stream, .. } if !self.open.contains_key(stream) => {
                 return Err(format!("{stream:?} was negotiated though it is not open"));
             }
-            MediaCommand::Negotiated { .. } | MediaCommand::Feed { .. } => {}
+            MediaCommand::Play { stream, play, .. } if self.open.contains_key(stream) => {
+                return Ok(vec![MediaEvent::Played { stream: *stream, play: *play }]);
+            }
+            MediaCommand::Record(record) => {
+                let streams = std::iter::once(record.left).chain(record.right);
+                let streams: Vec<_> = streams.filter(|stream| self.open.contains_key(stream)).collect();
+                if streams.is_empty() {
+                    return Ok(recorded(record.recording, Ended::Left).into());
+                }
+                if self.recordings.insert(record.recording, streams).is_some() {
+                    return Err(format!("{:?} began while it ran", record.recording));
+                }
+            }
+            MediaCommand::StopRecord { recording } => {
+                if self.recordings.remove(recording).is_some() {
+                    return Ok(recorded(*recording, Ended::Stopped).into());
+                }
+            }
+            MediaCommand::Negotiated { .. }
+            | MediaCommand::Feed { .. }
+            | MediaCommand::Play { .. }
+            | MediaCommand::StopPlay { .. }
+            | MediaCommand::Listen { .. }
+            | MediaCommand::PauseRecord { .. }
+            | MediaCommand::ResumeRecord { .. } => {}
         }
         Ok(Vec::new())
     }

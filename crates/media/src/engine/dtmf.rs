@@ -62,6 +62,11 @@ impl Detector {
         if passed > i32::from(event.duration) + 480 { event.tell() } else { None }
     }
 
+    /// Whether the peer sends its keys as events.
+    pub(super) fn has_heard(&self) -> bool {
+        self.current.is_some()
+    }
+
     /// Another source speaks.
     pub(super) fn restart(&mut self) {
         self.current = None;

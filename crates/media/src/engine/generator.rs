@@ -12,7 +12,7 @@ use crate::limits::TONE_CATCH_UP;
 /// Samples per packet.
 pub(super) const SAMPLES: usize = 160;
 /// Time per packet.
-const FRAME: Duration = Duration::from_millis(20);
+pub(super) const FRAME: Duration = Duration::from_millis(20);
 const RATE: f64 = 8_000.0;
 
 /// Something that is being played to a peer.
@@ -33,12 +33,14 @@ impl Play {
         self.due
     }
 
-    /// How many packets to send now, and whether time was lost that nobody makes up for.
+    /// Go on after something else was heard.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.due = now;
+    }
+
+    /// See [`frames_due`].
     pub(super) fn frames_due(&mut self, now: Instant) -> (u32, Lag) {
-        let late = now.since(self.due).as_millis() as u64 / FRAME.as_millis() as u64;
-        let frames = if now < self.due { 0 } else { late + 1 };
-        self.due += FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
-        if frames > u64::from(TONE_CATCH_UP) { (1, Lag::Skipped) } else { (frames as u32, Lag::None) }
+        frames_due(&mut self.due, now)
     }
 
     /// The next 20 ms.
@@ -57,7 +59,15 @@ impl Play {
     }
 }
 
-/// See [`Play::frames_due`].
+/// How many packets to send now, and whether time was lost that nobody makes up for. `due` moves to the next one.
+pub(super) fn frames_due(due: &mut Instant, now: Instant) -> (u32, Lag) {
+    let late = now.since(*due).as_millis() as u64 / FRAME.as_millis() as u64;
+    let frames = if now < *due { 0 } else { late + 1 };
+    *due += FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
+    if frames > u64::from(TONE_CATCH_UP) { (1, Lag::Skipped) } else { (frames as u32, Lag::None) }
+}
+
+/// See [`frames_due`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lag {
     None,

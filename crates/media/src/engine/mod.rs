@@ -1,19 +1,24 @@
 //! The packet engine: streams, what feeds whom, and where each packet goes.
 
+mod clips;
 mod dtmf;
 mod g711;
 mod generator;
 mod output;
 mod quality;
+mod recorder;
 mod relay;
 mod rtcp;
 mod rtp;
 mod source_lock;
 mod stream;
+mod tap;
+mod tones;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
@@ -22,7 +27,10 @@ use smallvec::SmallVec;
 
 use crate::sdp::Negotiated;
 use generator::Sounds;
+pub use recorder::{Ended, FileFormat, Record, RecordingId};
+use recorder::{Paused, Recording};
 use stream::Stream;
+pub use tap::{Digits, PlayId};
 
 /// One leg's RTP and RTCP on one port of ours; chosen by the switch, unique among open streams.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -91,6 +99,45 @@ pub enum MediaCommand {
         /// What it hears.
         source: Source,
     },
+    /// Let a peer hear a clip. Clips of a stream are played one after the other without a gap, each in full, instead of what feeds the
+    /// stream; that returns after the last one. They begin once SDP has spoken.
+    Play {
+        /// The stream whose peer listens.
+        stream: StreamId,
+        /// Comes back in [`MediaEvent::Played`].
+        play: PlayId,
+        /// 8 kHz, mono.
+        clip: Arc<[i16]>,
+    },
+    /// Forget the clips of a stream, the one that plays too. They are not told as played.
+    StopPlay {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Which digits of a peer are told; where nothing is said, [`Digits::Events`].
+    Listen {
+        /// The stream.
+        stream: StreamId,
+        /// What to listen for.
+        digits: Digits,
+    },
+    /// Record what one or two peers send us. [`MediaEvent::Recorded`] is its end, whatever ends it.
+    Record(Box<Record>),
+    /// From now on silence is written, until [`MediaCommand::ResumeRecord`].
+    PauseRecord {
+        /// Which.
+        recording: RecordingId,
+    },
+    /// Write again what is heard.
+    ResumeRecord {
+        /// Which.
+        recording: RecordingId,
+    },
+    /// End a recording.
+    StopRecord {
+        /// Which.
+        recording: RecordingId,
+    },
     /// The leg is over: [`MediaEvent::Closed`] follows, then the port may be used again.
     Close {
         /// The stream.
@@ -110,7 +157,7 @@ pub enum MediaEvent {
         /// The RTP ports.
         ports: Vec<u16>,
     },
-    /// A whole DTMF digit was received (RFC 4733), once per press.
+    /// A whole DTMF digit was received, once per press: as events (RFC 4733), or as tones where [`MediaCommand::Listen`] asked for it.
     Digit {
         /// Whose.
         stream: StreamId,
@@ -124,6 +171,36 @@ pub enum MediaEvent {
         /// Which.
         stream: StreamId,
     },
+    /// A clip was played to its end.
+    Played {
+        /// To whose peer.
+        stream: StreamId,
+        /// Which clip.
+        play: PlayId,
+    },
+    /// Nobody in a recording has made a sound for as long as it asked. Once per silence.
+    Quiet {
+        /// Which.
+        recording: RecordingId,
+    },
+    /// A recording has ended; its last audio went out before.
+    Recorded {
+        /// Which.
+        recording: RecordingId,
+        /// How long it is, pauses included.
+        millis: u32,
+        /// How much of that was no silence.
+        sound_millis: u32,
+        /// Why.
+        ended: Ended,
+    },
+    /// From the shell: a recording's file is closed, or could not be written any further.
+    Filed {
+        /// Which.
+        recording: RecordingId,
+        /// What came of it.
+        file: Filed,
+    },
     /// A stream is closed.
     Closed {
         /// Which.
@@ -131,6 +208,24 @@ pub enum MediaEvent {
         /// What it carried.
         report: Report,
     },
+}
+
+/// What became of a recording's file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filed {
+    /// It is complete.
+    Complete {
+        /// How long the file is.
+        bytes: u64,
+        /// How long it plays.
+        millis: u64,
+        /// Its SHA-256.
+        sha256: [u8; 32],
+    },
+    /// The disk is full; what was written before is kept.
+    DiskFull,
+    /// It could not be opened or written.
+    Failed,
 }
 
 /// What one stream carried, measured at our socket.
@@ -171,10 +266,16 @@ pub struct Forward {
     pub len: usize,
 }
 
-/// Takes the packets that the engine makes by itself: tones, silence, RTCP reports.
+/// Takes what the engine makes by itself: packets of tones, silence and reports, and the audio of recordings.
 pub trait Wire {
     /// Send `packet` from a stream's socket.
     fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]);
+
+    /// The next block of a recording, at most [`limits::RECORD_BLOCK`](crate::limits::RECORD_BLOCK) samples of 8 kHz: `at` samples after
+    /// its beginning, where the block before it ended. `right` is as long as `left`, and there where the recording has two sides.
+    fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
+        let _ = (recording, at, left, right);
+    }
 }
 
 /// See the module.
@@ -186,6 +287,9 @@ pub struct Engine {
     wishes: BTreeMap<StreamId, SmallVec<[usize; 2]>>,
     /// When which slot wants a tick: one entry per slot.
     agenda: BTreeSet<(Instant, usize)>,
+    recordings: BTreeMap<RecordingId, Recording>,
+    /// When which recording has a block to hand out.
+    blocks: BTreeSet<(Instant, RecordingId)>,
     sounds: Sounds,
     chance: Chance,
 }
@@ -201,6 +305,8 @@ impl Engine {
             slots: KeyedMap::with_hasher(KeyedHash::new(&mut chance)),
             wishes: BTreeMap::new(),
             agenda: BTreeSet::new(),
+            recordings: BTreeMap::new(),
+            blocks: BTreeSet::new(),
             sounds: Sounds::default(),
             chance,
         }
@@ -211,16 +317,25 @@ impl Engine {
         &mut self,
         now: Now,
         command: MediaCommand,
-        _wire: &mut impl Wire,
+        wire: &mut impl Wire,
         events: &mut Vec<MediaEvent>,
     ) {
         match command {
-            MediaCommand::Open { stream, port: _ } => self.open(now, stream, events),
+            MediaCommand::Open { stream, port: _ } => self.open(now, stream, wire, events),
             MediaCommand::Negotiated { stream, signalling, negotiated } => {
                 self.negotiated(now, stream, signalling, negotiated);
             }
             MediaCommand::Feed { stream, source } => self.feed(now, stream, source),
-            MediaCommand::Close { stream } => self.close(stream, events),
+            MediaCommand::Play { stream, play, clip } => self.begin_clip(now, stream, play, clip, events),
+            MediaCommand::StopPlay { stream } => self.stop_clips(now, stream),
+            MediaCommand::Listen { stream, digits } => self.listen(stream, digits),
+            MediaCommand::Record(record) => self.record(now, &record, wire, events),
+            MediaCommand::PauseRecord { recording } => self.pause(recording, Paused::Yes),
+            MediaCommand::ResumeRecord { recording } => self.pause(recording, Paused::No),
+            MediaCommand::StopRecord { recording } => {
+                self.end_recording(now, recording, Ended::Stopped, wire, events);
+            }
+            MediaCommand::Close { stream } => self.close(now, stream, wire, events),
         }
     }
 
@@ -247,16 +362,18 @@ impl Engine {
         for _ in 0..crate::limits::TICK_STREAMS {
             let Some((due, slot)) = self.agenda.first().copied().filter(|(due, _)| *due <= now.instant)
             else {
-                return;
+                break;
             };
             self.agenda.remove(&(due, slot));
             self.serve(now, slot, wire, events);
         }
+        self.hand_out(now, wire, events);
     }
 
     /// When [`Engine::tick`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.agenda.first().map(|(due, _)| *due)
+        let block = self.blocks.first().map(|(due, _)| *due);
+        self.agenda.first().map(|(due, _)| *due).into_iter().chain(block).min()
     }
 
     /// Streams open now.

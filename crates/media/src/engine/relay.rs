@@ -28,6 +28,11 @@ impl Engine {
             stream.refused += 1;
             return None;
         };
+        if let Some(tap) = &mut stream.tap {
+            let law = stream.agreed.as_ref().and_then(|agreed| agreed.law_of(header.payload_type));
+            let audio = packet.get(header.payload.clone()).unwrap_or_default();
+            tap.hear(now, stream.id, law, &header, audio, &mut self.recordings, events);
+        }
         let (id, ssrc, listener) = (stream.id, header.ssrc, stream.listener?);
         let listener = self.streams.get_mut(listener)?;
         let Some(to) = listener.agreed.as_ref()?.target else {
@@ -122,6 +127,7 @@ fn admit(
     let (paced, press) = match route.kind {
         Kind::Event => {
             let payload = packet.get(header.payload.clone()).unwrap_or_default();
+            stream.tap.iter_mut().for_each(|tap| tap.stop_ear());
             (Paced::No, stream.detector.event(header.timestamp, payload))
         }
         Kind::Audio | Kind::Unknown => (Paced::Yes, stream.detector.audio(header.timestamp)),

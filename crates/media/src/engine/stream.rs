@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base::{Chance, Instant, Now};
 
+use super::clips::Clips;
 use super::dtmf::Detector;
 use super::g711::Law;
 use super::generator::Play;
@@ -12,6 +13,7 @@ use super::output::Output;
 use super::quality::{self, Reception};
 use super::rtcp::Rtcp;
 use super::source_lock::SourceLock;
+use super::tap::Tap;
 use super::{Channel, Report, Source, StreamId};
 use crate::limits::PACKETS_PER_SECOND;
 use crate::sdp::{Codec, Negotiated};
@@ -33,6 +35,10 @@ pub(super) struct Stream {
     pub(super) detector: Detector,
     pub(super) rtcp: Rtcp,
     pub(super) play: Option<Play>,
+    /// What is played instead, as long as there is any.
+    pub(super) clips: Clips,
+    /// Who of us listens in: recordings, and ears for tones.
+    pub(super) tap: Option<Box<Tap>>,
     pub(super) refused: u64,
     /// The last sign of life of a peer that should send.
     pub(super) heard: Instant,
@@ -88,6 +94,18 @@ pub(super) enum Way {
     Transcoded(Law, u8),
 }
 
+impl Agreed {
+    /// The law of a payload type that the peer sends.
+    pub(super) fn law_of(&self, payload_type: u8) -> Option<Law> {
+        let (_, codec) = numbers(&self.negotiated).find(|(number, _)| *number == payload_type)?;
+        match codec {
+            Codec::Pcmu => Some(Law::Mu),
+            Codec::Pcma => Some(Law::A),
+            Codec::Other(_) => None,
+        }
+    }
+}
+
 impl Stream {
     pub(super) fn new(now: Now, id: StreamId, chance: &mut Chance) -> Stream {
         Stream {
@@ -101,6 +119,8 @@ impl Stream {
             detector: Detector::default(),
             rtcp: Rtcp::new(now, chance),
             play: None,
+            clips: Clips::default(),
+            tap: None,
             refused: 0,
             heard: now.instant,
             silent: false,
@@ -179,7 +199,7 @@ impl Stream {
     /// When something of this stream is due.
     pub(super) fn next_due(&self, silence: Duration) -> Option<Instant> {
         let agreed = self.agreed.as_ref()?;
-        let play = self.play.as_ref().map(Play::due);
+        let play = self.clips.due().or_else(|| self.play.as_ref().map(Play::due));
         let silent = (agreed.receives && !self.silent).then(|| self.heard + silence);
         [play, silent, Some(self.rtcp.due)].into_iter().flatten().min()
     }

@@ -12,8 +12,14 @@ use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire};
 use crate::sdp::Negotiated;
 
 impl Engine {
-    pub(super) fn open(&mut self, now: Now, id: StreamId, events: &mut Vec<MediaEvent>) {
-        self.close(id, events);
+    pub(super) fn open(
+        &mut self,
+        now: Now,
+        id: StreamId,
+        wire: &mut impl Wire,
+        events: &mut Vec<MediaEvent>,
+    ) {
+        self.close(now, id, wire, events);
         let slot = self.streams.insert(Stream::new(now, id, &mut self.chance));
         self.slots.insert(id, slot);
         self.connect(id);
@@ -61,7 +67,14 @@ impl Engine {
         self.schedule(slot);
     }
 
-    pub(super) fn close(&mut self, id: StreamId, events: &mut Vec<MediaEvent>) {
+    pub(super) fn close(
+        &mut self,
+        now: Now,
+        id: StreamId,
+        wire: &mut impl Wire,
+        events: &mut Vec<MediaEvent>,
+    ) {
+        self.leave_recordings(now, id, wire, events);
         let Some(slot) = self.slots.remove(&id) else { return };
         let Some(stream) = self.streams.try_remove(slot) else { return };
         if let Some(due) = stream.due {
@@ -81,7 +94,7 @@ impl Engine {
         events.push(MediaEvent::Closed { stream: id, report: stream.report() });
     }
 
-    fn find(&mut self, id: StreamId) -> Option<(usize, &mut Stream)> {
+    pub(super) fn find(&mut self, id: StreamId) -> Option<(usize, &mut Stream)> {
         let slot = *self.slots.get(&id)?;
         Some((slot, self.streams.get_mut(slot)?))
     }
@@ -95,9 +108,10 @@ impl Engine {
         }
     }
 
-    /// Work out anew who hears a stream, and how.
-    fn connect(&mut self, id: StreamId) {
-        let listener = self.wishes.get(&id).and_then(|wishes| wishes.last().copied());
+    /// Work out anew who hears a stream, and how. Who hears a clip does not.
+    pub(super) fn connect(&mut self, id: StreamId) {
+        let free = |slot: &&usize| self.streams.get(**slot).is_some_and(|s| s.clips.is_empty());
+        let listener = self.wishes.get(&id).and_then(|wishes| wishes.iter().rev().find(free).copied());
         let heard_as = listener.and_then(|slot| self.streams.get(slot)).and_then(|l| l.agreed.as_ref());
         let heard_as = heard_as.map(|agreed| agreed.negotiated.clone());
         if let Some((_, stream)) = self.find(id) {
@@ -107,7 +121,7 @@ impl Engine {
     }
 
     /// Put a stream where it belongs in the agenda.
-    fn schedule(&mut self, slot: usize) {
+    pub(super) fn schedule(&mut self, slot: usize) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let due = stream.next_due(Engine::SILENCE);
         if let Some(before) = std::mem::replace(&mut stream.due, due) {
@@ -124,7 +138,11 @@ impl Engine {
         wire: &mut impl Wire,
         events: &mut Vec<MediaEvent>,
     ) {
-        self.play(now, slot, wire);
+        if self.streams.get(slot).is_some_and(|stream| stream.clips.is_empty()) {
+            self.play(now, slot, wire);
+        } else {
+            self.play_clips(now, slot, wire, events);
+        }
         self.report(now, slot, wire);
         if let Some(stream) = self.streams.get_mut(slot) {
             let expected = stream.agreed.as_ref().is_some_and(|a| a.receives) && !stream.silent;
@@ -150,14 +168,7 @@ impl Engine {
             let mut frame = [0; SAMPLES];
             play.fill(sounds, law, &mut frame);
             let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, chance);
-            let mut packet = [0; HEADER + SAMPLES];
-            let (head, payload) = packet.split_at_mut(HEADER);
-            payload.copy_from_slice(&frame);
-            if let Some(first) = head.first_mut() {
-                *first = 0x80;
-            }
-            rtp::rewrite(head, &header);
-            wire.send(stream.id, Channel::Rtp, to, &packet);
+            wire.send(stream.id, Channel::Rtp, to, &packed(&header, &frame));
         }
     }
 
@@ -176,4 +187,16 @@ impl Engine {
             wire.send(stream.id, channel, to, packet);
         }
     }
+}
+
+/// A packet of ours.
+pub(super) fn packed(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
+    let mut packet = [0; HEADER + SAMPLES];
+    let (head, payload) = packet.split_at_mut(HEADER);
+    payload.copy_from_slice(frame);
+    if let Some(first) = head.first_mut() {
+        *first = 0x80;
+    }
+    rtp::rewrite(head, header);
+    packet
 }

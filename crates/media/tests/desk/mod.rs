@@ -1,13 +1,16 @@
 //! An engine on a test desk: two phones, a clock that is moved by hand, a wire that remembers.
 #![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub)] // each test file uses its part
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{Chance, Instant, Now, Timestamp};
 pub use centralita_media::sdp::Negotiated;
 use centralita_media::sdp::{Codec, Direction};
-use centralita_media::{Channel, Engine, Forward, MediaCommand, MediaEvent, Report, Source, StreamId, Wire};
+use centralita_media::{
+    Channel, Engine, Forward, MediaCommand, MediaEvent, RecordingId, Report, Source, StreamId, Wire,
+};
 
 pub const A: StreamId = StreamId(1);
 pub const B: StreamId = StreamId(2);
@@ -76,11 +79,26 @@ impl Rtp {
 }
 
 #[derive(Default)]
-pub struct Sent(pub Vec<(StreamId, Channel, SocketAddr, Vec<u8>)>);
+pub struct Sent(pub Vec<(StreamId, Channel, SocketAddr, Vec<u8>)>, pub BTreeMap<RecordingId, Tape>);
+
+/// What was handed out of a recording: both sides as long as each other, or nothing on the right.
+#[derive(Default)]
+pub struct Tape {
+    pub left: Vec<i16>,
+    pub right: Vec<i16>,
+}
 
 impl Wire for Sent {
     fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
         self.0.push((stream, channel, to, packet.to_vec()));
+    }
+
+    fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
+        let tape = self.1.entry(recording).or_default();
+        assert_eq!(at, tape.left.len() as u64, "a block follows the one before it");
+        assert!(left.len() <= 800 && right.is_none_or(|right| right.len() == left.len()));
+        tape.left.extend(left);
+        tape.right.extend(right.unwrap_or_default());
     }
 }
 

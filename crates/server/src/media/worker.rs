@@ -259,7 +259,15 @@ impl Worker {
         match &command {
             MediaCommand::Open { stream, port } => self.open(now.instant, *stream, *port),
             MediaCommand::Close { stream } => self.close(now.instant, *stream),
-            MediaCommand::Negotiated { .. } | MediaCommand::Feed { .. } => {}
+            MediaCommand::Negotiated { .. }
+            | MediaCommand::Feed { .. }
+            | MediaCommand::Play { .. }
+            | MediaCommand::StopPlay { .. }
+            | MediaCommand::Listen { .. }
+            | MediaCommand::Record(_)
+            | MediaCommand::PauseRecord { .. }
+            | MediaCommand::ResumeRecord { .. }
+            | MediaCommand::StopRecord { .. } => {}
         }
         self.engine.command(now, command, &mut self.streams, &mut self.events);
     }

@@ -142,7 +142,12 @@ impl Switch {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
             // Nothing here has a menu; and a silent phone may be muted or on hold: who has vanished is found by the session timer.
-            MediaEvent::Digit { .. } | MediaEvent::Silent { .. } => {}
+            MediaEvent::Digit { .. }
+            | MediaEvent::Silent { .. }
+            | MediaEvent::Played { .. }
+            | MediaEvent::Quiet { .. }
+            | MediaEvent::Recorded { .. }
+            | MediaEvent::Filed { .. } => {}
             MediaEvent::Closed { stream, report } => {
                 let Some((key, index)) = self.calls.stream_closed(stream) else { return };
                 let Some(call) = self.calls.get_mut(key) else { return };

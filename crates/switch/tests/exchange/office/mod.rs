@@ -194,7 +194,7 @@ impl Office {
                             self.ports.insert(*stream, *port);
                         }
                         MediaCommand::Close { stream } => closed.push(*stream),
-                        MediaCommand::Negotiated { .. } | MediaCommand::Feed { .. } => {}
+                        _ => {}
                     }
                     self.media.push(command);
                 }
