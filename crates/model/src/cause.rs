@@ -76,6 +76,10 @@ causes! {
     Inactive: 480 27 "extension_inactive" 409 Failed "The extension is inactive" "La extensión está inactiva";
     /// Policy forbids it.
     Forbidden: 403 21 "forbidden" 403 Failed "This call is not permitted" "Esta llamada no está permitida";
+    /// The caller's dial permissions do not cover it (S188).
+    NotPermitted: 403 21 "not_permitted" 403 Failed "This extension may not dial such numbers" "Esta extensión no tiene permiso para marcar esos números";
+    /// A number that nobody here may dial: premium, satellite, fraud, or outside the allowed countries.
+    NumberBlocked: 403 21 "number_blocked" 403 Failed "This number is blocked" "Este número está bloqueado";
     /// An emergency number by a road that may not carry one.
     EmergencyNotAllowed: 403 21 "emergency_not_allowed" 403 Failed "Emergency numbers can only be dialled from a registered phone" "Los números de emergencia solo se marcan desde un teléfono registrado";
     /// The two phones share no codec.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{Cause, Dialled, Directory, Extension, ExtensionNumber, ExtensionStatus, TraceStep};
+pub use crate::policy::{Road, is_emergency};
+use crate::{
+    Cause, DialPermissions, Dialled, Directory, Extension, ExtensionNumber, ExtensionStatus, TraceStep,
+    policy,
+};
 
 /// An application that answers by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,15 +37,6 @@ impl Application {
     }
 }
 
-/// By which road a call comes: emergency numbers are only for registered phones.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Road {
-    /// A registered phone dialled.
-    Phone,
-    /// The API asked for it.
-    Api,
-}
-
 /// Where a call leads.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Route {
@@ -64,26 +59,22 @@ pub struct Decision {
     pub trace: Vec<TraceStep>,
 }
 
-/// Numbers that call for help, by country: the common ones of Europe and the Americas.
-const EMERGENCY: [&str; 17] = [
-    "112", "911", "999", "000", "110", "113", "118", "119", "131", "132", "133", "061", "062", "080", "091",
-    "190", "192",
-];
-
-/// Whether a number calls for help; a `+` before it is a slip that carriers forgive.
-pub fn is_emergency(number: &Dialled) -> bool {
-    let digits = number.as_str();
-    EMERGENCY.contains(&digits.strip_prefix('+').unwrap_or(digits))
+/// Who asks for a call: the road that it comes by, and what the one who dialled (or who forwards) may dial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct Asker {
+    pub road: Road,
+    pub permissions: DialPermissions,
 }
 
 /// Decide where what was dialled leads. `dialled` is the user part of the Request-URI or `toNumber`: a number or a user name.
-pub fn route(directory: &Directory, road: Road, dialled: &str) -> Decision {
+pub fn route(directory: &Directory, asker: Asker, dialled: &str) -> Decision {
     let mut trace = Vec::new();
-    let route = decide(directory, road, dialled, &mut trace);
+    let route = decide(directory, asker, &policy::tidied(dialled), &mut trace);
     Decision { route, trace }
 }
 
-fn decide(directory: &Directory, road: Road, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
+fn decide(directory: &Directory, asker: Asker, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
     let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
     for application in Application::ALL {
         if dialled == application.number() {
@@ -95,38 +86,45 @@ fn decide(directory: &Directory, road: Road, dialled: &str, trace: &mut Vec<Trac
         && let Some(extension) = directory.extension_by_number(&number)
     {
         say("extension", format!("{number} is an extension"));
-        return to_extension(extension, &mut say);
+        return to_extension(extension, asker, trace);
     }
     if let Some(credential) = directory.credential(dialled) {
         say("username", format!("{dialled} is a user name"));
         return match credential.extension.as_ref().and_then(|id| directory.extension(id)) {
-            Some(extension) => to_extension(extension, &mut say),
-            None => Route::Username(Arc::clone(&credential.username)),
+            Some(extension) => to_extension(extension, asker, trace),
+            None => match policy::check_internal(asker.road, asker.permissions, trace) {
+                Ok(_) => Route::Username(Arc::clone(&credential.username)),
+                Err(cause) => Route::Refused(cause),
+            },
         };
     }
     let Ok(number) = Dialled::parse(dialled) else {
         say("number", "neither a number nor a user name of ours".into());
         return Route::Refused(Cause::NotFound);
     };
-    if is_emergency(&number) && road == Road::Api {
-        say("emergency", "emergency numbers only from a registered phone".into());
-        return Route::Refused(Cause::EmergencyNotAllowed);
-    }
-    if ExtensionNumber::parse(dialled).is_ok() {
+    let help = policy::emergency(directory.rules(), &number).is_some();
+    if !help && ExtensionNumber::parse(dialled).is_ok() {
         say("extension", format!("no extension has the number {number}"));
         return Route::Refused(Cause::NotFound);
     }
-    say("trunk", format!("no trunk is there to carry {number}"));
+    if let Err(cause) = policy::check(directory.rules(), asker.road, asker.permissions, &number, trace) {
+        return Route::Refused(cause);
+    }
+    trace.push(TraceStep { rule: "trunk".into(), outcome: format!("no trunk is there to carry {number}") });
     Route::Refused(Cause::NoRoute) // S194
 }
 
-fn to_extension(extension: &Arc<Extension>, say: &mut impl FnMut(&str, String)) -> Route {
+fn to_extension(extension: &Arc<Extension>, asker: Asker, trace: &mut Vec<TraceStep>) -> Route {
+    if let Err(cause) = policy::check_internal(asker.road, asker.permissions, trace) {
+        return Route::Refused(cause);
+    }
     if extension.status == ExtensionStatus::Inactive {
-        say("status", "the extension is inactive".into());
+        trace.push(TraceStep { rule: "status".into(), outcome: "the extension is inactive".into() });
         return Route::Refused(Cause::Inactive); // S70
     }
     if extension.do_not_disturb {
-        say("do_not_disturb", "the extension does not want to be disturbed".into());
+        let outcome = "the extension does not want to be disturbed".into();
+        trace.push(TraceStep { rule: "do_not_disturb".into(), outcome });
         return Route::Refused(Cause::DoNotDisturb);
     }
     Route::Extension(Arc::clone(extension))

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Mailbox,
-    MessageId, Table, User, UserId, VoicemailMessage,
+    ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
+    ExtensionStatus, Mailbox, MessageId, Table, User, UserId, VoicemailMessage,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -38,6 +38,7 @@ pub struct Directory {
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
     mailboxes: Table<ExtensionId, Mailbox>,
     messages: Table<ExtensionId, BTreeMap<MessageId, Arc<VoicemailMessage>>>,
+    rules: Arc<DialRules>,
 }
 
 impl Directory {
@@ -107,6 +108,22 @@ impl Directory {
                 });
             }
         }
+    }
+
+    /// The house's rules for dialling, which every copy carries on.
+    pub fn rules(&self) -> &DialRules {
+        &self.rules
+    }
+
+    /// Set the house's rules: at start, from the configuration.
+    pub fn set_rules(&mut self, rules: DialRules) {
+        self.rules = Arc::new(rules);
+    }
+
+    /// What a credential may dial: as its extension may; one that has none is held to what a new extension may.
+    pub fn permissions_of(&self, credential: &Credential) -> DialPermissions {
+        let extension = credential.extension.as_ref().and_then(|id| self.extension(id));
+        extension.map_or_else(DialPermissions::default, |extension| extension.dial_permissions)
     }
 
     /// A user.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Dialled, ExtensionNumber, UserId};
+use crate::{DialPermissions, Dialled, ExtensionNumber, UserId};
 
 /// Marks ids of extensions; see [`ExtensionId`].
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,42 @@ pub struct Forwarding {
     pub mode: ForwardingMode,
 }
 
+/// How the numbers of a follow-me are rung.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FollowMode {
+    /// One after the other, in their order.
+    #[default]
+    Sequential,
+    /// All at once; the first that answers has the call.
+    Simultaneous,
+}
+
+/// One number of a follow-me.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowStep {
+    /// An extension, or a number outside.
+    pub number: Dialled,
+    /// How long it rings.
+    pub ring_seconds: u16,
+}
+
+/// Where an extension's owner is looked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowMe {
+    /// In turn, or all at once.
+    pub mode: FollowMode,
+    /// The numbers, at most [`FollowMe::NUMBERS`]. The extension's own means its own phones.
+    pub numbers: Vec<FollowStep>,
+}
+
+impl FollowMe {
+    /// As many numbers as one follow-me may have.
+    pub const NUMBERS: usize = 10;
+}
+
 /// An extension.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Extension {
@@ -81,6 +117,12 @@ pub struct Extension {
     pub call_waiting: bool,
     /// Seconds that its phones ring.
     pub ring_seconds: u16,
+    /// What it may dial (S188).
+    #[serde(default)]
+    pub dial_permissions: DialPermissions,
+    /// Where its owner is looked for; off where `None`.
+    #[serde(default)]
+    pub follow_me: Option<FollowMe>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

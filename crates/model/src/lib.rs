@@ -11,6 +11,7 @@ mod extension;
 pub mod journal;
 mod key;
 mod number;
+pub mod policy;
 mod table;
 mod user;
 pub mod voicemail;
@@ -19,9 +20,13 @@ pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, L
 pub use cause::{Cause, Language};
 pub use credential::{Credential, Ha1};
 pub use directory::{Change, Directory};
-pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
+pub use extension::{
+    Extension, ExtensionId, ExtensionKind, ExtensionStatus, FollowMe, FollowMode, FollowStep, Forwarding,
+    ForwardingMode,
+};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
+pub use policy::{Class, DialPermissions, DialRules};
 pub use table::Table;
 pub use user::{User, UserId, UserKind};
 pub use voicemail::{Mailbox, MessageId, MessageState, VoicemailMessage};

@@ -72,6 +72,8 @@ impl Office {
             do_not_disturb: n == 3,
             call_waiting: n != 2,
             ring_seconds: if n == 2 { 10 } else { 30 },
+            dial_permissions: model::DialPermissions::default(),
+            follow_me: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         };

@@ -4,7 +4,7 @@ use model::{Dialled, Extension, ExtensionNumber, Forwarding};
 use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
-use crate::row::{Query, Reader, Table, word};
+use crate::row::{Query, Reader, Table, json, word};
 
 pub(crate) const TABLE: Table = Table {
     name: "extensions",
@@ -24,6 +24,8 @@ pub(crate) const TABLE: Table = Table {
         "ring_seconds",
         "created_at",
         "updated_at",
+        "dial_permissions",
+        "follow_me",
     ],
 };
 
@@ -44,6 +46,8 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(i64::from(extension.ring_seconds))
         .bind(extension.created_at.as_micros())
         .bind(extension.updated_at.as_micros())
+        .bind(json(&extension.dial_permissions))
+        .bind(extension.follow_me.as_ref().map(json))
 }
 
 pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
@@ -62,5 +66,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
         ring_seconds: row.number()?,
         created_at: row.instant()?,
         updated_at: row.instant()?,
+        dial_permissions: row.json()?,
+        follow_me: row.json_or_none()?,
     })
 }

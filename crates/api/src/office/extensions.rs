@@ -334,6 +334,8 @@ fn fresh(
         do_not_disturb: false,
         call_waiting: true, // S193
         ring_seconds: RING_SECONDS,
+        dial_permissions: model::DialPermissions::default(),
+        follow_me: None,
         created_at: now.wall,
         updated_at: now.wall,
     }
@@ -360,6 +362,8 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         do_not_disturb: wanted.do_not_disturb.unwrap_or(old.do_not_disturb),
         call_waiting: wanted.call_waiting.unwrap_or(old.call_waiting),
         ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
+        dial_permissions: old.dial_permissions,
+        follow_me: old.follow_me.clone(),
         created_at: old.created_at,
         updated_at: old.updated_at,
     }

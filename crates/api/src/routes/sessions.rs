@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::routing::{get, post};
-use model::{CallRecord, Cause, Dialled, Permission, UserId, dialplan};
+use model::{CallRecord, Cause, Dialled, Permission, UserId, policy};
 use serde_json::json;
 use switch::{Command, Originate, Reply};
 
@@ -123,9 +123,9 @@ pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Durati
 pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
     let directory = app.office().directory();
     if directory.credential(to).is_none()
-        && Dialled::parse(to).is_ok_and(|number| dialplan::is_emergency(&number))
+        && let Ok(number) = Dialled::parse(&policy::tidied(to))
     {
-        return Err(Cause::EmergencyNotAllowed.into());
+        policy::never(directory.rules(), policy::Road::Api, &number)?; // what it may dial the exchange knows
     }
     if form.flag("useTwilio") == Some(true) && !app.settings().twilio {
         return Err(Cause::TwilioNotConfigured.into()); // S49

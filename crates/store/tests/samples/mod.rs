@@ -10,9 +10,10 @@ use centralita_store::{Audit, Store};
 use model::journal::{Binding, OpenLeg};
 use model::voicemail::PinProof;
 use model::{
-    ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, Dialled, Extension,
-    ExtensionId, ExtensionNumber, ExtensionStatus, Forwarding, ForwardingMode, Ha1, LegRecord, LegRole,
-    Language, Mailbox, MessageId, MessageState, Permission, Quality, TraceStep, User, UserId, VoicemailMessage,
+    ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, DialPermissions, Dialled,
+    Extension, ExtensionId, ExtensionNumber, ExtensionStatus, FollowMe, FollowMode, FollowStep, Forwarding,
+    ForwardingMode, Ha1, Language, LegRecord, LegRole, Mailbox, MessageId, MessageState, Permission, Quality,
+    TraceStep, User, UserId, VoicemailMessage,
 };
 
 /// A folder that is gone after the test.
@@ -87,6 +88,16 @@ pub fn extension(name: &str, number: &str) -> Extension {
         do_not_disturb: true,
         call_waiting: false,
         ring_seconds: 21,
+        dial_permissions: DialPermissions {
+            internal: true,
+            national: false,
+            international: true,
+            premium: true,
+        },
+        follow_me: Some(FollowMe {
+            mode: FollowMode::Simultaneous,
+            numbers: vec![FollowStep { number: Dialled::parse("1003").unwrap(), ring_seconds: 15 }],
+        }),
         created_at: at(2),
         updated_at: at(3),
     }

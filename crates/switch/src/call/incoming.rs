@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::Now;
 use media::sdp::Description;
-use model::dialplan::{self, Decision, Road, Route};
+use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::journal::Record;
 use model::{
     CallDirection, CallRecord, CallStatus, Cause, Credential, Extension, LegRole, TraceStep, UserId,
@@ -28,7 +28,8 @@ impl Switch {
             return self.refuse_once(now, &request, &refusal, out);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
-        let Decision { route, mut trace } = dialplan::route(&self.directory, Road::Phone, &dialled);
+        let asker = Asker { road: Road::Phone, permissions: self.directory.permissions_of(&caller) };
+        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &dialled);
         trace.insert(
             0,
             TraceStep {

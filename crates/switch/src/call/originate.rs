@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Now, Timestamp};
-use model::dialplan::{self, Road, Route};
-use model::{CallDirection, CallRecord, CallStatus, Cause, Credential, TraceStep};
+use model::dialplan::{self, Asker, Decision, Road, Route};
+use model::{CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions, TraceStep};
 
 use super::{CallKey, CallState, Phase};
 use crate::exchange::Switch;
@@ -26,7 +26,7 @@ impl Switch {
         if self.state != State::Running {
             return Reply::Refused(Cause::Draining);
         }
-        let decision = dialplan::route(&self.directory, Road::Api, &wish.to);
+        let decision = self.route_of(now, &wish);
         if let Route::Refused(cause) = decision.route {
             return Reply::Refused(cause);
         }
@@ -45,6 +45,13 @@ impl Switch {
         }
         self.settle(now, out);
         self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
+    }
+
+    /// Where a wish leads, by what the device that is going to ring may dial.
+    fn route_of(&self, now: Now, wish: &Originate) -> Decision {
+        let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), Among::All);
+        let permissions = device.map_or_else(DialPermissions::default, |d| self.directory.permissions_of(&d));
+        dialplan::route(&self.directory, Asker { road: Road::Api, permissions }, &wish.to)
     }
 
     /// A call that has no leg yet.
@@ -127,10 +134,11 @@ impl Switch {
             self.location.reachable(now.instant, &device.username).max_by_key(|c| c.expires).cloned();
         let number = self.number_of(device);
         let name = crate::call::fork::escaped(&number);
+        let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { return };
+        let route = self.route_of(now, wish).route;
         let Some(call) = self.calls.get_mut(key) else { return };
         let Phase::Waiting(wish) = &call.phase else { return };
         let patience = wish.ring_timeout.max(Duration::from_secs(1));
-        let route = dialplan::route(&self.directory, Road::Api, &wish.to).route;
         if call.record.from_number.is_empty() {
             call.record.from_number = number;
         }
@@ -159,7 +167,7 @@ impl Switch {
         let waiting: Vec<CallKey> = self.calls.waiting.iter().copied().collect();
         for key in waiting {
             let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
-            let route = dialplan::route(&self.directory, Road::Api, &wish.to).route;
+            let route = self.route_of(now, wish).route;
             if let Some(device) = self.device_for(now, wish, &route, Among::Registered) {
                 self.ring_device(now, key, &device, out);
             }

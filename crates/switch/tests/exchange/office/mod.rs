@@ -388,6 +388,8 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,
+        dial_permissions: model::DialPermissions::default(),
+        follow_me: None,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };

@@ -1,0 +1,287 @@
+//! Which numbers may be dialled by whom, however they are spelled.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use centralita_model::policy::{self, Class, Road};
+use centralita_model::{Cause, DialPermissions, DialRules, Dialled, TraceStep};
+use proptest::prelude::*;
+
+const EVERYTHING: DialPermissions =
+    DialPermissions { internal: true, national: true, international: true, premium: true };
+const ROADS: [Road; 5] = [Road::Phone, Road::Api, Road::Forward, Road::Schedule, Road::Trunk];
+
+fn rules(country: &str) -> DialRules {
+    DialRules { country: (!country.is_empty()).then(|| country.into()), ..DialRules::default() }
+}
+
+fn prefixes(list: &[&str]) -> Arc<[Arc<str>]> {
+    list.iter().map(|prefix| Arc::from(*prefix)).collect()
+}
+
+fn judged(rules: &DialRules, road: Road, who: DialPermissions, text: &str) -> (Result<Class, Cause>, String) {
+    let number = Dialled::parse(&policy::tidied(text)).unwrap_or_else(|_| panic!("{text} is a number"));
+    let mut trace: Vec<TraceStep> = Vec::new();
+    let verdict = policy::check(rules, road, who, &number, &mut trace);
+    assert_eq!(trace.len(), 1, "one step says what decided");
+    (verdict, trace.remove(0).rule)
+}
+
+fn dial(country: &str, text: &str) -> Result<Class, Cause> {
+    judged(&rules(country), Road::Phone, DialPermissions::default(), text).0
+}
+
+/// A number in international form, in all the ways that people, phones and fraudsters write it.
+fn spellings(number: &str) -> Vec<String> {
+    let dashed = |separator: &str| {
+        let parts: Vec<&str> =
+            number.as_bytes().chunks(3).filter_map(|p| std::str::from_utf8(p).ok()).collect();
+        parts.join(separator)
+    };
+    let mut all: Vec<String> = ["+", "00", "011", "0011", "000", "+0", "+00", "+011", ""]
+        .iter()
+        .map(|prefix| format!("{prefix}{number}"))
+        .collect();
+    for separator in ["-", ".", " ", ") ("] {
+        for prefix in ["+", "00", "011 ", "0011-"] {
+            all.push(format!("{prefix}{}", dashed(separator)));
+        }
+    }
+    for tail in ["#", "*", "##", "#*", ";user=phone", ";phone-context=+1", ";npdi;isub=7"] {
+        all.push(format!("+{number}{tail}"));
+        all.push(format!("00{number}{tail}"));
+    }
+    all.extend(["tel:+", "TEL:+", "tel:00", "tel:"].iter().map(|scheme| format!("{scheme}{number}")));
+    all
+}
+
+#[test]
+fn a_forbidden_number_is_refused_however_it_is_spelled() {
+    // S188, security.md row 7: satellites, premium services, shared revenue.
+    for number in [
+        "870773123456",
+        "881612345678",
+        "88216123456",
+        "883510012345",
+        "97912345",
+        "19005551234",
+        "12129765551",
+        "447012345678",
+        "449012345678",
+        "34803123456",
+        "25261234567",
+        "6741234567",
+    ] {
+        let all = spellings(number);
+        assert!(all.len() >= 27, "{}", all.len());
+        for spelling in all {
+            for (country, road) in
+                [("", Road::Phone), ("", Road::Api), ("", Road::Forward), ("", Road::Schedule)]
+            {
+                let (verdict, rule) = judged(&rules(country), road, DialPermissions::default(), &spelling);
+                assert_eq!(verdict, Err(Cause::NumberBlocked), "{spelling} from {country:?} by {road:?}");
+                assert_eq!(rule, "blocked");
+            }
+        }
+        for country in ["34", "1", "44", "56"] {
+            for spelling in spellings(number).iter().filter(|s| s.starts_with('+') || s.starts_with("00")) {
+                assert_eq!(dial(country, spelling), Err(Cause::NumberBlocked), "{spelling} from {country}");
+            }
+        }
+    }
+}
+
+#[test]
+fn national_spellings_are_read_with_the_house_s_country() {
+    for (country, number) in [
+        ("34", "803123456"),
+        ("34", "+34 803 12 34 56"),
+        ("44", "0901 234 5678"),
+        ("44", "+44 (0) 901 234 5678"),
+        ("44", "0871-234-5678"),
+        ("1", "900-555-1234"),
+        ("1", "1 900 555 1234"),
+        ("1", "+1 1 900 555 1234"),
+        ("1", "212-976-5551"),
+        ("56", "700 123 456"),
+        ("49", "0900 1234567"),
+        ("", "9005551234"),
+    ] {
+        assert_eq!(dial(country, number), Err(Cause::NumberBlocked), "{number} in {country:?}");
+    }
+    for (country, number, class) in [
+        ("34", "912345678", Class::National),
+        ("34", "900123456", Class::National), // free there
+        ("34", "+34912345678", Class::National),
+        ("34", "0044 20 7946 0000", Class::International),
+        ("44", "020 7946 0000", Class::National),
+        ("44", "01189 701234", Class::National), // 011 is no prefix there
+        ("27", "011 881 2345", Class::National),
+        ("1", "870 555 1234", Class::National), // Arkansas
+        ("1", "011 34 912345678", Class::International),
+        ("1", "+12125551234", Class::National),
+        ("1", "4415551234", Class::International), // Bermuda
+        ("", "+12125551234", Class::International),
+        ("", "5551234567", Class::National),
+        ("", "+0987654321", Class::International), // S32
+        ("", "*67", Class::Internal),
+    ] {
+        let expected = if class == Class::Internal { Err(Cause::BadNumber) } else { Ok(class) };
+        assert_eq!(dial(country, number), expected, "{number} in {country:?}");
+    }
+}
+
+#[test]
+fn each_permission_opens_its_own_class_and_no_other() {
+    // S188
+    let only = |national, international, premium| DialPermissions {
+        internal: false,
+        national,
+        international,
+        premium,
+    };
+    let home = rules("34");
+    for (who, number, expected) in [
+        (only(true, false, false), "912345678", Ok(Class::National)),
+        (only(true, false, false), "+442079460000", Err(Cause::NotPermitted)),
+        (only(false, true, false), "+442079460000", Ok(Class::International)),
+        (only(false, true, false), "912345678", Err(Cause::NotPermitted)),
+        (only(true, true, false), "803123456", Err(Cause::NumberBlocked)),
+        (only(false, false, true), "803123456", Ok(Class::Premium)),
+        (only(true, true, true), "+870773123456", Err(Cause::NumberBlocked)),
+    ] {
+        assert_eq!(judged(&home, Road::Phone, who, number).0, expected, "{number} with {who:?}");
+    }
+    // A premium number is dialled by hand or not at all.
+    for road in [Road::Api, Road::Forward, Road::Schedule] {
+        assert_eq!(judged(&home, road, EVERYTHING, "803123456").0, Err(Cause::NumberBlocked), "{road:?}");
+    }
+    let mut trace = Vec::new();
+    assert_eq!(
+        policy::check_internal(Road::Phone, only(true, true, true), &mut trace),
+        Err(Cause::NotPermitted)
+    );
+    assert_eq!(trace.first().map(|step| step.rule.as_str()), Some("permission"));
+    assert_eq!(policy::check_internal(Road::Trunk, only(true, true, true), &mut trace), Ok(Class::Internal));
+    assert!(only(true, false, false).within(EVERYTHING) && !EVERYTHING.within(only(true, true, true)));
+}
+
+#[test]
+fn help_is_called_by_a_phone_and_by_nothing_else() {
+    // security.md row 31
+    let nothing = DialPermissions { internal: false, national: false, international: false, premium: false };
+    let shut = DialRules { allowed: prefixes(&["999999"]), blocked: prefixes(&["1", "9"]), ..rules("34") };
+    for number in
+        ["112", "+112", "911", "911#", "000", "999", "00112", "0112", "1-1-2", "+34112", "0034112", "tel:112"]
+    {
+        for road in ROADS {
+            let expected =
+                if road == Road::Phone { Ok(Class::Emergency) } else { Err(Cause::EmergencyNotAllowed) };
+            assert_eq!(judged(&shut, road, nothing, number).0, expected, "{number} by {road:?}");
+        }
+    }
+    for number in ["1120", "9112", "34112", "+1911555", "11", "0000000"] {
+        let number = Dialled::parse(number).unwrap();
+        assert_eq!(
+            policy::emergency(&rules("34"), &number).filter(|_| number.as_str() != "0000000"),
+            None,
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn an_allow_list_shuts_everything_else_and_opens_what_fraud_made_suspect() {
+    let listed = DialRules { allowed: prefixes(&["44", "371"]), ..rules("34") };
+    for (number, expected) in [
+        ("+442079460000", Ok(Class::International)),
+        ("+37161234567", Ok(Class::International)),
+        ("912345678", Ok(Class::National)), // the house's own country is not abroad
+        ("+12125551234", Err(Cause::NumberBlocked)),
+        ("+442", Ok(Class::International)),
+        ("+449012345678", Err(Cause::NumberBlocked)),
+        ("+8821612345", Err(Cause::NumberBlocked)),
+    ] {
+        assert_eq!(judged(&listed, Road::Api, EVERYTHING, number).0, expected, "{number}");
+    }
+    assert_eq!(judged(&listed, Road::Api, EVERYTHING, "+12125551234").1, "allow_list");
+    assert_eq!(dial("34", "+37161234567"), Err(Cause::NumberBlocked));
+    let opened = DialRules { opened: prefixes(&["371"]), blocked: prefixes(&["33"]), ..rules("34") };
+    assert_eq!(judged(&opened, Road::Phone, EVERYTHING, "+37161234567").0, Ok(Class::International));
+    assert_eq!(judged(&opened, Road::Phone, EVERYTHING, "+33 1 23 45 67 89").0, Err(Cause::NumberBlocked));
+    assert_eq!(judged(&opened, Road::Phone, EVERYTHING, "+12125551234").0, Ok(Class::International));
+}
+
+#[test]
+fn a_call_from_a_trunk_never_goes_out_again() {
+    // security.md row 8
+    for number in ["+442079460000", "912345678", "+19005551234"] {
+        assert_eq!(
+            judged(&rules("34"), Road::Trunk, EVERYTHING, number).0,
+            Err(Cause::Forbidden),
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn what_was_judged_is_what_a_carrier_is_given() {
+    for (country, number, expected) in [
+        ("34", "912345678", Some("34912345678")),
+        ("34", "+34912345678", Some("34912345678")),
+        ("34", "00 44 20 7946 0000", Some("442079460000")),
+        ("44", "020 7946 0000#", Some("442079460000")),
+        ("39", "06 1234567", Some("39061234567")),
+        ("1", "2125551234", Some("12125551234")),
+        ("1", "12125551234", Some("12125551234")),
+        ("", "+12125551234", Some("12125551234")),
+        ("", "2125551234", None),
+        ("34", "*67912345678*1", None),
+        ("34", "+1234567890123456", None),
+    ] {
+        let number = Dialled::parse(&policy::tidied(number)).unwrap();
+        assert_eq!(policy::e164(&rules(country), &number).as_deref(), expected, "{number} in {country:?}");
+    }
+    for (digits, country) in [
+        ("12125551234", "1"),
+        ("79161234567", "7"),
+        ("34912345678", "34"),
+        ("35312345", "353"),
+        ("5622", "56"),
+    ] {
+        assert_eq!(policy::country_of(digits), Some(country));
+    }
+    assert_eq!(policy::tidied("user_12.34-5"), "user_12.34-5");
+    assert_eq!(policy::tidied("+34 (91) 234-56.78"), "+34912345678");
+}
+
+proptest! {
+    #[test]
+    fn no_spelling_opens_what_another_shuts(
+        range in prop::sample::select(vec!["870", "881", "882", "883", "1900", "449", "4470", "34803", "979", "247", "252"]),
+        tail in "[0-9]{6,8}",
+        country in prop::sample::select(vec!["", "34", "1", "44", "56", "39", "61"]),
+        tidiness in prop::collection::vec(prop::sample::select(vec!["", "-", " ", ".", "(", ")"]), 12),
+        prefix in prop::sample::select(vec!["+", "00", "+0", "+00", "tel:+"]),
+        end in prop::sample::select(vec!["", "#", "*", "#*#", ";user=phone"]),
+        road in prop::sample::select(vec![Road::Phone, Road::Api, Road::Forward, Road::Schedule]),
+    ) {
+        let digits = format!("{range}{tail}");
+        let strewn: String = digits.chars().zip(tidiness.iter().cycle()).map(|(c, s)| format!("{c}{s}")).collect();
+        let (verdict, _) = judged(&rules(country), road, DialPermissions::default(), &format!("{prefix}{strewn}{end}"));
+        prop_assert_eq!(verdict, Err(Cause::NumberBlocked));
+    }
+
+    #[test]
+    fn any_dialled_number_gets_a_verdict_and_what_passes_is_no_forbidden_one(
+        text in r"\+?[0-9*#]{1,32}", country in prop::sample::select(vec!["", "34", "1", "44", "39", "61"]),
+    ) {
+        let number = Dialled::parse(&text).unwrap();
+        let rules = rules(country);
+        let (verdict, _) = judged(&rules, Road::Api, EVERYTHING, &text);
+        if verdict.is_ok() && let Some(given) = policy::e164(&rules, &number) {
+            let again = judged(&rules, Road::Api, EVERYTHING, &format!("+{given}")).0;
+            prop_assert!(again.is_ok(), "{} passes, +{} does not", text, given);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+ALTER TABLE extensions ADD COLUMN dial_permissions TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE extensions ADD COLUMN follow_me TEXT;
