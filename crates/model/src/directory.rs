@@ -188,6 +188,11 @@ impl Directory {
         self.messages.get(extension).into_iter().flat_map(|messages| messages.values())
     }
 
+    /// Whether any box holds anything, or has held it.
+    pub fn has_messages(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
     /// One message of an extension's box.
     pub fn message(&self, extension: &ExtensionId, id: &MessageId) -> Option<&Arc<VoicemailMessage>> {
         self.messages.get(extension)?.get(id)

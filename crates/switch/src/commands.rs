@@ -65,6 +65,7 @@ impl Switch {
             | Output::Transmit { .. }
             | Output::Media { .. }
             | Output::Reply { .. }
+            | Output::Voicemail(_)
             | Output::Listen(_) => None,
         };
         let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(|call| call.record.clone());

@@ -55,6 +55,8 @@ pub struct Config {
     pub mark: String,
     /// T1 of the SIP timers.
     pub t1: Duration,
+    /// Proves PINs of voicemail.
+    pub pin_key: model::voicemail::PinKey,
 }
 
 impl Default for Config {
@@ -74,6 +76,7 @@ impl Default for Config {
             ladders_per_second: 100,
             mark: "0".into(),
             t1: Duration::from_millis(500),
+            pin_key: base::Secret::default(),
         }
     }
 }

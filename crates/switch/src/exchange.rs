@@ -1,6 +1,7 @@
 //! The switch itself: owns every part and only dispatches between them.
 
 use std::mem;
+use std::sync::Arc;
 
 use base::{Chance, Instant, Now};
 use model::Directory;
@@ -11,6 +12,7 @@ use crate::call::{Calls, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
 use crate::ports::Ports;
+use crate::voicemail::{Lamps, Prompts, Takings};
 use crate::{Config, Counters, Input, Output, State};
 
 /// See the crate.
@@ -25,6 +27,9 @@ pub struct Switch {
     pub(crate) calls: Calls,
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
+    pub(crate) prompts: Arc<Prompts>,
+    pub(crate) takings: Takings,
+    pub(crate) lamps: Lamps,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -49,6 +54,9 @@ impl Switch {
             directory: Directory::default(),
             ports: Ports::default(),
             timers: Timers::default(),
+            prompts: Arc::default(),
+            takings: Takings::default(),
+            lamps: Lamps::default(),
             state: State::Starting,
             counters: Counters::default(),
             ladders: (0, 0),
@@ -76,6 +84,8 @@ impl Switch {
                 let reply = Box::new(self.command(now, command, out));
                 out.push(Output::Reply { token, reply });
             }
+            Input::Prompts(prompts) => self.prompts = prompts,
+            Input::Fetched { token, clip } => self.fetched(now, token, clip, out),
             Input::Listening(open) => self.state = if open { State::Running } else { State::Stopped },
             Input::Tick => self.tick(now, out),
         }
@@ -123,7 +133,12 @@ impl Switch {
             Event::Request(request) => self.request(now, request, out),
             Event::Session { session, event } => self.session_event(now, session, event, out),
             Event::Moved { session, request } => self.moved(now, session, request, out),
-            Event::Response { .. } => {} // nothing outside sessions is asked of phones yet
+            Event::Subscription { subscription, event } => {
+                self.subscription_event(now, subscription, event, out);
+            }
+            Event::Response { request, response } => {
+                let _ = self.lamp_answered(request, response.and_then(|response| response.status()));
+            }
         }
     }
 
@@ -131,8 +146,10 @@ impl Switch {
         self.sip(now, sip::Input::Tick, out);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
+            self.lamps.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact }));
         });
+
         for _ in 0..256 {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
@@ -149,6 +166,12 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         self.directory = directory;
+        let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
+        boxes.sort_unstable();
+        boxes.dedup();
+        for extension in boxes {
+            self.box_changed(now, extension);
+        }
         for change in changes {
             let username = match change {
                 model::Change::CredentialGone(username) => username.clone(),
@@ -182,5 +205,14 @@ impl Switch {
 
     pub(crate) fn leg_of(&self, session: SessionId) -> Option<(crate::call::CallKey, usize)> {
         self.calls.leg_of(session)
+    }
+}
+
+/// The box of voicemail that a change concerns.
+fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
+    match change {
+        model::Change::Message(message) => Some(&message.extension),
+        model::Change::MessageGone { extension, .. } => Some(extension),
+        _ => None,
     }
 }

@@ -8,6 +8,7 @@ use model::journal::{Binding, OpenLeg, Record};
 use model::{CallRecord, Change, Directory};
 use sip::{Flow, Hop};
 
+use crate::voicemail::{Clip, Note, Prompts};
 use crate::{Command, Reply};
 
 /// A call that the journal shows as not ended.
@@ -56,6 +57,15 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// The audio of what voicemail says; before it comes, voicemail only beeps.
+    Prompts(Arc<Prompts>),
+    /// What came of a [`Note::Fetch`]; `None` where there is no such audio.
+    Fetched {
+        /// The one of the note.
+        token: u64,
+        /// The audio.
+        clip: Option<Clip>,
+    },
     /// The SIP listeners are open (`true`) or closed.
     Listening(bool),
     /// The deadline has come.
@@ -88,6 +98,8 @@ pub enum Output {
         /// The answer.
         reply: Box<Reply>,
     },
+    /// What voicemail wants.
+    Voicemail(Box<Note>),
     /// Open (`true`) or close the SIP listeners; [`Input::Listening`] follows.
     Listen(bool),
 }

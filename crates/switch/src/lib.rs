@@ -19,6 +19,7 @@ mod ports;
 mod registrar;
 mod requests;
 mod restore;
+pub mod voicemail;
 
 pub use command::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
 pub use config::{Config, Hold, Listener};

@@ -30,6 +30,11 @@ impl Switch {
             SessionEvent::Offered { sdp } => self.offered(now, key, index, sdp, out),
             SessionEvent::Answered { sdp } => self.answered(now, key, index, &sdp, out),
             SessionEvent::OfferRefused { status } => self.offer_refused(now, key, index, status),
+            SessionEvent::Info { content_type, body } if self.is_in_voicemail(key) => {
+                if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
+                    self.key_pressed(now, key, digit, crate::voicemail::Road::Signalling, out);
+                }
+            }
             SessionEvent::Info { content_type, body } => {
                 self.pass_info(now, key, index, &content_type, &body);
             }
@@ -70,8 +75,10 @@ impl Switch {
             Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
+            Phase::Voicemail(_) if index > 0 => {}
             Phase::Bridged(..)
             | Phase::Served(_)
+            | Phase::Voicemail(_)
             | Phase::Dialling
             | Phase::RingingDevice(_)
             | Phase::Waiting(_) => self.release(now, key, cause.unwrap_or(Cause::Completed), out),
@@ -97,7 +104,7 @@ impl Switch {
         if status.is_some_and(|s| s >= 600) || !rings {
             let verdict =
                 if status.is_some_and(|s| s >= 600) { cause } else { call.verdict.unwrap_or(cause) };
-            self.release(now, key, verdict, out);
+            self.nobody_took(now, key, verdict, out);
         }
     }
 
@@ -113,8 +120,10 @@ impl Switch {
         call.timer = None;
         match call.phase {
             Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
-            Phase::RingingDevice(_) | Phase::Dialling => self.release(now, key, Cause::NoAnswer, out),
+            Phase::RingingDevice(_) => self.release(now, key, Cause::NoAnswer, out),
+            Phase::Dialling => self.nobody_took(now, key, Cause::NoAnswer, out),
             Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
+            Phase::Voicemail(_) => self.visit_timer(now, key, out),
             Phase::Over { .. } => self.give_up(now, key, out),
         }
         self.settle(now, out);

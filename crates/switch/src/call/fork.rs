@@ -29,7 +29,7 @@ impl Switch {
         let outcome = format!("{} reachable contacts of {username}", contacts.len());
         call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
         if contacts.is_empty() {
-            return self.release(now, key, Cause::Unreachable, out);
+            return self.nobody_took(now, key, Cause::Unreachable, out);
         }
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
         let from = self.caller_line(key);

@@ -146,6 +146,7 @@ impl Switch {
             parties: vec![crate::identity::canonical(&self.directory, caller)],
             open_streams: 0,
             verdict: None,
+            callee: None,
         });
         self.add_leg_record(key, LegRole::Caller, party, hop.remote, sip_call_id, now);
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
@@ -168,8 +169,11 @@ impl Switch {
             Route::Application(application) => self.serve(now, key, application, out),
             Route::Extension(extension) => {
                 let username = Arc::clone(&extension.username);
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.callee = Some(Arc::clone(&extension));
+                }
                 if !extension.call_waiting && self.is_busy(&username) {
-                    return self.release(now, key, Cause::Busy, out); // S193
+                    return self.nobody_took(now, key, Cause::Busy, out); // S193
                 }
                 let number = extension.number.to_string();
                 self.fork(now, key, &username, &number, u64::from(extension.ring_seconds.max(5)), out);

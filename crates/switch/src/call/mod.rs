@@ -23,6 +23,7 @@ use slab::Slab;
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
+use crate::voicemail::Visit;
 
 /// A place in the table of calls; reused, so never kept beyond the call.
 pub(crate) type CallKey = usize;
@@ -92,6 +93,8 @@ pub(crate) enum Phase {
     Bridged(usize, usize),
     /// With an application.
     Served(Application),
+    /// With voicemail, to leave a message or to hear some.
+    Voicemail(Box<Visit>),
     /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
     Over { reports: bool },
 }
@@ -114,6 +117,8 @@ pub(crate) struct CallState {
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
     pub(crate) verdict: Option<Cause>,
+    /// The extension that is called: its voicemail takes what it does not.
+    pub(crate) callee: Option<Arc<model::Extension>>,
 }
 
 /// All calls.
@@ -227,6 +232,10 @@ impl Calls {
         self.sessions.get(&session).copied()
     }
 
+    pub(crate) fn stream_of(&self, stream: StreamId) -> Option<(CallKey, usize)> {
+        self.streams.get(&stream).copied()
+    }
+
     pub(crate) fn stream_closed(&mut self, stream: StreamId) -> Option<(CallKey, usize)> {
         self.streams.remove(&stream)
     }
@@ -272,12 +281,13 @@ impl CallState {
             | Phase::Dialling
             | Phase::Bridged(..)
             | Phase::Served(_)
+            | Phase::Voicemail(_)
             | Phase::Over { .. } => None,
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Bridged(..) | Phase::Served(_))
+        matches!(self.phase, Phase::Bridged(..) | Phase::Served(_) | Phase::Voicemail(_))
     }
 }
 

@@ -83,6 +83,7 @@ impl Switch {
             parties: Vec::new(),
             open_streams: 0,
             verdict: None,
+            callee: None,
         });
         self.calls.waiting.insert(key);
         self.set_timer(key, now.instant + patience);

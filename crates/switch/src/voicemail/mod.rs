@@ -16,10 +16,10 @@ use std::time::Duration;
 use base::Secret;
 use model::{ExtensionId, MessageId, MessageState, VoicemailMessage};
 
-pub(crate) use lamp::Lamps;
+pub(crate) use lamp::{Lamps, PACKAGE};
 pub use phrase::{Clip, Phrase, Prompts};
 pub(crate) use taking::Takings;
-pub(crate) use visit::Visit;
+pub(crate) use visit::{Road, Visit, key_of_info};
 
 /// A sound that lies in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use media::{FileFormat, Filed, MediaCommand, Record, RecordingId};
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
 use super::{Heard, Note, Recorded, Taken, greeting_path, message_path};
-use crate::call::{CallKey, Phase};
+use crate::call::CallKey;
 use crate::exchange::Switch;
 use crate::{Output, limits};
 
@@ -50,10 +50,6 @@ pub(crate) struct Takings {
 const FIRST: u32 = 1 << 31;
 
 impl Takings {
-    pub(crate) fn len(&self) -> usize {
-        self.running.len()
-    }
-
     /// How many messages are being spoken for a box.
     pub(crate) fn for_box(&self, extension: &ExtensionId) -> usize {
         let is = |t: &&Taking| matches!(&t.subject, Subject::Message(m) if m.extension == *extension);
@@ -131,7 +127,7 @@ impl Switch {
         if came_to == Recorded::Nothing {
             taking.fate = Fate::Forget;
         }
-        match self.calls.find(&call).filter(|key| self.is_visiting(*key)) {
+        match self.calls.find(&call).filter(|key| self.is_in_voicemail(*key)) {
             Some(key) => self.visitor_hears(now, key, &Heard::Recorded(came_to), out),
             None => self.taking_left_alone(recording),
         }
@@ -201,9 +197,5 @@ impl Switch {
             (Subject::Greeting { name, .. }, _) => Note::GreetingDropped { name },
         };
         out.push(Output::Voicemail(Box::new(note)));
-    }
-
-    fn is_visiting(&self, key: CallKey) -> bool {
-        self.calls.get(key).is_some_and(|call| matches!(call.phase, Phase::Voicemail(_)))
     }
 }

@@ -85,6 +85,15 @@ impl Switch {
             )
     }
 
+    /// The called extension did not take the call: its voicemail does, or it is over.
+    pub(crate) fn nobody_took(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
+        let callee = self.calls.get(key).and_then(|call| call.callee.clone());
+        match callee.filter(|extension| Switch::voicemail_takes(extension, cause)) {
+            Some(extension) => self.to_voicemail(now, key, &extension, cause, out),
+            None => self.release(now, key, cause, out),
+        }
+    }
+
     /// Nobody took the call: its caller may leave a message.
     pub(crate) fn to_voicemail(
         &mut self,
@@ -99,6 +108,7 @@ impl Switch {
             self.hangup_leg(now, key, index, cause, out);
         }
         let mailbox = self.directory.mailbox(&extension.id);
+        // Those that are being spoken are in the directory a moment later.
         let held = self.directory.messages(&extension.id).count().max(self.takings.for_box(&extension.id));
         let full = held >= voicemail::MESSAGES_PER_BOX;
         let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
@@ -400,6 +410,11 @@ impl Switch {
             .map(|m| Entry { id: m.id.clone(), state: m.state, from: m.from_number.clone() })
             .take(limits::MENU_ENTRIES)
             .collect()
+    }
+
+    /// Whether a call is with voicemail.
+    pub(crate) fn is_in_voicemail(&self, key: CallKey) -> bool {
+        self.visit(key).is_some()
     }
 
     fn visit(&self, key: CallKey) -> Option<&Visit> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base::{Chance, Instant, Now, Secret, Timestamp};
 use bytes::Bytes;
+use centralita_switch::voicemail::Note;
 use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, Reply, Switch};
 use media::{MediaCommand, MediaEvent, Report, StreamId};
 use model::journal::{OpenLeg, Record};
@@ -53,6 +54,8 @@ pub struct Office {
     pub journal: Vec<Record>,
     pub media: Vec<MediaCommand>,
     pub listens: Vec<bool>,
+    /// What voicemail wanted of the shell.
+    pub notes: Vec<Note>,
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
     pub reports: bool,
     pub unreported: Vec<StreamId>,
@@ -90,6 +93,7 @@ impl Office {
             journal: Vec::new(),
             media: Vec::new(),
             listens: Vec::new(),
+            notes: Vec::new(),
             reports: true,
             unreported: Vec::new(),
             inbox: BTreeMap::new(),
@@ -201,6 +205,7 @@ impl Office {
                 Output::Journal(record) => self.journal.push(record),
                 Output::Reply { .. } => panic!("a reply that nobody asked for"),
                 Output::Listen(open) => self.listens.push(open),
+                Output::Voicemail(note) => self.notes.push(*note),
             }
         }
         for stream in closed {
@@ -384,7 +389,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         status: ExtensionStatus::Active,
         username: username.clone(),
         forwarding: Forwarding::default(),
-        voicemail_enabled: true,
+        voicemail_enabled: false,
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,
