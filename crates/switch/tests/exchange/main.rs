@@ -5,6 +5,8 @@ mod a_call_from_the_api;
 mod a_call_is_held;
 mod a_call_is_made;
 mod a_call_is_refused;
+mod a_lamp_is_lit;
+mod a_message_is_left;
 mod a_password_is_guessed;
 mod a_phone_registers;
 mod office;
