@@ -70,6 +70,8 @@ causes! {
     NotFound: 404 1 "not_found" 404 Failed "There is no such number" "Ese número no existe";
     /// The number is for outside, and no trunk carries it (S194).
     NoRoute: 404 3 "no_route" 404 Failed "No trunk carries this number" "Ningún troncal lleva este número";
+    /// It was forwarded in a circle, or too often (S71).
+    ForwardingLoop: 482 25 "forwarding_loop" 409 Failed "The call was forwarded in a circle or too often" "La llamada se desvió en círculo o demasiadas veces";
     /// What was dialled is no number.
     BadNumber: 484 28 "bad_number" 400 Failed "What was dialled is not a number" "Lo marcado no es un número";
     /// The extension is switched off (S70).

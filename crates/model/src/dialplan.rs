@@ -122,10 +122,5 @@ fn to_extension(extension: &Arc<Extension>, asker: Asker, trace: &mut Vec<TraceS
         trace.push(TraceStep { rule: "status".into(), outcome: "the extension is inactive".into() });
         return Route::Refused(Cause::Inactive); // S70
     }
-    if extension.do_not_disturb {
-        let outcome = "the extension does not want to be disturbed".into();
-        trace.push(TraceStep { rule: "do_not_disturb".into(), outcome });
-        return Route::Refused(Cause::DoNotDisturb);
-    }
     Route::Extension(Arc::clone(extension))
 }

@@ -198,8 +198,8 @@ fn judge(rules: &DialRules, road: Road, who: DialPermissions, number: &Dialled) 
             None => {}
         }
     }
-    if main.digits.len() > LONGEST {
-        return ("number", "longer than any telephone number".into(), Err(Cause::BadNumber));
+    if !(1..=LONGEST).contains(&main.digits.len()) {
+        return ("number", "no telephone number has so many digits".into(), Err(Cause::BadNumber));
     }
     if let Some(range) = premium {
         return match who.premium && road == Road::Phone {
@@ -230,7 +230,8 @@ pub fn e164(rules: &DialRules, number: &Dialled) -> Option<String> {
     let spoken = Spoken::of(number)?;
     let main = spoken.main(rules);
     let whole = !main.home || rules.country.is_some();
-    (whole && main.digits.len() <= LONGEST && !main.digits.starts_with('0')).then_some(main.digits)
+    let legal = (1..=LONGEST).contains(&main.digits.len()) && !main.digits.starts_with('0');
+    (whole && legal).then_some(main.digits)
 }
 
 fn lists(prefixes: &[Arc<str>], digits: &str) -> bool {

@@ -165,7 +165,7 @@ impl Switch {
         changes: &[model::Change],
         out: &mut Vec<Output>,
     ) {
-        self.directory = directory;
+        let before = std::mem::replace(&mut self.directory, directory);
         let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
         boxes.sort_unstable();
         boxes.dedup();
@@ -175,6 +175,12 @@ impl Switch {
         for change in changes {
             let username = match change {
                 model::Change::CredentialGone(username) => username.clone(),
+                // What was registered with an old password (S75).
+                model::Change::Credential(c)
+                    if before.credential(&c.username).is_some_and(|old| old.ha1 != c.ha1) =>
+                {
+                    c.username.clone()
+                }
                 model::Change::Extension(e) if e.status == model::ExtensionStatus::Inactive => {
                     e.username.clone()
                 }

@@ -6,6 +6,10 @@ pub const BINDINGS_PER_AOR: usize = 10;
 pub const BINDINGS: usize = 500_000;
 /// Calls alive at once.
 pub const CALLS: usize = 20_000;
+/// Diversions of one call (S71).
+pub const DIVERSIONS: usize = 5;
+/// Legs of one call, those that are over too: five diversions to extensions with several phones each.
+pub const LEGS_PER_CALL: usize = 64;
 /// Bytes of a call's ladder; older messages stay, later ones are counted only.
 pub const LADDER_BYTES: usize = 64 * 1024;
 /// The longest message (S72).

@@ -52,19 +52,32 @@ impl Switch {
         let (Some(caller), Some(callee)) = (call.legs.first(), call.leg(index)) else { return };
         let (session, rang, has_answer) =
             (caller.session, caller.state == LegState::Ringing, caller.stream.answer.is_some());
-        let (source, partner) = (Source::Stream(callee.stream.id), callee.stream.negotiated.clone());
+        let partner = callee.stream.negotiated.clone();
         if let Some(caller) = call.legs.first_mut() {
             caller.state = LegState::Ringing;
+        }
+        let heard = self.calls.get(key).and_then(|c| c.leg(c.journey.heard?));
+        let silent = heard.is_some_and(|leg| !matches!(leg.state, LegState::Trying | LegState::Ringing));
+        if early && has_answer && silent {
+            self.hear(key, index, out); // the phone that was heard before was let go
         }
         let can_hear = early
             && !has_answer
             && self.calls.get(key).is_some_and(|c| c.legs.first().is_some_and(|l| l.stream.theirs.is_some()));
         if can_hear && let Ok(answer) = self.answer_offer(key, 0, partner.as_ref(), out) {
-            self.feed(key, 0, source, out);
+            self.hear(key, index, out);
             self.endpoint.progress(now, session, 183, Some(answer), &mut self.sip_out);
         } else if !rang {
             self.endpoint.progress(now, session, 180, None, &mut self.sip_out);
         }
+    }
+
+    /// Let the caller hear what a phone sends before it answers.
+    fn hear(&mut self, key: CallKey, index: usize, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.journey.heard = Some(index);
+        let Some(source) = call.leg(index).map(|leg| Source::Stream(leg.stream.id)) else { return };
+        self.feed(key, 0, source, out);
     }
 
     pub(crate) fn accepted(

@@ -60,6 +60,7 @@ impl Switch {
     fn ended(&mut self, now: Now, key: CallKey, index: usize, ended: &Ended, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let (cause, status) = cause_of(ended);
+        let was_let_go = call.leg(index).is_some_and(|leg| leg.state == LegState::Leaving);
         if let Some(leg) = call.legs.get_mut(index) {
             (leg.state, leg.asking) = (LegState::Over, Asking::No);
         }
@@ -69,9 +70,14 @@ impl Switch {
             record.sip_status = status;
         }
         self.close_stream(key, index, out);
+        if let Ended::Refused { status: 300..=399, response: Some(response) } = ended {
+            self.deflected(key, index, response);
+        }
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
             Phase::Over { .. } => self.conclude_if_over(now, key, out),
+            // A phone that we let go ourselves: the call is elsewhere by now.
+            Phase::Dialling if index > 0 && was_let_go => {}
             Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
@@ -99,12 +105,15 @@ impl Switch {
         call.verdict = Some(
             call.verdict.map_or(cause, |before| if weight(cause) > weight(before) { cause } else { before }),
         );
-        let rings =
-            call.legs.iter().skip(1).any(|leg| matches!(leg.state, LegState::Trying | LegState::Ringing));
+        let rings = call.ringing().next().is_some();
+        if !rings && status.is_none_or(|s| s < 600) && self.looks_further(now, key, out) {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(key) else { return };
         if status.is_some_and(|s| s >= 600) || !rings {
             let verdict =
                 if status.is_some_and(|s| s >= 600) { cause } else { call.verdict.unwrap_or(cause) };
-            self.nobody_took(now, key, verdict, out);
+            self.fallback(now, key, verdict, out);
         }
     }
 
@@ -121,7 +130,7 @@ impl Switch {
         match call.phase {
             Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
             Phase::RingingDevice(_) => self.release(now, key, Cause::NoAnswer, out),
-            Phase::Dialling => self.nobody_took(now, key, Cause::NoAnswer, out),
+            Phase::Dialling => self.rang_out(now, key, out),
             Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
             Phase::Voicemail(_) => self.visit_timer(now, key, out),
             Phase::Over { .. } => self.give_up(now, key, out),

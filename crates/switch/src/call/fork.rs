@@ -7,10 +7,22 @@ use base::Now;
 use model::{Cause, LegRecord, LegRole, TraceStep};
 use sip::{Connect, HeaderLines, Target};
 
+use super::history::Diversion;
 use super::{Asking, CallKey, Leg, LegState, Phase};
-use crate::Output;
 use crate::exchange::Switch;
 use crate::location::Contact;
+use crate::{Output, limits};
+
+/// What a leg's INVITE says of the call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    /// From without tag.
+    pub(crate) from: String,
+    /// To.
+    pub(crate) to: String,
+    /// Further lines.
+    pub(crate) lines: HeaderLines,
+}
 
 impl Switch {
     pub(crate) fn fork(
@@ -22,25 +34,45 @@ impl Switch {
         ring_seconds: u64,
         out: &mut Vec<Output>,
     ) {
-        let contacts: Vec<Contact> = self.location.reachable(now.instant, username).cloned().collect();
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
-        call.parties.push(Arc::clone(username));
+        match self.ring_phones(now, key, username, number, None, out) {
+            Ok(_) => self.set_timer(key, now.instant + Duration::from_secs(ring_seconds)),
+            Err(cause) => self.fallback(now, key, cause, out),
+        }
+    }
+
+    /// Ring all phones of a user name that can be reached; how many those are. `way` is a step that only these legs take.
+    pub(crate) fn ring_phones(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        username: &Arc<str>,
+        number: &str,
+        way: Option<&Diversion>,
+        out: &mut Vec<Output>,
+    ) -> Result<usize, Cause> {
+        let contacts: Vec<Contact> = self.location.reachable(now.instant, username).cloned().collect();
+        let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
         let outcome = format!("{} reachable contacts of {username}", contacts.len());
         call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
         if contacts.is_empty() {
-            return self.nobody_took(now, key, Cause::Unreachable, out);
+            return Err(Cause::Unreachable);
         }
+        call.parties.push(Arc::clone(username));
+        call.journey.rung.push(Arc::clone(username));
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        let lines = call.way(&self.config.domain, way);
         let from = self.caller_line(key);
         let to = format!("<sip:{number}@{}>", self.config.domain);
+        let words = Words { from, to, lines };
         let rang = contacts.iter().filter(|contact| {
-            self.dial(now, key, contact, username, like.as_ref(), from.clone(), to.clone(), out).is_some()
+            self.dial(now, key, contact, username, like.as_ref(), words.clone(), out).is_some()
         });
-        if rang.count() == 0 {
-            return self.release(now, key, Cause::Overload, out);
+        match rang.count() {
+            0 => Err(Cause::Overload),
+            rang => Ok(rang),
         }
-        self.set_timer(key, now.instant + Duration::from_secs(ring_seconds));
     }
 
     /// Ring one contact. `None` where a limit is reached.
@@ -52,11 +84,10 @@ impl Switch {
         contact: &Contact,
         username: &str,
         like: Option<&media::sdp::Description>,
-        from: String,
-        to: String,
+        Words { from, to, lines }: Words,
         out: &mut Vec<Output>,
     ) -> Option<usize> {
-        let call = self.calls.get(key)?;
+        let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
         let (worker, max_forwards) = (call.leg(0).map(|leg| leg.stream.port.worker), call.hops_left);
         let contact_user = call.record.from_number.clone();
         let port = self.ports.take(contact.hop.listener, worker)?;
@@ -67,7 +98,7 @@ impl Switch {
             from,
             to,
             contact_user,
-            lines: HeaderLines::new(),
+            lines,
             offer: offer.bytes.clone(),
             credentials: None,
             max_forwards,

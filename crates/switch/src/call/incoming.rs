@@ -7,11 +7,13 @@ use media::sdp::Description;
 use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::journal::Record;
 use model::{
-    CallDirection, CallRecord, CallStatus, Cause, Credential, Extension, LegRole, TraceStep, UserId,
+    CallDirection, CallRecord, CallStatus, Cause, Credential, Dialled, Extension, LegRole, TraceStep, UserId,
+    policy,
 };
 use sip::{Incoming, Name, Uri};
 
-use super::{Asking, CallKey, CallState, Leg, LegState, Phase};
+use super::forward::Journey;
+use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
 use crate::exchange::Switch;
 use crate::ladder::Ladder;
 use crate::requests::Refusal;
@@ -24,10 +26,10 @@ impl Switch {
             let refusal = Refusal::status(404).why("this domain is not served here");
             return self.refuse_once(now, &request, &refusal, out);
         }
-        if let Err(refusal) = self.admit(&caller) {
+        let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
+        if let Err(refusal) = self.admit(&caller, self.calls_for_help(&dialled)) {
             return self.refuse_once(now, &request, &refusal, out);
         }
-        let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
         let asker = Asker { road: Road::Phone, permissions: self.directory.permissions_of(&caller) };
         let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &dialled);
         trace.insert(
@@ -41,13 +43,24 @@ impl Switch {
         self.start(now, request, &caller, record, route, out);
     }
 
-    /// Whether one more call of this user may begin.
-    fn admit(&self, caller: &Credential) -> Result<(), Refusal> {
-        if self.state != State::Running {
+    /// Whether what a phone dialled calls for help.
+    fn calls_for_help(&self, dialled: &str) -> bool {
+        let help = |number: &Dialled| policy::emergency(self.directory.rules(), number).is_some();
+        Dialled::parse(&policy::tidied(dialled)).is_ok_and(|number| help(&number))
+            && self.directory.credential(dialled).is_none()
+    }
+
+    /// Whether one more call of this user may begin. No limit and no shutting down stands in the way of one that calls for help.
+    fn admit(&self, caller: &Credential, help: bool) -> Result<(), Refusal> {
+        let open = self.state == State::Running || help && self.state == State::Draining;
+        if !open {
             return Err(Refusal::cause(Cause::Draining));
         }
         if !self.directory.may_serve(caller) {
             return Err(Refusal::cause(Cause::Inactive).with_status(403));
+        }
+        if help {
+            return Ok(());
         }
         self.has_room(&caller.user).map_err(Refusal::cause)
     }
@@ -121,7 +134,7 @@ impl Switch {
         let body = request.message.body();
         let is_sdp = request.message.header(Name::ContentType).is_some_and(is_sdp);
         let invite = request.message.bytes().clone();
-        let hops_left = Switch::hops_left(&request);
+        let (hops_left, before) = (Switch::hops_left(&request), history::diversions(&request.message));
         let Some(session) = self.endpoint.receive(now, request, &mut self.sip_out) else {
             self.ports.add(port.worker, hop.listener, vec![port.number]);
             return self.settle(now, out);
@@ -136,6 +149,7 @@ impl Switch {
         let malformed = matches!(offer, Some(Err(_)));
         stream.theirs = offer.and_then(Result::ok);
         let party = caller.username.to_string();
+        let visited = caller.extension.iter().cloned().collect();
         let key = self.calls.begin(CallState {
             record,
             phase: Phase::Dialling,
@@ -146,7 +160,7 @@ impl Switch {
             parties: vec![crate::identity::canonical(&self.directory, caller)],
             open_streams: 0,
             verdict: None,
-            callee: None,
+            journey: Journey { visited, before, ..Journey::default() },
         });
         self.add_leg_record(key, LegRole::Caller, party, hop.remote, sip_call_id, now);
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
@@ -165,19 +179,9 @@ impl Switch {
     /// Lead a call whose caller is there to where it was routed.
     pub(crate) fn lead(&mut self, now: Now, key: CallKey, route: Route, out: &mut Vec<Output>) {
         match route {
-            Route::Refused(cause) => self.release(now, key, cause, out),
+            Route::Refused(cause) => self.fallback(now, key, cause, out),
             Route::Application(application) => self.serve(now, key, application, out),
-            Route::Extension(extension) => {
-                let username = Arc::clone(&extension.username);
-                if let Some(call) = self.calls.get_mut(key) {
-                    call.callee = Some(Arc::clone(&extension));
-                }
-                if !extension.call_waiting && self.is_busy(&username) {
-                    return self.nobody_took(now, key, Cause::Busy, out); // S193
-                }
-                let number = extension.number.to_string();
-                self.fork(now, key, &username, &number, u64::from(extension.ring_seconds.max(5)), out);
-            }
+            Route::Extension(extension) => self.arrive(now, key, &extension, out),
             Route::Username(username) => {
                 let number = username.to_string();
                 self.fork(now, key, &username, &number, 60, out);

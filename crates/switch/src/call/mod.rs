@@ -2,7 +2,10 @@
 
 mod answer;
 mod events;
+mod follow;
 mod fork;
+mod forward;
+mod history;
 mod incoming;
 mod media;
 mod originate;
@@ -117,8 +120,8 @@ pub(crate) struct CallState {
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
     pub(crate) verdict: Option<Cause>,
-    /// The extension that is called: its voicemail takes what it does not.
-    pub(crate) callee: Option<Arc<model::Extension>>,
+    /// How it came to where it is.
+    pub(crate) journey: forward::Journey,
 }
 
 /// All calls.
@@ -163,11 +166,21 @@ impl Calls {
         self.waiting.remove(&key);
         let Some(call) = self.slab.get(key) else { return };
         self.live -= 1;
-        if let Some(count) = self.by_user.get_mut(&call.record.user) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_user.remove(&call.record.user);
+        for user in call.journey.counted.iter().chain([&call.record.user]) {
+            if let Some(count) = self.by_user.get_mut(user) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_user.remove(user);
+                }
             }
+        }
+    }
+
+    /// Count a live call against one more user, who had it forwarded.
+    pub(crate) fn count(&mut self, key: CallKey, user: UserId) {
+        if let Some(call) = self.slab.get_mut(key) {
+            *self.by_user.entry(user.clone()).or_default() += 1;
+            call.journey.counted.push(user);
         }
     }
 
@@ -284,6 +297,12 @@ impl CallState {
             | Phase::Voicemail(_)
             | Phase::Over { .. } => None,
         }
+    }
+
+    /// The legs of called phones that have not answered yet.
+    pub(crate) fn ringing(&self) -> impl Iterator<Item = usize> + '_ {
+        let rings = |leg: &Leg| matches!(leg.state, LegState::Trying | LegState::Ringing);
+        self.legs.iter().enumerate().skip(1).filter(move |(_, leg)| rings(leg)).map(|(index, _)| index)
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -7,6 +7,8 @@ use base::{Now, Timestamp};
 use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::{CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions, TraceStep};
 
+use super::fork::Words;
+use super::forward::Journey;
 use super::{CallKey, CallState, Phase};
 use crate::exchange::Switch;
 use crate::ladder::Ladder;
@@ -83,7 +85,7 @@ impl Switch {
             parties: Vec::new(),
             open_streams: 0,
             verdict: None,
-            callee: None,
+            journey: Journey::default(),
         });
         self.calls.waiting.insert(key);
         self.set_timer(key, now.instant + patience);
@@ -149,11 +151,13 @@ impl Switch {
             .trace
             .push(TraceStep { rule: "device".into(), outcome: format!("{} is rung first", device.username) });
         call.parties.push(Arc::clone(&device.username));
+        call.journey.visited.extend(device.extension.clone());
         call.phase = Phase::RingingDevice(route);
         let dialled = crate::call::fork::escaped(&call.record.to_number);
         let from = format!("<sip:{dialled}@{}>", self.config.domain); // the device shows whom it will talk with
         let to = format!("<sip:{name}@{}>", self.config.domain);
-        let rung = contact.and_then(|c| self.dial(now, key, &c, &device.username, None, from, to, out));
+        let words = Words { from, to, ..Words::default() };
+        let rung = contact.and_then(|c| self.dial(now, key, &c, &device.username, None, words, out));
         if rung.is_none() {
             return self.release(now, key, Cause::Overload, out);
         }

@@ -71,27 +71,29 @@ pub(crate) struct Visit {
 impl Switch {
     // ---- ways in -------------------------------------------------------------------------------------------------------------
 
-    /// Whether voicemail takes a call to this extension that came to nothing for this cause (S73).
-    pub(crate) fn voicemail_takes(extension: &Extension, cause: Cause) -> bool {
-        extension.voicemail_enabled
-            && matches!(
-                cause,
-                Cause::Busy
-                    | Cause::NoAnswer
-                    | Cause::Unreachable
-                    | Cause::DoNotDisturb
-                    | Cause::Declined
-                    | Cause::Refused
-            )
-    }
-
-    /// The called extension did not take the call: its voicemail does, or it is over.
-    pub(crate) fn nobody_took(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
-        let callee = self.calls.get(key).and_then(|call| call.callee.clone());
-        match callee.filter(|extension| Switch::voicemail_takes(extension, cause)) {
-            Some(extension) => self.to_voicemail(now, key, &extension, cause, out),
-            None => self.release(now, key, cause, out),
-        }
+    /// Whether the voicemail of an extension takes a call that came to nothing for this cause (S73). Where it was `diverted`, the number that
+    /// it was sent on to may have failed in more ways than a phone can.
+    pub(crate) fn voicemail_takes(extension: &Extension, cause: Cause, diverted: bool) -> bool {
+        let phone = matches!(
+            cause,
+            Cause::Busy
+                | Cause::NoAnswer
+                | Cause::Unreachable
+                | Cause::DoNotDisturb
+                | Cause::Declined
+                | Cause::Refused
+        );
+        let number = matches!(
+            cause,
+            Cause::ForwardingLoop
+                | Cause::NoRoute
+                | Cause::NotFound
+                | Cause::BadNumber
+                | Cause::Inactive
+                | Cause::Forbidden
+                | Cause::ConcurrentCallLimit
+        );
+        extension.voicemail_enabled && (phone || diverted && number)
     }
 
     /// Nobody took the call: its caller may leave a message.
@@ -103,10 +105,6 @@ impl Switch {
         cause: Cause,
         out: &mut Vec<Output>,
     ) {
-        let legs = self.calls.get(key).map_or(0, |call| call.legs.len());
-        for index in 1..legs {
-            self.hangup_leg(now, key, index, cause, out);
-        }
         let mailbox = self.directory.mailbox(&extension.id);
         // Those that are being spoken are in the directory a moment later.
         let held = self.directory.messages(&extension.id).count().max(self.takings.for_box(&extension.id));

@@ -1,0 +1,252 @@
+//! Nobody took the call: what next? The one place that decides it (S71, S73): an extension that a call reaches forwards it, looks for its
+//! owner, rings, or falls back.
+
+use std::sync::Arc;
+
+use base::Now;
+use media::{Source, Tone};
+use model::dialplan::{self, Asker, Road, Route};
+use model::{Cause, Extension, ExtensionId, ForwardingMode, TraceStep, UserId};
+use sip::{Message, Scheme};
+
+use super::follow::Hunt;
+use super::history::{Diversion, Why};
+use super::{CallKey, LegState, Phase};
+use crate::exchange::Switch;
+use crate::{Output, limits};
+
+/// How a call came to where it is.
+#[derive(Debug, Default)]
+pub(crate) struct Journey {
+    /// The extensions that had the call and could not place it, the present one last.
+    pub(crate) stops: Vec<Stop>,
+    /// Extensions that have had the call, or made it: none gets it twice.
+    pub(crate) visited: Vec<ExtensionId>,
+    /// How often it was diverted here, oldest first.
+    pub(crate) diversions: Vec<Diversion>,
+    /// How often it had been diverted before it came here.
+    pub(crate) before: usize,
+    /// User names whose phones ring now.
+    pub(crate) rung: Vec<Arc<str>>,
+    /// Whose further call it is, besides its caller's (S29).
+    pub(crate) counted: Vec<UserId>,
+    /// The follow-me that is under way.
+    pub(crate) hunt: Option<Hunt>,
+    /// The leg whose early media the caller has been given.
+    pub(crate) heard: Option<usize>,
+}
+
+/// An extension that has the call, and what it has tried.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) extension: Arc<Extension>,
+    /// Where its phone sends callers to (302).
+    deflected_to: Option<String>,
+    /// It has passed the call on once.
+    diverted: bool,
+}
+
+impl Switch {
+    /// A call reaches an extension: where it is always forwarded it goes on at once, over everything else (S73).
+    pub(crate) fn arrive(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        extension: &Arc<Extension>,
+        out: &mut Vec<Output>,
+    ) {
+        let in_a_call = self.is_busy(&extension.username);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.phase = Phase::Dialling;
+        call.verdict = None;
+        let diverted = !call.journey.diversions.is_empty();
+        if diverted && call.journey.visited.contains(&extension.id) {
+            let outcome = format!("{} has had this call already", extension.number);
+            call.record.trace.push(TraceStep { rule: "loop".into(), outcome });
+            return self.fallback(now, key, Cause::ForwardingLoop, out);
+        }
+        call.journey.visited.push(extension.id.clone());
+        let stop = Stop { extension: Arc::clone(extension), deflected_to: None, diverted: false };
+        call.journey.stops.push(stop);
+        if extension.forwarding.mode == ForwardingMode::Always && self.forwards(key, Cause::Completed) {
+            return self.pass_on(now, key, Why::Always, out);
+        }
+        if extension.do_not_disturb {
+            self.tell(key, "do_not_disturb", format!("{} does not want to be disturbed", extension.number));
+            return self.fallback(now, key, Cause::DoNotDisturb, out);
+        }
+        if !extension.call_waiting && in_a_call {
+            self.tell(key, "call_waiting", format!("{} takes no second call", extension.number));
+            return self.fallback(now, key, Cause::Busy, out); // S193
+        }
+        if let Some(follow_me) = extension.follow_me.clone() {
+            return self.follow(now, key, extension, follow_me, out);
+        }
+        let number = extension.number.to_string();
+        let username = Arc::clone(&extension.username);
+        self.fork(now, key, &username, &number, u64::from(extension.ring_seconds.max(5)), out);
+    }
+
+    /// Nobody took the call, for this cause: busy, no answer, nobody there, not wanted, or nowhere to go. The extension that has it (the
+    /// last of the journey's stops) passes it on once, where it says so; else voicemail takes it; else the call ends.
+    pub(crate) fn fallback(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
+        self.stop_ringing(now, key, cause, out);
+        if let Some(why) = self.way_on(key, cause) {
+            return self.pass_on(now, key, why, out);
+        }
+        match self.voicemail_for(key, cause) {
+            Some(extension) => self.to_voicemail(now, key, &extension, cause, out),
+            None => self.release(now, key, cause, out),
+        }
+    }
+
+    /// Whose voicemail takes a call that nobody took: that of the extension that has it, else of one before it on its journey (S73).
+    fn voicemail_for(&self, key: CallKey, cause: Cause) -> Option<Arc<Extension>> {
+        let call = self.calls.get(key)?;
+        let waits = call.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Leaving | LegState::Over));
+        let takes = |stop: &&Stop| Switch::voicemail_takes(&stop.extension, cause, stop.diverted);
+        call.journey.stops.iter().rev().find(takes).filter(|_| waits).map(|stop| Arc::clone(&stop.extension))
+    }
+
+    /// Whether the extension that has the call passes it on after this cause, and why.
+    fn way_on(&self, key: CallKey, cause: Cause) -> Option<Why> {
+        let stop = self.calls.get(key)?.journey.stops.last()?;
+        if stop.deflected_to.is_some() && !stop.diverted {
+            return Some(Why::Deflected);
+        }
+        self.forwards(key, cause).then(|| Why::of(cause))
+    }
+
+    /// Whether the forwarding of the extension that has the call is on, has not been tried yet, and is meant for this cause.
+    fn forwards(&self, key: CallKey, cause: Cause) -> bool {
+        let Some(stop) = self.calls.get(key).and_then(|call| call.journey.stops.last()) else { return false };
+        let forwarding = &stop.extension.forwarding;
+        let meant = match forwarding.mode {
+            ForwardingMode::Always => true,
+            ForwardingMode::Busy => matches!(cause, Cause::Busy | Cause::DoNotDisturb | Cause::Declined),
+            ForwardingMode::NoAnswer => matches!(cause, Cause::NoAnswer | Cause::Refused),
+            ForwardingMode::Unreachable => cause == Cause::Unreachable,
+        };
+        forwarding.enabled && forwarding.number.is_some() && meant && !stop.diverted
+    }
+
+    /// Send the call on to where the extension that has it wants it: by the same policy and limits as any call of that extension.
+    fn pass_on(&mut self, now: Now, key: CallKey, why: Why, out: &mut Vec<Output>) {
+        let Some(stop) = self.calls.get_mut(key).and_then(|call| call.journey.stops.last_mut()) else {
+            return;
+        };
+        stop.diverted = true;
+        let extension = Arc::clone(&stop.extension);
+        let target = match (why, stop.deflected_to.take()) {
+            (Why::Deflected, Some(target)) => target,
+            _ => extension.forwarding.number.as_ref().map(ToString::to_string).unwrap_or_default(),
+        };
+        self.tell(key, "forward", format!("{} forwards to {target}: {}", extension.number, why.sentence()));
+        if let Err(cause) = self.may_divert(key, &extension) {
+            return self.fallback(now, key, cause, out);
+        }
+        let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+        let decision = dialplan::route(&self.directory, asker, &target);
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.trace.extend(decision.trace);
+        if let Route::Refused(cause) = decision.route {
+            return self.fallback(now, key, cause, out);
+        }
+        let from = extension.number.to_string();
+        call.journey.diversions.push(Diversion { from, to: target, why });
+        self.tell_of_forwarding(now, key, out);
+        self.lead(now, key, decision.route, out);
+    }
+
+    /// Whether one more diversion, and one more call of the extension's owner, may be (S29, S71). It is counted.
+    pub(crate) fn may_divert(&mut self, key: CallKey, extension: &Extension) -> Result<(), Cause> {
+        let Some(call) = self.calls.get(key) else { return Err(Cause::Internal) };
+        if call.journey.before + call.journey.diversions.len() >= limits::DIVERSIONS {
+            self.tell(key, "loop", format!("forwarded {} times already", limits::DIVERSIONS));
+            return Err(Cause::ForwardingLoop);
+        }
+        let user = &extension.user;
+        if call.record.user == *user || call.journey.counted.contains(user) {
+            return Ok(());
+        }
+        if let Err(cause) = self.has_room(user) {
+            self.tell(key, "limit", format!("the owner of {} has no call left", extension.number));
+            return Err(cause);
+        }
+        self.calls.count(key, user.clone());
+        Ok(())
+    }
+
+    /// 181 to a caller who waits, and ringing to one who hears us already.
+    pub(crate) fn tell_of_forwarding(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(caller) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
+        let (session, up, hears) =
+            (caller.session, caller.state == LegState::Up, caller.stream.answer.is_some());
+        if up || hears {
+            self.feed(key, 0, Source::Tone(Tone::Ringback), out);
+        }
+        if !up {
+            self.endpoint.progress(now, session, 181, None, &mut self.sip_out);
+        }
+    }
+
+    /// Let go of the phones that ring: they missed it, or it goes elsewhere.
+    pub(crate) fn stop_ringing(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.journey.hunt = None;
+        let rung = std::mem::take(&mut call.journey.rung);
+        call.parties.retain(|party| !rung.contains(party));
+        let ringing: Vec<usize> = call.ringing().collect();
+        for index in ringing {
+            self.let_go(now, key, index, cause, out);
+        }
+        if let Some(call) = self.calls.get_mut(key) {
+            self.timers.cancel(call.timer.take());
+        }
+    }
+
+    /// Cancel one leg that rings.
+    pub(crate) fn let_go(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(record) = self.calls.get_mut(key).and_then(|call| call.record.legs.get_mut(index)) {
+            record.ended_at.get_or_insert(now.wall);
+            record.cause.get_or_insert(cause);
+        }
+        self.hangup_leg(now, key, index, cause, out);
+    }
+
+    /// A phone answers with 3xx: where it names a number, or somebody of our own domain, the extension passes the call on to there once
+    /// no other phone rings.
+    pub(crate) fn deflected(&mut self, key: CallKey, index: usize, response: &Message) {
+        let Some(call) = self.calls.get(key).filter(|call| call.journey.hunt.is_none()) else { return };
+        let Some(leg) = call.leg(index) else { return };
+        let Ok(sip::Contacts::List(contacts)) = response.contacts() else { return };
+        let target = contacts.iter().find_map(|contact| {
+            let ours = match contact.uri.scheme() {
+                Scheme::Tel => true,
+                Scheme::Sip | Scheme::Sips => self.config.is_ours(contact.uri.host(), &leg.hop),
+                Scheme::Other(_) => false,
+            };
+            contact.uri.user().filter(|_| ours).map(std::borrow::Cow::into_owned)
+        });
+        let Some(target) = target else {
+            return self.tell(key, "deflect", "the phone names no place of ours to go to".into());
+        };
+        if let Some(stop) = self.calls.get_mut(key).and_then(|call| call.journey.stops.last_mut()) {
+            stop.deflected_to = Some(target);
+        }
+    }
+
+    /// Add a step to the answer to "why?".
+    pub(crate) fn tell(&mut self, key: CallKey, rule: &str, outcome: String) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.record.trace.push(TraceStep { rule: rule.into(), outcome });
+        }
+    }
+}

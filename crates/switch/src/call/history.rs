@@ -1,0 +1,128 @@
+//! What a forwarded call says of its way: Diversion (RFC 5806) and History-Info (RFC 7044), written and counted.
+
+use std::fmt::Write as _;
+
+use model::Cause;
+use sip::{HeaderLines, Message};
+
+use super::CallState;
+use super::fork::escaped;
+
+/// Why a call was diverted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    Always,
+    Busy,
+    NoAnswer,
+    Unreachable,
+    DoNotDisturb,
+    /// The phone said so (302).
+    Deflected,
+    FollowMe,
+}
+
+impl Why {
+    pub(crate) fn of(cause: Cause) -> Why {
+        match cause {
+            Cause::Busy | Cause::Declined => Why::Busy,
+            Cause::DoNotDisturb => Why::DoNotDisturb,
+            Cause::Unreachable => Why::Unreachable,
+            _ => Why::NoAnswer,
+        }
+    }
+
+    pub(crate) fn sentence(self) -> &'static str {
+        match self {
+            Why::Always => "it always does",
+            Why::Busy => "it is busy",
+            Why::NoAnswer => "nobody answered",
+            Why::Unreachable => "none of its phones can be reached",
+            Why::DoNotDisturb => "it does not want to be disturbed",
+            Why::Deflected => "its phone says so",
+            Why::FollowMe => "its owner is looked for",
+        }
+    }
+
+    /// The `reason` of RFC 5806 §4.
+    fn reason(self) -> &'static str {
+        match self {
+            Why::Always => "unconditional",
+            Why::Busy => "user-busy",
+            Why::NoAnswer => "no-answer",
+            Why::Unreachable => "unavailable",
+            Why::DoNotDisturb => "do-not-disturb",
+            Why::Deflected => "deflection",
+            Why::FollowMe => "follow-me",
+        }
+    }
+
+    /// The `cause` of RFC 4458 §3.
+    fn cause(self) -> u16 {
+        match self {
+            Why::Always | Why::FollowMe => 302,
+            Why::Busy | Why::DoNotDisturb => 486,
+            Why::NoAnswer => 408,
+            Why::Unreachable => 503,
+            Why::Deflected => 480,
+        }
+    }
+}
+
+/// One step of a call's way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Diversion {
+    /// The number of the extension that passed it on.
+    pub(crate) from: String,
+    /// Where to.
+    pub(crate) to: String,
+    pub(crate) why: Why,
+}
+
+impl CallState {
+    /// The lines that a leg carries: the newest Diversion first, the oldest entry of History-Info first. `and` is a step that only this
+    /// leg takes.
+    pub(crate) fn way(&self, domain: &str, and: Option<&Diversion>) -> HeaderLines {
+        let mut lines = HeaderLines::new();
+        let steps: Vec<&Diversion> = self.journey.diversions.iter().chain(and).collect();
+        let Some(first) = steps.first() else { return lines };
+        for step in steps.iter().rev() {
+            let (from, reason) = (escaped(&step.from), step.why.reason());
+            lines.add(
+                "Diversion",
+                format_args!("<sip:{from}@{domain}>;reason={reason};counter=1;privacy=off"),
+            );
+        }
+        let mut history = format!("<sip:{}@{domain}>;index=1", escaped(&first.from));
+        let mut index = "1".to_owned();
+        for step in &steps {
+            let (to, cause) = (escaped(&step.to), step.why.cause());
+            let _ = write!(history, ", <sip:{to}@{domain};cause={cause}>;index={index}.1;mp={index}");
+            index.push_str(".1");
+        }
+        lines.add("History-Info", history);
+        lines
+    }
+}
+
+/// How often an INVITE says that it was diverted before it came here: whichever of the two headers says more.
+pub(crate) fn diversions(invite: &Message) -> usize {
+    let (mut diverted, mut retargeted) = (0_usize, 0);
+    for (name, value) in invite.all_headers() {
+        let value = String::from_utf8_lossy(value);
+        if name.eq_ignore_ascii_case(b"Diversion") {
+            let counters = value.split(',').map(|one| parameter(one, "counter=").unwrap_or(1).max(1));
+            diverted = counters.fold(diverted, usize::saturating_add);
+        } else if name.eq_ignore_ascii_case(b"History-Info") {
+            let entries = value.split(',').filter(|one| one.contains(";mp=") || one.contains(";cause="));
+            retargeted += entries.count();
+        }
+    }
+    diverted.max(retargeted)
+}
+
+fn parameter(text: &str, name: &str) -> Option<usize> {
+    let rest = text.split(name).nth(1)?;
+    let digits =
+        rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| rest.get(..end).unwrap_or_default());
+    digits.parse().ok()
+}
