@@ -1,7 +1,7 @@
 //! What every request can reach.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Chance, Now};
@@ -12,7 +12,7 @@ use switch::{Command, Reply};
 use crate::error::{ApiError, Fault};
 use crate::limits::{Limits, SWITCH_PATIENCE};
 use crate::usage::Usage;
-use crate::{Office, SwitchPort};
+use crate::{AudioPort, NoAudio, Office, SwitchPort};
 
 /// What time it is; the shell reads the clocks.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -41,6 +41,8 @@ pub struct Settings {
     pub unauthenticated_per_minute: u32,
     /// Whether Twilio can be reached (S49, S54).
     pub twilio: bool,
+    /// Proves PINs of voicemail.
+    pub pin_key: model::voicemail::PinKey,
     /// Of this program.
     pub version: String,
 }
@@ -57,6 +59,7 @@ impl Default for Settings {
             requests_per_minute: 100,
             unauthenticated_per_minute: 30,
             twilio: false,
+            pin_key: base::Secret::default(),
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }
@@ -96,6 +99,7 @@ struct Inner {
     limits: Limits,
     usage: Usage,
     started: Now,
+    audio: OnceLock<Arc<dyn AudioPort>>,
 }
 
 /// The API. Clones share everything.
@@ -116,7 +120,7 @@ impl App {
     ) -> App {
         let (limits, started) = (Limits::new(&mut chance), clock());
         let office = Office::new(store, directory, port, settings.domain.clone(), clock, chance);
-        let inner = Arc::new(Inner { office, settings, limits, usage: Usage::default(), started });
+        let inner = Arc::new(Inner { office, settings, limits, usage: Usage::default(), started, audio: OnceLock::new() });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
@@ -136,6 +140,15 @@ impl App {
     /// Write down what is only counted in memory: call it before the process ends.
     pub async fn flush(&self) {
         self.inner.usage.flush(self.inner.office.store()).await;
+    }
+
+    /// Where files with audio are; without one there are none. Only the first counts.
+    pub fn set_audio(&self, audio: Arc<dyn AudioPort>) {
+        let _ = self.inner.audio.set(audio);
+    }
+
+    pub(crate) fn audio(&self) -> &dyn AudioPort {
+        self.inner.audio.get().map_or(&NoAudio, |audio| &**audio)
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 mod app;
+mod audio;
 mod auth;
 mod error;
 mod input;
@@ -13,6 +14,7 @@ mod live;
 mod office;
 mod openapi;
 mod port;
+mod range;
 mod route;
 mod routes;
 mod secret;
@@ -20,8 +22,9 @@ mod shapes;
 mod usage;
 
 pub use app::{App, Clock, Settings};
+pub use audio::{AudioError, AudioFormat, AudioPort, NoAudio, Sound};
 pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, NewExtension, NewKey, NumberChange,
+    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, MailboxChanges, NewExtension, NewKey, NumberChange,
     Office, OfficeError,
 };
 pub use port::{Offline, SwitchPort};

@@ -48,9 +48,10 @@ pub(crate) fn document(routes: &[Route]) -> Value {
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
-    if route.path.contains("{id}") {
+    let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for name in names {
         parameters.push(json!({
-            "name": "id", "in": "path", "required": true,
+            "name": name, "in": "path", "required": true,
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
         }));
     }
@@ -74,6 +75,10 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         }
         if let Some(fields) = route.body {
             operation.insert("requestBody".into(), request_body(fields));
+        }
+        if let Some(kind) = route.upload {
+            let body = json!({"required": true, "content": {kind: {"schema": {"type": "string", "format": "binary"}}}});
+            operation.insert("requestBody".into(), body);
         }
     }
     operation
@@ -150,6 +155,10 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
             json!({"application/json": {"schema": reference(name)}, "text/plain": {"schema": {"type": "string"}}})
         }
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
+        Answer::Audio => {
+            let bytes = json!({"schema": {"type": "string", "format": "binary"}});
+            json!({"audio/wav": bytes, "audio/ogg": bytes})
+        }
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
     };
     responses.insert("200".into(), json!({"description": "Done", "content": content}));
@@ -199,6 +208,8 @@ fn reference(name: &str) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
+        206 => "The part that Range asked for",
+        416 => "There is no such part",
         400 => "A value is wrong: `field` names it",
         401 => "No key, or none that is valid and active",
         403 => "The key may not do this, or policy forbids it",

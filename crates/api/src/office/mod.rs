@@ -5,6 +5,7 @@
 
 mod extensions;
 mod keys;
+mod voicemail;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use base::{Chance, Now};
+use model::voicemail::Delivery;
 use model::{ApiKeyId, Change, Directory, ExtensionNumber, User, UserId};
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
@@ -20,6 +22,8 @@ use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
 pub use keys::{CreatedKey, NewKey};
+pub use voicemail::MailboxChanges;
+pub(crate) use voicemail::pin_sentence;
 
 /// Who asks for a change, for the audit.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +69,12 @@ pub enum OfficeError {
     /// Nothing is forwarded to an emergency number.
     #[error("calls are not forwarded to emergency numbers")]
     EmergencyForwarding,
+    /// The PIN cannot be one.
+    #[error(transparent)]
+    BadPin(model::voicemail::PinError),
+    /// Mail cannot be sent there.
+    #[error("not an address of mail")]
+    BadEmail,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,6 +107,8 @@ pub(crate) struct Draft<'d> {
     pub domain: &'d str,
     pub chance: Chance,
     pub changes: Vec<Change>,
+    /// Mails that are to be sent because of them.
+    pub mails: Vec<Delivery>,
     pub event: Event,
 }
 
@@ -154,7 +166,8 @@ impl Office {
         (self.inner.clock)()
     }
 
-    pub(crate) fn store(&self) -> &Store {
+    /// The store.
+    pub fn store(&self) -> &Store {
         &self.inner.store
     }
 
@@ -184,10 +197,11 @@ impl Office {
                 domain: &inner.domain,
                 chance,
                 changes: Vec::new(),
+                mails: Vec::new(),
                 event: Event::default(),
             };
             let result = decide(&mut draft)?;
-            let Draft { now, changes, event, .. } = draft;
+            let Draft { now, changes, mails, event, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
@@ -201,7 +215,7 @@ impl Office {
                 request: actor.request,
                 detail: event.detail,
             };
-            inner.store.write(&changes, audit).await?;
+            inner.store.write_with_mails(&changes, &mails, audit).await?;
             let mut next = Directory::clone(&current);
             for change in &changes {
                 next.apply(change.clone());

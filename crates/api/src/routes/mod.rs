@@ -11,6 +11,7 @@ pub(crate) mod probes;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
+pub(crate) mod voicemail;
 
 use std::convert::Infallible;
 
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(extension_calls::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());
+    all.extend(voicemail::routes());
     all.extend(registrations::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
