@@ -290,9 +290,10 @@ impl Delivery {
         }
     }
 
-    /// What becomes of it after an attempt: tried again after 1, 2, 4, … minutes, at most 4 hours, ten times in all.
+    /// What becomes of it after an attempt: tried again after `first`, twice that, four times that, …, at most after 4 hours, ten times in
+    /// all.
     #[must_use]
-    pub fn after(mut self, attempt: Attempt, now: Timestamp) -> Delivery {
+    pub fn after(mut self, attempt: Attempt, now: Timestamp, first: Duration) -> Delivery {
         self.attempts += 1;
         let (state, error) = match attempt {
             Attempt::Sent => (DeliveryState::Sent, None),
@@ -300,7 +301,7 @@ impl Delivery {
             Attempt::Later(why) | Attempt::Never(why) => (DeliveryState::Failed, Some(why)),
         };
         if state == DeliveryState::Waiting {
-            self.next_at = now + retry_after(self.attempts);
+            self.next_at = now + retry_after(self.attempts, first);
         } else {
             self.finished_at = Some(now);
         }
@@ -309,9 +310,8 @@ impl Delivery {
     }
 }
 
-fn retry_after(attempts: u32) -> Duration {
-    let minutes = 1_u64 << attempts.saturating_sub(1).min(10);
-    Duration::from_secs(60 * minutes.min(240))
+fn retry_after(attempts: u32, first: Duration) -> Duration {
+    first.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(Duration::from_secs(4 * 3600))
 }
 
 #[cfg(test)]
@@ -361,7 +361,7 @@ mod tests {
         let mut waits = Vec::new();
         while mail.state == DeliveryState::Waiting {
             let now = mail.next_at;
-            mail = mail.after(Attempt::Later("450 busy".into()), now);
+            mail = mail.after(Attempt::Later("450 busy".into()), now, Duration::from_secs(60));
             waits.push(mail.next_at.since(now).as_secs() / 60);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 240, 0]);

@@ -2,6 +2,8 @@
 
 mod samples;
 
+use std::time::Duration;
+
 use base::Timestamp;
 use model::voicemail::{Attempt, Delivery, DeliveryId, DeliveryState};
 use model::{Change, MessageState};
@@ -51,11 +53,11 @@ async fn a_mail_waits_is_tried_and_stays_as_a_log() {
     assert_eq!(store.mails_due(at(9), 10).await.unwrap(), []);
     assert_eq!(store.mails_due(at(10), 10).await.unwrap(), [soon.clone()]);
 
-    let failed = soon.after(Attempt::Later("451 try again".into()), at(11));
+    let failed = soon.after(Attempt::Later("451 try again".into()), at(11), Duration::from_secs(60));
     store.mail_tried(&failed).await.unwrap();
     assert_eq!(store.mails_due(at(11), 10).await.unwrap(), []);
     assert_eq!(store.mails_due(at(71), 10).await.unwrap(), [failed.clone()]);
-    let sent = failed.after(Attempt::Sent, at(71));
+    let sent = failed.after(Attempt::Sent, at(71), Duration::from_secs(60));
     store.mail_tried(&sent).await.unwrap();
     assert_eq!(store.mails_due(Timestamp::from_micros(i64::MAX), 10).await.unwrap(), [late.clone()]);
     let log = store.mails_of(&about.extension, 10).await.unwrap();

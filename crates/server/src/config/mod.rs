@@ -31,6 +31,8 @@ pub struct Config {
     pub store: Store,
     /// What nobody may exceed.
     pub limits: Limits,
+    /// Mail about voicemail.
+    pub mail: Mail,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -106,6 +108,24 @@ pub struct Store {
     pub keep_calls_days: u32,
 }
 
+/// Mail about voicemail.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mail {
+    /// The server that takes it, `smtps://USER:PASSWORD@HOST`; none is sent where `None`.
+    pub smtp: Option<Secret<String>>,
+    /// The sender; `centralita@` and the SIP domain where `None`.
+    pub from: Option<String>,
+    /// A mail that was not taken is tried again after this, then after twice as long, and so on.
+    pub retry_seconds: u32,
+}
+
+impl Mail {
+    /// The sender.
+    pub fn sender(&self, domain: &str) -> String {
+        self.from.clone().unwrap_or_else(|| format!("centralita@{domain}"))
+    }
+}
+
 /// What nobody may exceed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -163,6 +183,7 @@ impl Default for Config {
                 connections_per_source: 32,
                 ladders_per_second: 100,
             },
+            mail: Mail { smtp: None, from: None, retry_seconds: 60 },
             log_level: "info".into(),
             twilio: Twilio::default(),
         }
