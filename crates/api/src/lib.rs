@@ -14,7 +14,6 @@ mod live;
 mod office;
 mod openapi;
 mod port;
-mod range;
 mod route;
 mod routes;
 mod secret;

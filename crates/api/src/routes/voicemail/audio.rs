@@ -8,6 +8,7 @@ use axum::routing::{delete, get, put};
 use model::Permission;
 use switch::voicemail::{greeting_path, message_path};
 
+use super::range;
 use super::shapes::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
 use crate::audio::{AudioError, AudioFormat};
@@ -19,7 +20,7 @@ use crate::office::MailboxChanges;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::{App, range};
+use crate::App;
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
 const FORMAT: &[Field] =
