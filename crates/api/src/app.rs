@@ -16,7 +16,7 @@ use crate::idempotency::Repeats;
 use crate::limits::{Limits, SWITCH_PATIENCE};
 use crate::shelf::{EmptyShelf, Shelf};
 use crate::usage::Usage;
-use crate::{Office, SwitchPort};
+use crate::{AudioPort, NoAudio, Office, SwitchPort};
 
 /// What time it is; the shell reads the clocks.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub seal: SealKey,
     /// Whether Twilio can be reached (S49, S54).
     pub twilio: bool,
+    /// Proves PINs of voicemail.
+    pub pin_key: model::voicemail::PinKey,
     /// Of this program.
     pub version: String,
     /// What secrets of webhooks and the seals of kept answers are derived from; the shell keeps it beside the database.
@@ -68,6 +70,7 @@ impl Default for Settings {
             unauthenticated_per_minute: 30,
             seal: SealKey::default(),
             twilio: false,
+            pin_key: base::Secret::default(),
             version: env!("CARGO_PKG_VERSION").into(),
             webhook_key: Secret::new([0; 32]),
             insecure_webhooks: false,
@@ -113,6 +116,7 @@ struct Inner {
     closing: watch::Sender<bool>,
     shelf: OnceLock<Arc<dyn Shelf>>,
     started: Now,
+    audio: OnceLock<Arc<dyn AudioPort>>,
 }
 
 /// The API. Clones share everything.
@@ -143,6 +147,7 @@ impl App {
             closing: watch::Sender::new(false),
             shelf: OnceLock::new(),
             started,
+            audio: OnceLock::new(),
         });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
@@ -189,6 +194,15 @@ impl App {
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {
         self.inner.shelf.get().map_or(&EmptyShelf, |shelf| &**shelf)
+    }
+
+    /// Where files with audio are; without one there are none. Only the first counts.
+    pub fn set_audio(&self, audio: Arc<dyn AudioPort>) {
+        let _ = self.inner.audio.set(audio);
+    }
+
+    pub(crate) fn audio(&self) -> &dyn AudioPort {
+        self.inner.audio.get().map_or(&NoAudio, |audio| &**audio)
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -126,6 +126,11 @@ impl ApiError {
         ApiError { field: Some(name), detail, ..self }
     }
 
+    /// A refusal that says more exactly what is wrong: English, Spanish.
+    pub(crate) fn said(fault: Fault, (en, es): (&str, &str)) -> Self {
+        ApiError { detail: Some((en.to_owned(), es.to_owned())), ..fault.into() }
+    }
+
     /// 429, and when to come back.
     pub(crate) fn rate_limited(seconds: u64) -> Self {
         ApiError { retry_after: Some(seconds), ..Fault::RateLimited.into() }
@@ -223,6 +228,13 @@ impl From<OfficeError> for ApiError {
             OfficeError::BadTrunk(error) => bad_trunk(error),
             OfficeError::TooManyTrunks => Fault::TooManyTrunks.into(),
             OfficeError::WiderDialling => of(Fault::Permission, "dialPermissions"),
+            OfficeError::BadPin(error) => {
+                ApiError::field(Fault::BadValue, "pin", Some(crate::office::pin_sentence(error)))
+            }
+            OfficeError::BadEmail => {
+                let rule = ("must be an address like ana@example.com", "debe ser una dirección como ana@example.com");
+                ApiError::field(Fault::BadValue, "email", Some(rule))
+            }
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),
         }

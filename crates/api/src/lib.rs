@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 mod app;
+mod audio;
 mod auth;
 mod error;
 mod follow;
@@ -25,10 +26,11 @@ mod shelf;
 mod usage;
 
 pub use app::{App, Clock, Settings};
+pub use audio::{AudioError, AudioFormat, AudioPort, NoAudio, Sound};
 pub use input::PermissionsChange;
 pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, NewExtension, NewKey,
-    NumberChange, Office, OfficeError, TrunkDraft, webhook_secret,
+    Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, MailboxChanges,
+    NewExtension, NewKey, NumberChange, Office, OfficeError, TrunkDraft, webhook_secret,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

@@ -11,6 +11,8 @@ use model::ApiKeyId;
 
 /// Bytes of a request's body: the largest that is documented has a few hundred.
 pub(crate) const BODY_BYTES: usize = 64 * 1024;
+/// Bytes of audio that is sent: a minute of 48 kHz in stereo.
+pub(crate) const AUDIO_BYTES: usize = 12 * 1024 * 1024;
 /// How long a body may take to arrive: whoever drips holds a connection that others want (security.md row 16).
 pub(crate) const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Extensions of one import: the largest office that one process serves.

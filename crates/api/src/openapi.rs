@@ -75,6 +75,10 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         if let Some(fields) = route.body {
             operation.insert("requestBody".into(), request_body(fields));
         }
+        if let Some(kind) = route.upload {
+            let body = json!({"required": true, "content": {kind: {"schema": {"type": "string", "format": "binary"}}}});
+            operation.insert("requestBody".into(), body);
+        }
     }
     operation
 }
@@ -219,6 +223,8 @@ fn reference(name: &str) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
+        206 => "The part that Range asked for",
+        416 => "There is no such part",
         400 => "A value is wrong: `field` names it",
         401 => "No key, or none that is valid and active",
         403 => "The key may not do this, or policy forbids it",

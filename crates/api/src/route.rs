@@ -38,7 +38,7 @@ pub(crate) enum Answer {
     JsonOrText { name: String, schema: fn() -> RefOr<Schema>, collect: fn(&mut Vec<(String, RefOr<Schema>)>) },
     /// Text.
     Text,
-    /// Audio, whole or a part of it.
+    /// WAV, or Opus in Ogg.
     Audio,
     /// JSON that describes itself.
     AnyJson,
@@ -67,6 +67,8 @@ pub(crate) struct Route {
     pub need: Need,
     pub query: &'static [Field],
     pub body: Option<&'static [Field]>,
+    /// The type of what is sent, where it is no JSON.
+    pub upload: Option<&'static str>,
     pub answer: Answer,
     /// Statuses besides those that follow from the rest: 409, 503.
     pub also: &'static [u16],
@@ -82,7 +84,7 @@ impl Route {
         answer: Answer,
         handler: MethodRouter<App>,
     ) -> Route {
-        Route { method, path, tag, summary, need, query: &[], body: None, answer, also: &[], handler }
+        Route { method, path, tag, summary, need, query: &[], body: None, upload: None, answer, also: &[], handler }
     }
 
     pub(crate) fn query(self, query: &'static [Field]) -> Route {
@@ -91,6 +93,10 @@ impl Route {
 
     pub(crate) fn body(self, body: &'static [Field]) -> Route {
         Route { body: Some(body), ..self }
+    }
+
+    pub(crate) fn upload(self, kind: &'static str) -> Route {
+        Route { upload: Some(kind), ..self }
     }
 
     pub(crate) fn also(self, also: &'static [u16]) -> Route {

@@ -49,6 +49,18 @@ async fn each_route_asks_for_its_permission_and_admin_has_all() {
         ("POST", "/api/v1/voip/extensions/ext_1/credentials/reset", sip),
         ("POST", "/api/v1/voip/extensions/ext_1/call", call),
         ("GET", "/metrics", admin),
+        ("GET", "/api/v1/voip/extensions/ext_1/voicemail", call),
+        ("PUT", "/api/v1/voip/extensions/ext_1/voicemail", sip),
+        ("PATCH", "/api/v1/voip/extensions/ext_1/voicemail", sip),
+        ("GET", "/api/v1/voip/extensions/ext_1/voicemail/deliveries", sip),
+        ("PUT", "/api/v1/voip/extensions/ext_1/voicemail/greeting", sip),
+        ("DELETE", "/api/v1/voip/extensions/ext_1/voicemail/greeting", sip),
+        ("GET", "/api/v1/voip/extensions/ext_1/voicemail/greeting/audio", Some("recording")),
+        ("GET", "/api/v1/voip/extensions/ext_1/voicemail/vm_1", call),
+        ("PUT", "/api/v1/voip/extensions/ext_1/voicemail/vm_1", call),
+        ("PATCH", "/api/v1/voip/extensions/ext_1/voicemail/vm_1", call),
+        ("DELETE", "/api/v1/voip/extensions/ext_1/voicemail/vm_1", call),
+        ("GET", "/api/v1/voip/extensions/ext_1/voicemail/vm_1/audio", Some("recording")),
     ];
     let documented = house.document().await["paths"].as_object().unwrap();
     let operations: usize = documented.values().map(|item| item.as_object().unwrap().len()).sum();

@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::CallStatus;
 
 /// A language that we speak.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Language {
     #[default]
+    #[serde(rename = "en")]
     English,
+    #[serde(rename = "es")]
     Spanish,
 }
 

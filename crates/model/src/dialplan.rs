@@ -15,14 +15,24 @@ pub enum Application {
     Echo,
     /// `*44`: 1004 Hz at 0 dBm0.
     Milliwatt,
+    /// `*97`: the voicemail of the phone that dials it (S72).
+    Voicemail,
+    /// `*98`: a voicemail that is asked for by its number (S72).
+    AnyVoicemail,
 }
 
 impl Application {
+    /// All of them.
+    pub const ALL: [Application; 4] =
+        [Application::Echo, Application::Milliwatt, Application::Voicemail, Application::AnyVoicemail];
+
     /// The number that reaches it.
     pub fn number(self) -> &'static str {
         match self {
             Application::Echo => "*43",
             Application::Milliwatt => "*44",
+            Application::Voicemail => "*97",
+            Application::AnyVoicemail => "*98",
         }
     }
 }
@@ -68,7 +78,7 @@ pub fn route(directory: &Directory, asker: Asker, dialled: &str) -> Decision {
 
 fn decide(directory: &Directory, asker: Asker, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
     let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
-    for application in [Application::Echo, Application::Milliwatt] {
+    for application in Application::ALL {
         if dialled == application.number() {
             say("application", format!("{dialled} is {application:?}"));
             return Route::Application(application);

@@ -1,13 +1,13 @@
 //! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
-    ExtensionStatus, Table, Trunk, TrunkId, User, UserId,
+    ExtensionStatus, Mailbox, MessageId, Table, Trunk, TrunkId, User, UserId, VoicemailMessage,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -23,6 +23,9 @@ pub enum Change {
     ExtensionGone(ExtensionId),
     Trunk(Box<Trunk>),
     TrunkGone(TrunkId),
+    Mailbox(Mailbox),
+    Message(VoicemailMessage),
+    MessageGone { extension: ExtensionId, id: MessageId },
 }
 
 /// A snapshot. Cloning it costs a few reference counts.
@@ -36,6 +39,8 @@ pub struct Directory {
     extensions: Table<ExtensionId, Extension>,
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
     trunks: Table<TrunkId, Trunk>,
+    mailboxes: Table<ExtensionId, Mailbox>,
+    messages: Table<ExtensionId, BTreeMap<MessageId, Arc<VoicemailMessage>>>,
     rules: Arc<DialRules>,
 }
 
@@ -89,6 +94,21 @@ impl Directory {
                 if let Some(old) = self.extensions.remove(&id) {
                     self.extensions_by_number.remove(&old.number);
                 }
+                self.mailboxes.remove(&id);
+                self.messages.remove(&id);
+            }
+            Change::Mailbox(mailbox) => {
+                self.mailboxes.insert(mailbox.extension.clone(), mailbox);
+            }
+            Change::Message(message) => {
+                self.messages.alter(message.extension.clone(), |messages| {
+                    messages.insert(message.id.clone(), Arc::new(message));
+                });
+            }
+            Change::MessageGone { extension, id } => {
+                self.messages.alter(extension, |messages| {
+                    messages.remove(&id);
+                });
             }
             Change::Trunk(trunk) => {
                 self.trunks.insert(trunk.id.clone(), *trunk);
@@ -175,6 +195,33 @@ impl Directory {
         let mut all: Vec<&Arc<Trunk>> = self.trunks.values().collect();
         all.sort_by(|a, b| (a.priority, &a.id).cmp(&(b.priority, &b.id)));
         all
+    }
+
+    /// What an extension's owner has set about its voicemail; what everybody begins with where nothing was set.
+    pub fn mailbox(&self, extension: &ExtensionId) -> Arc<Mailbox> {
+        self.mailboxes
+            .get(extension)
+            .map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
+    }
+
+    /// The messages in an extension's box, oldest first.
+    pub fn messages(&self, extension: &ExtensionId) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
+        self.messages.get(extension).into_iter().flat_map(|messages| messages.values())
+    }
+
+    /// Whether any box holds anything, or has held it.
+    pub fn has_messages(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
+    /// One message of an extension's box.
+    pub fn message(&self, extension: &ExtensionId, id: &MessageId) -> Option<&Arc<VoicemailMessage>> {
+        self.messages.get(extension)?.get(id)
+    }
+
+    /// All messages of all boxes, in no order.
+    pub fn all_messages(&self) -> impl Iterator<Item = &Arc<VoicemailMessage>> {
+        self.messages.values().flat_map(|messages| messages.values())
     }
 
     /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).

@@ -17,6 +17,7 @@ mod sealed;
 mod table;
 pub mod trunk;
 mod user;
+pub mod voicemail;
 mod webhook;
 
 pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
@@ -38,4 +39,5 @@ pub use trunk::{
     TrunkKind, TrunkSettings, TrunkTransport,
 };
 pub use user::{User, UserId, UserKind};
+pub use voicemail::{Mailbox, MessageId, MessageState, VoicemailMessage};
 pub use webhook::{Patience, Webhook, WebhookId, WebhookKind};

@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod journal;
 pub mod limits;
 pub mod log;
+pub mod mail;
 pub mod media;
 pub mod net;
 pub mod recording;

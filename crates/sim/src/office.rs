@@ -68,7 +68,7 @@ impl Office {
             status: ExtensionStatus::Active,
             username: Arc::clone(&username),
             forwarding: at_first(n),
-            voicemail_enabled: true,
+            voicemail_enabled: false,
             do_not_disturb: n == 3,
             call_waiting: n != 2,
             ring_seconds: if n == 2 { 10 } else { 30 },

@@ -22,6 +22,8 @@ pub const NONCES: usize = 262_144;
 pub const TRANSACTIONS: usize = 200_000;
 /// INVITE sessions alive at once; beyond it new INVITEs get 503.
 pub const SESSIONS: usize = 50_000;
+/// Subscriptions alive at once; beyond it new ones get 503.
+pub const SUBSCRIPTIONS: usize = 50_000;
 /// Early dialogs that one INVITE of ours may open; later ones are ignored until one answers.
 pub const EARLY_DIALOGS: usize = 16;
 /// Final answers kept for retransmitted requests that opened no transaction (REGISTER).

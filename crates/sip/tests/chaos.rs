@@ -109,7 +109,7 @@ impl Storm {
                 Output::Event(Event::Moved { session, request }) => {
                     self.act(|ep, now, out| ep.admit(now, session, request, out));
                 }
-                Output::Event(Event::Response { .. }) => {}
+                Output::Event(Event::Response { .. } | Event::Subscription { .. }) => {}
             }
         }
     }

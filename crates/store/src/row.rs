@@ -205,6 +205,11 @@ impl<'r> Reader<'r> {
         self.take()
     }
 
+    pub(crate) fn array_or_none<const N: usize>(&mut self) -> Result<Option<[u8; N]>, StoreError> {
+        let bytes = self.bytes_or_none()?;
+        bytes.map(|bytes| bytes.try_into().map_err(|_| self.damaged("wrong length"))).transpose()
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
         self.bytes()?.try_into().map_err(|_| self.damaged("wrong length"))
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use base::Timestamp;
 use futures_util::TryStreamExt as _;
 use model::journal::Record;
-use model::{ApiKeyId, CallId, CallRecord, Change, Directory};
+use model::voicemail::Delivery;
+use model::{ApiKeyId, CallId, CallRecord, Change, Directory, ExtensionId};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
@@ -19,7 +20,8 @@ use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, trunks, users,
+    calls, credentials, deliveries, extensions, feed, key_uses, keys, ladders, legs, mailboxes, messages,
+    migrate, trunks, users,
 };
 
 /// Readers beside the one writer.
@@ -78,6 +80,8 @@ impl Store {
             .await?;
         self.load(&trunks::TABLE, |row| Ok(Change::Trunk(Box::new(trunks::read(row)?))), &mut directory)
             .await?;
+        self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory).await?;
+        self.load(&messages::TABLE, |row| Ok(Change::Message(messages::read(row)?)), &mut directory).await?;
         Ok(directory)
     }
 
@@ -97,6 +101,16 @@ impl Store {
 
     /// Commit changes, their outbox rows and their event in one transaction.
     pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<(), StoreError> {
+        self.write_with_mails(changes, &[], audit).await
+    }
+
+    /// The same, with the mails that are to be sent because of it.
+    pub async fn write_with_mails(
+        &self,
+        changes: &[Change],
+        mails: &[Delivery],
+        audit: Audit,
+    ) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut left = changes;
         while let Some(first) = left.first() {
@@ -106,6 +120,7 @@ impl Store {
             write_run(&mut tx, now).await?;
             left = later;
         }
+        deliveries::write(&mut tx, mails).await?;
         audit::to_outbox(&mut tx, changes, audit.at).await?;
         audit::insert(&mut tx, &audit).await?;
         tx.commit().await?;
@@ -220,6 +235,23 @@ impl Store {
         key_uses::last(&self.readers).await
     }
 
+    /// Mails whose next attempt is due, at most `limit`.
+    pub async fn mails_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        deliveries::due(&self.readers, now, limit).await
+    }
+
+    /// What became of an attempt at a mail.
+    pub async fn mail_tried(&self, mail: &Delivery) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        deliveries::write(&mut tx, std::slice::from_ref(mail)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The newest mails about an extension's messages.
+    pub async fn mails_of(&self, extension: &ExtensionId, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        deliveries::of_box(&self.readers, extension, limit).await
+    }
+
     /// Close the database after what is being written is written.
     pub async fn close(&self) {
         self.readers.close().await;
@@ -259,10 +291,35 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
             gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
         }
         Some(Change::ExtensionGone(_)) => {
+            for sql in [
+                "DELETE FROM mailboxes WHERE tenant = $1 AND extension_id = $2",
+                "DELETE FROM voicemail_messages WHERE tenant = $1 AND extension_id = $2",
+                "DELETE FROM mail_deliveries WHERE tenant = $1 AND extension_id = $2",
+            ] {
+                for change in run {
+                    if let Change::ExtensionGone(id) = change {
+                        sqlx::query(sql).bind(TENANT).bind(id.to_string()).execute(&mut *tx).await?;
+                    }
+                }
+            }
             gone!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
         }
         Some(Change::Trunk(_)) => rows!(Trunk, trunks),
         Some(Change::TrunkGone(_)) => gone!(TrunkGone, "DELETE FROM trunks WHERE tenant = $1 AND id = $2"),
+        Some(Change::Mailbox(_)) => rows!(Mailbox, mailboxes),
+        Some(Change::Message(_)) => rows!(Message, messages),
+        Some(Change::MessageGone { .. }) => {
+            for change in run {
+                if let Change::MessageGone { id, .. } = change {
+                    sqlx::query("DELETE FROM voicemail_messages WHERE tenant = $1 AND id = $2")
+                        .bind(TENANT)
+                        .bind(id.to_string())
+                        .execute(&mut *tx)
+                        .await?;
+                }
+            }
+            Ok(())
+        }
     }
 }
 

@@ -74,6 +74,7 @@ impl Switch {
             | Output::Media { .. }
             | Output::Reply { .. }
             | Output::Resolve { .. }
+            | Output::Voicemail(_)
             | Output::Listen(_) => None,
         };
         let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(|call| call.record.clone());

@@ -66,6 +66,8 @@ pub struct Config {
     pub recording: RecordingConfig,
     /// T1 of the SIP timers.
     pub t1: Duration,
+    /// Proves PINs of voicemail.
+    pub pin_key: model::voicemail::PinKey,
 }
 
 impl Default for Config {
@@ -89,6 +91,7 @@ impl Default for Config {
             mark: "0".into(),
             recording: RecordingConfig::default(),
             t1: Duration::from_millis(500),
+            pin_key: base::Secret::default(),
         }
     }
 }

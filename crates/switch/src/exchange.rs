@@ -1,6 +1,7 @@
 //! The switch itself: owns every part and only dispatches between them.
 
 use std::mem;
+use std::sync::Arc;
 
 use base::{Chance, Instant, Now};
 use model::Directory;
@@ -12,6 +13,7 @@ use crate::identity::Identity;
 use crate::location::Location;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
+use crate::voicemail::{Lamps, Prompts, Takings};
 use crate::{Config, Counters, Input, Output, State};
 
 /// See the crate.
@@ -28,6 +30,9 @@ pub struct Switch {
     pub(crate) timers: Timers,
     pub(crate) trunks: Trunks,
     pub(crate) tapes: Tapes,
+    pub(crate) prompts: Arc<Prompts>,
+    pub(crate) takings: Takings,
+    pub(crate) lamps: Lamps,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -54,6 +59,9 @@ impl Switch {
             ports: Ports::default(),
             timers: Timers::default(),
             tapes: Tapes::default(),
+            prompts: Arc::default(),
+            takings: Takings::default(),
+            lamps: Lamps::default(),
             state: State::Starting,
             counters: Counters::default(),
             ladders: (0, 0),
@@ -81,6 +89,8 @@ impl Switch {
                 let reply = Box::new(self.command(now, command, out));
                 out.push(Output::Reply { token, reply });
             }
+            Input::Prompts(prompts) => self.prompts = prompts,
+            Input::Fetched { token, clip } => self.fetched(now, token, clip, out),
             Input::Resolved { token, answer } => self.resolved(now, token, &answer, out),
             Input::Listening(open) => {
                 self.state = if open { State::Running } else { State::Stopped };
@@ -136,8 +146,14 @@ impl Switch {
             Event::Request(request) => self.request(now, request, out),
             Event::Session { session, event } => self.session_event(now, session, event, out),
             Event::Moved { session, request } => self.moved(now, session, request, out),
+            Event::Subscription { subscription, event } => {
+                self.subscription_event(now, subscription, event, out);
+            }
             Event::Response { request, response } => {
-                self.trunk_answered(now, request, response.as_ref(), out);
+                let status = response.as_ref().and_then(Message::status);
+                if !self.lamp_answered(request, status) {
+                    self.trunk_answered(now, request, response.as_ref(), out);
+                }
             }
         }
     }
@@ -146,8 +162,10 @@ impl Switch {
         self.sip(now, sip::Input::Tick, out);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
+            self.lamps.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact, at: now.wall }));
         });
+
         for _ in 0..256 {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
@@ -166,6 +184,12 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let before = std::mem::replace(&mut self.directory, directory);
+        let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
+        boxes.sort_unstable();
+        boxes.dedup();
+        for extension in boxes {
+            self.box_changed(now, extension);
+        }
         for change in changes {
             let username = match change {
                 model::Change::CredentialGone(username) => username.clone(),
@@ -191,7 +215,10 @@ impl Switch {
                 | model::Change::Credential(_)
                 | model::Change::User(_)
                 | model::Change::Key(_)
-                | model::Change::KeyGone(_) => continue,
+                | model::Change::KeyGone(_)
+                | model::Change::Mailbox(_)
+                | model::Change::Message(_)
+                | model::Change::MessageGone { .. } => continue,
             };
             for contact in self.location.contacts(&username) {
                 let contact = contact.uri.to_string();
@@ -214,5 +241,14 @@ impl Switch {
 
     pub(crate) fn leg_of(&self, session: SessionId) -> Option<(crate::call::CallKey, usize)> {
         self.calls.leg_of(session)
+    }
+}
+
+/// The box of voicemail that a change concerns.
+fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
+    match change {
+        model::Change::Message(message) => Some(&message.extension),
+        model::Change::MessageGone { extension, .. } => Some(extension),
+        _ => None,
     }
 }

@@ -118,6 +118,17 @@ impl Identity {
         Verdict::Known(Arc::clone(credential))
     }
 
+    /// Whether a PIN from there is looked at.
+    pub(crate) fn admits_pin(&self, now: base::Instant, source: std::net::IpAddr, account: &str) -> bool {
+        self.guard.admits(now, source, account, false)
+    }
+
+    /// A wrong PIN counts like a wrong password.
+    pub(crate) fn charge_pin(&mut self, now: base::Instant, source: std::net::IpAddr, account: &str) {
+        self.wrong += 1;
+        self.guard.charge(now, source, account);
+    }
+
     /// The header lines of a challenge.
     pub(crate) fn challenge(&mut self, now: Now, stale: bool, lines: &mut HeaderLines) {
         for algorithm in &self.algorithms {

@@ -9,6 +9,7 @@ use model::{CallRecord, Change, Directory};
 use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
 
+use crate::voicemail::{Clip, Note, Prompts};
 use crate::{Command, Reply};
 
 /// A call that the journal shows as not ended.
@@ -64,6 +65,15 @@ pub enum Input {
         /// What the DNS says.
         answer: Answer,
     },
+    /// The audio of what voicemail says; before it comes, voicemail only beeps.
+    Prompts(Arc<Prompts>),
+    /// What came of a [`Note::Fetch`]; `None` where there is no such audio.
+    Fetched {
+        /// The one of the note.
+        token: u64,
+        /// The audio.
+        clip: Option<Clip>,
+    },
     /// The SIP listeners are open (`true`) or closed.
     Listening(bool),
     /// The deadline has come.
@@ -103,6 +113,8 @@ pub enum Output {
         /// What.
         question: Question,
     },
+    /// What voicemail wants.
+    Voicemail(Box<Note>),
     /// Open (`true`) or close the SIP listeners; [`Input::Listening`] follows.
     Listen(bool),
 }

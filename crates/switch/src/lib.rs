@@ -20,6 +20,7 @@ mod registrar;
 mod requests;
 mod restore;
 mod trunk;
+pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{

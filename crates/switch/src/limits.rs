@@ -12,6 +12,20 @@ pub const DIVERSIONS: usize = 5;
 pub const LEGS_PER_CALL: usize = 64;
 /// Bytes of a call's ladder; older messages stay, later ones are counted only.
 pub const LADDER_BYTES: usize = 64 * 1024;
+/// The longest message (S72).
+pub const MESSAGE: std::time::Duration = std::time::Duration::from_secs(180);
+/// The longest greeting.
+pub const GREETING: std::time::Duration = std::time::Duration::from_secs(60);
+/// Silence that ends a message.
+pub const QUIET: std::time::Duration = std::time::Duration::from_secs(5);
+/// Milliseconds of sound below which nobody has said anything: a cough, a receiver that is put down.
+pub const SOUND_MILLIS: u32 = 500;
+/// Messages that a menu walks through: numbers are spoken up to 99.
+pub const MENU_ENTRIES: usize = 99;
+/// Subscriptions of one account (security.md row 14).
+pub const SUBSCRIPTIONS_PER_ACCOUNT: usize = 100;
+/// NOTIFYs under way to phones that did not subscribe.
+pub const NOTIFIES: usize = 10_000;
 /// Sources and accounts that the guard remembers.
 pub const GUARD_ENTRIES: usize = 65_536;
 /// Wrong answers a minute from one source against one account.

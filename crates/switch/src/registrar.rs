@@ -45,6 +45,7 @@ impl Switch {
             Ok(()) => {
                 self.counters.registrations_accepted += 1;
                 self.confirm(now, request, &aor, out);
+                self.lamp_registered(now, &aor);
                 self.phone_returned(now, &aor, out);
                 self.device_registered(now, out);
             }
@@ -197,6 +198,11 @@ impl Switch {
         }
         if !self.location.has_room() && contacts.len() > self.location.contacts(aor).len() {
             return Err(Refusal::cause(model::Cause::Overload));
+        }
+        for record in &records {
+            if let Record::Unbound { username, contact } = record {
+                self.lamps.gone(username, contact);
+            }
         }
         out.extend(records.into_iter().map(Output::Journal));
         self.location.replace(aor, contacts);

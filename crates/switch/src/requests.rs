@@ -43,7 +43,7 @@ pub(crate) fn reason_line(cause: Cause, lines: &mut HeaderLines) {
     lines.add("Reason", format_args!("Q.850;cause={};text=\"{text}\"", cause.q850()));
 }
 
-const METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO";
+const METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE";
 
 impl Switch {
     pub(crate) fn request(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
@@ -56,7 +56,8 @@ impl Switch {
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
                 self.refuse_authenticated(now, &request, &Refusal::status(481), out);
             }
-            Method::Subscribe | Method::Publish => {
+            Method::Subscribe => self.subscribe(now, &request, out),
+            Method::Publish => {
                 self.refuse_authenticated(
                     now,
                     &request,
@@ -75,7 +76,11 @@ impl Switch {
     fn options(&mut self, now: Now, request: &Incoming) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
-        lines.add("Allow", METHODS).add("Accept", "application/sdp").add("Supported", "100rel, timer, path");
+        lines
+            .add("Allow", METHODS)
+            .add("Accept", "application/sdp")
+            .add("Allow-Events", crate::voicemail::PACKAGE)
+            .add("Supported", "100rel, timer, path");
         self.endpoint.reply(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
     }
@@ -165,6 +170,7 @@ impl Switch {
         }
         match refusal.status {
             405 | 501 => lines.add("Allow", METHODS),
+            489 => lines.add("Allow-Events", crate::voicemail::PACKAGE),
             423 => lines.add("Min-Expires", self.config.min_expires.as_secs()),
             503 => lines.add("Retry-After", 10),
             _ => &mut lines,

@@ -6,6 +6,7 @@
 mod extensions;
 mod keys;
 mod trunks;
+mod voicemail;
 mod webhooks;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use base::{Chance, Now};
+use model::voicemail::Delivery;
 use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, TrunkError, User, UserId};
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
@@ -26,6 +28,8 @@ pub use extensions::{
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
 pub use trunks::TrunkDraft;
+pub use voicemail::MailboxChanges;
+pub(crate) use voicemail::pin_sentence;
 pub use webhooks::webhook_secret;
 pub(crate) use webhooks::{NewWebhook, WebhookChanges};
 
@@ -82,6 +86,12 @@ pub enum OfficeError {
     /// Only an administrator widens what an extension may dial.
     #[error("dial permissions are widened by an administrator")]
     WiderDialling,
+    /// The PIN cannot be one.
+    #[error(transparent)]
+    BadPin(model::voicemail::PinError),
+    /// Mail cannot be sent there.
+    #[error("not an address of mail")]
+    BadEmail,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -114,6 +124,8 @@ pub(crate) struct Draft<'d> {
     pub domain: &'d str,
     pub chance: Chance,
     pub changes: Vec<Change>,
+    /// Mails that are to be sent because of them.
+    pub mails: Vec<Delivery>,
     pub event: Event,
 }
 
@@ -171,7 +183,8 @@ impl Office {
         (self.inner.clock)()
     }
 
-    pub(crate) fn store(&self) -> &Store {
+    /// The store.
+    pub fn store(&self) -> &Store {
         &self.inner.store
     }
 
@@ -201,10 +214,11 @@ impl Office {
                 domain: &inner.domain,
                 chance,
                 changes: Vec::new(),
+                mails: Vec::new(),
                 event: Event::default(),
             };
             let result = decide(&mut draft)?;
-            let Draft { now, changes, event, .. } = draft;
+            let Draft { now, changes, mails, event, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
@@ -218,7 +232,7 @@ impl Office {
                 request: actor.request,
                 detail: event.detail,
             };
-            inner.store.write(&changes, audit).await?;
+            inner.store.write_with_mails(&changes, &mails, audit).await?;
             let mut next = Directory::clone(&current);
             for change in &changes {
                 next.apply(change.clone());

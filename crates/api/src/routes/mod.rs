@@ -17,6 +17,7 @@ pub(crate) mod sessions;
 pub(crate) mod trunks;
 pub(crate) mod stats;
 pub(crate) mod webhooks;
+pub(crate) mod voicemail;
 
 use std::convert::Infallible;
 
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(calls::routes());
     all.extend(ladder::routes());
     all.extend(recordings::routes());
+    all.extend(voicemail::routes());
     all.extend(registrations::routes());
     all.extend(trunks::routes());
     all.extend(stats::routes());

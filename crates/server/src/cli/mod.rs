@@ -9,6 +9,7 @@ mod fault;
 mod init;
 mod keys;
 mod logs;
+mod mail;
 mod reach;
 mod shape;
 mod status;
@@ -100,6 +101,9 @@ enum Noun {
     /// Calls
     #[command(subcommand)]
     Call(calls::CallVerb),
+    /// Mail about voicemail
+    #[command(subcommand)]
+    Mail(mail::MailVerb),
     /// The configuration
     #[command(subcommand)]
     Config(configuration::ConfigVerb),
@@ -142,6 +146,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
             serve(&options).map_err(|error| Fault::Refused(format!("{error:#}")))
         }
         Noun::Init(options) => init::run(&shared, &options),
+        Noun::Mail(verb) => mail::run(&shared, verb),
         Noun::Status => status::run(&shared),
         Noun::Doctor => doctor::run(&shared),
         Noun::Logs(options) => logs::run(&shared, &options),

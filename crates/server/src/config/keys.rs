@@ -145,6 +145,15 @@ keys! {
     "webhooks.allow_insecure_loopback", "whether webhooks may be on this machine, over http: for trials",
         |c, v| c.webhooks.allow_insecure_loopback = switch(v)?,
         |c| Some(c.webhooks.allow_insecure_loopback.to_string());
+    "mail.smtp", "the server for mails about voicemail: smtps://, smtp:// (STARTTLS) or smtp+plain://",
+        |c, v| c.mail.smtp = Some(relay(&text(v)?)?),
+        |c| c.mail.smtp.as_ref().map(|url| quoted(&without_password(url.expose())));
+    "mail.from", "the sender of mails",
+        |c, v| c.mail.from = Some(crate::mail::sender(&text(v)?)?),
+        |c| c.mail.from.as_deref().map(quoted);
+    "mail.retry_seconds", "a mail that was not taken is tried again after this, then after twice as long",
+        |c, v| c.mail.retry_seconds = number(v, 1, 3600)?,
+        |c| Some(c.mail.retry_seconds.to_string());
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));
@@ -445,6 +454,10 @@ fn mode(text: &str) -> Result<String, String> {
 }
 
 /// `postgres://user:***@host/…`
+fn relay(text: &str) -> Result<Secret<String>, String> {
+    crate::mail::Relay::parse(text).map(|_| Secret::new(text.to_owned()))
+}
+
 fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, host) = rest.rsplit_once('@')?;

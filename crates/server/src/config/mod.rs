@@ -39,6 +39,8 @@ pub struct Config {
     pub dialling: Dialling,
     /// Those who are told of events.
     pub webhooks: Webhooks,
+    /// Mail about voicemail.
+    pub mail: Mail,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -150,6 +152,24 @@ pub struct Recording {
     pub s3_secret_key: Option<Secret<String>>,
 }
 
+/// Mail about voicemail.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mail {
+    /// The server that takes it, `smtps://USER:PASSWORD@HOST`; none is sent where `None`.
+    pub smtp: Option<Secret<String>>,
+    /// The sender; `centralita@` and the SIP domain where `None`.
+    pub from: Option<String>,
+    /// A mail that was not taken is tried again after this, then after twice as long, and so on.
+    pub retry_seconds: u32,
+}
+
+impl Mail {
+    /// The sender.
+    pub fn sender(&self, domain: &str) -> String {
+        self.from.clone().unwrap_or_else(|| format!("centralita@{domain}"))
+    }
+}
+
 /// What nobody may exceed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -259,6 +279,7 @@ impl Default for Config {
             },
             dialling: Dialling::default(),
             webhooks: Webhooks::default(),
+            mail: Mail { smtp: None, from: None, retry_seconds: 60 },
             log_level: "info".into(),
             twilio: Twilio::default(),
         }

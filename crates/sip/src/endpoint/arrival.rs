@@ -59,6 +59,12 @@ impl Endpoint {
                 }
                 true
             }
+            Owner::Subscription(id) => {
+                if status >= 200 {
+                    self.notify_answered(now, id, Some(status), out);
+                }
+                true
+            }
             Owner::Nobody(_) => false,
         };
         if !expected && *response.method() == Method::Invite && (200..300).contains(&status) {
@@ -80,6 +86,7 @@ impl Endpoint {
                 self.with(now, id, out, |session, cx| session.on_response(cx, tx, Err(status)));
             }
             Owner::Request(request) => self.on_outcome(now, request, None, out),
+            Owner::Subscription(id) => self.notify_answered(now, id, None, out),
             Owner::Nobody(_) => {}
         }
     }
@@ -129,7 +136,7 @@ impl Endpoint {
     }
 
     /// Whether a request outside dialogs is a repetition of one whose answer is in the ring: then it gets that again.
-    fn answered_before(&self, now: Instant, hop: Hop, request: &Message, out: &mut Vec<Output>) -> bool {
+    pub(super) fn answered_before(&self, now: Instant, hop: Hop, request: &Message, out: &mut Vec<Output>) -> bool {
         if self.ring.is_empty() {
             return false;
         }
@@ -143,6 +150,9 @@ impl Endpoint {
 
     /// A request within a dialog (RFC 3261 §12.2.2).
     fn on_request_within(&mut self, now: Instant, hop: Hop, request: Message, out: &mut Vec<Output>) {
+        if self.on_subscribe_within(now, hop, &request, out) {
+            return;
+        }
         let peer =
             self.session_of(&request).and_then(|id| Some((id, self.is_peer(id, request.from_tag(), hop)?)));
         match peer {

@@ -8,6 +8,7 @@ mod request;
 mod ring;
 mod stateless;
 mod stun;
+mod subscribe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
+use crate::subscription::{SubscriptionEvent, SubscriptionId, Subscriptions};
 use crate::transaction::{Alarm, Expired, Key};
 use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, limits, wire};
 
@@ -52,7 +54,7 @@ impl Default for Config {
             t1: Duration::from_millis(500),
             session_expires: Duration::from_secs(1800),
             min_se: Duration::from_secs(90),
-            allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO".into(),
+            allow: "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE".into(),
         }
     }
 }
@@ -131,6 +133,13 @@ pub enum Event {
         /// The request; never an ACK or a CANCEL, which cannot be asked and count for nothing.
         request: Incoming,
     },
+    /// Something happened to a subscription that somebody has with us.
+    Subscription {
+        /// Which.
+        subscription: SubscriptionId,
+        /// What.
+        event: SubscriptionEvent,
+    },
     /// A request of ours got its final answer; `None` is a time-out or a broken transport.
     Response {
         /// Which.
@@ -146,6 +155,8 @@ pub struct Endpoint {
     core: Core,
     sessions: Slab<Session>,
     dialogs: KeyedMap<Key, u32>,
+    subscriptions: Subscriptions,
+    subscribed: KeyedMap<Key, u32>,
     ring: AnswerRing,
     budget: Budget,
     /// Requests of ours outside sessions that wait for their answer.
@@ -164,10 +175,18 @@ impl Endpoint {
     pub fn new(config: Config, mut chance: Chance) -> Endpoint {
         let ring = AnswerRing::new(&mut chance);
         let hash = KeyedHash::new(&mut chance);
-        let (dialogs, asked) = (KeyedMap::with_hasher(hash), KeyedMap::with_hasher(hash));
         let budget = Budget::new(&mut chance);
-        let core = Core::new(config, chance);
-        Endpoint { core, sessions: Slab::new(), dialogs, ring, budget, asked, serial: 0 }
+        Endpoint {
+            core: Core::new(config, chance),
+            sessions: Slab::new(),
+            dialogs: KeyedMap::with_hasher(hash),
+            subscriptions: Subscriptions::default(),
+            subscribed: KeyedMap::with_hasher(hash),
+            ring,
+            budget,
+            asked: KeyedMap::with_hasher(hash),
+            serial: 0,
+        }
     }
 
     /// Absorb one input; append every consequence to `out`.
@@ -208,6 +227,10 @@ impl Endpoint {
                         let id = session.id;
                         self.with(now, id, out, Session::tick);
                     }
+                    None
+                }
+                Alarm::Subscription(slot) => {
+                    self.subscription_expired(now, slot, out);
                     None
                 }
             };

@@ -10,6 +10,7 @@ pub(crate) enum Alarm {
     Client(u32),
     Server(u32),
     Session(u32),
+    Subscription(u32),
 }
 
 /// The queue.

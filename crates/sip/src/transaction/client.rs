@@ -4,7 +4,9 @@ use base::Instant;
 use bytes::Bytes;
 
 use super::{Alarm, Expired, Key, Resend, Transactions};
-use crate::{Flow, Hop, Message, Name, Output, RequestId, SessionId, Transport, limits, wire};
+use crate::{
+    Flow, Hop, Message, Name, Output, RequestId, SessionId, SubscriptionId, Transport, limits, wire,
+};
 
 /// One client transaction; a stale one names nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +17,7 @@ pub(crate) struct ClientId(u32, u32);
 pub(crate) enum Owner {
     Session(SessionId),
     Request(RequestId),
+    Subscription(SubscriptionId),
     /// Nobody; its messages still belong to that session's ladder.
     Nobody(Option<SessionId>),
 }
@@ -24,7 +27,7 @@ impl Owner {
     pub(crate) fn label(self) -> Option<SessionId> {
         match self {
             Owner::Session(session) => Some(session),
-            Owner::Request(_) => None,
+            Owner::Request(_) | Owner::Subscription(_) => None,
             Owner::Nobody(session) => session,
         }
     }

@@ -9,7 +9,7 @@ use base::{Chance, Instant, Now, Timestamp};
 use bytes::Bytes;
 use centralita_sip::{
     Config, Connect, Ended, Endpoint, Event, Flow, Hangup, HeaderLines, Hop, Incoming, Input, Message,
-    Method, Output, Reply, SessionEvent, SessionId, Target, Transport, Uri,
+    Method, Output, Reply, SessionEvent, SessionId, SubscriptionEvent, Target, Transport, Uri,
 };
 
 pub const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
@@ -194,6 +194,12 @@ impl World {
             Output::Event(Event::Moved { session, request }) => {
                 self.parties[party].story.push(format!("moved {}", request.message.method().as_str()));
                 self.parties[party].moved.push((session, request));
+            }
+            Output::Event(Event::Subscription { event: SubscriptionEvent::Refresh(request), .. }) => {
+                self.parties[party].requests.push(request);
+            }
+            Output::Event(Event::Subscription { event: SubscriptionEvent::Over, .. }) => {
+                self.parties[party].story.push("subscription over".into());
             }
             Output::Event(Event::Response { response, .. }) => {
                 let status = response.and_then(|r| r.status());

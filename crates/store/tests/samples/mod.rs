@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use base::Timestamp;
 use centralita_store::{Audit, Store};
 use model::journal::{Binding, OpenLeg};
+use model::voicemail::PinProof;
 use model::{
     ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, DialPermissions, Dialled,
     Extension, ExtensionId, ExtensionNumber, ExtensionStatus, FollowMe, FollowMode, FollowStep, Forwarding,
-    ForwardingMode, Ha1, LegRecord, LegRole, Permission, Quality, TraceStep, User, UserId,
+    ForwardingMode, Ha1, Language, LegRecord, LegRole, Mailbox, MessageId, MessageState, Permission, Quality,
+    TraceStep, User, UserId, VoicemailMessage,
 };
 
 /// A folder that is gone after the test.
@@ -112,6 +114,31 @@ pub fn credential(number: &str, extension: Option<&str>) -> Credential {
         extension: extension.map(|id| ExtensionId::parse(id).unwrap()),
         ha1_by_number: Some(Ha1::new("1001", "localhost", "secret")),
         created_at: at(4),
+    }
+}
+
+pub fn mailbox(extension: &str) -> Mailbox {
+    Mailbox {
+        pin: Some(PinProof::from_bytes([9; 32])),
+        language: Language::English,
+        email: Some("ana@example.com".into()),
+        email_audio: false,
+        greeting_at: Some(at(6)),
+        ..Mailbox::of(ExtensionId::parse(extension).unwrap())
+    }
+}
+
+pub fn message(name: &str, extension: &str, state: MessageState) -> VoicemailMessage {
+    VoicemailMessage {
+        id: MessageId::parse(name).unwrap(),
+        extension: ExtensionId::parse(extension).unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        state,
+        from_number: "+5491155550123".into(),
+        call: Some(CallId::parse("session_1_a").unwrap()),
+        left_at: at(7),
+        millis: 4_321,
+        heard_at: Some(at(8)),
     }
 }
 

@@ -29,6 +29,9 @@ impl Switch {
         if begins {
             leg.state = LegState::Ringing;
         }
+        if call.is_up() {
+            return; // it was let go, and voicemail has the caller
+        }
         call.record.status = CallStatus::Ringing;
         if !matches!(call.phase, Phase::Dialling) || index == 0 {
             return; // the device of a click-to-call rings: nobody else listens yet
@@ -138,7 +141,7 @@ impl Switch {
     }
 
     /// Answer the caller's INVITE, where it waits for that. `false` where nothing goes with what it offered.
-    fn answer_caller(
+    pub(crate) fn answer_caller(
         &mut self,
         now: Now,
         key: CallKey,
@@ -182,6 +185,10 @@ impl Switch {
         application: model::dialplan::Application,
         out: &mut Vec<Output>,
     ) {
+        use model::dialplan::Application;
+        if matches!(application, Application::Voicemail | Application::AnyVoicemail) {
+            return self.to_menu(now, key, application, out);
+        }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Served(application);
         if !self.answer_caller(now, key, None, out) {
@@ -190,7 +197,7 @@ impl Switch {
         self.up(now, key, out);
     }
 
-    fn up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         self.connect_media(key, out);
         self.counters.calls_answered += 1;
         if let Some(call) = self.calls.get_mut(key) {

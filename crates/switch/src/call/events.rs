@@ -30,6 +30,11 @@ impl Switch {
             SessionEvent::Offered { sdp } => self.offered(now, key, index, sdp, out),
             SessionEvent::Answered { sdp } => self.answered(now, key, index, &sdp, out),
             SessionEvent::OfferRefused { status } => self.offer_refused(now, key, index, status),
+            SessionEvent::Info { content_type, body } if self.is_in_voicemail(key) => {
+                if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
+                    self.key_pressed(now, key, digit, crate::voicemail::Road::Signalling, out);
+                }
+            }
             SessionEvent::Info { content_type, body } => {
                 self.pass_info(now, key, index, &content_type, &body);
             }
@@ -79,8 +84,10 @@ impl Switch {
             Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
+            Phase::Voicemail(_) if index > 0 => {}
             Phase::Bridged(..)
             | Phase::Served(_)
+            | Phase::Voicemail(_)
             | Phase::Dialling
             | Phase::RingingDevice(_)
             | Phase::Waiting(_) => self.release(now, key, cause.unwrap_or(Cause::Completed), out),
@@ -132,6 +139,7 @@ impl Switch {
             Phase::RingingDevice(_) => self.release(now, key, Cause::NoAnswer, out),
             Phase::Dialling => self.rang_out(now, key, out),
             Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
+            Phase::Voicemail(_) => self.visit_timer(now, key, out),
             Phase::Over { .. } => self.give_up(now, key, out),
         }
         self.settle(now, out);

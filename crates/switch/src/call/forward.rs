@@ -88,13 +88,24 @@ impl Switch {
     }
 
     /// Nobody took the call, for this cause: busy, no answer, nobody there, not wanted, or nowhere to go. The extension that has it (the
-    /// last of the journey's stops) passes it on once, where it says so; else the call ends.
+    /// last of the journey's stops) passes it on once, where it says so; else voicemail takes it; else the call ends.
     pub(crate) fn fallback(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
         self.stop_ringing(now, key, cause, out);
         if let Some(why) = self.way_on(key, cause) {
             return self.pass_on(now, key, why, out);
         }
-        self.release(now, key, cause, out);
+        match self.voicemail_for(key, cause) {
+            Some(extension) => self.to_voicemail(now, key, &extension, cause, out),
+            None => self.release(now, key, cause, out),
+        }
+    }
+
+    /// Whose voicemail takes a call that nobody took: that of the extension that has it, else of one before it on its journey (S73).
+    fn voicemail_for(&self, key: CallKey, cause: Cause) -> Option<Arc<Extension>> {
+        let call = self.calls.get(key)?;
+        let waits = call.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Leaving | LegState::Over));
+        let takes = |stop: &&Stop| Switch::voicemail_takes(&stop.extension, cause, stop.diverted);
+        call.journey.stops.iter().rev().find(takes).filter(|_| waits).map(|stop| Arc::clone(&stop.extension))
     }
 
     /// Whether the extension that has the call passes it on after this cause, and why.

@@ -131,9 +131,11 @@ impl Switch {
                 let source = match application {
                     Application::Echo => Source::Echo,
                     Application::Milliwatt => Source::Tone(Tone::Milliwatt),
+                    Application::Voicemail | Application::AnyVoicemail => Source::Silence,
                 };
                 self.feed(key, 0, source, out);
             }
+            Phase::Voicemail(_) => self.feed(key, 0, Source::Silence, out),
             Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {}
         }
     }
@@ -141,13 +143,19 @@ impl Switch {
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
-            // Nothing here has a menu; and a silent phone may be muted or on hold: who has vanished is found by the session timer.
             MediaEvent::Digit { .. }
-            | MediaEvent::Silent { .. }
             | MediaEvent::Played { .. }
-            | MediaEvent::Quiet { .. } => {}
-            MediaEvent::Recorded { recording, .. } => self.recorded(now, recording),
-            MediaEvent::Filed { recording, file } => self.filed(now, recording, file, out),
+            | MediaEvent::Quiet { .. } => self.voicemail_event(now, event, out),
+            MediaEvent::Recorded { recording, .. } => {
+                self.recorded(now, recording);
+                self.voicemail_event(now, event, out);
+            }
+            MediaEvent::Filed { recording, ref file } => {
+                self.filed(now, recording, file.clone(), out);
+                self.voicemail_event(now, event, out);
+            }
+            // A silent phone may be muted or on hold: who has vanished is found by the session timer.
+            MediaEvent::Silent { .. } => {}
             MediaEvent::Closed { stream, report } => {
                 let Some((key, index)) = self.calls.stream_closed(stream) else { return };
                 let Some(call) = self.calls.get_mut(key) else { return };

@@ -32,6 +32,7 @@ use slab::Slab;
 use crate::ladder::Ladder;
 use crate::ports::Port;
 use crate::trunk::Outgoing;
+use crate::voicemail::Visit;
 
 pub(crate) use fork::escaped;
 pub(crate) use incoming::Caller;
@@ -104,6 +105,8 @@ pub(crate) enum Phase {
     Bridged(usize, usize),
     /// With an application.
     Served(Application),
+    /// With voicemail, to leave a message or to hear some.
+    Voicemail(Box<Visit>),
     /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
     Over { reports: bool },
 }
@@ -259,6 +262,10 @@ impl Calls {
         self.sessions.get(&session).copied()
     }
 
+    pub(crate) fn stream_of(&self, stream: StreamId) -> Option<(CallKey, usize)> {
+        self.streams.get(&stream).copied()
+    }
+
     pub(crate) fn stream_closed(&mut self, stream: StreamId) -> Option<(CallKey, usize)> {
         self.streams.remove(&stream)
     }
@@ -304,6 +311,7 @@ impl CallState {
             | Phase::Dialling
             | Phase::Bridged(..)
             | Phase::Served(_)
+            | Phase::Voicemail(_)
             | Phase::Over { .. } => None,
         }
     }
@@ -315,7 +323,7 @@ impl CallState {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Bridged(..) | Phase::Served(_))
+        matches!(self.phase, Phase::Bridged(..) | Phase::Served(_) | Phase::Voicemail(_))
     }
 }
 

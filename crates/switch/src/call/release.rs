@@ -22,6 +22,7 @@ impl Switch {
             return;
         }
         let was_up = call.is_up();
+        let id = call.record.id.clone();
         call.phase = Phase::Over { reports: true };
         call.record.ended_at = Some(now.wall);
         call.record.cause = Some(cause);
@@ -37,6 +38,7 @@ impl Switch {
         self.leave_trunk(key);
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);
+        self.leave_takings(&id, out);
         self.set_timer(key, now.instant + REPORTS);
         self.conclude_if_over(now, key, out);
     }

@@ -69,6 +69,7 @@ impl Switch {
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Served(_)
+            | Phase::Voicemail(_)
             | Phase::Over { .. } => call.partner(index),
         };
         let codec = partner.and_then(|i| call.leg(i)).and_then(|leg| leg.stream.negotiated.clone());

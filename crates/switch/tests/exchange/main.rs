@@ -9,6 +9,8 @@ mod a_call_is_made;
 mod a_call_is_recorded;
 mod a_call_is_refused;
 mod a_carrier_calls;
+mod a_lamp_is_lit;
+mod a_message_is_left;
 mod a_password_is_guessed;
 mod a_phone_comes_back;
 mod a_phone_registers;

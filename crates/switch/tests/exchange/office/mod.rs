@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::{Chance, Instant, Now, Secret, Timestamp};
 use bytes::Bytes;
+use centralita_switch::voicemail::Note;
 use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, Reply, Switch};
 use media::{MediaCommand, MediaEvent, Report, StreamId};
 use model::journal::{OpenLeg, Record};
@@ -56,6 +57,8 @@ pub struct Office {
     pub listens: Vec<bool>,
     /// Questions to the DNS that nobody has answered.
     pub questions: Vec<(u64, sip::resolve::Question)>,
+    /// What voicemail wanted of the shell.
+    pub notes: Vec<Note>,
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
     pub reports: bool,
     pub unreported: Vec<StreamId>,
@@ -96,6 +99,7 @@ impl Office {
             media: Vec::new(),
             listens: Vec::new(),
             questions: Vec::new(),
+            notes: Vec::new(),
             reports: true,
             unreported: Vec::new(),
             streams: BTreeMap::new(),
@@ -210,6 +214,7 @@ impl Office {
                 Output::Reply { .. } => panic!("a reply that nobody asked for"),
                 Output::Resolve { token, question } => self.questions.push((token, question)),
                 Output::Listen(open) => self.listens.push(open),
+                Output::Voicemail(note) => self.notes.push(*note),
             }
         }
         for stream in closed {
@@ -428,7 +433,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         status: ExtensionStatus::Active,
         username: username.clone(),
         forwarding: Forwarding::default(),
-        voicemail_enabled: true,
+        voicemail_enabled: false,
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,

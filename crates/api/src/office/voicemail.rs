@@ -1,0 +1,186 @@
+//! Voicemail's books: boxes, messages and the mails about them. The exchange tells what happened on the phone, the API what its callers want;
+//! both are written here, in the order in which they come.
+
+use base::{Id, Timestamp};
+use model::voicemail::{Delivery, PinError, PinKey, PinProof, check_pin, is_email};
+use model::{
+    Change, Extension, ExtensionId, Language, Mailbox, MessageId, MessageState, VoicemailMessage,
+};
+use serde_json::{Value, json};
+
+use super::{Actor, Draft, Office, OfficeError};
+
+/// What is changed of a box; `None` stays as it is, `Some(None)` is taken away.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, clippy::option_option)]
+pub struct MailboxChanges {
+    /// The PIN itself: only its proof is kept.
+    pub pin: Option<Option<base::Secret<String>>>,
+    pub language: Option<Language>,
+    pub email: Option<Option<String>>,
+    pub email_audio: Option<bool>,
+    pub greeting_at: Option<Option<Timestamp>>,
+}
+
+impl Office {
+    /// Change some of a box.
+    pub async fn change_mailbox(
+        &self,
+        actor: Actor,
+        id: ExtensionId,
+        key: PinKey,
+        changes: MailboxChanges,
+    ) -> Result<Mailbox, OfficeError> {
+        self.commit(actor, move |draft| {
+            let extension = extension(draft, &id)?;
+            let before = draft.directory.mailbox(&id);
+            let mut mailbox = (*before).clone();
+            match changes.pin {
+                Some(Some(pin)) => {
+                    check_pin(pin.expose(), extension.number.as_str()).map_err(OfficeError::BadPin)?;
+                    mailbox.pin = Some(PinProof::new(&key, &id, pin.expose()));
+                }
+                Some(None) => mailbox.pin = None,
+                None => {}
+            }
+            if let Some(email) = changes.email {
+                if email.as_deref().is_some_and(|email| !is_email(email)) {
+                    return Err(OfficeError::BadEmail);
+                }
+                mailbox.email = email;
+            }
+            mailbox.language = changes.language.unwrap_or(mailbox.language);
+            mailbox.email_audio = changes.email_audio.unwrap_or(mailbox.email_audio);
+            mailbox.greeting_at = changes.greeting_at.unwrap_or(mailbox.greeting_at);
+            let greeting = mailbox.greeting_at != before.greeting_at;
+            let kind = if greeting { "voicemail_greeting_changed" } else { "voicemail_settings_changed" };
+            draft.tell(kind, &extension.user, id.as_str(), json!({"after": facts(&mailbox)}));
+            draft.changes.push(Change::Mailbox(mailbox.clone()));
+            Ok(mailbox)
+        })
+        .await
+    }
+
+    /// Somebody begins to speak a message: from now on a crash does not forget whose it is.
+    pub async fn message_begun(&self, message: VoicemailMessage) -> Result<(), OfficeError> {
+        self.commit(Actor::default(), move |draft| {
+            extension(draft, &message.extension)?;
+            draft.tell("voicemail_begun", &message.user, message.id.as_str(), told(&message));
+            draft.changes.push(Change::Message(message));
+            Ok(())
+        })
+        .await
+    }
+
+    /// A message is complete. Where its box has an address for it, a mail is due. One of an extension that is gone meanwhile is too.
+    pub async fn message_left(&self, message: VoicemailMessage) -> Result<(), OfficeError> {
+        self.commit(Actor::default(), move |draft| {
+            let extension = extension(draft, &message.extension)?;
+            let message = VoicemailMessage { state: MessageState::New, ..message };
+            if let Some(recipient) = draft.directory.mailbox(&extension.id).email.clone() {
+                let id = Id::new(draft.now, &mut draft.chance);
+                draft.mails.push(Delivery::new(id, &message, recipient, draft.now.wall));
+            }
+            draft.tell("voicemail_left", &message.user, message.id.as_str(), told(&message));
+            draft.changes.push(Change::Message(message));
+            Ok(())
+        })
+        .await
+    }
+
+    /// A message was heard, is to be kept, or counts as new again.
+    pub async fn mark_message(
+        &self,
+        actor: Actor,
+        extension: ExtensionId,
+        id: MessageId,
+        state: MessageState,
+    ) -> Result<VoicemailMessage, OfficeError> {
+        self.commit(actor, move |draft| {
+            let message = known(draft, &extension, &id)?;
+            if message.state == state {
+                return Ok(message);
+            }
+            let heard_at = match state {
+                MessageState::New | MessageState::Recording => None,
+                MessageState::Heard | MessageState::Saved => message.heard_at.or(Some(draft.now.wall)),
+            };
+            let marked = VoicemailMessage { state, heard_at, ..message };
+            let kind = match state {
+                MessageState::Heard => "voicemail_heard",
+                MessageState::Saved => "voicemail_saved",
+                MessageState::New | MessageState::Recording => "voicemail_unheard",
+            };
+            draft.tell(kind, &marked.user, marked.id.as_str(), told(&marked));
+            draft.changes.push(Change::Message(marked.clone()));
+            Ok(marked)
+        })
+        .await
+    }
+
+    /// A message is gone: deleted, or (where it was never complete) dropped.
+    pub async fn remove_message(
+        &self,
+        actor: Actor,
+        extension: ExtensionId,
+        id: MessageId,
+    ) -> Result<VoicemailMessage, OfficeError> {
+        self.commit(actor, move |draft| {
+            let found = draft.directory.message(&extension, &id).ok_or(OfficeError::NotFound)?;
+            let message = (**found).clone();
+            let kind = match message.state {
+                MessageState::Recording => "voicemail_dropped",
+                MessageState::New | MessageState::Heard | MessageState::Saved => "voicemail_deleted",
+            };
+            draft.tell(kind, &message.user, message.id.as_str(), told(&message));
+            draft.changes.push(Change::MessageGone { extension, id });
+            Ok(message)
+        })
+        .await
+    }
+}
+
+fn extension(draft: &Draft<'_>, id: &ExtensionId) -> Result<Extension, OfficeError> {
+    draft.directory.extension(id).map(|extension| (**extension).clone()).ok_or(OfficeError::NotFound)
+}
+
+/// A message that is complete.
+fn known(
+    draft: &Draft<'_>,
+    extension: &ExtensionId,
+    id: &MessageId,
+) -> Result<VoicemailMessage, OfficeError> {
+    let found = draft.directory.message(extension, id).filter(|m| m.state != MessageState::Recording);
+    found.map(|message| (**message).clone()).ok_or(OfficeError::NotFound)
+}
+
+/// A box without its secret.
+fn facts(mailbox: &Mailbox) -> Value {
+    json!({
+        "pinSet": mailbox.pin.is_some(),
+        "language": mailbox.language,
+        "email": mailbox.email,
+        "emailAudio": mailbox.email_audio,
+        "greetingAt": mailbox.greeting_at.map(|at| at.to_string()),
+    })
+}
+
+fn told(message: &VoicemailMessage) -> Value {
+    json!({
+        "extensionId": message.extension.as_str(),
+        "from": message.from_number,
+        "seconds": message.millis / 1000,
+        "status": message.state.as_str(),
+    })
+}
+
+/// Why a PIN is refused, for people.
+pub(crate) fn pin_sentence(error: PinError) -> (&'static str, &'static str) {
+    match error {
+        PinError::Shape => ("must have 4 to 10 digits", "debe tener de 4 a 10 dígitos"),
+        PinError::Weak => (
+            "is the first that anybody tries: no repeated digit, no row of digits, not the extension's own number",
+            "es lo primero que se prueba: ni dígitos repetidos, ni seguidos, ni el número de la extensión",
+        ),
+    }
+}

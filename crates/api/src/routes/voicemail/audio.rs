@@ -1,0 +1,141 @@
+//! The audio of voicemail: messages to be heard, and the owner's greeting to be heard, sent and taken away.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::Response;
+use axum::routing::{delete, get, put};
+use model::Permission;
+use switch::voicemail::{greeting_path, message_path};
+
+use super::range;
+use super::shapes::{MailboxAnswer, MailboxView};
+use super::{PathMessage, SIP, TAG};
+use crate::audio::{AudioError, AudioFormat};
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Field, Form, Rule};
+use crate::limits::{AUDIO_BYTES, BODY_PATIENCE};
+use crate::office::MailboxChanges;
+use crate::route::{Answer, Need, Route};
+use crate::routes::PathId;
+use crate::routes::extensions::own;
+use crate::App;
+
+const RECORDING: Need = Need::Permission(Permission::Recording);
+const FORMAT: &[Field] =
+    &[Field::new("format", Rule::OneOf(&["wav", "ogg"]), "WAV, or Opus in Ogg as it is kept; wav where absent")];
+
+pub(super) fn routes() -> Vec<Route> {
+    let set = Answer::json::<MailboxAnswer>;
+    let greeting = "/api/v1/voip/extensions/{id}/voicemail/greeting";
+    vec![
+        Route::new(
+            ("get", "/api/v1/voip/extensions/{id}/voicemail/{messageId}/audio"),
+            TAG,
+            "The audio of a message, whole or in part",
+            RECORDING,
+            Answer::Audio,
+            get(message),
+        )
+        .query(FORMAT)
+        .also(&[206, 416]),
+        Route::new(
+            ("get", "/api/v1/voip/extensions/{id}/voicemail/greeting/audio"),
+            TAG,
+            "The owner's greeting",
+            RECORDING,
+            Answer::Audio,
+            get(heard),
+        )
+        .query(FORMAT)
+        .also(&[206, 416]),
+        Route::new(("put", greeting), TAG, "Send a greeting: WAV, PCM of 16 bits, at most a minute", SIP, set(), put(send))
+            .upload("audio/wav")
+            .also(&[400, 413, 415, 503]),
+        Route::new(("delete", greeting), TAG, "Take the owner's greeting away", SIP, set(), delete(remove)),
+    ]
+}
+
+async fn message(
+    State(app): State<App>,
+    caller: Caller,
+    path: PathMessage,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (extension, message) = path.find(&app, &caller)?;
+    play(&app, message_path(&extension.id, &message.id), &uri, &headers).await
+}
+
+async fn heard(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    app.office().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
+    play(&app, greeting_path(&extension.id), &uri, &headers).await
+}
+
+async fn play(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let form = Form::of_query(uri, FORMAT)?;
+    let (format, kind) = match form.text("format") {
+        Some("ogg") => (AudioFormat::Ogg, "audio/ogg"),
+        _ => (AudioFormat::Wav, "audio/wav"),
+    };
+    let bytes = app.audio().read(name, format).await.ok_or(Fault::NotFound)?;
+    Ok(range::answer(headers, kind, bytes))
+}
+
+async fn send(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    request: Request,
+) -> Result<Json<MailboxAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !["audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"].contains(&essence.as_str()) {
+        return Err(ApiError::said(
+            Fault::MediaType,
+            ("send the greeting as audio/wav", "envíe el saludo como audio/wav"),
+        ));
+    }
+    let reading = axum::body::to_bytes(request.into_body(), AUDIO_BYTES);
+    let wav = match tokio::time::timeout(BODY_PATIENCE, reading).await {
+        Ok(Ok(wav)) => wav,
+        Ok(Err(_)) | Err(_) => {
+            let said = ("the audio is larger than 12 MB, or came too slowly", "el audio supera los 12 MB o llegó demasiado lento");
+            return Err(ApiError::said(Fault::BodyTooLarge, said));
+        }
+    };
+    app.audio().keep_wav(greeting_path(&extension.id), wav).await.map_err(|error| match error {
+        AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
+        AudioError::Disk => Fault::StoreAway.into(),
+    })?;
+    let changes = MailboxChanges { greeting_at: Some(Some(app.office().now().wall)), ..MailboxChanges::default() };
+    set(&app, &caller, &extension.id, changes).await
+}
+
+async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<MailboxAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let changes = MailboxChanges { greeting_at: Some(None), ..MailboxChanges::default() };
+    let answer = set(&app, &caller, &extension.id, changes).await?;
+    app.audio().remove(greeting_path(&extension.id));
+    Ok(answer)
+}
+
+async fn set(
+    app: &App,
+    caller: &Caller,
+    id: &model::ExtensionId,
+    changes: MailboxChanges,
+) -> Result<Json<MailboxAnswer>, ApiError> {
+    let key = app.settings().pin_key.clone();
+    let mailbox = app.office().change_mailbox(caller.actor(), id.clone(), key, changes).await?;
+    Ok(Json(MailboxAnswer { success: true, mailbox: MailboxView::of(&mailbox) }))
+}

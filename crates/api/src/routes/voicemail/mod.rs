@@ -1,0 +1,228 @@
+//! Voicemail (S72): the messages of an extension, what its owner has set, and the mails about them.
+
+mod audio;
+mod range;
+mod shapes;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::http::Uri;
+use axum::http::request::Parts;
+use axum::routing::{delete, get, patch, put};
+use base::{Id, Secret};
+use model::voicemail::Count;
+use model::{Extension, Language, MessageId, MessageState, Permission, VoicemailMessage};
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Body, Field, Form, Rule};
+use crate::limits::PAGE_DEFAULT;
+use crate::office::MailboxChanges;
+use crate::route::{Answer, Need, Route};
+use crate::routes::extensions::own;
+use crate::routes::{CURSOR, LIMIT, PathId};
+use crate::shapes::Success;
+use shapes::{
+    DeliveriesAnswer, DeliveryView, MailboxAnswer, MailboxView, MessageAnswer, MessageView, VoicemailAnswer,
+};
+
+/// What an owner sets is part of the extension.
+const SIP: Need = Need::Permission(Permission::Sip);
+/// Messages are calls that came when nobody was there.
+const CALL: Need = Need::Permission(Permission::Call);
+const TAG: &str = "voicemail";
+
+const LIST: &[Field] = &[
+    Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"),
+    LIMIT,
+    CURSOR,
+];
+const SETTINGS: &[Field] = &[
+    Field::new("pin", Rule::Label(10), "4 to 10 digits; null takes it away").nullable(),
+    Field::new("language", Rule::OneOf(&["es", "en"]), "What voicemail speaks"),
+    Field::new("email", Rule::Label(254), "Where mails about new messages go; null for none").nullable(),
+    Field::new("emailAudio", Rule::Flag, "Whether the audio goes with them"),
+];
+const MARK: &[Field] =
+    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "What it is from now on").required()];
+const DELIVERIES: &[Field] = &[LIMIT];
+
+const BOX: &str = "/api/v1/voip/extensions/{id}/voicemail";
+const MESSAGE: &str = "/api/v1/voip/extensions/{id}/voicemail/{messageId}";
+
+pub(crate) fn routes() -> Vec<Route> {
+    let one = Answer::json::<MessageAnswer>;
+    let set = Answer::json::<MailboxAnswer>;
+    let mut all = vec![
+        Route::new(
+            ("get", BOX),
+            TAG,
+            "The messages of an extension, newest first",
+            CALL,
+            Answer::json::<VoicemailAnswer>(),
+            get(list),
+        )
+        .query(LIST),
+        Route::new(("put", BOX), TAG, "Change some of a mailbox", SIP, set(), put(settings)).body(SETTINGS),
+        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings)).body(SETTINGS),
+        Route::new(
+            ("get", "/api/v1/voip/extensions/{id}/voicemail/deliveries"),
+            TAG,
+            "The mails about an extension's messages, newest first",
+            SIP,
+            Answer::json::<DeliveriesAnswer>(),
+            get(deliveries),
+        )
+        .query(DELIVERIES)
+        .also(&[503]),
+        Route::new(("get", MESSAGE), TAG, "One message", CALL, one(), get(show)),
+        Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark)).body(MARK),
+        Route::new(("patch", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), patch(mark))
+            .body(MARK),
+        Route::new(("delete", MESSAGE), TAG, "Delete a message", CALL, Answer::json::<Success>(), delete(remove)),
+    ];
+    all.extend(audio::routes());
+    all
+}
+
+/// The extension and the message in a path. What can be no id names nothing.
+pub(crate) struct PathMessage {
+    extension: PathId,
+    message: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let params = RawPathParams::from_request_parts(parts, state).await.ok();
+        let message = params.as_ref().and_then(|params| params.iter().nth(1)).map(|(_, text)| text.to_owned());
+        Ok(PathMessage { extension: PathId::from_request_parts(parts, state).await?, message })
+    }
+}
+
+impl PathMessage {
+    /// A message that the caller may know of; any other is as good as missing (S25).
+    fn find(&self, app: &App, caller: &Caller) -> Result<(Arc<Extension>, VoicemailMessage), ApiError> {
+        let extension = own(app, caller, &self.extension)?;
+        let id: MessageId =
+            Id::parse(self.message.as_deref().unwrap_or_default()).map_err(|_| Fault::NotFound)?;
+        let directory = app.office().directory();
+        let found = directory.message(&extension.id, &id).filter(|m| m.state != MessageState::Recording);
+        let message = (**found.ok_or(Fault::NotFound)?).clone();
+        Ok((extension, message))
+    }
+}
+
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<VoicemailAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = Form::of_query(&uri, LIST)?;
+    let directory = app.office().directory();
+    let count = Count::of(directory.messages(&extension.id).map(|message| &**message));
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let wanted = |message: &&Arc<VoicemailMessage>| {
+        message.state != MessageState::Recording
+            && form.text("status").is_none_or(|status| message.state.as_str() == status)
+            && form.text("cursor").is_none_or(|cursor| message.id.as_str() < cursor)
+    };
+    let mut found: Vec<MessageView> = directory
+        .messages(&extension.id)
+        .rev()
+        .filter(wanted)
+        .take(limit + 1)
+        .map(|message| MessageView::of(message))
+        .collect();
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| last.id.clone());
+    Ok(Json(VoicemailAnswer::new(&directory.mailbox(&extension.id), count, found, next)))
+}
+
+async fn settings(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<MailboxAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = body.form(&caller, SETTINGS)?;
+    let text = |name: &str| match form.text(name) {
+        Some(text) => Some(Some(text.to_owned())),
+        None => form.is_null(name).then_some(None),
+    };
+    let changes = MailboxChanges {
+        pin: text("pin").map(|pin| pin.map(Secret::new)),
+        language: form.text("language").map(|word| match word {
+            "en" => Language::English,
+            _ => Language::Spanish,
+        }),
+        email: text("email"),
+        email_audio: form.flag("emailAudio"),
+        greeting_at: None,
+    };
+    let key = app.settings().pin_key.clone();
+    let mailbox =
+        app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;
+    Ok(Json(MailboxAnswer { success: true, mailbox: MailboxView::of(&mailbox) }))
+}
+
+async fn deliveries(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<DeliveriesAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = Form::of_query(&uri, DELIVERIES)?;
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let mails = app.office().store().mails_of(&extension.id, limit).await?;
+    let deliveries = mails.iter().map(DeliveryView::of).collect();
+    Ok(Json(DeliveriesAnswer { success: true, deliveries }))
+}
+
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    path: PathMessage,
+) -> Result<Json<MessageAnswer>, ApiError> {
+    let (_, message) = path.find(&app, &caller)?;
+    Ok(Json(MessageAnswer { success: true, message: MessageView::of(&message) }))
+}
+
+async fn mark(
+    State(app): State<App>,
+    caller: Caller,
+    path: PathMessage,
+    body: Body,
+) -> Result<Json<MessageAnswer>, ApiError> {
+    let (extension, message) = path.find(&app, &caller)?;
+    let form = body.form(&caller, MARK)?;
+    let state = match form.text("status") {
+        Some("heard") => MessageState::Heard,
+        Some("saved") => MessageState::Saved,
+        _ => MessageState::New,
+    };
+    let office = app.office();
+    let marked = office.mark_message(caller.actor(), extension.id.clone(), message.id, state).await?;
+    Ok(Json(MessageAnswer { success: true, message: MessageView::of(&marked) }))
+}
+
+async fn remove(
+    State(app): State<App>,
+    caller: Caller,
+    path: PathMessage,
+) -> Result<Json<Success>, ApiError> {
+    let (extension, message) = path.find(&app, &caller)?;
+    app.office().remove_message(caller.actor(), extension.id.clone(), message.id.clone()).await?;
+    app.audio().remove(switch::voicemail::message_path(&extension.id, &message.id));
+    Ok(Json(Success { success: true }))
+}

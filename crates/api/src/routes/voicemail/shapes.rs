@@ -1,0 +1,163 @@
+//! What is answered about voicemail.
+
+use model::voicemail::{Count, Delivery, DeliveryState};
+use model::{Mailbox, VoicemailMessage};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VoicemailAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub messages: Vec<MessageView>,
+    /// Messages that nobody has heard, on all pages.
+    pub unread: usize,
+    pub total: usize,
+    pub mailbox: MailboxView,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+impl VoicemailAnswer {
+    pub(crate) fn new(
+        mailbox: &Mailbox,
+        count: Count,
+        messages: Vec<MessageView>,
+        next_cursor: Option<String>,
+    ) -> Self {
+        let mailbox = MailboxView::of(mailbox);
+        VoicemailAnswer { success: true, messages, unread: count.new, total: count.all(), mailbox, next_cursor }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MailboxAnswer {
+    pub success: bool,
+    pub mailbox: MailboxView,
+}
+
+/// What the owner has set.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Mailbox)]
+pub(crate) struct MailboxView {
+    /// Whether there is a PIN; without one only the extension's own phone gets in.
+    pub pin_set: bool,
+    /// `es` or `en`
+    pub language: &'static str,
+    pub email: Option<String>,
+    /// Whether the audio goes with mails.
+    pub email_audio: bool,
+    /// When the owner's greeting was recorded; null where the default one speaks.
+    #[schema(format = DateTime)]
+    pub greeting_at: Option<String>,
+}
+
+impl MailboxView {
+    pub(crate) fn of(mailbox: &Mailbox) -> Self {
+        MailboxView {
+            pin_set: mailbox.pin.is_some(),
+            language: match mailbox.language {
+                model::Language::English => "en",
+                model::Language::Spanish => "es",
+            },
+            email: mailbox.email.clone(),
+            email_audio: mailbox.email_audio,
+            greeting_at: mailbox.greeting_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MessageAnswer {
+    pub success: bool,
+    pub message: MessageView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = VoicemailMessage)]
+pub(crate) struct MessageView {
+    pub id: String,
+    pub extension_id: String,
+    /// `new`, `heard` or `saved`.
+    pub status: &'static str,
+    pub from_number: String,
+    /// The call in which it was left.
+    pub session_id: Option<String>,
+    #[schema(format = DateTime)]
+    pub left_at: String,
+    #[schema(format = DateTime)]
+    pub heard_at: Option<String>,
+    pub duration_seconds: f64,
+    pub audio_url: String,
+}
+
+impl MessageView {
+    pub(crate) fn of(message: &VoicemailMessage) -> Self {
+        let (extension, id) = (&message.extension, &message.id);
+        MessageView {
+            id: id.to_string(),
+            extension_id: extension.to_string(),
+            status: message.state.as_str(),
+            from_number: message.from_number.clone(),
+            session_id: message.call.as_ref().map(ToString::to_string),
+            left_at: message.left_at.to_string(),
+            heard_at: message.heard_at.map(|at| at.to_string()),
+            duration_seconds: f64::from(message.millis) / 1000.0,
+            audio_url: format!("/api/v1/voip/extensions/{extension}/voicemail/{id}/audio"),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeliveriesAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// A mail about a message, and what became of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = MailDelivery)]
+pub(crate) struct DeliveryView {
+    pub id: String,
+    pub message_id: String,
+    pub recipient: String,
+    /// `waiting`, `sent` or `failed`.
+    pub status: &'static str,
+    pub attempts: u32,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When it is tried next; null where it is done.
+    #[schema(format = DateTime)]
+    pub next_attempt_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub finished_at: Option<String>,
+    /// What the mail server said to the last attempt that failed.
+    pub error: Option<String>,
+}
+
+impl DeliveryView {
+    pub(crate) fn of(mail: &Delivery) -> Self {
+        DeliveryView {
+            id: mail.id.to_string(),
+            message_id: mail.message.to_string(),
+            recipient: mail.recipient.clone(),
+            status: match mail.state {
+                DeliveryState::Waiting => "waiting",
+                DeliveryState::Sent => "sent",
+                DeliveryState::Failed => "failed",
+            },
+            attempts: mail.attempts,
+            created_at: mail.created_at.to_string(),
+            next_attempt_at: (mail.state == DeliveryState::Waiting).then(|| mail.next_at.to_string()),
+            finished_at: mail.finished_at.map(|at| at.to_string()),
+            error: mail.error.clone(),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `mail test TO`: whether mails about voicemail would arrive.
+
+use clap::Subcommand;
+use model::voicemail::{Attempt, is_email};
+
+use super::{Fault, Shared, reach, shape};
+use crate::mail::{Letter, Mailer, Relay};
+
+/// What is done with mail.
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum MailVerb {
+    /// Send a mail now, by the configured server, and say what that answered
+    Test {
+        /// To whom
+        to: String,
+    },
+}
+
+pub(super) fn run(shared: &Shared, verb: MailVerb) -> Result<(), Fault> {
+    let MailVerb::Test { to } = verb;
+    if !is_email(&to) {
+        return Err(Fault::Usage(format!("{to:?} is no address of mail; write ana@example.com")));
+    }
+    let config = shared.loaded()?.config;
+    let Some(smtp) = &config.mail.smtp else {
+        return Err(Fault::Refused(
+            "no mail is sent: set mail.smtp, as in mail.smtp = \"smtps://USER:PASSWORD@mail.example.com\"".into(),
+        ));
+    };
+    let relay = Relay::parse(smtp.expose()).map_err(Fault::Refused)?;
+    let from = config.mail.sender(&config.sip.domain);
+    let letter = Letter::test(&from, &to)
+        .ok_or_else(|| Fault::Refused(format!("{from} cannot be a sender: set mail.from")))?;
+    let attempt = reach::block_on(async {
+        let mailer = Mailer::new(&relay).map_err(|error| Fault::Refused(error.to_string()))?;
+        Ok(mailer.attempt(letter).await)
+    })?;
+    match attempt {
+        Attempt::Sent => {
+            shape::say(shared, &serde_json::json!({"sent": true, "to": to}), &format!("sent to {to}"));
+            Ok(())
+        }
+        Attempt::Later(why) | Attempt::Never(why) => Err(Fault::Refused(format!("the mail was not taken: {why}"))),
+    }
+}

@@ -1,0 +1,91 @@
+//! What a mail says.
+
+use lettre::Message;
+use lettre::message::header::ContentType;
+use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
+use model::voicemail::Delivery;
+use model::{Extension, Language, VoicemailMessage};
+
+/// A mail about a message.
+#[derive(Debug)]
+pub struct Letter<'a> {
+    /// Who sends it.
+    pub from: &'a str,
+    /// To whom, and its id.
+    pub mail: &'a Delivery,
+    /// About what.
+    pub message: &'a VoicemailMessage,
+    /// In whose box.
+    pub extension: &'a Extension,
+    /// In which language.
+    pub language: Language,
+    /// The audio as WAV, where it goes with the mail.
+    pub wav: Option<Vec<u8>>,
+}
+
+/// Whether a text can be a sender: an address, with a name before it or not.
+pub fn sender(text: &str) -> Result<String, String> {
+    let bad = || "write an address, as in centralita@example.com".to_owned();
+    if text.chars().any(char::is_control) {
+        return Err(bad());
+    }
+    text.parse::<Mailbox>().map(|_| text.to_owned()).map_err(|_| bad())
+}
+
+impl Letter<'_> {
+    /// The mail. `None` where an address is none.
+    pub fn write(self) -> Option<Message> {
+        let Letter { from, mail, message, extension, language, wav } = self;
+        let seconds = message.millis.div_ceil(1000);
+        let length = format!("{}:{:02}", seconds / 60, seconds % 60);
+        let caller = if message.from_number.is_empty() { "?" } else { &message.from_number };
+        let at = message.left_at.to_string();
+        let at = at.split('.').next().unwrap_or(&at).replace('T', " ");
+        let number = &extension.number;
+        let (subject, text) = match language {
+            Language::Spanish => (
+                format!("Mensaje de voz de {caller} ({length})"),
+                format!(
+                    "La extensión {number} tiene un mensaje de voz nuevo.\n\nDe: {caller}\nFecha: {at} UTC\nDuración: {length}\n\n\
+                     Para escucharlo por teléfono, marque *97.\n"
+                ),
+            ),
+            Language::English => (
+                format!("Voice message from {caller} ({length})"),
+                format!(
+                    "Extension {number} has a new voice message.\n\nFrom: {caller}\nDate: {at} UTC\nLength: {length}\n\n\
+                     To hear it by telephone, dial *97.\n"
+                ),
+            ),
+        };
+        let builder = Message::builder()
+            .from(from.parse().ok()?)
+            .to(mail.recipient.parse().ok()?)
+            .message_id(Some(format!("<{}@{}>", mail.id, host(from))))
+            .subject(subject);
+        let text = SinglePart::plain(text);
+        let body = match wav {
+            Some(wav) => {
+                let name = format!("{}.wav", message.id);
+                let audio = Attachment::new(name).body(wav, ContentType::parse("audio/wav").ok()?);
+                MultiPart::mixed().singlepart(text).singlepart(audio)
+            }
+            None => MultiPart::mixed().singlepart(text),
+        };
+        builder.multipart(body).ok()
+    }
+
+    /// A mail that only shows that mails arrive.
+    pub fn test(from: &str, to: &str) -> Option<Message> {
+        Message::builder()
+            .from(from.parse().ok()?)
+            .to(to.parse().ok()?)
+            .subject("Centralita: prueba de correo / mail test")
+            .body("Los avisos de mensajes de voz llegan a esta dirección.\nMails about voice messages reach this address.\n".to_owned())
+            .ok()
+    }
+}
+
+fn host(from: &str) -> &str {
+    from.rsplit_once('@').map_or("localhost", |(_, host)| host.trim_end_matches('>'))
+}

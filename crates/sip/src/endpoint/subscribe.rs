@@ -1,0 +1,176 @@
+//! The doors of subscriptions: taken up, renewed, told, ended.
+
+use std::time::Duration;
+
+use base::{Instant, Now};
+use bytes::Bytes;
+
+use super::stateless::Asker;
+use super::{Cx, Endpoint, Event, Incoming, Output, contact_lines};
+use crate::dialog::Dialog;
+use crate::subscription::{self, Subscription, SubscriptionEvent, SubscriptionId};
+use crate::transaction::Alarm;
+use crate::{HeaderLines, Hop, Message, Method, Reply};
+
+impl Endpoint {
+    /// Take up a SUBSCRIBE whose sender has proved who he is: 200 with `Expires` goes out, and [`Endpoint::notify`] is due at once
+    /// (RFC 6665 §4.2.1.2). `expires` of zero is a question: the NOTIFY that follows is the last one. `None` where the cap is reached;
+    /// then 503 was sent.
+    pub fn subscribe(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+        expires: Duration,
+        out: &mut Vec<Output>,
+    ) -> Option<SubscriptionId> {
+        let Some(id) = self.subscriptions.next_id() else {
+            self.reply_once(now, request, Reply::new(503), out);
+            return None;
+        };
+        let tag = self.core.name(b'n');
+        let key = self.core.keys.dialog(request.message.call_id(), &tag);
+        let dialog = Dialog::answering(&request.message, request.hop, tag);
+        self.subscriptions.keep(Subscription::new(id, key, dialog, &request.message));
+        self.subscribed.insert(key, subscription::slot(id) as u32);
+        self.confirm(now, id, request, expires, out);
+        Some(id)
+    }
+
+    /// Answer a [`SubscriptionEvent::Refresh`] whose sender has proved to be the subscriber: it holds for `expires` from now.
+    /// [`Endpoint::notify`] is due at once.
+    pub fn renew(
+        &mut self,
+        now: Now,
+        subscription: SubscriptionId,
+        request: &Incoming,
+        expires: Duration,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(known) = self.subscriptions.get_mut(subscription) else { return };
+        if !known.dialog.accepts(&request.message, request.hop) {
+            return self.reply_once(now, request, Reply::new(500), out); // out of order (RFC 3261 §12.2.2)
+        }
+        known.dialog.refresh(&request.message);
+        self.confirm(now, subscription, request, expires, out);
+    }
+
+    fn confirm(
+        &mut self,
+        now: Now,
+        id: SubscriptionId,
+        request: &Incoming,
+        expires: Duration,
+        out: &mut Vec<Output>,
+    ) {
+        let mut lines = HeaderLines::new();
+        let Some(known) = self.subscriptions.get_mut(id) else { return };
+        known.hold(now.instant, now.instant + expires);
+        let tag = std::sync::Arc::clone(&known.dialog.local_tag);
+        contact_lines(&mut lines, &known.dialog, &self.core.config.allow);
+        lines.add("Expires", expires.as_secs());
+        let reply = Reply::new(200).lines(&lines);
+        let bytes =
+            self.answer_stateless(&request.message, &request.hop, Asker::Known, reply, Some(&tag), None, out);
+        let until = now.instant + self.core.transactions.times.long;
+        self.ring.keep(now.instant, until, self.core.keys.answer(&request.message, request.hop.remote), bytes);
+        self.arm_subscription(id);
+    }
+
+    /// Tell a subscriber the state. While a NOTIFY is under way the newest state waits for it; older ones are never sent.
+    pub fn notify(
+        &mut self,
+        now: Now,
+        subscription: SubscriptionId,
+        content_type: &str,
+        body: Bytes,
+        out: &mut Vec<Output>,
+    ) {
+        self.with_subscription(now.instant, subscription, out, |one, cx| one.tell(cx, content_type, body));
+    }
+
+    /// End a subscription: the last NOTIFY says why (`deactivated`, `noresource`, …: RFC 6665 §4.1.3).
+    pub fn unsubscribe(
+        &mut self,
+        now: Now,
+        subscription: SubscriptionId,
+        reason: &'static str,
+        out: &mut Vec<Output>,
+    ) {
+        self.with_subscription(now.instant, subscription, out, |one, cx| one.expire(cx, reason));
+    }
+
+    /// Subscriptions that others have with us.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    pub(super) fn subscription_expired(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) {
+        let Some(id) = self.subscriptions.at(slot).map(|one| one.id) else { return };
+        if let Some(one) = self.subscriptions.get_mut(id) {
+            one.armed = None;
+        }
+        self.with_subscription(now, id, out, |one, cx| one.expire(cx, "timeout"));
+    }
+
+    pub(super) fn notify_answered(
+        &mut self,
+        now: Instant,
+        id: SubscriptionId,
+        status: Option<u16>,
+        out: &mut Vec<Output>,
+    ) {
+        self.with_subscription(now, id, out, |one, cx| one.answered(cx, status));
+    }
+
+    /// Whether a request within a dialog is a subscriber's; then it is dealt with.
+    pub(super) fn on_subscribe_within(
+        &mut self,
+        now: Instant,
+        hop: Hop,
+        request: &Message,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        if *request.method() != Method::Subscribe {
+            return false;
+        }
+        let key = self.core.keys.dialog(request.call_id(), request.to_tag());
+        let Some(one) = self.subscribed.get(&key).and_then(|slot| self.subscriptions.at(*slot)) else {
+            return false;
+        };
+        if !one.is_of(request.from_tag()) {
+            return false;
+        }
+        let subscription = one.id;
+        if !self.answered_before(now, hop, request, out) {
+            let event = SubscriptionEvent::Refresh(Incoming { hop, message: request.clone() });
+            out.push(Output::Event(Event::Subscription { subscription, event }));
+        }
+        true
+    }
+
+    /// Let a subscription deal with something; afterwards it is armed anew, or forgotten if it is over.
+    fn with_subscription(
+        &mut self,
+        now: Instant,
+        id: SubscriptionId,
+        out: &mut Vec<Output>,
+        what: impl FnOnce(&mut Subscription, &mut Cx<'_>),
+    ) {
+        let Some(one) = self.subscriptions.get_mut(id) else { return };
+        what(one, &mut Cx { now, core: &mut self.core, out });
+        let over = one.is_over();
+        self.arm_subscription(id);
+        if over && let Some(one) = self.subscriptions.remove(id) {
+            self.subscribed.remove(&one.key);
+            out.push(Output::Event(Event::Subscription { subscription: id, event: SubscriptionEvent::Over }));
+        }
+    }
+
+    fn arm_subscription(&mut self, id: SubscriptionId) {
+        if let Some(one) = self.subscriptions.get_mut(id) {
+            let deadline = one.deadline();
+            let alarm = Alarm::Subscription(subscription::slot(id) as u32);
+            self.core.transactions.alarms.set(alarm, &mut one.armed, deadline);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Subscriptions that others have with us (RFC 6665): one dialog each, at most one NOTIFY under way, and the newest state behind it.
+
+use base::Instant;
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::dialog::Dialog;
+use crate::endpoint::{Cx, Incoming, Sending};
+use crate::transaction::{Key, Owner};
+use crate::{Message, Method, limits};
+
+/// One subscription; a stale one names nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SubscriptionId(pub u64);
+
+/// What happens to a subscription.
+#[derive(Clone, Debug)]
+pub enum SubscriptionEvent {
+    /// The subscriber sends SUBSCRIBE again. Ask it who it is ([`crate::Endpoint::reply`]), then [`crate::Endpoint::renew`]: before that
+    /// nothing has changed.
+    Refresh(Incoming),
+    /// It ran out, or its subscriber no longer knows it. No other event follows.
+    Over,
+}
+
+/// Bits of a [`SubscriptionId`] that name the slot; the rest is a serial number.
+const SLOT_BITS: u32 = 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) id: SubscriptionId,
+    pub(crate) key: Key,
+    pub(crate) dialog: Dialog,
+    /// Echoed in each NOTIFY: `message-summary;id=7`.
+    event: Box<str>,
+    expires: Instant,
+    /// A NOTIFY waits for its answer.
+    under_way: bool,
+    /// What is to be told next: the newest state only.
+    next: Option<(Box<str>, Bytes)>,
+    /// Why the next NOTIFY is the last one (RFC 6665 §4.1.3).
+    ending: Option<&'static str>,
+    /// The last NOTIFY has been sent.
+    over: bool,
+    pub(crate) armed: Option<Instant>,
+}
+
+impl Subscription {
+    pub(crate) fn new(id: SubscriptionId, key: Key, dialog: Dialog, request: &Message) -> Subscription {
+        let event = request.header(crate::Name::Event).unwrap_or_default().into();
+        let expires = Instant::default();
+        Subscription {
+            id,
+            key,
+            dialog,
+            event,
+            expires,
+            under_way: false,
+            next: None,
+            ending: None,
+            over: false,
+            armed: None,
+        }
+    }
+
+    /// It holds until `expires`; a subscription of no time is told its state once more (RFC 6665 §4.2.1.4, §4.4.3).
+    pub(crate) fn hold(&mut self, now: Instant, expires: Instant) {
+        self.expires = expires;
+        self.ending = (expires <= now).then_some("timeout");
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        (!self.over && self.ending.is_none()).then_some(self.expires)
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether the peer's tag is this one.
+    pub(crate) fn is_of(&self, tag: &str) -> bool {
+        *self.dialog.remote_tag == *tag
+    }
+
+    /// Tell the subscriber; where a NOTIFY is under way, after it, and then only the newest.
+    pub(crate) fn tell(&mut self, cx: &mut Cx<'_>, kind: &str, body: Bytes) {
+        self.next = Some((kind.into(), body));
+        self.send(cx);
+    }
+
+    /// Nobody renewed it.
+    pub(crate) fn expire(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
+        self.ending = Some(reason);
+        self.next.get_or_insert_with(|| ("".into(), Bytes::new()));
+        self.send(cx);
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_>) {
+        if self.under_way || self.over {
+            return;
+        }
+        let Some((kind, body)) = self.next.take() else { return };
+        let left = self.expires.since(cx.now).as_secs();
+        let (event, ending) = (&*self.event, self.ending);
+        let what = Sending {
+            method: &Method::Notify,
+            cseq: self.dialog.next_seq(),
+            max_forwards: 70,
+            body: Some((&kind, &body)),
+        };
+        let dialog = &self.dialog;
+        // What follows the last word is nobody's business.
+        let owner = if ending.is_some() { Owner::Nobody(None) } else { Owner::Subscription(self.id) };
+        let sent = cx.send(dialog, what, owner, |lines, core| {
+            crate::endpoint::contact_lines(lines, dialog, &core.config.allow);
+            lines.add("Event", event);
+            match ending {
+                Some(reason) => {
+                    lines.add("Subscription-State", format_args!("terminated;reason={reason}"))
+                }
+                None => lines.add("Subscription-State", format_args!("active;expires={left}")),
+            };
+        });
+        self.over = ending.is_some() || sent.is_none();
+        self.under_way = sent.is_some();
+    }
+
+    /// The NOTIFY that was under way got its final answer; `None` where none came. A subscriber that refuses has forgotten us, or never
+    /// wanted to hear this (RFC 6665 §4.2.2).
+    pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, status: Option<u16>) {
+        self.under_way = false;
+        match status {
+            Some(200..=299) => self.send(cx),
+            Some(_) | None => self.over = true,
+        }
+    }
+}
+
+/// All subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    slab: Slab<Subscription>,
+    serial: u64,
+}
+
+impl Subscriptions {
+    /// The id of the next one; `None` where the cap is reached.
+    pub(crate) fn next_id(&mut self) -> Option<SubscriptionId> {
+        if self.slab.len() >= limits::SUBSCRIPTIONS {
+            return None;
+        }
+        self.serial += 1;
+        Some(SubscriptionId(self.serial << SLOT_BITS | self.slab.vacant_key() as u64))
+    }
+
+    pub(crate) fn keep(&mut self, subscription: Subscription) {
+        let (id, at) = (subscription.id, self.slab.insert(subscription));
+        debug_assert_eq!(at, slot(id));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.slab.get_mut(slot(id)).filter(|subscription| subscription.id == id)
+    }
+
+    pub(crate) fn at(&self, slot: u32) -> Option<&Subscription> {
+        self.slab.get(slot as usize)
+    }
+
+    pub(crate) fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
+        self.get_mut(id)?;
+        self.slab.try_remove(slot(id))
+    }
+}
+
+pub(crate) fn slot(id: SubscriptionId) -> usize {
+    (id.0 & ((1 << SLOT_BITS) - 1)) as usize
+}

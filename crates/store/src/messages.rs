@@ -1,0 +1,42 @@
+//! Table `voicemail_messages`: one row per message; its audio lies in a file.
+
+use base::Timestamp;
+use model::{CallId, VoicemailMessage};
+use sqlx::sqlite::SqliteRow;
+
+use crate::StoreError;
+use crate::row::{Query, Reader, Table, word};
+
+pub(crate) const TABLE: Table = Table {
+    name: "voicemail_messages",
+    key: &["id"],
+    rest: &["extension_id", "user_id", "state", "from_number", "call_id", "left_at", "millis", "heard_at"],
+};
+
+pub(crate) fn bind(message: &VoicemailMessage, query: Query) -> Query {
+    query
+        .bind(message.id.as_str().to_owned())
+        .bind(message.extension.as_str().to_owned())
+        .bind(message.user.as_str().to_owned())
+        .bind(word(&message.state))
+        .bind(message.from_number.clone())
+        .bind(message.call.as_ref().map(CallId::to_string))
+        .bind(message.left_at.as_micros())
+        .bind(i64::from(message.millis))
+        .bind(message.heard_at.map(Timestamp::as_micros))
+}
+
+pub(crate) fn read(row: &SqliteRow) -> Result<VoicemailMessage, StoreError> {
+    let mut row = Reader::new(&TABLE, row);
+    Ok(VoicemailMessage {
+        id: row.id()?,
+        extension: row.id()?,
+        user: row.id()?,
+        state: row.word()?,
+        from_number: row.text()?,
+        call: row.id_or_none()?,
+        left_at: row.instant()?,
+        millis: row.number()?,
+        heard_at: row.instant_or_none()?,
+    })
+}

@@ -1,0 +1,251 @@
+//! The lamp of a phone: message-summary (RFC 3842), to whoever subscribed, and unasked to phones that registered and did not.
+//!
+//! Many phones light their lamp for a NOTIFY that nobody asked for, because exchanges of the field send it to every registered phone; and
+//! those that do not want it refuse it once. So it is sent to each contact of an extension that has no subscription, when its count
+//! changes and when it registers with messages waiting; a contact that refused hears no more until it registers anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Now;
+use bytes::Bytes;
+use model::voicemail::Count;
+use model::{Cause, Extension, ExtensionId};
+use sip::{Incoming, Method, Name, Request, RequestId, SubscriptionEvent, SubscriptionId, Target, Uri};
+
+use crate::exchange::Switch;
+use crate::identity::canonical;
+use crate::location::Contact;
+use crate::requests::Refusal;
+use crate::{Output, limits};
+
+/// The only event package that we have.
+pub(crate) const PACKAGE: &str = "message-summary";
+const KIND: &str = "application/simple-message-summary";
+/// The longest subscription (security.md row 14).
+const LONGEST: u32 = 3600;
+
+/// A phone as far as its lamp goes: user name and contact.
+type Lamp = (Arc<str>, String);
+
+/// What a phone that did not subscribe was told last; `None` where it does not want to be told.
+type Told = Option<Count>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Lamps {
+    subscriptions: BTreeMap<SubscriptionId, Arc<str>>,
+    by_user: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
+    told: BTreeMap<Lamp, Told>,
+    asked: BTreeMap<RequestId, Lamp>,
+}
+
+impl Lamps {
+    /// A contact is gone: what it was told is forgotten, so that it is told again when it comes back.
+    pub(crate) fn gone(&mut self, username: &Arc<str>, contact: &str) {
+        if !self.told.is_empty() {
+            self.told.remove(&(Arc::clone(username), contact.to_owned()));
+        }
+    }
+
+    fn of(&self, username: &str) -> usize {
+        self.by_user.get(username).map_or(0, BTreeSet::len)
+    }
+
+    fn forget(&mut self, id: SubscriptionId) {
+        let Some(username) = self.subscriptions.remove(&id) else { return };
+        if let Some(all) = self.by_user.get_mut(&username) {
+            all.remove(&id);
+            if all.is_empty() {
+                self.by_user.remove(&username);
+            }
+        }
+    }
+}
+
+impl Switch {
+    // ---- subscriptions -------------------------------------------------------------------------------------------------------
+
+    /// SUBSCRIBE outside a dialog.
+    pub(crate) fn subscribe(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
+        let Some(credential) = self.authenticate(now, request) else { return };
+        let granted = self.wish_of(request).and_then(|expires| {
+            let extension = self.extension_of(&credential).ok_or(Refusal::status(404).why("no mailbox"))?;
+            let target = request.message.uri().and_then(Uri::user).unwrap_or_default();
+            let own = target.is_empty()
+                || *target == *extension.username
+                || *target == *extension.number.as_str()
+                || *target == *model::dialplan::Application::Voicemail.number();
+            if !own || !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
+                return Err(Refusal::status(403).why("the mailbox is not that of the authenticated user"));
+            }
+            if self.lamps.of(&extension.username) >= limits::SUBSCRIPTIONS_PER_ACCOUNT {
+                return Err(Refusal::cause(Cause::Overload));
+            }
+            Ok((Arc::clone(&extension.username), expires))
+        });
+        let (username, expires) = match granted {
+            Ok(granted) => granted,
+            Err(refusal) => return self.refuse_once(now, request, &refusal, out),
+        };
+        let time = Duration::from_secs(u64::from(expires));
+        if let Some(id) = self.endpoint.subscribe(now, request, time, &mut self.sip_out) {
+            self.lamps.subscriptions.insert(id, Arc::clone(&username));
+            self.lamps.by_user.entry(Arc::clone(&username)).or_default().insert(id);
+            // It has asked: what it was told unasked means nothing any more.
+            self.lamps.told.retain(|(name, _), _| *name != username);
+            self.light(now, id, &username);
+        }
+    }
+
+    /// For how long it asks; or why it gets nothing.
+    fn wish_of(&self, request: &Incoming) -> Result<u32, Refusal> {
+        let event = request.message.header(Name::Event).unwrap_or_default();
+        if !event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PACKAGE) {
+            return Err(Refusal::status(489).why("no such event package"));
+        }
+        let accepts = |kind: &str| {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            kind == "*/*" || kind.eq_ignore_ascii_case("application/*") || kind.eq_ignore_ascii_case(KIND)
+        };
+        let mut accepted = request.message.tokens(Name::Accept).peekable();
+        if accepted.peek().is_some() && !accepted.any(accepts) {
+            return Err(Refusal::status(406).why("only application/simple-message-summary can be had"));
+        }
+        match request.message.number(Name::Expires) {
+            Some(Err(())) => Err(Refusal::status(400).why("malformed Expires")),
+            Some(Ok(short)) if short > 0 && u64::from(short) < self.config.min_expires.as_secs() => {
+                Err(Refusal::status(423))
+            }
+            Some(Ok(expires)) => Ok(expires.min(LONGEST)),
+            None => Ok(LONGEST),
+        }
+    }
+
+    pub(crate) fn subscription_event(
+        &mut self,
+        now: Now,
+        id: SubscriptionId,
+        event: SubscriptionEvent,
+        out: &mut Vec<Output>,
+    ) {
+        match event {
+            SubscriptionEvent::Over => self.lamps.forget(id),
+            SubscriptionEvent::Refresh(request) => self.resubscribe(now, id, &request, out),
+        }
+        self.settle(now, out);
+    }
+
+    fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming, out: &mut Vec<Output>) {
+        let Some(credential) = self.authenticate(now, request) else { return };
+        let Some(username) = self.lamps.subscriptions.get(&id).cloned() else { return };
+        if canonical(&self.directory, &credential) != username {
+            let refusal = Refusal::status(403).why("the subscription is not that of the authenticated user");
+            return self.refuse_once(now, request, &refusal, out);
+        }
+        match self.wish_of(request) {
+            Err(refusal) => self.refuse_once(now, request, &refusal, out),
+            Ok(expires) => {
+                let time = Duration::from_secs(u64::from(expires));
+                self.endpoint.renew(now, id, request, time, &mut self.sip_out);
+                self.light(now, id, &username);
+            }
+        }
+    }
+
+    /// Tell a subscriber.
+    fn light(&mut self, now: Now, id: SubscriptionId, username: &str) {
+        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
+        let body = match extension {
+            Some(extension) => self.summary(&extension),
+            None => Bytes::from_static(b"Messages-Waiting: no\r\n"),
+        };
+        self.endpoint.notify(now, id, KIND, body, &mut self.sip_out);
+    }
+
+    /// RFC 3842 §5.2; no message is urgent here.
+    fn summary(&self, extension: &Extension) -> Bytes {
+        let count = self.count(&extension.id);
+        let waiting = if count.new > 0 { "yes" } else { "no" };
+        let account = format!("sip:{}@{}", extension.username, self.config.domain);
+        format!(
+            "Messages-Waiting: {waiting}\r\nMessage-Account: {account}\r\nVoice-Message: {}/{} (0/0)\r\n",
+            count.new, count.old
+        )
+        .into()
+    }
+
+    fn count(&self, extension: &ExtensionId) -> Count {
+        Count::of(self.directory.messages(extension).map(|message| &**message))
+    }
+
+    // ---- those who did not subscribe -----------------------------------------------------------------------------------------
+
+    /// A box has changed.
+    pub(crate) fn box_changed(&mut self, now: Now, id: &ExtensionId) {
+        let Some(extension) = self.directory.extension(id).cloned() else { return };
+        let asked = self.lamps.by_user.get(&extension.username).cloned().unwrap_or_default();
+        for subscription in asked {
+            self.light(now, subscription, &extension.username);
+        }
+        self.tell_unasked(now, &extension);
+    }
+
+    /// A phone has registered.
+    pub(crate) fn lamp_registered(&mut self, now: Now, username: &Arc<str>) {
+        if !self.directory.has_messages() {
+            return; // the commonest case costs nothing
+        }
+        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
+        if let Some(extension) = extension {
+            self.tell_unasked(now, &extension);
+        }
+    }
+
+    /// Tell the contacts of an extension that have another number in mind; where the phone subscribed, nobody is told unasked.
+    fn tell_unasked(&mut self, now: Now, extension: &Arc<Extension>) {
+        let username = &extension.username;
+        if self.lamps.by_user.contains_key(username) {
+            return;
+        }
+        let count = self.count(&extension.id);
+        let contacts: Vec<Contact> = self.location.reachable(now.instant, username).cloned().collect();
+        let there: BTreeSet<String> = contacts.iter().map(|contact| contact.uri.to_string()).collect();
+        self.lamps.told.retain(|(name, uri), _| name != username || there.contains(uri));
+        let body = self.summary(extension);
+        for contact in contacts {
+            let lamp = (Arc::clone(username), contact.uri.to_string());
+            let news = match self.lamps.told.get(&lamp) {
+                Some(None) => false,
+                Some(Some(before)) => *before != count,
+                None => count.all() > 0, // a lamp is dark by itself
+            };
+            if !news || self.lamps.asked.len() >= limits::NOTIFIES {
+                continue;
+            }
+            let own = format!("<sip:{username}@{}>", self.config.domain);
+            let hop = contact.hop;
+            let target = Target { uri: contact.uri, hop, route: contact.path.to_vec() };
+            let mut request = Request::new(Method::Notify, target, own.clone(), own);
+            request.contact_user = Some(username.to_string());
+            request.lines.add("Event", PACKAGE).add("Subscription-State", "active");
+            request.body = Some((KIND.into(), body.clone()));
+            let id = self.endpoint.request(now, request, &mut self.sip_out);
+            self.lamps.told.insert(lamp.clone(), Some(count));
+            self.lamps.asked.insert(id, lamp);
+        }
+    }
+
+    /// What a phone said to a NOTIFY that it had not asked for; `false` where the request was somebody else's.
+    pub(crate) fn lamp_answered(&mut self, request: RequestId, status: Option<u16>) -> bool {
+        let Some(lamp) = self.lamps.asked.remove(&request) else { return false };
+        match status {
+            Some(200..=299) => {}
+            // It knows no such event or no such dialog: it will not know the next one either.
+            Some(_) => drop(self.lamps.told.insert(lamp, None)),
+            None => drop(self.lamps.told.remove(&lamp)), // told again when it registers
+        }
+        true
+    }
+}

@@ -1,0 +1,183 @@
+//! What voicemail says: phrases by name, counts and digits out of phrases, and the audio of all of it.
+
+use std::collections::BTreeMap;
+use std::f32::consts::PI;
+use std::sync::Arc;
+
+use model::Language;
+
+/// Samples at 8 kHz that are played as they are.
+pub type Clip = Arc<[i16]>;
+
+macro_rules! phrases {
+    ($($name:ident = $text:literal,)*) => {
+        /// Something that voicemail says in one breath.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[allow(missing_docs)]
+        pub enum Phrase {
+            $($name,)*
+            /// A number up to 20 (in Spanish up to 29), or tens up to 90.
+            Number(u8),
+        }
+
+        impl Phrase {
+            /// The phrase with this name: that of its audio, as in `prompts/texts.tsv`; a number is named by itself.
+            pub fn named(name: &str) -> Option<Phrase> {
+                match name {
+                    $($text => Some(Phrase::$name),)*
+                    _ => name.parse().ok().filter(|n| *n < 100).map(Phrase::Number),
+                }
+            }
+
+            /// Every phrase but the numbers.
+            pub const ALL: &'static [Phrase] = &[$(Phrase::$name,)*];
+        }
+    };
+}
+
+phrases! {
+    Greeting = "greeting",
+    Full = "full",
+    Left = "left",
+    AskNumber = "ask-number",
+    AskPin = "ask-pin",
+    Wrong = "wrong",
+    Goodbye = "goodbye",
+    NoMessages = "no-messages",
+    YouHave = "you-have",
+    OneNew = "one-new",
+    New = "new",
+    OneOld = "one-old",
+    Old = "old",
+    And = "and",
+    MainMenu = "main-menu",
+    Message = "message",
+    From = "from",
+    MessageMenu = "message-menu",
+    Deleted = "deleted",
+    Saved = "saved",
+    NoMore = "no-more",
+    RecordGreeting = "record-greeting",
+    GreetingMenu = "greeting-menu",
+    GreetingKept = "greeting-kept",
+    Sorry = "sorry",
+    Beep = "beep",
+}
+
+/// The audio of all phrases in all languages. What is missing is not heard; the beep is made here.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    clips: BTreeMap<(Language, Phrase), Clip>,
+    beep: Clip,
+}
+
+impl Default for Prompts {
+    fn default() -> Self {
+        Prompts { clips: BTreeMap::new(), beep: beep() }
+    }
+}
+
+/// 1 kHz for 400 ms at a fifth of full scale, with soft ends.
+fn beep() -> Clip {
+    const SAMPLES: usize = 3_200;
+    let edge = |n: usize| (n.min(SAMPLES - n) as f32 / 80.0).min(1.0);
+    (0..SAMPLES).map(|n| (6_500.0 * edge(n) * (n as f32 * PI / 4.0).sin()) as i16).collect()
+}
+
+impl Prompts {
+    /// Put the audio of a phrase.
+    pub fn insert(&mut self, language: Language, phrase: Phrase, clip: Clip) {
+        self.clips.insert((language, phrase), clip);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.clips.len()
+    }
+
+    /// Whether none is there.
+    pub fn is_empty(&self) -> bool {
+        self.clips.is_empty()
+    }
+
+    /// Phrases one behind the other.
+    pub(crate) fn say(&self, language: Language, phrases: &[Phrase]) -> Clip {
+        let mut samples = Vec::new();
+        for phrase in phrases {
+            match phrase {
+                Phrase::Beep => samples.extend_from_slice(&self.beep),
+                Phrase::Number(n) => {
+                    for part in self.parts(language, *n) {
+                        samples.extend_from_slice(self.clips.get(&(language, part)).map_or(&[][..], |c| c));
+                    }
+                }
+                other => samples.extend_from_slice(self.clips.get(&(language, *other)).map_or(&[][..], |c| c)),
+            }
+        }
+        samples.into()
+    }
+
+    /// A number below 100 as it is spoken: one clip, or tens and ones.
+    fn parts(&self, language: Language, number: u8) -> Vec<Phrase> {
+        let whole = Phrase::Number(number);
+        let last = match language {
+            Language::English => 20,
+            Language::Spanish => 29,
+        };
+        let (tens, ones) = (number / 10 * 10, number % 10);
+        if number <= last || ones == 0 {
+            return vec![whole];
+        }
+        match language {
+            Language::English => vec![Phrase::Number(tens), Phrase::Number(ones)],
+            Language::Spanish => vec![Phrase::Number(tens), Phrase::And, Phrase::Number(ones)],
+        }
+    }
+}
+
+/// "You have two new messages and one old message."
+pub(crate) fn count(new: usize, old: usize) -> Vec<Phrase> {
+    let some = |n: usize, one: Phrase, many: Phrase| match n {
+        0 => Vec::new(),
+        1 => vec![one],
+        n => vec![Phrase::Number(n.min(99) as u8), many],
+    };
+    let (new, old) = (some(new, Phrase::OneNew, Phrase::New), some(old, Phrase::OneOld, Phrase::Old));
+    if new.is_empty() && old.is_empty() {
+        return vec![Phrase::NoMessages];
+    }
+    let and = if new.is_empty() || old.is_empty() { None } else { Some(Phrase::And) };
+    [Phrase::YouHave].into_iter().chain(new).chain(and).chain(old).collect()
+}
+
+/// Digit by digit; what is no digit is not spoken.
+pub(crate) fn digits(number: &str) -> impl Iterator<Item = Phrase> {
+    number.bytes().filter(u8::is_ascii_digit).map(|b| Phrase::Number(b - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_spoken_as_people_say_them() {
+        use Phrase::{And, New, NoMessages, Number, Old, OneNew, OneOld, YouHave};
+        for (new, old, said) in [
+            (0, 0, vec![NoMessages]),
+            (1, 0, vec![YouHave, OneNew]),
+            (0, 2, vec![YouHave, Number(2), Old]),
+            (3, 1, vec![YouHave, Number(3), New, And, OneOld]),
+            (250, 0, vec![YouHave, Number(99), New]),
+        ] {
+            assert_eq!(count(new, old), said);
+        }
+        let prompts = Prompts::default();
+        assert_eq!(prompts.parts(Language::English, 21), [Number(20), Number(1)]);
+        assert_eq!(prompts.parts(Language::Spanish, 21), [Number(21)]);
+        assert_eq!(prompts.parts(Language::Spanish, 42), [Number(40), And, Number(2)]);
+        assert_eq!(prompts.parts(Language::Spanish, 90), [Number(90)]);
+        assert_eq!(Phrase::named("ask-pin"), Some(Phrase::AskPin));
+        assert_eq!((Phrase::named("30"), Phrase::named("x")), (Some(Number(30)), None));
+        assert!(prompts.say(Language::English, &[Phrase::Beep]).iter().any(|s| s.abs() > 6_000));
+    }
+}

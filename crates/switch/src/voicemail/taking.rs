@@ -1,0 +1,201 @@
+//! Recordings of voicemail on their way: from the first sample until the file is closed and somebody has decided about it. They outlive the
+//! call, whose end is the commonest end of a message.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::Now;
+use media::{FileFormat, Filed, MediaCommand, Record, RecordingId};
+use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
+
+use super::{Heard, Note, Recorded, Taken, greeting_path, message_path};
+use crate::call::CallKey;
+use crate::exchange::Switch;
+use crate::{Output, limits};
+
+/// What is being recorded, and what it will be called.
+#[derive(Clone, Debug)]
+enum Subject {
+    Message(VoicemailMessage),
+    Greeting { extension: ExtensionId, name: Arc<str> },
+}
+
+/// What is to become of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Open,
+    Keep,
+    Forget,
+}
+
+#[derive(Clone, Debug)]
+struct Taking {
+    call: CallId,
+    subject: Subject,
+    /// Set once it has ended.
+    came_to: Option<Recorded>,
+    /// Its file is closed; `false` where there is none.
+    filed: Option<bool>,
+    fate: Fate,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Takings {
+    running: BTreeMap<RecordingId, Taking>,
+    next: u32,
+}
+
+/// Recordings of voicemail have numbers of their own; those of calls begin at 0.
+const FIRST: u32 = 1 << 31;
+
+impl Takings {
+    /// How many messages are being spoken for a box.
+    pub(crate) fn for_box(&self, extension: &ExtensionId) -> usize {
+        let is = |t: &&Taking| matches!(&t.subject, Subject::Message(m) if m.extension == *extension);
+        self.running.values().filter(is).count()
+    }
+}
+
+impl Switch {
+    /// Begin to record a call's caller.
+    pub(crate) fn take(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        (extension, user): (&ExtensionId, &UserId),
+        taken: Taken,
+        out: &mut Vec<Output>,
+    ) -> Option<RecordingId> {
+        let call = self.calls.get(key)?;
+        let leg = call.leg(0)?;
+        let (left, worker, id) = (leg.stream.id, leg.stream.port.worker, call.record.id.clone());
+        let (subject, name): (Subject, Arc<str>) = match taken {
+            Taken::Message => {
+                let message = VoicemailMessage {
+                    id: MessageId::new(now, &mut self.chance),
+                    extension: extension.clone(),
+                    user: user.clone(),
+                    state: MessageState::Recording,
+                    from_number: call.record.from_number.clone(),
+                    call: Some(id.clone()),
+                    left_at: now.wall,
+                    millis: 0,
+                    heard_at: None,
+                };
+                let name = message_path(extension, &message.id).into();
+                out.push(Output::Voicemail(Box::new(Note::Begun(message.clone()))));
+                (Subject::Message(message), name)
+            }
+            Taken::Greeting => {
+                let name: Arc<str> =
+                    format!("{}-{}", greeting_path(extension), self.chance.base36(8)).into();
+                (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
+            }
+        };
+        let recording = RecordingId(FIRST | self.takings.next);
+        self.takings.next = (self.takings.next + 1) % FIRST;
+        let taking = Taking { call: id, subject, came_to: None, filed: None, fate: Fate::Open };
+        self.takings.running.insert(recording, taking);
+        let record = Record {
+            recording,
+            left,
+            right: None,
+            name,
+            format: FileFormat::Opus,
+            longest: Some(taken.longest()),
+            quiet: Some(limits::QUIET),
+        };
+        out.push(Output::Media { worker, command: MediaCommand::Record(Box::new(record)) });
+        Some(recording)
+    }
+
+    /// A recording of voicemail has ended; `false` where it is none of ours.
+    pub(crate) fn taking_recorded(
+        &mut self,
+        now: Now,
+        recording: RecordingId,
+        millis: u32,
+        sound_millis: u32,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Some(taking) = self.takings.running.get_mut(&recording) else { return false };
+        let enough = sound_millis >= limits::SOUND_MILLIS;
+        let came_to = if enough { Recorded::Kept { millis } } else { Recorded::Nothing };
+        taking.came_to = Some(came_to);
+        let call = taking.call.clone();
+        if came_to == Recorded::Nothing {
+            taking.fate = Fate::Forget;
+        }
+        match self.calls.find(&call).filter(|key| self.is_in_voicemail(*key)) {
+            Some(key) => self.visitor_hears(now, key, &Heard::Recorded(came_to), out),
+            None => self.taking_left_alone(recording),
+        }
+        self.settle_taking(recording, out);
+        true
+    }
+
+    /// Who spoke has hung up: a message is kept, a greeting that nobody confirmed is not.
+    fn taking_left_alone(&mut self, recording: RecordingId) {
+        if let Some(taking) = self.takings.running.get_mut(&recording)
+            && taking.fate == Fate::Open
+        {
+            taking.fate = match taking.subject {
+                Subject::Message(_) => Fate::Keep,
+                Subject::Greeting { .. } => Fate::Forget,
+            };
+        }
+    }
+
+    /// Decide about what was recorded.
+    pub(crate) fn decide_taking(&mut self, recording: RecordingId, keep: bool, out: &mut Vec<Output>) {
+        if let Some(taking) = self.takings.running.get_mut(&recording)
+            && taking.fate == Fate::Open
+        {
+            taking.fate = if keep { Fate::Keep } else { Fate::Forget };
+        }
+        self.settle_taking(recording, out);
+    }
+
+    /// A caller has gone: what of his is still open decides itself once it has ended.
+    pub(crate) fn leave_takings(&mut self, call: &CallId, out: &mut Vec<Output>) {
+        let ended = |(id, t): (&RecordingId, &Taking)| (t.call == *call && t.came_to.is_some()).then_some(*id);
+        let ended: Vec<RecordingId> = self.takings.running.iter().filter_map(ended).collect();
+        for recording in ended {
+            self.taking_left_alone(recording);
+            self.settle_taking(recording, out);
+        }
+    }
+
+    /// A recording's file is closed; `false` where it is none of ours.
+    pub(crate) fn taking_filed(&mut self, recording: RecordingId, file: &Filed, out: &mut Vec<Output>) -> bool {
+        let Some(taking) = self.takings.running.get_mut(&recording) else { return false };
+        // A full disk keeps what was written before.
+        taking.filed = Some(!matches!(file, Filed::Failed));
+        self.settle_taking(recording, out);
+        true
+    }
+
+    /// Once it has ended, is filed and decided about, the shell is told.
+    fn settle_taking(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
+        let Some(taking) = self.takings.running.get(&recording) else { return };
+        let (Some(came_to), Some(there)) = (taking.came_to, taking.filed) else { return };
+        let keep = match taking.fate {
+            Fate::Open => return,
+            Fate::Keep => there,
+            Fate::Forget => false,
+        };
+        let Some(taking) = self.takings.running.remove(&recording) else { return };
+        let note = match (taking.subject, came_to) {
+            (Subject::Message(message), Recorded::Kept { millis }) if keep => {
+                Note::Left(VoicemailMessage { millis, state: MessageState::New, ..message })
+            }
+            (Subject::Message(message), _) => Note::Dropped(message),
+            (Subject::Greeting { extension, name }, Recorded::Kept { .. }) if keep => {
+                Note::Greeting { extension, name }
+            }
+            (Subject::Greeting { name, .. }, _) => Note::GreetingDropped { name },
+        };
+        out.push(Output::Voicemail(Box::new(note)));
+    }
+}

@@ -1,0 +1,478 @@
+//! A caller in voicemail: carries out what the conversation wants, and tells it what happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now, Secret};
+use media::{Digits, MediaCommand, MediaEvent, PlayId, RecordingId, Source, StreamId};
+use model::dialplan::Application;
+use model::{
+    CallDirection, Cause, Extension, ExtensionNumber, Language, MessageState, TraceStep, voicemail,
+};
+
+use super::deposit::Deposit;
+use super::menu::Menu;
+use super::phrase::Phrase;
+use super::{Act, Audio, Clip, Entry, Heard, Note};
+use crate::call::{CallKey, Phase};
+use crate::exchange::Switch;
+use crate::{Output, limits};
+
+/// The longest visit to a menu.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// How much later than a clip's length its end may be told, and how long a file may take to be read.
+const GRACE: Duration = Duration::from_secs(5);
+/// The same key by two roads within this time is one press.
+const ONE_PRESS: Duration = Duration::from_millis(400);
+
+/// Which of the two conversations.
+#[derive(Debug)]
+enum Talk {
+    Deposit(Deposit),
+    Menu(Menu),
+}
+
+/// What the visit's one timer means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Waits {
+    /// For a key, or for the end of a recording.
+    Key,
+    /// For the end of what is said.
+    Said,
+    /// For a file.
+    File,
+}
+
+/// By which road a key came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Road {
+    /// RFC 4733, or a tone.
+    Media,
+    /// INFO.
+    Signalling,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    talk: Talk,
+    extension: Option<Arc<Extension>>,
+    language: Language,
+    /// What is being said; an earlier one's end means nothing.
+    play: PlayId,
+    /// The file that is being read, and what is said before it.
+    fetching: Option<(u64, Vec<Phrase>)>,
+    recording: Option<RecordingId>,
+    waits: Waits,
+    pressed: Option<(char, Road, Instant)>,
+    ends: Instant,
+}
+
+impl Switch {
+    // ---- ways in -------------------------------------------------------------------------------------------------------------
+
+    /// Whether the voicemail of an extension takes a call that came to nothing for this cause (S73). Where it was `diverted`, the number that
+    /// it was sent on to may have failed in more ways than a phone can.
+    pub(crate) fn voicemail_takes(extension: &Extension, cause: Cause, diverted: bool) -> bool {
+        let phone = matches!(
+            cause,
+            Cause::Busy
+                | Cause::NoAnswer
+                | Cause::Unreachable
+                | Cause::DoNotDisturb
+                | Cause::Declined
+                | Cause::Refused
+        );
+        let number = matches!(
+            cause,
+            Cause::ForwardingLoop
+                | Cause::NoRoute
+                | Cause::NotFound
+                | Cause::BadNumber
+                | Cause::Inactive
+                | Cause::Forbidden
+                | Cause::ConcurrentCallLimit
+        );
+        extension.voicemail_enabled && (phone || diverted && number)
+    }
+
+    /// Nobody took the call: its caller may leave a message.
+    pub(crate) fn to_voicemail(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        extension: &Arc<Extension>,
+        cause: Cause,
+        out: &mut Vec<Output>,
+    ) {
+        let mailbox = self.directory.mailbox(&extension.id);
+        // Those that are being spoken are in the directory a moment later.
+        let held = self.directory.messages(&extension.id).count().max(self.takings.for_box(&extension.id));
+        let full = held >= voicemail::MESSAGES_PER_BOX;
+        let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
+        let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
+        self.enter(now, key, Talk::Deposit(deposit), Some(Arc::clone(extension)), mailbox.language, outcome, acts, out);
+    }
+
+    /// `*97` and `*98`.
+    pub(crate) fn to_menu(&mut self, now: Now, key: CallKey, application: Application, out: &mut Vec<Output>) {
+        // A phone of ours has proved who it is; a number that comes from outside proves nothing.
+        let own = self.calls.get(key).filter(|call| call.record.direction == CallDirection::Internal);
+        let party = own.and_then(|call| Some(call.record.legs.first()?.party.clone()));
+        let own = party
+            .filter(|_| application == Application::Voicemail)
+            .and_then(|party| self.extension_of(self.directory.credential(&party)?).cloned());
+        let mailbox = own.as_ref().map(|extension| self.directory.mailbox(&extension.id));
+        let language = mailbox.as_ref().map_or(Language::Spanish, |mailbox| mailbox.language);
+        let (menu, acts) = match (&own, &mailbox) {
+            (Some(extension), Some(mailbox)) if mailbox.pin.is_none() => Menu::open(self.entries(extension)),
+            (Some(_), _) => Menu::own(),
+            (None, _) => Menu::any(),
+        };
+        let outcome = match &own {
+            Some(extension) => format!("the menu of the voicemail of {}", extension.number),
+            None => "the menu of any voicemail".into(),
+        };
+        self.enter(now, key, Talk::Menu(menu), own, language, outcome, acts, out);
+    }
+
+    fn enter(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        talk: Talk,
+        extension: Option<Arc<Extension>>,
+        language: Language,
+        outcome: String,
+        acts: Vec<Act>,
+        out: &mut Vec<Output>,
+    ) {
+        let tones = matches!(talk, Talk::Menu(_));
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.record.trace.push(TraceStep { rule: "voicemail".into(), outcome });
+        call.phase = Phase::Voicemail(Box::new(Visit {
+            talk,
+            extension,
+            language,
+            play: PlayId(0),
+            fetching: None,
+            recording: None,
+            waits: Waits::Said,
+            pressed: None,
+            ends: now.instant + LONGEST,
+        }));
+        if !self.answer_caller(now, key, None, out) {
+            return self.release(now, key, Cause::IncompatibleMedia, out);
+        }
+        self.up(now, key, out);
+        self.feed(key, 0, Source::Silence, out);
+        if tones {
+            self.listen_for_keys(key, out);
+        }
+        self.perform(now, key, acts, out);
+    }
+
+    /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
+    fn listen_for_keys(&self, key: CallKey, out: &mut Vec<Output>) {
+        let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
+        let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
+        let digits = if events { Digits::Events } else { Digits::Tones };
+        let command = MediaCommand::Listen { stream: leg.stream.id, digits };
+        out.push(Output::Media { worker: leg.stream.port.worker, command });
+    }
+
+    // ---- what happens --------------------------------------------------------------------------------------------------------
+
+    /// A media event that concerns voicemail.
+    pub(crate) fn voicemail_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
+        match event {
+            MediaEvent::Digit { stream, digit, .. } => {
+                if let Some((key, 0)) = self.calls.stream_of(stream) {
+                    self.key_pressed(now, key, digit, Road::Media, out);
+                }
+            }
+            MediaEvent::Played { stream, play } => self.played(now, stream, play, out),
+            MediaEvent::Quiet { recording } => {
+                let is = |call: &&CallKey| self.visit(**call).is_some_and(|v| v.recording == Some(recording));
+                if let Some(key) = self.calls.live_keys().iter().find(is).copied() {
+                    self.visitor_hears(now, key, &Heard::Quiet, out);
+                }
+            }
+            MediaEvent::Recorded { recording, millis, sound_millis, .. } => {
+                self.taking_recorded(now, recording, millis, sound_millis, out);
+            }
+            MediaEvent::Filed { recording, file } => {
+                self.taking_filed(recording, &file, out);
+            }
+            MediaEvent::Ports { .. } | MediaEvent::Silent { .. } | MediaEvent::Closed { .. } => {}
+        }
+        self.settle(now, out);
+    }
+
+    fn played(&mut self, now: Now, stream: StreamId, play: PlayId, out: &mut Vec<Output>) {
+        let Some((key, 0)) = self.calls.stream_of(stream) else { return };
+        if self.visit(key).is_some_and(|visit| visit.play == play && visit.waits == Waits::Said) {
+            self.visitor_hears(now, key, &Heard::Played, out);
+        }
+    }
+
+    /// A key, by whatever road; phones that send it by two press it once.
+    pub(crate) fn key_pressed(&mut self, now: Now, key: CallKey, digit: char, road: Road, out: &mut Vec<Output>) {
+        let Some(visit) = self.visit_mut(key) else { return };
+        let again = visit.pressed.is_some_and(|(before, by, at)| {
+            before == digit && by != road && now.instant.since(at) < ONE_PRESS
+        });
+        if again {
+            return;
+        }
+        visit.pressed = Some((digit, road, now.instant));
+        self.visitor_hears(now, key, &Heard::Digit(digit), out);
+    }
+
+    /// A file was read.
+    pub(crate) fn fetched(&mut self, now: Now, token: u64, clip: Option<Clip>, out: &mut Vec<Output>) {
+        let is = |key: &&CallKey| {
+            self.visit(**key).is_some_and(|visit| visit.fetching.as_ref().is_some_and(|(t, _)| *t == token))
+        };
+        let Some(key) = self.calls.live_keys().iter().find(is).copied() else { return };
+        let Some(visit) = self.visit_mut(key) else { return };
+        let (language, said) = (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
+        match clip {
+            Some(clip) => {
+                let mut samples = self.prompts.say(language, &said).to_vec();
+                samples.extend_from_slice(&clip);
+                self.say(now, key, samples.into(), out);
+            }
+            None => self.visitor_hears(now, key, &Heard::Missing, out),
+        }
+        self.settle(now, out);
+    }
+
+    /// The timer of a visit.
+    pub(crate) fn visit_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(visit) = self.visit_mut(key) else { return };
+        if now.instant >= visit.ends {
+            return self.release(now, key, Cause::MaxDuration, out);
+        }
+        let heard = match visit.waits {
+            Waits::Key => Heard::Late,
+            Waits::Said => Heard::Played,
+            Waits::File => {
+                visit.fetching = None;
+                Heard::Missing
+            }
+        };
+        self.visitor_hears(now, key, &heard, out);
+    }
+
+    pub(crate) fn visitor_hears(&mut self, now: Now, key: CallKey, heard: &Heard, out: &mut Vec<Output>) {
+        let Some(visit) = self.visit_mut(key) else { return };
+        let acts = match &mut visit.talk {
+            Talk::Deposit(deposit) => deposit.hear(heard),
+            Talk::Menu(menu) => menu.hear(heard),
+        };
+        self.perform(now, key, acts, out);
+    }
+
+    // ---- what is done --------------------------------------------------------------------------------------------------------
+
+    fn perform(&mut self, now: Now, key: CallKey, acts: Vec<Act>, out: &mut Vec<Output>) {
+        for act in acts {
+            let Some(visit) = self.visit(key) else { return };
+            let (language, extension, recording) =
+                (visit.language, visit.extension.clone(), visit.recording);
+            match act {
+                Act::Say(said) => {
+                    let clip = self.prompts.say(language, &said);
+                    self.say(now, key, clip, out);
+                }
+                Act::SayAndPlay(said, audio) => self.fetch(now, key, said, audio, out),
+                Act::Hush => self.hush(key, out),
+                Act::Wait(time) => self.wait(now, key, Waits::Key, time),
+                Act::Record(taken) => {
+                    self.hush(key, out);
+                    let Some(extension) = extension else { continue };
+                    let recording = self.take(now, key, (&extension.id, &extension.user), taken, out);
+                    if let Some(visit) = self.visit_mut(key) {
+                        visit.recording = recording;
+                    }
+                    self.wait(now, key, Waits::Key, taken.longest() + GRACE);
+                }
+                Act::Stop => {
+                    if let (Some(recording), Some(leg)) = (recording, self.calls.get(key).and_then(|c| c.leg(0))) {
+                        let command = MediaCommand::StopRecord { recording };
+                        out.push(Output::Media { worker: leg.stream.port.worker, command });
+                    }
+                }
+                Act::Keep | Act::Forget => {
+                    if let Some(recording) = recording {
+                        self.decide_taking(recording, act == Act::Keep, out);
+                    }
+                    if let Some(visit) = self.visit_mut(key) {
+                        visit.recording = None;
+                    }
+                }
+                Act::Judge { number, pin } => {
+                    let verdict = self.judge_pin(now, key, number.as_deref(), &pin);
+                    self.visitor_hears(now, key, &verdict, out);
+                }
+                Act::Mark(id, state) => {
+                    let Some(extension) = extension else { continue };
+                    let note = Note::Marked { extension: extension.id.clone(), id, state };
+                    out.push(Output::Voicemail(Box::new(note)));
+                }
+                Act::Delete(id) => {
+                    let Some(extension) = extension else { continue };
+                    out.push(Output::Voicemail(Box::new(Note::Deleted { extension: extension.id.clone(), id })));
+                }
+                Act::HangUp => self.release(now, key, Cause::Completed, out),
+            }
+        }
+    }
+
+    fn say(&mut self, now: Now, key: CallKey, clip: Clip, out: &mut Vec<Output>) {
+        self.hush(key, out);
+        let length = Duration::from_micros(clip.len() as u64 * 125);
+        let Some(visit) = self.visit_mut(key) else { return };
+        visit.play = PlayId(visit.play.0.wrapping_add(1));
+        let play = visit.play;
+        let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
+        let command = MediaCommand::Play { stream: leg.stream.id, play, clip };
+        out.push(Output::Media { worker: leg.stream.port.worker, command });
+        self.wait(now, key, Waits::Said, length + GRACE);
+    }
+
+    fn hush(&self, key: CallKey, out: &mut Vec<Output>) {
+        if let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) {
+            let command = MediaCommand::StopPlay { stream: leg.stream.id };
+            out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+    }
+
+    fn fetch(&mut self, now: Now, key: CallKey, said: Vec<Phrase>, audio: Audio, out: &mut Vec<Output>) {
+        self.hush(key, out);
+        let token = self.chance.u64();
+        let Some(visit) = self.visit_mut(key) else { return };
+        visit.fetching = Some((token, said));
+        let Some(extension) = visit.extension.as_ref().map(|extension| extension.id.clone()) else { return };
+        out.push(Output::Voicemail(Box::new(Note::Fetch { token, extension, audio })));
+        self.wait(now, key, Waits::File, GRACE);
+    }
+
+    fn wait(&mut self, now: Now, key: CallKey, waits: Waits, time: Duration) {
+        let Some(visit) = self.visit_mut(key) else { return };
+        visit.waits = waits;
+        let due = (now.instant + time).min(visit.ends);
+        self.set_timer(key, due);
+    }
+
+    /// Whether a PIN opens a box. Wrong ones are charged to the caller's address, as wrong passwords are (security.md row 1).
+    fn judge_pin(&mut self, now: Now, key: CallKey, number: Option<&str>, pin: &Secret<String>) -> Heard {
+        let Some(call) = self.calls.get(key) else { return Heard::Refused };
+        let Some(source) = call.leg(0).map(|leg| leg.hop.remote.ip()) else { return Heard::Refused };
+        let asked = match number {
+            Some(number) => ExtensionNumber::parse(number)
+                .ok()
+                .and_then(|number| self.directory.extension_by_number(&number).cloned()),
+            None => self.visit(key).and_then(|visit| visit.extension.clone()),
+        };
+        let account = match (&asked, number) {
+            (Some(extension), _) => format!("voicemail {}", extension.id),
+            (None, number) => format!("voicemail {}", number.unwrap_or_default()),
+        };
+        let admitted = self.identity.admits_pin(now.instant, source, &account);
+        let opened = asked.filter(|extension| {
+            let mailbox = self.directory.mailbox(&extension.id);
+            let proved = mailbox
+                .pin
+                .as_ref()
+                .is_some_and(|proof| proof.holds(&self.config.pin_key, &extension.id, pin.expose()));
+            proved && admitted
+        });
+        let Some(extension) = opened else {
+            self.identity.charge_pin(now.instant, source, &account);
+            return Heard::Refused;
+        };
+        let (entries, language) =
+            (self.entries(&extension), self.directory.mailbox(&extension.id).language);
+        if let Some(visit) = self.visit_mut(key) {
+            (visit.extension, visit.language) = (Some(extension), language);
+        }
+        Heard::Admitted(entries)
+    }
+
+    fn entries(&self, extension: &Extension) -> Vec<Entry> {
+        let all = self.directory.messages(&extension.id);
+        let there = all.filter(|message| message.state != MessageState::Recording);
+        there
+            .map(|m| Entry { id: m.id.clone(), state: m.state, from: m.from_number.clone() })
+            .take(limits::MENU_ENTRIES)
+            .collect()
+    }
+
+    /// Whether a call is with voicemail.
+    pub(crate) fn is_in_voicemail(&self, key: CallKey) -> bool {
+        self.visit(key).is_some()
+    }
+
+    fn visit(&self, key: CallKey) -> Option<&Visit> {
+        match &self.calls.get(key)?.phase {
+            Phase::Voicemail(visit) => Some(visit),
+            _ => None,
+        }
+    }
+
+    fn visit_mut(&mut self, key: CallKey) -> Option<&mut Visit> {
+        match &mut self.calls.get_mut(key)?.phase {
+            Phase::Voicemail(visit) => Some(visit),
+            _ => None,
+        }
+    }
+}
+
+/// The key in an INFO: `Signal=5` (application/dtmf-relay), or the key alone (application/dtmf).
+pub(crate) fn key_of_info(content_type: &str, body: &[u8]) -> Option<char> {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let text = std::str::from_utf8(body).ok()?;
+    let value = if kind.eq_ignore_ascii_case("application/dtmf-relay") {
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("signal").then_some(value)
+        })?
+    } else if kind.eq_ignore_ascii_case("application/dtmf") {
+        text
+    } else {
+        return None;
+    };
+    match value.trim() {
+        "10" => Some('*'), // as some phones number them
+        "11" => Some('#'),
+        one => {
+            let mut letters = one.chars();
+            let key = letters.next().filter(|c| "0123456789*#ABCDabcd".contains(*c))?;
+            letters.next().is_none().then_some(key.to_ascii_uppercase())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_out_of_both_kinds_of_info() {
+        for (kind, body, key) in [
+            ("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n", Some('5')),
+            ("Application/DTMF-Relay; x=y", "signal = #\nDuration=100", Some('#')),
+            ("application/dtmf-relay", "Signal=11\r\n", Some('#')),
+            ("application/dtmf", "*", Some('*')),
+            ("application/dtmf", "7\r\n", Some('7')),
+            ("application/dtmf", "77", None),
+            ("application/dtmf-relay", "Duration=160", None),
+            ("text/plain", "5", None),
+            ("application/dtmf", "\u{fc}", None),
+        ] {
+            assert_eq!(key_of_info(kind, body.as_bytes()), key, "{kind} {body:?}"); // S72
+        }
+    }
+}
