@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{Chance, Instant, Now};
 use model::Directory;
 use model::journal::Record;
-use sip::{Endpoint, Event, HeaderLines, SessionId};
+use sip::{Endpoint, Event, HeaderLines, Message, SessionId};
 
 use crate::call::{Calls, Tapes, Timers};
 use crate::identity::Identity;
