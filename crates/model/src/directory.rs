@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, Table, User,
-    UserId,
+    ApiKey, ApiKeyId, Credential, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, RecurringCall,
+    RecurringCallId, Table, User, UserId,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -21,6 +21,8 @@ pub enum Change {
     CredentialGone(Arc<str>),
     Extension(Extension),
     ExtensionGone(ExtensionId),
+    Recurring(Box<RecurringCall>),
+    RecurringGone(RecurringCallId),
 }
 
 /// A snapshot. Cloning it costs a few reference counts.
@@ -33,6 +35,8 @@ pub struct Directory {
     usernames_by_user: Table<UserId, BTreeSet<Arc<str>>>,
     extensions: Table<ExtensionId, Extension>,
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
+    recurring: Table<RecurringCallId, RecurringCall>,
+    recurring_by_extension: Table<ExtensionId, BTreeSet<RecurringCallId>>,
 }
 
 impl Directory {
@@ -84,6 +88,21 @@ impl Directory {
             Change::ExtensionGone(id) => {
                 if let Some(old) = self.extensions.remove(&id) {
                     self.extensions_by_number.remove(&old.number);
+                }
+                self.recurring_by_extension.remove(&id);
+            }
+            Change::Recurring(call) => {
+                let id = call.id.clone();
+                self.recurring_by_extension.alter(call.extension.clone(), |ids| {
+                    ids.insert(id);
+                });
+                self.recurring.insert(call.id.clone(), *call);
+            }
+            Change::RecurringGone(id) => {
+                if let Some(old) = self.recurring.remove(&id) {
+                    self.recurring_by_extension.alter(old.extension.clone(), |ids| {
+                        ids.remove(&id);
+                    });
                 }
             }
         }
@@ -137,6 +156,25 @@ impl Directory {
     /// All extensions, in no order.
     pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
         self.extensions.values()
+    }
+
+    /// A recurring call.
+    pub fn recurring_call(&self, id: &RecurringCallId) -> Option<&Arc<RecurringCall>> {
+        self.recurring.get(id)
+    }
+
+    /// All recurring calls, in no order.
+    pub fn recurring_calls(&self) -> impl Iterator<Item = &Arc<RecurringCall>> {
+        self.recurring.values()
+    }
+
+    /// The recurring calls of an extension, oldest first.
+    pub fn recurring_calls_of<'a>(
+        &'a self,
+        extension: &ExtensionId,
+    ) -> impl Iterator<Item = &'a Arc<RecurringCall>> {
+        let ids = self.recurring_by_extension.get(extension).into_iter().flat_map(|ids| ids.iter());
+        ids.filter_map(|id| self.recurring.get(id))
     }
 
     /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).

@@ -11,6 +11,8 @@ mod extension;
 pub mod journal;
 mod key;
 mod number;
+pub mod recurrence;
+mod recurring;
 mod table;
 mod user;
 
@@ -21,5 +23,8 @@ pub use directory::{Change, Directory};
 pub use extension::{Extension, ExtensionId, ExtensionKind, ExtensionStatus, Forwarding, ForwardingMode};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
+pub use recurring::{
+    Action, Misfire, Occurrence, OccurrenceState, RecurringCall, RecurringCallId, RecurringCallKind,
+};
 pub use table::Table;
 pub use user::{User, UserId, UserKind};

@@ -9,8 +9,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") },
+    Migration { version: 7, sql: include_str!("../migrations/0007_recurring_calls.sql") },
+];
 
 /// Bring the database up to date, or refuse one that another version of us has written.
 pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {

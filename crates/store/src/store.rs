@@ -17,7 +17,7 @@ use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, users,
+    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, recurring, users,
 };
 
 /// Readers beside the one writer.
@@ -72,6 +72,8 @@ impl Store {
             .await?;
         self.load(&credentials::TABLE, |row| Ok(Change::Credential(credentials::read(row)?)), &mut directory)
             .await?;
+        let recurring = |row: &SqliteRow| Ok(Change::Recurring(Box::new(recurring::read(row)?)));
+        self.load(&recurring::TABLE, recurring, &mut directory).await?;
         Ok(directory)
     }
 
@@ -103,6 +105,15 @@ impl Store {
         audit::to_outbox(&mut tx, changes, audit.at).await?;
         audit::insert(&mut tx, &audit).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// A transaction of the one writer.
+    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        &self.readers
     }
 
     /// What the exchange is told at start.
@@ -230,6 +241,10 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
         Some(Change::Key(_)) => rows!(Key, keys),
         Some(Change::Credential(_)) => rows!(Credential, credentials),
         Some(Change::Extension(_)) => rows!(Extension, extensions),
+        Some(Change::Recurring(_)) => rows!(Recurring, recurring),
+        Some(Change::RecurringGone(_)) => {
+            gone!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
+        }
         Some(Change::KeyGone(_)) => gone!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
         Some(Change::CredentialGone(_)) => {
             gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
