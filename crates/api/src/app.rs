@@ -41,6 +41,8 @@ pub struct Settings {
     pub unauthenticated_per_minute: u32,
     /// Whether Twilio can be reached (S49, S54).
     pub twilio: bool,
+    /// The zone of schedules that name none (S78).
+    pub default_timezone: String,
     /// Of this program.
     pub version: String,
 }
@@ -57,6 +59,7 @@ impl Default for Settings {
             requests_per_minute: 100,
             unauthenticated_per_minute: 30,
             twilio: false,
+            default_timezone: "UTC".into(),
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }

@@ -51,6 +51,7 @@ faults! {
     NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
+    RecurringCallLimit: 409 "recurring_call_limit" "The extension has as many recurring calls as it may have" "La extensión ya tiene todas las llamadas recurrentes que puede tener";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
     AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
@@ -101,6 +102,13 @@ impl ApiError {
     pub(crate) fn field(fault: Fault, field: &str, rule: Option<(&str, &str)>) -> Self {
         let detail = rule.map(|(en, es)| (format!("{field}: {en}"), format!("{field}: {es}")));
         ApiError { field: Some(field.to_owned()), detail, ..fault.into() }
+    }
+
+    /// The same, of a field inside of an object.
+    pub(crate) fn within(self, object: &str) -> Self {
+        let outer = |name: String| format!("{object}.{name}");
+        let detail = self.detail.map(|(en, es)| (outer(en), outer(es)));
+        ApiError { field: self.field.map(outer), detail, ..self }
     }
 
     /// 429, and when to come back.
@@ -196,6 +204,10 @@ impl From<OfficeError> for ApiError {
             ),
             OfficeError::EmergencyForwarding => {
                 ApiError { field: Some("forwardingNumber".into()), ..Cause::EmergencyNotAllowed.into() }
+            }
+            OfficeError::RecurringCallLimit => Fault::RecurringCallLimit.into(),
+            OfficeError::ForbiddenDestination(cause) => {
+                ApiError { field: Some("destinationNumber".into()), ..cause.into() }
             }
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),

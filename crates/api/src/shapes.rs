@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 
 use crate::Settings;
 
+mod recurring;
+pub(crate) use recurring::*;
+
 /// RFC 3339 without fractions, as the documents show `createdAt`.
 pub(crate) fn to_the_second(at: Timestamp) -> String {
     Timestamp::from_micros(at.as_secs() * 1_000_000).to_string().replace(".000Z", "Z")
@@ -36,6 +39,8 @@ pub(crate) struct ServerStatus {
     pub ports_in_use: usize,
     pub uptime_seconds: u64,
     pub version: String,
+    /// The release of the IANA time zone database that is built in.
+    pub tzdb_version: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -147,6 +152,8 @@ pub(crate) struct ExtensionView {
     pub do_not_disturb: bool,
     pub call_waiting: bool,
     pub ring_seconds: u16,
+    /// Of schedules that name none; the server's where `null`.
+    pub timezone: Option<String>,
     pub user_id: String,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -184,6 +191,7 @@ impl ExtensionView {
             do_not_disturb: extension.do_not_disturb,
             call_waiting: extension.call_waiting,
             ring_seconds: extension.ring_seconds,
+            timezone: extension.timezone.as_ref().map(|zone| zone.name().to_owned()),
             user_id: extension.user.to_string(),
             created_at: to_the_second(extension.created_at),
             updated_at: to_the_second(extension.updated_at),

@@ -226,6 +226,11 @@ fn bit(day: i64) -> Option<u8> {
     (0..=6).contains(&day).then(|| 1 << day)
 }
 
+/// Whether a text is a time of day, `HH:MM` or `HH:MM:SS`.
+pub fn is_time(text: &str) -> bool {
+    time_of(text).is_some()
+}
+
 /// `HH:MM` or `HH:MM:SS`, two digits each.
 fn time_of(text: &str) -> Option<Time> {
     let mut numbers = [0_i8; 3];

@@ -1,3 +1,4 @@
+ALTER TABLE extensions ADD COLUMN timezone TEXT;
 CREATE TABLE recurring_calls (
   tenant TEXT NOT NULL, id TEXT NOT NULL, extension_id TEXT NOT NULL, user_id TEXT NOT NULL, destination TEXT NOT NULL,
   schedule TEXT NOT NULL, enabled BIGINT NOT NULL, misfire TEXT NOT NULL, action TEXT NOT NULL, max_attempts BIGINT NOT NULL,

@@ -24,6 +24,7 @@ pub(crate) const TABLE: Table = Table {
         "ring_seconds",
         "created_at",
         "updated_at",
+        "timezone",
     ],
 };
 
@@ -44,6 +45,7 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(i64::from(extension.ring_seconds))
         .bind(extension.created_at.as_micros())
         .bind(extension.updated_at.as_micros())
+        .bind(extension.timezone.as_ref().map(|zone| zone.name().to_owned()))
 }
 
 pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
@@ -62,5 +64,6 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
         ring_seconds: row.number()?,
         created_at: row.instant()?,
         updated_at: row.instant()?,
+        timezone: row.word_or_none()?,
     })
 }

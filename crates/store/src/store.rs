@@ -93,6 +93,11 @@ impl Store {
 
     /// Commit changes, their outbox rows and their event in one transaction.
     pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<(), StoreError> {
+        self.write_all(changes, std::slice::from_ref(&audit)).await
+    }
+
+    /// The same, with several events, all of one instant.
+    pub async fn write_all(&self, changes: &[Change], audits: &[Audit]) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut left = changes;
         while let Some(first) = left.first() {
@@ -102,8 +107,11 @@ impl Store {
             write_run(&mut tx, now).await?;
             left = later;
         }
-        audit::to_outbox(&mut tx, changes, audit.at).await?;
-        audit::insert(&mut tx, &audit).await?;
+        let at = audits.first().map(|audit| audit.at).unwrap_or_default();
+        audit::to_outbox(&mut tx, changes, at).await?;
+        for audit in audits {
+            audit::insert(&mut tx, audit).await?;
+        }
         Ok(tx.commit().await?)
     }
 

@@ -160,7 +160,9 @@ impl Switch {
                 | model::Change::Credential(_)
                 | model::Change::User(_)
                 | model::Change::Key(_)
-                | model::Change::KeyGone(_) => continue,
+                | model::Change::KeyGone(_)
+                | model::Change::Recurring(_)
+                | model::Change::RecurringGone(_) => continue,
             };
             for contact in self.location.contacts(&username) {
                 let contact = contact.uri.to_string();

@@ -19,8 +19,9 @@ mod ports;
 mod registrar;
 mod requests;
 mod restore;
+pub mod schedule;
 
-pub use command::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+pub use command::{Command, Counters, Originate, Planned, Presence, Registration, Reply, State, Status};
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;
 pub use io::{Input, OpenCall, Output};

@@ -15,7 +15,7 @@ pub(crate) use body::Body;
 pub(crate) use rule::Rule;
 
 /// One field of a body or a query.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Field {
     pub name: &'static str,
     /// Another name that the documents use for it (S76).
@@ -68,6 +68,9 @@ impl Form {
             };
             if !(field.nullable && value.is_null()) {
                 field.rule.check(value).map_err(|(fault, rule)| ApiError::field(fault, name, Some(rule)))?;
+                if let (Rule::Object(fields), Some(object)) = (field.rule, value.as_object()) {
+                    Form::of_object(object, fields).map_err(|error| error.within(name))?;
+                }
             }
             if form.values.insert(field.name, value.clone()).is_some() {
                 return Err(ApiError::field(
@@ -134,6 +137,16 @@ impl Form {
     ) -> Result<Option<T>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         parse(text).map(Some).map_err(|_| ApiError::field(Fault::BadValue, name, None))
+    }
+
+    /// The form of an object, whose table is `fields`.
+    pub(crate) fn object(&self, name: &str, fields: &'static [Field]) -> Option<Form> {
+        Form::of_object(self.values.get(name)?.as_object()?, fields).ok()
+    }
+
+    /// The numbers of a list.
+    pub(crate) fn wholes(&self, name: &str) -> Option<Vec<i64>> {
+        Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_i64).collect())
     }
 
     /// The texts of a list.

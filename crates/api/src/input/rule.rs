@@ -1,6 +1,7 @@
 //! Rules that values keep: checked here, and shown as JSON Schema.
 
 use base::Id;
+use model::recurrence::{Zone, is_time};
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
@@ -16,6 +17,7 @@ pub(crate) enum ExpectedType {
     Flag,
     Whole,
     List,
+    Object,
 }
 
 /// What a value must be.
@@ -43,17 +45,29 @@ pub(crate) enum Rule {
     Permissions,
     /// Where a page of calls begins.
     CallCursor,
+    /// An object of these fields.
+    Object(&'static [super::Field]),
+    /// A time of day.
+    Time,
+    /// A time zone.
+    Zone,
+    /// A list of days of the week.
+    DaysOfWeek,
 }
 
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
 const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
+
+/// `09:00`, `23:59:59`.
+const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$";
 
 impl Rule {
     fn expected(self) -> ExpectedType {
         match self {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
-            Rule::Permissions => ExpectedType::List,
+            Rule::Permissions | Rule::DaysOfWeek => ExpectedType::List,
+            Rule::Object(_) => ExpectedType::Object,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -61,6 +75,8 @@ impl Rule {
             | Rule::Origin
             | Rule::Label(_)
             | Rule::OneOf(_)
+            | Rule::Time
+            | Rule::Zone
             | Rule::CallCursor => ExpectedType::Text,
         }
     }
@@ -70,7 +86,7 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            ExpectedType::Text | ExpectedType::List => None,
+            ExpectedType::Text | ExpectedType::List | ExpectedType::Object => None,
         };
         scalar.unwrap_or_else(|| Value::from(text))
     }
@@ -89,6 +105,9 @@ impl Rule {
             }
             ExpectedType::List => {
                 value.is_array().then_some(()).ok_or(("must be a list", "debe ser una lista"))
+            }
+            ExpectedType::Object => {
+                value.is_object().then_some(()).ok_or(("must be an object", "debe ser un objeto"))
             }
         };
         typed.map_err(|sentence| (Fault::WrongType, sentence))?;
@@ -111,6 +130,14 @@ impl Rule {
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
             Rule::CallCursor => call_cursor(text).is_some(),
+            Rule::Object(_) => value.is_object(),
+            Rule::Time => is_time(text),
+            Rule::Zone => Zone::parse(text).is_ok(),
+            Rule::DaysOfWeek => value.as_array().is_some_and(|list| {
+                let days: Vec<u64> = list.iter().filter_map(Value::as_u64).filter(|day| *day <= 6).collect();
+                let different = days.iter().collect::<std::collections::BTreeSet<_>>().len();
+                !list.is_empty() && different == list.len()
+            }),
         }
     }
 
@@ -144,6 +171,18 @@ impl Rule {
                 "must be a list of one or more of call, sip, recording, admin",
                 "debe ser una lista de uno o más de call, sip, recording, admin",
             ),
+            Rule::Object(_) => ("must be an object", "debe ser un objeto"),
+            Rule::Time => {
+                ("must be HH:MM or HH:MM:SS, from 00:00 to 23:59:59", "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59")
+            }
+            Rule::Zone => (
+                "must be a name of the IANA database, such as America/New_York",
+                "debe ser un nombre de la base IANA, como America/New_York",
+            ),
+            Rule::DaysOfWeek => (
+                "must be a list of different days from 0 (Sunday) to 6 (Saturday)",
+                "debe ser una lista de días distintos, de 0 (domingo) a 6 (sábado)",
+            ),
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
@@ -167,6 +206,13 @@ impl Rule {
             Rule::Permissions => json!({
                 "type": "array", "minItems": 1, "maxItems": Permission::ALL.len(),
                 "items": {"type": "string", "enum": Permission::ALL.map(Permission::as_str)}
+            }),
+            Rule::Object(fields) => crate::openapi::object(fields),
+            Rule::Time => json!({"type": "string", "pattern": TIME}),
+            Rule::Zone => json!({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["America/New_York"]}),
+            Rule::DaysOfWeek => json!({
+                "type": "array", "minItems": 1, "maxItems": 7, "uniqueItems": true,
+                "items": {"type": "integer", "minimum": 0, "maximum": 6}
             }),
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::{Chance, Id, Now, Secret};
+use model::recurrence::Zone;
 use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     Forwarding, ForwardingMode, Ha1, UserId, dialplan,
@@ -80,6 +81,8 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
+    /// `Some(None)`: the server's.
+    pub timezone: Option<Option<Zone>>,
 }
 
 /// What becomes of a user's older credentials.
@@ -228,6 +231,7 @@ impl Office {
     pub async fn remove_extension(&self, actor: Actor, id: ExtensionId) -> Result<(), OfficeError> {
         self.commit(actor, move |draft| {
             let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            super::recurring::remove_all_of(draft, &id);
             draft.changes.push(Change::CredentialGone(Arc::clone(&old.username)));
             draft.changes.push(Change::ExtensionGone(id.clone()));
             draft.tell("voip_extension_deleted", &old.user, id.as_str(), json!({"before": facts(&old)}));
@@ -336,6 +340,7 @@ fn fresh(
         ring_seconds: RING_SECONDS,
         created_at: now.wall,
         updated_at: now.wall,
+        timezone: None,
     }
 }
 
@@ -362,6 +367,10 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
         created_at: old.created_at,
         updated_at: old.updated_at,
+        timezone: match wanted.timezone {
+            None => old.timezone.clone(),
+            Some(zone) => zone,
+        },
     }
 }
 
@@ -447,11 +456,12 @@ fn facts(extension: &Extension) -> Value {
         "doNotDisturb": extension.do_not_disturb,
         "callWaiting": extension.call_waiting,
         "ringSeconds": extension.ring_seconds,
+        "timezone": extension.timezone,
     })
 }
 
 /// The facts that differ, before and after (S74, S90).
-fn difference(before: &Value, after: &Value) -> Value {
+pub(super) fn difference(before: &Value, after: &Value) -> Value {
     let (mut was, mut is) = (serde_json::Map::new(), serde_json::Map::new());
     for (name, value) in after.as_object().into_iter().flatten() {
         if before.get(name) != Some(value) {

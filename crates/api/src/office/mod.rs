@@ -5,6 +5,7 @@
 
 mod extensions;
 mod keys;
+mod recurring;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, Imported, NewExtension, NumberChange};
 pub use keys::{CreatedKey, NewKey};
+pub use recurring::{NewRecurringCall, RecurringCallChanges};
 
 /// Who asks for a change, for the audit.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,21 @@ pub struct Actor {
     pub ip: Option<IpAddr>,
     /// Id of the request.
     pub request: String,
+}
+
+impl Actor {
+    fn audit(&self, at: base::Timestamp, event: Event) -> Audit {
+        Audit {
+            at,
+            kind: event.kind,
+            user: event.user,
+            subject: event.subject,
+            key: self.key.clone(),
+            ip: self.ip,
+            request: self.request.clone(),
+            detail: event.detail,
+        }
+    }
 }
 
 /// Why a change was not made.
@@ -65,6 +82,12 @@ pub enum OfficeError {
     /// Nothing is forwarded to an emergency number.
     #[error("calls are not forwarded to emergency numbers")]
     EmergencyForwarding,
+    /// The extension has as many recurring calls as it may.
+    #[error("the extension has too many recurring calls")]
+    RecurringCallLimit,
+    /// A schedule may not call that.
+    #[error("a schedule may not call this destination")]
+    ForbiddenDestination(model::Cause),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,6 +121,8 @@ pub(crate) struct Draft<'d> {
     pub chance: Chance,
     pub changes: Vec<Change>,
     pub event: Event,
+    /// What is told besides.
+    pub also: Vec<Event>,
 }
 
 /// What is told about a change.
@@ -185,23 +210,16 @@ impl Office {
                 chance,
                 changes: Vec::new(),
                 event: Event::default(),
+                also: Vec::new(),
             };
             let result = decide(&mut draft)?;
-            let Draft { now, changes, event, .. } = draft;
+            let Draft { now, changes, event, also, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
-            let audit = Audit {
-                at: now.wall,
-                kind: event.kind,
-                user: event.user,
-                subject: event.subject,
-                key: actor.key,
-                ip: actor.ip,
-                request: actor.request,
-                detail: event.detail,
-            };
-            inner.store.write(&changes, audit).await?;
+            let audits: Vec<Audit> =
+                std::iter::once(event).chain(also).map(|event| actor.audit(now.wall, event)).collect();
+            inner.store.write_all(&changes, &audits).await?;
             let mut next = Directory::clone(&current);
             for change in &changes {
                 next.apply(change.clone());

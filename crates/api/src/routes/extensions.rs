@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
+use model::recurrence::Zone;
 use model::{
     Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId,
 };
@@ -46,6 +47,7 @@ const CHANGE: &[Field] = &[
     Field::new("doNotDisturb", Rule::Flag, "Whether calls are refused as unwanted"),
     Field::new("callWaiting", Rule::Flag, "Whether a second call rings"),
     Field::new("ringSeconds", Rule::Whole(5, 300), "How long its phones ring"),
+    Field::new("timezone", Rule::Zone, "Of schedules that name none; the server's where null").nullable(),
 ];
 const LIST: &[Field] = &[
     Field::new(
@@ -201,6 +203,11 @@ async fn update(
         do_not_disturb: form.flag("doNotDisturb"),
         call_waiting: form.flag("callWaiting"),
         ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
+        timezone: match form.parsed("timezone", Zone::parse)? {
+            None if form.is_null("timezone") => Some(None),
+            None => None,
+            Some(zone) => Some(Some(zone)),
+        },
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
     Ok(answer(&app, &changed).await)

@@ -8,6 +8,7 @@ pub(crate) mod extensions;
 pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod probes;
+pub(crate) mod recurring;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(keys::routes());
     all.extend(extensions::routes());
     all.extend(extension_calls::routes());
+    all.extend(recurring::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());
     all.extend(registrations::routes());

@@ -134,6 +134,7 @@ fn view(app: &App, status: &Status) -> ServerStatus {
         ports_in_use: status.ports_in_use,
         uptime_seconds: app.uptime().as_secs(),
         version: app.settings().version.clone(),
+        tzdb_version: model::recurrence::tzdb_version(),
     }
 }
 

@@ -88,6 +88,7 @@ pub fn extension(name: &str, number: &str) -> Extension {
         ring_seconds: 21,
         created_at: at(2),
         updated_at: at(3),
+        timezone: None,
     }
 }
 

@@ -26,7 +26,14 @@ impl Switch {
         if self.state != State::Running {
             return Reply::Refused(Cause::Draining);
         }
-        let decision = dialplan::route(&self.directory, Road::Api, &wish.to);
+        if let Some(call) = wish.planned.as_ref().and_then(|planned| self.calls.find(&planned.call)) {
+            return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.record.clone()));
+        }
+        let mut decision = dialplan::route(&self.directory, road(&wish), &wish.to);
+        if let Some(planned) = &wish.planned {
+            let outcome = format!("{} was due at {}", planned.recurring, planned.due);
+            decision.trace.insert(0, TraceStep { rule: "recurring_call".into(), outcome });
+        }
         if let Route::Refused(cause) = decision.route {
             return Reply::Refused(cause);
         }
@@ -49,8 +56,10 @@ impl Switch {
 
     /// A call that has no leg yet.
     fn queue(&mut self, now: Now, wish: Originate, route: &Route, trace: Vec<TraceStep>) -> CallKey {
+        let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
+        let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.chance));
         let record = CallRecord {
-            id: model::CallId::new(now, &mut self.chance),
+            id,
             user: wish.user.clone(),
             other_user: self.owner_of(route),
             direction: CallDirection::Internal,
@@ -130,7 +139,7 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Phase::Waiting(wish) = &call.phase else { return };
         let patience = wish.ring_timeout.max(Duration::from_secs(1));
-        let route = dialplan::route(&self.directory, Road::Api, &wish.to).route;
+        let route = dialplan::route(&self.directory, road(wish), &wish.to).route;
         if call.record.from_number.is_empty() {
             call.record.from_number = number;
         }
@@ -159,7 +168,7 @@ impl Switch {
         let waiting: Vec<CallKey> = self.calls.waiting.iter().copied().collect();
         for key in waiting {
             let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
-            let route = dialplan::route(&self.directory, Road::Api, &wish.to).route;
+            let route = dialplan::route(&self.directory, road(wish), &wish.to).route;
             if let Some(device) = self.device_for(now, wish, &route, Among::Registered) {
                 self.ring_device(now, key, &device, out);
             }
@@ -171,4 +180,9 @@ impl Switch {
     pub(crate) fn began(record: &CallRecord) -> (Timestamp, &str) {
         (record.started_at, record.id.as_str())
     }
+}
+
+/// By which road a call comes that we place ourselves.
+fn road(wish: &Originate) -> Road {
+    if wish.planned.is_some() { Road::Schedule } else { Road::Api }
 }

@@ -390,6 +390,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         ring_seconds: 25,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
+        timezone: None,
     };
     let credential = Credential {
         username: username.clone(),
