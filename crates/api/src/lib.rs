@@ -21,8 +21,8 @@ mod usage;
 
 pub use app::{App, Clock, Settings};
 pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, NewExtension, NewKey, NewRecurringCall, NumberChange, Office,
-    OfficeError, RecurringCallChanges,
+    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, NewExtension, NewKey, NewRecurringCall,
+    NumberChange, Office, OfficeError, RecurringCallChanges,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

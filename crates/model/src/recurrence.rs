@@ -90,7 +90,9 @@ pub enum ScheduleError {
     Time,
     #[error("frequency must be daily, weekly or monthly")]
     Frequency,
-    #[error("a weekly schedule needs dayOfWeek, 0 (Sunday) to 6 (Saturday), or a list of them in daysOfWeek, not both")]
+    #[error(
+        "a weekly schedule needs dayOfWeek, 0 (Sunday) to 6 (Saturday), or a list of them in daysOfWeek, not both"
+    )]
     DayOfWeek,
     #[error("daysOfWeek must be a list of one to seven different days from 0 (Sunday) to 6 (Saturday)")]
     DaysOfWeek,

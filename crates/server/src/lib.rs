@@ -11,4 +11,5 @@ pub mod limits;
 pub mod log;
 pub mod media;
 pub mod net;
+pub mod schedule;
 pub mod serve;

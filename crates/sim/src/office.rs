@@ -74,7 +74,7 @@ impl Office {
             ring_seconds: if n == 2 { 10 } else { 30 },
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
-        timezone: None,
+            timezone: None,
         };
         let credential = Credential {
             username: Arc::clone(&username),

@@ -1,4 +1,4 @@
-//! What the scheduler asks of the store: each of these is one transaction, with the event that belongs to it.
+//! What the scheduler asks of the store: each of these is one transaction, with the event that belongs to it. Told twice, it happens once.
 
 use base::Timestamp;
 use model::{Occurrence, RecurringCallId};
@@ -20,8 +20,9 @@ impl Store {
         if let Some(event) = event.filter(|_| done) {
             audit::insert(&mut tx, &event).await?;
         }
+        let stands = done || occurrences::stands(&mut tx, occurrence).await?;
         tx.commit().await?;
-        Ok(done)
+        Ok(stands)
     }
 
     /// Put an occurrence in the place of its version before, and tell of it. `false`, and nothing is told, where somebody was faster.
@@ -35,8 +36,9 @@ impl Store {
         if let Some(event) = event.filter(|_| done) {
             audit::insert(&mut tx, &event).await?;
         }
+        let stands = done || occurrences::stands(&mut tx, occurrence).await?;
         tx.commit().await?;
-        Ok(done)
+        Ok(stands)
     }
 
     /// Occurrences that are not over and that nobody holds at `now`.

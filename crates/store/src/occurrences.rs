@@ -78,6 +78,21 @@ async fn run(
     Ok(row.is_some())
 }
 
+/// Whether exactly this row stands there: the answer to an earlier writing of it may have been lost.
+pub(crate) async fn stands(tx: &mut SqliteConnection, occurrence: &Occurrence) -> Result<bool, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM occurrences WHERE tenant = $1 AND recurring_id = $2 AND due = $3",
+        TABLE.columns()
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(TENANT)
+        .bind(occurrence.recurring.as_str())
+        .bind(occurrence.due.as_micros())
+        .fetch_optional(&mut *tx)
+        .await?;
+    Ok(row.map(|row| read(&row)).transpose()?.as_ref() == Some(occurrence))
+}
+
 /// Occurrences that are not over and that nobody holds at `now`, the longest forsaken first.
 pub(crate) async fn forsaken(
     pool: &SqlitePool,

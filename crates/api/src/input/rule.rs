@@ -172,9 +172,10 @@ impl Rule {
                 "debe ser una lista de uno o más de call, sip, recording, admin",
             ),
             Rule::Object(_) => ("must be an object", "debe ser un objeto"),
-            Rule::Time => {
-                ("must be HH:MM or HH:MM:SS, from 00:00 to 23:59:59", "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59")
-            }
+            Rule::Time => (
+                "must be HH:MM or HH:MM:SS, from 00:00 to 23:59:59",
+                "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
+            ),
             Rule::Zone => (
                 "must be a name of the IANA database, such as America/New_York",
                 "debe ser un nombre de la base IANA, como America/New_York",
@@ -209,7 +210,9 @@ impl Rule {
             }),
             Rule::Object(fields) => crate::openapi::object(fields),
             Rule::Time => json!({"type": "string", "pattern": TIME}),
-            Rule::Zone => json!({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["America/New_York"]}),
+            Rule::Zone => {
+                json!({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["America/New_York"]})
+            }
             Rule::DaysOfWeek => json!({
                 "type": "array", "minItems": 1, "maxItems": 7, "uniqueItems": true,
                 "items": {"type": "integer", "minimum": 0, "maximum": 6}

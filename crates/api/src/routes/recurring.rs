@@ -19,19 +19,19 @@ use crate::office::{NewRecurringCall, RecurringCallChanges};
 use crate::route::{Answer, Need, Route};
 use crate::routes::extensions::own;
 use crate::routes::sessions::{check_host, policy};
-use crate::routes::{CURSOR, LIMIT, PathId};
+use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::shapes::{
-    NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView, RunsAnswer,
-    Success, to_the_second,
+    NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
+    RunsAnswer, Success, to_the_second,
 };
 
 const CALL: Need = Need::Permission(Permission::Call);
 
 const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "How often");
 const TIME: Field = Field::new("time", Rule::Time, "On the clocks of the zone, HH:MM or HH:MM:SS");
-const DAY_OF_WEEK: Field =
-    Field::new("dayOfWeek", Rule::Whole(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
-const DAYS_OF_WEEK: Field = Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, in the place of dayOfWeek");
+const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Whole(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
+const DAYS_OF_WEEK: Field =
+    Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, in the place of dayOfWeek");
 const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Whole(1, 31), "Monthly");
 const MONTH_END: Field = Field::new(
     "monthEndPolicy",
@@ -65,7 +65,8 @@ const ATTEMPTS: Field = Field::new(
     Rule::Whole(1, MAX_ATTEMPTS),
     "How often one occurrence is dialled at most, where the line is busy or nobody answers",
 );
-const RETRY: Field = Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
+const RETRY: Field =
+    Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
 const ACTION: Field = Field::new(
     "action",
     Rule::OneOf(&["connect"]),
@@ -94,6 +95,7 @@ const CHANGE: &[Field] = &[
 ];
 const NEXT: &[Field] =
     &[Field::new("count", Rule::Whole(1, RUNS_SHOWN), "How many instants; 10 where absent")];
+const PAGED: &[Field] = &[LIMIT, CURSOR];
 const RUNS: &[Field] = &[LIMIT, CURSOR];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -114,6 +116,15 @@ pub(crate) fn routes() -> Vec<Route> {
             Answer::json::<RecurringCallsAnswer>(),
             get(list),
         ),
+        Route::new(
+            ("get", "/api/v1/voip/recurring-calls"),
+            tag,
+            "Recurring calls, of all extensions that the key may see",
+            CALL,
+            Answer::json::<RecurringCallsAnswer>(),
+            get(list_all),
+        )
+        .query(PAGED),
         Route::new(("get", id), tag, "One recurring call", CALL, one(), get(show)),
         Route::new(("put", id), tag, change, CALL, one(), put(update)).body(CHANGE),
         Route::new(("patch", id), tag, change, CALL, one(), patch(update)).body(CHANGE),
@@ -284,7 +295,22 @@ async fn list(
     let (directory, now) = (app.office().directory(), app.office().now().wall);
     let calls = directory.recurring_calls_of(&extension.id);
     let recurring_calls = calls.map(|call| RecurringCallView::of(call, now)).collect();
-    Ok(Json(RecurringCallsAnswer { success: true, recurring_calls }))
+    Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor: None }))
+}
+
+async fn list_all(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Json<RecurringCallsAnswer>, ApiError> {
+    let form = Form::of_query(&uri, PAGED)?;
+    let (directory, now) = (app.office().directory(), app.office().now().wall);
+    let mut found: Vec<_> = directory.recurring_calls().filter(|call| caller.sees(&call.user)).collect();
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let (found, next_cursor) = page(found, form.text("cursor"), limit, |call| call.id.as_str());
+    let recurring_calls = found.into_iter().map(|call| RecurringCallView::of(call, now)).collect();
+    Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor }))
 }
 
 async fn show(

@@ -21,6 +21,10 @@ pub(crate) struct RecurringCallsAnswer {
     pub success: bool,
     /// Oldest first.
     pub recurring_calls: Vec<RecurringCallView>,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -10,6 +10,7 @@ mod init;
 mod keys;
 mod logs;
 mod reach;
+mod schedule;
 mod shape;
 mod status;
 
@@ -96,6 +97,9 @@ enum Noun {
     /// Calls
     #[command(subcommand)]
     Call(calls::CallVerb),
+    /// Recurring calls
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleVerb),
     /// The configuration
     #[command(subcommand)]
     Config(configuration::ConfigVerb),
@@ -144,6 +148,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Noun::Key(verb) => keys::run(&shared, verb),
         Noun::Extension(verb) => extensions::run(&shared, verb),
         Noun::Call(verb) => calls::run(&shared, verb),
+        Noun::Schedule(verb) => schedule::run(&shared, verb),
         Noun::Config(verb) => configuration::run(&shared, verb),
         Noun::Backup { file } => reach::backup(&shared, &file),
     }

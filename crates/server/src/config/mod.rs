@@ -31,6 +31,10 @@ pub struct Config {
     pub store: Store,
     /// What nobody may exceed.
     pub limits: Limits,
+    /// The zone of schedules that name none (S78).
+    pub default_timezone: String,
+    /// Recurring calls that are begun in a second at most.
+    pub recurring_calls_per_second: u32,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -163,6 +167,8 @@ impl Default for Config {
                 connections_per_source: 32,
                 ladders_per_second: 100,
             },
+            default_timezone: "UTC".into(),
+            recurring_calls_per_second: 5,
             log_level: "info".into(),
             twilio: Twilio::default(),
         }

@@ -27,6 +27,7 @@ use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::net::stream::Connections;
+use crate::schedule::{self, Beginning, Desk};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -94,6 +95,7 @@ struct House {
     feeder: tokio::task::JoinHandle<Fed>,
     http: http::Http,
     keeper: tokio::task::JoinHandle<()>,
+    scheduler: tokio::task::JoinHandle<()>,
 }
 
 impl House {
@@ -128,6 +130,8 @@ impl House {
             tracing::error!(fault, "the journal is damaged");
         }
         let restore = journal::restore(remembered, &opened.pending);
+        let identity = schedule::identity(&data, epoch)?;
+        let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
@@ -160,7 +164,14 @@ impl House {
         let http = http::Http::start(listeners, &api::router(app.clone()).merge(import::router(app.clone())));
         lock.tell(http.addresses.first().copied())?;
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
-        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper };
+        let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
+        let pace = switch::schedule::Config {
+            owner: identity.owner().into(),
+            per_second: config.recurring_calls_per_second,
+        };
+        let scheduler = tokio::spawn(schedule::run(desk, pace, chance.fork(), beginning));
+        let house =
+            House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, scheduler };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,
@@ -226,6 +237,7 @@ impl House {
     /// Take everything down; what is known is written before the end.
     async fn close(self) -> Result<()> {
         self.keeper.abort();
+        self.scheduler.abort();
         self.http.stop().await;
         self.door.put(Order::Quit);
         let (exchange, workers) = (self.exchange, self.workers);
@@ -293,6 +305,7 @@ fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settings {
         sip_port: listening.first().map_or(5060, SocketAddr::port),
         listeners: schemes.zip(listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect(),
         local_admin: config.http.local_admin,
+        default_timezone: config.default_timezone.clone(),
         requests_per_minute: config.limits.requests_per_minute,
         unauthenticated_per_minute: config.limits.unauthenticated_per_minute,
         ..api::Settings::default()

@@ -193,8 +193,7 @@ impl Scheduler {
         if run.step != Step::Dialling {
             return;
         }
-        let watching =
-            |placed| Step::Watching { look_at: now.instant + LOOK, placed, since: now.instant };
+        let watching = |placed| Step::Watching { look_at: now.instant + LOOK, placed, since: now.instant };
         match dialled {
             Dialled::Placed => run.step = watching(true),
             Dialled::Silent => run.step = watching(false),
