@@ -6,8 +6,9 @@
 use std::fmt;
 
 use base::Timestamp;
+use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
 /// The release of the IANA database that is built in, `2026e`.
@@ -54,16 +55,22 @@ impl Zone {
     }
 
     /// The first instant at which the clocks show `local` or, where they skip it, more.
+    ///
+    /// It is looked for from instant to instant, since jiff's own way from a date to its instants takes a date for ambiguous that lies
+    /// between a zone's table and the rule that follows it (America/Nuuk, 28 October 2023).
     fn first_instant(&self, local: DateTime) -> Option<jiff::Timestamp> {
-        match self.0.to_ambiguous_timestamp(local).offset() {
-            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok(),
-            AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local).ok(),
-            AmbiguousOffset::Gap { after, .. } => {
-                // Read with the later offset, a skipped time lies before the change, by less than the gap.
-                let before_it = after.to_timestamp(local).ok()?;
-                self.0.following(before_it).next().map(|change| change.timestamp())
+        // Further from UTC than any zone is: the clocks show less than `local` here.
+        let mut from =
+            Offset::UTC.to_timestamp(local).ok()?.checked_sub(SignedDuration::from_hours(26)).ok()?;
+        let mut offset = self.0.to_offset(from);
+        for change in self.0.following(from) {
+            let at = offset.to_timestamp(local).ok()?.max(from);
+            if at < change.timestamp() {
+                return Some(at);
             }
+            (from, offset) = (change.timestamp(), change.offset());
         }
+        offset.to_timestamp(local).ok().map(|at| at.max(from))
     }
 }
 
