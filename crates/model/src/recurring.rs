@@ -71,7 +71,7 @@ pub struct RecurringCall {
 }
 
 /// How far an occurrence has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OccurrenceState {
     /// Somebody has taken it on, and does not dial now: it waits for its next attempt.
