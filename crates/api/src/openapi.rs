@@ -117,6 +117,12 @@ fn schema_of(field: &Field) -> Value {
 }
 
 fn request_body(fields: &[Field]) -> Value {
+    let needed = fields.iter().any(|field| field.required);
+    json!({"required": needed, "content": {"application/json": {"schema": object(fields)}}})
+}
+
+/// An object of these fields and no others.
+pub(crate) fn object(fields: &[Field]) -> Value {
     let mut properties = Map::new();
     let mut required: Vec<&str> = Vec::new();
     let mut either: Vec<Value> = Vec::new();
@@ -144,8 +150,7 @@ fn request_body(fields: &[Field]) -> Value {
             schema.insert("oneOf".into(), either.into());
         }
     }
-    let needed = fields.iter().any(|field| field.required);
-    json!({"required": needed, "content": {"application/json": {"schema": schema}}})
+    schema
 }
 
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {

@@ -14,5 +14,6 @@ pub mod mail;
 pub mod media;
 pub mod net;
 pub mod recording;
+pub mod schedule;
 pub mod serve;
 pub mod webhooks;

@@ -491,6 +491,7 @@ impl Bench {
                 to: script.pick(&Office::numbers()).clone(),
                 ring_timeout: Duration::from_secs(u64::from(script.byte())),
                 require_device: script.byte() & 1 == 0,
+                planned: None,
             }),
             2 if !self.calls.is_empty() => Command::End { call: script.pick(&self.calls).clone() },
             3 if !self.calls.is_empty() => Command::Ladder { call: script.pick(&self.calls).clone() },

@@ -77,6 +77,7 @@ impl Office {
             record_calls: model::RecordCalls::Default,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
+            timezone: None,
         };
         let credential = Credential {
             username: Arc::clone(&username),

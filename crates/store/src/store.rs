@@ -21,7 +21,7 @@ use crate::row::{TENANT, Table, upsert};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
     calls, credentials, deliveries, extensions, feed, key_uses, keys, ladders, legs, mailboxes, messages,
-    migrate, trunks, users,
+    migrate, recurring, trunks, users,
 };
 
 /// Readers beside the one writer.
@@ -82,6 +82,8 @@ impl Store {
             .await?;
         self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory).await?;
         self.load(&messages::TABLE, |row| Ok(Change::Message(messages::read(row)?)), &mut directory).await?;
+        let recurring = |row: &SqliteRow| Ok(Change::Recurring(Box::new(recurring::read(row)?)));
+        self.load(&recurring::TABLE, recurring, &mut directory).await?;
         Ok(directory)
     }
 
@@ -101,15 +103,15 @@ impl Store {
 
     /// Commit changes, their outbox rows and their event in one transaction.
     pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<(), StoreError> {
-        self.write_with_mails(changes, &[], audit).await
+        self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
-    /// The same, with the mails that are to be sent because of it.
-    pub async fn write_with_mails(
+    /// The same, with the mails that are to be sent because of it, and with several events, all of one instant.
+    pub async fn write_all(
         &self,
         changes: &[Change],
         mails: &[Delivery],
-        audit: Audit,
+        audits: &[Audit],
     ) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut left = changes;
@@ -121,11 +123,23 @@ impl Store {
             left = later;
         }
         deliveries::write(&mut tx, mails).await?;
-        audit::to_outbox(&mut tx, changes, audit.at).await?;
-        audit::insert(&mut tx, &audit).await?;
+        let at = audits.first().map(|audit| audit.at).unwrap_or_default();
+        audit::to_outbox(&mut tx, changes, at).await?;
+        for audit in audits {
+            audit::insert(&mut tx, audit).await?;
+        }
         tx.commit().await?;
         self.told.send_modify(|n| *n += 1);
         Ok(())
+    }
+
+    /// A transaction of the one writer.
+    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        &self.readers
     }
 
     /// What the exchange is told at start.
@@ -286,6 +300,10 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
         Some(Change::Key(_)) => rows!(Key, keys),
         Some(Change::Credential(_)) => rows!(Credential, credentials),
         Some(Change::Extension(_)) => rows!(Extension, extensions),
+        Some(Change::Recurring(_)) => rows!(Recurring, recurring),
+        Some(Change::RecurringGone(_)) => {
+            gone!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
+        }
         Some(Change::KeyGone(_)) => gone!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
         Some(Change::CredentialGone(_)) => {
             gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")

@@ -218,7 +218,9 @@ impl Switch {
                 | model::Change::KeyGone(_)
                 | model::Change::Mailbox(_)
                 | model::Change::Message(_)
-                | model::Change::MessageGone { .. } => continue,
+                | model::Change::MessageGone { .. }
+                | model::Change::Recurring(_)
+                | model::Change::RecurringGone(_) => continue,
             };
             for contact in self.location.contacts(&username) {
                 let contact = contact.uri.to_string();

@@ -19,12 +19,13 @@ mod ports;
 mod registrar;
 mod requests;
 mod restore;
+pub mod schedule;
 mod trunk;
 pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration, Reply, State,
+    Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply, State,
     Status,
 };
 pub use command::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};

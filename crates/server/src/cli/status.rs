@@ -10,6 +10,7 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
         &[
             ("State", "status"),
             ("Version", "version"),
+            ("Time zones", "tzdbVersion"),
             ("Listeners", "listeners"),
             ("Active calls", "activeCalls"),
             ("Registrations", "registrations"),

@@ -28,6 +28,7 @@ use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::net::stream::Connections;
+use crate::schedule::{self, Beginning, Desk};
 use crate::webhooks::Courier;
 use crate::webhooks::address::Reach;
 use crate::webhooks::post::Post;
@@ -101,6 +102,7 @@ struct House {
     keeper: tokio::task::JoinHandle<()>,
     courier: tokio::task::JoinHandle<()>,
     recordings: tokio::task::JoinHandle<()>,
+    scheduler: tokio::task::JoinHandle<()>,
 }
 
 impl House {
@@ -137,6 +139,8 @@ impl House {
             tracing::error!(fault, "the journal is damaged");
         }
         let restore = journal::restore(remembered, &opened.pending);
+        let identity = schedule::identity(&data, epoch)?;
+        let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
@@ -190,10 +194,27 @@ impl House {
             Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
         let courier = tokio::spawn(courier.run());
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
-        let house =
-            House {
-                config, lock, store, app, door, exchange, workers, feeder, http, keeper, courier, recordings,
-            };
+        let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
+        let pace = switch::schedule::Config {
+            owner: identity.owner().into(),
+            per_second: config.recurring_calls_per_second,
+        };
+        let scheduler = tokio::spawn(schedule::run(desk, pace, chance.fork(), beginning));
+        let house = House {
+            config,
+            lock,
+            store,
+            app,
+            door,
+            exchange,
+            workers,
+            feeder,
+            http,
+            keeper,
+            courier,
+            recordings,
+            scheduler,
+        };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,
@@ -259,6 +280,7 @@ impl House {
     /// Take everything down; what is known is written before the end.
     async fn close(self) -> Result<()> {
         self.keeper.abort();
+        self.scheduler.abort();
         self.courier.abort();
         self.recordings.abort();
         self.app.hang_up();
@@ -348,6 +370,7 @@ fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settings {
         sip_port: listening.first().map_or(5060, SocketAddr::port),
         listeners: schemes.zip(listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect(),
         local_admin: config.http.local_admin,
+        default_timezone: config.default_timezone.clone(),
         requests_per_minute: config.limits.requests_per_minute,
         unauthenticated_per_minute: config.limits.unauthenticated_per_minute,
         insecure_webhooks: config.webhooks.allow_insecure_loopback,

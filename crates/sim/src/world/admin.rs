@@ -98,6 +98,7 @@ impl World {
             to,
             ring_timeout: Duration::from_secs(1 + self.chance.below(40)),
             require_device: self.chance.odds(40),
+            planned: None,
         };
         match self.command(Command::Originate(wish)) {
             Some(Reply::Call(_)) => self.oracle.count("originated"),
