@@ -47,6 +47,13 @@ async fn each_route_asks_for_its_permission_and_admin_has_all() {
         ("DELETE", "/api/v1/voip/extensions/ext_1", sip),
         ("POST", "/api/v1/voip/extensions/ext_1/credentials/reset", sip),
         ("POST", "/api/v1/voip/extensions/ext_1/call", call),
+        ("POST", "/api/v1/trunks", admin),
+        ("GET", "/api/v1/trunks", admin),
+        ("GET", "/api/v1/trunks/trunk_1", admin),
+        ("PUT", "/api/v1/trunks/trunk_1", admin),
+        ("PATCH", "/api/v1/trunks/trunk_1", admin),
+        ("DELETE", "/api/v1/trunks/trunk_1", admin),
+        ("POST", "/api/v1/trunks/trunk_1/test", admin),
         ("GET", "/metrics", admin),
     ];
     let documented = house.document().await["paths"].as_object().unwrap();
