@@ -45,8 +45,9 @@ impl Switch {
             Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
             Command::ProbeTrunk { trunk } => {
                 let before = self.trunk_status(now, &trunk);
-                self.trunk_changed(now, &trunk, out);
-                self.settle(now, out);
+                if self.state == State::Running {
+                    self.probe(now, &trunk, out);
+                }
                 before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
             }
             Command::Start => {
