@@ -6,6 +6,7 @@
 mod app;
 mod auth;
 mod error;
+mod examples;
 mod follow;
 mod idempotency;
 mod input;
