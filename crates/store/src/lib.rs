@@ -5,6 +5,7 @@ mod audit;
 mod bindings;
 mod calls;
 mod credentials;
+mod deliveries;
 mod error;
 mod events;
 mod extensions;
@@ -25,6 +26,9 @@ mod webhooks;
 
 pub use audit::{Audit, Event, EventFilter, EventPage};
 pub use calls::{CallFilter, CallPage, Cursor, Remembered};
+pub use deliveries::{
+    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
+};
 pub use error::StoreError;
 pub use events::EventQuery;
 pub use idempotency::{Asked, Earlier};
@@ -32,6 +36,3 @@ pub use key_uses::{KeyUse, UsedBy};
 pub use prune::{Pruned, Retention};
 pub use stats::{Hour, Stats, StatsQuery};
 pub use store::Store;
-pub use webhooks::{
-    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
-};
