@@ -7,6 +7,7 @@ mod app;
 mod audio;
 mod auth;
 mod error;
+mod examples;
 mod follow;
 mod idempotency;
 mod input;

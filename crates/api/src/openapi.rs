@@ -26,7 +26,7 @@ pub(crate) fn document(routes: &[Route]) -> Value {
         .into_iter()
         .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
         .collect();
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Centralita",
@@ -43,7 +43,9 @@ pub(crate) fn document(routes: &[Route]) -> Value {
                 "apiKey": {"type": "http", "scheme": "bearer", "bearerFormat": "sk_voip_[0-9A-Za-z]{49}"}
             }
         }
-    })
+    });
+    crate::examples::add(&mut document);
+    document
 }
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
@@ -52,6 +54,13 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         parameters.push(json!({
             "name": name, "in": "path", "required": true,
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
+        }));
+    }
+    if route.method == "post" && route.need != Need::Nothing {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "A request that is repeated with it within 24 hours is done once and answered as the first time",
+            "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"}
         }));
     }
     for field in route.query {
@@ -65,6 +74,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "tags": [route.tag],
         "summary": route.summary,
         "description": description(route.need),
+        "x-needs": needs(route.need),
         "parameters": parameters,
         "responses": responses(route, schemas),
     });
@@ -108,6 +118,17 @@ fn description(need: Need) -> String {
         Need::Permission(permission) => format!("Needs a key with the permission `{}`.", permission.as_str()),
         Need::Admin => "Needs a key with the permission `admin`.".into(),
         Need::Hello => "Needs any active key, in the header or in the first message.".into(),
+    }
+}
+
+/// The same for machines: a permission, `key` for any key, `hello` for a key in the first message, `nothing`.
+fn needs(need: Need) -> &'static str {
+    match need {
+        Need::Nothing => "nothing",
+        Need::Key => "key",
+        Need::Permission(permission) => permission.as_str(),
+        Need::Admin => "admin",
+        Need::Hello => "hello",
     }
 }
 
@@ -194,6 +215,9 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     }
     if route.body.is_some() {
         statuses.extend([400, 409, 413, 415, 503]);
+    }
+    if route.method == "post" {
+        statuses.extend([400, 409, 413]);
     }
     if route.method == "delete" || route.tag == "keys" {
         statuses.push(503);

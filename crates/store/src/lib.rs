@@ -17,6 +17,7 @@ mod keys;
 mod ladders;
 mod legs;
 mod mailboxes;
+mod mails;
 mod messages;
 mod migrate;
 mod occasions;
@@ -33,6 +34,9 @@ mod webhooks;
 
 pub use audit::{Audit, Event, EventFilter, EventPage};
 pub use calls::{CallFilter, CallPage, Cursor, Remembered};
+pub use deliveries::{
+    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
+};
 pub use error::StoreError;
 pub use events::EventQuery;
 pub use idempotency::{Asked, Earlier};
@@ -41,6 +45,3 @@ pub use prune::{Pruned, Retention};
 pub use recordings::{Kept, Place, RecordingCursor, RecordingFilter, RecordingPage};
 pub use stats::{Hour, Stats, StatsQuery};
 pub use store::Store;
-pub use webhooks::{
-    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
-};

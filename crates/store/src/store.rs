@@ -20,8 +20,8 @@ use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, deliveries, extensions, feed, key_uses, keys, ladders, legs, mailboxes, messages,
-    migrate, recurring, trunks, users,
+    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, mailboxes, messages,
+    mails, migrate, recurring, trunks, users,
 };
 
 /// Readers beside the one writer.
@@ -122,7 +122,7 @@ impl Store {
             write_run(&mut tx, now).await?;
             left = later;
         }
-        deliveries::write(&mut tx, mails).await?;
+        mails::write(&mut tx, mails).await?;
         let at = audits.first().map(|audit| audit.at).unwrap_or_default();
         audit::to_outbox(&mut tx, changes, at).await?;
         for audit in audits {
@@ -251,19 +251,19 @@ impl Store {
 
     /// Mails whose next attempt is due, at most `limit`.
     pub async fn mails_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        deliveries::due(&self.readers, now, limit).await
+        mails::due(&self.readers, now, limit).await
     }
 
     /// What became of an attempt at a mail.
     pub async fn mail_tried(&self, mail: &Delivery) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        deliveries::write(&mut tx, std::slice::from_ref(mail)).await?;
+        mails::write(&mut tx, std::slice::from_ref(mail)).await?;
         Ok(tx.commit().await?)
     }
 
     /// The newest mails about an extension's messages.
     pub async fn mails_of(&self, extension: &ExtensionId, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        deliveries::of_box(&self.readers, extension, limit).await
+        mails::of_box(&self.readers, extension, limit).await
     }
 
     /// Close the database after what is being written is written.

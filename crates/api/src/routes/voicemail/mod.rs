@@ -27,7 +27,7 @@ use crate::routes::extensions::own;
 use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::shapes::Success;
 use shapes::{
-    DeliveriesAnswer, DeliveryView, MailboxAnswer, MailboxView, MessageAnswer, MessageView, VoicemailAnswer,
+    MailsAnswer, MailView, MailboxAnswer, MailboxView, MessageAnswer, MessageView, VoicemailAnswer,
 };
 
 /// What an owner sets is part of the extension.
@@ -74,7 +74,7 @@ pub(crate) fn routes() -> Vec<Route> {
             TAG,
             "The mails about an extension's messages, newest first",
             SIP,
-            Answer::json::<DeliveriesAnswer>(),
+            Answer::json::<MailsAnswer>(),
             get(deliveries),
         )
         .query(DELIVERIES)
@@ -180,13 +180,13 @@ async fn deliveries(
     caller: Caller,
     id: PathId,
     uri: Uri,
-) -> Result<Json<DeliveriesAnswer>, ApiError> {
+) -> Result<Json<MailsAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
     let form = Form::of_query(&uri, DELIVERIES)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let mails = app.office().store().mails_of(&extension.id, limit).await?;
-    let deliveries = mails.iter().map(DeliveryView::of).collect();
-    Ok(Json(DeliveriesAnswer { success: true, deliveries }))
+    let deliveries = mails.iter().map(MailView::of).collect();
+    Ok(Json(MailsAnswer { success: true, deliveries }))
 }
 
 async fn show(
