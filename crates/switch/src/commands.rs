@@ -85,9 +85,9 @@ impl Switch {
         self.drained(out);
     }
 
-    /// Close the listeners once the last call has said its last word.
+    /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        if self.state == State::Draining && self.calls.len() == 0 {
+        if self.state == State::Draining && self.calls.len() == 0 && self.tapes.is_empty() {
             out.push(Output::Listen(false));
         }
     }

@@ -68,6 +68,10 @@ impl Tapes {
         Number(self.next)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.beeps.first_key_value().map(|((due, _), ())| *due)
     }
@@ -270,5 +274,6 @@ impl Switch {
         }
         row.ended_at.get_or_insert(now.wall);
         out.push(Output::Journal(Record::Recording(Box::new(row))));
+        self.drained(out);
     }
 }
