@@ -153,7 +153,7 @@ impl App {
     }
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {
-        self.inner.shelf.get().map_or(&EmptyShelf, |shelf| &**shelf)
+        self.inner.shelf.get().map_or(&EmptyShelf as &dyn Shelf, |shelf| &**shelf)
     }
 
     pub(crate) fn settings(&self) -> &Settings {
