@@ -62,9 +62,9 @@ struct Running {
 }
 
 impl Tapes {
-    /// A number that no other recording has had for a long time.
-    pub(crate) fn number(&mut self) -> Number {
-        self.next = self.next.wrapping_add(1);
+    /// A number that no other recording has had for a long time; the upper half of them is voicemail's.
+    fn number(&mut self) -> Number {
+        self.next = (self.next + 1) % (1 << 31);
         Number(self.next)
     }
 
