@@ -180,7 +180,7 @@ fn an_extension_that_wants_it_is_recorded_by_itself_as_opus() {
     });
     assert_eq!((&shown["extensionNumber"], &shown["format"]), (&json!("1002"), &json!("opus")));
     let id = shown["recordingId"].as_str().expect("an id").to_owned();
-    grows_to(&office.file(&id, "ogg"), 12_000);
+    grows_to(&office.file(&id, "ogg"), 24_000);
     office.one.hang_up();
     let done = office.becomes(&id, "complete");
     assert!(done["durationMs"].as_u64() > Some(1_500), "{done:#}");
@@ -207,7 +207,7 @@ fn a_crash_in_the_middle_leaves_a_recording_that_plays() {
         let mut office = Office::talking(&format!("format = {format:?}"), |_, _, _| {});
         let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
         office.becomes(&id, "recording");
-        let length = grows_to(&office.file(&id, ending), 4 * rate);
+        let length = grows_to(&office.file(&id, ending), 6 * rate);
         office.server.kill();
         office.server.restart();
         let done = office.becomes(&id, "complete");

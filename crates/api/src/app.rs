@@ -196,7 +196,7 @@ impl App {
     }
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {
-        self.inner.shelf.get().map_or(&EmptyShelf, |shelf| &**shelf)
+        self.inner.shelf.get().map_or(&EmptyShelf as &dyn Shelf, |shelf| &**shelf)
     }
 
     /// Where files with audio are; without one there are none. Only the first counts.

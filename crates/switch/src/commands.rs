@@ -96,9 +96,10 @@ impl Switch {
         self.drained(out);
     }
 
-    /// Close the listeners once the last call has said its last word.
+    /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        if self.state == State::Draining && self.calls.len() == 0 && !self.trunks.is_leaving() {
+        let over = self.calls.len() == 0 && self.tapes.is_empty() && !self.trunks.is_leaving();
+        if self.state == State::Draining && over {
             out.push(Output::Listen(false));
         }
     }

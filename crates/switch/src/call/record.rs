@@ -62,10 +62,14 @@ struct Running {
 }
 
 impl Tapes {
-    /// A number that no other recording has had for a long time.
-    pub(crate) fn number(&mut self) -> Number {
-        self.next = self.next.wrapping_add(1);
+    /// A number that no other recording has had for a long time; the upper half of them is voicemail's.
+    fn number(&mut self) -> Number {
+        self.next = (self.next + 1) % (1 << 31);
         Number(self.next)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -270,5 +274,6 @@ impl Switch {
         }
         row.ended_at.get_or_insert(now.wall);
         out.push(Output::Journal(Record::Recording(Box::new(row))));
+        self.drained(out);
     }
 }
