@@ -147,6 +147,8 @@ pub(crate) struct ExtensionView {
     pub do_not_disturb: bool,
     pub call_waiting: bool,
     pub ring_seconds: u16,
+    /// `default`, `none`, `inbound`, `outbound` or `all`: which of its calls are recorded.
+    pub record_calls: &'static str,
     pub user_id: String,
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -184,6 +186,7 @@ impl ExtensionView {
             do_not_disturb: extension.do_not_disturb,
             call_waiting: extension.call_waiting,
             ring_seconds: extension.ring_seconds,
+            record_calls: extension.record_calls.as_str(),
             user_id: extension.user.to_string(),
             created_at: to_the_second(extension.created_at),
             updated_at: to_the_second(extension.updated_at),

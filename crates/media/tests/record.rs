@@ -120,7 +120,7 @@ fn timestamps_that_jump_are_placed_by_their_arrival() {
         for n in 0..20_u16 {
             let timestamp = 1_600 + jump + 160 * u32::from(n);
             let sequence = 10 + n + if jump == 0 { 20 } else { 0 };
-            desk.rtp(A, PHONE_A, &Rtp { timestamp, sequence, ..voice(n, OTHER) });
+            desk.rtp(A, PHONE_A, &Rtp { sequence, timestamp, ..voice(n, OTHER) });
             desk.play(20);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{DialPermissions, Dialled, ExtensionNumber, UserId};
+use crate::{DialPermissions, Dialled, ExtensionNumber, RecordCalls, UserId};
 
 /// Marks ids of extensions; see [`ExtensionId`].
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,9 @@ pub struct Extension {
     /// Where its owner is looked for; off where `None`.
     #[serde(default)]
     pub follow_me: Option<FollowMe>,
+    /// Which of its calls are recorded.
+    #[serde(default)]
+    pub record_calls: RecordCalls,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

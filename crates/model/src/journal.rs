@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, CallRecord};
+use crate::{CallId, CallRecord, Recording};
 
 /// One contact that a phone has registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -87,4 +87,6 @@ pub enum Record {
         /// The blob.
         blob: Vec<u8>,
     },
+    /// A recording has begun, or is over.
+    Recording(Box<Recording>),
 }

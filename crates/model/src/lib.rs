@@ -12,6 +12,7 @@ pub mod journal;
 mod key;
 mod number;
 pub mod policy;
+mod recording;
 mod table;
 mod user;
 pub mod voicemail;
@@ -27,6 +28,9 @@ pub use extension::{
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
 pub use policy::{Class, DialPermissions, DialRules};
+pub use recording::{
+    RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState,
+};
 pub use table::Table;
 pub use user::{User, UserId, UserKind};
 pub use voicemail::{Mailbox, MessageId, MessageState, VoicemailMessage};

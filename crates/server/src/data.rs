@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use base::Secret;
 use serde::{Deserialize, Serialize};
 
 /// What a running server tells the command line.
@@ -104,6 +105,31 @@ impl DataDir {
         };
         write().with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(next)
+    }
+
+    /// The key under which PINs are kept; made where it is missing. Without it the PINs in the database are worth nothing, to thieves and to us.
+    pub fn pin_key(&self) -> Result<Secret<[u8; 32]>> {
+        let path = self.0.join("pin.key");
+        match fs::read(&path) {
+            Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
+                Ok(key) => Ok(Secret::new(key)),
+                Err(_) => bail!("{} is damaged: restore it, or delete it and set all PINs anew", path.display()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (key, draft) = (seed()?, self.0.join("pin.key.new"));
+                let write = || -> io::Result<()> {
+                    let mut options = OpenOptions::new();
+                    let mut file =
+                        options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+                    file.write_all(&key)?;
+                    file.sync_data()?;
+                    fs::rename(&draft, &path)
+                };
+                write().with_context(|| format!("{} cannot be written", path.display()))?;
+                Ok(Secret::new(key))
+            }
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
     }
 
     /// Write a secret that only the owner may read.

@@ -12,4 +12,6 @@ pub mod log;
 pub mod mail;
 pub mod media;
 pub mod net;
+pub mod recording;
 pub mod serve;
+pub mod voicemail;

@@ -42,6 +42,7 @@ impl House {
             connections: Connections::new(1, StreamLimits::default()),
             runtime: tokio::runtime::Handle::current(),
             voice: Box::new(|_, _| {}),
+            notes: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(Remembered::default(), &Pending::default()),
         };

@@ -30,7 +30,7 @@ impl Office {
         let (told, events) = channel();
         let told = Mutex::new(told);
         let clock = Clock::start();
-        let config = MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1 };
+        let config = MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1, recordings: None };
         let workers = MediaWorkers::spawn(
             &config,
             Chance::from_number(1),

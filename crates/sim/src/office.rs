@@ -74,6 +74,7 @@ impl Office {
             ring_seconds: if n == 2 { 10 } else { 30 },
             dial_permissions: model::DialPermissions::default(),
             follow_me: None,
+            record_calls: model::RecordCalls::Default,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         };

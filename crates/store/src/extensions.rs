@@ -26,6 +26,7 @@ pub(crate) const TABLE: Table = Table {
         "updated_at",
         "dial_permissions",
         "follow_me",
+        "record_calls",
     ],
 };
 
@@ -48,6 +49,7 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(extension.updated_at.as_micros())
         .bind(json(&extension.dial_permissions))
         .bind(extension.follow_me.as_ref().map(json))
+        .bind(word(&extension.record_calls))
 }
 
 pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
@@ -68,5 +70,6 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
         updated_at: row.instant()?,
         dial_permissions: row.json()?,
         follow_me: row.json_or_none()?,
+        record_calls: row.word()?,
     })
 }

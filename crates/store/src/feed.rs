@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::{Binding, OpenLeg, Record};
-use model::{CallId, CallRecord};
+use model::{CallId, CallRecord, Recording, RecordingId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
-use crate::{StoreError, bindings, calls, ladders, legs};
+use crate::{StoreError, bindings, calls, ladders, legs, recordings};
 
 /// What a batch says in the end, by key.
 #[derive(Default)]
@@ -16,6 +16,7 @@ struct Outcome<'r> {
     calls: BTreeMap<&'r CallId, &'r CallRecord>,
     legs: BTreeMap<(&'r CallId, &'r [u8]), &'r OpenLeg>,
     ladders: BTreeMap<&'r CallId, &'r [u8]>,
+    recordings: BTreeMap<&'r RecordingId, &'r Recording>,
 }
 
 fn outcome(records: &[Record]) -> Outcome<'_> {
@@ -42,6 +43,9 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
             }
             Record::Ladder { call, blob } => {
                 end.ladders.insert(call, blob);
+            }
+            Record::Recording(recording) => {
+                end.recordings.insert(&recording.id, recording);
             }
         }
     }
@@ -75,7 +79,11 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
             .await?;
     }
     let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
-    upsert(tx, &ladders::TABLE, &kept, ladders::bind).await
+    upsert(tx, &ladders::TABLE, &kept, ladders::bind).await?;
+    for recording in end.recordings.values() {
+        recordings::feed(tx, recording).await?;
+    }
+    Ok(())
 }
 
 async fn feed_bindings(

@@ -12,6 +12,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") },
     Migration { version: 3, sql: include_str!("../migrations/0003_forwarding.sql") },
+    Migration { version: 5, sql: include_str!("../migrations/0005_recordings.sql") },
     Migration { version: 6, sql: include_str!("../migrations/0006_voicemail.sql") },
 ];
 

@@ -167,6 +167,16 @@ impl Store {
         ladders::one(&self.readers, id).await
     }
 
+    /// The writer, for files that have a table of their own.
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.writer
+    }
+
+    /// The readers, for the same.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
     /// Write an event that changes nothing of the directory.
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use model::{CallId, CallRecord, Cause, UserId};
+use model::{CallId, CallRecord, Cause, Recording, UserId};
 
 use crate::ladder::Rung;
 
@@ -58,6 +58,13 @@ pub enum Command {
         /// Of whom.
         username: Option<Arc<str>>,
     },
+    /// What is to be done with a call's recording → [`Reply::Recording`] or [`Reply::Unknown`].
+    Recording {
+        /// The call.
+        call: CallId,
+        /// What to do.
+        action: RecordingAction,
+    },
     /// → [`Reply::Status`].
     Status,
     /// Start the SIP side again → [`Reply::Status`] (S34).
@@ -67,6 +74,30 @@ pub enum Command {
         /// End the calls that are up.
         force: bool,
     },
+}
+
+/// What is to be done with the recording of a call (S177).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordingAction {
+    /// Begin; nothing changes where one runs.
+    Start,
+    /// End it.
+    Stop,
+    /// Write silence from now on.
+    Pause,
+    /// Write again what is heard.
+    Resume,
+    /// Only show it.
+    Show,
+}
+
+/// A recording that runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordingView {
+    /// What is known of it.
+    pub recording: Recording,
+    /// Silence is written at present.
+    pub paused: bool,
 }
 
 /// State of the SIP side (S36).
@@ -161,6 +192,8 @@ pub enum Reply {
     Refused(Cause),
     Unknown,
     Ladder(Vec<Rung>),
+    /// `None`: nothing of this call is recorded, or it is not up.
+    Recording(Option<RecordingView>),
     Presence(Vec<Presence>),
     Registrations(Vec<Registration>),
     Status(Status),

@@ -32,6 +32,7 @@ impl Switch {
                 let found = self.calls.find(&call).and_then(|key| self.calls.get(key));
                 found.map_or(Reply::Unknown, |call| Reply::Ladder(call.ladder.rungs()))
             }
+            Command::Recording { call, action } => self.recording_command(now, &call, action, out),
             Command::Presence { usernames } => {
                 let presence = |username: &Arc<str>| Presence {
                     registered: self.location.is_registered(now.instant, username),

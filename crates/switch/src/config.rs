@@ -6,6 +6,8 @@ use std::time::Duration;
 use sip::digest::Algorithm;
 use sip::{Hop, Transport};
 
+use crate::RecordingConfig;
+
 /// One listener of the configuration; [`sip::Hop::listener`] is its index.
 #[derive(Clone, Debug)]
 pub struct Listener {
@@ -53,6 +55,8 @@ pub struct Config {
     pub ladders_per_second: u32,
     /// Node and shard, in front of our tags and Call-IDs.
     pub mark: String,
+    /// How calls are recorded.
+    pub recording: RecordingConfig,
     /// T1 of the SIP timers.
     pub t1: Duration,
     /// Proves PINs of voicemail.
@@ -75,6 +79,7 @@ impl Default for Config {
             max_expires: Duration::from_secs(7200),
             ladders_per_second: 100,
             mark: "0".into(),
+            recording: RecordingConfig::default(),
             t1: Duration::from_millis(500),
             pin_key: base::Secret::default(),
         }

@@ -8,7 +8,7 @@ use model::Directory;
 use model::journal::Record;
 use sip::{Endpoint, Event, HeaderLines, SessionId};
 
-use crate::call::{Calls, Timers};
+use crate::call::{Calls, Tapes, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
 use crate::ports::Ports;
@@ -30,6 +30,7 @@ pub struct Switch {
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) takings: Takings,
     pub(crate) lamps: Lamps,
+    pub(crate) tapes: Tapes,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -57,6 +58,7 @@ impl Switch {
             prompts: Arc::default(),
             takings: Takings::default(),
             lamps: Lamps::default(),
+            tapes: Tapes::default(),
             state: State::Starting,
             counters: Counters::default(),
             ladders: (0, 0),
@@ -93,7 +95,8 @@ impl Switch {
 
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.endpoint.deadline(), self.timers.first(), self.location.deadline()].into_iter().flatten().min()
+        let calls = [self.timers.first(), self.tapes.deadline()];
+        [self.endpoint.deadline(), self.location.deadline()].into_iter().chain(calls).flatten().min()
     }
 
     fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
@@ -154,6 +157,7 @@ impl Switch {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
         }
+        self.beeps(now, out);
         self.settle(now, out);
     }
 

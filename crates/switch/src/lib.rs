@@ -21,7 +21,10 @@ mod requests;
 mod restore;
 pub mod voicemail;
 
-pub use command::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+pub use call::{Beep, RecordingConfig};
+pub use command::{
+    Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration, Reply, State, Status,
+};
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;
 pub use io::{Input, OpenCall, Output};

@@ -38,3 +38,5 @@ pub const DEAD_FLOWS: usize = 65_536;
 pub const WAITING: usize = 1_000;
 /// Bytes of an INFO that goes from one party to the other: a digit, or a wish for a picture.
 pub const INFO_BYTES: usize = 1024;
+/// Recordings that run at once, and those whose files are being closed.
+pub const RECORDINGS: usize = 4_096;

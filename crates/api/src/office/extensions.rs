@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::{Chance, Id, Now, Secret};
-use model::{
+use model::{{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
-    Forwarding, ForwardingMode, Ha1, UserId, dialplan,
-};
+    Forwarding, ForwardingMode, Ha1, UserId, dialplan, RecordCalls};
 use serde_json::{Value, json};
 
 use super::{Actor, Draft, Office, OfficeError};
@@ -80,6 +79,7 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
+    pub record_calls: Option<RecordCalls>,
 }
 
 /// What becomes of a user's older credentials.
@@ -336,6 +336,7 @@ fn fresh(
         ring_seconds: RING_SECONDS,
         dial_permissions: model::DialPermissions::default(),
         follow_me: None,
+        record_calls: RecordCalls::default(),
         created_at: now.wall,
         updated_at: now.wall,
     }
@@ -364,6 +365,7 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
         dial_permissions: old.dial_permissions,
         follow_me: old.follow_me.clone(),
+        record_calls: wanted.record_calls.unwrap_or(old.record_calls),
         created_at: old.created_at,
         updated_at: old.updated_at,
     }
@@ -451,6 +453,7 @@ fn facts(extension: &Extension) -> Value {
         "doNotDisturb": extension.do_not_disturb,
         "callWaiting": extension.call_waiting,
         "ringSeconds": extension.ring_seconds,
+        "recordCalls": extension.record_calls,
     })
 }
 

@@ -6,9 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
-use model::{
-    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId,
-};
+use model::{{
+    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId, RecordCalls};
 use switch::Command;
 
 use crate::App;
@@ -46,6 +45,11 @@ const CHANGE: &[Field] = &[
     Field::new("doNotDisturb", Rule::Flag, "Whether calls are refused as unwanted"),
     Field::new("callWaiting", Rule::Flag, "Whether a second call rings"),
     Field::new("ringSeconds", Rule::Whole(5, 300), "How long its phones ring"),
+    Field::new(
+        "recordCalls",
+        Rule::OneOf(&["default", "none", "inbound", "outbound", "all"]),
+        "Which of its calls are recorded; default is what the configuration says",
+    ),
 ];
 const LIST: &[Field] = &[
     Field::new(
@@ -201,6 +205,7 @@ async fn update(
         do_not_disturb: form.flag("doNotDisturb"),
         call_waiting: form.flag("callWaiting"),
         ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
+        record_calls: form.text("recordCalls").and_then(RecordCalls::parse),
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
     Ok(answer(&app, &changed).await)

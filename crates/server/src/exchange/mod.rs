@@ -78,6 +78,8 @@ pub struct Setup {
     pub runtime: tokio::runtime::Handle,
     /// The media workers.
     pub voice: Voice,
+    /// Takes what voicemail wants.
+    pub notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     /// Everything that is looked up.
     pub directory: Directory,
     /// What is remembered: [`Input::Restore`].
@@ -138,6 +140,7 @@ impl Exchange {
             connections: setup.connections,
             runtime: setup.runtime,
             voice: setup.voice,
+            notes: setup.notes,
             lines: Lines::new(epoch),
             work: turn::Work::default(),
             pace: pace::Pace::default(),

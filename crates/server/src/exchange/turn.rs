@@ -42,6 +42,7 @@ pub(super) struct Loop {
     pub(super) connections: Arc<Connections>,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) voice: Voice,
+    pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     pub(super) lines: Lines,
     pub(super) work: Work,
     pub(super) pace: Pace,
@@ -186,6 +187,8 @@ impl Loop {
             let input = match order {
                 Order::Directory { directory, changes } => Input::Directory { directory, changes },
                 Order::Media(event) => Input::Media(event),
+                Order::Prompts(prompts) => Input::Prompts(prompts),
+                Order::Fetched { token, clip } => Input::Fetched { token, clip },
                 Order::Command { command, asker } => {
                     work.token += 1;
                     work.asked.insert(work.token, asker);
@@ -292,12 +295,15 @@ impl Loop {
                         | Record::CallOpened(_)
                         | Record::LegUp { .. }
                         | Record::CallClosed(_)
-                        | Record::Ladder { .. } => {}
+                        | Record::Ladder { .. }
+                        | Record::Recording(_) => {}
                     }
                     work.records.push(record);
                 }
                 Output::Reply { token, reply } => work.replies.push((token, reply)),
                 Output::Listen(open) => work.listen = Some(open),
+                // An error means that its clerk is gone: the process ends.
+                Output::Voicemail(note) => drop(self.notes.send(*note)),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use model::journal::{Binding, OpenLeg, Record};
-use model::{CallId, CallRecord};
+use model::{CallId, CallRecord, Recording, RecordingId, RecordingState};
 use store::Remembered;
 
 /// A binding's key.
@@ -15,6 +15,7 @@ type Contact = (Arc<str>, String);
 pub struct Pending {
     bindings: HashMap<Contact, (u64, Option<Binding>)>,
     calls: BTreeMap<CallId, PendingCall>,
+    recordings: BTreeMap<RecordingId, (u64, Box<Recording>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,6 +61,11 @@ impl Pending {
                 call.closed = Some(record);
             }
             Record::Ladder { call, blob } => self.call(segment, &call).ladder = Some(blob),
+            Record::Recording(row) => match self.recordings.get(&row.id) {
+                // What is over stays over, even where its beginning is told again.
+                Some((_, known)) if known.state != RecordingState::Recording => {}
+                Some(_) | None => drop(self.recordings.insert(row.id.clone(), (segment, row))),
+            },
         }
     }
 
@@ -68,9 +74,9 @@ impl Pending {
         self.calls.entry(id.clone()).or_insert_with(fresh)
     }
 
-    /// How many calls and bindings wait.
+    /// How many calls (and recordings) and bindings wait.
     pub fn len(&self) -> (usize, usize) {
-        (self.calls.len(), self.bindings.len())
+        (self.calls.len() + self.recordings.len(), self.bindings.len())
     }
 
     /// Whether nothing waits.
@@ -81,7 +87,9 @@ impl Pending {
     /// The oldest segment that is still needed.
     pub fn floor(&self) -> Option<u64> {
         let bindings = self.bindings.values().map(|(segment, _)| *segment);
-        bindings.chain(self.calls.values().map(|call| call.segment)).min()
+        let calls = self.calls.values().map(|call| call.segment);
+        let recordings = self.recordings.values().map(|(segment, _)| *segment);
+        bindings.chain(calls).chain(recordings).min()
     }
 
     /// Take out at most `most` records to be fed: calls first, and bindings where they are `due`.
@@ -91,6 +99,11 @@ impl Pending {
             && let Some((id, call)) = self.calls.pop_first()
         {
             call.tell(&id, &mut taken);
+        }
+        while taken.len() < most
+            && let Some((_, (segment, row))) = self.recordings.pop_first()
+        {
+            taken.push((segment, Record::Recording(row)));
         }
         if due == Due::All {
             let wanted: Vec<Contact> =
@@ -114,7 +127,7 @@ impl Pending {
 
     /// Everything, as records, each with its segment.
     pub fn into_records(mut self) -> Vec<(u64, Record)> {
-        let all = self.calls.len() * 4 + self.bindings.len();
+        let all = self.calls.len() * 4 + self.recordings.len() + self.bindings.len();
         self.take(all, Due::All)
     }
 
@@ -122,6 +135,7 @@ impl Pending {
     pub fn moved_to(&mut self, number: u64) {
         self.bindings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
         self.calls.values_mut().for_each(|call| call.segment = call.segment.max(number));
+        self.recordings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
     }
 
     /// What is true, where `remembered` is what the database says.

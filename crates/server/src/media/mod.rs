@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use ::base::{Chance, Now};
 use ::media::{MediaCommand, MediaEvent};
 
+use crate::recording::{Writer, WriterConfig};
 use worker::{Inbox, Worker};
 
 /// What the workers are started with.
@@ -28,6 +29,8 @@ pub struct MediaConfig {
     pub ports: RangeInclusive<u16>,
     /// Threads.
     pub workers: usize,
+    /// Where recordings are written; every recording fails where `None`.
+    pub recordings: Option<WriterConfig>,
 }
 
 /// Shows the clocks.
@@ -38,6 +41,8 @@ pub type OnEvent = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 /// The running workers. Dropping them stops them.
 pub struct MediaWorkers {
     running: Vec<(Arc<Inbox>, Option<JoinHandle<()>>)>,
+    /// Ends after the workers: their last blocks are written.
+    writer: Option<Writer>,
 }
 
 impl fmt::Debug for MediaWorkers {
@@ -56,7 +61,14 @@ impl MediaWorkers {
         events: OnEvent,
     ) -> io::Result<MediaWorkers> {
         let count = config.workers.clamp(1, usize::from(u8::MAX));
-        let mut workers = MediaWorkers { running: Vec::with_capacity(count) };
+        let (writer, mut tapes) = match config.recordings.clone() {
+            Some(recordings) => {
+                let (writer, tapes) = Writer::spawn(recordings, count, Arc::clone(&events))?;
+                (Some(writer), tapes)
+            }
+            None => (None, Vec::new()),
+        };
+        let mut workers = MediaWorkers { running: Vec::with_capacity(count), writer };
         for number in 0..count {
             let inbox = Arc::new(Inbox::new()?);
             let worker = Worker::new(
@@ -67,6 +79,7 @@ impl MediaWorkers {
                 Arc::clone(&clock),
                 Arc::clone(&events),
                 Arc::clone(&inbox),
+                tapes.pop(),
             )?;
             let thread = std::thread::Builder::new().name(format!("media-{number}"));
             let handle = thread.spawn(move || worker.run())?;
@@ -108,6 +121,7 @@ impl MediaWorkers {
                 tracing::error!("a media worker had panicked");
             }
         }
+        self.writer.take();
     }
 }
 

@@ -157,7 +157,7 @@ mod tests {
 
     fn pool(ports: std::ops::RangeInclusive<u16>, listeners: &[(u16, [u8; 4])]) -> PortPool {
         let listeners = listeners.iter().map(|(n, a)| (*n, IpAddr::from(*a))).collect();
-        PortPool::new(&MediaConfig { listeners, ports, workers: 1 }, 0, 1, Chance::from_number(1))
+        PortPool::new(&MediaConfig { listeners, ports, workers: 1, recordings: None }, 0, 1, Chance::from_number(1))
     }
 
     fn refill(pool: &mut PortPool, now: Instant) -> Vec<(u16, u16)> {

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::base::{Chance, Instant, Now};
-use ::media::{Channel, Engine, MediaCommand, MediaEvent, StreamId, Wire};
+use ::media::{Channel, Engine, Filed, MediaCommand, MediaEvent, RecordingId, StreamId, Wire};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use slab::Slab;
 
 use super::port_pool::{Pair, PortPool};
 use super::{MediaConfig, OnEvent, ReadClock};
+use crate::recording::Tape;
 
 /// Ready sockets taken from the kernel at once.
 const EVENTS: usize = 1_024;
@@ -90,6 +91,7 @@ pub(super) struct Worker {
 struct Streams {
     open: Slab<(StreamId, Pair)>,
     slots: HashMap<StreamId, usize, BuildHasherDefault<Spread>>,
+    tape: Option<Tape>,
 }
 
 impl Streams {
@@ -110,6 +112,12 @@ impl Streams {
 impl Wire for Streams {
     fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
         self.send_from(stream, channel, to, packet);
+    }
+
+    fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
+        if let Some(tape) = &mut self.tape {
+            tape.audio(recording, at, left, right);
+        }
     }
 }
 
@@ -166,12 +174,13 @@ impl Worker {
         clock: ReadClock,
         on_event: OnEvent,
         inbox: Arc<Inbox>,
+        tape: Option<Tape>,
     ) -> io::Result<Worker> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, &inbox.bell, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let ports = PortPool::new(config, usize::from(number), count, chance.fork());
         let engine = Engine::new(chance);
-        let (streams, events) = (Streams::default(), Vec::new());
+        let (streams, events) = (Streams { tape, ..Streams::default() }, Vec::new());
         Ok(Worker { number, engine, ports, streams, poll, clock, on_event, inbox, events })
     }
 
@@ -259,12 +268,18 @@ impl Worker {
         match &command {
             MediaCommand::Open { stream, port } => self.open(now.instant, *stream, *port),
             MediaCommand::Close { stream } => self.close(now.instant, *stream),
+            MediaCommand::Record(record) => match &mut self.streams.tape {
+                Some(tape) => tape.begin(record.clone()),
+                None => {
+                    let (recording, file) = (record.recording, Filed::Failed);
+                    self.events.push(MediaEvent::Filed { recording, file });
+                }
+            },
             MediaCommand::Negotiated { .. }
             | MediaCommand::Feed { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
             | MediaCommand::Listen { .. }
-            | MediaCommand::Record(_)
             | MediaCommand::PauseRecord { .. }
             | MediaCommand::ResumeRecord { .. }
             | MediaCommand::StopRecord { .. } => {}
@@ -317,7 +332,13 @@ impl Worker {
     }
 
     fn tell(&mut self) {
+        if let Some(tape) = &mut self.streams.tape {
+            tape.pay();
+        }
         for event in self.events.drain(..) {
+            if let (MediaEvent::Recorded { recording, .. }, Some(tape)) = (&event, &mut self.streams.tape) {
+                tape.end(*recording);
+            }
             (self.on_event)(event);
         }
     }

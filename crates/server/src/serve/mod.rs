@@ -16,6 +16,7 @@ use base::{Chance, Now};
 use store::{Retention, Store};
 use switch::{Command, Reply};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::background;
 use crate::clock::Clock;
@@ -25,8 +26,11 @@ use crate::exchange::{Door, Exchange, Order, Setup, prepare};
 use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
+use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::net::stream::Connections;
+use crate::recording::WriterConfig;
+use crate::voicemail::{Clerk, Files};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -94,6 +98,8 @@ struct House {
     feeder: tokio::task::JoinHandle<Fed>,
     http: http::Http,
     keeper: tokio::task::JoinHandle<()>,
+    /// The clerk, and who sends its mails.
+    voicemail: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl House {
@@ -131,14 +137,16 @@ impl House {
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
-        let workers = Arc::new(workers(&config, &mut chance, clock, door.clone())?);
+        let workers = Arc::new(workers(&config, data.path(), &mut chance, clock, door.clone())?);
         let voice = Arc::clone(&workers);
+        let (notes, told) = tokio::sync::mpsc::unbounded_channel();
+        let pin_key = data.pin_key()?;
         let limits =
             StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() };
         let exchange = Exchange::start(
             desk,
             Setup {
-                switch: switch_config(&config, epoch),
+                switch: switch::Config { pin_key: pin_key.clone(), ..switch_config(&config, epoch) },
                 listen: config.sip.listen.clone(),
                 public,
                 clock,
@@ -147,20 +155,35 @@ impl House {
                 connections: Connections::new(epoch, limits),
                 runtime: tokio::runtime::Handle::current(),
                 voice: Box::new(move |worker, commands| voice.send_batch(worker, commands)),
+                notes,
                 directory: directory.clone(),
                 restore,
             },
         )?;
         let feeder = ledger.spawn(opened.feeder.run(Arc::new(store.clone()), Rhythm::default()));
 
-        let settings = settings(&config, &exchange.addresses);
+        let settings =
+            api::Settings { pin_key: pin_key.clone(), ..settings(&config, &exchange.addresses) };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
+        let files = Arc::new(Files::new(data.path()));
+        app.set_audio(Arc::<Files>::clone(&files));
+        let bell = Arc::new(Notify::new());
+        let clerk = Clerk {
+            office: app.office().clone(),
+            files: Arc::clone(&files),
+            door: door.clone(),
+            bell: Arc::clone(&bell),
+            key: pin_key,
+        };
+        let post = post(&config)?;
+        let mails = mail::Worker { post, office: app.office().clone(), audio: files, bell };
+        let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()).merge(import::router(app.clone())));
         lock.tell(http.addresses.first().copied())?;
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
-        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper };
+        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, voicemail };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,
@@ -235,6 +258,12 @@ impl House {
             drop(workers);
         });
         ended.await.ok();
+        // The exchange is gone: the clerk writes what it told last, and ends.
+        let [clerk, mails] = self.voicemail;
+        mails.abort();
+        if tokio::time::timeout(Duration::from_secs(5), clerk).await.is_err() {
+            tracing::warn!("what was told of voicemail last is not written; it is found at the next start");
+        }
         match tokio::time::timeout(Duration::from_secs(10), self.feeder).await {
             Ok(Ok(Fed::All)) => {}
             Ok(Ok(Fed::Part) | Err(_)) | Err(_) => {
@@ -249,11 +278,25 @@ impl House {
     }
 }
 
-fn workers(config: &Config, chance: &mut Chance, clock: Clock, door: Door) -> Result<MediaWorkers> {
+/// Bytes of the disk that recordings leave to the journal and the database.
+const RESERVE: u64 = 100 * 1024 * 1024;
+
+fn workers(
+    config: &Config,
+    data: &std::path::Path,
+    chance: &mut Chance,
+    clock: Clock,
+    door: Door,
+) -> Result<MediaWorkers> {
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
     let events = Arc::new(move |event| door.put(Order::Media(event)));
-    let media = MediaConfig { listeners, ports: config.media.ports.clone(), workers: media_workers(config) };
+    let media = MediaConfig {
+        listeners,
+        ports: config.media.ports.clone(),
+        workers: media_workers(config),
+        recordings: Some(WriterConfig { data: data.to_owned(), reserve: RESERVE }),
+    };
     MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events)
         .context("the media workers do not start")
 }
@@ -262,6 +305,19 @@ fn workers(config: &Config, chance: &mut Chance, clock: Clock, door: Door) -> Re
 fn media_workers(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if config.media.workers == 0 { (cores - 1).max(1) } else { config.media.workers }
+}
+
+/// How mails about voicemail leave.
+fn post(config: &Config) -> Result<mail::Post> {
+    let mailer = match &config.mail.smtp {
+        Some(url) => {
+            let relay = mail::Relay::parse(url.expose()).map_err(anyhow::Error::msg)?;
+            Some(mail::Mailer::new(&relay).context("mail.smtp cannot be used")?)
+        }
+        None => None,
+    };
+    let from = config.mail.sender(&config.sip.domain);
+    Ok(mail::Post { mailer, from, retry: Duration::from_secs(u64::from(config.mail.retry_seconds)) })
 }
 
 fn switch_config(config: &Config, epoch: u32) -> switch::Config {

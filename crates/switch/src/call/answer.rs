@@ -201,6 +201,7 @@ impl Switch {
         }
         let longest: Duration = self.config.call_duration;
         self.set_timer(key, now.instant + longest);
+        self.record_by_itself(now, key, out);
     }
 
     /// The ACK of our 200 is here; where the offer was ours it carries the answer.

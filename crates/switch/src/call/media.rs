@@ -145,9 +145,14 @@ impl Switch {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
             MediaEvent::Digit { .. }
             | MediaEvent::Played { .. }
-            | MediaEvent::Quiet { .. }
-            | MediaEvent::Recorded { .. }
-            | MediaEvent::Filed { .. } => self.voicemail_event(now, event, out),
+            | MediaEvent::Quiet { .. } => self.voicemail_event(now, event, out),
+            MediaEvent::Recorded { recording, .. } if !self.is_taking(recording) => {
+                self.recorded(now, recording);
+            }
+            MediaEvent::Filed { recording, file } if !self.is_taking(recording) => {
+                self.filed(now, recording, file, out);
+            }
+            MediaEvent::Recorded { .. } | MediaEvent::Filed { .. } => self.voicemail_event(now, event, out),
             // A silent phone may be muted or on hold: who has vanished is found by the session timer.
             MediaEvent::Silent { .. } => {}
             MediaEvent::Closed { stream, report } => {

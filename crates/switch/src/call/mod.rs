@@ -9,8 +9,12 @@ mod history;
 mod incoming;
 mod media;
 mod originate;
+mod record;
 mod release;
 mod renegotiate;
+
+pub use record::{Beep, RecordingConfig};
+pub(crate) use record::Tapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

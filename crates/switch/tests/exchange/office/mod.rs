@@ -395,6 +395,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         ring_seconds: 25,
         dial_permissions: model::DialPermissions::default(),
         follow_me: None,
+            record_calls: model::RecordCalls::Default,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };

@@ -1,0 +1,155 @@
+//! Opus in Ogg (RFC 7845): written a page every half second, so that a crash takes no more than that; read back as PCM of 8 kHz.
+
+use std::io::{self, Read, Seek, Write};
+
+use ogg::{PacketReader, PacketWriteEndInfo, PacketWriter};
+
+use super::opus::{Decoder, Encoder, FRAME};
+
+/// Positions count samples of 48 kHz (RFC 7845 §4).
+const SCALE: u64 = 6;
+/// Packets of one page.
+const PAGE: u32 = 25;
+/// What the file says about who made it.
+const VENDOR: &str = "Centralita";
+
+/// A file that is being written.
+pub struct OggWriter<W: Write> {
+    pages: PacketWriter<'static, W>,
+    encoder: Encoder,
+    serial: u32,
+    channels: usize,
+    skip: u64,
+    /// Samples per channel that were given.
+    given: u64,
+    /// Packets written, and those of the page that is open.
+    packets: u64,
+    open: u32,
+    frame: Vec<i16>,
+    /// The packet before the newest: the last one of a file closes it.
+    held: Option<Vec<u8>>,
+}
+
+impl<W: Write> OggWriter<W> {
+    /// Begin with the two header pages.
+    pub fn new(out: W, channels: usize, serial: u32) -> io::Result<OggWriter<W>> {
+        let encoder = Encoder::new(channels).map_err(io::Error::other)?;
+        let skip = u64::from(encoder.lookahead()) * SCALE;
+        let mut pages = PacketWriter::new(out);
+        let mut head = b"OpusHead\x01".to_vec();
+        head.push(channels as u8);
+        head.extend((skip as u16).to_le_bytes());
+        head.extend(8_000_u32.to_le_bytes());
+        head.extend([0, 0, 0]); // no gain; one stream, or left and right
+        pages.write_packet(head, serial, PacketWriteEndInfo::EndPage, 0)?;
+        let mut tags = b"OpusTags".to_vec();
+        tags.extend((VENDOR.len() as u32).to_le_bytes());
+        tags.extend(VENDOR.as_bytes());
+        tags.extend(0_u32.to_le_bytes());
+        pages.write_packet(tags, serial, PacketWriteEndInfo::EndPage, 0)?;
+        let frame = Vec::with_capacity(FRAME * channels);
+        Ok(OggWriter { pages, encoder, serial, channels, skip, given: 0, packets: 0, open: 0, frame, held: None })
+    }
+
+    /// Audio, interleaved.
+    pub fn write(&mut self, audio: &[i16]) -> io::Result<()> {
+        self.given += (audio.len() / self.channels) as u64;
+        for sample in audio {
+            self.frame.push(*sample);
+            if self.frame.len() == FRAME * self.channels {
+                self.encode()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self) -> io::Result<()> {
+        let packet = self.encoder.encode(&self.frame).map_err(io::Error::other)?;
+        self.frame.clear();
+        if let Some(before) = self.held.replace(packet) {
+            self.open += 1;
+            let end = if self.open >= PAGE { PacketWriteEndInfo::EndPage } else { PacketWriteEndInfo::NormalPacket };
+            self.put(before, end)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, packet: Vec<u8>, end: PacketWriteEndInfo) -> io::Result<()> {
+        self.packets += 1;
+        let mut position = self.packets * FRAME as u64 * SCALE;
+        if matches!(end, PacketWriteEndInfo::EndStream) {
+            position = position.min(self.skip + self.given * SCALE); // what was only padding is cut off
+        }
+        if !matches!(end, PacketWriteEndInfo::NormalPacket) {
+            self.open = 0;
+        }
+        self.pages.write_packet(packet, self.serial, end, position)
+    }
+
+    /// Write what is left and close the stream.
+    pub fn finish(mut self) -> io::Result<W> {
+        // What the encoder still holds back comes out behind silence.
+        let owed = self.given * SCALE + self.skip;
+        while self.frame.len() % (FRAME * self.channels) != 0
+            || (self.packets + u64::from(self.held.is_some())) * FRAME as u64 * SCALE < owed
+        {
+            self.frame.resize(FRAME * self.channels, 0);
+            self.encode()?;
+        }
+        if let Some(last) = self.held.take() {
+            self.put(last, PacketWriteEndInfo::EndStream)?;
+        }
+        Ok(self.pages.into_inner())
+    }
+}
+
+/// Audio of 8 kHz.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Audio {
+    /// One, or two interleaved.
+    pub channels: usize,
+    /// The samples.
+    pub samples: Vec<i16>,
+}
+
+impl Audio {
+    /// All channels as one.
+    pub fn mono(self) -> Vec<i16> {
+        if self.channels == 1 {
+            return self.samples;
+        }
+        let mix = |both: &[i16]| {
+            (both.iter().map(|s| i32::from(*s)).sum::<i32>() / both.len().max(1) as i32) as i16
+        };
+        self.samples.chunks(self.channels).map(mix).collect()
+    }
+}
+
+/// Read a file. One without an end is read as far as it goes; `longest` samples per channel are the most.
+pub fn read<R: Read + Seek>(file: R, longest: usize) -> io::Result<Audio> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut packets = PacketReader::new(file);
+    let head = packets.read_packet_expected().map_err(|error| bad(&format!("no Ogg: {error}")))?;
+    let channels = match head.data.get(..19) {
+        Some([b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, channels @ 1..=2, ..]) => usize::from(*channels),
+        _ => return Err(bad("no Opus with one or two channels")),
+    };
+    let skip = head.data.get(10..12).map_or(0, |skip| usize::from(skip[0]) | usize::from(skip[1]) << 8);
+    packets.read_packet_expected().map_err(|_| bad("no Opus tags"))?;
+    let mut decoder = Decoder::new(channels).map_err(io::Error::other)?;
+    let (mut samples, mut end) = (Vec::new(), None);
+    // A fault in the middle is where a crash has cut the file.
+    while let Ok(Some(packet)) = packets.read_packet() {
+        if decoder.decode(&packet.data, &mut samples).is_err() || samples.len() > longest * channels {
+            break;
+        }
+        end = packet.last_in_stream().then(|| packet.absgp_page());
+    }
+    let skip = skip / SCALE as usize;
+    if let Some(end) = end {
+        samples.truncate((end / SCALE) as usize * channels);
+    }
+    samples.drain(..(skip * channels).min(samples.len()));
+    samples.truncate(longest * channels);
+    Ok(Audio { channels, samples })
+}

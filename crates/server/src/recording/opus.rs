@@ -1,0 +1,129 @@
+//! Opus (RFC 6716) by libopus, translated to Rust: the one place that touches its pointers.
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+
+use unsafe_libopus::{
+    OPUS_APPLICATION_RESTRICTED_LOWDELAY, OPUS_GET_LOOKAHEAD_REQUEST, OPUS_SET_BITRATE_REQUEST, OPUS_SET_COMPLEXITY_REQUEST,
+    OpusDecoder, OpusEncoder, opus_decode, opus_decoder_create, opus_decoder_destroy, opus_encode,
+    opus_encoder_create, opus_encoder_ctl, opus_encoder_destroy,
+};
+
+/// Samples per second and channel.
+pub const RATE: i32 = 8_000;
+/// Samples per channel of one packet: 20 ms.
+pub const FRAME: usize = 160;
+/// Bits per second and channel: each party has a channel of its own, and what one says must not be heard on the other.
+const BITRATE: i32 = 32_000;
+/// More than a packet of 20 ms ever has (RFC 6716 §3.4).
+const PACKET: usize = 1_275;
+/// Samples per channel of the longest packet that a foreign encoder may have made: 120 ms.
+const LONGEST: usize = 960;
+/// Work for the encoder, 0 to 10: speech of 8 kHz gains nothing from more.
+const COMPLEXITY: i32 = 5;
+
+/// What libopus refused, by its own number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("libopus says {0}")]
+pub struct OpusError(i32);
+
+/// Turns blocks of 20 ms into packets.
+#[derive(Debug)]
+pub struct Encoder {
+    state: NonNull<OpusEncoder>,
+    channels: usize,
+}
+
+// SAFETY: the state is a block of memory that only its owner reaches; libopus keeps nothing of a thread.
+unsafe impl Send for Encoder {}
+
+impl Encoder {
+    /// For one channel or two.
+    pub fn new(channels: usize) -> Result<Encoder, OpusError> {
+        let mut error = 0;
+        // The coder for music, not the one for speech: that one mixes the channels into a middle and a side.
+        let application = OPUS_APPLICATION_RESTRICTED_LOWDELAY;
+        // SAFETY: plain numbers and a place for the error; the result is checked.
+        let state = unsafe { opus_encoder_create(RATE, channels as i32, application, &raw mut error) };
+        let state = NonNull::new(state).ok_or(OpusError(error))?;
+        let encoder = Encoder { state, channels };
+        encoder.set(OPUS_SET_BITRATE_REQUEST, BITRATE * channels as i32)?;
+        encoder.set(OPUS_SET_COMPLEXITY_REQUEST, COMPLEXITY)?;
+        Ok(encoder)
+    }
+
+    fn set(&self, request: i32, value: i32) -> Result<(), OpusError> {
+        // SAFETY: the state is alive, and both requests take one number.
+        let status = unsafe { opus_encoder_ctl!(self.state.as_ptr(), request, value) };
+        if status == 0 { Ok(()) } else { Err(OpusError(status)) }
+    }
+
+    /// Samples per channel by which what is decoded lags.
+    pub fn lookahead(&self) -> u16 {
+        let mut samples = 0_i32;
+        // SAFETY: the state is alive, and this request takes a place for one number.
+        let status = unsafe { opus_encoder_ctl!(self.state.as_ptr(), OPUS_GET_LOOKAHEAD_REQUEST, &mut samples) };
+        if status == 0 { u16::try_from(samples).unwrap_or(0) } else { 0 }
+    }
+
+    /// One packet of [`FRAME`] samples per channel, interleaved.
+    pub fn encode(&mut self, audio: &[i16]) -> Result<Vec<u8>, OpusError> {
+        if audio.len() != FRAME * self.channels {
+            return Err(OpusError(-1)); // OPUS_BAD_ARG
+        }
+        let mut packet = vec![0; PACKET];
+        // SAFETY: both buffers are as long as is said: the frame was measured above.
+        let length = unsafe {
+            opus_encode(self.state.as_ptr(), audio.as_ptr(), FRAME as i32, packet.as_mut_ptr(), PACKET as i32)
+        };
+        packet.truncate(usize::try_from(length).map_err(|_| OpusError(length))?);
+        Ok(packet)
+    }
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        // SAFETY: made by `opus_encoder_create`, and nobody uses it after this.
+        unsafe { opus_encoder_destroy(self.state.as_ptr()) };
+    }
+}
+
+/// Turns packets into audio of 8 kHz, whatever rate they were made from.
+#[derive(Debug)]
+pub struct Decoder {
+    state: NonNull<OpusDecoder>,
+    channels: usize,
+}
+
+// SAFETY: as with the encoder.
+unsafe impl Send for Decoder {}
+
+impl Decoder {
+    /// For one channel or two.
+    pub fn new(channels: usize) -> Result<Decoder, OpusError> {
+        let mut error = 0;
+        // SAFETY: plain numbers and a place for the error; the result is checked.
+        let state = unsafe { opus_decoder_create(RATE, channels as i32, &raw mut error) };
+        Ok(Decoder { state: NonNull::new(state).ok_or(OpusError(error))?, channels })
+    }
+
+    /// The audio of a packet, interleaved, appended to `into`.
+    pub fn decode(&mut self, packet: &[u8], into: &mut Vec<i16>) -> Result<(), OpusError> {
+        let mut audio = [0; LONGEST * 2];
+        let bytes = i32::try_from(packet.len()).map_err(|_| OpusError(-4))?; // OPUS_INVALID_PACKET
+        // SAFETY: the packet is as long as is said, and the buffer holds the longest packet of two channels.
+        let samples = unsafe {
+            opus_decode(self.state.as_ptr(), packet.as_ptr(), bytes, audio.as_mut_ptr(), LONGEST as i32, 0)
+        };
+        let samples = usize::try_from(samples).map_err(|_| OpusError(samples))?;
+        into.extend(audio.get(..samples * self.channels).unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: made by `opus_decoder_create`, and nobody uses it after this.
+        unsafe { opus_decoder_destroy(self.state.as_ptr()) };
+    }
+}

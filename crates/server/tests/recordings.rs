@@ -1,0 +1,205 @@
+//! Files of recordings: what is heard is in them, each party on its side, and they are whole at any time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::f64::consts::TAU;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use media::{FileFormat, Filed, MediaEvent, Record, RecordingId, StreamId};
+use server::recording::{Audio, Tape, Writer, WriterConfig, ogg_opus, wav};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const ID: RecordingId = RecordingId(31);
+
+struct Desk {
+    data: PathBuf,
+    tape: Option<Tape>,
+    writer: Option<Writer>,
+    events: Receiver<MediaEvent>,
+}
+
+impl Desk {
+    fn new(name: &str, reserve: u64) -> Desk {
+        let data = std::env::temp_dir().join(format!("centralita-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&data).unwrap();
+        let (told, events) = channel();
+        let told = Mutex::new(told);
+        let tell = Arc::new(move |event| drop(told.lock().unwrap().send(event)));
+        let (writer, mut tapes) =
+            Writer::spawn(WriterConfig { data: data.clone(), reserve }, 1, tell).unwrap();
+        Desk { data, tape: tapes.pop(), writer: Some(writer), events }
+    }
+
+    fn tape(&mut self) -> &mut Tape {
+        self.tape.as_mut().unwrap()
+    }
+
+    fn begin(&mut self, name: &str, format: FileFormat, sides: usize) {
+        let record = Record {
+            recording: ID,
+            left: StreamId(1),
+            right: (sides == 2).then_some(StreamId(2)),
+            name: name.into(),
+            format,
+            longest: None,
+            quiet: None,
+        };
+        self.tape().begin(Box::new(record));
+    }
+
+    /// Blocks of 100 ms with a tone on each side.
+    fn talk(&mut self, blocks: std::ops::Range<u64>, left: f64, right: Option<f64>) {
+        for block in blocks {
+            let tone = |hertz: f64| -> Vec<i16> {
+                (0..800)
+                    .map(|n| (8_000.0 * (TAU * hertz * (block * 800 + n) as f64 / 8_000.0).sin()) as i16)
+                    .collect()
+            };
+            self.tape().audio(ID, block * 800, &tone(left), right.map(tone).as_deref());
+        }
+    }
+
+    fn filed(&mut self) -> Filed {
+        match self.events.recv_timeout(PATIENCE).unwrap() {
+            MediaEvent::Filed { recording: ID, file } => file,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn end(&mut self) -> Filed {
+        self.tape().end(ID);
+        self.filed()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.data.join(name)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.tape.take();
+        self.writer.take();
+        std::fs::remove_dir_all(&self.data).ok();
+    }
+}
+
+fn side(audio: &Audio, side: usize) -> Vec<i16> {
+    audio.samples.iter().skip(side).step_by(audio.channels).copied().collect()
+}
+
+/// How strong a frequency is, as an amplitude.
+fn strength(samples: &[i16], hertz: f64) -> f64 {
+    let (re, im) = samples.iter().enumerate().fold((0.0, 0.0), |(re, im), (n, s)| {
+        let phase = TAU * hertz * n as f64 / 8_000.0;
+        (re + f64::from(*s) * phase.cos(), im + f64::from(*s) * phase.sin())
+    });
+    2.0 * re.hypot(im) / samples.len() as f64
+}
+
+fn wav_of(path: &Path) -> Audio {
+    wav::read(File::open(path).unwrap(), usize::MAX / 8).unwrap()
+}
+
+fn opus_of(path: &Path) -> Audio {
+    ogg_opus::read(File::open(path).unwrap(), usize::MAX / 8).unwrap()
+}
+
+#[test]
+fn each_side_of_a_file_has_its_party_and_not_the_other() {
+    // S177
+    let mut desk = Desk::new("sides", 0);
+    for (format, name) in [(FileFormat::Wav, "recordings/a.wav"), (FileFormat::Opus, "recordings/a.ogg")] {
+        desk.begin("recordings/a", format, 2);
+        desk.talk(0..50, 440.0, Some(1_000.0));
+        let Filed::Complete { bytes, millis: 5_000, .. } = desk.end() else { panic!() };
+        assert_eq!(bytes, std::fs::metadata(desk.path(name)).unwrap().len());
+        let audio = if format == FileFormat::Wav { wav_of(&desk.path(name)) } else { opus_of(&desk.path(name)) };
+        assert_eq!((audio.channels, audio.samples.len()), (2, 80_000), "{name}");
+        for (n, own, other) in [(0, 440.0, 1_000.0), (1, 1_000.0, 440.0)] {
+            let heard = &side(&audio, n)[8_000..32_000];
+            let (loud, faint) = (strength(heard, own), strength(heard, other));
+            assert!(loud > 7_000.0 && faint < loud / 50.0, "{name}: {loud} {faint}");
+        }
+    }
+}
+
+#[test]
+fn a_file_whose_writer_is_killed_plays_up_to_the_last_second() {
+    for (format, name) in [(FileFormat::Wav, "cut.wav"), (FileFormat::Opus, "cut.ogg")] {
+        let mut desk = Desk::new("cut", 0);
+        desk.begin("cut", format, 2);
+        desk.talk(0..95, 440.0, Some(1_000.0));
+        let enough = if format == FileFormat::Wav { 9 * 32_000 } else { 9 * 2_000 };
+        let until = std::time::Instant::now() + PATIENCE;
+        while std::fs::metadata(desk.path(name)).map_or(0, |m| m.len()) < enough {
+            assert!(std::time::Instant::now() < until);
+            std::thread::yield_now();
+        }
+        // A copy is what a crash would leave.
+        let copy = desk.path("copy");
+        std::thread::sleep(Duration::from_millis(200));
+        std::fs::copy(desk.path(name), &copy).unwrap();
+        let audio = if format == FileFormat::Wav {
+            let before = std::fs::read(&copy).unwrap();
+            let said = u32::from_le_bytes(before[40..44].try_into().unwrap());
+            assert!(said > 8 * 32_000 && u64::from(said) + 44 <= before.len() as u64, "its header is true: {said}");
+            let file = File::options().read(true).write(true).open(&copy).unwrap();
+            assert_eq!(wav::repair(&file).unwrap(), (2, before.len() as u64 - 44));
+            wav_of(&copy)
+        } else {
+            opus_of(&copy)
+        };
+        let left = side(&audio, 0);
+        assert!(left.len() >= 8_000 * 85 / 10, "{name}: {}", left.len());
+        assert!(strength(&left[8_000..56_000], 440.0) > 7_000.0);
+    }
+}
+
+#[test]
+fn blocks_that_were_lost_are_silence_at_their_place() {
+    let mut desk = Desk::new("gap", 0);
+    desk.begin("gap", FileFormat::Wav, 1);
+    desk.talk(0..5, 440.0, None);
+    desk.talk(10..15, 440.0, None);
+    assert!(matches!(desk.end(), Filed::Complete { millis: 1_500, .. }));
+    let audio = wav_of(&desk.path("gap.wav"));
+    assert_eq!((audio.channels, audio.samples.len()), (1, 12_000));
+    assert!(audio.samples[4_000..8_000].iter().all(|s| *s == 0));
+    assert!(strength(&audio.samples[8_000..], 440.0) > 7_000.0);
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_and_a_bad_name_writes_nowhere() {
+    let mut desk = Desk::new("full", u64::MAX);
+    desk.begin("recordings/a", FileFormat::Opus, 2);
+    assert_eq!(desk.filed(), Filed::DiskFull);
+    desk.talk(0..5, 440.0, Some(440.0));
+    desk.tape().end(ID);
+    drop(desk);
+    let mut desk = Desk::new("device", 0);
+    std::os::unix::fs::symlink("/dev/full", desk.path("a.wav")).unwrap();
+    desk.begin("a", FileFormat::Wav, 2);
+    assert_eq!(desk.filed(), Filed::DiskFull);
+    for name in ["../a", "/tmp/a", "a/../../b", "", ".a", "a b"] {
+        desk.begin(name, FileFormat::Wav, 1);
+        assert_eq!(desk.filed(), Filed::Failed, "{name:?}");
+    }
+    // The others go on.
+    desk.begin("b", FileFormat::Wav, 1);
+    desk.talk(0..5, 440.0, None);
+    assert!(matches!(desk.end(), Filed::Complete { millis: 500, .. }));
+}
+
+#[test]
+fn a_stopping_server_closes_the_files_that_are_open() {
+    let mut desk = Desk::new("stop", 0);
+    desk.begin("a", FileFormat::Opus, 2);
+    desk.talk(0..20, 440.0, Some(1_000.0));
+    desk.writer.take();
+    assert!(matches!(desk.filed(), Filed::Complete { millis: 2_000, .. }));
+    assert_eq!(opus_of(&desk.path("a.ogg")).samples.len(), 32_000);
+}

@@ -1,0 +1,344 @@
+//! Table `recordings` (S177): one row per recording, while it runs, when it is over, and after its audio is gone.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use model::{CallId, Recording, RecordingId, RecordingState, UserId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use crate::audit::{self, Audit};
+use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, placeholders, word};
+use crate::{Store, StoreError};
+
+/// Where a recording's audio is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In the data directory.
+    Folder,
+    /// In the object store.
+    Objects,
+    /// Nowhere any more.
+    Gone,
+}
+
+impl Place {
+    fn as_str(self) -> &'static str {
+        match self {
+            Place::Folder => "folder",
+            Place::Objects => "objects",
+            Place::Gone => "gone",
+        }
+    }
+}
+
+/// A recording, and where it is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// What is known of it.
+    pub recording: Recording,
+    /// Where its audio is.
+    pub place: Place,
+    /// Attempts to bring it to the object store that failed.
+    pub tries: u32,
+}
+
+/// A place in the list: everything after it is older.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RecordingCursor {
+    /// When the last one shown began.
+    pub started_at: Timestamp,
+    /// Its id.
+    pub id: RecordingId,
+}
+
+/// Which recordings.
+#[derive(Clone, Debug)]
+pub struct RecordingFilter {
+    /// Only those that this user may hear; all where `None`.
+    pub user: Option<UserId>,
+    /// Only those of this call.
+    pub call: Option<CallId>,
+    /// Only those in this state; all but deleted ones where `None`.
+    pub state: Option<RecordingState>,
+    /// Only those after this place.
+    pub cursor: Option<RecordingCursor>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Recordings, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RecordingPage {
+    /// The recordings.
+    pub recordings: Vec<Kept>,
+    /// Where the next page begins; `None` where there is none.
+    pub next: Option<RecordingCursor>,
+}
+
+const TABLE: Table = Table {
+    name: "recordings",
+    key: &["id"],
+    rest: &[
+        "call_id", "user_id", "other_user", "extension", "state", "started_at", "ended_at", "format", "bytes",
+        "millis", "sha256", "fault", "place", "tries",
+    ],
+};
+
+fn read(row: &SqliteRow) -> Result<Kept, StoreError> {
+    let mut row = Reader::new(&TABLE, row);
+    let recording = Recording {
+        id: row.id()?,
+        call: row.id()?,
+        user: row.id()?,
+        other_user: row.id_or_none()?,
+        extension: row.text_or_none()?,
+        state: row.word()?,
+        started_at: row.instant()?,
+        ended_at: row.instant_or_none()?,
+        format: row.word()?,
+        bytes: row.number()?,
+        millis: row.number()?,
+        sha256: row.text_or_none()?,
+        fault: row.text_or_none()?,
+    };
+    let place = match row.text()?.as_str() {
+        "objects" => Place::Objects,
+        "gone" => Place::Gone,
+        _ => Place::Folder,
+    };
+    Ok(Kept { recording, place, tries: row.number()? })
+}
+
+/// What the journal says. A row that is over, uploaded or deleted stays as it is: its story is told again after a crash.
+pub(crate) async fn feed(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), StoreError> {
+    let known = sqlx::query("SELECT state FROM recordings WHERE tenant = $1 AND id = $2")
+        .bind(TENANT)
+        .bind(recording.id.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let known: Option<String> = known.map(|row| row.try_get(0)).transpose()?;
+    let runs = recording.state == RecordingState::Recording;
+    match known.as_deref() {
+        None => {
+            insert(tx, recording).await?;
+            tell(tx, recording, "recording_started", recording.started_at).await?;
+        }
+        Some("recording") if !runs => update(tx, recording).await?,
+        Some(_) => return Ok(()),
+    }
+    if !runs {
+        let kind = match recording.state {
+            RecordingState::Failed => "recording_failed",
+            RecordingState::Deleted => "recording_deleted",
+            RecordingState::Recording | RecordingState::Complete => "recording_completed",
+        };
+        tell(tx, recording, kind, recording.ended_at.unwrap_or(recording.started_at)).await?;
+    }
+    Ok(())
+}
+
+async fn insert(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO recordings (tenant, id, call_id, user_id, other_user, extension, started_at, format, state, ended_at, bytes, millis, \
+         sha256, fault) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(TENANT)
+    .bind(recording.id.as_str())
+    .bind(recording.call.as_str())
+    .bind(recording.user.as_str())
+    .bind(recording.other_user.as_ref().map(UserId::to_string))
+    .bind(recording.extension.as_deref())
+    .bind(recording.started_at.as_micros())
+    .bind(word(&recording.format))
+    .bind(word(&recording.state))
+    .bind(recording.ended_at.map(Timestamp::as_micros))
+    .bind(recording.bytes as i64)
+    .bind(recording.millis as i64)
+    .bind(recording.sha256.as_deref())
+    .bind(recording.fault.as_deref())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn update(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE recordings SET state = $3, ended_at = $4, bytes = $5, millis = $6, sha256 = $7, fault = $8 WHERE tenant = $1 AND id = $2",
+    )
+    .bind(TENANT)
+    .bind(recording.id.as_str())
+    .bind(word(&recording.state))
+    .bind(recording.ended_at.map(Timestamp::as_micros))
+    .bind(recording.bytes as i64)
+    .bind(recording.millis as i64)
+    .bind(recording.sha256.as_deref())
+    .bind(recording.fault.as_deref())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn tell(
+    tx: &mut SqliteConnection,
+    recording: &Recording,
+    kind: &'static str,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let event = Audit {
+        at,
+        kind,
+        user: Some(recording.user.clone()),
+        subject: recording.id.to_string(),
+        key: None,
+        ip: None,
+        request: String::new(),
+        detail: serde_json::json!({
+            "sessionId": recording.call, "extension": recording.extension, "durationMs": recording.millis,
+            "bytes": recording.bytes, "fault": recording.fault,
+        }),
+    };
+    audit::insert(tx, &event).await
+}
+
+impl Store {
+    /// One recording.
+    pub async fn recording(&self, id: &RecordingId) -> Result<Option<Kept>, StoreError> {
+        let sql = format!("SELECT {} FROM recordings WHERE tenant = $1 AND id = $2", TABLE.columns());
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str());
+        row.fetch_optional(self.readers()).await?.as_ref().map(read).transpose()
+    }
+
+    /// A page of recordings, newest first.
+    pub async fn recordings(&self, filter: &RecordingFilter) -> Result<RecordingPage, StoreError> {
+        let (user, call) = (filter.user.as_ref().map(UserId::as_str), filter.call.as_ref().map(CallId::as_str));
+        let state = filter.state.as_ref().map(word);
+        let (before, id) =
+            filter.cursor.as_ref().map_or((i64::MAX, ""), |c| (c.started_at.as_micros(), c.id.as_str()));
+        let sql = format!(
+            "SELECT {} FROM recordings WHERE tenant = $1 AND ($2 IS NULL OR user_id = $2 OR other_user = $2) \
+             AND ($3 IS NULL OR call_id = $3) AND (($4 IS NULL AND state <> 'deleted') OR state = $4) \
+             AND (started_at < $5 OR (started_at = $5 AND id < $6)) ORDER BY started_at DESC, id DESC LIMIT $7",
+            TABLE.columns()
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(user).bind(call).bind(state);
+        let query = query.bind(before).bind(id).bind(i64::from(filter.limit) + 1);
+        let rows = query.fetch_all(self.readers()).await?;
+        let more = rows.len() > filter.limit as usize;
+        let recordings: Vec<Kept> =
+            rows.iter().take(filter.limit as usize).map(read).collect::<Result<_, _>>()?;
+        let last = recordings.last().filter(|_| more).map(|kept| &kept.recording);
+        let next = last.map(|r| RecordingCursor { started_at: r.started_at, id: r.id.clone() });
+        Ok(RecordingPage { recordings, next })
+    }
+
+    /// The recordings of calls that are not deleted, each with its call.
+    pub async fn recordings_of(&self, calls: &[CallId]) -> Result<Vec<(CallId, RecordingId)>, StoreError> {
+        let mut found = Vec::new();
+        for some in calls.chunks(KEYS_AT_ONCE) {
+            let sql = format!(
+                "SELECT {} FROM recordings WHERE tenant = $1 AND state <> 'deleted' AND call_id IN ({}) ORDER BY started_at, id",
+                TABLE.columns(),
+                placeholders(2, some.len())
+            );
+            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+            let query = some.iter().fold(query, |query, call| query.bind(call.as_str()));
+            for row in query.fetch_all(self.readers()).await? {
+                let recording = read(&row)?.recording;
+                found.push((recording.call, recording.id));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Recordings that ran when an earlier life of the process ended: they began before this one.
+    pub async fn interrupted_recordings(&self, began: Timestamp) -> Result<Vec<Kept>, StoreError> {
+        self.some_recordings("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
+    }
+
+    /// Recordings that are over, lie in the folder, and are due to be brought to the object store.
+    pub async fn recordings_to_move(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
+        let due = "place = 'folder' AND state IN ('complete', 'failed') AND bytes > 0 AND next_try_at <= $2";
+        self.some_recordings(due, now.as_micros(), 16).await
+    }
+
+    /// Recordings that are deleted, whose audio is still there.
+    pub async fn recordings_to_remove(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
+        let due = "state = 'deleted' AND place <> 'gone' AND next_try_at <= $2";
+        self.some_recordings(due, now.as_micros(), 100).await
+    }
+
+    /// Recordings that are over and began before `at`.
+    pub async fn recordings_before(&self, at: Timestamp) -> Result<Vec<Kept>, StoreError> {
+        self.some_recordings("state IN ('complete', 'failed') AND started_at < $2", at.as_micros(), 100).await
+    }
+
+    /// The oldest, where all together have more than `quota` bytes: those that are too many.
+    pub async fn recordings_beyond(&self, quota: u64) -> Result<Vec<Kept>, StoreError> {
+        let kept = "tenant = $1 AND state IN ('complete', 'failed')";
+        let sql = format!("SELECT COALESCE(SUM(bytes), 0) FROM recordings WHERE {kept}");
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_one(self.readers()).await?;
+        let mut excess = (row.try_get::<i64, _>(0)? as u64).saturating_sub(quota);
+        if excess == 0 {
+            return Ok(Vec::new());
+        }
+        let mut oldest = self.some_recordings("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
+        oldest.retain(|kept| {
+            let wanted = excess > 0;
+            excess = excess.saturating_sub(kept.recording.bytes);
+            wanted
+        });
+        Ok(oldest)
+    }
+
+    async fn some_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM recordings WHERE tenant = $1 AND {which} ORDER BY started_at, id LIMIT {most}",
+            TABLE.columns()
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(value).fetch_all(self.readers()).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// A recording's audio is there now.
+    pub async fn recording_moved(&self, id: &RecordingId, place: Place) -> Result<(), StoreError> {
+        sqlx::query("UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2")
+            .bind(TENANT)
+            .bind(id.as_str())
+            .bind(place.as_str())
+            .execute(self.writer())
+            .await?;
+        Ok(())
+    }
+
+    /// An attempt to move or remove it has failed: not before `wait` again.
+    pub async fn recording_stays(&self, kept: &Kept, now: Timestamp, wait: Duration) -> Result<(), StoreError> {
+        sqlx::query("UPDATE recordings SET tries = $3, next_try_at = $4 WHERE tenant = $1 AND id = $2")
+            .bind(TENANT)
+            .bind(kept.recording.id.as_str())
+            .bind(i64::from(kept.tries) + 1)
+            .bind((now + wait).as_micros())
+            .execute(self.writer())
+            .await?;
+        Ok(())
+    }
+
+    /// Nobody may hear it any more; its audio is removed later. `false` where it runs, or was deleted before.
+    pub async fn delete_recording(&self, id: &RecordingId, event: Audit) -> Result<bool, StoreError> {
+        let mut tx = self.writer().begin_with("BEGIN IMMEDIATE").await?;
+        let done = sqlx::query(
+            "UPDATE recordings SET state = 'deleted', tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2 \
+             AND state IN ('complete', 'failed')",
+        )
+        .bind(TENANT)
+        .bind(id.as_str())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        audit::insert(&mut tx, &event).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

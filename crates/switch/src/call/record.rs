@@ -1,0 +1,278 @@
+//! Recordings of calls: by a command, or by themselves for extensions that want it (S6, S177).
+//!
+//! A worker records and a writer of the shell keeps the file; what is known of it is written into the journal when it begins and when it is
+//! over. A recording that cannot go on never ends a call.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now};
+use media::{FileFormat, Filed, MediaCommand, PlayId, Record as Tape, RecordingId as Number};
+use model::journal::Record;
+use model::{CallId, Recording, RecordingFormat, RecordingId, RecordingState};
+
+use super::{CallKey, Phase};
+use crate::exchange::Switch;
+use crate::limits::RECORDINGS;
+use crate::{Output, RecordingAction, RecordingView, Reply};
+
+/// Clips of beeps: nobody waits for their end.
+const BEEP: PlayId = PlayId(u32::MAX);
+
+/// How calls are recorded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecordingConfig {
+    /// Which calls are recorded of extensions that do not say.
+    pub calls: model::RecordCalls,
+    /// What the files are.
+    pub format: RecordingFormat,
+    /// Whether the parties hear that they are recorded.
+    pub beep: Beep,
+}
+
+/// A tone that tells both parties that they are recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Beep {
+    /// None: they are told otherwise.
+    #[default]
+    Never,
+    /// When it begins.
+    Once,
+    /// When it begins, and again after each such time.
+    Every(Duration),
+}
+
+/// The recordings that run.
+#[derive(Debug, Default)]
+pub(crate) struct Tapes {
+    running: BTreeMap<Number, Running>,
+    next: u32,
+    beeps: BTreeMap<(Instant, Number), ()>,
+    /// The beep's samples, made when they are first needed.
+    beep: Option<Arc<[i16]>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    row: Recording,
+    worker: u8,
+    paused: bool,
+    beep: Option<Instant>,
+}
+
+impl Tapes {
+    /// A number that no other recording has had for a long time.
+    pub(crate) fn number(&mut self) -> Number {
+        self.next = self.next.wrapping_add(1);
+        Number(self.next)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.beeps.first_key_value().map(|((due, _), ())| *due)
+    }
+
+    fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut Running)> {
+        self.running.iter_mut().find(|(_, tape)| tape.row.call == *call).map(|(number, tape)| (*number, tape))
+    }
+
+    fn remove(&mut self, number: Number) -> Option<Running> {
+        let tape = self.running.remove(&number)?;
+        if let Some(beep) = tape.beep {
+            self.beeps.remove(&(beep, number));
+        }
+        Some(tape)
+    }
+}
+
+impl Running {
+    fn view(&self) -> RecordingView {
+        RecordingView { recording: self.row.clone(), paused: self.paused }
+    }
+}
+
+/// A quarter of a second of 1400 Hz at −17 dBm0, with soft ends.
+fn beep() -> Arc<[i16]> {
+    const LENGTH: usize = 2_000;
+    let sample = |n: usize| {
+        let edge = (n.min(LENGTH - n) as f32 / 80.0).min(1.0);
+        (3_200.0 * edge * (std::f32::consts::TAU * 1_400.0 * n as f32 / 8_000.0).sin()) as i16
+    };
+    (0..LENGTH).map(sample).collect()
+}
+
+impl Switch {
+    /// A call is up: record it where one of its extensions wants that.
+    pub(crate) fn record_by_itself(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let Phase::Bridged(a, b) = call.phase else { return };
+        let default = self.config.recording.calls;
+        let wanting = [(a, true), (b, false)].into_iter().find_map(|(index, makes)| {
+            let party = &call.record.legs.get(index)?.party;
+            let credential = self.directory.credential(party);
+            let extension = credential.and_then(|c| self.directory.extension(c.extension.as_ref()?));
+            let number = model::ExtensionNumber::parse(party).ok();
+            let extension = extension.or_else(|| self.directory.extension_by_number(number.as_ref()?))?;
+            extension.record_calls.wants(makes, default).then(|| extension.number.to_string())
+        });
+        if let Some(extension) = wanting {
+            self.start_recording(now, key, Some(extension), out);
+        }
+    }
+
+    /// What the API wants of a call's recording.
+    pub(crate) fn recording_command(
+        &mut self,
+        now: Now,
+        call: &CallId,
+        action: RecordingAction,
+        out: &mut Vec<Output>,
+    ) -> Reply {
+        let Some(key) = self.calls.find(call) else { return Reply::Unknown };
+        if action == RecordingAction::Start {
+            return Reply::Recording(self.start_recording(now, key, None, out));
+        }
+        let Some((recording, tape)) = self.tapes.of_call(call) else { return Reply::Recording(None) };
+        let command = match action {
+            RecordingAction::Stop => Some(MediaCommand::StopRecord { recording }),
+            RecordingAction::Pause => Some(MediaCommand::PauseRecord { recording }),
+            RecordingAction::Resume => Some(MediaCommand::ResumeRecord { recording }),
+            RecordingAction::Start | RecordingAction::Show => None,
+        };
+        match action {
+            RecordingAction::Pause => tape.paused = true,
+            RecordingAction::Resume => tape.paused = false,
+            RecordingAction::Stop => tape.row.ended_at = Some(now.wall),
+            RecordingAction::Start | RecordingAction::Show => {}
+        }
+        let (worker, view) = (tape.worker, tape.view());
+        out.extend(command.map(|command| Output::Media { worker, command }));
+        Reply::Recording(Some(view))
+    }
+
+    /// Begin; the one that runs already where there is one. `None` where nobody talks.
+    fn start_recording(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        extension: Option<String>,
+        out: &mut Vec<Output>,
+    ) -> Option<RecordingView> {
+        let call = self.calls.get(key)?;
+        let (left, right) = match call.phase {
+            Phase::Bridged(a, b) => (call.leg(a)?, call.leg(b)),
+            Phase::Served(_) => (call.leg(0)?, None),
+            // A message is a recording of its own kind.
+            Phase::Voicemail(_)
+            | Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Over { .. } => return None,
+        };
+        // One that was stopped is only waiting for its file: another may begin.
+        if let Some((_, tape)) = self.tapes.of_call(&call.record.id)
+            && tape.row.ended_at.is_none()
+        {
+            return Some(tape.view());
+        }
+        if self.tapes.running.len() >= RECORDINGS {
+            return None;
+        }
+        let row = Recording {
+            id: RecordingId::new(now, &mut self.chance),
+            call: call.record.id.clone(),
+            user: call.record.user.clone(),
+            other_user: call.record.other_user.clone(),
+            extension,
+            state: RecordingState::Recording,
+            started_at: now.wall,
+            ended_at: None,
+            format: self.config.recording.format,
+            bytes: 0,
+            millis: 0,
+            sha256: None,
+            fault: None,
+        };
+        let worker = left.stream.port.worker;
+        let recording = self.tapes.number();
+        let record = Tape {
+            recording,
+            left: left.stream.id,
+            right: right.map(|leg| leg.stream.id),
+            name: row.name().into(),
+            format: match row.format {
+                RecordingFormat::Opus => FileFormat::Opus,
+                RecordingFormat::Wav => FileFormat::Wav,
+            },
+            longest: None,
+            quiet: None,
+        };
+        out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
+        out.push(Output::Media { worker, command: MediaCommand::Record(Box::new(record)) });
+        let tape = Running { row, worker, paused: false, beep: None };
+        let view = tape.view();
+        self.tapes.running.insert(recording, tape);
+        self.beep(now, recording, out);
+        Some(view)
+    }
+
+    /// Let both parties hear that they are recorded, and see to the next time.
+    fn beep(&mut self, now: Now, number: Number, out: &mut Vec<Output>) {
+        let again = match self.config.recording.beep {
+            Beep::Never => return,
+            Beep::Once => None,
+            Beep::Every(time) => Some(now.instant + time.max(Duration::from_secs(1))),
+        };
+        let Some(tape) = self.tapes.running.get_mut(&number) else { return };
+        tape.beep = again;
+        self.tapes.beeps.extend(again.map(|due| ((due, number), ())));
+        if tape.paused || tape.row.ended_at.is_some() {
+            return;
+        }
+        let clip = Arc::clone(self.tapes.beep.get_or_insert_with(beep));
+        let Some(call) = self.calls.find(&tape.row.call).and_then(|key| self.calls.get(key)) else { return };
+        let Phase::Bridged(a, b) = call.phase else { return };
+        for leg in [a, b].into_iter().filter_map(|index| call.leg(index)) {
+            let command =
+                MediaCommand::Play { stream: leg.stream.id, play: BEEP, clip: Arc::clone(&clip) };
+            out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+    }
+
+    /// The beeps that are due.
+    pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
+        while let Some(entry) = self.tapes.beeps.first_entry().filter(|entry| entry.key().0 <= now.instant) {
+            let ((_, number), ()) = entry.remove_entry();
+            self.beep(now, number, out);
+        }
+    }
+
+    /// The audio of a recording has ended: by a command, or since its call is over.
+    pub(crate) fn recorded(&mut self, now: Now, number: Number) {
+        if let Some(tape) = self.tapes.running.get_mut(&number) {
+            tape.row.ended_at.get_or_insert(now.wall);
+        }
+    }
+
+    /// What became of a recording's file. Nothing else is told of it.
+    pub(crate) fn filed(&mut self, now: Now, number: Number, file: Filed, out: &mut Vec<Output>) {
+        let Some(Running { mut row, worker, .. }) = self.tapes.remove(number) else { return };
+        match file {
+            Filed::Complete { bytes, millis, sha256 } => {
+                row.state = RecordingState::Complete;
+                (row.bytes, row.millis) = (bytes, millis);
+                row.sha256 = Some(sha256.iter().map(|byte| format!("{byte:02x}")).collect());
+            }
+            Filed::DiskFull | Filed::Failed => {
+                row.state = RecordingState::Failed;
+                let fault = if file == Filed::DiskFull { "disk_full" } else { "write_failed" };
+                row.fault = Some(fault.into());
+                // The call goes on without it.
+                let command = MediaCommand::StopRecord { recording: number };
+                out.push(Output::Media { worker, command });
+            }
+        }
+        row.ended_at.get_or_insert(now.wall);
+        out.push(Output::Journal(Record::Recording(Box::new(row))));
+    }
+}
