@@ -8,7 +8,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
 # What a C compiler is needed for: SQLite and the TLS primitives are compiled into the binary.
 APT_BUILD := gcc g++ libc6-dev make pkg-config
-APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core
+APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-aiosmtpd
 
 part := .ci/part
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
