@@ -17,3 +17,4 @@ pub mod recording;
 pub mod schedule;
 pub mod serve;
 pub mod webhooks;
+pub mod voicemail;

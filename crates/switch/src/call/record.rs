@@ -166,9 +166,12 @@ impl Switch {
         let (left, right) = match call.phase {
             Phase::Bridged(a, b) => (call.leg(a)?, call.leg(b)),
             Phase::Served(_) => (call.leg(0)?, None),
-            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {
-                return None;
-            }
+            // A message is a recording of its own kind.
+            Phase::Voicemail(_)
+            | Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Over { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.
         if let Some((_, tape)) = self.tapes.of_call(&call.record.id)

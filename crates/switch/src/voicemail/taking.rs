@@ -58,6 +58,11 @@ impl Takings {
 }
 
 impl Switch {
+    /// Whether a recording is one of voicemail.
+    pub(crate) fn is_taking(&self, recording: RecordingId) -> bool {
+        recording.0 >= FIRST
+    }
+
     /// Begin to record a call's caller.
     pub(crate) fn take(
         &mut self,
