@@ -40,10 +40,12 @@ async fn the_documents_requests_get_the_documents_answers() {
     assert_eq!(made["nextExecution"], "2025-01-15T14:00:00Z");
     assert!(made["id"].as_str().unwrap().starts_with("rc_"), "S31");
 
-    let weekly = json!({"frequency": "weekly", "time": "10:30", "dayOfWeek": 1, "timezone": "America/Los_Angeles"});
+    let weekly =
+        json!({"frequency": "weekly", "time": "10:30", "dayOfWeek": 1, "timezone": "America/Los_Angeles"});
     let second = plan(&house, &path, json!({"toNumber": "+1234567890", "schedule": weekly})).await;
     assert_eq!((&second["schedule"], &second["nextExecution"]), (&weekly, &json!("2025-01-20T18:30:00Z"))); // S79
-    let monthly = json!({"frequency": "monthly", "time": "15:00", "dayOfMonth": 15, "timezone": "Europe/Madrid"});
+    let monthly =
+        json!({"frequency": "monthly", "time": "15:00", "dayOfMonth": 15, "timezone": "Europe/Madrid"});
     let third = plan(&house, &path, json!({"destinationNumber": "+1234567890", "schedule": monthly})).await;
     assert_eq!((&third["schedule"], &third["nextExecution"]), (&monthly, &json!("2025-01-15T14:00:00Z"))); // S80
 
@@ -82,9 +84,17 @@ async fn every_bad_value_is_refused_and_its_field_is_named() {
         (json!({}), "missing_field", "destinationNumber"),
         (json!({"destinationNumber": "1002"}), "missing_field", "schedule"),
         (json!({"schedule": daily()}), "missing_field", "destinationNumber"),
-        (json!({"destinationNumber": "1002", "toNumber": "1002", "schedule": daily()}), "invalid_value", "toNumber"),
+        (
+            json!({"destinationNumber": "1002", "toNumber": "1002", "schedule": daily()}),
+            "invalid_value",
+            "toNumber",
+        ),
         (json!({"destinationNumber": "a b", "schedule": daily()}), "invalid_value", "destinationNumber"),
-        (json!({"destinationNumber": "sip:1@evil.example", "schedule": daily()}), "invalid_value", "destinationNumber"),
+        (
+            json!({"destinationNumber": "sip:1@evil.example", "schedule": daily()}),
+            "invalid_value",
+            "destinationNumber",
+        ),
         (json!({"destinationNumber": 1002, "schedule": daily()}), "wrong_type", "destinationNumber"),
         (json!({"destinationNumber": "1002", "schedule": "daily"}), "wrong_type", "schedule"),
         (with(json!({})), "missing_field", "schedule.frequency"),
@@ -104,7 +114,11 @@ async fn every_bad_value_is_refused_and_its_field_is_named() {
         (at(json!({"frequency": "weekly", "dayOfWeek": -1})), "invalid_value", "schedule.dayOfWeek"),
         (at(json!({"frequency": "weekly", "dayOfWeek": 1.5})), "invalid_value", "schedule.dayOfWeek"),
         (at(json!({"frequency": "weekly", "dayOfWeek": "Monday"})), "wrong_type", "schedule.dayOfWeek"),
-        (at(json!({"frequency": "weekly", "dayOfWeek": 1, "daysOfWeek": [2]})), "invalid_value", "schedule.dayOfWeek"),
+        (
+            at(json!({"frequency": "weekly", "dayOfWeek": 1, "daysOfWeek": [2]})),
+            "invalid_value",
+            "schedule.dayOfWeek",
+        ),
         (at(json!({"frequency": "weekly", "daysOfWeek": []})), "invalid_value", "schedule.daysOfWeek"),
         (at(json!({"frequency": "weekly", "daysOfWeek": [1, 1]})), "invalid_value", "schedule.daysOfWeek"),
         (at(json!({"frequency": "weekly", "daysOfWeek": ["1"]})), "invalid_value", "schedule.daysOfWeek"),
@@ -149,7 +163,10 @@ async fn a_schedule_is_changed_in_part_or_as_a_whole() {
     let made = plan(&house, &path, json!({"destinationNumber": "1002", "schedule": daily()})).await;
     let one = format!("{ONE}/{}", made["id"].as_str().unwrap());
     for (change, schedule) in [
-        (json!({"time": "10:15:30"}), json!({"frequency": "daily", "time": "10:15:30", "timezone": "America/New_York"})),
+        (
+            json!({"time": "10:15:30"}),
+            json!({"frequency": "daily", "time": "10:15:30", "timezone": "America/New_York"}),
+        ),
         (
             json!({"frequency": "weekly", "daysOfWeek": [5, 1]}),
             json!({"frequency": "weekly", "time": "10:15:30", "daysOfWeek": [1, 5], "timezone": "America/New_York"}),
@@ -201,7 +218,10 @@ async fn policy_and_limits_hold_and_foreign_ones_do_not_exist() {
     }
     let made = plan(&house, &path, to("+1234567890")).await;
     let one = format!("{ONE}/{}", made["id"].as_str().unwrap());
-    house.put(&house.key, &one, json!({"destinationNumber": "911"})).await.refused(403, "emergency_not_allowed");
+    house
+        .put(&house.key, &one, json!({"destinationNumber": "911"}))
+        .await
+        .refused(403, "emergency_not_allowed");
     let twilio = json!({"destinationNumber": "+1234567890", "schedule": daily(), "useTwilio": true});
     house.post(&house.key, &list, twilio).await.refused(503, "twilio_not_configured"); // S49
 
@@ -252,7 +272,10 @@ async fn the_next_instants_and_the_last_runs_are_shown() {
     let schedule = json!({"frequency": "daily", "time": "02:30", "timezone": "America/New_York"});
     let body = json!({"destinationNumber": "1002", "schedule": schedule, "misfire": "run_once", "maxAttempts": 3, "retryMinutes": 10});
     let made = plan(&house, &path, body).await;
-    assert_eq!((&made["misfire"], &made["maxAttempts"], &made["retryMinutes"]), (&json!("run_once"), &json!(3), &json!(10)));
+    assert_eq!(
+        (&made["misfire"], &made["maxAttempts"], &made["retryMinutes"]),
+        (&json!("run_once"), &json!(3), &json!(10))
+    );
     let one = format!("{ONE}/{}", made["id"].as_str().unwrap());
     let next = house.get(&house.key, &format!("{one}/next?count=60")).await.ok();
     let next = next["next"].as_array().unwrap();
@@ -260,7 +283,10 @@ async fn the_next_instants_and_the_last_runs_are_shown() {
     // S81: on 9 March the clocks skip it.
     let skipped = next.iter().find(|run| run["at"].as_str().unwrap().starts_with("2025-03-09")).unwrap();
     assert_eq!(skipped, &json!({"at": "2025-03-09T07:00:00Z", "local": "2025-03-09T03:00:00-04:00"}));
-    assert_eq!(house.get(&house.key, &format!("{one}/next")).await.ok()["next"].as_array().unwrap().len(), 10);
+    assert_eq!(
+        house.get(&house.key, &format!("{one}/next")).await.ok()["next"].as_array().unwrap().len(),
+        10
+    );
     house.get(&house.key, &format!("{one}/next?count=0")).await.refused(400, "invalid_value");
     house.get(&house.key, &format!("{one}/next?count=101")).await.refused(400, "invalid_value");
 
@@ -288,11 +314,15 @@ async fn the_next_instants_and_the_last_runs_are_shown() {
         assert!(house.store.claim(&row, call.since, None).await.unwrap());
     }
     let page = house.get(&house.key, &format!("{one}/runs?limit=2")).await.ok();
-    let due: Vec<&str> = page["runs"].as_array().unwrap().iter().map(|run| run["due"].as_str().unwrap()).collect();
+    let due: Vec<&str> =
+        page["runs"].as_array().unwrap().iter().map(|run| run["due"].as_str().unwrap()).collect();
     assert_eq!(due, ["2025-01-18T10:30:00Z", "2025-01-17T10:30:00Z"]);
     let rest = format!("{one}/runs?cursor={}", page["nextCursor"].as_str().unwrap());
     let rest = house.get(&house.key, &rest).await.ok();
     assert_eq!((&rest["runs"][0]["state"], &rest["nextCursor"]), (&json!("missed"), &Value::Null));
     house.get(&house.key, &format!("{one}/runs?cursor=x")).await.refused(400, "invalid_value");
-    assert_eq!(house.get(&house.key, "/api/v1/opensips/status").await.ok()["tzdbVersion"], model::recurrence::tzdb_version()); // S81
+    assert_eq!(
+        house.get(&house.key, "/api/v1/opensips/status").await.ok()["tzdbVersion"],
+        model::recurrence::tzdb_version()
+    ); // S81
 }

@@ -65,7 +65,10 @@ async fn a_recurring_call_comes_back_as_it_was_written() {
     with_one(&store).await;
     let directory = store.load_directory().await.unwrap();
     assert_eq!(**directory.recurring_call(&recurring("rc_1").id).unwrap(), recurring("rc_1"));
-    store.write(&[Change::RecurringGone(recurring("rc_1").id)], audit("recurring_call_deleted")).await.unwrap();
+    store
+        .write(&[Change::RecurringGone(recurring("rc_1").id)], audit("recurring_call_deleted"))
+        .await
+        .unwrap();
     assert_eq!(store.load_directory().await.unwrap().recurring_calls().count(), 0);
 }
 
@@ -77,14 +80,17 @@ async fn of_many_who_claim_an_instant_one_gets_it() {
     let claims = (0..20).map(|n| {
         let store = store.clone();
         let row = occurrence("rc_1", at(60), &format!("node{n}"));
-        tokio::spawn(async move { store.claim(&row, at(0), Some(audit("recurring_call_missed"))).await.unwrap() })
+        tokio::spawn(
+            async move { store.claim(&row, at(0), Some(audit("recurring_call_missed"))).await.unwrap() },
+        )
     });
     let mut won = 0;
     for claim in claims.collect::<Vec<_>>() {
         won += usize::from(claim.await.unwrap());
     }
     assert_eq!(won, 1);
-    let filter = EventFilter { kind: Some("recurring_call_missed".into()), user: None, before: None, limit: 9 };
+    let filter =
+        EventFilter { kind: Some("recurring_call_missed".into()), user: None, before: None, limit: 9 };
     assert_eq!(store.events(&filter).await.unwrap().events.len(), 1, "told once");
     assert_eq!(store.last_occurrences().await.unwrap(), [(recurring("rc_1").id, at(60))]);
 }
@@ -101,7 +107,8 @@ async fn who_did_not_hear_the_answer_may_ask_again() {
     let event = || Some(audit("recurring_call_executed"));
     assert!(store.change_occurrence(&done, event()).await.unwrap());
     assert!(store.change_occurrence(&done, event()).await.unwrap());
-    let filter = EventFilter { kind: Some("recurring_call_executed".into()), user: None, before: None, limit: 9 };
+    let filter =
+        EventFilter { kind: Some("recurring_call_executed".into()), user: None, before: None, limit: 9 };
     assert_eq!(store.events(&filter).await.unwrap().events.len(), 1, "told once");
     // Another's idea of the same version comes too late.
     let other = Occurrence { state: OccurrenceState::Failed, cause: Some(Cause::Crash), version: 2, ..row };
@@ -130,14 +137,16 @@ async fn what_nobody_holds_any_more_is_found_and_what_is_old_is_forgotten() {
     for second in [60, 120, 180] {
         store.claim(&occurrence("rc_1", at(second), "node1:boot:1"), at(0), None).await.unwrap();
     }
-    let over = Occurrence { state: OccurrenceState::Done, version: 2, ..occurrence("rc_1", at(60), "node2:b:1") };
+    let over =
+        Occurrence { state: OccurrenceState::Done, version: 2, ..occurrence("rc_1", at(60), "node2:b:1") };
     assert!(store.change_occurrence(&over, None).await.unwrap());
     let found = store.forsaken_occurrences(at(150), 10).await.unwrap();
     assert_eq!(found.iter().map(|row| row.due).collect::<Vec<_>>(), [at(120)]);
     assert_eq!(store.open_occurrences_of("node1:").await.unwrap().len(), 2);
     assert_eq!(store.open_occurrences_of("node2:").await.unwrap().len(), 0);
 
-    let last = Occurrence { state: OccurrenceState::Missed, version: 2, ..occurrence("rc_1", at(180), "node1:b:1") };
+    let last =
+        Occurrence { state: OccurrenceState::Missed, version: 2, ..occurrence("rc_1", at(180), "node1:b:1") };
     assert!(store.change_occurrence(&last, None).await.unwrap());
     let retention = Retention { events: Some(std::time::Duration::from_secs(1)), ..Retention::default() };
     store.prune(at(10_000), &retention).await.unwrap();
