@@ -318,7 +318,7 @@ async fn show(
     caller: Caller,
     id: PathId,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    Ok(answer(&app, &*mine(&app, &caller, &id)?))
+    Ok(answer(&app, &mine(&app, &caller, &id)?))
 }
 
 async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
