@@ -44,7 +44,7 @@ async fn a_trunk_is_shown_as_it_was_made_and_its_password_nowhere() {
     assert_eq!(shown.ok()["trunk"]["status"]["state"], "up");
     let events = house.events(1).await;
     assert_eq!(
-        (events[0].kind.as_str(), events[0].subject.as_str()),
+        (events.last().unwrap().kind.as_str(), events.last().unwrap().subject.as_str()),
         ("trunk_created", trunk["id"].as_str().unwrap())
     );
     assert!(!format!("{events:?}").contains("planted-secret"));
@@ -75,7 +75,7 @@ async fn a_change_leaves_the_rest_as_it_is_and_null_takes_away() {
     house.delete(&house.admin, &path).await.ok();
     house.get(&house.admin, &path).await.refused(404, "not_found");
     house.delete(&house.admin, &path).await.refused(404, "not_found");
-    let kinds: Vec<String> = house.events(4).await.into_iter().map(|event| event.kind).collect();
+    let kinds: Vec<String> = house.events(1).await.into_iter().map(|event| event.kind).collect();
     assert!(
         kinds.contains(&"trunk_updated".to_owned()) && kinds.contains(&"trunk_deleted".to_owned()),
         "{kinds:?}"
