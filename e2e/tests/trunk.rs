@@ -85,9 +85,8 @@ fn a_carrier_delivers_a_call_to_the_extension_of_its_did_and_nobody_else_may() {
     let callee = scenario("callee", server.sip(), port).key("user", &one.username).start();
     scenario("carrier_calls", server.sip(), server.spare_port(10)).to("+34911000001").passes();
     callee.passes();
-    let call = soon("the call is over", || {
-        server.calls().into_iter().find(|call| call["endedAt"].is_string())
-    });
+    let call =
+        soon("the call is over", || server.calls().into_iter().find(|call| call["endedAt"].is_string()));
     assert_eq!((call["status"].as_str(), call["direction"].as_str()), (Some("completed"), Some("inbound")));
     assert_eq!(call["fromNumber"], "+33142000000");
 }
@@ -245,7 +244,8 @@ struct House {
 
 fn house(ip: [u8; 4]) -> House {
     let ports = Block::take();
-    let (outside, phones) = (SocketAddr::from((ip, ports.port(5))), SocketAddr::from(([127, 0, 0, 1], ports.port(6))));
+    let (outside, phones) =
+        (SocketAddr::from((ip, ports.port(5))), SocketAddr::from(([127, 0, 0, 1], ports.port(6))));
     let listen = ("CENTRALITA__SIP__LISTEN".to_owned(), format!("udp://{outside},udp://{phones}"));
     let server = Server::with(Settings { environment: vec![listen], ..Settings::default() });
     House { server, outside, phones, _ports: ports }
@@ -291,7 +291,10 @@ fn two_exchanges_are_each_others_carrier_and_their_phones_hear_each_other() {
     let out = west.server.finished_call();
     assert_eq!((out["direction"].as_str(), out["status"].as_str()), (Some("outbound"), Some("completed")));
     let into = east.server.finished_call();
-    assert_eq!((into["direction"].as_str(), into["fromNumber"].as_str()), (Some("inbound"), Some("+34911000001")));
+    assert_eq!(
+        (into["direction"].as_str(), into["fromNumber"].as_str()),
+        (Some("inbound"), Some("+34911000001"))
+    );
     // And the other way.
     two.dial("+34911000001");
     two.expect("CALL_ESTABLISHED");
