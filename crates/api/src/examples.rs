@@ -54,7 +54,8 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
             Some(_) | None => 1.into(),
         }),
         Some("number") => word(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
-        Some("boolean") => json!(name != "rotate"),
+        // What an example asks for can be had by everybody.
+        Some("boolean") => json!(!matches!(name, "rotate" | "useTwilio" | "requireDevice")),
         Some(_) | None => Value::Null,
     }
 }
@@ -63,17 +64,14 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     let Some(properties) = schema["properties"].as_object() else { return json!({}) };
     let mut example = Map::new();
     let mut abouts: Vec<&str> = Vec::new();
-    for (name, property) in properties {
-        // Two names of one field have one description, and only one of them is sent.
+    // Two names of one field have one description, and only one of them is sent: the last, `toNumber` of the documents.
+    for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
         if !schema["oneOf"].is_null() && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);
         example.insert(name.clone(), of(schemas, property, owner, name, depth - 1));
-    }
-    if example.contains_key("toNumber") {
-        example.remove("destinationNumber");
     }
     Value::Object(example)
 }

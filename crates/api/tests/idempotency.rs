@@ -37,7 +37,7 @@ async fn what_was_refused_may_be_made_good_under_the_same_name() {
     let house = House::new().await;
     named(&house, &house.key, "a", CREATE, &json!({"extensionNumber": "x"})).await.refused(400, "invalid_value");
     named(&house, &house.key, "a", CREATE, &json!({"extensionNumber": "1001"})).await.ok();
-    for bad in ["", "a b", &"x".repeat(129), "ñ"] {
+    for bad in ["", "a b", &"x".repeat(129)] {
         let answer = named(&house, &house.key, bad, CREATE, &json!({})).await;
         assert_eq!(answer.refused(400, "invalid_idempotency_key")["field"], json!("Idempotency-Key"), "{bad:?}");
     }
