@@ -226,7 +226,8 @@ impl Oracle {
         for id in open {
             self.broken(format!("{id} was opened and never closed"));
         }
-        let tapes: Vec<String> = self.tapes.iter().filter(|(_, over)| !**over).map(|(id, _)| id.clone()).collect();
+        let tapes: Vec<String> =
+            self.tapes.iter().filter(|(_, over)| !**over).map(|(id, _)| id.clone()).collect();
         for id in tapes {
             self.broken(format!("{id} was begun and is not over"));
         }
