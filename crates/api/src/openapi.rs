@@ -252,8 +252,6 @@ fn reference(name: &str) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        206 => "The part that Range asked for",
-        416 => "There is no such part",
         400 => "A value is wrong: `field` names it",
         401 => "No key, or none that is valid and active",
         403 => "The key may not do this, or policy forbids it",

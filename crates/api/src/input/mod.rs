@@ -117,10 +117,6 @@ impl Form {
         }
     }
 
-    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
-    }
-
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name)?.as_str()
     }

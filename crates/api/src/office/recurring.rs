@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::Id;
 use model::recurrence::Schedule;
-use model::{
+use model::{DialPermissions, 
     Action, Cause, Change, Directory, ExtensionId, Misfire, RecurringCall, RecurringCallId, dialplan,
 };
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ impl Office {
     ) -> Result<RecurringCall, OfficeError> {
         self.commit(actor, move |draft| {
             let extension = draft.directory.extension(&wanted.extension).ok_or(OfficeError::NotFound)?;
-            check_destination(draft.directory, &wanted.destination)?;
+            check_destination(draft.directory, extension.dial_permissions, &wanted.destination)?;
             if draft.directory.recurring_calls_of(&extension.id).count() >= RECURRING_PER_EXTENSION {
                 return Err(OfficeError::RecurringCallLimit);
             }
@@ -100,7 +100,8 @@ impl Office {
             if new == *old {
                 return Ok(new);
             }
-            check_destination(draft.directory, &new.destination)?;
+            let extension = draft.directory.extension(&new.extension).ok_or(OfficeError::NotFound)?;
+            check_destination(draft.directory, extension.dial_permissions, &new.destination)?;
             new.updated_at = draft.now.wall;
             if new.schedule != old.schedule || new.enabled != old.enabled {
                 new.since = draft.now.wall;
@@ -143,9 +144,14 @@ fn deleted(call: &RecurringCall) -> Event {
 }
 
 /// What may never be called by a schedule is refused now, not at nine in the morning. What only has no way yet may get one.
-fn check_destination(directory: &Directory, destination: &str) -> Result<(), OfficeError> {
+fn check_destination(
+    directory: &Directory,
+    permissions: DialPermissions,
+    destination: &str,
+) -> Result<(), OfficeError> {
     let user = crate::routes::sessions::user_part(destination);
-    match dialplan::route(directory, dialplan::Road::Schedule, user).route {
+    let asker = dialplan::Asker { road: dialplan::Road::Schedule, permissions };
+    match dialplan::route(directory, asker, user).route {
         dialplan::Route::Refused(cause) if cause.http_status() == 403 => {
             Err(OfficeError::ForbiddenDestination(cause))
         }
@@ -155,6 +161,7 @@ fn check_destination(directory: &Directory, destination: &str) -> Result<(), Off
         dialplan::Route::Refused(_)
         | dialplan::Route::Extension(_)
         | dialplan::Route::Username(_)
+        | dialplan::Route::Trunk(_)
         | dialplan::Route::Application(_) => Ok(()),
     }
 }

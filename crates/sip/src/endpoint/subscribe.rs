@@ -70,7 +70,7 @@ impl Endpoint {
         lines.add("Expires", expires.as_secs());
         let reply = Reply::new(200).lines(&lines);
         let bytes =
-            self.answer_stateless(&request.message, &request.hop, Asker::Known, reply, Some(&tag), None, out);
+            self.answer_stateless(now.instant, &request.message, &request.hop, Asker::Known, reply, Some(&tag), None, out);
         let until = now.instant + self.core.transactions.times.long;
         self.ring.keep(now.instant, until, self.core.keys.answer(&request.message, request.hop.remote), bytes);
         self.arm_subscription(id);

@@ -111,7 +111,7 @@ impl Switch {
         let full = held >= voicemail::MESSAGES_PER_BOX;
         let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
         let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
-        self.enter(now, key, Talk::Deposit(deposit), Some(Arc::clone(extension)), mailbox.language, outcome, acts, out);
+        self.visit_begins(now, key, Talk::Deposit(deposit), Some(Arc::clone(extension)), mailbox.language, outcome, acts, out);
     }
 
     /// `*97` and `*98`.
@@ -133,10 +133,10 @@ impl Switch {
             Some(extension) => format!("the menu of the voicemail of {}", extension.number),
             None => "the menu of any voicemail".into(),
         };
-        self.enter(now, key, Talk::Menu(menu), own, language, outcome, acts, out);
+        self.visit_begins(now, key, Talk::Menu(menu), own, language, outcome, acts, out);
     }
 
-    fn enter(
+    fn visit_begins(
         &mut self,
         now: Now,
         key: CallKey,
