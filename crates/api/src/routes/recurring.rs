@@ -318,7 +318,8 @@ async fn show(
     caller: Caller,
     id: PathId,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    Ok(answer(&app, &mine(&app, &caller, &id)?))
+    let call = mine(&app, &caller, &id)?;
+    Ok(answer(&app, &call))
 }
 
 async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
