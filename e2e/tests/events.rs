@@ -68,7 +68,8 @@ fn calls_and_phones_are_told_once_though_the_process_is_killed() {
     for _ in 0..2 {
         server.restart();
         let ended = events(&server, "type=call_ended");
-        let reasons: Vec<&str> = ended.iter().map(|event| event["data"]["endReason"].as_str().unwrap()).collect();
+        let reasons: Vec<&str> =
+            ended.iter().map(|event| event["data"]["endReason"].as_str().unwrap()).collect();
         assert_eq!(reasons, ["completed", "crash"]);
         for kinds in calls(&server).values() {
             assert!(*kinds == RUNG || *kinds == CRASHED, "{kinds:?}");

@@ -40,7 +40,9 @@ fn run() -> anyhow::Result<ExitCode> {
 /// The page is written by the test that guards it: there is one renderer, and it sees what the router sees.
 fn docs(root: &std::path::Path) -> anyhow::Result<ExitCode> {
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "-q", "-p", "centralita-api", "--test", "reference"]).env("CENTRALITA_WRITE_DOCS", "1");
+    cargo
+        .args(["test", "-q", "-p", "centralita-api", "--test", "reference"])
+        .env("CENTRALITA_WRITE_DOCS", "1");
     let done = cargo.current_dir(root).status().context("cargo cannot be run")?;
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

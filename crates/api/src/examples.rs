@@ -13,7 +13,9 @@ pub(crate) fn add(document: &mut Value) {
     let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
     for operation in operations {
         for place in ["/requestBody/content", "/responses/200/content"] {
-            let Some(contents) = operation.pointer_mut(place).and_then(Value::as_object_mut) else { continue };
+            let Some(contents) = operation.pointer_mut(place).and_then(Value::as_object_mut) else {
+                continue;
+            };
             for (kind, content) in contents {
                 if kind == "application/json" {
                     content["example"] = of(&schemas, &content["schema"], "", "", DEPTH);
@@ -46,13 +48,17 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         Some("object") => object(schemas, schema, owner, depth),
         Some("array") => match word(owner, name) {
             Some(list @ Value::Array(_)) => list,
-            Some(_) | None => json!([of(schemas, &schema["items"], owner, name.trim_end_matches('s'), depth - 1)]),
+            Some(_) | None => {
+                json!([of(schemas, &schema["items"], owner, name.trim_end_matches('s'), depth - 1)])
+            }
         },
         Some("string") => text(schema, owner, name),
-        Some("integer") => word(owner, name).filter(Value::is_i64).unwrap_or_else(|| match schema["minimum"].as_i64() {
-            Some(least) if least > 1 => least.into(),
-            Some(_) | None => 1.into(),
-        }),
+        Some("integer") => {
+            word(owner, name).filter(Value::is_i64).unwrap_or_else(|| match schema["minimum"].as_i64() {
+                Some(least) if least > 1 => least.into(),
+                Some(_) | None => 1.into(),
+            })
+        }
         Some("number") => word(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
         // What an example asks for can be had by everybody.
         Some("boolean") => json!(!matches!(name, "rotate" | "useTwilio" | "requireDevice")),
@@ -84,7 +90,11 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
         return word;
     }
     if schema["format"] == json!("date-time") {
-        return if name == "expiresAt" { "2099-12-31T23:59:59Z".into() } else { "2025-01-15T10:30:00Z".into() };
+        return if name == "expiresAt" {
+            "2099-12-31T23:59:59Z".into()
+        } else {
+            "2025-01-15T10:30:00Z".into()
+        };
     }
     // A description that lists the words begins with the commonest.
     let about = schema["description"].as_str().unwrap_or_default();

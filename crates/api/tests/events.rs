@@ -28,7 +28,9 @@ async fn everybody_reads_his_own_events_and_some_read_all() {
     assert_eq!(kinds(&own), ["voip_extension_created", "api_key_created"]); // S89, newest first
     let event = &own["events"][0];
     assert_eq!((&event["userId"], &event["at"]), (&json!("user_123"), &json!("2025-01-15T10:30:00.000Z")));
-    assert!(event["keyId"].is_string() && event["requestId"].is_string() && !own.to_string().contains("password"));
+    assert!(
+        event["keyId"].is_string() && event["requestId"].is_string() && !own.to_string().contains("password")
+    );
     house.get(&house.key, "/api/v1/events?user=stranger").await.refused(403, "foreign_user"); // S25
     let reader = house.key_of("auditor", &[Permission::Events]).await; // S56
     for key in [&house.admin, &reader] {
@@ -48,12 +50,16 @@ async fn who_follows_by_cursor_misses_nothing_and_sees_nothing_twice() {
     for n in 0..7 {
         house.post(&house.key, CREATE, json!({"extensionNumber": format!("10{n:02}")})).await.ok();
         if n % 3 == 2 {
-            let page = house.get(&house.key, &format!("/api/v1/events?order=asc&limit=2&cursor={cursor}")).await.ok();
+            let page = house
+                .get(&house.key, &format!("/api/v1/events?order=asc&limit=2&cursor={cursor}"))
+                .await
+                .ok();
             cursor = page["nextCursor"].as_i64().unwrap();
             seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()));
         }
     }
-    while let page = house.get(&house.key, &format!("/api/v1/events?order=asc&limit=3&cursor={cursor}")).await.ok()
+    while let page =
+        house.get(&house.key, &format!("/api/v1/events?order=asc&limit=3&cursor={cursor}")).await.ok()
         && !page["events"].as_array().unwrap().is_empty()
     {
         cursor = page["nextCursor"].as_i64().unwrap();
@@ -63,7 +69,8 @@ async fn who_follows_by_cursor_misses_nothing_and_sees_nothing_twice() {
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
     // The list for people has pages too.
     let page = house.get(&house.key, "/api/v1/events?limit=5").await.ok();
-    let rest = house.get(&house.key, &format!("/api/v1/events?limit=5&cursor={}", page["nextCursor"])).await.ok();
+    let rest =
+        house.get(&house.key, &format!("/api/v1/events?limit=5&cursor={}", page["nextCursor"])).await.ok();
     assert_eq!((kinds(&rest).len(), &rest["nextCursor"]), (3, &json!(null)));
 }
 
@@ -76,7 +83,10 @@ async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> Stri
             read.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(10), reading).await.is_ok(), "{text} did not come: {read}");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(10), reading).await.is_ok(),
+        "{text} did not come: {read}"
+    );
     read
 }
 
@@ -100,14 +110,21 @@ async fn a_stream_tells_what_happens_and_goes_on_where_it_was_left() {
     let last = read.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
     drop(stream);
     let mut over = call;
-    (over.ended_at, over.cause, over.status) = (Some(over.started_at), Some(Cause::NoAnswer), CallStatus::NoAnswer);
+    (over.ended_at, over.cause, over.status) =
+        (Some(over.started_at), Some(Cause::NoAnswer), CallStatus::NoAnswer);
     house.store.feed(&[Record::CallClosed(Box::new(over))]).await.unwrap();
     let mut stream = open(Some(&last)).await;
     let read = read_until(&mut stream, "\n\n").await;
-    assert!(read.contains("event: call_ended") && read.contains("no_answer") && !read.contains("call_started"), "{read}");
+    assert!(
+        read.contains("event: call_ended") && read.contains("no_answer") && !read.contains("call_started"),
+        "{read}"
+    );
     // Who is switched off hears why, and nothing more.
     let keys = house.get(&house.key, "/api/v1/keys").await.ok();
-    house.delete(&house.admin, &format!("/api/v1/keys/{}", keys["keys"][0]["id"].as_str().unwrap())).await.ok();
+    house
+        .delete(&house.admin, &format!("/api/v1/keys/{}", keys["keys"][0]["id"].as_str().unwrap()))
+        .await
+        .ok();
     read_until(&mut stream, "event: cut\ndata: {\"code\":\"key_inactive\"}").await;
     assert!(stream.next().await.is_none());
     let bad = request("GET", "/api/v1/events/stream", &house.admin).header("last-event-id", "x");
@@ -121,7 +138,9 @@ async fn a_stream_that_nobody_reads_is_cut_and_says_so() {
     let get = request("GET", "/api/v1/events/stream?cursor=0", &house.key).body(Body::empty()).unwrap();
     let mut stream = house.router().oneshot(get).await.unwrap().into_body().into_data_stream();
     let calls: Vec<Record> = (0..200)
-        .map(|n| Record::CallOpened(Box::new(call_record(&format!("session_1_{n}"), "user_123", house::BEGIN))))
+        .map(|n| {
+            Record::CallOpened(Box::new(call_record(&format!("session_1_{n}"), "user_123", house::BEGIN)))
+        })
         .collect();
     house.store.feed(&calls).await.unwrap();
     // Its queue is full and stays so; the time that it is given is real.
@@ -174,7 +193,12 @@ async fn a_web_socket_takes_the_key_in_its_head_or_in_its_first_message() {
     macro_rules! hear {
         ($socket:expr) => {
             loop {
-                match tokio::time::timeout(Duration::from_secs(10), $socket.next()).await.unwrap().unwrap().unwrap() {
+                match tokio::time::timeout(Duration::from_secs(10), $socket.next())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .unwrap()
+                {
                     Message::Text(text) => break serde_json::from_str::<Value>(&text).unwrap(),
                     Message::Close(frame) => break json!(frame.unwrap().reason.as_str()),
                     _ => {}
@@ -185,14 +209,19 @@ async fn a_web_socket_takes_the_key_in_its_head_or_in_its_first_message() {
     let mut by_header = open(Some(&house.key)).await.unwrap();
     let mut by_message = open(None).await.unwrap();
     futures_util::SinkExt::send(&mut by_message, say(&house.key)).await.unwrap();
-    assert_eq!((hear!(by_header)["type"].clone(), hear!(by_message)["type"].clone()), (json!("hello"), json!("hello")));
+    assert_eq!(
+        (hear!(by_header)["type"].clone(), hear!(by_message)["type"].clone()),
+        (json!("hello"), json!("hello"))
+    );
     house.post(&house.key, CREATE, json!({"extensionNumber": "1001"})).await.ok();
     assert_eq!(hear!(by_header)["type"], json!("voip_extension_created"));
     assert_eq!(hear!(by_message)["type"], json!("voip_extension_created"));
     let mut stranger = open(None).await.unwrap();
     futures_util::SinkExt::send(&mut stranger, say("sk_voip_nobody")).await.unwrap();
     assert_eq!(hear!(stranger), json!("api_key_invalid"));
-    assert!(matches!(open(Some("sk_voip_nobody")).await, Err(WsError::Http(refused)) if refused.status() == 401));
+    assert!(
+        matches!(open(Some("sk_voip_nobody")).await, Err(WsError::Http(refused)) if refused.status() == 401)
+    );
     // Addresses are written down everywhere: a key does not belong there.
     house.get("", "/api/v1/events/ws?token=sk_voip_x").await.refused(400, "unknown_field");
     house.get(&house.key, "/api/v1/events/ws").await.refused(400, "websocket_required");

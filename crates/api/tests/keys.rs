@@ -20,7 +20,10 @@ async fn a_key_ends_when_its_time_is_over() {
     let path = format!("/api/v1/keys/{id}");
     let longer = json!({"expiresAt": "2030-01-01T00:00:00Z"});
     house.json("PATCH", key, &path, &longer).await.refused(403, "insufficient_permissions");
-    house.json("PATCH", key, &path, &json!({"expiresAt": null})).await.refused(403, "insufficient_permissions");
+    house
+        .json("PATCH", key, &path, &json!({"expiresAt": null}))
+        .await
+        .refused(403, "insufficient_permissions");
     let child = json!({"permissions": ["sip"], "expiresAt": "2030-01-01T00:00:00Z"});
     house.post(key, GENERATE, child).await.refused(403, "wider_permissions");
     let child = house.post(key, GENERATE, json!({"permissions": ["sip"]})).await.ok();
@@ -30,7 +33,10 @@ async fn a_key_ends_when_its_time_is_over() {
     house.json("PATCH", &house.admin, &path, &longer).await.ok();
     house.get(key, "/api/v1/opensips/status").await.ok();
     let past = json!({"expiresAt": "2020-01-01T00:00:00Z"});
-    assert_eq!(house.post(&house.key, GENERATE, past).await.refused(400, "invalid_value")["field"], json!("expiresAt"));
+    assert_eq!(
+        house.post(&house.key, GENERATE, past).await.refused(400, "invalid_value")["field"],
+        json!("expiresAt")
+    );
 }
 
 #[tokio::test]
@@ -39,8 +45,12 @@ async fn limits_are_set_by_admins_and_inherited() {
     let made = house.post(&house.admin, GENERATE, json!({"permissions": ["sip"]})).await.ok();
     let (id, key) = (made["key"]["id"].as_str().unwrap(), made["key"]["key"].as_str().unwrap());
     let path = format!("/api/v1/keys/{id}");
-    house.json("PATCH", key, &path, &json!({"requestsPerMinute": 9})).await.refused(403, "insufficient_permissions");
-    let changed = house.json("PATCH", &house.admin, &path, &json!({"requestsPerMinute": 3, "name": "Slow"})).await.ok();
+    house
+        .json("PATCH", key, &path, &json!({"requestsPerMinute": 9}))
+        .await
+        .refused(403, "insufficient_permissions");
+    let changed =
+        house.json("PATCH", &house.admin, &path, &json!({"requestsPerMinute": 3, "name": "Slow"})).await.ok();
     assert_eq!((&changed["key"]["requestsPerMinute"], &changed["key"]["name"]), (&json!(3), &json!("Slow"))); // S28
     house.pass(60);
     let child = house.post(key, GENERATE, json!({"permissions": ["sip"]})).await;
@@ -79,7 +89,10 @@ async fn each_use_is_counted_and_can_be_read() {
     let usage = house.get(&house.key, &path).await.ok();
     let row = usage["usage"].as_array().unwrap().iter().find(|row| row["status"] == json!(404)).unwrap();
     assert_eq!(row["route"], json!("GET /api/v1/calls/{id}/ladder")); // S61: the route, not the ids in it
-    assert_eq!((&row["count"], &row["ip"], &row["day"]), (&json!(3), &json!("192.0.2.77"), &json!("2025-01-15T00:00:00Z")));
+    assert_eq!(
+        (&row["count"], &row["ip"], &row["day"]),
+        (&json!(3), &json!("192.0.2.77"), &json!("2025-01-15T00:00:00Z"))
+    );
     let first = house.get(&house.key, &format!("{path}?limit=1")).await.ok();
     assert_eq!((first["usage"].as_array().unwrap().len(), &first["nextCursor"]), (1, &json!("1")));
 }

@@ -40,8 +40,11 @@ impl Things {
         post("/api/v1/voip/extensions/create", json!({"extensionNumber": "4712"})).await;
         house.store.fan_out(house.now()).await.unwrap();
         let deliveries = format!("/api/v1/webhooks/{}/deliveries", id(&hook, "webhook"));
-        let delivery = house.get(&house.key, &deliveries).await.ok()["deliveries"][0]["id"].as_str().unwrap().to_owned();
-        house.exchange.change(|e| e.calls.push(call_record("session_1736936999_a", "user_123", house::BEGIN)));
+        let delivery =
+            house.get(&house.key, &deliveries).await.ok()["deliveries"][0]["id"].as_str().unwrap().to_owned();
+        house
+            .exchange
+            .change(|e| e.calls.push(call_record("session_1736936999_a", "user_123", house::BEGIN)));
         let call = String::from("session_1736936999_a");
         let thing = |prefix: &str, id: String| (prefix.to_owned(), id);
         Things(vec![
@@ -62,10 +65,21 @@ impl Things {
         };
         if !self.0.iter().any(|(prefix, _)| begins(template, prefix)) {
             let noun = template.split("/{id}").next().unwrap();
-            let makes = |o: &&Operation| o.method == "POST" && (o.template == noun || o.template == format!("{noun}/create"));
-            let maker = operations.iter().find(makes).unwrap_or_else(|| panic!("{template}: say in Things how one is made"));
+            let makes = |o: &&Operation| {
+                o.method == "POST" && (o.template == noun || o.template == format!("{noun}/create"))
+            };
+            let maker = operations
+                .iter()
+                .find(makes)
+                .unwrap_or_else(|| panic!("{template}: say in Things how one is made"));
             let made = house.post(&house.key, &maker.template, maker.body.clone()).await.ok();
-            let id = made.as_object().unwrap().values().find_map(|value| value["id"].as_str()).expect("an id").to_owned();
+            let id = made
+                .as_object()
+                .unwrap()
+                .values()
+                .find_map(|value| value["id"].as_str())
+                .expect("an id")
+                .to_owned();
             self.0.push((format!("{noun}/{{id}}"), id));
         }
         let mut path = template.to_owned();
@@ -92,7 +106,11 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
         if operation.method == "GET" {
             before.insert(path.clone(), house.get(&house.key, &path).await);
         }
-        let missing = operation.template.replace("user/{id}", "user/nobody").replace("{id}", "nothing_1").replace("{delivery}", "nothing_2");
+        let missing = operation
+            .template
+            .replace("user/{id}", "user/nobody")
+            .replace("{id}", "nothing_1")
+            .replace("{delivery}", "nothing_2");
         let foreign = house.json(&operation.method, &house.stranger, &path, &operation.body).await;
         let missing = house.json(&operation.method, &house.stranger, &missing, &operation.body).await;
         // S25, security.md row 21: the same refusal, so that nobody learns which ids there are.
@@ -100,7 +118,11 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
         let place = format!("{} {}", operation.method, operation.template);
         assert_eq!(what(&foreign), what(&missing), "{place}");
         assert!(matches!(foreign.status.as_u16(), 403 | 404), "{place}: {}", foreign.text);
-        assert!(foreign.status == 404 || operation.template.contains("user/{id}"), "{place}: {}", foreign.text);
+        assert!(
+            foreign.status == 404 || operation.template.contains("user/{id}"),
+            "{place}: {}",
+            foreign.text
+        );
         tried += 1;
     }
     assert!(tried > 15, "{tried}");
@@ -108,7 +130,11 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
         let now = house.get(&house.key, &path).await;
         assert_eq!(now.status, answer.status, "{path}");
         if !path.ends_with("/usage") {
-            assert_eq!(now.json().as_object().map(Map::len), answer.json().as_object().map(Map::len), "{path}");
+            assert_eq!(
+                now.json().as_object().map(Map::len),
+                answer.json().as_object().map(Map::len),
+                "{path}"
+            );
         }
     }
 }
@@ -129,11 +155,25 @@ async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fa
             values.push(json!(true));
         }
         if kind == "string" {
-            values.extend([json!(7), json!(""), json!(long), json!("a\u{0}b"), json!("a\r\nX-Evil: 1"), json!("\u{1b}[31m"), json!("\u{7f}")]);
+            values.extend([
+                json!(7),
+                json!(""),
+                json!(long),
+                json!("a\u{0}b"),
+                json!("a\r\nX-Evil: 1"),
+                json!("\u{1b}[31m"),
+                json!("\u{7f}"),
+            ]);
         }
         values
     };
-    let perhaps = [json!("'; DROP TABLE users;--"), json!("<script>alert(1)</script>"), json!("../../etc/passwd"), json!("%00"), json!("Ж🙂")];
+    let perhaps = [
+        json!("'; DROP TABLE users;--"),
+        json!("<script>alert(1)</script>"),
+        json!("../../etc/passwd"),
+        json!("%00"),
+        json!("Ж🙂"),
+    ];
     let mut tried = 0;
     for operation in operations.iter().filter(|o| o.schema["properties"].is_object()) {
         let path = if operation.template.contains('{') {
@@ -184,7 +224,12 @@ async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fa
         let mut body = operation.body.clone();
         body["isAdmin"] = json!(true);
         let answer = send(body).await; // security.md row 23
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (400, &json!("unknown_field")), "{path}: {}", answer.text);
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (400, &json!("unknown_field")),
+            "{path}: {}",
+            answer.text
+        );
     }
     assert!(tried > 300, "{tried}");
 }
@@ -201,6 +246,12 @@ async fn every_example_of_a_request_is_one_that_is_taken() {
             operation.template.clone()
         };
         let answer = house.json(&operation.method, &house.admin, &path, &operation.body).await;
-        assert!(answer.status.as_u16() != 400, "{} {path} {}: {}", operation.method, operation.body, answer.text);
+        assert!(
+            answer.status.as_u16() != 400,
+            "{} {path} {}: {}",
+            operation.method,
+            operation.body,
+            answer.text
+        );
     }
 }

@@ -19,7 +19,12 @@ Written by `cargo xtask docs` from the table of routes; the same as `/openapi.js
 
 fn kind_of(schema: &Value) -> String {
     if let Some(words) = schema["enum"].as_array() {
-        return words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        return words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     if let Some(choice) = schema["oneOf"].as_array() {
         return choice.iter().map(kind_of).collect::<Vec<_>>().join(" or ");
@@ -35,30 +40,50 @@ fn row(page: &mut String, name: &str, place: &str, required: bool, schema: &Valu
 
 fn operation(page: &mut String, method: &str, path: &str, operation: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let _ = writeln!(page, "\n### {} {path}\n\n{}. {}\n", method.to_uppercase(), text(&operation["summary"]), text(&operation["description"]));
+    let _ = writeln!(
+        page,
+        "\n### {} {path}\n\n{}. {}\n",
+        method.to_uppercase(),
+        text(&operation["summary"]),
+        text(&operation["description"])
+    );
     let mut rows = String::new();
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         if parameter["in"] == "query" {
             let required = parameter["required"] == true;
-            row(&mut rows, &text(&parameter["name"]), "query", required, &parameter["schema"], &parameter["description"]);
+            row(
+                &mut rows,
+                &text(&parameter["name"]),
+                "query",
+                required,
+                &parameter["schema"],
+                &parameter["description"],
+            );
         }
     }
     let body = &operation["requestBody"]["content"]["application/json"];
     for (name, schema) in body["schema"]["properties"].as_object().into_iter().flatten() {
-        let required = body["schema"]["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+        let required =
+            body["schema"]["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
         row(&mut rows, name, "body", required, schema, &schema["description"]);
     }
     if !rows.is_empty() {
         let _ = writeln!(page, "| name | where | type | what |\n|---|---|---|---|\n{rows}");
     }
-    for (title, example) in
-        [("Request", &body["example"]), ("Answer", &operation["responses"]["200"]["content"]["application/json"]["example"])]
-    {
+    for (title, example) in [
+        ("Request", &body["example"]),
+        ("Answer", &operation["responses"]["200"]["content"]["application/json"]["example"]),
+    ] {
         if example.as_object().is_some_and(|object| !object.is_empty()) {
-            let _ = writeln!(page, "{title}:\n\n```json\n{}\n```\n", serde_json::to_string_pretty(example).unwrap());
+            let _ = writeln!(
+                page,
+                "{title}:\n\n```json\n{}\n```\n",
+                serde_json::to_string_pretty(example).unwrap()
+            );
         }
     }
-    let statuses: Vec<&str> = operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+    let statuses: Vec<&str> =
+        operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
     let _ = writeln!(page, "Statuses: {}.", statuses.join(", "));
 }
 

@@ -44,18 +44,30 @@ async fn figures_are_of_ones_own_calls_of_the_last_day() {
     house.store.feed(&calls).await.unwrap();
     house.exchange.change(|e| e.calls.push(call_record("session_6_f", "user_123", BEGIN)));
     let stats = house.get(&house.key, "/api/v1/stats").await.ok()["stats"].clone();
-    assert_eq!((&stats["calls"], &stats["answered"], &stats["activeCalls"]), (&json!(3), &json!(2), &json!(1)));
-    assert!((stats["asr"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9 && stats["acd"] == json!(60.0), "{stats}");
+    assert_eq!(
+        (&stats["calls"], &stats["answered"], &stats["activeCalls"]),
+        (&json!(3), &json!(2), &json!(1))
+    );
+    assert!(
+        (stats["asr"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9 && stats["acd"] == json!(60.0),
+        "{stats}"
+    );
     assert_eq!(stats["refusals"], json!([{"reason": "busy", "calls": 1}]));
     let quality = &stats["quality"];
     assert_eq!((&quality["measured"], &quality["poorShare"]), (&json!(2), &json!(0.5)));
     assert!((quality["meanMos"].as_f64().unwrap() - 3.7).abs() < 1e-6);
     let hours = stats["byHour"].as_array().unwrap();
     assert_eq!((hours.len(), &hours[23]["at"]), (24, &json!("2025-01-15T10:00:00Z")));
-    assert_eq!((&hours[23]["calls"], &hours[21]["calls"], &hours[21]["answered"]), (&json!(1), &json!(2), &json!(1)));
+    assert_eq!(
+        (&hours[23]["calls"], &hours[21]["calls"], &hours[21]["answered"]),
+        (&json!(1), &json!(2), &json!(1))
+    );
     let all = house.get(&house.admin, "/api/v1/stats").await.ok();
     assert_eq!(all["stats"]["calls"], json!(4));
     let none = house.key_of("nobody", &[model::Permission::Call]).await;
     let stats = house.get(&none, "/api/v1/stats").await.ok()["stats"].clone();
-    assert_eq!((&stats["asr"], &stats["acd"], &stats["activeCalls"]), (&json!(null), &json!(null), &json!(0)));
+    assert_eq!(
+        (&stats["asr"], &stats["acd"], &stats["activeCalls"]),
+        (&json!(null), &json!(null), &json!(0))
+    );
 }

@@ -28,7 +28,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("centralita-hooks-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("centralita-hooks-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Folder(std::env::temp_dir().join(name))
     }
 
@@ -60,7 +61,8 @@ impl Receiver {
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let router = Router::new().route("/hook", post(take)).route("/elsewhere", post(take)).with_state(self.clone());
+        let router =
+            Router::new().route("/hook", post(take)).route("/elsewhere", post(take)).with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         url
     }
@@ -81,7 +83,8 @@ impl Receiver {
 }
 
 fn courier(store: &Store, reach: Reach, attempts: u32) -> JoinHandle<()> {
-    let patience = Patience { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
+    let patience =
+        Patience { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
     let post = Post::new(reach).unwrap();
     let chance = Chance::from_number(1);
     let courier = Courier::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), chance);
@@ -138,7 +141,10 @@ async fn a_message_is_signed_over_its_very_bytes_and_tells_only_what_was_asked_f
     let hook = hook(&store, &receiver.start().await).await;
     let running = courier(&store, Reach::LoopbackToo, 5);
     store.audit(audit("api_key_created", "key_1")).await.unwrap();
-    store.audit(Audit { user: UserId::parse("stranger").ok(), ..audit("call_started", "session_9") }).await.unwrap();
+    store
+        .audit(Audit { user: UserId::parse("stranger").ok(), ..audit("call_started", "session_9") })
+        .await
+        .unwrap();
     store.audit(audit("call_started", "session_1")).await.unwrap();
     deliveries(&store, DeliveryStatus::Delivered, 1).await;
     let (headers, body) = receiver.hears(1).await.remove(0);
@@ -165,9 +171,11 @@ async fn what_is_not_taken_comes_again_and_what_follows_it_waits() {
     }
     let running = courier(&store, Reach::LoopbackToo, 10);
     let delivered = deliveries(&store, DeliveryStatus::Delivered, 2).await;
-    let heard: Vec<_> = receiver.heard().iter().map(|(headers, _)| headers["centralita-event"].clone()).collect();
+    let heard: Vec<_> =
+        receiver.heard().iter().map(|(headers, _)| headers["centralita-event"].clone()).collect();
     assert_eq!(heard, ["call_started", "call_started", "call_started", "call_started", "call_ended"]);
-    let ids: Vec<_> = receiver.heard().iter().map(|(headers, _)| headers["centralita-delivery"].clone()).collect();
+    let ids: Vec<_> =
+        receiver.heard().iter().map(|(headers, _)| headers["centralita-delivery"].clone()).collect();
     assert!(ids[..4].iter().all(|id| *id == ids[0]) && ids[4] != ids[0], "{ids:?}");
     assert_eq!((delivered[1].attempts, delivered[0].attempts), (4, 1));
     running.abort();
@@ -178,7 +186,11 @@ async fn a_dead_letter_can_be_sent_again_and_does_not_stop_the_others() {
     let (folder, receiver) = (Folder::new(), Receiver::default());
     let store = folder.store().await;
     hook(&store, &receiver.start().await).await;
-    receiver.answers.lock().unwrap().extend((0..3).map(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()));
+    receiver
+        .answers
+        .lock()
+        .unwrap()
+        .extend((0..3).map(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()));
     let running = courier(&store, Reach::LoopbackToo, 3);
     store.audit(audit("call_started", "session_1")).await.unwrap();
     store.audit(audit("call_ended", "session_1")).await.unwrap();
