@@ -16,5 +16,5 @@ pub mod net;
 pub mod recording;
 pub mod schedule;
 pub mod serve;
-pub mod webhooks;
 pub mod voicemail;
+pub mod webhooks;

@@ -20,8 +20,8 @@ use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, mailboxes, messages,
-    mails, migrate, recurring, trunks, users,
+    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, mailboxes, mails, messages, migrate,
+    recurring, trunks, users,
 };
 
 /// Readers beside the one writer.
@@ -80,7 +80,8 @@ impl Store {
             .await?;
         self.load(&trunks::TABLE, |row| Ok(Change::Trunk(Box::new(trunks::read(row)?))), &mut directory)
             .await?;
-        self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory).await?;
+        self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory)
+            .await?;
         self.load(&messages::TABLE, |row| Ok(Change::Message(messages::read(row)?)), &mut directory).await?;
         let recurring = |row: &SqliteRow| Ok(Change::Recurring(Box::new(recurring::read(row)?)));
         self.load(&recurring::TABLE, recurring, &mut directory).await?;

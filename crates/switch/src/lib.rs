@@ -25,8 +25,8 @@ pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply, State,
-    Status,
+    Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply,
+    State, Status,
 };
 pub use command::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};

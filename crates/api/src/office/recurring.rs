@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use base::Id;
 use model::recurrence::Schedule;
-use model::{DialPermissions, 
-    Action, Cause, Change, Directory, ExtensionId, Misfire, RecurringCall, RecurringCallId, dialplan,
+use model::{
+    Action, Cause, Change, DialPermissions, Directory, ExtensionId, Misfire, RecurringCall, RecurringCallId,
+    dialplan,
 };
 use serde_json::{Value, json};
 

@@ -15,10 +15,10 @@ pub(crate) mod recurring;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
-pub(crate) mod trunks;
 pub(crate) mod stats;
-pub(crate) mod webhooks;
+pub(crate) mod trunks;
 pub(crate) mod voicemail;
+pub(crate) mod webhooks;
 
 use std::convert::Infallible;
 

@@ -30,12 +30,12 @@ use crate::log::Log;
 use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::net::stream::Connections;
+use crate::recording::{Keeper, Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
 use crate::schedule::{self, Beginning, Desk};
+use crate::voicemail::{Clerk, Files};
 use crate::webhooks::Courier;
 use crate::webhooks::address::Reach;
 use crate::webhooks::post::Post;
-use crate::recording::{Keeper, Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
-use crate::voicemail::{Clerk, Files};
 
 pub use public::{guess_address, public_host, public_ip};
 
