@@ -117,6 +117,8 @@ impl Inside {
                 let found: Vec<_> = self.trunks().into_iter().filter(|status| status.id == trunk).collect();
                 if found.is_empty() { Reply::Unknown } else { Reply::Trunks(found) }
             }
+            // Nothing is recorded in this house.
+            Command::Recording { .. } => Reply::Unknown,
             Command::Start => {
                 self.state = State::Running;
                 Reply::Status(Status { state: State::Starting, ..self.status() })
