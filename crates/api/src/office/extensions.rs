@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::{Chance, Id, Now, Secret};
-use model::{{
+use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     Forwarding, ForwardingMode, Ha1, UserId, dialplan, RecordCalls};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
-use model::{{
+use model::{
     Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission, UserId, RecordCalls};
 use switch::Command;
 
