@@ -313,5 +313,7 @@ fn recordings_go_to_the_object_store_when_it_is_there() {
     assert_eq!((status, &part[..]), (206, &wav[100..300]));
     check_tones(&sides(&office.audio(&id, "?format=wav", None).2), 500, 1_500);
     office.server.http(Some(&office.alice.key)).delete(&format!("/api/v1/recordings/{id}")).expect(200);
-    until(LONG, "the object is gone", || (fetch(scratch.path(), &object, &SIGNED, None).0 == 404).then_some(()));
+    until(LONG, "the object is gone", || {
+        (fetch(scratch.path(), &object, &SIGNED, None).0 == 404).then_some(())
+    });
 }
