@@ -106,7 +106,11 @@ impl Warehouse {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let (Place::Objects, Some(objects)) = (kept.place, &self.objects) else { return Ok(()) };
+        if kept.place != Place::Objects {
+            return Ok(());
+        }
+        // Where the store is not configured any more, what lies there stays to be removed.
+        let objects = self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         match objects.store.delete(&objects.key(&kept.recording)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(io::Error::other(error)),
