@@ -159,7 +159,7 @@ impl Bench {
                     assert_eq!(token, self.tokens);
                     replies += 1;
                 }
-                Output::Listen(_) => {}
+                Output::Listen(_) | Output::Voicemail(_) => {}
             }
         }
         assert_eq!(replies, u32::from(asked), "replies to an input");

@@ -28,6 +28,7 @@ impl World {
                 other @ (Output::Media { .. }
                 | Output::Journal(_)
                 | Output::Reply { .. }
+                | Output::Voicemail(_)
                 | Output::Listen(_)) => {
                     self.story.output(self.now, other);
                 }
@@ -45,7 +46,8 @@ impl World {
             match output {
                 Output::Transmit { hop, bytes } => self.transmit(hop, bytes),
                 Output::Media { command, .. } => self.media(&command),
-                Output::Journal(_) => {}
+                // A file that is never read is missing after a while.
+                Output::Journal(_) | Output::Voicemail(_) => {}
                 Output::Reply { token, .. } => {
                     self.oracle.broken(format!("a reply to {token} that nobody waits for"));
                 }
@@ -86,6 +88,7 @@ impl World {
                 other @ (Output::Transmit { .. }
                 | Output::Media { .. }
                 | Output::Journal(_)
+                | Output::Voicemail(_)
                 | Output::Listen(_)) => Some(other),
             })
             .collect();
@@ -114,7 +117,7 @@ impl World {
                     let life = self.life;
                     self.soon(0, 50, Happening::Listening(life, open));
                 }
-                Output::Journal(_) | Output::Reply { .. } => {}
+                Output::Journal(_) | Output::Reply { .. } | Output::Voicemail(_) => {}
             }
         }
     }
@@ -272,9 +275,11 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Journal(record) => Some(record),
-                Output::Transmit { .. } | Output::Media { .. } | Output::Reply { .. } | Output::Listen(_) => {
-                    None
-                }
+                Output::Transmit { .. }
+                | Output::Media { .. }
+                | Output::Reply { .. }
+                | Output::Voicemail(_)
+                | Output::Listen(_) => None,
             })
             .collect();
         let written = self.chance.below(records.len() as u64 + 1) as usize;
