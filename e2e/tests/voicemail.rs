@@ -47,7 +47,11 @@ impl Office {
 
     fn status(&self) -> String {
         let messages = self.messages();
-        messages.iter().map(|m| m["status"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>().join(" ")
+        messages
+            .iter()
+            .map(|m| m["status"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// The caller has been greeted and has spoken for some seconds.
@@ -72,7 +76,8 @@ impl Office {
     fn audio(&self, query: &str) -> Vec<u8> {
         let id = self.messages()[0]["id"].as_str().expect("an id").to_owned();
         let http = self.server.http(Some(&self.owner.key));
-        let answer = http.send("GET", &self.path(&format!("/{id}/audio{query}")), "*/*", None).expect("an answer");
+        let answer =
+            http.send("GET", &self.path(&format!("/{id}/audio{query}")), "*/*", None).expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.head);
         answer.bytes
     }
@@ -93,7 +98,11 @@ fn a_tone_is_left_and_heard_over_rest_and_by_telephone_kept_and_deleted() {
     office.set(&json!({"pin": PIN, "language": "en"}));
     let mut lamp = Raw::new(&office.server, &office.owner);
     let to = "<sip:1002@localhost>";
-    let contact = format!("Contact: <sip:{}@{}>\r\nEvent: message-summary\r\nExpires: 600\r\n", lamp.user, lamp.local());
+    let contact = format!(
+        "Contact: <sip:{}@{}>\r\nEvent: message-summary\r\nExpires: 600\r\n",
+        lamp.user,
+        lamp.local()
+    );
     assert_eq!(lamp.ask("SUBSCRIBE", "sip:1002@localhost", to, &contact, "").status(), Some(200));
     let lit = |count: &str| {
         until(Duration::from_secs(10), &format!("the lamp shows {count}"), || {
@@ -210,8 +219,14 @@ fn a_mail_with_the_audio_arrives_though_the_server_was_busy_at_first() {
     office.set(&json!({"email": "ana@example.com", "language": "en"}));
     office.leave();
     let mail = smtp.mail(1);
-    for part in ["From: pbx@example.com", "To: ana@example.com", "Subject: Voice message from 1001", "audio/wav"] {
-        assert!(mail.contains(part), "{part} is missing in\n{}", mail.chars().take(2_000).collect::<String>());
+    for part in
+        ["From: pbx@example.com", "To: ana@example.com", "Subject: Voice message from 1001", "audio/wav"]
+    {
+        assert!(
+            mail.contains(part),
+            "{part} is missing in\n{}",
+            mail.chars().take(2_000).collect::<String>()
+        );
     }
     assert!(mail.len() > 30_000, "some seconds of audio: {}", mail.len());
     let log = soon("the delivery is logged", || {

@@ -23,11 +23,16 @@ struct Shelf(Mutex<BTreeMap<String, Bytes>>);
 impl AudioPort for Shelf {
     fn read(&self, name: String, format: AudioFormat) -> Sound {
         let found = self.0.lock().unwrap().get(&name).cloned();
-        let shown = found.map(|bytes| if format == AudioFormat::Wav { bytes } else { Bytes::from_static(b"OggS") });
+        let shown =
+            found.map(|bytes| if format == AudioFormat::Wav { bytes } else { Bytes::from_static(b"OggS") });
         Box::pin(std::future::ready(shown))
     }
 
-    fn keep_wav(&self, name: String, wav: Bytes) -> Pin<Box<dyn Future<Output = Result<(), AudioError>> + Send>> {
+    fn keep_wav(
+        &self,
+        name: String,
+        wav: Bytes,
+    ) -> Pin<Box<dyn Future<Output = Result<(), AudioError>> + Send>> {
         let kept = if wav.starts_with(b"RIFF") {
             self.0.lock().unwrap().insert(name, wav);
             Ok(())
@@ -54,7 +59,8 @@ impl Desk {
         let house = House::with(Settings { pin_key: Secret::new([3; 32]), ..settings() }).await;
         let shelf = Arc::new(Shelf::default());
         house.app.set_audio(Arc::<Shelf>::clone(&shelf));
-        let made = house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
+        let made =
+            house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
         let extension = ExtensionId::parse(made["extension"]["id"].as_str().unwrap()).unwrap();
         let desk = Desk { house, shelf, extension };
         for (name, state) in
@@ -120,7 +126,10 @@ async fn messages_are_listed_newest_first_page_by_page_with_the_unread_count() {
     assert_eq!((&list["unread"], &list["total"]), (&json!(1), &json!(2)));
     assert_eq!(list["messages"][0]["durationSeconds"], json!(4.5));
     assert_eq!(list["messages"][0]["status"], json!("new"));
-    assert_eq!(list["mailbox"], json!({"pinSet": false, "language": "es", "email": null, "emailAudio": true, "greetingAt": null}));
+    assert_eq!(
+        list["mailbox"],
+        json!({"pinSet": false, "language": "es", "email": null, "emailAudio": true, "greetingAt": null})
+    );
     let page = desk.list("?limit=1").await;
     assert_eq!((ids(&page), page["nextCursor"].as_str()), (vec!["vm_2"], Some("vm_2")));
     let rest = desk.list("?limit=1&cursor=vm_2").await;
@@ -146,7 +155,10 @@ async fn a_message_is_marked_and_deleted_and_each_is_told() {
         assert!(kinds.iter().any(|k| k == kind), "{kind} is not among {kinds:?}");
     }
     let gone = |changes: &Arc<[Change]>| changes.iter().any(|c| matches!(c, Change::MessageGone { .. }));
-    assert!(house.exchange.see(|inside| inside.published.iter().any(gone)), "the exchange is told: lamps go out");
+    assert!(
+        house.exchange.see(|inside| inside.published.iter().any(gone)),
+        "the exchange is told: lamps go out"
+    );
 }
 
 #[tokio::test]
@@ -154,10 +166,16 @@ async fn audio_is_answered_whole_and_in_part_to_who_may_hear_it() {
     let desk = Desk::new().await;
     let (house, audio) = (&desk.house, desk.path("/vm_2/audio"));
     let whole = house.get(&house.key, &audio).await;
-    assert_eq!((whole.status.as_u16(), whole.header("content-type"), whole.text.as_str()), (200, "audio/wav", "RIFF 0123456789"));
+    assert_eq!(
+        (whole.status.as_u16(), whole.header("content-type"), whole.text.as_str()),
+        (200, "audio/wav", "RIFF 0123456789")
+    );
     let part = request("GET", &audio, &house.key).header("range", "bytes=5-7").body(Body::empty()).unwrap();
     let part = house.send(part).await;
-    assert_eq!((part.status.as_u16(), part.text.as_str(), part.header("content-range")), (206, "012", "bytes 5-7/15"));
+    assert_eq!(
+        (part.status.as_u16(), part.text.as_str(), part.header("content-range")),
+        (206, "012", "bytes 5-7/15")
+    );
     let beyond = request("GET", &audio, &house.key).header("range", "bytes=99-").body(Body::empty()).unwrap();
     assert_eq!(house.send(beyond).await.status.as_u16(), 416);
     let ogg = house.get(&house.key, &format!("{audio}?format=ogg")).await;
@@ -175,21 +193,31 @@ async fn other_peoples_voicemail_does_not_exist() {
         house.get(&house.stranger, &desk.path(path)).await.refused(404, "not_found"); // S25
     }
     house.delete(&house.stranger, &desk.path("/vm_2")).await.refused(404, "not_found");
-    house.put(&house.stranger, &desk.path("/vm_2"), json!({"status": "heard"})).await.refused(404, "not_found");
+    house
+        .put(&house.stranger, &desk.path("/vm_2"), json!({"status": "heard"}))
+        .await
+        .refused(404, "not_found");
     house.put(&house.stranger, &desk.path(""), json!({"pin": "4711"})).await.refused(404, "not_found");
     // Nor does a message in another box.
-    let other = house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1009"})).await.ok();
-    let path = format!("/api/v1/voip/extensions/{}/voicemail/vm_2", other["extension"]["id"].as_str().unwrap());
+    let other =
+        house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1009"})).await.ok();
+    let path =
+        format!("/api/v1/voip/extensions/{}/voicemail/vm_2", other["extension"]["id"].as_str().unwrap());
     house.get(&house.key, &path).await.refused(404, "not_found");
 }
 
 #[tokio::test]
 async fn settings_are_checked_and_a_pin_is_never_shown() {
     let desk = Desk::new().await;
-    let set = desk.set(json!({"pin": "4711", "language": "en", "email": "ana@example.com", "emailAudio": false})).await;
+    let set = desk
+        .set(json!({"pin": "4711", "language": "en", "email": "ana@example.com", "emailAudio": false}))
+        .await;
     assert!(!set.text.contains("4711"));
     let mailbox = set.ok()["mailbox"].clone();
-    assert_eq!(mailbox, json!({"pinSet": true, "language": "en", "email": "ana@example.com", "emailAudio": false, "greetingAt": null}));
+    assert_eq!(
+        mailbox,
+        json!({"pinSet": true, "language": "en", "email": "ana@example.com", "emailAudio": false, "greetingAt": null})
+    );
     let kept = desk.house.app.office().directory().mailbox(&desk.extension);
     let proof: &PinProof = kept.pin.as_ref().unwrap();
     assert!(proof.holds(&Secret::new([3; 32]), &desk.extension, "4711"));
@@ -238,5 +266,8 @@ async fn a_new_message_asks_for_a_mail_where_the_box_has_an_address() {
     desk.put("vm_4", MessageState::New).await;
     let mails = log().await["deliveries"].clone();
     assert_eq!(mails.as_array().map(Vec::len), Some(1));
-    assert_eq!((&mails[0]["messageId"], &mails[0]["status"], &mails[0]["attempts"]), (&json!("vm_4"), &json!("waiting"), &json!(0)));
+    assert_eq!(
+        (&mails[0]["messageId"], &mails[0]["status"], &mails[0]["attempts"]),
+        (&json!("vm_4"), &json!("waiting"), &json!(0))
+    );
 }

@@ -177,7 +177,9 @@ fn from_wav(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
     }
     let (mut at, mut format) = (12, None);
     loop {
-        let (Some(kind), Some(length)) = (bytes.get(at..at + 4), number(at + 4, 4)) else { return Err(NO_WAV) };
+        let (Some(kind), Some(length)) = (bytes.get(at..at + 4), number(at + 4, 4)) else {
+            return Err(NO_WAV);
+        };
         let body = at + 8;
         match kind {
             b"fmt " => {
@@ -185,7 +187,9 @@ fn from_wav(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
                 let pcm = matches!(number(body, 2), Some(1 | 0xfffe)) && number(body + 14, 2) == Some(16);
                 let (channels, rate) = (number(body + 2, 2), number(body + 4, 4));
                 match (pcm, channels, rate) {
-                    (true, Some(channels @ 1..=2), Some(rate @ 8_000..=48_000)) => format = Some((channels, rate)),
+                    (true, Some(channels @ 1..=2), Some(rate @ 8_000..=48_000)) => {
+                        format = Some((channels, rate))
+                    }
                     _ => return Err(NO_WAV),
                 }
             }
@@ -257,10 +261,19 @@ mod tests {
         let down = from_wav(&wav_of(48_000, 2, &stereo)).unwrap();
         assert_eq!((down.len(), down[4_000]), (8_000, 200));
         assert_eq!(from_wav(&to_wav(&plain)).unwrap(), plain);
-        for bad in [&b""[..], b"RIFF....WAVEfmt ", &wav_of(4_000, 1, &plain), &wav_of(8_000, 3, &plain), &wav_of(8_000, 1, &[0; 10])] {
+        for bad in [
+            &b""[..],
+            b"RIFF....WAVEfmt ",
+            &wav_of(4_000, 1, &plain),
+            &wav_of(8_000, 3, &plain),
+            &wav_of(8_000, 1, &[0; 10]),
+        ] {
             assert!(matches!(from_wav(bad), Err(AudioError::Unreadable(..))));
         }
         let long = vec![0; 8_000 * 61];
-        assert!(matches!(from_wav(&wav_of(8_000, 1, &long)), Err(AudioError::Unreadable("the greeting is longer than a minute", _))));
+        assert!(matches!(
+            from_wav(&wav_of(8_000, 1, &long)),
+            Err(AudioError::Unreadable("the greeting is longer than a minute", _))
+        ));
     }
 }

@@ -63,7 +63,8 @@ impl Clerk {
             Note::Deleted { extension, id } => self.remove(&extension, id).await,
             Note::Marked { extension, id, state } => {
                 self.write(|| async {
-                    let marked = self.office.mark_message(Actor::default(), extension.clone(), id.clone(), state);
+                    let marked =
+                        self.office.mark_message(Actor::default(), extension.clone(), id.clone(), state);
                     marked.await.map(drop)
                 })
                 .await;
@@ -76,8 +77,12 @@ impl Clerk {
                 let at = self.office.now().wall;
                 self.write(|| async {
                     let changes = MailboxChanges { greeting_at: Some(Some(at)), ..MailboxChanges::default() };
-                    let changed =
-                        self.office.change_mailbox(Actor::default(), extension.clone(), self.key.clone(), changes);
+                    let changed = self.office.change_mailbox(
+                        Actor::default(),
+                        extension.clone(),
+                        self.key.clone(),
+                        changes,
+                    );
                     changed.await.map(drop)
                 })
                 .await;

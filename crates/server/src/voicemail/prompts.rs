@@ -57,7 +57,11 @@ mod tests {
         for (_, name, ogg) in ENGLISH.iter().chain(SPANISH) {
             let samples = decode(ogg).unwrap();
             let loud = samples.iter().map(|s| s.unsigned_abs()).max();
-            assert!((1_500..80_000).contains(&samples.len()) && loud > Some(3_000), "{name}: {} {loud:?}", samples.len());
+            assert!(
+                (1_500..80_000).contains(&samples.len()) && loud > Some(3_000),
+                "{name}: {} {loud:?}",
+                samples.len()
+            );
         }
     }
 }

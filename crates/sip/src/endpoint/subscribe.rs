@@ -72,7 +72,12 @@ impl Endpoint {
         let bytes =
             self.answer_stateless(&request.message, &request.hop, Asker::Known, reply, Some(&tag), None, out);
         let until = now.instant + self.core.transactions.times.long;
-        self.ring.keep(now.instant, until, self.core.keys.answer(&request.message, request.hop.remote), bytes);
+        self.ring.keep(
+            now.instant,
+            until,
+            self.core.keys.answer(&request.message, request.hop.remote),
+            bytes,
+        );
         self.arm_subscription(id);
     }
 

@@ -98,7 +98,7 @@ pub fn extension(name: &str, number: &str) -> Extension {
             mode: FollowMode::Simultaneous,
             numbers: vec![FollowStep { number: Dialled::parse("1003").unwrap(), ring_seconds: 15 }],
         }),
-            record_calls: model::RecordCalls::Outbound,
+        record_calls: model::RecordCalls::Outbound,
         created_at: at(2),
         updated_at: at(3),
     }

@@ -111,7 +111,9 @@ impl Prompts {
                         samples.extend_from_slice(self.clips.get(&(language, part)).map_or(&[][..], |c| c));
                     }
                 }
-                other => samples.extend_from_slice(self.clips.get(&(language, *other)).map_or(&[][..], |c| c)),
+                other => {
+                    samples.extend_from_slice(self.clips.get(&(language, *other)).map_or(&[][..], |c| c))
+                }
             }
         }
         samples.into()

@@ -38,11 +38,15 @@ impl Office {
     }
 
     fn notifies(&mut self, phone: &Phone) -> Vec<Message> {
-        self.heard(phone).into_iter().filter(|m| m.method().as_str() == "NOTIFY" && m.status().is_none()).collect()
+        self.heard(phone)
+            .into_iter()
+            .filter(|m| m.method().as_str() == "NOTIFY" && m.status().is_none())
+            .collect()
     }
 }
 
-const EVENT: &str = "Event: message-summary\r\nAccept: application/simple-message-summary\r\nExpires: 600\r\n";
+const EVENT: &str =
+    "Event: message-summary\r\nAccept: application/simple-message-summary\r\nExpires: 600\r\n";
 
 fn summary(notify: &Message) -> String {
     assert_eq!(notify.header(Name::ContentType), Some("application/simple-message-summary"));
@@ -50,7 +54,9 @@ fn summary(notify: &Message) -> String {
 }
 
 fn told(waiting: &str, count: &str) -> String {
-    format!("Messages-Waiting: {waiting}\r\nMessage-Account: sip:phone1002@localhost\r\nVoice-Message: {count} (0/0)\r\n")
+    format!(
+        "Messages-Waiting: {waiting}\r\nMessage-Account: sip:phone1002@localhost\r\nVoice-Message: {count} (0/0)\r\n"
+    )
 }
 
 #[test]

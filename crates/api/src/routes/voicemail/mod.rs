@@ -36,11 +36,8 @@ const SIP: Need = Need::Permission(Permission::Sip);
 const CALL: Need = Need::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
-const LIST: &[Field] = &[
-    Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"),
-    LIMIT,
-    CURSOR,
-];
+const LIST: &[Field] =
+    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"), LIMIT, CURSOR];
 const SETTINGS: &[Field] = &[
     Field::new("pin", Rule::Label(10), "4 to 10 digits; null takes it away").nullable(),
     Field::new("language", Rule::OneOf(&["es", "en"]), "What voicemail speaks"),
@@ -68,7 +65,8 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .query(LIST),
         Route::new(("put", BOX), TAG, "Change some of a mailbox", SIP, set(), put(settings)).body(SETTINGS),
-        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings)).body(SETTINGS),
+        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings))
+            .body(SETTINGS),
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/deliveries"),
             TAG,
@@ -80,10 +78,25 @@ pub(crate) fn routes() -> Vec<Route> {
         .query(DELIVERIES)
         .also(&[503]),
         Route::new(("get", MESSAGE), TAG, "One message", CALL, one(), get(show)),
-        Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark)).body(MARK),
-        Route::new(("patch", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), patch(mark))
+        Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark))
             .body(MARK),
-        Route::new(("delete", MESSAGE), TAG, "Delete a message", CALL, Answer::json::<Success>(), delete(remove)),
+        Route::new(
+            ("patch", MESSAGE),
+            TAG,
+            "Mark a message as heard, saved or new",
+            CALL,
+            one(),
+            patch(mark),
+        )
+        .body(MARK),
+        Route::new(
+            ("delete", MESSAGE),
+            TAG,
+            "Delete a message",
+            CALL,
+            Answer::json::<Success>(),
+            delete(remove),
+        ),
     ];
     all.extend(audio::routes());
     all
@@ -100,7 +113,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let params = RawPathParams::from_request_parts(parts, state).await.ok();
-        let message = params.as_ref().and_then(|params| params.iter().nth(1)).map(|(_, text)| text.to_owned());
+        let message =
+            params.as_ref().and_then(|params| params.iter().nth(1)).map(|(_, text)| text.to_owned());
         Ok(PathMessage { extension: PathId::from_request_parts(parts, state).await?, message })
     }
 }
@@ -170,8 +184,7 @@ async fn settings(
         greeting_at: None,
     };
     let key = app.settings().pin_key.clone();
-    let mailbox =
-        app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;
+    let mailbox = app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;
     Ok(Json(MailboxAnswer { success: true, mailbox: MailboxView::of(&mailbox) }))
 }
 

@@ -29,7 +29,14 @@ impl VoicemailAnswer {
         next_cursor: Option<String>,
     ) -> Self {
         let mailbox = MailboxView::of(mailbox);
-        VoicemailAnswer { success: true, messages, unread: count.new, total: count.all(), mailbox, next_cursor }
+        VoicemailAnswer {
+            success: true,
+            messages,
+            unread: count.new,
+            total: count.all(),
+            mailbox,
+            next_cursor,
+        }
     }
 }
 
