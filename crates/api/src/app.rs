@@ -120,7 +120,14 @@ impl App {
     ) -> App {
         let (limits, started) = (Limits::new(&mut chance), clock());
         let office = Office::new(store, directory, port, settings.domain.clone(), clock, chance);
-        let inner = Arc::new(Inner { office, settings, limits, usage: Usage::default(), started, audio: OnceLock::new() });
+        let inner = Arc::new(Inner {
+            office,
+            settings,
+            limits,
+            usage: Usage::default(),
+            started,
+            audio: OnceLock::new(),
+        });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {

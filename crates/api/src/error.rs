@@ -206,7 +206,10 @@ impl From<OfficeError> for ApiError {
                 ApiError::field(Fault::BadValue, "pin", Some(crate::office::pin_sentence(error)))
             }
             OfficeError::BadEmail => {
-                let rule = ("must be an address like ana@example.com", "debe ser una dirección como ana@example.com");
+                let rule = (
+                    "must be an address like ana@example.com",
+                    "debe ser una dirección como ana@example.com",
+                );
                 ApiError::field(Fault::BadValue, "email", Some(rule))
             }
             OfficeError::Store(error) => error.into(),

@@ -178,13 +178,14 @@ impl Directory {
 
     /// What an extension's owner has set about its voicemail; what everybody begins with where nothing was set.
     pub fn mailbox(&self, extension: &ExtensionId) -> Arc<Mailbox> {
-        self.mailboxes
-            .get(extension)
-            .map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
+        self.mailboxes.get(extension).map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
     }
 
     /// The messages in an extension's box, oldest first.
-    pub fn messages(&self, extension: &ExtensionId) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
+    pub fn messages(
+        &self,
+        extension: &ExtensionId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
         self.messages.get(extension).into_iter().flat_map(|messages| messages.values())
     }
 

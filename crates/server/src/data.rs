@@ -113,7 +113,9 @@ impl DataDir {
         match fs::read(&path) {
             Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
                 Ok(key) => Ok(Secret::new(key)),
-                Err(_) => bail!("{} is damaged: restore it, or delete it and set all PINs anew", path.display()),
+                Err(_) => {
+                    bail!("{} is damaged: restore it, or delete it and set all PINs anew", path.display())
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let (key, draft) = (seed()?, self.0.join("pin.key.new"));

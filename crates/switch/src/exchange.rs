@@ -152,7 +152,6 @@ impl Switch {
             self.lamps.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact }));
         });
-
         for _ in 0..256 {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
@@ -221,6 +220,8 @@ impl Switch {
 /// The box of voicemail that a change concerns.
 fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
     match change {
+        // One that is being spoken does not count yet.
+        model::Change::Message(message) if message.state == model::MessageState::Recording => None,
         model::Change::Message(message) => Some(&message.extension),
         model::Change::MessageGone { extension, .. } => Some(extension),
         _ => None,

@@ -162,8 +162,7 @@ impl House {
         )?;
         let feeder = ledger.spawn(opened.feeder.run(Arc::new(store.clone()), Rhythm::default()));
 
-        let settings =
-            api::Settings { pin_key: pin_key.clone(), ..settings(&config, &exchange.addresses) };
+        let settings = api::Settings { pin_key: pin_key.clone(), ..settings(&config, &exchange.addresses) };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
         let files = Arc::new(Files::new(data.path()));
@@ -183,7 +182,8 @@ impl House {
         let http = http::Http::start(listeners, &api::router(app.clone()).merge(import::router(app.clone())));
         lock.tell(http.addresses.first().copied())?;
         let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
-        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, voicemail };
+        let house =
+            House { config, lock, store, app, door, exchange, workers, feeder, http, keeper, voicemail };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,

@@ -143,9 +143,9 @@ impl Switch {
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
-            MediaEvent::Digit { .. }
-            | MediaEvent::Played { .. }
-            | MediaEvent::Quiet { .. } => self.voicemail_event(now, event, out),
+            MediaEvent::Digit { .. } | MediaEvent::Played { .. } | MediaEvent::Quiet { .. } => {
+                self.voicemail_event(now, event, out)
+            }
             MediaEvent::Recorded { recording, .. } if !self.is_taking(recording) => {
                 self.recorded(now, recording);
             }
