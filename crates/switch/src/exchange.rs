@@ -217,13 +217,10 @@ impl Switch {
     }
 }
 
-/// The box of voicemail that a change concerns.
+/// The box of voicemail that a change concerns. A message that is being spoken does not count yet.
 fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
-    match change {
-        // One that is being spoken does not count yet.
-        model::Change::Message(message) if message.state == model::MessageState::Recording => None,
-        model::Change::Message(message) => Some(&message.extension),
-        model::Change::MessageGone { extension, .. } => Some(extension),
-        _ => None,
+    if let model::Change::Message(message) = change {
+        return (message.state != model::MessageState::Recording).then_some(&message.extension);
     }
+    if let model::Change::MessageGone { extension, .. } = change { Some(extension) } else { None }
 }
