@@ -440,17 +440,11 @@ impl Switch {
     }
 
     fn visit(&self, key: CallKey) -> Option<&Visit> {
-        match &self.calls.get(key)?.phase {
-            Phase::Voicemail(visit) => Some(visit),
-            _ => None,
-        }
+        if let Phase::Voicemail(visit) = &self.calls.get(key)?.phase { Some(visit) } else { None }
     }
 
     fn visit_mut(&mut self, key: CallKey) -> Option<&mut Visit> {
-        match &mut self.calls.get_mut(key)?.phase {
-            Phase::Voicemail(visit) => Some(visit),
-            _ => None,
-        }
+        if let Phase::Voicemail(visit) = &mut self.calls.get_mut(key)?.phase { Some(visit) } else { None }
     }
 }
 

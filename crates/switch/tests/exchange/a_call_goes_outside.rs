@@ -130,6 +130,7 @@ fn a_host_that_answers_503_is_followed_by_the_next_at_once_and_by_nobody_twice()
     office.pass_with(Duration::from_secs(1), &[1, 2]);
     assert_eq!(office.carried_in_short(1), "ACK");
     office.within(&mut caller, "BYE", "", None);
+    office.pass_with(Duration::from_secs(3), &[1, 2]);
     let record = office.record();
     assert_eq!(record.legs.len(), 3);
     assert_eq!(record.legs[1].sip_status, Some(503));
