@@ -423,5 +423,5 @@ async fn insert_deliveries(
         late.status = DeliveryStatus::Dead;
         late.fault = Some("too many deliveries of this webhook are waiting".into());
     }
-    upsert(tx, &DELIVERIES, &made, |delivery, query| bind_delivery(delivery, query)).await
+    upsert(tx, &DELIVERIES, &made, bind_delivery).await
 }

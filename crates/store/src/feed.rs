@@ -113,7 +113,7 @@ async fn feed_bindings(tx: &mut SqliteConnection, told: &States<'_>) -> Result<(
     let there: Vec<&Binding> = told.values().filter_map(|states| states.last()?.ok()).collect();
     upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
     for ((username, contact), _) in
-        told.iter().filter(|(_, states)| states.last().is_none_or(|last| last.is_err()))
+        told.iter().filter(|(_, states)| states.last().is_none_or(std::result::Result::is_err))
     {
         sqlx::query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
             .bind(TENANT)

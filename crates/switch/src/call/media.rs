@@ -144,7 +144,7 @@ impl Switch {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
             MediaEvent::Digit { .. } | MediaEvent::Played { .. } | MediaEvent::Quiet { .. } => {
-                self.voicemail_event(now, event, out)
+                self.voicemail_event(now, event, out);
             }
             MediaEvent::Recorded { recording, .. } if !self.is_taking(recording) => {
                 self.recorded(now, recording);

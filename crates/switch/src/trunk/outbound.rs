@@ -365,7 +365,7 @@ impl Switch {
         let waits =
             |way: &&mut Box<Outgoing>| way.attempt == attempt && matches!(way.stage, Stage::Resolving);
         let Some(mut way) =
-            call.outgoing.as_mut().filter(waits).is_some().then(|| call.outgoing.take()).flatten()
+            call.outgoing.as_mut().as_ref().is_some_and(waits).then(|| call.outgoing.take()).flatten()
         else {
             return;
         };

@@ -112,7 +112,7 @@ impl Prompts {
                     }
                 }
                 other => {
-                    samples.extend_from_slice(self.clips.get(&(language, *other)).map_or(&[][..], |c| c))
+                    samples.extend_from_slice(self.clips.get(&(language, *other)).map_or(&[][..], |c| c));
                 }
             }
         }
