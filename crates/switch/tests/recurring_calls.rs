@@ -274,7 +274,7 @@ impl World {
         let begin = Input::Begin { last: last.into_iter().collect(), open: open.collect() };
         self.tell(n, begin);
         let directory = directory(&self.plans);
-        self.tell(n, Input::Directory(directory));
+        self.tell(n, Input::Directory(Box::new(directory)));
     }
 
     fn kill(&mut self, n: usize) {
@@ -545,7 +545,7 @@ fn a_change_of_the_schedule_holds_from_then_on() {
     world.plans[1].enabled = false;
     world.plans[1].since = now(world.at).wall;
     let changed = directory(&world.plans);
-    world.tell(0, Input::Directory(changed));
+    world.tell(0, Input::Directory(Box::new(changed)));
     world.run(Instant::ZERO + Duration::from_hours(12));
     let due: Vec<_> = world.rows.keys().map(|key| (key.0.as_str(), key.1.to_string())).collect();
     assert_eq!(due, [("rc_0000", "2025-01-01T10:00:00.000Z".to_owned())]); // S83

@@ -43,7 +43,7 @@ pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginnin
     let mut known = desk.office.directory();
     let mut inputs: VecDeque<Input> = VecDeque::from([
         Input::Begin { last: beginning.last, open: beginning.open },
-        Input::Directory(Directory::clone(&known)),
+        Input::Directory(Box::new(Directory::clone(&known))),
     ]);
     let mut out = Vec::new();
     loop {
@@ -57,7 +57,7 @@ pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginnin
         tokio::time::sleep(scheduler.deadline(now).since(now.instant).min(BEAT)).await;
         let latest = desk.office.directory();
         if !Arc::ptr_eq(&latest, &known) {
-            inputs.push_back(Input::Directory(Directory::clone(&latest)));
+            inputs.push_back(Input::Directory(Box::new(Directory::clone(&latest))));
             known = latest;
         }
         inputs.push_back(Input::Tick);

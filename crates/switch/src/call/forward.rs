@@ -95,7 +95,7 @@ impl Switch {
             return self.pass_on(now, key, why, out);
         }
         match self.voicemail_for(key, cause) {
-            Some(extension) => self.to_voicemail(now, key, &extension, cause, out),
+            Some(extension) => self.leave_message(now, key, &extension, cause, out),
             None => self.release(now, key, cause, out),
         }
     }

@@ -146,10 +146,10 @@ impl Switch {
             MediaEvent::Digit { .. } | MediaEvent::Played { .. } | MediaEvent::Quiet { .. } => {
                 self.voicemail_event(now, event, out);
             }
-            MediaEvent::Recorded { recording, .. } if !self.is_taking(recording) => {
+            MediaEvent::Recorded { recording, .. } if !crate::voicemail::is_taking(recording) => {
                 self.recorded(now, recording);
             }
-            MediaEvent::Filed { recording, file } if !self.is_taking(recording) => {
+            MediaEvent::Filed { recording, file } if !crate::voicemail::is_taking(recording) => {
                 self.filed(now, recording, file, out);
             }
             MediaEvent::Recorded { .. } | MediaEvent::Filed { .. } => self.voicemail_event(now, event, out),

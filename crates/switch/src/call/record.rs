@@ -3,7 +3,7 @@
 //! A worker records and a writer of the shell keeps the file; what is known of it is written into the journal when it begins and when it is
 //! over. A recording that cannot go on never ends a call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub enum Beep {
 pub(crate) struct Tapes {
     running: BTreeMap<Number, Running>,
     next: u32,
-    beeps: BTreeMap<(Instant, Number), ()>,
+    beeps: BTreeSet<(Instant, Number)>,
     /// The beep's samples, made when they are first needed.
     beep: Option<Arc<[i16]>>,
 }
@@ -73,7 +73,7 @@ impl Tapes {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.beeps.first_key_value().map(|((due, _), ())| *due)
+        self.beeps.first().map(|(due, _)| *due)
     }
 
     fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut Running)> {
@@ -229,7 +229,7 @@ impl Switch {
         };
         let Some(tape) = self.tapes.running.get_mut(&number) else { return };
         tape.beep = again;
-        self.tapes.beeps.extend(again.map(|due| ((due, number), ())));
+        self.tapes.beeps.extend(again.map(|due| (due, number)));
         if tape.paused || tape.row.ended_at.is_some() {
             return;
         }
@@ -244,8 +244,9 @@ impl Switch {
 
     /// The beeps that are due.
     pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
-        while let Some(entry) = self.tapes.beeps.first_entry().filter(|entry| entry.key().0 <= now.instant) {
-            let ((_, number), ()) = entry.remove_entry();
+        while self.tapes.beeps.first().is_some_and(|(due, _)| *due <= now.instant)
+            && let Some((_, number)) = self.tapes.beeps.pop_first()
+        {
             self.beep(now, number, out);
         }
     }

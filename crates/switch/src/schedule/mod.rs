@@ -92,7 +92,7 @@ pub enum Input {
         open: Vec<(Occurrence, Begun)>,
     },
     /// The directory, at the start and whenever it has changed.
-    Directory(Directory),
+    Directory(Box<Directory>),
     /// The outcome of [`Output::Claim`] or [`Output::Change`].
     Written(Key, Written),
     /// The outcome of [`Output::Dial`].
@@ -169,7 +169,7 @@ impl Scheduler {
                     self.recover(now, row, begun, out);
                 }
             }
-            Input::Directory(directory) => self.plan(directory),
+            Input::Directory(directory) => self.plan(*directory),
             Input::Written(key, written) => self.written(now, &key, written, out),
             Input::Dialled(key, dialled) => self.dialled(now, &key, dialled, out),
             Input::Looked(key, call) => self.looked(now, &key, call.as_deref(), out),

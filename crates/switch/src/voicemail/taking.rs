@@ -57,12 +57,12 @@ impl Takings {
     }
 }
 
-impl Switch {
-    /// Whether a recording is one of voicemail.
-    pub(crate) fn is_taking(&self, recording: RecordingId) -> bool {
-        recording.0 >= FIRST
-    }
+/// Whether a recording is one of voicemail.
+pub(crate) fn is_taking(recording: RecordingId) -> bool {
+    recording.0 >= FIRST
+}
 
+impl Switch {
     /// Begin to record a call's caller.
     pub(crate) fn take(
         &mut self,

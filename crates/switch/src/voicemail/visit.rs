@@ -95,7 +95,7 @@ impl Switch {
     }
 
     /// Nobody took the call: its caller may leave a message.
-    pub(crate) fn to_voicemail(
+    pub(crate) fn leave_message(
         &mut self,
         now: Now,
         key: CallKey,
@@ -122,7 +122,7 @@ impl Switch {
     }
 
     /// `*97` and `*98`.
-    pub(crate) fn to_menu(
+    pub(crate) fn call_menu(
         &mut self,
         now: Now,
         key: CallKey,
