@@ -188,7 +188,7 @@ fn from_wav(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
                 let (channels, rate) = (number(body + 2, 2), number(body + 4, 4));
                 match (pcm, channels, rate) {
                     (true, Some(channels @ 1..=2), Some(rate @ 8_000..=48_000)) => {
-                        format = Some((channels, rate))
+                        format = Some((channels, rate));
                     }
                     _ => return Err(NO_WAV),
                 }
