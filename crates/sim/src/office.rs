@@ -171,7 +171,7 @@ fn forwarding(chance: &mut Chance) -> Forwarding {
         [ForwardingMode::Always, ForwardingMode::Busy, ForwardingMode::NoAnswer, ForwardingMode::Unreachable];
     Forwarding {
         enabled: chance.odds(80),
-        number: Dialled::parse(chance.pick(&TARGETS)).ok(),
+        number: Dialled::parse(chance.pick::<&str>(&TARGETS)).ok(),
         mode: *chance.pick(&modes),
     }
 }
@@ -190,7 +190,7 @@ fn follow_me(chance: &mut Chance) -> Option<FollowMe> {
     let mode = *chance.pick(&[FollowMode::Sequential, FollowMode::Simultaneous]);
     let count = chance.below(4);
     let step = |chance: &mut Chance| {
-        let number = Dialled::parse(chance.pick(&TARGETS)).ok()?;
+        let number = Dialled::parse(chance.pick::<&str>(&TARGETS)).ok()?;
         Some(FollowStep { number, ring_seconds: 1 + chance.below(20) as u16 })
     };
     let numbers: Vec<FollowStep> = (0..count).filter_map(|_| step(chance)).collect();
