@@ -143,7 +143,7 @@ impl Office {
                 }
                 Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
                 Record::CallClosed(c) => drop(calls.remove(&c.id)),
-                Record::Ladder { .. } => {}
+                Record::Ladder { .. } | Record::Recording(_) => {}
             }
         }
         self.switch = Switch::new(self.config.clone(), Chance::from_number(77));
