@@ -133,6 +133,9 @@ keys! {
     "limits.ladders_per_second", "calls a second whose SIP ladder is kept",
         |c, v| c.limits.ladders_per_second = number(v, 0, 1_000_000)?,
         |c| Some(c.limits.ladders_per_second.to_string());
+    "limits.recurring_calls_per_second", "recurring calls that are begun in a second",
+        |c, v| c.recurring_calls_per_second = number(v, 1, 1000)?,
+        |c| Some(c.recurring_calls_per_second.to_string());
     "dialling.country", "country code of national numbers; that of the first number at Twilio where absent",
         |c, v| c.dialling.country = Some(country(&text(v)?)?),
         |c| c.dialling.country.as_deref().map(quoted);
@@ -157,9 +160,6 @@ keys! {
     "mail.retry_seconds", "a mail that was not taken is tried again after this, then after twice as long",
         |c, v| c.mail.retry_seconds = number(v, 1, 3600)?,
         |c| Some(c.mail.retry_seconds.to_string());
-    "limits.recurring_calls_per_second", "recurring calls that are begun in a second",
-        |c, v| c.recurring_calls_per_second = number(v, 1, 1000)?,
-        |c| Some(c.recurring_calls_per_second.to_string());
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));
