@@ -30,6 +30,10 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
     if depth == 0 {
         return Value::Null;
     }
+    // What only its noun knows says for itself what is good.
+    if let Some(example) = schema["examples"].get(0) {
+        return example.clone();
+    }
     if let Some(target) = schema["$ref"].as_str() {
         let target = target.rsplit('/').next().unwrap_or_default();
         return of(schemas, &schemas[target], target, name, depth - 1);
@@ -45,7 +49,10 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         kind => kind.as_str(),
     };
     match kind {
-        Some("object") => object(schemas, schema, owner, depth),
+        Some("object") => match word(owner, name) {
+            Some(thing @ Value::Object(_)) => thing,
+            Some(_) | None => object(schemas, schema, owner, depth),
+        },
         Some("array") => match word(owner, name) {
             Some(list @ Value::Array(_)) => list,
             Some(_) | None => {
@@ -73,7 +80,7 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     // Two names of one field have one description, and only one of them is sent: the last, `toNumber` of the documents.
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
-        if !schema["oneOf"].is_null() && abouts.contains(&about) {
+        if schema["additionalProperties"] == json!(false) && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);
@@ -129,6 +136,13 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         (_, "service") => "voip",
         (_, "keyPrefix") => "sk_voip_abc12345",
         (_, "twilioCallSid") => "CA1234567890abcdef1234567890abcdef",
+        ("RecurringCall", "id") => "rc_1234567890_abc123",
+        (_, "extensionId") => "ext_1234567890_abc123",
+        (_, "schedule") => {
+            return Some(json!({"frequency": "daily", "time": "09:00", "timezone": "America/New_York"}));
+        }
+        (_, "timezone") => "America/New_York",
+        (_, "email") => "juan@example.com",
         (_, "permissions") => return Some(json!(["call", "sip", "recording"])),
         (_, "types") => return Some(json!(["call_ended"])),
         (_, "recordings") => return Some(json!([])),

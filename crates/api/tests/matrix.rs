@@ -5,6 +5,11 @@ mod house;
 use std::collections::BTreeMap;
 
 use house::{House, call_record};
+use model::journal::Record;
+use model::{
+    CallId, ExtensionId, MessageId, MessageState, Recording, RecordingFormat, RecordingId, RecordingState,
+    UserId, VoicemailMessage,
+};
 use serde_json::{Map, Value, json};
 
 struct Operation {
@@ -12,6 +17,7 @@ struct Operation {
     template: String,
     body: Value,
     schema: Value,
+    needs: String,
 }
 
 async fn operations(house: &House) -> Vec<Operation> {
@@ -21,7 +27,8 @@ async fn operations(house: &House) -> Vec<Operation> {
             let content = &described["requestBody"]["content"]["application/json"];
             let body = if content["example"].is_object() { content["example"].clone() } else { json!({}) };
             let (method, template) = (method.to_ascii_uppercase(), template.clone());
-            all.push(Operation { method, template, body, schema: content["schema"].clone() });
+            let needs = described["x-needs"].as_str().unwrap().to_owned();
+            all.push(Operation { method, template, body, schema: content["schema"].clone(), needs });
         }
     }
     all
@@ -39,6 +46,13 @@ impl Things {
         let hook = post("/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await;
         post("/api/v1/voip/extensions/create", json!({"extensionNumber": "4712"})).await;
         house.store.fan_out(house.now()).await.unwrap();
+        let trunk = json!({"name": "Carrier", "hosts": [{"host": "sip.carrier.example"}]});
+        let trunk = house.post(&house.admin, "/api/v1/trunks", trunk).await.ok();
+        let calls = format!("/api/v1/voip/extensions/{}/recurring-calls", id(&extension, "extension"));
+        let daily = json!({"frequency": "daily", "time": "09:00", "timezone": "America/New_York"});
+        let recurring = post(&calls, json!({"destinationNumber": "4712", "schedule": daily})).await;
+        let recorded = recording(house).await;
+        let message = message(house, &id(&extension, "extension")).await;
         let deliveries = format!("/api/v1/webhooks/{}/deliveries", id(&hook, "webhook"));
         let delivery =
             house.get(&house.key, &deliveries).await.ok()["deliveries"][0]["id"].as_str().unwrap().to_owned();
@@ -53,6 +67,10 @@ impl Things {
             thing("/api/v1/voip/extensions/{id}", id(&extension, "extension")),
             thing("/api/v1/opensips/call/{id}", call.clone()),
             thing("/api/v1/calls/{id}", call),
+            thing("/api/v1/recordings/{id}", recorded),
+            thing("/api/v1/trunks/{id}", id(&trunk, "trunk")),
+            thing("/api/v1/voip/recurring-calls/{id}", id(&recurring, "recurringCall")),
+            thing("/api/v1/voip/extensions/{id}/voicemail/{messageId}", message),
             thing("/api/v1/webhooks/{id}/deliveries/{delivery}", delivery),
             thing("/api/v1/webhooks/{id}", id(&hook, "webhook")),
         ])
@@ -94,6 +112,53 @@ impl Things {
     }
 }
 
+/// A recording of `user_123` that is over.
+async fn recording(house: &House) -> String {
+    let row = Recording {
+        id: RecordingId::parse("rec_of_user_123").unwrap(),
+        call: CallId::parse("session_1736936999_a").unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        other_user: None,
+        extension: None,
+        state: RecordingState::Complete,
+        started_at: house.now(),
+        ended_at: Some(house.now()),
+        format: RecordingFormat::Opus,
+        bytes: 10,
+        millis: 4_500,
+        sha256: None,
+        fault: None,
+    };
+    let id = row.id.to_string();
+    house.store.feed(&[Record::Recording(Box::new(row))]).await.unwrap();
+    id
+}
+
+/// A message in the box of an extension of `user_123`.
+async fn message(house: &House, extension: &str) -> String {
+    let message = VoicemailMessage {
+        id: MessageId::parse("vm_of_user_123").unwrap(),
+        extension: ExtensionId::parse(extension).unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        state: MessageState::New,
+        from_number: "+5491155550123".into(),
+        call: None,
+        left_at: house.now(),
+        millis: 4_500,
+        heard_at: None,
+    };
+    let id = message.id.to_string();
+    house.app.office().message_begun(message.clone()).await.unwrap();
+    house.app.office().message_left(message).await.unwrap();
+    id
+}
+
+/// Whether a refusal names this field, or one within it.
+fn is_at(refused: &Value, name: &str) -> bool {
+    let rest = refused.as_str().and_then(|field| field.strip_prefix(name));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 #[tokio::test]
 async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
     let house = House::new().await;
@@ -109,6 +174,7 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
         let missing = operation
             .template
             .replace("user/{id}", "user/nobody")
+            .replace("{messageId}", "nothing_3")
             .replace("{id}", "nothing_1")
             .replace("{delivery}", "nothing_2");
         let foreign = house.json(&operation.method, &house.stranger, &path, &operation.body).await;
@@ -118,11 +184,9 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
         let place = format!("{} {}", operation.method, operation.template);
         assert_eq!(what(&foreign), what(&missing), "{place}");
         assert!(matches!(foreign.status.as_u16(), 403 | 404), "{place}: {}", foreign.text);
-        assert!(
-            foreign.status == 404 || operation.template.contains("user/{id}"),
-            "{place}: {}",
-            foreign.text
-        );
+        // The two refusals that say nothing of the thing: who asks is no administrator, or names another user.
+        let told_by_path = operation.needs == "admin" || operation.template.contains("user/{id}");
+        assert!(foreign.status == 404 || told_by_path, "{place}: {}", foreign.text);
         tried += 1;
     }
     assert!(tried > 15, "{tried}");
@@ -210,13 +274,13 @@ async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fa
                 let answer = send(with(&value)).await;
                 let place = format!("{} {path} {name}: {value:.100}", operation.method);
                 assert_eq!(answer.status.as_u16(), 400, "{place}: {}", answer.text);
-                assert_eq!(answer.json()["field"], json!(name), "{place}: {}", answer.text); // S23
+                assert!(is_at(&answer.json()["field"], name), "{place}: {}", answer.text); // S23
                 tried += 1;
             }
             for value in &perhaps {
                 let answer = send(with(value)).await;
                 if answer.status == 400 {
-                    assert_eq!(answer.json()["field"], json!(name), "{name} {value}: {}", answer.text);
+                    assert!(is_at(&answer.json()["field"], name), "{name} {value}: {}", answer.text);
                 }
                 tried += 1;
             }

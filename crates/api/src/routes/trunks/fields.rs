@@ -15,7 +15,12 @@ static HOSTS: JsonRule = JsonRule {
         "must be a list of 1 to 8 hosts like {\"host\": \"sip.carrier.example\", \"port\": 5060, \"transport\": \"udp\", \"priority\": 10, \"weight\": 10}",
         "debe ser una lista de 1 a 8 hosts como {\"host\": \"sip.carrier.example\", \"port\": 5060, \"transport\": \"udp\", \"priority\": 10, \"weight\": 10}",
     ),
-    schema: || json!({"type": "array", "minItems": 1, "maxItems": 8, "items": host_schema()}),
+    schema: || {
+        json!({
+            "type": "array", "minItems": 1, "maxItems": 8, "items": host_schema(),
+            "examples": [[host_example("sip.carrier.example")]]
+        })
+    },
 };
 
 static PROXY: JsonRule = JsonRule {
@@ -24,7 +29,11 @@ static PROXY: JsonRule = JsonRule {
         "must be a host like {\"host\": \"proxy.carrier.example\", \"port\": 5060, \"transport\": \"udp\"}",
         "debe ser un host como {\"host\": \"proxy.carrier.example\", \"port\": 5060, \"transport\": \"udp\"}",
     ),
-    schema: host_schema,
+    schema: || {
+        let mut schema = host_schema();
+        schema["examples"] = json!([host_example("proxy.carrier.example")]);
+        schema
+    },
 };
 
 static SOURCES: JsonRule = JsonRule {
@@ -33,7 +42,13 @@ static SOURCES: JsonRule = JsonRule {
         "must be a list of addresses or networks like 203.0.113.0/24 (at least 8 bits of IPv4, 16 of IPv6)",
         "debe ser una lista de direcciones o redes como 203.0.113.0/24 (al menos 8 bits de IPv4, 16 de IPv6)",
     ),
-    schema: || json!({"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"}}),
+    schema: || {
+        json!({
+            "type": "array", "maxItems": 64,
+            "items": {"type": "string", "pattern": r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"},
+            "examples": [["203.0.113.0/24"]]
+        })
+    },
 };
 
 static DIDS: JsonRule = JsonRule {
@@ -49,7 +64,7 @@ static DIDS: JsonRule = JsonRule {
                 "number": {"type": "string", "pattern": r"^\+?[0-9*#]{1,32}$"},
                 "extension": {"type": ["string", "null"], "pattern": "^[0-9]{2,6}$"}
             }
-        }})
+        }, "examples": [[{"number": "+34911000001", "extension": "1001"}]]})
     },
 };
 
@@ -66,11 +81,20 @@ static CODECS: JsonRule = JsonRule {
         "must be a list of codecs like PCMU, PCMA, G722, opus",
         "debe ser una lista de códecs como PCMU, PCMA, G722, opus",
     ),
-    schema: || json!({"type": "array", "maxItems": 16, "items": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,32}$"}}),
+    schema: || {
+        json!({
+            "type": "array", "maxItems": 16, "items": {"type": "string", "pattern": "^[0-9A-Za-z-]{1,32}$"},
+            "examples": [["PCMA", "PCMU"]]
+        })
+    },
 };
 
 fn is<T: serde::de::DeserializeOwned>(value: &Value) -> bool {
     T::deserialize(value).is_ok()
+}
+
+fn host_example(name: &str) -> Value {
+    json!({"host": name, "port": 5060, "transport": "udp", "priority": 10, "weight": 10})
 }
 
 fn host_schema() -> Value {
