@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use model::journal::{Binding, OpenLeg};
 use model::{CallId, CallRecord, UserId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqlitePool};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::Pool;
 use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, placeholders, word};
+use crate::sql::{Row, query};
 use crate::{StoreError, legs};
 
 /// What the exchange is told at start.
@@ -85,7 +86,7 @@ pub(crate) fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(json(&call.trace))
 }
 
-fn read(row: &SqliteRow) -> Result<CallRecord, StoreError> {
+fn read(row: &Row) -> Result<CallRecord, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(CallRecord {
         id: row.id()?,
@@ -105,24 +106,24 @@ fn read(row: &SqliteRow) -> Result<CallRecord, StoreError> {
     })
 }
 
-pub(crate) async fn one(pool: &SqlitePool, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
+pub(crate) async fn one(pool: &Pool, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
     let sql = format!("SELECT {} FROM calls WHERE tenant = $1 AND id = $2", TABLE.columns());
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(pool).await?;
+    let row = query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(pool).await?;
     let mut found = row.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     with_legs(pool, &mut found).await?;
     Ok(found.pop())
 }
 
-pub(crate) async fn open(pool: &SqlitePool) -> Result<Vec<CallRecord>, StoreError> {
+pub(crate) async fn open(pool: &Pool) -> Result<Vec<CallRecord>, StoreError> {
     let sql =
         format!("SELECT {} FROM calls WHERE tenant = $1 AND ended_at IS NULL ORDER BY id", TABLE.columns());
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
+    let rows = query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     with_legs(pool, &mut found).await?;
     Ok(found)
 }
 
-pub(crate) async fn page(pool: &SqlitePool, filter: &CallFilter) -> Result<CallPage, StoreError> {
+pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, StoreError> {
     let columns = TABLE.columns();
     let after = "(started_at, id) < ($2, $3) ORDER BY started_at DESC, id DESC LIMIT $4";
     let sql = match &filter.user {
@@ -139,7 +140,7 @@ pub(crate) async fn page(pool: &SqlitePool, filter: &CallFilter) -> Result<CallP
         None => (i64::MAX, ""),
     };
     let limit = i64::from(filter.limit);
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(started_at).bind(id).bind(limit + 1);
+    let mut query = query(AssertSqlSafe(sql)).bind(TENANT).bind(started_at).bind(id).bind(limit + 1);
     if let Some(user) = &filter.user {
         query = query.bind(user.as_str());
     }
@@ -152,7 +153,7 @@ pub(crate) async fn page(pool: &SqlitePool, filter: &CallFilter) -> Result<CallP
     Ok(CallPage { next: last.filter(|_| more), calls })
 }
 
-async fn with_legs(pool: &SqlitePool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
+async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
     let mut places: BTreeMap<CallId, usize> = BTreeMap::new();
     for (place, call) in calls.iter().enumerate() {
         places.insert(call.id.clone(), place);
@@ -164,7 +165,7 @@ async fn with_legs(pool: &SqlitePool, calls: &mut [CallRecord]) -> Result<(), St
             legs::TABLE.columns(),
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(pool).await?;
         for row in &rows {
             let (call, leg) = legs::read(row)?;

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::{Binding, OpenLeg, Record};
 use model::{CallId, CallRecord};
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::Conn;
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
+use crate::sql::query;
 use crate::{StoreError, bindings, calls, ladders, legs};
 
 /// What a batch says in the end, by key.
@@ -48,7 +50,7 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
     end
 }
 
-pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
+pub(crate) async fn feed(tx: &mut Conn, records: &[Record]) -> Result<(), StoreError> {
     let mut end = outcome(records);
     feed_bindings(tx, &end.bindings).await?;
 
@@ -68,7 +70,7 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
     let up: Vec<_> = end.legs.iter().map(|((call, _), leg)| (*call, *leg)).collect();
     upsert(tx, &legs::OPEN, &up, legs::bind_open).await?;
     for call in &over {
-        sqlx::query("DELETE FROM open_legs WHERE tenant = $1 AND call_id = $2")
+        query("DELETE FROM open_legs WHERE tenant = $1 AND call_id = $2")
             .bind(TENANT)
             .bind(call.as_str())
             .execute(&mut *tx)
@@ -79,13 +81,13 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
 }
 
 async fn feed_bindings(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     told: &BTreeMap<(&str, &str), Option<&Binding>>,
 ) -> Result<(), StoreError> {
     let there: Vec<&Binding> = told.values().flatten().copied().collect();
     upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
     for ((username, contact), _) in told.iter().filter(|(_, binding)| binding.is_none()) {
-        sqlx::query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
+        query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
             .bind(TENANT)
             .bind(*username)
             .bind(*contact)
@@ -97,7 +99,7 @@ async fn feed_bindings(
 
 /// Which of these calls the database knows to be over.
 async fn ended<'r>(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     ids: impl Iterator<Item = &'r CallId>,
 ) -> Result<BTreeSet<CallId>, StoreError> {
     let ids: Vec<&CallId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
@@ -107,7 +109,7 @@ async fn ended<'r>(
             "SELECT id FROM calls WHERE tenant = $1 AND ended_at IS NOT NULL AND id IN ({})",
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
         for row in rows {
             let text: String = row.try_get(0)?;

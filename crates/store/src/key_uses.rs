@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use base::Timestamp;
 use model::ApiKeyId;
-use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
+use crate::pool::{Conn, Pool};
 use crate::row::TENANT;
+use crate::sql::query;
 
 /// Requests that one key made on one route from one address with one outcome (S61).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,9 +30,9 @@ pub struct KeyUse {
 
 const DAY_SECS: i64 = 86_400;
 
-pub(crate) async fn add(tx: &mut SqliteConnection, uses: &[KeyUse]) -> Result<(), StoreError> {
+pub(crate) async fn add(tx: &mut Conn, uses: &[KeyUse]) -> Result<(), StoreError> {
     for one in uses {
-        sqlx::query(
+        query(
             "INSERT INTO key_uses (tenant, key_id, day, route, ip, status, uses, last_used) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
              ON CONFLICT (tenant, key_id, day, route, ip, status) \
@@ -51,8 +52,8 @@ pub(crate) async fn add(tx: &mut SqliteConnection, uses: &[KeyUse]) -> Result<()
     Ok(())
 }
 
-pub(crate) async fn last(pool: &SqlitePool) -> Result<BTreeMap<ApiKeyId, Timestamp>, StoreError> {
-    let rows = sqlx::query("SELECT key_id, MAX(last_used) FROM key_uses WHERE tenant = $1 GROUP BY key_id")
+pub(crate) async fn last(pool: &Pool) -> Result<BTreeMap<ApiKeyId, Timestamp>, StoreError> {
+    let rows = query("SELECT key_id, MAX(last_used) FROM key_uses WHERE tenant = $1 GROUP BY key_id")
         .bind(TENANT)
         .fetch_all(pool)
         .await?;

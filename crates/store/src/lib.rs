@@ -12,9 +12,14 @@ mod key_uses;
 mod keys;
 mod ladders;
 mod legs;
+mod limits;
+mod lite;
 mod migrate;
+mod pool;
+mod postgres;
 mod prune;
 mod row;
+mod sql;
 mod store;
 mod users;
 

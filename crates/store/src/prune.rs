@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use sqlx::SqlitePool;
 
 use crate::StoreError;
+use crate::pool::Pool;
 use crate::row::TENANT;
+use crate::sql::query;
 
 /// How long things are kept; `None` is for ever.
 #[derive(Clone, Debug, Default)]
@@ -54,11 +55,7 @@ const OUTBOX: &str = "DELETE FROM outbox WHERE tenant = $1 AND seq IN (SELECT se
 const KEY_USES: &str = "DELETE FROM key_uses WHERE tenant = $1 AND (key_id, day, route, ip, status) IN \
     (SELECT key_id, day, route, ip, status FROM key_uses WHERE tenant = $1 AND last_used < $2 LIMIT $3)";
 
-pub(crate) async fn prune(
-    pool: &SqlitePool,
-    now: Timestamp,
-    retention: &Retention,
-) -> Result<Pruned, StoreError> {
+pub(crate) async fn prune(pool: &Pool, now: Timestamp, retention: &Retention) -> Result<Pruned, StoreError> {
     let before = |age: Duration| now.as_micros().saturating_sub(age.as_micros() as i64);
     let mut pruned =
         Pruned { bindings: sweep(pool, &[BINDINGS], before(BINDING_GRACE)).await?, ..Pruned::default() };
@@ -77,13 +74,13 @@ pub(crate) async fn prune(
 }
 
 /// Run the statements in transactions of [`BATCH`] rows until the last of them finds nothing more.
-async fn sweep(pool: &SqlitePool, statements: &[&'static str], before: i64) -> Result<u64, StoreError> {
+async fn sweep(pool: &Pool, statements: &[&'static str], before: i64) -> Result<u64, StoreError> {
     let mut total = 0;
     loop {
-        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = pool.begin().await?;
         let mut rows = 0;
         for sql in statements {
-            let query = sqlx::query(*sql).bind(TENANT).bind(before).bind(BATCH);
+            let query = query(*sql).bind(TENANT).bind(before).bind(BATCH);
             rows = query.execute(&mut *tx).await?.rows_affected();
         }
         tx.commit().await?;

@@ -1,66 +1,41 @@
 //! The store's door.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use base::Timestamp;
-use futures_util::TryStreamExt as _;
 use model::journal::Record;
 use model::{ApiKeyId, CallId, CallRecord, Change, Directory};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::{Conn, Pool, Turn};
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
+use crate::sql::{Row, query};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, migrate, users,
+    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, lite, postgres, users,
 };
-
-/// Readers beside the one writer.
-const READERS: u32 = 4;
-/// How long a request waits for the database before it is told so.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The database. Clones share it.
 ///
-/// One connection writes, so writers queue here and not on a busy database. Each commit is synced to the disk: what was acknowledged
-/// outlives the power. (What cannot wait for a disk goes through the journal and comes here by [`Store::feed`].)
+/// Each commit is synced to the disk: what was acknowledged outlives the power. (What cannot wait for a disk goes through the journal and
+/// comes here by [`Store::feed`].)
 #[derive(Clone, Debug)]
 pub struct Store {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    pub(crate) writer: Pool,
+    pub(crate) readers: Pool,
 }
 
 impl Store {
-    /// Open (and make, and migrate) the database; a relative path lies in `data_dir`.
+    /// Open (and make, and migrate) the database that `url` names: `sqlite:FILE`, where a relative path lies in `data_dir`, or `postgres://…`.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
-        let path = path_of(url, data_dir)?;
-        create_private(&path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(PATIENCE)
-            .row_buffer_size(1024) // a start reads everything: fewer turns between two threads
-            .foreign_keys(false);
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(PATIENCE)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
-        // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
-        let writer = pool(1).connect_with(options.clone()).await?;
-        migrate::migrate(&writer).await?;
-        sqlx::query("PRAGMA synchronous = FULL").execute(&writer).await?;
-        let readers = pool(READERS).connect_lazy_with(options.read_only(true));
-        Ok(Store { writer, readers })
+        if postgres::speaks(url) { postgres::open(url).await } else { lite::open(url, data_dir).await }
+    }
+
+    /// Whether other nodes may write to the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.writer, Pool::Postgres(_))
     }
 
     /// Everything that is looked up in memory.
@@ -78,20 +53,36 @@ impl Store {
     async fn load(
         &self,
         table: &Table,
-        read: impl Fn(&SqliteRow) -> Result<Change, StoreError>,
+        read: impl Fn(&Row) -> Result<Change, StoreError>,
         directory: &mut Directory,
     ) -> Result<(), StoreError> {
         let sql = format!("SELECT {} FROM {} WHERE tenant = $1", table.columns(), table.name);
-        let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch(&self.writer);
-        while let Some(row) = rows.try_next().await? {
-            directory.apply(read(&row)?);
-        }
-        Ok(())
+        let each = |row: &Row| {
+            directory.apply(read(row)?);
+            Ok(())
+        };
+        query(AssertSqlSafe(sql)).bind(TENANT).fetch_each(&self.writer, each).await
     }
 
-    /// Commit changes, their outbox rows and their event in one transaction.
-    pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+    /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
+    pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
+        self.write_if(None, changes, audit).await
+    }
+
+    /// The same, for changes that were decided on a directory as it was after row `seen` of the outbox: where another node has written since,
+    /// nothing is written and the answer is [`StoreError::Behind`].
+    pub async fn write_after(&self, seen: i64, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
+        self.write_if(Some(seen), changes, audit).await
+    }
+
+    async fn write_if(&self, seen: Option<i64>, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Outbox).await?;
+        if let Some(seen) = seen
+            && audit::last_change(&mut *tx).await? != seen
+        {
+            return Err(StoreError::Behind);
+        }
         let mut left = changes;
         while let Some(first) = left.first() {
             let kind = std::mem::discriminant(first);
@@ -100,23 +91,35 @@ impl Store {
             write_run(&mut tx, now).await?;
             left = later;
         }
-        audit::to_outbox(&mut tx, changes, audit.at).await?;
+        let reached = audit::to_outbox(&mut tx, changes, audit.at).await?;
         audit::insert(&mut tx, &audit).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(reached)
+    }
+
+    /// The number of the outbox's last row. Read it before [`Store::load_directory`]: what comes later is told by [`Store::outbox_after`].
+    pub async fn outbox_seq(&self) -> Result<i64, StoreError> {
+        audit::last_change(&self.writer).await
+    }
+
+    /// What was committed after row `seq` of the outbox, in the order of the commits, and the row up to which it reaches; not more than a
+    /// bounded number of rows. `None` where some of it is forgotten already: load the directory anew.
+    pub async fn outbox_after(&self, seq: i64) -> Result<Option<(i64, Vec<Change>)>, StoreError> {
+        audit::changes_after(&self.readers, seq).await
     }
 
     /// What the exchange is told at start.
     pub async fn remembered(&self) -> Result<Remembered, StoreError> {
         let sql = format!("SELECT {} FROM bindings WHERE tenant = $1", bindings::TABLE.columns());
         let mut remembered = Remembered::default();
-        let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch(&self.writer);
-        while let Some(row) = rows.try_next().await? {
-            remembered.bindings.push(bindings::read(&row)?);
-        }
-        drop(rows);
+        let each = |row: &Row| {
+            remembered.bindings.push(bindings::read(row)?);
+            Ok(())
+        };
+        query(AssertSqlSafe(sql)).bind(TENANT).fetch_each(&self.writer, each).await?;
         let sql = format!("SELECT {} FROM open_legs WHERE tenant = $1", legs::OPEN.columns());
         let mut up: BTreeMap<CallId, Vec<_>> = BTreeMap::new();
-        for row in sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(&self.writer).await? {
+        for row in query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(&self.writer).await? {
             let (call, leg) = legs::read_open(&row)?;
             up.entry(call).or_default().push(leg);
         }
@@ -132,9 +135,9 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         feed::feed(&mut tx, records).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// One call.
@@ -154,9 +157,9 @@ impl Store {
 
     /// Write an event that changes nothing of the directory.
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         audit::insert(&mut tx, &event).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// A page of events, newest first.
@@ -171,13 +174,16 @@ impl Store {
 
     /// A consistent copy, while running. `to` must not exist.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let Pool::Lite(_) = self.readers else {
+            return Err(StoreError::Unsupported("a copy of a PostgreSQL database is made with pg_dump"));
+        };
         let io = |source| StoreError::Io { path: to.to_owned(), source };
         if to.exists() {
             return Err(io(std::io::ErrorKind::AlreadyExists.into()));
         }
-        create_private(to)?;
+        lite::create_private(to)?;
         let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-        sqlx::query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
+        query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
         Ok(())
     }
 
@@ -186,9 +192,9 @@ impl Store {
         if uses.is_empty() {
             return Ok(());
         }
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         key_uses::add(&mut tx, uses).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// When each key was last used, as far as it was told by [`Store::key_used`].
@@ -204,7 +210,7 @@ impl Store {
 }
 
 /// Write changes that are all of one kind.
-async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), StoreError> {
+async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
     macro_rules! rows {
         ($kind:ident, $table:ident) => {{
             let rows: Vec<_> = run
@@ -218,7 +224,7 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
         ($kind:ident, $sql:literal) => {{
             for change in run {
                 if let Change::$kind(key) = change {
-                    sqlx::query($sql).bind(TENANT).bind(key.to_string()).execute(&mut *tx).await?;
+                    query($sql).bind(TENANT).bind(key.to_string()).execute(&mut *tx).await?;
                 }
             }
             Ok(())
@@ -238,28 +244,4 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
             gone!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
         }
     }
-}
-
-fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
-    let bad = || StoreError::Url { url: url.to_owned() };
-    let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
-        return Err(bad());
-    }
-    Ok(data_dir.join(path))
-}
-
-/// Make the file, and the folder it lies in, so that only we can read it: it holds digest secrets.
-fn create_private(path: &Path) -> Result<(), StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io)?;
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(io)?;
-    Ok(())
 }

@@ -51,9 +51,9 @@ async fn bindings_and_open_calls_are_remembered() {
 
 #[tokio::test]
 async fn feeding_the_same_records_again_changes_nothing() {
-    let everything = "SELECT t || ':' || c FROM (SELECT 'bindings' AS t, COUNT(*) AS c FROM bindings UNION ALL \
+    let everything = "SELECT t || ':' || CAST(c AS TEXT) FROM (SELECT 'bindings' AS t, COUNT(*) AS c FROM bindings UNION ALL \
         SELECT 'calls', COUNT(*) FROM calls UNION ALL SELECT 'legs', COUNT(*) FROM legs UNION ALL \
-        SELECT 'open', COUNT(*) FROM open_legs UNION ALL SELECT 'ladders', COUNT(*) FROM ladders)";
+        SELECT 'open', COUNT(*) FROM open_legs UNION ALL SELECT 'ladders', COUNT(*) FROM ladders) AS counts";
     let folder = Folder::new();
     let store = folder.open().await;
     let records = [
