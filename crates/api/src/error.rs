@@ -166,9 +166,7 @@ impl From<StoreError> for ApiError {
         tracing::error!(%error, "the store failed");
         match error {
             StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
-            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away | StoreError::Behind => {
-                Fault::StoreAway.into()
-            }
+            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => Fault::StoreAway.into(),
             StoreError::Url { .. }
             | StoreError::Migration { .. }
             | StoreError::Damaged { .. }

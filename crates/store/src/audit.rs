@@ -7,6 +7,7 @@ use model::{ApiKeyId, Change, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
+use crate::pen::News;
 use crate::pool::{Conn, Pool, Turn};
 use crate::row::{Reader, TENANT, Table, json};
 use crate::sql::{On, Row, query};
@@ -107,19 +108,19 @@ pub(crate) async fn last_change<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreE
     query("SELECT COALESCE(MAX(seq), 0) FROM outbox").fetch_one(on).await?.try_get(0)
 }
 
-/// The rows of the outbox after `seq`, and how far they reach. `None` where rows between are forgotten already.
-pub(crate) async fn changes_after(pool: &Pool, seq: i64) -> Result<Option<(i64, Vec<Change>)>, StoreError> {
+/// What was committed after row `seq`. Rows are numbered without a gap.
+pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, StoreError> {
     let rows = query("SELECT seq, changes FROM outbox WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3")
         .bind(TENANT)
         .bind(seq)
         .bind(OUTBOX_ROWS)
-        .fetch_all(pool)
+        .fetch_all(on)
         .await?;
     let (mut reached, mut changes) = (seq, Vec::new());
     for row in &rows {
         let next: i64 = row.try_get(0)?;
         if next != reached + 1 {
-            return Ok(None);
+            return Ok(News::Forgotten);
         }
         reached = next;
         let text: String = row.try_get(1)?;
@@ -129,7 +130,7 @@ pub(crate) async fn changes_after(pool: &Pool, seq: i64) -> Result<Option<(i64, 
         })?;
         changes.extend(told);
     }
-    Ok(Some((reached, changes)))
+    Ok(News::Changes { reached, changes })
 }
 
 /// Write an event.

@@ -25,10 +25,16 @@ pub(crate) const TABLE: Table = Table {
         "remote",
         "flow_epoch",
         "flow_number",
+        "node",
     ],
 };
 
-pub(crate) fn bind(binding: &Binding, query: Query) -> Query {
+/// A row, and the node that holds the phone's flow.
+pub(crate) fn bind_at(node: &str, binding: &Binding, query: Query) -> Query {
+    bind(binding, query).bind(node)
+}
+
+fn bind(binding: &Binding, query: Query) -> Query {
     query
         .bind(binding.username.to_string())
         .bind(binding.contact.clone())

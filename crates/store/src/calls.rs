@@ -66,10 +66,16 @@ pub(crate) const TABLE: Table = Table {
         "ended_at",
         "cause",
         "trace",
+        "node",
     ],
 };
 
-pub(crate) fn bind(call: &CallRecord, query: Query) -> Query {
+/// A row, and the node that has (or had) the call.
+pub(crate) fn bind_at(node: &str, call: &CallRecord, query: Query) -> Query {
+    bind(call, query).bind(node)
+}
+
+fn bind(call: &CallRecord, query: Query) -> Query {
     query
         .bind(call.id.as_str().to_owned())
         .bind(call.user.as_str().to_owned())
@@ -114,10 +120,12 @@ pub(crate) async fn one(pool: &Pool, id: &CallId) -> Result<Option<CallRecord>, 
     Ok(found.pop())
 }
 
-pub(crate) async fn open(pool: &Pool) -> Result<Vec<CallRecord>, StoreError> {
-    let sql =
-        format!("SELECT {} FROM calls WHERE tenant = $1 AND ended_at IS NULL ORDER BY id", TABLE.columns());
-    let rows = query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
+pub(crate) async fn open(pool: &Pool, node: &str) -> Result<Vec<CallRecord>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM calls WHERE tenant = $1 AND ended_at IS NULL AND node = $2 ORDER BY id",
+        TABLE.columns()
+    );
+    let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(node).fetch_all(pool).await?;
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     with_legs(pool, &mut found).await?;
     Ok(found)

@@ -49,9 +49,6 @@ pub enum StoreError {
     /// The database has not answered in time, or did not a moment ago.
     #[error("the database does not answer")]
     Away,
-    /// Another node has changed the directory since it was read.
-    #[error("another node has changed the directory meanwhile")]
-    Behind,
     /// What was asked for cannot be done with this database.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -80,7 +77,6 @@ impl StoreError {
             | StoreError::Migration { .. }
             | StoreError::Duplicate { .. }
             | StoreError::Damaged { .. }
-            | StoreError::Behind
             | StoreError::Unsupported(_) => false,
         }
     }

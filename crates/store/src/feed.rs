@@ -50,15 +50,15 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
     end
 }
 
-pub(crate) async fn feed(tx: &mut Conn, records: &[Record]) -> Result<(), StoreError> {
+pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Result<(), StoreError> {
     let mut end = outcome(records);
-    feed_bindings(tx, &end.bindings).await?;
+    feed_bindings(tx, &end.bindings, node).await?;
 
     let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
     // What is over stays over, even where its opening is told again.
     end.calls.retain(|id, call| call.ended_at.is_some() || !over.contains(*id));
     let told: Vec<&CallRecord> = end.calls.values().copied().collect();
-    upsert(tx, &calls::TABLE, &told, |call, query| calls::bind(call, query)).await?;
+    upsert(tx, &calls::TABLE, &told, |call, query| calls::bind_at(node, call, query)).await?;
     let told_legs: Vec<_> = told
         .iter()
         .flat_map(|call| call.legs.iter().enumerate().map(|(place, leg)| (&call.id, place, leg)))
@@ -83,14 +83,16 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record]) -> Result<(), StoreE
 async fn feed_bindings(
     tx: &mut Conn,
     told: &BTreeMap<(&str, &str), Option<&Binding>>,
+    node: &str,
 ) -> Result<(), StoreError> {
     let there: Vec<&Binding> = told.values().flatten().copied().collect();
-    upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
+    upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind_at(node, binding, query)).await?;
     for ((username, contact), _) in told.iter().filter(|(_, binding)| binding.is_none()) {
-        query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
+        query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3 AND node = $4")
             .bind(TENANT)
             .bind(*username)
             .bind(*contact)
+            .bind(node)
             .execute(&mut *tx)
             .await?;
     }

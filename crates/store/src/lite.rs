@@ -36,7 +36,7 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
     tx.commit().await?;
     query("PRAGMA synchronous = FULL").execute(&writer).await?;
     let readers = Pool::Lite(pool(LITE_READERS).connect_lazy_with(options.read_only(true)));
-    Ok(Store { writer, readers })
+    Ok(Store { writer, readers, node: "".into() })
 }
 
 fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {

@@ -11,8 +11,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") },
+    Migration { version: 2, sql: include_str!("../migrations/0002_calls_by_number.sql") },
+];
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.
 pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use base::Timestamp;
 use model::journal::Record;
 use model::{ApiKeyId, CallId, CallRecord, Change, Directory};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{Conn, Pool, Turn};
+use crate::pen::News;
+use crate::pool::{Conn, Pool, Turn, Tx};
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
@@ -25,12 +27,14 @@ use crate::{
 pub struct Store {
     pub(crate) writer: Pool,
     pub(crate) readers: Pool,
+    /// Who we are among the nodes that share the database; empty where nobody shares it.
+    pub(crate) node: Arc<str>,
 }
 
 impl Store {
     /// Open (and make, and migrate) the database that `url` names: `sqlite:FILE`, where a relative path lies in `data_dir`, or `postgres://…`.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
-        if postgres::speaks(url) { postgres::open(url).await } else { lite::open(url, data_dir).await }
+        if postgres::speaks(url) { postgres::open(url, data_dir).await } else { lite::open(url, data_dir).await }
     }
 
     /// Whether other nodes may write to the same database.
@@ -66,35 +70,9 @@ impl Store {
 
     /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
     pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
-        self.write_if(None, changes, audit).await
-    }
-
-    /// The same, for changes that were decided on a directory as it was after row `seen` of the outbox: where another node has written since,
-    /// nothing is written and the answer is [`StoreError::Behind`].
-    pub async fn write_after(&self, seen: i64, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
-        self.write_if(Some(seen), changes, audit).await
-    }
-
-    async fn write_if(&self, seen: Option<i64>, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.take_turn(Turn::Outbox).await?;
-        if let Some(seen) = seen
-            && audit::last_change(&mut *tx).await? != seen
-        {
-            return Err(StoreError::Behind);
-        }
-        let mut left = changes;
-        while let Some(first) = left.first() {
-            let kind = std::mem::discriminant(first);
-            let run = left.iter().take_while(|change| std::mem::discriminant(*change) == kind).count();
-            let (now, later) = left.split_at(run);
-            write_run(&mut tx, now).await?;
-            left = later;
-        }
-        let reached = audit::to_outbox(&mut tx, changes, audit.at).await?;
-        audit::insert(&mut tx, &audit).await?;
-        tx.commit().await?;
-        Ok(reached)
+        write(tx, changes, audit).await
     }
 
     /// The number of the outbox's last row. Read it before [`Store::load_directory`]: what comes later is told by [`Store::outbox_after`].
@@ -102,28 +80,27 @@ impl Store {
         audit::last_change(&self.writer).await
     }
 
-    /// What was committed after row `seq` of the outbox, in the order of the commits, and the row up to which it reaches; not more than a
-    /// bounded number of rows. `None` where some of it is forgotten already: load the directory anew.
-    pub async fn outbox_after(&self, seq: i64) -> Result<Option<(i64, Vec<Change>)>, StoreError> {
-        audit::changes_after(&self.readers, seq).await
+    /// What was committed after row `seq` of the outbox: a bounded number of rows, so ask again where there are some.
+    pub async fn outbox_after(&self, seq: i64) -> Result<News, StoreError> {
+        audit::news(&self.readers, seq).await
     }
 
-    /// What the exchange is told at start.
+    /// What the exchange of this node is told at start: what other nodes hold is theirs.
     pub async fn remembered(&self) -> Result<Remembered, StoreError> {
-        let sql = format!("SELECT {} FROM bindings WHERE tenant = $1", bindings::TABLE.columns());
+        let sql = format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
         let mut remembered = Remembered::default();
         let each = |row: &Row| {
             remembered.bindings.push(bindings::read(row)?);
             Ok(())
         };
-        query(AssertSqlSafe(sql)).bind(TENANT).fetch_each(&self.writer, each).await?;
+        query(AssertSqlSafe(sql)).bind(TENANT).bind(&*self.node).fetch_each(&self.writer, each).await?;
         let sql = format!("SELECT {} FROM open_legs WHERE tenant = $1", legs::OPEN.columns());
         let mut up: BTreeMap<CallId, Vec<_>> = BTreeMap::new();
         for row in query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(&self.writer).await? {
             let (call, leg) = legs::read_open(&row)?;
             up.entry(call).or_default().push(leg);
         }
-        for call in calls::open(&self.writer).await? {
+        for call in calls::open(&self.writer, &self.node).await? {
             let legs = up.remove(&call.id).unwrap_or_default();
             remembered.open_calls.push((call, legs));
         }
@@ -136,7 +113,7 @@ impl Store {
             return Ok(());
         }
         let mut tx = self.writer.begin().await?;
-        feed::feed(&mut tx, records).await?;
+        feed::feed(&mut tx, records, &self.node).await?;
         tx.commit().await
     }
 
@@ -207,6 +184,22 @@ impl Store {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Write and commit.
+pub(crate) async fn write(mut tx: Tx, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
+    let mut left = changes;
+    while let Some(first) = left.first() {
+        let kind = std::mem::discriminant(first);
+        let run = left.iter().take_while(|change| std::mem::discriminant(*change) == kind).count();
+        let (now, later) = left.split_at(run);
+        write_run(&mut tx, now).await?;
+        left = later;
+    }
+    let reached = audit::to_outbox(&mut tx, changes, audit.at).await?;
+    audit::insert(&mut tx, &audit).await?;
+    tx.commit().await?;
+    Ok(reached)
 }
 
 /// Write changes that are all of one kind.

@@ -113,6 +113,7 @@ impl House {
         let store = Store::open(config.store.url.expose(), data.path())
             .await
             .context("the database does not open")?;
+        let seen = store.outbox_seq().await.context("the database cannot be read")?;
         let directory = store.load_directory().await.context("the database cannot be read")?;
         let remembered = store.remembered().await.context("the database cannot be read")?;
         // Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
@@ -156,10 +157,13 @@ impl House {
         let settings = settings(&config, &exchange.addresses);
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let app = App::new(store.clone(), directory, Arc::new(door.clone()), settings, now, chance.fork());
+        app.office().loaded_at(seen).await;
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()).merge(import::router(app.clone())));
         lock.tell(http.addresses.first().copied())?;
-        let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
+        let (kept, follow) = (store.clone(), app.office().clone().follow());
+        let retention = retention(&config);
+        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow).0 });
         let house = House { config, lock, store, app, door, exchange, workers, feeder, http, keeper };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
