@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use crate::pool::Pool;
 use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, placeholders, word};
 use crate::sql::{Row, query};
-use crate::{StoreError, legs};
+use crate::{Cursor, StoreError, legs};
 
 /// What the exchange is told at start.
 #[derive(Clone, Debug, Default)]
@@ -19,26 +19,6 @@ pub struct Remembered {
     pub bindings: Vec<Binding>,
     /// Calls without an ending, and their legs that were confirmed.
     pub open_calls: Vec<(CallRecord, Vec<OpenLeg>)>,
-}
-
-/// A place in the list of calls: everything after it is older.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Cursor {
-    /// When the last call shown began.
-    pub started_at: Timestamp,
-    /// Its id.
-    pub id: CallId,
-}
-
-/// Which calls.
-#[derive(Clone, Debug)]
-pub struct CallFilter {
-    /// Only those that this user may read; all where `None`.
-    pub user: Option<UserId>,
-    /// Only those after this place.
-    pub cursor: Option<Cursor>,
-    /// At most so many.
-    pub limit: u32,
 }
 
 /// Calls, newest first.
@@ -92,7 +72,7 @@ fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(json(&call.trace))
 }
 
-fn read(row: &Row) -> Result<CallRecord, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<CallRecord, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(CallRecord {
         id: row.id()?,
@@ -131,37 +111,7 @@ pub(crate) async fn open(pool: &Pool, node: &str) -> Result<Vec<CallRecord>, Sto
     Ok(found)
 }
 
-pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, StoreError> {
-    let columns = TABLE.columns();
-    let after = "(started_at, id) < ($2, $3) ORDER BY started_at DESC, id DESC LIMIT $4";
-    let sql = match &filter.user {
-        None => format!("SELECT {columns} FROM calls WHERE tenant = $1 AND {after}"),
-        // Two ranges of two indexes: with OR, the database would walk all calls of all users.
-        Some(_) => format!(
-            "SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = $1 AND user_id = $5 AND {after}) AS own \
-             UNION SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = $1 AND other_user = $5 AND {after}) AS other \
-             ORDER BY started_at DESC, id DESC LIMIT $4"
-        ),
-    };
-    let (started_at, id) = match &filter.cursor {
-        Some(cursor) => (cursor.started_at.as_micros(), cursor.id.as_str()),
-        None => (i64::MAX, ""),
-    };
-    let limit = i64::from(filter.limit);
-    let mut query = query(AssertSqlSafe(sql)).bind(TENANT).bind(started_at).bind(id).bind(limit + 1);
-    if let Some(user) = &filter.user {
-        query = query.bind(user.as_str());
-    }
-    let rows = query.fetch_all(pool).await?;
-    let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let more = calls.len() > filter.limit as usize;
-    calls.truncate(filter.limit as usize);
-    with_legs(pool, &mut calls).await?;
-    let last = calls.last().map(|call| Cursor { started_at: call.started_at, id: call.id.clone() });
-    Ok(CallPage { next: last.filter(|_| more), calls })
-}
-
-async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
+pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
     let mut places: BTreeMap<CallId, usize> = BTreeMap::new();
     for (place, call) in calls.iter().enumerate() {
         places.insert(call.id.clone(), place);

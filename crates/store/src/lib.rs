@@ -3,6 +3,7 @@
 
 mod audit;
 mod bindings;
+mod call_page;
 mod calls;
 mod credentials;
 mod error;
@@ -25,7 +26,8 @@ mod store;
 mod users;
 
 pub use audit::{Audit, Event, EventFilter, EventPage};
-pub use calls::{CallFilter, CallPage, Cursor, Remembered};
+pub use call_page::{CallFilter, Cursor};
+pub use calls::{CallPage, Remembered};
 pub use error::StoreError;
 pub use key_uses::KeyUse;
 pub use pen::{News, Pen};

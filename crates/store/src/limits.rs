@@ -16,3 +16,5 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// Connections to PostgreSQL of one node: the feeder's, the office's, and some readers'.
 pub(crate) const CONNECTIONS: u32 = 8;
+/// Calls of one number's prefix, made or received, that are sorted for a page; of more, some are met soon among the newest.
+pub(crate) const RARE: u32 = 5000;

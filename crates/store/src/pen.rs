@@ -2,7 +2,7 @@
 
 use model::Change;
 
-use crate::pool::{Tx, Turn};
+use crate::pool::{Turn, Tx};
 use crate::{Audit, Store, StoreError, audit, store};
 
 /// See the module. On SQLite nobody else writes, and it costs nothing.

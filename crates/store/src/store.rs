@@ -16,7 +16,7 @@ use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, lite, postgres, users,
+    call_page, calls, credentials, extensions, feed, key_uses, keys, ladders, legs, lite, postgres, users,
 };
 
 /// The database. Clones share it.
@@ -34,7 +34,11 @@ pub struct Store {
 impl Store {
     /// Open (and make, and migrate) the database that `url` names: `sqlite:FILE`, where a relative path lies in `data_dir`, or `postgres://…`.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
-        if postgres::speaks(url) { postgres::open(url, data_dir).await } else { lite::open(url, data_dir).await }
+        if postgres::speaks(url) {
+            postgres::open(url, data_dir).await
+        } else {
+            lite::open(url, data_dir).await
+        }
     }
 
     /// Whether other nodes may write to the same database.
@@ -87,7 +91,8 @@ impl Store {
 
     /// What the exchange of this node is told at start: what other nodes hold is theirs.
     pub async fn remembered(&self) -> Result<Remembered, StoreError> {
-        let sql = format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
+        let sql =
+            format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
         let mut remembered = Remembered::default();
         let each = |row: &Row| {
             remembered.bindings.push(bindings::read(row)?);
@@ -124,7 +129,7 @@ impl Store {
 
     /// A page of calls, newest first.
     pub async fn calls(&self, filter: &CallFilter) -> Result<CallPage, StoreError> {
-        calls::page(&self.readers, filter).await
+        call_page::page(&self.readers, filter).await
     }
 
     /// The compressed ladder of a call that is over.

@@ -2,6 +2,7 @@
 //! document, so that both say the same.
 
 mod body;
+pub(crate) mod instant;
 pub(crate) mod rule;
 
 use std::collections::BTreeMap;

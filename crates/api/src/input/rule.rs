@@ -4,6 +4,7 @@ use base::Id;
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
+use super::instant::instant;
 use crate::error::Fault;
 
 /// English and Spanish.
@@ -43,6 +44,10 @@ pub(crate) enum Rule {
     Permissions,
     /// Where a page of calls begins.
     CallCursor,
+    /// A point in time, RFC 3339.
+    Instant,
+    /// How a number or a user name begins.
+    Beginning,
 }
 
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
@@ -61,7 +66,9 @@ impl Rule {
             | Rule::Origin
             | Rule::Label(_)
             | Rule::OneOf(_)
-            | Rule::CallCursor => ExpectedType::Text,
+            | Rule::CallCursor
+            | Rule::Instant
+            | Rule::Beginning => ExpectedType::Text,
         }
     }
 
@@ -70,6 +77,10 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
+            // A plus that nobody has escaped arrives as a space.
+            ExpectedType::Text if self == Rule::Beginning => {
+                text.strip_prefix(' ').map(|digits| Value::from(format!("+{digits}")))
+            }
             ExpectedType::Text | ExpectedType::List => None,
         };
         scalar.unwrap_or_else(|| Value::from(text))
@@ -111,6 +122,8 @@ impl Rule {
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
             Rule::CallCursor => call_cursor(text).is_some(),
+            Rule::Instant => instant(text).is_some(),
+            Rule::Beginning => is_beginning(text),
         }
     }
 
@@ -147,6 +160,14 @@ impl Rule {
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
+            Rule::Beginning => (
+                "must be the first characters of a number or a user name",
+                "debe ser el comienzo de un número o de un nombre de usuario",
+            ),
+            Rule::Instant => (
+                "must be a point in time like 2026-11-21T09:30:00Z",
+                "debe ser un instante como 2026-11-21T09:30:00Z",
+            ),
         }
     }
 
@@ -171,6 +192,8 @@ impl Rule {
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
             }
+            Rule::Instant => json!({"type": "string", "format": "date-time"}),
+            Rule::Beginning => json!({"type": "string", "pattern": r"^(\+|\+?[0-9A-Za-z_.*#\-]{1,64})$"}),
         }
     }
 }
@@ -197,6 +220,12 @@ fn is_destination(text: &str) -> bool {
         && user.chars().all(|c| name(c) || c == '*' || c == '#')
         && (1..=255).contains(&host.len())
         && host.chars().all(host_char)
+}
+
+fn is_beginning(text: &str) -> bool {
+    let rest = text.strip_prefix('+').unwrap_or(text);
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '*' | '#');
+    (1..=65).contains(&text.len()) && rest.len() <= 64 && rest.chars().all(legal)
 }
 
 /// When the last call of a page began, in microseconds, and its id.
