@@ -18,6 +18,7 @@ pub struct Postgres {
     folder: PathBuf,
     running: Mutex<Option<Running>>,
     databases: AtomicU32,
+    frozen: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,12 @@ impl Postgres {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let postgres = Postgres { folder, running: Mutex::new(None), databases: AtomicU32::new(0) };
+        let postgres = Postgres {
+            folder,
+            running: Mutex::new(None),
+            databases: AtomicU32::new(0),
+            frozen: Mutex::default(),
+        };
         postgres.run();
         postgres
     }
@@ -107,6 +113,29 @@ impl Postgres {
         leash.write_all(b"keep\n").expect("the watchdog reads");
         drop(leash);
         watchdog.wait().expect("the watchdog ends");
+    }
+
+    /// Let it hang: connections stay open, and nobody answers on any of them until [`Postgres::thaw`].
+    ///
+    /// # Panics
+    /// When its processes cannot be stopped.
+    pub fn freeze(&self) {
+        let backends =
+            self.psql("postgres", "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
+        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("its process");
+        let mut pids = vec![pid.lines().next().expect("a number").trim().to_owned()];
+        pids.extend(backends.expect("its processes").lines().map(str::to_owned));
+        signal("-STOP", &pids);
+        *self.frozen.lock().expect("nobody panicked here") = pids;
+    }
+
+    /// The end of [`Postgres::freeze`].
+    ///
+    /// # Panics
+    /// When its processes cannot go on.
+    pub fn thaw(&self) {
+        let pids = std::mem::take(&mut *self.frozen.lock().expect("nobody panicked here"));
+        signal("-CONT", &pids);
     }
 
     /// An empty database, and its address.
@@ -155,12 +184,20 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        self.thaw();
         let running = self.running.get_mut().ok().and_then(Option::take);
         if let Some(Running { mut watchdog, leash }) = running {
             drop(leash);
             let _ = watchdog.wait();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn signal(signal: &str, pids: &[String]) {
+    for pid in pids {
+        // One that has ended meanwhile needs no signal.
+        let _ = Command::new("kill").args([signal, pid]).stderr(Stdio::null()).status().expect("kill runs");
     }
 }
 

@@ -95,6 +95,12 @@ impl Server {
         self.wait_ready();
     }
 
+    /// The same on another database.
+    pub fn restart_on(&mut self, database: &str) {
+        self.settings.store = Some(database.to_owned());
+        self.restart();
+    }
+
     fn wait_ready(&mut self) {
         let limit = Duration::from_secs(20);
         let start = std::time::Instant::now();

@@ -32,7 +32,7 @@ fn a_key_that_is_revoked_on_one_node_is_refused_on_the_other_within_a_second() {
     until(PROMISED, "the other node takes the key", || {
         (b.http(Some(key)).get("/api/v1/calls").status == 200).then_some(())
     });
-    a.admin().delete(&format!("/api/v1/keys/voip/{id}")).expect(200);
+    a.admin().delete(&format!("/api/v1/keys/{id}")).expect(200);
     let revoked = Instant::now();
     assert_eq!(a.http(Some(key)).get("/api/v1/calls").status, 401, "at once where it was revoked");
     until(PROMISED.saturating_sub(revoked.elapsed()), "the other node refuses the key", || {

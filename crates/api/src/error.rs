@@ -170,6 +170,7 @@ impl From<StoreError> for ApiError {
             StoreError::Url { .. }
             | StoreError::Migration { .. }
             | StoreError::Damaged { .. }
+            | StoreError::NotEmpty { .. }
             | StoreError::Unsupported(_) => Fault::Internal.into(),
         }
     }

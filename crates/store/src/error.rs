@@ -49,6 +49,12 @@ pub enum StoreError {
     /// The database has not answered in time, or did not a moment ago.
     #[error("the database does not answer")]
     Away,
+    /// A database that was to be filled holds something already.
+    #[error("table {table} is not empty there: name an empty database")]
+    NotEmpty {
+        /// The first such table.
+        table: String,
+    },
     /// What was asked for cannot be done with this database.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -77,6 +83,7 @@ impl StoreError {
             | StoreError::Migration { .. }
             | StoreError::Duplicate { .. }
             | StoreError::Damaged { .. }
+            | StoreError::NotEmpty { .. }
             | StoreError::Unsupported(_) => false,
         }
     }

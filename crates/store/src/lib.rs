@@ -16,6 +16,7 @@ mod legs;
 mod limits;
 mod lite;
 mod migrate;
+mod moving;
 mod pen;
 mod pool;
 mod postgres;

@@ -18,3 +18,5 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) const CONNECTIONS: u32 = 8;
 /// Calls of one number's prefix, made or received, that are sorted for a page; of more, some are met soon among the newest.
 pub(crate) const RARE: u32 = 5000;
+/// Values in one statement of a move: PostgreSQL takes 65,535.
+pub(crate) const MOVED_VALUES: usize = 8_000;

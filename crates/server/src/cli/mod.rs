@@ -12,6 +12,7 @@ mod logs;
 mod reach;
 mod shape;
 mod status;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +100,9 @@ enum Noun {
     /// The configuration
     #[command(subcommand)]
     Config(configuration::ConfigVerb),
+    /// The database
+    #[command(subcommand)]
+    Store(store::StoreVerb),
     /// Write a consistent copy of the database, also while the server runs
     Backup {
         /// Where to
@@ -145,6 +149,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Noun::Extension(verb) => extensions::run(&shared, verb),
         Noun::Call(verb) => calls::run(&shared, verb),
         Noun::Config(verb) => configuration::run(&shared, verb),
+        Noun::Store(verb) => store::run(&shared, verb),
         Noun::Backup { file } => reach::backup(&shared, &file),
     }
 }

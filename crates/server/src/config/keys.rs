@@ -327,7 +327,7 @@ fn mode(text: &str) -> Result<String, String> {
 }
 
 /// `postgres://user:***@host/…`
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, host) = rest.rsplit_once('@')?;
         let (user, _) = login.split_once(':')?;

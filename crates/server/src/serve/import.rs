@@ -62,6 +62,12 @@ async fn import(
         Err(error @ (OfficeError::NumberTaken(_) | OfficeError::UsernameTaken(_))) => {
             refuse(StatusCode::CONFLICT, "duplicate", &error.to_string())
         }
+        Err(OfficeError::Store(error)) if error.is_away() => {
+            let mut refusal =
+                refuse(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "the database does not answer");
+            refusal.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            refusal
+        }
         Err(OfficeError::Store(error)) => {
             tracing::error!(%error, "the import failed");
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the database failed; the log says why")
