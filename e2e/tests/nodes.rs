@@ -24,7 +24,7 @@ impl Nodes {
 
 #[test]
 fn a_key_that_is_revoked_on_one_node_is_refused_on_the_other_within_a_second() {
-    // S58
+    // S59
     let Nodes { a, b, .. } = Nodes::start();
     let body = json!({ "userId": "ana", "name": "Short-lived", "permissions": ["call"] });
     let made = a.admin().post("/api/v1/keys/voip/generate", &body).expect(200);
