@@ -64,7 +64,8 @@ impl Store {
             total += here as u64;
             told(&table.name, here as u64);
         }
-        for sql in ["UPDATE calls SET node = $1", "UPDATE bindings SET node = $1"] {
+        // What is not over is held by the node that it was held by.
+        for sql in ["UPDATE calls SET node = $1 WHERE ended_at IS NULL", "UPDATE bindings SET node = $1"] {
             query(sql).bind(&*target.node).execute(&mut *tx).await?;
         }
         tx.commit().await?;
