@@ -13,6 +13,7 @@ mod mail;
 mod reach;
 mod shape;
 mod status;
+mod store;
 mod trunks;
 
 use std::path::PathBuf;
@@ -107,6 +108,9 @@ enum Noun {
     /// The configuration
     #[command(subcommand)]
     Config(configuration::ConfigVerb),
+    /// The database
+    #[command(subcommand)]
+    Store(store::StoreVerb),
     /// Write a consistent copy of the database, also while the server runs
     Backup {
         /// Where to
@@ -155,6 +159,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Noun::Trunk(verb) => trunks::run(&shared, verb),
         Noun::Call(verb) => calls::run(&shared, verb),
         Noun::Config(verb) => configuration::run(&shared, verb),
+        Noun::Store(verb) => store::run(&shared, verb),
         Noun::Backup { file } => reach::backup(&shared, &file),
     }
 }

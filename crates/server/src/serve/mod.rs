@@ -121,6 +121,7 @@ impl House {
         let store = Store::open(config.store.url.expose(), data.path())
             .await
             .context("the database does not open")?;
+        let seen = store.outbox_seq().await.context("the database cannot be read")?;
         let mut directory = store.load_directory().await.context("the database cannot be read")?;
         directory.set_rules(config.dial_rules());
         let remembered = store.remembered().await.context("the database cannot be read")?;
@@ -178,6 +179,7 @@ impl House {
             Arc::clone(&now),
             chance.fork(),
         );
+        app.office().loaded_at(seen).await;
         let warehouse = warehouse(&config, data.path())?;
         app.keep_audio_in(Arc::new(warehouse.clone()));
         let recordings = Keeper::new(store.clone(), warehouse, Arc::clone(&now), keeping(&config));
@@ -189,7 +191,9 @@ impl House {
         let courier =
             Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
         let courier = tokio::spawn(courier.run());
-        let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
+        let (kept, follow) = (store.clone(), app.office().clone().follow());
+        let retention = retention(&config);
+        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow).0 });
         let house =
             House {
                 config, lock, store, app, door, exchange, workers, feeder, http, keeper, courier, recordings,
