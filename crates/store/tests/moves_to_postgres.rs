@@ -45,10 +45,21 @@ async fn everything_is_there_afterwards_and_the_next_write_follows_the_last() {
     let total =
         old.move_to(&url, &folder.0, |table, rows| tables.push((table.to_owned(), rows))).await.unwrap();
     assert_eq!(total, tables.iter().map(|(_, rows)| rows).sum::<u64>());
-    let filled: Vec<&str> = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str()).collect();
+    let filled: Vec<&str> =
+        tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str()).collect();
     for table in [
-        "api_keys", "bindings", "calls", "credentials", "events", "extensions", "key_uses", "ladders", "legs", "open_legs",
-        "outbox", "users",
+        "api_keys",
+        "bindings",
+        "calls",
+        "credentials",
+        "events",
+        "extensions",
+        "key_uses",
+        "ladders",
+        "legs",
+        "open_legs",
+        "outbox",
+        "users",
     ] {
         assert!(filled.contains(&table), "{table} is not among {filled:?}");
     }
