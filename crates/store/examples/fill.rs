@@ -9,8 +9,8 @@ use base::Timestamp;
 use centralita_store::{Audit, Store, StoreError};
 use model::journal::Record;
 use model::{
-    CallDirection, CallRecord, CallStatus, Cause, Change, Credential, Extension,
-    ExtensionNumber, ExtensionStatus, Forwarding, Ha1, LegRecord, LegRole, Quality, TraceStep, User, UserId,
+    CallDirection, CallRecord, CallStatus, Cause, Change, Credential, Extension, ExtensionNumber,
+    ExtensionStatus, Forwarding, Ha1, LegRecord, LegRole, Quality, TraceStep, User, UserId,
 };
 
 /// Owners of the extensions; each is called and calls as often as the others.
@@ -68,7 +68,14 @@ async fn fill(url: &str, data: &Path, calls: u64, extensions: u64) -> Result<(),
     let mut n = 0;
     while n < calls {
         let some: Vec<Record> = (n..calls.min(n + BATCH))
-            .map(|n| Record::CallClosed(Box::new(call(n, now - (calls - n) as i64 * 7_500_000, extensions, &mut dice))))
+            .map(|n| {
+                Record::CallClosed(Box::new(call(
+                    n,
+                    now - (calls - n) as i64 * 7_500_000,
+                    extensions,
+                    &mut dice,
+                )))
+            })
             .collect();
         n += some.len() as u64;
         store.feed(&some).await?;

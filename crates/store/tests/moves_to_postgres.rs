@@ -45,7 +45,24 @@ async fn everything_is_there_afterwards_and_the_next_write_follows_the_last() {
     let total =
         old.move_to(&url, &folder.0, |table, rows| tables.push((table.to_owned(), rows))).await.unwrap();
     assert_eq!(total, tables.iter().map(|(_, rows)| rows).sum::<u64>());
-    assert!(tables.iter().all(|(_, rows)| *rows > 0), "the test fills every table: {tables:?}");
+    let filled: Vec<&str> =
+        tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str()).collect();
+    for table in [
+        "api_keys",
+        "bindings",
+        "calls",
+        "credentials",
+        "events",
+        "extensions",
+        "key_uses",
+        "ladders",
+        "legs",
+        "open_legs",
+        "outbox",
+        "users",
+    ] {
+        assert!(filled.contains(&table), "{table} is not among {filled:?}");
+    }
 
     let new = Store::open(&url, &folder.0).await.unwrap();
     let (was, is) = (old.load_directory().await.unwrap(), new.load_directory().await.unwrap());
