@@ -19,6 +19,8 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: String,
+    /// The body as it came, for what is no text.
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -81,6 +83,26 @@ impl Http {
             .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
+    /// One request whose body is no JSON.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[track_caller]
+    pub fn upload(&self, path: &str, kind: &str, bytes: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.server).expect("a connection");
+        let key = self.key.as_deref().unwrap_or_default();
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.server,
+            bytes.len()
+        );
+        stream.write_all(&[head.as_bytes(), bytes].concat()).expect("the request is read");
+        let mut raw = Vec::new();
+        stream.read_to_end(&mut raw).expect("an answer");
+        parse(&raw).expect("an HTTP answer")
+    }
+
     /// One request on a connection of its own.
     ///
     /// # Errors
@@ -119,7 +141,7 @@ fn parse(raw: &[u8]) -> Option<Answer> {
     let rest = &raw[end + 4..];
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunk(rest)? } else { rest.to_vec() };
-    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned(), bytes: body })
 }
 
 fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {

@@ -193,6 +193,9 @@ impl Server {
             json!({ "userId": user, "extensionNumber": number, "displayName": format!("Phone {number}") });
         let answer = self.http(Some(key)).post("/api/v1/voip/extensions/create", &body).expect(200);
         let extension = &answer["extension"];
+        // Voicemail is on by default (S63), and would take every call that a test wants refused.
+        let path = format!("/api/v1/voip/extensions/{}", text(&extension["id"]));
+        self.http(Some(key)).put(&path, &json!({"voicemailEnabled": false})).expect(200);
         Extension {
             id: text(&extension["id"]),
             number: text(&extension["extensionNumber"]),
@@ -200,6 +203,12 @@ impl Server {
             password: text(&extension["sipCredentials"]["password"]),
             key: key.to_owned(),
         }
+    }
+
+    /// Let voicemail take what this extension does not.
+    pub fn with_voicemail(&self, extension: &Extension) {
+        let path = format!("/api/v1/voip/extensions/{}", extension.id);
+        self.http(Some(&extension.key)).put(&path, &json!({"voicemailEnabled": true})).expect(200);
     }
 
     /// The calls of `GET /api/v1/calls`, newest first, as the administrator sees them.

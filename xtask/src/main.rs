@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 const USAGE: &str = "\
 cargo xtask tidy                 check the walls of the house (arrows, purity, sizes, names, words)
 cargo xtask sim [--seeds N]      run N seeds of the simulator (default 200)
+cargo xtask docs                 write docs/api.md anew from the table of routes
 cargo xtask fuzz [--seconds N]   run every fuzz target for N seconds (default 30)";
 
 fn main() -> ExitCode {
@@ -30,9 +31,20 @@ fn run() -> anyhow::Result<ExitCode> {
     match words.first().map(String::as_str) {
         Some("tidy") => tidy::run(&root),
         Some("sim") => sim::run(&root, number(&words, "--seeds")?.unwrap_or(200)),
+        Some("docs") => docs(&root),
         Some("fuzz") => fuzz::run(&root, number(&words, "--seconds")?.unwrap_or(30)),
         _ => bail!("unknown command; there are:\n{USAGE}"),
     }
+}
+
+/// The page is written by the test that guards it: there is one renderer, and it sees what the router sees.
+fn docs(root: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["test", "-q", "-p", "centralita-api", "--test", "reference"])
+        .env("CENTRALITA_WRITE_DOCS", "1");
+    let done = cargo.current_dir(root).status().context("cargo cannot be run")?;
+    Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The folder that holds the workspace: the parent of this crate.

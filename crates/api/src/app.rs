@@ -49,6 +49,8 @@ pub struct Settings {
     pub twilio: bool,
     /// Proves PINs of voicemail.
     pub pin_key: model::voicemail::PinKey,
+    /// The zone of schedules that name none (S78).
+    pub default_timezone: String,
     /// Of this program.
     pub version: String,
     /// What secrets of webhooks and the seals of kept answers are derived from; the shell keeps it beside the database.
@@ -71,6 +73,7 @@ impl Default for Settings {
             seal: SealKey::default(),
             twilio: false,
             pin_key: base::Secret::default(),
+            default_timezone: "UTC".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             webhook_key: Secret::new([0; 32]),
             insecure_webhooks: false,
@@ -193,7 +196,7 @@ impl App {
     }
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {
-        self.inner.shelf.get().map_or(&EmptyShelf, |shelf| &**shelf)
+        self.inner.shelf.get().map_or(&EmptyShelf as &dyn Shelf, |shelf| &**shelf)
     }
 
     /// Where files with audio are; without one there are none. Only the first counts.

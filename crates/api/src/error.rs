@@ -55,6 +55,7 @@ faults! {
     NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
+    RecurringCallLimit: 409 "recurring_call_limit" "The extension has as many recurring calls as it may have" "La extensión ya tiene todas las llamadas recurrentes que puede tener";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
     TooManyTrunks: 409 "too_many_trunks" "There are 64 trunks already" "Ya hay 64 troncales";
     AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
@@ -129,6 +130,13 @@ impl ApiError {
     /// A refusal that says more exactly what is wrong: English, Spanish.
     pub(crate) fn said(fault: Fault, (en, es): (&str, &str)) -> Self {
         ApiError { detail: Some((en.to_owned(), es.to_owned())), ..fault.into() }
+    }
+
+    /// The same, of a field inside of an object.
+    pub(crate) fn within(self, object: &str) -> Self {
+        let outer = |name: String| format!("{object}.{name}");
+        let detail = self.detail.map(|(en, es)| (outer(en), outer(es)));
+        ApiError { field: self.field.map(outer), detail, ..self }
     }
 
     /// 429, and when to come back.
@@ -234,8 +242,15 @@ impl From<OfficeError> for ApiError {
                 ApiError::field(Fault::BadValue, "pin", Some(crate::office::pin_sentence(error)))
             }
             OfficeError::BadEmail => {
-                let rule = ("must be an address like ana@example.com", "debe ser una dirección como ana@example.com");
+                let rule = (
+                    "must be an address like ana@example.com",
+                    "debe ser una dirección como ana@example.com",
+                );
                 ApiError::field(Fault::BadValue, "email", Some(rule))
+            }
+            OfficeError::RecurringCallLimit => Fault::RecurringCallLimit.into(),
+            OfficeError::ForbiddenDestination(cause) => {
+                ApiError { field: Some("destinationNumber".into()), ..cause.into() }
             }
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),

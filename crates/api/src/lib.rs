@@ -7,6 +7,7 @@ mod app;
 mod audio;
 mod auth;
 mod error;
+mod examples;
 mod follow;
 mod idempotency;
 mod input;
@@ -30,7 +31,8 @@ pub use audio::{AudioError, AudioFormat, AudioPort, NoAudio, Sound};
 pub use input::PermissionsChange;
 pub use office::{
     Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, MailboxChanges,
-    NewExtension, NewKey, NumberChange, Office, OfficeError, TrunkDraft, webhook_secret,
+    NewExtension, NewKey, NewRecurringCall, NumberChange, Office, OfficeError, RecurringCallChanges,
+    TrunkDraft, webhook_secret,
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;

@@ -35,6 +35,14 @@ pub(crate) const PAGE: u32 = 1000;
 pub(crate) const AUDIO_CHUNK: u64 = 256 * 1024;
 /// Things on a page where nobody asks for a number.
 pub(crate) const PAGE_DEFAULT: u32 = 50;
+/// Recurring calls of one extension: more than one for each quarter of an hour of a day.
+pub(crate) const RECURRING_PER_EXTENSION: usize = 100;
+/// Attempts for one occurrence: who does not answer ten times does not want to.
+pub(crate) const MAX_ATTEMPTS: u64 = 10;
+/// Minutes between two attempts: a day.
+pub(crate) const RETRY_MINUTES: u64 = 1440;
+/// Instants that are computed for one question.
+pub(crate) const RUNS_SHOWN: u64 = 100;
 /// How long the exchange may think about a question.
 pub(crate) const SWITCH_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer waits for a record that is on its way from the journal to the database.

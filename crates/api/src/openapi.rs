@@ -26,7 +26,7 @@ pub(crate) fn document(routes: &[Route]) -> Value {
         .into_iter()
         .map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default()))
         .collect();
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Centralita",
@@ -43,7 +43,9 @@ pub(crate) fn document(routes: &[Route]) -> Value {
                 "apiKey": {"type": "http", "scheme": "bearer", "bearerFormat": "sk_voip_[0-9A-Za-z]{49}"}
             }
         }
-    })
+    });
+    crate::examples::add(&mut document);
+    document
 }
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
@@ -52,6 +54,13 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         parameters.push(json!({
             "name": name, "in": "path", "required": true,
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
+        }));
+    }
+    if route.method == "post" && route.need != Need::Nothing {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "A request that is repeated with it within 24 hours is done once and answered as the first time",
+            "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"}
         }));
     }
     for field in route.query {
@@ -65,6 +74,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "tags": [route.tag],
         "summary": route.summary,
         "description": description(route.need),
+        "x-needs": needs(route.need),
         "parameters": parameters,
         "responses": responses(route, schemas),
     });
@@ -111,12 +121,29 @@ fn description(need: Need) -> String {
     }
 }
 
+/// The same for machines: a permission, `key` for any key, `hello` for a key in the first message, `nothing`.
+fn needs(need: Need) -> &'static str {
+    match need {
+        Need::Nothing => "nothing",
+        Need::Key => "key",
+        Need::Permission(permission) => permission.as_str(),
+        Need::Admin => "admin",
+        Need::Hello => "hello",
+    }
+}
+
 fn schema_of(field: &Field) -> Value {
     let schema = field.rule.schema();
     if field.nullable { json!({"oneOf": [schema, {"type": "null"}]}) } else { schema }
 }
 
 fn request_body(fields: &[Field]) -> Value {
+    let needed = fields.iter().any(|field| field.required);
+    json!({"required": needed, "content": {"application/json": {"schema": object(fields)}}})
+}
+
+/// An object of these fields and no others.
+pub(crate) fn object(fields: &[Field]) -> Value {
     let mut properties = Map::new();
     let mut required: Vec<&str> = Vec::new();
     let mut either: Vec<Value> = Vec::new();
@@ -144,8 +171,7 @@ fn request_body(fields: &[Field]) -> Value {
             schema.insert("oneOf".into(), either.into());
         }
     }
-    let needed = fields.iter().any(|field| field.required);
-    json!({"required": needed, "content": {"application/json": {"schema": schema}}})
+    schema
 }
 
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
@@ -190,6 +216,9 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     if route.body.is_some() {
         statuses.extend([400, 409, 413, 415, 503]);
     }
+    if route.method == "post" {
+        statuses.extend([400, 409, 413]);
+    }
     if route.method == "delete" || route.tag == "keys" {
         statuses.push(503);
     }
@@ -223,8 +252,6 @@ fn reference(name: &str) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        206 => "The part that Range asked for",
-        416 => "There is no such part",
         400 => "A value is wrong: `field` names it",
         401 => "No key, or none that is valid and active",
         403 => "The key may not do this, or policy forbids it",

@@ -84,7 +84,19 @@ impl Route {
         answer: Answer,
         handler: MethodRouter<App>,
     ) -> Route {
-        Route { method, path, tag, summary, need, query: &[], body: None, upload: None, answer, also: &[], handler }
+        Route {
+            method,
+            path,
+            tag,
+            summary,
+            need,
+            query: &[],
+            body: None,
+            upload: None,
+            answer,
+            also: &[],
+            handler,
+        }
     }
 
     pub(crate) fn query(self, query: &'static [Field]) -> Route {

@@ -72,7 +72,9 @@ pub struct Asker {
 /// Decide where what was dialled leads. `dialled` is the user part of the Request-URI or `toNumber`: a number or a user name.
 pub fn route(directory: &Directory, asker: Asker, dialled: &str) -> Decision {
     let mut trace = Vec::new();
-    let route = decide(directory, asker, &policy::tidied(dialled), &mut trace);
+    let known = directory.credential(dialled).is_some(); // `12.34` may be a user name
+    let number = if known { dialled.into() } else { policy::tidied(dialled) };
+    let route = decide(directory, asker, &number, &mut trace);
     Decision { route, trace }
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
-    ExtensionStatus, Mailbox, MessageId, Table, Trunk, TrunkId, User, UserId, VoicemailMessage,
+    ExtensionStatus, Mailbox, MessageId, RecurringCall, RecurringCallId, Table, Trunk, TrunkId, User, UserId,
+    VoicemailMessage,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -26,6 +27,8 @@ pub enum Change {
     Mailbox(Mailbox),
     Message(VoicemailMessage),
     MessageGone { extension: ExtensionId, id: MessageId },
+    Recurring(Box<RecurringCall>),
+    RecurringGone(RecurringCallId),
 }
 
 /// A snapshot. Cloning it costs a few reference counts.
@@ -42,6 +45,8 @@ pub struct Directory {
     mailboxes: Table<ExtensionId, Mailbox>,
     messages: Table<ExtensionId, BTreeMap<MessageId, Arc<VoicemailMessage>>>,
     rules: Arc<DialRules>,
+    recurring: Table<RecurringCallId, RecurringCall>,
+    recurring_by_extension: Table<ExtensionId, BTreeSet<RecurringCallId>>,
 }
 
 impl Directory {
@@ -94,6 +99,7 @@ impl Directory {
                 if let Some(old) = self.extensions.remove(&id) {
                     self.extensions_by_number.remove(&old.number);
                 }
+                self.recurring_by_extension.remove(&id);
                 self.mailboxes.remove(&id);
                 self.messages.remove(&id);
             }
@@ -115,6 +121,20 @@ impl Directory {
             }
             Change::TrunkGone(id) => {
                 self.trunks.remove(&id);
+            }
+            Change::Recurring(call) => {
+                let id = call.id.clone();
+                self.recurring_by_extension.alter(call.extension.clone(), |ids| {
+                    ids.insert(id);
+                });
+                self.recurring.insert(call.id.clone(), *call);
+            }
+            Change::RecurringGone(id) => {
+                if let Some(old) = self.recurring.remove(&id) {
+                    self.recurring_by_extension.alter(old.extension.clone(), |ids| {
+                        ids.remove(&id);
+                    });
+                }
             }
         }
     }
@@ -199,13 +219,14 @@ impl Directory {
 
     /// What an extension's owner has set about its voicemail; what everybody begins with where nothing was set.
     pub fn mailbox(&self, extension: &ExtensionId) -> Arc<Mailbox> {
-        self.mailboxes
-            .get(extension)
-            .map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
+        self.mailboxes.get(extension).map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
     }
 
     /// The messages in an extension's box, oldest first.
-    pub fn messages(&self, extension: &ExtensionId) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
+    pub fn messages(
+        &self,
+        extension: &ExtensionId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
         self.messages.get(extension).into_iter().flat_map(|messages| messages.values())
     }
 
@@ -222,6 +243,25 @@ impl Directory {
     /// All messages of all boxes, in no order.
     pub fn all_messages(&self) -> impl Iterator<Item = &Arc<VoicemailMessage>> {
         self.messages.values().flat_map(|messages| messages.values())
+    }
+
+    /// A recurring call.
+    pub fn recurring_call(&self, id: &RecurringCallId) -> Option<&Arc<RecurringCall>> {
+        self.recurring.get(id)
+    }
+
+    /// All recurring calls, in no order.
+    pub fn recurring_calls(&self) -> impl Iterator<Item = &Arc<RecurringCall>> {
+        self.recurring.values()
+    }
+
+    /// The recurring calls of an extension, oldest first.
+    pub fn recurring_calls_of<'a>(
+        &'a self,
+        extension: &ExtensionId,
+    ) -> impl Iterator<Item = &'a Arc<RecurringCall>> {
+        let ids = self.recurring_by_extension.get(extension).into_iter().flat_map(|ids| ids.iter());
+        ids.filter_map(|id| self.recurring.get(id))
     }
 
     /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).

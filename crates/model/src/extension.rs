@@ -130,4 +130,7 @@ pub struct Extension {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// Of schedules that name none (S78); the server's where `None`.
+    #[serde(default)]
+    pub timezone: Option<crate::recurrence::Zone>,
 }

@@ -13,6 +13,8 @@ mod key;
 mod number;
 pub mod policy;
 mod recording;
+pub mod recurrence;
+mod recurring;
 mod sealed;
 mod table;
 pub mod trunk;
@@ -32,6 +34,9 @@ pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
 pub use policy::{Class, DialPermissions, DialRules};
 pub use recording::{RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState};
+pub use recurring::{
+    Action, Misfire, Occurrence, OccurrenceState, RecurringCall, RecurringCallId, RecurringCallKind,
+};
 pub use sealed::{SealKey, Sealed};
 pub use table::Table;
 pub use trunk::{

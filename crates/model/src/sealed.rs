@@ -5,8 +5,8 @@ use std::fmt;
 use base::{Chance, Secret};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
-use sha2::{Digest as _, Sha256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 
 const NONCE: usize = 12;
 

@@ -152,7 +152,9 @@ pub enum PinError {
     #[error("a PIN has 4 to 10 digits")]
     Shape,
     /// Everybody tries these first.
-    #[error("this PIN is the first that anybody tries: not one digit again and again, no row of digits, not the extension's own number")]
+    #[error(
+        "this PIN is the first that anybody tries: not one digit again and again, no row of digits, not the extension's own number"
+    )]
     Weak,
 }
 
@@ -206,8 +208,11 @@ pub fn check_pin(pin: &str, number: &str) -> Result<(), PinError> {
     if !(4..=10).contains(&pin.len()) || !pin.bytes().all(|b| b.is_ascii_digit()) {
         return Err(PinError::Shape);
     }
-    let steps: Vec<i16> =
-        pin.as_bytes().windows(2).filter_map(|w| Some(i16::from(*w.get(1)?) - i16::from(*w.first()?))).collect();
+    let steps: Vec<i16> = pin
+        .as_bytes()
+        .windows(2)
+        .filter_map(|w| Some(i16::from(*w.get(1)?) - i16::from(*w.first()?)))
+        .collect();
     let row = |step: i16| steps.iter().all(|s| *s == step);
     if row(0) || row(1) || row(-1) || pin == number { Err(PinError::Weak) } else { Ok(()) }
 }
@@ -357,7 +362,8 @@ mod tests {
             millis: 0,
             heard_at: None,
         };
-        let mut mail = Delivery::new(Id::parse("mail_1_a").unwrap(), &message, "a@b".into(), Timestamp::default());
+        let mut mail =
+            Delivery::new(Id::parse("mail_1_a").unwrap(), &message, "a@b".into(), Timestamp::default());
         let mut waits = Vec::new();
         while mail.state == DeliveryState::Waiting {
             let now = mail.next_at;

@@ -14,5 +14,7 @@ pub mod mail;
 pub mod media;
 pub mod net;
 pub mod recording;
+pub mod schedule;
 pub mod serve;
+pub mod voicemail;
 pub mod webhooks;

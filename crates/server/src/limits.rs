@@ -30,6 +30,8 @@ pub const HTTP_CONNECTIONS: u32 = 1024;
 pub const HTTP_CONNECTIONS_PER_SOURCE: u32 = 256;
 /// A request's head must be complete after this, and a kept connection must ask again within it.
 pub const HTTP_HEAD: Duration = Duration::from_secs(10);
+/// Occurrences that nobody holds, taken over in one turn.
+pub const OCCURRENCES_PER_SWEEP: u32 = 100;
 /// How long calls may take to end when the process is asked to stop.
 pub const DRAIN: Duration = Duration::from_secs(30);
 

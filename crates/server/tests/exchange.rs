@@ -44,6 +44,7 @@ impl House {
             runtime: tokio::runtime::Handle::current(),
             voice: Box::new(|_, _| {}),
             dns: Dns::new(&[], door.clone()),
+            notes: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(Remembered::default(), &Pending::default()),
         };

@@ -159,7 +159,7 @@ impl Bench {
                     assert_eq!(token, self.tokens);
                     replies += 1;
                 }
-                Output::Resolve { .. } | Output::Listen(_) => {}
+                Output::Resolve { .. } | Output::Voicemail(_) | Output::Listen(_) => {}
             }
         }
         assert_eq!(replies, u32::from(asked), "replies to an input");
@@ -491,6 +491,7 @@ impl Bench {
                 to: script.pick(&Office::numbers()).clone(),
                 ring_timeout: Duration::from_secs(u64::from(script.byte())),
                 require_device: script.byte() & 1 == 0,
+                planned: None,
             }),
             2 if !self.calls.is_empty() => Command::End { call: script.pick(&self.calls).clone() },
             3 if !self.calls.is_empty() => Command::Ladder { call: script.pick(&self.calls).clone() },

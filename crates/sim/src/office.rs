@@ -77,6 +77,7 @@ impl Office {
             record_calls: model::RecordCalls::Default,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
+            timezone: None,
         };
         let credential = Credential {
             username: Arc::clone(&username),
@@ -172,7 +173,7 @@ fn forwarding(chance: &mut Chance) -> Forwarding {
         [ForwardingMode::Always, ForwardingMode::Busy, ForwardingMode::NoAnswer, ForwardingMode::Unreachable];
     Forwarding {
         enabled: chance.odds(80),
-        number: Dialled::parse(chance.pick(&TARGETS)).ok(),
+        number: Dialled::parse(chance.pick::<&str>(&TARGETS)).ok(),
         mode: *chance.pick(&modes),
     }
 }
@@ -191,7 +192,7 @@ fn follow_me(chance: &mut Chance) -> Option<FollowMe> {
     let mode = *chance.pick(&[FollowMode::Sequential, FollowMode::Simultaneous]);
     let count = chance.below(4);
     let step = |chance: &mut Chance| {
-        let number = Dialled::parse(chance.pick(&TARGETS)).ok()?;
+        let number = Dialled::parse(chance.pick::<&str>(&TARGETS)).ok()?;
         Some(FollowStep { number, ring_seconds: 1 + chance.below(20) as u16 })
     };
     let numbers: Vec<FollowStep> = (0..count).filter_map(|_| step(chance)).collect();

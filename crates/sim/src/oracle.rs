@@ -41,6 +41,8 @@ pub(crate) struct Oracle {
     meddled: BTreeSet<usize>,
     /// Calls that were taken up from the journal in this life: they end, but were not started in it.
     buried: u64,
+    /// Recordings that were begun in this life, and whether they are over.
+    tapes: BTreeMap<String, bool>,
     pub(crate) tally: Tally,
 }
 
@@ -119,6 +121,7 @@ impl Oracle {
     /// A new life of the exchange begins; so many calls were open in the journal.
     pub(crate) fn reborn(&mut self, open: u64) {
         self.buried = open;
+        self.tapes.clear(); // what ran is closed by the shell
     }
 
     /// A record was written.
@@ -132,7 +135,7 @@ impl Oracle {
             }
             Record::CallClosed(call) => self.closed(call),
             Record::Ladder { call, blob } => self.ladder(call.as_str(), blob),
-            Record::Recording(_) => {}
+            Record::Recording(row) => self.recording(row),
             Record::LegUp { call, leg } => {
                 let dialog = leg.dialog.split(|b| *b == b'\n').take(4).collect::<Vec<_>>().concat();
                 if !self.dialogs.insert(dialog) {
@@ -145,6 +148,17 @@ impl Oracle {
                 }
             }
             Record::Bound(_) | Record::Unbound { .. } | Record::Noted(_) => {}
+        }
+    }
+
+    /// Every recording is begun once and over once.
+    fn recording(&mut self, row: &model::Recording) {
+        let runs = row.state == model::RecordingState::Recording;
+        let before = self.tapes.insert(row.id.to_string(), !runs);
+        match (before, runs) {
+            (None, true) => self.count("recordings begun"),
+            (Some(false), false) if row.ended_at.is_some() => self.count("recordings over"),
+            (None | Some(_), _) => self.broken(format!("{} was written again: {row:?}", row.id)),
         }
     }
 
@@ -211,6 +225,11 @@ impl Oracle {
             self.calls.iter().filter(|(_, fate)| fate.closed == 0).map(|(id, _)| id.clone()).collect();
         for id in open {
             self.broken(format!("{id} was opened and never closed"));
+        }
+        let tapes: Vec<String> =
+            self.tapes.iter().filter(|(_, over)| !**over).map(|(id, _)| id.clone()).collect();
+        for id in tapes {
+            self.broken(format!("{id} was begun and is not over"));
         }
     }
 }

@@ -117,9 +117,7 @@ impl Subscription {
             crate::endpoint::contact_lines(lines, dialog, &core.config.allow);
             lines.add("Event", event);
             match ending {
-                Some(reason) => {
-                    lines.add("Subscription-State", format_args!("terminated;reason={reason}"))
-                }
+                Some(reason) => lines.add("Subscription-State", format_args!("terminated;reason={reason}")),
                 None => lines.add("Subscription-State", format_args!("active;expires={left}")),
             };
         });

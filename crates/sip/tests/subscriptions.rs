@@ -67,7 +67,10 @@ fn a_subscriber_is_confirmed_and_told_within_its_dialog() {
     desk.tell("Messages-Waiting: no\r\n");
     desk.world.run(ms(50));
     let ok = desk.world.got(B, "200 SUBSCRIBE");
-    assert_eq!((ok.header(Name::Expires), ok.header(Name::Contact)), (Some("3600"), Some("<sip:1001@10.0.0.1:5060>")));
+    assert_eq!(
+        (ok.header(Name::Expires), ok.header(Name::Contact)),
+        (Some("3600"), Some("<sip:1001@10.0.0.1:5060>"))
+    );
     let notify = desk.notifies().remove(0); // S72
     assert_eq!(notify.header(Name::Event), Some("message-summary;id=7"));
     assert_eq!(state(&notify), "active;expires=3600");
@@ -167,7 +170,10 @@ fn a_subscriber_that_forgot_us_or_is_silent_is_let_go() {
     desk.tell("one");
     desk.world.run(ms(50));
     desk.answer(481);
-    assert_eq!((desk.left(), desk.world.parties[A].story.as_slice()), (0, &["subscription over".to_owned()][..]));
+    assert_eq!(
+        (desk.left(), desk.world.parties[A].story.as_slice()),
+        (0, &["subscription over".to_owned()][..])
+    );
 
     let mut desk = subscribed(3600);
     desk.tell("one");

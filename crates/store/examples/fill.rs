@@ -133,8 +133,12 @@ fn extension(n: u64, now: i64, changes: &mut Vec<Change>) {
         do_not_disturb: false,
         call_waiting: true,
         ring_seconds: 25,
+        dial_permissions: model::DialPermissions::default(),
+        follow_me: None,
+        record_calls: model::RecordCalls::default(),
         created_at: at,
         updated_at: at,
+        timezone: None,
     };
     changes.extend([Change::Credential(credential), Change::Extension(extension)]);
 }

@@ -27,6 +27,7 @@ pub(crate) const TABLE: Table = Table {
         "dial_permissions",
         "follow_me",
         "record_calls",
+        "timezone",
     ],
 };
 
@@ -50,6 +51,7 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(json(&extension.dial_permissions))
         .bind(extension.follow_me.as_ref().map(json))
         .bind(word(&extension.record_calls))
+        .bind(extension.timezone.as_ref().map(|zone| zone.name().to_owned()))
 }
 
 pub(crate) fn read(row: &Row) -> Result<Extension, StoreError> {
@@ -71,5 +73,6 @@ pub(crate) fn read(row: &Row) -> Result<Extension, StoreError> {
         dial_permissions: row.json()?,
         follow_me: row.json_or_none()?,
         record_calls: row.word()?,
+        timezone: row.word_or_none()?,
     })
 }

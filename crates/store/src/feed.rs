@@ -119,7 +119,7 @@ async fn feed_bindings(tx: &mut Conn, told: &States<'_>, node: &str) -> Result<(
     let there: Vec<&Binding> = told.values().filter_map(|states| states.last()?.ok()).collect();
     upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind_at(node, binding, query)).await?;
     for ((username, contact), _) in
-        told.iter().filter(|(_, states)| states.last().is_none_or(|last| last.is_err()))
+        told.iter().filter(|(_, states)| states.last().is_none_or(std::result::Result::is_err))
     {
         query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3 AND node = $4")
             .bind(TENANT)

@@ -8,7 +8,7 @@ use model::ApiKeyId;
 
 use crate::pool::{Conn, Pool};
 use crate::row::{Reader, TENANT, Table};
-use crate::sql::{Row, query};
+use crate::sql::query;
 use crate::{Store, StoreError};
 
 /// Requests that one key made on one route from one address with one outcome (S61).

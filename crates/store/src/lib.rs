@@ -20,14 +20,18 @@ mod legs;
 mod limits;
 mod lite;
 mod mailboxes;
+mod mails;
 mod messages;
 mod migrate;
 mod moving;
+mod occasions;
+mod occurrences;
 mod pen;
 mod pool;
 mod postgres;
 mod prune;
 mod recordings;
+mod recurring;
 mod row;
 mod sql;
 mod stats;
@@ -39,6 +43,9 @@ mod webhooks;
 pub use audit::{Audit, Event, EventFilter, EventPage};
 pub use call_page::{CallFilter, Cursor};
 pub use calls::{CallPage, Remembered};
+pub use deliveries::{
+    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
+};
 pub use error::StoreError;
 pub use events::EventQuery;
 pub use idempotency::{Asked, Earlier};
@@ -48,6 +55,3 @@ pub use prune::{Pruned, Retention};
 pub use recordings::{Kept, Place, RecordingCursor, RecordingFilter, RecordingPage};
 pub use stats::{Hour, Stats, StatsQuery};
 pub use store::Store;
-pub use webhooks::{
-    Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
-};

@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, sql: include_str!("../migrations/0004_trunks.sql") },
     Migration { version: 5, sql: include_str!("../migrations/0005_recordings.sql") },
     Migration { version: 6, sql: include_str!("../migrations/0006_voicemail.sql") },
+    Migration { version: 7, sql: include_str!("../migrations/0007_recurring_calls.sql") },
     Migration { version: 8, sql: include_str!("../migrations/0008_events.sql") },
     Migration { version: 9, sql: include_str!("../migrations/0009_nodes.sql") },
 ];

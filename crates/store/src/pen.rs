@@ -56,19 +56,19 @@ impl Store {
 impl Pen {
     /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
     pub async fn write(self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
-        self.write_with_mails(changes, &[], audit).await
+        self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
-    /// The same, with the mails that are to be sent because of it.
-    pub async fn write_with_mails(
+    /// The same, with the mails that are to be sent because of it, and with several events, all of one instant.
+    pub async fn write_all(
         self,
         changes: &[Change],
         mails: &[Delivery],
-        audit: Audit,
+        audits: &[Audit],
     ) -> Result<i64, StoreError> {
         match self.tx {
-            Some(tx) => self.store.write_in(tx, changes, mails, audit).await,
-            None => self.store.write_with_mails(changes, mails, audit).await,
+            Some(tx) => self.store.write_in(tx, changes, mails, audits).await,
+            None => self.store.write_all(changes, mails, audits).await,
         }
     }
 }

@@ -52,6 +52,11 @@ const EVENTS: &str = "DELETE FROM events WHERE tenant = $1 AND seq IN (SELECT se
     WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM events) LIMIT $3)";
 const OUTBOX: &str = "DELETE FROM outbox WHERE tenant = $1 AND seq IN (SELECT seq FROM outbox \
     WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM outbox) LIMIT $3)";
+// The last one of each stays: the next instant is counted from it.
+const OCCURRENCES: &str = "DELETE FROM occurrences WHERE tenant = $1 AND (recurring_id, due) IN \
+    (SELECT o.recurring_id, o.due FROM occurrences o WHERE o.tenant = $1 AND o.due < $2 AND o.state NOT IN ('claimed', 'dialling') \
+    AND (o.due < (SELECT MAX(n.due) FROM occurrences n WHERE n.tenant = o.tenant AND n.recurring_id = o.recurring_id) \
+    OR NOT EXISTS (SELECT 1 FROM recurring_calls r WHERE r.tenant = o.tenant AND r.id = o.recurring_id)) LIMIT $3)";
 const KEY_USES: &str = "DELETE FROM key_uses WHERE tenant = $1 AND (key_id, day, route, ip, status) IN \
     (SELECT key_id, day, route, ip, status FROM key_uses WHERE tenant = $1 AND last_used < $2 LIMIT $3)";
 
@@ -74,6 +79,7 @@ pub(crate) async fn prune(pool: &Pool, now: Timestamp, retention: &Retention) ->
         pruned.events = sweep(pool, &[EVENTS], before(age)).await?;
         sweep(pool, &[KEY_USES], before(age)).await?;
         sweep(pool, &[DELIVERIES], before(age)).await?;
+        sweep(pool, &[OCCURRENCES], before(age)).await?;
     }
     sweep(pool, &[OUTBOX], before(OUTBOX_RETENTION)).await?;
     sweep(pool, &[REQUESTS], before(OUTBOX_RETENTION)).await?;

@@ -18,8 +18,8 @@ use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    call_page, calls, credentials, deliveries, extensions, feed, key_uses, keys, ladders, legs, lite,
-    mailboxes, messages, postgres, trunks, users,
+    call_page, calls, credentials, extensions, feed, key_uses, keys, ladders, legs, lite, mailboxes, mails,
+    messages, postgres, recurring, trunks, users,
 };
 
 /// The database. Clones share it.
@@ -66,8 +66,11 @@ impl Store {
             .await?;
         self.load(&trunks::TABLE, |row| Ok(Change::Trunk(Box::new(trunks::read(row)?))), &mut directory)
             .await?;
-        self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory).await?;
+        self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory)
+            .await?;
         self.load(&messages::TABLE, |row| Ok(Change::Message(messages::read(row)?)), &mut directory).await?;
+        let recurring = |row: &Row| Ok(Change::Recurring(Box::new(recurring::read(row)?)));
+        self.load(&recurring::TABLE, recurring, &mut directory).await?;
         Ok(directory)
     }
 
@@ -87,19 +90,19 @@ impl Store {
 
     /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
     pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
-        self.write_with_mails(changes, &[], audit).await
+        self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
-    /// The same, with the mails that are to be sent because of it.
-    pub async fn write_with_mails(
+    /// The same, with the mails that are to be sent because of it, and with several events, all of one instant.
+    pub async fn write_all(
         &self,
         changes: &[Change],
         mails: &[Delivery],
-        audit: Audit,
+        audits: &[Audit],
     ) -> Result<i64, StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.take_turn(Turn::Outbox).await?;
-        self.write_in(tx, changes, mails, audit).await
+        self.write_in(tx, changes, mails, audits).await
     }
 
     /// Write in a transaction that has the turn, and commit it.
@@ -108,7 +111,7 @@ impl Store {
         mut tx: Tx,
         changes: &[Change],
         mails: &[Delivery],
-        audit: Audit,
+        audits: &[Audit],
     ) -> Result<i64, StoreError> {
         let mut left = changes;
         while let Some(first) = left.first() {
@@ -118,9 +121,12 @@ impl Store {
             write_run(&mut tx, now).await?;
             left = later;
         }
-        deliveries::write(&mut tx, mails, &self.node).await?;
-        let reached = audit::to_outbox(&mut tx, changes, audit.at).await?;
-        audit::insert(&mut tx, &audit).await?;
+        mails::write(&mut tx, mails, &self.node).await?;
+        let at = audits.first().map(|audit| audit.at).unwrap_or_default();
+        let reached = audit::to_outbox(&mut tx, changes, at).await?;
+        for audit in audits {
+            audit::insert(&mut tx, audit).await?;
+        }
         self.commit_told(tx).await?;
         Ok(reached)
     }
@@ -251,19 +257,19 @@ impl Store {
 
     /// Mails of this node whose next attempt is due, at most `limit`.
     pub async fn mails_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        deliveries::due(&self.readers, now, limit, &self.node).await
+        mails::due(&self.readers, now, limit, &self.node).await
     }
 
     /// What became of an attempt at a mail.
     pub async fn mail_tried(&self, mail: &Delivery) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        deliveries::write(&mut tx, std::slice::from_ref(mail), &self.node).await?;
+        mails::write(&mut tx, std::slice::from_ref(mail), &self.node).await?;
         tx.commit().await
     }
 
     /// The newest mails about an extension's messages.
     pub async fn mails_of(&self, extension: &ExtensionId, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        deliveries::of_box(&self.readers, extension, limit).await
+        mails::of_box(&self.readers, extension, limit).await
     }
 
     /// Close the database after what is being written is written.
@@ -300,6 +306,10 @@ async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
         Some(Change::Key(_)) => rows!(Key, keys),
         Some(Change::Credential(_)) => rows!(Credential, credentials),
         Some(Change::Extension(_)) => rows!(Extension, extensions),
+        Some(Change::Recurring(_)) => rows!(Recurring, recurring),
+        Some(Change::RecurringGone(_)) => {
+            gone!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
+        }
         Some(Change::KeyGone(_)) => gone!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
         Some(Change::CredentialGone(_)) => {
             gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")

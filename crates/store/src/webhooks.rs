@@ -1,130 +1,12 @@
-//! Tables `webhooks` and `deliveries`: who is told, and how far that has come. Secrets are in neither.
+//! Table `webhooks`: who is told of events. Their secrets are derived, and kept nowhere.
 
-use base::{Id, Kind, Timestamp};
 use model::{UserId, Webhook, WebhookId};
-use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use crate::pool::{Conn, Turn};
-use crate::row::{Query, Reader, TENANT, Table, json as as_json, placeholders, upsert};
+use crate::row::{Query, Reader, TENANT, Table, json, upsert};
 use crate::sql::{Row, query};
-use crate::{Audit, Event, Store, StoreError, audit};
-
-/// Marks ids of deliveries; see [`DeliveryId`].
-#[derive(Clone, Copy, Debug)]
-pub enum DeliveryKind {}
-
-impl Kind for DeliveryKind {
-    const PREFIX: &'static str = "dlv";
-}
-
-/// `dlv_…`: the same for each attempt, so that who receives can recognise repeats.
-pub type DeliveryId = Id<DeliveryKind>;
-
-/// How far a delivery has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeliveryStatus {
-    /// It waits for its next attempt.
-    Pending,
-    /// It was taken.
-    Delivered,
-    /// It was given up: a dead letter.
-    Dead,
-}
-
-impl DeliveryStatus {
-    /// As in the table and in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeliveryStatus::Pending => "pending",
-            DeliveryStatus::Delivered => "delivered",
-            DeliveryStatus::Dead => "dead",
-        }
-    }
-
-    /// The status of that name.
-    pub fn parse(text: &str) -> Option<DeliveryStatus> {
-        let all = [DeliveryStatus::Pending, DeliveryStatus::Delivered, DeliveryStatus::Dead];
-        all.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-/// One event on its way to one webhook.
-#[derive(Clone, PartialEq, Debug)]
-#[allow(missing_docs)]
-pub struct Delivery {
-    pub id: DeliveryId,
-    pub webhook: WebhookId,
-    /// The number of the event.
-    pub seq: i64,
-    pub kind: String,
-    /// What the event is about; what is about the same is delivered in order.
-    pub subject: String,
-    pub status: DeliveryStatus,
-    pub attempts: u32,
-    pub next_at: Timestamp,
-    /// The bytes that are sent, in each attempt the same.
-    pub body: String,
-    /// The HTTP status of the last answer.
-    pub answer: Option<u16>,
-    /// Why the last attempt failed.
-    pub fault: Option<String>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-/// Which deliveries, newest first.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct DeliveryFilter {
-    pub webhook: WebhookId,
-    pub status: Option<DeliveryStatus>,
-    /// Only those of events before this one.
-    pub before: Option<i64>,
-    pub limit: u32,
-}
-
-/// What is to be sent now.
-#[derive(Clone, Debug)]
-pub struct Due {
-    /// What.
-    pub delivery: Delivery,
-    /// Where to.
-    pub webhook: Webhook,
-}
-
-/// What an attempt came to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Attempt {
-    /// What follows.
-    pub outcome: Outcome,
-    /// The HTTP status, where there was an answer.
-    pub answer: Option<u16>,
-    /// What was wrong.
-    pub fault: Option<String>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What follows from an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It was taken.
-    Delivered,
-    /// Again, then.
-    Again(Timestamp),
-    /// Never again, unless somebody says so.
-    Dead,
-}
-
-/// Events that are looked at in one transaction.
-const EVENTS_AT_ONCE: i64 = 200;
-/// Deliveries of one webhook that may wait; what comes on top is a dead letter at once.
-const WAITING: i64 = 10_000;
-/// Events about deliveries make no deliveries.
-const UNTOLD: &str = "webhook_delivery_retried";
-/// How far events were turned into deliveries.
-const MARK: &str = "webhooks";
+use crate::{Audit, Store, StoreError, audit};
 
 const HOOKS: Table = Table {
     name: "webhooks",
@@ -132,31 +14,12 @@ const HOOKS: Table = Table {
     rest: &["user_id", "url", "types", "everybody", "active", "since", "created_at", "updated_at"],
 };
 
-const DELIVERIES: Table = Table {
-    name: "deliveries",
-    key: &["id"],
-    rest: &[
-        "webhook_id",
-        "seq",
-        "kind",
-        "subject",
-        "status",
-        "attempts",
-        "next_at",
-        "body",
-        "answer",
-        "fault",
-        "created_at",
-        "updated_at",
-    ],
-};
-
 fn bind_hook(hook: &Webhook, query: Query) -> Query {
     query
         .bind(hook.id.to_string())
         .bind(hook.user.to_string())
         .bind(hook.url.clone())
-        .bind(as_json(&hook.types))
+        .bind(json(&hook.types))
         .bind(i64::from(hook.everybody))
         .bind(i64::from(hook.active))
         .bind(hook.since)
@@ -174,42 +37,6 @@ fn read_hook(row: &Row) -> Result<Webhook, StoreError> {
         everybody: row.flag()?,
         active: row.flag()?,
         since: row.number()?,
-        created_at: row.instant()?,
-        updated_at: row.instant()?,
-    })
-}
-
-fn bind_delivery(delivery: &Delivery, query: Query) -> Query {
-    query
-        .bind(delivery.id.to_string())
-        .bind(delivery.webhook.to_string())
-        .bind(delivery.seq)
-        .bind(delivery.kind.clone())
-        .bind(delivery.subject.clone())
-        .bind(delivery.status.as_str())
-        .bind(i64::from(delivery.attempts))
-        .bind(delivery.next_at.as_micros())
-        .bind(delivery.body.clone())
-        .bind(delivery.answer.map(i64::from))
-        .bind(delivery.fault.clone())
-        .bind(delivery.created_at.as_micros())
-        .bind(delivery.updated_at.as_micros())
-}
-
-fn read_delivery(row: &Row) -> Result<Delivery, StoreError> {
-    let mut row = Reader::new(&DELIVERIES, row);
-    Ok(Delivery {
-        id: row.id()?,
-        webhook: row.id()?,
-        seq: row.number()?,
-        kind: row.text()?,
-        subject: row.text()?,
-        status: DeliveryStatus::parse(&row.text()?).unwrap_or(DeliveryStatus::Dead),
-        attempts: row.number()?,
-        next_at: row.instant()?,
-        body: row.text()?,
-        answer: row.number_or_none()?,
-        fault: row.text_or_none()?,
         created_at: row.instant()?,
         updated_at: row.instant()?,
     })
@@ -252,6 +79,7 @@ impl Store {
     /// Forget a webhook and what was on its way to it.
     pub async fn drop_webhook(&self, id: &WebhookId, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Events).await?;
         for sql in [
             "DELETE FROM deliveries WHERE tenant = $1 AND webhook_id = $2",
             "DELETE FROM webhooks WHERE tenant = $1 AND id = $2",
@@ -261,253 +89,10 @@ impl Store {
         audit::insert(&mut tx, &audit).await?;
         self.commit_told(tx).await
     }
-
-    /// Make deliveries of the events that came since the last time: each event, for each webhook, once. Answers whether there may be more.
-    pub async fn fan_out(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let active = self.webhooks(None).await?.into_iter().any(|hook| hook.active);
-        if !active {
-            return Ok(false);
-        }
-        let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Deliveries).await?;
-        let hooks = active_hooks(&mut tx).await?;
-        let first = hooks.iter().map(|hook| hook.since).min().unwrap_or(i64::MAX);
-        let mark = query("SELECT seq FROM marks WHERE tenant = $1 AND name = $2")
-            .bind(TENANT)
-            .bind(MARK)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let done: i64 = mark.map(|row| row.try_get(0)).transpose()?.unwrap_or(0).max(first);
-        let sql = format!(
-            "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-            audit::columns()
-        );
-        let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(done).bind(EVENTS_AT_ONCE);
-        let rows = rows.fetch_all(&mut *tx).await?;
-        let events: Vec<Event> = rows.iter().map(audit::read).collect::<Result<_, _>>()?;
-        let Some(last) = events.last().map(|event| event.seq) else { return Ok(false) };
-        for hook in &hooks {
-            let made = deliveries_for(hook, &events, now);
-            insert_deliveries(&mut tx, hook, made).await?;
-        }
-        query(
-            "INSERT INTO marks (tenant, name, seq) VALUES ($1, $2, $3) \
-             ON CONFLICT (tenant, name) DO UPDATE SET seq = excluded.seq",
-        )
-        .bind(TENANT)
-        .bind(MARK)
-        .bind(last)
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(events.len() as i64 == EVENTS_AT_ONCE)
-    }
-
-    /// Take what is due: at most `most`, at most `each` of one webhook, and of what is about the same thing only the first. Nobody else gets
-    /// it before `until`; webhooks that are `busy` with what was taken before wait; who takes it and dies has sent it once or not at all, and it is sent again.
-    pub async fn take_due(
-        &self,
-        now: Timestamp,
-        until: Timestamp,
-        most: u32,
-        each: u32,
-        busy: &[WebhookId],
-    ) -> Result<Vec<Due>, StoreError> {
-        const FIRST: &str = "NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.tenant = d.tenant AND e.webhook_id = d.webhook_id \
-             AND e.subject = d.subject AND e.seq < d.seq AND e.status = 'pending')";
-        let columns = DELIVERIES.columns();
-        let mut busy: Vec<&WebhookId> = busy.iter().collect();
-        busy.sort_unstable();
-        busy.dedup();
-        let idle = match busy.len() {
-            0 => String::new(),
-            some => format!(" AND webhook_id NOT IN ({})", placeholders(5, some)),
-        };
-        let sql = format!(
-            "SELECT {columns} FROM (SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY webhook_id ORDER BY next_at, seq) AS place \
-             FROM deliveries d WHERE tenant = $1 AND status = 'pending' AND next_at <= $2{idle} AND {FIRST}) AS due \
-             WHERE place <= $3 ORDER BY next_at, seq LIMIT $4"
-        );
-        let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Deliveries).await?;
-        let first = query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(now.as_micros())
-            .bind(i64::from(each))
-            .bind(i64::from(most));
-        let first = busy.iter().fold(first, |query, hook| query.bind(hook.to_string()));
-        let rows = first.fetch_all(&mut *tx).await?;
-        let taken = rows.iter().map(read_delivery).collect::<Result<Vec<_>, _>>()?;
-        let hooks = active_hooks(&mut tx).await?;
-        let mut due = Vec::new();
-        for delivery in taken {
-            query("UPDATE deliveries SET next_at = $1 WHERE tenant = $2 AND id = $3")
-                .bind(until.as_micros())
-                .bind(TENANT)
-                .bind(delivery.id.as_str())
-                .execute(&mut *tx)
-                .await?;
-            if let Some(webhook) = hooks.iter().find(|hook| hook.id == delivery.webhook) {
-                due.push(Due { delivery, webhook: webhook.clone() });
-            }
-        }
-        tx.commit().await?;
-        Ok(due)
-    }
-
-    /// When the next delivery is due.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let row = query("SELECT MIN(next_at) FROM deliveries WHERE tenant = $1 AND status = 'pending'")
-            .bind(TENANT)
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(row.try_get::<Option<i64>>(0)?.map(Timestamp::from_micros))
-    }
-
-    /// Write down what an attempt came to.
-    pub async fn attempted(&self, id: &DeliveryId, attempt: &Attempt) -> Result<(), StoreError> {
-        let (status, next_at) = match attempt.outcome {
-            Outcome::Delivered => (DeliveryStatus::Delivered, attempt.at),
-            Outcome::Again(at) => (DeliveryStatus::Pending, at),
-            Outcome::Dead => (DeliveryStatus::Dead, attempt.at),
-        };
-        query(
-            "UPDATE deliveries SET status = $1, attempts = attempts + 1, next_at = $2, answer = $3, fault = $4, updated_at = $5 \
-             WHERE tenant = $6 AND id = $7 AND status = 'pending'",
-        )
-        .bind(status.as_str())
-        .bind(next_at.as_micros())
-        .bind(attempt.answer.map(i64::from))
-        .bind(attempt.fault.clone())
-        .bind(attempt.at.as_micros())
-        .bind(TENANT)
-        .bind(id.as_str())
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
-    /// Deliveries of a webhook, newest first.
-    pub async fn deliveries(&self, filter: &DeliveryFilter) -> Result<Vec<Delivery>, StoreError> {
-        let which = if filter.status.is_some() { " AND status = $5" } else { "" };
-        let sql = format!(
-            "SELECT {} FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND seq < $3{which} ORDER BY seq DESC LIMIT $4",
-            DELIVERIES.columns()
-        );
-        let mut query = query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(filter.webhook.as_str())
-            .bind(filter.before.unwrap_or(i64::MAX))
-            .bind(i64::from(filter.limit));
-        if let Some(status) = filter.status {
-            query = query.bind(status.as_str());
-        }
-        query.fetch_all(&self.readers).await?.iter().map(read_delivery).collect()
-    }
-
-    /// One delivery.
-    pub async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, StoreError> {
-        let sql = format!("SELECT {} FROM deliveries WHERE tenant = $1 AND id = $2", DELIVERIES.columns());
-        let row = query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
-        row.as_ref().map(read_delivery).transpose()
-    }
-
-    /// Send a dead letter again, as if for the first time.
-    pub async fn retry_delivery(
-        &self,
-        id: &DeliveryId,
-        now: Timestamp,
-        audit: Audit,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin().await?;
-        query(
-            "UPDATE deliveries SET status = 'pending', attempts = 0, next_at = $1, updated_at = $1 \
-             WHERE tenant = $2 AND id = $3 AND status = 'dead'",
-        )
-        .bind(now.as_micros())
-        .bind(TENANT)
-        .bind(id.as_str())
-        .execute(&mut *tx)
-        .await?;
-        audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
-    }
 }
 
-async fn active_hooks(tx: &mut Conn) -> Result<Vec<Webhook>, StoreError> {
+pub(crate) async fn active_hooks(tx: &mut Conn) -> Result<Vec<Webhook>, StoreError> {
     let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND active = 1", HOOKS.columns());
     let rows = query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(tx).await?;
     rows.iter().map(read_hook).collect()
-}
-
-fn deliveries_for(hook: &Webhook, events: &[Event], now: Timestamp) -> Vec<Delivery> {
-    let wanted = events.iter().filter(|event| {
-        event.seq > hook.since
-            && event.kind != UNTOLD
-            && hook.wants(&event.kind, [event.user.as_ref(), event.other_user.as_ref()])
-    });
-    let made = wanted.filter_map(|event| {
-        Some(Delivery {
-            // Of the webhook and the event: made twice, it is the same.
-            id: DeliveryId::parse(&format!(
-                "dlv_{}_{}",
-                hook.id.as_str().trim_start_matches("hook_"),
-                event.seq
-            ))
-            .ok()?,
-            webhook: hook.id.clone(),
-            seq: event.seq,
-            kind: event.kind.clone(),
-            subject: event.subject.clone(),
-            status: DeliveryStatus::Pending,
-            attempts: 0,
-            next_at: now,
-            body: body_of(event),
-            answer: None,
-            fault: None,
-            created_at: now,
-            updated_at: now,
-        })
-    });
-    made.collect()
-}
-
-/// What is sent of an event: what everybody may know who may read it. Keys and addresses stay in the audit.
-fn body_of(event: &Event) -> String {
-    json!({
-        "id": event.seq,
-        "type": event.kind,
-        "at": event.at.to_string(),
-        "userId": event.user.as_ref().map(UserId::as_str),
-        "subject": event.subject,
-        "data": event.detail,
-    })
-    .to_string()
-}
-
-async fn insert_deliveries(
-    tx: &mut Conn,
-    hook: &Webhook,
-    mut made: Vec<Delivery>,
-) -> Result<(), StoreError> {
-    if made.is_empty() {
-        return Ok(());
-    }
-    let row = query(
-        "SELECT COUNT(*) FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND status = 'pending'",
-    )
-    .bind(TENANT)
-    .bind(hook.id.as_str())
-    .fetch_one(&mut *tx)
-    .await?;
-    let room = (WAITING - row.try_get::<i64>(0)?).max(0) as usize;
-    for late in made.iter_mut().skip(room) {
-        late.status = DeliveryStatus::Dead;
-        late.fault = Some("too many deliveries of this webhook are waiting".into());
-    }
-    upsert(tx, &DELIVERIES, &made, |delivery, query| bind_delivery(delivery, query)).await
 }

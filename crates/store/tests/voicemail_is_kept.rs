@@ -49,7 +49,7 @@ async fn a_mail_waits_is_tried_and_stays_as_a_log() {
     let about = message("vm_1_a", "ext_1", MessageState::New);
     let (soon, late) = (mail("mail_1_a", &about, 10), mail("mail_1_b", &about, 99));
     let change = [Change::Message(about.clone())];
-    store.write_with_mails(&change, &[late.clone(), soon.clone()], audit("voicemail_left")).await.unwrap();
+    store.write_all(&change, &[late.clone(), soon.clone()], &[audit("voicemail_left")]).await.unwrap();
     assert_eq!(store.mails_due(at(9), 10).await.unwrap(), []);
     assert_eq!(store.mails_due(at(10), 10).await.unwrap(), [soon.clone()]);
 
@@ -78,7 +78,7 @@ async fn an_extension_takes_its_voicemail_with_it() {
         Change::Message(other.clone()),
     ];
     let mails = [mail("mail_1_a", &about, 0)];
-    store.write_with_mails(&changes, &mails, audit("voicemail_left")).await.unwrap();
+    store.write_all(&changes, &mails, &[audit("voicemail_left")]).await.unwrap();
     let gone = [Change::ExtensionGone(about.extension.clone())];
     store.write(&gone, audit("voip_extension_deleted")).await.unwrap();
     let directory = store.load_directory().await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use model::{CallId, CallRecord, Cause, Recording, TrunkId, UserId};
+use model::{CallId, CallRecord, Cause, Recording, RecurringCallId, TrunkId, UserId};
 
 use crate::ladder::Rung;
 
@@ -24,6 +24,19 @@ pub struct Originate {
     pub ring_timeout: Duration,
     /// Refuse at once where no device is registered (S48).
     pub require_device: bool,
+    /// The occurrence that this is, of a recurring call.
+    pub planned: Option<Planned>,
+}
+
+/// What is written down of an occurrence before it is dialled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Planned {
+    /// The id that the call will have. Asked for twice, it is made once.
+    pub call: CallId,
+    /// Of which recurring call.
+    pub recurring: RecurringCallId,
+    /// When it was due.
+    pub due: Timestamp,
 }
 
 /// A request to the exchange.

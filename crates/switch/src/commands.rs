@@ -45,8 +45,9 @@ impl Switch {
             Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
             Command::ProbeTrunk { trunk } => {
                 let before = self.trunk_status(now, &trunk);
-                self.trunk_changed(now, &trunk, out);
-                self.settle(now, out);
+                if self.state == State::Running {
+                    self.probe(now, &trunk, out);
+                }
                 before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
             }
             Command::Start => {
@@ -95,9 +96,10 @@ impl Switch {
         self.drained(out);
     }
 
-    /// Close the listeners once the last call has said its last word.
+    /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        if self.state == State::Draining && self.calls.len() == 0 && !self.trunks.is_leaving() {
+        let over = self.calls.len() == 0 && self.tapes.is_empty() && !self.trunks.is_leaving();
+        if self.state == State::Draining && over {
             out.push(Output::Listen(false));
         }
     }

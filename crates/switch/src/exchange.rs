@@ -165,7 +165,6 @@ impl Switch {
             self.lamps.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact, at: now.wall }));
         });
-
         for _ in 0..256 {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
@@ -218,7 +217,9 @@ impl Switch {
                 | model::Change::KeyGone(_)
                 | model::Change::Mailbox(_)
                 | model::Change::Message(_)
-                | model::Change::MessageGone { .. } => continue,
+                | model::Change::MessageGone { .. }
+                | model::Change::Recurring(_)
+                | model::Change::RecurringGone(_) => continue,
             };
             for contact in self.location.contacts(&username) {
                 let contact = contact.uri.to_string();
@@ -244,11 +245,10 @@ impl Switch {
     }
 }
 
-/// The box of voicemail that a change concerns.
+/// The box of voicemail that a change concerns. A message that is being spoken does not count yet.
 fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
-    match change {
-        model::Change::Message(message) => Some(&message.extension),
-        model::Change::MessageGone { extension, .. } => Some(extension),
-        _ => None,
+    if let model::Change::Message(message) = change {
+        return (message.state != model::MessageState::Recording).then_some(&message.extension);
     }
+    if let model::Change::MessageGone { extension, .. } = change { Some(extension) } else { None }
 }

@@ -19,13 +19,14 @@ mod ports;
 mod registrar;
 mod requests;
 mod restore;
+pub mod schedule;
 mod trunk;
 pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration, Reply, State,
-    Status,
+    Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply,
+    State, Status,
 };
 pub use command::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};

@@ -200,7 +200,7 @@ impl Switch {
             return Err(Refusal::cause(model::Cause::Overload));
         }
         for record in &records {
-            if let Record::Unbound { username, contact } = record {
+            if let Record::Unbound { username, contact, .. } = record {
                 self.lamps.gone(username, contact);
             }
         }

@@ -18,7 +18,7 @@ pub use dialling::PermissionsChange;
 pub(crate) use rule::Rule;
 
 /// One field of a body or a query.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Field {
     pub name: &'static str,
     /// Another name that the documents use for it (S76).
@@ -74,6 +74,9 @@ impl Form {
                     .rule
                     .check(&value)
                     .map_err(|(fault, rule)| ApiError::field(fault, &name, Some(rule)))?;
+                if let (Rule::Object(fields), Some(object)) = (field.rule, value.as_object()) {
+                    Form::of_object(object.clone(), fields).map_err(|error| error.within(&name))?;
+                }
             }
             if form.values.insert(field.name, value).is_some() {
                 return Err(ApiError::field(
@@ -113,10 +116,6 @@ impl Form {
             }
             None => Ok(self),
         }
-    }
-
-    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
@@ -166,6 +165,16 @@ impl Form {
     /// A value as it was sent.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
+    }
+
+    /// The form of an object, whose table is `fields`.
+    pub(crate) fn object(&self, name: &str, fields: &'static [Field]) -> Option<Form> {
+        Form::of_object(self.values.get(name)?.as_object()?.clone(), fields).ok()
+    }
+
+    /// The numbers of a list.
+    pub(crate) fn wholes(&self, name: &str) -> Option<Vec<i64>> {
+        Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_i64).collect())
     }
 
     /// The texts of a list.

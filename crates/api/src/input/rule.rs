@@ -1,6 +1,7 @@
 //! Rules that values keep: checked here, and shown as JSON Schema.
 
 use base::{Id, Timestamp};
+use model::recurrence::{Zone, is_time};
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
 
@@ -66,6 +67,14 @@ pub(crate) enum Rule {
     KindList,
     /// `https://…`
     Url,
+    /// An object of these fields.
+    Object(&'static [super::Field]),
+    /// A time of day.
+    Time,
+    /// A time zone.
+    Zone,
+    /// A list of days of the week.
+    DaysOfWeek,
 }
 
 /// A rule that its noun brings along.
@@ -92,13 +101,16 @@ const URL_BYTES: usize = 2048;
 /// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
 const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
 
+/// `09:00`, `23:59:59`.
+const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$";
+
 impl Rule {
     fn expected(self) -> ExpectedType {
         match self {
             Rule::Flag => ExpectedType::Flag,
             Rule::Whole(..) => ExpectedType::Whole,
-            Rule::Permissions | Rule::Lines(..) | Rule::KindList => ExpectedType::List,
-            Rule::DialPermissions | Rule::FollowMe => ExpectedType::Object,
+            Rule::Permissions | Rule::Lines(..) | Rule::KindList | Rule::DaysOfWeek => ExpectedType::List,
+            Rule::DialPermissions | Rule::FollowMe | Rule::Object(_) => ExpectedType::Object,
             Rule::Json(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
@@ -107,6 +119,8 @@ impl Rule {
             | Rule::Origin
             | Rule::Label(_)
             | Rule::OneOf(_)
+            | Rule::Time
+            | Rule::Zone
             | Rule::CallCursor
             | Rule::Instant
             | Rule::Beginning
@@ -182,6 +196,14 @@ impl Rule {
                 list.len() <= KINDS && list.iter().all(|item| item.as_str().is_some_and(is_kind))
             }),
             Rule::Url => is_url(text),
+            Rule::Object(_) => value.is_object(),
+            Rule::Time => is_time(text),
+            Rule::Zone => Zone::parse(text).is_ok(),
+            Rule::DaysOfWeek => value.as_array().is_some_and(|list| {
+                let days: Vec<u64> = list.iter().filter_map(Value::as_u64).filter(|day| *day <= 6).collect();
+                let different = days.iter().collect::<std::collections::BTreeSet<_>>().len();
+                !list.is_empty() && different == list.len()
+            }),
         }
     }
 
@@ -214,6 +236,19 @@ impl Rule {
             Rule::Permissions => (
                 "must be a list of one or more of call, sip, recording, admin, keys:*, events:read",
                 "debe ser una lista de uno o más de call, sip, recording, admin, keys:*, events:read",
+            ),
+            Rule::Object(_) => ("must be an object", "debe ser un objeto"),
+            Rule::Time => (
+                "must be HH:MM or HH:MM:SS, from 00:00 to 23:59:59",
+                "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
+            ),
+            Rule::Zone => (
+                "must be a name of the IANA database, such as America/New_York",
+                "debe ser un nombre de la base IANA, como America/New_York",
+            ),
+            Rule::DaysOfWeek => (
+                "must be a list of different days from 0 (Sunday) to 6 (Saturday)",
+                "debe ser una lista de días distintos, de 0 (domingo) a 6 (sábado)",
             ),
             Rule::CallCursor => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
@@ -273,6 +308,15 @@ impl Rule {
                 "items": {"type": "string", "enum": Permission::ALL.map(Permission::as_str)}
             }),
             Rule::Json(rule) => (rule.schema)(),
+            Rule::Object(fields) => crate::openapi::object(fields),
+            Rule::Time => json!({"type": "string", "pattern": TIME}),
+            Rule::Zone => {
+                json!({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["America/New_York"]})
+            }
+            Rule::DaysOfWeek => json!({
+                "type": "array", "minItems": 1, "maxItems": 7, "uniqueItems": true,
+                "items": {"type": "integer", "minimum": 0, "maximum": 6}
+            }),
             Rule::CallCursor => {
                 json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
             }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::{Chance, Id, Now, Secret};
+use model::recurrence::Zone;
 use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     FollowMe, Forwarding, ForwardingMode, Ha1, RecordCalls, UserId, dialplan, policy,
@@ -81,6 +82,8 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
+    /// `Some(None)`: the server's.
+    pub timezone: Option<Option<Zone>>,
     pub record_calls: Option<RecordCalls>,
     pub dial_permissions: PermissionsChange,
     pub follow_me: FollowChange,
@@ -248,6 +251,7 @@ impl Office {
     pub async fn remove_extension(&self, actor: Actor, id: ExtensionId) -> Result<(), OfficeError> {
         self.commit(actor, move |draft| {
             let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            super::recurring::remove_all_of(draft, &id);
             draft.changes.push(Change::CredentialGone(Arc::clone(&old.username)));
             draft.changes.push(Change::ExtensionGone(id.clone()));
             draft.tell("voip_extension_deleted", &old.user, id.as_str(), json!({"before": facts(&old)}));
@@ -359,6 +363,7 @@ fn fresh(
         record_calls: RecordCalls::default(),
         created_at: now.wall,
         updated_at: now.wall,
+        timezone: None,
     }
 }
 
@@ -392,6 +397,10 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         record_calls: wanted.record_calls.unwrap_or(old.record_calls),
         created_at: old.created_at,
         updated_at: old.updated_at,
+        timezone: match wanted.timezone {
+            None => old.timezone.clone(),
+            Some(zone) => zone,
+        },
     }
 }
 
@@ -487,11 +496,12 @@ fn facts(extension: &Extension) -> Value {
         "dialPermissions": extension.dial_permissions,
         "followMe": extension.follow_me,
         "recordCalls": extension.record_calls,
+        "timezone": extension.timezone,
     })
 }
 
 /// The facts that differ, before and after (S74, S90).
-fn difference(before: &Value, after: &Value) -> Value {
+pub(super) fn difference(before: &Value, after: &Value) -> Value {
     let (mut was, mut is) = (serde_json::Map::new(), serde_json::Map::new());
     for (name, value) in after.as_object().into_iter().flatten() {
         if before.get(name) != Some(value) {

@@ -6,6 +6,7 @@
 mod extensions;
 mod follow;
 mod keys;
+mod recurring;
 mod trunks;
 mod voicemail;
 mod webhooks;
@@ -28,6 +29,7 @@ pub use extensions::{
 };
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
+pub use recurring::{NewRecurringCall, RecurringCallChanges};
 pub use trunks::TrunkDraft;
 pub use voicemail::MailboxChanges;
 pub(crate) use voicemail::pin_sentence;
@@ -43,6 +45,21 @@ pub struct Actor {
     pub ip: Option<IpAddr>,
     /// Id of the request.
     pub request: String,
+}
+
+impl Actor {
+    fn audit(&self, at: base::Timestamp, event: Event) -> Audit {
+        Audit {
+            at,
+            kind: event.kind,
+            user: event.user,
+            subject: event.subject,
+            key: self.key.clone(),
+            ip: self.ip,
+            request: self.request.clone(),
+            detail: event.detail,
+        }
+    }
 }
 
 /// Why a change was not made.
@@ -93,6 +110,12 @@ pub enum OfficeError {
     /// Mail cannot be sent there.
     #[error("not an address of mail")]
     BadEmail,
+    /// The extension has as many recurring calls as it may.
+    #[error("the extension has too many recurring calls")]
+    RecurringCallLimit,
+    /// A schedule may not call that.
+    #[error("a schedule may not call this destination")]
+    ForbiddenDestination(model::Cause),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -128,6 +151,8 @@ pub(crate) struct Draft<'d> {
     /// Mails that are to be sent because of them.
     pub mails: Vec<Delivery>,
     pub event: Event,
+    /// What is told besides.
+    pub also: Vec<Event>,
 }
 
 /// What is told about a change.
@@ -229,23 +254,16 @@ impl Office {
                 changes: Vec::new(),
                 mails: Vec::new(),
                 event: Event::default(),
+                also: Vec::new(),
             };
             let result = decide(&mut draft)?;
-            let Draft { now, changes, mails, event, .. } = draft;
+            let Draft { now, changes, mails, event, also, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
-            let audit = Audit {
-                at: now.wall,
-                kind: event.kind,
-                user: event.user,
-                subject: event.subject,
-                key: actor.key,
-                ip: actor.ip,
-                request: actor.request,
-                detail: event.detail,
-            };
-            *turn = pen.write_with_mails(&changes, &mails, audit).await?;
+            let audits: Vec<Audit> =
+                std::iter::once(event).chain(also).map(|event| actor.audit(now.wall, event)).collect();
+            *turn = pen.write_all(&changes, &mails, &audits).await?;
             inner.apply(changes);
             Ok(result)
         };

@@ -3,9 +3,7 @@
 
 use base::{Id, Timestamp};
 use model::voicemail::{Delivery, PinError, PinKey, PinProof, check_pin, is_email};
-use model::{
-    Change, Extension, ExtensionId, Language, Mailbox, MessageId, MessageState, VoicemailMessage,
-};
+use model::{Change, Extension, ExtensionId, Language, Mailbox, MessageId, MessageState, VoicemailMessage};
 use serde_json::{Value, json};
 
 use super::{Actor, Draft, Office, OfficeError};

@@ -55,6 +55,7 @@ async fn call(
         to,
         ring_timeout,
         require_device,
+        planned: None,
     };
     let call = place(&app, &caller, originate).await?;
     Ok(Json(ExtensionCallAnswer {

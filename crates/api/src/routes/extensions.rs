@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
+use model::recurrence::Zone;
 use model::{
     Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission,
     RecordCalls, UserId,
@@ -59,6 +60,7 @@ const CHANGE: &[Field] = &[
         Rule::OneOf(&["default", "none", "inbound", "outbound", "all"]),
         "Which of its calls are recorded; default is what the configuration says",
     ),
+    Field::new("timezone", Rule::Zone, "Of schedules that name none; the server's where null").nullable(),
 ];
 const LIST: &[Field] = &[
     Field::new(
@@ -222,6 +224,11 @@ async fn update(
         },
         by_admin: caller.is_admin(),
         record_calls: form.text("recordCalls").and_then(RecordCalls::parse),
+        timezone: match form.parsed("timezone", Zone::parse)? {
+            None if form.is_null("timezone") => Some(None),
+            None => None,
+            Some(zone) => Some(Some(zone)),
+        },
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
     Ok(answer(&app, &changed).await)

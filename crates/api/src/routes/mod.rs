@@ -11,13 +11,14 @@ pub(crate) mod keys;
 pub(crate) mod ladder;
 pub(crate) mod probes;
 pub(crate) mod recordings;
+pub(crate) mod recurring;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
-pub(crate) mod trunks;
 pub(crate) mod stats;
-pub(crate) mod webhooks;
+pub(crate) mod trunks;
 pub(crate) mod voicemail;
+pub(crate) mod webhooks;
 
 use std::convert::Infallible;
 
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(extensions::routes());
     all.extend(import::routes());
     all.extend(extension_calls::routes());
+    all.extend(recurring::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());
     all.extend(recordings::routes());

@@ -20,7 +20,7 @@ use crate::error::{ApiError, Fault};
 use crate::input::rule::call_cursor;
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{AUDIO_CHUNK, PAGE_DEFAULT};
-use crate::live::{find_call, live_call, may_read};
+use crate::live::{find_call, may_read};
 use crate::office::Event;
 use crate::range::{Asked, asked};
 use crate::route::{Answer, Need, Route};
@@ -127,10 +127,7 @@ async fn act(
     action: RecordingAction,
 ) -> Result<Json<RecordingAnswer>, ApiError> {
     let id: CallId = id.id()?;
-    let call = match live_call(app, &id).await? {
-        Some(live) => Some(live),
-        None => find_call(app, &id).await?,
-    };
+    let call = find_call(app, &id).await?;
     let call = call.filter(|call| may_read(caller, call)).ok_or(Fault::NotFound)?;
     body.form(caller, NOTHING)?;
     let missing = if action == RecordingAction::Start { Fault::CallNotUp } else { Fault::NotRecording };

@@ -138,6 +138,7 @@ async fn view(app: &App, status: &Status) -> ServerStatus {
         trunks: trunks.iter().map(TrunkHealth::of).collect(),
         uptime_seconds: app.uptime().as_secs(),
         version: app.settings().version.clone(),
+        tzdb_version: model::recurrence::tzdb_version(),
     }
 }
 

@@ -99,7 +99,7 @@ async fn initiate(
     let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
     policy(&app, &form, &to)?;
     let from = form.text("fromNumber").map(|from| user_part(from).to_owned());
-    let originate = Originate { user, from, device: None, to, ring_timeout, require_device };
+    let originate = Originate { user, from, device: None, to, ring_timeout, require_device, planned: None };
     let call = place(&app, &caller, originate).await?;
     let session = NewSession::of(app.settings(), &call);
     Ok(Json(NewSessionAnswer { success: true, session }))
@@ -108,16 +108,22 @@ async fn initiate(
 /// Destination, ring time-out and whether a device must be there.
 pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
     let text = form.text("toNumber").unwrap_or_default();
-    if let Some((_, host)) = text.split_once('@')
+    check_host(settings, "toNumber", text)?;
+    let seconds = form.whole("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
+    let require_device = form.flag("requireDevice").unwrap_or(false);
+    Ok((user_part(text).to_owned(), Duration::from_secs(seconds), require_device))
+}
+
+/// A SIP URI must be of our own domain (S32).
+pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) -> Result<(), ApiError> {
+    if let Some((_, host)) = destination.split_once('@')
         && !settings.is_own_host(host)
     {
         let rule =
             ("SIP URIs of other domains cannot be called", "no se puede llamar a URI SIP de otros dominios");
-        return Err(ApiError::field(Fault::BadValue, "toNumber", Some(rule))); // S32
+        return Err(ApiError::field(Fault::BadValue, field, Some(rule)));
     }
-    let seconds = form.whole("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
-    let require_device = form.flag("requireDevice").unwrap_or(false);
-    Ok((user_part(text).to_owned(), Duration::from_secs(seconds), require_device))
+    Ok(())
 }
 
 /// What the API itself forbids, before the exchange is asked: first policy, then what is not configured.
@@ -135,7 +141,7 @@ pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
 }
 
 /// `1001` of `sip:1001@localhost`, and of `1001`.
-fn user_part(destination: &str) -> &str {
+pub(crate) fn user_part(destination: &str) -> &str {
     let Some((address, _)) = destination.split_once('@') else { return destination };
     address.split_once(':').map_or(address, |(_, user)| user)
 }

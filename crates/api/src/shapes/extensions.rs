@@ -80,6 +80,8 @@ pub(crate) struct ExtensionView {
     pub ring_seconds: u16,
     /// `default`, `none`, `inbound`, `outbound` or `all`: which of its calls are recorded.
     pub record_calls: &'static str,
+    /// Of schedules that name none; the server's where `null`.
+    pub timezone: Option<String>,
     pub dial_permissions: DialPermissionsView,
     /// `null` where it is off.
     pub follow_me: Option<FollowMeView>,
@@ -168,6 +170,7 @@ impl ExtensionView {
             call_waiting: extension.call_waiting,
             ring_seconds: extension.ring_seconds,
             record_calls: extension.record_calls.as_str(),
+            timezone: extension.timezone.as_ref().map(|zone| zone.name().to_owned()),
             dial_permissions: DialPermissionsView::of(extension.dial_permissions),
             follow_me: extension.follow_me.as_ref().map(FollowMeView::of),
             user_id: extension.user.to_string(),

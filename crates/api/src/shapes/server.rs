@@ -22,6 +22,8 @@ pub(crate) struct ServerStatus {
     pub ports_in_use: usize,
     /// How the ways to the outside are doing.
     pub trunks: Vec<TrunkHealth>,
+    /// The release of the IANA time zone database that is built in.
+    pub tzdb_version: &'static str,
     pub uptime_seconds: u64,
     pub version: String,
 }

@@ -12,7 +12,10 @@ use model::{
     UserId,
 };
 use switch::ladder::Rung;
-use switch::{Command, Counters, Originate, Presence, Registration, Reply, State, Status};
+use switch::{
+    Command, Counters, Originate, Presence, Registration, Reply, State, Status, TrunkHostStatus, TrunkLife,
+    TrunkRegistration, TrunkStatus,
+};
 
 #[derive(Default)]
 pub struct Exchange {
@@ -109,6 +112,13 @@ impl Inside {
                     .collect(),
             ),
             Command::Status => Reply::Status(self.status()),
+            Command::Trunks => Reply::Trunks(self.trunks()),
+            Command::ProbeTrunk { trunk } => {
+                let found: Vec<_> = self.trunks().into_iter().filter(|status| status.id == trunk).collect();
+                if found.is_empty() { Reply::Unknown } else { Reply::Trunks(found) }
+            }
+            // Nothing is recorded in this house.
+            Command::Recording { .. } => Reply::Unknown,
             Command::Start => {
                 self.state = State::Running;
                 Reply::Status(Status { state: State::Starting, ..self.status() })
@@ -147,6 +157,28 @@ impl Inside {
             .and_then(|number| self.directory.extension_by_number(&number).map(|e| e.user.clone()));
         self.calls.push(call.clone());
         Reply::Call(call)
+    }
+
+    /// Every trunk's first host has just answered.
+    fn trunks(&self) -> Vec<TrunkStatus> {
+        let status = |trunk: &Arc<model::Trunk>| TrunkStatus {
+            id: trunk.id.clone(),
+            name: trunk.name.clone(),
+            life: TrunkLife::Up,
+            hosts: vec![TrunkHostStatus {
+                uri: format!("sip:{}", trunk.settings.hosts[0].host),
+                address: "203.0.113.5:5060".parse().unwrap(),
+                transport: "udp",
+                life: TrunkLife::Up,
+                status: Some(200),
+                round_trip: Some(std::time::Duration::from_millis(12)),
+                checked_at: Some(Timestamp::from_micros((super::BEGIN + 3600) * 1_000_000)),
+            }],
+            registration: TrunkRegistration::Failed { status: Some(403) },
+            registered_until: None,
+            calls: 2,
+        };
+        self.directory.trunks().into_iter().map(status).collect()
     }
 
     fn status(&self) -> Status {

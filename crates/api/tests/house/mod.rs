@@ -47,7 +47,7 @@ pub struct House {
     pub stranger: String,
     router: Router,
     seconds: Arc<AtomicU64>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 pub struct Answer {
@@ -129,7 +129,7 @@ impl House {
             key: String::new(),
             stranger: String::new(),
             seconds,
-            _folder: folder,
+            folder: folder,
         };
         let documented = [Permission::Call, Permission::Sip, Permission::Recording];
         house.key = house.key_of("user_123", &documented).await;
@@ -197,6 +197,19 @@ impl House {
             );
         }
         Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// Ask the database behind everybody's back: the first column, as text.
+    pub async fn database(&self, sql: &'static str) -> Vec<String> {
+        use sqlx::{Connection as _, Row as _};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.0.join("test.db"));
+        let mut db = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
+        rows.iter().map(|row| row.get::<String, _>(0)).collect()
+    }
+
+    pub fn router(&self) -> Router {
+        self.router.clone()
     }
 
     pub async fn document(&self) -> &'static Value {

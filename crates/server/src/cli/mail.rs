@@ -24,7 +24,8 @@ pub(super) fn run(shared: &Shared, verb: MailVerb) -> Result<(), Fault> {
     let config = shared.loaded()?.config;
     let Some(smtp) = &config.mail.smtp else {
         return Err(Fault::Refused(
-            "no mail is sent: set mail.smtp, as in mail.smtp = \"smtps://USER:PASSWORD@mail.example.com\"".into(),
+            "no mail is sent: set mail.smtp, as in mail.smtp = \"smtps://USER:PASSWORD@mail.example.com\""
+                .into(),
         ));
     };
     let relay = Relay::parse(smtp.expose()).map_err(Fault::Refused)?;
@@ -40,6 +41,8 @@ pub(super) fn run(shared: &Shared, verb: MailVerb) -> Result<(), Fault> {
             shape::say(shared, &serde_json::json!({"sent": true, "to": to}), &format!("sent to {to}"));
             Ok(())
         }
-        Attempt::Later(why) | Attempt::Never(why) => Err(Fault::Refused(format!("the mail was not taken: {why}"))),
+        Attempt::Later(why) | Attempt::Never(why) => {
+            Err(Fault::Refused(format!("the mail was not taken: {why}")))
+        }
     }
 }

@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod mail;
 mod reach;
+mod schedule;
 mod shape;
 mod status;
 mod store;
@@ -105,6 +106,9 @@ enum Noun {
     /// Mail about voicemail
     #[command(subcommand)]
     Mail(mail::MailVerb),
+    /// Recurring calls
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleVerb),
     /// The configuration
     #[command(subcommand)]
     Config(configuration::ConfigVerb),
@@ -158,6 +162,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Noun::Extension(verb) => extensions::run(&shared, verb),
         Noun::Trunk(verb) => trunks::run(&shared, verb),
         Noun::Call(verb) => calls::run(&shared, verb),
+        Noun::Schedule(verb) => schedule::run(&shared, verb),
         Noun::Config(verb) => configuration::run(&shared, verb),
         Noun::Store(verb) => store::run(&shared, verb),
         Noun::Backup { file } => reach::backup(&shared, &file),

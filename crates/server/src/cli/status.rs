@@ -10,6 +10,7 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
         &[
             ("State", "status"),
             ("Version", "version"),
+            ("Time zones", "tzdbVersion"),
             ("Listeners", "listeners"),
             ("Active calls", "activeCalls"),
             ("Registrations", "registrations"),
@@ -18,8 +19,12 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
     );
     let trunks = status["trunks"].as_array().cloned().unwrap_or_default();
     if matches!(shared.output, super::Output::Table) && !trunks.is_empty() {
-        let columns =
-            [("TRUNK", "name"), ("STATE", "state"), ("REGISTRATION", "registration"), ("CALLS", "activeCalls")];
+        let columns = [
+            ("TRUNK", "name"),
+            ("STATE", "state"),
+            ("REGISTRATION", "registration"),
+            ("CALLS", "activeCalls"),
+        ];
         shape::rows(shared, &trunks, &columns);
     }
     Ok(())

@@ -37,6 +37,9 @@ keys! {
     "public_address", "what SDP and Contact show: an address, a name, or auto",
         |c, v| c.public_address = public(&text(v)?)?,
         |c| Some(match &c.public_address { PublicAddress::Auto => quoted("auto"), PublicAddress::Host(host) => quoted(host) });
+    "default_timezone", "the zone of schedules that name none, such as America/New_York",
+        |c, v| c.default_timezone = zone(&text(v)?)?,
+        |c| Some(quoted(&c.default_timezone));
     "http.listen", "addresses of the API",
         |c, v| c.http.listen = list(v)?.iter().map(|item| socket(item)).collect::<Result<_, _>>()?,
         |c| Some(listed(c.http.listen.iter().map(ToString::to_string)));
@@ -154,6 +157,9 @@ keys! {
     "mail.retry_seconds", "a mail that was not taken is tried again after this, then after twice as long",
         |c, v| c.mail.retry_seconds = number(v, 1, 3600)?,
         |c| Some(c.mail.retry_seconds.to_string());
+    "limits.recurring_calls_per_second", "recurring calls that are begun in a second",
+        |c, v| c.recurring_calls_per_second = number(v, 1, 1000)?,
+        |c| Some(c.recurring_calls_per_second.to_string());
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));
@@ -349,6 +355,13 @@ fn host(text: &str) -> Result<String, String> {
         return Err(format!("{text:?} is no host; write a name or an address without scheme and port"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let zone = model::recurrence::Zone::parse(text);
+    zone.map(|zone| zone.name().to_owned()).map_err(|_| {
+        format!("{text:?} is no zone of the IANA database; write \"America/New_York\" or \"UTC\"")
+    })
 }
 
 fn public(text: &str) -> Result<PublicAddress, String> {

@@ -41,6 +41,10 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Mail about voicemail.
     pub mail: Mail,
+    /// The zone of schedules that name none (S78).
+    pub default_timezone: String,
+    /// Recurring calls that are begun in a second at most.
+    pub recurring_calls_per_second: u32,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
     /// The carrier of the seeds; read now, used by trunks.
@@ -280,6 +284,8 @@ impl Default for Config {
             dialling: Dialling::default(),
             webhooks: Webhooks::default(),
             mail: Mail { smtp: None, from: None, retry_seconds: 60 },
+            default_timezone: "UTC".into(),
+            recurring_calls_per_second: 5,
             log_level: "info".into(),
             twilio: Twilio::default(),
         }

@@ -8,6 +8,7 @@ use std::sync::mpsc::Sender;
 
 use media::MediaEvent;
 use model::{Change, Directory};
+use switch::voicemail::{Clip, Prompts};
 use switch::{Command, Reply};
 use tokio::sync::{oneshot, watch};
 
@@ -39,6 +40,15 @@ pub enum Order {
         command: Command,
         /// Its asker.
         asker: oneshot::Sender<Reply>,
+    },
+    /// What voicemail says.
+    Prompts(Arc<Prompts>),
+    /// A file that voicemail plays, or none where it is not there.
+    Fetched {
+        /// Of which [`switch::voicemail::Note::Fetch`].
+        token: u64,
+        /// The audio.
+        clip: Option<Clip>,
     },
     /// Finish what was begun and end the thread.
     Quit,

@@ -81,6 +81,8 @@ pub struct Setup {
     pub voice: Voice,
     /// The DNS.
     pub dns: Dns,
+    /// Takes what voicemail wants.
+    pub notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     /// Everything that is looked up.
     pub directory: Directory,
     /// What is remembered: [`Input::Restore`].
@@ -144,6 +146,7 @@ impl Exchange {
             runtime: setup.runtime,
             voice: setup.voice,
             dns: setup.dns,
+            notes: setup.notes,
             lines: Lines::new(epoch),
             work: turn::Work::default(),
             pace: pace::Pace::default(),

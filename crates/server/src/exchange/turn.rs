@@ -45,6 +45,7 @@ pub(super) struct Loop {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) voice: Voice,
     pub(super) dns: Dns,
+    pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     pub(super) lines: Lines,
     pub(super) work: Work,
     pub(super) pace: Pace,
@@ -191,6 +192,8 @@ impl Loop {
                 Order::Directory { directory, changes } => Input::Directory { directory, changes },
                 Order::Media(event) => Input::Media(event),
                 Order::Resolved { token, answer } => Input::Resolved { token, answer },
+                Order::Prompts(prompts) => Input::Prompts(prompts),
+                Order::Fetched { token, clip } => Input::Fetched { token, clip },
                 Order::Command { command, asker } => {
                     work.token += 1;
                     work.asked.insert(work.token, asker);
@@ -309,6 +312,8 @@ impl Loop {
                 Output::Reply { token, reply } => work.replies.push((token, reply)),
                 Output::Resolve { token, question } => work.questions.push((token, question)),
                 Output::Listen(open) => work.listen = Some(open),
+                // An error means that its clerk is gone: the process ends.
+                Output::Voicemail(note) => drop(self.notes.send(*note)),
             }
         }
     }

@@ -137,6 +137,11 @@ impl Pending {
         (self.calls.len() + self.notes.len() + self.recordings.len(), self.bindings.len())
     }
 
+    /// Whether a call has begun.
+    pub fn knows(&self, call: &CallId) -> bool {
+        self.calls.contains_key(call)
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == (0, 0)

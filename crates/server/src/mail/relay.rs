@@ -15,7 +15,9 @@ const SAID: usize = 300;
 
 /// Why an address of a relay is none.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("write smtps://USER:PASSWORD@HOST, smtp://USER:PASSWORD@HOST:587 or, within a network of your own, smtp+plain://HOST:25")]
+#[error(
+    "write smtps://USER:PASSWORD@HOST, smtp://USER:PASSWORD@HOST:587 or, within a network of your own, smtp+plain://HOST:25"
+)]
 pub struct RelayError;
 
 /// How the way to a relay is kept private.
@@ -52,7 +54,8 @@ impl Relay {
         let (login, place) = match rest.trim_end_matches('/').rsplit_once('@') {
             Some((login, place)) => {
                 let (user, password) = login.split_once(':').ok_or_else(wrong)?;
-                let (user, password) = (unescape(user).ok_or_else(wrong)?, unescape(password).ok_or_else(wrong)?);
+                let (user, password) =
+                    (unescape(user).ok_or_else(wrong)?, unescape(password).ok_or_else(wrong)?);
                 (Some((user, Secret::new(password))), place)
             }
             None => (None, rest.trim_end_matches('/')),
@@ -144,7 +147,16 @@ mod tests {
         let relay = Relay::parse("smtp+plain://127.0.0.1:2525/").unwrap();
         assert_eq!((relay.privacy, relay.port, relay.login.is_none()), (Privacy::Plain, 2525, true));
         assert_eq!(Relay::parse("smtp://a:b@h").unwrap().port, 587);
-        for no in ["", "mail.example.com", "http://h", "smtp://", "smtp://user@h", "smtp://h:x", "smtp://h h", "smtp://a:%x@h"] {
+        for no in [
+            "",
+            "mail.example.com",
+            "http://h",
+            "smtp://",
+            "smtp://user@h",
+            "smtp://h:x",
+            "smtp://h h",
+            "smtp://a:%x@h",
+        ] {
             assert!(Relay::parse(no).is_err(), "{no}");
         }
     }

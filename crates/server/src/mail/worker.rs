@@ -70,7 +70,9 @@ impl Worker {
             let attempt = self.attempt(&mail).await;
             match &attempt {
                 Attempt::Sent => tracing::info!(mail = %mail.id, "a mail was sent"),
-                Attempt::Later(why) => tracing::warn!(mail = %mail.id, why, "a mail was not taken; it is tried again"),
+                Attempt::Later(why) => {
+                    tracing::warn!(mail = %mail.id, why, "a mail was not taken; it is tried again")
+                }
                 Attempt::Never(why) => tracing::error!(mail = %mail.id, why, "a mail was refused"),
             }
             let tried = mail.after(attempt, self.office.now().wall, self.post.retry);

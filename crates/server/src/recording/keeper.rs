@@ -16,8 +16,10 @@ use super::{Warehouse, ogg_opus, wav};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// Rounds between two looks at age and room.
+/// Rounds between two looks at age and room, and for what a crash has left.
 const SWEEP: u32 = 60;
+/// The round in which the first such look is taken: the journal has told by then what ended before the crash.
+const FIRST: u32 = 4;
 /// After a failed attempt, doubled with each further one.
 const RETRY: Duration = Duration::from_secs(2);
 /// … up to this.
@@ -62,7 +64,7 @@ impl Keeper {
         let mut rounds = 0_u32;
         loop {
             beat.tick().await;
-            let sweep = rounds.is_multiple_of(SWEEP);
+            let sweep = rounds % SWEEP == FIRST;
             rounds = rounds.wrapping_add(1);
             if let Err(error) = self.round(sweep).await {
                 tracing::warn!(%error, "recordings cannot be looked after");
@@ -70,11 +72,13 @@ impl Keeper {
         }
     }
 
-    /// Everything that is due; age and room only with `sweep`.
+    /// Everything that is due; age, room and what a crash has left only with `sweep`.
     pub async fn round(&self, sweep: bool) -> Result<(), StoreError> {
-        for kept in self.store.interrupted_recordings(self.began).await? {
-            let row = self.repaired(kept.recording).await;
-            self.store.feed(&[Record::Recording(Box::new(row))]).await?;
+        if sweep {
+            for kept in self.store.interrupted_recordings(self.began).await? {
+                let row = self.repaired(kept.recording).await;
+                self.store.feed(&[Record::Recording(Box::new(row))]).await?;
+            }
         }
         let now = (self.clock)().wall;
         if self.warehouse.has_objects() {

@@ -14,4 +14,5 @@ pub use keeper::{Keeper, Keeping};
 pub use ogg_opus::Audio;
 pub use shelf::{Objects, Store as ObjectsConfig, Warehouse};
 pub use tape::Tape;
+pub(crate) use writer::path_of;
 pub use writer::{Writer, WriterConfig};

@@ -10,9 +10,9 @@ use unsafe_libopus::{
 };
 
 /// Samples per second and channel.
-pub const RATE: i32 = 8_000;
+pub(super) const RATE: i32 = 8_000;
 /// Samples per channel of one packet: 20 ms.
-pub const FRAME: usize = 160;
+pub(super) const FRAME: usize = 160;
 /// Bits per second and channel: each party has a channel of its own, and what one says must not be heard on the other.
 const BITRATE: i32 = 32_000;
 /// More than a packet of 20 ms ever has (RFC 6716 §3.4).
@@ -25,11 +25,11 @@ const COMPLEXITY: i32 = 5;
 /// What libopus refused, by its own number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("libopus says {0}")]
-pub struct OpusError(i32);
+pub(super) struct OpusError(i32);
 
 /// Turns blocks of 20 ms into packets.
 #[derive(Debug)]
-pub struct Encoder {
+pub(super) struct Encoder {
     state: NonNull<OpusEncoder>,
     channels: usize,
 }
@@ -39,7 +39,7 @@ unsafe impl Send for Encoder {}
 
 impl Encoder {
     /// For one channel or two.
-    pub fn new(channels: usize) -> Result<Encoder, OpusError> {
+    pub(super) fn new(channels: usize) -> Result<Encoder, OpusError> {
         let mut error = 0;
         // The coder for music, not the one for speech: that one mixes the channels into a middle and a side.
         let application = OPUS_APPLICATION_RESTRICTED_LOWDELAY;
@@ -59,7 +59,7 @@ impl Encoder {
     }
 
     /// Samples per channel by which what is decoded lags.
-    pub fn lookahead(&self) -> u16 {
+    pub(super) fn lookahead(&self) -> u16 {
         let mut samples = 0_i32;
         // SAFETY: the state is alive, and this request takes a place for one number.
         let status =
@@ -68,7 +68,7 @@ impl Encoder {
     }
 
     /// One packet of [`FRAME`] samples per channel, interleaved.
-    pub fn encode(&mut self, audio: &[i16]) -> Result<Vec<u8>, OpusError> {
+    pub(super) fn encode(&mut self, audio: &[i16]) -> Result<Vec<u8>, OpusError> {
         if audio.len() != FRAME * self.channels {
             return Err(OpusError(-1)); // OPUS_BAD_ARG
         }
@@ -91,7 +91,7 @@ impl Drop for Encoder {
 
 /// Turns packets into audio of 8 kHz, whatever rate they were made from.
 #[derive(Debug)]
-pub struct Decoder {
+pub(super) struct Decoder {
     state: NonNull<OpusDecoder>,
     channels: usize,
 }
@@ -101,7 +101,7 @@ unsafe impl Send for Decoder {}
 
 impl Decoder {
     /// For one channel or two.
-    pub fn new(channels: usize) -> Result<Decoder, OpusError> {
+    pub(super) fn new(channels: usize) -> Result<Decoder, OpusError> {
         let mut error = 0;
         // SAFETY: plain numbers and a place for the error; the result is checked.
         let state = unsafe { opus_decoder_create(RATE, channels as i32, &raw mut error) };
@@ -109,7 +109,7 @@ impl Decoder {
     }
 
     /// The audio of a packet, interleaved, appended to `into`.
-    pub fn decode(&mut self, packet: &[u8], into: &mut Vec<i16>) -> Result<(), OpusError> {
+    pub(super) fn decode(&mut self, packet: &[u8], into: &mut Vec<i16>) -> Result<(), OpusError> {
         let mut audio = [0; LONGEST * 2];
         let bytes = i32::try_from(packet.len()).map_err(|_| OpusError(-4))?; // OPUS_INVALID_PACKET
         // SAFETY: the packet is as long as is said, and the buffer holds the longest packet of two channels.

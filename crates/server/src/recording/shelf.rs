@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use api::{Later, Opened, Shelf, Wanted};
@@ -105,7 +106,11 @@ impl Warehouse {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let (Place::Objects, Some(objects)) = (kept.place, &self.objects) else { return Ok(()) };
+        if kept.place != Place::Objects {
+            return Ok(());
+        }
+        // Where the store is not configured any more, what lies there stays to be removed.
+        let objects = self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         match objects.store.delete(&objects.key(&kept.recording)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(io::Error::other(error)),
@@ -190,9 +195,12 @@ fn from_file(file: File, content_type: &'static str) -> io::Result<Opened> {
 
 /// A file without a name: it goes when nobody reads it any more.
 fn scratch() -> io::Result<File> {
-    let path = std::env::temp_dir();
-    let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    Ok(rustix::fs::open(&path, flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?.into())
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = format!("centralita-{}-{}.wav", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 fn as_wav(ogg: File) -> io::Result<File> {

@@ -8,8 +8,9 @@ use ::media::limits::RECORD_BLOCK;
 use ::media::{Record, RecordingId};
 use rtrb::{Producer, PushError};
 
-/// One message to the writer.
+/// One message to the writer. Blocks are by far the most: the queue holds them without an allocation each.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Slip {
     Begin(Box<Record>),
     Audio(Block),

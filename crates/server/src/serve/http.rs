@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use axum::Router;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -73,10 +73,11 @@ async fn serve(
     seats: Arc<Connections>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let connections = GracefulShutdown::new();
+    let mut connections: JoinSet<()> = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
             _ = stopping.wait_for(|stop| *stop) => break,
         };
         let (stream, peer) = match accepted {
@@ -90,10 +91,10 @@ async fn serve(
         };
         // Who comes when the house is full, or has his share of it, is sent away at once.
         let Some(seat) = seats.seat(peer.ip()) else { continue };
-        tokio::spawn(converse(stream, peer, make.clone(), seat, connections.watcher()));
+        connections.spawn(converse(stream, peer, make.clone(), seat, stopping.clone()));
     }
     drop(listener);
-    connections.shutdown().await;
+    while connections.join_next().await.is_some() {}
 }
 
 async fn converse(
@@ -101,19 +102,28 @@ async fn converse(
     peer: SocketAddr,
     mut make: Make,
     seat: Seat,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut stopping: watch::Receiver<bool>,
 ) {
     stream.set_nodelay(true).ok();
     let service = match make.call(peer).await {
         Ok(service) => TowerToHyperService::new(service),
         Err(never) => unreachable(never),
     };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HTTP_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    if let Err(error) = watcher.watch(connection).await {
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HTTP_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { stopping.wait_for(|stop| *stop).await.ok(); } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection to the API ended");
     }
     drop(seat);

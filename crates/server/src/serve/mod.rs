@@ -16,6 +16,7 @@ use model::Patience;
 use store::{Retention, Store};
 use switch::{Command, Reply};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::background;
 use crate::clock::Clock;
@@ -26,12 +27,15 @@ use crate::exchange::{Door, Exchange, Order, Setup, prepare};
 use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
+use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::net::stream::Connections;
+use crate::recording::{Keeper, Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
+use crate::schedule::{self, Beginning, Desk};
+use crate::voicemail::{Clerk, Files};
 use crate::webhooks::Courier;
 use crate::webhooks::address::Reach;
 use crate::webhooks::post::Post;
-use crate::recording::{Keeper, Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -101,6 +105,9 @@ struct House {
     keeper: tokio::task::JoinHandle<()>,
     courier: tokio::task::JoinHandle<()>,
     recordings: tokio::task::JoinHandle<()>,
+    scheduler: tokio::task::JoinHandle<()>,
+    /// The clerk, and who sends its mails.
+    voicemail: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl House {
@@ -138,17 +145,25 @@ impl House {
             tracing::error!(fault, "the journal is damaged");
         }
         let restore = journal::restore(remembered, &opened.pending);
+        let identity = schedule::identity(&data, epoch)?;
+        let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
         let workers = Arc::new(workers(&config, data.path(), &mut chance, clock, door.clone())?);
         let voice = Arc::clone(&workers);
+        let (notes, told) = tokio::sync::mpsc::unbounded_channel();
+        let pin_key = seal.derived("pins");
         let limits =
             StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() };
         let exchange = Exchange::start(
             desk,
             Setup {
-                switch: switch::Config { seal: seal.clone(), ..switch_config(&config, epoch) },
+                switch: switch::Config {
+                    seal: seal.clone(),
+                    pin_key: pin_key.clone(),
+                    ..switch_config(&config, epoch)
+                },
                 listen: config.sip.listen.clone(),
                 public,
                 clock,
@@ -158,6 +173,7 @@ impl House {
                 runtime: tokio::runtime::Handle::current(),
                 voice: Box::new(move |worker, commands| voice.send_batch(worker, commands)),
                 dns: Dns::new(&config.dns.servers, door.clone()),
+                notes,
                 directory: directory.clone(),
                 restore,
             },
@@ -168,6 +184,7 @@ impl House {
         let settings = api::Settings {
             seal,
             webhook_key: webhook_key.clone(),
+            pin_key: pin_key.clone(),
             ..settings(&config, &exchange.addresses)
         };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
@@ -184,6 +201,19 @@ impl House {
         app.keep_audio_in(Arc::new(warehouse.clone()));
         let recordings = Keeper::new(store.clone(), warehouse, Arc::clone(&now), keeping(&config));
         let recordings = tokio::spawn(recordings.run());
+        let files = Arc::new(Files::new(data.path()));
+        app.set_audio(Arc::<Files>::clone(&files));
+        let bell = Arc::new(Notify::new());
+        let clerk = Clerk {
+            office: app.office().clone(),
+            files: Arc::clone(&files),
+            door: door.clone(),
+            bell: Arc::clone(&bell),
+            key: pin_key,
+        };
+        let post = post(&config)?;
+        let mails = mail::Worker { post, office: app.office().clone(), audio: files, bell };
+        let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
@@ -194,10 +224,28 @@ impl House {
         let (kept, follow) = (store.clone(), app.office().clone().follow());
         let retention = retention(&config);
         let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow).0 });
-        let house =
-            House {
-                config, lock, store, app, door, exchange, workers, feeder, http, keeper, courier, recordings,
-            };
+        let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
+        let pace = switch::schedule::Config {
+            owner: identity.owner().into(),
+            per_second: config.recurring_calls_per_second,
+        };
+        let scheduler = tokio::spawn(schedule::run(desk, pace, chance.fork(), beginning));
+        let house = House {
+            config,
+            lock,
+            store,
+            app,
+            door,
+            exchange,
+            workers,
+            feeder,
+            http,
+            keeper,
+            courier,
+            recordings,
+            scheduler,
+            voicemail,
+        };
         house.door.until_listening(true).await;
         let begin = first::Beginning {
             lan: options.lan,
@@ -263,6 +311,7 @@ impl House {
     /// Take everything down; what is known is written before the end.
     async fn close(self) -> Result<()> {
         self.keeper.abort();
+        self.scheduler.abort();
         self.courier.abort();
         self.recordings.abort();
         self.app.hang_up();
@@ -275,6 +324,12 @@ impl House {
             drop(workers);
         });
         ended.await.ok();
+        // The exchange is gone: the clerk writes what it told last, and ends.
+        let [clerk, mails] = self.voicemail;
+        mails.abort();
+        if tokio::time::timeout(Duration::from_secs(5), clerk).await.is_err() {
+            tracing::warn!("what was told of voicemail last is not written; it is found at the next start");
+        }
         match tokio::time::timeout(Duration::from_secs(10), self.feeder).await {
             Ok(Ok(Fed::All)) => {}
             Ok(Ok(Fed::Part) | Err(_)) | Err(_) => {
@@ -318,6 +373,19 @@ fn media_workers(config: &Config) -> usize {
     if config.media.workers == 0 { (cores - 1).max(1) } else { config.media.workers }
 }
 
+/// How mails about voicemail leave.
+fn post(config: &Config) -> Result<mail::Post> {
+    let mailer = match &config.mail.smtp {
+        Some(url) => {
+            let relay = mail::Relay::parse(url.expose()).map_err(anyhow::Error::msg)?;
+            Some(mail::Mailer::new(&relay).context("mail.smtp cannot be used")?)
+        }
+        None => None,
+    };
+    let from = config.mail.sender(&config.sip.domain);
+    Ok(mail::Post { mailer, from, retry: Duration::from_secs(u64::from(config.mail.retry_seconds)) })
+}
+
 fn switch_config(config: &Config, epoch: u32) -> switch::Config {
     let mut aliases = config.sip.aliases.clone();
     if let crate::config::PublicAddress::Host(host) = &config.public_address {
@@ -352,6 +420,7 @@ fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settings {
         sip_port: listening.first().map_or(5060, SocketAddr::port),
         listeners: schemes.zip(listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect(),
         local_admin: config.http.local_admin,
+        default_timezone: config.default_timezone.clone(),
         requests_per_minute: config.limits.requests_per_minute,
         unauthenticated_per_minute: config.limits.unauthenticated_per_minute,
         insecure_webhooks: config.webhooks.allow_insecure_loopback,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use media::MediaEvent;
-use switch::{Command, Input, Originate, Reply};
+use switch::{Command, Input, Originate, RecordingAction, Reply};
 
 use super::{Happening, INTRUDER, World, peer};
 use crate::dice::Dice;
@@ -73,6 +73,7 @@ impl World {
                     self.feed(Input::Media(event));
                 }
             }
+            14 => self.record_a_call(),
             _ => {
                 if let Some(Reply::Status(status)) = self.command(Command::Status) {
                     self.oracle.status(&status);
@@ -98,6 +99,7 @@ impl World {
             to,
             ring_timeout: Duration::from_secs(1 + self.chance.below(40)),
             require_device: self.chance.odds(40),
+            planned: None,
         };
         match self.command(Command::Originate(wish)) {
             Some(Reply::Call(_)) => self.oracle.count("originated"),
@@ -134,6 +136,18 @@ impl World {
         match self.command(Command::Ladder { call }) {
             Some(Reply::Ladder(_)) => {}
             other => self.oracle.broken(format!("ladder of a live call was answered {other:?}")),
+        }
+    }
+
+    fn record_a_call(&mut self) {
+        use RecordingAction::{Pause, Resume, Show, Start, Stop};
+        let Some(call) = self.some_call() else { return };
+        for _ in 0..=self.chance.below(3) {
+            let action = *self.chance.pick(&[Start, Start, Start, Stop, Pause, Resume, Show]);
+            match self.command(Command::Recording { call: call.clone(), action }) {
+                Some(Reply::Recording(view)) if view.as_ref().is_none_or(|v| v.recording.call == call) => {}
+                other => self.oracle.broken(format!("{action:?} of a recording was answered {other:?}")),
+            }
         }
     }
 

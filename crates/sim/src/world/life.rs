@@ -29,6 +29,7 @@ impl World {
                 | Output::Journal(_)
                 | Output::Reply { .. }
                 | Output::Resolve { .. }
+                | Output::Voicemail(_)
                 | Output::Listen(_)) => {
                     self.story.output(self.now, other);
                 }
@@ -50,6 +51,8 @@ impl World {
                 Output::Reply { token, .. } => {
                     self.oracle.broken(format!("a reply to {token} that nobody waits for"));
                 }
+                // Nobody keeps audio here: a message that is left is never filed.
+                Output::Voicemail(_) => {}
                 Output::Resolve { .. } => {
                     self.oracle.broken("a question to the DNS in an office without trunks")
                 }
@@ -91,6 +94,7 @@ impl World {
                 | Output::Media { .. }
                 | Output::Journal(_)
                 | Output::Resolve { .. }
+                | Output::Voicemail(_)
                 | Output::Listen(_)) => Some(other),
             })
             .collect();
@@ -115,6 +119,8 @@ impl World {
                     self.story.output(self.now, &command);
                     self.media(&command);
                 }
+                // Nobody keeps audio here: a message that is left is never filed.
+                Output::Voicemail(_) => {}
                 Output::Resolve { .. } => {
                     self.oracle.broken("a question to the DNS in an office without trunks")
                 }
@@ -288,6 +294,7 @@ impl World {
                 | Output::Media { .. }
                 | Output::Reply { .. }
                 | Output::Resolve { .. }
+                | Output::Voicemail(_)
                 | Output::Listen(_) => None,
             })
             .collect();

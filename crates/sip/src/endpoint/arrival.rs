@@ -136,7 +136,13 @@ impl Endpoint {
     }
 
     /// Whether a request outside dialogs is a repetition of one whose answer is in the ring: then it gets that again.
-    pub(super) fn answered_before(&self, now: Instant, hop: Hop, request: &Message, out: &mut Vec<Output>) -> bool {
+    pub(super) fn answered_before(
+        &self,
+        now: Instant,
+        hop: Hop,
+        request: &Message,
+        out: &mut Vec<Output>,
+    ) -> bool {
         if self.ring.is_empty() {
             return false;
         }

@@ -69,10 +69,23 @@ impl Endpoint {
         contact_lines(&mut lines, &known.dialog, &self.core.config.allow);
         lines.add("Expires", expires.as_secs());
         let reply = Reply::new(200).lines(&lines);
-        let bytes =
-            self.answer_stateless(&request.message, &request.hop, Asker::Known, reply, Some(&tag), None, out);
+        let bytes = self.answer_stateless(
+            now.instant,
+            &request.message,
+            &request.hop,
+            Asker::Known,
+            reply,
+            Some(&tag),
+            None,
+            out,
+        );
         let until = now.instant + self.core.transactions.times.long;
-        self.ring.keep(now.instant, until, self.core.keys.answer(&request.message, request.hop.remote), bytes);
+        self.ring.keep(
+            now.instant,
+            until,
+            self.core.keys.answer(&request.message, request.hop.remote),
+            bytes,
+        );
         self.arm_subscription(id);
     }
 

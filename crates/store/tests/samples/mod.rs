@@ -122,6 +122,7 @@ pub fn extension(name: &str, number: &str) -> Extension {
         record_calls: model::RecordCalls::Outbound,
         created_at: at(2),
         updated_at: at(3),
+        timezone: None,
     }
 }
 

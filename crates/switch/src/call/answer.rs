@@ -187,7 +187,7 @@ impl Switch {
     ) {
         use model::dialplan::Application;
         if matches!(application, Application::Voicemail | Application::AnyVoicemail) {
-            return self.to_menu(now, key, application, out);
+            return self.call_menu(now, key, application, out);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Served(application);

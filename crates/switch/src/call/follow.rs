@@ -125,7 +125,8 @@ impl Switch {
                 self.ring_phones(now, key, &extension.username, number, Some(way), out)
             }
             Route::Username(username) => self.ring_phones(now, key, username, username, Some(way), out),
-            Route::Application(_) => Err(Cause::Refused), // nobody can be met there
+            // Nobody can be met at an application; and the way outside has room for one leg only.
+            Route::Application(_) | Route::Trunk(_) => Err(Cause::Refused),
             Route::Refused(cause) => Err(*cause),
         };
         self.missed(key, rang.err());

@@ -55,7 +55,6 @@ impl Switch {
         extension: &Arc<Extension>,
         out: &mut Vec<Output>,
     ) {
-        let in_a_call = self.is_busy(&extension.username);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
         call.verdict = None;
@@ -75,7 +74,7 @@ impl Switch {
             self.tell(key, "do_not_disturb", format!("{} does not want to be disturbed", extension.number));
             return self.fallback(now, key, Cause::DoNotDisturb, out);
         }
-        if !extension.call_waiting && in_a_call {
+        if !extension.call_waiting && self.is_busy(&extension.username) {
             self.tell(key, "call_waiting", format!("{} takes no second call", extension.number));
             return self.fallback(now, key, Cause::Busy, out); // S193
         }
@@ -95,7 +94,7 @@ impl Switch {
             return self.pass_on(now, key, why, out);
         }
         match self.voicemail_for(key, cause) {
-            Some(extension) => self.to_voicemail(now, key, &extension, cause, out),
+            Some(extension) => self.leave_message(now, key, &extension, cause, out),
             None => self.release(now, key, cause, out),
         }
     }

@@ -23,11 +23,14 @@ pub(crate) enum Why {
 
 impl Why {
     pub(crate) fn of(cause: Cause) -> Why {
-        match cause {
-            Cause::Busy | Cause::Declined => Why::Busy,
-            Cause::DoNotDisturb => Why::DoNotDisturb,
-            Cause::Unreachable => Why::Unreachable,
-            _ => Why::NoAnswer,
+        if matches!(cause, Cause::Busy | Cause::Declined) {
+            Why::Busy
+        } else if cause == Cause::DoNotDisturb {
+            Why::DoNotDisturb
+        } else if cause == Cause::Unreachable {
+            Why::Unreachable
+        } else {
+            Why::NoAnswer
         }
     }
 

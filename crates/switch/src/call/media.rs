@@ -143,17 +143,16 @@ impl Switch {
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
-            MediaEvent::Digit { .. }
-            | MediaEvent::Played { .. }
-            | MediaEvent::Quiet { .. } => self.voicemail_event(now, event, out),
-            MediaEvent::Recorded { recording, .. } => {
+            MediaEvent::Digit { .. } | MediaEvent::Played { .. } | MediaEvent::Quiet { .. } => {
+                self.voicemail_event(now, event, out);
+            }
+            MediaEvent::Recorded { recording, .. } if !crate::voicemail::is_taking(recording) => {
                 self.recorded(now, recording);
-                self.voicemail_event(now, event, out);
             }
-            MediaEvent::Filed { recording, ref file } => {
-                self.filed(now, recording, file.clone(), out);
-                self.voicemail_event(now, event, out);
+            MediaEvent::Filed { recording, file } if !crate::voicemail::is_taking(recording) => {
+                self.filed(now, recording, file, out);
             }
+            MediaEvent::Recorded { .. } | MediaEvent::Filed { .. } => self.voicemail_event(now, event, out),
             // A silent phone may be muted or on hold: who has vanished is found by the session timer.
             MediaEvent::Silent { .. } => {}
             MediaEvent::Closed { stream, report } => {

@@ -131,7 +131,7 @@ pub(crate) struct CallState {
     pub(crate) verdict: Option<Cause>,
     /// Its way to the outside.
     pub(crate) outgoing: Option<Box<Outgoing>>,
-    /// The trunk that it takes up a channel of.
+    /// The trunk that delivered it, and that it takes up a channel of.
     pub(crate) channel: Option<TrunkId>,
     /// How it came to where it is.
     pub(crate) journey: forward::Journey,

@@ -28,7 +28,14 @@ impl Switch {
         if self.state != State::Running {
             return Reply::Refused(Cause::Draining);
         }
-        let decision = self.route_of(now, &wish);
+        if let Some(call) = wish.planned.as_ref().and_then(|planned| self.calls.find(&planned.call)) {
+            return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.record.clone()));
+        }
+        let mut decision = self.route_of(now, &wish);
+        if let Some(planned) = &wish.planned {
+            let outcome = format!("{} was due at {}", planned.recurring, planned.due);
+            decision.trace.insert(0, TraceStep { rule: "recurring_call".into(), outcome });
+        }
         if let Route::Refused(cause) = decision.route {
             return Reply::Refused(cause);
         }
@@ -53,13 +60,15 @@ impl Switch {
     fn route_of(&self, now: Now, wish: &Originate) -> Decision {
         let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), Among::All);
         let permissions = device.map_or_else(DialPermissions::default, |d| self.directory.permissions_of(&d));
-        dialplan::route(&self.directory, Asker { road: Road::Api, permissions }, &wish.to)
+        dialplan::route(&self.directory, Asker { road: road(wish), permissions }, &wish.to)
     }
 
     /// A call that has no leg yet.
     fn queue(&mut self, now: Now, wish: Originate, route: &Route, trace: Vec<TraceStep>) -> CallKey {
+        let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
+        let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.chance));
         let record = CallRecord {
-            id: model::CallId::new(now, &mut self.chance),
+            id,
             user: wish.user.clone(),
             other_user: self.owner_of(route),
             direction: CallDirection::Internal,
@@ -186,4 +195,9 @@ impl Switch {
     pub(crate) fn began(record: &CallRecord) -> (Timestamp, &str) {
         (record.started_at, record.id.as_str())
     }
+}
+
+/// By which road a call comes that we place ourselves.
+fn road(wish: &Originate) -> Road {
+    if wish.planned.is_some() { Road::Schedule } else { Road::Api }
 }

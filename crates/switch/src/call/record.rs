@@ -3,7 +3,7 @@
 //! A worker records and a writer of the shell keeps the file; what is known of it is written into the journal when it begins and when it is
 //! over. A recording that cannot go on never ends a call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub enum Beep {
 pub(crate) struct Tapes {
     running: BTreeMap<Number, Running>,
     next: u32,
-    beeps: BTreeMap<(Instant, Number), ()>,
+    beeps: BTreeSet<(Instant, Number)>,
     /// The beep's samples, made when they are first needed.
     beep: Option<Arc<[i16]>>,
 }
@@ -62,14 +62,18 @@ struct Running {
 }
 
 impl Tapes {
-    /// A number that no other recording has had for a long time.
-    pub(crate) fn number(&mut self) -> Number {
-        self.next = self.next.wrapping_add(1);
+    /// A number that no other recording has had for a long time; the upper half of them is voicemail's.
+    fn number(&mut self) -> Number {
+        self.next = (self.next + 1) % (1 << 31);
         Number(self.next)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.beeps.first_key_value().map(|((due, _), ())| *due)
+        self.beeps.first().map(|(due, _)| *due)
     }
 
     fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut Running)> {
@@ -162,9 +166,12 @@ impl Switch {
         let (left, right) = match call.phase {
             Phase::Bridged(a, b) => (call.leg(a)?, call.leg(b)),
             Phase::Served(_) => (call.leg(0)?, None),
-            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {
-                return None;
-            }
+            // A message is a recording of its own kind.
+            Phase::Voicemail(_)
+            | Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Over { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.
         if let Some((_, tape)) = self.tapes.of_call(&call.record.id)
@@ -222,7 +229,7 @@ impl Switch {
         };
         let Some(tape) = self.tapes.running.get_mut(&number) else { return };
         tape.beep = again;
-        self.tapes.beeps.extend(again.map(|due| ((due, number), ())));
+        self.tapes.beeps.extend(again.map(|due| (due, number)));
         if tape.paused || tape.row.ended_at.is_some() {
             return;
         }
@@ -237,8 +244,9 @@ impl Switch {
 
     /// The beeps that are due.
     pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
-        while let Some(entry) = self.tapes.beeps.first_entry().filter(|entry| entry.key().0 <= now.instant) {
-            let ((_, number), ()) = entry.remove_entry();
+        while self.tapes.beeps.first().is_some_and(|(due, _)| *due <= now.instant)
+            && let Some((_, number)) = self.tapes.beeps.pop_first()
+        {
             self.beep(now, number, out);
         }
     }
@@ -270,5 +278,6 @@ impl Switch {
         }
         row.ended_at.get_or_insert(now.wall);
         out.push(Output::Journal(Record::Recording(Box::new(row))));
+        self.drained(out);
     }
 }

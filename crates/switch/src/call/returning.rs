@@ -58,7 +58,8 @@ impl Switch {
                 continue;
             }
             let alone = !self.is_ringing(key);
-            if self.ring(now, key, &awaited.username, &awaited.number, &contacts, None, out).is_ok() && alone {
+            if self.ring(now, key, &awaited.username, &awaited.number, &contacts, None, out).is_ok() && alone
+            {
                 self.set_timer(key, now.instant + std::time::Duration::from_secs(awaited.ring_seconds));
             }
         }

@@ -87,7 +87,7 @@ impl Trunks {
 
 impl Switch {
     /// Ask all hosts of a trunk, and set the time of the next round.
-    pub(super) fn probe(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+    pub(crate) fn probe(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else { return };
         let hosts =
             trunk.settings.outbound_proxy.as_ref().map_or(&trunk.settings.hosts[..], std::slice::from_ref);

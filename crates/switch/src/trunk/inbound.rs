@@ -105,8 +105,11 @@ impl Switch {
         if call.record.legs.get(index)?.role != LegRole::Trunk {
             return None;
         }
-        let channel = call.channel.as_ref();
-        Some(self.trunks_behind(hop).iter().any(|trunk| Some(&trunk.id) == channel))
+        let carrier = match index {
+            0 => call.channel.as_ref(),
+            _ => call.outgoing.as_ref().and_then(|way| way.carrier()),
+        };
+        Some(self.trunks_behind(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
     }
 
     /// The From of the legs of a call that a trunk delivered.

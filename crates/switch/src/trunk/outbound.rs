@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base::Now;
 use model::trunk::Outside;
-use model::{CallDirection, Cause, LegRole, TraceStep, Trunk, TrunkHost};
+use model::{CallDirection, Cause, LegRole, TraceStep, Trunk, TrunkHost, TrunkId};
 use sip::digest::Account;
 use sip::resolve::Candidate;
 use sip::{Connect, Ended, HeaderLines, Message, Name, Target, Uri};
@@ -54,6 +54,8 @@ pub(crate) struct Outgoing {
     outside: Arc<Outside>,
     trunks: VecDeque<Arc<Trunk>>,
     trunk: Option<Arc<Trunk>>,
+    /// The trunk that it takes up a channel of.
+    channel: Option<TrunkId>,
     hosts: VecDeque<TrunkHost>,
     host: Option<TrunkHost>,
     addresses: VecDeque<Candidate>,
@@ -73,6 +75,13 @@ enum Choice {
     Over(Cause),
 }
 
+impl Outgoing {
+    /// The trunk that carries the call.
+    pub(super) fn carrier(&self) -> Option<&TrunkId> {
+        self.trunk.as_ref().map(|trunk| &trunk.id)
+    }
+}
+
 impl Switch {
     /// Lead a call to the outside.
     pub(crate) fn lead_outside(
@@ -89,6 +98,7 @@ impl Switch {
             trunks: outside.trunks.iter().cloned().collect(),
             outside,
             trunk: None,
+            channel: None,
             hosts: VecDeque::new(),
             host: None,
             addresses: VecDeque::new(),
@@ -163,6 +173,9 @@ impl Switch {
             let Some(spot) = way.last_resort.pop_front() else {
                 return Choice::Over(way.verdict.unwrap_or(Cause::TrunkDown));
             };
+            self.trunks.give_back(way.channel.take());
+            self.trunks.take(&spot.trunk.id);
+            way.channel = Some(spot.trunk.id.clone());
             way.trunk = Some(Arc::clone(&spot.trunk));
             return Choice::Try(spot);
         }
@@ -181,7 +194,7 @@ impl Switch {
     fn enter(&mut self, now: Now, key: CallKey, way: &mut Outgoing, trunk: &Arc<Trunk>) -> Option<Choice> {
         // An administrator may have switched it off while the call was on its way.
         let trunk = self.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
-        self.leave_trunk(key);
+        self.trunks.give_back(way.channel.take());
         let admission = self.trunks.admit(now.instant, &trunk, way.outside.help);
         if matches!(admission, Admission::NoChannel | Admission::TooFast) {
             let what = if admission == Admission::NoChannel { "channels" } else { "calls per second" };
@@ -189,9 +202,7 @@ impl Switch {
             way.verdict = Some(Cause::TrunkBusy);
             return None;
         }
-        if let Some(call) = self.calls.get_mut(key) {
-            call.channel = Some(trunk.id.clone());
-        }
+        way.channel = Some(trunk.id.clone());
         way.hosts = selection::in_order(&trunk, &mut self.chance).into();
         way.trunk = Some(trunk);
         let Admission::At(turn) = admission else { return None };
@@ -201,11 +212,13 @@ impl Switch {
         Some(Choice::Wait)
     }
 
-    /// The call no longer takes up a channel of its trunk.
+    /// The call no longer takes up channels: that of the trunk it came by, and that of the one it went out by.
     pub(crate) fn leave_trunk(&mut self, key: CallKey) {
         if let Some(call) = self.calls.get_mut(key) {
-            let channel = call.channel.take();
-            self.trunks.give_back(channel);
+            let out = call.outgoing.as_mut().and_then(|way| way.channel.take());
+            for channel in [call.channel.take(), out] {
+                self.trunks.give_back(channel);
+            }
         }
     }
 
@@ -352,7 +365,7 @@ impl Switch {
         let waits =
             |way: &&mut Box<Outgoing>| way.attempt == attempt && matches!(way.stage, Stage::Resolving);
         let Some(mut way) =
-            call.outgoing.as_mut().filter(waits).is_some().then(|| call.outgoing.take()).flatten()
+            call.outgoing.as_mut().as_ref().is_some_and(waits).then(|| call.outgoing.take()).flatten()
         else {
             return;
         };

@@ -58,6 +58,11 @@ impl Trunks {
         free
     }
 
+    /// Count a call that nobody was asked about: it is tried where it was let in before.
+    pub(super) fn take(&mut self, trunk: &TrunkId) {
+        self.paces.entry(trunk.clone()).or_default().channels += 1;
+    }
+
     /// A call has left its trunk.
     pub(crate) fn give_back(&mut self, channel: Option<TrunkId>) {
         if let Some(pace) = channel.and_then(|id| self.paces.get_mut(&id)) {

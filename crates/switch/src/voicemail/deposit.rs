@@ -1,7 +1,7 @@
 //! Leaving a message: greeting, beep, the message itself, and its ends.
 
-use super::{Act, Audio, Heard, Recorded, Taken};
 use super::phrase::Phrase;
+use super::{Act, Audio, Heard, Recorded, Taken};
 
 /// Where a caller is who leaves a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +28,8 @@ impl Deposit {
         if full {
             return (Deposit { stage: Stage::Parting }, vec![Act::Say(vec![Phrase::Full])]);
         }
-        let first = if own { Act::SayAndPlay(Vec::new(), Audio::Greeting) } else { Act::Say(vec![Phrase::Greeting]) };
+        let first =
+            if own { Act::SayAndPlay(Vec::new(), Audio::Greeting) } else { Act::Say(vec![Phrase::Greeting]) };
         (Deposit { stage: Stage::Greeting }, vec![first])
     }
 

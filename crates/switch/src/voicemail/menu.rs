@@ -251,11 +251,9 @@ impl Menu {
             }
             Heard::Digit('*') => self.after(at, |menu| menu.main(&[])),
             Heard::Digit('#') => self.after(at, |menu| menu.part(&[])),
-            Heard::Digit(_)
-            | Heard::Quiet
-            | Heard::Recorded(_)
-            | Heard::Admitted(_)
-            | Heard::Refused => Vec::new(),
+            Heard::Digit(_) | Heard::Quiet | Heard::Recorded(_) | Heard::Admitted(_) | Heard::Refused => {
+                Vec::new()
+            }
         }
     }
 

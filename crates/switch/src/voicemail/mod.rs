@@ -18,7 +18,7 @@ use model::{ExtensionId, MessageId, MessageState, VoicemailMessage};
 
 pub(crate) use lamp::{Lamps, PACKAGE};
 pub use phrase::{Clip, Phrase, Prompts};
-pub(crate) use taking::Takings;
+pub(crate) use taking::{Takings, is_taking};
 pub(crate) use visit::{Road, Visit, key_of_info};
 
 /// A sound that lies in a file.

@@ -104,34 +104,35 @@ impl Prompts {
     pub(crate) fn say(&self, language: Language, phrases: &[Phrase]) -> Clip {
         let mut samples = Vec::new();
         for phrase in phrases {
-            match phrase {
-                Phrase::Beep => samples.extend_from_slice(&self.beep),
-                Phrase::Number(n) => {
-                    for part in self.parts(language, *n) {
-                        samples.extend_from_slice(self.clips.get(&(language, part)).map_or(&[][..], |c| c));
-                    }
+            let clip = |phrase: Phrase| self.clips.get(&(language, phrase)).map_or(&[][..], |clip| clip);
+            if *phrase == Phrase::Beep {
+                samples.extend_from_slice(&self.beep);
+            } else if let Phrase::Number(n) = phrase {
+                for part in parts(language, *n) {
+                    samples.extend_from_slice(clip(part));
                 }
-                other => samples.extend_from_slice(self.clips.get(&(language, *other)).map_or(&[][..], |c| c)),
+            } else {
+                samples.extend_from_slice(clip(*phrase));
             }
         }
         samples.into()
     }
+}
 
-    /// A number below 100 as it is spoken: one clip, or tens and ones.
-    fn parts(&self, language: Language, number: u8) -> Vec<Phrase> {
-        let whole = Phrase::Number(number);
-        let last = match language {
-            Language::English => 20,
-            Language::Spanish => 29,
-        };
-        let (tens, ones) = (number / 10 * 10, number % 10);
-        if number <= last || ones == 0 {
-            return vec![whole];
-        }
-        match language {
-            Language::English => vec![Phrase::Number(tens), Phrase::Number(ones)],
-            Language::Spanish => vec![Phrase::Number(tens), Phrase::And, Phrase::Number(ones)],
-        }
+/// A number below 100 as it is spoken: one clip, or tens and ones.
+fn parts(language: Language, number: u8) -> Vec<Phrase> {
+    let whole = Phrase::Number(number);
+    let last = match language {
+        Language::English => 20,
+        Language::Spanish => 29,
+    };
+    let (tens, ones) = (number / 10 * 10, number % 10);
+    if number <= last || ones == 0 {
+        return vec![whole];
+    }
+    match language {
+        Language::English => vec![Phrase::Number(tens), Phrase::Number(ones)],
+        Language::Spanish => vec![Phrase::Number(tens), Phrase::And, Phrase::Number(ones)],
     }
 }
 

@@ -57,6 +57,11 @@ impl Takings {
     }
 }
 
+/// Whether a recording is one of voicemail.
+pub(crate) fn is_taking(recording: RecordingId) -> bool {
+    recording.0 >= FIRST
+}
+
 impl Switch {
     /// Begin to record a call's caller.
     pub(crate) fn take(
@@ -88,8 +93,7 @@ impl Switch {
                 (Subject::Message(message), name)
             }
             Taken::Greeting => {
-                let name: Arc<str> =
-                    format!("{}-{}", greeting_path(extension), self.chance.base36(8)).into();
+                let name: Arc<str> = format!("{}-{}", greeting_path(extension), self.chance.base36(8)).into();
                 (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
             }
         };
@@ -159,7 +163,8 @@ impl Switch {
 
     /// A caller has gone: what of his is still open decides itself once it has ended.
     pub(crate) fn leave_takings(&mut self, call: &CallId, out: &mut Vec<Output>) {
-        let ended = |(id, t): (&RecordingId, &Taking)| (t.call == *call && t.came_to.is_some()).then_some(*id);
+        let ended =
+            |(id, t): (&RecordingId, &Taking)| (t.call == *call && t.came_to.is_some()).then_some(*id);
         let ended: Vec<RecordingId> = self.takings.running.iter().filter_map(ended).collect();
         for recording in ended {
             self.taking_left_alone(recording);
@@ -168,7 +173,12 @@ impl Switch {
     }
 
     /// A recording's file is closed; `false` where it is none of ours.
-    pub(crate) fn taking_filed(&mut self, recording: RecordingId, file: &Filed, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn taking_filed(
+        &mut self,
+        recording: RecordingId,
+        file: &Filed,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let Some(taking) = self.takings.running.get_mut(&recording) else { return false };
         // A full disk keeps what was written before.
         taking.filed = Some(!matches!(file, Filed::Failed));

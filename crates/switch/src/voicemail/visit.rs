@@ -6,9 +6,7 @@ use std::time::Duration;
 use base::{Instant, Now, Secret};
 use media::{Digits, MediaCommand, MediaEvent, PlayId, RecordingId, Source, StreamId};
 use model::dialplan::Application;
-use model::{
-    CallDirection, Cause, Extension, ExtensionNumber, Language, MessageState, TraceStep, voicemail,
-};
+use model::{CallDirection, Cause, Extension, ExtensionNumber, Language, MessageState, TraceStep, voicemail};
 
 use super::deposit::Deposit;
 use super::menu::Menu;
@@ -97,7 +95,7 @@ impl Switch {
     }
 
     /// Nobody took the call: its caller may leave a message.
-    pub(crate) fn to_voicemail(
+    pub(crate) fn leave_message(
         &mut self,
         now: Now,
         key: CallKey,
@@ -111,11 +109,26 @@ impl Switch {
         let full = held >= voicemail::MESSAGES_PER_BOX;
         let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
         let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
-        self.enter(now, key, Talk::Deposit(deposit), Some(Arc::clone(extension)), mailbox.language, outcome, acts, out);
+        self.visit_begins(
+            now,
+            key,
+            Talk::Deposit(deposit),
+            Some(Arc::clone(extension)),
+            mailbox.language,
+            outcome,
+            acts,
+            out,
+        );
     }
 
     /// `*97` and `*98`.
-    pub(crate) fn to_menu(&mut self, now: Now, key: CallKey, application: Application, out: &mut Vec<Output>) {
+    pub(crate) fn call_menu(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        application: Application,
+        out: &mut Vec<Output>,
+    ) {
         // A phone of ours has proved who it is; a number that comes from outside proves nothing.
         let own = self.calls.get(key).filter(|call| call.record.direction == CallDirection::Internal);
         let party = own.and_then(|call| Some(call.record.legs.first()?.party.clone()));
@@ -133,10 +146,10 @@ impl Switch {
             Some(extension) => format!("the menu of the voicemail of {}", extension.number),
             None => "the menu of any voicemail".into(),
         };
-        self.enter(now, key, Talk::Menu(menu), own, language, outcome, acts, out);
+        self.visit_begins(now, key, Talk::Menu(menu), own, language, outcome, acts, out);
     }
 
-    fn enter(
+    fn visit_begins(
         &mut self,
         now: Now,
         key: CallKey,
@@ -217,7 +230,14 @@ impl Switch {
     }
 
     /// A key, by whatever road; phones that send it by two press it once.
-    pub(crate) fn key_pressed(&mut self, now: Now, key: CallKey, digit: char, road: Road, out: &mut Vec<Output>) {
+    pub(crate) fn key_pressed(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        digit: char,
+        road: Road,
+        out: &mut Vec<Output>,
+    ) {
         let Some(visit) = self.visit_mut(key) else { return };
         let again = visit.pressed.is_some_and(|(before, by, at)| {
             before == digit && by != road && now.instant.since(at) < ONE_PRESS
@@ -236,7 +256,8 @@ impl Switch {
         };
         let Some(key) = self.calls.live_keys().iter().find(is).copied() else { return };
         let Some(visit) = self.visit_mut(key) else { return };
-        let (language, said) = (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
+        let (language, said) =
+            (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
         match clip {
             Some(clip) => {
                 let mut samples = self.prompts.say(language, &said).to_vec();
@@ -279,8 +300,7 @@ impl Switch {
     fn perform(&mut self, now: Now, key: CallKey, acts: Vec<Act>, out: &mut Vec<Output>) {
         for act in acts {
             let Some(visit) = self.visit(key) else { return };
-            let (language, extension, recording) =
-                (visit.language, visit.extension.clone(), visit.recording);
+            let (language, extension, recording) = (visit.language, visit.extension.clone(), visit.recording);
             match act {
                 Act::Say(said) => {
                     let clip = self.prompts.say(language, &said);
@@ -299,7 +319,9 @@ impl Switch {
                     self.wait(now, key, Waits::Key, taken.longest() + GRACE);
                 }
                 Act::Stop => {
-                    if let (Some(recording), Some(leg)) = (recording, self.calls.get(key).and_then(|c| c.leg(0))) {
+                    if let (Some(recording), Some(leg)) =
+                        (recording, self.calls.get(key).and_then(|c| c.leg(0)))
+                    {
                         let command = MediaCommand::StopRecord { recording };
                         out.push(Output::Media { worker: leg.stream.port.worker, command });
                     }
@@ -323,7 +345,10 @@ impl Switch {
                 }
                 Act::Delete(id) => {
                     let Some(extension) = extension else { continue };
-                    out.push(Output::Voicemail(Box::new(Note::Deleted { extension: extension.id.clone(), id })));
+                    out.push(Output::Voicemail(Box::new(Note::Deleted {
+                        extension: extension.id.clone(),
+                        id,
+                    })));
                 }
                 Act::HangUp => self.release(now, key, Cause::Completed, out),
             }
@@ -393,8 +418,7 @@ impl Switch {
             self.identity.charge_pin(now.instant, source, &account);
             return Heard::Refused;
         };
-        let (entries, language) =
-            (self.entries(&extension), self.directory.mailbox(&extension.id).language);
+        let (entries, language) = (self.entries(&extension), self.directory.mailbox(&extension.id).language);
         if let Some(visit) = self.visit_mut(key) {
             (visit.extension, visit.language) = (Some(extension), language);
         }
@@ -416,17 +440,11 @@ impl Switch {
     }
 
     fn visit(&self, key: CallKey) -> Option<&Visit> {
-        match &self.calls.get(key)?.phase {
-            Phase::Voicemail(visit) => Some(visit),
-            _ => None,
-        }
+        if let Phase::Voicemail(visit) = &self.calls.get(key)?.phase { Some(visit) } else { None }
     }
 
     fn visit_mut(&mut self, key: CallKey) -> Option<&mut Visit> {
-        match &mut self.calls.get_mut(key)?.phase {
-            Phase::Voicemail(visit) => Some(visit),
-            _ => None,
-        }
+        if let Phase::Voicemail(visit) = &mut self.calls.get_mut(key)?.phase { Some(visit) } else { None }
     }
 }
 

@@ -16,6 +16,7 @@ fn wish(from: Option<&str>, to: &str) -> Originate {
         to: to.into(),
         ring_timeout: Duration::from_secs(30),
         require_device: false,
+        planned: None,
     }
 }
 

@@ -130,6 +130,7 @@ fn a_host_that_answers_503_is_followed_by_the_next_at_once_and_by_nobody_twice()
     office.pass_with(Duration::from_secs(1), &[1, 2]);
     assert_eq!(office.carried_in_short(1), "ACK");
     office.within(&mut caller, "BYE", "", None);
+    office.pass_with(Duration::from_secs(3), &[1, 2]);
     let record = office.record();
     assert_eq!(record.legs.len(), 3);
     assert_eq!(record.legs[1].sip_status, Some(503));
@@ -363,6 +364,7 @@ fn who_calls_for_help_waits_for_no_channel_and_no_turn_and_only_from_a_phone() {
         to: "112".into(),
         ring_timeout: Duration::from_secs(30),
         require_device: false,
+        planned: None,
     };
     assert_eq!(office.ask(Command::Originate(wish)), Reply::Refused(Cause::EmergencyNotAllowed));
 }
@@ -394,6 +396,7 @@ fn a_click_to_call_goes_outside_after_its_device_has_answered() {
         to: MADRID.into(),
         ring_timeout: Duration::from_secs(30),
         require_device: true,
+        planned: None,
     };
     let Reply::Call(record) = office.ask(Command::Originate(wish)) else { panic!("refused") };
     assert_eq!(office.carried_in_short(1), "", "the device comes first");

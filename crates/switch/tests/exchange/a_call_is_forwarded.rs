@@ -383,6 +383,7 @@ fn a_click_to_call_is_forwarded_too() {
         to: "1002".into(),
         ring_timeout: Duration::from_secs(30),
         require_device: false,
+        planned: None,
     };
     office.ask(centralita_switch::Command::Originate(wish));
     let device = office.rung(&ana);

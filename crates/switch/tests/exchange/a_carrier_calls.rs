@@ -150,13 +150,15 @@ fn what_the_trunk_may_not_do_is_refused_with_a_reason() {
     let mut one = inward();
     one.settings.max_channels = Some(1);
     let (mut office, ana) = office(&one);
-    office.deliver(&carrier(1), DID, "+33142000000", &offer());
+    let first = office.deliver(&carrier(1), DID, "+33142000000", &offer());
     office.rung(&ana);
     office.heard(&carrier(1));
     let second = office.deliver(&carrier(1), DID, "anonymous", &offer());
     let answer = office.last(&carrier(1));
     assert_eq!(answer.status(), Some(503));
     office.ack_refusal(&second, &answer);
+    office.cancel(&first);
+    office.heard(&carrier(1));
     office.change_extension("1001", |extension| extension.do_not_disturb = true);
     let third = office.deliver(&carrier(1), DID, "+33142000000", &offer());
     let answer = office.last(&carrier(1));

@@ -24,7 +24,7 @@ impl Office {
     }
 
     /// Answer a request that a phone heard.
-    fn reply(&mut self, phone: &Phone, request: &Message, status: u16) {
+    fn confirm(&mut self, phone: &Phone, request: &Message, status: u16) {
         let header = |name| request.header(name).unwrap();
         let text = format!(
             "SIP/2.0 {status} X\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=p\r\nCall-ID: {}\r\nCSeq: {}\r\nContent-Length: 0\r\n\r\n",
@@ -38,11 +38,15 @@ impl Office {
     }
 
     fn notifies(&mut self, phone: &Phone) -> Vec<Message> {
-        self.heard(phone).into_iter().filter(|m| m.method().as_str() == "NOTIFY" && m.status().is_none()).collect()
+        self.heard(phone)
+            .into_iter()
+            .filter(|m| m.method().as_str() == "NOTIFY" && m.status().is_none())
+            .collect()
     }
 }
 
-const EVENT: &str = "Event: message-summary\r\nAccept: application/simple-message-summary\r\nExpires: 600\r\n";
+const EVENT: &str =
+    "Event: message-summary\r\nAccept: application/simple-message-summary\r\nExpires: 600\r\n";
 
 fn summary(notify: &Message) -> String {
     assert_eq!(notify.header(Name::ContentType), Some("application/simple-message-summary"));
@@ -50,7 +54,9 @@ fn summary(notify: &Message) -> String {
 }
 
 fn told(waiting: &str, count: &str) -> String {
-    format!("Messages-Waiting: {waiting}\r\nMessage-Account: sip:phone1002@localhost\r\nVoice-Message: {count} (0/0)\r\n")
+    format!(
+        "Messages-Waiting: {waiting}\r\nMessage-Account: sip:phone1002@localhost\r\nVoice-Message: {count} (0/0)\r\n"
+    )
 }
 
 #[test]
@@ -61,20 +67,20 @@ fn a_subscriber_is_told_at_once_and_with_every_change() {
     let heard = office.subscribe(&phone, "sip:1002@localhost", EVENT);
     assert_eq!((heard[0].status(), heard[0].header(Name::Expires)), (Some(200), Some("600")));
     assert_eq!(summary(&heard[1]), told("no", "0/1")); // S72, RFC 3842 §5.2
-    office.reply(&phone, &heard[1], 200);
+    office.confirm(&phone, &heard[1], 200);
     office.change(vec![Change::Message(message("vm_2", MessageState::New))]);
     let lit = office.notifies(&phone);
     assert_eq!(summary(&lit[0]), told("yes", "1/1"));
-    office.reply(&phone, &lit[0], 200);
+    office.confirm(&phone, &lit[0], 200);
     let gone = |id| Change::MessageGone { extension: ExtensionId::parse("ext_1002").unwrap(), id };
     office.change(vec![gone(message("vm_2", MessageState::New).id)]);
     let dark = office.notifies(&phone);
     assert_eq!(summary(&dark[0]), told("no", "0/1"));
-    office.reply(&phone, &dark[0], 200);
+    office.confirm(&phone, &dark[0], 200);
     office.pass(Duration::from_secs(600));
     let last = office.notifies(&phone);
     assert_eq!(last[0].header(Name::SubscriptionState), Some("terminated;reason=timeout"));
-    office.reply(&phone, &last[0], 200);
+    office.confirm(&phone, &last[0], 200);
     office.change(vec![Change::Message(message("vm_3", MessageState::New))]);
     assert_eq!(office.summary(&phone), "", "nobody asks any more, and no phone is registered");
 }
@@ -129,13 +135,13 @@ fn a_phone_that_only_registered_is_told_unasked_until_it_refuses() {
     assert_eq!(lit[0].uri().unwrap().to_string(), "sip:phone1002@10.0.0.12:5060");
     assert_eq!(lit[0].header(Name::Event), Some("message-summary"));
     assert_eq!(lit[0].to_tag(), "");
-    office.reply(&phone, &lit[0], 200);
+    office.confirm(&phone, &lit[0], 200);
     office.register(&phone);
     assert_eq!(office.notifies(&phone).len(), 0, "a refresh is no news");
     office.change(vec![Change::Message(message("vm_1", MessageState::Heard))]);
     let dark = office.notifies(&phone);
     assert_eq!(summary(&dark[0]), told("no", "0/1"));
-    office.reply(&phone, &dark[0], 489);
+    office.confirm(&phone, &dark[0], 489);
     office.change(vec![Change::Message(message("vm_2", MessageState::New))]);
     assert_eq!(office.notifies(&phone).len(), 0, "it has said that it does not want to hear this");
     office.is_at_rest();
@@ -159,10 +165,10 @@ fn a_phone_that_registers_while_messages_wait_is_told() {
     };
     assert_eq!(answer[0].status(), Some(200), "first the answer");
     assert_eq!(summary(&answer[1]), told("yes", "1/0"));
-    office.reply(&phone, &answer[1], 200);
+    office.confirm(&phone, &answer[1], 200);
     // Once it has subscribed nobody tells it unasked.
     let heard = office.subscribe(&phone, "sip:1002@localhost", EVENT);
-    office.reply(&phone, &heard[1], 200);
+    office.confirm(&phone, &heard[1], 200);
     office.change(vec![Change::Message(message("vm_2", MessageState::New))]);
     let told = office.notifies(&phone);
     assert_eq!(told.len(), 1);

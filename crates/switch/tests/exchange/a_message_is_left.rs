@@ -5,11 +5,11 @@ use std::time::Duration;
 use base::{Secret, Timestamp};
 use centralita_switch::voicemail::{Audio, Note};
 use centralita_switch::{Input, limits};
-use media::{Digits, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, Record, RecordingId, StreamId};
-use model::voicemail::{MESSAGES_PER_BOX, PinKey, PinProof};
-use model::{
-    CallStatus, Cause, Change, ExtensionId, Mailbox, MessageId, MessageState, VoicemailMessage,
+use media::{
+    Digits, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, Record, RecordingId, StreamId,
 };
+use model::voicemail::{MESSAGES_PER_BOX, PinKey, PinProof};
+use model::{CallStatus, Cause, Change, ExtensionId, Mailbox, MessageId, MessageState, VoicemailMessage};
 
 use crate::office::line::Line;
 use crate::office::sdp::sdp;
@@ -133,9 +133,15 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
     let ana = office.phone("1001");
     let mut caller = office.speaking();
     let record = office.recording(); // S72
-    assert_eq!((record.format, record.right, record.longest), (FileFormat::Opus, None, Some(Duration::from_secs(180))));
+    assert_eq!(
+        (record.format, record.right, record.longest),
+        (FileFormat::Opus, None, Some(Duration::from_secs(180)))
+    );
     let [Note::Begun(begun)] = &office.notes[..] else { panic!("{:?}", office.notes) };
-    assert_eq!((&begun.extension, begun.state, begun.from_number.as_str()), (&benito(), MessageState::Recording, "1001"));
+    assert_eq!(
+        (&begun.extension, begun.state, begun.from_number.as_str()),
+        (&benito(), MessageState::Recording, "1001")
+    );
     assert_eq!(*record.name, format!("voicemail/ext_1002/{}", begun.id));
     let begun = begun.clone();
 
@@ -148,7 +154,9 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
     assert_eq!(office.notes[1..], [Note::Left(left)]);
     let record = office.record();
     assert_eq!((record.status, record.cause), (CallStatus::Completed, Some(Cause::Completed)));
-    assert!(record.trace.iter().any(|step| step.rule == "voicemail" && step.outcome.starts_with("unreachable")));
+    assert!(
+        record.trace.iter().any(|step| step.rule == "voicemail" && step.outcome.starts_with("unreachable"))
+    );
     office.is_at_rest();
 }
 
@@ -255,7 +263,8 @@ fn the_owners_greeting_is_read_and_played_and_the_prompt_where_it_cannot_be_read
 #[test]
 fn a_full_box_takes_no_more() {
     let mut office = open();
-    let all = (0..MESSAGES_PER_BOX).map(|n| Change::Message(message(&format!("vm_{n:03}"), MessageState::Heard)));
+    let all =
+        (0..MESSAGES_PER_BOX).map(|n| Change::Message(message(&format!("vm_{n:03}"), MessageState::Heard)));
     office.change(all.collect());
     office.greeted();
     office.said();
@@ -281,7 +290,8 @@ fn the_owner_listens_saves_and_deletes_by_keys() {
     office.feed(Input::Fetched { token, clip: Some(vec![9; 1_000].into()) });
     assert_eq!(office.playing().2, 1_000);
     office.said();
-    let heard = |id: &str, state| Note::Marked { extension: benito(), id: MessageId::parse(id).unwrap(), state };
+    let heard =
+        |id: &str, state| Note::Marked { extension: benito(), id: MessageId::parse(id).unwrap(), state };
     assert_eq!(office.notes, [heard("vm_1", MessageState::Heard)]);
     office.press("9");
     assert_eq!(office.notes[1], heard("vm_1", MessageState::Saved));
@@ -295,11 +305,15 @@ fn the_owner_listens_saves_and_deletes_by_keys() {
 
 #[test]
 fn keys_come_as_events_as_info_and_as_tones() {
-    for (kind, body) in [("application/dtmf-relay", "Signal=4\r\nDuration=160\r\n"), ("application/dtmf", "4")] {
+    for (kind, body) in
+        [("application/dtmf-relay", "Signal=4\r\nDuration=160\r\n"), ("application/dtmf", "4")]
+    {
         let mut office = open();
         office.with_pin("4711");
         let mut line = office.dials("*97", "0 101");
-        assert!(office.media.iter().any(|c| matches!(c, MediaCommand::Listen { digits: Digits::Events, .. })));
+        assert!(
+            office.media.iter().any(|c| matches!(c, MediaCommand::Listen { digits: Digits::Events, .. }))
+        );
         // One press that a phone sends by both roads is one.
         office.press("4");
         info(&mut office, &mut line, kind, body);
@@ -360,7 +374,10 @@ fn three_wrong_pins_end_the_call_and_ten_close_the_door_to_that_address() {
     office.press("4711#0");
     office.said();
     office.said();
-    assert!(!office.media.iter().any(|c| matches!(c, MediaCommand::Record(_))), "the right one comes too late");
+    assert!(
+        !office.media.iter().any(|c| matches!(c, MediaCommand::Record(_))),
+        "the right one comes too late"
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use switch::voicemail::{greeting_path, message_path};
 use super::range;
 use super::shapes::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
+use crate::App;
 use crate::audio::{AudioError, AudioFormat};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
@@ -20,11 +21,13 @@ use crate::office::MailboxChanges;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::App;
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
-const FORMAT: &[Field] =
-    &[Field::new("format", Rule::OneOf(&["wav", "ogg"]), "WAV, or Opus in Ogg as it is kept; wav where absent")];
+const FORMAT: &[Field] = &[Field::new(
+    "format",
+    Rule::OneOf(&["wav", "ogg"]),
+    "WAV, or Opus in Ogg as it is kept; wav where absent",
+)];
 
 pub(super) fn routes() -> Vec<Route> {
     let set = Answer::json::<MailboxAnswer>;
@@ -50,9 +53,16 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .query(FORMAT)
         .also(&[206, 416]),
-        Route::new(("put", greeting), TAG, "Send a greeting: WAV, PCM of 16 bits, at most a minute", SIP, set(), put(send))
-            .upload("audio/wav")
-            .also(&[400, 413, 415, 503]),
+        Route::new(
+            ("put", greeting),
+            TAG,
+            "Send a greeting: WAV, PCM of 16 bits, at most a minute",
+            SIP,
+            set(),
+            put(send),
+        )
+        .upload("audio/wav")
+        .also(&[400, 413, 415, 503]),
         Route::new(("delete", greeting), TAG, "Take the owner's greeting away", SIP, set(), delete(remove)),
     ]
 }
@@ -109,7 +119,10 @@ async fn send(
     let wav = match tokio::time::timeout(BODY_PATIENCE, reading).await {
         Ok(Ok(wav)) => wav,
         Ok(Err(_)) | Err(_) => {
-            let said = ("the audio is larger than 12 MB, or came too slowly", "el audio supera los 12 MB o llegó demasiado lento");
+            let said = (
+                "the audio is larger than 12 MB, or came too slowly",
+                "el audio supera los 12 MB o llegó demasiado lento",
+            );
             return Err(ApiError::said(Fault::BodyTooLarge, said));
         }
     };
@@ -117,7 +130,8 @@ async fn send(
         AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
         AudioError::Disk => Fault::StoreAway.into(),
     })?;
-    let changes = MailboxChanges { greeting_at: Some(Some(app.office().now().wall)), ..MailboxChanges::default() };
+    let changes =
+        MailboxChanges { greeting_at: Some(Some(app.office().now().wall)), ..MailboxChanges::default() };
     set(&app, &caller, &extension.id, changes).await
 }
 

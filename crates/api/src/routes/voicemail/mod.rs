@@ -27,7 +27,7 @@ use crate::routes::extensions::own;
 use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::shapes::Success;
 use shapes::{
-    DeliveriesAnswer, DeliveryView, MailboxAnswer, MailboxView, MessageAnswer, MessageView, VoicemailAnswer,
+    MailView, MailboxAnswer, MailboxView, MailsAnswer, MessageAnswer, MessageView, VoicemailAnswer,
 };
 
 /// What an owner sets is part of the extension.
@@ -36,11 +36,8 @@ const SIP: Need = Need::Permission(Permission::Sip);
 const CALL: Need = Need::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
-const LIST: &[Field] = &[
-    Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"),
-    LIMIT,
-    CURSOR,
-];
+const LIST: &[Field] =
+    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"), LIMIT, CURSOR];
 const SETTINGS: &[Field] = &[
     Field::new("pin", Rule::Label(10), "4 to 10 digits; null takes it away").nullable(),
     Field::new("language", Rule::OneOf(&["es", "en"]), "What voicemail speaks"),
@@ -68,22 +65,38 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .query(LIST),
         Route::new(("put", BOX), TAG, "Change some of a mailbox", SIP, set(), put(settings)).body(SETTINGS),
-        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings)).body(SETTINGS),
+        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings))
+            .body(SETTINGS),
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/deliveries"),
             TAG,
             "The mails about an extension's messages, newest first",
             SIP,
-            Answer::json::<DeliveriesAnswer>(),
+            Answer::json::<MailsAnswer>(),
             get(deliveries),
         )
         .query(DELIVERIES)
         .also(&[503]),
         Route::new(("get", MESSAGE), TAG, "One message", CALL, one(), get(show)),
-        Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark)).body(MARK),
-        Route::new(("patch", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), patch(mark))
+        Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark))
             .body(MARK),
-        Route::new(("delete", MESSAGE), TAG, "Delete a message", CALL, Answer::json::<Success>(), delete(remove)),
+        Route::new(
+            ("patch", MESSAGE),
+            TAG,
+            "Mark a message as heard, saved or new",
+            CALL,
+            one(),
+            patch(mark),
+        )
+        .body(MARK),
+        Route::new(
+            ("delete", MESSAGE),
+            TAG,
+            "Delete a message",
+            CALL,
+            Answer::json::<Success>(),
+            delete(remove),
+        ),
     ];
     all.extend(audio::routes());
     all
@@ -100,7 +113,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let params = RawPathParams::from_request_parts(parts, state).await.ok();
-        let message = params.as_ref().and_then(|params| params.iter().nth(1)).map(|(_, text)| text.to_owned());
+        let message =
+            params.as_ref().and_then(|params| params.iter().nth(1)).map(|(_, text)| text.to_owned());
         Ok(PathMessage { extension: PathId::from_request_parts(parts, state).await?, message })
     }
 }
@@ -170,8 +184,7 @@ async fn settings(
         greeting_at: None,
     };
     let key = app.settings().pin_key.clone();
-    let mailbox =
-        app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;
+    let mailbox = app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;
     Ok(Json(MailboxAnswer { success: true, mailbox: MailboxView::of(&mailbox) }))
 }
 
@@ -180,13 +193,13 @@ async fn deliveries(
     caller: Caller,
     id: PathId,
     uri: Uri,
-) -> Result<Json<DeliveriesAnswer>, ApiError> {
+) -> Result<Json<MailsAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
     let form = Form::of_query(&uri, DELIVERIES)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let mails = app.office().store().mails_of(&extension.id, limit).await?;
-    let deliveries = mails.iter().map(DeliveryView::of).collect();
-    Ok(Json(DeliveriesAnswer { success: true, deliveries }))
+    let deliveries = mails.iter().map(MailView::of).collect();
+    Ok(Json(MailsAnswer { success: true, deliveries }))
 }
 
 async fn show(

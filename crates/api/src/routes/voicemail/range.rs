@@ -8,7 +8,10 @@ use bytes::Bytes;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wanted {
     All,
-    Part { first: usize, last: usize },
+    Part {
+        first: usize,
+        last: usize,
+    },
     /// Nothing of it exists.
     Nothing,
 }
@@ -85,6 +88,9 @@ mod tests {
         ] {
             assert_eq!(wanted(range, 100), is, "{range:?}");
         }
-        assert_eq!((wanted(Some("bytes=0-"), 0), wanted(Some("bytes=-1"), 0)), (Wanted::Nothing, Wanted::All));
+        assert_eq!(
+            (wanted(Some("bytes=0-"), 0), wanted(Some("bytes=-1"), 0)),
+            (Wanted::Nothing, Wanted::All)
+        );
     }
 }

@@ -29,7 +29,14 @@ impl VoicemailAnswer {
         next_cursor: Option<String>,
     ) -> Self {
         let mailbox = MailboxView::of(mailbox);
-        VoicemailAnswer { success: true, messages, unread: count.new, total: count.all(), mailbox, next_cursor }
+        VoicemailAnswer {
+            success: true,
+            messages,
+            unread: count.new,
+            total: count.all(),
+            mailbox,
+            next_cursor,
+        }
     }
 }
 
@@ -114,17 +121,17 @@ impl MessageView {
 }
 
 #[derive(Serialize, ToSchema)]
-pub(crate) struct DeliveriesAnswer {
+pub(crate) struct MailsAnswer {
     pub success: bool,
     /// Newest first.
-    pub deliveries: Vec<DeliveryView>,
+    pub deliveries: Vec<MailView>,
 }
 
 /// A mail about a message, and what became of it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MailDelivery)]
-pub(crate) struct DeliveryView {
+pub(crate) struct MailView {
     pub id: String,
     pub message_id: String,
     pub recipient: String,
@@ -142,9 +149,9 @@ pub(crate) struct DeliveryView {
     pub error: Option<String>,
 }
 
-impl DeliveryView {
+impl MailView {
     pub(crate) fn of(mail: &Delivery) -> Self {
-        DeliveryView {
+        MailView {
             id: mail.id.to_string(),
             message_id: mail.message.to_string(),
             recipient: mail.recipient.clone(),

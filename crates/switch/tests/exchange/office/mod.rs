@@ -442,6 +442,7 @@ fn extension(number: &str, owner: &str) -> (Extension, Credential) {
         record_calls: model::RecordCalls::Default,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
+        timezone: None,
     };
     let credential = Credential {
         username: username.clone(),

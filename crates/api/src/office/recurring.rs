@@ -1,0 +1,182 @@
+//! Making, changing and removing recurring calls (S76–S84, S92–S94).
+
+use std::sync::Arc;
+
+use base::Id;
+use model::recurrence::Schedule;
+use model::{
+    Action, Cause, Change, DialPermissions, Directory, ExtensionId, Misfire, RecurringCall, RecurringCallId,
+    dialplan,
+};
+use serde_json::{Value, json};
+
+use super::extensions::difference;
+use super::{Actor, Draft, Event, Office, OfficeError};
+use crate::limits::RECURRING_PER_EXTENSION;
+
+/// What a recurring call begins with.
+#[derive(Clone, Debug)]
+pub struct NewRecurringCall {
+    /// The extension whose phone is rung first.
+    pub extension: ExtensionId,
+    /// Who is called then.
+    pub destination: String,
+    /// When.
+    pub schedule: Schedule,
+    /// Whether it is due at all.
+    pub enabled: bool,
+    /// What happens with instants that passed while no server ran.
+    pub misfire: Misfire,
+    /// Attempts for one occurrence.
+    pub max_attempts: u8,
+    /// Minutes between them.
+    pub retry_minutes: u16,
+}
+
+/// What is changed of a recurring call; `None` stays as it is (S83).
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct RecurringCallChanges {
+    pub destination: Option<String>,
+    pub schedule: Option<Schedule>,
+    pub enabled: Option<bool>,
+    pub misfire: Option<Misfire>,
+    pub max_attempts: Option<u8>,
+    pub retry_minutes: Option<u16>,
+}
+
+impl Office {
+    /// Make a recurring call.
+    pub async fn create_recurring(
+        &self,
+        actor: Actor,
+        wanted: NewRecurringCall,
+    ) -> Result<RecurringCall, OfficeError> {
+        self.commit(actor, move |draft| {
+            let extension = draft.directory.extension(&wanted.extension).ok_or(OfficeError::NotFound)?;
+            check_destination(draft.directory, extension.dial_permissions, &wanted.destination)?;
+            if draft.directory.recurring_calls_of(&extension.id).count() >= RECURRING_PER_EXTENSION {
+                return Err(OfficeError::RecurringCallLimit);
+            }
+            let now = draft.now.wall;
+            let call = RecurringCall {
+                id: Id::new(draft.now, &mut draft.chance),
+                extension: extension.id.clone(),
+                user: extension.user.clone(),
+                destination: wanted.destination,
+                schedule: wanted.schedule,
+                enabled: wanted.enabled,
+                misfire: wanted.misfire,
+                action: Action::Connect,
+                max_attempts: wanted.max_attempts,
+                retry_minutes: wanted.retry_minutes,
+                since: now,
+                created_at: now,
+                updated_at: now,
+            };
+            draft.changes.push(Change::Recurring(Box::new(call.clone())));
+            let detail = json!({"after": facts(&call)});
+            draft.tell("recurring_call_created", &call.user, call.id.as_str(), detail); // S92
+            Ok(call)
+        })
+        .await
+    }
+
+    /// Change some of a recurring call. A new schedule, or being switched on, counts from now.
+    pub async fn change_recurring(
+        &self,
+        actor: Actor,
+        id: RecurringCallId,
+        wanted: RecurringCallChanges,
+    ) -> Result<RecurringCall, OfficeError> {
+        self.commit(actor, move |draft| {
+            let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(OfficeError::NotFound)?);
+            let mut new = RecurringCall::clone(&old);
+            new.destination = wanted.destination.unwrap_or(new.destination);
+            new.schedule = wanted.schedule.unwrap_or(new.schedule);
+            new.enabled = wanted.enabled.unwrap_or(new.enabled);
+            new.misfire = wanted.misfire.unwrap_or(new.misfire);
+            new.max_attempts = wanted.max_attempts.unwrap_or(new.max_attempts);
+            new.retry_minutes = wanted.retry_minutes.unwrap_or(new.retry_minutes);
+            if new == *old {
+                return Ok(new);
+            }
+            let extension = draft.directory.extension(&new.extension).ok_or(OfficeError::NotFound)?;
+            check_destination(draft.directory, extension.dial_permissions, &new.destination)?;
+            new.updated_at = draft.now.wall;
+            if new.schedule != old.schedule || new.enabled != old.enabled {
+                new.since = draft.now.wall;
+            }
+            draft.changes.push(Change::Recurring(Box::new(new.clone())));
+            let detail = difference(&facts(&old), &facts(&new));
+            draft.tell("recurring_call_updated", &new.user, id.as_str(), detail); // S93
+            Ok(new)
+        })
+        .await
+    }
+
+    /// Remove a recurring call. Its occurrences stay on record.
+    pub async fn remove_recurring(&self, actor: Actor, id: RecurringCallId) -> Result<(), OfficeError> {
+        self.commit(actor, move |draft| {
+            let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(OfficeError::NotFound)?);
+            draft.changes.push(Change::RecurringGone(id));
+            draft.event = deleted(&old);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The recurring calls of an extension go with it, each with its event (S68, S94).
+pub(super) fn remove_all_of(draft: &mut Draft<'_>, extension: &ExtensionId) {
+    for call in draft.directory.recurring_calls_of(extension) {
+        draft.changes.push(Change::RecurringGone(call.id.clone()));
+        draft.also.push(deleted(call));
+    }
+}
+
+fn deleted(call: &RecurringCall) -> Event {
+    Event {
+        kind: "recurring_call_deleted",
+        user: Some(call.user.clone()),
+        subject: call.id.to_string(),
+        detail: json!({"before": facts(call)}),
+    }
+}
+
+/// What may never be called by a schedule is refused now, not at nine in the morning. What only has no way yet may get one.
+fn check_destination(
+    directory: &Directory,
+    permissions: DialPermissions,
+    destination: &str,
+) -> Result<(), OfficeError> {
+    let user = crate::routes::sessions::user_part(destination);
+    let asker = dialplan::Asker { road: dialplan::Road::Schedule, permissions };
+    match dialplan::route(directory, asker, user).route {
+        dialplan::Route::Refused(cause) if cause.http_status() == 403 => {
+            Err(OfficeError::ForbiddenDestination(cause))
+        }
+        dialplan::Route::Refused(Cause::BadNumber) => {
+            Err(OfficeError::ForbiddenDestination(Cause::BadNumber))
+        }
+        dialplan::Route::Refused(_)
+        | dialplan::Route::Extension(_)
+        | dialplan::Route::Username(_)
+        | dialplan::Route::Trunk(_)
+        | dialplan::Route::Application(_) => Ok(()),
+    }
+}
+
+/// What the audit tells of a recurring call.
+fn facts(call: &RecurringCall) -> Value {
+    json!({
+        "extensionId": call.extension,
+        "destinationNumber": call.destination,
+        "schedule": call.schedule,
+        "enabled": call.enabled,
+        "misfire": call.misfire,
+        "action": call.action,
+        "maxAttempts": call.max_attempts,
+        "retryMinutes": call.retry_minutes,
+    })
+}

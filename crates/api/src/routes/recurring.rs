@@ -1,0 +1,371 @@
+//! Recurring calls (S76–S87).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::routing::{delete, get, patch, post, put};
+use base::Timestamp;
+use model::recurrence::{Schedule, ScheduleError, Written, Zone, next_after};
+use model::{Extension, Misfire, Permission, RecurringCall, RecurringCallId};
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Body, Field, Form, Rule};
+use crate::limits::{MAX_ATTEMPTS, PAGE_DEFAULT, RETRY_MINUTES, RUNS_SHOWN};
+use crate::office::{NewRecurringCall, RecurringCallChanges};
+use crate::route::{Answer, Need, Route};
+use crate::routes::extensions::own;
+use crate::routes::sessions::{check_host, policy};
+use crate::routes::{CURSOR, LIMIT, PathId, page};
+use crate::shapes::{
+    NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
+    RunsAnswer, Success, to_the_second,
+};
+
+const CALL: Need = Need::Permission(Permission::Call);
+
+const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "How often");
+const TIME: Field = Field::new("time", Rule::Time, "On the clocks of the zone, HH:MM or HH:MM:SS");
+const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Whole(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
+const DAYS_OF_WEEK: Field =
+    Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, in the place of dayOfWeek");
+const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Whole(1, 31), "Monthly");
+const MONTH_END: Field = Field::new(
+    "monthEndPolicy",
+    Rule::OneOf(&["clamp", "skip"]),
+    "Monthly: a month without that day has its last day (clamp) or none (skip)",
+);
+const ZONE: Field = Field::new(
+    "timezone",
+    Rule::Zone,
+    "A name of the IANA database; that of the extension where absent, then the server's",
+);
+const SCHEDULE: &[Field] =
+    &[FREQUENCY.required(), TIME.required(), DAY_OF_WEEK, DAYS_OF_WEEK, DAY_OF_MONTH, MONTH_END, ZONE];
+const SCHEDULE_CHANGE: &[Field] =
+    &[FREQUENCY, TIME, DAY_OF_WEEK, DAYS_OF_WEEK, DAY_OF_MONTH, MONTH_END, ZONE];
+
+const DESTINATION: Field = Field::new(
+    "destinationNumber",
+    Rule::Destination,
+    "A number, an extension, a user name, or a SIP URI of our domain",
+)
+.or("toNumber");
+const ENABLED: Field = Field::new("enabled", Rule::Flag, "Whether it is due at all");
+const MISFIRE: Field = Field::new(
+    "misfire",
+    Rule::OneOf(&["skip", "run_once"]),
+    "What passed while no server ran is skipped, or the last of it is made up for",
+);
+const ATTEMPTS: Field = Field::new(
+    "maxAttempts",
+    Rule::Whole(1, MAX_ATTEMPTS),
+    "How often one occurrence is dialled at most, where the line is busy or nobody answers",
+);
+const RETRY: Field =
+    Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
+const ACTION: Field = Field::new(
+    "action",
+    Rule::OneOf(&["connect"]),
+    "Once the extension's phone has answered, the destination is called and connected",
+);
+const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
+const CREATE: &[Field] = &[
+    DESTINATION.required(),
+    Field::new("schedule", Rule::Object(SCHEDULE), "When").required(),
+    ENABLED,
+    MISFIRE,
+    ATTEMPTS,
+    RETRY,
+    ACTION,
+    TWILIO,
+];
+const CHANGE: &[Field] = &[
+    DESTINATION,
+    Field::new("schedule", Rule::Object(SCHEDULE_CHANGE), "What changes of it; the rest stays"),
+    ENABLED,
+    MISFIRE,
+    ATTEMPTS,
+    RETRY,
+    ACTION,
+    TWILIO,
+];
+const NEXT: &[Field] =
+    &[Field::new("count", Rule::Whole(1, RUNS_SHOWN), "How many instants; 10 where absent")];
+const PAGED: &[Field] = &[LIMIT, CURSOR];
+const RUNS: &[Field] = &[LIMIT, CURSOR];
+
+pub(crate) fn routes() -> Vec<Route> {
+    let one = Answer::json::<RecurringCallAnswer>;
+    let tag = "recurring calls";
+    let of_extension = "/api/v1/voip/extensions/{id}/recurring-calls";
+    let id = "/api/v1/voip/recurring-calls/{id}";
+    let change = "Change some of a recurring call";
+    vec![
+        Route::new(("post", of_extension), tag, "Create a recurring call", CALL, one(), post(create))
+            .body(CREATE)
+            .also(&[409]),
+        Route::new(
+            ("get", of_extension),
+            tag,
+            "Recurring calls of an extension",
+            CALL,
+            Answer::json::<RecurringCallsAnswer>(),
+            get(list),
+        ),
+        Route::new(
+            ("get", "/api/v1/voip/recurring-calls"),
+            tag,
+            "Recurring calls, of all extensions that the key may see",
+            CALL,
+            Answer::json::<RecurringCallsAnswer>(),
+            get(list_all),
+        )
+        .query(PAGED),
+        Route::new(("get", id), tag, "One recurring call", CALL, one(), get(show)),
+        Route::new(("put", id), tag, change, CALL, one(), put(update)).body(CHANGE),
+        Route::new(("patch", id), tag, change, CALL, one(), patch(update)).body(CHANGE),
+        Route::new(
+            ("delete", id),
+            tag,
+            "Remove a recurring call",
+            CALL,
+            Answer::json::<Success>(),
+            delete(remove),
+        ),
+        Route::new(
+            ("get", "/api/v1/voip/recurring-calls/{id}/next"),
+            tag,
+            "The next instants at which it is due",
+            CALL,
+            Answer::json::<NextRunsAnswer>(),
+            get(next),
+        )
+        .query(NEXT),
+        Route::new(
+            ("get", "/api/v1/voip/recurring-calls/{id}/runs"),
+            tag,
+            "What became of the instants at which it was due, newest first",
+            CALL,
+            Answer::json::<RunsAnswer>(),
+            get(runs),
+        )
+        .query(RUNS)
+        .also(&[503]),
+    ]
+}
+
+/// A recurring call that the caller may see; any other is as good as missing (S25).
+fn mine(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<RecurringCall>, ApiError> {
+    let id: RecurringCallId = id.id()?;
+    let directory = app.office().directory();
+    let found = directory.recurring_call(&id).filter(|call| caller.sees(&call.user));
+    Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
+}
+
+fn answer(app: &App, call: &RecurringCall) -> Json<RecurringCallAnswer> {
+    let now = app.office().now().wall;
+    Json(RecurringCallAnswer { success: true, recurring_call: RecurringCallView::of(call, now) })
+}
+
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<RecurringCallAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = body.form(&caller, CREATE)?;
+    let destination = destination(&app, &form)?.unwrap_or_default();
+    let parts = form.object("schedule", SCHEDULE).ok_or(Fault::MissingField)?;
+    let schedule = judged(overlaid(Written::default(), &parts, || default_zone(&app, &extension)))?;
+    policy(&app, &form, &destination)?;
+    let wanted = NewRecurringCall {
+        extension: extension.id.clone(),
+        destination,
+        schedule,
+        enabled: form.flag("enabled").unwrap_or(true),
+        misfire: misfire(&form).unwrap_or_default(),
+        max_attempts: form.whole("maxAttempts").unwrap_or(1) as u8,
+        retry_minutes: form.whole("retryMinutes").unwrap_or(5) as u16,
+    };
+    let made = app.office().create_recurring(caller.actor(), wanted).await?;
+    Ok(answer(&app, &made))
+}
+
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<RecurringCallAnswer>, ApiError> {
+    let call = mine(&app, &caller, &id)?;
+    let form = body.form(&caller, CHANGE)?;
+    let destination = destination(&app, &form)?;
+    let schedule = match form.object("schedule", SCHEDULE_CHANGE) {
+        Some(parts) => Some(judged(overlaid(call.schedule.written(), &parts, String::new))?),
+        None => None,
+    };
+    policy(&app, &form, destination.as_deref().unwrap_or_default())?;
+    let changes = RecurringCallChanges {
+        destination,
+        schedule,
+        enabled: form.flag("enabled"),
+        misfire: misfire(&form),
+        max_attempts: form.whole("maxAttempts").map(|n| n as u8),
+        retry_minutes: form.whole("retryMinutes").map(|n| n as u16),
+    };
+    let changed = app.office().change_recurring(caller.actor(), call.id.clone(), changes).await?;
+    Ok(answer(&app, &changed))
+}
+
+fn destination(app: &App, form: &Form) -> Result<Option<String>, ApiError> {
+    let Some(text) = form.text("destinationNumber") else { return Ok(None) };
+    check_host(app.settings(), "destinationNumber", text)?;
+    Ok(Some(text.to_owned()))
+}
+
+fn misfire(form: &Form) -> Option<Misfire> {
+    form.text("misfire").map(|word| if word == "run_once" { Misfire::RunOnce } else { Misfire::Skip })
+}
+
+/// The zone of a schedule that names none (S78).
+fn default_zone(app: &App, extension: &Extension) -> String {
+    extension.timezone.as_ref().map_or(app.settings().default_timezone.as_str(), Zone::name).to_owned()
+}
+
+/// `old` with what was sent. Days of another frequency, or of the other spelling, do not stay.
+fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written {
+    let mut new = old;
+    if let Some(frequency) = sent.text("frequency")
+        && new.frequency != frequency
+    {
+        let (time, timezone) = (new.time, new.timezone);
+        new = Written { frequency: frequency.to_owned(), time, timezone, ..Written::default() };
+    }
+    if let Some(time) = sent.text("time") {
+        time.clone_into(&mut new.time);
+    }
+    let one = sent.whole("dayOfWeek").map(|day| day as i64);
+    let list = sent.wholes("daysOfWeek");
+    if one.is_some() || list.is_some() {
+        (new.day_of_week, new.days_of_week) = (one, list);
+    }
+    if let Some(day) = sent.whole("dayOfMonth") {
+        new.day_of_month = Some(day as i64);
+    }
+    if let Some(policy) = sent.text("monthEndPolicy") {
+        new.month_end_policy = Some(policy.to_owned());
+    }
+    match sent.text("timezone") {
+        Some(zone) => zone.clone_into(&mut new.timezone),
+        None if new.timezone.is_empty() => new.timezone = zone(),
+        None => {}
+    }
+    new
+}
+
+fn judged(written: Written) -> Result<Schedule, ApiError> {
+    Schedule::try_from(written).map_err(|error| {
+        let spanish = match error {
+            ScheduleError::Zone => "debe ser un nombre de la base IANA, como America/New_York",
+            ScheduleError::Time => "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
+            ScheduleError::Frequency => "debe ser daily, weekly o monthly",
+            ScheduleError::DayOfWeek => {
+                "semanal: dayOfWeek, de 0 (domingo) a 6 (sábado), o una lista en daysOfWeek; solo uno de los dos"
+            }
+            ScheduleError::DaysOfWeek => "solo en un horario semanal: una lista de días distintos, de 0 a 6",
+            ScheduleError::DayOfMonth => "un horario mensual, y solo él, necesita dayOfMonth, de 1 a 31",
+            ScheduleError::MonthEndPolicy => "solo en un horario mensual: clamp o skip",
+        };
+        let field = format!("schedule.{}", error.field());
+        ApiError::field(Fault::BadValue, &field, Some((&error.to_string(), spanish)))
+    })
+}
+
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+) -> Result<Json<RecurringCallsAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let (directory, now) = (app.office().directory(), app.office().now().wall);
+    let calls = directory.recurring_calls_of(&extension.id);
+    let recurring_calls = calls.map(|call| RecurringCallView::of(call, now)).collect();
+    Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor: None }))
+}
+
+async fn list_all(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Json<RecurringCallsAnswer>, ApiError> {
+    let form = Form::of_query(&uri, PAGED)?;
+    let (directory, now) = (app.office().directory(), app.office().now().wall);
+    let mut found: Vec<_> = directory.recurring_calls().filter(|call| caller.sees(&call.user)).collect();
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let (found, next_cursor) = page(found, form.text("cursor"), limit, |call| call.id.as_str());
+    let recurring_calls = found.into_iter().map(|call| RecurringCallView::of(call, now)).collect();
+    Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor }))
+}
+
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+) -> Result<Json<RecurringCallAnswer>, ApiError> {
+    let call = mine(&app, &caller, &id)?;
+    Ok(answer(&app, &call))
+}
+
+async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
+    let call = mine(&app, &caller, &id)?;
+    app.office().remove_recurring(caller.actor(), call.id.clone()).await?;
+    Ok(Json(Success { success: true }))
+}
+
+async fn next(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<NextRunsAnswer>, ApiError> {
+    let call = mine(&app, &caller, &id)?;
+    let count = Form::of_query(&uri, NEXT)?.whole("count").unwrap_or(10) as usize;
+    let first = next_after(&call.schedule, app.office().now().wall);
+    let instants = std::iter::successors(first, |due| next_after(&call.schedule, *due));
+    let zone = call.schedule.zone();
+    let shown = |due: Timestamp| NextRun { at: to_the_second(due), local: zone.shown(due) };
+    Ok(Json(NextRunsAnswer {
+        success: true,
+        enabled: call.enabled,
+        description: call.schedule.to_string(),
+        tzdb_version: model::recurrence::tzdb_version(),
+        next: instants.take(count).map(shown).collect(),
+    }))
+}
+
+async fn runs(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+) -> Result<Json<RunsAnswer>, ApiError> {
+    let call = mine(&app, &caller, &id)?;
+    let form = Form::of_query(&uri, RUNS)?;
+    let before = match form.text("cursor") {
+        Some(text) => text.parse().map_err(|_| ApiError::field(Fault::BadValue, "cursor", None))?,
+        None => i64::MAX,
+    };
+    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let mut rows =
+        app.office().store().occurrences(&call.id, Timestamp::from_micros(before), limit + 1).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next_cursor = rows.last().filter(|_| more).map(|row| row.due.as_micros().to_string());
+    Ok(Json(RunsAnswer { success: true, runs: rows.iter().map(RunView::of).collect(), next_cursor }))
+}

@@ -1,0 +1,179 @@
+//! Recurring calls, as they are answered (S77, S82).
+
+use base::Timestamp;
+use model::recurrence::next_after;
+use model::{Action, Misfire, Occurrence, OccurrenceState, RecurringCall};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::to_the_second;
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecurringCallAnswer {
+    pub success: bool,
+    pub recurring_call: RecurringCallView,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecurringCallsAnswer {
+    pub success: bool,
+    /// Oldest first.
+    pub recurring_calls: Vec<RecurringCallView>,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RecurringCall)]
+pub(crate) struct RecurringCallView {
+    pub id: String,
+    pub extension_id: String,
+    pub destination_number: String,
+    pub schedule: ScheduleView,
+    pub enabled: bool,
+    /// `null` while it is switched off.
+    #[schema(format = DateTime)]
+    pub next_execution: Option<String>,
+    /// `skip` or `run_once`.
+    pub misfire: &'static str,
+    /// `connect`.
+    pub action: &'static str,
+    pub max_attempts: u8,
+    pub retry_minutes: u16,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Schedule)]
+pub(crate) struct ScheduleView {
+    /// `daily`, `weekly` or `monthly`.
+    pub frequency: String,
+    pub time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub day_of_week: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub days_of_week: Option<Vec<i64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub day_of_month: Option<i64>,
+    /// `skip`; absent where a month without that day has its last day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub month_end_policy: Option<String>,
+    pub timezone: String,
+}
+
+impl RecurringCallView {
+    pub(crate) fn of(call: &RecurringCall, now: Timestamp) -> Self {
+        let written = call.schedule.written();
+        let next = if call.enabled { next_after(&call.schedule, now) } else { None };
+        RecurringCallView {
+            id: call.id.to_string(),
+            extension_id: call.extension.to_string(),
+            destination_number: call.destination.clone(),
+            schedule: ScheduleView {
+                frequency: written.frequency,
+                time: written.time,
+                day_of_week: written.day_of_week,
+                days_of_week: written.days_of_week,
+                day_of_month: written.day_of_month,
+                month_end_policy: written.month_end_policy,
+                timezone: written.timezone,
+            },
+            enabled: call.enabled,
+            next_execution: next.map(to_the_second),
+            misfire: match call.misfire {
+                Misfire::Skip => "skip",
+                Misfire::RunOnce => "run_once",
+            },
+            action: match call.action {
+                Action::Connect => "connect",
+            },
+            max_attempts: call.max_attempts,
+            retry_minutes: call.retry_minutes,
+            created_at: to_the_second(call.created_at),
+            updated_at: to_the_second(call.updated_at),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NextRunsAnswer {
+    pub success: bool,
+    /// Nothing of this happens while it is switched off.
+    pub enabled: bool,
+    /// `weekly on Mon at 10:30 (America/Los_Angeles)`
+    pub description: String,
+    /// The release of the IANA time zone database that it was computed from.
+    pub tzdb_version: &'static str,
+    pub next: Vec<NextRun>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NextRun {
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// What the clocks of the zone show then.
+    pub local: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunsAnswer {
+    pub success: bool,
+    /// Newest first.
+    pub runs: Vec<RunView>,
+    /// Ask with it as `cursor` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// One instant at which a recurring call was due, and what became of it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Run)]
+pub(crate) struct RunView {
+    #[schema(format = DateTime)]
+    pub due: String,
+    /// `claimed`, `dialling`, `done`, `failed` or `missed`.
+    pub state: &'static str,
+    /// How often it was dialled.
+    pub attempts: u8,
+    /// The call of the last attempt.
+    pub session_id: Option<String>,
+    /// Why it came to nothing, or has to wait.
+    pub end_reason: Option<&'static str>,
+    /// When the next attempt is made, while it waits for one.
+    #[schema(format = DateTime)]
+    pub next_attempt: Option<String>,
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+impl RunView {
+    pub(crate) fn of(row: &Occurrence) -> Self {
+        let waits = row.state == OccurrenceState::Claimed;
+        RunView {
+            due: to_the_second(row.due),
+            state: row.state.as_str(),
+            attempts: row.attempts,
+            session_id: row.call.as_ref().map(ToString::to_string),
+            end_reason: row.cause.map(model::Cause::code),
+            next_attempt: waits.then(|| row.not_before.max(row.lease_until).to_string()),
+            updated_at: row.updated_at.to_string(),
+        }
+    }
+}

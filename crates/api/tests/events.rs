@@ -1,0 +1,231 @@
+//! Events: listed, streamed, over a WebSocket; one's own, and in order (S88–S95).
+
+mod house;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::StreamExt as _;
+use house::{House, call_record, request};
+use model::journal::Record;
+use model::{CallStatus, Cause, Permission};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+const CREATE: &str = "/api/v1/voip/extensions/create";
+
+fn kinds(answer: &Value) -> Vec<&str> {
+    answer["events"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn everybody_reads_his_own_events_and_some_read_all() {
+    let house = House::new().await;
+    house.post(&house.key, CREATE, json!({"extensionNumber": "1001"})).await.ok();
+    house.post(&house.stranger, CREATE, json!({"extensionNumber": "1002"})).await.ok();
+    let own = house.get(&house.key, "/api/v1/events").await.ok();
+    assert_eq!(kinds(&own), ["voip_extension_created", "api_key_created"]); // S89, newest first
+    let event = &own["events"][0];
+    assert_eq!((&event["userId"], &event["at"]), (&json!("user_123"), &json!("2025-01-15T10:30:00.000Z")));
+    assert!(
+        event["keyId"].is_string() && event["requestId"].is_string() && !own.to_string().contains("password")
+    );
+    house.get(&house.key, "/api/v1/events?user=stranger").await.refused(403, "foreign_user"); // S25
+    let reader = house.key_of("auditor", &[Permission::Events]).await; // S56
+    for key in [&house.admin, &reader] {
+        let all = house.get(key, "/api/v1/events?type=voip_extension_created").await.ok();
+        assert_eq!(kinds(&all).len(), 2);
+        house.get(key, "/api/v1/events?user=stranger").await.ok();
+    }
+    let none = house.get(&house.key, "/api/v1/events?since=2025-01-15T10:30:01Z").await.ok();
+    assert_eq!(kinds(&none).len(), 0);
+}
+
+#[tokio::test]
+async fn who_follows_by_cursor_misses_nothing_and_sees_nothing_twice() {
+    let house = House::new().await;
+    let mut seen = Vec::new();
+    let mut cursor = 0;
+    for n in 0..7 {
+        house.post(&house.key, CREATE, json!({"extensionNumber": format!("10{n:02}")})).await.ok();
+        if n % 3 == 2 {
+            let page = house
+                .get(&house.key, &format!("/api/v1/events?order=asc&limit=2&cursor={cursor}"))
+                .await
+                .ok();
+            cursor = page["nextCursor"].as_i64().unwrap();
+            seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()));
+        }
+    }
+    while let page =
+        house.get(&house.key, &format!("/api/v1/events?order=asc&limit=3&cursor={cursor}")).await.ok()
+        && !page["events"].as_array().unwrap().is_empty()
+    {
+        cursor = page["nextCursor"].as_i64().unwrap();
+        seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()));
+    }
+    assert_eq!(seen.len(), 8);
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    // The list for people has pages too.
+    let page = house.get(&house.key, "/api/v1/events?limit=5").await.ok();
+    let rest =
+        house.get(&house.key, &format!("/api/v1/events?limit=5&cursor={}", page["nextCursor"])).await.ok();
+    assert_eq!((kinds(&rest).len(), &rest["nextCursor"]), (3, &json!(null)));
+}
+
+/// Read a stream until it holds `text`.
+async fn read_until(stream: &mut axum::body::BodyDataStream, text: &str) -> String {
+    let mut read = String::new();
+    let reading = async {
+        while !read.contains(text) {
+            let chunk = stream.next().await.expect("the stream ended").unwrap();
+            read.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    assert!(
+        tokio::time::timeout(Duration::from_secs(10), reading).await.is_ok(),
+        "{text} did not come: {read}"
+    );
+    read
+}
+
+#[tokio::test]
+async fn a_stream_tells_what_happens_and_goes_on_where_it_was_left() {
+    use tower::ServiceExt as _;
+    let house = House::new().await;
+    let open = async |last: Option<&str>| {
+        let mut request = request("GET", "/api/v1/events/stream?type=call_started,call_ended", &house.key);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = house.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        response.into_body().into_data_stream()
+    };
+    let mut stream = open(None).await;
+    let call = call_record("session_1_a", "user_123", house::BEGIN);
+    house.store.feed(&[Record::CallOpened(Box::new(call.clone()))]).await.unwrap();
+    let read = read_until(&mut stream, "call_started").await;
+    let last = read.split("id: ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    drop(stream);
+    let mut over = call;
+    (over.ended_at, over.cause, over.status) =
+        (Some(over.started_at), Some(Cause::NoAnswer), CallStatus::NoAnswer);
+    house.store.feed(&[Record::CallClosed(Box::new(over))]).await.unwrap();
+    let mut stream = open(Some(&last)).await;
+    let read = read_until(&mut stream, "\n\n").await;
+    assert!(
+        read.contains("event: call_ended") && read.contains("no_answer") && !read.contains("call_started"),
+        "{read}"
+    );
+    // Who is switched off hears why, and nothing more.
+    let keys = house.get(&house.key, "/api/v1/keys").await.ok();
+    house
+        .delete(&house.admin, &format!("/api/v1/keys/{}", keys["keys"][0]["id"].as_str().unwrap()))
+        .await
+        .ok();
+    read_until(&mut stream, "event: cut\ndata: {\"code\":\"key_inactive\"}").await;
+    assert!(stream.next().await.is_none());
+    let bad = request("GET", "/api/v1/events/stream", &house.admin).header("last-event-id", "x");
+    house.send(bad.body(Body::empty()).unwrap()).await.refused(400, "invalid_value");
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_cut_and_says_so() {
+    use tower::ServiceExt as _;
+    let house = House::new().await;
+    let get = request("GET", "/api/v1/events/stream?cursor=0", &house.key).body(Body::empty()).unwrap();
+    let mut stream = house.router().oneshot(get).await.unwrap().into_body().into_data_stream();
+    let calls: Vec<Record> = (0..200)
+        .map(|n| {
+            Record::CallOpened(Box::new(call_record(&format!("session_1_{n}"), "user_123", house::BEGIN)))
+        })
+        .collect();
+    house.store.feed(&calls).await.unwrap();
+    // Its queue is full and stays so; the time that it is given is real.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let read = read_until(&mut stream, "event: cut").await;
+    assert!(read.contains("too_slow"), "{read}");
+    let told = read.matches("event: call_started").count();
+    assert!((1..200).contains(&told), "{told}");
+}
+
+#[tokio::test]
+async fn only_so_many_follow_at_once() {
+    use tower::ServiceExt as _;
+    let house = House::new().await;
+    let open = async || {
+        let get = request("GET", "/api/v1/events/stream", &house.key).body(Body::empty()).unwrap();
+        house.router().oneshot(get).await.unwrap()
+    };
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        streams.push(open().await);
+    }
+    assert!(streams.iter().all(|stream| stream.status() == 200));
+    house.get(&house.key, "/api/v1/events/stream").await.refused(503, "too_many_followers");
+    assert_eq!(house.get(&house.stranger, "/api/v1/events/stream").await.status, 200);
+    drop(streams);
+    let freed = async {
+        while open().await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_web_socket_takes_the_key_in_its_head_or_in_its_first_message() {
+    let house = House::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = house.router().into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+    let open = async |key: Option<&str>| {
+        let mut request = format!("ws://{address}/api/v1/events/ws").into_client_request().unwrap();
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        tokio_tungstenite::connect_async(request).await.map(|(socket, _)| socket)
+    };
+    let say = |key: &str| Message::text(json!({"authorization": format!("Bearer {key}")}).to_string());
+    macro_rules! hear {
+        ($socket:expr) => {
+            loop {
+                match tokio::time::timeout(Duration::from_secs(10), $socket.next())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .unwrap()
+                {
+                    Message::Text(text) => break serde_json::from_str::<Value>(&text).unwrap(),
+                    Message::Close(frame) => break json!(frame.unwrap().reason.as_str()),
+                    _ => {}
+                }
+            }
+        };
+    }
+    let mut by_header = open(Some(&house.key)).await.unwrap();
+    let mut by_message = open(None).await.unwrap();
+    futures_util::SinkExt::send(&mut by_message, say(&house.key)).await.unwrap();
+    assert_eq!(
+        (hear!(by_header)["type"].clone(), hear!(by_message)["type"].clone()),
+        (json!("hello"), json!("hello"))
+    );
+    house.post(&house.key, CREATE, json!({"extensionNumber": "1001"})).await.ok();
+    assert_eq!(hear!(by_header)["type"], json!("voip_extension_created"));
+    assert_eq!(hear!(by_message)["type"], json!("voip_extension_created"));
+    let mut stranger = open(None).await.unwrap();
+    futures_util::SinkExt::send(&mut stranger, say("sk_voip_nobody")).await.unwrap();
+    assert_eq!(hear!(stranger), json!("api_key_invalid"));
+    assert!(
+        matches!(open(Some("sk_voip_nobody")).await, Err(WsError::Http(refused)) if refused.status() == 401)
+    );
+    // Addresses are written down everywhere: a key does not belong there.
+    house.get("", "/api/v1/events/ws?token=sk_voip_x").await.refused(400, "unknown_field");
+    house.get(&house.key, "/api/v1/events/ws").await.refused(400, "websocket_required");
+    house.app.hang_up();
+    assert_eq!(hear!(by_header), json!("draining"));
+    serving.abort();
+}

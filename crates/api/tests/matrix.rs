@@ -1,0 +1,257 @@
+//! Every route with everything that it should refuse, out of its own description: whoever adds a route adds it to these tests.
+
+mod house;
+
+use std::collections::BTreeMap;
+
+use house::{House, call_record};
+use serde_json::{Map, Value, json};
+
+struct Operation {
+    method: String,
+    template: String,
+    body: Value,
+    schema: Value,
+}
+
+async fn operations(house: &House) -> Vec<Operation> {
+    let mut all = Vec::new();
+    for (template, item) in house.document().await["paths"].as_object().unwrap() {
+        for (method, described) in item.as_object().unwrap() {
+            let content = &described["requestBody"]["content"]["application/json"];
+            let body = if content["example"].is_object() { content["example"].clone() } else { json!({}) };
+            let (method, template) = (method.to_ascii_uppercase(), template.clone());
+            all.push(Operation { method, template, body, schema: content["schema"].clone() });
+        }
+    }
+    all
+}
+
+/// Things of `user_123`, by the beginning of the paths that name them.
+struct Things(Vec<(String, String)>);
+
+impl Things {
+    async fn new(house: &House) -> Things {
+        let id = |made: &Value, noun: &str| made[noun]["id"].as_str().unwrap().to_owned();
+        let post = async |path: &str, body: Value| house.post(&house.key, path, body).await.ok();
+        let key = post("/api/v1/keys/voip/generate", json!({})).await;
+        let extension = post("/api/v1/voip/extensions/create", json!({"extensionNumber": "4711"})).await;
+        let hook = post("/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await;
+        post("/api/v1/voip/extensions/create", json!({"extensionNumber": "4712"})).await;
+        house.store.fan_out(house.now()).await.unwrap();
+        let deliveries = format!("/api/v1/webhooks/{}/deliveries", id(&hook, "webhook"));
+        let delivery =
+            house.get(&house.key, &deliveries).await.ok()["deliveries"][0]["id"].as_str().unwrap().to_owned();
+        house
+            .exchange
+            .change(|e| e.calls.push(call_record("session_1736936999_a", "user_123", house::BEGIN)));
+        let call = String::from("session_1736936999_a");
+        let thing = |prefix: &str, id: String| (prefix.to_owned(), id);
+        Things(vec![
+            thing("/api/v1/keys/{id}", id(&key, "key")),
+            thing("/api/v1/voip/extensions/user/{id}", "user_123".into()),
+            thing("/api/v1/voip/extensions/{id}", id(&extension, "extension")),
+            thing("/api/v1/opensips/call/{id}", call.clone()),
+            thing("/api/v1/calls/{id}", call),
+            thing("/api/v1/webhooks/{id}/deliveries/{delivery}", delivery),
+            thing("/api/v1/webhooks/{id}", id(&hook, "webhook")),
+        ])
+    }
+
+    /// The path of a thing of `user_123`. A noun that is not in the list is made with the example of the route that makes it.
+    async fn path(&mut self, house: &House, operations: &[Operation], template: &str) -> String {
+        let begins = |template: &str, prefix: &str| {
+            template == prefix || template.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !self.0.iter().any(|(prefix, _)| begins(template, prefix)) {
+            let noun = template.split("/{id}").next().unwrap();
+            let makes = |o: &&Operation| {
+                o.method == "POST" && (o.template == noun || o.template == format!("{noun}/create"))
+            };
+            let maker = operations
+                .iter()
+                .find(makes)
+                .unwrap_or_else(|| panic!("{template}: say in Things how one is made"));
+            let made = house.post(&house.key, &maker.template, maker.body.clone()).await.ok();
+            let id = made
+                .as_object()
+                .unwrap()
+                .values()
+                .find_map(|value| value["id"].as_str())
+                .expect("an id")
+                .to_owned();
+            self.0.push((format!("{noun}/{{id}}"), id));
+        }
+        let mut path = template.to_owned();
+        for (prefix, id) in &self.0 {
+            if begins(template, prefix) {
+                let name = prefix.rsplit('/').next().unwrap();
+                path = path.replace(name, id);
+            }
+        }
+        assert!(!path.contains('{'), "{path}");
+        path
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
+    let house = House::new().await;
+    let operations = operations(&house).await;
+    let mut things = Things::new(&house).await;
+    let mut before = BTreeMap::new();
+    let mut tried = 0;
+    for operation in operations.iter().filter(|o| o.template.contains('{')) {
+        let path = things.path(&house, &operations, &operation.template).await;
+        if operation.method == "GET" {
+            before.insert(path.clone(), house.get(&house.key, &path).await);
+        }
+        let missing = operation
+            .template
+            .replace("user/{id}", "user/nobody")
+            .replace("{id}", "nothing_1")
+            .replace("{delivery}", "nothing_2");
+        let foreign = house.json(&operation.method, &house.stranger, &path, &operation.body).await;
+        let missing = house.json(&operation.method, &house.stranger, &missing, &operation.body).await;
+        // S25, security.md row 21: the same refusal, so that nobody learns which ids there are.
+        let what = |answer: &house::Answer| (answer.status.as_u16(), answer.json()["code"].clone());
+        let place = format!("{} {}", operation.method, operation.template);
+        assert_eq!(what(&foreign), what(&missing), "{place}");
+        assert!(matches!(foreign.status.as_u16(), 403 | 404), "{place}: {}", foreign.text);
+        assert!(
+            foreign.status == 404 || operation.template.contains("user/{id}"),
+            "{place}: {}",
+            foreign.text
+        );
+        tried += 1;
+    }
+    assert!(tried > 15, "{tried}");
+    for (path, answer) in before {
+        let now = house.get(&house.key, &path).await;
+        assert_eq!(now.status, answer.status, "{path}");
+        if !path.ends_with("/usage") {
+            assert_eq!(
+                now.json().as_object().map(Map::len),
+                answer.json().as_object().map(Map::len),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fault() {
+    let house = House::new().await;
+    let operations = operations(&house).await;
+    let mut things = Things::new(&house).await;
+    let long = "x".repeat(10_000);
+    // What is wrong in every field of that type, and what some fields may hold.
+    let never = |kind: &str| -> Vec<Value> {
+        let mut values = vec![json!({"a": 1}), json!([[1]]), json!([{}])];
+        if kind != "string" {
+            values.extend([json!("x"), json!("")]);
+        }
+        if kind != "boolean" {
+            values.push(json!(true));
+        }
+        if kind == "string" {
+            values.extend([
+                json!(7),
+                json!(""),
+                json!(long),
+                json!("a\u{0}b"),
+                json!("a\r\nX-Evil: 1"),
+                json!("\u{1b}[31m"),
+                json!("\u{7f}"),
+            ]);
+        }
+        values
+    };
+    let perhaps = [
+        json!("'; DROP TABLE users;--"),
+        json!("<script>alert(1)</script>"),
+        json!("../../etc/passwd"),
+        json!("%00"),
+        json!("Ж🙂"),
+    ];
+    let mut tried = 0;
+    for operation in operations.iter().filter(|o| o.schema["properties"].is_object()) {
+        let path = if operation.template.contains('{') {
+            things.path(&house, &operations, &operation.template).await
+        } else {
+            operation.template.clone()
+        };
+        let send = async |body: Value| {
+            let stored = async || {
+                let hooks = house.store.webhooks(None).await.unwrap();
+                (house.app.office().directory().census(), hooks)
+            };
+            let before = stored().await;
+            let answer = house.json(&operation.method, &house.admin, &path, &body).await;
+            let place = format!("{} {path} {body:.200}", operation.method);
+            assert!(answer.status.as_u16() < 500, "{place}: {}", answer.text); // S27
+            if !answer.status.is_success() {
+                assert!(answer.json()["code"].is_string(), "{place}");
+                assert_eq!(stored().await, before, "{place}: something was stored");
+            }
+            answer
+        };
+        for (name, schema) in operation.schema["properties"].as_object().unwrap() {
+            let schema = schema["oneOf"].get(0).unwrap_or(schema);
+            let with = |value: &Value| {
+                let mut body = operation.body.clone();
+                if let (Some(body), "destinationNumber") = (body.as_object_mut(), name.as_str()) {
+                    body.remove("toNumber");
+                }
+                body[name] = value.clone();
+                body
+            };
+            for value in never(schema["type"].as_str().unwrap()) {
+                let answer = send(with(&value)).await;
+                let place = format!("{} {path} {name}: {value:.100}", operation.method);
+                assert_eq!(answer.status.as_u16(), 400, "{place}: {}", answer.text);
+                assert_eq!(answer.json()["field"], json!(name), "{place}: {}", answer.text); // S23
+                tried += 1;
+            }
+            for value in &perhaps {
+                let answer = send(with(value)).await;
+                if answer.status == 400 {
+                    assert_eq!(answer.json()["field"], json!(name), "{name} {value}: {}", answer.text);
+                }
+                tried += 1;
+            }
+        }
+        let mut body = operation.body.clone();
+        body["isAdmin"] = json!(true);
+        let answer = send(body).await; // security.md row 23
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (400, &json!("unknown_field")),
+            "{path}: {}",
+            answer.text
+        );
+    }
+    assert!(tried > 300, "{tried}");
+}
+
+#[tokio::test]
+async fn every_example_of_a_request_is_one_that_is_taken() {
+    let house = House::new().await;
+    let operations = operations(&house).await;
+    let mut things = Things::new(&house).await;
+    for operation in operations.iter().filter(|o| o.schema.is_object()) {
+        let path = if operation.template.contains('{') {
+            things.path(&house, &operations, &operation.template).await
+        } else {
+            operation.template.clone()
+        };
+        let answer = house.json(&operation.method, &house.admin, &path, &operation.body).await;
+        assert!(
+            answer.status.as_u16() != 400,
+            "{} {path} {}: {}",
+            operation.method,
+            operation.body,
+            answer.text
+        );
+    }
+}

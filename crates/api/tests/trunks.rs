@@ -1,0 +1,147 @@
+//! Trunks over the API: made, shown without their secrets, changed and removed by an administrator.
+
+mod house;
+
+use house::House;
+use model::{Change, SealKey};
+use serde_json::{Value, json};
+
+const TRUNKS: &str = "/api/v1/trunks";
+
+fn carrier() -> Value {
+    json!({
+        "name": "Carrier", "hosts": [{"host": "sip.carrier.example", "port": 5060, "weight": 60}, {"host": "203.0.113.9"}],
+        "username": "trunkuser", "password": "planted-secret-4711", "callerNumber": "+34910000000",
+        "sources": ["203.0.113.0/24"], "dids": [{"number": "+34911000001", "extension": "1001"}],
+        "maxChannels": 30, "callsPerSecond": 1, "codecs": ["PCMA"], "register": true,
+    })
+}
+
+async fn made(house: &House) -> (String, Value) {
+    let answer = house.post(&house.admin, TRUNKS, carrier()).await.ok();
+    let trunk = answer["trunk"].clone();
+    (format!("{TRUNKS}/{}", trunk["id"].as_str().unwrap()), trunk)
+}
+
+// S107, S121, S122, S123
+#[tokio::test]
+async fn a_trunk_is_shown_as_it_was_made_and_its_password_nowhere() {
+    let house = House::new().await;
+    let (path, trunk) = made(&house).await;
+    assert!(trunk["id"].as_str().unwrap().starts_with("trunk_"));
+    assert_eq!((&trunk["hasPassword"], &trunk["registerExpires"]), (&json!(true), &json!(600)));
+    assert_eq!(trunk["hosts"][0]["weight"], 60);
+    assert_eq!(
+        trunk["hosts"][1],
+        json!({"host": "203.0.113.9", "port": null, "transport": "udp", "priority": 10, "weight": 10})
+    );
+    assert_eq!(trunk["sources"], json!(["203.0.113.0/24"]));
+    let shown = house.get(&house.admin, &path).await;
+    let listed = house.get(&house.admin, TRUNKS).await;
+    for answer in [&shown, &listed] {
+        assert!(!answer.text.contains("planted-secret"), "{}", answer.text);
+    }
+    assert_eq!(shown.ok()["trunk"]["status"]["state"], "up");
+    let events = house.events(1).await;
+    assert_eq!(
+        (events.last().unwrap().kind.as_str(), events.last().unwrap().subject.as_str()),
+        ("trunk_created", trunk["id"].as_str().unwrap())
+    );
+    assert!(!format!("{events:?}").contains("planted-secret"));
+
+    // The exchange gets it sealed, and can open it with the key of the house and for this trunk only.
+    let change = house.exchange.see(|e| e.published.last().unwrap()[0].clone());
+    let Change::Trunk(sent) = change else { panic!("{change:?}") };
+    assert!(!serde_json::to_string(&sent).unwrap().contains("planted-secret"));
+    let opened = sent.password.as_ref().unwrap().open(&SealKey::default(), sent.id.as_str());
+    assert_eq!(opened.unwrap().expose(), "planted-secret-4711");
+    assert!(sent.password.unwrap().open(&SealKey::default(), "trunk_other").is_none());
+}
+
+#[tokio::test]
+async fn a_change_leaves_the_rest_as_it_is_and_null_takes_away() {
+    let house = House::new().await;
+    let (path, _) = made(&house).await;
+    let change = json!({"priority": 5, "enabled": false, "maxChannels": null, "callerId": "pass"});
+    let trunk = house.put(&house.admin, &path, change).await.ok()["trunk"].clone();
+    assert_eq!(
+        (&trunk["priority"], &trunk["enabled"], &trunk["maxChannels"]),
+        (&json!(5), &json!(false), &Value::Null)
+    );
+    assert_eq!((&trunk["username"], &trunk["hasPassword"]), (&json!("trunkuser"), &json!(true)));
+    let bare = json!({"username": null, "password": null, "register": false});
+    let trunk = house.json("PATCH", &house.admin, &path, &bare).await.ok()["trunk"].clone();
+    assert_eq!((&trunk["hasPassword"], &trunk["register"]), (&json!(false), &json!(false)));
+    house.delete(&house.admin, &path).await.ok();
+    house.get(&house.admin, &path).await.refused(404, "not_found");
+    house.delete(&house.admin, &path).await.refused(404, "not_found");
+    let kinds: Vec<String> = house.events(1).await.into_iter().map(|event| event.kind).collect();
+    assert!(
+        kinds.contains(&"trunk_updated".to_owned()) && kinds.contains(&"trunk_deleted".to_owned()),
+        "{kinds:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_trunk_is_refused_with_its_field() {
+    let house = House::new().await;
+    for (field, value) in [
+        ("hosts", json!([])),
+        ("hosts", json!([{"host": "sip:carrier.example"}])),
+        ("hosts", json!([{"host": "a.example", "transport": "tcp"}])),
+        ("hosts", json!([{"host": "a b"}])),
+        ("hosts", json!([{"host": "a.example", "port": 0}])),
+        ("sources", json!(["0.0.0.0/0"])),
+        ("sources", json!(["carrier.example"])),
+        ("dids", json!([{"number": "call me"}])),
+        ("dids", json!([{"number": "+34911", "extension": "1"}])),
+        ("codecs", json!(["PC MA"])),
+        ("callerId", json!("nobody")),
+        ("registerExpires", json!(5)),
+        ("username", json!("a@b")),
+        ("maxChannels", json!(0)),
+        ("outboundProxy", json!({"host": "x", "speed": 1})),
+    ] {
+        let mut body = carrier();
+        body[field] = value.clone();
+        let refusal = house.post(&house.admin, TRUNKS, body).await.refused(400, "invalid_value");
+        assert_eq!(refusal["field"], field, "{value}");
+    }
+    let mut half = carrier();
+    half.as_object_mut().unwrap().remove("password");
+    assert_eq!(
+        house.post(&house.admin, TRUNKS, half).await.refused(400, "invalid_value")["field"],
+        "password"
+    );
+    let mut nobody = carrier();
+    nobody["callerId"] = json!("fixed");
+    nobody.as_object_mut().unwrap().remove("callerNumber");
+    assert_eq!(
+        house.post(&house.admin, TRUNKS, nobody).await.refused(400, "invalid_value")["field"],
+        "callerNumber"
+    );
+    house.post(&house.admin, TRUNKS, json!({"name": "x"})).await.refused(400, "missing_field");
+    house.post(&house.admin, TRUNKS, json!({"name": "x", "sealed": 1})).await.refused(400, "unknown_field");
+    assert!(house.app.office().directory().trunks().is_empty());
+}
+
+#[tokio::test]
+async fn a_test_tells_what_the_hosts_said_and_the_status_names_every_trunk() {
+    let house = House::new().await;
+    let (path, trunk) = made(&house).await;
+    let tested = house.post(&house.admin, &format!("{path}/test"), json!({})).await.ok();
+    let status = &tested["trunk"]["status"];
+    assert_eq!(
+        (&status["hosts"][0]["lastStatus"], &status["hosts"][0]["roundTripMs"]),
+        (&json!(200), &json!(12.0))
+    );
+    assert_eq!((&status["registration"], &status["registrationStatus"]), (&json!("failed"), &json!(403)));
+    house.post(&house.admin, "/api/v1/trunks/trunk_9/test", json!({})).await.refused(404, "not_found");
+    let status = house.get(&house.key, "/api/v1/opensips/status").await.ok();
+    assert_eq!(
+        status["trunks"],
+        json!([
+            {"id": trunk["id"], "name": "Carrier", "state": "up", "registration": "failed", "activeCalls": 2}
+        ])
+    );
+}

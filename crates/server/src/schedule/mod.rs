@@ -1,0 +1,149 @@
+//! The scheduler's shell: asks the store and the exchange what the state machine wants to know, once each, one after the other.
+
+mod start;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Office;
+use base::Chance;
+use model::{Directory, Occurrence};
+use serde_json::json;
+use store::{Audit, Store, StoreError};
+use switch::schedule::{Config, Dialled, Input, Output, Scheduler, Written};
+use switch::{Command, Reply};
+
+use crate::clock::Clock;
+use crate::exchange::Door;
+use crate::limits::OCCURRENCES_PER_SWEEP;
+
+pub use start::{Beginning, Identity, identity};
+
+/// How often the directory is compared with the one that the scheduler knows: a recurring call that was just made may be due at once.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// What the scheduler works with.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where occurrences are kept.
+    pub store: Store,
+    /// Where the directory is.
+    pub office: Office,
+    /// The way to the exchange.
+    pub door: Door,
+    /// The clocks.
+    pub clock: Clock,
+}
+
+/// Run the recurring calls until the task is aborted. That may be at any moment: what was begun is found in the store.
+pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginning) {
+    desk.door.until_listening(true).await;
+    let mut scheduler = Scheduler::new(config, chance);
+    let mut known = desk.office.directory();
+    let mut inputs: VecDeque<Input> = VecDeque::from([
+        Input::Begin { last: beginning.last, open: beginning.open },
+        Input::Directory(Box::new(Directory::clone(&known))),
+    ]);
+    let mut out = Vec::new();
+    loop {
+        while let Some(input) = inputs.pop_front() {
+            scheduler.handle(desk.clock.now(), input, &mut out);
+            for output in out.drain(..) {
+                inputs.push_back(desk.perform(output).await);
+            }
+        }
+        let now = desk.clock.now();
+        tokio::time::sleep(scheduler.deadline(now).since(now.instant).min(BEAT)).await;
+        let latest = desk.office.directory();
+        if !Arc::ptr_eq(&latest, &known) {
+            inputs.push_back(Input::Directory(Box::new(Directory::clone(&latest))));
+            known = latest;
+        }
+        inputs.push_back(Input::Tick);
+    }
+}
+
+impl Desk {
+    /// Do it, and tell the outcome.
+    async fn perform(&self, output: Output) -> Input {
+        match output {
+            Output::Claim { row, since } => {
+                let done = self.store.claim(&row, since, event(&row)).await;
+                Input::Written(row.key(), outcome(&row, done))
+            }
+            Output::Change(row) => {
+                let done = self.store.change_occurrence(&row, event(&row)).await;
+                Input::Written(row.key(), outcome(&row, done))
+            }
+            Output::Dial(key, wish) => {
+                let dialled = match self.door.ask(Command::Originate(wish)).await {
+                    Some(Reply::Call(_)) => Dialled::Placed,
+                    Some(Reply::Refused(cause)) => Dialled::Refused(cause),
+                    Some(_) | None => Dialled::Silent,
+                };
+                Input::Dialled(key, dialled)
+            }
+            Output::Look(key, call) => {
+                let found = match self.door.ask(Command::Show { call: call.clone() }).await {
+                    Some(Reply::Call(record)) => Some(record),
+                    Some(_) | None => self.store.call(&call).await.unwrap_or_else(|error| {
+                        tracing::warn!(%error, "the outcome of a recurring call cannot be read yet");
+                        None
+                    }),
+                };
+                Input::Looked(key, found.map(Box::new))
+            }
+            Output::Sweep => {
+                let now = self.clock.now().wall;
+                let rows = self.store.forsaken_occurrences(now, OCCURRENCES_PER_SWEEP).await;
+                Input::Forsaken(rows.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "occurrences that nobody holds cannot be read");
+                    Vec::new()
+                }))
+            }
+        }
+    }
+}
+
+fn outcome(row: &Occurrence, done: Result<bool, StoreError>) -> Written {
+    match done {
+        Ok(true) => {
+            if row.state.is_final() {
+                tracing::info!(
+                    recurring = row.recurring.as_str(),
+                    due = %row.due,
+                    state = row.state.as_str(),
+                    attempts = row.attempts,
+                    "a recurring call"
+                );
+            }
+            Written::Won
+        }
+        Ok(false) => Written::Lost,
+        Err(error) => {
+            tracing::warn!(%error, "an occurrence cannot be written; it is tried again");
+            Written::Failed
+        }
+    }
+}
+
+/// What is told of a row that has come to its end (S95).
+fn event(row: &Occurrence) -> Option<Audit> {
+    let detail = json!({
+        "due": row.due.to_string(),
+        "attempts": row.attempts,
+        "sessionId": row.call,
+        "endReason": row.cause.map(model::Cause::code),
+    });
+    Some(Audit {
+        at: row.updated_at,
+        kind: row.state.event()?,
+        user: Some(row.user.clone()),
+        subject: row.recurring.to_string(),
+        key: None,
+        ip: None,
+        request: String::new(),
+        detail,
+    })
+}

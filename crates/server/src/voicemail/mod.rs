@@ -1,0 +1,164 @@
+//! Voicemail's part of the shell: writes down what the exchange tells of it, keeps its files, and reads them when they are to be heard.
+
+mod files;
+mod prompts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Actor, AudioPort, MailboxChanges, Office, OfficeError};
+use model::voicemail::PinKey;
+use model::{ExtensionId, MessageState, VoicemailMessage};
+use switch::voicemail::{Audio, Note, greeting_path, message_path};
+use tokio::sync::{Notify, mpsc};
+
+use crate::exchange::{Door, Order};
+
+pub use files::Files;
+pub use prompts::prompts;
+
+/// How long the database is left alone after it took nothing.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Shorter than this a message that a crash cut off is nothing.
+const LEAST_MILLIS: u32 = 1_000;
+
+/// See the module.
+pub struct Clerk {
+    /// The books.
+    pub office: Office,
+    /// The files.
+    pub files: Arc<Files>,
+    /// The exchange, which waits for what it wants to play.
+    pub door: Door,
+    /// Rung when a mail may be due.
+    pub bell: Arc<Notify>,
+    /// Proves PINs: boxes are written whole.
+    pub key: PinKey,
+}
+
+impl std::fmt::Debug for Clerk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clerk").finish_non_exhaustive()
+    }
+}
+
+impl Clerk {
+    /// Finish what the process before us left, then do what the exchange wants, one after the other, until that is gone.
+    pub async fn run(self, mut notes: mpsc::UnboundedReceiver<Note>) {
+        let loading = tokio::task::spawn_blocking(prompts);
+        if let Ok(prompts) = loading.await {
+            self.door.put(Order::Prompts(Arc::new(prompts)));
+        }
+        self.adopt().await;
+        while let Some(note) = notes.recv().await {
+            self.note(note).await;
+        }
+    }
+
+    async fn note(&self, note: Note) {
+        match note {
+            Note::Begun(message) => self.write(|| self.office.message_begun(message.clone())).await,
+            Note::Left(message) => self.left(&message).await,
+            Note::Dropped(message) => self.remove(&message.extension, message.id).await,
+            Note::Deleted { extension, id } => self.remove(&extension, id).await,
+            Note::Marked { extension, id, state } => {
+                self.write(|| async {
+                    let marked =
+                        self.office.mark_message(Actor::default(), extension.clone(), id.clone(), state);
+                    marked.await.map(drop)
+                })
+                .await;
+            }
+            Note::Greeting { extension, name } => {
+                if let Err(error) = self.files.rename(&name, &greeting_path(&extension)).await {
+                    tracing::error!(%error, "a greeting cannot be put in its place");
+                    return;
+                }
+                let at = self.office.now().wall;
+                self.write(|| async {
+                    let changes = MailboxChanges { greeting_at: Some(Some(at)), ..MailboxChanges::default() };
+                    let changed = self.office.change_mailbox(
+                        Actor::default(),
+                        extension.clone(),
+                        self.key.clone(),
+                        changes,
+                    );
+                    changed.await.map(drop)
+                })
+                .await;
+            }
+            Note::GreetingDropped { name } => self.files.remove(name.to_string()),
+            Note::Fetch { token, extension, audio } => {
+                let name = match audio {
+                    Audio::Greeting => greeting_path(&extension),
+                    Audio::Message(id) => message_path(&extension, &id),
+                };
+                let (files, door) = (Arc::clone(&self.files), self.door.clone());
+                tokio::spawn(async move {
+                    let clip = files.clip(name).await;
+                    door.put(Order::Fetched { token, clip });
+                });
+            }
+        }
+    }
+
+    async fn left(&self, message: &VoicemailMessage) {
+        self.write(|| self.office.message_left(message.clone())).await;
+        self.bell.notify_one();
+    }
+
+    async fn remove(&self, extension: &ExtensionId, id: model::MessageId) {
+        self.write(|| async {
+            let removed = self.office.remove_message(Actor::default(), extension.clone(), id.clone());
+            removed.await.map(drop)
+        })
+        .await;
+        self.files.remove(message_path(extension, &id));
+    }
+
+    /// Write until it is written: what the exchange has told is true, whether the database is there or not. What no longer exists (the
+    /// extension was removed meanwhile) is no fault.
+    async fn write<F: Future<Output = Result<(), OfficeError>>>(&self, mut what: impl FnMut() -> F) {
+        loop {
+            match what().await {
+                Ok(()) | Err(OfficeError::NotFound) => return,
+                Err(OfficeError::Store(error)) => {
+                    tracing::error!(%error, "the database does not take what is told of voicemail; it waits");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "what is told of voicemail cannot be written");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Messages that were being spoken when the process before us died are there as far as they were spoken; files that nobody knows are
+    /// deleted.
+    async fn adopt(&self) {
+        let directory = self.office.directory();
+        let cut: Vec<VoicemailMessage> = directory
+            .all_messages()
+            .filter(|message| message.state == MessageState::Recording)
+            .map(|message| (**message).clone())
+            .collect();
+        for message in cut {
+            let clip = self.files.clip(message_path(&message.extension, &message.id)).await;
+            let millis = clip.map_or(0, |clip| (clip.len() / 8) as u32);
+            if millis < LEAST_MILLIS {
+                self.remove(&message.extension, message.id).await;
+            } else {
+                self.left(&VoicemailMessage { millis, ..message }).await;
+            }
+        }
+        let directory = self.office.directory();
+        let known = move |extension: &ExtensionId, name: &str| {
+            if name == "greeting" {
+                return directory.mailbox(extension).greeting_at.is_some();
+            }
+            model::MessageId::parse(name).is_ok_and(|id| directory.message(extension, &id).is_some())
+        };
+        self.files.sweep(known).await;
+    }
+}

@@ -1,0 +1,292 @@
+//! One occurrence on its way: wait, write, dial, watch, write the outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now, Timestamp};
+use model::{CallId, CallRecord, CallStatus, Cause, Occurrence, OccurrenceState};
+
+use super::{DOUBT, Dialled, GRACE, Key, LEASE, LOOK, Output, PAUSE, RING, Scheduler, Written};
+use crate::{Originate, Planned};
+
+/// Where an occurrence is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// It waits for its turn, not before `from`; its row is in the store or not yet.
+    Waiting { from: Instant, in_store: bool },
+    /// Its row is being written.
+    Writing,
+    /// The row could not be written: once more, then.
+    Again { at: Instant },
+    /// The exchange was asked for the call.
+    Dialling,
+    /// The call is under way. It is looked at again, then.
+    Watching { look_at: Instant, placed: bool, since: Instant },
+    /// It is being looked at.
+    Looking { placed: bool, since: Instant },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// As it stands in the store or, while it is written, as it will.
+    pub(super) row: Occurrence,
+    /// Since when the recurring call is what we believe it to be.
+    since: Timestamp,
+    /// How often the exchange had no room for it.
+    refused: u32,
+    pub(super) step: Step,
+}
+
+impl Run {
+    pub(super) fn new(row: Occurrence, since: Timestamp, step: Step) -> Run {
+        Run { row, since, refused: 0, step }
+    }
+
+    /// Write the row as it is. The first version is a claim.
+    pub(super) fn write(&mut self, out: &mut Vec<Output>) {
+        self.step = Step::Writing;
+        out.push(match self.row.version {
+            1 => Output::Claim { row: self.row.clone(), since: self.since },
+            _ => Output::Change(self.row.clone()),
+        });
+    }
+
+    /// When it wants a turn.
+    pub(super) fn wakes(&self, now: Now, free: Instant) -> Option<Instant> {
+        match self.step {
+            Step::Waiting { from, .. } => {
+                let due = now.instant + self.row.not_before.since(now.wall);
+                Some(from.max(due).max(free))
+            }
+            Step::Again { at } | Step::Watching { look_at: at, .. } => Some(at),
+            Step::Writing | Step::Dialling | Step::Looking { .. } => None,
+        }
+    }
+
+    /// The last moment at which this attempt may begin.
+    fn is_late(&self, now: Now) -> bool {
+        now.wall.since(self.row.not_before) > GRACE
+    }
+
+    /// What it is in the end where it cannot be dialled (any more).
+    fn undialled(&self) -> OccurrenceState {
+        if self.row.attempts == 0 { OccurrenceState::Missed } else { OccurrenceState::Failed }
+    }
+}
+
+/// Refusals that pass: the call was not begun, and may be soon.
+fn passes(cause: Cause) -> bool {
+    matches!(cause, Cause::ConcurrentCallLimit | Cause::Overload | Cause::Draining)
+}
+
+/// Outcomes after which another attempt makes sense (S86).
+fn invites_retry(cause: Cause) -> bool {
+    matches!(cause, Cause::Busy | Cause::NoAnswer | Cause::Unreachable | Cause::NoRegisteredDevice)
+}
+
+impl Scheduler {
+    /// The turn of an occurrence that waits: write that it is dialled, or that it is too late.
+    pub(super) fn begin(&mut self, now: Now, key: &Key, out: &mut Vec<Output>) {
+        let wanted = self.still_wanted(&key.0, key.1).is_some();
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let Step::Waiting { in_store, .. } = run.step else { return };
+        if in_store && !wanted {
+            return self.settle(now, key, None, Some(Cause::Cancelled), out);
+        }
+        if run.is_late(now) {
+            return self.settle(now, key, None, None, out);
+        }
+        if now.instant < self.free {
+            return;
+        }
+        self.free = self.free.max(now.instant) + Duration::from_secs(1) / self.config.per_second.max(1);
+        let call = CallId::new(now, &mut self.chance);
+        run.row.call = Some(call);
+        run.row.attempts = run.row.attempts.saturating_add(1);
+        run.row.state = OccurrenceState::Dialling;
+        run.row.lease_until = now.wall + LEASE;
+        self.put(now, key, in_store, out);
+    }
+
+    /// Write the row of a run, as our own, in its next version.
+    fn put(&mut self, now: Now, key: &Key, in_store: bool, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        run.row.version = if in_store { run.row.version + 1 } else { 1 };
+        run.row.owner = Arc::clone(&self.config.owner);
+        run.row.updated_at = now.wall;
+        run.write(out);
+    }
+
+    /// Write how it ends: in `state`, or in what follows from never having been dialled.
+    pub(super) fn settle(
+        &mut self,
+        now: Now,
+        key: &Key,
+        state: Option<OccurrenceState>,
+        cause: Option<Cause>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let in_store = !matches!(run.step, Step::Waiting { in_store: false, .. });
+        run.row.state = state.unwrap_or_else(|| run.undialled());
+        run.row.cause = cause.or(run.row.cause);
+        if run.row.state == OccurrenceState::Done {
+            run.row.cause = None;
+        }
+        self.put(now, key, in_store, out);
+    }
+
+    pub(super) fn written(&mut self, now: Now, key: &Key, written: Written, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        if run.step != Step::Writing {
+            return;
+        }
+        match written {
+            Written::Lost => {
+                self.runs.remove(key);
+            }
+            Written::Failed => run.step = Step::Again { at: now.instant + PAUSE },
+            Written::Won => match run.row.state {
+                OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => {
+                    self.runs.remove(key);
+                }
+                OccurrenceState::Claimed => {
+                    let from = now.instant + run.row.lease_until.since(now.wall);
+                    run.step = Step::Waiting { from, in_store: true };
+                }
+                OccurrenceState::Dialling => self.dial(now, key, out),
+            },
+        }
+    }
+
+    /// The row stands: ask the exchange, unless the writing took too long.
+    fn dial(&mut self, now: Now, key: &Key, out: &mut Vec<Output>) {
+        let wish = self.wish(key);
+        let Some(run) = self.runs.get_mut(key) else { return };
+        match wish {
+            Some(_) if run.is_late(now) => self.not_dialled(now, key, Cause::Overload, out),
+            Some(wish) => {
+                run.step = Step::Dialling;
+                out.push(Output::Dial(key.clone(), wish));
+            }
+            None => self.not_dialled(now, key, Cause::Cancelled, out),
+        }
+    }
+
+    fn wish(&self, key: &Key) -> Option<Originate> {
+        let id = self.runs.get(key)?.row.call.clone()?;
+        let call = &self.plans.get(&key.0)?.call;
+        let extension = self.directory.extension(&call.extension)?;
+        Some(Originate {
+            user: call.user.clone(),
+            from: Some(extension.number.to_string()),
+            device: Some(Arc::clone(&extension.username)),
+            to: user_part(&call.destination).to_owned(),
+            ring_timeout: RING,
+            require_device: false,
+            planned: Some(Planned { call: id, recurring: key.0.clone(), due: key.1 }),
+        })
+    }
+
+    pub(super) fn dialled(&mut self, now: Now, key: &Key, dialled: Dialled, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        if run.step != Step::Dialling {
+            return;
+        }
+        let watching = |placed| Step::Watching { look_at: now.instant + LOOK, placed, since: now.instant };
+        match dialled {
+            Dialled::Placed => run.step = watching(true),
+            Dialled::Silent => run.step = watching(false),
+            Dialled::Refused(cause) if passes(cause) => self.not_dialled(now, key, cause, out),
+            Dialled::Refused(cause) => self.in_vain(now, key, cause, out),
+        }
+    }
+
+    /// The attempt never began: it is taken back, and made again while there is time.
+    fn not_dialled(&mut self, now: Now, key: &Key, cause: Cause, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        run.row.attempts = run.row.attempts.saturating_sub(1);
+        run.row.call = None;
+        run.row.cause = Some(cause);
+        if run.is_late(now) || cause == Cause::Cancelled {
+            return self.settle(now, key, None, Some(cause), out);
+        }
+        // Those that find no room step back further each time, so that others have their turn.
+        run.row.state = OccurrenceState::Claimed;
+        run.row.lease_until = now.wall + PAUSE * (1 << run.refused.min(4));
+        run.refused += 1;
+        self.put(now, key, true, out);
+    }
+
+    /// The attempt came to nothing: another one, or the end.
+    fn in_vain(&mut self, now: Now, key: &Key, cause: Cause, out: &mut Vec<Output>) {
+        let policy = self.plans.get(&key.0).map(|plan| (plan.call.max_attempts, plan.call.retry_minutes));
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let again = policy.filter(|(most, _)| invites_retry(cause) && run.row.attempts < *most);
+        let Some((_, minutes)) = again else {
+            return self.settle(now, key, Some(OccurrenceState::Failed), Some(cause), out);
+        };
+        run.row.state = OccurrenceState::Claimed;
+        run.row.cause = Some(cause);
+        run.row.not_before = now.wall + Duration::from_secs(60 * u64::from(minutes));
+        run.row.lease_until = run.row.not_before;
+        self.put(now, key, true, out);
+    }
+
+    /// The turn of a run that is not waiting: look at its call, or write its row once more.
+    pub(super) fn resume(&mut self, now: Now, key: &Key, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        match run.step {
+            Step::Again { .. } => run.write(out),
+            Step::Watching { placed, since, .. } => match run.row.call.clone() {
+                Some(call) => {
+                    run.step = Step::Looking { placed, since };
+                    out.push(Output::Look(key.clone(), call));
+                }
+                None => self.settle(now, key, Some(OccurrenceState::Failed), Some(Cause::Internal), out),
+            },
+            Step::Waiting { .. } | Step::Writing | Step::Dialling | Step::Looking { .. } => {}
+        }
+    }
+
+    pub(super) fn looked(&mut self, now: Now, key: &Key, call: Option<&CallRecord>, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        let Step::Looking { placed, since } = run.step else { return };
+        let look_again = |placed| Step::Watching { look_at: now.instant + LOOK, placed, since };
+        match call {
+            Some(call) if call.answered_at.is_some() => {
+                self.settle(now, key, Some(OccurrenceState::Done), None, out);
+            }
+            Some(call) if call.status.is_final() => {
+                let cause = call.cause.unwrap_or(match call.status {
+                    CallStatus::Busy => Cause::Busy,
+                    CallStatus::NoAnswer => Cause::NoAnswer,
+                    CallStatus::Queued
+                    | CallStatus::Ringing
+                    | CallStatus::InProgress
+                    | CallStatus::Completed
+                    | CallStatus::Failed
+                    | CallStatus::Canceled => Cause::Internal,
+                });
+                self.in_vain(now, key, cause, out);
+            }
+            Some(_) => run.step = look_again(true),
+            // The question for the call came before the question where it is, so it was refused.
+            None if !placed && now.instant.since(since) > DOUBT => {
+                self.not_dialled(now, key, Cause::Overload, out);
+            }
+            None if now.wall > run.row.lease_until => {
+                self.settle(now, key, Some(OccurrenceState::Failed), Some(Cause::Internal), out);
+            }
+            None => run.step = look_again(placed),
+        }
+    }
+}
+
+/// What the dial plan looks up: the user part of a SIP URI, or the number as it is.
+fn user_part(destination: &str) -> &str {
+    match destination.split_once(':') {
+        Some((_, rest)) => rest.split('@').next().unwrap_or(rest),
+        None => destination,
+    }
+}

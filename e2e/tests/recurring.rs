@@ -1,0 +1,244 @@
+//! Recurring calls in the real binary: they ring when they are due, at their pace, and once, however often the process is killed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use e2e::raw::Raw;
+use e2e::{Extension, Server, Settings, soon, until};
+use serde_json::{Value, json};
+
+/// Microseconds since the epoch.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros() as u64
+}
+
+/// `HH:MM:SS` in UTC of a second since the epoch.
+fn time_of_day(second: u64) -> String {
+    format!("{:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60)
+}
+
+/// A daily call of an extension that is first due at this second.
+fn plan(server: &Server, extension: &Extension, to: &str, second: u64) -> String {
+    let schedule = json!({"frequency": "daily", "time": time_of_day(second), "timezone": "UTC"});
+    let path = format!("/api/v1/voip/extensions/{}/recurring-calls", extension.id);
+    let body = json!({"destinationNumber": to, "schedule": schedule});
+    let made = server.http(Some(&extension.key)).post(&path, &body).expect(200);
+    made["recurringCall"]["id"].as_str().expect("an id").to_owned()
+}
+
+/// The runs of a recurring call, newest first.
+fn runs(server: &Server, extension: &Extension, id: &str) -> Vec<Value> {
+    let path = format!("/api/v1/voip/recurring-calls/{id}/runs");
+    let answer = server.http(Some(&extension.key)).get(&path).expect(200);
+    answer["runs"].as_array().expect("runs").clone()
+}
+
+/// The one run of a recurring call, once it has ended.
+#[track_caller]
+fn ended_run(server: &Server, extension: &Extension, id: &str) -> Value {
+    until(Duration::from_secs(20), "the run has an end", || {
+        let runs = runs(server, extension, id);
+        assert!(runs.len() <= 1, "one instant, one run: {runs:#?}");
+        let ended =
+            |run: &Value| ["done", "failed", "missed"].contains(&run["state"].as_str().unwrap_or_default());
+        runs.into_iter().find(ended)
+    })
+}
+
+#[test]
+fn a_due_call_rings_the_extension_then_the_destination() {
+    let server = Server::start();
+    let (alice, bob) = (server.extension("1001"), server.extension("1002"));
+    let (mut a, mut b) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
+    a.register();
+    b.register();
+    let id = plan(&server, &alice, "1002", now() / 1_000_000 + 3);
+
+    // S86: the extension's phone first, and only once it has answered the destination.
+    let invite = a.expect_request("INVITE");
+    assert!(now() / 1000 % 1000 < 700, "S81: not when it was due");
+    assert!(b.drain().iter().all(|message| message.method() != Some("INVITE")));
+    a.answer(&invite, 200, "", &a.sdp());
+    a.expect_request("ACK");
+    let called = b.expect_request("INVITE");
+    assert!(called.header("From").is_some_and(|from| from.contains("<sip:1001@")), "{}", called.text);
+    b.answer(&called, 200, "", &b.sdp());
+    b.expect_request("ACK");
+    let run = ended_run(&server, &alice, &id);
+    assert_eq!((&run["state"], &run["attempts"]), (&json!("done"), &json!(1)), "{run}"); // S85
+    let session = run["sessionId"].as_str().expect("its call");
+    let http = server.http(Some(&alice.key));
+    let call = http.get(&format!("/api/v1/opensips/call/{session}")).expect(200);
+    assert_eq!(call["session"]["status"], "in-progress", "{call}");
+    assert!(call["session"]["trace"].to_string().contains(&id), "the call says why it was made: {call}");
+    let mut side = b.called_side(&called);
+    b.hang_up(&mut side);
+    a.expect_request("BYE");
+
+    // S83: switched off, it is never due.
+    let path = format!("/api/v1/voip/recurring-calls/{id}");
+    let on = http.get(&path).expect(200);
+    assert!(on["recurringCall"]["nextExecution"].is_string(), "{on}");
+    let off = http.put(&path, &json!({"enabled": false})).expect(200);
+    assert!(off["recurringCall"]["nextExecution"].is_null(), "{off}");
+
+    // The same by the command line.
+    let next = server.command(&["schedule", "next", &id, "--count", "2", "-o", "json"]);
+    let next: Value = serde_json::from_slice(&next.stdout).unwrap_or_else(|_| panic!("{next:?}"));
+    assert_eq!(next.as_array().map(Vec::len), Some(2), "{next}");
+    let list = server.command(&["schedule", "list"]);
+    assert!(String::from_utf8_lossy(&list.stdout).contains(&id), "{list:?}");
+}
+
+#[test]
+fn what_nobody_takes_is_recorded_as_failed_with_its_reason() {
+    let server = Server::start();
+    let alice = server.extension("1001");
+    let mut a = Raw::new(&server, &alice);
+    a.register();
+    let id = plan(&server, &alice, "*43", now() / 1_000_000 + 2);
+    let invite = a.expect_request("INVITE");
+    a.answer(&invite, 486, "", "");
+    let run = ended_run(&server, &alice, &id);
+    assert_eq!((&run["state"], &run["endReason"]), (&json!("failed"), &json!("busy")), "{run}"); // S95
+    // Nobody is there to take it back when it is removed, and its history goes with it for those who ask.
+    let path = format!("/api/v1/voip/recurring-calls/{id}");
+    server.http(Some(&alice.key)).delete(&path).expect(200);
+    assert_eq!(server.http(Some(&alice.key)).get(&path).status, 404);
+}
+
+/// A phone that answers every call at once, and writes down when each came.
+struct Answerer {
+    ledger: Arc<Mutex<BTreeMap<String, Instant>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Answerer {
+    fn begin(phone: Raw) -> Self {
+        let (ledger, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
+        let (written, over) = (Arc::clone(&ledger), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let Some(message) = phone.receive(Duration::from_millis(50)) else { continue };
+                match message.method() {
+                    Some("INVITE") => {
+                        let id = message.header("Call-ID").unwrap_or_default().to_owned();
+                        written.lock().expect("a ledger").entry(id).or_insert_with(Instant::now);
+                        phone.answer(&message, 200, "", &phone.sdp());
+                    }
+                    Some("ACK") | None => {}
+                    Some(_) => phone.answer(&message, 200, "", ""),
+                }
+            }
+        });
+        Answerer { ledger, stop, thread: Some(thread) }
+    }
+
+    /// When each call came, by Call-ID.
+    fn calls(&self) -> BTreeMap<String, Instant> {
+        self.ledger.lock().expect("a ledger").clone()
+    }
+}
+
+impl Drop for Answerer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The Call-ID of the device's leg of a run's call; `None` where it had none.
+fn device_leg(server: &Server, extension: &Extension, run: &Value) -> Option<String> {
+    let session = run["sessionId"].as_str()?;
+    let path = format!("/api/v1/opensips/call/{session}");
+    let answer = server.http(Some(&extension.key)).get(&path).expect(200);
+    answer["session"]["legs"][0]["sipCallId"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn calls_that_are_due_together_are_begun_at_a_pace_and_in_order() {
+    // S85
+    let more = "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 5\n".to_owned();
+    let server = Server::with(Settings { more, ..Settings::default() });
+    let alice = server.extension("1001");
+    let mut phone = Raw::new(&server, &alice);
+    phone.register();
+    let phone = Answerer::begin(phone);
+    let second = now() / 1_000_000 + 4;
+    let mut ids: Vec<String> = (0..10).map(|_| plan(&server, &alice, "*43", second)).collect();
+    assert!(now() / 1_000_000 < second, "they were planned in time");
+    until(Duration::from_secs(20), "all ring", || (phone.calls().len() == 10).then_some(()));
+    let mut came: Vec<Instant> = phone.calls().into_values().collect();
+    came.sort();
+    for four in came.windows(6) {
+        let span = four[5].duration_since(four[0]);
+        assert!(span > Duration::from_millis(850), "six within {span:?}, where five a second were allowed");
+    }
+    // In the order in which they were due and, due together, in that of their ids.
+    ids.sort();
+    let calls = phone.calls();
+    let in_order: Vec<Instant> = ids
+        .iter()
+        .map(|id| {
+            let run = ended_run(&server, &alice, id);
+            assert_eq!(run["state"], "done", "{run}");
+            calls[&device_leg(&server, &alice, &run).expect("a leg")]
+        })
+        .collect();
+    assert!(in_order.is_sorted());
+}
+
+#[test]
+fn kills_around_due_instants_neither_double_nor_forget_a_call() {
+    const KILLS: u64 = 20;
+    const AT_ONCE: usize = 4;
+    // S85: the process dies between half a second before the instant and half a second after it.
+    let more =
+        "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 20\ncalls_per_user = 1000\n"
+            .to_owned();
+    let mut server = Server::with(Settings { more, ..Settings::default() });
+    // A phone for each call of a round: what rings tells which call it is.
+    let lines: Vec<(Extension, Answerer)> = (0..AT_ONCE)
+        .map(|n| {
+            let extension = server.extension(&format!("{}", 1001 + n));
+            let mut phone = Raw::new(&server, &extension);
+            phone.register();
+            (extension, Answerer::begin(phone))
+        })
+        .collect();
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut rung = vec![0; AT_ONCE];
+    for kill in 0..KILLS {
+        let second = now() / 1_000_000 + 2;
+        let ids: Vec<String> = lines.iter().map(|(line, _)| plan(&server, line, "*43", second)).collect();
+        let at = second * 1_000_000 - 500_000 + kill * 50_000;
+        std::thread::sleep(Duration::from_micros(at.saturating_sub(now())));
+        server.kill();
+        server.restart();
+        for (n, (line, phone)) in lines.iter().enumerate() {
+            let run = ended_run(&server, line, &ids[n]);
+            let state = run["state"].as_str().unwrap_or_default().to_owned();
+            assert_ne!(state, "missed", "there was time to dial: {run}");
+            let rang = phone.calls().len() - rung[n];
+            assert!(rang <= 1, "kill {kill}: dialled {rang} times: {run}");
+            let told = state == "failed" && run["endReason"] == "crash";
+            assert!(rang == 1 || told, "kill {kill}: not dialled, and not said so: {run}");
+            rung[n] += rang;
+            *outcomes.entry(format!("{state}, rang {rang}")).or_default() += 1;
+            let session = run["sessionId"].as_str().expect("its call");
+            let http = server.http(Some(&line.key));
+            http.post(&format!("/api/v1/opensips/call/{session}/end"), &json!({})).expect(200);
+            http.delete(&format!("/api/v1/voip/recurring-calls/{}", ids[n])).expect(200);
+        }
+    }
+    let (all, rung) = (KILLS as usize * AT_ONCE, rung.iter().sum::<usize>());
+    println!("{outcomes:?}");
+    assert_eq!(outcomes.values().sum::<usize>(), all, "{outcomes:?}");
+    assert!(rung * 100 >= all * 95, "{rung} of {all} rang: {outcomes:?}");
+    soon("nothing is left", || server.calls().iter().all(|call| call["endedAt"].is_string()).then_some(()));
+    assert_eq!(lines.iter().map(|(_, phone)| phone.calls().len()).sum::<usize>(), rung, "nothing rang later");
+}

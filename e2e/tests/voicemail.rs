@@ -1,0 +1,245 @@
+//! Voicemail with real phones: a tone is left, heard over REST and by telephone, kept, deleted, mailed, and not lost with the process (S72).
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::raw::Raw;
+use e2e::{Account, Extension, Phone, Scratch, Server, Settings, soon, tone, until};
+use serde_json::{Value, json};
+
+const CALLER_SPEAKS: u32 = 440;
+const OWNER_SPEAKS: u32 = 700;
+const PIN: &str = "4711";
+
+struct Office {
+    server: Server,
+    owner: Extension,
+    caller: Phone,
+}
+
+fn office(settings: Settings) -> Office {
+    let server = Server::with(settings);
+    let owner = server.extension("1002");
+    server.with_voicemail(&owner);
+    let account = Account::of(&server.extension("1001"), server.sip());
+    let caller = Phone::registered("caller", CALLER_SPEAKS, &account);
+    Office { server, owner, caller }
+}
+
+impl Office {
+    fn path(&self, rest: &str) -> String {
+        format!("/api/v1/voip/extensions/{}/voicemail{rest}", self.owner.id)
+    }
+
+    fn set(&self, body: &Value) {
+        self.server.http(Some(&self.owner.key)).put(&self.path(""), body).expect(200);
+    }
+
+    fn listed(&self) -> Value {
+        self.server.http(Some(&self.owner.key)).get(&self.path("")).expect(200)
+    }
+
+    fn messages(&self) -> Vec<Value> {
+        self.listed()["messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    fn status(&self) -> String {
+        let messages = self.messages();
+        messages
+            .iter()
+            .map(|m| m["status"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// The caller has been greeted and has spoken for some seconds.
+    fn speak(&mut self) {
+        self.caller.dial("sip:1002@localhost");
+        let folder = self.server.data().join("voicemail").join(&self.owner.id);
+        until(Duration::from_secs(40), "some seconds of a message lie in a file", || {
+            let files = std::fs::read_dir(&folder).ok()?;
+            let bytes: u64 = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum();
+            (bytes > 8_000).then_some(())
+        });
+    }
+
+    /// Somebody leaves a message.
+    fn leave(&mut self) {
+        self.speak();
+        self.caller.hang_up();
+        soon("the message is listed", || (self.listed()["unread"] == 1).then_some(()));
+    }
+
+    /// The one message's audio over REST.
+    fn audio(&self, query: &str) -> Vec<u8> {
+        let id = self.messages()[0]["id"].as_str().expect("an id").to_owned();
+        let http = self.server.http(Some(&self.owner.key));
+        let answer =
+            http.send("GET", &self.path(&format!("/{id}/audio{query}")), "*/*", None).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        answer.bytes
+    }
+}
+
+/// Whether the tone is in the middle of a WAV file.
+fn holds_tone(wav: &[u8], hz: u32) {
+    let scratch = Scratch::new("wav");
+    let samples = tone::recorded(&scratch.write("message.wav", wav));
+    let middle = samples.len() / 2;
+    let sound = tone::measure(&samples[middle.saturating_sub(4_000)..middle]);
+    assert!(samples.len() > 8_000 && sound.is_tone(hz), "{} samples, {sound:?}", samples.len());
+}
+
+#[test]
+fn a_tone_is_left_and_heard_over_rest_and_by_telephone_kept_and_deleted() {
+    let mut office = office(Settings::default());
+    office.set(&json!({"pin": PIN, "language": "en"}));
+    let mut lamp = Raw::new(&office.server, &office.owner);
+    let to = "<sip:1002@localhost>";
+    let contact = format!(
+        "Contact: <sip:{}@{}>\r\nEvent: message-summary\r\nExpires: 600\r\n",
+        lamp.user,
+        lamp.local()
+    );
+    assert_eq!(lamp.ask("SUBSCRIBE", "sip:1002@localhost", to, &contact, "").status(), Some(200));
+    let lit = |count: &str| {
+        until(Duration::from_secs(10), &format!("the lamp shows {count}"), || {
+            let notify = lamp.expect_request("NOTIFY");
+            lamp.answer(&notify, 200, "", "");
+            notify.text.contains(&format!("Voice-Message: {count} (0/0)")).then_some(())
+        });
+    };
+    lit("0/0");
+
+    office.leave();
+    lit("1/0"); // RFC 3842
+    let message = office.messages().remove(0);
+    assert_eq!((message["fromNumber"].as_str(), message["status"].as_str()), (Some("1001"), Some("new")));
+    holds_tone(&office.audio("?format=wav"), CALLER_SPEAKS); // S72
+    assert_eq!(&office.audio("?format=ogg")[..4], b"OggS");
+
+    let account = Account::of(&office.owner, office.server.sip());
+    let mut phone = Phone::registered("owner", OWNER_SPEAKS, &account);
+    phone.dial("sip:*97@localhost");
+    phone.expect("CALL_ESTABLISHED");
+    phone.press("4711#");
+    phone.press("1");
+    phone.hears(CALLER_SPEAKS);
+    phone.press("9");
+    soon("it is kept", || (office.status() == "saved").then_some(()));
+    lit("0/1");
+    phone.press("1");
+    phone.hears(CALLER_SPEAKS);
+    phone.press("7");
+    soon("it is deleted", || office.messages().is_empty().then_some(()));
+    lit("0/0");
+    phone.hang_up();
+}
+
+#[test]
+fn an_uploaded_greeting_is_what_callers_hear() {
+    let mut office = office(Settings::default());
+    let http = office.server.http(Some(&office.owner.key));
+    let greeting = office.path("/greeting");
+    let sent = http.upload(&greeting, "audio/wav", &tone::wav(&tone::sine(1_000, 10))).expect(200);
+    assert!(sent["mailbox"]["greetingAt"].is_string(), "{sent:#}");
+    holds_tone(&http.get(&office.path("/greeting/audio")).bytes, 1_000);
+    office.caller.dial("sip:1002@localhost");
+    office.caller.hears(1_000);
+    office.caller.hang_up();
+    assert_eq!(http.upload(&greeting, "audio/wav", b"RIFF nothing").status, 400);
+}
+
+#[test]
+fn what_was_spoken_is_there_after_the_process_was_killed_in_mid_message() {
+    let mut office = office(Settings::default());
+    office.speak();
+    assert!(office.messages().is_empty(), "it is not complete");
+    office.server.restart();
+    soon("the message is listed", || (office.listed()["unread"] == 1).then_some(()));
+    let message = office.messages().remove(0);
+    assert_eq!(message["fromNumber"], "1001");
+    assert!(message["durationSeconds"].as_f64() > Some(1.0), "{message:#}");
+    holds_tone(&office.audio(""), CALLER_SPEAKS);
+}
+
+/// A real SMTP server. It is ended when it goes out of scope.
+struct Smtp {
+    child: Child,
+    folder: Scratch,
+    port: u16,
+}
+
+impl Smtp {
+    /// One that refuses the first `busy` mails with 451.
+    fn start(busy: u32) -> Smtp {
+        let folder = Scratch::new("smtp");
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("smtp.py");
+        // Debian's own interpreter is the one that has python3-aiosmtpd.
+        let mut child = Command::new("/usr/bin/python3")
+            .arg(script)
+            .arg(folder.path())
+            .arg(busy.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 with python3-aiosmtpd");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+        let port = line.trim().parse().unwrap_or_else(|_| panic!("no port but {line:?}"));
+        Smtp { child, folder, port }
+    }
+
+    fn settings(&self) -> Settings {
+        let more = format!(
+            "[mail]\nsmtp = \"smtp+plain://127.0.0.1:{}\"\nfrom = \"pbx@example.com\"\nretry_seconds = 1\n",
+            self.port
+        );
+        Settings { more, ..Settings::default() }
+    }
+
+    fn mail(&self, number: u32) -> String {
+        let path = self.folder.path().join(format!("mail-{number}"));
+        until(Duration::from_secs(40), "the mail arrives", || std::fs::read_to_string(&path).ok())
+    }
+}
+
+impl Drop for Smtp {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_mail_with_the_audio_arrives_though_the_server_was_busy_at_first() {
+    let smtp = Smtp::start(1);
+    let mut office = office(smtp.settings());
+    office.set(&json!({"email": "ana@example.com", "language": "en"}));
+    office.leave();
+    let mail = smtp.mail(1);
+    for part in
+        ["From: pbx@example.com", "To: ana@example.com", "Subject: Voice message from 1001", "audio/wav"]
+    {
+        assert!(
+            mail.contains(part),
+            "{part} is missing in\n{}",
+            mail.chars().take(2_000).collect::<String>()
+        );
+    }
+    assert!(mail.len() > 30_000, "some seconds of audio: {}", mail.len());
+    let log = soon("the delivery is logged", || {
+        let log = office.server.http(Some(&office.owner.key)).get(&office.path("/deliveries")).expect(200);
+        (log["deliveries"][0]["status"] == "sent").then_some(log)
+    });
+    assert_eq!(log["deliveries"][0]["attempts"], 2, "{log:#}");
+
+    let run = |to: &str| office.server.command(&["mail", "test", to]);
+    let good = run("berta@example.com");
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    assert!(smtp.mail(2).contains("To: berta@example.com"));
+    let bad = run("refused@example.com");
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert!(bad.status.code() == Some(1) && said.contains("no such mailbox"), "{said}");
+}
