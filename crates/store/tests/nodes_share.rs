@@ -112,7 +112,45 @@ async fn each_node_remembers_its_own_phones_and_calls() {
     b.feed(&[Record::Bound(binding(3))]).await.unwrap();
     let gone = Record::Unbound { username: binding(3).username, contact: binding(3).contact, at: at(9) };
     a.feed(&[gone]).await.unwrap();
+    let told = centralita_store::EventQuery { ascending: true, limit: 100, ..Default::default() };
+    let kinds: Vec<String> = a.list_events(&told).await.unwrap().into_iter().map(|e| e.kind).collect();
+    let added = "registration_added";
+    assert_eq!(kinds, [added, "call_started", added, added], "who moved has not gone");
     let (of_a, of_b) = (a.remembered().await.unwrap(), b.remembered().await.unwrap());
     assert_eq!((of_a.bindings, of_a.open_calls.len()), (vec![binding(1)], 1));
     assert_eq!((of_b.bindings, of_b.open_calls.len()), (vec![binding(2), binding(3)], 0));
+}
+
+#[tokio::test]
+async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
+    use model::journal::Record;
+    use model::voicemail::{Delivery, DeliveryId};
+    let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
+    let a = Store::open(&url, &folder.0).await.unwrap();
+    let b = Store::open(&url, &elsewhere.0).await.unwrap();
+    let recording = model::Recording {
+        id: model::RecordingId::parse("rec_1").unwrap(),
+        call: call("session_1_a", 0).id,
+        user: user("user_123").id,
+        other_user: None,
+        extension: None,
+        state: model::RecordingState::Recording,
+        started_at: at(1),
+        ended_at: None,
+        format: model::RecordingFormat::Opus,
+        bytes: 0,
+        millis: 0,
+        sha256: None,
+        fault: None,
+    };
+    a.feed(&[Record::Recording(Box::new(recording))]).await.unwrap();
+    // A node that starts must not end what another one is recording.
+    assert_eq!(b.interrupted_recordings(at(50)).await.unwrap().len(), 0);
+    assert_eq!(a.interrupted_recordings(at(50)).await.unwrap().len(), 1);
+
+    let about = message("vm_1_a", "ext_1", model::MessageState::New);
+    let id = DeliveryId::parse("mail_1_a").unwrap();
+    let mail = Delivery { next_at: at(1), ..Delivery::new(id, &about, "ana@example.com".into(), at(0)) };
+    b.write_all(&[Change::Message(about)], &[mail], &[audit("voicemail_left")]).await.unwrap();
+    assert_eq!((a.mails_due(at(9), 9).await.unwrap().len(), b.mails_due(at(9), 9).await.unwrap().len()), (0, 1));
 }
