@@ -211,7 +211,7 @@ fn kills_around_due_instants_neither_double_nor_forget_a_call() {
         })
         .collect();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
-    let mut rung = vec![0; AT_ONCE];
+    let mut rung = [0; AT_ONCE];
     for kill in 0..KILLS {
         let second = now() / 1_000_000 + 2;
         let ids: Vec<String> = lines.iter().map(|(line, _)| plan(&server, line, "*43", second)).collect();

@@ -170,7 +170,7 @@ proptest! {
         let after = Timestamp::from_micros(after * 1_000_000);
         let due = next_after(&schedule, after).unwrap();
         prop_assert!(due > after);
-        let before = Timestamp::from_micros((after.as_micros() + due.as_micros()) / 2);
+        let before = Timestamp::from_micros(i64::midpoint(after.as_micros(), due.as_micros()));
         prop_assert_eq!(next_after(&schedule, before), Some(due));
         prop_assert!(next_after(&schedule, due).unwrap() > due);
     }

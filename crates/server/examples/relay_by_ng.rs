@@ -128,10 +128,8 @@ fn main() -> std::io::Result<()> {
             let told = told.lock().expect("no panic holds it");
             let _ = told.send((worker, ports)); // only fails when the program ends
         }
-        MediaEvent::Closed { stream, report } => {
-            if report.lost + report.refused > 0 {
-                eprintln!("{stream:?}: {report:?}");
-            }
+        MediaEvent::Closed { stream, report } if report.lost + report.refused > 0 => {
+            eprintln!("{stream:?}: {report:?}");
         }
         _ => {}
     });

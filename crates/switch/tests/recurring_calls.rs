@@ -492,7 +492,7 @@ fn what_was_due_too_long_ago_is_missed_or_its_last_is_made_up_for() {
 #[test]
 fn within_the_grace_an_instant_is_made_up_for() {
     for (late, state) in [
-        (GRACE - Duration::from_secs(1), OccurrenceState::Done),
+        (GRACE.checked_sub(Duration::from_secs(1)).unwrap(), OccurrenceState::Done),
         (GRACE + Duration::from_secs(1), OccurrenceState::Missed),
     ] {
         let mut world = World::new(1, Weather::default(), 1, vec![recurring(0, "09:00")]);

@@ -129,7 +129,7 @@ impl House {
             key: String::new(),
             stranger: String::new(),
             seconds,
-            folder: folder,
+            folder,
         };
         let documented = [Permission::Call, Permission::Sip, Permission::Recording];
         house.key = house.key_of("user_123", &documented).await;

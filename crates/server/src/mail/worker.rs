@@ -71,7 +71,7 @@ impl Worker {
             match &attempt {
                 Attempt::Sent => tracing::info!(mail = %mail.id, "a mail was sent"),
                 Attempt::Later(why) => {
-                    tracing::warn!(mail = %mail.id, why, "a mail was not taken; it is tried again")
+                    tracing::warn!(mail = %mail.id, why, "a mail was not taken; it is tried again");
                 }
                 Attempt::Never(why) => tracing::error!(mail = %mail.id, why, "a mail was refused"),
             }

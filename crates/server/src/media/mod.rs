@@ -47,7 +47,7 @@ pub struct MediaWorkers {
 
 impl fmt::Debug for MediaWorkers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MediaWorkers").field("workers", &self.running.len()).finish()
+        f.debug_struct("MediaWorkers").field("workers", &self.running.len()).finish_non_exhaustive()
     }
 }
 

@@ -105,7 +105,7 @@ impl<W: Write> OggWriter<W> {
     pub fn finish(mut self) -> io::Result<W> {
         // What the encoder still holds back comes out behind silence.
         let owed = self.given * SCALE + self.skip;
-        while self.frame.len() % (FRAME * self.channels) != 0
+        while !self.frame.len().is_multiple_of(FRAME * self.channels)
             || (self.packets + u64::from(self.held.is_some())) * FRAME as u64 * SCALE < owed
         {
             self.frame.resize(FRAME * self.channels, 0);

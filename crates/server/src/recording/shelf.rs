@@ -134,9 +134,9 @@ impl Warehouse {
                 let path = self.path(recording);
                 from_file(blocking(move || as_wav(File::open(path)?)).await?, "audio/wav")
             }
-            (Place::Objects, false) => self.from_objects(recording, stored).await,
+            (Place::Objects, false) => self.in_objects(recording, stored).await,
             (Place::Objects, true) => {
-                let opened = self.from_objects(recording, stored).await?;
+                let opened = self.in_objects(recording, stored).await?;
                 let mut file = scratch()?;
                 let mut at = 0;
                 while at < opened.length {
@@ -150,7 +150,7 @@ impl Warehouse {
         }
     }
 
-    async fn from_objects(&self, recording: &Recording, content_type: &'static str) -> io::Result<Opened> {
+    async fn in_objects(&self, recording: &Recording, content_type: &'static str) -> io::Result<Opened> {
         let objects = self.objects.clone().ok_or(io::ErrorKind::NotFound)?;
         let key = objects.key(recording);
         let length = objects.store.head(&key).await.map_err(io_error)?.size;

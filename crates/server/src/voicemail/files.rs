@@ -17,6 +17,8 @@ use crate::recording::{path_of, wav};
 
 /// Samples of the longest audio that is read: a little more than the longest message.
 const LONGEST: usize = 8_000 * 200;
+/// A file that nobody knows is deleted once it is so old.
+const SETTLED: std::time::Duration = std::time::Duration::from_secs(3600);
 /// Samples of the longest greeting.
 const GREETING: usize = 8_000 * 60;
 
@@ -146,7 +148,9 @@ fn sweep(folder: &Path, known: impl Fn(&ExtensionId, &str) -> bool) -> io::Resul
         for file in fs::read_dir(one.path())? {
             let path = file?.path();
             let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if !known(&extension, &name) {
+            // What is young may be of a caller or an upload that came while we look.
+            let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
+            if age > SETTLED && !known(&extension, &name) {
                 fs::remove_file(&path)?;
                 count += 1;
             }
@@ -188,7 +192,7 @@ fn from_wav(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
                 let (channels, rate) = (number(body + 2, 2), number(body + 4, 4));
                 match (pcm, channels, rate) {
                     (true, Some(channels @ 1..=2), Some(rate @ 8_000..=48_000)) => {
-                        format = Some((channels, rate))
+                        format = Some((channels, rate));
                     }
                     _ => return Err(NO_WAV),
                 }

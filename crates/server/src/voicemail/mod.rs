@@ -45,10 +45,9 @@ impl std::fmt::Debug for Clerk {
 impl Clerk {
     /// Finish what the process before us left, then do what the exchange wants, one after the other, until that is gone.
     pub async fn run(self, mut notes: mpsc::UnboundedReceiver<Note>) {
-        let loading = tokio::task::spawn_blocking(prompts);
-        if let Ok(prompts) = loading.await {
-            self.door.put(Order::Prompts(Arc::new(prompts)));
-        }
+        let door = self.door.clone();
+        tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
+        // Before the first note: what is being recorded then is of the process before us.
         self.adopt().await;
         while let Some(note) = notes.recv().await {
             self.note(note).await;

@@ -69,7 +69,7 @@ pub fn is_public(ip: IpAddr) -> bool {
 
 /// Networks of IPv4 that are not public: the special-purpose registry of IANA (RFC 6890), multicast, and what is reserved.
 const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),

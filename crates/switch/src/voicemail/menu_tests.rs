@@ -16,6 +16,7 @@ fn two() -> Vec<Entry> {
 }
 
 /// The acts in short: `say …`, `play vm_1`, `mark vm_1 Heard`, ….
+#[allow(clippy::wildcard_enum_match_arm)] // what has no short form is shown whole
 fn short(acts: &[Act]) -> Vec<String> {
     let each = acts.iter().map(|act| match act {
         Act::Say(said) => said.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" "),

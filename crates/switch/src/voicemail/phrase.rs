@@ -173,10 +173,10 @@ mod tests {
             assert_eq!(count(new, old), said);
         }
         let prompts = Prompts::default();
-        assert_eq!(prompts.parts(Language::English, 21), [Number(20), Number(1)]);
-        assert_eq!(prompts.parts(Language::Spanish, 21), [Number(21)]);
-        assert_eq!(prompts.parts(Language::Spanish, 42), [Number(40), And, Number(2)]);
-        assert_eq!(prompts.parts(Language::Spanish, 90), [Number(90)]);
+        assert_eq!(parts(Language::English, 21), [Number(20), Number(1)]);
+        assert_eq!(parts(Language::Spanish, 21), [Number(21)]);
+        assert_eq!(parts(Language::Spanish, 42), [Number(40), And, Number(2)]);
+        assert_eq!(parts(Language::Spanish, 90), [Number(90)]);
         assert_eq!(Phrase::named("ask-pin"), Some(Phrase::AskPin));
         assert_eq!((Phrase::named("30"), Phrase::named("x")), (Some(Number(30)), None));
         assert!(prompts.say(Language::English, &[Phrase::Beep]).iter().any(|s| s.abs() > 6_000));

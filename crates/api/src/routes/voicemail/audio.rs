@@ -116,15 +116,12 @@ async fn send(
         ));
     }
     let reading = axum::body::to_bytes(request.into_body(), AUDIO_BYTES);
-    let wav = match tokio::time::timeout(BODY_PATIENCE, reading).await {
-        Ok(Ok(wav)) => wav,
-        Ok(Err(_)) | Err(_) => {
-            let said = (
-                "the audio is larger than 12 MB, or came too slowly",
-                "el audio supera los 12 MB o llegó demasiado lento",
-            );
-            return Err(ApiError::said(Fault::BodyTooLarge, said));
-        }
+    let Ok(Ok(wav)) = tokio::time::timeout(BODY_PATIENCE, reading).await else {
+        let said = (
+            "the audio is larger than 12 MB, or came too slowly",
+            "el audio supera los 12 MB o llegó demasiado lento",
+        );
+        return Err(ApiError::said(Fault::BodyTooLarge, said));
     };
     app.audio().keep_wav(greeting_path(&extension.id), wav).await.map_err(|error| match error {
         AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
