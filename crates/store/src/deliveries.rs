@@ -329,11 +329,8 @@ impl Store {
     /// One delivery.
     pub async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, StoreError> {
         let sql = format!("SELECT {} FROM deliveries WHERE tenant = $1 AND id = $2", DELIVERIES.columns());
-        let row = query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&self.readers).await?;
         row.as_ref().map(read_delivery).transpose()
     }
 
@@ -405,21 +402,16 @@ fn body_of(event: &Event) -> String {
     .to_string()
 }
 
-async fn insert_deliveries(
-    tx: &mut Conn,
-    hook: &Webhook,
-    mut made: Vec<Delivery>,
-) -> Result<(), StoreError> {
+async fn insert_deliveries(tx: &mut Conn, hook: &Webhook, mut made: Vec<Delivery>) -> Result<(), StoreError> {
     if made.is_empty() {
         return Ok(());
     }
-    let row = query(
-        "SELECT COUNT(*) FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND status = 'pending'",
-    )
-    .bind(TENANT)
-    .bind(hook.id.as_str())
-    .fetch_one(&mut *tx)
-    .await?;
+    let row =
+        query("SELECT COUNT(*) FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND status = 'pending'")
+            .bind(TENANT)
+            .bind(hook.id.as_str())
+            .fetch_one(&mut *tx)
+            .await?;
     let room = (WAITING - row.try_get::<i64>(0)?).max(0) as usize;
     for late in made.iter_mut().skip(room) {
         late.status = DeliveryStatus::Dead;

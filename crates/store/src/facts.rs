@@ -121,10 +121,7 @@ fn call_fact(id: &CallId, call: &Told, bit: i64, at: Timestamp, more: &[(&str, V
     Fact { at, kind, user: call.user.clone(), other_user, subject: id.to_string(), detail }
 }
 
-async fn known_calls(
-    tx: &mut Conn,
-    ids: &BTreeSet<&CallId>,
-) -> Result<BTreeMap<String, Told>, StoreError> {
+async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<String, Told>, StoreError> {
     let ids: Vec<&CallId> = ids.iter().copied().collect();
     let mut known = BTreeMap::new();
     for some in ids.chunks(KEYS_AT_ONCE) {
@@ -217,10 +214,7 @@ pub(crate) async fn of_bindings(
 }
 
 /// The contacts that the database has, of these user names, and the nodes that hold them.
-async fn bound(
-    tx: &mut Conn,
-    told: &States<'_>,
-) -> Result<BTreeMap<(String, String), String>, StoreError> {
+async fn bound(tx: &mut Conn, told: &States<'_>) -> Result<BTreeMap<(String, String), String>, StoreError> {
     let names: Vec<&str> = told.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
     let mut there = BTreeMap::new();
     for some in names.chunks(KEYS_AT_ONCE) {
@@ -238,10 +232,7 @@ async fn bound(
 }
 
 /// Whose these user names are.
-async fn owners(
-    tx: &mut Conn,
-    names: BTreeSet<&str>,
-) -> Result<BTreeMap<String, UserId>, StoreError> {
+async fn owners(tx: &mut Conn, names: BTreeSet<&str>) -> Result<BTreeMap<String, UserId>, StoreError> {
     let names: Vec<&str> = names.into_iter().collect();
     let mut owners = BTreeMap::new();
     for some in names.chunks(KEYS_AT_ONCE) {

@@ -95,11 +95,7 @@ pub(crate) async fn stands(tx: &mut Conn, occurrence: &Occurrence) -> Result<boo
 }
 
 /// Occurrences that are not over and that nobody holds at `now`, the longest forsaken first.
-pub(crate) async fn forsaken(
-    pool: &Pool,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<Occurrence>, StoreError> {
+pub(crate) async fn forsaken(pool: &Pool, now: Timestamp, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND state IN ('claimed', 'dialling') AND lease_until <= $2 \
          ORDER BY lease_until, recurring_id, due LIMIT $3",

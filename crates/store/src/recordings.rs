@@ -328,14 +328,12 @@ impl Store {
 
     /// A recording's audio is there now.
     pub async fn recording_moved(&self, id: &RecordingId, place: Place) -> Result<(), StoreError> {
-        query(
-            "UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2",
-        )
-        .bind(TENANT)
-        .bind(id.as_str())
-        .bind(place.as_str())
-        .execute(self.writer())
-        .await?;
+        query("UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2")
+            .bind(TENANT)
+            .bind(id.as_str())
+            .bind(place.as_str())
+            .execute(self.writer())
+            .await?;
         Ok(())
     }
 

@@ -57,11 +57,8 @@ impl Store {
     /// One webhook.
     pub async fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, StoreError> {
         let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND id = $2", HOOKS.columns());
-        let row = query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&self.readers).await?;
         row.as_ref().map(read_hook).transpose()
     }
 

@@ -47,10 +47,8 @@ async fn of_two_couriers_one_gets_each_delivery() {
     assert_eq!(made.iter().map(|d| d.seq).collect::<Vec<_>>(), [4, 3, 2]);
 
     // All are about the same thing: only the first of them is to be had, and by one.
-    let (a, b) = tokio::join!(
-        one.take_due(at(10), at(40), 8, 4, &[]),
-        two.take_due(at(10), at(40), 8, 4, &[])
-    );
+    let (a, b) =
+        tokio::join!(one.take_due(at(10), at(40), 8, 4, &[]), two.take_due(at(10), at(40), 8, 4, &[]));
     let taken: Vec<_> = a.unwrap().into_iter().chain(b.unwrap()).collect();
     assert_eq!(taken.iter().map(|due| due.delivery.seq).collect::<Vec<_>>(), [2]);
     let first = &taken[0].delivery;
@@ -79,8 +77,7 @@ async fn of_two_couriers_one_gets_each_delivery() {
 async fn a_request_that_is_repeated_is_done_once() {
     let folder = Folder::new();
     let (one, two) = (folder.open().await, folder.open().await);
-    let asked =
-        |second| Asked { key: "key_1".into(), name: "n-1".into(), request: [7; 32], at: at(second) };
+    let asked = |second| Asked { key: "key_1".into(), name: "n-1".into(), request: [7; 32], at: at(second) };
     let first = asked(0);
     let (a, b) = tokio::join!(one.begin_request(&first), two.begin_request(&first));
     let mut both = [a.unwrap(), b.unwrap()];

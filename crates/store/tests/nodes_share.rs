@@ -152,5 +152,8 @@ async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
     let id = DeliveryId::parse("mail_1_a").unwrap();
     let mail = Delivery { next_at: at(1), ..Delivery::new(id, &about, "ana@example.com".into(), at(0)) };
     b.write_all(&[Change::Message(about)], &[mail], &[audit("voicemail_left")]).await.unwrap();
-    assert_eq!((a.mails_due(at(9), 9).await.unwrap().len(), b.mails_due(at(9), 9).await.unwrap().len()), (0, 1));
+    assert_eq!(
+        (a.mails_due(at(9), 9).await.unwrap().len(), b.mails_due(at(9), 9).await.unwrap().len()),
+        (0, 1)
+    );
 }

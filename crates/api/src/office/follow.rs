@@ -109,11 +109,14 @@ fn between(old: &Directory, fresh: &Directory) -> Vec<Change> {
     changes.extend(trunks.map(|trunk| Change::TrunkGone(trunk.id.clone())));
     let trunks = fresh.trunks().into_iter().filter(|trunk| old.trunk(&trunk.id) != Some(*trunk));
     changes.extend(trunks.map(|trunk| Change::Trunk(Box::new((**trunk).clone()))));
-    let messages = old.all_messages().filter(|message| fresh.message(&message.extension, &message.id).is_none());
-    changes.extend(messages.map(|message| Change::MessageGone {
-        extension: message.extension.clone(),
-        id: message.id.clone(),
-    }));
+    let messages =
+        old.all_messages().filter(|message| fresh.message(&message.extension, &message.id).is_none());
+    changes.extend(
+        messages.map(|message| Change::MessageGone {
+            extension: message.extension.clone(),
+            id: message.id.clone(),
+        }),
+    );
     let messages =
         fresh.all_messages().filter(|message| old.message(&message.extension, &message.id) != Some(*message));
     changes.extend(messages.map(|message| Change::Message((**message).clone())));
