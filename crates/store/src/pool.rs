@@ -114,6 +114,7 @@ impl Conn {
 
 /// What only one node may do at a time. The numbers are ours among all advisory locks of a database.
 #[derive(Clone, Copy, Debug)]
+#[repr(i64)]
 pub(crate) enum Turn {
     /// Bringing the schema up to date.
     Migrate = 0x6365_6e74_0001,
