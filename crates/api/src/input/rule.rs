@@ -1,6 +1,6 @@
 //! Rules that values keep: checked here, and shown as JSON Schema.
 
-use base::{Id, Timestamp};
+use base::Id;
 use model::recurrence::{Zone, is_time};
 use model::{Dialled, ExtensionNumber, Permission};
 use serde_json::{Value, json};
