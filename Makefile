@@ -10,14 +10,14 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
 # What a C compiler is needed for: SQLite and the TLS primitives are compiled into the binary.
 APT_BUILD := gcc g++ libc6-dev make pkg-config
-APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv python3-aiosmtpd
+APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv python3-aiosmtpd postgresql
 # An S3 server for the tests of recordings.
 PIP_TEST := "moto[server]"
 
 part := .ci/part
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: run test check unit e2e kill sim fuzz fuzz-replay bench soak build fmt clippy tidy need-build need-test
+.PHONY: run test check unit e2e e2e-postgres kill sim fuzz fuzz-replay bench soak build fmt clippy tidy need-build need-test
 
 # The server in the foreground, with its state in ./data. LAN=1 opens it to the network.
 run: need-build
@@ -28,6 +28,7 @@ test: check build
 	$(part) unit $(MAKE) --no-print-directory unit
 	$(part) fuzz-replay $(MAKE) --no-print-directory fuzz-replay
 	$(part) e2e $(MAKE) --no-print-directory e2e
+	$(part) e2e-postgres $(MAKE) --no-print-directory e2e-postgres
 	$(part) kill $(MAKE) --no-print-directory kill
 	$(part) sim $(MAKE) --no-print-directory sim
 	@echo "all parts passed"
@@ -55,6 +56,14 @@ e2e: need-test
 	CENTRALITA_BIN=$(TARGET)/debug/centralita cargo test --quiet --package e2e --lib
 	CENTRALITA_BIN=$(TARGET)/debug/centralita cargo test --quiet --package e2e --no-fail-fast \
 		--test '[!k]*' -- --test-threads 6
+
+# What touches the database, once more with PostgreSQL, which the tests start themselves. Two servers on one database, outages
+# and the move are among the tests above.
+e2e-postgres: need-test
+	CENTRALITA_TEST_STORE=postgres cargo test --quiet --package centralita-store
+	cargo build --quiet --package centralita-server
+	CENTRALITA_TEST_STORE=postgres CENTRALITA_KILLS=4 CENTRALITA_BIN=$(TARGET)/debug/centralita cargo test --quiet \
+		--package e2e --no-fail-fast --test document_000 --test registration --test call_flows --test kill -- --test-threads 6
 
 # kill -9 in the middle of calls, again and again.
 kill: need-test

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Block, Http, Scratch, until};
+use crate::{Block, Http, Postgres, Scratch, until};
 
 /// What a test wants different from the defaults.
 #[derive(Debug, Default, Clone)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub more: String,
     /// Variables of the environment.
     pub environment: Vec<(String, String)>,
+    /// Address of the database; an empty SQLite where `None`, or with `CENTRALITA_TEST_STORE=postgres` an empty PostgreSQL.
+    pub store: Option<String>,
 }
 
 /// A running server. It is killed when it goes out of scope.
@@ -50,11 +52,17 @@ impl Server {
         Self::with(Settings::default())
     }
 
+    /// Starts with an empty data directory on a database of PostgreSQL, which others may share.
+    pub fn start_on(database: &str) -> Self {
+        Self::with(Settings { store: Some(database.to_owned()), ..Settings::default() })
+    }
+
     /// Starts with an empty data directory and waits until the server says that it is ready.
     ///
     /// # Panics
     /// When it does not become ready; its log is shown.
-    pub fn with(settings: Settings) -> Self {
+    pub fn with(mut settings: Settings) -> Self {
+        settings.store = settings.store.or_else(wanted_store);
         let folder = Scratch::new("server");
         let block = Block::take();
         let child = launch(&block, &folder, &settings, 1);
@@ -85,6 +93,12 @@ impl Server {
         self.runs += 1;
         self.child = launch(&self.block, &self.folder, &self.settings, self.runs);
         self.wait_ready();
+    }
+
+    /// The same on another database.
+    pub fn restart_on(&mut self, database: &str) {
+        self.settings.store = Some(database.to_owned());
+        self.restart();
     }
 
     fn wait_ready(&mut self) {
@@ -237,6 +251,15 @@ impl Drop for Server {
     }
 }
 
+/// The database of servers that do not say which.
+fn wanted_store() -> Option<String> {
+    match std::env::var("CENTRALITA_TEST_STORE").as_deref() {
+        Err(_) | Ok("sqlite") => None,
+        Ok("postgres") => Some(Postgres::shared().database()),
+        Ok(other) => panic!("CENTRALITA_TEST_STORE={other}: write sqlite or postgres"),
+    }
+}
+
 /// # Panics
 /// When it is not a string.
 #[track_caller]
@@ -249,10 +272,11 @@ fn launch(block: &Block, folder: &Scratch, settings: &Settings, run: u32) -> Chi
     // Waiting for a condition is asking often: only a test of the limit meets it.
     let limits =
         if settings.more.contains("[limits]") { "" } else { "[limits]\nrequests_per_minute = 100000\n" };
+    let store = settings.store.as_ref().map_or(String::new(), |url| format!("[store]\nurl = \"{url}\"\n"));
     let config = format!(
         "[http]\nlisten = [\"127.0.0.1:{http}\"]\n{}\n\
          [sip]\ndomain = \"localhost\"\nlisten = [\"udp://127.0.0.1:{sip}\", \"tcp://127.0.0.1:{sip}\"]\n{}\n\
-         [media]\nports = \"{low}-{high}\"\n{}\n{limits}",
+         [media]\nports = \"{low}-{high}\"\n{}\n{limits}{store}",
         settings.http, settings.sip, settings.more
     );
     let config = folder.write("centralita.toml", config);

@@ -202,10 +202,12 @@ impl From<StoreError> for ApiError {
         tracing::error!(%error, "the store failed");
         match error {
             StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
-            StoreError::Database(_) | StoreError::Io { .. } => Fault::StoreAway.into(),
-            StoreError::Url { .. } | StoreError::Migration { .. } | StoreError::Damaged { .. } => {
-                Fault::Internal.into()
-            }
+            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => Fault::StoreAway.into(),
+            StoreError::Url { .. }
+            | StoreError::Migration { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::NotEmpty { .. }
+            | StoreError::Unsupported(_) => Fault::Internal.into(),
         }
     }
 }

@@ -197,3 +197,26 @@ async fn registrations_are_shown_to_their_owners() {
     let shown = house.get(&house.key, "/api/v1/voip/extensions").await.ok();
     assert_eq!(shown["extensions"][0]["registered"], json!(true)); // S70
 }
+
+#[tokio::test]
+async fn calls_are_found_by_user_number_and_time() {
+    let house = busy_house().await;
+    house.exchange.change(|e| e.calls[0].to_number = "+34600112233".into());
+    let list =
+        async |key: &str, query: &str| ids(&house.get(key, &format!("/api/v1/calls?{query}")).await.ok());
+    let (admin, owner) = (house.admin.clone(), house.key.clone());
+    assert_eq!(list(&admin, "userId=stranger").await, ["session_6_up", "session_3_over", "session_1_over"]);
+    assert_eq!(list(&admin, "number=%2B346").await, ["session_5_up"]);
+    assert_eq!(list(&admin, "number=+346").await, ["session_5_up"]); // typed into a browser
+    assert_eq!(list(&admin, "number=1002&active=true").await, ["session_6_up", "session_7_up"]);
+    let at = |second: i64| Timestamp::from_micros((BEGIN + second) * 1_000_000).to_string();
+    let between = format!("since={}&until={}", at(-98), at(-96));
+    assert_eq!(list(&admin, &between).await, ["session_3_over", "session_7_up", "session_2_over"]);
+    assert_eq!(list(&owner, &format!("{between}&userId=user_123")).await, ["session_7_up", "session_2_over"]);
+
+    house.get(&owner, "/api/v1/calls?userId=stranger").await.refused(403, "foreign_user");
+    for bad in ["since=yesterday", "until=1700000000", "number=", "number=10%2025", "userId=%27"] {
+        let refused = house.get(&admin, &format!("/api/v1/calls?{bad}")).await;
+        assert_eq!(refused.status, 400, "{bad}");
+    }
+}

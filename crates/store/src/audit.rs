@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use base::Timestamp;
 use model::{ApiKeyId, Change, UserId};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
+use crate::pen::News;
+use crate::pool::{Conn, Pool, Turn};
 use crate::row::{Reader, TENANT, Table, json};
+use crate::sql::{On, Row, query};
 
 /// An event to be written with a change, in the same transaction.
 #[derive(Clone, PartialEq, Debug)]
@@ -83,17 +84,18 @@ pub struct EventPage {
 
 /// Changes in one row of the outbox.
 const OUTBOX_ROW: usize = 500;
+/// Rows of the outbox that are read at once.
+const OUTBOX_ROWS: i64 = 100;
 
-/// Write what other nodes will read: the changes, in rows of bounded size.
-pub(crate) async fn to_outbox(
-    tx: &mut SqliteConnection,
-    changes: &[Change],
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let mut seq = highest(tx, "SELECT COALESCE(MAX(seq), 0) FROM outbox").await?;
+/// Write what other nodes will read: the changes, in rows of bounded size. The number of the last row.
+///
+/// Numbers are given in the order of commits, so that who has read up to one never misses a lower one: take [`Turn::Outbox`] first.
+pub(crate) async fn to_outbox(tx: &mut Conn, changes: &[Change], at: Timestamp) -> Result<i64, StoreError> {
+    tx.take_turn(Turn::Outbox).await?;
+    let mut seq = last_change(&mut *tx).await?;
     for some in changes.chunks(OUTBOX_ROW) {
         seq += 1;
-        sqlx::query("INSERT INTO outbox (tenant, seq, at, changes) VALUES ($1, $2, $3, $4)")
+        query("INSERT INTO outbox (tenant, seq, at, changes) VALUES ($1, $2, $3, $4)")
             .bind(TENANT)
             .bind(seq)
             .bind(at.as_micros())
@@ -101,13 +103,44 @@ pub(crate) async fn to_outbox(
             .execute(&mut *tx)
             .await?;
     }
-    Ok(())
+    Ok(seq)
+}
+
+/// The number of the outbox's last row; 0 where there is none.
+pub(crate) async fn last_change<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
+    query("SELECT COALESCE(MAX(seq), 0) FROM outbox").fetch_one(on).await?.try_get(0)
+}
+
+/// What was committed after row `seq`. Rows are numbered without a gap.
+pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, StoreError> {
+    let rows = query("SELECT seq, changes FROM outbox WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3")
+        .bind(TENANT)
+        .bind(seq)
+        .bind(OUTBOX_ROWS)
+        .fetch_all(on)
+        .await?;
+    let (mut reached, mut changes) = (seq, Vec::new());
+    for row in &rows {
+        let next: i64 = row.try_get(0)?;
+        if next != reached + 1 {
+            return Ok(News::Forgotten);
+        }
+        reached = next;
+        let text: String = row.try_get(1)?;
+        let told: Vec<Change> = serde_json::from_str(&text).map_err(|fault| StoreError::Damaged {
+            table: "outbox",
+            fault: format!("row {next}: {fault}"),
+        })?;
+        changes.extend(told);
+    }
+    Ok(News::Changes { reached, changes })
 }
 
 /// Write an event.
-pub(crate) async fn insert(tx: &mut SqliteConnection, event: &Audit) -> Result<(), StoreError> {
-    let seq = newest(tx).await? + 1;
-    sqlx::query(
+pub(crate) async fn insert(tx: &mut Conn, event: &Audit) -> Result<(), StoreError> {
+    tx.take_turn(Turn::Events).await?;
+    let seq = newest(&mut *tx).await? + 1;
+    query(
         "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
@@ -126,13 +159,9 @@ pub(crate) async fn insert(tx: &mut SqliteConnection, event: &Audit) -> Result<(
     Ok(())
 }
 
-/// The number of the last event.
-pub(crate) async fn newest(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
-    highest(tx, "SELECT COALESCE(MAX(seq), 0) FROM events").await
-}
-
-async fn highest(tx: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
-    Ok(sqlx::query(sql).fetch_one(tx).await?.try_get(0)?)
+/// The number of the last event; 0 where there is none.
+pub(crate) async fn newest<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
+    query("SELECT COALESCE(MAX(seq), 0) FROM events").fetch_one(on).await?.try_get(0)
 }
 
 const EVENTS: Table = Table {
@@ -146,7 +175,7 @@ pub(crate) fn columns() -> String {
     EVENTS.columns()
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<Event, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Event, StoreError> {
     let mut row = Reader::new(&EVENTS, row);
     Ok(Event {
         seq: row.number()?,
@@ -162,9 +191,9 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Event, StoreError> {
     })
 }
 
-pub(crate) async fn page(pool: &SqlitePool, filter: &EventFilter) -> Result<EventPage, StoreError> {
+pub(crate) async fn page(pool: &Pool, filter: &EventFilter) -> Result<EventPage, StoreError> {
     let limit = filter.limit as usize;
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT seq, at, kind, user_id, subject, key_id, ip, request, detail, other_user FROM events \
          WHERE tenant = $1 AND seq < $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR user_id = $4) \
          ORDER BY seq DESC LIMIT $5",

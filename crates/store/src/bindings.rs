@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use model::journal::Binding;
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "bindings",
@@ -25,10 +25,16 @@ pub(crate) const TABLE: Table = Table {
         "remote",
         "flow_epoch",
         "flow_number",
+        "node",
     ],
 };
 
-pub(crate) fn bind(binding: &Binding, query: Query) -> Query {
+/// A row, and the node that holds the phone's flow.
+pub(crate) fn bind_at(node: &str, binding: &Binding, query: Query) -> Query {
+    bind(binding, query).bind(node)
+}
+
+fn bind(binding: &Binding, query: Query) -> Query {
     query
         .bind(binding.username.to_string())
         .bind(binding.contact.clone())
@@ -47,7 +53,7 @@ pub(crate) fn bind(binding: &Binding, query: Query) -> Query {
         .bind(i64::from(binding.flow.1))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<Binding, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Binding, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Binding {
         username: Arc::from(row.text()?),

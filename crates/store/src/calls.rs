@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use model::journal::{Binding, OpenLeg};
 use model::{CallId, CallRecord, UserId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqlitePool};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::Pool;
 use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, placeholders, word};
-use crate::{StoreError, legs};
+use crate::sql::{Row, query};
+use crate::{Cursor, StoreError, legs};
 
 /// What the exchange is told at start.
 #[derive(Clone, Debug, Default)]
@@ -18,26 +19,6 @@ pub struct Remembered {
     pub bindings: Vec<Binding>,
     /// Calls without an ending, and their legs that were confirmed.
     pub open_calls: Vec<(CallRecord, Vec<OpenLeg>)>,
-}
-
-/// A place in the list of calls: everything after it is older.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Cursor {
-    /// When the last call shown began.
-    pub started_at: Timestamp,
-    /// Its id.
-    pub id: CallId,
-}
-
-/// Which calls.
-#[derive(Clone, Debug)]
-pub struct CallFilter {
-    /// Only those that this user may read; all where `None`.
-    pub user: Option<UserId>,
-    /// Only those after this place.
-    pub cursor: Option<Cursor>,
-    /// At most so many.
-    pub limit: u32,
 }
 
 /// Calls, newest first.
@@ -65,10 +46,16 @@ pub(crate) const TABLE: Table = Table {
         "ended_at",
         "cause",
         "trace",
+        "node",
     ],
 };
 
-pub(crate) fn bind(call: &CallRecord, query: Query) -> Query {
+/// A row, and the node that has (or had) the call.
+pub(crate) fn bind_at(node: &str, call: &CallRecord, query: Query) -> Query {
+    bind(call, query).bind(node)
+}
+
+fn bind(call: &CallRecord, query: Query) -> Query {
     query
         .bind(call.id.as_str().to_owned())
         .bind(call.user.as_str().to_owned())
@@ -85,7 +72,7 @@ pub(crate) fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(json(&call.trace))
 }
 
-fn read(row: &SqliteRow) -> Result<CallRecord, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<CallRecord, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(CallRecord {
         id: row.id()?,
@@ -105,54 +92,26 @@ fn read(row: &SqliteRow) -> Result<CallRecord, StoreError> {
     })
 }
 
-pub(crate) async fn one(pool: &SqlitePool, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
+pub(crate) async fn one(pool: &Pool, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
     let sql = format!("SELECT {} FROM calls WHERE tenant = $1 AND id = $2", TABLE.columns());
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(pool).await?;
+    let row = query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(pool).await?;
     let mut found = row.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     with_legs(pool, &mut found).await?;
     Ok(found.pop())
 }
 
-pub(crate) async fn open(pool: &SqlitePool) -> Result<Vec<CallRecord>, StoreError> {
-    let sql =
-        format!("SELECT {} FROM calls WHERE tenant = $1 AND ended_at IS NULL ORDER BY id", TABLE.columns());
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
+pub(crate) async fn open(pool: &Pool, node: &str) -> Result<Vec<CallRecord>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM calls WHERE tenant = $1 AND ended_at IS NULL AND node = $2 ORDER BY id",
+        TABLE.columns()
+    );
+    let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(node).fetch_all(pool).await?;
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     with_legs(pool, &mut found).await?;
     Ok(found)
 }
 
-pub(crate) async fn page(pool: &SqlitePool, filter: &CallFilter) -> Result<CallPage, StoreError> {
-    let columns = TABLE.columns();
-    let after = "(started_at, id) < ($2, $3) ORDER BY started_at DESC, id DESC LIMIT $4";
-    let sql = match &filter.user {
-        None => format!("SELECT {columns} FROM calls WHERE tenant = $1 AND {after}"),
-        // Two ranges of two indexes: with OR, the database would walk all calls of all users.
-        Some(_) => format!(
-            "SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = $1 AND user_id = $5 AND {after}) AS own \
-             UNION SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = $1 AND other_user = $5 AND {after}) AS other \
-             ORDER BY started_at DESC, id DESC LIMIT $4"
-        ),
-    };
-    let (started_at, id) = match &filter.cursor {
-        Some(cursor) => (cursor.started_at.as_micros(), cursor.id.as_str()),
-        None => (i64::MAX, ""),
-    };
-    let limit = i64::from(filter.limit);
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(started_at).bind(id).bind(limit + 1);
-    if let Some(user) = &filter.user {
-        query = query.bind(user.as_str());
-    }
-    let rows = query.fetch_all(pool).await?;
-    let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let more = calls.len() > filter.limit as usize;
-    calls.truncate(filter.limit as usize);
-    with_legs(pool, &mut calls).await?;
-    let last = calls.last().map(|call| Cursor { started_at: call.started_at, id: call.id.clone() });
-    Ok(CallPage { next: last.filter(|_| more), calls })
-}
-
-async fn with_legs(pool: &SqlitePool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
+pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(), StoreError> {
     let mut places: BTreeMap<CallId, usize> = BTreeMap::new();
     for (place, call) in calls.iter().enumerate() {
         places.insert(call.id.clone(), place);
@@ -164,7 +123,7 @@ async fn with_legs(pool: &SqlitePool, calls: &mut [CallRecord]) -> Result<(), St
             legs::TABLE.columns(),
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(pool).await?;
         for row in &rows {
             let (call, leg) = legs::read(row)?;

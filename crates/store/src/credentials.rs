@@ -1,10 +1,10 @@
 //! Table `credentials`: digest HA1s, never a password.
 
 use model::{Credential, ExtensionId, Ha1};
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "credentials",
@@ -23,7 +23,7 @@ pub(crate) fn bind(credential: &Credential, query: Query) -> Query {
         .bind(credential.ha1_by_number.as_ref().map(|ha1| [ha1.md5.as_slice(), &ha1.sha256].concat()))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<Credential, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Credential, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Credential {
         username: row.text()?.into(),

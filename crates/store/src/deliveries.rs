@@ -3,10 +3,11 @@
 use base::{Id, Kind, Timestamp};
 use model::{UserId, Webhook, WebhookId};
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::{Conn, Turn};
 use crate::row::{Query, Reader, TENANT, Table, placeholders, upsert};
+use crate::sql::{Row, query};
 use crate::webhooks::active_hooks;
 use crate::{Audit, Event, Store, StoreError, audit};
 
@@ -162,7 +163,7 @@ fn bind_delivery(delivery: &Delivery, query: Query) -> Query {
         .bind(delivery.updated_at.as_micros())
 }
 
-fn read_delivery(row: &SqliteRow) -> Result<Delivery, StoreError> {
+fn read_delivery(row: &Row) -> Result<Delivery, StoreError> {
     let mut row = Reader::new(&DELIVERIES, row);
     Ok(Delivery {
         id: row.id()?,
@@ -188,10 +189,11 @@ impl Store {
         if !active {
             return Ok(false);
         }
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Deliveries).await?;
         let hooks = active_hooks(&mut tx).await?;
         let first = hooks.iter().map(|hook| hook.since).min().unwrap_or(i64::MAX);
-        let mark = sqlx::query("SELECT seq FROM marks WHERE tenant = $1 AND name = $2")
+        let mark = query("SELECT seq FROM marks WHERE tenant = $1 AND name = $2")
             .bind(TENANT)
             .bind(MARK)
             .fetch_optional(&mut *tx)
@@ -201,15 +203,15 @@ impl Store {
             "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             audit::columns()
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(done).bind(EVENTS_AT_ONCE);
-        let events: Vec<Event> =
-            query.fetch_all(&mut *tx).await?.iter().map(audit::read).collect::<Result<_, _>>()?;
+        let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(done).bind(EVENTS_AT_ONCE);
+        let rows = rows.fetch_all(&mut *tx).await?;
+        let events: Vec<Event> = rows.iter().map(audit::read).collect::<Result<_, _>>()?;
         let Some(last) = events.last().map(|event| event.seq) else { return Ok(false) };
         for hook in &hooks {
             let made = deliveries_for(hook, &events, now);
             insert_deliveries(&mut tx, hook, made).await?;
         }
-        sqlx::query(
+        query(
             "INSERT INTO marks (tenant, name, seq) VALUES ($1, $2, $3) \
              ON CONFLICT (tenant, name) DO UPDATE SET seq = excluded.seq",
         )
@@ -247,19 +249,20 @@ impl Store {
              FROM deliveries d WHERE tenant = $1 AND status = 'pending' AND next_at <= $2{idle} AND {FIRST}) AS due \
              WHERE place <= $3 ORDER BY next_at, seq LIMIT $4"
         );
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Deliveries).await?;
+        let first = query(AssertSqlSafe(sql))
             .bind(TENANT)
             .bind(now.as_micros())
             .bind(i64::from(each))
             .bind(i64::from(most));
-        let query = busy.iter().fold(query, |query, hook| query.bind(hook.to_string()));
-        let rows = query.fetch_all(&mut *tx).await?;
+        let first = busy.iter().fold(first, |query, hook| query.bind(hook.to_string()));
+        let rows = first.fetch_all(&mut *tx).await?;
         let taken = rows.iter().map(read_delivery).collect::<Result<Vec<_>, _>>()?;
         let hooks = active_hooks(&mut tx).await?;
         let mut due = Vec::new();
         for delivery in taken {
-            sqlx::query("UPDATE deliveries SET next_at = $1 WHERE tenant = $2 AND id = $3")
+            query("UPDATE deliveries SET next_at = $1 WHERE tenant = $2 AND id = $3")
                 .bind(until.as_micros())
                 .bind(TENANT)
                 .bind(delivery.id.as_str())
@@ -275,11 +278,11 @@ impl Store {
 
     /// When the next delivery is due.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query("SELECT MIN(next_at) FROM deliveries WHERE tenant = $1 AND status = 'pending'")
+        let row = query("SELECT MIN(next_at) FROM deliveries WHERE tenant = $1 AND status = 'pending'")
             .bind(TENANT)
             .fetch_one(&self.readers)
             .await?;
-        Ok(row.try_get::<Option<i64>, _>(0)?.map(Timestamp::from_micros))
+        Ok(row.try_get::<Option<i64>>(0)?.map(Timestamp::from_micros))
     }
 
     /// Write down what an attempt came to.
@@ -289,7 +292,7 @@ impl Store {
             Outcome::Again(at) => (DeliveryStatus::Pending, at),
             Outcome::Dead => (DeliveryStatus::Dead, attempt.at),
         };
-        sqlx::query(
+        query(
             "UPDATE deliveries SET status = $1, attempts = attempts + 1, next_at = $2, answer = $3, fault = $4, updated_at = $5 \
              WHERE tenant = $6 AND id = $7 AND status = 'pending'",
         )
@@ -312,7 +315,7 @@ impl Store {
             "SELECT {} FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND seq < $3{which} ORDER BY seq DESC LIMIT $4",
             DELIVERIES.columns()
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql))
+        let mut query = query(AssertSqlSafe(sql))
             .bind(TENANT)
             .bind(filter.webhook.as_str())
             .bind(filter.before.unwrap_or(i64::MAX))
@@ -326,11 +329,8 @@ impl Store {
     /// One delivery.
     pub async fn delivery(&self, id: &DeliveryId) -> Result<Option<Delivery>, StoreError> {
         let sql = format!("SELECT {} FROM deliveries WHERE tenant = $1 AND id = $2", DELIVERIES.columns());
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&self.readers).await?;
         row.as_ref().map(read_delivery).transpose()
     }
 
@@ -341,8 +341,9 @@ impl Store {
         now: Timestamp,
         audit: Audit,
     ) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query(
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Events).await?;
+        query(
             "UPDATE deliveries SET status = 'pending', attempts = 0, next_at = $1, updated_at = $1 \
              WHERE tenant = $2 AND id = $3 AND status = 'dead'",
         )
@@ -352,9 +353,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         audit::insert(&mut tx, &audit).await?;
-        tx.commit().await?;
-        self.told.send_modify(|n| *n += 1);
-        Ok(())
+        self.commit_told(tx).await
     }
 }
 
@@ -403,22 +402,17 @@ fn body_of(event: &Event) -> String {
     .to_string()
 }
 
-async fn insert_deliveries(
-    tx: &mut SqliteConnection,
-    hook: &Webhook,
-    mut made: Vec<Delivery>,
-) -> Result<(), StoreError> {
+async fn insert_deliveries(tx: &mut Conn, hook: &Webhook, mut made: Vec<Delivery>) -> Result<(), StoreError> {
     if made.is_empty() {
         return Ok(());
     }
-    let row = sqlx::query(
-        "SELECT COUNT(*) FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND status = 'pending'",
-    )
-    .bind(TENANT)
-    .bind(hook.id.as_str())
-    .fetch_one(&mut *tx)
-    .await?;
-    let room = (WAITING - row.try_get::<i64, _>(0)?).max(0) as usize;
+    let row =
+        query("SELECT COUNT(*) FROM deliveries WHERE tenant = $1 AND webhook_id = $2 AND status = 'pending'")
+            .bind(TENANT)
+            .bind(hook.id.as_str())
+            .fetch_one(&mut *tx)
+            .await?;
+    let room = (WAITING - row.try_get::<i64>(0)?).max(0) as usize;
     for late in made.iter_mut().skip(room) {
         late.status = DeliveryStatus::Dead;
         late.fault = Some("too many deliveries of this webhook are waiting".into());

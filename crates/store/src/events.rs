@@ -6,6 +6,7 @@ use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
 
 use crate::row::{TENANT, placeholders};
+use crate::sql;
 use crate::{Event, Store, StoreError, audit};
 
 /// Which events, and in which order.
@@ -65,7 +66,7 @@ impl EventQuery {
 impl Store {
     /// Events; one more than `limit` is never answered.
     pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        let mut statement = sqlx::query(AssertSqlSafe(query.sql()))
+        let mut statement = sql::query(AssertSqlSafe(query.sql()))
             .bind(TENANT)
             .bind(query.after.unwrap_or(0))
             .bind(query.before.unwrap_or(i64::MAX))
@@ -82,8 +83,7 @@ impl Store {
 
     /// The number of the newest event.
     pub async fn newest_event(&self) -> Result<i64, StoreError> {
-        let mut reader = self.readers.acquire().await?;
-        audit::newest(&mut reader).await
+        audit::newest(&self.readers).await
     }
 
     /// Changes whenever this process has written events.

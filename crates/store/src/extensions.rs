@@ -1,10 +1,10 @@
 //! Table `extensions`.
 
 use model::{Dialled, Extension, ExtensionNumber, Forwarding};
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json, word};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "extensions",
@@ -54,7 +54,7 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(extension.timezone.as_ref().map(|zone| zone.name().to_owned()))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<Extension, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Extension, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Extension {
         id: row.id()?,

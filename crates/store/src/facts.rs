@@ -6,9 +6,11 @@ use base::Timestamp;
 use model::journal::{Binding, Note};
 use model::{CallId, CallRecord, Cause, UserId};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::{Conn, Turn};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders};
+use crate::sql::query;
 use crate::{StoreError, audit};
 
 /// An event without an asker.
@@ -42,7 +44,7 @@ struct Told {
 
 /// The facts about calls in a batch, and what column `told` says afterwards. `calls` holds the last word about each.
 pub(crate) async fn of_calls(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     calls: &BTreeMap<&CallId, &CallRecord>,
     notes: &BTreeMap<&CallId, Vec<&Note>>,
 ) -> Result<(Vec<Fact>, Vec<(CallId, i64)>), StoreError> {
@@ -119,10 +121,7 @@ fn call_fact(id: &CallId, call: &Told, bit: i64, at: Timestamp, more: &[(&str, V
     Fact { at, kind, user: call.user.clone(), other_user, subject: id.to_string(), detail }
 }
 
-async fn known_calls(
-    tx: &mut SqliteConnection,
-    ids: &BTreeSet<&CallId>,
-) -> Result<BTreeMap<String, Told>, StoreError> {
+async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<String, Told>, StoreError> {
     let ids: Vec<&CallId> = ids.iter().copied().collect();
     let mut known = BTreeMap::new();
     for some in ids.chunks(KEYS_AT_ONCE) {
@@ -131,7 +130,7 @@ async fn known_calls(
              WHERE tenant = $1 AND id IN ({})",
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
         for row in rows {
             let user = |text: Option<String>| text.and_then(|text| UserId::parse(&text).ok());
@@ -150,10 +149,10 @@ async fn known_calls(
 }
 
 /// Write down which events of these calls are told.
-pub(crate) async fn mark(tx: &mut SqliteConnection, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
+pub(crate) async fn mark(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
     for (call, told) in marks {
-        sqlx::query("UPDATE calls SET told = $1 WHERE tenant = $2 AND id = $3")
-            .bind(told)
+        query("UPDATE calls SET told = $1 WHERE tenant = $2 AND id = $3")
+            .bind(*told)
             .bind(TENANT)
             .bind(call.as_str())
             .execute(&mut *tx)
@@ -170,14 +169,18 @@ pub(crate) type States<'r> = BTreeMap<(&'r str, &'r str), Vec<State<'r>>>;
 
 /// The facts about phones: who came and who went, never who only refreshed.
 pub(crate) async fn of_bindings(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     told: &States<'_>,
+    node: &str,
 ) -> Result<Vec<Fact>, StoreError> {
     let there = bound(tx, told).await?;
     let mut changes = Vec::new();
     for ((username, contact), states) in told {
-        let mut is_there = there.contains(&((*username).to_owned(), (*contact).to_owned()));
-        for state in states {
+        let holder = there.get(&((*username).to_owned(), (*contact).to_owned()));
+        let mut is_there = holder.is_some();
+        // A phone that has moved to another node has not gone, whatever its old node says.
+        let elsewhere = holder.is_some_and(|holder| holder != node);
+        for state in states.iter().skip_while(|state| elsewhere && state.is_err()) {
             if is_there != state.is_ok() {
                 changes.push((*username, *contact, *state, states.len() > 1));
             }
@@ -210,32 +213,26 @@ pub(crate) async fn of_bindings(
     Ok(facts)
 }
 
-/// The contacts that the database has, of these user names.
-async fn bound(
-    tx: &mut SqliteConnection,
-    told: &States<'_>,
-) -> Result<BTreeSet<(String, String)>, StoreError> {
+/// The contacts that the database has, of these user names, and the nodes that hold them.
+async fn bound(tx: &mut Conn, told: &States<'_>) -> Result<BTreeMap<(String, String), String>, StoreError> {
     let names: Vec<&str> = told.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut there = BTreeSet::new();
+    let mut there = BTreeMap::new();
     for some in names.chunks(KEYS_AT_ONCE) {
         let sql = format!(
-            "SELECT username, contact FROM bindings WHERE tenant = $1 AND username IN ({})",
+            "SELECT username, contact, node FROM bindings WHERE tenant = $1 AND username IN ({})",
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, name| query.bind(*name)).fetch_all(&mut *tx).await?;
         for row in rows {
-            there.insert((row.try_get(0)?, row.try_get(1)?));
+            there.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
         }
     }
     Ok(there)
 }
 
 /// Whose these user names are.
-async fn owners(
-    tx: &mut SqliteConnection,
-    names: BTreeSet<&str>,
-) -> Result<BTreeMap<String, UserId>, StoreError> {
+async fn owners(tx: &mut Conn, names: BTreeSet<&str>) -> Result<BTreeMap<String, UserId>, StoreError> {
     let names: Vec<&str> = names.into_iter().collect();
     let mut owners = BTreeMap::new();
     for some in names.chunks(KEYS_AT_ONCE) {
@@ -243,7 +240,7 @@ async fn owners(
             "SELECT username, user_id FROM credentials WHERE tenant = $1 AND username IN ({})",
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, name| query.bind(*name)).fetch_all(&mut *tx).await?;
         for row in rows {
             let user: String = row.try_get(1)?;
@@ -256,8 +253,8 @@ async fn owners(
 }
 
 /// Whose a user name was whose credential is gone: its phones leave after it.
-async fn last_owner(tx: &mut SqliteConnection, username: &str) -> Result<Option<UserId>, StoreError> {
-    let row = sqlx::query(
+async fn last_owner(tx: &mut Conn, username: &str) -> Result<Option<UserId>, StoreError> {
+    let row = query(
         "SELECT user_id FROM events WHERE tenant = $1 AND subject = $2 AND kind = 'registration_added' \
          ORDER BY seq DESC LIMIT 1",
     )
@@ -270,7 +267,7 @@ async fn last_owner(tx: &mut SqliteConnection, username: &str) -> Result<Option<
 }
 
 /// The facts about wrong answers. They have no row of their own that says whether they were told: the event itself does.
-pub(crate) async fn of_guard(tx: &mut SqliteConnection, notes: &[&Note]) -> Result<Vec<Fact>, StoreError> {
+pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&Note]) -> Result<Vec<Fact>, StoreError> {
     let mut facts: Vec<Fact> = Vec::new();
     for note in notes {
         let Note::WrongAnswer { source, account, at, banned_seconds } = note else { continue };
@@ -293,8 +290,8 @@ pub(crate) async fn of_guard(tx: &mut SqliteConnection, notes: &[&Note]) -> Resu
     Ok(facts)
 }
 
-async fn is_told(tx: &mut SqliteConnection, fact: &Fact) -> Result<bool, StoreError> {
-    let row = sqlx::query(
+async fn is_told(tx: &mut Conn, fact: &Fact) -> Result<bool, StoreError> {
+    let row = query(
         "SELECT 1 FROM events WHERE tenant = $1 AND at = $2 AND kind = $3 AND subject = $4 AND detail = $5 LIMIT 1",
     )
     .bind(TENANT)
@@ -308,14 +305,15 @@ async fn is_told(tx: &mut SqliteConnection, fact: &Fact) -> Result<bool, StoreEr
 }
 
 /// Write them behind the events that are there.
-pub(crate) async fn write(tx: &mut SqliteConnection, facts: &[Fact]) -> Result<(), StoreError> {
+pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreError> {
     if facts.is_empty() {
         return Ok(());
     }
-    let mut seq = audit::newest(tx).await?;
+    tx.take_turn(Turn::Events).await?;
+    let mut seq = audit::newest(&mut *tx).await?;
     for fact in facts {
         seq += 1;
-        sqlx::query(
+        query(
             "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail, other_user) \
              VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, '', $7, $8)",
         )

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::{Binding, Note, OpenLeg, Record};
 use model::{CallId, CallRecord, Recording, RecordingId};
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
 use crate::facts::{self, State, States};
+use crate::pool::{Conn, Turn};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
+use crate::sql::query;
 use crate::{StoreError, bindings, calls, ladders, legs, recordings};
 
 /// What a batch says in the end, by key.
@@ -69,20 +71,24 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
 }
 
 /// Answers how many events were written.
-pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Result<usize, StoreError> {
+pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Result<usize, StoreError> {
     let mut end = outcome(records);
-    let mut facts = facts::of_bindings(tx, &end.bindings).await?;
+    let mut facts = facts::of_bindings(tx, &end.bindings, node).await?;
     let (told_calls, marks) = facts::of_calls(tx, &end.calls, &end.call_notes).await?;
     facts.extend(told_calls);
     facts.extend(facts::of_guard(tx, &end.notes).await?);
+    if !end.recordings.is_empty() {
+        // Before any row is touched: who holds a row must not wait for who holds the turn.
+        tx.take_turn(Turn::Events).await?;
+    }
     facts::write(tx, &facts).await?;
-    feed_bindings(tx, &end.bindings).await?;
+    feed_bindings(tx, &end.bindings, node).await?;
 
     let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
     // What is over stays over, even where its opening is told again.
     end.calls.retain(|id, call| call.ended_at.is_some() || !over.contains(*id));
     let told: Vec<&CallRecord> = end.calls.values().copied().collect();
-    upsert(tx, &calls::TABLE, &told, |call, query| calls::bind(call, query)).await?;
+    upsert(tx, &calls::TABLE, &told, |call, query| calls::bind_at(node, call, query)).await?;
     let told_legs: Vec<_> = told
         .iter()
         .flat_map(|call| call.legs.iter().enumerate().map(|(place, leg)| (&call.id, place, leg)))
@@ -94,7 +100,7 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
     let up: Vec<_> = end.legs.iter().map(|((call, _), leg)| (*call, *leg)).collect();
     upsert(tx, &legs::OPEN, &up, legs::bind_open).await?;
     for call in &over {
-        sqlx::query("DELETE FROM open_legs WHERE tenant = $1 AND call_id = $2")
+        query("DELETE FROM open_legs WHERE tenant = $1 AND call_id = $2")
             .bind(TENANT)
             .bind(call.as_str())
             .execute(&mut *tx)
@@ -103,22 +109,23 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, records: &[Record]) -> Resul
     let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
     upsert(tx, &ladders::TABLE, &kept, ladders::bind).await?;
     for recording in end.recordings.values() {
-        recordings::feed(tx, recording).await?;
+        recordings::feed(tx, recording, node).await?;
     }
     facts::mark(tx, &marks).await?;
     Ok(facts.len())
 }
 
-async fn feed_bindings(tx: &mut SqliteConnection, told: &States<'_>) -> Result<(), StoreError> {
+async fn feed_bindings(tx: &mut Conn, told: &States<'_>, node: &str) -> Result<(), StoreError> {
     let there: Vec<&Binding> = told.values().filter_map(|states| states.last()?.ok()).collect();
-    upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind(binding, query)).await?;
+    upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind_at(node, binding, query)).await?;
     for ((username, contact), _) in
         told.iter().filter(|(_, states)| states.last().is_none_or(std::result::Result::is_err))
     {
-        sqlx::query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3")
+        query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3 AND node = $4")
             .bind(TENANT)
             .bind(*username)
             .bind(*contact)
+            .bind(node)
             .execute(&mut *tx)
             .await?;
     }
@@ -127,7 +134,7 @@ async fn feed_bindings(tx: &mut SqliteConnection, told: &States<'_>) -> Result<(
 
 /// Which of these calls the database knows to be over.
 async fn ended<'r>(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     ids: impl Iterator<Item = &'r CallId>,
 ) -> Result<BTreeSet<CallId>, StoreError> {
     let ids: Vec<&CallId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
@@ -137,7 +144,7 @@ async fn ended<'r>(
             "SELECT id FROM calls WHERE tenant = $1 AND ended_at IS NOT NULL AND id IN ({})",
             placeholders(2, some.len())
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
         for row in rows {
             let text: String = row.try_get(0)?;

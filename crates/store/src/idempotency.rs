@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use sqlx::Row;
 
+use crate::pool::Turn;
 use crate::row::TENANT;
+use crate::sql::query;
 use crate::{Store, StoreError};
 
 /// How long an answer is kept.
@@ -47,8 +48,9 @@ pub enum Earlier {
 impl Store {
     /// Look for an earlier request of that name, and write this one down where there is none.
     pub async fn begin_request(&self, asked: &Asked) -> Result<Earlier, StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query(
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Requests).await?;
+        let row = query(
             "SELECT request, at, status, answer FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3",
         )
         .bind(TENANT)
@@ -74,7 +76,7 @@ impl Store {
             "INSERT INTO idempotency (tenant, key_id, name, request, at, status, answer) \
              VALUES ($1, $2, $3, $4, $5, NULL, NULL)",
         ] {
-            let query = sqlx::query(sql).bind(TENANT).bind(asked.key.as_str()).bind(asked.name.as_str());
+            let query = query(sql).bind(TENANT).bind(asked.key.as_str()).bind(asked.name.as_str());
             let query = if sql.starts_with("INSERT") {
                 query.bind(asked.request.to_vec()).bind(asked.at.as_micros())
             } else {
@@ -82,7 +84,7 @@ impl Store {
             };
             query.execute(&mut *tx).await?;
         }
-        sqlx::query(
+        query(
             "DELETE FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name IN (SELECT name FROM idempotency \
              WHERE tenant = $1 AND key_id = $2 ORDER BY at DESC, name LIMIT 100 OFFSET $3)",
         )
@@ -97,7 +99,7 @@ impl Store {
 
     /// Keep the answer to a request that was begun.
     pub async fn finish_request(&self, asked: &Asked, status: u16, answer: &[u8]) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "UPDATE idempotency SET status = $1, answer = $2 WHERE tenant = $3 AND key_id = $4 AND name = $5",
         )
         .bind(i64::from(status))
@@ -112,7 +114,7 @@ impl Store {
 
     /// A request that was refused did nothing: it may be made anew under its name.
     pub async fn forget_request(&self, asked: &Asked) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3")
+        query("DELETE FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3")
             .bind(TENANT)
             .bind(asked.key.as_str())
             .bind(asked.name.as_str())

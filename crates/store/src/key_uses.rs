@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use base::Timestamp;
 use model::ApiKeyId;
-use sqlx::{Row, SqliteConnection, SqlitePool};
 
+use crate::pool::{Conn, Pool};
 use crate::row::{Reader, TENANT, Table};
+use crate::sql::query;
 use crate::{Store, StoreError};
 
 /// Requests that one key made on one route from one address with one outcome (S61).
@@ -50,7 +51,7 @@ const USES: Table =
 impl Store {
     /// What a key was used for, newest first: at most `limit` rows, without the first `skip`.
     pub async fn key_uses(&self, key: &ApiKeyId, skip: u64, limit: u32) -> Result<Vec<UsedBy>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT day, route, ip, status, uses, last_used FROM key_uses WHERE tenant = $1 AND key_id = $2 \
              ORDER BY day DESC, last_used DESC, route, ip, status LIMIT $3 OFFSET $4",
         )
@@ -77,9 +78,12 @@ impl Store {
 
 const DAY_SECS: i64 = 86_400;
 
-pub(crate) async fn add(tx: &mut SqliteConnection, uses: &[KeyUse]) -> Result<(), StoreError> {
+pub(crate) async fn add(tx: &mut Conn, uses: &[KeyUse]) -> Result<(), StoreError> {
+    // Nodes that count at once touch rows in the same order, so that none waits for one that waits for it.
+    let mut uses: Vec<&KeyUse> = uses.iter().collect();
+    uses.sort_by(|a, b| (&a.key, &a.route, a.ip, a.status).cmp(&(&b.key, &b.route, b.ip, b.status)));
     for one in uses {
-        sqlx::query(
+        query(
             "INSERT INTO key_uses (tenant, key_id, day, route, ip, status, uses, last_used) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
              ON CONFLICT (tenant, key_id, day, route, ip, status) \
@@ -99,8 +103,8 @@ pub(crate) async fn add(tx: &mut SqliteConnection, uses: &[KeyUse]) -> Result<()
     Ok(())
 }
 
-pub(crate) async fn last(pool: &SqlitePool) -> Result<BTreeMap<ApiKeyId, Timestamp>, StoreError> {
-    let rows = sqlx::query("SELECT key_id, MAX(last_used) FROM key_uses WHERE tenant = $1 GROUP BY key_id")
+pub(crate) async fn last(pool: &Pool) -> Result<BTreeMap<ApiKeyId, Timestamp>, StoreError> {
+    let rows = query("SELECT key_id, MAX(last_used) FROM key_uses WHERE tenant = $1 GROUP BY key_id")
         .bind(TENANT)
         .fetch_all(pool)
         .await?;

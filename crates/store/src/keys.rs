@@ -2,10 +2,10 @@
 
 use base::Timestamp;
 use model::ApiKey;
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "api_keys",
@@ -37,7 +37,7 @@ pub(crate) fn bind(key: &ApiKey, query: Query) -> Query {
         .bind(key.expires_at.map(Timestamp::as_micros))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<ApiKey, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<ApiKey, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(ApiKey {
         id: row.id()?,

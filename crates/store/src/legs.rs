@@ -3,10 +3,10 @@
 use base::Timestamp;
 use model::journal::OpenLeg;
 use model::{CallId, LegRecord};
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json, word};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "legs",
@@ -49,7 +49,7 @@ pub(crate) fn bind((call, place, leg): &(&CallId, usize, &LegRecord), query: Que
         .bind(leg.quality.as_ref().map(json))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<(CallId, LegRecord), StoreError> {
+pub(crate) fn read(row: &Row) -> Result<(CallId, LegRecord), StoreError> {
     let mut row = Reader::new(&TABLE, row);
     let call = row.id()?;
     let _place: i64 = row.number()?;
@@ -79,7 +79,7 @@ pub(crate) fn bind_open((call, leg): &(&CallId, &OpenLeg), query: Query) -> Quer
         .bind(leg.remote.to_string())
 }
 
-pub(crate) fn read_open(row: &SqliteRow) -> Result<(CallId, OpenLeg), StoreError> {
+pub(crate) fn read_open(row: &Row) -> Result<(CallId, OpenLeg), StoreError> {
     let mut row = Reader::new(&OPEN, row);
     let call = row.id()?;
     let leg = OpenLeg {

@@ -3,6 +3,7 @@
 
 mod audit;
 mod bindings;
+mod call_page;
 mod calls;
 mod credentials;
 mod deliveries;
@@ -16,16 +17,23 @@ mod key_uses;
 mod keys;
 mod ladders;
 mod legs;
+mod limits;
+mod lite;
 mod mailboxes;
 mod mails;
 mod messages;
 mod migrate;
+mod moving;
 mod occasions;
 mod occurrences;
+mod pen;
+mod pool;
+mod postgres;
 mod prune;
 mod recordings;
 mod recurring;
 mod row;
+mod sql;
 mod stats;
 mod store;
 mod trunks;
@@ -33,7 +41,8 @@ mod users;
 mod webhooks;
 
 pub use audit::{Audit, Event, EventFilter, EventPage};
-pub use calls::{CallFilter, CallPage, Cursor, Remembered};
+pub use call_page::{CallFilter, Cursor};
+pub use calls::{CallPage, Remembered};
 pub use deliveries::{
     Attempt, Delivery, DeliveryFilter, DeliveryId, DeliveryKind, DeliveryStatus, Due, Outcome,
 };
@@ -41,6 +50,7 @@ pub use error::StoreError;
 pub use events::EventQuery;
 pub use idempotency::{Asked, Earlier};
 pub use key_uses::{KeyUse, UsedBy};
+pub use pen::{News, Pen};
 pub use prune::{Pruned, Retention};
 pub use recordings::{Kept, Place, RecordingCursor, RecordingFilter, RecordingPage};
 pub use stats::{Hour, Stats, StatsQuery};

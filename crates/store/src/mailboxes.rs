@@ -3,10 +3,10 @@
 use base::Timestamp;
 use model::Mailbox;
 use model::voicemail::PinProof;
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, word};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "mailboxes",
@@ -24,7 +24,7 @@ pub(crate) fn bind(mailbox: &Mailbox, query: Query) -> Query {
         .bind(mailbox.greeting_at.map(Timestamp::as_micros))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<Mailbox, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Mailbox, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Mailbox {
         extension: row.id()?,

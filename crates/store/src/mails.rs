@@ -3,11 +3,12 @@
 use base::Timestamp;
 use model::ExtensionId;
 use model::voicemail::Delivery;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
+use crate::pool::{Conn, Pool};
 use crate::row::{Query, Reader, TENANT, Table, upsert, word};
+use crate::sql::{Row, query};
 
 const TABLE: Table = Table {
     name: "mail_deliveries",
@@ -22,10 +23,12 @@ const TABLE: Table = Table {
         "created_at",
         "finished_at",
         "error",
+        "node",
     ],
 };
 
-fn bind(delivery: &Delivery, query: Query) -> Query {
+/// A row, and the node that sends the mail: the one where the message was left has its audio.
+fn bind_at(node: &str, delivery: &Delivery, query: Query) -> Query {
     query
         .bind(delivery.id.as_str().to_owned())
         .bind(delivery.message.as_str().to_owned())
@@ -37,9 +40,10 @@ fn bind(delivery: &Delivery, query: Query) -> Query {
         .bind(delivery.created_at.as_micros())
         .bind(delivery.finished_at.map(Timestamp::as_micros))
         .bind(delivery.error.clone())
+        .bind(node)
 }
 
-fn read(row: &SqliteRow) -> Result<Delivery, StoreError> {
+fn read(row: &Row) -> Result<Delivery, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Delivery {
         id: row.id()?,
@@ -55,23 +59,28 @@ fn read(row: &SqliteRow) -> Result<Delivery, StoreError> {
     })
 }
 
-pub(crate) async fn write(tx: &mut SqliteConnection, mails: &[Delivery]) -> Result<(), StoreError> {
-    upsert(tx, &TABLE, mails, bind).await
+pub(crate) async fn write(tx: &mut Conn, mails: &[Delivery], node: &str) -> Result<(), StoreError> {
+    upsert(tx, &TABLE, mails, |mail, query| bind_at(node, mail, query)).await
 }
 
-/// Mails whose next attempt is due, the longest waiting first; and when the next one after `now` is.
-pub(crate) async fn due(pool: &SqlitePool, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+/// Mails of a node whose next attempt is due, the longest waiting first.
+pub(crate) async fn due(
+    pool: &Pool,
+    now: Timestamp,
+    limit: u32,
+    node: &str,
+) -> Result<Vec<Delivery>, StoreError> {
     let sql = format!(
-        "SELECT {} FROM mail_deliveries WHERE tenant = $1 AND state = 'waiting' AND next_at <= $2 ORDER BY next_at LIMIT $3",
+        "SELECT {} FROM mail_deliveries WHERE tenant = $1 AND state = 'waiting' AND next_at <= $2 AND node = $4 ORDER BY next_at LIMIT $3",
         TABLE.columns()
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(now.as_micros()).bind(i64::from(limit));
-    query.fetch_all(pool).await?.iter().map(read).collect()
+    let query = query(AssertSqlSafe(sql)).bind(TENANT).bind(now.as_micros()).bind(i64::from(limit));
+    query.bind(node).fetch_all(pool).await?.iter().map(read).collect()
 }
 
 /// The mails of a box, newest first.
 pub(crate) async fn of_box(
-    pool: &SqlitePool,
+    pool: &Pool,
     extension: &ExtensionId,
     limit: u32,
 ) -> Result<Vec<Delivery>, StoreError> {
@@ -79,6 +88,6 @@ pub(crate) async fn of_box(
         "SELECT {} FROM mail_deliveries WHERE tenant = $1 AND extension_id = $2 ORDER BY id DESC LIMIT $3",
         TABLE.columns()
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(extension.as_str().to_owned());
+    let query = query(AssertSqlSafe(sql)).bind(TENANT).bind(extension.as_str().to_owned());
     query.bind(i64::from(limit)).fetch_all(pool).await?.iter().map(read).collect()
 }

@@ -2,10 +2,10 @@
 
 use base::Timestamp;
 use model::{CallId, VoicemailMessage};
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, word};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "voicemail_messages",
@@ -26,7 +26,7 @@ pub(crate) fn bind(message: &VoicemailMessage, query: Query) -> Query {
         .bind(message.heard_at.map(Timestamp::as_micros))
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<VoicemailMessage, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<VoicemailMessage, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(VoicemailMessage {
         id: row.id()?,

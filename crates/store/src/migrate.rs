@@ -1,8 +1,10 @@
 //! Migrations: numbered, checksummed, forward only, run at start. All that are missing are one transaction.
 
-use sqlx::{Row, SqlitePool};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::StoreError;
+use crate::pool::{Conn, Turn};
+use crate::sql::query;
 
 struct Migration {
     version: i64,
@@ -11,29 +13,28 @@ struct Migration {
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../migrations/0001_office.sql") },
+    Migration { version: 2, sql: include_str!("../migrations/0002_calls_by_number.sql") },
     Migration { version: 3, sql: include_str!("../migrations/0003_forwarding.sql") },
     Migration { version: 4, sql: include_str!("../migrations/0004_trunks.sql") },
     Migration { version: 5, sql: include_str!("../migrations/0005_recordings.sql") },
     Migration { version: 6, sql: include_str!("../migrations/0006_voicemail.sql") },
     Migration { version: 7, sql: include_str!("../migrations/0007_recurring_calls.sql") },
     Migration { version: 8, sql: include_str!("../migrations/0008_events.sql") },
+    Migration { version: 9, sql: include_str!("../migrations/0009_nodes.sql") },
 ];
 
-/// Bring the database up to date, or refuse one that another version of us has written.
-pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query(
-        "CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)",
-    )
-    .execute(&mut *tx)
-    .await?;
-    let done =
-        sqlx::query("SELECT version, checksum FROM migrations ORDER BY version").fetch_all(&mut *tx).await?;
+/// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.
+pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
+    tx.take_turn(Turn::Migrate).await?;
+    query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)")
+        .execute(&mut *tx)
+        .await?;
+    let done = query("SELECT version, checksum FROM migrations ORDER BY version").fetch_all(&mut *tx).await?;
     for (place, row) in done.iter().enumerate() {
         let version: i64 = row.try_get(0)?;
         match MIGRATIONS.get(place) {
             Some(known) if known.version == version => {
-                if checksum(known.sql) != row.try_get::<i64, _>(1)? {
+                if checksum(known.sql) != row.try_get::<i64>(1)? {
                     return Err(StoreError::Migration { version, fault: "its text differs" });
                 }
             }
@@ -41,15 +42,21 @@ pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         }
     }
     for missing in MIGRATIONS.iter().skip(done.len()) {
-        sqlx::raw_sql(missing.sql).execute(&mut *tx).await?;
-        sqlx::query("INSERT INTO migrations (version, checksum) VALUES ($1, $2)")
+        let script = if tx.is_postgres() { for_postgres(missing.sql) } else { missing.sql.to_owned() };
+        tx.run_script(AssertSqlSafe(script).into_sql_str()).await?;
+        query("INSERT INTO migrations (version, checksum) VALUES ($1, $2)")
             .bind(missing.version)
             .bind(checksum(missing.sql))
             .execute(&mut *tx)
             .await?;
     }
-    tx.commit().await?;
     Ok(())
+}
+
+/// SQLite compares texts byte by byte, PostgreSQL as its locale says: here the bytes count, for lists that go on where the last page ended and for
+/// prefixes of numbers.
+fn for_postgres(sql: &str) -> String {
+    sql.replace(" TEXT", " TEXT COLLATE \"C\"")
 }
 
 /// Guards against a migration that was edited after it had run, not against malice.

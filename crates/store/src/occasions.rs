@@ -15,13 +15,13 @@ impl Store {
         since: Timestamp,
         event: Option<Audit>,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.writer.begin().await?;
         let done = occurrences::claim(&mut tx, occurrence, since).await?;
         if let Some(event) = event.filter(|_| done) {
             audit::insert(&mut tx, &event).await?;
         }
         let stands = done || occurrences::stands(&mut tx, occurrence).await?;
-        tx.commit().await?;
+        self.commit_told(tx).await?;
         Ok(stands)
     }
 
@@ -31,13 +31,13 @@ impl Store {
         occurrence: &Occurrence,
         event: Option<Audit>,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.writer.begin().await?;
         let done = occurrences::change(&mut tx, occurrence).await?;
         if let Some(event) = event.filter(|_| done) {
             audit::insert(&mut tx, &event).await?;
         }
         let stands = done || occurrences::stands(&mut tx, occurrence).await?;
-        tx.commit().await?;
+        self.commit_told(tx).await?;
         Ok(stands)
     }
 
@@ -47,17 +47,17 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Occurrence>, StoreError> {
-        occurrences::forsaken(self.reader(), now, limit).await
+        occurrences::forsaken(&self.readers, now, limit).await
     }
 
     /// Occurrences that are not over and were last held by `node`, in this life of it or an earlier one.
     pub async fn open_occurrences_of(&self, node: &str) -> Result<Vec<Occurrence>, StoreError> {
-        occurrences::open_of(self.reader(), node).await
+        occurrences::open_of(&self.readers, node).await
     }
 
     /// The last instant of each recurring call that has an occurrence.
     pub async fn last_occurrences(&self) -> Result<Vec<(RecurringCallId, Timestamp)>, StoreError> {
-        occurrences::last(self.reader()).await
+        occurrences::last(&self.readers).await
     }
 
     /// The occurrences of a recurring call that were due before `before`, newest first.
@@ -67,6 +67,6 @@ impl Store {
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<Occurrence>, StoreError> {
-        occurrences::page(self.reader(), recurring, before, limit).await
+        occurrences::page(&self.readers, recurring, before, limit).await
     }
 }

@@ -5,11 +5,12 @@
 
 use base::Timestamp;
 use model::{Occurrence, OccurrenceState, RecurringCallId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
+use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
+use crate::pool::{Conn, Pool};
 use crate::row::{Reader, TENANT, Table, word};
+use crate::sql::{Row, query};
 
 const TABLE: Table = Table {
     name: "occurrences",
@@ -40,7 +41,7 @@ const MOVE: &str = "UPDATE occurrences SET user_id = $4, state = $5, version = $
 
 /// Make the row of an instant that is due. `false` where it is there already, or the recurring call has changed since `since`.
 pub(crate) async fn claim(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     occurrence: &Occurrence,
     since: Timestamp,
 ) -> Result<bool, StoreError> {
@@ -48,17 +49,17 @@ pub(crate) async fn claim(
 }
 
 /// Put `occurrence` in the place of its version before. `false` where that is not there any more.
-pub(crate) async fn change(tx: &mut SqliteConnection, occurrence: &Occurrence) -> Result<bool, StoreError> {
+pub(crate) async fn change(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
     run(tx, MOVE, occurrence, occurrence.version as i64 - 1).await
 }
 
 async fn run(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     sql: &'static str,
     occurrence: &Occurrence,
     last: i64,
 ) -> Result<bool, StoreError> {
-    let row = sqlx::query(sql)
+    let row = query(sql)
         .bind(TENANT)
         .bind(occurrence.recurring.as_str())
         .bind(occurrence.due.as_micros())
@@ -79,12 +80,12 @@ async fn run(
 }
 
 /// Whether exactly this row stands there: the answer to an earlier writing of it may have been lost.
-pub(crate) async fn stands(tx: &mut SqliteConnection, occurrence: &Occurrence) -> Result<bool, StoreError> {
+pub(crate) async fn stands(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND recurring_id = $2 AND due = $3",
         TABLE.columns()
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
+    let row = query(AssertSqlSafe(sql))
         .bind(TENANT)
         .bind(occurrence.recurring.as_str())
         .bind(occurrence.due.as_micros())
@@ -94,17 +95,13 @@ pub(crate) async fn stands(tx: &mut SqliteConnection, occurrence: &Occurrence) -
 }
 
 /// Occurrences that are not over and that nobody holds at `now`, the longest forsaken first.
-pub(crate) async fn forsaken(
-    pool: &SqlitePool,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<Occurrence>, StoreError> {
+pub(crate) async fn forsaken(pool: &Pool, now: Timestamp, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND state IN ('claimed', 'dialling') AND lease_until <= $2 \
          ORDER BY lease_until, recurring_id, due LIMIT $3",
         TABLE.columns()
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = query(AssertSqlSafe(sql))
         .bind(TENANT)
         .bind(now.as_micros())
         .bind(i64::from(limit))
@@ -114,22 +111,22 @@ pub(crate) async fn forsaken(
 }
 
 /// Occurrences that are not over and were held by an owner whose name begins with `node`, whoever holds them by now.
-pub(crate) async fn open_of(pool: &SqlitePool, node: &str) -> Result<Vec<Occurrence>, StoreError> {
+pub(crate) async fn open_of(pool: &Pool, node: &str) -> Result<Vec<Occurrence>, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND state IN ('claimed', 'dialling') ORDER BY due, recurring_id",
         TABLE.columns()
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
+    let rows = query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(pool).await?;
     let mut all = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     all.retain(|occurrence| occurrence.owner.starts_with(node));
     Ok(all)
 }
 
 /// The last instant of each recurring call that has a row.
-pub(crate) async fn last(pool: &SqlitePool) -> Result<Vec<(RecurringCallId, Timestamp)>, StoreError> {
+pub(crate) async fn last(pool: &Pool) -> Result<Vec<(RecurringCallId, Timestamp)>, StoreError> {
     let sql = "SELECT recurring_id, MAX(due) FROM occurrences WHERE tenant = $1 GROUP BY recurring_id";
-    let rows = sqlx::query(sql).bind(TENANT).fetch_all(pool).await?;
-    let read = |row: &SqliteRow| {
+    let rows = query(sql).bind(TENANT).fetch_all(pool).await?;
+    let read = |row: &Row| {
         let damaged = |fault: &dyn std::fmt::Display| StoreError::Damaged {
             table: TABLE.name,
             fault: format!("column 1: {fault}"),
@@ -142,7 +139,7 @@ pub(crate) async fn last(pool: &SqlitePool) -> Result<Vec<(RecurringCallId, Time
 
 /// The occurrences of a recurring call that were due before `before`, newest first.
 pub(crate) async fn page(
-    pool: &SqlitePool,
+    pool: &Pool,
     recurring: &RecurringCallId,
     before: Timestamp,
     limit: u32,
@@ -151,7 +148,7 @@ pub(crate) async fn page(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND recurring_id = $2 AND due < $3 ORDER BY due DESC LIMIT $4",
         TABLE.columns()
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = query(AssertSqlSafe(sql))
         .bind(TENANT)
         .bind(recurring.as_str())
         .bind(before.as_micros())
@@ -161,7 +158,7 @@ pub(crate) async fn page(
     rows.iter().map(read).collect()
 }
 
-fn read(row: &SqliteRow) -> Result<Occurrence, StoreError> {
+fn read(row: &Row) -> Result<Occurrence, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Occurrence {
         recurring: row.id()?,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use sqlx::SqlitePool;
 
 use crate::StoreError;
+use crate::pool::Pool;
 use crate::row::TENANT;
+use crate::sql::query;
 
 /// How long things are kept; `None` is for ever.
 #[derive(Clone, Debug, Default)]
@@ -64,11 +65,7 @@ const DELIVERIES: &str = "DELETE FROM deliveries WHERE tenant = $1 AND id IN \
 const REQUESTS: &str = "DELETE FROM idempotency WHERE tenant = $1 AND (key_id, name) IN \
     (SELECT key_id, name FROM idempotency WHERE tenant = $1 AND at < $2 LIMIT $3)";
 
-pub(crate) async fn prune(
-    pool: &SqlitePool,
-    now: Timestamp,
-    retention: &Retention,
-) -> Result<Pruned, StoreError> {
+pub(crate) async fn prune(pool: &Pool, now: Timestamp, retention: &Retention) -> Result<Pruned, StoreError> {
     let before = |age: Duration| now.as_micros().saturating_sub(age.as_micros() as i64);
     let mut pruned =
         Pruned { bindings: sweep(pool, &[BINDINGS], before(BINDING_GRACE)).await?, ..Pruned::default() };
@@ -90,13 +87,13 @@ pub(crate) async fn prune(
 }
 
 /// Run the statements in transactions of [`BATCH`] rows until the last of them finds nothing more.
-async fn sweep(pool: &SqlitePool, statements: &[&'static str], before: i64) -> Result<u64, StoreError> {
+async fn sweep(pool: &Pool, statements: &[&'static str], before: i64) -> Result<u64, StoreError> {
     let mut total = 0;
     loop {
-        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = pool.begin().await?;
         let mut rows = 0;
         for sql in statements {
-            let query = sqlx::query(*sql).bind(TENANT).bind(before).bind(BATCH);
+            let query = query(*sql).bind(TENANT).bind(before).bind(BATCH);
             rows = query.execute(&mut *tx).await?.rows_affected();
         }
         tx.commit().await?;

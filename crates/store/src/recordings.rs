@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use base::Timestamp;
 use model::{CallId, Recording, RecordingId, RecordingState, UserId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
 use crate::audit::{self, Audit};
+use crate::pool::{Conn, Turn};
 use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, placeholders, word};
+use crate::sql::{Row, query};
 use crate::{Store, StoreError};
 
 /// Where a recording's audio is kept.
@@ -97,7 +98,7 @@ const TABLE: Table = Table {
     ],
 };
 
-fn read(row: &SqliteRow) -> Result<Kept, StoreError> {
+fn read(row: &Row) -> Result<Kept, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     let recording = Recording {
         id: row.id()?,
@@ -123,8 +124,8 @@ fn read(row: &SqliteRow) -> Result<Kept, StoreError> {
 }
 
 /// What the journal says. A row that is over, uploaded or deleted stays as it is: its story is told again after a crash.
-pub(crate) async fn feed(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), StoreError> {
-    let known = sqlx::query("SELECT state FROM recordings WHERE tenant = $1 AND id = $2")
+pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Result<(), StoreError> {
+    let known = query("SELECT state FROM recordings WHERE tenant = $1 AND id = $2")
         .bind(TENANT)
         .bind(recording.id.as_str())
         .fetch_optional(&mut *tx)
@@ -133,7 +134,7 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, recording: &Recording) -> Re
     let runs = recording.state == RecordingState::Recording;
     match known.as_deref() {
         None => {
-            insert(tx, recording).await?;
+            insert(tx, recording, node).await?;
             tell(tx, recording, "recording_started", recording.started_at).await?;
         }
         Some("recording") if !runs => update(tx, recording).await?,
@@ -150,10 +151,10 @@ pub(crate) async fn feed(tx: &mut SqliteConnection, recording: &Recording) -> Re
     Ok(())
 }
 
-async fn insert(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), StoreError> {
-    sqlx::query(
+async fn insert(tx: &mut Conn, recording: &Recording, node: &str) -> Result<(), StoreError> {
+    query(
         "INSERT INTO recordings (tenant, id, call_id, user_id, other_user, extension, started_at, format, state, ended_at, bytes, millis, \
-         sha256, fault) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         sha256, fault, node) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(TENANT)
     .bind(recording.id.as_str())
@@ -169,13 +170,14 @@ async fn insert(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), 
     .bind(recording.millis as i64)
     .bind(recording.sha256.as_deref())
     .bind(recording.fault.as_deref())
+    .bind(node)
     .execute(tx)
     .await?;
     Ok(())
 }
 
-async fn update(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), StoreError> {
-    sqlx::query(
+async fn update(tx: &mut Conn, recording: &Recording) -> Result<(), StoreError> {
+    query(
         "UPDATE recordings SET state = $3, ended_at = $4, bytes = $5, millis = $6, sha256 = $7, fault = $8 WHERE tenant = $1 AND id = $2",
     )
     .bind(TENANT)
@@ -192,7 +194,7 @@ async fn update(tx: &mut SqliteConnection, recording: &Recording) -> Result<(), 
 }
 
 async fn tell(
-    tx: &mut SqliteConnection,
+    tx: &mut Conn,
     recording: &Recording,
     kind: &'static str,
     at: Timestamp,
@@ -217,7 +219,7 @@ impl Store {
     /// One recording.
     pub async fn recording(&self, id: &RecordingId) -> Result<Option<Kept>, StoreError> {
         let sql = format!("SELECT {} FROM recordings WHERE tenant = $1 AND id = $2", TABLE.columns());
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str());
+        let row = query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str());
         row.fetch_optional(self.readers()).await?.as_ref().map(read).transpose()
     }
 
@@ -234,7 +236,7 @@ impl Store {
              AND (started_at < $5 OR (started_at = $5 AND id < $6)) ORDER BY started_at DESC, id DESC LIMIT $7",
             TABLE.columns()
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(user).bind(call).bind(state);
+        let query = query(AssertSqlSafe(sql)).bind(TENANT).bind(user).bind(call).bind(state);
         let query = query.bind(before).bind(id).bind(i64::from(filter.limit) + 1);
         let rows = query.fetch_all(self.readers()).await?;
         let more = rows.len() > filter.limit as usize;
@@ -254,7 +256,7 @@ impl Store {
                 TABLE.columns(),
                 placeholders(2, some.len())
             );
-            let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+            let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
             let query = some.iter().fold(query, |query, call| query.bind(call.as_str()));
             for row in query.fetch_all(self.readers()).await? {
                 let recording = read(&row)?.recording;
@@ -264,21 +266,21 @@ impl Store {
         Ok(found)
     }
 
-    /// Recordings that ran when an earlier life of the process ended: they began before this one.
+    /// Recordings that ran when an earlier life of this node ended: they began before this one.
     pub async fn interrupted_recordings(&self, began: Timestamp) -> Result<Vec<Kept>, StoreError> {
-        self.some_recordings("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
+        self.own_recordings("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
     }
 
-    /// Recordings that are over, lie in the folder, and are due to be brought to the object store.
+    /// Recordings that are over, lie in the folder of this node, and are due to be brought to the object store.
     pub async fn recordings_to_move(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "place = 'folder' AND state IN ('complete', 'failed') AND bytes > 0 AND next_try_at <= $2";
-        self.some_recordings(due, now.as_micros(), 16).await
+        self.own_recordings(due, now.as_micros(), 16).await
     }
 
-    /// Recordings that are deleted, whose audio is still there.
+    /// Recordings of this node that are deleted, whose audio is still there.
     pub async fn recordings_to_remove(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "state = 'deleted' AND place <> 'gone' AND next_try_at <= $2";
-        self.some_recordings(due, now.as_micros(), 100).await
+        self.own_recordings(due, now.as_micros(), 100).await
     }
 
     /// Recordings that are over and began before `at`.
@@ -289,9 +291,9 @@ impl Store {
     /// The oldest, where all together have more than `quota` bytes: those that are too many.
     pub async fn recordings_beyond(&self, quota: u64) -> Result<Vec<Kept>, StoreError> {
         let kept = "tenant = $1 AND state IN ('complete', 'failed')";
-        let sql = format!("SELECT COALESCE(SUM(bytes), 0) FROM recordings WHERE {kept}");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_one(self.readers()).await?;
-        let mut excess = (row.try_get::<i64, _>(0)? as u64).saturating_sub(quota);
+        let sql = format!("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM recordings WHERE {kept}");
+        let row = query(AssertSqlSafe(sql)).bind(TENANT).fetch_one(self.readers()).await?;
+        let mut excess = (row.try_get::<i64>(0)? as u64).saturating_sub(quota);
         if excess == 0 {
             return Ok(Vec::new());
         }
@@ -305,25 +307,33 @@ impl Store {
         Ok(oldest)
     }
 
+    /// Those whose audio is, or was, in the folder of this node: nobody else can do anything about it.
+    async fn own_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM recordings WHERE tenant = $1 AND node = $3 AND {which} ORDER BY started_at, id LIMIT {most}",
+            TABLE.columns()
+        );
+        let query = query(AssertSqlSafe(sql)).bind(TENANT).bind(value).bind(&*self.node);
+        query.fetch_all(self.readers()).await?.iter().map(read).collect()
+    }
+
     async fn some_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
         let sql = format!(
             "SELECT {} FROM recordings WHERE tenant = $1 AND {which} ORDER BY started_at, id LIMIT {most}",
             TABLE.columns()
         );
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(value).fetch_all(self.readers()).await?;
+        let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(value).fetch_all(self.readers()).await?;
         rows.iter().map(read).collect()
     }
 
     /// A recording's audio is there now.
     pub async fn recording_moved(&self, id: &RecordingId, place: Place) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2",
-        )
-        .bind(TENANT)
-        .bind(id.as_str())
-        .bind(place.as_str())
-        .execute(self.writer())
-        .await?;
+        query("UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2")
+            .bind(TENANT)
+            .bind(id.as_str())
+            .bind(place.as_str())
+            .execute(self.writer())
+            .await?;
         Ok(())
     }
 
@@ -334,7 +344,7 @@ impl Store {
         now: Timestamp,
         wait: Duration,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE recordings SET tries = $3, next_try_at = $4 WHERE tenant = $1 AND id = $2")
+        query("UPDATE recordings SET tries = $3, next_try_at = $4 WHERE tenant = $1 AND id = $2")
             .bind(TENANT)
             .bind(kept.recording.id.as_str())
             .bind(i64::from(kept.tries) + 1)
@@ -346,8 +356,9 @@ impl Store {
 
     /// Nobody may hear it any more; its audio is removed later. `false` where it runs, or was deleted before.
     pub async fn delete_recording(&self, id: &RecordingId, event: Audit) -> Result<bool, StoreError> {
-        let mut tx = self.writer().begin_with("BEGIN IMMEDIATE").await?;
-        let done = sqlx::query(
+        let mut tx = self.writer().begin().await?;
+        tx.take_turn(Turn::Events).await?;
+        let done = query(
             "UPDATE recordings SET state = 'deleted', tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2 \
              AND state IN ('complete', 'failed')",
         )
@@ -359,7 +370,7 @@ impl Store {
             return Ok(false);
         }
         audit::insert(&mut tx, &event).await?;
-        tx.commit().await?;
+        self.commit_told(tx).await?;
         Ok(true)
     }
 }

@@ -1,10 +1,10 @@
 //! Table `recurring_calls`.
 
 use model::RecurringCall;
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json, word};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "recurring_calls",
@@ -42,7 +42,7 @@ pub(crate) fn bind(call: &RecurringCall, query: Query) -> Query {
         .bind(call.updated_at.as_micros())
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<RecurringCall, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<RecurringCall, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(RecurringCall {
         id: row.id()?,

@@ -1,20 +1,21 @@
 //! Rows of any table: one upsert text for one row or for hundreds, and the forms that values take in columns.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use base::{Id, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row, Sqlite, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
+use crate::pool::Conn;
+pub(crate) use crate::sql::Query;
+use crate::sql::{Column, Row, Value, query};
 
 /// Everything belongs to a tenant; there is one for now.
 pub(crate) const TENANT: &str = "default";
-
-pub(crate) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
 /// A table: `tenant` comes first in its key and is not named here.
 #[derive(Debug)]
@@ -25,9 +26,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// `INSERT … ON CONFLICT DO UPDATE` of `rows` rows, the tenant first in each. Placeholders have no numbers: SQLite finds a numbered one by
-    /// walking all of them, for each value that is bound.
-    fn upsert(&self, rows: usize) -> String {
+    /// `INSERT … ON CONFLICT DO UPDATE` of `rows` rows, the tenant first in each. PostgreSQL wants placeholders with numbers; SQLite finds a
+    /// numbered one by walking all of them, for each value that is bound, and gets them without.
+    fn upsert(&self, rows: usize, numbered: bool) -> String {
         let width = self.key.len() + self.rest.len();
         let mut sql = format!(
             "INSERT INTO {} (tenant, {}, {}) VALUES ",
@@ -36,8 +37,13 @@ impl Table {
             self.rest.join(", ")
         );
         for row in 0..rows {
-            sql.push_str(if row == 0 { "(?" } else { ", (?" });
-            sql.extend(std::iter::repeat_n(", ?", width));
+            sql.push_str(if row == 0 { "(" } else { ", (" });
+            if numbered {
+                sql.push_str(&placeholders(row * (width + 1) + 1, width + 1));
+            } else {
+                sql.push('?');
+                sql.extend(std::iter::repeat_n(", ?", width));
+            }
             sql.push(')');
         }
         let updates: Vec<String> = self.rest.iter().map(|c| format!("{c} = excluded.{c}")).collect();
@@ -61,26 +67,42 @@ const CHUNKS: [usize; 3] = [64, 8, 1];
 /// Keys in one `IN (…)`. More would be slower: SQLite looks a numbered placeholder up by walking all of them.
 pub(crate) const KEYS_AT_ONCE: usize = 200;
 
-/// Put rows in, replacing those of the same key. No key may come twice.
+/// Put rows in, replacing those of the same key. Of rows with the same key the last one stays.
 pub(crate) async fn upsert<T>(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     table: &Table,
-    mut rows: &[T],
+    rows: &[T],
     bind: impl Fn(&T, Query) -> Query,
 ) -> Result<(), StoreError> {
+    let mut rows: Vec<Vec<Value>> =
+        rows.iter().map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
+    if connection.is_postgres() {
+        // Which says no to a statement that writes a row twice.
+        keep_last(&mut rows, 1 + table.key.len());
+    }
+    let mut rows = rows.as_mut_slice();
     for size in CHUNKS {
         if rows.len() < size {
             continue;
         }
-        let sql = std::sync::Arc::new(table.upsert(size));
-        while let Some((chunk, later)) = rows.split_at_checked(size) {
-            let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&sql)));
-            let query = chunk.iter().fold(query, |query, row| bind(row, query.bind(TENANT)));
-            query.execute(&mut *connection).await?;
+        let sql: std::sync::Arc<str> = table.upsert(size, connection.is_postgres()).into();
+        while rows.len() >= size {
+            let (chunk, later) = rows.split_at_mut(size);
+            let values = chunk.iter_mut().flat_map(std::mem::take);
+            query(AssertSqlSafe(std::sync::Arc::clone(&sql))).with(values).execute(&mut *connection).await?;
             rows = later;
         }
     }
     Ok(())
+}
+
+/// Of rows whose first `key` values are the same, keep the last.
+fn keep_last(rows: &mut Vec<Vec<Value>>, key: usize) {
+    let mut seen = BTreeSet::new();
+    let stays: Vec<bool> = rows.iter().rev().map(|row| seen.insert(row.get(..key))).collect();
+    let mut stays = stays.into_iter().rev();
+    drop(seen);
+    rows.retain(|_| stays.next().unwrap_or(true));
 }
 
 /// `$from, $from+1, …`: `count` placeholders.
@@ -105,23 +127,20 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 
 /// A row that is being read, column after column.
 pub(crate) struct Reader<'r> {
-    row: &'r SqliteRow,
+    row: &'r Row,
     table: &'static str,
     next: usize,
 }
 
 impl<'r> Reader<'r> {
-    pub(crate) fn new(table: &Table, row: &'r SqliteRow) -> Self {
+    pub(crate) fn new(table: &Table, row: &'r Row) -> Self {
         Reader { row, table: table.name, next: 0 }
     }
 
-    fn take<T>(&mut self) -> Result<T, StoreError>
-    where
-        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-    {
+    fn take<T: Column<'r>>(&mut self) -> Result<T, StoreError> {
         let place = self.next;
         self.next += 1;
-        Ok(self.row.try_get(place)?)
+        self.row.try_get(place)
     }
 
     fn damaged(&self, fault: impl std::fmt::Display) -> StoreError {

@@ -2,9 +2,10 @@
 
 use base::Timestamp;
 use model::{Quality, UserId};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
 
 use crate::row::TENANT;
+use crate::sql;
 use crate::{Store, StoreError};
 
 /// Whose figures, and since when.
@@ -76,7 +77,7 @@ impl Store {
         let newest = newest(query.user.is_some());
         let ask = |sql: String| {
             let statement =
-                sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(query.since.as_micros()).bind(CALLS);
+                sql::query(AssertSqlSafe(sql)).bind(TENANT).bind(query.since.as_micros()).bind(CALLS);
             match &query.user {
                 Some(user) => statement.bind(user.to_string()),
                 None => statement,
@@ -91,7 +92,7 @@ impl Store {
         );
         let mut all = 0;
         for row in ask(sql).fetch_all(&self.readers).await? {
-            let number = |place: usize| row.try_get::<i64, _>(place);
+            let number = |place: usize| row.try_get::<i64>(place);
             let (calls, answered) = (number(1)? as u64, number(2)? as u64);
             stats.hours.push(Hour { at: Timestamp::from_micros(number(0)? * HOUR_MICROS), calls, answered });
             all += calls;
@@ -105,7 +106,7 @@ impl Store {
              GROUP BY cause ORDER BY calls DESC, cause"
         );
         for row in ask(sql).fetch_all(&self.readers).await? {
-            stats.causes.push((row.try_get(0)?, row.try_get::<i64, _>(1)? as u64));
+            stats.causes.push((row.try_get(0)?, row.try_get::<i64>(1)? as u64));
         }
         let sql = format!(
             "SELECT l.quality FROM {newest} JOIN legs l ON l.tenant = $1 AND l.call_id = newest.id \

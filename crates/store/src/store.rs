@@ -1,72 +1,58 @@
 //! The store's door.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::Timestamp;
-use futures_util::TryStreamExt as _;
 use model::journal::Record;
 use model::voicemail::Delivery;
 use model::{ApiKeyId, CallId, CallRecord, Change, Directory, ExtensionId};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, SqliteConnection, SqlitePool};
+use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
 
+use crate::pen::News;
+use crate::pool::{Conn, Pool, Turn, Tx};
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
+use crate::sql::{Row, query};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    calls, credentials, extensions, feed, key_uses, keys, ladders, legs, mailboxes, mails, messages, migrate,
-    recurring, trunks, users,
+    call_page, calls, credentials, extensions, feed, key_uses, keys, ladders, legs, lite, mailboxes, mails,
+    messages, postgres, recurring, trunks, users,
 };
-
-/// Readers beside the one writer.
-const READERS: u32 = 4;
-/// How long a request waits for the database before it is told so.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The database. Clones share it.
 ///
-/// One connection writes, so writers queue here and not on a busy database. Each commit is synced to the disk: what was acknowledged
-/// outlives the power. (What cannot wait for a disk goes through the journal and comes here by [`Store::feed`].)
+/// Each commit is synced to the disk: what was acknowledged outlives the power. (What cannot wait for a disk goes through the journal and
+/// comes here by [`Store::feed`].)
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(crate) writer: SqlitePool,
-    pub(crate) readers: SqlitePool,
+    pub(crate) writer: Pool,
+    pub(crate) readers: Pool,
+    /// Who we are among the nodes that share the database; empty where nobody shares it.
+    pub(crate) node: Arc<str>,
     /// Counts the transactions that wrote events.
     pub(crate) told: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
-    /// Open (and make, and migrate) the database; a relative path lies in `data_dir`.
+    /// Open (and make, and migrate) the database that `url` names: `sqlite:FILE`, where a relative path lies in `data_dir`, or `postgres://…`.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
-        let path = path_of(url, data_dir)?;
-        create_private(&path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(PATIENCE)
-            .row_buffer_size(1024) // a start reads everything: fewer turns between two threads
-            .foreign_keys(false);
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(PATIENCE)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
-        // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
-        let writer = pool(1).connect_with(options.clone()).await?;
-        migrate::migrate(&writer).await?;
-        sqlx::query("PRAGMA synchronous = FULL").execute(&writer).await?;
-        let readers = pool(READERS).connect_lazy_with(options.read_only(true));
-        Ok(Store { writer, readers, told: Arc::new(watch::Sender::new(0)) })
+        if postgres::speaks(url) {
+            postgres::open(url, data_dir).await
+        } else {
+            lite::open(url, data_dir).await
+        }
+    }
+
+    pub(crate) fn new(writer: Pool, readers: Pool, node: Arc<str>) -> Store {
+        Store { writer, readers, node, told: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Whether other nodes may write to the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.writer, Pool::Postgres(_))
     }
 
     /// Everything that is looked up in memory.
@@ -83,7 +69,7 @@ impl Store {
         self.load(&mailboxes::TABLE, |row| Ok(Change::Mailbox(mailboxes::read(row)?)), &mut directory)
             .await?;
         self.load(&messages::TABLE, |row| Ok(Change::Message(messages::read(row)?)), &mut directory).await?;
-        let recurring = |row: &SqliteRow| Ok(Change::Recurring(Box::new(recurring::read(row)?)));
+        let recurring = |row: &Row| Ok(Change::Recurring(Box::new(recurring::read(row)?)));
         self.load(&recurring::TABLE, recurring, &mut directory).await?;
         Ok(directory)
     }
@@ -91,19 +77,19 @@ impl Store {
     async fn load(
         &self,
         table: &Table,
-        read: impl Fn(&SqliteRow) -> Result<Change, StoreError>,
+        read: impl Fn(&Row) -> Result<Change, StoreError>,
         directory: &mut Directory,
     ) -> Result<(), StoreError> {
         let sql = format!("SELECT {} FROM {} WHERE tenant = $1", table.columns(), table.name);
-        let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch(&self.writer);
-        while let Some(row) = rows.try_next().await? {
-            directory.apply(read(&row)?);
-        }
-        Ok(())
+        let each = |row: &Row| {
+            directory.apply(read(row)?);
+            Ok(())
+        };
+        query(AssertSqlSafe(sql)).bind(TENANT).fetch_each(&self.writer, each).await
     }
 
-    /// Commit changes, their outbox rows and their event in one transaction.
-    pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<(), StoreError> {
+    /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
+    pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
         self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
@@ -113,8 +99,20 @@ impl Store {
         changes: &[Change],
         mails: &[Delivery],
         audits: &[Audit],
-    ) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+    ) -> Result<i64, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Outbox).await?;
+        self.write_in(tx, changes, mails, audits).await
+    }
+
+    /// Write in a transaction that has the turn, and commit it.
+    pub(crate) async fn write_in(
+        &self,
+        mut tx: Tx,
+        changes: &[Change],
+        mails: &[Delivery],
+        audits: &[Audit],
+    ) -> Result<i64, StoreError> {
         let mut left = changes;
         while let Some(first) = left.first() {
             let kind = std::mem::discriminant(first);
@@ -123,42 +121,50 @@ impl Store {
             write_run(&mut tx, now).await?;
             left = later;
         }
-        mails::write(&mut tx, mails).await?;
+        mails::write(&mut tx, mails, &self.node).await?;
         let at = audits.first().map(|audit| audit.at).unwrap_or_default();
-        audit::to_outbox(&mut tx, changes, at).await?;
+        let reached = audit::to_outbox(&mut tx, changes, at).await?;
         for audit in audits {
             audit::insert(&mut tx, audit).await?;
         }
+        self.commit_told(tx).await?;
+        Ok(reached)
+    }
+
+    /// Commit what has written events.
+    pub(crate) async fn commit_told(&self, tx: Tx) -> Result<(), StoreError> {
         tx.commit().await?;
         self.told.send_modify(|n| *n += 1);
         Ok(())
     }
 
-    /// A transaction of the one writer.
-    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    /// The number of the outbox's last row. Read it before [`Store::load_directory`]: what comes later is told by [`Store::outbox_after`].
+    pub async fn outbox_seq(&self) -> Result<i64, StoreError> {
+        audit::last_change(&self.writer).await
     }
 
-    pub(crate) fn reader(&self) -> &SqlitePool {
-        &self.readers
+    /// What was committed after row `seq` of the outbox: a bounded number of rows, so ask again where there are some.
+    pub async fn outbox_after(&self, seq: i64) -> Result<News, StoreError> {
+        audit::news(&self.readers, seq).await
     }
 
-    /// What the exchange is told at start.
+    /// What the exchange of this node is told at start: what other nodes hold is theirs.
     pub async fn remembered(&self) -> Result<Remembered, StoreError> {
-        let sql = format!("SELECT {} FROM bindings WHERE tenant = $1", bindings::TABLE.columns());
+        let sql =
+            format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
         let mut remembered = Remembered::default();
-        let mut rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch(&self.writer);
-        while let Some(row) = rows.try_next().await? {
-            remembered.bindings.push(bindings::read(&row)?);
-        }
-        drop(rows);
+        let each = |row: &Row| {
+            remembered.bindings.push(bindings::read(row)?);
+            Ok(())
+        };
+        query(AssertSqlSafe(sql)).bind(TENANT).bind(&*self.node).fetch_each(&self.writer, each).await?;
         let sql = format!("SELECT {} FROM open_legs WHERE tenant = $1", legs::OPEN.columns());
         let mut up: BTreeMap<CallId, Vec<_>> = BTreeMap::new();
-        for row in sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(&self.writer).await? {
+        for row in query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(&self.writer).await? {
             let (call, leg) = legs::read_open(&row)?;
             up.entry(call).or_default().push(leg);
         }
-        for call in calls::open(&self.writer).await? {
+        for call in calls::open(&self.writer, &self.node).await? {
             let legs = up.remove(&call.id).unwrap_or_default();
             remembered.open_calls.push((call, legs));
         }
@@ -170,13 +176,11 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let told = feed::feed(&mut tx, records).await?;
-        tx.commit().await?;
-        if told > 0 {
-            self.told.send_modify(|n| *n += 1);
+        let mut tx = self.writer.begin().await?;
+        match feed::feed(&mut tx, records, &self.node).await? {
+            0 => tx.commit().await,
+            _ => self.commit_told(tx).await,
         }
-        Ok(())
     }
 
     /// One call.
@@ -186,7 +190,7 @@ impl Store {
 
     /// A page of calls, newest first.
     pub async fn calls(&self, filter: &CallFilter) -> Result<CallPage, StoreError> {
-        calls::page(&self.readers, filter).await
+        call_page::page(&self.readers, filter).await
     }
 
     /// The compressed ladder of a call that is over.
@@ -195,22 +199,20 @@ impl Store {
     }
 
     /// The writer, for files that have a table of their own.
-    pub(crate) fn writer(&self) -> &SqlitePool {
+    pub(crate) fn writer(&self) -> &Pool {
         &self.writer
     }
 
     /// The readers, for the same.
-    pub(crate) fn readers(&self) -> &SqlitePool {
+    pub(crate) fn readers(&self) -> &Pool {
         &self.readers
     }
 
     /// Write an event that changes nothing of the directory.
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         audit::insert(&mut tx, &event).await?;
-        tx.commit().await?;
-        self.told.send_modify(|n| *n += 1);
-        Ok(())
+        self.commit_told(tx).await
     }
 
     /// A page of events, newest first.
@@ -225,13 +227,16 @@ impl Store {
 
     /// A consistent copy, while running. `to` must not exist.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let Pool::Lite(_) = self.readers else {
+            return Err(StoreError::Unsupported("a copy of a PostgreSQL database is made with pg_dump"));
+        };
         let io = |source| StoreError::Io { path: to.to_owned(), source };
         if to.exists() {
             return Err(io(std::io::ErrorKind::AlreadyExists.into()));
         }
-        create_private(to)?;
+        lite::create_private(to)?;
         let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-        sqlx::query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
+        query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
         Ok(())
     }
 
@@ -240,9 +245,9 @@ impl Store {
         if uses.is_empty() {
             return Ok(());
         }
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
         key_uses::add(&mut tx, uses).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// When each key was last used, as far as it was told by [`Store::key_used`].
@@ -250,16 +255,16 @@ impl Store {
         key_uses::last(&self.readers).await
     }
 
-    /// Mails whose next attempt is due, at most `limit`.
+    /// Mails of this node whose next attempt is due, at most `limit`.
     pub async fn mails_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
-        mails::due(&self.readers, now, limit).await
+        mails::due(&self.readers, now, limit, &self.node).await
     }
 
     /// What became of an attempt at a mail.
     pub async fn mail_tried(&self, mail: &Delivery) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        mails::write(&mut tx, std::slice::from_ref(mail)).await?;
-        Ok(tx.commit().await?)
+        let mut tx = self.writer.begin().await?;
+        mails::write(&mut tx, std::slice::from_ref(mail), &self.node).await?;
+        tx.commit().await
     }
 
     /// The newest mails about an extension's messages.
@@ -275,7 +280,7 @@ impl Store {
 }
 
 /// Write changes that are all of one kind.
-async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), StoreError> {
+async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
     macro_rules! rows {
         ($kind:ident, $table:ident) => {{
             let rows: Vec<_> = run
@@ -289,7 +294,7 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
         ($kind:ident, $sql:literal) => {{
             for change in run {
                 if let Change::$kind(key) = change {
-                    sqlx::query($sql).bind(TENANT).bind(key.to_string()).execute(&mut *tx).await?;
+                    query($sql).bind(TENANT).bind(key.to_string()).execute(&mut *tx).await?;
                 }
             }
             Ok(())
@@ -317,7 +322,7 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
             ] {
                 for change in run {
                     if let Change::ExtensionGone(id) = change {
-                        sqlx::query(sql).bind(TENANT).bind(id.to_string()).execute(&mut *tx).await?;
+                        query(sql).bind(TENANT).bind(id.to_string()).execute(&mut *tx).await?;
                     }
                 }
             }
@@ -330,7 +335,7 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
         Some(Change::MessageGone { .. }) => {
             for change in run {
                 if let Change::MessageGone { id, .. } = change {
-                    sqlx::query("DELETE FROM voicemail_messages WHERE tenant = $1 AND id = $2")
+                    query("DELETE FROM voicemail_messages WHERE tenant = $1 AND id = $2")
                         .bind(TENANT)
                         .bind(id.to_string())
                         .execute(&mut *tx)
@@ -340,28 +345,4 @@ async fn write_run(tx: &mut SqliteConnection, run: &[Change]) -> Result<(), Stor
             Ok(())
         }
     }
-}
-
-fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
-    let bad = || StoreError::Url { url: url.to_owned() };
-    let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
-        return Err(bad());
-    }
-    Ok(data_dir.join(path))
-}
-
-/// Make the file, and the folder it lies in, so that only we can read it: it holds digest secrets.
-fn create_private(path: &Path) -> Result<(), StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io)?;
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(io)?;
-    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Table `trunks`. What nobody ever searches by lies in one column, as JSON.
 
 use model::{Sealed, Trunk};
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
     name: "trunks",
@@ -24,7 +24,7 @@ pub(crate) fn bind(trunk: &Trunk, query: Query) -> Query {
         .bind(trunk.updated_at.as_micros())
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<Trunk, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<Trunk, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(Trunk {
         id: row.id()?,

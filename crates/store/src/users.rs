@@ -1,10 +1,10 @@
 //! Table `users`.
 
 use model::User;
-use sqlx::sqlite::SqliteRow;
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table};
+use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table { name: "users", key: &["id"], rest: &["created_at"] };
 
@@ -12,7 +12,7 @@ pub(crate) fn bind(user: &User, query: Query) -> Query {
     query.bind(user.id.as_str().to_owned()).bind(user.created_at.as_micros())
 }
 
-pub(crate) fn read(row: &SqliteRow) -> Result<User, StoreError> {
+pub(crate) fn read(row: &Row) -> Result<User, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(User { id: row.id()?, created_at: row.instant()? })
 }

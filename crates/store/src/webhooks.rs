@@ -1,10 +1,11 @@
 //! Table `webhooks`: who is told of events. Their secrets are derived, and kept nowhere.
 
 use model::{UserId, Webhook, WebhookId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::AssertSqlSafe;
 
+use crate::pool::{Conn, Turn};
 use crate::row::{Query, Reader, TENANT, Table, json, upsert};
+use crate::sql::{Row, query};
 use crate::{Audit, Store, StoreError, audit};
 
 const HOOKS: Table = Table {
@@ -26,7 +27,7 @@ fn bind_hook(hook: &Webhook, query: Query) -> Query {
         .bind(hook.updated_at.as_micros())
 }
 
-fn read_hook(row: &SqliteRow) -> Result<Webhook, StoreError> {
+fn read_hook(row: &Row) -> Result<Webhook, StoreError> {
     let mut row = Reader::new(&HOOKS, row);
     Ok(Webhook {
         id: row.id()?,
@@ -46,7 +47,7 @@ impl Store {
     pub async fn webhooks(&self, user: Option<&UserId>) -> Result<Vec<Webhook>, StoreError> {
         let whose = if user.is_some() { " AND user_id = $2" } else { "" };
         let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1{whose} ORDER BY id", HOOKS.columns());
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(TENANT);
+        let mut query = query(AssertSqlSafe(sql)).bind(TENANT);
         if let Some(user) = user {
             query = query.bind(user.to_string());
         }
@@ -56,44 +57,39 @@ impl Store {
     /// One webhook.
     pub async fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, StoreError> {
         let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND id = $2", HOOKS.columns());
-        let row = sqlx::query(AssertSqlSafe(sql))
-            .bind(TENANT)
-            .bind(id.as_str())
-            .fetch_optional(&self.readers)
-            .await?;
+        let row =
+            query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&self.readers).await?;
         row.as_ref().map(read_hook).transpose()
     }
 
     /// Keep a webhook as it is now, with its event. One that is `fresh` (new, or switched on again) is told of what happens from here on.
     pub async fn put_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Events).await?;
         let since = if fresh { audit::newest(&mut tx).await? } else { hook.since };
         let hook = Webhook { since, ..hook.clone() };
         upsert(&mut tx, &HOOKS, &[&hook], |hook, query| bind_hook(hook, query)).await?;
         audit::insert(&mut tx, &audit).await?;
-        tx.commit().await?;
-        self.told.send_modify(|n| *n += 1);
-        Ok(())
+        self.commit_told(tx).await
     }
 
     /// Forget a webhook and what was on its way to it.
     pub async fn drop_webhook(&self, id: &WebhookId, audit: Audit) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Events).await?;
         for sql in [
             "DELETE FROM deliveries WHERE tenant = $1 AND webhook_id = $2",
             "DELETE FROM webhooks WHERE tenant = $1 AND id = $2",
         ] {
-            sqlx::query(sql).bind(TENANT).bind(id.as_str()).execute(&mut *tx).await?;
+            query(sql).bind(TENANT).bind(id.as_str()).execute(&mut *tx).await?;
         }
         audit::insert(&mut tx, &audit).await?;
-        tx.commit().await?;
-        self.told.send_modify(|n| *n += 1);
-        Ok(())
+        self.commit_told(tx).await
     }
 }
 
-pub(crate) async fn active_hooks(tx: &mut SqliteConnection) -> Result<Vec<Webhook>, StoreError> {
+pub(crate) async fn active_hooks(tx: &mut Conn) -> Result<Vec<Webhook>, StoreError> {
     let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND active = 1", HOOKS.columns());
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(tx).await?;
+    let rows = query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(tx).await?;
     rows.iter().map(read_hook).collect()
 }

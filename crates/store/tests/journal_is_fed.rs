@@ -51,9 +51,9 @@ async fn bindings_and_open_calls_are_remembered() {
 
 #[tokio::test]
 async fn feeding_the_same_records_again_changes_nothing() {
-    let everything = "SELECT t || ':' || c FROM (SELECT 'bindings' AS t, COUNT(*) AS c FROM bindings UNION ALL \
+    let everything = "SELECT t || ':' || CAST(c AS TEXT) FROM (SELECT 'bindings' AS t, COUNT(*) AS c FROM bindings UNION ALL \
         SELECT 'calls', COUNT(*) FROM calls UNION ALL SELECT 'legs', COUNT(*) FROM legs UNION ALL \
-        SELECT 'open', COUNT(*) FROM open_legs UNION ALL SELECT 'ladders', COUNT(*) FROM ladders)";
+        SELECT 'open', COUNT(*) FROM open_legs UNION ALL SELECT 'ladders', COUNT(*) FROM ladders) AS counts";
     let folder = Folder::new();
     let store = folder.open().await;
     let records = [
@@ -95,7 +95,7 @@ async fn calls_are_paged_newest_first_for_both_owners_and_nobody_else() {
     let records: Vec<Record> = (0..7).map(own).chain([strange]).collect();
     store.feed(&records).await.unwrap();
     for owner in ["user_123", "user_456"] {
-        let mut filter = CallFilter { user: Some(user(owner).id), cursor: None, limit: 3 };
+        let mut filter = CallFilter { user: Some(user(owner).id), limit: 3, ..CallFilter::default() };
         let mut seen = Vec::new();
         loop {
             let page = store.calls(&filter).await.unwrap();
@@ -107,12 +107,12 @@ async fn calls_are_paged_newest_first_for_both_owners_and_nobody_else() {
         let expected: Vec<String> = (0..7).rev().map(|n| format!("session_{n}_a")).collect();
         assert_eq!(seen, expected);
     }
-    let all = store.calls(&CallFilter { user: None, cursor: None, limit: 100 }).await.unwrap();
+    let all = store.calls(&CallFilter { limit: 100, ..CallFilter::default() }).await.unwrap();
     assert_eq!((all.calls.len(), all.next), (8, None));
     let after = Cursor { started_at: at(0), id: call("session_0_a", 0).id };
     assert!(
         store
-            .calls(&CallFilter { user: None, cursor: Some(after), limit: 9 })
+            .calls(&CallFilter { cursor: Some(after), limit: 9, ..CallFilter::default() })
             .await
             .unwrap()
             .calls

@@ -3,7 +3,7 @@
 mod samples;
 
 use centralita_store::{Store, StoreError};
-use samples::Folder;
+use samples::{Folder, on_postgres};
 
 #[tokio::test]
 async fn opening_twice_migrates_once() {
@@ -24,7 +24,7 @@ async fn a_migration_that_was_edited_or_is_unknown_is_refused() {
         let folder = Folder::new();
         folder.open().await.close().await;
         folder.ask(sql).await;
-        let refused = Store::open("sqlite:test.db", &folder.0).await;
+        let refused = Store::open(&folder.1, &folder.0).await;
         assert!(matches!(refused, Err(StoreError::Migration { .. })), "{refused:?}");
     }
 }
@@ -32,9 +32,17 @@ async fn a_migration_that_was_edited_or_is_unknown_is_refused() {
 #[tokio::test]
 async fn an_address_that_is_no_database_is_the_operators_fault() {
     let folder = Folder::new();
-    for url in ["", "centralita.db", "mysql://x", "sqlite:", "sqlite::memory:"] {
-        let refused = Store::open(url, &folder.0).await;
-        assert!(matches!(refused, Err(StoreError::Url { .. })), "{url}: {refused:?}");
+    for url in [
+        "",
+        "centralita.db",
+        "mysql://x:hush-2290@y/z",
+        "sqlite:",
+        "sqlite::memory:",
+        "postgres://a:hush-2290@b:c/d",
+    ] {
+        let refused = Store::open(url, &folder.0).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Url { .. }), "{url}: {refused:?}");
+        assert!(!format!("{refused} {refused:?}").contains("hush-2290"), "{refused:?}");
     }
 }
 
@@ -43,7 +51,7 @@ async fn an_address_that_is_no_database_is_the_operators_fault() {
 async fn nobody_else_may_read_the_database_or_its_copy() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new();
-    let store = folder.open().await;
+    let store = Store::open("sqlite:test.db", &folder.0).await.unwrap();
     let copy = folder.0.join("copies").join("copy.db");
     store.backup(&copy).await.unwrap();
     for file in [folder.0.join("test.db"), copy.clone()] {
@@ -60,4 +68,20 @@ async fn nobody_else_may_read_the_database_or_its_copy() {
     );
     let restored = Store::open("sqlite:copy.db", copy.parent().unwrap()).await.unwrap();
     assert_eq!(restored.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn nodes_that_start_at_once_migrate_once() {
+    let folder = Folder::new();
+    let starts = (0..8).map(|_| folder.open());
+    let nodes = futures_util::future::join_all(if on_postgres() {
+        starts.collect()
+    } else {
+        starts.take(1).collect::<Vec<_>>()
+    })
+    .await;
+    assert_eq!(folder.ask("SELECT CAST(version AS TEXT) FROM migrations WHERE version = 1").await, ["1"]);
+    for node in nodes {
+        assert_eq!(node.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+    }
 }

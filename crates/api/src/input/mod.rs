@@ -3,6 +3,7 @@
 
 mod body;
 pub(crate) mod dialling;
+pub(crate) mod instant;
 pub(crate) mod rule;
 
 use std::collections::BTreeMap;

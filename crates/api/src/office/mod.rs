@@ -4,6 +4,7 @@
 //! order, and only then answered: what was answered is true for everybody and outlives a crash.
 
 mod extensions;
+mod follow;
 mod keys;
 mod recurring;
 mod trunks;
@@ -130,8 +131,8 @@ struct Inner {
     domain: String,
     clock: Clock,
     chance: Mutex<Chance>,
-    /// Whose turn it is to change something.
-    turn: tokio::sync::Mutex<()>,
+    /// Whose turn it is to change something, and the outbox's row after which the directory is what we have.
+    turn: tokio::sync::Mutex<i64>,
 }
 
 /// See the module. Clones share everything.
@@ -176,6 +177,18 @@ impl Draft<'_> {
     }
 }
 
+impl Inner {
+    /// Make changes that are committed true for everybody in this process. Whoever has the turn does this.
+    fn apply(&self, changes: Vec<Change>) {
+        let mut next = Directory::clone(&self.directory.load());
+        for change in &changes {
+            next.apply(change.clone());
+        }
+        self.directory.store(Arc::new(next.clone()));
+        self.port.publish(next, changes.into());
+    }
+}
+
 impl Office {
     /// An office over what was loaded. `domain` is the digest realm.
     pub fn new(
@@ -193,7 +206,7 @@ impl Office {
             domain,
             clock,
             chance: Mutex::new(chance),
-            turn: tokio::sync::Mutex::new(()),
+            turn: tokio::sync::Mutex::new(0),
         };
         Office { inner: Arc::new(inner) }
     }
@@ -231,7 +244,7 @@ impl Office {
         let inner = Arc::clone(&self.inner);
         let chance = self.chance();
         let work = async move {
-            let _turn = inner.turn.lock().await;
+            let (mut turn, pen) = inner.take_pen().await?;
             let current = inner.directory.load_full();
             let mut draft = Draft {
                 directory: &current,
@@ -250,13 +263,8 @@ impl Office {
             }
             let audits: Vec<Audit> =
                 std::iter::once(event).chain(also).map(|event| actor.audit(now.wall, event)).collect();
-            inner.store.write_all(&changes, &mails, &audits).await?;
-            let mut next = Directory::clone(&current);
-            for change in &changes {
-                next.apply(change.clone());
-            }
-            inner.directory.store(Arc::new(next.clone()));
-            inner.port.publish(next, changes.into());
+            *turn = pen.write_all(&changes, &mails, &audits).await?;
+            inner.apply(changes);
             Ok(result)
         };
         tokio::spawn(work).await.map_err(|_| OfficeError::Died)?

@@ -7,16 +7,17 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::get;
 use base::Timestamp;
-use model::{CallId, CallRecord, Permission};
+use model::{CallId, CallRecord, Permission, UserId};
 use store::{CallFilter, Cursor};
 
 use crate::App;
 use crate::auth::Caller;
-use crate::error::ApiError;
+use crate::error::{ApiError, Fault};
+use crate::input::instant::instant;
 use crate::input::rule::call_cursor;
 use crate::input::{Field, Form, Rule};
 use crate::limits::PAGE_DEFAULT;
-use crate::live::{live_calls, may_read};
+use crate::live::live_calls;
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
 use crate::routes::recordings::of_calls;
@@ -26,6 +27,10 @@ const LIST: &[Field] = &[
     LIMIT,
     Field::new("cursor", Rule::CallCursor, "The nextCursor of the page before"),
     Field::new("active", Rule::Flag, "Only calls that are up, or only those that are over"),
+    Field::new("userId", Rule::Id, "Only calls of this user; another than oneself only for administrators"),
+    Field::new("number", Rule::Beginning, "Only calls from or to a number that begins so"),
+    Field::new("since", Rule::Instant, "Only calls that began then or later"),
+    Field::new("until", Rule::Instant, "Only calls that began before"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -49,13 +54,27 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let cursor = form.text("cursor").and_then(read_cursor);
     let active = form.flag("active");
+    let user = form.parsed("userId", UserId::parse)?;
+    if let Some(user) = &user
+        && !caller.sees(user)
+    {
+        return Err(ApiError::field(Fault::ForeignUser, "userId", None));
+    }
+    let filter = CallFilter {
+        user: user.or_else(|| (!caller.is_admin()).then(|| caller.user().clone())),
+        number: form.text("number").map(str::to_owned),
+        since: form.text("since").and_then(instant),
+        until: form.text("until").and_then(instant),
+        cursor,
+        limit: limit as u32 + 1,
+    };
 
     let mut live = live_calls(&app).await?;
     let up: BTreeSet<CallId> = live.iter().map(|call| call.id.clone()).collect();
-    live.retain(|call| may_read(&caller, call) && cursor.as_ref().is_none_or(|cursor| place(call) < *cursor));
+    live.retain(|call| is_meant(&filter, call));
     let mut calls = if active == Some(false) { Vec::new() } else { live };
     if active != Some(true) {
-        calls.extend(kept(&app, &caller, cursor, limit, &up).await?);
+        calls.extend(kept(&app, filter, limit, &up).await?);
     }
     calls.sort_by_cached_key(|call| std::cmp::Reverse(place(call)));
     let more = calls.len() > limit;
@@ -78,23 +97,32 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
 /// Calls of the database that the exchange does not have: at least one more than fits the page, where there is one.
 async fn kept(
     app: &App,
-    caller: &Caller,
-    mut cursor: Option<Cursor>,
+    mut filter: CallFilter,
     limit: usize,
     up: &BTreeSet<CallId>,
 ) -> Result<Vec<CallRecord>, ApiError> {
-    let user = (!caller.is_admin()).then(|| caller.user().clone());
     let mut found = Vec::new();
     loop {
-        let filter = CallFilter { user: user.clone(), cursor, limit: limit as u32 + 1 };
         let page = app.office().store().calls(&filter).await?;
         // Every call is written when it begins: what is up is in both places.
         found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id)));
-        cursor = page.next;
-        if found.len() > limit || cursor.is_none() {
+        filter.cursor = page.next;
+        if found.len() > limit || filter.cursor.is_none() {
             return Ok(found);
         }
     }
+}
+
+/// What the database is asked for, asked of a call that is up. Both users whose phones are in a call may read it (S56).
+fn is_meant(filter: &CallFilter, call: &CallRecord) -> bool {
+    let of = |user: &UserId| call.user == *user || call.other_user.as_ref() == Some(user);
+    filter.user.as_ref().is_none_or(of)
+        && filter.number.as_ref().is_none_or(|number| {
+            call.from_number.starts_with(number.as_str()) || call.to_number.starts_with(number.as_str())
+        })
+        && filter.since.is_none_or(|since| call.started_at >= since)
+        && filter.until.is_none_or(|until| call.started_at < until)
+        && filter.cursor.as_ref().is_none_or(|cursor| place(call) < *cursor)
 }
 
 fn place(call: &CallRecord) -> Cursor {

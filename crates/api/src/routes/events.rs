@@ -23,7 +23,7 @@ use crate::App;
 use crate::auth::{self, Caller};
 use crate::error::{ApiError, Fault};
 use crate::follow::{Cut, Follower};
-use crate::input::rule::instant;
+use crate::input::instant::instant;
 use crate::input::{Field, Form, Rule};
 use crate::limits::{FOLLOWER_BEAT, FOLLOWER_PATIENCE, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
 use crate::route::{Answer, Need, Route};

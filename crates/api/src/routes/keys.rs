@@ -12,7 +12,7 @@ use model::{ApiKey, ApiKeyId, Permission, Permissions, UserId};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
-use crate::input::rule::instant;
+use crate::input::instant::instant;
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{KEY_NAME_CHARS, PAGE_DEFAULT};
 use crate::office::{KeyChanges, NewKey};

@@ -14,6 +14,7 @@ mod reach;
 mod schedule;
 mod shape;
 mod status;
+mod store;
 mod trunks;
 
 use std::path::PathBuf;
@@ -111,6 +112,9 @@ enum Noun {
     /// The configuration
     #[command(subcommand)]
     Config(configuration::ConfigVerb),
+    /// The database
+    #[command(subcommand)]
+    Store(store::StoreVerb),
     /// Write a consistent copy of the database, also while the server runs
     Backup {
         /// Where to
@@ -160,6 +164,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
         Noun::Call(verb) => calls::run(&shared, verb),
         Noun::Schedule(verb) => schedule::run(&shared, verb),
         Noun::Config(verb) => configuration::run(&shared, verb),
+        Noun::Store(verb) => store::run(&shared, verb),
         Noun::Backup { file } => reach::backup(&shared, &file),
     }
 }

@@ -60,6 +60,7 @@ impl Local {
         let lock = data.lock()?;
         let store =
             Store::open(loaded.config.store.url.expose(), data.path()).await.context("the database")?;
+        let seen = store.outbox_seq().await.context("the database")?;
         let directory = store.load_directory().await.context("the database")?;
         let clock = Clock::start();
         let office = Office::new(
@@ -70,6 +71,7 @@ impl Local {
             Arc::new(move || clock.now()),
             Chance::from_seed(data::seed()?),
         );
+        office.loaded_at(seen).await;
         Ok(Local { office, data, store, _lock: lock })
     }
 

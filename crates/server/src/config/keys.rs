@@ -380,10 +380,13 @@ fn url(text: &str) -> Result<String, String> {
     if text.starts_with("sqlite:") && text.len() > "sqlite:".len() {
         return Ok(text.into());
     }
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return Err("postgres:// is not yet in this version; write \"sqlite:centralita.db\"".into());
+    if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok(text.into());
     }
-    Err(format!("{:?} is no database; write \"sqlite:centralita.db\"", without_password(text)))
+    Err(format!(
+        "{:?} is no database; write \"sqlite:centralita.db\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"",
+        without_password(text)
+    ))
 }
 
 fn level(text: &str) -> Result<String, String> {
@@ -471,7 +474,7 @@ fn relay(text: &str) -> Result<Secret<String>, String> {
     crate::mail::Relay::parse(text).map(|_| Secret::new(text.to_owned()))
 }
 
-fn without_password(url: &str) -> String {
+pub fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, host) = rest.rsplit_once('@')?;
         let (user, _) = login.split_once(':')?;

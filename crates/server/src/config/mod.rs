@@ -13,7 +13,7 @@ use base::Secret;
 use sip::Transport;
 use sip::digest::Algorithm;
 
-pub use keys::{KEYS, Key};
+pub use keys::{KEYS, Key, without_password};
 pub use layers::{Origin, Setting, Value};
 
 /// The effective configuration: the defaults, then the file, then `.env`, then the environment.

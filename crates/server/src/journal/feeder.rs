@@ -38,7 +38,8 @@ pub struct Rhythm {
     pub most_bindings: usize,
     /// Records of one transaction: others want to write too.
     pub batch: usize,
-    /// A failed attempt is repeated after this, then after twice as long, and so on, up to 32 times as long.
+    /// A failed attempt is repeated after this, then after twice as long, and so on, up to four times as long: when the database is back,
+    /// nobody waits long for what it missed.
     pub retry: Duration,
     /// Closed segments may hold so many bytes more than twice the last rewriting before they are rewritten.
     pub waiting_bytes: u64,
@@ -178,7 +179,7 @@ impl Feeder {
                 true
             }
             Err(error) => {
-                let wait = rhythm.retry * 2_u32.pow(self.failures.min(5));
+                let wait = rhythm.retry * 2_u32.pow(self.failures.min(2));
                 if self.failures == 0 {
                     tracing::error!(%error, "the database takes no records; they wait in the journal");
                 }

@@ -128,6 +128,7 @@ impl House {
         let store = Store::open(config.store.url.expose(), data.path())
             .await
             .context("the database does not open")?;
+        let seen = store.outbox_seq().await.context("the database cannot be read")?;
         let mut directory = store.load_directory().await.context("the database cannot be read")?;
         directory.set_rules(config.dial_rules());
         let remembered = store.remembered().await.context("the database cannot be read")?;
@@ -195,6 +196,7 @@ impl House {
             Arc::clone(&now),
             chance.fork(),
         );
+        app.office().loaded_at(seen).await;
         let warehouse = warehouse(&config, data.path())?;
         app.keep_audio_in(Arc::new(warehouse.clone()));
         let recordings = Keeper::new(store.clone(), warehouse, Arc::clone(&now), keeping(&config));
@@ -219,7 +221,9 @@ impl House {
         let courier =
             Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
         let courier = tokio::spawn(courier.run());
-        let keeper = tokio::spawn(keep(store.clone(), clock, retention(&config)));
+        let (kept, follow) = (store.clone(), app.office().clone().follow());
+        let retention = retention(&config);
+        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow).0 });
         let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),

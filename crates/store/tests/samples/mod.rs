@@ -16,8 +16,23 @@ use model::{
     TraceStep, User, UserId, VoicemailMessage,
 };
 
-/// A folder that is gone after the test.
-pub struct Folder(pub PathBuf);
+#[path = "../../../../e2e/src/postgres.rs"]
+mod postgres;
+
+pub use postgres::Postgres;
+
+/// Where a test keeps its database: a folder that is gone after the test, and the address.
+///
+/// It is SQLite, or with `CENTRALITA_TEST_STORE=postgres` a PostgreSQL that this process starts: every test here holds on both.
+pub struct Folder(pub PathBuf, pub String);
+
+pub fn on_postgres() -> bool {
+    match std::env::var("CENTRALITA_TEST_STORE").as_deref() {
+        Err(_) | Ok("sqlite") => false,
+        Ok("postgres") => true,
+        Ok(other) => panic!("CENTRALITA_TEST_STORE={other}: write sqlite or postgres"),
+    }
+}
 
 impl Folder {
     pub fn new() -> Folder {
@@ -26,19 +41,24 @@ impl Folder {
             format!("centralita-store-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
+        let url = if on_postgres() { Postgres::shared().database() } else { "sqlite:test.db".to_owned() };
+        Folder(path, url)
     }
 
     pub async fn open(&self) -> Store {
-        Store::open("sqlite:test.db", &self.0).await.unwrap()
+        Store::open(&self.1, &self.0).await.unwrap()
     }
 
     /// Ask the database behind the store's back.
     pub async fn ask(&self, sql: &'static str) -> Vec<String> {
-        use sqlx::{Connection as _, Row as _};
+        use sqlx::{ConnectOptions as _, Row as _};
+        if on_postgres() {
+            let options: sqlx::postgres::PgConnectOptions = self.1.parse().unwrap();
+            let rows = sqlx::query(sql).fetch_all(&mut options.connect().await.unwrap()).await.unwrap();
+            return rows.iter().map(|row| row.get::<String, _>(0)).collect();
+        }
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.0.join("test.db"));
-        let mut db = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-        let rows = sqlx::query(sql).fetch_all(&mut db).await.unwrap();
+        let rows = sqlx::query(sql).fetch_all(&mut options.connect().await.unwrap()).await.unwrap();
         rows.iter().map(|row| row.get::<String, _>(0)).collect()
     }
 }

@@ -1,0 +1,22 @@
+//! How long the database is waited for, and how much is asked of it at once.
+
+use std::time::Duration;
+
+/// How long a request waits for its turn with SQLite before it is told that there is none: an import may hold the writer for seconds.
+pub(crate) const LITE_PATIENCE: Duration = Duration::from_secs(5);
+/// Readers beside the one writer of SQLite.
+pub(crate) const LITE_READERS: u32 = 4;
+/// How long PostgreSQL may take to give a connection that answers: who asks the API is told within a second that the database is away.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(700);
+/// For so long nobody asks a PostgreSQL again that was just found away.
+pub(crate) const BREATH: Duration = Duration::from_millis(300);
+/// How long one statement may take. (A connection that did answer seldom stops in the middle of its work.)
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+/// How long the first connection to PostgreSQL may take.
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
+/// Connections to PostgreSQL of one node: the feeder's, the office's, and some readers'.
+pub(crate) const CONNECTIONS: u32 = 8;
+/// Calls of one number's prefix, made or received, that are sorted for a page; of more, some are met soon among the newest.
+pub(crate) const RARE: u32 = 5000;
+/// Values in one statement of a move: PostgreSQL takes 65,535.
+pub(crate) const MOVED_VALUES: usize = 8_000;

@@ -1,0 +1,64 @@
+//! Opening a SQLite database: one connection writes, so writers queue here and not on a busy database.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::error::shown;
+use crate::limits::{LITE_PATIENCE, LITE_READERS};
+use crate::migrate::migrate;
+use crate::pool::Pool;
+use crate::sql::query;
+use crate::{Store, StoreError};
+
+pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
+    let path = path_of(url, data_dir)?;
+    create_private(&path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(LITE_PATIENCE)
+        .row_buffer_size(1024) // a start reads everything: fewer turns between two threads
+        .foreign_keys(false);
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(LITE_PATIENCE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+    };
+    // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
+    let writer = Pool::Lite(pool(1).connect_with(options.clone()).await?);
+    let mut tx = writer.begin().await?;
+    migrate(&mut tx).await?;
+    tx.commit().await?;
+    query("PRAGMA synchronous = FULL").execute(&writer).await?;
+    let readers = Pool::Lite(pool(LITE_READERS).connect_lazy_with(options.read_only(true)));
+    Ok(Store::new(writer, readers, "".into()))
+}
+
+fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+    let bad = || StoreError::Url { url: shown(url) };
+    let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
+        return Err(bad());
+    }
+    Ok(data_dir.join(path))
+}
+
+/// Make the file, and the folder it lies in, so that only we can read it: it holds digest secrets.
+pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(io)?;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Moving a SQLite database to PostgreSQL: every table there is, in one transaction, so that an interrupted move leaves nothing behind.
+
+use std::path::Path;
+
+use sqlx::AssertSqlSafe;
+
+use crate::limits::MOVED_VALUES;
+use crate::pool::{Conn, Pool, Turn};
+use crate::row::placeholders;
+use crate::sql::{Row, Value, query};
+use crate::{Store, StoreError, postgres};
+
+/// A table as SQLite describes it: nothing about it is written down twice, so no table can be forgotten.
+struct Moved {
+    name: String,
+    columns: Vec<(String, Form)>,
+}
+
+/// What a column holds.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Number,
+    Bytes,
+}
+
+impl Store {
+    /// Copy everything to the empty database that `url` names, and answer how many rows each table has. `told` hears of each table that is done.
+    ///
+    /// Nothing may write to either meanwhile. The node of `data_dir` gets the calls, the bindings and the audio.
+    pub async fn move_to(
+        &self,
+        url: &str,
+        data_dir: &Path,
+        mut told: impl FnMut(&str, u64) + Send,
+    ) -> Result<u64, StoreError> {
+        let Pool::Lite(_) = &self.writer else {
+            return Err(StoreError::Unsupported("the database is one of PostgreSQL already"));
+        };
+        if !postgres::speaks(url) {
+            return Err(StoreError::Unsupported(
+                "a database is moved to PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE",
+            ));
+        }
+        let target = postgres::open(url, data_dir).await?;
+        let mut tx = target.writer.begin().await?;
+        // Two that move to the same place come one after the other, and the second finds it taken.
+        tx.take_turn(Turn::Migrate).await?;
+        let tables = self.tables().await?;
+        for table in &tables {
+            if count(&mut tx, &table.name).await? > 0 {
+                return Err(StoreError::NotEmpty { table: table.name.clone() });
+            }
+        }
+        let mut total = 0;
+        for table in &tables {
+            self.copy(table, &mut tx).await?;
+            let (there, here) =
+                (count(&mut tx, &table.name).await?, count(&self.readers, &table.name).await?);
+            if there != here {
+                let fault = format!("table {} has {here} rows here and {there} there", table.name);
+                return Err(StoreError::Damaged { table: "moved", fault });
+            }
+            total += here as u64;
+            told(&table.name, here as u64);
+        }
+        // What is not over, and audio in the data directory, is held by the node that it was held by.
+        for sql in [
+            "UPDATE calls SET node = $1 WHERE ended_at IS NULL",
+            "UPDATE bindings SET node = $1",
+            "UPDATE recordings SET node = $1",
+            "UPDATE mail_deliveries SET node = $1",
+        ] {
+            query(sql).bind(&*target.node).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        target.close().await;
+        Ok(total)
+    }
+
+    async fn tables(&self) -> Result<Vec<Moved>, StoreError> {
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'migrations' \
+                   ORDER BY name";
+        let mut tables = Vec::new();
+        for row in query(sql).fetch_all(&self.readers).await? {
+            let name: String = row.try_get(0)?;
+            let columns = query("SELECT name, type FROM pragma_table_info($1) ORDER BY cid")
+                .bind(&name)
+                .fetch_all(&self.readers)
+                .await?;
+            let columns = columns.iter().map(column).collect::<Result<_, _>>()?;
+            tables.push(Moved { name, columns });
+        }
+        Ok(tables)
+    }
+
+    async fn copy(&self, table: &Moved, tx: &mut Conn) -> Result<(), StoreError> {
+        let (name, width) = (&table.name, table.columns.len());
+        let names: Vec<String> = table.columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let names = names.join(", ");
+        let read = format!("SELECT rowid, {names} FROM \"{name}\" WHERE rowid > $1 ORDER BY rowid LIMIT $2");
+        let most = (MOVED_VALUES / width.max(1)).max(1);
+        let mut after = i64::MIN;
+        loop {
+            let rows = query(AssertSqlSafe(read.clone())).bind(after).bind(most as i64);
+            let rows = rows.fetch_all(&self.readers).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.try_get(0)?;
+            let mut values = Vec::with_capacity(rows.len() * width);
+            for row in &rows {
+                for (place, (_, form)) in table.columns.iter().enumerate() {
+                    values.push(value(row, place + 1, *form)?);
+                }
+            }
+            let each: Vec<String> =
+                (0..rows.len()).map(|row| format!("({})", placeholders(row * width + 1, width))).collect();
+            let write = format!("INSERT INTO \"{name}\" ({names}) VALUES {}", each.join(", "));
+            let full = rows.len() == most;
+            query(AssertSqlSafe(write)).persistent(full).with(values).execute(&mut *tx).await?;
+        }
+    }
+}
+
+fn column(row: &Row) -> Result<(String, Form), StoreError> {
+    let (name, declared): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+    let form = match declared.as_str() {
+        "TEXT" => Form::Text,
+        "BIGINT" => Form::Number,
+        "BYTEA" => Form::Bytes,
+        other => {
+            return Err(StoreError::Damaged { table: "moved", fault: format!("column {name} is {other}") });
+        }
+    };
+    Ok((name, form))
+}
+
+fn value(row: &Row, place: usize, form: Form) -> Result<Value, StoreError> {
+    Ok(match form {
+        Form::Text => Value::Text(row.try_get(place)?),
+        Form::Number => Value::Number(row.try_get(place)?),
+        Form::Bytes => Value::Bytes(row.try_get(place)?),
+    })
+}
+
+async fn count<'c>(on: impl Into<crate::sql::On<'c>>, table: &str) -> Result<i64, StoreError> {
+    query(AssertSqlSafe(format!("SELECT COUNT(*) FROM \"{table}\""))).fetch_one(on).await?.try_get(0)
+}

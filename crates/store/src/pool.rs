@@ -1,0 +1,156 @@
+//! Connections to either database, and transactions on them.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+
+use crate::StoreError;
+use crate::limits::{ANSWER, BREATH, PATIENCE};
+use crate::sql::query;
+
+/// Connections to the database. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) enum Pool {
+    Lite(SqlitePool),
+    Postgres(Server),
+}
+
+impl Pool {
+    /// A transaction that writes.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(Tx(match self {
+            Pool::Lite(pool) => Conn::Lite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Pool::Postgres(server) => Conn::Postgres(server.guarded(server.pool.begin()).await?),
+        }))
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Pool::Lite(pool) => pool.close().await,
+            // A server that hangs is not waited for.
+            Pool::Postgres(server) => drop(tokio::time::timeout(ANSWER, server.pool.close()).await),
+        }
+    }
+}
+
+/// A PostgreSQL server that may be away.
+///
+/// Who asks while it is away is told so after [`PATIENCE`]; those who come within a [`BREATH`] after that are told at once, so that
+/// nobody waits for the patience of all who stand before him.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pool: PgPool,
+    away: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Server {
+    pub(crate) fn new(pool: PgPool) -> Server {
+        Server { pool, away: Arc::default() }
+    }
+
+    /// A connection that has just answered.
+    pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.guarded(self.pool.acquire()).await
+    }
+
+    async fn guarded<T>(&self, ask: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        if self.away.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < BREATH) {
+            return Err(StoreError::Away);
+        }
+        let answer = within(PATIENCE, ask).await;
+        let away = answer.as_ref().is_err_and(StoreError::is_away);
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away.then(Instant::now);
+        answer
+    }
+}
+
+/// Wait for one answer of PostgreSQL, but not for ever.
+pub(crate) async fn patient<T>(ask: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    within(ANSWER, ask).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    ask: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, ask).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(StoreError::Away),
+    }
+}
+
+/// A connection within a transaction.
+#[derive(Debug)]
+pub(crate) enum Conn {
+    Lite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Conn {
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self, Conn::Postgres(_))
+    }
+
+    /// Wait until nobody else holds `turn`, and hold it until the transaction ends. SQLite has one writer at a time anyway.
+    pub(crate) async fn take_turn(&mut self, turn: Turn) -> Result<(), StoreError> {
+        if self.is_postgres() {
+            query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(turn as i64).execute(self).await?;
+        }
+        Ok(())
+    }
+
+    /// Run a text of many statements without values.
+    pub(crate) async fn run_script(&mut self, script: sqlx::SqlStr) -> Result<(), StoreError> {
+        match self {
+            Conn::Lite(tx) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
+            Conn::Postgres(tx) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
+        }
+        Ok(())
+    }
+}
+
+/// What only one node may do at a time. The numbers are ours among all advisory locks of a database.
+#[derive(Clone, Copy, Debug)]
+#[repr(i64)]
+pub(crate) enum Turn {
+    /// Bringing the schema up to date.
+    Migrate = 0x6365_6e74_0001,
+    /// Numbering rows of the outbox: their order is the order in which they become visible.
+    Outbox = 0x6365_6e74_0002,
+    /// The same for events.
+    Events = 0x6365_6e74_0003,
+    /// Writing down requests that carry a name: the same one is done once.
+    Requests = 0x6365_6e74_0004,
+    /// Making and taking deliveries of events: each goes out once.
+    Deliveries = 0x6365_6e74_0005,
+}
+
+/// A transaction. What is not committed is undone.
+#[derive(Debug)]
+pub(crate) struct Tx(Conn);
+
+impl Tx {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self.0 {
+            Conn::Lite(tx) => Ok(tx.commit().await?),
+            Conn::Postgres(tx) => patient(tx.commit()).await,
+        }
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}

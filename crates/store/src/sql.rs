@@ -1,0 +1,234 @@
+//! One SQL text for both databases: a [`Query`] collects its values, and whatever it runs on decides which driver gets them.
+//!
+//! Texts have the placeholders `$1`, `$2`, … PostgreSQL is strict where SQLite is not: a column is `TEXT`, `BIGINT` or `BYTEA`, and only
+//! texts, `i64`s and bytes are bound, so that neither ever has to guess. (`SUM` of a `BIGINT` is a `NUMERIC` there: write
+//! `CAST(SUM(x) AS BIGINT)`.)
+
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite};
+
+use crate::StoreError;
+use crate::pool::{Conn, Pool, Tx, patient};
+
+/// A value on its way into a column.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Value {
+    Text(Option<String>),
+    Number(Option<i64>),
+    Bytes(Option<Vec<u8>>),
+}
+
+macro_rules! values {
+    ($($of:ty => $kind:ident, |$value:ident| $made:expr;)*) => {
+        $(impl From<$of> for Value {
+            fn from($value: $of) -> Value {
+                Value::$kind($made)
+            }
+        })*
+    };
+}
+
+values! {
+    &str => Text, |text| Some(text.to_owned());
+    String => Text, |text| Some(text);
+    &String => Text, |text| Some(text.clone());
+    Option<&str> => Text, |text| text.map(str::to_owned);
+    Option<String> => Text, |text| text;
+    i64 => Number, |number| Some(number);
+    Option<i64> => Number, |number| number;
+    &[u8] => Bytes, |bytes| Some(bytes.to_vec());
+    Vec<u8> => Bytes, |bytes| Some(bytes);
+    Option<&[u8]> => Bytes, |bytes| bytes.map(<[u8]>::to_vec);
+    Option<Vec<u8>> => Bytes, |bytes| bytes;
+}
+
+/// A text and its values.
+#[derive(Clone, Debug)]
+#[must_use]
+pub(crate) struct Query {
+    sql: SqlStr,
+    values: Vec<Value>,
+    persistent: bool,
+}
+
+/// Begin a query.
+pub(crate) fn query(sql: impl SqlSafeStr) -> Query {
+    Query { sql: sql.into_sql_str(), values: Vec::new(), persistent: true }
+}
+
+/// What a query runs on: a transaction, or any connection of a pool.
+pub(crate) enum On<'c> {
+    Conn(&'c mut Conn),
+    Pool(&'c Pool),
+}
+
+impl<'c> From<&'c mut Conn> for On<'c> {
+    fn from(conn: &'c mut Conn) -> Self {
+        On::Conn(conn)
+    }
+}
+
+impl<'c> From<&'c mut Tx> for On<'c> {
+    fn from(tx: &'c mut Tx) -> Self {
+        On::Conn(&mut *tx)
+    }
+}
+
+impl<'c> From<&'c Pool> for On<'c> {
+    fn from(pool: &'c Pool) -> Self {
+        On::Pool(pool)
+    }
+}
+
+/// How many rows a statement touched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done(u64);
+
+impl Done {
+    pub(crate) fn rows_affected(self) -> u64 {
+        self.0
+    }
+}
+
+/// Run `$query.$run(…)` on whichever connection it is, and make one thing of both drivers' answers.
+macro_rules! on_either {
+    ($query:expr, $on:expr, $run:ident, |$answer:ident| $lite:expr, $postgres:expr) => {
+        match $on.into() {
+            On::Conn(Conn::Lite(tx)) => {
+                let $answer = $query.lite().$run(&mut **tx).await?;
+                Ok($lite)
+            }
+            On::Pool(Pool::Lite(pool)) => {
+                let $answer = $query.lite().$run(pool).await?;
+                Ok($lite)
+            }
+            On::Conn(Conn::Postgres(tx)) => {
+                let $answer = patient($query.postgres().$run(&mut **tx)).await?;
+                Ok($postgres)
+            }
+            On::Pool(Pool::Postgres(pool)) => {
+                let mut connection = pool.connection().await?;
+                let $answer = patient($query.postgres().$run(&mut *connection)).await?;
+                Ok($postgres)
+            }
+        }
+    };
+}
+
+impl Query {
+    /// The value of the next placeholder.
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Query {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Whether the database should keep its plan: not for a text of which there are many.
+    pub(crate) fn persistent(self, persistent: bool) -> Query {
+        Query { persistent, ..self }
+    }
+
+    pub(crate) fn with(self, values: impl IntoIterator<Item = Value>) -> Query {
+        Query { values: self.values.into_iter().chain(values).collect(), ..self }
+    }
+
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        self.values
+    }
+
+    pub(crate) async fn execute<'c>(self, on: impl Into<On<'c>>) -> Result<Done, StoreError> {
+        on_either!(self, on, execute, |done| Done(done.rows_affected()), Done(done.rows_affected()))
+    }
+
+    pub(crate) async fn fetch_all<'c>(self, on: impl Into<On<'c>>) -> Result<Vec<Row>, StoreError> {
+        on_either!(
+            self,
+            on,
+            fetch_all,
+            |rows| rows.into_iter().map(Row::Lite).collect(),
+            rows.into_iter().map(Row::Postgres).collect()
+        )
+    }
+
+    pub(crate) async fn fetch_optional<'c>(self, on: impl Into<On<'c>>) -> Result<Option<Row>, StoreError> {
+        on_either!(self, on, fetch_optional, |row| row.map(Row::Lite), row.map(Row::Postgres))
+    }
+
+    pub(crate) async fn fetch_one<'c>(self, on: impl Into<On<'c>>) -> Result<Row, StoreError> {
+        on_either!(self, on, fetch_one, |row| Row::Lite(row), Row::Postgres(row))
+    }
+
+    /// Row after row, for what is too much to be held at once.
+    pub(crate) async fn fetch_each(
+        self,
+        pool: &Pool,
+        mut each: impl FnMut(&Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match pool {
+            Pool::Lite(pool) => {
+                let mut rows = self.lite().fetch(pool);
+                while let Some(row) = rows.try_next().await? {
+                    each(&Row::Lite(row))?;
+                }
+            }
+            Pool::Postgres(pool) => {
+                let mut connection = pool.connection().await?;
+                let mut rows = self.postgres().fetch(&mut *connection);
+                while let Some(row) = patient(rows.try_next()).await? {
+                    each(&Row::Postgres(row))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+        let query = sqlx::query(self.sql).persistent(self.persistent);
+        self.values.into_iter().fold(query, |query, value| match value {
+            Value::Text(text) => query.bind(text),
+            Value::Number(number) => query.bind(number),
+            Value::Bytes(bytes) => query.bind(bytes),
+        })
+    }
+
+    fn postgres(self) -> sqlx::query::Query<'static, Postgres, PgArguments> {
+        let query = sqlx::query(self.sql).persistent(self.persistent);
+        self.values.into_iter().fold(query, |query, value| match value {
+            Value::Text(text) => query.bind(text.map(without_nul)),
+            Value::Number(number) => query.bind(number),
+            Value::Bytes(bytes) => query.bind(bytes),
+        })
+    }
+}
+
+/// PostgreSQL keeps no NUL in a text: what a stranger sent must not keep a record out of the database for ever.
+fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
+/// A row of either database.
+pub(crate) enum Row {
+    Lite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What can be read from a column: `String`, `i64`, `Vec<u8>` and their `Option`s.
+pub(crate) trait Column<'r>:
+    sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+{
+}
+
+impl<'r, T> Column<'r> for T where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+{
+}
+
+impl Row {
+    pub(crate) fn try_get<'r, T: Column<'r>>(&'r self, place: usize) -> Result<T, StoreError> {
+        Ok(match self {
+            Row::Lite(row) => row.try_get(place)?,
+            Row::Postgres(row) => row.try_get(place)?,
+        })
+    }
+}

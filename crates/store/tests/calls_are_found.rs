@@ -1,0 +1,78 @@
+//! Calls are found by user, number and time, and a page is the same whichever way the database takes to it.
+
+mod samples;
+
+use centralita_store::{CallFilter, Store};
+use model::CallRecord;
+use model::journal::Record;
+use samples::*;
+
+/// So many that "5" begins more numbers than are sorted for a page, and "9" fewer.
+const CALLS: i64 = 6_000;
+
+/// Calls of three users, from extensions to numbers abroad, two in each second.
+fn office() -> Vec<CallRecord> {
+    let one = |n: i64| CallRecord {
+        user: user(&format!("user_{}", n % 3)).id,
+        other_user: (n % 2 == 0).then(|| user(&format!("user_{}", n % 5)).id),
+        from_number: if n % 50 == 7 { format!("9{n:04}") } else { format!("5{:03}", n % 500) },
+        to_number: if n % 50 == 9 { format!("9{n:04}") } else { format!("+34{:09}", n * 7919 % 1_000_000) },
+        ..closed(&format!("session_{n:05}_x"), n / 2)
+    };
+    (0..CALLS).map(|n| CallRecord { legs: Vec::new(), ..one(n) }).collect()
+}
+
+fn is_meant(filter: &CallFilter, call: &CallRecord) -> bool {
+    let begins = |number: &String| call.from_number.starts_with(number) || call.to_number.starts_with(number);
+    filter.user.as_ref().is_none_or(|user| call.user == *user || call.other_user.as_ref() == Some(user))
+        && filter.number.as_ref().is_none_or(begins)
+        && filter.since.is_none_or(|since| call.started_at >= since)
+        && filter.until.is_none_or(|until| call.started_at < until)
+}
+
+async fn walk(store: &Store, filter: &CallFilter, pages: usize) -> Vec<String> {
+    let (mut filter, mut seen) = (filter.clone(), Vec::new());
+    for _ in 0..pages {
+        let page = store.calls(&filter).await.unwrap();
+        assert!(page.calls.len() <= filter.limit as usize);
+        seen.extend(page.calls.iter().map(|call| call.id.to_string()));
+        filter.cursor = page.next;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn every_filter_finds_what_it_names_newest_first() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut calls = office();
+    let records: Vec<Record> = calls.iter().map(|call| Record::CallClosed(Box::new(call.clone()))).collect();
+    store.feed(&records).await.unwrap();
+    calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+
+    let (begin, end) = (at(0), at(CALLS / 2));
+    let numbers =
+        [None, Some("5"), Some("9"), Some("+34"), Some("90107"), Some("+3400"), Some("5%"), Some("zz")];
+    for user_of in [None, Some("user_1"), Some("user_4"), Some("nobody")] {
+        for number in numbers {
+            for (since, until) in
+                [(None, None), (Some(at(1000)), Some(at(1003))), (Some(end), None), (None, Some(begin))]
+            {
+                let filter = CallFilter {
+                    user: user_of.map(|name| user(name).id),
+                    number: number.map(str::to_owned),
+                    since,
+                    until,
+                    cursor: None,
+                    limit: 7,
+                };
+                let meant =
+                    calls.iter().filter(|call| is_meant(&filter, call)).map(|call| call.id.to_string());
+                assert_eq!(walk(&store, &filter, 4).await, meant.take(28).collect::<Vec<_>>(), "{filter:?}");
+            }
+        }
+    }
+}

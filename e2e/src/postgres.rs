@@ -1,0 +1,229 @@
+//! A PostgreSQL of the test's own: an unprivileged process in a scratch folder that listens on a unix socket only.
+//!
+//! Tests of other crates include this file, so it needs nothing but the standard library.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// The password of every database here: what must never be printed anywhere.
+pub const PASSWORD: &str = "pgtest-hush-7c1e";
+
+/// A cluster. It ends, and its folder goes, when this is dropped or the process dies in whatever way.
+#[derive(Debug)]
+pub struct Postgres {
+    folder: PathBuf,
+    running: Mutex<Option<Running>>,
+    databases: AtomicU32,
+    frozen: Mutex<Vec<String>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    watchdog: Child,
+    /// Closing it ends the cluster: the kernel does so for a process that dies.
+    leash: ChildStdin,
+}
+
+/// Waits for the end of its input, then ends the cluster, and takes the folder away where it is told no more.
+const WATCHDOG: &str = r#"
+folder=$1; shift
+"$@" </dev/null >>"$folder/log" 2>&1 &
+read -r word
+kill -INT $! 2>/dev/null
+wait $!
+[ "$word" = keep ] || rm -rf "$folder"
+"#;
+
+impl Postgres {
+    /// The one that the tests of this process share.
+    pub fn shared() -> &'static Postgres {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Postgres::start)
+    }
+
+    /// Make a cluster and start it.
+    ///
+    /// # Panics
+    /// When Debian's package `postgresql` is not installed, or the server does not start; its log is shown.
+    pub fn start() -> Postgres {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("centralita-pg-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder for PostgreSQL");
+        std::fs::write(folder.join("password"), PASSWORD).expect("the password's file");
+        if is_root() {
+            let owner = Command::new("chown").args(["-R", USER]).arg(&folder).status().expect("chown runs");
+            assert!(owner.success(), "the user {USER} of Debian's package postgresql is missing");
+        }
+        let made = unprivileged("initdb")
+            .args(["--no-sync", "--username=centralita", "--auth=scram-sha-256", "--encoding=UTF8"])
+            .args(["--locale=C.UTF-8", "--pwfile"])
+            .arg(folder.join("password"))
+            .arg("--pgdata")
+            .arg(folder.join("data"))
+            .output()
+            .expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let postgres = Postgres {
+            folder,
+            running: Mutex::new(None),
+            databases: AtomicU32::new(0),
+            frozen: Mutex::default(),
+        };
+        postgres.run();
+        postgres
+    }
+
+    /// Start it (again) and wait until it answers.
+    ///
+    /// # Panics
+    /// When it does not start; its log is shown.
+    pub fn run(&self) {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(WATCHDOG).arg("watchdog").arg(&self.folder);
+        let server = unprivileged("postgres");
+        command.arg(server.get_program()).args(server.get_args());
+        command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
+        // Nothing here must outlive the machine, and nobody connects from elsewhere.
+        for setting in ["listen_addresses=", "fsync=off", "max_connections=200", "log_statement=none"] {
+            command.args(["-c", setting]);
+        }
+        let mut watchdog = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh runs");
+        let leash = watchdog.stdin.take().expect("a pipe was asked for");
+        *self.running.lock().expect("nobody panicked here") = Some(Running { watchdog, leash });
+        let begun = Instant::now();
+        while !self.psql("postgres", "SELECT 1").is_ok_and(|answer| answer == "1") {
+            let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(begun.elapsed() < Duration::from_secs(60), "PostgreSQL does not start:\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// End it, and keep what it holds. Returns when it is gone.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn stop(&self) {
+        let running = self.running.lock().expect("nobody panicked here").take();
+        let Running { mut watchdog, mut leash } = running.expect("it runs");
+        leash.write_all(b"keep\n").expect("the watchdog reads");
+        drop(leash);
+        watchdog.wait().expect("the watchdog ends");
+    }
+
+    /// Let it hang: connections stay open, and nobody answers on any of them until [`Postgres::thaw`].
+    ///
+    /// # Panics
+    /// When its processes cannot be stopped.
+    pub fn freeze(&self) {
+        let backends =
+            self.psql("postgres", "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
+        let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("its process");
+        let mut pids = vec![pid.lines().next().expect("a number").trim().to_owned()];
+        pids.extend(backends.expect("its processes").lines().map(str::to_owned));
+        signal("-STOP", &pids);
+        *self.frozen.lock().expect("nobody panicked here") = pids;
+    }
+
+    /// The end of [`Postgres::freeze`].
+    ///
+    /// # Panics
+    /// When its processes cannot go on.
+    pub fn thaw(&self) {
+        let pids = std::mem::take(&mut *self.frozen.lock().expect("nobody panicked here"));
+        signal("-CONT", &pids);
+    }
+
+    /// An empty database, and its address.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn database(&self) -> String {
+        let name = format!("office_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.psql("postgres", &format!("CREATE DATABASE {name}")).expect("a database");
+        self.url(&name)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://centralita:{PASSWORD}@localhost/{database}?host={}", self.folder.display())
+    }
+
+    /// What `psql` answers, columns divided by `|`.
+    ///
+    /// # Errors
+    /// What `psql` complains of.
+    ///
+    /// # Panics
+    /// When there is no `psql`.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let output = Command::new(program("psql"))
+            .args([
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "--quiet",
+                "--username=centralita",
+                "--host",
+            ])
+            .arg(&self.folder)
+            .args(["--dbname", database, "--command", sql])
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .expect("psql runs");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.thaw();
+        let running = self.running.get_mut().ok().and_then(Option::take);
+        if let Some(Running { mut watchdog, leash }) = running {
+            drop(leash);
+            let _ = watchdog.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn signal(signal: &str, pids: &[String]) {
+    for pid in pids {
+        // One that has ended meanwhile needs no signal.
+        let _ = Command::new("kill").args([signal, pid]).stderr(Stdio::null()).status().expect("kill runs");
+    }
+}
+
+/// Who runs PostgreSQL where we are root: it refuses root.
+const USER: &str = "postgres";
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    id.stdout.trim_ascii() == b"0"
+}
+
+fn unprivileged(name: &str) -> Command {
+    if !is_root() {
+        return Command::new(program(name));
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program(name));
+    command
+}
+
+/// Debian keeps the server's programs beside the path, in a folder per version; the newest is taken.
+fn program(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.is_file());
+    let number =
+        |path: &Path| path.components().nth(4).and_then(|c| c.as_os_str().to_str()?.parse::<u32>().ok());
+    let newest = found.max_by_key(|path| number(path));
+    newest.unwrap_or_else(|| panic!("{name} is missing: install Debian's package postgresql"))
+}

@@ -1,0 +1,113 @@
+//! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
+
+use std::time::{Duration, Instant};
+
+use e2e::raw::Raw;
+use e2e::{Postgres, Server, until};
+use serde_json::json;
+
+const PROMISED: Duration = Duration::from_secs(1);
+
+struct Nodes {
+    a: Server,
+    b: Server,
+    database: String,
+}
+
+impl Nodes {
+    fn start() -> Self {
+        let database = Postgres::shared().database();
+        let (a, b) = (Server::start_on(&database), Server::start_on(&database));
+        Nodes { a, b, database }
+    }
+}
+
+#[test]
+fn a_key_that_is_revoked_on_one_node_is_refused_on_the_other_within_a_second() {
+    // S59
+    let Nodes { a, b, .. } = Nodes::start();
+    let body = json!({ "userId": "ana", "name": "Short-lived", "permissions": ["call"] });
+    let made = a.admin().post("/api/v1/keys/voip/generate", &body).expect(200);
+    let (id, key) = (made["key"]["id"].as_str().unwrap(), made["key"]["key"].as_str().unwrap());
+    until(PROMISED, "the other node takes the key", || {
+        (b.http(Some(key)).get("/api/v1/calls").status == 200).then_some(())
+    });
+    a.admin().delete(&format!("/api/v1/keys/{id}")).expect(200);
+    let revoked = Instant::now();
+    assert_eq!(a.http(Some(key)).get("/api/v1/calls").status, 401, "at once where it was revoked");
+    until(PROMISED.saturating_sub(revoked.elapsed()), "the other node refuses the key", || {
+        (b.http(Some(key)).get("/api/v1/calls").status == 401).then_some(())
+    });
+}
+
+#[test]
+fn an_extension_of_one_node_registers_on_the_other_within_a_second() {
+    // S176
+    let Nodes { a, b, .. } = Nodes::start();
+    let extension = a.extension("1001");
+    let made = Instant::now();
+    let path = format!("/api/v1/voip/extensions/{}", extension.id);
+    let answered = || b.http(Some(&extension.key)).get(&path).status;
+    until(PROMISED, "the other node knows it", || (answered() == 200).then_some(()));
+    let (mut phone, to) = (Raw::new(&b, &extension), format!("<sip:{}@localhost>", extension.username));
+    phone.register();
+    assert!(made.elapsed() < PROMISED, "{:?}", made.elapsed());
+
+    a.http(Some(&extension.key)).delete(&path).expect(200);
+    until(PROMISED, "the other node forgets it", || (answered() == 404).then_some(()));
+    assert_eq!(phone.register_with(&to, "Expires: 300\r\n").status(), Some(401));
+}
+
+#[test]
+fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
+    let Nodes { a, b, database } = Nodes::start();
+    let extension = a.extension("1001");
+    let path = format!("/api/v1/voip/extensions/{}", extension.id);
+    let key = Some(extension.key.as_str());
+    until(PROMISED, "both know it", || (b.http(key).get(&path).status == 200).then_some(()));
+    // Each writes a whole row: what it decided on must hold what the other has just written.
+    for round in 0..10 {
+        let (name, busy) = (format!("Name {round}"), round % 2 == 0);
+        a.http(key).put(&path, &json!({ "displayName": name })).expect(200);
+        let answer = b.http(key).put(&path, &json!({ "doNotDisturb": busy })).expect(200);
+        assert_eq!(answer["extension"]["displayName"], name.as_str(), "{answer}");
+        let answer = a.http(key).put(&path, &json!({ "callWaiting": busy })).expect(200);
+        assert_eq!(answer["extension"]["doNotDisturb"], busy, "{answer}");
+    }
+    // Extensions without a number get the next one that is free, wherever they are made.
+    let make = |node: &Server| {
+        let admin = Some(a.admin_key());
+        let body = json!({ "displayName": "Next" });
+        let made = node.http(admin.as_deref()).post("/api/v1/voip/extensions/create", &body).expect(200);
+        made["extension"]["extensionNumber"].as_str().unwrap().to_owned()
+    };
+    let numbers: Vec<String> = (0..6).map(|n| make(if n % 2 == 0 { &a } else { &b })).collect();
+    let distinct: std::collections::BTreeSet<&String> = numbers.iter().collect();
+    assert_eq!(distinct.len(), numbers.len(), "{numbers:?}");
+    let name = database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
+    let gaps =
+        Postgres::shared().psql(name, "SELECT MAX(seq) - COUNT(*) - MIN(seq) + 1 FROM outbox").unwrap();
+    assert_eq!(gaps, "0", "rows of the outbox are numbered without a gap");
+}
+
+#[test]
+fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
+    let Nodes { a, mut b, .. } = Nodes::start();
+    let (alice, bob) = (a.extension("1001"), a.extension("1002"));
+    let (mut caller, mut callee) = (Raw::new(&a, &alice), Raw::new(&a, &bob));
+    caller.register();
+    callee.register();
+    let mut up = caller.call(&callee);
+    // The journal has reached the database: the other node could see it there.
+    until(Duration::from_secs(10), "the call is in the database", || {
+        let listed = b.http(Some(&a.admin_key())).get("/api/v1/calls").expect(200);
+        (listed["calls"].as_array().map(Vec::len) == Some(1)).then_some(())
+    });
+    b.restart();
+    let listed = b.http(Some(&a.admin_key())).get("/api/v1/calls").expect(200);
+    assert_eq!(listed["calls"][0]["endedAt"], serde_json::Value::Null, "{listed}");
+    caller.still_up(&mut up.caller);
+    caller.hang_up(&mut up.caller);
+    callee.expect_request("BYE");
+    assert_eq!(a.finished_call()["status"], "completed");
+}
