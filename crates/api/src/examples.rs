@@ -80,7 +80,7 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     // Two names of one field have one description, and only one of them is sent: the last, `toNumber` of the documents.
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
-        if schema["additionalProperties"] == json!(false) && abouts.contains(&about) {
+        if schema["additionalProperties"] == json!(false) && !about.is_empty() && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);

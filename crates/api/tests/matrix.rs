@@ -156,7 +156,7 @@ async fn message(house: &House, extension: &str) -> String {
 /// Whether a refusal names this field, or one within it.
 fn is_at(refused: &Value, name: &str) -> bool {
     let rest = refused.as_str().and_then(|field| field.strip_prefix(name));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[tokio::test]
