@@ -30,7 +30,7 @@ async fn a_reader_with_a_cursor_sees_every_row_of_writers_that_overtake_each_oth
             let store = Store::open(&url, &path).await.unwrap();
             for n in 0..WRITES {
                 // Transactions of different length: the one that began first is seldom the first to commit.
-                let rows = 1 + (n * 7 + node * 13) % 40;
+                let rows = 1 + (n * 7 + node * 13) % 12;
                 let change = |row| Change::User(user(&format!("user_{node}_{n}_{row}")));
                 let changes: Vec<Change> = (0..rows).map(change).collect();
                 store.write(&changes, audit("user_created")).await.unwrap();
