@@ -9,7 +9,7 @@ class Row:
 
     what: str
     ours: float
-    theirs: float
+    theirs: float | None = None
     theirs_is: str = ""
     ratio_at_most: float | None = None
     ratio_at_least: float | None = None
