@@ -125,8 +125,12 @@ impl Switch {
                 self.ring_phones(now, key, &extension.username, number, Some(way), out)
             }
             Route::Username(username) => self.ring_phones(now, key, username, username, Some(way), out),
-            // Nobody can be met at an application; and the way outside has room for one leg only.
-            Route::Application(_) | Route::Trunk(_) => Err(Cause::Refused),
+            Route::Application(_) => Err(Cause::Refused), // nobody can be met there
+            // The way outside has room for one leg of a call only.
+            Route::Trunk(_) => {
+                self.tell(key, "follow_me", format!("{} is outside, where nobody is looked for", way.to));
+                Err(Cause::Refused)
+            }
             Route::Refused(cause) => Err(*cause),
         };
         self.missed(key, rang.err());
