@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::raw::Raw;
 use e2e::sipp::{Running, Scenario, scenario};
 use e2e::wire::{Challenge, Invite, Wire, register_port};
 use e2e::{Extension, Server, until};
@@ -215,15 +216,32 @@ fn an_invite_without_offer_gets_ours() {
 #[test]
 fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
     let office = Office::open();
-    let ports = [8, 16].map(|offset| office.server.spare_port(offset));
-    for port in ports {
-        register_port(&office.server, &office.bob, port);
+    let mut caller = Raw::new(&office.server, &office.alice);
+    caller.register();
+    let phones = [(); 2].map(|()| {
+        let mut phone = Raw::new(&office.server, &office.bob);
+        phone.register();
+        phone
+    });
+    let sdp = caller.sdp();
+    let dialling = caller.invite("1002", "", &sdp);
+    caller.send(dialling.text.as_bytes());
+    let invites: Vec<_> = phones.iter().map(|phone| phone.expect_request("INVITE")).collect();
+    // Both answer before either is told of the other.
+    for (phone, invite) in phones.iter().zip(&invites) {
+        phone.answer(invite, 200, "", &phone.sdp());
     }
-    // The slower one is cancelled while it is about to answer, and answers all the same.
-    let [one, two] = ports.map(|port| office.callee_on("callee_forked", port).tolerant().start());
-    office.caller("caller_waits_forked").passes();
-    one.passes();
-    two.passes();
+    let ok = caller.expect_final("INVITE");
+    let mut side = caller.confirm(&dialling, &ok);
+    let [first, second] = &phones;
+    first.expect_request("ACK");
+    second.expect_request("ACK");
+    let bye = second.expect_request("BYE");
+    second.answer(&bye, 200, "", "");
+    caller.still_up(&mut side);
+    caller.hang_up(&mut side);
+    let bye = first.expect_request("BYE");
+    first.answer(&bye, 200, "", "");
     assert_eq!(office.server.finished_call()["status"], "completed");
 }
 
