@@ -82,12 +82,6 @@ impl Scenario {
         self.word("-t", "t1")
     }
 
-    /// Messages that the scenario does not expect are overlooked.
-    #[must_use]
-    pub fn tolerant(self) -> Self {
-        self.word("-default_behaviors", "all,-abortunexp")
-    }
-
     /// More patience than the usual 40 seconds.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
