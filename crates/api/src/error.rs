@@ -249,9 +249,6 @@ impl From<OfficeError> for ApiError {
                 ApiError::field(Fault::BadValue, "email", Some(rule))
             }
             OfficeError::RecurringCallLimit => Fault::RecurringCallLimit.into(),
-            OfficeError::ForbiddenDestination(cause) => {
-                ApiError { field: Some("destinationNumber".into()), ..cause.into() }
-            }
             OfficeError::Store(error) => error.into(),
             OfficeError::Died => Fault::Internal.into(),
         }

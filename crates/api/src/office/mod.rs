@@ -98,8 +98,8 @@ pub enum OfficeError {
     /// More than a house needs.
     #[error("there are 64 trunks already")]
     TooManyTrunks,
-    /// A number in this field is one that no call may be forwarded to.
-    #[error("{1:?}: calls are not forwarded to such a number")]
+    /// A number in this field is one that may not be called this way: by forwarding, or by a schedule.
+    #[error("{1:?}: such a number may not be called this way")]
     ForbiddenNumber(&'static str, Cause),
     /// Only an administrator widens what an extension may dial.
     #[error("dial permissions are widened by an administrator")]
@@ -113,9 +113,6 @@ pub enum OfficeError {
     /// The extension has as many recurring calls as it may.
     #[error("the extension has too many recurring calls")]
     RecurringCallLimit,
-    /// A schedule may not call that.
-    #[error("a schedule may not call this destination")]
-    ForbiddenDestination(model::Cause),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -153,11 +153,8 @@ fn check_destination(
     let user = crate::routes::sessions::user_part(destination);
     let asker = dialplan::Asker { road: dialplan::Road::Schedule, permissions };
     match dialplan::route(directory, asker, user).route {
-        dialplan::Route::Refused(cause) if cause.http_status() == 403 => {
-            Err(OfficeError::ForbiddenDestination(cause))
-        }
-        dialplan::Route::Refused(Cause::BadNumber) => {
-            Err(OfficeError::ForbiddenDestination(Cause::BadNumber))
+        dialplan::Route::Refused(cause) if cause == Cause::BadNumber || cause.http_status() == 403 => {
+            Err(OfficeError::ForbiddenNumber("destinationNumber", cause))
         }
         dialplan::Route::Refused(_)
         | dialplan::Route::Extension(_)
