@@ -3,7 +3,10 @@
 //! All streams of a call live on one worker, so a packet never changes its thread and meets no lock. Commands come in batches; what happened
 //! goes out through one callback.
 
+mod packets;
+mod poll;
 mod port_pool;
+mod ring;
 mod socket;
 mod worker;
 

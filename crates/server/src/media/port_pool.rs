@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ::base::{Chance, Instant};
+use ::media::Channel;
 
 use super::MediaConfig;
 use super::socket::MediaSocket;
@@ -26,6 +27,16 @@ pub(super) struct Pair {
     pub(super) rtcp: MediaSocket,
     listener: u16,
     port: u16,
+}
+
+impl Pair {
+    #[inline]
+    pub(super) fn socket(&self, channel: Channel) -> &MediaSocket {
+        match channel {
+            Channel::Rtp => &self.rtp,
+            Channel::Rtcp => &self.rtcp,
+        }
+    }
 }
 
 /// The ports of one worker.

@@ -1,5 +1,4 @@
-//! One socket of a stream. Everything about how packets reach the kernel is behind this type, so that io_uring or one port for all streams
-//! can take its place.
+//! One socket of a stream.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -74,14 +73,19 @@ impl MediaSocket {
     /// Send a packet. What the kernel does not take at once is lost, as on any network.
     #[inline]
     pub(super) fn send(&self, packet: &[u8], to: SocketAddr) {
-        let to = match to.ip() {
+        let _ = sendto(self, packet, SendFlags::DONTWAIT, &self.as_sent(to));
+    }
+
+    /// An address as this socket's system calls take it.
+    #[inline]
+    pub(super) fn as_sent(&self, to: SocketAddr) -> SocketAddr {
+        match to.ip() {
             IpAddr::V4(v4) if self.v6 => {
                 let mapped: Ipv6Addr = v4.to_ipv6_mapped();
                 SocketAddr::new(mapped.into(), to.port())
             }
             IpAddr::V4(_) | IpAddr::V6(_) => to,
-        };
-        let _ = sendto(self, packet, SendFlags::DONTWAIT, &to);
+        }
     }
 }
 

@@ -3,26 +3,23 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::base::{Chance, Instant, Now};
 use ::media::{Channel, Engine, Filed, MediaCommand, MediaEvent, RecordingId, StreamId, Wire};
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::packets::{Arrival, Packet, Packets, Token};
 use super::port_pool::{Pair, PortPool};
+use super::socket::MediaSocket;
 use super::{MediaConfig, OnEvent, ReadClock};
 use crate::recording::Tape;
 
-/// Ready sockets taken from the kernel at once.
-const EVENTS: usize = 1_024;
-/// Longer packets are no voice: the engine refuses them.
-const BUFFER: usize = 2_048;
 /// A wake-up for so few packets costs more than they do.
 const FEW: usize = 4;
 /// After so many such wake-ups in a row packets are coming in evenly spread: from then on they gather for [`TURN`]. Packets that come in
@@ -30,8 +27,6 @@ const FEW: usize = 4;
 const SPREAD: u8 = 16;
 /// How long packets gather: a third of what a phone's own clock jitters.
 const TURN: Duration = Duration::from_micros(300);
-/// The token of the inbox.
-const WAKE: u64 = u64::MAX;
 
 /// What others put in for a worker.
 #[derive(Debug)]
@@ -79,7 +74,7 @@ pub(super) struct Worker {
     engine: Engine,
     ports: PortPool,
     streams: Streams,
-    poll: OwnedFd,
+    packets: Packets,
     clock: ReadClock,
     on_event: OnEvent,
     inbox: Arc<Inbox>,
@@ -99,12 +94,17 @@ impl Streams {
         self.open.get(*self.slots.get(&stream)?).map(|(_, pair)| pair)
     }
 
+    /// The socket that a packet came from, unless its stream is over.
+    #[inline]
+    fn socket(&self, token: Token) -> Option<&MediaSocket> {
+        let (stream, pair) = self.open.get(token.slot())?;
+        (*stream == token.stream()).then(|| pair.socket(token.channel()))
+    }
+
     #[inline]
     fn send_from(&self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
-        let Some(pair) = self.get(stream) else { return };
-        match channel {
-            Channel::Rtp => pair.rtp.send(packet, to),
-            Channel::Rtcp => pair.rtcp.send(packet, to),
+        if let Some(pair) = self.get(stream) {
+            pair.socket(channel).send(packet, to);
         }
     }
 }
@@ -176,38 +176,46 @@ impl Worker {
         inbox: Arc<Inbox>,
         tape: Option<Tape>,
     ) -> io::Result<Worker> {
-        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, &inbox.bell, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        let packets = Packets::new(&inbox.bell)?;
         let ports = PortPool::new(config, usize::from(number), count, chance.fork());
         let engine = Engine::new(chance);
         let (streams, events) = (Streams { tape, ..Streams::default() }, Vec::new());
-        Ok(Worker { number, engine, ports, streams, poll, clock, on_event, inbox, events })
+        Ok(Worker { number, engine, ports, streams, packets, clock, on_event, inbox, events })
     }
 
     /// Until it is told to stop.
     pub(super) fn run(mut self) {
-        let mut ready = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let mut commands = Vec::new();
-        let mut buffer = [0; BUFFER];
         let mut woken = (self.clock)();
         let mut rhythm = Rhythm::default();
+        if let Err(error) = self.packets.begin() {
+            tracing::error!(%error, "a media worker cannot use its ring");
+            return;
+        }
         self.refill(woken);
         loop {
+            let gather = rhythm.is_spread().then(|| self.rest_of_the_turn(woken));
             let timeout = self.timeout(woken);
-            let ready = match epoll::wait(&self.poll, &mut ready, timeout.as_ref()) {
-                Ok((ready, _)) => ready,
-                Err(rustix::io::Errno::INTR) => continue,
+            let count = match self.packets.wait(gather, timeout) {
+                Ok(count) => count,
                 Err(error) => {
                     tracing::error!(%error, "a media worker cannot wait for its sockets");
                     break;
                 }
             };
             woken = (self.clock)();
-            let (mut rung, count) = (false, ready.len());
-            for event in ready.iter() {
-                match event.data.u64() {
-                    WAKE => rung = true,
-                    token => self.packet(woken, token, &mut buffer),
+            let mut rung = false;
+            while let Some(arrival) = self.packets.next(|token| self.streams.socket(token)) {
+                match arrival {
+                    Arrival::Bell => rung = true,
+                    Arrival::Packet(packet, ended) => {
+                        let token = packet.token;
+                        self.packet(woken, packet);
+                        if ended {
+                            self.watch(token);
+                        }
+                    }
+                    Arrival::Ended(token) => self.watch(token),
                 }
             }
             if rung {
@@ -227,40 +235,39 @@ impl Worker {
             }
             self.tell();
             rhythm.count(count, woken.instant);
-            if rhythm.is_spread() {
-                self.gather(woken);
-            }
         }
         self.close_all();
     }
 
-    /// Let packets gather until a turn is full. Commands wait as long.
-    fn gather(&self, woken: Now) {
-        let spent = (self.clock)().instant.since(woken.instant);
-        if let Some(rest) = TURN.checked_sub(spent) {
-            std::thread::sleep(rest);
-        }
+    /// How long packets still gather. Commands wait as long.
+    fn rest_of_the_turn(&self, woken: Now) -> Duration {
+        TURN.saturating_sub((self.clock)().instant.since(woken.instant))
     }
 
     /// How long nothing but packets and commands can happen.
-    fn timeout(&self, woken: Now) -> Option<Timespec> {
+    fn timeout(&self, woken: Now) -> Option<Duration> {
         let next = [self.engine.deadline(), self.ports.deadline()].into_iter().flatten().min()?;
-        let wait = if next <= woken.instant { Duration::ZERO } else { next.since((self.clock)().instant) };
-        Some(Timespec { tv_sec: wait.as_secs() as _, tv_nsec: wait.subsec_nanos() as _ })
+        Some(if next <= woken.instant { Duration::ZERO } else { next.since((self.clock)().instant) })
     }
 
-    /// One packet from a socket that has some; the next one comes with the next turn, so that no stream starves another.
-    fn packet(&mut self, now: Now, token: u64, buffer: &mut [u8; BUFFER]) {
-        let Some((stream, pair)) = self.streams.open.get((token >> 1) as usize) else { return };
-        let (channel, socket) =
-            if token & 1 == 0 { (Channel::Rtp, &pair.rtp) } else { (Channel::Rtcp, &pair.rtcp) };
-        let Some((len, from)) = socket.receive(buffer) else { return };
-        let Some(packet) = buffer.get_mut(..len) else { return };
-        let stream = *stream;
-        if let Some(forward) = self.engine.packet(now, stream, channel, from, packet, &mut self.events)
-            && let Some(packet) = packet.get(..forward.len)
-        {
-            self.streams.send_from(forward.stream, forward.channel, forward.to, packet);
+    #[inline]
+    fn packet(&mut self, now: Now, packet: Packet) {
+        let (token, from) = (packet.token, packet.from);
+        let forward = self.streams.socket(token).and_then(|_| {
+            let bytes = self.packets.bytes(&packet);
+            self.engine.packet(now, token.stream(), token.channel(), from, bytes, &mut self.events)
+        });
+        let listener = forward.and_then(|f| Some((f, self.streams.get(f.stream)?.socket(f.channel))));
+        match listener {
+            Some((forward, socket)) => self.packets.forward(packet, forward.len, socket, forward.to),
+            None => self.packets.release(packet),
+        }
+    }
+
+    /// Anew: the kernel gave up on a socket, since all buffers were in use.
+    fn watch(&mut self, token: Token) {
+        if let Some(socket) = self.streams.socket(token) {
+            self.packets.watch(token, socket);
         }
     }
 
@@ -294,23 +301,19 @@ impl Worker {
             return;
         };
         let entry = self.streams.open.vacant_entry();
-        let token = (entry.key() as u64) << 1;
-        for (socket, token) in [(&pair.rtp, token), (&pair.rtcp, token | 1)] {
-            let data = epoll::EventData::new_u64(token);
-            if let Err(error) = epoll::add(&self.poll, socket.as_fd(), data, epoll::EventFlags::IN) {
-                tracing::error!(%error, port, "a stream's socket cannot be watched");
-            }
+        let slot = entry.key();
+        for channel in [Channel::Rtp, Channel::Rtcp] {
+            self.packets.watch(Token::new(stream, slot, channel), pair.socket(channel));
         }
-        self.streams.slots.insert(stream, entry.key());
+        self.streams.slots.insert(stream, slot);
         entry.insert((stream, pair));
     }
 
     fn close(&mut self, now: Instant, stream: StreamId) {
         let Some(slot) = self.streams.slots.remove(&stream) else { return };
         let Some((_, pair)) = self.streams.open.try_remove(slot) else { return };
-        for socket in [&pair.rtp, &pair.rtcp] {
-            // Only a socket that is not watched can fail, and then nothing is to be done.
-            let _ = epoll::delete(&self.poll, socket.as_fd());
+        for channel in [Channel::Rtp, Channel::Rtcp] {
+            self.packets.forget(Token::new(stream, slot, channel), pair.socket(channel));
         }
         self.ports.rest(now, pair);
     }

@@ -1,0 +1,135 @@
+//! How packets come to a worker and go: through io_uring where the kernel lets us, else through epoll.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ::media::{Channel, StreamId};
+
+use super::poll::Poll;
+use super::ring::Ring;
+use super::socket::MediaSocket;
+
+/// Whose packet it is: a stream, the slot it lies in, and which of its two sockets. A late packet of a slot's former stream is known by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Token(pub(super) u64);
+
+impl Token {
+    /// Not a packet: somebody put commands in.
+    pub(super) const BELL: Token = Token(u64::MAX);
+
+    pub(super) fn new(stream: StreamId, slot: usize, channel: Channel) -> Token {
+        Token(u64::from(stream.0) << 32 | (slot as u64 & 0x7fff_ffff) << 1 | u64::from(channel == Channel::Rtcp))
+    }
+
+    pub(super) fn stream(self) -> StreamId {
+        StreamId((self.0 >> 32) as u32)
+    }
+
+    pub(super) fn slot(self) -> usize {
+        (self.0 as u32 >> 1) as usize
+    }
+
+    pub(super) fn channel(self) -> Channel {
+        if self.0 & 1 == 0 { Channel::Rtp } else { Channel::Rtcp }
+    }
+}
+
+/// What a turn found.
+pub(super) enum Arrival {
+    Bell,
+    /// To be forwarded or dropped; with true its socket must be watched anew.
+    Packet(Packet, bool),
+    /// A socket must be watched anew.
+    Ended(Token),
+}
+
+/// A packet that lies with us.
+#[must_use]
+pub(super) struct Packet {
+    pub(super) token: Token,
+    pub(super) from: SocketAddr,
+    pub(super) buffer: u16,
+    pub(super) len: usize,
+}
+
+/// See the module.
+pub(super) enum Packets {
+    Ring(Box<Ring>),
+    Poll(Poll),
+}
+
+impl Packets {
+    pub(super) fn new(bell: &impl AsFd) -> io::Result<Packets> {
+        match Ring::new(bell) {
+            Ok(ring) => Ok(Packets::Ring(Box::new(ring))),
+            Err(error) => {
+                tracing::info!(%error, "voice goes through epoll: io_uring is not to be had here");
+                Ok(Packets::Poll(Poll::new(bell)?))
+            }
+        }
+    }
+
+    /// On the thread that will use it.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        match self {
+            Packets::Ring(ring) => ring.begin(),
+            Packets::Poll(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn watch(&mut self, token: Token, socket: &MediaSocket) {
+        match self {
+            Packets::Ring(ring) => ring.watch(token, socket),
+            Packets::Poll(poll) => poll.watch(token, socket),
+        }
+    }
+
+    pub(super) fn forget(&mut self, token: Token, socket: &MediaSocket) {
+        match self {
+            Packets::Ring(ring) => ring.forget(token),
+            Packets::Poll(poll) => poll.forget(socket),
+        }
+    }
+
+    /// Let packets gather for so long, or wait for the first arrival until the end of `timeout`. How many arrived.
+    pub(super) fn wait(&mut self, gather: Option<Duration>, timeout: Option<Duration>) -> io::Result<usize> {
+        match self {
+            Packets::Ring(ring) => ring.wait(gather, timeout),
+            Packets::Poll(poll) => poll.wait(gather, timeout),
+        }
+    }
+
+    #[inline]
+    pub(super) fn next<'a>(&mut self, socket: impl Fn(Token) -> Option<&'a MediaSocket>) -> Option<Arrival> {
+        match self {
+            Packets::Ring(ring) => ring.next(),
+            Packets::Poll(poll) => poll.next(socket),
+        }
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self, packet: &Packet) -> &mut [u8] {
+        match self {
+            Packets::Ring(ring) => ring.bytes(packet),
+            Packets::Poll(poll) => poll.bytes(packet),
+        }
+    }
+
+    /// Send the first `len` bytes of what a packet has become.
+    #[inline]
+    pub(super) fn forward(&mut self, packet: Packet, len: usize, socket: &MediaSocket, to: SocketAddr) {
+        match self {
+            Packets::Ring(ring) => ring.forward(packet, len, socket, socket.as_sent(to)),
+            Packets::Poll(poll) => poll.forward(len, socket, to),
+        }
+    }
+
+    #[inline]
+    pub(super) fn release(&mut self, packet: Packet) {
+        if let Packets::Ring(ring) = self {
+            ring.release(packet);
+        }
+    }
+}
