@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::credentials::new_username;
 use super::{Actor, Office, OfficeError};
+use crate::Patch;
 use crate::input::PermissionsChange;
 use crate::input::rule::is_label;
 use crate::limits::DISPLAY_NAME_CHARS;
@@ -43,16 +44,6 @@ pub struct CreatedExtension {
     pub password: Secret<String>,
 }
 
-/// What becomes of the number that calls are forwarded to.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub enum NumberChange {
-    #[default]
-    Keep,
-    Clear,
-    Set(Dialled),
-}
-
 /// What is changed of an extension; `None` stays as it is (S66).
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
@@ -61,29 +52,19 @@ pub struct ExtensionChanges {
     pub display_name: Option<String>,
     pub status: Option<ExtensionStatus>,
     pub forwarding_enabled: Option<bool>,
-    pub forwarding_number: NumberChange,
+    pub forwarding_number: Patch<Dialled>,
     pub forwarding_mode: Option<ForwardingMode>,
     pub voicemail_enabled: Option<bool>,
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
-    /// `Some(None)`: the server's.
-    pub timezone: Option<Option<Zone>>,
+    /// Where it is taken away: the server's.
+    pub timezone: Patch<Zone>,
     pub record_calls: Option<RecordCalls>,
     pub dial_permissions: PermissionsChange,
-    pub follow_me: FollowChange,
+    pub follow_me: Patch<FollowMe>,
     /// An administrator asks: nobody else widens what an extension may dial (S188).
     pub by_admin: bool,
-}
-
-/// What becomes of a follow-me.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub enum FollowChange {
-    #[default]
-    Keep,
-    Clear,
-    Set(FollowMe),
 }
 
 impl Office {
@@ -218,11 +199,7 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         username: Arc::clone(&old.username),
         forwarding: Forwarding {
             enabled: wanted.forwarding_enabled.unwrap_or(old.forwarding.enabled),
-            number: match wanted.forwarding_number {
-                NumberChange::Keep => old.forwarding.number.clone(),
-                NumberChange::Clear => None,
-                NumberChange::Set(number) => Some(number),
-            },
+            number: wanted.forwarding_number.of(old.forwarding.number.clone()),
             mode: wanted.forwarding_mode.unwrap_or(old.forwarding.mode),
         },
         voicemail_enabled: wanted.voicemail_enabled.unwrap_or(old.voicemail_enabled),
@@ -230,18 +207,11 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         call_waiting: wanted.call_waiting.unwrap_or(old.call_waiting),
         ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
         dial_permissions: wanted.dial_permissions.of(old.dial_permissions),
-        follow_me: match wanted.follow_me {
-            FollowChange::Keep => old.follow_me.clone(),
-            FollowChange::Clear => None,
-            FollowChange::Set(follow_me) => Some(follow_me),
-        },
+        follow_me: wanted.follow_me.of(old.follow_me.clone()),
         record_calls: wanted.record_calls.unwrap_or(old.record_calls),
         created_at: old.created_at,
         updated_at: old.updated_at,
-        timezone: match wanted.timezone {
-            None => old.timezone.clone(),
-            Some(zone) => zone,
-        },
+        timezone: wanted.timezone.of(old.timezone.clone()),
     }
 }
 

@@ -26,9 +26,7 @@ use store::{Audit, Store, StoreError};
 
 use crate::{Clock, SwitchPort};
 
-pub use extensions::{
-    CreatedExtension, ExtensionChanges, FollowChange, NewExtension, NumberChange,
-};
+pub use extensions::{CreatedExtension, ExtensionChanges, NewExtension};
 pub use import::Imported;
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
