@@ -14,6 +14,7 @@ mod http;
 mod nat;
 mod phone;
 pub mod postgres;
+pub mod python;
 pub mod raw;
 mod scratch;
 mod server;
