@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{Http, Scratch, Server, Settings, soon, wire};
+use e2e::{Http, Scratch, Server, Settings, soon, text, wire};
 use serde_json::{Map, Value, json};
 
 /// What the document says of it is tried below.
@@ -19,10 +19,6 @@ fn server() -> Server {
     let more = "[limits]\nrequests_per_minute = 1000000\nunauthenticated_per_minute = 1000000\n\
                 [dns]\nservers = [\"127.0.0.1:9\"]\n";
     Server::with(Settings { more: more.to_owned(), ..Settings::default() })
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("a text was expected, not {value}")).to_owned()
 }
 
 /// Somebody who asks: a key and its id.
