@@ -15,6 +15,9 @@ pub fn program(package: &str, name: &str) -> PathBuf {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let need = Command::new(top.join(".ci/need")).args(["pip", package]).status();
-    assert!(need.is_ok_and(|status| status.success()), "{package} from PyPI is needed: .ci/need pip '{package}'");
+    assert!(
+        need.is_ok_and(|status| status.success()),
+        "{package} from PyPI is needed: .ci/need pip '{package}'"
+    );
     top.join("target/tools/python/bin").join(name)
 }

@@ -20,7 +20,8 @@ fn every_line_works_with_a_key() {
     let with_key = |part: &str| DOCUMENT.line(part).replace("YOUR_API_KEY", &key);
 
     // S34: start, with an empty body and no content type.
-    let (status, answer) = DOCUMENT.run(&server, &DOCUMENT.lines("/opensips/start")[0].replace("YOUR_API_KEY", &key));
+    let (status, answer) =
+        DOCUMENT.run(&server, &DOCUMENT.lines("/opensips/start")[0].replace("YOUR_API_KEY", &key));
     assert_eq!(
         (status, &answer["success"], &answer["status"]),
         (200, &true.into(), &"running".into()),
@@ -92,8 +93,9 @@ fn every_line_works_with_a_key() {
     two.hears(440);
 
     // S50
-    let details =
-        DOCUMENT.lines("/opensips/call/SESSION_ID \\")[0].replace("YOUR_API_KEY", &key).replace("SESSION_ID", &id);
+    let details = DOCUMENT.lines("/opensips/call/SESSION_ID \\")[0]
+        .replace("YOUR_API_KEY", &key)
+        .replace("SESSION_ID", &id);
     let (status, answer) = DOCUMENT.run(&server, &details);
     assert_eq!((status, &answer["session"]["status"]), (200, &"in-progress".into()), "{answer}");
 

@@ -123,9 +123,7 @@ fn whoever_stops_the_exchange_is_answered_as_documented_and_it_starts_again() {
     let server = server();
     let asker = Asker::admin(&server);
     fuzz(&server, &asker, &["--include-path", STOP]);
-    soon("the exchange has stopped", || {
-        (server.admin().get("/readyz").status == 503).then_some(())
-    });
+    soon("the exchange has stopped", || (server.admin().get("/readyz").status == 503).then_some(()));
     server.admin().post("/api/v1/opensips/start", &json!({})).expect(200);
     soon("SIP is answered again", || wire::alive(server.sip()).then_some(()));
 }

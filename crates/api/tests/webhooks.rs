@@ -7,7 +7,8 @@ use house::{House, request};
 use serde_json::{Value, json};
 
 async fn hook(house: &House) -> (String, String) {
-    let made = house.post(&house.key, "/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await.ok();
+    let made =
+        house.post(&house.key, "/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await.ok();
     assert_eq!(made["webhook"]["bothSecretsUntil"], Value::Null);
     (format!("/api/v1/webhooks/{}", made["webhook"]["id"].as_str().unwrap()), secret(&made))
 }
@@ -29,15 +30,17 @@ async fn a_new_secret_is_another_one_and_is_shown_once() {
     let second = secret(&rotated);
     assert_eq!(rotated["webhook"]["bothSecretsUntil"], "2025-01-16T11:30:00Z");
     let shown = house.get(&house.key, &path).await.ok();
-    assert_eq!((&shown["webhook"]["secret"], &shown["webhook"]["bothSecretsUntil"]), (
-        &Value::Null,
-        &json!("2025-01-16T11:30:00Z")
-    ));
+    assert_eq!(
+        (&shown["webhook"]["secret"], &shown["webhook"]["bothSecretsUntil"]),
+        (&Value::Null, &json!("2025-01-16T11:30:00Z"))
+    );
     // A change of something else leaves the secret as it is.
     house.json("PATCH", &house.key, &path, &json!({"active": false})).await.ok();
     let third = secret(&house.post(&house.key, &rotate, json!({})).await.ok());
     assert!(first != second && second != third && first != third);
-    for answer in [house.get(&house.key, "/api/v1/webhooks").await, house.get(&house.admin, "/api/v1/events").await] {
+    for answer in
+        [house.get(&house.key, "/api/v1/webhooks").await, house.get(&house.admin, "/api/v1/events").await]
+    {
         assert!(!answer.text.contains("whsec_"), "{}", answer.text);
     }
     let told = house.events(4).await;

@@ -172,7 +172,7 @@ async fn for_a_day_after_a_change_messages_bear_the_signatures_of_both_secrets()
     let ago = |minutes: i64| Timestamp::from_micros(now.as_micros() - minutes * 60_000_000);
     let secrets = [0, 1, 2].map(|number| api::webhook_secret(&Secret::new(KEY), &hook.id, number));
     // Changed first a little less than a day ago, then a little more, and so for the second time.
-    for (minutes, signing) in [(23 * 60 + 50, &[1, 0][..]), (24 * 60 + 10, &[2])] {
+    for (minutes, signing) in [(23 * 60 + 50, &[1, 0][..]), (24 * 60 + 10, &[2][..])] {
         let rotated = audit("webhook_secret_rotated", "hook_1_a");
         store.rotate_webhook(&hook.id, ago(minutes), rotated).await.unwrap().unwrap();
         let heard = receiver.heard().len();

@@ -143,7 +143,8 @@ async fn a_change_that_was_begun_before_does_not_bring_an_old_secret_back() {
     let store = folder.open().await;
     let old = hook("hook_1");
     store.put_webhook(&old, true, audit("webhook_created")).await.unwrap();
-    let rotated = store.rotate_webhook(&old.id, at(7), audit("webhook_secret_rotated")).await.unwrap().unwrap();
+    let rotated =
+        store.rotate_webhook(&old.id, at(7), audit("webhook_secret_rotated")).await.unwrap().unwrap();
     assert_eq!((rotated.secret, rotated.rotated_at), (1, Some(at(7))));
     let changed = Webhook { url: "https://crm.example/other".into(), ..old };
     store.put_webhook(&changed, false, audit("webhook_updated")).await.unwrap();

@@ -129,7 +129,8 @@ async fn seen_by_the_owner(house: &House, operations: &[Operation], things: &mut
             continue;
         }
         let path = things.path(house, operations, &operation.template).await;
-        let answer = house.get(if operation.needs == "admin" { &house.admin } else { &house.key }, &path).await;
+        let answer =
+            house.get(if operation.needs == "admin" { &house.admin } else { &house.key }, &path).await;
         seen.push(json!([path, answer.status.as_u16(), answer.text]));
     }
     seen

@@ -102,7 +102,8 @@ impl Courier {
         async move {
             let now = clock.now().wall;
             let numbers = due.webhook.signing_secrets(now);
-            let secrets: Vec<_> = numbers.map(|number| api::webhook_secret(&key, &due.webhook.id, number)).collect();
+            let secrets: Vec<_> =
+                numbers.map(|number| api::webhook_secret(&key, &due.webhook.id, number)).collect();
             let (answer, outcome) = post.attempt(&due, &secrets, now).await;
             let at = clock.now().wall;
             let attempts = due.delivery.attempts + 1;

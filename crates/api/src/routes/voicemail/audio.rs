@@ -11,7 +11,6 @@ use switch::voicemail::{greeting_path, message_path};
 use super::range;
 use super::shapes::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
-use crate::{App, Patch};
 use crate::audio::{AudioError, AudioFormat};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
@@ -21,6 +20,7 @@ use crate::office::MailboxChanges;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
+use crate::{App, Patch};
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(

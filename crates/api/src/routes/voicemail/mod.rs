@@ -16,7 +16,6 @@ use base::{Id, Secret};
 use model::voicemail::Count;
 use model::{Extension, Language, MessageId, MessageState, Permission, VoicemailMessage};
 
-use crate::{App, Patch};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
@@ -26,6 +25,7 @@ use crate::route::{Answer, Need, Route};
 use crate::routes::extensions::own;
 use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::shapes::Success;
+use crate::{App, Patch};
 use shapes::{
     MailView, MailboxAnswer, MailboxView, MailsAnswer, MessageAnswer, MessageView, VoicemailAnswer,
 };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base::{Chance, Secret, Timestamp};
 use model::{
-    Change, Dialled, Did, ExtensionNumber, SealKey, Sealed, Source, Trunk, TrunkHost,
-    TrunkId, TrunkSettings, TrunkTransport,
+    Change, Dialled, Did, ExtensionNumber, SealKey, Sealed, Source, Trunk, TrunkHost, TrunkId, TrunkSettings,
+    TrunkTransport,
 };
 use sip::{Message, Name};
 
