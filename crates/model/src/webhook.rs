@@ -63,7 +63,8 @@ impl Webhook {
 
     /// The numbers of the secrets that sign what is sent now, the newest first.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = u32> + use<> {
-        let before = self.secret.checked_sub(1).filter(|_| self.both_sign_until().is_some_and(|end| now < end));
+        let before =
+            self.secret.checked_sub(1).filter(|_| self.both_sign_until().is_some_and(|end| now < end));
         [Some(self.secret), before].into_iter().flatten()
     }
 }
@@ -144,6 +145,9 @@ mod tests {
         let signing = |hook: &Webhook, hours| hook.signing_secrets(at(hours)).collect::<Vec<_>>();
         assert_eq!(signing(&hook, 0), [0]);
         let rotated = Webhook { secret: 3, rotated_at: Some(at(5)), ..hook };
-        assert_eq!((signing(&rotated, 5), signing(&rotated, 28), signing(&rotated, 29)), (vec![3, 2], vec![3, 2], vec![3]));
+        assert_eq!(
+            (signing(&rotated, 5), signing(&rotated, 28), signing(&rotated, 29)),
+            (vec![3, 2], vec![3, 2], vec![3])
+        );
     }
 }
