@@ -50,7 +50,7 @@ fn things(server: &Server, own: &Http) -> Map<String, Value> {
     let calls = format!("/api/v1/voip/extensions/{}/recurring-calls", text(extension));
     let daily = json!({"frequency": "daily", "time": "09:00"});
     let recurring = post(&calls, json!({"destinationNumber": "4712", "schedule": daily}));
-    let session = post("/api/v1/opensips/call/initiate", json!({"toNumber": "4712"}));
+    let session = post("/api/v1/opensips/call/initiate", json!({"toNumber": "*43"}));
     let session = &session["session"]["sessionId"];
     let trunk = json!({"name": "Met", "hosts": [{"host": "127.0.0.1", "port": 9}], "probe": false});
     let trunk = server.admin().post("/api/v1/trunks", &trunk).expect(200);
