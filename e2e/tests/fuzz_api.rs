@@ -81,7 +81,9 @@ fn fuzz(server: &Server, asker: &Asker, which: &[&str]) {
     let output = Command::new(program)
         .args(["run", &format!("http://{}/openapi.json", server.http_address())])
         .args(["--header", &format!("Authorization: Bearer {}", asker.key)])
-        .args(["--checks", "all", "--phases", "examples,coverage,fuzzing", "--warnings", "off"])
+        // What no schema can say (that a PIN is too easy, that two names of one field contradict each other) is refused all the same.
+        .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"])
+        .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off"])
         .args(["--max-examples", &setting("CENTRALITA_FUZZ_EXAMPLES", "5")])
         .args(["--seed", &setting("CENTRALITA_FUZZ_SEED", "1"), "--generation-database", "none"])
         .args(["--continue-on-failure", "--no-color"])
