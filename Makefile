@@ -80,10 +80,10 @@ fuzz: need-build
 	.ci/need cargo cargo-fuzz
 	cargo xtask fuzz --seconds $(SECONDS)
 
-# Requests to every route that nobody would write, more of them than among the tests above: make fuzz-api EXAMPLES=500
+# Requests to every route that nobody would write, longer than among the tests above: make fuzz-api EXAMPLES=500 SECONDS=900
 fuzz-api: need-test
 	cargo build --quiet --package centralita-server
-	CENTRALITA_BIN=$(TARGET)/debug/centralita CENTRALITA_FUZZ_EXAMPLES=$(EXAMPLES) CENTRALITA_FUZZ_SEED=$(shell date +%s) \
+	CENTRALITA_BIN=$(TARGET)/debug/centralita CENTRALITA_FUZZ_EXAMPLES=$(EXAMPLES) CENTRALITA_FUZZ_SECONDS=$(SECONDS) CENTRALITA_FUZZ_SEED=$(shell date +%s) \
 		cargo test --quiet --package e2e --test fuzz_api -- --test-threads 1
 
 # Beside the peers, on the same core, in a network namespace (root): make bench QUICK=1 for a short one.

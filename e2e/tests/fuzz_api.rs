@@ -1,7 +1,8 @@
 //! Every route with requests that nobody would write, made by schemathesis out of the OpenAPI document: no 5xx, and no status, type or body
 //! that the document does not describe (S23–S27).
 //!
-//! `CENTRALITA_FUZZ_EXAMPLES` says how many requests each route gets besides those that cover its document, `CENTRALITA_FUZZ_SEED` which.
+//! `CENTRALITA_FUZZ_EXAMPLES` says how many requests each route gets besides those that cover its document, `CENTRALITA_FUZZ_SEED` which,
+//! `CENTRALITA_FUZZ_SECONDS` how long each test may take.
 
 use std::path::Path;
 use std::process::Command;
@@ -85,6 +86,7 @@ fn fuzz(server: &Server, asker: &Asker, which: &[&str]) {
         .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"])
         .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off"])
         .args(["--max-examples", &setting("CENTRALITA_FUZZ_EXAMPLES", "5")])
+        .args(["--max-time", &setting("CENTRALITA_FUZZ_SECONDS", "50")])
         .args(["--seed", &setting("CENTRALITA_FUZZ_SEED", "1"), "--generation-database", "none"])
         .args(["--continue-on-failure", "--no-color"])
         .args(which)
