@@ -1,9 +1,10 @@
-# make run | test | check | sim | fuzz | bench | soak
+# make run | test | check | sim | fuzz | fuzz-api | bench | soak
 # Each target installs what it needs and says so. Needed beforehand: Rust (rustup's stable), on Debian 12 or a relative of it.
 
 SEEDS ?= 200
 SECONDS ?= 600
 MINUTES ?= 10
+EXAMPLES ?= 100
 RATE ?= 100
 DATA ?= data
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -11,13 +12,13 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 # What a C compiler is needed for: SQLite and the TLS primitives are compiled into the binary.
 APT_BUILD := gcc g++ libc6-dev make pkg-config
 APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv python3-aiosmtpd postgresql
-# An S3 server for the tests of recordings.
-PIP_TEST := "moto[server]"
+# An S3 server for the tests of recordings; what makes requests out of the OpenAPI document, in the version whose checks we know.
+PIP_TEST := "moto[server]" "schemathesis==4.32.5"
 
 part := .ci/part
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: run test check unit e2e e2e-postgres kill sim fuzz fuzz-replay bench soak build fmt clippy tidy need-build need-test
+.PHONY: run test check unit e2e e2e-postgres kill sim fuzz fuzz-api fuzz-replay bench soak build fmt clippy tidy need-build need-test
 
 # The server in the foreground, with its state in ./data. LAN=1 opens it to the network.
 run: need-build
@@ -78,6 +79,12 @@ sim: need-build
 fuzz: need-build
 	.ci/need cargo cargo-fuzz
 	cargo xtask fuzz --seconds $(SECONDS)
+
+# Requests to every route that nobody would write, longer than among the tests above: make fuzz-api EXAMPLES=500 SECONDS=900
+fuzz-api: need-test
+	cargo build --quiet --package centralita-server
+	CENTRALITA_BIN=$(TARGET)/debug/centralita CENTRALITA_FUZZ_EXAMPLES=$(EXAMPLES) CENTRALITA_FUZZ_SECONDS=$(SECONDS) CENTRALITA_FUZZ_SEED=$(shell date +%s) \
+		cargo test --quiet --package e2e --test fuzz_api -- --test-threads 1
 
 # Beside the peers, on the same core, in a network namespace (root): make bench QUICK=1 for a short one.
 bench: need-build

@@ -9,11 +9,13 @@
 
 mod block;
 mod digest;
+mod document;
 mod ear;
 mod http;
 mod nat;
 mod phone;
 pub mod postgres;
+pub mod python;
 pub mod raw;
 mod scratch;
 mod server;
@@ -23,11 +25,12 @@ mod wait;
 pub mod wire;
 
 pub use block::Block;
+pub use document::Document;
 pub use ear::Ear;
 pub use http::{Answer, Http};
 pub use nat::Nat;
 pub use phone::{Account, Answering, Phone, Transport};
 pub use postgres::Postgres;
 pub use scratch::Scratch;
-pub use server::{Extension, Server, Settings};
+pub use server::{Extension, Server, Settings, text};
 pub use wait::{soon, until};

@@ -47,6 +47,23 @@ pub struct Extension {
     pub key: String,
 }
 
+impl Extension {
+    /// Whoever proves himself with these credentials, as they were answered.
+    ///
+    /// # Panics
+    /// When they have no user name or no password.
+    #[track_caller]
+    pub fn of(credentials: &Value, key: &str) -> Self {
+        Self {
+            id: String::new(),
+            number: String::new(),
+            username: text(&credentials["username"]),
+            password: text(&credentials["password"]),
+            key: key.to_owned(),
+        }
+    }
+}
+
 impl Server {
     pub fn start() -> Self {
         Self::with(Settings::default())
@@ -199,9 +216,7 @@ impl Server {
         Extension {
             id: text(&extension["id"]),
             number: text(&extension["extensionNumber"]),
-            username: text(&extension["sipCredentials"]["username"]),
-            password: text(&extension["sipCredentials"]["password"]),
-            key: key.to_owned(),
+            ..Extension::of(&extension["sipCredentials"], key)
         }
     }
 
@@ -260,10 +275,12 @@ fn wanted_store() -> Option<String> {
     }
 }
 
+/// The text that a value is.
+///
 /// # Panics
 /// When it is not a string.
 #[track_caller]
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a string was expected, not {value}")).to_owned()
 }
 

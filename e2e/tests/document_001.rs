@@ -1,44 +1,10 @@
 //! The commands of the user's second document, as they stand there: only host, key and ids are filled in.
 
-use std::process::Command;
+use e2e::{Account, Document, Extension, Phone, Server, soon, text};
+use serde_json::json;
 
-use e2e::{Account, Phone, Server, soon};
-use serde_json::{Value, json};
-
-const DOCUMENT: &str = include_str!("../documents/001.txt");
-
-/// The one `curl` command whose text contains `part`.
-fn line(part: &str) -> String {
-    let mut commands: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in DOCUMENT.lines() {
-        if line.starts_with("curl ") {
-            commands.push(line.to_owned());
-        } else if let (Some(last), true) = (commands.last_mut(), open) {
-            last.push('\n');
-            last.push_str(line);
-        }
-        let quotes = commands.last().map_or(0, |command| command.matches('\'').count());
-        open = line.ends_with('\\') || quotes % 2 == 1;
-    }
-    commands.retain(|command| command.contains(part));
-    assert_eq!(commands.len(), 1, "{part}: {commands:#?}");
-    commands.remove(0)
-}
-
-fn run(server: &Server, command: &str) -> (u16, Value) {
-    let command = command.replace("https://your-domain.com", &format!("http://{}", server.http_address()));
-    let script = format!("{} -s -w '\\n%{{http_code}}'", command.trim_end());
-    let output = Command::new("bash").arg("-c").arg(&script).output().expect("bash runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{script}\n{output:?}"));
-    let status = status.trim().parse().unwrap_or_else(|_| panic!("{script}\n{text}"));
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("a text was expected, not {value}")).to_owned()
-}
+const DOCUMENT: Document =
+    Document { text: include_str!("../documents/001.txt"), origin: "https://your-domain.com" };
 
 #[test]
 fn the_commands_of_the_document_work_one_after_the_other() {
@@ -48,7 +14,7 @@ fn the_commands_of_the_document_work_one_after_the_other() {
         "GET /api/v1/keys?userId=user_123",
         "POST /api/v1/keys/:id/toggle",
     ] {
-        assert!(DOCUMENT.contains(path), "{path}");
+        assert!(DOCUMENT.text.contains(path), "{path}");
     }
     // S53–S55: the body as it is printed.
     let body = json!({"userId": "user_123", "name": "Production VoIP Key", "permissions": ["call", "sip", "recording"]});
@@ -59,35 +25,29 @@ fn the_commands_of_the_document_work_one_after_the_other() {
     assert!(key.starts_with("sk_voip_") && id.starts_with("key_"), "{made}");
     assert_eq!(made["key"]["service"], "voip");
     assert_eq!(made["key"]["metadata"]["permissions"], json!(["call", "sip", "recording"]));
-    let with_key = |part: &str| line(part).replace("sk_voip_abc123...", &key);
+    let with_key = |part: &str| DOCUMENT.line(part).replace("sk_voip_abc123...", &key);
 
     // S34: an empty body with a content type.
-    let (status, answer) = run(&server, &with_key("/opensips/start"));
+    let (status, answer) = DOCUMENT.run(&server, &with_key("/opensips/start"));
     assert_eq!((status, &answer["status"]), (200, &json!("running")), "{answer}");
 
     // S38
-    let (status, answer) = run(&server, &with_key("/generate-credentials"));
+    let (status, answer) = DOCUMENT.run(&server, &with_key("/generate-credentials"));
     assert_eq!((status, &answer["success"]), (200, &json!(true)), "{answer}");
     let credentials = answer["credentials"].clone();
     assert_eq!(text(&credentials["proxyServer"]), server.sip().to_string(), "S43");
 
     // S46, S49: no userId; without Twilio it says so.
     let initiate = with_key("/call/initiate");
-    let (status, answer) = run(&server, &initiate);
+    let (status, answer) = DOCUMENT.run(&server, &initiate);
     assert_eq!((status, &answer["code"]), (503, &json!("twilio_not_configured")), "{answer}");
     let bob = server.extension("1002");
-    let own = e2e::Extension {
-        id: String::new(),
-        number: String::new(),
-        username: text(&credentials["username"]),
-        password: text(&credentials["password"]),
-        key: key.clone(),
-    };
+    let own = Extension::of(&credentials, &key);
     let one = Phone::registered("one", 440, &Account::of(&own, server.sip()));
     let two = Phone::registered("two", 1000, &Account::of(&bob, server.sip()));
     let initiate =
         initiate.replace("\"useTwilio\": true", "\"useTwilio\": false").replace("+0987654321", "1002");
-    let (status, answer) = run(&server, &initiate);
+    let (status, answer) = DOCUMENT.run(&server, &initiate);
     assert_eq!((status, &answer["success"]), (200, &json!(true)), "{answer}");
     assert_eq!(answer["session"]["sipCredentials"]["username"], credentials["username"], "{answer}");
     let session = text(&answer["session"]["sessionId"]);
@@ -97,15 +57,15 @@ fn the_commands_of_the_document_work_one_after_the_other() {
 
     // S50, S51
     let named = |command: String| command.replace("session_1234567890_abc123", &session);
-    let (status, answer) = run(&server, &named(with_key("/call/session_1234567890_abc123 \\")));
+    let (status, answer) = DOCUMENT.run(&server, &named(with_key("/call/session_1234567890_abc123 \\")));
     assert_eq!((status, &answer["session"]["status"]), (200, &json!("in-progress")), "{answer}");
-    let (status, answer) = run(&server, &named(with_key("/end ")));
+    let (status, answer) = DOCUMENT.run(&server, &named(with_key("/end ")));
     assert_eq!((status, &answer["success"]), (200, &json!(true)), "{answer}");
     one.expect("CALL_CLOSED");
     two.expect("CALL_CLOSED");
 
     // S37
-    let (status, answer) = run(&server, &with_key("/opensips/health"));
+    let (status, answer) = DOCUMENT.run(&server, &with_key("/opensips/health"));
     assert_eq!((status, &answer["serverUptime"]), (200, &json!(true)), "{answer}");
     assert!(answer["success"].is_null(), "flat: {answer}");
 

@@ -1,12 +1,11 @@
 //! The requests of the user's third document, as they stand there: only host, key and ids are filled in.
 
-use std::process::Command;
-
-use e2e::{Account, Phone, Server, soon};
+use e2e::{Account, Document, Extension, Phone, Server, soon, text};
 use serde_json::{Value, json};
 
-/// The requests and commands of the document, one after the other.
-const DOCUMENT: &str = include_str!("../documents/002.txt");
+/// Requests, and at its end commands.
+const DOCUMENT: Document =
+    Document { text: include_str!("../documents/002.txt"), origin: "https://your-domain.com" };
 
 /// A request that is written as its head and its body.
 #[derive(Debug, Clone)]
@@ -18,7 +17,7 @@ struct Request {
 
 /// The requests of the document in their order; `curl` commands stand at its end.
 fn requests() -> Vec<Request> {
-    let bare = DOCUMENT.split("# 1. ").next().expect("what comes before the commands");
+    let bare = DOCUMENT.text.split("# 1. ").next().expect("what comes before the commands");
     let mut all: Vec<Request> = Vec::new();
     let mut body = String::new();
     for line in bare.lines().chain(["GET /end"]) {
@@ -52,36 +51,6 @@ fn send(
     let answer = server.http(key).send(&request.method, &path, "application/json", request.body.as_ref());
     let answer = answer.unwrap_or_else(|error| panic!("{request:?}: {error}"));
     (answer.status, answer.json())
-}
-
-/// The `curl` commands of the flow at the document's end.
-fn commands() -> Vec<String> {
-    let flow = DOCUMENT.split_once("# 1. ").expect("a flow").1;
-    let mut commands: Vec<String> = Vec::new();
-    for line in flow.lines() {
-        if line.starts_with("curl ") {
-            commands.push(String::new());
-        }
-        if let (Some(last), false) = (commands.last_mut(), line.starts_with('#')) {
-            last.push_str(line);
-            last.push('\n');
-        }
-    }
-    commands
-}
-
-fn run(server: &Server, command: &str) -> (u16, Value) {
-    let command = command.replace("https://your-domain.com", &format!("http://{}", server.http_address()));
-    let script = format!("{} -s -w '\\n%{{http_code}}'", command.trim_end());
-    let output = Command::new("bash").arg("-c").arg(&script).output().expect("bash runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{script}\n{output:?}"));
-    let status = status.trim().parse().unwrap_or_else(|_| panic!("{script}\n{text}"));
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("a text was expected, not {value}")).to_owned()
 }
 
 #[test]
@@ -183,29 +152,23 @@ fn the_flow_at_the_documents_end_works_and_its_call_is_heard() {
     let key = server.key_for("user_123");
     let bob = server.extension("1002");
     let commands: Vec<String> =
-        commands().into_iter().map(|command| command.replace("sk_voip_abc123...", &key)).collect();
+        DOCUMENT.lines("curl").iter().map(|command| command.replace("sk_voip_abc123...", &key)).collect();
     assert_eq!(commands.len(), 3, "{commands:#?}");
-    let (status, made) = run(&server, &commands[0]);
+    let (status, made) = DOCUMENT.run(&server, &commands[0]);
     assert_eq!((status, &made["extension"]["displayName"]), (200, &json!("Sales Department")), "{made}");
     let id = text(&made["extension"]["id"]);
-    let (status, planned) = run(&server, &commands[1].replace("ext_xxx", &id));
+    let (status, planned) = DOCUMENT.run(&server, &commands[1].replace("ext_xxx", &id));
     assert_eq!((status, &planned["recurringCall"]["schedule"]["time"]), (200, &json!("09:00")), "{planned}");
     let call = commands[2].replace("ext_xxx", &id);
-    let (status, refused) = run(&server, &call);
+    let (status, refused) = DOCUMENT.run(&server, &call);
     assert_eq!((status, &refused["code"]), (503, &json!("twilio_not_configured")), "{refused}");
 
     let credentials = &made["extension"]["sipCredentials"];
-    let own = e2e::Extension {
-        id: id.clone(),
-        number: "1001".to_owned(),
-        username: text(&credentials["username"]),
-        password: text(&credentials["password"]),
-        key: key.clone(),
-    };
+    let own = Extension::of(credentials, &key);
     let one = Phone::registered("one", 440, &Account::of(&own, server.sip()));
     let two = Phone::registered("two", 1000, &Account::of(&bob, server.sip()));
     let call = call.replace("\"useTwilio\": true", "\"useTwilio\": false").replace("+0987654321", "1002");
-    let (status, answer) = run(&server, &call);
+    let (status, answer) = DOCUMENT.run(&server, &call);
     assert_eq!((status, &answer["success"]), (200, &json!(true)), "{answer}");
     let session = text(&answer["call"]["sessionId"]);
     assert!(answer["call"]["twilioCallSid"].is_null(), "S47: {answer}");

@@ -247,16 +247,7 @@ struct Objects {
 
 impl Objects {
     fn start(port: u16, folder: &Path) -> Objects {
-        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let program = top.join("target/tools/python/bin/moto_server");
-        if !program.exists() {
-            let need = Command::new(top.join(".ci/need")).args(["pip", "moto[server]"]).status();
-            assert!(
-                need.is_ok_and(|status| status.success()),
-                "moto from PyPI is needed: .ci/need pip 'moto[server]'"
-            );
-        }
-        let mut command = Command::new(program);
+        let mut command = Command::new(e2e::python::program("moto[server]", "moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let objects = Objects {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::error::{ApiError, Fault};
 use crate::follow::Followers;
 use crate::idempotency::Repeats;
-use crate::limits::{Limits, SWITCH_PATIENCE};
+use crate::limits::{FOLLOWER_PATIENCE, Limits, SWITCH_PATIENCE};
 use crate::shelf::{EmptyShelf, Shelf};
 use crate::usage::Usage;
 use crate::{AudioPort, NoAudio, Office, SwitchPort};
@@ -57,6 +57,8 @@ pub struct Settings {
     pub webhook_key: Secret<[u8; 32]>,
     /// Whether webhooks may be posted to this machine over plain HTTP: for trials.
     pub insecure_webhooks: bool,
+    /// How long the queue of who follows events may be full before he is cut.
+    pub follower_patience: Duration,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").into(),
             webhook_key: Secret::new([0; 32]),
             insecure_webhooks: false,
+            follower_patience: FOLLOWER_PATIENCE,
         }
     }
 }

@@ -16,6 +16,7 @@ mod limits;
 mod live;
 mod office;
 mod openapi;
+mod patch;
 mod port;
 mod range;
 mod route;
@@ -30,10 +31,10 @@ pub use app::{App, Clock, Settings};
 pub use audio::{AudioError, AudioFormat, AudioPort, NoAudio, Sound};
 pub use input::PermissionsChange;
 pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, MailboxChanges,
-    NewExtension, NewKey, NewRecurringCall, NumberChange, Office, OfficeError, RecurringCallChanges,
-    TrunkDraft, webhook_secret,
+    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, MailboxChanges, NewExtension, NewKey,
+    NewRecurringCall, Office, OfficeError, RecurringCallChanges, TrunkDraft, webhook_secret,
 };
+pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
 pub use route::router;
 pub use shelf::{Later, Opened, Shelf, Wanted};

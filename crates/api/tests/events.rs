@@ -5,6 +5,7 @@ mod house;
 use std::time::Duration;
 
 use axum::body::Body;
+use centralita_api::Settings;
 use futures_util::StreamExt as _;
 use house::{House, call_record, request};
 use model::journal::Record;
@@ -134,17 +135,34 @@ async fn a_stream_tells_what_happens_and_goes_on_where_it_was_left() {
 #[tokio::test]
 async fn a_stream_that_nobody_reads_is_cut_and_says_so() {
     use tower::ServiceExt as _;
-    let house = House::new().await;
-    let get = request("GET", "/api/v1/events/stream?cursor=0", &house.key).body(Body::empty()).unwrap();
-    let mut stream = house.router().oneshot(get).await.unwrap().into_body().into_data_stream();
+    let patience = Duration::from_millis(200);
+    let house = House::with(Settings { follower_patience: patience, ..house::settings() }).await;
+    let open = async |query: &str| {
+        let path = format!("/api/v1/events/stream?{query}");
+        let get = request("GET", &path, &house.key).body(Body::empty()).unwrap();
+        house.router().oneshot(get).await.unwrap()
+    };
+    let mut stream = open("cursor=0").await.into_body().into_data_stream();
+    // All places but one are those of others, who hear nothing and so stay.
+    let mut others = Vec::new();
+    for _ in 0..31 {
+        others.push(open("type=nothing_at_all").await);
+    }
+    assert_eq!(open("cursor=0").await.status(), 503);
     let calls: Vec<Record> = (0..200)
         .map(|n| {
             Record::CallOpened(Box::new(call_record(&format!("session_1_{n}"), "user_123", house::BEGIN)))
         })
         .collect();
     house.store.feed(&calls).await.unwrap();
-    // Its queue is full and stays so; the time that it is given is real.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    // Its queue is full and stays so, until its place is free.
+    let freed = async {
+        while open("type=nothing_at_all").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), freed).await.unwrap();
+    drop(others);
     let read = read_until(&mut stream, "event: cut").await;
     assert!(read.contains("too_slow"), "{read}");
     let told = read.matches("event: call_started").count();

@@ -18,10 +18,13 @@ impl Kind for WebhookKind {
 /// `hook_1234567890_…`
 pub type WebhookId = Id<WebhookKind>;
 
+/// How long a receiver has to change over to a new secret: a working day, wherever he is.
+const SECRETS_OVERLAP: Duration = Duration::from_hours(24);
+
 /// Somebody who is told.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Its id; the secret that signs its messages is derived from it.
+    /// Its id; the secrets that sign its messages are derived from it.
     pub id: WebhookId,
     /// Whose.
     pub user: UserId,
@@ -35,6 +38,10 @@ pub struct Webhook {
     pub active: bool,
     /// The number of the last event before it was made or switched on.
     pub since: i64,
+    /// The number of the secret that signs; the first is 0.
+    pub secret: u32,
+    /// When that secret took the place of the one before.
+    pub rotated_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -47,6 +54,18 @@ impl Webhook {
         self.active
             && (self.types.is_empty() || self.types.iter().any(|wanted| wanted == kind))
             && (self.everybody || users.into_iter().flatten().any(|user| *user == self.user))
+    }
+
+    /// Until when the secret before the last signs too.
+    pub fn both_sign_until(&self) -> Option<Timestamp> {
+        self.rotated_at.map(|at| at + SECRETS_OVERLAP)
+    }
+
+    /// The numbers of the secrets that sign what is sent now, the newest first.
+    pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = u32> + use<> {
+        let before =
+            self.secret.checked_sub(1).filter(|_| self.both_sign_until().is_some_and(|end| now < end));
+        [Some(self.secret), before].into_iter().flatten()
     }
 }
 
@@ -110,6 +129,8 @@ mod tests {
             everybody: false,
             active: true,
             since: 0,
+            secret: 0,
+            rotated_at: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         };
@@ -118,6 +139,15 @@ mod tests {
         assert!(!hook.wants("call_ended", [Some(&eva), None]));
         assert!(!hook.wants("call_started", [Some(&ana), None]));
         assert!(Webhook { everybody: true, types: Vec::new(), ..hook.clone() }.wants("x", [None, None]));
-        assert!(!Webhook { active: false, ..hook }.wants("call_ended", [Some(&ana), None]));
+        assert!(!Webhook { active: false, ..hook.clone() }.wants("call_ended", [Some(&ana), None]));
+        // A new secret and the one before sign for a day, and never one before those.
+        let at = |hours: u64| Timestamp::default() + Duration::from_hours(hours);
+        let signing = |hook: &Webhook, hours| hook.signing_secrets(at(hours)).collect::<Vec<_>>();
+        assert_eq!(signing(&hook, 0), [0]);
+        let rotated = Webhook { secret: 3, rotated_at: Some(at(5)), ..hook };
+        assert_eq!(
+            (signing(&rotated, 5), signing(&rotated, 28), signing(&rotated, 29)),
+            (vec![3, 2], vec![3, 2], vec![3])
+        );
     }
 }

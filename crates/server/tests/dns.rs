@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base::{Chance, Timestamp};
-use model::{
-    CallerId, Change, Directory, NumberFormat, Trunk, TrunkHost, TrunkId, TrunkSettings, TrunkTransport,
-};
+use model::{CallerId, Change, Directory, Trunk, TrunkHost, TrunkId, TrunkSettings, TrunkTransport};
 use server::clock::Clock;
 use server::config::Listen;
 use server::dns::Dns;
@@ -94,25 +92,7 @@ fn trunk(host: &str) -> Trunk {
         name: "Carrier".into(),
         enabled: true,
         priority: 10,
-        settings: TrunkSettings {
-            hosts: vec![host],
-            username: None,
-            realm: None,
-            register: None,
-            outbound_proxy: None,
-            sources: Vec::new(),
-            dids: Vec::new(),
-            default_extension: None,
-            caller_id: CallerId::Own,
-            caller_number: None,
-            number_format: NumberFormat::E164,
-            strip_prefix: None,
-            add_prefix: None,
-            codecs: Vec::new(),
-            max_channels: None,
-            calls_per_second: None,
-            probe: true,
-        },
+        settings: TrunkSettings { hosts: vec![host], caller_id: CallerId::Own, ..TrunkSettings::default() },
         password: None,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),

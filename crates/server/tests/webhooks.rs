@@ -113,6 +113,8 @@ async fn hook(store: &Store, url: &str) -> Webhook {
         everybody: false,
         active: true,
         since: 0,
+        secret: 0,
+        rotated_at: None,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };
@@ -153,9 +155,34 @@ async fn a_message_is_signed_over_its_very_bytes_and_tells_only_what_was_asked_f
     assert_eq!(headers["centralita-event"], "call_started");
     let signed = headers["centralita-signature"].to_str().unwrap();
     let at = signed.strip_prefix("t=").unwrap().split(',').next().unwrap().parse::<i64>().unwrap();
-    let secret = api::webhook_secret(&Secret::new(KEY), &hook.id);
-    assert_eq!(signature(&secret, Timestamp::from_micros(at * 1_000_000), body.as_bytes()), signed);
+    let secret = api::webhook_secret(&Secret::new(KEY), &hook.id, 0);
+    assert_eq!(signature(&[secret], Timestamp::from_micros(at * 1_000_000), body.as_bytes()), signed);
     assert_eq!(receiver.heard().len(), 1);
+    running.abort();
+}
+
+// S88
+#[tokio::test]
+async fn for_a_day_after_a_change_messages_bear_the_signatures_of_both_secrets() {
+    let (folder, receiver) = (Folder::new(), Receiver::default());
+    let store = folder.store().await;
+    let hook = hook(&store, &receiver.start().await).await;
+    let running = courier(&store, Reach::LoopbackToo, 5);
+    let now = Clock::start().now().wall;
+    let ago = |minutes: i64| Timestamp::from_micros(now.as_micros() - minutes * 60_000_000);
+    let secrets = [0, 1, 2].map(|number| api::webhook_secret(&Secret::new(KEY), &hook.id, number));
+    // Changed first a little less than a day ago, then a little more, and so for the second time.
+    for (minutes, signing) in [(23 * 60 + 50, &[1, 0][..]), (24 * 60 + 10, &[2][..])] {
+        let rotated = audit("webhook_secret_rotated", "hook_1_a");
+        store.rotate_webhook(&hook.id, ago(minutes), rotated).await.unwrap().unwrap();
+        let heard = receiver.heard().len();
+        store.audit(audit("call_started", &format!("session_{minutes}"))).await.unwrap();
+        let (headers, body) = receiver.hears(heard + 1).await.pop().unwrap();
+        let signed = headers["centralita-signature"].to_str().unwrap();
+        let at = signed.strip_prefix("t=").unwrap().split(',').next().unwrap().parse::<i64>().unwrap();
+        let expected: Vec<_> = signing.iter().map(|number: &usize| secrets[*number].clone()).collect();
+        assert_eq!(signature(&expected, Timestamp::from_micros(at * 1_000_000), body.as_bytes()), signed);
+    }
     running.abort();
 }
 

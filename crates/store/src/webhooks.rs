@@ -1,5 +1,6 @@
-//! Table `webhooks`: who is told of events. Their secrets are derived, and kept nowhere.
+//! Table `webhooks`: who is told of events. Their secrets are derived, and kept nowhere; only which of them signs is.
 
+use base::Timestamp;
 use model::{UserId, Webhook, WebhookId};
 use sqlx::AssertSqlSafe;
 
@@ -13,6 +14,11 @@ const HOOKS: Table = Table {
     key: &["id"],
     rest: &["user_id", "url", "types", "everybody", "active", "since", "created_at", "updated_at"],
 };
+
+/// What is read: a secret's number is not among what a change writes, so that a change that was begun before does not bring the old one back.
+fn columns() -> String {
+    format!("{}, secret_number, rotated_at", HOOKS.columns())
+}
 
 fn bind_hook(hook: &Webhook, query: Query) -> Query {
     query
@@ -39,6 +45,8 @@ fn read_hook(row: &Row) -> Result<Webhook, StoreError> {
         since: row.number()?,
         created_at: row.instant()?,
         updated_at: row.instant()?,
+        secret: row.number()?,
+        rotated_at: row.instant_or_none()?,
     })
 }
 
@@ -46,7 +54,7 @@ impl Store {
     /// Webhooks, of one user or of all, by id.
     pub async fn webhooks(&self, user: Option<&UserId>) -> Result<Vec<Webhook>, StoreError> {
         let whose = if user.is_some() { " AND user_id = $2" } else { "" };
-        let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1{whose} ORDER BY id", HOOKS.columns());
+        let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1{whose} ORDER BY id", columns());
         let mut query = query(AssertSqlSafe(sql)).bind(TENANT);
         if let Some(user) = user {
             query = query.bind(user.to_string());
@@ -56,13 +64,13 @@ impl Store {
 
     /// One webhook.
     pub async fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, StoreError> {
-        let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND id = $2", HOOKS.columns());
+        let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND id = $2", columns());
         let row =
             query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&self.readers).await?;
         row.as_ref().map(read_hook).transpose()
     }
 
-    /// Keep a webhook as it is now, with its event. One that is `fresh` (new, or switched on again) is told of what happens from here on.
+    /// Keep a webhook as it is now, but for its secret, with its event. One that is `fresh` (new, or switched on again) is told of what happens from here on.
     pub async fn put_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.take_turn(Turn::Events).await?;
@@ -71,6 +79,33 @@ impl Store {
         upsert(&mut tx, &HOOKS, &[&hook], |hook, query| bind_hook(hook, query)).await?;
         audit::insert(&mut tx, &audit).await?;
         self.commit_told(tx).await
+    }
+
+    /// From now on the next secret of a webhook signs. Answers the webhook, where it is still there.
+    pub async fn rotate_webhook(
+        &self,
+        id: &WebhookId,
+        now: Timestamp,
+        audit: Audit,
+    ) -> Result<Option<Webhook>, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        tx.take_turn(Turn::Events).await?;
+        query(
+            "UPDATE webhooks SET secret_number = secret_number + 1, rotated_at = $1, updated_at = $1 \
+             WHERE tenant = $2 AND id = $3",
+        )
+        .bind(now.as_micros())
+        .bind(TENANT)
+        .bind(id.as_str())
+        .execute(&mut *tx)
+        .await?;
+        let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND id = $2", columns());
+        let row = query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&mut *tx).await?;
+        let Some(row) = row else { return Ok(None) };
+        let hook = read_hook(&row)?;
+        audit::insert(&mut tx, &audit).await?;
+        self.commit_told(tx).await?;
+        Ok(Some(hook))
     }
 
     /// Forget a webhook and what was on its way to it.
@@ -89,7 +124,7 @@ impl Store {
 }
 
 pub(crate) async fn active_hooks(tx: &mut Conn) -> Result<Vec<Webhook>, StoreError> {
-    let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND active = 1", HOOKS.columns());
+    let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1 AND active = 1", columns());
     let rows = query(AssertSqlSafe(sql)).bind(TENANT).fetch_all(tx).await?;
     rows.iter().map(read_hook).collect()
 }

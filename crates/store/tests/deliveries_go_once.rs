@@ -18,6 +18,8 @@ fn hook(name: &str) -> Webhook {
         everybody: true,
         active: true,
         since: 0,
+        secret: 0,
+        rotated_at: None,
         created_at: at(0),
         updated_at: at(0),
     }
@@ -133,4 +135,21 @@ async fn figures_are_counted_for_one_user_and_for_all() {
     let uses = store.key_uses(&key("key_1", 1).id, 0, 9).await.unwrap();
     assert_eq!(uses.iter().map(|used| used.count).collect::<Vec<_>>(), [2, 4]);
     assert_eq!(store.key_uses(&key("key_1", 1).id, 1, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_was_begun_before_does_not_bring_an_old_secret_back() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let old = hook("hook_1");
+    store.put_webhook(&old, true, audit("webhook_created")).await.unwrap();
+    let rotated =
+        store.rotate_webhook(&old.id, at(7), audit("webhook_secret_rotated")).await.unwrap().unwrap();
+    assert_eq!((rotated.secret, rotated.rotated_at), (1, Some(at(7))));
+    let changed = Webhook { url: "https://crm.example/other".into(), ..old };
+    store.put_webhook(&changed, false, audit("webhook_updated")).await.unwrap();
+    let kept = store.webhook(&changed.id).await.unwrap().unwrap();
+    assert_eq!((kept.secret, kept.rotated_at, kept.url), (1, Some(at(7)), changed.url));
+    store.drop_webhook(&kept.id, audit("webhook_deleted")).await.unwrap();
+    assert_eq!(store.rotate_webhook(&kept.id, at(8), audit("webhook_secret_rotated")).await.unwrap(), None);
 }

@@ -54,7 +54,13 @@ struct Wish {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Step {
     number: Dialled,
-    ring_seconds: Option<u16>,
+    #[serde(default = "ring_seconds")]
+    ring_seconds: u16,
+}
+
+/// Where nothing is said; `null` is something, and no number.
+fn ring_seconds() -> u16 {
+    RING_SECONDS
 }
 
 /// `followMe` as it was sent; `None` where it is none.
@@ -63,9 +69,8 @@ pub(crate) fn follow_me(value: &Value) -> Option<FollowMe> {
     if !(1..=FollowMe::NUMBERS).contains(&wish.numbers.len()) {
         return None;
     }
-    let step = |step: Step| {
-        let ring_seconds = step.ring_seconds.unwrap_or(RING_SECONDS);
-        RING.contains(&ring_seconds).then_some(FollowStep { number: step.number, ring_seconds })
+    let step = |Step { number, ring_seconds }: Step| {
+        RING.contains(&ring_seconds).then_some(FollowStep { number, ring_seconds })
     };
     let numbers = wish.numbers.into_iter().map(step).collect::<Option<Vec<_>>>()?;
     Some(FollowMe { mode: wish.mode, numbers })

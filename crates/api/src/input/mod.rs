@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use axum::http::Uri;
 use serde_json::Value;
 
+use crate::Patch;
 use crate::error::{ApiError, Fault};
 
 pub(crate) use body::{Body, Bulk};
@@ -130,14 +131,13 @@ impl Form {
         self.values.get(name)?.as_u64()
     }
 
-    /// Whether it was sent, be it as `null`.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.values.contains_key(name)
-    }
-
-    /// Whether `null` was sent.
-    pub(crate) fn is_null(&self, name: &str) -> bool {
-        self.values.get(name).is_some_and(Value::is_null)
+    /// What is said of a value that may be missing; `value` is what was read of it, where it was sent and is not `null`.
+    pub(crate) fn patch<T>(&self, name: &str, value: Option<T>) -> Patch<T> {
+        match value {
+            Some(value) => Patch::Set(value),
+            None if self.values.get(name).is_some_and(Value::is_null) => Patch::Clear,
+            None => Patch::Keep,
+        }
     }
 
     /// Read a value into a type whose rule it has already passed.

@@ -1,6 +1,5 @@
-//! Making, changing and removing extensions and credentials (S38, S62–S75), one by one and by the thousand.
+//! Making, changing and removing extensions (S62–S75).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use base::{Chance, Id, Now, Secret};
@@ -11,7 +10,9 @@ use model::{
 };
 use serde_json::{Value, json};
 
-use super::{Actor, Draft, Office, OfficeError};
+use super::credentials::new_username;
+use super::{Actor, Office, OfficeError};
+use crate::Patch;
 use crate::input::PermissionsChange;
 use crate::input::rule::is_label;
 use crate::limits::DISPLAY_NAME_CHARS;
@@ -43,31 +44,6 @@ pub struct CreatedExtension {
     pub password: Secret<String>,
 }
 
-/// One line of an import.
-#[derive(Clone, Debug)]
-pub struct Imported {
-    /// The extension's number.
-    pub number: ExtensionNumber,
-    /// The digest user name.
-    pub username: String,
-    /// The password, of any length (S40).
-    pub password: Secret<String>,
-    /// Whose.
-    pub owner: UserId,
-    /// The person's name; the number where `None`.
-    pub display_name: Option<String>,
-}
-
-/// What becomes of the number that calls are forwarded to.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub enum NumberChange {
-    #[default]
-    Keep,
-    Clear,
-    Set(Dialled),
-}
-
 /// What is changed of an extension; `None` stays as it is (S66).
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
@@ -76,36 +52,19 @@ pub struct ExtensionChanges {
     pub display_name: Option<String>,
     pub status: Option<ExtensionStatus>,
     pub forwarding_enabled: Option<bool>,
-    pub forwarding_number: NumberChange,
+    pub forwarding_number: Patch<Dialled>,
     pub forwarding_mode: Option<ForwardingMode>,
     pub voicemail_enabled: Option<bool>,
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
-    /// `Some(None)`: the server's.
-    pub timezone: Option<Option<Zone>>,
+    /// Where it is taken away: the server's.
+    pub timezone: Patch<Zone>,
     pub record_calls: Option<RecordCalls>,
     pub dial_permissions: PermissionsChange,
-    pub follow_me: FollowChange,
+    pub follow_me: Patch<FollowMe>,
     /// An administrator asks: nobody else widens what an extension may dial (S188).
     pub by_admin: bool,
-}
-
-/// What becomes of a follow-me.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[allow(missing_docs)]
-pub enum FollowChange {
-    #[default]
-    Keep,
-    Clear,
-    Set(FollowMe),
-}
-
-/// What becomes of a user's older credentials.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Older {
-    Stay,
-    Go,
 }
 
 impl Office {
@@ -141,66 +100,6 @@ impl Office {
             let detail = json!({"after": facts(&extension)});
             draft.tell("voip_extension_created", &extension.user, extension.id.as_str(), detail);
             Ok(CreatedExtension { extension, password })
-        })
-        .await
-    }
-
-    /// Make all of these extensions, or none. Answers how many.
-    pub async fn import(&self, actor: Actor, lines: Vec<Imported>) -> Result<usize, OfficeError> {
-        self.commit(actor, move |draft| {
-            let mut numbers = HashSet::with_capacity(lines.len());
-            let mut usernames = HashSet::with_capacity(lines.len());
-            let mut owners = HashSet::new();
-            for line in &lines {
-                claim_number(draft.directory, &line.number, None)?;
-                claim_username(draft.directory, &line.username)?;
-                if let Some(name) = &line.display_name {
-                    check_display_name(name)?;
-                }
-                if !numbers.insert(line.number.clone()) {
-                    return Err(OfficeError::NumberTaken(line.number.clone()));
-                }
-                if !usernames.insert(line.username.clone()) {
-                    return Err(OfficeError::UsernameTaken(line.username.clone()));
-                }
-                if owners.insert(line.owner.clone()) {
-                    draft.ensure_user(&line.owner);
-                }
-            }
-            // A user name that is the number of somebody else's line would be two phones.
-            let clash = |line: &&Imported| {
-                line.username != line.number.as_str()
-                    && ExtensionNumber::parse(&line.username).is_ok_and(|number| numbers.contains(&number))
-            };
-            if let Some(line) = lines.iter().find(clash) {
-                return Err(OfficeError::UsernameTaken(line.username.clone()));
-            }
-            let count = lines.len();
-            let mut credentials = Vec::with_capacity(count);
-            for line in lines {
-                let name = line.display_name.unwrap_or_else(|| line.number.to_string());
-                let username: Arc<str> = line.username.into();
-                let ha1 = Ha1::new(&username, draft.domain, line.password.expose());
-                let ha1_by_number =
-                    Some(Ha1::new(line.number.as_str(), draft.domain, line.password.expose()));
-                let (user, created_at) = (line.owner.clone(), draft.now.wall);
-                let extension =
-                    fresh(draft.now, &mut draft.chance, line.owner, line.number, name, Arc::clone(&username));
-                let extension_id = Some(extension.id.clone());
-                draft.changes.push(Change::Extension(extension));
-                credentials.push(Change::Credential(Credential {
-                    username,
-                    user,
-                    extension: extension_id,
-                    ha1,
-                    ha1_by_number,
-                    created_at,
-                }));
-            }
-            draft.changes.append(&mut credentials);
-            draft.event.kind = "voip_extensions_imported";
-            draft.event.detail = json!({"count": count});
-            Ok(count)
         })
         .await
     }
@@ -259,86 +158,9 @@ impl Office {
         })
         .await
     }
-
-    /// A new password for an extension's credential (S75).
-    pub async fn reset_password(
-        &self,
-        actor: Actor,
-        id: ExtensionId,
-    ) -> Result<CreatedExtension, OfficeError> {
-        self.commit(actor, move |draft| {
-            let extension = Extension::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
-            let password = secret::password(&mut draft.chance);
-            draft.changes.push(Change::Credential(Credential {
-                username: Arc::clone(&extension.username),
-                user: extension.user.clone(),
-                extension: Some(id.clone()),
-                ha1: Ha1::new(&extension.username, draft.domain, password.expose()),
-                ha1_by_number: Some(Ha1::new(extension.number.as_str(), draft.domain, password.expose())),
-                created_at: draft.now.wall,
-            }));
-            draft.tell("sip_credentials_reset", &extension.user, id.as_str(), Value::Null);
-            Ok(CreatedExtension { extension, password })
-        })
-        .await
-    }
-
-    /// A further credential of a user, without an extension; older ones stay valid (S38).
-    pub async fn generate_credentials(
-        &self,
-        actor: Actor,
-        user: UserId,
-    ) -> Result<(Credential, Secret<String>), OfficeError> {
-        self.new_credential(actor, user, Older::Stay).await
-    }
-
-    /// The same, and the user's older credentials without an extension are revoked (S38).
-    pub async fn rotate_credentials(
-        &self,
-        actor: Actor,
-        user: UserId,
-    ) -> Result<(Credential, Secret<String>), OfficeError> {
-        self.new_credential(actor, user, Older::Go).await
-    }
-
-    async fn new_credential(
-        &self,
-        actor: Actor,
-        user: UserId,
-        older: Older,
-    ) -> Result<(Credential, Secret<String>), OfficeError> {
-        self.commit(actor, move |draft| {
-            draft.ensure_user(&user);
-            if older == Older::Go {
-                let old = draft.directory.credentials_of(&user).filter(|c| c.extension.is_none());
-                let mut gone: Vec<_> = old.map(|c| Arc::clone(&c.username)).collect();
-                gone.sort();
-                draft.changes.extend(gone.into_iter().map(Change::CredentialGone));
-            }
-            let username = new_username(draft);
-            let password = secret::password(&mut draft.chance);
-            let credential = Credential {
-                ha1: Ha1::new(&username, draft.domain, password.expose()),
-                ha1_by_number: None,
-                username: username.into(),
-                user: user.clone(),
-                extension: None,
-                created_at: draft.now.wall,
-            };
-            draft.changes.push(Change::Credential(credential.clone()));
-            draft.tell(
-                "sip_credentials_generated",
-                &user,
-                &credential.username,
-                json!({"olderRevoked": older == Older::Go}),
-            );
-            Ok((credential, password))
-        })
-        .await
-    }
 }
 
-fn fresh(
+pub(super) fn fresh(
     now: Now,
     chance: &mut Chance,
     user: UserId,
@@ -377,11 +199,7 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         username: Arc::clone(&old.username),
         forwarding: Forwarding {
             enabled: wanted.forwarding_enabled.unwrap_or(old.forwarding.enabled),
-            number: match wanted.forwarding_number {
-                NumberChange::Keep => old.forwarding.number.clone(),
-                NumberChange::Clear => None,
-                NumberChange::Set(number) => Some(number),
-            },
+            number: wanted.forwarding_number.of(old.forwarding.number.clone()),
             mode: wanted.forwarding_mode.unwrap_or(old.forwarding.mode),
         },
         voicemail_enabled: wanted.voicemail_enabled.unwrap_or(old.voicemail_enabled),
@@ -389,23 +207,16 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
         call_waiting: wanted.call_waiting.unwrap_or(old.call_waiting),
         ring_seconds: wanted.ring_seconds.unwrap_or(old.ring_seconds),
         dial_permissions: wanted.dial_permissions.of(old.dial_permissions),
-        follow_me: match wanted.follow_me {
-            FollowChange::Keep => old.follow_me.clone(),
-            FollowChange::Clear => None,
-            FollowChange::Set(follow_me) => Some(follow_me),
-        },
+        follow_me: wanted.follow_me.of(old.follow_me.clone()),
         record_calls: wanted.record_calls.unwrap_or(old.record_calls),
         created_at: old.created_at,
         updated_at: old.updated_at,
-        timezone: match wanted.timezone {
-            None => old.timezone.clone(),
-            Some(zone) => zone,
-        },
+        timezone: wanted.timezone.of(old.timezone.clone()),
     }
 }
 
 /// Whether a text is a display name that SIP can carry and a screen can show.
-fn check_display_name(name: &str) -> Result<(), OfficeError> {
+pub(super) fn check_display_name(name: &str) -> Result<(), OfficeError> {
     if !is_label(name, DISPLAY_NAME_CHARS) {
         return Err(OfficeError::BadDisplayName);
     }
@@ -435,7 +246,7 @@ fn check_target(directory: &Directory, number: &Dialled, field: &'static str) ->
 }
 
 /// Whether a number may be given to the extension with this user name (to a new one where `None`).
-fn claim_number(
+pub(super) fn claim_number(
     directory: &Directory,
     number: &ExtensionNumber,
     owner: Option<&str>,
@@ -452,32 +263,11 @@ fn claim_number(
     Ok(())
 }
 
-fn claim_username(directory: &Directory, username: &str) -> Result<(), OfficeError> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if username.is_empty() || username.len() > 64 || !username.chars().all(legal) {
-        return Err(OfficeError::BadUsername(username.to_owned()));
-    }
-    if directory.credential(username).is_some() {
-        return Err(OfficeError::UsernameTaken(username.to_owned()));
-    }
-    Ok(())
-}
-
 fn next_free(directory: &Directory) -> Result<ExtensionNumber, OfficeError> {
     (FIRST_NUMBER..=LAST_NUMBER)
         .filter_map(|n| ExtensionNumber::parse(&n.to_string()).ok())
         .find(|number| claim_number(directory, number, None).is_ok())
         .ok_or(OfficeError::NumbersExhausted)
-}
-
-/// `user_` and ten digits that nobody has yet (S31, S39).
-fn new_username(draft: &mut Draft<'_>) -> String {
-    loop {
-        let username = format!("user_{}", 1_000_000_000 + draft.chance.below(9_000_000_000));
-        if draft.directory.credential(&username).is_none() {
-            return username;
-        }
-    }
 }
 
 /// What the audit tells of an extension.

@@ -5,7 +5,7 @@ use model::{ApiKey, ApiKeyId, Change, Directory, Permission, Permissions, UserId
 use serde_json::json;
 
 use super::{Actor, Draft, Office, OfficeError};
-use crate::secret;
+use crate::{Patch, secret};
 
 /// A key as it is shown once.
 #[derive(Clone, Debug)]
@@ -31,12 +31,12 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What is changed of a key; what is `None` stays.
+/// What is changed of a key; a name that is `None` stays.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyChanges {
     pub name: Option<String>,
-    pub requests_per_minute: Option<Option<u32>>,
-    pub expires_at: Option<Option<Timestamp>>,
+    pub requests_per_minute: Patch<u32>,
+    pub expires_at: Patch<Timestamp>,
 }
 
 impl Office {
@@ -121,13 +121,13 @@ impl Office {
                 after.insert("name".into(), name.clone().into());
                 key.name = name;
             }
-            if let Some(limit) = changes.requests_per_minute {
-                after.insert("requestsPerMinute".into(), limit.into());
-                key.requests_per_minute = limit;
+            if !changes.requests_per_minute.is_keep() {
+                changes.requests_per_minute.apply(&mut key.requests_per_minute);
+                after.insert("requestsPerMinute".into(), key.requests_per_minute.into());
             }
-            if let Some(end) = changes.expires_at {
-                after.insert("expiresAt".into(), end.map(|end| end.to_string()).into());
-                key.expires_at = end;
+            if !changes.expires_at.is_keep() {
+                changes.expires_at.apply(&mut key.expires_at);
+                after.insert("expiresAt".into(), key.expires_at.map(|end| end.to_string()).into());
             }
             if key == **old {
                 return Ok(key);

@@ -3,8 +3,10 @@
 //! A change is decided on the newest directory, committed to the store, applied to the directory and handed to the exchange, in this
 //! order, and only then answered: what was answered is true for everybody and outlives a crash.
 
+mod credentials;
 mod extensions;
 mod follow;
+mod import;
 mod keys;
 mod recurring;
 mod trunks;
@@ -24,9 +26,8 @@ use store::{Audit, Store, StoreError};
 
 use crate::{Clock, SwitchPort};
 
-pub use extensions::{
-    CreatedExtension, ExtensionChanges, FollowChange, Imported, NewExtension, NumberChange,
-};
+pub use extensions::{CreatedExtension, ExtensionChanges, NewExtension};
+pub use import::Imported;
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
 pub use recurring::{NewRecurringCall, RecurringCallChanges};

@@ -6,13 +6,14 @@ use model::{CallerId, Change, Dialled, ExtensionNumber, NumberFormat, SealKey, S
 use serde_json::json;
 
 use super::{Actor, Draft, Event, Office, OfficeError};
+use crate::Patch;
 
 /// Trunks of one house.
 const TRUNKS: usize = 64;
 /// Seconds to register for, where nothing is said.
 const EXPIRES: u32 = 600;
 
-/// What is said of a trunk; what is absent stays as it is, or takes its default. A field that may be taken away is an option twice.
+/// What is said of a trunk; what is absent stays as it is, or takes its default.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct TrunkDraft {
@@ -20,23 +21,23 @@ pub struct TrunkDraft {
     pub enabled: Option<bool>,
     pub priority: Option<u16>,
     pub hosts: Option<Vec<TrunkHost>>,
-    pub username: Option<Option<String>>,
-    pub password: Option<Option<Secret<String>>>,
-    pub realm: Option<Option<String>>,
+    pub username: Patch<String>,
+    pub password: Patch<Secret<String>>,
+    pub realm: Patch<String>,
     pub register: Option<bool>,
     pub register_expires: Option<u32>,
-    pub outbound_proxy: Option<Option<TrunkHost>>,
+    pub outbound_proxy: Patch<TrunkHost>,
     pub sources: Option<Vec<Source>>,
     pub dids: Option<Vec<Did>>,
-    pub default_extension: Option<Option<ExtensionNumber>>,
+    pub default_extension: Patch<ExtensionNumber>,
     pub caller_id: Option<CallerId>,
-    pub caller_number: Option<Option<Dialled>>,
+    pub caller_number: Patch<Dialled>,
     pub number_format: Option<NumberFormat>,
-    pub strip_prefix: Option<Option<Dialled>>,
-    pub add_prefix: Option<Option<Dialled>>,
+    pub strip_prefix: Patch<Dialled>,
+    pub add_prefix: Patch<Dialled>,
     pub codecs: Option<Vec<String>>,
-    pub max_channels: Option<Option<u32>>,
-    pub calls_per_second: Option<Option<u32>>,
+    pub max_channels: Patch<u32>,
+    pub calls_per_second: Patch<u32>,
     pub probe: Option<bool>,
 }
 
@@ -54,7 +55,7 @@ impl Office {
             }
             let id = Id::new(draft.now, &mut draft.chance);
             let mut trunk = bare(id, draft);
-            if wanted.caller_id.is_none() && !matches!(wanted.caller_number, Some(Some(_))) {
+            if wanted.caller_id.is_none() && !matches!(wanted.caller_number, Patch::Set(_)) {
                 trunk.settings.caller_id = CallerId::Own;
             }
             write(&mut trunk, wanted, &seal, draft)?;
@@ -106,25 +107,7 @@ fn bare(id: TrunkId, draft: &Draft<'_>) -> Trunk {
         name: String::new(),
         enabled: true,
         priority: 10,
-        settings: TrunkSettings {
-            hosts: Vec::new(),
-            username: None,
-            realm: None,
-            register: None,
-            outbound_proxy: None,
-            sources: Vec::new(),
-            dids: Vec::new(),
-            default_extension: None,
-            caller_id: CallerId::Fixed,
-            caller_number: None,
-            number_format: NumberFormat::E164,
-            strip_prefix: None,
-            add_prefix: None,
-            codecs: Vec::new(),
-            max_channels: None,
-            calls_per_second: None,
-            probe: true,
-        },
+        settings: TrunkSettings::default(),
         password: None,
         created_at: draft.now.wall,
         updated_at: draft.now.wall,
@@ -148,20 +131,20 @@ fn write(
     put(&mut trunk.priority, wanted.priority);
     let settings = &mut trunk.settings;
     put(&mut settings.hosts, wanted.hosts);
-    put(&mut settings.username, wanted.username);
-    put(&mut settings.realm, wanted.realm);
-    put(&mut settings.outbound_proxy, wanted.outbound_proxy);
+    wanted.username.apply(&mut settings.username);
+    wanted.realm.apply(&mut settings.realm);
+    wanted.outbound_proxy.apply(&mut settings.outbound_proxy);
     put(&mut settings.sources, wanted.sources);
     put(&mut settings.dids, wanted.dids);
-    put(&mut settings.default_extension, wanted.default_extension);
+    wanted.default_extension.apply(&mut settings.default_extension);
     put(&mut settings.caller_id, wanted.caller_id);
-    put(&mut settings.caller_number, wanted.caller_number);
+    wanted.caller_number.apply(&mut settings.caller_number);
     put(&mut settings.number_format, wanted.number_format);
-    put(&mut settings.strip_prefix, wanted.strip_prefix);
-    put(&mut settings.add_prefix, wanted.add_prefix);
+    wanted.strip_prefix.apply(&mut settings.strip_prefix);
+    wanted.add_prefix.apply(&mut settings.add_prefix);
     put(&mut settings.codecs, wanted.codecs);
-    put(&mut settings.max_channels, wanted.max_channels);
-    put(&mut settings.calls_per_second, wanted.calls_per_second);
+    wanted.max_channels.apply(&mut settings.max_channels);
+    wanted.calls_per_second.apply(&mut settings.calls_per_second);
     put(&mut settings.probe, wanted.probe);
     let expires = wanted.register_expires.or(settings.register).unwrap_or(EXPIRES);
     match wanted.register {
@@ -170,9 +153,9 @@ fn write(
         None => settings.register = settings.register.map(|_| expires),
     }
     match wanted.password {
-        None => {}
-        Some(None) => trunk.password = None,
-        Some(Some(secret)) => {
+        Patch::Keep => {}
+        Patch::Clear => trunk.password = None,
+        Patch::Set(secret) => {
             let sealed = Sealed::seal(seal, trunk.id.as_str(), &secret, &mut draft.chance);
             trunk.password = Some(sealed.ok_or(OfficeError::BadTrunk(model::TrunkError::Account))?);
         }

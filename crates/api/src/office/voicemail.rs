@@ -7,17 +7,18 @@ use model::{Change, Extension, ExtensionId, Language, Mailbox, MessageId, Messag
 use serde_json::{Value, json};
 
 use super::{Actor, Draft, Office, OfficeError};
+use crate::Patch;
 
-/// What is changed of a box; `None` stays as it is, `Some(None)` is taken away.
+/// What is changed of a box; `None` stays as it is.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs, clippy::option_option)]
+#[allow(missing_docs)]
 pub struct MailboxChanges {
     /// The PIN itself: only its proof is kept.
-    pub pin: Option<Option<base::Secret<String>>>,
+    pub pin: Patch<base::Secret<String>>,
     pub language: Option<Language>,
-    pub email: Option<Option<String>>,
+    pub email: Patch<String>,
     pub email_audio: Option<bool>,
-    pub greeting_at: Option<Option<Timestamp>>,
+    pub greeting_at: Patch<Timestamp>,
 }
 
 impl Office {
@@ -33,23 +34,17 @@ impl Office {
             let extension = extension(draft, &id)?;
             let before = draft.directory.mailbox(&id);
             let mut mailbox = (*before).clone();
-            match changes.pin {
-                Some(Some(pin)) => {
-                    check_pin(pin.expose(), extension.number.as_str()).map_err(OfficeError::BadPin)?;
-                    mailbox.pin = Some(PinProof::new(&key, &id, pin.expose()));
-                }
-                Some(None) => mailbox.pin = None,
-                None => {}
+            if let Patch::Set(pin) = &changes.pin {
+                check_pin(pin.expose(), extension.number.as_str()).map_err(OfficeError::BadPin)?;
             }
-            if let Some(email) = changes.email {
-                if email.as_deref().is_some_and(|email| !is_email(email)) {
-                    return Err(OfficeError::BadEmail);
-                }
-                mailbox.email = email;
+            if matches!(&changes.email, Patch::Set(email) if !is_email(email)) {
+                return Err(OfficeError::BadEmail);
             }
+            changes.pin.map(|pin| PinProof::new(&key, &id, pin.expose())).apply(&mut mailbox.pin);
+            changes.email.apply(&mut mailbox.email);
             mailbox.language = changes.language.unwrap_or(mailbox.language);
             mailbox.email_audio = changes.email_audio.unwrap_or(mailbox.email_audio);
-            mailbox.greeting_at = changes.greeting_at.unwrap_or(mailbox.greeting_at);
+            changes.greeting_at.apply(&mut mailbox.greeting_at);
             let greeting = mailbox.greeting_at != before.greeting_at;
             let kind = if greeting { "voicemail_greeting_changed" } else { "voicemail_settings_changed" };
             draft.tell(kind, &extension.user, id.as_str(), json!({"after": facts(&mailbox)}));

@@ -28,11 +28,15 @@ pub(crate) struct WebhookChanges {
     pub active: Option<bool>,
 }
 
-/// What signs the messages to a webhook. It is derived, so that the database holds nothing that could sign.
-pub fn webhook_secret(key: &Secret<[u8; 32]>, id: &WebhookId) -> Secret<String> {
+/// What signs the messages to a webhook: its first secret, or a later one. It is derived, so that the database holds nothing that could sign.
+pub fn webhook_secret(key: &Secret<[u8; 32]>, id: &WebhookId, number: u32) -> Secret<String> {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else { return Secret::new(String::new()) };
     mac.update(b"webhook:");
     mac.update(id.as_str().as_bytes());
+    if number > 0 {
+        // No id has a colon in it: no secret of one webhook is that of another.
+        mac.update(format!(":{number}").as_bytes());
+    }
     Secret::new(format!("whsec_{}", secret::hex(&mac.finalize().into_bytes())))
 }
 
@@ -51,6 +55,8 @@ impl Office {
             everybody: wanted.everybody,
             active: wanted.active,
             since: 0,
+            secret: 0,
+            rotated_at: None,
             created_at: now.wall,
             updated_at: now.wall,
         };
@@ -92,6 +98,20 @@ impl Office {
             Ok(hook)
         };
         tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+    }
+
+    /// The next secret signs from now on, and for a day the one before too.
+    pub(crate) async fn rotate_webhook_secret(
+        &self,
+        actor: Actor,
+        hook: Webhook,
+    ) -> Result<Webhook, OfficeError> {
+        let detail = json!({"host": host_of(&hook.url)});
+        let audit = self.audit_of("webhook_secret_rotated", &hook, actor, detail);
+        let (store, now) = (self.store().clone(), self.now().wall);
+        let work = async move { Ok(store.rotate_webhook(&hook.id, now, audit).await?) };
+        let rotated = tokio::spawn(work).await.map_err(|_| OfficeError::Died)?;
+        rotated.and_then(|hook: Option<Webhook>| hook.ok_or(OfficeError::NotFound))
     }
 
     pub(crate) async fn delete_webhook(&self, actor: Actor, hook: Webhook) -> Result<(), OfficeError> {

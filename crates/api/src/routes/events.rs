@@ -25,7 +25,7 @@ use crate::error::{ApiError, Fault};
 use crate::follow::{Cut, Follower};
 use crate::input::instant::instant;
 use crate::input::{Field, Form, Rule};
-use crate::limits::{FOLLOWER_BEAT, FOLLOWER_PATIENCE, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
+use crate::limits::{FOLLOWER_BEAT, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
 use crate::shapes::{EventView, EventsAnswer};
@@ -142,8 +142,9 @@ async fn stream(
     let (queue, waiting) = mpsc::channel(FOLLOWER_QUEUE);
     let cut = Arc::new(OnceLock::new());
     let reason = Arc::clone(&cut);
+    let patience = app.settings().follower_patience;
     tokio::spawn(async move {
-        if let Some(why) = fill(follower, queue).await {
+        if let Some(why) = fill(follower, queue, patience).await {
             let _ = cut.set(why);
         }
     });
@@ -163,8 +164,8 @@ async fn stream(
 }
 
 /// Fill a client's queue until it goes (`None`) or is cut.
-async fn fill(mut follower: Follower, queue: mpsc::Sender<SseEvent>) -> Option<Cut> {
-    let put = async |frame| match tokio::time::timeout(FOLLOWER_PATIENCE, queue.send(frame)).await {
+async fn fill(mut follower: Follower, queue: mpsc::Sender<SseEvent>, patience: Duration) -> Option<Cut> {
+    let put = async |frame| match tokio::time::timeout(patience, queue.send(frame)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(None),
         Err(_) => Err(Some(Cut::TooSlow)),
@@ -236,7 +237,8 @@ async fn converse(
         },
     };
     let mut follower = follower(app, caller, form, None).await.map_err(refused)?;
-    say(socket, json!({"type": "hello", "cursor": follower.cursor()})).await?;
+    let patience = app.settings().follower_patience;
+    say(socket, patience, json!({"type": "hello", "cursor": follower.cursor()})).await?;
     loop {
         let events = tokio::select! {
             events = follower.next() => events,
@@ -246,14 +248,15 @@ async fn converse(
                 Some(Ok(_)) => continue,
             },
             () = tokio::time::sleep(FOLLOWER_BEAT) => {
-                send(socket, Message::Ping(Vec::new().into())).await?;
+                send(socket, patience, Message::Ping(Vec::new().into())).await?;
                 continue;
             }
         };
         match events {
             Ok(events) => {
                 for event in &events {
-                    say(socket, serde_json::to_value(EventView::of(event)).unwrap_or_default()).await?;
+                    let view = serde_json::to_value(EventView::of(event)).unwrap_or_default();
+                    say(socket, patience, view).await?;
                 }
             }
             Err(Cut::Key) => return Err((close_code::POLICY, Cut::Key.code().to_owned())),
@@ -269,13 +272,13 @@ fn known(app: &App, ip: std::net::IpAddr, hello: &str) -> Result<Caller, ApiErro
     auth::judge_token(app, token, ip, "").caller
 }
 
-async fn say(socket: &mut WebSocket, value: Value) -> Result<(), Close> {
-    send(socket, Message::Text(value.to_string().into())).await
+async fn say(socket: &mut WebSocket, patience: Duration, value: Value) -> Result<(), Close> {
+    send(socket, patience, Message::Text(value.to_string().into())).await
 }
 
 /// A client that does not read within its time is cut, and may come back with its last id.
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Close> {
-    match tokio::time::timeout(FOLLOWER_PATIENCE, socket.send(message)).await {
+async fn send(socket: &mut WebSocket, patience: Duration, message: Message) -> Result<(), Close> {
+    match tokio::time::timeout(patience, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err((close_code::AWAY, String::new())),
         Err(_) => Err((close_code::AGAIN, Cut::TooSlow.code().to_owned())),

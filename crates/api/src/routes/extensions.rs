@@ -19,7 +19,7 @@ use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, PermissionsChange, Rule, dialling};
 use crate::limits::{DISPLAY_NAME_CHARS, PAGE_DEFAULT};
 use crate::live::{live_calls, presence};
-use crate::office::{ExtensionChanges, FollowChange, NewExtension, NumberChange};
+use crate::office::{ExtensionChanges, NewExtension};
 use crate::route::{Answer, Need, Route};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::shapes::{ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success};
@@ -201,11 +201,7 @@ async fn update(
             _ => ExtensionStatus::Active,
         }),
         forwarding_enabled: form.flag("forwardingEnabled"),
-        forwarding_number: match form.parsed("forwardingNumber", Dialled::parse)? {
-            Some(number) => NumberChange::Set(number),
-            None if form.is_null("forwardingNumber") => NumberChange::Clear,
-            None => NumberChange::Keep,
-        },
+        forwarding_number: form.patch("forwardingNumber", form.parsed("forwardingNumber", Dialled::parse)?),
         forwarding_mode: form.text("forwardingMode").map(|word| match word {
             "busy" => ForwardingMode::Busy,
             "noAnswer" => ForwardingMode::NoAnswer,
@@ -217,18 +213,10 @@ async fn update(
         call_waiting: form.flag("callWaiting"),
         ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
         dial_permissions: form.value("dialPermissions").and_then(PermissionsChange::read).unwrap_or_default(),
-        follow_me: match form.value("followMe").map(dialling::follow_me) {
-            Some(Some(follow_me)) => FollowChange::Set(follow_me),
-            Some(None) => FollowChange::Clear,
-            None => FollowChange::Keep,
-        },
+        follow_me: form.patch("followMe", form.value("followMe").and_then(dialling::follow_me)),
         by_admin: caller.is_admin(),
         record_calls: form.text("recordCalls").and_then(RecordCalls::parse),
-        timezone: match form.parsed("timezone", Zone::parse)? {
-            None if form.is_null("timezone") => Some(None),
-            None => None,
-            Some(zone) => Some(Some(zone)),
-        },
+        timezone: form.patch("timezone", form.parsed("timezone", Zone::parse)?),
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
     Ok(answer(&app, &changed).await)

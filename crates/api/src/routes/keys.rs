@@ -6,10 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::{delete, get, patch, post};
-use base::Timestamp;
 use model::{ApiKey, ApiKeyId, Permission, Permissions, UserId};
 
-use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::instant::instant;
@@ -22,6 +20,7 @@ use crate::shapes::{
     KeyAnswer, KeyMetadata, KeyUsageAnswer, KeyUseView, KeyView, KeysAnswer, NewKeyAnswer, NewKeyView,
     Success, to_the_second,
 };
+use crate::{App, Patch};
 
 const GENERATE: &[Field] = &[
     Field::new("userId", Rule::Id, "Whose; the owner of the asking key where absent"),
@@ -231,17 +230,17 @@ async fn change(
     let key = changeable(&app, &caller, &id)?;
     let form = body.form(&caller, CHANGE)?;
     let requests_per_minute =
-        form.has("requestsPerMinute").then(|| form.whole("requestsPerMinute").map(|n| n as u32));
-    let expires_at = form.has("expiresAt").then(|| form.text("expiresAt").and_then(instant));
-    let later = |wanted: &Option<Timestamp>| match (wanted, key.expires_at) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(wanted), Some(end)) => *wanted > end,
+        form.patch("requestsPerMinute", form.whole("requestsPerMinute").map(|n| n as u32));
+    let expires_at = form.patch("expiresAt", form.text("expiresAt").and_then(instant));
+    let later = match (expires_at, key.expires_at) {
+        (_, None) | (Patch::Keep, _) => false,
+        (Patch::Clear, Some(_)) => true,
+        (Patch::Set(wanted), Some(end)) => wanted > end,
     };
-    if requests_per_minute.is_some() || expires_at.as_ref().is_some_and(later) {
+    if !requests_per_minute.is_keep() || later {
         caller.needs(Permission::Admin)?;
     }
-    if expires_at.flatten().is_some_and(|end| end <= app.office().now().wall) {
+    if matches!(expires_at, Patch::Set(end) if end <= app.office().now().wall) {
         return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
     }
     let changes = KeyChanges { name: form.text("name").map(str::to_owned), requests_per_minute, expires_at };

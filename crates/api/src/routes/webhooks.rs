@@ -61,6 +61,13 @@ pub(crate) fn routes() -> Vec<Route> {
             delete(remove),
         ),
         route(
+            ("post", "/api/v1/webhooks/{id}/rotate-secret"),
+            "A new secret, shown once; for 24 hours messages bear the signature of the old one too",
+            one(),
+            post(rotate),
+        )
+        .body(NOTHING),
+        route(
             ("get", "/api/v1/webhooks/{id}/deliveries"),
             "What was sent, waits, or was given up",
             Answer::json::<DeliveriesAnswer>(),
@@ -114,8 +121,13 @@ async fn create(State(app): State<App>, caller: Caller, body: Body) -> Result<Js
     let active = form.flag("active").unwrap_or(true);
     let wanted = NewWebhook { user, url, types: types(&form).unwrap_or_default(), everybody, active };
     let hook = app.office().create_webhook(caller.actor(), wanted).await?;
-    let secret = webhook_secret(&app.settings().webhook_key, &hook.id).expose().clone();
-    Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, Some(secret)) }))
+    Ok(with_secret(&app, &hook))
+}
+
+/// The answer that shows the newest secret: there is one for each secret.
+fn with_secret(app: &App, hook: &Webhook) -> Json<WebhookAnswer> {
+    let secret = webhook_secret(&app.settings().webhook_key, &hook.id, hook.secret).expose().clone();
+    Json(WebhookAnswer { success: true, webhook: WebhookView::of(hook, Some(secret)) })
 }
 
 async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<WebhooksAnswer>, ApiError> {
@@ -155,6 +167,18 @@ async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Js
     let hook = own(&app, &caller, &id).await?;
     app.office().delete_webhook(caller.actor(), hook).await?;
     Ok(Json(Success { success: true }))
+}
+
+async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    body: Body,
+) -> Result<Json<WebhookAnswer>, ApiError> {
+    let hook = own(&app, &caller, &id).await?;
+    body.form(&caller, NOTHING)?;
+    let hook = app.office().rotate_webhook_secret(caller.actor(), hook).await?;
+    Ok(with_secret(&app, &hook))
 }
 
 async fn deliveries(

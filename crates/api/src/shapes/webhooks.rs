@@ -34,10 +34,13 @@ pub(crate) struct WebhookView {
     /// `own`, or `all` for everybody's events.
     pub scope: &'static str,
     pub active: bool,
-    /// What signs its messages. Only in the answer that makes it: it is shown once.
+    /// What signs its messages. Only in the answers that make the webhook or a new secret: it is shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub secret: Option<String>,
+    /// Until when the secret before this one signs too; `null` where there was none.
+    #[schema(format = DateTime)]
+    pub both_secrets_until: Option<String>,
     #[schema(format = DateTime)]
     pub created_at: String,
     #[schema(format = DateTime)]
@@ -54,6 +57,7 @@ impl WebhookView {
             scope: if hook.everybody { "all" } else { "own" },
             active: hook.active,
             secret,
+            both_secrets_until: hook.both_sign_until().map(to_the_second),
             created_at: to_the_second(hook.created_at),
             updated_at: to_the_second(hook.updated_at),
         }

@@ -145,6 +145,31 @@ pub struct TrunkSettings {
     pub probe: bool,
 }
 
+impl Default for TrunkSettings {
+    /// What holds where an administrator says nothing. It is no trunk before it has a host.
+    fn default() -> Self {
+        TrunkSettings {
+            hosts: Vec::new(),
+            username: None,
+            realm: None,
+            register: None,
+            outbound_proxy: None,
+            sources: Vec::new(),
+            dids: Vec::new(),
+            default_extension: None,
+            caller_id: CallerId::Fixed,
+            caller_number: None,
+            number_format: NumberFormat::E164,
+            strip_prefix: None,
+            add_prefix: None,
+            codecs: Vec::new(),
+            max_channels: None,
+            calls_per_second: None,
+            probe: true,
+        }
+    }
+}
+
 /// A trunk.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -80,13 +80,12 @@ mod tests {
     use super::*;
 
     fn settings() -> TrunkSettings {
-        serde_json::from_value(serde_json::json!({
-            "hosts": [{"host": "carrier.example"}], "username": null, "realm": null, "register": null, "outboundProxy": null,
-            "sources": [], "dids": [{"number": "+34911000001", "extension": "1001"}], "defaultExtension": null,
-            "callerId": "fixed", "callerNumber": "+34910000000", "numberFormat": "e164", "stripPrefix": null, "addPrefix": null,
-            "codecs": [], "maxChannels": null, "callsPerSecond": null, "probe": true,
-        }))
-        .unwrap()
+        let did = serde_json::json!({"number": "+34911000001", "extension": "1001"});
+        TrunkSettings {
+            dids: vec![serde_json::from_value(did).unwrap()],
+            caller_number: Dialled::parse("+34910000000").ok(),
+            ..TrunkSettings::default()
+        }
     }
 
     fn wire(settings: &TrunkSettings, number: &str, whole: Option<&str>) -> Option<String> {

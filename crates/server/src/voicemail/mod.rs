@@ -6,7 +6,7 @@ mod prompts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Actor, AudioPort, MailboxChanges, Office, OfficeError};
+use api::{Actor, AudioPort, MailboxChanges, Office, OfficeError, Patch};
 use model::voicemail::PinKey;
 use model::{ExtensionId, MessageState, VoicemailMessage};
 use switch::voicemail::{Audio, Note, greeting_path, message_path};
@@ -75,7 +75,7 @@ impl Clerk {
                 }
                 let at = self.office.now().wall;
                 self.write(|| async {
-                    let changes = MailboxChanges { greeting_at: Some(Some(at)), ..MailboxChanges::default() };
+                    let changes = MailboxChanges { greeting_at: Patch::Set(at), ..MailboxChanges::default() };
                     let changed = self.office.change_mailbox(
                         Actor::default(),
                         extension.clone(),

@@ -98,9 +98,13 @@ impl Courier {
     fn fly(&self, due: Due) -> impl Future<Output = WebhookId> + Send + use<> {
         let (store, post, clock) = (self.store.clone(), self.post.clone(), self.clock);
         let (patience, chance) = (self.patience, Arc::clone(&self.chance));
-        let secret = api::webhook_secret(&self.key, &due.webhook.id);
+        let key = self.key.clone();
         async move {
-            let (answer, outcome) = post.attempt(&due, &secret, clock.now().wall).await;
+            let now = clock.now().wall;
+            let numbers = due.webhook.signing_secrets(now);
+            let secrets: Vec<_> =
+                numbers.map(|number| api::webhook_secret(&key, &due.webhook.id, number)).collect();
+            let (answer, outcome) = post.attempt(&due, &secrets, now).await;
             let at = clock.now().wall;
             let attempts = due.delivery.attempts + 1;
             let (outcome, fault) = match outcome {

@@ -42,7 +42,7 @@ impl Post {
     }
 
     /// Attempt once.
-    pub async fn attempt(&self, due: &Due, secret: &Secret<String>, now: Timestamp) -> Answered {
+    pub async fn attempt(&self, due: &Due, secrets: &[Secret<String>], now: Timestamp) -> Answered {
         let url = match self.reach.judge(&due.webhook.url) {
             Ok(url) => url,
             Err(refused) => return (None, Err(refused.to_string())),
@@ -54,7 +54,7 @@ impl Post {
             .header(header::CONTENT_TYPE, "application/json")
             .header("centralita-delivery", due.delivery.id.as_str())
             .header("centralita-event", due.delivery.kind.as_str())
-            .header("centralita-signature", signature(secret, now, body.as_bytes()))
+            .header("centralita-signature", signature(secrets, now, body.as_bytes()))
             .body(body);
         let mut answer = match request.send().await {
             Ok(answer) => answer,
@@ -73,17 +73,20 @@ impl Post {
     }
 }
 
-/// `t=1736937000,v1=…`: an HMAC-SHA256 over the time, a dot, and the body, so that an old message cannot be sent again as a new one.
-pub fn signature(secret: &Secret<String>, at: Timestamp, body: &[u8]) -> String {
+/// `t=1736937000,v1=…`: an HMAC-SHA256 over the time, a dot, and the body, so that an old message cannot be sent again as a new one. There
+/// is a `v1` for each secret; that of the oldest stands last, where receivers that expect one alone find it.
+pub fn signature(secrets: &[Secret<String>], at: Timestamp, body: &[u8]) -> String {
     let seconds = at.as_secs().to_string();
-    let mut code = String::new();
-    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) {
+    let mut text = format!("t={seconds}");
+    for secret in secrets {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else { continue };
         mac.update(seconds.as_bytes());
         mac.update(b".");
         mac.update(body);
-        code = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        text.push_str(",v1=");
+        text.extend(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")));
     }
-    format!("t={seconds},v1={code}")
+    text
 }
 
 /// What people can do something about, without the address, which may hold a token.
@@ -112,10 +115,14 @@ mod tests {
     fn a_signature_is_what_the_how_to_says() {
         // printf '1736937000.{"id":1}' | openssl dgst -sha256 -hmac whsec_test
         let at = Timestamp::from_micros(1_736_937_000_000_000);
-        let signed = signature(&Secret::new("whsec_test".into()), at, br#"{"id":1}"#);
+        let [new, old] = ["whsec_new", "whsec_test"].map(|text| Secret::new(text.to_owned()));
+        let signed = signature(std::slice::from_ref(&old), at, br#"{"id":1}"#);
         assert_eq!(
             signed,
             "t=1736937000,v1=1871cec4b4036e8db69c20dbeaa173d8fd68e0e865f78f0547cde170cf0cb5a0"
         );
+        let alone = signature(std::slice::from_ref(&new), at, br#"{"id":1}"#);
+        let both = signature(&[new, old], at, br#"{"id":1}"#);
+        assert_eq!(both, format!("{alone},{}", signed.trim_start_matches("t=1736937000,")));
     }
 }

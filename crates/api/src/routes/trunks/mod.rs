@@ -145,35 +145,28 @@ pub(crate) async fn statuses(app: &App) -> Result<Vec<TrunkStatus>, ApiError> {
 }
 
 fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
-    /// Absent, taken away, or a value.
-    fn nullable<T>(form: &Form, name: &str, value: Option<T>) -> Option<Option<T>> {
-        if form.is_null(name) { Some(None) } else { value.map(Some) }
-    }
     fn json<T: DeserializeOwned>(form: &Form, name: &str) -> Option<T> {
         T::deserialize(form.value(name)?).ok()
     }
-    let text = |name: &str| nullable(form, name, form.text(name).map(str::to_owned));
+    let text = |name: &str| form.patch(name, form.text(name).map(str::to_owned));
     let dialled =
-        |name: &str| -> Result<_, ApiError> { Ok(nullable(form, name, form.parsed(name, Dialled::parse)?)) };
-    let number = |name: &str| nullable(form, name, form.whole(name).map(|n| n as u32));
+        |name: &str| -> Result<_, ApiError> { Ok(form.patch(name, form.parsed(name, Dialled::parse)?)) };
+    let number = |name: &str| form.patch(name, form.whole(name).map(|n| n as u32));
     Ok(TrunkDraft {
         name: form.text("name").map(str::to_owned),
         enabled: form.flag("enabled"),
         priority: form.whole("priority").map(|n| n as u16),
         hosts: json(form, "hosts"),
         username: text("username"),
-        password: text("password").map(|text| text.map(Secret::new)),
+        password: text("password").map(Secret::new),
         realm: text("realm"),
         register: form.flag("register"),
         register_expires: form.whole("registerExpires").map(|n| n as u32),
-        outbound_proxy: nullable(form, "outboundProxy", json(form, "outboundProxy")),
+        outbound_proxy: form.patch("outboundProxy", json(form, "outboundProxy")),
         sources: json(form, "sources"),
         dids: json(form, "dids"),
-        default_extension: nullable(
-            form,
-            "defaultExtension",
-            form.parsed("defaultExtension", ExtensionNumber::parse)?,
-        ),
+        default_extension: form
+            .patch("defaultExtension", form.parsed("defaultExtension", ExtensionNumber::parse)?),
         caller_id: json(form, "callerId"),
         caller_number: dialled("callerNumber")?,
         number_format: json(form, "numberFormat"),

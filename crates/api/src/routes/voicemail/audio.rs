@@ -11,7 +11,6 @@ use switch::voicemail::{greeting_path, message_path};
 use super::range;
 use super::shapes::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
-use crate::App;
 use crate::audio::{AudioError, AudioFormat};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
@@ -21,6 +20,7 @@ use crate::office::MailboxChanges;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
+use crate::{App, Patch};
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
@@ -128,13 +128,13 @@ async fn send(
         AudioError::Disk => Fault::StoreAway.into(),
     })?;
     let changes =
-        MailboxChanges { greeting_at: Some(Some(app.office().now().wall)), ..MailboxChanges::default() };
+        MailboxChanges { greeting_at: Patch::Set(app.office().now().wall), ..MailboxChanges::default() };
     set(&app, &caller, &extension.id, changes).await
 }
 
 async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<MailboxAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
-    let changes = MailboxChanges { greeting_at: Some(None), ..MailboxChanges::default() };
+    let changes = MailboxChanges { greeting_at: Patch::Clear, ..MailboxChanges::default() };
     let answer = set(&app, &caller, &extension.id, changes).await?;
     app.audio().remove(greeting_path(&extension.id));
     Ok(answer)

@@ -16,7 +16,6 @@ use base::{Id, Secret};
 use model::voicemail::Count;
 use model::{Extension, Language, MessageId, MessageState, Permission, VoicemailMessage};
 
-use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
@@ -26,6 +25,7 @@ use crate::route::{Answer, Need, Route};
 use crate::routes::extensions::own;
 use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::shapes::Success;
+use crate::{App, Patch};
 use shapes::{
     MailView, MailboxAnswer, MailboxView, MailsAnswer, MessageAnswer, MessageView, VoicemailAnswer,
 };
@@ -169,19 +169,16 @@ async fn settings(
 ) -> Result<Json<MailboxAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
     let form = body.form(&caller, SETTINGS)?;
-    let text = |name: &str| match form.text(name) {
-        Some(text) => Some(Some(text.to_owned())),
-        None => form.is_null(name).then_some(None),
-    };
+    let text = |name: &str| form.patch(name, form.text(name).map(str::to_owned));
     let changes = MailboxChanges {
-        pin: text("pin").map(|pin| pin.map(Secret::new)),
+        pin: text("pin").map(Secret::new),
         language: form.text("language").map(|word| match word {
             "en" => Language::English,
             _ => Language::Spanish,
         }),
         email: text("email"),
         email_audio: form.flag("emailAudio"),
-        greeting_at: None,
+        greeting_at: Patch::Keep,
     };
     let key = app.settings().pin_key.clone();
     let mailbox = app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base::{Chance, Secret, Timestamp};
 use model::{
-    CallerId, Change, Dialled, Did, ExtensionNumber, NumberFormat, SealKey, Sealed, Source, Trunk, TrunkHost,
-    TrunkId, TrunkSettings, TrunkTransport,
+    Change, Dialled, Did, ExtensionNumber, SealKey, Sealed, Source, Trunk, TrunkHost, TrunkId, TrunkSettings,
+    TrunkTransport,
 };
 use sip::{Message, Name};
 
@@ -41,22 +41,8 @@ pub fn trunk(name: &str, carriers: &[u8]) -> Trunk {
         priority: 10,
         settings: TrunkSettings {
             hosts: hosts.collect(),
-            username: None,
-            realm: None,
-            register: None,
-            outbound_proxy: None,
-            sources: Vec::new(),
-            dids: Vec::new(),
-            default_extension: None,
-            caller_id: CallerId::Fixed,
             caller_number: Some(Dialled::parse("+34910000000").unwrap()),
-            number_format: NumberFormat::E164,
-            strip_prefix: None,
-            add_prefix: None,
-            codecs: Vec::new(),
-            max_channels: None,
-            calls_per_second: None,
-            probe: true,
+            ..TrunkSettings::default()
         },
         password: None,
         created_at: Timestamp::default(),

@@ -1,0 +1,140 @@
+//! What the configuration says to each part of the house.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base::Chance;
+use store::Retention;
+
+use super::public_host;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::exchange::{Door, Order};
+use crate::mail;
+use crate::media::{MediaConfig, MediaWorkers};
+use crate::recording::{Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
+use crate::webhooks::address::Reach;
+
+pub(super) fn workers(
+    config: &Config,
+    data: &Path,
+    chance: &mut Chance,
+    clock: Clock,
+    door: Door,
+) -> Result<MediaWorkers> {
+    let listeners: Vec<(u16, IpAddr)> =
+        (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
+    let events = Arc::new(move |event| door.put(Order::Media(event)));
+    let media = MediaConfig {
+        listeners,
+        ports: config.media.ports.clone(),
+        workers: media_workers(config),
+        recordings: Some(WriterConfig {
+            data: data.to_owned(),
+            reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
+        }),
+    };
+    MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events)
+        .context("the media workers do not start")
+}
+
+/// One fewer than there are cores: the exchange has one to itself.
+fn media_workers(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if config.media.workers == 0 { (cores - 1).max(1) } else { config.media.workers }
+}
+
+/// How mails about voicemail leave.
+pub(super) fn post(config: &Config) -> Result<mail::Post> {
+    let mailer = match &config.mail.smtp {
+        Some(url) => {
+            let relay = mail::Relay::parse(url.expose()).map_err(anyhow::Error::msg)?;
+            Some(mail::Mailer::new(&relay).context("mail.smtp cannot be used")?)
+        }
+        None => None,
+    };
+    let from = config.mail.sender(&config.sip.domain);
+    Ok(mail::Post { mailer, from, retry: Duration::from_secs(u64::from(config.mail.retry_seconds)) })
+}
+
+pub(super) fn switch_config(config: &Config, epoch: u32) -> switch::Config {
+    let mut aliases = config.sip.aliases.clone();
+    if let crate::config::PublicAddress::Host(host) = &config.public_address {
+        aliases.push(host.clone());
+    }
+    switch::Config {
+        domain: config.sip.domain.clone(),
+        aliases,
+        listeners: Vec::new(),
+        digest: config.sip.digest.clone(),
+        calls_per_user: config.limits.calls_per_user,
+        call_duration: Duration::from_secs(u64::from(config.limits.call_hours) * 3600),
+        min_expires: Duration::from_secs(u64::from(config.sip.min_expires_seconds)),
+        ladders_per_second: config.limits.ladders_per_second,
+        // Node 0, shard 0, and this start: a dialog of an earlier life is never taken for one of ours.
+        mark: format!("0{epoch:x}"),
+        recording: switch::RecordingConfig {
+            calls: config.recording.calls,
+            format: config.recording.format,
+            beep: config.recording.beep,
+        },
+        ..switch::Config::default()
+    }
+}
+
+pub(super) fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settings {
+    let schemes = config.sip.listen.iter().map(|listen| listen.transport.as_param());
+    api::Settings {
+        domain: config.sip.domain.clone(),
+        aliases: config.sip.aliases.clone(),
+        public_host: public_host(config),
+        sip_port: listening.first().map_or(5060, SocketAddr::port),
+        listeners: schemes.zip(listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect(),
+        local_admin: config.http.local_admin,
+        default_timezone: config.default_timezone.clone(),
+        requests_per_minute: config.limits.requests_per_minute,
+        unauthenticated_per_minute: config.limits.unauthenticated_per_minute,
+        insecure_webhooks: config.webhooks.allow_insecure_loopback,
+        ..api::Settings::default()
+    }
+}
+
+pub(super) fn reach(config: &Config) -> Reach {
+    if config.webhooks.allow_insecure_loopback { Reach::LoopbackToo } else { Reach::Public }
+}
+
+pub(super) fn retention(config: &Config) -> Retention {
+    let kept = Some(Duration::from_secs(u64::from(config.store.keep_calls_days) * 86_400));
+    Retention { calls: kept, ladders: kept, events: kept }
+}
+
+/// Where recordings are kept.
+pub(super) fn warehouse(config: &Config, data: &Path) -> Result<Warehouse> {
+    let recording = &config.recording;
+    let (Some(bucket), Some(access), Some(secret)) =
+        (&recording.s3_bucket, &recording.s3_access_key, &recording.s3_secret_key)
+    else {
+        return Ok(Warehouse::new(data, None));
+    };
+    let objects = Objects::open(ObjectsConfig {
+        bucket: bucket.clone(),
+        endpoint: recording.s3_endpoint.clone(),
+        region: recording.s3_region.clone(),
+        prefix: recording.s3_prefix.clone(),
+        access_key: access.clone(),
+        secret_key: secret.clone(),
+    })
+    .context("the object store of recording.s3_bucket cannot be used")?;
+    Ok(Warehouse::new(data, Some(objects)))
+}
+
+pub(super) fn keeping(config: &Config) -> Keeping {
+    let (days, megabytes) = (config.recording.keep_days, config.recording.quota_mb);
+    Keeping {
+        longest: (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400)),
+        quota: (megabytes > 0).then(|| u64::from(megabytes) * 1_000_000),
+    }
+}

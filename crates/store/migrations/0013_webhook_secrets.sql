@@ -1,0 +1,2 @@
+ALTER TABLE webhooks ADD COLUMN secret_number BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE webhooks ADD COLUMN rotated_at BIGINT;

@@ -1,0 +1,23 @@
+//! Programs from PyPI, in an environment of the project's own (`target/tools/python`), never in that of the machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// Two tests do not install at once.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The program `name` of a package; the package is installed where it is missing.
+///
+/// # Panics
+/// When it cannot be installed.
+pub fn program(package: &str, name: &str) -> PathBuf {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let need = Command::new(top.join(".ci/need")).args(["pip", package]).status();
+    assert!(
+        need.is_ok_and(|status| status.success()),
+        "{package} from PyPI is needed: .ci/need pip '{package}'"
+    );
+    top.join("target/tools/python/bin").join(name)
+}
