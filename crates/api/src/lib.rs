@@ -4,7 +4,6 @@
 #![deny(missing_docs)]
 
 mod app;
-mod audio;
 mod auth;
 mod error;
 mod examples;
@@ -16,6 +15,7 @@ mod limits;
 mod live;
 mod office;
 mod openapi;
+mod play;
 mod port;
 mod range;
 mod route;
@@ -27,7 +27,6 @@ mod shelf;
 mod usage;
 
 pub use app::{App, Clock, Settings};
-pub use audio::{AudioError, AudioFormat, AudioPort, NoAudio, Sound};
 pub use input::PermissionsChange;
 pub use office::{
     Actor, CreatedExtension, CreatedKey, ExtensionChanges, FollowChange, Imported, MailboxChanges,
@@ -36,4 +35,4 @@ pub use office::{
 };
 pub use port::{Offline, SwitchPort};
 pub use route::router;
-pub use shelf::{Later, Opened, Shelf, Wanted};
+pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
