@@ -141,7 +141,7 @@ impl Shelf for Warehouse {
                 Err(error) => Ok(Err(error)),
             }
         };
-        Box::pin(async {
+        Box::pin(async move {
             blocking(keep).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "audio that was sent cannot be written");
                 Err(AudioError::Disk)
