@@ -23,7 +23,8 @@ impl<'a> Ear<'a> {
     /// What is heard until `count` samples have come, or `limit` has passed. Then the next stretch begins.
     pub fn listen(&mut self, count: usize, limit: Duration) -> Sound {
         let start = Instant::now();
-        loop {
+        let what = format!("{} listens", self.who);
+        until(limit + Duration::from_secs(1), &what, || {
             let (recording, all) = (self.read)();
             if recording != self.recording {
                 // A new stream is a new recording.
@@ -31,13 +32,12 @@ impl<'a> Ear<'a> {
                 self.from = 0;
             }
             let fresh = all.get(self.from..).unwrap_or_default();
-            if fresh.len() >= count || start.elapsed() >= limit {
+            (fresh.len() >= count || start.elapsed() >= limit).then(|| {
                 let sound = tone::measure(fresh);
                 self.from = all.len();
-                return sound;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+                sound
+            })
+        })
     }
 
     /// Waits until the tone of `hz` is heard for half a second.

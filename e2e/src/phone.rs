@@ -40,7 +40,7 @@ pub struct Account {
     pub server: SocketAddr,
     pub transport: Transport,
     pub answering: Answering,
-    /// The codec that it offers first, and alone.
+    /// The codecs that it knows, the best one first: `PCMU`, or `opus,PCMU`. What it hears is measured in G.711 only.
     pub codec: &'static str,
 }
 
@@ -124,7 +124,7 @@ impl Phone {
              call_hold_other_calls no\naudio_path /usr/share/baresip\naudio_source aufile,{tone}\naudio_srate 8000\n\
              audio_channels 1\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
              audio_buffer 20-160\naudio_telev_pt 101\nrtp_ports {low}-{high}\nrtcp_enable yes\nrtcp_mux no\n\
-             jitter_buffer_type off\nmodule_path {MODULES}\nmodule g711.so\nmodule aufile.so\nmodule sndfile.so\nmodule uuid.so\n\
+             jitter_buffer_type off\nmodule_path {MODULES}\nmodule g711.so\nmodule g722.so\nmodule opus.so\nmodule aufile.so\nmodule sndfile.so\nmodule uuid.so\n\
              module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nsnd_path {path}\n\
              ctrl_tcp_listen 127.0.0.1:{control}\n",
             sip = block.port(0),

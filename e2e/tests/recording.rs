@@ -24,16 +24,27 @@ struct Office {
 impl Office {
     /// Two phones that talk; `prepare` comes before the call.
     fn talking(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Office {
+        let office = Office::connected("PCMU", recording, prepare);
+        office.two.hears(ONE_SPEAKS);
+        office
+    }
+
+    /// Two phones that know these codecs, and talk.
+    fn connected(
+        codecs: &'static str,
+        recording: &str,
+        prepare: impl Fn(&Server, &Extension, &Extension),
+    ) -> Office {
         let more = format!("[recording]\n{recording}\n");
         let server = Server::with(Settings { more, ..Settings::default() });
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
         prepare(&server, &alice, &bob);
-        let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
-        let two = Phone::registered("two", TWO_SPEAKS, &Account::of(&bob, server.sip()));
+        let account = |extension| Account::of(extension, server.sip()).codec(codecs);
+        let mut one = Phone::registered("one", ONE_SPEAKS, &account(&alice));
+        let two = Phone::registered("two", TWO_SPEAKS, &account(&bob));
         one.dial("1002");
         one.expect("CALL_ESTABLISHED");
         two.expect("CALL_ESTABLISHED");
-        two.hears(ONE_SPEAKS);
         Office { server, alice, one, two, scratch: Scratch::new("recording") }
     }
 
@@ -45,6 +56,30 @@ impl Office {
     fn verb(&self, verb: &str) -> Value {
         let path = format!("/api/v1/opensips/call/{}/recording/{verb}", self.session());
         self.server.http(Some(&self.alice.key)).post(&path, &json!({})).expect(200)["recording"].clone()
+    }
+
+    /// What the legs of the call speak.
+    fn codecs(&self) -> Vec<Value> {
+        let calls = self.server.calls();
+        calls[0]["legs"]
+            .as_array()
+            .map_or_else(Vec::new, |legs| legs.iter().map(|l| l["codec"].clone()).collect())
+    }
+
+    /// The first recording that is listed.
+    fn listed(&self) -> Value {
+        soon("the recording is listed", || {
+            let list = self.server.http(Some(&self.alice.key)).get("/api/v1/recordings").expect(200);
+            list["recordings"].as_array().and_then(|all| all.first().cloned())
+        })
+    }
+
+    /// A recording as WAV has both tones in its last second and a half.
+    fn ends_with_both_tones(&self, id: &str) {
+        let (status, head, wav) = self.audio(id, "?format=wav", None);
+        assert_eq!(status, 200, "{head}");
+        let both = sides(&wav);
+        check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
     }
 
     fn recording(&self, id: &str) -> Value {
@@ -176,10 +211,7 @@ fn an_extension_that_wants_it_is_recorded_by_itself_as_opus() {
         let changed = server.http(Some(&bob.key)).put(&path, &json!({"recordCalls": "inbound"})).expect(200);
         assert_eq!(changed["extension"]["recordCalls"], "inbound");
     });
-    let shown = soon("the recording is listed", || {
-        let list = office.server.http(Some(&office.alice.key)).get("/api/v1/recordings").expect(200);
-        list["recordings"].as_array().and_then(|all| all.first().cloned())
-    });
+    let shown = office.listed();
     assert_eq!((&shown["extensionNumber"], &shown["format"]), (&json!("1002"), &json!("opus")));
     let id = shown["recordingId"].as_str().expect("an id").to_owned();
     grows_to(&office.file(&id, "ogg"), 24_000);
@@ -201,6 +233,47 @@ fn an_extension_that_wants_it_is_recorded_by_itself_as_opus() {
     until(LONG, "the file is gone", || (!file.exists()).then_some(()));
     assert_eq!(http.get(&path).expect(200)["recording"]["state"], "deleted");
     http.delete(&path).expect(200);
+}
+
+#[test]
+fn phones_that_prefer_wideband_speak_g711_where_they_are_recorded_by_themselves() {
+    // S177
+    for (codecs, spoken) in [("opus,PCMU", "PCMU"), ("G722,PCMA", "PCMA")] {
+        let mut office = Office::connected(codecs, "calls = \"all\"\nformat = \"wav\"", |_, _, _| {});
+        assert_eq!(office.codecs(), [spoken; 2]);
+        let id = office.listed()["recordingId"].as_str().expect("an id").to_owned();
+        grows_to(&office.file(&id, "wav"), 3 * SECOND);
+        office.one.hang_up();
+        office.becomes(&id, "complete");
+        office.ends_with_both_tones(&id);
+    }
+}
+
+#[test]
+fn phones_that_speak_wideband_change_to_g711_when_a_recording_begins() {
+    // S6, S177
+    for (codecs, before, spoken) in [("opus,PCMU", "opus", "PCMU"), ("G722,PCMA", "G722", "PCMA")] {
+        let office = Office::connected(codecs, "format = \"wav\"", |_, _, _| {});
+        assert_eq!(office.codecs(), [before; 2]);
+        let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
+        soon("both speak G.711", || (office.codecs() == [spoken; 2]).then_some(()));
+        grows_to(&office.file(&id, "wav"), 5 * SECOND);
+        office.verb("stop");
+        office.becomes(&id, "complete");
+        office.ends_with_both_tones(&id);
+    }
+}
+
+#[test]
+fn a_recording_of_phones_without_g711_is_refused_or_failed_and_never_silence() {
+    let office = Office::connected("opus", "", |_, _, _| {});
+    let start = format!("/api/v1/opensips/call/{}/recording/start", office.session());
+    let refused = office.server.http(Some(&office.alice.key)).post(&start, &json!({})).expect(409);
+    assert_eq!(refused["code"], "codec_not_recordable", "{refused:#}");
+    let office = Office::connected("opus", "calls = \"all\"", |_, _, _| {});
+    let shown = office.listed();
+    assert_eq!((&shown["state"], &shown["fault"]), (&json!("failed"), &json!("codec_not_recordable")));
+    assert_eq!(office.server.calls()[0]["endedAt"], Value::Null, "the call goes on");
 }
 
 #[test]

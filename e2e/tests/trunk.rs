@@ -252,9 +252,12 @@ fn house(ip: [u8; 4]) -> House {
 }
 
 impl House {
-    fn trunk_to(&self, other: &House, did: &str) {
+    /// A trunk to another house, which is tried after these hosts.
+    fn trunk_to(&self, other: &House, did: &str, before: &[SocketAddr]) {
+        let host = |(place, n): (&SocketAddr, u16)| json!({"host": place.ip().to_string(), "port": place.port(), "priority": n});
+        let hosts: Vec<Value> = before.iter().chain([&other.outside]).zip(1..).map(host).collect();
         let trunk = json!({
-            "name": "The other house", "hosts": [{"host": other.outside.ip().to_string(), "port": other.outside.port()}],
+            "name": "The other house", "hosts": hosts, "probe": before.is_empty(),
             "sources": [other.outside.ip().to_string()], "dids": [{"number": did, "extension": "1001"}],
             "callerNumber": did,
         });
@@ -273,8 +276,8 @@ impl House {
 fn two_exchanges_are_each_others_carrier_and_their_phones_hear_each_other() {
     let (west, east) = (house([127, 0, 0, 2]), house([127, 0, 0, 3]));
     let (wanda, emil) = (west.server.extension("1001"), east.server.extension("1001"));
-    west.trunk_to(&east, "+34911000001");
-    east.trunk_to(&west, "+34922000002");
+    west.trunk_to(&east, "+34911000001", &[]);
+    east.trunk_to(&west, "+34922000002", &[]);
     west.is_up();
     east.is_up();
     let mut one = Phone::registered("west", 440, &Account::of(&wanda, west.phones));
@@ -299,4 +302,28 @@ fn two_exchanges_are_each_others_carrier_and_their_phones_hear_each_other() {
     two.hears(440);
     one.hears(1000);
     two.hang_up();
+}
+
+// security.md §4, "trunk down"
+#[test]
+fn a_call_that_the_first_host_refuses_is_heard_by_way_of_the_second() {
+    let (west, east) = (house([127, 0, 0, 2]), house([127, 0, 0, 3]));
+    let (wanda, emil) = (west.server.extension("1001"), east.server.extension("1001"));
+    let refusing = Raw::at(IpAddr::from([127, 0, 0, 4]), west.outside, "carrier", "");
+    west.trunk_to(&east, "+34911000001", &[refusing.local()]);
+    east.trunk_to(&west, "+34922000002", &[]);
+    let mut one = Phone::registered("west", 440, &Account::of(&wanda, west.phones));
+    let two = Phone::registered("east", 1000, &Account::of(&emil, east.phones));
+    one.dial("+34922000002");
+    let invite = refusing.expect_request("INVITE");
+    refusing.answer(&invite, 503, "", "");
+    one.expect("CALL_ESTABLISHED");
+    two.expect("CALL_ESTABLISHED");
+    one.hears(1000);
+    two.hears(440);
+    one.hang_up();
+    two.expect("CALL_CLOSED");
+    let call = west.server.finished_call();
+    assert_eq!((call["direction"].as_str(), call["status"].as_str()), (Some("outbound"), Some("completed")));
+    assert_eq!(call["legs"].as_array().map(Vec::len), Some(3), "{call:#}");
 }

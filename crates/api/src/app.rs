@@ -14,9 +14,9 @@ use crate::error::{ApiError, Fault};
 use crate::follow::Followers;
 use crate::idempotency::Repeats;
 use crate::limits::{FOLLOWER_PATIENCE, Limits, SWITCH_PATIENCE};
-use crate::shelf::{EmptyShelf, Shelf};
+use crate::shelf::{AudioFile, EmptyShelf, Shelf};
 use crate::usage::Usage;
-use crate::{AudioPort, NoAudio, Office, SwitchPort};
+use crate::{Office, SwitchPort};
 
 /// What time it is; the shell reads the clocks.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -122,7 +122,6 @@ struct Inner {
     closing: watch::Sender<bool>,
     shelf: OnceLock<Arc<dyn Shelf>>,
     started: Now,
-    audio: OnceLock<Arc<dyn AudioPort>>,
 }
 
 /// The API. Clones share everything.
@@ -153,7 +152,6 @@ impl App {
             closing: watch::Sender::new(false),
             shelf: OnceLock::new(),
             started,
-            audio: OnceLock::new(),
         });
         let weak = Arc::downgrade(&inner);
         tokio::spawn(async move {
@@ -193,7 +191,7 @@ impl App {
         &self.inner.repeats
     }
 
-    /// Say where the audio of recordings is: once, before the first request.
+    /// Say where audio is: once, before the first request.
     pub fn keep_audio_in(&self, shelf: Arc<dyn Shelf>) {
         self.inner.shelf.set(shelf).ok();
     }
@@ -202,13 +200,11 @@ impl App {
         self.inner.shelf.get().map_or(&EmptyShelf as &dyn Shelf, |shelf| &**shelf)
     }
 
-    /// Where files with audio are; without one there are none. Only the first counts.
-    pub fn set_audio(&self, audio: Arc<dyn AudioPort>) {
-        let _ = self.inner.audio.set(audio);
-    }
-
-    pub(crate) fn audio(&self) -> &dyn AudioPort {
-        self.inner.audio.get().map_or(&NoAudio, |audio| &**audio)
+    /// Remove audio of voicemail whose row is gone. What stays is found by the shell's next start.
+    pub(crate) async fn discard(&self, name: String) {
+        if let Err(error) = self.shelf().remove(AudioFile::voicemail(name)).await {
+            tracing::warn!(%error, "a file of voicemail cannot be deleted");
+        }
     }
 
     pub(crate) fn settings(&self) -> &Settings {

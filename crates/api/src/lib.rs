@@ -4,7 +4,6 @@
 #![deny(missing_docs)]
 
 mod app;
-mod audio;
 mod auth;
 mod error;
 mod examples;
@@ -17,6 +16,7 @@ mod live;
 mod office;
 mod openapi;
 mod patch;
+mod play;
 mod port;
 mod range;
 mod route;
@@ -28,7 +28,6 @@ mod shelf;
 mod usage;
 
 pub use app::{App, Clock, Settings};
-pub use audio::{AudioError, AudioFormat, AudioPort, NoAudio, Sound};
 pub use input::PermissionsChange;
 pub use office::{
     Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, MailboxChanges, NewExtension, NewKey,
@@ -37,4 +36,4 @@ pub use office::{
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
 pub use route::router;
-pub use shelf::{Later, Opened, Shelf, Wanted};
+pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};

@@ -49,7 +49,7 @@ pub(crate) struct RecordingShape {
     pub sha256: Option<String>,
     /// `folder`, `objects`, or `null` where its audio is gone.
     pub stored_in: Option<&'static str>,
-    /// Why it failed: `disk_full`, `write_failed`, `interrupted`.
+    /// Why it failed: `disk_full`, `write_failed`, `interrupted`, `codec_not_recordable`.
     pub fault: Option<String>,
     pub audio_url: String,
 }

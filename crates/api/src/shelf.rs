@@ -1,4 +1,4 @@
-//! Where the audio of recordings is kept, as far as the API must know: the shell opens it, from a folder or an object store.
+//! Where audio is kept (recordings, messages, greetings), as far as the API must know: the shell keeps it, in a folder or an object store.
 
 use std::future::Future;
 use std::io;
@@ -7,17 +7,42 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::Kept;
+use model::RecordingFormat;
+use store::{Kept, Place};
 
 /// A future that is sent between threads.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// One piece of audio.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AudioFile {
+    /// A path below the data directory, without its ending; also its key in an object store. Made by us, never by callers.
+    pub name: String,
+    /// What it is.
+    pub format: RecordingFormat,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl AudioFile {
+    /// A message or a greeting: Opus, in the folder.
+    pub fn voicemail(name: String) -> AudioFile {
+        AudioFile { name, format: RecordingFormat::Opus, place: Place::Folder }
+    }
+}
+
+impl From<&Kept> for AudioFile {
+    fn from(kept: &Kept) -> AudioFile {
+        AudioFile { name: kept.recording.name(), format: kept.recording.format, place: kept.place }
+    }
+}
+
 /// What the audio is wanted as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// As it was recorded.
+    /// As it is kept.
     Stored,
-    /// As WAV, whatever it was recorded as.
+    /// As WAV (PCM of 16 bits, 8 kHz), whatever it is kept as.
     Wav,
 }
 
@@ -32,18 +57,43 @@ pub struct Opened {
     pub read: Arc<dyn Fn(Range<u64>) -> Later<io::Result<Bytes>> + Send + Sync>,
 }
 
-/// See the module.
-pub trait Shelf: Send + Sync {
-    /// Open a recording's audio; `NotFound` where it is not there.
-    fn open(&self, kept: Kept, wanted: Wanted) -> Later<io::Result<Opened>>;
+/// Why uploaded audio was not taken.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AudioError {
+    /// It is not what it must be; the sentence says what, in English and Spanish.
+    #[error("{0}")]
+    Unreadable(&'static str, &'static str),
+    /// The disk does not take it.
+    #[error("the file could not be written")]
+    Disk,
 }
 
-/// A shelf with nothing on it.
+/// See the module.
+pub trait Shelf: Send + Sync {
+    /// Open audio; `NotFound` where it is not there.
+    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>>;
+
+    /// Keep an uploaded WAV as [`AudioFile::voicemail`] of this name, in place of what lay there.
+    fn keep_wav(&self, name: String, wav: Bytes) -> Later<Result<(), AudioError>>;
+
+    /// Remove audio, wherever it is. What is not there any more is removed.
+    fn remove(&self, file: AudioFile) -> Later<io::Result<()>>;
+}
+
+/// A shelf with nothing on it, for an API without a shell.
 #[derive(Debug)]
 pub(crate) struct EmptyShelf;
 
 impl Shelf for EmptyShelf {
-    fn open(&self, _: Kept, _: Wanted) -> Later<io::Result<Opened>> {
+    fn open(&self, _: AudioFile, _: Wanted) -> Later<io::Result<Opened>> {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+
+    fn keep_wav(&self, _: String, _: Bytes) -> Later<Result<(), AudioError>> {
+        Box::pin(async { Err(AudioError::Disk) })
+    }
+
+    fn remove(&self, _: AudioFile) -> Later<io::Result<()>> {
+        Box::pin(async { Ok(()) })
     }
 }

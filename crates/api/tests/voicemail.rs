@@ -3,14 +3,14 @@
 mod house;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::ready;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use base::Secret;
 use bytes::Bytes;
-use centralita_api::{AudioError, AudioFormat, AudioPort, Settings, Sound};
+use centralita_api::{AudioError, AudioFile, Later, Opened, Settings, Shelf, Wanted};
 use house::{Answer, House, request, settings};
 use model::voicemail::PinProof;
 use model::{Change, ExtensionId, MessageId, MessageState, Permission, VoicemailMessage};
@@ -18,38 +18,45 @@ use serde_json::{Value, json};
 
 /// Files in memory.
 #[derive(Default)]
-struct Shelf(Mutex<BTreeMap<String, Bytes>>);
+struct Files(Mutex<BTreeMap<String, Bytes>>);
 
-impl AudioPort for Shelf {
-    fn read(&self, name: String, format: AudioFormat) -> Sound {
-        let found = self.0.lock().unwrap().get(&name).cloned();
-        let shown =
-            found.map(|bytes| if format == AudioFormat::Wav { bytes } else { Bytes::from_static(b"OggS") });
-        Box::pin(std::future::ready(shown))
+impl Shelf for Files {
+    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>> {
+        let found = self.0.lock().unwrap().get(&file.name).cloned();
+        let (bytes, content_type) = match wanted {
+            Wanted::Wav => (found, "audio/wav"),
+            Wanted::Stored => (found.map(|_| Bytes::from_static(b"OggS")), "audio/ogg"),
+        };
+        let opened = bytes.ok_or(io::Error::from(io::ErrorKind::NotFound)).map(|bytes| Opened {
+            length: bytes.len() as u64,
+            content_type,
+            read: Arc::new(move |part| {
+                let part = bytes.slice(part.start as usize..part.end as usize);
+                Box::pin(ready(Ok(part)))
+            }),
+        });
+        Box::pin(ready(opened))
     }
 
-    fn keep_wav(
-        &self,
-        name: String,
-        wav: Bytes,
-    ) -> Pin<Box<dyn Future<Output = Result<(), AudioError>> + Send>> {
+    fn keep_wav(&self, name: String, wav: Bytes) -> Later<Result<(), AudioError>> {
         let kept = if wav.starts_with(b"RIFF") {
             self.0.lock().unwrap().insert(name, wav);
             Ok(())
         } else {
             Err(AudioError::Unreadable("no WAV", "no es WAV"))
         };
-        Box::pin(std::future::ready(kept))
+        Box::pin(ready(kept))
     }
 
-    fn remove(&self, name: String) {
-        self.0.lock().unwrap().remove(&name);
+    fn remove(&self, file: AudioFile) -> Later<io::Result<()>> {
+        self.0.lock().unwrap().remove(&file.name);
+        Box::pin(ready(Ok(())))
     }
 }
 
 struct Desk {
     house: House,
-    shelf: Arc<Shelf>,
+    shelf: Arc<Files>,
     extension: ExtensionId,
 }
 
@@ -57,8 +64,8 @@ impl Desk {
     /// Extension 1001 of `user_123` with three messages, one of them being spoken.
     async fn new() -> Desk {
         let house = House::with(Settings { pin_key: Secret::new([3; 32]), ..settings() }).await;
-        let shelf = Arc::new(Shelf::default());
-        house.app.set_audio(Arc::<Shelf>::clone(&shelf));
+        let shelf = Arc::new(Files::default());
+        house.app.keep_audio_in(Arc::<Files>::clone(&shelf));
         let made =
             house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
         let extension = ExtensionId::parse(made["extension"]["id"].as_str().unwrap()).unwrap();

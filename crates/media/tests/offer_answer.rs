@@ -92,6 +92,22 @@ fn what_a_peer_can_is_passed_on_and_where_it_is_not() {
 }
 
 #[test]
+fn what_is_to_be_recorded_is_offered_in_g711_alone_where_there_is_any() {
+    // S177
+    let wide = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\na=rtpmap:110 telephone-event/48000\r\n\
+                a=rtpmap:126 telephone-event/8000\r\na=fmtp:126 0-15\r\n";
+    let ours =
+        offer(&local(Direction::SendRecv), Some(&peer("RTP/AVP 111 9 8 13 110 126", wide))).recordable();
+    let said = text(&ours.bytes);
+    assert!(said.contains("m=audio 10000 RTP/AVP 8 13 126 0\r\n"), "{said}");
+    assert!(!said.contains("opus") && !said.contains(":111 ") && !said.contains("/48000"), "{said}");
+    assert!(said.contains("a=fmtp:126 0-15\r\n"), "{said}");
+    assert_eq!(Description::parse(&ours.bytes).as_ref(), Ok(&ours.description));
+    let without = offer(&local(Direction::SendRecv), Some(&peer("RTP/AVP 111 110", wide)));
+    assert_eq!(without.clone().recordable(), without, "a call is worth more than its recording");
+}
+
+#[test]
 fn other_sections_are_refused_in_their_places() {
     // RFC 3264 §6
     let offered = parse(

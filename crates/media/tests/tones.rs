@@ -242,6 +242,18 @@ fn a_voice_presses_no_key() {
 }
 
 #[test]
+fn the_hash_behind_a_long_message_is_the_only_key_in_it() {
+    for seed in 40..44 {
+        let mut audio = voice(60, seed); // S72
+        audio.extend(silence(200));
+        audio.extend(press(Press { key: '#', millis: 120, low: -9.0, high: -7.0, ..PRESS }));
+        audio.extend(silence(200));
+        let heard = told(&audio, Digits::Tones, &[]);
+        assert!(matches!(heard[..], [('#', 80..)]), "{seed}: {heard:?}");
+    }
+}
+
+#[test]
 fn keys_are_heard_through_a_voice_that_pauses() {
     let mut audio = voice(3, 3);
     audio.extend(silence(60));

@@ -90,6 +90,8 @@ causes! {
     EmergencyNotAllowed: 403 21 "emergency_not_allowed" 403 Failed "Emergency numbers can only be dialled from a registered phone" "Los números de emergencia solo se marcan desde un teléfono registrado";
     /// The two phones share no codec.
     IncompatibleMedia: 488 88 "incompatible_media" 409 Failed "The phones have no codec in common" "Los teléfonos no tienen un códec en común";
+    /// A recording was wanted of phones that speak something else than G.711.
+    CodecNotRecordable: 488 65 "codec_not_recordable" 409 Failed "The phones of this call speak a codec that cannot be recorded" "Los teléfonos de esta llamada hablan con un códec que no se puede grabar";
     /// The session description could not be read.
     BadMedia: 400 96 "bad_sdp" 400 Failed "The session description is malformed" "La descripción de sesión está mal formada";
     /// The user's simultaneous calls are used up (S29).

@@ -153,18 +153,13 @@ pub struct Recording {
     pub millis: u64,
     /// SHA-256 of its file, in hexadecimal digits.
     pub sha256: Option<String>,
-    /// Why it failed: `disk_full`, `write_failed`.
+    /// Why it failed: `disk_full`, `write_failed`, `interrupted`, `codec_not_recordable`.
     pub fault: Option<String>,
 }
 
 impl Recording {
-    /// Its file below the data directory, without the ending.
+    /// Its file below the data directory, and its key in an object store, without the ending.
     pub fn name(&self) -> String {
         format!("recordings/{}", self.id)
-    }
-
-    /// Its file below the data directory, and its key in an object store.
-    pub fn path(&self) -> String {
-        format!("{}.{}", self.name(), self.format.ending())
     }
 }

@@ -6,10 +6,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use api::{AudioError, AudioFile, Shelf, Wanted};
 use media::{FileFormat, Filed, MediaEvent, Record, RecordingId, StreamId};
-use server::recording::{Audio, Tape, Writer, WriterConfig, ogg_opus, wav};
+use server::recording::{Audio, Tape, Warehouse, Writer, WriterConfig, ogg_opus, wav};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ID: RecordingId = RecordingId(31);
@@ -208,4 +209,69 @@ fn a_stopping_server_closes_the_files_that_are_open() {
     desk.writer.take();
     assert!(matches!(desk.filed(), Filed::Complete { millis: 2_000, .. }));
     assert_eq!(opus_of(&desk.path("a.ogg")).samples.len(), 32_000);
+}
+
+#[tokio::test]
+async fn a_sweep_deletes_what_nobody_knows_unless_it_is_young() {
+    // S72
+    let data = std::env::temp_dir().join(format!("centralita-sweep-{}", std::process::id()));
+    let warehouse = Warehouse::new(&data, None);
+    let old = SystemTime::now() - Duration::from_secs(3_700);
+    for (path, age) in [
+        ("voicemail/ext_1/vm_kept.ogg", old),
+        ("voicemail/ext_1/vm_gone.ogg", old),
+        ("voicemail/ext_1/vm_young.ogg", SystemTime::now()),
+        ("voicemail/ext_2/greeting-abc.ogg", old),
+        ("voicemail/stray.ogg", old),
+        ("recordings/rec_1.ogg", old),
+    ] {
+        let path = data.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        File::create(path).unwrap().set_modified(age).unwrap();
+    }
+    let known = |owner: &str, name: &str| (owner, name) == ("ext_1", "vm_kept");
+    assert_eq!(warehouse.sweep("voicemail", known).await.unwrap(), 2);
+    let left = |path: &str| data.join(path).exists();
+    assert!(left("voicemail/ext_1/vm_kept.ogg") && left("voicemail/ext_1/vm_young.ogg"));
+    assert!(left("voicemail/stray.ogg") && left("recordings/rec_1.ogg"));
+    assert!(!left("voicemail/ext_1/vm_gone.ogg") && !left("voicemail/ext_2/greeting-abc.ogg"));
+    assert_eq!(warehouse.sweep("nothing", known).await.unwrap(), 0);
+    std::fs::remove_dir_all(&data).ok();
+}
+
+#[tokio::test]
+async fn a_file_is_kept_read_in_parts_put_in_anothers_place_and_removed() {
+    let data = std::env::temp_dir().join(format!("centralita-shelf-{}", std::process::id()));
+    let shelf = Warehouse::new(&data, None);
+    let file = |name: &str| AudioFile::voicemail(format!("voicemail/ext_1/{name}"));
+    let tone: Vec<i16> =
+        (0..16_000).map(|n| (8_000.0 * (TAU * 440.0 * f64::from(n) / 8_000.0).sin()) as i16).collect();
+    let mut bytes = wav::header(1, 32_000).to_vec();
+    bytes.extend(tone.iter().flat_map(|sample| sample.to_le_bytes()));
+    let whole = bytes::Bytes::from(bytes);
+    shelf.keep_wav(file("draft").name, whole.clone()).await.unwrap();
+    let refused = shelf.keep_wav(file("bad").name, b"RIFF nothing"[..].into()).await;
+    assert!(matches!(refused, Err(AudioError::Unreadable(..))));
+    assert_eq!(
+        shelf.keep_wav("../draft".into(), whole.clone()).await,
+        Err(AudioError::Disk),
+        "never outside"
+    );
+    shelf.rename(&file("draft").name, &file("greeting").name).await.unwrap();
+    assert!(strength(&shelf.samples(&file("greeting").name).await.unwrap(), 440.0) > 7_000.0);
+
+    let stored = shelf.open(file("greeting"), Wanted::Stored).await.unwrap();
+    let ogg = std::fs::read(data.join("voicemail/ext_1/greeting.ogg")).unwrap();
+    assert_eq!((stored.length, stored.content_type), (ogg.len() as u64, "audio/ogg"));
+    assert_eq!((stored.read)(100..164).await.unwrap(), ogg[100..164]);
+    let wav = shelf.open(file("greeting"), Wanted::Wav).await.unwrap();
+    assert_eq!((wav.length, wav.content_type), (32_044, "audio/wav"));
+    assert_eq!((wav.read)(0..44).await.unwrap(), wav::header(1, 32_000)[..]);
+
+    for _ in 0..2 {
+        shelf.remove(file("greeting")).await.unwrap();
+    }
+    let gone = shelf.open(file("greeting"), Wanted::Stored).await.err().map(|error| error.kind());
+    assert_eq!(gone, Some(std::io::ErrorKind::NotFound));
+    std::fs::remove_dir_all(&data).ok();
 }

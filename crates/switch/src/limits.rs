@@ -20,6 +20,9 @@ pub const GREETING: std::time::Duration = std::time::Duration::from_secs(60);
 pub const QUIET: std::time::Duration = std::time::Duration::from_secs(5);
 /// Milliseconds of sound below which nobody has said anything: a cough, a receiver that is put down.
 pub const SOUND_MILLIS: u32 = 500;
+/// How long a key has to be held that comes as a tone while a message is spoken: a person presses for a tenth of a second and more, what a
+/// voice imitates is shorter.
+pub const KEY_WITHIN_SPEECH_MILLIS: u16 = 60;
 /// Messages that a menu walks through: numbers are spoken up to 99.
 pub const MENU_ENTRIES: usize = 99;
 /// Subscriptions of one account (security.md row 14).

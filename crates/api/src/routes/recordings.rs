@@ -1,13 +1,11 @@
 //! Recordings (S6, S177): made on a live call, listed, heard and deleted.
 
 use axum::Json;
-use axum::body::Body as Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use axum::routing::{get, post};
 use base::Timestamp;
-use futures_util::stream;
 use model::{CallId, CallRecord, Permission, Recording, RecordingId, RecordingState};
 use serde_json::json;
 use store::{Audit, Kept, Place, RecordingCursor, RecordingFilter};
@@ -19,15 +17,15 @@ use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::rule::call_cursor;
 use crate::input::{Body, Field, Form, Rule};
-use crate::limits::{AUDIO_CHUNK, PAGE_DEFAULT};
+use crate::limits::PAGE_DEFAULT;
 use crate::live::{find_call, may_read};
 use crate::office::Event;
-use crate::range::{Asked, asked};
+use crate::play::play;
 use crate::route::{Answer, Need, Route};
 use crate::routes::{LIMIT, PathId};
 use crate::shapes::Success;
 use crate::shapes_recordings::{RecordingAnswer, RecordingShape, RecordingsAnswer};
-use crate::shelf::{Opened, Wanted};
+use crate::shelf::{AudioFile, Wanted};
 
 const NOTHING: &[Field] = &[];
 const LIST: &[Field] = &[
@@ -227,58 +225,7 @@ async fn audio(
         RecordingState::Deleted => return Err(Fault::NotFound.into()),
         RecordingState::Complete | RecordingState::Failed => {}
     }
-    let (name, ending) = (kept.recording.id.clone(), kept.recording.format.ending());
-    let ending = if wanted == Wanted::Wav { "wav" } else { ending };
-    let tag = kept.recording.sha256.as_ref().map(|sha| format!("\"{sha}-{ending}\""));
-    let opened = match app.shelf().open(kept, wanted).await {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Fault::NotFound.into()),
-        Err(error) => {
-            tracing::error!(%error, recording = %name, "the audio of a recording cannot be read");
-            return Err(Fault::AudioAway.into());
-        }
-    };
-    let (length, content_type) = (opened.length, opened.content_type);
-    let (status, from, to) = match asked(&headers, tag.as_deref(), length) {
-        Asked::All => (StatusCode::OK, 0, length),
-        Asked::Part(from, to) => (StatusCode::PARTIAL_CONTENT, from, to),
-        Asked::Nothing => {
-            let beyond = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, beyond).into_response());
-        }
-    };
-    let mut response = Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, content_type)
-        .header(header::CONTENT_LENGTH, to - from)
-        .header(header::ACCEPT_RANGES, "bytes")
-        .header(header::CACHE_CONTROL, "private, no-cache")
-        .header(header::CONTENT_DISPOSITION, format!("inline; filename=\"{name}.{ending}\""));
-    if let Some(tag) = tag {
-        response = response.header(header::ETAG, tag);
-    }
-    if status == StatusCode::PARTIAL_CONTENT {
-        response = response.header(header::CONTENT_RANGE, format!("bytes {from}-{}/{length}", to - 1));
-    }
-    response.body(chunks(opened, from, to)).map_err(|_| Fault::Internal.into())
-}
-
-/// The bytes in pieces: nobody's recording is in memory as a whole.
-fn chunks(opened: Opened, from: u64, to: u64) -> Bytes {
-    Bytes::from_stream(stream::try_unfold(from, move |at| {
-        let opened = opened.clone();
-        async move {
-            if at >= to {
-                return Ok(None);
-            }
-            let bytes = (opened.read)(at..to.min(at + AUDIO_CHUNK)).await?;
-            if bytes.is_empty() {
-                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
-            }
-            let next = at + bytes.len() as u64;
-            Ok(Some((bytes, next)))
-        }
-    }))
+    play(&app, AudioFile::from(&kept), wanted, kept.recording.sha256.as_deref(), &headers).await
 }
 
 async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {

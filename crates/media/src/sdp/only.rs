@@ -1,18 +1,20 @@
-//! Keeping some codecs of a description and leaving the others out, as a carrier wants it.
+//! Keeping some codecs of a description and leaving the others out: what a carrier wants, or what we can listen in to.
 
-use super::{Description, Offer};
+use super::{Codec, Description, Offer};
 
 impl Description {
     /// Keep only the audio codecs of these names, with the telephone-event and comfort noise beside them. An empty list keeps all.
     pub fn keep_codecs(&mut self, names: &[String]) {
-        if names.is_empty() {
-            return;
+        let wanted = |codec: &Codec| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(codec.name()));
+        if !names.is_empty() {
+            self.keep(|codec| !codec.is_audio() || wanted(codec));
         }
+    }
+
+    fn keep(&mut self, wanted: impl Fn(&Codec) -> bool) {
         for media in self.media.iter_mut().filter(|media| media.is_audio()) {
-            let wanted = |name: &str| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
             let payloads = media.payloads();
-            let kept = payloads.iter().filter(|p| !p.codec.is_audio() || wanted(p.codec.name()));
-            let kept: Vec<u8> = kept.map(|p| p.number).collect();
+            let kept: Vec<u8> = payloads.iter().filter(|p| wanted(&p.codec)).map(|p| p.number).collect();
             media.formats.retain(|format| format.parse().is_ok_and(|number: u8| kept.contains(&number)));
             media.lines.retain(|line| {
                 let number = line.payload_of("rtpmap").or_else(|| line.payload_of("fmtp"));
@@ -28,6 +30,17 @@ impl Offer {
     pub fn only(mut self, names: &[String]) -> Offer {
         if !names.is_empty() {
             self.description.keep_codecs(names);
+            self.bytes = self.description.to_bytes();
+        }
+        self
+    }
+
+    /// The same offer with only the codecs that a recording can be made of, G.711. One that has none of them stays as it is.
+    #[must_use]
+    pub fn recordable(mut self) -> Offer {
+        if self.description.codecs().iter().any(Codec::is_g711) {
+            // The events and the comfort noise of a wideband codec go with it.
+            self.description.keep(|codec| codec.is_g711() || !codec.is_audio() && codec.clock() == 8_000);
             self.bytes = self.description.to_bytes();
         }
         self

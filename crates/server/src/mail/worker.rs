@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{AudioFormat, AudioPort, Office};
+use api::{AudioFile, Office, Shelf, Wanted};
 use model::MessageState;
 use model::voicemail::{Attempt, Delivery};
 use tokio::sync::Notify;
@@ -33,7 +33,7 @@ pub struct Worker {
     /// The books.
     pub office: Office,
     /// The audio.
-    pub audio: Arc<dyn AudioPort>,
+    pub audio: Arc<dyn Shelf>,
     /// Rung when something is due.
     pub bell: Arc<Notify>,
 }
@@ -98,9 +98,12 @@ impl Worker {
         let mailbox = directory.mailbox(&mail.extension);
         let wav = if mailbox.email_audio {
             let name = switch::voicemail::message_path(&message.extension, &message.id);
-            match self.audio.read(name, AudioFormat::Wav).await {
-                Some(wav) => Some(wav.to_vec()),
-                None => return Attempt::Later("the audio cannot be read".into()),
+            let Ok(opened) = self.audio.open(AudioFile::voicemail(name), Wanted::Wav).await else {
+                return Attempt::Later("the audio cannot be read".into());
+            };
+            match (opened.read)(0..opened.length).await {
+                Ok(wav) => Some(wav.to_vec()),
+                Err(_) => return Attempt::Later("the audio cannot be read".into()),
             }
         } else {
             None

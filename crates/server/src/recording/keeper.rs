@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use api::Clock;
+use api::{AudioFile, Clock, Shelf};
 use base::Timestamp;
 use model::journal::Record;
 use model::{Recording, RecordingFormat, RecordingState};
@@ -76,7 +76,7 @@ impl Keeper {
     pub async fn round(&self, sweep: bool) -> Result<(), StoreError> {
         if sweep {
             for kept in self.store.interrupted_recordings(self.began).await? {
-                let row = self.repaired(kept.recording).await;
+                let row = self.repaired(kept).await;
                 self.store.feed(&[Record::Recording(Box::new(row))]).await?;
             }
         }
@@ -96,7 +96,7 @@ impl Keeper {
             }
         }
         for kept in self.store.recordings_to_remove(now).await? {
-            match self.warehouse.remove(&kept).await {
+            match self.warehouse.remove(AudioFile::from(&kept)).await {
                 Ok(()) => self.store.recording_moved(&kept.recording.id, Place::Gone).await?,
                 Err(error) => self.stays(&kept, now, &error).await?,
             }
@@ -105,11 +105,12 @@ impl Keeper {
     }
 
     async fn upload(&self, kept: &Kept, now: Timestamp) -> Result<(), StoreError> {
-        match self.warehouse.upload(&kept.recording).await {
+        let file = AudioFile::from(kept);
+        match self.warehouse.upload(&file).await {
             Ok(()) => {
                 self.store.recording_moved(&kept.recording.id, Place::Objects).await?;
                 // What cannot be removed now is found by nobody, but does no harm but take room.
-                if let Err(error) = tokio::fs::remove_file(self.warehouse.path(&kept.recording)).await {
+                if let Err(error) = self.warehouse.remove(file).await {
                     tracing::warn!(%error, "the file of a recording that was uploaded stays");
                 }
                 Ok(())
@@ -142,9 +143,11 @@ impl Keeper {
     }
 
     /// What a crash has left of a recording: as much as was written.
-    async fn repaired(&self, mut recording: Recording) -> Recording {
-        let (path, format) = (self.warehouse.path(&recording), recording.format);
+    async fn repaired(&self, kept: Kept) -> Recording {
+        let (path, mut recording) = (self.warehouse.path(&AudioFile::from(&kept)), kept.recording);
+        let format = recording.format;
         let repair = move || -> io::Result<(u64, u64, [u8; 32])> {
+            let path = path?;
             let millis = match format {
                 RecordingFormat::Wav => {
                     let file = File::options().read(true).write(true).open(&path)?;

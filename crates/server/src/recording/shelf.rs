@@ -1,71 +1,29 @@
-//! Where files of recordings are: first in the data directory, later, where there is one, in an S3-compatible store.
+//! Where files with audio are: in the data directory; recordings later, where there is one, in an S3-compatible store.
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Seek, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::{Later, Opened, Shelf, Wanted};
-use base::Secret;
+use api::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
 use bytes::Bytes;
-use model::{Recording, RecordingFormat};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::buffered::BufWriter;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
-use store::{Kept, Place};
-use tokio::io::AsyncWriteExt;
+use model::RecordingFormat;
+use store::Place;
 
-use super::{ogg_opus, wav};
+use super::ogg_opus::{self, OggWriter};
+use super::writer::path_of;
+use super::{Objects, upload, wav};
 
-/// How long one request to the store may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What is read of an object at once.
 const PIECE: u64 = 4 * 1024 * 1024;
-
-/// An S3-compatible store, as the configuration names it.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct Store {
-    pub bucket: String,
-    pub endpoint: Option<String>,
-    pub region: String,
-    pub prefix: Option<String>,
-    pub access_key: String,
-    pub secret_key: Secret<String>,
-}
-
-/// The same, ready for use. It tries once: who uses it decides when to try again.
-#[derive(Clone, Debug)]
-pub struct Objects {
-    store: Arc<AmazonS3>,
-    prefix: String,
-}
-
-impl Objects {
-    /// Get ready; nothing is asked of the store yet.
-    pub fn open(config: Store) -> anyhow::Result<Objects> {
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(config.bucket)
-            .with_region(config.region)
-            .with_access_key_id(config.access_key)
-            .with_secret_access_key(config.secret_key.expose().clone())
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .with_client_options(ClientOptions::new().with_timeout(PATIENCE).with_allow_http(true));
-        if let Some(endpoint) = config.endpoint {
-            builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
-        }
-        let prefix = config.prefix.map(|prefix| format!("{}/", prefix.trim_matches('/'))).unwrap_or_default();
-        Ok(Objects { store: Arc::new(builder.build()?), prefix })
-    }
-
-    fn key(&self, recording: &Recording) -> object_store::path::Path {
-        object_store::path::Path::from(format!("{}{}", self.prefix, recording.path()))
-    }
-}
+/// Samples of the longest audio that is played to somebody: a little more than the longest message.
+const LONGEST: usize = 8_000 * 200;
+/// A file that nobody knows is deleted once it is so old.
+const SETTLED: Duration = Duration::from_secs(3600);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -85,58 +43,60 @@ impl Warehouse {
         self.objects.is_some()
     }
 
-    /// A recording's file in the data directory.
-    pub fn path(&self, recording: &Recording) -> PathBuf {
-        self.data.join(recording.path())
+    /// A file's place in the data directory.
+    pub fn path(&self, file: &AudioFile) -> io::Result<PathBuf> {
+        path_of(&self.data, &file.name, file.format.ending())
     }
 
     /// Bring a file to the object store; it stays in the data directory until the caller has written down where it is.
-    pub async fn upload(&self, recording: &Recording) -> io::Result<()> {
+    pub async fn upload(&self, file: &AudioFile) -> io::Result<()> {
         let objects = self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let mut file = tokio::fs::File::open(self.path(recording)).await?;
-        let store: Arc<dyn ObjectStore> = objects.store.clone();
-        let mut object = BufWriter::new(store, objects.key(recording));
-        tokio::io::copy(&mut file, &mut object).await?;
-        object.shutdown().await
+        objects.put(&self.path(file)?, &key(file)).await
     }
 
-    /// Remove a recording's audio, wherever it is. What is not there any more is removed.
-    pub async fn remove(&self, kept: &Kept) -> io::Result<()> {
-        match tokio::fs::remove_file(self.path(&kept.recording)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        if kept.place != Place::Objects {
-            return Ok(());
-        }
-        // Where the store is not configured any more, what lies there stays to be removed.
-        let objects = self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        match objects.store.delete(&objects.key(&kept.recording)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(io::Error::other(error)),
-        }
+    /// The samples of a file of voicemail, one channel of 8 kHz.
+    pub async fn samples(&self, name: &str) -> io::Result<Vec<i16>> {
+        let path = self.path(&AudioFile::voicemail(name.to_owned()))?;
+        blocking(move || Ok(ogg_opus::read(io::BufReader::new(File::open(path)?), LONGEST)?.mono())).await
     }
 
-    async fn opened(self, kept: Kept, wanted: Wanted) -> io::Result<Opened> {
-        let recording = &kept.recording;
-        let stored = match recording.format {
+    /// Put one file of voicemail in another's place.
+    pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let [from, to] = [from, to].map(|name| self.path(&AudioFile::voicemail(name.to_owned())));
+        let (from, to) = (from?, to?);
+        blocking(move || fs::rename(from, to)).await
+    }
+
+    /// Delete the files in the folders of `folder` that nobody knows, by the names of folder and file: what a deletion left, or what is
+    /// of somebody who is gone. How many those were.
+    pub async fn sweep(
+        &self,
+        folder: &str,
+        known: impl Fn(&str, &str) -> bool + Send + 'static,
+    ) -> io::Result<usize> {
+        let folder = self.data.join(folder);
+        blocking(move || sweep(&folder, known)).await
+    }
+
+    async fn opened(self, file: AudioFile, wanted: Wanted) -> io::Result<Opened> {
+        let stored = match file.format {
             RecordingFormat::Opus => "audio/ogg",
             RecordingFormat::Wav => "audio/wav",
         };
-        let convert = wanted == Wanted::Wav && recording.format != RecordingFormat::Wav;
-        match (kept.place, convert) {
+        let convert = wanted == Wanted::Wav && file.format != RecordingFormat::Wav;
+        match (file.place, convert) {
             (Place::Gone, _) => Err(io::ErrorKind::NotFound.into()),
             (Place::Folder, false) => {
-                let path = self.path(recording);
+                let path = self.path(&file)?;
                 from_file(blocking(move || File::open(path)).await?, stored)
             }
             (Place::Folder, true) => {
-                let path = self.path(recording);
+                let path = self.path(&file)?;
                 from_file(blocking(move || as_wav(File::open(path)?)).await?, "audio/wav")
             }
-            (Place::Objects, false) => self.in_objects(recording, stored).await,
+            (Place::Objects, false) => self.in_objects(&file, stored).await,
             (Place::Objects, true) => {
-                let opened = self.in_objects(recording, stored).await?;
+                let opened = self.in_objects(&file, stored).await?;
                 let mut file = scratch()?;
                 let mut at = 0;
                 while at < opened.length {
@@ -150,29 +110,53 @@ impl Warehouse {
         }
     }
 
-    async fn in_objects(&self, recording: &Recording, content_type: &'static str) -> io::Result<Opened> {
-        let objects = self.objects.clone().ok_or(io::ErrorKind::NotFound)?;
-        let key = objects.key(recording);
-        let length = objects.store.head(&key).await.map_err(io_error)?.size;
-        let read = move |range: Range<u64>| -> Later<io::Result<Bytes>> {
-            let (store, key) = (Arc::clone(&objects.store), key.clone());
-            Box::pin(async move { store.get_range(&key, range).await.map_err(io_error) })
-        };
-        Ok(Opened { length, content_type, read: Arc::new(read) })
+    async fn in_objects(&self, file: &AudioFile, content_type: &'static str) -> io::Result<Opened> {
+        let objects = self.objects.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        objects.read(&key(file), content_type).await
+    }
+
+    async fn removed(self, file: AudioFile) -> io::Result<()> {
+        match tokio::fs::remove_file(self.path(&file)?).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        if file.place != Place::Objects {
+            return Ok(());
+        }
+        // Where the store is not configured any more, what lies there stays to be removed.
+        self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?.delete(&key(&file)).await
     }
 }
 
 impl Shelf for Warehouse {
-    fn open(&self, kept: Kept, wanted: Wanted) -> Later<io::Result<Opened>> {
-        Box::pin(self.clone().opened(kept, wanted))
+    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>> {
+        Box::pin(self.clone().opened(file, wanted))
+    }
+
+    fn keep_wav(&self, name: String, bytes: Bytes) -> Later<Result<(), AudioError>> {
+        let path = self.path(&AudioFile::voicemail(name));
+        let keep = move || -> io::Result<Result<(), AudioError>> {
+            match upload::samples(&bytes) {
+                Ok(samples) => write(&path?, &samples).map(Ok),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        Box::pin(async move {
+            blocking(keep).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "audio that was sent cannot be written");
+                Err(AudioError::Disk)
+            })
+        })
+    }
+
+    fn remove(&self, file: AudioFile) -> Later<io::Result<()>> {
+        Box::pin(self.clone().removed(file))
     }
 }
 
-fn io_error(error: object_store::Error) -> io::Error {
-    match error {
-        object_store::Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, error),
-        other => io::Error::other(other),
-    }
+/// What a file is called in an object store.
+fn key(file: &AudioFile) -> String {
+    format!("{}.{}", file.name, file.format.ending())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -199,7 +183,7 @@ fn scratch() -> io::Result<File> {
     let name = format!("centralita-{}-{}.wav", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
+    fs::remove_file(&path)?;
     Ok(file)
 }
 
@@ -214,4 +198,45 @@ fn as_wav(ogg: File) -> io::Result<File> {
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.write_all_at(&wav::header(channels as u16, bytes), 0)?;
     Ok(file)
+}
+
+/// Write samples of 8 kHz as Opus. Who reads meanwhile reads what was there before.
+fn write(path: &Path, samples: &[i16]) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let mut ogg = OggWriter::new(file, 1, 1)?;
+    for block in samples.chunks(800) {
+        ogg.write(block)?;
+    }
+    ogg.finish()?.sync_data()?;
+    fs::rename(draft, path)
+}
+
+fn sweep(folder: &Path, known: impl Fn(&str, &str) -> bool) -> io::Result<usize> {
+    let mut count = 0;
+    let owners = match fs::read_dir(folder) {
+        Ok(owners) => owners,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    for owner in owners {
+        let owner = owner?;
+        if !owner.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(owner.path())? {
+            let path = file?.path();
+            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            // What is young may be of a caller or an upload that came while we look.
+            let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
+            if age > SETTLED && !known(&owner.file_name().to_string_lossy(), &name) {
+                fs::remove_file(&path)?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
 }

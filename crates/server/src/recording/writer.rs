@@ -228,7 +228,7 @@ pub(crate) fn measure(path: &Path) -> io::Result<(u64, [u8; 32])> {
 }
 
 fn open(config: &WriterConfig, record: &Record) -> io::Result<Open> {
-    let path = path_of(&config.data, &record.name, record.format)?;
+    let path = path_of(&config.data, &record.name, ending(record.format))?;
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -244,8 +244,8 @@ fn open(config: &WriterConfig, record: &Record) -> io::Result<Open> {
     Ok(Open { path, channels, at: 0, look: 0, sink })
 }
 
-/// Where a recording lies. Names are ours, but a path that leaves the data directory is never opened.
-pub(crate) fn path_of(data: &Path, name: &str, format: FileFormat) -> io::Result<PathBuf> {
+/// Where a file of audio lies. Names are ours, but a path that leaves the data directory is never opened.
+pub(super) fn path_of(data: &Path, name: &str, ending: &str) -> io::Result<PathBuf> {
     let legal = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
@@ -254,11 +254,11 @@ pub(crate) fn path_of(data: &Path, name: &str, format: FileFormat) -> io::Result
     if !name.split('/').all(legal) {
         return Err(io::Error::new(ErrorKind::InvalidFilename, "no name of a recording"));
     }
-    Ok(data.join(format!("{name}.{}", ending(format))))
+    Ok(data.join(format!("{name}.{ending}")))
 }
 
 /// What files of a format end in.
-pub(crate) fn ending(format: FileFormat) -> &'static str {
+fn ending(format: FileFormat) -> &'static str {
     match format {
         FileFormat::Wav => "wav",
         FileFormat::Opus => "ogg",

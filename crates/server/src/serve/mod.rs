@@ -32,7 +32,7 @@ use crate::media::MediaWorkers;
 use crate::net::stream::Connections;
 use crate::recording::Keeper;
 use crate::schedule::{self, Beginning, Desk};
-use crate::voicemail::{Clerk, Files};
+use crate::voicemail::Clerk;
 use crate::webhooks::Courier;
 use crate::webhooks::post::Post;
 use parts::{keeping, post, reach, retention, settings, switch_config, warehouse, workers};
@@ -198,21 +198,20 @@ impl House {
         );
         app.office().loaded_at(seen).await;
         let warehouse = warehouse(&config, data.path())?;
-        app.keep_audio_in(Arc::new(warehouse.clone()));
-        let recordings = Keeper::new(store.clone(), warehouse, Arc::clone(&now), keeping(&config));
+        let audio = Arc::new(warehouse.clone());
+        app.keep_audio_in(Arc::<Warehouse>::clone(&audio));
+        let recordings = Keeper::new(store.clone(), warehouse.clone(), Arc::clone(&now), keeping(&config));
         let recordings = tokio::spawn(recordings.run());
-        let files = Arc::new(Files::new(data.path()));
-        app.set_audio(Arc::<Files>::clone(&files));
         let bell = Arc::new(Notify::new());
         let clerk = Clerk {
             office: app.office().clone(),
-            files: Arc::clone(&files),
+            files: warehouse,
             door: door.clone(),
             bell: Arc::clone(&bell),
             key: pin_key,
         };
         let post = post(&config)?;
-        let mails = mail::Worker { post, office: app.office().clone(), audio: files, bell };
+        let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
         let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));

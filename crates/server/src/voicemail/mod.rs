@@ -1,20 +1,19 @@
 //! Voicemail's part of the shell: writes down what the exchange tells of it, keeps its files, and reads them when they are to be heard.
 
-mod files;
 mod prompts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Actor, AudioPort, MailboxChanges, Office, OfficeError, Patch};
+use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
 use model::voicemail::PinKey;
 use model::{ExtensionId, MessageState, VoicemailMessage};
-use switch::voicemail::{Audio, Note, greeting_path, message_path};
+use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Notify, mpsc};
 
 use crate::exchange::{Door, Order};
+use crate::recording::Warehouse;
 
-pub use files::Files;
 pub use prompts::prompts;
 
 /// How long the database is left alone after it took nothing.
@@ -27,7 +26,7 @@ pub struct Clerk {
     /// The books.
     pub office: Office,
     /// The files.
-    pub files: Arc<Files>,
+    pub files: Warehouse,
     /// The exchange, which waits for what it wants to play.
     pub door: Door,
     /// Rung when a mail may be due.
@@ -86,15 +85,15 @@ impl Clerk {
                 })
                 .await;
             }
-            Note::GreetingDropped { name } => self.files.remove(name.to_string()),
+            Note::GreetingDropped { name } => self.discard(name.to_string()).await,
             Note::Fetch { token, extension, audio } => {
                 let name = match audio {
                     Audio::Greeting => greeting_path(&extension),
                     Audio::Message(id) => message_path(&extension, &id),
                 };
-                let (files, door) = (Arc::clone(&self.files), self.door.clone());
+                let (files, door) = (self.files.clone(), self.door.clone());
                 tokio::spawn(async move {
-                    let clip = files.clip(name).await;
+                    let clip = clip(&files, &name).await;
                     door.put(Order::Fetched { token, clip });
                 });
             }
@@ -112,7 +111,14 @@ impl Clerk {
             removed.await.map(drop)
         })
         .await;
-        self.files.remove(message_path(extension, &id));
+        self.discard(message_path(extension, &id)).await;
+    }
+
+    /// Delete a file; one that stays is deleted at the next start.
+    async fn discard(&self, name: String) {
+        if let Err(error) = self.files.remove(AudioFile::voicemail(name)).await {
+            tracing::warn!(%error, "a file of voicemail cannot be deleted");
+        }
     }
 
     /// Write until it is written: what the exchange has told is true, whether the database is there or not. What no longer exists (the
@@ -143,7 +149,7 @@ impl Clerk {
             .map(|message| (**message).clone())
             .collect();
         for message in cut {
-            let clip = self.files.clip(message_path(&message.extension, &message.id)).await;
+            let clip = clip(&self.files, &message_path(&message.extension, &message.id)).await;
             let millis = clip.map_or(0, |clip| (clip.len() / 8) as u32);
             if millis < LEAST_MILLIS {
                 self.remove(&message.extension, message.id).await;
@@ -152,12 +158,28 @@ impl Clerk {
             }
         }
         let directory = self.office.directory();
-        let known = move |extension: &ExtensionId, name: &str| {
+        let known = move |extension: &str, name: &str| {
+            let Ok(extension) = ExtensionId::parse(extension) else { return true };
             if name == "greeting" {
-                return directory.mailbox(extension).greeting_at.is_some();
+                return directory.mailbox(&extension).greeting_at.is_some();
             }
-            model::MessageId::parse(name).is_ok_and(|id| directory.message(extension, &id).is_some())
+            model::MessageId::parse(name).is_ok_and(|id| directory.message(&extension, &id).is_some())
         };
-        self.files.sweep(known).await;
+        match self.files.sweep("voicemail", known).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "files of voicemail that nobody knows are deleted"),
+            Err(error) => tracing::warn!(%error, "the files of voicemail cannot be looked through"),
+        }
+    }
+}
+
+/// What is to be played out of a file; `None` where it cannot be read.
+async fn clip(files: &Warehouse, name: &str) -> Option<Clip> {
+    match files.samples(name).await {
+        Ok(samples) => Some(samples.into()),
+        Err(error) => {
+            tracing::warn!(%error, "audio of voicemail cannot be read");
+            None
+        }
     }
 }

@@ -1,9 +1,14 @@
 //! What voicemail says, as `tools/prompts.sh` has spoken it: a part of the binary.
 
+use std::io::{self, Cursor};
+
 use model::Language;
 use switch::voicemail::{Phrase, Prompts};
 
-use super::files::decode;
+use crate::recording::ogg_opus;
+
+/// Samples of the longest phrase, and more.
+const LONGEST: usize = 8_000 * 60;
 
 type Spoken = (Language, &'static str, &'static [u8]);
 
@@ -28,6 +33,10 @@ const SPANISH: &[Spoken] = &spoken! {
         "8" "9" "10" "11" "12" "13" "14" "15" "16" "17" "18" "19" "20" "21" "22" "23" "24" "25" "26" "27"
         "28" "29" "30" "40" "50" "60" "70" "80" "90"
 };
+
+fn decode(ogg: &'static [u8]) -> io::Result<Vec<i16>> {
+    Ok(ogg_opus::read(Cursor::new(ogg), LONGEST)?.mono())
+}
 
 /// All of them, decoded: some tenths of a second of work.
 pub fn prompts() -> Prompts {

@@ -195,6 +195,7 @@ impl Switch {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }
         self.up(now, key, out);
+        self.ask_for_g711(now, key, 0);
     }
 
     pub(crate) fn up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {

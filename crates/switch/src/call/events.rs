@@ -29,7 +29,7 @@ impl Switch {
             SessionEvent::Confirmed { sdp } => self.confirmed(now, key, index, sdp, out),
             SessionEvent::Offered { sdp } => self.offered(now, key, index, sdp, out),
             SessionEvent::Answered { sdp } => self.answered(now, key, index, &sdp, out),
-            SessionEvent::OfferRefused { status } => self.offer_refused(now, key, index, status),
+            SessionEvent::OfferRefused { status } => self.offer_refused(now, key, index, status, out),
             SessionEvent::Info { content_type, body } if self.is_in_voicemail(key) => {
                 if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
                     self.key_pressed(now, key, digit, crate::voicemail::Road::Signalling, out);

@@ -113,7 +113,7 @@ impl Switch {
         let contact_user = call.record.from_number.clone();
         let port = self.ports.take(contact.hop.listener, worker)?;
         let mut stream = self.open_stream(contact.hop, port, out);
-        let offer = media::sdp::offer(&stream.local, like);
+        let offer = self.fit_to_record(key, username, media::sdp::offer(&stream.local, like));
         let connect = Connect {
             target: Target { uri: contact.uri.clone(), hop: contact.hop, route: contact.path.to_vec() },
             from,

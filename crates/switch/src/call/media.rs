@@ -64,10 +64,13 @@ impl Switch {
         index: usize,
         like: Option<&Description>,
     ) -> Option<bytes::Bytes> {
-        let leg = self.calls.get_mut(key)?.legs.get_mut(index)?;
-        let offer = sdp::offer(&leg.stream.local, like);
+        let call = self.calls.get(key)?;
+        // Of two who talk the later leg is the one that was called.
+        let callee = index.max(call.partner(index).unwrap_or(0));
+        let callee = call.record.legs.get(callee).map_or("", |leg| leg.party.as_str());
+        let offer = self.fit_to_record(key, callee, sdp::offer(&call.leg(index)?.stream.local, like));
         let bytes = offer.bytes.clone();
-        leg.stream.ours = Some(offer);
+        self.calls.get_mut(key)?.legs.get_mut(index)?.stream.ours = Some(offer);
         Some(bytes)
     }
 

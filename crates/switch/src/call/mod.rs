@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ::media::StreamId;
-use ::media::sdp::{Description, Local, Negotiated, Offer};
+use ::media::sdp::{Codec, Description, Local, Negotiated, Offer};
 use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
@@ -81,6 +81,18 @@ pub(crate) struct Leg {
     pub(crate) stream: Stream,
     /// Renegotiation that this leg's peer asked for and that waits for the other leg, or for the ACK.
     pub(crate) asking: Asking,
+}
+
+impl Leg {
+    /// Whether it has agreed on a codec that we do not decode.
+    pub(crate) fn is_unrecordable(&self) -> bool {
+        self.stream.negotiated.as_ref().is_some_and(|agreed| !agreed.codec.is_g711())
+    }
+
+    /// Whether its peer has said that it knows G.711.
+    pub(crate) fn knows_g711(&self) -> bool {
+        self.stream.theirs.as_ref().is_some_and(|theirs| theirs.codecs().iter().any(Codec::is_g711))
+    }
 }
 
 /// A renegotiation that a leg's peer has begun.
@@ -320,6 +332,20 @@ impl CallState {
     pub(crate) fn ringing(&self) -> impl Iterator<Item = usize> + '_ {
         let rings = |leg: &Leg| matches!(leg.state, LegState::Trying | LegState::Ringing);
         self.legs.iter().enumerate().skip(1).filter(move |(_, leg)| rings(leg)).map(|(index, _)| index)
+    }
+
+    /// The legs of those who talk that have agreed on a codec that cannot be recorded.
+    pub(crate) fn unrecordable(&self) -> impl Iterator<Item = usize> + '_ {
+        let talking = match self.phase {
+            Phase::Bridged(a, b) => [Some(a), Some(b)],
+            Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Served(_)
+            | Phase::Voicemail(_)
+            | Phase::Over { .. } => [None, None],
+        };
+        talking.into_iter().flatten().filter(|index| self.leg(*index).is_some_and(Leg::is_unrecordable))
     }
 
     pub(crate) fn is_up(&self) -> bool {

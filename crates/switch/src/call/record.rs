@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
+use media::sdp::Offer;
 use media::{FileFormat, Filed, MediaCommand, PlayId, Record as Tape, RecordingId as Number};
 use model::journal::Record;
-use model::{CallId, Recording, RecordingFormat, RecordingId, RecordingState};
+use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
-use super::{CallKey, Phase};
+use super::{CallKey, Leg, Phase};
 use crate::exchange::Switch;
 use crate::limits::RECORDINGS;
 use crate::{Output, RecordingAction, RecordingView, Reply};
@@ -76,8 +77,15 @@ impl Tapes {
         self.beeps.first().map(|(due, _)| *due)
     }
 
+    /// Whether a recording of this call runs, and not only its file is awaited.
+    fn records(&self, call: &CallId) -> bool {
+        self.running.values().any(|tape| tape.row.call == *call && tape.row.ended_at.is_none())
+    }
+
+    /// The recording of a call: the one that runs, else one whose file is awaited.
     fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut Running)> {
-        self.running.iter_mut().find(|(_, tape)| tape.row.call == *call).map(|(number, tape)| (*number, tape))
+        let of_it = self.running.iter_mut().filter(|(_, tape)| tape.row.call == *call);
+        of_it.max_by_key(|(_, tape)| tape.row.ended_at.is_none()).map(|(number, tape)| (*number, tape))
     }
 
     fn remove(&mut self, number: Number) -> Option<Running> {
@@ -110,18 +118,37 @@ impl Switch {
     pub(crate) fn record_by_itself(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         let Phase::Bridged(a, b) = call.phase else { return };
+        let party = |index: usize| call.record.legs.get(index).map(|leg| leg.party.as_str());
+        let Some(extension) = party(a).zip(party(b)).and_then(|(a, b)| self.recorded_for(a, b)) else {
+            return;
+        };
+        let Err(cause) = self.begin_recording(now, key, Some(extension.clone()), out) else { return };
+        // Whoever relies on it learns that there is none, instead of finding silence.
+        let Some(row) = self.new_recording(now, key, Some(extension)) else { return };
+        let (state, fault) = (RecordingState::Failed, Some(cause.code().into()));
+        let row = Recording { state, fault, ended_at: Some(now.wall), ..row };
+        out.push(Output::Journal(Record::Recording(Box::new(row))));
+    }
+
+    /// The extension for whose sake a call between these two is recorded by itself.
+    fn recorded_for(&self, caller: &str, callee: &str) -> Option<String> {
         let default = self.config.recording.calls;
-        let wanting = [(a, true), (b, false)].into_iter().find_map(|(index, makes)| {
-            let party = &call.record.legs.get(index)?.party;
+        [(caller, true), (callee, false)].into_iter().find_map(|(party, makes)| {
             let credential = self.directory.credential(party);
             let extension = credential.and_then(|c| self.directory.extension(c.extension.as_ref()?));
             let number = model::ExtensionNumber::parse(party).ok();
             let extension = extension.or_else(|| self.directory.extension_by_number(number.as_ref()?))?;
             extension.record_calls.wants(makes, default).then(|| extension.number.to_string())
-        });
-        if let Some(extension) = wanting {
-            self.start_recording(now, key, Some(extension), out);
-        }
+        })
+    }
+
+    /// An offer for the party `callee` of a call, without the codecs that a recording cannot be made of where the call is recorded, or will
+    /// be by itself once that party answers.
+    pub(crate) fn fit_to_record(&self, key: CallKey, callee: &str, offer: Offer) -> Offer {
+        let Some(call) = self.calls.get(key) else { return offer };
+        let caller = call.record.legs.first().map_or("", |leg| leg.party.as_str());
+        let runs = call.is_up() && self.tapes.records(&call.record.id);
+        if runs || self.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
     }
 
     /// What the API wants of a call's recording.
@@ -134,7 +161,9 @@ impl Switch {
     ) -> Reply {
         let Some(key) = self.calls.find(call) else { return Reply::Unknown };
         if action == RecordingAction::Start {
-            return Reply::Recording(self.start_recording(now, key, None, out));
+            let begun = self.begin_recording(now, key, None, out);
+            self.settle(now, out);
+            return begun.map_or_else(Reply::Refused, Reply::Recording);
         }
         let Some((recording, tape)) = self.tapes.of_call(call) else { return Reply::Recording(None) };
         let command = match action {
@@ -152,6 +181,43 @@ impl Switch {
         let (worker, view) = (tape.worker, tape.view());
         out.extend(command.map(|command| Output::Media { worker, command }));
         Reply::Recording(Some(view))
+    }
+
+    /// Begin a recording. Parties that speak a codec that cannot be recorded are asked for G.711, the called one first; `Err` where one of
+    /// them has not said that it knows that.
+    fn begin_recording(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        extension: Option<String>,
+        out: &mut Vec<Output>,
+    ) -> Result<Option<RecordingView>, Cause> {
+        let Some(call) = self.calls.get(key) else { return Ok(None) };
+        let runs = self.tapes.records(&call.record.id);
+        if !runs && call.unrecordable().any(|index| !call.leg(index).is_some_and(Leg::knows_g711)) {
+            return Err(Cause::CodecNotRecordable);
+        }
+        let asked = call.unrecordable().last().filter(|_| !runs);
+        let view = self.start_recording(now, key, extension, out);
+        if let (Some(_), Some(index)) = (&view, asked) {
+            self.ask_for_g711(now, key, index);
+        }
+        Ok(view)
+    }
+
+    /// A party of a call that is recorded would not speak G.711: the recording ends as failed. `false` where nothing was recorded.
+    pub(crate) fn cannot_record(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
+        let Some(call) = self.calls.get(key).filter(|call| call.unrecordable().next().is_some()) else {
+            return false;
+        };
+        let Some((recording, tape)) = self.tapes.of_call(&call.record.id) else { return false };
+        if tape.row.ended_at.is_some() {
+            return false;
+        }
+        tape.row.ended_at = Some(now.wall);
+        tape.row.fault = Some(Cause::CodecNotRecordable.code().into());
+        out.push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecord { recording } });
+        true
     }
 
     /// Begin; the one that runs already where there is one. `None` where nobody talks.
@@ -182,27 +248,14 @@ impl Switch {
         if self.tapes.running.len() >= RECORDINGS {
             return None;
         }
-        let row = Recording {
-            id: RecordingId::new(now, &mut self.chance),
-            call: call.record.id.clone(),
-            user: call.record.user.clone(),
-            other_user: call.record.other_user.clone(),
-            extension,
-            state: RecordingState::Recording,
-            started_at: now.wall,
-            ended_at: None,
-            format: self.config.recording.format,
-            bytes: 0,
-            millis: 0,
-            sha256: None,
-            fault: None,
-        };
-        let worker = left.stream.port.worker;
+        let (worker, left) = (left.stream.port.worker, left.stream.id);
+        let right = right.map(|leg| leg.stream.id);
+        let row = self.new_recording(now, key, extension)?;
         let recording = self.tapes.number();
         let record = Tape {
             recording,
-            left: left.stream.id,
-            right: right.map(|leg| leg.stream.id),
+            left,
+            right,
             name: row.name().into(),
             format: match row.format {
                 RecordingFormat::Opus => FileFormat::Opus,
@@ -218,6 +271,26 @@ impl Switch {
         self.tapes.running.insert(recording, tape);
         self.beep(now, recording, out);
         Some(view)
+    }
+
+    /// What is written down of a recording that begins.
+    fn new_recording(&mut self, now: Now, key: CallKey, extension: Option<String>) -> Option<Recording> {
+        let call = &self.calls.get(key)?.record;
+        Some(Recording {
+            id: RecordingId::new(now, &mut self.chance),
+            call: call.id.clone(),
+            user: call.user.clone(),
+            other_user: call.other_user.clone(),
+            extension,
+            state: RecordingState::Recording,
+            started_at: now.wall,
+            ended_at: None,
+            format: self.config.recording.format,
+            bytes: 0,
+            millis: 0,
+            sha256: None,
+            fault: None,
+        })
     }
 
     /// Let both parties hear that they are recorded, and see to the next time.
@@ -263,7 +336,8 @@ impl Switch {
         let Some(Running { mut row, worker, .. }) = self.tapes.remove(number) else { return };
         match file {
             Filed::Complete { bytes, millis, sha256 } => {
-                row.state = RecordingState::Complete;
+                let whole = row.fault.is_none();
+                row.state = if whole { RecordingState::Complete } else { RecordingState::Failed };
                 (row.bytes, row.millis) = (bytes, millis);
                 row.sha256 = Some(sha256.iter().map(|byte| format!("{byte:02x}")).collect());
             }

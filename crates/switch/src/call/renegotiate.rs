@@ -2,7 +2,7 @@
 
 use base::Now;
 use bytes::Bytes;
-use media::sdp::Description;
+use media::sdp::{self, Description};
 
 use super::{Asking, CallKey, Phase};
 use crate::Output;
@@ -114,13 +114,16 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         if self.take_answer(key, other, sdp, out).is_err() {
-            return self.offer_refused(now, key, other, 488);
+            return self.offer_refused(now, key, other, 488, out);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(agreed) = call.leg(other).and_then(|leg| leg.stream.negotiated.clone()) else { return };
         let Some(index) = call.partner(other) else { return };
         let Some(leg) = call.legs.get_mut(index) else { return };
         let Asking::Passed(theirs) = std::mem::replace(&mut leg.asking, Asking::No) else {
+            if agreed.codec.is_g711() {
+                self.ask_for_g711(now, key, index); // or they would not understand each other
+            }
             return self.connect_media(key, out);
         };
         let session = leg.session;
@@ -137,8 +140,28 @@ impl Switch {
         self.connect_media(key, out);
     }
 
+    /// Offer a party G.711 alone, where it speaks something else that it could change for it.
+    pub(crate) fn ask_for_g711(&mut self, now: Now, key: CallKey, index: usize) {
+        let Some(leg) = self.calls.get_mut(key).and_then(|call| call.legs.get_mut(index)) else { return };
+        if leg.is_unrecordable() && leg.knows_g711() {
+            leg.stream.local.version += 1;
+            // Its own codecs under its own numbers.
+            let offer = sdp::offer(&leg.stream.local, leg.stream.theirs.as_ref()).recordable();
+            let (session, bytes) = (leg.session, offer.bytes.clone());
+            leg.stream.ours = Some(offer);
+            self.endpoint.offer(now, session, bytes, &mut self.sip_out);
+        }
+    }
+
     /// The other party refused what we passed on: all stays as it was.
-    pub(crate) fn offer_refused(&mut self, now: Now, key: CallKey, other: usize, status: u16) {
+    pub(crate) fn offer_refused(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        other: usize,
+        status: u16,
+        out: &mut Vec<Output>,
+    ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(leg) = call.legs.get_mut(other)
             && let Some(agreed) = &leg.stream.negotiated
@@ -150,6 +173,20 @@ impl Switch {
         if std::mem::replace(&mut leg.asking, Asking::No) != Asking::No {
             let session = leg.session;
             self.endpoint.answer(now, session, Err(status.max(400)), &mut self.sip_out);
+        } else if self.cannot_record(now, key, out) {
+            self.speak_as(now, key, index, other);
+        }
+    }
+
+    /// Offer a party again what the other one speaks.
+    fn speak_as(&mut self, now: Now, key: CallKey, index: usize, other: usize) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let spoken = |index| call.leg(index).and_then(|leg| leg.stream.negotiated.as_ref());
+        let differ = spoken(index).zip(spoken(other)).is_some_and(|(a, b)| !a.codec.same_as(&b.codec));
+        if let Some(session) = call.leg(index).map(|leg| leg.session).filter(|_| differ)
+            && let Some(offer) = self.offer_again(key, index, Some(other))
+        {
+            self.endpoint.offer(now, session, offer, &mut self.sip_out);
         }
     }
 }

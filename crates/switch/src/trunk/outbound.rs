@@ -283,6 +283,7 @@ impl Switch {
         let port = self.ports.take(hop.listener, worker)?;
         let mut stream = self.open_stream(hop, port, out);
         let offer = media::sdp::offer(&stream.local, like.as_ref()).only(&codecs);
+        let offer = self.fit_to_record(key, &spot.trunk.name, offer);
         let connect = Connect {
             target: Target { uri, hop, route: Vec::new() },
             from,

@@ -12,7 +12,7 @@ use super::deposit::Deposit;
 use super::menu::Menu;
 use super::phrase::Phrase;
 use super::{Act, Audio, Clip, Entry, Heard, Note};
-use crate::call::{CallKey, Phase};
+use crate::call::{CallKey, Leg, Phase};
 use crate::exchange::Switch;
 use crate::{Output, limits};
 
@@ -160,7 +160,6 @@ impl Switch {
         acts: Vec<Act>,
         out: &mut Vec<Output>,
     ) {
-        let tones = matches!(talk, Talk::Menu(_));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.trace.push(TraceStep { rule: "voicemail".into(), outcome });
         call.phase = Phase::Voicemail(Box::new(Visit {
@@ -178,18 +177,22 @@ impl Switch {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }
         self.up(now, key, out);
+        // What it heard of a phone that rang may have been another codec: nothing said in that could be recorded.
+        self.ask_for_g711(now, key, 0);
         self.feed(key, 0, Source::Silence, out);
-        if tones {
-            self.listen_for_keys(key, out);
-        }
+        self.listen_for_keys(key, out);
         self.perform(now, key, acts, out);
     }
 
     /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
+    fn keys_come_as(leg: &Leg) -> Digits {
+        let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
+        if events { Digits::Events } else { Digits::Tones }
+    }
+
     fn listen_for_keys(&self, key: CallKey, out: &mut Vec<Output>) {
         let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
-        let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
-        let digits = if events { Digits::Events } else { Digits::Tones };
+        let digits = Switch::keys_come_as(leg);
         let command = MediaCommand::Listen { stream: leg.stream.id, digits };
         out.push(Output::Media { worker: leg.stream.port.worker, command });
     }
@@ -199,8 +202,10 @@ impl Switch {
     /// A media event that concerns voicemail.
     pub(crate) fn voicemail_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
-            MediaEvent::Digit { stream, digit, .. } => {
-                if let Some((key, 0)) = self.calls.stream_of(stream) {
+            MediaEvent::Digit { stream, digit, millis } => {
+                if let Some((key, 0)) = self.calls.stream_of(stream)
+                    && !self.may_be_a_voice(key, millis)
+                {
                     self.key_pressed(now, key, digit, Road::Media, out);
                 }
             }
@@ -220,6 +225,14 @@ impl Switch {
             MediaEvent::Ports { .. } | MediaEvent::Silent { .. } | MediaEvent::Closed { .. } => {}
         }
         self.settle(now, out);
+    }
+
+    /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
+    fn may_be_a_voice(&self, key: CallKey, millis: u16) -> bool {
+        let speaks = self.visit(key).is_some_and(|visit| visit.recording.is_some());
+        let leg = self.calls.get(key).and_then(|call| call.leg(0));
+        let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == Digits::Tones);
+        speaks && tones && millis < limits::KEY_WITHIN_SPEECH_MILLIS
     }
 
     fn played(&mut self, now: Now, stream: StreamId, play: PlayId, out: &mut Vec<Output>) {

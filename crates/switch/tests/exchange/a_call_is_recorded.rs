@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use centralita_switch::{Beep, Command, Input, RecordingAction, RecordingView, Reply};
+use media::sdp::Codec;
 use media::{Ended, FileFormat, Filed, MediaCommand, MediaEvent, Record as Tape, RecordingId};
 use model::journal::Record;
-use model::{CallId, RecordCalls, Recording, RecordingFormat, RecordingState};
+use model::{CallId, Cause, RecordCalls, Recording, RecordingFormat, RecordingState};
 
 use super::a_call_is_made::connected;
 use crate::office::Office;
+use crate::office::line::Line;
+use crate::office::sdp::{formats, sdp};
 
 fn call(office: &mut Office) -> CallId {
     match office.ask(Command::Calls) {
@@ -191,4 +194,130 @@ fn both_parties_hear_that_they_are_recorded() {
     assert_eq!(beeps(&mut once).len(), 2);
     once.pass(Duration::from_secs(100));
     assert!(beeps(&mut once).is_empty());
+}
+
+/// A description with codecs beyond G.711: 9 is G.722, 96 Opus.
+fn wide(host: u8, codecs: &str) -> String {
+    sdp(&format!("10.0.0.{host}"), 30_000, codecs, "sendrecv") + "a=rtpmap:96 opus/48000/2\r\n"
+}
+
+/// A call of 1001 to 1002 that is up: what the caller offers, and what the callee answers.
+fn connected_by(office: &mut Office, offered: &str, answered: &str) -> (Line, Line) {
+    let (ana, benito) = (office.phone("1001"), office.phone("1002"));
+    office.register(&benito);
+    let mut caller = office.call(&ana, "1002", Some(&wide(11, offered)));
+    let callee = office.rung(&benito);
+    office.answer(&callee, 200, Some(&wide(12, answered)));
+    let ok = office.last(&ana);
+    office.acknowledge(&mut caller, &ok, None);
+    office.heard(&benito);
+    (caller, callee)
+}
+
+/// What the streams have agreed on since it was last asked.
+fn agreed(office: &mut Office) -> Vec<Codec> {
+    let codec = |command: MediaCommand| match command {
+        MediaCommand::Negotiated { negotiated, .. } => Some(negotiated.codec),
+        _ => None,
+    };
+    std::mem::take(&mut office.media).into_iter().filter_map(codec).collect()
+}
+
+#[test]
+fn a_call_that_will_be_recorded_speaks_g711_from_the_start_and_when_it_changes() {
+    // S177
+    for (caller_wants, callee_wants, to_callee) in [
+        (RecordCalls::Default, RecordCalls::Default, "9 96 0 101 8"),
+        (RecordCalls::Outbound, RecordCalls::Default, "0 101 8"),
+        (RecordCalls::Default, RecordCalls::Inbound, "0 101 8"),
+        (RecordCalls::Inbound, RecordCalls::Outbound, "9 96 0 101 8"),
+    ] {
+        let mut office = Office::open();
+        office.change_extension("1001", |e| e.record_calls = caller_wants);
+        office.change_extension("1002", |e| e.record_calls = callee_wants);
+        let (ana, benito) = (office.phone("1001"), office.phone("1002"));
+        office.register(&benito);
+        let mut caller = office.call(&ana, "1002", Some(&wide(11, "9 96 0 101")));
+        let callee = office.rung(&benito);
+        assert_eq!(formats(&callee.invite.body()), to_callee, "{caller_wants:?} {callee_wants:?}");
+        office.answer(&callee, 200, Some(&wide(12, to_callee)));
+        let ok = office.last(&ana);
+        office.acknowledge(&mut caller, &ok, None);
+        office.heard(&benito);
+        let recorded = to_callee == "0 101 8";
+        assert_eq!(agreed(&mut office).iter().all(Codec::is_g711), recorded);
+        // A phone that offers everything again, as with hold, changes nothing.
+        let hold = wide(11, "9 96 0 101").replace("sendrecv", "sendonly");
+        office.within(&mut caller, "INVITE", "", Some(&hold));
+        assert_eq!(formats(&office.last(&benito).body()), to_callee);
+    }
+}
+
+#[test]
+fn phones_that_speak_something_else_are_asked_for_g711_when_a_recording_begins() {
+    let mut office = Office::open();
+    let (caller, callee) = connected_by(&mut office, "9 96 0 101", "9 0 101");
+    assert!(agreed(&mut office).iter().all(|codec| codec.name() == "G722"));
+    let id = call(&mut office);
+    let begun = act(&mut office, &id, RecordingAction::Start).unwrap();
+    assert_eq!(tapes(&mut office).len(), 1);
+    assert!(office.heard(&caller.phone).is_empty(), "one after the other");
+    for line in [&callee, &caller] {
+        let reinvite = office.last(&line.phone);
+        assert_eq!((reinvite.method().as_str(), &*formats(&reinvite.body())), ("INVITE", "0 101 8"));
+        office.respond(line, &reinvite, 200, "", Some(&wide(11, "0 101")));
+        assert_eq!(agreed(&mut office), [Codec::Pcmu]);
+        assert_eq!(office.summary(&line.phone), "ACK");
+    }
+    assert_eq!(act(&mut office, &id, RecordingAction::Start).unwrap().recording.id, begun.recording.id);
+    assert_eq!(office.summary(&callee.phone) + &office.summary(&caller.phone), "");
+    filed(&mut office, RecordingId(1), Filed::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
+    assert_eq!(written(&office).pop().unwrap().state, RecordingState::Complete);
+}
+
+#[test]
+fn a_phone_that_refuses_g711_ends_the_recording_as_failed_and_keeps_its_call() {
+    for refuses in ["callee", "caller"] {
+        let mut office = Office::open();
+        let (caller, callee) = connected_by(&mut office, "9 0 101", "9 0 101");
+        let id = call(&mut office);
+        act(&mut office, &id, RecordingAction::Start).unwrap();
+        let recording = tapes(&mut office)[0].recording;
+        let mut line = &callee;
+        let mut reinvite = office.last(&line.phone);
+        if refuses == "caller" {
+            office.respond(line, &reinvite, 200, "", Some(&wide(12, "0 101")));
+            office.heard(&callee.phone);
+            line = &caller;
+            reinvite = office.last(&line.phone);
+        }
+        office.respond(line, &reinvite, 488, "", None);
+        assert!(office.media.contains(&MediaCommand::StopRecord { recording }), "{refuses}");
+        filed(&mut office, recording, Filed::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
+        let row = written(&office).pop().unwrap();
+        assert_eq!((row.state, row.fault.as_deref()), (RecordingState::Failed, Some("codec_not_recordable")));
+        if refuses == "caller" {
+            let back = office.last(&callee.phone);
+            assert_eq!(formats(&back.body()), "9 0 101 8", "they speak as before");
+        }
+        assert_eq!(office.status().active_calls, 1);
+    }
+}
+
+#[test]
+fn a_recording_of_phones_without_g711_is_refused_or_written_down_as_failed() {
+    let mut office = Office::open();
+    connected_by(&mut office, "96", "96");
+    let id = call(&mut office);
+    let start = Command::Recording { call: id.clone(), action: RecordingAction::Start };
+    assert_eq!(office.ask(start), Reply::Refused(Cause::CodecNotRecordable));
+    assert_eq!((tapes(&mut office).len(), written(&office).len()), (0, 0));
+
+    let mut office = Office::open_with(|config| config.recording.calls = RecordCalls::All);
+    connected_by(&mut office, "96", "96");
+    assert!(tapes(&mut office).is_empty());
+    let rows = written(&office);
+    assert_eq!((rows.len(), rows[0].state), (1, RecordingState::Failed));
+    assert_eq!((rows[0].fault.as_deref(), rows[0].ended_at.is_some()), (Some("codec_not_recordable"), true));
+    assert_eq!(office.status().active_calls, 1);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::{Secret, Timestamp};
 use centralita_switch::voicemail::{Audio, Note};
 use centralita_switch::{Input, limits};
+use media::sdp::Codec;
 use media::{
     Digits, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, Record, RecordingId, StreamId,
 };
@@ -12,7 +13,7 @@ use model::voicemail::{MESSAGES_PER_BOX, PinKey, PinProof};
 use model::{CallStatus, Cause, Change, ExtensionId, Mailbox, MessageId, MessageState, VoicemailMessage};
 
 use crate::office::line::Line;
-use crate::office::sdp::sdp;
+use crate::office::sdp::{formats, sdp};
 use crate::office::{Office, user};
 
 const KEY: [u8; 32] = [5; 32];
@@ -178,6 +179,53 @@ fn hash_silence_and_the_longest_time_end_a_message_and_the_call() {
         assert_eq!(office.summary(&ana), "BYE", "{end}");
         assert!(matches!(&office.notes[1], Note::Left(m) if m.millis == 180_000), "{end}");
     }
+}
+
+#[test]
+fn a_hash_that_comes_as_a_tone_ends_a_message_if_it_is_held_longer_than_a_voice_sounds_like_one() {
+    for (events, told, short, long) in
+        [("0 101", Digits::Events, true, true), ("0", Digits::Tones, false, true)]
+    {
+        for (millis, ends) in [(limits::KEY_WITHIN_SPEECH_MILLIS - 1, short), (100, long)] {
+            let mut office = open();
+            let ana = office.phone("1001");
+            let mut caller = office.call(&ana, "1002", Some(&sdp("10.0.0.11", 30_000, events, "sendrecv")));
+            let ok = office.last(&ana);
+            office.acknowledge(&mut caller, &ok, None);
+            let (stream, ..) = office.playing();
+            assert!(office.media.contains(&MediaCommand::Listen { stream, digits: told })); // S72
+            // It cuts the greeting short, however brief.
+            office.feed(Input::Media(MediaEvent::Digit { stream, digit: '#', millis: 45 }));
+            assert_eq!(office.playing().2, 3_200, "the beep");
+            office.said();
+            office.feed(Input::Media(MediaEvent::Digit { stream, digit: '#', millis }));
+            let recording = office.recording().recording;
+            assert_eq!(office.is_stopped(recording), ends, "{events} {millis}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_who_heard_a_phone_in_another_codec_speaks_g711_to_voicemail() {
+    let wide = |ip, codecs| sdp(ip, 30_000, codecs, "sendrecv") + "a=rtpmap:96 opus/48000/2\r\n";
+    let mut office = open();
+    let (ana, phone) = (office.phone("1001"), office.phone("1002"));
+    office.register(&phone);
+    let mut caller = office.call(&ana, "1002", Some(&wide("10.0.0.11", "96 0 101")));
+    let callee = office.rung(&phone);
+    office.answer(&callee, 183, Some(&wide("10.0.0.12", "96 101")));
+    office.pass(Duration::from_secs(31));
+    let ok = office.last(&ana);
+    assert_eq!(formats(&ok.body()), "96 101", "as it was told with the 183");
+    office.acknowledge(&mut caller, &ok, None);
+    let reinvite = office.last(&ana);
+    assert_eq!((reinvite.method().as_str(), &*formats(&reinvite.body())), ("INVITE", "0 101 8"));
+    office.respond(&caller, &reinvite, 200, "", Some(&wide("10.0.0.11", "0 101")));
+    let agreed = office.media.iter().rev().find_map(|command| match command {
+        MediaCommand::Negotiated { negotiated, .. } => Some(negotiated.codec.clone()),
+        _ => None,
+    });
+    assert_eq!(agreed, Some(Codec::Pcmu));
 }
 
 #[test]

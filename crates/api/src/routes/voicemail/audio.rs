@@ -8,19 +8,19 @@ use axum::routing::{delete, get, put};
 use model::Permission;
 use switch::voicemail::{greeting_path, message_path};
 
-use super::range;
 use super::shapes::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
-use crate::audio::{AudioError, AudioFormat};
+use crate::{App, Patch};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
 use crate::limits::{AUDIO_BYTES, BODY_PATIENCE};
 use crate::office::MailboxChanges;
+use crate::play::play;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::{App, Patch};
+use crate::shelf::{AudioError, AudioFile, Wanted};
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
@@ -42,7 +42,7 @@ pub(super) fn routes() -> Vec<Route> {
             get(message),
         )
         .query(FORMAT)
-        .also(&[206, 416]),
+        .also(&[206, 416, 503]),
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/greeting/audio"),
             TAG,
@@ -52,7 +52,7 @@ pub(super) fn routes() -> Vec<Route> {
             get(heard),
         )
         .query(FORMAT)
-        .also(&[206, 416]),
+        .also(&[206, 416, 503]),
         Route::new(
             ("put", greeting),
             TAG,
@@ -75,7 +75,7 @@ async fn message(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (extension, message) = path.find(&app, &caller)?;
-    play(&app, message_path(&extension.id, &message.id), &uri, &headers).await
+    sound(&app, message_path(&extension.id, &message.id), &uri, &headers).await
 }
 
 async fn heard(
@@ -87,17 +87,15 @@ async fn heard(
 ) -> Result<Response, ApiError> {
     let extension = own(&app, &caller, &id)?;
     app.office().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
-    play(&app, greeting_path(&extension.id), &uri, &headers).await
+    sound(&app, greeting_path(&extension.id), &uri, &headers).await
 }
 
-async fn play(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
-    let form = Form::of_query(uri, FORMAT)?;
-    let (format, kind) = match form.text("format") {
-        Some("ogg") => (AudioFormat::Ogg, "audio/ogg"),
-        _ => (AudioFormat::Wav, "audio/wav"),
+async fn sound(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let wanted = match Form::of_query(uri, FORMAT)?.text("format") {
+        Some("ogg") => Wanted::Stored,
+        _ => Wanted::Wav,
     };
-    let bytes = app.audio().read(name, format).await.ok_or(Fault::NotFound)?;
-    Ok(range::answer(headers, kind, bytes))
+    play(app, AudioFile::voicemail(name), wanted, None, headers).await
 }
 
 async fn send(
@@ -123,7 +121,7 @@ async fn send(
         );
         return Err(ApiError::said(Fault::BodyTooLarge, said));
     };
-    app.audio().keep_wav(greeting_path(&extension.id), wav).await.map_err(|error| match error {
+    app.shelf().keep_wav(greeting_path(&extension.id), wav).await.map_err(|error| match error {
         AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
         AudioError::Disk => Fault::StoreAway.into(),
     })?;
@@ -136,7 +134,7 @@ async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Js
     let extension = own(&app, &caller, &id)?;
     let changes = MailboxChanges { greeting_at: Patch::Clear, ..MailboxChanges::default() };
     let answer = set(&app, &caller, &extension.id, changes).await?;
-    app.audio().remove(greeting_path(&extension.id));
+    app.discard(greeting_path(&extension.id)).await;
     Ok(answer)
 }
 

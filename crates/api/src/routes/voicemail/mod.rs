@@ -1,7 +1,6 @@
 //! Voicemail (S72): the messages of an extension, what its owner has set, and the mails about them.
 
 mod audio;
-mod range;
 mod shapes;
 
 use std::convert::Infallible;
@@ -233,6 +232,6 @@ async fn remove(
 ) -> Result<Json<Success>, ApiError> {
     let (extension, message) = path.find(&app, &caller)?;
     app.office().remove_message(caller.actor(), extension.id.clone(), message.id.clone()).await?;
-    app.audio().remove(switch::voicemail::message_path(&extension.id, &message.id));
+    app.discard(switch::voicemail::message_path(&extension.id, &message.id)).await;
     Ok(Json(Success { success: true }))
 }

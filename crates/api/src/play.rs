@@ -1,0 +1,73 @@
+//! Answers of audio: whole, or one range of it, in pieces. Nobody's recording is in memory as a whole.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+
+use crate::App;
+use crate::error::{ApiError, Fault};
+use crate::limits::AUDIO_CHUNK;
+use crate::range::{Asked, asked};
+use crate::shelf::{AudioFile, Opened, Wanted};
+
+/// Answer the audio of a file. `hash` tells its versions apart, where there can be several.
+pub(crate) async fn play(
+    app: &App,
+    file: AudioFile,
+    wanted: Wanted,
+    hash: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let ending = if wanted == Wanted::Wav { "wav" } else { file.format.ending() };
+    let name = file.name.rsplit('/').next().unwrap_or_default().to_owned();
+    let tag = hash.map(|hash| format!("\"{hash}-{ending}\""));
+    let opened = match app.shelf().open(file, wanted).await {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Fault::NotFound.into()),
+        Err(error) => {
+            tracing::error!(%error, name, "audio cannot be read");
+            return Err(Fault::AudioAway.into());
+        }
+    };
+    let (length, content_type) = (opened.length, opened.content_type);
+    let (status, from, to) = match asked(headers, tag.as_deref(), length) {
+        Asked::All => (StatusCode::OK, 0, length),
+        Asked::Part(from, to) => (StatusCode::PARTIAL_CONTENT, from, to),
+        Asked::Nothing => {
+            let beyond = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, beyond).into_response());
+        }
+    };
+    let mut response = Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CONTENT_LENGTH, to - from)
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::CACHE_CONTROL, "private, no-cache")
+        .header(header::CONTENT_DISPOSITION, format!("inline; filename=\"{name}.{ending}\""));
+    if let Some(tag) = tag {
+        response = response.header(header::ETAG, tag);
+    }
+    if status == StatusCode::PARTIAL_CONTENT {
+        response = response.header(header::CONTENT_RANGE, format!("bytes {from}-{}/{length}", to - 1));
+    }
+    response.body(chunks(opened, from, to)).map_err(|_| Fault::Internal.into())
+}
+
+fn chunks(opened: Opened, from: u64, to: u64) -> Body {
+    Body::from_stream(stream::try_unfold(from, move |at| {
+        let opened = opened.clone();
+        async move {
+            if at >= to {
+                return Ok(None);
+            }
+            let bytes = (opened.read)(at..to.min(at + AUDIO_CHUNK)).await?;
+            if bytes.is_empty() {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+            }
+            let next = at + bytes.len() as u64;
+            Ok(Some((bytes, next)))
+        }
+    }))
+}
