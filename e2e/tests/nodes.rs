@@ -1,9 +1,10 @@
 //! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::raw::Raw;
-use e2e::{Postgres, Server, until};
+use e2e::{Extension, Postgres, Server, until};
 use serde_json::json;
 
 const PROMISED: Duration = Duration::from_secs(1);
@@ -19,6 +20,76 @@ impl Nodes {
         let database = Postgres::shared().database();
         let (a, b) = (Server::start_on(&database), Server::start_on(&database));
         Nodes { a, b, database }
+    }
+
+    /// What `psql` says of the database that they share.
+    fn ask(&self, sql: &str) -> String {
+        let name = self.database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
+        Postgres::shared().psql(name, sql).unwrap()
+    }
+}
+
+/// Two extensions whose phones are registered with the second node, and what the first node is told about them.
+struct Told {
+    alice: Extension,
+    bob: Extension,
+    phones: [Raw; 2],
+    recurring: String,
+    password: String,
+}
+
+impl Told {
+    fn begin(nodes: &Nodes) -> Told {
+        let (alice, bob) = (nodes.a.extension("1001"), nodes.a.extension("1002"));
+        let path = format!("/api/v1/voip/extensions/{}", bob.id);
+        until(PROMISED, "the other node knows them", || {
+            (nodes.b.http(Some(&bob.key)).get(&path).status == 200).then_some(())
+        });
+        let mut phones = [Raw::new(&nodes.b, &alice), Raw::new(&nodes.b, &bob)];
+        phones.iter_mut().for_each(Raw::register);
+        Told { alice, bob, phones, recurring: String::new(), password: String::new() }
+    }
+
+    /// A new password, a recurring call, another mailbox, and an extension that is out of service.
+    fn change(&mut self, node: &Server) {
+        let path = |of: &Extension, what: &str| format!("/api/v1/voip/extensions/{}{what}", of.id);
+        let alice = node.http(Some(&self.alice.key));
+        let reset = alice.post(&path(&self.alice, "/credentials/reset"), &json!({})).expect(200);
+        self.password = reset["extension"]["sipCredentials"]["password"].as_str().unwrap().to_owned();
+        let schedule = json!({ "frequency": "daily", "time": "03:00", "timezone": "UTC" });
+        let body = json!({ "destinationNumber": "1002", "schedule": schedule });
+        let made = alice.post(&path(&self.alice, "/recurring-calls"), &body).expect(200);
+        self.recurring = made["recurringCall"]["id"].as_str().unwrap().to_owned();
+        let mailbox = json!({ "email": "ana@example.com", "pin": "739105" });
+        alice.put(&path(&self.alice, "/voicemail"), &mailbox).expect(200);
+        let bob = node.http(Some(&self.bob.key));
+        bob.put(&path(&self.bob, ""), &json!({ "status": "inactive" })).expect(200);
+    }
+
+    /// Whether a node shows all of it, and keeps no phone that it must not keep.
+    fn is_known_to(&self, node: &Server, admin: &str) -> bool {
+        let alice = node.http(Some(&self.alice.key));
+        let voicemail = alice.get(&format!("/api/v1/voip/extensions/{}/voicemail", self.alice.id)).expect(200);
+        let bob = node.http(Some(&self.bob.key)).get(&format!("/api/v1/voip/extensions/{}", self.bob.id));
+        let phones = node.http(Some(admin)).get("/api/v1/registrations").expect(200);
+        alice.get(&format!("/api/v1/voip/recurring-calls/{}", self.recurring)).status == 200
+            && voicemail["mailbox"]["email"] == "ana@example.com"
+            && voicemail["mailbox"]["pinSet"] == true
+            && bob.expect(200)["extension"]["status"] == "inactive"
+            && phones["registrations"] == json!([])
+    }
+
+    /// The phones notice as well: only the new password opens, and who is out of service does not get in.
+    fn is_felt_by_phones(mut self) {
+        let [alice, bob] = &mut self.phones;
+        let register = |phone: &mut Raw| {
+            let to = format!("<sip:{}@localhost>", phone.user);
+            phone.register_with(&to, "Expires: 300\r\n").status()
+        };
+        assert_eq!(register(alice), Some(401), "the old password");
+        assert_ne!(register(bob), Some(200), "an extension that is inactive");
+        alice.password = self.password;
+        alice.register();
     }
 }
 
@@ -60,7 +131,8 @@ fn an_extension_of_one_node_registers_on_the_other_within_a_second() {
 
 #[test]
 fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
-    let Nodes { a, b, database } = Nodes::start();
+    let nodes = Nodes::start();
+    let Nodes { a, b, .. } = &nodes;
     let extension = a.extension("1001");
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     let key = Some(extension.key.as_str());
@@ -84,10 +156,38 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
     let numbers: Vec<String> = (0..6).map(|n| make(if n % 2 == 0 { &a } else { &b })).collect();
     let distinct: std::collections::BTreeSet<&String> = numbers.iter().collect();
     assert_eq!(distinct.len(), numbers.len(), "{numbers:?}");
-    let name = database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
-    let gaps =
-        Postgres::shared().psql(name, "SELECT MAX(seq) - COUNT(*) - MIN(seq) + 1 FROM outbox").unwrap();
+    let gaps = nodes.ask("SELECT MAX(seq) - COUNT(*) - MIN(seq) + 1 FROM outbox");
     assert_eq!(gaps, "0", "rows of the outbox are numbered without a gap");
+}
+
+#[test]
+fn a_password_a_mailbox_and_a_recurring_call_of_one_node_hold_on_the_other_within_a_second() {
+    // S75, S176
+    let nodes = Nodes::start();
+    let mut told = Told::begin(&nodes);
+    told.change(&nodes.a);
+    let admin = nodes.a.admin_key();
+    assert!(told.is_known_to(&nodes.a, &admin), "at once where it was changed");
+    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
+    told.is_felt_by_phones();
+}
+
+#[test]
+fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
+    // S75, S176
+    let nodes = Nodes::start();
+    let mut told = Told::begin(&nodes);
+    let node = nodes.b.pid().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &node]).status().unwrap().success());
+    signal("-STOP");
+    told.change(&nodes.a);
+    // What is older than a day is forgotten but for the last row.
+    nodes.ask("DELETE FROM outbox WHERE seq < (SELECT MAX(seq) FROM outbox)");
+    assert_eq!(nodes.ask("SELECT COUNT(*) FROM outbox"), "1");
+    signal("-CONT");
+    let admin = nodes.a.admin_key();
+    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
+    told.is_felt_by_phones();
 }
 
 #[test]
