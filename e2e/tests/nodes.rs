@@ -153,7 +153,7 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
         let made = node.http(admin.as_deref()).post("/api/v1/voip/extensions/create", &body).expect(200);
         made["extension"]["extensionNumber"].as_str().unwrap().to_owned()
     };
-    let numbers: Vec<String> = (0..6).map(|n| make(if n % 2 == 0 { &a } else { &b })).collect();
+    let numbers: Vec<String> = (0..6).map(|n| make(if n % 2 == 0 { a } else { b })).collect();
     let distinct: std::collections::BTreeSet<&String> = numbers.iter().collect();
     assert_eq!(distinct.len(), numbers.len(), "{numbers:?}");
     let gaps = nodes.ask("SELECT MAX(seq) - COUNT(*) - MIN(seq) + 1 FROM outbox");

@@ -27,6 +27,8 @@ mod moving;
 mod occasions;
 mod occurrences;
 mod pen;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod postgres;
 mod prune;
