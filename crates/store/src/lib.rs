@@ -26,6 +26,7 @@ mod migrate;
 mod moving;
 mod occasions;
 mod occurrences;
+mod parameters;
 mod pen;
 #[cfg(test)]
 mod plans;
