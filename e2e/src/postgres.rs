@@ -199,7 +199,8 @@ impl Postgres {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://centralita:{PASSWORD}@localhost/{database}?host={}", self.folder.display())
+        let port = self.port.map_or(String::new(), |port| format!("&port={port}"));
+        format!("postgres://centralita:{PASSWORD}@localhost/{database}?host={}{port}", self.folder.display())
     }
 
     /// What `psql` answers, columns divided by `|`.
@@ -220,7 +221,7 @@ impl Postgres {
                 "--host",
             ])
             .arg(&self.folder)
-            .args(["--dbname", database, "--command", sql])
+            .args(["--port", &self.port.unwrap_or(5432).to_string(), "--dbname", database, "--command", sql])
             .env("PGPASSWORD", PASSWORD)
             .output()
             .expect("psql runs");

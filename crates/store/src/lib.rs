@@ -16,6 +16,7 @@ mod idempotency;
 mod key_uses;
 mod keys;
 mod ladders;
+mod leases;
 mod legs;
 mod limits;
 mod lite;
