@@ -1,9 +1,11 @@
 //! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
 
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::raw::Raw;
+use e2e::wire::Message;
 use e2e::{Extension, Postgres, Server, until};
 use serde_json::json;
 
@@ -210,4 +212,79 @@ fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
     caller.hang_up(&mut up.caller);
     callee.expect_request("BYE");
     assert_eq!(a.finished_call()["status"], "completed");
+}
+
+/// A carrier that lets everybody register, and remembers who did: the port of his contact, and for how many seconds.
+struct Carrier {
+    socket: UdpSocket,
+    heard: Vec<(u16, u32)>,
+}
+
+impl Carrier {
+    fn open() -> Carrier {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        Carrier { socket, heard: Vec::new() }
+    }
+
+    /// Answers what has come.
+    fn listen(&mut self) {
+        let mut buffer = [0_u8; 4096];
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            let request = Message { text: String::from_utf8_lossy(&buffer[..length]).into_owned() };
+            let line = |name: &str| request.header(name).map(str::to_owned).unwrap_or_default();
+            let (contact, expires) = (line("Contact"), line("Expires"));
+            let answer = format!(
+                "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=carrier\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: {contact};expires={expires}\r\n\
+                 Content-Length: 0\r\n\r\n",
+                line("Via"),
+                line("From"),
+                line("To"),
+                line("Call-ID"),
+                line("CSeq"),
+            );
+            self.socket.send_to(answer.as_bytes(), from).unwrap();
+            if request.method() == Some("REGISTER") {
+                let port = contact.trim_end_matches('>').rsplit(':').next().and_then(|port| port.parse().ok());
+                self.heard.push((port.expect("a port in Contact"), expires.parse().expect("Expires")));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() {
+    // S119
+    let Nodes { mut a, mut b, .. } = Nodes::start();
+    let mut carrier = Carrier::open();
+    let port = carrier.socket.local_addr().unwrap().port();
+    let admin = a.admin_key();
+    let trunk = json!({
+        "name": "Carrier", "hosts": [{ "host": "127.0.0.1", "port": port }], "username": "trunkuser", "password": "trunk-pass",
+        "register": true, "registerExpires": 600, "probe": false,
+    });
+    let made = a.admin().post("/api/v1/trunks", &trunk).expect(200);
+    let path = format!("/api/v1/trunks/{}", made["trunk"]["id"].as_str().unwrap());
+    let state = |node: &Server| {
+        let shown = node.http(Some(&admin)).get(&path);
+        if shown.status == 200 { shown.json()["trunk"]["status"]["registration"].clone() } else { json!(null) }
+    };
+    let a_registers = until(Duration::from_secs(10), "one is registered, and the other knows that", || {
+        carrier.listen();
+        match (state(&a), state(&b)) {
+            (one, other) if one == "registered" && other == "elsewhere" => Some(true),
+            (one, other) if one == "elsewhere" && other == "registered" => Some(false),
+            _ => None,
+        }
+    });
+    let (first, second) = if a_registers { (&mut a, &mut b) } else { (&mut b, &mut a) };
+    let (gone, next) = (first.sip().port(), second.sip().port());
+    assert!(!carrier.heard.is_empty() && carrier.heard.iter().all(|heard| *heard == (gone, 600)), "{:?}", carrier.heard);
+    first.stop();
+    until(Duration::from_secs(10), "the other one registers", || {
+        carrier.listen();
+        carrier.heard.contains(&(next, 600)).then_some(())
+    });
+    assert!(carrier.heard.contains(&(gone, 0)), "who stopped has said goodbye: {:?}", carrier.heard);
+    assert_eq!(carrier.heard.last(), Some(&(next, 600)));
 }
