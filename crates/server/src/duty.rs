@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use store::Store;
-use switch::Command;
+use switch::{Command, Reply, State};
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
@@ -23,13 +23,22 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
     if !store.is_shared() {
         return;
     }
+    door.until_listening(true).await;
     let mut on_duty = false;
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
-        let now = clock.now().wall;
-        let Ok(ours) = store.hold(NAME, now, now + LEASE).await else { continue };
+        let asked = if is_running(&door).await {
+            let now = clock.now().wall;
+            store.hold(NAME, now, now + LEASE).await
+        } else if on_duty {
+            // Who lets calls end takes no new ones: the carriers' belong to another node now.
+            store.let_go(NAME).await.map(|()| false)
+        } else {
+            continue;
+        };
+        let Ok(ours) = asked else { continue };
         if ours == on_duty {
             continue;
         }
@@ -41,6 +50,10 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
             None => tracing::warn!("the exchange does not hear that trunks are to be registered, or are no longer"),
         }
     }
+}
+
+async fn is_running(door: &Door) -> bool {
+    matches!(door.ask(Command::Status).await, Some(Reply::Status(status)) if status.state == State::Running)
 }
 
 /// Let another node register at once instead of after the lease. Call it when nothing is registered any more.

@@ -93,7 +93,7 @@ async fn way(pool: &Pool, filter: &CallFilter) -> Result<Way, StoreError> {
     if filter.user.is_some() {
         return Ok(Way::Newest);
     }
-    let mut found = [Vec::new(), Vec::new()];
+    let mut found: [Vec<String>; 2] = Default::default();
     for (column, found) in NUMBERS.into_iter().zip(&mut found) {
         for row in numbers(column, number).fetch_all(pool).await? {
             found.push(row.try_get(0)?);

@@ -105,10 +105,10 @@ async fn a_page_of_calls_walks_the_index_that_has_its_order() {
     let few = Way::FewNumbers([vec!["+3491".into(), "+3492".into()], vec!["+3493".into()]]);
     for (way, filter, indexes) in [
         (&Way::Newest, everybody.clone(), by_start.as_slice()),
-        (&Way::Newest, CallFilter { number: number.clone(), ..everybody.clone() }, &by_start),
-        (&Way::Newest, own.clone(), &by_user),
-        (&Way::Newest, CallFilter { number: number.clone(), ..own.clone() }, &by_user),
-        (&few, CallFilter { number: number.clone(), ..everybody.clone() }, &by_number),
+        (&Way::Newest, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
+        (&Way::Newest, own.clone(), by_user.as_slice()),
+        (&Way::Newest, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
+        (&few, CallFilter { number: number.clone(), ..everybody.clone() }, by_number.as_slice()),
     ] {
         for filter in each(&filter) {
             let plan = plan(&store, way.query(&filter)).await;
