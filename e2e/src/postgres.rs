@@ -117,8 +117,20 @@ impl Postgres {
             Some(port) => {
                 let file = |name: &str| self.folder.join(name).display().to_string();
                 let (certificate, key) = (file("server.pem"), file("server.key"));
-                command.args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}"), "-c", "ssl=on"]);
-                command.args(["-c", &format!("ssl_cert_file={certificate}"), "-c", &format!("ssl_key_file={key}")])
+                command.args([
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    &format!("port={port}"),
+                    "-c",
+                    "ssl=on",
+                ]);
+                command.args([
+                    "-c",
+                    &format!("ssl_cert_file={certificate}"),
+                    "-c",
+                    &format!("ssl_key_file={key}"),
+                ])
             }
         };
         let mut watchdog = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh runs");
@@ -256,15 +268,29 @@ fn certify(folder: &Path) {
     for name in ["authority", "stranger"] {
         let (subject, key, certificate) =
             (format!("/CN={name} of a test"), format!("{name}.key"), format!("{name}.pem"));
-        let words = [&["req", "-x509", "-days", "2"], &fresh[..], &[&subject, "-keyout", &key, "-out", &certificate]];
+        let words =
+            [&["req", "-x509", "-days", "2"], &fresh[..], &[&subject, "-keyout", &key, "-out", &certificate]];
         openssl(&words.concat());
     }
     std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").expect("the names' file");
     let words = [&["req"], &fresh[..], &["/CN=localhost", "-keyout", "server.key", "-out", "server.csr"]];
     openssl(&words.concat());
     openssl(&[
-        "x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "authority.pem", "-CAkey", "authority.key",
-        "-CAcreateserial", "-extfile", "names", "-out", "server.pem",
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        "server.csr",
+        "-CA",
+        "authority.pem",
+        "-CAkey",
+        "authority.key",
+        "-CAcreateserial",
+        "-extfile",
+        "names",
+        "-out",
+        "server.pem",
     ]);
 }
 

@@ -21,7 +21,9 @@ const RECOVERED: Duration = Duration::from_secs(10);
 
 fn away() -> Duration {
     match std::env::var("CENTRALITA_AWAY_SECONDS") {
-        Ok(text) => Duration::from_secs(text.parse().expect("CENTRALITA_AWAY_SECONDS is a number of seconds")),
+        Ok(text) => {
+            Duration::from_secs(text.parse().expect("CENTRALITA_AWAY_SECONDS is a number of seconds"))
+        }
         Err(_) => AWAY,
     }
 }
@@ -147,7 +149,8 @@ impl Office {
         let distinct: BTreeSet<String> = complete.iter().map(id).collect();
         assert_eq!((complete.len(), distinct.len()), (calls, calls), "none is missing, none is there twice");
         let extensions = self.admin.get("/api/v1/voip/extensions?limit=100").expect(200);
-        let shown: Vec<String> = extensions["extensions"].as_array().into_iter().flatten().map(name).collect();
+        let shown: Vec<String> =
+            extensions["extensions"].as_array().into_iter().flatten().map(name).collect();
         let last = format!("{number} Meanwhile");
         assert_eq!(shown, ["1001 Phone 1001", "1002 Phone 1002", last.as_str()], "nothing else");
         self.alice.register(); // its password is the old one

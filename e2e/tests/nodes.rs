@@ -71,7 +71,8 @@ impl Told {
     /// Whether a node shows all of it, and keeps no phone that it must not keep.
     fn is_known_to(&self, node: &Server, admin: &str) -> bool {
         let alice = node.http(Some(&self.alice.key));
-        let voicemail = alice.get(&format!("/api/v1/voip/extensions/{}/voicemail", self.alice.id)).expect(200);
+        let voicemail =
+            alice.get(&format!("/api/v1/voip/extensions/{}/voicemail", self.alice.id)).expect(200);
         let bob = node.http(Some(&self.bob.key)).get(&format!("/api/v1/voip/extensions/{}", self.bob.id));
         let phones = node.http(Some(admin)).get("/api/v1/registrations").expect(200);
         alice.get(&format!("/api/v1/voip/recurring-calls/{}", self.recurring)).status == 200
@@ -245,7 +246,8 @@ impl Carrier {
             );
             self.socket.send_to(answer.as_bytes(), from).unwrap();
             if request.method() == Some("REGISTER") {
-                let port = contact.trim_end_matches('>').rsplit(':').next().and_then(|port| port.parse().ok());
+                let port =
+                    contact.trim_end_matches('>').rsplit(':').next().and_then(|port| port.parse().ok());
                 self.heard.push((port.expect("a port in Contact"), expires.parse().expect("Expires")));
             }
         }
@@ -267,7 +269,11 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
     let path = format!("/api/v1/trunks/{}", made["trunk"]["id"].as_str().unwrap());
     let state = |node: &Server| {
         let shown = node.http(Some(&admin)).get(&path);
-        if shown.status == 200 { shown.json()["trunk"]["status"]["registration"].clone() } else { json!(null) }
+        if shown.status == 200 {
+            shown.json()["trunk"]["status"]["registration"].clone()
+        } else {
+            json!(null)
+        }
     };
     let a_registers = until(Duration::from_secs(10), "one is registered, and the other knows that", || {
         carrier.listen();
@@ -279,7 +285,11 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
     });
     let (first, second) = if a_registers { (&mut a, &mut b) } else { (&mut b, &mut a) };
     let (gone, next) = (first.sip().port(), second.sip().port());
-    assert!(!carrier.heard.is_empty() && carrier.heard.iter().all(|heard| *heard == (gone, 600)), "{:?}", carrier.heard);
+    assert!(
+        !carrier.heard.is_empty() && carrier.heard.iter().all(|heard| *heard == (gone, 600)),
+        "{:?}",
+        carrier.heard
+    );
     first.stop();
     until(Duration::from_secs(10), "the other one registers", || {
         carrier.listen();

@@ -275,7 +275,10 @@ fn who_applies_what_is_told_has_the_same_directory() {
     }
     assert_eq!((names(&told.changes_to(&fresh)), names(&fresh.changes_to(&told))), (vec![], vec![]));
     assert_eq!(told.census(), fresh.census());
-    assert!(told.credential("1003").is_none() && told.credential("1004").is_some(), "found by number as well");
+    assert!(
+        told.credential("1003").is_none() && told.credential("1004").is_some(),
+        "found by number as well"
+    );
     let key_of = |name: &str| told.key_by_hash(&hash(name)).is_some();
     assert_eq!((key_of("goes"), key_of("comes")), (false, true), "found by hash as well");
     assert_eq!(told.recurring_calls_of(&extension_id("stays")).count(), 3);

@@ -47,7 +47,9 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
                 on_duty = ours;
                 tracing::info!(on_duty, "which node registers at carriers has changed");
             }
-            None => tracing::warn!("the exchange does not hear that trunks are to be registered, or are no longer"),
+            None => tracing::warn!(
+                "the exchange does not hear that trunks are to be registered, or are no longer"
+            ),
         }
     }
 }

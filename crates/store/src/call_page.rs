@@ -126,7 +126,9 @@ pub(crate) fn numbers(column: &str, number: &str) -> Query {
     let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
     let most = values.put(i64::from(FEW_NUMBERS) + 1);
     let least = |after: &str| {
-        format!("SELECT MIN({column}) FROM calls WHERE tenant = {tenant} AND {column} {after} AND {column} < {high}")
+        format!(
+            "SELECT MIN({column}) FROM calls WHERE tenant = {tenant} AND {column} {after} AND {column} < {high}"
+        )
     };
     let sql = format!(
         "WITH RECURSIVE found(n) AS ({} UNION ALL SELECT ({}) FROM found WHERE n IS NOT NULL) \

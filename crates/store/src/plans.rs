@@ -48,9 +48,9 @@ impl Plan {
         }
         for table in ["calls", "legs", "recordings", "events", "c"] {
             // "SCAN calls USING COVERING INDEX …" walks all of it as well.
-            let all = text.lines().find(|line| {
-                *line == format!("SCAN {table}") || line.starts_with(&format!("SCAN {table} "))
-            });
+            let all = text
+                .lines()
+                .find(|line| *line == format!("SCAN {table}") || line.starts_with(&format!("SCAN {table} ")));
             assert_eq!(all, None, "{text}");
         }
         assert!(!text.contains("Seq Scan"), "{text}");
@@ -62,7 +62,8 @@ impl Plan {
         self.walks(indexes);
         let walk = |step: &str| indexes.iter().any(|index| step.contains(&format!(" {index} ")));
         for (part, _) in self.steps.iter().filter(|(_, step)| !self.postgres && walk(step)) {
-            let sorted = self.steps.iter().find(|(of, step)| of == part && step.starts_with("USE TEMP B-TREE"));
+            let sorted =
+                self.steps.iter().find(|(of, step)| of == part && step.starts_with("USE TEMP B-TREE"));
             assert_eq!(sorted, None, "{}", self.text());
         }
     }

@@ -103,9 +103,11 @@ async fn a_number_that_no_index_takes_keeps_no_record_out() {
         char::from(b'!' + (dice >> 33) as u8 % 90)
     };
     let long: String = std::iter::once('é').chain((0..8_000).map(|_| roll())).collect();
-    let dialled = CallRecord { to_number: long.clone(), from_number: long.clone(), ..closed("session_1_x", 0) };
+    let dialled =
+        CallRecord { to_number: long.clone(), from_number: long.clone(), ..closed("session_1_x", 0) };
     store.feed(&[Record::CallClosed(Box::new(dialled))]).await.unwrap();
-    let filter = CallFilter { number: Some(long.chars().take(20).collect()), limit: 9, ..CallFilter::default() };
+    let filter =
+        CallFilter { number: Some(long.chars().take(20).collect()), limit: 9, ..CallFilter::default() };
     let found = store.calls(&filter).await.unwrap().calls;
     assert!(found.len() == 1 && long.starts_with(&found[0].to_number), "{found:?}");
 }

@@ -15,7 +15,13 @@ fn name(url: &str) -> &str {
 
 /// Writes and reads, and answers whether that went over TLS.
 async fn encrypted(postgres: &Postgres, url: &str) -> bool {
-    let (folder, socket) = (Folder::new(), format!("SELECT DISTINCT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.datname = '{}' AND a.application_name = 'centralita'", name(url)));
+    let (folder, socket) = (
+        Folder::new(),
+        format!(
+            "SELECT DISTINCT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE a.datname = '{}' AND a.application_name = 'centralita'",
+            name(url)
+        ),
+    );
     let store = Store::open(url, &folder.0).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     store.write(&[Change::User(user("user_1"))], audit("user_created")).await.unwrap();
     assert_eq!(store.load_directory().await.unwrap().census(), [1, 0, 0, 0]);
@@ -58,11 +64,9 @@ async fn it_is_encrypted_where_the_address_says_so_and_the_server_proves_its_nam
     }
 
     // Signed by another authority, or by none that the whole world knows.
-    for parameters in [
-        verified("verify-full", &stranger),
-        verified("verify-ca", &stranger),
-        "sslmode=verify-full".into(),
-    ] {
+    for parameters in
+        [verified("verify-full", &stranger), verified("verify-ca", &stranger), "sslmode=verify-full".into()]
+    {
         let (error, said) = refused(&postgres.database_at("localhost", &parameters)).await;
         assert!(matches!(error, StoreError::Tls { .. }), "{error:?}");
         assert!(said.contains("UnknownIssuer") && said.contains("sslrootcert=FILE"), "{said}");
