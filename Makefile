@@ -11,7 +11,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
 # What a C compiler is needed for: SQLite and the TLS primitives are compiled into the binary.
 APT_BUILD := gcc g++ libc6-dev make pkg-config
-APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv python3-aiosmtpd postgresql
+APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv python3-aiosmtpd postgresql openssl
 # An S3 server for the tests of recordings; what makes requests out of the OpenAPI document, in the version whose checks we know.
 PIP_TEST := "moto[server]" "schemathesis==4.32.5"
 

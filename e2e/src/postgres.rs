@@ -1,4 +1,5 @@
-//! A PostgreSQL of the test's own: an unprivileged process in a scratch folder that listens on a unix socket only.
+//! A PostgreSQL of the test's own: an unprivileged process in a scratch folder that listens on a unix socket, and on loopback only where TLS is
+//! tried.
 //!
 //! Tests of other crates include this file, so it needs nothing but the standard library.
 
@@ -19,6 +20,8 @@ pub struct Postgres {
     running: Mutex<Option<Running>>,
     databases: AtomicU32,
     frozen: Mutex<Vec<String>>,
+    /// The TCP port on which it speaks TLS too, where it does.
+    port: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -50,11 +53,27 @@ impl Postgres {
     /// # Panics
     /// When Debian's package `postgresql` is not installed, or the server does not start; its log is shown.
     pub fn start() -> Postgres {
+        Postgres::make(None)
+    }
+
+    /// One that listens on a port of loopback as well, and speaks TLS there with a certificate for `localhost` (see [`Postgres::authority`]).
+    ///
+    /// # Panics
+    /// As [`Postgres::start`], and without Debian's package `openssl`.
+    pub fn start_with_tls() -> Postgres {
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        Postgres::make(Some(free.local_addr().expect("its number").port()))
+    }
+
+    fn make(port: Option<u16>) -> Postgres {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("centralita-pg-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("a folder for PostgreSQL");
         std::fs::write(folder.join("password"), PASSWORD).expect("the password's file");
+        if port.is_some() {
+            certify(&folder);
+        }
         if is_root() {
             let owner = Command::new("chown").args(["-R", USER]).arg(&folder).status().expect("chown runs");
             assert!(owner.success(), "the user {USER} of Debian's package postgresql is missing");
@@ -73,6 +92,7 @@ impl Postgres {
             running: Mutex::new(None),
             databases: AtomicU32::new(0),
             frozen: Mutex::default(),
+            port,
         };
         postgres.run();
         postgres
@@ -89,9 +109,30 @@ impl Postgres {
         command.arg(server.get_program()).args(server.get_args());
         command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
         // Nothing here must outlive the machine, and nobody connects from elsewhere.
-        for setting in ["listen_addresses=", "fsync=off", "max_connections=200", "log_statement=none"] {
+        for setting in ["fsync=off", "max_connections=200", "log_statement=none"] {
             command.args(["-c", setting]);
         }
+        match self.port {
+            None => command.args(["-c", "listen_addresses="]),
+            Some(port) => {
+                let file = |name: &str| self.folder.join(name).display().to_string();
+                let (certificate, key) = (file("server.pem"), file("server.key"));
+                command.args([
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    &format!("port={port}"),
+                    "-c",
+                    "ssl=on",
+                ]);
+                command.args([
+                    "-c",
+                    &format!("ssl_cert_file={certificate}"),
+                    "-c",
+                    &format!("ssl_key_file={key}"),
+                ])
+            }
+        };
         let mut watchdog = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh runs");
         let leash = watchdog.stdin.take().expect("a pipe was asked for");
         *self.running.lock().expect("nobody panicked here") = Some(Running { watchdog, leash });
@@ -148,8 +189,30 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// The address of a new, empty database over TCP: `host` and what follows the `?` are the caller's.
+    ///
+    /// # Panics
+    /// Where it does not speak TLS.
+    pub fn database_at(&self, host: &str, parameters: &str) -> String {
+        let (port, address) = (self.port.expect("it listens on TCP"), self.database());
+        let name = address.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
+        let name = name.expect("its name");
+        format!("postgres://centralita:{PASSWORD}@{host}:{port}/{name}?{parameters}")
+    }
+
+    /// The certificate of the authority that signed the server's.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("authority.pem")
+    }
+
+    /// The certificate of an authority that has nothing to do with it.
+    pub fn stranger(&self) -> PathBuf {
+        self.folder.join("stranger.pem")
+    }
+
     fn url(&self, database: &str) -> String {
-        format!("postgres://centralita:{PASSWORD}@localhost/{database}?host={}", self.folder.display())
+        let port = self.port.map_or(String::new(), |port| format!("&port={port}"));
+        format!("postgres://centralita:{PASSWORD}@localhost/{database}?host={}{port}", self.folder.display())
     }
 
     /// What `psql` answers, columns divided by `|`.
@@ -170,7 +233,7 @@ impl Postgres {
                 "--host",
             ])
             .arg(&self.folder)
-            .args(["--dbname", database, "--command", sql])
+            .args(["--port", &self.port.unwrap_or(5432).to_string(), "--dbname", database, "--command", sql])
             .env("PGPASSWORD", PASSWORD)
             .output()
             .expect("psql runs");
@@ -192,6 +255,43 @@ impl Drop for Postgres {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Two authorities, and a certificate for `localhost` that the first one has signed.
+fn certify(folder: &Path) {
+    let openssl = |words: &[&str]| {
+        let done = Command::new("openssl").args(words).current_dir(folder).output();
+        let done = done.expect("openssl runs: install Debian's package openssl");
+        assert!(done.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let fresh = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj"];
+    for name in ["authority", "stranger"] {
+        let (subject, key, certificate) =
+            (format!("/CN={name} of a test"), format!("{name}.key"), format!("{name}.pem"));
+        let words =
+            [&["req", "-x509", "-days", "2"], &fresh[..], &[&subject, "-keyout", &key, "-out", &certificate]];
+        openssl(&words.concat());
+    }
+    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").expect("the names' file");
+    let words = [&["req"], &fresh[..], &["/CN=localhost", "-keyout", "server.key", "-out", "server.csr"]];
+    openssl(&words.concat());
+    openssl(&[
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        "server.csr",
+        "-CA",
+        "authority.pem",
+        "-CAkey",
+        "authority.key",
+        "-CAcreateserial",
+        "-extfile",
+        "names",
+        "-out",
+        "server.pem",
+    ]);
 }
 
 fn signal(signal: &str, pids: &[String]) {

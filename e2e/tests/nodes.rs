@@ -1,9 +1,12 @@
 //! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
 
+use std::net::UdpSocket;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::raw::Raw;
-use e2e::{Postgres, Server, until};
+use e2e::wire::Message;
+use e2e::{Extension, Postgres, Server, until};
 use serde_json::json;
 
 const PROMISED: Duration = Duration::from_secs(1);
@@ -19,6 +22,77 @@ impl Nodes {
         let database = Postgres::shared().database();
         let (a, b) = (Server::start_on(&database), Server::start_on(&database));
         Nodes { a, b, database }
+    }
+
+    /// What `psql` says of the database that they share.
+    fn ask(&self, sql: &str) -> String {
+        let name = self.database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
+        Postgres::shared().psql(name, sql).unwrap()
+    }
+}
+
+/// Two extensions whose phones are registered with the second node, and what the first node is told about them.
+struct Told {
+    alice: Extension,
+    bob: Extension,
+    phones: [Raw; 2],
+    recurring: String,
+    password: String,
+}
+
+impl Told {
+    fn begin(nodes: &Nodes) -> Told {
+        let (alice, bob) = (nodes.a.extension("1001"), nodes.a.extension("1002"));
+        let path = format!("/api/v1/voip/extensions/{}", bob.id);
+        until(PROMISED, "the other node knows them", || {
+            (nodes.b.http(Some(&bob.key)).get(&path).status == 200).then_some(())
+        });
+        let mut phones = [Raw::new(&nodes.b, &alice), Raw::new(&nodes.b, &bob)];
+        phones.iter_mut().for_each(Raw::register);
+        Told { alice, bob, phones, recurring: String::new(), password: String::new() }
+    }
+
+    /// A new password, a recurring call, another mailbox, and an extension that is out of service.
+    fn change(&mut self, node: &Server) {
+        let path = |of: &Extension, what: &str| format!("/api/v1/voip/extensions/{}{what}", of.id);
+        let alice = node.http(Some(&self.alice.key));
+        let reset = alice.post(&path(&self.alice, "/credentials/reset"), &json!({})).expect(200);
+        self.password = reset["extension"]["sipCredentials"]["password"].as_str().unwrap().to_owned();
+        let schedule = json!({ "frequency": "daily", "time": "03:00", "timezone": "UTC" });
+        let body = json!({ "destinationNumber": "1002", "schedule": schedule });
+        let made = alice.post(&path(&self.alice, "/recurring-calls"), &body).expect(200);
+        self.recurring = made["recurringCall"]["id"].as_str().unwrap().to_owned();
+        let mailbox = json!({ "email": "ana@example.com", "pin": "739105" });
+        alice.put(&path(&self.alice, "/voicemail"), &mailbox).expect(200);
+        let bob = node.http(Some(&self.bob.key));
+        bob.put(&path(&self.bob, ""), &json!({ "status": "inactive" })).expect(200);
+    }
+
+    /// Whether a node shows all of it, and keeps no phone that it must not keep.
+    fn is_known_to(&self, node: &Server, admin: &str) -> bool {
+        let alice = node.http(Some(&self.alice.key));
+        let voicemail =
+            alice.get(&format!("/api/v1/voip/extensions/{}/voicemail", self.alice.id)).expect(200);
+        let bob = node.http(Some(&self.bob.key)).get(&format!("/api/v1/voip/extensions/{}", self.bob.id));
+        let phones = node.http(Some(admin)).get("/api/v1/registrations").expect(200);
+        alice.get(&format!("/api/v1/voip/recurring-calls/{}", self.recurring)).status == 200
+            && voicemail["mailbox"]["email"] == "ana@example.com"
+            && voicemail["mailbox"]["pinSet"] == true
+            && bob.expect(200)["extension"]["status"] == "inactive"
+            && phones["registrations"] == json!([])
+    }
+
+    /// The phones notice as well: only the new password opens, and who is out of service does not get in.
+    fn is_felt_by_phones(mut self) {
+        let [alice, bob] = &mut self.phones;
+        let register = |phone: &mut Raw| {
+            let to = format!("<sip:{}@localhost>", phone.user);
+            phone.register_with(&to, "Expires: 300\r\n").status()
+        };
+        assert_eq!(register(alice), Some(401), "the old password");
+        assert_ne!(register(bob), Some(200), "an extension that is inactive");
+        alice.password = self.password;
+        alice.register();
     }
 }
 
@@ -60,7 +134,8 @@ fn an_extension_of_one_node_registers_on_the_other_within_a_second() {
 
 #[test]
 fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
-    let Nodes { a, b, database } = Nodes::start();
+    let nodes = Nodes::start();
+    let Nodes { a, b, .. } = &nodes;
     let extension = a.extension("1001");
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     let key = Some(extension.key.as_str());
@@ -81,13 +156,41 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
         let made = node.http(admin.as_deref()).post("/api/v1/voip/extensions/create", &body).expect(200);
         made["extension"]["extensionNumber"].as_str().unwrap().to_owned()
     };
-    let numbers: Vec<String> = (0..6).map(|n| make(if n % 2 == 0 { &a } else { &b })).collect();
+    let numbers: Vec<String> = (0..6).map(|n| make(if n % 2 == 0 { a } else { b })).collect();
     let distinct: std::collections::BTreeSet<&String> = numbers.iter().collect();
     assert_eq!(distinct.len(), numbers.len(), "{numbers:?}");
-    let name = database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
-    let gaps =
-        Postgres::shared().psql(name, "SELECT MAX(seq) - COUNT(*) - MIN(seq) + 1 FROM outbox").unwrap();
+    let gaps = nodes.ask("SELECT MAX(seq) - COUNT(*) - MIN(seq) + 1 FROM outbox");
     assert_eq!(gaps, "0", "rows of the outbox are numbered without a gap");
+}
+
+#[test]
+fn a_password_a_mailbox_and_a_recurring_call_of_one_node_hold_on_the_other_within_a_second() {
+    // S75, S176
+    let nodes = Nodes::start();
+    let mut told = Told::begin(&nodes);
+    told.change(&nodes.a);
+    let admin = nodes.a.admin_key();
+    assert!(told.is_known_to(&nodes.a, &admin), "at once where it was changed");
+    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
+    told.is_felt_by_phones();
+}
+
+#[test]
+fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
+    // S75, S176
+    let nodes = Nodes::start();
+    let mut told = Told::begin(&nodes);
+    let node = nodes.b.pid().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &node]).status().unwrap().success());
+    signal("-STOP");
+    told.change(&nodes.a);
+    // What is older than a day is forgotten but for the last row.
+    nodes.ask("DELETE FROM outbox WHERE seq < (SELECT MAX(seq) FROM outbox)");
+    assert_eq!(nodes.ask("SELECT COUNT(*) FROM outbox"), "1");
+    signal("-CONT");
+    let admin = nodes.a.admin_key();
+    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
+    told.is_felt_by_phones();
 }
 
 #[test]
@@ -110,4 +213,88 @@ fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
     caller.hang_up(&mut up.caller);
     callee.expect_request("BYE");
     assert_eq!(a.finished_call()["status"], "completed");
+}
+
+/// A carrier that lets everybody register, and remembers who did: the port of his contact, and for how many seconds.
+struct Carrier {
+    socket: UdpSocket,
+    heard: Vec<(u16, u32)>,
+}
+
+impl Carrier {
+    fn open() -> Carrier {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        Carrier { socket, heard: Vec::new() }
+    }
+
+    /// Answers what has come.
+    fn listen(&mut self) {
+        let mut buffer = [0_u8; 4096];
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            let request = Message { text: String::from_utf8_lossy(&buffer[..length]).into_owned() };
+            let line = |name: &str| request.header(name).map(str::to_owned).unwrap_or_default();
+            let (contact, expires) = (line("Contact"), line("Expires"));
+            let answer = format!(
+                "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=carrier\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: {contact};expires={expires}\r\n\
+                 Content-Length: 0\r\n\r\n",
+                line("Via"),
+                line("From"),
+                line("To"),
+                line("Call-ID"),
+                line("CSeq"),
+            );
+            self.socket.send_to(answer.as_bytes(), from).unwrap();
+            if request.method() == Some("REGISTER") {
+                let port =
+                    contact.trim_end_matches('>').rsplit(':').next().and_then(|port| port.parse().ok());
+                self.heard.push((port.expect("a port in Contact"), expires.parse().expect("Expires")));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() {
+    // S119
+    let Nodes { mut a, mut b, .. } = Nodes::start();
+    let mut carrier = Carrier::open();
+    let port = carrier.socket.local_addr().unwrap().port();
+    let admin = a.admin_key();
+    let trunk = json!({
+        "name": "Carrier", "hosts": [{ "host": "127.0.0.1", "port": port }], "username": "trunkuser", "password": "trunk-pass",
+        "register": true, "registerExpires": 600, "probe": false,
+    });
+    let made = a.admin().post("/api/v1/trunks", &trunk).expect(200);
+    let path = format!("/api/v1/trunks/{}", made["trunk"]["id"].as_str().unwrap());
+    let state = |node: &Server| {
+        let shown = node.http(Some(&admin)).get(&path);
+        if shown.status == 200 {
+            shown.json()["trunk"]["status"]["registration"].clone()
+        } else {
+            json!(null)
+        }
+    };
+    let a_registers = until(Duration::from_secs(10), "one is registered, and the other knows that", || {
+        carrier.listen();
+        match (state(&a), state(&b)) {
+            (one, other) if one == "registered" && other == "elsewhere" => Some(true),
+            (one, other) if one == "elsewhere" && other == "registered" => Some(false),
+            _ => None,
+        }
+    });
+    let (first, second) = if a_registers { (&mut a, &mut b) } else { (&mut b, &mut a) };
+    let (gone, next) = (first.sip().port(), second.sip().port());
+    assert!(
+        !carrier.heard.is_empty() && carrier.heard.iter().all(|heard| *heard == (gone, 600)),
+        "{:?}",
+        carrier.heard
+    );
+    first.stop();
+    until(Duration::from_secs(10), "the other one registers", || {
+        carrier.listen();
+        carrier.heard.contains(&(next, 600)).then_some(())
+    });
+    assert!(carrier.heard.contains(&(gone, 0)), "who stopped has said goodbye: {:?}", carrier.heard);
+    assert_eq!(carrier.heard.last(), Some(&(next, 600)));
 }

@@ -204,6 +204,8 @@ impl From<StoreError> for ApiError {
             StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
             StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => Fault::StoreAway.into(),
             StoreError::Url { .. }
+            | StoreError::Parameter { .. }
+            | StoreError::Tls { .. }
             | StoreError::Migration { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }

@@ -1,5 +1,7 @@
 //! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
 
+mod difference;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -90,14 +92,15 @@ impl Directory {
                 if let Some(old) = self.extensions.get(&extension.id)
                     && old.number != extension.number
                 {
-                    self.extensions_by_number.remove(&old.number.clone());
+                    let number = old.number.clone();
+                    self.number_is_free(&number, &extension.id);
                 }
                 self.extensions_by_number.insert(extension.number.clone(), extension.id.clone());
                 self.extensions.insert(extension.id.clone(), extension);
             }
             Change::ExtensionGone(id) => {
                 if let Some(old) = self.extensions.remove(&id) {
-                    self.extensions_by_number.remove(&old.number);
+                    self.number_is_free(&old.number, &id);
                 }
                 self.recurring_by_extension.remove(&id);
                 self.mailboxes.remove(&id);
@@ -136,6 +139,13 @@ impl Directory {
                     });
                 }
             }
+        }
+    }
+
+    /// An extension has this number no longer. Another one may have it by now.
+    fn number_is_free(&mut self, number: &ExtensionNumber, of: &ExtensionId) {
+        if self.extensions_by_number.get(number).is_some_and(|id| **id == *of) {
+            self.extensions_by_number.remove(number);
         }
     }
 

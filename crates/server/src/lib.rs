@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod data;
 pub mod dns;
+pub mod duty;
 pub mod exchange;
 pub mod journal;
 pub mod limits;

@@ -1,4 +1,9 @@
 //! A page of calls, newest first, that costs what it shows and not what there is: each filter walks an index that has its order.
+//!
+//! What a filter looks at lies in the indexes (migration 12), and rows are fetched of those calls only that are shown. Numbers are the
+//! hard part, since calls lie by number or by time and not by both at once. Three ways lead to them, and the cheapest is taken: few calls
+//! begin so (sort them all), few numbers begin so (the newest calls of each), or many of both (go from the newest to the oldest: they are
+//! met soon).
 
 use base::Timestamp;
 use model::{CallId, UserId};
@@ -6,7 +11,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::calls::{CallPage, TABLE, read, with_legs};
-use crate::limits::RARE;
+use crate::limits::{FEW_NUMBERS, RARE};
 use crate::pool::Pool;
 use crate::row::TENANT;
 use crate::sql::{Query, Value, query};
@@ -53,7 +58,8 @@ impl Values {
 }
 
 pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, StoreError> {
-    let rows = list(pool, filter).await?.fetch_all(pool).await?;
+    let way = way(pool, filter).await?;
+    let rows = way.query(filter).fetch_all(pool).await?;
     let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let more = calls.len() > filter.limit as usize;
     calls.truncate(filter.limit as usize);
@@ -62,53 +68,175 @@ pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, S
     Ok(CallPage { next: last.filter(|_| more), calls })
 }
 
-async fn list(pool: &Pool, filter: &CallFilter) -> Result<Query, StoreError> {
-    let mut values = Values::default();
-    let tenant = values.put(TENANT);
-    let limit = values.put(i64::from(filter.limit) + 1);
-    let range = range(&mut values, filter, "started_at");
-    let newest = "ORDER BY started_at DESC, id DESC";
-    let columns = TABLE.columns();
-    let sql = match (&filter.user, &filter.number) {
-        (None, None) => {
-            format!("SELECT {columns} FROM calls WHERE tenant = {tenant} AND {range} {newest} LIMIT {limit}")
-        }
-        // Two ranges of two indexes: with OR, the database would walk all calls of all users.
-        (Some(user), number) => {
-            let user = values.put(user.as_str());
-            let begins = number.as_ref().map_or(String::new(), |number| begins(&mut values, number));
-            let of = |column| {
-                format!(
-                    "SELECT * FROM (SELECT {columns} FROM calls WHERE tenant = {tenant} AND {column} = {user} AND {range} \
-                     {begins} {newest} LIMIT {limit}) AS {column}"
-                )
-            };
-            format!("{} UNION {} {newest} LIMIT {limit}", of("user_id"), of("other_user"))
-        }
-        (None, Some(number)) if is_rare(pool, number).await? => return Ok(rare(filter, number)),
-        // Many begin so: they are met soon on the way from the newest to the oldest.
-        (None, Some(number)) => {
-            let begins = begins(&mut values, number);
-            format!(
-                "SELECT {columns} FROM calls WHERE tenant = {tenant} AND {range} {begins} {newest} LIMIT {limit}"
-            )
-        }
-    };
-    Ok(values.query(sql))
+/// The columns that hold a number.
+const NUMBERS: [&str; 2] = ["from_number", "to_number"];
+/// The columns that hold a user.
+const USERS: [&str; 2] = ["user_id", "other_user"];
+
+/// How calls are looked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// In their order, all or a user's.
+    Newest,
+    /// So few calls have a number that begins so that all of them are sorted.
+    FewCalls,
+    /// So few numbers begin so that the newest calls of each are merged: those in `from_number`, and those in `to_number`.
+    FewNumbers([Vec<String>; 2]),
 }
 
-/// After the cursor and within the time.
-fn range(values: &mut Values, filter: &CallFilter, began: &str) -> String {
-    let (started_at, id) = match &filter.cursor {
-        Some(cursor) => (cursor.started_at.as_micros(), cursor.id.as_str()),
-        None => (i64::MAX, ""),
-    };
-    let mut range = format!("({began}, id) < ({}, {})", values.put(started_at), values.put(id));
-    if let Some(since) = filter.since {
-        range.push_str(&format!(" AND {began} >= {}", values.put(since.as_micros())));
+async fn way(pool: &Pool, filter: &CallFilter) -> Result<Way, StoreError> {
+    let Some(number) = &filter.number else { return Ok(Way::Newest) };
+    if are_few(number).fetch_one(pool).await?.try_get::<i64>(0)? < i64::from(RARE) {
+        return Ok(Way::FewCalls);
     }
-    if let Some(until) = filter.until {
-        range.push_str(&format!(" AND {began} < {}", values.put(until.as_micros())));
+    // A user's own calls are fewer than a busy number's.
+    if filter.user.is_some() {
+        return Ok(Way::Newest);
+    }
+    let mut found: [Vec<String>; 2] = Default::default();
+    for (column, found) in NUMBERS.into_iter().zip(&mut found) {
+        for row in numbers(column, number).fetch_all(pool).await? {
+            found.push(row.try_get(0)?);
+        }
+        if found.len() > FEW_NUMBERS as usize {
+            return Ok(Way::Newest);
+        }
+    }
+    let gone = found.iter().all(Vec::is_empty);
+    Ok(if gone { Way::Newest } else { Way::FewNumbers(found) })
+}
+
+/// How many calls have a number that begins so: counted on the indexes, and not further than needed.
+pub(crate) fn are_few(number: &str) -> Query {
+    let mut values = Values::default();
+    let (tenant, (low, high), most) =
+        (values.put(TENANT), span(&mut values, number), values.put(i64::from(RARE)));
+    let some = NUMBERS.map(|column| {
+        format!(
+            "(SELECT COUNT(*) FROM (SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high} \
+             LIMIT {most}) AS {column})"
+        )
+    });
+    values.query(format!("SELECT {}", some.join(" + ")))
+}
+
+/// The numbers of a column that begin so, one more than are few: each is found from the one before without a look at its calls.
+pub(crate) fn numbers(column: &str, number: &str) -> Query {
+    let mut values = Values::default();
+    let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
+    let most = values.put(i64::from(FEW_NUMBERS) + 1);
+    let least = |after: &str| {
+        format!(
+            "SELECT MIN({column}) FROM calls WHERE tenant = {tenant} AND {column} {after} AND {column} < {high}"
+        )
+    };
+    let sql = format!(
+        "WITH RECURSIVE found(n) AS ({} UNION ALL SELECT ({}) FROM found WHERE n IS NOT NULL) \
+         SELECT n FROM found WHERE n IS NOT NULL LIMIT {most}",
+        least(&format!(">= {low}")),
+        least("> found.n"),
+    );
+    values.query(sql)
+}
+
+impl Way {
+    /// Ids are found first, and their rows are read of those that are left.
+    pub(crate) fn query(&self, filter: &CallFilter) -> Query {
+        let mut values = Values::default();
+        let terms = Terms {
+            tenant: values.put(TENANT),
+            limit: values.put(i64::from(filter.limit) + 1),
+            range: range(&mut values, filter),
+        };
+        let found = match self {
+            Way::Newest => newest(&mut values, &terms, filter),
+            Way::FewCalls => few_calls(&mut values, &terms, filter),
+            Way::FewNumbers(numbers) => few_numbers(&mut values, &terms, numbers),
+        };
+        let columns: Vec<String> =
+            TABLE.key.iter().chain(TABLE.rest).map(|column| format!("c.{column}")).collect();
+        let sql = format!(
+            "SELECT {} FROM ({found} ORDER BY began DESC, id DESC LIMIT {}) AS found JOIN calls c \
+             ON c.tenant = {} AND c.id = found.id ORDER BY found.began DESC, found.id DESC",
+            columns.join(", "),
+            terms.limit,
+            terms.tenant
+        );
+        // Of those with many arms there are too many texts to keep a plan for each.
+        values.query(sql).persistent(!matches!(self, Way::FewNumbers(_)))
+    }
+}
+
+/// What each part of a query names: placeholders, and the condition of its time.
+struct Terms {
+    tenant: String,
+    limit: String,
+    range: String,
+}
+
+impl Terms {
+    /// The newest within one range of an index.
+    fn arm(&self, which: &str, name: &str) -> String {
+        let Terms { tenant, limit, range } = self;
+        format!(
+            "SELECT * FROM (SELECT id, started_at AS began FROM calls WHERE tenant = {tenant} AND {which} AND {range} \
+             ORDER BY started_at DESC, id DESC LIMIT {limit}) AS {name}"
+        )
+    }
+}
+
+/// On the way from the newest to the oldest.
+fn newest(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
+    let number = filter.number.as_ref().map(|number| begins(values, number));
+    match &filter.user {
+        None => terms.arm(number.as_deref().unwrap_or("1 = 1"), "everybody"),
+        // Two ranges of two indexes: with OR, the database would walk all calls of all users.
+        Some(user) => {
+            let (user, number) =
+                (values.put(user.as_str()), number.map_or(String::new(), |number| format!(" AND {number}")));
+            USERS.map(|column| terms.arm(&format!("{column} = {user}{number}"), column)).join(" UNION ")
+        }
+    }
+}
+
+/// All calls of the numbers are sorted. `+started_at` keeps SQLite from walking all calls in their order instead.
+fn few_calls(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
+    let (low, high) = span(values, filter.number.as_deref().unwrap_or_default());
+    let user = filter.user.as_ref().map_or(String::new(), |user| {
+        let user = values.put(user.as_str());
+        format!(" AND (user_id = {user} OR other_user = {user})")
+    });
+    let Terms { tenant, limit, range } = terms;
+    let range = range.replace("started_at", "+started_at");
+    let of = |column| {
+        format!(
+            "SELECT * FROM (SELECT id, +started_at AS began FROM calls WHERE tenant = {tenant} AND {column} >= {low} \
+             AND {column} < {high}{user} AND {range} ORDER BY began DESC, id DESC LIMIT {limit}) AS {column}"
+        )
+    };
+    NUMBERS.map(of).join(" UNION ")
+}
+
+/// The newest calls of each number.
+fn few_numbers(values: &mut Values, terms: &Terms, numbers: &[Vec<String>; 2]) -> String {
+    let mut arms = Vec::new();
+    for (column, numbers) in NUMBERS.into_iter().zip(numbers) {
+        for number in numbers {
+            let which = format!("{column} = {}", values.put(number));
+            arms.push(terms.arm(&which, &format!("arm{}", arms.len())));
+        }
+    }
+    arms.join(" UNION ")
+}
+
+/// After the cursor and within the time. The later end is one condition: of two, a database would walk from the wrong one.
+fn range(values: &mut Values, filter: &CallFilter) -> String {
+    let until = filter.until.map(|until| (until.as_micros(), ""));
+    let cursor = filter.cursor.as_ref().map(|cursor| (cursor.started_at.as_micros(), cursor.id.as_str()));
+    let (started_at, id) = until.into_iter().chain(cursor).min().unwrap_or((i64::MAX, ""));
+    let mut range = format!("(started_at, id) < ({}, {})", values.put(started_at), values.put(id));
+    if let Some(since) = filter.since {
+        range.push_str(&format!(" AND started_at >= {}", values.put(since.as_micros())));
     }
     range
 }
@@ -117,52 +245,10 @@ fn range(values: &mut Values, filter: &CallFilter, began: &str) -> String {
 fn begins(values: &mut Values, number: &str) -> String {
     let (length, number) = (values.put(number.chars().count() as i64), values.put(number));
     let of = |column| format!("substr({column}, 1, CAST({length} AS INTEGER)) = {number}");
-    format!("AND ({} OR {})", of("from_number"), of("to_number"))
+    format!("({})", NUMBERS.map(of).join(" OR "))
 }
 
 /// From the first text that begins so to the last.
 fn span(values: &mut Values, number: &str) -> (String, String) {
     (values.put(number), values.put(format!("{number}\u{10ffff}")))
-}
-
-/// Whether so few numbers begin so that all of their calls can be looked at: counted on the indexes, and not further than needed.
-async fn is_rare(pool: &Pool, number: &str) -> Result<bool, StoreError> {
-    let mut values = Values::default();
-    let (tenant, (low, high), most) =
-        (values.put(TENANT), span(&mut values, number), values.put(i64::from(RARE)));
-    let count = |column| {
-        format!(
-            "(SELECT COUNT(*) FROM (SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high} \
-             LIMIT {most}) AS {column})"
-        )
-    };
-    let sql = format!("SELECT {}, {}", count("from_number"), count("to_number"));
-    let row = values.query(sql).fetch_one(pool).await?;
-    let (from, to): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(from < i64::from(RARE) && to < i64::from(RARE))
-}
-
-/// All calls of the numbers are sorted. `+started_at` keeps SQLite from walking all calls in their order instead.
-fn rare(filter: &CallFilter, number: &str) -> Query {
-    let mut values = Values::default();
-    let (tenant, limit) = (values.put(TENANT), values.put(i64::from(filter.limit) + 1));
-    let (low, high) = span(&mut values, number);
-    let range = range(&mut values, filter, "+started_at");
-    let newest = format!("ORDER BY began DESC, id DESC LIMIT {limit}");
-    let of = |column| {
-        format!(
-            "SELECT * FROM (SELECT id, +started_at AS began FROM calls WHERE tenant = {tenant} AND {column} >= {low} \
-             AND {column} < {high} AND {range} {newest}) AS {column}"
-        )
-    };
-    let columns: Vec<String> =
-        TABLE.key.iter().chain(TABLE.rest).map(|column| format!("c.{column}")).collect();
-    let sql = format!(
-        "SELECT {} FROM ({} UNION {} {newest}) AS m JOIN calls c ON c.tenant = {tenant} AND c.id = m.id \
-         ORDER BY c.started_at DESC, c.id DESC",
-        columns.join(", "),
-        of("from_number"),
-        of("to_number")
-    );
-    values.query(sql)
 }

@@ -7,6 +7,7 @@ use model::journal::{Binding, OpenLeg};
 use model::{CallId, CallRecord, UserId};
 use sqlx::AssertSqlSafe;
 
+use crate::limits::NUMBER_BYTES;
 use crate::pool::Pool;
 use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, placeholders, word};
 use crate::sql::{Row, query};
@@ -62,14 +63,19 @@ fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(call.other_user.as_ref().map(UserId::to_string))
         .bind(word(&call.direction))
         .bind(word(&call.status))
-        .bind(call.from_number.clone())
-        .bind(call.to_number.clone())
+        .bind(indexed(&call.from_number))
+        .bind(indexed(&call.to_number))
         .bind(call.device.clone())
         .bind(call.started_at.as_micros())
         .bind(call.answered_at.map(Timestamp::as_micros))
         .bind(call.ended_at.map(Timestamp::as_micros))
         .bind(call.cause.as_ref().map(word))
         .bind(json(&call.trace))
+}
+
+/// As much of a number as an index takes: a phone may dial anything.
+fn indexed(number: &str) -> &str {
+    number.get(..number.floor_char_boundary(NUMBER_BYTES)).unwrap_or_default()
 }
 
 pub(crate) fn read(row: &Row) -> Result<CallRecord, StoreError> {
@@ -118,14 +124,7 @@ pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(
     }
     let ids: Vec<CallId> = places.keys().cloned().collect();
     for some in ids.chunks(KEYS_AT_ONCE) {
-        let sql = format!(
-            "SELECT {} FROM legs WHERE tenant = $1 AND call_id IN ({}) ORDER BY call_id, place",
-            legs::TABLE.columns(),
-            placeholders(2, some.len())
-        );
-        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
-        let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(pool).await?;
-        for row in &rows {
+        for row in &legs_of(some).fetch_all(pool).await? {
             let (call, leg) = legs::read(row)?;
             if let Some(call) = places.get(&call).and_then(|place| calls.get_mut(*place)) {
                 call.legs.push(leg);
@@ -133,4 +132,14 @@ pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(
         }
     }
     Ok(())
+}
+
+pub(crate) fn legs_of(calls: &[CallId]) -> Query {
+    let sql = format!(
+        "SELECT {} FROM legs WHERE tenant = $1 AND call_id IN ({}) ORDER BY call_id, place",
+        legs::TABLE.columns(),
+        placeholders(2, calls.len())
+    );
+    let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+    calls.iter().fold(query, |query, id| query.bind(id.as_str()))
 }

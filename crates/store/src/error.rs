@@ -13,7 +13,24 @@ pub enum StoreError {
         /// As configured, without its password.
         url: String,
     },
-    /// The directory or file could not be made.
+    /// The address of a PostgreSQL says what is not understood.
+    #[error("the parameter {name:?} of store.url is not understood; there are {known}")]
+    Parameter {
+        /// Which; `?` where it may hold a part of a password.
+        name: String,
+        /// What may stand there.
+        known: String,
+    },
+    /// The connection cannot be encrypted as it is wanted.
+    #[error(
+        "PostgreSQL cannot be spoken with over TLS: {fault}. (sslmode=verify-ca and verify-full want a certificate that an authority of \
+         sslrootcert=FILE has signed, or a public one; verify-full wants the host's name in it too)"
+    )]
+    Tls {
+        /// What is wrong.
+        fault: String,
+    },
+    /// The directory or file could not be made or read.
     #[error("{}: {source}", path.display())]
     Io {
         /// Which.
@@ -79,6 +96,8 @@ impl StoreError {
                 _ => false,
             },
             StoreError::Url { .. }
+            | StoreError::Parameter { .. }
+            | StoreError::Tls { .. }
             | StoreError::Io { .. }
             | StoreError::Migration { .. }
             | StoreError::Duplicate { .. }
@@ -87,16 +106,6 @@ impl StoreError {
             | StoreError::Unsupported(_) => false,
         }
     }
-}
-
-/// An address of a database as it may be shown: without the password.
-pub(crate) fn shown(url: &str) -> String {
-    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
-        let (login, host) = rest.rsplit_once('@')?;
-        let user = login.split_once(':').map_or(login, |(user, _)| user);
-        Some(format!("{scheme}://{user}:***@{host}"))
-    });
-    hidden.unwrap_or_else(|| url.to_owned())
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -61,24 +61,29 @@ impl EventQuery {
             self.order()
         )
     }
+
+    /// The statement with its values.
+    pub(crate) fn query(&self) -> sql::Query {
+        let mut statement = sql::query(AssertSqlSafe(self.sql()))
+            .bind(TENANT)
+            .bind(self.after.unwrap_or(0))
+            .bind(self.before.unwrap_or(i64::MAX))
+            .bind(self.since.map_or(i64::MIN, Timestamp::as_micros))
+            .bind(i64::from(self.limit));
+        if let Some(user) = &self.user {
+            statement = statement.bind(user.to_string());
+        }
+        for kind in &self.kinds {
+            statement = statement.bind(kind.clone());
+        }
+        statement
+    }
 }
 
 impl Store {
     /// Events; one more than `limit` is never answered.
     pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        let mut statement = sql::query(AssertSqlSafe(query.sql()))
-            .bind(TENANT)
-            .bind(query.after.unwrap_or(0))
-            .bind(query.before.unwrap_or(i64::MAX))
-            .bind(query.since.map_or(i64::MIN, Timestamp::as_micros))
-            .bind(i64::from(query.limit));
-        if let Some(user) = &query.user {
-            statement = statement.bind(user.to_string());
-        }
-        for kind in &query.kinds {
-            statement = statement.bind(kind.clone());
-        }
-        statement.fetch_all(&self.readers).await?.iter().map(audit::read).collect()
+        query.query().fetch_all(&self.readers).await?.iter().map(audit::read).collect()
     }
 
     /// The number of the newest event.

@@ -16,6 +16,7 @@ mod idempotency;
 mod key_uses;
 mod keys;
 mod ladders;
+mod leases;
 mod legs;
 mod limits;
 mod lite;
@@ -26,7 +27,10 @@ mod migrate;
 mod moving;
 mod occasions;
 mod occurrences;
+mod parameters;
 mod pen;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod postgres;
 mod prune;

@@ -16,7 +16,12 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// Connections to PostgreSQL of one node: the feeder's, the office's, and some readers'.
 pub(crate) const CONNECTIONS: u32 = 8;
-/// Calls of one number's prefix, made or received, that are sorted for a page; of more, some are met soon among the newest.
+/// Calls of one number's prefix, made and received, that are sorted for a page; of more, some are met soon among the newest.
 pub(crate) const RARE: u32 = 5000;
+/// Numbers with one prefix, called or calling, whose newest calls are merged for a page: an arm of the statement for each.
+pub(crate) const FEW_NUMBERS: u32 = 16;
+/// Bytes of a number that are kept with its call: PostgreSQL indexes nothing that has more than 2,704 with all that stands beside it, and a
+/// record that it refuses would keep all later ones waiting.
+pub(crate) const NUMBER_BYTES: usize = 255;
 /// Values in one statement of a move: PostgreSQL takes 65,535.
 pub(crate) const MOVED_VALUES: usize = 8_000;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::error::shown;
 use crate::limits::{LITE_PATIENCE, LITE_READERS};
 use crate::migrate::migrate;
+use crate::parameters::shown;
 use crate::pool::Pool;
 use crate::sql::query;
 use crate::{Store, StoreError};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::error::shown;
 use crate::limits::{CONNECT, CONNECTIONS, PATIENCE};
 use crate::migrate::migrate;
+use crate::parameters::{check, shown};
 use crate::pool::{Pool, Server};
 use crate::{Store, StoreError};
 
@@ -26,7 +26,8 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
         .max_connections(1)
         .acquire_timeout(CONNECT)
         .connect_with(options.clone())
-        .await?;
+        .await
+        .map_err(unreached)?;
     let first = Pool::Postgres(Server::new(first));
     let mut tx = first.begin().await?;
     migrate(&mut tx).await?;
@@ -42,8 +43,21 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    check(url)?;
     let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url { url: shown(url) })?;
     Ok(options.application_name("centralita"))
+}
+
+/// Why there is no first connection. What is wrong with a certificate is said so that somebody can mend it.
+fn unreached(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Tls(fault) => StoreError::Tls { fault: fault.to_string() },
+        // The words of rustls; from the network itself come other kinds.
+        sqlx::Error::Io(fault) if fault.kind() == ErrorKind::InvalidData => {
+            StoreError::Tls { fault: fault.to_string() }
+        }
+        _ => error.into(),
+    }
 }
 
 /// The name of the node that lives in a data directory: made once, and never the same for two.

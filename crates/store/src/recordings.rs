@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use crate::audit::{self, Audit};
 use crate::pool::{Conn, Turn};
 use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, placeholders, word};
-use crate::sql::{Row, query};
+use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
 
 /// Where a recording's audio is kept.
@@ -75,6 +75,55 @@ pub struct RecordingPage {
     pub recordings: Vec<Kept>,
     /// Where the next page begins; `None` where there is none.
     pub next: Option<RecordingCursor>,
+}
+
+impl RecordingFilter {
+    /// Each kind of filter walks an index that has its order: with `OR`, the database would walk all recordings of all users.
+    pub(crate) fn query(&self) -> Query {
+        let (before, id) =
+            self.cursor.as_ref().map_or((i64::MAX, ""), |c| (c.started_at.as_micros(), c.id.as_str()));
+        let mut values: Vec<Value> =
+            vec![TENANT.into(), before.into(), id.into(), (i64::from(self.limit) + 1).into()];
+        let mut put = |value: &str| {
+            values.push(value.into());
+            format!("${}", values.len())
+        };
+        let mut which = match &self.state {
+            None => "state <> 'deleted'".to_owned(),
+            Some(state) => format!("state = {}", put(&word(state))),
+        };
+        if let Some(call) = &self.call {
+            which.push_str(&format!(" AND call_id = {}", put(call.as_str())));
+        }
+        let columns = TABLE.columns();
+        let newest = "ORDER BY started_at DESC, id DESC LIMIT $4";
+        let arm = |whose: &str| {
+            format!(
+                "SELECT {columns} FROM recordings WHERE tenant = $1 AND {which}{whose} AND (started_at, id) < ($2, $3) {newest}"
+            )
+        };
+        let sql = match &self.user {
+            None => arm(""),
+            Some(user) => {
+                let user = put(user.as_str());
+                let [own, other] =
+                    ["user_id", "other_user"].map(|column| arm(&format!(" AND {column} = {user}")));
+                format!("SELECT * FROM ({own}) AS own UNION SELECT * FROM ({other}) AS other {newest}")
+            }
+        };
+        query(AssertSqlSafe(sql)).with(values)
+    }
+}
+
+/// The recordings of calls that are not deleted.
+pub(crate) fn of_calls(calls: &[CallId]) -> Query {
+    let sql = format!(
+        "SELECT {} FROM recordings WHERE tenant = $1 AND state <> 'deleted' AND call_id IN ({}) ORDER BY started_at, id",
+        TABLE.columns(),
+        placeholders(2, calls.len())
+    );
+    let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+    calls.iter().fold(query, |query, call| query.bind(call.as_str()))
 }
 
 const TABLE: Table = Table {
@@ -225,20 +274,7 @@ impl Store {
 
     /// A page of recordings, newest first.
     pub async fn recordings(&self, filter: &RecordingFilter) -> Result<RecordingPage, StoreError> {
-        let (user, call) =
-            (filter.user.as_ref().map(UserId::as_str), filter.call.as_ref().map(CallId::as_str));
-        let state = filter.state.as_ref().map(word);
-        let (before, id) =
-            filter.cursor.as_ref().map_or((i64::MAX, ""), |c| (c.started_at.as_micros(), c.id.as_str()));
-        let sql = format!(
-            "SELECT {} FROM recordings WHERE tenant = $1 AND ($2 IS NULL OR user_id = $2 OR other_user = $2) \
-             AND ($3 IS NULL OR call_id = $3) AND (($4 IS NULL AND state <> 'deleted') OR state = $4) \
-             AND (started_at < $5 OR (started_at = $5 AND id < $6)) ORDER BY started_at DESC, id DESC LIMIT $7",
-            TABLE.columns()
-        );
-        let query = query(AssertSqlSafe(sql)).bind(TENANT).bind(user).bind(call).bind(state);
-        let query = query.bind(before).bind(id).bind(i64::from(filter.limit) + 1);
-        let rows = query.fetch_all(self.readers()).await?;
+        let rows = filter.query().fetch_all(self.readers()).await?;
         let more = rows.len() > filter.limit as usize;
         let recordings: Vec<Kept> =
             rows.iter().take(filter.limit as usize).map(read).collect::<Result<_, _>>()?;
@@ -251,14 +287,7 @@ impl Store {
     pub async fn recordings_of(&self, calls: &[CallId]) -> Result<Vec<(CallId, RecordingId)>, StoreError> {
         let mut found = Vec::new();
         for some in calls.chunks(KEYS_AT_ONCE) {
-            let sql = format!(
-                "SELECT {} FROM recordings WHERE tenant = $1 AND state <> 'deleted' AND call_id IN ({}) ORDER BY started_at, id",
-                TABLE.columns(),
-                placeholders(2, some.len())
-            );
-            let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
-            let query = some.iter().fold(query, |query, call| query.bind(call.as_str()));
-            for row in query.fetch_all(self.readers()).await? {
+            for row in of_calls(some).fetch_all(self.readers()).await? {
                 let recording = read(&row)?.recording;
                 found.push((recording.call, recording.id));
             }

@@ -137,6 +137,13 @@ impl Query {
         self.values
     }
 
+    /// The same text behind `EXPLAIN …`: what the database says of its plan.
+    #[cfg(test)]
+    pub(crate) fn explained(self, how: &str) -> Query {
+        let sql = sqlx::AssertSqlSafe(format!("{how} {}", self.sql.as_str())).into_sql_str();
+        Query { sql, persistent: false, ..self }
+    }
+
     pub(crate) async fn execute<'c>(self, on: impl Into<On<'c>>) -> Result<Done, StoreError> {
         on_either!(self, on, execute, |done| Done(done.rows_affected()), Done(done.rows_affected()))
     }

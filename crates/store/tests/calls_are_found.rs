@@ -7,8 +7,8 @@ use model::CallRecord;
 use model::journal::Record;
 use samples::*;
 
-/// So many that "5" begins more numbers than are sorted for a page, and "9" fewer.
-const CALLS: i64 = 6_000;
+/// So many that more calls than are sorted for a page begin with "5" (many numbers) and with "6" (ten of them), and fewer with "9".
+const CALLS: i64 = 7_000;
 
 /// Calls of three users, from extensions to numbers abroad, two in each second.
 fn office() -> Vec<CallRecord> {
@@ -16,7 +16,12 @@ fn office() -> Vec<CallRecord> {
         user: user(&format!("user_{}", n % 3)).id,
         other_user: (n % 2 == 0).then(|| user(&format!("user_{}", n % 5)).id),
         from_number: if n % 50 == 7 { format!("9{n:04}") } else { format!("5{:03}", n % 500) },
-        to_number: if n % 50 == 9 { format!("9{n:04}") } else { format!("+34{:09}", n * 7919 % 1_000_000) },
+        to_number: match n % 50 {
+            9 => format!("9{n:04}"),
+            // Some of the ten have had no call for long.
+            _ if n % 10 != 3 => format!("6{}", if n < CALLS / 2 { n % 10 } else { n % 5 }),
+            _ => format!("+34{:09}", n * 7919 % 1_000_000),
+        },
         ..closed(&format!("session_{n:05}_x"), n / 2)
     };
     (0..CALLS).map(|n| CallRecord { legs: Vec::new(), ..one(n) }).collect()
@@ -54,8 +59,18 @@ async fn every_filter_finds_what_it_names_newest_first() {
     calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
 
     let (begin, end) = (at(0), at(CALLS / 2));
-    let numbers =
-        [None, Some("5"), Some("9"), Some("+34"), Some("90107"), Some("+3400"), Some("5%"), Some("zz")];
+    let numbers = [
+        None,
+        Some("5"),
+        Some("6"),
+        Some("67"),
+        Some("9"),
+        Some("+34"),
+        Some("90107"),
+        Some("+3400"),
+        Some("5%"),
+        Some("zz"),
+    ];
     for user_of in [None, Some("user_1"), Some("user_4"), Some("nobody")] {
         for number in numbers {
             for (since, until) in
@@ -75,4 +90,24 @@ async fn every_filter_finds_what_it_names_newest_first() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_number_that_no_index_takes_keeps_no_record_out() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    // Nothing that a database could make short.
+    let mut dice = 1_u64;
+    let mut roll = || {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + (dice >> 33) as u8 % 90)
+    };
+    let long: String = std::iter::once('é').chain((0..8_000).map(|_| roll())).collect();
+    let dialled =
+        CallRecord { to_number: long.clone(), from_number: long.clone(), ..closed("session_1_x", 0) };
+    store.feed(&[Record::CallClosed(Box::new(dialled))]).await.unwrap();
+    let filter =
+        CallFilter { number: Some(long.chars().take(20).collect()), limit: 9, ..CallFilter::default() };
+    let found = store.calls(&filter).await.unwrap().calls;
+    assert!(found.len() == 1 && long.starts_with(&found[0].to_number), "{found:?}");
 }

@@ -157,3 +157,21 @@ async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
         (0, 1)
     );
 }
+
+#[tokio::test]
+async fn a_lease_is_held_by_one_node_until_it_runs_out_or_is_given_back() {
+    let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
+    let a = Store::open(&url, &folder.0).await.unwrap();
+    let b = Store::open(&url, &elsewhere.0).await.unwrap();
+    assert!(a.hold("registrar", at(0), at(15)).await.unwrap());
+    assert!(!b.hold("registrar", at(1), at(16)).await.unwrap());
+    assert!(b.hold("another", at(1), at(16)).await.unwrap(), "each has its own name");
+    assert!(a.hold("registrar", at(3), at(18)).await.unwrap(), "renewed");
+    assert!(!b.hold("registrar", at(17), at(32)).await.unwrap());
+    assert!(b.hold("registrar", at(18), at(33)).await.unwrap(), "it has run out");
+    assert!(!a.hold("registrar", at(19), at(34)).await.unwrap());
+    a.let_go("registrar").await.unwrap();
+    assert!(!a.hold("registrar", at(20), at(35)).await.unwrap(), "what is another's cannot be given back");
+    b.let_go("registrar").await.unwrap();
+    assert!(a.hold("registrar", at(20), at(35)).await.unwrap());
+}

@@ -87,6 +87,11 @@ pub enum Command {
         /// Which.
         trunk: TrunkId,
     },
+    /// Whether this node registers at carriers, or another one does → [`Reply::Status`].
+    Registrar {
+        /// It is ours to register.
+        on_duty: bool,
+    },
     /// Start the SIP side again → [`Reply::Status`] (S34).
     Start,
     /// Let calls end (or end them, with `force`), then close the SIP listeners → [`Reply::Status`] at once (S35).
@@ -239,6 +244,8 @@ pub enum TrunkRegistration {
         status: Option<u16>,
     },
     Leaving,
+    /// Another node registers.
+    Elsewhere,
 }
 
 /// One address of a carrier.

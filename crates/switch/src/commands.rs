@@ -50,6 +50,10 @@ impl Switch {
                 }
                 before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
             }
+            Command::Registrar { on_duty } => {
+                self.set_registrar(now, on_duty, out);
+                Reply::Status(self.status())
+            }
             Command::Start => {
                 if matches!(self.state, State::Stopped | State::Draining) {
                     self.state = State::Starting;

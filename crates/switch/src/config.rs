@@ -68,6 +68,8 @@ pub struct Config {
     pub t1: Duration,
     /// Proves PINs of voicemail.
     pub pin_key: model::voicemail::PinKey,
+    /// Whether trunks register from here; where several nodes share them, [`crate::Command::Registrar`] says so later.
+    pub registrar: bool,
 }
 
 impl Default for Config {
@@ -92,6 +94,7 @@ impl Default for Config {
             recording: RecordingConfig::default(),
             t1: Duration::from_millis(500),
             pin_key: base::Secret::default(),
+            registrar: true,
         }
     }
 }

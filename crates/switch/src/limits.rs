@@ -2,6 +2,9 @@
 
 /// Contacts of one address of record (security.md row 6).
 pub const BINDINGS_PER_AOR: usize = 10;
+/// Bytes of a contact's URI: phones write a hundred or two, and it is the key of a row, of which PostgreSQL takes 2,704 bytes with all that
+/// stands beside it.
+pub const CONTACT_BYTES: usize = 1024;
 /// Bindings in all: what the memory of a small machine holds.
 pub const BINDINGS: usize = 500_000;
 /// Calls alive at once.

@@ -88,6 +88,9 @@ impl Switch {
                 Refusal::status(400).why("Contact must be a sip or sips URI of one host, and not ours")
             );
         }
+        if address.uri.as_str().len() > limits::CONTACT_BYTES {
+            return Err(Refusal::status(400).why("Contact is too long"));
+        }
         let asked = match address.param("expires") {
             Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
             None => expires,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Change, Directory};
 use store::{News, Pen, StoreError};
 use tokio::sync::MutexGuard;
 
@@ -85,7 +84,7 @@ impl Inner {
                 let mut fresh = self.store.load_directory().await?;
                 let old = self.directory.load_full();
                 fresh.set_rules(old.rules().clone());
-                let changes = between(&old, &fresh);
+                let changes = old.changes_to(&fresh);
                 self.directory.store(Arc::new(fresh.clone()));
                 self.port.publish(fresh, changes.into());
                 *turn = seq;
@@ -93,32 +92,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// What the exchange must be told of a directory that was loaded anew: what is gone, and what it keeps a state of its own about.
-fn between(old: &Directory, fresh: &Directory) -> Vec<Change> {
-    let keys = old.keys().filter(|key| fresh.key(&key.id).is_none());
-    let mut changes: Vec<Change> = keys.map(|key| Change::KeyGone(key.id.clone())).collect();
-    for extension in old.extensions().filter(|extension| fresh.extension(&extension.id).is_none()) {
-        changes.push(Change::ExtensionGone(extension.id.clone()));
-        if fresh.credential(&extension.username).is_none() {
-            changes.push(Change::CredentialGone(Arc::clone(&extension.username)));
-        }
-    }
-    let trunks = old.trunks().into_iter().filter(|trunk| fresh.trunk(&trunk.id).is_none());
-    changes.extend(trunks.map(|trunk| Change::TrunkGone(trunk.id.clone())));
-    let trunks = fresh.trunks().into_iter().filter(|trunk| old.trunk(&trunk.id) != Some(*trunk));
-    changes.extend(trunks.map(|trunk| Change::Trunk(Box::new((**trunk).clone()))));
-    let messages =
-        old.all_messages().filter(|message| fresh.message(&message.extension, &message.id).is_none());
-    changes.extend(
-        messages.map(|message| Change::MessageGone {
-            extension: message.extension.clone(),
-            id: message.id.clone(),
-        }),
-    );
-    let messages =
-        fresh.all_messages().filter(|message| old.message(&message.extension, &message.id) != Some(*message));
-    changes.extend(messages.map(|message| Change::Message((**message).clone())));
-    changes
 }

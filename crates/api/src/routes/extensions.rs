@@ -272,8 +272,7 @@ async fn of_user(
 
 async fn listed(app: &App, form: &Form, shown: impl Fn(&Extension) -> bool) -> ExtensionsAnswer {
     let directory = app.office().directory();
-    let mut found: Vec<Arc<Extension>> = directory.extensions().filter(|e| shown(e)).cloned().collect();
-    found.sort_by(|a, b| a.number.cmp(&b.number));
+    let found = directory.extensions().filter(|e| shown(e));
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (found, next_cursor) = page(found, form.text("cursor"), limit, |extension| extension.number.as_str());
     let there = presence(app, found.iter().map(|extension| Arc::clone(&extension.username)).collect()).await;

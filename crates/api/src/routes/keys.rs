@@ -185,12 +185,11 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<K
     let directory = app.office().directory();
     let shown =
         |key: &&Arc<ApiKey>| wanted.as_ref().map_or_else(|| manages(&caller, key), |user| key.user == *user);
-    let mut keys: Vec<Arc<ApiKey>> = directory.keys().filter(shown).cloned().collect();
-    keys.sort_by(|a, b| a.id.cmp(&b.id));
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let keys = directory.keys().filter(shown);
     let (keys, next_cursor) = page(keys, form.text("cursor"), limit, |key| key.id.as_str());
     let written = app.office().store().keys_last_used().await?;
-    let view = |key: &Arc<ApiKey>| {
+    let view = |key: &&Arc<ApiKey>| {
         let last = app.usage().last_used(&key.id).max(written.get(&key.id).copied());
         KeyView::of(app.settings(), key, last)
     };

@@ -305,8 +305,7 @@ async fn list_all(
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
     let form = Form::of_query(&uri, PAGED)?;
     let (directory, now) = (app.office().directory(), app.office().now().wall);
-    let mut found: Vec<_> = directory.recurring_calls().filter(|call| caller.sees(&call.user)).collect();
-    found.sort_by(|a, b| a.id.cmp(&b.id));
+    let found = directory.recurring_calls().filter(|call| caller.sees(&call.user));
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (found, next_cursor) = page(found, form.text("cursor"), limit, |call| call.id.as_str());
     let recurring_calls = found.into_iter().map(|call| RecurringCallView::of(call, now)).collect();

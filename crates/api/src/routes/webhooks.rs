@@ -139,7 +139,7 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<W
     let user = wanted.or_else(|| (!caller.is_admin()).then(|| caller.user().clone()));
     let hooks = app.office().store().webhooks(user.as_ref()).await?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
-    let (hooks, next_cursor) = page(hooks, form.text("cursor"), limit, |hook| hook.id.as_str());
+    let (hooks, next_cursor) = page(hooks.into_iter(), form.text("cursor"), limit, |hook| hook.id.as_str());
     let webhooks = hooks.iter().map(|hook| WebhookView::of(hook, None)).collect();
     Ok(Json(WebhooksAnswer { success: true, webhooks, next_cursor }))
 }

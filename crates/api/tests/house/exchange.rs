@@ -117,6 +117,7 @@ impl Inside {
                 let found: Vec<_> = self.trunks().into_iter().filter(|status| status.id == trunk).collect();
                 if found.is_empty() { Reply::Unknown } else { Reply::Trunks(found) }
             }
+            Command::Registrar { .. } => Reply::Status(self.status()),
             // Nothing is recorded in this house.
             Command::Recording { .. } => Reply::Unknown,
             Command::Start => {

@@ -480,7 +480,11 @@ pub fn without_password(url: &str) -> String {
         let (user, _) = login.split_once(':')?;
         Some(format!("{scheme}://{user}:***@{host}"))
     });
-    hidden.unwrap_or_else(|| url.to_owned())
+    let hidden = hidden.unwrap_or_else(|| url.to_owned());
+    // PostgreSQL takes it among the parameters as well.
+    let Some((before, rest)) = hidden.split_once("password=") else { return hidden };
+    let after = rest.find('&').and_then(|end| rest.get(end..)).unwrap_or_default();
+    format!("{before}password=***{after}")
 }
 
 fn quoted(text: &str) -> String {

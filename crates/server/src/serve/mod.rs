@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::data::{self, DataDir, Lock};
 use crate::dns::Dns;
+use crate::duty;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
 use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
@@ -162,6 +163,8 @@ impl House {
                 switch: switch::Config {
                     seal: seal.clone(),
                     pin_key: pin_key.clone(),
+                    // Where others may have it, it is asked for first.
+                    registrar: !store.is_shared(),
                     ..switch_config(&config, epoch)
                 },
                 listen: config.sip.listen.clone(),
@@ -222,7 +225,8 @@ impl House {
         let courier = tokio::spawn(courier.run());
         let (kept, follow) = (store.clone(), app.office().clone().follow());
         let retention = retention(&config);
-        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow).0 });
+        let duty = duty::watch(store.clone(), door.clone(), clock);
+        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow, duty).0 });
         let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
@@ -336,6 +340,7 @@ impl House {
             }
         }
         self.app.flush().await;
+        duty::resign(&self.store).await;
         self.store.close().await;
         tracing::info!("stopped");
         drop(self.lock);

@@ -1,5 +1,6 @@
 //! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
 
+mod duty;
 mod health;
 mod inbound;
 mod lookup;

@@ -72,6 +72,9 @@ impl Trunks {
 impl Switch {
     /// It is time to register, or to do so again: a new round over the hosts, the one that granted it last first.
     pub(super) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+        if !self.config.registrar {
+            return;
+        }
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else { return };
         let Some(expires) = trunk.settings.register else { return };
         let chance = &mut self.chance;

@@ -44,6 +44,7 @@ impl Switch {
         };
         let registration = match (trunk.settings.register, self.trunks.registrations.get(id)) {
             (None, _) => TrunkRegistration::Off,
+            (Some(_), None) if !self.config.registrar => TrunkRegistration::Elsewhere,
             (Some(_), None) => TrunkRegistration::Trying,
             (Some(_), Some(known)) => match known.stage {
                 Stage::Trying if known.until.is_some() => TrunkRegistration::Registered,

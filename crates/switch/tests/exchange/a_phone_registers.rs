@@ -70,6 +70,20 @@ fn an_eleventh_contact_is_refused_and_the_ten_stay() {
 }
 
 #[test]
+fn a_contact_that_no_database_would_keep_is_refused() {
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    let padded = |bytes: usize| {
+        let bare = phone.contact().trim_matches(['<', '>']).to_owned();
+        let padding = "x".repeat(bytes - bare.len() - ";p=".len());
+        format!("Contact: <{bare};p={padding}>\r\nExpires: 600\r\n")
+    };
+    assert_eq!(office.register_with(&phone, &padded(1025)).status(), Some(400));
+    assert!(office.registrations().is_empty());
+    assert_eq!(office.register_with(&phone, &padded(1024)).status(), Some(200));
+}
+
+#[test]
 fn too_short_an_interval_is_refused_with_the_least_one() {
     let mut office = Office::open();
     let phone = office.phone("1001");

@@ -189,3 +189,26 @@ fn a_carrier_that_does_not_hear_our_goodbye_holds_nothing_up() {
     office.pass_with(secs(5), &[]);
     assert_eq!(office.listens, [false]);
 }
+
+#[test]
+fn of_several_nodes_only_the_one_on_duty_registers_and_says_goodbye_when_another_takes_over() {
+    let mut office = Office::open_with(|config| config.registrar = false);
+    office.add_trunk(&registering(), &[1]);
+    office.pass_with(secs(30), &[1]);
+    assert!(registers(&mut office).is_empty());
+    assert_eq!(state(&mut office), TrunkRegistration::Elsewhere);
+
+    office.ask(Command::Registrar { on_duty: true });
+    accept(&mut office, 300);
+    assert_eq!(state(&mut office), TrunkRegistration::Registered);
+    office.ask(Command::Registrar { on_duty: true });
+    assert!(registers(&mut office).is_empty(), "nothing has changed");
+
+    office.ask(Command::Registrar { on_duty: false });
+    let goodbye = one(&mut office);
+    assert_eq!(goodbye.header(Name::Expires), Some("0"));
+    office.reply(&carrier(1), &goodbye, 200, "", None);
+    office.pass_with(secs(400), &[1]);
+    assert!(registers(&mut office).is_empty());
+    assert_eq!(state(&mut office), TrunkRegistration::Elsewhere);
+}

@@ -77,7 +77,7 @@ pub(crate) struct DidView {
 pub(crate) struct TrunkStatusView {
     /// `up`, `down`, `unknown` or `disabled`.
     pub state: &'static str,
-    /// `off`, `trying`, `registered`, `failed` or `leaving`.
+    /// `off`, `trying`, `registered`, `failed`, `leaving`, or `elsewhere`: by another server on the same database.
     pub registration: &'static str,
     /// The carrier's refusal of the registration.
     pub registration_status: Option<u16>,
@@ -182,6 +182,7 @@ fn registration(of: TrunkRegistration) -> (&'static str, Option<u16>) {
         TrunkRegistration::Registered => ("registered", None),
         TrunkRegistration::Failed { status } => ("failed", status),
         TrunkRegistration::Leaving => ("leaving", None),
+        TrunkRegistration::Elsewhere => ("elsewhere", None),
     }
 }
 

@@ -1,0 +1,172 @@
+//! How the database goes about each listing: by an index that has its order, and never through a whole table.
+//!
+//! With `CENTRALITA_TEST_STORE=postgres` the same is asked of PostgreSQL, which is told to sort and to walk tables only where it must.
+
+use base::Timestamp;
+use model::{CallId, RecordingId, UserId};
+
+use crate::call_page::{CallFilter, Cursor, Way, are_few, numbers};
+use crate::sql::{Query, query};
+use crate::{EventQuery, RecordingCursor, RecordingFilter, Store, calls, recordings};
+
+#[path = "../../../e2e/src/postgres.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod postgres;
+
+/// What a plan says: each step, with that of which it is a part.
+struct Plan {
+    postgres: bool,
+    steps: Vec<(i64, String)>,
+}
+
+async fn plan(store: &Store, asked: Query) -> Plan {
+    let mut tx = store.writer.begin().await.unwrap();
+    let postgres = tx.is_postgres();
+    if !postgres {
+        let rows = asked.explained("EXPLAIN QUERY PLAN").fetch_all(&mut *tx).await.unwrap();
+        let step = |row: &crate::sql::Row| (row.try_get(1).unwrap(), row.try_get(3).unwrap());
+        return Plan { postgres, steps: rows.iter().map(step).collect() };
+    }
+    for wasteful in ["SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off"] {
+        query(wasteful).execute(&mut *tx).await.unwrap();
+    }
+    let rows = asked.explained("EXPLAIN").fetch_all(&mut *tx).await.unwrap();
+    Plan { postgres, steps: rows.iter().map(|row| (0, row.try_get(0).unwrap())).collect() }
+}
+
+impl Plan {
+    fn text(&self) -> String {
+        self.steps.iter().map(|(_, step)| format!("{step}\n")).collect()
+    }
+
+    /// Each of these indexes is walked, and no table is.
+    #[track_caller]
+    fn walks(&self, indexes: &[&str]) {
+        let text = self.text();
+        for index in indexes {
+            assert!(text.contains(&format!(" {index} ")), "{index} is not used:\n{text}");
+        }
+        for table in ["calls", "legs", "recordings", "events", "c"] {
+            // "SCAN calls USING COVERING INDEX …" walks all of it as well.
+            let all = text
+                .lines()
+                .find(|line| *line == format!("SCAN {table}") || line.starts_with(&format!("SCAN {table} ")));
+            assert_eq!(all, None, "{text}");
+        }
+        assert!(!text.contains("Seq Scan"), "{text}");
+    }
+
+    /// … in its own order: what is found is not sorted before it is cut.
+    #[track_caller]
+    fn in_order(&self, indexes: &[&str]) {
+        self.walks(indexes);
+        let walk = |step: &str| indexes.iter().any(|index| step.contains(&format!(" {index} ")));
+        for (part, _) in self.steps.iter().filter(|(_, step)| !self.postgres && walk(step)) {
+            let sorted =
+                self.steps.iter().find(|(of, step)| of == part && step.starts_with("USE TEMP B-TREE"));
+            assert_eq!(sorted, None, "{}", self.text());
+        }
+    }
+}
+
+async fn store() -> (Store, std::path::PathBuf) {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("centralita-plans-{}-{next}", std::process::id()));
+    let url = match std::env::var("CENTRALITA_TEST_STORE").as_deref() {
+        Ok("postgres") => postgres::Postgres::shared().database(),
+        Ok(_) | Err(_) => "sqlite:test.db".to_owned(),
+    };
+    (Store::open(&url, &folder).await.unwrap(), folder)
+}
+
+fn user() -> Option<UserId> {
+    UserId::parse("user_1").ok()
+}
+
+/// Every filter with and without a place to go on from and a time.
+fn each(filter: &CallFilter) -> Vec<CallFilter> {
+    let cursor = Cursor { started_at: Timestamp::from_micros(9), id: CallId::parse("session_1_a").unwrap() };
+    let (since, until) = (Some(Timestamp::from_micros(1)), Some(Timestamp::from_micros(5)));
+    vec![
+        CallFilter { limit: 50, ..filter.clone() },
+        CallFilter { limit: 50, cursor: Some(cursor.clone()), ..filter.clone() },
+        CallFilter { limit: 50, since, until, ..filter.clone() },
+        CallFilter { limit: 50, since, until, cursor: Some(cursor), ..filter.clone() },
+    ]
+}
+
+#[tokio::test]
+async fn a_page_of_calls_walks_the_index_that_has_its_order() {
+    let (store, folder) = store().await;
+    let number = Some("+34".to_owned());
+    let (everybody, own) = (CallFilter::default(), CallFilter { user: user(), ..CallFilter::default() });
+    let (by_start, by_user) = (["calls_by_start"], ["calls_by_user", "calls_by_other_user"]);
+    let by_number = ["calls_by_from", "calls_by_to"];
+    let few = Way::FewNumbers([vec!["+3491".into(), "+3492".into()], vec!["+3493".into()]]);
+    for (way, filter, indexes) in [
+        (&Way::Newest, everybody.clone(), by_start.as_slice()),
+        (&Way::Newest, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
+        (&Way::Newest, own.clone(), by_user.as_slice()),
+        (&Way::Newest, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
+        (&few, CallFilter { number: number.clone(), ..everybody.clone() }, by_number.as_slice()),
+    ] {
+        for filter in each(&filter) {
+            let plan = plan(&store, way.query(&filter)).await;
+            plan.in_order(indexes);
+            if !plan.postgres {
+                // Of the two ends of the time, the later one is where the walk begins.
+                let walk = plan.text().matches("(started_at,id)<(?,?)").count();
+                assert!(walk >= indexes.len(), "{}", plan.text());
+                let covered = plan.text().matches("USING COVERING INDEX").count();
+                assert!(covered >= indexes.len(), "rows are read of what is not shown:\n{}", plan.text());
+            }
+        }
+    }
+    for filter in [everybody, own] {
+        for filter in each(&CallFilter { number: number.clone(), ..filter }) {
+            let plan = plan(&store, Way::FewCalls.query(&filter)).await;
+            plan.walks(&by_number);
+            assert!(plan.postgres || plan.text().contains("COVERING INDEX calls_by_from"), "{}", plan.text());
+        }
+    }
+    plan(&store, are_few("+34")).await.walks(&by_number);
+    // Of an empty table PostgreSQL takes any index for a minimum.
+    if !store.is_shared() {
+        plan(&store, numbers("from_number", "+34")).await.walks(&["calls_by_from"]);
+        plan(&store, numbers("to_number", "+34")).await.walks(&["calls_by_to"]);
+    }
+    drop(std::fs::remove_dir_all(folder));
+}
+
+#[tokio::test]
+async fn what_is_shown_with_calls_is_found_by_their_ids() {
+    let (store, folder) = store().await;
+    let ids: Vec<CallId> = (0..50).map(|n| CallId::parse(&format!("session_{n}_a")).unwrap()).collect();
+    let legs = plan(&store, calls::legs_of(&ids)).await;
+    legs.walks(&[if legs.postgres { "legs_pkey" } else { "sqlite_autoindex_legs_1" }]);
+    plan(&store, recordings::of_calls(&ids)).await.walks(&["recordings_by_call"]);
+    drop(std::fs::remove_dir_all(folder));
+}
+
+#[tokio::test]
+async fn pages_of_recordings_and_events_walk_the_index_that_has_their_order() {
+    let (store, folder) = store().await;
+    let all = RecordingFilter { user: None, call: None, state: None, cursor: None, limit: 50 };
+    let cursor = Some(RecordingCursor {
+        started_at: Timestamp::from_micros(9),
+        id: RecordingId::parse("rec_1_a").unwrap(),
+    });
+    let call = CallId::parse("session_1_a").ok();
+    for cursor in [None, cursor] {
+        let all = RecordingFilter { cursor, ..all.clone() };
+        plan(&store, all.query()).await.in_order(&["recordings_by_start"]);
+        let own = RecordingFilter { user: user(), ..all.clone() };
+        plan(&store, own.query()).await.in_order(&["recordings_by_user", "recordings_by_other_user"]);
+        let of_call = RecordingFilter { call: call.clone(), ..all };
+        plan(&store, of_call.query()).await.in_order(&["recordings_by_call"]);
+    }
+    let own = EventQuery { user: user(), limit: 50, ..EventQuery::default() };
+    plan(&store, own.query()).await.in_order(&["events_by_user", "events_by_other_user"]);
+    drop(std::fs::remove_dir_all(folder));
+}

@@ -1,0 +1,32 @@
+//! Which of several nodes registers at carriers: one, as the shell says. The others call out by the same trunks, and ask whether hosts live.
+
+use base::Now;
+use model::TrunkId;
+
+use super::Alarm;
+use crate::exchange::Switch;
+use crate::{Output, State};
+
+impl Switch {
+    /// From now on this node registers at carriers, or leaves that to another: two that register one account take its calls from each other.
+    pub(crate) fn set_registrar(&mut self, now: Now, on_duty: bool, out: &mut Vec<Output>) {
+        if self.config.registrar == on_duty {
+            return;
+        }
+        self.config.registrar = on_duty;
+        if self.state != State::Running {
+            return; // the listeners open first, or nothing is begun any more
+        }
+        if on_duty {
+            let ids: Vec<TrunkId> =
+                self.directory.trunks().into_iter().map(|trunk| trunk.id.clone()).collect();
+            for id in ids {
+                self.trunks.set_only(now.instant, Alarm::Register(id));
+            }
+            self.trunk_alarms(now, out);
+        } else {
+            self.leave_all(now);
+        }
+        self.settle(now, out);
+    }
+}
