@@ -10,7 +10,7 @@ use base::{Chance, Instant};
 use centralita_switch::schedule::{GRACE, Input};
 use model::{Cause, Misfire, OccurrenceState, RecurringCall};
 
-use world::{STORM, Weather, World, directory, now, recurring, schedule};
+use world::{End, Moment, STORM, Side, Weather, World, directory, now, recurring, schedule};
 
 /// So many calls a day, a hundred of them at nine.
 fn plans(count: usize, chance: &mut Chance) -> Vec<RecurringCall> {
@@ -32,27 +32,40 @@ const DAY: Duration = Duration::from_hours(24);
 
 #[test]
 fn ten_thousand_instants_with_crashes_are_dialled_once_or_recorded_as_missed() {
-    let (mut all, mut done, mut missed, mut failed) = (0, 0, 0, 0);
+    let (mut ends, mut crashes) = (BTreeMap::new(), BTreeMap::new());
     for seed in 0..10 {
         let nodes = 1 + seed as usize % 3;
         let plans = plans(500, &mut Chance::from_number(1000 + seed));
         let mut world = World::new(seed, STORM, nodes, plans);
+        world.per_second = 20;
         let end = Instant::ZERO + DAY * 2;
         world.run(end);
-        let ends = world.judge(end);
-        let count = |state| ends.get(&state).copied().unwrap_or(0);
-        all += ends.values().sum::<usize>();
-        done += count(OccurrenceState::Done);
-        missed += count(OccurrenceState::Missed);
-        failed += count(OccurrenceState::Failed);
+        // Each instant has one end, and that end is what the phones heard and what the outages explain: see `World::judge`.
+        for (end, count) in world.judge(end) {
+            *ends.entry(end).or_insert(0) += count;
+        }
+        for (moment, count) in world.crashes {
+            *crashes.entry(moment).or_insert(0) += count;
+        }
     }
-    assert!(all >= 10_000, "{all}");
-    // What counts is judged for each instant (`World::judge`). A storm is no excuse for doing nothing, and it was one: a quarter of all
-    // calls is refused, busy or not answered.
-    assert!(
-        done * 100 > all * 40 && missed > 10 && failed > 10,
-        "{done} done, {missed} missed, {failed} failed"
-    );
+    assert_eq!(ends.values().sum::<usize>(), 10_000, "{ends:?}");
+    // The storm shows all of it: every end but the rarest, and a death before and after every step.
+    for end in [
+        End::Done,
+        End::Missed,
+        End::InVain(Cause::Busy),
+        End::InVain(Cause::NoAnswer),
+        End::Crashed,
+        End::CrashedAfterAnswer,
+    ] {
+        assert!(ends.contains_key(&end), "{end:?} never came up: {ends:?}");
+    }
+    for moment in Moment::ALL {
+        for side in [Side::Before, Side::After] {
+            let count = crashes.get(&(moment, side)).copied().unwrap_or(0);
+            assert!(count >= 5, "died {count} times at {moment:?}, {side:?}: {crashes:?}");
+        }
+    }
 }
 
 #[test]
@@ -61,7 +74,7 @@ fn in_fair_weather_every_instant_is_dialled_in_time_in_order_and_at_the_pace() {
     let mut world = World::new(7, Weather::default(), 1, plans);
     let end = Instant::ZERO + DAY * 2;
     world.run(end);
-    assert_eq!(world.judge(end), BTreeMap::from([(OccurrenceState::Done, 200)]));
+    assert_eq!(world.judge(end), BTreeMap::from([(End::Done, 200)]));
     for day in world.begun.chunks(100) {
         assert!(day.is_sorted_by_key(|(at, key)| (*at, key.0.clone())), "in order");
         for window in day.windows(6) {

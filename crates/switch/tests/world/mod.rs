@@ -2,6 +2,8 @@
 
 mod judge;
 
+pub(crate) use judge::End;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -19,6 +21,11 @@ pub(crate) const BEGIN: Timestamp = Timestamp::from_micros(1_735_689_600_000_000
 
 pub(crate) fn now(at: Instant) -> Now {
     Now { instant: at, wall: BEGIN + at.since(Instant::ZERO) }
+}
+
+/// The other way.
+pub(crate) fn instant(wall: Timestamp) -> Instant {
+    Instant::ZERO + wall.since(BEGIN)
 }
 
 pub(crate) fn schedule(time: &str) -> Schedule {
@@ -85,10 +92,64 @@ pub(crate) struct Weather {
     pub(crate) refused: u64,
     pub(crate) silent: u64,
     pub(crate) busy: u64,
+    pub(crate) no_answer: u64,
 }
 
-pub(crate) const STORM: Weather =
-    Weather { crash: 1, power_cut: 200, store_fails: 30, refused: 60, silent: 30, busy: 150 };
+pub(crate) const STORM: Weather = Weather {
+    crash: 1,
+    power_cut: 200,
+    store_fails: 30,
+    refused: 60,
+    silent: 30,
+    busy: 120,
+    no_answer: 50,
+};
+
+/// The steps of an occurrence at which a process can die.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Moment {
+    /// The row is made, or says that one more attempt begins.
+    Claim,
+    /// The exchange is asked.
+    Dial,
+    /// The phones ring.
+    Ringing,
+    /// They talk.
+    Answered,
+    /// They do not, and will not.
+    Refused,
+    /// The row says that it waits.
+    Wait,
+    /// The row says how it ended.
+    Outcome,
+}
+
+impl Moment {
+    pub(crate) const ALL: [Moment; 7] = [
+        Moment::Claim,
+        Moment::Dial,
+        Moment::Ringing,
+        Moment::Answered,
+        Moment::Refused,
+        Moment::Wait,
+        Moment::Outcome,
+    ];
+}
+
+/// Whether the process dies before it has done what it wants, or after, and never learns what came of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// A time at which a node held a row: it alone may move it, until its lease is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) from: Instant,
+    pub(crate) node: usize,
+    pub(crate) lease: Instant,
+}
 
 /// A call that the model of the exchange has made.
 pub(crate) struct Made {
@@ -142,6 +203,8 @@ pub(crate) struct Node {
     /// Where it is down: until then.
     pub(crate) up_at: Instant,
     pub(crate) todo: VecDeque<Output>,
+    /// From when to when it was up.
+    pub(crate) lives: Vec<(Instant, Instant)>,
     /// Its journal: the calls that it has made.
     pub(crate) calls: BTreeMap<CallId, Made>,
 }
@@ -159,6 +222,14 @@ pub(crate) struct World {
     pub(crate) begun: Vec<(Instant, Key)>,
     /// Calls that no journal tells of any more.
     pub(crate) lost: Vec<Made>,
+    /// Who held each row, and since when.
+    pub(crate) holds: BTreeMap<Key, Vec<Hold>>,
+    /// What was being dialled, or on its way to its outcome, by a process when it died.
+    pub(crate) cut: BTreeSet<Key>,
+    /// How often the exchange did not take it.
+    pub(crate) turned_away: BTreeMap<Key, u32>,
+    /// How often a process died at each step.
+    pub(crate) crashes: BTreeMap<(Moment, Side), u32>,
     pub(crate) per_second: u32,
 }
 
@@ -171,6 +242,7 @@ impl World {
             scheduler: None,
             up_at: Instant::ZERO,
             todo: VecDeque::new(),
+            lives: Vec::new(),
             calls: BTreeMap::new(),
         };
         World {
@@ -182,6 +254,10 @@ impl World {
             open: BTreeSet::new(),
             events: BTreeMap::new(),
             lost: Vec::new(),
+            holds: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            turned_away: BTreeMap::new(),
+            crashes: BTreeMap::new(),
             nodes: (0..nodes).map(node).collect(),
             begun: Vec::new(),
             per_second: 5,
@@ -229,16 +305,49 @@ impl World {
         self.tell(n, Input::Tick);
         while let Some(output) = self.nodes[n].todo.pop_front() {
             // It may die before it acts, and after: what it has not been told it never learns.
-            let crash = if output == Output::Sweep { 0 } else { self.weather.crash };
-            if self.odds(crash) {
-                return self.kill(n);
+            let moment = self.moment(n, &output);
+            if self.dies(n, moment, Side::Before) {
+                return;
             }
             let input = self.perform(n, output);
-            if self.odds(crash) {
-                return self.kill(n);
+            if self.dies(n, moment, Side::After) {
+                return;
             }
             self.tell(n, input);
         }
+    }
+
+    /// At which step of an occurrence an output is wanted.
+    fn moment(&self, n: usize, output: &Output) -> Option<Moment> {
+        Some(match output {
+            Output::Claim { row, .. } | Output::Change(row) => match row.state {
+                OccurrenceState::Dialling => Moment::Claim,
+                OccurrenceState::Claimed => Moment::Wait,
+                OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => Moment::Outcome,
+            },
+            Output::Dial(..) => Moment::Dial,
+            Output::Look(_, call) => {
+                let record = self.nodes[n].calls.get(call)?.record(call, self.at);
+                match record.status {
+                    CallStatus::Ringing => Moment::Ringing,
+                    CallStatus::InProgress => Moment::Answered,
+                    _ => Moment::Refused,
+                }
+            }
+            Output::Sweep => return None,
+        })
+    }
+
+    /// A call is looked at many times while it rings; each of the other steps comes once, and is hit harder.
+    fn dies(&mut self, n: usize, moment: Option<Moment>, side: Side) -> bool {
+        let Some(moment) = moment else { return false };
+        let odds = if moment == Moment::Ringing { self.weather.crash } else { self.weather.crash * 5 };
+        let dies = self.odds(odds);
+        if dies {
+            *self.crashes.entry((moment, side)).or_default() += 1;
+            self.kill(n);
+        }
+        dies
     }
 
     pub(crate) fn tell(&mut self, n: usize, input: Input) {
@@ -251,8 +360,9 @@ impl World {
 
     fn start(&mut self, n: usize) {
         let chance = self.chance.fork();
-        let node = &mut self.nodes[n];
+        let (at, node) = (self.at, &mut self.nodes[n]);
         node.life += 1;
+        node.lives.push((at, Instant::from_micros(u64::MAX)));
         let owner = format!("{}:{}:{}", node.name, node.boot, node.life);
         let config = Config { owner: owner.as_str().into(), per_second: self.per_second };
         node.scheduler = Some(Scheduler::new(config, chance));
@@ -286,6 +396,14 @@ impl World {
         };
         let cut = self.odds(self.weather.power_cut);
         let (at, node) = (self.at, &mut self.nodes[n]);
+        let mine = |key: &&Key| {
+            let row = &self.rows[*key];
+            row.state == OccurrenceState::Dialling && row.owner.starts_with(&node.name)
+        };
+        self.cut.extend(self.open.iter().filter(mine).cloned());
+        if let Some(life) = node.lives.last_mut() {
+            life.1 = at;
+        }
         node.scheduler = None;
         node.todo.clear();
         node.up_at = at + Duration::from_secs(away) + Duration::from_millis(300);
@@ -347,6 +465,9 @@ impl World {
                 true => self.open.remove(&key),
                 false => self.open.insert(key.clone()),
             };
+            let node = self.nodes.iter().position(|node| row.owner.starts_with(&node.name)).unwrap();
+            let hold = Hold { from: self.at, node, lease: instant(row.lease_until) };
+            self.holds.entry(key.clone()).or_default().push(hold);
             self.rows.insert(key.clone(), row);
         }
         let written = if may || stands { Written::Won } else { Written::Lost };
@@ -355,16 +476,21 @@ impl World {
 
     fn dial(&mut self, n: usize, key: Key, call: CallId) -> Dialled {
         if self.odds(self.weather.refused) {
+            *self.turned_away.entry(key).or_default() += 1;
             return Dialled::Refused(Cause::ConcurrentCallLimit);
         }
         let silent = self.odds(self.weather.silent);
         if silent && self.odds(500) {
+            *self.turned_away.entry(key).or_default() += 1;
             return Dialled::Silent;
         }
         let seconds = Duration::from_secs(1 + self.chance.below(40));
-        let outcome = match self.odds(self.weather.busy) {
-            true => (self.at + Duration::from_secs(2), Err(Cause::Busy)),
-            false => (self.at + seconds, Ok(())),
+        let outcome = if self.odds(self.weather.busy) {
+            (self.at + Duration::from_secs(2), Err(Cause::Busy))
+        } else if self.odds(self.weather.no_answer) {
+            (self.at + Duration::from_secs(30), Err(Cause::NoAnswer))
+        } else {
+            (self.at + seconds, Ok(()))
         };
         self.begun.push((self.at, key.clone()));
         let made = Made { key, at: self.at, outcome, cut: None };
