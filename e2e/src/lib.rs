@@ -15,6 +15,7 @@ mod nat;
 mod phone;
 pub mod postgres;
 pub mod raw;
+pub mod recurring;
 mod scratch;
 mod server;
 pub mod sipp;
