@@ -33,6 +33,7 @@ mod prune;
 mod recordings;
 mod recurring;
 mod row;
+mod sounds;
 mod sql;
 mod stats;
 mod store;

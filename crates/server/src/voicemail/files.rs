@@ -47,6 +47,12 @@ impl Files {
         }
     }
 
+    /// Keep samples as a file.
+    pub async fn keep(&self, name: String, samples: Clip) -> io::Result<()> {
+        let files = self.clone();
+        tokio::task::spawn_blocking(move || files.keep_blocking(&name, &samples)).await?
+    }
+
     /// Put a file in another's place.
     pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.path(from)?, self.path(to)?);
@@ -204,12 +210,12 @@ fn from_wav(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
                 let samples = resampled(audio, channels, rate);
                 if samples.len() > GREETING {
                     return Err(AudioError::Unreadable(
-                        "the greeting is longer than a minute",
-                        "el saludo dura más de un minuto",
+                        "the audio is longer than a minute",
+                        "el audio dura más de un minuto",
                     ));
                 }
                 if samples.len() < 800 {
-                    return Err(AudioError::Unreadable("the greeting is empty", "el saludo está vacío"));
+                    return Err(AudioError::Unreadable("the audio is empty", "el audio está vacío"));
                 }
                 return Ok(samples);
             }
@@ -242,7 +248,7 @@ fn resampled(audio: &[u8], channels: usize, rate: usize) -> Vec<i16> {
 }
 
 /// Samples out of Opus in Ogg that is in memory.
-pub(super) fn decode(ogg: &'static [u8]) -> io::Result<Vec<i16>> {
+pub(super) fn decode(ogg: &[u8]) -> io::Result<Vec<i16>> {
     Ok(ogg_opus::read(Cursor::new(ogg), LONGEST)?.mono())
 }
 
@@ -277,7 +283,7 @@ mod tests {
         let long = vec![0; 8_000 * 61];
         assert!(matches!(
             from_wav(&wav_of(8_000, 1, &long)),
-            Err(AudioError::Unreadable("the greeting is longer than a minute", _))
+            Err(AudioError::Unreadable("the audio is longer than a minute", _))
         ));
     }
 }

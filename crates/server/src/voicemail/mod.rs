@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use api::{Actor, AudioPort, MailboxChanges, Office, OfficeError};
 use model::voicemail::PinKey;
-use model::{ExtensionId, MessageState, VoicemailMessage};
-use switch::voicemail::{Audio, Note, greeting_path, message_path};
+use model::{ExtensionId, MessageState, SoundId, VoicemailMessage};
+use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Notify, mpsc};
 
 use crate::exchange::{Door, Order};
@@ -88,17 +88,36 @@ impl Clerk {
             }
             Note::GreetingDropped { name } => self.files.remove(name.to_string()),
             Note::Fetch { token, extension, audio } => {
-                let name = match audio {
-                    Audio::Greeting => greeting_path(&extension),
-                    Audio::Message(id) => message_path(&extension, &id),
-                };
-                let (files, door) = (Arc::clone(&self.files), self.door.clone());
+                let (files, door, office) =
+                    (Arc::clone(&self.files), self.door.clone(), self.office.clone());
                 tokio::spawn(async move {
-                    let clip = files.clip(name).await;
+                    let clip = match audio {
+                        Audio::Greeting => files.clip(greeting_path(&extension)).await,
+                        Audio::Message(id) => files.clip(message_path(&extension, &id)).await,
+                        Audio::Sound(id) => sound(&office, &id).await,
+                    };
                     door.put(Order::Fetched { token, clip });
                 });
             }
+            Note::Spoken { token, message, clip } => {
+                let done = self.put(message, clip).await;
+                self.door.put(Order::Deposited { token, done });
+            }
         }
+    }
+
+    /// Put a message that nobody spoke into its box. After a crash in the middle it is there as a whole, or not at all.
+    async fn put(&self, message: VoicemailMessage, clip: Clip) -> bool {
+        let begun = VoicemailMessage { state: MessageState::Recording, millis: 0, ..message.clone() };
+        self.write(|| self.office.message_begun(begun.clone())).await;
+        if let Err(error) = self.files.keep(message_path(&message.extension, &message.id), clip).await {
+            tracing::error!(%error, "the audio of a message cannot be written");
+            self.remove(&message.extension, message.id).await;
+            return false;
+        }
+        self.left(&message).await;
+        // The extension may have been removed meanwhile, and its box with it.
+        self.office.directory().message(&message.extension, &message.id).is_some()
     }
 
     async fn left(&self, message: &VoicemailMessage) {
@@ -159,5 +178,21 @@ impl Clerk {
             model::MessageId::parse(name).is_ok_and(|id| directory.message(extension, &id).is_some())
         };
         self.files.sweep(known).await;
+    }
+}
+
+/// The audio of a sound, as samples.
+async fn sound(office: &Office, id: &SoundId) -> Option<Clip> {
+    match office.store().sound_audio(id).await {
+        Ok(ogg) => {
+            let ogg = ogg?;
+            let reading = tokio::task::spawn_blocking(move || files::decode(&ogg));
+            let samples = reading.await.ok()?;
+            samples.inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded")).ok().map(Clip::from)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a sound cannot be read");
+            None
+        }
     }
 }

@@ -184,7 +184,12 @@ impl Scheduler {
             to: user_part(&call.destination).to_owned(),
             ring_timeout: RING,
             require_device: false,
-            planned: Some(Planned { call: id, recurring: key.0.clone(), due: key.1 }),
+            planned: Some(Planned {
+                call: id,
+                recurring: key.0.clone(),
+                due: key.1,
+                action: call.action.clone(),
+            }),
         })
     }
 
