@@ -1,7 +1,7 @@
 //! Voicemail (S72): the messages of an extension, what its owner has set, and the mails about them.
 
 mod audio;
-mod range;
+pub(crate) mod range;
 mod shapes;
 
 use std::convert::Infallible;
