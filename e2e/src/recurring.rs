@@ -23,9 +23,15 @@ pub fn time_of_day(second: u64) -> String {
 
 /// A daily call of an extension that is first due at this second.
 pub fn plan(server: &Server, extension: &Extension, to: &str, second: u64) -> String {
+    plan_with(server, extension, to, second, json!({}))
+}
+
+/// The same with further fields.
+pub fn plan_with(server: &Server, extension: &Extension, to: &str, second: u64, mut body: Value) -> String {
     let schedule = json!({"frequency": "daily", "time": time_of_day(second), "timezone": "UTC"});
     let path = format!("/api/v1/voip/extensions/{}/recurring-calls", extension.id);
-    let body = json!({"destinationNumber": to, "schedule": schedule});
+    body["destinationNumber"] = to.into();
+    body["schedule"] = schedule;
     let made = server.http(Some(&extension.key)).post(&path, &body).expect(200);
     made["recurringCall"]["id"].as_str().expect("an id").to_owned()
 }
