@@ -62,7 +62,8 @@ fn who_answers_hears_the_sound_and_the_call_ends() {
     assert_eq!(ended_run(&server, &alice, &id)["state"], "done");
     let shown = server.command(&["schedule", "show", &id]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("greeting"), "{shown:?}");
-    let changed = server.command(&["schedule", "say", &id, "--action", "message", "--sound", &audio, "-o", "json"]);
+    let changed =
+        server.command(&["schedule", "say", &id, "--action", "message", "--sound", &audio, "-o", "json"]);
     let changed: Value = serde_json::from_slice(&changed.stdout).unwrap_or_else(|_| panic!("{changed:?}"));
     assert_eq!((&changed["action"], &changed["audioId"]), (&json!("message"), &json!(audio)), "{changed}");
     let sounds = server.command(&["schedule", "sounds", &alice.id]);
@@ -82,8 +83,7 @@ fn where_nobody_answers_the_mailbox_gets_the_sound_as_a_message() {
     busy.answer(&invite, 486, "", "");
     let run = ended_run(&server, &alice, &id);
     assert_eq!((&run["state"], &run["attempts"]), (&json!("done"), &json!(1)), "{run}"); // S86
-    let (path, http) =
-        (format!("/api/v1/voip/extensions/{}/voicemail", bob.id), server.http(Some(&bob.key)));
+    let (path, http) = (format!("/api/v1/voip/extensions/{}/voicemail", bob.id), server.http(Some(&bob.key)));
     let listed = soon("the message is listed", || {
         let listed = http.get(&path).expect(200);
         (listed["unread"] == 1).then_some(listed)
@@ -95,7 +95,11 @@ fn where_nobody_answers_the_mailbox_gets_the_sound_as_a_message() {
     let scratch = Scratch::new("wav");
     let samples = tone::recorded(&scratch.write("message.wav", http.get(&audio).bytes));
     let heard = tone::measure(&samples[RATE as usize..2 * RATE as usize]);
-    assert!(samples.len() == 3 * RATE as usize && heard.is_tone(SOUND), "{} samples, {heard:?}", samples.len());
+    assert!(
+        samples.len() == 3 * RATE as usize && heard.is_tone(SOUND),
+        "{} samples, {heard:?}",
+        samples.len()
+    );
     assert_eq!(call_of(&server, &alice, &run)["toNumber"], "1002");
     // The process dies, and the message stays.
     let mut server = server;
@@ -113,7 +117,8 @@ fn a_sound_that_a_call_plays_stays_and_a_busy_phone_hears_nothing() {
     let id = plan_with(&server, &alice, "1002", soon_due(), json!({"action": "play", "audioId": audio}));
     let http = server.http(Some(&alice.key));
     assert_eq!(http.delete(&format!("/api/v1/voip/sounds/{audio}")).status, 409);
-    let other = plan_with(&server, &alice, "1002", soon_due(), json!({"action": "play", "promptId": "goodbye"}));
+    let other =
+        plan_with(&server, &alice, "1002", soon_due(), json!({"action": "play", "promptId": "goodbye"}));
     let path = format!("/api/v1/voip/recurring-calls/{id}");
     http.put(&path, &json!({"action": "connect"})).expect(200);
     http.delete(&format!("/api/v1/voip/sounds/{audio}")).expect(200);

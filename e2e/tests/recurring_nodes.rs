@@ -41,8 +41,7 @@ impl Office {
         let url = Postgres::shared().database();
         let database = url.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
         let database = database.expect("its name").to_owned();
-        let more =
-            "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 20\ncalls_per_user = 1000\n";
+        let more = "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 20\ncalls_per_user = 1000\n";
         let start =
             || Server::with(Settings { more: more.into(), store: Some(url.clone()), ..Settings::default() });
         let nodes = [start(), start()];

@@ -64,8 +64,7 @@ impl Office {
 
     async fn send(&self, key: &str, query: &str, kind: &str, bytes: &'static [u8]) -> Answer {
         let request = house::request("POST", &format!("{}/sounds{query}", self.path), key);
-        let request: Request<Body> =
-            request.header("content-type", kind).body(Body::from(bytes)).unwrap();
+        let request: Request<Body> = request.header("content-type", kind).body(Body::from(bytes)).unwrap();
         self.house.send(request).await
     }
 
@@ -77,7 +76,10 @@ impl Office {
             wav
         };
         let sent = self.send(&self.house.key, "?name=Good%20morning", "audio/wav", WAV).await.ok();
-        assert_eq!((&sent["sound"]["name"], &sent["sound"]["milliseconds"]), (&json!("Good morning"), &json!(1_500)));
+        assert_eq!(
+            (&sent["sound"]["name"], &sent["sound"]["milliseconds"]),
+            (&json!("Good morning"), &json!(1_500))
+        );
         sent["sound"]["id"].as_str().unwrap().to_owned()
     }
 
@@ -124,7 +126,10 @@ async fn a_sound_is_sent_heard_played_and_removed() {
     let changed = house.put(&house.key, &path, json!({"enabled": false})).await.ok();
     assert_eq!(changed["recurringCall"]["action"], "play");
     let changed = house.put(&house.key, &path, json!({"action": "connect"})).await.ok();
-    assert_eq!((&changed["recurringCall"]["action"], &changed["recurringCall"]["promptId"]), (&json!("connect"), &Value::Null));
+    assert_eq!(
+        (&changed["recurringCall"]["action"], &changed["recurringCall"]["promptId"]),
+        (&json!("connect"), &Value::Null)
+    );
     assert_eq!(house.delete(&house.key, &one).await.ok(), json!({"success": true}));
     house.get(&house.key, &one).await.refused(404, "not_found");
     let kinds: Vec<String> = house.events(0).await.into_iter().map(|event| event.kind).collect();
@@ -160,7 +165,8 @@ async fn what_makes_no_sense_is_refused_and_its_field_is_named() {
     // A sound of another extension of the same user is not this one's.
     let body = json!({"userId": "user_123", "extensionNumber": "1003"});
     let made = office.house.post(&office.house.key, "/api/v1/voip/extensions/create", body).await.ok();
-    let other = format!("/api/v1/voip/extensions/{}/recurring-calls", made["extension"]["id"].as_str().unwrap());
+    let other =
+        format!("/api/v1/voip/extensions/{}/recurring-calls", made["extension"]["id"].as_str().unwrap());
     let body = Office::body(&json!({"action": "play", "audioId": id}));
     let refused = office.house.post(&office.house.key, &other, body).await.refused(400, "invalid_value");
     assert_eq!(refused["field"], "audioId");
@@ -172,7 +178,10 @@ async fn only_a_wav_with_a_name_is_a_sound() {
     let key = &office.house.key;
     office.send(key, "?name=x", "audio/mpeg", b"RIFF").await.refused(415, "unsupported_media_type");
     office.send(key, "?name=x", "audio/wav", b"ID3").await.refused(400, "invalid_value");
-    assert_eq!(office.send(key, "", "audio/wav", b"RIFF").await.refused(400, "missing_field")["field"], "name");
+    assert_eq!(
+        office.send(key, "", "audio/wav", b"RIFF").await.refused(400, "missing_field")["field"],
+        "name"
+    );
     office.send(&office.house.stranger, "?name=x", "audio/wav", b"RIFF").await.refused(404, "not_found");
     for _ in 0..50 {
         office.sound().await;

@@ -64,8 +64,7 @@ impl Store {
 
     /// The sounds of an extension, oldest first.
     pub async fn sounds(&self, extension: &ExtensionId) -> Result<Vec<Sound>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM sounds WHERE tenant = $1 AND extension_id = $2 ORDER BY id");
+        let sql = format!("SELECT {COLUMNS} FROM sounds WHERE tenant = $1 AND extension_id = $2 ORDER BY id");
         let query = query(AssertSqlSafe(sql)).bind(TENANT).bind(extension.as_str());
         query.fetch_all(&self.readers).await?.iter().map(read).collect()
     }

@@ -39,7 +39,10 @@ async fn sounds_come_back_with_their_audio_and_go_when_they_are_removed() {
     assert!(!store.remove_sound(&first.id, audit("sound_deleted")).await.unwrap(), "it is gone already");
     assert_eq!(store.sound(&first.id).await.unwrap(), None);
 
-    store.write(&[Change::ExtensionGone(second.extension.clone())], audit("extension_deleted")).await.unwrap();
+    store
+        .write(&[Change::ExtensionGone(second.extension.clone())], audit("extension_deleted"))
+        .await
+        .unwrap();
     assert_eq!(store.sounds(&second.extension).await.unwrap(), []);
     assert_eq!(store.sounds(&other.extension).await.unwrap(), [other]);
 }

@@ -52,10 +52,8 @@ pub(crate) async fn action(
         return if sent.is_some() { refused(field, rule) } else { Ok(Some(Action::Connect)) };
     }
     let Some(what) = sent.or_else(|| old.announcement().cloned()) else {
-        let rule = (
-            "play and message need a promptId or an audioId",
-            "play y message necesitan promptId o audioId",
-        );
+        let rule =
+            ("play and message need a promptId or an audioId", "play y message necesitan promptId o audioId");
         return refused("action", rule);
     };
     Ok(Some(if word == "play" { Action::Play(what) } else { Action::Message(what) }))

@@ -25,7 +25,8 @@ use crate::routes::voicemail::range;
 use crate::shapes::{Success, to_the_second};
 
 const CALL: Need = Need::Permission(Permission::Call);
-const NAME: &[Field] = &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
+const NAME: &[Field] =
+    &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
 /// Bytes before the samples of a WAV that we write, and bytes of a millisecond.
 const WAV: (usize, usize) = (44, 16);
 
@@ -170,11 +171,7 @@ async fn send(
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
 }
 
-async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    id: PathId,
-) -> Result<Json<SoundsAnswer>, ApiError> {
+async fn list(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SoundsAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
     let sounds = app.office().store().sounds(&extension.id).await?;
     Ok(Json(SoundsAnswer { success: true, sounds: sounds.iter().map(SoundView::of).collect() }))

@@ -117,7 +117,8 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
             shape::fields(shared, &answer["recurringCall"], SHOWN);
         }
         ScheduleVerb::Sounds { extension } => {
-            let id = model::ExtensionId::parse(&extension).map_err(|error| Fault::Usage(error.to_string()))?;
+            let id =
+                model::ExtensionId::parse(&extension).map_err(|error| Fault::Usage(error.to_string()))?;
             let answer = client.get(&format!("/api/v1/voip/extensions/{id}/sounds"))?.json()?;
             let columns = [("ID", "id"), ("NAME", "name"), ("MILLISECONDS", "milliseconds")];
             shape::rows(shared, &list(&answer["sounds"]), &columns);

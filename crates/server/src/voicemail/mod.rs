@@ -88,8 +88,7 @@ impl Clerk {
             }
             Note::GreetingDropped { name } => self.files.remove(name.to_string()),
             Note::Fetch { token, extension, audio } => {
-                let (files, door, office) =
-                    (Arc::clone(&self.files), self.door.clone(), self.office.clone());
+                let (files, door, office) = (Arc::clone(&self.files), self.door.clone(), self.office.clone());
                 tokio::spawn(async move {
                     let clip = match audio {
                         Audio::Greeting => files.clip(greeting_path(&extension)).await,
@@ -188,7 +187,10 @@ async fn sound(office: &Office, id: &SoundId) -> Option<Clip> {
             let ogg = ogg?;
             let reading = tokio::task::spawn_blocking(move || files::decode(&ogg));
             let samples = reading.await.ok()?;
-            samples.inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded")).ok().map(Clip::from)
+            samples
+                .inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded"))
+                .ok()
+                .map(Clip::from)
         }
         Err(error) => {
             tracing::warn!(%error, "a sound cannot be read");

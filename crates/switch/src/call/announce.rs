@@ -13,8 +13,8 @@ use media::sdp::{Direction, Local};
 use media::{MediaCommand, PlayId, StreamId};
 use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::{
-    Action, Announcement, CallDirection, CallRecord, CallStatus, Cause, Extension, LegRecord, LegRole,
-    MessageId, MessageState, TraceStep, VoicemailMessage, voicemail,
+    Announcement, CallDirection, CallRecord, CallStatus, Cause, Extension, LegRecord, LegRole, MessageId,
+    MessageState, TraceStep, VoicemailMessage, voicemail,
 };
 use sip::{Flow, Hop, SessionId, Transport};
 
@@ -55,13 +55,8 @@ impl Leg {
 
     fn house() -> Leg {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let local = Local {
-            address: nowhere.ip(),
-            port: 0,
-            session: 0,
-            version: 0,
-            direction: Direction::Inactive,
-        };
+        let local =
+            Local { address: nowhere.ip(), port: 0, session: 0, version: 0, direction: Direction::Inactive };
         Leg {
             session: HOUSE.0,
             hop: Hop {
@@ -282,7 +277,9 @@ impl Switch {
         let (Some(extension), Some(speech)) = (extension, speech) else {
             return self.release(now, key, cause, out);
         };
-        let (token, Some(clip)) = (speech.token, speech.clip.clone()) else { return };
+        let (token, Some(clip)) = (speech.token, speech.clip.clone()) else {
+            return self.release(now, key, Cause::Internal, out);
+        };
         let (from_number, id) = (call.record.from_number.clone(), call.record.id.clone());
         if self.held(&extension) >= voicemail::MESSAGES_PER_BOX {
             self.tell(key, "voicemail", format!("the mailbox of {} is full", extension.number));

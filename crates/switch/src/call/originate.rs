@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use base::{Now, Timestamp};
 use model::dialplan::{self, Asker, Decision, Road, Route};
-use model::{Action, Announcement, CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions, TraceStep};
+use model::{
+    Action, Announcement, CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions,
+    TraceStep,
+};
 
 use super::fork::Words;
 use super::forward::Journey;

@@ -95,15 +95,8 @@ pub(crate) struct Weather {
     pub(crate) no_answer: u64,
 }
 
-pub(crate) const STORM: Weather = Weather {
-    crash: 1,
-    power_cut: 200,
-    store_fails: 30,
-    refused: 60,
-    silent: 30,
-    busy: 120,
-    no_answer: 50,
-};
+pub(crate) const STORM: Weather =
+    Weather { crash: 1, power_cut: 200, store_fails: 30, refused: 60, silent: 30, busy: 120, no_answer: 50 };
 
 /// The steps of an occurrence at which a process can die.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -334,7 +327,7 @@ impl World {
                     _ => Moment::Refused,
                 }
             }
-            Output::Sweep => return None,
+            Output::Sweep | Output::Find(..) => return None,
         })
     }
 
@@ -360,11 +353,12 @@ impl World {
 
     fn start(&mut self, n: usize) {
         let chance = self.chance.fork();
-        let (at, node) = (self.at, &mut self.nodes[n]);
+        let (at, shared) = (self.at, self.nodes.len() > 1);
+        let node = &mut self.nodes[n];
         node.life += 1;
         node.lives.push((at, Instant::from_micros(u64::MAX)));
         let owner = format!("{}:{}:{}", node.name, node.boot, node.life);
-        let config = Config { owner: owner.as_str().into(), per_second: self.per_second };
+        let config = Config { owner: owner.as_str().into(), per_second: self.per_second, shared };
         node.scheduler = Some(Scheduler::new(config, chance));
         let mut last: BTreeMap<RecurringCallId, Timestamp> = BTreeMap::new();
         for key in self.rows.keys() {
@@ -420,6 +414,7 @@ impl World {
 
     fn perform(&mut self, n: usize, output: Output) -> Input {
         match output {
+            Output::Find(key, _) => Input::Found(key, self.odds(500)),
             Output::Claim { row, since } => {
                 let plan = self.plans.iter().find(|plan| plan.id == row.recurring);
                 let free = !self.rows.contains_key(&row.key());
