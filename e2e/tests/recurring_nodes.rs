@@ -16,10 +16,10 @@ const AT_ONCE: usize = 4;
 /// Seconds one after the other in which calls are due; the kill falls into their middle.
 const SECONDS: usize = 3;
 
-/// An extension with a phone at each of the servers. It is due once in a round: what rings tells which call it is.
+/// An extension with phones at the servers. It is due once in a round: what rings tells which call it is.
 struct Line {
     extension: Extension,
-    phones: [Answerer; 2],
+    phones: Vec<Answerer>,
     /// How often it had rung before this round.
     before: usize,
 }
@@ -37,7 +37,13 @@ struct Office {
 }
 
 impl Office {
+    /// Each line has a phone at both servers.
     fn open() -> Self {
+        Self::with_phones(|_| vec![0, 1])
+    }
+
+    /// `at` says at which servers a line has its phones.
+    fn with_phones(at: impl Fn(usize) -> Vec<usize>) -> Self {
         let url = Postgres::shared().database();
         let database = url.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
         let database = database.expect("its name").to_owned();
@@ -47,7 +53,8 @@ impl Office {
         let nodes = [start(), start()];
         let line = |n: usize| {
             let extension = nodes[0].extension(&format!("{}", 1001 + n));
-            Line { phones: [0, 1].map(|node| answerer(&nodes[node], &extension)), extension, before: 0 }
+            let phones = at(n).into_iter().map(|node| answerer(&nodes[node], &extension)).collect();
+            Line { phones, extension, before: 0 }
         };
         Self { lines: (0..AT_ONCE * SECONDS).map(line).collect(), nodes, database }
     }
@@ -168,4 +175,18 @@ fn what_was_due_while_both_nodes_were_away_is_made_up_for_or_missed_once() {
     assert_eq!(office.told(), (all, all));
     let missed = office.sql("SELECT COUNT(*) FROM events WHERE kind = 'recurring_call_missed'");
     assert_eq!(missed, (all / 2).to_string());
+}
+
+#[test]
+fn the_node_at_which_a_phone_is_registered_makes_its_calls() {
+    // S85: half of the phones are at one server, half at the other, and each instant is for both to take.
+    let office = Office::with_phones(|n| vec![n % 2]);
+    let due = now() / 1_000_000 + 3;
+    let ids: Vec<String> =
+        office.lines.iter().map(|line| plan(&office.nodes[0], &line.extension, "*43", due)).collect();
+    for (line, id) in office.lines.iter().zip(&ids) {
+        let run = ended_run(&office.nodes[1], &line.extension, id);
+        assert_eq!((run["state"].as_str(), line.rung()), (Some("done"), 1), "{run}");
+        office.clear(&line.extension, id, &run);
+    }
 }
