@@ -84,7 +84,7 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
         let sent = schema["additionalProperties"] == json!(false);
-        if sent && (LEFT_OUT.contains(&name.as_str()) || !about.is_empty() && abouts.contains(&about)) {
+        if LEFT_OUT.contains(&name.as_str()) || sent && !about.is_empty() && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);
@@ -126,6 +126,8 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         ("NewKey", "key") => "sk_voip_abc123...",
         (_, "userId" | "user") => "user_123",
         (_, "extensionNumber") => "1001",
+        ("Sound", "name") => "Good morning",
+        ("Sound", "milliseconds") => return Some(4_200.into()),
         (_, "displayName") => "Juan Pérez",
         (_, "name") => "Production VoIP Key",
         (_, "sessionId" | "subject") => "session_1234567890_abc123",
