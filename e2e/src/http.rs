@@ -89,10 +89,19 @@ impl Http {
     /// When the server does not answer.
     #[track_caller]
     pub fn upload(&self, path: &str, kind: &str, bytes: &[u8]) -> Answer {
+        self.upload_by("PUT", path, kind, bytes)
+    }
+
+    /// The same with another method.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[track_caller]
+    pub fn upload_by(&self, method: &str, path: &str, kind: &str, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.server).expect("a connection");
         let key = self.key.as_deref().unwrap_or_default();
         let head = format!(
-            "PUT {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\n\
              Content-Length: {}\r\n\r\n",
             self.server,
             bytes.len()

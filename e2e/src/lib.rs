@@ -17,6 +17,7 @@ mod phone;
 pub mod postgres;
 pub mod python;
 pub mod raw;
+pub mod recurring;
 mod scratch;
 mod server;
 pub mod sipp;

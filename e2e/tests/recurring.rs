@@ -1,52 +1,12 @@
 //! Recurring calls in the real binary: they ring when they are due, at their pace, and once, however often the process is killed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use e2e::raw::Raw;
+use e2e::recurring::{Answerer, ended_run, now, plan};
 use e2e::{Extension, Server, Settings, soon, until};
 use serde_json::{Value, json};
-
-/// Microseconds since the epoch.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros() as u64
-}
-
-/// `HH:MM:SS` in UTC of a second since the epoch.
-fn time_of_day(second: u64) -> String {
-    format!("{:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60)
-}
-
-/// A daily call of an extension that is first due at this second.
-fn plan(server: &Server, extension: &Extension, to: &str, second: u64) -> String {
-    let schedule = json!({"frequency": "daily", "time": time_of_day(second), "timezone": "UTC"});
-    let path = format!("/api/v1/voip/extensions/{}/recurring-calls", extension.id);
-    let body = json!({"destinationNumber": to, "schedule": schedule});
-    let made = server.http(Some(&extension.key)).post(&path, &body).expect(200);
-    made["recurringCall"]["id"].as_str().expect("an id").to_owned()
-}
-
-/// The runs of a recurring call, newest first.
-fn runs(server: &Server, extension: &Extension, id: &str) -> Vec<Value> {
-    let path = format!("/api/v1/voip/recurring-calls/{id}/runs");
-    let answer = server.http(Some(&extension.key)).get(&path).expect(200);
-    answer["runs"].as_array().expect("runs").clone()
-}
-
-/// The one run of a recurring call, once it has ended.
-#[track_caller]
-fn ended_run(server: &Server, extension: &Extension, id: &str) -> Value {
-    until(Duration::from_secs(20), "the run has an end", || {
-        let runs = runs(server, extension, id);
-        assert!(runs.len() <= 1, "one instant, one run: {runs:#?}");
-        let ended =
-            |run: &Value| ["done", "failed", "missed"].contains(&run["state"].as_str().unwrap_or_default());
-        runs.into_iter().find(ended)
-    })
-}
 
 #[test]
 fn a_due_call_rings_the_extension_then_the_destination() {
@@ -108,47 +68,6 @@ fn what_nobody_takes_is_recorded_as_failed_with_its_reason() {
     let path = format!("/api/v1/voip/recurring-calls/{id}");
     server.http(Some(&alice.key)).delete(&path).expect(200);
     assert_eq!(server.http(Some(&alice.key)).get(&path).status, 404);
-}
-
-/// A phone that answers every call at once, and writes down when each came.
-struct Answerer {
-    ledger: Arc<Mutex<BTreeMap<String, Instant>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Answerer {
-    fn begin(phone: Raw) -> Self {
-        let (ledger, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
-        let (written, over) = (Arc::clone(&ledger), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                let Some(message) = phone.receive(Duration::from_millis(50)) else { continue };
-                match message.method() {
-                    Some("INVITE") => {
-                        let id = message.header("Call-ID").unwrap_or_default().to_owned();
-                        written.lock().expect("a ledger").entry(id).or_insert_with(Instant::now);
-                        phone.answer(&message, 200, "", &phone.sdp());
-                    }
-                    Some("ACK") | None => {}
-                    Some(_) => phone.answer(&message, 200, "", ""),
-                }
-            }
-        });
-        Answerer { ledger, stop, thread: Some(thread) }
-    }
-
-    /// When each call came, by Call-ID.
-    fn calls(&self) -> BTreeMap<String, Instant> {
-        self.ledger.lock().expect("a ledger").clone()
-    }
-}
-
-impl Drop for Answerer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().map(JoinHandle::join);
-    }
 }
 
 /// The Call-ID of the device's leg of a run's call; `None` where it had none.

@@ -56,6 +56,8 @@ faults! {
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
     RecurringCallLimit: 409 "recurring_call_limit" "The extension has as many recurring calls as it may have" "La extensión ya tiene todas las llamadas recurrentes que puede tener";
+    TooManySounds: 409 "too_many_sounds" "The extension has as many sounds as it may have" "La extensión ya tiene todos los sonidos que puede tener";
+    SoundInUse: 409 "sound_in_use" "A recurring call plays this sound: change or remove that first" "Una llamada recurrente reproduce este sonido: cambie o elimine primero esa llamada";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
     TooManyTrunks: 409 "too_many_trunks" "There are 64 trunks already" "Ya hay 64 troncales";
     AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 /// Deeper than any schema of ours: one that names itself ends here.
 const DEPTH: usize = 8;
 
+/// What only goes with another choice than the example's.
+const LEFT_OUT: [&str; 2] = ["promptId", "audioId"];
+
 /// Put an example beside every schema of a request and of a good answer.
 pub(crate) fn add(document: &mut Value) {
     let schemas = document["components"]["schemas"].clone();
@@ -80,7 +83,8 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     // Two names of one field have one description, and only one of them is sent: the last, `toNumber` of the documents.
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
-        if schema["additionalProperties"] == json!(false) && !about.is_empty() && abouts.contains(&about) {
+        let sent = schema["additionalProperties"] == json!(false);
+        if LEFT_OUT.contains(&name.as_str()) || sent && !about.is_empty() && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);
@@ -122,6 +126,8 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         ("NewKey", "key") => "sk_voip_abc123...",
         (_, "userId" | "user") => "user_123",
         (_, "extensionNumber") => "1001",
+        ("Sound", "name") => "Good morning",
+        ("Sound", "milliseconds") => return Some(4_200.into()),
         (_, "displayName") => "Juan Pérez",
         (_, "name") => "Production VoIP Key",
         (_, "sessionId" | "subject") => "session_1234567890_abc123",

@@ -25,6 +25,7 @@ mod secret;
 mod shapes;
 mod shapes_recordings;
 mod shelf;
+mod upload;
 mod usage;
 
 pub use app::{App, Clock, Settings};

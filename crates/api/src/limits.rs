@@ -37,6 +37,8 @@ pub(crate) const AUDIO_CHUNK: u64 = 256 * 1024;
 pub(crate) const PAGE_DEFAULT: u32 = 50;
 /// Recurring calls of one extension: more than one for each quarter of an hour of a day.
 pub(crate) const RECURRING_PER_EXTENSION: usize = 100;
+/// Sounds of one extension: some megabytes of the database.
+pub(crate) const SOUNDS_PER_EXTENSION: u32 = 50;
 /// Attempts for one occurrence: who does not answer ten times does not want to.
 pub(crate) const MAX_ATTEMPTS: u64 = 10;
 /// Minutes between two attempts: a day.

@@ -1,15 +1,21 @@
 //! Answers of audio: whole, or one range of it, in pieces. Nobody's recording is in memory as a whole.
 
+use std::future::ready;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::stream;
 
 use crate::App;
 use crate::error::{ApiError, Fault};
 use crate::limits::AUDIO_CHUNK;
 use crate::range::{Asked, asked};
-use crate::shelf::{AudioFile, Opened, Wanted};
+use crate::shelf::{AudioFile, Later, Opened, Wanted};
 
 /// Answer the audio of a file. `hash` tells its versions apart, where there can be several.
 pub(crate) async fn play(
@@ -30,6 +36,21 @@ pub(crate) async fn play(
             return Err(Fault::AudioAway.into());
         }
     };
+    answer(opened, &format!("{name}.{ending}"), tag, headers)
+}
+
+/// The same of Opus in Ogg that is in memory.
+pub(crate) fn play_ogg(ogg: Bytes, name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let length = ogg.len() as u64;
+    let read = move |part: Range<u64>| -> Later<io::Result<Bytes>> {
+        let part = ogg.slice(part.start as usize..part.end as usize);
+        Box::pin(ready(Ok(part)))
+    };
+    let opened = Opened { length, content_type: "audio/ogg", read: Arc::new(read) };
+    answer(opened, &format!("{name}.ogg"), None, headers)
+}
+
+fn answer(opened: Opened, name: &str, tag: Option<String>, headers: &HeaderMap) -> Result<Response, ApiError> {
     let (length, content_type) = (opened.length, opened.content_type);
     let (status, from, to) = match asked(headers, tag.as_deref(), length) {
         Asked::All => (StatusCode::OK, 0, length),
@@ -45,7 +66,7 @@ pub(crate) async fn play(
         .header(header::CONTENT_LENGTH, to - from)
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CACHE_CONTROL, "private, no-cache")
-        .header(header::CONTENT_DISPOSITION, format!("inline; filename=\"{name}.{ending}\""));
+        .header(header::CONTENT_DISPOSITION, format!("inline; filename=\"{name}\""));
     if let Some(tag) = tag {
         response = response.header(header::ETAG, tag);
     }

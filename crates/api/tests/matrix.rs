@@ -9,9 +9,10 @@ use house::{House, call_record};
 use model::journal::Record;
 use model::{
     CallId, ExtensionId, MessageId, MessageState, Recording, RecordingFormat, RecordingId, RecordingState,
-    UserId, VoicemailMessage,
+    Sound, SoundId, UserId, VoicemailMessage,
 };
 use serde_json::{Map, Value, json};
+use store::Audit;
 
 struct Operation {
     method: String,
@@ -53,6 +54,7 @@ impl Things {
         let daily = json!({"frequency": "daily", "time": "09:00", "timezone": "America/New_York"});
         let recurring = post(&calls, json!({"destinationNumber": "4712", "schedule": daily})).await;
         let recorded = recording(house).await;
+        let sound = sound(house, &id(&extension, "extension")).await;
         let message = message(house, &id(&extension, "extension")).await;
         let deliveries = format!("/api/v1/webhooks/{}/deliveries", id(&hook, "webhook"));
         let delivery =
@@ -72,6 +74,7 @@ impl Things {
             thing("/api/v1/trunks/{id}", id(&trunk, "trunk")),
             thing("/api/v1/voip/recurring-calls/{id}", id(&recurring, "recurringCall")),
             thing("/api/v1/voip/extensions/{id}/voicemail/{messageId}", message),
+            thing("/api/v1/voip/sounds/{id}", sound),
             thing("/api/v1/webhooks/{id}/deliveries/{delivery}", delivery),
             thing("/api/v1/webhooks/{id}", id(&hook, "webhook")),
         ])
@@ -133,6 +136,30 @@ async fn recording(house: &House) -> String {
     let id = row.id.to_string();
     house.store.feed(&[Record::Recording(Box::new(row))]).await.unwrap();
     id
+}
+
+/// A sound of an extension of `user_123`.
+async fn sound(house: &House, extension: &str) -> String {
+    let sound = Sound {
+        id: SoundId::parse("snd_of_user_123").unwrap(),
+        extension: ExtensionId::parse(extension).unwrap(),
+        user: UserId::parse("user_123").unwrap(),
+        name: "Good morning".into(),
+        millis: 1_000,
+        created_at: house.now(),
+    };
+    let event = Audit {
+        at: house.now(),
+        kind: "sound_created",
+        user: None,
+        subject: String::new(),
+        key: None,
+        ip: None,
+        request: String::new(),
+        detail: json!({}),
+    };
+    assert!(house.store.put_sound(&sound, b"OggS", 9, event).await.unwrap());
+    sound.id.to_string()
 }
 
 /// A message in the box of an extension of `user_123`.

@@ -116,6 +116,8 @@ causes! {
     TwilioNotConfigured: 503 38 "twilio_not_configured" 503 Failed "Twilio is not configured" "Twilio no está configurado";
     /// The process died while the call was up.
     Crash: 500 41 "crash" 500 Failed "The server restarted while the call was up" "El servidor se reinició durante la llamada";
+    /// What a recurring call was to play is gone (S86).
+    AudioMissing: 500 41 "audio_missing" 409 Failed "The audio that was to be played is not there" "El audio que se debía reproducir no está";
     /// Our own fault.
     Internal: 500 41 "internal" 500 Failed "An error of the server" "Un error del servidor";
 }

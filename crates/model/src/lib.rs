@@ -16,6 +16,7 @@ mod recording;
 pub mod recurrence;
 mod recurring;
 mod sealed;
+mod sound;
 mod table;
 pub mod trunk;
 mod user;
@@ -38,6 +39,7 @@ pub use recurring::{
     Action, Misfire, Occurrence, OccurrenceState, RecurringCall, RecurringCallId, RecurringCallKind,
 };
 pub use sealed::{SealKey, Sealed};
+pub use sound::{Announcement, Sound, SoundId, SoundKind};
 pub use table::Table;
 pub use trunk::{
     CallerId, Did, NumberFormat, Outside, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId,

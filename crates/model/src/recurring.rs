@@ -6,7 +6,7 @@ use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::recurrence::Schedule;
-use crate::{CallId, Cause, ExtensionId, UserId};
+use crate::{Announcement, CallId, Cause, ExtensionId, UserId};
 
 /// Marks ids of recurring calls; see [`RecurringCallId`].
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +30,27 @@ pub enum Misfire {
     RunOnce,
 }
 
-/// What is done once the extension's phone has answered (S86).
+/// What a recurring call does when it is due (S86).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
-    /// The destination is called, and the two are connected.
+    /// The extension's phone is rung; once it has answered the destination is called, and the two are connected.
     #[default]
     Connect,
+    /// The destination is rung; whoever answers hears this, and the call ends.
+    Play(Announcement),
+    /// The same; where nobody answers at an extension of ours, it is put into its mailbox as a message.
+    Message(Announcement),
+}
+
+impl Action {
+    /// What is played, where anything is.
+    pub fn announcement(&self) -> Option<&Announcement> {
+        match self {
+            Action::Connect => None,
+            Action::Play(what) | Action::Message(what) => Some(what),
+        }
+    }
 }
 
 /// A call that is made again and again from an extension.
@@ -44,11 +58,11 @@ pub enum Action {
 pub struct RecurringCall {
     /// Its id.
     pub id: RecurringCallId,
-    /// The extension whose phone is rung first.
+    /// The extension whose phone is rung first, or which speaks.
     pub extension: ExtensionId,
     /// Whose it is: the owner of the extension.
     pub user: UserId,
-    /// Who is called then, as it was given.
+    /// Who is called, as it was given.
     pub destination: String,
     /// When.
     pub schedule: Schedule,
@@ -56,7 +70,7 @@ pub struct RecurringCall {
     pub enabled: bool,
     /// What happens with instants that passed while no server ran.
     pub misfire: Misfire,
-    /// What is done once the phone has answered.
+    /// What it does then.
     pub action: Action,
     /// How often one occurrence is dialled at most, where the line is busy or nobody answers.
     pub max_attempts: u8,

@@ -37,6 +37,7 @@ mod prune;
 mod recordings;
 mod recurring;
 mod row;
+mod sounds;
 mod sql;
 mod stats;
 mod store;

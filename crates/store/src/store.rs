@@ -319,6 +319,7 @@ async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
                 "DELETE FROM mailboxes WHERE tenant = $1 AND extension_id = $2",
                 "DELETE FROM voicemail_messages WHERE tenant = $1 AND extension_id = $2",
                 "DELETE FROM mail_deliveries WHERE tenant = $1 AND extension_id = $2",
+                "DELETE FROM sounds WHERE tenant = $1 AND extension_id = $2",
             ] {
                 for change in run {
                     if let Change::ExtensionGone(id) = change {

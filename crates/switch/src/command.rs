@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use model::{CallId, CallRecord, Cause, Recording, RecurringCallId, TrunkId, UserId};
+use model::{Action, CallId, CallRecord, Cause, Recording, RecurringCallId, TrunkId, UserId};
 
 use crate::ladder::Rung;
 
@@ -37,6 +37,8 @@ pub struct Planned {
     pub recurring: RecurringCallId,
     /// When it was due.
     pub due: Timestamp,
+    /// What is done then.
+    pub action: Action,
 }
 
 /// A request to the exchange.

@@ -91,6 +91,7 @@ impl Switch {
             }
             Input::Prompts(prompts) => self.prompts = prompts,
             Input::Fetched { token, clip } => self.fetched(now, token, clip, out),
+            Input::Deposited { token, done } => self.deposited(now, token, done, out),
             Input::Resolved { token, answer } => self.resolved(now, token, &answer, out),
             Input::Listening(open) => {
                 self.state = if open { State::Running } else { State::Stopped };

@@ -74,6 +74,13 @@ pub enum Input {
         /// The audio.
         clip: Option<Clip>,
     },
+    /// What came of a [`Note::Spoken`].
+    Deposited {
+        /// The one of the note.
+        token: u64,
+        /// It lies in its box.
+        done: bool,
+    },
     /// The SIP listeners are open (`true`) or closed.
     Listening(bool),
     /// The deadline has come.

@@ -31,6 +31,8 @@ pub struct NewRecurringCall {
     pub max_attempts: u8,
     /// Minutes between them.
     pub retry_minutes: u16,
+    /// What it does.
+    pub action: Action,
 }
 
 /// What is changed of a recurring call; `None` stays as it is (S83).
@@ -43,6 +45,7 @@ pub struct RecurringCallChanges {
     pub misfire: Option<Misfire>,
     pub max_attempts: Option<u8>,
     pub retry_minutes: Option<u16>,
+    pub action: Option<Action>,
 }
 
 impl Office {
@@ -67,7 +70,7 @@ impl Office {
                 schedule: wanted.schedule,
                 enabled: wanted.enabled,
                 misfire: wanted.misfire,
-                action: Action::Connect,
+                action: wanted.action,
                 max_attempts: wanted.max_attempts,
                 retry_minutes: wanted.retry_minutes,
                 since: now,
@@ -98,6 +101,7 @@ impl Office {
             new.misfire = wanted.misfire.unwrap_or(new.misfire);
             new.max_attempts = wanted.max_attempts.unwrap_or(new.max_attempts);
             new.retry_minutes = wanted.retry_minutes.unwrap_or(new.retry_minutes);
+            new.action = wanted.action.unwrap_or(new.action);
             if new == *old {
                 return Ok(new);
             }

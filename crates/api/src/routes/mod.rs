@@ -1,5 +1,6 @@
 //! The routes, a file per noun.
 
+mod announcement;
 pub(crate) mod calls;
 pub(crate) mod credentials;
 pub(crate) mod document;
@@ -15,6 +16,7 @@ pub(crate) mod recurring;
 pub(crate) mod registrations;
 pub(crate) mod server;
 pub(crate) mod sessions;
+pub(crate) mod sounds;
 pub(crate) mod stats;
 pub(crate) mod trunks;
 pub(crate) mod voicemail;
@@ -42,6 +44,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(import::routes());
     all.extend(extension_calls::routes());
     all.extend(recurring::routes());
+    all.extend(sounds::routes());
     all.extend(calls::routes());
     all.extend(ladder::routes());
     all.extend(recordings::routes());

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use axum::routing::{delete, get, patch, post, put};
 use base::Timestamp;
 use model::recurrence::{Schedule, ScheduleError, Written, Zone, next_after};
-use model::{Extension, Misfire, Permission, RecurringCall, RecurringCallId};
+use model::{Action, Extension, Misfire, Permission, RecurringCall, RecurringCallId};
 
 use crate::App;
 use crate::auth::Caller;
@@ -17,6 +17,7 @@ use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{MAX_ATTEMPTS, PAGE_DEFAULT, RETRY_MINUTES, RUNS_SHOWN};
 use crate::office::{NewRecurringCall, RecurringCallChanges};
 use crate::route::{Answer, Need, Route};
+use crate::routes::announcement::{self, ACTION, AUDIO, PROMPT};
 use crate::routes::extensions::own;
 use crate::routes::sessions::{check_host, policy};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
@@ -67,11 +68,6 @@ const ATTEMPTS: Field = Field::new(
 );
 const RETRY: Field =
     Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
-const ACTION: Field = Field::new(
-    "action",
-    Rule::OneOf(&["connect"]),
-    "Once the extension's phone has answered, the destination is called and connected",
-);
 const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
 const CREATE: &[Field] = &[
     DESTINATION.required(),
@@ -81,6 +77,8 @@ const CREATE: &[Field] = &[
     ATTEMPTS,
     RETRY,
     ACTION,
+    PROMPT,
+    AUDIO,
     TWILIO,
 ];
 const CHANGE: &[Field] = &[
@@ -91,6 +89,8 @@ const CHANGE: &[Field] = &[
     ATTEMPTS,
     RETRY,
     ACTION,
+    PROMPT,
+    AUDIO,
     TWILIO,
 ];
 const NEXT: &[Field] =
@@ -182,6 +182,9 @@ async fn create(
     let destination = destination(&app, &form)?.unwrap_or_default();
     let parts = form.object("schedule", SCHEDULE).ok_or(Fault::MissingField)?;
     let schedule = judged(overlaid(Written::default(), &parts, || default_zone(&app, &extension)))?;
+    let action = announcement::action(&app, &form, &extension.id, &Action::default()).await?;
+    let action = action.unwrap_or_default();
+    announcement::check_destination(&action, &destination)?;
     policy(&app, &form, &destination)?;
     let wanted = NewRecurringCall {
         extension: extension.id.clone(),
@@ -191,6 +194,7 @@ async fn create(
         misfire: misfire(&form).unwrap_or_default(),
         max_attempts: form.whole("maxAttempts").unwrap_or(1) as u8,
         retry_minutes: form.whole("retryMinutes").unwrap_or(5) as u16,
+        action,
     };
     let made = app.office().create_recurring(caller.actor(), wanted).await?;
     Ok(answer(&app, &made))
@@ -209,6 +213,11 @@ async fn update(
         Some(parts) => Some(judged(overlaid(call.schedule.written(), &parts, String::new))?),
         None => None,
     };
+    let action = announcement::action(&app, &form, &call.extension, &call.action).await?;
+    announcement::check_destination(
+        action.as_ref().unwrap_or(&call.action),
+        destination.as_ref().unwrap_or(&call.destination),
+    )?;
     policy(&app, &form, destination.as_deref().unwrap_or_default())?;
     let changes = RecurringCallChanges {
         destination,
@@ -217,6 +226,7 @@ async fn update(
         misfire: misfire(&form),
         max_attempts: form.whole("maxAttempts").map(|n| n as u8),
         retry_minutes: form.whole("retryMinutes").map(|n| n as u16),
+        action,
     };
     let changed = app.office().change_recurring(caller.actor(), call.id.clone(), changes).await?;
     Ok(answer(&app, &changed))

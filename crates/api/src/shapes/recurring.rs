@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 use model::recurrence::next_after;
-use model::{Action, Misfire, Occurrence, OccurrenceState, RecurringCall};
+use model::{Action, Announcement, Misfire, Occurrence, OccurrenceState, RecurringCall};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,8 +41,16 @@ pub(crate) struct RecurringCallView {
     pub next_execution: Option<String>,
     /// `skip` or `run_once`.
     pub misfire: &'static str,
-    /// `connect`.
+    /// `connect`, `play` or `message`.
     pub action: &'static str,
+    /// The prompt that is played.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub prompt_id: Option<String>,
+    /// The sound that is played.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub audio_id: Option<String>,
     pub max_attempts: u8,
     pub retry_minutes: u16,
     #[schema(format = DateTime)]
@@ -78,6 +86,11 @@ impl RecurringCallView {
     pub(crate) fn of(call: &RecurringCall, now: Timestamp) -> Self {
         let written = call.schedule.written();
         let next = if call.enabled { next_after(&call.schedule, now) } else { None };
+        let (prompt_id, audio_id) = match call.action.announcement() {
+            Some(Announcement::Prompt(name)) => (Some(name.clone()), None),
+            Some(Announcement::Audio(id)) => (None, Some(id.to_string())),
+            None => (None, None),
+        };
         RecurringCallView {
             id: call.id.to_string(),
             extension_id: call.extension.to_string(),
@@ -99,7 +112,11 @@ impl RecurringCallView {
             },
             action: match call.action {
                 Action::Connect => "connect",
+                Action::Play(_) => "play",
+                Action::Message(_) => "message",
             },
+            prompt_id,
+            audio_id,
             max_attempts: call.max_attempts,
             retry_minutes: call.retry_minutes,
             created_at: to_the_second(call.created_at),

@@ -65,6 +65,11 @@ impl Client {
         self.send("POST", path, body)
     }
 
+    /// `PUT`
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Fault> {
+        self.send("PUT", path, Some(body))
+    }
+
     /// `DELETE`
     pub fn delete(&self, path: &str) -> Result<Answer, Fault> {
         self.send("DELETE", path, None)

@@ -1,13 +1,14 @@
-//! `schedule list|next|show|runs`
+//! `schedule list|next|show|runs|say|sounds`
 
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Fault, Shared, reach, shape};
 
-const LIST: [shape::Column; 7] = [
+const LIST: [shape::Column; 8] = [
     ("ID", "id"),
     ("EXTENSION", "extensionId"),
+    ("DOES", "action"),
     ("TO", "destinationNumber"),
     ("FREQUENCY", "schedule.frequency"),
     ("TIME", "schedule.time"),
@@ -45,7 +46,46 @@ pub(super) enum ScheduleVerb {
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
+    /// Let a recurring call say something to whoever answers, or connect again
+    Say {
+        /// Its id, rc_…
+        id: String,
+        /// What it does: play, message (the mailbox gets it where nobody answers) or connect
+        #[arg(long, default_value = "play")]
+        action: String,
+        /// A prompt of the server, like goodbye
+        #[arg(long, conflicts_with = "sound")]
+        prompt: Option<String>,
+        /// A sound of the extension, snd_…
+        #[arg(long)]
+        sound: Option<String>,
+    },
+    /// List the sounds of an extension
+    Sounds {
+        /// Its id, ext_…
+        extension: String,
+    },
 }
+
+const SHOWN: &[(&str, &str)] = &[
+    ("Id", "id"),
+    ("Extension", "extensionId"),
+    ("Does", "action"),
+    ("Says the prompt", "promptId"),
+    ("Says the sound", "audioId"),
+    ("Calls", "destinationNumber"),
+    ("Frequency", "schedule.frequency"),
+    ("Time", "schedule.time"),
+    ("Day of week", "schedule.dayOfWeek"),
+    ("Days of week", "schedule.daysOfWeek"),
+    ("Day of month", "schedule.dayOfMonth"),
+    ("Zone", "schedule.timezone"),
+    ("Enabled", "enabled"),
+    ("Next", "nextExecution"),
+    ("After an absence", "misfire"),
+    ("Attempts", "maxAttempts"),
+    ("Minutes between", "retryMinutes"),
+];
 
 pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
     let client = reach::client(shared)?;
@@ -63,26 +103,25 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
         }
         ScheduleVerb::Show { id } => {
             let answer = get(&format!("/{}", checked(&id)?))?;
-            shape::fields(
-                shared,
-                &answer["recurringCall"],
-                &[
-                    ("Id", "id"),
-                    ("Extension", "extensionId"),
-                    ("Calls", "destinationNumber"),
-                    ("Frequency", "schedule.frequency"),
-                    ("Time", "schedule.time"),
-                    ("Day of week", "schedule.dayOfWeek"),
-                    ("Days of week", "schedule.daysOfWeek"),
-                    ("Day of month", "schedule.dayOfMonth"),
-                    ("Zone", "schedule.timezone"),
-                    ("Enabled", "enabled"),
-                    ("Next", "nextExecution"),
-                    ("After an absence", "misfire"),
-                    ("Attempts", "maxAttempts"),
-                    ("Minutes between", "retryMinutes"),
-                ],
-            );
+            shape::fields(shared, &answer["recurringCall"], SHOWN);
+        }
+        ScheduleVerb::Say { id, action, prompt, sound } => {
+            let mut body = json!({ "action": action });
+            for (name, value) in [("promptId", prompt), ("audioId", sound)] {
+                if let Some(value) = value {
+                    body[name] = value.into();
+                }
+            }
+            let path = format!("/api/v1/voip/recurring-calls/{}", checked(&id)?);
+            let answer = client.put(&path, &body)?.json()?;
+            shape::fields(shared, &answer["recurringCall"], SHOWN);
+        }
+        ScheduleVerb::Sounds { extension } => {
+            let id =
+                model::ExtensionId::parse(&extension).map_err(|error| Fault::Usage(error.to_string()))?;
+            let answer = client.get(&format!("/api/v1/voip/extensions/{id}/sounds"))?.json()?;
+            let columns = [("ID", "id"), ("NAME", "name"), ("MILLISECONDS", "milliseconds")];
+            shape::rows(shared, &list(&answer["sounds"]), &columns);
         }
         ScheduleVerb::Runs { id, limit } => {
             let answer = get(&format!("/{}/runs?limit={limit}", checked(&id)?))?;

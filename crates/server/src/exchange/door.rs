@@ -50,6 +50,13 @@ pub enum Order {
         /// The audio.
         clip: Option<Clip>,
     },
+    /// A message that nobody spoke lies in its box, or could not be put there.
+    Deposited {
+        /// Of which [`switch::voicemail::Note::Spoken`].
+        token: u64,
+        /// It lies there.
+        done: bool,
+    },
     /// Finish what was begun and end the thread.
     Quit,
 }

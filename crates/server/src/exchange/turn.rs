@@ -194,6 +194,7 @@ impl Loop {
                 Order::Resolved { token, answer } => Input::Resolved { token, answer },
                 Order::Prompts(prompts) => Input::Prompts(prompts),
                 Order::Fetched { token, clip } => Input::Fetched { token, clip },
+                Order::Deposited { token, done } => Input::Deposited { token, done },
                 Order::Command { command, asker } => {
                     work.token += 1;
                     work.asked.insert(work.token, asker);

@@ -13,6 +13,7 @@ use api::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
 use bytes::Bytes;
 use model::RecordingFormat;
 use store::Place;
+use switch::voicemail::Clip;
 
 use super::ogg_opus::{self, OggWriter};
 use super::writer::path_of;
@@ -58,6 +59,17 @@ impl Warehouse {
     pub async fn samples(&self, name: &str) -> io::Result<Vec<i16>> {
         let path = self.path(&AudioFile::voicemail(name.to_owned()))?;
         blocking(move || Ok(ogg_opus::read(io::BufReader::new(File::open(path)?), LONGEST)?.mono())).await
+    }
+
+    /// The samples of Opus in Ogg that is in memory.
+    pub async fn decoded(ogg: Vec<u8>) -> io::Result<Vec<i16>> {
+        blocking(move || Ok(ogg_opus::read(io::Cursor::new(ogg), LONGEST)?.mono())).await
+    }
+
+    /// Keep samples as a file of voicemail.
+    pub async fn keep(&self, name: String, samples: Clip) -> io::Result<()> {
+        let path = self.path(&AudioFile::voicemail(name))?;
+        blocking(move || write(&path, &samples)).await
     }
 
     /// Put one file of voicemail in another's place.

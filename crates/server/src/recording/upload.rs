@@ -43,12 +43,12 @@ pub(super) fn samples(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
                 let samples = resampled(audio, channels, rate);
                 if samples.len() > GREETING {
                     return Err(AudioError::Unreadable(
-                        "the greeting is longer than a minute",
-                        "el saludo dura más de un minuto",
+                        "the audio is longer than a minute",
+                        "el audio dura más de un minuto",
                     ));
                 }
                 if samples.len() < 800 {
-                    return Err(AudioError::Unreadable("the greeting is empty", "el saludo está vacío"));
+                    return Err(AudioError::Unreadable("the audio is empty", "el audio está vacío"));
                 }
                 return Ok(samples);
             }
@@ -111,7 +111,7 @@ mod tests {
         let long = vec![0; 8_000 * 61];
         assert!(matches!(
             samples(&wav_of(8_000, 1, &long)),
-            Err(AudioError::Unreadable("the greeting is longer than a minute", _))
+            Err(AudioError::Unreadable("the audio is longer than a minute", _))
         ));
     }
 }

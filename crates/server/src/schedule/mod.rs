@@ -68,6 +68,14 @@ impl Desk {
     /// Do it, and tell the outcome.
     async fn perform(&self, output: Output) -> Input {
         match output {
+            Output::Find(key, username) => {
+                let asked = self.door.ask(Command::Presence { usernames: vec![username] }).await;
+                let here = match asked {
+                    Some(Reply::Presence(found)) => found.first().is_some_and(|phone| phone.registered),
+                    Some(_) | None => false,
+                };
+                Input::Found(key, here)
+            }
             Output::Claim { row, since } => {
                 let done = self.store.claim(&row, since, event(&row)).await;
                 Input::Written(row.key(), outcome(&row, done))

@@ -231,6 +231,7 @@ impl House {
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
             per_second: config.recurring_calls_per_second,
+            shared: store.is_shared(),
         };
         let scheduler = tokio::spawn(schedule::run(desk, pace, chance.fork(), beginning));
         let house = House {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
 use model::voicemail::PinKey;
-use model::{ExtensionId, MessageState, VoicemailMessage};
+use model::{ExtensionId, MessageState, SoundId, VoicemailMessage};
 use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Notify, mpsc};
 
@@ -87,17 +87,35 @@ impl Clerk {
             }
             Note::GreetingDropped { name } => self.discard(name.to_string()).await,
             Note::Fetch { token, extension, audio } => {
-                let name = match audio {
-                    Audio::Greeting => greeting_path(&extension),
-                    Audio::Message(id) => message_path(&extension, &id),
-                };
-                let (files, door) = (self.files.clone(), self.door.clone());
+                let (files, door, office) = (self.files.clone(), self.door.clone(), self.office.clone());
                 tokio::spawn(async move {
-                    let clip = clip(&files, &name).await;
+                    let clip = match audio {
+                        Audio::Greeting => clip(&files, &greeting_path(&extension)).await,
+                        Audio::Message(id) => clip(&files, &message_path(&extension, &id)).await,
+                        Audio::Sound(id) => sound(&office, &id).await,
+                    };
                     door.put(Order::Fetched { token, clip });
                 });
             }
+            Note::Spoken { token, message, clip } => {
+                let done = self.put(message, clip).await;
+                self.door.put(Order::Deposited { token, done });
+            }
         }
+    }
+
+    /// Put a message that nobody spoke into its box. After a crash in the middle it is there as a whole, or not at all.
+    async fn put(&self, message: VoicemailMessage, clip: Clip) -> bool {
+        let begun = VoicemailMessage { state: MessageState::Recording, millis: 0, ..message.clone() };
+        self.write(|| self.office.message_begun(begun.clone())).await;
+        if let Err(error) = self.files.keep(message_path(&message.extension, &message.id), clip).await {
+            tracing::error!(%error, "the audio of a message cannot be written");
+            self.remove(&message.extension, message.id).await;
+            return false;
+        }
+        self.left(&message).await;
+        // The extension may have been removed meanwhile, and its box with it.
+        self.office.directory().message(&message.extension, &message.id).is_some()
     }
 
     async fn left(&self, message: &VoicemailMessage) {
@@ -179,6 +197,21 @@ async fn clip(files: &Warehouse, name: &str) -> Option<Clip> {
         Ok(samples) => Some(samples.into()),
         Err(error) => {
             tracing::warn!(%error, "audio of voicemail cannot be read");
+            None
+        }
+    }
+}
+
+/// The audio of a sound, as samples.
+async fn sound(office: &Office, id: &SoundId) -> Option<Clip> {
+    match office.store().sound_audio(id).await {
+        Ok(ogg) => Warehouse::decoded(ogg?)
+            .await
+            .inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded"))
+            .ok()
+            .map(Clip::from),
+        Err(error) => {
+            tracing::warn!(%error, "a sound cannot be read");
             None
         }
     }

@@ -133,6 +133,9 @@ impl Switch {
             self.hangup_leg(now, key, other, Cause::Cancelled, out);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
+        if call.speech.is_some() {
+            return self.speak(now, key, index, out);
+        }
         call.phase = Phase::Bridged(0, index);
         if !self.answer_caller(now, key, Some(index), out) {
             return self.release(now, key, Cause::IncompatibleMedia, out);
@@ -186,6 +189,9 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         use model::dialplan::Application;
+        if self.calls.get(key).is_some_and(|call| call.speech.is_some()) {
+            return self.release(now, key, Cause::Refused, out); // forwarded to where nobody listens
+        }
         if matches!(application, Application::Voicemail | Application::AnyVoicemail) {
             return self.call_menu(now, key, application, out);
         }

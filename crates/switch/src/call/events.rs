@@ -84,10 +84,14 @@ impl Switch {
             Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
-            Phase::Voicemail(_) if index > 0 => {}
+            Phase::Voicemail(_) | Phase::Depositing if index > 0 => {}
+            Phase::Announcing(to) if index != to => {}
             Phase::Bridged(..)
             | Phase::Served(_)
             | Phase::Voicemail(_)
+            | Phase::Preparing(_)
+            | Phase::Announcing(_)
+            | Phase::Depositing
             | Phase::Dialling
             | Phase::RingingDevice(_)
             | Phase::Waiting(_) => self.release(now, key, cause.unwrap_or(Cause::Completed), out),
@@ -140,6 +144,9 @@ impl Switch {
             Phase::Dialling => self.rang_out(now, key, out),
             Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
             Phase::Voicemail(_) => self.visit_timer(now, key, out),
+            Phase::Preparing(_) => self.release(now, key, Cause::AudioMissing, out),
+            Phase::Announcing(_) => self.release(now, key, Cause::Completed, out),
+            Phase::Depositing => self.release(now, key, Cause::Internal, out),
             Phase::Over { .. } => self.give_up(now, key, out),
         }
         self.settle(now, out);

@@ -109,7 +109,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) -> Option<usize> {
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
-        let (worker, max_forwards) = (call.leg(0).map(|leg| leg.stream.port.worker), call.hops_left);
+        let (worker, max_forwards) = (call.worker(), call.hops_left);
         let contact_user = call.record.from_number.clone();
         let port = self.ports.take(contact.hop.listener, worker)?;
         let mut stream = self.open_stream(contact.hop, port, out);
@@ -193,6 +193,10 @@ impl Switch {
         let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) else { return };
         if !matches!(leg.state, LegState::Leaving | LegState::Over) {
             leg.state = LegState::Leaving;
+            if leg.is_house() {
+                leg.state = LegState::Over;
+                return;
+            }
             let session = leg.session;
             let mut lines = std::mem::take(&mut self.lines);
             lines.clear();

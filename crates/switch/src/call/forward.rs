@@ -93,7 +93,11 @@ impl Switch {
         if let Some(why) = self.way_on(key, cause) {
             return self.pass_on(now, key, why, out);
         }
-        match self.voicemail_for(key, cause) {
+        let mailbox = self.voicemail_for(key, cause);
+        if self.calls.get(key).is_some_and(|call| call.speech.is_some()) {
+            return self.not_heard(now, key, cause, mailbox, out);
+        }
+        match mailbox {
             Some(extension) => self.leave_message(now, key, &extension, cause, out),
             None => self.release(now, key, cause, out),
         }

@@ -195,6 +195,7 @@ impl Switch {
             outgoing: None,
             channel: caller.channel,
             journey: Journey { visited, before, ..Journey::default() },
+            speech: None,
         });
         self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });

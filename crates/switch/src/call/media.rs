@@ -108,7 +108,8 @@ impl Switch {
     }
 
     pub(crate) fn feed(&self, key: CallKey, index: usize, source: Source, out: &mut Vec<Output>) {
-        if let Some(leg) = self.calls.get(key).and_then(|c| c.legs.get(index)) {
+        // The house's own leg has no stream that anybody could hear.
+        if let Some(leg) = self.calls.get(key).and_then(|c| c.legs.get(index)).filter(|leg| !leg.is_house()) {
             let command = MediaCommand::Feed { stream: leg.stream.id, source };
             out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
@@ -139,7 +140,13 @@ impl Switch {
                 self.feed(key, 0, source, out);
             }
             Phase::Voicemail(_) => self.feed(key, 0, Source::Silence, out),
-            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {}
+            Phase::Announcing(to) => self.feed(key, to, Source::Silence, out),
+            Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Preparing(_)
+            | Phase::Depositing
+            | Phase::Over { .. } => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! Calls: what one is made of, and where its legs are found.
 
+mod announce;
 mod answer;
 mod events;
 mod follow;
@@ -117,6 +118,12 @@ pub(crate) enum Phase {
     Bridged(usize, usize),
     /// With an application.
     Served(Application),
+    /// What is to be announced is being read; then it is rung there.
+    Preparing(Route),
+    /// Whoever answered hears the announcement: `legs[.0]`.
+    Announcing(usize),
+    /// Nobody answered: the announcement is being put into a mailbox.
+    Depositing,
     /// With voicemail, to leave a message or to hear some.
     Voicemail(Box<Visit>),
     /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
@@ -147,6 +154,8 @@ pub(crate) struct CallState {
     pub(crate) channel: Option<TrunkId>,
     /// How it came to where it is.
     pub(crate) journey: forward::Journey,
+    /// What it is to say, where it is an announcement.
+    pub(crate) speech: Option<Box<announce::Speech>>,
 }
 
 /// All calls.
@@ -313,6 +322,11 @@ impl CallState {
         self.legs.get(index)
     }
 
+    /// The media worker that it lives on, where it has a stream already.
+    pub(crate) fn worker(&self) -> Option<u8> {
+        self.leg(0).filter(|leg| !leg.is_house()).map(|leg| leg.stream.port.worker)
+    }
+
     /// The leg that a leg talks with.
     pub(crate) fn partner(&self, index: usize) -> Option<usize> {
         match self.phase {
@@ -323,6 +337,9 @@ impl CallState {
             | Phase::Dialling
             | Phase::Bridged(..)
             | Phase::Served(_)
+            | Phase::Preparing(_)
+            | Phase::Announcing(_)
+            | Phase::Depositing
             | Phase::Voicemail(_)
             | Phase::Over { .. } => None,
         }
@@ -349,7 +366,10 @@ impl CallState {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Bridged(..) | Phase::Served(_) | Phase::Voicemail(_))
+        matches!(
+            self.phase,
+            Phase::Bridged(..) | Phase::Served(_) | Phase::Announcing(_) | Phase::Voicemail(_)
+        )
     }
 }
 

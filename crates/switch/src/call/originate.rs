@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use base::{Now, Timestamp};
 use model::dialplan::{self, Asker, Decision, Road, Route};
-use model::{CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions, TraceStep};
+use model::{
+    Action, Announcement, CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions,
+    TraceStep,
+};
 
 use super::fork::Words;
 use super::forward::Journey;
@@ -30,6 +33,9 @@ impl Switch {
         }
         if let Some(call) = wish.planned.as_ref().and_then(|planned| self.calls.find(&planned.call)) {
             return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.record.clone()));
+        }
+        if let Some((what, into_box)) = announcement(&wish) {
+            return self.announce(now, &wish, &what, into_box, out);
         }
         let mut decision = self.route_of(now, &wish);
         if let Some(planned) = &wish.planned {
@@ -97,6 +103,7 @@ impl Switch {
             outgoing: None,
             channel: None,
             journey: Journey::default(),
+            speech: None,
         });
         self.calls.waiting.insert(key);
         self.set_timer(key, now.instant + patience);
@@ -194,6 +201,15 @@ impl Switch {
     /// When a call began, for ordering lists.
     pub(crate) fn began(record: &CallRecord) -> (Timestamp, &str) {
         (record.started_at, record.id.as_str())
+    }
+}
+
+/// What a wish is to say, and whether a mailbox may have it.
+fn announcement(wish: &Originate) -> Option<(Announcement, bool)> {
+    match &wish.planned.as_ref()?.action {
+        Action::Connect => None,
+        Action::Play(what) => Some((what.clone(), false)),
+        Action::Message(what) => Some((what.clone(), true)),
     }
 }
 

@@ -237,6 +237,9 @@ impl Switch {
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
+            | Phase::Preparing(_)
+            | Phase::Announcing(_)
+            | Phase::Depositing
             | Phase::Over { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.

@@ -69,6 +69,9 @@ impl Switch {
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Served(_)
+            | Phase::Preparing(_)
+            | Phase::Announcing(_)
+            | Phase::Depositing
             | Phase::Voicemail(_)
             | Phase::Over { .. } => call.partner(index),
         };

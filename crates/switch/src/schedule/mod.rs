@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const DOUBT: Duration = Duration::from_secs(5);
 /// How often rows are looked for that nobody holds any more.
 const SWEEP: Duration = Duration::from_secs(5);
+/// By how much a node that does not know the phone leaves an instant to the others, one of which may.
+const HEAD_START: Duration = Duration::from_secs(2);
 /// Instants that one turn takes out of the calendar: after a long absence there are many.
 const BATCH: usize = 100;
 /// How long the phone may take to register, and then to answer (S48).
@@ -43,6 +45,8 @@ pub struct Config {
     pub owner: Arc<str>,
     /// Calls that are begun in a second at most.
     pub per_second: u32,
+    /// Whether other nodes take instants too. Phones are rung by the node at which they are registered.
+    pub shared: bool,
 }
 
 /// Of which recurring call, and which of its instants.
@@ -93,6 +97,8 @@ pub enum Input {
     },
     /// The directory, at the start and whenever it has changed.
     Directory(Box<Directory>),
+    /// The outcome of [`Output::Find`]: whether the phone is registered here.
+    Found(Key, bool),
     /// The outcome of [`Output::Claim`] or [`Output::Change`].
     Written(Key, Written),
     /// The outcome of [`Output::Dial`].
@@ -108,6 +114,8 @@ pub enum Input {
 /// What is to be done. Each is answered by the input that it names, always, once.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
+    /// See whether a phone of this user name is registered at this node → [`Input::Found`].
+    Find(Key, Arc<str>),
     /// Make this row, unless one is there or the recurring call is not what it was `since` → [`Input::Written`].
     Claim {
         /// The row.
@@ -170,6 +178,7 @@ impl Scheduler {
                 }
             }
             Input::Directory(directory) => self.plan(*directory),
+            Input::Found(key, here) => self.found(now, &key, here, out),
             Input::Written(key, written) => self.written(now, &key, written, out),
             Input::Dialled(key, dialled) => self.dialled(now, &key, dialled, out),
             Input::Looked(key, call) => self.looked(now, &key, call.as_deref(), out),
@@ -220,6 +229,7 @@ impl Scheduler {
                 Step::Waiting { .. }
                 | Step::Again { .. }
                 | Step::Watching { .. }
+                | Step::Finding
                 | Step::Writing
                 | Step::Dialling
                 | Step::Looking { .. } => {}

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now, Timestamp};
-use model::{CallId, CallRecord, CallStatus, Cause, Occurrence, OccurrenceState};
+use model::{Action, CallId, CallRecord, CallStatus, Cause, ExtensionNumber, Occurrence, OccurrenceState};
 
-use super::{DOUBT, Dialled, GRACE, Key, LEASE, LOOK, Output, PAUSE, RING, Scheduler, Written};
+use super::{DOUBT, Dialled, GRACE, HEAD_START, Key, LEASE, LOOK, Output, PAUSE, RING, Scheduler, Written};
 use crate::{Originate, Planned};
 
 /// Where an occurrence is.
@@ -14,6 +14,8 @@ use crate::{Originate, Planned};
 pub(super) enum Step {
     /// It waits for its turn, not before `from`; its row is in the store or not yet.
     Waiting { from: Instant, in_store: bool },
+    /// It is being looked whether its phone is registered here.
+    Finding,
     /// Its row is being written.
     Writing,
     /// The row could not be written: once more, then.
@@ -34,12 +36,14 @@ pub(super) struct Run {
     since: Timestamp,
     /// How often the exchange had no room for it.
     refused: u32,
+    /// It has been looked for its phone.
+    sought: bool,
     pub(super) step: Step,
 }
 
 impl Run {
     pub(super) fn new(row: Occurrence, since: Timestamp, step: Step) -> Run {
-        Run { row, since, refused: 0, step }
+        Run { row, since, refused: 0, sought: false, step }
     }
 
     /// Write the row as it is. The first version is a claim.
@@ -59,7 +63,7 @@ impl Run {
                 Some(from.max(due).max(free))
             }
             Step::Again { at } | Step::Watching { look_at: at, .. } => Some(at),
-            Step::Writing | Step::Dialling | Step::Looking { .. } => None,
+            Step::Finding | Step::Writing | Step::Dialling | Step::Looking { .. } => None,
         }
     }
 
@@ -96,9 +100,19 @@ impl Scheduler {
         if run.is_late(now) {
             return self.settle(now, key, None, None, out);
         }
+        if self.config.shared && !in_store && !run.sought {
+            run.sought = true;
+            if let Some(username) = self.phone_of(key) {
+                if let Some(run) = self.runs.get_mut(key) {
+                    run.step = Step::Finding;
+                }
+                return out.push(Output::Find(key.clone(), username));
+            }
+        }
         if now.instant < self.free {
             return;
         }
+        let Some(run) = self.runs.get_mut(key) else { return };
         self.free = self.free.max(now.instant) + Duration::from_secs(1) / self.config.per_second.max(1);
         let call = CallId::new(now, &mut self.chance);
         run.row.call = Some(call);
@@ -106,6 +120,35 @@ impl Scheduler {
         run.row.state = OccurrenceState::Dialling;
         run.row.lease_until = now.wall + LEASE;
         self.put(now, key, in_store, out);
+    }
+
+    /// Whose phone rings first, where it is one of ours.
+    fn phone_of(&self, key: &Key) -> Option<Arc<str>> {
+        let call = &self.plans.get(&key.0)?.call;
+        if call.action == Action::Connect {
+            return self
+                .directory
+                .extension(&call.extension)
+                .map(|extension| Arc::clone(&extension.username));
+        }
+        let called = user_part(&call.destination);
+        let number = ExtensionNumber::parse(called).ok();
+        let extension = number.and_then(|number| self.directory.extension_by_number(&number));
+        let by_name = || self.directory.credential(called).map(|credential| Arc::clone(&credential.username));
+        extension.map(|extension| Arc::clone(&extension.username)).or_else(by_name)
+    }
+
+    /// Whoever has the phone begins; the others come later, in case nobody has it.
+    pub(super) fn found(&mut self, now: Now, key: &Key, here: bool, out: &mut Vec<Output>) {
+        let Some(run) = self.runs.get_mut(key) else { return };
+        if run.step != Step::Finding {
+            return;
+        }
+        let from = if here { now.instant } else { now.instant + HEAD_START };
+        run.step = Step::Waiting { from, in_store: false };
+        if here {
+            self.begin(now, key, out);
+        }
     }
 
     /// Write the row of a run, as our own, in its next version.
@@ -184,7 +227,12 @@ impl Scheduler {
             to: user_part(&call.destination).to_owned(),
             ring_timeout: RING,
             require_device: false,
-            planned: Some(Planned { call: id, recurring: key.0.clone(), due: key.1 }),
+            planned: Some(Planned {
+                call: id,
+                recurring: key.0.clone(),
+                due: key.1,
+                action: call.action.clone(),
+            }),
         })
     }
 
@@ -245,7 +293,7 @@ impl Scheduler {
                 }
                 None => self.settle(now, key, Some(OccurrenceState::Failed), Some(Cause::Internal), out),
             },
-            Step::Waiting { .. } | Step::Writing | Step::Dialling | Step::Looking { .. } => {}
+            Step::Waiting { .. } | Step::Finding | Step::Writing | Step::Dialling | Step::Looking { .. } => {}
         }
     }
 

@@ -255,7 +255,7 @@ impl Switch {
         let outside = &call.outgoing.as_ref()?.outside;
         let number = settings.on_the_wire(&outside.number, outside.whole.as_deref(), outside.help)?;
         let shown = self.shown_outside(key, &spot.trunk);
-        let (worker, max_forwards) = (call.leg(0).map(|leg| leg.stream.port.worker), call.hops_left);
+        let (worker, max_forwards) = (call.worker(), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
         // Behind an outbound proxy the URIs still name the carrier.
         let host = settings.hosts.iter().find(|host| **host == spot.host).or(settings.hosts.first())?;

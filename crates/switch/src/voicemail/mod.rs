@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Secret;
-use model::{ExtensionId, MessageId, MessageState, VoicemailMessage};
+use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 
 pub(crate) use lamp::{Lamps, PACKAGE};
 pub use phrase::{Clip, Phrase, Prompts};
@@ -28,6 +28,8 @@ pub enum Audio {
     Greeting,
     /// A message.
     Message(MessageId),
+    /// What a recurring call plays.
+    Sound(SoundId),
 }
 
 /// What voicemail wants of the shell. In this order: what a later one speaks of is there when the earlier ones are done.
@@ -39,6 +41,15 @@ pub enum Note {
     Left(VoicemailMessage),
     /// There is nothing in it: forget it, and its file.
     Dropped(VoicemailMessage),
+    /// A message that nobody spoke: put it into its box. [`crate::Input::Deposited`] follows, always.
+    Spoken {
+        /// Comes back.
+        token: u64,
+        /// The message, as it will lie there.
+        message: VoicemailMessage,
+        /// Its audio.
+        clip: Clip,
+    },
     /// Its owner heard it, or wants to keep it.
     Marked {
         /// In whose box.

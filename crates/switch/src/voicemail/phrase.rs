@@ -29,6 +29,9 @@ macro_rules! phrases {
                 }
             }
 
+            /// The names of all phrases but the numbers.
+            pub const NAMES: &'static [&'static str] = &[$($text,)*];
+
             /// Every phrase but the numbers.
             pub const ALL: &'static [Phrase] = &[$(Phrase::$name,)*];
         }

@@ -104,9 +104,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let mailbox = self.directory.mailbox(&extension.id);
-        // Those that are being spoken are in the directory a moment later.
-        let held = self.directory.messages(&extension.id).count().max(self.takings.for_box(&extension.id));
-        let full = held >= voicemail::MESSAGES_PER_BOX;
+        let full = self.held(extension) >= voicemail::MESSAGES_PER_BOX;
         let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
         let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
         self.visit_begins(
@@ -119,6 +117,11 @@ impl Switch {
             acts,
             out,
         );
+    }
+
+    /// How many messages a box holds. Those that are being spoken are in the directory a moment later.
+    pub(crate) fn held(&self, extension: &Extension) -> usize {
+        self.directory.messages(&extension.id).count().max(self.takings.for_box(&extension.id))
     }
 
     /// `*97` and `*98`.
@@ -236,6 +239,9 @@ impl Switch {
     }
 
     fn played(&mut self, now: Now, stream: StreamId, play: PlayId, out: &mut Vec<Output>) {
+        if self.said(now, stream, out) {
+            return;
+        }
         let Some((key, 0)) = self.calls.stream_of(stream) else { return };
         if self.visit(key).is_some_and(|visit| visit.play == play && visit.waits == Waits::Said) {
             self.visitor_hears(now, key, &Heard::Played, out);
@@ -264,6 +270,9 @@ impl Switch {
 
     /// A file was read.
     pub(crate) fn fetched(&mut self, now: Now, token: u64, clip: Option<Clip>, out: &mut Vec<Output>) {
+        if self.announcement_fetched(now, token, clip.as_ref(), out) {
+            return;
+        }
         let is = |key: &&CallKey| {
             self.visit(**key).is_some_and(|visit| visit.fetching.as_ref().is_some_and(|(t, _)| *t == token))
         };

@@ -16,6 +16,7 @@ mod a_phone_comes_back;
 mod a_phone_registers;
 mod a_source_is_forged;
 mod a_trunk_registers;
+mod an_announcement_is_made;
 mod an_owner_is_followed;
 mod office;
 mod the_exchange_stops;

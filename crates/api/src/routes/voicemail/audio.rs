@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::{delete, get, put};
 use model::Permission;
@@ -14,13 +14,13 @@ use crate::{App, Patch};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::limits::{AUDIO_BYTES, BODY_PATIENCE};
 use crate::office::MailboxChanges;
 use crate::play::play;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::shelf::{AudioError, AudioFile, Wanted};
+use crate::shelf::{AudioFile, Wanted};
+use crate::upload::sent_wav;
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
@@ -105,26 +105,8 @@ async fn send(
     request: Request,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if !["audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"].contains(&essence.as_str()) {
-        return Err(ApiError::said(
-            Fault::MediaType,
-            ("send the greeting as audio/wav", "envíe el saludo como audio/wav"),
-        ));
-    }
-    let reading = axum::body::to_bytes(request.into_body(), AUDIO_BYTES);
-    let Ok(Ok(wav)) = tokio::time::timeout(BODY_PATIENCE, reading).await else {
-        let said = (
-            "the audio is larger than 12 MB, or came too slowly",
-            "el audio supera los 12 MB o llegó demasiado lento",
-        );
-        return Err(ApiError::said(Fault::BodyTooLarge, said));
-    };
-    app.shelf().keep_wav(greeting_path(&extension.id), wav).await.map_err(|error| match error {
-        AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
-        AudioError::Disk => Fault::StoreAway.into(),
-    })?;
+    let wav = sent_wav(request).await?;
+    app.shelf().keep_wav(greeting_path(&extension.id), wav).await?;
     let changes =
         MailboxChanges { greeting_at: Patch::Set(app.office().now().wall), ..MailboxChanges::default() };
     set(&app, &caller, &extension.id, changes).await

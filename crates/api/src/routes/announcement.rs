@@ -1,0 +1,88 @@
+//! What a recurring call does when it is due, as callers write it (S86): connect, or say something.
+
+use model::{Action, Announcement, ExtensionId, SoundId};
+use switch::voicemail::Phrase;
+
+use crate::App;
+use crate::error::{ApiError, Fault};
+use crate::input::{Field, Form, Rule};
+use crate::routes::sessions::user_part;
+
+pub(crate) const ACTION: Field = Field::new(
+    "action",
+    Rule::OneOf(&["connect", "play", "message"]),
+    "`connect`: the extension's phone is rung, then the destination, and the two are connected. `play`: the destination alone is rung, hears \
+     the sound, and the call ends. `message`: the same, and where an extension does not answer its mailbox gets the sound as a message",
+)
+.or("onAnswer");
+pub(crate) const PROMPT: Field = Field::new(
+    "promptId",
+    Rule::OneOf(Phrase::NAMES),
+    "With play or message: a prompt of the server's own, in the language of the extension's mailbox",
+);
+pub(crate) const AUDIO: Field =
+    Field::new("audioId", Rule::Id, "With play or message: a sound of the extension, snd_…");
+
+/// What a form says of the action; `None` where it says nothing. What it leaves out is as it is in `old`.
+pub(crate) async fn action(
+    app: &App,
+    form: &Form,
+    extension: &ExtensionId,
+    old: &Action,
+) -> Result<Option<Action>, ApiError> {
+    let refused = |field: &str, rule| Err(ApiError::field(Fault::BadValue, field, Some(rule)));
+    let sent = match (form.text("promptId"), form.text("audioId")) {
+        (None, None) => None,
+        (Some(name), None) => Some(Announcement::Prompt(name.to_owned())),
+        (None, Some(id)) => Some(Announcement::Audio(sound(app, id, extension).await?)),
+        (Some(_), Some(_)) => {
+            let rule = ("give promptId or audioId, not both", "indique promptId o audioId, no ambos");
+            return refused("audioId", rule);
+        }
+    };
+    let word = form.text("action").or(sent.as_ref().map(|_| match old {
+        Action::Connect => "connect",
+        Action::Play(_) => "play",
+        Action::Message(_) => "message",
+    }));
+    let Some(word) = word else { return Ok(None) };
+    if word == "connect" {
+        let field = if form.has("promptId") { "promptId" } else { "audioId" };
+        let rule = ("goes with the action play or message", "va con la acción play o message");
+        return if sent.is_some() { refused(field, rule) } else { Ok(Some(Action::Connect)) };
+    }
+    let Some(what) = sent.or_else(|| old.announcement().cloned()) else {
+        let rule =
+            ("play and message need a promptId or an audioId", "play y message necesitan promptId o audioId");
+        return refused("action", rule);
+    };
+    Ok(Some(if word == "play" { Action::Play(what) } else { Action::Message(what) }))
+}
+
+/// A sound of this extension.
+async fn sound(app: &App, id: &str, extension: &ExtensionId) -> Result<SoundId, ApiError> {
+    let found = match SoundId::parse(id) {
+        Ok(id) => app.office().store().sound(&id).await?,
+        Err(_) => None,
+    };
+    let found = found.filter(|sound| sound.extension == *extension);
+    found.map(|sound| sound.id).ok_or_else(|| {
+        let rule = (
+            "the extension has no such sound: send one to /api/v1/voip/extensions/{id}/sounds",
+            "la extensión no tiene ese sonido: envíe uno a /api/v1/voip/extensions/{id}/sounds",
+        );
+        ApiError::field(Fault::BadValue, "audioId", Some(rule))
+    })
+}
+
+/// Nothing is said to an application: it does not listen.
+pub(crate) fn check_destination(action: &Action, destination: &str) -> Result<(), ApiError> {
+    if action.announcement().is_none() || !user_part(destination).starts_with('*') {
+        return Ok(());
+    }
+    let rule = (
+        "nothing can be said to a service code: give a number or an extension",
+        "no se puede decir nada a un código de servicio: indique un número o una extensión",
+    );
+    Err(ApiError::field(Fault::BadValue, "destinationNumber", Some(rule)))
+}

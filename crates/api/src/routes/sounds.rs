@@ -1,0 +1,222 @@
+//! Sounds of an extension: sent once, played by its recurring calls (S86).
+
+use std::io;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use base::Id;
+use bytes::Bytes;
+use model::{Announcement, Permission, Sound, SoundId};
+use serde::Serialize;
+use serde_json::json;
+use store::Audit;
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Field, Form, Rule};
+use crate::limits::{DISPLAY_NAME_CHARS, SOUNDS_PER_EXTENSION};
+use crate::play::play_ogg;
+use crate::route::{Answer, Need, Route};
+use crate::routes::PathId;
+use crate::routes::extensions::own;
+use crate::shelf::{AudioFile, Wanted};
+use crate::upload::sent_wav;
+use crate::shapes::{Success, to_the_second};
+
+const CALL: Need = Need::Permission(Permission::Call);
+const NAME: &[Field] =
+    &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
+/// Bytes before the samples of a WAV that we write, and bytes of a millisecond.
+const WAV: (u64, u64) = (44, 16);
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SoundAnswer {
+    pub success: bool,
+    pub sound: SoundView,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SoundsAnswer {
+    pub success: bool,
+    /// Oldest first.
+    pub sounds: Vec<SoundView>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Sound)]
+pub(crate) struct SoundView {
+    /// `snd_1234567890_abc123`
+    pub id: String,
+    pub extension_id: String,
+    /// `Good morning`
+    pub name: String,
+    pub milliseconds: u32,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+impl SoundView {
+    fn of(sound: &Sound) -> Self {
+        SoundView {
+            id: sound.id.to_string(),
+            extension_id: sound.extension.to_string(),
+            name: sound.name.clone(),
+            milliseconds: sound.millis,
+            created_at: to_the_second(sound.created_at),
+        }
+    }
+}
+
+pub(crate) fn routes() -> Vec<Route> {
+    let tag = "recurring calls";
+    let one = Answer::json::<SoundAnswer>;
+    let (of_extension, id) = ("/api/v1/voip/extensions/{id}/sounds", "/api/v1/voip/sounds/{id}");
+    vec![
+        Route::new(
+            ("post", of_extension),
+            tag,
+            "Send a sound that recurring calls play: WAV, PCM of 16 bits, at most a minute",
+            CALL,
+            one(),
+            post(send),
+        )
+        .query(NAME)
+        .upload("audio/wav")
+        .also(&[400, 409, 413, 415, 503]),
+        Route::new(
+            ("get", of_extension),
+            tag,
+            "The sounds of an extension",
+            CALL,
+            Answer::json::<SoundsAnswer>(),
+            get(list),
+        )
+        .also(&[503]),
+        Route::new(("get", id), tag, "One sound", CALL, one(), get(show)).also(&[503]),
+        Route::new(
+            ("get", "/api/v1/voip/sounds/{id}/audio"),
+            tag,
+            "The audio of a sound, whole or in part: Opus in Ogg",
+            CALL,
+            Answer::Audio,
+            get(audio),
+        )
+        .also(&[206, 416, 503]),
+        Route::new(
+            ("delete", id),
+            tag,
+            "Remove a sound that no recurring call plays",
+            CALL,
+            Answer::json::<Success>(),
+            delete(remove),
+        )
+        .also(&[409, 503]),
+    ]
+}
+
+/// A sound that the caller may see; any other is as good as missing (S25).
+async fn mine(app: &App, caller: &Caller, id: &PathId) -> Result<Sound, ApiError> {
+    let id: SoundId = id.id()?;
+    let found = app.office().store().sound(&id).await?;
+    Ok(found.filter(|sound| caller.sees(&sound.user)).ok_or(Fault::NotFound)?)
+}
+
+fn told(app: &App, caller: &Caller, kind: &'static str, sound: &Sound) -> Audit {
+    let actor = caller.actor();
+    Audit {
+        at: app.office().now().wall,
+        kind,
+        user: Some(sound.user.clone()),
+        subject: sound.id.to_string(),
+        key: actor.key,
+        ip: actor.ip,
+        request: actor.request,
+        detail: json!({"extensionId": sound.extension, "name": sound.name, "milliseconds": sound.millis}),
+    }
+}
+
+async fn send(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    uri: Uri,
+    request: Request,
+) -> Result<Json<SoundAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let form = Form::of_query(&uri, NAME)?;
+    let wav = sent_wav(request).await?;
+    let office = app.office();
+    let id: SoundId = Id::new(office.now(), &mut office.chance());
+    // It passes through a file, which makes Opus of it; one that a crash leaves there is swept with what voicemail has left.
+    let draft = format!("voicemail/{}/{id}", extension.id);
+    app.shelf().keep_wav(draft.clone(), wav).await?;
+    let converted = converted(&app, AudioFile::voicemail(draft.clone())).await;
+    app.discard(draft).await;
+    let (wav_bytes, ogg) = converted.map_err(|error| {
+        tracing::error!(%error, "audio that was sent cannot be read again");
+        Fault::StoreAway
+    })?;
+    let sound = Sound {
+        id,
+        extension: extension.id.clone(),
+        user: extension.user.clone(),
+        name: form.text("name").unwrap_or_default().to_owned(),
+        millis: (wav_bytes.saturating_sub(WAV.0) / WAV.1) as u32,
+        created_at: office.now().wall,
+    };
+    let event = told(&app, &caller, "sound_created", &sound);
+    if !office.store().put_sound(&sound, &ogg, SOUNDS_PER_EXTENSION, event).await? {
+        return Err(Fault::TooManySounds.into());
+    }
+    Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
+}
+
+/// How long the audio is as WAV, header and all, and its Opus.
+async fn converted(app: &App, file: AudioFile) -> io::Result<(u64, Bytes)> {
+    let wav = app.shelf().open(file.clone(), Wanted::Wav).await?;
+    let ogg = app.shelf().open(file, Wanted::Stored).await?;
+    Ok((wav.length, (ogg.read)(0..ogg.length).await?))
+}
+
+async fn list(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SoundsAnswer>, ApiError> {
+    let extension = own(&app, &caller, &id)?;
+    let sounds = app.office().store().sounds(&extension.id).await?;
+    Ok(Json(SoundsAnswer { success: true, sounds: sounds.iter().map(SoundView::of).collect() }))
+}
+
+async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SoundAnswer>, ApiError> {
+    let sound = mine(&app, &caller, &id).await?;
+    Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
+}
+
+async fn audio(
+    State(app): State<App>,
+    caller: Caller,
+    id: PathId,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let sound = mine(&app, &caller, &id).await?;
+    let ogg = app.office().store().sound_audio(&sound.id).await?.ok_or(Fault::NotFound)?;
+    play_ogg(ogg.into(), sound.id.as_str(), &headers)
+}
+
+async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
+    let sound = mine(&app, &caller, &id).await?;
+    let directory = app.office().directory();
+    let played = Announcement::Audio(sound.id.clone());
+    let mut calls = directory.recurring_calls_of(&sound.extension);
+    if calls.any(|call| call.action.announcement() == Some(&played)) {
+        return Err(Fault::SoundInUse.into());
+    }
+    let event = told(&app, &caller, "sound_deleted", &sound);
+    if !app.office().store().remove_sound(&sound.id, event).await? {
+        return Err(Fault::NotFound.into());
+    }
+    Ok(Json(Success { success: true }))
+}

@@ -1,0 +1,39 @@
+//! Audio that somebody sends: a WAV, whatever its length up to the limit.
+
+use axum::extract::Request;
+use axum::http::header;
+use bytes::Bytes;
+
+use crate::error::{ApiError, Fault};
+use crate::limits::{AUDIO_BYTES, BODY_PATIENCE};
+use crate::shelf::AudioError;
+
+/// The bytes of the WAV, not looked at yet.
+pub(crate) async fn sent_wav(request: Request) -> Result<Bytes, ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !["audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"].contains(&essence.as_str()) {
+        return Err(ApiError::said(
+            Fault::MediaType,
+            ("send the audio as audio/wav", "envíe el audio como audio/wav"),
+        ));
+    }
+    let reading = axum::body::to_bytes(request.into_body(), AUDIO_BYTES);
+    let Ok(Ok(wav)) = tokio::time::timeout(BODY_PATIENCE, reading).await else {
+        let said = (
+            "the audio is larger than 12 MB, or came too slowly",
+            "el audio supera los 12 MB o llegó demasiado lento",
+        );
+        return Err(ApiError::said(Fault::BodyTooLarge, said));
+    };
+    Ok(wav)
+}
+
+impl From<AudioError> for ApiError {
+    fn from(error: AudioError) -> Self {
+        match error {
+            AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
+            AudioError::Disk => Fault::StoreAway.into(),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Announcements (S86): a recurring call that rings its destination, says something to whoever answers, and ends. Where nobody answers at an
+//! extension of ours, its mailbox may get it as a message.
+//!
+//! Nobody calls, so leg 0 is the house itself: up from the first moment, without dialog and without port. All that rings, forwards and finds
+//! ways outside is that of any other call whose caller hears us already.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Now;
+use media::sdp::{Direction, Local};
+use media::{MediaCommand, PlayId, StreamId};
+use model::dialplan::{self, Asker, Decision, Road, Route};
+use model::{
+    Announcement, CallDirection, CallRecord, CallStatus, Cause, Extension, LegRecord, LegRole, MessageId,
+    MessageState, TraceStep, VoicemailMessage, voicemail,
+};
+use sip::{Flow, Hop, SessionId, Transport};
+
+use super::forward::Journey;
+use super::{Asking, CallKey, CallState, Leg, LegState, Phase, Stream};
+use crate::exchange::Switch;
+use crate::ladder::Ladder;
+use crate::ports::Port;
+use crate::voicemail::{Audio, Clip, Note, Phrase};
+use crate::{Originate, Output, Reply, State};
+
+/// How long reading the audio, or writing the message, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How much later than a clip's length its end may be told.
+const GRACE: Duration = Duration::from_secs(5);
+/// Silence before the first word: a receiver is on its way to the ear.
+const LEAD_IN: usize = 8 * 500;
+
+/// The session and the stream of the house's own leg: nobody has ever such ones.
+const HOUSE: (SessionId, StreamId) = (SessionId(u64::MAX), StreamId(u32::MAX));
+
+/// What a call is to say.
+#[derive(Debug)]
+pub(crate) struct Speech {
+    /// Names what the shell was asked for.
+    token: u64,
+    /// What is said; `None` until it has been read.
+    clip: Option<Clip>,
+    /// Where nobody answers it goes into the mailbox.
+    into_box: bool,
+}
+
+impl Leg {
+    /// Whether this is the house's own end of a call that nobody makes.
+    pub(crate) fn is_house(&self) -> bool {
+        self.session == HOUSE.0
+    }
+
+    fn house() -> Leg {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let local =
+            Local { address: nowhere.ip(), port: 0, session: 0, version: 0, direction: Direction::Inactive };
+        Leg {
+            session: HOUSE.0,
+            hop: Hop {
+                transport: Transport::Udp,
+                listener: 0,
+                local: nowhere,
+                remote: nowhere,
+                flow: Flow::default(),
+            },
+            state: LegState::Up,
+            stream: Stream {
+                id: HOUSE.1,
+                port: Port { worker: 0, number: 0 },
+                local,
+                theirs: None,
+                ours: None,
+                answer: None,
+                negotiated: None,
+                closed: true,
+            },
+            asking: Asking::No,
+        }
+    }
+}
+
+impl Switch {
+    /// Begin a call that says something.
+    pub(crate) fn announce(
+        &mut self,
+        now: Now,
+        wish: &Originate,
+        what: &Announcement,
+        into_box: bool,
+        out: &mut Vec<Output>,
+    ) -> Reply {
+        let device = wish.device.as_ref().and_then(|device| self.directory.credential(device));
+        let device = device.filter(|credential| self.directory.may_serve(credential));
+        let Some(extension) = device.and_then(|credential| self.extension_of(credential)).cloned() else {
+            return Reply::Refused(Cause::Inactive);
+        };
+        let asker = Asker { road: Road::Schedule, permissions: extension.dial_permissions };
+        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &wish.to);
+        match route {
+            Route::Refused(cause) => return Reply::Refused(cause),
+            Route::Application(_) => return Reply::Refused(Cause::BadNumber),
+            Route::Extension(_) | Route::Username(_) | Route::Trunk(_) => {}
+        }
+        if let Err(cause) = self.has_room(&wish.user) {
+            return Reply::Refused(cause);
+        }
+        let clip = match what {
+            // They are on their way in the first moments of a process.
+            Announcement::Prompt(_) if self.prompts.is_empty() => return Reply::Refused(Cause::Overload),
+            Announcement::Prompt(name) => match self.prompt(&extension, name) {
+                Some(clip) => Some(clip),
+                None => return Reply::Refused(Cause::AudioMissing),
+            },
+            Announcement::Audio(_) => None,
+        };
+        if let Some(planned) = &wish.planned {
+            let outcome = format!("{} was due at {}", planned.recurring, planned.due);
+            trace.insert(0, TraceStep { rule: "recurring_call".into(), outcome });
+        }
+        self.counters.calls_started += 1;
+        let speech = Speech { token: self.chance.u64(), clip: None, into_box };
+        let token = speech.token;
+        let key = self.begin_announcement(now, wish, &extension, route, trace, speech);
+        self.journal_opening(key, out);
+        match what {
+            Announcement::Prompt(_) => self.audio_is_read(now, key, clip, out),
+            Announcement::Audio(id) => {
+                let audio = Audio::Sound(id.clone());
+                let note = Note::Fetch { token, extension: extension.id.clone(), audio };
+                out.push(Output::Voicemail(Box::new(note)));
+                self.set_timer(key, now.instant + PATIENCE);
+            }
+        }
+        self.settle(now, out);
+        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
+    }
+
+    fn prompt(&self, extension: &Extension, name: &str) -> Option<Clip> {
+        let language = self.directory.mailbox(&extension.id).language;
+        let clip = self.prompts.say(language, &[Phrase::named(name)?]);
+        (!clip.is_empty()).then_some(clip)
+    }
+
+    fn begin_announcement(
+        &mut self,
+        now: Now,
+        wish: &Originate,
+        extension: &Extension,
+        route: Route,
+        trace: Vec<TraceStep>,
+        speech: Speech,
+    ) -> CallKey {
+        let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
+        let record = CallRecord {
+            id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.chance)),
+            user: wish.user.clone(),
+            other_user: self.owner_of(&route),
+            direction: CallDirection::Internal,
+            status: CallStatus::Queued,
+            from_number: extension.number.to_string(),
+            to_number: wish.to.clone(),
+            device: None,
+            started_at: now.wall,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace,
+            legs: vec![LegRecord {
+                role: LegRole::Caller,
+                party: extension.username.to_string(),
+                address: None,
+                sip_call_id: String::new(),
+                started_at: now.wall,
+                answered_at: None,
+                ended_at: None,
+                cause: None,
+                sip_status: None,
+                codec: None,
+                quality: None,
+            }],
+        };
+        self.calls.begin(CallState {
+            record,
+            phase: Phase::Preparing(route),
+            legs: vec![Leg::house()],
+            ladder: Ladder::default(),
+            hops_left: 70,
+            timer: None,
+            parties: Vec::new(),
+            open_streams: 0,
+            verdict: None,
+            outgoing: None,
+            channel: None,
+            journey: Journey::default(),
+            speech: Some(Box::new(speech)),
+        })
+    }
+
+    /// What the shell was asked to read. `false` where it was somebody else's.
+    pub(crate) fn announcement_fetched(
+        &mut self,
+        now: Now,
+        token: u64,
+        clip: Option<&Clip>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let Some(key) = self.announcement_of(token) else { return false };
+        self.audio_is_read(now, key, clip.filter(|clip| !clip.is_empty()).cloned(), out);
+        self.settle(now, out);
+        true
+    }
+
+    fn announcement_of(&self, token: u64) -> Option<CallKey> {
+        let is = |key: &&CallKey| {
+            let speech = self.calls.get(**key).and_then(|call| call.speech.as_ref());
+            speech.is_some_and(|speech| speech.token == token)
+        };
+        self.calls.live_keys().iter().find(is).copied()
+    }
+
+    /// Ring, now that there is something to say.
+    fn audio_is_read(&mut self, now: Now, key: CallKey, clip: Option<Clip>, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Phase::Preparing(route) = &call.phase else { return };
+        let route = route.clone();
+        let (Some(clip), Some(speech)) = (clip, call.speech.as_mut()) else {
+            return self.release(now, key, Cause::AudioMissing, out);
+        };
+        speech.clip = Some(clip);
+        call.phase = Phase::Dialling;
+        self.timers.cancel(call.timer.take());
+        if self.state == State::Stopped {
+            return self.release(now, key, Cause::Draining, out);
+        }
+        self.lead(now, key, route, out);
+    }
+
+    /// Somebody answered.
+    pub(crate) fn speak(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let Some(clip) = call.speech.as_ref().and_then(|speech| speech.clip.clone()) else { return };
+        call.phase = Phase::Announcing(index);
+        self.up(now, key, out);
+        let clip: Clip = std::iter::repeat_n(0, LEAD_IN).chain(clip.iter().copied()).collect();
+        let length = Duration::from_micros(clip.len() as u64 * 125);
+        let Some(leg) = self.calls.get(key).and_then(|call| call.leg(index)) else { return };
+        let command = MediaCommand::Play { stream: leg.stream.id, play: PlayId(0), clip };
+        out.push(Output::Media { worker: leg.stream.port.worker, command });
+        self.set_timer(key, now.instant + length + GRACE);
+    }
+
+    /// All has been said. `false` where this stream had nothing to say.
+    pub(crate) fn said(&mut self, now: Now, stream: StreamId, out: &mut Vec<Output>) -> bool {
+        let Some((key, index)) = self.calls.stream_of(stream) else { return false };
+        let speaks = |call: &CallState| matches!(call.phase, Phase::Announcing(to) if to == index);
+        let over = self.calls.get(key).is_some_and(speaks);
+        if over {
+            self.release(now, key, Cause::Completed, out);
+        }
+        over
+    }
+
+    /// Nobody answered: the mailbox of the extension that has the call gets it, where that was wanted.
+    pub(crate) fn not_heard(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        cause: Cause,
+        extension: Option<Arc<Extension>>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(call) = self.calls.get(key) else { return };
+        let speech = call.speech.as_ref().filter(|speech| speech.into_box);
+        let (Some(extension), Some(speech)) = (extension, speech) else {
+            return self.release(now, key, cause, out);
+        };
+        let (token, Some(clip)) = (speech.token, speech.clip.clone()) else {
+            return self.release(now, key, Cause::Internal, out);
+        };
+        let (from_number, id) = (call.record.from_number.clone(), call.record.id.clone());
+        if self.held(&extension) >= voicemail::MESSAGES_PER_BOX {
+            self.tell(key, "voicemail", format!("the mailbox of {} is full", extension.number));
+            return self.release(now, key, cause, out);
+        }
+        self.tell(key, "voicemail", format!("{}: the mailbox of {} gets it", cause.code(), extension.number));
+        let message = VoicemailMessage {
+            id: MessageId::new(now, &mut self.chance),
+            extension: extension.id.clone(),
+            user: extension.user.clone(),
+            state: MessageState::New,
+            from_number,
+            call: Some(id),
+            left_at: now.wall,
+            millis: (clip.len() / 8) as u32,
+            heard_at: None,
+        };
+        out.push(Output::Voicemail(Box::new(Note::Spoken { token, message, clip })));
+        if let Some(call) = self.calls.get_mut(key) {
+            call.phase = Phase::Depositing;
+        }
+        self.set_timer(key, now.instant + PATIENCE);
+    }
+
+    /// The message lies in the mailbox, or could not be put there.
+    pub(crate) fn deposited(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
+        let Some(key) = self.announcement_of(token) else { return };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if matches!(call.phase, Phase::Depositing) {
+            if done {
+                call.phase = Phase::Announcing(0);
+                self.up(now, key, out);
+            }
+            let cause = if done { Cause::Completed } else { Cause::Internal };
+            self.release(now, key, cause, out);
+        }
+        self.settle(now, out);
+    }
+}

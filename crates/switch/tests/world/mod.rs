@@ -1,0 +1,495 @@
+//! A model of everything around the scheduler: a store that fails, an exchange, the phones behind it, and nodes that die.
+
+mod judge;
+
+pub(crate) use judge::End;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use base::{Chance, Instant, Now, Timestamp};
+use centralita_switch::schedule::{Begun, Config, Dialled, Input, Key, Output, Scheduler, Written};
+use model::recurrence::{self, Schedule};
+use model::{
+    Action, CallDirection, CallId, CallRecord, CallStatus, Cause, Change, Directory, Extension, ExtensionId,
+    ExtensionNumber, ExtensionStatus, Forwarding, Misfire, Occurrence, OccurrenceState, RecurringCall,
+    RecurringCallId, UserId,
+};
+
+/// 2025-01-01T00:00:00Z
+pub(crate) const BEGIN: Timestamp = Timestamp::from_micros(1_735_689_600_000_000);
+
+pub(crate) fn now(at: Instant) -> Now {
+    Now { instant: at, wall: BEGIN + at.since(Instant::ZERO) }
+}
+
+/// The other way.
+pub(crate) fn instant(wall: Timestamp) -> Instant {
+    Instant::ZERO + wall.since(BEGIN)
+}
+
+pub(crate) fn schedule(time: &str) -> Schedule {
+    let written = recurrence::Written {
+        frequency: "daily".into(),
+        time: time.into(),
+        timezone: "UTC".into(),
+        ..recurrence::Written::default()
+    };
+    Schedule::try_from(written).unwrap()
+}
+
+pub(crate) fn recurring(n: usize, time: &str) -> RecurringCall {
+    RecurringCall {
+        id: RecurringCallId::parse(&format!("rc_{n:04}")).unwrap(),
+        extension: ExtensionId::parse("ext_1").unwrap(),
+        user: UserId::parse("ana").unwrap(),
+        destination: "sip:1002@localhost".into(),
+        schedule: schedule(time),
+        enabled: true,
+        misfire: Misfire::Skip,
+        action: Action::Connect,
+        max_attempts: 1,
+        retry_minutes: 5,
+        since: BEGIN,
+        created_at: BEGIN,
+        updated_at: BEGIN,
+    }
+}
+
+pub(crate) fn directory(calls: &[RecurringCall]) -> Directory {
+    let mut directory = Directory::default();
+    directory.apply(Change::Extension(Extension {
+        id: ExtensionId::parse("ext_1").unwrap(),
+        user: UserId::parse("ana").unwrap(),
+        number: ExtensionNumber::parse("1001").unwrap(),
+        display_name: "Ana".into(),
+        status: ExtensionStatus::Active,
+        username: "phone1001".into(),
+        forwarding: Forwarding::default(),
+        voicemail_enabled: true,
+        do_not_disturb: false,
+        call_waiting: true,
+        ring_seconds: 30,
+        dial_permissions: model::DialPermissions::default(),
+        follow_me: None,
+        record_calls: model::RecordCalls::default(),
+        created_at: BEGIN,
+        updated_at: BEGIN,
+        timezone: None,
+    }));
+    for call in calls {
+        directory.apply(Change::Recurring(Box::new(call.clone())));
+    }
+    directory
+}
+
+/// How often, in a thousand, something goes wrong.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Weather {
+    pub(crate) crash: u64,
+    pub(crate) power_cut: u64,
+    pub(crate) store_fails: u64,
+    pub(crate) refused: u64,
+    pub(crate) silent: u64,
+    pub(crate) busy: u64,
+    pub(crate) no_answer: u64,
+}
+
+pub(crate) const STORM: Weather =
+    Weather { crash: 1, power_cut: 200, store_fails: 30, refused: 60, silent: 30, busy: 120, no_answer: 50 };
+
+/// The steps of an occurrence at which a process can die.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Moment {
+    /// The row is made, or says that one more attempt begins.
+    Claim,
+    /// The exchange is asked.
+    Dial,
+    /// The phones ring.
+    Ringing,
+    /// They talk.
+    Answered,
+    /// They do not, and will not.
+    Refused,
+    /// The row says that it waits.
+    Wait,
+    /// The row says how it ended.
+    Outcome,
+}
+
+impl Moment {
+    pub(crate) const ALL: [Moment; 7] = [
+        Moment::Claim,
+        Moment::Dial,
+        Moment::Ringing,
+        Moment::Answered,
+        Moment::Refused,
+        Moment::Wait,
+        Moment::Outcome,
+    ];
+}
+
+/// Whether the process dies before it has done what it wants, or after, and never learns what came of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// A time at which a node held a row: it alone may move it, until its lease is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Hold {
+    pub(crate) from: Instant,
+    pub(crate) node: usize,
+    pub(crate) lease: Instant,
+}
+
+/// A call that the model of the exchange has made.
+pub(crate) struct Made {
+    pub(crate) key: Key,
+    pub(crate) at: Instant,
+    /// When it is answered, or else over, with this cause.
+    pub(crate) outcome: (Instant, Result<(), Cause>),
+    /// The process died then.
+    pub(crate) cut: Option<Instant>,
+}
+
+impl Made {
+    pub(crate) fn answered(&self) -> bool {
+        self.outcome.1.is_ok() && self.cut.is_none_or(|cut| cut >= self.outcome.0)
+    }
+
+    fn record(&self, id: &CallId, at: Instant) -> CallRecord {
+        let mut record = CallRecord {
+            id: id.clone(),
+            user: UserId::parse("ana").unwrap(),
+            other_user: None,
+            direction: CallDirection::Internal,
+            status: CallStatus::Ringing,
+            from_number: "1001".into(),
+            to_number: "1002".into(),
+            device: None,
+            started_at: now(self.at).wall,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace: Vec::new(),
+            legs: Vec::new(),
+        };
+        let end = self.cut.unwrap_or(Instant::from_micros(u64::MAX)).min(at);
+        if self.answered() && end >= self.outcome.0 {
+            (record.status, record.answered_at) = (CallStatus::InProgress, Some(now(self.outcome.0).wall));
+        } else if let (Err(cause), true) = (self.outcome.1, end >= self.outcome.0) {
+            (record.status, record.cause) = (cause.call_status(), Some(cause));
+        } else if self.cut.is_some() {
+            (record.status, record.cause) = (CallStatus::Failed, Some(Cause::Crash));
+        }
+        record
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) boot: u64,
+    pub(crate) life: u64,
+    pub(crate) scheduler: Option<Scheduler>,
+    /// Where it is down: until then.
+    pub(crate) up_at: Instant,
+    pub(crate) todo: VecDeque<Output>,
+    /// From when to when it was up.
+    pub(crate) lives: Vec<(Instant, Instant)>,
+    /// Its journal: the calls that it has made.
+    pub(crate) calls: BTreeMap<CallId, Made>,
+}
+
+pub(crate) struct World {
+    pub(crate) chance: Chance,
+    pub(crate) weather: Weather,
+    pub(crate) at: Instant,
+    pub(crate) plans: Vec<RecurringCall>,
+    pub(crate) rows: BTreeMap<Key, Occurrence>,
+    /// Those of them that are not over.
+    pub(crate) open: BTreeSet<Key>,
+    pub(crate) events: BTreeMap<Key, u32>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) begun: Vec<(Instant, Key)>,
+    /// Calls that no journal tells of any more.
+    pub(crate) lost: Vec<Made>,
+    /// Who held each row, and since when.
+    pub(crate) holds: BTreeMap<Key, Vec<Hold>>,
+    /// What was being dialled, or on its way to its outcome, by a process when it died.
+    pub(crate) cut: BTreeSet<Key>,
+    /// How often the exchange did not take it.
+    pub(crate) turned_away: BTreeMap<Key, u32>,
+    /// How often a process died at each step.
+    pub(crate) crashes: BTreeMap<(Moment, Side), u32>,
+    pub(crate) per_second: u32,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, weather: Weather, nodes: usize, plans: Vec<RecurringCall>) -> World {
+        let node = |n| Node {
+            name: format!("node{n}"),
+            boot: 0,
+            life: 0,
+            scheduler: None,
+            up_at: Instant::ZERO,
+            todo: VecDeque::new(),
+            lives: Vec::new(),
+            calls: BTreeMap::new(),
+        };
+        World {
+            chance: Chance::from_number(seed),
+            weather,
+            at: Instant::ZERO,
+            plans,
+            rows: BTreeMap::new(),
+            open: BTreeSet::new(),
+            events: BTreeMap::new(),
+            lost: Vec::new(),
+            holds: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            turned_away: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            nodes: (0..nodes).map(node).collect(),
+            begun: Vec::new(),
+            per_second: 5,
+        }
+    }
+
+    fn odds(&mut self, thousandths: u64) -> bool {
+        self.chance.below(1000) < thousandths
+    }
+
+    /// Until `end`, and then in fair weather until nothing is under way.
+    pub(crate) fn run(&mut self, end: Instant) {
+        while self.at < end {
+            self.step(end);
+        }
+        self.weather = Weather::default();
+        for node in &mut self.nodes {
+            node.up_at = node.up_at.min(self.at);
+        }
+        let rest = end + Duration::from_mins(60);
+        while self.at < rest {
+            self.step(rest);
+        }
+    }
+
+    pub(crate) fn step(&mut self, end: Instant) {
+        let mut next = end;
+        for n in 0..self.nodes.len() {
+            self.turn(n);
+            let at = self.at;
+            let node = &self.nodes[n];
+            let wakes = node.scheduler.as_ref().map_or(node.up_at, |scheduler| scheduler.deadline(now(at)));
+            next = next.min(wakes);
+        }
+        self.at = next.max(self.at + Duration::from_millis(20));
+    }
+
+    fn turn(&mut self, n: usize) {
+        if self.nodes[n].scheduler.is_none() {
+            if self.nodes[n].up_at > self.at {
+                return;
+            }
+            self.start(n);
+        }
+        self.tell(n, Input::Tick);
+        while let Some(output) = self.nodes[n].todo.pop_front() {
+            // It may die before it acts, and after: what it has not been told it never learns.
+            let moment = self.moment(n, &output);
+            if self.dies(n, moment, Side::Before) {
+                return;
+            }
+            let input = self.perform(n, output);
+            if self.dies(n, moment, Side::After) {
+                return;
+            }
+            self.tell(n, input);
+        }
+    }
+
+    /// At which step of an occurrence an output is wanted.
+    fn moment(&self, n: usize, output: &Output) -> Option<Moment> {
+        Some(match output {
+            Output::Claim { row, .. } | Output::Change(row) => match row.state {
+                OccurrenceState::Dialling => Moment::Claim,
+                OccurrenceState::Claimed => Moment::Wait,
+                OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => Moment::Outcome,
+            },
+            Output::Dial(..) => Moment::Dial,
+            Output::Look(_, call) => {
+                let record = self.nodes[n].calls.get(call)?.record(call, self.at);
+                match record.status {
+                    CallStatus::Ringing => Moment::Ringing,
+                    CallStatus::InProgress => Moment::Answered,
+                    _ => Moment::Refused,
+                }
+            }
+            Output::Sweep | Output::Find(..) => return None,
+        })
+    }
+
+    /// A call is looked at many times while it rings; each of the other steps comes once, and is hit harder.
+    fn dies(&mut self, n: usize, moment: Option<Moment>, side: Side) -> bool {
+        let Some(moment) = moment else { return false };
+        let odds = if moment == Moment::Ringing { self.weather.crash } else { self.weather.crash * 5 };
+        let dies = self.odds(odds);
+        if dies {
+            *self.crashes.entry((moment, side)).or_default() += 1;
+            self.kill(n);
+        }
+        dies
+    }
+
+    pub(crate) fn tell(&mut self, n: usize, input: Input) {
+        let (at, mut out) = (self.at, Vec::new());
+        if let Some(scheduler) = &mut self.nodes[n].scheduler {
+            scheduler.handle(now(at), input, &mut out);
+            self.nodes[n].todo.extend(out);
+        }
+    }
+
+    fn start(&mut self, n: usize) {
+        let chance = self.chance.fork();
+        let (at, shared) = (self.at, self.nodes.len() > 1);
+        let node = &mut self.nodes[n];
+        node.life += 1;
+        node.lives.push((at, Instant::from_micros(u64::MAX)));
+        let owner = format!("{}:{}:{}", node.name, node.boot, node.life);
+        let config = Config { owner: owner.as_str().into(), per_second: self.per_second, shared };
+        node.scheduler = Some(Scheduler::new(config, chance));
+        let mut last: BTreeMap<RecurringCallId, Timestamp> = BTreeMap::new();
+        for key in self.rows.keys() {
+            last.insert(key.0.clone(), key.1);
+        }
+        let open = self.open.iter().map(|key| &self.rows[key]);
+        let mine = open.filter(|row| row.owner.starts_with(&node.name));
+        let open = mine.map(|row| {
+            let known = row.call.as_ref().is_some_and(|call| node.calls.contains_key(call));
+            let same_boot = row.owner.split(':').nth(1) == Some(&node.boot.to_string());
+            let begun = match (known, same_boot) {
+                (true, _) => Begun::Yes,
+                (false, true) => Begun::No,
+                (false, false) => Begun::Unknown,
+            };
+            (row.clone(), begun)
+        });
+        let begin = Input::Begin { last: last.into_iter().collect(), open: open.collect() };
+        self.tell(n, begin);
+        let directory = directory(&self.plans);
+        self.tell(n, Input::Directory(Box::new(directory)));
+    }
+
+    fn kill(&mut self, n: usize) {
+        let away = match self.chance.below(10) {
+            0 => 600 + self.chance.below(6000),
+            1 | 2 => self.chance.below(600),
+            _ => self.chance.below(5),
+        };
+        let cut = self.odds(self.weather.power_cut);
+        let (at, node) = (self.at, &mut self.nodes[n]);
+        let mine = |key: &&Key| {
+            let row = &self.rows[*key];
+            row.state == OccurrenceState::Dialling && row.owner.starts_with(&node.name)
+        };
+        self.cut.extend(self.open.iter().filter(mine).cloned());
+        if let Some(life) = node.lives.last_mut() {
+            life.1 = at;
+        }
+        node.scheduler = None;
+        node.todo.clear();
+        node.up_at = at + Duration::from_secs(away) + Duration::from_millis(300);
+        for call in node.calls.values_mut() {
+            call.cut.get_or_insert(at);
+        }
+        if cut {
+            // The last second of the journal is gone. What it told of has rung all the same, and stays in the ledger of `begun`.
+            node.boot += 1;
+            let recent = |call: &Made| at.since(call.at) <= Duration::from_secs(1);
+            self.lost.extend(node.calls.extract_if(.., |_, call| recent(call)).map(|(_, call)| call));
+        }
+    }
+
+    fn perform(&mut self, n: usize, output: Output) -> Input {
+        match output {
+            Output::Find(key, _) => Input::Found(key, self.odds(500)),
+            Output::Claim { row, since } => {
+                let plan = self.plans.iter().find(|plan| plan.id == row.recurring);
+                let free = !self.rows.contains_key(&row.key());
+                let may = free && plan.is_some_and(|plan| plan.since == since && plan.enabled);
+                self.write(row, may)
+            }
+            Output::Change(row) => {
+                let may = self.rows.get(&row.key()).is_some_and(|old| old.version + 1 == row.version);
+                self.write(row, may)
+            }
+            Output::Dial(key, wish) => {
+                let call = wish.planned.unwrap().call;
+                let stands = &self.rows[&key];
+                assert_eq!((stands.state, &stands.call), (OccurrenceState::Dialling, &Some(call.clone())));
+                Input::Dialled(key.clone(), self.dial(n, key, call))
+            }
+            Output::Look(key, call) => {
+                let at = self.at;
+                let found = self.nodes[n].calls.get(&call).map(|made| Box::new(made.record(&call, at)));
+                Input::Looked(key, found)
+            }
+            Output::Sweep => {
+                let wall = now(self.at).wall;
+                let open = self.open.iter().map(|key| &self.rows[key]).filter(|row| row.lease_until <= wall);
+                Input::Forsaken(open.take(100).cloned().collect())
+            }
+        }
+    }
+
+    fn write(&mut self, row: Occurrence, may: bool) -> Input {
+        let key = row.key();
+        let fails = self.odds(self.weather.store_fails);
+        if fails && self.odds(500) {
+            return Input::Written(key, Written::Failed);
+        }
+        let stands = self.rows.get(&key) == Some(&row);
+        if may {
+            if row.state.event().is_some() {
+                *self.events.entry(key.clone()).or_default() += 1;
+            }
+            assert!(self.rows.get(&key).is_none_or(|old| !old.state.is_final()), "what is over stays over");
+            match row.state.is_final() {
+                true => self.open.remove(&key),
+                false => self.open.insert(key.clone()),
+            };
+            let node = self.nodes.iter().position(|node| row.owner.starts_with(&node.name)).unwrap();
+            let hold = Hold { from: self.at, node, lease: instant(row.lease_until) };
+            self.holds.entry(key.clone()).or_default().push(hold);
+            self.rows.insert(key.clone(), row);
+        }
+        let written = if may || stands { Written::Won } else { Written::Lost };
+        Input::Written(key, if fails { Written::Failed } else { written })
+    }
+
+    fn dial(&mut self, n: usize, key: Key, call: CallId) -> Dialled {
+        if self.odds(self.weather.refused) {
+            *self.turned_away.entry(key).or_default() += 1;
+            return Dialled::Refused(Cause::ConcurrentCallLimit);
+        }
+        let silent = self.odds(self.weather.silent);
+        if silent && self.odds(500) {
+            *self.turned_away.entry(key).or_default() += 1;
+            return Dialled::Silent;
+        }
+        let seconds = Duration::from_secs(1 + self.chance.below(40));
+        let outcome = if self.odds(self.weather.busy) {
+            (self.at + Duration::from_secs(2), Err(Cause::Busy))
+        } else if self.odds(self.weather.no_answer) {
+            (self.at + Duration::from_secs(30), Err(Cause::NoAnswer))
+        } else {
+            (self.at + seconds, Ok(()))
+        };
+        self.begun.push((self.at, key.clone()));
+        let made = Made { key, at: self.at, outcome, cut: None };
+        assert!(self.nodes[n].calls.insert(call, made).is_none());
+        if silent { Dialled::Silent } else { Dialled::Placed }
+    }
+}

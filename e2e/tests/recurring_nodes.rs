@@ -1,0 +1,192 @@
+//! Recurring calls on two servers that share one PostgreSQL, while one or the other dies by `kill -9`: what is due runs once, or is
+//! recorded as missed.
+//!
+//! Rounds: `CENTRALITA_KILLS`, 4 where not given.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use e2e::raw::Raw;
+use e2e::recurring::{Answerer, ended_run, now, plan};
+use e2e::{Extension, Postgres, Server, Settings, soon, until};
+use serde_json::{Value, json};
+
+/// Calls that are due in the same second.
+const AT_ONCE: usize = 4;
+/// Seconds one after the other in which calls are due; the kill falls into their middle.
+const SECONDS: usize = 3;
+
+/// An extension with phones at the servers. It is due once in a round: what rings tells which call it is.
+struct Line {
+    extension: Extension,
+    phones: Vec<Answerer>,
+    /// How often it had rung before this round.
+    before: usize,
+}
+
+impl Line {
+    fn rung(&self) -> usize {
+        self.phones.iter().map(|phone| phone.calls().len()).sum()
+    }
+}
+
+struct Office {
+    nodes: [Server; 2],
+    lines: Vec<Line>,
+    database: String,
+}
+
+impl Office {
+    /// Each line has a phone at both servers.
+    fn open() -> Self {
+        Self::with_phones(|_| vec![0, 1])
+    }
+
+    /// `at` says at which servers a line has its phones.
+    fn with_phones(at: impl Fn(usize) -> Vec<usize>) -> Self {
+        let url = Postgres::shared().database();
+        let database = url.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
+        let database = database.expect("its name").to_owned();
+        let more = "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 20\ncalls_per_user = 1000\n";
+        let start =
+            || Server::with(Settings { more: more.into(), store: Some(url.clone()), ..Settings::default() });
+        let nodes = [start(), start()];
+        let line = |n: usize| {
+            let extension = nodes[0].extension(&format!("{}", 1001 + n));
+            let phones = at(n).into_iter().map(|node| answerer(&nodes[node], &extension)).collect();
+            Line { phones, extension, before: 0 }
+        };
+        Self { lines: (0..AT_ONCE * SECONDS).map(line).collect(), nodes, database }
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        Postgres::shared().psql(&self.database, sql).expect("an answer")
+    }
+
+    /// How many events tell of ends of recurring calls, and of how many calls.
+    fn told(&self) -> (usize, usize) {
+        let answer = self.sql(
+            "SELECT COUNT(*), COUNT(DISTINCT subject) FROM events WHERE kind IN \
+             ('recurring_call_executed', 'recurring_call_failed', 'recurring_call_missed')",
+        );
+        let (all, distinct) = answer.split_once('|').expect("two columns");
+        (all.parse().expect("a number"), distinct.parse().expect("a number"))
+    }
+
+    /// End the call of a run at whichever server has it, and take the recurring call away.
+    fn clear(&self, extension: &Extension, id: &str, run: &Value) {
+        if let Some(session) = run["sessionId"].as_str() {
+            let path = format!("/api/v1/opensips/call/{session}/end");
+            // A server that has not got the call may know of it all the same: both are asked.
+            let end = |node: &Server| node.http(Some(&extension.key)).post(&path, &json!({})).status;
+            assert!(self.nodes.each_ref().map(end).contains(&200), "nobody knows the call: {run}");
+        }
+        let path = format!("/api/v1/voip/recurring-calls/{id}");
+        self.nodes[0].http(Some(&extension.key)).delete(&path).expect(200);
+    }
+}
+
+/// A phone at a server that knows the extension by now.
+fn answerer(node: &Server, extension: &Extension) -> Answerer {
+    let path = format!("/api/v1/voip/extensions/{}", extension.id);
+    soon("the server knows the extension", || {
+        (node.http(Some(&extension.key)).get(&path).status == 200).then_some(())
+    });
+    let mut phone = Raw::new(node, extension);
+    phone.register();
+    Answerer::begin(phone)
+}
+
+#[test]
+fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
+    // S85
+    let kills: u64 = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let mut office = Office::open();
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for kill in 0..kills {
+        let middle = now() / 1_000_000 + 4;
+        let planner = &office.nodes[(kill / 2 % 2) as usize];
+        let due = |n: usize| middle - 1 + (n / AT_ONCE) as u64;
+        let each = office.lines.iter().enumerate();
+        let ids: Vec<String> = each.map(|(n, line)| plan(planner, &line.extension, "*43", due(n))).collect();
+        assert!(now() / 1_000_000 + 2 <= middle, "they were planned in time");
+        // Between half a second before an instant and half a second after it.
+        let at = middle * 1_000_000 - 500_000 + kill * 1_000_000 / kills;
+        std::thread::sleep(Duration::from_micros(at.saturating_sub(now())));
+        let victim = &mut office.nodes[(kill % 2) as usize];
+        victim.kill();
+        victim.restart();
+        for n in 0..office.lines.len() {
+            let line = &office.lines[n];
+            let run = ended_run(&office.nodes[1 - (kill % 2) as usize], &line.extension, &ids[n]);
+            let state = run["state"].as_str().unwrap_or_default();
+            assert_ne!(state, "missed", "kill {kill}: there was time to dial: {run}");
+            let rang = line.rung() - line.before;
+            assert!(rang <= 1, "kill {kill}: dialled {rang} times: {run}");
+            let told = state == "failed" && run["endReason"] == "crash";
+            assert!(rang == 1 || told, "kill {kill}: not dialled, and not said so: {run}");
+            *outcomes.entry(format!("{state}, rang {rang}")).or_default() += 1;
+            office.clear(&line.extension, &ids[n], &run);
+            office.lines[n].before += rang;
+        }
+    }
+    let all = kills as usize * office.lines.len();
+    println!("{kills} kills, {all} due: {outcomes:?}");
+    assert_eq!(outcomes.values().sum::<usize>(), all, "{outcomes:?}");
+    let rung: usize = office.lines.iter().map(|line| line.before).sum();
+    assert!(rung * 100 >= all * 95, "{rung} of {all} rang: {outcomes:?}");
+    // The table says the same, and each end was told once, whichever of the two told it.
+    let rows = office.sql(
+        "SELECT COUNT(*), COUNT(*) FILTER (WHERE state IN ('done', 'failed')), MAX(attempts) FROM occurrences",
+    );
+    assert_eq!(rows, format!("{all}|{all}|1"));
+    assert_eq!(office.told(), (all, all));
+    let over = "SELECT COUNT(*) FROM calls WHERE ended_at IS NULL";
+    until(Duration::from_secs(20), "nothing is left", || (office.sql(over) == "0").then_some(()));
+    assert_eq!(office.lines.iter().map(Line::rung).sum::<usize>(), rung, "nothing rang later");
+}
+
+#[test]
+fn what_was_due_while_both_nodes_were_away_is_made_up_for_or_missed_once() {
+    // S85
+    let mut office = Office::open();
+    let begun = now() / 1_000_000;
+    // Nobody waits ten minutes here: the calls are planned for what has passed, and while both are away the database is told that they were
+    // planned an hour ago.
+    let minutes_ago = |n: usize| if n % 2 == 0 { 10 } else { 2 };
+    let each = office.lines.iter().enumerate();
+    let ids: Vec<String> = each
+        .map(|(n, line)| plan(&office.nodes[n % 2], &line.extension, "*43", begun - minutes_ago(n) * 60))
+        .collect();
+    for node in &mut office.nodes {
+        node.kill();
+    }
+    office.sql("UPDATE recurring_calls SET since = since - 3600000000");
+    for node in &mut office.nodes {
+        node.restart();
+    }
+    for (n, line) in office.lines.iter().enumerate() {
+        let run = ended_run(&office.nodes[n % 2], &line.extension, &ids[n]);
+        let (state, rang) = if minutes_ago(n) == 10 { ("missed", 0) } else { ("done", 1) };
+        assert_eq!((run["state"].as_str(), line.rung()), (Some(state), rang), "{run}");
+        office.clear(&line.extension, &ids[n], &run);
+    }
+    let all = office.lines.len();
+    assert_eq!(office.told(), (all, all));
+    let missed = office.sql("SELECT COUNT(*) FROM events WHERE kind = 'recurring_call_missed'");
+    assert_eq!(missed, (all / 2).to_string());
+}
+
+#[test]
+fn the_node_at_which_a_phone_is_registered_makes_its_calls() {
+    // S85: half of the phones are at one server, half at the other, and each instant is for both to take.
+    let office = Office::with_phones(|n| vec![n % 2]);
+    let due = now() / 1_000_000 + 3;
+    let ids: Vec<String> =
+        office.lines.iter().map(|line| plan(&office.nodes[0], &line.extension, "*43", due)).collect();
+    for (line, id) in office.lines.iter().zip(&ids) {
+        let run = ended_run(&office.nodes[1], &line.extension, id);
+        assert_eq!((run["state"].as_str(), line.rung()), (Some("done"), 1), "{run}");
+        office.clear(&line.extension, id, &run);
+    }
+}
