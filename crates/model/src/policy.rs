@@ -3,6 +3,7 @@
 //! Every road to the outside passes through [`check`]: phones, the API, forwarding, schedules and trunks. A number is judged in every way
 //! that a carrier could read it, so that no spelling opens what another one shuts.
 
+mod emergency;
 mod ranges;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use emergency::{emergency, emergency_numbers, is_emergency};
 pub use ranges::{Kind, country_of};
 
 use crate::{Cause, Dialled, ExtensionNumber, TraceStep};
@@ -85,13 +87,9 @@ pub struct DialRules {
     pub opened: Arc<[Arc<str>]>,
     /// Further beginnings that are never dialled.
     pub blocked: Arc<[Arc<str>]>,
+    /// The numbers that call for help, instead of those that [`emergency_numbers`] knows for the country.
+    pub emergency: Arc<[Arc<str>]>,
 }
-
-/// Numbers that call for help, by country: the common ones of Europe, the Americas and Oceania.
-const EMERGENCY: [&str; 17] = [
-    "112", "911", "999", "000", "110", "113", "118", "119", "131", "132", "133", "061", "062", "080", "091",
-    "190", "192",
-];
 
 /// A dialled text without what people and address books put into numbers: `tel:`, parameters, and the separators of RFC 3966 §5.1.1.
 /// A text that is no number comes back as it was.
@@ -104,26 +102,6 @@ pub fn tidied(text: &str) -> Cow<'_, str> {
     }
     let number: String = bare.chars().filter(|c| !spaced(*c)).collect();
     if Dialled::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
-}
-
-/// The number that brings help which a dialled one means, if it means one: a `+`, zeros before it or keys after it change nothing.
-pub fn emergency(rules: &DialRules, number: &Dialled) -> Option<&'static str> {
-    let dialled = number.as_str().trim_end_matches(['#', '*']);
-    let digits = dialled.trim_start_matches('+');
-    let abroad = dialled.trim_start_matches(['+', '0']);
-    let bare = rules
-        .country
-        .as_deref()
-        .filter(|_| abroad.len() < dialled.len())
-        .and_then(|c| abroad.strip_prefix(c));
-    let known = |text: &str| EMERGENCY.into_iter().find(|help| *help == text);
-    let zeros = digits.bytes().take_while(|b| *b == b'0').count();
-    (0..=zeros).find_map(|n| known(digits.get(n..)?)).or_else(|| known(bare?))
-}
-
-/// Whether a number calls for help under any house's rules.
-pub fn is_emergency(number: &Dialled) -> bool {
-    emergency(&DialRules::default(), number).is_some()
 }
 
 /// Judge a number for the outside. The step that decided is added to `trace`.

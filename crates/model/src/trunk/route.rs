@@ -36,7 +36,7 @@ pub(crate) fn outside(
     let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
     if trunks.is_empty() {
         say(format!("no trunk is there to carry {number}"));
-        return Route::Refused(Cause::NoRoute);
+        return Route::Refused(if help { Cause::EmergencyNoRoute } else { Cause::NoRoute });
     }
     let names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
     say(format!("carried by {}", names.join(", then ")));

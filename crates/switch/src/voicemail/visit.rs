@@ -90,6 +90,8 @@ impl Switch {
                 | Cause::Inactive
                 | Cause::Forbidden
                 | Cause::ConcurrentCallLimit
+                | Cause::CallRateLimit
+                | Cause::OutsideMinutesUsed
         );
         extension.voicemail_enabled && (phone || diverted && number)
     }
