@@ -26,6 +26,7 @@ mod migrate;
 mod moving;
 mod occasions;
 mod occurrences;
+mod outside_time;
 mod pen;
 mod pool;
 mod postgres;

@@ -21,6 +21,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, sql: include_str!("../migrations/0007_recurring_calls.sql") },
     Migration { version: 8, sql: include_str!("../migrations/0008_events.sql") },
     Migration { version: 9, sql: include_str!("../migrations/0009_nodes.sql") },
+    Migration { version: 14, sql: include_str!("../migrations/0014_outside_time.sql") },
 ];
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.

@@ -204,8 +204,9 @@ impl Meters {
     /// When to look again: at the first moment at which somebody's next level can be reached.
     fn plan(&mut self, now: Now) {
         let next = self.users.iter().filter(|(_, meter)| meter.on > 0).filter_map(|(user, meter)| {
-            let share = self.limits.share(*LEVELS.get(meter.told)?)?;
-            let left = share.saturating_sub(self.total(now, user));
+            // Where all levels are told, a call that rang while the day ran out has been answered: it ends at once.
+            let percent = LEVELS.get(meter.told).copied().unwrap_or_default();
+            let left = self.limits.share(percent)?.saturating_sub(self.total(now, user));
             // Rounded up: a moment too early would plan the same moment again.
             Some(now.instant + left / meter.on + Duration::from_micros(1))
         });

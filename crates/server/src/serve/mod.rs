@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::App;
-use base::{Chance, Now};
+use base::{Chance, Now, Timestamp};
 use model::Patience;
 use store::{Retention, Store};
 use switch::{Command, Reply};
@@ -38,6 +38,9 @@ use crate::webhooks::address::Reach;
 use crate::webhooks::post::Post;
 
 pub use public::{guess_address, public_host, public_ip};
+
+/// No day is longer, however the clocks change.
+const LONGEST_DAY_MICROS: i64 = 26 * 3_600_000_000;
 
 /// What `serve` was told.
 #[derive(Clone, Debug)]
@@ -131,7 +134,10 @@ impl House {
         let seen = store.outbox_seq().await.context("the database cannot be read")?;
         let mut directory = store.load_directory().await.context("the database cannot be read")?;
         directory.set_rules(config.dial_rules());
-        let remembered = store.remembered().await.context("the database cannot be read")?;
+        let mut remembered = store.remembered().await.context("the database cannot be read")?;
+        let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
+        remembered.outside =
+            store.outside_since(yesterday).await.context("the database cannot be read")?;
         // Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
         store.close().await;
         let (url, path) = (config.store.url.clone(), data.path().to_owned());
@@ -398,6 +404,7 @@ fn switch_config(config: &Config, epoch: u32) -> switch::Config {
         digest: config.sip.digest.clone(),
         calls_per_user: config.limits.calls_per_user,
         call_duration: Duration::from_secs(u64::from(config.limits.call_hours) * 3600),
+        outside: outside_limits(config),
         min_expires: Duration::from_secs(u64::from(config.sip.min_expires_seconds)),
         ladders_per_second: config.limits.ladders_per_second,
         // Node 0, shard 0, and this start: a dialog of an earlier life is never taken for one of ours.
@@ -408,6 +415,16 @@ fn switch_config(config: &Config, epoch: u32) -> switch::Config {
             beep: config.recording.beep,
         },
         ..switch::Config::default()
+    }
+}
+
+/// What a user may spend outside; the day is that of the house.
+fn outside_limits(config: &Config) -> switch::OutsideLimits {
+    switch::OutsideLimits {
+        calls_per_minute: config.limits.outside_calls_per_minute,
+        minutes_per_day: config.limits.outside_minutes_per_day,
+        zone: model::recurrence::Zone::parse(&config.default_timezone)
+            .unwrap_or_else(|_| model::recurrence::Zone::utc()),
     }
 }
 
