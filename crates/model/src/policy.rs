@@ -279,6 +279,12 @@ impl<'a> Spoken<'a> {
         if self.plus || rules.country.is_none() || self.digits.len() > LONGEST_NATIONAL {
             readings.push(self.digits.trim_start_matches('0').to_owned());
         }
+        if self.digits.len() > LONGEST_NATIONAL {
+            // A figure for an outside line before the international prefix: no national number is so long.
+            let lines = ["9", "8", "0"].into_iter().filter_map(|line| self.digits.strip_prefix(line));
+            let behind = lines.filter_map(|digits| Spoken { plus: false, digits }.abroad(rules));
+            readings.extend(behind.map(str::to_owned));
+        }
         if rules.country.is_none() && !self.plus && self.digits.len() == 10 {
             readings.push(format!("1{}", self.digits)); // North America dials ten digits
         }

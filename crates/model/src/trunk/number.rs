@@ -58,6 +58,24 @@ impl TrunkSettings {
         })
     }
 
+    /// The number that this carrier will take a dialled one for, in a form that the dial policy reads: prefixes are cut, and added where
+    /// they begin an international number. None where it does not go by this trunk.
+    pub(crate) fn meant(&self, number: &Dialled, whole: Option<&str>) -> Option<Dialled> {
+        let wire = self.on_the_wire(number, whole, false)?;
+        let text = match self.number_format {
+            NumberFormat::E164 => wire,
+            NumberFormat::Digits => format!("+{wire}"),
+            // A prefix that begins no number names a way through the carrier's house.
+            NumberFormat::Dialled => match &self.add_prefix {
+                Some(prefix) if !prefix.as_str().starts_with('+') => {
+                    wire.strip_prefix(prefix.as_str()).unwrap_or(&wire).to_owned()
+                }
+                Some(_) | None => wire,
+            },
+        };
+        Dialled::parse(&text).ok()
+    }
+
     /// The number that the called one is shown, of a call that itself says `shown`; `None` where it says nothing that is a number.
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
