@@ -16,6 +16,8 @@ mod a_phone_comes_back;
 mod a_phone_registers;
 mod a_source_is_forged;
 mod a_trunk_registers;
+mod a_user_spends_minutes;
 mod an_owner_is_followed;
+mod help_is_called;
 mod office;
 mod the_exchange_stops;
