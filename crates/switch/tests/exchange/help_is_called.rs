@@ -130,7 +130,7 @@ fn the_numbers_are_those_of_the_house_s_country_or_those_it_names() {
     let ana = office.phone("1001");
     office.register(&ana);
     office.add_trunk(&trunk("one", &[1]), &[1]);
-    let mut rules = |office: &mut Office, country: &str, named: &[&str]| {
+    let rules = |office: &mut Office, country: &str, named: &[&str]| {
         office.directory.set_rules(DialRules {
             country: Some(country.into()),
             emergency: named.iter().map(|number| (*number).into()).collect(),
