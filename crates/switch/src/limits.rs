@@ -2,6 +2,8 @@
 
 /// Contacts of one address of record (security.md row 6).
 pub const BINDINGS_PER_AOR: usize = 10;
+/// Path URIs of one binding: proxies between a phone and us.
+pub const PATHS: usize = 8;
 /// Bindings in all: what the memory of a small machine holds.
 pub const BINDINGS: usize = 500_000;
 /// Calls alive at once.

@@ -61,6 +61,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let lock = data.lock()?;
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
     raise_file_limit();
+    leave_no_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("shell")
@@ -91,6 +92,14 @@ fn raise_file_limit() {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// A core dump would hold every password that is in memory (security.md row 20).
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(%error, "core dumps stay allowed");
     }
 }
 

@@ -417,7 +417,7 @@ impl Switch {
             proved && admitted
         });
         let Some(extension) = opened else {
-            self.identity.charge_pin(now.instant, source, &account);
+            self.identity.charge_pin(now, source, &account);
             return Heard::Refused;
         };
         let (entries, language) = (self.entries(&extension), self.directory.mailbox(&extension.id).language);
