@@ -11,13 +11,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use emergency::{emergency, emergency_numbers, is_emergency};
+pub use emergency::{emergency, is_emergency};
 pub use ranges::{Kind, country_of};
 
 use crate::{Cause, Dialled, ExtensionNumber, TraceStep};
 
 /// The longest number there is (ITU-T E.164 §6).
 const LONGEST: usize = 15;
+/// What is dialled before a country code, in Australia, in North America, and elsewhere.
+const PREFIXES: [&str; 3] = ["0011", "011", "00"];
 /// With its trunk prefix no national number is longer.
 const LONGEST_NATIONAL: usize = 12;
 
@@ -87,7 +89,7 @@ pub struct DialRules {
     pub opened: Arc<[Arc<str>]>,
     /// Further beginnings that are never dialled.
     pub blocked: Arc<[Arc<str>]>,
-    /// The numbers that call for help, instead of those that [`emergency_numbers`] knows for the country.
+    /// The numbers that call for help, instead of the common ones and those of the country.
     pub emergency: Arc<[Arc<str>]>,
 }
 
@@ -247,7 +249,7 @@ impl<'a> Spoken<'a> {
             "011" => foreign || country == Some("1"),
             _ => true, // 0011 too: no area code of +1 begins with 1
         };
-        let after = ["0011", "011", "00"]
+        let after = PREFIXES
             .into_iter()
             .find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
         after.or_else(|| self.plus.then_some(self.digits)).map(|rest| rest.trim_start_matches('0'))
@@ -282,8 +284,8 @@ impl<'a> Spoken<'a> {
         if self.digits.len() > LONGEST_NATIONAL {
             // A figure for an outside line before the international prefix: no national number is so long.
             let lines = ["9", "8", "0"].into_iter().filter_map(|line| self.digits.strip_prefix(line));
-            let behind = lines.filter_map(|digits| Spoken { plus: false, digits }.abroad(rules));
-            readings.extend(behind.map(str::to_owned));
+            let behind = lines.filter_map(|digits| PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
+            readings.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
         }
         if rules.country.is_none() && !self.plus && self.digits.len() == 10 {
             readings.push(format!("1{}", self.digits)); // North America dials ten digits

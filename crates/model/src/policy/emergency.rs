@@ -40,15 +40,6 @@ fn national(country: &str) -> impl Iterator<Item = &'static str> {
     row.into_iter().flat_map(|(_, numbers)| numbers.split(' '))
 }
 
-/// All numbers that call for help under these rules.
-pub fn emergency_numbers(rules: &DialRules) -> Vec<&str> {
-    if !rules.emergency.is_empty() {
-        return rules.emergency.iter().map(|number| &**number).collect();
-    }
-    let country = rules.country.as_deref().unwrap_or_default();
-    COMMON.into_iter().chain(national(country)).collect()
-}
-
 /// The number that brings help which a dialled one means, if it means one: a `+`, zeros before it or keys after it change nothing.
 pub fn emergency<'r>(rules: &'r DialRules, number: &Dialled) -> Option<&'r str> {
     let dialled = number.as_str().trim_end_matches(['#', '*']);

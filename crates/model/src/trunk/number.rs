@@ -139,6 +139,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_carrier_takes_a_number_for_can_be_judged() {
+        let mut carrier = settings();
+        let meant = |carrier: &TrunkSettings, number: &str| {
+            let meant = carrier.meant(&Dialled::parse(number).unwrap(), None);
+            meant.map(|number| number.as_str().to_owned()).unwrap_or_default()
+        };
+        carrier.strip_prefix = Some(Dialled::parse("9").unwrap());
+        assert_eq!(meant(&carrier, "919005551234"), "+19005551234"); // security.md row 7
+        assert_eq!(meant(&carrier, "900881612345678"), "+881612345678");
+        carrier.number_format = NumberFormat::Digits;
+        assert_eq!(meant(&carrier, "919005551234"), "+19005551234");
+        carrier.number_format = NumberFormat::Dialled;
+        assert_eq!(meant(&carrier, "90119005551234"), "0119005551234");
+        carrier.add_prefix = Some(Dialled::parse("77*").unwrap());
+        assert_eq!(meant(&carrier, "912345678"), "12345678", "a way through the carrier's house is no number");
+        carrier.add_prefix = Some(Dialled::parse("+44").unwrap());
+        assert_eq!(meant(&carrier, "99012345678"), "+449012345678");
+    }
+
+    #[test]
     fn the_shown_number_follows_the_rule() {
         let mut carrier = settings();
         let [with, without] = ["1001", "1002"].map(|n| ExtensionNumber::parse(n).unwrap());
