@@ -2,6 +2,7 @@
 
 mod first;
 mod http;
+mod process;
 mod public;
 
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let lock = data.lock()?;
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
     raise_file_limit();
-    leave_no_core();
+    process::leave_no_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("shell")
@@ -92,14 +93,6 @@ fn raise_file_limit() {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-}
-
-/// A core dump would hold every password that is in memory (security.md row 20).
-fn leave_no_core() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
-        tracing::warn!(%error, "core dumps stay allowed");
     }
 }
 
@@ -413,7 +406,7 @@ fn switch_config(config: &Config, epoch: u32) -> switch::Config {
         digest: config.sip.digest.clone(),
         calls_per_user: config.limits.calls_per_user,
         call_duration: Duration::from_secs(u64::from(config.limits.call_hours) * 3600),
-        outside: outside_limits(config),
+        outside: config.outside_limits(),
         min_expires: Duration::from_secs(u64::from(config.sip.min_expires_seconds)),
         ladders_per_second: config.limits.ladders_per_second,
         // Node 0, shard 0, and this start: a dialog of an earlier life is never taken for one of ours.
@@ -424,16 +417,6 @@ fn switch_config(config: &Config, epoch: u32) -> switch::Config {
             beep: config.recording.beep,
         },
         ..switch::Config::default()
-    }
-}
-
-/// What a user may spend outside; the day is that of the house.
-fn outside_limits(config: &Config) -> switch::OutsideLimits {
-    switch::OutsideLimits {
-        calls_per_minute: config.limits.outside_calls_per_minute,
-        minutes_per_day: config.limits.outside_minutes_per_day,
-        zone: model::recurrence::Zone::parse(&config.default_timezone)
-            .unwrap_or_else(|_| model::recurrence::Zone::utc()),
     }
 }
 
