@@ -49,8 +49,18 @@ pub(crate) fn password(chance: &mut Chance) -> Secret<String> {
 
 /// Passwords of documents and of other exchanges' defaults: the first that whoever guesses tries (security.md row 29).
 const PUBLISHED: [&str; 12] = [
-    "1234", "12345", "123456", "admin", "asterisk", "changeme", "password", "secret", "mini-vapi",
-    "SuperClaveSegura123", "SecurePass123!", "secure_password",
+    "1234",
+    "12345",
+    "123456",
+    "admin",
+    "asterisk",
+    "changeme",
+    "password",
+    "secret",
+    "mini-vapi",
+    "SuperClaveSegura123",
+    "SecurePass123!",
+    "secure_password",
 ];
 
 /// Whether a password is none: published somewhere, or what the account itself says.

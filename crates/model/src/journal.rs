@@ -166,7 +166,9 @@ impl Note {
     /// The call that it is about.
     pub fn call(&self) -> Option<&CallId> {
         match self {
-            Note::Ringing { call, .. } | Note::Answered { call, .. } | Note::Emergency { call, .. } => Some(call),
+            Note::Ringing { call, .. } | Note::Answered { call, .. } | Note::Emergency { call, .. } => {
+                Some(call)
+            }
             Note::Outside(time) => Some(&time.call),
             Note::WrongAnswer { .. } | Note::SpendAlert { .. } => None,
         }

@@ -249,9 +249,8 @@ impl<'a> Spoken<'a> {
             "011" => foreign || country == Some("1"),
             _ => true, // 0011 too: no area code of +1 begins with 1
         };
-        let after = PREFIXES
-            .into_iter()
-            .find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
+        let after =
+            PREFIXES.into_iter().find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
         after.or_else(|| self.plus.then_some(self.digits)).map(|rest| rest.trim_start_matches('0'))
     }
 

@@ -196,9 +196,15 @@ fn each_country_has_numbers_of_its_own_and_a_house_may_name_others() {
     let help = |rules: &DialRules, text: &str| {
         policy::emergency(rules, &Dialled::parse(text).unwrap()).map(str::to_owned)
     };
-    for (country, number) in
-        [("33", "15"), ("57", "123"), ("51", "105"), ("54", "107"), ("56", "134"), ("27", "10111"), ("91", "108")]
-    {
+    for (country, number) in [
+        ("33", "15"),
+        ("57", "123"),
+        ("51", "105"),
+        ("54", "107"),
+        ("56", "134"),
+        ("27", "10111"),
+        ("91", "108"),
+    ] {
         let ours = rules(country);
         assert_eq!(help(&ours, number).as_deref(), Some(number), "{number} in {country}");
         assert_eq!(help(&ours, &format!("+{country}{number}")).as_deref(), Some(number));
@@ -218,7 +224,9 @@ fn each_country_has_numbers_of_its_own_and_a_house_may_name_others() {
 fn a_figure_for_an_outside_line_is_seen_through() {
     // security.md row 7
     for country in ["", "34", "1", "44"] {
-        for number in ["901119005551234", "900881612345678", "800881612345678", "90011881612345678", "9011881612345"] {
+        for number in
+            ["901119005551234", "900881612345678", "800881612345678", "90011881612345678", "9011881612345"]
+        {
             assert_eq!(dial(country, number), Err(Cause::NumberBlocked), "{number} in {country:?}");
         }
     }

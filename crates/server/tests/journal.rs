@@ -187,7 +187,9 @@ fn what_calls_outside_have_used_is_known_though_the_database_has_only_their_begi
         outside: vec![time("session_1_a", None), time("session_3_c", Some(40))],
         ..Remembered::default()
     };
-    let Input::Restore { outside, .. } = restore(remembered, &open(&folder).pending) else { panic!("no Restore") };
+    let Input::Restore { outside, .. } = restore(remembered, &open(&folder).pending) else {
+        panic!("no Restore")
+    };
     let expected = [time("session_1_a", Some(70)), time("session_2_b", None), time("session_3_c", Some(40))];
     assert_eq!(outside, expected); // security.md row 7
 }

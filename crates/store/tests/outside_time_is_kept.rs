@@ -67,8 +67,11 @@ async fn a_call_for_help_is_told_between_its_beginning_and_its_end() {
     let folder = Folder::new();
     let store = folder.open().await;
     let help = Record::Noted(Note::Emergency { call: call("session_1_a", 0).id, at: at(0) });
-    let records =
-        [Record::CallOpened(Box::new(call("session_1_a", 0))), help, Record::CallClosed(Box::new(closed("session_1_a", 0)))];
+    let records = [
+        Record::CallOpened(Box::new(call("session_1_a", 0))),
+        help,
+        Record::CallClosed(Box::new(closed("session_1_a", 0))),
+    ];
     for cut in 0..=records.len() {
         let (first, second) = records.split_at(cut);
         store.feed(first).await.unwrap();

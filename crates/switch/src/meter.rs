@@ -138,7 +138,14 @@ impl Meters {
     }
 
     /// A call was answered outside.
-    pub(crate) fn begins(&mut self, now: Now, key: CallKey, call: CallId, leg: usize, user: UserId) -> OutsideTime {
+    pub(crate) fn begins(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        call: CallId,
+        leg: usize,
+        user: UserId,
+    ) -> OutsideTime {
         self.turn(now);
         let time = OutsideTime { call, leg: leg as u32, user, since: now.wall, until: None };
         self.users.entry(time.user.clone()).or_default().on += 1;

@@ -153,7 +153,11 @@ mod tests {
         carrier.number_format = NumberFormat::Dialled;
         assert_eq!(meant(&carrier, "90119005551234"), "0119005551234");
         carrier.add_prefix = Some(Dialled::parse("77*").unwrap());
-        assert_eq!(meant(&carrier, "912345678"), "12345678", "a way through the carrier's house is no number");
+        assert_eq!(
+            meant(&carrier, "912345678"),
+            "12345678",
+            "a way through the carrier's house is no number"
+        );
         carrier.add_prefix = Some(Dialled::parse("+44").unwrap());
         assert_eq!(meant(&carrier, "99012345678"), "+449012345678");
     }

@@ -138,8 +138,7 @@ impl House {
         directory.set_rules(config.dial_rules());
         let mut remembered = store.remembered().await.context("the database cannot be read")?;
         let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
-        remembered.outside =
-            store.outside_since(yesterday).await.context("the database cannot be read")?;
+        remembered.outside = store.outside_since(yesterday).await.context("the database cannot be read")?;
         // Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
         store.close().await;
         let (url, path) = (config.store.url.clone(), data.path().to_owned());

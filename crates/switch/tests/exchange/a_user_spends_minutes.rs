@@ -167,7 +167,8 @@ fn a_day_that_is_used_up_ends_the_calls_that_are_on_and_refuses_others_until_mid
     }
     let percents: Vec<u8> = alerts(&office).iter().filter(|(who, _)| who == "ana").map(|(_, p)| *p).collect();
     assert_eq!(percents, [50, 80, 100], "each is told once");
-    let byes: Vec<Message> = office.heard(&ana).into_iter().filter(|m| m.method().as_str() == "BYE").collect();
+    let byes: Vec<Message> =
+        office.heard(&ana).into_iter().filter(|m| m.method().as_str() == "BYE").collect();
     assert_eq!(byes.len(), 2);
     for bye in &byes {
         assert!(bye.header(Name::Reason).unwrap().contains("used up for today"), "{bye:?}");

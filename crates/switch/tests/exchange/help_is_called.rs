@@ -77,7 +77,9 @@ fn no_limit_and_no_permission_stands_in_the_way_and_none_is_used_up() {
     let callee = office.invited(1);
     office.answer(&callee, 180, None);
     office.change_extension("1001", |e| e.dial_permissions = nothing);
-    for (number, wire) in [("911", "911"), ("+112", "112"), ("000", "000"), ("1-1-2", "112"), ("00112", "112")] {
+    for (number, wire) in
+        [("911", "911"), ("+112", "112"), ("000", "000"), ("1-1-2", "112"), ("00112", "112")]
+    {
         let help = helped(&mut office, &ana, number, wire);
         assert_eq!(office.status().active_calls, 2);
         hung_up(&mut office, help);
