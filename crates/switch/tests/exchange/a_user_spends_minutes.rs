@@ -167,8 +167,10 @@ fn a_day_that_is_used_up_ends_the_calls_that_are_on_and_refuses_others_until_mid
     }
     let percents: Vec<u8> = alerts(&office).iter().filter(|(who, _)| who == "ana").map(|(_, p)| *p).collect();
     assert_eq!(percents, [50, 80, 100], "each is told once");
-    let byes: Vec<Message> =
-        office.heard(&ana).into_iter().filter(|m| m.method().as_str() == "BYE").collect();
+    let mut byes = office.heard(&ana);
+    byes.retain(|message| message.method().as_str() == "BYE");
+    byes.sort_by_key(|bye| bye.call_id().to_owned());
+    byes.dedup_by_key(|bye| bye.call_id().to_owned()); // while nobody answers they are sent again
     assert_eq!(byes.len(), 2);
     for bye in &byes {
         assert!(bye.header(Name::Reason).unwrap().contains("used up for today"), "{bye:?}");
@@ -236,6 +238,6 @@ fn a_house_may_set_no_limit() {
         office.heard(&carrier(1));
     }
     connected(&mut office, &ana);
-    office.pass(Duration::from_secs(1000));
+    office.pass(Duration::from_secs(600));
     assert_eq!((office.status().active_calls, alerts(&office).len()), (1, 0));
 }
