@@ -28,11 +28,10 @@ impl Switch {
         let verdict = self.meters.admit(now, &payer);
         if let Err(cause) = verdict {
             let limits = self.meters.limits();
-            let why = match cause {
-                Cause::OutsideMinutesUsed => {
-                    format!("the {} minutes a day of who pays for it are used up", limits.minutes_per_day)
-                }
-                _ => format!("who pays for it has begun {} calls in this minute", limits.calls_per_minute),
+            let why = if cause == Cause::OutsideMinutesUsed {
+                format!("the {} minutes a day of who pays for it are used up", limits.minutes_per_day)
+            } else {
+                format!("who pays for it has begun {} calls in this minute", limits.calls_per_minute)
             };
             self.tell(key, "limit", why);
         }
