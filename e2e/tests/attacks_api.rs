@@ -358,6 +358,16 @@ fn note(place: &str, bytes: &[u8], secrets: &[(String, Vec<u8>)], found: &mut Ve
 }
 
 #[test]
+fn the_process_leaves_no_core() {
+    // security.md row 20
+    let server = Server::start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("the kernel tells");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit of cores");
+    let words: Vec<&str> = core.split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{core}");
+}
+
+#[test]
 fn ten_planted_secrets_are_found_nowhere() {
     // security.md row 20
     // Whatever may be said in the log is said, what libraries say too.

@@ -47,6 +47,27 @@ pub(crate) fn password(chance: &mut Chance) -> Secret<String> {
     Secret::new(draw(chance, PASSWORD_ALPHABET, PASSWORD_CHARS))
 }
 
+/// Passwords of documents and of other exchanges' defaults: the first that whoever guesses tries (security.md row 29).
+const PUBLISHED: [&str; 12] = [
+    "1234",
+    "12345",
+    "123456",
+    "admin",
+    "asterisk",
+    "changeme",
+    "password",
+    "secret",
+    "mini-vapi",
+    "SuperClaveSegura123",
+    "SecurePass123!",
+    "secure_password",
+];
+
+/// Whether a password is none: published somewhere, or what the account itself says.
+pub(crate) fn is_known(password: &str, account: &[&str]) -> bool {
+    PUBLISHED.iter().chain(account).any(|known| known.eq_ignore_ascii_case(password))
+}
+
 /// Bytes as people write them.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

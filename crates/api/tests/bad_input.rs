@@ -257,6 +257,9 @@ async fn a_bad_line_of_an_import_is_named_with_its_place_and_its_password_is_not
         (bad("extensionNumber", json!(2002)), "wrong_type", "extensions[1].extensionNumber"),
         (bad("username", json!("a b")), "invalid_value", "username"),
         (bad("password", json!("hush\u{0}hush")), "invalid_value", "extensions[1].password"),
+        (bad("password", json!("2002")), "invalid_value", "extensions[1].password"), // security.md row 29
+        (bad("password", json!("Berta")), "invalid_value", "extensions[1].password"),
+        (bad("password", json!("SecurePass123!")), "invalid_value", "extensions[1].password"),
         (bad("permissions", json!("admin")), "unknown_field", "extensions[1].permissions"),
         (missing, "missing_field", "extensions[1].userId"),
     ] {

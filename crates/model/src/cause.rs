@@ -120,6 +120,12 @@ causes! {
     AudioMissing: 500 41 "audio_missing" 409 Failed "The audio that was to be played is not there" "El audio que se debía reproducir no está";
     /// Our own fault.
     Internal: 500 41 "internal" 500 Failed "An error of the server" "Un error del servidor";
+    /// The user began too many calls to the outside within a minute (security.md row 7).
+    CallRateLimit: 503 42 "call_rate_limit" 429 Failed "Too many calls to the outside within a minute" "Demasiadas llamadas al exterior en un minuto";
+    /// The user's minutes to the outside are used up for today (security.md row 7).
+    OutsideMinutesUsed: 403 21 "outside_minutes_used" 429 Failed "The minutes to the outside are used up for today" "Los minutos de llamadas al exterior de hoy están agotados";
+    /// Help was called, and no trunk is there to carry it (security.md row 31).
+    EmergencyNoRoute: 503 38 "emergency_no_route" 503 Failed "No trunk is there for emergency calls: use another telephone" "No hay ningún troncal para llamadas de emergencia: use otro teléfono";
 }
 
 impl Cause {

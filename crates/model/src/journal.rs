@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, CallRecord, Recording};
+use crate::{CallId, CallRecord, Recording, UserId};
 
 /// One contact that a phone has registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -123,14 +123,54 @@ pub enum Note {
         /// For how many seconds its messages are dropped now; 0 where they are not.
         banned_seconds: u32,
     },
+    /// A call has been answered outside, or is over there: what its user is charged (security.md row 7).
+    Outside(OutsideTime),
+    /// Somebody calls for help (security.md row 31).
+    Emergency {
+        /// The call.
+        call: CallId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A user has used so much of the day's minutes to the outside; told once a day of each level (security.md row 7).
+    SpendAlert {
+        /// Who.
+        user: UserId,
+        /// The level that is reached: 50, 80 or 100.
+        percent: u8,
+        /// What 100 % is.
+        limit_minutes: u32,
+        /// When the day began.
+        day: Timestamp,
+        /// When it was reached.
+        at: Timestamp,
+    },
+}
+
+/// The time that a leg of a call was up outside, and who pays for it: whose call it is, or who has forwarded it there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OutsideTime {
+    /// The call.
+    pub call: CallId,
+    /// Which of its legs.
+    pub leg: u32,
+    /// Who pays.
+    pub user: UserId,
+    /// When it was answered.
+    pub since: Timestamp,
+    /// When it ended; `None` while it is up.
+    pub until: Option<Timestamp>,
 }
 
 impl Note {
     /// The call that it is about.
     pub fn call(&self) -> Option<&CallId> {
         match self {
-            Note::Ringing { call, .. } | Note::Answered { call, .. } => Some(call),
-            Note::WrongAnswer { .. } => None,
+            Note::Ringing { call, .. } | Note::Answered { call, .. } | Note::Emergency { call, .. } => {
+                Some(call)
+            }
+            Note::Outside(time) => Some(&time.call),
+            Note::WrongAnswer { .. } | Note::SpendAlert { .. } => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Every road to the outside passes through [`check`]: phones, the API, forwarding, schedules and trunks. A number is judged in every way
 //! that a carrier could read it, so that no spelling opens what another one shuts.
 
+mod emergency;
 mod ranges;
 
 use std::borrow::Cow;
@@ -10,12 +11,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use emergency::{emergency, is_emergency};
 pub use ranges::{Kind, country_of};
 
 use crate::{Cause, Dialled, ExtensionNumber, TraceStep};
 
 /// The longest number there is (ITU-T E.164 §6).
 const LONGEST: usize = 15;
+/// What is dialled before a country code, in Australia, in North America, and elsewhere.
+const PREFIXES: [&str; 3] = ["0011", "011", "00"];
 /// With its trunk prefix no national number is longer.
 const LONGEST_NATIONAL: usize = 12;
 
@@ -85,13 +89,9 @@ pub struct DialRules {
     pub opened: Arc<[Arc<str>]>,
     /// Further beginnings that are never dialled.
     pub blocked: Arc<[Arc<str>]>,
+    /// The numbers that call for help, instead of the common ones and those of the country.
+    pub emergency: Arc<[Arc<str>]>,
 }
-
-/// Numbers that call for help, by country: the common ones of Europe, the Americas and Oceania.
-const EMERGENCY: [&str; 17] = [
-    "112", "911", "999", "000", "110", "113", "118", "119", "131", "132", "133", "061", "062", "080", "091",
-    "190", "192",
-];
 
 /// A dialled text without what people and address books put into numbers: `tel:`, parameters, and the separators of RFC 3966 §5.1.1.
 /// A text that is no number comes back as it was.
@@ -104,26 +104,6 @@ pub fn tidied(text: &str) -> Cow<'_, str> {
     }
     let number: String = bare.chars().filter(|c| !spaced(*c)).collect();
     if Dialled::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
-}
-
-/// The number that brings help which a dialled one means, if it means one: a `+`, zeros before it or keys after it change nothing.
-pub fn emergency(rules: &DialRules, number: &Dialled) -> Option<&'static str> {
-    let dialled = number.as_str().trim_end_matches(['#', '*']);
-    let digits = dialled.trim_start_matches('+');
-    let abroad = dialled.trim_start_matches(['+', '0']);
-    let bare = rules
-        .country
-        .as_deref()
-        .filter(|_| abroad.len() < dialled.len())
-        .and_then(|c| abroad.strip_prefix(c));
-    let known = |text: &str| EMERGENCY.into_iter().find(|help| *help == text);
-    let zeros = digits.bytes().take_while(|b| *b == b'0').count();
-    (0..=zeros).find_map(|n| known(digits.get(n..)?)).or_else(|| known(bare?))
-}
-
-/// Whether a number calls for help under any house's rules.
-pub fn is_emergency(number: &Dialled) -> bool {
-    emergency(&DialRules::default(), number).is_some()
 }
 
 /// Judge a number for the outside. The step that decided is added to `trace`.
@@ -269,9 +249,8 @@ impl<'a> Spoken<'a> {
             "011" => foreign || country == Some("1"),
             _ => true, // 0011 too: no area code of +1 begins with 1
         };
-        let after = ["0011", "011", "00"]
-            .into_iter()
-            .find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
+        let after =
+            PREFIXES.into_iter().find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
         after.or_else(|| self.plus.then_some(self.digits)).map(|rest| rest.trim_start_matches('0'))
     }
 
@@ -300,6 +279,12 @@ impl<'a> Spoken<'a> {
         }
         if self.plus || rules.country.is_none() || self.digits.len() > LONGEST_NATIONAL {
             readings.push(self.digits.trim_start_matches('0').to_owned());
+        }
+        if self.digits.len() > LONGEST_NATIONAL {
+            // A figure for an outside line before the international prefix: no national number is so long.
+            let lines = ["9", "8", "0"].into_iter().filter_map(|line| self.digits.strip_prefix(line));
+            let behind = lines.filter_map(|digits| PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
+            readings.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
         }
         if rules.country.is_none() && !self.plus && self.digits.len() == 10 {
             readings.push(format!("1{}", self.digits)); // North America dials ten digits

@@ -54,6 +54,18 @@ impl Zone {
         format!("{local}{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
     }
 
+    /// The day that its clocks show at an instant: when that began, and when the next one begins.
+    pub fn day(&self, at: Timestamp) -> (Timestamp, Timestamp) {
+        let known = || {
+            let here = self.0.to_datetime(jiff::Timestamp::from_microsecond(at.as_micros()).ok()?).date();
+            let begins = |date: Date| self.first_instant(date.at(0, 0, 0, 0)).map(|at| at.as_microsecond());
+            Some((begins(here)?, begins(here.tomorrow().ok()?)?))
+        };
+        let utc = at.as_micros().saturating_sub(at.as_micros().rem_euclid(DAY)); // beyond the calendar
+        let (from, to) = known().unwrap_or((utc, utc.saturating_add(DAY)));
+        (Timestamp::from_micros(from), Timestamp::from_micros(to))
+    }
+
     /// The first instant at which the clocks show `local` or, where they skip it, more.
     ///
     /// It is looked for from instant to instant, since jiff's own way from a date to its instants takes a date for ambiguous that lies
@@ -86,6 +98,9 @@ impl From<Zone> for String {
         zone.name().to_owned()
     }
 }
+
+/// Microseconds of a day without a change of the clocks.
+const DAY: i64 = 86_400_000_000;
 
 /// What is wrong with a schedule, and in which field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

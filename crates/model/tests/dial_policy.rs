@@ -191,6 +191,53 @@ fn help_is_called_by_a_phone_and_by_nothing_else() {
 }
 
 #[test]
+fn each_country_has_numbers_of_its_own_and_a_house_may_name_others() {
+    // security.md row 31
+    let help = |rules: &DialRules, text: &str| {
+        policy::emergency(rules, &Dialled::parse(text).unwrap()).map(str::to_owned)
+    };
+    for (country, number) in [
+        ("33", "15"),
+        ("57", "123"),
+        ("51", "105"),
+        ("54", "107"),
+        ("56", "134"),
+        ("27", "10111"),
+        ("91", "108"),
+    ] {
+        let ours = rules(country);
+        assert_eq!(help(&ours, number).as_deref(), Some(number), "{number} in {country}");
+        assert_eq!(help(&ours, &format!("+{country}{number}")).as_deref(), Some(number));
+        for common in ["112", "911"] {
+            assert_eq!(help(&ours, common).as_deref(), Some(common), "in {country}");
+        }
+        assert_eq!(help(&rules("49"), number), None, "{number} is nothing in Germany");
+        assert_eq!(help(&rules(""), number), None);
+    }
+    let named = DialRules { emergency: prefixes(&["112", "0800911"]), ..rules("57") };
+    assert_eq!(help(&named, "0800911#").as_deref(), Some("0800911"));
+    assert_eq!(help(&named, "+57112").as_deref(), Some("112"));
+    assert_eq!((help(&named, "123"), help(&named, "911")), (None, None));
+}
+
+#[test]
+fn a_figure_for_an_outside_line_is_seen_through() {
+    // security.md row 7
+    for country in ["", "34", "1", "44"] {
+        for number in
+            ["901119005551234", "900881612345678", "800881612345678", "90011881612345678", "9011881612345"]
+        {
+            let verdict = dial(country, number);
+            // With a country in front it may be too long to be a number at all.
+            let refused = matches!(verdict, Err(Cause::NumberBlocked | Cause::BadNumber));
+            assert!(refused, "{number} in {country:?}: {verdict:?}");
+        }
+        assert_eq!(dial("", "901119005551234"), Err(Cause::NumberBlocked));
+    }
+    assert_eq!(dial("34", "900881612"), Ok(Class::National), "a free number of Spain");
+}
+
+#[test]
 fn an_allow_list_shuts_everything_else_and_opens_what_fraud_made_suspect() {
     let listed = DialRules { allowed: prefixes(&["44", "371"]), ..rules("34") };
     for (number, expected) in [

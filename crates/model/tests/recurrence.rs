@@ -261,3 +261,19 @@ fn what_is_no_schedule_is_refused_by_its_field() {
     }
     assert!(schedule(&good).is_ok());
 }
+
+#[test]
+fn a_day_lasts_from_midnight_to_midnight_by_the_clocks_of_its_zone() {
+    // security.md row 7
+    for (zone, at, from, to) in [
+        ("UTC", "2025-01-15T10:30:00Z", "2025-01-15T00:00:00Z", "2025-01-16T00:00:00Z"),
+        ("America/Bogota", "2025-01-15T04:59:59Z", "2025-01-14T05:00:00Z", "2025-01-15T05:00:00Z"),
+        ("America/Bogota", "2025-01-15T05:00:00Z", "2025-01-15T05:00:00Z", "2025-01-16T05:00:00Z"),
+        ("Europe/Madrid", "2025-03-30T12:00:00Z", "2025-03-29T23:00:00Z", "2025-03-30T22:00:00Z"), // 23 hours
+        ("Europe/Madrid", "2025-10-26T12:00:00Z", "2025-10-25T22:00:00Z", "2025-10-26T23:00:00Z"), // 25 hours
+        ("America/Havana", "2025-03-09T12:00:00Z", "2025-03-09T05:00:00Z", "2025-03-10T04:00:00Z"), // no midnight
+    ] {
+        let (begin, end) = Zone::parse(zone).unwrap().day(instant(at));
+        assert_eq!((shown(begin).as_str(), shown(end).as_str()), (from, to), "{zone} {at}");
+    }
+}

@@ -84,6 +84,8 @@ fn every_slip_is_named_with_file_line_key_and_remedy() {
         ("[log]\nlevel = \"chatty\"", "\"chatty\" is no level; write error, warn, info, debug or trace"),
         ("[dialling]\ncountry = \"341\"", "\"341\" is no country code; write \"34\", \"1\", \"56\""),
         ("[dialling]\nallowed = [\"0034\"]", "\"0034\" begins no international number"),
+        ("[dialling]\nemergency = [\"1\"]", "\"1\" is no emergency number; write 2 to 8 digits, \"112\""),
+        ("[limits]\noutside_minutes_per_day = -1", "write a whole number from 0 to 10000000"),
         ("[sip\n", ":1: is not TOML:"),
     ];
     for (text, said) in table {
@@ -121,6 +123,21 @@ fn lists_of_the_environment_are_separated_by_commas() {
     let listen = "udp://0.0.0.0:5070, tcp://[::1]:5070";
     let loaded = read(&folder.write("c.toml", ""), &[("CENTRALITA__SIP__LISTEN", listen)]).unwrap();
     assert_eq!(shown(&loaded.config, "sip.listen"), "[\"udp://0.0.0.0:5070\", \"tcp://[::1]:5070\"]");
+}
+
+#[test]
+fn limits_of_what_is_spent_outside_and_emergency_numbers_are_the_houses_choice() {
+    // security.md rows 7 and 31
+    let folder = Folder::new("outside");
+    let loaded = read(&folder.write("c.toml", ""), &[]).unwrap();
+    assert_eq!(shown(&loaded.config, "limits.outside_calls_per_minute"), "30");
+    assert_eq!(shown(&loaded.config, "limits.outside_minutes_per_day"), "600");
+    assert!(loaded.config.dial_rules().emergency.is_empty(), "those of the country");
+    let text = "[limits]\noutside_minutes_per_day = 0\n[dialling]\nemergency = [\"112\", \"0800911\"]\n";
+    let loaded = read(&folder.write("c.toml", text), &[]).unwrap();
+    assert_eq!(shown(&loaded.config, "limits.outside_minutes_per_day"), "0");
+    assert_eq!(shown(&loaded.config, "dialling.emergency"), "[\"112\", \"0800911\"]");
+    assert_eq!(loaded.config.dial_rules().emergency.len(), 2);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::Timestamp;
-use model::journal::{Binding, OpenLeg, Record};
+use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
 use server::journal::{Due, Fed, Journal, Ledger, Opened, Pending, Rhythm, restore};
 use store::{Remembered, StoreError};
@@ -106,7 +106,7 @@ fn open(folder: &Folder) -> Opened {
 type Told = (Vec<(String, u32)>, Vec<(String, usize)>);
 
 fn told(remembered: Remembered, pending: &Pending) -> Told {
-    let Input::Restore { bindings, calls } = restore(remembered, pending) else { panic!("no Restore") };
+    let Input::Restore { bindings, calls, .. } = restore(remembered, pending) else { panic!("no Restore") };
     (
         bindings.iter().map(|binding| (binding.username.to_string(), binding.cseq)).collect(),
         calls.iter().map(|call| (call.record.id.to_string(), call.legs.len())).collect(),
@@ -162,9 +162,36 @@ fn the_journal_corrects_what_the_database_remembers() {
             (*call("session_1", CallStatus::InProgress), vec![first]),
             (*call("session_2", CallStatus::InProgress), vec![]),
         ],
+        ..Remembered::default()
     };
     let expected = (vec![("a".to_owned(), 7), ("c".to_owned(), 1)], vec![("session_1".to_owned(), 2)]);
     assert_eq!(told(remembered, &pending), expected);
+}
+
+#[test]
+fn what_calls_outside_have_used_is_known_though_the_database_has_only_their_beginnings() {
+    let folder = Folder::new("outside");
+    let second = |n: i64| Timestamp::from_micros(n * 1_000_000);
+    let time = |id: &str, until: Option<i64>| OutsideTime {
+        call: CallId::parse(id).unwrap(),
+        leg: 1,
+        user: UserId::parse("ana").unwrap(),
+        since: second(10),
+        until: until.map(second),
+    };
+    let noted = |time: OutsideTime| Record::Noted(Note::Outside(time));
+    let mut journal = open(&folder).journal;
+    journal.append(vec![noted(time("session_1_a", Some(70))), noted(time("session_2_b", None))]);
+    drop(journal);
+    let remembered = Remembered {
+        outside: vec![time("session_1_a", None), time("session_3_c", Some(40))],
+        ..Remembered::default()
+    };
+    let Input::Restore { outside, .. } = restore(remembered, &open(&folder).pending) else {
+        panic!("no Restore")
+    };
+    let expected = [time("session_1_a", Some(70)), time("session_2_b", None), time("session_3_c", Some(40))];
+    assert_eq!(outside, expected); // security.md row 7
 }
 
 #[test]

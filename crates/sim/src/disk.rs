@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::CallId;
-use model::journal::{Binding, Record};
+use model::journal::{Binding, Note, OutsideTime, Record};
 use switch::{Input, OpenCall};
 
 /// Everything that was ever written.
@@ -22,6 +22,7 @@ impl Disk {
     pub(crate) fn replay(&self) -> Input {
         let mut bindings: BTreeMap<(Arc<str>, String), Binding> = BTreeMap::new();
         let mut calls: BTreeMap<CallId, OpenCall> = BTreeMap::new();
+        let mut outside: BTreeMap<CallId, OutsideTime> = BTreeMap::new();
         for record in &self.records {
             match record {
                 Record::Bound(binding) => {
@@ -42,9 +43,14 @@ impl Disk {
                 Record::CallClosed(call) => {
                     calls.remove(&call.id);
                 }
+                Record::Noted(Note::Outside(time)) => drop(outside.insert(time.call.clone(), time.clone())),
                 Record::Ladder { .. } | Record::Noted(_) | Record::Recording(_) => {}
             }
         }
-        Input::Restore { bindings: bindings.into_values().collect(), calls: calls.into_values().collect() }
+        Input::Restore {
+            bindings: bindings.into_values().collect(),
+            calls: calls.into_values().collect(),
+            outside: outside.into_values().collect(),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::Timestamp;
-use model::journal::{Binding, OpenLeg};
+use model::journal::{Binding, OpenLeg, OutsideTime};
 use model::{CallId, CallRecord, UserId};
 use sqlx::AssertSqlSafe;
 
@@ -20,6 +20,8 @@ pub struct Remembered {
     pub bindings: Vec<Binding>,
     /// Calls without an ending, and their legs that were confirmed.
     pub open_calls: Vec<(CallRecord, Vec<OpenLeg>)>,
+    /// What calls to the outside have used of late; see [`crate::Store::outside_since`].
+    pub outside: Vec<OutsideTime>,
 }
 
 /// Calls, newest first.

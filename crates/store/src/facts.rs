@@ -30,6 +30,7 @@ const STARTED: i64 = 1;
 const RINGING: i64 = 2;
 const ANSWERED: i64 = 4;
 const ENDED: i64 = 8;
+const EMERGENCY: i64 = 16;
 
 /// As much of a call as its events show.
 #[derive(Clone)]
@@ -70,7 +71,8 @@ pub(crate) async fn of_calls(
             match note {
                 Note::Ringing { at, .. } => tell(RINGING, *at, &[]),
                 Note::Answered { at, .. } => tell(ANSWERED, *at, &[]),
-                Note::WrongAnswer { .. } => {}
+                Note::Emergency { at, .. } => tell(EMERGENCY, *at, &[]),
+                Note::WrongAnswer { .. } | Note::Outside(_) | Note::SpendAlert { .. } => {}
             }
         }
         if let Some(record) = record.filter(|record| record.ended_at.is_some()) {
@@ -108,6 +110,7 @@ fn call_fact(id: &CallId, call: &Told, bit: i64, at: Timestamp, more: &[(&str, V
         STARTED => ("call_started", "queued"),
         RINGING => ("call_ringing", "ringing"),
         ANSWERED => ("call_answered", "in-progress"),
+        EMERGENCY => ("emergency_call", "ringing"),
         _ => ("call_ended", "completed"),
     };
     let mut detail = json!({
@@ -288,6 +291,37 @@ pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&Note]) -> Result<Vec<Fact>
         fact.user = fact.detail["username"].as_str().and_then(|name| owners.get(name)).cloned();
     }
     Ok(facts)
+}
+
+/// The facts about what users have spent outside (security.md row 7): each level once a day, though several nodes reach it, or one that starts anew.
+pub(crate) async fn of_meters(tx: &mut Conn, notes: &[&Note]) -> Result<Vec<Fact>, StoreError> {
+    let mut facts: Vec<Fact> = Vec::new();
+    for note in notes {
+        let Note::SpendAlert { user, percent, limit_minutes, day, at } = note else { continue };
+        let detail = json!({
+            "userId": user.as_str(), "percent": percent, "limitMinutes": limit_minutes, "day": day.to_string(),
+        });
+        let (kind, subject) = ("spend_alert", user.to_string());
+        let fact = Fact { at: *at, kind, user: Some(user.clone()), other_user: None, subject, detail };
+        let again = facts.iter().any(|f| f.subject == fact.subject && f.detail == fact.detail);
+        if !again && !is_told_at_all(tx, &fact).await? {
+            facts.push(fact);
+        }
+    }
+    Ok(facts)
+}
+
+async fn is_told_at_all(tx: &mut Conn, fact: &Fact) -> Result<bool, StoreError> {
+    let row = query(
+        "SELECT 1 FROM events WHERE tenant = $1 AND kind = $2 AND subject = $3 AND detail = $4 LIMIT 1",
+    )
+    .bind(TENANT)
+    .bind(fact.kind)
+    .bind(fact.subject.as_str())
+    .bind(fact.detail.to_string())
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.is_some())
 }
 
 async fn is_told(tx: &mut Conn, fact: &Fact) -> Result<bool, StoreError> {

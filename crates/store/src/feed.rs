@@ -10,7 +10,7 @@ use crate::facts::{self, State, States};
 use crate::pool::{Conn, Turn};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
 use crate::sql::query;
-use crate::{StoreError, bindings, calls, ladders, legs, recordings};
+use crate::{StoreError, bindings, calls, ladders, legs, outside_time, recordings};
 
 /// What a batch says in the end, by key.
 #[derive(Default)]
@@ -77,6 +77,7 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     let (told_calls, marks) = facts::of_calls(tx, &end.calls, &end.call_notes).await?;
     facts.extend(told_calls);
     facts.extend(facts::of_guard(tx, &end.notes).await?);
+    facts.extend(facts::of_meters(tx, &end.notes).await?);
     if !end.recordings.is_empty() {
         // Before any row is touched: who holds a row must not wait for who holds the turn.
         tx.take_turn(Turn::Events).await?;
@@ -111,6 +112,7 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     for recording in end.recordings.values() {
         recordings::feed(tx, recording, node).await?;
     }
+    outside_time::feed(tx, &end.call_notes, node).await?;
     facts::mark(tx, &marks).await?;
     Ok(facts.len())
 }

@@ -27,6 +27,7 @@ mod migrate;
 mod moving;
 mod occasions;
 mod occurrences;
+mod outside_time;
 mod parameters;
 mod pen;
 #[cfg(test)]

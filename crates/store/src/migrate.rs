@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 11, sql: include_str!("../migrations/0011_sounds.sql") },
     Migration { version: 12, sql: include_str!("../migrations/0012_calls_at_speed.sql") },
     Migration { version: 13, sql: include_str!("../migrations/0013_webhook_secrets.sql") },
+    Migration { version: 14, sql: include_str!("../migrations/0014_outside_time.sql") },
 ];
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.

@@ -34,6 +34,8 @@ pub struct Pruned {
 const BINDING_GRACE: Duration = Duration::from_hours(1);
 /// A node that was away longer than this loads the directory anew.
 const OUTBOX_RETENTION: Duration = Duration::from_hours(24);
+/// What was spent outside matters on its day; a week of it answers questions.
+const OUTSIDE_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// Rows of one transaction.
 const BATCH: i64 = 1000;
 
@@ -60,6 +62,8 @@ const OCCURRENCES: &str = "DELETE FROM occurrences WHERE tenant = $1 AND (recurr
 const KEY_USES: &str = "DELETE FROM key_uses WHERE tenant = $1 AND (key_id, day, route, ip, status) IN \
     (SELECT key_id, day, route, ip, status FROM key_uses WHERE tenant = $1 AND last_used < $2 LIMIT $3)";
 
+const OUTSIDE_TIME: &str = "DELETE FROM outside_time WHERE tenant = $1 AND (call_id, leg) IN \
+    (SELECT call_id, leg FROM outside_time WHERE tenant = $1 AND ended_at < $2 LIMIT $3)";
 const DELIVERIES: &str = "DELETE FROM deliveries WHERE tenant = $1 AND id IN \
     (SELECT id FROM deliveries WHERE tenant = $1 AND updated_at < $2 AND status <> 'pending' LIMIT $3)";
 const REQUESTS: &str = "DELETE FROM idempotency WHERE tenant = $1 AND (key_id, name) IN \
@@ -82,6 +86,7 @@ pub(crate) async fn prune(pool: &Pool, now: Timestamp, retention: &Retention) ->
         sweep(pool, &[OCCURRENCES], before(age)).await?;
     }
     sweep(pool, &[OUTBOX], before(OUTBOX_RETENTION)).await?;
+    sweep(pool, &[OUTSIDE_TIME], before(OUTSIDE_RETENTION)).await?;
     sweep(pool, &[REQUESTS], before(OUTBOX_RETENTION)).await?;
     Ok(pruned)
 }

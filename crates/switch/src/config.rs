@@ -42,6 +42,8 @@ pub struct Config {
     pub calls_per_user: u32,
     /// The longest call, from its answer (S30).
     pub call_duration: Duration,
+    /// What one user may spend on calls to the outside (security.md row 7).
+    pub outside: crate::OutsideLimits,
     /// What a held party hears.
     pub hold: Hold,
     /// Address to show in SDP; that of the leg's hop where `None`.
@@ -81,6 +83,7 @@ impl Default for Config {
             digest: vec![Algorithm::Md5],
             calls_per_user: 50,
             call_duration: Duration::from_secs(4 * 3600),
+            outside: crate::OutsideLimits::default(),
             hold: Hold::Silence,
             media_address: None,
             public_address: None,

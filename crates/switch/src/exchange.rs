@@ -11,6 +11,7 @@ use sip::{Endpoint, Event, HeaderLines, Message, SessionId};
 use crate::call::{Calls, Tapes, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
+use crate::meter::Meters;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
 use crate::voicemail::{Lamps, Prompts, Takings};
@@ -29,6 +30,7 @@ pub struct Switch {
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
     pub(crate) trunks: Trunks,
+    pub(crate) meters: Meters,
     pub(crate) tapes: Tapes,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) takings: Takings,
@@ -53,6 +55,7 @@ impl Switch {
             location: Location::new(&mut chance),
             calls: Calls::new(&mut chance),
             trunks: Trunks::new(&mut chance),
+            meters: Meters::new(config.outside.clone()),
             config,
             chance,
             directory: Directory::default(),
@@ -84,7 +87,10 @@ impl Switch {
             Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop), out),
             Input::Media(event) => self.media_event(now, event, out),
             Input::Directory { directory, changes } => self.directory_changed(now, directory, &changes, out),
-            Input::Restore { bindings, calls } => self.restore(now, &bindings, calls, out),
+            Input::Restore { bindings, calls, outside } => {
+                self.restore_meters(now, outside, out);
+                self.restore(now, &bindings, calls, out);
+            }
             Input::Command { token, command } => {
                 let reply = Box::new(self.command(now, command, out));
                 out.push(Output::Reply { token, reply });
@@ -105,7 +111,7 @@ impl Switch {
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
         let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
-        let calls = [self.timers.first(), self.tapes.deadline()];
+        let calls = [self.timers.first(), self.tapes.deadline(), self.meters.deadline()];
         sip.into_iter().chain(calls).flatten().min()
     }
 
@@ -171,6 +177,7 @@ impl Switch {
             self.call_timer(now, call, out);
         }
         self.trunk_alarms(now, out);
+        self.meters_due(now, out);
         self.beeps(now, out);
         self.settle(now, out);
     }

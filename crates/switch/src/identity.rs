@@ -124,9 +124,10 @@ impl Identity {
     }
 
     /// A wrong PIN counts like a wrong password.
-    pub(crate) fn charge_pin(&mut self, now: base::Instant, source: std::net::IpAddr, account: &str) {
+    pub(crate) fn charge_pin(&mut self, now: Now, source: std::net::IpAddr, account: &str) {
         self.wrong += 1;
-        self.guard.charge(now, source, account);
+        let told = self.guard.charge(now.instant, source, account);
+        self.note(now, told, source, account);
     }
 
     /// The header lines of a challenge.

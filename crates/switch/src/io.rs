@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
-use model::journal::{Binding, OpenLeg, Record};
+use model::journal::{Binding, OpenLeg, OutsideTime, Record};
 use model::{CallRecord, Change, Directory};
 use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
@@ -50,6 +50,8 @@ pub enum Input {
         bindings: Vec<Binding>,
         /// Calls that were up: they get BYE and a CDR with cause `crash`.
         calls: Vec<OpenCall>,
+        /// What calls to the outside have used of late: yesterday and today.
+        outside: Vec<OutsideTime>,
     },
     /// Somebody (API, CLI, scheduler) wants something. [`Output::Reply`] with the same token follows, always, once.
     Command {

@@ -5,6 +5,8 @@ pub const BINDINGS_PER_AOR: usize = 10;
 /// Bytes of a contact's URI: phones write a hundred or two, and it is the key of a row, of which PostgreSQL takes 2,704 bytes with all that
 /// stands beside it.
 pub const CONTACT_BYTES: usize = 1024;
+/// Path URIs of one binding: proxies between a phone and us.
+pub const PATHS: usize = 8;
 /// Bindings in all: what the memory of a small machine holds.
 pub const BINDINGS: usize = 500_000;
 /// Calls alive at once.

@@ -68,6 +68,9 @@ impl Switch {
                     None => None,
                 };
                 let path = path.ok_or(Refusal::status(400).why("malformed Path"))?;
+                if path.len() > limits::PATHS {
+                    return Err(Refusal::status(403).why("too many proxies in Path"));
+                }
                 let expires = expires.and_then(Result::ok);
                 let contact = |address: &NameAddr| self.contact(now, request, address, expires, &path);
                 Ok(Wish::Change(list.iter().map(contact).collect::<Result<_, _>>()?))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::Now;
-use model::journal::{Binding, OpenLeg, Record};
+use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
 use model::{CallStatus, Cause};
 use sip::{Flow, Hop};
 
@@ -47,6 +47,17 @@ impl Switch {
             self.bury(now, call, out);
         }
         self.settle(now, out);
+    }
+
+    /// What users have spent today is known again. Calls that were up outside are over by now, like their records.
+    pub(crate) fn restore_meters(&mut self, now: Now, mut times: Vec<OutsideTime>, out: &mut Vec<Output>) {
+        for time in times.iter_mut().filter(|time| time.until.is_none()) {
+            // A carrier ends what lasts too long, whoever is there to hear it.
+            let longest = time.since + self.config.call_duration;
+            time.until = Some(now.wall.min(longest).max(time.since));
+            out.push(Output::Journal(Record::Noted(Note::Outside(time.clone()))));
+        }
+        self.meters.restore(now, &times);
     }
 
     /// A call that was up when the process died: BYE to both phones, and its one CDR.

@@ -251,7 +251,10 @@ pub(super) fn claim_number(
     number: &ExtensionNumber,
     owner: Option<&str>,
 ) -> Result<(), OfficeError> {
-    if Dialled::parse(number.as_str()).is_ok_and(|dialled| dialplan::is_emergency(&dialled)) {
+    let help = |dialled: &Dialled| {
+        dialplan::is_emergency(dialled) || policy::emergency(directory.rules(), dialled).is_some()
+    };
+    if Dialled::parse(number.as_str()).is_ok_and(|dialled| help(&dialled)) {
         return Err(OfficeError::NumberReserved(number.clone()));
     }
     let named = directory.credential(number.as_str()); // an extension's by its number, or one that has this very name

@@ -13,7 +13,7 @@ use crate::error::{ApiError, Fault};
 use crate::input::{Bulk, Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, IMPORT_LINES, PASSWORD_CHARS};
 use crate::route::{Answer, Need, Route};
-use crate::{App, Imported};
+use crate::{App, Imported, secret};
 
 const LIST: &str = "extensions";
 const LINE: &[Field] = &[
@@ -63,6 +63,13 @@ async fn import(State(app): State<App>, caller: Caller, body: Bulk) -> Result<Js
 fn imported(form: &Form) -> Result<Imported, ApiError> {
     let missing = |name| move || ApiError::field(Fault::MissingField, name, None);
     let text = |name| form.text(name).ok_or_else(missing(name));
+    if secret::is_known(text("password")?, &[text("extensionNumber")?, text("username")?]) {
+        let rule = (
+            "must not be published somewhere, nor the number or the user name",
+            "no debe estar publicada en ningún sitio, ni ser el número o el nombre de usuario",
+        );
+        return Err(ApiError::field(Fault::BadValue, "password", Some(rule)));
+    }
     Ok(Imported {
         number: form
             .parsed("extensionNumber", ExtensionNumber::parse)?

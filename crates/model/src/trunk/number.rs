@@ -58,6 +58,24 @@ impl TrunkSettings {
         })
     }
 
+    /// The number that this carrier will take a dialled one for, in a form that the dial policy reads: prefixes are cut, and added where
+    /// they begin an international number. None where it does not go by this trunk.
+    pub(crate) fn meant(&self, number: &Dialled, whole: Option<&str>) -> Option<Dialled> {
+        let wire = self.on_the_wire(number, whole, false)?;
+        let text = match self.number_format {
+            NumberFormat::E164 => wire,
+            NumberFormat::Digits => format!("+{wire}"),
+            // A prefix that begins no number names a way through the carrier's house.
+            NumberFormat::Dialled => match &self.add_prefix {
+                Some(prefix) if !prefix.as_str().starts_with('+') => {
+                    wire.strip_prefix(prefix.as_str()).unwrap_or(&wire).to_owned()
+                }
+                Some(_) | None => wire,
+            },
+        };
+        Dialled::parse(&text).ok()
+    }
+
     /// The number that the called one is shown, of a call that itself says `shown`; `None` where it says nothing that is a number.
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
@@ -117,6 +135,30 @@ mod tests {
         carrier.add_prefix = None;
         assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "912345678");
         assert_eq!(carrier.on_the_wire(&Dialled::parse("+112").unwrap(), None, true).unwrap(), "112");
+    }
+
+    #[test]
+    fn what_a_carrier_takes_a_number_for_can_be_judged() {
+        let mut carrier = settings();
+        let meant = |carrier: &TrunkSettings, number: &str| {
+            let meant = carrier.meant(&Dialled::parse(number).unwrap(), None);
+            meant.map(|number| number.as_str().to_owned()).unwrap_or_default()
+        };
+        carrier.strip_prefix = Some(Dialled::parse("9").unwrap());
+        assert_eq!(meant(&carrier, "919005551234"), "+19005551234"); // security.md row 7
+        assert_eq!(meant(&carrier, "900881612345678"), "+881612345678");
+        carrier.number_format = NumberFormat::Digits;
+        assert_eq!(meant(&carrier, "919005551234"), "+19005551234");
+        carrier.number_format = NumberFormat::Dialled;
+        assert_eq!(meant(&carrier, "90119005551234"), "0119005551234");
+        carrier.add_prefix = Some(Dialled::parse("77*").unwrap());
+        assert_eq!(
+            meant(&carrier, "912345678"),
+            "12345678",
+            "a way through the carrier's house is no number"
+        );
+        carrier.add_prefix = Some(Dialled::parse("+44").unwrap());
+        assert_eq!(meant(&carrier, "99012345678"), "+449012345678");
     }
 
     #[test]

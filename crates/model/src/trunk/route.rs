@@ -22,6 +22,7 @@ pub struct Outside {
 /// Lead a number that may be dialled to the trunks; 404 where none carries it (S194).
 pub(crate) fn outside(
     directory: &Directory,
+    asker: Asker,
     number: Dialled,
     help: Option<&str>,
     trace: &mut Vec<TraceStep>,
@@ -32,11 +33,27 @@ pub(crate) fn outside(
     let carries = |trunk: &&Arc<Trunk>| {
         trunk.enabled && trunk.settings.on_the_wire(&number, whole.as_deref(), help).is_some()
     };
-    let trunks: Vec<Arc<Trunk>> = directory.trunks().into_iter().filter(carries).cloned().collect();
+    let mut trunks: Vec<Arc<Trunk>> = directory.trunks().into_iter().filter(carries).cloned().collect();
+    // What a trunk's prefixes make of the number is judged as well: 9 in front opens no door.
+    let mut shut = None;
+    trunks.retain(|trunk| {
+        let meant = trunk.settings.meant(&number, whole.as_deref()).filter(|_| !help);
+        let Some(meant) = meant.filter(|meant| *meant != number) else { return true };
+        let (mut steps, rules) = (Vec::new(), directory.rules());
+        let verdict = policy::check(rules, asker.road, asker.permissions, &meant, &mut steps);
+        if let Err(cause) = verdict {
+            shut = Some(cause);
+            trace.append(&mut steps);
+        }
+        verdict.is_ok()
+    });
+    if let Some(cause) = shut.filter(|_| trunks.is_empty()) {
+        return Route::Refused(cause);
+    }
     let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
     if trunks.is_empty() {
         say(format!("no trunk is there to carry {number}"));
-        return Route::Refused(Cause::NoRoute);
+        return Route::Refused(if help { Cause::EmergencyNoRoute } else { Cause::NoRoute });
     }
     let names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
     say(format!("carried by {}", names.join(", then ")));

@@ -121,6 +121,12 @@ keys! {
     "limits.call_hours", "hours that a call may last",
         |c, v| c.limits.call_hours = number(v, 1, 168)?,
         |c| Some(c.limits.call_hours.to_string());
+    "limits.outside_calls_per_minute", "calls to the outside that one user begins within a minute; 0 is no limit",
+        |c, v| c.limits.outside_calls_per_minute = number(v, 0, 10_000)?,
+        |c| Some(c.limits.outside_calls_per_minute.to_string());
+    "limits.outside_minutes_per_day", "minutes a day of one user's calls to the outside; 0 is no limit",
+        |c, v| c.limits.outside_minutes_per_day = number(v, 0, 10_000_000)?,
+        |c| Some(c.limits.outside_minutes_per_day.to_string());
     "limits.requests_per_minute", "requests a minute of one API key",
         |c, v| c.limits.requests_per_minute = number(v, 1, 1_000_000)?,
         |c| Some(c.limits.requests_per_minute.to_string());
@@ -148,6 +154,9 @@ keys! {
     "dialling.blocked", "beginnings of numbers that are never called, besides premium services and satellites",
         |c, v| c.dialling.blocked = prefixes(v)?,
         |c| (!c.dialling.blocked.is_empty()).then(|| listed(c.dialling.blocked.iter().cloned()));
+    "dialling.emergency", "numbers that call for help; those of the country, 112 and 911 among them, where empty",
+        |c, v| c.dialling.emergency = list(v)?.iter().map(|item| emergency(item)).collect::<Result<_, _>>()?,
+        |c| (!c.dialling.emergency.is_empty()).then(|| listed(c.dialling.emergency.iter().cloned()));
     "webhooks.allow_insecure_loopback", "whether webhooks may be on this machine, over http: for trials",
         |c, v| c.webhooks.allow_insecure_loopback = switch(v)?,
         |c| Some(c.webhooks.allow_insecure_loopback.to_string());
@@ -411,6 +420,14 @@ fn prefix(text: &str) -> Result<String, String> {
 
 fn prefixes(value: &Value) -> Result<Vec<String>, String> {
     list(value)?.iter().map(|item| prefix(item)).collect()
+}
+
+/// A number that calls for help: digits as they are dialled.
+fn emergency(text: &str) -> Result<String, String> {
+    match (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is no emergency number; write 2 to 8 digits, \"112\"")),
+    }
 }
 
 fn country(text: &str) -> Result<String, String> {

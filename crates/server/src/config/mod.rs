@@ -181,6 +181,10 @@ pub struct Limits {
     pub calls_per_user: u32,
     /// Hours that a call may last (S30).
     pub call_hours: u32,
+    /// Calls to the outside that a user begins within a minute; no limit where 0 (security.md row 7).
+    pub outside_calls_per_minute: u32,
+    /// Minutes that a user's calls to the outside last in a day; no limit where 0 (security.md row 7).
+    pub outside_minutes_per_day: u32,
     /// Requests a minute of one API key (S28).
     pub requests_per_minute: u32,
     /// Requests a minute of one source without a valid key.
@@ -202,6 +206,8 @@ pub struct Dialling {
     pub opened: Vec<String>,
     /// What is never called, besides the block list.
     pub blocked: Vec<String>,
+    /// The numbers that call for help; those of the country where empty (security.md row 31).
+    pub emergency: Vec<String>,
 }
 
 impl Config {
@@ -215,6 +221,19 @@ impl Config {
             allowed: shared(&self.dialling.allowed),
             opened: shared(&self.dialling.opened),
             blocked: shared(&self.dialling.blocked),
+            emergency: shared(&self.dialling.emergency),
+        }
+    }
+}
+
+impl Config {
+    /// What a user may spend on the outside; the day is that of the house.
+    pub fn outside_limits(&self) -> switch::OutsideLimits {
+        let zone = model::recurrence::Zone::parse(&self.default_timezone);
+        switch::OutsideLimits {
+            calls_per_minute: self.limits.outside_calls_per_minute,
+            minutes_per_day: self.limits.outside_minutes_per_day,
+            zone: zone.unwrap_or_else(|_| model::recurrence::Zone::utc()),
         }
     }
 }
@@ -276,6 +295,8 @@ impl Default for Config {
             limits: Limits {
                 calls_per_user: 50,
                 call_hours: 4,
+                outside_calls_per_minute: 30,
+                outside_minutes_per_day: 600,
                 requests_per_minute: 100,
                 unauthenticated_per_minute: 30,
                 connections_per_source: 32,

@@ -9,7 +9,7 @@ use base::Now;
 use bytes::Bytes;
 use media::MediaCommand;
 use mio::{Events, Poll, Token};
-use model::journal::Record;
+use model::journal::{Note, Record};
 use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
 use switch::{Input, Output, Reply, Switch};
@@ -299,6 +299,12 @@ impl Loop {
                             self.lines.settle(Flow { epoch, number });
                         }
                         Record::LegUp { leg, .. } if leg.transport != 0 => self.lines.settle_peer(leg.remote),
+                        Record::Noted(Note::SpendAlert { user, percent, limit_minutes, .. }) => {
+                            tracing::warn!(%user, percent, limit_minutes, "calls to the outside: the day's minutes run out");
+                        }
+                        Record::Noted(Note::Emergency { call, .. }) => {
+                            tracing::warn!(%call, "somebody calls for help");
+                        }
                         Record::Bound(_)
                         | Record::Unbound { .. }
                         | Record::CallOpened(_)

@@ -131,9 +131,11 @@ impl Journal {
 
 /// What the exchange is told at start: the database's memory, corrected by the journal's.
 pub fn restore(remembered: Remembered, pending: &Pending) -> Input {
+    let outside = pending.outside(&remembered);
     let (bindings, calls) = pending.correct(remembered);
     Input::Restore {
         bindings,
+        outside,
         calls: calls.into_iter().map(|(record, legs)| OpenCall { record, legs }).collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base::Timestamp;
-use model::journal::{Binding, Note, OpenLeg, Record};
+use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
 use model::{CallId, CallRecord, Recording, RecordingId, RecordingState};
 use store::Remembered;
 
@@ -232,6 +232,19 @@ impl Pending {
             }
         }
         (bindings.into_values().collect(), calls.into_values().collect())
+    }
+
+    /// What calls to the outside have used, where `remembered` is what the database says.
+    pub fn outside(&self, remembered: &Remembered) -> Vec<OutsideTime> {
+        let key = |time: &OutsideTime| (time.call.clone(), time.leg);
+        let mut times: BTreeMap<(CallId, u32), OutsideTime> =
+            remembered.outside.iter().map(|time| (key(time), time.clone())).collect();
+        for note in self.calls.values().flat_map(|call| &call.notes) {
+            let Note::Outside(time) = note else { continue };
+            let known = times.entry(key(time)).or_insert_with(|| time.clone());
+            known.until = known.until.or(time.until);
+        }
+        times.into_values().collect()
     }
 }
 

@@ -3,6 +3,7 @@
 mod first;
 mod http;
 mod parts;
+mod process;
 mod public;
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::App;
-use base::{Chance, Now};
+use base::{Chance, Now, Timestamp};
 use model::Patience;
 use store::{Retention, Store};
 use switch::{Command, Reply};
@@ -40,6 +41,9 @@ use parts::{keeping, post, reach, retention, settings, switch_config, warehouse,
 
 pub use public::{guess_address, public_host, public_ip};
 
+/// No day is longer, however the clocks change.
+const LONGEST_DAY_MICROS: i64 = 26 * 3_600_000_000;
+
 /// What `serve` was told.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -59,6 +63,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let lock = data.lock()?;
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
     raise_file_limit();
+    process::leave_no_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("shell")
@@ -132,7 +137,9 @@ impl House {
         let seen = store.outbox_seq().await.context("the database cannot be read")?;
         let mut directory = store.load_directory().await.context("the database cannot be read")?;
         directory.set_rules(config.dial_rules());
-        let remembered = store.remembered().await.context("the database cannot be read")?;
+        let mut remembered = store.remembered().await.context("the database cannot be read")?;
+        let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
+        remembered.outside = store.outside_since(yesterday).await.context("the database cannot be read")?;
         // Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
         store.close().await;
         let (url, path) = (config.store.url.clone(), data.path().to_owned());

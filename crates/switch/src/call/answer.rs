@@ -140,6 +140,7 @@ impl Switch {
         if !self.answer_caller(now, key, Some(index), out) {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }
+        self.outside_begins(now, key, index, out);
         self.up(now, key, out);
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Journey {
     pub(crate) counted: Vec<UserId>,
     /// The follow-me that is under way.
     pub(crate) hunt: Option<Hunt>,
+    /// Its way outside was admitted already, before its device rang.
+    pub(crate) admitted: bool,
     /// The leg whose early media the caller has been given.
     pub(crate) heard: Option<usize>,
 }

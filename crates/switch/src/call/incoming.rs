@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::Now;
 use media::sdp::Description;
 use model::dialplan::{self, Asker, Decision, Road, Route};
-use model::journal::Record;
+use model::journal::{Note, Record};
 use model::{
     CallDirection, CallRecord, CallStatus, Cause, Credential, Dialled, Extension, ExtensionId, LegRole,
     TraceStep, TrunkId, UserId, policy,
@@ -33,6 +33,8 @@ pub(crate) struct Caller {
     pub(crate) channel: Option<TrunkId>,
     /// The only codecs that are spoken with it; all where empty.
     pub(crate) codecs: Vec<String>,
+    /// It calls for help.
+    pub(crate) help: bool,
 }
 
 impl Switch {
@@ -47,7 +49,8 @@ impl Switch {
             return self.refuse_once(now, &request, &refusal, out);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
-        if let Err(refusal) = self.admit(&caller, self.calls_for_help(&dialled)) {
+        let help = self.calls_for_help(&dialled);
+        if let Err(refusal) = self.admit(&caller, help) {
             return self.refuse_once(now, &request, &refusal, out);
         }
         let asker = Asker { road: Road::Phone, permissions: self.directory.permissions_of(&caller) };
@@ -67,6 +70,7 @@ impl Switch {
             aor: Some(crate::identity::canonical(&self.directory, &caller)),
             channel: None,
             codecs: Vec::new(),
+            help,
         };
         self.start(now, request, caller, record, route, out);
     }
@@ -194,6 +198,7 @@ impl Switch {
             verdict: None,
             outgoing: None,
             channel: caller.channel,
+            help: caller.help,
             journey: Journey { visited, before, ..Journey::default() },
             speech: None,
         });
@@ -201,6 +206,7 @@ impl Switch {
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
         self.calls.note(now, session, false, hop, &invite);
         self.journal_opening(key, out);
+        self.tell_of_emergency(now, key, out);
         if malformed {
             self.release(now, key, Cause::BadMedia, out);
         } else if hops_left == 0 && !matches!(route, Route::Application(_)) {
@@ -228,6 +234,14 @@ impl Switch {
     /// Whether a phone of this user name is in a call.
     pub(crate) fn is_busy(&self, username: &str) -> bool {
         self.calls.live().any(|call| call.parties.iter().any(|p| **p == *username))
+    }
+
+    /// Somebody calls for help: told before anything can go wrong with the call.
+    fn tell_of_emergency(&self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        if let Some(call) = self.calls.get(key).filter(|call| call.help) {
+            let note = Note::Emergency { call: call.record.id.clone(), at: now.wall };
+            out.push(Output::Journal(Record::Noted(note)));
+        }
     }
 
     pub(crate) fn journal_opening(&self, key: CallKey, out: &mut Vec<Output>) {

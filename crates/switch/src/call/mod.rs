@@ -10,6 +10,7 @@ mod history;
 mod incoming;
 mod media;
 mod originate;
+mod outside;
 mod record;
 mod release;
 mod renegotiate;
@@ -152,6 +153,8 @@ pub(crate) struct CallState {
     pub(crate) outgoing: Option<Box<Outgoing>>,
     /// The trunk that delivered it, and that it takes up a channel of.
     pub(crate) channel: Option<TrunkId>,
+    /// It calls for help: nothing counts it, and nothing stands in its way (security.md row 31).
+    pub(crate) help: bool,
     /// How it came to where it is.
     pub(crate) journey: forward::Journey,
     /// What it is to say, where it is an announcement.
@@ -190,7 +193,9 @@ impl Calls {
     }
 
     pub(crate) fn begin(&mut self, call: CallState) -> CallKey {
-        *self.by_user.entry(call.record.user.clone()).or_default() += 1;
+        if !call.help {
+            *self.by_user.entry(call.record.user.clone()).or_default() += 1;
+        }
         self.live += 1;
         let id = call.record.id.clone();
         let key = self.slab.insert(call);
@@ -204,7 +209,8 @@ impl Calls {
         self.returning.remove(&key);
         let Some(call) = self.slab.get(key) else { return };
         self.live -= 1;
-        for user in call.journey.counted.iter().chain([&call.record.user]) {
+        let own = (!call.help).then_some(&call.record.user);
+        for user in call.journey.counted.iter().chain(own) {
             if let Some(count) = self.by_user.get_mut(user) {
                 *count -= 1;
                 if *count == 0 {

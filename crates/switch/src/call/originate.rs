@@ -52,8 +52,15 @@ impl Switch {
         if device.is_none() && (wish.require_device || self.calls.waiting.len() >= limits::WAITING) {
             return Reply::Refused(Cause::NoRegisteredDevice);
         }
+        let leaves = matches!(decision.route, Route::Trunk(_));
+        if leaves && let Err(cause) = self.meters.admit(now, &wish.user) {
+            return Reply::Refused(cause);
+        }
         self.counters.calls_started += 1;
         let key = self.queue(now, wish, &decision.route, decision.trace);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.journey.admitted = leaves;
+        }
         self.journal_opening(key, out);
         if let Some(device) = device {
             self.ring_device(now, key, &device, out);
@@ -102,6 +109,7 @@ impl Switch {
             verdict: None,
             outgoing: None,
             channel: None,
+            help: false,
             journey: Journey::default(),
             speech: None,
         });

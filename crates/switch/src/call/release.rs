@@ -36,6 +36,7 @@ impl Switch {
             self.hangup_leg(now, key, index, cause, out);
         }
         self.leave_trunk(key);
+        self.outside_ends(now, key, out);
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);
         self.leave_takings(&id, out);

@@ -80,7 +80,7 @@ impl Run {
 
 /// Refusals that pass: the call was not begun, and may be soon.
 fn passes(cause: Cause) -> bool {
-    matches!(cause, Cause::ConcurrentCallLimit | Cause::Overload | Cause::Draining)
+    matches!(cause, Cause::ConcurrentCallLimit | Cause::CallRateLimit | Cause::Overload | Cause::Draining)
 }
 
 /// Outcomes after which another attempt makes sense (S86).

@@ -94,6 +94,7 @@ impl Switch {
             extension: None,
             channel: Some(trunk.id.clone()),
             codecs: trunk.settings.codecs.clone(),
+            help: false,
         };
         self.start(now, request, caller, record, route, out);
     }

@@ -91,6 +91,11 @@ impl Switch {
         outside: Arc<Outside>,
         out: &mut Vec<Output>,
     ) {
+        if !outside.help
+            && let Err(cause) = self.may_go_outside(now, key)
+        {
+            return self.fallback(now, key, cause, out);
+        }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
         call.record.direction = CallDirection::Outbound;

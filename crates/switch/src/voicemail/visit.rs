@@ -90,6 +90,8 @@ impl Switch {
                 | Cause::Inactive
                 | Cause::Forbidden
                 | Cause::ConcurrentCallLimit
+                | Cause::CallRateLimit
+                | Cause::OutsideMinutesUsed
         );
         extension.voicemail_enabled && (phone || diverted && number)
     }
@@ -437,7 +439,7 @@ impl Switch {
             proved && admitted
         });
         let Some(extension) = opened else {
-            self.identity.charge_pin(now.instant, source, &account);
+            self.identity.charge_pin(now, source, &account);
             return Heard::Refused;
         };
         let (entries, language) = (self.entries(&extension), self.directory.mailbox(&extension.id).language);

@@ -124,6 +124,17 @@ fn a_hundred_subscriptions_of_one_account_and_no_more() {
 }
 
 #[test]
+fn no_subscription_lasts_longer_than_an_hour() {
+    let mut office = open();
+    let phone = office.phone("1002");
+    for asked in ["Expires: 86400", "Expires: 4294967295", "X-Without: Expires"] {
+        let lines = format!("Event: message-summary\r\n{asked}\r\n");
+        let answer = office.subscribe(&phone, "sip:1002@localhost", &lines).remove(0);
+        assert_eq!((answer.status(), answer.header(Name::Expires)), (Some(200), Some("3600")), "{asked}"); // security.md row 14
+    }
+}
+
+#[test]
 fn a_phone_that_only_registered_is_told_unasked_until_it_refuses() {
     let mut office = open();
     let phone = office.phone("1002");

@@ -400,6 +400,16 @@ fn info(office: &mut Office, line: &mut Line, kind: &str, body: &str) {
     office.send_from(line.phone.address, text);
 }
 
+/// For how long somebody is banned, where a record tells of a wrong answer.
+fn banned(record: &model::journal::Record) -> Option<u32> {
+    match record {
+        model::journal::Record::Noted(model::journal::Note::WrongAnswer { banned_seconds, .. }) => {
+            Some(*banned_seconds)
+        }
+        _ => None,
+    }
+}
+
 #[test]
 fn three_wrong_pins_end_the_call_and_ten_close_the_door_to_that_address() {
     let mut office = open();
@@ -419,6 +429,8 @@ fn three_wrong_pins_end_the_call_and_ten_close_the_door_to_that_address() {
     assert_eq!(office.status().counters.wrong_passwords, 9);
     office.dials("*97", "0 101");
     office.press("9999#"); // the tenth
+    let told: Vec<u32> = office.journal.iter().filter_map(banned).collect();
+    assert_eq!(told, [0, 60], "the first, and the ban, are told"); // security.md row 1
     office.press("4711#0");
     office.said();
     office.said();

@@ -84,6 +84,18 @@ fn a_contact_that_no_database_would_keep_is_refused() {
 }
 
 #[test]
+fn a_phone_is_behind_eight_proxies_at_most() {
+    // security.md row 15
+    let mut office = Office::open();
+    let phone = office.phone("1001");
+    for (proxies, status) in [(9, 403), (8, 200)] {
+        let path = "Path: <sip:p.test;lr>\r\n".repeat(proxies);
+        let lines = format!("Contact: {}\r\nSupported: path\r\n{path}", phone.contact());
+        assert_eq!(office.register_with(&phone, &lines).status(), Some(status));
+    }
+}
+
+#[test]
 fn too_short_an_interval_is_refused_with_the_least_one() {
     let mut office = Office::open();
     let phone = office.phone("1001");

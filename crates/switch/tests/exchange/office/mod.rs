@@ -14,7 +14,7 @@ use bytes::Bytes;
 use centralita_switch::voicemail::Note;
 use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, Reply, Switch};
 use media::{MediaCommand, MediaEvent, Report, StreamId};
-use model::journal::{OpenLeg, Record};
+use model::journal::{OpenLeg, OutsideTime, Record};
 use model::{
     CallRecord, Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     Forwarding, Ha1, User, UserId,
@@ -133,8 +133,19 @@ impl Office {
         self.feed(Input::Directory { directory: self.directory.clone(), changes: [].into() });
         let ports = (0..500).map(|n| 10_000 + 2 * n).collect();
         self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports }));
-        self.feed(Input::Restore { bindings, calls });
+        self.feed(Input::Restore { bindings, calls, outside: self.outside() });
         self.feed(Input::Listening(true));
+    }
+
+    /// What the journal says of calls to the outside.
+    fn outside(&self) -> Vec<OutsideTime> {
+        let mut times = BTreeMap::new();
+        for record in &self.journal {
+            if let Record::Noted(model::journal::Note::Outside(time)) = record {
+                times.insert(time.call.clone(), time.clone());
+            }
+        }
+        times.into_values().collect()
     }
 
     /// `kill -9`, and a new process with what the journal kept.

@@ -1,0 +1,69 @@
+//! Numbers that call for help (security.md row 31): what the house names, else the common ones of the world and those of its country.
+
+use super::DialRules;
+use crate::Dialled;
+
+/// Known everywhere: those of Europe, the Americas and Oceania that visitors and their phones dial wherever they are.
+const COMMON: [&str; 17] = [
+    "112", "911", "999", "000", "110", "113", "118", "119", "131", "132", "133", "061", "062", "080", "091",
+    "190", "192",
+];
+
+/// Further ones that mean help in one country only, by country code: elsewhere they are services, or nobody's.
+const NATIONAL: &[(&str, &str)] = &[
+    ("27", "10111 10177"),
+    ("33", "15 17 18 114 115 191 196"),
+    ("34", "085 088 092"),
+    ("351", "115 117"),
+    ("39", "114 115 117"),
+    ("502", "120 122 123"),
+    ("503", "913"),
+    ("506", "128"),
+    ("507", "103 104"),
+    ("51", "105 106 116 117"),
+    ("53", "104 105 106"),
+    ("54", "100 101 105 107"),
+    ("55", "193 197 199"),
+    ("56", "130 134 137"),
+    ("57", "123 125"),
+    ("58", "171"),
+    ("591", "120"),
+    ("61", "106"),
+    ("64", "111"),
+    ("81", "171"),
+    ("86", "120 122"),
+    ("91", "100 101 102 108"),
+];
+
+fn national(country: &str) -> impl Iterator<Item = &'static str> {
+    let row = NATIONAL.iter().find(|(code, _)| *code == country);
+    row.into_iter().flat_map(|(_, numbers)| numbers.split(' '))
+}
+
+/// The number that brings help which a dialled one means, if it means one: a `+`, zeros before it or keys after it change nothing.
+pub fn emergency<'r>(rules: &'r DialRules, number: &Dialled) -> Option<&'r str> {
+    let dialled = number.as_str().trim_end_matches(['#', '*']);
+    let digits = dialled.trim_start_matches('+');
+    let abroad = dialled.trim_start_matches(['+', '0']);
+    let bare = rules
+        .country
+        .as_deref()
+        .filter(|_| abroad.len() < dialled.len())
+        .and_then(|c| abroad.strip_prefix(c));
+    let zeros = digits.bytes().take_while(|b| *b == b'0').count();
+    (0..=zeros).find_map(|n| known(rules, digits.get(n..)?)).or_else(|| known(rules, bare?))
+}
+
+/// Whether a text is one of them. Every call asks: nothing is collected.
+fn known<'r>(rules: &'r DialRules, text: &str) -> Option<&'r str> {
+    if !rules.emergency.is_empty() {
+        return rules.emergency.iter().map(|number| &**number).find(|help| *help == text);
+    }
+    let country = rules.country.as_deref().unwrap_or_default();
+    COMMON.into_iter().chain(national(country)).find(|help| *help == text)
+}
+
+/// Whether a number calls for help under any house's rules, so that no extension should bear it.
+pub fn is_emergency(number: &Dialled) -> bool {
+    emergency(&DialRules::default(), number).is_some()
+}

@@ -1,0 +1,84 @@
+//! What calls to the outside have used is known after a restart, and told of once (security.md rows 7 and 31).
+
+mod samples;
+
+use centralita_store::{EventQuery, Retention, Store};
+use model::UserId;
+use model::journal::{Note, OutsideTime, Record};
+use samples::*;
+
+fn time(name: &str, user: &str, since: i64, until: Option<i64>) -> OutsideTime {
+    OutsideTime {
+        call: call(name, 0).id,
+        leg: 1,
+        user: UserId::parse(user).unwrap(),
+        since: at(since),
+        until: until.map(at),
+    }
+}
+
+fn noted(time: &OutsideTime) -> Record {
+    Record::Noted(Note::Outside(time.clone()))
+}
+
+#[tokio::test]
+async fn what_is_over_stays_over_and_what_is_on_is_known() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let (begun, over) = (time("session_1_a", "ana", 10, None), time("session_1_a", "ana", 10, Some(70)));
+    let on = time("session_2_b", "eva", 80, None);
+    store.feed(&[noted(&begun)]).await.unwrap();
+    assert_eq!(store.outside_since(at(0)).await.unwrap(), [begun.clone()]);
+    store.feed(&[noted(&begun), noted(&over), noted(&on)]).await.unwrap();
+    store.feed(&[noted(&begun)]).await.unwrap(); // told again after a crash
+    assert_eq!(store.outside_since(at(0)).await.unwrap(), [over, on.clone()]);
+    assert_eq!(store.outside_since(at(71)).await.unwrap(), std::slice::from_ref(&on), "of another day");
+    store.prune(at(30 * 86_400), &Retention::default()).await.unwrap();
+    assert_eq!(store.outside_since(at(0)).await.unwrap(), [on], "old times are forgotten");
+}
+
+async fn told(store: &Store) -> Vec<(String, Option<u64>)> {
+    let query = EventQuery { ascending: true, limit: 100, ..EventQuery::default() };
+    let events = store.list_events(&query).await.unwrap();
+    events.into_iter().map(|event| (event.kind, event.detail["percent"].as_u64())).collect()
+}
+
+#[tokio::test]
+async fn each_level_is_told_once_a_day_and_user_by_whichever_node() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let alert = |user: &str, percent, day, seconds| {
+        let user = UserId::parse(user).unwrap();
+        Record::Noted(Note::SpendAlert { user, percent, limit_minutes: 600, day: at(day), at: at(seconds) })
+    };
+    store.feed(&[alert("ana", 50, 0, 10), alert("ana", 50, 0, 11)]).await.unwrap();
+    store.feed(&[alert("ana", 50, 0, 99), alert("ana", 80, 0, 99)]).await.unwrap();
+    store.feed(&[alert("eva", 50, 0, 100), alert("ana", 50, 86_400, 86_500)]).await.unwrap();
+    let percents: Vec<_> = told(&store).await.into_iter().map(|(_, percent)| percent.unwrap()).collect();
+    assert_eq!(percents, [50, 80, 50, 50]);
+    let query = EventQuery { user: UserId::parse("eva").ok(), limit: 10, ..EventQuery::default() };
+    let mine = store.list_events(&query).await.unwrap();
+    assert_eq!((mine.len(), mine[0].kind.as_str(), mine[0].subject.as_str()), (1, "spend_alert", "eva"));
+    assert_eq!(mine[0].detail["limitMinutes"], 600);
+}
+
+#[tokio::test]
+async fn a_call_for_help_is_told_between_its_beginning_and_its_end() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let help = Record::Noted(Note::Emergency { call: call("session_1_a", 0).id, at: at(0) });
+    let records = [
+        Record::CallOpened(Box::new(call("session_1_a", 0))),
+        help,
+        Record::CallClosed(Box::new(closed("session_1_a", 0))),
+    ];
+    for cut in 0..=records.len() {
+        let (first, second) = records.split_at(cut);
+        store.feed(first).await.unwrap();
+        store.feed(second).await.unwrap();
+    }
+    let kinds: Vec<String> = told(&store).await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "emergency_call").count(), 1);
+    assert_eq!((kinds[0].as_str(), kinds[1].as_str()), ("call_started", "emergency_call"));
+    assert_eq!(kinds.last().map(String::as_str), Some("call_ended"));
+}

@@ -1,0 +1,314 @@
+//! What users may spend on the outside: so many calls begun in a minute, so many minutes in a day (security.md row 7). The office has no
+//! price list; minutes are what it can count honestly. Calls for help never come here.
+//!
+//! A minute that is used up refuses the next call. A day that is used up ends the calls that are on as well: whoever stole a password
+//! opens fifty at once, and a cap that only the next call feels would be exceeded by hours.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use base::{Instant, Now, Timestamp};
+use model::journal::OutsideTime;
+use model::recurrence::Zone;
+use model::{CallId, Cause, UserId};
+
+use crate::call::CallKey;
+
+/// Shares of the day's minutes that are told of, in hundredths.
+const LEVELS: [u8; 3] = [50, 80, 100];
+const MINUTE: Duration = Duration::from_secs(60);
+/// A clock that is set back by less does not begin another day.
+const SET_BACK: Duration = Duration::from_secs(3600);
+
+/// What one user may spend on the outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutsideLimits {
+    /// Calls that may begin within any minute; no limit where 0.
+    pub calls_per_minute: u32,
+    /// Minutes a day of all calls together; no limit where 0.
+    pub minutes_per_day: u32,
+    /// Whose midnight begins a day.
+    pub zone: Zone,
+}
+
+impl Default for OutsideLimits {
+    fn default() -> Self {
+        OutsideLimits { calls_per_minute: 30, minutes_per_day: 600, zone: Zone::utc() }
+    }
+}
+
+impl OutsideLimits {
+    /// How long a share of the day's minutes is; `None` where they have no limit.
+    fn share(&self, percent: u8) -> Option<Duration> {
+        let whole = MINUTE.saturating_mul(self.minutes_per_day);
+        (self.minutes_per_day > 0).then(|| whole.saturating_mul(u32::from(percent)) / 100)
+    }
+}
+
+/// What one user has spent.
+#[derive(Debug, Default)]
+struct Meter {
+    /// When calls of the last minute began.
+    begun: VecDeque<Instant>,
+    /// Of today, without what is on.
+    used: Duration,
+    /// How many levels were told of.
+    told: usize,
+    /// Calls that are on.
+    on: u32,
+}
+
+/// A call that is up outside.
+#[derive(Debug)]
+struct Running {
+    time: OutsideTime,
+    /// Since when it counts: its answer, or midnight.
+    since: Instant,
+}
+
+/// A share of the day's minutes that a user has reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Reached {
+    pub(crate) user: UserId,
+    pub(crate) percent: u8,
+    pub(crate) day: Timestamp,
+}
+
+/// All meters.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    limits: OutsideLimits,
+    users: BTreeMap<UserId, Meter>,
+    running: BTreeMap<CallKey, Running>,
+    /// When today began, and when it is over.
+    day: (Timestamp, Timestamp),
+    /// When the next level may be reached.
+    next: Option<Instant>,
+}
+
+impl Meters {
+    pub(crate) fn new(limits: OutsideLimits) -> Meters {
+        Meters {
+            limits,
+            users: BTreeMap::new(),
+            running: BTreeMap::new(),
+            day: (Timestamp::default(), Timestamp::default()),
+            next: None,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &OutsideLimits {
+        &self.limits
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Count what was spent before this start.
+    pub(crate) fn restore(&mut self, now: Now, times: &[OutsideTime]) {
+        self.turn(now);
+        for time in times {
+            let until = time.until.unwrap_or(now.wall).min(now.wall);
+            let used = until.since(time.since.max(self.day.0));
+            if !used.is_zero() {
+                self.users.entry(time.user.clone()).or_default().used += used;
+            }
+        }
+    }
+
+    /// Whether one more call of this user may go outside. It is counted.
+    pub(crate) fn admit(&mut self, now: Now, user: &UserId) -> Result<(), Cause> {
+        self.turn(now);
+        if self.is_overdrawn(now, user) {
+            return Err(Cause::OutsideMinutesUsed);
+        }
+        let (meter, most) = (self.users.entry(user.clone()).or_default(), self.limits.calls_per_minute);
+        while meter.begun.front().is_some_and(|begun| now.instant.since(*begun) >= MINUTE) {
+            meter.begun.pop_front();
+        }
+        if most == 0 {
+            return Ok(());
+        }
+        if meter.begun.len() >= most as usize {
+            return Err(Cause::CallRateLimit);
+        }
+        meter.begun.push_back(now.instant);
+        Ok(())
+    }
+
+    /// A call was answered outside.
+    pub(crate) fn begins(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        call: CallId,
+        leg: usize,
+        user: UserId,
+    ) -> OutsideTime {
+        self.turn(now);
+        let time = OutsideTime { call, leg: leg as u32, user, since: now.wall, until: None };
+        self.users.entry(time.user.clone()).or_default().on += 1;
+        self.running.insert(key, Running { time: time.clone(), since: now.instant });
+        self.plan(now);
+        time
+    }
+
+    /// A call is over; `None` where it was not outside.
+    pub(crate) fn ends(&mut self, now: Now, key: CallKey) -> Option<OutsideTime> {
+        if !self.running.contains_key(&key) {
+            return None; // most calls
+        }
+        self.turn(now);
+        let Running { mut time, since } = self.running.remove(&key)?;
+        let meter = self.users.entry(time.user.clone()).or_default();
+        meter.used += now.instant.since(since);
+        meter.on = meter.on.saturating_sub(1);
+        time.until = Some(now.wall.max(time.since));
+        self.plan(now);
+        Some(time)
+    }
+
+    /// The levels that were reached since the last time. Each is told once a day.
+    pub(crate) fn reached(&mut self, now: Now) -> Vec<Reached> {
+        self.turn(now);
+        let mut reached = Vec::new();
+        let totals: Vec<(UserId, Duration)> =
+            self.users.keys().map(|user| (user.clone(), self.total(now, user))).collect();
+        for (user, total) in totals {
+            let Some(meter) = self.users.get_mut(&user) else { continue };
+            while let Some(percent) = LEVELS.get(meter.told).copied()
+                && self.limits.share(percent).is_some_and(|share| total >= share)
+            {
+                meter.told += 1;
+                reached.push(Reached { user: user.clone(), percent, day: self.day.0 });
+            }
+        }
+        self.plan(now);
+        reached
+    }
+
+    /// The calls of users whose day is used up.
+    pub(crate) fn overdrawn(&self, now: Now) -> Vec<CallKey> {
+        let over = |(_, running): &(&CallKey, &Running)| self.is_overdrawn(now, &running.time.user);
+        self.running.iter().filter(over).map(|(key, _)| *key).collect()
+    }
+
+    fn is_overdrawn(&self, now: Now, user: &UserId) -> bool {
+        self.limits.share(100).is_some_and(|most| self.total(now, user) >= most)
+    }
+
+    /// What a user has spent today.
+    fn total(&self, now: Now, user: &UserId) -> Duration {
+        let Some(meter) = self.users.get(user) else { return Duration::ZERO };
+        if meter.on == 0 {
+            return meter.used;
+        }
+        let mine = self.running.values().filter(|running| running.time.user == *user);
+        mine.fold(meter.used, |sum, running| sum + now.instant.since(running.since))
+    }
+
+    /// When to look again: at the first moment at which somebody's next level can be reached.
+    fn plan(&mut self, now: Now) {
+        let next = self.users.iter().filter(|(_, meter)| meter.on > 0).filter_map(|(user, meter)| {
+            // Where all levels are told, a call that rang while the day ran out has been answered: it ends at once.
+            let percent = LEVELS.get(meter.told).copied().unwrap_or_default();
+            let left = self.limits.share(percent)?.saturating_sub(self.total(now, user));
+            // Rounded up: a moment too early would plan the same moment again.
+            Some(now.instant + left / meter.on + Duration::from_micros(1))
+        });
+        self.next = next.min();
+    }
+
+    /// A new day forgets what was spent on the last one.
+    fn turn(&mut self, now: Now) {
+        let (from, to) = self.day;
+        let set_back = now.wall < from && from.since(now.wall) < SET_BACK;
+        if set_back || (from..to).contains(&now.wall) {
+            return;
+        }
+        self.day = self.limits.zone.day(now.wall);
+        let midnight = now.instant - now.wall.since(self.day.0);
+        for meter in self.users.values_mut() {
+            (meter.used, meter.told) = (Duration::ZERO, 0);
+        }
+        self.users.retain(|_, meter| meter.on > 0 || !meter.begun.is_empty());
+        for running in self.running.values_mut() {
+            running.since = running.since.max(midnight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        let base = 1_700_000_000_000_000 - 1_700_000_000_000_000 % 86_400_000_000; // a midnight of UTC
+        Now {
+            instant: Instant::from_micros(seconds * 1_000_000),
+            wall: Timestamp::from_micros(base + seconds as i64 * 1_000_000),
+        }
+    }
+
+    fn meters(calls: u32, minutes: u32) -> (Meters, UserId) {
+        let limits =
+            OutsideLimits { calls_per_minute: calls, minutes_per_day: minutes, ..OutsideLimits::default() };
+        (Meters::new(limits), UserId::parse("ana").unwrap())
+    }
+
+    fn call(n: u64) -> CallId {
+        CallId::parse(&format!("session_{n}_a")).unwrap()
+    }
+
+    #[test]
+    fn no_minute_sees_more_calls_than_it_may() {
+        let (mut meters, ana) = meters(3, 0);
+        let admitted: Vec<u64> = (0..130).filter(|n| meters.admit(at(*n), &ana).is_ok()).collect();
+        assert_eq!(admitted, [0, 1, 2, 60, 61, 62, 120, 121, 122]); // security.md row 7
+        assert_eq!(meters.admit(at(130), &ana), Err(Cause::CallRateLimit));
+        assert_eq!(meters.admit(at(130), &UserId::parse("eva").unwrap()), Ok(()), "each user has his own");
+    }
+
+    #[test]
+    fn calls_at_once_use_the_day_up_together_and_midnight_gives_it_back() {
+        let (mut meters, ana) = meters(0, 10);
+        let begin = 86_400 - 600; // ten minutes before midnight
+        for n in 0..4 {
+            meters.begins(at(begin), n, call(n as u64), 1, ana.clone());
+        }
+        let due = meters.deadline().unwrap();
+        assert_eq!(due.as_micros() / 1_000_000, begin + 75, "four minutes a minute: half of ten");
+        let percents = |reached: Vec<Reached>| reached.iter().map(|r| r.percent).collect::<Vec<_>>();
+        assert_eq!(percents(meters.reached(at(begin + 76))), [50]);
+        assert_eq!(percents(meters.reached(at(begin + 77))), [] as [u8; 0]);
+        assert_eq!(percents(meters.reached(at(begin + 151))), [80, 100]);
+        assert_eq!(meters.overdrawn(at(begin + 151)).len(), 4);
+        assert_eq!(meters.admit(at(begin + 151), &ana), Err(Cause::OutsideMinutesUsed));
+        for n in 0..3 {
+            assert!(meters.ends(at(begin + 151), n).is_some());
+        }
+        assert_eq!(meters.admit(at(86_400 + 1), &ana), Ok(()), "another day");
+        assert_eq!(meters.total(at(86_400 + 60), &ana), MINUTE, "what is on counts from midnight");
+        assert_eq!(meters.ends(at(86_400 + 60), 3).unwrap().since, at(begin).wall);
+        assert_eq!(meters.ends(at(86_400 + 61), 3), None);
+    }
+
+    #[test]
+    fn a_restart_forgets_nothing_of_today_and_all_of_yesterday() {
+        let (mut meters, ana) = meters(0, 2);
+        let time = |since: u64, until| OutsideTime {
+            call: call(since),
+            leg: 1,
+            user: ana.clone(),
+            since: at(since).wall,
+            until,
+        };
+        let day = 86_400;
+        let before = [time(day - 600, Some(at(day + 30).wall)), time(day + 100, None)];
+        meters.restore(at(day + 160), &before);
+        assert_eq!(meters.total(at(day + 160), &ana), Duration::from_secs(90));
+        meters.restore(at(day + 160), &[time(day + 130, Some(at(day + 160).wall))]);
+        assert_eq!(meters.admit(at(day + 161), &ana), Err(Cause::OutsideMinutesUsed));
+    }
+}
