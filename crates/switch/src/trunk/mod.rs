@@ -1,7 +1,9 @@
 //! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
 
+mod attempt;
 mod health;
 mod inbound;
+mod invite;
 mod lookup;
 mod outbound;
 mod pacing;
