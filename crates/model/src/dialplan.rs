@@ -114,7 +114,7 @@ fn decide(directory: &Directory, asker: Asker, dialled: &str, trace: &mut Vec<Tr
     if let Err(cause) = policy::check(directory.rules(), asker.road, asker.permissions, &number, trace) {
         return Route::Refused(cause);
     }
-    trunk::outside(directory, number, help, trace) // S194
+    trunk::outside(directory, asker, number, help, trace) // S194
 }
 
 pub(crate) fn to_extension(extension: &Arc<Extension>, asker: Asker, trace: &mut Vec<TraceStep>) -> Route {

@@ -112,6 +112,7 @@ fn trunk(host: &str) -> Trunk {
             max_channels: None,
             calls_per_second: None,
             probe: true,
+            diversion: false,
         },
         password: None,
         created_at: Timestamp::default(),

@@ -124,6 +124,7 @@ fn bare(id: TrunkId, draft: &Draft<'_>) -> Trunk {
             max_channels: None,
             calls_per_second: None,
             probe: true,
+            diversion: false,
         },
         password: None,
         created_at: draft.now.wall,

@@ -58,14 +58,16 @@ impl TrunkSettings {
         })
     }
 
+    /// The number by which callers outside reach an extension over this trunk.
+    pub fn number_of(&self, extension: &ExtensionNumber) -> Option<&str> {
+        let mine = self.dids.iter().find(|did| did.extension.as_ref() == Some(extension));
+        mine.map(|did| did.number.as_str())
+    }
+
     /// The number that the called one is shown, of a call that itself says `shown`; `None` where it says nothing that is a number.
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
-        let did = || {
-            let mine =
-                self.dids.iter().find(|did| did.extension.is_some() && did.extension.as_ref() == extension);
-            mine.map(|did| did.number.as_str().to_owned())
-        };
+        let did = || self.number_of(extension?).map(str::to_owned);
         let number = |text: &str| Dialled::parse(text).ok().map(|number| number.as_str().to_owned());
         match self.caller_id {
             CallerId::Fixed => fixed(),

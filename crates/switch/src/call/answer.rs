@@ -6,7 +6,7 @@ use base::Now;
 use bytes::Bytes;
 use media::{Source, Tone};
 use model::journal::{Note, OpenLeg, Record};
-use model::{CallStatus, Cause};
+use model::{CallDirection, CallStatus, Cause, LegRole};
 
 use super::{CallKey, LegState, Phase};
 use crate::Output;
@@ -132,8 +132,13 @@ impl Switch {
         for other in (1..others).filter(|other| *other != index) {
             self.hangup_leg(now, key, other, Cause::Cancelled, out);
         }
+        self.leave_ways_but(key, Some(index));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Bridged(0, index);
+        let outside = call.record.legs.get(index).is_some_and(|leg| leg.role == LegRole::Trunk);
+        if outside && call.record.direction == CallDirection::Internal {
+            call.record.direction = CallDirection::Outbound;
+        }
         if !self.answer_caller(now, key, Some(index), out) {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }

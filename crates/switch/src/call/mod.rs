@@ -31,10 +31,11 @@ use slab::Slab;
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
-use crate::trunk::Outgoing;
+use crate::trunk::Ways;
 use crate::voicemail::Visit;
 
 pub(crate) use fork::escaped;
+pub(crate) use history::Diversion;
 pub(crate) use incoming::Caller;
 
 /// A place in the table of calls; reused, so never kept beyond the call.
@@ -111,6 +112,13 @@ pub(crate) enum Phase {
     Over { reports: bool },
 }
 
+impl Phase {
+    /// Whether somebody is being rung who may still answer.
+    pub(crate) fn is_dialling(&self) -> bool {
+        matches!(self, Phase::Dialling)
+    }
+}
+
 /// A call.
 #[derive(Debug)]
 pub(crate) struct CallState {
@@ -129,8 +137,8 @@ pub(crate) struct CallState {
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
     pub(crate) verdict: Option<Cause>,
-    /// Its way to the outside.
-    pub(crate) outgoing: Option<Box<Outgoing>>,
+    /// Its ways to the outside.
+    pub(crate) ways: Ways,
     /// The trunk that delivered it, and that it takes up a channel of.
     pub(crate) channel: Option<TrunkId>,
     /// How it came to where it is.
@@ -320,6 +328,11 @@ impl CallState {
     pub(crate) fn ringing(&self) -> impl Iterator<Item = usize> + '_ {
         let rings = |leg: &Leg| matches!(leg.state, LegState::Trying | LegState::Ringing);
         self.legs.iter().enumerate().skip(1).filter(move |(_, leg)| rings(leg)).map(|(index, _)| index)
+    }
+
+    /// Whether anybody can still answer: a leg that rings, or a way outside that looks for a host.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.ringing().next().is_some() || !self.ways.is_empty()
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -12,6 +12,7 @@ use super::forward::Journey;
 use super::{CallKey, CallState, Phase};
 use crate::exchange::Switch;
 use crate::ladder::Ladder;
+use crate::trunk::Ways;
 use crate::{Originate, Output, Reply, State, limits};
 
 /// Which devices are looked at.
@@ -94,7 +95,7 @@ impl Switch {
             parties: Vec::new(),
             open_streams: 0,
             verdict: None,
-            outgoing: None,
+            ways: Ways::default(),
             channel: None,
             journey: Journey::default(),
         });

@@ -35,7 +35,7 @@ impl Switch {
         for index in 0..legs {
             self.hangup_leg(now, key, index, cause, out);
         }
-        self.leave_trunk(key);
+        self.leave_trunks(key);
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);
         self.leave_takings(&id, out);

@@ -6,21 +6,20 @@ use sip::resolve::Candidate;
 use sip::{Ended, Message, Name};
 
 use super::health::retry_after;
-use super::outbound::{Outgoing, Stage};
+use super::outbound::{Outgoing, Stage, WayId};
 use crate::Output;
-use crate::call::{CallKey, Phase};
+use crate::call::CallKey;
 use crate::exchange::Switch;
 
 impl Switch {
     /// The alarm of a call on its way out.
     pub(super) fn attempt_waited(&mut self, now: Now, key: CallKey, attempt: u64, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::Dialling)) else {
-            return;
-        };
-        let Some(way) = call.outgoing.as_ref().filter(|way| way.attempt == attempt) else { return };
+        let Some(call) = self.calls.get(key).filter(|call| call.phase.is_dialling()) else { return };
+        let Some(way) = call.ways.waiting(attempt) else { return };
+        let id = way.id;
         match &way.stage {
             Stage::Choosing => {}
-            Stage::Resolving | Stage::Paced => self.go_outside(now, key, out),
+            Stage::Resolving | Stage::Paced => self.go_on_outside(now, key, id, out),
             Stage::Calling { leg, spot } => {
                 let (leg, spot) = (*leg, spot.clone());
                 let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
@@ -30,16 +29,16 @@ impl Switch {
                 self.trace(key, format!("{} at {} says nothing", spot.trunk.name, spot.address.address));
                 self.trunks.is_dead(now, &spot.trunk.id, spot.address);
                 // Should it wake up after all, it is cancelled, or hung up: one call is never carried twice.
-                self.set_stage(key, Stage::Choosing);
+                self.set_stage(key, id, Stage::Choosing);
                 self.hangup_leg(now, key, leg, Cause::Unreachable, out);
-                self.go_outside(now, key, out);
+                self.go_on_outside(now, key, id, out);
             }
         }
         self.settle(now, out);
     }
 
-    fn set_stage(&mut self, key: CallKey, stage: Stage) {
-        if let Some(way) = self.calls.get_mut(key).and_then(|call| call.outgoing.as_mut()) {
+    fn set_stage(&mut self, key: CallKey, id: WayId, stage: Stage) {
+        if let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) {
             way.stage = stage;
         }
     }
@@ -53,21 +52,15 @@ impl Switch {
         addresses: Vec<Candidate>,
         out: &mut Vec<Output>,
     ) {
-        let Some(call) = self.calls.get_mut(key).filter(|call| matches!(call.phase, Phase::Dialling)) else {
-            return;
-        };
-        let waits =
-            |way: &&mut Box<Outgoing>| way.attempt == attempt && matches!(way.stage, Stage::Resolving);
-        let Some(mut way) =
-            call.outgoing.as_mut().as_ref().is_some_and(waits).then(|| call.outgoing.take()).flatten()
-        else {
-            return;
-        };
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.phase.is_dialling()) else { return };
+        let waits = |way: &&Outgoing| matches!(way.stage, Stage::Resolving);
+        let Some(id) = call.ways.waiting(attempt).filter(waits).map(|way| way.id) else { return };
+        let Some(mut way) = call.ways.take(id) else { return };
         self.found(key, &mut way, addresses);
         if let Some(call) = self.calls.get_mut(key) {
-            call.outgoing = Some(way);
+            call.ways.put(way);
         }
-        self.go_outside(now, key, out);
+        self.go_on_outside(now, key, id, out);
     }
 
     /// A leg to a carrier has ended before it was answered: the next host is tried where this one could not, and not where somebody said no.
@@ -75,25 +68,24 @@ impl Switch {
         &mut self,
         now: Now,
         key: CallKey,
-        index: usize,
+        id: WayId,
         ended: &Ended,
         out: &mut Vec<Output>,
     ) {
-        let Some(way) = self.calls.get_mut(key).and_then(|call| call.outgoing.as_mut()) else { return };
-        let Stage::Calling { leg, spot } = &way.stage else { return };
-        if *leg != index {
-            return; // one that was given up before
-        }
+        let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) else { return };
+        let Stage::Calling { spot, .. } = &way.stage else { return };
         let spot = spot.clone();
         let Ended::Refused { status, response } = ended else {
-            return self.fallback(now, key, Cause::Unreachable, out);
+            self.leave_way(key, id);
+            return self.branch_gone(now, key, Cause::Unreachable, out);
         };
         let fate = Fate::of(*status, response.as_ref());
         let name = format!("{} at {}", spot.trunk.name, spot.address.address);
         match fate {
             Fate::Final(cause) => {
                 self.trace(key, format!("{name} answers {status}"));
-                return self.fallback(now, key, cause, out);
+                self.leave_way(key, id);
+                return self.branch_gone(now, key, cause, out);
             }
             Fate::Dead => {
                 self.trace(key, format!("{name} cannot be reached"));
@@ -107,14 +99,14 @@ impl Switch {
             }
             Fate::NotOurs => {
                 self.trace(key, format!("{name} does not take our password ({status})"));
-                if let Some(way) = self.calls.get_mut(key).and_then(|call| call.outgoing.as_mut()) {
+                if let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) {
                     way.hosts.clear();
                     way.addresses.clear();
                 }
             }
         }
-        self.set_stage(key, Stage::Choosing);
-        self.go_outside(now, key, out);
+        self.set_stage(key, id, Stage::Choosing);
+        self.go_on_outside(now, key, id, out);
     }
 }
 

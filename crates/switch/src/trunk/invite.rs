@@ -1,25 +1,32 @@
 //! The INVITE that a carrier gets: what it says of the caller, and in whose words.
 
 use base::Now;
-use model::{LegRole, Trunk};
+use model::{CallerId, LegRole, Trunk};
 use sip::digest::Account;
 use sip::{Connect, HeaderLines, Target, Uri};
 
 use super::lookup::host_uri;
-use super::outbound::Spot;
-use crate::Output;
-use crate::call::{Asking, CallKey, Leg, LegState, escaped};
+use super::outbound::{Outgoing, Spot, WayId};
+use crate::call::{Asking, CallKey, CallState, Leg, LegState, escaped};
 use crate::exchange::Switch;
+use crate::{Output, limits};
 
 impl Switch {
     /// A leg to a carrier: nothing of what the caller wrote goes with it but what is said here (security.md row 30).
-    pub(super) fn place(&mut self, now: Now, key: CallKey, spot: &Spot, out: &mut Vec<Output>) -> Option<usize> {
+    pub(super) fn place(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        id: WayId,
+        spot: &Spot,
+        out: &mut Vec<Output>,
+    ) -> Option<usize> {
         let hop = self.hop_to(spot.address)?;
         let settings = &spot.trunk.settings;
-        let call = self.calls.get(key)?;
-        let outside = &call.outgoing.as_ref()?.outside;
-        let number = settings.on_the_wire(&outside.number, outside.whole.as_deref(), outside.help)?;
-        let shown = self.shown_outside(key, &spot.trunk);
+        let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
+        let way = call.ways.get(id)?;
+        let number = way.outside.on_the_wire(self.directory.rules(), &spot.trunk).ok()?;
+        let shown = self.shown_outside(call, way, &spot.trunk);
         let (worker, max_forwards) = (call.leg(0).map(|leg| leg.stream.port.worker), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
         // Behind an outbound proxy the URIs still name the carrier.
@@ -44,6 +51,7 @@ impl Switch {
                 "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned()
             }
         };
+        call.tell_outside(&spot.trunk, way.step.as_ref(), &self.config.domain, (&number, host), &mut lines);
         let codecs = settings.codecs.clone();
         let port = self.ports.take(hop.listener, worker)?;
         let mut stream = self.open_stream(hop, port, out);
@@ -73,8 +81,10 @@ impl Switch {
     }
 
     /// The number that the called one outside is shown, by the trunk's rule.
-    fn shown_outside(&self, key: CallKey, trunk: &Trunk) -> Option<String> {
-        let call = self.calls.get(key)?;
+    fn shown_outside(&self, call: &CallState, way: &Outgoing, trunk: &Trunk) -> Option<String> {
+        if let (CallerId::Own, Some(by)) = (trunk.settings.caller_id, &way.by) {
+            return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));
+        }
         let device = call.record.legs.first().filter(|leg| leg.role != LegRole::Trunk);
         let credential = device.and_then(|leg| self.directory.credential(&leg.party));
         let extension = credential.and_then(|credential| self.extension_of(credential));

@@ -25,7 +25,7 @@ use crate::{Output, State};
 
 use health::Watch;
 use lookup::{Lookups, Purpose};
-pub(crate) use outbound::Outgoing;
+pub(crate) use outbound::{WayId, Ways};
 use pacing::Pace;
 use registration::Registration;
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use base::Now;
 use model::trunk::Outside;
-use model::{CallDirection, Cause, TraceStep, Trunk, TrunkHost, TrunkId};
+use model::{CallDirection, Cause, Extension, TraceStep, Trunk, TrunkHost, TrunkId};
 use sip::resolve::Candidate;
 
 use super::pacing::Admission;
 use super::{Alarm, Purpose, selection};
-use crate::call::{CallKey, Phase};
+use crate::call::{CallKey, Diversion, Phase};
 use crate::exchange::Switch;
 use crate::{Output, limits};
 
@@ -44,10 +44,19 @@ pub(super) enum Stage {
     },
 }
 
-/// A call's way to the outside.
+/// Names a way of a call; none is used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WayId(u64);
+
+/// One way to the outside: to one number, by one trunk after the other.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
+    pub(super) id: WayId,
     pub(super) outside: Arc<Outside>,
+    /// The extension that passes the call on, where its caller did not dial the number himself.
+    pub(super) by: Option<Arc<Extension>>,
+    /// A step of the call's journey that only this way takes.
+    pub(super) step: Option<Diversion>,
     trunks: VecDeque<Arc<Trunk>>,
     trunk: Option<Arc<Trunk>>,
     /// The trunk that it takes up a channel of.
@@ -58,10 +67,57 @@ pub(crate) struct Outgoing {
     /// Addresses that counted as down: tried when nothing else is left.
     last_resort: VecDeque<Spot>,
     pub(super) stage: Stage,
-    /// Names what the call waits for now; an alarm of before it means nothing.
-    pub(super) attempt: u64,
+    /// Names what the way waits for now; an alarm of before it means nothing.
+    attempt: u64,
     tried: u8,
     verdict: Option<Cause>,
+}
+
+/// The ways outside that a call takes now: one, or one for each number of a follow-me that is rung there. Each has its own trunk, host
+/// and channel; one that leads nowhere is not among them any more.
+#[derive(Debug, Default)]
+pub(crate) struct Ways(Vec<Outgoing>);
+
+impl Ways {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn has(&self, id: WayId) -> bool {
+        self.0.iter().any(|way| way.id == id)
+    }
+
+    /// The way whose host a leg calls.
+    pub(crate) fn of_leg(&self, leg: usize) -> Option<WayId> {
+        self.0.iter().find(|way| way.leg() == Some(leg)).map(|way| way.id)
+    }
+
+    /// The leg that calls a host of a way now.
+    pub(crate) fn leg_of(&self, id: WayId) -> Option<usize> {
+        self.get(id)?.leg()
+    }
+
+    /// The way that waits for this.
+    pub(super) fn waiting(&self, attempt: u64) -> Option<&Outgoing> {
+        self.0.iter().find(|way| way.attempt == attempt)
+    }
+
+    pub(super) fn get(&self, id: WayId) -> Option<&Outgoing> {
+        self.0.iter().find(|way| way.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: WayId) -> Option<&mut Outgoing> {
+        self.0.iter_mut().find(|way| way.id == id)
+    }
+
+    pub(super) fn take(&mut self, id: WayId) -> Option<Outgoing> {
+        let place = self.0.iter().position(|way| way.id == id)?;
+        Some(self.0.remove(place))
+    }
+
+    pub(super) fn put(&mut self, way: Outgoing) {
+        self.0.push(way);
+    }
 }
 
 /// What to do next.
@@ -76,10 +132,18 @@ impl Outgoing {
     pub(super) fn carrier(&self) -> Option<&TrunkId> {
         self.trunk.as_ref().map(|trunk| &trunk.id)
     }
+
+    /// The leg that calls a host of it now.
+    pub(super) fn leg(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Calling { leg, .. } => Some(*leg),
+            Stage::Choosing | Stage::Resolving | Stage::Paced => None,
+        }
+    }
 }
 
 impl Switch {
-    /// Lead a call to the outside.
+    /// Lead a call to the outside: to one number, and nowhere else.
     pub(crate) fn lead_outside(
         &mut self,
         now: Now,
@@ -90,9 +154,33 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
         call.record.direction = CallDirection::Outbound;
-        call.outgoing = Some(Box::new(Outgoing {
+        call.verdict = None;
+        let diverted = call.journey.stops.last().filter(|_| !call.journey.diversions.is_empty());
+        let by = diverted.map(|stop| Arc::clone(&stop.extension));
+        self.set_timer(key, now.instant + RINGING);
+        if let Err(cause) = self.ring_outside(now, key, outside, by, None, out) {
+            self.fallback(now, key, cause, out);
+        }
+    }
+
+    /// Ring a number outside, beside whatever else rings for this call. Where nobody can be asked, the cause is told and nothing is left.
+    pub(crate) fn ring_outside(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        outside: Arc<Outside>,
+        by: Option<Arc<Extension>>,
+        step: Option<Diversion>,
+        out: &mut Vec<Output>,
+    ) -> Result<WayId, Cause> {
+        let id = WayId(self.trunks.next_attempt());
+        let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
+        call.ways.put(Outgoing {
+            id,
             trunks: outside.trunks.iter().cloned().collect(),
             outside,
+            by,
+            step,
             trunk: None,
             channel: None,
             hosts: VecDeque::new(),
@@ -103,28 +191,42 @@ impl Switch {
             attempt: 0,
             tried: 0,
             verdict: None,
-        }));
-        self.set_timer(key, now.instant + RINGING);
-        self.go_outside(now, key, out);
+        });
+        match self.go_outside(now, key, id, out) {
+            None => Ok(id),
+            Some(cause) => Err(cause),
+        }
     }
 
-    pub(super) fn go_outside(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    /// Go on with a way that waits for nothing. Where it leads nowhere it is given up, and why is told.
+    #[must_use]
+    fn go_outside(&mut self, now: Now, key: CallKey, id: WayId, out: &mut Vec<Output>) -> Option<Cause> {
         loop {
-            let Some(mut way) = self.calls.get_mut(key).and_then(|call| call.outgoing.take()) else { return };
+            let mut way = self.calls.get_mut(key)?.ways.take(id)?;
             way.stage = Stage::Choosing;
             let choice = self.choose(now, key, &mut way, out);
             if let Some(call) = self.calls.get_mut(key) {
-                call.outgoing = Some(way);
+                call.ways.put(way);
             }
             match choice {
-                Choice::Wait => return,
-                Choice::Over(cause) => return self.fallback(now, key, cause, out),
+                Choice::Wait => return None,
+                Choice::Over(cause) => {
+                    self.leave_way(key, id);
+                    return Some(cause);
+                }
                 Choice::Try(spot) => {
-                    if self.call_host(now, key, spot, out) {
-                        return;
+                    if self.call_host(now, key, id, spot, out) {
+                        return None;
                     }
                 }
             }
+        }
+    }
+
+    /// Go on with a way after something has happened to it. Where it leads nowhere the call is told.
+    pub(super) fn go_on_outside(&mut self, now: Now, key: CallKey, id: WayId, out: &mut Vec<Output>) {
+        if let Some(cause) = self.go_outside(now, key, id, out) {
+            self.branch_gone(now, key, cause, out);
         }
     }
 
@@ -191,6 +293,11 @@ impl Switch {
         // An administrator may have switched it off while the call was on its way.
         let trunk = self.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
         self.trunks.give_back(way.channel.take());
+        // Or have given it other prefixes.
+        if way.outside.on_the_wire(self.directory.rules(), &trunk).is_err() {
+            self.trace(key, format!("{} no longer carries this number", trunk.name));
+            return None;
+        }
         let admission = self.trunks.admit(now.instant, &trunk, way.outside.help);
         if matches!(admission, Admission::NoChannel | Admission::TooFast) {
             let what = if admission == Admission::NoChannel { "channels" } else { "calls per second" };
@@ -208,14 +315,31 @@ impl Switch {
         Some(Choice::Wait)
     }
 
-    /// The call no longer takes up channels: that of the trunk it came by, and that of the one it went out by.
-    pub(crate) fn leave_trunk(&mut self, key: CallKey) {
-        if let Some(call) = self.calls.get_mut(key) {
-            let out = call.outgoing.as_mut().and_then(|way| way.channel.take());
-            for channel in [call.channel.take(), out] {
-                self.trunks.give_back(channel);
-            }
+    /// A way is given up, or was not the one that was answered: its channel is free. Its leg, where it has one, is somebody else's matter.
+    pub(crate) fn leave_way(&mut self, key: CallKey, id: WayId) {
+        let way = self.calls.get_mut(key).and_then(|call| call.ways.take(id));
+        if let Some(way) = way {
+            self.trunks.give_back(way.channel);
         }
+    }
+
+    /// Give all ways up but the one whose leg was answered.
+    pub(crate) fn leave_ways_but(&mut self, key: CallKey, answered: Option<usize>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut call.ways.0)
+            .into_iter()
+            .partition(|way| answered.is_some() && way.leg() == answered);
+        call.ways.0 = kept;
+        for way in left {
+            self.trunks.give_back(way.channel);
+        }
+    }
+
+    /// The call no longer takes up channels: that of the trunk it came by, and those of its ways out.
+    pub(crate) fn leave_trunks(&mut self, key: CallKey) {
+        self.leave_ways_but(key, None);
+        let channel = self.calls.get_mut(key).and_then(|call| call.channel.take());
+        self.trunks.give_back(channel);
     }
 
     pub(super) fn trace(&mut self, key: CallKey, outcome: String) {
@@ -225,16 +349,23 @@ impl Switch {
     }
 
     /// Send the INVITE to one address. `false` where that cannot be done.
-    fn call_host(&mut self, now: Now, key: CallKey, spot: Spot, out: &mut Vec<Output>) -> bool {
+    fn call_host(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        id: WayId,
+        spot: Spot,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let attempt = self.trunks.next_attempt();
         let text = format!("{} is tried at {}", spot.trunk.name, spot.address.address);
-        let placed = self.place(now, key, &spot, out);
+        let placed = self.place(now, key, id, &spot, out);
         let tried = match placed {
             Some(_) => text,
             None => format!("{text}, which no listener or port of ours can reach"),
         };
         self.trace(key, tried);
-        let Some(way) = self.calls.get_mut(key).and_then(|call| call.outgoing.as_mut()) else { return true };
+        let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) else { return true };
         way.tried += 1;
         let Some(leg) = placed else { return false };
         way.attempt = attempt;

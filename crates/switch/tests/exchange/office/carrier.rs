@@ -57,6 +57,7 @@ pub fn trunk(name: &str, carriers: &[u8]) -> Trunk {
             max_channels: None,
             calls_per_second: None,
             probe: true,
+            diversion: false,
         },
         password: None,
         created_at: Timestamp::default(),
