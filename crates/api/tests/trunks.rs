@@ -88,7 +88,7 @@ async fn what_is_no_trunk_is_refused_with_its_field() {
     for (field, value) in [
         ("hosts", json!([])),
         ("hosts", json!([{"host": "sip:carrier.example"}])),
-        ("hosts", json!([{"host": "a.example", "transport": "tcp"}])),
+        ("hosts", json!([{"host": "a.example", "transport": "tls"}])),
         ("hosts", json!([{"host": "a b"}])),
         ("hosts", json!([{"host": "a.example", "port": 0}])),
         ("sources", json!(["0.0.0.0/0"])),

@@ -38,6 +38,7 @@ pub struct TrunkDraft {
     pub max_channels: Option<Option<u32>>,
     pub calls_per_second: Option<Option<u32>>,
     pub probe: Option<bool>,
+    pub diversion: Option<bool>,
 }
 
 impl Office {
@@ -164,6 +165,7 @@ fn write(
     put(&mut settings.max_channels, wanted.max_channels);
     put(&mut settings.calls_per_second, wanted.calls_per_second);
     put(&mut settings.probe, wanted.probe);
+    put(&mut settings.diversion, wanted.diversion);
     let expires = wanted.register_expires.or(settings.register).unwrap_or(EXPIRES);
     match wanted.register {
         Some(true) => settings.register = Some(expires),

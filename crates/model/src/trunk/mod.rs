@@ -178,7 +178,7 @@ pub enum TrunkError {
     #[error("hosts: 1 to 8 names or addresses, without scheme, spaces or brackets")]
     Hosts,
     /// The shell opens no encrypted streams.
-    #[error("hosts: this version speaks udp and tcp to carriers, not tls")]
+    #[error("hosts: this version speaks udp and tcp to carriers, not yet tls")]
     Transport,
     /// Names in digest and URIs.
     #[error("username: 1 to 128 characters without spaces, quotes, '<', '>', '@' or control characters")]

@@ -151,7 +151,7 @@ impl Switch {
             // Nobody can be met in an application; the outside is rung where it was found.
             Route::Application(_) | Route::Trunk(_) => Err(Cause::Refused),
             Route::Refused(cause) => {
-                self.tell(key, "follow_me", format!("{} is left out: it may not be rung", way.to));
+                self.tell(key, "follow_me", format!("{} is not rung: {}", way.to, cause.code()));
                 Err(*cause)
             }
         };

@@ -17,5 +17,6 @@ mod a_phone_registers;
 mod a_source_is_forged;
 mod a_trunk_registers;
 mod an_owner_is_followed;
+mod an_owner_is_followed_outside;
 mod office;
 mod the_exchange_stops;

@@ -183,5 +183,6 @@ fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
         max_channels: number("maxChannels"),
         calls_per_second: number("callsPerSecond"),
         probe: form.flag("probe"),
+        diversion: form.flag("diversion"),
     })
 }
