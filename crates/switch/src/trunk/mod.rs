@@ -216,15 +216,9 @@ impl Switch {
             None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),
             None => {}
         }
-        // Streams to a carrier need a connection of their own, which only datagrams do without.
+        // No connection is named: the shell has one to that host, or opens it.
         let flow = sip::Flow::default();
-        (!to.transport.is_reliable()).then_some(Hop {
-            transport: to.transport,
-            listener: index,
-            local,
-            remote: to.address,
-            flow,
-        })
+        Some(Hop { transport: to.transport, listener: index, local, remote: to.address, flow })
     }
 }
 
