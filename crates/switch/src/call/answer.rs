@@ -23,6 +23,7 @@ impl Switch {
         sdp: Option<Bytes>,
         out: &mut Vec<Output>,
     ) {
+        self.test_hears(now, key, status);
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(leg) = call.legs.get_mut(index) else { return };
         let begins = leg.state == LegState::Trying && status >= 180;
@@ -96,6 +97,9 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(record) = call.record.legs.get_mut(index) {
             record.answered_at = Some(now.wall);
+        }
+        if matches!(call.phase, Phase::Testing) {
+            return self.test_answered(now, key, index, out);
         }
         let wanted = matches!(call.phase, Phase::Dialling if index > 0)
             || matches!(call.phase, Phase::RingingDevice(_));

@@ -82,6 +82,12 @@ impl Switch {
                 None if was_let_go => {}
                 None => self.callee_gone(now, key, cause, status, out),
             },
+            Phase::Testing => {
+                self.test_hears(now, key, status.unwrap_or_default());
+                if let Some(way) = self.calls.get(key).and_then(|call| call.ways.of_leg(index)) {
+                    self.trunk_leg_ended(now, key, way, ended, out);
+                }
+            }
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
             Phase::Voicemail(_) if index > 0 => {}
@@ -140,6 +146,7 @@ impl Switch {
             Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
             Phase::RingingDevice(_) => self.release(now, key, Cause::NoAnswer, out),
             Phase::Dialling => self.rang_out(now, key, out),
+            Phase::Testing => self.release(now, key, Cause::NoAnswer, out),
             Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
             Phase::Voicemail(_) => self.visit_timer(now, key, out),
             Phase::Over { .. } => self.give_up(now, key, out),

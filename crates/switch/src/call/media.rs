@@ -136,7 +136,11 @@ impl Switch {
                 self.feed(key, 0, source, out);
             }
             Phase::Voicemail(_) => self.feed(key, 0, Source::Silence, out),
-            Phase::Waiting(_) | Phase::RingingDevice(_) | Phase::Dialling | Phase::Over { .. } => {}
+            Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::Testing
+            | Phase::Over { .. } => {}
         }
     }
 

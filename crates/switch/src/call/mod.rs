@@ -35,6 +35,7 @@ use crate::trunk::Ways;
 use crate::voicemail::Visit;
 
 pub(crate) use fork::escaped;
+pub(crate) use forward::Journey;
 pub(crate) use history::Diversion;
 pub(crate) use incoming::Caller;
 
@@ -102,6 +103,8 @@ pub(crate) enum Phase {
     RingingDevice(Route),
     /// Legs of the callee ring.
     Dialling,
+    /// A trunk is tested: there is no caller, and whoever answers is hung up on.
+    Testing,
     /// Bridged: `legs[.0]` and `legs[.1]`.
     Bridged(usize, usize),
     /// With an application.
@@ -115,7 +118,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// Whether somebody is being rung who may still answer.
     pub(crate) fn is_dialling(&self) -> bool {
-        matches!(self, Phase::Dialling)
+        matches!(self, Phase::Dialling | Phase::Testing)
     }
 }
 
@@ -317,6 +320,7 @@ impl CallState {
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
+            | Phase::Testing
             | Phase::Bridged(..)
             | Phase::Served(_)
             | Phase::Voicemail(_)

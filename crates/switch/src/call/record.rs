@@ -171,6 +171,7 @@ impl Switch {
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
+            | Phase::Testing
             | Phase::Over { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.

@@ -21,6 +21,8 @@ impl Switch {
         if matches!(call.phase, Phase::Over { .. }) {
             return;
         }
+        self.test_ends(key, cause);
+        let Some(call) = self.calls.get_mut(key) else { return };
         let was_up = call.is_up();
         let id = call.record.id.clone();
         call.phase = Phase::Over { reports: true };

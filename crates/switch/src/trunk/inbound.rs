@@ -107,7 +107,7 @@ impl Switch {
             return None;
         }
         let carrier = match index {
-            0 => call.channel.as_ref(),
+            0 if call.channel.is_some() => call.channel.as_ref(),
             _ => call.ways.of_leg(index).and_then(|id| call.ways.get(id)).and_then(Outgoing::carrier),
         };
         Some(self.trunks_behind(hop).iter().any(|trunk| Some(&trunk.id) == carrier))

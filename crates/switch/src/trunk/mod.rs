@@ -10,6 +10,7 @@ mod pacing;
 mod registration;
 mod selection;
 mod status;
+mod test_call;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use lookup::{Lookups, Purpose};
 pub(crate) use outbound::{WayId, Ways};
 use pacing::Pace;
 use registration::Registration;
+pub(crate) use test_call::TestCall;
+use test_call::Tests;
 
 /// Something that is due.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +63,7 @@ pub(crate) struct Trunks {
     registrations: BTreeMap<TrunkId, Registration>,
     asked: BTreeMap<RequestId, Asked>,
     alarms: BTreeMap<(Instant, u64), Alarm>,
+    tests: Tests,
     serial: u64,
     chance: Chance,
 }
@@ -76,6 +80,7 @@ impl Trunks {
             registrations: BTreeMap::new(),
             asked: BTreeMap::new(),
             alarms: BTreeMap::new(),
+            tests: Tests::default(),
             serial: 0,
             chance: chance.fork(),
         }
