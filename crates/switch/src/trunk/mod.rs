@@ -13,10 +13,11 @@ mod status;
 mod test_call;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{Chance, Instant, Now};
-use model::{TrunkId, TrunkTransport};
+use model::{Trunk, TrunkHost, TrunkId, TrunkTransport};
 use sip::resolve::{Answer, Candidate};
 use sip::{Hop, Message, RequestId, Transport};
 
@@ -205,10 +206,23 @@ impl Switch {
         }
     }
 
+    /// Whether an address is that of a host which we open connections to.
+    pub(crate) fn is_carriers_host(&self, at: SocketAddr) -> bool {
+        let is_it = |trunk: &Trunk, host: &TrunkHost| {
+            let known = || trunk.settings.sources.iter().any(|source| source.contains(at.ip()));
+            let named = host.host.parse::<IpAddr>().is_ok_and(|ip| ip == at.ip().to_canonical());
+            host.transport == TrunkTransport::Tcp
+                && host.port.unwrap_or(5060) == at.port()
+                && (named || known())
+        };
+        let trunks = self.directory.trunks();
+        trunks.into_iter().any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
+    }
+
     /// The way to a carrier's address: the first listener of the transport and the family from which it can be reached.
     fn hop_to(&self, to: Candidate) -> Option<Hop> {
         let far = to.address.ip();
-        let fits = |ip: std::net::IpAddr| {
+        let fits = |ip: IpAddr| {
             ip.is_ipv4() == far.is_ipv4() && (ip.is_unspecified() || ip.is_loopback() == far.is_loopback())
         };
         let (index, listener) = (0..)

@@ -140,3 +140,20 @@ fn a_call_over_tcp_is_the_carriers_where_source_and_transport_are_its_own() {
         }
     }
 }
+
+// security.md §4: after a crash nobody is left on a line
+#[test]
+fn after_a_crash_a_carriers_host_is_told_goodbye_over_a_new_connection() {
+    let (mut office, ana) = office(&[over_tcp("one", &[1])], &[1]);
+    let mut caller = office.call(&ana, MADRID, Some(&offer()));
+    let callee = office.invited(1);
+    office.answer(&callee, 200, Some(&answer()));
+    let ok = office.last(&ana);
+    office.acknowledge(&mut caller, &ok, None);
+    office.carried(1);
+    office.crash();
+    let heard = office.carried(1);
+    let bye = heard.first().expect("BYE");
+    assert_eq!((bye.method().as_str(), bye.call_id()), ("BYE", callee.call_id.as_str()));
+    assert_eq!(office.last(&ana).method().as_str(), "BYE");
+}
