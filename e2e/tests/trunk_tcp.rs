@@ -162,7 +162,8 @@ fn a_call_that_comes_in_over_tcp_is_the_carriers_only_where_its_trunk_speaks_tcp
         "sources": ["127.0.0.1/32"], "dids": [{"number": "+34911000001", "extension": "1001"}],
     });
     let made = server.admin().post("/api/v1/trunks", &trunk).expect(200);
-    let stranger = scenario("carrier_calls", server.sip(), server.spare_port(5)).over_tcp().to("+34911000001");
+    let stranger =
+        scenario("carrier_calls", server.sip(), server.spare_port(5)).over_tcp().to("+34911000001");
     let refused = std::panic::catch_unwind(|| stranger.passes());
     assert!(refused.is_err(), "a trunk over UDP says nothing of connections");
     trunk["hosts"][0]["transport"] = json!("tcp");

@@ -46,7 +46,8 @@ pub(crate) fn numbers() -> Vec<String> {
 
 /// The trunks of the day.
 pub(crate) fn trunks(chance: &mut Chance) -> Vec<Trunk> {
-    let [first, second] = [("one", &HOSTS[..2]), ("two", &HOSTS[2..])].map(|(name, hosts)| trunk(name, hosts, chance));
+    let [first, second] =
+        [("one", &HOSTS[..2]), ("two", &HOSTS[2..])].map(|(name, hosts)| trunk(name, hosts, chance));
     first.into_iter().chain(second).collect()
 }
 

@@ -13,8 +13,8 @@ use model::{
 };
 use switch::ladder::Rung;
 use switch::{
-    Command, Counters, Originate, Presence, Registration, Reply, State, Status, TrunkHostStatus, TrunkLife,
-    TestedCall, TrunkRegistration, TrunkStatus,
+    Command, Counters, Originate, Presence, Registration, Reply, State, Status, TestedCall, TrunkHostStatus,
+    TrunkLife, TrunkRegistration, TrunkStatus,
 };
 
 #[derive(Default)]

@@ -112,7 +112,9 @@ pub(super) fn run(shared: &Shared, verb: TrunkVerb) -> Result<(), Fault> {
             shape::say(shared, &json!({ "removed": id }), &format!("{trunk} is gone"));
             Ok(())
         }
-        TrunkVerb::Test { trunk, number, seconds } => test(shared, &client, &trunk, number.map(|n| (n, seconds))),
+        TrunkVerb::Test { trunk, number, seconds } => {
+            test(shared, &client, &trunk, number.map(|n| (n, seconds)))
+        }
         TrunkVerb::Add { .. } => {
             let made = client.post("/api/v1/trunks", Some(&body(verb)?))?.json()?;
             print(shared, &made["trunk"]);

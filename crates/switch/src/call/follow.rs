@@ -186,14 +186,7 @@ impl Switch {
     }
 
     /// Let go of a number outside that rings, or that is still on its way there.
-    fn let_go_outside(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        way: WayId,
-        cause: Cause,
-        out: &mut Vec<Output>,
-    ) {
+    fn let_go_outside(&mut self, now: Now, key: CallKey, way: WayId, cause: Cause, out: &mut Vec<Output>) {
         let leg = self.calls.get(key).and_then(|call| call.ways.leg_of(way));
         self.leave_way(key, way);
         if let Some(index) = leg {

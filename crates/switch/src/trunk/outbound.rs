@@ -349,14 +349,7 @@ impl Switch {
     }
 
     /// Send the INVITE to one address. `false` where that cannot be done.
-    fn call_host(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        id: WayId,
-        spot: Spot,
-        out: &mut Vec<Output>,
-    ) -> bool {
+    fn call_host(&mut self, now: Now, key: CallKey, id: WayId, spot: Spot, out: &mut Vec<Output>) -> bool {
         let attempt = self.trunks.next_attempt();
         let text = format!("{} is tried at {}", spot.trunk.name, spot.address.address);
         let placed = self.place(now, key, id, &spot, out);

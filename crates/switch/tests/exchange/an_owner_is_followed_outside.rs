@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use centralita_switch::{Command, Reply};
 use model::{
-    CallDirection, CallStatus, CallerId, Cause, Change, Dialled, FollowMe, FollowMode, FollowStep, Forwarding,
-    Trunk,
+    CallDirection, CallStatus, CallerId, Cause, Change, Dialled, FollowMe, FollowMode, FollowStep,
+    Forwarding, Trunk,
 };
 use sip::Name;
 
@@ -26,12 +26,7 @@ fn answer() -> String {
 }
 
 /// 1001 calls 1002, whose owner is looked for at these numbers; 1003 has a phone too.
-fn office(
-    trunks: &[Trunk],
-    alive: &[u8],
-    mode: FollowMode,
-    numbers: &[(&str, u16)],
-) -> (Office, [Phone; 3]) {
+fn office(trunks: &[Trunk], alive: &[u8], mode: FollowMode, numbers: &[(&str, u16)]) -> (Office, [Phone; 3]) {
     let mut office = Office::open();
     let phones = ["1001", "1002", "1003"].map(|number| office.phone(number));
     for phone in &phones {
@@ -214,6 +209,7 @@ fn a_number_for_which_no_line_is_left_is_not_rung_and_one_that_waits_for_its_tur
     let refusal = office.last(&ana);
     office.ack_refusal(&caller, &refusal);
     assert!(office.why().contains("the channels of one are used up"), "{}", office.why());
+    assert_eq!(office.carried_in_short(1), "ACK");
 
     (one.settings.max_channels, one.settings.calls_per_second) = (None, Some(1));
     office.add_trunk(&one, &[1]);
@@ -232,8 +228,7 @@ fn a_number_for_which_no_line_is_left_is_not_rung_and_one_that_waits_for_its_tur
 #[test]
 fn what_may_not_be_dialled_is_left_out_with_its_reason_and_the_carrier_hears_nothing_of_it() {
     let numbers = [("+8816123456789", 10), ("+34803123456", 10), ("112", 10), (MOBILE, 10)];
-    let (mut office, [ana, ..]) =
-        office(&[trunk("one", &[1])], &[1], FollowMode::Simultaneous, &numbers);
+    let (mut office, [ana, ..]) = office(&[trunk("one", &[1])], &[1], FollowMode::Simultaneous, &numbers);
     let caller = office.call(&ana, "1002", Some(&offer()));
     let mobile = called(&mut office, 1, MOBILE);
     assert_eq!(office.carried_in_short(1), "");
@@ -244,6 +239,7 @@ fn what_may_not_be_dialled_is_left_out_with_its_reason_and_the_carrier_hears_not
         assert!(office.why().contains(step), "{step} in {}", office.why());
     }
     assert!(office.why().contains("112 is not rung: emergency_not_allowed"));
+    assert_eq!(office.carried_in_short(1), "ACK");
     // An extension that may not dial abroad is not followed there either.
     office.change_extension("1002", |e| e.dial_permissions.international = false);
     let caller = office.call(&ana, "1002", Some(&offer()));
@@ -269,7 +265,8 @@ fn what_a_trunks_prefixes_make_of_a_number_is_judged_again() {
         (&adds, "1312345"),         // → +8821312345
         (&writes, "348821312345"),
     ] {
-        let (mut office, [ana, ..]) = office(&[one.clone()], &[1], FollowMode::Sequential, &[(number, 10)]);
+        let (mut office, [ana, ..]) =
+            office(std::slice::from_ref(one), &[1], FollowMode::Sequential, &[(number, 10)]);
         let caller = office.call(&ana, number, Some(&offer()));
         let refusal = office.last(&ana);
         office.ack_refusal(&caller, &refusal);
@@ -286,13 +283,25 @@ fn what_a_trunks_prefixes_make_of_a_number_is_judged_again() {
     let (mut office, [ana, ..]) = office(&[strips], &[1], FollowMode::Sequential, &[(MOBILE, 10)]);
     office.call(&ana, "3433142000000", Some(&offer()));
     assert_eq!(office.invited(1).invite.uri().unwrap().user().as_deref(), Some("+33142000000"));
-    // A prefix that an administrator gives a trunk meanwhile counts for calls that are under way.
-    let mut changed = trunk("two", &[2]);
-    changed.priority = 20;
-    office.add_trunk(&changed, &[2]);
-    office.change(vec![Change::TrunkGone(trunk("one", &[1]).id)]);
-    office.call(&ana, "8001234567", Some(&offer()));
-    assert_eq!(office.invited(2).invite.uri().unwrap().user().as_deref(), Some("+8001234567"));
+}
+
+// security.md row 7
+#[test]
+fn prefixes_that_a_trunk_is_given_while_a_call_is_on_its_way_are_judged_too() {
+    let mut second = trunk("two", &[2]);
+    second.priority = 20;
+    let trunks = [trunk("one", &[1]), second.clone()];
+    let (mut office, [ana, ..]) = office(&trunks, &[1, 2], FollowMode::Sequential, &[(MOBILE, 10)]);
+    let caller = office.call(&ana, "+348821312345", Some(&offer()));
+    let first = office.invited(1);
+    second.settings.strip_prefix = Some(Dialled::parse("+34").unwrap());
+    office.add_trunk(&second, &[1, 2]);
+    office.answer(&first, 503, None);
+    let refusal = office.last(&ana);
+    office.ack_refusal(&caller, &refusal);
+    assert_eq!(refusal.status(), Some(503));
+    assert_eq!(office.carried_in_short(2), "");
+    assert!(office.why().contains("two no longer carries this number"), "{}", office.why());
 }
 
 /// 1002 forwards everything to a number outside.
@@ -331,9 +340,7 @@ fn a_forwarded_call_shows_the_number_of_who_forwards_and_tells_of_it_only_where_
     );
     assert_eq!(
         invite.header_named("History-Info"),
-        Some(
-            "<sip:+34911000002@localhost>;index=1, <sip:+34612345678@10.9.0.1;cause=302>;index=1.1;mp=1"
-        )
+        Some("<sip:+34911000002@localhost>;index=1, <sip:+34612345678@10.9.0.1;cause=302>;index=1.1;mp=1")
     );
     // A call that nobody forwarded tells of nothing, and shows its caller's number.
     office.call(&ana, HOME, Some(&offer()));
