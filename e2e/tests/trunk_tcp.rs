@@ -1,6 +1,6 @@
 //! Carriers that are spoken with over TCP: the server opens the connection, keeps it, and turns to another host where it breaks.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use e2e::raw::Raw;
@@ -116,8 +116,11 @@ fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_b
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
     let mut side = caller.confirm(&dialling, &ok);
     assert!(!host.is_called_again(), "one connection is enough");
-    // The carrier drops the connection in the middle of the call: BYE goes over a new one.
-    drop(wire);
+    // The carrier ends the connection in the middle of the call; once the server has let go of it too, BYE goes over a new one.
+    if let Wire::Tcp { stream, .. } = &wire {
+        stream.shutdown(Shutdown::Write).expect("half closed");
+    }
+    assert!(wire.closes(LIMIT), "the server closes its end");
     caller.hang_up(&mut side);
     let mut wire = host.accept();
     let bye = hear(&mut wire, "BYE");
