@@ -155,7 +155,10 @@ async fn a_test_call_is_watched_to_its_end_and_forbidden_numbers_are_not_called(
     let told = house.post(&house.admin, &test, json!({"number": "+34912345678"})).await.ok();
     let call = &told["call"];
     assert_eq!((&call["answered"], &call["code"]), (&json!(false), &json!("busy")));
-    assert_eq!((&call["sipStatus"], &call["ringMs"], &call["answerMs"]), (&json!(486), &json!(1200), &Value::Null));
+    assert_eq!(
+        (&call["sipStatus"], &call["ringMs"], &call["answerMs"]),
+        (&json!(486), &json!(1200), &Value::Null)
+    );
     assert_eq!(call["steps"], json!(["trunk: it answers 486"]));
     for (number, code) in [("+8821312345678", "number_blocked"), ("112", "emergency_not_allowed")] {
         house.post(&house.admin, &test, json!({ "number": number })).await.refused(403, code);
