@@ -327,3 +327,52 @@ fn a_call_that_the_first_host_refuses_is_heard_by_way_of_the_second() {
     assert_eq!((call["direction"].as_str(), call["status"].as_str()), (Some("outbound"), Some("completed")));
     assert_eq!(call["legs"].as_array().map(Vec::len), Some(3), "{call:#}");
 }
+
+// S71, S123: an owner is looked for in the house and outside at once
+#[test]
+fn an_owner_who_is_looked_for_everywhere_is_found_on_his_mobile_and_the_other_phones_stop_to_ring() {
+    let server = Server::start();
+    let carrier = carrier(&server);
+    trunk_to(&server, &[&carrier]);
+    let bob = server.extension("1002");
+    let mut caller = phone(&server, "1001");
+    let desk = phone(&server, "1003");
+    let path = format!("/api/v1/voip/extensions/{}", bob.id);
+    let http = server.http(Some(&bob.key));
+    let premium = json!({"followMe": {"numbers": [{"number": "+34803123456"}]}});
+    assert_eq!(http.put(&path, &premium).status, 403, "it is not even kept");
+    let numbers = json!([{"number": "1003", "ringSeconds": 30}, {"number": MADRID, "ringSeconds": 30},
+        {"number": "+33142000001", "ringSeconds": 30}]);
+    http.put(&path, &json!({"followMe": {"mode": "simultaneous", "numbers": numbers}})).expect(200);
+    let sdp = caller.sdp();
+    let dialling = caller.invite("1002", "", &sdp);
+    caller.send(dialling.text.as_bytes());
+    let inside = desk.expect_request("INVITE");
+    desk.answer(&inside, 180, "", "");
+    let (first, second) = (carrier.expect_request("INVITE"), carrier.expect_request("INVITE"));
+    let is_mobile = |invite: &e2e::wire::Message| invite.text.starts_with(&format!("INVITE sip:{MADRID}@"));
+    let (mobile, other) = if is_mobile(&first) { (first, second) } else { (second, first) };
+    assert!(is_mobile(&mobile) && other.text.starts_with("INVITE sip:+33142000001@"), "{}", other.text);
+    carrier.answer(&other, 180, "", "");
+    carrier.answer(&mobile, 200, "", &carrier.sdp());
+    let ok = caller.expect_final("INVITE");
+    assert_eq!(ok.status(), Some(200), "{}", ok.text);
+    let mut side = caller.confirm(&dialling, &ok);
+    let cancel = carrier.expect_request("CANCEL");
+    assert_eq!(cancel.header("Call-ID"), other.header("Call-ID"));
+    carrier.answer(&cancel, 200, "", "");
+    carrier.answer(&other, 487, "", "");
+    let cancel = desk.expect_request("CANCEL");
+    desk.answer(&cancel, 200, "", "");
+    desk.answer(&inside, 487, "", "");
+    let trunks = || server.admin().get("/api/v1/opensips/status").expect(200)["trunks"].clone();
+    assert_eq!(trunks()[0]["activeCalls"], 1, "only the line that was answered is in use");
+    caller.hang_up(&mut side);
+    let bye = carrier.expect_request("BYE");
+    carrier.answer(&bye, 200, "", "");
+    let call = server.finished_call();
+    assert_eq!((&call["status"], &call["direction"]), (&json!("completed"), &json!("outbound")), "{call:#}");
+    assert_eq!(call["legs"].as_array().map(Vec::len), Some(4), "{call:#}");
+    assert_eq!(server.calls().len(), 1);
+    assert_eq!(trunks()[0]["activeCalls"], 0);
+}

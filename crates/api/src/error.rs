@@ -263,7 +263,9 @@ impl From<OfficeError> for ApiError {
 fn bad_trunk(error: TrunkError) -> ApiError {
     let (field, es) = match error {
         TrunkError::Hosts => ("hosts", "de 1 a 8 nombres o direcciones, sin esquema, espacios ni corchetes"),
-        TrunkError::Transport => ("hosts", "esta versión habla con los operadores por udp"),
+        TrunkError::Transport => {
+            ("hosts", "esta versión habla con los operadores por udp y tcp, todavía no por tls")
+        }
         TrunkError::Username => {
             ("username", "de 1 a 128 caracteres sin espacios, comillas, '<', '>', '@' ni controles")
         }

@@ -88,7 +88,7 @@ async fn what_is_no_trunk_is_refused_with_its_field() {
     for (field, value) in [
         ("hosts", json!([])),
         ("hosts", json!([{"host": "sip:carrier.example"}])),
-        ("hosts", json!([{"host": "a.example", "transport": "tcp"}])),
+        ("hosts", json!([{"host": "a.example", "transport": "tls"}])),
         ("hosts", json!([{"host": "a b"}])),
         ("hosts", json!([{"host": "a.example", "port": 0}])),
         ("sources", json!(["0.0.0.0/0"])),
@@ -144,4 +144,26 @@ async fn a_test_tells_what_the_hosts_said_and_the_status_names_every_trunk() {
             {"id": trunk["id"], "name": "Carrier", "state": "up", "registration": "failed", "activeCalls": 2}
         ])
     );
+}
+
+// security.md rows 7 and 31
+#[tokio::test]
+async fn a_test_call_is_watched_to_its_end_and_forbidden_numbers_are_not_called() {
+    let house = House::new().await;
+    let (path, _) = made(&house).await;
+    let test = format!("{path}/test");
+    let told = house.post(&house.admin, &test, json!({"number": "+34912345678"})).await.ok();
+    let call = &told["call"];
+    assert_eq!((&call["answered"], &call["code"]), (&json!(false), &json!("busy")));
+    assert_eq!(
+        (&call["sipStatus"], &call["ringMs"], &call["answerMs"]),
+        (&json!(486), &json!(1200), &Value::Null)
+    );
+    assert_eq!(call["steps"], json!(["trunk: it answers 486"]));
+    for (number, code) in [("+8821312345678", "number_blocked"), ("112", "emergency_not_allowed")] {
+        house.post(&house.admin, &test, json!({ "number": number })).await.refused(403, code);
+    }
+    house.post(&house.admin, &test, json!({"number": "call me"})).await.refused(400, "invalid_value");
+    let without = house.post(&house.admin, &test, json!({})).await.ok();
+    assert_eq!(without["call"], Value::Null);
 }

@@ -12,6 +12,10 @@ pub const FRAMES_IN_FLIGHT: usize = 4096;
 pub const COMMANDS_IN_FLIGHT: usize = 4096;
 /// Messages that may wait for a slow connection; one more closes it.
 pub const FRAMES_PER_CONNECTION: usize = 256;
+/// Connections to carriers that we have opened ourselves: more than any house has hosts of trunks.
+pub const DIALLED: usize = 256;
+/// How long a carrier may take to accept one; the exchange turns to another host before.
+pub const DIAL: Duration = Duration::from_secs(5);
 /// How long a command waits for its answer: the exchange answers in microseconds unless it is gone.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that the kernel holds for a UDP listener: half a second of a flood of registrations.

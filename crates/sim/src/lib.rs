@@ -3,6 +3,7 @@
 //! [`World::run`] plays one day out of one number and says what it broke. Nothing in it reads a clock or draws chance of its own, so that
 //! a number that ever broke something breaks it again.
 
+mod carriers;
 mod dice;
 mod disk;
 pub mod fuzz;
@@ -15,5 +16,6 @@ mod weather;
 mod worker;
 mod world;
 
+pub use carriers::CARRIERS;
 pub use oracle::Tally;
 pub use world::{Outcome, World};

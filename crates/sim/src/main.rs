@@ -1,10 +1,10 @@
-//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--verbose]`.
+//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--verbose]`.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use sim::{Outcome, Tally, World};
+use sim::{CARRIERS, Outcome, Tally, World};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         let outcome = World::watch(seed, if verbose { usize::MAX } else { 150 });
         return tell(&outcome, verbose);
     }
-    let (first, seeds) = (number("--first").unwrap_or(0), number("--seeds").unwrap_or(200));
+    let kind = if words.iter().any(|word| word == "--carriers") { CARRIERS } else { 0 };
+    let (first, seeds) = (number("--first").unwrap_or(0) | kind, number("--seeds").unwrap_or(200));
     let (failed, tally) = play(first, seeds);
     for (what, count) in &tally {
         println!("{count:>10}  {what}");

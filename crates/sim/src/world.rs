@@ -11,9 +11,11 @@ use std::time::Duration;
 use base::{Chance, Instant, Now, Timestamp};
 use bytes::Bytes;
 use media::MediaEvent;
+use model::Change;
 use sip::{Flow, Hop, Transport};
 use switch::{Config, Input, Listener, Output, Switch};
 
+use crate::carriers::{self, CARRIERS};
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::intruder::Intruder;
@@ -56,6 +58,8 @@ enum Happening {
     Wake(usize),
     Ask,
     StartAgain,
+    /// The trunks are taken away, so that nobody asks their hosts for ever.
+    Unplug,
     Meddle,
     WallJump,
     Intrude,
@@ -81,6 +85,7 @@ pub struct World {
     /// The next batch dies half-way.
     doomed: bool,
     office: Office,
+    trunks: Vec<model::Trunk>,
     disk: Disk,
     worker: Worker,
     slow_worker: bool,
@@ -113,7 +118,7 @@ fn server() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060)
 }
 
-fn peer(n: u8) -> SocketAddr {
+pub(crate) fn peer(n: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), 5060)
 }
 
@@ -166,6 +171,15 @@ impl World {
             phone.contacts = Office::numbers();
             phones.push(phone);
         }
+        let (mut office, mut trunks) = (Office::new(), Vec::new());
+        if seed & CARRIERS != 0 {
+            phones.iter_mut().for_each(|phone| phone.contacts = carriers::numbers());
+            phones.extend(carriers::peers(&mut chance));
+            trunks = carriers::trunks(&mut chance);
+            for trunk in &trunks {
+                office.directory.apply(Change::Trunk(Box::new(trunk.clone())));
+            }
+        }
         World {
             seed,
             now: Instant::ZERO,
@@ -176,7 +190,8 @@ impl World {
             life: 0,
             listening: false,
             doomed: false,
-            office: Office::new(),
+            office,
+            trunks,
             disk: Disk::default(),
             worker: Worker::default(),
             slow_worker: chance.odds(30),
@@ -307,6 +322,7 @@ impl World {
             Happening::Wake(n) => self.wake(n),
             Happening::Ask => self.ask(),
             Happening::StartAgain => self.start_again(),
+            Happening::Unplug => self.unplug(),
             Happening::Meddle => self.meddle(),
             Happening::WallJump => self.jump(),
             Happening::Intrude => self.intrude(),

@@ -1,6 +1,6 @@
 //! Two hundred days at the office: on none of them is a promise broken, and each goes the same way twice.
 
-use sim::World;
+use sim::{CARRIERS, World};
 
 /// Days that once broke a promise. They are played for ever.
 const ONCE_BROKEN: &[u64] = &[1, 2, 8, 13, 17, 194, 279, 384, 425, 803, 926, 927, 2771];
@@ -34,6 +34,11 @@ fn no_day_of_an_even_number_breaks_a_promise() {
 #[test]
 fn no_day_of_an_odd_number_breaks_a_promise() {
     play((1..days()).step_by(2));
+}
+
+#[test]
+fn no_day_with_carriers_breaks_a_promise() {
+    play((0..days() / 2).map(|day| day | CARRIERS)); // they last longer than others
 }
 
 #[test]

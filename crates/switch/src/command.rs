@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use model::{Action, CallId, CallRecord, Cause, Recording, RecurringCallId, TrunkId, UserId};
+use model::{Action, CallId, CallRecord, Cause, Recording, RecurringCallId, TraceStep, TrunkId, UserId};
 
 use crate::ladder::Rung;
 
@@ -93,6 +93,22 @@ pub enum Command {
     Registrar {
         /// It is ours to register.
         on_duty: bool,
+    },
+    /// Call a number over one trunk, and hang up as soon as it answers → [`Reply::Call`], [`Reply::Refused`] or [`Reply::Unknown`].
+    TestCall {
+        /// Which trunk.
+        trunk: TrunkId,
+        /// Whose call it is.
+        user: UserId,
+        /// What to call.
+        number: String,
+        /// How long it may ring.
+        patience: Duration,
+    },
+    /// What a test call has met so far → [`Reply::TestCall`], or [`Reply::Unknown`] where it was none or is long ago.
+    Tested {
+        /// Which.
+        call: CallId,
     },
     /// Start the SIP side again → [`Reply::Status`] (S34).
     Start,
@@ -288,6 +304,21 @@ pub struct TrunkStatus {
     pub calls: u32,
 }
 
+/// What a test call over a trunk has met.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TestedCall {
+    /// What the carrier answered last.
+    pub status: Option<u16>,
+    /// When it began to ring, from the beginning of the call.
+    pub rang: Option<Duration>,
+    /// When it was answered.
+    pub answered: Option<Duration>,
+    /// Why it ended, once it has.
+    pub cause: Option<Cause>,
+    /// Which hosts were tried, and what became of that.
+    pub trace: Vec<TraceStep>,
+}
+
 /// The answer to a [`Command`].
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
@@ -303,4 +334,5 @@ pub enum Reply {
     Registrations(Vec<Registration>),
     Status(Status),
     Trunks(Vec<TrunkStatus>),
+    TestCall(TestedCall),
 }

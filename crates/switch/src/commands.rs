@@ -6,6 +6,7 @@ use base::Now;
 use model::Cause;
 
 use crate::exchange::Switch;
+use crate::trunk::TestCall;
 use crate::{Command, Output, Presence, Registration, Reply, State, Status};
 
 impl Switch {
@@ -54,6 +55,13 @@ impl Switch {
                 self.set_registrar(now, on_duty, out);
                 Reply::Status(self.status())
             }
+            Command::TestCall { trunk, user, number, patience } => {
+                let wish = TestCall { trunk, user, number, patience };
+                let reply = self.test_call(now, wish, out);
+                self.settle(now, out);
+                reply
+            }
+            Command::Tested { call } => self.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
             Command::Start => {
                 if matches!(self.state, State::Stopped | State::Draining) {
                     self.state = State::Starting;

@@ -29,7 +29,7 @@ pub use command::{
     Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply,
     State, Status,
 };
-pub use command::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
+pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;
 pub use io::{Input, OpenCall, Output};

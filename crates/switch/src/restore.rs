@@ -88,7 +88,7 @@ impl Switch {
             remote: leg.remote,
             flow: Flow::default(),
         };
-        if hop.transport.is_reliable() {
+        if hop.transport.is_reliable() && !self.is_carriers_host(leg.remote) {
             return; // its connection died with the process; the phone comes back by registering
         }
         if let Some(session) = self.endpoint.resume(now, &leg.dialog, hop) {

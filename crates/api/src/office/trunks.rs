@@ -39,6 +39,7 @@ pub struct TrunkDraft {
     pub max_channels: Patch<u32>,
     pub calls_per_second: Patch<u32>,
     pub probe: Option<bool>,
+    pub diversion: Option<bool>,
 }
 
 impl Office {
@@ -146,6 +147,7 @@ fn write(
     wanted.max_channels.apply(&mut settings.max_channels);
     wanted.calls_per_second.apply(&mut settings.calls_per_second);
     put(&mut settings.probe, wanted.probe);
+    put(&mut settings.diversion, wanted.diversion);
     let expires = wanted.register_expires.or(settings.register).unwrap_or(EXPIRES);
     match wanted.register {
         Some(true) => settings.register = Some(expires),

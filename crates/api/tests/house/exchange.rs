@@ -13,8 +13,8 @@ use model::{
 };
 use switch::ladder::Rung;
 use switch::{
-    Command, Counters, Originate, Presence, Registration, Reply, State, Status, TrunkHostStatus, TrunkLife,
-    TrunkRegistration, TrunkStatus,
+    Command, Counters, Originate, Presence, Registration, Reply, State, Status, TestedCall, TrunkHostStatus,
+    TrunkLife, TrunkRegistration, TrunkStatus,
 };
 
 #[derive(Default)]
@@ -118,6 +118,28 @@ impl Inside {
                 if found.is_empty() { Reply::Unknown } else { Reply::Trunks(found) }
             }
             Command::Registrar { .. } => Reply::Status(self.status()),
+            Command::TestCall { trunk, user, number, .. } => {
+                if let Some(cause) = self.refuse {
+                    return Reply::Refused(cause);
+                }
+                if self.directory.trunk(&trunk).is_none() {
+                    return Reply::Unknown;
+                }
+                let mut call = call_record("session_0000000077_t", user.as_str(), super::BEGIN);
+                call.to_number = number;
+                Reply::Call(call)
+            }
+            // Every second question finds it over: it rang, and was busy.
+            Command::Tested { .. } => {
+                self.next += 1;
+                Reply::TestCall(TestedCall {
+                    status: Some(486),
+                    rang: Some(std::time::Duration::from_millis(1200)),
+                    answered: None,
+                    cause: (self.next % 2 == 0).then_some(Cause::Busy),
+                    trace: vec![TraceStep { rule: "trunk".into(), outcome: "it answers 486".into() }],
+                })
+            }
             // Nothing is recorded in this house.
             Command::Recording { .. } => Reply::Unknown,
             Command::Start => {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use number::{NumberFormat, same_number};
 pub(crate) use route::outside;
-pub use route::{Outside, inbound, names};
+pub use route::{NotCarried, Outside, inbound, names};
 pub use source::{Source, SourceError};
 
 use crate::{Dialled, ExtensionNumber, Sealed};
@@ -99,7 +99,8 @@ pub enum CallerId {
     /// Always the trunk's own.
     #[default]
     Fixed,
-    /// The DID that leads to the calling extension, else the trunk's own, else the extension's number.
+    /// The DID that leads to the calling extension, else the trunk's own, else the extension's number. Of a forwarded call that is the
+    /// extension that forwards.
     Own,
     /// What the call says already: of a forwarded call, the number of its caller.
     Pass,
@@ -143,6 +144,9 @@ pub struct TrunkSettings {
     pub calls_per_second: Option<u32>,
     /// Ask the hosts with OPTIONS whether they live.
     pub probe: bool,
+    /// Tell the carrier of a forwarded call who forwards it (Diversion, History-Info). Off: it learns nothing that it need not know.
+    #[serde(default)]
+    pub diversion: bool,
 }
 
 impl Default for TrunkSettings {
@@ -198,8 +202,8 @@ pub enum TrunkError {
     /// No host, too many, or one that cannot be.
     #[error("hosts: 1 to 8 names or addresses, without scheme, spaces or brackets")]
     Hosts,
-    /// The shell opens no streams to carriers.
-    #[error("hosts: this version speaks udp to carriers")]
+    /// The shell opens no encrypted streams.
+    #[error("hosts: this version speaks udp and tcp to carriers, not yet tls")]
     Transport,
     /// Names in digest and URIs.
     #[error("username: 1 to 128 characters without spaces, quotes, '<', '>', '@' or control characters")]
@@ -232,7 +236,7 @@ impl TrunkSettings {
             return Err(TrunkError::Hosts);
         }
         let mut hosts = self.hosts.iter().chain(&self.outbound_proxy);
-        if hosts.any(|host| host.transport != TrunkTransport::Udp) {
+        if hosts.any(|host| host.transport == TrunkTransport::Tls) {
             return Err(TrunkError::Transport);
         }
         if self.username.as_deref().is_some_and(|name| !is_account(name)) {

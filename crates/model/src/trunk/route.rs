@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Trunk, same_number};
 use crate::dialplan::{Asker, Decision, Road, Route, to_extension};
-use crate::{Cause, DialPermissions, Dialled, Directory, TraceStep, policy};
+use crate::policy::{self, DialRules};
+use crate::{Cause, DialPermissions, Dialled, Directory, TraceStep};
 
 /// A number outside, and the trunks that can carry it, in the order in which they are tried.
 #[derive(Clone, PartialEq, Debug)]
@@ -15,11 +16,43 @@ pub struct Outside {
     pub whole: Option<String>,
     /// It calls for help: no limit stands in its way (security.md row 31).
     pub help: bool,
+    /// Who asked for it: what goes on the wire is judged once more.
+    pub asker: Asker,
     /// Never empty.
     pub trunks: Vec<Arc<Trunk>>,
 }
 
-/// Lead a number that may be dialled to the trunks; 404 where none carries it (S194).
+/// Why a number does not go by a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotCarried {
+    /// Its carrier could not read it.
+    Unwritten,
+    /// What the trunk's prefixes make of it may not be dialled.
+    Forbidden(Cause),
+}
+
+impl Outside {
+    /// The number as a trunk's carrier reads it. What its prefixes make of it is judged like a number that was dialled, so that no rewriting
+    /// opens what the policy shuts (security.md row 7).
+    pub fn on_the_wire(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, NotCarried> {
+        let settings = &trunk.settings;
+        let written = settings
+            .on_the_wire(&self.number, self.whole.as_deref(), self.help)
+            .ok_or(NotCarried::Unwritten)?;
+        if self.help {
+            return Ok(written);
+        }
+        let meant = settings.meant(&self.number, self.whole.as_deref()).ok_or(NotCarried::Unwritten)?;
+        if meant == self.number {
+            return Ok(written);
+        }
+        let Asker { road, permissions } = self.asker;
+        policy::check(rules, road, permissions, &meant, &mut Vec::new()).map_err(NotCarried::Forbidden)?;
+        Ok(written)
+    }
+}
+
+/// Lead a number that may be dialled to the trunks; 404 where none carries it (S194), 403 where each would dial what may not be dialled.
 pub(crate) fn outside(
     directory: &Directory,
     asker: Asker,
@@ -30,34 +63,27 @@ pub(crate) fn outside(
     // However it was spelled, help is called by its plain number.
     let number = help.and_then(|help| Dialled::parse(help).ok()).unwrap_or(number);
     let (help, whole) = (help.is_some(), policy::e164(directory.rules(), &number));
-    let carries = |trunk: &&Arc<Trunk>| {
-        trunk.enabled && trunk.settings.on_the_wire(&number, whole.as_deref(), help).is_some()
-    };
-    let mut trunks: Vec<Arc<Trunk>> = directory.trunks().into_iter().filter(carries).cloned().collect();
-    // What a trunk's prefixes make of the number is judged as well: 9 in front opens no door.
-    let mut shut = None;
-    trunks.retain(|trunk| {
-        let meant = trunk.settings.meant(&number, whole.as_deref()).filter(|_| !help);
-        let Some(meant) = meant.filter(|meant| *meant != number) else { return true };
-        let (mut steps, rules) = (Vec::new(), directory.rules());
-        let verdict = policy::check(rules, asker.road, asker.permissions, &meant, &mut steps);
-        if let Err(cause) = verdict {
-            shut = Some(cause);
-            trace.append(&mut steps);
-        }
-        verdict.is_ok()
-    });
-    if let Some(cause) = shut.filter(|_| trunks.is_empty()) {
-        return Route::Refused(cause);
-    }
+    let mut outside = Outside { number, whole, help, asker, trunks: Vec::new() };
     let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
-    if trunks.is_empty() {
-        say(format!("no trunk is there to carry {number}"));
-        return Route::Refused(if help { Cause::EmergencyNoRoute } else { Cause::NoRoute });
+    let mut forbidden = None;
+    for trunk in directory.trunks().into_iter().filter(|trunk| trunk.enabled) {
+        match outside.on_the_wire(directory.rules(), trunk) {
+            Ok(_) => outside.trunks.push(Arc::clone(trunk)),
+            Err(NotCarried::Unwritten) => {}
+            Err(NotCarried::Forbidden(cause)) => {
+                say(format!("{} would make a number of it that may not be dialled", trunk.name));
+                forbidden = forbidden.or(Some(cause));
+            }
+        }
     }
-    let names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+    if outside.trunks.is_empty() {
+        say(format!("no trunk is there to carry {}", outside.number));
+        let none = if outside.help { Cause::EmergencyNoRoute } else { Cause::NoRoute };
+        return Route::Refused(forbidden.unwrap_or(none));
+    }
+    let names: Vec<&str> = outside.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
     say(format!("carried by {}", names.join(", then ")));
-    Route::Trunk(Arc::new(Outside { number, whole, help, trunks }))
+    Route::Trunk(Arc::new(outside))
 }
 
 /// Decide whom a call from a trunk reaches: an extension, or nobody. It never leads outside again (security.md row 8). `dialled` are the

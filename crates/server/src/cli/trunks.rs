@@ -21,6 +21,16 @@ const HOSTS: [shape::Column; 5] = [
     ("MS", "roundTripMs"),
 ];
 
+const CALL: [shape::Column; 7] = [
+    ("Answered", "answered"),
+    ("Code", "code"),
+    ("Reason", "reason"),
+    ("SIP status", "sipStatus"),
+    ("Rang after, ms", "ringMs"),
+    ("Answered after, ms", "answerMs"),
+    ("Steps", "steps"),
+];
+
 /// What can be done with trunks.
 #[derive(Debug, Subcommand)]
 pub(super) enum TrunkVerb {
@@ -28,7 +38,7 @@ pub(super) enum TrunkVerb {
     Add {
         /// What to call it
         name: String,
-        /// A host of the carrier, HOST[:PORT][,priority=N][,weight=N]; may be given several times
+        /// A host of the carrier, HOST[:PORT][,priority=N][,weight=N][,transport=udp|tcp]; may be given several times
         #[arg(long = "host", required = true, value_name = "HOST")]
         hosts: Vec<String>,
         /// The user name that the carrier gave us
@@ -71,10 +81,15 @@ pub(super) enum TrunkVerb {
         /// Its name or id
         trunk: String,
     },
-    /// Ask the trunk's hosts now whether they live
+    /// Ask the trunk's hosts now whether they live; with a number, call it, and hang up as soon as it answers
     Test {
         /// Its name or id
         trunk: String,
+        /// A number outside
+        number: Option<String>,
+        /// How long it may ring
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=45))]
+        seconds: u64,
     },
 }
 
@@ -97,7 +112,9 @@ pub(super) fn run(shared: &Shared, verb: TrunkVerb) -> Result<(), Fault> {
             shape::say(shared, &json!({ "removed": id }), &format!("{trunk} is gone"));
             Ok(())
         }
-        TrunkVerb::Test { trunk } => test(shared, &client, &trunk),
+        TrunkVerb::Test { trunk, number, seconds } => {
+            test(shared, &client, &trunk, number.map(|n| (n, seconds)))
+        }
         TrunkVerb::Add { .. } => {
             let made = client.post("/api/v1/trunks", Some(&body(verb)?))?.json()?;
             print(shared, &made["trunk"]);
@@ -150,9 +167,20 @@ fn body(verb: TrunkVerb) -> Result<Value, Fault> {
     Ok(body)
 }
 
-fn test(shared: &Shared, client: &Client, trunk: &str) -> Result<(), Fault> {
+fn test(shared: &Shared, client: &Client, trunk: &str, call: Option<(String, u64)>) -> Result<(), Fault> {
     let id = id_of(client, trunk)?;
-    let found = client.post(&format!("/api/v1/trunks/{id}/test"), None)?.json()?;
+    let body = call.map(|(number, seconds)| json!({ "number": number, "seconds": seconds }));
+    let found = client.post(&format!("/api/v1/trunks/{id}/test"), body.as_ref())?.json()?;
+    let call = &found["call"];
+    if call.is_object() {
+        shape::fields(shared, call, &CALL);
+        return match call["answered"].as_bool() {
+            Some(true) => Ok(()),
+            Some(false) | None => {
+                Err(Fault::Refused(call["reason"].as_str().unwrap_or("nobody answered").to_owned()))
+            }
+        };
+    }
     let hosts = found["trunk"]["status"]["hosts"].as_array().cloned().unwrap_or_default();
     shape::rows(shared, &hosts, &HOSTS);
     if hosts.iter().any(|host| host["state"] == "up") {
@@ -197,11 +225,14 @@ fn host(text: &str) -> Result<Value, Fault> {
         host["port"] = port.parse::<u16>().map_err(|_| bad("the port is 1 to 65535"))?.into();
     }
     for part in parts {
-        let (key, value) = part.split_once('=').ok_or_else(|| bad("write priority=N or weight=N"))?;
-        if !matches!(key, "priority" | "weight") {
-            return Err(bad("write priority=N or weight=N"));
+        match part.split_once('=') {
+            Some((key @ ("priority" | "weight"), value)) => {
+                host[key] = value.parse::<u16>().map_err(|_| bad("0 to 65535"))?.into();
+            }
+            Some(("transport", value @ ("udp" | "tcp"))) => host["transport"] = value.into(),
+            Some(("transport", _)) => return Err(bad("transport is udp or tcp in this version")),
+            Some(_) | None => return Err(bad("write priority=N, weight=N or transport=tcp")),
         }
-        host[key] = value.parse::<u16>().map_err(|_| bad("0 to 65535"))?.into();
     }
     Ok(host)
 }
@@ -230,7 +261,8 @@ mod tests {
             read("[2001:db8::1]:5070,priority=1,weight=60").unwrap(),
             json!({"host": "2001:db8::1", "port": 5070, "priority": 1, "weight": 60})
         );
-        for bad in ["a:x", "a:70000", "a,speed=1", "a,weight"] {
+        assert_eq!(read("a,transport=tcp").unwrap(), json!({"host": "a", "transport": "tcp"}));
+        for bad in ["a:x", "a:70000", "a,speed=1", "a,weight", "a,transport=tls"] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -24,6 +24,7 @@ use crate::dns::Dns;
 use crate::journal::Journal;
 use crate::limits::INPUTS_PER_TURN;
 use crate::net::Bell;
+use crate::net::dial::dial;
 use crate::net::stream::{Connections, Inbox, StreamEvent, accept};
 use crate::net::udp::Batches;
 
@@ -251,17 +252,8 @@ impl Loop {
             work.lost += lost as u64;
         }
         work.datagrams.clear();
-        for (hop, bytes) in work.streams.drain(..) {
-            if !self.lines.send(hop.flow, bytes) {
-                work.later.push(Input::FlowClosed(hop.flow));
-            }
-        }
-        // Only now: what a peer asked before it closed is answered.
-        for flow in work.finished.drain(..) {
-            if self.lines.close(flow) {
-                work.later.push(Input::FlowClosed(flow));
-            }
-        }
+        self.send_streams();
+        let work = &mut self.work;
         // A worker is woken once; the order of its own commands stays.
         work.media.sort_by_key(|(worker, _)| *worker);
         while let Some((worker, _)) = work.media.last() {
@@ -281,6 +273,40 @@ impl Loop {
         if let Some(open) = work.listen.take() {
             self.listen(open);
         }
+    }
+
+    /// Send what goes over connections; one to a carrier's host is opened for its first message.
+    fn send_streams(&mut self) {
+        let mut streams = std::mem::take(&mut self.work.streams);
+        for (hop, bytes) in streams.drain(..) {
+            let flow = if hop.flow == Flow::default() { self.reach(hop) } else { Some(hop.flow) };
+            match flow {
+                Some(flow) => self.lines.send(flow, bytes, &mut self.work.later),
+                None => self.work.later.push(Input::Unreachable(hop)),
+            }
+        }
+        self.work.streams = streams; // keep the memory
+        // Only now: what a peer asked before it closed is answered.
+        for flow in self.work.finished.drain(..) {
+            self.lines.close(flow, &mut self.work.later);
+        }
+    }
+
+    /// The connection to a host that the exchange names by its address only.
+    fn reach(&mut self, hop: Hop) -> Option<Flow> {
+        if let Some(flow) = self.lines.to_host(hop) {
+            return Some(flow);
+        }
+        let listen = self.listen.get(usize::from(hop.listener))?;
+        if hop.transport != Transport::Tcp || !self.lines.may_dial() {
+            return None;
+        }
+        let hop = Hop { flow: self.connections.flow(), ..hop };
+        let source = Some(listen.address.ip()).filter(|ip| !ip.is_unspecified());
+        let (line, task) = dial(hop, source, self.connections.limits(), self.inbox.clone());
+        self.runtime.spawn(task);
+        self.lines.dial(hop, line);
+        Some(hop.flow)
     }
 
     fn sort(&mut self) {
@@ -343,9 +369,7 @@ impl Loop {
             return;
         }
         self.sockets = Sockets::default();
-        for flow in self.lines.close_all() {
-            self.work.later.push(Input::FlowClosed(flow));
-        }
+        self.lines.close_all(&mut self.work.later);
         self.work.later.push(Input::Listening(false));
         self.listening.send_replace(false);
     }

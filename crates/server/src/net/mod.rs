@@ -2,6 +2,7 @@
 
 mod arena;
 mod bell;
+pub mod dial;
 pub mod mmsg;
 pub mod stream;
 pub mod udp;

@@ -49,6 +49,13 @@ pub struct Line {
 }
 
 impl Line {
+    /// The exchange's end of a connection, and the connection's end of its queue.
+    pub(super) fn new() -> (Line, Queued) {
+        let settled = Arc::new(AtomicBool::new(false));
+        let (queue, messages) = mpsc::channel(FRAMES_PER_CONNECTION);
+        (Line { queue, settled: Arc::clone(&settled) }, Queued { messages, settled })
+    }
+
     /// Queue a message; `false` where the peer reads too slowly and the connection should be closed.
     pub fn send(&self, bytes: Bytes) -> bool {
         self.queue.try_send(bytes).is_ok()
@@ -58,6 +65,13 @@ impl Line {
     pub fn settle(&self) {
         self.settled.store(true, Ordering::Relaxed);
     }
+}
+
+/// What a connection is to write, and how patient it may be with its peer.
+#[derive(Debug)]
+pub struct Queued {
+    messages: mpsc::Receiver<Bytes>,
+    settled: Arc<AtomicBool>,
 }
 
 /// Where connections put what they read.
@@ -75,7 +89,7 @@ impl Inbox {
     }
 
     /// Wait for room; `false` where the exchange is gone.
-    async fn put(&self, event: StreamEvent) -> bool {
+    pub(super) async fn put(&self, event: StreamEvent) -> bool {
         let taken = self.events.send(event).await.is_ok();
         self.bell.ring();
         taken
@@ -111,12 +125,18 @@ impl Connections {
         (self.taken.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
+    /// What a connection may do.
+    pub(crate) fn limits(&self) -> StreamLimits {
+        self.limits
+    }
+
     /// The number of this start of the process.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    fn flow(&self) -> Flow {
+    /// A number for a connection, which none had before.
+    pub(crate) fn flow(&self) -> Flow {
         let mut number = 0;
         while number == 0 {
             number = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -201,28 +221,36 @@ pub async fn accept(
             remote,
             flow: connections.flow(),
         };
-        tokio::spawn(converse(stream, hop, seat, inbox.clone()));
+        tokio::spawn(receive(stream, hop, seat, inbox.clone()));
+    }
+}
+
+/// A connection that a peer opened.
+async fn receive(stream: TcpStream, hop: Hop, seat: Seat, inbox: Inbox) {
+    let (line, queued) = Line::new();
+    if inbox.put(StreamEvent::Opened { hop, line }).await {
+        converse(stream, hop, seat.of.limits, queued, inbox).await;
     }
 }
 
 /// One connection from its beginning to its end.
-async fn converse(mut stream: TcpStream, hop: Hop, seat: Seat, inbox: Inbox) {
+pub(super) async fn converse(
+    mut stream: TcpStream,
+    hop: Hop,
+    limits: StreamLimits,
+    queued: Queued,
+    inbox: Inbox,
+) {
     stream.set_nodelay(true).ok();
     // A phone that lost its network never says so; the kernel finds out.
     let probes =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
     SockRef::from(&stream).set_tcp_keepalive(&probes).ok();
-    let limits = seat.of.limits;
-    let settled = Arc::new(AtomicBool::new(false));
-    let (queue, queued) = mpsc::channel(FRAMES_PER_CONNECTION);
-    let line = Line { queue, settled: Arc::clone(&settled) };
-    if !inbox.put(StreamEvent::Opened { hop, line }).await {
-        return;
-    }
+    let Queued { messages, settled } = queued;
     let (pongs, ponged) = mpsc::channel(4);
     let (reader, mut writer) = stream.split();
     let last = {
-        let mut writing = pin!(write(&mut writer, limits, queued, ponged));
+        let mut writing = pin!(write(&mut writer, limits, messages, ponged));
         tokio::select! {
             last = read(reader, hop, &inbox, limits, &settled, pongs) => {
                 // The exchange answers what it has heard, and then lets go of its end.

@@ -139,7 +139,10 @@ impl Phone {
 
     pub(super) fn decide(&mut self, now: Instant, id: u32, said: &mut Said) {
         if self.calls.get(&id).is_some_and(|call| call.unwanted) {
-            let status = *self.chance.pick(&[486, 486, 603, 480, 404, 500, 600]);
+            let status = match self.carrier {
+                false => *self.chance.pick(&[486, 486, 603, 480, 404, 500, 600]),
+                true => *self.chance.pick(&[503, 503, 500, 486, 404, 480, 603, 407]),
+            };
             self.refuse(now, id, status, said);
         } else {
             self.pick_up(now, id, said);

@@ -188,6 +188,8 @@ pub(crate) struct Phone {
     /// The office closes: no new calls, no refreshes.
     closing: bool,
     pub(crate) there: bool,
+    /// It is a carrier's host: it registers nowhere, and fails as hosts fail.
+    pub(crate) carrier: bool,
 }
 
 impl Phone {
@@ -214,6 +216,7 @@ impl Phone {
             forgotten: BTreeSet::new(),
             closing: false,
             there: false,
+            carrier: false,
         }
     }
 
@@ -221,8 +224,10 @@ impl Phone {
     pub(crate) fn wake(&mut self, now: Instant) {
         self.there = true;
         self.registration = Registration::new(&mut self.chance);
-        let soon = self.chance.millis(0, 3000);
-        self.alarm(now + soon, Alarm::Register);
+        if !self.carrier {
+            let soon = self.chance.millis(0, 3000);
+            self.alarm(now + soon, Alarm::Register);
+        }
         let later = self.chance.millis(1000, 20_000);
         self.alarm(now + later, Alarm::Dial);
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use media::MediaEvent;
+use model::Change;
 use switch::{Command, Input, Originate, RecordingAction, Reply};
 
 use super::{Happening, INTRUDER, World, peer};
+use crate::carriers;
 use crate::dice::Dice;
 use crate::office::Office;
 use crate::phone::Said;
@@ -44,6 +46,13 @@ impl World {
         self.soon(500, 12_000, Happening::Ask);
         if self.switch.is_none() {
             return;
+        }
+        if !self.trunks.is_empty() {
+            match self.chance.below(8) {
+                0 => return self.test_a_trunk(),
+                1 | 2 => return self.check_lines(),
+                _ => {}
+            }
         }
         match self.chance.below(20) {
             0..6 => self.originate(),
@@ -156,6 +165,11 @@ impl World {
     }
 
     pub(super) fn meddle(&mut self) {
+        if !self.trunks.is_empty() && self.chance.odds(60) {
+            let n = self.chance.below(self.trunks.len() as u64) as usize;
+            let change = carriers::meddle(&mut self.trunks[n], &mut self.chance);
+            return self.change(vec![change]);
+        }
         let (changes, username) = self.office.meddle(&mut self.chance);
         self.note(format!("directory: {changes:?}"));
         for (n, phone) in self.phones.iter().enumerate() {
@@ -165,6 +179,50 @@ impl World {
         }
         let directory = self.office.directory.clone();
         self.feed(Input::Directory { directory, changes: changes.into() });
+    }
+
+    fn change(&mut self, changes: Vec<Change>) {
+        self.note(format!("directory: {changes:?}"));
+        for change in &changes {
+            self.office.directory.apply(change.clone());
+        }
+        let directory = self.office.directory.clone();
+        self.feed(Input::Directory { directory, changes: changes.into() });
+    }
+
+    /// Nobody talks any more: no line of a trunk is in use, and the trunks go.
+    pub(super) fn unplug(&mut self) {
+        self.check_lines();
+        let gone = self.trunks.drain(..).map(|trunk| Change::TrunkGone(trunk.id)).collect();
+        self.change(gone);
+    }
+
+    /// Where no call is active no line of a trunk is in use, and never more lines than calls can have.
+    fn check_lines(&mut self) {
+        let Some(Reply::Status(status)) = self.command(Command::Status) else { return };
+        let Some(Reply::Trunks(trunks)) = self.command(Command::Trunks) else { return };
+        let lines: u32 = trunks.iter().map(|trunk| trunk.calls).sum();
+        if status.active_calls == 0 && lines != 0 {
+            self.oracle.broken(format!("{lines} lines of trunks are in use, and no call is active"));
+        }
+        if lines > 0 {
+            self.oracle.count("lines of trunks seen in use");
+        }
+    }
+
+    fn test_a_trunk(&mut self) {
+        let trunk = self.chance.pick(&self.trunks).id.clone();
+        let user = self.office.user(&mut self.chance);
+        let number = self.chance.pick(&carriers::numbers()).clone();
+        let patience = self.chance.millis(1000, 45_000);
+        match self.command(Command::TestCall { trunk, user, number, patience }) {
+            Some(Reply::Call(call)) => match self.command(Command::Tested { call: call.id }) {
+                Some(Reply::TestCall(_)) => self.oracle.count("trunks tested"),
+                other => self.oracle.broken(format!("a test call was answered {other:?}")),
+            },
+            Some(Reply::Refused(_)) => self.oracle.count("trunks not tested"),
+            other => self.oracle.broken(format!("a test of a trunk was answered {other:?}")),
+        }
     }
 
     pub(super) fn jump(&mut self) {
@@ -187,6 +245,9 @@ impl World {
     pub(super) fn close(&mut self) {
         self.note("the office closes".into());
         self.closed = true;
+        if !self.trunks.is_empty() {
+            self.soon(600_000, 600_000, Happening::Unplug);
+        }
         for n in 0..self.phones.len() {
             let mut said = Said::default();
             self.phones[n].close(self.now, &mut said);

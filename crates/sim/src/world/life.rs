@@ -54,7 +54,7 @@ impl World {
                 // Nobody keeps audio here: a message that is left is never filed.
                 Output::Voicemail(_) => {}
                 Output::Resolve { .. } => {
-                    self.oracle.broken("a question to the DNS in an office without trunks");
+                    self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
                 }
                 Output::Listen(open) => {
                     let life = self.life;
@@ -122,7 +122,7 @@ impl World {
                 // Nobody keeps audio here: a message that is left is never filed.
                 Output::Voicemail(_) => {}
                 Output::Resolve { .. } => {
-                    self.oracle.broken("a question to the DNS in an office without trunks");
+                    self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
                 }
                 Output::Listen(open) => {
                     let life = self.life;

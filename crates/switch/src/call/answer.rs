@@ -6,7 +6,7 @@ use base::Now;
 use bytes::Bytes;
 use media::{Source, Tone};
 use model::journal::{Note, OpenLeg, Record};
-use model::{CallStatus, Cause};
+use model::{CallDirection, CallStatus, Cause, LegRole};
 
 use super::{CallKey, LegState, Phase};
 use crate::Output;
@@ -23,6 +23,7 @@ impl Switch {
         sdp: Option<Bytes>,
         out: &mut Vec<Output>,
     ) {
+        self.test_hears(now, key, status);
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(leg) = call.legs.get_mut(index) else { return };
         let begins = leg.state == LegState::Trying && status >= 180;
@@ -97,6 +98,9 @@ impl Switch {
         if let Some(record) = call.record.legs.get_mut(index) {
             record.answered_at = Some(now.wall);
         }
+        if matches!(call.phase, Phase::Testing) {
+            return self.test_answered(now, key, index, out);
+        }
         let wanted = matches!(call.phase, Phase::Dialling if index > 0)
             || matches!(call.phase, Phase::RingingDevice(_));
         let leaving = call.leg(index).is_none_or(|leg| leg.state == LegState::Leaving);
@@ -132,11 +136,16 @@ impl Switch {
         for other in (1..others).filter(|other| *other != index) {
             self.hangup_leg(now, key, other, Cause::Cancelled, out);
         }
+        self.leave_ways_but(key, Some(index));
         let Some(call) = self.calls.get_mut(key) else { return };
         if call.speech.is_some() {
             return self.speak(now, key, index, out);
         }
         call.phase = Phase::Bridged(0, index);
+        let outside = call.record.legs.get(index).is_some_and(|leg| leg.role == LegRole::Trunk);
+        if outside && call.record.direction == CallDirection::Internal {
+            call.record.direction = CallDirection::Outbound;
+        }
         if !self.answer_caller(now, key, Some(index), out) {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }

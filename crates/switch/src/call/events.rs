@@ -76,12 +76,18 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
             Phase::Over { .. } => self.conclude_if_over(now, key, out),
-            Phase::Dialling if index > 0 && call.outgoing.is_some() => {
-                self.trunk_leg_ended(now, key, index, ended, out);
+            Phase::Dialling if index > 0 => match call.ways.of_leg(index) {
+                Some(way) => self.trunk_leg_ended(now, key, way, ended, out),
+                // One that we let go ourselves: the call is elsewhere by now.
+                None if was_let_go => {}
+                None => self.callee_gone(now, key, cause, status, out),
+            },
+            Phase::Testing => {
+                self.test_hears(now, key, status.unwrap_or_default());
+                if let Some(way) = self.calls.get(key).and_then(|call| call.ways.of_leg(index)) {
+                    self.trunk_leg_ended(now, key, way, ended, out);
+                }
             }
-            // A phone that we let go ourselves: the call is elsewhere by now.
-            Phase::Dialling if index > 0 && was_let_go => {}
-            Phase::Dialling if index > 0 => self.callee_gone(now, key, cause, status, out),
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
             Phase::Voicemail(_) | Phase::Depositing if index > 0 => {}
@@ -107,19 +113,21 @@ impl Switch {
         status: Option<u16>,
         out: &mut Vec<Output>,
     ) {
-        let Some(call) = self.calls.get_mut(key) else { return };
         let cause = cause.unwrap_or(Cause::Unreachable);
-        call.verdict = Some(
-            call.verdict.map_or(cause, |before| if weight(cause) > weight(before) { cause } else { before }),
-        );
-        let rings = call.ringing().next().is_some();
-        if !rings && status.is_none_or(|s| s < 600) && self.looks_further(now, key, out) {
-            return;
+        match status {
+            Some(600..) => self.fallback(now, key, cause, out),
+            Some(_) | None => self.branch_gone(now, key, cause, out),
         }
+    }
+
+    /// A phone that rang, or a way outside, will not answer any more: the call goes on while another may. A carrier's 6xx comes here too: it
+    /// speaks of one number, and is said of those that the carrier does not serve.
+    pub(crate) fn branch_gone(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        if status.is_some_and(|s| s >= 600) || !rings {
-            let verdict =
-                if status.is_some_and(|s| s >= 600) { cause } else { call.verdict.unwrap_or(cause) };
+        let heavier = |before| if weight(cause) > weight(before) { cause } else { before };
+        let verdict = call.verdict.map_or(cause, heavier);
+        call.verdict = Some(verdict);
+        if !call.is_rung() && !self.looks_further(now, key, out) {
             self.fallback(now, key, verdict, out);
         }
     }
@@ -142,6 +150,7 @@ impl Switch {
             Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
             Phase::RingingDevice(_) => self.release(now, key, Cause::NoAnswer, out),
             Phase::Dialling => self.rang_out(now, key, out),
+            Phase::Testing => self.release(now, key, Cause::NoAnswer, out),
             Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
             Phase::Voicemail(_) => self.visit_timer(now, key, out),
             Phase::Preparing(_) => self.release(now, key, Cause::AudioMissing, out),

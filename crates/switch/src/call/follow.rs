@@ -13,6 +13,7 @@ use super::history::{Diversion, Why};
 use super::{CallKey, LegState};
 use crate::Output;
 use crate::exchange::Switch;
+use crate::trunk::WayId;
 
 /// A follow-me that is under way.
 #[derive(Clone, Debug)]
@@ -21,8 +22,17 @@ pub(crate) struct Hunt {
     mode: FollowMode,
     /// What has not been rung yet.
     left: VecDeque<FollowStep>,
-    /// Legs that ring, and until when.
-    ringing: Vec<(usize, Instant)>,
+    /// What rings, and until when.
+    ringing: Vec<(Branch, Instant)>,
+}
+
+/// Something that rings for a follow-me.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Branch {
+    /// A phone of the house.
+    Leg(usize),
+    /// A number outside, whichever of the carriers' hosts is asked.
+    Way(WayId),
 }
 
 impl Switch {
@@ -63,11 +73,14 @@ impl Switch {
             let extension = Arc::clone(&hunt.extension);
             let Some(step) = hunt.left.pop_front() else { break };
             let begin = self.calls.get(key).map_or(0, |call| call.legs.len());
-            self.look_at(now, key, &extension, &step, out);
+            let way = self.look_at(now, key, &extension, &step, out);
             let end = self.calls.get(key).map_or(0, |call| call.legs.len());
             let until = now.instant + Duration::from_secs(u64::from(step.ring_seconds));
             let Some(hunt) = self.hunt(key) else { return };
-            hunt.ringing.extend((begin..end).map(|leg| (leg, until)));
+            match way {
+                Some(way) => hunt.ringing.push((Branch::Way(way), until)),
+                None => hunt.ringing.extend((begin..end).map(|leg| (Branch::Leg(leg), until))),
+            }
         }
         let Some(hunt) = self.hunt(key) else { return };
         match hunt.ringing.iter().map(|(_, until)| *until).min() {
@@ -83,7 +96,8 @@ impl Switch {
         self.calls.get_mut(key)?.journey.hunt.as_mut()
     }
 
-    /// Ring one number of a follow-me, by the same policy and limits as if the extension forwarded to it.
+    /// Ring one number of a follow-me, by the same policy and limits as if the extension forwarded to it. The way outside is named, where it
+    /// leads there.
     fn look_at(
         &mut self,
         now: Now,
@@ -91,14 +105,16 @@ impl Switch {
         extension: &Arc<Extension>,
         step: &FollowStep,
         out: &mut Vec<Output>,
-    ) {
+    ) -> Option<WayId> {
         if step.number.as_str() == extension.number.as_str() {
             let number = extension.number.as_str();
             let rang = self.ring_phones(now, key, &extension.username, number, None, out);
-            return self.missed(key, rang.err());
+            self.missed(key, rang.err());
+            return None;
         }
-        if self.may_divert(key, extension).is_err() {
-            return;
+        if let Err(cause) = self.may_divert(key, extension) {
+            self.missed(key, Some(cause));
+            return None;
         }
         let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
         let decision = dialplan::route(&self.directory, asker, step.number.as_str());
@@ -106,11 +122,18 @@ impl Switch {
             call.record.trace.extend(decision.trace);
         }
         let (from, to) = (extension.number.to_string(), step.number.to_string());
-        let way = Diversion { from, to, why: Why::FollowMe };
-        self.ring_route(now, key, &decision.route, &way, out);
+        let step = Diversion { from, to, why: Why::FollowMe };
+        if let Route::Trunk(outside) = decision.route {
+            let by = Some(Arc::clone(extension));
+            let rang = self.ring_outside(now, key, outside, by, Some(step), out);
+            self.missed(key, rang.as_ref().err().copied());
+            return rang.ok();
+        }
+        self.ring_route(now, key, &decision.route, &step, out);
+        None
     }
 
-    /// Ring what a number of a follow-me leads to.
+    /// Ring what a number of a follow-me leads to inside the house.
     fn ring_route(&mut self, now: Now, key: CallKey, route: &Route, way: &Diversion, out: &mut Vec<Output>) {
         let rang = match route {
             Route::Extension(extension) => {
@@ -125,13 +148,12 @@ impl Switch {
                 self.ring_phones(now, key, &extension.username, number, Some(way), out)
             }
             Route::Username(username) => self.ring_phones(now, key, username, username, Some(way), out),
-            Route::Application(_) => Err(Cause::Refused), // nobody can be met there
-            // The way outside has room for one leg of a call only.
-            Route::Trunk(_) => {
-                self.tell(key, "follow_me", format!("{} is outside, where nobody is looked for", way.to));
-                Err(Cause::Refused)
+            // Nobody can be met in an application; the outside is rung where it was found.
+            Route::Application(_) | Route::Trunk(_) => Err(Cause::Refused),
+            Route::Refused(cause) => {
+                self.tell(key, "follow_me", format!("{} is not rung: {}", way.to, cause.code()));
+                Err(*cause)
             }
-            Route::Refused(cause) => Err(*cause),
         };
         self.missed(key, rang.err());
     }
@@ -143,16 +165,19 @@ impl Switch {
         }
     }
 
-    /// The timer of a call that dials: the phones whose time is over are let go, and the next ones rung.
+    /// The timer of a call that dials: what has rung for its time is let go, and the next numbers are rung.
     pub(crate) fn rang_out(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(hunt) = self.hunt(key) else {
             return self.fallback(now, key, Cause::NoAnswer, out);
         };
-        let over: Vec<usize> =
-            hunt.ringing.iter().filter(|(_, due)| *due <= now.instant).map(|(l, _)| *l).collect();
+        let over: Vec<Branch> =
+            hunt.ringing.iter().filter(|(_, due)| *due <= now.instant).map(|(branch, _)| *branch).collect();
         hunt.ringing.retain(|(_, due)| now.instant < *due);
-        for index in over {
-            self.let_go(now, key, index, Cause::NoAnswer, out);
+        for branch in over {
+            match branch {
+                Branch::Leg(index) => self.let_go(now, key, index, Cause::NoAnswer, out),
+                Branch::Way(way) => self.let_go_outside(now, key, way, Cause::NoAnswer, out),
+            }
         }
         if let Some(call) = self.calls.get_mut(key) {
             call.verdict = Some(Cause::NoAnswer);
@@ -160,14 +185,27 @@ impl Switch {
         self.look_on(now, key, out);
     }
 
-    /// A leg of the call is gone before an answer, and none rings: whether a follow-me goes on.
+    /// Let go of a number outside that rings, or that is still on its way there.
+    fn let_go_outside(&mut self, now: Now, key: CallKey, way: WayId, cause: Cause, out: &mut Vec<Output>) {
+        let leg = self.calls.get(key).and_then(|call| call.ways.leg_of(way));
+        self.leave_way(key, way);
+        if let Some(index) = leg {
+            self.let_go(now, key, index, cause, out);
+        }
+    }
+
+    /// Nobody answers any more of those that were rung: whether a follow-me goes on.
     pub(crate) fn looks_further(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
         let Some(call) = self.calls.get_mut(key) else { return false };
         let Some(hunt) = &mut call.journey.hunt else { return false };
-        let rings = |index: usize| {
-            call.legs.get(index).is_some_and(|leg| matches!(leg.state, LegState::Trying | LegState::Ringing))
+        let rings = |branch: Branch| match branch {
+            Branch::Leg(index) => call
+                .legs
+                .get(index)
+                .is_some_and(|leg| matches!(leg.state, LegState::Trying | LegState::Ringing)),
+            Branch::Way(way) => call.ways.has(way),
         };
-        hunt.ringing.retain(|(index, _)| rings(*index));
+        hunt.ringing.retain(|(branch, _)| rings(*branch));
         if hunt.ringing.is_empty() && hunt.left.is_empty() {
             return false;
         }

@@ -205,9 +205,7 @@ impl Switch {
         for index in ringing {
             self.let_go(now, key, index, cause, out);
         }
-        if self.calls.get_mut(key).is_some_and(|call| call.outgoing.take().is_some()) {
-            self.leave_trunk(key);
-        }
+        self.leave_ways_but(key, None);
         if let Some(call) = self.calls.get_mut(key) {
             self.timers.cancel(call.timer.take());
         }

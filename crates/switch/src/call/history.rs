@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use model::Cause;
+use model::{Cause, ExtensionNumber, Trunk, TrunkHost};
 use sip::{HeaderLines, Message};
 
 use super::CallState;
@@ -104,6 +104,54 @@ impl CallState {
         }
         lines.add("History-Info", history);
         lines
+    }
+}
+
+impl CallState {
+    /// The same for a carrier whose trunk is to hear of it. It knows no numbers of the house: an extension appears by its DID there, else by
+    /// the trunk's own number, else not at all. `called` is what is dialled there, and at which host.
+    pub(crate) fn tell_outside(
+        &self,
+        trunk: &Trunk,
+        and: Option<&Diversion>,
+        domain: &str,
+        called: (&str, &TrunkHost),
+        lines: &mut HeaderLines,
+    ) {
+        let settings = &trunk.settings;
+        if !settings.diversion {
+            return;
+        }
+        let known = |from: &str| {
+            let did = ExtensionNumber::parse(from).ok().and_then(|number| settings.number_of(&number));
+            did.or(settings.caller_number.as_ref().map(model::Dialled::as_str)).map(str::to_owned)
+        };
+        let mut told: Vec<(String, Why, usize)> = Vec::new();
+        for step in self.journey.diversions.iter().chain(and) {
+            let Some(from) = known(&step.from) else { continue };
+            match told.last_mut() {
+                Some((last, why, times)) if *last == from => (*why, *times) = (step.why, *times + 1),
+                Some(_) | None => told.push((from, step.why, 1)),
+            }
+        }
+        let Some((first, ..)) = told.first() else { return };
+        for (from, why, times) in told.iter().rev() {
+            let (from, reason) = (escaped(from), why.reason());
+            lines.add(
+                "Diversion",
+                format_args!("<sip:{from}@{domain}>;reason={reason};counter={times};privacy=off"),
+            );
+        }
+        let mut history = format!("<sip:{}@{domain}>;index=1", escaped(first));
+        let mut index = "1".to_owned();
+        let (number, host) = (called.0, called.1.in_uri());
+        let next = told.iter().skip(1).map(|(from, ..)| (from.as_str(), domain));
+        for ((_, why, _), (to, at)) in told.iter().zip(next.chain([(number, host.as_str())])) {
+            let (to, cause) = (escaped(to), why.cause());
+            let _ = write!(history, ", <sip:{to}@{at};cause={cause}>;index={index}.1;mp={index}");
+            index.push_str(".1");
+        }
+        lines.add("History-Info", history);
     }
 }
 

@@ -17,6 +17,7 @@ use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
 use crate::exchange::Switch;
 use crate::ladder::Ladder;
 use crate::requests::Refusal;
+use crate::trunk::Ways;
 use crate::{Output, State, limits};
 
 /// Who calls: a phone of ours, or a carrier.
@@ -196,7 +197,7 @@ impl Switch {
             parties: caller.aor.into_iter().collect(),
             open_streams: 0,
             verdict: None,
-            outgoing: None,
+            ways: Ways::default(),
             channel: caller.channel,
             help: caller.help,
             journey: Journey { visited, before, ..Journey::default() },

@@ -144,6 +144,7 @@ impl Switch {
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
+            | Phase::Testing
             | Phase::Preparing(_)
             | Phase::Depositing
             | Phase::Over { .. } => {}

@@ -33,10 +33,12 @@ use slab::Slab;
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
-use crate::trunk::Outgoing;
+use crate::trunk::Ways;
 use crate::voicemail::Visit;
 
 pub(crate) use fork::escaped;
+pub(crate) use forward::Journey;
+pub(crate) use history::Diversion;
 pub(crate) use incoming::Caller;
 
 /// A place in the table of calls; reused, so never kept beyond the call.
@@ -115,6 +117,8 @@ pub(crate) enum Phase {
     RingingDevice(Route),
     /// Legs of the callee ring.
     Dialling,
+    /// A trunk is tested: there is no caller, and whoever answers is hung up on.
+    Testing,
     /// Bridged: `legs[.0]` and `legs[.1]`.
     Bridged(usize, usize),
     /// With an application.
@@ -129,6 +133,13 @@ pub(crate) enum Phase {
     Voicemail(Box<Visit>),
     /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
     Over { reports: bool },
+}
+
+impl Phase {
+    /// Whether somebody is being rung who may still answer.
+    pub(crate) fn is_dialling(&self) -> bool {
+        matches!(self, Phase::Dialling | Phase::Testing)
+    }
 }
 
 /// A call.
@@ -149,8 +160,8 @@ pub(crate) struct CallState {
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
     pub(crate) verdict: Option<Cause>,
-    /// Its way to the outside.
-    pub(crate) outgoing: Option<Box<Outgoing>>,
+    /// Its ways to the outside.
+    pub(crate) ways: Ways,
     /// The trunk that delivered it, and that it takes up a channel of.
     pub(crate) channel: Option<TrunkId>,
     /// It calls for help: nothing counts it, and nothing stands in its way (security.md row 31).
@@ -341,6 +352,7 @@ impl CallState {
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
+            | Phase::Testing
             | Phase::Bridged(..)
             | Phase::Served(_)
             | Phase::Preparing(_)
@@ -364,11 +376,20 @@ impl CallState {
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
+            | Phase::Testing
+            | Phase::Preparing(_)
+            | Phase::Announcing(_)
+            | Phase::Depositing
             | Phase::Served(_)
             | Phase::Voicemail(_)
             | Phase::Over { .. } => [None, None],
         };
         talking.into_iter().flatten().filter(|index| self.leg(*index).is_some_and(Leg::is_unrecordable))
+    }
+
+    /// Whether anybody can still answer: a leg that rings, or a way outside that looks for a host.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.ringing().next().is_some() || !self.ways.is_empty()
     }
 
     pub(crate) fn is_up(&self) -> bool {

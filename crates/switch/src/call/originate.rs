@@ -15,6 +15,7 @@ use super::forward::Journey;
 use super::{CallKey, CallState, Phase};
 use crate::exchange::Switch;
 use crate::ladder::Ladder;
+use crate::trunk::Ways;
 use crate::{Originate, Output, Reply, State, limits};
 
 /// Which devices are looked at.
@@ -107,7 +108,7 @@ impl Switch {
             parties: Vec::new(),
             open_streams: 0,
             verdict: None,
-            outgoing: None,
+            ways: Ways::default(),
             channel: None,
             help: false,
             journey: Journey::default(),

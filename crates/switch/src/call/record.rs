@@ -240,6 +240,7 @@ impl Switch {
             | Phase::Preparing(_)
             | Phase::Announcing(_)
             | Phase::Depositing
+            | Phase::Testing
             | Phase::Over { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.

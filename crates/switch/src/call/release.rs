@@ -21,6 +21,8 @@ impl Switch {
         if matches!(call.phase, Phase::Over { .. }) {
             return;
         }
+        self.test_ends(key, cause);
+        let Some(call) = self.calls.get_mut(key) else { return };
         let was_up = call.is_up();
         let id = call.record.id.clone();
         call.phase = Phase::Over { reports: true };
@@ -35,7 +37,7 @@ impl Switch {
         for index in 0..legs {
             self.hangup_leg(now, key, index, cause, out);
         }
-        self.leave_trunk(key);
+        self.leave_trunks(key);
         self.outside_ends(now, key, out);
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);

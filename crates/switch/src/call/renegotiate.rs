@@ -65,6 +65,7 @@ impl Switch {
         let partner = match call.phase {
             Phase::Dialling if index > 0 => Some(0),
             Phase::Dialling
+            | Phase::Testing
             | Phase::Bridged(..)
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)

@@ -9,6 +9,7 @@ use model::{
 };
 use sip::{Hop, Incoming, SessionId, Uri};
 
+use super::outbound::Outgoing;
 use super::transport;
 use crate::call::{Caller, escaped};
 use crate::exchange::Switch;
@@ -107,8 +108,8 @@ impl Switch {
             return None;
         }
         let carrier = match index {
-            0 => call.channel.as_ref(),
-            _ => call.outgoing.as_ref().and_then(|way| way.carrier()),
+            0 if call.channel.is_some() => call.channel.as_ref(),
+            _ => call.ways.of_leg(index).and_then(|id| call.ways.get(id)).and_then(Outgoing::carrier),
         };
         Some(self.trunks_behind(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
     }

@@ -1,20 +1,24 @@
 //! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
 
+mod attempt;
 mod duty;
 mod health;
 mod inbound;
+mod invite;
 mod lookup;
 mod outbound;
 mod pacing;
 mod registration;
 mod selection;
 mod status;
+mod test_call;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{Chance, Instant, Now};
-use model::{TrunkId, TrunkTransport};
+use model::{Trunk, TrunkHost, TrunkId, TrunkTransport};
 use sip::resolve::{Answer, Candidate};
 use sip::{Hop, Message, RequestId, Transport};
 
@@ -24,9 +28,11 @@ use crate::{Output, State};
 
 use health::Watch;
 use lookup::{Lookups, Purpose};
-pub(crate) use outbound::Outgoing;
+pub(crate) use outbound::{WayId, Ways};
 use pacing::Pace;
 use registration::Registration;
+pub(crate) use test_call::TestCall;
+use test_call::Tests;
 
 /// Something that is due.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +65,7 @@ pub(crate) struct Trunks {
     registrations: BTreeMap<TrunkId, Registration>,
     asked: BTreeMap<RequestId, Asked>,
     alarms: BTreeMap<(Instant, u64), Alarm>,
+    tests: Tests,
     serial: u64,
     chance: Chance,
 }
@@ -75,6 +82,7 @@ impl Trunks {
             registrations: BTreeMap::new(),
             asked: BTreeMap::new(),
             alarms: BTreeMap::new(),
+            tests: Tests::default(),
             serial: 0,
             chance: chance.fork(),
         }
@@ -199,10 +207,23 @@ impl Switch {
         }
     }
 
+    /// Whether an address is that of a host which we open connections to.
+    pub(crate) fn is_carriers_host(&self, at: SocketAddr) -> bool {
+        let is_it = |trunk: &Trunk, host: &TrunkHost| {
+            let known = || trunk.settings.sources.iter().any(|source| source.contains(at.ip()));
+            let named = host.host.parse::<IpAddr>().is_ok_and(|ip| ip == at.ip().to_canonical());
+            host.transport == TrunkTransport::Tcp
+                && host.port.unwrap_or(5060) == at.port()
+                && (named || known())
+        };
+        let trunks = self.directory.trunks();
+        trunks.into_iter().any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
+    }
+
     /// The way to a carrier's address: the first listener of the transport and the family from which it can be reached.
     fn hop_to(&self, to: Candidate) -> Option<Hop> {
         let far = to.address.ip();
-        let fits = |ip: std::net::IpAddr| {
+        let fits = |ip: IpAddr| {
             ip.is_ipv4() == far.is_ipv4() && (ip.is_unspecified() || ip.is_loopback() == far.is_loopback())
         };
         let (index, listener) = (0..)
@@ -215,15 +236,9 @@ impl Switch {
             None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),
             None => {}
         }
-        // Streams to a carrier need a connection of their own, which only datagrams do without.
+        // No connection is named: the shell has one to that host, or opens it.
         let flow = sip::Flow::default();
-        (!to.transport.is_reliable()).then_some(Hop {
-            transport: to.transport,
-            listener: index,
-            local,
-            remote: to.address,
-            flow,
-        })
+        Some(Hop { transport: to.transport, listener: index, local, remote: to.address, flow })
     }
 }
 

@@ -135,6 +135,7 @@ macro_rules! fields {
             Field::new("priority", Rule::Whole(0, 65_535), "Lower ones are tried first; 10 where absent"),
             Field::new("enabled", Rule::Flag, "Whether it is used; true where absent"),
             Field::new("probe", Rule::Flag, "Ask the hosts with OPTIONS whether they live; true where absent"),
+            Field::new("diversion", Rule::Flag, "Tell the carrier who forwards a call (Diversion, History-Info); false where absent"),
         ]
     };
 }

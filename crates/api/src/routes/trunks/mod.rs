@@ -2,11 +2,13 @@
 
 mod fields;
 pub(crate) mod shapes;
+mod test_call;
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::routing::{delete, get, patch, post, put};
 use base::Secret;
 use model::{Dialled, ExtensionNumber, TrunkId};
@@ -15,17 +17,17 @@ use switch::{Command, Reply, TrunkStatus};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::{Caller, language};
 use crate::error::{ApiError, Fault};
-use crate::input::{Body, Field, Form};
+use crate::input::{Body, Form};
 use crate::office::TrunkDraft;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::shapes::Success;
 use fields::{CHANGE, NEW};
 use shapes::{TrunkAnswer, TrunkView, TrunksAnswer};
+use test_call::{TEST, TrunkTestAnswer};
 
-const NOTHING: &[Field] = &[];
 /// How long hosts may take to answer a test: longer than the exchange waits for OPTIONS.
 const TEST_PATIENCE: Duration = Duration::from_millis(4500);
 const TEST_POLL: Duration = Duration::from_millis(20);
@@ -44,12 +46,12 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/trunks/{id}/test"),
             tag,
-            "Ask the trunk's hosts now whether they live",
+            "Ask the trunk's hosts now whether they live, and call a number over it",
             admin,
-            one(),
+            Answer::json::<TrunkTestAnswer>(),
             post(test),
         )
-        .body(NOTHING)
+        .body(TEST)
         .also(&[503]),
     ]
 }
@@ -104,11 +106,12 @@ async fn test(
     State(app): State<App>,
     caller: Caller,
     id: PathId,
+    headers: HeaderMap,
     body: Body,
-) -> Result<Json<TrunkAnswer>, ApiError> {
+) -> Result<Json<TrunkTestAnswer>, ApiError> {
     let id: TrunkId = id.id()?;
     let trunk = app.office().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
-    body.form(&caller, NOTHING)?;
+    let form = body.form(&caller, TEST)?;
     let begun = app.office().now().wall;
     match app.ask(Command::ProbeTrunk { trunk: id.clone() }).await? {
         Reply::Trunks(_) => {}
@@ -133,7 +136,8 @@ async fn test(
     if let Ok(failed) = tokio::time::timeout(TEST_PATIENCE, waiting).await {
         failed?;
     }
-    Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()) }))
+    let call = test_call::place(&app, &caller, &id, &form, language(&headers)).await?;
+    Ok(Json(TrunkTestAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()), call }))
 }
 
 /// How the trunks are doing.
@@ -176,5 +180,6 @@ fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
         max_channels: number("maxChannels"),
         calls_per_second: number("callsPerSecond"),
         probe: form.flag("probe"),
+        diversion: form.flag("diversion"),
     })
 }

@@ -48,6 +48,7 @@ pub(crate) struct TrunkView {
     pub max_channels: Option<u32>,
     pub calls_per_second: Option<u32>,
     pub probe: bool,
+    pub diversion: bool,
     #[schema(format = DateTime)]
     pub created_at: String,
     #[schema(format = DateTime)]
@@ -158,6 +159,7 @@ impl TrunkView {
             max_channels: settings.max_channels,
             calls_per_second: settings.calls_per_second,
             probe: settings.probe,
+            diversion: settings.diversion,
             created_at: trunk.created_at.to_string(),
             updated_at: trunk.updated_at.to_string(),
             status: status.map(TrunkStatusView::of),

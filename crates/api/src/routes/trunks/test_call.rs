@@ -1,0 +1,110 @@
+//! A test call over a trunk: placed, watched until it is over, and told.
+
+use std::time::Duration;
+
+use model::{CallId, Language, TrunkId};
+use serde::Serialize;
+use serde_json::json;
+use switch::{Command, Reply, TestedCall};
+use utoipa::ToSchema;
+
+use super::shapes::TrunkView;
+use crate::App;
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::input::{Field, Form, Rule};
+use crate::office::Event;
+use crate::routes::sessions;
+
+pub(super) const TEST: &[Field] = &[
+    Field::new("number", Rule::Dialled, "Call this number over the trunk, and hang up as soon as it answers"),
+    Field::new("seconds", Rule::Whole(5, 45), "How long it may ring; 30 where absent"),
+];
+/// Seconds that it rings where nobody says otherwise.
+const SECONDS: u64 = 30;
+/// Longer than the exchange takes to end a call whose time is over.
+const GRACE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TrunkTestAnswer {
+    pub success: bool,
+    pub trunk: TrunkView,
+    /// The test call, where a number was given.
+    pub call: Option<TestCallView>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TestCallView {
+    pub session_id: String,
+    /// Whether it was answered.
+    pub answered: bool,
+    /// `completed` where it was answered, else why not: as `endReason` of a session.
+    pub code: &'static str,
+    /// The same as a sentence.
+    pub reason: &'static str,
+    /// What the carrier answered last.
+    pub sip_status: Option<u16>,
+    /// Until it rang.
+    pub ring_ms: Option<u64>,
+    /// Until it was answered.
+    pub answer_ms: Option<u64>,
+    /// The rules and hosts that it met, one after the other.
+    pub steps: Vec<String>,
+}
+
+impl TestCallView {
+    fn of(call: &CallId, tested: &TestedCall, language: Language) -> TestCallView {
+        let millis = |time: Option<Duration>| time.map(|time| time.as_millis() as u64);
+        let cause = tested.cause.unwrap_or(model::Cause::Internal);
+        TestCallView {
+            session_id: call.to_string(),
+            answered: tested.answered.is_some(),
+            code: cause.code(),
+            reason: cause.sentence(language),
+            sip_status: tested.status,
+            ring_ms: millis(tested.rang),
+            answer_ms: millis(tested.answered),
+            steps: tested.trace.iter().map(|step| format!("{}: {}", step.rule, step.outcome)).collect(),
+        }
+    }
+}
+
+/// Place the call that a form asks for, and wait for its end; nothing where it names no number.
+pub(super) async fn place(
+    app: &App,
+    caller: &Caller,
+    trunk: &TrunkId,
+    form: &Form,
+    language: Language,
+) -> Result<Option<TestCallView>, ApiError> {
+    let Some(number) = form.text("number").map(str::to_owned) else { return Ok(None) };
+    sessions::policy(app, form, &number)?;
+    let patience = Duration::from_secs(form.whole("seconds").unwrap_or(SECONDS));
+    let user = caller.user().clone();
+    let command = Command::TestCall { trunk: trunk.clone(), user: user.clone(), number, patience };
+    let call = match app.ask(command).await? {
+        Reply::Call(call) => call.id,
+        other => return Err(out_of_turn(&other)),
+    };
+    let detail = json!({ "trunk": trunk.as_str() });
+    let event = Event { kind: "trunk_test_call", user: Some(user), subject: call.to_string(), detail };
+    app.office().tell(caller.actor(), event);
+    let waiting = async {
+        loop {
+            match app.ask(Command::Tested { call: call.clone() }).await? {
+                Reply::TestCall(tested) if tested.cause.is_some() => return Ok::<_, ApiError>(tested),
+                Reply::TestCall(_) => tokio::time::sleep(POLL).await,
+                other => return Err(out_of_turn(&other)),
+            }
+        }
+    };
+    let tested = match tokio::time::timeout(patience + GRACE, waiting).await {
+        Ok(tested) => tested?,
+        Err(_) => return Err(model::Cause::Internal.into()),
+    };
+    Ok(Some(TestCallView::of(&call, &tested, language)))
+}

@@ -1,0 +1,106 @@
+//! Days with carriers: two trunks whose hosts are peers that ring, answer, refuse, fail or say nothing, and that deliver calls too.
+
+use base::{Chance, Timestamp};
+use model::trunk::{Did, NumberFormat, Source, Trunk, TrunkHost, TrunkSettings, TrunkTransport};
+use model::{CallerId, Change, Dialled, ExtensionNumber, TrunkId};
+use sip::Transport;
+
+use crate::dice::Dice;
+use crate::office::{DOMAIN, Office};
+use crate::phone::{Account, Habits, Phone};
+use crate::world::peer;
+
+/// Days whose number has this bit have carriers. All others go as they went before there were any.
+pub const CARRIERS: u64 = 1 << 32;
+
+/// The hosts of the first trunk, then those of the second.
+const HOSTS: [u8; 3] = [81, 82, 83];
+/// Whom callers outside reach, and nobody.
+const DIDS: [&str; 4] = ["+34911000001", "+34911000002", "+34911000003", "+34999"];
+/// Whom the office calls there.
+const OUTSIDE: [&str; 4] = ["+34612345678", "+15551234567", "0034911000001", "+8821312345678"];
+
+/// The carriers' hosts, as peers.
+pub(crate) fn peers(chance: &mut Chance) -> Vec<Phone> {
+    let peer = |n: &u8| {
+        let account = Account {
+            user: format!("carrier{n}"),
+            login: format!("carrier{n}"),
+            password: base::Secret::new(String::new()),
+            domain: DOMAIN.into(),
+        };
+        // A carrier waits for nobody to think, and offers at once.
+        let habits = Habits { late_offer: 0, ..Habits::of(chance) };
+        let mut host = Phone::new(account, peer(*n), Transport::Udp, habits, chance.fork());
+        host.carrier = true;
+        host.contacts = DIDS.map(str::to_owned).to_vec();
+        host
+    };
+    HOSTS.iter().map(peer).collect()
+}
+
+/// What phones dial on such a day.
+pub(crate) fn numbers() -> Vec<String> {
+    Office::numbers().into_iter().chain(OUTSIDE.map(str::to_owned)).collect()
+}
+
+/// The trunks of the day.
+pub(crate) fn trunks(chance: &mut Chance) -> Vec<Trunk> {
+    let [first, second] =
+        [("one", &HOSTS[..2]), ("two", &HOSTS[2..])].map(|(name, hosts)| trunk(name, hosts, chance));
+    first.into_iter().chain(second).collect()
+}
+
+fn trunk(name: &str, hosts: &[u8], chance: &mut Chance) -> Option<Trunk> {
+    let number = |text: &str| Dialled::parse(text).ok();
+    let hosts = hosts.iter().zip(1..).map(|(n, priority)| TrunkHost {
+        host: peer(*n).ip().to_string(),
+        port: Some(5060),
+        transport: TrunkTransport::Udp,
+        priority: if chance.odds(50) { priority } else { 1 },
+        weight: 10,
+    });
+    let hosts = hosts.collect();
+    let did = |(did, extension): (&str, &str)| {
+        Some(Did { number: number(did)?, extension: ExtensionNumber::parse(extension).ok() })
+    };
+    Some(Trunk {
+        id: TrunkId::parse(&format!("trunk_{name}")).ok()?,
+        name: name.into(),
+        enabled: true,
+        priority: if name == "one" { 1 } else { 2 },
+        settings: TrunkSettings {
+            hosts,
+            username: None,
+            realm: None,
+            register: None,
+            outbound_proxy: None,
+            sources: vec![Source::parse("10.0.0.80/29").ok()?],
+            dids: DIDS.into_iter().zip(["1001", "1002", "1003"]).filter_map(did).collect(),
+            default_extension: None,
+            caller_id: *chance.pick(&[CallerId::Fixed, CallerId::Own, CallerId::Pass]),
+            caller_number: number("+34910000000"),
+            number_format: NumberFormat::E164,
+            strip_prefix: None,
+            add_prefix: None,
+            codecs: Vec::new(),
+            max_channels: *chance.pick(&[None, None, Some(1), Some(3)]),
+            calls_per_second: *chance.pick(&[None, None, Some(1)]),
+            probe: chance.odds(80),
+            diversion: chance.odds(50),
+        },
+        password: None,
+        created_at: Timestamp::default(),
+        updated_at: Timestamp::default(),
+    })
+}
+
+/// An administrator does something to a trunk.
+pub(crate) fn meddle(trunk: &mut Trunk, chance: &mut Chance) -> Change {
+    match chance.below(3) {
+        0 => trunk.enabled = !trunk.enabled,
+        1 => trunk.settings.max_channels = *chance.pick(&[None, Some(1), Some(2)]),
+        _ => trunk.settings.hosts.reverse(),
+    }
+    Change::Trunk(Box::new(trunk.clone()))
+}

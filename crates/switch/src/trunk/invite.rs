@@ -1,0 +1,94 @@
+//! The INVITE that a carrier gets: what it says of the caller, and in whose words.
+
+use base::Now;
+use model::{CallerId, LegRole, Trunk};
+use sip::digest::Account;
+use sip::{Connect, HeaderLines, Target, Uri};
+
+use super::lookup::host_uri;
+use super::outbound::{Outgoing, Spot, WayId};
+use crate::call::{Asking, CallKey, CallState, Leg, LegState, escaped};
+use crate::exchange::Switch;
+use crate::{Output, limits};
+
+impl Switch {
+    /// A leg to a carrier: nothing of what the caller wrote goes with it but what is said here (security.md row 30).
+    pub(super) fn place(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        id: WayId,
+        spot: &Spot,
+        out: &mut Vec<Output>,
+    ) -> Option<usize> {
+        let hop = self.hop_to(spot.address)?;
+        let settings = &spot.trunk.settings;
+        let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
+        let way = call.ways.get(id)?;
+        let number = way.outside.on_the_wire(self.directory.rules(), &spot.trunk).ok()?;
+        let shown = self.shown_outside(call, way, &spot.trunk);
+        let (worker, max_forwards) = (call.worker(), call.hops_left);
+        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        // Behind an outbound proxy the URIs still name the carrier.
+        let host = settings.hosts.iter().find(|host| **host == spot.host).or(settings.hosts.first())?;
+        let uri = Uri::parse(host_uri(Some(&number), host).into()).ok()?;
+        let credentials = match (&settings.username, &spot.trunk.password) {
+            (Some(user), Some(sealed)) => Some(Account {
+                user: user.clone(),
+                password: sealed.open(&self.config.seal, spot.trunk.id.as_str())?,
+                realm: settings.realm.clone(),
+            }),
+            _ => None,
+        };
+        let mut lines = HeaderLines::new();
+        let from = match &shown {
+            Some(shown) => {
+                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", self.config.domain));
+                format!("<sip:{shown}@{}>", self.config.domain)
+            }
+            None => {
+                lines.add("Privacy", "id");
+                "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned()
+            }
+        };
+        call.tell_outside(&spot.trunk, way.step.as_ref(), &self.config.domain, (&number, host), &mut lines);
+        let codecs = settings.codecs.clone();
+        let port = self.ports.take(hop.listener, worker)?;
+        let mut stream = self.open_stream(hop, port, out);
+        let offer = media::sdp::offer(&stream.local, like.as_ref()).only(&codecs);
+        let offer = self.fit_to_record(key, &spot.trunk.name, offer);
+        let connect = Connect {
+            target: Target { uri, hop, route: Vec::new() },
+            from,
+            to: format!("<sip:{}@{}>", escaped(&number), host.in_uri()),
+            contact_user: settings.username.clone().or(shown).unwrap_or_default(),
+            lines,
+            offer: offer.bytes.clone(),
+            credentials,
+            max_forwards,
+        };
+        stream.ours = Some(offer);
+        let Some(session) = self.endpoint.connect(now, connect, &mut self.sip_out) else {
+            let command = media::MediaCommand::Close { stream: stream.id };
+            out.push(Output::Media { worker: port.worker, command });
+            return None;
+        };
+        let leg = Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No };
+        let index = self.calls.add_leg(key, leg);
+        let sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
+        let party = spot.trunk.name.clone();
+        self.add_leg_record(key, LegRole::Trunk, party, hop.remote, sip_call_id, now);
+        Some(index)
+    }
+
+    /// The number that the called one outside is shown, by the trunk's rule.
+    fn shown_outside(&self, call: &CallState, way: &Outgoing, trunk: &Trunk) -> Option<String> {
+        if let (CallerId::Own, Some(by)) = (trunk.settings.caller_id, &way.by) {
+            return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));
+        }
+        let device = call.record.legs.first().filter(|leg| leg.role != LegRole::Trunk);
+        let credential = device.and_then(|leg| self.directory.credential(&leg.party));
+        let extension = credential.and_then(|credential| self.extension_of(credential));
+        trunk.settings.caller_number(&call.record.from_number, extension.map(|e| &e.number))
+    }
+}

@@ -1,0 +1,180 @@
+//! Test calls: a number is called over one trunk, by the policy and the limits of any call, and hung up as soon as it answers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Instant, Now};
+use model::dialplan::{self, Asker, Decision, Road, Route};
+use model::trunk::{NotCarried, Outside, Trunk};
+use model::{
+    CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, TraceStep, TrunkId, UserId,
+};
+
+use super::Ways;
+use crate::call::{CallKey, CallState, Journey, Phase};
+use crate::exchange::Switch;
+use crate::ladder::Ladder;
+use crate::{Output, Reply, State, TestedCall};
+
+/// Results that are kept: nobody tests more trunks at once.
+const KEPT: usize = 16;
+
+/// What somebody wants to know.
+#[derive(Debug)]
+pub(crate) struct TestCall {
+    pub(crate) trunk: TrunkId,
+    pub(crate) user: UserId,
+    pub(crate) number: String,
+    pub(crate) patience: Duration,
+}
+
+/// The test calls of late, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Tests(VecDeque<(CallId, Instant, TestedCall)>);
+
+impl Tests {
+    fn begin(&mut self, call: CallId, now: Instant) {
+        if self.0.len() >= KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back((call, now, TestedCall::default()));
+    }
+
+    fn find(&mut self, call: &CallId) -> Option<(Instant, &mut TestedCall)> {
+        self.0.iter_mut().find(|(id, ..)| id == call).map(|(_, began, test)| (*began, test))
+    }
+}
+
+impl Switch {
+    pub(crate) fn test_call(&mut self, now: Now, wish: TestCall, out: &mut Vec<Output>) -> Reply {
+        let Some(trunk) = self.directory.trunk(&wish.trunk).cloned() else { return Reply::Unknown };
+        if self.state != State::Running {
+            return Reply::Refused(Cause::Draining);
+        }
+        let asker = Asker { road: Road::Api, permissions: DialPermissions::default() };
+        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &wish.number);
+        let outside = match self.only_by(&trunk, &route) {
+            Ok(outside) => outside,
+            Err(cause) => return Reply::Refused(cause),
+        };
+        if let Err(cause) = self.has_room(&wish.user) {
+            return Reply::Refused(cause);
+        }
+        let outcome = format!("{} is tested", trunk.name);
+        trace.insert(0, TraceStep { rule: "test_call".into(), outcome });
+        let record = self.record_of_test(now, wish.user, &wish.number, &trunk, trace);
+        let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
+        self.counters.calls_started += 1;
+        self.trunks.tests.begin(id, now.instant);
+        let key = self.calls.begin(CallState {
+            record,
+            phase: Phase::Testing,
+            legs: Vec::new(),
+            ladder: Ladder::default(),
+            hops_left: 70,
+            timer: None,
+            parties: Vec::new(),
+            open_streams: 0,
+            verdict: None,
+            ways: Ways::default(),
+            channel: None,
+            journey: Journey::default(),
+        });
+        self.journal_opening(key, out);
+        self.set_timer(key, now.instant + wish.patience);
+        if let Err(cause) = self.ring_outside(now, key, outside, None, None, out) {
+            self.release(now, key, cause, out);
+        }
+        reply
+    }
+
+    /// The same way out, by this trunk and no other.
+    fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<Outside>, Cause> {
+        let outside = match route {
+            Route::Trunk(outside) => outside,
+            Route::Refused(cause) => return Err(*cause),
+            // What rings in the house tells nothing of a trunk.
+            Route::Extension(_) | Route::Username(_) | Route::Application(_) => return Err(Cause::NoRoute),
+        };
+        match outside.on_the_wire(self.directory.rules(), trunk) {
+            Err(NotCarried::Forbidden(cause)) => Err(cause),
+            Err(NotCarried::Unwritten) => Err(Cause::NoRoute),
+            Ok(_) if !trunk.enabled => Err(Cause::NoRoute),
+            Ok(_) => Ok(Arc::new(Outside { trunks: vec![Arc::clone(trunk)], ..Outside::clone(outside) })),
+        }
+    }
+
+    fn record_of_test(
+        &mut self,
+        now: Now,
+        user: UserId,
+        number: &str,
+        trunk: &Trunk,
+        trace: Vec<TraceStep>,
+    ) -> CallRecord {
+        let did = trunk.settings.dids.first().map(|did| &did.number);
+        let own = trunk.settings.caller_number.as_ref().or(did);
+        CallRecord {
+            id: CallId::new(now, &mut self.chance),
+            user,
+            other_user: None,
+            direction: CallDirection::Outbound,
+            status: CallStatus::Ringing,
+            from_number: own.map(ToString::to_string).unwrap_or_default(),
+            to_number: number.to_owned(),
+            device: None,
+            started_at: now.wall,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace,
+            legs: Vec::new(),
+        }
+    }
+
+    /// A carrier says something to a test call: that it rings, or more.
+    pub(crate) fn test_hears(&mut self, now: Now, key: CallKey, status: u16) {
+        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::Testing)) else {
+            return;
+        };
+        let Some((began, test)) = self.trunks.tests.find(&call.record.id) else { return };
+        if status > 100 {
+            test.status = Some(status);
+        }
+        let after = now.instant.since(began);
+        if (180..200).contains(&status) {
+            test.rang.get_or_insert(after);
+        } else if (200..300).contains(&status) {
+            test.answered = Some(after);
+        }
+    }
+
+    /// A test call is answered: nobody is there to talk.
+    pub(crate) fn test_answered(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
+        if self.calls.get(key).is_some_and(|call| call.ways.of_leg(index).is_none()) {
+            return self.hangup_leg(now, key, index, Cause::Cancelled, out); // a host that was given up woke up
+        }
+        self.test_hears(now, key, 200);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.record.answered_at = Some(now.wall);
+        }
+        self.release(now, key, Cause::Completed, out);
+    }
+
+    /// A test call is over.
+    pub(crate) fn test_ends(&mut self, key: CallKey, cause: Cause) {
+        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::Testing)) else {
+            return;
+        };
+        if let Some((_, test)) = self.trunks.tests.find(&call.record.id) {
+            test.cause = Some(cause);
+            test.trace.clone_from(&call.record.trace);
+        }
+    }
+
+    /// What a test call has met so far.
+    pub(crate) fn tested(&mut self, call: &CallId) -> Option<TestedCall> {
+        self.trunks.tests.find(call).map(|(_, test)| test.clone())
+    }
+}
