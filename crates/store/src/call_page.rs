@@ -1,6 +1,6 @@
 //! A page of calls, newest first, that costs what it shows and not what there is: each filter walks an index that has its order.
 //!
-//! What a filter looks at lies in the indexes (migration 12), and rows are fetched of those calls only that are shown. Numbers are the
+//! What a filter looks at lies in the indexes (migration 11), and rows are fetched of those calls only that are shown. Numbers are the
 //! hard part, since calls lie by number or by time and not by both at once. Three ways lead to them, and the cheapest is taken: few calls
 //! begin so (sort them all), few numbers begin so (the newest calls of each), or many of both (go from the newest to the oldest: they are
 //! met soon).

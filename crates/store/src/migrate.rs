@@ -21,10 +21,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, sql: include_str!("../migrations/0007_recurring_calls.sql") },
     Migration { version: 8, sql: include_str!("../migrations/0008_events.sql") },
     Migration { version: 9, sql: include_str!("../migrations/0009_nodes.sql") },
-    Migration { version: 11, sql: include_str!("../migrations/0011_sounds.sql") },
-    Migration { version: 12, sql: include_str!("../migrations/0012_calls_at_speed.sql") },
-    Migration { version: 13, sql: include_str!("../migrations/0013_webhook_secrets.sql") },
-    Migration { version: 14, sql: include_str!("../migrations/0014_outside_time.sql") },
+    Migration { version: 10, sql: include_str!("../migrations/0010_sounds.sql") },
+    Migration { version: 11, sql: include_str!("../migrations/0011_calls_at_speed.sql") },
+    Migration { version: 12, sql: include_str!("../migrations/0012_webhook_secrets.sql") },
+    Migration { version: 13, sql: include_str!("../migrations/0013_outside_time.sql") },
 ];
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.
