@@ -50,7 +50,12 @@ pub(crate) fn play_ogg(ogg: Bytes, name: &str, headers: &HeaderMap) -> Result<Re
     answer(opened, &format!("{name}.ogg"), None, headers)
 }
 
-fn answer(opened: Opened, name: &str, tag: Option<String>, headers: &HeaderMap) -> Result<Response, ApiError> {
+fn answer(
+    opened: Opened,
+    name: &str,
+    tag: Option<String>,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let (length, content_type) = (opened.length, opened.content_type);
     let (status, from, to) = match asked(headers, tag.as_deref(), length) {
         Asked::All => (StatusCode::OK, 0, length),

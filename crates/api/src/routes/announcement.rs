@@ -47,7 +47,7 @@ pub(crate) async fn action(
     }));
     let Some(word) = word else { return Ok(None) };
     if word == "connect" {
-        let field = if form.has("promptId") { "promptId" } else { "audioId" };
+        let field = if form.value("promptId").is_some() { "promptId" } else { "audioId" };
         let rule = ("goes with the action play or message", "va con la acción play o message");
         return if sent.is_some() { refused(field, rule) } else { Ok(Some(Action::Connect)) };
     }

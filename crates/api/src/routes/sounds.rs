@@ -24,9 +24,9 @@ use crate::play::play_ogg;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
+use crate::shapes::{Success, to_the_second};
 use crate::shelf::{AudioFile, Wanted};
 use crate::upload::sent_wav;
-use crate::shapes::{Success, to_the_second};
 
 const CALL: Need = Need::Permission(Permission::Call);
 const NAME: &[Field] =

@@ -170,6 +170,7 @@ impl Default for TrunkSettings {
             max_channels: None,
             calls_per_second: None,
             probe: true,
+            diversion: false,
         }
     }
 }

@@ -20,7 +20,11 @@ impl Token {
     pub(super) const BELL: Token = Token(u64::MAX);
 
     pub(super) fn new(stream: StreamId, slot: usize, channel: Channel) -> Token {
-        Token(u64::from(stream.0) << 32 | (slot as u64 & 0x7fff_ffff) << 1 | u64::from(channel == Channel::Rtcp))
+        Token(
+            u64::from(stream.0) << 32
+                | (slot as u64 & 0x7fff_ffff) << 1
+                | u64::from(channel == Channel::Rtcp),
+        )
     }
 
     pub(super) fn stream(self) -> StreamId {

@@ -31,7 +31,9 @@ impl Poll {
     }
 
     pub(super) fn watch(&mut self, token: Token, socket: &MediaSocket) {
-        if let Err(error) = epoll::add(&self.poll, socket, epoll::EventData::new_u64(token.0), epoll::EventFlags::IN) {
+        if let Err(error) =
+            epoll::add(&self.poll, socket, epoll::EventData::new_u64(token.0), epoll::EventFlags::IN)
+        {
             tracing::error!(%error, "a stream's socket cannot be watched");
         }
     }

@@ -101,12 +101,16 @@ impl Ring {
         let Some(address_len) = address.get_mut(LENGTHS..).and_then(|room| write_address(room, to)) else {
             return self.release(packet);
         };
-        let order = opcode::Send::new(Fd(socket.as_fd().as_raw_fd()), payload.as_ptr(), len.min(payload.len()) as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .dest_addr(address[LENGTHS..].as_ptr().cast())
-            .dest_addr_len(address_len)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS);
+        let order = opcode::Send::new(
+            Fd(socket.as_fd().as_raw_fd()),
+            payload.as_ptr(),
+            len.min(payload.len()) as u32,
+        )
+        .flags(libc::MSG_DONTWAIT)
+        .dest_addr(address[LENGTHS..].as_ptr().cast())
+        .dest_addr_len(address_len)
+        .build()
+        .flags(squeue::Flags::SKIP_SUCCESS);
         self.order(order.user_data(UNASKED));
         self.held.push(packet.buffer);
     }
@@ -179,12 +183,15 @@ impl Ring {
 
     fn arrived(&mut self, token: Token, buffer: u16, written: i32) -> Option<Packet> {
         let bytes = self.buffers.bytes(buffer);
-        let number = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
+        let number =
+            |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
         let truncated = number(12) & libc::MSG_TRUNC as u32 != 0;
         let len = usize::try_from(written).ok().and_then(|written| written.checked_sub(HEAD));
         let from = read_address(bytes.get(LENGTHS..HEAD).unwrap_or_default());
         match (len, from) {
-            (Some(len), Some(from)) if !truncated => Some(Packet { token, from, buffer, len: len.min(BUFFER - HEAD) }),
+            (Some(len), Some(from)) if !truncated => {
+                Some(Packet { token, from, buffer, len: len.min(BUFFER - HEAD) })
+            }
             _ => {
                 self.buffers.give(buffer);
                 None

@@ -32,7 +32,7 @@ use crate::log::Log;
 use crate::mail;
 use crate::media::MediaWorkers;
 use crate::net::stream::Connections;
-use crate::recording::Keeper;
+use crate::recording::{Keeper, Warehouse};
 use crate::schedule::{self, Beginning, Desk};
 use crate::voicemail::Clerk;
 use crate::webhooks::Courier;

@@ -23,6 +23,7 @@ use super::{Asking, CallKey, CallState, Leg, LegState, Phase, Stream};
 use crate::exchange::Switch;
 use crate::ladder::Ladder;
 use crate::ports::Port;
+use crate::trunk::Ways;
 use crate::voicemail::{Audio, Clip, Note, Phrase};
 use crate::{Originate, Output, Reply, State};
 
@@ -192,8 +193,9 @@ impl Switch {
             parties: Vec::new(),
             open_streams: 0,
             verdict: None,
-            outgoing: None,
+            ways: Ways::default(),
             channel: None,
+            help: false,
             journey: Journey::default(),
             speech: Some(Box::new(speech)),
         })

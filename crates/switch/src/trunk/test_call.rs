@@ -79,7 +79,9 @@ impl Switch {
             verdict: None,
             ways: Ways::default(),
             channel: None,
+            help: false,
             journey: Journey::default(),
+            speech: None,
         });
         self.journal_opening(key, out);
         self.set_timer(key, now.instant + wish.patience);

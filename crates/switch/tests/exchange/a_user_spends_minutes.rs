@@ -46,6 +46,7 @@ fn wish(planned: Option<&str>) -> Originate {
             call: CallId::parse(id).unwrap(),
             recurring: RecurringCallId::parse("recurring_1_a").unwrap(),
             due: base::Timestamp::default(),
+            action: model::Action::Connect,
         }),
     }
 }

@@ -10,7 +10,6 @@ use switch::voicemail::{greeting_path, message_path};
 
 use super::shapes::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
-use crate::{App, Patch};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
@@ -21,6 +20,7 @@ use crate::routes::PathId;
 use crate::routes::extensions::own;
 use crate::shelf::{AudioFile, Wanted};
 use crate::upload::sent_wav;
+use crate::{App, Patch};
 
 const RECORDING: Need = Need::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
