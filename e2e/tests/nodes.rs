@@ -57,11 +57,11 @@ impl Told {
         let path = |of: &Extension, what: &str| format!("/api/v1/voip/extensions/{}{what}", of.id);
         let alice = node.http(Some(&self.alice.key));
         let reset = alice.post(&path(&self.alice, "/credentials/reset"), &json!({})).expect(200);
-        self.password = reset["extension"]["sipCredentials"]["password"].as_str().unwrap().to_owned();
+        reset["extension"]["sipCredentials"]["password"].as_str().unwrap().clone_into(&mut self.password);
         let schedule = json!({ "frequency": "daily", "time": "03:00", "timezone": "UTC" });
         let body = json!({ "destinationNumber": "1002", "schedule": schedule });
         let made = alice.post(&path(&self.alice, "/recurring-calls"), &body).expect(200);
-        self.recurring = made["recurringCall"]["id"].as_str().unwrap().to_owned();
+        made["recurringCall"]["id"].as_str().unwrap().clone_into(&mut self.recurring);
         let mailbox = json!({ "email": "ana@example.com", "pin": "739105" });
         alice.put(&path(&self.alice, "/voicemail"), &mailbox).expect(200);
         let bob = node.http(Some(&self.bob.key));
@@ -83,7 +83,7 @@ impl Told {
     }
 
     /// The phones notice as well: only the new password opens, and who is out of service does not get in.
-    fn is_felt_by_phones(mut self) {
+    fn phones_feel_it(mut self) {
         let [alice, bob] = &mut self.phones;
         let register = |phone: &mut Raw| {
             let to = format!("<sip:{}@localhost>", phone.user);
@@ -172,7 +172,7 @@ fn a_password_a_mailbox_and_a_recurring_call_of_one_node_hold_on_the_other_withi
     let admin = nodes.a.admin_key();
     assert!(told.is_known_to(&nodes.a, &admin), "at once where it was changed");
     until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.is_felt_by_phones();
+    told.phones_feel_it();
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
     signal("-CONT");
     let admin = nodes.a.admin_key();
     until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.is_felt_by_phones();
+    told.phones_feel_it();
 }
 
 #[test]

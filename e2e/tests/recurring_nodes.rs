@@ -116,9 +116,9 @@ fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
         let victim = &mut office.nodes[(kill % 2) as usize];
         victim.kill();
         victim.restart();
-        for n in 0..office.lines.len() {
+        for (n, id) in ids.iter().enumerate() {
             let line = &office.lines[n];
-            let run = ended_run(&office.nodes[1 - (kill % 2) as usize], &line.extension, &ids[n]);
+            let run = ended_run(&office.nodes[1 - (kill % 2) as usize], &line.extension, id);
             let state = run["state"].as_str().unwrap_or_default();
             assert_ne!(state, "missed", "kill {kill}: there was time to dial: {run}");
             let rang = line.rung() - line.before;
@@ -126,7 +126,7 @@ fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
             let told = state == "failed" && run["endReason"] == "crash";
             assert!(rang == 1 || told, "kill {kill}: not dialled, and not said so: {run}");
             *outcomes.entry(format!("{state}, rang {rang}")).or_default() += 1;
-            office.clear(&line.extension, &ids[n], &run);
+            office.clear(&line.extension, id, &run);
             office.lines[n].before += rang;
         }
     }
@@ -153,7 +153,7 @@ fn what_was_due_while_both_nodes_were_away_is_made_up_for_or_missed_once() {
     let begun = now() / 1_000_000;
     // Nobody waits ten minutes here: the calls are planned for what has passed, and while both are away the database is told that they were
     // planned an hour ago.
-    let minutes_ago = |n: usize| if n % 2 == 0 { 10 } else { 2 };
+    let minutes_ago = |n: usize| if n.is_multiple_of(2) { 10 } else { 2 };
     let each = office.lines.iter().enumerate();
     let ids: Vec<String> = each
         .map(|(n, line)| plan(&office.nodes[n % 2], &line.extension, "*43", begun - minutes_ago(n) * 60))

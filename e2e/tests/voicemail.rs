@@ -227,7 +227,7 @@ fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
     let ok = phone.expect_final("INVITE");
     let side = phone.confirm(&dialling, &ok);
     let mut speaker = Speaker::new(socket, rtp_address(&side.sdp));
-    speaker.audio.extend([0.0; 4_000]);
+    speaker.audio.extend(std::iter::repeat_n(0.0, 4_000));
     speaker.press_hash(200); // or the greeting would take longer than we wait
     let folder = server.data().join("voicemail").join(&owner.id);
     let limit = Duration::from_secs(6);

@@ -58,7 +58,8 @@ impl Zone {
     pub fn day(&self, at: Timestamp) -> (Timestamp, Timestamp) {
         let known = || {
             let here = self.0.to_datetime(jiff::Timestamp::from_microsecond(at.as_micros()).ok()?).date();
-            let begins = |date: Date| self.first_instant(date.at(0, 0, 0, 0)).map(|at| at.as_microsecond());
+            let begins =
+                |date: Date| self.first_instant(date.at(0, 0, 0, 0)).map(jiff::Timestamp::as_microsecond);
             Some((begins(here)?, begins(here.tomorrow().ok()?)?))
         };
         let utc = at.as_micros().saturating_sub(at.as_micros().rem_euclid(DAY)); // beyond the calendar

@@ -31,7 +31,7 @@ pub(crate) fn check(url: &str) -> Result<(), StoreError> {
         if FILES.contains(&name) {
             let path = PathBuf::from(decoded(value));
             File::open(&path).map_err(|source| StoreError::Io { path, source })?;
-        } else if !OTHERS.contains(&name) && !(name.starts_with("options[") && name.ends_with(']')) {
+        } else if !(OTHERS.contains(&name) || name.starts_with("options[") && name.ends_with(']')) {
             return Err(StoreError::Parameter { name: printable(url, name), known: listed(&OTHERS, &FILES) });
         } else if ["sslmode", "ssl-mode"].contains(&name) && !MODES.contains(&value) {
             return Err(StoreError::Parameter { name: name.to_owned(), known: MODES.join(", ") });

@@ -136,7 +136,7 @@ impl Inside {
                     status: Some(486),
                     rang: Some(std::time::Duration::from_millis(1200)),
                     answered: None,
-                    cause: (self.next % 2 == 0).then_some(Cause::Busy),
+                    cause: self.next.is_multiple_of(2).then_some(Cause::Busy),
                     trace: vec![TraceStep { rule: "trunk".into(), outcome: "it answers 486".into() }],
                 })
             }

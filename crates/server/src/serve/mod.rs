@@ -72,7 +72,8 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         .context("threads cannot be started")?;
     let ledger = background::runtime("ledger").context("threads cannot be started")?;
     runtime.block_on(async {
-        let house = House::raise(options, loaded.config, data, lock, clock, ledger.handle()).await?;
+        let house =
+            Box::pin(House::raise(options, loaded.config, data, lock, clock, ledger.handle())).await?;
         house.wait(options, &log).await?;
         house.close().await
     })
