@@ -62,7 +62,9 @@ impl Postgres {
     /// As [`Postgres::start`], and without Debian's package `openssl`.
     pub fn start_with_tls() -> Postgres {
         let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        Postgres::make(Some(free.local_addr().expect("its number").port()))
+        let port = free.local_addr().expect("its number").port();
+        drop(free);
+        Postgres::make(Some(port))
     }
 
     fn make(port: Option<u16>) -> Postgres {
