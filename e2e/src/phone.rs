@@ -84,7 +84,12 @@ impl Account {
         };
         format!(
             "<sip:{}@{};transport={transport}>;auth_user={};auth_pass={};outbound=\"sip:{};transport={transport}\";regint=3600;answermode={mode};audio_codecs={}",
-            self.username, self.domain, self.username, self.password, self.server, self.codec
+            self.username,
+            self.domain,
+            self.username,
+            self.password,
+            self.server,
+            whole(self.codec)
         )
     }
 }
@@ -121,8 +126,8 @@ impl Phone {
         // baresip listens for TLS one port above, so the next one in use here is the third.
         let config = format!(
             "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\ncall_local_timeout 120\ncall_max_calls 4\n\
-             call_hold_other_calls no\naudio_path /usr/share/baresip\naudio_source aufile,{tone}\naudio_srate 8000\n\
-             audio_channels 1\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
+             call_hold_other_calls no\naudio_path /usr/share/baresip\naudio_source aufile,{tone}\nausrc_srate 8000\nauplay_srate 8000\n\
+             ausrc_channels 1\nauplay_channels 1\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
              audio_buffer 20-160\naudio_telev_pt 101\nrtp_ports {low}-{high}\nrtcp_enable yes\nrtcp_mux no\n\
              jitter_buffer_type off\nmodule_path {MODULES}\nmodule g711.so\nmodule g722.so\nmodule opus.so\nmodule aufile.so\nmodule sndfile.so\nmodule uuid.so\n\
              module_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\nsnd_path {path}\n\
@@ -312,4 +317,9 @@ fn netstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length: usize = std::str::from_utf8(&bytes[..colon]).ok()?.parse().ok()?;
     let end = colon + 1 + length;
     (bytes.len() > end).then(|| (&bytes[colon + 1..end], &bytes[end + 1..]))
+}
+
+/// Codecs by their names, as baresip wants them: with the rates and channels that it registers them with.
+fn whole(codecs: &str) -> String {
+    codecs.replace("opus", "opus/48000/2").replace("G722", "G722/16000/1")
 }

@@ -250,21 +250,6 @@ fn phones_that_prefer_wideband_speak_g711_where_they_are_recorded_by_themselves(
 }
 
 #[test]
-fn phones_that_speak_wideband_change_to_g711_when_a_recording_begins() {
-    // S6, S177
-    for (codecs, before, spoken) in [("opus,PCMU", "opus", "PCMU"), ("G722,PCMA", "G722", "PCMA")] {
-        let office = Office::connected(codecs, "format = \"wav\"", |_, _, _| {});
-        assert_eq!(office.codecs(), [before; 2]);
-        let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-        soon("both speak G.711", || (office.codecs() == [spoken; 2]).then_some(()));
-        grows_to(&office.file(&id, "wav"), 5 * SECOND);
-        office.verb("stop");
-        office.becomes(&id, "complete");
-        office.ends_with_both_tones(&id);
-    }
-}
-
-#[test]
 fn a_recording_of_phones_without_g711_is_refused_or_failed_and_never_silence() {
     let office = Office::connected("opus", "", |_, _, _| {});
     let start = format!("/api/v1/opensips/call/{}/recording/start", office.session());

@@ -221,9 +221,7 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
     for (path, answer) in before {
         let now = house.get(&house.key, &path).await;
         assert_eq!(now.status, answer.status, "{path}");
-        if path.ends_with("/audio") {
-            assert_eq!(now.text, answer.text, "{path}");
-        } else if !path.ends_with("/usage") {
+        if !path.ends_with("/usage") && answer.text.starts_with('{') {
             assert_eq!(
                 now.json().as_object().map(Map::len),
                 answer.json().as_object().map(Map::len),

@@ -10,7 +10,7 @@ use samples::*;
 
 /// The name of a database, out of its address.
 fn name(url: &str) -> &str {
-    url.rsplit_once('/').unwrap().1.split('?').next().unwrap()
+    url.split('?').next().unwrap().rsplit_once('/').unwrap().1
 }
 
 /// Writes and reads, and answers whether that went over TLS.
