@@ -26,11 +26,12 @@ struct Office {
 }
 
 impl Office {
-    fn open(ports: RangeInclusive<u16>) -> Office {
+    fn open(ports: RangeInclusive<u16>, ring: bool) -> Office {
         let (told, events) = channel();
         let told = Mutex::new(told);
         let clock = Clock::start();
-        let config = MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1, recordings: None };
+        let config =
+            MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1, ring, recordings: None };
         let workers = MediaWorkers::spawn(
             &config,
             Chance::from_number(1),
@@ -110,7 +111,16 @@ fn hear(phone: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 
 #[test]
 fn two_phones_hear_each_other_and_a_stranger_is_not_heard() {
-    let mut office = Office::open(22_000..=22_199);
+    two_phones_hear_each_other_and_a_stranger_is_not_heard_by(22_000..=22_199, true);
+}
+
+#[test]
+fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by_epoll() {
+    two_phones_hear_each_other_and_a_stranger_is_not_heard_by(22_400..=22_599, false);
+}
+
+fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by(ports: RangeInclusive<u16>, ring: bool) {
+    let mut office = Office::open(ports, ring);
     let (a, b, stranger) = (phone(), phone(), phone());
     let to_a = office.leg(A, &a, Source::Stream(B));
     let to_b = office.leg(B, &b, Source::Stream(A));
@@ -138,7 +148,16 @@ fn two_phones_hear_each_other_and_a_stranger_is_not_heard() {
 
 #[test]
 fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops() {
-    let mut office = Office::open(22_200..=22_299);
+    a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by(22_200..=22_299, true);
+}
+
+#[test]
+fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by_epoll() {
+    a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by(22_600..=22_699, false);
+}
+
+fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by(ports: RangeInclusive<u16>, ring: bool) {
+    let mut office = Office::open(ports, ring);
     let a = phone();
     office.leg(A, &a, Source::Tone(Tone::Milliwatt));
     let start = std::time::Instant::now();
@@ -153,7 +172,16 @@ fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops() {
 
 #[test]
 fn a_closed_streams_port_comes_back_without_its_last_packets() {
-    let mut office = Office::open(22_300..=22_303); // two pairs
+    a_closed_streams_port_comes_back_without_its_last_packets_by(22_300..=22_303, true);
+}
+
+#[test]
+fn a_closed_streams_port_comes_back_without_its_last_packets_by_epoll() {
+    a_closed_streams_port_comes_back_without_its_last_packets_by(22_700..=22_703, false);
+}
+
+fn a_closed_streams_port_comes_back_without_its_last_packets_by(ports: RangeInclusive<u16>, ring: bool) {
+    let mut office = Office::open(ports, ring); // two pairs
     let (a, b) = (phone(), phone());
     let to_a = office.leg(A, &a, Source::Echo);
     office.leg(B, &b, Source::Silence);

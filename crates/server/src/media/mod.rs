@@ -32,6 +32,8 @@ pub struct MediaConfig {
     pub ports: RangeInclusive<u16>,
     /// Threads.
     pub workers: usize,
+    /// Whether packets may go through io_uring, where the kernel has it.
+    pub ring: bool,
     /// Where recordings are written; every recording fails where `None`.
     pub recordings: Option<WriterConfig>,
 }

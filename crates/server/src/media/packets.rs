@@ -65,7 +65,10 @@ pub(super) enum Packets {
 }
 
 impl Packets {
-    pub(super) fn new(bell: &impl AsFd) -> io::Result<Packets> {
+    pub(super) fn new(bell: &impl AsFd, ring: bool) -> io::Result<Packets> {
+        if !ring {
+            return Ok(Packets::Poll(Poll::new(bell)?));
+        }
         match Ring::new(bell) {
             Ok(ring) => Ok(Packets::Ring(Box::new(ring))),
             Err(error) => {

@@ -169,7 +169,7 @@ mod tests {
     fn pool(ports: std::ops::RangeInclusive<u16>, listeners: &[(u16, [u8; 4])]) -> PortPool {
         let listeners = listeners.iter().map(|(n, a)| (*n, IpAddr::from(*a))).collect();
         PortPool::new(
-            &MediaConfig { listeners, ports, workers: 1, recordings: None },
+            &MediaConfig { listeners, ports, workers: 1, ring: false, recordings: None },
             0,
             1,
             Chance::from_number(1),

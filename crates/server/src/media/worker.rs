@@ -176,7 +176,7 @@ impl Worker {
         inbox: Arc<Inbox>,
         tape: Option<Tape>,
     ) -> io::Result<Worker> {
-        let packets = Packets::new(&inbox.bell)?;
+        let packets = Packets::new(&inbox.bell, config.ring)?;
         let ports = PortPool::new(config, usize::from(number), count, chance.fork());
         let engine = Engine::new(chance);
         let (streams, events) = (Streams { tape, ..Streams::default() }, Vec::new());

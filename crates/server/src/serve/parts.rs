@@ -32,6 +32,7 @@ pub(super) fn workers(
         listeners,
         ports: config.media.ports.clone(),
         workers: media_workers(config),
+        ring: true,
         recordings: Some(WriterConfig {
             data: data.to_owned(),
             reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
