@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -38,6 +39,9 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
         .acquire_timeout(PATIENCE)
         .test_before_acquire(true)
         .connect_lazy_with(options);
+    // A start may wait where a request may not: what it reads finds a connection open.
+    let begun = Instant::now();
+    while pool.acquire().await.is_err() && begun.elapsed() < CONNECT {}
     let pool = Pool::Postgres(Server::new(pool));
     Ok(Store::new(pool.clone(), pool, node))
 }
