@@ -1,7 +1,7 @@
 //! Recurring calls on two servers that share one PostgreSQL, while one or the other dies by `kill -9`: what is due runs once, or is
 //! recorded as missed.
 //!
-//! Rounds: `CENTRALITA_KILLS`, 4 where not given.
+//! Rounds: `CENTRALITA_KILLS`, 2 where not given.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -100,7 +100,7 @@ fn answerer(node: &Server, extension: &Extension) -> Answerer {
 #[test]
 fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
     // S85
-    let kills: u64 = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let kills: u64 = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let mut office = Office::open();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     for kill in 0..kills {

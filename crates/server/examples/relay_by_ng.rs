@@ -113,6 +113,7 @@ fn main() -> std::io::Result<()> {
         listeners: vec![(0, ADDRESS)],
         ports: number(1, "10000")..=number(2, "29999"),
         workers,
+        ring: true,
         recordings: None,
     };
 
