@@ -79,11 +79,14 @@ impl Packets {
     }
 
     /// On the thread that will use it.
-    pub(super) fn begin(&mut self) -> io::Result<()> {
-        match self {
-            Packets::Ring(ring) => ring.begin(),
-            Packets::Poll(_) => Ok(()),
+    pub(super) fn begin(&mut self, bell: &impl AsFd) -> io::Result<()> {
+        if let Packets::Ring(ring) = self
+            && let Err(error) = ring.begin()
+        {
+            tracing::warn!(%error, "voice goes through epoll: the ring does not begin");
+            *self = Packets::Poll(Poll::new(bell)?);
         }
+        Ok(())
     }
 
     pub(super) fn watch(&mut self, token: Token, socket: &MediaSocket) {

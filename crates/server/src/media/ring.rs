@@ -55,6 +55,7 @@ impl Ring {
         let ring = IoUring::builder()
             .setup_cqsize(ANSWERS)
             .setup_single_issuer()
+            .setup_submit_all()
             .setup_defer_taskrun()
             .setup_r_disabled()
             .build(ORDERS)?;
@@ -148,9 +149,11 @@ impl Ring {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
             Err(error) => return Err(error),
         }
-        // A datagram that must not wait is sent, or given up, while it is handed over.
-        for id in self.held.drain(..) {
-            self.buffers.give(id);
+        // A datagram that must not wait is sent, or given up, while it is handed over. What the kernel has not taken yet it still reads.
+        if self.ring.submission().is_empty() {
+            for id in self.held.drain(..) {
+                self.buffers.give(id);
+            }
         }
         Ok(self.ring.completion().len())
     }

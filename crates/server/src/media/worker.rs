@@ -188,7 +188,7 @@ impl Worker {
         let mut commands = Vec::new();
         let mut woken = (self.clock)();
         let mut rhythm = Rhythm::default();
-        if let Err(error) = self.packets.begin() {
+        if let Err(error) = self.packets.begin(&self.inbox.bell) {
             tracing::error!(%error, "a media worker cannot use its ring");
             return;
         }

@@ -360,11 +360,12 @@ impl House {
 /// Forget what is too old, once an hour.
 async fn keep(store: Store, clock: Clock, retention: Retention) {
     let mut beat = tokio::time::interval(Duration::from_secs(3600));
+    beat.tick().await;
     loop {
-        beat.tick().await;
         if let Err(error) = store.look_at_itself().await {
             tracing::warn!(%error, "the database cannot be analysed");
         }
+        beat.tick().await;
         match store.prune(clock.now().wall, &retention).await {
             Ok(pruned) => tracing::debug!(?pruned, "old rows are gone"),
             Err(error) => tracing::warn!(%error, "old rows cannot be deleted"),
