@@ -18,12 +18,9 @@ use model::{
 };
 use sip::{Flow, Hop, SessionId, Transport};
 
-use super::forward::Journey;
 use super::{Asking, CallKey, CallState, Leg, LegState, Phase, Stream};
 use crate::exchange::Switch;
-use crate::ladder::Ladder;
 use crate::ports::Port;
-use crate::trunk::Ways;
 use crate::voicemail::{Audio, Clip, Note, Phrase};
 use crate::{Originate, Output, Reply, State};
 
@@ -184,20 +181,9 @@ impl Switch {
             }],
         };
         self.calls.begin(CallState {
-            record,
-            phase: Phase::Preparing(route),
             legs: vec![Leg::house()],
-            ladder: Ladder::default(),
-            hops_left: 70,
-            timer: None,
-            parties: Vec::new(),
-            open_streams: 0,
-            verdict: None,
-            ways: Ways::default(),
-            channel: None,
-            help: false,
-            journey: Journey::default(),
             speech: Some(Box::new(speech)),
+            ..CallState::new(record, Phase::Preparing(route))
         })
     }
 

@@ -15,9 +15,7 @@ use sip::{Incoming, Name, Uri};
 use super::forward::Journey;
 use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
 use crate::exchange::Switch;
-use crate::ladder::Ladder;
 use crate::requests::Refusal;
-use crate::trunk::Ways;
 use crate::{Output, State, limits};
 
 /// Who calls: a phone of ours, or a carrier.
@@ -188,20 +186,12 @@ impl Switch {
         }
         let visited = caller.extension.into_iter().collect();
         let key = self.calls.begin(CallState {
-            record,
-            phase: Phase::Dialling,
-            legs: Vec::new(),
-            ladder: Ladder::default(),
             hops_left,
-            timer: None,
             parties: caller.aor.into_iter().collect(),
-            open_streams: 0,
-            verdict: None,
-            ways: Ways::default(),
             channel: caller.channel,
             help: caller.help,
             journey: Journey { visited, before, ..Journey::default() },
-            speech: None,
+            ..CallState::new(record, Phase::Dialling)
         });
         self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });

@@ -37,7 +37,6 @@ use crate::trunk::Ways;
 use crate::voicemail::Visit;
 
 pub(crate) use fork::escaped;
-pub(crate) use forward::Journey;
 pub(crate) use history::Diversion;
 pub(crate) use incoming::Caller;
 
@@ -335,6 +334,26 @@ impl Calls {
 }
 
 impl CallState {
+    /// A call of which nothing is known but its record: no leg, nothing on its way.
+    pub(crate) fn new(record: CallRecord, phase: Phase) -> CallState {
+        CallState {
+            record,
+            phase,
+            legs: Vec::new(),
+            ladder: Ladder::default(),
+            hops_left: 70, // RFC 3261 §8.1.1.6
+            timer: None,
+            parties: Vec::new(),
+            open_streams: 0,
+            verdict: None,
+            ways: Ways::default(),
+            channel: None,
+            help: false,
+            journey: forward::Journey::default(),
+            speech: None,
+        }
+    }
+
     pub(crate) fn leg(&self, index: usize) -> Option<&Leg> {
         self.legs.get(index)
     }

@@ -11,11 +11,8 @@ use model::{
 };
 
 use super::fork::Words;
-use super::forward::Journey;
 use super::{CallKey, CallState, Phase};
 use crate::exchange::Switch;
-use crate::ladder::Ladder;
-use crate::trunk::Ways;
 use crate::{Originate, Output, Reply, State, limits};
 
 /// Which devices are looked at.
@@ -98,22 +95,7 @@ impl Switch {
             legs: Vec::new(),
         };
         let patience = wish.ring_timeout;
-        let key = self.calls.begin(CallState {
-            record,
-            phase: Phase::Waiting(Box::new(wish)),
-            legs: Vec::new(),
-            ladder: Ladder::default(),
-            hops_left: 70,
-            timer: None,
-            parties: Vec::new(),
-            open_streams: 0,
-            verdict: None,
-            ways: Ways::default(),
-            channel: None,
-            help: false,
-            journey: Journey::default(),
-            speech: None,
-        });
+        let key = self.calls.begin(CallState::new(record, Phase::Waiting(Box::new(wish))));
         self.calls.waiting.insert(key);
         self.set_timer(key, now.instant + patience);
         key

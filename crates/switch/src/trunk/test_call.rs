@@ -11,10 +11,8 @@ use model::{
     CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, TraceStep, TrunkId, UserId,
 };
 
-use super::Ways;
-use crate::call::{CallKey, CallState, Journey, Phase};
+use crate::call::{CallKey, CallState, Phase};
 use crate::exchange::Switch;
-use crate::ladder::Ladder;
 use crate::{Output, Reply, State, TestedCall};
 
 /// Results that are kept: nobody tests more trunks at once.
@@ -67,22 +65,7 @@ impl Switch {
         let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
         self.counters.calls_started += 1;
         self.trunks.tests.begin(id, now.instant);
-        let key = self.calls.begin(CallState {
-            record,
-            phase: Phase::Testing,
-            legs: Vec::new(),
-            ladder: Ladder::default(),
-            hops_left: 70,
-            timer: None,
-            parties: Vec::new(),
-            open_streams: 0,
-            verdict: None,
-            ways: Ways::default(),
-            channel: None,
-            help: false,
-            journey: Journey::default(),
-            speech: None,
-        });
+        let key = self.calls.begin(CallState::new(record, Phase::Testing));
         self.journal_opening(key, out);
         self.set_timer(key, now.instant + wish.patience);
         if let Err(cause) = self.ring_outside(now, key, outside, None, None, out) {
