@@ -3,6 +3,7 @@
 mod keys;
 mod layers;
 mod nearest;
+mod values;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,8 +14,9 @@ use base::Secret;
 use sip::Transport;
 use sip::digest::Algorithm;
 
-pub use keys::{KEYS, Key, without_password};
+pub use keys::{KEYS, Key};
 pub use layers::{Origin, Setting, Value};
+pub use values::without_password;
 
 /// The effective configuration: the defaults, then the file, then `.env`, then the environment.
 #[derive(Clone, PartialEq, Debug)]

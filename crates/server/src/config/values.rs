@@ -1,0 +1,257 @@
+//! What the values of keys are read as, and what to write instead where they are none.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base::Secret;
+use sip::Transport;
+use sip::digest::Algorithm;
+
+use super::{Listen, PublicAddress, Value};
+
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    match value {
+        Value::Text(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => {
+            Err("write a text in quotes".into())
+        }
+    }
+}
+
+/// A list, or one text with commas, as the environment has it.
+pub(super) fn list(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::List(items) => Ok(items.clone()),
+        Value::Text(text) => {
+            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Other(_) => Err("write a list of texts, [\"…\"]".into()),
+    }
+}
+
+pub(super) fn switch(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(bool) => Ok(*bool),
+        Value::Text(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        },
+        Value::Number(_) | Value::List(_) | Value::Other(_) => Err("write true or false".into()),
+    }
+}
+
+pub(super) fn number(value: &Value, least: u32, most: u32) -> Result<u32, String> {
+    let wanted = || format!("write a whole number from {least} to {most}");
+    let number = match value {
+        Value::Number(number) => *number,
+        Value::Text(text) => text.trim().parse().map_err(|_| wanted())?,
+        Value::Bool(_) | Value::List(_) | Value::Other(_) => return Err(wanted()),
+    };
+    u32::try_from(number).ok().filter(|n| (least..=most).contains(n)).ok_or_else(wanted)
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    let port = text.trim().parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("{text:?} is no port; write a number from 1 to 65535"))
+}
+
+pub(super) fn ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
+    let (start, end) = text.split_once('-').ok_or("write two ports, \"10000-20000\"")?;
+    Ok(port(start)?..=port(end)?)
+}
+
+pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is no address with a port; write \"127.0.0.1:5000\" or \"[::1]:5000\"")
+    })
+}
+
+pub(super) fn listener(text: &str) -> Result<Listen, String> {
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or_else(|| format!("{text:?} is no listener; write \"udp://127.0.0.1:5060\" or \"tcp://…\""))?;
+    let transport = match scheme.to_ascii_lowercase().as_str() {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        "tls" | "ws" | "wss" => {
+            return Err(format!("{scheme}:// is not yet in this version; write udp:// or tcp://"));
+        }
+        _ => return Err(format!("{scheme}:// is no transport; write udp:// or tcp://")),
+    };
+    let bare = rest.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = match bare {
+        Ok(ip) => SocketAddr::new(ip, 5060),
+        Err(_) => socket(rest)?,
+    };
+    Ok(Listen { transport, address })
+}
+
+pub(super) fn algorithm(text: &str) -> Result<Algorithm, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "md5" => Ok(Algorithm::Md5),
+        "sha-256" | "sha256" => Ok(Algorithm::Sha256),
+        _ => Err(format!("{text:?} is no digest algorithm; write \"md5\" or \"sha-256\"")),
+    }
+}
+
+pub(super) fn algorithm_name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Md5 => "md5",
+        Algorithm::Sha256 => "sha-256",
+    }
+}
+
+/// A name or an address as it may stand in a SIP URI.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    if text.is_empty() || text.len() > 253 || !text.chars().all(legal) {
+        return Err(format!("{text:?} is no host; write a name or an address without scheme and port"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+pub(super) fn zone(text: &str) -> Result<String, String> {
+    let zone = model::recurrence::Zone::parse(text);
+    zone.map(|zone| zone.name().to_owned()).map_err(|_| {
+        format!("{text:?} is no zone of the IANA database; write \"America/New_York\" or \"UTC\"")
+    })
+}
+
+pub(super) fn public(text: &str) -> Result<PublicAddress, String> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Ok(PublicAddress::Auto);
+    }
+    if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(format!(
+            "{text} is no address that a phone could reach; write the one that phones see, or \"auto\""
+        ));
+    }
+    host(text).map(PublicAddress::Host)
+}
+
+pub(super) fn url(text: &str) -> Result<String, String> {
+    if text.starts_with("sqlite:") && text.len() > "sqlite:".len() {
+        return Ok(text.into());
+    }
+    if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "{:?} is no database; write \"sqlite:centralita.db\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"",
+        without_password(text)
+    ))
+}
+
+pub(super) fn level(text: &str) -> Result<String, String> {
+    let known = tracing_subscriber::EnvFilter::builder().parse(text).is_ok();
+    // A filter of one unknown word is taken for the name of a module: nobody means that.
+    let word = text.chars().all(char::is_alphanumeric);
+    if !known || word && text.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
+        return Err(format!("{text:?} is no level; write error, warn, info, debug or trace"));
+    }
+    Ok(text.into())
+}
+
+/// The beginning of numbers in international form, with `+` or without.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let legal = (1..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    match legal && !digits.starts_with('0') {
+        true => Ok(digits.to_owned()),
+        false => Err(format!("{text:?} begins no international number; write a country code, \"34\"")),
+    }
+}
+
+pub(super) fn prefixes(value: &Value) -> Result<Vec<String>, String> {
+    list(value)?.iter().map(|item| prefix(item)).collect()
+}
+
+/// A number that calls for help: digits as they are dialled.
+pub(super) fn emergency(text: &str) -> Result<String, String> {
+    match (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is no emergency number; write 2 to 8 digits, \"112\"")),
+    }
+}
+
+pub(super) fn country(text: &str) -> Result<String, String> {
+    let code = prefix(text)?;
+    match model::policy::country_of(&code) == Some(code.as_str()) {
+        true => Ok(code),
+        false => Err(format!("{text:?} is no country code; write \"34\", \"1\", \"56\"")),
+    }
+}
+
+pub(super) fn recorded(text: &str) -> Result<model::RecordCalls, String> {
+    let known = model::RecordCalls::parse(text).filter(|calls| *calls != model::RecordCalls::Default);
+    known
+        .ok_or_else(|| format!("{text:?} is no choice; write \"none\", \"inbound\", \"outbound\" or \"all\""))
+}
+
+pub(super) fn format(text: &str) -> Result<model::RecordingFormat, String> {
+    match text {
+        "opus" => Ok(model::RecordingFormat::Opus),
+        "wav" => Ok(model::RecordingFormat::Wav),
+        _ => Err(format!("{text:?} is no format; write \"opus\" or \"wav\"")),
+    }
+}
+
+pub(super) fn beep(value: &Value) -> Result<switch::Beep, String> {
+    match value {
+        Value::Text(text) if text == "never" => Ok(switch::Beep::Never),
+        Value::Text(text) if text == "once" => Ok(switch::Beep::Once),
+        Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => {
+            let seconds = number(value, 5, 3_600)
+                .map_err(|_| "write \"never\", \"once\" or a number of seconds from 5 to 3600".to_owned())?;
+            Ok(switch::Beep::Every(std::time::Duration::from_secs(u64::from(seconds))))
+        }
+    }
+}
+
+pub(super) fn shown_beep(beep: switch::Beep) -> String {
+    match beep {
+        switch::Beep::Never => quoted("never"),
+        switch::Beep::Once => quoted("once"),
+        switch::Beep::Every(time) => time.as_secs().to_string(),
+    }
+}
+
+pub(super) fn web(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") || text.starts_with("http://") {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(format!("{text:?} is no address; write \"https://s3.example.com\""))
+}
+
+pub(super) fn mode(text: &str) -> Result<String, String> {
+    match text {
+        "auto" | "trunk" | "api" => Ok(text.into()),
+        _ => Err(format!("{text:?} is no mode; write \"auto\", \"trunk\" or \"api\"")),
+    }
+}
+
+/// `postgres://user:***@host/…`
+pub(super) fn relay(text: &str) -> Result<Secret<String>, String> {
+    crate::mail::Relay::parse(text).map(|_| Secret::new(text.to_owned()))
+}
+
+pub fn without_password(url: &str) -> String {
+    let hidden = url.split_once("://").and_then(|(scheme, rest)| {
+        let (login, host) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{host}"))
+    });
+    let hidden = hidden.unwrap_or_else(|| url.to_owned());
+    // PostgreSQL takes it among the parameters as well.
+    let Some((before, rest)) = hidden.split_once("password=") else { return hidden };
+    let after = rest.find('&').and_then(|end| rest.get(end..)).unwrap_or_default();
+    format!("{before}password=***{after}")
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+pub(super) fn listed(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.map(|item| quoted(&item)).collect::<Vec<_>>().join(", "))
+}
