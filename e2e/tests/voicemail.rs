@@ -1,11 +1,14 @@
 //! Voicemail with real phones: a tone is left, heard over REST and by telephone, kept, deleted, mailed, and not lost with the process (S72).
 
+use std::collections::VecDeque;
+use std::f64::consts::TAU;
 use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use e2e::raw::Raw;
+use e2e::raw::{Raw, rtp_address};
 use e2e::{Account, Extension, Phone, Scratch, Server, Settings, soon, tone, until};
 use serde_json::{Value, json};
 
@@ -150,6 +153,109 @@ fn an_uploaded_greeting_is_what_callers_hear() {
     office.caller.hears(1_000);
     office.caller.hang_up();
     assert_eq!(http.upload(&greeting, "audio/wav", b"RIFF nothing").status, 400);
+}
+
+/// A caller whose packets we make: G.711 in real time, and no telephone-event.
+struct Speaker {
+    socket: UdpSocket,
+    to: SocketAddr,
+    began: Instant,
+    packets: u32,
+    audio: VecDeque<f64>,
+}
+
+impl Speaker {
+    fn new(socket: UdpSocket, to: SocketAddr) -> Speaker {
+        Speaker { socket, to, began: Instant::now(), packets: 0, audio: VecDeque::new() }
+    }
+
+    /// Send what is due: what there is to say, and silence behind it.
+    fn speak(&mut self) {
+        while u128::from(self.packets) < self.began.elapsed().as_millis() / 20 {
+            let mut packet = vec![0x80, 0];
+            packet.extend((self.packets as u16).to_be_bytes());
+            packet.extend((self.packets * 160).to_be_bytes());
+            packet.extend(77_u32.to_be_bytes());
+            packet.extend((0..160).map(|_| mu(self.audio.pop_front().unwrap_or_default())));
+            let _ = self.socket.send_to(&packet, self.to);
+            self.packets += 1;
+        }
+    }
+
+    /// The tones of `#` (ITU-T Q.23).
+    fn press_hash(&mut self, millis: u32) {
+        let sine = |hz: f64, n: u32| 5_000.0 * (TAU * hz * f64::from(n) / 8_000.0).sin();
+        self.audio.extend((0..millis * 8).map(|n| sine(941.0, n) + sine(1_477.0, n)));
+    }
+
+    /// Something like speech: syllables of a pitch that glides, with the overtones of a vowel.
+    fn talk(&mut self, millis: u32) {
+        let mut phase = 0.0;
+        for n in 0..millis * 8 {
+            let (time, within) = (f64::from(n) / 8_000.0, f64::from(n % 2_080) / 1_600.0);
+            phase += TAU * (140.0 + 40.0 * (TAU * 0.9 * time).sin()) / 8_000.0;
+            let overtone = |k: u32| {
+                let hz = 140.0 * f64::from(k);
+                let near = |formant: f64| 1.0 / (1.0 + ((hz - formant) / 120.0).powi(2));
+                (near(700.0) + 0.7 * near(1_220.0) + 0.3 * near(2_600.0)) * (phase * f64::from(k)).sin()
+            };
+            let loud = if within < 1.0 { (within * TAU / 2.0).sin() } else { 0.0 };
+            self.audio.push_back(4_000.0 * loud * (1..24).map(overtone).sum::<f64>());
+        }
+    }
+}
+
+/// G.711 µ-law.
+fn mu(sample: f64) -> u8 {
+    let sample = sample.clamp(-32_635.0, 32_635.0) as i32;
+    let magnitude = sample.abs() + 0x84;
+    let segment = 31 - magnitude.leading_zeros() as i32 - 7;
+    !(if sample < 0 { 0x80 } else { 0 } | (segment << 4) as u8 | (magnitude >> (segment + 3)) as u8 & 0x0f)
+}
+
+#[test]
+fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
+    let server = Server::start();
+    let owner = server.extension("1002");
+    server.with_voicemail(&owner);
+    let mut phone = Raw::new(&server, &server.extension("1001"));
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    phone.media = socket.local_addr().expect("an address");
+    let body = phone.sdp();
+    let dialling = phone.invite("1002", "", &body);
+    phone.send(dialling.text.as_bytes());
+    let ok = phone.expect_final("INVITE");
+    let side = phone.confirm(&dialling, &ok);
+    let mut speaker = Speaker::new(socket, rtp_address(&side.sdp));
+    speaker.audio.extend(std::iter::repeat_n(0.0, 4_000));
+    speaker.press_hash(200); // or the greeting would take longer than we wait
+    let folder = server.data().join("voicemail").join(&owner.id);
+    let limit = Duration::from_secs(6);
+    until(limit, "a message begins", || {
+        speaker.speak();
+        folder.read_dir().is_ok_and(|mut files| files.next().is_some()).then_some(())
+    });
+    speaker.talk(4_000);
+    until(limit, "all is said", || {
+        speaker.speak();
+        speaker.audio.is_empty().then_some(())
+    });
+    let ended = |message: e2e::wire::Message| message.method() == Some("BYE");
+    assert!(!phone.drain().into_iter().any(ended), "a voice is no key");
+    speaker.press_hash(150);
+    let bye = until(limit, "the message is over", || {
+        speaker.speak();
+        phone.drain().into_iter().find(|message| message.method() == Some("BYE"))
+    });
+    phone.answer(&bye, 200, "", "");
+    let list = soon("the message is listed", || {
+        let path = format!("/api/v1/voip/extensions/{}/voicemail", owner.id);
+        let list = server.http(Some(&owner.key)).get(&path).expect(200);
+        (list["unread"] == 1).then_some(list)
+    });
+    // By silence it would have ended five seconds later.
+    let seconds = list["messages"][0]["durationSeconds"].as_f64().unwrap_or_default();
+    assert!((3.5..6.5).contains(&seconds), "{list:#}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Receiver {
 fn courier(store: &Store, reach: Reach, attempts: u32) -> JoinHandle<()> {
     let patience =
         Patience { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
-    let post = Post::new(reach).unwrap();
+    let post = Post::new(reach);
     let chance = Chance::from_number(1);
     let courier = Courier::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), chance);
     tokio::spawn(courier.run())

@@ -164,7 +164,7 @@ pub(crate) async fn newest<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError>
     query("SELECT COALESCE(MAX(seq), 0) FROM events").fetch_one(on).await?.try_get(0)
 }
 
-const EVENTS: Table = Table {
+pub(crate) const EVENTS: Table = Table {
     name: "events",
     key: &["seq"],
     rest: &["at", "kind", "user_id", "subject", "key_id", "ip", "request", "detail", "other_user"],

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
 use crate::pool::{Conn, Turn};
-use crate::row::{KEYS_AT_ONCE, TENANT, placeholders};
+use crate::row::{KEYS_AT_ONCE, TENANT, insert, placeholders};
 use crate::sql::query;
 use crate::{StoreError, audit};
 
@@ -153,13 +153,19 @@ async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<
 
 /// Write down which events of these calls are told.
 pub(crate) async fn mark(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
+    let mut alike: BTreeMap<i64, Vec<&CallId>> = BTreeMap::new();
     for (call, told) in marks {
-        query("UPDATE calls SET told = $1 WHERE tenant = $2 AND id = $3")
-            .bind(*told)
-            .bind(TENANT)
-            .bind(call.as_str())
-            .execute(&mut *tx)
-            .await?;
+        alike.entry(*told).or_default().push(call);
+    }
+    for (told, calls) in alike {
+        for some in calls.chunks(KEYS_AT_ONCE) {
+            let sql = format!(
+                "UPDATE calls SET told = $1 WHERE tenant = $2 AND id IN ({})",
+                placeholders(3, some.len())
+            );
+            let query = query(AssertSqlSafe(sql)).persistent(false).bind(told).bind(TENANT);
+            some.iter().fold(query, |query, call| query.bind(call.as_str())).execute(&mut *tx).await?;
+        }
     }
     Ok(())
 }
@@ -344,23 +350,19 @@ pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreErro
         return Ok(());
     }
     tx.take_turn(Turn::Events).await?;
-    let mut seq = audit::newest(&mut *tx).await?;
-    for fact in facts {
-        seq += 1;
-        query(
-            "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail, other_user) \
-             VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, '', $7, $8)",
-        )
-        .bind(TENANT)
-        .bind(seq)
-        .bind(fact.at.as_micros())
-        .bind(fact.kind)
-        .bind(fact.user.as_ref().map(UserId::to_string))
-        .bind(fact.subject.as_str())
-        .bind(fact.detail.to_string())
-        .bind(fact.other_user.as_ref().map(UserId::to_string))
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(())
+    let first = audit::newest(&mut *tx).await? + 1;
+    insert(tx, &audit::EVENTS, (first..).zip(facts), |(seq, fact), query| {
+        query
+            .bind(seq)
+            .bind(fact.at.as_micros())
+            .bind(fact.kind)
+            .bind(fact.user.as_ref().map(UserId::to_string))
+            .bind(fact.subject.as_str())
+            .bind(None::<&str>)
+            .bind(None::<&str>)
+            .bind("")
+            .bind(fact.detail.to_string())
+            .bind(fact.other_user.as_ref().map(UserId::to_string))
+    })
+    .await
 }

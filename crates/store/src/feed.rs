@@ -100,12 +100,13 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     end.legs.retain(|(call, _), _| !over.contains(*call));
     let up: Vec<_> = end.legs.iter().map(|((call, _), leg)| (*call, *leg)).collect();
     upsert(tx, &legs::OPEN, &up, legs::bind_open).await?;
-    for call in &over {
-        query("DELETE FROM open_legs WHERE tenant = $1 AND call_id = $2")
-            .bind(TENANT)
-            .bind(call.as_str())
-            .execute(&mut *tx)
-            .await?;
+    for some in over.iter().collect::<Vec<_>>().chunks(KEYS_AT_ONCE) {
+        let sql = format!(
+            "DELETE FROM open_legs WHERE tenant = $1 AND call_id IN ({})",
+            placeholders(2, some.len())
+        );
+        let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
+        some.iter().fold(query, |query, call| query.bind(call.as_str())).execute(&mut *tx).await?;
     }
     let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
     upsert(tx, &ladders::TABLE, &kept, ladders::bind).await?;

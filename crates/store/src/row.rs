@@ -1,7 +1,6 @@
 //! Rows of any table: one upsert text for one row or for hundreds, and the forms that values take in columns.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use base::{Id, Timestamp};
@@ -26,9 +25,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// `INSERT … ON CONFLICT DO UPDATE` of `rows` rows, the tenant first in each. PostgreSQL wants placeholders with numbers; SQLite finds a
-    /// numbered one by walking all of them, for each value that is bound, and gets them without.
-    fn upsert(&self, rows: usize, numbered: bool) -> String {
+    /// `INSERT` of `rows` rows, the tenant first in each. PostgreSQL wants placeholders with numbers; SQLite finds a numbered one by walking
+    /// all of them, for each value that is bound, and gets them without.
+    fn insert(&self, rows: usize, numbered: bool) -> String {
         let width = self.key.len() + self.rest.len();
         let mut sql = format!(
             "INSERT INTO {} (tenant, {}, {}) VALUES ",
@@ -46,14 +45,13 @@ impl Table {
             }
             sql.push(')');
         }
-        let updates: Vec<String> = self.rest.iter().map(|c| format!("{c} = excluded.{c}")).collect();
-        let _ = write!(
-            sql,
-            " ON CONFLICT (tenant, {}) DO UPDATE SET {}",
-            self.key.join(", "),
-            updates.join(", ")
-        );
         sql
+    }
+
+    /// What makes an `INSERT` replace the rows that are there.
+    fn replacing(&self) -> String {
+        let updates: Vec<String> = self.rest.iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        format!(" ON CONFLICT (tenant, {}) DO UPDATE SET {}", self.key.join(", "), updates.join(", "))
     }
 
     /// Every column but the tenant, in the order of the upsert.
@@ -80,12 +78,33 @@ pub(crate) async fn upsert<T>(
         // Which says no to a statement that writes a row twice.
         keep_last(&mut rows, 1 + table.key.len());
     }
-    let mut rows = rows.as_mut_slice();
+    put(connection, table, &mut rows, &table.replacing()).await
+}
+
+/// Put rows in whose keys are new; one that is there is an error.
+pub(crate) async fn insert<T>(
+    connection: &mut Conn,
+    table: &Table,
+    rows: impl Iterator<Item = T>,
+    bind: impl Fn(T, Query) -> Query,
+) -> Result<(), StoreError> {
+    let mut rows: Vec<Vec<Value>> =
+        rows.map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
+    put(connection, table, &mut rows, "").await
+}
+
+/// As few statements as there can be: with SQLite each one is a turn of two threads.
+async fn put(
+    connection: &mut Conn,
+    table: &Table,
+    mut rows: &mut [Vec<Value>],
+    conflict: &str,
+) -> Result<(), StoreError> {
     for size in CHUNKS {
         if rows.len() < size {
             continue;
         }
-        let sql: std::sync::Arc<str> = table.upsert(size, connection.is_postgres()).into();
+        let sql: std::sync::Arc<str> = (table.insert(size, connection.is_postgres()) + conflict).into();
         while rows.len() >= size {
             let (chunk, later) = rows.split_at_mut(size);
             let values = chunk.iter_mut().flat_map(std::mem::take);

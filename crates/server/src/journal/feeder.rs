@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::journal::Record;
 use store::{Store, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::pending::Due;
@@ -63,6 +63,7 @@ impl Default for Rhythm {
 pub struct Feeder {
     segments: Segments,
     written: mpsc::UnboundedReceiver<Written>,
+    writer: Writer,
     pending: Pending,
     current: u64,
     bindings_since: Option<Instant>,
@@ -72,6 +73,10 @@ pub struct Feeder {
     /// The journal's thread lives at least as long as we do.
     _syncer: Syncer,
 }
+
+/// Resolves when the journal's writer is gone. What it wrote is not waited for but looked at when the database is fed: a thread that is woken for
+/// each batch would cost more than all it does with them.
+pub(super) type Writer = oneshot::Receiver<std::convert::Infallible>;
 
 /// How feeding ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +91,7 @@ impl Feeder {
     pub(super) fn new(
         segments: Segments,
         written: mpsc::UnboundedReceiver<Written>,
+        writer: Writer,
         pending: Pending,
         current: u64,
         syncer: Syncer,
@@ -93,6 +99,7 @@ impl Feeder {
         Feeder {
             segments,
             written,
+            writer,
             pending,
             current,
             bindings_since: None,
@@ -109,23 +116,24 @@ impl Feeder {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                written = self.written.recv() => match written {
-                    Some(written) => self.absorb(written),
-                    None => break,
-                },
+                _ = &mut self.writer => break,
                 _ = beat.tick() => {
+                    self.absorb();
                     self.round(&*ledger, rhythm).await;
                     self.compact(rhythm);
                 }
             }
         }
+        self.absorb();
         self.finish(&*ledger, rhythm).await
     }
 
-    fn absorb(&mut self, written: Written) {
-        self.current = self.current.max(written.segment);
-        for record in written.records {
-            self.pending.apply(written.segment, record);
+    fn absorb(&mut self) {
+        while let Ok(written) = self.written.try_recv() {
+            self.current = self.current.max(written.segment);
+            for record in written.records {
+                self.pending.apply(written.segment, record);
+            }
         }
     }
 
@@ -169,7 +177,7 @@ impl Feeder {
     /// One transaction. What fails is put back.
     async fn feed<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm, taken: Vec<(u64, Record)>) -> bool {
         let (segments, records): (Vec<u64>, Vec<Record>) = taken.into_iter().unzip();
-        match self.attempt(ledger, &records).await {
+        match ledger.feed(&records).await {
             Ok(()) => {
                 if self.failures > 0 {
                     tracing::info!("the database takes records again");
@@ -187,21 +195,6 @@ impl Feeder {
                 self.retry_at = Some(Instant::now() + wait);
                 self.pending.put_back(segments.into_iter().zip(records).collect());
                 false
-            }
-        }
-    }
-
-    /// Hand the records over, taking in what is written meanwhile.
-    async fn attempt<L: Ledger>(&mut self, ledger: &L, records: &[Record]) -> Result<(), StoreError> {
-        let mut feeding = std::pin::pin!(ledger.feed(records));
-        let mut open = true;
-        loop {
-            tokio::select! {
-                fed = &mut feeding => return fed,
-                written = self.written.recv(), if open => match written {
-                    Some(written) => self.absorb(written),
-                    None => open = false,
-                },
             }
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use model::journal::Record;
 use store::Remembered;
 use switch::{Input, OpenCall};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use feeder::{Fed, Feeder, Ledger, Rhythm};
 pub use pending::{Due, Pending};
@@ -41,6 +41,8 @@ pub struct Journal {
     rotate_at: u64,
     buffer: Vec<u8>,
     feed: mpsc::UnboundedSender<Written>,
+    /// Tells the feeder by its end that nothing follows.
+    _writer: oneshot::Sender<std::convert::Infallible>,
     syncer: Syncer,
     failing: bool,
 }
@@ -74,8 +76,9 @@ impl Journal {
         let number = found.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
         let file = Arc::new(segments.create(number)?);
         let (feed, written) = mpsc::unbounded_channel();
+        let (_writer, writer) = oneshot::channel();
         let syncer = Syncer::start();
-        let feeder = Feeder::new(segments.clone(), written, pending.clone(), number, syncer.clone());
+        let feeder = Feeder::new(segments.clone(), written, writer, pending.clone(), number, syncer.clone());
         let journal = Journal {
             segments,
             number,
@@ -84,6 +87,7 @@ impl Journal {
             rotate_at,
             buffer: Vec::new(),
             feed,
+            _writer,
             syncer,
             failing: false,
         };

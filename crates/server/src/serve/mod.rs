@@ -227,7 +227,7 @@ impl House {
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
-        let post = Post::new(reach(&config)).context("webhooks cannot be told")?;
+        let post = Post::new(reach(&config));
         let courier =
             Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
         let courier = tokio::spawn(courier.run());

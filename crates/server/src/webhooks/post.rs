@@ -9,6 +9,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, header};
 use sha2::Sha256;
 use store::Due;
+use tokio::sync::OnceCell;
 
 use super::address::{Guarded, Reach, Refused};
 
@@ -20,7 +21,8 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// Posts messages.
 #[derive(Clone, Debug)]
 pub struct Post {
-    client: Client,
+    /// Made for the first message: it reads the system's certificates, hundreds of files that a start need not wait for.
+    client: OnceCell<Client>,
     reach: Reach,
 }
 
@@ -29,16 +31,8 @@ pub type Answered = (Option<u16>, Result<(), String>);
 
 impl Post {
     /// One for public addresses, or for this machine too.
-    pub fn new(reach: Reach) -> reqwest::Result<Post> {
-        let client = Client::builder()
-            .dns_resolver(std::sync::Arc::new(Guarded(reach)))
-            .redirect(Policy::none())
-            .no_proxy()
-            .timeout(PATIENCE)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("Centralita/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Post { client, reach })
+    pub fn new(reach: Reach) -> Post {
+        Post { client: OnceCell::new(), reach }
     }
 
     /// Attempt once.
@@ -48,8 +42,11 @@ impl Post {
             Err(refused) => return (None, Err(refused.to_string())),
         };
         let body = due.delivery.body.clone();
-        let request = self
-            .client
+        let client = match self.client.get_or_try_init(|| async { client(self.reach) }).await {
+            Ok(client) => client,
+            Err(error) => return (None, Err(why(&error))),
+        };
+        let request = client
             .post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header("centralita-delivery", due.delivery.id.as_str())
@@ -71,6 +68,17 @@ impl Post {
         let outcome = if status.is_success() { Ok(()) } else { Err(format!("answered {}", status.as_u16())) };
         (Some(status.as_u16()), outcome)
     }
+}
+
+fn client(reach: Reach) -> reqwest::Result<Client> {
+    Client::builder()
+        .dns_resolver(std::sync::Arc::new(Guarded(reach)))
+        .redirect(Policy::none())
+        .no_proxy()
+        .timeout(PATIENCE)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .user_agent(concat!("Centralita/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// `t=1736937000,v1=…`: an HMAC-SHA256 over the time, a dot, and the body, so that an old message cannot be sent again as a new one. There
