@@ -8,8 +8,8 @@ use base::Instant;
 pub(super) const NAP: Duration = Duration::from_micros(400);
 /// How long packets are counted before the load is judged.
 const WINDOW: Duration = Duration::from_millis(5);
-/// Packets of one window from which on gathering pays: two in a nap.
-const BUSY: usize = 30;
+/// Packets of one window from which on gathering pays: three in two naps.
+const BUSY: usize = 20;
 /// Turns after which the kernel is asked about connections and errors even so.
 const POLL_EVERY: u32 = 8;
 

@@ -17,6 +17,8 @@ const FREE: usize = 64;
 const BINDS_PER_TURN: usize = 16;
 /// A closed stream's ports rest so long before another call gets them: the peer's last packets are over by then.
 const QUARANTINE: Duration = Duration::from_secs(3);
+/// Ports whose rest ends within so long go back together: the worker and the switch are woken once for all of them.
+const GATHER_MICROS: u64 = 250_000;
 /// After a bind failed, others of the range are tried at once, and that one after so long.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -97,7 +99,8 @@ impl PortPool {
     pub(super) fn rest(&mut self, now: Instant, pair: Pair) {
         pair.rtp.idle();
         pair.rtcp.idle();
-        self.resting.push_back((now + QUARANTINE, pair));
+        let rested = (now + QUARANTINE).as_micros().next_multiple_of(GATHER_MICROS);
+        self.resting.push_back((Instant::from_micros(rested), pair));
     }
 
     /// When [`PortPool::refill`] has something to do; `None` while nothing is missing.
@@ -112,8 +115,6 @@ impl PortPool {
     /// Take back what has rested and bind what is missing, a bounded number; `told` gets listener and port of what is free now.
     pub(super) fn refill(&mut self, now: Instant, mut told: impl FnMut(u16, u16)) {
         while let Some((_, pair)) = self.resting.pop_front_if(|(at, _)| *at <= now) {
-            pair.rtp.drain();
-            pair.rtcp.drain();
             told(pair.listener, pair.port);
             self.put(pair);
         }

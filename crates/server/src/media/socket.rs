@@ -52,7 +52,7 @@ impl MediaSocket {
     }
 
     /// Throw away what waits, but not for ever.
-    pub(super) fn drain(&self) {
+    fn drain(&self) {
         let mut waste = [0; 1];
         for _ in 0..1_000 {
             // An error is either an empty socket or an ICMP message that was taken off it.
