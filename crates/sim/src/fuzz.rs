@@ -7,6 +7,7 @@ mod script;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Chance, Instant, Now, Timestamp};
@@ -111,6 +112,7 @@ impl Bench {
 
     fn begin(&mut self) {
         let directory = self.office.directory.clone();
+        self.feed(Input::Prompts(Arc::default()));
         self.feed(Input::Directory { directory, changes: [].into() });
         self.feed(Input::Media(Worker::offer(0, 20)));
         let restore = self.disk.replay();

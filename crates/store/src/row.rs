@@ -88,8 +88,7 @@ pub(crate) async fn insert<T>(
     rows: impl Iterator<Item = T>,
     bind: impl Fn(T, Query) -> Query,
 ) -> Result<(), StoreError> {
-    let mut rows: Vec<Vec<Value>> =
-        rows.map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
+    let mut rows: Vec<Vec<Value>> = rows.map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
     put(connection, table, &mut rows, "").await
 }
 

@@ -33,6 +33,8 @@ pub struct Switch {
     pub(crate) meters: Meters,
     pub(crate) tapes: Tapes,
     pub(crate) prompts: Arc<Prompts>,
+    /// Whether they are there: a start does not wait until they are decoded.
+    pub(crate) prompts_read: bool,
     pub(crate) takings: Takings,
     pub(crate) lamps: Lamps,
     pub(crate) state: State,
@@ -63,6 +65,7 @@ impl Switch {
             timers: Timers::default(),
             tapes: Tapes::default(),
             prompts: Arc::default(),
+            prompts_read: false,
             takings: Takings::default(),
             lamps: Lamps::default(),
             state: State::Starting,
@@ -95,7 +98,7 @@ impl Switch {
                 let reply = Box::new(self.command(now, command, out));
                 out.push(Output::Reply { token, reply });
             }
-            Input::Prompts(prompts) => self.prompts = prompts,
+            Input::Prompts(prompts) => self.prompts_are_read(now, prompts, out),
             Input::Fetched { token, clip } => self.fetched(now, token, clip, out),
             Input::Deposited { token, done } => self.deposited(now, token, done, out),
             Input::Resolved { token, answer } => self.resolved(now, token, &answer, out),

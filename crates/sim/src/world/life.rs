@@ -1,6 +1,7 @@
 //! What passes between the exchange and its peers, and how a process dies and comes back.
 
 use std::mem;
+use std::sync::Arc;
 
 use base::Chance;
 use bytes::Bytes;
@@ -327,6 +328,7 @@ impl World {
         let chance = Chance::from_number(self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.life)));
         self.switch = Some(Switch::new(self.config.clone(), chance));
         self.note(format!("life {} begins", self.life));
+        self.feed(Input::Prompts(Arc::default()));
         self.feed(Input::Directory { directory: self.office.directory.clone(), changes: [].into() });
         let restore = self.disk.replay();
         let mut talking = 0;

@@ -3,6 +3,7 @@
 //! [`deposit`] and [`menu`] are the two conversations, pure machines; this file says what they are made of, [`visit`] carries out what they
 //! want, [`taking`] follows recordings to their end, [`lamp`] tells phones how many messages there are.
 
+mod acts;
 mod deposit;
 mod lamp;
 mod menu;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Instant, Now, Secret};
+use base::{Instant, Now};
 use media::{Digits, MediaCommand, MediaEvent, PlayId, RecordingId, Source, StreamId};
 use model::dialplan::Application;
-use model::{CallDirection, Cause, Extension, ExtensionNumber, Language, MessageState, TraceStep, voicemail};
+use model::{CallDirection, Cause, Extension, Language, TraceStep, voicemail};
 
 use super::deposit::Deposit;
 use super::menu::Menu;
 use super::phrase::Phrase;
-use super::{Act, Audio, Clip, Entry, Heard, Note};
+use super::{Act, Clip, Heard, Prompts};
 use crate::call::{CallKey, Leg, Phase};
 use crate::exchange::Switch;
 use crate::{Output, limits};
@@ -19,7 +19,7 @@ use crate::{Output, limits};
 /// The longest visit to a menu.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// How much later than a clip's length its end may be told, and how long a file may take to be read.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// The same key by two roads within this time is one press.
 const ONE_PRESS: Duration = Duration::from_millis(400);
 
@@ -32,13 +32,15 @@ enum Talk {
 
 /// What the visit's one timer means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Waits {
+pub(super) enum Waits {
     /// For a key, or for the end of a recording.
     Key,
     /// For the end of what is said.
     Said,
     /// For a file.
     File,
+    /// For the prompts, which a start reads in its first second.
+    Prompts,
 }
 
 /// By which road a key came.
@@ -54,16 +56,18 @@ pub(crate) enum Road {
 #[derive(Debug)]
 pub(crate) struct Visit {
     talk: Talk,
-    extension: Option<Arc<Extension>>,
-    language: Language,
+    pub(super) extension: Option<Arc<Extension>>,
+    pub(super) language: Language,
     /// What is being said; an earlier one's end means nothing.
-    play: PlayId,
+    pub(super) play: PlayId,
     /// The file that is being read, and what is said before it.
-    fetching: Option<(u64, Vec<Phrase>)>,
-    recording: Option<RecordingId>,
-    waits: Waits,
-    pressed: Option<(char, Road, Instant)>,
-    ends: Instant,
+    pub(super) fetching: Option<(u64, Vec<Phrase>)>,
+    pub(super) recording: Option<RecordingId>,
+    /// What is done first, once there is something to say it with.
+    pub(super) held: Vec<Act>,
+    pub(super) waits: Waits,
+    pub(super) pressed: Option<(char, Road, Instant)>,
+    pub(super) ends: Instant,
 }
 
 impl Switch {
@@ -174,6 +178,7 @@ impl Switch {
             play: PlayId(0),
             fetching: None,
             recording: None,
+            held: Vec::new(),
             waits: Waits::Said,
             pressed: None,
             ends: now.instant + LONGEST,
@@ -186,7 +191,27 @@ impl Switch {
         self.ask_for_g711(now, key, 0);
         self.feed(key, 0, Source::Silence, out);
         self.listen_for_keys(key, out);
-        self.perform(now, key, acts, out);
+        if self.prompts_read {
+            return self.perform(now, key, acts, out);
+        }
+        if let Some(visit) = self.visit_mut(key) {
+            visit.held = acts;
+        }
+        self.wait(now, key, Waits::Prompts, GRACE);
+    }
+
+    /// The prompts are there: whoever waits for them is spoken to.
+    pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<Prompts>, out: &mut Vec<Output>) {
+        (self.prompts, self.prompts_read) = (prompts, true);
+        for key in self.calls.live_keys() {
+            self.begin_to_speak(now, key, out);
+        }
+        self.settle(now, out);
+    }
+
+    fn begin_to_speak(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let held = self.visit_mut(key).map(|visit| std::mem::take(&mut visit.held));
+        self.perform(now, key, held.unwrap_or_default(), out);
     }
 
     /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
@@ -260,6 +285,9 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(visit) = self.visit_mut(key) else { return };
+        if !visit.held.is_empty() {
+            return; // nobody was asked anything yet
+        }
         let again = visit.pressed.is_some_and(|(before, by, at)| {
             before == digit && by != road && now.instant.since(at) < ONE_PRESS
         });
@@ -300,6 +328,7 @@ impl Switch {
             return self.release(now, key, Cause::MaxDuration, out);
         }
         let heard = match visit.waits {
+            Waits::Prompts => return self.begin_to_speak(now, key, out),
             Waits::Key => Heard::Late,
             Waits::Said => Heard::Played,
             Waits::File => {
@@ -319,155 +348,16 @@ impl Switch {
         self.perform(now, key, acts, out);
     }
 
-    // ---- what is done --------------------------------------------------------------------------------------------------------
-
-    fn perform(&mut self, now: Now, key: CallKey, acts: Vec<Act>, out: &mut Vec<Output>) {
-        for act in acts {
-            let Some(visit) = self.visit(key) else { return };
-            let (language, extension, recording) = (visit.language, visit.extension.clone(), visit.recording);
-            match act {
-                Act::Say(said) => {
-                    let clip = self.prompts.say(language, &said);
-                    self.say(now, key, clip, out);
-                }
-                Act::SayAndPlay(said, audio) => self.fetch(now, key, said, audio, out),
-                Act::Hush => self.hush(key, out),
-                Act::Wait(time) => self.wait(now, key, Waits::Key, time),
-                Act::Record(taken) => {
-                    self.hush(key, out);
-                    let Some(extension) = extension else { continue };
-                    let recording = self.take(now, key, (&extension.id, &extension.user), taken, out);
-                    if let Some(visit) = self.visit_mut(key) {
-                        visit.recording = recording;
-                    }
-                    self.wait(now, key, Waits::Key, taken.longest() + GRACE);
-                }
-                Act::Stop => {
-                    if let (Some(recording), Some(leg)) =
-                        (recording, self.calls.get(key).and_then(|c| c.leg(0)))
-                    {
-                        let command = MediaCommand::StopRecord { recording };
-                        out.push(Output::Media { worker: leg.stream.port.worker, command });
-                    }
-                }
-                Act::Keep | Act::Forget => {
-                    if let Some(recording) = recording {
-                        self.decide_taking(recording, act == Act::Keep, out);
-                    }
-                    if let Some(visit) = self.visit_mut(key) {
-                        visit.recording = None;
-                    }
-                }
-                Act::Judge { number, pin } => {
-                    let verdict = self.judge_pin(now, key, number.as_deref(), &pin);
-                    self.visitor_hears(now, key, &verdict, out);
-                }
-                Act::Mark(id, state) => {
-                    let Some(extension) = extension else { continue };
-                    let note = Note::Marked { extension: extension.id.clone(), id, state };
-                    out.push(Output::Voicemail(Box::new(note)));
-                }
-                Act::Delete(id) => {
-                    let Some(extension) = extension else { continue };
-                    out.push(Output::Voicemail(Box::new(Note::Deleted {
-                        extension: extension.id.clone(),
-                        id,
-                    })));
-                }
-                Act::HangUp => self.release(now, key, Cause::Completed, out),
-            }
-        }
-    }
-
-    fn say(&mut self, now: Now, key: CallKey, clip: Clip, out: &mut Vec<Output>) {
-        self.hush(key, out);
-        let length = Duration::from_micros(clip.len() as u64 * 125);
-        let Some(visit) = self.visit_mut(key) else { return };
-        visit.play = PlayId(visit.play.0.wrapping_add(1));
-        let play = visit.play;
-        let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
-        let command = MediaCommand::Play { stream: leg.stream.id, play, clip };
-        out.push(Output::Media { worker: leg.stream.port.worker, command });
-        self.wait(now, key, Waits::Said, length + GRACE);
-    }
-
-    fn hush(&self, key: CallKey, out: &mut Vec<Output>) {
-        if let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) {
-            let command = MediaCommand::StopPlay { stream: leg.stream.id };
-            out.push(Output::Media { worker: leg.stream.port.worker, command });
-        }
-    }
-
-    fn fetch(&mut self, now: Now, key: CallKey, said: Vec<Phrase>, audio: Audio, out: &mut Vec<Output>) {
-        self.hush(key, out);
-        let token = self.chance.u64();
-        let Some(visit) = self.visit_mut(key) else { return };
-        visit.fetching = Some((token, said));
-        let Some(extension) = visit.extension.as_ref().map(|extension| extension.id.clone()) else { return };
-        out.push(Output::Voicemail(Box::new(Note::Fetch { token, extension, audio })));
-        self.wait(now, key, Waits::File, GRACE);
-    }
-
-    fn wait(&mut self, now: Now, key: CallKey, waits: Waits, time: Duration) {
-        let Some(visit) = self.visit_mut(key) else { return };
-        visit.waits = waits;
-        let due = (now.instant + time).min(visit.ends);
-        self.set_timer(key, due);
-    }
-
-    /// Whether a PIN opens a box. Wrong ones are charged to the caller's address, as wrong passwords are (security.md row 1).
-    fn judge_pin(&mut self, now: Now, key: CallKey, number: Option<&str>, pin: &Secret<String>) -> Heard {
-        let Some(call) = self.calls.get(key) else { return Heard::Refused };
-        let Some(source) = call.leg(0).map(|leg| leg.hop.remote.ip()) else { return Heard::Refused };
-        let asked = match number {
-            Some(number) => ExtensionNumber::parse(number)
-                .ok()
-                .and_then(|number| self.directory.extension_by_number(&number).cloned()),
-            None => self.visit(key).and_then(|visit| visit.extension.clone()),
-        };
-        let account = match (&asked, number) {
-            (Some(extension), _) => format!("voicemail {}", extension.id),
-            (None, number) => format!("voicemail {}", number.unwrap_or_default()),
-        };
-        let admitted = self.identity.admits_pin(now.instant, source, &account);
-        let opened = asked.filter(|extension| {
-            let mailbox = self.directory.mailbox(&extension.id);
-            let proved = mailbox
-                .pin
-                .as_ref()
-                .is_some_and(|proof| proof.holds(&self.config.pin_key, &extension.id, pin.expose()));
-            proved && admitted
-        });
-        let Some(extension) = opened else {
-            self.identity.charge_pin(now, source, &account);
-            return Heard::Refused;
-        };
-        let (entries, language) = (self.entries(&extension), self.directory.mailbox(&extension.id).language);
-        if let Some(visit) = self.visit_mut(key) {
-            (visit.extension, visit.language) = (Some(extension), language);
-        }
-        Heard::Admitted(entries)
-    }
-
-    fn entries(&self, extension: &Extension) -> Vec<Entry> {
-        let all = self.directory.messages(&extension.id);
-        let there = all.filter(|message| message.state != MessageState::Recording);
-        there
-            .map(|m| Entry { id: m.id.clone(), state: m.state, from: m.from_number.clone() })
-            .take(limits::MENU_ENTRIES)
-            .collect()
-    }
-
     /// Whether a call is with voicemail.
     pub(crate) fn is_in_voicemail(&self, key: CallKey) -> bool {
         self.visit(key).is_some()
     }
 
-    fn visit(&self, key: CallKey) -> Option<&Visit> {
+    pub(super) fn visit(&self, key: CallKey) -> Option<&Visit> {
         if let Phase::Voicemail(visit) = &self.calls.get(key)?.phase { Some(visit) } else { None }
     }
 
-    fn visit_mut(&mut self, key: CallKey) -> Option<&mut Visit> {
+    pub(super) fn visit_mut(&mut self, key: CallKey) -> Option<&mut Visit> {
         if let Phase::Voicemail(visit) = &mut self.calls.get_mut(key)?.phase { Some(visit) } else { None }
     }
 }

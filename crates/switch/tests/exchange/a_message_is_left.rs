@@ -1,5 +1,6 @@
 //! Voicemail takes what nobody took, and its owner hears it: the calls, the keys, what is recorded and what the shell is told (S72, S73).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Secret, Timestamp};
@@ -159,6 +160,29 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
         record.trace.iter().any(|step| step.rule == "voicemail" && step.outcome.starts_with("unreachable"))
     );
     office.is_at_rest();
+}
+
+#[test]
+fn who_calls_before_the_prompts_are_read_is_greeted_when_they_are() {
+    let mut office = open(); // S72
+    office.speaks = false;
+    office.crash();
+    let caller = office.greeted();
+    let plays = |office: &Office| office.media.iter().any(|c| matches!(c, MediaCommand::Play { .. }));
+    office.pass(Duration::from_secs(1));
+    assert!(!plays(&office), "there is nothing to say it with");
+    office.feed(Input::Prompts(Arc::default()));
+    assert!(plays(&office));
+    office.said();
+    assert_eq!(office.playing().2, 3_200, "the beep");
+    drop(caller);
+    // They never come: the caller can speak nevertheless.
+    office.speaks = false;
+    office.crash();
+    office.greeted();
+    office.pass(Duration::from_secs(6));
+    office.said();
+    assert_eq!(office.playing().2, 3_200, "the beep");
 }
 
 #[test]

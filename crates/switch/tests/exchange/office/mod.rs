@@ -61,6 +61,8 @@ pub struct Office {
     pub notes: Vec<Note>,
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
     pub reports: bool,
+    /// Whether the prompts are read before anything else.
+    pub speaks: bool,
     pub unreported: Vec<StreamId>,
     /// Connections, by the address of the phone that opened it; everybody else speaks UDP.
     pub streams: BTreeMap<SocketAddr, Flow>,
@@ -101,6 +103,7 @@ impl Office {
             questions: Vec::new(),
             notes: Vec::new(),
             reports: true,
+            speaks: true,
             unreported: Vec::new(),
             streams: BTreeMap::new(),
             inbox: BTreeMap::new(),
@@ -130,6 +133,9 @@ impl Office {
     }
 
     fn begin(&mut self, bindings: Vec<model::journal::Binding>, calls: Vec<OpenCall>) {
+        if self.speaks {
+            self.feed(Input::Prompts(Arc::default()));
+        }
         self.feed(Input::Directory { directory: self.directory.clone(), changes: [].into() });
         let ports = (0..500).map(|n| 10_000 + 2 * n).collect();
         self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports }));
