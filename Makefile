@@ -64,7 +64,8 @@ e2e-postgres: need-test
 	CENTRALITA_TEST_STORE=postgres cargo test --quiet --package centralita-store
 	cargo build --quiet --package centralita-server
 	CENTRALITA_TEST_STORE=postgres CENTRALITA_KILLS=4 CENTRALITA_BIN=$(TARGET)/debug/centralita cargo test --quiet \
-		--package e2e --no-fail-fast --test document_000 --test registration --test call_flows --test kill -- --test-threads 6
+		--package e2e --no-fail-fast --test 'document_*' --test registration --test call_flows --test forwarding \
+		--test voicemail --test recording --test announcements --test events --test kill -- --test-threads 6
 
 # kill -9 in the middle of calls, again and again.
 kill: need-test

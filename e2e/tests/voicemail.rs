@@ -166,6 +166,7 @@ struct Speaker {
 
 impl Speaker {
     fn new(socket: UdpSocket, to: SocketAddr) -> Speaker {
+        socket.set_nonblocking(true).expect("a socket that does not wait");
         Speaker { socket, to, began: Instant::now(), packets: 0, audio: VecDeque::new() }
     }
 
@@ -180,6 +181,14 @@ impl Speaker {
             let _ = self.socket.send_to(&packet, self.to);
             self.packets += 1;
         }
+    }
+
+    /// Whether something came that is no silence.
+    fn hears(&self) -> bool {
+        let mut packet = [0; 1_500];
+        let loud = |byte: &u8| !(0x60..0x80).contains(byte) && *byte < 0xe0;
+        std::iter::from_fn(|| self.socket.recv(&mut packet).ok().map(|n| packet[12..n].iter().any(loud)))
+            .any(|heard| heard)
     }
 
     /// The tones of `#` (ITU-T Q.23).
@@ -227,8 +236,11 @@ fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
     let ok = phone.expect_final("INVITE");
     let side = phone.confirm(&dialling, &ok);
     let mut speaker = Speaker::new(socket, rtp_address(&side.sdp));
-    speaker.audio.extend(std::iter::repeat_n(0.0, 4_000));
-    speaker.press_hash(200); // or the greeting would take longer than we wait
+    until(Duration::from_secs(20), "the greeting is heard", || {
+        speaker.speak();
+        speaker.hears().then_some(())
+    });
+    speaker.press_hash(200); // or it would take longer than we wait
     let folder = server.data().join("voicemail").join(&owner.id);
     let limit = Duration::from_secs(6);
     until(limit, "a message begins", || {

@@ -123,18 +123,6 @@ impl DataDir {
         }
     }
 
-    /// The name of this node: made at the first start, and kept with the data.
-    pub fn node(&self) -> Result<String> {
-        let path = self.0.join("node");
-        let told = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-        if (1..=64).contains(&told.len()) && told.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Ok(told);
-        }
-        let name = base::Chance::from_seed(seed()?).base36(10);
-        self.write_secret(&path, &name)?;
-        Ok(name)
-    }
-
     /// Write a secret that only the owner may read.
     pub fn write_secret(&self, path: &Path, secret: &str) -> Result<()> {
         let mut options = OpenOptions::new();

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) const LITE_PATIENCE: Duration = Duration::from_secs(5);
 /// Readers beside the one writer of SQLite.
 pub(crate) const LITE_READERS: u32 = 4;
+/// What each of them keeps of the database's pages, in SQLite's words: 512 KiB.
+pub(crate) const LITE_READER_CACHE: &str = "-512";
 /// How long PostgreSQL may take to give a connection that answers: who asks the API is told within a second that the database is away.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(700);
 /// For so long nobody asks a PostgreSQL again that was just found away.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::limits::{LITE_PATIENCE, LITE_READERS};
+use crate::limits::{LITE_PATIENCE, LITE_READER_CACHE, LITE_READERS};
 use crate::migrate::migrate;
 use crate::parameters::shown;
 use crate::pool::Pool;
@@ -35,7 +35,10 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
     migrate(&mut tx).await?;
     tx.commit().await?;
     query("PRAGMA synchronous = FULL").execute(&writer).await?;
-    let readers = Pool::Lite(pool(LITE_READERS).connect_lazy_with(options.read_only(true)));
+    // A reader that looks at the newest rows of growing tables meets a new page each time: what it keeps of them is bounded, and the system
+    // has them all.
+    let reading = options.read_only(true).pragma("cache_size", LITE_READER_CACHE);
+    let readers = Pool::Lite(pool(LITE_READERS).connect_lazy_with(reading));
     Ok(Store::new(writer, readers, "".into()))
 }
 

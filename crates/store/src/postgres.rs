@@ -1,9 +1,8 @@
 //! Opening a PostgreSQL database, which several nodes may share.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -12,7 +11,7 @@ use crate::limits::{CONNECT, CONNECTIONS, PATIENCE};
 use crate::migrate::migrate;
 use crate::parameters::{check, shown};
 use crate::pool::{Pool, Server};
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, node_name};
 
 /// Whether an address is one of PostgreSQL.
 pub(crate) fn speaks(url: &str) -> bool {
@@ -21,7 +20,7 @@ pub(crate) fn speaks(url: &str) -> bool {
 
 pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
     let options = options(url)?;
-    let node = node(data_dir)?;
+    let node = node_name(data_dir)?;
     // The first connection may take its time, and a migration too.
     let first = PgPoolOptions::new()
         .max_connections(1)
@@ -62,23 +61,4 @@ fn unreached(error: sqlx::Error) -> StoreError {
         }
         _ => error.into(),
     }
-}
-
-/// The name of the node that lives in a data directory: made once, and never the same for two.
-fn node(data_dir: &Path) -> Result<Arc<str>, StoreError> {
-    let path = data_dir.join("node");
-    let io = |source| StoreError::Io { path: path.clone(), source };
-    match std::fs::read_to_string(&path) {
-        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().into()),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(io(error)),
-    }
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(io)?;
-    let name = format!("node_{:016x}", u64::from_be_bytes(bytes));
-    std::fs::create_dir_all(data_dir).map_err(io)?;
-    let mut file = std::fs::File::create(&path).map_err(io)?;
-    writeln!(file, "{name}").and_then(|()| file.sync_all()).map_err(io)?;
-    Ok(name.into())
 }

@@ -24,7 +24,7 @@ pub fn identity(data: &DataDir, epoch: u32) -> Result<Identity> {
         Ok(text) => text.trim().to_owned(),
         Err(_) => base::Chance::from_seed(data::seed()?).base36(12),
     };
-    Ok(Identity { node: data.node()?, boot, epoch })
+    Ok(Identity { node: store::node_name(data.path())?.to_string(), boot, epoch })
 }
 
 impl Identity {
