@@ -76,7 +76,7 @@ impl Journal {
         let number = found.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
         let file = Arc::new(segments.create(number)?);
         let (feed, written) = mpsc::unbounded_channel();
-        let (_writer, writer) = oneshot::channel();
+        let (until, writer) = oneshot::channel();
         let syncer = Syncer::start();
         let feeder = Feeder::new(segments.clone(), written, writer, pending.clone(), number, syncer.clone());
         let journal = Journal {
@@ -87,7 +87,7 @@ impl Journal {
             rotate_at,
             buffer: Vec::new(),
             feed,
-            _writer,
+            _writer: until,
             syncer,
             failing: false,
         };
