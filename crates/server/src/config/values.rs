@@ -230,11 +230,11 @@ pub(super) fn mode(text: &str) -> Result<String, String> {
     }
 }
 
-/// `postgres://user:***@host/…`
 pub(super) fn relay(text: &str) -> Result<Secret<String>, String> {
     crate::mail::Relay::parse(text).map(|_| Secret::new(text.to_owned()))
 }
 
+/// `postgres://user:***@host/…`
 pub fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, host) = rest.rsplit_once('@')?;
