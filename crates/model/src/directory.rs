@@ -1,6 +1,7 @@
 //! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
 
 mod difference;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub struct Directory {
     usernames_by_user: Table<UserId, BTreeSet<Arc<str>>>,
     extensions: Table<ExtensionId, Extension>,
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
+    order: Arc<order::Order>,
     trunks: Table<TrunkId, Trunk>,
     mailboxes: Table<ExtensionId, Mailbox>,
     messages: Table<ExtensionId, BTreeMap<MessageId, Arc<VoicemailMessage>>>,
@@ -89,6 +91,7 @@ impl Directory {
                 }
             }
             Change::Extension(extension) => {
+                self.order = Arc::default();
                 if let Some(old) = self.extensions.get(&extension.id)
                     && old.number != extension.number
                 {
@@ -99,6 +102,7 @@ impl Directory {
                 self.extensions.insert(extension.id.clone(), extension);
             }
             Change::ExtensionGone(id) => {
+                self.order = Arc::default();
                 if let Some(old) = self.extensions.remove(&id) {
                     self.number_is_free(&old.number, &id);
                 }

@@ -1,9 +1,8 @@
 //! A page of calls, newest first, that costs what it shows and not what there is: each filter walks an index that has its order.
 //!
 //! What a filter looks at lies in the indexes (migration 11), and rows are fetched of those calls only that are shown. Numbers are the
-//! hard part, since calls lie by number or by time and not by both at once. Three ways lead to them, and the cheapest is taken: few calls
-//! begin so (sort them all), few numbers begin so (the newest calls of each), or many of both (go from the newest to the oldest: they are
-//! met soon).
+//! hard part, since calls lie by number or by time and not by both at once. Few begin so: all of them are sorted. Else a page of them is
+//! mostly met among the newest thousands. Else few numbers begin so (the newest calls of each), or the walk from the newest goes on.
 
 use base::Timestamp;
 use model::{CallId, UserId};
@@ -11,10 +10,10 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::calls::{CallPage, TABLE, read, with_legs};
-use crate::limits::{FEW_NUMBERS, RARE};
+use crate::limits::{FEW_NUMBERS, LOOKED_THROUGH, RARE};
 use crate::pool::Pool;
 use crate::row::TENANT;
-use crate::sql::{Query, Value, query};
+use crate::sql::{Query, Row, Value, query};
 
 /// A place in the list of calls: everything after it is older.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,8 +57,7 @@ impl Values {
 }
 
 pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, StoreError> {
-    let way = way(pool, filter).await?;
-    let rows = way.query(filter).fetch_all(pool).await?;
+    let rows = found(pool, filter).await?;
     let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let more = calls.len() > filter.limit as usize;
     calls.truncate(filter.limit as usize);
@@ -80,19 +78,31 @@ pub(crate) enum Way {
     Newest,
     /// So few calls have a number that begins so that all of them are sorted.
     FewCalls,
+    /// Only some thousands of the newest are looked through: what does not fill a page was not all.
+    Lately,
     /// So few numbers begin so that the newest calls of each are merged: those in `from_number`, and those in `to_number`.
     FewNumbers([Vec<String>; 2]),
 }
 
-async fn way(pool: &Pool, filter: &CallFilter) -> Result<Way, StoreError> {
-    let Some(number) = &filter.number else { return Ok(Way::Newest) };
+/// The rows of a page, and one more where there is one.
+async fn found(pool: &Pool, filter: &CallFilter) -> Result<Vec<Row>, StoreError> {
+    let look = async |way: Way| way.query(filter).fetch_all(pool).await;
+    let Some(number) = &filter.number else { return look(Way::Newest).await };
     if are_few(number).fetch_one(pool).await?.try_get::<i64>(0)? < i64::from(RARE) {
-        return Ok(Way::FewCalls);
+        return look(Way::FewCalls).await;
     }
     // A user's own calls are fewer than a busy number's.
     if filter.user.is_some() {
-        return Ok(Way::Newest);
+        return look(Way::Newest).await;
     }
+    let lately = look(Way::Lately).await?;
+    if lately.len() > filter.limit as usize {
+        return Ok(lately);
+    }
+    look(few_numbers_or_newest(pool, number).await?).await
+}
+
+async fn few_numbers_or_newest(pool: &Pool, number: &str) -> Result<Way, StoreError> {
     let mut found: [Vec<String>; 2] = Default::default();
     for (column, found) in NUMBERS.into_iter().zip(&mut found) {
         for row in numbers(column, number).fetch_all(pool).await? {
@@ -151,6 +161,7 @@ impl Way {
         let found = match self {
             Way::Newest => newest(&mut values, &terms, filter),
             Way::FewCalls => few_calls(&mut values, &terms, filter),
+            Way::Lately => lately(&mut values, &terms, filter),
             Way::FewNumbers(numbers) => few_numbers(&mut values, &terms, numbers),
         };
         let columns: Vec<String> =
@@ -215,6 +226,18 @@ fn few_calls(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String 
         )
     };
     NUMBERS.map(of).join(" UNION ")
+}
+
+/// The newest calls, and those of them that have the number.
+fn lately(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
+    let (low, high) = span(values, filter.number.as_deref().unwrap_or_default());
+    let most = values.put((i64::from(filter.limit) + 1) * i64::from(LOOKED_THROUGH));
+    let begins = NUMBERS.map(|column| format!("({column} >= {low} AND {column} < {high})")).join(" OR ");
+    let Terms { tenant, range, .. } = terms;
+    format!(
+        "SELECT id, began FROM (SELECT id, started_at AS began, from_number, to_number FROM calls \
+         WHERE tenant = {tenant} AND {range} ORDER BY started_at DESC, id DESC LIMIT {most}) AS lately WHERE {begins}"
+    )
 }
 
 /// The newest calls of each number.

@@ -18,8 +18,10 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// Connections to PostgreSQL of one node: the feeder's, the office's, and some readers'.
 pub(crate) const CONNECTIONS: u32 = 8;
-/// Calls of one number's prefix, made and received, that are sorted for a page; of more, some are met soon among the newest.
-pub(crate) const RARE: u32 = 5000;
+/// Calls of one number's prefix, made and received, that are sorted for a page.
+pub(crate) const RARE: u32 = 2000;
+/// The newest calls that are looked through for each one of a page, where a prefix is not rare.
+pub(crate) const LOOKED_THROUGH: u32 = 120;
 /// Numbers with one prefix, called or calling, whose newest calls are merged for a page: an arm of the statement for each.
 pub(crate) const FEW_NUMBERS: u32 = 16;
 /// Bytes of a number that are kept with its call: PostgreSQL indexes nothing that has more than 2,704 with all that stands beside it, and a

@@ -133,6 +133,7 @@ async fn a_page_of_calls_walks_the_index_that_has_its_order() {
     for (way, filter, indexes) in [
         (&Way::Newest, everybody.clone(), by_start.as_slice()),
         (&Way::Newest, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
+        (&Way::Lately, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
         (&Way::Newest, own.clone(), by_user.as_slice()),
         (&Way::Newest, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
         (&few, CallFilter { number: number.clone(), ..everybody.clone() }, by_number.as_slice()),

@@ -7,7 +7,8 @@ use model::CallRecord;
 use model::journal::Record;
 use samples::*;
 
-/// So many that more calls than are sorted for a page begin with "5" (many numbers) and with "6" (ten of them), and fewer with "9".
+/// So many that more calls than are sorted for a page begin with "4" and "5" (many numbers) and with "6" and "7" (few numbers), and fewer
+/// with "9". Of late there are none with "5" and "6".
 const CALLS: i64 = 7_000;
 
 /// Calls of three users, from extensions to numbers abroad, two in each second.
@@ -15,11 +16,13 @@ fn office() -> Vec<CallRecord> {
     let one = |n: i64| CallRecord {
         user: user(&format!("user_{}", n % 3)).id,
         other_user: (n % 2 == 0).then(|| user(&format!("user_{}", n % 5)).id),
-        from_number: if n % 50 == 7 { format!("9{n:04}") } else { format!("5{:03}", n % 500) },
+        from_number: match n % 50 {
+            7 => format!("9{n:04}"),
+            _ => format!("{}{:03}", if n < CALLS / 2 { 5 } else { 4 }, n % 500),
+        },
         to_number: match n % 50 {
             9 => format!("9{n:04}"),
-            // Some of the ten have had no call for long.
-            _ if n % 10 != 3 => format!("6{}", if n < CALLS / 2 { n % 10 } else { n % 5 }),
+            _ if n % 10 != 3 => format!("{}{}", if n < CALLS / 2 { 6 } else { 7 }, n % 10),
             _ => format!("+34{:09}", n * 7919 % 1_000_000),
         },
         ..closed(&format!("session_{n:05}_x"), n / 2)
@@ -61,8 +64,10 @@ async fn every_filter_finds_what_it_names_newest_first() {
     let (begin, end) = (at(0), at(CALLS / 2));
     let numbers = [
         None,
+        Some("4"),
         Some("5"),
         Some("6"),
+        Some("7"),
         Some("67"),
         Some("9"),
         Some("+34"),

@@ -1,5 +1,6 @@
 //! What the API, the CLI and the scheduler ask, and the answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::Now;
@@ -34,13 +35,7 @@ impl Switch {
                 found.map_or(Reply::Unknown, |call| Reply::Ladder(call.ladder.rungs()))
             }
             Command::Recording { call, action } => self.recording_command(now, &call, action, out),
-            Command::Presence { usernames } => {
-                let presence = |username: &Arc<str>| Presence {
-                    registered: self.location.is_registered(now.instant, username),
-                    busy: self.is_busy(username),
-                };
-                Reply::Presence(usernames.iter().map(presence).collect())
-            }
+            Command::Presence { usernames } => Reply::Presence(self.presence(now, &usernames)),
             Command::Registrations { username } => Reply::Registrations(self.registrations(now, username)),
             Command::Status => Reply::Status(self.status()),
             Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
@@ -74,6 +69,21 @@ impl Switch {
                 Reply::Status(self.status())
             }
         }
+    }
+
+    /// Whether phones are there and in calls: one look at the calls for all of them.
+    fn presence(&self, now: Now, usernames: &[Arc<str>]) -> Vec<Presence> {
+        let mut busy: BTreeMap<&str, bool> = usernames.iter().map(|name| (&**name, false)).collect();
+        for party in self.calls.live().flat_map(|call| &call.parties) {
+            if let Some(busy) = busy.get_mut(&**party) {
+                *busy = true;
+            }
+        }
+        let of = |name: &Arc<str>| Presence {
+            registered: self.location.is_registered(now.instant, name),
+            busy: busy.get(&**name).is_some_and(|busy| *busy),
+        };
+        usernames.iter().map(of).collect()
     }
 
     /// The record of a call that was just released. One without legs is forgotten at once: then its CDR is in this batch.

@@ -21,7 +21,7 @@ use crate::limits::{DISPLAY_NAME_CHARS, PAGE_DEFAULT};
 use crate::live::{live_calls, presence};
 use crate::office::{ExtensionChanges, NewExtension};
 use crate::route::{Answer, Need, Route};
-use crate::routes::{CURSOR, LIMIT, PathId, page};
+use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::shapes::{ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success};
 
 const SIP: Need = Need::Permission(Permission::Sip);
@@ -251,11 +251,8 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<E
     if form.text("scope") == Some("all") {
         caller.needs(Permission::Admin)?; // S69
     }
-    let own_only = form.text("scope") == Some("own");
-    let shown = |extension: &Extension| {
-        if own_only { extension.user == *caller.user() } else { caller.sees(&extension.user) }
-    };
-    Ok(Json(listed(&app, &form, shown).await))
+    let everybody = caller.is_admin() && form.text("scope") != Some("own");
+    Ok(Json(listed(&app, &form, (!everybody).then(|| caller.user())).await))
 }
 
 async fn of_user(
@@ -267,14 +264,21 @@ async fn of_user(
     let user: UserId = id.id()?;
     caller.acts_for(user.as_str())?;
     let form = Form::of_query(&uri, PAGED)?;
-    Ok(Json(listed(&app, &form, |extension| extension.user == user).await))
+    Ok(Json(listed(&app, &form, Some(&user)).await))
 }
 
-async fn listed(app: &App, form: &Form, shown: impl Fn(&Extension) -> bool) -> ExtensionsAnswer {
+/// A page of a user's extensions, or of everybody's.
+async fn listed(app: &App, form: &Form, user: Option<&UserId>) -> ExtensionsAnswer {
     let directory = app.office().directory();
-    let found = directory.extensions().filter(|e| shown(e));
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
-    let (found, next_cursor) = page(found, form.text("cursor"), limit, |extension| extension.number.as_str());
+    let cursor = form.text("cursor");
+    let mut found: Vec<&Arc<Extension>> = match user {
+        Some(user) => directory.extensions_of(user, cursor).take(limit + 1).collect(),
+        None => directory.extensions_after(cursor).take(limit + 1).collect(),
+    };
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|last| last.number.to_string());
     let there = presence(app, found.iter().map(|extension| Arc::clone(&extension.username)).collect()).await;
     let extensions =
         found.iter().zip(there).map(|(extension, there)| ExtensionView::of(extension, there)).collect();
