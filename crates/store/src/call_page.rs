@@ -59,6 +59,7 @@ impl Values {
 pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, StoreError> {
     let rows = found(pool, filter).await?;
     let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    calls.sort_unstable_by(|one, other| (other.started_at, &other.id).cmp(&(one.started_at, &one.id)));
     let more = calls.len() > filter.limit as usize;
     calls.truncate(filter.limit as usize);
     with_legs(pool, &mut calls).await?;
@@ -86,7 +87,7 @@ pub(crate) enum Way {
 
 /// The rows of a page, and one more where there is one.
 async fn found(pool: &Pool, filter: &CallFilter) -> Result<Vec<Row>, StoreError> {
-    let look = async |way: Way| way.query(filter).fetch_all(pool).await;
+    let look = async |way: Way| way.query(filter).fetch_gathered(TABLE.width(), pool).await;
     let Some(number) = &filter.number else { return look(Way::Newest).await };
     if are_few(number).fetch_one(pool).await?.try_get::<i64>(0)? < i64::from(RARE) {
         return look(Way::FewCalls).await;
@@ -119,12 +120,11 @@ async fn few_numbers_or_newest(pool: &Pool, number: &str) -> Result<Way, StoreEr
 /// How many calls have a number that begins so: counted on the indexes, and not further than needed.
 pub(crate) fn are_few(number: &str) -> Query {
     let mut values = Values::default();
-    let (tenant, (low, high), most) =
-        (values.put(TENANT), span(&mut values, number), values.put(i64::from(RARE)));
+    let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
     let some = NUMBERS.map(|column| {
         format!(
             "(SELECT COUNT(*) FROM (SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high} \
-             LIMIT {most}) AS {column})"
+             LIMIT {RARE}) AS {column})"
         )
     });
     values.query(format!("SELECT {}", some.join(" + ")))
@@ -134,7 +134,7 @@ pub(crate) fn are_few(number: &str) -> Query {
 pub(crate) fn numbers(column: &str, number: &str) -> Query {
     let mut values = Values::default();
     let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
-    let most = values.put(i64::from(FEW_NUMBERS) + 1);
+    let most = FEW_NUMBERS + 1;
     let least = |after: &str| {
         format!(
             "SELECT MIN({column}) FROM calls WHERE tenant = {tenant} AND {column} {after} AND {column} < {high}"
@@ -155,7 +155,7 @@ impl Way {
         let mut values = Values::default();
         let terms = Terms {
             tenant: values.put(TENANT),
-            limit: values.put(i64::from(filter.limit) + 1),
+            limit: filter.limit.saturating_add(1),
             range: range(&mut values, filter),
         };
         let found = match self {
@@ -168,7 +168,7 @@ impl Way {
             TABLE.key.iter().chain(TABLE.rest).map(|column| format!("c.{column}")).collect();
         let sql = format!(
             "SELECT {} FROM ({found} ORDER BY began DESC, id DESC LIMIT {}) AS found JOIN calls c \
-             ON c.tenant = {} AND c.id = found.id ORDER BY found.began DESC, found.id DESC",
+             ON c.tenant = {} AND c.id = found.id",
             columns.join(", "),
             terms.limit,
             terms.tenant
@@ -178,10 +178,11 @@ impl Way {
     }
 }
 
-/// What each part of a query names: placeholders, and the condition of its time.
+/// What each part of a query names: a placeholder, how many rows, and the condition of its time. (A limit is part of the text: SQLite makes
+/// a new plan for each value that is bound to one.)
 struct Terms {
     tenant: String,
-    limit: String,
+    limit: u32,
     range: String,
 }
 
@@ -231,7 +232,7 @@ fn few_calls(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String 
 /// The newest calls, and those of them that have the number.
 fn lately(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
     let (low, high) = span(values, filter.number.as_deref().unwrap_or_default());
-    let most = values.put((i64::from(filter.limit) + 1) * i64::from(LOOKED_THROUGH));
+    let most = terms.limit.saturating_mul(LOOKED_THROUGH);
     let begins = NUMBERS.map(|column| format!("({column} >= {low} AND {column} < {high})")).join(" OR ");
     let Terms { tenant, range, .. } = terms;
     format!(

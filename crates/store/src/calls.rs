@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::limits::NUMBER_BYTES;
 use crate::pool::Pool;
-use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, placeholders, word};
+use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, with_keys, word};
 use crate::sql::{Row, query};
 use crate::{Cursor, StoreError, legs};
 
@@ -126,8 +126,10 @@ pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(
     }
     let ids: Vec<CallId> = places.keys().cloned().collect();
     for some in ids.chunks(KEYS_AT_ONCE) {
-        for row in &legs_of(some).fetch_all(pool).await? {
-            let (call, leg) = legs::read(row)?;
+        let rows = legs_of(some).fetch_gathered(legs::TABLE.width(), pool).await?;
+        let mut legs = rows.iter().map(legs::read).collect::<Result<Vec<_>, _>>()?;
+        legs.sort_unstable_by_key(|(_, place, _)| *place);
+        for (call, _, leg) in legs {
             if let Some(call) = places.get(&call).and_then(|place| calls.get_mut(*place)) {
                 call.legs.push(leg);
             }
@@ -137,11 +139,7 @@ pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(
 }
 
 pub(crate) fn legs_of(calls: &[CallId]) -> Query {
-    let sql = format!(
-        "SELECT {} FROM legs WHERE tenant = $1 AND call_id IN ({}) ORDER BY call_id, place",
-        legs::TABLE.columns(),
-        placeholders(2, calls.len())
-    );
-    let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
-    calls.iter().fold(query, |query, id| query.bind(id.as_str()))
+    with_keys(calls, |keys| {
+        format!("SELECT {} FROM legs WHERE tenant = $1 AND call_id IN ({keys})", legs::TABLE.columns())
+    })
 }

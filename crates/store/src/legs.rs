@@ -49,10 +49,11 @@ pub(crate) fn bind((call, place, leg): &(&CallId, usize, &LegRecord), query: Que
         .bind(leg.quality.as_ref().map(json))
 }
 
-pub(crate) fn read(row: &Row) -> Result<(CallId, LegRecord), StoreError> {
+/// A leg, its call, and its place there.
+pub(crate) fn read(row: &Row) -> Result<(CallId, i64, LegRecord), StoreError> {
     let mut row = Reader::new(&TABLE, row);
     let call = row.id()?;
-    let _place: i64 = row.number()?;
+    let place = row.number()?;
     let leg = LegRecord {
         role: row.word()?,
         party: row.text()?,
@@ -66,7 +67,7 @@ pub(crate) fn read(row: &Row) -> Result<(CallId, LegRecord), StoreError> {
         codec: row.text_or_none()?,
         quality: row.json_or_none()?,
     };
-    Ok((call, leg))
+    Ok((call, place, leg))
 }
 
 pub(crate) fn bind_open((call, leg): &(&CallId, &OpenLeg), query: Query) -> Query {

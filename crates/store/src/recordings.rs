@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::audit::{self, Audit};
 use crate::pool::{Conn, Turn};
-use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, placeholders, word};
+use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, with_keys, word};
 use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
 
@@ -117,13 +117,12 @@ impl RecordingFilter {
 
 /// The recordings of calls that are not deleted.
 pub(crate) fn of_calls(calls: &[CallId]) -> Query {
-    let sql = format!(
-        "SELECT {} FROM recordings WHERE tenant = $1 AND state <> 'deleted' AND call_id IN ({}) ORDER BY started_at, id",
-        TABLE.columns(),
-        placeholders(2, calls.len())
-    );
-    let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
-    calls.iter().fold(query, |query, call| query.bind(call.as_str()))
+    with_keys(calls, |keys| {
+        format!(
+            "SELECT {} FROM recordings WHERE tenant = $1 AND state <> 'deleted' AND call_id IN ({keys}) ORDER BY started_at, id",
+            TABLE.columns()
+        )
+    })
 }
 
 const TABLE: Table = Table {

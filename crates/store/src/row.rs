@@ -28,7 +28,7 @@ impl Table {
     /// `INSERT` of `rows` rows, the tenant first in each. PostgreSQL wants placeholders with numbers; SQLite finds a numbered one by walking
     /// all of them, for each value that is bound, and gets them without.
     fn insert(&self, rows: usize, numbered: bool) -> String {
-        let width = self.key.len() + self.rest.len();
+        let width = self.width();
         let mut sql = format!(
             "INSERT INTO {} (tenant, {}, {}) VALUES ",
             self.name,
@@ -54,6 +54,11 @@ impl Table {
         format!(" ON CONFLICT (tenant, {}) DO UPDATE SET {}", self.key.join(", "), updates.join(", "))
     }
 
+    /// How many columns there are beside the tenant.
+    pub(crate) fn width(&self) -> usize {
+        self.key.len() + self.rest.len()
+    }
+
     /// Every column but the tenant, in the order of the upsert.
     pub(crate) fn columns(&self) -> String {
         format!("{}, {}", self.key.join(", "), self.rest.join(", "))
@@ -64,6 +69,16 @@ impl Table {
 const CHUNKS: [usize; 3] = [64, 8, 1];
 /// Keys in one `IN (…)`. More would be slower: SQLite looks a numbered placeholder up by walking all of them.
 pub(crate) const KEYS_AT_ONCE: usize = 200;
+/// So many of them there are in a statement, the last one repeated: few texts, so that plans can be kept.
+const KEYS: [usize; 4] = [1, 16, 64, KEYS_AT_ONCE];
+
+/// A query with `key IN ($2, …)`, at most [`KEYS_AT_ONCE`]; `$1` is the tenant.
+pub(crate) fn with_keys<T>(keys: &[Id<T>], sql: impl Fn(String) -> String) -> Query {
+    let size = KEYS.into_iter().find(|size| *size >= keys.len()).unwrap_or(keys.len());
+    let filled = keys.iter().chain(std::iter::repeat_n(keys.last(), size - keys.len()).flatten());
+    let query = query(AssertSqlSafe(sql(placeholders(2, size)))).bind(TENANT);
+    filled.fold(query, |query, key| query.bind(key.as_str()))
+}
 
 /// Put rows in, replacing those of the same key. Of rows with the same key the last one stays.
 pub(crate) async fn upsert<T>(

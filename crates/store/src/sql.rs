@@ -5,6 +5,7 @@
 //! `CAST(SUM(x) AS BIGINT)`.)
 
 use futures_util::TryStreamExt as _;
+use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite};
@@ -166,6 +167,27 @@ impl Query {
         on_either!(self, on, fetch_one, |row| Row::Lite(row), Row::Postgres(row))
     }
 
+    /// Rows of so many columns, texts and numbers, in no order. SQLite hands each row over in a turn of two threads, with a copy of each of
+    /// its values: that would be most of the work for a page, so it makes one text of all of them.
+    pub(crate) async fn fetch_gathered(self, columns: usize, pool: &Pool) -> Result<Vec<Row>, StoreError> {
+        if matches!(pool, Pool::Postgres(_)) {
+            return self.fetch_all(pool).await;
+        }
+        let text: String = self.gathered(columns).fetch_one(pool).await?.try_get(0)?;
+        let rows: Vec<_> = serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        Ok(rows.into_iter().map(Row::Gathered).collect())
+    }
+
+    /// The same rows as one, in the words of SQLite.
+    pub(crate) fn gathered(self, columns: usize) -> Query {
+        let names: Vec<String> = (0..columns).map(|n| format!("c{n}")).collect();
+        let (names, sql) = (names.join(", "), self.sql.as_str());
+        let sql = format!(
+            "WITH gathered({names}) AS ({sql}) SELECT json_group_array(json_array({names})) FROM gathered"
+        );
+        Query { sql: sqlx::AssertSqlSafe(sql).into_sql_str(), ..self }
+    }
+
     /// Row after row, for what is too much to be held at once.
     pub(crate) async fn fetch_each(
         self,
@@ -218,16 +240,26 @@ fn without_nul(text: String) -> String {
 pub(crate) enum Row {
     Lite(SqliteRow),
     Postgres(PgRow),
+    /// One of those that SQLite gathered.
+    Gathered(Vec<serde_json::Value>),
 }
 
 /// What can be read from a column: `String`, `i64`, `Vec<u8>` and their `Option`s.
 pub(crate) trait Column<'r>:
-    sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+    DeserializeOwned
+    + sqlx::Decode<'r, Sqlite>
+    + sqlx::Type<Sqlite>
+    + sqlx::Decode<'r, Postgres>
+    + sqlx::Type<Postgres>
 {
 }
 
 impl<'r, T> Column<'r> for T where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+    T: DeserializeOwned
+        + sqlx::Decode<'r, Sqlite>
+        + sqlx::Type<Sqlite>
+        + sqlx::Decode<'r, Postgres>
+        + sqlx::Type<Postgres>
 {
 }
 
@@ -236,6 +268,12 @@ impl Row {
         Ok(match self {
             Row::Lite(row) => row.try_get(place)?,
             Row::Postgres(row) => row.try_get(place)?,
+            Row::Gathered(row) => {
+                let value = row
+                    .get(place)
+                    .ok_or(sqlx::Error::ColumnIndexOutOfBounds { index: place, len: row.len() })?;
+                T::deserialize(value).map_err(|error| sqlx::Error::Decode(error.into()))?
+            }
         })
     }
 }
