@@ -122,12 +122,9 @@ pub(crate) fn are_few(number: &str) -> Query {
     let mut values = Values::default();
     let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
     let some = NUMBERS.map(|column| {
-        format!(
-            "(SELECT COUNT(*) FROM (SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high} \
-             LIMIT {RARE}) AS {column})"
-        )
+        format!("SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high}")
     });
-    values.query(format!("SELECT {}", some.join(" + ")))
+    values.query(format!("SELECT COUNT(*) FROM ({} LIMIT {RARE}) AS some", some.join(" UNION ALL ")))
 }
 
 /// The numbers of a column that begin so, one more than are few: each is found from the one before without a look at its calls.
