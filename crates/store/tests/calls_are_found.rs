@@ -3,8 +3,8 @@
 mod samples;
 
 use centralita_store::{CallFilter, Store};
-use model::CallRecord;
 use model::journal::Record;
+use model::{CallRecord, LegRecord, LegRole, TraceStep};
 use samples::*;
 
 /// So many that more calls than are sorted for a page begin with "4" and "5" (many numbers) and with "6" and "7" (few numbers), and fewer
@@ -115,4 +115,37 @@ async fn a_number_that_no_index_takes_keeps_no_record_out() {
         CallFilter { number: Some(long.chars().take(20).collect()), limit: 9, ..CallFilter::default() };
     let found = store.calls(&filter).await.unwrap().calls;
     assert!(found.len() == 1 && long.starts_with(&found[0].to_number), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_page_shows_what_was_written() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    // PostgreSQL keeps no NUL.
+    let nul = if store.is_shared() { "-" } else { "nul \0 within" };
+    let texts =
+        ["\"quoted\" \\ 'so'", "a\r\nbreak\tand \u{1}\u{7f}", "día 電話 😀", "[1, {\"a\": null}]", "", nul];
+    let written: Vec<CallRecord> = (0..)
+        .zip(texts)
+        .map(|(n, text)| CallRecord {
+            to_number: text.to_owned(),
+            device: (n % 2 == 0).then(|| text.to_owned()),
+            trace: vec![TraceStep { rule: "rule".into(), outcome: text.to_owned() }],
+            // More than nine: in the order of their places and not of their digits.
+            legs: (0..12)
+                .map(|place| LegRecord {
+                    party: format!("{text}{place}"),
+                    codec: None,
+                    ..leg(LegRole::Callee, place)
+                })
+                .collect(),
+            ..closed(&format!("session_{n}_x"), -n)
+        })
+        .collect();
+    let records: Vec<Record> =
+        written.iter().map(|call| Record::CallClosed(Box::new(call.clone()))).collect();
+    store.feed(&records).await.unwrap();
+    let page = store.calls(&CallFilter { limit: 50, ..CallFilter::default() }).await.unwrap();
+    assert_eq!(page.calls, written);
+    assert_eq!(store.call(&written[0].id).await.unwrap().as_ref(), written.first());
 }
