@@ -20,6 +20,7 @@ mod play;
 mod port;
 mod range;
 mod route;
+mod router;
 mod routes;
 mod secret;
 mod shapes;
@@ -36,5 +37,5 @@ pub use office::{
 };
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
-pub use route::router;
+pub use router::router;
 pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};

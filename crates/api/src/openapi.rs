@@ -6,6 +6,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 
 use crate::error::ErrorBody;
 use crate::input::Field;
+use crate::input::schema::{object, schema_of};
 use crate::route::{Answer, Need, Route};
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
@@ -132,46 +133,9 @@ fn needs(need: Need) -> &'static str {
     }
 }
 
-fn schema_of(field: &Field) -> Value {
-    let schema = field.rule.schema();
-    if field.nullable { json!({"oneOf": [schema, {"type": "null"}]}) } else { schema }
-}
-
 fn request_body(fields: &[Field]) -> Value {
     let needed = fields.iter().any(|field| field.required);
     json!({"required": needed, "content": {"application/json": {"schema": object(fields)}}})
-}
-
-/// An object of these fields and no others.
-pub(crate) fn object(fields: &[Field]) -> Value {
-    let mut properties = Map::new();
-    let mut required: Vec<&str> = Vec::new();
-    let mut either: Vec<Value> = Vec::new();
-    for field in fields {
-        let mut schema = schema_of(field);
-        if let Value::Object(schema) = &mut schema {
-            schema.insert("description".into(), field.about.into());
-        }
-        if let Some(alias) = field.alias {
-            properties.insert(alias.to_owned(), schema.clone());
-            if field.required {
-                either = vec![json!({"required": [field.name]}), json!({"required": [alias]})];
-            }
-        } else if field.required {
-            required.push(field.name);
-        }
-        properties.insert(field.name.to_owned(), schema);
-    }
-    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-    if let Value::Object(schema) = &mut schema {
-        if !required.is_empty() {
-            schema.insert("required".into(), json!(required));
-        }
-        if !either.is_empty() {
-            schema.insert("oneOf".into(), either.into());
-        }
-    }
-    schema
 }
 
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {

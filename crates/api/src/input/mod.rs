@@ -5,6 +5,7 @@ mod body;
 pub(crate) mod dialling;
 pub(crate) mod instant;
 pub(crate) mod rule;
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,115 @@
+//! Rules and tables of fields as JSON Schema.
+
+use model::Permission;
+use serde_json::{Map, Value, json};
+
+use super::Field;
+use super::dialling::{self, PermissionsChange};
+use super::rule::{KINDS, Rule, URL_BYTES};
+
+/// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
+const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
+
+/// `09:00`, `23:59:59`.
+const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$";
+
+impl Rule {
+    /// As JSON Schema.
+    pub(crate) fn schema(self) -> Value {
+        match self {
+            Rule::Id => json!({"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}),
+            Rule::ExtensionNumber => json!({"type": "string", "pattern": "^[0-9]{2,6}$"}),
+            Rule::Dialled => json!({"type": "string", "pattern": r"^\+?[0-9*#]{1,32}$"}),
+            Rule::Destination | Rule::Origin => json!({"type": "string", "pattern": DESTINATION}),
+            Rule::Label(max) => json!({
+                "type": "string", "minLength": 1, "maxLength": max,
+                "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*[^\u0000-\u0020\u007f-\u00a0\u2028-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
+            }),
+            Rule::Flag => json!({"type": "boolean"}),
+            Rule::Whole(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+            Rule::OneOf(words) => json!({"type": "string", "enum": words}),
+            Rule::Permissions => json!({
+                "type": "array", "minItems": 1, "maxItems": Permission::ALL.len(),
+                "items": {"type": "string", "enum": Permission::ALL.map(Permission::as_str)}
+            }),
+            Rule::Json(rule) => (rule.schema)(),
+            Rule::Object(fields) => object(fields),
+            Rule::Time => json!({"type": "string", "pattern": TIME}),
+            Rule::Zone => {
+                json!({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["America/New_York"]})
+            }
+            Rule::DaysOfWeek => json!({
+                "type": "array", "minItems": 1, "maxItems": 7, "uniqueItems": true,
+                "items": {"type": "integer", "minimum": 0, "maximum": 6}
+            }),
+            Rule::CallCursor => {
+                json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
+            }
+            Rule::Lines(fields, most) => {
+                let property = |field: &Field| (field.name.to_owned(), field.rule.schema());
+                let properties: serde_json::Map<String, Value> = fields.iter().map(property).collect();
+                let required: Vec<&str> = fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+                json!({
+                    "type": "array", "minItems": 1, "maxItems": most,
+                    "items": {
+                        "type": "object", "properties": properties, "required": required,
+                        "additionalProperties": false
+                    }
+                })
+            }
+            Rule::DialPermissions => PermissionsChange::schema(),
+            Rule::FollowMe => dialling::follow_me_schema(),
+            Rule::Instant => json!({"type": "string", "format": "date-time", "maxLength": 40}),
+            Rule::Beginning => json!({"type": "string", "pattern": r"^(\+|\+?[0-9A-Za-z_.*#\-]{1,64})$"}),
+            Rule::Kinds => {
+                json!({"type": "string", "pattern": r"^[a-z][a-z_]{0,63}(,[a-z][a-z_]{0,63}){0,49}$"})
+            }
+            Rule::KindList => json!({
+                "type": "array", "maxItems": KINDS,
+                "items": {"type": "string", "pattern": r"^[a-z][a-z_]{0,63}$"}
+            }),
+            Rule::Url => json!({
+                "type": "string", "maxLength": URL_BYTES,
+                "pattern": r"^https?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.\-]+)(:[0-9]{1,5})?([/?][!$-;=?-Z_a-z~]*)?$"
+            }),
+        }
+    }
+}
+
+/// What a field holds.
+pub(crate) fn schema_of(field: &Field) -> Value {
+    let schema = field.rule.schema();
+    if field.nullable { json!({"oneOf": [schema, {"type": "null"}]}) } else { schema }
+}
+
+/// An object of these fields and no others.
+pub(crate) fn object(fields: &[Field]) -> Value {
+    let mut properties = Map::new();
+    let mut required: Vec<&str> = Vec::new();
+    let mut either: Vec<Value> = Vec::new();
+    for field in fields {
+        let mut schema = schema_of(field);
+        if let Value::Object(schema) = &mut schema {
+            schema.insert("description".into(), field.about.into());
+        }
+        if let Some(alias) = field.alias {
+            properties.insert(alias.to_owned(), schema.clone());
+            if field.required {
+                either = vec![json!({"required": [field.name]}), json!({"required": [alias]})];
+            }
+        } else if field.required {
+            required.push(field.name);
+        }
+        properties.insert(field.name.to_owned(), schema);
+    }
+    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    if let Value::Object(schema) = &mut schema {
+        if !required.is_empty() {
+            schema.insert("required".into(), json!(required));
+        }
+        if !either.is_empty() {
+            schema.insert("oneOf".into(), either.into());
+        }
+    }
+    schema
+}
