@@ -6,9 +6,8 @@ use model::{CallerId, Change, Dialled, ExtensionNumber, TrunkId};
 use sip::Transport;
 
 use crate::dice::Dice;
-use crate::office::{DOMAIN, Office};
+use crate::office::{DOMAIN, Office, peer};
 use crate::phone::{Account, Habits, Phone};
-use crate::world::peer;
 
 /// Days whose number has this bit have carriers. All others go as they went before there were any.
 pub const CARRIERS: u64 = 1 << 32;

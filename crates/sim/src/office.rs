@@ -1,5 +1,6 @@
 //! Who works here: users, extensions and credentials, and what an administrator does to them during the day.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use base::{Chance, Secret, Timestamp};
@@ -201,4 +202,9 @@ fn follow_me(chance: &mut Chance) -> Option<FollowMe> {
 
 fn password(username: &str) -> String {
     format!("secret of {username}")
+}
+
+/// Where a peer lives.
+pub(crate) fn peer(n: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), 5060)
 }

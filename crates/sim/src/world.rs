@@ -19,7 +19,7 @@ use crate::carriers::{self, CARRIERS};
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::intruder::Intruder;
-use crate::office::{DOMAIN, Office};
+use crate::office::{DOMAIN, Office, peer};
 use crate::oracle::{Oracle, Tally};
 use crate::phone::{Habits, Phone, Said};
 use crate::story::Story;
@@ -116,10 +116,6 @@ const MORNING: i64 = 1_736_937_000_000_000;
 
 fn server() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060)
-}
-
-pub(crate) fn peer(n: u8) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), 5060)
 }
 
 /// Where the intruder lives.

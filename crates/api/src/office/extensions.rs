@@ -11,6 +11,7 @@ use model::{
 use serde_json::{Value, json};
 
 use super::credentials::new_username;
+use super::difference::difference;
 use super::{Actor, Office, OfficeError};
 use crate::Patch;
 use crate::input::PermissionsChange;
@@ -291,16 +292,4 @@ fn facts(extension: &Extension) -> Value {
         "recordCalls": extension.record_calls,
         "timezone": extension.timezone,
     })
-}
-
-/// The facts that differ, before and after (S74, S90).
-pub(super) fn difference(before: &Value, after: &Value) -> Value {
-    let (mut was, mut is) = (serde_json::Map::new(), serde_json::Map::new());
-    for (name, value) in after.as_object().into_iter().flatten() {
-        if before.get(name) != Some(value) {
-            was.insert(name.clone(), before.get(name).cloned().unwrap_or_default());
-            is.insert(name.clone(), value.clone());
-        }
-    }
-    json!({"before": was, "after": is})
 }

@@ -4,6 +4,7 @@
 //! order, and only then answered: what was answered is true for everybody and outlives a crash.
 
 mod credentials;
+mod difference;
 mod extensions;
 mod follow;
 mod import;

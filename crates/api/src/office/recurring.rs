@@ -10,7 +10,7 @@ use model::{
 };
 use serde_json::{Value, json};
 
-use super::extensions::difference;
+use super::difference::difference;
 use super::{Actor, Draft, Event, Office, OfficeError};
 use crate::limits::RECURRING_PER_EXTENSION;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use base::{Instant, Now};
 
 use super::g711::Law;
-use super::generator::{FRAME, Lag, SAMPLES, frames_due};
+use super::generator::{FRAME, Lag, SAMPLES, frames_due, packed};
 use super::tap::PlayId;
-use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire, wiring};
+use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire};
 use crate::limits::PLAY_QUEUE;
 
 /// What is still to be played on one stream.
@@ -132,7 +132,7 @@ impl Engine {
             stream.clips.fill(law, &mut frame, |play| events.push(MediaEvent::Played { stream: id, play }));
             if let Some(to) = to {
                 let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, chance);
-                wire.send(id, Channel::Rtp, to, &wiring::packed(&header, &frame));
+                wire.send(id, Channel::Rtp, to, &packed(&header, &frame));
             }
         }
         if stream.clips.is_empty() {

@@ -7,6 +7,7 @@ use base::Instant;
 
 use super::Tone;
 use super::g711::Law;
+use super::rtp::{self, HEADER};
 use crate::limits::TONE_CATCH_UP;
 
 /// Samples per packet.
@@ -172,6 +173,18 @@ fn tune(law: Law) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// A packet of ours.
+pub(super) fn packed(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
+    let mut packet = [0; HEADER + SAMPLES];
+    let (head, payload) = packet.split_at_mut(HEADER);
+    payload.copy_from_slice(frame);
+    if let Some(first) = head.first_mut() {
+        *first = 0x80;
+    }
+    rtp::rewrite(head, header);
+    packet
 }
 
 #[cfg(test)]

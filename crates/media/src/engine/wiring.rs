@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use base::Now;
 
-use super::generator::{Lag, Play, SAMPLES};
+use super::generator::{Lag, Play, SAMPLES, packed};
 use super::rtcp::REPORT;
-use super::rtp::{self, HEADER};
 use super::stream::Stream;
 use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire};
 use crate::sdp::Negotiated;
@@ -187,16 +186,4 @@ impl Engine {
             wire.send(stream.id, channel, to, packet);
         }
     }
-}
-
-/// A packet of ours.
-pub(super) fn packed(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
-    let mut packet = [0; HEADER + SAMPLES];
-    let (head, payload) = packet.split_at_mut(HEADER);
-    payload.copy_from_slice(frame);
-    if let Some(first) = head.first_mut() {
-        *first = 0x80;
-    }
-    rtp::rewrite(head, header);
-    packet
 }

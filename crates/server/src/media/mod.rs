@@ -3,6 +3,7 @@
 //! All streams of a call live on one worker, so a packet never changes its thread and meets no lock. Commands come in batches; what happened
 //! goes out through one callback.
 
+mod packet;
 mod packets;
 mod poll;
 mod port_pool;

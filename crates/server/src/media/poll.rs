@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
 
-use super::packets::{Arrival, Packet, Token};
+use super::packet::{Arrival, Packet, Token};
 use super::socket::MediaSocket;
 
 /// Ready sockets taken from the kernel at once.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::packets::{Arrival, Packet, Token};
+use super::packet::{Arrival, Packet, Token};
 use super::socket::MediaSocket;
 
 /// Packets that can lie with us at once; more wait in their sockets. A power of two.

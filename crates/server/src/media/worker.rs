@@ -14,7 +14,8 @@ use ::media::{Channel, Engine, Filed, MediaCommand, MediaEvent, RecordingId, Str
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
-use super::packets::{Arrival, Packet, Packets, Token};
+use super::packet::{Arrival, Packet, Token};
+use super::packets::Packets;
 use super::port_pool::{Pair, PortPool};
 use super::socket::MediaSocket;
 use super::{MediaConfig, OnEvent, ReadClock};
