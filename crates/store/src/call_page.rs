@@ -124,7 +124,7 @@ pub(crate) fn are_few(number: &str) -> Query {
     let some = NUMBERS.map(|column| {
         format!("SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high}")
     });
-    values.query(format!("SELECT COUNT(*) FROM ({} LIMIT {RARE}) AS some", some.join(" UNION ALL ")))
+    values.query(format!("SELECT COUNT(*) FROM ({} LIMIT {RARE}) AS found", some.join(" UNION ALL ")))
 }
 
 /// The numbers of a column that begin so, one more than are few: each is found from the one before without a look at its calls.
