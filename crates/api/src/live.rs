@@ -1,10 +1,13 @@
 //! Calls wherever they are: with the exchange, on their way through the journal, or in the database.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Kind as _, Timestamp};
 use model::{CallId, CallRecord};
-use switch::{Command, Presence, Reply};
+use switch::limits::{CALLS_LISTED, NAMES_LISTED};
+use switch::{CallPlace, CallsOf, Command, Presence, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
@@ -55,22 +58,53 @@ pub(crate) async fn live_call(app: &App, id: &CallId) -> Result<Option<CallRecor
     }
 }
 
-/// All calls that are up.
-pub(crate) async fn live_calls(app: &App) -> Result<Vec<CallRecord>, ApiError> {
-    match app.ask(Command::Calls).await? {
-        Reply::Calls(calls) => Ok(calls),
+/// Calls that are up, newest first: those behind the place `after` that are `meant`, until there are so many as `limit`, or one is met that
+/// is `enough`. The exchange is asked for one page after the other, so that no list holds up the calls.
+pub(crate) async fn live_calls(
+    app: &App,
+    of: CallsOf,
+    mut after: Option<CallPlace>,
+    limit: usize,
+    meant: impl Fn(&CallRecord) -> bool,
+    enough: impl Fn(&CallRecord) -> bool,
+) -> Result<Vec<CallRecord>, ApiError> {
+    let mut found = Vec::new();
+    loop {
+        let page = match app.ask(Command::Calls { of: of.clone(), after, limit: CALLS_LISTED }).await? {
+            Reply::Calls(page) => page,
+            other => return Err(out_of_turn(&other)),
+        };
+        let last = page.last().filter(|last| page.len() >= CALLS_LISTED && !enough(last));
+        after = last.map(CallPlace::of);
+        found.extend(page.into_iter().filter(|call| meant(call)));
+        if after.is_none() || found.len() >= limit {
+            found.truncate(limit);
+            return Ok(found);
+        }
+    }
+}
+
+/// Which of these calls are up.
+pub(crate) async fn up_among(app: &App, ids: Vec<CallId>) -> Result<BTreeSet<CallId>, ApiError> {
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    match app.ask(Command::Up { calls: ids }).await? {
+        Reply::Up(up) => Ok(up.into_iter().collect()),
         other => Err(out_of_turn(&other)),
     }
 }
 
 /// Whether phones are there; nobody is where the exchange does not answer: lists are shown all the same.
-pub(crate) async fn presence(app: &App, usernames: Vec<std::sync::Arc<str>>) -> Vec<Presence> {
-    let count = usernames.len();
-    let mut there = match app.ask(Command::Presence { usernames }).await {
-        Ok(Reply::Presence(there)) => there,
-        Ok(_) | Err(_) => Vec::new(),
-    };
-    there.resize(count, Presence::default());
+pub(crate) async fn presence(app: &App, usernames: Vec<Arc<str>>) -> Vec<Presence> {
+    let mut there = Vec::with_capacity(usernames.len());
+    for part in usernames.chunks(NAMES_LISTED) {
+        let before = there.len();
+        if let Ok(Reply::Presence(found)) = app.ask(Command::Presence { usernames: part.to_vec() }).await {
+            there.extend(found);
+        }
+        there.resize(before + part.len(), Presence::default());
+    }
     there
 }
 

@@ -9,9 +9,11 @@ mod id;
 mod keyed;
 mod now;
 mod secret;
+mod source;
 
 pub use chance::Chance;
 pub use id::{Id, IdError, Kind};
 pub use keyed::{KeyedHash, KeyedMap, KeyedSet};
 pub use now::{Instant, Now, Timestamp};
 pub use secret::Secret;
+pub use source::source_of;

@@ -55,6 +55,9 @@ impl Sub<Duration> for Instant {
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// After everything.
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
     /// The instant `micros` microseconds after the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Timestamp(micros)

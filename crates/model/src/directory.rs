@@ -1,13 +1,16 @@
 //! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
 
 mod difference;
+mod mailbox;
 mod order;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sorted::Sorted;
+use crate::voicemail::Count;
 use crate::{
     ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
     ExtensionStatus, Mailbox, MessageId, RecurringCall, RecurringCallId, Table, Trunk, TrunkId, User, UserId,
@@ -41,13 +44,14 @@ pub struct Directory {
     keys: Table<ApiKeyId, ApiKey>,
     keys_by_hash: Table<[u8; 32], ApiKeyId>,
     credentials: Table<Arc<str>, Credential>,
-    usernames_by_user: Table<UserId, BTreeSet<Arc<str>>>,
+    usernames_by_user: Sorted<(UserId, Arc<str>), ()>,
     extensions: Table<ExtensionId, Extension>,
     extensions_by_number: Table<ExtensionNumber, ExtensionId>,
-    order: Arc<order::Order>,
+    order: order::Order,
     trunks: Table<TrunkId, Trunk>,
+    trunks_in_order: Sorted<(u16, TrunkId), Arc<Trunk>>,
     mailboxes: Table<ExtensionId, Mailbox>,
-    messages: Table<ExtensionId, BTreeMap<MessageId, Arc<VoicemailMessage>>>,
+    messages: Table<ExtensionId, mailbox::Messages>,
     rules: Arc<DialRules>,
     recurring: Table<RecurringCallId, RecurringCall>,
     recurring_by_extension: Table<ExtensionId, BTreeSet<RecurringCallId>>,
@@ -71,39 +75,36 @@ impl Directory {
             }
             Change::Credential(credential) => {
                 let username = Arc::clone(&credential.username);
-                self.usernames_by_user.alter(credential.user.clone(), |names| {
-                    names.insert(Arc::clone(&username));
-                });
                 let user = credential.user.clone();
                 if let Some(old) = self.credentials.insert(Arc::clone(&username), credential)
                     && old.user != user
                 {
-                    self.usernames_by_user.alter(old.user.clone(), |names| {
-                        names.remove(&username);
-                    });
+                    self.usernames_by_user.remove(&(old.user.clone(), Arc::clone(&username)));
                 }
+                self.usernames_by_user.insert((user, username), ());
             }
             Change::CredentialGone(username) => {
                 if let Some(old) = self.credentials.remove(&username) {
-                    self.usernames_by_user.alter(old.user.clone(), |names| {
-                        names.remove(&username);
-                    });
+                    self.usernames_by_user.remove(&(old.user.clone(), username));
                 }
             }
             Change::Extension(extension) => {
-                self.order = Arc::default();
-                if let Some(old) = self.extensions.get(&extension.id)
-                    && old.number != extension.number
-                {
-                    let number = old.number.clone();
-                    self.number_is_free(&number, &extension.id);
+                if let Some(old) = self.extensions.get(&extension.id).cloned() {
+                    self.order.remove(&old);
+                    if old.number != extension.number {
+                        self.number_is_free(&old.number, &extension.id);
+                    }
                 }
                 self.extensions_by_number.insert(extension.number.clone(), extension.id.clone());
-                self.extensions.insert(extension.id.clone(), extension);
+                let id = extension.id.clone();
+                self.extensions.insert(id.clone(), extension);
+                if let Some(extension) = self.extensions.get(&id) {
+                    self.order.insert(extension);
+                }
             }
             Change::ExtensionGone(id) => {
-                self.order = Arc::default();
                 if let Some(old) = self.extensions.remove(&id) {
+                    self.order.remove(&old);
                     self.number_is_free(&old.number, &id);
                 }
                 self.recurring_by_extension.remove(&id);
@@ -115,7 +116,7 @@ impl Directory {
             }
             Change::Message(message) => {
                 self.messages.alter(message.extension.clone(), |messages| {
-                    messages.insert(message.id.clone(), Arc::new(message));
+                    messages.insert(message);
                 });
             }
             Change::MessageGone { extension, id } => {
@@ -124,10 +125,18 @@ impl Directory {
                 });
             }
             Change::Trunk(trunk) => {
-                self.trunks.insert(trunk.id.clone(), *trunk);
+                let id = trunk.id.clone();
+                if let Some(old) = self.trunks.insert(id.clone(), *trunk) {
+                    self.trunks_in_order.remove(&(old.priority, id.clone()));
+                }
+                if let Some(trunk) = self.trunks.get(&id) {
+                    self.trunks_in_order.insert((trunk.priority, id), Arc::clone(trunk));
+                }
             }
             Change::TrunkGone(id) => {
-                self.trunks.remove(&id);
+                if let Some(old) = self.trunks.remove(&id) {
+                    self.trunks_in_order.remove(&(old.priority, id));
+                }
             }
             Change::Recurring(call) => {
                 let id = call.id.clone();
@@ -200,8 +209,10 @@ impl Directory {
 
     /// All credentials of a user, by user name.
     pub fn credentials_of<'a>(&'a self, user: &UserId) -> impl Iterator<Item = &'a Arc<Credential>> {
-        let names = self.usernames_by_user.get(user).into_iter().flat_map(|names| names.iter());
-        names.filter_map(|name| self.credentials.get(name))
+        let user = user.clone();
+        let names = self.usernames_by_user.after(&|(of, _)| *of < user);
+        let names = names.take_while(move |((of, _), ())| *of == user);
+        names.filter_map(|((_, name), ())| self.credentials.get(name))
     }
 
     /// An extension by id.
@@ -225,10 +236,8 @@ impl Directory {
     }
 
     /// All trunks, in the order in which calls try them.
-    pub fn trunks(&self) -> Vec<&Arc<Trunk>> {
-        let mut all: Vec<&Arc<Trunk>> = self.trunks.values().collect();
-        all.sort_by(|a, b| (a.priority, &a.id).cmp(&(b.priority, &b.id)));
-        all
+    pub fn trunks(&self) -> impl Iterator<Item = &Arc<Trunk>> {
+        self.trunks_in_order.after(&|_| false).map(|(_, trunk)| trunk)
     }
 
     /// What an extension's owner has set about its voicemail; what everybody begins with where nothing was set.
@@ -241,7 +250,12 @@ impl Directory {
         &self,
         extension: &ExtensionId,
     ) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
-        self.messages.get(extension).into_iter().flat_map(|messages| messages.values())
+        self.messages.get(extension).into_iter().flat_map(|messages| messages.all())
+    }
+
+    /// How many messages an extension's box holds, without a look at them.
+    pub fn message_count(&self, extension: &ExtensionId) -> Count {
+        self.messages.get(extension).map_or_else(Count::default, |messages| messages.count())
     }
 
     /// Whether any box holds anything, or has held it.
@@ -256,7 +270,7 @@ impl Directory {
 
     /// All messages of all boxes, in no order.
     pub fn all_messages(&self) -> impl Iterator<Item = &Arc<VoicemailMessage>> {
-        self.messages.values().flat_map(|messages| messages.values())
+        self.messages.values().flat_map(|messages| messages.all())
     }
 
     /// A recurring call.
@@ -284,6 +298,22 @@ impl Directory {
             None => true,
             Some(id) => self.extension(id).is_some_and(|e| e.status == ExtensionStatus::Active),
         }
+    }
+
+    /// Entries that walks over whole tables have passed so far, in this directory and its copies: the difference around one input is what
+    /// that input has cost.
+    pub fn steps(&self) -> u64 {
+        let sorted = [self.usernames_by_user.steps(), self.order.steps(), self.trunks_in_order.steps()];
+        let people =
+            [self.users.steps(), self.keys.steps(), self.credentials.steps(), self.extensions.steps()];
+        let rest = [
+            self.trunks.steps(),
+            self.mailboxes.steps(),
+            self.messages.steps(),
+            self.recurring.steps(),
+            self.recurring_by_extension.steps(),
+        ];
+        sorted.iter().chain(&people).chain(&rest).sum()
     }
 
     /// How many users, keys, credentials and extensions there are.

@@ -16,6 +16,7 @@ mod recording;
 pub mod recurrence;
 mod recurring;
 mod sealed;
+mod sorted;
 mod sound;
 mod table;
 pub mod trunk;

@@ -2,22 +2,38 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const PARTS: usize = 256;
 
 /// Values in the order of their keys' hashes, which lie beside them: a search reads the keys of others only where hashes are equal.
 type Part<K, V> = Arc<Vec<(u64, K, Arc<V>)>>;
 
+/// How many entries walks over a table and its copies have passed: what the simulator holds each input to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Steps(Arc<AtomicU64>);
+
+impl Steps {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A map for many readers and one writer. Readers hold a clone; the writer changes its own and hands out clones.
 #[derive(Clone, Debug)]
 pub struct Table<K, V> {
     parts: Arc<[Part<K, V>]>,
     len: usize,
+    steps: Steps,
 }
 
 impl<K: Ord + Hash + Clone, V> Default for Table<K, V> {
     fn default() -> Self {
-        Table { parts: (0..PARTS).map(|_| Arc::default()).collect(), len: 0 }
+        Table { parts: (0..PARTS).map(|_| Arc::default()).collect(), len: 0, steps: Steps::default() }
     }
 }
 
@@ -92,7 +108,13 @@ impl<K: Ord + Hash + Clone, V> Table<K, V> {
 
     /// All values, part by part: the same order for the same keys, but not sorted.
     pub fn values(&self) -> impl Iterator<Item = &Arc<V>> {
-        self.parts.iter().flat_map(|part| part.iter().map(|(_, _, value)| value))
+        let entered = |part: &&Part<K, V>| self.steps.add(part.len() as u64);
+        self.parts.iter().inspect(entered).flat_map(|part| part.iter().map(|(_, _, value)| value))
+    }
+
+    /// Entries that walks have passed, of this table and its copies.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.get()
     }
 }
 

@@ -99,13 +99,31 @@ impl Count {
     /// Count messages; those that are being spoken do not count yet.
     pub fn of<'m>(messages: impl Iterator<Item = &'m VoicemailMessage>) -> Count {
         messages.fold(Count::default(), |mut count, message| {
-            match message.state {
-                MessageState::Recording => {}
-                MessageState::New => count.new += 1,
-                MessageState::Heard | MessageState::Saved => count.old += 1,
-            }
+            count.add(message);
             count
         })
+    }
+
+    /// One message more.
+    pub fn add(&mut self, message: &VoicemailMessage) {
+        if let Some(counted) = self.of_state(message.state) {
+            *counted += 1;
+        }
+    }
+
+    /// One message less.
+    pub fn subtract(&mut self, message: &VoicemailMessage) {
+        if let Some(counted) = self.of_state(message.state) {
+            *counted = counted.saturating_sub(1);
+        }
+    }
+
+    fn of_state(&mut self, state: MessageState) -> Option<&mut usize> {
+        match state {
+            MessageState::Recording => None,
+            MessageState::New => Some(&mut self.new),
+            MessageState::Heard | MessageState::Saved => Some(&mut self.old),
+        }
     }
 
     /// All of them.

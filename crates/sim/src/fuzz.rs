@@ -259,10 +259,10 @@ impl Bench {
             2 if !self.calls.is_empty() => Command::End { call: script.pick(&self.calls).clone() },
             3 if !self.calls.is_empty() => Command::Ladder { call: script.pick(&self.calls).clone() },
             4 => Command::Status,
-            5 => Command::Registrations { username: None },
+            5 => Command::Registrations { of: switch::RegistrationsOf::Everybody { after: None }, limit: 10 },
             6 => Command::Stop { force: script.byte() & 1 == 0 },
             7 => Command::Start,
-            _ => Command::Calls,
+            _ => Command::Calls { of: switch::CallsOf::Everybody, after: None, limit: 10 },
         };
         self.tokens += 1;
         self.feed(Input::Command { token: self.tokens, command });

@@ -4,6 +4,7 @@
 //! a number that ever broke something breaks it again.
 
 mod carriers;
+mod crowd;
 mod dice;
 mod disk;
 pub mod fuzz;
@@ -17,5 +18,6 @@ mod worker;
 mod world;
 
 pub use carriers::CARRIERS;
+pub use crowd::CROWD;
 pub use oracle::Tally;
 pub use world::{Outcome, World};

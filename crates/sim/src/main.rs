@@ -1,10 +1,10 @@
-//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--verbose]`.
+//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--crowd] [--verbose]`.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use sim::{CARRIERS, Outcome, Tally, World};
+use sim::{CARRIERS, CROWD, Outcome, Tally, World};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         let outcome = World::watch(seed, if verbose { usize::MAX } else { 150 });
         return tell(&outcome, verbose);
     }
-    let kind = if words.iter().any(|word| word == "--carriers") { CARRIERS } else { 0 };
+    let flag = |flag: &str, bit: u64| if words.iter().any(|word| word == flag) { bit } else { 0 };
+    let kind = flag("--carriers", CARRIERS) | flag("--crowd", CROWD);
     let (first, seeds) = (number("--first").unwrap_or(0) | kind, number("--seeds").unwrap_or(200));
     let (failed, tally) = play(first, seeds);
     for (what, count) in &tally {

@@ -61,6 +61,12 @@ impl Oracle {
         *self.tally.entry(what).or_default() += 1;
     }
 
+    /// What the dearest input of a kind has cost.
+    pub(crate) fn cost(&mut self, what: &'static str, steps: u64) {
+        let dearest = self.tally.entry(what).or_default();
+        *dearest = steps.max(*dearest);
+    }
+
     /// What a phone saw.
     pub(crate) fn saw(&mut self, now: Instant, phone: usize, sight: Sight) {
         match sight {

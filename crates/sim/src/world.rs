@@ -16,6 +16,7 @@ use sip::{Flow, Hop, Transport};
 use switch::{Config, Input, Listener, Output, Switch};
 
 use crate::carriers::{self, CARRIERS};
+use crate::crowd::{self, CROWD};
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::intruder::Intruder;
@@ -57,6 +58,8 @@ enum Happening {
     Vanish(usize),
     Wake(usize),
     Ask,
+    /// The crowd asks for its calls.
+    CrowdCalls,
     StartAgain,
     /// The trunks are taken away, so that nobody asks their hosts for ever.
     Unplug,
@@ -176,6 +179,11 @@ impl World {
                 office.directory.apply(Change::Trunk(Box::new(trunk.clone())));
             }
         }
+        let mut disk = Disk::default();
+        if seed & CROWD != 0 {
+            crowd::move_in(&mut office.directory);
+            crowd::bindings(Timestamp::from_micros(MORNING)).for_each(|record| disk.write(record));
+        }
         World {
             seed,
             now: Instant::ZERO,
@@ -188,7 +196,7 @@ impl World {
             doomed: false,
             office,
             trunks,
-            disk: Disk::default(),
+            disk,
             worker: Worker::default(),
             slow_worker: chance.odds(30),
             ports: if chance.odds(10) { 6 } else { 500 },
@@ -252,6 +260,9 @@ impl World {
             self.soon(0, 20_000, Happening::Intrude);
         }
         self.soon(500, 10_000, Happening::Ask);
+        if self.seed & CROWD != 0 {
+            self.soon(2_000, 2_000, Happening::CrowdCalls);
+        }
         self.soon(day, day, Happening::Closing);
     }
 
@@ -317,6 +328,11 @@ impl World {
             Happening::Vanish(n) => self.vanish(n),
             Happening::Wake(n) => self.wake(n),
             Happening::Ask => self.ask(),
+            Happening::CrowdCalls => {
+                for wish in crowd::calls() {
+                    self.command(wish);
+                }
+            }
             Happening::StartAgain => self.start_again(),
             Happening::Unplug => self.unplug(),
             Happening::Meddle => self.meddle(),

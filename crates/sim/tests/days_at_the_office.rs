@@ -1,6 +1,6 @@
 //! Two hundred days at the office: on none of them is a promise broken, and each goes the same way twice.
 
-use sim::{CARRIERS, World};
+use sim::{CARRIERS, CROWD, World};
 
 /// Days that once broke a promise. They are played for ever.
 const ONCE_BROKEN: &[u64] = &[1, 2, 8, 13, 17, 194, 279, 384, 425, 803, 926, 927, 2771];
@@ -39,6 +39,11 @@ fn no_day_of_an_odd_number_breaks_a_promise() {
 #[test]
 fn no_day_with_carriers_breaks_a_promise() {
     play((0..days() / 2).map(|day| day | CARRIERS)); // they last longer than others
+}
+
+#[test]
+fn no_input_costs_more_for_a_crowd_that_it_is_not_about() {
+    play((0..days() / 20).map(|day| day | CROWD | if day % 2 == 0 { CARRIERS } else { 0 }));
 }
 
 #[test]

@@ -56,8 +56,20 @@ pub enum Command {
         /// Which.
         call: CallId,
     },
-    /// All live calls, newest first → [`Reply::Calls`].
-    Calls,
+    /// Live calls, newest first → [`Reply::Calls`] with as many as were asked for, where there are so many.
+    Calls {
+        /// Whose.
+        of: CallsOf,
+        /// Only those behind this place of the list.
+        after: Option<CallPlace>,
+        /// No more than so many, and than [`crate::limits::CALLS_LISTED`].
+        limit: usize,
+    },
+    /// Which of these calls are not over → [`Reply::Up`].
+    Up {
+        /// Which may be.
+        calls: Vec<CallId>,
+    },
     /// The ladder of a live call → [`Reply::Ladder`] or [`Reply::Unknown`].
     Ladder {
         /// Which.
@@ -68,10 +80,12 @@ pub enum Command {
         /// User names of credentials.
         usernames: Vec<Arc<str>>,
     },
-    /// All bindings, or those of one user name → [`Reply::Registrations`].
+    /// Bindings, all of a user name together → [`Reply::Registrations`].
     Registrations {
         /// Of whom.
-        username: Option<Arc<str>>,
+        of: RegistrationsOf,
+        /// No further user name once there are so many bindings, or [`crate::limits::NAMES_LISTED`] were looked at.
+        limit: usize,
     },
     /// What is to be done with a call's recording → [`Reply::Recording`] or [`Reply::Unknown`].
     Recording {
@@ -117,6 +131,48 @@ pub enum Command {
         /// End the calls that are up.
         force: bool,
     },
+}
+
+/// Whose calls are listed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CallsOf {
+    /// All.
+    Everybody,
+    /// Those that this user may read: his own, and those in which his phones were called (S56).
+    User(UserId),
+    /// Those that a phone of this user name is in.
+    Party(Arc<str>),
+}
+
+/// A place in the list of calls. The list is newest first, so what is less comes later.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct CallPlace {
+    /// When the call began.
+    pub started_at: Timestamp,
+    /// Which of those that began at that moment; before all of them where `None`, so that only older ones come after it.
+    pub id: Option<CallId>,
+}
+
+impl CallPlace {
+    /// Before all calls.
+    pub(crate) const BEGIN: CallPlace = CallPlace { started_at: Timestamp::MAX, id: None };
+
+    /// The place of a call.
+    pub fn of(call: &CallRecord) -> CallPlace {
+        CallPlace { started_at: call.started_at, id: Some(call.id.clone()) }
+    }
+}
+
+/// Whose bindings are listed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RegistrationsOf {
+    /// Everybody's, by user name.
+    Everybody {
+        /// Only user names behind this one.
+        after: Option<Arc<str>>,
+    },
+    /// Those of these user names, in this order.
+    These(Vec<Arc<str>>),
 }
 
 /// What is to be done with the recording of a call (S177).
@@ -325,13 +381,18 @@ pub struct TestedCall {
 pub enum Reply {
     Call(CallRecord),
     Calls(Vec<CallRecord>),
+    Up(Vec<CallId>),
     Refused(Cause),
     Unknown,
     Ladder(Vec<Rung>),
     /// `None`: nothing of this call is recorded, or it is not up.
     Recording(Option<RecordingView>),
     Presence(Vec<Presence>),
-    Registrations(Vec<Registration>),
+    Registrations {
+        found: Vec<Registration>,
+        /// The last user name that was looked at, where others follow.
+        next: Option<Arc<str>>,
+    },
     Status(Status),
     Trunks(Vec<TrunkStatus>),
     TestCall(TestedCall),

@@ -1,14 +1,14 @@
 //! What the API, the CLI and the scheduler ask, and the answers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::Now;
 use model::Cause;
 
+use crate::backlog::Task;
 use crate::exchange::Switch;
 use crate::trunk::TestCall;
-use crate::{Command, Output, Presence, Registration, Reply, State, Status};
+use crate::{Command, Output, Presence, Registration, RegistrationsOf, Reply, State, Status, limits};
 
 impl Switch {
     pub(crate) fn command(&mut self, now: Now, command: Command, out: &mut Vec<Output>) -> Reply {
@@ -25,10 +25,10 @@ impl Switch {
                 let found = self.calls.find(&call).and_then(|key| self.calls.get(key));
                 found.map_or(Reply::Unknown, |call| Reply::Call(call.record.clone()))
             }
-            Command::Calls => {
-                let mut calls: Vec<_> = self.calls.live().map(|call| call.record.clone()).collect();
-                calls.sort_by(|a, b| Switch::began(b).cmp(&Switch::began(a)));
-                Reply::Calls(calls)
+            Command::Calls { of, after, limit } => Reply::Calls(self.calls.list(&of, after.as_ref(), limit)),
+            Command::Up { mut calls } => {
+                calls.retain(|call| self.calls.is_live(call));
+                Reply::Up(calls)
             }
             Command::Ladder { call } => {
                 let found = self.calls.find(&call).and_then(|key| self.calls.get(key));
@@ -36,7 +36,7 @@ impl Switch {
             }
             Command::Recording { call, action } => self.recording_command(now, &call, action, out),
             Command::Presence { usernames } => Reply::Presence(self.presence(now, &usernames)),
-            Command::Registrations { username } => Reply::Registrations(self.registrations(now, username)),
+            Command::Registrations { of, limit } => self.registrations(now, of, limit),
             Command::Status => Reply::Status(self.status()),
             Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
             Command::ProbeTrunk { trunk } => {
@@ -71,17 +71,11 @@ impl Switch {
         }
     }
 
-    /// Whether phones are there and in calls: one look at the calls for all of them.
+    /// Whether phones are there and in calls.
     fn presence(&self, now: Now, usernames: &[Arc<str>]) -> Vec<Presence> {
-        let mut busy: BTreeMap<&str, bool> = usernames.iter().map(|name| (&**name, false)).collect();
-        for party in self.calls.live().flat_map(|call| &call.parties) {
-            if let Some(busy) = busy.get_mut(&**party) {
-                *busy = true;
-            }
-        }
         let of = |name: &Arc<str>| Presence {
             registered: self.location.is_registered(now.instant, name),
-            busy: busy.get(&**name).is_some_and(|busy| *busy),
+            busy: self.calls.is_busy(name),
         };
         usernames.iter().map(of).collect()
     }
@@ -110,9 +104,12 @@ impl Switch {
         }
         self.state = State::Draining;
         self.leave_all(now);
-        let keys = if force { self.calls.live_keys() } else { self.calls.waiting.iter().copied().collect() };
-        for key in keys {
-            self.release(now, key, Cause::Draining, out);
+        match self.calls.last_id().filter(|_| force) {
+            Some(until) => {
+                let task = Task::Release { after: None, until, cause: Cause::Draining };
+                self.do_in_parts(now, task, out);
+            }
+            None => self.do_in_parts(now, Task::ReleaseWaiting, out),
         }
         self.settle(now, out);
         self.drained(out);
@@ -120,26 +117,35 @@ impl Switch {
 
     /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        let over = self.calls.len() == 0 && self.tapes.is_empty() && !self.trunks.is_leaving();
-        if self.state == State::Draining && over {
+        let over = || self.calls.len() == 0 && self.tapes.is_empty() && !self.trunks.is_leaving();
+        if self.state == State::Draining && over() {
             out.push(Output::Listen(false));
         }
     }
 
-    fn registrations(&self, now: Now, username: Option<Arc<str>>) -> Vec<Registration> {
-        let usernames = username.map_or_else(|| self.location.usernames(), |one| [one].into());
-        let of = |username: Arc<str>| {
-            let each = self.location.contacts(&username).iter().filter(|c| now.instant < c.expires);
-            let shown = each.map(|contact| Registration {
-                username: Arc::clone(&username),
+    fn registrations(&self, now: Now, of: RegistrationsOf, limit: usize) -> Reply {
+        let names: Vec<Arc<str>> = match of {
+            RegistrationsOf::Everybody { after } => {
+                self.location.names_after(after.as_deref()).take(limits::NAMES_LISTED + 1).cloned().collect()
+            }
+            RegistrationsOf::These(names) => names,
+        };
+        let (mut found, mut next) = (Vec::new(), None);
+        for (looked_at, username) in names.iter().enumerate() {
+            if found.len() >= limit || looked_at >= limits::NAMES_LISTED {
+                next = looked_at.checked_sub(1).and_then(|last| names.get(last)).cloned();
+                break;
+            }
+            let live = self.location.contacts(username).iter().filter(|c| now.instant < c.expires);
+            found.extend(live.map(|contact| Registration {
+                username: Arc::clone(username),
                 contact: contact.uri.to_string(),
                 remote: contact.hop.remote,
                 expires_at: now.wall + contact.expires.since(now.instant),
                 user_agent: contact.user_agent.to_string(),
-            });
-            shown.collect::<Vec<_>>()
-        };
-        usernames.into_iter().flat_map(of).collect()
+            }));
+        }
+        Reply::Registrations { found, next }
     }
 
     fn status(&self) -> Status {

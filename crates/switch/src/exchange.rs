@@ -8,6 +8,7 @@ use model::Directory;
 use model::journal::Record;
 use sip::{Endpoint, Event, HeaderLines, Message, SessionId};
 
+use crate::backlog::Backlog;
 use crate::call::{Calls, Tapes, Timers};
 use crate::identity::Identity;
 use crate::location::Location;
@@ -15,7 +16,7 @@ use crate::meter::Meters;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
 use crate::voicemail::{Lamps, Prompts, Takings};
-use crate::{Config, Counters, Input, Output, State};
+use crate::{Config, Counters, Input, Output, State, limits};
 
 /// See the crate.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Switch {
     pub(crate) calls: Calls,
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
+    pub(crate) backlog: Backlog,
     pub(crate) trunks: Trunks,
     pub(crate) meters: Meters,
     pub(crate) tapes: Tapes,
@@ -45,6 +47,8 @@ pub struct Switch {
     pub(crate) sip_out: Vec<sip::Output>,
     /// Header lines being written: one buffer for all answers.
     pub(crate) lines: HeaderLines,
+    /// See [`Switch::steps`].
+    steps: u64,
 }
 
 impl Switch {
@@ -63,6 +67,7 @@ impl Switch {
             directory: Directory::default(),
             ports: Ports::default(),
             timers: Timers::default(),
+            backlog: Backlog::default(),
             tapes: Tapes::default(),
             prompts: Arc::default(),
             prompts_read: false,
@@ -73,11 +78,24 @@ impl Switch {
             ladders: (0, 0),
             sip_out: Vec::new(),
             lines: HeaderLines::new(),
+            steps: 0,
         }
     }
 
     /// Absorb one input; append every consequence to `out`. Never blocks, never reads a clock.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        let before = out.len();
+        self.absorb(now, input, out);
+        self.steps += out.len().saturating_sub(before) as u64;
+    }
+
+    /// What all inputs so far have cost: outputs, messages between the parts, and entries that walks over tables have passed. The difference
+    /// around one input is what it has cost, which nothing but its own call or account may make larger.
+    pub fn steps(&self) -> u64 {
+        self.steps + self.calls.steps() + self.location.steps() + self.directory.steps()
+    }
+
+    fn absorb(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Packet { hop, bytes } => {
                 self.counters.messages_received += 1;
@@ -115,6 +133,7 @@ impl Switch {
     pub fn deadline(&self) -> Option<Instant> {
         let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
         let calls = [self.timers.first(), self.tapes.deadline(), self.meters.deadline()];
+        let calls = calls.into_iter().chain([self.backlog.deadline()]);
         sip.into_iter().chain(calls).flatten().min()
     }
 
@@ -130,6 +149,7 @@ impl Switch {
         out.extend(self.identity.notes.drain(..).map(|note| Output::Journal(Record::Noted(note))));
         while !self.sip_out.is_empty() {
             let mut said = mem::take(&mut self.sip_out);
+            self.steps += said.len() as u64;
             for output in said.drain(..) {
                 match output {
                     sip::Output::Transmit { hop, bytes, session } => {
@@ -175,13 +195,14 @@ impl Switch {
             self.lamps.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact, at: now.wall }));
         });
-        for _ in 0..256 {
+        for _ in 0..limits::TICK_BATCH {
             let Some(call) = self.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
         }
         self.trunk_alarms(now, out);
         self.meters_due(now, out);
         self.beeps(now, out);
+        self.work_off(now, out);
         self.settle(now, out);
     }
 
@@ -241,6 +262,7 @@ impl Switch {
                 }));
             }
             self.location.replace(&username, Vec::new());
+            self.lamps.all_gone(&username);
         }
         self.settle(now, out);
     }

@@ -4,6 +4,7 @@
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod backlog;
 mod call;
 mod command;
 mod commands;
@@ -26,8 +27,8 @@ pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply,
-    State, Status,
+    CallPlace, CallsOf, Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView,
+    Registration, RegistrationsOf, Reply, State, Status,
 };
 pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};

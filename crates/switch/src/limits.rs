@@ -55,5 +55,13 @@ pub const INFO_BYTES: usize = 1024;
 pub const TRUNK_QUEUE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Hosts that one call tries at most: nobody waits for more.
 pub const TRUNK_ATTEMPTS: u8 = 8;
+/// Things of one kind that are due and that one tick does; the next follows at once.
+pub const TICK_BATCH: usize = 256;
+/// Parts of long tasks that one tick does.
+pub const BACKLOG_BATCH: usize = 64;
+/// Calls in one answer to [`crate::Command::Calls`].
+pub const CALLS_LISTED: usize = 256;
+/// User names that one [`crate::Command::Registrations`] looks at.
+pub const NAMES_LISTED: usize = 1_000;
 /// Recordings that run at once, and those whose files are being closed.
 pub const RECORDINGS: usize = 4_096;

@@ -1,6 +1,8 @@
 //! The location service: where the phones of an address of record are (RFC 3261 §10).
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +123,10 @@ struct Aor {
 pub(crate) struct Location {
     aors: KeyedMap<Arc<str>, Aor>,
     expiries: BTreeSet<(Instant, Arc<str>)>,
+    /// The user names that have bindings, in the order of lists.
+    names: BTreeSet<Arc<str>>,
+    /// Entries that lists have passed: see [`crate::Switch::steps`].
+    steps: Cell<u64>,
     dead: BTreeSet<Flow>,
     count: usize,
 }
@@ -130,6 +136,8 @@ impl Location {
         Location {
             aors: KeyedMap::with_hasher(KeyedHash::new(chance)),
             expiries: BTreeSet::new(),
+            names: BTreeSet::new(),
+            steps: Cell::new(0),
             dead: BTreeSet::new(),
             count: 0,
         }
@@ -175,6 +183,7 @@ impl Location {
             }
         } else {
             self.aors.insert(Arc::clone(username), Aor { contacts: contacts.into(), due: first });
+            self.names.insert(Arc::clone(username));
             self.expiries.insert((first, Arc::clone(username)));
         }
     }
@@ -183,12 +192,13 @@ impl Location {
         if let Some(aor) = self.aors.remove(username) {
             self.count -= aor.contacts.len();
             self.expiries.remove(&(aor.due, Arc::clone(username)));
+            self.names.remove(username);
         }
     }
 
     /// Take away what has expired, a bounded batch of it; what went is told to `gone`.
     pub(crate) fn expire(&mut self, now: Instant, mut gone: impl FnMut(&Arc<str>, Contact)) {
-        for _ in 0..256 {
+        for _ in 0..limits::TICK_BATCH {
             let Some((due, username)) = self.expiries.first().cloned() else { return };
             if due > now {
                 return;
@@ -204,6 +214,7 @@ impl Location {
             match live.iter().map(|c| c.expires).min() {
                 None => {
                     self.aors.remove(&username);
+                    self.names.remove(&username);
                 }
                 Some(next) => {
                     aor.contacts = live.into();
@@ -230,8 +241,14 @@ impl Location {
         self.count
     }
 
-    /// All user names that have bindings, sorted.
-    pub(crate) fn usernames(&self) -> BTreeSet<Arc<str>> {
-        self.expiries.iter().map(|(_, username)| Arc::clone(username)).collect()
+    /// The user names that have bindings, in order, those behind `after`.
+    pub(crate) fn names_after(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let count = |_: &&Arc<str>| self.steps.set(self.steps.get() + 1);
+        self.names.range::<str, _>((from, Bound::Unbounded)).inspect(count)
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.get()
     }
 }

@@ -4,7 +4,7 @@
 //! A minute that is used up refuses the next call. A day that is used up ends the calls that are on as well: whoever stole a password
 //! opens fifty at once, and a cap that only the next call feels would be exceeded by hours.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use base::{Instant, Now, Timestamp};
@@ -48,22 +48,24 @@ impl OutsideLimits {
 /// What one user has spent.
 #[derive(Debug, Default)]
 struct Meter {
+    /// The day that it speaks of: a meter of another day counts as empty when it is next looked at.
+    day: Timestamp,
     /// When calls of the last minute began.
     begun: VecDeque<Instant>,
-    /// Of today, without what is on.
+    /// Of that day, without what is on.
     used: Duration,
     /// How many levels were told of.
     told: usize,
-    /// Calls that are on.
-    on: u32,
+    /// Calls that are on, and since when they count: their answer, or midnight.
+    on: BTreeMap<CallKey, Instant>,
+    /// When the next level may be reached.
+    due: Option<Instant>,
 }
 
-/// A call that is up outside.
-#[derive(Debug)]
-struct Running {
-    time: OutsideTime,
-    /// Since when it counts: its answer, or midnight.
-    since: Instant,
+impl Meter {
+    fn total(&self, now: Instant) -> Duration {
+        self.on.values().fold(self.used, |sum, since| sum + now.since(*since))
+    }
 }
 
 /// A share of the day's minutes that a user has reached.
@@ -79,11 +81,14 @@ pub(crate) struct Reached {
 pub(crate) struct Meters {
     limits: OutsideLimits,
     users: BTreeMap<UserId, Meter>,
-    running: BTreeMap<CallKey, Running>,
+    /// Calls that are up outside.
+    running: BTreeMap<CallKey, OutsideTime>,
     /// When today began, and when it is over.
     day: (Timestamp, Timestamp),
-    /// When the next level may be reached.
-    next: Option<Instant>,
+    /// When today began, by the clock that nobody sets.
+    midnight: Instant,
+    /// Whose next level may be reached when.
+    due: BTreeSet<(Instant, UserId)>,
 }
 
 impl Meters {
@@ -93,7 +98,8 @@ impl Meters {
             users: BTreeMap::new(),
             running: BTreeMap::new(),
             day: (Timestamp::default(), Timestamp::default()),
-            next: None,
+            midnight: Instant::ZERO,
+            due: BTreeSet::new(),
         }
     }
 
@@ -102,7 +108,7 @@ impl Meters {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Count what was spent before this start.
@@ -112,7 +118,7 @@ impl Meters {
             let until = time.until.unwrap_or(now.wall).min(now.wall);
             let used = until.since(time.since.max(self.day.0));
             if !used.is_zero() {
-                self.users.entry(time.user.clone()).or_default().used += used;
+                self.meter(&time.user).used += used;
             }
         }
     }
@@ -120,10 +126,11 @@ impl Meters {
     /// Whether one more call of this user may go outside. It is counted.
     pub(crate) fn admit(&mut self, now: Now, user: &UserId) -> Result<(), Cause> {
         self.turn(now);
-        if self.is_overdrawn(now, user) {
+        let (share, most) = (self.limits.share(100), self.limits.calls_per_minute);
+        let meter = self.meter(user);
+        if share.is_some_and(|share| meter.total(now.instant) >= share) {
             return Err(Cause::OutsideMinutesUsed);
         }
-        let (meter, most) = (self.users.entry(user.clone()).or_default(), self.limits.calls_per_minute);
         while meter.begun.front().is_some_and(|begun| now.instant.since(*begun) >= MINUTE) {
             meter.begun.pop_front();
         }
@@ -148,79 +155,91 @@ impl Meters {
     ) -> OutsideTime {
         self.turn(now);
         let time = OutsideTime { call, leg: leg as u32, user, since: now.wall, until: None };
-        self.users.entry(time.user.clone()).or_default().on += 1;
-        self.running.insert(key, Running { time: time.clone(), since: now.instant });
-        self.plan(now);
+        self.meter(&time.user).on.insert(key, now.instant);
+        self.running.insert(key, time.clone());
+        self.plan(now, &time.user);
         time
     }
 
     /// A call is over; `None` where it was not outside.
     pub(crate) fn ends(&mut self, now: Now, key: CallKey) -> Option<OutsideTime> {
-        if !self.running.contains_key(&key) {
-            return None; // most calls
-        }
+        let mut time = self.running.remove(&key)?; // most calls are not among them
         self.turn(now);
-        let Running { mut time, since } = self.running.remove(&key)?;
-        let meter = self.users.entry(time.user.clone()).or_default();
-        meter.used += now.instant.since(since);
-        meter.on = meter.on.saturating_sub(1);
+        let meter = self.meter(&time.user);
+        if let Some(since) = meter.on.remove(&key) {
+            meter.used += now.instant.since(since);
+        }
         time.until = Some(now.wall.max(time.since));
-        self.plan(now);
+        self.plan(now, &time.user);
         Some(time)
     }
 
-    /// The levels that were reached since the last time. Each is told once a day.
-    pub(crate) fn reached(&mut self, now: Now) -> Vec<Reached> {
+    /// A user whose next level may be reached by now.
+    pub(crate) fn next_due(&self, now: Now) -> Option<UserId> {
+        self.due.first().filter(|(due, _)| *due <= now.instant).map(|(_, user)| user.clone())
+    }
+
+    /// The levels that a user has reached since the last time. Each is told once a day.
+    pub(crate) fn reached(&mut self, now: Now, user: &UserId) -> Vec<Reached> {
         self.turn(now);
+        let shares = LEVELS.map(|percent| (percent, self.limits.share(percent)));
+        let day = self.day.0;
+        let meter = self.meter(user);
+        let total = meter.total(now.instant);
         let mut reached = Vec::new();
-        let totals: Vec<(UserId, Duration)> =
-            self.users.keys().map(|user| (user.clone(), self.total(now, user))).collect();
-        for (user, total) in totals {
-            let Some(meter) = self.users.get_mut(&user) else { continue };
-            while let Some(percent) = LEVELS.get(meter.told).copied()
-                && self.limits.share(percent).is_some_and(|share| total >= share)
-            {
-                meter.told += 1;
-                reached.push(Reached { user: user.clone(), percent, day: self.day.0 });
-            }
+        while let Some((percent, share)) = shares.get(meter.told).copied()
+            && share.is_some_and(|share| total >= share)
+        {
+            meter.told += 1;
+            reached.push(Reached { user: user.clone(), percent, day });
         }
-        self.plan(now);
+        self.plan(now, user);
         reached
     }
 
-    /// The calls of users whose day is used up.
-    pub(crate) fn overdrawn(&self, now: Now) -> Vec<CallKey> {
-        let over = |(_, running): &(&CallKey, &Running)| self.is_overdrawn(now, &running.time.user);
-        self.running.iter().filter(over).map(|(key, _)| *key).collect()
+    /// The calls of a user whose day is used up.
+    pub(crate) fn overdrawn(&self, now: Now, user: &UserId) -> Vec<CallKey> {
+        let Some(meter) = self.users.get(user) else { return Vec::new() };
+        let over = self.limits.share(100).is_some_and(|most| meter.total(now.instant) >= most);
+        if over { meter.on.keys().copied().collect() } else { Vec::new() }
     }
 
-    fn is_overdrawn(&self, now: Now, user: &UserId) -> bool {
-        self.limits.share(100).is_some_and(|most| self.total(now, user) >= most)
-    }
-
-    /// What a user has spent today.
-    fn total(&self, now: Now, user: &UserId) -> Duration {
-        let Some(meter) = self.users.get(user) else { return Duration::ZERO };
-        if meter.on == 0 {
-            return meter.used;
+    /// A user's meter, as of today.
+    fn meter(&mut self, user: &UserId) -> &mut Meter {
+        let (day, midnight) = (self.day.0, self.midnight);
+        if !self.users.contains_key(user) {
+            self.users.insert(user.clone(), Meter { day, ..Meter::default() });
         }
-        let mine = self.running.values().filter(|running| running.time.user == *user);
-        mine.fold(meter.used, |sum, running| sum + now.instant.since(running.since))
+        let meter = self.users.entry(user.clone()).or_default();
+        if meter.day != day {
+            (meter.day, meter.used, meter.told) = (day, Duration::ZERO, 0);
+            for since in meter.on.values_mut() {
+                *since = (*since).max(midnight);
+            }
+        }
+        meter
     }
 
-    /// When to look again: at the first moment at which somebody's next level can be reached.
-    fn plan(&mut self, now: Now) {
-        let next = self.users.iter().filter(|(_, meter)| meter.on > 0).filter_map(|(user, meter)| {
-            // Where all levels are told, a call that rang while the day ran out has been answered: it ends at once.
-            let percent = LEVELS.get(meter.told).copied().unwrap_or_default();
-            let left = self.limits.share(percent)?.saturating_sub(self.total(now, user));
-            // Rounded up: a moment too early would plan the same moment again.
-            Some(now.instant + left / meter.on + Duration::from_micros(1))
-        });
-        self.next = next.min();
+    /// When to look at a user again: at the first moment at which the next level can be reached. One that was planned before midnight comes
+    /// too early at worst.
+    fn plan(&mut self, now: Now, user: &UserId) {
+        let limits = self.limits.clone();
+        let meter = self.meter(user);
+        // Where all levels are told, a call that rang while the day ran out has been answered: it ends at once.
+        let percent = LEVELS.get(meter.told).copied().unwrap_or_default();
+        let left = limits.share(percent).map(|share| share.saturating_sub(meter.total(now.instant)));
+        let calls = meter.on.len() as u32;
+        // Rounded up: a moment too early would plan the same moment again.
+        let due =
+            left.filter(|_| calls > 0).map(|left| now.instant + left / calls + Duration::from_micros(1));
+        let before = std::mem::replace(&mut meter.due, due);
+        if let Some(before) = before {
+            self.due.remove(&(before, user.clone()));
+        }
+        self.due.extend(due.map(|due| (due, user.clone())));
     }
 
-    /// A new day forgets what was spent on the last one.
+    /// A new day forgets what was spent on the last one, meter by meter when each is next looked at.
     fn turn(&mut self, now: Now) {
         let (from, to) = self.day;
         let set_back = now.wall < from && from.since(now.wall) < SET_BACK;
@@ -228,14 +247,7 @@ impl Meters {
             return;
         }
         self.day = self.limits.zone.day(now.wall);
-        let midnight = now.instant - now.wall.since(self.day.0);
-        for meter in self.users.values_mut() {
-            (meter.used, meter.told) = (Duration::ZERO, 0);
-        }
-        self.users.retain(|_, meter| meter.on > 0 || !meter.begun.is_empty());
-        for running in self.running.values_mut() {
-            running.since = running.since.max(midnight);
-        }
+        self.midnight = now.instant - now.wall.since(self.day.0);
     }
 }
 
@@ -280,16 +292,20 @@ mod tests {
         let due = meters.deadline().unwrap();
         assert_eq!(due.as_micros() / 1_000_000, begin + 75, "four minutes a minute: half of ten");
         let percents = |reached: Vec<Reached>| reached.iter().map(|r| r.percent).collect::<Vec<_>>();
-        assert_eq!(percents(meters.reached(at(begin + 76))), [50]);
-        assert_eq!(percents(meters.reached(at(begin + 77))), [] as [u8; 0]);
-        assert_eq!(percents(meters.reached(at(begin + 151))), [80, 100]);
-        assert_eq!(meters.overdrawn(at(begin + 151)).len(), 4);
+        assert_eq!(percents(meters.reached(at(begin + 76), &ana)), [50]);
+        assert_eq!(percents(meters.reached(at(begin + 77), &ana)), [] as [u8; 0]);
+        assert_eq!(percents(meters.reached(at(begin + 151), &ana)), [80, 100]);
+        assert_eq!(meters.overdrawn(at(begin + 151), &ana).len(), 4);
         assert_eq!(meters.admit(at(begin + 151), &ana), Err(Cause::OutsideMinutesUsed));
         for n in 0..3 {
             assert!(meters.ends(at(begin + 151), n).is_some());
         }
         assert_eq!(meters.admit(at(86_400 + 1), &ana), Ok(()), "another day");
-        assert_eq!(meters.total(at(86_400 + 60), &ana), MINUTE, "what is on counts from midnight");
+        assert_eq!(
+            meters.meter(&ana).total(at(86_400 + 60).instant),
+            MINUTE,
+            "what is on counts from midnight"
+        );
         assert_eq!(meters.ends(at(86_400 + 60), 3).unwrap().since, at(begin).wall);
         assert_eq!(meters.ends(at(86_400 + 61), 3), None);
     }
@@ -307,7 +323,7 @@ mod tests {
         let day = 86_400;
         let before = [time(day - 600, Some(at(day + 30).wall)), time(day + 100, None)];
         meters.restore(at(day + 160), &before);
-        assert_eq!(meters.total(at(day + 160), &ana), Duration::from_secs(90));
+        assert_eq!(meters.meter(&ana).total(at(day + 160).instant), Duration::from_secs(90));
         meters.restore(at(day + 160), &[time(day + 130, Some(at(day + 160).wall))]);
         assert_eq!(meters.admit(at(day + 161), &ana), Err(Cause::OutsideMinutesUsed));
     }

@@ -47,7 +47,7 @@ impl Switch {
                 self.confirm(now, request, &aor, out);
                 self.lamp_registered(now, &aor);
                 self.phone_returned(now, &aor, out);
-                self.device_registered(now, out);
+                self.device_registered(now, &aor, out);
             }
         }
     }

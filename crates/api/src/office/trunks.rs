@@ -51,7 +51,7 @@ impl Office {
         wanted: TrunkDraft,
     ) -> Result<Trunk, OfficeError> {
         self.commit(actor, move |draft| {
-            if draft.directory.trunks().len() >= TRUNKS {
+            if draft.directory.trunks().count() >= TRUNKS {
                 return Err(OfficeError::TooManyTrunks);
             }
             let id = Id::new(draft.now, &mut draft.chance);

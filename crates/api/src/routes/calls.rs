@@ -9,6 +9,7 @@ use axum::routing::get;
 use base::Timestamp;
 use model::{CallId, CallRecord, Permission, UserId};
 use store::{CallFilter, Cursor};
+use switch::{CallPlace, CallsOf};
 
 use crate::App;
 use crate::auth::Caller;
@@ -17,7 +18,7 @@ use crate::input::instant::instant;
 use crate::input::rule::call_cursor;
 use crate::input::{Field, Form, Rule};
 use crate::limits::PAGE_DEFAULT;
-use crate::live::live_calls;
+use crate::live::{live_calls, up_among};
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
 use crate::routes::recordings::of_calls;
@@ -69,12 +70,11 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
         limit: limit as u32 + 1,
     };
 
-    let mut live = live_calls(&app).await?;
-    let up: BTreeSet<CallId> = live.iter().map(|call| call.id.clone()).collect();
-    live.retain(|call| is_meant(&filter, call));
-    let mut calls = if active == Some(false) { Vec::new() } else { live };
+    let mut calls = if active == Some(false) { Vec::new() } else { up(&app, &filter).await? };
     if active != Some(true) {
-        calls.extend(kept(&app, filter, limit, &up).await?);
+        let shown: BTreeSet<CallId> = calls.iter().map(|call| call.id.clone()).collect();
+        let over = kept(&app, filter, limit).await?;
+        calls.extend(over.into_iter().filter(|call| !shown.contains(&call.id)));
     }
     calls.sort_by_cached_key(|call| std::cmp::Reverse(place(call)));
     let more = calls.len() > limit;
@@ -94,17 +94,26 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
     }))
 }
 
-/// Calls of the database that the exchange does not have: at least one more than fits the page, where there is one.
-async fn kept(
-    app: &App,
-    mut filter: CallFilter,
-    limit: usize,
-    up: &BTreeSet<CallId>,
-) -> Result<Vec<CallRecord>, ApiError> {
+/// Calls that are up and meant: at least one more than fits the page, where there is one.
+async fn up(app: &App, filter: &CallFilter) -> Result<Vec<CallRecord>, ApiError> {
+    let of = filter.user.clone().map_or(CallsOf::Everybody, CallsOf::User);
+    let cursor = filter.cursor.as_ref();
+    let behind = cursor.map(|at| CallPlace { started_at: at.started_at, id: Some(at.id.clone()) });
+    let until = filter.until.map(|until| CallPlace { started_at: until, id: None });
+    // The place that is further back: of two, the lesser.
+    let after = behind.into_iter().chain(until).min();
+    let too_old = |call: &CallRecord| filter.since.is_some_and(|since| call.started_at < since);
+    live_calls(app, of, after, filter.limit as usize, |call| is_meant(filter, call), too_old).await
+}
+
+/// Calls of the database that are over: at least one more than fits the page, where there is one.
+async fn kept(app: &App, mut filter: CallFilter, limit: usize) -> Result<Vec<CallRecord>, ApiError> {
     let mut found = Vec::new();
     loop {
         let page = app.office().store().calls(&filter).await?;
         // Every call is written when it begins: what is up is in both places.
+        let open = page.calls.iter().filter(|call| !call.status.is_final()).map(|call| call.id.clone());
+        let up = up_among(app, open.collect()).await?;
         found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id)));
         filter.cursor = page.next;
         if found.len() > limit || filter.cursor.is_none() {

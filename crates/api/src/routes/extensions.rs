@@ -235,11 +235,9 @@ async fn remove(
         return Err(Fault::ExtensionBusy.into()); // S68
     }
     if there.busy {
-        let name = |text: &str| text == &*extension.username || text == extension.number.as_str();
-        for call in live_calls(&app).await? {
-            if call.device.as_deref().is_some_and(name) || call.legs.iter().any(|leg| name(&leg.party)) {
-                app.ask(Command::End { call: call.id }).await?;
-            }
+        let of = CallsOf::Party(Arc::clone(&extension.username));
+        for call in live_calls(&app, of, None, usize::MAX, |_| true, |_| false).await? {
+            app.ask(Command::End { call: call.id }).await?;
         }
     }
     app.office().remove_extension(caller.actor(), extension.id.clone()).await?;

@@ -1,6 +1,5 @@
 //! Phones that are registered now.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,7 +7,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::routing::get;
 use model::Permission;
-use switch::{Command, Registration, Reply};
+use switch::limits::{BINDINGS_PER_AOR, NAMES_LISTED};
+use switch::{Command, Registration, RegistrationsOf, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
@@ -47,22 +47,24 @@ async fn list(
     uri: Uri,
 ) -> Result<Json<RegistrationsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
-    let username = form.text("username").map(Arc::from);
-    let mut found = match app.ask(Command::Registrations { username }).await? {
-        Reply::Registrations(found) => found,
-        other => return Err(out_of_turn(&other)),
-    };
     let directory = app.office().directory();
-    if !caller.is_admin() {
-        let own: BTreeSet<Arc<str>> = directory
-            .credentials_of(caller.user())
-            .map(|credential| Arc::clone(&credential.username))
-            .collect();
-        found.retain(|registration| own.contains(&registration.username));
-    }
-    found.sort_by(|a, b| (&a.username, &a.contact).cmp(&(&b.username, &b.contact)));
+    let cursor = form.text("cursor");
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
-    let (found, next_cursor) = whole_names(found, form.text("cursor"), limit);
+    let username: Option<Arc<str>> = form.text("username").map(Arc::from);
+    let of = if caller.is_admin() && username.is_none() {
+        RegistrationsOf::Everybody { after: cursor.map(Arc::from) }
+    } else {
+        let asked = |name: &Arc<str>| username.as_ref().is_none_or(|username| name == username);
+        let own = directory.credentials_of(caller.user()).map(|c| Arc::clone(&c.username)).filter(asked);
+        let mut names: Vec<Arc<str>> =
+            if caller.is_admin() { username.clone().into_iter().collect() } else { own.collect() };
+        names.retain(|name| cursor.is_none_or(|cursor| **name > *cursor));
+        names.sort_unstable();
+        RegistrationsOf::These(names)
+    };
+    // A user name has at most ten phones, which no page parts: with so many more than fit, another name is among them.
+    let found = registered(&app, of, limit + BINDINGS_PER_AOR).await?;
+    let (found, next_cursor) = whole_names(found, limit);
     let view = |registration: &Registration| {
         let credential = directory.credential(&registration.username);
         let extension = credential.and_then(|c| c.extension.as_ref()).and_then(|id| directory.extension(id));
@@ -80,15 +82,49 @@ async fn list(
     Ok(Json(RegistrationsAnswer { success: true, registrations, next_cursor }))
 }
 
-/// A page that never parts the phones of one user name (there are at most ten), so that the name is a cursor.
-fn whole_names(
-    mut all: Vec<Registration>,
-    cursor: Option<&str>,
-    limit: usize,
-) -> (Vec<Registration>, Option<String>) {
-    if let Some(cursor) = cursor {
-        all.retain(|registration| &*registration.username > cursor);
+/// At least so many bindings, by user name, where there are so many. The exchange is asked for a part after the other, so that no list
+/// holds up the calls.
+async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<Vec<Registration>, ApiError> {
+    let mut all: Vec<Registration> = Vec::new();
+    loop {
+        let asked = match &of {
+            RegistrationsOf::These(names) => {
+                RegistrationsOf::These(names.iter().take(NAMES_LISTED).cloned().collect())
+            }
+            RegistrationsOf::Everybody { .. } => of.clone(),
+        };
+        let command = Command::Registrations { of: asked, limit: limit - all.len() };
+        let (found, next) = match app.ask(command).await? {
+            Reply::Registrations { found, next } => (found, next),
+            other => return Err(out_of_turn(&other)),
+        };
+        all.extend(found);
+        of = match (of, next) {
+            (RegistrationsOf::These(mut names), next) => {
+                let done = next.map_or(names.len().min(NAMES_LISTED), |next| {
+                    names.iter().position(|name| *name == next).map_or(names.len(), |at| at + 1)
+                });
+                names.drain(..done);
+                if names.is_empty() {
+                    break;
+                }
+                RegistrationsOf::These(names)
+            }
+            (RegistrationsOf::Everybody { .. }, Some(next)) => {
+                RegistrationsOf::Everybody { after: Some(next) }
+            }
+            (RegistrationsOf::Everybody { .. }, None) => break,
+        };
+        if all.len() >= limit {
+            break;
+        }
     }
+    all.sort_by(|a, b| (&a.username, &a.contact).cmp(&(&b.username, &b.contact)));
+    Ok(all)
+}
+
+/// A page that never parts the phones of one user name (there are at most ten), so that the name is a cursor.
+fn whole_names(mut all: Vec<Registration>, limit: usize) -> (Vec<Registration>, Option<String>) {
     let last = all.get(limit.saturating_sub(1)).map(|registration| Arc::clone(&registration.username));
     let end =
         last.map_or(all.len(), |last| all.partition_point(|registration| registration.username <= last));

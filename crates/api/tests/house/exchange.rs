@@ -13,8 +13,8 @@ use model::{
 };
 use switch::ladder::Rung;
 use switch::{
-    Command, Counters, Originate, Presence, Registration, Reply, State, Status, TestedCall, TrunkHostStatus,
-    TrunkLife, TrunkRegistration, TrunkStatus,
+    CallPlace, CallsOf, Command, Counters, Originate, Presence, Registration, RegistrationsOf, Reply, State,
+    Status, TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus,
 };
 
 #[derive(Default)]
@@ -87,10 +87,24 @@ impl Inside {
                 .iter()
                 .find(|c| c.id == call)
                 .map_or(Reply::Unknown, |call| Reply::Call(call.clone())),
-            Command::Calls => {
+            Command::Calls { of, after, limit } => {
                 let mut calls = self.calls.clone();
-                calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+                calls.retain(|call| match &of {
+                    CallsOf::Everybody => true,
+                    CallsOf::User(user) => call.user == *user || call.other_user.as_ref() == Some(user),
+                    CallsOf::Party(party) => {
+                        call.device.as_deref() == Some(party)
+                            || call.legs.iter().any(|leg| leg.party == **party)
+                    }
+                });
+                calls.retain(|call| after.as_ref().is_none_or(|after| CallPlace::of(call) < *after));
+                calls.sort_by_key(|call| std::cmp::Reverse(CallPlace::of(call)));
+                calls.truncate(limit);
                 Reply::Calls(calls)
+            }
+            Command::Up { mut calls } => {
+                calls.retain(|id| self.calls.iter().any(|call| call.id == *id));
+                Reply::Up(calls)
             }
             Command::Ladder { call } => {
                 self.ladders.get(&call).cloned().map_or(Reply::Unknown, Reply::Ladder)
@@ -104,13 +118,7 @@ impl Inside {
                     })
                     .collect(),
             ),
-            Command::Registrations { username } => Reply::Registrations(
-                self.registrations
-                    .iter()
-                    .filter(|r| username.as_ref().is_none_or(|name| r.username == *name))
-                    .cloned()
-                    .collect(),
-            ),
+            Command::Registrations { of, limit } => self.registrations(of, limit),
             Command::Status => Reply::Status(self.status()),
             Command::Trunks => Reply::Trunks(self.trunks()),
             Command::ProbeTrunk { trunk } => {
@@ -182,6 +190,22 @@ impl Inside {
         Reply::Call(call)
     }
 
+    fn registrations(&self, of: RegistrationsOf, limit: usize) -> Reply {
+        let mut all = self.registrations.clone();
+        all.sort_by(|a, b| a.username.cmp(&b.username));
+        match of {
+            RegistrationsOf::Everybody { after } => {
+                all.retain(|one| after.as_ref().is_none_or(|after| one.username > *after));
+            }
+            RegistrationsOf::These(names) => all.retain(|one| names.contains(&one.username)),
+        }
+        let last = all.get(limit.saturating_sub(1)).map(|one| one.username.clone());
+        let end = last.map_or(all.len(), |last| all.partition_point(|one| one.username <= last));
+        let next = (end < all.len()).then(|| all[end - 1].username.clone());
+        all.truncate(end);
+        Reply::Registrations { found: all, next }
+    }
+
     /// Every trunk's first host has just answered.
     fn trunks(&self) -> Vec<TrunkStatus> {
         let status = |trunk: &Arc<model::Trunk>| TrunkStatus {
@@ -201,7 +225,7 @@ impl Inside {
             registered_until: None,
             calls: 2,
         };
-        self.directory.trunks().into_iter().map(status).collect()
+        self.directory.trunks().map(status).collect()
     }
 
     fn status(&self) -> Status {

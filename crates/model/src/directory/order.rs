@@ -1,23 +1,45 @@
-//! Extensions in the orders in which they are listed, so that a page costs what it shows.
+//! Extensions in the orders in which they are listed, so that a page costs what it shows and a change what it changes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use crate::{Directory, Extension, UserId};
+use crate::sorted::Sorted;
+use crate::{Directory, Extension, ExtensionNumber, UserId};
 
-/// Made when a snapshot is first asked for one, and shared by all its copies until an extension changes.
-#[derive(Debug, Default)]
+/// See the module.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Order {
-    by_number: OnceLock<Box<[Arc<Extension>]>>,
-    by_user: OnceLock<Box<[Arc<Extension>]>>,
+    by_number: Sorted<ExtensionNumber, Arc<Extension>>,
+    by_user: Sorted<(UserId, ExtensionNumber), Arc<Extension>>,
+}
+
+impl Order {
+    pub(super) fn insert(&mut self, extension: &Arc<Extension>) {
+        self.by_number.insert(extension.number.clone(), Arc::clone(extension));
+        let key = (extension.user.clone(), extension.number.clone());
+        self.by_user.insert(key, Arc::clone(extension));
+    }
+
+    /// Take an extension away, unless another one has its place by now.
+    pub(super) fn remove(&mut self, old: &Extension) {
+        if self.by_number.get(&old.number).is_some_and(|there| there.id == old.id) {
+            self.by_number.remove(&old.number);
+        }
+        let key = (old.user.clone(), old.number.clone());
+        if self.by_user.get(&key).is_some_and(|there| there.id == old.id) {
+            self.by_user.remove(&key);
+        }
+    }
+
+    pub(super) fn steps(&self) -> u64 {
+        self.by_number.steps() + self.by_user.steps()
+    }
 }
 
 impl Directory {
     /// All extensions by number, those after the number `cursor`.
     pub fn extensions_after(&self, cursor: Option<&str>) -> impl Iterator<Item = &Arc<Extension>> {
-        let all =
-            self.order.by_number.get_or_init(|| self.sorted_by(|one, other| one.number.cmp(&other.number)));
-        let first = cursor.map_or(0, |cursor| all.partition_point(|one| one.number.as_str() <= cursor));
-        all.iter().skip(first)
+        let before = |number: &ExtensionNumber| cursor.is_some_and(|cursor| number.as_str() <= cursor);
+        self.order.by_number.after(&before).map(|(_, extension)| extension)
     }
 
     /// The extensions of a user by number, those after the number `cursor`.
@@ -26,21 +48,10 @@ impl Directory {
         user: &UserId,
         cursor: Option<&str>,
     ) -> impl Iterator<Item = &'a Arc<Extension>> {
-        let all = self.order.by_user.get_or_init(|| {
-            self.sorted_by(|one, other| (&one.user, &one.number).cmp(&(&other.user, &other.number)))
-        });
-        let first = all.partition_point(|one| (&one.user, Some(one.number.as_str())) <= (user, cursor));
+        let before = |(of, number): &(UserId, ExtensionNumber)| (of, Some(number.as_str())) <= (user, cursor);
+        let rest = self.order.by_user.after(&before).map(|(_, extension)| extension);
         let user = user.clone();
-        all.iter().skip(first).take_while(move |one| one.user == user)
-    }
-
-    fn sorted_by(
-        &self,
-        order: impl Fn(&Extension, &Extension) -> std::cmp::Ordering,
-    ) -> Box<[Arc<Extension>]> {
-        let mut all: Vec<Arc<Extension>> = self.extensions().cloned().collect();
-        all.sort_unstable_by(|one, other| order(one, other));
-        all.into()
+        rest.take_while(move |one| one.user == user)
     }
 }
 

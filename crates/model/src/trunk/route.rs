@@ -66,7 +66,7 @@ pub(crate) fn outside(
     let mut outside = Outside { number, whole, help, asker, trunks: Vec::new() };
     let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
     let mut forbidden = None;
-    for trunk in directory.trunks().into_iter().filter(|trunk| trunk.enabled) {
+    for trunk in directory.trunks().filter(|trunk| trunk.enabled) {
         match outside.on_the_wire(directory.rules(), trunk) {
             Ok(_) => outside.trunks.push(Arc::clone(trunk)),
             Err(NotCarried::Unwritten) => {}
@@ -107,7 +107,7 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
     let extension = match wanted {
         Some(number) => directory.extension_by_number(number),
         // A DID for which nobody is named reaches the first extension (S106).
-        None if did.is_some() => directory.extensions().min_by_key(|extension| &extension.number),
+        None if did.is_some() => directory.extensions_after(None).next(),
         None => None,
     };
     let route = match extension {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use media::MediaEvent;
 use model::Change;
-use switch::{Command, Input, Originate, RecordingAction, Reply};
+use switch::{CallsOf, Command, Input, Originate, RecordingAction, Reply};
 
 use super::{Happening, INTRUDER, World, peer};
 use crate::carriers;
@@ -118,7 +118,8 @@ impl World {
     }
 
     fn some_call(&mut self) -> Option<model::CallId> {
-        match self.command(Command::Calls) {
+        let listed = Command::Calls { of: CallsOf::Everybody, after: None, limit: 100 };
+        match self.command(listed) {
             Some(Reply::Calls(calls)) if !calls.is_empty() => Some(self.chance.pick(&calls).id.clone()),
             Some(Reply::Calls(_)) => None,
             other => {

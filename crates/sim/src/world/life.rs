@@ -3,14 +3,15 @@
 use std::mem;
 use std::sync::Arc;
 
-use base::Chance;
+use base::{Chance, Now};
 use bytes::Bytes;
 use media::MediaEvent;
 use model::journal::Record;
 use sip::{Flow, Hop, Transport};
-use switch::{Command, Input, Output, Reply, Switch};
+use switch::{Command, Input, Output, RegistrationsOf, Reply, Switch};
 
 use super::{Happening, INTRUDER, World, peer, server};
+use crate::crowd;
 use crate::dice::Dice;
 use crate::phone::Said;
 use crate::weather::Weather;
@@ -20,9 +21,11 @@ impl World {
     /// Give the exchange an input and carry out what follows: the journal before anything is sent.
     pub(super) fn feed(&mut self, input: Input) {
         let now = self.now();
+        if self.switch.is_none() {
+            return;
+        }
         let mut out = mem::take(&mut self.out);
-        let Some(switch) = &mut self.switch else { return };
-        switch.handle(now, input, &mut out);
+        self.handle(now, input, &mut out);
         for output in &out {
             match output {
                 Output::Transmit { hop, bytes } => self.story.message(self.now, hop.remote, bytes),
@@ -66,14 +69,27 @@ impl World {
         self.out = out;
     }
 
+    /// Give the exchange an input, and see what it costs.
+    fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        let Some(switch) = &mut self.switch else { return };
+        let (bound, what) = crowd::bound(&input);
+        let before = switch.steps();
+        switch.handle(now, input, out);
+        let cost = switch.steps().saturating_sub(before);
+        if cost > bound {
+            self.oracle.broken(format!("{what} cost {cost} steps, and may cost {bound}"));
+        }
+        self.oracle.cost(what, cost);
+    }
+
     /// Ask the exchange; the answer comes at once, and once.
     pub(super) fn command(&mut self, command: Command) -> Option<Reply> {
         self.tokens += 1;
         let (now, token) = (self.now(), self.tokens);
         self.note(format!("command {command:?}"));
-        let switch = self.switch.as_mut()?;
+        self.switch.as_ref()?;
         let mut out = Vec::new();
-        switch.handle(now, Input::Command { token, command }, &mut out);
+        self.handle(now, Input::Command { token, command }, &mut out);
         let is_reply = |output: &Output| matches!(output, Output::Reply { .. });
         let replies = out.iter().filter(|o| is_reply(o)).count();
         if replies != 1 {
@@ -376,10 +392,20 @@ impl World {
 
     /// Every phone whose registration was confirmed is found.
     fn check_bindings(&mut self) {
-        let Some(Reply::Registrations(found)) = self.command(Command::Registrations { username: None })
-        else {
-            return;
-        };
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let of = RegistrationsOf::Everybody { after };
+            let Some(Reply::Registrations { found: more, next }) =
+                self.command(Command::Registrations { of, limit: 100 })
+            else {
+                return;
+            };
+            found.extend(more);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
         if !self.steady_clock {
             return;
         }

@@ -128,6 +128,7 @@ impl Switch {
             Announcement::Audio(id) => {
                 let audio = Audio::Sound(id.clone());
                 let note = Note::Fetch { token, extension: extension.id.clone(), audio };
+                self.calls.expect(token, key);
                 out.push(Output::Voicemail(Box::new(note)));
                 self.set_timer(key, now.instant + PATIENCE);
             }
@@ -191,22 +192,22 @@ impl Switch {
     pub(crate) fn announcement_fetched(
         &mut self,
         now: Now,
-        token: u64,
+        (key, token): (CallKey, u64),
         clip: Option<&Clip>,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(key) = self.announcement_of(token) else { return false };
+        if !self.announces(key, token) {
+            return false;
+        }
         self.audio_is_read(now, key, clip.filter(|clip| !clip.is_empty()).cloned(), out);
         self.settle(now, out);
         true
     }
 
-    fn announcement_of(&self, token: u64) -> Option<CallKey> {
-        let is = |key: &&CallKey| {
-            let speech = self.calls.get(**key).and_then(|call| call.speech.as_ref());
-            speech.is_some_and(|speech| speech.token == token)
-        };
-        self.calls.live_keys().iter().find(is).copied()
+    /// Whether a call is an announcement that goes by this token, and is not over.
+    fn announces(&self, key: CallKey, token: u64) -> bool {
+        let live = self.calls.get(key).filter(|call| !matches!(call.phase, Phase::Over { .. }));
+        live.and_then(|call| call.speech.as_ref()).is_some_and(|speech| speech.token == token)
     }
 
     /// Ring, now that there is something to say.
@@ -285,6 +286,7 @@ impl Switch {
             millis: (clip.len() / 8) as u32,
             heard_at: None,
         };
+        self.calls.expect(token, key);
         out.push(Output::Voicemail(Box::new(Note::Spoken { token, message, clip })));
         if let Some(call) = self.calls.get_mut(key) {
             call.phase = Phase::Depositing;
@@ -294,7 +296,8 @@ impl Switch {
 
     /// The message lies in the mailbox, or could not be put there.
     pub(crate) fn deposited(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
-        let Some(key) = self.announcement_of(token) else { return };
+        let expected = self.calls.expected(token);
+        let Some(key) = expected.filter(|key| self.announces(*key, token)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         if matches!(call.phase, Phase::Depositing) {
             if done {

@@ -79,8 +79,8 @@ impl Switch {
         way: Option<&Diversion>,
         out: &mut Vec<Output>,
     ) -> Result<usize, Cause> {
+        self.calls.join(key, username);
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
-        call.parties.push(Arc::clone(username));
         call.journey.rung.push(Arc::clone(username));
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
         let lines = call.way(&self.config.domain, way);

@@ -200,7 +200,8 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.journey.hunt = None;
         let rung = std::mem::take(&mut call.journey.rung);
-        call.parties.retain(|party| !rung.contains(party));
+        self.calls.part(key, &rung);
+        let Some(call) = self.calls.get(key) else { return };
         let ringing: Vec<usize> = call.ringing().collect();
         for index in ringing {
             self.let_go(now, key, index, cause, out);

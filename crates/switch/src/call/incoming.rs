@@ -224,7 +224,7 @@ impl Switch {
 
     /// Whether a phone of this user name is in a call.
     pub(crate) fn is_busy(&self, username: &str) -> bool {
-        self.calls.live().any(|call| call.parties.iter().any(|p| **p == *username))
+        self.calls.is_busy(username)
     }
 
     /// Somebody calls for help: told before anything can go wrong with the call.

@@ -8,6 +8,7 @@ mod fork;
 mod forward;
 mod history;
 mod incoming;
+mod index;
 mod media;
 mod originate;
 mod outside;
@@ -19,7 +20,8 @@ mod returning;
 pub(crate) use record::Tapes;
 pub use record::{Beep, RecordingConfig};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::media::StreamId;
@@ -35,6 +37,7 @@ use crate::ladder::Ladder;
 use crate::ports::Port;
 use crate::trunk::Ways;
 use crate::voicemail::Visit;
+use crate::{CallPlace, CallsOf, limits};
 
 pub(crate) use fork::escaped;
 pub(crate) use history::Diversion;
@@ -153,8 +156,8 @@ pub(crate) struct CallState {
     pub(crate) hops_left: u8,
     /// The one timer that a phase has.
     pub(crate) timer: Option<(Instant, u64)>,
-    /// The user names whose phones are in it.
-    pub(crate) parties: Vec<Arc<str>>,
+    /// The user names whose phones are in it; changed by [`Calls::join`] and [`Calls::part`].
+    parties: Vec<Arc<str>>,
     /// Streams that the worker has not closed yet.
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
@@ -179,12 +182,11 @@ pub(crate) struct Calls {
     streams: KeyedMap<StreamId, (CallKey, usize)>,
     by_id: BTreeMap<CallId, CallKey>,
     by_user: BTreeMap<UserId, u32>,
-    /// Click-to-calls that wait for a device.
-    pub(crate) waiting: BTreeSet<CallKey>,
-    /// Calls for a phone whose connection broke a moment ago.
-    pub(crate) returning: BTreeMap<CallKey, returning::Awaited>,
+    index: index::Index,
     live: usize,
     next_stream: u32,
+    /// Entries that lists have passed: see [`crate::Switch::steps`].
+    steps: Cell<u64>,
 }
 
 impl Calls {
@@ -195,10 +197,10 @@ impl Calls {
             streams: KeyedMap::with_hasher(KeyedHash::new(chance)),
             by_id: BTreeMap::new(),
             by_user: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            returning: BTreeMap::new(),
+            index: index::Index::new(chance),
             live: 0,
             next_stream: 0,
+            steps: Cell::new(0),
         }
     }
 
@@ -209,15 +211,18 @@ impl Calls {
         self.live += 1;
         let id = call.record.id.clone();
         let key = self.slab.insert(call);
+        if let Some(call) = self.slab.get(key) {
+            self.index.begin(key, call);
+        }
         self.by_id.insert(id, key);
         key
     }
 
     /// The call is no longer counted, though its last messages are still to come.
     pub(crate) fn retire(&mut self, key: CallKey) {
-        self.waiting.remove(&key);
-        self.returning.remove(&key);
-        let Some(call) = self.slab.get(key) else { return };
+        let Some(call) = self.slab.get_mut(key) else { return };
+        self.index.retire(key, call);
+        call.parties.clear();
         self.live -= 1;
         let own = (!call.help).then_some(&call.record.user);
         for user in call.journey.counted.iter().chain(own) {
@@ -264,17 +269,117 @@ impl Calls {
         self.by_id.get(id).copied()
     }
 
-    /// Calls that are not over, oldest id first.
-    pub(crate) fn live(&self) -> impl Iterator<Item = &CallState> {
-        self.by_id
-            .values()
-            .filter_map(|key| self.slab.get(*key))
-            .filter(|call| !matches!(call.phase, Phase::Over { .. }))
+    /// Calls that are not over, newest first: those behind the place `after`, and no more than `limit`.
+    pub(crate) fn list(&self, of: &CallsOf, after: Option<&CallPlace>, limit: usize) -> Vec<CallRecord> {
+        let limit = limit.min(limits::CALLS_LISTED);
+        let record = |key: CallKey| {
+            self.steps.set(self.steps.get() + 1);
+            Some(self.slab.get(key)?.record.clone())
+        };
+        match of {
+            CallsOf::Everybody => self.index.all(after).take(limit).filter_map(record).collect(),
+            CallsOf::User(user) => self.index.of_user(user, after).take(limit).filter_map(record).collect(),
+            CallsOf::Party(party) => {
+                let mut keys = self.index.of_party(party).to_vec();
+                keys.sort_unstable();
+                keys.dedup();
+                let mut calls: Vec<CallRecord> = keys.into_iter().filter_map(record).collect();
+                calls.sort_by_cached_key(|call| std::cmp::Reverse(CallPlace::of(call)));
+                calls.retain(|call| after.is_none_or(|after| CallPlace::of(call) < *after));
+                calls.truncate(limit);
+                calls
+            }
+        }
     }
 
-    pub(crate) fn live_keys(&self) -> Vec<CallKey> {
-        let live = |key: &&CallKey| self.get(**key).is_some_and(|c| !matches!(c.phase, Phase::Over { .. }));
-        self.by_id.values().filter(live).copied().collect()
+    /// Whether a call is there and not over.
+    pub(crate) fn is_live(&self, id: &CallId) -> bool {
+        let call = self.find(id).and_then(|key| self.get(key));
+        call.is_some_and(|call| !matches!(call.phase, Phase::Over { .. }))
+    }
+
+    /// The call whose id comes next.
+    pub(crate) fn next(&self, after: Option<&CallId>, until: &CallId) -> Option<(CallId, CallKey)> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        if after.is_some_and(|after| after >= until) {
+            return None;
+        }
+        self.by_id.range((from, Bound::Included(until))).next().map(|(id, key)| (id.clone(), *key))
+    }
+
+    pub(crate) fn last_id(&self) -> Option<CallId> {
+        self.by_id.last_key_value().map(|(id, _)| id.clone())
+    }
+
+    /// A phone of this user name is in a call now.
+    pub(crate) fn join(&mut self, key: CallKey, username: &Arc<str>) {
+        if let Some(call) = self.slab.get_mut(key)
+            && !matches!(call.phase, Phase::Over { .. })
+        {
+            call.parties.push(Arc::clone(username));
+            self.index.join(key, username);
+        }
+    }
+
+    /// The phones of these user names are not in a call any more.
+    pub(crate) fn part(&mut self, key: CallKey, usernames: &[Arc<str>]) {
+        let Some(call) = self.slab.get_mut(key) else { return };
+        let (gone, stay) = std::mem::take(&mut call.parties).into_iter().partition(|p| usernames.contains(p));
+        call.parties = stay;
+        let gone: Vec<Arc<str>> = gone;
+        for party in &gone {
+            self.index.part(key, party);
+        }
+    }
+
+    /// Whether a phone of this user name is in a call.
+    pub(crate) fn is_busy(&self, username: &str) -> bool {
+        !self.index.of_party(username).is_empty()
+    }
+
+    /// The shell's answer with this token will be for this call.
+    pub(crate) fn expect(&mut self, token: u64, key: CallKey) {
+        self.index.expect(token, key);
+    }
+
+    /// The call that an answer of the shell is for, which may be another one's by now: its own token tells.
+    pub(crate) fn expected(&mut self, token: u64) -> Option<CallKey> {
+        self.index.expected(token)
+    }
+
+    /// A click-to-call waits for this device, or for any of this user's.
+    pub(crate) fn wait(&mut self, key: CallKey, device: Option<Arc<str>>, user: UserId) {
+        self.index.wait(key, device, user);
+    }
+
+    pub(crate) fn stop_waiting(&mut self, key: CallKey) {
+        self.index.stop_waiting(key);
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.index.waiting()
+    }
+
+    pub(crate) fn first_waiting(&self) -> Option<CallKey> {
+        self.index.first_waiting()
+    }
+
+    pub(crate) fn waiting_for(&self, device: &Arc<str>, user: Option<&UserId>) -> Vec<CallKey> {
+        self.index.waiting_for(device, user)
+    }
+
+    /// A visit to voicemail waits for the prompts.
+    pub(crate) fn hold(&mut self, key: CallKey) {
+        self.index.hold(key);
+    }
+
+    pub(crate) fn next_held(&mut self) -> Option<CallKey> {
+        self.index.next_held()
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
     /// Calls that are not over.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Now, Timestamp};
+use base::Now;
 use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::{
     Action, Announcement, CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions,
@@ -47,7 +47,7 @@ impl Switch {
             return Reply::Refused(cause);
         }
         let device = self.device_for(now, &wish, &decision.route, Among::Registered);
-        if device.is_none() && (wish.require_device || self.calls.waiting.len() >= limits::WAITING) {
+        if device.is_none() && (wish.require_device || self.calls.waiting() >= limits::WAITING) {
             return Reply::Refused(Cause::NoRegisteredDevice);
         }
         let leaves = matches!(decision.route, Route::Trunk(_));
@@ -95,8 +95,10 @@ impl Switch {
             legs: Vec::new(),
         };
         let patience = wish.ring_timeout;
+        let device = wish.device.as_deref().and_then(|device| self.directory.credential(device));
+        let (device, user) = (device.map(|device| Arc::clone(&device.username)), wish.user.clone());
         let key = self.calls.begin(CallState::new(record, Phase::Waiting(Box::new(wish))));
-        self.calls.waiting.insert(key);
+        self.calls.wait(key, device, user);
         self.set_timer(key, now.instant + patience);
         key
     }
@@ -141,7 +143,7 @@ impl Switch {
     }
 
     fn ring_device(&mut self, now: Now, key: CallKey, device: &Credential, out: &mut Vec<Output>) {
-        self.calls.waiting.remove(&key);
+        self.calls.stop_waiting(key);
         let contact =
             self.location.reachable(now.instant, &device.username).max_by_key(|c| c.expires).cloned();
         let number = self.number_of(device);
@@ -159,12 +161,12 @@ impl Switch {
         call.record
             .trace
             .push(TraceStep { rule: "device".into(), outcome: format!("{} is rung first", device.username) });
-        call.parties.push(Arc::clone(&device.username));
         call.journey.visited.extend(device.extension.clone());
         call.phase = Phase::RingingDevice(route);
         let dialled = crate::call::fork::escaped(&call.record.to_number);
         let from = format!("<sip:{dialled}@{}>", self.config.domain); // the device shows whom it will talk with
         let to = format!("<sip:{name}@{}>", self.config.domain);
+        self.calls.join(key, &device.username);
         let words = Words { from, to, ..Words::default() };
         let rung = contact.and_then(|c| self.dial(now, key, &c, &device.username, None, words, out));
         if rung.is_none() {
@@ -173,13 +175,13 @@ impl Switch {
         self.set_timer(key, now.instant + patience);
     }
 
-    /// A phone has registered: the calls that wait for one look again.
-    pub(crate) fn device_registered(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.calls.waiting.is_empty() {
+    /// A phone has registered: the calls that wait for it, or for any of its owner's, look again.
+    pub(crate) fn device_registered(&mut self, now: Now, username: &Arc<str>, out: &mut Vec<Output>) {
+        if self.calls.waiting() == 0 {
             return;
         }
-        let waiting: Vec<CallKey> = self.calls.waiting.iter().copied().collect();
-        for key in waiting {
+        let owner = self.directory.credential(username).map(|credential| &credential.user);
+        for key in self.calls.waiting_for(username, owner) {
             let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
             let route = self.route_of(now, wish).route;
             if let Some(device) = self.device_for(now, wish, &route, Among::Registered) {
@@ -187,11 +189,6 @@ impl Switch {
             }
         }
         self.settle(now, out);
-    }
-
-    /// When a call began, for ordering lists.
-    pub(crate) fn began(record: &CallRecord) -> (Timestamp, &str) {
-        (record.started_at, record.id.as_str())
     }
 }
 

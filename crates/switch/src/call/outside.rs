@@ -7,6 +7,7 @@ use model::{Cause, LegRole, UserId};
 use super::{CallKey, CallState};
 use crate::Output;
 use crate::exchange::Switch;
+use crate::limits::TICK_BATCH;
 
 impl CallState {
     /// Who pays for this call outside: whoever sent it there.
@@ -52,25 +53,26 @@ impl Switch {
     /// A call is over: what it has cost is written down.
     pub(crate) fn outside_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(time) = self.meters.ends(now, key) else { return };
+        let user = time.user.clone();
         out.push(Output::Journal(Record::Noted(Note::Outside(time))));
-        self.tell_levels(now, out);
+        self.tell_levels(now, &user, out);
     }
 
     /// Tell of levels that were reached, and end the calls of users whose day is used up.
     pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.meters.deadline().is_none_or(|due| now.instant < due) {
-            return;
-        }
-        self.tell_levels(now, out);
-        for key in self.meters.overdrawn(now) {
-            self.tell(key, "limit", "the minutes of the day are used up".into());
-            self.release(now, key, Cause::OutsideMinutesUsed, out);
+        for _ in 0..TICK_BATCH {
+            let Some(user) = self.meters.next_due(now) else { return };
+            self.tell_levels(now, &user, out);
+            for key in self.meters.overdrawn(now, &user) {
+                self.tell(key, "limit", "the minutes of the day are used up".into());
+                self.release(now, key, Cause::OutsideMinutesUsed, out);
+            }
         }
     }
 
-    fn tell_levels(&mut self, now: Now, out: &mut Vec<Output>) {
+    fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
         let limit_minutes = self.meters.limits().minutes_per_day;
-        for reached in self.meters.reached(now) {
+        for reached in self.meters.reached(now, user) {
             out.push(Output::Journal(Record::Noted(Note::SpendAlert {
                 user: reached.user,
                 percent: reached.percent,

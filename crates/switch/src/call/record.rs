@@ -15,7 +15,7 @@ use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingSta
 
 use super::{CallKey, Leg, Phase};
 use crate::exchange::Switch;
-use crate::limits::RECORDINGS;
+use crate::limits::{RECORDINGS, TICK_BATCH};
 use crate::{Output, RecordingAction, RecordingView, Reply};
 
 /// Clips of beeps: nobody waits for their end.
@@ -48,6 +48,7 @@ pub enum Beep {
 #[derive(Debug, Default)]
 pub(crate) struct Tapes {
     running: BTreeMap<Number, Running>,
+    by_call: BTreeMap<CallId, BTreeSet<Number>>,
     next: u32,
     beeps: BTreeSet<(Instant, Number)>,
     /// The beep's samples, made when they are first needed.
@@ -79,19 +80,38 @@ impl Tapes {
 
     /// Whether a recording of this call runs, and not only its file is awaited.
     fn records(&self, call: &CallId) -> bool {
-        self.running.values().any(|tape| tape.row.call == *call && tape.row.ended_at.is_none())
+        self.current(call).is_some_and(|number| self.is_on(number))
+    }
+
+    fn is_on(&self, number: Number) -> bool {
+        self.running.get(&number).is_some_and(|tape| tape.row.ended_at.is_none())
+    }
+
+    fn current(&self, call: &CallId) -> Option<Number> {
+        self.by_call.get(call)?.iter().copied().max_by_key(|number| self.is_on(*number))
     }
 
     /// The recording of a call: the one that runs, else one whose file is awaited.
     fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut Running)> {
-        let of_it = self.running.iter_mut().filter(|(_, tape)| tape.row.call == *call);
-        of_it.max_by_key(|(_, tape)| tape.row.ended_at.is_none()).map(|(number, tape)| (*number, tape))
+        let number = self.current(call)?;
+        self.running.get_mut(&number).map(|tape| (number, tape))
+    }
+
+    fn insert(&mut self, number: Number, tape: Running) {
+        self.by_call.entry(tape.row.call.clone()).or_default().insert(number);
+        self.running.insert(number, tape);
     }
 
     fn remove(&mut self, number: Number) -> Option<Running> {
         let tape = self.running.remove(&number)?;
         if let Some(beep) = tape.beep {
             self.beeps.remove(&(beep, number));
+        }
+        if let Some(all) = self.by_call.get_mut(&tape.row.call) {
+            all.remove(&number);
+            if all.is_empty() {
+                self.by_call.remove(&tape.row.call);
+            }
         }
         Some(tape)
     }
@@ -272,7 +292,7 @@ impl Switch {
         out.push(Output::Media { worker, command: MediaCommand::Record(Box::new(record)) });
         let tape = Running { row, worker, paused: false, beep: None };
         let view = tape.view();
-        self.tapes.running.insert(recording, tape);
+        self.tapes.insert(recording, tape);
         self.beep(now, recording, out);
         Some(view)
     }
@@ -321,9 +341,11 @@ impl Switch {
 
     /// The beeps that are due.
     pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
-        while self.tapes.beeps.first().is_some_and(|(due, _)| *due <= now.instant)
-            && let Some((_, number)) = self.tapes.beeps.pop_first()
-        {
+        for _ in 0..TICK_BATCH {
+            if self.tapes.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
+                return;
+            }
+            let Some((_, number)) = self.tapes.beeps.pop_first() else { return };
             self.beep(now, number, out);
         }
     }

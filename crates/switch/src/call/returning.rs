@@ -14,7 +14,7 @@ use crate::{Output, limits};
 /// Whom a call waits for.
 #[derive(Clone, Debug)]
 pub(crate) struct Awaited {
-    username: Arc<str>,
+    pub(super) username: Arc<str>,
     /// The number in To of the legs that are still to be made.
     number: String,
     ring_seconds: u64,
@@ -34,7 +34,7 @@ impl Switch {
     ) {
         let until = now.instant + limits::FLOW_RETURN;
         let (username, number) = (Arc::clone(username), number.to_owned());
-        self.calls.returning.insert(key, Awaited { username, number, ring_seconds, until });
+        self.calls.index.await_return(key, Awaited { username, number, ring_seconds, until });
         if let Some(call) = self.calls.get_mut(key) {
             let outcome = "a phone's connection is broken; it may come back".to_owned();
             call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
@@ -46,12 +46,10 @@ impl Switch {
 
     /// A phone has registered: it joins the calls that wait for it.
     pub(crate) fn phone_returned(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
-        if self.calls.returning.is_empty() {
+        let calls = self.calls.index.returning_to(username);
+        if calls.is_empty() {
             return;
         }
-        let awaits = |(_, a): &(&CallKey, &Awaited)| *a.username == *username;
-        let calls: Vec<(CallKey, Awaited)> =
-            self.calls.returning.iter().filter(awaits).map(|(key, a)| (*key, a.clone())).collect();
         for (key, awaited) in calls {
             let contacts = self.not_rung(now, key, username);
             if awaited.until < now.instant || contacts.is_empty() {
@@ -69,7 +67,7 @@ impl Switch {
     /// A call's timer rang: where it only waited for a phone that did not come back, the call ends. `false` where it was another timer.
     pub(crate) fn stayed_away(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
         let dialling = self.calls.get(key).is_some_and(|call| matches!(call.phase, Phase::Dialling));
-        if self.calls.returning.remove(&key).is_none() || !dialling || self.is_ringing(key) {
+        if self.calls.index.stop_returning(key).is_none() || !dialling || self.is_ringing(key) {
             return false;
         }
         self.fallback(now, key, Cause::Unreachable, out);

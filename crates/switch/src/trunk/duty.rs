@@ -18,8 +18,7 @@ impl Switch {
             return; // the listeners open first, or nothing is begun any more
         }
         if on_duty {
-            let ids: Vec<TrunkId> =
-                self.directory.trunks().into_iter().map(|trunk| trunk.id.clone()).collect();
+            let ids: Vec<TrunkId> = self.directory.trunks().map(|trunk| trunk.id.clone()).collect();
             for id in ids {
                 self.trunks.set_only(now.instant, Alarm::Register(id));
             }

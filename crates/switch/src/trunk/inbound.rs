@@ -33,7 +33,7 @@ impl Switch {
                     .registrar(&trunk.id)
                     .is_some_and(|at| at.address.ip().to_canonical() == ip.to_canonical())
         };
-        let all = self.directory.trunks().into_iter();
+        let all = self.directory.trunks();
         all.filter(|trunk| trunk.enabled && from(trunk) && speaks(trunk)).cloned().collect()
     }
 

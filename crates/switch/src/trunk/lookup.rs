@@ -1,6 +1,6 @@
 //! From a carrier's name to addresses: the core asks and waits, the shell puts each question to the DNS once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use base::{Chance, Instant};
 use model::{TrunkHost, TrunkId};
@@ -84,9 +84,9 @@ impl Trunks {
         now: Instant,
         id: LookupId,
         out: &mut Vec<Output>,
-    ) -> Vec<(Purpose, Vec<Candidate>)> {
+    ) -> Option<(Purpose, Vec<Candidate>)> {
         let step = self.lookups.resolver.resume(now, id);
-        self.step(id, step, out).into_iter().collect()
+        self.step(id, step, out)
     }
 
     /// An address could not be reached: for a while it comes behind the others of its name.
@@ -94,20 +94,21 @@ impl Trunks {
         self.lookups.resolver.failed(now, address);
     }
 
-    /// Give an answer to all lookups that wait for it.
-    pub(super) fn answered(
+    /// The lookups that wait for the answer with this token.
+    pub(super) fn answered(&mut self, token: u64) -> VecDeque<LookupId> {
+        self.lookups.questions.remove(&token).map_or_else(VecDeque::new, |(_, waiting)| waiting.into())
+    }
+
+    /// Give an answer to one of the lookups that wait for it.
+    pub(super) fn take_answer(
         &mut self,
         now: Instant,
-        token: u64,
+        id: LookupId,
         answer: &Answer,
         out: &mut Vec<Output>,
-    ) -> Vec<(Purpose, Vec<Candidate>)> {
-        let Some((_, waiting)) = self.lookups.questions.remove(&token) else { return Vec::new() };
-        let steps: Vec<(LookupId, Step)> = waiting
-            .into_iter()
-            .map(|id| (id, self.lookups.resolver.answer(now, id, answer.clone())))
-            .collect();
-        steps.into_iter().filter_map(|(id, step)| self.step(id, step, out)).collect()
+    ) -> Option<(Purpose, Vec<Candidate>)> {
+        let step = self.lookups.resolver.answer(now, id, answer.clone());
+        self.step(id, step, out)
     }
 }
 

@@ -19,11 +19,13 @@ use std::time::Duration;
 
 use base::{Chance, Instant, Now};
 use model::{Trunk, TrunkHost, TrunkId, TrunkTransport};
-use sip::resolve::{Answer, Candidate};
+use sip::resolve::{Answer, Candidate, LookupId};
 use sip::{Hop, Message, RequestId, Transport};
 
+use crate::backlog::Task;
 use crate::call::CallKey;
 use crate::exchange::Switch;
+use crate::limits::TICK_BATCH;
 use crate::{Output, State};
 
 use health::Watch;
@@ -35,7 +37,7 @@ pub(crate) use test_call::TestCall;
 use test_call::Tests;
 
 /// Something that is due.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Alarm {
     /// A call's attempt has waited long enough for whatever it waits for.
     Attempt { call: CallKey, attempt: u64 },
@@ -44,7 +46,7 @@ pub(super) enum Alarm {
     /// Register, refresh, or try again.
     Register(TrunkId),
     /// A question that got no answer is put again.
-    Lookup(sip::resolve::LookupId),
+    Lookup(LookupId),
     /// Carriers that do not confirm our leaving hold nothing up.
     Left,
 }
@@ -65,13 +67,12 @@ pub(crate) struct Trunks {
     registrations: BTreeMap<TrunkId, Registration>,
     asked: BTreeMap<RequestId, Asked>,
     alarms: BTreeMap<(Instant, u64), Alarm>,
+    /// Where the alarms are of which there is only one.
+    only: BTreeMap<Alarm, (Instant, u64)>,
     tests: Tests,
     serial: u64,
     chance: Chance,
 }
-
-/// Alarms that one tick rings at most.
-const TICK_BATCH: usize = 256;
 
 impl Trunks {
     pub(crate) fn new(chance: &mut Chance) -> Trunks {
@@ -82,6 +83,7 @@ impl Trunks {
             registrations: BTreeMap::new(),
             asked: BTreeMap::new(),
             alarms: BTreeMap::new(),
+            only: BTreeMap::new(),
             tests: Tests::default(),
             serial: 0,
             chance: chance.fork(),
@@ -99,8 +101,30 @@ impl Trunks {
 
     /// Set an alarm of which there is only one.
     fn set_only(&mut self, due: Instant, alarm: Alarm) {
-        self.alarms.retain(|_, other| *other != alarm);
+        self.unset(&alarm);
+        self.only.insert(alarm.clone(), (due, self.serial + 1));
         self.set(due, alarm);
+    }
+
+    /// Take back an alarm of which there is only one.
+    fn unset(&mut self, alarm: &Alarm) {
+        if let Some(at) = self.only.remove(alarm) {
+            self.alarms.remove(&at);
+        }
+    }
+
+    /// Nobody asks for a trunk any more, nor registers there.
+    fn unset_all(&mut self, id: &TrunkId) {
+        self.unset(&Alarm::Probe(id.clone()));
+        self.unset(&Alarm::Register(id.clone()));
+    }
+
+    /// The next alarm that is due.
+    fn due(&mut self, now: Instant) -> Option<Alarm> {
+        let entry = self.alarms.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let alarm = entry.remove();
+        self.only.remove(&alarm);
+        Some(alarm)
     }
 
     /// A number that names one attempt of one call, ever.
@@ -119,16 +143,14 @@ impl Trunks {
 impl Switch {
     /// The listeners are open (or closed): carriers are asked whether they live, and told where we are.
     pub(crate) fn trunks_listen(&mut self, now: Now, open: bool, out: &mut Vec<Output>) {
-        let trunks: Vec<TrunkId> = self.directory.trunks().into_iter().map(|t| t.id.clone()).collect();
+        let trunks: Vec<TrunkId> = self.directory.trunks().map(|t| t.id.clone()).collect();
         for id in trunks {
             if open {
                 self.trunk_changed(now, &id, out);
             } else {
                 self.trunks.watches.remove(&id);
                 self.trunks.registrations.remove(&id);
-                self.trunks
-                    .alarms
-                    .retain(|_, a| *a != Alarm::Probe(id.clone()) && *a != Alarm::Register(id.clone()));
+                self.trunks.unset_all(&id);
             }
         }
     }
@@ -142,9 +164,7 @@ impl Switch {
         self.unregister_unless(now, id, trunk.as_deref());
         let Some(trunk) = trunk else {
             self.trunks.watches.remove(id);
-            self.trunks
-                .alarms
-                .retain(|_, a| *a != Alarm::Probe(id.clone()) && *a != Alarm::Register(id.clone()));
+            self.trunks.unset_all(id);
             return;
         };
         self.trunks.watches.entry(id.clone()).or_default();
@@ -158,11 +178,8 @@ impl Switch {
     /// Ring what is due.
     pub(crate) fn trunk_alarms(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            let Some(entry) = self.trunks.alarms.first_entry() else { return };
-            if entry.key().0 > now.instant {
-                return;
-            }
-            match entry.remove() {
+            let Some(alarm) = self.trunks.due(now.instant) else { return };
+            match alarm {
                 Alarm::Attempt { call, attempt } => self.attempt_waited(now, call, attempt, out),
                 Alarm::Probe(trunk) => self.probe(now, &trunk, out),
                 Alarm::Register(trunk) => self.register_at(now, &trunk, out),
@@ -177,13 +194,18 @@ impl Switch {
 
     /// The DNS has answered.
     pub(crate) fn resolved(&mut self, now: Now, token: u64, answer: &Answer, out: &mut Vec<Output>) {
-        let done = self.trunks.answered(now.instant, token, answer, out);
-        self.looked_up(now, done, out);
-        self.settle(now, out);
+        let lookups = self.trunks.answered(token);
+        self.do_in_parts(now, Task::Resolved { lookups, answer: answer.clone() }, out);
     }
 
-    fn looked_up(&mut self, now: Now, done: Vec<(Purpose, Vec<Candidate>)>, out: &mut Vec<Output>) {
-        for (purpose, candidates) in done {
+    /// What the DNS has said, to one of the lookups that waited for it.
+    pub(crate) fn lookup_answered(&mut self, now: Now, id: LookupId, answer: &Answer, out: &mut Vec<Output>) {
+        let done = self.trunks.take_answer(now.instant, id, answer, out);
+        self.looked_up(now, done, out);
+    }
+
+    fn looked_up(&mut self, now: Now, done: Option<(Purpose, Vec<Candidate>)>, out: &mut Vec<Output>) {
+        if let Some((purpose, candidates)) = done {
             match purpose {
                 Purpose::Call { call, attempt } => self.attempt_resolved(now, call, attempt, candidates, out),
                 Purpose::Probe { trunk, host } => self.probe_all(now, &trunk, &host, &candidates),
@@ -216,8 +238,8 @@ impl Switch {
                 && host.port.unwrap_or(5060) == at.port()
                 && (named || known())
         };
-        let trunks = self.directory.trunks();
-        trunks.into_iter().any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
+        let mut trunks = self.directory.trunks();
+        trunks.any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
     }
 
     /// The way to a carrier's address: the first listener of the transport and the family from which it can be reached.

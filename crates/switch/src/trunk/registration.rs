@@ -278,7 +278,7 @@ impl Switch {
             return known.stage == Stage::Leaving;
         }
         known.stage = Stage::Leaving;
-        self.trunks.alarms.retain(|_, alarm| *alarm != Alarm::Register(id.clone()));
+        self.trunks.unset(&Alarm::Register(id.clone()));
         self.trunks.asked.retain(|_, asked| *asked != Asked::Register(id.clone()));
         if !self.send_register(now, id, Some(GOODBYE)) {
             return false;
@@ -293,7 +293,7 @@ impl Switch {
         for id in all {
             if !self.leave(now, &id) {
                 self.trunks.registrations.remove(&id);
-                self.trunks.alarms.retain(|_, alarm| *alarm != Alarm::Register(id.clone()));
+                self.trunks.unset(&Alarm::Register(id));
             }
         }
     }

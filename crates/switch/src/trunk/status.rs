@@ -11,7 +11,7 @@ use crate::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 impl Switch {
     /// All trunks, in the order in which calls try them.
     pub(crate) fn trunk_statuses(&self, now: Now) -> Vec<TrunkStatus> {
-        let ids: Vec<TrunkId> = self.directory.trunks().into_iter().map(|trunk| trunk.id.clone()).collect();
+        let ids: Vec<TrunkId> = self.directory.trunks().map(|trunk| trunk.id.clone()).collect();
         ids.iter().filter_map(|id| self.trunk_status(now, id)).collect()
     }
 

@@ -97,6 +97,7 @@ impl Switch {
         let Some(visit) = self.visit_mut(key) else { return };
         visit.fetching = Some((token, said));
         let Some(extension) = visit.extension.as_ref().map(|extension| extension.id.clone()) else { return };
+        self.calls.expect(token, key);
         out.push(Output::Voicemail(Box::new(Note::Fetch { token, extension, audio })));
         self.wait(now, key, Waits::File, GRACE);
     }

@@ -29,23 +29,54 @@ const LONGEST: u32 = 3600;
 /// A phone as far as its lamp goes: user name and contact.
 type Lamp = (Arc<str>, String);
 
-/// What a phone that did not subscribe was told last; `None` where it does not want to be told.
-type Told = Option<Count>;
+/// What a phone that did not subscribe was told last.
+#[derive(Debug)]
+struct Told {
+    contact: Box<str>,
+    /// `None` where it does not want to be told.
+    count: Option<Count>,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Lamps {
     subscriptions: BTreeMap<SubscriptionId, Arc<str>>,
     by_user: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
-    told: BTreeMap<Lamp, Told>,
+    /// By user name; nobody has more contacts than [`limits::BINDINGS_PER_AOR`].
+    told: BTreeMap<Arc<str>, Vec<Told>>,
     asked: BTreeMap<RequestId, Lamp>,
 }
 
 impl Lamps {
     /// A contact is gone: what it was told is forgotten, so that it is told again when it comes back.
     pub(crate) fn gone(&mut self, username: &Arc<str>, contact: &str) {
-        if !self.told.is_empty() {
-            self.told.remove(&(Arc::clone(username), contact.to_owned()));
+        let Some(told) = self.told.get_mut(username) else { return };
+        told.retain(|told| *told.contact != *contact);
+        if told.is_empty() {
+            self.told.remove(username);
+        }
+    }
+
+    /// All contacts of a user name are gone.
+    pub(crate) fn all_gone(&mut self, username: &str) {
+        self.told.remove(username);
+    }
+
+    /// Whether a contact has another number in mind than this.
+    fn is_news(&self, username: &str, contact: &str, count: Count) -> bool {
+        let told = self.told.get(username).and_then(|all| all.iter().find(|told| *told.contact == *contact));
+        match told {
+            Some(Told { count: None, .. }) => false,
+            Some(Told { count: Some(before), .. }) => *before != count,
+            None => count.all() > 0, // a lamp is dark by itself
+        }
+    }
+
+    fn note(&mut self, username: &Arc<str>, contact: &str, count: Option<Count>) {
+        let all = self.told.entry(Arc::clone(username)).or_default();
+        match all.iter_mut().find(|told| *told.contact == *contact) {
+            Some(told) => told.count = count,
+            None => all.push(Told { contact: contact.into(), count }),
         }
     }
 
@@ -94,7 +125,7 @@ impl Switch {
             self.lamps.subscriptions.insert(id, Arc::clone(&username));
             self.lamps.by_user.entry(Arc::clone(&username)).or_default().insert(id);
             // It has asked: what it was told unasked means nothing any more.
-            self.lamps.told.retain(|(name, _), _| *name != username);
+            self.lamps.all_gone(&username);
             self.light(now, id, &username);
         }
     }
@@ -177,7 +208,7 @@ impl Switch {
     }
 
     fn count(&self, extension: &ExtensionId) -> Count {
-        Count::of(self.directory.messages(extension).map(|message| &**message))
+        self.directory.message_count(extension)
     }
 
     // ---- those who did not subscribe -----------------------------------------------------------------------------------------
@@ -197,8 +228,8 @@ impl Switch {
         if !self.directory.has_messages() {
             return; // the commonest case costs nothing
         }
-        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
-        if let Some(extension) = extension {
+        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c));
+        if let Some(extension) = extension.cloned() {
             self.tell_unasked(now, &extension);
         }
     }
@@ -210,20 +241,21 @@ impl Switch {
             return;
         }
         let count = self.count(&extension.id);
-        let contacts: Vec<Contact> = self.location.reachable(now.instant, username).cloned().collect();
-        let there: BTreeSet<String> = contacts.iter().map(|contact| contact.uri.to_string()).collect();
-        self.lamps.told.retain(|(name, uri), _| name != username || there.contains(uri));
+        let reachable = || self.location.reachable(now.instant, username);
+        if let Some(told) = self.lamps.told.get_mut(username) {
+            told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
+        }
+        let news = |contact: &&Contact| self.lamps.is_news(username, contact.uri.as_str(), count);
+        let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
+        if contacts.is_empty() {
+            return; // the commonest case of a phone with messages
+        }
         let body = self.summary(extension);
         for contact in contacts {
-            let lamp = (Arc::clone(username), contact.uri.to_string());
-            let news = match self.lamps.told.get(&lamp) {
-                Some(None) => false,
-                Some(Some(before)) => *before != count,
-                None => count.all() > 0, // a lamp is dark by itself
-            };
-            if !news || self.lamps.asked.len() >= limits::NOTIFIES {
-                continue;
+            if self.lamps.asked.len() >= limits::NOTIFIES {
+                return;
             }
+            let lamp = (Arc::clone(username), contact.uri.to_string());
             let own = format!("<sip:{username}@{}>", self.config.domain);
             let hop = contact.hop;
             let target = Target { uri: contact.uri, hop, route: contact.path.to_vec() };
@@ -232,19 +264,19 @@ impl Switch {
             request.lines.add("Event", PACKAGE).add("Subscription-State", "active");
             request.body = Some((KIND.into(), body.clone()));
             let id = self.endpoint.request(now, request, &mut self.sip_out);
-            self.lamps.told.insert(lamp.clone(), Some(count));
+            self.lamps.note(username, &lamp.1, Some(count));
             self.lamps.asked.insert(id, lamp);
         }
     }
 
     /// What a phone said to a NOTIFY that it had not asked for; `false` where the request was somebody else's.
     pub(crate) fn lamp_answered(&mut self, request: RequestId, status: Option<u16>) -> bool {
-        let Some(lamp) = self.lamps.asked.remove(&request) else { return false };
+        let Some((username, contact)) = self.lamps.asked.remove(&request) else { return false };
         match status {
             Some(200..=299) => {}
             // It knows no such event or no such dialog: it will not know the next one either.
-            Some(_) => drop(self.lamps.told.insert(lamp, None)),
-            None => drop(self.lamps.told.remove(&lamp)), // told again when it registers
+            Some(_) => self.lamps.note(&username, &contact, None),
+            None => self.lamps.gone(&username, &contact), // told again when it registers
         }
         true
     }

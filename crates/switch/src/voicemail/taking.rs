@@ -1,7 +1,7 @@
 //! Recordings of voicemail on their way: from the first sample until the file is closed and somebody has decided about it. They outlive the
 //! call, whose end is the commonest end of a message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::Now;
@@ -43,6 +43,9 @@ struct Taking {
 #[derive(Debug, Default)]
 pub(crate) struct Takings {
     running: BTreeMap<RecordingId, Taking>,
+    by_call: BTreeMap<CallId, BTreeSet<RecordingId>>,
+    /// How many messages are being spoken for each box.
+    by_box: BTreeMap<ExtensionId, usize>,
     next: u32,
 }
 
@@ -52,8 +55,39 @@ const FIRST: u32 = 1 << 31;
 impl Takings {
     /// How many messages are being spoken for a box.
     pub(crate) fn for_box(&self, extension: &ExtensionId) -> usize {
-        let is = |t: &&Taking| matches!(&t.subject, Subject::Message(m) if m.extension == *extension);
-        self.running.values().filter(is).count()
+        self.by_box.get(extension).copied().unwrap_or(0)
+    }
+
+    /// The call whose caller is being recorded.
+    pub(crate) fn call_of(&self, recording: RecordingId) -> Option<&CallId> {
+        self.running.get(&recording).map(|taking| &taking.call)
+    }
+
+    fn insert(&mut self, recording: RecordingId, taking: Taking) {
+        self.by_call.entry(taking.call.clone()).or_default().insert(recording);
+        if let Subject::Message(message) = &taking.subject {
+            *self.by_box.entry(message.extension.clone()).or_default() += 1;
+        }
+        self.running.insert(recording, taking);
+    }
+
+    fn remove(&mut self, recording: RecordingId) -> Option<Taking> {
+        let taking = self.running.remove(&recording)?;
+        if let Some(all) = self.by_call.get_mut(&taking.call) {
+            all.remove(&recording);
+            if all.is_empty() {
+                self.by_call.remove(&taking.call);
+            }
+        }
+        if let Subject::Message(message) = &taking.subject
+            && let Some(count) = self.by_box.get_mut(&message.extension)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_box.remove(&message.extension);
+            }
+        }
+        Some(taking)
     }
 }
 
@@ -100,7 +134,7 @@ impl Switch {
         let recording = RecordingId(FIRST | self.takings.next);
         self.takings.next = (self.takings.next + 1) % FIRST;
         let taking = Taking { call: id, subject, came_to: None, filed: None, fate: Fate::Open };
-        self.takings.running.insert(recording, taking);
+        self.takings.insert(recording, taking);
         let record = Record {
             recording,
             left,
@@ -163,9 +197,9 @@ impl Switch {
 
     /// A caller has gone: what of his is still open decides itself once it has ended.
     pub(crate) fn leave_takings(&mut self, call: &CallId, out: &mut Vec<Output>) {
-        let ended =
-            |(id, t): (&RecordingId, &Taking)| (t.call == *call && t.came_to.is_some()).then_some(*id);
-        let ended: Vec<RecordingId> = self.takings.running.iter().filter_map(ended).collect();
+        let Some(all) = self.takings.by_call.get(call) else { return };
+        let has_ended = |id: &&RecordingId| self.takings.running.get(id).is_some_and(|t| t.came_to.is_some());
+        let ended: Vec<RecordingId> = all.iter().filter(has_ended).copied().collect();
         for recording in ended {
             self.taking_left_alone(recording);
             self.settle_taking(recording, out);
@@ -195,7 +229,7 @@ impl Switch {
             Fate::Keep => there,
             Fate::Forget => false,
         };
-        let Some(taking) = self.takings.running.remove(&recording) else { return };
+        let Some(taking) = self.takings.remove(recording) else { return };
         let note = match (taking.subject, came_to) {
             (Subject::Message(message), Recorded::Kept { millis }) if keep => {
                 Note::Left(VoicemailMessage { millis, state: MessageState::New, ..message })

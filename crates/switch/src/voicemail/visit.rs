@@ -12,6 +12,7 @@ use super::deposit::Deposit;
 use super::menu::Menu;
 use super::phrase::Phrase;
 use super::{Act, Clip, Heard, Prompts};
+use crate::backlog::Task;
 use crate::call::{CallKey, Leg, Phase};
 use crate::exchange::Switch;
 use crate::{Output, limits};
@@ -197,19 +198,17 @@ impl Switch {
         if let Some(visit) = self.visit_mut(key) {
             visit.held = acts;
         }
+        self.calls.hold(key);
         self.wait(now, key, Waits::Prompts, GRACE);
     }
 
     /// The prompts are there: whoever waits for them is spoken to.
     pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<Prompts>, out: &mut Vec<Output>) {
         (self.prompts, self.prompts_read) = (prompts, true);
-        for key in self.calls.live_keys() {
-            self.begin_to_speak(now, key, out);
-        }
-        self.settle(now, out);
+        self.do_in_parts(now, Task::Speak, out);
     }
 
-    fn begin_to_speak(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn begin_to_speak(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let held = self.visit_mut(key).map(|visit| std::mem::take(&mut visit.held));
         self.perform(now, key, held.unwrap_or_default(), out);
     }
@@ -241,8 +240,9 @@ impl Switch {
             }
             MediaEvent::Played { stream, play } => self.played(now, stream, play, out),
             MediaEvent::Quiet { recording } => {
-                let is = |call: &&CallKey| self.visit(**call).is_some_and(|v| v.recording == Some(recording));
-                if let Some(key) = self.calls.live_keys().iter().find(is).copied() {
+                let call = self.takings.call_of(recording).and_then(|call| self.calls.find(call));
+                let is = |key: &CallKey| self.visit(*key).is_some_and(|v| v.recording == Some(recording));
+                if let Some(key) = call.filter(is) {
                     self.visitor_hears(now, key, &Heard::Quiet, out);
                 }
             }
@@ -300,13 +300,14 @@ impl Switch {
 
     /// A file was read.
     pub(crate) fn fetched(&mut self, now: Now, token: u64, clip: Option<Clip>, out: &mut Vec<Output>) {
-        if self.announcement_fetched(now, token, clip.as_ref(), out) {
+        let Some(key) = self.calls.expected(token) else { return };
+        if self.announcement_fetched(now, (key, token), clip.as_ref(), out) {
             return;
         }
-        let is = |key: &&CallKey| {
-            self.visit(**key).is_some_and(|visit| visit.fetching.as_ref().is_some_and(|(t, _)| *t == token))
-        };
-        let Some(key) = self.calls.live_keys().iter().find(is).copied() else { return };
+        let fetches = |visit: &Visit| visit.fetching.as_ref().is_some_and(|(asked, _)| *asked == token);
+        if !self.visit(key).is_some_and(fetches) {
+            return;
+        }
         let Some(visit) = self.visit_mut(key) else { return };
         let (language, said) =
             (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());

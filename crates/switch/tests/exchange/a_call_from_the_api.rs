@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use centralita_switch::{Command, Originate, Reply};
+use centralita_switch::{CallsOf, Command, Originate, Reply};
 use model::{CallRecord, CallStatus, Cause};
 
 use crate::office::sdp::{sdp, wants};
@@ -128,7 +128,10 @@ fn a_call_is_ended_over_the_api_in_every_state() {
     assert_eq!((ended.status, ended.cause), (CallStatus::Canceled, Some(Cause::EndedByApi)));
     assert_eq!(office.ask(Command::End { call: waiting.id }), Reply::Unknown);
     let (caller, callee) = super::a_call_is_made::connected(&mut office);
-    let Reply::Calls(calls) = office.ask(Command::Calls) else { panic!() };
+    let Reply::Calls(calls) = office.ask(Command::Calls { of: CallsOf::Everybody, after: None, limit: 10 })
+    else {
+        panic!()
+    };
     let Reply::Call(ended) = office.ask(Command::End { call: calls[0].id.clone() }) else { panic!() };
     assert_eq!(ended.status, CallStatus::Completed);
     for line in [caller, callee] {

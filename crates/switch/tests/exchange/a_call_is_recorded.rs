@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use centralita_switch::{Beep, Command, Input, RecordingAction, RecordingView, Reply};
+use centralita_switch::{Beep, CallsOf, Command, Input, RecordingAction, RecordingView, Reply};
 use media::sdp::Codec;
 use media::{Ended, FileFormat, Filed, MediaCommand, MediaEvent, Record as Tape, RecordingId};
 use model::journal::Record;
@@ -14,7 +14,7 @@ use crate::office::line::Line;
 use crate::office::sdp::{formats, sdp};
 
 fn call(office: &mut Office) -> CallId {
-    match office.ask(Command::Calls) {
+    match office.ask(Command::Calls { of: CallsOf::Everybody, after: None, limit: 10 }) {
         Reply::Calls(calls) => calls[0].id.clone(),
         other => panic!("{other:?}"),
     }

@@ -24,4 +24,5 @@ mod an_owner_is_followed;
 mod an_owner_is_followed_outside;
 mod help_is_called;
 mod office;
+mod the_exchange_does_bounded_work;
 mod the_exchange_stops;

@@ -70,7 +70,7 @@ async fn list(State(app): State<App>) -> Result<Json<TrunksAnswer>, ApiError> {
     let view = |trunk: &std::sync::Arc<model::Trunk>| {
         TrunkView::of(trunk, statuses.iter().find(|status| status.id == trunk.id))
     };
-    Ok(Json(TrunksAnswer { success: true, trunks: directory.trunks().into_iter().map(view).collect() }))
+    Ok(Json(TrunksAnswer { success: true, trunks: directory.trunks().map(view).collect() }))
 }
 
 async fn show(State(app): State<App>, id: PathId) -> Result<Json<TrunkAnswer>, ApiError> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base::{Chance, Instant, Now, Secret, Timestamp};
 use bytes::Bytes;
 use centralita_switch::voicemail::Note;
-use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, Reply, Switch};
+use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, RegistrationsOf, Reply, Switch};
 use media::{MediaCommand, MediaEvent, Report, StreamId};
 use model::journal::{OpenLeg, OutsideTime, Record};
 use model::{
@@ -408,8 +408,11 @@ impl Office {
 
     /// The user names that have bindings, once for each.
     pub fn registrations(&mut self) -> Vec<String> {
-        match self.ask(Command::Registrations { username: None }) {
-            Reply::Registrations(all) => all.into_iter().map(|one| one.username.to_string()).collect(),
+        let of = RegistrationsOf::Everybody { after: None };
+        match self.ask(Command::Registrations { of, limit: 1_000 }) {
+            Reply::Registrations { found: all, .. } => {
+                all.into_iter().map(|one| one.username.to_string()).collect()
+            }
             other => panic!("{other:?}"),
         }
     }

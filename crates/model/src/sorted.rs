@@ -1,0 +1,123 @@
+//! A sorted map whose copies share what did not change: a snapshot costs a reference count, a change copies one chunk and the list of
+//! chunks, and a page costs what it shows.
+
+use std::sync::Arc;
+
+use crate::table::Steps;
+
+/// A chunk that grows beyond this is cut in two.
+const CHUNK: usize = 256;
+
+/// Entries in the order of their keys; never empty.
+type Chunk<K, V> = Arc<Vec<(K, V)>>;
+
+/// See the module. Readers hold a clone; the writer changes its own and hands out clones.
+#[derive(Clone, Debug)]
+pub(crate) struct Sorted<K, V> {
+    chunks: Arc<Vec<Chunk<K, V>>>,
+    steps: Steps,
+}
+
+impl<K, V> Default for Sorted<K, V> {
+    fn default() -> Self {
+        Sorted { chunks: Arc::default(), steps: Steps::default() }
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
+    /// What `key` names.
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        let chunk = self.chunks.get(self.chunk_of(key))?;
+        let place = chunk.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        chunk.get(place).map(|(_, value)| value)
+    }
+
+    /// Put a value; one of the same key is replaced.
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        let at = self.chunk_of(&key);
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let Some(chunk) = chunks.get_mut(at) else {
+            return chunks.push(Arc::new(vec![(key, value)]));
+        };
+        let chunk = Arc::make_mut(chunk);
+        match chunk.binary_search_by(|(other, _)| other.cmp(&key)) {
+            Ok(place) => {
+                if let Some(entry) = chunk.get_mut(place) {
+                    entry.1 = value;
+                }
+            }
+            Err(place) => {
+                chunk.insert(place, (key, value));
+                if chunk.len() > CHUNK {
+                    let upper = chunk.split_off(CHUNK / 2);
+                    chunks.insert(at + 1, Arc::new(upper));
+                }
+            }
+        }
+    }
+
+    /// Take a value away.
+    pub(crate) fn remove(&mut self, key: &K) {
+        let at = self.chunk_of(key);
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let Some(chunk) = chunks.get_mut(at) else { return };
+        if let Ok(place) = chunk.binary_search_by(|(other, _)| other.cmp(key)) {
+            let chunk = Arc::make_mut(chunk);
+            chunk.remove(place);
+            if chunk.is_empty() {
+                chunks.remove(at);
+            }
+        }
+    }
+
+    /// The entries behind those that come `before`, which is true for a beginning of the order and for nothing after it.
+    pub(crate) fn after<'s>(
+        &'s self,
+        before: &dyn Fn(&K) -> bool,
+    ) -> impl Iterator<Item = (&'s K, &'s V)> + use<'s, K, V> {
+        let last_before = |chunk: &Chunk<K, V>| chunk.last().is_some_and(|(key, _)| before(key));
+        let skipped = self.chunks.partition_point(last_before);
+        let within =
+            self.chunks.get(skipped).map_or(0, |chunk| chunk.partition_point(|(key, _)| before(key)));
+        let rest = self.chunks.iter().skip(skipped).flat_map(|chunk| chunk.iter());
+        rest.skip(within).inspect(|_| self.steps.add(1)).map(|(key, value)| (key, value))
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    /// The chunk that a key lies in, or belongs into.
+    fn chunk_of(&self, key: &K) -> usize {
+        let begins = |chunk: &Chunk<K, V>| chunk.first().is_some_and(|(first, _)| first <= key);
+        self.chunks.partition_point(begins).saturating_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stays_in_order_through_changes_and_a_snapshot_sees_none_of_them() {
+        let mut sorted = Sorted::default();
+        for n in (0..3000_u32).map(|n| n * 7919 % 3000) {
+            sorted.insert(n, n);
+        }
+        let snapshot = sorted.clone();
+        for n in (0..3000).filter(|n| n % 3 != 0) {
+            sorted.remove(&n);
+        }
+        sorted.insert(9, 90);
+        let keys = |sorted: &Sorted<u32, u32>, from: u32| -> Vec<u32> {
+            sorted.after(&|key| *key < from).map(|(key, _)| *key).collect()
+        };
+        assert_eq!(keys(&snapshot, 0), (0..3000).collect::<Vec<_>>());
+        assert_eq!(keys(&sorted, 1000), (1000..3000).filter(|n| n % 3 == 0).collect::<Vec<_>>());
+        assert_eq!((snapshot.get(&9), sorted.get(&9), sorted.get(&10)), (Some(&9), Some(&90), None));
+        for n in 0..3000 {
+            sorted.remove(&n);
+        }
+        assert_eq!((keys(&sorted, 0).len(), keys(&snapshot, 2999)), (0, vec![2999]));
+    }
+}
