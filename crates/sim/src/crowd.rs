@@ -25,9 +25,9 @@ const WAITING: usize = 600;
 const BOUND: Duration = Duration::from_secs(2 * 3600);
 
 /// What an input may cost whatever it is: the messages of one call with all its legs, and what they lead to.
-const STEPS: u64 = 500;
+const STEPS: u64 = 300;
 /// What a tick may cost: full batches of everything that can be due at once.
-const TICK_STEPS: u64 = 6_000;
+const TICK_STEPS: u64 = 3_000;
 
 fn name(n: usize) -> Arc<str> {
     format!("crowd{n}").into()

@@ -36,7 +36,7 @@ impl Switch {
             }
             Command::Recording { call, action } => self.recording_command(now, &call, action, out),
             Command::Presence { usernames } => Reply::Presence(self.presence(now, &usernames)),
-            Command::Registrations { of, limit } => self.registrations(now, of, limit),
+            Command::Registrations { of, limit } => self.registrations(now, &of, limit),
             Command::Status => Reply::Status(self.status()),
             Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
             Command::ProbeTrunk { trunk } => {
@@ -123,18 +123,25 @@ impl Switch {
         }
     }
 
-    fn registrations(&self, now: Now, of: RegistrationsOf, limit: usize) -> Reply {
-        let names: Vec<Arc<str>> = match of {
+    fn registrations(&self, now: Now, of: &RegistrationsOf, limit: usize) -> Reply {
+        match of {
             RegistrationsOf::Everybody { after } => {
-                self.location.names_after(after.as_deref()).take(limits::NAMES_LISTED + 1).cloned().collect()
+                self.registrations_of(now, self.location.names_after(after.as_deref()), limit)
             }
-            RegistrationsOf::These(names) => names,
-        };
-        let (mut found, mut next) = (Vec::new(), None);
-        for (looked_at, username) in names.iter().enumerate() {
+            RegistrationsOf::These(names) => self.registrations_of(now, names.iter(), limit),
+        }
+    }
+
+    fn registrations_of<'n>(
+        &self,
+        now: Now,
+        names: impl Iterator<Item = &'n Arc<str>>,
+        limit: usize,
+    ) -> Reply {
+        let (mut found, mut last) = (Vec::new(), None);
+        for (looked_at, username) in names.enumerate() {
             if found.len() >= limit || looked_at >= limits::NAMES_LISTED {
-                next = looked_at.checked_sub(1).and_then(|last| names.get(last)).cloned();
-                break;
+                return Reply::Registrations { found, next: last };
             }
             let live = self.location.contacts(username).iter().filter(|c| now.instant < c.expires);
             found.extend(live.map(|contact| Registration {
@@ -144,8 +151,9 @@ impl Switch {
                 expires_at: now.wall + contact.expires.since(now.instant),
                 user_agent: contact.user_agent.to_string(),
             }));
+            last = Some(Arc::clone(username));
         }
-        Reply::Registrations { found, next }
+        Reply::Registrations { found, next: None }
     }
 
     fn status(&self) -> Status {

@@ -49,6 +49,8 @@ pub struct Switch {
     pub(crate) lines: HeaderLines,
     /// See [`Switch::steps`].
     steps: u64,
+    /// What the directory had counted when it was handed in.
+    steps_before: u64,
 }
 
 impl Switch {
@@ -79,6 +81,7 @@ impl Switch {
             sip_out: Vec::new(),
             lines: HeaderLines::new(),
             steps: 0,
+            steps_before: 0,
         }
     }
 
@@ -92,7 +95,11 @@ impl Switch {
     /// What all inputs so far have cost: outputs, messages between the parts, and entries that walks over tables have passed. The difference
     /// around one input is what it has cost, which nothing but its own call or account may make larger.
     pub fn steps(&self) -> u64 {
-        self.steps + self.calls.steps() + self.location.steps() + self.directory.steps()
+        self.steps + self.calls.steps() + self.location.steps() + self.directory_steps()
+    }
+
+    fn directory_steps(&self) -> u64 {
+        self.directory.steps().saturating_sub(self.steps_before)
     }
 
     fn absorb(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
@@ -214,6 +221,8 @@ impl Switch {
         changes: &[model::Change],
         out: &mut Vec<Output>,
     ) {
+        self.steps += self.directory_steps();
+        self.steps_before = directory.steps();
         let before = std::mem::replace(&mut self.directory, directory);
         let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
         boxes.sort_unstable();

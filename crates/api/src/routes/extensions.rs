@@ -11,7 +11,7 @@ use model::{
     Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission,
     RecordCalls, UserId,
 };
-use switch::Command;
+use switch::{CallsOf, Command};
 
 use crate::App;
 use crate::auth::Caller;

@@ -1,6 +1,6 @@
 //! Figures about calls, phones and quality (S192).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,7 +9,8 @@ use axum::routing::get;
 use base::Timestamp;
 use model::Permission;
 use store::StatsQuery;
-use switch::{Command, Reply};
+use switch::limits::NAMES_LISTED;
+use switch::{CallsOf, Command, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;

@@ -136,8 +136,9 @@ fn lists_come_in_pages_and_a_page_costs_what_it_shows() {
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
         let list = Command::Registrations { of: RegistrationsOf::Everybody { after }, limit: 30 };
-        let Reply::Registrations { found, next } = office.ask(list) else { panic!() };
-        assert!(found.len() <= 30);
+        let (cost, reply) = office.cost(|office| office.ask(list));
+        let Reply::Registrations { found, next } = reply else { panic!("{reply:?}") };
+        assert!(cost <= 40 && found.len() <= 30, "{cost} steps for {} bindings", found.len());
         seen.extend(found.into_iter().map(|one| one.username.to_string()));
         after = next;
         if after.is_none() {
