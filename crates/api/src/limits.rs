@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -139,13 +139,9 @@ impl Limits {
         take(&self.keys, key.clone(), per_minute, now)
     }
 
-    /// A request of a source that showed no valid key. An IPv6 subscriber has a /64.
+    /// A request of a source that showed no valid key.
     pub(crate) fn of_source(&self, source: IpAddr, per_minute: u32, now: Instant) -> Quota {
-        let source = match source {
-            IpAddr::V4(_) => source,
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        };
-        take(&self.sources, source, per_minute, now)
+        take(&self.sources, base::source_of(source), per_minute, now)
     }
 }
 
@@ -168,6 +164,16 @@ fn take<K: Eq + Hash>(buckets: &Mutex<KeyedMap<K, Bucket>>, key: K, per_minute: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source_and_each_mapped_address_its_own() {
+        let limits = Limits::new(&mut Chance::from_number(1));
+        let now = Instant::from_micros(1_000_000);
+        let granted = |source: String| limits.of_source(source.parse().unwrap(), 10, now).granted;
+        assert_eq!((0..50).filter(|n| granted(format!("2001:db8::{n:x}"))).count(), 10);
+        assert_eq!((0..50).filter(|n| granted(format!("::ffff:192.0.2.{n}"))).count(), 50);
+        assert_eq!((0..50).filter(|_| granted("192.0.2.1".into())).count(), 9, "one was asked for as mapped");
+    }
 
     #[test]
     fn a_hundred_a_minute_are_granted_and_come_back_evenly() {

@@ -193,3 +193,41 @@ async fn a_peer_that_does_not_read_is_given_up() {
     .expect("the queue is bounded");
     assert!(matches!(house.event().await, StreamEvent::Closed(flow) if flow == hop.flow));
 }
+
+#[tokio::test]
+async fn a_network_of_ipv6_has_the_connections_of_one_source() {
+    let connections = Connections::new(7, quick());
+    let seat = |ip: String| connections.seat(ip.parse().unwrap());
+    let taken: Vec<_> = (0..50).filter_map(|n| seat(format!("2001:db8::{n:x}"))).collect();
+    assert_eq!(taken.len(), 4, "one household, one share");
+    assert!(seat("2001:db8:0:1::1".into()).is_some(), "the next household has its own");
+    let mapped: Vec<_> = (0..8).filter_map(|n| seat(format!("::ffff:192.0.2.{n}"))).collect();
+    assert_eq!(mapped.len(), 8, "mapped addresses of IPv4 are as many sources");
+    drop(taken);
+    assert!(seat("2001:db8::99".into()).is_some(), "what is given back is there again");
+}
+
+#[tokio::test]
+async fn a_stranger_may_not_send_a_large_body_and_a_registered_phone_may() {
+    let large = sip::limits::STRANGER_BODY_BYTES + 1;
+    let message = format!(
+        "MESSAGE sip:localhost SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK2\r\nFrom: <sip:a@h>;tag=a\r\nTo: <sip:b@h>\r\n\
+         Call-ID: large\r\nCSeq: 1 MESSAGE\r\nContent-Length: {large}\r\n\r\n{}",
+        "x".repeat(large)
+    );
+    let mut house = house(StreamLimits { stranger_idle: Duration::from_secs(20), ..quick() });
+    let (mut stranger, _, _line) = house.opened().await;
+    stranger.write_all(message.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    timeout(Duration::from_secs(10), stranger.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, b"SIP/2.0 513 ");
+    assert!(matches!(house.event().await, StreamEvent::Closed(_)));
+
+    let (mut phone, _, line) = house.opened().await;
+    line.settle();
+    phone.write_all(message.as_bytes()).await.unwrap();
+    match house.event().await {
+        StreamEvent::Frame { bytes, .. } => assert_eq!(bytes.len(), message.len()),
+        event => panic!("{event:?}"),
+    }
+}

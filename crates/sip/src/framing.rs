@@ -37,9 +37,21 @@ pub struct Framer {
     /// The last thing read was the first CRLF of what may be a ping.
     half_ping: bool,
     broken: bool,
+    /// Nobody knows the peer yet: its bodies may be small ones only.
+    stranger: bool,
 }
 
 impl Framer {
+    /// A framer for a peer that has yet to prove who it is: until [`Framer::trust`] its bodies may have [`limits::STRANGER_BODY_BYTES`].
+    pub fn of_stranger() -> Framer {
+        Framer { stranger: true, ..Framer::default() }
+    }
+
+    /// The peer is known from now on.
+    pub fn trust(&mut self) {
+        self.stranger = false;
+    }
+
     /// Append what was read from the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.broken {
@@ -115,8 +127,9 @@ impl Framer {
                 return Some(Err(self.give_up(begun, 513, "Head Too Large")));
             }
         };
+        let most = if self.stranger { limits::STRANGER_BODY_BYTES } else { limits::BODY_BYTES };
         let (status, why) = match lines::body_length(head) {
-            Ok(Some(length)) if length <= limits::BODY_BYTES as u64 => {
+            Ok(Some(length)) if length <= most as u64 => {
                 self.whole = Some(head.len() + length as usize);
                 return Some(Ok(()));
             }

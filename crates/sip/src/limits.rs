@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes of a body.
 pub const BODY_BYTES: usize = 256 * 1024;
+/// Bytes of a body on a connection whose peer has not proved who it is: descriptions are a few kilobytes long, and thousands of strangers may
+/// each hold so much.
+pub const STRANGER_BODY_BYTES: usize = 16 * 1024;
 /// Header lines of one message.
 pub const HEADERS: usize = 256;
 /// Via values of one message: Max-Forwards begins at 70, so nothing honest has more.

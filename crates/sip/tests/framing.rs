@@ -184,3 +184,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stranger_sends_small_bodies_until_it_is_known() {
+    let large = limits::STRANGER_BODY_BYTES + 1;
+    let text = message(&format!("Content-Length: {large}\r\n"), &"x".repeat(large));
+    let mut framer = Framer::of_stranger();
+    framer.push(text.as_bytes());
+    let Some(Frame::Broken { answer: Some(answer), why }) = framer.next() else { panic!("it was taken") };
+    assert_eq!(why, "Body Too Large");
+    assert!(answer.starts_with(b"SIP/2.0 513 "), "{}", answer.escape_ascii());
+
+    let mut framer = Framer::of_stranger();
+    framer.push(message("Content-Length: 4\r\n", "body").as_bytes());
+    assert!(matches!(framer.next(), Some(Frame::Message(_))));
+    framer.trust();
+    framer.push(text.as_bytes());
+    assert!(matches!(framer.next(), Some(Frame::Message(_))), "it has proved who it is");
+}

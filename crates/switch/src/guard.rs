@@ -2,10 +2,10 @@
 //! that doubles each time. It charges wrong answers only, never challenges, so it cannot be made to lock an owner out from elsewhere.
 
 use std::hash::BuildHasher as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Chance, Instant, KeyedHash, KeyedMap, source_of};
 
 use crate::limits;
 
@@ -76,13 +76,13 @@ impl Guard {
         let banned = |key: Key| {
             self.young.get(&key).or_else(|| self.old.get(&key)).is_some_and(|t| now < t.banned_until)
         };
-        let source = network(source);
+        let source = source_of(source);
         !banned((source, Some(self.hash.hash_one(account)))) && (known || !banned((source, None)))
     }
 
     /// Charge one wrong answer. What of it is worth telling: the first of a minute, and each beginning of a ban.
     pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) -> Told {
-        let source = network(source);
+        let source = source_of(source);
         let pair = self.tally((source, Some(self.hash.hash_one(account))));
         let ban = pair.charge(now, limits::WRONG_PER_PAIR);
         let first = pair.wrong == 1;
@@ -100,17 +100,6 @@ impl Guard {
         }
         let before = self.old.remove(&key).unwrap_or_default();
         self.young.entry(key).or_insert(before)
-    }
-}
-
-/// Who counts as one source: an address of IPv4, a /64 of IPv6, which is what one household gets.
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

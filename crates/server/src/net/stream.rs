@@ -102,6 +102,7 @@ pub struct Connections {
     limits: StreamLimits,
     epoch: u32,
     next: AtomicU32,
+    /// By [`base::source_of`].
     seats: Mutex<HashMap<IpAddr, u32>>,
     taken: AtomicU32,
     refused: AtomicU32,
@@ -145,33 +146,34 @@ impl Connections {
     }
 
     /// A seat for a connection from here, where one is left.
-    pub(crate) fn seat(self: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
+    pub fn seat(self: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
+        let source = base::source_of(ip);
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = seats.get(&ip).copied().unwrap_or(0);
+        let taken = seats.get(&source).copied().unwrap_or(0);
         if taken >= self.limits.per_source || self.taken.load(Ordering::Relaxed) >= self.limits.total {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        seats.insert(ip, taken + 1);
+        seats.insert(source, taken + 1);
         self.taken.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { of: Arc::clone(self), ip })
+        Some(Seat { of: Arc::clone(self), source })
     }
 }
 
 /// One connection among those that are allowed; dropping it makes room.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub struct Seat {
     of: Arc<Connections>,
-    ip: IpAddr,
+    source: IpAddr,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut seats = self.of.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = seats.get_mut(&self.ip) {
+        if let Some(taken) = seats.get_mut(&self.source) {
             *taken -= 1;
             if *taken == 0 {
-                seats.remove(&self.ip);
+                seats.remove(&self.source);
             }
         }
         self.of.taken.fetch_sub(1, Ordering::Relaxed);
@@ -279,7 +281,7 @@ async fn read(
     settled: &AtomicBool,
     pongs: mpsc::Sender<Bytes>,
 ) -> Option<Bytes> {
-    let mut framer = Framer::default();
+    let mut framer = Framer::of_stranger();
     let mut heard = Instant::now();
     let mut begun: Option<Instant> = None;
     loop {
@@ -300,6 +302,9 @@ async fn read(
             Err(_) => return None,
         }
         heard = Instant::now();
+        if settled.load(Ordering::Relaxed) {
+            framer.trust();
+        }
         let mut whole = false;
         while let Some(frame) = framer.next() {
             whole = true;

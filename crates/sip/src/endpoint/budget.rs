@@ -1,9 +1,9 @@
 //! How many answers one address gets that has never shown a password: whoever forges a source address can make us send to it, and what
 //! reaches a stranger that way must hurt nobody (security.md row 12).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Chance, Instant, KeyedHash, KeyedMap, source_of};
 
 use crate::limits::{ANSWER_CREDIT, ANSWER_INTERVAL, ANSWER_SOURCES, PROOF_HOLDS};
 
@@ -26,8 +26,11 @@ impl Budget {
 
     /// Whether one more answer may go to `source`; then it is charged.
     pub(super) fn charge(&mut self, now: Instant, source: IpAddr) -> bool {
-        let source = network(source);
-        if source.is_loopback() || self.proved.get(source).is_some_and(|at| now.since(at) < PROOF_HOLDS) {
+        if source.to_canonical().is_loopback() {
+            return true;
+        }
+        let source = source_of(source);
+        if self.proved.get(source).is_some_and(|at| now.since(at) < PROOF_HOLDS) {
             return true;
         }
         let spent = self.spent.get(source).map_or(now, |until| until.max(now));
@@ -41,11 +44,12 @@ impl Budget {
 
     /// Somebody at `source` has proved a password with a nonce that was sent there: the address is no forgery.
     pub(super) fn proved(&mut self, now: Instant, source: IpAddr) {
-        let source = network(source);
+        if source.to_canonical().is_loopback() {
+            return;
+        }
+        let source = source_of(source);
         // Once a minute is enough: a registration costs a look, not a write.
-        if !source.is_loopback()
-            && self.proved.get(source).is_none_or(|at| now.since(at) >= PROOF_HOLDS / 120)
-        {
+        if self.proved.get(source).is_none_or(|at| now.since(at) >= PROOF_HOLDS / 120) {
             self.proved.put(source, now);
         }
     }
@@ -77,17 +81,23 @@ impl Recent {
     }
 }
 
-/// Who counts as one source: an address of IPv4, a /64 of IPv6, which is what one household gets.
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        other @ (IpAddr::V4(_) | IpAddr::V6(_)) => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_network_of_ipv6_has_one_budget_and_the_loopback_none() {
+        let mut budget = Budget::new(&mut Chance::from_number(1));
+        let now = Instant::from_micros(1_000_000);
+        let answered = (0..1_000_u32)
+            .filter(|n| budget.charge(now, format!("2001:db8::{n:x}").parse().unwrap()))
+            .count();
+        let one = (0..1_000).filter(|_| budget.charge(now, "2001:db8:0:1::1".parse().unwrap())).count();
+        assert!(answered < 1_000);
+        assert_eq!(answered, one, "as many as one address has");
+        assert!((0..1_000).all(|_| budget.charge(now, "::1".parse().unwrap())));
+        assert!((0..1_000).all(|_| budget.charge(now, "::ffff:127.0.0.1".parse().unwrap())));
+    }
 
     #[test]
     fn a_flood_of_addresses_costs_a_bounded_table_and_makes_nobody_a_stranger_again() {
