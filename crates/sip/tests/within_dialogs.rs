@@ -71,6 +71,11 @@ fn what_a_session_does_not_do_is_refused_politely() {
         let answer = world.got(B, &format!("{status} {method}"));
         let allow = answer.header(Name::Allow).is_some();
         assert_eq!(allow, matches!(status, 200 | 405 | 501), "{method}");
+        if matches!(status, 405 | 501) {
+            let reason = answer.header(Name::Reason).unwrap_or_default();
+            assert!(reason.starts_with(&format!("SIP;cause={status};text=\"")), "{method}: {reason}");
+            assert!(!reason.contains("FANCY"), "what a stranger wrote is not repeated");
+        }
     }
     let line = Line { lines: "Require: 199, timer\r\n", ..within("INFO", "r", 30, &tag) };
     world.say(B, A, request(&line));

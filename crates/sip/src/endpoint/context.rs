@@ -204,10 +204,18 @@ impl Cx<'_> {
         bytes
     }
 
-    /// 405 or 501, with the methods that there are.
+    /// 405 or 501, with the methods that there are, and why (RFC 3326): a phone shows its user that, where it shows anything.
     pub(crate) fn not_allowed(&mut self, to: &Served, status: u16) {
+        // The name of a method that we do not know is the peer's text.
+        let method = to.request.method();
+        let known = !matches!(method, Method::Other(_));
+        let what = if known { method.to_string() } else { "this method".to_owned() };
         self.respond(to, "", Reply::new(status), |lines, core| {
             lines.add("Allow", &core.config.allow);
+            lines.add(
+                "Reason",
+                format_args!("SIP;cause={status};text=\"{what} is not taken within a call here\""),
+            );
         });
     }
 

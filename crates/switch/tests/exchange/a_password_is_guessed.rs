@@ -109,6 +109,11 @@ fn who_asks_for_what_is_not_done_here_is_asked_first_and_told_afterwards() {
                 let refusal = office.last(&phone);
                 assert_eq!(refusal.status(), Some(status), "{method}");
                 assert_eq!(refusal.header(Name::Allow).is_some(), matches!(status, 405 | 501), "{method}");
+                let reason = refusal.header(Name::Reason).unwrap_or_default();
+                assert!(
+                    reason.starts_with(&format!("SIP;cause={status};text=\"")),
+                    "{method} is told why: {reason}"
+                );
                 office.send_from(phone.address, text);
                 assert_eq!(office.last(&phone).bytes(), refusal.bytes(), "a repetition is told the same");
             }
