@@ -70,6 +70,7 @@ faults! {
     IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped while it worked on the request of this Idempotency-Key: look whether it was done, then ask with a new one" "El servidor se detuvo mientras atendía la solicitud de esta Idempotency-Key: compruebe si se hizo y pida con una nueva";
     TooManyFollowers: 503 "too_many_followers" "Too many clients follow events now" "Demasiados clientes siguen los eventos ahora";
     CallNotUp: 409 "call_not_up" "Only a call that is up can be recorded" "Solo se puede grabar una llamada en curso";
+    NothingToRecord: 409 "nothing_to_record" "A call with voicemail or with an announcement cannot be recorded: a message is kept in its mailbox" "No se puede grabar una llamada con el buzón de voz o con un anuncio: los mensajes quedan en su buzón";
     NotRecording: 409 "not_recording" "The call is not being recorded" "La llamada no se está grabando";
     StillRecording: 409 "still_recording" "The recording is still being made" "La grabación todavía está en curso";
     AudioAway: 503 "audio_unavailable" "The audio cannot be read at present" "El audio no se puede leer en este momento";

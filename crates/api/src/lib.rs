@@ -28,6 +28,7 @@ mod shapes_recordings;
 mod shelf;
 mod upload;
 mod usage;
+mod warnings;
 
 pub use app::{App, Clock, Settings};
 pub use input::PermissionsChange;

@@ -110,6 +110,15 @@ async fn a_call_is_initiated_shown_and_ended() {
         ..house::call_record(id, "user_123", house::BEGIN)
     };
     house.store.feed(&[model::journal::Record::CallClosed(Box::new(call))]).await.unwrap();
+    let events = house.events(3).await;
+    let of_call: Vec<_> =
+        events.iter().filter(|event| event.subject == id).map(|event| event.kind.as_str()).collect();
+    assert_eq!(
+        of_call.iter().filter(|kind| **kind == "call_ended").count(),
+        1,
+        "each fact once: {of_call:?}"
+    ); // N1
+    assert_eq!(of_call.iter().filter(|kind| **kind == "call_end_requested").count(), 1, "{of_call:?}");
     let again = house.post(&house.key, &path, json!({})).await.ok();
     assert_eq!(
         (&again["session"]["status"], &again["session"]["endReason"]),

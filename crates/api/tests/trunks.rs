@@ -167,3 +167,33 @@ async fn a_test_call_is_watched_to_its_end_and_forbidden_numbers_are_not_called(
     let without = house.post(&house.admin, &test, json!({})).await.ok();
     assert_eq!(without["call"], Value::Null);
 }
+
+// N11
+#[tokio::test]
+async fn what_leads_outside_is_taken_with_a_warning_while_no_trunk_carries_it() {
+    let house = House::new().await;
+    let body = json!({"userId": "user_123", "extensionNumber": "1001"});
+    let extension = house.post(&house.admin, "/api/v1/voip/extensions/create", body).await.ok();
+    let path = format!("/api/v1/voip/extensions/{}", extension["extension"]["id"].as_str().unwrap());
+    assert_eq!(extension["warnings"], Value::Null);
+    let outside = json!({"forwardingEnabled": true, "forwardingNumber": "+34912345678"});
+    let planned = json!({
+        "destinationNumber": "+34912345678",
+        "schedule": {"frequency": "daily", "time": "09:00", "timezone": "Europe/Madrid"}
+    });
+
+    let forwarded = house.put(&house.key, &path, outside.clone()).await.ok();
+    assert_eq!(forwarded["warnings"][0]["field"], "forwardingNumber");
+    assert_eq!(forwarded["warnings"][0]["code"], "no_route");
+    assert_eq!(forwarded["warnings"][0]["message"], "No trunk carries this number");
+    assert_eq!(forwarded["extension"]["forwardingNumber"], "+34912345678", "it is taken all the same");
+    let made_call = house.post(&house.key, &format!("{path}/recurring-calls"), planned.clone()).await.ok();
+    assert_eq!(made_call["warnings"][0]["field"], "destinationNumber");
+    let off = json!({"forwardingEnabled": false});
+    assert_eq!(house.put(&house.key, &path, off).await.ok()["warnings"], Value::Null, "nobody is sent there");
+
+    made(&house).await;
+    assert_eq!(house.put(&house.key, &path, outside).await.ok()["warnings"], Value::Null);
+    let made_call = house.post(&house.key, &format!("{path}/recurring-calls"), planned).await.ok();
+    assert_eq!(made_call["warnings"], Value::Null);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::routing::{delete, get, patch, post, put};
 use model::recurrence::Zone;
 use model::{
@@ -13,7 +13,6 @@ use model::{
 };
 use switch::{CallsOf, Command};
 
-use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, PermissionsChange, Rule, dialling};
@@ -22,7 +21,10 @@ use crate::live::{live_calls, presence};
 use crate::office::{ExtensionChanges, NewExtension};
 use crate::route::{Answer, Need, Route};
 use crate::routes::{CURSOR, LIMIT, PathId};
-use crate::shapes::{ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success};
+use crate::shapes::{
+    ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success, Warning,
+};
+use crate::{App, warnings};
 
 const SIP: Need = Need::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
@@ -171,24 +173,26 @@ async fn reset(
 fn fresh(app: &App, extension: &Extension, password: Option<String>) -> ExtensionAnswer {
     let credentials = ExtensionCredentials::of(app.settings(), &extension.username, password);
     let view = ExtensionView::of(extension, switch::Presence::default()).with(credentials);
-    ExtensionAnswer { success: true, extension: view }
+    ExtensionAnswer { success: true, extension: view, warnings: Vec::new() }
 }
 
-async fn answer(app: &App, extension: &Extension) -> Json<ExtensionAnswer> {
+async fn answer(app: &App, extension: &Extension, warnings: Vec<Warning>) -> Json<ExtensionAnswer> {
     let there = presence(app, vec![Arc::clone(&extension.username)]).await.pop().unwrap_or_default();
     let credentials = ExtensionCredentials::of(app.settings(), &extension.username, None);
-    Json(ExtensionAnswer { success: true, extension: ExtensionView::of(extension, there).with(credentials) })
+    let extension = ExtensionView::of(extension, there).with(credentials);
+    Json(ExtensionAnswer { success: true, extension, warnings })
 }
 
 async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<ExtensionAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
-    Ok(answer(&app, &extension).await)
+    Ok(answer(&app, &extension, Vec::new()).await)
 }
 
 async fn update(
     State(app): State<App>,
     caller: Caller,
     id: PathId,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
@@ -219,7 +223,8 @@ async fn update(
         timezone: form.patch("timezone", form.parsed("timezone", Zone::parse)?),
     };
     let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
-    Ok(answer(&app, &changed).await)
+    let warnings = warnings::of_extension(&app.office().directory(), &changed, &headers);
+    Ok(answer(&app, &changed, warnings).await)
 }
 
 async fn remove(

@@ -132,6 +132,7 @@ async fn act(
     let view = match app.ask(Command::Recording { call: call.id.clone(), action }).await? {
         Reply::Recording(Some(view)) => view,
         Reply::Recording(None) | Reply::Unknown => return Err(missing.into()),
+        Reply::NothingToRecord => return Err(Fault::NothingToRecord.into()),
         other => return Err(out_of_turn(&other)),
     };
     let kind = match action {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::routing::{delete, get, patch, post, put};
 use base::Timestamp;
 use model::recurrence::{Schedule, ScheduleError, Written, Zone, next_after};
 use model::{Action, Extension, Misfire, Permission, RecurringCall, RecurringCallId};
 
-use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
@@ -23,8 +22,9 @@ use crate::routes::sessions::{check_host, policy};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::shapes::{
     NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
-    RunsAnswer, Success, to_the_second,
+    RunsAnswer, Success, Warning, to_the_second,
 };
+use crate::{App, warnings};
 
 const CALL: Need = Need::Permission(Permission::Call);
 
@@ -166,15 +166,16 @@ fn mine(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<RecurringCall>, A
     Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
 }
 
-fn answer(app: &App, call: &RecurringCall) -> Json<RecurringCallAnswer> {
+fn answer(app: &App, call: &RecurringCall, warnings: Vec<Warning>) -> Json<RecurringCallAnswer> {
     let now = app.office().now().wall;
-    Json(RecurringCallAnswer { success: true, recurring_call: RecurringCallView::of(call, now) })
+    Json(RecurringCallAnswer { success: true, recurring_call: RecurringCallView::of(call, now), warnings })
 }
 
 async fn create(
     State(app): State<App>,
     caller: Caller,
     id: PathId,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
     let extension = own(&app, &caller, &id)?;
@@ -197,13 +198,15 @@ async fn create(
         action,
     };
     let made = app.office().create_recurring(caller.actor(), wanted).await?;
-    Ok(answer(&app, &made))
+    let warnings = warnings::of_recurring(&app.office().directory(), &made, &headers);
+    Ok(answer(&app, &made, warnings))
 }
 
 async fn update(
     State(app): State<App>,
     caller: Caller,
     id: PathId,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
     let call = mine(&app, &caller, &id)?;
@@ -229,7 +232,8 @@ async fn update(
         action,
     };
     let changed = app.office().change_recurring(caller.actor(), call.id.clone(), changes).await?;
-    Ok(answer(&app, &changed))
+    let warnings = warnings::of_recurring(&app.office().directory(), &changed, &headers);
+    Ok(answer(&app, &changed, warnings))
 }
 
 fn destination(app: &App, form: &Form) -> Result<Option<String>, ApiError> {
@@ -328,7 +332,7 @@ async fn show(
     id: PathId,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
     let call = mine(&app, &caller, &id)?;
-    Ok(answer(&app, &call))
+    Ok(answer(&app, &call, Vec::new()))
 }
 
 async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {

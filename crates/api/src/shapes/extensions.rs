@@ -42,6 +42,10 @@ impl ExtensionCredentials {
 pub(crate) struct ExtensionAnswer {
     pub success: bool,
     pub extension: ExtensionView,
+    /// What was taken and will not do what it says: a forward to the outside while no trunk carries the number. Absent where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub warnings: Vec<super::Warning>,
 }
 
 #[derive(Serialize, ToSchema)]

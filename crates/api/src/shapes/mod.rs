@@ -32,6 +32,17 @@ pub(crate) fn to_the_second(at: Timestamp) -> String {
     Timestamp::from_micros(at.as_secs() * 1_000_000).to_string().replace(".000Z", "Z")
 }
 
+/// Something that was taken and, as things are, will not do what it says.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Warning {
+    /// The field that it is about.
+    pub field: &'static str,
+    /// Never changes with the language or the version.
+    pub code: &'static str,
+    /// A sentence in English or, by Accept-Language, Spanish.
+    pub message: &'static str,
+}
+
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Success {
     /// Always `true`.

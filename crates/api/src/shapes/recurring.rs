@@ -13,6 +13,10 @@ use super::to_the_second;
 pub(crate) struct RecurringCallAnswer {
     pub success: bool,
     pub recurring_call: RecurringCallView,
+    /// What was taken and will not do what it says: a destination outside while no trunk carries the number. Absent where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub warnings: Vec<super::Warning>,
 }
 
 #[derive(Serialize, ToSchema)]

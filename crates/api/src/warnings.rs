@@ -1,0 +1,58 @@
+//! What was taken and, as things are, will not do what it says: the answer names it beside what it confirms.
+
+use axum::http::HeaderMap;
+use model::dialplan::{self, Asker, Road, Route};
+use model::{Action, Cause, DialPermissions, Directory, Extension, RecurringCall};
+
+use crate::auth::language;
+use crate::shapes::Warning;
+
+/// Numbers outside that an extension sends its calls to, while no trunk carries them.
+pub(crate) fn of_extension(
+    directory: &Directory,
+    extension: &Extension,
+    headers: &HeaderMap,
+) -> Vec<Warning> {
+    let forwarding = &extension.forwarding;
+    let forwarded = forwarding.number.iter().filter(|_| forwarding.enabled);
+    let forwarded = forwarded.map(|number| ("forwardingNumber", number.as_str()));
+    let followed = extension.follow_me.iter().flat_map(|follow| &follow.numbers);
+    let followed = followed.map(|step| ("followMe", step.number.as_str()));
+    let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+    forwarded
+        .chain(followed)
+        .filter_map(|(field, number)| of_number(directory, asker, number, field, headers))
+        .collect()
+}
+
+/// A number outside that a recurring call will dial, while no trunk carries it.
+pub(crate) fn of_recurring(directory: &Directory, call: &RecurringCall, headers: &HeaderMap) -> Vec<Warning> {
+    if matches!(call.action, Action::Message(_)) && call.destination.is_empty() {
+        return Vec::new(); // it goes into a mailbox
+    }
+    let permissions =
+        directory.extension(&call.extension).map_or_else(DialPermissions::default, |e| e.dial_permissions);
+    let asker = Asker { road: Road::Schedule, permissions };
+    // As it was given, it may be a SIP URI of our own domain.
+    let number = crate::routes::sessions::user_part(&call.destination);
+    of_number(directory, asker, number, "destinationNumber", headers).into_iter().collect()
+}
+
+fn of_number(
+    directory: &Directory,
+    asker: Asker,
+    number: &str,
+    field: &'static str,
+    headers: &HeaderMap,
+) -> Option<Warning> {
+    match dialplan::route(directory, asker, number).route {
+        Route::Refused(cause @ (Cause::NoRoute | Cause::EmergencyNoRoute)) => {
+            Some(Warning { field, code: cause.code(), message: cause.sentence(language(headers)) })
+        }
+        Route::Refused(_)
+        | Route::Extension(_)
+        | Route::Username(_)
+        | Route::Application(_)
+        | Route::Trunk(_) => None,
+    }
+}
