@@ -132,6 +132,43 @@ def memory(bench):
     yield Row("memory with 100,000 bindings, MiB", whole)
 
 
+def mailboxes(bench):
+    """REGISTER with 10,000 mailboxes that hold messages, and beside clients that list registrations."""
+    users, rate, secs = 10_000, 8000, 5 if bench.quick else 20
+    found = {"without": [], "with": [], "listed": []}
+
+    def registered(process):
+        # Each phone has registered once, and its lamp is lit: from then on nothing is new.
+        bench.register(bench.ours, process, 2000, users / 2000, users)
+        return bench.register(bench.ours, process, rate, secs, users)
+
+    def listed(process):
+        bench.register(bench.ours, process, 2000, users / 2000, users)
+        lister = space.Lister(bench.ours.key())
+        try:
+            record = bench.register(bench.ours, process, rate, secs, users)
+        finally:
+            lister.stop()
+        record["lists"] = lister.answered
+        if lister.answered < 10:
+            raise RuntimeError(f"only {lister.answered} lists were answered: {lister.fault}")
+        return record
+
+    for _ in range(bench.runs):
+        found["without"].append(started(bench.ours, registered, users))
+        found["with"].append(started(bench.ours, registered, users, True))
+        found["listed"].append(started(bench.ours, listed, users, True, 10_000))
+    p99 = lambda record: record["latency_us"]["p99"] / 1000
+    bare, full, beside = (median(found[name], per(1e4)) for name in found)
+    clean = lambda name: all(record["failed"] == 0 for record in found[name])
+    yield Row("REGISTER, 10,000 mailboxes with messages: CPU s per 10,000", full, bare, ratio_at_most=1.05, holds=clean("with"),
+              theirs_is="no messages")
+    yield Row("the same: p99 ms to the 200", median(found["with"], p99), median(found["without"], p99), theirs_is="no messages")
+    yield Row("the same, registrations being listed: CPU s per 10,000", beside, full, holds=clean("listed"), theirs_is="nobody lists")
+    yield Row("the same, registrations being listed: p99 ms to the 200", median(found["listed"], p99), median(found["with"], p99),
+              theirs_is="nobody lists")
+
+
 def calls(bench):
     """INVITE with digest to BYE."""
     rate, secs = bench.call_rate, 5 if bench.quick else 20
@@ -183,5 +220,5 @@ def starting(bench):
         yield Row(what, ours, theirs, at_most=limit, theirs_is="kamailio")
 
 
-PARTS = {"start": starting, "reg": registrations, "call": calls, "voice": voice, "memory": memory, "most": most_registrations}
-QUICK = ["start", "reg", "call", "voice"]
+PARTS = {"start": starting, "reg": registrations, "mailboxes": mailboxes, "call": calls, "voice": voice, "memory": memory, "most": most_registrations}
+QUICK = ["start", "reg", "mailboxes", "call", "voice"]

@@ -1,4 +1,5 @@
 """The servers that are compared: each is started afresh for every run, on the same core."""
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -37,13 +38,34 @@ class Centralita:
                 raise RuntimeError(f"the import failed: {done.stderr}{done.stdout}")
         return template
 
-    def start(self, users=1000):
+    def key(self):
+        """The key of the first administrator."""
+        return (self.folder / "data" / "admin.key").read_text().strip()
+
+    def start(self, users=1000, mailboxes=False, per_minute=None):
+        """`per_minute` is how often one key may ask, where that is not as shipped."""
         data = self.folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(self.prepare(users), data)
-        process = space.Process([self.binary, "serve", "--data", data], self.folder / "centralita.log")
+        if mailboxes:
+            self.leave_messages(data)
+        env = {**os.environ, "CENTRALITA__LIMITS__REQUESTS_PER_MINUTE": str(per_minute)} if per_minute else None
+        process = space.Process([self.binary, "serve", "--data", data], self.folder / "centralita.log", env)
         process.first_answer = space.first_answer(process.began)
         return process
+
+    @staticmethod
+    def leave_messages(data):
+        """A new message and an old one in the mailbox of every extension."""
+        base = sqlite3.connect(data / "centralita.db")
+        with base:
+            base.execute(
+                "insert into voicemail_messages (tenant, id, extension_id, user_id, state, from_number, left_at, millis, heard_at)"
+                " select tenant, 'vm_' || kind || '_' || id, id, user_id, kind, '100000', 1700000000000000, 4000,"
+                " case kind when 'heard' then 1700000001000000 end"
+                " from extensions cross join (select 'new' as kind union all select 'heard')"
+            )
+        base.close()
 
     def version(self):
         return subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip()

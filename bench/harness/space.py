@@ -107,6 +107,23 @@ def load(words, limit):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+class Lister:
+    """A client in the namespace that lists registrations, page after page, until it is stopped."""
+
+    def __init__(self, key):
+        script = Path(__file__).with_name("lister.py")
+        words = ["ip", "netns", "exec", NAME, "taskset", "-c", LOAD_CPU, "python3", str(script)]
+        # The key goes by the environment: a command line can be read by everybody.
+        self.popen = subprocess.Popen(
+            words, env={**os.environ, "KEY": key}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.answered, self.fault = 0, ""
+
+    def stop(self):
+        said, self.fault = self.popen.communicate("", timeout=30)
+        self.answered = int(said.strip() or 0)
+
+
 def first_answer(began, limit=30.0):
     """Milliseconds from `began` until an OPTIONS is answered."""
     script = Path(__file__).with_name("first_answer.py")

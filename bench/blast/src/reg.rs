@@ -62,6 +62,8 @@ struct Tally {
     failed: u64,
     retransmissions: u64,
     strays: u64,
+    /// Requests of the server, all of which were answered.
+    requests: u64,
     refused: Option<u16>,
     latency: Vec<u32>,
 }
@@ -128,12 +130,13 @@ pub fn run(args: &Args) -> Result<String, String> {
     let refused = tally.refused.map_or("null".to_owned(), |status| status.to_string());
     Ok(format!(
         "{{\"kind\":\"reg\",\"rate\":{rate},\"total\":{total},\"secs\":{secs:.3},\"ok\":{},\"failed\":{},\"refused\":{refused},\
-         \"retransmissions\":{},\"strays\":{},\"latency_us\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}},\"lag_ms\":{:.1},\
+         \"retransmissions\":{},\"strays\":{},\"requests\":{},\"latency_us\":{{\"p50\":{p50},\"p99\":{p99},\"max\":{max}}},\"lag_ms\":{:.1},\
          \"server_cpu_s\":{cpu:.2},\"own_cpu_s\":{own:.2}}}",
         tally.ok,
         tally.failed,
         tally.retransmissions,
         tally.strays,
+        tally.requests,
         lag.as_secs_f64() * 1e3,
     ))
 }
@@ -189,14 +192,17 @@ impl Load {
             for n in 0..got {
                 let bytes = self.ports[port].inbox.message(n).to_vec();
                 if let Some(message) = Message::read(&bytes) {
-                    self.response(now, &message);
+                    self.response(now, port, &message);
                 }
             }
         }
         heard
     }
 
-    fn response(&mut self, now: Instant, message: &Message<'_>) {
+    fn response(&mut self, now: Instant, port: usize, message: &Message<'_>) {
+        if message.status == 0 {
+            return self.confirm(port, message);
+        }
         let slot = crate::message::number(message.call_id).map_or(usize::MAX, |slot| slot as usize);
         let ours = self.attempts.get(slot).is_some_and(|attempt| {
             attempt.stamp != 0 && message.vias.first().is_some_and(|via| ends_with_number(via, attempt.stamp))
@@ -220,6 +226,24 @@ impl Load {
                 self.end(slot);
             }
         }
+    }
+
+    /// Answer a request, as a phone does whose lamp is lit (NOTIFY), or that is asked whether it lives.
+    fn confirm(&mut self, port: usize, request: &Message<'_>) {
+        self.tally.requests += 1;
+        let mut out = b"SIP/2.0 200 OK\r\n".to_vec();
+        for via in &request.vias {
+            out.extend_from_slice(via);
+            out.extend_from_slice(b"\r\n");
+        }
+        let method = String::from_utf8_lossy(request.method);
+        let [from, to, id] = [request.from, request.to, request.call_id].map(String::from_utf8_lossy);
+        let _ = write!(
+            out,
+            "From: {from}\r\nTo: {to};tag=bench\r\nCall-ID: {id}\r\nCSeq: {} {method}\r\nContent-Length: 0\r\n\r\n",
+            request.cseq
+        );
+        self.ports[port].out.put(&out);
     }
 
     fn end(&mut self, slot: usize) {

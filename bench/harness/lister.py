@@ -1,0 +1,27 @@
+"""lister.py: lists the registrations of the server on 127.0.0.1:5000, page after page, 20 times a second and 100 rows at once, until its
+standard input ends; then it prints how many pages it was given. The key is in the environment variable KEY."""
+import http.client
+import json
+import os
+import select
+import sys
+import time
+import urllib.parse
+
+PAUSE = 1 / 20
+answered, cursor, began = 0, None, time.monotonic()
+connection = http.client.HTTPConnection("127.0.0.1", 5000, timeout=10)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    words = {"limit": 100, **({"cursor": cursor} if cursor else {})}
+    path = "/api/v1/registrations?" + urllib.parse.urlencode(words)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {os.environ['KEY']}"})
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        sys.exit(f"{response.status}: {body[:200]!r}")
+    answered += 1
+    cursor = json.loads(body).get("nextCursor")
+    left = began + answered * PAUSE - time.monotonic()
+    if left > 0:
+        select.select([sys.stdin], [], [], left)
+print(answered)
