@@ -19,10 +19,12 @@ pub enum Application {
     Voicemail,
     /// `*98`: a voicemail that is asked for by its number (S72).
     AnyVoicemail,
+    /// A setting of the extension that dials a feature code. The codes are configured, so no number of the dial plan leads here.
+    Settings,
 }
 
 impl Application {
-    /// All of them.
+    /// All that have a number.
     pub const ALL: [Application; 4] =
         [Application::Echo, Application::Milliwatt, Application::Voicemail, Application::AnyVoicemail];
 
@@ -33,6 +35,7 @@ impl Application {
             Application::Milliwatt => "*44",
             Application::Voicemail => "*97",
             Application::AnyVoicemail => "*98",
+            Application::Settings => "",
         }
     }
 }

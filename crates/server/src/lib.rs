@@ -17,5 +17,6 @@ pub mod net;
 pub mod recording;
 pub mod schedule;
 pub mod serve;
+pub mod settings;
 pub mod voicemail;
 pub mod webhooks;

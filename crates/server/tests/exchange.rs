@@ -45,6 +45,7 @@ impl House {
             voice: Box::new(|_, _| {}),
             dns: Dns::new(&[], door.clone()),
             notes: tokio::sync::mpsc::unbounded_channel().0,
+            settings: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(Remembered::default(), &Pending::default()),
         };

@@ -146,6 +146,7 @@ pub(crate) fn bound(input: &Input) -> (u64, &'static str) {
         Input::Prompts(_) => (TICK_STEPS, "the prompts"),
         Input::Fetched { .. } => (STEPS, "a file"),
         Input::Deposited { .. } => (STEPS, "a deposit"),
+        Input::SettingChanged { .. } => (STEPS, "a setting"),
         Input::Listening(_) => (TICK_STEPS, "listeners that opened or closed"),
         Input::Tick => (TICK_STEPS, "a tick"),
     }

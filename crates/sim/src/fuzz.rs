@@ -140,7 +140,10 @@ impl Bench {
                     assert_eq!(token, self.tokens);
                     replies += 1;
                 }
-                Output::Resolve { .. } | Output::Voicemail(_) | Output::Listen(_) => {}
+                Output::Resolve { .. }
+                | Output::Voicemail(_)
+                | Output::Setting { .. }
+                | Output::Listen(_) => {}
             }
         }
         assert_eq!(replies, u32::from(asked), "replies to an input");

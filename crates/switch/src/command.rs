@@ -387,6 +387,8 @@ pub enum Reply {
     Ladder(Vec<Rung>),
     /// `None`: nothing of this call is recorded, or it is not up.
     Recording(Option<RecordingView>),
+    /// The call is up, but only the house talks in it: voicemail, or an announcement.
+    NothingToRecord,
     Presence(Vec<Presence>),
     Registrations {
         found: Vec<Registration>,

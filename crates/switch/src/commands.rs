@@ -92,6 +92,7 @@ impl Switch {
             | Output::Reply { .. }
             | Output::Resolve { .. }
             | Output::Voicemail(_)
+            | Output::Setting { .. }
             | Output::Listen(_) => None,
         };
         let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(|call| call.record.clone());

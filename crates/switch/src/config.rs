@@ -66,6 +66,8 @@ pub struct Config {
     pub mark: String,
     /// How calls are recorded.
     pub recording: RecordingConfig,
+    /// What is dialled for the features that phones can switch.
+    pub features: crate::FeatureCodes,
     /// T1 of the SIP timers.
     pub t1: Duration,
     /// Proves PINs of voicemail.
@@ -95,6 +97,7 @@ impl Default for Config {
             ladders_per_second: 100,
             mark: "0".into(),
             recording: RecordingConfig::default(),
+            features: crate::FeatureCodes::default(),
             t1: Duration::from_millis(500),
             pin_key: base::Secret::default(),
             registrar: true,

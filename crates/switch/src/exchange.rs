@@ -10,6 +10,7 @@ use sip::{Endpoint, Event, HeaderLines, Message, SessionId};
 
 use crate::backlog::Backlog;
 use crate::call::{Calls, Tapes, Timers};
+use crate::features::Features;
 use crate::identity::Identity;
 use crate::location::Location;
 use crate::meter::Meters;
@@ -39,6 +40,7 @@ pub struct Switch {
     pub(crate) prompts_read: bool,
     pub(crate) takings: Takings,
     pub(crate) lamps: Lamps,
+    pub(crate) features: Features,
     pub(crate) state: State,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
@@ -75,6 +77,7 @@ impl Switch {
             prompts_read: false,
             takings: Takings::default(),
             lamps: Lamps::default(),
+            features: Features::default(),
             state: State::Starting,
             counters: Counters::default(),
             ladders: (0, 0),
@@ -126,6 +129,7 @@ impl Switch {
             Input::Prompts(prompts) => self.prompts_are_read(now, prompts, out),
             Input::Fetched { token, clip } => self.fetched(now, token, clip, out),
             Input::Deposited { token, done } => self.deposited(now, token, done, out),
+            Input::SettingChanged { token, done } => self.setting_changed(now, token, done, out),
             Input::Resolved { token, answer } => self.resolved(now, token, &answer, out),
             Input::Listening(open) => {
                 self.state = if open { State::Running } else { State::Stopped };

@@ -10,7 +10,7 @@ use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
 
 use crate::voicemail::{Clip, Note, Prompts};
-use crate::{Command, Reply};
+use crate::{Command, Reply, SettingChange};
 
 /// A call that the journal shows as not ended.
 #[derive(Clone, Debug)]
@@ -83,6 +83,13 @@ pub enum Input {
         /// It lies in its box.
         done: bool,
     },
+    /// What came of an [`Output::Setting`].
+    SettingChanged {
+        /// The one of the output.
+        token: u64,
+        /// It is written, and the directory has it.
+        done: bool,
+    },
     /// The SIP listeners are open (`true`) or closed.
     Listening(bool),
     /// The deadline has come.
@@ -124,6 +131,13 @@ pub enum Output {
     },
     /// What voicemail wants.
     Voicemail(Box<Note>),
+    /// Write a setting that somebody dialled, once; [`Input::SettingChanged`] with the same token follows, always.
+    Setting {
+        /// Comes back.
+        token: u64,
+        /// What.
+        change: Box<SettingChange>,
+    },
     /// Open (`true`) or close the SIP listeners; [`Input::Listening`] follows.
     Listen(bool),
 }

@@ -10,6 +10,7 @@ mod command;
 mod commands;
 mod config;
 mod exchange;
+mod features;
 mod guard;
 mod identity;
 mod io;
@@ -33,5 +34,6 @@ pub use command::{
 pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};
 pub use exchange::Switch;
+pub use features::{FeatureCodes, Setting, SettingChange};
 pub use io::{Input, OpenCall, Output};
 pub use meter::OutsideLimits;

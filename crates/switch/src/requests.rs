@@ -54,7 +54,8 @@ impl Switch {
             Method::Ack | Method::Cancel => {}
             // Everything else proves who it is before it learns that we do not do it (security.md row 14).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
-                self.refuse_authenticated(now, &request, &Refusal::status(481), out);
+                let refusal = Refusal::status(481).why("there is no such call");
+                self.refuse_authenticated(now, &request, &refusal, out);
             }
             Method::Subscribe => self.subscribe(now, &request, out),
             Method::Publish => {
@@ -65,10 +66,18 @@ impl Switch {
                     out,
                 );
             }
-            Method::Message | Method::Refer => {
-                self.refuse_authenticated(now, &request, &Refusal::status(405), out);
+            Method::Message => {
+                let refusal = Refusal::status(405).why("text messages are not delivered here");
+                self.refuse_authenticated(now, &request, &refusal, out);
             }
-            Method::Other(_) => self.refuse_authenticated(now, &request, &Refusal::status(501), out),
+            Method::Refer => {
+                let refusal = Refusal::status(405).why("calls are not transferred by REFER here");
+                self.refuse_authenticated(now, &request, &refusal, out);
+            }
+            Method::Other(_) => {
+                let refusal = Refusal::status(501).why("this method is not known here");
+                self.refuse_authenticated(now, &request, &refusal, out);
+            }
         }
         self.settle(now, out);
     }

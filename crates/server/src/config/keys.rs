@@ -4,9 +4,9 @@ use base::Secret;
 
 use super::nearest::nearest;
 use super::values::{
-    algorithm, algorithm_name, beep, country, emergency, format, host, level, list, listed, listener, mode,
-    number, port, ports, prefixes, public, quoted, recorded, relay, shown_beep, socket, switch, text, url,
-    web, without_password, zone,
+    algorithm, algorithm_name, beep, country, emergency, feature_code, format, host, level, list, listed,
+    listener, mode, number, port, ports, prefixes, public, quoted, recorded, relay, shown_beep, socket,
+    switch, text, url, web, without_password, zone,
 };
 use super::{Config, PublicAddress, Value};
 
@@ -158,6 +158,24 @@ keys! {
     "dialling.emergency", "numbers that call for help; those of the country, 112 and 911 among them, where empty",
         |c, v| c.dialling.emergency = list(v)?.iter().map(|item| emergency(item)).collect::<Result<_, _>>()?,
         |c| (!c.dialling.emergency.is_empty()).then(|| listed(c.dialling.emergency.iter().cloned()));
+    "features.forward_on", "what a phone dials, with a number behind it, to forward all its calls there; \"\" switches a code off",
+        |c, v| c.features.forward_on = feature_code(&text(v)?)?,
+        |c| Some(quoted(&c.features.forward_on));
+    "features.forward_off", "the same, to forward none any more",
+        |c, v| c.features.forward_off = feature_code(&text(v)?)?,
+        |c| Some(quoted(&c.features.forward_off));
+    "features.do_not_disturb_on", "the same, to refuse all calls",
+        |c, v| c.features.do_not_disturb_on = feature_code(&text(v)?)?,
+        |c| Some(quoted(&c.features.do_not_disturb_on));
+    "features.do_not_disturb_off", "the same, to take calls again",
+        |c, v| c.features.do_not_disturb_off = feature_code(&text(v)?)?,
+        |c| Some(quoted(&c.features.do_not_disturb_off));
+    "features.hide_number", "dialled in front of a number: the called one is not shown who calls",
+        |c, v| c.features.hide_number = feature_code(&text(v)?)?,
+        |c| Some(quoted(&c.features.hide_number));
+    "features.call_back", "calls whoever called this extension last",
+        |c, v| c.features.call_back = feature_code(&text(v)?)?,
+        |c| Some(quoted(&c.features.call_back));
     "webhooks.allow_insecure_loopback", "whether webhooks may be on this machine, over http: for trials",
         |c, v| c.webhooks.allow_insecure_loopback = switch(v)?,
         |c| Some(c.webhooks.allow_insecure_loopback.to_string());
@@ -252,6 +270,20 @@ pub(super) fn check(config: &Config, refuse: &mut dyn FnMut(&'static str, String
     }
     if config.sip.digest.is_empty() {
         refuse("sip.digest", "name at least one, [\"md5\"]".into());
+    }
+    let features = &config.features;
+    let codes = [
+        ("features.forward_on", &features.forward_on),
+        ("features.forward_off", &features.forward_off),
+        ("features.do_not_disturb_on", &features.do_not_disturb_on),
+        ("features.do_not_disturb_off", &features.do_not_disturb_off),
+        ("features.hide_number", &features.hide_number),
+        ("features.call_back", &features.call_back),
+    ];
+    for (n, (key, code)) in codes.iter().enumerate() {
+        if !code.is_empty() && codes.iter().take(n).any(|(_, other)| other == code) {
+            refuse(key, format!("{code} is another feature's code"));
+        }
     }
     let s3 = &config.recording;
     if s3.s3_bucket.is_some() && (s3.s3_access_key.is_none() || s3.s3_secret_key.is_none()) {

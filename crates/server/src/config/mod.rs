@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which numbers may be dialled.
     pub dialling: Dialling,
+    /// What is dialled for the features that phones can switch.
+    pub features: switch::FeatureCodes,
     /// Those who are told of events.
     pub webhooks: Webhooks,
     /// Mail about voicemail.
@@ -305,6 +307,7 @@ impl Default for Config {
                 ladders_per_second: 100,
             },
             dialling: Dialling::default(),
+            features: switch::FeatureCodes::default(),
             webhooks: Webhooks::default(),
             mail: Mail { smtp: None, from: None, retry_seconds: 60 },
             default_timezone: "UTC".into(),

@@ -174,6 +174,21 @@ pub(super) fn emergency(text: &str) -> Result<String, String> {
     }
 }
 
+/// What is dialled for a feature: a star or a hash and digits; empty where the feature is switched off.
+pub(super) fn feature_code(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix(['*', '#']).unwrap_or_default();
+    let legal = (1..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    if !text.is_empty() && !legal {
+        return Err(format!(
+            "{text:?} is no code; write a star and one to four digits, \"*72\", or \"\" for none"
+        ));
+    }
+    if model::dialplan::Application::ALL.iter().any(|taken| !text.is_empty() && taken.number() == text) {
+        return Err(format!("{text} reaches an application"));
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn country(text: &str) -> Result<String, String> {
     let code = prefix(text)?;
     match model::policy::country_of(&code) == Some(code.as_str()) {

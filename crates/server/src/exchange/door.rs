@@ -57,6 +57,13 @@ pub enum Order {
         /// It lies there.
         done: bool,
     },
+    /// A setting that somebody dialled is written, or could not be.
+    SettingChanged {
+        /// Of which [`switch::Output::Setting`].
+        token: u64,
+        /// It is written.
+        done: bool,
+    },
     /// Finish what was begun and end the thread.
     Quit,
 }

@@ -83,6 +83,8 @@ pub struct Setup {
     pub dns: Dns,
     /// Takes what voicemail wants.
     pub notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
+    /// Where settings go that people dial.
+    pub settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
     /// Everything that is looked up.
     pub directory: Directory,
     /// What is remembered: [`Input::Restore`].
@@ -147,6 +149,7 @@ impl Exchange {
             voice: setup.voice,
             dns: setup.dns,
             notes: setup.notes,
+            settings: setup.settings,
             lines: Lines::new(epoch),
             work: turn::Work::default(),
             pace: pace::Pace::default(),

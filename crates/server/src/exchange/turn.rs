@@ -47,6 +47,7 @@ pub(super) struct Loop {
     pub(super) voice: Voice,
     pub(super) dns: Dns,
     pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
+    pub(super) settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
     pub(super) lines: Lines,
     pub(super) work: Work,
     pub(super) pace: Pace,
@@ -196,6 +197,7 @@ impl Loop {
                 Order::Prompts(prompts) => Input::Prompts(prompts),
                 Order::Fetched { token, clip } => Input::Fetched { token, clip },
                 Order::Deposited { token, done } => Input::Deposited { token, done },
+                Order::SettingChanged { token, done } => Input::SettingChanged { token, done },
                 Order::Command { command, asker } => {
                     work.token += 1;
                     work.asked.insert(work.token, asker);
@@ -347,6 +349,11 @@ impl Loop {
                 Output::Listen(open) => work.listen = Some(open),
                 // An error means that its clerk is gone: the process ends.
                 Output::Voicemail(note) => drop(self.notes.send(*note)),
+                Output::Setting { token, change } => {
+                    if self.settings.send((token, *change)).is_err() {
+                        work.later.push(Input::SettingChanged { token, done: false });
+                    }
+                }
             }
         }
     }

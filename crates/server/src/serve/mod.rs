@@ -114,7 +114,7 @@ struct House {
     recordings: tokio::task::JoinHandle<()>,
     scheduler: tokio::task::JoinHandle<()>,
     /// The clerk, and who sends its mails.
-    voicemail: [tokio::task::JoinHandle<()>; 2],
+    voicemail: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl House {
@@ -162,6 +162,7 @@ impl House {
         let workers = Arc::new(workers(&config, data.path(), &mut chance, clock, door.clone())?);
         let voice = Arc::clone(&workers);
         let (notes, told) = tokio::sync::mpsc::unbounded_channel();
+        let (wishes, dialled) = tokio::sync::mpsc::unbounded_channel();
         let pin_key = seal.derived("pins");
         let limits =
             StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() };
@@ -185,6 +186,7 @@ impl House {
                 voice: Box::new(move |worker, commands| voice.send_batch(worker, commands)),
                 dns: Dns::new(&config.dns.servers, door.clone()),
                 notes,
+                settings: wishes,
                 directory: directory.clone(),
                 restore,
             },
@@ -223,7 +225,11 @@ impl House {
         };
         let post = post(&config)?;
         let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
-        let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
+        let voicemail = [
+            tokio::spawn(clerk.run(told)),
+            tokio::spawn(mails.run()),
+            tokio::spawn(crate::settings::run(app.office().clone(), door.clone(), dialled)),
+        ];
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
@@ -337,11 +343,12 @@ impl House {
         });
         ended.await.ok();
         // The exchange is gone: the clerk writes what it told last, and ends.
-        let [clerk, mails] = self.voicemail;
+        let [clerk, mails, settings] = self.voicemail;
         mails.abort();
         if tokio::time::timeout(Duration::from_secs(5), clerk).await.is_err() {
             tracing::warn!("what was told of voicemail last is not written; it is found at the next start");
         }
+        tokio::time::timeout(Duration::from_secs(1), settings).await.ok();
         match tokio::time::timeout(Duration::from_secs(10), self.feeder).await {
             Ok(Ok(Fed::All)) => {}
             Ok(Ok(Fed::Part) | Err(_)) | Err(_) => {

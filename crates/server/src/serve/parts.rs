@@ -74,6 +74,7 @@ pub(super) fn switch_config(config: &Config, epoch: u32) -> switch::Config {
         calls_per_user: config.limits.calls_per_user,
         call_duration: Duration::from_secs(u64::from(config.limits.call_hours) * 3600),
         outside: config.outside_limits(),
+        features: config.features.clone(),
         min_expires: Duration::from_secs(u64::from(config.sip.min_expires_seconds)),
         ladders_per_second: config.limits.ladders_per_second,
         // Node 0, shard 0, and this start: a dialog of an earlier life is never taken for one of ours.

@@ -34,6 +34,7 @@ impl World {
                 | Output::Reply { .. }
                 | Output::Resolve { .. }
                 | Output::Voicemail(_)
+                | Output::Setting { .. }
                 | Output::Listen(_)) => {
                     self.story.output(self.now, other);
                 }
@@ -57,6 +58,7 @@ impl World {
                 }
                 // Nobody keeps audio here: a message that is left is never filed.
                 Output::Voicemail(_) => {}
+                Output::Setting { .. } => self.oracle.broken("a setting that nobody dialled"),
                 Output::Resolve { .. } => {
                     self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
                 }
@@ -112,6 +114,7 @@ impl World {
                 | Output::Journal(_)
                 | Output::Resolve { .. }
                 | Output::Voicemail(_)
+                | Output::Setting { .. }
                 | Output::Listen(_)) => Some(other),
             })
             .collect();
@@ -138,6 +141,7 @@ impl World {
                 }
                 // Nobody keeps audio here: a message that is left is never filed.
                 Output::Voicemail(_) => {}
+                Output::Setting { .. } => self.oracle.broken("a setting that nobody dialled"),
                 Output::Resolve { .. } => {
                     self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
                 }
@@ -312,6 +316,7 @@ impl World {
                 | Output::Reply { .. }
                 | Output::Resolve { .. }
                 | Output::Voicemail(_)
+                | Output::Setting { .. }
                 | Output::Listen(_) => None,
             })
             .collect();

@@ -205,6 +205,9 @@ impl Switch {
         if matches!(application, Application::Voicemail | Application::AnyVoicemail) {
             return self.call_menu(now, key, application, out);
         }
+        if application == Application::Settings {
+            return self.change_setting(now, key, out);
+        }
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Served(application);
         if !self.answer_caller(now, key, None, out) {

@@ -13,6 +13,9 @@ use crate::exchange::Switch;
 use crate::location::Contact;
 use crate::{Output, limits};
 
+/// From of a caller who does not want to be shown (RFC 3323 §4.1.1.3).
+pub(crate) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+
 /// What a leg's INVITE says of the call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
@@ -83,7 +86,10 @@ impl Switch {
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
         call.journey.rung.push(Arc::clone(username));
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
-        let lines = call.way(&self.config.domain, way);
+        let mut lines = call.way(&self.config.domain, way);
+        if call.journey.hidden {
+            lines.add("Privacy", "id");
+        }
         let from = self.caller_line(key);
         let to = format!("<sip:{number}@{}>", self.config.domain);
         let words = Words { from, to, lines };
@@ -110,7 +116,7 @@ impl Switch {
     ) -> Option<usize> {
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
         let (worker, max_forwards) = (call.worker(), call.hops_left);
-        let contact_user = call.record.from_number.clone();
+        let contact_user = call.shown_number().to_owned();
         let port = self.ports.take(contact.hop.listener, worker)?;
         let mut stream = self.open_stream(contact.hop, port, out);
         let offer = self.fit_to_record(key, username, media::sdp::offer(&stream.local, like));
@@ -170,6 +176,9 @@ impl Switch {
     fn caller_line(&self, key: CallKey) -> String {
         let Some(call) = self.calls.get(key) else { return String::new() };
         let party = call.record.legs.first().map(|leg| leg.party.as_str()).unwrap_or_default();
+        if call.journey.hidden {
+            return ANONYMOUS.into();
+        }
         if call.record.legs.first().is_some_and(|leg| leg.role == LegRole::Trunk) {
             return self.outside_line(&call.record.from_number);
         }

@@ -36,6 +36,8 @@ pub(crate) struct Journey {
     pub(crate) admitted: bool,
     /// The leg whose early media the caller has been given.
     pub(crate) heard: Option<usize>,
+    /// The caller does not want to be shown (`*67`).
+    pub(crate) hidden: bool,
 }
 
 /// An extension that has the call, and what it has tried.
@@ -69,6 +71,7 @@ impl Switch {
         call.journey.visited.push(extension.id.clone());
         let stop = Stop { extension: Arc::clone(extension), deflected_to: None, diverted: false };
         call.journey.stops.push(stop);
+        self.remember_caller(key, &extension.username);
         if extension.forwarding.mode == ForwardingMode::Always && self.forwards(key, Cause::Completed) {
             return self.pass_on(now, key, Why::Always, out);
         }

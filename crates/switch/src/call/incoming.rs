@@ -15,6 +15,7 @@ use sip::{Incoming, Name, Uri};
 use super::forward::Journey;
 use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
 use crate::exchange::Switch;
+use crate::features::Read;
 use crate::requests::Refusal;
 use crate::{Output, State, limits};
 
@@ -34,6 +35,8 @@ pub(crate) struct Caller {
     pub(crate) codecs: Vec<String>,
     /// It calls for help.
     pub(crate) help: bool,
+    /// It does not want its number to be shown.
+    pub(crate) hidden: bool,
 }
 
 impl Switch {
@@ -48,12 +51,20 @@ impl Switch {
             return self.refuse_once(now, &request, &refusal, out);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
+        let Read { dialled, route: feature, setting, hidden, trace: feature_trace } =
+            self.read_feature(&caller, dialled);
         let help = self.calls_for_help(&dialled);
         if let Err(refusal) = self.admit(&caller, help) {
             return self.refuse_once(now, &request, &refusal, out);
         }
         let asker = Asker { road: Road::Phone, permissions: self.directory.permissions_of(&caller) };
-        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &dialled);
+        let Decision { route, mut trace } = match feature {
+            Some(route) => Decision { route, trace: Vec::new() },
+            None => dialplan::route(&self.directory, asker, &dialled),
+        };
+        if let Some(step) = feature_trace {
+            trace.insert(0, step);
+        }
         trace.insert(
             0,
             TraceStep {
@@ -62,6 +73,8 @@ impl Switch {
             },
         );
         let record = self.record_of(now, &caller, dialled, &route, trace);
+        let id = record.id.clone();
+        self.wish_setting(&id, setting);
         let caller = Caller {
             role: LegRole::Caller,
             extension: caller.extension.clone(),
@@ -70,8 +83,12 @@ impl Switch {
             channel: None,
             codecs: Vec::new(),
             help,
+            hidden,
         };
         self.start(now, request, caller, record, route, out);
+        if self.calls.find(&id).is_none() {
+            self.forget_wish(&id); // there was no room for it
+        }
     }
 
     /// Whether what a phone dialled calls for help.
@@ -190,7 +207,7 @@ impl Switch {
             parties: caller.aor.into_iter().collect(),
             channel: caller.channel,
             help: caller.help,
-            journey: Journey { visited, before, ..Journey::default() },
+            journey: Journey { visited, before, hidden: caller.hidden, ..Journey::default() },
             ..CallState::new(record, Phase::Dialling)
         });
         self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);

@@ -135,7 +135,9 @@ impl Switch {
                 let source = match application {
                     Application::Echo => Source::Echo,
                     Application::Milliwatt => Source::Tone(Tone::Milliwatt),
-                    Application::Voicemail | Application::AnyVoicemail => Source::Silence,
+                    Application::Voicemail | Application::AnyVoicemail | Application::Settings => {
+                        Source::Silence
+                    }
                 };
                 self.feed(key, 0, source, out);
             }

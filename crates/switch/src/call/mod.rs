@@ -39,7 +39,7 @@ use crate::trunk::Ways;
 use crate::voicemail::Visit;
 use crate::{CallPlace, CallsOf, limits};
 
-pub(crate) use fork::escaped;
+pub(crate) use fork::{ANONYMOUS, escaped};
 pub(crate) use history::Diversion;
 pub(crate) use incoming::Caller;
 
@@ -457,6 +457,11 @@ impl CallState {
             journey: forward::Journey::default(),
             speech: None,
         }
+    }
+
+    /// The caller's number as others may see it.
+    pub(crate) fn shown_number(&self) -> &str {
+        if self.journey.hidden { "anonymous" } else { &self.record.from_number }
     }
 
     pub(crate) fn leg(&self, index: usize) -> Option<&Leg> {

@@ -181,6 +181,10 @@ impl Switch {
     ) -> Reply {
         let Some(key) = self.calls.find(call) else { return Reply::Unknown };
         if action == RecordingAction::Start {
+            let phase = self.calls.get(key).map(|call| &call.phase);
+            if matches!(phase, Some(Phase::Voicemail(_) | Phase::Announcing(_) | Phase::Depositing)) {
+                return Reply::NothingToRecord;
+            }
             let begun = self.begin_recording(now, key, None, out);
             self.settle(now, out);
             return begun.map_or_else(Reply::Refused, Reply::Recording);

@@ -42,6 +42,7 @@ impl Switch {
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);
         self.leave_takings(&id, out);
+        self.forget_wish(&id);
         self.set_timer(key, now.instant + REPORTS);
         self.conclude_if_over(now, key, out);
     }

@@ -96,6 +96,7 @@ impl Switch {
             channel: Some(trunk.id.clone()),
             codecs: trunk.settings.codecs.clone(),
             help: false,
+            hidden: false,
         };
         self.start(now, request, caller, record, route, out);
     }

@@ -7,7 +7,7 @@ use sip::{Connect, HeaderLines, Target, Uri};
 
 use super::lookup::host_uri;
 use super::outbound::{Outgoing, Spot, WayId};
-use crate::call::{Asking, CallKey, CallState, Leg, LegState, escaped};
+use crate::call::{ANONYMOUS, Asking, CallKey, CallState, Leg, LegState, escaped};
 use crate::exchange::Switch;
 use crate::{Output, limits};
 
@@ -41,14 +41,22 @@ impl Switch {
             _ => None,
         };
         let mut lines = HeaderLines::new();
+        // Whoever helps may know who calls.
+        let hidden = call.journey.hidden && !way.outside.help;
         let from = match &shown {
             Some(shown) => {
+                // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on.
                 lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", self.config.domain));
-                format!("<sip:{shown}@{}>", self.config.domain)
+                if hidden {
+                    lines.add("Privacy", "id");
+                    ANONYMOUS.to_owned()
+                } else {
+                    format!("<sip:{shown}@{}>", self.config.domain)
+                }
             }
             None => {
                 lines.add("Privacy", "id");
-                "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned()
+                ANONYMOUS.to_owned()
             }
         };
         call.tell_outside(&spot.trunk, way.step.as_ref(), &self.config.domain, (&number, host), &mut lines);
@@ -61,7 +69,7 @@ impl Switch {
             target: Target { uri, hop, route: Vec::new() },
             from,
             to: format!("<sip:{}@{}>", escaped(&number), host.in_uri()),
-            contact_user: settings.username.clone().or(shown).unwrap_or_default(),
+            contact_user: settings.username.clone().or(shown.filter(|_| !hidden)).unwrap_or_default(),
             lines,
             offer: offer.bytes.clone(),
             credentials,

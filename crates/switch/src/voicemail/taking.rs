@@ -116,7 +116,7 @@ impl Switch {
                     extension: extension.clone(),
                     user: user.clone(),
                     state: MessageState::Recording,
-                    from_number: call.record.from_number.clone(),
+                    from_number: call.shown_number().to_owned(),
                     call: Some(id.clone()),
                     left_at: now.wall,
                     millis: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::{Secret, Timestamp};
 use centralita_switch::voicemail::{Audio, Note};
-use centralita_switch::{Input, limits};
+use centralita_switch::{CallsOf, Command, Input, RecordingAction, Reply, limits};
 use media::sdp::Codec;
 use media::{
     Digits, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, Record, RecordingId, StreamId,
@@ -520,4 +520,15 @@ fn a_worker_that_tells_nothing_holds_no_caller_for_ever() {
     office.greeted();
     office.pass(Duration::from_secs(40 * 60));
     assert_eq!(office.status().active_calls, 0);
+}
+
+#[test]
+fn a_call_in_voicemail_is_up_and_is_not_recorded_as_a_call() {
+    let mut office = open();
+    office.speaking();
+    let everybody = Command::Calls { of: CallsOf::Everybody, after: None, limit: 10 };
+    let Reply::Calls(calls) = office.ask(everybody) else { panic!() };
+    assert_eq!(calls[0].status, CallStatus::InProgress);
+    let start = Command::Recording { call: calls[0].id.clone(), action: RecordingAction::Start };
+    assert_eq!(office.ask(start), Reply::NothingToRecord);
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 use base::{Chance, Instant, Now, Secret, Timestamp};
 use bytes::Bytes;
 use centralita_switch::voicemail::Note;
-use centralita_switch::{Command, Config, Input, Listener, OpenCall, Output, RegistrationsOf, Reply, Switch};
+use centralita_switch::{
+    Command, Config, Input, Listener, OpenCall, Output, RegistrationsOf, Reply, SettingChange, Switch,
+};
 use media::{MediaCommand, MediaEvent, Report, StreamId};
 use model::journal::{OpenLeg, OutsideTime, Record};
 use model::{
@@ -59,6 +61,8 @@ pub struct Office {
     pub questions: Vec<(u64, sip::resolve::Question)>,
     /// What voicemail wanted of the shell.
     pub notes: Vec<Note>,
+    /// Settings that were dialled and nobody has written.
+    pub settings: Vec<(u64, SettingChange)>,
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
     pub reports: bool,
     /// Whether the prompts are read before anything else.
@@ -102,6 +106,7 @@ impl Office {
             listens: Vec::new(),
             questions: Vec::new(),
             notes: Vec::new(),
+            settings: Vec::new(),
             reports: true,
             speaks: true,
             unreported: Vec::new(),
@@ -232,6 +237,7 @@ impl Office {
                 Output::Resolve { token, question } => self.questions.push((token, question)),
                 Output::Listen(open) => self.listens.push(open),
                 Output::Voicemail(note) => self.notes.push(*note),
+                Output::Setting { token, change } => self.settings.push((token, *change)),
             }
         }
         for stream in closed {

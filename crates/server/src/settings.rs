@@ -1,0 +1,37 @@
+//! Settings that people dial: written one after the other by the way that the API writes them, with the same rules and the same audit.
+
+use api::{Actor, ExtensionChanges, Office, Patch};
+use model::ForwardingMode;
+use switch::{Setting, SettingChange};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::exchange::{Door, Order};
+
+/// Write what the exchange asks for until that is gone, and tell it what came of each.
+pub async fn run(office: Office, door: Door, mut asked: UnboundedReceiver<(u64, SettingChange)>) {
+    while let Some((token, change)) = asked.recv().await {
+        let actor = Actor { key: None, ip: Some(change.from), request: change.call.to_string() };
+        let written = office.change_extension(actor, change.extension, changes(change.to)).await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, call = %change.call, "a setting that was dialled is not written");
+        }
+        door.put(Order::SettingChanged { token, done: written.is_ok() });
+    }
+}
+
+fn changes(to: Setting) -> ExtensionChanges {
+    match to {
+        Setting::ForwardTo(number) => ExtensionChanges {
+            forwarding_enabled: Some(true),
+            forwarding_number: Patch::Set(number),
+            forwarding_mode: Some(ForwardingMode::Always),
+            ..ExtensionChanges::default()
+        },
+        Setting::ForwardOff => {
+            ExtensionChanges { forwarding_enabled: Some(false), ..ExtensionChanges::default() }
+        }
+        Setting::DoNotDisturb(on) => {
+            ExtensionChanges { do_not_disturb: Some(on), ..ExtensionChanges::default() }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Feature codes: what an extension's owner dials to change its settings, to hide its number, or to call back.
+//!
+//! The exchange decides what a code means and whether it may be; a setting itself is written by the shell, by the way that the API writes it
+//! ([`Output::Setting`]). The caller waits meanwhile, and hears two rising tones for something that is on now, two falling ones for off.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Now;
+use media::{MediaCommand, PlayId};
+use model::dialplan::{self, Application, Asker, Road, Route};
+use model::{CallId, Cause, Credential, Dialled, Extension, ExtensionId, TraceStep, policy};
+
+use crate::Output;
+use crate::call::{CallKey, LegState, Phase};
+use crate::exchange::Switch;
+
+/// How long the shell may take to write a setting.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a phone may take to play the tones.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What is dialled for each feature; an empty code switches its feature off.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeatureCodes {
+    /// Forward all calls, to the number that follows, or to the one that was set before.
+    pub forward_on: String,
+    /// Forward none any more.
+    pub forward_off: String,
+    /// Do not disturb.
+    pub do_not_disturb_on: String,
+    /// Calls are welcome again.
+    pub do_not_disturb_off: String,
+    /// Call the number that follows, and do not show one's own.
+    pub hide_number: String,
+    /// Call whoever called last.
+    pub call_back: String,
+}
+
+impl Default for FeatureCodes {
+    fn default() -> Self {
+        FeatureCodes {
+            forward_on: "*72".into(),
+            forward_off: "*73".into(),
+            do_not_disturb_on: "*78".into(),
+            do_not_disturb_off: "*79".into(),
+            hide_number: "*67".into(),
+            call_back: "*69".into(),
+        }
+    }
+}
+
+/// What somebody dialled who dialled a code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Feature {
+    /// To this number; to the one that was set before where it is empty.
+    ForwardOn(String),
+    ForwardOff,
+    DoNotDisturb(bool),
+    /// Call this number.
+    Hide(String),
+    CallBack,
+}
+
+impl FeatureCodes {
+    /// The feature that a dialled text asks for. Where one code begins another, the longer one is meant.
+    fn read(&self, dialled: &str) -> Option<Feature> {
+        let after = |code: &String| dialled.strip_prefix(code.as_str()).filter(|_| !code.is_empty());
+        let alone = |code: &String| after(code).filter(|rest| rest.is_empty());
+        let found = [
+            (&self.forward_on, after(&self.forward_on).map(|to| Feature::ForwardOn(to.to_owned()))),
+            (&self.forward_off, alone(&self.forward_off).map(|_| Feature::ForwardOff)),
+            (&self.do_not_disturb_on, alone(&self.do_not_disturb_on).map(|_| Feature::DoNotDisturb(true))),
+            (&self.do_not_disturb_off, alone(&self.do_not_disturb_off).map(|_| Feature::DoNotDisturb(false))),
+            (&self.hide_number, after(&self.hide_number).map(|to| Feature::Hide(to.to_owned()))),
+            (&self.call_back, alone(&self.call_back).map(|_| Feature::CallBack)),
+        ];
+        let found = found.into_iter().filter_map(|(code, feature)| Some((code.len(), feature?)));
+        found.max_by_key(|(length, _)| *length).map(|(_, feature)| feature)
+    }
+}
+
+/// A setting that an extension's owner dialled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingChange {
+    /// Whose setting.
+    pub extension: ExtensionId,
+    /// What it becomes.
+    pub to: Setting,
+    /// Where the phone is, for the audit.
+    pub from: IpAddr,
+    /// The call that asked for it, for the audit.
+    pub call: CallId,
+}
+
+/// See [`SettingChange`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Setting {
+    /// All calls go to this number.
+    ForwardTo(Dialled),
+    /// No call is forwarded.
+    ForwardOff,
+    /// Whether calls are refused as unwanted.
+    DoNotDisturb(bool),
+}
+
+impl Setting {
+    fn is_on(&self) -> bool {
+        match self {
+            Setting::ForwardTo(_) => true,
+            Setting::ForwardOff => false,
+            Setting::DoNotDisturb(on) => *on,
+        }
+    }
+}
+
+/// What is known of features in use.
+#[derive(Debug, Default)]
+pub(crate) struct Features {
+    /// Settings that calls ask for, from their beginning until the shell has answered.
+    wishes: BTreeMap<CallId, Setting>,
+    /// Who called each user name last; `None` where the number was hidden.
+    last_callers: BTreeMap<Arc<str>, Option<Dialled>>,
+}
+
+/// What became of a dialled text.
+pub(crate) struct Read {
+    /// What is dialled in its place.
+    pub(crate) dialled: String,
+    /// Where it leads, where that is not for the dial plan to say.
+    pub(crate) route: Option<Route>,
+    /// The setting that it asks for.
+    pub(crate) setting: Option<Setting>,
+    /// The caller's number is not shown.
+    pub(crate) hidden: bool,
+    /// Why.
+    pub(crate) trace: Option<TraceStep>,
+}
+
+impl Switch {
+    /// Read what a phone dialled.
+    pub(crate) fn read_feature(&self, caller: &Credential, dialled: String) -> Read {
+        let plain = Read { dialled, route: None, setting: None, hidden: false, trace: None };
+        let Some(feature) = self.config.features.read(&plain.dialled) else { return plain };
+        let step = |outcome: String| Some(TraceStep { rule: "feature".into(), outcome });
+        let setting = |wanted: Result<(Setting, String), Cause>, plain: Read| match wanted {
+            Ok((setting, outcome)) => Read {
+                route: Some(Route::Application(Application::Settings)),
+                setting: Some(setting),
+                trace: step(outcome),
+                ..plain
+            },
+            Err(cause) => Read {
+                route: Some(Route::Refused(cause)),
+                trace: step(format!("the code is not carried out: {}", cause.code())),
+                ..plain
+            },
+        };
+        let extension = self.extension_of(caller);
+        match feature {
+            Feature::Hide(number) => {
+                let trace = step("the caller's number is hidden".into());
+                Read { dialled: number, hidden: true, trace, ..plain }
+            }
+            Feature::CallBack => {
+                let aor = crate::identity::canonical(&self.directory, caller);
+                match self.features.last_callers.get(&aor) {
+                    Some(Some(number)) => {
+                        Read { dialled: number.to_string(), trace: step("the last caller".into()), ..plain }
+                    }
+                    known => {
+                        let why = if known.is_some() { "hid the number" } else { "is not known" };
+                        let trace = step(format!("the last caller {why}"));
+                        Read { route: Some(Route::Refused(Cause::NotFound)), trace, ..plain }
+                    }
+                }
+            }
+            Feature::ForwardOn(number) => {
+                let wanted = extension
+                    .ok_or(Cause::Forbidden)
+                    .and_then(|extension| self.forward_target(extension, &number))
+                    .map(|number| (Setting::ForwardTo(number), "all calls are to be forwarded".into()));
+                setting(wanted, plain)
+            }
+            Feature::ForwardOff => {
+                let wanted = extension.ok_or(Cause::Forbidden);
+                setting(wanted.map(|_| (Setting::ForwardOff, "no call is to be forwarded".into())), plain)
+            }
+            Feature::DoNotDisturb(on) => {
+                let what = if on { "no call is welcome" } else { "calls are welcome" };
+                let wanted = extension.ok_or(Cause::Forbidden);
+                setting(wanted.map(|_| (Setting::DoNotDisturb(on), what.into())), plain)
+            }
+        }
+    }
+
+    /// Where all calls of an extension may be forwarded to, as its owner dialled it.
+    fn forward_target(&self, extension: &Extension, number: &str) -> Result<Dialled, Cause> {
+        let number = match number {
+            "" => extension.forwarding.number.clone().ok_or(Cause::BadNumber)?,
+            number => Dialled::parse(&policy::tidied(number)).map_err(|_| Cause::BadNumber)?,
+        };
+        if number.as_str() == extension.number.as_str() {
+            return Err(Cause::ForwardingLoop);
+        }
+        let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+        match dialplan::route(&self.directory, asker, number.as_str()).route {
+            Route::Refused(cause) => Err(cause),
+            Route::Extension(_) | Route::Username(_) | Route::Application(_) | Route::Trunk(_) => Ok(number),
+        }
+    }
+
+    /// A call is about to begin that asks for a setting.
+    pub(crate) fn wish_setting(&mut self, call: &CallId, setting: Option<Setting>) {
+        if let Some(setting) = setting {
+            self.features.wishes.insert(call.clone(), setting);
+        }
+    }
+
+    /// The call has begun: ask the shell for the setting.
+    pub(crate) fn change_setting(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let (id, leg) = (call.record.id.clone(), call.leg(0));
+        let extension = call.journey.visited.first().cloned();
+        let from =
+            leg.filter(|leg| leg.state == LegState::Trying).map(|leg| leg.hop.remote.ip().to_canonical());
+        let to = self.features.wishes.get(&id).cloned();
+        let (Some(extension), Some(from), Some(to)) = (extension, from, to) else {
+            // Forwarded to a code: nobody there could hear that it was done.
+            return self.release(now, key, Cause::Refused, out);
+        };
+        let token = self.chance.u64();
+        self.calls.expect(token, key);
+        out.push(Output::Setting {
+            token,
+            change: Box::new(SettingChange { extension, to, from, call: id }),
+        });
+        self.set_timer(key, now.instant + PATIENCE);
+    }
+
+    /// The shell has written a setting, or could not.
+    pub(crate) fn setting_changed(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
+        let Some(key) = self.calls.expected(token) else { return };
+        let Some(call) = self.calls.get_mut(key).filter(|call| matches!(call.phase, Phase::Dialling)) else {
+            return;
+        };
+        let Some(setting) = self.features.wishes.get(&call.record.id) else { return };
+        if !done {
+            self.release(now, key, Cause::Internal, out);
+            return self.settle(now, out);
+        }
+        let clip = confirmation(setting.is_on());
+        call.phase = Phase::Announcing(0);
+        if !self.answer_caller(now, key, None, out) {
+            self.release(now, key, Cause::IncompatibleMedia, out);
+            return self.settle(now, out);
+        }
+        self.up(now, key, out);
+        let length = Duration::from_micros(clip.len() as u64 * 125);
+        if let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) {
+            let command = MediaCommand::Play { stream: leg.stream.id, play: PlayId(0), clip };
+            out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+        self.set_timer(key, now.instant + length + GRACE);
+        self.settle(now, out);
+    }
+
+    /// A call is over: what it wished is done or not.
+    pub(crate) fn forget_wish(&mut self, call: &CallId) {
+        self.features.wishes.remove(call);
+    }
+
+    /// A call reaches an extension: it can be called back.
+    pub(crate) fn remember_caller(&mut self, key: CallKey, username: &Arc<str>) {
+        let Some(call) = self.calls.get(key) else { return };
+        let number = Dialled::parse(&call.record.from_number).ok().filter(|_| !call.journey.hidden);
+        self.features.last_callers.insert(Arc::clone(username), number);
+    }
+}
+
+/// Silence that lets the phone open its ears, then two tones of a fifth of a second: rising for on, falling for off.
+fn confirmation(on: bool) -> Arc<[i16]> {
+    const TONE: usize = 1_600;
+    let tone = |hertz: f32| {
+        (0..TONE).map(move |n| {
+            let edge = (n.min(TONE - n) as f32 / 80.0).min(1.0);
+            (6_000.0 * edge * (std::f32::consts::TAU * hertz * n as f32 / 8_000.0).sin()) as i16
+        })
+    };
+    let (first, second) = if on { (440.0, 660.0) } else { (660.0, 440.0) };
+    let pause = || std::iter::repeat_n(0, 800);
+    std::iter::repeat_n(0, 2_400)
+        .chain(tone(first))
+        .chain(pause())
+        .chain(tone(second))
+        .chain(pause())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_as_they_are_configured() {
+        let codes = FeatureCodes::default();
+        assert_eq!(codes.read("*72600123456"), Some(Feature::ForwardOn("600123456".into())));
+        assert_eq!(codes.read("*72"), Some(Feature::ForwardOn(String::new())));
+        assert_eq!(codes.read("*73"), Some(Feature::ForwardOff));
+        assert_eq!((codes.read("*731"), codes.read("*97"), codes.read("1001")), (None, None, None));
+        assert_eq!(codes.read("*671002"), Some(Feature::Hide("1002".into())));
+        let own = FeatureCodes { call_back: "*722".into(), forward_off: String::new(), ..codes };
+        assert_eq!(own.read("*722"), Some(Feature::CallBack), "the longer one is meant");
+        assert_eq!((own.read("*73"), own.read("")), (None, None), "it is switched off");
+    }
+}
