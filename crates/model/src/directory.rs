@@ -283,6 +283,11 @@ impl Directory {
         self.recurring.values()
     }
 
+    /// Whether another copy of this directory has the same recurring calls. It may say no where it has.
+    pub fn has_recurring_calls_of(&self, other: &Directory) -> bool {
+        self.recurring.is_unchanged(&other.recurring)
+    }
+
     /// The recurring calls of an extension, oldest first.
     pub fn recurring_calls_of<'a>(
         &'a self,

@@ -112,6 +112,11 @@ impl<K: Ord + Hash + Clone, V> Table<K, V> {
         self.parts.iter().inspect(entered).flat_map(|part| part.iter().map(|(_, _, value)| value))
     }
 
+    /// Whether nothing has changed between two copies of one table, without a look at what is in them.
+    pub fn is_unchanged(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parts, &other.parts)
+    }
+
     /// Entries that walks have passed, of this table and its copies.
     pub(crate) fn steps(&self) -> u64 {
         self.steps.get()
@@ -153,5 +158,6 @@ mod tests {
         assert_eq!((snapshot.get(&7).map(|v| **v), snapshot.get(&8).map(|v| **v)), (Some(7), Some(8)));
         assert_eq!((table.get(&7), table.get(&8).map(|v| **v)), (None, Some(80)));
         assert_eq!((snapshot.len(), table.len(), table.values().count()), (1000, 999, 999));
+        assert!(!snapshot.is_unchanged(&table) && table.is_unchanged(&table.clone()));
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn move_in(directory: &mut Directory) {
         let numbers =
             [ExtensionNumber::parse(&format!("0{n:04}")), ExtensionNumber::parse(&format!("9{n:04}"))];
         let [first, last] = numbers;
-        let number = if n % 2 == 0 { first } else { last };
+        let number = if n.is_multiple_of(2) { first } else { last };
         let (Ok(number), Ok(id), Ok(user), Ok(message)) = (
             number,
             ExtensionId::parse(&format!("ext_crowd{n}")),
@@ -118,7 +118,7 @@ pub(crate) fn calls() -> impl Iterator<Item = Command> {
         Some(Originate {
             user: UserId::parse(&format!("user_crowd{n}")).ok()?,
             from: None,
-            device: (n % 2 == 0).then(|| name(n)),
+            device: n.is_multiple_of(2).then(|| name(n)),
             to: "1001".into(),
             ring_timeout: Duration::from_secs(300),
             require_device: false,

@@ -111,7 +111,7 @@ impl Bench {
     }
 
     fn begin(&mut self) {
-        let directory = self.office.directory.clone();
+        let directory = Box::new(self.office.directory.clone());
         self.feed(Input::Prompts(Arc::default()));
         self.feed(Input::Directory { directory, changes: [].into() });
         self.feed(Input::Media(Worker::offer(0, 20)));
@@ -301,7 +301,7 @@ impl Bench {
             }
             1 => {
                 let (changes, _) = self.office.meddle(&mut Chance::from_number(u64::from(script.byte())));
-                let directory = self.office.directory.clone();
+                let directory = Box::new(self.office.directory.clone());
                 self.feed(Input::Directory { directory, changes: changes.into() });
             }
             2 => self.feed(Input::Unreachable(hop(address(n)))),

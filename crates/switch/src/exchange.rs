@@ -117,7 +117,7 @@ impl Switch {
             }
             Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop), out),
             Input::Media(event) => self.media_event(now, event, out),
-            Input::Directory { directory, changes } => self.directory_changed(now, directory, &changes, out),
+            Input::Directory { directory, changes } => self.directory_changed(now, *directory, &changes, out),
             Input::Restore { bindings, calls, outside } => {
                 self.restore_meters(now, outside, out);
                 self.restore(now, &bindings, calls, out);

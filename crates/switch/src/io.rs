@@ -40,7 +40,7 @@ pub enum Input {
     /// The directory changed: the new snapshot and what is different.
     Directory {
         /// The new one.
-        directory: Directory,
+        directory: Box<Directory>,
         /// The difference; empty at start.
         changes: Arc<[Change]>,
     },

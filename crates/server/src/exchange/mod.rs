@@ -154,7 +154,10 @@ impl Exchange {
             work: turn::Work::default(),
             pace: pace::Pace::default(),
         };
-        let begin = [Input::Directory { directory: setup.directory, changes: Arc::from([]) }, setup.restore];
+        let begin = [
+            Input::Directory { directory: Box::new(setup.directory), changes: Arc::from([]) },
+            setup.restore,
+        ];
         let thread = std::thread::Builder::new()
             .name("exchange".into())
             .stack_size(2 * 1024 * 1024)

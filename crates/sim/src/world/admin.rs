@@ -178,7 +178,7 @@ impl World {
                 self.oracle.meddled(n);
             }
         }
-        let directory = self.office.directory.clone();
+        let directory = Box::new(self.office.directory.clone());
         self.feed(Input::Directory { directory, changes: changes.into() });
     }
 
@@ -187,7 +187,7 @@ impl World {
         for change in &changes {
             self.office.directory.apply(change.clone());
         }
-        let directory = self.office.directory.clone();
+        let directory = Box::new(self.office.directory.clone());
         self.feed(Input::Directory { directory, changes: changes.into() });
     }
 

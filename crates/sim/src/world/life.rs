@@ -350,7 +350,10 @@ impl World {
         self.switch = Some(Switch::new(self.config.clone(), chance));
         self.note(format!("life {} begins", self.life));
         self.feed(Input::Prompts(Arc::default()));
-        self.feed(Input::Directory { directory: self.office.directory.clone(), changes: [].into() });
+        self.feed(Input::Directory {
+            directory: Box::new(self.office.directory.clone()),
+            changes: [].into(),
+        });
         let restore = self.disk.replay();
         let mut talking = 0;
         if let Input::Restore { calls, .. } = &restore {

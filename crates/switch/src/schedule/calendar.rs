@@ -20,6 +20,10 @@ pub(super) struct Plan {
 impl Scheduler {
     /// Compare the directory with the plans; those that did not change keep their next instant.
     pub(super) fn plan(&mut self, directory: Directory) {
+        if self.directory.has_recurring_calls_of(&directory) {
+            self.directory = directory; // most changes are about something else
+            return;
+        }
         self.plans.retain(|id, plan| {
             let stays = directory.recurring_call(id).is_some();
             if let Some(next) = plan.next.filter(|_| !stays) {

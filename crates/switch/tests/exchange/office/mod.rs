@@ -141,7 +141,7 @@ impl Office {
         if self.speaks {
             self.feed(Input::Prompts(Arc::default()));
         }
-        self.feed(Input::Directory { directory: self.directory.clone(), changes: [].into() });
+        self.feed(Input::Directory { directory: Box::new(self.directory.clone()), changes: [].into() });
         let ports = (0..500).map(|n| 10_000 + 2 * n).collect();
         self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports }));
         self.feed(Input::Restore { bindings, calls, outside: self.outside() });
@@ -291,7 +291,7 @@ impl Office {
         for change in &changes {
             self.directory.apply(change.clone());
         }
-        let directory = self.directory.clone();
+        let directory = Box::new(self.directory.clone());
         self.feed(Input::Directory { directory, changes: changes.into() });
     }
 
