@@ -144,6 +144,15 @@ fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by(ports: RangeInclusi
     office.workers.send_batch(0, [A, B].map(|stream| MediaCommand::Close { stream }));
     let report = office.closed(A);
     assert!(report.received >= 1 && report.sent == 1 && report.refused >= 1, "{report:?}");
+    let other = office.closed(B);
+    let stats = office.workers.stats();
+    let [stats] = stats.as_slice() else { panic!("{stats:?}") };
+    assert_eq!((stats.worker, stats.streams, stats.ports_resting), (0, 0, 2));
+    assert_eq!(stats.forwarded, report.sent + other.sent);
+    // Packets that fell into sockets before the streams were opened never reached the worker.
+    assert_eq!(stats.received, report.received + other.received + stats.dropped_refused);
+    assert!(stats.dropped_refused >= report.refused && stats.dropped_unsent == 0, "{stats:?}");
+    assert!(stats.turns > 2 && !stats.busy.is_zero() && stats.ports_free > 0, "{stats:?}");
 }
 
 #[test]

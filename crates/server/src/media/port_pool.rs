@@ -147,6 +147,12 @@ impl PortPool {
         }
     }
 
+    /// Pairs that are free, that rest, and that are not bound.
+    pub(super) fn count(&self) -> (u64, u64, u64) {
+        let unbound = self.unbound.len() + self.foreign.len();
+        (self.free.len() as u64, self.resting.len() as u64, unbound as u64)
+    }
+
     fn put(&mut self, pair: Pair) {
         if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == pair.listener) {
             listener.free += 1;
