@@ -321,7 +321,7 @@ impl Worker {
 
     fn open(&mut self, now: Instant, stream: StreamId, port: u16) {
         self.close(now, stream);
-        let Some(pair) = self.ports.take(port) else {
+        let Some(pair) = self.ports.take(now, port) else {
             tracing::error!(?stream, port, "a stream was opened on a port that is not free");
             return;
         };
