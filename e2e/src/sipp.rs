@@ -76,6 +76,13 @@ impl Scenario {
         self
     }
 
+    /// So many calls instead of one, begun at this rate.
+    #[must_use]
+    pub fn calls(self, total: u32, per_second: u32) -> Self {
+        let (total, rate) = (total.to_string(), per_second.to_string());
+        self.word("-m", &total).word("-r", &rate).word("-l", &total)
+    }
+
     /// Over one TCP connection instead of UDP.
     #[must_use]
     pub fn over_tcp(self) -> Self {

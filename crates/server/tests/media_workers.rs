@@ -10,6 +10,7 @@ use std::time::Duration;
 use base::Chance;
 use media::sdp::{Codec, Direction, Negotiated};
 use media::{MediaCommand, MediaEvent, Report, Source, StreamId, Tone};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::clock::Clock;
 use server::media::{MediaConfig, MediaWorkers};
 
@@ -42,13 +43,17 @@ impl Office {
     }
 
     fn port(&mut self) -> u16 {
-        while self.free.is_empty() {
+        self.wait_for_ports(1);
+        self.free.remove(0)
+    }
+
+    fn wait_for_ports(&mut self, count: usize) {
+        while self.free.len() < count {
             match self.events.recv_timeout(PATIENCE).unwrap() {
                 MediaEvent::Ports { worker: 0, listener: 0, ports } => self.free.extend(ports),
                 other => panic!("{other:?}"),
             }
         }
-        self.free.remove(0)
     }
 
     /// A leg of a phone; the address that the phone sends to.
@@ -83,6 +88,14 @@ impl Office {
                 other => panic!("{other:?}"),
             }
         }
+    }
+}
+
+fn until(met: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !met() {
+        assert!(start.elapsed() < PATIENCE, "it does not come about");
+        std::thread::yield_now();
     }
 }
 
@@ -144,6 +157,36 @@ fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by(ports: RangeInclusi
     office.workers.send_batch(0, [A, B].map(|stream| MediaCommand::Close { stream }));
     let report = office.closed(A);
     assert!(report.received >= 1 && report.sent == 1 && report.refused >= 1, "{report:?}");
+    let other = office.closed(B);
+    let stats = office.workers.stats();
+    let [stats] = stats.as_slice() else { panic!("{stats:?}") };
+    assert_eq!((stats.worker, stats.streams, stats.ports_resting), (0, 0, 2));
+    assert_eq!(stats.forwarded, report.sent + other.sent);
+    // Packets that fell into sockets before the streams were opened never reached the worker.
+    assert_eq!(stats.received, report.received + other.received + stats.dropped_refused);
+    assert!(stats.dropped_refused >= report.refused && stats.dropped_unsent == 0, "{stats:?}");
+    assert!(stats.turns > 2 && !stats.busy.is_zero() && stats.ports_free > 0, "{stats:?}");
+}
+
+/// A worker that gets no processor while 500 calls of two legs begin has ports enough for them, and for the next within a moment.
+#[test]
+fn ports_for_a_burst_of_calls_lie_ready_and_are_made_good_at_once() {
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum }).unwrap();
+    let mut office = Office::open(24_000..=26_999, true);
+    office.wait_for_ports(1_024);
+    let ports = |office: &Office| {
+        let stats = office.workers.stats()[0];
+        (stats.ports_free, stats.ports_unbound)
+    };
+    until(|| ports(&office) == (1_024, 1_500 - 1_024));
+    for (stream, port) in (0..1_000).zip(std::mem::take(&mut office.free)) {
+        office.workers.send(0, MediaCommand::Open { stream: StreamId(stream), port });
+    }
+    until(|| office.workers.stats()[0].streams == 1_000);
+    // As many as the range still has.
+    until(|| ports(&office) == (500, 0));
+    office.wait_for_ports(476);
 }
 
 #[test]

@@ -291,6 +291,8 @@ pub struct Engine {
     /// When which recording has a block to hand out.
     blocks: BTreeSet<(Instant, RecordingId)>,
     sounds: Sounds,
+    /// Packets that were refused, of all streams that ever were.
+    refused: u64,
     chance: Chance,
 }
 
@@ -308,6 +310,7 @@ impl Engine {
             recordings: BTreeMap::new(),
             blocks: BTreeSet::new(),
             sounds: Sounds::default(),
+            refused: 0,
             chance,
         }
     }
@@ -374,6 +377,11 @@ impl Engine {
     pub fn deadline(&self) -> Option<Instant> {
         let block = self.blocks.first().map(|(due, _)| *due);
         self.agenda.first().map(|(due, _)| *due).into_iter().chain(block).min()
+    }
+
+    /// Packets refused since the beginning, of closed streams too: [`Report::refused`] says why they are.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Streams open now.

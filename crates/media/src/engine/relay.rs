@@ -26,6 +26,7 @@ impl Engine {
         let stream = self.streams.get_mut(slot)?;
         let Some((mut header, way)) = admit(stream, now, from, packet, events) else {
             stream.refused += 1;
+            self.refused += 1;
             return None;
         };
         if let Some(tap) = &mut stream.tap {
@@ -70,6 +71,7 @@ impl Engine {
             || !stream.rtcp.absorb(now.instant, packet, stream.output.ssrc)
         {
             stream.refused += 1;
+            self.refused += 1;
             return None;
         }
         // Reports are passed on only between two who hear each other: else they speak of packets that the listener never sent.

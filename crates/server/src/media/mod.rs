@@ -9,6 +9,7 @@ mod poll;
 mod port_pool;
 mod ring;
 mod socket;
+mod stats;
 mod worker;
 
 use std::fmt;
@@ -22,6 +23,8 @@ use ::base::{Chance, Now};
 use ::media::{MediaCommand, MediaEvent};
 
 use crate::recording::{Writer, WriterConfig};
+use stats::Counters;
+pub use stats::WorkerStats;
 use worker::{Inbox, Worker};
 
 /// What the workers are started with.
@@ -47,6 +50,7 @@ pub type OnEvent = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 /// The running workers. Dropping them stops them.
 pub struct MediaWorkers {
     running: Vec<(Arc<Inbox>, Option<JoinHandle<()>>)>,
+    counters: Vec<Arc<Counters>>,
     /// Ends after the workers: their last blocks are written.
     writer: Option<Writer>,
 }
@@ -74,7 +78,8 @@ impl MediaWorkers {
             }
             None => (None, Vec::new()),
         };
-        let mut workers = MediaWorkers { running: Vec::with_capacity(count), writer };
+        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+        let mut workers = MediaWorkers { running: Vec::with_capacity(count), counters, writer };
         for number in 0..count {
             let inbox = Arc::new(Inbox::new()?);
             let worker = Worker::new(
@@ -86,6 +91,7 @@ impl MediaWorkers {
                 Arc::clone(&events),
                 Arc::clone(&inbox),
                 tapes.pop(),
+                Arc::clone(&workers.counters[number]),
             )?;
             let thread = std::thread::Builder::new().name(format!("media-{number}"));
             let handle = thread.spawn(move || worker.run())?;
@@ -97,6 +103,11 @@ impl MediaWorkers {
     /// How many there are: a call chooses one by its number.
     pub fn count(&self) -> u8 {
         self.running.len() as u8
+    }
+
+    /// What each worker has done so far, and the ports that it has.
+    pub fn stats(&self) -> Vec<WorkerStats> {
+        (0..).zip(&self.counters).map(|(worker, counters)| counters.snapshot(worker)).collect()
     }
 
     /// Hand a worker a command. Commands are carried out in the order in which they are sent.

@@ -10,6 +10,15 @@ use super::poll::Poll;
 use super::ring::Ring;
 use super::socket::MediaSocket;
 
+/// Packets that were lost below the engine, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Losses {
+    /// Too long for a buffer. Through epoll the engine refuses them.
+    pub(super) oversized: u64,
+    /// The kernel did not take them.
+    pub(super) unsent: u64,
+}
+
 /// See the module.
 pub(super) enum Packets {
     Ring(Box<Ring>),
@@ -85,6 +94,13 @@ impl Packets {
         match self {
             Packets::Ring(ring) => ring.forward(packet, len, socket, socket.as_sent(to)),
             Packets::Poll(poll) => poll.forward(len, socket, to),
+        }
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        match self {
+            Packets::Ring(ring) => ring.losses,
+            Packets::Poll(poll) => poll.losses,
         }
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 
 use super::packet::{Arrival, Packet, Token};
-use super::socket::MediaSocket;
+use super::packets::Losses;
+use super::socket::{MediaSocket, Sent};
 
 /// Ready sockets taken from the kernel at once.
 const EVENTS: usize = 1_024;
@@ -21,13 +22,15 @@ pub(super) struct Poll {
     poll: OwnedFd,
     ready: Vec<Token>,
     buffer: Box<[u8; BUFFER]>,
+    pub(super) losses: Losses,
 }
 
 impl Poll {
     pub(super) fn new(bell: &impl AsFd) -> io::Result<Poll> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&poll, bell, epoll::EventData::new_u64(Token::BELL.0), epoll::EventFlags::IN)?;
-        Ok(Poll { poll, ready: Vec::with_capacity(EVENTS), buffer: Box::new([0; BUFFER]) })
+        let (ready, buffer) = (Vec::with_capacity(EVENTS), Box::new([0; BUFFER]));
+        Ok(Poll { poll, ready, buffer, losses: Losses::default() })
     }
 
     pub(super) fn watch(&mut self, token: Token, socket: &MediaSocket) {
@@ -77,6 +80,8 @@ impl Poll {
     }
 
     pub(super) fn forward(&mut self, len: usize, socket: &MediaSocket, to: SocketAddr) {
-        socket.send(self.buffer.get(..len).unwrap_or_default(), to);
+        if socket.send(self.buffer.get(..len).unwrap_or_default(), to) == Sent::No {
+            self.losses.unsent += 1;
+        }
     }
 }

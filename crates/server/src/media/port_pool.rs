@@ -1,4 +1,7 @@
 //! Pairs of ports, bound ahead of need at random places of the range: the switch hands out only what is really ours.
+//!
+//! A call takes a pair for each leg at once, and the worker that would bind more may be without a processor for a while: so what lies ready
+//! must last until it has its turn, and follows what is being taken. Where the range itself runs out, ports rest shorter instead.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
@@ -7,16 +10,27 @@ use std::time::Duration;
 
 use ::base::{Chance, Instant};
 use ::media::Channel;
+use rustix::process::{Resource, getrlimit};
 
 use super::MediaConfig;
 use super::socket::MediaSocket;
 
-/// Pairs kept free per listener: a burst of calls within one turn of the worker.
-const FREE: usize = 64;
-/// Pairs bound in one turn: packets wait meanwhile.
-const BINDS_PER_TURN: usize = 16;
+/// Pairs kept free per address at rest, by all workers together: 500 calls of two legs that begin before a worker has its turn, which is more
+/// than the exchange can begin in the 100 ms that a real-time scheduler lets a worker wait. A socket that is only bound is 2.4 KB of the kernel's.
+const FREE_AT_REST: usize = 1_024;
+/// What each of many workers keeps at least: calls choose the worker that has most.
+const FREE_PER_WORKER: usize = 64;
+/// Pairs that lie free cost two files each; they shall not use up the process's share: one of so many files.
+const FILES_PER_FREE_PAIR: u64 = 8;
+/// Pairs bound in one turn: packets wait meanwhile, half a millisecond at most.
+const BINDS_PER_TURN: usize = 64;
 /// A closed stream's ports rest so long before another call gets them: the peer's last packets are over by then.
 const QUARANTINE: Duration = Duration::from_secs(3);
+/// The same where free ports run out: a BYE that was lost is sent again by then (T1 of RFC 3261), and of packets that come even later the new
+/// stream believes none, since their source is not its peer's.
+const SHORT_QUARANTINE: Duration = Duration::from_millis(500);
+/// Free ports run out where fewer of the range are free than one of so many (or than at rest).
+const SCARCE: usize = 8;
 /// Ports whose rest ends within so long go back together: the worker and the switch are woken once for all of them.
 const GATHER_MICROS: u64 = 250_000;
 /// After a bind failed, others of the range are tried at once, and that one after so long.
@@ -51,44 +65,122 @@ pub(super) struct PortPool {
     foreign: VecDeque<(Instant, u16)>,
     /// Bound, and known to the switch as free.
     free: BTreeMap<u16, Pair>,
-    resting: VecDeque<(Instant, Pair)>,
+    limits: Limits,
     chance: Chance,
 }
 
+/// How many pairs one worker keeps free for one address.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    at_rest: usize,
+    most: usize,
+    /// With fewer, ports rest shorter.
+    scarce: usize,
+}
+
+impl Limits {
+    /// For one of `workers`, which has `range` pairs, in a process that may open so many files.
+    fn new(workers: usize, range: usize, files: Option<u64>) -> Limits {
+        let files = files
+            .map_or(usize::MAX, |files| usize::try_from(files / FILES_PER_FREE_PAIR).unwrap_or(usize::MAX));
+        let most = (files / workers).max(1);
+        let at_rest = (FREE_AT_REST / workers).max(FREE_PER_WORKER).min(most);
+        Limits { at_rest, most, scarce: (range / SCARCE).clamp(1, at_rest) }
+    }
+}
+
+/// One address that ports are bound on. Listeners that share it (SIP over UDP and over TCP) share its ports: they are told for the first of them.
 #[derive(Debug)]
 struct Listener {
     index: u16,
     address: IpAddr,
     free: usize,
+    demand: Demand,
+    /// Bind more until there are enough: not one for each that is taken.
+    filling: bool,
+    /// Closed streams' pairs, and since when.
+    resting: VecDeque<(Instant, Pair)>,
     /// Binding failed for another reason than a taken port (no descriptors, an address that is gone): not before then again.
     paused: Instant,
+}
+
+impl Listener {
+    fn new(index: u16, address: IpAddr) -> Listener {
+        let (demand, resting) = (Demand::default(), VecDeque::new());
+        Listener { index, address, free: 0, demand, filling: true, resting, paused: Instant::ZERO }
+    }
+
+    /// Pairs that should be free: half of what a second takes, and never fewer than at rest.
+    fn wanted(&self, limits: Limits) -> usize {
+        (self.demand.per_second / 2).clamp(limits.at_rest, limits.most)
+    }
+
+    /// Begin to bind with a quarter gone, and go on until nothing is missing.
+    fn judge(&mut self, limits: Limits) {
+        let wanted = self.wanted(limits);
+        self.filling = if self.filling { self.free < wanted } else { self.free < wanted - wanted / 4 };
+    }
+
+    /// Fewer free pairs than this are too few, where no more can be bound.
+    fn scarce(&self, unbound: &[u16], limits: Limits) -> usize {
+        if unbound.is_empty() || self.paused > Instant::ZERO { limits.scarce } else { 0 }
+    }
+
+    /// When the pair that rests longest may be used again: with fewer than `scarce`, as soon as it can be borne; else with others.
+    fn rested(&self, scarce: usize) -> Option<Instant> {
+        let (since, _) = self.resting.front()?;
+        if self.free < scarce {
+            return Some(*since + SHORT_QUARANTINE);
+        }
+        let rested = (*since + QUARANTINE).as_micros().next_multiple_of(GATHER_MICROS);
+        Some(Instant::from_micros(rested))
+    }
+}
+
+/// Pairs taken in a second: the larger count of this one and the last.
+#[derive(Debug, Default)]
+struct Demand {
+    second: u64,
+    taken: usize,
+    before: usize,
+    per_second: usize,
+}
+
+impl Demand {
+    fn note(&mut self, now: Instant, taken: usize) {
+        let second = now.as_micros() / 1_000_000;
+        if second != self.second {
+            self.before = if second == self.second + 1 { self.taken } else { 0 };
+            (self.second, self.taken) = (second, 0);
+        }
+        self.taken += taken;
+        self.per_second = self.before.max(self.taken);
+    }
 }
 
 impl PortPool {
     /// The share of the range that worker `number` of `count` has.
     pub(super) fn new(config: &MediaConfig, number: usize, count: usize, chance: Chance) -> PortPool {
         let pairs = config.ports.clone().filter(|p| p % 2 == 0 && *p != 0 && p < config.ports.end());
-        let listener = |(index, address): &(u16, IpAddr)| Listener {
-            index: *index,
-            address: *address,
-            free: 0,
-            paused: Instant::ZERO,
-        };
-        PortPool {
-            listeners: config.listeners.iter().map(listener).collect(),
-            unbound: pairs.skip(number).step_by(count).collect(),
-            foreign: VecDeque::new(),
-            free: BTreeMap::new(),
-            resting: VecDeque::new(),
-            chance,
+        let unbound: Vec<u16> = pairs.skip(number).step_by(count).collect();
+        let mut listeners: Vec<Listener> = Vec::new();
+        for (index, address) in &config.listeners {
+            if listeners.iter().all(|known| known.address != *address) {
+                listeners.push(Listener::new(*index, *address));
+            }
         }
+        let files = getrlimit(Resource::Nofile).current;
+        let limits = Limits::new(count, unbound.len(), files);
+        PortPool { listeners, unbound, foreign: VecDeque::new(), free: BTreeMap::new(), limits, chance }
     }
 
     /// A stream begins on this port.
-    pub(super) fn take(&mut self, port: u16) -> Option<Pair> {
+    pub(super) fn take(&mut self, now: Instant, port: u16) -> Option<Pair> {
         let pair = self.free.remove(&port)?;
         if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == pair.listener) {
             listener.free -= 1;
+            listener.demand.note(now, 1);
+            listener.judge(self.limits);
         }
         pair.rtp.open();
         pair.rtcp.open();
@@ -99,31 +191,43 @@ impl PortPool {
     pub(super) fn rest(&mut self, now: Instant, pair: Pair) {
         pair.rtp.idle();
         pair.rtcp.idle();
-        let rested = (now + QUARANTINE).as_micros().next_multiple_of(GATHER_MICROS);
-        self.resting.push_back((Instant::from_micros(rested), pair));
+        if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == pair.listener) {
+            listener.resting.push_back((now, pair));
+        }
     }
 
     /// When [`PortPool::refill`] has something to do; `None` while nothing is missing.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let wanting = self.listeners.iter().filter(|l| l.free < FREE).map(|l| l.paused).min();
+        let wanting = self.listeners.iter().filter(|l| l.filling).map(|l| l.paused).min();
         let missing = wanting.filter(|_| !self.unbound.is_empty());
-        let rested = self.resting.front().map(|(at, _)| *at);
+        let rested =
+            self.listeners.iter().filter_map(|l| l.rested(l.scarce(&self.unbound, self.limits))).min();
         let foreign = self.foreign.front().map(|(at, _)| *at).filter(|_| wanting.is_some());
         [missing, rested, foreign].into_iter().flatten().min()
     }
 
     /// Take back what has rested and bind what is missing, a bounded number; `told` gets listener and port of what is free now.
     pub(super) fn refill(&mut self, now: Instant, mut told: impl FnMut(u16, u16)) {
-        while let Some((_, pair)) = self.resting.pop_front_if(|(at, _)| *at <= now) {
-            told(pair.listener, pair.port);
-            self.put(pair);
-        }
         while let Some((_, port)) = self.foreign.pop_front_if(|(at, _)| *at <= now) {
             self.unbound.push(port);
         }
+        let limits = self.limits;
+        for listener in &mut self.listeners {
+            listener.demand.note(now, 0);
+            // What has to be taken back early comes as a lump as well, since the switch is woken for it.
+            let scarce = listener.scarce(&self.unbound, limits);
+            let scarce = if listener.free < scarce { scarce + scarce / 4 } else { 0 };
+            while listener.rested(scarce).is_some_and(|at| at <= now) {
+                let Some((_, pair)) = listener.resting.pop_front() else { break };
+                listener.free += 1;
+                told(pair.listener, pair.port);
+                self.free.insert(pair.port, pair);
+            }
+            listener.judge(limits);
+        }
         for _ in 0..BINDS_PER_TURN {
             // The poorest first, so that a small range is shared.
-            let wanting = self.listeners.iter_mut().filter(|l| l.free < FREE && l.paused <= now);
+            let wanting = self.listeners.iter_mut().filter(|l| l.filling && l.paused <= now);
             let Some(poorest) = wanting.min_by_key(|l| l.free) else { return };
             if self.unbound.is_empty() {
                 return;
@@ -131,8 +235,11 @@ impl PortPool {
             let port = self.unbound.swap_remove(self.chance.below(self.unbound.len() as u64) as usize);
             match bind(poorest.index, poorest.address, port) {
                 Ok(pair) => {
+                    poorest.paused = Instant::ZERO;
+                    poorest.free += 1;
+                    poorest.judge(limits);
                     told(pair.listener, pair.port);
-                    self.put(pair);
+                    self.free.insert(pair.port, pair);
                 }
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {
                     tracing::debug!(port, "another program has an RTP port of our range");
@@ -147,11 +254,11 @@ impl PortPool {
         }
     }
 
-    fn put(&mut self, pair: Pair) {
-        if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == pair.listener) {
-            listener.free += 1;
-        }
-        self.free.insert(pair.port, pair);
+    /// Pairs that are free, that rest, and that are not bound.
+    pub(super) fn count(&self) -> (u64, u64, u64) {
+        let resting = self.listeners.iter().map(|l| l.resting.len()).sum::<usize>();
+        let unbound = self.unbound.len() + self.foreign.len();
+        (self.free.len() as u64, resting as u64, unbound as u64)
     }
 }
 
@@ -190,13 +297,87 @@ mod tests {
         assert!(told.iter().all(|(_, port)| port % 2 == 0 && (21_002..=21_010).contains(port)), "{told:?}");
         assert_eq!(told.len(), 5);
         assert!(told.iter().filter(|(l, _)| *l == 3).count() >= 2);
-        let pair = pool.take(told[0].1).unwrap();
-        assert!(pool.take(told[0].1).is_none());
+        let pair = pool.take(Instant::ZERO, told[0].1).unwrap();
+        assert!(pool.take(Instant::ZERO, told[0].1).is_none());
         pool.rest(Instant::ZERO, pair);
         assert!(refill(&mut pool, Instant::ZERO).is_empty());
         let later = pool.deadline().unwrap();
         assert_eq!(refill(&mut pool, later), [told[0]]);
-        assert!(pool.take(told[0].1).is_some());
+        assert!(later >= Instant::ZERO + QUARANTINE && pool.take(later, told[0].1).is_some());
+    }
+
+    #[test]
+    fn what_lies_ready_depends_on_workers_files_and_the_range() {
+        let limits = |workers, range, files| {
+            let Limits { at_rest, most, scarce } = Limits::new(workers, range, files);
+            (at_rest, most.min(9_999), scarce)
+        };
+        assert_eq!(limits(1, 5_000, None), (1_024, 9_999, 625));
+        assert_eq!(limits(30, 166, Some(524_288)), (64, 2_184, 20));
+        assert_eq!(limits(1, 5_000, Some(1_024)), (128, 128, 128), "256 of 1,024 files");
+        assert_eq!(limits(64, 1, Some(1_024)), (2, 2, 1));
+    }
+
+    #[test]
+    fn listeners_of_one_address_share_its_ports() {
+        let mut pool = pool(21_300..=21_339, &[(2, [127, 0, 0, 1]), (3, [127, 0, 0, 1])]);
+        assert!(refill(&mut pool, Instant::ZERO).iter().all(|(listener, _)| *listener == 2));
+        assert_eq!((pool.listeners.len(), pool.free.len()), (1, 20));
+    }
+
+    #[test]
+    fn ports_are_bound_in_lumps_and_more_lie_ready_the_more_are_taken() {
+        let mut pool = pool(21_400..=21_799, &[(0, [127, 0, 0, 1])]);
+        pool.limits = Limits { at_rest: 32, most: 100, scarce: 8 };
+        let mut free: VecDeque<u16> = refill(&mut pool, Instant::ZERO).into_iter().map(|(_, p)| p).collect();
+        assert_eq!((free.len(), pool.deadline()), (32, None));
+        let mut taken = Vec::new();
+        let mut take = |pool: &mut PortPool, now: Instant, count: usize| {
+            taken.extend(free.drain(..count).map(|port| pool.take(now, port).unwrap()));
+            if pool.deadline().is_some_and(|at| at <= now) {
+                free.extend(refill(pool, now).into_iter().map(|(_, port)| port));
+            }
+            free.len()
+        };
+        assert_eq!(take(&mut pool, Instant::ZERO, 8), 24, "nobody is woken for a few");
+        assert_eq!(take(&mut pool, Instant::ZERO, 1), 32);
+        // 80 in a second: half as many lie ready, and do for as long as that goes on.
+        for (n, ready) in [(1, 31), (31, 32), (30, 35), (9, 40)] {
+            assert_eq!(take(&mut pool, Instant::ZERO, n), ready, "after {n}");
+        }
+        let later = Instant::from_micros(1_500_000);
+        assert_eq!((take(&mut pool, later, 12), pool.listeners[0].demand.per_second), (40, 80));
+        // A second without calls later what is there at rest suffices.
+        assert_eq!(take(&mut pool, Instant::from_micros(3_000_000), 14), 26);
+    }
+
+    /// The default range has 5,000 pairs, and 2,000 calls a second take 4,000: here a twelfth of both.
+    #[test]
+    fn short_calls_at_four_fifths_of_the_range_a_second_find_ports_that_have_rested() {
+        let mut pool = pool(22_800..=23_633, &[(0, [127, 0, 0, 1])]);
+        pool.limits = Limits::new(1, 416, Some(10_000));
+        let (mut free, mut calls) = (VecDeque::new(), VecDeque::new());
+        let mut closed: BTreeMap<u16, Instant> = BTreeMap::new();
+        let mut shortest = QUARANTINE;
+        for millis in 0..6_000 {
+            let now = Instant::from_micros(millis * 1_000);
+            if pool.deadline().is_some_and(|at| at <= now) {
+                free.extend(refill(&mut pool, now).into_iter().map(|(_, port)| port));
+            }
+            while let Some((_, pair)) = calls.pop_front_if(|(over, _)| *over <= now) {
+                let pair: Pair = pair;
+                closed.insert(pair.port, now);
+                pool.rest(now, pair);
+            }
+            for _ in 0..millis * 333 / 1_000 - (millis.max(1) - 1) * 333 / 1_000 {
+                let port = free.pop_front().unwrap_or_else(|| panic!("no port after {millis} ms"));
+                if let Some(since) = closed.get(&port) {
+                    shortest = shortest.min(now.since(*since));
+                }
+                calls.push_back((now + Duration::from_millis(100), pool.take(now, port).unwrap()));
+            }
+        }
+        assert!((SHORT_QUARANTINE..QUARANTINE).contains(&shortest), "{shortest:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::packet::{Arrival, Packet, Token};
+use super::packets::Losses;
 use super::socket::MediaSocket;
 
 /// Packets that can lie with us at once; more wait in their sockets. A power of two.
@@ -30,8 +31,10 @@ const ORDERS: u32 = 1_024;
 const ANSWERS: u32 = 4_096;
 /// The group of our buffers, the only one.
 const GROUP: u16 = 0;
-/// Answers that nobody asks for: to cancelling, and to sends that failed. What is not sent is lost, as on any network.
-const UNASKED: u64 = u64::MAX - 1;
+/// Answers to cancelling: nobody asks for them.
+const CANCELLED: u64 = u64::MAX - 1;
+/// Answers to sends that failed; those that succeed answer nothing. What is not sent is lost, as on any network.
+const UNSENT: u64 = u64::MAX - 2;
 /// Nobody waits for so many packets: a full turn ends by its time.
 const NEVER: usize = ANSWERS as usize;
 
@@ -42,6 +45,7 @@ pub(super) struct Ring {
     /// Of sends that the next call hands over.
     held: Vec<u16>,
     bell: i32,
+    pub(super) losses: Losses,
     /// What each order to receive asks for; the kernel reads it when the order begins and whenever it goes on.
     asked: Box<libc::msghdr>,
 }
@@ -68,7 +72,8 @@ impl Ring {
         let mut asked: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         asked.msg_namelen = ADDRESS as _;
         let bell = bell.as_fd().as_raw_fd();
-        Ok(Ring { ring, buffers, held: Vec::with_capacity(usize::from(BUFFERS)), bell, asked })
+        let held = Vec::with_capacity(usize::from(BUFFERS));
+        Ok(Ring { ring, buffers, held, bell, losses: Losses::default(), asked })
     }
 
     /// From here on only the calling thread uses it.
@@ -93,7 +98,7 @@ impl Ring {
     }
 
     pub(super) fn forget(&mut self, token: Token) {
-        self.order(opcode::AsyncCancel::new(token.0).build().user_data(UNASKED));
+        self.order(opcode::AsyncCancel::new(token.0).build().user_data(CANCELLED));
     }
 
     /// Send what a packet has become, from its buffer, with the next [`Ring::wait`].
@@ -112,7 +117,7 @@ impl Ring {
         .dest_addr_len(address_len)
         .build()
         .flags(squeue::Flags::SKIP_SUCCESS);
-        self.order(order.user_data(UNASKED));
+        self.order(order.user_data(UNSENT));
         self.held.push(packet.buffer);
     }
 
@@ -171,8 +176,13 @@ impl Ring {
                 return Some(Arrival::Bell);
             }
             let buffer = cqueue::buffer_select(answer.flags());
-            if token.0 == UNASKED {
-                continue;
+            match token.0 {
+                CANCELLED => continue,
+                UNSENT => {
+                    self.losses.unsent += 1;
+                    continue;
+                }
+                _ => {}
             }
             let packet = buffer.and_then(|buffer| self.arrived(token, buffer, answer.result()));
             let ended = !goes_on && !matches!(-answer.result(), libc::ECANCELED | libc::EBADF | libc::EINVAL);
@@ -196,6 +206,7 @@ impl Ring {
                 Some(Packet { token, from, buffer, len: len.min(BUFFER - HEAD) })
             }
             _ => {
+                self.losses.oversized += u64::from(truncated);
                 self.buffers.give(buffer);
                 None
             }

@@ -14,6 +14,13 @@ const IDLE_BUFFER: usize = 2 * 1024;
 /// Expedited forwarding (RFC 3246), as voice is marked (RFC 4594 §4.1).
 const EXPEDITED: u8 = 46 << 2;
 
+/// Whether the kernel took a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    Yes,
+    No,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct MediaSocket {
@@ -72,8 +79,11 @@ impl MediaSocket {
 
     /// Send a packet. What the kernel does not take at once is lost, as on any network.
     #[inline]
-    pub(super) fn send(&self, packet: &[u8], to: SocketAddr) {
-        let _ = sendto(self, packet, SendFlags::DONTWAIT, &self.as_sent(to));
+    pub(super) fn send(&self, packet: &[u8], to: SocketAddr) -> Sent {
+        match sendto(self, packet, SendFlags::DONTWAIT, &self.as_sent(to)) {
+            Ok(_) => Sent::Yes,
+            Err(_) => Sent::No,
+        }
     }
 
     /// An address as this socket's system calls take it.

@@ -17,7 +17,8 @@ use slab::Slab;
 use super::packet::{Arrival, Packet, Token};
 use super::packets::Packets;
 use super::port_pool::{Pair, PortPool};
-use super::socket::MediaSocket;
+use super::socket::{MediaSocket, Sent};
+use super::stats::{Counters, WorkerStats, thread_cpu_time};
 use super::{MediaConfig, OnEvent, ReadClock};
 use crate::recording::Tape;
 
@@ -80,6 +81,8 @@ pub(super) struct Worker {
     on_event: OnEvent,
     inbox: Arc<Inbox>,
     events: Vec<MediaEvent>,
+    stats: WorkerStats,
+    counters: Arc<Counters>,
 }
 
 /// The sockets of open streams.
@@ -88,6 +91,9 @@ struct Streams {
     open: Slab<(StreamId, Pair)>,
     slots: HashMap<StreamId, usize, BuildHasherDefault<Spread>>,
     tape: Option<Tape>,
+    /// Packets that the engine made, and those of them that the kernel did not take.
+    generated: u64,
+    unsent: u64,
 }
 
 impl Streams {
@@ -101,18 +107,15 @@ impl Streams {
         let (stream, pair) = self.open.get(token.slot())?;
         (*stream == token.stream()).then(|| pair.socket(token.channel()))
     }
-
-    #[inline]
-    fn send_from(&self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
-        if let Some(pair) = self.get(stream) {
-            pair.socket(channel).send(packet, to);
-        }
-    }
 }
 
 impl Wire for Streams {
     fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
-        self.send_from(stream, channel, to, packet);
+        let Some(pair) = self.get(stream) else { return };
+        match pair.socket(channel).send(packet, to) {
+            Sent::Yes => self.generated += 1,
+            Sent::No => self.unsent += 1,
+        }
     }
 
     fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
@@ -176,12 +179,26 @@ impl Worker {
         on_event: OnEvent,
         inbox: Arc<Inbox>,
         tape: Option<Tape>,
+        counters: Arc<Counters>,
     ) -> io::Result<Worker> {
         let packets = Packets::new(&inbox.bell, config.ring)?;
         let ports = PortPool::new(config, usize::from(number), count, chance.fork());
         let engine = Engine::new(chance);
         let (streams, events) = (Streams { tape, ..Streams::default() }, Vec::new());
-        Ok(Worker { number, engine, ports, streams, packets, clock, on_event, inbox, events })
+        let stats = WorkerStats::default();
+        Ok(Worker {
+            number,
+            engine,
+            ports,
+            streams,
+            packets,
+            clock,
+            on_event,
+            inbox,
+            events,
+            stats,
+            counters,
+        })
     }
 
     /// Until it is told to stop.
@@ -234,6 +251,7 @@ impl Worker {
             if self.ports.deadline().is_some_and(|at| at <= woken.instant) {
                 self.refill(woken);
             }
+            self.publish(); // before others can act on the turn's events
             self.tell();
             rhythm.count(count, woken.instant);
         }
@@ -254,13 +272,19 @@ impl Worker {
     #[inline]
     fn packet(&mut self, now: Now, packet: Packet) {
         let (token, from) = (packet.token, packet.from);
-        let forward = self.streams.socket(token).and_then(|_| {
-            let bytes = self.packets.bytes(&packet);
-            self.engine.packet(now, token.stream(), token.channel(), from, bytes, &mut self.events)
-        });
+        self.stats.received += 1;
+        if self.streams.socket(token).is_none() {
+            self.stats.dropped_closed += 1;
+            return self.packets.release(packet);
+        }
+        let bytes = self.packets.bytes(&packet);
+        let forward = self.engine.packet(now, token.stream(), token.channel(), from, bytes, &mut self.events);
         let listener = forward.and_then(|f| Some((f, self.streams.get(f.stream)?.socket(f.channel))));
         match listener {
-            Some((forward, socket)) => self.packets.forward(packet, forward.len, socket, forward.to),
+            Some((forward, socket)) => {
+                self.stats.forwarded += 1;
+                self.packets.forward(packet, forward.len, socket, forward.to);
+            }
             None => self.packets.release(packet),
         }
     }
@@ -297,7 +321,7 @@ impl Worker {
 
     fn open(&mut self, now: Instant, stream: StreamId, port: u16) {
         self.close(now, stream);
-        let Some(pair) = self.ports.take(port) else {
+        let Some(pair) = self.ports.take(now, port) else {
             tracing::error!(?stream, port, "a stream was opened on a port that is not free");
             return;
         };
@@ -347,12 +371,28 @@ impl Worker {
         }
     }
 
+    /// Let others see what this turn has counted.
+    fn publish(&mut self) {
+        let (losses, ports) = (self.packets.losses(), self.ports.count());
+        let stats = &mut self.stats;
+        stats.turns += 1;
+        stats.busy = thread_cpu_time();
+        stats.generated = self.streams.generated;
+        stats.dropped_refused = self.engine.refused();
+        stats.dropped_oversized = losses.oversized;
+        stats.dropped_unsent = losses.unsent + self.streams.unsent;
+        stats.streams = self.streams.open.len() as u64;
+        (stats.ports_free, stats.ports_resting, stats.ports_unbound) = ports;
+        self.counters.publish(stats);
+    }
+
     fn close_all(&mut self) {
         let now = (self.clock)();
         let open: Vec<StreamId> = self.streams.open.iter().map(|(_, (stream, _))| *stream).collect();
         for stream in open {
             self.command(now, MediaCommand::Close { stream });
         }
+        self.publish();
         self.tell();
     }
 }
