@@ -211,6 +211,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Migration { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }
+            | StoreError::NotADatabase { .. }
             | StoreError::Unsupported(_) => Fault::Internal.into(),
         }
     }
