@@ -12,7 +12,7 @@ use e2e::raw::Raw;
 use e2e::{Account, Extension, Phone, Postgres, Server, Settings, Smtp, soon, tone, until};
 
 /// Blocks that no test runs, on all pages together: they need root, a system with systemd, minutes, or never end.
-const NOT_RUN: usize = 6;
+const NOT_RUN: usize = 7;
 const LONG: Duration = Duration::from_secs(40);
 
 /// The pages with a test below, and a declaration of each test.
@@ -31,14 +31,17 @@ pages! {
     backing_up_and_restoring: "back-up", back_up;
     connecting_a_trunk: "connect-a-trunk", connect_a_trunk;
     emergency_numbers: "emergency-numbers", |page: HowTo| page.run(&mut Server::start());
+    feature_codes: "feature-codes", |page: HowTo| page.run(&mut with_extensions().0);
     finding_out_why_a_call_failed: "find-out-why-a-call-failed", find_out;
     forwarding: "forward-calls", |page: HowTo| page.run(&mut with_extensions().0);
     importing: "import-extensions", |page: HowTo| page.run(&mut Server::start());
     limiting_what_calls_cost: "limit-what-calls-cost", |page: HowTo| page.run(&mut Server::start());
     opening_to_a_network: "open-to-a-network", |page: HowTo| page.run(&mut Server::start());
+    putting_behind_a_proxy: "put-behind-a-proxy", |page: HowTo| page.run(&mut Server::start());
     planning_recurring_calls: "plan-recurring-calls", plan;
     recording: "record-calls", record;
     running_as_a_service: "run-as-a-service", run_as_a_service;
+    seeing_what_the_server_does: "see-what-the-server-does", |page: HowTo| page.run(&mut Server::start());
     testing_the_api: "test-the-api", |page: HowTo| page.run(&mut Server::start());
     moving_to_postgresql: "use-postgresql", use_postgresql;
     using_voicemail: "voicemail", voicemail;
