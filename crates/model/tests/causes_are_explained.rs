@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use centralita_model::Cause;
 
-/// The words between backquotes in the first cell of each row of a table.
+/// The words between backquotes in the first cell of each row of a table, its head left out.
 fn explained(page: &str) -> BTreeSet<&str> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.filter_map(|row| row.split_once("` |")).map(|(code, _)| code).collect()
+    rows.filter_map(|row| row.split_once("` |"))
+        .map(|(code, _)| code)
+        .filter(|code| *code != "endReason")
+        .collect()
 }
 
 #[test]
