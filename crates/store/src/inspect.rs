@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::migrate::{self, DONE};
-use crate::pool::Pool;
-use crate::sql::query;
+use crate::sql::Row;
 use crate::{Store, StoreError};
 
 /// What a database holds.
@@ -24,37 +24,47 @@ impl Store {
     pub async fn inspect(file: &Path) -> Result<Contents, StoreError> {
         // Immutable: neither a lock nor a log is made beside it.
         let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
-        let pool = Pool::Lite(SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options));
-        let contents = look(&pool, file).await;
-        pool.close().await;
+        let mut connection =
+            options.connect().await.map_err(|error| unreadable(file, &StoreError::from(error)))?;
+        let contents = look(&mut connection, file).await;
+        connection.close().await?;
         contents
     }
 }
 
-async fn look(pool: &Pool, file: &Path) -> Result<Contents, StoreError> {
+async fn look(connection: &mut SqliteConnection, file: &Path) -> Result<Contents, StoreError> {
     let unfit = |fault: String| StoreError::NotADatabase { path: file.to_owned(), fault };
     let tables = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name IN ('migrations', 'extensions', 'calls')";
-    let tables = query(tables)
-        .fetch_one(pool)
-        .await
-        .map_err(|error| unfit(format!("damaged, or not a SQLite database ({error})")))?;
-    if tables.try_get::<i64>(0)? != 3 {
+    let tables = count(connection, tables).await.map_err(|error| unreadable(file, &error))?;
+    if tables != 3 {
         return Err(unfit("a SQLite database, but not one of centralita".into()));
     }
-    let found = query("PRAGMA integrity_check(3)").fetch_all(pool).await;
+    let found = rows(connection, "PRAGMA integrity_check(3)").await;
     let found = found.map_err(|error| unfit(format!("damaged ({error})")))?;
     let faults: Vec<String> = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     if faults != ["ok"] {
         return Err(unfit(format!("damaged ({})", faults.join("; "))));
     }
-    migrate::check(&query(DONE).fetch_all(pool).await?)?;
+    migrate::check(&rows(connection, DONE).await?)?;
     Ok(Contents {
-        extensions: count(pool, "SELECT COUNT(*) FROM extensions").await?,
-        calls: count(pool, "SELECT COUNT(*) FROM calls").await?,
+        extensions: count(connection, "SELECT COUNT(*) FROM extensions").await?,
+        calls: count(connection, "SELECT COUNT(*) FROM calls").await?,
     })
 }
 
-async fn count(pool: &Pool, sql: &'static str) -> Result<u64, StoreError> {
-    let number: i64 = query(sql).fetch_one(pool).await?.try_get(0)?;
+fn unreadable(file: &Path, error: &StoreError) -> StoreError {
+    StoreError::NotADatabase {
+        path: file.to_owned(),
+        fault: format!("damaged, or not a SQLite database ({error})"),
+    }
+}
+
+async fn rows(connection: &mut SqliteConnection, sql: &'static str) -> Result<Vec<Row>, StoreError> {
+    Ok(sqlx::query(sql).fetch_all(connection).await?.into_iter().map(Row::Lite).collect())
+}
+
+async fn count(connection: &mut SqliteConnection, sql: &'static str) -> Result<u64, StoreError> {
+    let found = rows(connection, sql).await?;
+    let number = found.first().map_or(Ok(0), |row| row.try_get::<i64>(0))?;
     Ok(number.unsigned_abs())
 }
