@@ -1,7 +1,8 @@
 //! A backup is put back: while no server runs, only a whole one, and what was there before is kept.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use e2e::raw::Raw;
 use e2e::{Extension, Server, Settings};
@@ -102,9 +103,15 @@ fn a_backup_makes_a_server_on_an_empty_machine() {
     let mut new = server();
     new.stop();
     std::fs::remove_dir_all(new.data()).expect("an empty machine");
+    std::fs::create_dir(new.data()).expect("a data directory");
+    // Where we are root it is somebody else's, as a service's is.
+    let _ = Command::new("chown").arg("65534:65534").arg(new.data()).stderr(Stdio::null()).status();
     let done = restore(&new, &copy);
     assert!(done.status.success() && !String::from_utf8_lossy(&done.stdout).contains("is kept"), "{done:?}");
     assert_eq!(files(&new), ["centralita.db"]);
+    let [folder, file] =
+        [new.data(), new.data().join("centralita.db")].map(|path| path.metadata().expect("it is there"));
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (folder.uid(), folder.gid(), 0o600));
     new.restart();
     assert!(can_register(&new, &alice));
     old.stop();

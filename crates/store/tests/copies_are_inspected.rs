@@ -64,16 +64,28 @@ async fn a_copy_that_lost_a_page_is_refused() {
 }
 
 #[tokio::test]
+async fn a_copy_of_an_older_version_may_be_put_back() {
+    let folder = Folder::new();
+    let copy = copy_in(&folder).await;
+    behind_its_back(&copy, "DELETE FROM migrations WHERE version > 12").await;
+    assert_eq!(Store::inspect(&copy).await.unwrap().extensions, 0);
+}
+
+async fn behind_its_back(file: &Path, sql: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_copy_of_a_newer_version_is_refused() {
     let folder = Folder::new();
     let store = Store::open("sqlite:test.db", &folder.0).await.unwrap();
     store.close().await;
     // The closed database itself, which is a copy too once nobody has it open.
     let copy = folder.0.join("test.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&copy);
-    let mut behind_its_back = options.connect().await.unwrap();
-    sqlx::query("INSERT INTO migrations VALUES (9999, 1)").execute(&mut behind_its_back).await.unwrap();
-    behind_its_back.close().await.unwrap();
+    behind_its_back(&copy, "INSERT INTO migrations VALUES (9999, 1)").await;
     let refused = refused(&copy).await;
     assert!(refused.contains("9999") && refused.contains("version"), "{refused}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -129,6 +129,9 @@ fn bring(copy: &Path, draft: &Path) -> Result<Contents, Fault> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     write_private(&mut from, draft).with_context(|| draft.display().to_string())?;
+    let owner = fs::metadata(draft.parent().unwrap_or(draft))?;
+    // Root, who puts a copy back for a service, would leave it a database that it may not open. Nobody else can give a file away.
+    std::os::unix::fs::chown(draft, Some(owner.uid()), Some(owner.gid())).ok();
     // The fault names the draft, which nobody has heard of.
     let shown = |error: store::StoreError| match error {
         store::StoreError::NotADatabase { fault, .. } => anyhow!("{}: {fault}", copy.display()),
