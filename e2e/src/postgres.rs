@@ -202,6 +202,14 @@ impl Postgres {
         format!("postgres://centralita:{PASSWORD}@{host}:{port}/{name}?{parameters}")
     }
 
+    /// The folder of its unix socket, and its TCP port.
+    ///
+    /// # Panics
+    /// Where it does not listen on TCP.
+    pub fn place(&self) -> (&Path, u16) {
+        (&self.folder, self.port.expect("it listens on TCP"))
+    }
+
     /// The certificate of the authority that signed the server's.
     pub fn authority(&self) -> PathBuf {
         self.folder.join("authority.pem")

@@ -2,14 +2,11 @@
 
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
-use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::raw::{Raw, rtp_address};
-use e2e::{Account, Extension, Phone, Scratch, Server, Settings, soon, tone, until};
+use e2e::{Account, Extension, Phone, Scratch, Server, Settings, Smtp, soon, tone, until};
 use serde_json::{Value, json};
 
 const CALLER_SPEAKS: u32 = 440;
@@ -281,53 +278,6 @@ fn what_was_spoken_is_there_after_the_process_was_killed_in_mid_message() {
     assert_eq!(message["fromNumber"], "1001");
     assert!(message["durationSeconds"].as_f64() > Some(1.0), "{message:#}");
     holds_tone(&office.audio(""), CALLER_SPEAKS);
-}
-
-/// A real SMTP server. It is ended when it goes out of scope.
-struct Smtp {
-    child: Child,
-    folder: Scratch,
-    port: u16,
-}
-
-impl Smtp {
-    /// One that refuses the first `busy` mails with 451.
-    fn start(busy: u32) -> Smtp {
-        let folder = Scratch::new("smtp");
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("smtp.py");
-        // Debian's own interpreter is the one that has python3-aiosmtpd.
-        let mut child = Command::new("/usr/bin/python3")
-            .arg(script)
-            .arg(folder.path())
-            .arg(busy.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 with python3-aiosmtpd");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-        let port = line.trim().parse().unwrap_or_else(|_| panic!("no port but {line:?}"));
-        Smtp { child, folder, port }
-    }
-
-    fn settings(&self) -> Settings {
-        let more = format!(
-            "[mail]\nsmtp = \"smtp+plain://127.0.0.1:{}\"\nfrom = \"pbx@example.com\"\nretry_seconds = 1\n",
-            self.port
-        );
-        Settings { more, ..Settings::default() }
-    }
-
-    fn mail(&self, number: u32) -> String {
-        let path = self.folder.path().join(format!("mail-{number}"));
-        until(Duration::from_secs(40), "the mail arrives", || std::fs::read_to_string(&path).ok())
-    }
-}
-
-impl Drop for Smtp {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

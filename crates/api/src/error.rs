@@ -212,6 +212,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Migration { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }
+            | StoreError::NotADatabase { .. }
             | StoreError::Unsupported(_) => Fault::Internal.into(),
         }
     }

@@ -46,6 +46,14 @@ pub enum StoreError {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// A file that was to become the database cannot be one.
+    #[error("{}: {fault}", path.display())]
+    NotADatabase {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// Something of that name is there already.
     #[error("already there: {what}")]
     Duplicate {
@@ -100,6 +108,7 @@ impl StoreError {
             | StoreError::Tls { .. }
             | StoreError::Io { .. }
             | StoreError::Migration { .. }
+            | StoreError::NotADatabase { .. }
             | StoreError::Duplicate { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }

@@ -13,6 +13,7 @@ mod extensions;
 mod facts;
 mod feed;
 mod idempotency;
+mod inspect;
 mod key_uses;
 mod keys;
 mod ladders;
@@ -56,6 +57,7 @@ pub use deliveries::{
 pub use error::StoreError;
 pub use events::EventQuery;
 pub use idempotency::{Asked, Earlier};
+pub use inspect::Contents;
 pub use key_uses::{KeyUse, UsedBy};
 pub use node::node_name;
 pub use pen::{News, Pen};

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::StoreError;
 use crate::pool::{Conn, Turn};
-use crate::sql::query;
+use crate::sql::{Row, query};
 
 struct Migration {
     version: i64,
@@ -33,7 +33,25 @@ pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
     query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)")
         .execute(&mut *tx)
         .await?;
-    let done = query("SELECT version, checksum FROM migrations ORDER BY version").fetch_all(&mut *tx).await?;
+    let done = query(DONE).fetch_all(&mut *tx).await?;
+    check(&done)?;
+    for missing in MIGRATIONS.iter().skip(done.len()) {
+        let script = if tx.is_postgres() { for_postgres(missing.sql) } else { missing.sql.to_owned() };
+        tx.run_script(AssertSqlSafe(script).into_sql_str()).await?;
+        query("INSERT INTO migrations (version, checksum) VALUES ($1, $2)")
+            .bind(missing.version)
+            .bind(checksum(missing.sql))
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The migrations that a database has had.
+pub(crate) const DONE: &str = "SELECT version, checksum FROM migrations ORDER BY version";
+
+/// Refuse migrations, rows of [`DONE`], that this version does not know.
+pub(crate) fn check(done: &[Row]) -> Result<(), StoreError> {
     for (place, row) in done.iter().enumerate() {
         let version: i64 = row.try_get(0)?;
         match MIGRATIONS.get(place) {
@@ -44,15 +62,6 @@ pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
             }
             Some(_) | None => return Err(StoreError::Migration { version, fault: "it is unknown here" }),
         }
-    }
-    for missing in MIGRATIONS.iter().skip(done.len()) {
-        let script = if tx.is_postgres() { for_postgres(missing.sql) } else { missing.sql.to_owned() };
-        tx.run_script(AssertSqlSafe(script).into_sql_str()).await?;
-        query("INSERT INTO migrations (version, checksum) VALUES ($1, $2)")
-            .bind(missing.version)
-            .bind(checksum(missing.sql))
-            .execute(&mut *tx)
-            .await?;
     }
     Ok(())
 }

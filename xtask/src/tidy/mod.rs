@@ -3,7 +3,9 @@
 //! Each rule is a function from the tree's files (or crates) to faults, so that a rule is tested on a tree of three lines.
 
 mod arrows;
+mod links;
 mod names;
+mod pages;
 mod purity;
 mod rust;
 mod seeds;
@@ -39,10 +41,12 @@ impl Fault {
 }
 
 pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
-    let files = files(root)?;
+    let (files, paths) = files(root)?;
     let crates = arrows::read(root)?;
     let mut faults = arrows::check(&crates);
     faults.extend(seeds::check(&files));
+    faults.extend(links::check(&files, &paths));
+    faults.extend(pages::check(&files));
     faults.extend(files.iter().flat_map(|file| {
         let rules = [purity::check, rust::check, size::check, names::check, words::check];
         rules.into_iter().flat_map(move |rule| rule(file))
@@ -60,8 +64,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Every text file that is tracked, or would be with the next `git add`.
-fn files(root: &Path) -> anyhow::Result<Vec<File>> {
+/// Every text file that is tracked, or would be with the next `git add`; and the paths of all files.
+fn files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
@@ -70,8 +74,11 @@ fn files(root: &Path) -> anyhow::Result<Vec<File>> {
     if !output.status.success() {
         bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let mut files = Vec::new();
+    let (mut files, mut paths) = (Vec::new(), Vec::new());
     for path in String::from_utf8(output.stdout).context("a file name is not UTF-8")?.split('\0') {
+        if !path.is_empty() && root.join(path).exists() {
+            paths.push(path.to_owned());
+        }
         // A file deleted in the work tree is still listed; what is not text has nothing to say.
         if let Ok(text) = std::fs::read_to_string(root.join(path))
             && !path.is_empty()
@@ -79,7 +86,7 @@ fn files(root: &Path) -> anyhow::Result<Vec<File>> {
             files.push(File { path: path.to_owned(), text });
         }
     }
-    Ok(files)
+    Ok((files, paths))
 }
 
 #[cfg(test)]

@@ -1,0 +1,70 @@
+//! Looks into a SQLite file before it becomes the database.
+
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::migrate::{self, DONE};
+use crate::sql::Row;
+use crate::{Store, StoreError};
+
+/// What a database holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Contents {
+    /// Extensions.
+    pub extensions: u64,
+    /// Records of calls.
+    pub calls: u64,
+}
+
+impl Store {
+    /// What the SQLite database in `file` holds. The file is read as a whole and not changed; it is refused where it is damaged, is not one of
+    /// ours, or was written by a newer version. A write-ahead log beside it is not looked at.
+    pub async fn inspect(file: &Path) -> Result<Contents, StoreError> {
+        // Immutable: neither a lock nor a log is made beside it.
+        let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
+        let mut connection =
+            options.connect().await.map_err(|error| unreadable(file, &StoreError::from(error)))?;
+        let contents = look(&mut connection, file).await;
+        connection.close().await?;
+        contents
+    }
+}
+
+async fn look(connection: &mut SqliteConnection, file: &Path) -> Result<Contents, StoreError> {
+    let unfit = |fault: String| StoreError::NotADatabase { path: file.to_owned(), fault };
+    let tables = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name IN ('migrations', 'extensions', 'calls')";
+    let tables = count(connection, tables).await.map_err(|error| unreadable(file, &error))?;
+    if tables != 3 {
+        return Err(unfit("a SQLite database, but not one of centralita".into()));
+    }
+    let found = rows(connection, "PRAGMA integrity_check(3)").await;
+    let found = found.map_err(|error| unfit(format!("damaged ({error})")))?;
+    let faults: Vec<String> = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    if faults != ["ok"] {
+        return Err(unfit(format!("damaged ({})", faults.join("; "))));
+    }
+    migrate::check(&rows(connection, DONE).await?)?;
+    Ok(Contents {
+        extensions: count(connection, "SELECT COUNT(*) FROM extensions").await?,
+        calls: count(connection, "SELECT COUNT(*) FROM calls").await?,
+    })
+}
+
+fn unreadable(file: &Path, error: &StoreError) -> StoreError {
+    StoreError::NotADatabase {
+        path: file.to_owned(),
+        fault: format!("damaged, or not a SQLite database ({error})"),
+    }
+}
+
+async fn rows(connection: &mut SqliteConnection, sql: &'static str) -> Result<Vec<Row>, StoreError> {
+    Ok(sqlx::query(sql).fetch_all(connection).await?.into_iter().map(Row::Lite).collect())
+}
+
+async fn count(connection: &mut SqliteConnection, sql: &'static str) -> Result<u64, StoreError> {
+    let found = rows(connection, sql).await?;
+    let number = found.first().map_or(Ok(0), |row| row.try_get::<i64>(0))?;
+    Ok(number.unsigned_abs())
+}
