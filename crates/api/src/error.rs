@@ -76,6 +76,7 @@ faults! {
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
     SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
     StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";
+    StoreFull: 503 "disk_full" "The disk is full: nothing can be written at present" "El disco está lleno: ahora no se puede escribir nada";
     Internal: 500 "internal" "Server error" "Error del servidor";
 }
 
@@ -203,12 +204,16 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
         match error {
+            error if error.is_full() => Fault::StoreFull.into(),
             StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
             StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => Fault::StoreAway.into(),
             StoreError::Url { .. }
             | StoreError::Parameter { .. }
             | StoreError::Tls { .. }
+            | StoreError::NoDatabase { .. }
             | StoreError::Migration { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Foreign { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }
             | StoreError::Unsupported(_) => Fault::Internal.into(),

@@ -1,9 +1,9 @@
 //! The data directory: one server at a time, and which of its starts this is.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -148,9 +148,10 @@ impl Lock {
     /// Say where the API is.
     pub fn tell(&mut self, http: Option<SocketAddr>) -> Result<()> {
         let running = Running { pid: std::process::id(), http };
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        writeln!(self.file, "{}", serde_json::to_string(&running)?)?;
+        let text = format!("{}\n", serde_json::to_string(&running)?);
+        // Over what was there: on a full disk an empty file would not get its block back.
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)?;
         Ok(())
     }
 }

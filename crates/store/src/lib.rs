@@ -12,6 +12,7 @@ mod events;
 mod extensions;
 mod facts;
 mod feed;
+mod health;
 mod idempotency;
 mod key_uses;
 mod keys;
@@ -55,6 +56,7 @@ pub use deliveries::{
 };
 pub use error::StoreError;
 pub use events::EventQuery;
+pub use health::Health;
 pub use idempotency::{Asked, Earlier};
 pub use key_uses::{KeyUse, UsedBy};
 pub use node::node_name;

@@ -52,7 +52,7 @@ impl Store {
 
     /// Whether other nodes may write to the same database.
     pub fn is_shared(&self) -> bool {
-        matches!(self.writer, Pool::Postgres(_))
+        matches!(self.writer, Pool::Postgres(..))
     }
 
     /// Let the database see how its rows are spread, so that it takes the indexes that find the fewest. PostgreSQL does so by itself.
@@ -246,8 +246,12 @@ impl Store {
         }
         lite::create_private(to)?;
         let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-        query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
-        Ok(())
+        let copied = query("VACUUM INTO $1").bind(target).execute(&self.readers).await;
+        if copied.is_err() {
+            // Half a copy would stand in the way of the next one, or be taken for a whole one.
+            std::fs::remove_file(to).ok();
+        }
+        copied.map(drop)
     }
 
     /// Add to the count of keys' uses.

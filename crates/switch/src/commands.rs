@@ -154,6 +154,7 @@ impl Switch {
             ports_in_use: self.calls.streams(),
             transactions,
             sessions,
+            journal: self.journal,
             counters,
         }
     }

@@ -15,7 +15,7 @@ use crate::meter::Meters;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
 use crate::voicemail::{Lamps, Prompts, Takings};
-use crate::{Config, Counters, Input, Output, State};
+use crate::{Config, Counters, Input, JournalRoom, Output, State};
 
 /// See the crate.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct Switch {
     pub(crate) takings: Takings,
     pub(crate) lamps: Lamps,
     pub(crate) state: State,
+    /// Whether what is promised can be written down.
+    pub(crate) journal: JournalRoom,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
     pub(crate) ladders: (u64, u32),
@@ -69,6 +71,7 @@ impl Switch {
             takings: Takings::default(),
             lamps: Lamps::default(),
             state: State::Starting,
+            journal: JournalRoom::Ample,
             counters: Counters::default(),
             ladders: (0, 0),
             sip_out: Vec::new(),
@@ -107,6 +110,7 @@ impl Switch {
                 self.trunks_listen(now, open, out);
                 self.settle(now, out);
             }
+            Input::Journal(room) => self.journal = room,
             Input::Tick => self.tick(now, out),
         }
     }

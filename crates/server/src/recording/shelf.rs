@@ -218,13 +218,21 @@ fn write(path: &Path, samples: &[i16]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    let mut ogg = OggWriter::new(file, 1, 1)?;
-    for block in samples.chunks(800) {
-        ogg.write(block)?;
+    let whole = || -> io::Result<()> {
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut ogg = OggWriter::new(file, 1, 1)?;
+        for block in samples.chunks(800) {
+            ogg.write(block)?;
+        }
+        ogg.finish()?.sync_data()?;
+        fs::rename(&draft, path)
+    };
+    let written = whole();
+    if written.is_err() {
+        // Half a file takes room that others need.
+        fs::remove_file(&draft).ok();
     }
-    ogg.finish()?.sync_data()?;
-    fs::rename(draft, path)
+    written
 }
 
 fn sweep(folder: &Path, known: impl Fn(&str, &str) -> bool) -> io::Result<usize> {

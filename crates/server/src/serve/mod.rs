@@ -234,7 +234,9 @@ impl House {
         let (kept, follow) = (store.clone(), app.office().clone().follow());
         let retention = retention(&config);
         let duty = duty::watch(store.clone(), door.clone(), clock);
-        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow, duty).0 });
+        let keeper = tokio::spawn(async move {
+            tokio::join!(keep(kept.clone(), clock, retention), follow, duty, kept.watch_health()).0;
+        });
         let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unused_self, unreachable_pub)]
 
 mod a_call_from_the_api;
+mod a_disk_is_full;
 mod a_call_goes_outside;
 mod a_call_is_forwarded;
 mod a_call_is_held;
