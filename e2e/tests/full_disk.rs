@@ -27,7 +27,8 @@ struct Writer {
 
 impl Writer {
     fn start(http: Http) -> Writer {
-        let (stop, made, refused) = (Arc::<AtomicBool>::default(), Arc::<Mutex<_>>::default(), Arc::default());
+        let (stop, made, refused) =
+            (Arc::<AtomicBool>::default(), Arc::<Mutex<_>>::default(), Arc::default());
         let writer = Writer { stop, made, refused, thread: None };
         let (stop, made, refused) =
             (Arc::clone(&writer.stop), Arc::clone(&writer.made), Arc::clone(&writer.refused));
@@ -133,7 +134,8 @@ fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
         let codes: BTreeSet<String> = writer.refused.lock().unwrap().iter().cloned().collect();
         assert!(codes.contains("disk_full"), "{codes:?}");
     }
-    let (status, told) = soon("readiness tells of it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
+    let (status, told) =
+        soon("readiness tells of it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
     assert_eq!((status, told["status"].as_str()), (503, Some("disk_full")), "{told}");
     let component = if on_disk { "database" } else { "journal" };
     assert_ne!(told[component], "ok", "{told}");

@@ -41,6 +41,7 @@ faults! {
     NotFound: 404 "not_found" "Resource not found" "Recurso no encontrado";
     LadderNotKept: 404 "ladder_not_kept" "No SIP messages were kept of this call" "No se conservaron mensajes SIP de esta llamada";
     MethodNotAllowed: 405 "method_not_allowed" "This resource does not know that method" "Este recurso no conoce ese método";
+    UnknownEvent: 409 "event_id_unknown" "This server never gave out such an event id: begin anew, without it" "Este servidor nunca dio ese identificador de evento: empiece de nuevo, sin él";
     NotWebSocket: 400 "websocket_required" "Ask for a WebSocket here" "Aquí se pide un WebSocket";
     BadIdempotencyKey: 400 "invalid_idempotency_key" "An Idempotency-Key is 1 to 128 visible characters" "Una Idempotency-Key tiene de 1 a 128 caracteres visibles";
     BadJson: 400 "invalid_json" "The body is not a JSON object" "El cuerpo no es un objeto JSON";

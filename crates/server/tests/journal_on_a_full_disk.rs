@@ -124,7 +124,10 @@ fn a_record_that_was_torn_by_a_full_disk_is_written_whole_when_there_is_room() {
     let mut promised = 0;
     // Nobody heeds the warning, until even the last block is used and a record is torn.
     let mut room = None;
-    while !std::fs::read_dir(disk.journal()).unwrap().any(|file| file.unwrap().metadata().unwrap().len() > 8 << 20) {
+    while !std::fs::read_dir(disk.journal())
+        .unwrap()
+        .any(|file| file.unwrap().metadata().unwrap().len() > 8 << 20)
+    {
         journal.append((0..50).map(|n| bound(promised + n)).collect());
         promised += 50;
         room = journal.room_changed().or(room);

@@ -93,7 +93,7 @@ impl Journal {
         let syncer = Syncer::start();
         let feeder = Feeder::new(segments.clone(), written, writer, pending.clone(), number, syncer.clone());
         let mut room = Room::default();
-        room.ensure(&file, 0);
+        room.look(&file, 0);
         let journal = Journal {
             segments,
             number,
@@ -132,6 +132,7 @@ impl Journal {
     pub fn room_changed(&mut self) -> Option<JournalRoom> {
         if self.room.is_due() {
             self.write();
+            self.room.look(&self.file, self.bytes);
         }
         // Nothing is promised that a write before it could not keep.
         let room = if self.buffer.is_empty() { self.room.left(self.bytes) } else { JournalRoom::Spent };
@@ -139,7 +140,7 @@ impl Journal {
             match room {
                 JournalRoom::Ample => tracing::info!("the journal has room again"),
                 JournalRoom::Low => {
-                    tracing::error!("the disk is full: the journal lives on what was set aside for it")
+                    tracing::error!("the disk is full: the journal lives on what was set aside for it");
                 }
                 JournalRoom::Spent => {
                     tracing::error!(

@@ -20,7 +20,8 @@ pub(super) struct Room {
     allocated: u64,
     /// When the disk gave no more.
     full_since: Option<Instant>,
-    /// What was free then, besides.
+    /// When it was last looked at, and what was free then besides.
+    looked: Option<Instant>,
     free: u64,
     /// A file system that cannot allocate ahead: its free space is looked at instead.
     estimated: bool,
@@ -40,6 +41,7 @@ impl Room {
     /// The disk was full at a write.
     pub(super) fn is_full_now(&mut self) {
         self.full_since.get_or_insert_with(Instant::now);
+        self.free = 0;
     }
 
     /// Whether the disk is full as far as is known.
@@ -49,29 +51,42 @@ impl Room {
 
     /// Whether it is time to look again.
     pub(super) fn is_due(&self) -> bool {
-        self.full_since.is_some_and(|since| since.elapsed() >= RETRY)
+        self.looked.is_none_or(|looked| looked.elapsed() >= RETRY)
     }
 
-    /// Allocate ahead of `written` where less than that is allocated.
-    pub(super) fn ensure(&mut self, file: &File, written: u64) {
-        let enough = self.full_since.is_none() && self.allocated >= written + JOURNAL_AHEAD - JOURNAL_STEP;
-        if enough || self.full_since.is_some_and(|since| since.elapsed() < RETRY) {
-            return;
+    /// Look at the disk: what is set aside is to be there, and something is to be left for everybody else.
+    pub(super) fn look(&mut self, file: &File, written: u64) {
+        let done = self.allocate(file, self.allocated.max(written), written + JOURNAL_AHEAD);
+        self.looked = Some(Instant::now());
+        self.free = free(file).unwrap_or(u64::MAX);
+        let full = done.as_ref().is_err_and(is_full) || self.free < JOURNAL_STEP;
+        if !full {
+            self.full_since = None;
+        } else if self.full_since.is_none() {
+            self.full_since = self.looked;
         }
-        let from = self.allocated.max(written);
-        match self.allocate(file, from, written + JOURNAL_AHEAD) {
-            Ok(()) => self.full_since = None,
-            Err(error) if is_full(&error) => {
-                self.full_since = Some(Instant::now());
-                self.free = if self.estimated { 0 } else { free(file).unwrap_or(0) };
-            }
+        if let Err(error) = done.as_ref()
+            && !is_full(error)
+        {
             // Anything else than a full disk is found by the write itself, or does it no harm.
-            Err(error) => tracing::debug!(%error, "no room can be allocated for the journal"),
+            tracing::debug!(%error, "no room can be allocated for the journal");
+        }
+    }
+
+    /// Look where less than is wanted is allocated ahead of `written`; on a full disk only now and then.
+    pub(super) fn ensure(&mut self, file: &File, written: u64) {
+        if self.allocated < written + JOURNAL_AHEAD - JOURNAL_STEP
+            && (self.full_since.is_none() || self.is_due())
+        {
+            self.look(file, written);
         }
     }
 
     fn allocate(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
-        if self.estimated || from >= to {
+        if from >= to {
+            return Ok(());
+        }
+        if self.estimated {
             return self.estimate(file, from, to);
         }
         match fallocate(file, FallocateFlags::KEEP_SIZE, from, to - from) {
@@ -90,7 +105,8 @@ impl Room {
 
     /// Where nothing can be allocated, what is free now counts as ours; it is looked at again after each step.
     fn estimate(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
-        self.allocated = from + free(file)?.min(to.saturating_sub(from));
+        // The same bytes are not counted twice: see `left`.
+        self.allocated = from + free(file)?.saturating_sub(JOURNAL_STEP).min(to.saturating_sub(from));
         if self.allocated < to { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
@@ -98,7 +114,7 @@ impl Room {
     pub(super) fn left(&self, written: u64) -> JournalRoom {
         match self.full_since {
             None => JournalRoom::Ample,
-            Some(_) if self.allocated + self.free >= written + JOURNAL_LAST => JournalRoom::Low,
+            Some(_) if self.allocated.saturating_add(self.free) >= written + JOURNAL_LAST => JournalRoom::Low,
             Some(_) => JournalRoom::Spent,
         }
     }

@@ -24,7 +24,12 @@ fn nothing_new_is_taken_on_and_calls_that_are_up_go_on() {
     let refresh = format!("Contact: {}\r\nExpires: 120\r\n", carla.contact());
     let refusal = office.register_with(&carla, &refresh);
     assert_eq!((refusal.status(), refusal.header(Name::RetryAfter)), (Some(503), Some("10")));
-    assert!(refusal.header(Name::Reason).or(refusal.header(Name::Warning)).is_some_and(|why| why.contains("disk")));
+    assert!(
+        refusal
+            .header(Name::Reason)
+            .or(refusal.header(Name::Warning))
+            .is_some_and(|why| why.contains("disk"))
+    );
     // Who only asks, or goes, promises nothing.
     assert_eq!(office.register_with(&carla, "").status(), Some(200));
     let goes = format!("Contact: {}\r\nExpires: 0\r\n", carla.contact());

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unused_self, unreachable_pub)]
 
 mod a_call_from_the_api;
-mod a_disk_is_full;
 mod a_call_goes_outside;
 mod a_call_is_forwarded;
 mod a_call_is_held;
@@ -11,6 +10,7 @@ mod a_call_is_recorded;
 mod a_call_is_refused;
 mod a_carrier_calls;
 mod a_carrier_speaks_tcp;
+mod a_disk_is_full;
 mod a_lamp_is_lit;
 mod a_message_is_left;
 mod a_password_is_guessed;
