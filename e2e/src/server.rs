@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Block, Http, Postgres, Scratch, until};
+use crate::{Block, Http, Mount, Postgres, Scratch, until};
 
 /// What a test wants different from the defaults.
 #[derive(Debug, Default, Clone)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub more: String,
     /// Variables of the environment.
     pub environment: Vec<(String, String)>,
+    /// The data directory is a file system of its own with so many megabytes (tmpfs; who runs the test must be root).
+    pub data_mb: Option<u32>,
     /// Address of the database; an empty SQLite where `None`, or with `CENTRALITA_TEST_STORE=postgres` an empty PostgreSQL.
     pub store: Option<String>,
 }
@@ -31,6 +33,8 @@ pub struct Settings {
 pub struct Server {
     child: Child,
     block: Block,
+    /// Before the folder that it lies in.
+    mount: Option<Mount>,
     folder: Scratch,
     settings: Settings,
     runs: u32,
@@ -81,9 +85,10 @@ impl Server {
     pub fn with(mut settings: Settings) -> Self {
         settings.store = settings.store.or_else(wanted_store);
         let folder = Scratch::new("server");
+        let mount = settings.data_mb.map(|size| Mount::tmpfs(&folder.path().join("data"), size));
         let block = Block::take();
         let child = launch(&block, &folder, &settings, 1);
-        let mut server = Self { child, block, folder, settings, runs: 1 };
+        let mut server = Self { child, block, mount, folder, settings, runs: 1 };
         server.wait_ready();
         server
     }
@@ -150,6 +155,14 @@ impl Server {
 
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Where the data directory is a file system of its own: that file system.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub fn mount(&self) -> &Mount {
+        self.mount.as_ref().expect("data_mb was set")
     }
 
     pub fn config(&self) -> PathBuf {

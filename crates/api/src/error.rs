@@ -41,6 +41,7 @@ faults! {
     NotFound: 404 "not_found" "Resource not found" "Recurso no encontrado";
     LadderNotKept: 404 "ladder_not_kept" "No SIP messages were kept of this call" "No se conservaron mensajes SIP de esta llamada";
     MethodNotAllowed: 405 "method_not_allowed" "This resource does not know that method" "Este recurso no conoce ese método";
+    UnknownEvent: 409 "event_id_unknown" "This server never gave out such an event id: begin anew, without it" "Este servidor nunca dio ese identificador de evento: empiece de nuevo, sin él";
     NotWebSocket: 400 "websocket_required" "Ask for a WebSocket here" "Aquí se pide un WebSocket";
     BadIdempotencyKey: 400 "invalid_idempotency_key" "An Idempotency-Key is 1 to 128 visible characters" "Una Idempotency-Key tiene de 1 a 128 caracteres visibles";
     BadJson: 400 "invalid_json" "The body is not a JSON object" "El cuerpo no es un objeto JSON";
@@ -77,6 +78,7 @@ faults! {
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
     SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
     StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";
+    StoreFull: 503 "disk_full" "The disk is full: nothing can be written at present" "El disco está lleno: ahora no se puede escribir nada";
     Internal: 500 "internal" "Server error" "Error del servidor";
 }
 
@@ -204,12 +206,16 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
         match error {
+            error if error.is_full() => Fault::StoreFull.into(),
             StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
             StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => Fault::StoreAway.into(),
             StoreError::Url { .. }
             | StoreError::Parameter { .. }
             | StoreError::Tls { .. }
+            | StoreError::NoDatabase { .. }
             | StoreError::Migration { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Foreign { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }
             | StoreError::NotADatabase { .. }

@@ -101,10 +101,12 @@ impl Follower {
     ) -> Result<Follower, ApiError> {
         let seat = app.followers().seat(caller.user())?;
         let told = app.office().store().events_told();
-        let cursor = match cursor {
-            Some(cursor) => cursor,
-            None => app.office().store().newest_event().await?,
-        };
+        let newest = app.office().store().newest_event().await?;
+        // Who has seen more than there is has followed another database: what is new here would be old to it.
+        let cursor = cursor.unwrap_or(newest);
+        if cursor > newest {
+            return Err(Fault::UnknownEvent.into());
+        }
         let closing = app.closing();
         Ok(Follower { app: app.clone(), caller, kinds, user, cursor, told, closing, _seat: seat })
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
@@ -26,6 +27,10 @@ const NAME: &str = "idempotency-key";
 const REPLAYED: &str = "idempotency-replayed";
 /// Bytes of an answer that are kept; a larger one is not.
 const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Between two attempts to forget a refused request, and how many there are.
+const FORGET_RETRY: Duration = Duration::from_secs(1);
+const FORGET_TRIES: u32 = 3600;
 
 /// Requests that are being worked on now.
 #[derive(Clone, Debug, Default)]
@@ -128,7 +133,8 @@ async fn keep(app: &App, asked: &Asked, seal: &Seal, response: Response) -> Resp
     let store = app.office().store();
     if response.status() != StatusCode::OK {
         if let Err(error) = store.forget_request(asked).await {
-            tracing::error!(%error, "a refused request stays written down");
+            tracing::warn!(%error, "a refused request is still written down; it is forgotten later");
+            tokio::spawn(forget_later(app.clone(), asked.clone()));
         }
         return response;
     }
@@ -144,6 +150,16 @@ async fn keep(app: &App, asked: &Asked, seal: &Seal, response: Response) -> Resp
         tracing::error!(%error, "an answer is not kept for a repeated request");
     }
     Response::from_parts(parts, Body::from(body))
+}
+
+/// Forget a refused request as soon as the database takes it: a full disk, which was why it was refused, also refuses this.
+async fn forget_later(app: App, asked: Asked) {
+    for _ in 0..FORGET_TRIES {
+        tokio::time::sleep(FORGET_RETRY).await;
+        if app.office().store().forget_request(&asked).await.is_ok() {
+            return;
+        }
+    }
 }
 
 fn again(status: u16, body: Vec<u8>) -> Response {

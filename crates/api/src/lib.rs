@@ -39,4 +39,5 @@ pub use office::{
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
 pub use router::router;
+pub use secret::is_well_formed as is_api_key;
 pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};

@@ -24,7 +24,7 @@ pub(crate) fn key(chance: &mut Chance) -> Secret<String> {
 }
 
 /// Whether a text can be one of our keys at all: prefix, alphabet, length and checksum.
-pub(crate) fn is_well_formed(key: &str) -> bool {
+pub fn is_well_formed(key: &str) -> bool {
     key.strip_prefix(PREFIX).is_some_and(|rest| {
         rest.len() == RANDOM_CHARS + CHECK_CHARS
             && rest.is_ascii()

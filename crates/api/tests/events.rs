@@ -247,3 +247,16 @@ async fn a_web_socket_takes_the_key_in_its_head_or_in_its_first_message() {
     assert_eq!(hear!(by_header), json!("draining"));
     serving.abort();
 }
+
+#[tokio::test]
+async fn an_id_that_was_never_given_out_is_refused_and_tells_to_begin_anew() {
+    let house = House::new().await;
+    house.post(&house.key, CREATE, json!({"extensionNumber": "1001"})).await.ok();
+    let newest =
+        house.get(&house.admin, "/api/v1/events?limit=1").await.ok()["events"][0]["id"].as_i64().unwrap();
+    let list = |cursor: i64| format!("/api/v1/events?order=asc&cursor={cursor}");
+    house.get(&house.admin, &list(newest)).await.ok();
+    house.get(&house.admin, &list(newest + 1)).await.refused(409, "event_id_unknown");
+    let stream = |cursor: i64| format!("/api/v1/events/stream?cursor={cursor}");
+    house.get(&house.admin, &stream(newest + 1)).await.refused(409, "event_id_unknown");
+}

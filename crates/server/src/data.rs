@@ -1,13 +1,13 @@
 //! The data directory: one server at a time, and which of its starts this is.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use base::Chance;
+use base::{Chance, Secret};
 use model::SealKey;
 use serde::{Deserialize, Serialize};
 
@@ -95,16 +95,19 @@ impl DataDir {
 
     /// Count this start, on the disk, and answer its number: flows of an earlier start are never taken for ours.
     pub fn begin_epoch(&self) -> Result<u32> {
-        let (path, draft) = (self.0.join("epoch"), self.0.join("epoch.new"));
-        let last: u32 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        let next = last.wrapping_add(1).max(1);
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&draft)?;
-            writeln!(file, "{next}")?;
-            file.sync_data()?;
-            fs::rename(&draft, &path)
+        let path = self.0.join("epoch");
+        let last: u32 = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().ok().with_context(|| {
+                format!(
+                    "{} is damaged: write a number there that is higher than all starts so far",
+                    path.display()
+                )
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
-        write().with_context(|| format!("{} cannot be written", path.display()))?;
+        let next = last.wrapping_add(1).max(1);
+        replace(&path, &format!("{next}\n"))?;
         Ok(next)
     }
 
@@ -112,24 +115,74 @@ impl DataDir {
     pub fn seal_key(&self, chance: &mut Chance) -> Result<SealKey> {
         let path = self.0.join("seal.key");
         match fs::read_to_string(&path) {
+            // Earlier versions could be stopped between making the file and writing it: nothing was ever sealed with it.
+            Ok(text) if text.trim().is_empty() => self.new_seal_key(&path, chance),
             Ok(text) => SealKey::from_hex(&text)
                 .with_context(|| format!("{} is damaged: put the one of your backup there", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = SealKey::random(chance);
-                self.write_secret(&path, key.to_hex().expose())?;
-                Ok(key)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_seal_key(&path, chance),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
         }
     }
 
-    /// Write a secret that only the owner may read.
-    pub fn write_secret(&self, path: &Path, secret: &str) -> Result<()> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-        let mut file = file.with_context(|| path.display().to_string())?;
-        writeln!(file, "{secret}").with_context(|| path.display().to_string())
+    fn new_seal_key(&self, path: &Path, chance: &mut Chance) -> Result<SealKey> {
+        let key = SealKey::random(chance);
+        self.write_secret(path, key.to_hex().expose())?;
+        Ok(key)
     }
+
+    /// Write a secret that only the owner may read. When this returns it is on the disk; when it fails nothing has changed.
+    pub fn write_secret(&self, path: &Path, secret: &str) -> Result<()> {
+        replace(path, &format!("{secret}\n"))
+    }
+
+    /// The key that `admin.key` holds; `None` where there is no such file, or an empty one.
+    pub fn read_admin_key(&self) -> Result<Option<Secret<String>>> {
+        let path = self.admin_key();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        Ok((!text.is_empty()).then(|| Secret::new(text)))
+    }
+
+    /// Where the name of the installation stands.
+    pub fn installation_file(&self) -> PathBuf {
+        self.0.join("installation")
+    }
+
+    /// The installation that this directory belongs to; `None` where it was used with no database yet.
+    pub fn installation(&self) -> Result<Option<String>> {
+        let path = self.installation_file();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|name| !name.is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// From now on it belongs to this one.
+    pub fn set_installation(&self, name: &str) -> Result<()> {
+        replace(&self.installation_file(), &format!("{name}\n"))
+    }
+}
+
+/// Put a file that only its owner may read in the place of what is there: all of it or, after a crash or on a full disk, nothing.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let draft = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    let done = write();
+    if done.is_err() {
+        fs::remove_file(&draft).ok();
+    }
+    done.with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn tell(mut file: File) -> Option<Running> {
@@ -148,9 +201,10 @@ impl Lock {
     /// Say where the API is.
     pub fn tell(&mut self, http: Option<SocketAddr>) -> Result<()> {
         let running = Running { pid: std::process::id(), http };
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        writeln!(self.file, "{}", serde_json::to_string(&running)?)?;
+        let text = format!("{}\n", serde_json::to_string(&running)?);
+        // Over what was there: on a full disk an empty file would not get its block back.
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)?;
         Ok(())
     }
 }

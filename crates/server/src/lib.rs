@@ -8,6 +8,8 @@ pub mod data;
 pub mod dns;
 pub mod duty;
 pub mod exchange;
+pub mod first_key;
+pub mod installation;
 pub mod journal;
 pub mod limits;
 pub mod log;

@@ -24,6 +24,14 @@ pub const SOCKET_BUFFER: usize = 8 * 1024 * 1024;
 pub const ERRORS_PER_TURN: usize = 32;
 /// Bytes of a journal segment before the next one begins.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes that are allocated on the disk ahead of what the journal has written: some 25,000 registrations.
+pub const JOURNAL_AHEAD: u64 = 8 * 1024 * 1024;
+/// … in steps of so many.
+pub const JOURNAL_STEP: u64 = 1024 * 1024;
+/// The last of them are for the calls that are up: below, nothing new is taken on.
+pub const JOURNAL_LAST: u64 = 2 * 1024 * 1024;
+/// Bytes of records that wait in memory for a journal that cannot be written at all.
+pub const JOURNAL_OWED: usize = 8 * 1024 * 1024;
 /// Closed journal segments that may wait for the database before they are rewritten without what is outdated.
 pub const SEGMENTS_WAITING: usize = 4;
 /// Bytes of one journal record: the largest is a ladder.

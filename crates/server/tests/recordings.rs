@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use api::{AudioError, AudioFile, Shelf, Wanted};
 use media::{FileFormat, Filed, MediaEvent, Record, RecordingId, StreamId};
+use server::recording::unclaimed::{Claim, Swept};
 use server::recording::{Audio, Tape, Warehouse, Writer, WriterConfig, ogg_opus, wav};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -212,7 +213,7 @@ fn a_stopping_server_closes_the_files_that_are_open() {
 }
 
 #[tokio::test]
-async fn a_sweep_deletes_what_nobody_knows_unless_it_is_young() {
+async fn a_sweep_moves_aside_what_nobody_knows_unless_it_is_young() {
     // S72
     let data = std::env::temp_dir().join(format!("centralita-sweep-{}", std::process::id()));
     let warehouse = Warehouse::new(&data, None);
@@ -229,13 +230,19 @@ async fn a_sweep_deletes_what_nobody_knows_unless_it_is_young() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         File::create(path).unwrap().set_modified(age).unwrap();
     }
-    let known = |owner: &str, name: &str| (owner, name) == ("ext_1", "vm_kept");
-    assert_eq!(warehouse.sweep("voicemail", known).await.unwrap(), 2);
+    let claim = |owner: &str, name: &str| match (owner, name) {
+        ("ext_1", "vm_kept") => Claim::Known,
+        ("ext_1", "vm_gone") => Claim::Removed,
+        _ => Claim::Unknown,
+    };
+    let swept = warehouse.sweep("voicemail", None, claim).await.unwrap();
+    assert_eq!(swept, Swept { removed: 1, moved: 1, ..Swept::default() });
     let left = |path: &str| data.join(path).exists();
     assert!(left("voicemail/ext_1/vm_kept.ogg") && left("voicemail/ext_1/vm_young.ogg"));
     assert!(left("voicemail/stray.ogg") && left("recordings/rec_1.ogg"));
     assert!(!left("voicemail/ext_1/vm_gone.ogg") && !left("voicemail/ext_2/greeting-abc.ogg"));
-    assert_eq!(warehouse.sweep("nothing", known).await.unwrap(), 0);
+    assert!(left("unclaimed/voicemail/ext_2/greeting-abc.ogg"));
+    assert_eq!(warehouse.sweep("nothing", None, claim).await.unwrap(), Swept::default());
     std::fs::remove_dir_all(&data).ok();
 }
 

@@ -1,6 +1,7 @@
 //! Tables `events` (who changed what, from where: S74, S88–S95) and `outbox` (the changes, for other nodes).
 
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base::Timestamp;
 use model::{ApiKeyId, Change, UserId};
@@ -111,9 +112,12 @@ pub(crate) async fn last_change<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreE
     query("SELECT COALESCE(MAX(seq), 0) FROM outbox").fetch_one(on).await?.try_get(0)
 }
 
-/// What was committed after row `seq`. Rows are numbered without a gap.
+/// What was committed after row `seq`. Rows are numbered without a gap; where there are fewer than `seq`, a backup was put back.
 pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, StoreError> {
-    let rows = query("SELECT seq, changes FROM outbox WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3")
+    let rows = query(
+        "SELECT seq, changes FROM outbox WHERE tenant = $1 \
+         AND seq > CASE WHEN (SELECT COALESCE(MAX(seq), 0) FROM outbox) < $2 THEN -1 ELSE $2 END ORDER BY seq LIMIT $3",
+    )
         .bind(TENANT)
         .bind(seq)
         .bind(OUTBOX_ROWS)
@@ -139,7 +143,7 @@ pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, St
 /// Write an event.
 pub(crate) async fn insert(tx: &mut Conn, event: &Audit) -> Result<(), StoreError> {
     tx.take_turn(Turn::Events).await?;
-    let seq = newest(&mut *tx).await? + 1;
+    let seq = next(&mut *tx).await?;
     query(
         "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -162,6 +166,15 @@ pub(crate) async fn insert(tx: &mut Conn, event: &Audit) -> Result<(), StoreErro
 /// The number of the last event; 0 where there is none.
 pub(crate) async fn newest<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
     query("SELECT COALESCE(MAX(seq), 0) FROM events").fetch_one(on).await?.try_get(0)
+}
+
+/// The number of the next event: the microsecond of the clock, or one more than the last where that is higher.
+///
+/// So a number never comes back, not even after a backup was put back: what was given out meanwhile lies in the past, and who asks for what
+/// came after it gets all that is new.
+pub(crate) async fn next<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok((newest(on).await? + 1).max(i64::try_from(clock.as_micros()).unwrap_or(0)))
 }
 
 pub(crate) const EVENTS: Table = Table {

@@ -38,6 +38,12 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file is there, and is something else.
+    #[error("{} is not a SQLite database: store.url names another file, or this one is damaged; nothing was changed", path.display())]
+    NoDatabase {
+        /// Which.
+        path: PathBuf,
+    },
     /// The database was written by another version of this program.
     #[error("migration {version} of the database is not ours ({fault}): it was written by another version")]
     Migration {
@@ -53,6 +59,26 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         fault: String,
+    },
+    /// The database was written by a later version of this program.
+    #[error(
+        "the database was written by a later version of Centralita (its schema is {found}, this version knows {known}): start that \
+         version, or put back a backup made by this one; nothing was changed"
+    )]
+    Newer {
+        /// The schema found.
+        found: i64,
+        /// The last one known.
+        known: i64,
+    },
+    /// The database holds what another program has put there.
+    #[error(
+        "the database that store.url names belongs to another program (it has a table {table:?}): name an empty database or one of \
+         Centralita; nothing was changed"
+    )]
+    Foreign {
+        /// The first such table.
+        table: String,
     },
     /// Something of that name is there already.
     #[error("already there: {what}")]
@@ -91,10 +117,13 @@ impl StoreError {
         match self {
             StoreError::Away => true,
             StoreError::Database(error) => match error {
-                // Class 08: the connection; 53: too many of something; 57: shutting down, starting up (PostgreSQL, appendix A).
-                sqlx::Error::Database(fault) => fault
-                    .code()
-                    .is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class))),
+                sqlx::Error::Database(fault) => match lite_code(&**fault) {
+                    Some(code) => SQLITE_AWAY.contains(&code),
+                    // Class 08: the connection; 53: too many of something; 57: shutting down, starting up (PostgreSQL, appendix A).
+                    None => fault
+                        .code()
+                        .is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class))),
+                },
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::Protocol(_)
@@ -107,14 +136,45 @@ impl StoreError {
             | StoreError::Parameter { .. }
             | StoreError::Tls { .. }
             | StoreError::Io { .. }
+            | StoreError::NoDatabase { .. }
             | StoreError::Migration { .. }
             | StoreError::NotADatabase { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Foreign { .. }
             | StoreError::Duplicate { .. }
             | StoreError::Damaged { .. }
             | StoreError::NotEmpty { .. }
             | StoreError::Unsupported(_) => false,
         }
     }
+
+    /// Whether there is no room for a write: it succeeds once there is.
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match self {
+            StoreError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
+            StoreError::Database(sqlx::Error::Database(fault)) => match lite_code(&**fault) {
+                Some(code) => code == SQLITE_FULL,
+                // disk_full
+                None => fault.code().is_some_and(|code| code == "53100"),
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Primary result codes of SQLite (<https://sqlite.org/rescode.html>).
+const SQLITE_FULL: u8 = 13;
+pub(crate) const SQLITE_NOTADB: u8 = 26;
+/// Busy, locked, read-only, I/O error, full, cannot open: what another attempt may find gone.
+const SQLITE_AWAY: [u8; 6] = [5, 6, 8, 10, SQLITE_FULL, 14];
+
+/// The primary result code of a fault that SQLite told.
+pub(crate) fn lite_code(fault: &dyn sqlx::error::DatabaseError) -> Option<u8> {
+    let fault = fault.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
+    // An extended code has the primary one in its lowest byte.
+    let code: i32 = sqlx::error::DatabaseError::code(fault)?.parse().ok()?;
+    u8::try_from(code & 0xff).ok()
 }
 
 impl From<sqlx::Error> for StoreError {

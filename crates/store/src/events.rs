@@ -91,6 +91,13 @@ impl Store {
         audit::newest(&self.readers).await
     }
 
+    /// When the newest event happened; `None` where there is none.
+    pub async fn newest_instant(&self) -> Result<Option<Timestamp>, StoreError> {
+        let newest = sql::query("SELECT MAX(at) FROM events WHERE tenant = $1").bind(TENANT);
+        let row = newest.fetch_one(&self.readers).await?;
+        Ok(row.try_get::<Option<i64>>(0)?.map(Timestamp::from_micros))
+    }
+
     /// Changes whenever this process has written events.
     pub fn events_told(&self) -> watch::Receiver<u64> {
         self.told.subscribe()

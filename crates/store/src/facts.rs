@@ -350,7 +350,7 @@ pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreErro
         return Ok(());
     }
     tx.take_turn(Turn::Events).await?;
-    let first = audit::newest(&mut *tx).await? + 1;
+    let first = audit::next(&mut *tx).await?;
     insert(tx, &audit::EVENTS, (first..).zip(facts), |(seq, fact), query| {
         query
             .bind(seq)

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::error::{SQLITE_NOTADB, lite_code};
+use crate::health::Monitor;
 use crate::limits::{LITE_PATIENCE, LITE_READER_CACHE, LITE_READERS};
 use crate::migrate::migrate;
 use crate::parameters::shown;
-use crate::pool::Pool;
+use crate::pool::{File, Pool, is_reusable};
 use crate::sql::query;
 use crate::{Store, StoreError};
 
@@ -28,9 +30,17 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .after_release(|connection, _| Box::pin(is_reusable(connection)))
     };
     // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
-    let writer = Pool::Lite(pool(1).connect_with(options.clone()).await?);
+    let monitor = Monitor::default();
+    let file = File {
+        pool: pool(1).connect_with(options.clone()).await.map_err(|fault| unopened(fault, &path))?,
+        monitor: monitor.clone(),
+    };
+    // One that replaces the first connection later syncs from the beginning.
+    file.pool.set_connect_options(options.clone().synchronous(SqliteSynchronous::Full));
+    let writer = Pool::Lite(file);
     let mut tx = writer.begin().await?;
     migrate(&mut tx).await?;
     tx.commit().await?;
@@ -38,8 +48,18 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
     // A reader that looks at the newest rows of growing tables meets a new page each time: what it keeps of them is bounded, and the system
     // has them all.
     let reading = options.read_only(true).pragma("cache_size", LITE_READER_CACHE);
-    let readers = Pool::Lite(pool(LITE_READERS).connect_lazy_with(reading));
+    let readers = Pool::Lite(File { pool: pool(LITE_READERS).connect_lazy_with(reading), monitor });
     Ok(Store::new(writer, readers, "".into()))
+}
+
+/// Why the file is not opened: what is in it is the operator's to find out, so the sentence names it.
+fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
+    match StoreError::from(fault) {
+        StoreError::Database(sqlx::Error::Database(fault)) if lite_code(&*fault) == Some(SQLITE_NOTADB) => {
+            StoreError::NoDatabase { path: path.to_owned() }
+        }
+        error => error,
+    }
 }
 
 fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
@@ -64,4 +84,25 @@ pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map_err(io)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_replaces_a_broken_one_syncs_every_commit() {
+        let folder = std::env::temp_dir().join(format!("centralita-lite-{}", std::process::id()));
+        let store = open("sqlite:test.db", &folder).await.unwrap();
+        let mut tx = store.writer.begin().await.unwrap();
+        // What a full disk does: the transaction is over, and nobody has told sqlx.
+        query("ROLLBACK").execute(&mut tx).await.unwrap();
+        drop(tx);
+        let mut tx = store.writer.begin().await.expect("another connection");
+        let row = query("PRAGMA synchronous").fetch_one(&mut tx).await.unwrap();
+        assert_eq!(row.try_get::<i64>(0).unwrap(), 2, "FULL");
+        drop(tx);
+        store.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -25,11 +25,13 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 11, sql: include_str!("../migrations/0011_calls_at_speed.sql") },
     Migration { version: 12, sql: include_str!("../migrations/0012_webhook_secrets.sql") },
     Migration { version: 13, sql: include_str!("../migrations/0013_outside_time.sql") },
+    Migration { version: 17, sql: include_str!("../migrations/0017_installation.sql") },
 ];
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.
 pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
     tx.take_turn(Turn::Migrate).await?;
+    refuse_foreign(tx).await?;
     query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)")
         .execute(&mut *tx)
         .await?;
@@ -60,10 +62,47 @@ pub(crate) fn check(done: &[Row]) -> Result<(), StoreError> {
                     return Err(StoreError::Migration { version, fault: "its text differs" });
                 }
             }
-            Some(_) | None => return Err(StoreError::Migration { version, fault: "it is unknown here" }),
+            Some(_) => return Err(StoreError::Migration { version, fault: "it is unknown here" }),
+            None => {
+                let known = MIGRATIONS.last().map_or(0, |last| last.version);
+                return Err(StoreError::Newer {
+                    found: done.last().map_or(Ok(version), |row| row.try_get(0))?,
+                    known,
+                });
+            }
         }
     }
     Ok(())
+}
+
+/// A database without our table of migrations is empty, or somebody else's. So is one whose table of that name is not ours.
+async fn refuse_foreign(tx: &mut Conn) -> Result<(), StoreError> {
+    let (tables, columns) = if tx.is_postgres() {
+        (
+            "SELECT CAST(tablename AS TEXT) FROM pg_catalog.pg_tables WHERE schemaname = current_schema() ORDER BY tablename",
+            "SELECT CAST(column_name AS TEXT) FROM information_schema.columns WHERE table_schema = current_schema() \
+             AND table_name = 'migrations'",
+        )
+    } else {
+        (
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+            "SELECT name FROM pragma_table_info('migrations')",
+        )
+    };
+    let mut names: Vec<String> = Vec::new();
+    for row in query(tables).fetch_all(&mut *tx).await? {
+        names.push(row.try_get(0)?);
+    }
+    let mut ours = Vec::new();
+    for row in query(columns).fetch_all(&mut *tx).await? {
+        ours.push(row.try_get::<String>(0)?);
+    }
+    ours.sort_unstable();
+    match names.into_iter().next() {
+        Some(table) if ours.is_empty() => Err(StoreError::Foreign { table }),
+        Some(_) if ours != ["checksum", "version"] => Err(StoreError::Foreign { table: "migrations".into() }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// SQLite compares texts byte by byte, PostgreSQL as its locale says: here the bytes count, for lists that go on where the last page ended and for

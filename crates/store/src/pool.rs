@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
+use crate::health::Monitor;
 use crate::limits::{ANSWER, BREATH, PATIENCE};
 use crate::sql::query;
 
 /// Connections to the database. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) enum Pool {
-    Lite(SqlitePool),
+    Lite(File),
     Postgres(Server),
 }
 
@@ -22,18 +24,53 @@ impl Pool {
     /// A transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx(match self {
-            Pool::Lite(pool) => Conn::Lite(pool.begin_with("BEGIN IMMEDIATE").await?),
-            Pool::Postgres(server) => Conn::Postgres(server.guarded(server.pool.begin()).await?),
+            Pool::Lite(file) => {
+                let begun = file.pool.begin_with("BEGIN IMMEDIATE").await;
+                Conn::Lite(file.monitor.failed(begun.map_err(StoreError::from))?, file.monitor.clone())
+            }
+            Pool::Postgres(server) => {
+                let begun = server.guarded(server.pool.begin()).await;
+                Conn::Postgres(server.monitor.failed(begun)?, server.monitor.clone())
+            }
         }))
+    }
+
+    /// What is known of the database behind it.
+    pub(crate) fn monitor(&self) -> &Monitor {
+        match self {
+            Pool::Lite(file) => &file.monitor,
+            Pool::Postgres(server) => &server.monitor,
+        }
     }
 
     pub(crate) async fn close(&self) {
         match self {
-            Pool::Lite(pool) => pool.close().await,
+            Pool::Lite(file) => file.pool.close().await,
             // A server that hangs is not waited for.
             Pool::Postgres(server) => drop(tokio::time::timeout(ANSWER, server.pool.close()).await),
         }
     }
+}
+
+/// A SQLite database, whose disk may be full.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    pub(crate) pool: SqlitePool,
+    pub(crate) monitor: Monitor,
+}
+
+/// Whether a connection that comes back to its pool may be used again.
+///
+/// SQLite undoes a transaction by itself when a write fails (`SQLITE_FULL`, `SQLITE_IOERR`; "Automatic rollback" in its documentation of
+/// transactions). The `ROLLBACK` that follows finds none, and sqlx goes on counting one that is open: no transaction could ever begin on
+/// that connection again. Such a connection is closed, and the pool opens another.
+pub(crate) async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if !connection.is_in_transaction() {
+        return Ok(true);
+    }
+    // The rollback was queued when the transaction was dropped; it is over once this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// A PostgreSQL server that may be away.
@@ -44,11 +81,12 @@ impl Pool {
 pub(crate) struct Server {
     pool: PgPool,
     away: Arc<Mutex<Option<Instant>>>,
+    pub(crate) monitor: Monitor,
 }
 
 impl Server {
     pub(crate) fn new(pool: PgPool) -> Server {
-        Server { pool, away: Arc::default() }
+        Server { pool, away: Arc::default(), monitor: Monitor::default() }
     }
 
     /// A connection that has just answered.
@@ -85,13 +123,13 @@ async fn within<T>(
 /// A connection within a transaction.
 #[derive(Debug)]
 pub(crate) enum Conn {
-    Lite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Lite(Transaction<'static, Sqlite>, Monitor),
+    Postgres(Transaction<'static, Postgres>, Monitor),
 }
 
 impl Conn {
     pub(crate) fn is_postgres(&self) -> bool {
-        matches!(self, Conn::Postgres(_))
+        matches!(self, Conn::Postgres(..))
     }
 
     /// Wait until nobody else holds `turn`, and hold it until the transaction ends. SQLite has one writer at a time anyway.
@@ -105,8 +143,8 @@ impl Conn {
     /// Run a text of many statements without values.
     pub(crate) async fn run_script(&mut self, script: sqlx::SqlStr) -> Result<(), StoreError> {
         match self {
-            Conn::Lite(tx) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
-            Conn::Postgres(tx) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
+            Conn::Lite(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
+            Conn::Postgres(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
         }
         Ok(())
     }
@@ -135,8 +173,8 @@ pub(crate) struct Tx(Conn);
 impl Tx {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
-            Conn::Lite(tx) => Ok(tx.commit().await?),
-            Conn::Postgres(tx) => patient(tx.commit()).await,
+            Conn::Lite(tx, monitor) => monitor.wrote(tx.commit().await.map_err(StoreError::from)),
+            Conn::Postgres(tx, monitor) => monitor.wrote(patient(tx.commit()).await),
         }
     }
 }

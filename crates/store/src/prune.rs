@@ -36,6 +36,8 @@ const BINDING_GRACE: Duration = Duration::from_hours(1);
 const OUTBOX_RETENTION: Duration = Duration::from_hours(24);
 /// What was spent outside matters on its day; a week of it answers questions.
 const OUTSIDE_RETENTION: Duration = Duration::from_hours(7 * 24);
+/// A node that was away for as long as this deletes no more what was removed meanwhile; it moves it aside.
+const REMOVED_RETENTION: Duration = Duration::from_hours(90 * 24);
 /// Rows of one transaction.
 const BATCH: i64 = 1000;
 
@@ -66,6 +68,9 @@ const OUTSIDE_TIME: &str = "DELETE FROM outside_time WHERE tenant = $1 AND (call
     (SELECT call_id, leg FROM outside_time WHERE tenant = $1 AND ended_at < $2 LIMIT $3)";
 const DELIVERIES: &str = "DELETE FROM deliveries WHERE tenant = $1 AND id IN \
     (SELECT id FROM deliveries WHERE tenant = $1 AND updated_at < $2 AND status <> 'pending' LIMIT $3)";
+// The highest number stays: the next ones are counted from it.
+const REMOVED_AUDIO: &str = "DELETE FROM removed_audio WHERE tenant = $1 AND seq IN (SELECT seq FROM removed_audio \
+    WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM removed_audio) LIMIT $3)";
 const REQUESTS: &str = "DELETE FROM idempotency WHERE tenant = $1 AND (key_id, name) IN \
     (SELECT key_id, name FROM idempotency WHERE tenant = $1 AND at < $2 LIMIT $3)";
 
@@ -88,6 +93,7 @@ pub(crate) async fn prune(pool: &Pool, now: Timestamp, retention: &Retention) ->
     sweep(pool, &[OUTBOX], before(OUTBOX_RETENTION)).await?;
     sweep(pool, &[OUTSIDE_TIME], before(OUTSIDE_RETENTION)).await?;
     sweep(pool, &[REQUESTS], before(OUTBOX_RETENTION)).await?;
+    sweep(pool, &[REMOVED_AUDIO], before(REMOVED_RETENTION)).await?;
     Ok(pruned)
 }
 

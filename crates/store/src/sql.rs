@@ -97,21 +97,25 @@ impl Done {
 macro_rules! on_either {
     ($query:expr, $on:expr, $run:ident, |$answer:ident| $lite:expr, $postgres:expr) => {
         match $on.into() {
-            On::Conn(Conn::Lite(tx)) => {
-                let $answer = $query.lite().$run(&mut **tx).await?;
+            On::Conn(Conn::Lite(tx, monitor)) => {
+                let answer = $query.lite().$run(&mut **tx).await.map_err(StoreError::from);
+                let $answer = monitor.failed(answer)?;
                 Ok($lite)
             }
-            On::Pool(Pool::Lite(pool)) => {
-                let $answer = $query.lite().$run(pool).await?;
+            On::Pool(Pool::Lite(file)) => {
+                let answer = $query.lite().$run(&file.pool).await.map_err(StoreError::from);
+                let $answer = file.monitor.failed(answer)?;
                 Ok($lite)
             }
-            On::Conn(Conn::Postgres(tx)) => {
-                let $answer = patient($query.postgres().$run(&mut **tx)).await?;
+            On::Conn(Conn::Postgres(tx, monitor)) => {
+                let answer = patient($query.postgres().$run(&mut **tx)).await;
+                let $answer = monitor.failed(answer)?;
                 Ok($postgres)
             }
-            On::Pool(Pool::Postgres(pool)) => {
-                let mut connection = pool.connection().await?;
-                let $answer = patient($query.postgres().$run(&mut *connection)).await?;
+            On::Pool(Pool::Postgres(server)) => {
+                let mut connection = server.monitor.failed(server.connection().await)?;
+                let answer = patient($query.postgres().$run(&mut *connection)).await;
+                let $answer = server.monitor.failed(answer)?;
                 Ok($postgres)
             }
         }
@@ -195,8 +199,8 @@ impl Query {
         mut each: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match pool {
-            Pool::Lite(pool) => {
-                let mut rows = self.lite().fetch(pool);
+            Pool::Lite(file) => {
+                let mut rows = self.lite().fetch(&file.pool);
                 while let Some(row) = rows.try_next().await? {
                     each(&Row::Lite(row))?;
                 }

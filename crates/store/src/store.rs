@@ -18,8 +18,8 @@ use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
 use crate::{
     Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    call_page, calls, credentials, extensions, feed, key_uses, keys, ladders, legs, lite, mailboxes, mails,
-    messages, postgres, recurring, trunks, users,
+    call_page, calls, credentials, extensions, feed, installation, key_uses, keys, ladders, legs, lite,
+    mailboxes, mails, messages, postgres, recurring, trunks, users,
 };
 
 /// The database. Clones share it.
@@ -52,7 +52,7 @@ impl Store {
 
     /// Whether other nodes may write to the same database.
     pub fn is_shared(&self) -> bool {
-        matches!(self.writer, Pool::Postgres(_))
+        matches!(self.writer, Pool::Postgres(..))
     }
 
     /// Let the database see how its rows are spread, so that it takes the indexes that find the fewest. PostgreSQL does so by itself.
@@ -123,16 +123,16 @@ impl Store {
         mails: &[Delivery],
         audits: &[Audit],
     ) -> Result<i64, StoreError> {
+        let at = audits.first().map(|audit| audit.at).unwrap_or_default();
         let mut left = changes;
         while let Some(first) = left.first() {
             let kind = std::mem::discriminant(first);
             let run = left.iter().take_while(|change| std::mem::discriminant(*change) == kind).count();
             let (now, later) = left.split_at(run);
-            write_run(&mut tx, now).await?;
+            write_run(&mut tx, now, at).await?;
             left = later;
         }
         mails::write(&mut tx, mails, &self.node).await?;
-        let at = audits.first().map(|audit| audit.at).unwrap_or_default();
         let reached = audit::to_outbox(&mut tx, changes, at).await?;
         for audit in audits {
             audit::insert(&mut tx, audit).await?;
@@ -246,8 +246,12 @@ impl Store {
         }
         lite::create_private(to)?;
         let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
-        query("VACUUM INTO $1").bind(target).execute(&self.readers).await?;
-        Ok(())
+        let copied = query("VACUUM INTO $1").bind(target).execute(&self.readers).await;
+        if copied.is_err() {
+            // Half a copy would stand in the way of the next one, or be taken for a whole one.
+            std::fs::remove_file(to).ok();
+        }
+        copied.map(drop)
     }
 
     /// Add to the count of keys' uses.
@@ -290,7 +294,7 @@ impl Store {
 }
 
 /// Write changes that are all of one kind.
-async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
+async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), StoreError> {
     macro_rules! rows {
         ($kind:ident, $table:ident) => {{
             let rows: Vec<_> = run
@@ -325,6 +329,11 @@ async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
             gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
         }
         Some(Change::ExtensionGone(_)) => {
+            for change in run {
+                if let Change::ExtensionGone(id) = change {
+                    installation::audio_removed(tx, &format!("voicemail/{id}"), at).await?;
+                }
+            }
             for sql in [
                 "DELETE FROM mailboxes WHERE tenant = $1 AND extension_id = $2",
                 "DELETE FROM voicemail_messages WHERE tenant = $1 AND extension_id = $2",
@@ -345,7 +354,8 @@ async fn write_run(tx: &mut Conn, run: &[Change]) -> Result<(), StoreError> {
         Some(Change::Message(_)) => rows!(Message, messages),
         Some(Change::MessageGone { .. }) => {
             for change in run {
-                if let Change::MessageGone { id, .. } = change {
+                if let Change::MessageGone { extension, id } = change {
+                    installation::audio_removed(tx, &format!("voicemail/{extension}/{id}"), at).await?;
                     query("DELETE FROM voicemail_messages WHERE tenant = $1 AND id = $2")
                         .bind(TENANT)
                         .bind(id.to_string())

@@ -17,16 +17,52 @@ async fn opening_twice_migrates_once() {
 
 #[tokio::test]
 async fn a_migration_that_was_edited_or_is_unknown_is_refused() {
-    for sql in [
-        "UPDATE migrations SET checksum = checksum + 1 WHERE version = 1 RETURNING 'x'",
-        "INSERT INTO migrations VALUES (9999, 1) RETURNING 'x'",
-    ] {
+    let refused_after = async |sql| {
         let folder = Folder::new();
         folder.open().await.close().await;
         folder.ask(sql).await;
-        let refused = Store::open(&folder.1, &folder.0).await;
-        assert!(matches!(refused, Err(StoreError::Migration { .. })), "{refused:?}");
+        Store::open(&folder.1, &folder.0).await.unwrap_err()
+    };
+    for sql in [
+        "UPDATE migrations SET checksum = checksum + 1 WHERE version = 1 RETURNING 'x'",
+        "UPDATE migrations SET version = 100 WHERE version = 2 RETURNING 'x'",
+    ] {
+        let refused = refused_after(sql).await;
+        assert!(matches!(refused, StoreError::Migration { .. }), "{refused:?}");
     }
+    let refused = refused_after("INSERT INTO migrations VALUES (9999, 1) RETURNING 'x'").await;
+    assert!(matches!(refused, StoreError::Newer { found: 9999, .. }), "{refused:?}");
+    assert!(refused.to_string().contains("later version of Centralita"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_left_as_it_is() {
+    for sql in ["CREATE TABLE albums (id BIGINT)", "CREATE TABLE migrations (id BIGINT, name TEXT)"] {
+        let folder = Folder::new();
+        folder.ask(sql).await;
+        let refused = Store::open(&folder.1, &folder.0).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Foreign { .. }), "{refused:?}");
+        let table = if sql.contains("albums") { "albums" } else { "migrations" };
+        assert!(refused.to_string().contains(table), "{refused}");
+        assert_eq!(folder.ask(&format!("SELECT CAST(COUNT(*) AS TEXT) FROM {table}")).await, ["0"]);
+        assert!(folder.try_ask("SELECT id FROM users").await.is_err(), "a table of ours was made");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_named_and_left_as_it_is() {
+    let folder = Folder::new();
+    let photo = folder.0.join("holiday.db");
+    std::fs::write(&photo, vec![0xd8; 8192]).unwrap();
+    let refused = Store::open("sqlite:holiday.db", &folder.0).await.unwrap_err();
+    assert!(matches!(refused, StoreError::NoDatabase { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("holiday.db is not a SQLite database"), "{refused}");
+    assert_eq!(std::fs::read(&photo).unwrap(), vec![0xd8; 8192]);
+    std::fs::create_dir(folder.0.join("folder.db")).unwrap();
+    let refused = Store::open("sqlite:folder.db", &folder.0).await.unwrap_err().to_string();
+    assert!(refused.contains("folder.db: Is a directory"), "{refused}");
+    std::fs::write(folder.0.join("empty.db"), "").unwrap();
+    Store::open("sqlite:empty.db", &folder.0).await.unwrap();
 }
 
 #[tokio::test]

@@ -222,6 +222,29 @@ impl State {
     }
 }
 
+/// Room for what is written down before it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum JournalRoom {
+    /// As much as is wanted.
+    #[default]
+    Ample,
+    /// The disk is full; what was set aside for the journal is being used.
+    Low,
+    /// What is left is for the calls that are up: nothing new is taken on.
+    Spent,
+}
+
+impl JournalRoom {
+    /// As in JSON: `ok`, `low`, `full`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JournalRoom::Ample => "ok",
+            JournalRoom::Low => "low",
+            JournalRoom::Spent => "full",
+        }
+    }
+}
+
 /// What was counted since the start; labels for metrics are the field names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
@@ -255,6 +278,8 @@ pub struct Status {
     pub transactions: usize,
     /// SIP sessions alive.
     pub sessions: usize,
+    /// The journal's room.
+    pub journal: JournalRoom,
     /// Counted since the start.
     pub counters: Counters,
 }

@@ -169,6 +169,7 @@ impl Switch {
             ports_in_use: self.calls.streams(),
             transactions,
             sessions,
+            journal: self.journal,
             counters,
         }
     }

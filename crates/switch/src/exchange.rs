@@ -17,7 +17,7 @@ use crate::meter::Meters;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
 use crate::voicemail::{Lamps, Prompts, Takings};
-use crate::{Config, Counters, Input, Output, State, limits};
+use crate::{Config, Counters, Input, JournalRoom, Output, State, limits};
 
 /// See the crate.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub struct Switch {
     pub(crate) lamps: Lamps,
     pub(crate) features: Features,
     pub(crate) state: State,
+    /// Whether what is promised can be written down.
+    pub(crate) journal: JournalRoom,
     pub(crate) counters: Counters,
     /// The second that ladders are being counted in, and how many it has seen.
     pub(crate) ladders: (u64, u32),
@@ -79,6 +81,7 @@ impl Switch {
             lamps: Lamps::default(),
             features: Features::default(),
             state: State::Starting,
+            journal: JournalRoom::Ample,
             counters: Counters::default(),
             ladders: (0, 0),
             sip_out: Vec::new(),
@@ -136,6 +139,7 @@ impl Switch {
                 self.trunks_listen(now, open, out);
                 self.settle(now, out);
             }
+            Input::Journal(room) => self.journal = room,
             Input::Tick => self.tick(now, out),
         }
     }

@@ -10,7 +10,7 @@ use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
 
 use crate::voicemail::{Clip, Note, Prompts};
-use crate::{Command, Reply, SettingChange};
+use crate::{Command, JournalRoom, Reply, SettingChange};
 
 /// A call that the journal shows as not ended.
 #[derive(Clone, Debug)]
@@ -92,6 +92,8 @@ pub enum Input {
     },
     /// The SIP listeners are open (`true`) or closed.
     Listening(bool),
+    /// The journal has so much room from now on.
+    Journal(JournalRoom),
     /// The deadline has come.
     Tick,
 }

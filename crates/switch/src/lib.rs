@@ -28,8 +28,8 @@ pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    CallPlace, CallsOf, Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView,
-    Registration, RegistrationsOf, Reply, State, Status,
+    CallPlace, CallsOf, Command, Counters, JournalRoom, Originate, Planned, Presence, RecordingAction,
+    RecordingView, Registration, RegistrationsOf, Reply, State, Status,
 };
 pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};

@@ -11,7 +11,7 @@ use crate::exchange::Switch;
 use crate::identity::canonical;
 use crate::location::Contact;
 use crate::requests::Refusal;
-use crate::{Output, limits};
+use crate::{JournalRoom, Output, limits};
 
 /// What a phone asks for, before anything is changed.
 enum Wish {
@@ -163,6 +163,10 @@ impl Switch {
             }
             Wish::Change(changes) => changes,
         };
+        if self.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
+            // What is answered with 200 outlives a crash, and this could not be written.
+            return Err(Refusal::status(503).why("the disk is full"));
+        }
         let live = || self.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
         // A refresh replaces its contact: only the others are copied.
         let mut contacts = Vec::with_capacity(live().count().max(changes.len()));

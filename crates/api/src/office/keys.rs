@@ -47,20 +47,55 @@ impl Office {
         user: UserId,
         name: &str,
     ) -> Result<CreatedKey, OfficeError> {
+        self.enter_admin_key(actor, user, name, self.new_key_secret()).await
+    }
+
+    /// The same with a secret of [`Office::new_key_secret`], which was kept somewhere before.
+    pub async fn enter_admin_key(
+        &self,
+        actor: Actor,
+        user: UserId,
+        name: &str,
+        secret: Secret<String>,
+    ) -> Result<CreatedKey, OfficeError> {
         let permissions = [Permission::Admin].into_iter().collect();
         let name = name.to_owned();
-        self.create_key(
-            actor,
-            NewKey { user, name, permissions, requests_per_minute: None, expires_at: None },
-        )
-        .await
+        let wanted = NewKey { user, name, permissions, requests_per_minute: None, expires_at: None };
+        self.enter_key(actor, wanted, secret).await
+    }
+
+    /// The secret of a key that is still to be entered.
+    pub fn new_key_secret(&self) -> Secret<String> {
+        secret::key(&mut self.chance())
+    }
+
+    /// Whether a secret is that of a key.
+    pub fn knows_key(&self, secret: &Secret<String>) -> bool {
+        self.directory().key_by_hash(&secret::hash(secret.expose())).is_some()
+    }
+
+    /// Whether no key that may administer was ever used.
+    pub async fn no_admin_key_was_used(&self) -> Result<bool, OfficeError> {
+        let used = self.store().keys_last_used().await?;
+        Ok(!self
+            .directory()
+            .keys()
+            .any(|key| key.permissions.allow(Permission::Admin) && used.contains_key(&key.id)))
     }
 
     /// A key. Whether the asker may make it is for the asker to know.
     pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, OfficeError> {
+        self.enter_key(actor, wanted, self.new_key_secret()).await
+    }
+
+    async fn enter_key(
+        &self,
+        actor: Actor,
+        wanted: NewKey,
+        secret: Secret<String>,
+    ) -> Result<CreatedKey, OfficeError> {
         self.commit(actor, move |draft| {
             draft.ensure_user(&wanted.user);
-            let secret = secret::key(&mut draft.chance);
             let key = ApiKey {
                 id: Id::new(draft.now, &mut draft.chance),
                 user: wanted.user,

@@ -57,7 +57,7 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         route(("get", "/api/v1/events"), "What happened", Need::Key, Answer::json::<EventsAnswer>(), get(list))
             .query(LIST)
-            .also(&[503]),
+            .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/stream"),
             "What happens, as Server-Sent Events; Last-Event-ID resumes",
@@ -66,7 +66,7 @@ pub(crate) fn routes() -> Vec<Route> {
             get(stream),
         )
         .query(FOLLOW)
-        .also(&[503]),
+        .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/ws"),
             "What happens, over a WebSocket; without a key in the header the first message is {\"authorization\": \"Bearer …\"}",
@@ -75,7 +75,7 @@ pub(crate) fn routes() -> Vec<Route> {
             get(socket),
         )
         .query(FOLLOW)
-        .also(&[401, 403, 429, 503]),
+        .also(&[401, 403, 409, 429, 503]),
     ]
 }
 
@@ -107,6 +107,9 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<E
         ascending,
         limit: limit + 1,
     };
+    if query.after.is_some() && query.after > Some(app.office().store().newest_event().await?) {
+        return Err(Fault::UnknownEvent.into());
+    }
     let mut events = app.office().store().list_events(&query).await?;
     let more = events.len() > limit as usize;
     events.truncate(limit as usize);

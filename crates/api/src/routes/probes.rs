@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use switch::{State as SipState, Status};
+use store::Health;
+use switch::{JournalRoom, State as SipState, Status};
 
 use crate::App;
 use crate::error::ApiError;
@@ -48,14 +49,24 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 async fn alive() -> Json<Probe> {
-    Json(Probe { status: "ok" })
+    Json(Probe { status: "ok", database: None, journal: None })
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    let state = app.status().await.map_or(SipState::Stopped, |status| status.state);
-    let status = if state == SipState::Running { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if state == SipState::Running { "ok" } else { state.as_str() };
-    (status, Json(Probe { status: word })).into_response()
+    let status = app.status().await.unwrap_or(Status { state: SipState::Stopped, ..Status::default() });
+    let database = app.office().store().health();
+    // A database that is away takes the journal's records when it is back: calls go on, and so does this server.
+    let word = match status.state {
+        SipState::Running if database == Health::DiskFull || status.journal != JournalRoom::Ample => {
+            "disk_full"
+        }
+        SipState::Running => "ok",
+        state => state.as_str(),
+    };
+    let code = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let probe =
+        Probe { status: word, database: Some(database.as_str()), journal: Some(status.journal.as_str()) };
+    (code, Json(probe)).into_response()
 }
 
 async fn metrics_text(State(app): State<App>) -> Result<Response, ApiError> {
@@ -74,6 +85,10 @@ fn metrics(app: &App, status: &Status) -> String {
     };
     let running = u64::from(status.state == SipState::Running);
     single("sip_running", "gauge", "Whether the SIP listeners are up", running);
+    let writable = u64::from(app.office().store().health() == Health::Writable);
+    single("database_writable", "gauge", "Whether the database takes writes", writable);
+    let ample = u64::from(status.journal == JournalRoom::Ample);
+    single("journal_has_room", "gauge", "Whether the journal has its room; 0 where the disk is full", ample);
     single("uptime_seconds", "gauge", "Seconds since the start", app.uptime().as_secs());
     single("active_calls", "gauge", "Calls alive", status.active_calls as u64);
     single("registrations", "gauge", "Bindings that have not expired", status.registrations as u64);

@@ -42,6 +42,14 @@ pub(crate) struct Health {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Probe {
-    /// `ok`, or the state of the SIP side.
+    /// `ok`, the state of the SIP side, or `disk_full`.
     pub status: &'static str,
+    /// Whether the database takes writes: `ok`, `disk_full`, `unavailable`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub database: Option<&'static str>,
+    /// Whether the journal has room: `ok`; `low`, then `full`, when it lives on what was set aside for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub journal: Option<&'static str>,
 }

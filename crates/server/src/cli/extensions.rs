@@ -77,8 +77,9 @@ fn add(shared: &Shared, number: Option<String>, name: Option<String>, user: &str
     if let Some(name) = name {
         body["displayName"] = name.into();
     }
-    let made = reach::client(shared)?.post("/api/v1/voip/extensions/create", Some(&body))?.json()?;
-    shape::fields(
+    let client = reach::client(shared)?;
+    let made = client.post("/api/v1/voip/extensions/create", Some(&body))?.json()?;
+    let shown = shape::fields_once(
         shared,
         &made["extension"],
         &[
@@ -90,7 +91,19 @@ fn add(shared: &Shared, number: Option<String>, name: Option<String>, user: &str
             ("Id", "id"),
         ],
     );
-    Ok(())
+    let Err(error) = shown else { return Ok(()) };
+    // Its password was to be shown, once.
+    let id = made["extension"]["id"].as_str().unwrap_or_default();
+    let fate =
+        match client.delete(&format!("/api/v1/voip/extensions/{id}")).and_then(super::client::Answer::json) {
+            Ok(_) => "it was removed again".to_owned(),
+            Err(fault) => {
+                format!("and it could not be removed either ({fault}): remove {id}, or reset its password")
+            }
+        };
+    Err(Fault::Refused(format!(
+        "the extension was made but its password could not be shown ({error}); {fate}"
+    )))
 }
 
 fn show(shared: &Shared, wanted: &str) -> Result<(), Fault> {

@@ -5,9 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use api::Actor;
 use clap::{Args, ValueEnum};
-use model::{Permission, UserId};
 use serde_json::json;
 
 use super::configuration::toml;
@@ -15,6 +13,7 @@ use super::reach::{self, Local};
 use super::{Fault, Shared, shape};
 use crate::config::DEFAULT_FILE;
 use crate::data::DataDir;
+use crate::first_key::{self, FirstKey};
 
 /// See `centralita init --help`.
 #[derive(Debug, Args)]
@@ -60,14 +59,7 @@ pub(super) fn run(shared: &Shared, options: &InitOptions) -> Result<(), Fault> {
 fn first_key(shared: &Shared) -> Result<bool, Fault> {
     reach::block_on(async {
         let local = Local::open(shared).await?;
-        let directory = local.office.directory();
-        let made = !directory.keys().any(|key| key.permissions.allow(Permission::Admin));
-        if made {
-            let user = UserId::parse("admin").context("the first user")?;
-            let created = local.office.create_admin_key(Actor::default(), user, "First administrator").await;
-            let created = created.map_err(|error| Fault::Refused(error.to_string()))?;
-            local.data.write_secret(&local.data.admin_key(), created.secret.expose())?;
-        }
+        let made = first_key::ensure(&local.office, &local.data).await? == FirstKey::Made;
         local.close().await;
         Ok(made)
     })

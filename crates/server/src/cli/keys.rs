@@ -59,20 +59,36 @@ fn create(shared: &Shared, user: &str, name: &str, permissions: &[String]) -> Re
         None => create_offline(shared, user, name)?,
     };
     let secret = made["key"].as_str().unwrap_or_default().to_owned();
-    shape::say(shared, &made, &secret);
-    Ok(())
+    let Err(error) = shape::say_once(shared, &made, &secret) else { return Ok(()) };
+    // A key that nobody has seen would be valid for ever.
+    let id = made["id"].as_str().unwrap_or_default();
+    let held = shared.data().read_admin_key().ok().flatten().is_some_and(|held| *held.expose() == secret);
+    let fate = if held {
+        format!("it lies in {}", shared.data().admin_key().display())
+    } else {
+        match withdraw(shared, id) {
+            Ok(()) => "it was revoked again".to_owned(),
+            Err(fault) => format!("and it could not be revoked either ({fault}): revoke {id}"),
+        }
+    };
+    Err(Fault::Refused(format!("the key was made but could not be shown ({error}); {fate}")))
 }
 
 fn create_offline(shared: &Shared, user: &str, name: &str) -> Result<Value, Fault> {
     let user = UserId::parse(user).map_err(|error| Fault::Usage(format!("--user: {error}")))?;
     reach::block_on(async {
         let local = Local::open(shared).await?;
-        let created = local.office.create_admin_key(Actor::default(), user, name).await;
-        let created = created.map_err(|error| Fault::Refused(error.to_string()))?;
-        // A key that was lost is made anew: later commands should find one.
-        if !local.data.admin_key().exists() {
-            local.data.write_secret(&local.data.admin_key(), created.secret.expose())?;
+        let secret = local.office.new_key_secret();
+        // A key that was lost is made anew: later commands should find one. First the file: a key whose secret is nowhere helps nobody.
+        let held = local.data.read_admin_key()?;
+        if held.is_none() {
+            local.data.write_secret(&local.data.admin_key(), secret.expose())?;
         }
+        let created = local.office.enter_admin_key(Actor::default(), user, name, secret).await;
+        if created.is_err() && held.is_none() {
+            std::fs::remove_file(local.data.admin_key()).ok();
+        }
+        let created = created.map_err(|error| Fault::Refused(error.to_string()))?;
         local.close().await;
         let mut shown = row(&created.key);
         shown["key"] = created.secret.expose().as_str().into();
@@ -112,18 +128,20 @@ fn row(key: &ApiKey) -> Value {
 }
 
 fn revoke(shared: &Shared, id: &str) -> Result<(), Fault> {
-    let id = ApiKeyId::parse(id).map_err(|error| Fault::Usage(error.to_string()))?;
-    match reach::find(shared)? {
-        Some(client) => {
-            client.delete(&format!("/api/v1/keys/{id}"))?.json()?;
-        }
-        None => reach::block_on(async {
-            let local = Local::open(shared).await?;
-            let done = local.office.revoke_key(Actor::default(), id.clone()).await;
-            local.close().await;
-            done.map_err(|error| Fault::Refused(error.to_string()))
-        })?,
-    }
+    withdraw(shared, id)?;
     shape::say(shared, &json!({ "revoked": id }), &format!("{id} is refused from now on"));
     Ok(())
+}
+
+fn withdraw(shared: &Shared, id: &str) -> Result<(), Fault> {
+    let id = ApiKeyId::parse(id).map_err(|error| Fault::Usage(error.to_string()))?;
+    match reach::find(shared)? {
+        Some(client) => client.delete(&format!("/api/v1/keys/{id}"))?.json().map(drop),
+        None => reach::block_on(async {
+            let local = Local::open(shared).await?;
+            let done = local.office.revoke_key(Actor::default(), id).await;
+            local.close().await;
+            done.map_err(|error| Fault::Refused(error.to_string()))
+        }),
+    }
 }

@@ -11,6 +11,7 @@ use store::Store;
 use super::{Client, Fault, Shared};
 use crate::clock::Clock;
 use crate::data::{self, DataDir, Lock};
+use crate::installation;
 
 /// A client of the running server.
 pub(super) fn client(shared: &Shared) -> Result<Client, Fault> {
@@ -60,6 +61,8 @@ impl Local {
         let lock = data.lock()?;
         let store =
             Store::open(loaded.config.store.url.expose(), data.path()).await.context("the database")?;
+        let mut chance = Chance::from_seed(data::seed()?);
+        installation::check(&store, &data, &mut chance).await?;
         let seen = store.outbox_seq().await.context("the database")?;
         let directory = store.load_directory().await.context("the database")?;
         let clock = Clock::start();
@@ -69,7 +72,7 @@ impl Local {
             Arc::new(Offline),
             loaded.config.sip.domain,
             Arc::new(move || clock.now()),
-            Chance::from_seed(data::seed()?),
+            chance,
         );
         office.loaded_at(seen).await;
         Ok(Local { office, data, store, _lock: lock })

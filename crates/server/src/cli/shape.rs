@@ -1,6 +1,6 @@
 //! Printing: columns for people, JSON for programs.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use serde_json::Value;
 
@@ -29,17 +29,38 @@ pub(super) fn rows(shared: &Shared, rows: &[Value], columns: &[Column]) {
 pub(super) fn fields(shared: &Shared, value: &Value, columns: &[Column]) {
     match shared.output {
         Output::Json => put(&pretty(value)),
-        Output::Table => {
-            let width = columns.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
-            let line = |(title, path): &Column| format!("{title:width$}  {}", cell(value, path));
-            put(&columns.iter().map(line).collect::<Vec<_>>().join("\n"));
-        }
+        Output::Table => put(&field_lines(value, columns)),
     }
+}
+
+fn field_lines(value: &Value, columns: &[Column]) -> String {
+    let width = columns.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
+    let line = |(title, path): &Column| format!("{title:width$}  {}", cell(value, path));
+    columns.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Who closes the pipe (`| head`) has read enough.
 fn put(text: &str) {
-    writeln!(std::io::stdout(), "{}", text.trim_end()).ok();
+    try_put(text).ok();
+}
+
+fn try_put(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "{}", text.trim_end())?;
+    out.flush()
+}
+
+/// Print what is shown once and never again: the caller must know whether anybody can have seen it.
+pub(super) fn say_once(shared: &Shared, value: &Value, text: &str) -> io::Result<()> {
+    match shared.output {
+        Output::Json => try_put(&pretty(value)),
+        Output::Table => try_put(text),
+    }
+}
+
+/// [`fields`], of what is shown once.
+pub(super) fn fields_once(shared: &Shared, value: &Value, columns: &[Column]) -> io::Result<()> {
+    say_once(shared, value, &field_lines(value, columns))
 }
 
 fn pretty(value: &Value) -> String {

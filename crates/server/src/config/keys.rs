@@ -92,6 +92,9 @@ keys! {
     "recording.keep_days", "recordings that are older are deleted; 0 keeps them for ever",
         |c, v| c.recording.keep_days = number(v, 0, 36_500)?,
         |c| Some(c.recording.keep_days.to_string());
+    "recording.keep_unclaimed_days", "audio that the database does not know is deleted after so long in the folder unclaimed; 0 keeps it for ever",
+        |c, v| c.recording.keep_unclaimed_days = number(v, 0, 36_500)?,
+        |c| Some(c.recording.keep_unclaimed_days.to_string());
     "recording.quota_mb", "megabytes of all recordings, the oldest are deleted first; 0 is no bound",
         |c, v| c.recording.quota_mb = number(v, 0, u32::MAX)?,
         |c| Some(c.recording.quota_mb.to_string());

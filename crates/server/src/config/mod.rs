@@ -142,6 +142,8 @@ pub struct Recording {
     pub beep: switch::Beep,
     /// Days that recordings are kept; for ever where 0.
     pub keep_days: u32,
+    /// Days that audio which the database does not know is kept aside; for ever where 0.
+    pub keep_unclaimed_days: u32,
     /// Megabytes that all together may have, the oldest are deleted first; no bound where 0.
     pub quota_mb: u32,
     /// Megabytes of the disk that recordings leave free.
@@ -287,6 +289,7 @@ impl Default for Config {
                 format: model::RecordingFormat::Opus,
                 beep: switch::Beep::Never,
                 keep_days: 90,
+                keep_unclaimed_days: 0,
                 quota_mb: 0,
                 reserve_mb: 200,
                 s3_bucket: None,

@@ -28,6 +28,9 @@ use crate::net::dial::dial;
 use crate::net::stream::{Connections, Inbox, StreamEvent, accept};
 use crate::net::udp::Batches;
 
+/// How often a full disk is looked at while nothing else happens.
+const FULL_DISK: Duration = Duration::from_secs(1);
+
 /// Everything that the thread owns.
 pub(super) struct Loop {
     pub(super) poll: Poll,
@@ -138,10 +141,11 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         // The kernel waits in whole milliseconds: a shorter rest is rounded up, or the loop would spin.
-        self.switch.deadline().map(|deadline| {
+        let wait = self.switch.deadline().map(|deadline| {
             let wait = self.clock.until(deadline);
             if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) }
-        })
+        });
+        if self.journal.is_low() { Some(wait.unwrap_or(FULL_DISK).min(FULL_DISK)) } else { wait }
     }
 
     fn turn(&mut self) {
@@ -149,6 +153,9 @@ impl Loop {
         self.gather();
         let now = self.clock.now();
         self.pace.note(now.instant, self.work.packets.len());
+        if let Some(room) = self.journal.room_changed() {
+            self.switch.handle(now, Input::Journal(room), &mut self.work.outputs);
+        }
         // Orders are taken after the messages were read: a directory that was published before a message arrived is seen by it.
         self.absorb_orders(now);
         self.absorb_messages(now);

@@ -3,9 +3,14 @@
 //! Segments `<data>/journal/NNNNNNNNNN.log` are appended to with one `write(2)` per batch. A [`Feeder`] hands the same records to the
 //! database, coalesced by key, and deletes segments of which nothing is missing there. While the database fails, segments are rewritten
 //! without what is outdated (`….base.log` takes the place of everything numbered up to its own), so that they do not grow without end.
+//!
+//! A disk that fills up does not make a liar of us: the next megabytes of the segment are allocated before they are needed ([`room`]).
+//! While the disk is full, records go there; SIP ladders stay out, and no new segment begins. When nearly all of it is used, the exchange is
+//! told ([`JournalRoom::Spent`]) and takes on nothing new: what is left is for the ends of calls that are up.
 
 mod feeder;
 mod pending;
+mod room;
 mod segment;
 mod sync;
 
@@ -16,13 +21,16 @@ use std::sync::Arc;
 
 use model::journal::Record;
 use store::Remembered;
-use switch::{Input, OpenCall};
+use switch::{Input, JournalRoom, OpenCall};
 use tokio::sync::{mpsc, oneshot};
 
 pub use feeder::{Fed, Feeder, Ledger, Rhythm};
 pub use pending::{Due, Pending};
+use room::{Room, is_full};
 use segment::Segments;
 use sync::Syncer;
+
+use crate::limits::JOURNAL_OWED;
 
 /// Records that were written, and the segment that they are in.
 #[derive(Debug)]
@@ -39,7 +47,11 @@ pub struct Journal {
     file: Arc<File>,
     bytes: u64,
     rotate_at: u64,
+    /// What is to be written: a batch, and before it what an earlier write could not.
     buffer: Vec<u8>,
+    room: Room,
+    /// What the exchange knows of the room.
+    told: JournalRoom,
     feed: mpsc::UnboundedSender<Written>,
     /// Tells the feeder by its end that nothing follows.
     _writer: oneshot::Sender<std::convert::Infallible>,
@@ -67,6 +79,7 @@ impl Journal {
         let (mut pending, mut faults) = (Pending::default(), Vec::new());
         let found = segments.settle()?;
         for (number, path) in &found {
+            segment::trim(path);
             let read = segment::read(path)?;
             faults.extend(read.faults.into_iter().map(|fault| format!("{}: {fault}", path.display())));
             for record in read.records {
@@ -79,6 +92,8 @@ impl Journal {
         let (until, writer) = oneshot::channel();
         let syncer = Syncer::start();
         let feeder = Feeder::new(segments.clone(), written, writer, pending.clone(), number, syncer.clone());
+        let mut room = Room::default();
+        room.look(&file, 0);
         let journal = Journal {
             segments,
             number,
@@ -86,6 +101,8 @@ impl Journal {
             bytes: 0,
             rotate_at,
             buffer: Vec::new(),
+            room,
+            told: JournalRoom::Ample,
             feed,
             _writer: until,
             syncer,
@@ -94,22 +111,50 @@ impl Journal {
         Ok(Opened { journal, feeder, pending, faults })
     }
 
-    /// Write down a batch with one system call. A disk that fails is reported, and the database still gets the records.
+    /// Write down a batch with one system call. A disk that fails is reported; what could not be written waits for the next attempt, and the
+    /// database gets the records in any case.
     pub fn append(&mut self, records: Vec<Record>) {
-        self.buffer.clear();
         for record in &records {
+            // Who wants to see the messages of a call does not want them more than the call's record.
+            if self.buffer.len() >= JOURNAL_OWED
+                || self.room.is_low() && matches!(record, Record::Ladder { .. })
+            {
+                continue;
+            }
             segment::encode(record, &mut self.buffer);
         }
-        match self.write() {
-            Ok(()) => self.failing = false,
-            Err(error) if self.failing => tracing::debug!(%error, "the journal cannot be written"),
-            Err(error) => {
-                self.failing = true;
-                tracing::error!(%error, "the journal cannot be written: a crash now would forget what is answered");
-            }
-        }
+        self.write();
         // The feeder ends only after this end is gone.
         self.feed.send(Written { segment: self.number, records }).ok();
+    }
+
+    /// How much room there is, where that has changed since it was last asked. A disk that was full is looked at again here.
+    pub fn room_changed(&mut self) -> Option<JournalRoom> {
+        if self.room.is_due() {
+            self.write();
+            self.room.look(&self.file, self.bytes);
+        }
+        // Nothing is promised that a write before it could not keep.
+        let room = if self.buffer.is_empty() { self.room.left(self.bytes) } else { JournalRoom::Spent };
+        (std::mem::replace(&mut self.told, room) != room).then(|| {
+            match room {
+                JournalRoom::Ample => tracing::info!("the journal has room again"),
+                JournalRoom::Low => {
+                    tracing::error!("the disk is full: the journal lives on what was set aside for it");
+                }
+                JournalRoom::Spent => {
+                    tracing::error!(
+                        "the journal takes nothing more: no new calls and registrations until it does"
+                    );
+                }
+            }
+            room
+        })
+    }
+
+    /// Whether the disk was full when it was last looked at: [`Journal::room_changed`] is to be asked again soon.
+    pub fn is_low(&self) -> bool {
+        self.room.is_low() || !self.buffer.is_empty()
     }
 
     /// Put everything on the disk, now.
@@ -119,17 +164,65 @@ impl Journal {
         }
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        if self.bytes >= self.rotate_at {
-            let next = self.segments.create(self.number + 1)?;
-            self.number += 1;
-            self.bytes = 0;
-            self.file = Arc::new(next);
+    fn write(&mut self) {
+        if self.bytes >= self.rotate_at && !self.room.is_low() {
+            self.rotate();
         }
-        (&*self.file).write_all(&self.buffer)?;
+        match self.try_write() {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the journal is written again");
+                }
+                self.room.ensure(&self.file, self.bytes);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "the journal cannot be written: a crash now would forget what is answered");
+                }
+                self.room.is_full_now();
+            }
+        }
+    }
+
+    fn try_write(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = (&*self.file).write_all(&self.buffer) {
+            // Half a record must not stand before the next one. Where it cannot be cut off, the reader skips it.
+            if self.file.set_len(self.bytes).is_ok() {
+                self.room.was_cut(self.bytes);
+            } else if let Ok(there) = self.file.metadata() {
+                self.bytes = there.len();
+            }
+            return Err(error);
+        }
         self.bytes += self.buffer.len() as u64;
+        self.buffer.clear();
         self.syncer.dirty(&self.file);
         Ok(())
+    }
+
+    /// Begin the next segment. Where that fails, this one goes on.
+    fn rotate(&mut self) {
+        let next = match self.segments.create(self.number + 1) {
+            Ok(next) => next,
+            Err(error) => {
+                if is_full(&error) {
+                    self.room.is_full_now();
+                }
+                tracing::error!(%error, "no new journal segment can be made; the one before grows");
+                return;
+            }
+        };
+        // What was allocated ahead and not needed.
+        if let Err(error) = self.file.set_len(self.bytes) {
+            tracing::warn!(%error, "room that a journal segment does not need stays allocated");
+        }
+        self.number += 1;
+        self.bytes = 0;
+        self.file = Arc::new(next);
+        self.room.begin_segment();
     }
 }
 

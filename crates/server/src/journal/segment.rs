@@ -82,6 +82,15 @@ fn payload(bytes: &[u8]) -> Option<&[u8]> {
     (crc32fast::hash(payload) == crc).then_some(payload)
 }
 
+/// Give back what was allocated behind a segment's end; a crash has left it.
+pub(super) fn trim(path: &Path) {
+    let trimmed =
+        OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(file.metadata()?.len()));
+    if let Err(error) = trimmed {
+        tracing::warn!(%error, path = %path.display(), "room behind a journal segment stays allocated");
+    }
+}
+
 /// The directory of segments.
 #[derive(Clone, Debug)]
 pub(super) struct Segments {
@@ -134,9 +143,14 @@ impl Segments {
         for record in records {
             encode(record, &mut buffer);
         }
-        fs::write(&draft, &buffer)?;
-        File::open(&draft)?.sync_all()?;
-        fs::rename(&draft, &path)?;
+        let written = fs::write(&draft, &buffer)
+            .and_then(|()| File::open(&draft)?.sync_all())
+            .and_then(|()| fs::rename(&draft, &path));
+        if let Err(error) = written {
+            // On a full disk half a draft would take the room that others need.
+            fs::remove_file(&draft).ok();
+            return Err(error);
+        }
         File::open(&self.dir)?.sync_all()?;
         self.settle()?;
         Ok(buffer.len() as u64)

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{AudioFile, Clock, Shelf};
@@ -13,6 +15,7 @@ use store::{Audit, Kept, Place, Store, StoreError};
 
 use super::writer::measure;
 use super::{Warehouse, ogg_opus, wav};
+use crate::clock::SteadyClock;
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
@@ -20,6 +23,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const SWEEP: u32 = 60;
 /// The round in which the first such look is taken: the journal has told by then what ended before the crash.
 const FIRST: u32 = 4;
+/// Rounds between two looks for audio whose owner is gone.
+const REMOVALS: u32 = 5;
 /// After a failed attempt, doubled with each further one.
 const RETRY: Duration = Duration::from_secs(2);
 /// … up to this.
@@ -40,6 +45,9 @@ pub struct Keeper {
     warehouse: Warehouse,
     clock: Clock,
     keeping: Keeping,
+    /// Up to which number what was removed is deleted.
+    removed: AtomicI64,
+    settled: Mutex<SteadyClock>,
     /// When this life of the process began: what ran before it runs no more.
     began: Timestamp,
 }
@@ -53,8 +61,9 @@ impl std::fmt::Debug for Keeper {
 impl Keeper {
     /// A keeper. Everything that ran before now counts as interrupted.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keeping: Keeping) -> Keeper {
-        let began = clock().wall;
-        Keeper { store, warehouse, clock, keeping, began }
+        let now = clock();
+        let settled = Mutex::new(SteadyClock::begin(now));
+        Keeper { store, warehouse, clock, keeping, removed: AtomicI64::new(0), settled, began: now.wall }
     }
 
     /// Until it is dropped.
@@ -65,6 +74,11 @@ impl Keeper {
         loop {
             beat.tick().await;
             let sweep = rounds % SWEEP == FIRST;
+            if rounds.is_multiple_of(REMOVALS)
+                && let Err(error) = self.remove_orphans().await
+            {
+                tracing::warn!(%error, "audio whose owner is gone cannot be deleted");
+            }
             rounds = rounds.wrapping_add(1);
             if let Err(error) = self.round(sweep).await {
                 tracing::warn!(%error, "recordings cannot be looked after");
@@ -80,14 +94,20 @@ impl Keeper {
                 self.store.feed(&[Record::Recording(Box::new(row))]).await?;
             }
         }
-        let now = (self.clock)().wall;
+        let instant = (self.clock)();
+        let now = instant.wall;
         if self.warehouse.has_objects() {
             for kept in self.store.recordings_to_move(now).await? {
                 self.upload(&kept, now).await?;
             }
         }
         if sweep {
-            if let Some(longest) = self.keeping.longest {
+            let newest = self.store.newest_instant().await?;
+            let settled = {
+                let mut clock = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+                clock.is_settled(instant, newest)
+            };
+            if let Some(longest) = self.keeping.longest.filter(|_| settled) {
                 let before = Timestamp::from_micros(now.as_micros() - longest.as_micros() as i64);
                 self.delete(self.store.recordings_before(before).await?, "age").await?;
             }
@@ -102,6 +122,26 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Delete audio of voicemail whose extension or message is gone.
+    async fn remove_orphans(&self) -> Result<(), StoreError> {
+        loop {
+            let page = self.store.removed_audio(self.removed.load(Ordering::Relaxed)).await?;
+            let Some(last) = page.last().map(|removed| removed.seq) else { return Ok(()) };
+            for removed in page {
+                match self.warehouse.remove_all(&removed.name).await {
+                    Ok(true) => tracing::debug!(seq = removed.seq, "audio whose owner is gone is deleted"),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "audio whose owner is gone stays");
+                        return Ok(()); // tried again at the next look
+                    }
+                }
+                self.removed.store(removed.seq, Ordering::Relaxed);
+            }
+            self.removed.store(last, Ordering::Relaxed);
+        }
     }
 
     async fn upload(&self, kept: &Kept, now: Timestamp) -> Result<(), StoreError> {

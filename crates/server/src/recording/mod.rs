@@ -8,6 +8,7 @@ pub mod ogg_opus;
 mod opus;
 mod shelf;
 mod tape;
+pub mod unclaimed;
 mod upload;
 pub mod wav;
 mod writer;

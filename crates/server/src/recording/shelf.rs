@@ -16,6 +16,7 @@ use store::Place;
 use switch::voicemail::Clip;
 
 use super::ogg_opus::{self, OggWriter};
+use super::unclaimed::{self, Claim, Swept};
 use super::writer::path_of;
 use super::{Objects, upload, wav};
 
@@ -23,8 +24,6 @@ use super::{Objects, upload, wav};
 const PIECE: u64 = 4 * 1024 * 1024;
 /// Samples of the longest audio that is played to somebody: a little more than the longest message.
 const LONGEST: usize = 8_000 * 200;
-/// A file that nobody knows is deleted once it is so old.
-const SETTLED: Duration = Duration::from_secs(3600);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -79,15 +78,30 @@ impl Warehouse {
         blocking(move || fs::rename(from, to)).await
     }
 
-    /// Delete the files in the folders of `folder` that nobody knows, by the names of folder and file: what a deletion left, or what is
-    /// of somebody who is gone. How many those were.
+    /// Look for files in the folders of `folder` that nobody knows, by the names of folder and file; see [`unclaimed`].
     pub async fn sweep(
         &self,
-        folder: &str,
-        known: impl Fn(&str, &str) -> bool + Send + 'static,
-    ) -> io::Result<usize> {
-        let folder = self.data.join(folder);
-        blocking(move || sweep(&folder, known)).await
+        folder: &'static str,
+        keep: Option<Duration>,
+        claim: impl Fn(&str, &str) -> Claim + Send + 'static,
+    ) -> io::Result<Swept> {
+        let data = self.data.clone();
+        blocking(move || unclaimed::sweep(&data, folder, keep, claim)).await
+    }
+
+    /// Delete audio whose owner is gone: a file of voicemail by its name, or all of a folder of it. Whether there was any.
+    pub async fn remove_all(&self, name: &str) -> io::Result<bool> {
+        let (file, folder) =
+            (path_of(&self.data, name, "ogg")?, path_of(&self.data, name, "")?.with_extension(""));
+        blocking(move || {
+            let gone = |done: io::Result<()>| match done {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(error),
+            };
+            Ok(gone(fs::remove_file(file))? | gone(fs::remove_dir_all(folder))?)
+        })
+        .await
     }
 
     async fn opened(self, file: AudioFile, wanted: Wanted) -> io::Result<Opened> {
@@ -218,37 +232,19 @@ fn write(path: &Path, samples: &[i16]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    let mut ogg = OggWriter::new(file, 1, 1)?;
-    for block in samples.chunks(800) {
-        ogg.write(block)?;
-    }
-    ogg.finish()?.sync_data()?;
-    fs::rename(draft, path)
-}
-
-fn sweep(folder: &Path, known: impl Fn(&str, &str) -> bool) -> io::Result<usize> {
-    let mut count = 0;
-    let owners = match fs::read_dir(folder) {
-        Ok(owners) => owners,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
+    let whole = || -> io::Result<()> {
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut ogg = OggWriter::new(file, 1, 1)?;
+        for block in samples.chunks(800) {
+            ogg.write(block)?;
+        }
+        ogg.finish()?.sync_data()?;
+        fs::rename(&draft, path)
     };
-    for owner in owners {
-        let owner = owner?;
-        if !owner.file_type()?.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(owner.path())? {
-            let path = file?.path();
-            let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            // What is young may be of a caller or an upload that came while we look.
-            let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
-            if age > SETTLED && !known(&owner.file_name().to_string_lossy(), &name) {
-                fs::remove_file(&path)?;
-                count += 1;
-            }
-        }
+    let written = whole();
+    if written.is_err() {
+        // Half a file takes room that others need.
+        fs::remove_file(&draft).ok();
     }
-    Ok(count)
+    written
 }

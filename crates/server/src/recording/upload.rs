@@ -38,7 +38,9 @@ pub(super) fn samples(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
             }
             b"data" => {
                 let Some((channels, rate)) = format else { return Err(NO_WAV) };
-                let end = body.saturating_add(length).min(bytes.len());
+                // Who writes into a pipe does not know the length: 0, or all ones, is up to the end.
+                let open = length == 0 || length == u32::MAX as usize;
+                let end = if open { bytes.len() } else { body.saturating_add(length).min(bytes.len()) };
                 let audio = bytes.get(body..end).unwrap_or_default();
                 let samples = resampled(audio, channels, rate);
                 if samples.len() > GREETING {
@@ -99,6 +101,12 @@ mod tests {
         let stereo: Vec<i16> = (0..96_000).map(|n| if n % 2 == 0 { 100 } else { 300 }).collect();
         let down = samples(&wav_of(48_000, 2, &stereo)).unwrap();
         assert_eq!((down.len(), down[4_000]), (8_000, 200));
+        for open in [0, u32::MAX] {
+            let mut piped = wav_of(8_000, 1, &plain);
+            piped[4..8].copy_from_slice(&open.to_le_bytes());
+            piped[40..44].copy_from_slice(&open.to_le_bytes());
+            assert_eq!(samples(&piped).unwrap(), plain, "{open}");
+        }
         for bad in [
             &b""[..],
             b"RIFF....WAVEfmt ",

@@ -2,25 +2,27 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result};
-use api::{Actor, App};
-use model::{Permission, UserId};
+use std::io::{self, Write};
+
+use model::{Directory, SealKey};
 
 use crate::config::Config;
 use crate::data::DataDir;
 
 use super::public_host;
 
-/// Make the first administrator's key, where there is none (S20). Whether it was made now.
-pub(super) async fn admin_key(app: &App, data: &DataDir) -> Result<bool> {
-    let office = app.office();
-    if office.directory().keys().any(|key| key.permissions.allow(Permission::Admin)) {
-        return Ok(false);
-    }
-    let user = UserId::parse("admin").context("the first user")?;
-    let created = office.create_admin_key(Actor::default(), user, "First administrator").await?;
-    data.write_secret(&data.admin_key(), created.secret.expose())?;
-    Ok(true)
+/// Carriers whose passwords `key` does not open: it is not the one that sealed them.
+pub(super) fn unreadable_trunks(directory: &Directory, key: &SealKey) -> Vec<String> {
+    let mut trunks = directory.trunks();
+    trunks.retain(|trunk| {
+        trunk.password.as_ref().is_some_and(|sealed| sealed.open(key, trunk.id.as_str()).is_none())
+    });
+    trunks.iter().map(|trunk| trunk.name.clone()).collect()
+}
+
+/// A line for the person in front of it. Who has closed the pipe, or filled the disk behind it, is no reason not to start.
+macro_rules! say {
+    ($($text:tt)*) => { drop(writeln!(io::stdout(), $($text)*)) };
 }
 
 /// See [`Beginning::print`].
@@ -40,29 +42,29 @@ impl Beginning<'_> {
         let schemes = self.config.sip.listen.iter().map(|listen| listen.transport.as_param());
         let sip: Vec<String> =
             schemes.zip(self.listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect();
-        println!("Centralita {} is up.", env!("CARGO_PKG_VERSION"));
-        println!("  SIP   {}   domain {}", sip.join(", "), self.config.sip.domain);
+        say!("Centralita {} is up.", env!("CARGO_PKG_VERSION"));
+        say!("  SIP   {}   domain {}", sip.join(", "), self.config.sip.domain);
         if let Some(http) = self.http {
-            println!("  API   http://{http}");
+            say!("  API   http://{http}");
         }
         if self.lan {
             let port = self.listening.first().map_or(5060, SocketAddr::port);
             let ports = &self.config.media.ports;
-            println!(
+            say!(
                 "  Tell phones: server {}, port {port}, UDP or TCP, domain {}",
                 public_host(self.config),
                 self.config.sip.domain
             );
-            println!("  Open in the firewall: {port} (UDP and TCP), {}-{} (UDP)", ports.start(), ports.end());
+            say!("  Open in the firewall: {port} (UDP and TCP), {}-{} (UDP)", ports.start(), ports.end());
         }
         if let Some(http) = self.http.filter(|_| self.fresh) {
-            println!("  The administrator's key was made: {}", key.display());
-            println!("Make the first extension:");
-            println!(
+            say!("  The administrator's key was made: {}", key.display());
+            say!("Make the first extension:");
+            say!(
                 "  curl -sS http://{http}/api/v1/voip/extensions/create -H \"Authorization: Bearer $(cat {})\" \\",
                 key.display()
             );
-            println!(
+            say!(
                 "    -H 'Content-Type: application/json' -d '{{\"extensionNumber\":\"1001\",\"displayName\":\"Juan Pérez\"}}'"
             );
         }

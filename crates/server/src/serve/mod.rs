@@ -20,12 +20,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::background;
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Loaded};
 use crate::data::{self, DataDir, Lock};
 use crate::dns::Dns;
 use crate::duty;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
+use crate::first_key::{self, FirstKey};
+use crate::installation;
 use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
@@ -37,7 +39,7 @@ use crate::schedule::{self, Beginning, Desk};
 use crate::voicemail::Clerk;
 use crate::webhooks::Courier;
 use crate::webhooks::post::Post;
-use parts::{keeping, post, reach, retention, settings, switch_config, warehouse, workers};
+use parts::{keep_unclaimed, keeping, post, reach, retention, settings, switch_config, warehouse, workers};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -135,9 +137,16 @@ impl House {
         let store = Store::open(config.store.url.expose(), data.path())
             .await
             .context("the database does not open")?;
+        installation::check(&store, &data, &mut chance).await?;
         let seen = store.outbox_seq().await.context("the database cannot be read")?;
         let mut directory = store.load_directory().await.context("the database cannot be read")?;
         directory.set_rules(config.dial_rules());
+        for trunk in first::unreadable_trunks(&directory, &seal) {
+            tracing::error!(
+                trunk,
+                "seal.key is not the one with which this trunk's password was sealed: put the one of your backup there, or set the password anew"
+            );
+        }
         let mut remembered = store.remembered().await.context("the database cannot be read")?;
         let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
         remembered.outside = store.outside_since(yesterday).await.context("the database cannot be read")?;
@@ -222,6 +231,7 @@ impl House {
             door: door.clone(),
             bell: Arc::clone(&bell),
             key: pin_key,
+            keep_unclaimed: keep_unclaimed(&config),
         };
         let post = post(&config)?;
         let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
@@ -230,7 +240,7 @@ impl House {
             tokio::spawn(mails.run()),
             tokio::spawn(crate::settings::run(app.office().clone(), door.clone(), dialled)),
         ];
-        let fresh = first::admin_key(&app, &data).await?;
+        let fresh = first_key::ensure(app.office(), &data).await? == FirstKey::Made;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
         let post = Post::new(reach(&config));
@@ -240,7 +250,9 @@ impl House {
         let (kept, follow) = (store.clone(), app.office().clone().follow());
         let retention = retention(&config);
         let duty = duty::watch(store.clone(), door.clone(), clock);
-        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow, duty).0 });
+        let keeper = tokio::spawn(async move {
+            tokio::join!(keep(kept.clone(), clock, retention), follow, duty, kept.watch_health()).0;
+        });
         let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
@@ -368,12 +380,19 @@ impl House {
 async fn keep(store: Store, clock: Clock, retention: Retention) {
     let mut beat = tokio::time::interval(Duration::from_secs(3600));
     beat.tick().await;
+    let mut steady = SteadyClock::begin(clock.now());
+    let newest = store.newest_instant().await.ok().flatten();
+    steady.is_settled(clock.now(), newest);
     loop {
         if let Err(error) = store.look_at_itself().await {
             tracing::warn!(%error, "the database cannot be analysed");
         }
         beat.tick().await;
-        match store.prune(clock.now().wall, &retention).await {
+        let now = clock.now();
+        if !steady.is_settled(now, newest) {
+            continue;
+        }
+        match store.prune(now.wall, &retention).await {
             Ok(pruned) => tracing::debug!(?pruned, "old rows are gone"),
             Err(error) => tracing::warn!(%error, "old rows cannot be deleted"),
         }

@@ -141,3 +141,9 @@ pub(super) fn keeping(config: &Config) -> Keeping {
         quota: (megabytes > 0).then(|| u64::from(megabytes) * 1_000_000),
     }
 }
+
+/// How long audio that the database does not know is kept aside.
+pub(super) fn keep_unclaimed(config: &Config) -> Option<Duration> {
+    let days = config.recording.keep_unclaimed_days;
+    (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400))
+}

@@ -2,17 +2,20 @@
 
 mod prompts;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
 use model::voicemail::PinKey;
 use model::{ExtensionId, MessageState, SoundId, VoicemailMessage};
+use store::StoreError;
 use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Notify, mpsc};
 
 use crate::exchange::{Door, Order};
 use crate::recording::Warehouse;
+use crate::recording::unclaimed::{Claim, Swept, UNCLAIMED};
 
 pub use prompts::prompts;
 
@@ -33,6 +36,8 @@ pub struct Clerk {
     pub bell: Arc<Notify>,
     /// Proves PINs: boxes are written whole.
     pub key: PinKey,
+    /// How long a file that nobody knows is kept aside; for ever where `None`.
+    pub keep_unclaimed: Option<Duration>,
 }
 
 impl std::fmt::Debug for Clerk {
@@ -120,6 +125,10 @@ impl Clerk {
 
     async fn left(&self, message: &VoicemailMessage) {
         self.write(|| self.office.message_left(message.clone())).await;
+        if self.office.directory().message(&message.extension, &message.id).is_none() {
+            // Its extension was removed while somebody spoke.
+            self.discard(message_path(&message.extension, &message.id)).await;
+        }
         self.bell.notify_one();
     }
 
@@ -158,7 +167,7 @@ impl Clerk {
     }
 
     /// Messages that were being spoken when the process before us died are there as far as they were spoken; files that nobody knows are
-    /// deleted.
+    /// moved aside.
     async fn adopt(&self) {
         let directory = self.office.directory();
         let cut: Vec<VoicemailMessage> = directory
@@ -176,17 +185,81 @@ impl Clerk {
             }
         }
         let directory = self.office.directory();
-        let known = move |extension: &str, name: &str| {
-            let Ok(extension) = ExtensionId::parse(extension) else { return true };
-            if name == "greeting" {
-                return directory.mailbox(&extension).greeting_at.is_some();
-            }
-            model::MessageId::parse(name).is_ok_and(|id| directory.message(&extension, &id).is_some())
+        let removed = match self.removed().await {
+            Ok(removed) => removed,
+            Err(error) => return tracing::warn!(%error, "the files of voicemail are not looked through"),
         };
-        match self.files.sweep("voicemail", known).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "files of voicemail that nobody knows are deleted"),
+        let claim = move |owner: &str, name: &str| {
+            let (folder, file) = (format!("voicemail/{owner}"), format!("voicemail/{owner}/{name}"));
+            let Ok(extension) = ExtensionId::parse(owner) else { return Claim::Known };
+            let known = if name == "greeting" {
+                directory.mailbox(&extension).greeting_at.is_some()
+            } else {
+                model::MessageId::parse(name).is_ok_and(|id| directory.message(&extension, &id).is_some())
+            };
+            match known {
+                true => Claim::Known,
+                false if removed.contains(&folder) || removed.contains(&file) => Claim::Removed,
+                false => Claim::Unknown,
+            }
+        };
+        match self.files.sweep("voicemail", self.keep_unclaimed, claim).await {
+            Ok(swept) => self.tell(swept).await,
             Err(error) => tracing::warn!(%error, "the files of voicemail cannot be looked through"),
+        }
+    }
+
+    /// Names of audio that was removed of late.
+    async fn removed(&self) -> Result<BTreeSet<String>, StoreError> {
+        let (mut names, mut after) = (BTreeSet::new(), 0);
+        loop {
+            let page = self.office.store().removed_audio(after).await?;
+            let Some(last) = page.last() else { return Ok(names) };
+            after = last.seq;
+            names.extend(page.into_iter().map(|removed| removed.name));
+        }
+    }
+
+    /// Say what became of files that nobody knows: a warning, and an event.
+    async fn tell(&self, swept: Swept) {
+        let Swept { removed, moved, returned, expired, left } = swept;
+        if removed > 0 {
+            tracing::info!(removed, "files of voicemail that had been removed are deleted");
+        }
+        if left > 0 {
+            tracing::error!(
+                left,
+                "most of the voicemail in the data directory is unknown to this database: is it the right one? The files stay where they are"
+            );
+        }
+        if moved > 0 {
+            tracing::warn!(
+                moved,
+                "files of voicemail that this database does not know are moved to the folder unclaimed of the data directory"
+            );
+        }
+        if returned > 0 || expired > 0 {
+            tracing::info!(
+                returned,
+                expired,
+                "files of voicemail that had been moved aside are known again, or were kept long enough"
+            );
+        }
+        if left + moved + returned + expired == 0 {
+            return;
+        }
+        let event = store::Audit {
+            at: self.office.now().wall,
+            kind: "voicemail_unclaimed",
+            user: None,
+            subject: UNCLAIMED.into(),
+            key: None,
+            ip: None,
+            request: String::new(),
+            detail: serde_json::json!({"moved": moved, "returned": returned, "deleted": expired, "left": left}),
+        };
+        if let Err(error) = self.office.store().audit(event).await {
+            tracing::warn!(%error, "the event about unknown voicemail is not written");
         }
     }
 }

@@ -50,16 +50,23 @@ impl Folder {
     }
 
     /// Ask the database behind the store's back.
-    pub async fn ask(&self, sql: &'static str) -> Vec<String> {
-        use sqlx::{ConnectOptions as _, Row as _};
+    pub async fn ask(&self, sql: &str) -> Vec<String> {
+        self.try_ask(sql).await.unwrap()
+    }
+
+    /// The same, where the database may say no.
+    pub async fn try_ask(&self, sql: &str) -> Result<Vec<String>, sqlx::Error> {
+        use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+        let sql = AssertSqlSafe(sql.to_owned());
         if on_postgres() {
             let options: sqlx::postgres::PgConnectOptions = self.1.parse().unwrap();
-            let rows = sqlx::query(sql).fetch_all(&mut options.connect().await.unwrap()).await.unwrap();
-            return rows.iter().map(|row| row.get::<String, _>(0)).collect();
+            let rows = sqlx::query(sql).fetch_all(&mut options.connect().await.unwrap()).await?;
+            return Ok(rows.iter().map(|row| row.get::<String, _>(0)).collect());
         }
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.0.join("test.db"));
-        let rows = sqlx::query(sql).fetch_all(&mut options.connect().await.unwrap()).await.unwrap();
-        rows.iter().map(|row| row.get::<String, _>(0)).collect()
+        let file = self.0.join("test.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        let rows = sqlx::query(sql).fetch_all(&mut options.connect().await.unwrap()).await?;
+        Ok(rows.iter().map(|row| row.get::<String, _>(0)).collect())
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
 use crate::exchange::Switch;
 use crate::features::Read;
 use crate::requests::Refusal;
-use crate::{Output, State, limits};
+use crate::{JournalRoom, Output, State, limits};
 
 /// Who calls: a phone of ours, or a carrier.
 #[derive(Debug)]
@@ -115,6 +115,9 @@ impl Switch {
 
     /// The limits that every road shares (S29).
     pub(crate) fn has_room(&self, user: &UserId) -> Result<(), Cause> {
+        if self.journal == JournalRoom::Spent {
+            return Err(Cause::Overload); // its record could not be written
+        }
         if self.calls.of_user(user) >= self.config.calls_per_user {
             return Err(Cause::ConcurrentCallLimit);
         }

@@ -10,6 +10,7 @@ mod a_call_is_recorded;
 mod a_call_is_refused;
 mod a_carrier_calls;
 mod a_carrier_speaks_tcp;
+mod a_disk_is_full;
 mod a_feature_is_dialled;
 mod a_lamp_is_lit;
 mod a_message_is_left;

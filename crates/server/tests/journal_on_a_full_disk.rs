@@ -1,0 +1,179 @@
+//! What the journal does on a disk that is really full: a tmpfs of this test's own.
+
+use std::path::{Path, PathBuf};
+
+use base::Timestamp;
+use model::journal::{Binding, Record};
+use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
+use server::journal::{Journal, restore};
+use store::Remembered;
+use switch::{Input, JournalRoom};
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../e2e/src/mount.rs"]
+mod mount;
+
+use mount::Mount;
+
+struct Disk {
+    mount: Option<Mount>,
+    path: PathBuf,
+}
+
+impl Disk {
+    fn new(name: &str, megabytes: u32) -> Disk {
+        let path = std::env::temp_dir().join(format!("centralita-full-{}-{name}", std::process::id()));
+        Disk { mount: Some(Mount::tmpfs(&path, megabytes)), path }
+    }
+
+    fn mount(&self) -> &Mount {
+        self.mount.as_ref().unwrap()
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(self.mount.take());
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+fn bound(n: usize) -> Record {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5060));
+    Record::Bound(Binding {
+        username: format!("u{n:06}").into(),
+        contact: format!("sip:u{n}@127.0.0.1:5070"),
+        path: Vec::new(),
+        call_id: "x".repeat(400),
+        cseq: 1,
+        q: 1000,
+        expires_at: Timestamp::from_micros(1),
+        created_at: Timestamp::default(),
+        user_agent: "phone".into(),
+        transport: 0,
+        listener: 0,
+        local: address,
+        remote: address,
+        flow: (0, 0),
+    })
+}
+
+fn closed(n: usize) -> Record {
+    Record::CallClosed(Box::new(CallRecord {
+        id: CallId::parse(&format!("session_{n}")).unwrap(),
+        user: UserId::parse("u").unwrap(),
+        other_user: None,
+        direction: CallDirection::Internal,
+        status: CallStatus::Completed,
+        from_number: "1001".into(),
+        to_number: "1002".into(),
+        device: None,
+        started_at: Timestamp::default(),
+        answered_at: None,
+        ended_at: Some(Timestamp::default()),
+        cause: None,
+        trace: Vec::new(),
+        legs: Vec::new(),
+    }))
+}
+
+/// How many user names a reader finds, and what it complains of.
+fn replayed(path: &Path) -> (usize, usize, Vec<String>) {
+    let opened = Journal::open(path, 1 << 24).unwrap();
+    let calls = opened.pending.len().0;
+    let Input::Restore { bindings, .. } = restore(Remembered::default(), &opened.pending) else { panic!() };
+    (bindings.len(), calls, opened.faults)
+}
+
+#[test]
+fn what_was_set_aside_keeps_every_promise_until_nothing_new_is_taken_on() {
+    let disk = Disk::new("spent", 24);
+    let mut journal = Journal::open(&disk.journal(), 1 << 24).unwrap().journal;
+    assert_eq!(journal.room_changed(), None);
+    let filling = disk.mount().fill();
+    let mut seen = Vec::new();
+    let mut promised = 0;
+    // The exchange promises as long as it is not told to stop.
+    while !seen.contains(&JournalRoom::Spent) {
+        journal.append(vec![bound(promised)]);
+        promised += 1;
+        seen.extend(journal.room_changed());
+        assert!(promised < 100_000, "never told: {seen:?}");
+    }
+    assert_eq!(seen, [JournalRoom::Low, JournalRoom::Spent]);
+    assert!(promised > 5_000, "{promised}");
+    // The ends of a thousand calls that are up fit into what is left.
+    for n in 0..1_000 {
+        journal.append(vec![closed(n)]);
+    }
+    let killed = disk.path.join("killed");
+    std::mem::forget(journal); // a kill: nothing is tidied up
+    drop(filling);
+    copy(&disk.journal(), &killed);
+    assert_eq!(replayed(&killed), (promised, 1_000, Vec::new()));
+}
+
+#[test]
+fn a_record_that_was_torn_by_a_full_disk_is_written_whole_when_there_is_room() {
+    let disk = Disk::new("torn", 40);
+    let mut journal = Journal::open(&disk.journal(), 1 << 26).unwrap().journal;
+    let filling = disk.mount().fill();
+    let written = || -> u64 {
+        std::fs::read_dir(disk.journal()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    let (mut promised, mut room) = (0, None);
+    // Nobody heeds the warning, until the last block is used and a batch does not fit.
+    loop {
+        let before = written();
+        journal.append((0..50).map(|n| bound(promised + n)).collect());
+        promised += 50;
+        room = journal.room_changed().or(room);
+        if written() == before {
+            break;
+        }
+        assert!(promised < 100_000, "the disk never ends");
+    }
+    assert_eq!(room, Some(JournalRoom::Spent));
+    drop(filling);
+    let begun = std::time::Instant::now();
+    while journal.room_changed() != Some(JournalRoom::Ample) {
+        assert!(begun.elapsed().as_secs() < 10, "the journal never has room again");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    journal.append(vec![bound(promised)]);
+    promised += 1;
+    drop(journal);
+    let (bindings, _, faults) = replayed(&disk.journal());
+    assert_eq!((bindings, faults), (promised, Vec::new()));
+}
+
+#[test]
+fn a_start_on_a_full_disk_takes_on_nothing_until_there_is_room() {
+    let disk = Disk::new("start", 16);
+    std::fs::create_dir(disk.journal()).unwrap();
+    let filling = disk.mount().fill();
+    let mut journal = Journal::open(&disk.journal(), 1 << 24).unwrap().journal;
+    assert_eq!(journal.room_changed(), Some(JournalRoom::Spent));
+    journal.append(vec![bound(0)]); // an answer that could not wait
+    assert_eq!(journal.room_changed(), None);
+    drop(filling);
+    let begun = std::time::Instant::now();
+    while journal.room_changed() != Some(JournalRoom::Ample) {
+        assert!(begun.elapsed().as_secs() < 10, "the journal never has room again");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(journal);
+    assert_eq!(replayed(&disk.journal()).0, 1);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
