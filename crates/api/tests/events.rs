@@ -247,3 +247,40 @@ async fn a_web_socket_takes_the_key_in_its_head_or_in_its_first_message() {
     assert_eq!(hear!(by_header), json!("draining"));
     serving.abort();
 }
+
+#[tokio::test]
+async fn a_web_socket_that_is_closed_is_answered_with_a_close_frame() {
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+    let house = House::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = house.router().into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+    for (key, code) in [
+        (Some(&house.key), CloseCode::Normal),
+        (None, CloseCode::Away),
+        (Some(&house.key), CloseCode::Library(4000)),
+    ] {
+        let mut request = format!("ws://{address}/api/v1/events/ws").into_client_request().unwrap();
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        if key.is_some() {
+            assert!(matches!(socket.next().await, Some(Ok(Message::Text(_)))), "hello");
+        } else {
+            // Before the key is said, other frames are no fault.
+            futures_util::SinkExt::send(&mut socket, Message::Ping("x".into())).await.unwrap();
+            assert!(matches!(socket.next().await, Some(Ok(Message::Pong(_)))));
+        }
+        socket.close(Some(CloseFrame { code, reason: "enough".into() })).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap();
+        let Some(Ok(Message::Close(Some(frame)))) = heard else { panic!("RFC 6455 §5.5.1: {heard:?}") };
+        assert_eq!(frame.code, code);
+        // Who serves closes the connection first (§7.1.1), and in order.
+        let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap();
+        assert!(matches!(end, None | Some(Err(WsError::ConnectionClosed))), "{end:?}");
+    }
+    serving.abort();
+}

@@ -349,6 +349,9 @@ pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreErro
     if facts.is_empty() {
         return Ok(());
     }
+    for fact in facts {
+        debug_assert!(model::event_type(fact.kind).is_some(), "{} is not in model::EVENT_TYPES", fact.kind);
+    }
     tx.take_turn(Turn::Events).await?;
     let first = audit::newest(&mut *tx).await? + 1;
     insert(tx, &audit::EVENTS, (first..).zip(facts), |(seq, fact), query| {

@@ -180,7 +180,7 @@ async fn end(
     match app.ask(Command::End { call: call.id.clone() }).await? {
         Reply::Call(ended) => {
             let event = Event {
-                kind: "call_ended",
+                kind: "call_end_requested",
                 user: Some(ended.user.clone()),
                 subject: ended.id.to_string(),
                 detail: json!({"by": "api"}),

@@ -225,7 +225,7 @@ impl House {
         let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
         let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
         let fresh = first::admin_key(&app, &data).await?;
-        let http = http::Http::start(listeners, &api::router(app.clone()));
+        let http = http::Http::start(listeners, &api::router(app.clone()), &config.http.trusted_proxies);
         lock.tell(http.addresses.first().copied())?;
         let post = Post::new(reach(&config));
         let courier =
