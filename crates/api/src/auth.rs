@@ -37,7 +37,15 @@ impl Caller {
 
     /// 403 where the key lacks the permission (S56).
     pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
-        if self.permissions.allow(permission) { Ok(()) } else { Err(Fault::Permission.into()) }
+        if self.permissions.allow(permission) {
+            return Ok(());
+        }
+        let word = permission.as_str();
+        let (en, es) = (
+            format!("The API key lacks the permission {word} for this"),
+            format!("La API key no tiene el permiso {word} para esto"),
+        );
+        Err(ApiError::said(Fault::Permission, (&en, &es)))
     }
 
     /// 403 for acting on another user without being an admin (S25).

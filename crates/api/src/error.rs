@@ -59,8 +59,8 @@ faults! {
     NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
-    RecurringCallLimit: 409 "recurring_call_limit" "The extension has as many recurring calls as it may have" "La extensión ya tiene todas las llamadas recurrentes que puede tener";
-    TooManySounds: 409 "too_many_sounds" "The extension has as many sounds as it may have" "La extensión ya tiene todos los sonidos que puede tener";
+    RecurringCallLimit: 409 "recurring_call_limit" "The extension has 100 recurring calls, as many as it may have" "La extensión ya tiene 100 llamadas recurrentes, todas las que puede tener";
+    TooManySounds: 409 "too_many_sounds" "The extension has 50 sounds, as many as it may have" "La extensión ya tiene 50 sonidos, todos los que puede tener";
     SoundInUse: 409 "sound_in_use" "A recurring call plays this sound: change or remove that first" "Una llamada recurrente reproduce este sonido: cambie o elimine primero esa llamada";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
     TooManyTrunks: 409 "too_many_trunks" "There are 64 trunks already" "Ya hay 64 troncales";
@@ -68,7 +68,7 @@ faults! {
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
     NotDead: 409 "delivery_not_dead" "Only a dead delivery can be sent again" "Solo se puede reenviar una entrega muerta";
-    TooManyWebhooks: 409 "too_many_webhooks" "This user has as many webhooks as one may have" "Este usuario ya tiene el máximo de webhooks";
+    TooManyWebhooks: 409 "too_many_webhooks" "This user has 20 webhooks, as many as one may have" "Este usuario ya tiene 20 webhooks, todos los que puede tener";
     IdempotencyMismatch: 409 "idempotency_mismatch" "This Idempotency-Key was used for another request" "Esta Idempotency-Key se usó para otra solicitud";
     IdempotencyInProgress: 409 "idempotency_in_progress" "The request of this Idempotency-Key is being worked on" "La solicitud de esta Idempotency-Key está en curso";
     IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped while it worked on the request of this Idempotency-Key: look whether it was done, then ask with a new one" "El servidor se detuvo mientras atendía la solicitud de esta Idempotency-Key: compruebe si se hizo y pida con una nueva";

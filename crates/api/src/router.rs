@@ -72,7 +72,7 @@ impl Entry {
         }
         // Who asks for a probe or a page may put anything behind it, as balancers and browsers do.
         if self.need != Need::Nothing {
-            Form::of_query(request.uri(), self.query)?;
+            Form::knows(request.uri(), self.query)?;
         }
         let encoding = request.headers().get(header::CONTENT_ENCODING);
         if self.reads_body

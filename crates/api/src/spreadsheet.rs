@@ -24,17 +24,12 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
         .flexible(true)
         .delimiter(separator)
         .from_reader(text.as_bytes());
-    let line_of = |position: Option<&csv::Position>| {
-        let kept = position.map_or(1, csv::Position::line);
-        numbers.get(kept as usize - 1).copied().unwrap_or(kept)
-    };
     let mut columns: Option<Vec<Option<Column>>> = None;
     let mut lines = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| {
-            LineFault::of_line(line_of(error.position()), "cannot be read", "no se puede leer")
-        })?;
-        let line = line_of(record.position());
+    // A line is a record: one whose quote goes on in the next line is refused when it is met.
+    for (n, record) in reader.records().enumerate() {
+        let line = numbers.get(n).copied().unwrap_or_default();
+        let record = record.map_err(|_| LineFault::of_line(line, "cannot be read", "no se puede leer"))?;
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }

@@ -28,11 +28,11 @@ async fn a_new_secret_is_another_one_and_is_shown_once() {
     let rotate = format!("{path}/rotate-secret");
     let rotated = house.post(&house.key, &rotate, json!({})).await.ok();
     let second = secret(&rotated);
-    assert_eq!(rotated["webhook"]["bothSecretsUntil"], "2025-01-16T11:30:00Z");
+    assert_eq!(rotated["webhook"]["bothSecretsUntil"], "2025-01-16T11:30:00.000Z");
     let shown = house.get(&house.key, &path).await.ok();
     assert_eq!(
         (&shown["webhook"]["secret"], &shown["webhook"]["bothSecretsUntil"]),
-        (&Value::Null, &json!("2025-01-16T11:30:00Z"))
+        (&Value::Null, &json!("2025-01-16T11:30:00.000Z"))
     );
     // A change of something else leaves the secret as it is.
     house.json("PATCH", &house.key, &path, &json!({"active": false})).await.ok();

@@ -91,6 +91,16 @@ impl Form {
         form.complete(fields)
     }
 
+    /// Whether a query has parameters that a route does not know. Their values are looked at later: what is not there is said first.
+    pub(crate) fn knows(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let names = pairs.map(|pairs| pairs.0).unwrap_or_default();
+        match names.iter().find(|(name, _)| !fields.iter().any(|field| field.is_called(name))) {
+            Some((name, _)) => Err(unknown(name, fields)),
+            None => Ok(()),
+        }
+    }
+
     /// Check a query against its table. Numbers and flags are written as text there.
     pub(crate) fn of_query(uri: &Uri, fields: &'static [Field]) -> Result<Form, ApiError> {
         let bad = |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
