@@ -1,6 +1,8 @@
 //! What surrounds every route: the request's id, who asks, refusals in the caller's language, panics, the count of uses.
 
 use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
@@ -48,7 +50,7 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
         Err(refused) => refused.into_response(),
     };
     if let Some(error) = refusal(&response) {
-        let error = place.named_in(error, response.headers());
+        let error = place.named_in(error);
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(request = %id, route, "a request failed");
         }
@@ -83,11 +85,27 @@ fn has_host(parts: &Parts) -> bool {
     matches!((hosts.next(), hosts.next()), (Some(host), None) if legal(host))
 }
 
+/// The methods of each path, as people read them. The header `Allow` is written further out than refusals are.
+static KNOWN: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
+    let mut methods: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+    for route in crate::routes::all() {
+        let known = methods.entry(route.path).or_default();
+        known.insert(route.method.to_ascii_uppercase());
+        if route.method == "get" {
+            known.insert("HEAD".into());
+        }
+    }
+    let text = |known: BTreeSet<String>| known.into_iter().collect::<Vec<_>>().join(", ");
+    methods.into_iter().map(|(path, known)| (path, text(known))).collect()
+});
+
 /// What a request asked for, in case that is what has to be named.
 struct Place {
     /// The last id in the path, or the path itself where there is no such route.
     thing: String,
     method: String,
+    /// The methods that its path knows.
+    known: String,
 }
 
 impl Place {
@@ -98,12 +116,17 @@ impl Place {
             let pairs = template.split('/').zip(path.split('/'));
             pairs.filter(|(part, _)| part.starts_with('{')).last().map(|(_, id)| id)
         });
-        Place { thing: shown(id.unwrap_or(path)), method: shown(parts.method.as_str()) }
+        let known = matched.map(|template| KNOWN.get(template).cloned().unwrap_or_default());
+        Place {
+            thing: shown(id.unwrap_or(path)),
+            method: shown(parts.method.as_str()),
+            known: known.unwrap_or_default(),
+        }
     }
 
     /// The same refusal, naming what was not found, or which methods there are.
-    fn named_in(&self, error: ApiError, headers: &HeaderMap) -> ApiError {
-        let allowed = headers.get(header::ALLOW).and_then(|allow| allow.to_str().ok()).unwrap_or_default();
+    fn named_in(&self, error: ApiError) -> ApiError {
+        let allowed = &self.known;
         if error.is_bare(Fault::NotFound) {
             let (en, es) = (
                 format!("Resource not found: {}", self.thing),

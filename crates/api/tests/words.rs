@@ -13,7 +13,10 @@ async fn operations(house: &House) -> Vec<(String, String, Value)> {
     let mut all = Vec::new();
     for (template, item) in house.document().await["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let path = template.replace("{id}", "unknown_1").replace("{messageId}", "vm_1").replace("{delivery}", "dlv_1");
+            let path = template
+                .replace("{id}", "unknown_1")
+                .replace("{messageId}", "vm_1")
+                .replace("{delivery}", "dlv_1");
             all.push((method.to_ascii_uppercase(), path, operation.clone()));
         }
     }
@@ -33,7 +36,10 @@ async fn a_parameter_that_a_route_does_not_know_is_refused_with_those_that_it_kn
         assert_eq!(refused["field"], "colour", "{method} {path}");
         for parameter in operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "query") {
             let name = parameter["name"].as_str().unwrap();
-            assert!(refused["error"].as_str().unwrap().contains(name), "{method} {path}: {name} in {refused}");
+            assert!(
+                refused["error"].as_str().unwrap().contains(name),
+                "{method} {path}: {name} in {refused}"
+            );
         }
         tried += 1;
     }
@@ -70,7 +76,8 @@ async fn every_cursor_is_an_opaque_text_or_null() {
             other => assert!(other.is_null() && page.get("nextCursor").is_some(), "{path}: {page}"),
         }
         if path != "/api/v1/events" {
-            let refused = house.get(&house.admin, &format!("{path}?cursor=1001")).await.refused(400, "invalid_value");
+            let refused =
+                house.get(&house.admin, &format!("{path}?cursor=1001")).await.refused(400, "invalid_value");
             assert_eq!(refused["field"], "cursor", "{path}");
         }
     }
@@ -114,7 +121,8 @@ async fn what_the_documents_call_opensips_has_a_neutral_name_that_does_the_same(
 async fn calls_are_found_by_status_and_direction() {
     let house = House::new().await;
     let kept = |n: i64, status: CallStatus, direction: CallDirection| {
-        let (cause, ended) = (Some(Cause::Cancelled), Some(base::Timestamp::from_micros((BEGIN - n) * 1_000_000)));
+        let (cause, ended) =
+            (Some(Cause::Cancelled), Some(base::Timestamp::from_micros((BEGIN - n) * 1_000_000)));
         let call = call_record(&format!("session_{n}_over"), "user_123", BEGIN - 100 - n);
         Record::CallClosed(Box::new(model::CallRecord { status, direction, cause, ended_at: ended, ..call }))
     };
@@ -135,7 +143,10 @@ async fn calls_are_found_by_status_and_direction() {
     assert_eq!(found("status=canceled&direction=inbound").await, ["session_50_over"]);
     assert_eq!(found("direction=internal&limit=1000").await.len(), 31);
     let page = house.get(&house.key, "/api/v1/calls?status=canceled&limit=1").await.ok();
-    assert_eq!((&page["calls"][0]["status"], &page["calls"][0]["endReason"]), (&json!("canceled"), &json!("canceled")));
+    assert_eq!(
+        (&page["calls"][0]["status"], &page["calls"][0]["endReason"]),
+        (&json!("canceled"), &json!("canceled"))
+    );
     let rest = format!("status=canceled&limit=1&cursor={}", page["nextCursor"].as_str().unwrap());
     assert_eq!(found(&rest).await, ["session_51_over"]);
     house.get(&house.key, "/api/v1/calls?status=cancelled").await.refused(400, "invalid_value");
@@ -148,18 +159,102 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
     let one = format!("/api/v1/voip/extensions/{}", made["extension"]["id"].as_str().unwrap());
     let calls = house.key_of("user_123", &[Permission::Call]).await;
     let cases = [
-        ("PUT", one.as_str(), &house.admin, json!({"forwardingMode": "never"}), "forwardingMode: must be one of always, busy, noAnswer, unreachable", "estas palabras: always, busy"),
-        ("PUT", &one, &house.admin, json!({"ringSeconds": 1}), "ringSeconds: must be a whole number from 5 to 300", "entero de 5 a 300"),
-        ("PUT", &one, &house.admin, json!({"displayName": ""}), "displayName: must have 1 to 64 characters", "de 1 a 64 caracteres"),
-        ("PUT", &one, &house.admin, json!({"colour": "red"}), "colour: is not known here; known are: displayName, extensionNumber,", "se conocen: displayName"),
-        ("POST", "/api/v1/server/start", &house.admin, json!({"x": 1}), "x: is not known here, where there is no field", "no hay campo"),
-        ("GET", "/api/v1/calls?limit=5000", &house.admin, json!({}), "limit: must be a whole number from 1 to 1000", "de 1 a 1000"),
-        ("GET", "/api/v1/keys/key_nope/usage", &house.admin, json!({}), "Resource not found: key_nope", "no encontrado: key_nope"),
-        ("POST", "/api/v1/calls/nope/end", &house.admin, json!({}), "Resource not found: nope", "no encontrado: nope"),
-        ("GET", "/api/v1/nothing", &house.admin, json!({}), "Resource not found: /api/v1/nothing", "no encontrado: /api/v1/nothing"),
-        ("DELETE", "/api/v1/calls", &house.admin, json!({}), "This resource does not know DELETE; it knows GET,HEAD,POST", "no conoce DELETE; conoce GET"),
-        ("GET", "/api/v1/registrations", &calls, json!({}), "The API key lacks the permission sip", "no tiene el permiso sip"),
-        ("GET", "/api/v1/trunks", &house.key, json!({}), "The API key lacks the permission admin", "no tiene el permiso admin"),
+        (
+            "PUT",
+            one.as_str(),
+            &house.admin,
+            json!({"forwardingMode": "never"}),
+            "forwardingMode: must be one of always, busy, noAnswer, unreachable",
+            "estas palabras: always, busy",
+        ),
+        (
+            "PUT",
+            &one,
+            &house.admin,
+            json!({"ringSeconds": 1}),
+            "ringSeconds: must be a whole number from 5 to 300",
+            "entero de 5 a 300",
+        ),
+        (
+            "PUT",
+            &one,
+            &house.admin,
+            json!({"displayName": ""}),
+            "displayName: must have 1 to 64 characters",
+            "de 1 a 64 caracteres",
+        ),
+        (
+            "PUT",
+            &one,
+            &house.admin,
+            json!({"colour": "red"}),
+            "colour: is not known here; known are: displayName, extensionNumber,",
+            "se conocen: displayName",
+        ),
+        (
+            "POST",
+            "/api/v1/server/start",
+            &house.admin,
+            json!({"x": 1}),
+            "x: is not known here, where there is no field",
+            "no hay campo",
+        ),
+        (
+            "GET",
+            "/api/v1/calls?limit=5000",
+            &house.admin,
+            json!({}),
+            "limit: must be a whole number from 1 to 1000",
+            "de 1 a 1000",
+        ),
+        (
+            "GET",
+            "/api/v1/keys/key_nope/usage",
+            &house.admin,
+            json!({}),
+            "Resource not found: key_nope",
+            "no encontrado: key_nope",
+        ),
+        (
+            "POST",
+            "/api/v1/calls/nope/end",
+            &house.admin,
+            json!({}),
+            "Resource not found: nope",
+            "no encontrado: nope",
+        ),
+        (
+            "GET",
+            "/api/v1/nothing",
+            &house.admin,
+            json!({}),
+            "Resource not found: /api/v1/nothing",
+            "no encontrado: /api/v1/nothing",
+        ),
+        (
+            "DELETE",
+            "/api/v1/calls",
+            &house.admin,
+            json!({}),
+            "This resource does not know DELETE; it knows GET, HEAD, POST",
+            "no conoce DELETE; conoce GET",
+        ),
+        (
+            "GET",
+            "/api/v1/registrations",
+            &calls,
+            json!({}),
+            "The API key lacks the permission sip",
+            "no tiene el permiso sip",
+        ),
+        (
+            "GET",
+            "/api/v1/trunks",
+            &house.key,
+            json!({}),
+            "The API key lacks the permission admin",
+            "no tiene el permiso admin",
+        ),
     ];
     for (method, path, key, body, en, es) in cases {
         for (language, said) in [("en", en), ("es", es)] {
@@ -186,13 +281,17 @@ async fn the_document_has_names_words_and_bytes_that_generated_clients_can_bear(
     }
     assert_eq!(document["paths"]["/api/v1/voip/extensions"]["get"]["operationId"], "listExtensions");
     assert_eq!(document["paths"]["/api/v1/voip/extensions"]["post"]["operationId"], "createExtension");
-    let schema = |name: &str, property: &str| document["components"]["schemas"][name]["properties"][property].clone();
+    let schema =
+        |name: &str, property: &str| document["components"]["schemas"][name]["properties"][property].clone();
     assert_eq!(schema("Extension", "status")["enum"], json!(["active", "inactive", "busy"]));
     assert_eq!(schema("Session", "status")["enum"].as_array().unwrap().len(), 8);
     assert!(schema("Session", "endReason")["enum"].as_array().unwrap().contains(&json!("no_answer")));
     assert_eq!(schema("Event", "type")["enum"].as_array().unwrap().len(), model::EVENT_TYPES.len());
     let audio = &document["paths"]["/api/v1/recordings/{id}/audio"]["get"]["responses"]["200"]["content"]["audio/ogg"];
-    assert_eq!(audio["schema"], json!({"type": "string", "format": "binary", "contentMediaType": "audio/ogg"}));
+    assert_eq!(
+        audio["schema"],
+        json!({"type": "string", "format": "binary", "contentMediaType": "audio/ogg"})
+    );
     for list in ["x-event-types", "x-error-codes", "x-end-reasons"] {
         assert!(document[list].as_array().unwrap().len() > 35, "{list}");
     }

@@ -41,6 +41,7 @@ events! {
     "recurring_call_executed": "A recurring call was made at its time.";
     "recurring_call_failed": "A recurring call came to nothing.";
     "recurring_call_missed": "No server ran when a recurring call was due.";
+    "recording_wanted": "Somebody asked for a call to be recorded.";
     "recording_started": "A recording began.";
     "recording_paused": "A recording writes silence from now on.";
     "recording_resumed": "A recording goes on after a pause.";

@@ -221,8 +221,11 @@ impl House {
         if let Some(document) = DOCUMENT.get() {
             return document;
         }
-        let request =
-            Request::get("/openapi.json").header("host", "api.example:5000").body(Body::empty()).unwrap();
+        let request = Request::get("/openapi.json")
+            .header("host", "api.example:5000")
+            .header("x-request-id", "req_document")
+            .body(Body::empty())
+            .unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let document = serde_json::from_slice(&bytes).unwrap();

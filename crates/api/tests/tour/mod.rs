@@ -30,7 +30,8 @@ const SECRETS: [&str; 3] = ["password", "key", "secret"];
 impl Tour {
     async fn ask(&mut self, method: &'static str, path: &str, body: Value) -> Value {
         let key = self.house.admin.clone();
-        let request = request(method, path, &key).header("x-request-id", "req_1a2b3c4d5e6f7g8h");
+        let request =
+            request(&method.to_ascii_uppercase(), path, &key).header("x-request-id", "req_1a2b3c4d5e6f7g8h");
         let request = match &body {
             Value::Null => request.body(Body::empty()),
             body => request.header("content-type", "application/json").body(Body::from(body.to_string())),
@@ -147,6 +148,9 @@ async fn calls(tour: &mut Tour, extension: &str) {
         let made = tour.ask("post", place, body).await;
         let call = id(&made, "session");
         tour.get(&format!("{one}/{call}")).await;
+        tour.house
+            .exchange
+            .change(|e| e.calls.iter_mut().for_each(|call| call.status = CallStatus::InProgress));
         for verb in ["start", "pause", "resume", "stop"] {
             tour.ask("post", &format!("{one}/{call}/recording/{verb}"), json!({})).await;
         }
