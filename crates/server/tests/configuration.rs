@@ -80,6 +80,12 @@ fn every_slip_is_named_with_file_line_key_and_remedy() {
         ("[http]\ntrusted_proxies = [\"0.0.0.0/0\"]", "0.0.0.0/0 is everybody"),
         ("[http]\norigins = [\"https://crm.example.com/app\"]", "is no origin; write scheme, host and port"),
         ("[http]\norigins = [\"*\"]", "\"*\" is no origin"),
+        (
+            "[recording]\ns3_endpoint = \"https://s3.example:99999\"",
+            "is no address; write \"https://s3.example.com\"",
+        ),
+        ("[mail]\nsmtp = \"smtps://mail..example\"", "write smtps://USER:PASSWORD@HOST"),
+        ("[mail]\nsmtp = \"smtp://mail.example:0\"", "write smtps://USER:PASSWORD@HOST"),
         ("[media]\nports = \"20000-10000\"", "20000-10000 holds no call"),
         ("[media]\nports = \"10000\"", "write two ports, \"10000-20000\""),
         ("[store]\nurl = \"mysql://u:secret@h/d\"", "\"mysql://u:***@h/d\" is no database"),

@@ -54,8 +54,7 @@ pub(super) enum ExtensionVerb {
         #[arg(long)]
         force: bool,
     },
-    /// Make all extensions of a table (CSV), or none: a header with any of number, name, username, password, owner, voicemail PIN; without
-    /// one, number,username,password[,owner] on each line
+    /// Make all extensions of a table (CSV), or none: columns number, name, username, password, owner, voicemail PIN by its first line
     Import {
         /// The file
         file: PathBuf,

@@ -240,7 +240,12 @@ pub(super) fn shown_beep(beep: switch::Beep) -> String {
 }
 
 pub(super) fn web(text: &str) -> Result<String, String> {
-    if text.starts_with("https://") || text.starts_with("http://") {
+    let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
+    let named = |url: &reqwest::Url| match url.host_str() {
+        Some(host) => model::is_host(host.trim_start_matches('[').trim_end_matches(']')),
+        None => false,
+    };
+    if url.is_some_and(|url| named(&url) && url.port() != Some(0)) {
         return Ok(text.trim_end_matches('/').to_owned());
     }
     Err(format!("{text:?} is no address; write \"https://s3.example.com\""))

@@ -150,7 +150,7 @@ impl Connections {
     }
 
     /// The same for a source that may have another number of them: behind a proxy are many clients.
-    pub(crate) fn seat_within(self: &Arc<Self>, ip: IpAddr, per_source: usize) -> Option<Seat> {
+    pub(crate) fn seat_within(self: &Arc<Self>, ip: IpAddr, per_source: u32) -> Option<Seat> {
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = seats.get(&ip).copied().unwrap_or(0);
         if taken >= per_source || self.taken.load(Ordering::Relaxed) >= self.limits.total {
