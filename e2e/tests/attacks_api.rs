@@ -198,7 +198,7 @@ fn no_body_makes_us_fail() {
     }
     assert_eq!(
         post(call, "Content-Type: application/json\r\nContent-Encoding: gzip\r\n", b"\x1f\x8b\x08"),
-        Some(400)
+        Some(415)
     );
     // Heads that are none.
     for text in [

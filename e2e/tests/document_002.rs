@@ -106,7 +106,7 @@ fn the_requests_of_the_document_work_one_after_the_other() {
         assert_eq!(call["destinationNumber"], body["destinationNumber"]);
         assert_eq!((&call["extensionId"], &call["enabled"]), (&json!(id), &json!(true)));
         assert!(
-            call["nextExecution"].as_str().is_some_and(|at| at.len() == 20 && at.ends_with('Z')),
+            call["nextExecution"].as_str().is_some_and(|at| at.len() == 24 && at.ends_with('Z')),
             "{made}"
         );
         recurring.push(text(&call["id"]));

@@ -47,7 +47,7 @@ fn things(server: &Server, own: &Http) -> Map<String, Value> {
     let key = post("/api/v1/keys/voip/generate", json!({"name": "Met"}));
     let extension = post("/api/v1/voip/extensions/create", json!({"displayName": "Met"}));
     let extension = &extension["extension"]["id"];
-    let hook = post("/api/v1/webhooks", json!({"url": "https://127.0.0.1:9/hook"}));
+    let hook = post("/api/v1/webhooks", json!({"url": "https://crm.invalid/hook"}));
     let calls = format!("/api/v1/voip/extensions/{}/recurring-calls", text(extension));
     let daily = json!({"frequency": "daily", "time": "09:00"});
     let recurring = post(&calls, json!({"destinationNumber": "4712", "schedule": daily}));

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 const USAGE: &str = "\
 cargo xtask tidy                 check the rules of the tree (dependencies, purity, sizes, names, words, links and pairs of pages)
 cargo xtask sim [--seeds N]      run N seeds of the simulator (default 200)
-cargo xtask docs                 write docs/api.md anew from the table of routes
+cargo xtask docs                 write docs/api.md and docs/api/ anew from the table of routes
 cargo xtask fuzz [--seconds N]   run every fuzz target for N seconds (default 30)";
 
 fn main() -> ExitCode {

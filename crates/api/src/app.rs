@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Chance, Now, Secret};
+use ipnet::IpNet;
 use model::{Cause, Directory, SealKey};
 use store::Store;
 use switch::{Command, Reply};
@@ -39,6 +40,10 @@ pub struct Settings {
     pub listeners: Vec<String>,
     /// Trust loopback without a key (S20).
     pub local_admin: bool,
+    /// Reverse proxies whose `X-Forwarded-For` or `Forwarded` names the client.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins of web pages that may use the API from a browser (CORS).
+    pub origins: Vec<String>,
     /// Of one key, where the key does not say (S28).
     pub requests_per_minute: u32,
     /// Of one source without a valid key.
@@ -70,6 +75,8 @@ impl Default for Settings {
             sip_port: 5060,
             listeners: Vec::new(),
             local_admin: false,
+            trusted_proxies: Vec::new(),
+            origins: Vec::new(),
             requests_per_minute: 100,
             unauthenticated_per_minute: 30,
             seal: SealKey::default(),

@@ -1,9 +1,9 @@
 //! Who asks: bearer keys (S19), the trusted neighbour of S20, and what they may do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use model::{ApiKey, Language, Permission, Permissions, UserId};
@@ -37,7 +37,15 @@ impl Caller {
 
     /// 403 where the key lacks the permission (S56).
     pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
-        if self.permissions.allow(permission) { Ok(()) } else { Err(Fault::Permission.into()) }
+        if self.permissions.allow(permission) {
+            return Ok(());
+        }
+        let word = permission.as_str();
+        let (en, es) = (
+            format!("The API key lacks the permission {word} for this"),
+            format!("La API key no tiene el permiso {word} para esto"),
+        );
+        Err(ApiError::said(Fault::Permission, (&en, &es)))
     }
 
     /// 403 for acting on another user without being an admin (S25).
@@ -90,17 +98,8 @@ pub(crate) struct Verdict {
     pub key: Option<Arc<ApiKey>>,
 }
 
-/// Where a request came from.
-pub(crate) fn source(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| {
-        address.ip().to_canonical()
-    })
-}
-
 /// Judge a request for something that is not public.
-pub(crate) fn judge(app: &App, parts: &Parts, request: &str) -> Verdict {
-    let ip = source(parts);
+pub(crate) fn judge(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> Verdict {
     let stranger = |fault: Fault| stranger(app, ip, fault);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
         if app.settings().local_admin && is_neighbour(ip, &parts.headers) {

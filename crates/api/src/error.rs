@@ -8,6 +8,7 @@ use store::StoreError;
 use utoipa::ToSchema;
 
 use crate::OfficeError;
+use crate::imported::LineFault;
 
 macro_rules! faults {
     ($($name:ident: $status:literal $code:literal $en:literal $es:literal;)*) => {
@@ -18,7 +19,6 @@ macro_rules! faults {
         }
 
         impl Fault {
-            #[cfg(test)]
             pub(crate) const ALL: &'static [Fault] = &[$(Fault::$name,)*];
 
             pub(crate) const fn row(self) -> (u16, &'static str, &'static str, &'static str) {
@@ -50,14 +50,18 @@ faults! {
     UnknownField: 400 "unknown_field" "This field is not known here" "Este campo no se conoce aquí";
     WrongType: 400 "wrong_type" "The field has the wrong type" "El campo tiene un tipo incorrecto";
     BadValue: 400 "invalid_value" "The value is not allowed" "El valor no está permitido";
+    HostMissing: 400 "invalid_host" "An HTTP/1.1 request has exactly one Host header" "Una solicitud HTTP/1.1 lleva exactamente una cabecera Host";
+    BodyIncomplete: 400 "incomplete_body" "The body did not arrive in time" "El cuerpo no llegó a tiempo";
     BodyTooLarge: 413 "body_too_large" "The body is larger than 64 KB" "El cuerpo supera los 64 KB";
     ImportTooLarge: 413 "import_too_large" "The import is larger than 32 MB: send it in parts" "La importación supera los 32 MB: envíela por partes";
+    AudioTooLarge: 413 "audio_too_large" "The audio is larger than 12 MB" "El audio supera los 12 MB";
+    ContentEncoding: 415 "unsupported_content_encoding" "Send the body as it is: no Content-Encoding is read here" "Envíe el cuerpo tal cual: aquí no se lee ningún Content-Encoding";
     MediaType: 415 "unsupported_media_type" "Send the body as application/json" "Envíe el cuerpo como application/json";
     NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
     UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
-    RecurringCallLimit: 409 "recurring_call_limit" "The extension has as many recurring calls as it may have" "La extensión ya tiene todas las llamadas recurrentes que puede tener";
-    TooManySounds: 409 "too_many_sounds" "The extension has as many sounds as it may have" "La extensión ya tiene todos los sonidos que puede tener";
+    RecurringCallLimit: 409 "recurring_call_limit" "The extension has 100 recurring calls, as many as it may have" "La extensión ya tiene 100 llamadas recurrentes, todas las que puede tener";
+    TooManySounds: 409 "too_many_sounds" "The extension has 50 sounds, as many as it may have" "La extensión ya tiene 50 sonidos, todos los que puede tener";
     SoundInUse: 409 "sound_in_use" "A recurring call plays this sound: change or remove that first" "Una llamada recurrente reproduce este sonido: cambie o elimine primero esa llamada";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
     TooManyTrunks: 409 "too_many_trunks" "There are 64 trunks already" "Ya hay 64 troncales";
@@ -65,7 +69,7 @@ faults! {
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
     NotDead: 409 "delivery_not_dead" "Only a dead delivery can be sent again" "Solo se puede reenviar una entrega muerta";
-    TooManyWebhooks: 409 "too_many_webhooks" "This user has as many webhooks as one may have" "Este usuario ya tiene el máximo de webhooks";
+    TooManyWebhooks: 409 "too_many_webhooks" "This user has 20 webhooks, as many as one may have" "Este usuario ya tiene 20 webhooks, todos los que puede tener";
     IdempotencyMismatch: 409 "idempotency_mismatch" "This Idempotency-Key was used for another request" "Esta Idempotency-Key se usó para otra solicitud";
     IdempotencyInProgress: 409 "idempotency_in_progress" "The request of this Idempotency-Key is being worked on" "La solicitud de esta Idempotency-Key está en curso";
     IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped while it worked on the request of this Idempotency-Key: look whether it was done, then ask with a new one" "El servidor se detuvo mientras atendía la solicitud de esta Idempotency-Key: compruebe si se hizo y pida con una nueva";
@@ -95,6 +99,8 @@ pub(crate) struct ApiError {
     field: Option<String>,
     /// More exactly: English, Spanish.
     detail: Option<(String, String)>,
+    /// The line of a file that is at fault.
+    line: Option<u64>,
     retry_after: Option<u64>,
 }
 
@@ -115,6 +121,10 @@ pub(crate) struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub field: Option<String>,
+    /// The line at fault of a file that was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub line: Option<u64>,
 }
 
 impl ApiError {
@@ -124,12 +134,40 @@ impl ApiError {
         ApiError { field: Some(field.to_owned()), detail, ..fault.into() }
     }
 
+    pub(crate) fn field_name(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// The same refusal, which says what the value was.
+    pub(crate) fn about(self, value: &str) -> Self {
+        let detail = self.detail.map(|(en, es)| (format!("{en}, not {value}"), format!("{es}, no {value}")));
+        ApiError { detail, ..self }
+    }
+
     /// The same refusal, of line `n` of a list: its field is named with its place.
     pub(crate) fn of_line(self, list: &str, n: usize) -> Self {
         let place = format!("{list}[{n}]");
         let name = self.field.as_ref().map_or_else(|| place.clone(), |field| format!("{place}.{field}"));
         let detail = self.detail.map(|(en, es)| (format!("{place}.{en}"), format!("{place}.{es}")));
         ApiError { field: Some(name), detail, ..self }
+    }
+
+    /// A refusal of a line of a file.
+    pub(crate) fn of_file(fault: &LineFault) -> Self {
+        let detail = (fault.in_file(Language::English), fault.in_file(Language::Spanish));
+        let field = fault.column.map(|column| column.field().to_owned());
+        ApiError { field, line: Some(fault.line), detail: Some(detail), ..ApiError::from(fault.kind()) }
+    }
+
+    /// A refusal of an object of a list.
+    pub(crate) fn of_list(list: &str, fault: &LineFault) -> Self {
+        let said = |language| fault.sentence(language);
+        let (en, es) = (said(Language::English), said(Language::Spanish));
+        match fault.column {
+            Some(column) => ApiError::field(fault.kind(), column.field(), Some((&en, &es))),
+            None => ApiError::said(fault.kind(), (&en, &es)),
+        }
+        .of_line(list, fault.line as usize)
     }
 
     /// A refusal that says more exactly what is wrong: English, Spanish.
@@ -142,6 +180,11 @@ impl ApiError {
         let outer = |name: String| format!("{object}.{name}");
         let detail = self.detail.map(|(en, es)| (outer(en), outer(es)));
         ApiError { field: self.field.map(outer), detail, ..self }
+    }
+
+    /// Whether this is that fault, and nothing more exact is said of it.
+    pub(crate) fn is_bare(&self, fault: Fault) -> bool {
+        self.kind == Kind::Fault(fault) && self.detail.is_none()
     }
 
     /// 429, and when to come back.
@@ -180,6 +223,7 @@ impl ApiError {
             code: self.code().to_owned(),
             request_id: request_id.to_owned(),
             field: self.field.clone(),
+            line: self.line,
         }
     }
 }
@@ -187,7 +231,7 @@ impl ApiError {
 impl From<Fault> for ApiError {
     fn from(fault: Fault) -> Self {
         let retry_after = (fault.row().0 == 503).then_some(1);
-        ApiError { kind: Kind::Fault(fault), field: None, detail: None, retry_after }
+        ApiError { kind: Kind::Fault(fault), field: None, detail: None, line: None, retry_after }
     }
 }
 
@@ -198,7 +242,7 @@ impl From<Cause> for ApiError {
             503 => Some(if cause == Cause::TwilioNotConfigured { 60 } else { 5 }),
             _ => None,
         };
-        ApiError { kind: Kind::Cause(cause), field: None, detail: None, retry_after }
+        ApiError { kind: Kind::Cause(cause), field: None, detail: None, line: None, retry_after }
     }
 }
 
@@ -230,11 +274,10 @@ impl From<OfficeError> for ApiError {
         match error {
             OfficeError::NumberTaken(_) => of(Fault::NumberTaken, "extensionNumber"),
             OfficeError::NumberReserved(_) => of(Fault::NumberReserved, "extensionNumber"),
-            OfficeError::UsernameTaken(_) => of(Fault::UsernameTaken, "username"),
             OfficeError::NumbersExhausted => Fault::NumbersExhausted.into(),
             OfficeError::NotFound => Fault::NotFound.into(),
             OfficeError::LastAdminKey => Fault::LastAdminKey.into(),
-            OfficeError::BadUsername(_) => of(Fault::BadValue, "username"),
+            OfficeError::Line(fault) => ApiError::of_file(&fault),
             OfficeError::BadDisplayName => of(Fault::BadValue, "displayName"),
             OfficeError::BadForwarding => ApiError::field(
                 Fault::BadValue,
@@ -294,6 +337,10 @@ impl IntoResponse for ApiError {
         let mut response = self.status().into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.kind == Kind::Fault(Fault::ContentEncoding) {
+            // RFC 9110 §15.5.16
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -102,9 +102,9 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
     }
     if schema["format"] == json!("date-time") {
         return if name == "expiresAt" {
-            "2099-12-31T23:59:59Z".into()
+            "2099-12-31T23:59:59.000Z".into()
         } else {
-            "2025-01-15T10:30:00Z".into()
+            "2025-01-15T10:30:00.000Z".into()
         };
     }
     // A description that lists the words begins with the commonest.
@@ -130,7 +130,9 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         ("Sound", "milliseconds") => return Some(4_200.into()),
         (_, "displayName") => "Juan Pérez",
         (_, "name") => "Production VoIP Key",
-        (_, "sessionId" | "subject") => "session_1234567890_abc123",
+        (_, "sessionId" | "subject") | ("Session" | "NewSession" | "ExtensionCall", "id") => {
+            "session_1234567890_abc123"
+        }
         (_, "fromNumber" | "forwardingNumber") => "+1234567890",
         (_, "toNumber" | "destinationNumber") => "+0987654321",
         (_, "domain") => "sip.nexus-core.com",
@@ -147,6 +149,7 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         (_, "schedule") => {
             return Some(json!({"frequency": "daily", "time": "09:00", "timezone": "America/New_York"}));
         }
+        (_, "voicemailPin") => "4711",
         (_, "timezone") => "America/New_York",
         (_, "email") => "juan@example.com",
         (_, "permissions") => return Some(json!(["call", "sip", "recording"])),
@@ -169,7 +172,7 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         (_, "rule") => "extension",
         (_, "outcome") => "1002 is an extension",
         (_, "reason" | "endReason") => "no_answer",
-        (_, "nextCursor") => "ext_1234567890_abc123",
+        (_, "nextCursor") => "YzoxMDAx",
         (_, "listeners" | "listener") => "udp://203.0.113.7:5060",
         (_, "party") => "1001",
         (_, "version") => env!("CARGO_PKG_VERSION"),

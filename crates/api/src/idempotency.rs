@@ -21,12 +21,13 @@ use store::{Asked, Earlier};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
-use crate::limits::{BODY_BYTES, BODY_PATIENCE, IDEMPOTENCY_KEY_CHARS};
+use crate::input::{limit_of, read_whole};
+use crate::limits::IDEMPOTENCY_KEY_CHARS;
 
 const NAME: &str = "idempotency-key";
 const REPLAYED: &str = "idempotency-replayed";
-/// Bytes of an answer that are kept; a larger one is not.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// Bytes of an answer that are kept: more than any answer to a POST has, of which the largest shows what a form of 64 KB has made.
+const ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Between two attempts to forget a refused request, and how many there are.
 const FORGET_RETRY: Duration = Duration::from_secs(1);
@@ -70,13 +71,10 @@ pub(crate) async fn once(app: &App, request: Request, next: Next) -> Response {
 }
 
 async fn guarded(app: &App, caller: &Caller, request: Request, next: Next) -> Result<Response, ApiError> {
+    let limit = limit_of(&request);
     let (parts, body) = request.into_parts();
     let name = name_in(&parts.headers)?;
-    let reading = to_bytes(body, BODY_BYTES);
-    let body = match tokio::time::timeout(BODY_PATIENCE, reading).await {
-        Ok(read) => read.map_err(|_| ApiError::from(Fault::BodyTooLarge))?,
-        Err(_) => return Err(Fault::BadJson.into()),
-    };
+    let body = read_whole(body, limit).await?;
     let mut hash = Sha256::new();
     for part in [parts.uri.to_string().as_bytes(), &body] {
         hash.update((part.len() as u64).to_be_bytes());

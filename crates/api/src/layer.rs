@@ -1,17 +1,22 @@
 //! What surrounds every route: the request's id, who asks, refusals in the caller's language, panics, the count of uses.
 
 use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::error::{ApiError, Fault};
+use crate::input::shown;
 use crate::limits::Quota;
-use crate::{App, auth, idempotency};
+use crate::source::Source;
+use crate::{App, auth, pages};
 
 /// Routes that need no key (S56).
 pub(crate) const PUBLIC: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
@@ -25,22 +30,27 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     let id = request_id(&app, &parts.headers);
     let language = auth::language(&parts.headers);
     let route = route_of(&parts);
-    let verdict = needs_key(&parts).then(|| auth::judge(&app, &parts, &id));
+    let source = Source::of(&parts, &app.settings().trusted_proxies);
+    parts.extensions.insert(source);
+    let place = Place::of(&parts);
+    let hosted = has_host(&parts);
+    let verdict = (hosted && needs_key(&parts)).then(|| auth::judge(&app, &parts, source.0, &id));
     let (quota, key) = verdict.as_ref().map_or((None, None), |v| (v.quota, v.key.clone()));
-    let source = auth::source(&parts);
     let admitted = match verdict.map(|v| v.caller) {
         Some(Err(refused)) => Err(refused),
         Some(Ok(caller)) => {
             parts.extensions.insert(caller);
             Ok(())
         }
+        None if !hosted => Err(ApiError::field(Fault::HostMissing, "Host", None)),
         None => Ok(()),
     };
     let mut response = match admitted {
-        Ok(()) => idempotency::once(&app, Request::from_parts(parts, body), next).await,
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(refused) => refused.into_response(),
     };
     if let Some(error) = refusal(&response) {
+        let error = place.named_in(error);
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(request = %id, route, "a request failed");
         }
@@ -55,11 +65,84 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
         response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(spoken));
     }
     if let Some(key) = key {
-        app.usage().count(&key.id, &route, source, response.status().as_u16(), app.office().now().wall);
+        app.usage().count(&key.id, &route, source.0, response.status().as_u16(), app.office().now().wall);
     }
-    tracing::debug!(request = %id, route, status = response.status().as_u16(), "answered");
+    tracing::debug!(request = %id, route, client = %source.0, status = response.status().as_u16(), "answered");
     finish(response.headers_mut(), &id, quota);
     response
+}
+
+/// RFC 9112 §3.2: one `Host`, whose value is none or an authority without user.
+fn has_host(parts: &Parts) -> bool {
+    if parts.version != Version::HTTP_11 {
+        return true;
+    }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let legal = |host: &HeaderValue| {
+        let text = host.to_str().unwrap_or("@");
+        text.is_empty() || !text.contains('@') && text.parse::<Authority>().is_ok()
+    };
+    matches!((hosts.next(), hosts.next()), (Some(host), None) if legal(host))
+}
+
+/// The methods of each path, as people read them. The header `Allow` is written further out than refusals are.
+static KNOWN: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
+    let mut methods: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
+    for route in crate::routes::all() {
+        let known = methods.entry(route.path).or_default();
+        known.insert(route.method.to_ascii_uppercase());
+        if route.method == "get" {
+            known.insert("HEAD".into());
+        }
+    }
+    let text = |known: BTreeSet<String>| known.into_iter().collect::<Vec<_>>().join(", ");
+    methods.into_iter().map(|(path, known)| (path, text(known))).collect()
+});
+
+/// What a request asked for, in case that is what has to be named.
+struct Place {
+    /// The last id in the path, or the path itself where there is no such route.
+    thing: String,
+    method: String,
+    /// The methods that its path knows.
+    known: String,
+}
+
+impl Place {
+    fn of(parts: &Parts) -> Place {
+        let path = parts.uri.path();
+        let matched = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+        let id = matched.and_then(|template| {
+            let pairs = template.split('/').zip(path.split('/'));
+            pairs.filter(|(part, _)| part.starts_with('{')).last().map(|(_, id)| id)
+        });
+        let known = matched.map(|template| KNOWN.get(template).cloned().unwrap_or_default());
+        Place {
+            thing: shown(id.unwrap_or(path)),
+            method: shown(parts.method.as_str()),
+            known: known.unwrap_or_default(),
+        }
+    }
+
+    /// The same refusal, naming what was not found, or which methods there are.
+    fn named_in(&self, error: ApiError) -> ApiError {
+        let allowed = &self.known;
+        if error.is_bare(Fault::NotFound) {
+            let (en, es) = (
+                format!("Resource not found: {}", self.thing),
+                format!("Recurso no encontrado: {}", self.thing),
+            );
+            return ApiError::said(Fault::NotFound, (&en, &es));
+        }
+        if error.is_bare(Fault::MethodNotAllowed) && !allowed.is_empty() {
+            let (en, es) = (
+                format!("This resource does not know {}; it knows {allowed}", self.method),
+                format!("Este recurso no conoce {}; conoce {allowed}", self.method),
+            );
+            return ApiError::said(Fault::MethodNotAllowed, (&en, &es));
+        }
+        error
+    }
 }
 
 /// Refusals of ours, and those that the router made by itself.
@@ -105,7 +188,7 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
 fn needs_key(parts: &Parts) -> bool {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) if path.as_str() == HELLO => parts.headers.contains_key(header::AUTHORIZATION),
-        Some(path) => !PUBLIC.contains(&path.as_str()),
+        Some(path) => !PUBLIC.contains(&path.as_str()) && !pages::PUBLIC.contains(&path.as_str()),
         None => parts.uri.path().starts_with("/api"),
     }
 }

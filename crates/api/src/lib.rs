@@ -5,16 +5,22 @@
 
 mod app;
 mod auth;
+mod cors;
+mod cursor;
+mod enums;
 mod error;
 mod examples;
 mod follow;
 mod idempotency;
+mod imported;
 mod input;
 mod layer;
 mod limits;
 mod live;
 mod office;
 mod openapi;
+mod operation_ids;
+mod pages;
 mod patch;
 mod play;
 mod port;
@@ -26,18 +32,23 @@ mod secret;
 mod shapes;
 mod shapes_recordings;
 mod shelf;
+mod source;
+mod spreadsheet;
 mod upload;
 mod usage;
 mod warnings;
 
 pub use app::{App, Clock, Settings};
+pub use imported::{Column, LineFault};
 pub use input::PermissionsChange;
 pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, Imported, MailboxChanges, NewExtension, NewKey,
-    NewRecurringCall, Office, OfficeError, RecurringCallChanges, TrunkDraft, webhook_secret,
+    Actor, CreatedExtension, CreatedKey, ExtensionChanges, ImportDone, Imported, MadePassword,
+    MailboxChanges, NewExtension, NewKey, NewRecurringCall, Office, OfficeError, RecurringCallChanges,
+    TrunkDraft, webhook_secret,
 };
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
 pub use router::router;
 pub use secret::is_well_formed as is_api_key;
 pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
+pub use spreadsheet::read_spreadsheet;

@@ -1,26 +1,53 @@
 //! Every limit of the API, and the token buckets behind S28.
 
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Chance, Instant, KeyedHash, KeyedMap};
+use governor::RateLimiter;
+use governor::clock::Clock;
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
 use model::ApiKeyId;
 
+use crate::error::Fault;
+
 /// Bytes of a request's body: the largest that is documented has a few hundred.
-pub(crate) const BODY_BYTES: usize = 64 * 1024;
+const BODY_BYTES: usize = 64 * 1024;
 /// Bytes of audio that is sent: a minute of 48 kHz in stereo.
-pub(crate) const AUDIO_BYTES: usize = 12 * 1024 * 1024;
+const AUDIO_BYTES: usize = 12 * 1024 * 1024;
 /// How long a body may take to arrive: whoever drips holds a connection that others want (security.md row 16).
-pub(crate) const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// Extensions of one import: the largest office that one process serves.
 pub(crate) const IMPORT_LINES: usize = 100_000;
 /// Bytes of an import: so many lines of some 300 bytes. It is read only for an administrator.
-pub(crate) const IMPORT_BYTES: usize = 32 * 1024 * 1024;
+const IMPORT_BYTES: usize = 32 * 1024 * 1024;
 /// How long an import may take to arrive: 5 Mbit/s are enough.
-pub(crate) const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
+const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
+/// How large a body may be and how long it may take: whoever reads the body of a route asks the same limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BodyLimit {
+    pub bytes: usize,
+    pub patience: Duration,
+    pub too_large: Fault,
+}
+
+impl BodyLimit {
+    /// Of what a few fields need.
+    pub(crate) const FORM: BodyLimit =
+        BodyLimit { bytes: BODY_BYTES, patience: BODY_PATIENCE, too_large: Fault::BodyTooLarge };
+    /// Of audio.
+    pub(crate) const AUDIO: BodyLimit =
+        BodyLimit { bytes: AUDIO_BYTES, patience: BODY_PATIENCE, too_large: Fault::AudioTooLarge };
+    /// Of a list that may hold all extensions.
+    pub(crate) const IMPORT: BodyLimit =
+        BodyLimit { bytes: IMPORT_BYTES, patience: IMPORT_PATIENCE, too_large: Fault::ImportTooLarge };
+}
+
 /// Characters of a password that is imported; what we make has sixteen, and digests hash any length.
 pub(crate) const PASSWORD_CHARS: usize = 256;
 /// Nesting of JSON: what is documented has two levels.
@@ -31,6 +58,8 @@ pub(crate) const DISPLAY_NAME_CHARS: usize = 64;
 pub(crate) const KEY_NAME_CHARS: usize = 100;
 /// Things on one page of a list.
 pub(crate) const PAGE: u32 = 1000;
+/// Calls that are looked at for one page, where a filter has no index.
+pub(crate) const CALLS_LOOKED_AT: usize = 5000;
 /// Bytes of audio that are read and sent in one piece.
 pub(crate) const AUDIO_CHUNK: u64 = 256 * 1024;
 /// Things on a page where nobody asks for a number.
@@ -73,16 +102,6 @@ pub(crate) const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 /// Characters of an Idempotency-Key.
 pub(crate) const IDEMPOTENCY_KEY_CHARS: usize = 128;
 
-/// Requests a minute, refilled evenly.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    /// In microseconds of a minute: `per_minute` of them come back each microsecond, exactly.
-    tokens: u64,
-    at: Instant,
-}
-
-const ONE: u64 = 60_000_000;
-
 /// What a bucket answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Quota {
@@ -95,25 +114,61 @@ pub(crate) struct Quota {
     pub retry_after: u64,
 }
 
+/// The time that the asker says it is: buckets read no clock, so tests need not wait.
+#[derive(Clone, Debug, Default)]
+struct ToldTime(Arc<AtomicU64>);
+
+impl Clock for ToldTime {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Requests a minute, refilled evenly; `None` where none is ever granted.
+type Limiter = RateLimiter<NotKeyed, InMemoryState, ToldTime, StateInformationMiddleware>;
+
+#[derive(Debug)]
+struct Bucket {
+    limiter: Option<Limiter>,
+    per_minute: u32,
+    at: Instant,
+}
+
 impl Bucket {
-    fn take(&mut self, now: Instant, per_minute: u32) -> Quota {
-        let capacity = u64::from(per_minute) * ONE;
-        let refill = (now.since(self.at).as_micros() as u64).saturating_mul(u64::from(per_minute));
-        if refill > 0 {
-            self.tokens = self.tokens.saturating_add(refill).min(capacity);
-            self.at = now;
-        }
-        let granted = self.tokens >= ONE;
-        if granted {
-            self.tokens -= ONE;
-        }
-        let seconds = |missing: u64| missing.div_ceil(u64::from(per_minute).max(1)).div_ceil(1_000_000);
-        Quota {
-            granted,
-            limit: per_minute,
-            remaining: (self.tokens / ONE) as u32,
-            reset: seconds(capacity - self.tokens),
-            retry_after: if granted { 0 } else { seconds(ONE.saturating_sub(self.tokens)).max(1) },
+    fn new(time: &ToldTime, per_minute: u32, now: Instant) -> Bucket {
+        let limiter = NonZeroU32::new(per_minute).map(|burst| {
+            RateLimiter::direct_with_clock(governor::Quota::per_minute(burst), time.clone())
+                .with_middleware::<StateInformationMiddleware>()
+        });
+        Bucket { limiter, per_minute, at: now }
+    }
+
+    fn take(&mut self, time: &ToldTime, now: Instant) -> Quota {
+        self.at = now;
+        let limit = self.per_minute;
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let Some(limiter) = &self.limiter else {
+            return Quota { granted: false, limit, remaining: 0, reset: 60, retry_after: 60 };
+        };
+        match limiter.check() {
+            Ok(state) => {
+                let remaining = state.remaining_burst_capacity();
+                let missing = state.quota().replenish_interval() * limit.saturating_sub(remaining);
+                Quota { granted: true, limit, remaining, reset: seconds(missing), retry_after: 0 }
+            }
+            Err(until) => {
+                let wait = until.wait_time_from(time.now());
+                let full = wait + until.quota().replenish_interval() * limit.saturating_sub(1);
+                Quota {
+                    granted: false,
+                    limit,
+                    remaining: 0,
+                    reset: seconds(full),
+                    retry_after: seconds(wait).max(1),
+                }
+            }
         }
     }
 }
@@ -121,6 +176,7 @@ impl Bucket {
 /// The buckets of all keys and sources.
 #[derive(Debug)]
 pub(crate) struct Limits {
+    time: ToldTime,
     keys: Mutex<KeyedMap<ApiKeyId, Bucket>>,
     sources: Mutex<KeyedMap<IpAddr, Bucket>>,
 }
@@ -129,6 +185,7 @@ impl Limits {
     pub(crate) fn new(chance: &mut Chance) -> Self {
         let hash = KeyedHash::new(chance);
         Limits {
+            time: ToldTime::default(),
             keys: Mutex::new(KeyedMap::with_hasher(hash)),
             sources: Mutex::new(KeyedMap::with_hasher(hash)),
         }
@@ -136,28 +193,37 @@ impl Limits {
 
     /// A request of a key (S28).
     pub(crate) fn of_key(&self, key: &ApiKeyId, per_minute: u32, now: Instant) -> Quota {
-        take(&self.keys, key.clone(), per_minute, now)
+        self.take(&self.keys, key.clone(), per_minute, now)
     }
 
     /// A request of a source that showed no valid key.
     pub(crate) fn of_source(&self, source: IpAddr, per_minute: u32, now: Instant) -> Quota {
-        take(&self.sources, base::source_of(source), per_minute, now)
+        self.take(&self.sources, base::source_of(source), per_minute, now)
     }
-}
 
-fn take<K: Eq + Hash>(buckets: &Mutex<KeyedMap<K, Bucket>>, key: K, per_minute: u32, now: Instant) -> Quota {
-    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
-    if buckets.len() >= BUCKETS {
-        // A bucket that was not touched for a minute is full: forgetting it changes nothing.
-        buckets.retain(|_, bucket| now.since(bucket.at) < Duration::from_mins(1));
+    fn take<K: Eq + Hash>(
+        &self,
+        buckets: &Mutex<KeyedMap<K, Bucket>>,
+        key: K,
+        per_minute: u32,
+        now: Instant,
+    ) -> Quota {
+        let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= BUCKETS {
-            buckets.clear();
+            // A bucket that was not touched for a minute is full: forgetting it changes nothing.
+            buckets.retain(|_, bucket| now.since(bucket.at) < Duration::from_mins(1));
+            if buckets.len() >= BUCKETS {
+                buckets.clear();
+            }
         }
-    }
-    let full = Bucket { tokens: u64::from(per_minute) * ONE, at: now };
-    match buckets.entry(key) {
-        Entry::Occupied(mut there) => there.get_mut().take(now, per_minute),
-        Entry::Vacant(place) => place.insert(full).take(now, per_minute),
+        // Clocks of several askers may be read in another order than they come here.
+        self.time.0.fetch_max(now.as_micros(), Ordering::Relaxed);
+        let fresh = || Bucket::new(&self.time, per_minute, now);
+        let bucket = buckets.entry(key).or_insert_with(fresh);
+        if bucket.per_minute != per_minute {
+            *bucket = fresh();
+        }
+        bucket.take(&self.time, now)
     }
 }
 

@@ -7,6 +7,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 use crate::error::ErrorBody;
 use crate::input::Field;
 use crate::input::schema::{object, schema_of};
+use crate::operation_ids::operation_id;
 use crate::route::{Answer, Need, Route};
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
@@ -45,6 +46,7 @@ pub(crate) fn document(routes: &[Route]) -> Value {
             }
         }
     });
+    crate::enums::add(&mut document);
     crate::examples::add(&mut document);
     document
 }
@@ -69,9 +71,15 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             "name": field.name, "in": "query", "required": field.required,
             "description": field.about, "schema": schema_of(field)
         }));
+        if let Some(alias) = field.alias {
+            parameters.push(json!({
+                "name": alias, "in": "query", "required": false, "deprecated": true,
+                "description": format!("The same as {}", field.name), "schema": schema_of(field)
+            }));
+        }
     }
     let mut operation = json!({
-        "operationId": operation_id(route),
+        "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
         "summary": route.summary,
         "description": description(route.need),
@@ -86,8 +94,15 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         if let Some(fields) = route.body {
             operation.insert("requestBody".into(), request_body(fields));
         }
+        if route.csv {
+            // Described as text: what a table may hold, no schema says.
+            operation["requestBody"]["content"]["text/csv"] = json!({
+                "schema": {"type": "string", "contentMediaType": "text/csv"},
+                "example": "number,name,username,password,owner,voicemail PIN\n1001,Ana,,a-long-password,user_123,4711\n"
+            });
+        }
         if let Some(kind) = route.upload {
-            let body = json!({"required": true, "content": {kind: {"schema": {"type": "string", "format": "binary"}}}});
+            let body = json!({"required": true, "content": {kind: {"schema": binary(kind)}}});
             operation.insert("requestBody".into(), body);
         }
     }
@@ -97,19 +112,6 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
 /// The names in a path, `id` of `/api/v1/keys/{id}`.
 fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-}
-
-fn operation_id(route: &Route) -> String {
-    let words =
-        route.path.trim_start_matches("/api/v1/").split(['/', '-', '.']).filter(|word| !word.is_empty());
-    let mut id = route.method.to_owned();
-    for word in words {
-        let word = word.trim_matches(['{', '}']);
-        let mut letters = word.chars();
-        id.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-        id.push_str(letters.as_str());
-    }
-    id
 }
 
 fn description(need: Need) -> String {
@@ -138,6 +140,11 @@ fn request_body(fields: &[Field]) -> Value {
     json!({"required": needed, "content": {"application/json": {"schema": object(fields)}}})
 }
 
+/// Bytes as they are. Generators know them by `format` (as in OpenAPI 3.0), and by what JSON Schema has for it since 3.1.
+fn binary(kind: &str) -> Value {
+    json!({"type": "string", "format": "binary", "contentMediaType": kind})
+}
+
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut responses = Map::new();
     let content = match &route.answer {
@@ -153,12 +160,13 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
         Answer::EventStream => json!({"text/event-stream": {"schema": {"type": "string"}}}),
         Answer::Socket => json!({}),
         Answer::Audio => {
-            let bytes = json!({"schema": {"type": "string", "format": "binary"}});
+            let (ogg, wav) = (json!({"schema": binary("audio/ogg")}), json!({"schema": binary("audio/wav")}));
+            let content = json!({"audio/ogg": ogg, "audio/wav": wav});
             responses.insert(
                 "206".into(),
-                json!({"description": "The part that was asked for", "content": {"audio/ogg": bytes, "audio/wav": bytes}}),
+                json!({"description": "The part that was asked for", "content": content}),
             );
-            json!({"audio/ogg": bytes, "audio/wav": bytes})
+            content
         }
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
     };
@@ -174,14 +182,16 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     if route.path.contains("{id}") {
         statuses.push(404);
     }
-    if !route.query.is_empty() {
-        statuses.push(400);
-    }
+    // Of what no HTTP/1.1 request may be, and of parameters that nobody knows.
+    statuses.push(400);
     if route.body.is_some() {
-        statuses.extend([400, 409, 413, 415, 503]);
+        statuses.extend([409, 413, 415, 503]);
     }
     if route.method == "post" {
-        statuses.extend([400, 409, 413]);
+        statuses.extend([409, 413]);
+    }
+    if route.upload.is_some() {
+        statuses.extend([413, 415]);
     }
     if route.method == "delete" || route.tag == "keys" {
         statuses.push(503);

@@ -7,6 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use crate::App;
 use crate::input::Field;
+use crate::limits::BodyLimit;
 
 /// Who may use a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +25,7 @@ pub(crate) enum Need {
 }
 
 /// What a route answers when all is well.
+#[derive(Clone)]
 pub(crate) enum Answer {
     /// JSON of this schema.
     Json { name: String, schema: fn() -> RefOr<Schema>, collect: fn(&mut Vec<(String, RefOr<Schema>)>) },
@@ -52,6 +54,7 @@ impl Answer {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub(crate) struct Route {
     pub method: &'static str,
     pub path: &'static str,
@@ -62,6 +65,9 @@ pub(crate) struct Route {
     pub body: Option<&'static [Field]>,
     /// The type of what is sent, where it is no JSON.
     pub upload: Option<&'static str>,
+    /// Its body may be a table as well.
+    pub csv: bool,
+    pub limit: BodyLimit,
     pub answer: Answer,
     /// Statuses besides those that follow from the rest: 409, 503.
     pub also: &'static [u16],
@@ -86,10 +92,17 @@ impl Route {
             query: &[],
             body: None,
             upload: None,
+            csv: false,
+            limit: BodyLimit::FORM,
             answer,
             also: &[],
             handler,
         }
+    }
+
+    /// The same at another place.
+    pub(crate) fn at(&self, path: &'static str) -> Route {
+        Route { path, ..self.clone() }
     }
 
     pub(crate) fn query(self, query: &'static [Field]) -> Route {
@@ -101,7 +114,17 @@ impl Route {
     }
 
     pub(crate) fn upload(self, kind: &'static str) -> Route {
-        Route { upload: Some(kind), ..self }
+        Route { upload: Some(kind), limit: BodyLimit::AUDIO, ..self }
+    }
+
+    /// Its body may be a table as well.
+    pub(crate) fn or_csv(self) -> Route {
+        Route { csv: true, ..self }
+    }
+
+    /// Its body may hold all extensions.
+    pub(crate) fn bulk(self) -> Route {
+        Route { limit: BodyLimit::IMPORT, ..self }
     }
 
     pub(crate) fn also(self, also: &'static [u16]) -> Route {

@@ -18,6 +18,7 @@ pub(crate) struct RecordingsAnswer {
     /// Newest first.
     pub recordings: Vec<RecordingShape>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -25,6 +26,8 @@ pub(crate) struct RecordingsAnswer {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Recording)]
 pub(crate) struct RecordingShape {
+    pub id: String,
+    /// The same.
     pub recording_id: String,
     /// The call.
     pub session_id: String,
@@ -42,7 +45,7 @@ pub(crate) struct RecordingShape {
     #[schema(format = DateTime)]
     pub ended_at: Option<String>,
     pub duration_ms: u64,
-    /// `opus` (in Ogg) or `wav`.
+    /// `opus` or `wav`: Opus is in Ogg.
     pub format: &'static str,
     pub bytes: u64,
     /// Of its file, in hexadecimal digits.
@@ -57,6 +60,7 @@ pub(crate) struct RecordingShape {
 impl RecordingShape {
     pub(crate) fn of(recording: &Recording, place: Place) -> Self {
         RecordingShape {
+            id: recording.id.to_string(),
             recording_id: recording.id.to_string(),
             session_id: recording.call.to_string(),
             user_id: recording.user.to_string(),

@@ -5,7 +5,7 @@ use axum::http::header;
 use bytes::Bytes;
 
 use crate::error::{ApiError, Fault};
-use crate::limits::{AUDIO_BYTES, BODY_PATIENCE};
+use crate::input::{limit_of, read_whole};
 use crate::shelf::AudioError;
 
 /// The bytes of the WAV, not looked at yet.
@@ -18,15 +18,8 @@ pub(crate) async fn sent_wav(request: Request) -> Result<Bytes, ApiError> {
             ("send the audio as audio/wav", "envíe el audio como audio/wav"),
         ));
     }
-    let reading = axum::body::to_bytes(request.into_body(), AUDIO_BYTES);
-    let Ok(Ok(wav)) = tokio::time::timeout(BODY_PATIENCE, reading).await else {
-        let said = (
-            "the audio is larger than 12 MB, or came too slowly",
-            "el audio supera los 12 MB o llegó demasiado lento",
-        );
-        return Err(ApiError::said(Fault::BodyTooLarge, said));
-    };
-    Ok(wav)
+    let limit = limit_of(&request);
+    Ok(read_whole(request.into_body(), limit).await?)
 }
 
 impl From<AudioError> for ApiError {

@@ -255,7 +255,7 @@ async fn a_bad_line_of_an_import_is_named_with_its_place_and_its_password_is_not
         (json!({"extensions": [good()], "dryRun": true}), "unknown_field", "dryRun"),
         (bad("extensionNumber", json!("x")), "invalid_value", "extensions[1].extensionNumber"),
         (bad("extensionNumber", json!(2002)), "wrong_type", "extensions[1].extensionNumber"),
-        (bad("username", json!("a b")), "invalid_value", "username"),
+        (bad("username", json!("a b")), "invalid_value", "extensions[1].username"),
         (bad("password", json!("hush\u{0}hush")), "invalid_value", "extensions[1].password"),
         (bad("password", json!("2002")), "invalid_value", "extensions[1].password"), // security.md row 29
         (bad("password", json!("Berta")), "invalid_value", "extensions[1].password"),

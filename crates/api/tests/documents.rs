@@ -191,7 +191,7 @@ async fn keys_are_made_listed_switched_and_revoked() {
     let listed = listed.ok();
     let one = listed["keys"].as_array().unwrap().iter().find(|key| key["id"] == json!(id)).unwrap();
     assert_eq!((&one["active"], &one["keyPrefix"]), (&json!(true), &json!(&secret[..16])));
-    assert_eq!(one["lastUsedAt"], json!("2025-01-15T10:30:00Z"));
+    assert_eq!(one["lastUsedAt"], json!("2025-01-15T10:30:00.000Z"));
 
     let off = house.post(&house.admin, &format!("/api/v1/keys/{id}/toggle"), json!({})).await.ok(); // S58
     assert_eq!(off["key"]["active"], json!(false));
@@ -244,7 +244,7 @@ async fn extensions_are_created_listed_changed_called_and_deleted() {
         "voicemailEnabled": true, "createdAt": "2025-01-15T10:30:00Z"
     }]});
     has_shape_of(&listed, &one); // S64
-    assert_eq!(listed["extensions"][0]["createdAt"], json!("2025-01-15T10:30:00Z"));
+    assert_eq!(listed["extensions"][0]["createdAt"], json!("2025-01-15T10:30:00.000Z"));
     assert!(listed["extensions"][0].get("sipCredentials").is_none());
 
     let path = format!("/api/v1/voip/extensions/{id}");

@@ -47,7 +47,7 @@ async fn everybody_reads_his_own_events_and_some_read_all() {
 async fn who_follows_by_cursor_misses_nothing_and_sees_nothing_twice() {
     let house = House::new().await;
     let mut seen = Vec::new();
-    let mut cursor = 0;
+    let mut cursor = String::from("0");
     for n in 0..7 {
         house.post(&house.key, CREATE, json!({"extensionNumber": format!("10{n:02}")})).await.ok();
         if n % 3 == 2 {
@@ -55,7 +55,7 @@ async fn who_follows_by_cursor_misses_nothing_and_sees_nothing_twice() {
                 .get(&house.key, &format!("/api/v1/events?order=asc&limit=2&cursor={cursor}"))
                 .await
                 .ok();
-            cursor = page["nextCursor"].as_i64().unwrap();
+            cursor = page["nextCursor"].as_str().unwrap().to_owned();
             seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()));
         }
     }
@@ -63,15 +63,17 @@ async fn who_follows_by_cursor_misses_nothing_and_sees_nothing_twice() {
         house.get(&house.key, &format!("/api/v1/events?order=asc&limit=3&cursor={cursor}")).await.ok()
         && !page["events"].as_array().unwrap().is_empty()
     {
-        cursor = page["nextCursor"].as_i64().unwrap();
+        cursor = page["nextCursor"].as_str().unwrap().to_owned();
         seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["id"].as_i64().unwrap()));
     }
     assert_eq!(seen.len(), 8);
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
     // The list for people has pages too.
     let page = house.get(&house.key, "/api/v1/events?limit=5").await.ok();
-    let rest =
-        house.get(&house.key, &format!("/api/v1/events?limit=5&cursor={}", page["nextCursor"])).await.ok();
+    let rest = house
+        .get(&house.key, &format!("/api/v1/events?limit=5&cursor={}", page["nextCursor"].as_str().unwrap()))
+        .await
+        .ok();
     assert_eq!((kinds(&rest).len(), &rest["nextCursor"]), (3, &json!(null)));
 }
 
@@ -146,7 +148,7 @@ async fn a_stream_that_nobody_reads_is_cut_and_says_so() {
     // All places but one are those of others, who hear nothing and so stay.
     let mut others = Vec::new();
     for _ in 0..31 {
-        others.push(open("type=nothing_at_all").await);
+        others.push(open("type=spend_alert").await);
     }
     assert_eq!(open("cursor=0").await.status(), 503);
     let calls: Vec<Record> = (0..200)
@@ -157,7 +159,7 @@ async fn a_stream_that_nobody_reads_is_cut_and_says_so() {
     house.store.feed(&calls).await.unwrap();
     // Its queue is full and stays so, until its place is free.
     let freed = async {
-        while open("type=nothing_at_all").await.status() != 200 {
+        while open("type=spend_alert").await.status() != 200 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -259,4 +261,41 @@ async fn an_id_that_was_never_given_out_is_refused_and_tells_to_begin_anew() {
     house.get(&house.admin, &list(newest + 1)).await.refused(409, "event_id_unknown");
     let stream = |cursor: i64| format!("/api/v1/events/stream?cursor={cursor}");
     house.get(&house.admin, &stream(newest + 1)).await.refused(409, "event_id_unknown");
+}
+
+#[tokio::test]
+async fn a_web_socket_that_is_closed_is_answered_with_a_close_frame() {
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+    let house = House::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = house.router().into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+    for (key, code) in [
+        (Some(&house.key), CloseCode::Normal),
+        (None, CloseCode::Away),
+        (Some(&house.key), CloseCode::Library(4000)),
+    ] {
+        let mut request = format!("ws://{address}/api/v1/events/ws").into_client_request().unwrap();
+        if let Some(key) = key {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        if key.is_some() {
+            assert!(matches!(socket.next().await, Some(Ok(Message::Text(_)))), "hello");
+        } else {
+            // Before the key is said, other frames are no fault.
+            futures_util::SinkExt::send(&mut socket, Message::Ping("x".into())).await.unwrap();
+            assert!(matches!(socket.next().await, Some(Ok(Message::Pong(_)))));
+        }
+        socket.close(Some(CloseFrame { code, reason: "enough".into() })).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap();
+        let Some(Ok(Message::Close(Some(frame)))) = heard else { panic!("RFC 6455 §5.5.1: {heard:?}") };
+        assert_eq!(frame.code, code);
+        // Who serves closes the connection first (§7.1.1), and in order.
+        let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap();
+        assert!(matches!(end, None | Some(Err(WsError::ConnectionClosed))), "{end:?}");
+    }
+    serving.abort();
 }

@@ -3,18 +3,21 @@
 mod house;
 
 use base::Secret;
-use centralita_api::{Actor, Imported, OfficeError};
+use centralita_api::{Actor, Column, Imported, OfficeError};
 use house::House;
-use model::{ExtensionNumber, UserId};
+use model::voicemail::PinKey;
+use model::{ExtensionNumber, Language, UserId};
 use serde_json::json;
 
 fn line(number: u32, username: &str, owner: &str) -> Imported {
     Imported {
         number: ExtensionNumber::parse(&number.to_string()).unwrap(),
-        username: username.into(),
-        password: Secret::new("9c8c".repeat(8)),
+        line: 0,
+        username: Some(username.into()),
+        password: Some(Secret::new("9c8c".repeat(8))),
         owner: UserId::parse(owner).unwrap(),
         display_name: None,
+        pin: None,
     }
 }
 
@@ -24,7 +27,10 @@ async fn ten_thousand_extensions_are_imported_in_one_go() {
     let lines: Vec<Imported> =
         (0..10_000).map(|n| line(100_000 + n, &format!("u{n}"), &format!("owner_{}", n % 50))).collect();
     let before = house.exchange.see(|e| e.published.len());
-    assert_eq!(house.app.office().import(Actor::default(), lines).await.unwrap(), 10_000);
+    assert_eq!(
+        house.app.office().import(Actor::default(), PinKey::default(), lines).await.unwrap().count,
+        10_000
+    );
     assert_eq!(house.exchange.see(|e| e.published.len()), before + 1);
     let directory = house.store.load_directory().await.unwrap();
     assert_eq!(directory.census()[2..], [10_000, 10_000]);
@@ -43,20 +49,22 @@ async fn an_import_with_a_bad_line_imports_nothing() {
     let office = house.app.office();
     let good = || line(2001, "anna", "user_123");
     for (bad, why) in [
-        (line(1001, "berta", "x"), "NumberTaken"),
-        (line(2001, "berta", "x"), "NumberTaken"),
-        (line(2002, "anna", "x"), "UsernameTaken"),
-        (line(2002, "1001", "x"), "UsernameTaken"), // would answer for another's number (S39)
-        (line(2002, "2001", "x"), "UsernameTaken"),
-        (line(2002, "a b", "x"), "BadUsername"),
-        (line(911, "berta", "x"), "NumberReserved"),
+        (line(1001, "berta", "x"), (Column::Number, "\"1001\" exists already")),
+        (line(2001, "berta", "x"), (Column::Number, "\"2001\" is the same as in line 1")),
+        (line(2002, "anna", "x"), (Column::Username, "\"anna\" is the same as in line 1")),
+        (line(2002, "1001", "x"), (Column::Username, "\"1001\" exists already")), // would answer for another's number (S39)
+        (line(2002, "2001", "x"), (Column::Username, "\"2001\" is the number of the extension in line 1")),
+        (line(911, "berta", "x"), (Column::Number, "\"911\" is an emergency number")),
     ] {
-        let refused = office.import(Actor::default(), vec![good(), bad]).await.unwrap_err();
-        assert!(format!("{refused:?}").starts_with(why), "{refused:?}");
+        let lines = vec![Imported { line: 1, ..good() }, Imported { line: 41, ..bad }];
+        let refused = office.import(Actor::default(), PinKey::default(), lines).await.unwrap_err();
+        let OfficeError::Line(fault) = refused else { panic!("{refused:?}") };
+        assert_eq!((fault.line, fault.column), (41, Some(why.0)), "{fault}");
+        assert_eq!(fault.sentence(Language::English), why.1);
         assert_eq!(office.directory().census()[3], 1);
     }
     let own = line(6170, "6170", "user_123"); // S39: the number is the user name
-    assert_eq!(office.import(Actor::default(), vec![good(), own]).await.unwrap(), 2);
+    assert_eq!(office.import(Actor::default(), PinKey::default(), vec![good(), own]).await.unwrap().count, 2);
     let taken = house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "6170"})).await;
     taken.refused(409, "extension_exists");
 }

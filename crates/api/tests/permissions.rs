@@ -179,7 +179,12 @@ async fn other_peoples_things_do_not_exist() {
             .refused(404, "not_found");
         let absent = path.replace(|c: char| c.is_ascii_digit(), "7").replace("v7", "v1");
         let never = house.json(method, &house.stranger, &absent, &json!({})).await.refused(404, "not_found");
-        assert_eq!(there["error"], never["error"]);
+        assert_eq!(there["code"], never["code"]);
+        for refused in [&there, &never] {
+            // Nothing but what was asked for.
+            let said = refused["error"].as_str().unwrap().strip_prefix("Resource not found: ").unwrap();
+            assert!(path.contains(said) || absent.contains(said), "{said}");
+        }
     }
     for (method, path, body) in [
         ("GET", "/api/v1/keys?userId=user_123", json!({})),

@@ -31,23 +31,26 @@ async fn the_documents_requests_get_the_documents_answers() {
     let answer = house.post(&house.key, &format!("{path}/recurring-calls"), body).await.ok();
     let documented = json!({"success": true, "recurringCall": {
         "id": "rc_1234567890_abc123", "extensionId": "ext_1234567890_abc123", "destinationNumber": "+1234567890",
-        "schedule": daily(), "enabled": true, "nextExecution": "2025-01-16T14:00:00Z"
+        "schedule": daily(), "enabled": true, "nextExecution": "2025-01-16T14:00:00.000Z"
     }});
     has_shape_of(&answer, &documented); // S77
     let made = &answer["recurringCall"];
     assert_eq!((&made["schedule"], &made["enabled"]), (&daily(), &json!(true)));
     assert_eq!(made["destinationNumber"], "+1234567890"); // S76
-    assert_eq!(made["nextExecution"], "2025-01-15T14:00:00Z");
+    assert_eq!(made["nextExecution"], "2025-01-15T14:00:00.000Z");
     assert!(made["id"].as_str().unwrap().starts_with("rc_"), "S31");
 
     let weekly =
         json!({"frequency": "weekly", "time": "10:30", "dayOfWeek": 1, "timezone": "America/Los_Angeles"});
     let second = plan(&house, &path, json!({"toNumber": "+1234567890", "schedule": weekly})).await;
-    assert_eq!((&second["schedule"], &second["nextExecution"]), (&weekly, &json!("2025-01-20T18:30:00Z"))); // S79
+    assert_eq!(
+        (&second["schedule"], &second["nextExecution"]),
+        (&weekly, &json!("2025-01-20T18:30:00.000Z"))
+    ); // S79
     let monthly =
         json!({"frequency": "monthly", "time": "15:00", "dayOfMonth": 15, "timezone": "Europe/Madrid"});
     let third = plan(&house, &path, json!({"destinationNumber": "+1234567890", "schedule": monthly})).await;
-    assert_eq!((&third["schedule"], &third["nextExecution"]), (&monthly, &json!("2025-01-15T14:00:00Z"))); // S80
+    assert_eq!((&third["schedule"], &third["nextExecution"]), (&monthly, &json!("2025-01-15T14:00:00.000Z"))); // S80
 
     let list = house.get(&house.key, &format!("{path}/recurring-calls")).await.ok();
     assert_eq!(list["recurringCalls"].as_array().unwrap().len(), 3); // S82
@@ -283,7 +286,7 @@ async fn the_next_instants_and_the_last_runs_are_shown() {
     assert_eq!(next.len(), 60);
     // S81: on 9 March the clocks skip it.
     let skipped = next.iter().find(|run| run["at"].as_str().unwrap().starts_with("2025-03-09")).unwrap();
-    assert_eq!(skipped, &json!({"at": "2025-03-09T07:00:00Z", "local": "2025-03-09T03:00:00-04:00"}));
+    assert_eq!(skipped, &json!({"at": "2025-03-09T07:00:00.000Z", "local": "2025-03-09T03:00:00-04:00"}));
     assert_eq!(
         house.get(&house.key, &format!("{one}/next")).await.ok()["next"].as_array().unwrap().len(),
         10
@@ -317,7 +320,7 @@ async fn the_next_instants_and_the_last_runs_are_shown() {
     let page = house.get(&house.key, &format!("{one}/runs?limit=2")).await.ok();
     let due: Vec<&str> =
         page["runs"].as_array().unwrap().iter().map(|run| run["due"].as_str().unwrap()).collect();
-    assert_eq!(due, ["2025-01-18T10:30:00Z", "2025-01-17T10:30:00Z"]);
+    assert_eq!(due, ["2025-01-18T10:30:00.000Z", "2025-01-17T10:30:00.000Z"]);
     let rest = format!("{one}/runs?cursor={}", page["nextCursor"].as_str().unwrap());
     let rest = house.get(&house.key, &rest).await.ok();
     assert_eq!((&rest["runs"][0]["state"], &rest["nextCursor"]), (&json!("missed"), &Value::Null));

@@ -57,7 +57,7 @@ async fn figures_are_of_ones_own_calls_of_the_last_day() {
     assert_eq!((&quality["measured"], &quality["poorShare"]), (&json!(2), &json!(0.5)));
     assert!((quality["meanMos"].as_f64().unwrap() - 3.7).abs() < 1e-6);
     let hours = stats["byHour"].as_array().unwrap();
-    assert_eq!((hours.len(), &hours[23]["at"]), (24, &json!("2025-01-15T10:00:00Z")));
+    assert_eq!((hours.len(), &hours[23]["at"]), (24, &json!("2025-01-15T10:00:00.000Z")));
     assert_eq!(
         (&hours[23]["calls"], &hours[21]["calls"], &hours[21]["answered"]),
         (&json!(1), &json!(2), &json!(1))

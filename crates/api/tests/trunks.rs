@@ -197,3 +197,37 @@ async fn what_leads_outside_is_taken_with_a_warning_while_no_trunk_carries_it() 
     let made_call = house.post(&house.key, &format!("{path}/recurring-calls"), planned).await.ok();
     assert_eq!(made_call["warnings"], Value::Null);
 }
+
+#[tokio::test]
+async fn a_host_that_can_be_no_host_is_refused() {
+    let house = House::new().await;
+    for host in [
+        "256.1.1.1",
+        "1.2.3",
+        "a..b",
+        "-a.example",
+        "0.0.0.0",
+        "224.0.0.1",
+        "sip:carrier.example",
+        "[::1]",
+        "a b",
+    ] {
+        for place in ["hosts", "outboundProxy"] {
+            let mut trunk = carrier();
+            trunk[place] = if place == "hosts" { json!([{"host": host}]) } else { json!({"host": host}) };
+            let refused = house.post(&house.admin, TRUNKS, trunk).await.refused(400, "invalid_value"); // F32
+            assert!(["hosts", "outboundProxy"].contains(&refused["field"].as_str().unwrap()), "{refused}");
+        }
+    }
+    for port in [json!(0), json!(99_999), json!(-1), json!(5060.5)] {
+        let mut trunk = carrier();
+        trunk["hosts"] = json!([{"host": "sip.carrier.example", "port": port}]);
+        assert_eq!(
+            house.post(&house.admin, TRUNKS, trunk).await.refused(400, "invalid_value")["field"],
+            "hosts"
+        );
+    }
+    let mut trunk = carrier();
+    trunk["hosts"] = json!([{"host": "sip.carrier.example", "port": 5060.0}, {"host": "2001:db8::1"}]);
+    assert_eq!(house.post(&house.admin, TRUNKS, trunk).await.ok()["trunk"]["hosts"][0]["port"], 5060);
+}

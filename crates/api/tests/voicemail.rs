@@ -138,9 +138,9 @@ async fn messages_are_listed_newest_first_page_by_page_with_the_unread_count() {
         json!({"pinSet": false, "language": "es", "email": null, "emailAudio": true, "greetingAt": null})
     );
     let page = desk.list("?limit=1").await;
-    assert_eq!((ids(&page), page["nextCursor"].as_str()), (vec!["vm_2"], Some("vm_2")));
-    let rest = desk.list("?limit=1&cursor=vm_2").await;
-    assert_eq!((ids(&rest), rest.get("nextCursor")), (vec!["vm_1"], None));
+    assert_eq!((ids(&page), page["nextCursor"].is_string()), (vec!["vm_2"], true));
+    let rest = desk.list(&format!("?limit=1&cursor={}", page["nextCursor"].as_str().unwrap())).await;
+    assert_eq!((ids(&rest), &rest["nextCursor"]), (vec!["vm_1"], &json!(null)));
     assert_eq!(ids(&desk.list("?status=heard").await), ["vm_1"]);
 }
 

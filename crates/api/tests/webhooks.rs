@@ -28,11 +28,11 @@ async fn a_new_secret_is_another_one_and_is_shown_once() {
     let rotate = format!("{path}/rotate-secret");
     let rotated = house.post(&house.key, &rotate, json!({})).await.ok();
     let second = secret(&rotated);
-    assert_eq!(rotated["webhook"]["bothSecretsUntil"], "2025-01-16T11:30:00Z");
+    assert_eq!(rotated["webhook"]["bothSecretsUntil"], "2025-01-16T11:30:00.000Z");
     let shown = house.get(&house.key, &path).await.ok();
     assert_eq!(
         (&shown["webhook"]["secret"], &shown["webhook"]["bothSecretsUntil"]),
-        (&Value::Null, &json!("2025-01-16T11:30:00Z"))
+        (&Value::Null, &json!("2025-01-16T11:30:00.000Z"))
     );
     // A change of something else leaves the secret as it is.
     house.json("PATCH", &house.key, &path, &json!({"active": false})).await.ok();
@@ -72,4 +72,34 @@ async fn only_its_owner_and_an_administrator_change_the_secret_of_a_webhook() {
     assert_ne!(secret(&house.post(&house.admin, &rotate, json!({})).await.ok()), first);
     house.delete(&house.key, &path).await.ok();
     house.post(&house.key, &rotate, json!({})).await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_webhook_that_could_never_be_told_anything_is_refused() {
+    let house = House::new().await;
+    let ask = async |body: Value| house.post(&house.key, "/api/v1/webhooks", body).await;
+    let refused = ask(json!({"url": "https://crm.example/h", "types": ["call_ended", "call_endd"]})).await;
+    let refused = refused.refused(400, "invalid_value"); // F32
+    assert_eq!(refused["field"], "types");
+    let said = refused["error"].as_str().unwrap();
+    assert!(said.contains("\"call_endd\"") && said.contains("call_started, call_ringing"), "{said}");
+    for url in [
+        "https://crm.example:0/h",
+        "https://crm.example:99999/h",
+        "https://127.0.0.1/h",
+        "https://[::1]/h",
+        "https://10.0.0.1/h",
+        "https://0x7f000001/h",
+        "https://256.1.1.1/h",
+        "https://crm..example/h",
+        "http://crm.example/h",
+        "https://crm.example/h#x",
+    ] {
+        assert_eq!(ask(json!({"url": url})).await.refused(400, "invalid_value")["field"], "url", "{url}");
+    }
+    for url in ["HTTPS://crm.example/h", "https://CRM.example:65535/h", "https://1.1.1.1/h"] {
+        ask(json!({"url": url, "types": ["call_ended"]})).await.ok();
+    }
+    let query = house.get(&house.key, "/api/v1/events?type=call_endd").await;
+    assert_eq!(query.refused(400, "invalid_value")["field"], "type");
 }

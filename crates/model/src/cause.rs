@@ -51,7 +51,7 @@ causes! {
     /// Hung up by one of the parties after it was answered.
     Completed: 200 16 "completed" 200 Completed "The call was completed" "La llamada se completó";
     /// The caller gave up before it was answered.
-    Cancelled: 487 16 "cancelled" 200 Canceled "The caller hung up before an answer" "Quien llamaba colgó antes de que contestaran";
+    Cancelled: 487 16 "canceled" 200 Canceled "The caller hung up before an answer" "Quien llamaba colgó antes de que contestaran";
     /// Ended over the API.
     EndedByApi: 487 16 "ended_by_api" 200 Canceled "The call was ended over the API" "La llamada se terminó por la API";
     /// The phone says that it is busy.

@@ -7,7 +7,9 @@ mod cause;
 mod credential;
 pub mod dialplan;
 mod directory;
+mod event;
 mod extension;
+mod host;
 pub mod journal;
 mod key;
 mod number;
@@ -28,10 +30,12 @@ pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, L
 pub use cause::{Cause, Language};
 pub use credential::{Credential, Ha1};
 pub use directory::{Change, Directory};
+pub use event::{EVENT_TYPES, EventType, event_type};
 pub use extension::{
     Extension, ExtensionId, ExtensionKind, ExtensionStatus, FollowMe, FollowMode, FollowStep, Forwarding,
     ForwardingMode,
 };
+pub use host::{is_host, is_public};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{Dialled, ExtensionNumber, NumberError};
 pub use policy::{Class, DialPermissions, DialRules};

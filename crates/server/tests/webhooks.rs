@@ -298,3 +298,32 @@ async fn nothing_is_sent_inside_and_no_redirect_is_followed() {
     assert_eq!((dead.answer, canary.heard().len()), (Some(307), 1));
     running.abort();
 }
+
+#[tokio::test]
+async fn a_message_that_does_not_arrive_says_whether_it_was_dns_the_connection_or_tls() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = free.local_addr().unwrap();
+    drop(free);
+    // Takes the connection and closes it at once.
+    let rude = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cut = rude.local_addr().unwrap();
+    tokio::spawn(async move { while rude.accept().await.is_ok() {} });
+    let plain = Receiver::default().start().await.replace("http://", "https://");
+    for (url, said) in [
+        ("https://no-such-name.invalid/token", "DNS: the name is not found"),
+        (&format!("http://{closed}/token"), "connection: refused: nobody listens on that port"),
+        (&format!("https://{cut}/token"), "connection: "),
+        (&plain, "TLS: "),
+    ] {
+        let folder = Folder::new();
+        let store = folder.store().await;
+        hook(&store, url).await;
+        store.audit(audit("call_started", "session_1")).await.unwrap();
+        let running = courier(&store, Reach::LoopbackToo, 1);
+        let dead = deliveries(&store, DeliveryStatus::Dead, 1).await.remove(0);
+        let fault = dead.fault.unwrap();
+        assert!(fault.starts_with(said), "{url}: {fault}");
+        assert!(!fault.contains("token") && !fault.contains("127.0.0.1"), "{fault}");
+        running.abort();
+    }
+}

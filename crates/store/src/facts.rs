@@ -349,6 +349,12 @@ pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreErro
     if facts.is_empty() {
         return Ok(());
     }
+    for fact in facts {
+        debug_assert!(model::event_type(fact.kind).is_some(), "{} is not in model::EVENT_TYPES", fact.kind);
+    }
+    // Numbers go with time, as far as what comes together goes: of one call and one instant the order stays.
+    let mut facts: Vec<&Fact> = facts.iter().collect();
+    facts.sort_by_key(|fact| fact.at);
     tx.take_turn(Turn::Events).await?;
     let first = audit::next(&mut *tx).await?;
     insert(tx, &audit::EVENTS, (first..).zip(facts), |(seq, fact), query| {

@@ -1,7 +1,5 @@
 //! The body of a request: read at once, judged later, because who asks and for what is judged first.
 
-use std::time::Duration;
-
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
@@ -12,49 +10,51 @@ use super::{Field, Form};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
-use crate::limits::{BODY_BYTES, BODY_PATIENCE, IMPORT_BYTES, IMPORT_PATIENCE, JSON_DEPTH};
+use crate::limits::{BodyLimit, JSON_DEPTH};
 
 /// See the module.
 pub(crate) struct Body {
     read: Result<Bytes, Fault>,
     is_json: bool,
+    is_csv: bool,
+}
+
+/// All of a body, within the limit of its route.
+pub(crate) async fn read_whole(body: axum::body::Body, limit: BodyLimit) -> Result<Bytes, Fault> {
+    match tokio::time::timeout(limit.patience, axum::body::to_bytes(body, limit.bytes)).await {
+        Ok(read) => read.map_err(|_| limit.too_large),
+        Err(_) => Err(Fault::BodyIncomplete), // half of an object is none
+    }
+}
+
+/// The limit of the route that a request has come to.
+pub(crate) fn limit_of(request: &Request) -> BodyLimit {
+    request.extensions().get::<BodyLimit>().copied().unwrap_or(BodyLimit::FORM)
 }
 
 impl FromRequest<App> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
-        Ok(Body::read(request, BODY_BYTES, BODY_PATIENCE, Fault::BodyTooLarge).await)
-    }
-}
-
-/// A body that may hold a whole office. Only routes for administrators read one.
-pub(crate) struct Bulk(Body);
-
-impl FromRequest<App> for Bulk {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
-        Ok(Bulk(Body::read(request, IMPORT_BYTES, IMPORT_PATIENCE, Fault::ImportTooLarge).await))
-    }
-}
-
-impl Bulk {
-    /// The form in the body.
-    pub(crate) fn form(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
-        Form::of_object(self.0.object()?, fields)
+        let kind = essence(request.headers());
+        let (is_json, is_csv) = (is_json(&kind), kind == "text/csv");
+        let limit = limit_of(&request);
+        Ok(Body { read: read_whole(request.into_body(), limit).await, is_json, is_csv })
     }
 }
 
 impl Body {
-    async fn read(request: Request, most: usize, patience: Duration, too_large: Fault) -> Body {
-        let is_json = says_json(request.headers());
-        let reading = axum::body::to_bytes(request.into_body(), most);
-        let read = match tokio::time::timeout(patience, reading).await {
-            Ok(read) => read.map_err(|_| too_large),
-            Err(_) => Err(Fault::BadJson), // half of an object is none
-        };
-        Body { read, is_json }
+    /// The body where it is a table.
+    pub(crate) fn csv(&self) -> Result<Option<Bytes>, ApiError> {
+        if !self.is_csv {
+            return Ok(None);
+        }
+        self.read.clone().map(Some).map_err(ApiError::from)
+    }
+
+    /// The form in the body, where acting on somebody else is no question.
+    pub(crate) fn plain_form(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
+        Form::of_object(self.object()?, fields)
     }
 
     /// The form in the body. An empty body is an empty form (S21). Acting on somebody else is refused before a value is looked at.
@@ -80,15 +80,52 @@ impl Body {
             return Err(Fault::TooDeep.into());
         }
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(object)) => Ok(object),
-            Ok(_) | Err(_) => Err(Fault::BadJson.into()),
+            Ok(Value::Object(mut object)) => {
+                object.values_mut().for_each(make_whole);
+                Ok(object)
+            }
+            Ok(_) => Err(Fault::BadJson.into()),
+            Err(error) => {
+                let place = format!("line {}, column {}", error.line(), error.column());
+                let lugar = format!("línea {}, columna {}", error.line(), error.column());
+                Err(ApiError::said(
+                    Fault::BadJson,
+                    (
+                        &format!("The body is not JSON: it breaks off or goes wrong at {place}"),
+                        &format!("El cuerpo no es JSON: se corta o falla en la {lugar}"),
+                    ),
+                ))
+            }
         }
     }
 }
 
-fn says_json(headers: &HeaderMap) -> bool {
+/// Numbers without a fraction are integers however they are written: `30.0` is one in JSON Schema (2020-12 validation, §6.1.1).
+fn make_whole(value: &mut Value) {
+    /// Up to here every integer has a double of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            if let Some(float) = number.as_f64().filter(|_| number.is_f64())
+                && float.fract() == 0.0
+                && float.abs() <= EXACT
+            {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(object) => object.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+/// A type without its parameters.
+fn essence(headers: &HeaderMap) -> String {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn is_json(essence: &str) -> bool {
     essence == "application/json"
         || essence.strip_prefix("application/").is_some_and(|t| t.ends_with("+json"))
 }
@@ -115,6 +152,13 @@ fn depth(json: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_without_a_fraction_are_integers() {
+        let mut value = serde_json::json!({"a": [30.0, -0.0, 30.5, 1e300], "b": {"c": 5060.0}, "d": 7});
+        make_whole(&mut value);
+        assert_eq!(value, serde_json::json!({"a": [30, 0, 30.5, 1e300], "b": {"c": 5060}, "d": 7}));
+    }
 
     #[test]
     fn brackets_in_strings_are_not_counted() {

@@ -15,9 +15,9 @@ use serde_json::Value;
 use crate::Patch;
 use crate::error::{ApiError, Fault};
 
-pub(crate) use body::{Body, Bulk};
+pub(crate) use body::{Body, limit_of, read_whole};
 pub use dialling::PermissionsChange;
-pub(crate) use rule::Rule;
+pub(crate) use rule::{Paging, Rule};
 
 /// One field of a body or a query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,13 +69,13 @@ impl Form {
         let mut form = Form::default();
         for (name, value) in object {
             let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
-                return Err(ApiError::field(Fault::UnknownField, &shown(&name), None));
+                return Err(unknown(&name, fields));
             };
             if !(field.nullable && value.is_null()) {
                 field
                     .rule
                     .check(&value)
-                    .map_err(|(fault, rule)| ApiError::field(fault, &name, Some(rule)))?;
+                    .map_err(|(fault, (en, es))| ApiError::field(fault, &name, Some((&en, &es))))?;
                 if let (Rule::Object(fields), Some(object)) = (field.rule, value.as_object()) {
                     Form::of_object(object.clone(), fields).map_err(|error| error.within(&name))?;
                 }
@@ -91,18 +91,28 @@ impl Form {
         form.complete(fields)
     }
 
+    /// Whether a query has parameters that a route does not know. Their values are looked at later: what is not there is said first.
+    pub(crate) fn knows(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let names = pairs.map(|pairs| pairs.0).unwrap_or_default();
+        match names.iter().find(|(name, _)| !fields.iter().any(|field| field.is_called(name))) {
+            Some((name, _)) => Err(unknown(name, fields)),
+            None => Ok(()),
+        }
+    }
+
     /// Check a query against its table. Numbers and flags are written as text there.
     pub(crate) fn of_query(uri: &Uri, fields: &'static [Field]) -> Result<Form, ApiError> {
-        let bad = |name: &str, rule| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
+        let bad = |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| bad("query", ("cannot be read", "no se puede leer")))?;
         let mut form = Form::default();
         for (name, text) in pairs.0 {
             let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
-                return Err(ApiError::field(Fault::UnknownField, &shown(&name), None));
+                return Err(unknown(&name, fields));
             };
             let value = field.rule.read(&text);
-            field.rule.check(&value).map_err(|(_, rule)| bad(&name, rule))?;
+            field.rule.check(&value).map_err(|(_, (en, es))| bad(&name, (&en, &es)))?;
             if form.values.insert(field.name, value).is_some() {
                 return Err(bad(&name, ("given twice", "aparece dos veces")));
             }
@@ -184,7 +194,23 @@ impl Form {
     }
 }
 
+/// A name that nothing has here, and those that something has.
+fn unknown(name: &str, fields: &[Field]) -> ApiError {
+    let names = |field: &Field| [Some(field.name), field.alias];
+    let known: Vec<&str> = fields.iter().flat_map(names).flatten().collect();
+    let known = known.join(", ");
+    let (en, es) = if known.is_empty() {
+        (
+            "is not known here, where there is no field at all".into(),
+            "no se conoce aquí, donde no hay campo alguno".into(),
+        )
+    } else {
+        (format!("is not known here; known are: {known}"), format!("no se conoce aquí; se conocen: {known}"))
+    };
+    ApiError::field(Fault::UnknownField, &shown(name), Some((&en, &es)))
+}
+
 /// A name that somebody sent, fit to be sent back.
-fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }

@@ -47,8 +47,8 @@ pub(crate) enum Rule {
     OneOf(&'static [&'static str]),
     /// A list of permissions.
     Permissions,
-    /// Where a page of calls begins.
-    CallCursor,
+    /// Where a page begins.
+    Cursor(Paging),
     /// A list of objects with these fields, at most so many. Only the list is checked: each object is a form of its own.
     Lines(&'static [Field], usize),
     /// What one noun alone knows.
@@ -77,6 +77,37 @@ pub(crate) enum Rule {
     DaysOfWeek,
 }
 
+/// What a cursor holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Paging {
+    /// An id, a number of an extension, a user name.
+    Id,
+    /// When a call began, and its id.
+    Call,
+    /// A number.
+    Whole,
+    /// The number of an event, which may also be given as such: `Last-Event-ID` is one.
+    Event,
+}
+
+impl Paging {
+    fn read(self, text: &str) -> Option<Value> {
+        let place = match crate::cursor::opened(text) {
+            Some(place) => place,
+            None if self == Paging::Event => text.to_owned(),
+            None => return None,
+        };
+        match self {
+            Paging::Id => Id::<()>::parse(&place).ok().map(|_| Value::from(place)),
+            Paging::Call => call_cursor(&place).is_some().then(|| Value::from(place)),
+            Paging::Whole | Paging::Event => {
+                let number = place.parse::<i64>().ok().filter(|number| *number >= 0);
+                number.map(Value::from)
+            }
+        }
+    }
+}
+
 /// A rule that its noun brings along.
 #[derive(Debug)]
 pub(crate) struct JsonRule {
@@ -93,8 +124,8 @@ impl PartialEq for JsonRule {
 
 impl Eq for JsonRule {}
 
-/// Kinds of events in one filter.
-pub(super) const KINDS: usize = 50;
+/// Types of events in one filter: all that there are.
+pub(super) const KINDS: usize = model::EVENT_TYPES.len();
 /// Bytes of a webhook's address.
 pub(super) const URL_BYTES: usize = 2048;
 
@@ -105,7 +136,7 @@ impl Rule {
             Rule::Whole(..) => ExpectedType::Whole,
             Rule::Permissions | Rule::Lines(..) | Rule::KindList | Rule::DaysOfWeek => ExpectedType::List,
             Rule::DialPermissions | Rule::FollowMe | Rule::Object(_) => ExpectedType::Object,
-            Rule::Json(_) => ExpectedType::Any,
+            Rule::Json(_) | Rule::Cursor(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -115,7 +146,6 @@ impl Rule {
             | Rule::OneOf(_)
             | Rule::Time
             | Rule::Zone
-            | Rule::CallCursor
             | Rule::Instant
             | Rule::Beginning
             | Rule::Kinds
@@ -125,6 +155,9 @@ impl Rule {
 
     /// The value that a query's text stands for.
     pub(crate) fn read(self, text: &str) -> Value {
+        if let Rule::Cursor(place) = self {
+            return place.read(text).unwrap_or(Value::Null);
+        }
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
@@ -138,7 +171,7 @@ impl Rule {
     }
 
     /// Why a value is refused: of the wrong type, or against the rule.
-    pub(crate) fn check(self, value: &Value) -> Result<(), (Fault, Sentence)> {
+    pub(crate) fn check(self, value: &Value) -> Result<(), (Fault, (String, String))> {
         let typed = match self.expected() {
             ExpectedType::Text => {
                 value.is_string().then_some(()).ok_or(("must be a string", "debe ser un texto"))
@@ -157,8 +190,8 @@ impl Rule {
                 value.is_object().then_some(()).ok_or(("must be an object", "debe ser un objeto"))
             }
         };
-        typed.map_err(|sentence| (Fault::WrongType, sentence))?;
-        if self.holds(value) { Ok(()) } else { Err((Fault::BadValue, self.sentence())) }
+        typed.map_err(|(en, es)| (Fault::WrongType, (en.to_owned(), es.to_owned())))?;
+        if self.holds(value) { Ok(()) } else { Err((Fault::BadValue, self.sentence(value))) }
     }
 
     fn holds(self, value: &Value) -> bool {
@@ -176,7 +209,7 @@ impl Rule {
                 let known = |item: &Value| item.as_str().and_then(Permission::parse).is_some();
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
-            Rule::CallCursor => call_cursor(text).is_some(),
+            Rule::Cursor(_) => !value.is_null(), // what it was read as
             Rule::Lines(_, most) => value
                 .as_array()
                 .is_some_and(|list| (1..=most).contains(&list.len()) && list.iter().all(Value::is_object)),
@@ -185,7 +218,7 @@ impl Rule {
             Rule::FollowMe => dialling::follow_me(value).is_some(),
             Rule::Instant => instant(text).is_some(),
             Rule::Beginning => is_beginning(text),
-            Rule::Kinds => text.split(',').count() <= KINDS && text.split(',').all(is_kind),
+            Rule::Kinds => text.split(',').all(is_kind),
             Rule::KindList => value.as_array().is_some_and(|list| {
                 list.len() <= KINDS && list.iter().all(|item| item.as_str().is_some_and(is_kind))
             }),
@@ -201,7 +234,44 @@ impl Rule {
         }
     }
 
-    fn sentence(self) -> Sentence {
+    /// Why `value` is refused, with everything that would have been taken.
+    fn sentence(self, value: &Value) -> (String, String) {
+        let (en, es) = match self {
+            Rule::Label(most) => {
+                return (
+                    format!(
+                        "must have 1 to {most} characters, none of them a control character, and not only spaces"
+                    ),
+                    format!("debe tener de 1 a {most} caracteres, ninguno de control, y no solo espacios"),
+                );
+            }
+            Rule::Whole(least, most) => {
+                let most = most.min(i64::MAX as u64);
+                return (
+                    format!("must be a whole number from {least} to {most}"),
+                    format!("debe ser un número entero de {least} a {most}"),
+                );
+            }
+            Rule::OneOf(words) => {
+                let words = words.join(", ");
+                return (
+                    format!("must be one of {words}"),
+                    format!("debe ser una de estas palabras: {words}"),
+                );
+            }
+            Rule::Lines(_, most) => {
+                return (
+                    format!("must be a list of 1 to {most} objects"),
+                    format!("debe ser una lista de 1 a {most} objetos"),
+                );
+            }
+            Rule::Kinds | Rule::KindList => return unknown_kinds(value),
+            other => other.fixed_sentence(),
+        };
+        (en.to_owned(), es.to_owned())
+    }
+
+    fn fixed_sentence(self) -> Sentence {
         match self {
             Rule::Id => (
                 "must be 1 to 128 characters out of letters, digits, '_', '.' and '-'",
@@ -216,17 +286,7 @@ impl Rule {
                 "must be a number, a user name, or a SIP URI of our domain",
                 "debe ser un número, un nombre de usuario o un URI SIP de nuestro dominio",
             ),
-            Rule::Label(_) => (
-                "must not be empty, too long, or contain control characters",
-                "no debe estar vacío, ser demasiado largo ni contener caracteres de control",
-            ),
             Rule::Flag => ("must be true or false", "debe ser true o false"),
-            Rule::Whole(..) => {
-                ("must be a whole number in its range", "debe ser un número entero dentro de su rango")
-            }
-            Rule::OneOf(_) => {
-                ("is none of the words allowed here", "no es ninguna de las palabras permitidas")
-            }
             Rule::Permissions => (
                 "must be a list of one or more of call, sip, recording, admin, keys:*, events:read",
                 "debe ser una lista de uno o más de call, sip, recording, admin, keys:*, events:read",
@@ -244,13 +304,9 @@ impl Rule {
                 "must be a list of different days from 0 (Sunday) to 6 (Saturday)",
                 "debe ser una lista de días distintos, de 0 (domingo) a 6 (sábado)",
             ),
-            Rule::CallCursor => {
+            Rule::Cursor(_) => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
-            Rule::Lines(..) => (
-                "must be a list of objects, at least one and not too many",
-                "debe ser una lista de objetos, al menos uno y no demasiados",
-            ),
             Rule::Json(rule) => rule.sentence,
             Rule::DialPermissions => (
                 "must be an object of internal, national, international and premium, each true or false",
@@ -268,18 +324,18 @@ impl Rule {
                 "must be the first characters of a number or a user name",
                 "debe ser el comienzo de un número o de un nombre de usuario",
             ),
-            Rule::Kinds => (
-                "must be one or more kinds of events, as in call_started,call_ended",
-                "debe ser uno o más tipos de evento, como call_started,call_ended",
-            ),
-            Rule::KindList => (
-                "must be a list of kinds of events, as in [\"call_ended\"]",
-                "debe ser una lista de tipos de evento, como [\"call_ended\"]",
-            ),
             Rule::Url => (
-                "must be an https:// address without a user name, a password or a fragment",
-                "debe ser una dirección https:// sin usuario, contraseña ni fragmento",
+                "must be an https:// address with a host and, where it has one, a port from 1 to 65535; without a user name, a password or a \
+                 fragment",
+                "debe ser una dirección https:// con un host y, si lleva puerto, uno de 1 a 65535; sin usuario, contraseña ni fragmento",
             ),
+            // Those that say more than one sentence can.
+            Rule::Label(_)
+            | Rule::Whole(..)
+            | Rule::OneOf(_)
+            | Rule::Lines(..)
+            | Rule::Kinds
+            | Rule::KindList => ("is not allowed here", "no se permite aquí"),
         }
     }
 }
@@ -323,10 +379,31 @@ pub(crate) fn call_cursor(text: &str) -> Option<(i64, &str)> {
 
 /// `call_ended`
 fn is_kind(text: &str) -> bool {
-    let word = |c: char| c.is_ascii_lowercase() || c == '_';
-    (1..=64).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(word)
+    model::event_type(text).is_some()
+}
+
+/// Which of some types of events is none, and the types that were perhaps meant: those of the same noun, else all.
+fn unknown_kinds(value: &Value) -> (String, String) {
+    let sent: Vec<&str> = match value {
+        Value::String(text) => text.split(',').collect(),
+        Value::Array(items) => items.iter().map(|item| item.as_str().unwrap_or_default()).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    };
+    let Some(wrong) = sent.into_iter().find(|kind| !is_kind(kind)) else {
+        return (
+            format!("must be at most {KINDS} types of events"),
+            format!("debe tener como máximo {KINDS} tipos de evento"),
+        );
+    };
+    let noun = |kind: &str| kind.split('_').next().unwrap_or_default().to_owned();
+    let all = || model::EVENT_TYPES.iter().map(|event| event.kind);
+    let near: Vec<&str> = all().filter(|kind| noun(kind) == noun(wrong)).collect();
+    let known = if near.is_empty() { all().collect::<Vec<_>>().join(", ") } else { near.join(", ") };
+    let wrong = super::shown(wrong);
+    (
+        format!("there is no type of event {wrong:?}; there are: {known}"),
+        format!("no existe el tipo de evento {wrong:?}; existen: {known}"),
+    )
 }
 
 /// Whether messages may be posted there, as far as its spelling says: what the name leads to is judged when they are.
@@ -337,12 +414,15 @@ fn is_url(text: &str) -> bool {
     {
         return false;
     }
-    let Ok(uri) = text.parse::<axum::http::Uri>() else { return false };
-    let host = uri.host().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let named = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
-    let host_ok = named || host.starts_with('[') && bare.parse::<std::net::Ipv6Addr>().is_ok();
-    matches!(uri.scheme_str(), Some("https" | "http")) && host_ok
+    // `https:crm.example` is read by browsers, and by nobody who looks at it.
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let Ok(url) = url::Url::parse(text) else { return false };
+    let named = match url.host() {
+        Some(url::Host::Domain(name)) => model::is_host(name),
+        Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
+        None => false,
+    };
+    named && !rest.starts_with('/') && matches!(url.scheme(), "https" | "http") && url.port() != Some(0)
 }
 
 #[cfg(test)]
@@ -351,14 +431,27 @@ mod tests {
 
     #[test]
     fn addresses_of_webhooks_are_plain() {
-        for good in ["https://crm.example/hook?x=1", "https://[2001:db8::1]:8443/", "http://127.0.0.1:9000/a"]
-        {
+        for good in [
+            "https://crm.example/hook?x=1",
+            "HTTPS://CRM.Example/hook",
+            "https://crm.example:65535",
+            "https://[2001:db8::1]:8443/",
+            "http://127.0.0.1:9000/a",
+        ] {
             assert!(is_url(good), "{good}");
         }
         for bad in [
             "",
             "ftp://a/",
             "https://",
+            "https:crm.example/",
+            "https:///crm.example/",
+            "https://crm.example:0/",
+            "https://crm.example:99999/",
+            "https://crm.example:x/",
+            "https://256.1.1.1/",
+            "https://a..b/",
+            "https://-a.example/",
             "https://u:p@a/",
             "https://a/#x",
             "https://a b/",

@@ -13,6 +13,16 @@ const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP
 /// `09:00`, `23:59:59`.
 const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$";
 
+/// An address of the web with a host, and a port from 1 to 65535 where there is one.
+const URL: &str = concat!(
+    r"^[hH][tT][tT][pP][sS]?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_]([0-9A-Za-z_\-]{0,61}[0-9A-Za-z_])?(\.[0-9A-Za-z_]([0-9A-Za-z_\-]{0,61}[0-9A-Za-z_])?)*)",
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?([/?][!$-;=?-Z_a-z~]*)?$"
+);
+
+fn kinds() -> impl Iterator<Item = &'static str> {
+    model::EVENT_TYPES.iter().map(|event| event.kind)
+}
+
 impl Rule {
     /// As JSON Schema.
     pub(crate) fn schema(self) -> Value {
@@ -42,9 +52,7 @@ impl Rule {
                 "type": "array", "minItems": 1, "maxItems": 7, "uniqueItems": true,
                 "items": {"type": "integer", "minimum": 0, "maximum": 6}
             }),
-            Rule::CallCursor => {
-                json!({"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9A-Za-z_.\-]{1,128}$"})
-            }
+            Rule::Cursor(_) => json!({"type": "string", "pattern": "^[0-9A-Za-z_-]{1,300}$"}),
             Rule::Lines(fields, most) => {
                 let property = |field: &Field| (field.name.to_owned(), field.rule.schema());
                 let properties: serde_json::Map<String, Value> = fields.iter().map(property).collect();
@@ -62,15 +70,16 @@ impl Rule {
             Rule::Instant => json!({"type": "string", "format": "date-time", "maxLength": 40}),
             Rule::Beginning => json!({"type": "string", "pattern": r"^(\+|\+?[0-9A-Za-z_.*#\-]{1,64})$"}),
             Rule::Kinds => {
-                json!({"type": "string", "pattern": r"^[a-z][a-z_]{0,63}(,[a-z][a-z_]{0,63}){0,49}$"})
+                let one = kinds().collect::<Vec<_>>().join("|");
+                json!({"type": "string", "pattern": format!("^({one})(,({one}))*$"), "examples": ["call_started,call_ended"]})
             }
             Rule::KindList => json!({
                 "type": "array", "maxItems": KINDS,
-                "items": {"type": "string", "pattern": r"^[a-z][a-z_]{0,63}$"}
+                "items": {"type": "string", "enum": kinds().collect::<Vec<_>>()}
             }),
             Rule::Url => json!({
                 "type": "string", "maxLength": URL_BYTES,
-                "pattern": r"^https?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.\-]+)(:[0-9]{1,5})?([/?][!$-;=?-Z_a-z~]*)?$"
+                "pattern": URL
             }),
         }
     }

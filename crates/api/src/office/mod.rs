@@ -25,10 +25,11 @@ use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, TrunkError, Use
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
 
+use crate::imported::LineFault;
 use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, NewExtension};
-pub use import::Imported;
+pub use import::{ImportDone, Imported, MadePassword};
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
 pub use recurring::{NewRecurringCall, RecurringCallChanges};
@@ -51,6 +52,7 @@ pub struct Actor {
 
 impl Actor {
     fn audit(&self, at: base::Timestamp, event: Event) -> Audit {
+        debug_assert!(model::event_type(event.kind).is_some(), "{} is not in model::EVENT_TYPES", event.kind);
         Audit {
             at,
             kind: event.kind,
@@ -70,9 +72,6 @@ pub enum OfficeError {
     /// The extension number is taken.
     #[error("extension {0} exists already")]
     NumberTaken(ExtensionNumber),
-    /// The user name is taken.
-    #[error("user name {0} exists already")]
-    UsernameTaken(String),
     /// A number that calls for help is nobody's extension.
     #[error("{0} is an emergency number")]
     NumberReserved(ExtensionNumber),
@@ -85,9 +84,9 @@ pub enum OfficeError {
     /// It is the only active key that may administer.
     #[error("the last active admin key")]
     LastAdminKey,
-    /// The user name cannot be one.
-    #[error("user name {0:?} is not 1 to 64 characters out of letters, digits, '_', '.' and '-'")]
-    BadUsername(String),
+    /// A line of an import, or all of it.
+    #[error(transparent)]
+    Line(Box<LineFault>),
     /// The name cannot be shown.
     #[error("a display name has 1 to 64 characters and no control characters")]
     BadDisplayName,
@@ -273,18 +272,9 @@ impl Office {
     pub(crate) fn tell(&self, actor: Actor, event: Event) {
         let (store, at) = (self.inner.store.clone(), self.now().wall);
         tokio::spawn(async move {
-            let audit = Audit {
-                at,
-                kind: event.kind,
-                user: event.user,
-                subject: event.subject,
-                key: actor.key,
-                ip: actor.ip,
-                request: actor.request,
-                detail: event.detail,
-            };
-            if let Err(error) = store.audit(audit).await {
-                tracing::error!(%error, kind = event.kind, "an audit event was not written");
+            let kind = event.kind;
+            if let Err(error) = store.audit(actor.audit(at, event)).await {
+                tracing::error!(%error, kind, "an audit event was not written");
             }
         });
     }

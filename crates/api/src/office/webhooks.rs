@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use store::{Audit, Delivery};
 
-use super::{Actor, Office, OfficeError};
+use super::{Actor, Event, Office, OfficeError};
 use crate::secret;
 
 /// What a webhook begins with.
@@ -135,16 +135,8 @@ impl Office {
     }
 
     fn audit_of(&self, kind: &'static str, hook: &Webhook, actor: Actor, detail: Value) -> Audit {
-        Audit {
-            at: self.now().wall,
-            kind,
-            user: Some(hook.user.clone()),
-            subject: hook.id.to_string(),
-            key: actor.key,
-            ip: actor.ip,
-            request: actor.request,
-            detail,
-        }
+        let event = Event { kind, user: Some(hook.user.clone()), subject: hook.id.to_string(), detail };
+        actor.audit(self.now().wall, event)
     }
 }
 

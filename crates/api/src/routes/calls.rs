@@ -16,18 +16,37 @@ use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::instant::instant;
 use crate::input::rule::call_cursor;
-use crate::input::{Field, Form, Rule};
-use crate::limits::PAGE_DEFAULT;
+use crate::input::{Field, Form, Paging, Rule};
+use crate::limits::{CALLS_LOOKED_AT, PAGE_DEFAULT};
 use crate::live::{live_calls, up_among};
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
 use crate::routes::recordings::of_calls;
-use crate::shapes::{CallsAnswer, Session};
+use crate::shapes::{CallsAnswer, Session, direction_of};
 
 const LIST: &[Field] = &[
     LIMIT,
-    Field::new("cursor", Rule::CallCursor, "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the page before"),
     Field::new("active", Rule::Flag, "Only calls that are up, or only those that are over"),
+    Field::new(
+        "status",
+        Rule::OneOf(&[
+            "queued",
+            "ringing",
+            "in-progress",
+            "completed",
+            "busy",
+            "failed",
+            "no-answer",
+            "canceled",
+        ]),
+        "Only calls in this state",
+    ),
+    Field::new(
+        "direction",
+        Rule::OneOf(&["internal", "inbound", "outbound"]),
+        "Only calls of this direction",
+    ),
     Field::new("userId", Rule::Id, "Only calls of this user; another than oneself only for administrators"),
     Field::new("number", Rule::Beginning, "Only calls from or to a number that begins so"),
     Field::new("since", Rule::Instant, "Only calls that began then or later"),
@@ -70,16 +89,19 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
         limit: limit as u32 + 1,
     };
 
-    let mut calls = if active == Some(false) { Vec::new() } else { up(&app, &filter).await? };
+    let only = Only { status: form.text("status"), direction: form.text("direction") };
+    let mut calls = if active == Some(false) { Vec::new() } else { up(&app, &filter, &only).await? };
+    let mut looked_to = None;
     if active != Some(true) {
         let shown: BTreeSet<CallId> = calls.iter().map(|call| call.id.clone()).collect();
-        let over = kept(&app, filter, limit).await?;
+        let (over, rest) = kept(&app, filter, limit, &only).await?;
         calls.extend(over.into_iter().filter(|call| !shown.contains(&call.id)));
+        looked_to = rest;
     }
     calls.sort_by_cached_key(|call| std::cmp::Reverse(place(call)));
     let more = calls.len() > limit;
     calls.truncate(limit);
-    let next = calls.last().filter(|_| more).map(place);
+    let next = calls.last().filter(|_| more).map(place).or(looked_to);
     let now = app.office().now().wall;
     let recorded = of_calls(&app, &calls.iter().collect::<Vec<_>>()).await?;
     let session = |call: &CallRecord| {
@@ -94,30 +116,54 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
     }))
 }
 
+/// What the database has no index for.
+struct Only<'f> {
+    status: Option<&'f str>,
+    direction: Option<&'f str>,
+}
+
+impl Only<'_> {
+    fn takes(&self, call: &CallRecord) -> bool {
+        self.status.is_none_or(|status| call.status.as_str() == status)
+            && self.direction.is_none_or(|direction| direction_of(call) == direction)
+    }
+}
+
 /// Calls that are up and meant: at least one more than fits the page, where there is one.
-async fn up(app: &App, filter: &CallFilter) -> Result<Vec<CallRecord>, ApiError> {
+async fn up(app: &App, filter: &CallFilter, only: &Only<'_>) -> Result<Vec<CallRecord>, ApiError> {
     let of = filter.user.clone().map_or(CallsOf::Everybody, CallsOf::User);
     let cursor = filter.cursor.as_ref();
     let behind = cursor.map(|at| CallPlace { started_at: at.started_at, id: Some(at.id.clone()) });
     let until = filter.until.map(|until| CallPlace { started_at: until, id: None });
     // The place that is further back: of two, the lesser.
     let after = behind.into_iter().chain(until).min();
+    let meant = |call: &CallRecord| is_meant(filter, call) && only.takes(call);
     let too_old = |call: &CallRecord| filter.since.is_some_and(|since| call.started_at < since);
-    live_calls(app, of, after, filter.limit as usize, |call| is_meant(filter, call), too_old).await
+    live_calls(app, of, after, filter.limit as usize, meant, too_old).await
 }
 
-/// Calls of the database that are over: at least one more than fits the page, where there is one.
-async fn kept(app: &App, mut filter: CallFilter, limit: usize) -> Result<Vec<CallRecord>, ApiError> {
-    let mut found = Vec::new();
+/// Calls of the database that are over: at least one more than fits the page, where there is one. Where few of many calls are meant, so many
+/// are looked at; then the page is a short one, with the place from which the next goes on.
+async fn kept(
+    app: &App,
+    mut filter: CallFilter,
+    limit: usize,
+    only: &Only<'_>,
+) -> Result<(Vec<CallRecord>, Option<Cursor>), ApiError> {
+    let (mut found, mut looked_at) = (Vec::new(), 0);
     loop {
         let page = app.office().store().calls(&filter).await?;
+        looked_at += page.calls.len();
         // Every call is written when it begins: what is up is in both places.
         let open = page.calls.iter().filter(|call| !call.status.is_final()).map(|call| call.id.clone());
         let up = up_among(app, open.collect()).await?;
-        found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id)));
+        found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id) && only.takes(call)));
         filter.cursor = page.next;
         if found.len() > limit || filter.cursor.is_none() {
-            return Ok(found);
+            return Ok((found, None));
+        }
+        if looked_at >= CALLS_LOOKED_AT {
+            return Ok((found, filter.cursor));
         }
     }
 }

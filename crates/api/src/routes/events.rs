@@ -5,10 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::ExtensionRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{ConnectInfo, Extension, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse, Response};
@@ -24,17 +23,19 @@ use crate::auth::{self, Caller};
 use crate::error::{ApiError, Fault};
 use crate::follow::{Cut, Follower};
 use crate::input::instant::instant;
-use crate::input::{Field, Form, Rule};
+use crate::input::{Field, Form, Paging, Rule};
 use crate::limits::{FOLLOWER_BEAT, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
 use crate::shapes::{EventView, EventsAnswer};
+use crate::source::Source;
 
 const TYPE: Field = Field::new("type", Rule::Kinds, "Only of these types, with commas between them");
 const USER: Field =
-    Field::new("user", Rule::Id, "Only events of this user; another's need admin or events:read");
+    Field::new("userId", Rule::Id, "Only events of this user; another's need admin or events:read")
+        .or("user");
 const SEEN: Field =
-    Field::new("cursor", Rule::Whole(0, i64::MAX as u64), "The id of the last event that was seen");
+    Field::new("cursor", Rule::Cursor(Paging::Event), "The id of the last event that was seen");
 const LIST: &[Field] = &[
     TYPE,
     USER,
@@ -44,12 +45,14 @@ const LIST: &[Field] = &[
         Rule::OneOf(&["desc", "asc"]),
         "Newest first, or oldest first for who follows; desc where absent",
     ),
-    Field::new("cursor", Rule::Whole(0, i64::MAX as u64), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Event), "The nextCursor of the page before"),
     LIMIT,
 ];
 const FOLLOW: &[Field] = &[TYPE, USER, SEEN];
 /// Bytes that a client may say over the WebSocket: its key.
 const HELLO_BYTES: usize = 4096;
+/// How long the other side may take to answer a Close frame.
+const CLOSING: Duration = Duration::from_secs(1);
 
 pub(crate) fn routes() -> Vec<Route> {
     let route =
@@ -82,9 +85,9 @@ pub(crate) fn routes() -> Vec<Route> {
 /// Whose events: the caller's own; another's, or everybody's, with `admin` or `events:read` (S25).
 fn whose(caller: &Caller, form: &Form) -> Result<Option<UserId>, ApiError> {
     let reads_all = caller.permissions.allow(Permission::Events);
-    match form.parsed("user", UserId::parse)? {
+    match form.parsed("userId", UserId::parse)? {
         Some(user) if reads_all || user == *caller.user() => Ok(Some(user)),
-        Some(_) => Err(ApiError::field(Fault::ForeignUser, "user", None)),
+        Some(_) => Err(ApiError::field(Fault::ForeignUser, "userId", None)),
         None => Ok((!reads_all).then(|| caller.user().clone())),
     }
 }
@@ -201,23 +204,29 @@ fn frame(event: &store::Event) -> SseEvent {
 async fn socket(
     State(app): State<App>,
     caller: Result<Caller, ApiError>,
-    peer: Result<Extension<ConnectInfo<std::net::SocketAddr>>, ExtensionRejection>,
+    Extension(Source(ip)): Extension<Source>,
     uri: Uri,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let form = Form::of_query(&uri, FOLLOW)?;
     let upgrade = upgrade.map_err(|_| ApiError::from(Fault::NotWebSocket))?.max_message_size(HELLO_BYTES);
-    let ip = peer.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |Extension(ConnectInfo(peer))| {
-        peer.ip().to_canonical()
-    });
     Ok(upgrade.on_upgrade(async move |mut socket| {
-        let close = match converse(&app, caller.ok(), ip, &form, &mut socket).await {
-            Ok(()) => return,
-            Err(close) => close,
-        };
-        let frame = CloseFrame { code: close.0, reason: Utf8Bytes::from(close.1) };
-        tokio::time::timeout(Duration::from_secs(1), socket.send(Message::Close(Some(frame)))).await.ok();
+        let ended = converse(&app, caller.ok(), ip, &form, &mut socket).await;
+        tokio::time::timeout(CLOSING, close(&mut socket, ended)).await.ok();
     }))
+}
+
+/// End the closing handshake (RFC 6455 §5.5.1, §7.1.1): whoever was closed by the client answers its Close frame, whoever closes says why and
+/// waits for the answer.
+async fn close(socket: &mut WebSocket, ended: Result<(), Close>) {
+    if let Err((code, reason)) = ended {
+        let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+    }
+    // Reading writes the answer that the library has prepared, and ends when both sides have closed.
+    while let Some(Ok(_)) = socket.recv().await {}
 }
 
 /// Why a socket is closed: its code, and ours.
@@ -234,19 +243,23 @@ async fn converse(
     let refused = |error: ApiError| (close_code::POLICY, error.code().to_owned());
     let caller = match caller {
         Some(caller) => caller,
-        None => match tokio::time::timeout(HELLO_PATIENCE, socket.recv()).await {
-            Ok(Some(Ok(Message::Text(hello)))) => known(app, ip, &hello).map_err(refused)?,
-            Ok(_) | Err(_) => return Err(refused(Fault::KeyMissing.into())),
+        None => match tokio::time::timeout(HELLO_PATIENCE, hello(socket)).await {
+            Ok(Heard::Text(hello)) => known(app, ip, &hello).map_err(refused)?,
+            Ok(Heard::Gone) => return Ok(()),
+            Ok(Heard::Nonsense) | Err(_) => return Err(refused(Fault::KeyMissing.into())),
         },
     };
     let mut follower = follower(app, caller, form, None).await.map_err(refused)?;
     let patience = app.settings().follower_patience;
-    say(socket, patience, json!({"type": "hello", "cursor": follower.cursor()})).await?;
+    say(socket, patience, json!({"type": "hello", "cursor": crate::cursor::seal(&follower.cursor())}))
+        .await?;
     loop {
         let events = tokio::select! {
             events = follower.next() => events,
             heard = socket.recv() => match heard {
-                None | Some(Err(_) | Ok(Message::Close(_))) => return Ok(()),
+                None | Some(Ok(Message::Close(_))) => return Ok(()),
+                // Frames that no client may send: it is told so (§7.4.1), where the connection still stands.
+                Some(Err(_)) => return Err((close_code::PROTOCOL, String::new())),
                 // Nothing more is expected of a client; pings are answered below us.
                 Some(Ok(_)) => continue,
             },
@@ -264,6 +277,25 @@ async fn converse(
             }
             Err(Cut::Key) => return Err((close_code::POLICY, Cut::Key.code().to_owned())),
             Err(cut) => return Err((close_code::AGAIN, cut.code().to_owned())),
+        }
+    }
+}
+
+/// What the first message of a client is.
+enum Heard {
+    Text(Utf8Bytes),
+    Nonsense,
+    /// It has closed, or is gone.
+    Gone,
+}
+
+async fn hello(socket: &mut WebSocket) -> Heard {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Text(hello))) => return Heard::Text(hello),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            None | Some(Ok(Message::Close(_))) => return Heard::Gone,
+            Some(Ok(Message::Binary(_)) | Err(_)) => return Heard::Nonsense,
         }
     }
 }

@@ -61,6 +61,7 @@ async fn call(
     Ok(Json(ExtensionCallAnswer {
         success: true,
         call: ExtensionCall {
+            id: call.id.to_string(),
             session_id: call.id.to_string(),
             status: call.status.as_str(),
             from_number: app.settings().sip_uri(&extension.username),

@@ -1,19 +1,20 @@
-//! `POST /api/v1/voip/extensions/import`: a whole office with its own passwords in one call (S40), all of it or nothing.
+//! `POST /api/v1/voip/extensions/import`: a whole office with its own passwords in one call (S40), all of it or nothing: a list, or a spreadsheet.
 
 use axum::Json;
 use axum::extract::State;
 use axum::routing::post;
-use base::Secret;
-use model::{ExtensionNumber, UserId};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
-use crate::error::{ApiError, Fault};
-use crate::input::{Bulk, Field, Form, Rule};
+use crate::error::ApiError;
+use crate::imported::{Column, Written, judged};
+use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, IMPORT_LINES, PASSWORD_CHARS};
 use crate::route::{Answer, Need, Route};
-use crate::{App, Imported, secret};
+use crate::spreadsheet::read_spreadsheet;
+use crate::{App, Imported, OfficeError};
 
 const LIST: &str = "extensions";
 const LINE: &[Field] = &[
@@ -22,6 +23,7 @@ const LINE: &[Field] = &[
     Field::new("password", Rule::Label(PASSWORD_CHARS), "The digest password").required(),
     Field::new("userId", Rule::Id, "Whose").required(),
     Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent"),
+    Field::new("voicemailPin", Rule::Label(10), "The PIN of its mailbox, 4 to 10 digits"),
 ];
 const IMPORT: &[Field] =
     &[Field::new(LIST, Rule::Lines(LINE, IMPORT_LINES), "The extensions; all are made, or none").required()];
@@ -31,12 +33,14 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/voip/extensions/import"),
             "extensions",
-            "Create many extensions that have their passwords already",
+            "Create many extensions, from a list or a spreadsheet",
             Need::Admin,
             Answer::json::<ImportAnswer>(),
             post(import),
         )
         .body(IMPORT)
+        .or_csv()
+        .bulk()
         .also(&[409]),
     ]
 }
@@ -46,37 +50,66 @@ pub(crate) struct ImportAnswer {
     pub success: bool,
     /// How many were made.
     pub imported: usize,
+    /// Those that came without a password, with the one that was made for each: it is shown once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passwords: Vec<MadePasswordView>,
 }
 
-async fn import(State(app): State<App>, caller: Caller, body: Bulk) -> Result<Json<ImportAnswer>, ApiError> {
-    let mut form = body.form(IMPORT)?;
-    drop(body);
-    let line = |(n, object)| {
-        Form::of_object(object, LINE).and_then(|form| imported(&form)).map_err(|error| error.of_line(LIST, n))
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = MadePassword)]
+pub(crate) struct MadePasswordView {
+    pub extension_number: String,
+    pub username: String,
+    pub password: String,
+}
+
+async fn import(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<ImportAnswer>, ApiError> {
+    let csv = body.csv()?;
+    let lines = match &csv {
+        Some(csv) => read_spreadsheet(csv, caller.user()).map_err(|fault| ApiError::of_file(&fault))?,
+        None => listed(&caller, &mut body.plain_form(IMPORT)?)?,
     };
-    let lines = form.objects(LIST).enumerate().map(line).collect::<Result<Vec<_>, ApiError>>()?;
-    let imported = app.office().import(caller.actor(), lines).await?;
-    Ok(Json(ImportAnswer { success: true, imported }))
+    drop(body);
+    let pins = app.settings().pin_key.clone();
+    let done = app.office().import(caller.actor(), pins, lines).await.map_err(|error| match error {
+        OfficeError::Line(fault) if csv.is_none() => ApiError::of_list(LIST, &fault),
+        error => error.into(),
+    })?;
+    let passwords = done.made.into_iter().map(|made| MadePasswordView {
+        extension_number: made.number.to_string(),
+        username: made.username,
+        password: made.password.expose().clone(),
+    });
+    Ok(Json(ImportAnswer { success: true, imported: done.count, passwords: passwords.collect() }))
 }
 
-/// One line. Its table has found every required field there.
-fn imported(form: &Form) -> Result<Imported, ApiError> {
-    let missing = |name| move || ApiError::field(Fault::MissingField, name, None);
-    let text = |name| form.text(name).ok_or_else(missing(name));
-    if secret::is_known(text("password")?, &[text("extensionNumber")?, text("username")?]) {
-        let rule = (
-            "must not be published somewhere, nor the number or the user name",
-            "no debe estar publicada en ningún sitio, ni ser el número o el nombre de usuario",
-        );
-        return Err(ApiError::field(Fault::BadValue, "password", Some(rule)));
+fn listed(caller: &Caller, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
+    let line = |(n, object): (usize, Map<String, Value>)| {
+        let form = Form::of_object(object.clone(), LINE)
+            .map_err(|error| showing(error, &object).of_line(LIST, n))?;
+        let written = Written {
+            line: n as u64,
+            number: form.text("extensionNumber"),
+            name: form.text("displayName"),
+            username: form.text("username"),
+            password: form.text("password"),
+            owner: form.text("userId"),
+            pin: form.text("voicemailPin"),
+        };
+        judged(&written, caller.user()).map_err(|fault| ApiError::of_list(LIST, &fault))
+    };
+    form.objects(LIST).enumerate().map(line).collect()
+}
+
+/// The same refusal with the value that it is about, where that is no secret.
+fn showing(error: ApiError, object: &Map<String, Value>) -> ApiError {
+    let secret = [Column::Password, Column::Pin].map(Column::field);
+    let value = error.field_name().filter(|name| !secret.contains(name)).and_then(|name| object.get(name));
+    match value {
+        Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null)) => {
+            error.about(&crate::input::shown(&value.to_string()))
+        }
+        Some(Value::Array(_) | Value::Object(_)) | None => error,
     }
-    Ok(Imported {
-        number: form
-            .parsed("extensionNumber", ExtensionNumber::parse)?
-            .ok_or_else(missing("extensionNumber"))?,
-        username: text("username")?.to_owned(),
-        password: Secret::new(text("password")?.to_owned()),
-        owner: form.parsed("userId", UserId::parse)?.ok_or_else(missing("userId"))?,
-        display_name: form.text("displayName").map(str::to_owned),
-    })
 }

@@ -11,14 +11,14 @@ use model::{ApiKey, ApiKeyId, Permission, Permissions, UserId};
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::instant::instant;
-use crate::input::{Body, Field, Form, Rule};
+use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::{KEY_NAME_CHARS, PAGE_DEFAULT};
 use crate::office::{KeyChanges, NewKey};
 use crate::route::{Answer, Need, Route};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::shapes::{
     KeyAnswer, KeyMetadata, KeyUsageAnswer, KeyUseView, KeyView, KeysAnswer, NewKeyAnswer, NewKeyView,
-    Success, to_the_second,
+    Success,
 };
 use crate::{App, Patch};
 
@@ -51,7 +51,7 @@ const CHANGE: &[Field] = &[
     .nullable(),
 ];
 const USAGE: &[Field] =
-    &[LIMIT, Field::new("cursor", Rule::Whole(0, 1_000_000), "The nextCursor of the page before")];
+    &[LIMIT, Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the page before")];
 const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only keys of this user"), LIMIT, CURSOR];
 const TOGGLE: &[Field] = &[Field::new("active", Rule::Flag, "The wanted state; the other one where absent")];
 const DOCUMENTED: [Permission; 3] = [Permission::Call, Permission::Sip, Permission::Recording];
@@ -167,8 +167,8 @@ async fn generate(
             user_id: key.user.to_string(),
             key_prefix: key.prefix.clone(),
             active: key.active,
-            created_at: to_the_second(key.created_at),
-            expires_at: key.expires_at.map(to_the_second),
+            created_at: key.created_at.to_string(),
+            expires_at: key.expires_at.map(|at| at.to_string()),
             requests_per_minute: key.requests_per_minute,
         },
     }))

@@ -29,7 +29,7 @@ use axum::http::request::Parts;
 use base::Id;
 
 use crate::error::{ApiError, Fault};
-use crate::input::{Field, Rule};
+use crate::input::{Field, Paging, Rule};
 use crate::limits::PAGE;
 use crate::route::Route;
 
@@ -56,12 +56,34 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(webhooks::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
+    let aliases: Vec<Route> = all.iter().filter_map(|route| Some(route.at(neutral(route.path)?))).collect();
+    all.extend(aliases);
     all
+}
+
+/// The place of a route of the documents under a name that says what it is about, not which program once did it.
+fn neutral(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "/api/v1/opensips/start" => "/api/v1/server/start",
+        "/api/v1/opensips/stop" => "/api/v1/server/stop",
+        "/api/v1/opensips/status" => "/api/v1/server/status",
+        "/api/v1/opensips/health" => "/api/v1/server/health",
+        "/api/v1/opensips/generate-credentials" => "/api/v1/server/generate-credentials",
+        "/api/v1/opensips/call/initiate" => "/api/v1/calls",
+        "/api/v1/opensips/call/{id}" => "/api/v1/calls/{id}",
+        "/api/v1/opensips/call/{id}/end" => "/api/v1/calls/{id}/end",
+        "/api/v1/opensips/call/{id}/recording/start" => "/api/v1/calls/{id}/recording/start",
+        "/api/v1/opensips/call/{id}/recording/stop" => "/api/v1/calls/{id}/recording/stop",
+        "/api/v1/opensips/call/{id}/recording/pause" => "/api/v1/calls/{id}/recording/pause",
+        "/api/v1/opensips/call/{id}/recording/resume" => "/api/v1/calls/{id}/recording/resume",
+        _ => return None,
+    })
 }
 
 pub(crate) const LIMIT: Field =
     Field::new("limit", Rule::Whole(1, PAGE as u64), "At most so many; 50 where absent");
-pub(crate) const CURSOR: Field = Field::new("cursor", Rule::Id, "The nextCursor of the page before");
+pub(crate) const CURSOR: Field =
+    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before");
 
 /// The id in a path. What can be no id names nothing: 404 like any other.
 pub(crate) struct PathId(Option<String>);

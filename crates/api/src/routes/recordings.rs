@@ -16,7 +16,7 @@ use crate::app::out_of_turn;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
 use crate::input::rule::call_cursor;
-use crate::input::{Body, Field, Form, Rule};
+use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::PAGE_DEFAULT;
 use crate::live::{find_call, may_read};
 use crate::office::Event;
@@ -30,7 +30,7 @@ use crate::shelf::{AudioFile, Wanted};
 const NOTHING: &[Field] = &[];
 const LIST: &[Field] = &[
     LIMIT,
-    Field::new("cursor", Rule::CallCursor, "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the page before"),
     Field::new("sessionId", Rule::Id, "Only those of this call"),
     Field::new(
         "state",

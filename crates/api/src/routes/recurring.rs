@@ -22,7 +22,7 @@ use crate::routes::sessions::{check_host, policy};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::shapes::{
     NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
-    RunsAnswer, Success, Warning, to_the_second,
+    RunsAnswer, Success, Warning,
 };
 use crate::{App, warnings};
 
@@ -352,7 +352,7 @@ async fn next(
     let first = next_after(&call.schedule, app.office().now().wall);
     let instants = std::iter::successors(first, |due| next_after(&call.schedule, *due));
     let zone = call.schedule.zone();
-    let shown = |due: Timestamp| NextRun { at: to_the_second(due), local: zone.shown(due) };
+    let shown = |due: Timestamp| NextRun { at: due.to_string(), local: zone.shown(due) };
     Ok(Json(NextRunsAnswer {
         success: true,
         enabled: call.enabled,

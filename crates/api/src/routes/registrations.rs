@@ -14,16 +14,16 @@ use crate::App;
 use crate::app::out_of_turn;
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::input::{Field, Form, Rule};
+use crate::input::{Field, Form, Paging, Rule};
 use crate::limits::PAGE_DEFAULT;
 use crate::route::{Answer, Need, Route};
 use crate::routes::LIMIT;
-use crate::shapes::{RegistrationView, RegistrationsAnswer};
+use crate::shapes::{RegistrationView, RegistrationsAnswer, some};
 
 const LIST: &[Field] = &[
     Field::new("username", Rule::Id, "Only phones of this user name"),
     LIMIT,
-    Field::new("cursor", Rule::Id, "The nextCursor of the page before: a user name"),
+    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -75,7 +75,7 @@ async fn list(
             contact: registration.contact.clone(),
             address: registration.remote.to_string(),
             expires_at: registration.expires_at.to_string(),
-            user_agent: registration.user_agent.clone(),
+            user_agent: some(&registration.user_agent),
         }
     };
     let registrations = found.iter().map(view).collect();

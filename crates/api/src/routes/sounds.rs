@@ -24,7 +24,7 @@ use crate::play::play_ogg;
 use crate::route::{Answer, Need, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::shapes::{Success, to_the_second};
+use crate::shapes::Success;
 use crate::shelf::{AudioFile, Wanted};
 use crate::upload::sent_wav;
 
@@ -68,7 +68,7 @@ impl SoundView {
             extension_id: sound.extension.to_string(),
             name: sound.name.clone(),
             milliseconds: sound.millis,
-            created_at: to_the_second(sound.created_at),
+            created_at: sound.created_at.to_string(),
         }
     }
 }

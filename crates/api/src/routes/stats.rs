@@ -18,7 +18,7 @@ use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::live::live_calls;
 use crate::route::{Answer, Need, Route};
-use crate::shapes::{HourView, QualityStats, RefusalView, StatsAnswer, StatsView, to_the_second};
+use crate::shapes::{HourView, QualityStats, RefusalView, StatsAnswer, StatsView};
 
 const DAY: Duration = Duration::from_hours(24);
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -50,7 +50,7 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<StatsAnswer
     let by_hour = (0..hours).map(|n| {
         let at = Timestamp::from_micros(since.as_micros() + n * HOUR_MICROS);
         let (calls, answered) = there.get(&at).map_or((0, 0), |hour| (hour.calls, hour.answered));
-        HourView { at: to_the_second(at), calls, answered }
+        HourView { at: at.to_string(), calls, answered }
     });
     let part = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
     Ok(Json(StatsAnswer {
@@ -58,7 +58,7 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<StatsAnswer
         stats: StatsView {
             active_calls,
             registrations,
-            since: to_the_second(since),
+            since: since.to_string(),
             calls: stats.ended,
             answered: stats.answered,
             asr: part(stats.answered as f64, stats.ended),
@@ -69,7 +69,11 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<StatsAnswer
                 mean_mos: part(stats.mos_sum, stats.measured),
                 poor_share: part(stats.poor as f64, stats.measured),
             },
-            refusals: stats.causes.into_iter().map(|(reason, calls)| RefusalView { reason, calls }).collect(),
+            refusals: stats
+                .causes
+                .into_iter()
+                .map(|(cause, calls)| RefusalView { reason: end_reason(cause), calls })
+                .collect(),
             truncated: stats.truncated,
         },
     }))
@@ -82,6 +86,14 @@ async fn active_calls(app: &App, caller: &Caller) -> Result<usize, ApiError> {
     }
     let of = CallsOf::User(caller.user().clone());
     Ok(live_calls(app, of, None, usize::MAX, |_| true, |_| false).await?.len())
+}
+
+/// The word that the database has for a cause is not the one that sessions show.
+fn end_reason(stored: String) -> String {
+    match serde_json::from_value::<model::Cause>(stored.as_str().into()) {
+        Ok(cause) => cause.code().to_owned(),
+        Err(_) => stored,
+    }
 }
 
 /// How many phones of the caller, or of everybody, are registered.

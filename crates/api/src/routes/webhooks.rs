@@ -1,5 +1,7 @@
 //! Webhooks and their deliveries (S88).
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::{RawPathParams, State};
 use axum::http::Uri;
@@ -10,7 +12,7 @@ use store::{DeliveryFilter, DeliveryId, DeliveryStatus};
 use crate::App;
 use crate::auth::Caller;
 use crate::error::{ApiError, Fault};
-use crate::input::{Body, Field, Form, Rule};
+use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::{PAGE_DEFAULT, WEBHOOKS_OF_USER};
 use crate::office::{NewWebhook, WebhookChanges, webhook_secret};
 use crate::route::{Answer, Need, Route};
@@ -37,7 +39,7 @@ const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only webhooks of this u
 const DELIVERIES: &[Field] = &[
     Field::new("status", Rule::OneOf(&["pending", "delivered", "dead"]), "dead is the list of dead letters"),
     LIMIT,
-    Field::new("cursor", Rule::Whole(1, i64::MAX as u64), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the page before"),
 ];
 const NOTHING: &[Field] = &[];
 
@@ -95,10 +97,22 @@ async fn own(app: &App, caller: &Caller, id: &PathId) -> Result<Webhook, ApiErro
 
 /// Plain HTTP is for trials on this machine, where the operator allows it (security.md row 24).
 fn address(app: &App, url: &str) -> Result<String, ApiError> {
-    let plain = app.settings().insecure_webhooks && url.starts_with("http://");
-    if !plain && !url.starts_with("https://") {
-        let rule = ("must be an https:// address", "debe ser una dirección https://");
-        return Err(ApiError::field(Fault::BadValue, "url", Some(rule)));
+    let refused = |rule| Err(ApiError::field(Fault::BadValue, "url", Some(rule)));
+    let trial = app.settings().insecure_webhooks;
+    let Ok(parsed) = url::Url::parse(url) else { return refused(("cannot be read", "no se puede leer")) };
+    if parsed.scheme() != "https" && !trial {
+        return refused(("must be an https:// address", "debe ser una dirección https://"));
+    }
+    let ip: Option<IpAddr> = match parsed.host() {
+        Some(url::Host::Ipv4(v4)) => Some(v4.into()),
+        Some(url::Host::Ipv6(v6)) => Some(v6.into()),
+        Some(url::Host::Domain(_)) | None => None,
+    };
+    if ip.is_some_and(|ip| !model::is_public(ip) && !(trial && ip.to_canonical().is_loopback())) {
+        return refused((
+            "must lead to a public address: nothing is posted to private ones",
+            "debe llevar a una dirección pública: no se envía nada a direcciones privadas",
+        ));
     }
     Ok(url.to_owned())
 }

@@ -5,6 +5,8 @@ use serde_json::Value;
 use store::Event;
 use utoipa::ToSchema;
 
+use super::some;
+
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EventsAnswer {
@@ -12,6 +14,8 @@ pub(crate) struct EventsAnswer {
     /// Newest first, or oldest first with `order=asc`.
     pub events: Vec<EventView>,
     /// Ask with it as `cursor` for what follows. With `order=asc` it is always there: come back with it for what happens next.
+    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[schema(value_type = Option<String>)]
     pub next_cursor: Option<i64>,
 }
 
@@ -29,8 +33,8 @@ pub(crate) struct EventView {
     pub at: String,
     /// Whose.
     pub user_id: Option<String>,
-    /// The id of what it is about: a session, an extension, a key, a user name.
-    pub subject: String,
+    /// The id of what it is about: a session, an extension, a key, a user name; `null` for the server itself.
+    pub subject: Option<String>,
     /// What happened; other for each type.
     #[schema(value_type = Object)]
     pub data: Value,
@@ -49,7 +53,7 @@ impl EventView {
             kind: event.kind.clone(),
             at: event.at.to_string(),
             user_id: event.user.as_ref().map(ToString::to_string),
-            subject: event.subject.clone(),
+            subject: some(&event.subject),
             data: if event.detail.is_object() {
                 event.detail.clone()
             } else {

@@ -5,7 +5,6 @@ use serde::Serialize;
 use switch::Presence;
 use utoipa::ToSchema;
 
-use super::to_the_second;
 use crate::Settings;
 
 /// What an extension's phone is configured with.
@@ -53,9 +52,8 @@ pub(crate) struct ExtensionAnswer {
 pub(crate) struct ExtensionsAnswer {
     pub success: bool,
     pub extensions: Vec<ExtensionView>,
-    /// Ask with it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -178,8 +176,8 @@ impl ExtensionView {
             dial_permissions: DialPermissionsView::of(extension.dial_permissions),
             follow_me: extension.follow_me.as_ref().map(FollowMeView::of),
             user_id: extension.user.to_string(),
-            created_at: to_the_second(extension.created_at),
-            updated_at: to_the_second(extension.updated_at),
+            created_at: extension.created_at.to_string(),
+            updated_at: extension.updated_at.to_string(),
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use store::UsedBy;
 use utoipa::ToSchema;
 
-use super::to_the_second;
+use super::some;
 use crate::Settings;
 
 #[derive(Serialize, ToSchema)]
@@ -68,9 +68,8 @@ pub(crate) struct KeyAnswer {
 pub(crate) struct KeysAnswer {
     pub success: bool,
     pub keys: Vec<KeyView>,
-    /// Ask with it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -107,9 +106,9 @@ impl KeyView {
             service: "voip",
             active: key.active,
             metadata: KeyMetadata::of(settings, key),
-            created_at: to_the_second(key.created_at),
-            last_used_at: last_used.map(to_the_second),
-            expires_at: key.expires_at.map(to_the_second),
+            created_at: key.created_at.to_string(),
+            last_used_at: last_used.map(|at| at.to_string()),
+            expires_at: key.expires_at.map(|at| at.to_string()),
             requests_per_minute: key.requests_per_minute,
         }
     }
@@ -122,6 +121,7 @@ pub(crate) struct KeyUsageAnswer {
     /// Newest first.
     pub usage: Vec<KeyUseView>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -133,8 +133,8 @@ pub(crate) struct KeyUseView {
     /// When that day began, in UTC.
     #[schema(format = DateTime)]
     pub day: String,
-    /// Method and route, without the ids in it; empty where too many were counted at once.
-    pub route: String,
+    /// Method and route, without the ids in it; `null` where too many were counted at once.
+    pub route: Option<String>,
     pub ip: String,
     /// HTTP status of the answers.
     pub status: u16,
@@ -147,12 +147,12 @@ pub(crate) struct KeyUseView {
 impl KeyUseView {
     pub(crate) fn of(used: &UsedBy) -> Self {
         KeyUseView {
-            day: to_the_second(Timestamp::from_micros(used.day * 86_400_000_000)),
-            route: used.route.clone(),
+            day: Timestamp::from_micros(used.day * 86_400_000_000).to_string(),
+            route: some(&used.route),
             ip: used.ip.clone(),
             status: used.status,
             count: used.count,
-            last_used_at: to_the_second(used.last_used),
+            last_used_at: used.last_used.to_string(),
         }
     }
 }

@@ -4,14 +4,16 @@ use model::{LegRecord, Quality};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::some;
+
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Leg {
     /// `caller`, `callee` or `trunk`.
     pub role: &'static str,
-    pub party: String,
+    pub party: Option<String>,
     pub address: Option<String>,
-    pub sip_call_id: String,
+    pub sip_call_id: Option<String>,
     #[schema(format = DateTime)]
     pub started_at: String,
     #[schema(format = DateTime)]
@@ -66,9 +68,9 @@ impl Leg {
                 model::LegRole::Callee => "callee",
                 model::LegRole::Trunk => "trunk",
             },
-            party: leg.party.clone(),
+            party: some(&leg.party),
             address: leg.address.map(|address| address.to_string()),
-            sip_call_id: leg.sip_call_id.clone(),
+            sip_call_id: some(&leg.sip_call_id),
             started_at: leg.started_at.to_string(),
             answered_at: leg.answered_at.map(|at| at.to_string()),
             ended_at: leg.ended_at.map(|at| at.to_string()),

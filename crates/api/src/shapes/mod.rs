@@ -12,7 +12,6 @@ mod server;
 mod sessions;
 mod webhooks;
 
-use base::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -27,9 +26,9 @@ pub(crate) use server::*;
 pub(crate) use sessions::*;
 pub(crate) use webhooks::*;
 
-/// RFC 3339 without fractions, as the documents show `createdAt`.
-pub(crate) fn to_the_second(at: Timestamp) -> String {
-    Timestamp::from_micros(at.as_secs() * 1_000_000).to_string().replace(".000Z", "Z")
+/// `null` for what is empty.
+pub(crate) fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// Something that was taken and, as things are, will not do what it says.

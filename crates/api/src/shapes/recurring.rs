@@ -6,8 +6,6 @@ use model::{Action, Announcement, Misfire, Occurrence, OccurrenceState, Recurrin
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::to_the_second;
-
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RecurringCallAnswer {
@@ -25,9 +23,8 @@ pub(crate) struct RecurringCallsAnswer {
     pub success: bool,
     /// Oldest first.
     pub recurring_calls: Vec<RecurringCallView>,
-    /// Ask with it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -109,7 +106,7 @@ impl RecurringCallView {
                 timezone: written.timezone,
             },
             enabled: call.enabled,
-            next_execution: next.map(to_the_second),
+            next_execution: next.map(|at| at.to_string()),
             misfire: match call.misfire {
                 Misfire::Skip => "skip",
                 Misfire::RunOnce => "run_once",
@@ -123,8 +120,8 @@ impl RecurringCallView {
             audio_id,
             max_attempts: call.max_attempts,
             retry_minutes: call.retry_minutes,
-            created_at: to_the_second(call.created_at),
-            updated_at: to_the_second(call.updated_at),
+            created_at: call.created_at.to_string(),
+            updated_at: call.updated_at.to_string(),
         }
     }
 }
@@ -156,9 +153,8 @@ pub(crate) struct RunsAnswer {
     pub success: bool,
     /// Newest first.
     pub runs: Vec<RunView>,
-    /// Ask with it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -188,7 +184,7 @@ impl RunView {
     pub(crate) fn of(row: &Occurrence) -> Self {
         let waits = row.state == OccurrenceState::Claimed;
         RunView {
-            due: to_the_second(row.due),
+            due: row.due.to_string(),
             state: row.state.as_str(),
             attempts: row.attempts,
             session_id: row.call.as_ref().map(ToString::to_string),

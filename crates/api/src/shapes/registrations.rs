@@ -8,9 +8,8 @@ use utoipa::ToSchema;
 pub(crate) struct RegistrationsAnswer {
     pub success: bool,
     pub registrations: Vec<RegistrationView>,
-    /// Ask with it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -26,5 +25,5 @@ pub(crate) struct RegistrationView {
     pub address: String,
     #[schema(format = DateTime)]
     pub expires_at: String,
-    pub user_agent: String,
+    pub user_agent: Option<String>,
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::legs::{Leg, QualityView};
+use super::some;
 use crate::Settings;
 
 #[derive(Serialize, ToSchema)]
@@ -17,6 +18,8 @@ pub(crate) struct NewSessionAnswer {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NewSession {
+    pub id: String,
+    /// The same, in the word of the documents.
     pub session_id: String,
     /// `queued`, `ringing`, `in-progress`, `completed`, `busy`, `failed`, `no-answer` or `canceled`.
     pub status: &'static str,
@@ -36,6 +39,7 @@ pub(crate) struct SessionCredentials {
 impl NewSession {
     pub(crate) fn of(settings: &Settings, call: &CallRecord) -> Self {
         NewSession {
+            id: call.id.to_string(),
             session_id: call.id.to_string(),
             status: call.status.as_str(),
             sip_credentials: SessionCredentials {
@@ -56,6 +60,8 @@ pub(crate) struct ExtensionCallAnswer {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ExtensionCall {
+    pub id: String,
+    /// The same, in the word of the documents.
     pub session_id: String,
     /// As in a session.
     pub status: &'static str,
@@ -79,6 +85,7 @@ pub(crate) struct CallsAnswer {
     /// Newest first.
     pub calls: Vec<Session>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -87,6 +94,8 @@ pub(crate) struct CallsAnswer {
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_field_names)] // the documents call it so
 pub(crate) struct Session {
+    pub id: String,
+    /// The same, in the word of the documents.
     pub session_id: String,
     /// `queued`, `ringing`, `in-progress`, `completed`, `busy`, `failed`, `no-answer` or `canceled`.
     pub status: &'static str,
@@ -94,8 +103,9 @@ pub(crate) struct Session {
     /// `null` until Twilio has sent one.
     pub twilio_call_sid: Option<String>,
     pub user_id: String,
-    pub from_number: String,
-    pub to_number: String,
+    /// `null` where nobody is named.
+    pub from_number: Option<String>,
+    pub to_number: Option<String>,
     /// `internal`, `inbound` or `outbound`.
     pub direction: &'static str,
     #[schema(format = DateTime)]
@@ -125,6 +135,14 @@ pub(crate) struct TraceStepView {
     pub outcome: String,
 }
 
+pub(crate) fn direction_of(call: &CallRecord) -> &'static str {
+    match call.direction {
+        model::CallDirection::Internal => "internal",
+        model::CallDirection::Inbound => "inbound",
+        model::CallDirection::Outbound => "outbound",
+    }
+}
+
 impl Session {
     pub(crate) fn of(settings: &Settings, call: &CallRecord, now: Timestamp) -> Self {
         let legs: Vec<Leg> = call.legs.iter().map(Leg::of).collect();
@@ -132,18 +150,15 @@ impl Session {
         let worst = heard.min_by(|a, b| a.mos.total_cmp(&b.mos)).cloned();
         let brief = NewSession::of(settings, call);
         Session {
+            id: brief.id,
             session_id: brief.session_id,
             status: brief.status,
             sip_credentials: brief.sip_credentials,
             twilio_call_sid: brief.twilio_call_sid,
             user_id: call.user.to_string(),
-            from_number: call.from_number.clone(),
-            to_number: call.to_number.clone(),
-            direction: match call.direction {
-                model::CallDirection::Internal => "internal",
-                model::CallDirection::Inbound => "inbound",
-                model::CallDirection::Outbound => "outbound",
-            },
+            from_number: some(&call.from_number),
+            to_number: some(&call.to_number),
+            direction: direction_of(call),
             started_at: call.started_at.to_string(),
             answered_at: call.answered_at.map(|at| at.to_string()),
             ended_at: call.ended_at.map(|at| at.to_string()),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use store::Delivery;
 use utoipa::ToSchema;
 
-use super::to_the_second;
+use super::some;
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WebhookAnswer {
@@ -19,6 +19,7 @@ pub(crate) struct WebhooksAnswer {
     pub success: bool,
     pub webhooks: Vec<WebhookView>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -57,9 +58,9 @@ impl WebhookView {
             scope: if hook.everybody { "all" } else { "own" },
             active: hook.active,
             secret,
-            both_secrets_until: hook.both_sign_until().map(to_the_second),
-            created_at: to_the_second(hook.created_at),
-            updated_at: to_the_second(hook.updated_at),
+            both_secrets_until: hook.both_sign_until().map(|at| at.to_string()),
+            created_at: hook.created_at.to_string(),
+            updated_at: hook.updated_at.to_string(),
         }
     }
 }
@@ -77,6 +78,8 @@ pub(crate) struct DeliveriesAnswer {
     /// Newest first.
     pub deliveries: Vec<DeliveryView>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[schema(value_type = Option<String>)]
     pub next_cursor: Option<i64>,
 }
 
@@ -90,7 +93,7 @@ pub(crate) struct DeliveryView {
     pub event_id: i64,
     #[serde(rename = "type")]
     pub kind: String,
-    pub subject: String,
+    pub subject: Option<String>,
     /// `pending`, `delivered` or `dead`.
     pub status: &'static str,
     pub attempts: u32,
@@ -114,7 +117,7 @@ impl DeliveryView {
             id: delivery.id.to_string(),
             event_id: delivery.seq,
             kind: delivery.kind.clone(),
-            subject: delivery.subject.clone(),
+            subject: some(&delivery.subject),
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
             next_attempt_at: pending.then(|| delivery.next_at.to_string()),

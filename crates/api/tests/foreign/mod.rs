@@ -169,7 +169,7 @@ async fn no_id_of_somebody_else_opens_a_path_with_any_method() {
                     if known.contains(method) {
                         let status = answer.status.as_u16();
                         assert!(matches!(status, 403 | 404), "{place}: {status} {}", answer.text); // S25
-                        assert_eq!(names(&answer, &foreign, ""), None, "{place}: {}", answer.text);
+                        assert_eq!(names(&answer, &foreign, id), None, "{place}: {}", answer.text);
                     } else {
                         refused_with_methods(answer, &known, method, &place);
                     }

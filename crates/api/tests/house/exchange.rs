@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use base::Timestamp;
 use centralita_api::SwitchPort;
 use model::{
-    CallDirection, CallId, CallRecord, CallStatus, Cause, Change, Directory, ExtensionNumber, TraceStep,
-    UserId,
+    CallDirection, CallId, CallRecord, CallStatus, Cause, Change, Directory, ExtensionNumber, Recording,
+    RecordingFormat, RecordingId, RecordingState, TraceStep, UserId,
 };
 use switch::ladder::Rung;
 use switch::{
-    CallPlace, CallsOf, Command, Counters, Originate, Presence, Registration, RegistrationsOf, Reply, State,
-    Status, TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus,
+    CallPlace, CallsOf, Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration,
+    RegistrationsOf, Reply, State, Status, TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration,
+    TrunkStatus,
 };
 
 #[derive(Default)]
@@ -149,7 +150,7 @@ impl Inside {
                 })
             }
             // Nothing is recorded in this house.
-            Command::Recording { .. } => Reply::Unknown,
+            Command::Recording { call, action } => self.recording(&call, action),
             Command::Start => {
                 self.state = State::Running;
                 Reply::Status(Status { state: State::Starting, ..self.status() })
@@ -162,6 +163,32 @@ impl Inside {
                 Reply::Status(self.status())
             }
         }
+    }
+
+    /// The recording of a call that is up: the first of each, whatever is asked.
+    fn recording(&self, call: &CallId, action: RecordingAction) -> Reply {
+        let up = self.calls.iter().find(|c| c.id == *call && c.status == CallStatus::InProgress);
+        let Some(call) = up else { return Reply::Unknown };
+        let recording = Recording {
+            id: RecordingId::parse("rec_1736937000_a").unwrap(),
+            call: call.id.clone(),
+            user: call.user.clone(),
+            other_user: None,
+            extension: None,
+            state: if action == RecordingAction::Stop {
+                RecordingState::Complete
+            } else {
+                RecordingState::Recording
+            },
+            started_at: call.started_at,
+            ended_at: (action == RecordingAction::Stop).then_some(call.started_at),
+            format: RecordingFormat::Opus,
+            bytes: 0,
+            millis: 0,
+            sha256: None,
+            fault: None,
+        };
+        Reply::Recording(Some(RecordingView { recording, paused: action == RecordingAction::Pause }))
     }
 
     fn originate(&mut self, wanted: Originate) -> Reply {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 mod exchange;
+pub mod things;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -81,7 +82,10 @@ impl Answer {
         assert!(body["error"].as_str().is_some_and(|text| !text.is_empty()));
         assert_eq!(body["requestId"].as_str(), Some(self.header("x-request-id")));
         for name in body.as_object().unwrap().keys() {
-            assert!(["success", "error", "code", "requestId", "field"].contains(&name.as_str()), "{name}");
+            assert!(
+                ["success", "error", "code", "requestId", "field", "line"].contains(&name.as_str()),
+                "{name}"
+            );
         }
         body
     }
@@ -217,7 +221,11 @@ impl House {
         if let Some(document) = DOCUMENT.get() {
             return document;
         }
-        let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
+        let request = Request::get("/openapi.json")
+            .header("host", "api.example:5000")
+            .header("x-request-id", "req_document")
+            .body(Body::empty())
+            .unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let document = serde_json::from_slice(&bytes).unwrap();

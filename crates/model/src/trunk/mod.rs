@@ -268,9 +268,7 @@ impl TrunkSettings {
 }
 
 fn is_host(host: &TrunkHost) -> bool {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let name = (1..=253).contains(&host.host.len()) && host.host.bytes().all(legal);
-    (name || host.host.parse::<std::net::Ipv6Addr>().is_ok()) && host.port != Some(0)
+    crate::is_host(&host.host) && host.port != Some(0)
 }
 
 fn is_account(name: &str) -> bool {

@@ -65,6 +65,11 @@ impl Client {
         self.send("POST", path, body)
     }
 
+    /// `POST` of something that is no JSON.
+    pub fn post_bytes(&self, path: &str, kind: &str, body: &[u8]) -> Result<Answer, Fault> {
+        self.send_bytes("POST", path, Some((kind, body)))
+    }
+
     /// `PUT`
     pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Fault> {
         self.send("PUT", path, Some(body))
@@ -76,6 +81,11 @@ impl Client {
     }
 
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, Fault> {
+        let text = body.map(Value::to_string);
+        self.send_bytes(method, path, text.as_ref().map(|text| ("application/json", text.as_bytes())))
+    }
+
+    fn send_bytes(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> Result<Answer, Fault> {
         let gone = |error: &dyn std::fmt::Display| {
             Fault::Unreachable(format!("no server answers at http://{}: {error}", self.authority))
         };
@@ -84,7 +94,6 @@ impl Client {
         let mut stream =
             TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|e| gone(&e))?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| gone(&e))?;
-        let body = body.map(Value::to_string);
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n",
             self.authority
@@ -92,14 +101,14 @@ impl Client {
         if let Some(key) = &self.key {
             write!(request, "Authorization: Bearer {}\r\n", key.expose()).ok();
         }
-        if let Some(body) = &body {
-            write!(request, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).ok();
+        if let Some((kind, body)) = body {
+            write!(request, "Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()).ok();
         } else if method != "GET" {
             request.push_str("Content-Length: 0\r\n");
         }
         request.push_str("\r\n");
-        request.push_str(body.as_deref().unwrap_or_default());
-        stream.write_all(request.as_bytes()).map_err(|e| gone(&e))?;
+        let body = body.map(|(_, body)| body).unwrap_or_default();
+        stream.write_all(request.as_bytes()).and_then(|()| stream.write_all(body)).map_err(|e| gone(&e))?;
         let mut bytes = Vec::new();
         stream.take(ANSWER_BYTES).read_to_end(&mut bytes).map_err(|e| gone(&e))?;
         parse(&bytes).ok_or_else(|| gone(&"its answer is no HTTP"))

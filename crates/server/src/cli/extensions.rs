@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use api::{Actor, Imported};
-use base::Secret;
+use api::Actor;
+use base::Chance;
 use clap::Subcommand;
-use model::{ExtensionNumber, UserId};
+use model::UserId;
 use serde_json::{Value, json};
 
 use super::reach::{self, Local};
 use super::{Client, Fault, Shared, shape};
+use crate::data;
 
 const COLUMNS: [shape::Column; 6] = [
     ("ID", "id"),
@@ -19,6 +20,10 @@ const COLUMNS: [shape::Column; 6] = [
     ("STATUS", "status"),
     ("REGISTERED", "registered"),
 ];
+
+/// Extensions whose passwords an import has made.
+const MADE: [shape::Column; 3] =
+    [("NUMBER", "extensionNumber"), ("USER NAME", "username"), ("PASSWORD", "password")];
 
 /// What can be done with extensions.
 #[derive(Debug, Subcommand)]
@@ -49,7 +54,7 @@ pub(super) enum ExtensionVerb {
         #[arg(long)]
         force: bool,
     },
-    /// Make all extensions of a file, or none: number,username,password[,owner] on each line
+    /// Make all extensions of a table (CSV), or none: columns number, name, username, password, owner, voicemail PIN by its first line
     Import {
         /// The file
         file: PathBuf,
@@ -152,67 +157,41 @@ fn id_of(client: &Client, wanted: &str) -> Result<String, Fault> {
 }
 
 fn import(shared: &Shared, file: &Path) -> Result<(), Fault> {
-    let lines = read(file)?;
-    let count = match reach::find(shared)? {
+    let named = |why: &str| Fault::Refused(format!("{}: {why}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| named(&error.to_string()))?;
+    let done = match reach::find(shared)? {
         Some(client) => {
-            let extensions: Vec<Value> = lines
-                .iter()
-                .map(|line| {
-                    json!({
-                        "extensionNumber": line.number, "username": line.username,
-                        "password": line.password.expose(), "userId": line.owner,
-                    })
-                })
-                .collect();
-            let body = json!({ "extensions": extensions });
-            let answer = client.post("/api/v1/voip/extensions/import", Some(&body))?.json()?;
-            answer["imported"].as_u64().unwrap_or(lines.len() as u64) as usize
+            let answer = client.post_bytes("/api/v1/voip/extensions/import", "text/csv", &bytes)?.json();
+            answer.map_err(|fault| match fault {
+                Fault::Refused(why) => named(&why),
+                fault => fault,
+            })?
         }
-        None => reach::block_on(async {
-            let local = Local::open(shared).await?;
-            let done = local.office.import(Actor::default(), lines).await;
-            local.close().await;
-            done.map_err(|error| Fault::Refused(error.to_string()))
-        })?,
+        None => reach::block_on(import_here(shared, &bytes, &named))?,
     };
-    shape::say(shared, &json!({ "imported": count }), &format!("{count} extensions imported"));
+    let count = done["imported"].as_u64().unwrap_or(0);
+    let passwords = done["passwords"].as_array().cloned().unwrap_or_default();
+    if passwords.is_empty() || matches!(shared.output, super::Output::Json) {
+        shape::say(shared, &done, &format!("{count} extensions imported"));
+    } else {
+        shape::rows(shared, &passwords, &MADE);
+    }
     Ok(())
 }
 
-/// The lines of a file, with every fault named by its line (S40: passwords of any length).
-fn read(file: &Path) -> Result<Vec<Imported>, Fault> {
-    let refused = |line: u64, what: &str| Fault::Refused(format!("{}:{line}: {what}", file.display()));
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .comment(Some(b'#'))
-        .from_path(file)
-        .map_err(|error| Fault::Refused(format!("{}: {error}", file.display())))?;
-    let mut lines = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| {
-            refused(
-                error.position().map_or(0, csv::Position::line),
-                "is not number,username,password[,owner]",
-            )
-        })?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let [number, username, password] = [0, 1, 2].map(|n| record.get(n).unwrap_or_default());
-        if lines.is_empty() && number.eq_ignore_ascii_case("number") {
-            continue;
-        }
-        if password.is_empty() || username.is_empty() || record.len() > 4 {
-            return Err(refused(line, "is not number,username,password[,owner]"));
-        }
-        let owner = record.get(3).filter(|owner| !owner.is_empty()).unwrap_or("admin");
-        lines.push(Imported {
-            number: ExtensionNumber::parse(number).map_err(|error| refused(line, &error.to_string()))?,
-            username: username.into(),
-            password: Secret::new(password.into()),
-            owner: UserId::parse(owner).map_err(|error| refused(line, &error.to_string()))?,
-            display_name: None,
-        });
-    }
-    Ok(lines)
+/// The same as the API does, with the same parser and the same rules, where no server runs.
+async fn import_here(shared: &Shared, bytes: &[u8], named: &dyn Fn(&str) -> Fault) -> Result<Value, Fault> {
+    let owner = UserId::parse("admin").map_err(|error| named(&error.to_string()))?;
+    let lines = api::read_spreadsheet(bytes, &owner).map_err(|fault| named(&fault.to_string()))?;
+    let local = Local::open(shared).await?;
+    let seal = local.data.seal_key(&mut Chance::from_seed(data::seed()?))?;
+    let done = local.office.import(Actor::default(), seal.derived("pins"), lines).await;
+    local.close().await;
+    let done = done.map_err(|error| named(&error.to_string()))?;
+    let passwords = done.made.iter().map(|made| {
+        json!({
+            "extensionNumber": made.number, "username": made.username, "password": made.password.expose(),
+        })
+    });
+    Ok(json!({ "imported": done.count, "passwords": passwords.collect::<Vec<_>>() }))
 }

@@ -5,8 +5,8 @@ use base::Secret;
 use super::nearest::nearest;
 use super::values::{
     algorithm, algorithm_name, beep, country, emergency, feature_code, format, host, level, list, listed,
-    listener, mode, number, port, ports, prefixes, public, quoted, recorded, relay, shown_beep, socket,
-    switch, text, url, web, without_password, zone,
+    listener, mode, network, number, origin, port, ports, prefixes, public, quoted, recorded, relay,
+    shown_beep, socket, switch, text, url, web, without_password, zone,
 };
 use super::{Config, PublicAddress, Value};
 
@@ -47,6 +47,12 @@ keys! {
     "http.local_admin", "whether a loopback peer without a key is an administrator",
         |c, v| c.http.local_admin = switch(v)?,
         |c| Some(c.http.local_admin.to_string());
+    "http.trusted_proxies", "reverse proxies whose X-Forwarded-For or Forwarded names the client, as addresses or networks",
+        |c, v| c.http.trusted_proxies = list(v)?.iter().map(|item| network(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.http.trusted_proxies.iter().map(ToString::to_string)));
+    "http.origins", "origins of web pages that may use the API, such as https://crm.example.com; none where empty",
+        |c, v| c.http.origins = list(v)?.iter().map(|item| origin(item)).collect::<Result<_, _>>()?,
+        |c| Some(listed(c.http.origins.iter().cloned()));
     "sip.domain", "the realm and the domain of our addresses",
         |c, v| c.sip.domain = host(&text(v)?)?,
         |c| Some(quoted(&c.sip.domain));

@@ -72,6 +72,10 @@ pub struct Http {
     pub listen: Vec<SocketAddr>,
     /// Whether a loopback peer without a key is an administrator (S20).
     pub local_admin: bool,
+    /// Reverse proxies whose word about the client counts.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Origins of web pages that may use the API.
+    pub origins: Vec<String>,
 }
 
 /// The SIP side.
@@ -269,7 +273,12 @@ impl Default for Config {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Config {
             public_address: PublicAddress::Auto,
-            http: Http { listen: vec![loopback(5000)], local_admin: false },
+            http: Http {
+                listen: vec![loopback(5000)],
+                local_admin: false,
+                trusted_proxies: Vec::new(),
+                origins: Vec::new(),
+            },
             sip: Sip {
                 domain: "localhost".into(),
                 aliases: Vec::new(),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use base::Secret;
+use ipnet::IpNet;
 use sip::Transport;
 use sip::digest::Algorithm;
 
@@ -152,6 +153,28 @@ pub(super) fn level(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// `10.0.0.0/8`, or one address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    let wrong = || format!("{text:?} is no network; write \"10.0.0.0/8\", \"192.0.2.7\" or \"fd00::/8\"");
+    let network = one.or_else(|_| text.parse::<IpNet>()).map_err(|_| wrong())?;
+    if network.prefix_len() == 0 {
+        return Err(format!(
+            "{text} is everybody: anybody could then name any client; write your proxy's address"
+        ));
+    }
+    Ok(network.trunc())
+}
+
+/// The origin of a web page (RFC 6454 §6.2): scheme, host, and port where it is not the scheme's.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
+    let origin = url.map(|url| url.origin().ascii_serialization());
+    origin.filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/'))).ok_or_else(|| {
+        format!("{text:?} is no origin; write scheme, host and port as in \"https://crm.example.com\"")
+    })
+}
+
 /// The beginning of numbers in international form, with `+` or without.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix('+').unwrap_or(text);
@@ -232,7 +255,12 @@ pub(super) fn shown_beep(beep: switch::Beep) -> String {
 }
 
 pub(super) fn web(text: &str) -> Result<String, String> {
-    if text.starts_with("https://") || text.starts_with("http://") {
+    let url = reqwest::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"));
+    let named = |url: &reqwest::Url| match url.host_str() {
+        Some(host) => model::is_host(host.trim_start_matches('[').trim_end_matches(']')),
+        None => false,
+    };
+    if url.is_some_and(|url| named(&url) && url.port() != Some(0)) {
         return Ok(text.trim_end_matches('/').to_owned());
     }
     Err(format!("{text:?} is no address; write \"https://s3.example.com\""))

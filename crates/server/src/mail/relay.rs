@@ -65,8 +65,7 @@ impl Relay {
             Some(_) => return Err(wrong()),
             None => (place, usual),
         };
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-        if host.is_empty() || !host.chars().all(legal) {
+        if port == 0 || host.contains(['_', ':']) || !model::is_host(host) {
             return Err(wrong());
         }
         Ok(Relay { privacy, host: host.to_owned(), port, login })

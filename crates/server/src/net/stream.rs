@@ -147,10 +147,15 @@ impl Connections {
 
     /// A seat for a connection from here, where one is left.
     pub fn seat(self: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
+        self.seat_within(ip, self.limits.per_source)
+    }
+
+    /// The same for a source that may have another number of them: behind a proxy are many clients.
+    pub(crate) fn seat_within(self: &Arc<Self>, ip: IpAddr, per_source: u32) -> Option<Seat> {
         let source = base::source_of(ip);
         let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = seats.get(&source).copied().unwrap_or(0);
-        if taken >= self.limits.per_source || self.taken.load(Ordering::Relaxed) >= self.limits.total {
+        if taken >= per_source || self.taken.load(Ordering::Relaxed) >= self.limits.total {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }

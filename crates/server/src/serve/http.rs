@@ -12,6 +12,7 @@ use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -41,7 +42,7 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
 }
 
 impl Http {
-    pub(super) fn start(listeners: Vec<TcpListener>, router: &Router) -> Http {
+    pub(super) fn start(listeners: Vec<TcpListener>, router: &Router, proxies: &[IpNet]) -> Http {
         let (stop, stopping) = watch::channel(false);
         let mut http = Http { addresses: Vec::new(), serving: JoinSet::new(), stop };
         let limits = StreamLimits {
@@ -53,7 +54,8 @@ impl Http {
         for listener in listeners {
             http.addresses.extend(listener.local_addr());
             let make = router.clone().into_make_service_with_connect_info::<SocketAddr>();
-            http.serving.spawn(serve(listener, make, Arc::clone(&seats), stopping.clone()));
+            let proxies = proxies.to_vec();
+            http.serving.spawn(serve(listener, make, Arc::clone(&seats), proxies, stopping.clone()));
         }
         http
     }
@@ -71,6 +73,7 @@ async fn serve(
     listener: TcpListener,
     make: Make,
     seats: Arc<Connections>,
+    proxies: Vec<IpNet>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections: JoinSet<()> = JoinSet::new();
@@ -89,8 +92,13 @@ async fn serve(
                 continue;
             }
         };
-        // Who comes when the house is full, or has his share of it, is sent away at once.
-        let Some(seat) = seats.seat(peer.ip()) else { continue };
+        // Who comes when the house is full, or has his share of it, is sent away at once. A proxy has many clients, and their share is its business.
+        let ip = peer.ip().to_canonical();
+        let seat = match proxies.iter().any(|network| network.contains(&ip)) {
+            true => seats.seat_within(ip, HTTP_CONNECTIONS),
+            false => seats.seat(ip),
+        };
+        let Some(seat) = seat else { continue };
         connections.spawn(converse(stream, peer, make.clone(), seat, stopping.clone()));
     }
     drop(listener);

@@ -241,7 +241,7 @@ impl House {
             tokio::spawn(crate::settings::run(app.office().clone(), door.clone(), dialled)),
         ];
         let fresh = first_key::ensure(app.office(), &data).await? == FirstKey::Made;
-        let http = http::Http::start(listeners, &api::router(app.clone()));
+        let http = http::Http::start(listeners, &api::router(app.clone()), &config.http.trusted_proxies);
         lock.tell(http.addresses.first().copied())?;
         let post = Post::new(reach(&config));
         let courier =

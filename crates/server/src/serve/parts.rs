@@ -97,6 +97,8 @@ pub(super) fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settin
         sip_port: listening.first().map_or(5060, SocketAddr::port),
         listeners: schemes.zip(listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect(),
         local_admin: config.http.local_admin,
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        origins: config.http.origins.clone(),
         default_timezone: config.default_timezone.clone(),
         requests_per_minute: config.limits.requests_per_minute,
         unauthenticated_per_minute: config.limits.unauthenticated_per_minute,

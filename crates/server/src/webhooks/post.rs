@@ -1,6 +1,7 @@
 //! One attempt: sign, post, look at the answer.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use base::{Secret, Timestamp};
@@ -15,6 +16,8 @@ use super::address::{Guarded, Reach, Refused};
 
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection may take to stand, TLS and all.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 /// How much of an answer is read: nobody looks at it, but a connection that was read to its end can be used again.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -75,6 +78,7 @@ fn client(reach: Reach) -> reqwest::Result<Client> {
         .dns_resolver(std::sync::Arc::new(Guarded(reach)))
         .redirect(Policy::none())
         .no_proxy()
+        .connect_timeout(CONNECT_PATIENCE)
         .timeout(PATIENCE)
         .pool_idle_timeout(Duration::from_secs(30))
         .user_agent(concat!("Centralita/", env!("CARGO_PKG_VERSION")))
@@ -97,21 +101,57 @@ pub fn signature(secrets: &[Secret<String>], at: Timestamp, body: &[u8]) -> Stri
     text
 }
 
-/// What people can do something about, without the address, which may hold a token.
+/// What people can do something about, without the address, which may hold a token: whether it was the name, the connection or TLS.
 fn why(error: &reqwest::Error) -> String {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(refused) = inner.downcast_ref::<Refused>() {
             return refused.to_string();
         }
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            return format!("TLS: {}", of_tls(tls));
+        }
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            // What rustls says lies inside of an error of a stream, which is not among that error's sources.
+            match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(tls) => return format!("TLS: {}", of_tls(tls)),
+                None if error.is_connect() && io.get_ref().is_none() => {
+                    return format!("connection: {}", of_stream(io.kind()));
+                }
+                None => {}
+            }
+        }
         source = inner.source();
     }
-    if error.is_timeout() {
-        "no answer within 5 s".into()
-    } else if error.is_connect() {
-        "no connection".into()
-    } else {
-        "the connection broke".into()
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => "connection: no answer within 4 s".into(),
+        (true, false) => "connection: it was closed before a request was sent".into(),
+        (false, true) => "no answer within 5 s".into(),
+        (false, false) => "the connection broke before an answer was whole".into(),
+    }
+}
+
+fn of_stream(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "refused: nobody listens on that port",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "there is no way to that address"
+        }
+        io::ErrorKind::TimedOut => "no answer",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => {
+            "it was cut while it was opened"
+        }
+        _ => "it could not be opened",
+    }
+}
+
+/// In the words of the library; only a name that a certificate is not for is left out, since those of a certificate can be long.
+fn of_tls(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::NotValidForNameContext { .. }) => {
+            "the certificate is for another name".into()
+        }
+        other => other.to_string(),
     }
 }
 

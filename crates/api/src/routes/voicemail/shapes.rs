@@ -5,6 +5,8 @@ use model::{Mailbox, VoicemailMessage};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::shapes::some;
+
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VoicemailAnswer {
@@ -15,9 +17,8 @@ pub(crate) struct VoicemailAnswer {
     pub unread: usize,
     pub total: usize,
     pub mailbox: MailboxView,
-    /// Ask with it as `cursor` for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    /// Ask with it as `cursor` for the next page; `null` on the last one.
+    #[serde(serialize_with = "crate::cursor::sealed")]
     pub next_cursor: Option<String>,
 }
 
@@ -92,7 +93,8 @@ pub(crate) struct MessageView {
     pub extension_id: String,
     /// `new`, `heard` or `saved`.
     pub status: &'static str,
-    pub from_number: String,
+    /// `null` where it is not known.
+    pub from_number: Option<String>,
     /// The call in which it was left.
     pub session_id: Option<String>,
     #[schema(format = DateTime)]
@@ -110,7 +112,7 @@ impl MessageView {
             id: id.to_string(),
             extension_id: extension.to_string(),
             status: message.state.as_str(),
-            from_number: message.from_number.clone(),
+            from_number: some(&message.from_number),
             session_id: message.call.as_ref().map(ToString::to_string),
             left_at: message.left_at.to_string(),
             heard_at: message.heard_at.map(|at| at.to_string()),

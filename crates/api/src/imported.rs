@@ -1,0 +1,214 @@
+//! Lines of an import, however they came (JSON, a spreadsheet, with a server or without): one function says whether a line is good, and why not.
+
+use std::fmt;
+
+use base::Secret;
+use model::voicemail::check_pin;
+use model::{ExtensionNumber, Language, UserId};
+
+use crate::error::Fault;
+use crate::input::rule::is_label;
+use crate::limits::{DISPLAY_NAME_CHARS, PASSWORD_CHARS};
+use crate::office::{Imported, pin_sentence};
+use crate::secret;
+
+/// What a line may say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)]
+pub enum Column {
+    Number,
+    Name,
+    Username,
+    Password,
+    Owner,
+    Pin,
+}
+
+impl Column {
+    pub(crate) const ALL: [Column; 6] =
+        [Column::Number, Column::Name, Column::Username, Column::Password, Column::Owner, Column::Pin];
+
+    /// Its field in JSON.
+    pub fn field(self) -> &'static str {
+        match self {
+            Column::Number => "extensionNumber",
+            Column::Name => "displayName",
+            Column::Username => "username",
+            Column::Password => "password",
+            Column::Owner => "userId",
+            Column::Pin => "voicemailPin",
+        }
+    }
+
+    /// As the header of a spreadsheet names it.
+    pub fn header(self) -> &'static str {
+        match self {
+            Column::Number => "number",
+            Column::Name => "name",
+            Column::Username => "username",
+            Column::Password => "password",
+            Column::Owner => "owner",
+            Column::Pin => "voicemail PIN",
+        }
+    }
+
+    fn is_secret(self) -> bool {
+        matches!(self, Column::Password | Column::Pin)
+    }
+}
+
+/// Why a line of an import is refused, or the whole of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineFault {
+    /// The line of a file, the index in a list.
+    pub line: u64,
+    /// What is wrong in it; `None` where it is the line itself.
+    pub column: Option<Column>,
+    /// What stands there; never a secret.
+    pub value: Option<String>,
+    kind: Fault,
+    why: (String, String),
+}
+
+impl LineFault {
+    pub(crate) fn new(line: u64, column: Column, value: Option<String>, why: (String, String)) -> LineFault {
+        let value = value.filter(|_| !column.is_secret()).map(|value| crate::input::shown(&value));
+        LineFault { line, column: Some(column), value, kind: Fault::BadValue, why }
+    }
+
+    pub(crate) fn of_kind(self, kind: Fault) -> LineFault {
+        LineFault { kind, ..self }
+    }
+
+    pub(crate) fn kind(&self) -> Fault {
+        self.kind
+    }
+
+    pub(crate) fn of_line(line: u64, en: impl Into<String>, es: impl Into<String>) -> LineFault {
+        LineFault { line, column: None, value: None, kind: Fault::BadValue, why: (en.into(), es.into()) }
+    }
+
+    /// What is wrong, without its place: `"3007" exists already`.
+    pub fn sentence(&self, language: Language) -> String {
+        let why = match language {
+            Language::English => &self.why.0,
+            Language::Spanish => &self.why.1,
+        };
+        match &self.value {
+            Some(value) => format!("{value:?} {why}"),
+            None => why.clone(),
+        }
+    }
+
+    /// What is wrong in which line of a file and in which of its columns.
+    pub fn in_file(&self, language: Language) -> String {
+        let line = match language {
+            Language::English => "line",
+            Language::Spanish => "línea",
+        };
+        let column = self.column.map(|column| format!("{}: ", column.header())).unwrap_or_default();
+        format!("{line} {}: {column}{}", self.line, self.sentence(language))
+    }
+}
+
+impl std::error::Error for LineFault {}
+
+impl fmt::Display for LineFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.in_file(Language::English))
+    }
+}
+
+/// A line as it was written: what is empty is absent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written<'t> {
+    pub line: u64,
+    pub number: Option<&'t str>,
+    pub name: Option<&'t str>,
+    pub username: Option<&'t str>,
+    pub password: Option<&'t str>,
+    pub owner: Option<&'t str>,
+    pub pin: Option<&'t str>,
+}
+
+/// Judge a line by itself. `owner` is whose it is where it does not say.
+pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, LineFault> {
+    let line = written.line;
+    let fault = |column: Column, value: Option<&str>, en: &str, es: &str| {
+        LineFault::new(line, column, value.map(str::to_owned), (en.to_owned(), es.to_owned()))
+    };
+    let Some(text) = written.number else {
+        return Err(fault(Column::Number, None, "is missing", "falta").of_kind(Fault::MissingField));
+    };
+    let number = ExtensionNumber::parse(text)
+        .map_err(|_| fault(Column::Number, Some(text), "is not 2 to 6 digits", "no son de 2 a 6 dígitos"))?;
+    if let Some(name) = written.name.filter(|name| !is_label(name, DISPLAY_NAME_CHARS)) {
+        return Err(fault(
+            Column::Name,
+            Some(name),
+            "is not 1 to 64 characters without control characters",
+            "no son de 1 a 64 caracteres sin caracteres de control",
+        ));
+    }
+    if let Some(username) = written.username.filter(|name| !is_username(name)) {
+        return Err(fault(
+            Column::Username,
+            Some(username),
+            "is not 1 to 64 characters out of letters, digits, '_', '.' and '-'",
+            "no son de 1 a 64 caracteres: letras, dígitos, '_', '.' y '-'",
+        ));
+    }
+    if let Some(password) = written.password {
+        if !is_label(password, PASSWORD_CHARS) {
+            return Err(fault(
+                Column::Password,
+                None,
+                "must have 1 to 256 characters, none of them a control character (was a quote opened and not closed?)",
+                "debe tener de 1 a 256 caracteres, ninguno de control (¿unas comillas sin cerrar?)",
+            ));
+        }
+        if secret::is_known(password, &[text, written.username.unwrap_or(text)]) {
+            return Err(fault(
+                Column::Password,
+                None,
+                "must not be published somewhere, nor the number or the user name",
+                "no debe estar publicada en ningún sitio, ni ser el número o el nombre de usuario",
+            ));
+        }
+    }
+    let owner = match written.owner {
+        None => owner.clone(),
+        Some(owner) => UserId::parse(owner).map_err(|_| {
+            fault(
+                Column::Owner,
+                Some(owner),
+                "is not 1 to 128 characters out of letters, digits, '_', '.' and '-'",
+                "no son de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
+            )
+        })?,
+    };
+    if let Some(pin) = written.pin {
+        let (en, es) = match check_pin(pin, number.as_str()) {
+            Ok(()) => ("", ""),
+            Err(error) => pin_sentence(error),
+        };
+        if !en.is_empty() {
+            return Err(fault(Column::Pin, None, en, es));
+        }
+    }
+    Ok(Imported {
+        line,
+        number,
+        username: written.username.map(str::to_owned),
+        password: written.password.map(|text| Secret::new(text.to_owned())),
+        owner,
+        display_name: written.name.map(str::to_owned),
+        pin: written.pin.map(|text| Secret::new(text.to_owned())),
+    })
+}
+
+/// Whether a text can be a digest user name.
+pub(crate) fn is_username(text: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    (1..=64).contains(&text.len()) && text.chars().all(legal)
+}

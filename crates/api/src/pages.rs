@@ -1,0 +1,157 @@
+//! What a person meets who opens the server in a browser: where to go, and the API as a page on which it can be tried. Both are made of what
+//! lies in the binary, and may load nothing else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use model::Language;
+use serde_json::json;
+use utoipa_swagger_ui::Config;
+
+use crate::App;
+use crate::auth::language;
+use crate::error::{ApiError, Fault};
+
+/// Places that need no key.
+pub(crate) const PUBLIC: [&str; 3] = ["/", "/docs", "/docs/{file}"];
+
+/// Nothing from elsewhere, nothing written into the page: what somebody smuggles into a text is not run. Swagger UI draws its arrows as
+/// images in its style sheet.
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
+const WELCOME_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// The files of Swagger UI that the page uses.
+const FILES: [&str; 2] = ["swagger-ui-bundle.js", "swagger-ui.css"];
+
+const DOCS: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Centralita API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="stylesheet" href="/docs/page.css">
+</head>
+<body>
+<div id="page"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/page.js"></script>
+</body>
+</html>
+"#;
+
+/// Keys stay in the memory of the page, and no document is sent to a validator elsewhere.
+const SCRIPT: &str = r##""use strict";
+SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#page",
+  deepLinking: true,
+  filter: true,
+  docExpansion: "none",
+  defaultModelsExpandDepth: 0,
+  tryItOutEnabled: true,
+  persistAuthorization: false,
+  validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis],
+  layout: "BaseLayout"
+});
+"##;
+
+const STYLE: &str = "body { margin: 0 auto; max-width: 80rem; font-family: sans-serif; }\n\
+    main { padding: 2rem 1rem; line-height: 1.6; }\n";
+
+/// The routes of pages; they are no part of the API's document.
+pub(crate) fn routes() -> Router<App> {
+    Router::new().route("/", get(welcome)).route("/docs", get(docs)).route("/docs/{file}", get(file))
+}
+
+async fn welcome(headers: HeaderMap) -> Response {
+    let language = language(&headers);
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let mut response = if accept.contains("text/html") {
+        let mut page = Html(welcome_page(language)).into_response();
+        page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, WELCOME_POLICY);
+        page
+    } else {
+        let places = json!({
+            "success": true, "name": "Centralita", "documentation": "/docs", "openapi": "/openapi.json", "api": "/api/v1",
+            "health": "/healthz", "ready": "/readyz"
+        });
+        axum::Json(places).into_response()
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, accept-language"));
+    response
+}
+
+fn welcome_page(language: Language) -> String {
+    let (code, says, links) = match language {
+        Language::English => (
+            "en",
+            "This is a telephone exchange. Programs speak to it under <code>/api/v1</code>, with the key that lies in <code>admin.key</code> of \
+             its data directory.",
+            [
+                "The API, to read and to try",
+                "The same for machines (OpenAPI)",
+                "Whether the server lives",
+                "Whether it takes calls",
+            ],
+        ),
+        Language::Spanish => (
+            "es",
+            "Esto es una centralita telefónica. Los programas le hablan en <code>/api/v1</code>, con la clave que está en <code>admin.key</code> \
+             de su carpeta de datos.",
+            [
+                "La API, para leerla y probarla",
+                "Lo mismo para máquinas (OpenAPI)",
+                "Si el servidor está vivo",
+                "Si acepta llamadas",
+            ],
+        ),
+    };
+    let places = ["/docs", "/openapi.json", "/healthz", "/readyz"];
+    let items: String = places
+        .iter()
+        .zip(links)
+        .map(|(place, says)| format!("<li><a href=\"{place}\">{says}</a>: <code>{place}</code></li>\n"))
+        .collect();
+    format!(
+        "<!doctype html>\n<html lang=\"{code}\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>Centralita</title>\n<link rel=\"stylesheet\" href=\"/docs/page.css\">\n\
+         </head>\n<body>\n<main>\n<h1>Centralita</h1>\n<p>{says}</p>\n<ul>\n{items}</ul>\n</main>\n</body>\n</html>\n"
+    )
+}
+
+async fn docs() -> Response {
+    let mut page = Html(DOCS).into_response();
+    page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    page.headers_mut()
+        .insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
+    page
+}
+
+async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
+    const JS: &str = "text/javascript; charset=utf-8";
+    const CSS: &str = "text/css; charset=utf-8";
+    let kind = if name.ends_with(".js") { JS } else { CSS };
+    let kind = [(header::CONTENT_TYPE, kind)];
+    match name.as_str() {
+        "page.js" => return Ok((kind, SCRIPT).into_response()),
+        "page.css" => return Ok((kind, STYLE).into_response()),
+        _ => {}
+    }
+    if !FILES.contains(&name.as_str()) {
+        return Err(Fault::NotFound.into());
+    }
+    let found = utoipa_swagger_ui::serve(&name, Arc::new(Config::default())).ok().flatten();
+    let found = found.ok_or(Fault::NotFound)?;
+    Ok((kind, found.bytes.into_owned()).into_response())
+}
