@@ -36,7 +36,7 @@ fn whoever_drips_a_message_is_cut_off_after_ten_seconds() {
     };
     let drips = [
         (server.sip(), "OPTIONS sip:localhost SIP/2.0\r\nX: ".to_owned()),
-        (server.sip(), "OPTIONS sip:localhost SIP/2.0\r\nContent-Length: 60000\r\n\r\n".to_owned()),
+        (server.sip(), "OPTIONS sip:localhost SIP/2.0\r\nContent-Length: 16000\r\n\r\n".to_owned()),
         (server.http_address(), head("X: ")),
         (server.http_address(), head("Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n")),
     ];

@@ -89,7 +89,7 @@ fn a_caller_is_called_back_unless_the_number_was_hidden() {
     office.one.expect("CALL_CLOSED");
 
     office.one.dial("*671002");
-    let incoming = office.two.expect("CALL_INCOMING");
+    let incoming = office.two.expect("CALL_ESTABLISHED");
     assert!(incoming.to_string().contains("anonymous"), "{incoming}");
     assert!(!incoming.to_string().contains("1001"), "{incoming}");
     office.one.hang_up();
