@@ -298,9 +298,10 @@ async fn probes_need_no_key_and_metrics_need_an_admin() {
     let house = House::new().await;
     assert_eq!(house.get("", "/healthz").await.ok(), json!({"status": "ok"}));
     let early = house.get("", "/readyz").await;
-    assert_eq!((early.status.as_u16(), early.json()), (503, json!({"status": "starting"})));
+    let well = |status: &str| json!({"status": status, "database": "ok", "journal": "ok"});
+    assert_eq!((early.status.as_u16(), early.json()), (503, well("starting")));
     house.exchange.change(|e| e.state = State::Running);
-    assert_eq!(house.get("", "/readyz").await.ok(), json!({"status": "ok"}));
+    assert_eq!(house.get("", "/readyz").await.ok(), well("ok"));
     house.get("", "/metrics").await.refused(401, "api_key_missing");
     house.get(&house.key, "/metrics").await.refused(403, "insufficient_permissions");
     let metrics = house.get(&house.admin, "/metrics").await;
