@@ -180,10 +180,11 @@ async fn end(
     match app.ask(Command::End { call: call.id.clone() }).await? {
         Reply::Call(ended) => {
             let event = Event {
+                // That the call is over the journal tells, once: this says who wanted it.
                 kind: "call_end_requested",
                 user: Some(ended.user.clone()),
                 subject: ended.id.to_string(),
-                detail: json!({"by": "api"}),
+                detail: json!({}),
             };
             app.office().tell(caller.actor(), event);
             answer(&app, &ended).await
