@@ -29,6 +29,7 @@ events! {
     "registration_removed": "A phone is not registered any more.";
     "auth_failed": "Somebody answered a SIP challenge wrongly.";
     "auth_banned": "An address answered wrongly so often that it is ignored for a time.";
+    "guard_ban_lifted": "An administrator lifted a ban.";
     "voip_extension_created": "An extension was made.";
     "voip_extension_updated": "An extension was changed.";
     "voip_extension_deleted": "An extension was removed.";
@@ -41,6 +42,7 @@ events! {
     "recurring_call_executed": "A recurring call was made at its time.";
     "recurring_call_failed": "A recurring call came to nothing.";
     "recurring_call_missed": "No server ran when a recurring call was due.";
+    "recurring_call_rescheduled": "Newer time zone data moved the next instant of a recurring call.";
     "recording_wanted": "Somebody asked for a call to be recorded.";
     "recording_started": "A recording began.";
     "recording_paused": "A recording writes silence from now on.";
@@ -52,6 +54,7 @@ events! {
     "voicemail_begun": "Somebody begins to speak a message.";
     "voicemail_left": "A message is there.";
     "voicemail_dropped": "A message was given up before it was whole.";
+    "voicemail_unclaimed": "Audio of a message that the database does not know was moved aside.";
     "voicemail_heard": "A message was heard.";
     "voicemail_saved": "A message is to be kept.";
     "voicemail_unheard": "A message counts as new again.";

@@ -112,13 +112,11 @@ fn why(error: &reqwest::Error) -> String {
             return format!("TLS: {}", of_tls(tls));
         }
         if let Some(io) = inner.downcast_ref::<io::Error>() {
-            // What rustls says lies inside of an error of a stream, which is not among that error's sources.
-            match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(tls) => return format!("TLS: {}", of_tls(tls)),
-                None if error.is_connect() && io.get_ref().is_none() => {
-                    return format!("connection: {}", of_stream(io.kind()));
-                }
-                None => {}
+            if let Some(tls) = tls_within(io) {
+                return format!("TLS: {}", of_tls(tls));
+            }
+            if error.is_connect() && io.get_ref().is_none() {
+                return format!("connection: {}", of_stream(io.kind()));
             }
         }
         source = inner.source();
@@ -129,6 +127,12 @@ fn why(error: &reqwest::Error) -> String {
         (false, true) => "no answer within 5 s".into(),
         (false, false) => "the connection broke before an answer was whole".into(),
     }
+}
+
+/// What rustls says lies inside of errors of a stream, and is not among their sources.
+fn tls_within(io: &io::Error) -> Option<&rustls::Error> {
+    let inner = io.get_ref()?;
+    inner.downcast_ref().or_else(|| tls_within(inner.downcast_ref()?))
 }
 
 fn of_stream(kind: io::ErrorKind) -> &'static str {
