@@ -1,4 +1,4 @@
-# make run | test | check | sim | fuzz | fuzz-api | bench | soak
+# make run | test | check | sim | memory | miri | fuzz | fuzz-api | bench | soak
 # Each target installs what it needs and says so. Needed beforehand: Rust (rustup's stable), on Debian 12 or a relative of it.
 
 SEEDS ?= 200
@@ -18,7 +18,7 @@ PIP_TEST := "moto[server]" "schemathesis==4.32.5"
 part := .ci/part
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
-.PHONY: run test check unit e2e e2e-postgres kill sim fuzz fuzz-api fuzz-replay bench soak build fmt clippy tidy need-build need-test
+.PHONY: run test check unit e2e e2e-postgres kill sim memory miri fuzz fuzz-api fuzz-replay bench soak build fmt clippy tidy need-build need-test
 
 # The server in the foreground, with its state in ./data. LAN=1 opens it to the network.
 run: need-build
@@ -75,6 +75,14 @@ kill: need-test
 # Days at the office with loss, duplication, reordering and crashes: make sim SEEDS=1000
 sim: need-build
 	cargo xtask sim --seeds $(SEEDS)
+
+# What works with pointers, under AddressSanitizer; under Miri too where it is installed, and it says which.
+memory: need-build
+	cargo xtask memory
+
+# Under Miri, or not at all: rustup +nightly component add miri
+miri: need-build
+	cargo xtask miri
 
 # Every fuzz target for so many seconds: make fuzz SECONDS=60
 fuzz: need-build

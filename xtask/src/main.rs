@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask tidy | fuzz | sim`.
+//! The project's own commands: `cargo xtask tidy | fuzz | memory | miri | sim`.
 
 mod fuzz;
+mod memory;
 mod sim;
 mod tidy;
 
@@ -12,6 +13,8 @@ use anyhow::{Context as _, bail};
 const USAGE: &str = "\
 cargo xtask tidy                 check the rules of the tree (dependencies, purity, sizes, names, words, links and pairs of pages)
 cargo xtask sim [--seeds N]      run N seeds of the simulator (default 200)
+cargo xtask memory               run the tests of what works with pointers under AddressSanitizer, and under Miri where it is installed
+cargo xtask miri                 the same under Miri alone; fails where it is not installed
 cargo xtask docs                 write docs/api.md and docs/api/ anew from the table of routes
 cargo xtask fuzz [--seconds N]   run every fuzz target for N seconds (default 30)";
 
@@ -31,6 +34,8 @@ fn run() -> anyhow::Result<ExitCode> {
     match words.first().map(String::as_str) {
         Some("tidy") => tidy::run(&root),
         Some("sim") => sim::run(&root, number(&words, "--seeds")?.unwrap_or(200)),
+        Some("memory") => memory::run(&root, memory::Miri::WhereInstalled),
+        Some("miri") => memory::run(&root, memory::Miri::Required),
         Some("docs") => docs(&root),
         Some("fuzz") => fuzz::run(&root, number(&words, "--seconds")?.unwrap_or(30)),
         _ => bail!("unknown command; there are:\n{USAGE}"),

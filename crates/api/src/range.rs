@@ -1,6 +1,7 @@
 //! Range requests (RFC 9110 §14): one part of what there is. What is not understood is answered with all of it, as that RFC has it.
 
 use axum::http::{HeaderMap, header};
+use http_range_header::RangeUnsatisfiableError;
 
 /// What a request wants of so many bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,26 +23,15 @@ pub(crate) fn asked(headers: &HeaderMap, tag: Option<&str>, length: u64) -> Aske
 }
 
 fn part(range: &str, length: u64) -> Option<Asked> {
-    let (from, to) = range.strip_prefix("bytes=")?.trim().split_once('-')?;
-    let number = |text: &str| {
-        let digits = (1..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        digits.then(|| text.parse::<u64>().ok()).flatten()
-    };
-    let (first, end) = match (from, to) {
-        ("", last) => {
-            let last = number(last)?;
-            (length.saturating_sub(last), if last == 0 { 0 } else { length })
-        }
-        (first, "") => (number(first)?, length),
-        (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            if last < first {
-                return None;
-            }
-            (first, (last + 1).min(length))
-        }
-    };
-    Some(if first < end { Asked::Part(first, end) } else { Asked::Nothing })
+    let ranges = http_range_header::parse_range_header(range.trim_end()).ok()?;
+    match ranges.validate(length) {
+        Ok(parts) => match parts.as_slice() {
+            [part] => Some(Asked::Part(*part.start(), part.end() + 1)),
+            [..] => None, // several come as everything, not as a multipart body
+        },
+        Err(RangeUnsatisfiableError::Unsatisfiable) => Some(Asked::Nothing),
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +58,13 @@ mod tests {
             ["bytes=5-1", "bytes=a-b", "lines=1-2", "bytes=1-2,4-5", "bytes=", "bytes=-", "bytes=+1-2"]
         {
             assert_eq!(of(other), Asked::All, "{other}");
+        }
+    }
+
+    #[test]
+    fn of_nothing_there_is_no_part() {
+        for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+            assert_eq!(part(range, 0), Some(Asked::Nothing), "{range}");
         }
     }
 

@@ -75,28 +75,9 @@ fn listed(names: &[&str], more: &[&str]) -> String {
     all.join(", ")
 }
 
-/// `%2F` is a slash; what stands for nothing stays as it is.
+/// `%2F` is a slash; what stands for nothing stays as it is. The driver reads it in the same way.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, later)) = rest.split_first() {
-        let pair = later.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match (first, pair.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = later.get(2..).unwrap_or_default();
-            }
-            (b'+', _) => {
-                bytes.push(b' ');
-                rest = later;
-            }
-            (other, _) => {
-                bytes.push(*other);
-                rest = later;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    form_urlencoded::parse(format!("={text}").as_bytes()).map(|(_, value)| value.into_owned()).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::Fault;
 /// `sip`, `media` and `model` do not know each other: SIP carries SDP as bytes, media knows no SIP, the model knows neither.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("base", &[]),
+    ("udp", &[]),
     ("sip", &["base"]),
     ("media", &["base"]),
     ("model", &["base"]),
@@ -20,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["base", "model"]),
     ("carrier", &["base", "model"]),
     ("api", &["base", "model", "switch", "store", "carrier"]),
-    ("server", &["base", "sip", "media", "model", "switch", "store", "carrier", "api"]),
+    ("server", &["base", "udp", "sip", "media", "model", "switch", "store", "carrier", "api"]),
     ("sim", &["base", "sip", "media", "model", "switch", "store", "carrier", "api"]),
     ("e2e", &[]),
     ("xtask", &[]),

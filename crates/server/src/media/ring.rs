@@ -1,18 +1,24 @@
 //! Packets through io_uring: every socket of an open stream has one lasting order to receive, and all that a turn sends goes to the kernel
 //! in the call that waits for the next packets.
 //!
-//! What the kernel may write to or read from lies in [`Buffers`], which is never resized, moves nowhere and outlives the ring: [`Ring`]'s
-//! `drop` takes every order back first. A buffer belongs either to the kernel, to one [`Packet`], or to a send that was not handed over yet.
+//! What the kernel may write to or read from lies in [`Buffers`] and in `asked`, which move nowhere and outlive the ring: [`Ring`]'s `drop` takes
+//! every order back first. A buffer belongs either to the kernel, to one [`Packet`], or to a send that was not handed over yet.
+//!
+//! An order that lasts (a socket or the bell to be watched, a watch to be cancelled) is never given up: where the kernel does not take it, it waits
+//! for the next turn. A stream that is not watched would be deaf for ever.
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use udp::address;
+use udp::memory::KernelMemory;
+use udp::provided::Buffers;
 
 use super::packet::{Arrival, Packet, Token};
 use super::packets::Losses;
@@ -22,7 +28,7 @@ use super::socket::MediaSocket;
 const BUFFERS: u16 = 512;
 /// What the kernel writes before the payload: four lengths, and an address with room for IPv6.
 const LENGTHS: usize = 16;
-const ADDRESS: usize = 28;
+const ADDRESS: usize = address::BYTES;
 const HEAD: usize = LENGTHS + ADDRESS;
 /// Longer packets are no voice: the engine refuses them.
 const BUFFER: usize = HEAD + 2_048;
@@ -37,20 +43,24 @@ const CANCELLED: u64 = u64::MAX - 1;
 const UNSENT: u64 = u64::MAX - 2;
 /// Nobody waits for so many packets: a full turn ends by its time.
 const NEVER: usize = ANSWERS as usize;
+/// How long a turn lasts at most while orders wait for the kernel to take them.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// See the module.
 pub(super) struct Ring {
     ring: IoUring,
     buffers: Buffers,
+    /// Lasting orders that the kernel has not taken yet, in their order.
+    waiting: VecDeque<squeue::Entry>,
     /// Of sends that the next call hands over.
     held: Vec<u16>,
     bell: i32,
     pub(super) losses: Losses,
     /// What each order to receive asks for; the kernel reads it when the order begins and whenever it goes on.
-    asked: Box<libc::msghdr>,
+    asked: KernelMemory<libc::msghdr>,
 }
 
-// SAFETY: the pointers in `buffers` and `asked` point into boxes that move with the value; nothing else knows them but the kernel.
+// SAFETY: the pointers in `asked` and in waiting orders are null, or point to what belongs to this value; nothing else knows them but the kernel.
 unsafe impl Send for Ring {}
 
 impl Ring {
@@ -63,17 +73,19 @@ impl Ring {
             .setup_defer_taskrun()
             .setup_r_disabled()
             .build(ORDERS)?;
-        let buffers = Buffers::new();
+        let buffers = Buffers::new(BUFFERS, BUFFER);
         // SAFETY: the pages live as long as the ring, which `drop` empties before they go.
         unsafe {
-            ring.submitter().register_buf_ring_with_flags(buffers.entries() as u64, BUFFERS, GROUP, 0)?;
+            ring.submitter().register_buf_ring_with_flags(buffers.list(), buffers.count(), GROUP, 0)?;
         }
         // SAFETY: all zeros is a valid value of this plain C struct: no address, no vectors, no control messages.
-        let mut asked: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        let mut asked: libc::msghdr = unsafe { std::mem::zeroed() };
         asked.msg_namelen = ADDRESS as _;
+        let asked = KernelMemory::new(asked, 1);
         let bell = bell.as_fd().as_raw_fd();
         let held = Vec::with_capacity(usize::from(BUFFERS));
-        Ok(Ring { ring, buffers, held, bell, losses: Losses::default(), asked })
+        let (waiting, losses) = (VecDeque::new(), Losses::default());
+        Ok(Ring { ring, buffers, waiting, held, bell, losses, asked })
     }
 
     /// From here on only the calling thread uses it.
@@ -88,37 +100,43 @@ impl Ring {
 
     fn listen_for_the_bell(&mut self) {
         let order = opcode::PollAdd::new(Fd(self.bell), libc::POLLIN as u32).multi(true).build();
-        self.order(order.user_data(Token::BELL.0));
+        self.order_lasting(order.user_data(Token::BELL.0));
     }
 
     pub(super) fn watch(&mut self, token: Token, socket: &MediaSocket) {
         let socket = Fd(socket.as_fd().as_raw_fd());
-        let order = opcode::RecvMsgMulti::new(socket, &raw const *self.asked, GROUP).build();
-        self.order(order.user_data(token.0));
+        let order = opcode::RecvMsgMulti::new(socket, self.asked.as_ptr(), GROUP).build();
+        self.order_lasting(order.user_data(token.0));
     }
 
     pub(super) fn forget(&mut self, token: Token) {
-        self.order(opcode::AsyncCancel::new(token.0).build().user_data(CANCELLED));
+        self.order_lasting(opcode::AsyncCancel::new(token.0).build().user_data(CANCELLED));
     }
 
     /// Send what a packet has become, from its buffer, with the next [`Ring::wait`].
     pub(super) fn forward(&mut self, packet: Packet, len: usize, socket: &MediaSocket, to: SocketAddr) {
         let (address, payload) = self.buffers.bytes(packet.buffer).split_at_mut(HEAD);
-        let Some(address_len) = address.get_mut(LENGTHS..).and_then(|room| write_address(room, to)) else {
+        let Some(room) = address.get_mut(LENGTHS..).and_then(|room| room.first_chunk_mut()) else {
             return self.release(packet);
         };
+        let address_len = address::write(to, room);
         let order = opcode::Send::new(
             Fd(socket.as_fd().as_raw_fd()),
             payload.as_ptr(),
             len.min(payload.len()) as u32,
         )
         .flags(libc::MSG_DONTWAIT)
-        .dest_addr(address[LENGTHS..].as_ptr().cast())
+        .dest_addr(room.as_ptr().cast())
         .dest_addr_len(address_len)
         .build()
         .flags(squeue::Flags::SKIP_SUCCESS);
-        self.order(order.user_data(UNSENT));
-        self.held.push(packet.buffer);
+        match self.order(order.user_data(UNSENT)) {
+            Ok(()) => self.held.push(packet.buffer),
+            Err(_) => {
+                self.losses.unsent += 1;
+                self.release(packet);
+            }
+        }
     }
 
     pub(super) fn release(&mut self, packet: Packet) {
@@ -129,13 +147,34 @@ impl Ring {
         self.buffers.bytes(packet.buffer).get_mut(HEAD..HEAD + packet.len).unwrap_or_default()
     }
 
-    fn order(&mut self, order: squeue::Entry) {
-        // SAFETY: what the order points at are `asked` and buffers of this value, and descriptors that stay open until their stream has rested.
+    /// Order something; an error where the kernel does not take what was ordered before.
+    fn order(&mut self, order: squeue::Entry) -> io::Result<()> {
+        // SAFETY: what the order points at are `asked` and buffers of this value, and descriptors that stay open as long as the worker lives.
         while unsafe { self.ring.submission().push(&order) }.is_err() {
-            if let Err(error) = self.ring.submit()
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "the kernel takes no more packets");
+            match self.ring.submit() {
+                Ok(0) => return Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Order something that must come about, after those that wait.
+    fn order_lasting(&mut self, order: squeue::Entry) {
+        if self.waiting.is_empty() {
+            let Err(error) = self.order(order.clone()) else { return };
+            tracing::warn!(%error, "the kernel takes no more orders for packets: they are repeated");
+        }
+        self.waiting.push_back(order);
+    }
+
+    /// Repeat the orders that wait, as far as the kernel takes them.
+    fn repeat(&mut self) {
+        while let Some(order) = self.waiting.pop_front() {
+            if self.order(order.clone()).is_err() {
+                self.waiting.push_front(order);
                 return;
             }
         }
@@ -143,8 +182,13 @@ impl Ring {
 
     /// Hand over what is to be sent, and wait: `gather` for as long as it says, else for the first arrival or the end of `timeout`.
     pub(super) fn wait(&mut self, gather: Option<Duration>, timeout: Option<Duration>) -> io::Result<usize> {
+        self.repeat();
         let want = if gather.is_some() { NEVER } else { 1 };
-        let until = gather.or(timeout).map(Timespec::from);
+        let mut until = gather.or(timeout);
+        if !self.waiting.is_empty() {
+            until = Some(until.map_or(AGAIN, |until| until.min(AGAIN)));
+        }
+        let until = until.map(Timespec::from);
         let entered = match &until {
             Some(until) => self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(until)),
             None => self.ring.submitter().submit_with_args(want, &SubmitArgs::new()),
@@ -152,6 +196,10 @@ impl Ring {
         match entered {
             Ok(_) => {}
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
+            // No memory for what is ordered: what has arrived is looked at, and the rest tried again.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             Err(error) => return Err(error),
         }
         // A datagram that must not wait is sent, or given up, while it is handed over. What the kernel has not taken yet it still reads.
@@ -200,7 +248,7 @@ impl Ring {
             |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes);
         let truncated = number(12) & libc::MSG_TRUNC as u32 != 0;
         let len = usize::try_from(written).ok().and_then(|written| written.checked_sub(HEAD));
-        let from = read_address(bytes.get(LENGTHS..HEAD).unwrap_or_default());
+        let from = address::read(bytes.get(LENGTHS..HEAD).unwrap_or_default()).map(address::canonical);
         match (len, from) {
             (Some(len), Some(from)) if !truncated => {
                 Some(Packet { token, from, buffer, len: len.min(BUFFER - HEAD) })
@@ -221,91 +269,77 @@ impl Drop for Ring {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => {
-                std::mem::forget(std::mem::take(&mut self.buffers.pages));
-                std::mem::forget(std::mem::take(&mut self.buffers.bytes));
-                let copy = Box::new(*self.asked);
-                Box::leak(std::mem::replace(&mut self.asked, copy));
+                self.buffers.leak();
+                self.asked.leak();
             }
         }
     }
 }
 
-/// The memory that packets lie in, and the list of those that the kernel may fill.
-struct Buffers {
-    pages: Box<[Page]>,
-    bytes: Box<[u8]>,
-    /// How many were ever given.
-    given: u16,
-}
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
 
-#[derive(Clone)]
-#[repr(C, align(4096))]
-struct Page([u8; 4096]);
+    use ::media::{Channel, StreamId};
+    use rustix::event::{EventfdFlags, eventfd};
 
-impl Buffers {
-    fn new() -> Buffers {
-        let pages = (usize::from(BUFFERS) * size_of::<BufRingEntry>()).div_ceil(size_of::<Page>());
-        Buffers {
-            pages: vec![Page([0; 4096]); pages].into_boxed_slice(),
-            bytes: vec![0; usize::from(BUFFERS) * BUFFER].into_boxed_slice(),
-            given: 0,
+    use super::*;
+
+    /// A ring that is not begun takes what fits its queue and refuses the rest, as one whose kernel has no memory does.
+    #[test]
+    fn orders_that_the_kernel_does_not_take_are_repeated_until_it_does_and_packets_are_given_up() {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+        let mut ring = Ring::new(&bell).unwrap();
+        let token = |n: u32, channel| Token::new(StreamId(n), n as usize, channel);
+        for n in 0..ORDERS {
+            ring.forget(token(n, Channel::Rtp));
         }
-    }
+        assert!(ring.waiting.is_empty());
+        let bound = || {
+            let address = SocketAddr::from(([127, 0, 0, 1], 0));
+            MediaSocket::bind(address).unwrap()
+        };
+        let address =
+            |socket: &MediaSocket| SocketAddr::try_from(rustix::net::getsockname(socket).unwrap()).unwrap();
+        let (heard, cancelled) = (bound(), bound());
+        let (first, second) = (token(7, Channel::Rtp), token(8, Channel::Rtcp));
+        ring.watch(first, &heard);
+        ring.watch(second, &cancelled);
+        ring.forget(second);
+        assert_eq!(ring.waiting.len(), 3, "nothing lasting is given up");
+        let packet = Packet { token: first, from: address(&heard), buffer: 0, len: 4 };
+        ring.forward(packet, 4, &heard, address(&heard));
+        assert_eq!((ring.losses.unsent, ring.held.len()), (1, 0), "a packet is late soon: it is lost");
 
-    fn entries(&self) -> *mut BufRingEntry {
-        self.pages.as_ptr().cast_mut().cast()
-    }
-
-    fn bytes(&mut self, id: u16) -> &mut [u8] {
-        let at = usize::from(id) * BUFFER;
-        self.bytes.get_mut(at..at + BUFFER).unwrap_or_default()
-    }
-
-    /// The kernel may fill this one.
-    fn give(&mut self, id: u16) {
-        let address = self.bytes(id).as_mut_ptr() as u64;
-        let entries = self.entries();
-        // SAFETY: the list has BUFFERS entries in pages of ours; the remainder lies inside. The kernel reads an entry only after the tail has passed
-        // it, which the ordering of the store makes certain; the tail lies in a field of the first entry that setting one does not touch.
-        unsafe {
-            let entry = &mut *entries.add(usize::from(self.given % BUFFERS));
-            entry.set_addr(address);
-            entry.set_len(BUFFER as u32);
-            entry.set_bid(id);
-            self.given = self.given.wrapping_add(1);
-            let tail = BufRingEntry::tail(entries).cast::<AtomicU16>();
-            (*tail).store(self.given, Ordering::Release);
+        ring.begin().unwrap();
+        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut heard_by = Vec::new();
+        for turn in 0..100_u8 {
+            for socket in [&cancelled, &heard] {
+                phone.send_to(&[turn; 12], address(socket)).unwrap();
+            }
+            ring.wait(None, Some(Duration::from_millis(20))).unwrap();
+            while let Some(arrival) = ring.next() {
+                if let Arrival::Packet(packet, _) = arrival {
+                    heard_by.push(packet.token);
+                    ring.release(packet);
+                }
+            }
+            if heard_by.len() >= 20 {
+                break;
+            }
         }
+        assert!(ring.waiting.is_empty());
+        // The order of a watch and of what cancels it stays: a packet or two may come between.
+        let others = heard_by.iter().filter(|token| **token == second).count();
+        assert!(heard_by.len() >= 20 && others <= 2, "{others} of {}", heard_by.len());
+        // The bell's watch had to wait as well.
+        rustix::io::write(&bell, &1_u64.to_ne_bytes()).unwrap();
+        ring.wait(None, Some(Duration::from_secs(5))).unwrap();
+        let mut rung = false;
+        while let Some(arrival) = ring.next() {
+            rung |= matches!(arrival, Arrival::Bell);
+        }
+        assert!(rung);
     }
-}
-
-/// An address as the kernel writes it (`sockaddr_in`, `sockaddr_in6`).
-fn read_address(bytes: &[u8]) -> Option<SocketAddr> {
-    let (family, rest) = bytes.split_first_chunk::<2>()?;
-    let (port, rest) = rest.split_first_chunk::<2>()?;
-    let ip: IpAddr = match i32::from(u16::from_ne_bytes(*family)) {
-        libc::AF_INET => Ipv4Addr::from(*rest.first_chunk::<4>()?).into(),
-        libc::AF_INET6 => Ipv6Addr::from(*rest.get(4..)?.first_chunk::<16>()?).to_canonical(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
-}
-
-/// The reverse; the length of what was written.
-fn write_address(room: &mut [u8], address: SocketAddr) -> Option<u32> {
-    room.get_mut(..ADDRESS)?.fill(0);
-    let (family, len) = match address {
-        SocketAddr::V4(v4) => {
-            room[4..8].copy_from_slice(&v4.ip().octets());
-            (libc::AF_INET, size_of::<libc::sockaddr_in>())
-        }
-        SocketAddr::V6(v6) => {
-            room[8..24].copy_from_slice(&v6.ip().octets());
-            room[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
-            (libc::AF_INET6, size_of::<libc::sockaddr_in6>())
-        }
-    };
-    room[..2].copy_from_slice(&(family as u16).to_ne_bytes());
-    room[2..4].copy_from_slice(&address.port().to_be_bytes());
-    Some(len as u32)
 }

@@ -3,7 +3,6 @@
 mod arena;
 mod bell;
 pub mod dial;
-pub mod mmsg;
 pub mod stream;
 pub mod udp;
 

@@ -9,10 +9,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use sip::{Flow, Hop, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
+use udp::batch::{Outgoing, Receiver, Sender};
+use udp::errors::{ask_destination, ask_errors, undelivered};
 
 use super::Shown;
 use super::arena::Arena;
-use super::mmsg::{Outgoing, Receiver, Sender, ask_destination, ask_errors, undelivered};
 use crate::limits::{DATAGRAMS_PER_TURN, ERRORS_PER_TURN, SOCKET_BUFFER};
 
 /// The largest datagram that there can be.

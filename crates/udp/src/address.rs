@@ -1,0 +1,92 @@
+//! Socket addresses as the kernel reads and writes them: `sockaddr_in` and `sockaddr_in6`, byte by byte.
+
+use std::mem::{offset_of, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use libc::{sockaddr_in, sockaddr_in6};
+
+/// Room for either.
+pub const BYTES: usize = size_of::<sockaddr_in6>();
+
+const PORT: usize = offset_of!(sockaddr_in, sin_port);
+const V4: usize = offset_of!(sockaddr_in, sin_addr);
+const FLOW: usize = offset_of!(sockaddr_in6, sin6_flowinfo);
+const V6: usize = offset_of!(sockaddr_in6, sin6_addr);
+const SCOPE: usize = offset_of!(sockaddr_in6, sin6_scope_id);
+const _: () =
+    assert!(offset_of!(sockaddr_in6, sin6_port) == PORT && offset_of!(sockaddr_in, sin_family) == 0);
+
+/// Room for an address that the kernel writes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub struct Name(pub [u8; BYTES]);
+
+/// Read what the kernel has written. `None`: another family, or cut off.
+pub fn read(bytes: &[u8]) -> Option<SocketAddr> {
+    let port = u16::from_be_bytes(part(bytes, PORT)?);
+    match i32::from(u16::from_ne_bytes(part(bytes, 0)?)) {
+        libc::AF_INET if bytes.len() >= size_of::<sockaddr_in>() => {
+            Some(SocketAddr::new(Ipv4Addr::from(part::<4>(bytes, V4)?).into(), port))
+        }
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(part::<16>(bytes, V6)?);
+            let (flow, scope) =
+                (u32::from_ne_bytes(part(bytes, FLOW)?), u32::from_ne_bytes(part(bytes, SCOPE)?));
+            Some(SocketAddrV6::new(ip, port, flow, scope).into())
+        }
+        _ => None,
+    }
+}
+
+/// The reverse; the length of what was written.
+pub fn write(address: SocketAddr, room: &mut [u8; BYTES]) -> u32 {
+    room.fill(0);
+    room[PORT..PORT + 2].copy_from_slice(&address.port().to_be_bytes());
+    let (family, len) = match address {
+        SocketAddr::V4(v4) => {
+            room[V4..V4 + 4].copy_from_slice(&v4.ip().octets());
+            (libc::AF_INET, size_of::<sockaddr_in>())
+        }
+        SocketAddr::V6(v6) => {
+            room[FLOW..FLOW + 4].copy_from_slice(&v6.flowinfo().to_ne_bytes());
+            room[V6..V6 + 16].copy_from_slice(&v6.ip().octets());
+            room[SCOPE..SCOPE + 4].copy_from_slice(&v6.scope_id().to_ne_bytes());
+            (libc::AF_INET6, size_of::<sockaddr_in6>())
+        }
+    };
+    room[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+    len as u32
+}
+
+/// IPv4 where an IPv6 socket tells it as mapped.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_was_written_and_not_if_it_is_cut_off() {
+        for text in ["192.0.2.7:5060", "[2001:db8::7]:5061", "[::ffff:192.0.2.7]:5060"] {
+            let (address, mut room) = (text.parse().unwrap(), [0xff; BYTES]);
+            let len = write(address, &mut room) as usize;
+            assert_eq!(read(&room[..len]), Some(address));
+            assert_eq!(read(&room[..len - 1]), None);
+        }
+        let scoped = SocketAddrV6::new("fe80::1".parse().unwrap(), 5060, 7, 3).into();
+        let mut room = [0; BYTES];
+        write(scoped, &mut room);
+        assert_eq!((read(&room), read(&[1; BYTES]), read(&[])), (Some(scoped), None, None));
+        assert_eq!(canonical("[::ffff:192.0.2.7]:1".parse().unwrap()), "192.0.2.7:1".parse().unwrap());
+        assert_eq!(canonical(scoped), scoped);
+    }
+}

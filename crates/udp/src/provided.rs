@@ -1,0 +1,125 @@
+//! Buffers that io_uring takes by itself (provided buffers, `IORING_REGISTER_PBUF_RING`): the bytes, and the list of those that it may fill.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+
+use crate::memory::KernelMemory;
+
+/// The list begins at a page.
+#[derive(Clone, Copy)]
+#[repr(C, align(4096))]
+struct Page([u8; 4096]);
+
+/// A buffer belongs to the kernel from [`Buffers::give`] until an answer of the ring names it, and else to us.
+pub struct Buffers {
+    list: KernelMemory<Page>,
+    bytes: KernelMemory<u8>,
+    count: u16,
+    size: usize,
+    /// How many were ever given.
+    given: u16,
+}
+
+impl Buffers {
+    /// `count` of them, a power of two; all are ours at first.
+    pub fn new(count: u16, size: usize) -> Buffers {
+        let count = count.next_power_of_two();
+        let pages = (usize::from(count) * size_of::<BufRingEntry>()).div_ceil(size_of::<Page>());
+        let bytes = KernelMemory::new(0, usize::from(count) * size);
+        Buffers { list: KernelMemory::new(Page([0; 4096]), pages), bytes, count, size, given: 0 }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Where the list lies, as the kernel wants to be told.
+    pub fn list(&self) -> u64 {
+        self.entries() as u64
+    }
+
+    fn entries(&self) -> *mut BufRingEntry {
+        self.list.as_ptr().cast()
+    }
+
+    /// What lies in a buffer of ours. Empty where there is no such buffer.
+    pub fn bytes(&mut self, id: u16) -> &mut [u8] {
+        if id >= self.count {
+            return &mut [];
+        }
+        // SAFETY: it lies inside, the kernel does not write to a buffer of ours, and `self` is borrowed as long as the slice lives.
+        unsafe { std::slice::from_raw_parts_mut(self.start(id), self.size) }
+    }
+
+    /// Where a buffer begins.
+    fn start(&self, id: u16) -> *mut u8 {
+        // SAFETY: callers have seen that there are more buffers than `id`.
+        unsafe { self.bytes.as_ptr().add(usize::from(id) * self.size) }
+    }
+
+    /// The kernel may fill this one.
+    pub fn give(&mut self, id: u16) {
+        if id >= self.count {
+            return;
+        }
+        let (address, entries) = (self.start(id) as u64, self.entries());
+        // SAFETY: the list has `count` entries in pages of ours; the remainder lies inside. The kernel reads an entry only after the tail has passed
+        // it, which the ordering of the store makes certain; the tail lies in a field of the first entry that setting one does not touch.
+        unsafe {
+            let entry = &mut *entries.add(usize::from(self.given % self.count));
+            entry.set_addr(address);
+            entry.set_len(self.size as u32);
+            entry.set_bid(id);
+            self.given = self.given.wrapping_add(1);
+            let tail = BufRingEntry::tail(entries).cast::<AtomicU16>();
+            (*tail).store(self.given, Ordering::Release);
+        }
+    }
+
+    /// Leave all to the kernel for ever.
+    pub fn leak(&mut self) {
+        self.count = 0;
+        self.list.leak();
+        self.bytes.leak();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes the buffer that was given as number `n`, as the kernel does, and writes to it.
+    fn kernel_fills(list: u64, n: u16, count: u16, byte: u8) -> u16 {
+        let entries = std::ptr::with_exposed_provenance_mut::<BufRingEntry>(list as usize);
+        // SAFETY: the list has `count` entries, and each names a buffer that was given.
+        unsafe {
+            let tail = (*BufRingEntry::tail(entries).cast::<AtomicU16>()).load(Ordering::Acquire);
+            assert_ne!(n, tail, "nothing was given");
+            let entry = &*entries.add(usize::from(n % count));
+            let buffer = std::ptr::with_exposed_provenance_mut::<u8>(entry.addr() as usize);
+            buffer.write_bytes(byte, entry.len() as usize);
+            entry.bid()
+        }
+    }
+
+    #[test]
+    fn buffers_go_round_between_the_kernel_and_us_and_stay_where_they_are() {
+        let mut buffers = Buffers::new(8, 100);
+        let list = buffers.list();
+        (0..8).for_each(|id| buffers.give(id));
+        let mut buffers = Box::new(buffers); // the ring is moved to its thread
+        for n in 0..100_u16 {
+            let id = kernel_fills(list, n, 8, n as u8);
+            let bytes = buffers.bytes(id);
+            assert_eq!(bytes, [n as u8; 100]);
+            bytes[0] = 1; // rewritten, sent, and given back
+            buffers.give(id);
+        }
+        assert!(buffers.bytes(8).is_empty());
+        buffers.give(8);
+        assert_eq!(buffers.given, 108, "what is not there cannot be given");
+    }
+}
