@@ -15,7 +15,7 @@ use crate::meter::Meters;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
 use crate::voicemail::{Lamps, Prompts, Takings};
-use crate::{Config, Counters, Input, Output, State};
+use crate::{Config, Counters, Input, Output, State, limits};
 
 /// See the crate.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Switch {
     pub(crate) lamps: Lamps,
     pub(crate) state: State,
     pub(crate) counters: Counters,
+    /// When the journal is told next that we live, where calls are up.
+    pub(crate) alive_due: Instant,
     /// The second that ladders are being counted in, and how many it has seen.
     pub(crate) ladders: (u64, u32),
     /// What the endpoint said and nobody has looked at yet; see [`Switch::settle`].
@@ -70,6 +72,7 @@ impl Switch {
             lamps: Lamps::default(),
             state: State::Starting,
             counters: Counters::default(),
+            alive_due: Instant::ZERO,
             ladders: (0, 0),
             sip_out: Vec::new(),
             lines: HeaderLines::new(),
@@ -90,9 +93,9 @@ impl Switch {
             Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop), out),
             Input::Media(event) => self.media_event(now, event, out),
             Input::Directory { directory, changes } => self.directory_changed(now, directory, &changes, out),
-            Input::Restore { bindings, calls, outside } => {
-                self.restore_meters(now, outside, out);
-                self.restore(now, &bindings, calls, out);
+            Input::Restore { bindings, calls, outside, alive } => {
+                self.restore_meters(now, outside, alive, out);
+                self.restore(now, &bindings, calls, alive, out);
             }
             Input::Command { token, command } => {
                 let reply = Box::new(self.command(now, command, out));
@@ -115,7 +118,16 @@ impl Switch {
     pub fn deadline(&self) -> Option<Instant> {
         let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
         let calls = [self.timers.first(), self.tapes.deadline(), self.meters.deadline()];
-        sip.into_iter().chain(calls).flatten().min()
+        let alive = (self.calls.live_count() > 0).then_some(self.alive_due);
+        sip.into_iter().chain(calls).chain([alive]).flatten().min()
+    }
+
+    /// Write down that we live, while calls are up: after a crash they have ended at the last of these.
+    fn show_life(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.calls.live_count() > 0 && self.alive_due <= now.instant {
+            self.alive_due = now.instant + limits::ALIVE;
+            out.push(Output::Journal(Record::Alive { at: now.wall }));
+        }
     }
 
     fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
@@ -169,6 +181,7 @@ impl Switch {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.show_life(now, out);
         self.sip(now, sip::Input::Tick, out);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();

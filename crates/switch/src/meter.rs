@@ -62,6 +62,8 @@ struct Meter {
 #[derive(Debug)]
 struct Running {
     time: OutsideTime,
+    /// When it was answered, by the clock that never jumps.
+    answered: Instant,
     /// Since when it counts: its answer, or midnight.
     since: Instant,
 }
@@ -149,7 +151,7 @@ impl Meters {
         self.turn(now);
         let time = OutsideTime { call, leg: leg as u32, user, since: now.wall, until: None };
         self.users.entry(time.user.clone()).or_default().on += 1;
-        self.running.insert(key, Running { time: time.clone(), since: now.instant });
+        self.running.insert(key, Running { time: time.clone(), answered: now.instant, since: now.instant });
         self.plan(now);
         time
     }
@@ -160,11 +162,11 @@ impl Meters {
             return None; // most calls
         }
         self.turn(now);
-        let Running { mut time, since } = self.running.remove(&key)?;
+        let Running { mut time, answered, since } = self.running.remove(&key)?;
         let meter = self.users.entry(time.user.clone()).or_default();
         meter.used += now.instant.since(since);
         meter.on = meter.on.saturating_sub(1);
-        time.until = Some(now.wall.max(time.since));
+        time.until = Some(time.since + now.instant.since(answered));
         self.plan(now);
         Some(time)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::journal::Record;
+use model::voicemail::Fact;
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -64,6 +65,7 @@ pub struct Feeder {
     segments: Segments,
     written: mpsc::UnboundedReceiver<Written>,
     writer: Writer,
+    done: mpsc::UnboundedReceiver<Fact>,
     pending: Pending,
     current: u64,
     bindings_since: Option<Instant>,
@@ -92,6 +94,7 @@ impl Feeder {
         segments: Segments,
         written: mpsc::UnboundedReceiver<Written>,
         writer: Writer,
+        done: mpsc::UnboundedReceiver<Fact>,
         pending: Pending,
         current: u64,
         syncer: Syncer,
@@ -100,6 +103,7 @@ impl Feeder {
             segments,
             written,
             writer,
+            done,
             pending,
             current,
             bindings_since: None,
@@ -134,6 +138,10 @@ impl Feeder {
             for record in written.records {
                 self.pending.apply(written.segment, record);
             }
+        }
+        // After the records: what is done was written down before.
+        while let Ok(fact) = self.done.try_recv() {
+            self.pending.done(&fact);
         }
     }
 
@@ -239,9 +247,14 @@ impl Feeder {
                 return Fed::Part;
             }
         }
-        if let Err(error) = self.segments.delete_below(self.current + 1) {
+        // Voicemail's part of the shell ends after the exchange, and does what it was told last.
+        while let Some(fact) = self.done.recv().await {
+            self.pending.done(&fact);
+        }
+        let floor = self.pending.floor().unwrap_or(self.current + 1);
+        if let Err(error) = self.segments.delete_below(floor) {
             tracing::warn!(%error, "journal segments cannot be deleted");
         }
-        Fed::All
+        if self.pending.floor().is_some() { Fed::Part } else { Fed::All }
     }
 }

@@ -5,16 +5,21 @@
 //! without what is outdated (`….base.log` takes the place of everything numbered up to its own), so that they do not grow without end.
 
 mod feeder;
+mod format;
 mod pending;
 mod segment;
 mod sync;
+mod v1;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use base::Timestamp;
 use model::journal::Record;
+use model::voicemail::Fact;
 use store::Remembered;
 use switch::{Input, OpenCall};
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +63,20 @@ pub struct Opened {
     pub pending: Pending,
     /// Faults that were skipped, for the log.
     pub faults: Vec<String>,
+    /// For who does what the journal says of voicemail.
+    pub done: VoicemailDone,
+}
+
+/// Tells the feeder that a fact of voicemail is done, so that the journal may forget it. Keep it as long as there may be facts.
+#[derive(Clone, Debug)]
+pub struct VoicemailDone(mpsc::UnboundedSender<Fact>);
+
+impl VoicemailDone {
+    /// This one is.
+    pub fn tell(&self, fact: Fact) {
+        // Where the feeder is gone, the next start finds that it is done.
+        self.0.send(fact).ok();
+    }
 }
 
 impl Journal {
@@ -65,9 +84,12 @@ impl Journal {
     pub fn open(dir: &Path, rotate_at: u64) -> io::Result<Opened> {
         let segments = Segments::new(dir)?;
         let (mut pending, mut faults) = (Pending::default(), Vec::new());
+        // Written last before this start: where no record says when the process lived, its file does.
+        pending.alive_by_file(segments.last_written().map(timestamp));
         let found = segments.settle()?;
         for (number, path) in &found {
             let read = segment::read(path)?;
+            segments.keep(&read.unknown)?;
             faults.extend(read.faults.into_iter().map(|fault| format!("{}: {fault}", path.display())));
             for record in read.records {
                 pending.apply(*number, record);
@@ -75,10 +97,14 @@ impl Journal {
         }
         let number = found.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
         let file = Arc::new(segments.create(number)?);
+        let kept = take_back_kept(&segments, &file, number, &mut pending)?;
+        faults.extend(kept);
         let (feed, written) = mpsc::unbounded_channel();
         let (until, writer) = oneshot::channel();
         let syncer = Syncer::start();
-        let feeder = Feeder::new(segments.clone(), written, writer, pending.clone(), number, syncer.clone());
+        let (done, told) = mpsc::unbounded_channel();
+        let feeder =
+            Feeder::new(segments.clone(), written, writer, told, pending.clone(), number, syncer.clone());
         let journal = Journal {
             segments,
             number,
@@ -91,14 +117,14 @@ impl Journal {
             syncer,
             failing: false,
         };
-        Ok(Opened { journal, feeder, pending, faults })
+        Ok(Opened { journal, feeder, pending, faults, done: VoicemailDone(done) })
     }
 
     /// Write down a batch with one system call. A disk that fails is reported, and the database still gets the records.
     pub fn append(&mut self, records: Vec<Record>) {
         self.buffer.clear();
         for record in &records {
-            segment::encode(record, &mut self.buffer);
+            format::encode(record, &mut self.buffer);
         }
         match self.write() {
             Ok(()) => self.failing = false,
@@ -133,13 +159,44 @@ impl Journal {
     }
 }
 
+/// Frames that an earlier start could not read and that this one can: facts that are still true are put into the new segment. Where a phone
+/// was then is not.
+fn take_back_kept(
+    segments: &Segments,
+    mut file: &File,
+    number: u64,
+    pending: &mut Pending,
+) -> io::Result<Option<String>> {
+    let kept = segments.kept()?;
+    if !kept.records.is_empty() {
+        let mut buffer = Vec::new();
+        for record in kept.records {
+            if matches!(record, Record::Bound(_) | Record::Unbound { .. } | Record::Alive { .. }) {
+                continue;
+            }
+            format::encode(&record, &mut buffer);
+            pending.apply(number, record);
+        }
+        file.write_all(&buffer)?;
+        file.sync_data()?;
+        segments.write_kept(&kept.unknown)?;
+    }
+    let left = kept.unknown.len();
+    Ok((left > 0).then(|| format!("{left} records of a later version are kept for it")))
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::from_micros(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64)
+}
+
 /// What the exchange is told at start: the database's memory, corrected by the journal's.
 pub fn restore(remembered: Remembered, pending: &Pending) -> Input {
-    let outside = pending.outside(&remembered);
+    let (outside, alive) = (pending.outside(&remembered), pending.alive());
     let (bindings, calls) = pending.correct(remembered);
     Input::Restore {
         bindings,
         outside,
+        alive,
         calls: calls.into_iter().map(|(record, legs)| OpenCall { record, legs }).collect(),
     }
 }

@@ -156,6 +156,7 @@ impl House {
         let restore = journal::restore(remembered, &opened.pending);
         let identity = schedule::identity(&data, epoch)?;
         let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
+        let facts = opened.pending.facts();
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
@@ -223,7 +224,7 @@ impl House {
         };
         let post = post(&config)?;
         let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
-        let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
+        let voicemail = [tokio::spawn(clerk.run(facts, opened.done, told)), tokio::spawn(mails.run())];
         let fresh = first::admin_key(&app, &data).await?;
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;

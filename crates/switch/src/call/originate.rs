@@ -95,7 +95,7 @@ impl Switch {
             legs: Vec::new(),
         };
         let patience = wish.ring_timeout;
-        let key = self.calls.begin(CallState::new(record, Phase::Waiting(Box::new(wish))));
+        let key = self.calls.begin(now, CallState::new(record, Phase::Waiting(Box::new(wish))));
         self.calls.waiting.insert(key);
         self.set_timer(key, now.instant + patience);
         key
