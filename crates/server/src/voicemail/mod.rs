@@ -1,13 +1,15 @@
 //! Voicemail's part of the shell: writes down what the exchange tells of it, keeps its files, and reads them when they are to be heard.
 
+mod orphans;
 mod prompts;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
 use model::voicemail::{Fact, PinKey};
-use model::{ExtensionId, MessageState, SoundId, VoicemailMessage};
+use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -16,6 +18,7 @@ use crate::exchange::{Door, Order};
 use crate::journal::VoicemailDone;
 use crate::recording::Warehouse;
 
+use orphans::Orphan;
 pub use prompts::prompts;
 
 /// How long the database is left alone after it took nothing.
@@ -44,12 +47,57 @@ impl std::fmt::Debug for Clerk {
 }
 
 impl Clerk {
+    /// Put the audio of messages that have no row back into its box, as new messages.
+    async fn take_in_orphans(&self, began: SystemTime) -> anyhow::Result<()> {
+        let any = self.files.path(&AudioFile::voicemail("voicemail/any".into()))?;
+        let Some(folder) = any.parent().map(Path::to_owned) else { return Ok(()) };
+        let directory = self.office.directory();
+        let known = move |extension: &ExtensionId, id: &MessageId| {
+            directory.extension(extension).is_none() || directory.message(extension, id).is_some()
+        };
+        let find = move || orphans::find(&folder, began, known);
+        let found = tokio::task::spawn_blocking(find).await??;
+        let Some(first) = found.iter().map(|orphan| orphan.left_at).min() else { return Ok(()) };
+        let deleted = orphans::deleted(self.office.store(), first).await?;
+        let mut count = 0;
+        for Orphan { extension, id, left_at } in found {
+            let directory = self.office.directory();
+            let owner = directory.extension(&extension).map(|extension| extension.user.clone());
+            let (Some(user), false) = (owner, deleted.contains(id.as_str())) else { continue };
+            let clip = clip(&self.files, &message_path(&extension, &id)).await;
+            let millis = clip.map_or(0, |clip| (clip.len() / 8) as u32);
+            if millis < LEAST_MILLIS {
+                continue;
+            }
+            let message = VoicemailMessage {
+                id,
+                extension,
+                user,
+                state: MessageState::New,
+                from_number: String::new(),
+                call: None,
+                left_at,
+                millis,
+                heard_at: None,
+            };
+            self.left(&message).await;
+            count += 1;
+        }
+        if count > 0 {
+            tracing::warn!(
+                count,
+                "messages of voicemail had audio and no row: they are new messages in their boxes"
+            );
+        }
+        Ok(())
+    }
+
     /// Finish what the process before us left (`facts` are those of its journal), then do what the exchange wants until that is gone. Facts
     /// are done one after the other, and wait for the database; audio that somebody waits for is read beside them.
     pub async fn run(self, facts: Vec<Fact>, done: VoicemailDone, mut notes: mpsc::UnboundedReceiver<Note>) {
         let door = self.door.clone();
         tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
-        let clerk = Arc::new(self);
+        let (clerk, began) = (Arc::new(self), SystemTime::now());
         let (queue, mut queued) = mpsc::unbounded_channel::<Fact>();
         let writer = Arc::clone(&clerk);
         let mut tasks = JoinSet::new();
@@ -59,7 +107,7 @@ impl Clerk {
                 done.tell(fact);
             }
             // Before the first new fact: what is being recorded then is of the process before us.
-            writer.adopt().await;
+            writer.adopt(began).await;
             while let Some(fact) = queued.recv().await {
                 writer.fact(fact.clone()).await;
                 done.tell(fact);
@@ -180,7 +228,7 @@ impl Clerk {
         self.bell.notify_one();
     }
 
-    async fn remove(&self, extension: &ExtensionId, id: model::MessageId) {
+    async fn remove(&self, extension: &ExtensionId, id: MessageId) {
         self.write(|| async {
             let removed = self.office.remove_message(Actor::default(), extension.clone(), id.clone());
             removed.await.map(drop)
@@ -216,7 +264,7 @@ impl Clerk {
 
     /// Messages that were being spoken when the process before us died are there as far as they were spoken; files that nobody knows are
     /// deleted.
-    async fn adopt(&self) {
+    async fn adopt(&self, began: SystemTime) {
         let directory = self.office.directory();
         let cut: Vec<VoicemailMessage> = directory
             .all_messages()
@@ -232,13 +280,16 @@ impl Clerk {
                 self.left(&VoicemailMessage { millis, ..message }).await;
             }
         }
+        if let Err(error) = self.take_in_orphans(began).await {
+            tracing::warn!(%error, "audio of messages without a row stays where it is");
+        }
         let directory = self.office.directory();
         let known = move |extension: &str, name: &str| {
             let Ok(extension) = ExtensionId::parse(extension) else { return true };
             if name == "greeting" {
                 return directory.mailbox(&extension).greeting_at.is_some();
             }
-            model::MessageId::parse(name).is_ok_and(|id| directory.message(&extension, &id).is_some())
+            MessageId::parse(name).is_ok_and(|id| directory.message(&extension, &id).is_some())
         };
         match self.files.sweep("voicemail", known).await {
             Ok(0) => {}
