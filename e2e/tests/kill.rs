@@ -422,12 +422,7 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
             let (from, to) = (user(2 * ((round * CALLS + n) % 500)), user(2 * n + 1));
             let up = call(&mut callers, &mut callees, &from, &to, &format!("c{round}-{n}@kill"))
                 .expect("the call comes up");
-            let numbers = (2 * ((round * CALLS + n) % 500), 2 * n + 1);
-            answered.push((
-                (10_000 + numbers.0).to_string(),
-                (10_000 + numbers.1).to_string(),
-                Instant::now(),
-            ));
+            answered.push(((10_000 + 2 * ((round * CALLS + n) % 500)).to_string(), to, Instant::now()));
             dialogs.0.insert(up.0);
             dialogs.1.insert(up.1);
             made += 1;
