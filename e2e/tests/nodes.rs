@@ -1,7 +1,7 @@
 //! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
 
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -307,37 +307,37 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
     assert_eq!(carrier.heard.last(), Some(&(next, 600)));
 }
 
-/// A way to PostgreSQL's socket that can be taken away from one node.
+/// A way to PostgreSQL's socket that can be taken away from the node that goes by it.
 struct Way {
     folder: PathBuf,
     socket: PathBuf,
-    name: &'static str,
+    database: String,
 }
 
 impl Way {
-    /// The address of `database` by this way.
-    fn open(database: &str, name: &'static str) -> (Way, String) {
-        let folder = std::env::temp_dir().join(format!("centralita-way-{}-{name}", std::process::id()));
+    /// A way to a database, and the address of the database by it.
+    fn open(url: &str) -> (Way, String) {
+        let folder = std::env::temp_dir().join(format!("centralita-way-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let (address, parameters) = database.split_once("?host=").expect("a folder with a socket");
-        let (real, more) = parameters.split_once('&').unwrap_or((parameters, ""));
-        let socket = PathBuf::from(real.replace("%2F", "/")).join(".s.PGSQL.5432");
-        let url = format!("{address}?host={}&application_name={name}&{more}", folder.display());
-        let way = Way { folder, socket, name };
+        let (address, real) = url.split_once("?host=").expect("a folder with a socket");
+        let socket = Path::new(real).join(".s.PGSQL.5432");
+        let database = address.rsplit('/').next().expect("a name").to_owned();
+        let by_way = format!("{address}?host={}", folder.display());
+        let way = Way { folder, socket, database };
         way.mend();
-        (way, url.trim_end_matches('&').to_owned())
+        (way, by_way)
     }
 
     fn mend(&self) {
         std::os::unix::fs::symlink(&self.socket, self.folder.join(".s.PGSQL.5432")).unwrap();
     }
 
-    /// From now on nothing gets through.
+    /// From now on nothing gets through; who has another way connects again.
     fn cut(&self) {
         std::fs::remove_file(self.folder.join(".s.PGSQL.5432")).unwrap();
-        let sql = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = ";
-        let ended = Postgres::shared().psql("postgres", &format!("{sql}'{}'", self.name)).unwrap();
-        assert_ne!(ended, "0", "the node had connections");
+        let sql = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ";
+        let ended = Postgres::shared().psql("postgres", &format!("{sql}'{}'", self.database)).unwrap();
+        assert_ne!(ended, "0", "the nodes had connections");
     }
 }
 
@@ -350,7 +350,7 @@ impl Drop for Way {
 #[test]
 fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other() {
     let database = Postgres::shared().database(); // D7
-    let (way, by_way) = Way::open(&database, "jrn_cut_off");
+    let (way, by_way) = Way::open(&database);
     let (a, mut b) = (Server::start_on(&by_way), Server::start_on(&database));
     std::fs::copy(a.data().join("seal.key"), b.data().join("seal.key")).expect("the key is copied");
     let mut carrier = Carrier::open();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Timestamp;
 use model::journal::{Binding, ListenerId, Note, OpenLeg, OutsideTime, Record};
@@ -21,7 +22,10 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("centralita-format-{}-{name}", std::process::id()));
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("centralita-format-{}-{name}-{number}", std::process::id()));
         fs::remove_dir_all(&path).ok();
         fs::create_dir_all(&path).unwrap();
         Folder(path)

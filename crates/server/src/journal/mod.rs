@@ -2,7 +2,8 @@
 //!
 //! Segments `<data>/journal/NNNNNNNNNN.log` are appended to with one `write(2)` per batch. A [`Feeder`] hands the same records to the
 //! database, coalesced by key, and deletes segments of which nothing is missing there. While the database fails, segments are rewritten
-//! without what is outdated (`….base.log` takes the place of everything numbered up to its own), so that they do not grow without end.
+//! without what is outdated (`….base.log` takes the place of everything numbered up to its own), so that they do not grow without end. Of what
+//! waits memory holds a bounded part; the rest is read from the segments again once the database has taken that.
 
 mod feeder;
 mod format;
@@ -29,11 +30,15 @@ pub use pending::{Due, Pending};
 use segment::Segments;
 use sync::Syncer;
 
+use crate::limits::CALLS_WAITING;
+
 /// Records that were written, and the segment that they are in.
 #[derive(Debug)]
 struct Written {
     segment: u64,
     records: Vec<Record>,
+    /// They can be read there again. A disk that fails leaves them in memory only.
+    on_disk: bool,
 }
 
 /// The writer's end, owned by the exchange's loop.
@@ -87,12 +92,18 @@ impl Journal {
         // Written last before this start: where no record says when the process lived, its file does.
         pending.alive_by_file(segments.last_written().map(timestamp));
         let found = segments.settle()?;
+        let mut behind = None;
         for (number, path) in &found {
             let read = segment::read(path)?;
             segments.keep(&read.unknown)?;
             faults.extend(read.faults.into_iter().map(|fault| format!("{}: {fault}", path.display())));
             for record in read.records {
                 pending.apply(*number, record);
+            }
+            // More than memory shall hold: for the exchange it is enough to know which calls are over.
+            if pending.len().0 > CALLS_WAITING {
+                behind = found.first().map(|(first, _)| *first);
+                pending.forget_details();
             }
         }
         let number = found.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
@@ -103,8 +114,9 @@ impl Journal {
         let (until, writer) = oneshot::channel();
         let syncer = Syncer::start();
         let (done, told) = mpsc::unbounded_channel();
+        let known = if behind.is_some() { pending.only_facts() } else { pending.clone() };
         let feeder =
-            Feeder::new(segments.clone(), written, writer, told, pending.clone(), number, syncer.clone());
+            Feeder::new(segments.clone(), written, writer, told, known, behind, number, syncer.clone());
         let journal = Journal {
             segments,
             number,
@@ -126,7 +138,9 @@ impl Journal {
         for record in &records {
             format::encode(record, &mut self.buffer);
         }
-        match self.write() {
+        let written = self.write();
+        let on_disk = written.is_ok();
+        match written {
             Ok(()) => self.failing = false,
             Err(error) if self.failing => tracing::debug!(%error, "the journal cannot be written"),
             Err(error) => {
@@ -135,7 +149,7 @@ impl Journal {
             }
         }
         // The feeder ends only after this end is gone.
-        self.feed.send(Written { segment: self.number, records }).ok();
+        self.feed.send(Written { segment: self.number, records, on_disk }).ok();
     }
 
     /// Put everything on the disk, now.

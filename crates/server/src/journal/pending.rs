@@ -162,6 +162,24 @@ impl Pending {
         }
     }
 
+    /// Of calls that are over, that is all that is known from now on (and what they have used outside): the rest is read again.
+    pub(super) fn forget_details(&mut self) {
+        for call in self.calls.values_mut().filter(|call| call.closed.is_some()) {
+            if let Some(record) = &mut call.closed {
+                (record.trace, record.legs) = (Vec::new(), Vec::new());
+            }
+            call.ladder = None;
+            call.notes.retain(|note| matches!(note, Note::Outside(_)));
+            call.notes.shrink_to_fit();
+        }
+        self.notes = Vec::new();
+    }
+
+    /// What is not read again.
+    pub(super) fn only_facts(&self) -> Pending {
+        Pending { facts: self.facts.clone(), ..Pending::default() }
+    }
+
     /// How many calls (and recordings) and bindings wait.
     pub fn len(&self) -> (usize, usize) {
         (self.calls.len() + self.notes.len() + self.recordings.len(), self.bindings.len())

@@ -146,6 +146,19 @@ impl Segments {
         fs::rename(draft, path)
     }
 
+    /// The records of a segment, as far as they are understood: what is not was told when it was opened.
+    pub(super) fn read(&self, number: u64) -> io::Result<Vec<Record>> {
+        let mut found = self.list()?;
+        found.retain(|segment| segment.number == number);
+        // A base has taken the place of the other of its number.
+        let base = found.iter().any(|segment| segment.base);
+        let mut records = Vec::new();
+        for segment in found.iter().filter(|segment| segment.base == base) {
+            records.extend(read(&segment.path)?.records);
+        }
+        Ok(records)
+    }
+
     /// When the newest segment that holds something was written last.
     pub(super) fn last_written(&self) -> Option<SystemTime> {
         let found = self.list().ok()?;
