@@ -311,17 +311,18 @@ fn burst_challenge(phones: &mut Phones) -> Challenge {
 }
 
 /// `kill -9` while registrations pour in: whoever was answered is still there. The contacts are taken back afterwards.
-fn kill_in_a_burst(server: &mut Server, round: usize) -> usize {
+fn kill_in_a_burst(server: &mut Server, round: usize) -> (usize, Instant) {
     let mut phones = Phones::new(server.sip());
     let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let done = std::thread::scope(|scope| {
+    let (done, at) = std::thread::scope(|scope| {
         let bursting = scope.spawn(|| burst(&mut phones, &answered, &killed));
         until(Duration::from_secs(30), "the burst is under way", || {
             (answered.load(Ordering::Relaxed) >= ANSWERED).then_some(())
         });
         server.kill();
+        let at = Instant::now();
         killed.store(true, Ordering::Relaxed);
-        bursting.join().expect("the burst ends")
+        (bursting.join().expect("the burst ends"), at)
     });
     assert!(
         (ANSWERED..BURST).contains(&done.len()),
@@ -339,7 +340,7 @@ fn kill_in_a_burst(server: &mut Server, round: usize) -> usize {
         let gone = phones.wire.receive(LIMIT).expect("an answer");
         assert_eq!(gone.status(), Some(200), "{}", gone.text);
     }
-    done.len()
+    (done.len(), at)
 }
 
 /// The users with a contact at this address.
@@ -372,6 +373,23 @@ fn all_calls(server: &Server) -> Vec<serde_json::Value> {
     }
 }
 
+/// How long the longest call of a round is up before the kill.
+const TALK: Duration = Duration::from_millis(1_500);
+/// How long the process is away in some rounds: that is nobody's talk.
+const DOWN: Duration = Duration::from_secs(4);
+
+/// Seconds of the day in a time as the API shows it.
+fn seconds(time: &serde_json::Value) -> f64 {
+    let text = time.as_str().expect("a time");
+    let clock = text.split(['T', 'Z']).nth(1).expect("a time of the day");
+    clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
+}
+
+/// How long a call was, by its own record.
+fn talked(call: &serde_json::Value) -> f64 {
+    (seconds(&call["endedAt"]) - seconds(&call["answeredAt"])).rem_euclid(86_400.0)
+}
+
 #[test]
 fn nothing_that_was_answered_is_lost_by_kill_9() {
     let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
@@ -395,21 +413,39 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }
     let (mut made, mut bursts) = (0, 0);
+    // How long calls were up until their kill, by the numbers of their ends, in their order.
+    let mut truth: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     for round in 0..rounds {
         let mut dialogs = (BTreeSet::new(), BTreeSet::new());
+        let mut answered = Vec::new();
         for n in 0..CALLS {
             let (from, to) = (user(2 * ((round * CALLS + n) % 500)), user(2 * n + 1));
             let up = call(&mut callers, &mut callees, &from, &to, &format!("c{round}-{n}@kill"))
                 .expect("the call comes up");
+            answered.push(((10_000 + 2 * ((round * CALLS + n) % 500)).to_string(), to, Instant::now()));
             dialogs.0.insert(up.0);
             dialogs.1.insert(up.1);
             made += 1;
         }
+        // Some calls are a second and a half old, some have only just begun.
+        std::thread::sleep(TALK.saturating_sub(answered[0].2.elapsed()));
         // SIGKILL, then the same data again; every other time registrations are pouring in.
-        if round % 2 == 0 {
+        let killed = if round % 2 == 0 {
+            server.kill();
+            let killed = Instant::now();
+            if round < 4 {
+                std::thread::sleep(DOWN);
+            }
             server.restart();
+            killed
         } else {
-            bursts += kill_in_a_burst(&mut server, round);
+            let (done, killed) = kill_in_a_burst(&mut server, round);
+            bursts += done;
+            killed
+        };
+        for (from, to, since) in answered {
+            let up = killed.duration_since(since).as_secs_f64();
+            truth.entry((from, to)).or_default().push(up);
         }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
@@ -450,7 +486,17 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
     }
     assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
     assert_eq!(ends.get("crash"), Some(&(rounds * CALLS)), "{ends:?}");
+    let mut crashed: Vec<_> = calls.iter().filter(|call| call["endReason"] == "crash").collect();
+    crashed.sort_by_key(|call| call["startedAt"].as_str());
+    let mut worst: f64 = 0.0;
+    for call in crashed {
+        let number = |field: &str| call[field].as_str().unwrap_or_default().to_owned();
+        let known = truth.get_mut(&(number("fromNumber"), number("toNumber"))).expect("a call that was made");
+        let off = (talked(call) - known.remove(0)).abs();
+        assert!(off <= 1.0, "its record is {off} s off: {call:#}");
+        worst = worst.max(off);
+    }
     println!(
-        "{rounds} kills: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
+        "{rounds} kills: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled, no record more than {worst:.2} s off; ends: {ends:?}"
     );
 }

@@ -1,6 +1,7 @@
 //! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
 
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -223,13 +224,15 @@ fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
 struct Carrier {
     socket: UdpSocket,
     heard: Vec<(u16, u32)>,
+    /// What it grants, where that is less than what is wanted.
+    most: u32,
 }
 
 impl Carrier {
     fn open() -> Carrier {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        Carrier { socket, heard: Vec::new() }
+        Carrier { socket, heard: Vec::new(), most: u32::MAX }
     }
 
     /// Answers what has come.
@@ -239,8 +242,9 @@ impl Carrier {
             let request = Message { text: String::from_utf8_lossy(&buffer[..length]).into_owned() };
             let line = |name: &str| request.header(name).map(str::to_owned).unwrap_or_default();
             let (contact, expires) = (line("Contact"), line("Expires"));
+            let granted = expires.parse().unwrap_or(0).min(self.most);
             let answer = format!(
-                "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=carrier\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: {contact};expires={expires}\r\n\
+                "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=carrier\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: {contact};expires={granted}\r\n\
                  Content-Length: 0\r\n\r\n",
                 line("Via"),
                 line("From"),
@@ -301,4 +305,96 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
     });
     assert!(carrier.heard.contains(&(gone, 0)), "who stopped has said goodbye: {:?}", carrier.heard);
     assert_eq!(carrier.heard.last(), Some(&(next, 600)));
+}
+
+/// A way to PostgreSQL's socket that can be taken away from the node that goes by it.
+struct Way {
+    folder: PathBuf,
+    socket: PathBuf,
+    database: String,
+}
+
+impl Way {
+    /// A way to a database, and the address of the database by it.
+    fn open(url: &str) -> (Way, String) {
+        let folder = std::env::temp_dir().join(format!("centralita-way-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (address, real) = url.split_once("?host=").expect("a folder with a socket");
+        let socket = Path::new(real).join(".s.PGSQL.5432");
+        let database = address.rsplit('/').next().expect("a name").to_owned();
+        let by_way = format!("{address}?host={}", folder.display());
+        let way = Way { folder, socket, database };
+        way.mend();
+        (way, by_way)
+    }
+
+    fn mend(&self) {
+        std::os::unix::fs::symlink(&self.socket, self.folder.join(".s.PGSQL.5432")).unwrap();
+    }
+
+    /// From now on nothing gets through; who has another way connects again.
+    fn cut(&self) {
+        std::fs::remove_file(self.folder.join(".s.PGSQL.5432")).unwrap();
+        let sql = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ";
+        let ended = Postgres::shared().psql("postgres", &format!("{sql}'{}'", self.database)).unwrap();
+        assert_ne!(ended, "0", "the nodes had connections");
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+#[test]
+fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other() {
+    let database = Postgres::shared().database(); // D7
+    let (way, by_way) = Way::open(&database);
+    let (a, mut b) = (Server::start_on(&by_way), Server::start_on(&database));
+    std::fs::copy(a.data().join("seal.key"), b.data().join("seal.key")).expect("the key is copied");
+    let mut carrier = Carrier::open();
+    carrier.most = 10; // refreshed after 8 seconds
+    let port = carrier.socket.local_addr().unwrap().port();
+    b.stop();
+    let trunk = json!({
+        "name": "Carrier", "hosts": [{ "host": "127.0.0.1", "port": port }], "username": "trunkuser", "password": "trunk-pass",
+        "register": true, "registerExpires": 600, "probe": false,
+    });
+    a.admin().post("/api/v1/trunks", &trunk).expect(200);
+    let of = |carrier: &Carrier, node: u16| carrier.heard.iter().filter(|(port, _)| *port == node).count();
+    let (first, second) = (a.sip().port(), b.sip().port());
+    until(Duration::from_secs(20), "the first one registers", || {
+        carrier.listen();
+        (of(&carrier, first) > 0).then_some(())
+    });
+    b.restart();
+    until(Duration::from_secs(20), "the first one refreshes", || {
+        carrier.listen();
+        (of(&carrier, first) > 1).then_some(())
+    });
+    assert_eq!(of(&carrier, second), 0, "there is one at a time");
+    way.cut();
+    until(Duration::from_secs(40), "the other one registers", || {
+        carrier.listen();
+        (of(&carrier, second) > 0).then_some(())
+    });
+    let before = of(&carrier, first);
+    until(Duration::from_secs(40), "the other one has refreshed twice", || {
+        carrier.listen();
+        (of(&carrier, second) > 2).then_some(())
+    });
+    assert_eq!(of(&carrier, first), before, "who is cut off is silent: {:?}", carrier.heard);
+    assert!(
+        carrier.heard.iter().all(|(_, expires)| *expires > 0),
+        "and takes nothing back: {:?}",
+        carrier.heard
+    );
+    // The way is there again: nothing changes until the other one goes.
+    way.mend();
+    b.stop();
+    until(Duration::from_secs(40), "the first one registers anew", || {
+        carrier.listen();
+        (of(&carrier, first) > before).then_some(())
+    });
 }

@@ -1,4 +1,8 @@
 //! What the switch writes down before it answers, so that a crash forgets nothing that was promised.
+//!
+//! These types are what the journal's files say, field by field and variant by variant, by name: a later version must read what an earlier one
+//! wrote. So a name that changes in Rust keeps its old one by `#[serde(rename)]`, a new field that is not an `Option` gets `#[serde(default)]`,
+//! and nothing is taken away. The golden files of `server/tests/golden` and the names pinned in `tests/journal_names.rs` hold that.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -6,7 +10,17 @@ use std::sync::Arc;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, CallRecord, Recording, UserId};
+use crate::{CallId, CallRecord, LegRecord, Recording, UserId, voicemail};
+
+/// Which of our listeners something came over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerId {
+    /// The one that is bound to this address, with the transport that is noted beside it.
+    Address(SocketAddr),
+    /// Its index in the configuration: what was written before addresses were.
+    Index(u16),
+}
 
 /// One contact that a phone has registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,32 +46,42 @@ pub struct Binding {
     /// The transport, 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS.
     pub transport: u8,
     /// Which of our listeners it came over.
-    pub listener: u16,
+    pub listener: ListenerId,
     /// Our address as the phone sees it.
     pub local: SocketAddr,
     /// The address that the registration really came from.
     pub remote: SocketAddr,
     /// The connection (epoch, number), for streams.
     pub flow: (u32, u32),
+    /// `+sip.instance` as the phone wrote it (RFC 5626 §4.1).
+    pub instance: Option<String>,
+    /// `reg-id` (RFC 5626 §4.2).
+    pub reg_id: Option<String>,
 }
 
-/// A leg of a call that is up, as much of it as is needed to say BYE after a crash.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A leg of a call that is up: what is needed to say BYE after a crash, and to write the call's record.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct OpenLeg {
     /// The dialog, opaque to all but the SIP endpoint.
+    #[serde(with = "serde_bytes")]
     pub dialog: Vec<u8>,
     /// The transport, as in [`Binding`].
     pub transport: u8,
     /// The listener.
-    pub listener: u16,
+    pub listener: ListenerId,
     /// Our address.
     pub local: SocketAddr,
     /// The phone's address.
     pub remote: SocketAddr,
+    /// Which leg of the call's record it is.
+    pub place: Option<u32>,
+    /// What the record says of it so far.
+    pub record: Option<Box<LegRecord>>,
 }
 
 /// One line of the journal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant)]
 pub enum Record {
     /// A contact was registered or refreshed. Key: (username, contact).
@@ -87,16 +111,25 @@ pub enum Record {
         /// The call.
         call: CallId,
         /// The blob.
+        #[serde(with = "serde_bytes")]
         blob: Vec<u8>,
     },
     /// Something happened that is told and otherwise changes nothing.
     Noted(Note),
     /// A recording has begun, or is over.
     Recording(Box<Recording>),
+    /// The process lived at this time, and calls were up. Of several only the last one counts.
+    Alive {
+        /// When.
+        at: Timestamp,
+    },
+    /// Something happened to a message or a greeting of voicemail. Kept until voicemail's part of the shell has done it.
+    Voicemail(Box<voicemail::Fact>),
 }
 
 /// What the exchange notes besides its records, for those who follow events (S88–S95).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Note {
     /// The callee's phone rings.
     Ringing {

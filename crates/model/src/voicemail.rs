@@ -1,6 +1,7 @@
 //! Voicemail: whose box, what lies in it, who may hear it, and when a mail about it is tried again (S63, S72).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Id, Kind, Secret, Timestamp};
@@ -84,6 +85,46 @@ pub struct VoicemailMessage {
     pub millis: u32,
     /// When it was first heard.
     pub heard_at: Option<Timestamp>,
+}
+
+/// What has become of a message or a greeting. Doing what one says twice changes nothing, so that it can be done again after a crash.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// A message is being spoken: write it down, so that a crash does not forget whose it is.
+    Begun(VoicemailMessage),
+    /// It is complete, and its file closed: it counts from now on.
+    Left(VoicemailMessage),
+    /// There is nothing in it: forget it, and its file.
+    Dropped(VoicemailMessage),
+    /// Its owner heard it, or wants to keep it.
+    Marked {
+        /// In whose box.
+        extension: ExtensionId,
+        /// Which.
+        id: MessageId,
+        /// What it is now.
+        state: MessageState,
+    },
+    /// Its owner deleted it.
+    Deleted {
+        /// In whose box.
+        extension: ExtensionId,
+        /// Which.
+        id: MessageId,
+    },
+    /// The owner recorded a greeting and keeps it; it lies under this name.
+    Greeting {
+        /// Whose.
+        extension: ExtensionId,
+        /// A path below the data directory, without its ending.
+        name: Arc<str>,
+    },
+    /// A greeting was recorded and is not wanted.
+    GreetingDropped {
+        /// As in `Greeting`.
+        name: Arc<str>,
+    },
 }
 
 /// How many messages a box holds: what a phone's lamp shows (RFC 3842 §3.5).

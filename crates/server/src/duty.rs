@@ -1,10 +1,13 @@
 //! Who of several nodes registers at carriers: the one that holds the lease in the database that they share.
 //!
-//! While the database is away nobody can take the lease from anybody, so everything stays as it is: the carriers know the way to us.
+//! A node that cannot renew its lease does not know whether another one has taken it. So it stops by itself before the lease has run out, by the
+//! clock that never jumps, and registers again when it holds the lease anew. What it has registered stays until it lapses: to take it back
+//! could take away what the other node has registered meanwhile.
 
 use std::time::Duration;
 
-use store::Store;
+use base::Instant;
+use store::{Store, StoreError};
 use switch::{Command, Reply, State};
 use tokio::time::MissedTickBehavior;
 
@@ -17,6 +20,19 @@ const NAME: &str = "registrar";
 const LEASE: Duration = Duration::from_secs(15);
 /// How often the lease is renewed, or asked for.
 const BEAT: Duration = Duration::from_secs(3);
+/// So long before its lease has run out a node stops: longer than the exchange takes to hear of it.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// What this node is to the carriers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Duty {
+    /// Another node registers.
+    Off,
+    /// This one does.
+    On,
+    /// It did, and does not know whether it still may.
+    Suspended,
+}
 
 /// Ask for the lease and renew it, for as long as this is polled, and tell the exchange. Where nobody shares the database there is nothing to ask.
 pub async fn watch(store: Store, door: Door, clock: Clock) {
@@ -24,34 +40,59 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
         return;
     }
     door.until_listening(true).await;
-    let mut on_duty = false;
+    let (mut duty, mut renewed) = (Duty::Off, Instant::ZERO);
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        beat.tick().await;
-        let asked = if is_running(&door).await {
-            let now = clock.now().wall;
-            store.hold(NAME, now, now + LEASE).await
-        } else if on_duty {
-            // Who lets calls end takes no new ones: the carriers' belong to another node now.
-            store.let_go(NAME).await.map(|()| false)
-        } else {
-            continue;
+        let asked = async {
+            beat.tick().await;
+            let at = clock.now().instant;
+            (at, ask(&store, &door, duty).await)
         };
-        let Ok(ours) = asked else { continue };
-        if ours == on_duty {
-            continue;
-        }
-        match door.ask(Command::Registrar { on_duty: ours }).await {
-            Some(_) => {
-                on_duty = ours;
-                tracing::info!(on_duty, "which node registers at carriers has changed");
+        // A database that does not answer must not hold us up beyond our lease.
+        let (at, asked) = tokio::select! {
+            asked = asked => asked,
+            () = tokio::time::sleep(clock.until(renewed + LEASE - MARGIN)), if duty == Duty::On => {
+                if tell(&door, Command::SuspendRegistrar).await {
+                    duty = Duty::Suspended;
+                    tracing::warn!("the lease of who registers at carriers cannot be renewed: this node registers no more until it can");
+                }
+                continue;
             }
-            None => tracing::warn!(
-                "the exchange does not hear that trunks are to be registered, or are no longer"
-            ),
+        };
+        let wanted = match asked {
+            Ok(Some(true)) => Duty::On,
+            Ok(Some(false)) => Duty::Off,
+            Ok(None) | Err(_) => continue,
+        };
+        if wanted == Duty::On {
+            renewed = at;
+        }
+        if wanted != duty && tell(&door, Command::Registrar { on_duty: wanted == Duty::On }).await {
+            duty = wanted;
+            tracing::info!(on_duty = wanted == Duty::On, "which node registers at carriers has changed");
         }
     }
+}
+
+/// Whether the lease is ours; `None` where there is nothing to ask.
+async fn ask(store: &Store, door: &Door, duty: Duty) -> Result<Option<bool>, StoreError> {
+    if is_running(door).await {
+        store.hold(NAME, LEASE).await.map(Some)
+    } else if duty == Duty::Off {
+        Ok(None)
+    } else {
+        // Who lets calls end takes no new ones: the carriers' belong to another node now.
+        store.let_go(NAME).await.map(|()| Some(false))
+    }
+}
+
+async fn tell(door: &Door, command: Command) -> bool {
+    let told = door.ask(command).await.is_some();
+    if !told {
+        tracing::warn!("the exchange does not hear that trunks are to be registered, or are no longer");
+    }
+    told
 }
 
 async fn is_running(door: &Door) -> bool {

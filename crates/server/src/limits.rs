@@ -34,6 +34,8 @@ pub const JOURNAL_LAST: u64 = 2 * 1024 * 1024;
 pub const JOURNAL_OWED: usize = 8 * 1024 * 1024;
 /// Closed journal segments that may wait for the database before they are rewritten without what is outdated.
 pub const SEGMENTS_WAITING: usize = 4;
+/// Calls, recordings and notes that wait for the database in memory: a few tens of megabytes with their ladders. More are read from the journal again.
+pub const CALLS_WAITING: usize = 5_000;
 /// Bytes of one journal record: the largest is a ladder.
 pub const RECORD_BYTES: usize = 1024 * 1024;
 /// Connections to the API at once.

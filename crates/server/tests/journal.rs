@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::Timestamp;
-use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, ListenerId, Note, OpenLeg, OutsideTime, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
 use server::journal::{Due, Fed, Journal, Ledger, Opened, Pending, Rhythm, restore};
 use store::{Remembered, StoreError};
@@ -58,10 +58,12 @@ fn bound(username: &str, cseq: u32) -> Record {
         created_at: Timestamp::default(),
         user_agent: "phone".into(),
         transport: 0,
-        listener: 0,
+        listener: ListenerId::Address(address()),
         local: address(),
         remote: address(),
         flow: (0, 0),
+        instance: None,
+        reg_id: None,
     })
 }
 
@@ -93,8 +95,15 @@ fn call(id: &str, status: CallStatus) -> Box<CallRecord> {
 }
 
 fn leg(id: &str, dialog: u8) -> Record {
-    let leg =
-        OpenLeg { dialog: vec![dialog], transport: 0, listener: 0, local: address(), remote: address() };
+    let leg = OpenLeg {
+        dialog: vec![dialog],
+        transport: 0,
+        listener: ListenerId::Address(address()),
+        local: address(),
+        remote: address(),
+        place: None,
+        record: None,
+    };
     Record::LegUp { call: CallId::parse(id).unwrap(), leg }
 }
 

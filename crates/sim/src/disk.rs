@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base::Timestamp;
 use model::CallId;
 use model::journal::{Binding, Note, OutsideTime, Record};
 use switch::{Input, OpenCall};
@@ -11,11 +12,16 @@ use switch::{Input, OpenCall};
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     records: Vec<Record>,
+    /// The last sign of life.
+    alive: Option<Timestamp>,
 }
 
 impl Disk {
     pub(crate) fn write(&mut self, record: Record) {
-        self.records.push(record);
+        match record {
+            Record::Alive { at } => self.alive = Some(at),
+            record => self.records.push(record),
+        }
     }
 
     /// What a new exchange is told: the last state of each binding, and the calls that were opened and not closed, with their legs.
@@ -44,13 +50,23 @@ impl Disk {
                     calls.remove(&call.id);
                 }
                 Record::Noted(Note::Outside(time)) => drop(outside.insert(time.call.clone(), time.clone())),
-                Record::Ladder { .. } | Record::Noted(_) | Record::Recording(_) => {}
+                Record::Noted(Note::Answered { call, at }) => {
+                    if let Some(open) = calls.get_mut(call) {
+                        open.record.answered_at = Some(*at);
+                    }
+                }
+                Record::Ladder { .. }
+                | Record::Noted(_)
+                | Record::Recording(_)
+                | Record::Alive { .. }
+                | Record::Voicemail(_) => {}
             }
         }
         Input::Restore {
             bindings: bindings.into_values().collect(),
             calls: calls.into_values().collect(),
             outside: outside.into_values().collect(),
+            alive: self.alive,
         }
     }
 }

@@ -189,7 +189,9 @@ impl Bench {
             | Record::LegUp { .. }
             | Record::Ladder { .. }
             | Record::Noted(_)
-            | Record::Recording(_) => {}
+            | Record::Recording(_)
+            | Record::Alive { .. }
+            | Record::Voicemail(_) => {}
         }
         self.disk.write(record);
     }

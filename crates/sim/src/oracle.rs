@@ -153,7 +153,11 @@ impl Oracle {
                     self.broken(format!("a leg of {call} came up, which is not open"));
                 }
             }
-            Record::Bound(_) | Record::Unbound { .. } | Record::Noted(_) => {}
+            Record::Bound(_)
+            | Record::Unbound { .. }
+            | Record::Noted(_)
+            | Record::Alive { .. }
+            | Record::Voicemail(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::journal::Binding;
+use model::journal::{Binding, ListenerId};
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json};
@@ -26,12 +26,19 @@ pub(crate) const TABLE: Table = Table {
         "flow_epoch",
         "flow_number",
         "node",
+        "listener_address",
+        "instance",
+        "reg_id",
     ],
 };
 
 /// A row, and the node that holds the phone's flow.
 pub(crate) fn bind_at(node: &str, binding: &Binding, query: Query) -> Query {
-    bind(binding, query).bind(node)
+    bind(binding, query)
+        .bind(node)
+        .bind(listener_address(binding.listener))
+        .bind(binding.instance.clone())
+        .bind(binding.reg_id.clone())
 }
 
 fn bind(binding: &Binding, query: Query) -> Query {
@@ -46,7 +53,7 @@ fn bind(binding: &Binding, query: Query) -> Query {
         .bind(binding.created_at.as_micros())
         .bind(binding.user_agent.clone())
         .bind(i64::from(binding.transport))
-        .bind(i64::from(binding.listener))
+        .bind(listener_index(binding.listener))
         .bind(binding.local.to_string())
         .bind(binding.remote.to_string())
         .bind(i64::from(binding.flow.0))
@@ -55,7 +62,7 @@ fn bind(binding: &Binding, query: Query) -> Query {
 
 pub(crate) fn read(row: &Row) -> Result<Binding, StoreError> {
     let mut row = Reader::new(&TABLE, row);
-    Ok(Binding {
+    let mut binding = Binding {
         username: Arc::from(row.text()?),
         contact: row.text()?,
         path: row.json()?,
@@ -66,9 +73,32 @@ pub(crate) fn read(row: &Row) -> Result<Binding, StoreError> {
         created_at: row.instant()?,
         user_agent: row.text()?,
         transport: row.number()?,
-        listener: row.number()?,
+        listener: ListenerId::Index(row.number()?),
         local: row.address()?,
         remote: row.address()?,
         flow: (row.number()?, row.number()?),
-    })
+        instance: None,
+        reg_id: None,
+    };
+    row.text()?; // the node
+    if let Some(address) = row.address_or_none()? {
+        binding.listener = ListenerId::Address(address);
+    }
+    (binding.instance, binding.reg_id) = (row.text_or_none()?, row.text_or_none()?);
+    Ok(binding)
+}
+
+/// Columns `listener` and `listener_address`: rows of older versions have only the first, newer ones say the address.
+pub(crate) fn listener_index(listener: ListenerId) -> i64 {
+    match listener {
+        ListenerId::Index(index) => i64::from(index),
+        ListenerId::Address(_) => 0,
+    }
+}
+
+pub(crate) fn listener_address(listener: ListenerId) -> Option<String> {
+    match listener {
+        ListenerId::Index(_) => None,
+        ListenerId::Address(address) => Some(address.to_string()),
+    }
 }

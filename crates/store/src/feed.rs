@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::{Binding, Note, OpenLeg, Record};
-use model::{CallId, CallRecord, Recording, RecordingId};
+use model::{CallId, CallRecord, CallStatus, Recording, RecordingId};
 use sqlx::AssertSqlSafe;
 
 use crate::facts::{self, State, States};
 use crate::pool::{Conn, Turn};
-use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert};
+use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert, word};
 use crate::sql::query;
 use crate::{StoreError, bindings, calls, ladders, legs, outside_time, recordings};
 
@@ -65,6 +65,8 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
             Record::Recording(recording) => {
                 end.recordings.insert(&recording.id, recording);
             }
+            // The one is for who starts after a crash, the other for voicemail's part of the shell.
+            Record::Alive { .. } | Record::Voicemail(_) => {}
         }
     }
     end
@@ -113,9 +115,38 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     for recording in end.recordings.values() {
         recordings::feed(tx, recording, node).await?;
     }
+    answered(tx, &end).await?;
     outside_time::feed(tx, &end.call_notes, node).await?;
     facts::mark(tx, &marks).await?;
     Ok(facts.len())
+}
+
+/// Calls that were answered and are not over: a crash from now on leaves a record that says when.
+async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
+    let over = |call: &CallId| end.calls.get(call).is_some_and(|record| record.ended_at.is_some());
+    let up = end.call_notes.iter().filter(|(call, _)| !over(call)).filter_map(|(call, notes)| {
+        notes.iter().find_map(|note| match note {
+            Note::Answered { at, .. } => Some((*call, *at)),
+            Note::Ringing { .. }
+            | Note::WrongAnswer { .. }
+            | Note::Outside(_)
+            | Note::Emergency { .. }
+            | Note::SpendAlert { .. } => None,
+        })
+    });
+    for (call, at) in up {
+        query(
+            "UPDATE calls SET answered_at = $1, status = $2 WHERE tenant = $3 AND id = $4 \
+             AND ended_at IS NULL AND answered_at IS NULL",
+        )
+        .bind(at.as_micros())
+        .bind(word(&CallStatus::InProgress))
+        .bind(TENANT)
+        .bind(call.as_str())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
 }
 
 async fn feed_bindings(tx: &mut Conn, told: &States<'_>, node: &str) -> Result<(), StoreError> {

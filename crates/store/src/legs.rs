@@ -1,10 +1,11 @@
 //! Tables `legs` (what is shown of a call's legs) and `open_legs` (what says BYE to them after a crash).
 
 use base::Timestamp;
-use model::journal::OpenLeg;
+use model::journal::{ListenerId, OpenLeg};
 use model::{CallId, LegRecord};
 
 use crate::StoreError;
+use crate::bindings::{listener_address, listener_index};
 use crate::row::{Query, Reader, Table, json, word};
 use crate::sql::Row;
 
@@ -29,7 +30,7 @@ pub(crate) const TABLE: Table = Table {
 pub(crate) const OPEN: Table = Table {
     name: "open_legs",
     key: &["call_id", "dialog"],
-    rest: &["transport", "listener", "local", "remote"],
+    rest: &["transport", "listener", "local", "remote", "listener_address", "place", "record"],
 };
 
 pub(crate) fn bind((call, place, leg): &(&CallId, usize, &LegRecord), query: Query) -> Query {
@@ -75,20 +76,29 @@ pub(crate) fn bind_open((call, leg): &(&CallId, &OpenLeg), query: Query) -> Quer
         .bind(call.as_str().to_owned())
         .bind(leg.dialog.clone())
         .bind(i64::from(leg.transport))
-        .bind(i64::from(leg.listener))
+        .bind(listener_index(leg.listener))
         .bind(leg.local.to_string())
         .bind(leg.remote.to_string())
+        .bind(listener_address(leg.listener))
+        .bind(leg.place.map(i64::from))
+        .bind(leg.record.as_ref().map(json))
 }
 
 pub(crate) fn read_open(row: &Row) -> Result<(CallId, OpenLeg), StoreError> {
     let mut row = Reader::new(&OPEN, row);
     let call = row.id()?;
-    let leg = OpenLeg {
+    let mut leg = OpenLeg {
         dialog: row.bytes()?,
         transport: row.number()?,
-        listener: row.number()?,
+        listener: ListenerId::Index(row.number()?),
         local: row.address()?,
         remote: row.address()?,
+        place: None,
+        record: None,
     };
+    if let Some(address) = row.address_or_none()? {
+        leg.listener = ListenerId::Address(address);
+    }
+    (leg.place, leg.record) = (row.number_or_none()?, row.json_or_none()?);
     Ok((call, leg))
 }

@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 11, sql: include_str!("../migrations/0011_calls_at_speed.sql") },
     Migration { version: 12, sql: include_str!("../migrations/0012_webhook_secrets.sql") },
     Migration { version: 13, sql: include_str!("../migrations/0013_outside_time.sql") },
+    Migration { version: 14, sql: include_str!("../migrations/0014_listeners.sql") },
     Migration { version: 17, sql: include_str!("../migrations/0017_installation.sql") },
 ];
 

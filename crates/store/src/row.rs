@@ -249,6 +249,11 @@ impl<'r> Reader<'r> {
         self.text()?.parse().map_err(|fault| self.damaged(fault))
     }
 
+    pub(crate) fn address_or_none(&mut self) -> Result<Option<SocketAddr>, StoreError> {
+        let text = self.text_or_none()?;
+        text.map(|text| text.parse().map_err(|fault| self.damaged(fault))).transpose()
+    }
+
     pub(crate) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
         self.take()
     }

@@ -3,6 +3,7 @@
 mod samples;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use centralita_store::{News, Store};
 use model::Change;
@@ -163,15 +164,20 @@ async fn a_lease_is_held_by_one_node_until_it_runs_out_or_is_given_back() {
     let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let a = Store::open(&url, &folder.0).await.unwrap();
     let b = Store::open(&url, &elsewhere.0).await.unwrap();
-    assert!(a.hold("registrar", at(0), at(15)).await.unwrap());
-    assert!(!b.hold("registrar", at(1), at(16)).await.unwrap());
-    assert!(b.hold("another", at(1), at(16)).await.unwrap(), "each has its own name");
-    assert!(a.hold("registrar", at(3), at(18)).await.unwrap(), "renewed");
-    assert!(!b.hold("registrar", at(17), at(32)).await.unwrap());
-    assert!(b.hold("registrar", at(18), at(33)).await.unwrap(), "it has run out");
-    assert!(!a.hold("registrar", at(19), at(34)).await.unwrap());
+    let long = Duration::from_secs(3600);
+    assert!(a.hold("registrar", long).await.unwrap());
+    assert!(!b.hold("registrar", long).await.unwrap());
+    assert!(b.hold("another", long).await.unwrap(), "each has its own name");
+    assert!(a.hold("registrar", Duration::from_millis(200)).await.unwrap(), "renewed");
+    let asked = Instant::now();
+    while !b.hold("registrar", long).await.unwrap() {
+        assert!(asked.elapsed() < Duration::from_secs(20), "it never runs out");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(asked.elapsed() > Duration::from_millis(150), "it has run out before its time");
+    assert!(!a.hold("registrar", long).await.unwrap());
     a.let_go("registrar").await.unwrap();
-    assert!(!a.hold("registrar", at(20), at(35)).await.unwrap(), "what is another's cannot be given back");
+    assert!(!a.hold("registrar", long).await.unwrap(), "what is another's cannot be given back");
     b.let_go("registrar").await.unwrap();
-    assert!(a.hold("registrar", at(20), at(35)).await.unwrap());
+    assert!(a.hold("registrar", long).await.unwrap());
 }

@@ -108,6 +108,8 @@ pub enum Command {
         /// It is ours to register.
         on_duty: bool,
     },
+    /// Another node may register at carriers from now on, for all that is known here: stop, and take nothing back → [`Reply::Status`].
+    SuspendRegistrar,
     /// Call a number over one trunk, and hang up as soon as it answers → [`Reply::Call`], [`Reply::Refused`] or [`Reply::Unknown`].
     TestCall {
         /// Which trunk.

@@ -50,6 +50,10 @@ impl Switch {
                 self.set_registrar(now, on_duty, out);
                 Reply::Status(self.status())
             }
+            Command::SuspendRegistrar => {
+                self.suspend_registrar();
+                Reply::Status(self.status())
+            }
             Command::TestCall { trunk, user, number, patience } => {
                 let wish = TestCall { trunk, user, number, patience };
                 let reply = self.test_call(now, wish, out);

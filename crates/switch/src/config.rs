@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use model::SealKey;
+use model::journal::{Binding, ListenerId};
 use sip::digest::Algorithm;
 use sip::{Hop, Transport};
 
 use crate::RecordingConfig;
+use crate::location::transport_of;
 
 /// One listener of the configuration; [`sip::Hop::listener`] is its index.
 #[derive(Clone, Debug)]
@@ -106,6 +108,34 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What the journal says of a listener: its address, which stays right when others are put before it.
+    pub(crate) fn listener_id(&self, index: u16) -> ListenerId {
+        let listener = self.listeners.get(usize::from(index));
+        listener.map_or(ListenerId::Index(index), |listener| ListenerId::Address(listener.address))
+    }
+
+    /// The listener that a binding of the journal came over; `None` where the configuration no longer has it.
+    pub fn listener_of(&self, binding: &Binding) -> Option<u16> {
+        self.listener_at(binding.listener, transport_of(binding.transport), binding.local)
+    }
+
+    /// The same of anything that the journal noted: the listener bound to that address, else one that takes what is sent to `local`, the
+    /// address that the peer knows.
+    pub(crate) fn listener_at(&self, id: ListenerId, transport: Transport, local: SocketAddr) -> Option<u16> {
+        let mut listeners = (0..).zip(&self.listeners).filter(|(_, l)| l.transport == transport);
+        match id {
+            ListenerId::Index(index) => listeners.find(|(place, _)| *place == index),
+            ListenerId::Address(address) => {
+                let takes = |bound: SocketAddr| {
+                    bound.port() == local.port() && (bound.ip() == local.ip() || bound.ip().is_unspecified())
+                };
+                let exact = listeners.clone().find(|(_, l)| l.address == address);
+                exact.or_else(|| listeners.find(|(_, l)| takes(l.address)))
+            }
+        }
+        .map(|(place, _)| place)
+    }
+
     /// Whether a host is a name or an address of ours (S41), as a peer behind `hop` may write it.
     pub(crate) fn is_ours(&self, host: &str, hop: &Hop) -> bool {
         let host = host.trim_end_matches('.');

@@ -45,6 +45,8 @@ pub struct Switch {
     /// Whether what is promised can be written down.
     pub(crate) journal: JournalRoom,
     pub(crate) counters: Counters,
+    /// When the journal is told next that we live, where calls are up.
+    pub(crate) alive_due: Instant,
     /// The second that ladders are being counted in, and how many it has seen.
     pub(crate) ladders: (u64, u32),
     /// What the endpoint said and nobody has looked at yet; see [`Switch::settle`].
@@ -83,6 +85,7 @@ impl Switch {
             state: State::Starting,
             journal: JournalRoom::Ample,
             counters: Counters::default(),
+            alive_due: Instant::ZERO,
             ladders: (0, 0),
             sip_out: Vec::new(),
             lines: HeaderLines::new(),
@@ -121,9 +124,9 @@ impl Switch {
             Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop), out),
             Input::Media(event) => self.media_event(now, event, out),
             Input::Directory { directory, changes } => self.directory_changed(now, *directory, &changes, out),
-            Input::Restore { bindings, calls, outside } => {
-                self.restore_meters(now, outside, out);
-                self.restore(now, &bindings, calls, out);
+            Input::Restore { bindings, calls, outside, alive } => {
+                self.restore_meters(now, outside, alive, out);
+                self.restore(now, &bindings, calls, alive, out);
             }
             Input::Command { token, command } => {
                 let reply = Box::new(self.command(now, command, out));
@@ -149,7 +152,16 @@ impl Switch {
         let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
         let calls = [self.timers.first(), self.tapes.deadline(), self.meters.deadline()];
         let calls = calls.into_iter().chain([self.backlog.deadline()]);
-        sip.into_iter().chain(calls).flatten().min()
+        let alive = (self.calls.live_count() > 0).then_some(self.alive_due);
+        sip.into_iter().chain(calls).chain([alive]).flatten().min()
+    }
+
+    /// Write down that we live, while calls are up: after a crash they have ended at the last of these.
+    fn show_life(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.calls.live_count() > 0 && self.alive_due <= now.instant {
+            self.alive_due = now.instant + limits::ALIVE;
+            out.push(Output::Journal(Record::Alive { at: now.wall }));
+        }
     }
 
     fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
@@ -204,6 +216,7 @@ impl Switch {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.show_life(now, out);
         self.sip(now, sip::Input::Tick, out);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::Timestamp;
 use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
 use model::journal::{Binding, OpenLeg, OutsideTime, Record};
@@ -52,6 +53,8 @@ pub enum Input {
         calls: Vec<OpenCall>,
         /// What calls to the outside have used of late: yesterday and today.
         outside: Vec<OutsideTime>,
+        /// The last sign of life of the process before this one: what was up then has ended at that time.
+        alive: Option<Timestamp>,
     },
     /// Somebody (API, CLI, scheduler) wants something. [`Output::Reply`] with the same token follows, always, once.
     Command {

@@ -1,4 +1,7 @@
 //! The SIP ladder of a call: every message that was received and sent, in order, kept as one compressed blob when the call is over.
+//!
+//! Blobs stay in the database for years, so every version that was ever written is read (golden files in `tests/golden`): version 2 is the
+//! mark, then LZ4 of MessagePack with names; version 1 had no mark and was positional.
 
 use std::net::SocketAddr;
 
@@ -25,13 +28,47 @@ pub struct Rung {
     pub text: String,
 }
 
-/// Read a blob that the journal carried; `None` where it is damaged.
+/// Begins a blob. As the length that version 1 began with it would be beyond every limit.
+const MARK: [u8; 3] = *b"LAD";
+/// Stands behind the mark.
+const VERSION: u8 = 2;
+
+/// A [`Rung`] of version 1, which knew its fields by their order. It must never change.
+#[derive(Deserialize)]
+struct RungV1 {
+    at: Timestamp,
+    sent: bool,
+    transport: String,
+    local: SocketAddr,
+    remote: SocketAddr,
+    text: String,
+}
+
+/// Read a blob that the journal carried; `None` where it is damaged, or of a version that is not known yet.
 pub fn decode(blob: &[u8]) -> Option<Vec<Rung>> {
-    let length = u32::from_le_bytes(blob.first_chunk().copied()?) as usize;
+    match blob.strip_prefix(&MARK) {
+        Some([VERSION, packed @ ..]) => rmp_serde::from_slice(&unpack(packed)?).ok(),
+        Some(_) => None,
+        None => {
+            let rungs: Vec<RungV1> = postcard::from_bytes(&unpack(blob)?).ok()?;
+            Some(rungs.into_iter().map(Rung::from).collect())
+        }
+    }
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::from_le_bytes(packed.first_chunk().copied()?) as usize;
     if length > 4 * limits::LADDER_BYTES {
         return None;
     }
-    postcard::from_bytes(&lz4_flex::decompress_size_prepended(blob).ok()?).ok()
+    lz4_flex::decompress_size_prepended(packed).ok()
+}
+
+impl From<RungV1> for Rung {
+    fn from(old: RungV1) -> Rung {
+        let RungV1 { at, sent, transport, local, remote, text } = old;
+        Rung { at, sent, transport, local, remote, text }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +113,12 @@ impl Ladder {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        lz4_flex::compress_prepend_size(&postcard::to_stdvec(&self.rungs()).unwrap_or_default())
+        let mut blob = MARK.to_vec();
+        blob.push(VERSION);
+        blob.extend(lz4_flex::compress_prepend_size(
+            &rmp_serde::to_vec_named(&self.rungs()).unwrap_or_default(),
+        ));
+        blob
     }
 }
 
@@ -127,5 +169,31 @@ mod tests {
         assert_eq!(rungs[0].text, "INVITE x\r\nAuthorization: ***\r\n\r\n");
         assert_eq!((rungs[1].sent, rungs[1].text.as_str()), (true, "SIP/2.0 200 OK\r\n\r\n"));
         assert_eq!(decode(b"garbage"), None);
+    }
+
+    /// The blobs that the golden files hold.
+    fn golden() -> Ladder {
+        let (local, remote) = ("192.0.2.1:5060".parse().unwrap(), "[2001:db8::1]:40000".parse().unwrap());
+        let tcp = Hop { transport: Transport::Tcp, listener: 1, local, remote, flow: Flow::default() };
+        let at = |micros: i64| Timestamp::from_micros(1_700_000_000_000_000 + micros);
+        let invite = b"INVITE sip:1002@localhost SIP/2.0\r\nAuthorization: Digest x\r\n\r\n";
+        let mut ladder = Ladder::default();
+        ladder.note(at(1), false, tcp, invite);
+        let udp = Hop { transport: Transport::Udp, ..tcp };
+        ladder.note(at(2), true, udp, "SIP/2.0 486 Ocupado á\r\n\r\n".as_bytes());
+        ladder
+    }
+
+    #[test]
+    fn ladders_of_every_version_are_read_for_ever() {
+        for (version, blob) in [
+            (1, &include_bytes!("../tests/golden/ladder-v1.bin")[..]),
+            (2, &include_bytes!("../tests/golden/ladder-v2.bin")[..]),
+        ] {
+            assert_eq!(decode(blob), Some(golden().rungs()), "version {version}");
+        }
+        let mut later = golden().encode();
+        later[3] = 9;
+        assert_eq!(decode(&later), None, "one of a later version is not taken for one of ours");
     }
 }

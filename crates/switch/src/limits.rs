@@ -15,6 +15,8 @@ pub const CALLS: usize = 20_000;
 pub const DIVERSIONS: usize = 5;
 /// Legs of one call, those that are over too: five diversions to extensions with several phones each.
 pub const LEGS_PER_CALL: usize = 64;
+/// Between two records of the journal that say that we live: by less than a second a call that a crash has ended may be too short.
+pub const ALIVE: std::time::Duration = std::time::Duration::from_millis(500);
 /// Bytes of a call's ladder; older messages stay, later ones are counted only.
 pub const LADDER_BYTES: usize = 64 * 1024;
 /// The longest message (S72).

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use model::journal::Binding;
 use sip::{Flow, Hop, Transport, Uri};
 
-use crate::limits;
+use crate::{Config, limits};
 
 /// One contact of an address of record.
 #[derive(Clone, Debug)]
@@ -21,12 +21,19 @@ pub(crate) struct Contact {
     pub(crate) call_id: Box<str>,
     pub(crate) cseq: u32,
     pub(crate) q: u16,
-    /// `+sip.instance` and `reg-id` (RFC 5626): a phone that comes back from another address replaces itself.
-    pub(crate) instance: Option<Box<str>>,
+    /// A phone that comes back from another address replaces itself.
+    pub(crate) instance: Option<Instance>,
     pub(crate) expires: Instant,
     pub(crate) created_at: Timestamp,
     pub(crate) user_agent: Arc<str>,
     pub(crate) hop: Hop,
+}
+
+/// `+sip.instance` and `reg-id`: which flow of which phone it is (RFC 5626 §6).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Instance {
+    pub(crate) urn: Box<str>,
+    pub(crate) reg_id: Option<Box<str>>,
 }
 
 impl Contact {
@@ -43,7 +50,7 @@ impl Contact {
     }
 
     /// The journal's form.
-    pub(crate) fn record(&self, username: &Arc<str>, now: Now) -> Binding {
+    pub(crate) fn record(&self, username: &Arc<str>, config: &Config, now: Now) -> Binding {
         Binding {
             username: Arc::clone(username),
             contact: self.uri.to_string(),
@@ -55,15 +62,17 @@ impl Contact {
             created_at: self.created_at,
             user_agent: self.user_agent.to_string(),
             transport: transport_number(self.hop.transport),
-            listener: self.hop.listener,
+            listener: config.listener_id(self.hop.listener),
             local: self.hop.local,
             remote: self.hop.remote,
             flow: (self.hop.flow.epoch, self.hop.flow.number),
+            instance: self.instance.as_ref().map(|instance| instance.urn.to_string()),
+            reg_id: self.instance.as_ref().and_then(|i| Some(i.reg_id.as_ref()?.to_string())),
         }
     }
 
-    /// From the journal; `None` where it has expired or cannot be read.
-    pub(crate) fn restore(binding: &Binding, now: Now) -> Option<Contact> {
+    /// From the journal; `None` where it has expired, cannot be read, or came over a listener that is no longer there.
+    pub(crate) fn restore(binding: &Binding, config: &Config, now: Now) -> Option<Contact> {
         let left = binding.expires_at.since(now.wall);
         if left == Duration::ZERO {
             return None;
@@ -75,13 +84,16 @@ impl Contact {
             call_id: binding.call_id.as_str().into(),
             cseq: binding.cseq,
             q: binding.q,
-            instance: None,
+            instance: binding.instance.as_ref().map(|urn| Instance {
+                urn: urn.as_str().into(),
+                reg_id: binding.reg_id.as_deref().map(Box::from),
+            }),
             expires: now.instant + left,
             created_at: binding.created_at,
             user_agent: binding.user_agent.as_str().into(),
             hop: Hop {
                 transport: transport_of(binding.transport),
-                listener: binding.listener,
+                listener: config.listener_of(binding)?,
                 local: binding.local,
                 remote: binding.remote,
                 flow: Flow { epoch: binding.flow.0, number: binding.flow.1 },

@@ -68,6 +68,14 @@ impl Meter {
     }
 }
 
+/// A call that is up outside.
+#[derive(Debug)]
+struct Running {
+    time: OutsideTime,
+    /// When it was answered, by the clock that never jumps.
+    answered: Instant,
+}
+
 /// A share of the day's minutes that a user has reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Reached {
@@ -82,7 +90,7 @@ pub(crate) struct Meters {
     limits: OutsideLimits,
     users: BTreeMap<UserId, Meter>,
     /// Calls that are up outside.
-    running: BTreeMap<CallKey, OutsideTime>,
+    running: BTreeMap<CallKey, Running>,
     /// When today began, and when it is over.
     day: (Timestamp, Timestamp),
     /// When today began, by the clock that nobody sets.
@@ -156,20 +164,20 @@ impl Meters {
         self.turn(now);
         let time = OutsideTime { call, leg: leg as u32, user, since: now.wall, until: None };
         self.meter(&time.user).on.insert(key, now.instant);
-        self.running.insert(key, time.clone());
+        self.running.insert(key, Running { time: time.clone(), answered: now.instant });
         self.plan(now, &time.user);
         time
     }
 
     /// A call is over; `None` where it was not outside.
     pub(crate) fn ends(&mut self, now: Now, key: CallKey) -> Option<OutsideTime> {
-        let mut time = self.running.remove(&key)?; // most calls are not among them
+        let Running { mut time, answered } = self.running.remove(&key)?; // most calls are not among them
         self.turn(now);
         let meter = self.meter(&time.user);
         if let Some(since) = meter.on.remove(&key) {
             meter.used += now.instant.since(since);
         }
-        time.until = Some(now.wall.max(time.since));
+        time.until = Some(time.since + now.instant.since(answered));
         self.plan(now, &time.user);
         Some(time)
     }

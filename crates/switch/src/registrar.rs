@@ -9,7 +9,7 @@ use sip::{Contacts, Incoming, Name, NameAddr, Reply, Scheme, Uri};
 
 use crate::exchange::Switch;
 use crate::identity::canonical;
-use crate::location::Contact;
+use crate::location::{Contact, Instance};
 use crate::requests::Refusal;
 use crate::{JournalRoom, Output, limits};
 
@@ -118,7 +118,7 @@ impl Switch {
                 .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16),
             instance: address
                 .param("+sip.instance")
-                .map(|i| format!("{i};{}", address.param("reg-id").unwrap_or_default()).into()),
+                .map(|urn| Instance { urn: urn.into(), reg_id: address.param("reg-id").map(Box::from) }),
             expires: now.instant + std::time::Duration::from_secs(u64::from(granted)),
             created_at: now.wall,
             user_agent: agent
@@ -196,7 +196,7 @@ impl Switch {
                 contacts.remove(place);
             }
             if granted > 0 {
-                records.push(Record::Bound(contact.record(aor, now)));
+                records.push(Record::Bound(contact.record(aor, &self.config, now)));
                 contacts.push(contact);
             } else {
                 let contact = contact.uri.to_string();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::Now;
+use base::{Now, Timestamp};
 use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
-use model::{CallStatus, Cause};
+use model::{CallRecord, CallStatus, Cause};
 use sip::{Flow, Hop};
 
 use crate::exchange::Switch;
@@ -19,11 +19,12 @@ impl Switch {
         now: Now,
         bindings: &[Binding],
         calls: Vec<OpenCall>,
+        alive: Option<Timestamp>,
         out: &mut Vec<Output>,
     ) {
         let mut aors: BTreeMap<&Arc<str>, Vec<Contact>> = BTreeMap::new();
         for binding in bindings {
-            match Contact::restore(binding, now) {
+            match Contact::restore(binding, &self.config, now) {
                 Some(contact) => {
                     // No longer than a phone may ask for: the wall clock may have been set back meanwhile.
                     let longest = now.instant + self.config.max_expires;
@@ -44,36 +45,49 @@ impl Switch {
             self.location.replace(username, contacts);
         }
         for call in calls {
-            self.bury(now, call, out);
+            self.bury(now, call, alive, out);
         }
         self.settle(now, out);
     }
 
     /// What users have spent today is known again. Calls that were up outside are over by now, like their records.
-    pub(crate) fn restore_meters(&mut self, now: Now, mut times: Vec<OutsideTime>, out: &mut Vec<Output>) {
+    pub(crate) fn restore_meters(
+        &mut self,
+        now: Now,
+        mut times: Vec<OutsideTime>,
+        alive: Option<Timestamp>,
+        out: &mut Vec<Output>,
+    ) {
         for time in times.iter_mut().filter(|time| time.until.is_none()) {
             // A carrier ends what lasts too long, whoever is there to hear it.
             let longest = time.since + self.config.call_duration;
-            time.until = Some(now.wall.min(longest).max(time.since));
+            time.until = Some(alive.unwrap_or(time.since).min(longest).max(time.since));
             out.push(Output::Journal(Record::Noted(Note::Outside(time.clone()))));
         }
         self.meters.restore(now, &times);
     }
 
-    /// A call that was up when the process died: BYE to both phones, and its one CDR.
-    fn bury(&mut self, now: Now, call: OpenCall, out: &mut Vec<Output>) {
+    /// A call that was up when the process died: BYE to both phones, and its one CDR. It has lasted until the last sign of life, and not
+    /// until now: a night down is not a call of a night.
+    fn bury(&mut self, now: Now, call: OpenCall, alive: Option<Timestamp>, out: &mut Vec<Output>) {
         for leg in &call.legs {
             self.say_goodbye(now, leg);
         }
         let mut record = call.record;
-        record.ended_at = Some(now.wall);
-        record.cause = Some(Cause::Crash);
-        record.status = if call.legs.is_empty() { CallStatus::Failed } else { CallStatus::Completed };
-        if !call.legs.is_empty() {
-            record.answered_at.get_or_insert(record.started_at);
+        let was_up = !call.legs.is_empty();
+        take_up(&mut record, call.legs);
+        if was_up && record.answered_at.is_none() {
+            let answered = record.legs.iter().filter_map(|leg| leg.answered_at).max();
+            record.answered_at = answered.or(Some(record.started_at));
         }
+        let known = record.legs.iter().flat_map(|leg| [Some(leg.started_at), leg.answered_at, leg.ended_at]);
+        let last = known.flatten().chain(record.answered_at).fold(record.started_at, Timestamp::max);
+        let ended = alive.map_or(last, |alive| alive.max(last));
+        record.ended_at = Some(ended);
+        record.cause = Some(Cause::Crash);
+        record.status = if was_up { CallStatus::Completed } else { CallStatus::Failed };
         for leg in &mut record.legs {
-            leg.ended_at.get_or_insert(now.wall);
+            leg.ended_at.get_or_insert(ended);
             leg.cause.get_or_insert(Cause::Crash);
         }
         *self.counters.calls_ended.entry(Cause::Crash.code()).or_default() += 1;
@@ -81,13 +95,11 @@ impl Switch {
     }
 
     fn say_goodbye(&mut self, now: Now, leg: &OpenLeg) {
-        let hop = Hop {
-            transport: transport_of(leg.transport),
-            listener: leg.listener,
-            local: leg.local,
-            remote: leg.remote,
-            flow: Flow::default(),
+        let transport = transport_of(leg.transport);
+        let Some(listener) = self.config.listener_at(leg.listener, transport, leg.local) else {
+            return; // nothing of ours can reach it any more
         };
+        let hop = Hop { transport, listener, local: leg.local, remote: leg.remote, flow: Flow::default() };
         if hop.transport.is_reliable() && !self.is_carriers_host(leg.remote) {
             return; // its connection died with the process; the phone comes back by registering
         }
@@ -98,6 +110,19 @@ impl Switch {
             let hangup = sip::Hangup { status: 500, phrase: None, lines: Some(&lines) };
             self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
             self.lines = lines;
+        }
+    }
+}
+
+/// Put into a record what the journal says of its legs: it was opened before they were answered.
+fn take_up(record: &mut CallRecord, mut legs: Vec<OpenLeg>) {
+    legs.sort_by_key(|leg| leg.place);
+    for leg in legs {
+        let (Some(place), Some(known)) = (leg.place, leg.record) else { continue };
+        match record.legs.get_mut(place as usize) {
+            Some(there) if there.sip_call_id == known.sip_call_id => *there = *known,
+            // Those before it that nobody answered are not in the journal.
+            Some(_) | None => record.legs.push(*known),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Inside {
                 let found: Vec<_> = self.trunks().into_iter().filter(|status| status.id == trunk).collect();
                 if found.is_empty() { Reply::Unknown } else { Reply::Trunks(found) }
             }
-            Command::Registrar { .. } => Reply::Status(self.status()),
+            Command::Registrar { .. } | Command::SuspendRegistrar => Reply::Status(self.status()),
             Command::TestCall { trunk, user, number, .. } => {
                 if let Some(cause) = self.refuse {
                     return Reply::Refused(cause);

@@ -129,6 +129,15 @@ impl Exchange {
             source_address: source_address(),
             ..setup.switch
         };
+        if let Input::Restore { bindings, .. } = &setup.restore {
+            let lost = bindings.iter().filter(|binding| config.listener_of(binding).is_none()).count();
+            if lost > 0 {
+                tracing::warn!(
+                    lost,
+                    "registrations came over listeners that are not configured any more; they are dropped"
+                );
+            }
+        }
         let switch = switch::Switch::new(config, setup.chance);
         let epoch = setup.connections.epoch();
         let mut run = Loop {

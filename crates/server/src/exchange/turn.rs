@@ -65,6 +65,8 @@ pub(super) struct Work {
     unreachable: Vec<Hop>,
     outputs: Vec<Output>,
     records: Vec<Record>,
+    /// For voicemail, once the journal has them.
+    notes: Vec<switch::voicemail::Note>,
     datagrams: Vec<(Hop, Bytes)>,
     streams: Vec<(Hop, Bytes)>,
     /// Connections whose peers will say nothing more.
@@ -252,6 +254,10 @@ impl Loop {
         if !work.records.is_empty() {
             self.journal.append(std::mem::take(&mut work.records));
         }
+        for note in work.notes.drain(..) {
+            // An error means that its clerk is gone: the process ends.
+            self.notes.send(note).ok();
+        }
         for batch in work.datagrams.chunk_by(|(a, _), (b, _)| a.listener == b.listener) {
             let listener = batch.first().and_then(|(hop, _)| {
                 self.sockets.udp.iter_mut().find(|listener| listener.index() == hop.listener)
@@ -349,15 +355,21 @@ impl Loop {
                         | Record::CallClosed(_)
                         | Record::Ladder { .. }
                         | Record::Noted(_)
-                        | Record::Recording(_) => {}
+                        | Record::Recording(_)
+                        | Record::Alive { .. }
+                        | Record::Voicemail(_) => {}
                     }
                     work.records.push(record);
                 }
                 Output::Reply { token, reply } => work.replies.push((token, reply)),
                 Output::Resolve { token, question } => work.questions.push((token, question)),
                 Output::Listen(open) => work.listen = Some(open),
-                // An error means that its clerk is gone: the process ends.
-                Output::Voicemail(note) => drop(self.notes.send(*note)),
+                Output::Voicemail(note) => {
+                    if let switch::voicemail::Note::Fact(fact) = &*note {
+                        work.records.push(Record::Voicemail(Box::new(fact.clone())));
+                    }
+                    work.notes.push(*note);
+                }
                 Output::Setting { token, change } => {
                     if self.settings.send((token, *change)).is_err() {
                         work.later.push(Input::SettingChanged { token, done: false });

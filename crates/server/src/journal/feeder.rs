@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::journal::Record;
+use model::voicemail::Fact;
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -13,7 +14,7 @@ use super::pending::Due;
 use super::segment::Segments;
 use super::sync::Syncer;
 use super::{Pending, Written};
-use crate::limits::{SEGMENT_BYTES, SEGMENTS_WAITING};
+use crate::limits::{CALLS_WAITING, SEGMENT_BYTES, SEGMENTS_WAITING};
 
 /// Where records end up.
 pub trait Ledger: Send + Sync + 'static {
@@ -64,7 +65,10 @@ pub struct Feeder {
     segments: Segments,
     written: mpsc::UnboundedReceiver<Written>,
     writer: Writer,
+    done: mpsc::UnboundedReceiver<Fact>,
     pending: Pending,
+    /// The first segment that memory does not have all of, where more waits than it shall hold: it is read again later, and all after it.
+    behind: Option<u64>,
     current: u64,
     bindings_since: Option<Instant>,
     failures: u32,
@@ -92,7 +96,9 @@ impl Feeder {
         segments: Segments,
         written: mpsc::UnboundedReceiver<Written>,
         writer: Writer,
+        done: mpsc::UnboundedReceiver<Fact>,
         pending: Pending,
+        behind: Option<u64>,
         current: u64,
         syncer: Syncer,
     ) -> Feeder {
@@ -100,7 +106,9 @@ impl Feeder {
             segments,
             written,
             writer,
+            done,
             pending,
+            behind,
             current,
             bindings_since: None,
             failures: 0,
@@ -131,14 +139,50 @@ impl Feeder {
     fn absorb(&mut self) {
         while let Ok(written) = self.written.try_recv() {
             self.current = self.current.max(written.segment);
-            for record in written.records {
-                self.pending.apply(written.segment, record);
+            if written.on_disk && self.behind.is_none() && self.pending.len().0 >= CALLS_WAITING {
+                tracing::warn!("much waits for the database: from now on it is read from the journal again");
+                self.behind = Some(written.segment);
             }
+            let later = written.on_disk && self.behind.is_some();
+            for record in written.records {
+                // Who does what a fact says tells us so once, before it would be read again.
+                if !later || matches!(record, Record::Voicemail(_)) {
+                    self.pending.apply(written.segment, record);
+                }
+            }
+        }
+        // After the records: what is done was written down before.
+        while let Ok(fact) = self.done.try_recv() {
+            self.pending.done(&fact);
         }
     }
 
-    /// Feed what is due.
+    /// Read the next segment that memory does not have. `false` where there is none.
+    fn catch_up(&mut self) -> bool {
+        let Some(next) = self.behind else { return false };
+        // What was told until now is in the segments; of the last one memory has, from now on, what is told as well.
+        self.absorb();
+        self.behind = (next < self.current).then_some(next + 1);
+        match self.segments.read(next) {
+            Ok(records) => {
+                for record in records.into_iter().filter(|record| !matches!(record, Record::Voicemail(_))) {
+                    self.pending.apply(next, record);
+                }
+            }
+            Err(error) => tracing::error!(%error, segment = next, "a journal segment cannot be read again"),
+        }
+        true
+    }
+
+    /// Feed what is due, and then what waits in segments only.
     async fn round<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm) {
+        self.feed_due(ledger, rhythm).await;
+        while self.failures == 0 && self.pending.len().0 == 0 && self.catch_up() {
+            self.feed_due(ledger, rhythm).await;
+        }
+    }
+
+    async fn feed_due<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -202,6 +246,7 @@ impl Feeder {
     /// Delete the segments that nothing pending needs. The one that is being written stays.
     fn delete(&self) {
         let floor = self.pending.floor().unwrap_or(self.current).min(self.current);
+        let floor = self.behind.map_or(floor, |behind| floor.min(behind));
         if let Err(error) = self.segments.delete_below(floor) {
             tracing::warn!(%error, "journal segments cannot be deleted");
         }
@@ -210,7 +255,7 @@ impl Feeder {
     /// Rewrite closed segments without what is outdated, where they have grown beyond measure.
     fn compact(&mut self, rhythm: Rhythm) {
         let allowed = rhythm.waiting_bytes + 2 * self.base_bytes;
-        if self.failures == 0 || self.segments.bytes_below(self.current) <= allowed {
+        if self.failures == 0 || self.behind.is_some() || self.segments.bytes_below(self.current) <= allowed {
             return;
         }
         let number = self.current - 1;
@@ -233,15 +278,25 @@ impl Feeder {
 
     /// The writer is gone: feed everything, once, and leave an empty directory where that succeeds.
     async fn finish<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm) -> Fed {
-        while !self.pending.is_empty() {
-            let taken = self.pending.take(rhythm.batch, Due::All);
-            if !self.feed(ledger, rhythm, taken).await {
-                return Fed::Part;
+        loop {
+            while !self.pending.is_empty() {
+                let taken = self.pending.take(rhythm.batch, Due::All);
+                if !self.feed(ledger, rhythm, taken).await {
+                    return Fed::Part;
+                }
+            }
+            if !self.catch_up() {
+                break;
             }
         }
-        if let Err(error) = self.segments.delete_below(self.current + 1) {
+        // Voicemail's part of the shell ends after the exchange, and does what it was told last.
+        while let Some(fact) = self.done.recv().await {
+            self.pending.done(&fact);
+        }
+        let floor = self.pending.floor().unwrap_or(self.current + 1);
+        if let Err(error) = self.segments.delete_below(floor) {
             tracing::warn!(%error, "journal segments cannot be deleted");
         }
-        Fed::All
+        if self.pending.floor().is_some() { Fed::Part } else { Fed::All }
     }
 }

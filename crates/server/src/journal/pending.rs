@@ -1,11 +1,12 @@
 //! Records that the database does not have yet, coalesced by key: the last word of each.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use base::Timestamp;
 use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
+use model::voicemail::Fact;
 use model::{CallId, CallRecord, Recording, RecordingId, RecordingState};
 use store::Remembered;
 
@@ -19,6 +20,11 @@ pub struct Pending {
     calls: BTreeMap<CallId, PendingCall>,
     notes: Vec<(u64, Note)>,
     recordings: BTreeMap<RecordingId, (u64, Box<Recording>)>,
+    /// What is to be done of voicemail, in order. Who does it says so: the database is not fed with it.
+    facts: VecDeque<(u64, Fact)>,
+    /// The last sign of life; `by_file` is that of the segments, for want of a better one.
+    alive: Option<Timestamp>,
+    alive_by_file: Option<Timestamp>,
 }
 
 /// What became of a contact. Of refreshes only the last counts; comings and goings are told one after the other.
@@ -115,6 +121,8 @@ impl Pending {
                 Some((_, known)) if known.state != RecordingState::Recording => {}
                 Some(_) | None => drop(self.recordings.insert(row.id.clone(), (segment, row))),
             },
+            Record::Alive { at } => self.alive = Some(at),
+            Record::Voicemail(fact) => self.facts.push_back((segment, *fact)),
         }
     }
 
@@ -132,6 +140,46 @@ impl Pending {
         self.calls.entry(id.clone()).or_insert_with(fresh)
     }
 
+    /// When the segments were written last.
+    pub(super) fn alive_by_file(&mut self, at: Option<Timestamp>) {
+        self.alive_by_file = at;
+    }
+
+    /// The last sign of life of the process that wrote the segments.
+    pub fn alive(&self) -> Option<Timestamp> {
+        self.alive.or(self.alive_by_file)
+    }
+
+    /// What of voicemail may not have been done.
+    pub fn facts(&self) -> Vec<Fact> {
+        self.facts.iter().map(|(_, fact)| fact.clone()).collect()
+    }
+
+    /// A fact of voicemail is done.
+    pub fn done(&mut self, fact: &Fact) {
+        if let Some(place) = self.facts.iter().position(|(_, known)| known == fact) {
+            self.facts.remove(place);
+        }
+    }
+
+    /// Of calls that are over, that is all that is known from now on (and what they have used outside): the rest is read again.
+    pub(super) fn forget_details(&mut self) {
+        for call in self.calls.values_mut().filter(|call| call.closed.is_some()) {
+            if let Some(record) = &mut call.closed {
+                (record.trace, record.legs) = (Vec::new(), Vec::new());
+            }
+            call.ladder = None;
+            call.notes.retain(|note| matches!(note, Note::Outside(_)));
+            call.notes.shrink_to_fit();
+        }
+        self.notes = Vec::new();
+    }
+
+    /// What is not read again.
+    pub(super) fn only_facts(&self) -> Pending {
+        Pending { facts: self.facts.clone(), ..Pending::default() }
+    }
+
     /// How many calls (and recordings) and bindings wait.
     pub fn len(&self) -> (usize, usize) {
         (self.calls.len() + self.notes.len() + self.recordings.len(), self.bindings.len())
@@ -142,7 +190,7 @@ impl Pending {
         self.calls.contains_key(call)
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits for the database.
     pub fn is_empty(&self) -> bool {
         self.len() == (0, 0)
     }
@@ -153,7 +201,8 @@ impl Pending {
         let notes = self.notes.iter().map(|(segment, _)| *segment);
         let calls = self.calls.values().map(|call| call.segment);
         let recordings = self.recordings.values().map(|(segment, _)| *segment);
-        bindings.chain(notes).chain(calls).chain(recordings).min()
+        let facts = self.facts.iter().map(|(segment, _)| *segment);
+        bindings.chain(notes).chain(calls).chain(recordings).chain(facts).min()
     }
 
     /// Take out at most `most` records to be fed: calls first, and bindings where they are `due`.
@@ -187,6 +236,7 @@ impl Pending {
     /// Put back what could not be fed, under what has come since.
     pub fn put_back(&mut self, taken: Vec<(u64, Record)>) {
         let newer = std::mem::take(self);
+        (self.alive, self.alive_by_file) = (newer.alive, newer.alive_by_file);
         for (segment, record) in taken.into_iter().chain(newer.into_records()) {
             self.apply(segment, record);
         }
@@ -194,7 +244,10 @@ impl Pending {
 
     /// Everything, as records, each with its segment.
     pub fn into_records(mut self) -> Vec<(u64, Record)> {
-        self.take(usize::MAX, Due::All)
+        let facts = std::mem::take(&mut self.facts);
+        let mut records = self.take(usize::MAX, Due::All);
+        records.extend(facts.into_iter().map(|(segment, fact)| (segment, Record::Voicemail(Box::new(fact)))));
+        records
     }
 
     /// Everything now lies in segment `number`.
@@ -203,6 +256,7 @@ impl Pending {
         self.notes.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
         self.calls.values_mut().for_each(|call| call.segment = call.segment.max(number));
         self.recordings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
+        self.facts.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
     }
 
     /// What is true, where `remembered` is what the database says.
@@ -227,7 +281,16 @@ impl Pending {
                 let legs = calls.remove(id).map(|(_, legs)| legs).unwrap_or_default();
                 calls.insert(id.clone(), (CallRecord::clone(opened), legs));
             }
-            if let Some((_, legs)) = calls.get_mut(id) {
+            if let Some((record, legs)) = calls.get_mut(id) {
+                let answered = call.notes.iter().find_map(|note| match note {
+                    Note::Answered { at, .. } => Some(*at),
+                    Note::Ringing { .. }
+                    | Note::WrongAnswer { .. }
+                    | Note::Outside(_)
+                    | Note::Emergency { .. }
+                    | Note::SpendAlert { .. } => None,
+                });
+                record.answered_at = record.answered_at.or(answered);
                 legs.extend(call.legs.iter().filter(|leg| !legs.contains(leg)).cloned().collect::<Vec<_>>());
             }
         }

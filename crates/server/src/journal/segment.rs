@@ -1,48 +1,24 @@
-//! Segments on the disk: how a record is framed, and how what is damaged is read.
+//! Segments on the disk: their names, their order, and how what is damaged is read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use model::journal::Record;
 
-use crate::limits::RECORD_BYTES;
+use super::format::{Frame, encode};
 
-/// Begins every record; the second byte is the version of the format.
-const MAGIC: [u8; 2] = [0xCE, 1];
-/// Magic, length, CRC-32.
-const HEAD: usize = 10;
-
-/// Append `record` to `buffer`. One that is too large (a ladder beyond all measure) is left out.
-pub(super) fn encode(record: &Record, buffer: &mut Vec<u8>) {
-    let start = buffer.len();
-    buffer.extend_from_slice(&MAGIC);
-    buffer.extend_from_slice(&[0; HEAD - 2]);
-    let full = postcard::to_extend(record, std::mem::take(buffer));
-    match full {
-        Ok(full) => *buffer = full,
-        Err(error) => {
-            // Our own types always encode; without the buffer this batch is lost to the journal only.
-            tracing::error!(%error, "a record cannot be encoded");
-            return;
-        }
-    }
-    let payload = &buffer[start + HEAD..];
-    if payload.len() > RECORD_BYTES {
-        tracing::error!(bytes = payload.len(), "a record is too large for the journal");
-        buffer.truncate(start);
-        return;
-    }
-    let (len, crc) = (payload.len() as u32, crc32fast::hash(payload));
-    buffer[start + 2..start + 6].copy_from_slice(&len.to_le_bytes());
-    buffer[start + 6..start + HEAD].copy_from_slice(&crc.to_le_bytes());
-}
+/// Frames of later versions of us are kept in this file, until one of them reads it.
+const KEPT: &str = "kept.frames";
 
 /// What a segment holds.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) records: Vec<Record>,
     pub(super) faults: Vec<String>,
+    /// Intact frames that are not understood.
+    pub(super) unknown: Vec<Vec<u8>>,
 }
 
 /// Read a segment. A torn tail is what a crash leaves and is cut silently; damage before intact records is reported and skipped.
@@ -51,7 +27,7 @@ pub(super) fn read(path: &Path) -> io::Result<Read> {
     let mut read = Read::default();
     let (mut at, mut damaged) = (0, None);
     while at < bytes.len() {
-        let Some(payload) = payload(&bytes[at..]) else {
+        let Some(frame) = Frame::at_start(&bytes[at..]) else {
             damaged.get_or_insert(at);
             at += 1;
             continue;
@@ -59,27 +35,16 @@ pub(super) fn read(path: &Path) -> io::Result<Read> {
         if let Some(from) = damaged.take() {
             read.faults.push(format!("{} damaged bytes at offset {from} are skipped", at - from));
         }
-        match postcard::from_bytes(payload) {
+        match frame.record() {
             Ok(record) => read.records.push(record),
-            Err(error) => read.faults.push(format!("the record at offset {at} is not understood: {error}")),
+            Err(error) => {
+                read.faults.push(format!("the record at offset {at} is kept, but not understood: {error}"));
+                read.unknown.push(frame.bytes.to_vec());
+            }
         }
-        at += HEAD + payload.len();
+        at += frame.bytes.len();
     }
     Ok(read)
-}
-
-/// The payload of the record that begins here, where an intact one does.
-fn payload(bytes: &[u8]) -> Option<&[u8]> {
-    if bytes.get(..2)? != MAGIC {
-        return None;
-    }
-    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let (len, crc) = (word(2)? as usize, word(6)?);
-    if len == 0 || len > RECORD_BYTES {
-        return None;
-    }
-    let payload = bytes.get(HEAD..HEAD + len)?;
-    (crc32fast::hash(payload) == crc).then_some(payload)
 }
 
 /// Give back what was allocated behind a segment's end; a crash has left it.
@@ -154,6 +119,66 @@ impl Segments {
         File::open(&self.dir)?.sync_all()?;
         self.settle()?;
         Ok(buffer.len() as u64)
+    }
+
+    /// Keep frames that are not understood: whoever went back to this version may come forward again.
+    pub(super) fn keep(&self, frames: &[Vec<u8>]) -> io::Result<()> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let mut kept = self.kept()?.unknown;
+        let before = kept.len();
+        for frame in frames {
+            if !kept.contains(frame) {
+                kept.push(frame.clone());
+            }
+        }
+        if kept.len() > before { self.write_kept(&kept) } else { Ok(()) }
+    }
+
+    /// What earlier starts kept. Records that are understood now are taken out of the file once they are in a segment: see
+    /// [`Segments::write_kept`].
+    pub(super) fn kept(&self) -> io::Result<Read> {
+        match read(&self.dir.join(KEPT)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Read::default()),
+            read => read,
+        }
+    }
+
+    /// Keep these frames, and no others.
+    pub(super) fn write_kept(&self, frames: &[Vec<u8>]) -> io::Result<()> {
+        let path = self.dir.join(KEPT);
+        if frames.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            };
+        }
+        let draft = self.dir.join("kept.draft");
+        fs::write(&draft, frames.concat())?;
+        File::open(&draft)?.sync_all()?;
+        fs::rename(draft, path)
+    }
+
+    /// The records of a segment, as far as they are understood: what is not was told when it was opened.
+    pub(super) fn read(&self, number: u64) -> io::Result<Vec<Record>> {
+        let mut found = self.list()?;
+        found.retain(|segment| segment.number == number);
+        // A base has taken the place of the other of its number.
+        let base = found.iter().any(|segment| segment.base);
+        let mut records = Vec::new();
+        for segment in found.iter().filter(|segment| segment.base == base) {
+            records.extend(read(&segment.path)?.records);
+        }
+        Ok(records)
+    }
+
+    /// When the newest segment that holds something was written last.
+    pub(super) fn last_written(&self) -> Option<SystemTime> {
+        let found = self.list().ok()?;
+        let full =
+            found.iter().filter_map(|segment| fs::metadata(&segment.path).ok()).filter(|m| m.len() > 0);
+        full.filter_map(|metadata| metadata.modified().ok()).max()
     }
 
     /// Bytes of the segments below `current`.

@@ -165,6 +165,7 @@ impl House {
         let restore = journal::restore(remembered, &opened.pending);
         let identity = schedule::identity(&data, epoch)?;
         let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
+        let facts = opened.pending.facts();
         drop(opened.pending);
 
         let (door, desk) = prepare().context("the exchange cannot be made")?;
@@ -236,7 +237,7 @@ impl House {
         let post = post(&config)?;
         let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
         let voicemail = [
-            tokio::spawn(clerk.run(told)),
+            tokio::spawn(clerk.run(facts, opened.done, told)),
             tokio::spawn(mails.run()),
             tokio::spawn(crate::settings::run(app.office().clone(), door.clone(), dialled)),
         ];

@@ -1,22 +1,27 @@
 //! Voicemail's part of the shell: writes down what the exchange tells of it, keeps its files, and reads them when they are to be heard.
 
+mod orphans;
 mod prompts;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
-use model::voicemail::PinKey;
-use model::{ExtensionId, MessageState, SoundId, VoicemailMessage};
+use model::voicemail::{Fact, PinKey};
+use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 use store::StoreError;
 use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 
 use crate::exchange::{Door, Order};
+use crate::journal::VoicemailDone;
 use crate::recording::Warehouse;
 use crate::recording::unclaimed::{Claim, Swept, UNCLAIMED};
 
+use orphans::Orphan;
 pub use prompts::prompts;
 
 /// How long the database is left alone after it took nothing.
@@ -47,24 +52,108 @@ impl std::fmt::Debug for Clerk {
 }
 
 impl Clerk {
-    /// Finish what the process before us left, then do what the exchange wants, one after the other, until that is gone.
-    pub async fn run(self, mut notes: mpsc::UnboundedReceiver<Note>) {
-        let door = self.door.clone();
-        tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
-        // Before the first note: what is being recorded then is of the process before us.
-        self.adopt().await;
-        while let Some(note) = notes.recv().await {
-            self.note(note).await;
+    /// Put the audio of messages that have no row back into its box, as new messages.
+    async fn take_in_orphans(&self, began: SystemTime) -> anyhow::Result<()> {
+        let any = self.files.path(&AudioFile::voicemail("voicemail/any".into()))?;
+        let Some(folder) = any.parent().map(Path::to_owned) else { return Ok(()) };
+        let directory = self.office.directory();
+        let known = move |extension: &ExtensionId, id: &MessageId| {
+            directory.extension(extension).is_none() || directory.message(extension, id).is_some()
+        };
+        let find = move || orphans::find(&folder, began, known);
+        let found = tokio::task::spawn_blocking(find).await??;
+        let Some(first) = found.iter().map(|orphan| orphan.left_at).min() else { return Ok(()) };
+        let deleted = orphans::deleted(self.office.store(), first).await?;
+        let mut count = 0;
+        for Orphan { extension, id, left_at } in found {
+            let directory = self.office.directory();
+            let owner = directory.extension(&extension).map(|extension| extension.user.clone());
+            let (Some(user), false) = (owner, deleted.contains(id.as_str())) else { continue };
+            let clip = clip(&self.files, &message_path(&extension, &id)).await;
+            let millis = clip.map_or(0, |clip| (clip.len() / 8) as u32);
+            if millis < LEAST_MILLIS {
+                continue;
+            }
+            let message = VoicemailMessage {
+                id,
+                extension,
+                user,
+                state: MessageState::New,
+                from_number: String::new(),
+                call: None,
+                left_at,
+                millis,
+                heard_at: None,
+            };
+            self.left(&message).await;
+            count += 1;
         }
+        if count > 0 {
+            tracing::warn!(
+                count,
+                "messages of voicemail had audio and no row: they are new messages in their boxes"
+            );
+        }
+        Ok(())
     }
 
-    async fn note(&self, note: Note) {
-        match note {
-            Note::Begun(message) => self.write(|| self.office.message_begun(message.clone())).await,
-            Note::Left(message) => self.left(&message).await,
-            Note::Dropped(message) => self.remove(&message.extension, message.id).await,
-            Note::Deleted { extension, id } => self.remove(&extension, id).await,
-            Note::Marked { extension, id, state } => {
+    /// Finish what the process before us left (`facts` are those of its journal), then do what the exchange wants until that is gone. Facts
+    /// are done one after the other, and wait for the database; audio that somebody waits for is read beside them.
+    pub async fn run(self, facts: Vec<Fact>, done: VoicemailDone, mut notes: mpsc::UnboundedReceiver<Note>) {
+        let door = self.door.clone();
+        tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
+        let (clerk, began) = (Arc::new(self), SystemTime::now());
+        let (queue, mut queued) = mpsc::unbounded_channel::<Fact>();
+        let writer = Arc::clone(&clerk);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            for fact in facts {
+                writer.do_again(&fact).await;
+                done.tell(fact);
+            }
+            // Before the first new fact: what is being recorded then is of the process before us.
+            writer.adopt(began).await;
+            while let Some(fact) = queued.recv().await {
+                writer.fact(fact.clone()).await;
+                done.tell(fact);
+            }
+        });
+        while let Some(note) = notes.recv().await {
+            while tasks.try_join_next().is_some() {}
+            match note {
+                Note::Fact(fact) => drop(queue.send(fact)),
+                Note::Fetch { token, extension, audio } => {
+                    let clerk = Arc::clone(&clerk);
+                    tasks.spawn(async move {
+                        let clip = match audio {
+                            Audio::Greeting => clip(&clerk.files, &greeting_path(&extension)).await,
+                            Audio::Message(id) => clip(&clerk.files, &message_path(&extension, &id)).await,
+                            Audio::Sound(id) => sound(&clerk.office, &id).await,
+                        };
+                        clerk.door.put(Order::Fetched { token, clip });
+                    });
+                }
+                Note::Spoken { token, message, clip } => {
+                    let clerk = Arc::clone(&clerk);
+                    tasks.spawn(async move {
+                        let done = clerk.put(message, clip).await;
+                        clerk.door.put(Order::Deposited { token, done });
+                    });
+                }
+            }
+        }
+        drop(queue);
+        tasks.join_all().await;
+    }
+
+    /// Do what a fact says.
+    async fn fact(&self, fact: Fact) {
+        match fact {
+            Fact::Begun(message) => self.write(|| self.office.message_begun(message.clone())).await,
+            Fact::Left(message) => self.left(&message).await,
+            Fact::Dropped(message) => self.remove(&message.extension, message.id).await,
+            Fact::Deleted { extension, id } => self.remove(&extension, id).await,
+            Fact::Marked { extension, id, state } => {
                 self.write(|| async {
                     let marked =
                         self.office.mark_message(Actor::default(), extension.clone(), id.clone(), state);
@@ -72,7 +161,7 @@ impl Clerk {
                 })
                 .await;
             }
-            Note::Greeting { extension, name } => {
+            Fact::Greeting { extension, name } => {
                 if let Err(error) = self.files.rename(&name, &greeting_path(&extension)).await {
                     tracing::error!(%error, "a greeting cannot be put in its place");
                     return;
@@ -90,23 +179,39 @@ impl Clerk {
                 })
                 .await;
             }
-            Note::GreetingDropped { name } => self.discard(name.to_string()).await,
-            Note::Fetch { token, extension, audio } => {
-                let (files, door, office) = (self.files.clone(), self.door.clone(), self.office.clone());
-                tokio::spawn(async move {
-                    let clip = match audio {
-                        Audio::Greeting => clip(&files, &greeting_path(&extension)).await,
-                        Audio::Message(id) => clip(&files, &message_path(&extension, &id)).await,
-                        Audio::Sound(id) => sound(&office, &id).await,
-                    };
-                    door.put(Order::Fetched { token, clip });
-                });
-            }
-            Note::Spoken { token, message, clip } => {
-                let done = self.put(message, clip).await;
-                self.door.put(Order::Deposited { token, done });
-            }
+            Fact::GreetingDropped { name } => self.discard(name.to_string()).await,
         }
+    }
+
+    /// Do what a fact of the process before us says, where it was not done: the journal may tell again what has long been overtaken.
+    async fn do_again(&self, fact: &Fact) {
+        let directory = self.office.directory();
+        let wanted = match fact {
+            Fact::Begun(message) => {
+                directory.message(&message.extension, &message.id).is_none() && self.has_audio(message)
+            }
+            Fact::Left(message) => {
+                let known = directory.message(&message.extension, &message.id);
+                known.is_none_or(|known| known.state == MessageState::Recording) && self.has_audio(message)
+            }
+            // Whoever marked it since has marked it as something else than new.
+            Fact::Marked { extension, id, .. } => {
+                directory.message(extension, id).is_some_and(|known| known.state == MessageState::New)
+            }
+            Fact::Greeting { name, .. } => self.has_file(name),
+            Fact::Dropped(_) | Fact::Deleted { .. } | Fact::GreetingDropped { .. } => true,
+        };
+        if wanted {
+            self.fact(fact.clone()).await;
+        }
+    }
+
+    fn has_audio(&self, message: &VoicemailMessage) -> bool {
+        self.has_file(&message_path(&message.extension, &message.id))
+    }
+
+    fn has_file(&self, name: &str) -> bool {
+        self.files.path(&AudioFile::voicemail(name.to_owned())).is_ok_and(|path| path.exists())
     }
 
     /// Put a message that nobody spoke into its box. After a crash in the middle it is there as a whole, or not at all.
@@ -132,7 +237,7 @@ impl Clerk {
         self.bell.notify_one();
     }
 
-    async fn remove(&self, extension: &ExtensionId, id: model::MessageId) {
+    async fn remove(&self, extension: &ExtensionId, id: MessageId) {
         self.write(|| async {
             let removed = self.office.remove_message(Actor::default(), extension.clone(), id.clone());
             removed.await.map(drop)
@@ -168,7 +273,7 @@ impl Clerk {
 
     /// Messages that were being spoken when the process before us died are there as far as they were spoken; files that nobody knows are
     /// moved aside.
-    async fn adopt(&self) {
+    async fn adopt(&self, began: SystemTime) {
         let directory = self.office.directory();
         let cut: Vec<VoicemailMessage> = directory
             .all_messages()
@@ -183,6 +288,9 @@ impl Clerk {
             } else {
                 self.left(&VoicemailMessage { millis, ..message }).await;
             }
+        }
+        if let Err(error) = self.take_in_orphans(began).await {
+            tracing::warn!(%error, "audio of messages without a row stays where it is");
         }
         let directory = self.office.directory();
         let removed = match self.removed().await {

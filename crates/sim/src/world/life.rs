@@ -173,7 +173,9 @@ impl World {
             | Record::Unbound { .. }
             | Record::Ladder { .. }
             | Record::Noted(_)
-            | Record::Recording(_) => {}
+            | Record::Recording(_)
+            | Record::Alive { .. }
+            | Record::Voicemail(_) => {}
         }
         self.disk.write(record);
     }

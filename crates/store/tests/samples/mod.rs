@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::Timestamp;
 use centralita_store::{Audit, Store};
-use model::journal::{Binding, OpenLeg};
+use model::journal::{Binding, ListenerId, OpenLeg};
 use model::voicemail::PinProof;
 use model::{
     ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, DialPermissions, Dialled,
@@ -195,10 +195,12 @@ pub fn binding(number: u32) -> Binding {
         created_at: at(0),
         user_agent: "baresip".into(),
         transport: 1,
-        listener: 1,
+        listener: ListenerId::Address("0.0.0.0:5060".parse().unwrap()),
         local: "127.0.0.1:5060".parse().unwrap(),
         remote: "[2001:db8::1]:5062".parse().unwrap(),
         flow: (1, u32::MAX),
+        instance: Some("\"<urn:uuid:1>\"".into()),
+        reg_id: Some("1".into()),
     }
 }
 
@@ -252,8 +254,10 @@ pub fn open_leg(dialog: u8) -> OpenLeg {
     OpenLeg {
         dialog: vec![dialog, 0, 255],
         transport: 0,
-        listener: 0,
+        listener: ListenerId::Address("127.0.0.1:5060".parse().unwrap()),
         local: "127.0.0.1:5060".parse().unwrap(),
         remote: "127.0.0.1:5062".parse().unwrap(),
+        place: Some(u32::from(dialog)),
+        record: Some(Box::new(leg(LegRole::Callee, 0))),
     }
 }

@@ -181,11 +181,14 @@ impl Switch {
                 quality: None,
             }],
         };
-        self.calls.begin(CallState {
-            legs: vec![Leg::house()],
-            speech: Some(Box::new(speech)),
-            ..CallState::new(record, Phase::Preparing(route))
-        })
+        self.calls.begin(
+            now,
+            CallState {
+                legs: vec![Leg::house()],
+                speech: Some(Box::new(speech)),
+                ..CallState::new(record, Phase::Preparing(route))
+            },
+        )
     }
 
     /// What the shell was asked to read. `false` where it was somebody else's.

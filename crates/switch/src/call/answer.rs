@@ -38,7 +38,7 @@ impl Switch {
             return; // the device of a click-to-call rings: nobody else listens yet
         }
         if begins {
-            let note = Note::Ringing { call: call.record.id.clone(), at: now.wall };
+            let note = Note::Ringing { call: call.record.id.clone(), at: call.time(now) };
             out.push(Output::Journal(Record::Noted(note)));
         }
         let early = sdp.is_some_and(|sdp| self.take_answer(key, index, &sdp, out).is_ok());
@@ -95,8 +95,9 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
+        let at = call.time(now);
         if let Some(record) = call.record.legs.get_mut(index) {
-            record.answered_at = Some(now.wall);
+            record.answered_at = Some(at);
         }
         if matches!(call.phase, Phase::Testing) {
             return self.test_answered(now, key, index, out);
@@ -182,8 +183,11 @@ impl Switch {
         if let Some(caller) = self.calls.get_mut(key).and_then(|c| c.legs.first_mut()) {
             caller.state = LegState::Up;
         }
-        if let Some(record) = self.calls.get_mut(key).and_then(|c| c.record.legs.first_mut()) {
-            record.answered_at = Some(now.wall);
+        if let Some(call) = self.calls.get_mut(key) {
+            let at = call.time(now);
+            if let Some(record) = call.record.legs.first_mut() {
+                record.answered_at = Some(at);
+            }
         }
         // Before the ACK: the phone believes the call to be up as soon as our 200 is on its way.
         self.journal_leg(key, 0, out);
@@ -222,8 +226,9 @@ impl Switch {
         self.counters.calls_answered += 1;
         if let Some(call) = self.calls.get_mut(key) {
             call.record.status = CallStatus::InProgress;
-            call.record.answered_at = Some(now.wall);
-            let note = Note::Answered { call: call.record.id.clone(), at: now.wall };
+            let at = call.time(now);
+            call.record.answered_at = Some(at);
+            let note = Note::Answered { call: call.record.id.clone(), at };
             out.push(Output::Journal(Record::Noted(note)));
         }
         let longest: Duration = self.config.call_duration;
@@ -254,7 +259,7 @@ impl Switch {
         }
     }
 
-    /// Write down what a leg's phone must be told goodbye with after a crash.
+    /// Write down what a leg's phone must be told goodbye with after a crash, and what the call's record says of it then.
     fn journal_leg(&self, key: CallKey, index: usize, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         let Some(leg) = call.leg(index) else { return };
@@ -262,9 +267,11 @@ impl Switch {
         let open = OpenLeg {
             dialog,
             transport: transport_number(leg.hop.transport),
-            listener: leg.hop.listener,
+            listener: self.config.listener_id(leg.hop.listener),
             local: leg.hop.local,
             remote: leg.hop.remote,
+            place: Some(index as u32),
+            record: call.record.legs.get(index).cloned().map(Box::new),
         };
         out.push(Output::Journal(Record::LegUp { call: call.record.id.clone(), leg: open }));
     }

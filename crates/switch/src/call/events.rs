@@ -64,8 +64,9 @@ impl Switch {
         if let Some(leg) = call.legs.get_mut(index) {
             (leg.state, leg.asking) = (LegState::Over, Asking::No);
         }
+        let at = call.time(now);
         if let Some(record) = call.record.legs.get_mut(index) {
-            record.ended_at.get_or_insert(now.wall);
+            record.ended_at.get_or_insert(at);
             record.cause = record.cause.or(cause);
             record.sip_status = status;
         }

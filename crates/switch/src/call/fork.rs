@@ -156,12 +156,13 @@ impl Switch {
         now: Now,
     ) {
         if let Some(call) = self.calls.get_mut(key) {
+            let started_at = call.time(now);
             call.record.legs.push(LegRecord {
                 role,
                 party,
                 address: Some(address),
                 sip_call_id,
-                started_at: now.wall,
+                started_at,
                 answered_at: None,
                 ended_at: None,
                 cause: None,

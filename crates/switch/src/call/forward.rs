@@ -224,9 +224,12 @@ impl Switch {
         cause: Cause,
         out: &mut Vec<Output>,
     ) {
-        if let Some(record) = self.calls.get_mut(key).and_then(|call| call.record.legs.get_mut(index)) {
-            record.ended_at.get_or_insert(now.wall);
-            record.cause.get_or_insert(cause);
+        if let Some(call) = self.calls.get_mut(key) {
+            let at = call.time(now);
+            if let Some(record) = call.record.legs.get_mut(index) {
+                record.ended_at.get_or_insert(at);
+                record.cause.get_or_insert(cause);
+            }
         }
         self.hangup_leg(now, key, index, cause, out);
     }

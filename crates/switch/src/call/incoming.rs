@@ -205,14 +205,17 @@ impl Switch {
             theirs.keep_codecs(&caller.codecs);
         }
         let visited = caller.extension.into_iter().collect();
-        let key = self.calls.begin(CallState {
-            hops_left,
-            parties: caller.aor.into_iter().collect(),
-            channel: caller.channel,
-            help: caller.help,
-            journey: Journey { visited, before, hidden: caller.hidden, ..Journey::default() },
-            ..CallState::new(record, Phase::Dialling)
-        });
+        let key = self.calls.begin(
+            now,
+            CallState {
+                hops_left,
+                parties: caller.aor.into_iter().collect(),
+                channel: caller.channel,
+                help: caller.help,
+                journey: Journey { visited, before, hidden: caller.hidden, ..Journey::default() },
+                ..CallState::new(record, Phase::Dialling)
+            },
+        );
         self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);
         self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
         self.calls.note(now, session, false, hop, &invite);
@@ -250,7 +253,7 @@ impl Switch {
     /// Somebody calls for help: told before anything can go wrong with the call.
     fn tell_of_emergency(&self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         if let Some(call) = self.calls.get(key).filter(|call| call.help) {
-            let note = Note::Emergency { call: call.record.id.clone(), at: now.wall };
+            let note = Note::Emergency { call: call.record.id.clone(), at: call.time(now) };
             out.push(Output::Journal(Record::Noted(note)));
         }
     }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use ::media::StreamId;
 use ::media::sdp::{Codec, Description, Local, Negotiated, Offer};
-use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
+use base::{Chance, Instant, KeyedHash, KeyedMap, Now, Timestamp};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
 use model::{CallId, CallRecord, Cause, TrunkId, UserId};
@@ -147,6 +147,8 @@ impl Phase {
 /// A call.
 #[derive(Debug)]
 pub(crate) struct CallState {
+    /// When it began, by the clock that never jumps; see [`CallState::time`].
+    began: Instant,
     pub(crate) record: CallRecord,
     pub(crate) phase: Phase,
     /// In the order of `record.legs`: the caller's first.
@@ -204,7 +206,8 @@ impl Calls {
         }
     }
 
-    pub(crate) fn begin(&mut self, call: CallState) -> CallKey {
+    pub(crate) fn begin(&mut self, now: Now, mut call: CallState) -> CallKey {
+        call.began = now.instant;
         if !call.help {
             *self.by_user.entry(call.record.user.clone()).or_default() += 1;
         }
@@ -433,7 +436,7 @@ impl Calls {
         if let Some((key, _)) = self.sessions.get(&session)
             && let Some(call) = self.slab.get_mut(*key)
         {
-            call.ladder.note(now.wall, sent, hop, message);
+            call.ladder.note(call.time(now), sent, hop, message);
         }
     }
 }
@@ -442,6 +445,7 @@ impl CallState {
     /// A call of which nothing is known but its record: no leg, nothing on its way.
     pub(crate) fn new(record: CallRecord, phase: Phase) -> CallState {
         CallState {
+            began: Instant::ZERO,
             record,
             phase,
             legs: Vec::new(),
@@ -462,6 +466,12 @@ impl CallState {
     /// The caller's number as others may see it.
     pub(crate) fn shown_number(&self) -> &str {
         if self.journey.hidden { "anonymous" } else { &self.record.from_number }
+    }
+
+    /// What its record says of now: its beginning by the wall clock, and what has passed since by the clock that never jumps. So a wall clock
+    /// that is set meanwhile makes it neither longer nor shorter.
+    pub(crate) fn time(&self, now: Now) -> Timestamp {
+        self.record.started_at + now.instant.since(self.began)
     }
 
     pub(crate) fn leg(&self, index: usize) -> Option<&Leg> {

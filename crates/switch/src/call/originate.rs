@@ -97,7 +97,7 @@ impl Switch {
         let patience = wish.ring_timeout;
         let device = wish.device.as_deref().and_then(|device| self.directory.credential(device));
         let (device, user) = (device.map(|device| Arc::clone(&device.username)), wish.user.clone());
-        let key = self.calls.begin(CallState::new(record, Phase::Waiting(Box::new(wish))));
+        let key = self.calls.begin(now, CallState::new(record, Phase::Waiting(Box::new(wish))));
         self.calls.wait(key, device, user);
         self.set_timer(key, now.instant + patience);
         key

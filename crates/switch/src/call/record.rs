@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Instant, Now};
+use base::{Instant, Now, Timestamp};
 use media::sdp::Offer;
 use media::{FileFormat, Filed, MediaCommand, PlayId, Record as Tape, RecordingId as Number};
 use model::journal::Record;
@@ -58,6 +58,8 @@ pub(crate) struct Tapes {
 #[derive(Debug)]
 struct Running {
     row: Recording,
+    /// When it began, by the clock that never jumps.
+    began: Instant,
     worker: u8,
     paused: bool,
     beep: Option<Instant>,
@@ -118,6 +120,11 @@ impl Tapes {
 }
 
 impl Running {
+    /// What its row says of now; see [`super::CallState::time`].
+    fn time(&self, now: Now) -> Timestamp {
+        self.row.started_at + now.instant.since(self.began)
+    }
+
     fn view(&self) -> RecordingView {
         RecordingView { recording: self.row.clone(), paused: self.paused }
     }
@@ -199,7 +206,7 @@ impl Switch {
         match action {
             RecordingAction::Pause => tape.paused = true,
             RecordingAction::Resume => tape.paused = false,
-            RecordingAction::Stop => tape.row.ended_at = Some(now.wall),
+            RecordingAction::Stop => tape.row.ended_at = Some(tape.time(now)),
             RecordingAction::Start | RecordingAction::Show => {}
         }
         let (worker, view) = (tape.worker, tape.view());
@@ -238,7 +245,7 @@ impl Switch {
         if tape.row.ended_at.is_some() {
             return false;
         }
-        tape.row.ended_at = Some(now.wall);
+        tape.row.ended_at = Some(tape.time(now));
         tape.row.fault = Some(Cause::CodecNotRecordable.code().into());
         out.push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecord { recording } });
         true
@@ -294,7 +301,7 @@ impl Switch {
         };
         out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
         out.push(Output::Media { worker, command: MediaCommand::Record(Box::new(record)) });
-        let tape = Running { row, worker, paused: false, beep: None };
+        let tape = Running { row, began: now.instant, worker, paused: false, beep: None };
         let view = tape.view();
         self.tapes.insert(recording, tape);
         self.beep(now, recording, out);
@@ -357,13 +364,15 @@ impl Switch {
     /// The audio of a recording has ended: by a command, or since its call is over.
     pub(crate) fn recorded(&mut self, now: Now, number: Number) {
         if let Some(tape) = self.tapes.running.get_mut(&number) {
-            tape.row.ended_at.get_or_insert(now.wall);
+            tape.row.ended_at = tape.row.ended_at.or(Some(tape.time(now)));
         }
     }
 
     /// What became of a recording's file. Nothing else is told of it.
     pub(crate) fn filed(&mut self, now: Now, number: Number, file: Filed, out: &mut Vec<Output>) {
-        let Some(Running { mut row, worker, .. }) = self.tapes.remove(number) else { return };
+        let Some(tape) = self.tapes.remove(number) else { return };
+        let at = tape.time(now);
+        let Running { mut row, worker, .. } = tape;
         match file {
             Filed::Complete { bytes, millis, sha256 } => {
                 let whole = row.fault.is_none();
@@ -380,7 +389,7 @@ impl Switch {
                 out.push(Output::Media { worker, command });
             }
         }
-        row.ended_at.get_or_insert(now.wall);
+        row.ended_at.get_or_insert(at);
         out.push(Output::Journal(Record::Recording(Box::new(row))));
         self.drained(out);
     }

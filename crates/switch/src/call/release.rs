@@ -26,11 +26,12 @@ impl Switch {
         let was_up = call.is_up();
         let id = call.record.id.clone();
         call.phase = Phase::Over { reports: true };
-        call.record.ended_at = Some(now.wall);
+        let at = call.time(now);
+        call.record.ended_at = Some(at);
         call.record.cause = Some(cause);
         call.record.status = if was_up { CallStatus::Completed } else { cause.call_status() };
         for leg in &mut call.record.legs {
-            leg.ended_at.get_or_insert(now.wall);
+            leg.ended_at.get_or_insert(at);
             leg.cause.get_or_insert(cause);
         }
         let legs = call.legs.len();

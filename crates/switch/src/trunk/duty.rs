@@ -28,4 +28,9 @@ impl Switch {
         }
         self.settle(now, out);
     }
+
+    /// Register no more, and leave what is registered to lapse: another node may have registered the same account by now.
+    pub(crate) fn suspend_registrar(&mut self) {
+        self.config.registrar = false;
+    }
 }

@@ -116,6 +116,9 @@ impl Switch {
 
     /// Ask the next address of this round; after the last one, pause.
     fn try_registrar(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+        if !self.config.registrar {
+            return; // it was suspended while a host kept us waiting
+        }
         loop {
             let Some(known) = self.trunks.registrations.get_mut(id) else { return };
             if let Some(at) = known.addresses.pop_front() {

@@ -65,7 +65,7 @@ impl Switch {
         let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
         self.counters.calls_started += 1;
         self.trunks.tests.begin(id, now.instant);
-        let key = self.calls.begin(CallState::new(record, Phase::Testing));
+        let key = self.calls.begin(now, CallState::new(record, Phase::Testing));
         self.journal_opening(key, out);
         self.set_timer(key, now.instant + wish.patience);
         if let Err(cause) = self.ring_outside(now, key, outside, None, None, out) {
@@ -142,7 +142,7 @@ impl Switch {
         }
         self.test_hears(now, key, 200);
         if let Some(call) = self.calls.get_mut(key) {
-            call.record.answered_at = Some(now.wall);
+            call.record.answered_at = Some(call.time(now));
         }
         self.release(now, key, Cause::Completed, out);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base::{Now, Secret};
 use media::{MediaCommand, PlayId};
+use model::voicemail::Fact;
 use model::{Cause, Extension, ExtensionNumber, MessageState};
 
 use super::phrase::Phrase;
@@ -57,15 +58,13 @@ impl Switch {
                 }
                 Act::Mark(id, state) => {
                     let Some(extension) = extension else { continue };
-                    let note = Note::Marked { extension: extension.id.clone(), id, state };
-                    out.push(Output::Voicemail(Box::new(note)));
+                    let fact = Fact::Marked { extension: extension.id.clone(), id, state };
+                    out.push(Output::Voicemail(Box::new(Note::Fact(fact))));
                 }
                 Act::Delete(id) => {
                     let Some(extension) = extension else { continue };
-                    out.push(Output::Voicemail(Box::new(Note::Deleted {
-                        extension: extension.id.clone(),
-                        id,
-                    })));
+                    let fact = Fact::Deleted { extension: extension.id.clone(), id };
+                    out.push(Output::Voicemail(Box::new(Note::Fact(fact))));
                 }
                 Act::HangUp => self.release(now, key, Cause::Completed, out),
             }

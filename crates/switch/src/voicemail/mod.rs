@@ -11,10 +11,10 @@ mod phrase;
 mod taking;
 mod visit;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::Secret;
+use model::voicemail::Fact;
 use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 
 pub(crate) use lamp::{Lamps, PACKAGE};
@@ -36,12 +36,9 @@ pub enum Audio {
 /// What voicemail wants of the shell. In this order: what a later one speaks of is there when the earlier ones are done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
-    /// A message is being spoken: write it down, so that a crash does not forget whose it is.
-    Begun(VoicemailMessage),
-    /// It is complete, and its file closed: it counts from now on.
-    Left(VoicemailMessage),
-    /// There is nothing in it: forget it, and its file.
-    Dropped(VoicemailMessage),
+    /// Something has become of a message or a greeting: it is written into the journal before any [`crate::Output::Transmit`] of the same batch
+    /// is sent.
+    Fact(Fact),
     /// A message that nobody spoke: put it into its box. [`crate::Input::Deposited`] follows, always.
     Spoken {
         /// Comes back.
@@ -50,34 +47,6 @@ pub enum Note {
         message: VoicemailMessage,
         /// Its audio.
         clip: Clip,
-    },
-    /// Its owner heard it, or wants to keep it.
-    Marked {
-        /// In whose box.
-        extension: ExtensionId,
-        /// Which.
-        id: MessageId,
-        /// What it is now.
-        state: MessageState,
-    },
-    /// Its owner deleted it.
-    Deleted {
-        /// In whose box.
-        extension: ExtensionId,
-        /// Which.
-        id: MessageId,
-    },
-    /// The owner recorded a greeting and keeps it; it lies under this name.
-    Greeting {
-        /// Whose.
-        extension: ExtensionId,
-        /// A path below the data directory, without its ending.
-        name: Arc<str>,
-    },
-    /// A greeting was recorded and is not wanted.
-    GreetingDropped {
-        /// As in `Greeting`.
-        name: Arc<str>,
     },
     /// Read this as samples of 8 kHz; [`crate::Input::Fetched`] follows, always.
     Fetch {

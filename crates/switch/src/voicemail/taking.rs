@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base::Now;
 use media::{FileFormat, Filed, MediaCommand, Record, RecordingId};
+use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
 use super::{Heard, Note, Recorded, Taken, greeting_path, message_path};
@@ -123,7 +124,7 @@ impl Switch {
                     heard_at: None,
                 };
                 let name = message_path(extension, &message.id).into();
-                out.push(Output::Voicemail(Box::new(Note::Begun(message.clone()))));
+                out.push(Output::Voicemail(Box::new(Note::Fact(Fact::Begun(message.clone())))));
                 (Subject::Message(message), name)
             }
             Taken::Greeting => {
@@ -230,16 +231,16 @@ impl Switch {
             Fate::Forget => false,
         };
         let Some(taking) = self.takings.remove(recording) else { return };
-        let note = match (taking.subject, came_to) {
+        let fact = match (taking.subject, came_to) {
             (Subject::Message(message), Recorded::Kept { millis }) if keep => {
-                Note::Left(VoicemailMessage { millis, state: MessageState::New, ..message })
+                Fact::Left(VoicemailMessage { millis, state: MessageState::New, ..message })
             }
-            (Subject::Message(message), _) => Note::Dropped(message),
+            (Subject::Message(message), _) => Fact::Dropped(message),
             (Subject::Greeting { extension, name }, Recorded::Kept { .. }) if keep => {
-                Note::Greeting { extension, name }
+                Fact::Greeting { extension, name }
             }
-            (Subject::Greeting { name, .. }, _) => Note::GreetingDropped { name },
+            (Subject::Greeting { name, .. }, _) => Fact::GreetingDropped { name },
         };
-        out.push(Output::Voicemail(Box::new(note)));
+        out.push(Output::Voicemail(Box::new(Note::Fact(fact))));
     }
 }

@@ -10,7 +10,7 @@ use media::sdp::Codec;
 use media::{
     Digits, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, Record, RecordingId, StreamId,
 };
-use model::voicemail::{MESSAGES_PER_BOX, PinKey, PinProof};
+use model::voicemail::{Fact, MESSAGES_PER_BOX, PinKey, PinProof};
 use model::{CallStatus, Cause, Change, ExtensionId, Mailbox, MessageId, MessageState, VoicemailMessage};
 
 use crate::office::line::Line;
@@ -139,7 +139,7 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
         (record.format, record.right, record.longest),
         (FileFormat::Opus, None, Some(Duration::from_secs(180)))
     );
-    let [Note::Begun(begun)] = &office.notes[..] else { panic!("{:?}", office.notes) };
+    let [Note::Fact(Fact::Begun(begun))] = &office.notes[..] else { panic!("{:?}", office.notes) };
     assert_eq!(
         (&begun.extension, begun.state, begun.from_number.as_str()),
         (&benito(), MessageState::Recording, "1001")
@@ -153,7 +153,7 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
     assert_eq!(office.notes.len(), 1, "not before it is in its file");
     office.recorded(9_000, 4_000);
     let left = VoicemailMessage { state: MessageState::New, millis: 9_000, ..begun };
-    assert_eq!(office.notes[1..], [Note::Left(left)]);
+    assert_eq!(office.notes[1..], [Note::Fact(Fact::Left(left))]);
     let record = office.record();
     assert_eq!((record.status, record.cause), (CallStatus::Completed, Some(Cause::Completed)));
     assert!(
@@ -201,7 +201,7 @@ fn hash_silence_and_the_longest_time_end_a_message_and_the_call() {
         office.recorded(180_000, 100_000);
         office.said();
         assert_eq!(office.summary(&ana), "BYE", "{end}");
-        assert!(matches!(&office.notes[1], Note::Left(m) if m.millis == 180_000), "{end}");
+        assert!(matches!(&office.notes[1], Note::Fact(Fact::Left(m)) if m.millis == 180_000), "{end}");
     }
 }
 
@@ -258,7 +258,7 @@ fn a_caller_who_says_nothing_leaves_nothing() {
     let mut caller = office.speaking();
     office.within(&mut caller, "BYE", "", None);
     office.recorded(5_000, limits::SOUND_MILLIS - 1);
-    assert!(matches!(office.notes[1..], [Note::Dropped(_)]), "{:?}", office.notes);
+    assert!(matches!(office.notes[1..], [Note::Fact(Fact::Dropped(_))]), "{:?}", office.notes);
 
     // Who hangs up before the beep leaves nothing either.
     let mut office = open();
@@ -362,13 +362,15 @@ fn the_owner_listens_saves_and_deletes_by_keys() {
     office.feed(Input::Fetched { token, clip: Some(vec![9; 1_000].into()) });
     assert_eq!(office.playing().2, 1_000);
     office.said();
-    let heard =
-        |id: &str, state| Note::Marked { extension: benito(), id: MessageId::parse(id).unwrap(), state };
+    let heard = |id: &str, state| {
+        Note::Fact(Fact::Marked { extension: benito(), id: MessageId::parse(id).unwrap(), state })
+    };
     assert_eq!(office.notes, [heard("vm_1", MessageState::Heard)]);
     office.press("9");
     assert_eq!(office.notes[1], heard("vm_1", MessageState::Saved));
     office.press("7");
-    assert_eq!(office.notes[3], Note::Deleted { extension: benito(), id: MessageId::parse("vm_2").unwrap() });
+    let deleted = Fact::Deleted { extension: benito(), id: MessageId::parse("vm_2").unwrap() };
+    assert_eq!(office.notes[3], Note::Fact(deleted));
     office.press("*#");
     office.said();
     let phone = office.phone("1002");
@@ -501,7 +503,7 @@ fn a_greeting_counts_once_its_owner_has_said_so() {
     office.recorded(3_000, 2_000);
     assert_eq!(office.notes, []);
     office.press("1");
-    assert_eq!(office.notes, [Note::Greeting { extension: benito(), name }]);
+    assert_eq!(office.notes, [Note::Fact(Fact::Greeting { extension: benito(), name })]);
     // The next one is recorded, and then the owner hangs up.
     office.press("0");
     office.said();
@@ -510,7 +512,7 @@ fn a_greeting_counts_once_its_owner_has_said_so() {
     office.press("#");
     office.recorded(3_000, 2_000);
     office.within(&mut line, "BYE", "", None);
-    assert_eq!(office.notes[1..], [Note::GreetingDropped { name }]);
+    assert_eq!(office.notes[1..], [Note::Fact(Fact::GreetingDropped { name })]);
     office.is_at_rest();
 }
 

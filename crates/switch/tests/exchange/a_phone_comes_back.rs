@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use centralita_switch::{Input, Listener};
+use media::MediaEvent;
 use model::Cause;
+use sip::Transport;
 
 use crate::office::sdp::sdp;
-use crate::office::{Office, Phone};
+use crate::office::{Office, Phone, SERVER};
 
 const OFFER: fn() -> String = || sdp("10.0.0.11", 30_000, "0", "sendrecv");
 
@@ -117,11 +120,14 @@ fn a_caller_who_hangs_up_while_waiting_leaves_nothing_behind() {
 
 #[test]
 fn connections_die_with_the_process_and_calls_wait_for_their_phones_as_well() {
-    let mut office = Office::open();
+    let listener = Listener { transport: Transport::Tcp, address: SERVER.parse().unwrap() };
+    let mut office = Office::open_with(|config| config.listeners.push(listener));
     let (ana, benito) = (office.phone("1001"), office.phone("1002"));
     office.connects(&benito, 1);
     office.register(&benito);
     office.crash();
+    let ports = (0..10).map(|n| 20_000 + 2 * n).collect();
+    office.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 1, ports }));
     office.call(&ana, "1002", Some(&OFFER()));
     assert!(office.heard(&benito).is_empty());
     office.connects(&benito, 2);

@@ -212,3 +212,31 @@ fn of_several_nodes_only_the_one_on_duty_registers_and_says_goodbye_when_another
     assert!(registers(&mut office).is_empty());
     assert_eq!(state(&mut office), TrunkRegistration::Elsewhere);
 }
+
+#[test]
+fn a_node_that_may_have_lost_its_turn_refreshes_nothing_and_takes_nothing_back() {
+    let mut office = Office::open(); // D7
+    office.add_trunk(&registering(), &[1]);
+    accept(&mut office, 300);
+    office.ask(Command::SuspendRegistrar);
+    office.pass_with(secs(900), &[1]);
+    assert!(registers(&mut office).is_empty(), "neither a refresh nor a goodbye");
+    office.ask(Command::Registrar { on_duty: false });
+    assert!(registers(&mut office).is_empty(), "another one has it: what was ours has lapsed");
+    office.ask(Command::Registrar { on_duty: true });
+    accept(&mut office, 300);
+    assert_eq!(state(&mut office), TrunkRegistration::Registered);
+}
+
+#[test]
+fn a_node_that_is_suspended_while_a_host_is_silent_asks_no_other_one() {
+    let mut office = Office::open(); // D7
+    let mut both = with_account(trunk("one", &[1, 2]));
+    both.settings.register = Some(600);
+    office.add_trunk(&both, &[1, 2]);
+    let asked = |message: &Message| message.method().as_str() == "REGISTER";
+    assert!(office.heard(&carrier(1)).iter().any(asked));
+    office.ask(Command::SuspendRegistrar);
+    office.pass_with(secs(100), &[]);
+    assert!(!office.heard(&carrier(2)).iter().any(asked));
+}

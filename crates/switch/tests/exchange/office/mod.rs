@@ -54,6 +54,10 @@ pub struct Office {
     pub config: Config,
     pub directory: Directory,
     pub clock: Instant,
+    /// How far the wall clock has been set forth or back, in microseconds.
+    pub clock_set: i64,
+    /// The last sign of life in the journal.
+    pub alive: Option<Timestamp>,
     pub journal: Vec<Record>,
     pub media: Vec<MediaCommand>,
     pub listens: Vec<bool>,
@@ -71,6 +75,8 @@ pub struct Office {
     /// Connections, by the address of the phone that opened it; everybody else speaks UDP.
     pub streams: BTreeMap<SocketAddr, Flow>,
     inbox: BTreeMap<SocketAddr, Vec<Message>>,
+    /// Which listener the last message to an address has left by.
+    pub left_by: BTreeMap<SocketAddr, u16>,
     ports: BTreeMap<StreamId, u16>,
     chance: Chance,
     tokens: u64,
@@ -101,6 +107,8 @@ impl Office {
             config,
             directory: Directory::default(),
             clock: Instant::from_micros(1_000_000),
+            clock_set: 0,
+            alive: None,
             journal: Vec::new(),
             media: Vec::new(),
             listens: Vec::new(),
@@ -112,6 +120,7 @@ impl Office {
             unreported: Vec::new(),
             streams: BTreeMap::new(),
             inbox: BTreeMap::new(),
+            left_by: BTreeMap::new(),
             ports: BTreeMap::new(),
             chance: Chance::from_number(2),
             tokens: 0,
@@ -144,7 +153,7 @@ impl Office {
         self.feed(Input::Directory { directory: Box::new(self.directory.clone()), changes: [].into() });
         let ports = (0..500).map(|n| 10_000 + 2 * n).collect();
         self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports }));
-        self.feed(Input::Restore { bindings, calls, outside: self.outside() });
+        self.feed(Input::Restore { bindings, calls, outside: self.outside(), alive: self.alive });
         self.feed(Input::Listening(true));
     }
 
@@ -172,7 +181,11 @@ impl Office {
                 }
                 Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
                 Record::CallClosed(c) => drop(calls.remove(&c.id)),
-                Record::Ladder { .. } | Record::Noted(_) | Record::Recording(_) => {}
+                Record::Ladder { .. }
+                | Record::Noted(_)
+                | Record::Recording(_)
+                | Record::Alive { .. }
+                | Record::Voicemail(_) => {}
             }
         }
         self.switch = Switch::new(self.config.clone(), Chance::from_number(77));
@@ -203,7 +216,8 @@ impl Office {
 
     pub fn now(&self) -> Now {
         let morning = 1_736_937_000_000_000;
-        Now { instant: self.clock, wall: Timestamp::from_micros(morning + self.clock.as_micros() as i64) }
+        let wall = morning + self.clock.as_micros() as i64 + self.clock_set;
+        Now { instant: self.clock, wall: Timestamp::from_micros(wall) }
     }
 
     pub fn feed(&mut self, input: Input) {
@@ -218,6 +232,7 @@ impl Office {
             match output {
                 Output::Transmit { hop, bytes } => {
                     let message = Message::parse(bytes).expect("what we send can be read");
+                    self.left_by.insert(hop.remote, hop.listener);
                     self.inbox.entry(hop.remote).or_default().push(message);
                 }
                 Output::Media { command, .. } => {
@@ -232,6 +247,7 @@ impl Office {
                     }
                     self.media.push(command);
                 }
+                Output::Journal(Record::Alive { at }) => self.alive = Some(at),
                 Output::Journal(record) => self.journal.push(record),
                 Output::Reply { .. } => panic!("a reply that nobody asked for"),
                 Output::Resolve { token, question } => self.questions.push((token, question)),

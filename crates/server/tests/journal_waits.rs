@@ -1,0 +1,179 @@
+//! A database that is away for long: what waits for it is in the journal, and memory holds a part of it (D10).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base::Timestamp;
+use model::journal::{Note, Record};
+use model::voicemail::Fact;
+use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, LegRecord, LegRole, TraceStep, UserId};
+use server::journal::{Fed, Journal, Ledger, Opened, Rhythm};
+use store::StoreError;
+
+const CALLS: usize = 100_000;
+/// Less than a tenth of what all of them would take.
+const MEMORY: u64 = 150_000_000;
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+#[derive(Default)]
+struct Database {
+    away: Mutex<bool>,
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    attempts: usize,
+    closed: BTreeSet<String>,
+    ladders: BTreeSet<String>,
+    answered: BTreeSet<String>,
+}
+
+impl Ledger for Database {
+    async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut told = self.told.lock().unwrap();
+        told.attempts += 1;
+        if *self.away.lock().unwrap() {
+            return Err(StoreError::Url { url: "away".into() });
+        }
+        for record in records {
+            match record {
+                Record::CallClosed(call) if call.legs.len() == 2 => {
+                    told.closed.insert(call.id.to_string());
+                }
+                Record::Ladder { call, blob } if blob.len() == 2_000 => {
+                    told.ladders.insert(call.to_string());
+                }
+                Record::Noted(Note::Answered { call, .. }) => {
+                    told.answered.insert(call.to_string());
+                }
+                other => panic!("nobody wrote this: {other:?}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn leg(role: LegRole) -> LegRecord {
+    LegRecord {
+        role,
+        party: "somebody".into(),
+        address: None,
+        sip_call_id: "a84b4c76e66710a84b4c76e66710".into(),
+        started_at: Timestamp::default(),
+        answered_at: None,
+        ended_at: None,
+        cause: Some(Cause::Completed),
+        sip_status: None,
+        codec: Some("PCMA".into()),
+        quality: None,
+    }
+}
+
+fn records(n: usize) -> [Record; 3] {
+    let id = CallId::parse(&format!("session_{n:08}")).unwrap();
+    let trace = TraceStep { rule: "extension".into(), outcome: "1002 is an extension of somebody".into() };
+    let call = CallRecord {
+        id: id.clone(),
+        user: UserId::parse("ana").unwrap(),
+        other_user: None,
+        direction: CallDirection::Internal,
+        status: CallStatus::Completed,
+        from_number: "1001".into(),
+        to_number: "1002".into(),
+        device: None,
+        started_at: Timestamp::default(),
+        answered_at: None,
+        ended_at: Some(Timestamp::from_micros(1)),
+        cause: Some(Cause::Completed),
+        trace: vec![trace; 4],
+        legs: vec![leg(LegRole::Caller), leg(LegRole::Callee)],
+    };
+    [
+        Record::Noted(Note::Answered { call: id.clone(), at: Timestamp::default() }),
+        Record::CallClosed(Box::new(call)),
+        Record::Ladder { call: id, blob: vec![7; 2_000] },
+    ]
+}
+
+/// Bytes of memory that this process holds.
+fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(120), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn rhythm() -> Rhythm {
+    Rhythm { calls: Duration::from_millis(5), retry: Duration::from_millis(5), ..Rhythm::default() }
+}
+
+fn all(database: &Database) -> [usize; 3] {
+    let told = database.told.lock().unwrap();
+    [told.closed.len(), told.ladders.len(), told.answered.len()]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_calls_wait_on_the_disk_and_none_is_lost() {
+    let folder =
+        Folder(std::env::temp_dir().join(format!("centralita-journal-waits-{}", std::process::id())));
+    let Opened { mut journal, feeder, done, .. } = Journal::open(&folder.0, 16 << 20).unwrap();
+    let database = Arc::new(Database::default());
+    *database.away.lock().unwrap() = true;
+    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), rhythm()));
+    let before = memory();
+    let mut most = 0;
+    let fact = Fact::GreetingDropped { name: "voicemail/ext_1/greeting-1".into() };
+    for n in 0..CALLS {
+        journal.append(records(n).into());
+        if n == CALLS / 2 {
+            // Done while it would have to be read again: that it is done is not forgotten.
+            journal.append(vec![Record::Voicemail(Box::new(fact.clone()))]);
+            done.tell(fact.clone());
+        }
+        if n % 1_000 == 0 {
+            let attempts = database.told.lock().unwrap().attempts;
+            until("the feeder has looked", || database.told.lock().unwrap().attempts > attempts).await;
+            most = most.max(memory());
+        }
+    }
+    assert_eq!(all(&database), [0; 3]);
+    assert!(most < before + MEMORY, "{} MB more than at the beginning", (most - before) / 1_000_000);
+    // A crash now, and the same at the start of the next process.
+    feeding.abort();
+    assert!(feeding.await.unwrap_err().is_cancelled());
+    drop(journal);
+    let Opened { mut journal, feeder, pending, done, .. } = Journal::open(&folder.0, 16 << 20).unwrap();
+    assert!(pending.knows(&CallId::parse("session_00000007").unwrap()));
+    assert_eq!(pending.facts(), [fact.clone()]);
+    drop(pending);
+    done.tell(fact);
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 2 * MEMORY, "{} MB more than at the beginning", grown / 1_000_000);
+    *database.away.lock().unwrap() = false;
+    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), rhythm()));
+    until("it has them all", || all(&database) == [CALLS; 3]).await;
+    // What comes afterwards is told as ever.
+    journal.append(records(CALLS).into());
+    until("it has one more", || all(&database) == [CALLS + 1; 3]).await;
+    drop((journal, done));
+    assert_eq!(feeding.await.unwrap(), Fed::All);
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "the journal is empty");
+}
