@@ -42,7 +42,7 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
     Ok(Store::new(writer, readers, "".into()))
 }
 
-fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+pub(crate) fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
     let bad = || StoreError::Url { url: shown(url) };
     let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
     let path = path.strip_prefix("//").unwrap_or(path);

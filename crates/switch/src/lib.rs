@@ -26,8 +26,8 @@ pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration, Reply,
-    State, Status,
+    Ban, Command, Counters, Originate, Planned, Presence, RecordingAction, RecordingView, Registration,
+    Reply, State, Status,
 };
 pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
 pub use config::{Config, Hold, Listener};

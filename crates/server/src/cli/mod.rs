@@ -124,7 +124,7 @@ enum Noun {
 
 impl Shared {
     fn loaded(&self) -> Result<Loaded, Fault> {
-        Loaded::read(self.config.as_deref(), std::env::vars())
+        Loaded::read(self.config.as_deref(), std::env::vars_os())
             .map_err(|error| Fault::Refused(error.to_string()))
     }
 

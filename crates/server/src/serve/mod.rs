@@ -81,7 +81,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
 
 /// The configuration that `serve` runs under.
 pub fn read(options: &ServeOptions) -> Result<Loaded> {
-    let mut loaded = Loaded::read(options.file.as_deref(), std::env::vars())?;
+    let mut loaded = Loaded::read(options.file.as_deref(), std::env::vars_os())?;
     if options.lan {
         public::open_to_lan(&mut loaded);
     }
