@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod data;
+pub mod day_log;
 pub mod dns;
 pub mod duty;
 pub mod exchange;

@@ -5,9 +5,22 @@ use std::io::Write;
 use serde_json::Value;
 
 use super::{Output, Shared};
+use crate::lang;
 
-/// One column: its title, and where its value lies in a row.
-pub(super) type Column = (&'static str, &'static str);
+/// One column: its title in English and in Spanish, and where its value lies in a row.
+pub(super) type Column = (&'static str, &'static str, &'static str);
+
+/// The title in the language that is spoken.
+fn title(column: &Column) -> &'static str {
+    lang::current().pick(column.0, column.1)
+}
+
+/// A heading above a table, for people only.
+pub(super) fn heading(shared: &Shared, text: &str) {
+    if matches!(shared.output, Output::Table) {
+        put(&format!("\n{text}"));
+    }
+}
 
 /// Print one thing: `value` for programs, `text` for people.
 pub(super) fn say(shared: &Shared, value: &Value, text: &str) {
@@ -30,16 +43,16 @@ pub(super) fn fields(shared: &Shared, value: &Value, columns: &[Column]) {
     match shared.output {
         Output::Json => put(&pretty(value)),
         Output::Table => {
-            let width = columns.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
-            let line = |(title, path): &Column| format!("{title:width$}  {}", cell(value, path));
+            let width = columns.iter().map(|column| title(column).chars().count()).max().unwrap_or(0);
+            let line = |column: &Column| format!("{:width$}  {}", title(column), cell(value, column.2));
             put(&columns.iter().map(line).collect::<Vec<_>>().join("\n"));
         }
     }
 }
 
 /// Who closes the pipe (`| head`) has read enough.
-fn put(text: &str) {
-    writeln!(std::io::stdout(), "{}", text.trim_end()).ok();
+pub(super) fn put(text: &str) {
+    writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n')).ok();
 }
 
 fn pretty(value: &Value) -> String {
@@ -47,8 +60,8 @@ fn pretty(value: &Value) -> String {
 }
 
 fn table(rows: &[Value], columns: &[Column]) -> String {
-    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| cell(row, path)).collect()));
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| title(column).to_owned()).collect()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|column| cell(row, column.2)).collect()));
     let widths: Vec<usize> = (0..columns.len())
         .map(|n| {
             lines.iter().filter_map(|line| line.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -68,7 +81,9 @@ fn cell(row: &Value, path: &str) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(","),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+        Value::Bool(true) => lang::current().pick("yes", "sí").to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(_) | Value::Object(_) => value.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -80,6 +95,9 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_nothing_moves_the_cursor() {
         let rows = [serde_json::json!({"a": {"b": "x\u{1b}[2J"}, "n": 1}), serde_json::json!({"n": [2, 3]})];
-        assert_eq!(table(&rows, &[("NAME", "a.b"), ("N", "n")]), "NAME   N\nx\u{fffd}[2J  1\n-      2,3");
+        assert_eq!(
+            table(&rows, &[("NAME", "NOMBRE", "a.b"), ("N", "N", "n")]),
+            "NAME   N\nx\u{fffd}[2J  1\n-      2,3"
+        );
     }
 }

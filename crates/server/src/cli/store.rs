@@ -7,6 +7,7 @@ use store::Store;
 
 use super::{Fault, Shared, reach, shape};
 use crate::config::without_password;
+use crate::tr;
 
 /// What can be done with the database as a whole.
 #[derive(Debug, Subcommand)]
@@ -25,13 +26,18 @@ pub(super) fn run(shared: &Shared, verb: StoreVerb) -> Result<(), Fault> {
     let data = shared.data();
     let from = loaded.config.store.url.expose();
     if !from.starts_with("sqlite:") {
-        return Err(Fault::Refused(
-            "store.url does not name a SQLite database: there is nothing to move".into(),
-        ));
+        return Err(Fault::Refused(tr!(
+            "store.url does not name a SQLite database: there is nothing to move",
+            "store.url no nombra una base de datos SQLite: no hay nada que mover"
+        )));
     }
     let file = shared.data.join(from.trim_start_matches("sqlite:").trim_start_matches("//"));
     if !file.is_file() {
-        return Err(Fault::Refused(format!("there is no database {}", file.display())));
+        return Err(Fault::Refused(tr!(
+            "there is no database {0}",
+            "no hay ninguna base de datos {0}",
+            file.display()
+        )));
     }
     // A server that runs would go on writing to the old one.
     let _lock = data.lock()?;
@@ -47,8 +53,9 @@ pub(super) fn run(shared: &Shared, verb: StoreVerb) -> Result<(), Fault> {
     })?;
     let shown = without_password(&to);
     let lines: Vec<String> = tables.iter().map(|(table, rows)| format!("{rows:>10}  {table}")).collect();
-    let text = format!(
-        "{}\n{total:>10}  rows were moved, and counted again there.\nNext: store.url = \"{shown}\" with its password, then centralita serve. {} stays as it is.",
+    let text = tr!(
+        "{0}\n{total:>10}  rows were moved, and counted again there.\nNext: store.url = \"{shown}\" with its password, then centralita serve. {1} stays as it is.",
+        "{0}\n{total:>10}  filas se movieron, y se contaron de nuevo allí.\nAhora: store.url = \"{shown}\" con su contraseña, y centralita serve. {1} queda como está.",
         lines.join("\n"),
         file.display()
     );

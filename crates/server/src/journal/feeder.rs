@@ -13,6 +13,7 @@ use super::pending::Due;
 use super::segment::Segments;
 use super::sync::Syncer;
 use super::{Pending, Written};
+use crate::day_log::DayLog;
 use crate::limits::{SEGMENT_BYTES, SEGMENTS_WAITING};
 
 /// Where records end up.
@@ -70,6 +71,8 @@ pub struct Feeder {
     failures: u32,
     retry_at: Option<Instant>,
     base_bytes: u64,
+    /// Writes the lines of the day; none where `None`.
+    day: Option<DayLog>,
     /// The journal's thread lives at least as long as we do.
     _syncer: Syncer,
 }
@@ -106,8 +109,14 @@ impl Feeder {
             failures: 0,
             retry_at: None,
             base_bytes: 0,
+            day: None,
             _syncer: syncer,
         }
+    }
+
+    /// Write the lines of the day to the log as records come.
+    pub fn telling(self, day: DayLog) -> Feeder {
+        Feeder { day: Some(day), ..self }
     }
 
     /// Feed until the journal's writer is gone, then feed what is left.
@@ -132,8 +141,14 @@ impl Feeder {
         while let Ok(written) = self.written.try_recv() {
             self.current = self.current.max(written.segment);
             for record in written.records {
+                if let Some(day) = &mut self.day {
+                    day.tell(&record);
+                }
                 self.pending.apply(written.segment, record);
             }
+        }
+        if let Some(day) = &mut self.day {
+            day.rest();
         }
     }
 

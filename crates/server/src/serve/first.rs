@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::data::DataDir;
 
 use super::public_host;
+use crate::tr;
 
 /// Make the first administrator's key, where there is none (S20). Whether it was made now.
 pub(super) async fn admin_key(app: &App, data: &DataDir) -> Result<bool> {
@@ -40,24 +41,32 @@ impl Beginning<'_> {
         let schemes = self.config.sip.listen.iter().map(|listen| listen.transport.as_param());
         let sip: Vec<String> =
             schemes.zip(self.listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect();
-        println!("Centralita {} is up.", env!("CARGO_PKG_VERSION"));
-        println!("  SIP   {}   domain {}", sip.join(", "), self.config.sip.domain);
+        let (version, sip, domain) = (env!("CARGO_PKG_VERSION"), sip.join(", "), &self.config.sip.domain);
+        let say = |text: String| println!("{text}");
+        say(tr!("Centralita {version} is up.", "Centralita {version} está en marcha."));
+        say(tr!("  SIP   {sip}   domain {domain}", "  SIP   {sip}   dominio {domain}"));
         if let Some(http) = self.http {
             println!("  API   http://{http}");
         }
         if self.lan {
             let port = self.listening.first().map_or(5060, SocketAddr::port);
             let ports = &self.config.media.ports;
-            println!(
-                "  Tell phones: server {}, port {port}, UDP or TCP, domain {}",
-                public_host(self.config),
-                self.config.sip.domain
-            );
-            println!("  Open in the firewall: {port} (UDP and TCP), {}-{} (UDP)", ports.start(), ports.end());
+            let (host, start, end) = (public_host(self.config), ports.start(), ports.end());
+            say(tr!(
+                "  Tell phones: server {host}, port {port}, UDP or TCP, domain {domain}",
+                "  A los teléfonos: servidor {host}, puerto {port}, UDP o TCP, dominio {domain}"
+            ));
+            say(tr!(
+                "  Open in the firewall: {port} (UDP and TCP), {start}-{end} (UDP)",
+                "  Abra en el cortafuegos: {port} (UDP y TCP), {start}-{end} (UDP)"
+            ));
         }
         if let Some(http) = self.http.filter(|_| self.fresh) {
-            println!("  The administrator's key was made: {}", key.display());
-            println!("Make the first extension:");
+            let file = key.display();
+            say(tr!(
+                "  The administrator's key was made: {file}\nMake the first extension:",
+                "  Se creó la clave del administrador: {file}\nCree la primera extensión:"
+            ));
             println!(
                 "  curl -sS http://{http}/api/v1/voip/extensions/create -H \"Authorization: Bearer $(cat {})\" \\",
                 key.display()

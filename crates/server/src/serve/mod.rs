@@ -22,7 +22,9 @@ use tokio::sync::Notify;
 use crate::background;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
+use crate::control;
 use crate::data::{self, DataDir, Lock};
+use crate::day_log::{self, DayLog};
 use crate::dns::Dns;
 use crate::duty;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
@@ -30,6 +32,7 @@ use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
 use crate::mail;
+use crate::masked;
 use crate::media::MediaWorkers;
 use crate::net::stream::Connections;
 use crate::recording::{Keeper, Warehouse};
@@ -37,7 +40,7 @@ use crate::schedule::{self, Beginning, Desk};
 use crate::voicemail::Clerk;
 use crate::webhooks::Courier;
 use crate::webhooks::post::Post;
-use parts::{keeping, post, reach, retention, settings, switch_config, warehouse, workers};
+use parts::{control_facts, keeping, post, reach, retention, settings, switch_config, warehouse, workers};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -61,6 +64,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let loaded = read(options)?;
     let data = DataDir::make(&options.data)?;
     let lock = data.lock()?;
+    masked::configure(loaded.config.log_numbers);
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
     raise_file_limit();
     process::leave_no_core();
@@ -189,7 +193,8 @@ impl House {
                 restore,
             },
         )?;
-        let feeder = ledger.spawn(opened.feeder.run(Arc::new(store.clone()), Rhythm::default()));
+        let feeder = opened.feeder.telling(DayLog::new(clock.now().wall));
+        let feeder = ledger.spawn(feeder.run(Arc::new(store.clone()), Rhythm::default()));
 
         let webhook_key = seal.derived("webhooks");
         let settings = api::Settings {
@@ -225,6 +230,7 @@ impl House {
         let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
         let voicemail = [tokio::spawn(clerk.run(told)), tokio::spawn(mails.run())];
         let fresh = first::admin_key(&app, &data).await?;
+        let socket = control::open(data.path());
         let http = http::Http::start(listeners, &api::router(app.clone()));
         lock.tell(http.addresses.first().copied())?;
         let post = Post::new(reach(&config));
@@ -232,9 +238,14 @@ impl House {
             Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
         let courier = tokio::spawn(courier.run());
         let (kept, follow) = (store.clone(), app.office().clone().follow());
+        let trunks = day_log::watch_trunks(door.clone());
+        let facts = control_facts(options, &config, &exchange.addresses, &http.addresses);
+        let control = control::answer(socket, facts, door.clone(), store.clone());
         let retention = retention(&config);
         let duty = duty::watch(store.clone(), door.clone(), clock);
-        let keeper = tokio::spawn(async move { tokio::join!(keep(kept, clock, retention), follow, duty).0 });
+        let keeper = tokio::spawn(async move {
+            tokio::join!(keep(kept, clock, retention), follow, duty, control, trunks).0
+        });
         let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
