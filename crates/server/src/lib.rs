@@ -24,3 +24,4 @@ pub mod schedule;
 pub mod serve;
 pub mod voicemail;
 pub mod webhooks;
+pub mod zoneinfo;

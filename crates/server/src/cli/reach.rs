@@ -59,6 +59,7 @@ pub(super) struct Local {
 impl Local {
     pub(super) async fn open(shared: &Shared) -> Result<Local, Fault> {
         let loaded = shared.loaded()?;
+        crate::zoneinfo::install(&loaded.config.zoneinfo)?;
         let data = DataDir::make(&shared.data)?;
         let lock = data.lock()?;
         let store = Store::open(loaded.config.store.url.expose(), data.path())

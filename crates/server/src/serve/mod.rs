@@ -40,6 +40,7 @@ use crate::schedule::{self, Beginning, Desk};
 use crate::voicemail::Clerk;
 use crate::webhooks::Courier;
 use crate::webhooks::post::Post;
+use crate::zoneinfo;
 use parts::{control_facts, keeping, post, reach, retention, settings, switch_config, warehouse, workers};
 
 pub use public::{guess_address, public_host, public_ip};
@@ -131,6 +132,7 @@ impl House {
         ledger: &tokio::runtime::Handle,
     ) -> Result<House> {
         let mut chance = Chance::from_seed(data::seed()?);
+        let zones = zoneinfo::install(&config.zoneinfo)?;
         let public = public_ip(&config)?;
         // The API's sockets are opened first: who finds them taken must not have touched the database.
         let listeners = http::bind(&config.http.listen).await?;
@@ -239,14 +241,20 @@ impl House {
         let courier = tokio::spawn(courier.run());
         let (kept, follow) = (store.clone(), app.office().clone().follow());
         let trunks = day_log::watch_trunks(door.clone());
-        let facts = control_facts(options, &config, &exchange.addresses, &http.addresses);
+        let facts = control_facts(options, &config, &exchange.addresses, &http.addresses, &zones);
         let control = control::answer(socket, facts, door.clone(), store.clone());
         let retention = retention(&config);
         let duty = duty::watch(store.clone(), door.clone(), clock);
         let keeper = tokio::spawn(async move {
             tokio::join!(keep(kept, clock, retention), follow, duty, control, trunks).0
         });
-        let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
+        let desk = Desk {
+            store: store.clone(),
+            office: app.office().clone(),
+            door: door.clone(),
+            clock,
+            data: data.path().to_owned(),
+        };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
             per_second: config.recurring_calls_per_second,

@@ -18,6 +18,7 @@ use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::recording::{Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
 use crate::webhooks::address::Reach;
+use crate::zoneinfo::InForce;
 
 pub(super) fn workers(
     config: &Config,
@@ -111,6 +112,7 @@ pub(super) fn control_facts(
     config: &Config,
     sip: &[SocketAddr],
     http: &[SocketAddr],
+    zones: &InForce,
 ) -> Facts {
     let file = options.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
     let shown = KEYS.iter().filter_map(|key| Some((key.name.to_owned(), (key.show)(config)?)));
@@ -123,7 +125,7 @@ pub(super) fn control_facts(
         public_host: public_host(config),
         config_file: file.exists().then(|| std::path::absolute(file).ok()).flatten(),
         settings: shown.collect(),
-        time_zones: model::recurrence::tzdb_version().into(),
+        time_zones: zones.to_string(),
     }
 }
 
