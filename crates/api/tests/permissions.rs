@@ -62,6 +62,8 @@ async fn each_route_asks_for_its_permission_and_admin_has_all() {
         ("GET", "/api/v1/calls", call),
         ("GET", "/api/v1/calls/session_1_a/ladder", call),
         ("GET", "/api/v1/registrations", sip),
+        ("GET", "/api/v1/guard/bans", admin),
+        ("DELETE", "/api/v1/guard/bans", admin),
         ("GET", "/api/v1/keys", any),
         ("POST", "/api/v1/keys/key_1/toggle", any),
         ("DELETE", "/api/v1/keys/key_1", any),

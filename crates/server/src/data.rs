@@ -11,8 +11,10 @@ use base::{Chance, Secret};
 use model::SealKey;
 use serde::{Deserialize, Serialize};
 
+use crate::tr;
+
 /// What a running server tells the command line.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Running {
     /// Its process.
     pub pid: u32,
@@ -84,12 +86,26 @@ impl DataDir {
         }
     }
 
-    /// The server that runs on this directory, where there is one.
-    pub fn running(&self) -> Option<Running> {
-        let file = OpenOptions::new().read(true).write(true).open(self.lock_file()).ok()?;
-        match file.try_lock() {
-            Err(fs::TryLockError::WouldBlock) => tell(file),
-            Ok(()) | Err(fs::TryLockError::Error(_)) => None,
+    /// The server that runs on this directory, where there is one. A folder that may not be read is a fault: nobody knows what runs there.
+    pub fn running(&self) -> io::Result<Option<Running>> {
+        let path = self.lock_file();
+        let unreadable = |error: io::Error| {
+            let (path, kind) = (path.display(), error.kind());
+            let why = tr!(
+                "{path} cannot be read, so nobody can say whether a server runs there: {error}",
+                "{path} no se puede leer, así que no se sabe si hay un servidor en marcha: {error}"
+            );
+            io::Error::new(kind, why)
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        match file.try_lock_shared() {
+            Err(fs::TryLockError::WouldBlock) => Ok(Some(tell(file).unwrap_or_default())),
+            Ok(()) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(unreadable(error)),
         }
     }
 

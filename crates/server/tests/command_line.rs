@@ -19,7 +19,7 @@ fn nowhere() -> PathBuf {
 
 #[test]
 fn the_help_is_as_agreed() {
-    insta::assert_snapshot!(server::cli::help());
+    insta::assert_snapshot!(server::cli::help(server::lang::Lang::En));
 }
 
 #[test]
@@ -44,6 +44,102 @@ fn exit_codes_tell_usage_refusal_and_silence_apart() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// The same with variables, which may be no text.
+fn run_with(words: &[&str], variables: &[(&str, &[u8])]) -> Output {
+    use std::os::unix::ffi::OsStrExt;
+    Command::new(env!("CARGO_BIN_EXE_centralita"))
+        .args(words)
+        .current_dir(std::env::temp_dir())
+        .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, std::ffi::OsStr::from_bytes(value))))
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_byte_of_latin_1_in_the_environment_is_nobodys_fault() {
+    let output = run_with(&["config", "check"], &[("NOMBRE", b"Mar\xeda"), ("LANG", b"\xff")]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = run_with(&["config", "check"], &[("CENTRALITA__SIP__DOMAIN", b"\xff")]);
+    assert_eq!(output.status.code(), Some(1));
+    let why = said(&output);
+    assert!(why.contains("environment CENTRALITA__SIP__DOMAIN: is not UTF-8"), "{why}");
+}
+
+#[test]
+fn a_server_does_not_start_on_an_empty_setting_or_without_the_file_that_is_named() {
+    let data = nowhere().with_extension("start");
+    let words = ["serve", "--data", data.to_str().unwrap()];
+    let output = run_with(&words, &[("CENTRALITA__HTTP__LISTEN", b"")]);
+    assert_eq!(output.status.code(), Some(1));
+    let why = said(&output);
+    assert!(why.contains("environment CENTRALITA__HTTP__LISTEN: http.listen: is empty"), "{why}");
+    let output = run_with(&[&words[..], &["--config", "/nowhere/c.toml"]].concat(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let why = said(&output);
+    assert!(why.contains("/nowhere/c.toml: there is no such file"), "{why}");
+    assert!(!data.exists(), "nothing is made");
+}
+
+#[test]
+fn people_are_spoken_to_in_the_language_of_their_locale() {
+    let data = nowhere();
+    let status = ["status", "--data", data.to_str().unwrap()];
+    let spanish = said(&run_with(&status, &[("LANG", b"es_CL.UTF-8")]));
+    assert!(spanish.contains("no hay ningún servidor en"), "{spanish}");
+    let english = said(&run_with(&[&status[..], &["--lang", "en"]].concat(), &[("LANG", b"es_CL.UTF-8")]));
+    assert!(english.contains("no server runs on"), "{english}");
+    let help = run_with(&["trunk", "--help", "--lang=es"], &[]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("Órdenes:") && help.contains("Listar los troncales"), "{help}");
+    assert!(!help.contains("Print") && !help.contains("Options:"), "{help}");
+    let wrong = run_with(&["trunk", "frobnicate"], &[("LC_ALL", b"es")]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let why = said(&wrong);
+    assert!(why.contains("no existe la orden «frobnicate»"), "{why}");
+}
+
+#[test]
+fn programs_get_errors_as_json_and_the_same_words_in_every_language() {
+    let data = nowhere();
+    let data = data.to_str().unwrap();
+    let table: [(&[&str], i32, &str); 4] = [
+        (&["status", "--data", data, "-o", "json"], 3, "unreachable"),
+        (&["frobnicate", "-o", "json"], 2, "usage"),
+        (&["guard", "lift", "nobody", "-ojson", "--url", "127.0.0.1:1"], 2, "usage"),
+        (&["config", "check", "--config", "/nowhere/c.toml", "--output=json"], 1, "refused"),
+    ];
+    for (words, code, kind) in table {
+        let output = run_with(words, &[("LANG", b"es")]);
+        let why = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {why}");
+        let error: serde_json::Value =
+            serde_json::from_str(&why).unwrap_or_else(|_| panic!("{words:?}: {why}"));
+        assert_eq!((error["success"].as_bool(), error["code"].as_str()), (Some(false), Some(kind)));
+        assert!(error["error"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_told_with_the_program_that_holds_it() {
+    let data = nowhere().with_extension("ports");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let me = format!("(process {})", std::process::id());
+    for word in ["serve", "doctor"] {
+        let words = [word, "--data", data.to_str().unwrap()];
+        let output = run_with(&words, &[("CENTRALITA__HTTP__LISTEN", listen.as_bytes())]);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+        assert!(all.contains(&me) && all.contains("is held by"), "{all}");
+    }
+    std::fs::remove_dir_all(&data).ok();
 }
 
 #[test]

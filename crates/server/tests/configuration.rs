@@ -28,7 +28,8 @@ impl Drop for Folder {
 }
 
 fn read(file: &Path, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-    Loaded::read(Some(file), environment.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    let variables = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    Loaded::read_or_default(Some(file), variables)
 }
 
 fn shown(config: &Config, name: &str) -> String {
@@ -41,6 +42,74 @@ fn an_absent_and_an_empty_file_are_the_defaults() {
     let folder = Folder::new("empty");
     assert_eq!(read(&folder.0.join("nowhere.toml"), &[]).unwrap().config, Config::default());
     assert_eq!(read(&folder.write("empty.toml", ""), &[]).unwrap().config, Config::default());
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let folder = Folder::new("named");
+    let path = folder.0.join("nowhere.toml");
+    let error = Loaded::read(Some(&path), std::iter::empty()).unwrap_err().to_string();
+    assert!(error.contains("nowhere.toml: there is no such file; make one with: centralita init"), "{error}");
+    assert!(Loaded::read(Some(&folder.write("there.toml", "")), std::iter::empty()).is_ok());
+}
+
+#[test]
+fn an_empty_setting_is_refused_wherever_it_is_written() {
+    let folder = Folder::new("empty-settings");
+    let file = folder.write("c.toml", "");
+    for key in KEYS {
+        let name = format!("CENTRALITA__{}", key.name.to_uppercase().replace('.', "__"));
+        for value in ["", "  "] {
+            let error = read(&file, &[(&name, value)]).unwrap_err().to_string();
+            let said =
+                format!("environment {name}: {}: is empty; give it a value, or take {name} away", key.name);
+            assert!(error.contains(&said), "{error}");
+        }
+    }
+    let error = read(&folder.write("d.toml", "[recording]\ns3_bucket = \"\""), &[]).unwrap_err().to_string();
+    assert!(error.contains("d.toml:2: recording.s3_bucket: is empty"), "{error}");
+    // The names of the seeds stand in templates that people fill in only in part.
+    assert!(read(&file, &[("TWILIO_AUTH_TOKEN", "")]).is_ok());
+}
+
+#[test]
+fn variables_of_others_may_hold_any_bytes_and_ours_must_be_text() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let folder = Folder::new("latin");
+    let file = folder.write("c.toml", "");
+    let latin = || OsString::from_vec(b"Mar\xeda".to_vec());
+    let read = |name: OsString| Loaded::read(Some(&file), [(name, latin())].into_iter());
+    assert!(read("NAME".into()).is_ok());
+    assert!(read(OsString::from_vec(b"N\xe9".to_vec())).is_ok());
+    for name in ["CENTRALITA__SIP__DOMAIN", "TWILIO_SIP_USER"] {
+        let error = read(name.into()).unwrap_err().to_string();
+        assert_eq!(error, format!("environment {name}: is not UTF-8; write its value in UTF-8"));
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_told_the_one_that_was_meant() {
+    let folder = Folder::new("variables");
+    let file = folder.write("c.toml", "");
+    let table = [
+        ("CENTRALITA__SIP__DOMIAN", "there is no such key; did you mean CENTRALITA__SIP__DOMAIN?"),
+        ("CENTRALITA__SIP_DOMAIN", "did you mean CENTRALITA__SIP__DOMAIN?"),
+        ("CENTRALITA_HTTP_LISTEN", "would not be read; write CENTRALITA__HTTP__LISTEN, with two underscores"),
+    ];
+    for (name, said) in table {
+        let error = read(&file, &[(name, "x")]).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains(name), "{error}");
+    }
+    folder.write(".env", "\u{feff}CENTRALITA__SIP__DOMIAN=x\n");
+    let error = read(&file, &[]).unwrap_err().to_string();
+    let said = ".env:1: sip.domian: there is no such key; did you mean CENTRALITA__SIP__DOMAIN?";
+    assert!(error.contains(said), "{error}");
+    folder.write(".env", "");
+    // Those of the command line, and those that Kubernetes makes of a service of this name.
+    for name in ["CENTRALITA_DATA", "CENTRALITA_KEY", "CENTRALITA_PORT", "CENTRALITA_SERVICE_HOST"] {
+        assert!(read(&file, &[(name, "x")]).is_ok(), "{name}");
+    }
 }
 
 #[test]
@@ -96,6 +165,16 @@ fn every_slip_is_named_with_file_line_key_and_remedy() {
         ("[dialling]\nallowed = [\"0034\"]", "\"0034\" begins no international number"),
         ("[dialling]\nemergency = [\"1\"]", "\"1\" is no emergency number; write 2 to 8 digits, \"112\""),
         ("[limits]\noutside_minutes_per_day = -1", "write a whole number from 0 to 10000000"),
+        ("[http]\nlisten = []", "http.listen: name at least one address"),
+        (
+            "[http]\nlisten = [\"127.0.0.1:5060\"]",
+            "127.0.0.1:5060 is taken by sip.listen (tcp://127.0.0.1:5060)",
+        ),
+        ("[http]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "127.0.0.1:1 is there twice"),
+        ("[media]\nports = \"5000-6000\"", "5000-6000 holds the port of udp://127.0.0.1:5060"),
+        ("[sip]\ndefault_extension = \"reception\"", "\"reception\" is no extension; write its number"),
+        ("[log]\nnumbers = \"some\"", "\"some\" is no choice; write \"masked\", \"full\" or \"none\""),
+        ("[time]\nzoneinfo = \"newest\"", "\"newest\" is no choice; write \"auto\""),
         ("[sip\n", ":1: is not TOML:"),
     ];
     for (text, said) in table {

@@ -62,7 +62,7 @@ fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
     }
 }
 
-fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+pub(crate) fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
     let bad = || StoreError::Url { url: shown(url) };
     let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
     let path = path.strip_prefix("//").unwrap_or(path);

@@ -116,3 +116,8 @@ fn for_postgres(sql: &str) -> String {
 fn checksum(sql: &str) -> i64 {
     i64::from(crc32fast::hash(sql.as_bytes()))
 }
+
+/// The number of the last migration that this version knows.
+pub(crate) fn newest() -> i64 {
+    MIGRATIONS.last().map_or(0, |last| last.version)
+}

@@ -45,14 +45,14 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
     Ok(Store::new(pool.clone(), pool, node))
 }
 
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     check(url)?;
     let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url { url: shown(url) })?;
     Ok(options.application_name("centralita"))
 }
 
 /// Why there is no first connection. What is wrong with a certificate is said so that somebody can mend it.
-fn unreached(error: sqlx::Error) -> StoreError {
+pub(crate) fn unreached(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Tls(fault) => StoreError::Tls { fault: fault.to_string() },
         // The words of rustls; from the network itself come other kinds.

@@ -1,6 +1,6 @@
 //! What the API, the CLI and the scheduler may ask of the exchange, and what it answers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +125,15 @@ pub enum Command {
     Tested {
         /// Which.
         call: CallId,
+    },
+    /// Whose answers are not judged now, newest first → [`Reply::Bans`].
+    Bans,
+    /// End the bans of a source → [`Reply::Bans`] with those that were ended.
+    LiftBans {
+        /// The source; of IPv6 its /64 counts.
+        source: IpAddr,
+        /// Only that of this user name.
+        account: Option<String>,
     },
     /// Start the SIP side again → [`Reply::Status`] (S34).
     Start,
@@ -402,6 +411,17 @@ pub struct TestedCall {
     pub trace: Vec<TraceStep>,
 }
 
+/// A source whose messages are dropped after too many wrong passwords (security.md row 1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ban {
+    /// The address; of IPv6 the first of its /64.
+    pub source: IpAddr,
+    /// The user name that was tried, cut to 64 harmless characters; all of them where `None`.
+    pub account: Option<Arc<str>>,
+    /// When it ends.
+    pub until: Timestamp,
+}
+
 /// The answer to a [`Command`].
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
@@ -425,4 +445,5 @@ pub enum Reply {
     Status(Status),
     Trunks(Vec<TrunkStatus>),
     TestCall(TestedCall),
+    Bans(Vec<Ban>),
 }

@@ -61,6 +61,10 @@ impl Switch {
                 reply
             }
             Command::Tested { call } => self.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
+            Command::Bans => Reply::Bans(self.identity.bans(now)),
+            Command::LiftBans { source, account } => {
+                Reply::Bans(self.identity.lift(now, source, account.as_deref()))
+            }
             Command::Start => {
                 if matches!(self.state, State::Stopped | State::Draining) {
                     self.state = State::Starting;

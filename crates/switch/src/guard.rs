@@ -1,16 +1,24 @@
 //! The guard against guessing (security.md row 1): ten wrong answers a minute per source and account, a hundred per source, then silence
 //! that doubles each time. It charges wrong answers only, never challenges, so it cannot be made to lock an owner out from elsewhere.
+//!
+//! While a ban lasts, one answer in [`PROBE`] is judged all the same, so that a phone whose password was corrected comes back at once and
+//! not after the hour that its mistake has earned it. Four guesses a minute are fewer than the nine that a guesser gets who is patient
+//! enough never to be banned.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap, source_of};
+use base::{Chance, Instant, KeyedHash, KeyedMap, Now, source_of};
 
-use crate::limits;
+use crate::{Ban, limits};
 
 const WINDOW: Duration = Duration::from_secs(60);
 const LONGEST_BAN: Duration = Duration::from_secs(3600);
+/// The rest between two answers of a banned pair that are judged.
+const PROBE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -18,6 +26,8 @@ struct Tally {
     wrong: u32,
     strikes: u32,
     banned_until: Instant,
+    /// When the next answer is judged although the ban lasts.
+    next_probe: Instant,
 }
 
 impl Tally {
@@ -33,6 +43,7 @@ impl Tally {
             let ban = WINDOW.saturating_mul(1 << self.strikes.min(6)).min(LONGEST_BAN);
             self.strikes += 1;
             self.banned_until = now + ban;
+            self.next_probe = now + PROBE;
             return ban;
         }
         Duration::ZERO
@@ -59,23 +70,98 @@ pub(crate) struct Guard {
     young: KeyedMap<Key, Tally>,
     old: KeyedMap<Key, Tally>,
     hash: KeyedHash,
+    /// The latest bans, newest last: what people are shown.
+    bans: VecDeque<(Key, Option<Arc<str>>)>,
 }
 
 impl Guard {
     pub(crate) fn new(chance: &mut Chance) -> Self {
         let hash = KeyedHash::new(chance);
-        Guard { young: KeyedMap::with_hasher(hash), old: KeyedMap::with_hasher(hash), hash }
+        let map = || KeyedMap::with_hasher(hash);
+        Guard { young: map(), old: map(), hash, bans: VecDeque::new() }
     }
 
-    /// Whether an answer from `source` for `account` is judged at all. `known` says that the pair has a live binding, and so is exempt
+    /// Whether this answer from `source` for `account` is judged: none of a banned pair is, but one in [`PROBE`].
+    pub(crate) fn judges(&mut self, now: Instant, source: IpAddr, account: &str, known: bool) -> bool {
+        if self.admits(now, source, account, known) {
+            return true;
+        }
+        let source = network(source);
+        let keys = [Some((source, Some(self.hash.hash_one(account)))), (!known).then_some((source, None))];
+        // Both have to agree: one source that tries every account of the house gets no more than one that tries a single one.
+        let mut tallies = keys.iter().flatten().filter_map(|key| self.find(key));
+        if tallies.any(|tally| now < tally.banned_until && now < tally.next_probe) {
+            return false;
+        }
+        for key in keys.iter().flatten() {
+            if let Some(tally) = self.young.get_mut(key).or_else(|| self.old.get_mut(key)) {
+                tally.next_probe = now + PROBE;
+            }
+        }
+        true
+    }
+
+    /// The right answer was given: what this pair got wrong before is forgotten. The source's own account stays, or one valid password
+    /// would open the way to guess others.
+    pub(crate) fn forgive(&mut self, source: IpAddr, account: &str) {
+        if !self.young.is_empty() || !self.old.is_empty() {
+            let key = (network(source), Some(self.hash.hash_one(account)));
+            if self.find(&key).is_some_and(|tally| tally.strikes > 0) {
+                self.forget(&key);
+            }
+        }
+    }
+
+    /// Who is banned now, newest first.
+    pub(crate) fn bans(&self, now: Now) -> Vec<Ban> {
+        self.bans.iter().rev().filter_map(|(key, account)| self.shown(now, key, account.clone())).collect()
+    }
+
+    /// End the bans of a source: that of one account or, without one, all of them. Which they were.
+    pub(crate) fn lift(&mut self, now: Now, source: IpAddr, account: Option<&str>) -> Vec<Ban> {
+        let source = network(source);
+        let one = account.map(|account| (source, Some(self.hash.hash_one(account))));
+        let listed = self.bans.iter().filter(|(key, _)| key.0 == source && one.is_none_or(|one| one == *key));
+        let mut keys: Vec<(Key, Option<Arc<str>>)> = listed.cloned().collect();
+        // A ban that is too old to be listed can be ended by its name.
+        if let (Some(one), true) = (one, keys.is_empty()) {
+            keys.push((one, account.map(harmless)));
+        }
+        let lifted = keys.iter().filter_map(|(key, account)| self.shown(now, key, account.clone())).collect();
+        keys.iter().for_each(|(key, _)| self.forget(key));
+        lifted
+    }
+
+    fn shown(&self, now: Now, key: &Key, account: Option<Arc<str>>) -> Option<Ban> {
+        let tally = self.find(key).filter(|tally| now.instant < tally.banned_until)?;
+        Some(Ban { source: key.0, account, until: now.wall + tally.banned_until.since(now.instant) })
+    }
+
+    fn find(&self, key: &Key) -> Option<&Tally> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    fn forget(&mut self, key: &Key) {
+        self.young.remove(key);
+        self.old.remove(key);
+        self.bans.retain(|(other, _)| other != key);
+    }
+
+    fn list(&mut self, key: Key, account: Option<&str>) {
+        self.bans.retain(|(other, _)| *other != key);
+        if self.bans.len() >= limits::BANS_LISTED {
+            self.bans.pop_front();
+        }
+        self.bans.push_back((key, account.map(harmless)));
+    }
+
+    /// Whether an answer from `source` for `account` is judged as any other. `known` says that the pair has a live binding, and so is exempt
     /// from its source's budget: one wrong phone must not lock out its office.
     pub(crate) fn admits(&self, now: Instant, source: IpAddr, account: &str, known: bool) -> bool {
         if self.young.is_empty() && self.old.is_empty() {
             return true;
         }
-        let banned = |key: Key| {
-            self.young.get(&key).or_else(|| self.old.get(&key)).is_some_and(|t| now < t.banned_until)
-        };
+        let banned = |key: Key| self.find(&key).is_some_and(|tally| now < tally.banned_until);
         let source = source_of(source);
         !banned((source, Some(self.hash.hash_one(account)))) && (known || !banned((source, None)))
     }
@@ -83,10 +169,18 @@ impl Guard {
     /// Charge one wrong answer. What of it is worth telling: the first of a minute, and each beginning of a ban.
     pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) -> Told {
         let source = source_of(source);
-        let pair = self.tally((source, Some(self.hash.hash_one(account))));
+        let key = (source, Some(self.hash.hash_one(account)));
+        let pair = self.tally(key);
         let ban = pair.charge(now, limits::WRONG_PER_PAIR);
         let first = pair.wrong == 1;
-        let ban = ban.max(self.tally((source, None)).charge(now, limits::WRONG_PER_SOURCE));
+        if !ban.is_zero() {
+            self.list(key, Some(account));
+        }
+        let whole = self.tally((source, None)).charge(now, limits::WRONG_PER_SOURCE);
+        if !whole.is_zero() {
+            self.list((source, None), None);
+        }
+        let ban = ban.max(whole);
         match (ban.as_secs() as u32, first) {
             (0, false) => Told::Nothing,
             (0, true) => Told::First,
@@ -101,6 +195,11 @@ impl Guard {
         let before = self.old.remove(&key).unwrap_or_default();
         self.young.entry(key).or_insert(before)
     }
+}
+
+/// An account as it may be shown: strangers choose what stands there.
+pub(crate) fn harmless(account: &str) -> Arc<str> {
+    account.chars().filter(char::is_ascii_graphic).take(64).collect::<String>().into()
 }
 
 #[cfg(test)]
@@ -125,6 +224,61 @@ mod tests {
             assert!(!guard.admits(now + Duration::from_secs(ban - 1), neighbour, "1001", false));
             now += Duration::from_secs(ban);
         }
+    }
+
+    #[test]
+    fn patience_gets_a_guesser_more_than_the_probes_of_a_ban() {
+        let mut guard = Guard::new(&mut Chance::from_number(1));
+        let thief: IpAddr = "10.0.0.1".parse().unwrap();
+        // A guess every 100 ms for an hour, against one account and against fifty.
+        for (accounts, most) in [(1_u64, 9 * 60), (50, 99 * 60)] {
+            let (mut judged, source) = (0, IpAddr::from([10, 0, 0, accounts as u8]));
+            for n in 0..36_000_u64 {
+                let now = Instant::from_micros(5_000_000 + n * 100_000);
+                let account = format!("a{}", n % accounts);
+                if guard.judges(now, source, &account, false) {
+                    guard.charge(now, source, &account);
+                    judged += 1;
+                }
+            }
+            assert!(judged <= most, "{judged} guesses of an hour were judged against {accounts} accounts");
+        }
+        // A minute of it: security.md row 1.
+        let judged = (0..300_u64).filter(|n| {
+            let now = Instant::from_micros(5_000_000 + n * 200_000);
+            let admitted = guard.judges(now, thief, "1002", false);
+            if admitted {
+                guard.charge(now, thief, "1002");
+            }
+            admitted
+        });
+        assert!(judged.count() <= 15);
+    }
+
+    #[test]
+    fn a_ban_is_listed_and_lifted_by_its_source_or_its_pair() {
+        let mut guard = Guard::new(&mut Chance::from_number(1));
+        let (one, two): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "2001:db8::7".parse().unwrap());
+        let now = Now { instant: Instant::from_micros(5_000_000), wall: base::Timestamp::from_micros(0) };
+        for (source, account) in [(one, "1001"), (one, "10\r\n02"), (two, "1001")] {
+            for _ in 0..limits::WRONG_PER_PAIR {
+                guard.charge(now.instant, source, account);
+            }
+        }
+        let shown = |bans: Vec<Ban>| -> Vec<String> {
+            let line = |ban: &Ban| {
+                format!("{} {} {}", ban.source, ban.account.as_deref().unwrap_or("-"), ban.until.as_micros())
+            };
+            bans.iter().map(line).collect()
+        };
+        assert_eq!(
+            shown(guard.bans(now)),
+            ["2001:db8:: 1001 60000000", "10.0.0.1 1002 60000000", "10.0.0.1 1001 60000000"]
+        );
+        assert_eq!(shown(guard.lift(now, two, Some("1001"))), ["2001:db8:: 1001 60000000"]);
+        assert!(guard.lift(now, two, None).is_empty());
+        assert_eq!(guard.lift(now, one, None).len(), 2);
+        assert!(guard.bans(now).is_empty() && guard.admits(now.instant, one, "1001", false));
     }
 
     #[test]

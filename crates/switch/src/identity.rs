@@ -10,10 +10,10 @@ use model::{Credential, Directory};
 use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
 use sip::{HeaderLines, Incoming, Name, Uri};
 
-use crate::Config;
-use crate::guard::{Guard, Told};
+use crate::guard::{Guard, Told, harmless};
 use crate::limits;
 use crate::location::Location;
+use crate::{Ban, Config};
 
 /// What a request's Authorization amounts to.
 #[derive(Debug)]
@@ -69,11 +69,9 @@ impl Identity {
             return;
         }
         self.told.1 += 1;
-        let harmless = |c: &char| c.is_ascii_graphic();
-        let account = account.chars().filter(harmless).take(64).collect();
         self.notes.push(Note::WrongAnswer {
             source: source.to_canonical(),
-            account,
+            account: harmless(account).to_string(),
             at: now.wall,
             banned_seconds,
         });
@@ -98,7 +96,7 @@ impl Identity {
         let known = credential.is_some_and(|c| {
             location.contacts(&canonical(directory, c)).iter().any(|b| b.hop.remote.ip() == source)
         });
-        if !self.guard.admits(now.instant, source, &answer.username, known) {
+        if !self.guard.judges(now.instant, source, &answer.username, known) {
             self.silenced += 1;
             return Verdict::Silence;
         }
@@ -112,6 +110,7 @@ impl Identity {
             self.note(now, told, source, &answer.username);
             return Verdict::Challenge { stale: false };
         };
+        self.guard.forgive(source, &answer.username);
         if freshness == Freshness::Stale || !self.nonces.spend(now.instant, answer.nonce, answer.count) {
             return Verdict::Challenge { stale: true };
         }
@@ -128,6 +127,16 @@ impl Identity {
         self.wrong += 1;
         let told = self.guard.charge(now.instant, source, account);
         self.note(now, told, source, account);
+    }
+
+    /// Who is banned now, newest first.
+    pub(crate) fn bans(&self, now: Now) -> Vec<Ban> {
+        self.guard.bans(now)
+    }
+
+    /// End bans; which they were.
+    pub(crate) fn lift(&mut self, now: Now, source: IpAddr, account: Option<&str>) -> Vec<Ban> {
+        self.guard.lift(now, source, account)
     }
 
     /// The header lines of a challenge.

@@ -28,7 +28,7 @@ pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    CallPlace, CallsOf, Command, Counters, JournalRoom, Originate, Planned, Presence, RecordingAction,
+    Ban, CallPlace, CallsOf, Command, Counters, JournalRoom, Originate, Planned, Presence, RecordingAction,
     RecordingView, Registration, RegistrationsOf, Reply, State, Status,
 };
 pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};

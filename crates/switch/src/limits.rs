@@ -44,6 +44,8 @@ pub const WRONG_PER_PAIR: u32 = 10;
 pub const WRONG_PER_SOURCE: u32 = 100;
 /// Wrong answers, and bans, that are told as events in one minute.
 pub const WRONG_ANSWERS_TOLD: u32 = 60;
+/// Bans that can be listed at once: more than anybody reads.
+pub const BANS_LISTED: usize = 1_000;
 /// Connections remembered as gone: more than a server holds at once.
 pub const DEAD_FLOWS: usize = 65_536;
 /// How long a call waits for a phone whose connection broke: phones come back within a second or two, and a caller who hears nothing

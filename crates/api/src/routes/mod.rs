@@ -7,6 +7,7 @@ pub(crate) mod document;
 pub(crate) mod events;
 pub(crate) mod extension_calls;
 pub(crate) mod extensions;
+pub(crate) mod guard;
 pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod ladder;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(recordings::routes());
     all.extend(voicemail::routes());
     all.extend(registrations::routes());
+    all.extend(guard::routes());
     all.extend(trunks::routes());
     all.extend(stats::routes());
     all.extend(events::routes());

@@ -13,9 +13,9 @@ use model::{
 };
 use switch::ladder::Rung;
 use switch::{
-    CallPlace, CallsOf, Command, Counters, Originate, Presence, RecordingAction, RecordingView, Registration,
-    RegistrationsOf, Reply, State, Status, TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration,
-    TrunkStatus,
+    Ban, CallPlace, CallsOf, Command, Counters, Originate, Presence, RecordingAction, RecordingView,
+    Registration, RegistrationsOf, Reply, State, Status, TestedCall, TrunkHostStatus, TrunkLife,
+    TrunkRegistration, TrunkStatus,
 };
 
 #[derive(Default)]
@@ -29,6 +29,7 @@ pub struct Inside {
     pub calls: Vec<CallRecord>,
     pub registrations: Vec<Registration>,
     pub busy: Vec<String>,
+    pub bans: Vec<Ban>,
     pub ladders: BTreeMap<CallId, Vec<Rung>>,
     /// Refuse the next calls so.
     pub refuse: Option<Cause>,
@@ -139,6 +140,16 @@ impl Inside {
                 Reply::Call(call)
             }
             // Every second question finds it over: it rang, and was busy.
+            Command::Bans => Reply::Bans(self.bans.clone()),
+            Command::LiftBans { source, account } => {
+                let wanted = |ban: &Ban| {
+                    ban.source == source
+                        && account.as_deref().is_none_or(|one| ban.account.as_deref() == Some(one))
+                };
+                let (lifted, kept) = self.bans.drain(..).partition(wanted);
+                self.bans = kept;
+                Reply::Bans(lifted)
+            }
             Command::Tested { .. } => {
                 self.next += 1;
                 Reply::TestCall(TestedCall {

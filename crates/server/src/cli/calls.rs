@@ -1,19 +1,48 @@
 //! `call originate|list|show|end|trace`
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Fault, Output, Shared, reach, shape};
+use crate::{lang, tr};
 
 const COLUMNS: [shape::Column; 7] = [
-    ("ID", "sessionId"),
-    ("STATUS", "status"),
-    ("FROM", "fromNumber"),
-    ("TO", "toNumber"),
-    ("STARTED", "startedAt"),
-    ("SECONDS", "durationSeconds"),
-    ("END", "endReason"),
+    ("ID", "ID", "sessionId"),
+    ("STATUS", "ESTADO", "status"),
+    ("FROM", "DE", "fromNumber"),
+    ("TO", "A", "toNumber"),
+    ("STARTED", "EMPEZÓ", "startedAt"),
+    ("SECONDS", "SEGUNDOS", "durationSeconds"),
+    ("END", "FIN", "endReason"),
 ];
+
+const SHOWN: &[shape::Column] = &[
+    ("Id", "Id", "sessionId"),
+    ("Status", "Estado", "status"),
+    ("Direction", "Sentido", "direction"),
+    ("From", "De", "fromNumber"),
+    ("To", "A", "toNumber"),
+    ("User", "Usuario", "userId"),
+    ("Started", "Empezó", "startedAt"),
+    ("Answered", "Contestada", "answeredAt"),
+    ("Ended", "Terminó", "endedAt"),
+    ("Seconds", "Segundos", "durationSeconds"),
+    ("End", "Fin", "endReason"),
+    ("Reason", "Motivo", "sentence"),
+    ("MOS", "MOS", "quality.mos"),
+    ("Recordings", "Grabaciones", "recordings"),
+];
+const LEGS: &[shape::Column] = &[
+    ("ROLE", "PAPEL", "role"),
+    ("PARTY", "PARTE", "party"),
+    ("ADDRESS", "DIRECCIÓN", "address"),
+    ("ANSWERED", "CONTESTÓ", "answeredAt"),
+    ("END", "FIN", "endReason"),
+    ("SIP", "SIP", "sipStatus"),
+    ("CODEC", "CÓDEC", "codec"),
+    ("MOS", "MOS", "quality.mos"),
+];
+const TRACE: &[shape::Column] = &[("RULE", "REGLA", "rule"), ("OUTCOME", "RESULTADO", "outcome")];
 
 /// What can be done with calls.
 #[derive(Debug, Subcommand)]
@@ -89,7 +118,7 @@ pub(super) fn run(shared: &Shared, verb: CallVerb) -> Result<(), Fault> {
         CallVerb::Show { id } => {
             let answer =
                 reach::client(shared)?.get(&format!("/api/v1/opensips/call/{}", checked(&id)?))?.json()?;
-            shape::fields(shared, &answer["session"], &COLUMNS);
+            show(shared, answer["session"].clone());
             Ok(())
         }
         CallVerb::End { id } => {
@@ -99,6 +128,28 @@ pub(super) fn run(shared: &Shared, verb: CallVerb) -> Result<(), Fault> {
             Ok(())
         }
         CallVerb::Trace { id } => trace(shared, &id),
+    }
+}
+
+/// The call, its legs, and why it was routed so.
+fn show(shared: &Shared, mut session: Value) {
+    if shared.output == Output::Json {
+        return shape::say(shared, &session, "");
+    }
+    let code = session["endReason"].as_str().unwrap_or_default().to_owned();
+    let cause = model::Cause::ALL.iter().find(|cause| cause.code() == code);
+    let language = lang::current().pick(model::Language::English, model::Language::Spanish);
+    session["sentence"] = cause.map(|cause| cause.sentence(language)).into();
+    shape::fields(shared, &session, SHOWN);
+    for (english, spanish, name, columns) in [
+        ("Legs", "Tramos", "legs", LEGS),
+        ("Why it was routed so", "Por qué se encaminó así", "trace", TRACE),
+    ] {
+        let rows = session[name].as_array().cloned().unwrap_or_default();
+        if !rows.is_empty() {
+            shape::heading(shared, lang::current().pick(english, spanish));
+            shape::rows(shared, &rows, columns);
+        }
     }
 }
 
@@ -119,7 +170,11 @@ fn originate(
     shape::fields(
         shared,
         session,
-        &[("Id", "sessionId"), ("Status", "status"), ("Phone", "sipCredentials.username")],
+        &[
+            ("Id", "Id", "sessionId"),
+            ("Status", "Estado", "status"),
+            ("Phone", "Teléfono", "sipCredentials.username"),
+        ],
     );
     Ok(())
 }
@@ -142,7 +197,10 @@ fn destination(words: &[String], app: Option<Application>) -> Result<String, Fau
     match (words, app.or(named)) {
         ([] | [_, _], Some(app)) => Ok(app.number().into()),
         ([to], None) => Ok(local_number(to).into()),
-        _ => Err(Fault::Usage("name whom to call: a number, or --app echo".into())),
+        _ => Err(Fault::Usage(tr!(
+            "name whom to call: a number, or --app echo",
+            "diga a quién se llama: un número, o --app echo"
+        ))),
     }
 }
 
@@ -159,7 +217,7 @@ fn trace(shared: &Shared, id: &str) -> Result<(), Fault> {
             // Keep line ends, and nothing else that moves a cursor: phones wrote this.
             let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
             let text: String = answer.text.replace('\r', "").chars().map(shown).collect();
-            shape::say(shared, &serde_json::Value::Null, &text);
+            shape::say(shared, &Value::Null, &text);
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use base::Secret;
 use serde_json::Value;
 
 use super::Fault;
+use crate::{lang, tr};
 
 /// Bytes of an answer that we are willing to hold.
 const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
@@ -35,13 +36,17 @@ impl Answer {
         let body: Option<Value> = serde_json::from_str(&self.text).ok();
         if !(200..300).contains(&self.status) {
             let word = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).map(str::to_owned);
-            let why = word("error").unwrap_or_else(|| format!("the server answered {}", self.status));
-            return Err(Fault::Refused(match word("code") {
-                Some(code) => format!("{why} ({code})"),
-                None => why,
-            }));
+            let status = self.status;
+            let why = word("error")
+                .unwrap_or_else(|| tr!("the server answered {status}", "el servidor respondió {status}"));
+            return Err(match (word("code"), body) {
+                (Some(code), Some(body)) => Fault::Api { why, code, body },
+                (_, _) => Fault::Refused(why),
+            });
         }
-        body.ok_or_else(|| Fault::Refused("the server's answer is not JSON".into()))
+        body.ok_or_else(|| {
+            Fault::Refused(tr!("the server's answer is not JSON", "la respuesta del servidor no es JSON"))
+        })
     }
 }
 
@@ -50,7 +55,10 @@ impl Client {
     pub fn new(url: &str, key: Option<String>) -> Result<Client, Fault> {
         let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') {
-            return Err(Fault::Usage(format!("{url:?} is no address of a server; write http://HOST:PORT")));
+            return Err(Fault::Usage(tr!(
+                "{url:?} is no address of a server; write http://HOST:PORT",
+                "{url:?} no es la dirección de un servidor; escriba http://HOST:PUERTO"
+            )));
         }
         Ok(Client { authority: authority.into(), key: key.map(Secret::new) })
     }
@@ -87,16 +95,22 @@ impl Client {
 
     fn send_bytes(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> Result<Answer, Fault> {
         let gone = |error: &dyn std::fmt::Display| {
-            Fault::Unreachable(format!("no server answers at http://{}: {error}", self.authority))
+            let authority = &self.authority;
+            Fault::Unreachable(tr!(
+                "no server answers at http://{authority}: {error}",
+                "ningún servidor responde en http://{authority}: {error}"
+            ))
         };
         let address = self.authority.to_socket_addrs().ok().and_then(|mut found| found.next());
-        let address = address.ok_or_else(|| gone(&"there is no such address"))?;
+        let address =
+            address.ok_or_else(|| gone(&tr!("there is no such address", "esa dirección no existe")))?;
         let mut stream =
             TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|e| gone(&e))?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| gone(&e))?;
         let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n",
-            self.authority
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nAccept-Language: {}\r\nConnection: close\r\n",
+            self.authority,
+            lang::current().pick("en", "es")
         );
         if let Some(key) = &self.key {
             write!(request, "Authorization: Bearer {}\r\n", key.expose()).ok();
@@ -111,7 +125,7 @@ impl Client {
         stream.write_all(request.as_bytes()).and_then(|()| stream.write_all(body)).map_err(|e| gone(&e))?;
         let mut bytes = Vec::new();
         stream.take(ANSWER_BYTES).read_to_end(&mut bytes).map_err(|e| gone(&e))?;
-        parse(&bytes).ok_or_else(|| gone(&"its answer is no HTTP"))
+        parse(&bytes).ok_or_else(|| gone(&tr!("its answer is no HTTP", "su respuesta no es HTTP")))
     }
 }
 
@@ -155,6 +169,6 @@ mod tests {
         );
         assert_eq!(chunks.unwrap().text, "abcde");
         let refused = Answer { status: 409, text: r#"{"error":"taken","code":"duplicate"}"#.into() };
-        assert_eq!(refused.json(), Err(Fault::Refused("taken (duplicate)".into())));
+        assert_eq!(refused.json().unwrap_err().to_string(), "taken (duplicate)");
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Fault, Output, Shared, shape};
 use crate::config::{KEYS, Loaded, Origin};
+use crate::tr;
 
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
@@ -22,9 +23,13 @@ pub(super) fn run(shared: &Shared, verb: ConfigVerb) -> Result<(), Fault> {
         (_, Output::Json) => shape::say(shared, &json(&loaded), ""),
         (ConfigVerb::Show, Output::Table) => shape::say(shared, &Value::Null, &text),
         (ConfigVerb::Check, Output::Table) => {
-            let file =
-                loaded.file.as_ref().map_or("no file, defaults".into(), |file| file.display().to_string());
-            shape::say(shared, &Value::Null, &format!("{text}\n\nThe configuration is good ({file})."));
+            let file = loaded.file.as_ref().map(|file| file.display().to_string());
+            let file = file.unwrap_or_else(|| tr!("no file, defaults", "sin archivo, valores por defecto"));
+            let said = tr!(
+                "{text}\n\nThe configuration is good ({file}).",
+                "{text}\n\nLa configuración está bien ({file})."
+            );
+            shape::say(shared, &Value::Null, &said);
         }
     }
     Ok(())

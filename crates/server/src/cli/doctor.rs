@@ -1,21 +1,22 @@
-//! `doctor`: looks for what would keep phones from working.
+//! `doctor`: looks for what would keep phones from working, at the server that runs or, where none does, at what `serve` will need.
 
-use std::net::{IpAddr, TcpListener, UdpSocket};
-use std::path::Path;
+mod needs;
+mod running;
+
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use sip::Transport;
 
 use super::{Fault, Shared, shape};
-use crate::config::{Config, PublicAddress};
+use crate::config::Config;
 use crate::data::DataDir;
-use crate::serve::{guess_address, public_ip};
+use crate::lang;
+use crate::tr;
 
-/// Less free space than this is too little for a day of calls.
-const DISK_BYTES: u64 = 512 * 1024 * 1024;
 /// 2026-01-01: no clock that is right shows less.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
+/// Fewer descriptors than this are few for an office.
+const FILES: u64 = 16_384;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
@@ -24,146 +25,136 @@ enum Verdict {
     Bad,
 }
 
+/// What was found of one thing.
 struct Finding {
     check: String,
     verdict: Verdict,
     found: String,
 }
 
+impl Finding {
+    fn good(check: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { check: check.into(), verdict: Verdict::Good, found: found.into() }
+    }
+
+    fn warning(check: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { check: check.into(), verdict: Verdict::Warning, found: found.into() }
+    }
+
+    fn bad(check: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { check: check.into(), verdict: Verdict::Bad, found: found.into() }
+    }
+}
+
 pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
-    let config = shared.loaded()?.config;
     let data = shared.data();
-    let running = data.running().is_some();
-    let mut findings = vec![Finding {
-        check: "server".into(),
-        verdict: Verdict::Good,
-        found: if running { "runs on this data directory" } else { "does not run" }.into(),
-    }];
-    ports(&config, running, &mut findings);
-    addresses(&config, &mut findings);
-    findings.extend([disk(&data), clock(&data), files(), rtp(&config)]);
-    let rows: Vec<Value> = findings
-        .iter()
-        .map(|finding| {
-            let verdict = match finding.verdict {
-                Verdict::Good => "ok",
-                Verdict::Warning => "warning",
-                Verdict::Bad => "bad",
-            };
-            json!({ "check": finding.check, "verdict": verdict, "found": finding.found })
-        })
-        .collect();
-    shape::rows(shared, &rows, &[("CHECK", "check"), ("VERDICT", "verdict"), ("FOUND", "found")]);
+    let loaded = shared.loaded();
+    let server = lang::current().pick("server", "servidor");
+    let mut findings = Vec::new();
+    match data.running() {
+        Err(error) => findings.push(Finding::bad(server, error.to_string())),
+        Ok(Some(running)) => running::look(&data, running.pid, loaded.as_ref().ok(), &mut findings),
+        Ok(None) => {
+            findings.push(Finding::good(server, tr!("does not run", "no está en marcha")));
+            if let Ok(loaded) = &loaded {
+                needs::look(&loaded.config, &data, &mut findings)?;
+            }
+        }
+    }
+    match &loaded {
+        Ok(loaded) => findings.push(rtp(&loaded.config)),
+        Err(fault) => {
+            findings.push(Finding::bad(tr!("configuration", "configuración"), fault.to_string()));
+        }
+    }
+    findings.extend([needs::disk(&data), clock(&data)]);
+    let rows: Vec<Value> = findings.iter().map(|finding| row(shared, finding)).collect();
+    let columns = [
+        ("CHECK", "COMPROBACIÓN", "check"),
+        ("VERDICT", "VEREDICTO", "verdict"),
+        ("FOUND", "RESULTADO", "found"),
+    ];
+    shape::rows(shared, &rows, &columns);
     match findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count() {
         0 => Ok(()),
-        bad => Err(Fault::Refused(format!("{bad} of {} checks are bad", findings.len()))),
+        1 => Err(Fault::Refused(tr!("1 check is bad", "1 comprobación está mal"))),
+        bad => Err(Fault::Refused(tr!("{bad} checks are bad", "{bad} comprobaciones están mal"))),
     }
 }
 
-fn ports(config: &Config, running: bool, findings: &mut Vec<Finding>) {
-    let sip = config.sip.listen.iter().map(|listen| {
-        let bound = match listen.transport {
-            Transport::Udp => UdpSocket::bind(listen.address).map(drop),
-            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                TcpListener::bind(listen.address).map(drop)
-            }
-        };
-        (listen.to_string(), bound)
-    });
-    let http = config
-        .http
-        .listen
-        .iter()
-        .map(|address| (format!("http://{address}"), TcpListener::bind(address).map(drop)));
-    for (check, bound) in sip.chain(http) {
-        let held = bound.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
-        let (verdict, found) = match bound {
-            Ok(()) if running => (Verdict::Bad, "free, though the server runs".into()),
-            Ok(()) => (Verdict::Good, "free".into()),
-            Err(_) if held && running => (Verdict::Good, "held, as it should be".into()),
-            Err(_) if held => (Verdict::Bad, "held by another program".into()),
-            Err(error) => (Verdict::Bad, error.to_string()),
-        };
-        findings.push(Finding { check, verdict, found });
-    }
-}
-
-fn addresses(config: &Config, findings: &mut Vec<Finding>) {
-    let (verdict, found) = match (&config.public_address, public_ip(config)) {
-        (PublicAddress::Host(host), Ok(Some(ip))) => (Verdict::Good, format!("{host} is {ip}")),
-        (PublicAddress::Auto, _) => {
-            let only_here = config.sip.listen.iter().all(|listen| listen.address.ip().is_loopback());
-            match (only_here, guess_address()) {
-                (true, _) => {
-                    (Verdict::Warning, "phones on this machine only; others need serve --lan".into())
-                }
-                (false, IpAddr::V4(ip)) if ip.is_loopback() => {
-                    (Verdict::Warning, "this machine has no route out".into())
-                }
-                (false, ip) => (Verdict::Good, format!("auto, {ip} towards others")),
-            }
-        }
-        (PublicAddress::Host(host), Ok(None)) => (Verdict::Bad, format!("{host} has no address")),
-        (PublicAddress::Host(_), Err(error)) => (Verdict::Bad, format!("{error:#}")),
+fn row(shared: &Shared, finding: &Finding) -> Value {
+    let (word, spanish) = match finding.verdict {
+        Verdict::Good => ("ok", "bien"),
+        Verdict::Warning => ("warning", "aviso"),
+        Verdict::Bad => ("bad", "mal"),
     };
-    findings.push(Finding { check: "public address".into(), verdict, found });
-}
-
-fn disk(data: &DataDir) -> Finding {
-    let existing = data.path().ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let (verdict, found) = match rustix::fs::statvfs(existing) {
-        Ok(stat) => {
-            let free = stat.f_bavail * stat.f_frsize;
-            let verdict = if free < DISK_BYTES { Verdict::Bad } else { Verdict::Good };
-            (verdict, format!("{} MB free", free / 1024 / 1024))
-        }
-        Err(error) => (Verdict::Warning, error.to_string()),
-    };
-    Finding { check: "disk".into(), verdict, found }
+    // Programs read the same word in every language.
+    let word = if shared.output == super::Output::Json { word } else { lang::current().pick(word, spanish) };
+    json!({ "check": finding.check, "verdict": word, "found": finding.found })
 }
 
 fn clock(data: &DataDir) -> Finding {
+    let check = lang::current().pick("clock", "reloj");
     let now = SystemTime::now();
-    let early = now < SystemTime::UNIX_EPOCH + EARLIEST;
+    if now < SystemTime::UNIX_EPOCH + EARLIEST {
+        return Finding::bad(
+            check,
+            tr!(
+                "the clock is years late: registrations and records would be wrong; set it (NTP)",
+                "el reloj va años atrasado: los registros saldrían mal; póngalo en hora (NTP)"
+            ),
+        );
+    }
     // A file that was written later than now: the clock was set back.
-    let ahead = data
-        .log()
-        .metadata()
-        .and_then(|log| log.modified())
-        .is_ok_and(|at| at > now + Duration::from_secs(60));
-    let (verdict, found) = match (early, ahead) {
-        (true, _) => (Verdict::Bad, "the clock is years late: registrations and records would be wrong"),
-        (false, true) => (Verdict::Bad, "the clock was set back: the log was written in the future"),
-        (false, false) => (Verdict::Good, "plausible"),
-    };
-    Finding { check: "clock".into(), verdict, found: found.into() }
+    let written = data.log().metadata().and_then(|log| log.modified());
+    if written.is_ok_and(|at| at > now + Duration::from_secs(60)) {
+        return Finding::bad(
+            check,
+            tr!(
+                "the clock was set back: the log was written in the future",
+                "el reloj se atrasó: el registro se escribió en el futuro"
+            ),
+        );
+    }
+    Finding::good(check, tr!("plausible", "verosímil"))
 }
 
-fn files() -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    let (verdict, found) = match limit {
-        None => (Verdict::Good, "unlimited".into()),
-        Some(limit) if limit < 16_384 => (
-            Verdict::Warning,
-            format!("{limit} at most; a call needs 4, a TCP phone 1 (raise LimitNOFILE or ulimit -n)"),
+/// Whether there are descriptors enough.
+fn files(limit: Option<u64>) -> Finding {
+    let check = lang::current().pick("open files", "archivos abiertos");
+    match limit {
+        None => Finding::good(check, tr!("unlimited", "sin límite")),
+        Some(limit) if limit < FILES => Finding::warning(
+            check,
+            tr!(
+                "{limit} at most; a call needs 4, a TCP phone 1 (raise LimitNOFILE or ulimit -n)",
+                "{limit} como mucho; una llamada necesita 4, un teléfono TCP 1 (suba LimitNOFILE o ulimit -n)"
+            ),
         ),
-        Some(limit) => (Verdict::Good, format!("{limit} at most")),
-    };
-    Finding { check: "open files".into(), verdict, found }
+        Some(limit) => Finding::good(check, tr!("{limit} at most", "{limit} como mucho")),
+    }
 }
 
 /// How many calls the ports carry (S103).
 fn rtp(config: &Config) -> Finding {
+    let check = lang::current().pick("RTP ports", "puertos RTP");
     let (start, end) = (u32::from(*config.media.ports.start()), u32::from(*config.media.ports.end()));
     let pairs = (end + 1).saturating_sub(start.next_multiple_of(2)) / 2;
-    let calls = pairs / 2;
-    let verdict = if calls < config.limits.calls_per_user { Verdict::Warning } else { Verdict::Good };
-    let found = match verdict {
-        Verdict::Good | Verdict::Bad => format!("{pairs} port pairs carry {calls} calls of two phones"),
-        Verdict::Warning => format!(
-            "{pairs} port pairs carry {calls} calls of two phones, fewer than limits.calls_per_user allows one user ({})",
-            config.limits.calls_per_user
+    let (calls, one_user) = (pairs / 2, config.limits.calls_per_user);
+    if calls < one_user {
+        return Finding::warning(
+            check,
+            tr!(
+                "{pairs} port pairs carry {calls} calls of two phones, fewer than limits.calls_per_user allows one user ({one_user})",
+                "{pairs} pares de puertos llevan {calls} llamadas de dos teléfonos, menos de las que limits.calls_per_user permite a un usuario ({one_user})"
+            ),
+        );
+    }
+    Finding::good(
+        check,
+        tr!(
+            "{pairs} port pairs carry {calls} calls of two phones",
+            "{pairs} pares de puertos llevan {calls} llamadas de dos teléfonos"
         ),
-    };
-    Finding { check: "RTP ports".into(), verdict, found }
+    )
 }

@@ -11,14 +11,36 @@ use serde_json::{Value, json};
 use super::reach::{self, Local};
 use super::{Client, Fault, Shared, shape};
 use crate::data;
+use crate::tr;
 
 const COLUMNS: [shape::Column; 6] = [
-    ("ID", "id"),
-    ("NUMBER", "extensionNumber"),
-    ("NAME", "displayName"),
-    ("USER", "userId"),
-    ("STATUS", "status"),
-    ("REGISTERED", "registered"),
+    ("ID", "ID", "id"),
+    ("NUMBER", "NÚMERO", "extensionNumber"),
+    ("NAME", "NOMBRE", "displayName"),
+    ("USER", "USUARIO", "userId"),
+    ("STATUS", "ESTADO", "status"),
+    ("REGISTERED", "REGISTRADA", "registered"),
+];
+
+const SHOWN: &[shape::Column] = &[
+    ("Id", "Id", "id"),
+    ("Number", "Número", "extensionNumber"),
+    ("Name", "Nombre", "displayName"),
+    ("User", "Usuario", "userId"),
+    ("Status", "Estado", "status"),
+    ("Registered", "Registrada", "registered"),
+    ("User name", "Nombre de usuario", "sipCredentials.username"),
+    ("Domain", "Dominio", "sipCredentials.domain"),
+    ("Server", "Servidor", "sipCredentials.proxyServer"),
+    ("Forwarding", "Desvío", "forwardingEnabled"),
+    ("Forwards to", "Desvía a", "forwardingNumber"),
+    ("Forwards when", "Desvía cuando", "forwardingMode"),
+    ("Voicemail", "Buzón de voz", "voicemailEnabled"),
+    ("Do not disturb", "No molestar", "doNotDisturb"),
+    ("Call waiting", "Llamada en espera", "callWaiting"),
+    ("Rings, seconds", "Suena, segundos", "ringSeconds"),
+    ("Recorded calls", "Llamadas grabadas", "recordCalls"),
+    ("Zone", "Zona", "timezone"),
 ];
 
 /// Extensions whose passwords an import has made.
@@ -88,12 +110,12 @@ fn add(shared: &Shared, number: Option<String>, name: Option<String>, user: &str
         shared,
         &made["extension"],
         &[
-            ("Number", "extensionNumber"),
-            ("Name", "displayName"),
-            ("User name", "sipCredentials.username"),
-            ("Password", "sipCredentials.password"),
-            ("Domain", "sipCredentials.domain"),
-            ("Id", "id"),
+            ("Number", "Número", "extensionNumber"),
+            ("Name", "Nombre", "displayName"),
+            ("User name", "Usuario", "sipCredentials.username"),
+            ("Password", "Contraseña", "sipCredentials.password"),
+            ("Domain", "Dominio", "sipCredentials.domain"),
+            ("Id", "Id", "id"),
         ],
     );
     let Err(error) = shown else { return Ok(()) };
@@ -115,7 +137,7 @@ fn show(shared: &Shared, wanted: &str) -> Result<(), Fault> {
     let client = reach::client(shared)?;
     let id = id_of(&client, wanted)?;
     let found = client.get(&format!("/api/v1/voip/extensions/{id}"))?.json()?;
-    shape::fields(shared, &found["extension"], &COLUMNS);
+    shape::fields(shared, &found["extension"], SHOWN);
     Ok(())
 }
 
@@ -124,7 +146,7 @@ fn remove(shared: &Shared, wanted: &str, force: bool) -> Result<(), Fault> {
     let id = id_of(&client, wanted)?;
     let force = if force { "?force=true" } else { "" };
     client.delete(&format!("/api/v1/voip/extensions/{id}{force}"))?.json()?;
-    shape::say(shared, &json!({ "removed": id }), &format!("{wanted} is gone"));
+    shape::say(shared, &json!({ "removed": id }), &tr!("{wanted} is gone", "{wanted} ya no existe"));
     Ok(())
 }
 
@@ -153,7 +175,9 @@ fn id_of(client: &Client, wanted: &str) -> Result<String, Fault> {
     let extensions = all(client)?;
     let found = extensions.iter().find(|extension| extension["extensionNumber"] == wanted);
     let id = found.and_then(|extension| extension["id"].as_str());
-    id.map(str::to_owned).ok_or_else(|| Fault::Refused(format!("there is no extension {wanted}")))
+    id.map(str::to_owned).ok_or_else(|| {
+        Fault::Refused(tr!("there is no extension {wanted}", "no hay ninguna extensión {wanted}"))
+    })
 }
 
 fn import(shared: &Shared, file: &Path) -> Result<(), Fault> {

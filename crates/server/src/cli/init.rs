@@ -14,6 +14,7 @@ use super::{Fault, Shared, shape};
 use crate::config::DEFAULT_FILE;
 use crate::data::DataDir;
 use crate::first_key::{self, FirstKey};
+use crate::tr;
 
 /// See `centralita init --help`.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ enum Layout {
 }
 
 pub(super) fn run(shared: &Shared, options: &InitOptions) -> Result<(), Fault> {
-    let loaded = shared.loaded()?;
+    let loaded = shared.loaded_or_default()?;
     let data = DataDir::make(&shared.data)?;
     let file = shared.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
     let mut made = Vec::new();
@@ -39,7 +40,7 @@ pub(super) fn run(shared: &Shared, options: &InitOptions) -> Result<(), Fault> {
         fs::write(&file, commented(&toml(&loaded))).with_context(|| file.display().to_string())?;
         made.push(file);
     }
-    if data.running().is_none() && first_key(shared)? {
+    if data.running()?.is_none() && first_key(shared)? {
         made.push(data.admin_key());
     }
     if options.layout == Some(Layout::Opensips) {
@@ -47,10 +48,14 @@ pub(super) fn run(shared: &Shared, options: &InitOptions) -> Result<(), Fault> {
     }
     let paths: Vec<String> = made.iter().map(|path| path.display().to_string()).collect();
     let text = match paths.as_slice() {
-        [] => "Everything is there already.".to_owned(),
-        paths => format!("Made: {}", paths.join(", ")),
+        [] => tr!("Everything is there already.", "Ya está todo."),
+        paths => tr!("Made: {0}", "Creado: {0}", paths.join(", ")),
     };
-    let next = format!("{text}\nNext: centralita serve --data {}", shared.data.display());
+    let next = tr!(
+        "{text}\nNext: centralita serve --data {0}",
+        "{text}\nAhora: centralita serve --data {0}",
+        shared.data.display()
+    );
     shape::say(shared, &json!({ "made": paths }), &next);
     Ok(())
 }

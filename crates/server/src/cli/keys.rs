@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::reach::{self, Local};
 use super::{Fault, Shared, shape};
+use crate::tr;
 
 /// What can be done with API keys.
 #[derive(Debug, Subcommand)]
@@ -51,10 +52,10 @@ fn create(shared: &Shared, user: &str, name: &str, permissions: &[String]) -> Re
             client.post("/api/v1/keys/voip/generate", Some(&body))?.json()?["key"].take()
         }
         None if permissions != ["admin"] => {
-            return Err(Fault::Unreachable(
-                "without a running server only an administrator's key can be made (--permissions admin)"
-                    .into(),
-            ));
+            return Err(Fault::Unreachable(tr!(
+                "without a running server only an administrator's key can be made (--permissions admin)",
+                "sin un servidor en marcha solo se puede crear una clave de administrador (--permissions admin)"
+            )));
         }
         None => create_offline(shared, user, name)?,
     };
@@ -113,8 +114,13 @@ fn list(shared: &Shared, user: Option<String>) -> Result<(), Fault> {
             Ok(keys.iter().map(|key| row(key)).collect())
         })?,
     };
-    let columns =
-        [("ID", "id"), ("USER", "userId"), ("NAME", "name"), ("PREFIX", "keyPrefix"), ("ACTIVE", "active")];
+    let columns = [
+        ("ID", "ID", "id"),
+        ("USER", "USUARIO", "userId"),
+        ("NAME", "NOMBRE", "name"),
+        ("PREFIX", "PREFIJO", "keyPrefix"),
+        ("ACTIVE", "ACTIVA", "active"),
+    ];
     shape::rows(shared, &keys, &columns);
     Ok(())
 }
@@ -129,7 +135,11 @@ fn row(key: &ApiKey) -> Value {
 
 fn revoke(shared: &Shared, id: &str) -> Result<(), Fault> {
     withdraw(shared, id)?;
-    shape::say(shared, &json!({ "revoked": id }), &format!("{id} is refused from now on"));
+    shape::say(
+        shared,
+        &json!({ "revoked": id }),
+        &tr!("{id} is refused from now on", "{id} se rechaza desde ahora"),
+    );
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `logs [-f]`
+//! `logs [-f]`: the log file, whose lines are JSON, as text for people or as it is.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::{Map, Value};
 
-use super::{Fault, Shared};
+use super::{Fault, Output, Shared};
 
 /// How much of the end is looked through for the last lines.
 const TAIL_BYTES: u64 = 1024 * 1024;
@@ -28,21 +29,71 @@ pub(super) fn run(shared: &Shared, options: &LogsOptions) -> Result<(), Fault> {
     let path = shared.data().log();
     let open = || File::open(&path).map_err(|error| Fault::Refused(format!("{}: {error}", path.display())));
     let mut file = open()?;
-    let mut out = io::stdout();
+    let mut out = Lines { output: shared.output, begun: Vec::new(), to: io::stdout() };
     // Who closes the pipe has read enough.
-    if out.write_all(&tail(&mut file, options.lines)?).is_err() || !options.follow {
+    if out.put(&tail(&mut file, options.lines)?).is_err() || !options.follow {
         return Ok(());
     }
     loop {
-        if io::copy(&mut file, &mut out).is_err() {
+        let mut more = Vec::new();
+        file.read_to_end(&mut more)?;
+        if out.put(&more).is_err() {
             return Ok(());
         }
-        out.flush().ok();
         std::thread::sleep(Duration::from_millis(200));
         if was_replaced(&path, &file) {
             file = open()?;
         }
     }
+}
+
+/// Prints whole lines.
+struct Lines<W> {
+    output: Output,
+    /// A line whose end is not written yet.
+    begun: Vec<u8>,
+    to: W,
+}
+
+impl<W: Write> Lines<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.begun.extend_from_slice(bytes);
+        let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let rest = self.begun.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.begun, rest);
+        match self.output {
+            Output::Json => self.to.write_all(&whole)?,
+            Output::Table => {
+                for line in String::from_utf8_lossy(&whole).lines() {
+                    writeln!(self.to, "{}", plain(line))?;
+                }
+            }
+        }
+        self.to.flush()
+    }
+}
+
+/// `2026-01-01T12:00:00Z  INFO a message key=value`; a line that is no JSON as it is.
+fn plain(line: &str) -> String {
+    let clean = |text: &str| -> String {
+        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    };
+    let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(line) else { return clean(line) };
+    let take = |fields: &Map<String, Value>, name: &str| match fields.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let mut text =
+        format!("{} {:>5} {}", take(&fields, "timestamp"), take(&fields, "level"), take(&fields, "message"));
+    for name in
+        fields.keys().filter(|name| !["timestamp", "level", "message", "target"].contains(&name.as_str()))
+    {
+        let value = take(&fields, name);
+        let quoted = value.is_empty() || value.contains([' ', '"', '=']);
+        text += &if quoted { format!(" {name}={value:?}") } else { format!(" {name}={value}") };
+    }
+    clean(&text)
 }
 
 /// The last `lines` lines; the file is left at its end.
@@ -61,4 +112,27 @@ fn was_replaced(path: &Path, file: &File) -> bool {
     let (Ok(there), Ok(here)) = (path.metadata(), file.metadata()) else { return false };
     let mut file = file;
     there.ino() != here.ino() || file.stream_position().is_ok_and(|at| at > here.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(output: Output, pieces: &[&str]) -> String {
+        let mut lines = Lines { output, begun: Vec::new(), to: Vec::new() };
+        pieces.iter().for_each(|piece| lines.put(piece.as_bytes()).unwrap());
+        String::from_utf8(lines.to).unwrap()
+    }
+
+    #[test]
+    fn people_get_text_and_programs_the_line_as_it_is() {
+        let line = r#"{"timestamp":"2026-01-01T12:00:00Z","level":"INFO","message":"call ended","from":"+34•••001","seconds":12,"why":"a b","target":"x"}"#;
+        let (one, two) = line.split_at(70);
+        let text = "2026-01-01T12:00:00Z  INFO call ended from=+34•••001 seconds=12 why=\"a b\"\n";
+        assert_eq!(
+            printed(Output::Table, &[one, two, "\nnot json \u{1b}[2J\nhalf"]),
+            format!("{text}not json \u{fffd}[2J\n")
+        );
+        assert_eq!(printed(Output::Json, &[one, two, "\n"]), format!("{line}\n"));
+    }
 }

@@ -5,6 +5,7 @@ use model::voicemail::{Attempt, is_email};
 
 use super::{Fault, Shared, reach, shape};
 use crate::mail::{Letter, Mailer, Relay};
+use crate::tr;
 
 /// What is done with mail.
 #[derive(Clone, Debug, Subcommand)]
@@ -19,30 +20,41 @@ pub(super) enum MailVerb {
 pub(super) fn run(shared: &Shared, verb: MailVerb) -> Result<(), Fault> {
     let MailVerb::Test { to } = verb;
     if !is_email(&to) {
-        return Err(Fault::Usage(format!("{to:?} is no address of mail; write ana@example.com")));
+        return Err(Fault::Usage(tr!(
+            "{to:?} is no address of mail; write ana@example.com",
+            "{to:?} no es una dirección de correo; escriba ana@example.com"
+        )));
     }
     let config = shared.loaded()?.config;
     let Some(smtp) = &config.mail.smtp else {
-        return Err(Fault::Refused(
-            "no mail is sent: set mail.smtp, as in mail.smtp = \"smtps://USER:PASSWORD@mail.example.com\""
-                .into(),
-        ));
+        return Err(Fault::Refused(tr!(
+            "no mail is sent: set mail.smtp, as in mail.smtp = \"smtps://USER:PASSWORD@mail.example.com\"",
+            "no se envía correo: ponga mail.smtp, como mail.smtp = \"smtps://USUARIO:CLAVE@mail.example.com\""
+        )));
     };
     let relay = Relay::parse(smtp.expose()).map_err(Fault::Refused)?;
     let from = config.mail.sender(&config.sip.domain);
-    let letter = Letter::test(&from, &to)
-        .ok_or_else(|| Fault::Refused(format!("{from} cannot be a sender: set mail.from")))?;
+    let letter = Letter::test(&from, &to).ok_or_else(|| {
+        Fault::Refused(tr!(
+            "{from} cannot be a sender: set mail.from",
+            "{from} no puede ser remitente: ponga mail.from"
+        ))
+    })?;
     let attempt = reach::block_on(async {
         let mailer = Mailer::new(&relay).map_err(|error| Fault::Refused(error.to_string()))?;
         Ok(mailer.attempt(letter).await)
     })?;
     match attempt {
         Attempt::Sent => {
-            shape::say(shared, &serde_json::json!({"sent": true, "to": to}), &format!("sent to {to}"));
+            shape::say(
+                shared,
+                &serde_json::json!({"sent": true, "to": to}),
+                &tr!("sent to {to}", "enviado a {to}"),
+            );
             Ok(())
         }
         Attempt::Later(why) | Attempt::Never(why) => {
-            Err(Fault::Refused(format!("the mail was not taken: {why}")))
+            Err(Fault::Refused(tr!("the mail was not taken: {why}", "el correo no fue aceptado: {why}")))
         }
     }
 }

@@ -6,6 +6,8 @@ mod configuration;
 mod doctor;
 mod extensions;
 mod fault;
+mod guard;
+mod help;
 mod init;
 mod keys;
 mod logs;
@@ -13,17 +15,20 @@ mod mail;
 mod reach;
 mod schedule;
 mod shape;
+mod spanish;
 mod status;
 mod store;
 mod trunks;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::Loaded;
 use crate::data::DataDir;
+use crate::lang::{self, Lang};
 use crate::serve::{ServeOptions, serve};
 
 pub use client::{Answer, Client};
@@ -42,7 +47,7 @@ struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct Shared {
-    /// Configuration file; one that does not exist is an empty one [default: centralita.toml]
+    /// Configuration file; one that is named must be there [default: centralita.toml, where it is]
     #[arg(long, global = true, value_name = "FILE", env = "CENTRALITA_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Data directory
@@ -58,6 +63,9 @@ pub struct Shared {
     /// How to print
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     output: Output,
+    /// Language of what is printed [default: that of the locale]
+    #[arg(long, global = true, value_enum)]
+    lang: Option<Lang>,
     /// API of the server, http://HOST:PORT [default: the one that runs on the data directory]
     #[arg(long, global = true, value_name = "URL", env = "CENTRALITA_URL", hide_env_values = true)]
     url: Option<String>,
@@ -103,6 +111,9 @@ enum Noun {
     /// Calls
     #[command(subcommand)]
     Call(calls::CallVerb),
+    /// Sources that are ignored after too many wrong passwords
+    #[command(subcommand)]
+    Guard(guard::GuardVerb),
     /// Mail about voicemail
     #[command(subcommand)]
     Mail(mail::MailVerb),
@@ -124,7 +135,13 @@ enum Noun {
 
 impl Shared {
     fn loaded(&self) -> Result<Loaded, Fault> {
-        Loaded::read(self.config.as_deref(), std::env::vars())
+        Loaded::read(self.config.as_deref(), std::env::vars_os())
+            .map_err(|error| Fault::Refused(error.to_string()))
+    }
+
+    /// The same where the file may be missing, for it is being made.
+    fn loaded_or_default(&self) -> Result<Loaded, Fault> {
+        Loaded::read_or_default(self.config.as_deref(), std::env::vars_os())
             .map_err(|error| Fault::Refused(error.to_string()))
     }
 
@@ -135,15 +152,35 @@ impl Shared {
 
 /// Run the command line of this process.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    let done = dispatch(cli);
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("centralita: {fault}");
-            ExitCode::from(fault.exit_code())
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // Help and faults of the line itself are in its language too, so it is looked for before the line is understood.
+    let named = help::option(&words, &["--lang"]).and_then(|name| Lang::from_str(&name, true).ok());
+    lang::choose(named.unwrap_or_else(|| Lang::of_locale(|name| std::env::var_os(name))));
+    let as_json = help::option(&words, &["-o", "--output"]).is_some_and(|name| name == "json");
+    let parsed = help::translated(Cli::command(), lang::current()).try_get_matches_from(&words);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) if as_json => return failed(&Fault::Usage(help::sentence(&error)), Output::Json),
+        Err(error) => {
+            eprint!("{}", help::complaint(&error, lang::current()));
+            return ExitCode::from(Fault::Usage(String::new()).exit_code());
         }
+    };
+    let output = cli.shared.output;
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => failed(&fault, output),
     }
+}
+
+/// Say why on the side of errors, for people or for programs.
+fn failed(fault: &Fault, output: Output) -> ExitCode {
+    match output {
+        Output::Table => eprintln!("centralita: {fault}"),
+        Output::Json => eprintln!("{}", fault.json()),
+    }
+    ExitCode::from(fault.exit_code())
 }
 
 fn dispatch(cli: Cli) -> Result<(), Fault> {
@@ -154,6 +191,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
             serve(&options).map_err(|error| Fault::Refused(format!("{error:#}")))
         }
         Noun::Init(options) => init::run(&shared, &options),
+        Noun::Guard(verb) => guard::run(&shared, verb),
         Noun::Mail(verb) => mail::run(&shared, verb),
         Noun::Status => status::run(&shared),
         Noun::Doctor => doctor::run(&shared),
@@ -170,9 +208,9 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
 }
 
 /// The help of every command, for a test that notices when it changes.
-pub fn help() -> String {
+pub fn help(lang: Lang) -> String {
     let mut pages = Vec::new();
-    let mut command = Cli::command();
+    let mut command = help::translated(Cli::command(), lang);
     command.build();
     collect(&mut command, &mut pages);
     pages.join("\n\n")

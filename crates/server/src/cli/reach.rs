@@ -12,13 +12,15 @@ use super::{Client, Fault, Shared};
 use crate::clock::Clock;
 use crate::data::{self, DataDir, Lock};
 use crate::installation;
+use crate::tr;
 
 /// A client of the running server.
 pub(super) fn client(shared: &Shared) -> Result<Client, Fault> {
     match find(shared)? {
         Some(client) => Ok(client),
-        None => Err(Fault::Unreachable(format!(
-            "no server runs on {}; start one with: centralita serve --data {0}",
+        None => Err(Fault::Unreachable(tr!(
+            "no server runs on {0}; start one with: centralita serve --data {0}",
+            "no hay ningún servidor en {0}; arranque uno con: centralita serve --data {0}",
             shared.data.display()
         ))),
     }
@@ -31,10 +33,11 @@ pub(super) fn find(shared: &Shared) -> Result<Option<Client>, Fault> {
     if let Some(url) = &shared.url {
         return Client::new(url, key()).map(Some);
     }
-    match data.running() {
+    match data.running()? {
         Some(running) => {
-            let http =
-                running.http.ok_or_else(|| Fault::Unreachable("the server is still starting".into()))?;
+            let http = running.http.ok_or_else(|| {
+                Fault::Unreachable(tr!("the server is still starting", "el servidor todavía está arrancando"))
+            })?;
             Client::new(&http.to_string(), key()).map(Some)
         }
         None => Ok(None),
@@ -57,14 +60,17 @@ pub(super) struct Local {
 impl Local {
     pub(super) async fn open(shared: &Shared) -> Result<Local, Fault> {
         let loaded = shared.loaded()?;
+        crate::zoneinfo::install(&loaded.config.zoneinfo)?;
         let data = DataDir::make(&shared.data)?;
         let lock = data.lock()?;
-        let store =
-            Store::open(loaded.config.store.url.expose(), data.path()).await.context("the database")?;
+        let store = Store::open(loaded.config.store.url.expose(), data.path())
+            .await
+            .with_context(|| tr!("the database", "la base de datos"))?;
         let mut chance = Chance::from_seed(data::seed()?);
         installation::check(&store, &data, &mut chance).await?;
-        let seen = store.outbox_seq().await.context("the database")?;
-        let directory = store.load_directory().await.context("the database")?;
+        let seen = store.outbox_seq().await.with_context(|| tr!("the database", "la base de datos"))?;
+        let directory =
+            store.load_directory().await.with_context(|| tr!("the database", "la base de datos"))?;
         let clock = Clock::start();
         let office = Office::new(
             store.clone(),
@@ -93,16 +99,21 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Fault>>) -> Res
 pub(super) fn backup(shared: &Shared, file: &Path) -> Result<(), Fault> {
     let loaded = shared.loaded()?;
     if !shared.data.is_dir() {
-        return Err(Fault::Refused(format!("there is no data directory {}", shared.data.display())));
+        return Err(Fault::Refused(tr!(
+            "there is no data directory {0}",
+            "no existe la carpeta de datos {0}",
+            shared.data.display()
+        )));
     }
     if file.exists() {
-        return Err(Fault::Refused(format!("{} exists already", file.display())));
+        return Err(Fault::Refused(tr!("{0} exists already", "{0} ya existe", file.display())));
     }
     let file = std::path::absolute(file)?;
     block_on(async {
-        let store =
-            Store::open(loaded.config.store.url.expose(), &shared.data).await.context("the database")?;
-        let done = store.backup(&file).await.context("the copy failed");
+        let store = Store::open(loaded.config.store.url.expose(), &shared.data)
+            .await
+            .with_context(|| tr!("the database", "la base de datos"))?;
+        let done = store.backup(&file).await.with_context(|| tr!("the copy failed", "la copia falló"));
         store.close().await;
         Ok(done?)
     })?;
@@ -110,7 +121,7 @@ pub(super) fn backup(shared: &Shared, file: &Path) -> Result<(), Fault> {
     super::shape::say(
         shared,
         &serde_json::json!({ "file": file.display().to_string(), "bytes": bytes }),
-        &format!("{} bytes in {}", bytes, file.display()),
+        &tr!("{bytes} bytes in {0}", "{bytes} bytes en {0}", file.display()),
     );
     Ok(())
 }

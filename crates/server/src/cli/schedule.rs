@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{Fault, Shared, reach, shape};
 
 const LIST: [shape::Column; 8] = [
-    ("ID", "id"),
-    ("EXTENSION", "extensionId"),
-    ("DOES", "action"),
-    ("TO", "destinationNumber"),
-    ("FREQUENCY", "schedule.frequency"),
-    ("TIME", "schedule.time"),
-    ("ZONE", "schedule.timezone"),
-    ("NEXT", "nextExecution"),
+    ("ID", "ID", "id"),
+    ("EXTENSION", "EXTENSIÓN", "extensionId"),
+    ("DOES", "HACE", "action"),
+    ("TO", "A", "destinationNumber"),
+    ("FREQUENCY", "FRECUENCIA", "schedule.frequency"),
+    ("TIME", "HORA", "schedule.time"),
+    ("ZONE", "ZONA", "schedule.timezone"),
+    ("NEXT", "PRÓXIMA", "nextExecution"),
 ];
 
 /// What can be done with recurring calls.
@@ -67,24 +67,24 @@ pub(super) enum ScheduleVerb {
     },
 }
 
-const SHOWN: &[(&str, &str)] = &[
-    ("Id", "id"),
-    ("Extension", "extensionId"),
-    ("Does", "action"),
-    ("Says the prompt", "promptId"),
-    ("Says the sound", "audioId"),
-    ("Calls", "destinationNumber"),
-    ("Frequency", "schedule.frequency"),
-    ("Time", "schedule.time"),
-    ("Day of week", "schedule.dayOfWeek"),
-    ("Days of week", "schedule.daysOfWeek"),
-    ("Day of month", "schedule.dayOfMonth"),
-    ("Zone", "schedule.timezone"),
-    ("Enabled", "enabled"),
-    ("Next", "nextExecution"),
-    ("After an absence", "misfire"),
-    ("Attempts", "maxAttempts"),
-    ("Minutes between", "retryMinutes"),
+const SHOWN: &[shape::Column] = &[
+    ("Id", "Id", "id"),
+    ("Extension", "Extensión", "extensionId"),
+    ("Does", "Hace", "action"),
+    ("Says the prompt", "Dice el aviso", "promptId"),
+    ("Says the sound", "Dice el sonido", "audioId"),
+    ("Calls", "Llama a", "destinationNumber"),
+    ("Frequency", "Frecuencia", "schedule.frequency"),
+    ("Time", "Hora", "schedule.time"),
+    ("Day of week", "Día de la semana", "schedule.dayOfWeek"),
+    ("Days of week", "Días de la semana", "schedule.daysOfWeek"),
+    ("Day of month", "Día del mes", "schedule.dayOfMonth"),
+    ("Zone", "Zona", "schedule.timezone"),
+    ("Enabled", "Activo", "enabled"),
+    ("Next", "Próxima", "nextExecution"),
+    ("After an absence", "Tras una ausencia", "misfire"),
+    ("Attempts", "Intentos", "maxAttempts"),
+    ("Minutes between", "Minutos entre intentos", "retryMinutes"),
 ];
 
 pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
@@ -98,7 +98,7 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
         }
         ScheduleVerb::Next { id, count } => {
             let answer = get(&format!("/{}/next?count={count}", checked(&id)?))?;
-            let columns = [("DUE", "at"), ("LOCAL", "local")];
+            let columns = [("DUE", "TOCA", "at"), ("LOCAL", "HORA LOCAL", "local")];
             shape::rows(shared, &list(&answer["next"]), &columns);
         }
         ScheduleVerb::Show { id } => {
@@ -120,17 +120,21 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
             let id =
                 model::ExtensionId::parse(&extension).map_err(|error| Fault::Usage(error.to_string()))?;
             let answer = client.get(&format!("/api/v1/voip/extensions/{id}/sounds"))?.json()?;
-            let columns = [("ID", "id"), ("NAME", "name"), ("MILLISECONDS", "milliseconds")];
+            let columns = [
+                ("ID", "ID", "id"),
+                ("NAME", "NOMBRE", "name"),
+                ("MILLISECONDS", "MILISEGUNDOS", "milliseconds"),
+            ];
             shape::rows(shared, &list(&answer["sounds"]), &columns);
         }
         ScheduleVerb::Runs { id, limit } => {
             let answer = get(&format!("/{}/runs?limit={limit}", checked(&id)?))?;
             let columns = [
-                ("DUE", "due"),
-                ("STATE", "state"),
-                ("ATTEMPTS", "attempts"),
-                ("CALL", "sessionId"),
-                ("END", "endReason"),
+                ("DUE", "TOCA", "due"),
+                ("STATE", "ESTADO", "state"),
+                ("ATTEMPTS", "INTENTOS", "attempts"),
+                ("CALL", "LLAMADA", "sessionId"),
+                ("END", "FIN", "endReason"),
             ];
             shape::rows(shared, &list(&answer["runs"]), &columns);
         }

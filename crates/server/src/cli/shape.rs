@@ -5,9 +5,22 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::{Output, Shared};
+use crate::lang;
 
-/// One column: its title, and where its value lies in a row.
-pub(super) type Column = (&'static str, &'static str);
+/// One column: its title in English and in Spanish, and where its value lies in a row.
+pub(super) type Column = (&'static str, &'static str, &'static str);
+
+/// The title in the language that is spoken.
+fn title(column: &Column) -> &'static str {
+    lang::current().pick(column.0, column.1)
+}
+
+/// A heading above a table, for people only.
+pub(super) fn heading(shared: &Shared, text: &str) {
+    if matches!(shared.output, Output::Table) {
+        put(&format!("\n{text}"));
+    }
+}
 
 /// Print one thing: `value` for programs, `text` for people.
 pub(super) fn say(shared: &Shared, value: &Value, text: &str) {
@@ -34,19 +47,19 @@ pub(super) fn fields(shared: &Shared, value: &Value, columns: &[Column]) {
 }
 
 fn field_lines(value: &Value, columns: &[Column]) -> String {
-    let width = columns.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
-    let line = |(title, path): &Column| format!("{title:width$}  {}", cell(value, path));
+    let width = columns.iter().map(|column| title(column).chars().count()).max().unwrap_or(0);
+    let line = |column: &Column| format!("{:width$}  {}", title(column), cell(value, column.2));
     columns.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Who closes the pipe (`| head`) has read enough.
-fn put(text: &str) {
+pub(super) fn put(text: &str) {
     try_put(text).ok();
 }
 
 fn try_put(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
-    writeln!(out, "{}", text.trim_end())?;
+    writeln!(out, "{}", text.trim_end_matches('\n'))?;
     out.flush()
 }
 
@@ -68,8 +81,8 @@ fn pretty(value: &Value) -> String {
 }
 
 fn table(rows: &[Value], columns: &[Column]) -> String {
-    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| cell(row, path)).collect()));
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| title(column).to_owned()).collect()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|column| cell(row, column.2)).collect()));
     let widths: Vec<usize> = (0..columns.len())
         .map(|n| {
             lines.iter().filter_map(|line| line.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0)
@@ -89,7 +102,9 @@ fn cell(row: &Value, path: &str) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(","),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+        Value::Bool(true) => lang::current().pick("yes", "sí").to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(_) | Value::Object(_) => value.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -101,6 +116,9 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_nothing_moves_the_cursor() {
         let rows = [serde_json::json!({"a": {"b": "x\u{1b}[2J"}, "n": 1}), serde_json::json!({"n": [2, 3]})];
-        assert_eq!(table(&rows, &[("NAME", "a.b"), ("N", "n")]), "NAME   N\nx\u{fffd}[2J  1\n-      2,3");
+        assert_eq!(
+            table(&rows, &[("NAME", "NOMBRE", "a.b"), ("N", "N", "n")]),
+            "NAME   N\nx\u{fffd}[2J  1\n-      2,3"
+        );
     }
 }

@@ -1,31 +1,59 @@
 //! `status`
 
-use super::{Fault, Shared, reach, shape};
+use serde_json::Value;
+
+use super::{Fault, Output, Shared, reach, shape};
+use crate::lang;
 
 pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
-    let status = reach::client(shared)?.get("/api/v1/opensips/status")?.json()?;
+    let client = reach::client(shared)?;
+    let mut status = client.get("/api/v1/opensips/status")?.json()?;
+    // Only an administrator may see who is banned.
+    let bans = client.get("/api/v1/guard/bans")?.json().map(|answer| answer["bans"].clone());
+    let bans = bans.unwrap_or_default();
+    if shared.output == Output::Json {
+        status["bans"] = bans;
+        shape::say(shared, &status, "");
+        return Ok(());
+    }
+    status["banned"] = bans.as_array().map_or(Value::Null, |bans| bans.len().into());
     shape::fields(
         shared,
         &status,
         &[
-            ("State", "status"),
-            ("Version", "version"),
-            ("Time zones", "tzdbVersion"),
-            ("Listeners", "listeners"),
-            ("Active calls", "activeCalls"),
-            ("Registrations", "registrations"),
-            ("Up for (s)", "uptimeSeconds"),
+            ("State", "Estado", "status"),
+            ("Version", "Versión", "version"),
+            ("Time zones", "Zonas horarias", "tzdbVersion"),
+            ("Listeners", "Escucha en", "listeners"),
+            ("Active calls", "Llamadas en curso", "activeCalls"),
+            ("Registrations", "Registros", "registrations"),
+            ("Bans", "Bloqueos", "banned"),
+            ("Up for (s)", "En marcha (s)", "uptimeSeconds"),
         ],
     );
     let trunks = status["trunks"].as_array().cloned().unwrap_or_default();
-    if matches!(shared.output, super::Output::Table) && !trunks.is_empty() {
+    if !trunks.is_empty() {
+        shape::heading(shared, lang::current().pick("Trunks", "Troncales"));
         let columns = [
-            ("TRUNK", "name"),
-            ("STATE", "state"),
-            ("REGISTRATION", "registration"),
-            ("CALLS", "activeCalls"),
+            ("TRUNK", "TRONCAL", "name"),
+            ("STATE", "ESTADO", "state"),
+            ("REGISTRATION", "REGISTRO", "registration"),
+            ("CALLS", "LLAMADAS", "activeCalls"),
         ];
         shape::rows(shared, &trunks, &columns);
+    }
+    let bans = bans.as_array().cloned().unwrap_or_default();
+    if !bans.is_empty() {
+        let title = "Ignored after too many wrong passwords (centralita guard lift ADDRESS ends it)";
+        let titulo =
+            "Sin escuchar por demasiadas contraseñas erróneas (centralita guard lift DIRECCIÓN lo termina)";
+        shape::heading(shared, lang::current().pick(title, titulo));
+        let columns = [
+            ("ADDRESS", "DIRECCIÓN", "address"),
+            ("USER NAME", "USUARIO", "username"),
+            ("UNTIL", "HASTA", "until"),
+        ];
+        shape::rows(shared, &bans, &columns);
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::{Fault, Shared, reach, shape};
 use crate::clock::Clock;
 use crate::config::without_password;
 use crate::data::DataDir;
+use crate::tr;
 
 /// What can be done with the database as a whole.
 #[derive(Debug, Subcommand)]
@@ -42,7 +43,10 @@ pub(super) fn run(shared: &Shared, verb: StoreVerb) -> Result<(), Fault> {
 /// The file of the configured SQLite database; `otherwise` is said where it is another database.
 fn sqlite_file(shared: &Shared, url: &str, otherwise: &str) -> Result<PathBuf, Fault> {
     let Some(file) = url.strip_prefix("sqlite:") else {
-        return Err(Fault::Refused(format!("store.url does not name a SQLite database: {otherwise}")));
+        return Err(Fault::Refused(tr!(
+            "store.url does not name a SQLite database: {otherwise}",
+            "store.url no nombra una base de datos SQLite: {otherwise}"
+        )));
     };
     Ok(shared.data.join(file.trim_start_matches("//")))
 }
@@ -51,9 +55,13 @@ fn move_to(shared: &Shared, to: &str) -> Result<(), Fault> {
     let loaded = shared.loaded()?;
     let data = shared.data();
     let from = loaded.config.store.url.expose();
-    let file = sqlite_file(shared, from, "there is nothing to move")?;
+    let file = sqlite_file(shared, from, &tr!("there is nothing to move", "no hay nada que mover"))?;
     if !file.is_file() {
-        return Err(Fault::Refused(format!("there is no database {}", file.display())));
+        return Err(Fault::Refused(tr!(
+            "there is no database {0}",
+            "no hay ninguna base de datos {0}",
+            file.display()
+        )));
     }
     // A server that runs would go on writing to the old one.
     let _lock = data.lock()?;
@@ -69,8 +77,9 @@ fn move_to(shared: &Shared, to: &str) -> Result<(), Fault> {
     })?;
     let shown = without_password(to);
     let lines: Vec<String> = tables.iter().map(|(table, rows)| format!("{rows:>10}  {table}")).collect();
-    let text = format!(
-        "{}\n{total:>10}  rows were moved, and counted again there.\nNext: store.url = \"{shown}\" with its password, then centralita serve. {} stays as it is.",
+    let text = tr!(
+        "{0}\n{total:>10}  rows were moved, and counted again there.\nNext: store.url = \"{shown}\" with its password, then centralita serve. {1} stays as it is.",
+        "{0}\n{total:>10}  filas se movieron, y se contaron de nuevo allí.\nAhora: store.url = \"{shown}\" con su contraseña, y centralita serve. {1} queda como está.",
         lines.join("\n"),
         file.display()
     );
@@ -81,7 +90,7 @@ fn move_to(shared: &Shared, to: &str) -> Result<(), Fault> {
 fn restore(shared: &Shared, copy: &Path) -> Result<(), Fault> {
     let loaded = shared.loaded()?;
     let url = loaded.config.store.url.expose();
-    let database = sqlite_file(shared, url, "use pg_restore")?;
+    let database = sqlite_file(shared, url, &tr!("use pg_restore", "use pg_restore"))?;
     if same_file(copy, &database) {
         return Err(Fault::Refused(format!("{} is the database itself", copy.display())));
     }

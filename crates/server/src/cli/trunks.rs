@@ -4,31 +4,39 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Client, Fault, Shared, reach, shape};
+use crate::{lang, tr};
 
 const COLUMNS: [shape::Column; 6] = [
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("STATE", "status.state"),
-    ("REGISTRATION", "status.registration"),
-    ("CALLS", "status.activeCalls"),
-    ("PRIORITY", "priority"),
+    ("ID", "ID", "id"),
+    ("NAME", "NOMBRE", "name"),
+    ("STATE", "ESTADO", "status.state"),
+    ("REGISTRATION", "REGISTRO", "status.registration"),
+    ("CALLS", "LLAMADAS", "status.activeCalls"),
+    ("PRIORITY", "PRIORIDAD", "priority"),
+];
+const CONFIGURED: [shape::Column; 5] = [
+    ("HOST", "HOST", "host"),
+    ("PORT", "PUERTO", "port"),
+    ("TRANSPORT", "TRANSPORTE", "transport"),
+    ("PRIORITY", "PRIORIDAD", "priority"),
+    ("WEIGHT", "PESO", "weight"),
 ];
 const HOSTS: [shape::Column; 5] = [
-    ("HOST", "uri"),
-    ("ADDRESS", "address"),
-    ("STATE", "state"),
-    ("ANSWER", "lastStatus"),
-    ("MS", "roundTripMs"),
+    ("HOST", "HOST", "uri"),
+    ("ADDRESS", "DIRECCIÓN", "address"),
+    ("STATE", "ESTADO", "state"),
+    ("ANSWER", "RESPUESTA", "lastStatus"),
+    ("MS", "MS", "roundTripMs"),
 ];
 
 const CALL: [shape::Column; 7] = [
-    ("Answered", "answered"),
-    ("Code", "code"),
-    ("Reason", "reason"),
-    ("SIP status", "sipStatus"),
-    ("Rang after, ms", "ringMs"),
-    ("Answered after, ms", "answerMs"),
-    ("Steps", "steps"),
+    ("Answered", "Contestada", "answered"),
+    ("Code", "Código", "code"),
+    ("Reason", "Motivo", "reason"),
+    ("SIP status", "Estado SIP", "sipStatus"),
+    ("Rang after, ms", "Sonó a los ms", "ringMs"),
+    ("Answered after, ms", "Contestada a los ms", "answerMs"),
+    ("Steps", "Pasos", "steps"),
 ];
 
 /// What can be done with trunks.
@@ -109,7 +117,7 @@ pub(super) fn run(shared: &Shared, verb: TrunkVerb) -> Result<(), Fault> {
         TrunkVerb::Remove { trunk } => {
             let id = id_of(&client, &trunk)?;
             client.delete(&format!("/api/v1/trunks/{id}"))?.json()?;
-            shape::say(shared, &json!({ "removed": id }), &format!("{trunk} is gone"));
+            shape::say(shared, &json!({ "removed": id }), &tr!("{trunk} is gone", "{trunk} ya no existe"));
             Ok(())
         }
         TrunkVerb::Test { trunk, number, seconds } => {
@@ -176,9 +184,10 @@ fn test(shared: &Shared, client: &Client, trunk: &str, call: Option<(String, u64
         shape::fields(shared, call, &CALL);
         return match call["answered"].as_bool() {
             Some(true) => Ok(()),
-            Some(false) | None => {
-                Err(Fault::Refused(call["reason"].as_str().unwrap_or("nobody answered").to_owned()))
-            }
+            Some(false) | None => Err(Fault::Refused(match call["reason"].as_str() {
+                Some(reason) => reason.to_owned(),
+                None => tr!("nobody answered", "nadie contestó"),
+            })),
         };
     }
     let hosts = found["trunk"]["status"]["hosts"].as_array().cloned().unwrap_or_default();
@@ -186,28 +195,53 @@ fn test(shared: &Shared, client: &Client, trunk: &str, call: Option<(String, u64
     if hosts.iter().any(|host| host["state"] == "up") {
         return Ok(());
     }
-    Err(Fault::Refused(format!("no host of {trunk} answers")))
+    Err(Fault::Refused(tr!("no host of {trunk} answers", "ningún host de {trunk} responde")))
 }
 
 fn print(shared: &Shared, trunk: &Value) {
+    let mut trunk = trunk.clone();
+    if matches!(shared.output, super::Output::Table) {
+        let did = |did: &Value| match (did["number"].as_str(), did["extension"].as_str()) {
+            (Some(number), Some(extension)) => format!("{number}={extension}"),
+            (number, _) => number.unwrap_or_default().to_owned(),
+        };
+        trunk["numbers"] =
+            trunk["dids"].as_array().map(|dids| dids.iter().map(did).collect()).unwrap_or_default();
+    }
+    let trunk = &trunk;
     shape::fields(
         shared,
         trunk,
         &[
-            ("Id", "id"),
-            ("Name", "name"),
-            ("Enabled", "enabled"),
-            ("State", "status.state"),
-            ("Registration", "status.registration"),
-            ("User name", "username"),
-            ("Caller number", "callerNumber"),
-            ("Sources", "sources"),
-            ("Calls", "status.activeCalls"),
+            ("Id", "Id", "id"),
+            ("Name", "Nombre", "name"),
+            ("Enabled", "Activo", "enabled"),
+            ("State", "Estado", "status.state"),
+            ("Registration", "Registro", "status.registration"),
+            ("Registered until", "Registrado hasta", "status.registeredUntil"),
+            ("Refusal", "Rechazo", "status.registrationStatus"),
+            ("User name", "Usuario", "username"),
+            ("Caller number", "Número propio", "callerNumber"),
+            ("Sources", "Orígenes", "sources"),
+            ("Numbers", "Números", "numbers"),
+            ("Other numbers go to", "Los demás números van a", "defaultExtension"),
+            ("Lines", "Líneas", "maxChannels"),
+            ("Calls a second", "Llamadas por segundo", "callsPerSecond"),
+            ("Calls", "Llamadas", "status.activeCalls"),
         ],
     );
-    let hosts = trunk["status"]["hosts"].as_array().cloned().unwrap_or_default();
-    if matches!(shared.output, super::Output::Table) && !hosts.is_empty() {
-        shape::rows(shared, &hosts, &HOSTS);
+    if !matches!(shared.output, super::Output::Table) {
+        return;
+    }
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for (english, spanish, rows, columns) in [
+        ("Hosts", "Hosts", list(&trunk["hosts"]), &CONFIGURED[..]),
+        ("Addresses", "Direcciones", list(&trunk["status"]["hosts"]), &HOSTS[..]),
+    ] {
+        if !rows.is_empty() {
+            shape::heading(shared, lang::current().pick(english, spanish));
+            shape::rows(shared, &rows, columns);
+        }
     }
 }
 
@@ -222,16 +256,29 @@ fn host(text: &str) -> Result<Value, Fault> {
     };
     let mut host = json!({ "host": name });
     if let Some(port) = port {
-        host["port"] = port.parse::<u16>().map_err(|_| bad("the port is 1 to 65535"))?.into();
+        host["port"] = port
+            .parse::<u16>()
+            .map_err(|_| bad(&tr!("the port is 1 to 65535", "el puerto va de 1 a 65535")))?
+            .into();
     }
     for part in parts {
         match part.split_once('=') {
             Some((key @ ("priority" | "weight"), value)) => {
-                host[key] = value.parse::<u16>().map_err(|_| bad("0 to 65535"))?.into();
+                host[key] = value.parse::<u16>().map_err(|_| bad(&tr!("0 to 65535", "de 0 a 65535")))?.into();
             }
             Some(("transport", value @ ("udp" | "tcp"))) => host["transport"] = value.into(),
-            Some(("transport", _)) => return Err(bad("transport is udp or tcp in this version")),
-            Some(_) | None => return Err(bad("write priority=N, weight=N or transport=tcp")),
+            Some(("transport", _)) => {
+                return Err(bad(&tr!(
+                    "transport is udp or tcp in this version",
+                    "en esta versión transport es udp o tcp"
+                )));
+            }
+            Some(_) | None => {
+                return Err(bad(&tr!(
+                    "write priority=N, weight=N or transport=tcp",
+                    "escriba priority=N, weight=N o transport=tcp"
+                )));
+            }
         }
     }
     Ok(host)
@@ -246,7 +293,8 @@ fn id_of(client: &Client, wanted: &str) -> Result<String, Fault> {
     let trunks = all(client)?;
     let found = trunks.iter().find(|trunk| trunk["id"] == wanted || trunk["name"] == wanted);
     let id = found.and_then(|trunk| trunk["id"].as_str());
-    id.map(str::to_owned).ok_or_else(|| Fault::Refused(format!("there is no trunk {wanted}")))
+    id.map(str::to_owned)
+        .ok_or_else(|| Fault::Refused(tr!("there is no trunk {wanted}", "no hay ningún troncal {wanted}")))
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use base::Secret;
 
 use super::nearest::nearest;
 use super::values::{
-    algorithm, algorithm_name, beep, country, emergency, feature_code, format, host, level, list, listed,
-    listener, mode, network, number, origin, port, ports, prefixes, public, quoted, recorded, relay,
-    shown_beep, socket, switch, text, url, web, without_password, zone,
+    algorithm, algorithm_name, beep, country, emergency, extension, feature_code, format, host, level, list,
+    listed, listener, mode, network, number, numbers, origin, port, ports, prefixes, public, quoted,
+    recorded, relay, shown_beep, socket, switch, text, url, web, without_password, zone, zoneinfo,
 };
 use super::{Config, PublicAddress, Value};
+use crate::tr;
 
 /// One key of the configuration.
 pub struct Key {
@@ -69,7 +70,7 @@ keys! {
         |c, v| c.sip.min_expires_seconds = number(v, 1, 3600)?,
         |c| Some(c.sip.min_expires_seconds.to_string());
     "sip.default_extension", "where inbound numbers go that no route names",
-        |c, v| c.sip.default_extension = Some(text(v)?),
+        |c, v| c.sip.default_extension = Some(extension(&text(v)?)?),
         |c| c.sip.default_extension.as_deref().map(quoted);
     "dns.servers", "addresses of DNS servers, with ports; those of the system where empty",
         |c, v| c.dns.servers = list(v)?.iter().map(|item| socket(item)).collect::<Result<_, _>>()?,
@@ -200,6 +201,12 @@ keys! {
     "log.level", "error, warn, info, debug, trace, or a filter like info,sip=debug",
         |c, v| c.log_level = level(&text(v)?)?,
         |c| Some(quoted(&c.log_level));
+    "log.numbers", "people's numbers in the log: masked (+34•••001), full or none",
+        |c, v| c.log_numbers = numbers(&text(v)?)?,
+        |c| Some(quoted(c.log_numbers.as_str()));
+    "time.zoneinfo", "time zone data: auto (the newer of built-in and system), builtin, system, or a folder",
+        |c, v| c.zoneinfo = zoneinfo(&text(v)?)?,
+        |c| Some(quoted(&c.zoneinfo.to_string()));
     "twilio.did", "our numbers there",
         |c, v| c.twilio.did = list(v)?,
         |c| (!c.twilio.did.is_empty()).then(|| listed(c.twilio.did.iter().cloned()));
@@ -257,8 +264,13 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 /// What to say of a key that does not exist.
 pub(super) fn unknown(name: &str) -> String {
     match nearest(name, KEYS.iter().map(|key| key.name)) {
-        Some(meant) => format!("there is no such key; did you mean {meant}?"),
-        None => "there is no such key; `centralita config show` lists all".into(),
+        Some(meant) => {
+            tr!("there is no such key; did you mean {meant}?", "esa clave no existe; ¿quiso decir {meant}?")
+        }
+        None => tr!(
+            "there is no such key; `centralita config show` lists all",
+            "esa clave no existe; `centralita config show` las muestra todas"
+        ),
     }
 }
 
@@ -268,17 +280,24 @@ pub(super) fn check(config: &Config, refuse: &mut dyn FnMut(&'static str, String
     if start.next_multiple_of(2).checked_add(3).is_none_or(|least| end < least) {
         refuse(
             "media.ports",
-            format!("{start}-{end} holds no call: two pairs of an even and an odd port are needed"),
+            tr!(
+                "{start}-{end} holds no call: two pairs of an even and an odd port are needed",
+                "en {start}-{end} no cabe ninguna llamada: hacen falta dos pares de puerto par e impar"
+            ),
         );
     }
     if config.sip.listen.is_empty() {
-        refuse("sip.listen", "name at least one listener, \"udp://127.0.0.1:5060\"".into());
+        let what = tr!(
+            "name at least one listener, \"udp://127.0.0.1:5060\"",
+            "nombre al menos una dirección, \"udp://127.0.0.1:5060\""
+        );
+        refuse("sip.listen", what);
     }
     if config.sip.listen.len() > 64 {
-        refuse("sip.listen", "at most 64 listeners".into());
+        refuse("sip.listen", tr!("at most 64 listeners", "64 direcciones como mucho"));
     }
     if config.sip.digest.is_empty() {
-        refuse("sip.digest", "name at least one, [\"md5\"]".into());
+        refuse("sip.digest", tr!("name at least one, [\"md5\"]", "nombre al menos uno, [\"md5\"]"));
     }
     let features = &config.features;
     let codes = [
@@ -291,17 +310,59 @@ pub(super) fn check(config: &Config, refuse: &mut dyn FnMut(&'static str, String
     ];
     for (n, (key, code)) in codes.iter().enumerate() {
         if !code.is_empty() && codes.iter().take(n).any(|(_, other)| other == code) {
-            refuse(key, format!("{code} is another feature's code"));
+            refuse(key, tr!("{code} is another feature's code", "{code} es el código de otra función"));
         }
     }
+    listeners(config, refuse);
     let s3 = &config.recording;
     if s3.s3_bucket.is_some() && (s3.s3_access_key.is_none() || s3.s3_secret_key.is_none()) {
-        refuse("recording.s3_bucket", "name recording.s3_access_key and recording.s3_secret_key too".into());
+        let what = tr!(
+            "name recording.s3_access_key and recording.s3_secret_key too",
+            "nombre también recording.s3_access_key y recording.s3_secret_key"
+        );
+        refuse("recording.s3_bucket", what);
     }
     for (n, listen) in config.sip.listen.iter().enumerate() {
         let fixed = listen.address.port() != 0;
         if fixed && config.sip.listen.iter().take(n).any(|other| other == listen) {
-            refuse("sip.listen", format!("{listen} is there twice"));
+            refuse("sip.listen", tr!("{listen} is there twice", "{listen} está dos veces"));
         }
+    }
+}
+
+/// Listeners that cannot be open together.
+fn listeners(config: &Config, refuse: &mut dyn FnMut(&'static str, String)) {
+    if config.http.listen.is_empty() {
+        let what = tr!(
+            "name at least one address, \"127.0.0.1:5000\": without the API nobody can look after the server",
+            "nombre al menos una dirección, \"127.0.0.1:5000\": sin la API nadie puede atender el servidor"
+        );
+        refuse("http.listen", what);
+    }
+    for (n, address) in config.http.listen.iter().enumerate().filter(|(_, address)| address.port() != 0) {
+        if config.http.listen.iter().take(n).any(|other| other == address) {
+            refuse("http.listen", tr!("{address} is there twice", "{address} está dos veces"));
+        }
+        let sip =
+            |listen: &&super::Listen| listen.transport != sip::Transport::Udp && listen.address == *address;
+        if let Some(listen) = config.sip.listen.iter().find(sip) {
+            let what = tr!(
+                "{address} is taken by sip.listen ({listen}); write another port",
+                "{address} ya es de sip.listen ({listen}); escriba otro puerto"
+            );
+            refuse("http.listen", what);
+        }
+    }
+    let ports = &config.media.ports;
+    let within = |listen: &&super::Listen| {
+        listen.transport == sip::Transport::Udp && ports.contains(&listen.address.port())
+    };
+    if let Some(listen) = config.sip.listen.iter().find(within) {
+        let (start, end) = (ports.start(), ports.end());
+        let what = tr!(
+            "{start}-{end} holds the port of {listen}, which is not free for media; write other ports",
+            "en {start}-{end} está el puerto de {listen}, que no queda libre para la voz; escriba otros puertos"
+        );
+        refuse("media.ports", what);
     }
 }

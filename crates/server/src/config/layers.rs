@@ -1,14 +1,19 @@
 //! The layers of a configuration, each read into the same list of settings.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::Problem;
+use super::nearest::nearest;
+use super::{KEYS, Problem};
+use crate::tr;
 
 /// What begins a variable of the environment that is meant for us.
 const PREFIX: &str = "CENTRALITA__";
+/// What a slip of it begins with.
+const SHORT_PREFIX: &str = "CENTRALITA_";
 
 /// The names of the seeds' `.env`, and the keys that they stand for (S103–S108).
 const SEEDS: &[(&str, &str)] = &[
@@ -48,10 +53,10 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
+            Origin::Default => f.write_str(&tr!("default", "valor por defecto")),
             Origin::File { path, line: 0 } => write!(f, "{}", path.display()),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Origin::Variable(name) => write!(f, "environment {name}"),
+            Origin::Variable(name) => f.write_str(&tr!("environment {name}", "entorno {name}")),
             Origin::Option(name) => f.write_str(name),
         }
     }
@@ -92,7 +97,10 @@ pub(super) fn from_toml(path: &Path, text: &str, problems: &mut Vec<Problem>) ->
         Err(error) => problems.push(Problem {
             origin: at(error.span().map_or(0, |span| span.start)),
             key: String::new(),
-            what: format!("is not TOML: {}", error.message().lines().collect::<Vec<_>>().join(", ")),
+            what: {
+                let why = error.message().lines().collect::<Vec<_>>().join(", ");
+                tr!("is not TOML: {why}", "no es TOML: {why}")
+            },
         }),
     }
     settings
@@ -134,8 +142,53 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
+/// The variable that stands for a key, `CENTRALITA__SIP__DOMAIN`.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
+}
+
+/// Whether a variable is read at all.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || SEEDS.iter().any(|(seed, _)| *seed == name)
+}
+
+/// What to say of a variable that names no key.
+pub(super) fn unknown_variable(key: &str) -> String {
+    match nearest(key, KEYS.iter().map(|key| key.name)).map(variable) {
+        Some(meant) => {
+            tr!("there is no such key; did you mean {meant}?", "esa clave no existe; ¿quiso decir {meant}?")
+        }
+        None => super::keys::unknown(key),
+    }
+}
+
+/// The environment as text. Variables of others may hold any bytes; one of ours that is no text is refused by its name.
+pub(super) fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(String, String, Origin)> {
+    let mut read = Vec::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().map(str::to_owned) else { continue };
+        let origin = Origin::Variable(name.clone());
+        match value.into_string() {
+            Ok(value) => read.push((name, value, origin)),
+            Err(_) if is_ours(&name) => problems.push(Problem {
+                origin,
+                key: String::new(),
+                what: tr!("is not UTF-8; write its value in UTF-8", "no es UTF-8; escriba su valor en UTF-8"),
+            }),
+            Err(_) => {}
+        }
+    }
+    read
+}
+
 /// The settings among the variables of an environment: the seeds' names first, so that ours win over them.
-pub(super) fn from_variables(variables: impl Iterator<Item = (String, String, Origin)>) -> Vec<Setting> {
+pub(super) fn from_variables(
+    variables: impl Iterator<Item = (String, String, Origin)>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Setting> {
     let (mut seeds, mut ours) = (Vec::new(), Vec::new());
     for (name, value, origin) in variables {
         if let Some(rest) = name.strip_prefix(PREFIX) {
@@ -145,54 +198,23 @@ pub(super) fn from_variables(variables: impl Iterator<Item = (String, String, Or
             && !value.is_empty()
         {
             seeds.push(Setting { key: (*key).into(), value: Value::Text(value), origin });
+        } else if let Some(rest) = name.strip_prefix(SHORT_PREFIX)
+            && let Some(key) = KEYS.iter().find(|key| flat(key.name) == flat(rest))
+        {
+            // Other variables may begin so: Kubernetes makes CENTRALITA_PORT of a service called centralita.
+            let meant = variable(key.name);
+            let what = tr!(
+                "would not be read; write {meant}, with two underscores",
+                "no se leería; escriba {meant}, con dos guiones bajos"
+            );
+            problems.push(Problem { origin, key: String::new(), what });
         }
     }
     seeds.extend(ours);
     seeds
 }
 
-/// The lines of a `.env`: `NAME=value`, with quotes, `export` and comments as shells have them.
-pub(super) fn dotenv(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<(String, String, Origin)> {
-    let mut lines = Vec::new();
-    for (n, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let origin = Origin::File { path: path.to_path_buf(), line: n + 1 };
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        match line.split_once('=') {
-            Some((name, value)) => lines.push((name.trim().into(), unquoted(value.trim()).into(), origin)),
-            None => {
-                problems.push(Problem { origin, key: String::new(), what: "a line is NAME=value".into() });
-            }
-        }
-    }
-    lines
-}
-
-fn unquoted(value: &str) -> &str {
-    for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote)
-            && let Some(end) = inner.find(quote)
-        {
-            return &inner[..end];
-        }
-    }
-    value.split_once(" #").map_or(value, |(value, _)| value).trim_end()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dotenv_is_read_as_shells_do() {
-        let text = "# c\nexport A=1\nB=\"x # y\"\nC='q'  # why\nD=plain # why\n\nnonsense\n";
-        let mut problems = Vec::new();
-        let lines = dotenv(Path::new(".env"), text, &mut problems);
-        let read: Vec<_> = lines.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
-        assert_eq!(read, [("A", "1"), ("B", "x # y"), ("C", "q"), ("D", "plain")]);
-        assert_eq!(problems[0].to_string(), ".env:7: a line is NAME=value");
-    }
+/// A key without its dots and underscores.
+fn flat(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -1,10 +1,12 @@
 //! What must be known before the database opens: one TOML file, the environment, and a `.env` beside the file.
 
+mod dotenv;
 mod keys;
 mod layers;
 mod nearest;
 mod values;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -13,6 +15,9 @@ use std::path::{Path, PathBuf};
 use base::Secret;
 use sip::Transport;
 use sip::digest::Algorithm;
+
+pub use crate::masked::Numbers;
+use crate::tr;
 
 pub use keys::{KEYS, Key};
 pub use layers::{Origin, Setting, Value};
@@ -51,6 +56,10 @@ pub struct Config {
     pub recurring_calls_per_second: u32,
     /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
+    /// How people's numbers are written to the log.
+    pub log_numbers: Numbers,
+    /// Where the rules of time zones come from.
+    pub zoneinfo: Zoneinfo,
     /// The carrier of the seeds; read now, used by trunks.
     pub twilio: Twilio,
 }
@@ -63,6 +72,31 @@ pub enum PublicAddress {
     Auto,
     /// This address or name.
     Host(String),
+}
+
+/// Where the rules of time zones come from (RFC 6557 §2: they change faster than releases do).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Zoneinfo {
+    /// The newer of what is built in and what the system has.
+    #[default]
+    Auto,
+    /// What is built in.
+    Builtin,
+    /// What the system has, wherever it keeps it.
+    System,
+    /// A folder of compiled zones (`zic -d`).
+    Folder(PathBuf),
+}
+
+impl fmt::Display for Zoneinfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Zoneinfo::Auto => f.write_str("auto"),
+            Zoneinfo::Builtin => f.write_str("builtin"),
+            Zoneinfo::System => f.write_str("system"),
+            Zoneinfo::Folder(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// The HTTP side.
@@ -325,6 +359,8 @@ impl Default for Config {
             default_timezone: "UTC".into(),
             recurring_calls_per_second: 5,
             log_level: "info".into(),
+            log_numbers: Numbers::Masked,
+            zoneinfo: Zoneinfo::Auto,
             twilio: Twilio::default(),
         }
     }
@@ -383,28 +419,52 @@ pub struct Loaded {
 pub const DEFAULT_FILE: &str = "centralita.toml";
 
 impl Loaded {
-    /// Read all layers. A file that does not exist is an empty one.
+    /// Read all layers. A file that is named must be there; without a name, [`DEFAULT_FILE`] need not.
     pub fn read(
         file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        Loaded::read_from(file, file.is_some(), environment)
+    }
+
+    /// The same where the file that is named may be missing: `init` makes it.
+    pub fn read_or_default(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        Loaded::read_from(file, false, environment)
+    }
+
+    fn read_from(
+        file: Option<&Path>,
+        must_exist: bool,
+        environment: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Loaded, ConfigError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let mut problems = Vec::new();
         let mut settings = Vec::new();
         let text = read_or_empty(path, &mut problems);
+        if text.is_none() && must_exist && problems.is_empty() {
+            problems.push(Problem {
+                origin: Origin::File { path: path.to_path_buf(), line: 0 },
+                key: String::new(),
+                what: tr!(
+                    "there is no such file; make one with: centralita init --config {0}",
+                    "ese archivo no existe; créelo con: centralita init --config {0}",
+                    path.display()
+                ),
+            });
+        }
         if let Some(text) = &text {
             settings.extend(layers::from_toml(path, text, &mut problems));
         }
         let dotenv = path.with_file_name(".env");
         if let Some(text) = read_or_empty(&dotenv, &mut problems) {
-            let lines = layers::dotenv(&dotenv, &text, &mut problems);
-            settings.extend(layers::from_variables(lines.into_iter()));
+            let variables = dotenv::read(&dotenv, &text, &mut problems);
+            settings.extend(layers::from_variables(variables.into_iter(), &mut problems));
         }
-        let variables = environment.map(|(name, value)| {
-            let origin = Origin::Variable(name.clone());
-            (name, value, origin)
-        });
-        settings.extend(layers::from_variables(variables));
+        let variables = layers::environment(environment, &mut problems);
+        settings.extend(layers::from_variables(variables.into_iter(), &mut problems));
         let (config, origins) = apply(&settings, &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
@@ -419,19 +479,43 @@ fn read_or_empty(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
             let origin = Origin::File { path: path.to_path_buf(), line: 0 };
-            problems.push(Problem { origin, key: String::new(), what: format!("cannot be read: {error}") });
+            let what = tr!("cannot be read: {error}", "no se puede leer: {error}");
+            problems.push(Problem { origin, key: String::new(), what });
             None
         }
     }
+}
+
+/// What is wrong with an empty value. A list is emptied with `[]` in the file.
+fn emptiness(setting: &Setting) -> Option<String> {
+    let Value::Text(text) = &setting.value else { return None };
+    if !text.trim().is_empty() {
+        return None;
+    }
+    Some(match &setting.origin {
+        Origin::Variable(name) => tr!(
+            "is empty; give it a value, or take {name} away for the default",
+            "está vacía; dele un valor, o quite {name} para el valor por defecto"
+        ),
+        Origin::File { .. } | Origin::Option(_) | Origin::Default => tr!(
+            "is empty; give it a value, or take the line away for the default",
+            "está vacía; dele un valor, o quite la línea para el valor por defecto"
+        ),
+    })
 }
 
 fn apply(settings: &[Setting], problems: &mut Vec<Problem>) -> (Config, Vec<(&'static str, Origin)>) {
     let mut config = Config::default();
     let mut origins: Vec<(&'static str, Origin)> = Vec::new();
     for setting in settings {
-        let done = match keys::find(&setting.key) {
-            Some(key) => (key.set)(&mut config, &setting.value).map(|()| key.name),
-            None => Err(keys::unknown(&setting.key)),
+        let done = match (keys::find(&setting.key), emptiness(setting)) {
+            (Some(_), Some(empty)) => Err(empty),
+            (Some(key), None) => (key.set)(&mut config, &setting.value).map(|()| key.name),
+            (None, _) => Err(match &setting.origin {
+                Origin::Variable(_) => layers::unknown_variable(&setting.key),
+                Origin::File { path, .. } if path.ends_with(".env") => layers::unknown_variable(&setting.key),
+                Origin::File { .. } | Origin::Option(_) | Origin::Default => keys::unknown(&setting.key),
+            }),
         };
         match done {
             Ok(name) => {

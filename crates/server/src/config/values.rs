@@ -7,13 +7,14 @@ use ipnet::IpNet;
 use sip::Transport;
 use sip::digest::Algorithm;
 
-use super::{Listen, PublicAddress, Value};
+use super::{Listen, Numbers, PublicAddress, Value, Zoneinfo};
+use crate::tr;
 
 pub(super) fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::Text(text) => Ok(text.clone()),
         Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => {
-            Err("write a text in quotes".into())
+            Err(tr!("write a text in quotes", "escriba un texto entre comillas"))
         }
     }
 }
@@ -25,7 +26,9 @@ pub(super) fn list(value: &Value) -> Result<Vec<String>, String> {
         Value::Text(text) => {
             Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
         }
-        Value::Number(_) | Value::Bool(_) | Value::Other(_) => Err("write a list of texts, [\"…\"]".into()),
+        Value::Number(_) | Value::Bool(_) | Value::Other(_) => {
+            Err(tr!("write a list of texts, [\"…\"]", "escriba una lista de textos, [\"…\"]"))
+        }
     }
 }
 
@@ -35,14 +38,17 @@ pub(super) fn switch(value: &Value) -> Result<bool, String> {
         Value::Text(text) => match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Ok(true),
             "false" | "0" | "no" | "off" => Ok(false),
-            _ => Err(format!("{text:?} is neither true nor false")),
+            _ => Err(tr!("{text:?} is neither true nor false", "{text:?} no es true ni false")),
         },
-        Value::Number(_) | Value::List(_) | Value::Other(_) => Err("write true or false".into()),
+        Value::Number(_) | Value::List(_) | Value::Other(_) => {
+            Err(tr!("write true or false", "escriba true o false"))
+        }
     }
 }
 
 pub(super) fn number(value: &Value, least: u32, most: u32) -> Result<u32, String> {
-    let wanted = || format!("write a whole number from {least} to {most}");
+    let wanted =
+        || tr!("write a whole number from {least} to {most}", "escriba un número entero de {least} a {most}");
     let number = match value {
         Value::Number(number) => *number,
         Value::Text(text) => text.trim().parse().map_err(|_| wanted())?,
@@ -53,31 +59,52 @@ pub(super) fn number(value: &Value, least: u32, most: u32) -> Result<u32, String
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
     let port = text.trim().parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| format!("{text:?} is no port; write a number from 1 to 65535"))
+    port.ok_or_else(|| {
+        tr!(
+            "{text:?} is no port; write a number from 1 to 65535",
+            "{text:?} no es un puerto; escriba un número de 1 a 65535"
+        )
+    })
 }
 
 pub(super) fn ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
-    let (start, end) = text.split_once('-').ok_or("write two ports, \"10000-20000\"")?;
+    let (start, end) = text
+        .split_once('-')
+        .ok_or_else(|| tr!("write two ports, \"10000-20000\"", "escriba dos puertos, \"10000-20000\""))?;
     Ok(port(start)?..=port(end)?)
 }
 
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        format!("{text:?} is no address with a port; write \"127.0.0.1:5000\" or \"[::1]:5000\"")
+        tr!(
+            "{text:?} is no address with a port; write \"127.0.0.1:5000\" or \"[::1]:5000\"",
+            "{text:?} no es una dirección con puerto; escriba \"127.0.0.1:5000\" o \"[::1]:5000\""
+        )
     })
 }
 
 pub(super) fn listener(text: &str) -> Result<Listen, String> {
-    let (scheme, rest) = text
-        .split_once("://")
-        .ok_or_else(|| format!("{text:?} is no listener; write \"udp://127.0.0.1:5060\" or \"tcp://…\""))?;
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+        tr!(
+            "{text:?} is no listener; write \"udp://127.0.0.1:5060\" or \"tcp://…\"",
+            "{text:?} no dice dónde escuchar; escriba \"udp://127.0.0.1:5060\" o \"tcp://…\""
+        )
+    })?;
     let transport = match scheme.to_ascii_lowercase().as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         "tls" | "ws" | "wss" => {
-            return Err(format!("{scheme}:// is not yet in this version; write udp:// or tcp://"));
+            return Err(tr!(
+                "{scheme}:// is not yet in this version; write udp:// or tcp://",
+                "{scheme}:// no está todavía en esta versión; escriba udp:// o tcp://"
+            ));
         }
-        _ => return Err(format!("{scheme}:// is no transport; write udp:// or tcp://")),
+        _ => {
+            return Err(tr!(
+                "{scheme}:// is no transport; write udp:// or tcp://",
+                "{scheme}:// no es un transporte; escriba udp:// o tcp://"
+            ));
+        }
     };
     let bare = rest.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let address = match bare {
@@ -91,7 +118,10 @@ pub(super) fn algorithm(text: &str) -> Result<Algorithm, String> {
     match text.to_ascii_lowercase().as_str() {
         "md5" => Ok(Algorithm::Md5),
         "sha-256" | "sha256" => Ok(Algorithm::Sha256),
-        _ => Err(format!("{text:?} is no digest algorithm; write \"md5\" or \"sha-256\"")),
+        _ => Err(tr!(
+            "{text:?} is no digest algorithm; write \"md5\" or \"sha-256\"",
+            "{text:?} no es un algoritmo de digest; escriba \"md5\" o \"sha-256\""
+        )),
     }
 }
 
@@ -106,7 +136,10 @@ pub(super) fn algorithm_name(algorithm: Algorithm) -> &'static str {
 pub(super) fn host(text: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if text.is_empty() || text.len() > 253 || !text.chars().all(legal) {
-        return Err(format!("{text:?} is no host; write a name or an address without scheme and port"));
+        return Err(tr!(
+            "{text:?} is no host; write a name or an address without scheme and port",
+            "{text:?} no es un host; escriba un nombre o una dirección, sin esquema ni puerto"
+        ));
     }
     Ok(text.to_ascii_lowercase())
 }
@@ -114,7 +147,10 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 pub(super) fn zone(text: &str) -> Result<String, String> {
     let zone = model::recurrence::Zone::parse(text);
     zone.map(|zone| zone.name().to_owned()).map_err(|_| {
-        format!("{text:?} is no zone of the IANA database; write \"America/New_York\" or \"UTC\"")
+        tr!(
+            "{text:?} is no zone of the IANA database; write \"America/New_York\" or \"UTC\"",
+            "{text:?} no es una zona de la base de datos IANA; escriba \"America/Santiago\" o \"UTC\""
+        )
     })
 }
 
@@ -123,8 +159,9 @@ pub(super) fn public(text: &str) -> Result<PublicAddress, String> {
         return Ok(PublicAddress::Auto);
     }
     if text.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
-        return Err(format!(
-            "{text} is no address that a phone could reach; write the one that phones see, or \"auto\""
+        return Err(tr!(
+            "{text} is no address that a phone could reach; write the one that phones see, or \"auto\"",
+            "{text} no es una dirección que un teléfono alcance; escriba la que ven los teléfonos, o \"auto\""
         ));
     }
     host(text).map(PublicAddress::Host)
@@ -137,8 +174,9 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
         return Ok(text.into());
     }
-    Err(format!(
-        "{:?} is no database; write \"sqlite:centralita.db\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"",
+    Err(tr!(
+        "{0:?} is no database; write \"sqlite:centralita.db\" or \"postgres://USER:PASSWORD@HOST/DATABASE\"",
+        "{0:?} no es una base de datos; escriba \"sqlite:centralita.db\" o \"postgres://USUARIO:CLAVE@HOST/BASE\"",
         without_password(text)
     ))
 }
@@ -148,7 +186,10 @@ pub(super) fn level(text: &str) -> Result<String, String> {
     // A filter of one unknown word is taken for the name of a module: nobody means that.
     let word = text.chars().all(char::is_alphanumeric);
     if !known || word && text.parse::<tracing_subscriber::filter::LevelFilter>().is_err() {
-        return Err(format!("{text:?} is no level; write error, warn, info, debug or trace"));
+        return Err(tr!(
+            "{text:?} is no level; write error, warn, info, debug or trace",
+            "{text:?} no es un nivel; escriba error, warn, info, debug o trace"
+        ));
     }
     Ok(text.into())
 }
@@ -181,7 +222,10 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
     let legal = (1..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     match legal && !digits.starts_with('0') {
         true => Ok(digits.to_owned()),
-        false => Err(format!("{text:?} begins no international number; write a country code, \"34\"")),
+        false => Err(tr!(
+            "{text:?} begins no international number; write a country code, \"34\"",
+            "{text:?} no empieza ningún número internacional; escriba el código de un país, \"34\""
+        )),
     }
 }
 
@@ -193,7 +237,10 @@ pub(super) fn prefixes(value: &Value) -> Result<Vec<String>, String> {
 pub(super) fn emergency(text: &str) -> Result<String, String> {
     match (2..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
         true => Ok(text.to_owned()),
-        false => Err(format!("{text:?} is no emergency number; write 2 to 8 digits, \"112\"")),
+        false => Err(tr!(
+            "{text:?} is no emergency number; write 2 to 8 digits, \"112\"",
+            "{text:?} no es un número de emergencias; escriba de 2 a 8 cifras, \"112\""
+        )),
     }
 }
 
@@ -216,21 +263,31 @@ pub(super) fn country(text: &str) -> Result<String, String> {
     let code = prefix(text)?;
     match model::policy::country_of(&code) == Some(code.as_str()) {
         true => Ok(code),
-        false => Err(format!("{text:?} is no country code; write \"34\", \"1\", \"56\"")),
+        false => Err(tr!(
+            "{text:?} is no country code; write \"34\", \"1\", \"56\"",
+            "{text:?} no es el código de un país; escriba \"34\", \"1\", \"56\""
+        )),
     }
 }
 
 pub(super) fn recorded(text: &str) -> Result<model::RecordCalls, String> {
     let known = model::RecordCalls::parse(text).filter(|calls| *calls != model::RecordCalls::Default);
-    known
-        .ok_or_else(|| format!("{text:?} is no choice; write \"none\", \"inbound\", \"outbound\" or \"all\""))
+    known.ok_or_else(|| {
+        tr!(
+            "{text:?} is no choice; write \"none\", \"inbound\", \"outbound\" or \"all\"",
+            "{text:?} no vale; escriba \"none\", \"inbound\", \"outbound\" o \"all\""
+        )
+    })
 }
 
 pub(super) fn format(text: &str) -> Result<model::RecordingFormat, String> {
     match text {
         "opus" => Ok(model::RecordingFormat::Opus),
         "wav" => Ok(model::RecordingFormat::Wav),
-        _ => Err(format!("{text:?} is no format; write \"opus\" or \"wav\"")),
+        _ => Err(tr!(
+            "{text:?} is no format; write \"opus\" or \"wav\"",
+            "{text:?} no es un formato; escriba \"opus\" o \"wav\""
+        )),
     }
 }
 
@@ -239,8 +296,12 @@ pub(super) fn beep(value: &Value) -> Result<switch::Beep, String> {
         Value::Text(text) if text == "never" => Ok(switch::Beep::Never),
         Value::Text(text) if text == "once" => Ok(switch::Beep::Once),
         Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Other(_) => {
-            let seconds = number(value, 5, 3_600)
-                .map_err(|_| "write \"never\", \"once\" or a number of seconds from 5 to 3600".to_owned())?;
+            let seconds = number(value, 5, 3_600).map_err(|_| {
+                tr!(
+                    "write \"never\", \"once\" or a number of seconds from 5 to 3600",
+                    "escriba \"never\", \"once\" o un número de segundos de 5 a 3600"
+                )
+            })?;
             Ok(switch::Beep::Every(std::time::Duration::from_secs(u64::from(seconds))))
         }
     }
@@ -263,13 +324,51 @@ pub(super) fn web(text: &str) -> Result<String, String> {
     if url.is_some_and(|url| named(&url) && url.port() != Some(0)) {
         return Ok(text.trim_end_matches('/').to_owned());
     }
-    Err(format!("{text:?} is no address; write \"https://s3.example.com\""))
+    Err(tr!(
+        "{text:?} is no address; write \"https://s3.example.com\"",
+        "{text:?} no es una dirección; escriba \"https://s3.example.com\""
+    ))
 }
 
 pub(super) fn mode(text: &str) -> Result<String, String> {
     match text {
         "auto" | "trunk" | "api" => Ok(text.into()),
-        _ => Err(format!("{text:?} is no mode; write \"auto\", \"trunk\" or \"api\"")),
+        _ => Err(tr!(
+            "{text:?} is no mode; write \"auto\", \"trunk\" or \"api\"",
+            "{text:?} no es un modo; escriba \"auto\", \"trunk\" o \"api\""
+        )),
+    }
+}
+
+pub(super) fn extension(text: &str) -> Result<String, String> {
+    match model::ExtensionNumber::parse(text) {
+        Ok(number) => Ok(number.to_string()),
+        Err(_) => Err(tr!(
+            "{text:?} is no extension; write its number, 2 to 6 digits",
+            "{text:?} no es una extensión; escriba su número, de 2 a 6 cifras"
+        )),
+    }
+}
+
+pub(super) fn numbers(text: &str) -> Result<Numbers, String> {
+    Numbers::parse(text).ok_or_else(|| {
+        tr!(
+            "{text:?} is no choice; write \"masked\", \"full\" or \"none\"",
+            "{text:?} no vale; escriba \"masked\", \"full\" o \"none\""
+        )
+    })
+}
+
+pub(super) fn zoneinfo(text: &str) -> Result<Zoneinfo, String> {
+    match text {
+        "auto" => Ok(Zoneinfo::Auto),
+        "builtin" => Ok(Zoneinfo::Builtin),
+        "system" => Ok(Zoneinfo::System),
+        path if path.starts_with('/') => Ok(Zoneinfo::Folder(path.into())),
+        _ => Err(tr!(
+            "{text:?} is no choice; write \"auto\", \"builtin\", \"system\" or the path of a zoneinfo folder",
+            "{text:?} no vale; escriba \"auto\", \"builtin\", \"system\" o la ruta de una carpeta zoneinfo"
+        )),
     }
 }
 

@@ -21,11 +21,13 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
+use crate::holder::{self, Protocol};
 use crate::journal::Journal;
 use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
 use crate::net::stream::{Connections, Inbox, StreamEvent};
 use crate::net::udp::UdpListener;
 use crate::net::{Bell, stream};
+use crate::tr;
 
 pub use door::{Door, Order};
 use lines::Lines;
@@ -93,12 +95,18 @@ pub struct Setup {
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{listen} cannot be opened: {source}")]
+#[error("{}", cannot_open(listen, source))]
 pub struct BindError {
     /// Which.
     pub listen: Listen,
     /// Why.
     pub source: io::Error,
+}
+
+fn cannot_open(listen: &Listen, source: &io::Error) -> String {
+    let protocol = if listen.transport == Transport::Udp { Protocol::Udp } else { Protocol::Tcp };
+    let why = holder::why_not(protocol, listen.address, source);
+    tr!("sip.listen: {listen} cannot be opened: {why}", "sip.listen: no se puede abrir {listen}: {why}")
 }
 
 /// A running exchange.

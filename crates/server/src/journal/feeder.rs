@@ -14,6 +14,7 @@ use super::pending::Due;
 use super::segment::Segments;
 use super::sync::Syncer;
 use super::{Pending, Written};
+use crate::day_log::DayLog;
 use crate::limits::{CALLS_WAITING, SEGMENT_BYTES, SEGMENTS_WAITING};
 
 /// Where records end up.
@@ -74,6 +75,8 @@ pub struct Feeder {
     failures: u32,
     retry_at: Option<Instant>,
     base_bytes: u64,
+    /// Writes the lines of the day; none where `None`.
+    day: Option<DayLog>,
     /// The journal's thread lives at least as long as we do.
     _syncer: Syncer,
 }
@@ -114,8 +117,14 @@ impl Feeder {
             failures: 0,
             retry_at: None,
             base_bytes: 0,
+            day: None,
             _syncer: syncer,
         }
+    }
+
+    /// Write the lines of the day to the log as records come.
+    pub fn telling(self, day: DayLog) -> Feeder {
+        Feeder { day: Some(day), ..self }
     }
 
     /// Feed until the journal's writer is gone, then feed what is left.
@@ -145,6 +154,9 @@ impl Feeder {
             }
             let later = written.on_disk && self.behind.is_some();
             for record in written.records {
+                if let Some(day) = &mut self.day {
+                    day.tell(&record);
+                }
                 // Who does what a fact says tells us so once, before it would be read again.
                 if !later || matches!(record, Record::Voicemail(_)) {
                     self.pending.apply(written.segment, record);
@@ -154,6 +166,9 @@ impl Feeder {
         // After the records: what is done was written down before.
         while let Ok(fact) = self.done.try_recv() {
             self.pending.done(&fact);
+        }
+        if let Some(day) = &mut self.day {
+            day.rest();
         }
     }
 

@@ -1,8 +1,10 @@
 //! The scheduler's shell: asks the store and the exchange what the state machine wants to know, once each, one after the other.
 
+mod forecast;
 mod start;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,11 @@ pub use start::{Beginning, Identity, identity};
 /// How often the directory is compared with the one that the scheduler knows: a recurring call that was just made may be due at once.
 const BEAT: Duration = Duration::from_millis(100);
 
+/// How often it is written down when recurring calls are due, for a start with other time zone data.
+const FORECAST: Duration = Duration::from_secs(3600);
+/// The same where something may be due that was not.
+const FORECAST_CHANGED: Duration = Duration::from_secs(60);
+
 /// What the scheduler works with.
 #[derive(Debug)]
 pub struct Desk {
@@ -34,6 +41,8 @@ pub struct Desk {
     pub door: Door,
     /// The clocks.
     pub clock: Clock,
+    /// The data folder.
+    pub data: PathBuf,
 }
 
 /// Run the recurring calls until the task is aborted. That may be at any moment: what was begun is found in the store.
@@ -41,6 +50,9 @@ pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginnin
     desk.door.until_listening(true).await;
     let mut scheduler = Scheduler::new(config, chance);
     let mut known = desk.office.directory();
+    let file = forecast::file(&desk.data);
+    forecast::tell(&desk.store, &file, &known, desk.clock.now().wall).await;
+    let (mut kept, mut changed) = (desk.clock.now().instant, false);
     let mut inputs: VecDeque<Input> = VecDeque::from([
         Input::Begin { last: beginning.last, open: beginning.open },
         Input::Directory(Box::new(Directory::clone(&known))),
@@ -59,6 +71,12 @@ pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginnin
         if !Arc::ptr_eq(&latest, &known) {
             inputs.push_back(Input::Directory(Box::new(Directory::clone(&latest))));
             known = latest;
+            changed = true;
+        }
+        let rest = if changed { FORECAST_CHANGED } else { FORECAST };
+        if now.instant.since(kept) >= rest {
+            (kept, changed) = (now.instant, false);
+            tokio::spawn(forecast::remember(file.clone(), Arc::clone(&known), now.wall));
         }
         inputs.push_back(Input::Tick);
     }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::data::DataDir;
 
 use super::public_host;
+use crate::tr;
 
 /// Carriers whose passwords `key` does not open: it is not the one that sealed them.
 pub(super) fn unreadable_trunks(directory: &Directory, key: &SealKey) -> Vec<String> {
@@ -20,9 +21,9 @@ pub(super) fn unreadable_trunks(directory: &Directory, key: &SealKey) -> Vec<Str
     trunks.iter().map(|trunk| trunk.name.clone()).collect()
 }
 
-/// A line for the person in front of it. Who has closed the pipe, or filled the disk behind it, is no reason not to start.
-macro_rules! say {
-    ($($text:tt)*) => { drop(writeln!(io::stdout(), $($text)*)) };
+/// A line for the person in front of it. A closed pipe, or a full disk behind it, is no reason not to start.
+fn say(line: &str) {
+    drop(writeln!(io::stdout(), "{line}"));
 }
 
 /// See [`Beginning::print`].
@@ -42,31 +43,38 @@ impl Beginning<'_> {
         let schemes = self.config.sip.listen.iter().map(|listen| listen.transport.as_param());
         let sip: Vec<String> =
             schemes.zip(self.listening).map(|(scheme, address)| format!("{scheme}://{address}")).collect();
-        say!("Centralita {} is up.", env!("CARGO_PKG_VERSION"));
-        say!("  SIP   {}   domain {}", sip.join(", "), self.config.sip.domain);
+        let (version, sip, domain) = (env!("CARGO_PKG_VERSION"), sip.join(", "), &self.config.sip.domain);
+        say(&tr!("Centralita {version} is up.", "Centralita {version} está en marcha."));
+        say(&tr!("  SIP   {sip}   domain {domain}", "  SIP   {sip}   dominio {domain}"));
         if let Some(http) = self.http {
-            say!("  API   http://{http}");
+            say(&format!("  API   http://{http}"));
         }
         if self.lan {
             let port = self.listening.first().map_or(5060, SocketAddr::port);
             let ports = &self.config.media.ports;
-            say!(
-                "  Tell phones: server {}, port {port}, UDP or TCP, domain {}",
-                public_host(self.config),
-                self.config.sip.domain
-            );
-            say!("  Open in the firewall: {port} (UDP and TCP), {}-{} (UDP)", ports.start(), ports.end());
+            let (host, start, end) = (public_host(self.config), ports.start(), ports.end());
+            say(&tr!(
+                "  Tell phones: server {host}, port {port}, UDP or TCP, domain {domain}",
+                "  A los teléfonos: servidor {host}, puerto {port}, UDP o TCP, dominio {domain}"
+            ));
+            say(&tr!(
+                "  Open in the firewall: {port} (UDP and TCP), {start}-{end} (UDP)",
+                "  Abra en el cortafuegos: {port} (UDP y TCP), {start}-{end} (UDP)"
+            ));
         }
         if let Some(http) = self.http.filter(|_| self.fresh) {
-            say!("  The administrator's key was made: {}", key.display());
-            say!("Make the first extension:");
-            say!(
+            let file = key.display();
+            say(&tr!(
+                "  The administrator's key was made: {file}\nMake the first extension:",
+                "  Se creó la clave del administrador: {file}\nCree la primera extensión:"
+            ));
+            say(&format!(
                 "  curl -sS http://{http}/api/v1/voip/extensions/create -H \"Authorization: Bearer $(cat {})\" \\",
                 key.display()
-            );
-            say!(
+            ));
+            say(&format!(
                 "    -H 'Content-Type: application/json' -d '{{\"extensionNumber\":\"1001\",\"displayName\":\"Juan Pérez\"}}'"
-            );
+            ));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::Router;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
 use hyper::server::conn::http1;
@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::Service;
 
+use crate::holder::{self, Protocol};
 use crate::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_SOURCE, HTTP_HEAD, StreamLimits};
 use crate::net::stream::{Connections, Seat};
+use crate::tr;
 
 type Make = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
 
@@ -35,8 +37,14 @@ pub(super) struct Http {
 pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let listener = TcpListener::bind(address).await;
-        listeners.push(listener.with_context(|| format!("http.listen: {address} cannot be opened"))?);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            let why = holder::why_not(Protocol::Tcp, *address, &error);
+            anyhow::Error::msg(tr!(
+                "http.listen: {address} cannot be opened: {why}",
+                "http.listen: no se puede abrir {address}: {why}"
+            ))
+        });
+        listeners.push(listener?);
     }
     Ok(listeners)
 }

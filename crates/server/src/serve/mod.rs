@@ -22,7 +22,9 @@ use tokio::sync::Notify;
 use crate::background;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Loaded};
+use crate::control;
 use crate::data::{self, DataDir, Lock};
+use crate::day_log::{self, DayLog};
 use crate::dns::Dns;
 use crate::duty;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
@@ -32,6 +34,7 @@ use crate::journal::{self, Fed, Journal, Rhythm};
 use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
 use crate::log::Log;
 use crate::mail;
+use crate::masked;
 use crate::media::MediaWorkers;
 use crate::net::stream::Connections;
 use crate::recording::{Keeper, Warehouse};
@@ -39,7 +42,11 @@ use crate::schedule::{self, Beginning, Desk};
 use crate::voicemail::Clerk;
 use crate::webhooks::Courier;
 use crate::webhooks::post::Post;
-use parts::{keep_unclaimed, keeping, post, reach, retention, settings, switch_config, warehouse, workers};
+use crate::zoneinfo;
+use parts::{
+    control_facts, keep_unclaimed, keeping, post, reach, retention, settings, switch_config, warehouse,
+    workers,
+};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -63,6 +70,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let loaded = read(options)?;
     let data = DataDir::make(&options.data)?;
     let lock = data.lock()?;
+    masked::configure(loaded.config.log_numbers);
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
     raise_file_limit();
     process::leave_no_core();
@@ -83,7 +91,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
 
 /// The configuration that `serve` runs under.
 pub fn read(options: &ServeOptions) -> Result<Loaded> {
-    let mut loaded = Loaded::read(options.file.as_deref(), std::env::vars())?;
+    let mut loaded = Loaded::read(options.file.as_deref(), std::env::vars_os())?;
     if options.lan {
         public::open_to_lan(&mut loaded);
     }
@@ -129,6 +137,7 @@ impl House {
         ledger: &tokio::runtime::Handle,
     ) -> Result<House> {
         let mut chance = Chance::from_seed(data::seed()?);
+        let zones = zoneinfo::install(&config.zoneinfo)?;
         let public = public_ip(&config)?;
         // The API's sockets are opened first: who finds them taken must not have touched the database.
         let listeners = http::bind(&config.http.listen).await?;
@@ -201,7 +210,8 @@ impl House {
                 restore,
             },
         )?;
-        let feeder = ledger.spawn(opened.feeder.run(Arc::new(store.clone()), Rhythm::default()));
+        let feeder = opened.feeder.telling(DayLog::new(clock.now().wall));
+        let feeder = ledger.spawn(feeder.run(Arc::new(store.clone()), Rhythm::default()));
 
         let webhook_key = seal.derived("webhooks");
         let settings = api::Settings {
@@ -242,6 +252,7 @@ impl House {
             tokio::spawn(crate::settings::run(app.office().clone(), door.clone(), dialled)),
         ];
         let fresh = first_key::ensure(app.office(), &data).await? == FirstKey::Made;
+        let socket = control::open(data.path());
         let http = http::Http::start(listeners, &api::router(app.clone()), &config.http.trusted_proxies);
         lock.tell(http.addresses.first().copied())?;
         let post = Post::new(reach(&config));
@@ -249,12 +260,29 @@ impl House {
             Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
         let courier = tokio::spawn(courier.run());
         let (kept, follow) = (store.clone(), app.office().clone().follow());
+        let trunks = day_log::watch_trunks(door.clone());
+        let facts = control_facts(options, &config, &exchange.addresses, &http.addresses, &zones);
+        let control = control::answer(socket, facts, door.clone(), store.clone());
         let retention = retention(&config);
         let duty = duty::watch(store.clone(), door.clone(), clock);
         let keeper = tokio::spawn(async move {
-            tokio::join!(keep(kept.clone(), clock, retention), follow, duty, kept.watch_health()).0;
+            tokio::join!(
+                keep(kept.clone(), clock, retention),
+                follow,
+                duty,
+                control,
+                trunks,
+                kept.watch_health()
+            )
+            .0;
         });
-        let desk = Desk { store: store.clone(), office: app.office().clone(), door: door.clone(), clock };
+        let desk = Desk {
+            store: store.clone(),
+            office: app.office().clone(),
+            door: door.clone(),
+            clock,
+            data: data.path().to_owned(),
+        };
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
             per_second: config.recurring_calls_per_second,

@@ -9,14 +9,16 @@ use anyhow::{Context, Result};
 use base::Chance;
 use store::Retention;
 
-use super::public_host;
+use super::{ServeOptions, public_host};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_FILE, KEYS};
+use crate::control::Facts;
 use crate::exchange::{Door, Order};
 use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::recording::{Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
 use crate::webhooks::address::Reach;
+use crate::zoneinfo::InForce;
 
 pub(super) fn workers(
     config: &Config,
@@ -104,6 +106,29 @@ pub(super) fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settin
         unauthenticated_per_minute: config.limits.unauthenticated_per_minute,
         insecure_webhooks: config.webhooks.allow_insecure_loopback,
         ..api::Settings::default()
+    }
+}
+
+/// What the control socket tells of this start.
+pub(super) fn control_facts(
+    options: &ServeOptions,
+    config: &Config,
+    sip: &[SocketAddr],
+    http: &[SocketAddr],
+    zones: &InForce,
+) -> Facts {
+    let file = options.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+    let shown = KEYS.iter().filter_map(|key| Some((key.name.to_owned(), (key.show)(config)?)));
+    Facts {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        sip: settings(config, sip).listeners,
+        http: http.iter().map(ToString::to_string).collect(),
+        lan: options.lan,
+        public_host: public_host(config),
+        config_file: file.exists().then(|| std::path::absolute(file).ok()).flatten(),
+        settings: shown.collect(),
+        time_zones: zones.to_string(),
     }
 }
 

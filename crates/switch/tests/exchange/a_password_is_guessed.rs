@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::office::{Office, Phone};
+use centralita_switch::{Command, Reply};
 use sip::{Message, Name};
 
 /// One REGISTER with the phone's password, whatever it is; the answer, where there is one.
@@ -28,6 +29,44 @@ fn ten_wrong_passwords_a_minute_are_answered_and_then_no_more() {
     office.register(&owner);
     office.pass(Duration::from_secs(61));
     assert!(attempt(&mut office, &thief).is_some(), "a minute later it may try again");
+}
+
+#[test]
+fn a_corrected_password_ends_the_ban_that_the_wrong_one_has_earned() {
+    let mut office = Office::open();
+    let right = office.phone("1001").at("10.0.0.66:5060");
+    let wrong = Phone { password: "mistyped".into(), ..right.clone() };
+    // A phone that tries again and again: its third ban lasts four minutes.
+    for _ in 0..130 {
+        attempt(&mut office, &wrong);
+        office.pass(Duration::from_secs(2));
+    }
+    let Reply::Bans(bans) = office.ask(Command::Bans) else { panic!("no list") };
+    assert_eq!((bans.len(), bans[0].account.as_deref()), (1, Some(wrong.login.as_str())));
+    assert_eq!(bans[0].source.to_string(), "10.0.0.66");
+    assert!(bans[0].until > office.now().wall + Duration::from_secs(60));
+    office.pass(Duration::from_secs(15));
+    assert_eq!(attempt(&mut office, &right).and_then(|answer| answer.status()), Some(200));
+    assert_eq!(office.ask(Command::Bans), Reply::Bans(Vec::new()));
+    assert_eq!(attempt(&mut office, &right).and_then(|answer| answer.status()), Some(200), "at once");
+}
+
+#[test]
+fn an_administrator_lifts_a_ban() {
+    let mut office = Office::open();
+    let right = office.phone("1001").at("10.0.0.66:5060");
+    let wrong = Phone { password: "mistyped".into(), ..right.clone() };
+    (0..11).for_each(|_| drop(attempt(&mut office, &wrong)));
+    assert!(attempt(&mut office, &right).is_none(), "it is banned");
+    let lift = |source: &str, account: Option<&str>| Command::LiftBans {
+        source: source.parse().unwrap(),
+        account: account.map(str::to_owned),
+    };
+    assert_eq!(office.ask(lift("10.0.0.67", None)), Reply::Bans(Vec::new()));
+    assert_eq!(office.ask(lift("10.0.0.66", Some("else"))), Reply::Bans(Vec::new()));
+    let Reply::Bans(lifted) = office.ask(lift("10.0.0.66", None)) else { panic!("no list") };
+    assert_eq!(lifted.len(), 1);
+    assert_eq!(attempt(&mut office, &right).and_then(|answer| answer.status()), Some(200));
 }
 
 #[test]

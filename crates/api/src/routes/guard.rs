@@ -1,0 +1,131 @@
+//! Sources whose messages are dropped after too many wrong passwords.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::routing::{delete, get};
+use serde::Serialize;
+use serde_json::json;
+use switch::{Ban, Command, Reply};
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::app::out_of_turn;
+use crate::auth::Caller;
+use crate::error::{ApiError, Fault};
+use crate::input::{Field, Form, Rule};
+use crate::office::Event;
+use crate::route::{Answer, Need, Route};
+
+const LIFT: &[Field] = &[
+    Field::new(
+        "address",
+        Rule::Label(64),
+        "Whose bans end: an address, or a network of IPv6 as it is listed",
+    )
+    .required(),
+    Field::new("username", Rule::Label(64), "Only the ban of this user name"),
+];
+
+const ADDRESS: (&str, &str) = (
+    "is no address; write 192.0.2.7 or 2001:db8::/64",
+    "no es una dirección; escriba 192.0.2.7 o 2001:db8::/64",
+);
+
+/// A ban.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct BanView {
+    /// The address, or the network of IPv6, whose messages are dropped.
+    address: String,
+    /// The user name that was tried; `null` where every message from there is dropped.
+    username: Option<String>,
+    /// When it ends.
+    until: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct BansAnswer {
+    success: bool,
+    /// Newest first, the latest thousand.
+    bans: Vec<BanView>,
+}
+
+pub(crate) fn routes() -> Vec<Route> {
+    let bans = Answer::json::<BansAnswer>;
+    vec![
+        Route::new(
+            ("get", "/api/v1/guard/bans"),
+            "guard",
+            "Sources that are ignored after too many wrong passwords",
+            Need::Admin,
+            bans(),
+            get(list),
+        )
+        .also(&[503]),
+        Route::new(
+            ("delete", "/api/v1/guard/bans"),
+            "guard",
+            "End the bans of a source; answers which they were",
+            Need::Admin,
+            bans(),
+            delete(lift),
+        )
+        .query(LIFT)
+        .also(&[404, 503]),
+    ]
+}
+
+async fn list(State(app): State<App>) -> Result<Json<BansAnswer>, ApiError> {
+    Ok(Json(answer(&asked(&app, Command::Bans).await?)))
+}
+
+async fn lift(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<BansAnswer>, ApiError> {
+    let form = Form::of_query(&uri, LIFT)?;
+    let address = form.text("address").unwrap_or_default();
+    let source: IpAddr = address
+        .trim_end_matches("/64")
+        .parse()
+        .map_err(|_| ApiError::field(Fault::BadValue, "address", Some(ADDRESS)))?;
+    let account = form.text("username").map(str::to_owned);
+    let lifted = asked(&app, Command::LiftBans { source, account }).await?;
+    if lifted.is_empty() {
+        return Err(Fault::NotFound.into());
+    }
+    for ban in &lifted {
+        let event = Event {
+            kind: "guard_ban_lifted",
+            user: Some(caller.user().clone()),
+            subject: shown(ban),
+            detail: json!({"username": ban.account.as_deref()}),
+        };
+        app.office().tell(caller.actor(), event);
+    }
+    Ok(Json(answer(&lifted)))
+}
+
+async fn asked(app: &App, command: Command) -> Result<Vec<Ban>, ApiError> {
+    match app.ask(command).await? {
+        Reply::Bans(bans) => Ok(bans),
+        other => Err(out_of_turn(&other)),
+    }
+}
+
+fn answer(bans: &[Ban]) -> BansAnswer {
+    let view = |ban: &Ban| BanView {
+        address: shown(ban),
+        username: ban.account.as_deref().map(str::to_owned),
+        until: ban.until.to_string(),
+    };
+    BansAnswer { success: true, bans: bans.iter().map(view).collect() }
+}
+
+/// Of IPv6, a network is one source.
+fn shown(ban: &Ban) -> String {
+    match ban.source {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("{address}/64"),
+    }
+}

@@ -1,0 +1,88 @@
+//! Looking at a database without changing it: whether a server could open it.
+
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+use crate::limits::{CONNECT, LITE_PATIENCE};
+use crate::pool::{Pool, Server};
+use crate::sql::query;
+use crate::{StoreError, lite, migrate, postgres};
+
+/// With what every file of SQLite begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What lies where the database should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// Nothing: the first start makes it.
+    Missing,
+    /// A database without a table of ours: the first start fills it.
+    Empty,
+    /// A database of ours.
+    Ours {
+        /// Its last migration.
+        version: i64,
+        /// The last one that this program knows: a start runs those that are missing.
+        newest: i64,
+    },
+}
+
+/// Look at the database that `url` names, and change nothing. One that a newer version has written is a fault.
+pub async fn probe(url: &str, data_dir: &Path) -> Result<Found, StoreError> {
+    let pool = if postgres::speaks(url) {
+        let options = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
+        let pool = options.connect_with(postgres::options(url)?).await.map_err(postgres::unreached)?;
+        Pool::Postgres(Server::new(pool))
+    } else {
+        let path = lite::path_of(url, data_dir)?;
+        match begins(&path)? {
+            None => return Ok(Found::Missing),
+            Some(true) => {}
+            Some(false) => return Ok(Found::Empty),
+        }
+        let options = SqliteConnectOptions::new().filename(&path).busy_timeout(LITE_PATIENCE);
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LITE_PATIENCE);
+        Pool::Lite(pool.connect_with(options.create_if_missing(false)).await?)
+    };
+    let found = look(&pool).await;
+    pool.close().await;
+    found
+}
+
+/// Whether a file begins as one of SQLite; `None` where there is no file.
+fn begins(path: &Path) -> Result<Option<bool>, StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mut head = Vec::new();
+    Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
+    if !head.is_empty() && head != MAGIC {
+        return Err(io(std::io::Error::new(ErrorKind::InvalidData, "this is no database of SQLite")));
+    }
+    Ok(Some(!head.is_empty()))
+}
+
+async fn look(pool: &Pool) -> Result<Found, StoreError> {
+    let there = match pool {
+        Pool::Lite(_) => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'",
+        Pool::Postgres(_) => {
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'migrations'"
+        }
+    };
+    if query(there).fetch_all(pool).await?.is_empty() {
+        return Ok(Found::Empty);
+    }
+    let rows = query("SELECT version FROM migrations ORDER BY version DESC LIMIT 1").fetch_all(pool).await?;
+    let newest = migrate::newest();
+    let version = rows.first().map_or(Ok(0), |row| row.try_get::<i64>(0))?;
+    if version > newest {
+        return Err(StoreError::Migration { version, fault: "it is unknown here" });
+    }
+    Ok(if version == 0 { Found::Empty } else { Found::Ours { version, newest } })
+}

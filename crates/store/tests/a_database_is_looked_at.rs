@@ -1,0 +1,45 @@
+//! `doctor` looks at a database before a server opens it, and changes nothing.
+
+use centralita_store::{Found, Store, StoreError, probe};
+
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("centralita-probe-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_lies_there_is_told_and_nothing_is_made() {
+    let folder = Folder::new("lite");
+    let url = "sqlite:c.db";
+    assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Missing);
+    assert!(!folder.0.join("c.db").exists(), "looking makes nothing");
+    std::fs::write(folder.0.join("c.db"), "").unwrap();
+    assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Empty);
+    std::fs::remove_file(folder.0.join("c.db")).unwrap();
+    let store = Store::open(url, &folder.0).await.unwrap();
+    // Also beside a server that holds it open.
+    let Found::Ours { version, newest } = probe(url, &folder.0).await.unwrap() else { panic!("ours") };
+    assert_eq!(version, newest);
+    store.close().await;
+    assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Ours { version, newest });
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_a_fault_that_names_the_file() {
+    let folder = Folder::new("text");
+    std::fs::write(folder.0.join("c.db"), "name;number\n").unwrap();
+    let error = probe("sqlite:c.db", &folder.0).await.unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("c.db: this is no database of SQLite"), "{error}");
+}
