@@ -86,7 +86,7 @@ impl Guard {
         if self.admits(now, source, account, known) {
             return true;
         }
-        let source = network(source);
+        let source = source_of(source);
         let keys = [Some((source, Some(self.hash.hash_one(account)))), (!known).then_some((source, None))];
         // Both have to agree: one source that tries every account of the house gets no more than one that tries a single one.
         let mut tallies = keys.iter().flatten().filter_map(|key| self.find(key));
@@ -105,7 +105,7 @@ impl Guard {
     /// would open the way to guess others.
     pub(crate) fn forgive(&mut self, source: IpAddr, account: &str) {
         if !self.young.is_empty() || !self.old.is_empty() {
-            let key = (network(source), Some(self.hash.hash_one(account)));
+            let key = (source_of(source), Some(self.hash.hash_one(account)));
             if self.find(&key).is_some_and(|tally| tally.strikes > 0) {
                 self.forget(&key);
             }
@@ -119,7 +119,7 @@ impl Guard {
 
     /// End the bans of a source: that of one account or, without one, all of them. Which they were.
     pub(crate) fn lift(&mut self, now: Now, source: IpAddr, account: Option<&str>) -> Vec<Ban> {
-        let source = network(source);
+        let source = source_of(source);
         let one = account.map(|account| (source, Some(self.hash.hash_one(account))));
         let listed = self.bans.iter().filter(|(key, _)| key.0 == source && one.is_none_or(|one| one == *key));
         let mut keys: Vec<(Key, Option<Arc<str>>)> = listed.cloned().collect();
