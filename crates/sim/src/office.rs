@@ -9,6 +9,8 @@ use model::{
     FollowMe, FollowMode, FollowStep, Forwarding, ForwardingMode, Ha1, User, UserId,
 };
 
+use switch::{Setting, SettingChange};
+
 use crate::dice::Dice;
 use crate::phone::Account;
 
@@ -123,6 +125,30 @@ impl Office {
 
     pub(crate) fn usernames(&self) -> &[Arc<str>] {
         &self.usernames
+    }
+
+    /// Somebody dialled a setting of an extension; what changes, where the extension is there.
+    pub(crate) fn set(&mut self, change: &SettingChange) -> Option<Change> {
+        let extension = self.extensions.iter_mut().find(|extension| extension.id == change.extension)?;
+        self.directory.extension(&extension.id)?;
+        match &change.to {
+            Setting::ForwardTo(number) => {
+                let (number, mode) = (Some(number.clone()), ForwardingMode::Always);
+                extension.forwarding = Forwarding { enabled: true, number, mode };
+            }
+            Setting::ForwardOff => extension.forwarding.enabled = false,
+            Setting::DoNotDisturb(on) => extension.do_not_disturb = *on,
+        }
+        let change = Change::Extension(extension.clone());
+        self.directory.apply(change.clone());
+        Some(change)
+    }
+
+    /// What somebody dials who knows the feature codes.
+    pub(crate) fn codes() -> impl Iterator<Item = String> {
+        ["*721001", "*72", "*73", "*78", "*79", "*79", "*671001", "*671002", "*69"]
+            .into_iter()
+            .map(str::to_owned)
     }
 
     /// The administrator does something; what changed, and of whom.

@@ -60,6 +60,8 @@ enum Happening {
     Ask,
     /// The crowd asks for its calls.
     CrowdCalls,
+    /// A setting that somebody dialled is written, or cannot be.
+    Set(u32, u64, Box<switch::SettingChange>, bool),
     StartAgain,
     /// The trunks are taken away, so that nobody asks their hosts for ever.
     Unplug,
@@ -183,6 +185,7 @@ impl World {
         if seed & CROWD != 0 {
             crowd::move_in(&mut office.directory);
             crowd::bindings(Timestamp::from_micros(MORNING)).for_each(|record| disk.write(record));
+            phones.iter_mut().filter(|phone| !phone.carrier).for_each(|p| p.contacts.extend(Office::codes()));
         }
         World {
             seed,
@@ -316,10 +319,12 @@ impl World {
                 self.note(format!("listening: {open}"));
                 self.feed(Input::Listening(open));
             }
+            Happening::Set(life, token, change, done) if life == self.life => self.set(token, &change, done),
             Happening::Unreachable(life, hop) if life == self.life => self.feed(Input::Unreachable(hop)),
             Happening::FlowClosed(life, flow) if life == self.life => self.feed(Input::FlowClosed(flow)),
             // From a process that is no more.
             Happening::FromMedia(..)
+            | Happening::Set(..)
             | Happening::Listening(..)
             | Happening::Unreachable(..)
             | Happening::FlowClosed(..) => {}

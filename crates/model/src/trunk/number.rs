@@ -20,10 +20,9 @@ pub enum NumberFormat {
 
 /// Whether two numbers are the same, however their international prefix is written.
 pub fn same_number(a: &str, b: &str) -> bool {
-    let bare = |text: &str| -> String {
-        let text = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
-        text.to_owned()
-    };
+    fn bare(text: &str) -> &str {
+        text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text)
+    }
     !a.is_empty() && bare(a) == bare(b)
 }
 

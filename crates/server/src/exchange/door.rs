@@ -21,7 +21,7 @@ pub enum Order {
     /// A new directory.
     Directory {
         /// The snapshot.
-        directory: Directory,
+        directory: Box<Directory>,
         /// What is different in it.
         changes: Arc<[Change]>,
     },
@@ -124,6 +124,6 @@ impl api::SwitchPort for Door {
     }
 
     fn publish(&self, directory: Directory, changes: Arc<[Change]>) {
-        self.put(Order::Directory { directory, changes });
+        self.put(Order::Directory { directory: Box::new(directory), changes });
     }
 }

@@ -200,9 +200,7 @@ impl Loop {
             }
             let Ok(order) = self.orders.try_recv() else { return };
             let input = match order {
-                Order::Directory { directory, changes } => {
-                    Input::Directory { directory: Box::new(directory), changes }
-                }
+                Order::Directory { directory, changes } => Input::Directory { directory, changes },
                 Order::Media(event) => Input::Media(event),
                 Order::Resolved { token, answer } => Input::Resolved { token, answer },
                 Order::Prompts(prompts) => Input::Prompts(prompts),

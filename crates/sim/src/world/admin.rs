@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use media::MediaEvent;
 use model::Change;
-use switch::{CallsOf, Command, Input, Originate, RecordingAction, Reply};
+use switch::{CallsOf, Command, Input, Originate, RecordingAction, Reply, SettingChange};
 
 use super::{Happening, INTRUDER, World, peer};
 use crate::carriers;
@@ -180,6 +180,18 @@ impl World {
         }
         let directory = Box::new(self.office.directory.clone());
         self.feed(Input::Directory { directory, changes: changes.into() });
+    }
+
+    /// The database has a setting, and the exchange the directory with it, before the phone hears that it is done.
+    pub(super) fn set(&mut self, token: u64, change: &SettingChange, done: bool) {
+        let written = if done { self.office.set(change) } else { None };
+        let done = written.is_some();
+        if let Some(change) = written {
+            self.note(format!("dialled: {change:?}"));
+            let directory = Box::new(self.office.directory.clone());
+            self.feed(Input::Directory { directory, changes: [change].into() });
+        }
+        self.feed(Input::SettingChanged { token, done });
     }
 
     fn change(&mut self, changes: Vec<Change>) {

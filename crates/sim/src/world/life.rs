@@ -8,7 +8,7 @@ use bytes::Bytes;
 use media::MediaEvent;
 use model::journal::Record;
 use sip::{Flow, Hop, Transport};
-use switch::{Command, Input, Output, RegistrationsOf, Reply, Switch};
+use switch::{Command, Input, Output, RegistrationsOf, Reply, SettingChange, Switch};
 
 use super::{Happening, INTRUDER, World, peer, server};
 use crate::crowd;
@@ -58,7 +58,7 @@ impl World {
                 }
                 // Nobody keeps audio here: a message that is left is never filed.
                 Output::Voicemail(_) => {}
-                Output::Setting { .. } => self.oracle.broken("a setting that nobody dialled"),
+                Output::Setting { token, change } => self.write_setting(token, change),
                 Output::Resolve { .. } => {
                     self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
                 }
@@ -141,7 +141,7 @@ impl World {
                 }
                 // Nobody keeps audio here: a message that is left is never filed.
                 Output::Voicemail(_) => {}
-                Output::Setting { .. } => self.oracle.broken("a setting that nobody dialled"),
+                Output::Setting { token, change } => self.write_setting(token, change),
                 Output::Resolve { .. } => {
                     self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
                 }
@@ -193,6 +193,14 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The database takes a while, and sometimes does not answer.
+    fn write_setting(&mut self, token: u64, change: Box<SettingChange>) {
+        self.oracle.count("settings dialled");
+        let (life, done) = (self.life, self.chance.odds(90));
+        let longest = *self.chance.pick(&[50, 50, 50, 8_000]);
+        self.soon(1, longest, Happening::Set(life, token, change, done));
     }
 
     // ---- the network -------------------------------------------------------------------------------------------------------------
