@@ -29,9 +29,6 @@ const WELCOME_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// The files of Swagger UI that the page uses.
-const FILES: [&str; 2] = ["swagger-ui-bundle.js", "swagger-ui.css"];
-
 const DOCS: &str = r#"<!doctype html>
 <html lang="en">
 <head>
@@ -141,17 +138,15 @@ async fn docs() -> Response {
 async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
     const JS: &str = "text/javascript; charset=utf-8";
     const CSS: &str = "text/css; charset=utf-8";
-    let kind = if name.ends_with(".js") { JS } else { CSS };
-    let kind = [(header::CONTENT_TYPE, kind)];
-    match name.as_str() {
-        "page.js" => return Ok((kind, SCRIPT).into_response()),
-        "page.css" => return Ok((kind, STYLE).into_response()),
-        _ => {}
-    }
-    if !FILES.contains(&name.as_str()) {
-        return Err(Fault::NotFound.into());
-    }
+    let kind = match name.as_str() {
+        "page.js" => return Ok(([(header::CONTENT_TYPE, JS)], SCRIPT).into_response()),
+        "page.css" => return Ok(([(header::CONTENT_TYPE, CSS)], STYLE).into_response()),
+        // The files of Swagger UI that the page uses.
+        "swagger-ui-bundle.js" => JS,
+        "swagger-ui.css" => CSS,
+        _ => return Err(Fault::NotFound.into()),
+    };
     let found = utoipa_swagger_ui::serve(&name, Arc::new(Config::default())).ok().flatten();
     let found = found.ok_or(Fault::NotFound)?;
-    Ok((kind, found.bytes.into_owned()).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], found.bytes.into_owned()).into_response())
 }

@@ -116,7 +116,7 @@ fn appendix(document: &Value, list: &str, head: &str, columns: &[(&str, &str)]) 
 }
 
 /// Every page by its file.
-async fn pages(document: &Value, walk: &[Exchange]) -> BTreeMap<String, String> {
+fn pages(document: &Value, walk: &[Exchange]) -> BTreeMap<String, String> {
     let mut by_tag: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, described) in item.as_object().unwrap() {
@@ -169,7 +169,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 #[tokio::test]
 async fn the_pages_of_the_api_are_not_stale() {
     let house = House::new().await;
-    let pages = pages(house.document().await, &tour::walk().await).await;
+    let pages = pages(house.document().await, &tour::walk().await);
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let extra = || {
         files_in(&docs.join("api")).into_iter().filter(|file| {

@@ -108,7 +108,8 @@ fn address(app: &App, url: &str) -> Result<String, ApiError> {
         Some(url::Host::Ipv6(v6)) => Some(v6.into()),
         Some(url::Host::Domain(_)) | None => None,
     };
-    if ip.is_some_and(|ip| !model::is_public(ip) && !(trial && ip.to_canonical().is_loopback())) {
+    let reachable = |ip: IpAddr| model::is_public(ip) || trial && ip.to_canonical().is_loopback();
+    if ip.is_some_and(|ip| !reachable(ip)) {
         return refused((
             "must lead to a public address: nothing is posted to private ones",
             "debe llevar a una dirección pública: no se envía nada a direcciones privadas",

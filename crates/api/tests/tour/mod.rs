@@ -10,16 +10,16 @@ use crate::house::things::{message, recording, sound};
 use crate::house::{BEGIN, House, call_record, request};
 
 /// One question and its answer.
-pub struct Exchange {
-    pub method: &'static str,
+pub(crate) struct Exchange {
+    pub(crate) method: &'static str,
     /// As it was asked, with its query.
-    pub path: String,
-    pub body: Value,
-    pub answer: Value,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+    pub(crate) answer: Value,
 }
 
 /// Everything that was asked, by method and route.
-pub struct Tour {
+pub(crate) struct Tour {
     house: House,
     all: Vec<Exchange>,
 }
@@ -57,7 +57,7 @@ fn hide(value: &mut Value) {
             for (name, value) in object {
                 match value {
                     Value::String(text) if SECRETS.contains(&name.as_str()) => {
-                        "(shown once)".clone_into(text)
+                        "(shown once)".clone_into(text);
                     }
                     value => hide(value),
                 }
@@ -76,7 +76,7 @@ fn id(made: &Value, noun: &str) -> String {
 }
 
 /// Ask for everything.
-pub async fn walk() -> Vec<Exchange> {
+pub(crate) async fn walk() -> Vec<Exchange> {
     let house = House::new().await;
     let mut tour = Tour { house, all: Vec::new() };
     server(&mut tour).await;
@@ -257,7 +257,7 @@ async fn webhooks(tour: &mut Tour) {
 }
 
 /// The exchange of this method and route, the first of them.
-pub fn of<'t>(all: &'t [Exchange], method: &str, template: &str) -> Option<&'t Exchange> {
+pub(crate) fn of<'t>(all: &'t [Exchange], method: &str, template: &str) -> Option<&'t Exchange> {
     let fits = |path: &str| {
         let path = path.split('?').next().unwrap();
         let (a, b): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
@@ -271,6 +271,6 @@ pub fn of<'t>(all: &'t [Exchange], method: &str, template: &str) -> Option<&'t E
 }
 
 /// Nothing is asked with an empty object for its body.
-pub fn is_said(body: &Value) -> bool {
+pub(crate) fn is_said(body: &Value) -> bool {
     body.as_object().is_some_and(|object: &Map<String, Value>| !object.is_empty())
 }
