@@ -16,7 +16,8 @@ fn ban(source: &str, account: Option<&str>) -> Ban {
 async fn bans_are_listed_and_lifted_by_their_source() {
     let house = House::new().await;
     house.exchange.change(|inside| {
-        inside.bans = vec![ban("192.0.2.7", Some("1001")), ban("192.0.2.7", None), ban("2001:db8::", Some("x"))];
+        inside.bans =
+            vec![ban("192.0.2.7", Some("1001")), ban("192.0.2.7", None), ban("2001:db8::", Some("x"))];
     });
     let listed = house.get(&house.admin, "/api/v1/guard/bans").await.ok();
     let shown = |n: usize| (&listed["bans"][n]["address"], &listed["bans"][n]["username"]);

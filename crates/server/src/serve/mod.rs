@@ -246,7 +246,7 @@ impl House {
         let retention = retention(&config);
         let duty = duty::watch(store.clone(), door.clone(), clock);
         let keeper = tokio::spawn(async move {
-            tokio::join!(keep(kept, clock, retention), follow, duty, control, trunks).0
+            tokio::join!(keep(kept, clock, retention), follow, duty, control, trunks).0;
         });
         let desk = Desk {
             store: store.clone(),
