@@ -1,7 +1,7 @@
 //! What the command line says and how it ends.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn run(words: &[&str]) -> Output {
     let folder = std::env::temp_dir();
@@ -49,13 +49,25 @@ fn exit_codes_tell_usage_refusal_and_silence_apart() {
 /// The same with variables, which may be no text.
 fn run_with(words: &[&str], variables: &[(&str, &[u8])]) -> Output {
     use std::os::unix::ffi::OsStrExt;
-    Command::new(env!("CARGO_BIN_EXE_centralita"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_centralita"))
         .args(words)
         .current_dir(std::env::temp_dir())
         .env_clear()
         .envs(variables.iter().map(|(name, value)| (name, std::ffi::OsStr::from_bytes(value))))
-        .output()
-        .unwrap()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A server that starts where it should refuse would stay for ever.
+    let begun = std::time::Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > std::time::Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("{words:?} does not end: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 fn said(output: &Output) -> String {

@@ -6,8 +6,9 @@ use std::path::Path;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
+use crate::health::Monitor;
 use crate::limits::{CONNECT, LITE_PATIENCE};
-use crate::pool::{Pool, Server};
+use crate::pool::{File, Pool, Server};
 use crate::sql::query;
 use crate::{StoreError, lite, migrate, postgres};
 
@@ -45,7 +46,8 @@ pub async fn probe(url: &str, data_dir: &Path) -> Result<Found, StoreError> {
         }
         let options = SqliteConnectOptions::new().filename(&path).busy_timeout(LITE_PATIENCE);
         let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LITE_PATIENCE);
-        Pool::Lite(pool.connect_with(options.create_if_missing(false)).await?)
+        let pool = pool.connect_with(options.create_if_missing(false)).await?;
+        Pool::Lite(File { pool, monitor: Monitor::default() })
     };
     let found = look(&pool).await;
     pool.close().await;
@@ -63,7 +65,7 @@ fn begins(path: &Path) -> Result<Option<bool>, StoreError> {
     let mut head = Vec::new();
     Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
     if !head.is_empty() && head != MAGIC {
-        return Err(io(std::io::Error::new(ErrorKind::InvalidData, "this is no database of SQLite")));
+        return Err(StoreError::NoDatabase { path: path.to_owned() });
     }
     Ok(Some(!head.is_empty()))
 }
@@ -82,7 +84,7 @@ async fn look(pool: &Pool) -> Result<Found, StoreError> {
     let newest = migrate::newest();
     let version = rows.first().map_or(Ok(0), |row| row.try_get::<i64>(0))?;
     if version > newest {
-        return Err(StoreError::Migration { version, fault: "it is unknown here" });
+        return Err(StoreError::Newer { found: version, known: newest });
     }
     Ok(if version == 0 { Found::Empty } else { Found::Ours { version, newest } })
 }

@@ -135,17 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn every_text_of_the_help_has_its_spanish_and_no_spanish_is_left_over() {
+    fn every_text_of_the_help_has_its_spanish() {
         let mut found = Vec::new();
         texts(&Cli::command(), &mut found);
         let missing: Vec<&String> = found.iter().filter(|text| word(text).is_none()).collect();
         assert!(missing.is_empty(), "without Spanish: {missing:#?}");
-        let stale: Vec<&str> = SPANISH
-            .iter()
-            .map(|(text, _)| *text)
-            .filter(|text| !found.iter().any(|one| one == text))
-            .collect();
-        assert!(stale.is_empty(), "no longer in the help: {stale:#?}");
         assert!(SPANISH.iter().all(|(english, spanish)| english != spanish));
     }
 

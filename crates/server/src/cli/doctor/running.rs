@@ -128,7 +128,7 @@ fn exchange_of(exchange: &Exchange, findings: &mut Vec<Finding>) {
         let check = tr!("trunk {0}", "troncal {0}", trunk.name);
         match trunk.state.as_str() {
             "down" => {
-                findings.push(Finding::bad(check, tr!("no host of it answers", "ningún host suyo responde")))
+                findings.push(Finding::bad(check, tr!("no host of it answers", "ningún host suyo responde")));
             }
             state => findings.push(Finding::good(check, state)),
         }
