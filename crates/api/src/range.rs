@@ -24,6 +24,9 @@ pub(crate) fn asked(headers: &HeaderMap, tag: Option<&str>, length: u64) -> Aske
 
 fn part(range: &str, length: u64) -> Option<Asked> {
     let ranges = http_range_header::parse_range_header(range.trim_end()).ok()?;
+    if length == 0 {
+        return Some(Asked::Nothing); // the library takes the last bytes of nothing for a fault of the request
+    }
     match ranges.validate(length) {
         Ok(parts) => match parts.as_slice() {
             [part] => Some(Asked::Part(*part.start(), part.end() + 1)),
