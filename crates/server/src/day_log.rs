@@ -63,7 +63,9 @@ impl DayLog {
             | Record::LegUp { .. }
             | Record::Ladder { .. }
             | Record::Noted(_)
-            | Record::Recording(_) => {}
+            | Record::Recording(_)
+            | Record::Voicemail(_)
+            | Record::Alive { .. } => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use model::journal::{Binding, Record};
+use model::journal::{Binding, ListenerId, Record};
 use model::{
     Change, Credential, DialPermissions, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     Forwarding, Ha1, MessageId, MessageState, RecordCalls, UserId, VoicemailMessage,
@@ -104,10 +104,12 @@ pub(crate) fn bindings(now: Timestamp) -> impl Iterator<Item = Record> {
             created_at: now,
             user_agent: "crowd".into(),
             transport: 0,
-            listener: 0,
+            listener: ListenerId::Index(0),
             local: std::net::SocketAddr::from(([10, 0, 0, 1], 5060)),
             remote: address.parse().unwrap_or_else(|_| std::net::SocketAddr::from(([10, 77, 0, 1], 5060))),
             flow: (0, 0),
+            instance: None,
+            reg_id: None,
         })
     })
 }
@@ -137,7 +139,7 @@ pub(crate) fn bound(input: &Input) -> (u64, &'static str) {
         Input::Media(_) => (STEPS, "a media event"),
         // They cost what they bring.
         Input::Directory { changes, .. } => (STEPS + 50 * changes.len() as u64, "a change of the directory"),
-        Input::Restore { bindings, calls, outside } => {
+        Input::Restore { bindings, calls, outside, alive: _ } => {
             (STEPS + 50 * (bindings.len() + calls.len() + outside.len()) as u64, "what the journal remembers")
         }
         Input::Command { command: Command::Stop { .. }, .. } => (TICK_STEPS, "the command to stop"),

@@ -44,8 +44,11 @@ const SHOWN: &[shape::Column] = &[
 ];
 
 /// Extensions whose passwords an import has made.
-const MADE: [shape::Column; 3] =
-    [("NUMBER", "extensionNumber"), ("USER NAME", "username"), ("PASSWORD", "password")];
+const MADE: [shape::Column; 3] = [
+    ("NUMBER", "NÚMERO", "extensionNumber"),
+    ("USER NAME", "USUARIO", "username"),
+    ("PASSWORD", "CONTRASEÑA", "password"),
+];
 
 /// What can be done with extensions.
 #[derive(Debug, Subcommand)]

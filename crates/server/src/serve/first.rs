@@ -14,11 +14,10 @@ use crate::tr;
 
 /// Carriers whose passwords `key` does not open: it is not the one that sealed them.
 pub(super) fn unreadable_trunks(directory: &Directory, key: &SealKey) -> Vec<String> {
-    let mut trunks = directory.trunks();
-    trunks.retain(|trunk| {
+    let unreadable = directory.trunks().filter(|trunk| {
         trunk.password.as_ref().is_some_and(|sealed| sealed.open(key, trunk.id.as_str()).is_none())
     });
-    trunks.iter().map(|trunk| trunk.name.clone()).collect()
+    unreadable.map(|trunk| trunk.name.clone()).collect()
 }
 
 /// A line for the person in front of it. A closed pipe, or a full disk behind it, is no reason not to start.
