@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::error::{ApiError, Fault};
 use crate::follow::Followers;
 use crate::idempotency::Repeats;
-use crate::limits::{FOLLOWER_PATIENCE, Limits, SWITCH_PATIENCE};
+use crate::limits::{FOLLOWER_PATIENCE, HEARTBEAT_LIMIT, Limits};
 use crate::shelf::{AudioFile, EmptyShelf, Shelf};
 use crate::usage::Usage;
 use crate::{Office, SwitchPort};
@@ -223,14 +223,25 @@ impl App {
         self.office().now().instant.since(self.inner.started.instant)
     }
 
-    /// Ask the exchange. Its refusals are ours; silence is 503.
+    /// Ask the exchange. Its refusals are ours; silence is 503. How long it may be silent is the port's to say: it holds a place in the
+    /// queue until then.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
-        let answer = tokio::time::timeout(SWITCH_PATIENCE, self.office().port().ask(command)).await;
-        match answer {
-            Ok(Some(Reply::Refused(cause))) => Err(ApiError::from(cause)),
-            Ok(Some(reply)) => Ok(reply),
-            Ok(None) | Err(_) => Err(Fault::SwitchAway.into()),
+        match self.office().port().ask(command).await {
+            Some(Reply::Refused(cause)) => Err(ApiError::from(cause)),
+            Some(reply) => Ok(reply),
+            None => Err(Fault::SwitchAway.into()),
         }
+    }
+
+    /// Whether the exchange's loop goes round. True before its first iteration: it is being started.
+    pub(crate) fn loop_alive(&self) -> bool {
+        let heartbeat = self.office().port().heartbeat();
+        heartbeat.is_none_or(|at| self.office().now().instant.since(at) <= HEARTBEAT_LIMIT)
+    }
+
+    /// How the exchange was doing when it last published that.
+    pub(crate) fn published(&self) -> Option<Arc<switch::Status>> {
+        self.office().port().status()
     }
 
     /// How the exchange is doing.

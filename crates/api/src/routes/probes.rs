@@ -10,7 +10,7 @@ use axum::routing::get;
 use switch::{State as SipState, Status};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Fault};
 use crate::route::{Answer, Need, Route};
 use crate::shapes::Probe;
 
@@ -21,11 +21,12 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/healthz"),
             tag,
-            "The process answers",
+            "The exchange's loop goes round",
             Need::Nothing,
             Answer::json::<Probe>(),
             get(alive),
-        ),
+        )
+        .also(&[503]),
         Route::new(
             ("get", "/readyz"),
             tag,
@@ -47,19 +48,27 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn alive() -> Json<Probe> {
-    Json(Probe { status: "ok" })
+async fn alive(State(app): State<App>) -> Response {
+    probe(app.loop_alive(), "ok")
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    let state = app.status().await.map_or(SipState::Stopped, |status| status.state);
-    let status = if state == SipState::Running { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if state == SipState::Running { "ok" } else { state.as_str() };
+    let state = app.published().map_or(SipState::Stopped, |status| status.state);
+    match state {
+        SipState::Running => probe(app.loop_alive(), "ok"),
+        SipState::Starting | SipState::Draining | SipState::Stopped => probe(false, state.as_str()),
+    }
+}
+
+/// An exchange whose loop does not go round is `stalled`, whatever it said before.
+fn probe(good: bool, word: &'static str) -> Response {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if !good && word == "ok" { "stalled" } else { word };
     (status, Json(Probe { status: word })).into_response()
 }
 
 async fn metrics_text(State(app): State<App>) -> Result<Response, ApiError> {
-    let status = app.status().await?;
+    let status = app.published().ok_or(Fault::SwitchAway)?;
     let text = metrics(&app, &status);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

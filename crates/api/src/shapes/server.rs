@@ -42,6 +42,6 @@ pub(crate) struct Health {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Probe {
-    /// `ok`, or the state of the SIP side.
+    /// `ok`, the state of the SIP side, or `stalled` where the exchange does not move.
     pub status: &'static str,
 }

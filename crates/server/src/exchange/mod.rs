@@ -3,6 +3,7 @@
 mod door;
 mod lines;
 mod pace;
+mod published;
 mod turn;
 
 use std::io;
@@ -29,6 +30,8 @@ use crate::net::{Bell, stream};
 
 pub use door::{Door, Order};
 use lines::Lines;
+pub use published::Published;
+use published::Snapshot;
 use turn::Loop;
 
 /// The bell's token; listeners have their number in the configuration.
@@ -46,6 +49,7 @@ pub struct Desk {
     inbox: Inbox,
     frames: tokio::sync::mpsc::Receiver<StreamEvent>,
     listening: watch::Sender<bool>,
+    published: Arc<Published>,
 }
 
 /// A desk, and the door to it.
@@ -55,8 +59,9 @@ pub fn prepare() -> io::Result<(Door, Desk)> {
     let (sender, orders) = std::sync::mpsc::channel();
     let (inbox, frames) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&bell));
     let (listening, listens) = watch::channel(false);
-    let door = Door::new(sender, Arc::clone(&bell), listens, COMMANDS_IN_FLIGHT);
-    Ok((door, Desk { poll, bell, orders, inbox, frames, listening }))
+    let published = Arc::<Published>::default();
+    let door = Door::new(sender, Arc::clone(&bell), listens, COMMANDS_IN_FLIGHT, Arc::clone(&published));
+    Ok((door, Desk { poll, bell, orders, inbox, frames, listening, published }))
 }
 
 /// What an exchange is made of.
@@ -150,6 +155,8 @@ impl Exchange {
             lines: Lines::new(epoch),
             work: turn::Work::default(),
             pace: pace::Pace::default(),
+            published: desk.published,
+            snapshot: Snapshot::default(),
         };
         let begin = [Input::Directory { directory: setup.directory, changes: Arc::from([]) }, setup.restore];
         let thread = std::thread::Builder::new()

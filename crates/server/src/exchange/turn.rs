@@ -12,11 +12,12 @@ use mio::{Events, Poll, Token};
 use model::journal::{Note, Record};
 use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
-use switch::{Input, Output, Reply, Switch};
+use switch::{Command, Input, Output, Reply, Switch};
 use tokio::sync::{oneshot, watch};
 
 use super::lines::Lines;
 use super::pace::{NAP, Pace};
+use super::published::{HEARTBEAT, Published, Snapshot};
 use super::{BELL, Order, Sockets, Voice};
 use crate::clock::Clock;
 use crate::config::Listen;
@@ -50,6 +51,8 @@ pub(super) struct Loop {
     pub(super) lines: Lines,
     pub(super) work: Work,
     pub(super) pace: Pace,
+    pub(super) published: Arc<Published>,
+    pub(super) snapshot: Snapshot,
 }
 
 /// Vectors that are used again in every turn.
@@ -111,7 +114,7 @@ impl Loop {
 
     /// Wait until something happens, and note what can be read.
     fn wait(&mut self, events: &mut Events) -> std::io::Result<()> {
-        match self.poll.poll(events, self.timeout()) {
+        match self.poll.poll(events, Some(self.timeout())) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
@@ -132,29 +135,53 @@ impl Loop {
     }
 
     /// How long the loop may sleep.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self) -> Duration {
         if self.has_more() {
-            return Some(Duration::ZERO);
+            return Duration::ZERO;
         }
+        let now = self.clock.now().instant;
+        let deadline = self.switch.deadline().map(|deadline| deadline.since(now));
+        let wait = deadline.map_or(HEARTBEAT, |wait| wait.min(HEARTBEAT)).min(self.snapshot.wait(now));
         // The kernel waits in whole milliseconds: a shorter rest is rounded up, or the loop would spin.
-        self.switch.deadline().map(|deadline| {
-            let wait = self.clock.until(deadline);
-            if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) }
-        })
+        if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) }
     }
 
     fn turn(&mut self) {
         self.bell.rest();
         self.gather();
         let now = self.clock.now();
+        self.published.beat(now.instant);
         self.pace.note(now.instant, self.work.packets.len());
         // Orders are taken after the messages were read: a directory that was published before a message arrived is seen by it.
         self.absorb_orders(now);
         self.absorb_messages(now);
         if self.switch.deadline().is_some_and(|deadline| deadline <= now.instant) {
             self.switch.handle(now, Input::Tick, &mut self.work.outputs);
+            self.snapshot.changed();
         }
+        // Before any reply leaves: who was answered that the SIP side stops reads no older state.
+        self.publish(now);
         self.perform();
+    }
+
+    /// Publish a snapshot, where one is due.
+    fn publish(&mut self, now: Now) {
+        if !self.snapshot.take_due(now.instant) {
+            return;
+        }
+        let mut outputs = Vec::new();
+        // Tokens of askers begin with 1.
+        self.switch.handle(now, Input::Command { token: 0, command: Command::Status }, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Reply { token: 0, reply } => {
+                    if let Reply::Status(status) = *reply {
+                        self.published.put(status);
+                    }
+                }
+                other => self.work.outputs.push(other),
+            }
+        }
     }
 
     /// Take one bounded batch from every socket and from the connections.
@@ -181,6 +208,10 @@ impl Loop {
     fn absorb_orders(&mut self, now: Now) {
         let work = &mut self.work;
         for input in work.later.drain(..) {
+            match input {
+                Input::Listening(_) => self.snapshot.urgent(),
+                _ => self.snapshot.changed(),
+            }
             self.switch.handle(now, input, &mut work.outputs);
         }
         for n in 0..=INPUTS_PER_TURN {
@@ -196,7 +227,14 @@ impl Loop {
                 Order::Prompts(prompts) => Input::Prompts(prompts),
                 Order::Fetched { token, clip } => Input::Fetched { token, clip },
                 Order::Deposited { token, done } => Input::Deposited { token, done },
-                Order::Command { command, asker } => {
+                Order::Command { command, asker, permit } => {
+                    drop(permit);
+                    if asker.is_closed() {
+                        continue; // nobody waits any more: to who asked, it was refused
+                    }
+                    if matches!(command, Command::Start | Command::Stop { .. }) {
+                        self.snapshot.urgent();
+                    }
                     work.token += 1;
                     work.asked.insert(work.token, asker);
                     Input::Command { token: work.token, command }
@@ -206,12 +244,16 @@ impl Loop {
                     continue;
                 }
             };
+            self.snapshot.changed();
             self.switch.handle(now, input, &mut work.outputs);
         }
     }
 
     fn absorb_messages(&mut self, now: Now) {
         let work = &mut self.work;
+        if !(work.unreachable.is_empty() && work.frames.is_empty() && work.packets.is_empty()) {
+            self.snapshot.changed();
+        }
         for hop in work.unreachable.drain(..) {
             self.switch.handle(now, Input::Unreachable(hop), &mut work.outputs);
         }
@@ -345,7 +387,7 @@ impl Loop {
                 Output::Reply { token, reply } => work.replies.push((token, reply)),
                 Output::Resolve { token, question } => work.questions.push((token, question)),
                 Output::Listen(open) => work.listen = Some(open),
-                // An error means that its clerk is gone: the process ends.
+                // An error means that nobody writes them down any more: only at the end of the process, after the exchange's own.
                 Output::Voicemail(note) => drop(self.notes.send(*note)),
             }
         }
