@@ -1,6 +1,7 @@
-//! `kill -9` in the middle of calls and registrations, again and again: nothing that was answered is forgotten.
+//! `kill -9`, a panic of the exchange and a panic of a media worker, in the middle of calls and registrations, again and again: nothing that
+//! was answered is forgotten.
 //!
-//! Rounds: `CENTRALITA_KILLS`, 20 where not given.
+//! Rounds of each: `CENTRALITA_KILLS`; where it is not given, 20 of `kill -9` and 2 of each panic.
 
 // A message is written with all its parts in view.
 #![allow(clippy::format_collect, clippy::format_push_string, clippy::too_many_arguments)]
@@ -22,6 +23,51 @@ const ANSWERED: usize = 60;
 /// Registrations of a burst that are under way at once: what the window of a nonce's counts allows.
 const WINDOW: usize = 32;
 const LIMIT: Duration = Duration::from_secs(5);
+/// What makes the thread panic that handles it.
+const MARK: &str = "centralita-fault-panic";
+
+/// How calls are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// `kill -9`.
+    Kill,
+    /// The exchange panics: the process ends by itself.
+    Exchange,
+    /// The media worker of all calls panics: the process goes on.
+    Worker,
+}
+
+impl Way {
+    /// What is written of a call that was cut off.
+    fn cause(self) -> &'static str {
+        match self {
+            Way::Kill | Way::Exchange => "crash",
+            Way::Worker => "internal",
+        }
+    }
+
+    /// Cut off all calls; `rtp` is where one of them is heard. When that was.
+    fn cut(self, server: &mut Server, rtp: SocketAddr) -> Instant {
+        let stranger = Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server.sip());
+        let Wire::Udp { socket, .. } = &stranger else { unreachable!("a UDP socket") };
+        let now = Instant::now();
+        match self {
+            Way::Kill => server.restart(),
+            Way::Exchange => {
+                let text = e2e::wire::options(&stranger, 1).replacen(
+                    "Max-Forwards",
+                    &format!("X: {MARK}\r\nMax-Forwards"),
+                    1,
+                );
+                socket.send_to(text.as_bytes(), server.sip()).expect("sent");
+                assert_eq!(server.ends(), Some(70));
+                server.restart();
+            }
+            Way::Worker => drop(socket.send_to(MARK.as_bytes(), rtp).expect("sent")),
+        }
+        now
+    }
+}
 
 /// Many phones behind one socket.
 struct Phones {
@@ -188,7 +234,7 @@ fn call(
     from: &str,
     to: &str,
     call_id: &str,
-) -> Option<(Dialog, Dialog)> {
+) -> Option<(Dialog, Dialog, SocketAddr)> {
     let uri = format!("sip:{to}@localhost");
     let from_line = format!("<sip:{from}@localhost>;tag=t{from}");
     let to_line = format!("<{uri}>");
@@ -223,7 +269,8 @@ fn call(
         }
     }
     receive_request(callees, "ACK")?;
-    Some((Dialog(call_id.into()), Dialog(invite.header("Call-ID")?.into())))
+    let rtp = e2e::raw::rtp_address(&e2e::raw::body_of(&invite));
+    Some((Dialog(call_id.into()), Dialog(invite.header("Call-ID")?.into()), rtp))
 }
 
 fn receive_request(phones: &mut Phones, method: &str) -> Option<Message> {
@@ -311,7 +358,12 @@ fn burst_challenge(phones: &mut Phones) -> Challenge {
 }
 
 /// `kill -9` while registrations pour in: whoever was answered is still there. The contacts are taken back afterwards.
-fn kill_in_a_burst(server: &mut Server, round: usize) -> usize {
+fn kill_in_a_burst(
+    server: &mut Server,
+    round: usize,
+    lasted: &mut Vec<Duration>,
+    began: &[Instant],
+) -> usize {
     let mut phones = Phones::new(server.sip());
     let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = std::thread::scope(|scope| {
@@ -319,6 +371,7 @@ fn kill_in_a_burst(server: &mut Server, round: usize) -> usize {
         until(Duration::from_secs(30), "the burst is under way", || {
             (answered.load(Ordering::Relaxed) >= ANSWERED).then_some(())
         });
+        lasted.extend(began.iter().map(Instant::elapsed));
         server.kill();
         killed.store(true, Ordering::Relaxed);
         bursting.join().expect("the burst ends")
@@ -374,9 +427,38 @@ fn all_calls(server: &Server) -> Vec<serde_json::Value> {
 
 #[test]
 fn nothing_that_was_answered_is_lost_by_kill_9() {
-    let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
-    let settings =
-        Settings { more: "[limits]\nrequests_per_minute = 100000\n".into(), ..Settings::default() };
+    nothing_that_was_answered_is_lost(Way::Kill, 20);
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_by_a_panic_of_the_exchange() {
+    nothing_that_was_answered_is_lost(Way::Exchange, 2);
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_by_a_panic_of_a_media_worker() {
+    nothing_that_was_answered_is_lost(Way::Worker, 2);
+}
+
+/// Each call that was cut off lasted as long as it did, as far as whole seconds tell. `lasted` is in the order in which they began.
+fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[Duration]) {
+    let mut cut: Vec<_> = calls.iter().filter(|call| call["endReason"] == cause).collect();
+    cut.sort_by_key(|call| call["startedAt"].as_str());
+    assert_eq!(cut.len(), lasted.len());
+    for (call, lasted) in cut.iter().zip(lasted) {
+        let written = call["durationSeconds"].as_f64().expect("a duration");
+        let off = (written - lasted.as_secs_f64()).abs();
+        assert!(off <= 1.0, "{written} s are written of a call that lasted {lasted:?}: {call:#}");
+    }
+}
+
+fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
+    let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
+    let settings = Settings {
+        more: "workers = 1\n[limits]\nrequests_per_minute = 100000\n".into(),
+        faults: way != Way::Kill,
+        ..Settings::default()
+    };
     let mut server = Server::with(settings);
     let list = server.data().join("import.csv");
     let lines: String = (0..USERS)
@@ -394,22 +476,26 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         let answer = phones.register(&user(n), &format!("r{n}")).expect("an answer");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }
-    let (mut made, mut bursts) = (0, 0);
+    let (mut made, mut bursts, mut lasted) = (0, 0, Vec::new());
     for round in 0..rounds {
         let mut dialogs = (BTreeSet::new(), BTreeSet::new());
+        let (mut began, mut rtp) = (Vec::new(), None);
         for n in 0..CALLS {
             let (from, to) = (user(2 * ((round * CALLS + n) % 500)), user(2 * n + 1));
             let up = call(&mut callers, &mut callees, &from, &to, &format!("c{round}-{n}@kill"))
                 .expect("the call comes up");
+            began.push(Instant::now());
             dialogs.0.insert(up.0);
             dialogs.1.insert(up.1);
+            rtp = Some(up.2);
             made += 1;
         }
-        // SIGKILL, then the same data again; every other time registrations are pouring in.
-        if round % 2 == 0 {
-            server.restart();
+        // After SIGKILL the same data again; every other time registrations are pouring in.
+        if way == Way::Kill && round % 2 == 1 {
+            bursts += kill_in_a_burst(&mut server, round, &mut lasted, &began);
         } else {
-            bursts += kill_in_a_burst(&mut server, round);
+            let cut = way.cut(&mut server, rtp.expect("a call is up"));
+            lasted.extend(began.iter().map(|began| cut - *began));
         }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
@@ -424,7 +510,7 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         for n in 0..5 {
             let to = user(2 * ((round * 37 + n * 101) % 500) + 1);
             let id = format!("p{round}-{n}@kill");
-            let (caller, callee) = call(&mut callers, &mut callees, &user(2 * n), &to, &id)
+            let (caller, callee, _) = call(&mut callers, &mut callees, &user(2 * n), &to, &id)
                 .expect("a restored binding is callable");
             made += 1;
             let calls = server.admin().get("/api/v1/calls?active=true").expect(200);
@@ -449,8 +535,9 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         *ends.entry(call["endReason"].as_str().unwrap_or("none")).or_default() += 1;
     }
     assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
-    assert_eq!(ends.get("crash"), Some(&(rounds * CALLS)), "{ends:?}");
+    assert_eq!(ends.get(way.cause()), Some(&(rounds * CALLS)), "{ends:?}");
+    check_durations(&calls, way.cause(), &lasted);
     println!(
-        "{rounds} kills: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
+        "{rounds} times {way:?}: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
     );
 }

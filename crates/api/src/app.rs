@@ -16,7 +16,7 @@ use crate::idempotency::Repeats;
 use crate::limits::{FOLLOWER_PATIENCE, HEARTBEAT_LIMIT, Limits};
 use crate::shelf::{AudioFile, EmptyShelf, Shelf};
 use crate::usage::Usage;
-use crate::{Office, SwitchPort};
+use crate::{Office, Process, SwitchPort};
 
 /// What time it is; the shell reads the clocks.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -121,6 +121,7 @@ struct Inner {
     repeats: Repeats,
     closing: watch::Sender<bool>,
     shelf: OnceLock<Arc<dyn Shelf>>,
+    process: OnceLock<Arc<dyn Process>>,
     started: Now,
 }
 
@@ -131,7 +132,7 @@ pub struct App {
 }
 
 impl App {
-    /// An API over what was loaded. Call it inside a tokio runtime.
+    /// An API over what was loaded.
     pub fn new(
         store: Store,
         directory: Directory,
@@ -151,15 +152,8 @@ impl App {
             repeats: Repeats::default(),
             closing: watch::Sender::new(false),
             shelf: OnceLock::new(),
+            process: OnceLock::new(),
             started,
-        });
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(USAGE_INTERVAL).await;
-                let Some(inner) = weak.upgrade() else { return };
-                inner.usage.flush(inner.office.store()).await;
-            }
         });
         App { inner }
     }
@@ -167,6 +161,23 @@ impl App {
     /// Where everything is written.
     pub fn office(&self) -> &Office {
         &self.inner.office
+    }
+
+    /// Write down the use of keys now and then, for as long as this is polled.
+    pub async fn write_usage(self) {
+        loop {
+            tokio::time::sleep(USAGE_INTERVAL).await;
+            self.flush().await;
+        }
+    }
+
+    /// Say what process this is: once, before the first request.
+    pub fn show_process(&self, process: Arc<dyn Process>) {
+        self.inner.process.set(process).ok();
+    }
+
+    pub(crate) fn process(&self) -> Option<&dyn Process> {
+        self.inner.process.get().map(|process| &**process)
     }
 
     /// Write down what is only counted in memory: call it before the process ends.

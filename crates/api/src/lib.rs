@@ -18,6 +18,7 @@ mod openapi;
 mod patch;
 mod play;
 mod port;
+mod process;
 mod range;
 mod route;
 mod router;
@@ -37,5 +38,6 @@ pub use office::{
 };
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
+pub use process::{Kind as MetricKind, MetricsPage, Process, TaskState, TaskStatus, Value as MetricValue};
 pub use router::router;
 pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};

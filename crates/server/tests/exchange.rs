@@ -7,18 +7,27 @@ use std::time::Duration;
 
 use api::SwitchPort;
 use base::{Chance, Timestamp};
+use media::MediaCommand;
 use model::{Change, Credential, Directory, Ha1, UserId};
 use server::clock::Clock;
 use server::config::Listen;
 use server::dns::Dns;
-use server::exchange::{Desk, Door, Exchange, Order, Setup, prepare};
+use server::exchange::{Desk, Door, Exchange, MediaPort, Order, Setup, prepare};
 use server::journal::{Journal, Pending, restore};
 use server::limits::{COMMANDS_IN_FLIGHT, StreamLimits};
 use server::net::stream::Connections;
+use server::supervisor::Supervisor;
 use sip::Transport;
 use store::Remembered;
 use switch::{Command, Reply, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct NoMedia;
+
+impl MediaPort for NoMedia {
+    fn send(&self, _worker: u8, _commands: Vec<MediaCommand>) {}
+    fn reopen(&self, _worker: u8) {}
+}
 
 struct House {
     door: Door,
@@ -46,11 +55,13 @@ impl House {
             journal: opened.journal,
             connections: Connections::new(1, StreamLimits::default()),
             runtime: tokio::runtime::Handle::current(),
-            voice: Box::new(|_, _| {}),
+            voice: Box::new(NoMedia),
             dns: Dns::new(&[], door.clone()),
             notes: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(Remembered::default(), &Pending::default()),
+            supervisor: Supervisor::default(),
+            crashes: folder.join("crash"),
         };
         let exchange = Exchange::start(desk, setup).unwrap();
         House { door, exchange: Some(exchange), folder }

@@ -12,6 +12,7 @@ use media::sdp::{Codec, Direction, Negotiated};
 use media::{MediaCommand, MediaEvent, Report, Source, StreamId, Tone};
 use server::clock::Clock;
 use server::media::{MediaConfig, MediaWorkers};
+use server::supervisor::Supervisor;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const A: StreamId = StreamId(70_001);
@@ -37,6 +38,7 @@ impl Office {
             Chance::from_number(1),
             Arc::new(move || clock.now()),
             Arc::new(move |event| drop(told.lock().unwrap().send(event))),
+            &Supervisor::default(),
         );
         Office { workers: workers.unwrap(), events, free: Vec::new() }
     }

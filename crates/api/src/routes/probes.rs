@@ -1,22 +1,27 @@
 //! For machines that watch: alive, ready, metrics.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::{encode, encode_registry};
+use prometheus_client::registry::Registry;
 use switch::{State as SipState, Status};
 
 use crate::App;
 use crate::error::{ApiError, Fault};
+use crate::process::Kind::{Counter, Gauge};
+use crate::process::{MetricsPage, TaskState, TaskStatus};
 use crate::route::{Answer, Need, Route};
 use crate::shapes::Probe;
 
 pub(crate) fn routes() -> Vec<Route> {
     let tag = "probes";
-    let metrics = Answer::Text;
     vec![
         Route::new(
             ("get", "/healthz"),
@@ -41,10 +46,9 @@ pub(crate) fn routes() -> Vec<Route> {
             tag,
             "Metrics for Prometheus",
             Need::Admin,
-            metrics,
-            get(metrics_text),
-        )
-        .also(&[503]),
+            Answer::Text,
+            get(metrics),
+        ),
     ]
 }
 
@@ -67,28 +71,61 @@ fn probe(good: bool, word: &'static str) -> Response {
     (status, Json(Probe { status: word })).into_response()
 }
 
-async fn metrics_text(State(app): State<App>) -> Result<Response, ApiError> {
-    let status = app.published().ok_or(Fault::SwitchAway)?;
-    let text = metrics(&app, &status);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+/// Where the exchange has published nothing yet, its figures are missing; everything else is shown.
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let mut registry = Registry::with_prefix("centralita");
+    registry.register_collector(Box::new(Everything(app)));
+    let mut text = String::new();
+    // OpenMetrics says where it ends; older scrapers take the same lines without.
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, written) = if accepted.contains("application/openmetrics-text") {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", encode(&mut text, &registry))
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", encode_registry(&mut text, &registry))
+    };
+    written.map_err(|_| Fault::Internal)?;
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-fn metrics(app: &App, status: &Status) -> String {
-    let mut text = String::new();
-    let mut single = |name: &str, kind: &str, help: &str, value: u64| {
-        let _ = write!(
-            text,
-            "# HELP centralita_{name} {help}\n# TYPE centralita_{name} {kind}\ncentralita_{name} {value}\n"
-        );
-    };
-    let running = u64::from(status.state == SipState::Running);
-    single("sip_running", "gauge", "Whether the SIP listeners are up", running);
-    single("uptime_seconds", "gauge", "Seconds since the start", app.uptime().as_secs());
-    single("active_calls", "gauge", "Calls alive", status.active_calls as u64);
-    single("registrations", "gauge", "Bindings that have not expired", status.registrations as u64);
-    single("rtp_ports_in_use", "gauge", "RTP ports in use", status.ports_in_use as u64);
-    single("sip_transactions", "gauge", "SIP transactions alive", status.transactions as u64);
-    single("sip_sessions", "gauge", "SIP sessions alive", status.sessions as u64);
+/// Everything that is shown, as it is at the moment of a scrape.
+#[derive(Debug)]
+struct Everything(App);
+
+impl Collector for Everything {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (app, page) = (&self.0, &mut MetricsPage(encoder));
+        page.value(Gauge, "uptime_seconds", "Seconds since the start", app.uptime().as_secs())?;
+        if let Some(status) = app.published() {
+            exchange(page, &status)?;
+        }
+        let [users, keys, credentials, extensions] = app.office().directory().census();
+        for (name, value) in
+            [("users", users), ("api_keys", keys), ("credentials", credentials), ("extensions", extensions)]
+        {
+            page.value(Gauge, name, "Rows of the directory", value)?;
+        }
+        match app.process() {
+            Some(process) => {
+                tasks(page, &process.tasks())?;
+                process.metrics(page)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
+    let running = usize::from(status.state == SipState::Running);
+    for (name, help, value) in [
+        ("sip_running", "Whether the SIP listeners are up", running),
+        ("active_calls", "Calls alive", status.active_calls),
+        ("registrations", "Bindings that have not expired", status.registrations),
+        ("rtp_ports_in_use", "RTP ports in use", status.ports_in_use),
+        ("sip_transactions", "SIP transactions alive", status.transactions),
+        ("sip_sessions", "SIP sessions alive", status.sessions),
+    ] {
+        page.value(Gauge, name, help, value)?;
+    }
     let counters = &status.counters;
     for (name, help, value) in [
         ("messages_received", "SIP messages received", counters.messages_received),
@@ -102,20 +139,22 @@ fn metrics(app: &App, status: &Status) -> String {
         ("calls_answered", "Calls answered", counters.calls_answered),
         ("ladders_shed", "Ladders not kept under load", counters.ladders_shed),
     ] {
-        single(&format!("{name}_total"), "counter", help, value);
+        page.value(Counter, name, help, value)?;
     }
-    let [users, keys, credentials, extensions] = app.office().directory().census();
-    for (name, value) in
-        [("users", users), ("api_keys", keys), ("credentials", credentials), ("extensions", extensions)]
-    {
-        single(name, "gauge", "Rows of the directory", value as u64);
-    }
-    let _ = write!(
-        text,
-        "# HELP centralita_calls_ended_total Calls that are over, by cause\n# TYPE centralita_calls_ended_total counter\n"
-    );
-    for (cause, count) in &counters.calls_ended {
-        let _ = writeln!(text, "centralita_calls_ended_total{{cause=\"{cause}\"}} {count}");
-    }
-    text
+    let ended = counters.calls_ended.iter().map(|(cause, count)| (cause, *count));
+    page.values(Counter, "calls_ended", "Calls that are over, by cause", "cause", ended)
+}
+
+fn tasks(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
+    let up = |task: &TaskStatus| usize::from(task.state != TaskState::Restarting);
+    let up = tasks.iter().map(|task| (&task.name, up(task)));
+    page.values(Gauge, "task_up", "0 while a thread or task waits to begin anew", "task", up)?;
+    let restarts = tasks.iter().map(|task| (&task.name, task.restarts));
+    page.values(
+        Counter,
+        "task_restarts",
+        "Times that a thread or task began anew after an error",
+        "task",
+        restarts,
+    )
 }

@@ -111,6 +111,11 @@ impl Door {
         tokio::time::timeout(COMMAND_TIMEOUT, answer).await.ok()?.ok()
     }
 
+    /// What the loop publishes about itself.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
     /// Wait until the SIP listeners are open, or closed.
     pub async fn until_listening(&self, open: bool) {
         let mut listening = self.listening.clone();

@@ -8,6 +8,8 @@ use arc_swap::ArcSwapOption;
 use base::Instant;
 use switch::Status;
 
+use crate::metrics::Histogram;
+
 /// The longest that the loop sleeps, so that an idle one still shows its heartbeat.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Between two snapshots of a loop that is busy. A change of its state is published at once.
@@ -19,6 +21,10 @@ pub struct Published {
     status: ArcSwapOption<Status>,
     /// Microseconds of the process's clock, 0 before the first iteration.
     heartbeat: AtomicU64,
+    /// How long the loop's iterations take, without their waiting.
+    pub iteration: Histogram,
+    /// How long writing to the journal takes.
+    pub journal: Histogram,
 }
 
 impl Published {

@@ -1,13 +1,14 @@
 //! One turn of the loop: gather, absorb, write down, send.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use base::Now;
 use bytes::Bytes;
-use media::MediaCommand;
+use media::{MediaCommand, MediaEvent};
 use mio::{Events, Poll, Token};
 use model::journal::{Note, Record};
 use sip::resolve::Question;
@@ -15,19 +16,22 @@ use sip::{Flow, Hop, Transport};
 use switch::{Command, Input, Output, Reply, Switch};
 use tokio::sync::{oneshot, watch};
 
+use super::crash::{self, Handling};
 use super::lines::Lines;
 use super::pace::{NAP, Pace};
 use super::published::{HEARTBEAT, Published, Snapshot};
-use super::{BELL, Order, Sockets, Voice};
+use super::{BELL, MediaPort, Order, Sockets};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
+use crate::fault;
 use crate::journal::Journal;
 use crate::limits::INPUTS_PER_TURN;
 use crate::net::Bell;
 use crate::net::dial::dial;
 use crate::net::stream::{Connections, Inbox, StreamEvent, accept};
 use crate::net::udp::Batches;
+use crate::supervisor::{Supervisor, catch};
 
 /// Everything that the thread owns.
 pub(super) struct Loop {
@@ -41,11 +45,11 @@ pub(super) struct Loop {
     pub(super) public: Option<IpAddr>,
     pub(super) sockets: Sockets,
     pub(super) clock: Clock,
-    pub(super) switch: Switch,
+    pub(super) core: Core,
     pub(super) journal: Journal,
     pub(super) connections: Arc<Connections>,
     pub(super) runtime: tokio::runtime::Handle,
-    pub(super) voice: Voice,
+    pub(super) voice: Box<dyn MediaPort>,
     pub(super) dns: Dns,
     pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     pub(super) lines: Lines,
@@ -53,6 +57,25 @@ pub(super) struct Loop {
     pub(super) pace: Pace,
     pub(super) published: Arc<Published>,
     pub(super) snapshot: Snapshot,
+    pub(super) supervisor: Supervisor,
+    /// Where an input is described that the switch panicked on.
+    pub(super) crashes: PathBuf,
+}
+
+/// The switch, and what it is handling.
+pub(super) struct Core {
+    pub(super) switch: Switch,
+    pub(super) handling: Handling,
+}
+
+impl Core {
+    fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        self.handling = Handling::of(&input);
+        if let Input::Packet { bytes, .. } = &input {
+            fault::in_message(bytes);
+        }
+        self.switch.handle(now, input, out);
+    }
 }
 
 /// Vectors that are used again in every turn.
@@ -83,16 +106,12 @@ pub(super) struct Work {
 }
 
 impl Loop {
-    /// Run until [`Order::Quit`]. `begin` is absorbed before the first message.
+    /// Run until [`Order::Quit`]. `begin` is absorbed before the first message. What cannot go on ends the process.
     pub(super) fn run(&mut self, begin: [Input; 2], sockets: Sockets) {
-        let now = self.clock.now();
-        for input in begin {
-            self.switch.handle(now, input, &mut self.work.outputs);
-        }
-        self.begin_listening(sockets);
+        self.or_end(|this| this.begin(begin, sockets));
         let mut events = Events::with_capacity(128);
         while !self.work.quit {
-            self.turn();
+            self.or_end(Loop::turn);
             if self.work.quit {
                 break;
             }
@@ -104,12 +123,32 @@ impl Loop {
                 }
             }
             if let Err(error) = self.wait(&mut events) {
-                tracing::error!(%error, "the exchange cannot wait for its sockets");
-                break;
+                let what = format!("cannot wait for its sockets ({error})");
+                self.supervisor.fatal("exchange", &what, None);
             }
         }
         self.journal.flush();
         self.listening.send_replace(false);
+    }
+
+    fn begin(&mut self, begin: [Input; 2], sockets: Sockets) {
+        let now = self.clock.now();
+        for input in begin {
+            self.core.handle(now, input, &mut self.work.outputs);
+        }
+        self.core.handling = Handling::Nothing;
+        self.begin_listening(sockets);
+    }
+
+    /// A panic ends the process at once: registrations and calls are in the journal, and a start takes a fraction of a second. Nothing of
+    /// the iteration that panicked was answered or written down.
+    fn or_end(&mut self, work: impl FnOnce(&mut Loop)) {
+        let Err(panic) = catch(|| work(self)) else { return };
+        let written = crash::write(&self.crashes, self.clock.now(), &panic.0, &self.core.handling);
+        if let Err(error) = &written {
+            tracing::error!(%error, "what the exchange was handling cannot be written down");
+        }
+        self.supervisor.fatal("exchange", &panic.0, written.ok().as_deref());
     }
 
     /// Wait until something happens, and note what can be read.
@@ -140,7 +179,7 @@ impl Loop {
             return Duration::ZERO;
         }
         let now = self.clock.now().instant;
-        let deadline = self.switch.deadline().map(|deadline| deadline.since(now));
+        let deadline = self.core.switch.deadline().map(|deadline| deadline.since(now));
         let wait = deadline.map_or(HEARTBEAT, |wait| wait.min(HEARTBEAT)).min(self.snapshot.wait(now));
         // The kernel waits in whole milliseconds: a shorter rest is rounded up, or the loop would spin.
         if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) }
@@ -155,13 +194,15 @@ impl Loop {
         // Orders are taken after the messages were read: a directory that was published before a message arrived is seen by it.
         self.absorb_orders(now);
         self.absorb_messages(now);
-        if self.switch.deadline().is_some_and(|deadline| deadline <= now.instant) {
-            self.switch.handle(now, Input::Tick, &mut self.work.outputs);
+        if self.core.switch.deadline().is_some_and(|deadline| deadline <= now.instant) {
+            self.core.handle(now, Input::Tick, &mut self.work.outputs);
             self.snapshot.changed();
         }
+        self.core.handling = Handling::Nothing;
         // Before any reply leaves: who was answered that the SIP side stops reads no older state.
         self.publish(now);
         self.perform();
+        self.published.iteration.observe(self.clock.now().instant.since(now.instant));
     }
 
     /// Publish a snapshot, where one is due.
@@ -171,7 +212,7 @@ impl Loop {
         }
         let mut outputs = Vec::new();
         // Tokens of askers begin with 1.
-        self.switch.handle(now, Input::Command { token: 0, command: Command::Status }, &mut outputs);
+        self.core.handle(now, Input::Command { token: 0, command: Command::Status }, &mut outputs);
         for output in outputs {
             match output {
                 Output::Reply { token: 0, reply } => {
@@ -206,47 +247,58 @@ impl Loop {
     }
 
     fn absorb_orders(&mut self, now: Now) {
-        let work = &mut self.work;
-        for input in work.later.drain(..) {
+        for input in std::mem::take(&mut self.work.later) {
             match input {
                 Input::Listening(_) => self.snapshot.urgent(),
                 _ => self.snapshot.changed(),
             }
-            self.switch.handle(now, input, &mut work.outputs);
+            self.core.handle(now, input, &mut self.work.outputs);
         }
         for n in 0..=INPUTS_PER_TURN {
             if n == INPUTS_PER_TURN {
-                work.again = true;
+                self.work.again = true;
                 return;
             }
             let Ok(order) = self.orders.try_recv() else { return };
-            let input = match order {
-                Order::Directory { directory, changes } => Input::Directory { directory, changes },
-                Order::Media(event) => Input::Media(event),
-                Order::Resolved { token, answer } => Input::Resolved { token, answer },
-                Order::Prompts(prompts) => Input::Prompts(prompts),
-                Order::Fetched { token, clip } => Input::Fetched { token, clip },
-                Order::Deposited { token, done } => Input::Deposited { token, done },
-                Order::Command { command, asker, permit } => {
-                    drop(permit);
-                    if asker.is_closed() {
-                        continue; // nobody waits any more: to who asked, it was refused
-                    }
-                    if matches!(command, Command::Start | Command::Stop { .. }) {
-                        self.snapshot.urgent();
-                    }
-                    work.token += 1;
-                    work.asked.insert(work.token, asker);
-                    Input::Command { token: work.token, command }
-                }
-                Order::Quit => {
-                    work.quit = true;
-                    continue;
-                }
-            };
+            let Some(input) = self.input(order) else { continue };
             self.snapshot.changed();
-            self.switch.handle(now, input, &mut work.outputs);
+            self.core.handle(now, input, &mut self.work.outputs);
         }
+    }
+
+    /// What an order says to the switch, if anything.
+    fn input(&mut self, order: Order) -> Option<Input> {
+        Some(match order {
+            Order::Directory { directory, changes } => Input::Directory { directory, changes },
+            Order::Media(event) => {
+                if let MediaEvent::WorkerGone { worker } = event {
+                    // What was decided before is meant for the worker that is gone: it takes no commands, and these are dropped.
+                    self.perform();
+                    self.voice.reopen(worker);
+                }
+                Input::Media(event)
+            }
+            Order::Resolved { token, answer } => Input::Resolved { token, answer },
+            Order::Prompts(prompts) => Input::Prompts(prompts),
+            Order::Fetched { token, clip } => Input::Fetched { token, clip },
+            Order::Deposited { token, done } => Input::Deposited { token, done },
+            Order::Command { command, asker, permit } => {
+                drop(permit);
+                if asker.is_closed() {
+                    return None; // to whoever asked, it was refused
+                }
+                if matches!(command, Command::Start | Command::Stop { .. }) {
+                    self.snapshot.urgent();
+                }
+                self.work.token += 1;
+                self.work.asked.insert(self.work.token, asker);
+                Input::Command { token: self.work.token, command }
+            }
+            Order::Quit => {
+                self.work.quit = true;
+                return None;
+            }
+        })
     }
 
     fn absorb_messages(&mut self, now: Now) {
@@ -255,7 +307,7 @@ impl Loop {
             self.snapshot.changed();
         }
         for hop in work.unreachable.drain(..) {
-            self.switch.handle(now, Input::Unreachable(hop), &mut work.outputs);
+            self.core.handle(now, Input::Unreachable(hop), &mut work.outputs);
         }
         for event in work.frames.drain(..) {
             let input = match event {
@@ -269,10 +321,10 @@ impl Loop {
                     continue;
                 }
             };
-            self.switch.handle(now, input, &mut work.outputs);
+            self.core.handle(now, input, &mut work.outputs);
         }
         for (hop, bytes) in work.packets.drain(..) {
-            self.switch.handle(now, Input::Packet { hop, bytes }, &mut work.outputs);
+            self.core.handle(now, Input::Packet { hop, bytes }, &mut work.outputs);
         }
     }
 
@@ -281,7 +333,9 @@ impl Loop {
         self.sort();
         let work = &mut self.work;
         if !work.records.is_empty() {
+            let begun = self.clock.now().instant;
             self.journal.append(std::mem::take(&mut work.records));
+            self.published.journal.observe(self.clock.now().instant.since(begun));
         }
         for batch in work.datagrams.chunk_by(|(a, _), (b, _)| a.listener == b.listener) {
             let listener = batch.first().and_then(|(hop, _)| {
@@ -301,7 +355,7 @@ impl Loop {
         while let Some((worker, _)) = work.media.last() {
             let worker = *worker;
             let first = work.media.partition_point(|(other, _)| *other < worker);
-            (self.voice)(worker, work.media.drain(first..).map(|(_, command)| command).collect());
+            self.voice.send(worker, work.media.drain(first..).map(|(_, command)| command).collect());
         }
         for (token, reply) in work.replies.drain(..) {
             // An asker that stopped waiting needs no answer.
@@ -310,7 +364,7 @@ impl Loop {
             }
         }
         for (token, question) in work.questions.drain(..) {
-            self.dns.ask(&self.runtime, token, question);
+            self.dns.ask(&self.runtime, &self.supervisor, token, question);
         }
         if let Some(open) = work.listen.take() {
             self.listen(open);
@@ -428,7 +482,11 @@ impl Loop {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let (connections, inbox) = (Arc::clone(&self.connections), self.inbox.clone());
-                    let task = self.runtime.spawn(accept(listener, index, self.public, connections, inbox));
+                    let (listener, public) = (Arc::new(listener), self.public);
+                    let accept = move || {
+                        accept(Arc::clone(&listener), index, public, Arc::clone(&connections), inbox.clone())
+                    };
+                    let task = self.supervisor.task(&self.runtime, "sip-accept", accept);
                     sockets.accepting.push(task.abort_handle());
                 }
                 Err(error) => tracing::error!(%error, "the listener cannot be watched"),

@@ -14,6 +14,7 @@ use super::segment::Segments;
 use super::sync::Syncer;
 use super::{Pending, Written};
 use crate::limits::{SEGMENT_BYTES, SEGMENTS_WAITING};
+use crate::metrics::FeederLag;
 
 /// Where records end up.
 pub trait Ledger: Send + Sync + 'static {
@@ -70,6 +71,9 @@ pub struct Feeder {
     failures: u32,
     retry_at: Option<Instant>,
     base_bytes: u64,
+    lag: Arc<FeederLag>,
+    /// When the database last had every call that was due.
+    caught_up: Instant,
     /// The journal's thread lives at least as long as we do.
     _syncer: Syncer,
 }
@@ -106,8 +110,23 @@ impl Feeder {
             failures: 0,
             retry_at: None,
             base_bytes: 0,
+            lag: Arc::default(),
+            caught_up: Instant::now(),
             _syncer: syncer,
         }
+    }
+
+    /// How far the database is behind.
+    pub fn lag(&self) -> Arc<FeederLag> {
+        Arc::clone(&self.lag)
+    }
+
+    fn measure(&mut self) {
+        let (calls, bindings) = self.pending.len();
+        if self.failures == 0 {
+            self.caught_up = Instant::now();
+        }
+        self.lag.set(calls + bindings, self.caught_up.elapsed());
     }
 
     /// Feed until the journal's writer is gone, then feed what is left.
@@ -119,7 +138,9 @@ impl Feeder {
                 _ = &mut self.writer => break,
                 _ = beat.tick() => {
                     self.absorb();
+                    self.measure();
                     self.round(&*ledger, rhythm).await;
+                    self.measure();
                     self.compact(rhythm);
                 }
             }

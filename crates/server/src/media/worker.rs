@@ -6,11 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::base::{Chance, Instant, Now};
-use ::media::{Channel, Engine, Filed, MediaCommand, MediaEvent, RecordingId, StreamId, Wire};
+use ::media::{Channel, Ended, Engine, Filed, MediaCommand, MediaEvent, RecordingId, Report, StreamId, Wire};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
@@ -19,6 +19,8 @@ use super::packets::Packets;
 use super::port_pool::{Pair, PortPool};
 use super::socket::MediaSocket;
 use super::{MediaConfig, OnEvent, ReadClock};
+use crate::fault;
+use crate::metrics::WorkerCounters;
 use crate::recording::Tape;
 
 /// A wake-up for so few packets costs more than they do.
@@ -29,28 +31,59 @@ const SPREAD: u8 = 16;
 /// How long packets gather: a third of what a phone's own clock jitters.
 const TURN: Duration = Duration::from_micros(300);
 
-/// What others put in for a worker.
+/// What others put in for a worker. It outlives a worker that panics.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    commands: Mutex<Vec<MediaCommand>>,
+    queue: Mutex<Queue>,
     stopping: AtomicBool,
     bell: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    commands: Vec<MediaCommand>,
+    /// How many workers have ended that the exchange does not know of yet: its commands name streams and ports that are gone.
+    closed: u32,
 }
 
 impl Inbox {
     pub(super) fn new() -> io::Result<Inbox> {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Inbox { commands: Mutex::default(), stopping: AtomicBool::new(false), bell })
+        Ok(Inbox { queue: Mutex::default(), stopping: AtomicBool::new(false), bell })
     }
 
     pub(super) fn put(&self, batch: impl IntoIterator<Item = MediaCommand>) {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        let sleeps = commands.is_empty();
-        commands.extend(batch);
-        if sleeps && !commands.is_empty() {
-            drop(commands);
+        let mut queue = self.queue();
+        if queue.closed > 0 {
+            return;
+        }
+        let sleeps = queue.commands.is_empty();
+        queue.commands.extend(batch);
+        if sleeps && !queue.commands.is_empty() {
+            drop(queue);
             self.ring();
         }
+    }
+
+    /// The worker has ended: nothing is taken in before [`Inbox::reopen`].
+    pub(super) fn close(&self) {
+        let mut queue = self.queue();
+        queue.commands = Vec::new();
+        queue.closed += 1;
+    }
+
+    /// What is put in from now on is meant for the worker that follows.
+    pub(super) fn reopen(&self) {
+        let mut queue = self.queue();
+        queue.closed = queue.closed.saturating_sub(1);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stop(&self) {
@@ -65,8 +98,19 @@ impl Inbox {
 
     fn take(&self, into: &mut Vec<MediaCommand>) {
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        std::mem::swap(into, &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        std::mem::swap(into, &mut self.queue().commands);
     }
+}
+
+/// What a worker is made of, and the one that follows after an error.
+pub(super) struct WorkerSetup {
+    pub(super) number: u8,
+    pub(super) count: usize,
+    pub(super) config: MediaConfig,
+    pub(super) clock: ReadClock,
+    pub(super) on_event: OnEvent,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) counters: Arc<WorkerCounters>,
 }
 
 /// See the module.
@@ -80,6 +124,29 @@ pub(super) struct Worker {
     on_event: OnEvent,
     inbox: Arc<Inbox>,
     events: Vec<MediaEvent>,
+    /// Recordings that run.
+    recordings: Vec<RecordingId>,
+    counters: Arc<WorkerCounters>,
+    counts: Counts,
+}
+
+/// What one iteration counts: packets that came, were sent, and came for a stream that is over.
+#[derive(Default)]
+struct Counts {
+    received: u64,
+    sent: u64,
+    dropped: u64,
+}
+
+/// How a worker ended that was not told to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkerError {
+    /// It cannot use its ring.
+    #[error("cannot begin to use its ring: {0}")]
+    Ring(io::Error),
+    /// It cannot wait for its sockets.
+    #[error("cannot wait for its sockets: {0}")]
+    Wait(io::Error),
 }
 
 /// The sockets of open streams.
@@ -88,6 +155,8 @@ struct Streams {
     open: Slab<(StreamId, Pair)>,
     slots: HashMap<StreamId, usize, BuildHasherDefault<Spread>>,
     tape: Option<Tape>,
+    /// Packets that the engine made and that were sent in this iteration.
+    made: u64,
 }
 
 impl Streams {
@@ -112,6 +181,7 @@ impl Streams {
 
 impl Wire for Streams {
     fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
+        self.made += 1;
         self.send_from(stream, channel, to, packet);
     }
 
@@ -167,43 +237,42 @@ impl Rhythm {
 }
 
 impl Worker {
+    /// A worker, with the tape where one is there: it is left where it is when this fails.
     pub(super) fn new(
-        number: u8,
-        count: usize,
-        config: &MediaConfig,
+        setup: &WorkerSetup,
         mut chance: Chance,
-        clock: ReadClock,
-        on_event: OnEvent,
-        inbox: Arc<Inbox>,
-        tape: Option<Tape>,
+        tape: &mut Option<Tape>,
     ) -> io::Result<Worker> {
-        let packets = Packets::new(&inbox.bell, config.ring)?;
-        let ports = PortPool::new(config, usize::from(number), count, chance.fork());
-        let engine = Engine::new(chance);
-        let (streams, events) = (Streams { tape, ..Streams::default() }, Vec::new());
-        Ok(Worker { number, engine, ports, streams, packets, clock, on_event, inbox, events })
+        let packets = Packets::new(&setup.inbox.bell, setup.config.ring)?;
+        let ports = PortPool::new(&setup.config, usize::from(setup.number), setup.count, chance.fork());
+        Ok(Worker {
+            number: setup.number,
+            engine: Engine::new(chance),
+            ports,
+            streams: Streams { tape: tape.take(), ..Streams::default() },
+            packets,
+            clock: Arc::clone(&setup.clock),
+            on_event: Arc::clone(&setup.on_event),
+            inbox: Arc::clone(&setup.inbox),
+            events: Vec::new(),
+            recordings: Vec::new(),
+            counters: Arc::clone(&setup.counters),
+            counts: Counts::default(),
+        })
     }
 
     /// Until it is told to stop.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(&mut self) -> Result<(), WorkerError> {
         let mut commands = Vec::new();
         let mut woken = (self.clock)();
         let mut rhythm = Rhythm::default();
-        if let Err(error) = self.packets.begin(&self.inbox.bell) {
-            tracing::error!(%error, "a media worker cannot use its ring");
-            return;
-        }
+        self.packets.begin(&self.inbox.bell).map_err(WorkerError::Ring)?;
         self.refill(woken);
         loop {
             let gather = rhythm.is_spread().then(|| self.rest_of_the_turn(woken));
             let timeout = self.timeout(woken);
-            let count = match self.packets.wait(gather, timeout) {
-                Ok(count) => count,
-                Err(error) => {
-                    tracing::error!(%error, "a media worker cannot wait for its sockets");
-                    break;
-                }
-            };
+            self.count(woken);
+            let count = self.packets.wait(gather, timeout).map_err(WorkerError::Wait)?;
             woken = (self.clock)();
             let mut rung = false;
             while let Some(arrival) = self.packets.next(|token| self.streams.socket(token)) {
@@ -224,7 +293,7 @@ impl Worker {
                 for command in commands.drain(..) {
                     self.command(woken, command);
                 }
-                if self.inbox.stopping.load(Ordering::Acquire) {
+                if self.inbox.is_stopping() {
                     break;
                 }
             }
@@ -238,6 +307,33 @@ impl Worker {
             rhythm.count(count, woken.instant);
         }
         self.close_all();
+        Ok(())
+    }
+
+    /// The worker has ended by an error: tell the switch what is gone with it, and close its files. The tape, for the worker that follows.
+    pub(super) fn abandon(&mut self) -> Option<Tape> {
+        self.inbox.close();
+        self.events.clear();
+        (self.on_event)(MediaEvent::WorkerGone { worker: self.number });
+        for recording in self.recordings.drain(..) {
+            let ended = Ended::Stopped;
+            (self.on_event)(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
+            if let Some(tape) = &mut self.streams.tape {
+                tape.end(recording);
+            }
+        }
+        for (_, (stream, _)) in &self.streams.open {
+            (self.on_event)(MediaEvent::Closed { stream: *stream, report: Report::default() });
+        }
+        self.streams.tape.take()
+    }
+
+    /// Publish what the iteration that began at `woken` counted.
+    fn count(&mut self, woken: Now) {
+        let counts = std::mem::take(&mut self.counts);
+        let made = std::mem::take(&mut self.streams.made);
+        let busy = (self.clock)().instant.since(woken.instant);
+        self.counters.add(counts.received, counts.sent + made, counts.dropped, busy);
     }
 
     /// How long packets still gather. Commands wait as long.
@@ -254,13 +350,20 @@ impl Worker {
     #[inline]
     fn packet(&mut self, now: Now, packet: Packet) {
         let (token, from) = (packet.token, packet.from);
-        let forward = self.streams.socket(token).and_then(|_| {
+        let open = self.streams.socket(token).is_some();
+        self.counts.received += 1;
+        self.counts.dropped += u64::from(!open);
+        let forward = open.then_some(()).and_then(|()| {
             let bytes = self.packets.bytes(&packet);
+            fault::in_packet(bytes);
             self.engine.packet(now, token.stream(), token.channel(), from, bytes, &mut self.events)
         });
         let listener = forward.and_then(|f| Some((f, self.streams.get(f.stream)?.socket(f.channel))));
         match listener {
-            Some((forward, socket)) => self.packets.forward(packet, forward.len, socket, forward.to),
+            Some((forward, socket)) => {
+                self.counts.sent += 1;
+                self.packets.forward(packet, forward.len, socket, forward.to);
+            }
             None => self.packets.release(packet),
         }
     }
@@ -277,7 +380,10 @@ impl Worker {
             MediaCommand::Open { stream, port } => self.open(now.instant, *stream, *port),
             MediaCommand::Close { stream } => self.close(now.instant, *stream),
             MediaCommand::Record(record) => match &mut self.streams.tape {
-                Some(tape) => tape.begin(record.clone()),
+                Some(tape) => {
+                    tape.begin(record.clone());
+                    self.recordings.push(record.recording);
+                }
                 None => {
                     let (recording, file) = (record.recording, Filed::Failed);
                     self.events.push(MediaEvent::Filed { recording, file });
@@ -342,6 +448,7 @@ impl Worker {
         for event in self.events.drain(..) {
             if let (MediaEvent::Recorded { recording, .. }, Some(tape)) = (&event, &mut self.streams.tape) {
                 tape.end(*recording);
+                self.recordings.retain(|running| running != recording);
             }
             (self.on_event)(event);
         }

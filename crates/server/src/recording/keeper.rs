@@ -54,6 +54,17 @@ impl Keeper {
     /// A keeper. Everything that ran before now counts as interrupted.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keeping: Keeping) -> Keeper {
         let began = clock().wall;
+        Keeper::since(began, store, warehouse, clock, keeping)
+    }
+
+    /// The same of a process that began then.
+    pub fn since(
+        began: Timestamp,
+        store: Store,
+        warehouse: Warehouse,
+        clock: Clock,
+        keeping: Keeping,
+    ) -> Keeper {
         Keeper { store, warehouse, clock, keeping, began }
     }
 

@@ -13,9 +13,11 @@ use super::public_host;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::exchange::{Door, Order};
+use crate::limits::StreamLimits;
 use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::recording::{Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
+use crate::supervisor::Supervisor;
 use crate::webhooks::address::Reach;
 
 pub(super) fn workers(
@@ -24,6 +26,7 @@ pub(super) fn workers(
     chance: &mut Chance,
     clock: Clock,
     door: Door,
+    supervisor: &Supervisor,
 ) -> Result<MediaWorkers> {
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
@@ -38,8 +41,13 @@ pub(super) fn workers(
             reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
         }),
     };
-    MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events)
+    MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events, supervisor)
         .context("the media workers do not start")
+}
+
+/// What connections over SIP may do.
+pub(super) fn stream_limits(config: &Config) -> StreamLimits {
+    StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() }
 }
 
 /// One fewer than there are cores: the exchange has one to itself.

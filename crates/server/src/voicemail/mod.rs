@@ -9,7 +9,7 @@ use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
 use model::voicemail::PinKey;
 use model::{ExtensionId, MessageState, SoundId, VoicemailMessage};
 use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 
 use crate::exchange::{Door, Order};
 use crate::recording::Warehouse;
@@ -41,13 +41,24 @@ impl std::fmt::Debug for Clerk {
     }
 }
 
+/// Whether what is being recorded is of a process before this one. A clerk that begins anew after a panic must leave it alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Adopt {
+    Yes,
+    No,
+}
+
 impl Clerk {
     /// Finish what the process before us left, then do what the exchange wants, one after the other, until that is gone.
-    pub async fn run(self, mut notes: mpsc::UnboundedReceiver<Note>) {
+    pub async fn run(self, notes: Arc<Mutex<mpsc::UnboundedReceiver<Note>>>, adopt: Adopt) {
+        let mut notes = notes.lock().await;
         let door = self.door.clone();
         tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
         // Before the first note: what is being recorded then is of the process before us.
-        self.adopt().await;
+        if adopt == Adopt::Yes {
+            self.adopt().await;
+        }
         while let Some(note) = notes.recv().await {
             self.note(note).await;
         }
