@@ -63,10 +63,22 @@ impl Way {
                 assert_eq!(server.ends(), Some(70));
                 server.restart();
             }
-            Way::Worker => drop(socket.send_to(MARK.as_bytes(), rtp).expect("sent")),
+            Way::Worker => {
+                let before = restarts(server);
+                socket.send_to(MARK.as_bytes(), rtp).expect("sent");
+                until(LIMIT, "the worker begins anew", || (restarts(server) == before + 1).then_some(()));
+            }
         }
         now
     }
+}
+
+/// How often the media worker has begun anew.
+fn restarts(server: &Server) -> u64 {
+    let status = server.admin().get("/api/v1/opensips/status").expect(200);
+    let tasks = status["tasks"].as_array().expect("tasks");
+    let worker = tasks.iter().find(|task| task["name"] == "media-0").expect("a worker");
+    worker["restarts"].as_u64().expect("a number")
 }
 
 /// Many phones behind one socket.

@@ -44,7 +44,9 @@ mod on {
 
     /// Never ends but by the panic that is wanted of the task.
     pub(crate) async fn in_task(name: &str) {
-        let Some(folder) = folder() else { return std::future::pending().await };
+        let Some(folder) = folder() else {
+            return std::future::pending::<()>().await;
+        };
         loop {
             assert!(std::fs::remove_file(folder.join(name)).is_err(), "a fault was injected");
             tokio::time::sleep(LOOK).await;
@@ -71,7 +73,7 @@ mod off {
     pub(crate) fn in_packet(_: &[u8]) {}
 
     pub(crate) async fn in_task(_: &str) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[inline]

@@ -22,11 +22,11 @@ use crate::fault;
 
 /// How a process ends that cannot go on because of an error of its own: `EX_SOFTWARE` of sysexits.h. A service manager starts it again.
 pub const EXIT_CODE: i32 = 70;
-/// The pause before what panicked begins anew, doubled with each further panic.
+/// What panicked begins anew at once; after its next panic there is this pause, doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// … up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What has run for so long is sound again: its next pause is the first one.
+/// What has run for so long is sound again.
 const STEADY: Duration = Duration::from_secs(60);
 
 thread_local! {
@@ -149,8 +149,12 @@ impl Supervisor {
 
     /// Watch over something that begins anew by itself.
     pub fn watch(&self, name: impl Into<String>) -> Watch {
-        let watch =
-            Watch { supervisor: self.clone(), name: name.into(), pause: FIRST_PAUSE, began: Instant::now() };
+        let watch = Watch {
+            supervisor: self.clone(),
+            name: name.into(),
+            pause: Duration::ZERO,
+            began: Instant::now(),
+        };
         watch.set(|_| {});
         watch
     }
@@ -260,9 +264,8 @@ impl Watch {
             task.last_fault = Some(what.to_owned());
         });
         let ran = self.began.elapsed();
-        self.pause = if ran >= STEADY { FIRST_PAUSE } else { self.pause };
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        let pause = if ran >= STEADY { Duration::ZERO } else { self.pause };
+        self.pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         tracing::error!(task = self.name, pause_ms = pause.as_millis() as u64, "{what}; it begins anew");
         pause
     }

@@ -127,7 +127,7 @@ fn report(now: Now, panic: &str, handling: &Handling) -> String {
     let mut text = format!("centralita {version}, {}: the exchange {panic}\n", now.wall);
     match handling {
         Handling::Nothing => {
-            text.push_str("It was handling no input, but what followed from the ones before.\n")
+            text.push_str("It was handling no input, but what followed from the ones before.\n");
         }
         Handling::Other(kind, which) => {
             let _ = writeln!(text, "It was handling an input of the kind: {kind} {}", which.as_str());

@@ -3,6 +3,7 @@
 mod crash;
 mod door;
 mod lines;
+mod listening;
 mod pace;
 mod published;
 mod turn;

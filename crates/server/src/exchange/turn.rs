@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::Now;
 use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 use model::journal::{Note, Record};
 use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
@@ -29,7 +29,7 @@ use crate::journal::Journal;
 use crate::limits::INPUTS_PER_TURN;
 use crate::net::Bell;
 use crate::net::dial::dial;
-use crate::net::stream::{Connections, Inbox, StreamEvent, accept};
+use crate::net::stream::{Connections, Inbox, StreamEvent};
 use crate::net::udp::Batches;
 use crate::supervisor::{Supervisor, catch};
 
@@ -97,7 +97,7 @@ pub(super) struct Work {
     asked: std::collections::HashMap<u64, oneshot::Sender<Reply>>,
     token: u64,
     /// Inputs that followed from our own doing; they are absorbed first in the next turn.
-    later: Vec<Input>,
+    pub(super) later: Vec<Input>,
     listen: Option<bool>,
     lost: u64,
     quit: bool,
@@ -198,9 +198,9 @@ impl Loop {
             self.core.handle(now, Input::Tick, &mut self.work.outputs);
             self.snapshot.changed();
         }
-        self.core.handling = Handling::Nothing;
         // Before any reply leaves: who was answered that the SIP side stops reads no older state.
         self.publish(now);
+        self.core.handling = Handling::Nothing;
         self.perform();
         self.published.iteration.observe(self.clock.now().instant.since(now.instant));
     }
@@ -445,56 +445,5 @@ impl Loop {
                 Output::Voicemail(note) => drop(self.notes.send(*note)),
             }
         }
-    }
-
-    /// Open or close the listeners as the switch asked.
-    fn listen(&mut self, open: bool) {
-        let is_open = !self.sockets.udp.is_empty() || !self.sockets.accepting.is_empty();
-        if open == is_open {
-            self.work.later.push(Input::Listening(open));
-            return;
-        }
-        if open {
-            match Sockets::open(&self.listen, self.public) {
-                Ok(sockets) => self.begin_listening(sockets),
-                Err(error) => {
-                    tracing::error!(%error, "the SIP side does not start");
-                    self.work.later.push(Input::Listening(false));
-                }
-            }
-            return;
-        }
-        self.sockets = Sockets::default();
-        self.lines.close_all(&mut self.work.later);
-        self.work.later.push(Input::Listening(false));
-        self.listening.send_replace(false);
-    }
-
-    /// Begin to read from listeners that were just opened.
-    fn begin_listening(&mut self, mut sockets: Sockets) {
-        for (place, listener) in sockets.udp.iter().enumerate() {
-            if let Err(error) = listener.register(self.poll.registry(), Token(place)) {
-                tracing::error!(%error, listener = %listener.address(), "the listener cannot be watched");
-            }
-        }
-        let entered = self.runtime.enter();
-        for (index, listener) in std::mem::take(&mut sockets.streams) {
-            match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => {
-                    let (connections, inbox) = (Arc::clone(&self.connections), self.inbox.clone());
-                    let (listener, public) = (Arc::new(listener), self.public);
-                    let accept = move || {
-                        accept(Arc::clone(&listener), index, public, Arc::clone(&connections), inbox.clone())
-                    };
-                    let task = self.supervisor.task(&self.runtime, "sip-accept", accept);
-                    sockets.accepting.push(task.abort_handle());
-                }
-                Err(error) => tracing::error!(%error, "the listener cannot be watched"),
-            }
-        }
-        drop(entered);
-        self.sockets = sockets;
-        self.work.later.push(Input::Listening(true));
-        self.listening.send_replace(true);
     }
 }

@@ -14,32 +14,38 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Run a worker, and those that follow it, until the inbox says stop.
 pub(super) fn run(setup: &WorkerSetup, mut chance: Chance, first: Worker, mut watch: Watch) {
-    let mut worker = Some(first);
     let mut tape: Option<Tape> = None;
+    let mut next = Ok(first);
+    let mut again = false;
     loop {
-        let fault = match worker.as_mut().map(|worker| catch(|| worker.run())) {
-            Some(Ok(Ok(()))) => return watch.ended(),
-            Some(Ok(Err(error))) => error.to_string(),
-            Some(Err(panic)) => panic.0,
-            None => "cannot begin anew".to_owned(),
-        };
-        if let Some(mut gone) = worker.take() {
-            // Sockets are closed with it, before the next one binds the same ports.
-            tape = gone.abandon();
-            if catch(|| drop(gone)).is_err() {
-                tracing::error!("what a media worker has left cannot be dropped");
+        let fault = match next {
+            Ok(mut worker) => {
+                let ran = catch(|| {
+                    worker.begin()?;
+                    if again {
+                        watch.restarted();
+                    }
+                    worker.run()
+                });
+                let fault = match ran {
+                    Ok(Ok(())) => return watch.ended(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => panic.0,
+                };
+                // Its sockets are closed with it, before the next one binds the same ports.
+                tape = worker.abandon();
+                if catch(|| drop(worker)).is_err() {
+                    tracing::error!("what a media worker has left cannot be dropped");
+                }
+                fault
             }
-        }
+            Err(error) => format!("cannot begin: {error}"),
+        };
         if !rest(setup, watch.failed(&fault)) {
             return watch.ended();
         }
-        match Worker::new(setup, chance.fork(), &mut tape) {
-            Ok(next) => {
-                worker = Some(next);
-                watch.restarted();
-            }
-            Err(error) => tracing::error!(%error, "a media worker cannot begin anew"),
-        }
+        again = true;
+        next = Worker::new(setup, chance.fork(), &mut tape);
     }
 }
 

@@ -261,13 +261,18 @@ impl Worker {
         })
     }
 
+    /// On the thread that will run it: bind the first ports, and tell the switch of them.
+    pub(super) fn begin(&mut self) -> Result<(), WorkerError> {
+        self.packets.begin(&self.inbox.bell).map_err(WorkerError::Ring)?;
+        self.refill((self.clock)());
+        Ok(())
+    }
+
     /// Until it is told to stop.
     pub(super) fn run(&mut self) -> Result<(), WorkerError> {
         let mut commands = Vec::new();
         let mut woken = (self.clock)();
         let mut rhythm = Rhythm::default();
-        self.packets.begin(&self.inbox.bell).map_err(WorkerError::Ring)?;
-        self.refill(woken);
         loop {
             let gather = rhythm.is_spread().then(|| self.rest_of_the_turn(woken));
             let timeout = self.timeout(woken);

@@ -9,6 +9,7 @@ mod public;
 mod report;
 mod tasks;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +18,10 @@ use anyhow::{Context, Result};
 use api::App;
 use base::Now;
 use store::Store;
-use switch::{Command, Reply};
+use switch::voicemail::Note;
+use switch::{Command, Input, Reply};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::background;
 use crate::clock::Clock;
@@ -27,7 +30,7 @@ use crate::data::{DataDir, Lock};
 use crate::dns::Dns;
 use crate::duty;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
-use crate::journal::{Fed, Rhythm};
+use crate::journal::{Fed, Journal, Rhythm};
 use crate::limits::DRAIN;
 use crate::log::Log;
 use crate::media::MediaWorkers;
@@ -134,39 +137,14 @@ impl House {
         process: &Process,
     ) -> Result<House> {
         let public = public_ip(&config)?;
-        let mut opened = Opened::open(&config, &data, process.clock, &process.ledger).await?;
+        let (mut opened, past) = Opened::open(&config, &data, process.clock, &process.ledger).await?;
         let (clock, supervisor) = (process.clock, &process.supervisor);
         let keys = (opened.seal.derived("webhooks"), opened.seal.derived("pins"));
-        let (door, desk) = prepare().context("the exchange cannot be made")?;
-        let started = workers(&config, data.path(), &mut opened.chance, clock, door.clone(), supervisor)?;
-        let workers = Arc::new(started);
-        let (notes, told) = tokio::sync::mpsc::unbounded_channel();
-        let setup = Setup {
-            switch: switch::Config {
-                seal: opened.seal.clone(),
-                pin_key: keys.1.clone(),
-                // Where others may have it, it is asked for first.
-                registrar: !opened.store.is_shared(),
-                ..switch_config(&config, opened.epoch)
-            },
-            listen: config.sip.listen.clone(),
-            public,
-            clock,
-            chance: opened.chance.fork(),
-            journal: opened.journal,
-            connections: Connections::new(opened.epoch, stream_limits(&config)),
-            runtime: tokio::runtime::Handle::current(),
-            voice: Box::new(Arc::clone(&workers)),
-            dns: Dns::new(&config.dns.servers, door.clone()),
-            notes,
-            directory: opened.directory.clone(),
-            restore: opened.restore,
-            supervisor: supervisor.clone(),
-            crashes: data.path().join("crash"),
-        };
-        let exchange = Exchange::start(desk, setup)?;
-        let lag = opened.feeder.lag();
-        let feeding = opened.feeder.run(Arc::new(opened.store.clone()), Rhythm::default());
+        let lag = past.feeder.lag();
+        let feeding = past.feeder.run(Arc::new(opened.store.clone()), Rhythm::default());
+        let past = (past.journal, past.restore);
+        let started = start_exchange(&config, &data, process, &mut opened, past, public)?;
+        let (door, exchange, workers, told) = started;
         // What it has not fed yet is known to nobody else but the journal.
         let feeder = supervisor.essential(&process.ledger, "feeder", feeding);
 
@@ -301,6 +279,48 @@ impl House {
         drop(self.lock);
         Ok(())
     }
+}
+
+/// The exchange and its media workers, and what the exchange tells of voicemail.
+type Started = (Door, Exchange, Arc<MediaWorkers>, UnboundedReceiver<Note>);
+
+fn start_exchange(
+    config: &Config,
+    data: &DataDir,
+    process: &Process,
+    opened: &mut Opened,
+    (journal, restore): (Journal, Input),
+    public: Option<IpAddr>,
+) -> Result<Started> {
+    let (clock, supervisor) = (process.clock, &process.supervisor);
+    let (door, desk) = prepare().context("the exchange cannot be made")?;
+    let workers = workers(config, data.path(), &mut opened.chance, clock, door.clone(), supervisor)?;
+    let workers = Arc::new(workers);
+    let (notes, told) = tokio::sync::mpsc::unbounded_channel();
+    let setup = Setup {
+        switch: switch::Config {
+            seal: opened.seal.clone(),
+            pin_key: opened.seal.derived("pins"),
+            // Where others may have it, it is asked for first.
+            registrar: !opened.store.is_shared(),
+            ..switch_config(config, opened.epoch)
+        },
+        listen: config.sip.listen.clone(),
+        public,
+        clock,
+        chance: opened.chance.fork(),
+        journal,
+        connections: Connections::new(opened.epoch, stream_limits(config)),
+        runtime: tokio::runtime::Handle::current(),
+        voice: Box::new(Arc::clone(&workers)),
+        dns: Dns::new(&config.dns.servers, door.clone()),
+        notes,
+        directory: opened.directory.clone(),
+        restore,
+        supervisor: supervisor.clone(),
+        crashes: data.path().join("crash"),
+    };
+    Ok((door, Exchange::start(desk, setup)?, workers, told))
 }
 
 /// Read the configuration anew: the log's level changes at once, and the operator is told what needs a restart.

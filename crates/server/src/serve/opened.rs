@@ -25,11 +25,15 @@ pub(super) struct Opened {
     /// The last event of the outbox that `directory` has seen.
     pub(super) seen: i64,
     pub(super) directory: Directory,
+    pub(super) identity: Identity,
+    pub(super) beginning: Beginning,
+}
+
+/// The journal, and what the exchange is to restore from it.
+pub(super) struct Past {
     pub(super) journal: Journal,
     pub(super) feeder: Feeder,
     pub(super) restore: Input,
-    pub(super) identity: Identity,
-    pub(super) beginning: Beginning,
 }
 
 /// What the database says.
@@ -45,7 +49,7 @@ impl Opened {
         data: &DataDir,
         clock: Clock,
         ledger: &tokio::runtime::Handle,
-    ) -> Result<Opened> {
+    ) -> Result<(Opened, Past)> {
         let mut chance = Chance::from_seed(data::seed()?);
         // The API's sockets are opened first: who finds them taken must not have touched the database.
         let listeners = http::bind(&config.http.listen).await?;
@@ -59,20 +63,9 @@ impl Opened {
         }
         let identity = schedule::identity(data, epoch)?;
         let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
-        Ok(Opened {
-            chance,
-            epoch,
-            seal,
-            listeners,
-            store,
-            seen,
-            directory,
-            restore: journal::restore(remembered, &opened.pending),
-            journal: opened.journal,
-            feeder: opened.feeder,
-            identity,
-            beginning,
-        })
+        let restore = journal::restore(remembered, &opened.pending);
+        let past = Past { journal: opened.journal, feeder: opened.feeder, restore };
+        Ok((Opened { chance, epoch, seal, listeners, store, seen, directory, identity, beginning }, past))
     }
 }
 
