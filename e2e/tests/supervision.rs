@@ -59,6 +59,12 @@ fn a_panic_of_the_exchange_ends_the_process_with_70_and_says_where_its_input_lie
     server.restart();
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
     assert_eq!(status["registrations"], 1, "{status}");
+    // Who got no answer sends the same again: once is enough.
+    wire.send(message.as_bytes());
+    let other = options(&wire, 2);
+    wire.send(other.as_bytes());
+    assert!(wire.receive(Duration::from_secs(5)).is_some(), "the exchange answers what came after it");
+    assert!(server.lives());
 }
 
 #[test]

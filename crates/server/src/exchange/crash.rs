@@ -6,9 +6,11 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use base::Now;
+use base::{Now, Timestamp};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use sip::Hop;
 use switch::Input;
 
@@ -102,6 +104,37 @@ impl fmt::Debug for Word {
     }
 }
 
+/// For so long the same message is not handled again. Who got no answer over UDP sends it for half a minute (RFC 3261 §17.1.1.2), and each time
+/// would end the process, and every call with it.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// Messages that lately ended the process.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Vec<String>);
+
+impl Refused {
+    /// What the files in `folder` say.
+    pub(super) fn read(folder: &Path, now: Now) -> Refused {
+        let Ok(entries) = fs::read_dir(folder) else { return Refused::default() };
+        let recent = |name: &str| {
+            let (at, digest) = name.strip_prefix("exchange-")?.strip_suffix(".txt")?.split_once('-')?;
+            let at = Timestamp::from_micros(at.parse().ok()?);
+            (now.wall.since(at) < REFUSED).then(|| digest.to_owned())
+        };
+        Refused(entries.filter_map(|entry| recent(entry.ok()?.file_name().to_str()?)).collect())
+    }
+
+    /// Whether this is one of them. While there is none, as always, it is not even looked at.
+    pub(super) fn has(&self, bytes: &[u8]) -> bool {
+        !self.0.is_empty() && self.0.contains(&digest(bytes))
+    }
+}
+
+/// Enough of a message's SHA-256 to know it again.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Write it down in `folder`, which is made where it is missing; only the newest files stay.
 pub(super) fn write(folder: &Path, now: Now, panic: &str, handling: &Handling) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -115,7 +148,11 @@ pub(super) fn write(folder: &Path, now: Now, panic: &str, handling: &Handling) -
     for old in others.iter().rev().skip(KEPT - 1) {
         fs::remove_file(old)?;
     }
-    let path = folder.join(format!("exchange-{:020}.txt", now.wall.as_micros()));
+    let digest = match handling {
+        Handling::Message(_, bytes) => format!("-{}", digest(bytes)),
+        Handling::Nothing | Handling::Other(..) => String::new(),
+    };
+    let path = folder.join(format!("exchange-{:020}{digest}.txt", now.wall.as_micros()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     file.write_all(report(now, panic, handling).as_bytes())?;
     file.sync_data()?;

@@ -178,6 +178,7 @@ impl Exchange {
             published: desk.published,
             snapshot: Snapshot::default(),
             supervisor: setup.supervisor.clone(),
+            refused: crash::Refused::read(&setup.crashes, setup.clock.now()),
             crashes: setup.crashes,
         };
         let begin = [Input::Directory { directory: setup.directory, changes: Arc::from([]) }, setup.restore];

@@ -16,7 +16,7 @@ use sip::{Flow, Hop, Transport};
 use switch::{Command, Input, Output, Reply, Switch};
 use tokio::sync::{oneshot, watch};
 
-use super::crash::{self, Handling};
+use super::crash::{self, Handling, Refused};
 use super::lines::Lines;
 use super::pace::{NAP, Pace};
 use super::published::{HEARTBEAT, Published, Snapshot};
@@ -60,6 +60,7 @@ pub(super) struct Loop {
     pub(super) supervisor: Supervisor,
     /// Where an input is described that the switch panicked on.
     pub(super) crashes: PathBuf,
+    pub(super) refused: Refused,
 }
 
 /// The switch, and what it is handling.
@@ -315,6 +316,7 @@ impl Loop {
                     self.lines.open(hop, line);
                     continue;
                 }
+                StreamEvent::Frame { bytes, .. } if self.refused.has(&bytes) => continue,
                 StreamEvent::Frame { hop, bytes } => Input::Packet { hop, bytes },
                 StreamEvent::Closed(flow) => {
                     work.finished.push(flow);
@@ -324,6 +326,9 @@ impl Loop {
             self.core.handle(now, input, &mut work.outputs);
         }
         for (hop, bytes) in work.packets.drain(..) {
+            if self.refused.has(&bytes) {
+                continue;
+            }
             self.core.handle(now, Input::Packet { hop, bytes }, &mut work.outputs);
         }
     }

@@ -51,6 +51,7 @@ pub type OnEvent = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 /// The running workers. Dropping them stops them.
 pub struct MediaWorkers {
     running: Vec<Running>,
+    events: OnEvent,
     /// Ends after the workers: their last blocks are written.
     writer: Option<Writer>,
 }
@@ -86,7 +87,8 @@ impl MediaWorkers {
             }
             None => (None, Vec::new()),
         };
-        let mut workers = MediaWorkers { running: Vec::with_capacity(count), writer };
+        let mut workers =
+            MediaWorkers { running: Vec::with_capacity(count), events: Arc::clone(&events), writer };
         for number in 0..count {
             let (inbox, counters) = (Arc::new(Inbox::new()?), Arc::<WorkerCounters>::default());
             let setup = WorkerSetup {
@@ -126,7 +128,9 @@ impl MediaWorkers {
     /// Hand a worker several commands and wake it once.
     pub fn send_batch(&self, worker: u8, commands: impl IntoIterator<Item = MediaCommand>) {
         if let Some(running) = self.running.get(usize::from(worker)) {
-            running.inbox.put(commands);
+            if let Err(commands) = running.inbox.put(commands) {
+                commands.into_iter().for_each(|command| worker::refuse(&command, &*self.events));
+            }
         } else {
             tracing::error!(worker, "a command for a media worker that does not exist");
         }

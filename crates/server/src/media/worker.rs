@@ -1,6 +1,6 @@
 //! One worker's loop: packets first, then commands, then what the engine wants to play.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    commands: Vec<MediaCommand>,
+    commands: VecDeque<MediaCommand>,
     /// How many workers have ended that the exchange does not know of yet: its commands name streams and ports that are gone.
     closed: u32,
 }
@@ -52,10 +52,11 @@ impl Inbox {
         Ok(Inbox { queue: Mutex::default(), stopping: AtomicBool::new(false), bell })
     }
 
-    pub(super) fn put(&self, batch: impl IntoIterator<Item = MediaCommand>) {
+    /// Put commands in. They are handed back where the worker has ended and the exchange does not know it yet.
+    pub(super) fn put<B: IntoIterator<Item = MediaCommand>>(&self, batch: B) -> Result<(), B> {
         let mut queue = self.queue();
         if queue.closed > 0 {
-            return;
+            return Err(batch);
         }
         let sleeps = queue.commands.is_empty();
         queue.commands.extend(batch);
@@ -63,13 +64,14 @@ impl Inbox {
             drop(queue);
             self.ring();
         }
+        Ok(())
     }
 
-    /// The worker has ended: nothing is taken in before [`Inbox::reopen`].
-    pub(super) fn close(&self) {
+    /// The worker has ended: nothing is taken in before [`Inbox::reopen`]. What nobody has carried out is handed back.
+    pub(super) fn close(&self) -> VecDeque<MediaCommand> {
         let mut queue = self.queue();
-        queue.commands = Vec::new();
         queue.closed += 1;
+        std::mem::take(&mut queue.commands)
     }
 
     /// What is put in from now on is meant for the worker that follows.
@@ -96,7 +98,7 @@ impl Inbox {
         let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 
-    fn take(&self, into: &mut Vec<MediaCommand>) {
+    fn take(&self, into: &mut VecDeque<MediaCommand>) {
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
         std::mem::swap(into, &mut self.queue().commands);
     }
@@ -124,6 +126,8 @@ pub(super) struct Worker {
     on_event: OnEvent,
     inbox: Arc<Inbox>,
     events: Vec<MediaEvent>,
+    /// Commands that were taken out of the inbox and are still to be carried out.
+    commands: VecDeque<MediaCommand>,
     /// Recordings that run.
     recordings: Vec<RecordingId>,
     counters: Arc<WorkerCounters>,
@@ -212,6 +216,29 @@ impl Hasher for Spread {
     }
 }
 
+/// What a command began has ended already: the worker that was to carry it out is gone.
+pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
+    match command {
+        MediaCommand::Open { stream, .. } => {
+            told(MediaEvent::Closed { stream: *stream, report: Report::default() });
+        }
+        MediaCommand::Record(record) => {
+            let (recording, ended, file) = (record.recording, Ended::Refused, Filed::Failed);
+            told(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
+            told(MediaEvent::Filed { recording, file });
+        }
+        MediaCommand::Close { .. }
+        | MediaCommand::Negotiated { .. }
+        | MediaCommand::Feed { .. }
+        | MediaCommand::Play { .. }
+        | MediaCommand::StopPlay { .. }
+        | MediaCommand::Listen { .. }
+        | MediaCommand::PauseRecord { .. }
+        | MediaCommand::ResumeRecord { .. }
+        | MediaCommand::StopRecord { .. } => {}
+    }
+}
+
 /// How packets have been coming in.
 #[derive(Default)]
 struct Rhythm {
@@ -255,6 +282,7 @@ impl Worker {
             on_event: Arc::clone(&setup.on_event),
             inbox: Arc::clone(&setup.inbox),
             events: Vec::new(),
+            commands: VecDeque::new(),
             recordings: Vec::new(),
             counters: Arc::clone(&setup.counters),
             counts: Counts::default(),
@@ -270,7 +298,6 @@ impl Worker {
 
     /// Until it is told to stop.
     pub(super) fn run(&mut self) -> Result<(), WorkerError> {
-        let mut commands = Vec::new();
         let mut woken = (self.clock)();
         let mut rhythm = Rhythm::default();
         loop {
@@ -294,8 +321,8 @@ impl Worker {
                 }
             }
             if rung {
-                self.inbox.take(&mut commands);
-                for command in commands.drain(..) {
+                self.inbox.take(&mut self.commands);
+                while let Some(command) = self.commands.pop_front() {
                     self.command(woken, command);
                 }
                 if self.inbox.is_stopping() {
@@ -317,9 +344,12 @@ impl Worker {
 
     /// The worker has ended by an error: tell the switch what is gone with it, and close its files. The tape, for the worker that follows.
     pub(super) fn abandon(&mut self) -> Option<Tape> {
-        self.inbox.close();
+        let lost = self.inbox.close();
         self.events.clear();
         (self.on_event)(MediaEvent::WorkerGone { worker: self.number });
+        for command in self.commands.drain(..).chain(lost) {
+            refuse(&command, &*self.on_event);
+        }
         for recording in self.recordings.drain(..) {
             let ended = Ended::Stopped;
             (self.on_event)(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
