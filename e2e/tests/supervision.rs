@@ -193,6 +193,7 @@ fn a_panic_of_what_cannot_begin_anew_ends_the_process_with_70() {
 fn a_stderr_that_nobody_reads_holds_nobody_up() {
     let mut server = Server::with(Settings {
         unread_stderr: true,
+        faults: true,
         more: "[log]\nlevel = \"trace\"\n".into(),
         ..Settings::default()
     });
@@ -214,7 +215,11 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
     register_port(&server, &extension, server.spare_port(0));
     let file = std::fs::read_to_string(server.data().join("logs/centralita.log")).expect("the log");
     assert!(file.lines().count() > 1_000, "the file goes on");
-    server.stop();
+    // Nor does it hold up an end, and the file has its reason.
+    server.fault("feeder");
+    assert_eq!(server.ends(), Some(70));
+    let file = std::fs::read_to_string(server.data().join("logs/centralita.log")).expect("the log");
+    assert!(file.contains("the feeder panicked at"), "{}", file.lines().last().unwrap_or_default());
 }
 
 #[test]

@@ -231,9 +231,14 @@ impl Supervisor {
         let input = input.map_or_else(String::new, |path| {
             format!("; what it was handling is described in {}", path.display())
         });
-        tracing::error!(
+        let sentence = format!(
             "the {name} {what}{input}; the process ends with exit code {EXIT_CODE}, and its next start restores registrations and calls from the journal"
         );
+        if tracing::enabled!(tracing::Level::ERROR) {
+            tracing::error!("{sentence}");
+        } else {
+            eprintln!("centralita: {sentence}"); // the log is switched off; this is no matter of its level
+        }
         if let Some(flush) = &self.inner.flush {
             flush();
         }

@@ -35,7 +35,7 @@ use crate::limits::DRAIN;
 use crate::log::Log;
 use crate::media::MediaWorkers;
 use crate::net::stream::Connections;
-use crate::supervisor::{Supervisor, install_panic_hook};
+use crate::supervisor::{Supervisor, catch, install_panic_hook};
 use opened::Opened;
 use parts::{settings, stream_limits, switch_config, warehouse, workers};
 use report::Report;
@@ -77,11 +77,15 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         .context("threads cannot be started")?;
     let ledger = background::runtime("ledger").context("threads cannot be started")?;
     let process = Process { clock, log, supervisor, ledger: ledger.handle().clone() };
-    let served = runtime.block_on(async {
+    let serving = async {
         let house = Box::pin(House::raise(options, loaded.config, data, lock, &process)).await?;
         house.wait(options, &process.log).await?;
         house.close().await
-    });
+    };
+    let served = match catch(|| runtime.block_on(serving)) {
+        Ok(served) => served,
+        Err(panic) => process.supervisor.fatal("main task", &panic.0, None),
+    };
     process.log.finish();
     served
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use media::MediaEvent;
-use model::Change;
+use model::{Cause, Change};
 use switch::{Command, Input, Originate, RecordingAction, Reply};
 
 use super::{Happening, INTRUDER, World, peer};
@@ -184,6 +184,8 @@ impl World {
             let action = *self.chance.pick(&[Start, Start, Start, Stop, Pause, Resume, Show]);
             match self.command(Command::Recording { call: call.clone(), action }) {
                 Some(Reply::Recording(view)) if view.as_ref().is_none_or(|v| v.recording.call == call) => {}
+                // A phone that agreed on another codec than G.711.
+                Some(Reply::Refused(Cause::CodecNotRecordable)) if action == Start => {}
                 other => self.oracle.broken(format!("{action:?} of a recording was answered {other:?}")),
             }
         }
