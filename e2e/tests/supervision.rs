@@ -151,6 +151,12 @@ fn tasks_that_panic_begin_anew_and_are_shown() {
     for name in names {
         assert!(printed.lines().any(|line| line.starts_with(name) && line.contains("running")), "{printed}");
     }
+    // A task that is stopped has ended, and it is the same one when it is started again.
+    for (order, state) in [("stop", "ended"), ("start", "running")] {
+        server.admin().post(&format!("/api/v1/opensips/{order}"), &serde_json::json!({})).expect(200);
+        let task = soon(state, || task(&server, "sip-accept").filter(|task| task["status"] == state));
+        assert_eq!(task["restarts"], 1, "{task}");
+    }
     // Everything still works.
     let extension = server.extension("1001");
     let wire = Wire::tcp(server.sip());

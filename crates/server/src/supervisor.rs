@@ -155,7 +155,7 @@ impl Supervisor {
             pause: Duration::ZERO,
             began: Instant::now(),
         };
-        watch.set(|_| {});
+        watch.set(|task| task.state = TaskState::Running);
         watch
     }
 
@@ -292,6 +292,17 @@ impl Watch {
     /// The supervisor.
     pub fn supervisor(&self) -> &Supervisor {
         &self.supervisor
+    }
+}
+
+/// What is aborted, or done, has ended.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.set(|task| {
+            if task.state == TaskState::Running {
+                task.state = TaskState::Ended;
+            }
+        });
     }
 }
 
