@@ -24,6 +24,10 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// The data directory is a file system of its own with so many megabytes (tmpfs; who runs the test must be root).
     pub data_mb: Option<u32>,
+    /// Whether stderr is a pipe that nobody reads.
+    pub unread_stderr: bool,
+    /// Whether faults can be provoked: see [`Server::fault`]. Only a binary of a debug build knows them.
+    pub faults: bool,
     /// Address of the database; an empty SQLite where `None`, or with `CENTRALITA_TEST_STORE=postgres` an empty PostgreSQL.
     pub store: Option<String>,
 }
@@ -107,6 +111,29 @@ impl Server {
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         until(Duration::from_secs(30), "the server ends on SIGTERM", || self.child.try_wait().ok().flatten());
+    }
+
+    /// Makes a task of the process panic, by its name.
+    ///
+    /// # Panics
+    /// When the test did not ask for [`Settings::faults`].
+    pub fn fault(&self, task: &str) {
+        assert!(self.settings.faults, "faults are not switched on");
+        self.folder.write(&format!("faults/{task}"), "");
+    }
+
+    /// Waits until the process has ended by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn ends(&mut self) -> Option<i32> {
+        until(Duration::from_secs(20), "the process ends", || self.child.try_wait().ok().flatten()).code()
+    }
+
+    /// Where its RTP ports lie.
+    pub fn rtp(&self) -> std::ops::RangeInclusive<u16> {
+        let (low, high) = self.block.rtp();
+        low..=high
     }
 
     /// Starts again on the same data directory and ports.
@@ -311,6 +338,12 @@ fn launch(block: &Block, folder: &Scratch, settings: &Settings, run: u32) -> Chi
     );
     let config = folder.write("centralita.toml", config);
     let output = File::create(folder.path().join(format!("out-{run}"))).expect("a file for the output");
+    let faults = folder.path().join("faults");
+    if settings.faults {
+        std::fs::create_dir_all(&faults).expect("a folder for faults");
+    }
+    let stdout = output.try_clone().expect("a second handle");
+    let stderr = if settings.unread_stderr { Stdio::piped() } else { Stdio::from(output) };
     Command::new(binary())
         .arg("serve")
         .arg("--config")
@@ -318,10 +351,11 @@ fn launch(block: &Block, folder: &Scratch, settings: &Settings, run: u32) -> Chi
         .arg("--data")
         .arg(folder.path().join("data"))
         .envs(settings.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        .envs(settings.faults.then_some(("CENTRALITA_FAULTS", faults)))
         .current_dir(folder.path())
         .stdin(Stdio::null())
-        .stdout(output.try_clone().expect("a second handle"))
-        .stderr(output)
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()
         .expect("the binary starts")
 }

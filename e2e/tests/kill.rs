@@ -1,6 +1,7 @@
-//! `kill -9` in the middle of calls and registrations, again and again: nothing that was answered is forgotten.
+//! `kill -9`, a panic of the exchange and a panic of a media worker, in the middle of calls and registrations, again and again: nothing that
+//! was answered is forgotten.
 //!
-//! Rounds: `CENTRALITA_KILLS`, 20 where not given.
+//! Rounds of each: `CENTRALITA_KILLS`; where it is not given, 20 of `kill -9` and 2 of each panic.
 
 // A message is written with all its parts in view.
 #![allow(clippy::format_collect, clippy::format_push_string, clippy::too_many_arguments)]
@@ -22,6 +23,70 @@ const ANSWERED: usize = 60;
 /// Registrations of a burst that are under way at once: what the window of a nonce's counts allows.
 const WINDOW: usize = 32;
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long the process is away: longer than a record may be wrong.
+const DOWN: Duration = Duration::from_secs(2);
+/// What makes the thread panic that handles it.
+const MARK: &str = "centralita-fault-panic";
+
+/// How calls are cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// `kill -9`.
+    Kill,
+    /// The exchange panics: the process ends by itself.
+    Exchange,
+    /// The media worker of all calls panics: the process goes on.
+    Worker,
+}
+
+impl Way {
+    /// What is written of a call that was cut off.
+    fn cause(self) -> &'static str {
+        match self {
+            Way::Kill | Way::Exchange => "crash",
+            Way::Worker => "internal",
+        }
+    }
+
+    /// Cut off all calls; `rtp` is where one of them is heard. When that was.
+    fn cut(self, server: &mut Server, rtp: SocketAddr) -> Instant {
+        let stranger = Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server.sip());
+        let Wire::Udp { socket, .. } = &stranger else { unreachable!("a UDP socket") };
+        let now = Instant::now();
+        match self {
+            Way::Kill => {
+                server.kill();
+                // A time for which nothing runs is no talk.
+                std::thread::sleep(DOWN);
+                server.restart();
+            }
+            Way::Exchange => {
+                let text = e2e::wire::options(&stranger, 1).replacen(
+                    "Max-Forwards",
+                    &format!("X: {MARK}\r\nMax-Forwards"),
+                    1,
+                );
+                socket.send_to(text.as_bytes(), server.sip()).expect("sent");
+                assert_eq!(server.ends(), Some(70));
+                server.restart();
+            }
+            Way::Worker => {
+                let before = restarts(server);
+                socket.send_to(MARK.as_bytes(), rtp).expect("sent");
+                until(LIMIT, "the worker begins anew", || (restarts(server) == before + 1).then_some(()));
+            }
+        }
+        now
+    }
+}
+
+/// How often the media worker has begun anew.
+fn restarts(server: &Server) -> u64 {
+    let status = server.admin().get("/api/v1/opensips/status").expect(200);
+    let tasks = status["tasks"].as_array().expect("tasks");
+    let worker = tasks.iter().find(|task| task["name"] == "media-0").expect("a worker");
+    worker["restarts"].as_u64().expect("a number")
+}
 
 /// Many phones behind one socket.
 struct Phones {
@@ -188,7 +253,7 @@ fn call(
     from: &str,
     to: &str,
     call_id: &str,
-) -> Option<(Dialog, Dialog)> {
+) -> Option<(Dialog, Dialog, SocketAddr)> {
     let uri = format!("sip:{to}@localhost");
     let from_line = format!("<sip:{from}@localhost>;tag=t{from}");
     let to_line = format!("<{uri}>");
@@ -223,7 +288,8 @@ fn call(
         }
     }
     receive_request(callees, "ACK")?;
-    Some((Dialog(call_id.into()), Dialog(invite.header("Call-ID")?.into())))
+    let rtp = e2e::raw::rtp_address(&e2e::raw::body_of(&invite));
+    Some((Dialog(call_id.into()), Dialog(invite.header("Call-ID")?.into()), rtp))
 }
 
 fn receive_request(phones: &mut Phones, method: &str) -> Option<Message> {
@@ -311,18 +377,23 @@ fn burst_challenge(phones: &mut Phones) -> Challenge {
 }
 
 /// `kill -9` while registrations pour in: whoever was answered is still there. The contacts are taken back afterwards.
-fn kill_in_a_burst(server: &mut Server, round: usize) -> (usize, Instant) {
+fn kill_in_a_burst(
+    server: &mut Server,
+    round: usize,
+    lasted: &mut Vec<Duration>,
+    began: &[Instant],
+) -> usize {
     let mut phones = Phones::new(server.sip());
     let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let (done, at) = std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let bursting = scope.spawn(|| burst(&mut phones, &answered, &killed));
         until(Duration::from_secs(30), "the burst is under way", || {
             (answered.load(Ordering::Relaxed) >= ANSWERED).then_some(())
         });
+        lasted.extend(began.iter().map(Instant::elapsed));
         server.kill();
-        let at = Instant::now();
         killed.store(true, Ordering::Relaxed);
-        (bursting.join().expect("the burst ends"), at)
+        bursting.join().expect("the burst ends")
     });
     assert!(
         (ANSWERED..BURST).contains(&done.len()),
@@ -340,7 +411,7 @@ fn kill_in_a_burst(server: &mut Server, round: usize) -> (usize, Instant) {
         let gone = phones.wire.receive(LIMIT).expect("an answer");
         assert_eq!(gone.status(), Some(200), "{}", gone.text);
     }
-    (done.len(), at)
+    done.len()
 }
 
 /// The users with a contact at this address.
@@ -373,28 +444,40 @@ fn all_calls(server: &Server) -> Vec<serde_json::Value> {
     }
 }
 
-/// How long the longest call of a round is up before the kill.
-const TALK: Duration = Duration::from_millis(1_500);
-/// How long the process is away in some rounds: that is nobody's talk.
-const DOWN: Duration = Duration::from_secs(4);
-
-/// Seconds of the day in a time as the API shows it.
-fn seconds(time: &serde_json::Value) -> f64 {
-    let text = time.as_str().expect("a time");
-    let clock = text.split(['T', 'Z']).nth(1).expect("a time of the day");
-    clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
-}
-
-/// How long a call was, by its own record.
-fn talked(call: &serde_json::Value) -> f64 {
-    (seconds(&call["endedAt"]) - seconds(&call["answeredAt"])).rem_euclid(86_400.0)
+#[test]
+fn nothing_that_was_answered_is_lost_by_kill_9() {
+    nothing_that_was_answered_is_lost(Way::Kill, 20);
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_kill_9() {
-    let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
-    let settings =
-        Settings { more: "[limits]\nrequests_per_minute = 100000\n".into(), ..Settings::default() };
+fn nothing_that_was_answered_is_lost_by_a_panic_of_the_exchange() {
+    nothing_that_was_answered_is_lost(Way::Exchange, 2);
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_by_a_panic_of_a_media_worker() {
+    nothing_that_was_answered_is_lost(Way::Worker, 2);
+}
+
+/// Each call that was cut off lasted as long as it did, as far as whole seconds tell. `lasted` is in the order in which they began.
+fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[Duration]) {
+    let mut cut: Vec<_> = calls.iter().filter(|call| call["endReason"] == cause).collect();
+    cut.sort_by_key(|call| call["startedAt"].as_str());
+    assert_eq!(cut.len(), lasted.len());
+    for (call, lasted) in cut.iter().zip(lasted) {
+        let written = call["durationSeconds"].as_f64().expect("a duration");
+        let off = (written - lasted.as_secs_f64()).abs();
+        assert!(off <= 1.0, "{written} s are written of a call that lasted {lasted:?}: {call:#}");
+    }
+}
+
+fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
+    let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
+    let settings = Settings {
+        more: "workers = 1\n[limits]\nrequests_per_minute = 100000\n".into(),
+        faults: way != Way::Kill,
+        ..Settings::default()
+    };
     let mut server = Server::with(settings);
     let list = server.data().join("import.csv");
     let lines: String = (0..USERS)
@@ -412,40 +495,26 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         let answer = phones.register(&user(n), &format!("r{n}")).expect("an answer");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }
-    let (mut made, mut bursts) = (0, 0);
-    // How long calls were up until their kill, by the numbers of their ends, in their order.
-    let mut truth: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
+    let (mut made, mut bursts, mut lasted) = (0, 0, Vec::new());
     for round in 0..rounds {
         let mut dialogs = (BTreeSet::new(), BTreeSet::new());
-        let mut answered = Vec::new();
+        let (mut began, mut rtp) = (Vec::new(), None);
         for n in 0..CALLS {
             let (from, to) = (user(2 * ((round * CALLS + n) % 500)), user(2 * n + 1));
             let up = call(&mut callers, &mut callees, &from, &to, &format!("c{round}-{n}@kill"))
                 .expect("the call comes up");
-            answered.push(((10_000 + 2 * ((round * CALLS + n) % 500)).to_string(), to, Instant::now()));
+            began.push(Instant::now());
             dialogs.0.insert(up.0);
             dialogs.1.insert(up.1);
+            rtp = Some(up.2);
             made += 1;
         }
-        // Some calls are a second and a half old, some have only just begun.
-        std::thread::sleep(TALK.saturating_sub(answered[0].2.elapsed()));
-        // SIGKILL, then the same data again; every other time registrations are pouring in.
-        let killed = if round % 2 == 0 {
-            server.kill();
-            let killed = Instant::now();
-            if round < 4 {
-                std::thread::sleep(DOWN);
-            }
-            server.restart();
-            killed
+        // After SIGKILL the same data again; every other time registrations are pouring in.
+        if way == Way::Kill && round % 2 == 1 {
+            bursts += kill_in_a_burst(&mut server, round, &mut lasted, &began);
         } else {
-            let (done, killed) = kill_in_a_burst(&mut server, round);
-            bursts += done;
-            killed
-        };
-        for (from, to, since) in answered {
-            let up = killed.duration_since(since).as_secs_f64();
-            truth.entry((from, to)).or_default().push(up);
+            let cut = way.cut(&mut server, rtp.expect("a call is up"));
+            lasted.extend(began.iter().map(|began| cut - *began));
         }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
@@ -460,7 +529,7 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         for n in 0..5 {
             let to = user(2 * ((round * 37 + n * 101) % 500) + 1);
             let id = format!("p{round}-{n}@kill");
-            let (caller, callee) = call(&mut callers, &mut callees, &user(2 * n), &to, &id)
+            let (caller, callee, _) = call(&mut callers, &mut callees, &user(2 * n), &to, &id)
                 .expect("a restored binding is callable");
             made += 1;
             let calls = server.admin().get("/api/v1/calls?active=true").expect(200);
@@ -485,18 +554,9 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         *ends.entry(call["endReason"].as_str().unwrap_or("none")).or_default() += 1;
     }
     assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
-    assert_eq!(ends.get("crash"), Some(&(rounds * CALLS)), "{ends:?}");
-    let mut crashed: Vec<_> = calls.iter().filter(|call| call["endReason"] == "crash").collect();
-    crashed.sort_by_key(|call| call["startedAt"].as_str());
-    let mut worst: f64 = 0.0;
-    for call in crashed {
-        let number = |field: &str| call[field].as_str().unwrap_or_default().to_owned();
-        let known = truth.get_mut(&(number("fromNumber"), number("toNumber"))).expect("a call that was made");
-        let off = (talked(call) - known.remove(0)).abs();
-        assert!(off <= 1.0, "its record is {off} s off: {call:#}");
-        worst = worst.max(off);
-    }
+    assert_eq!(ends.get(way.cause()), Some(&(rounds * CALLS)), "{ends:?}");
+    check_durations(&calls, way.cause(), &lasted);
     println!(
-        "{rounds} kills: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled, no record more than {worst:.2} s off; ends: {ends:?}"
+        "{rounds} times {way:?}: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
     );
 }

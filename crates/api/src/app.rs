@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use crate::error::{ApiError, Fault};
 use crate::follow::Followers;
 use crate::idempotency::Repeats;
-use crate::limits::{FOLLOWER_PATIENCE, Limits, SWITCH_PATIENCE};
+use crate::limits::{FOLLOWER_PATIENCE, HEARTBEAT_LIMIT, Limits};
 use crate::shelf::{AudioFile, EmptyShelf, Shelf};
 use crate::usage::Usage;
-use crate::{Office, SwitchPort};
+use crate::{Office, Process, SwitchPort};
 
 /// What time it is; the shell reads the clocks.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -128,6 +128,7 @@ struct Inner {
     repeats: Repeats,
     closing: watch::Sender<bool>,
     shelf: OnceLock<Arc<dyn Shelf>>,
+    process: OnceLock<Arc<dyn Process>>,
     started: Now,
 }
 
@@ -138,7 +139,7 @@ pub struct App {
 }
 
 impl App {
-    /// An API over what was loaded. Call it inside a tokio runtime.
+    /// An API over what was loaded.
     pub fn new(
         store: Store,
         directory: Directory,
@@ -158,15 +159,8 @@ impl App {
             repeats: Repeats::default(),
             closing: watch::Sender::new(false),
             shelf: OnceLock::new(),
+            process: OnceLock::new(),
             started,
-        });
-        let weak = Arc::downgrade(&inner);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(USAGE_INTERVAL).await;
-                let Some(inner) = weak.upgrade() else { return };
-                inner.usage.flush(inner.office.store()).await;
-            }
         });
         App { inner }
     }
@@ -174,6 +168,23 @@ impl App {
     /// Where everything is written.
     pub fn office(&self) -> &Office {
         &self.inner.office
+    }
+
+    /// Write down the use of keys now and then, for as long as this is polled.
+    pub async fn write_usage(self) {
+        loop {
+            tokio::time::sleep(USAGE_INTERVAL).await;
+            self.flush().await;
+        }
+    }
+
+    /// Say what process this is: once, before the first request.
+    pub fn show_process(&self, process: Arc<dyn Process>) {
+        self.inner.process.set(process).ok();
+    }
+
+    pub(crate) fn process(&self) -> Option<&dyn Process> {
+        self.inner.process.get().map(|process| &**process)
     }
 
     /// Write down what is only counted in memory: call it before the process ends.
@@ -230,14 +241,25 @@ impl App {
         self.office().now().instant.since(self.inner.started.instant)
     }
 
-    /// Ask the exchange. Its refusals are ours; silence is 503.
+    /// Ask the exchange. Its refusals are ours; silence is 503. How long it may be silent is the port's to say: it holds a place in the
+    /// queue until then.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
-        let answer = tokio::time::timeout(SWITCH_PATIENCE, self.office().port().ask(command)).await;
-        match answer {
-            Ok(Some(Reply::Refused(cause))) => Err(ApiError::from(cause)),
-            Ok(Some(reply)) => Ok(reply),
-            Ok(None) | Err(_) => Err(Fault::SwitchAway.into()),
+        match self.office().port().ask(command).await {
+            Some(Reply::Refused(cause)) => Err(ApiError::from(cause)),
+            Some(reply) => Ok(reply),
+            None => Err(Fault::SwitchAway.into()),
         }
+    }
+
+    /// Whether the exchange's loop goes round. True before its first iteration: it is being started.
+    pub(crate) fn loop_alive(&self) -> bool {
+        let heartbeat = self.office().port().heartbeat();
+        heartbeat.is_none_or(|at| self.office().now().instant.since(at) <= HEARTBEAT_LIMIT)
+    }
+
+    /// How the exchange was doing when it last published that.
+    pub(crate) fn published(&self) -> Option<Arc<switch::Status>> {
+        self.office().port().status()
     }
 
     /// How the exchange is doing.

@@ -24,6 +24,7 @@ mod pages;
 mod patch;
 mod play;
 mod port;
+mod process;
 mod range;
 mod route;
 mod router;
@@ -48,6 +49,7 @@ pub use office::{
 };
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
+pub use process::{Kind as MetricKind, MetricsPage, Process, TaskState, TaskStatus, Value as MetricValue};
 pub use router::router;
 pub use secret::is_well_formed as is_api_key;
 pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};

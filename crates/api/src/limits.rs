@@ -74,8 +74,9 @@ pub(crate) const MAX_ATTEMPTS: u64 = 10;
 pub(crate) const RETRY_MINUTES: u64 = 1440;
 /// Instants that are computed for one question.
 pub(crate) const RUNS_SHOWN: u64 = 100;
-/// How long the exchange may think about a question.
-pub(crate) const SWITCH_PATIENCE: Duration = Duration::from_secs(5);
+/// A loop that has begun no iteration for so long hangs: an idle one begins one every second, and no disk that still works holds it up so
+/// long.
+pub(crate) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
 /// How long an answer waits for a record that is on its way from the journal to the database.
 pub(crate) const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 /// Sources and keys whose buckets are remembered. A forgotten one begins anew.

@@ -314,4 +314,22 @@ async fn probes_need_no_key_and_metrics_need_an_admin() {
         assert!(metrics.text.lines().any(|there| there == line), "{line} is not in\n{}", metrics.text);
     }
     assert!(metrics.header("content-type").starts_with("text/plain"));
+    assert!(house.exchange.inner.lock().unwrap().asked.is_empty(), "probes ask nobody");
+}
+
+#[tokio::test]
+async fn an_exchange_whose_loop_hangs_is_neither_alive_nor_ready() {
+    let house = House::new().await;
+    house.exchange.change(|e| {
+        e.state = State::Running;
+        e.heartbeat = Some(base::Instant::from_micros(1));
+    });
+    assert_eq!(house.get("", "/healthz").await.ok(), json!({"status": "ok"}));
+    house.pass(60);
+    for path in ["/healthz", "/readyz"] {
+        let answer = house.get("", path).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (503, json!({"status": "stalled"})), "{path}");
+    }
+    house.exchange.change(|e| e.heartbeat = Some(base::Instant::from_micros(60_000_000)));
+    assert_eq!(house.get("", "/healthz").await.ok(), json!({"status": "ok"}));
 }

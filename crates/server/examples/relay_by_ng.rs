@@ -11,6 +11,7 @@ use base::{Chance, Instant, Now, Timestamp};
 use media::sdp::{self, Description, Direction, Local, Offer};
 use media::{MediaCommand, MediaEvent, Source, StreamId};
 use server::media::{MediaConfig, MediaWorkers};
+use server::supervisor::Supervisor;
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -134,8 +135,8 @@ fn main() -> std::io::Result<()> {
         }
         _ => {}
     });
-    let media =
-        MediaWorkers::spawn(&config, Chance::from_number(u64::from(std::process::id())), clock, on_event)?;
+    let chance = Chance::from_number(u64::from(std::process::id()));
+    let media = MediaWorkers::spawn(&config, chance, clock, on_event, &Supervisor::default())?;
     let ports = Ports { events, free: vec![Vec::new(); workers] };
     let mut relay = Relay { workers: media, ports, calls: HashMap::new(), next: 1 };
 

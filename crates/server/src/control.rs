@@ -120,15 +120,8 @@ fn short(folder: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_raw_fd()))
 }
 
-/// Answer whoever connects, one after the other. Without a socket the server runs all the same.
-pub async fn answer(socket: io::Result<UnixListener>, facts: Facts, door: Door, store: Store) {
-    let listener = match socket {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::warn!(%error, "the control socket is not there: doctor cannot ask this server");
-            return;
-        }
-    };
+/// Answer whoever connects, one after the other.
+pub async fn answer(listener: Arc<UnixListener>, facts: Facts, door: Door, store: Store) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {

@@ -12,6 +12,7 @@ use hickory_resolver::{Resolver, TokioResolver};
 use sip::resolve::{Answer, Question, Record};
 
 use crate::exchange::{Door, Order};
+use crate::supervisor::Supervisor;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,13 +48,21 @@ impl Dns {
     }
 
     /// Put a question; the answer comes in by the door.
-    pub(crate) fn ask(&self, runtime: &tokio::runtime::Handle, token: u64, question: Question) {
-        let (resolver, door) = (self.resolver.clone(), self.door.clone());
+    pub(crate) fn ask(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        supervisor: &Supervisor,
+        token: u64,
+        question: Question,
+    ) {
+        let (resolver, door, supervisor) = (self.resolver.clone(), self.door.clone(), supervisor.clone());
         runtime.spawn(async move {
             let answer = match resolver {
                 Some(resolver) => {
-                    let asked = tokio::time::timeout(PATIENCE, put(&resolver, &question)).await;
-                    asked.unwrap_or(Answer::Failed)
+                    let asked = tokio::time::timeout(PATIENCE, put(&resolver, &question));
+                    // The exchange waits for an answer, whatever becomes of the question.
+                    let asked = supervisor.once("dns", asked).await;
+                    asked.and_then(Result::ok).unwrap_or(Answer::Failed)
                 }
                 None => Answer::Failed,
             };

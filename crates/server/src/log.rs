@@ -1,22 +1,38 @@
-//! The log: for people on stderr, for programs as JSON lines in a file. Nothing that a stranger sends can forge a line.
+//! The log: for people on stderr, for programs as JSON lines in a file, each written by a thread of its own, so that nobody who logs waits.
+//! Nothing that a stranger sends can forge a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-/// Changes the log while it is written.
+/// Lines that may wait for a slow disk, or for a terminal that nobody reads. More are dropped and counted: a log holds nobody up.
+const LINES: usize = 8_192;
+/// How long the end of the process may wait for what still waits: each of the two outputs takes a bit more than a second at most.
+const LAST_LINES: Duration = Duration::from_secs(3);
+
+/// Changes the log while it is written. Clones write the same one.
 #[derive(Clone, Debug)]
 pub struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
     file: LogFile,
+    outputs: Arc<Outputs>,
+}
+
+/// The threads that write, and what they could not.
+#[derive(Debug)]
+struct Outputs {
+    dropped: [(&'static str, ErrorCounter); 2],
+    guards: Mutex<Vec<WorkerGuard>>,
 }
 
 impl Log {
@@ -26,21 +42,53 @@ impl Log {
             std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         }
         let file = LogFile::open(path).with_context(|| path.display().to_string())?;
+        let (stderr, stderr_guard) = output("log-stderr", io::stderr());
+        let (lines, file_guard) = output("log-file", file.clone());
+        let dropped = [("stderr", stderr.error_counter()), ("file", lines.error_counter())];
         let (filter, handle) = reload::Layer::new(parse(level)?);
+        let people = fmt::layer().with_ansi(false).with_target(false);
         tracing_subscriber::registry()
             .with(filter)
-            .with(fmt::layer().with_ansi(false).with_target(false).with_writer(|| OneLine(io::stderr())))
-            .with(fmt::layer().json().flatten_event(true).with_writer(file.clone()))
+            .with(people.with_writer(move || OneLine(stderr.clone())))
+            .with(fmt::layer().json().flatten_event(true).with_writer(lines))
             .try_init()
             .context("the log was begun before")?;
-        Ok(Log { filter: handle, file })
+        let guards = Mutex::new(vec![file_guard, stderr_guard]);
+        Ok(Log { filter: handle, file, outputs: Arc::new(Outputs { dropped, guards }) })
     }
 
-    /// Write more, or less; and open the file anew, which another program may have moved away.
+    /// Write more, or less; and open the file anew, which another program may have moved away (logrotate with `postrotate kill -HUP`).
     pub fn reload(&self, level: &str) -> Result<()> {
         self.filter.reload(parse(level)?).context("the log's level cannot be changed")?;
         self.file.reopen().context("the log file cannot be opened anew")
     }
+
+    /// Lines that were not written, by output, since the start.
+    pub fn dropped(&self) -> [(&'static str, u64); 2] {
+        let failed = self.file.failed.load(Ordering::Relaxed);
+        self.outputs.dropped.each_ref().map(|(name, count)| {
+            let failed = if *name == "file" { failed } else { 0 };
+            (*name, count.dropped_lines() as u64 + failed)
+        })
+    }
+
+    /// Write out what still waits; the process is about to end. An output that takes nothing is given up after some seconds.
+    pub fn finish(&self) {
+        let guards = std::mem::take(&mut *self.outputs.guards.lock().unwrap_or_else(PoisonError::into_inner));
+        // Dropping a guard may itself say something on a stdout that takes nothing.
+        let (done, wait) = std::sync::mpsc::channel();
+        let dropping = std::thread::Builder::new().name("log-end".into()).spawn(move || {
+            drop(guards);
+            done.send(()).ok();
+        });
+        if dropping.is_ok() {
+            wait.recv_timeout(LAST_LINES).ok();
+        }
+    }
+}
+
+fn output(name: &str, writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).thread_name(name).finish(writer)
 }
 
 fn parse(level: &str) -> Result<EnvFilter> {
@@ -50,22 +98,29 @@ fn parse(level: &str) -> Result<EnvFilter> {
     EnvFilter::builder().parse(&quiet).with_context(|| format!("log.level {level:?}"))
 }
 
-/// A file that can be opened anew.
+/// A file that can be opened anew. A line that a full disk did not take is counted; one that it took half of is ended before the next.
 #[derive(Clone, Debug)]
 struct LogFile {
     path: Arc<PathBuf>,
-    file: Arc<Mutex<File>>,
+    file: Arc<Mutex<(File, LineState)>>,
+    failed: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LineState {
+    Whole,
+    Torn,
 }
 
 impl LogFile {
     fn open(path: &Path) -> io::Result<LogFile> {
-        let file = append(path)?;
-        Ok(LogFile { path: Arc::new(path.to_path_buf()), file: Arc::new(Mutex::new(file)) })
+        let file = Mutex::new((append(path)?, LineState::Whole));
+        Ok(LogFile { path: Arc::new(path.to_path_buf()), file: Arc::new(file), failed: Arc::default() })
     }
 
     fn reopen(&self) -> io::Result<()> {
         let file = append(&self.path)?;
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = (file, LineState::Whole);
         Ok(())
     }
 }
@@ -75,19 +130,22 @@ fn append(path: &Path) -> io::Result<File> {
 }
 
 impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut place = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, state) = &mut *place;
+        let end: &[u8] = if *state == LineState::Torn { b"\n" } else { b"" };
+        match file.write_all(end).and_then(|()| file.write_all(line)) {
+            Ok(()) => *state = LineState::Whole,
+            Err(_) => {
+                *state = LineState::Torn;
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for LogFile {
-    type Writer = LogFile;
-    fn make_writer(&'a self) -> LogFile {
-        self.clone()
     }
 }
 

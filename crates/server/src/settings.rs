@@ -2,13 +2,16 @@
 
 use api::{Actor, ExtensionChanges, Office, Patch};
 use model::ForwardingMode;
+use std::sync::Arc;
 use switch::{Setting, SettingChange};
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::exchange::{Door, Order};
 
 /// Write what the exchange asks for until that is gone, and tell it what came of each.
-pub async fn run(office: Office, door: Door, mut asked: UnboundedReceiver<(u64, SettingChange)>) {
+pub async fn run(office: Office, door: Door, asked: Arc<Mutex<UnboundedReceiver<(u64, SettingChange)>>>) {
+    let mut asked = asked.lock().await;
     while let Some((token, change)) = asked.recv().await {
         let actor = Actor { key: None, ip: Some(change.from), request: change.call.to_string() };
         let written = office.change_extension(actor, change.extension, changes(change.to)).await;

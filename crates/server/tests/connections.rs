@@ -43,7 +43,7 @@ fn house(limits: StreamLimits) -> House {
     let address = listener.local_addr().unwrap();
     let connections = Connections::new(7, limits);
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    tokio::spawn(accept(listener, 3, None, Arc::clone(&connections), inbox));
+    tokio::spawn(accept(Arc::new(listener), 3, None, Arc::clone(&connections), inbox));
     House { address, events, connections, _poll: poll }
 }
 

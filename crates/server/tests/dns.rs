@@ -7,18 +7,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base::{Chance, Timestamp};
+use media::MediaCommand;
 use model::{CallerId, Change, Directory, Trunk, TrunkHost, TrunkId, TrunkSettings, TrunkTransport};
 use server::clock::Clock;
 use server::config::Listen;
 use server::dns::Dns;
-use server::exchange::{Exchange, Order, Setup, prepare};
+use server::exchange::{Exchange, MediaPort, Order, Setup, prepare};
 use server::journal::{Journal, Pending, restore};
 use server::limits::StreamLimits;
 use server::net::stream::Connections;
+use server::supervisor::Supervisor;
 use sip::Transport;
 use store::Remembered;
 
 const LOCALHOST: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+struct NoMedia;
+
+impl MediaPort for NoMedia {
+    fn send(&self, _worker: u8, _commands: Vec<MediaCommand>) {}
+    fn reopen(&self, _worker: u8) {}
+}
 
 /// A DNS server of one zone: SRV of `_sip._udp.carrier.test` is `host.carrier.test` at `port`, which is 127.0.0.1.
 struct Zone {
@@ -119,11 +128,13 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         journal: opened.journal,
         connections: Connections::new(1, StreamLimits::default()),
         runtime: tokio::runtime::Handle::current(),
-        voice: Box::new(|_, _| {}),
+        voice: Box::new(NoMedia),
         notes: tokio::sync::mpsc::unbounded_channel().0,
         dns: Dns::new(&[zone.address], door.clone()),
         directory,
         restore: restore(Remembered::default(), &Pending::default()),
+        supervisor: Supervisor::default(),
+        crashes: std::env::temp_dir(),
     };
     let exchange = Exchange::start(desk, setup).unwrap();
     let mut buffer = [0; 4096];

@@ -7,18 +7,27 @@ use std::time::Duration;
 
 use api::SwitchPort;
 use base::{Chance, Timestamp};
+use media::MediaCommand;
 use model::{Change, Credential, Directory, Ha1, UserId};
 use server::clock::Clock;
 use server::config::Listen;
 use server::dns::Dns;
-use server::exchange::{Door, Exchange, Order, Setup, prepare};
+use server::exchange::{Desk, Door, Exchange, MediaPort, Order, Setup, prepare};
 use server::journal::{Journal, Pending, restore};
-use server::limits::StreamLimits;
+use server::limits::{COMMANDS_IN_FLIGHT, StreamLimits};
 use server::net::stream::Connections;
+use server::supervisor::Supervisor;
 use sip::Transport;
 use store::Remembered;
 use switch::{Command, Reply, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct NoMedia;
+
+impl MediaPort for NoMedia {
+    fn send(&self, _worker: u8, _commands: Vec<MediaCommand>) {}
+    fn reopen(&self, _worker: u8) {}
+}
 
 struct House {
     door: Door,
@@ -28,9 +37,13 @@ struct House {
 
 impl House {
     fn start(name: &str, host: &str) -> House {
+        let (door, desk) = prepare().unwrap();
+        House::run(name, host, door, desk)
+    }
+
+    fn run(name: &str, host: &str, door: Door, desk: Desk) -> House {
         let folder = std::env::temp_dir().join(format!("centralita-exchange-{}-{name}", std::process::id()));
         let opened = Journal::open(&folder, 1 << 20).unwrap();
-        let (door, desk) = prepare().unwrap();
         let address: SocketAddr = format!("{host}:0").parse().unwrap();
         let listen = [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, address }).to_vec();
         let setup = Setup {
@@ -42,12 +55,14 @@ impl House {
             journal: opened.journal,
             connections: Connections::new(1, StreamLimits::default()),
             runtime: tokio::runtime::Handle::current(),
-            voice: Box::new(|_, _| {}),
+            voice: Box::new(NoMedia),
             dns: Dns::new(&[], door.clone()),
             notes: tokio::sync::mpsc::unbounded_channel().0,
             settings: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(Remembered::default(), &Pending::default()),
+            supervisor: Supervisor::default(),
+            crashes: folder.join("crash"),
         };
         let exchange = Exchange::start(desk, setup).unwrap();
         House { door, exchange: Some(exchange), folder }
@@ -193,6 +208,67 @@ async fn a_credential_that_was_published_registers_at_once_and_is_journaled_befo
         Some(Reply::Status(status)) => assert_eq!(status.registrations, 1),
         reply => panic!("{reply:?}"),
     }
+}
+
+/// Poll a future once, then drop it: what hyper does with a handler whose client hangs up.
+async fn abandon(asking: impl Future<Output = Option<Reply>>) -> Option<Option<Reply>> {
+    let mut asking = std::pin::pin!(asking);
+    std::future::poll_fn(|context| match asking.as_mut().poll(context) {
+        std::task::Poll::Ready(reply) => std::task::Poll::Ready(Some(reply)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn askers_that_hang_up_neither_shut_the_door_nor_make_its_queue_grow() {
+    // The exchange does not run yet: nothing that is asked is taken.
+    let (door, desk) = prepare().unwrap();
+    for n in 0..COMMANDS_IN_FLIGHT {
+        assert!(abandon(door.ask(Command::Stop { force: true })).await.is_none(), "{n}");
+    }
+    // The askers are gone, and their commands still take up the queue: one more is refused at once and not queued.
+    for _ in 0..1_000 {
+        assert_eq!(abandon(door.ask(Command::Status)).await, Some(None));
+    }
+    let house = House::run("hang-up", "127.0.0.1", door, desk);
+    house.door.until_listening(true).await;
+    let room = async {
+        while house.door.ask(Command::Status).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), room).await.expect("the loop empties its queue");
+    // None of the commands that nobody waits for was carried out.
+    assert_eq!(house.state().await, State::Running);
+    // The queue is as wide as before.
+    for _ in 0..COMMANDS_IN_FLIGHT {
+        assert!(house.door.ask(Command::Status).await.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_idle_exchange_shows_its_heartbeat_and_its_status_without_being_asked() {
+    let house = House::start("heartbeat", "127.0.0.1");
+    house.door.until_listening(true).await;
+    let running = || house.door.status().is_some_and(|status| status.state == State::Running);
+    wait("its status is published", running).await;
+    let first = house.door.heartbeat().expect("a heartbeat");
+    wait("an idle loop goes round", || house.door.heartbeat().is_some_and(|at| at > first)).await;
+    // Who was answered that it stops reads no older state.
+    house.door.ask(Command::Stop { force: true }).await.expect("an answer");
+    assert_ne!(house.door.status().expect("a status").state, State::Running);
+}
+
+async fn wait(what: &str, mut there: impl FnMut() -> bool) {
+    let waiting = async {
+        while !there() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("not within 5 s: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

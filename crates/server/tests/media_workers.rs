@@ -13,6 +13,7 @@ use media::{MediaCommand, MediaEvent, Report, Source, StreamId, Tone};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::clock::Clock;
 use server::media::{MediaConfig, MediaWorkers};
+use server::supervisor::Supervisor;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const A: StreamId = StreamId(70_001);
@@ -38,6 +39,7 @@ impl Office {
             Chance::from_number(1),
             Arc::new(move || clock.now()),
             Arc::new(move |event| drop(told.lock().unwrap().send(event))),
+            &Supervisor::default(),
         );
         Office { workers: workers.unwrap(), events, free: Vec::new() }
     }

@@ -12,6 +12,7 @@ use api::{AudioError, AudioFile, Shelf, Wanted};
 use media::{FileFormat, Filed, MediaEvent, Record, RecordingId, StreamId};
 use server::recording::unclaimed::{Claim, Swept};
 use server::recording::{Audio, Tape, Warehouse, Writer, WriterConfig, ogg_opus, wav};
+use server::supervisor::Supervisor;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ID: RecordingId = RecordingId(31);
@@ -30,8 +31,13 @@ impl Desk {
         let (told, events) = channel();
         let told = Mutex::new(told);
         let tell = Arc::new(move |event| drop(told.lock().unwrap().send(event)));
-        let (writer, mut tapes) =
-            Writer::spawn(WriterConfig { data: data.clone(), reserve }, 1, tell).unwrap();
+        let (writer, mut tapes) = Writer::spawn(
+            WriterConfig { data: data.clone(), reserve },
+            1,
+            tell,
+            Supervisor::default().watch("test"),
+        )
+        .unwrap();
         Desk { data, tape: tapes.pop(), writer: Some(writer), events }
     }
 

@@ -149,6 +149,7 @@ pub(crate) fn bound(input: &Input) -> (u64, &'static str) {
         Input::Fetched { .. } => (STEPS, "a file"),
         Input::Deposited { .. } => (STEPS, "a deposit"),
         Input::SettingChanged { .. } => (STEPS, "a setting"),
+        Input::Journal(_) => (STEPS, "the journal's room"),
         Input::Listening(_) => (TICK_STEPS, "listeners that opened or closed"),
         Input::Tick => (TICK_STEPS, "a tick"),
     }

@@ -11,6 +11,10 @@ pub(crate) struct Worker {
     in_use: BTreeSet<u16>,
     /// Recordings that run, with the streams that are still in them.
     recordings: BTreeMap<RecordingId, Vec<StreamId>>,
+    /// Streams that went with a worker that died: closing them says nothing any more.
+    gone: BTreeSet<StreamId>,
+    /// The worker died and the exchange does not know it yet.
+    dead: bool,
 }
 
 /// What is told of a recording that ends.
@@ -34,7 +38,12 @@ impl Worker {
 
     /// Carry out a command. What comes back is said to the exchange later, in this order; `Err` says what was against the rules.
     pub(crate) fn command(&mut self, command: &MediaCommand) -> Result<Vec<MediaEvent>, String> {
+        if self.dead {
+            return Ok(self.refuse(command));
+        }
         match command {
+            MediaCommand::Close { stream } if self.gone.remove(stream) => {}
+            MediaCommand::Negotiated { stream, .. } if self.gone.contains(stream) => {}
             MediaCommand::Open { stream, port } => {
                 if self.open.insert(*stream, *port).is_some() {
                     return Err(format!("{stream:?} was opened twice"));
@@ -87,6 +96,47 @@ impl Worker {
             | MediaCommand::ResumeRecord { .. } => {}
         }
         Ok(Vec::new())
+    }
+
+    /// The worker ends by an error; what it tells of that, after [`MediaEvent::WorkerGone`].
+    pub(crate) fn die(&mut self) -> Vec<MediaEvent> {
+        self.dead = true;
+        self.in_use.clear();
+        let recordings = std::mem::take(&mut self.recordings);
+        let mut events: Vec<_> = recordings.into_keys().flat_map(|id| recorded(id, Ended::Stopped)).collect();
+        for stream in std::mem::take(&mut self.open).into_keys() {
+            self.gone.insert(stream);
+            events.push(MediaEvent::Closed { stream, report: Report::default() });
+        }
+        events
+    }
+
+    /// The exchange knows that another worker follows.
+    pub(crate) fn follow(&mut self) {
+        self.dead = false;
+    }
+
+    /// What is told of a command for a worker that died.
+    fn refuse(&mut self, command: &MediaCommand) -> Vec<MediaEvent> {
+        match command {
+            MediaCommand::Open { stream, .. } => {
+                self.gone.insert(*stream);
+                vec![MediaEvent::Closed { stream: *stream, report: Report::default() }]
+            }
+            MediaCommand::Record(record) => recorded(record.recording, Ended::Refused).into(),
+            MediaCommand::Close { stream } => {
+                self.gone.remove(stream);
+                Vec::new()
+            }
+            MediaCommand::Negotiated { .. }
+            | MediaCommand::Feed { .. }
+            | MediaCommand::Play { .. }
+            | MediaCommand::StopPlay { .. }
+            | MediaCommand::Listen { .. }
+            | MediaCommand::PauseRecord { .. }
+            | MediaCommand::ResumeRecord { .. }
+            | MediaCommand::StopRecord { .. } => Vec::new(),
+        }
     }
 
     pub(crate) fn streams(&self) -> usize {

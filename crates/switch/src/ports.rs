@@ -37,6 +37,11 @@ impl Ports {
         self.free.entry((listener, worker)).or_default().extend(ports);
     }
 
+    /// The ports of a worker that ended are no longer bound.
+    pub(crate) fn forget(&mut self, worker: u8) {
+        self.free.retain(|(_, of), _| *of != worker);
+    }
+
     /// A port on the listener's address: on `worker` where the call already lives on one, else on the one with the most free ports.
     pub(crate) fn take(&mut self, listener: u16, worker: Option<u8>) -> Option<Port> {
         let listener = self.listener(listener);

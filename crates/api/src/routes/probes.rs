@@ -1,32 +1,41 @@
 //! For machines that watch: alive, ready, metrics.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::text::{encode, encode_registry};
+use prometheus_client::registry::Registry;
 use store::Health;
 use switch::{JournalRoom, State as SipState, Status};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Fault};
+use crate::process::Kind::{Counter, Gauge};
+use crate::process::{MetricsPage, TaskState, TaskStatus};
 use crate::route::{Answer, Need, Route};
 use crate::shapes::Probe;
 
+/// What probes say of an exchange whose loop does not go round.
+const STALLED: &str = "stalled";
+
 pub(crate) fn routes() -> Vec<Route> {
     let tag = "probes";
-    let metrics = Answer::Text;
     vec![
         Route::new(
             ("get", "/healthz"),
             tag,
-            "The process answers",
+            "The exchange's loop goes round",
             Need::Nothing,
             Answer::json::<Probe>(),
             get(alive),
-        ),
+        )
+        .also(&[503]),
         Route::new(
             ("get", "/readyz"),
             tag,
@@ -41,60 +50,96 @@ pub(crate) fn routes() -> Vec<Route> {
             tag,
             "Metrics for Prometheus",
             Need::Admin,
-            metrics,
-            get(metrics_text),
-        )
-        .also(&[503]),
+            Answer::Text,
+            get(metrics),
+        ),
     ]
 }
 
-async fn alive() -> Json<Probe> {
-    Json(Probe { status: "ok", database: None, journal: None })
+async fn alive(State(app): State<App>) -> Response {
+    let word = if app.loop_alive() { "ok" } else { STALLED };
+    probe(Probe { status: word, database: None, journal: None })
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    let status = app.status().await.unwrap_or(Status { state: SipState::Stopped, ..Status::default() });
+    let published = app.published();
+    let state = published.as_ref().map_or(SipState::Stopped, |status| status.state);
+    let journal = published.map_or(JournalRoom::Ample, |status| status.journal);
     let database = app.office().store().health();
     // A database that is away takes the journal's records when it is back: calls go on, and so does this server.
-    let word = match status.state {
-        SipState::Running if database == Health::DiskFull || status.journal != JournalRoom::Ample => {
-            "disk_full"
-        }
+    let word = match state {
+        SipState::Running if !app.loop_alive() => STALLED,
+        SipState::Running if database == Health::DiskFull || journal != JournalRoom::Ample => "disk_full",
         SipState::Running => "ok",
-        state => state.as_str(),
+        SipState::Starting | SipState::Draining | SipState::Stopped => state.as_str(),
     };
-    let code = if word == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let probe =
-        Probe { status: word, database: Some(database.as_str()), journal: Some(status.journal.as_str()) };
-    (code, Json(probe)).into_response()
+    probe(Probe { status: word, database: Some(database.as_str()), journal: Some(journal.as_str()) })
 }
 
-async fn metrics_text(State(app): State<App>) -> Result<Response, ApiError> {
-    let status = app.status().await?;
-    let text = metrics(&app, &status);
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+fn probe(probe: Probe) -> Response {
+    let status = if probe.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(probe)).into_response()
 }
 
-fn metrics(app: &App, status: &Status) -> String {
+/// Where the exchange has published nothing yet, its figures are missing; everything else is shown.
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let mut registry = Registry::with_prefix("centralita");
+    registry.register_collector(Box::new(Everything(app)));
     let mut text = String::new();
-    let mut single = |name: &str, kind: &str, help: &str, value: u64| {
-        let _ = write!(
-            text,
-            "# HELP centralita_{name} {help}\n# TYPE centralita_{name} {kind}\ncentralita_{name} {value}\n"
-        );
+    // OpenMetrics says where it ends; older scrapers take the same lines without.
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, written) = if accepted.contains("application/openmetrics-text") {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", encode(&mut text, &registry))
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", encode_registry(&mut text, &registry))
     };
-    let running = u64::from(status.state == SipState::Running);
-    single("sip_running", "gauge", "Whether the SIP listeners are up", running);
-    let writable = u64::from(app.office().store().health() == Health::Writable);
-    single("database_writable", "gauge", "Whether the database takes writes", writable);
-    let ample = u64::from(status.journal == JournalRoom::Ample);
-    single("journal_has_room", "gauge", "Whether the journal has its room; 0 where the disk is full", ample);
-    single("uptime_seconds", "gauge", "Seconds since the start", app.uptime().as_secs());
-    single("active_calls", "gauge", "Calls alive", status.active_calls as u64);
-    single("registrations", "gauge", "Bindings that have not expired", status.registrations as u64);
-    single("rtp_ports_in_use", "gauge", "RTP ports in use", status.ports_in_use as u64);
-    single("sip_transactions", "gauge", "SIP transactions alive", status.transactions as u64);
-    single("sip_sessions", "gauge", "SIP sessions alive", status.sessions as u64);
+    written.map_err(|_| Fault::Internal)?;
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// Everything that is shown, as it is at the moment of a scrape.
+#[derive(Debug)]
+struct Everything(App);
+
+impl Collector for Everything {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (app, page) = (&self.0, &mut MetricsPage(encoder));
+        page.value(Gauge, "uptime_seconds", "Seconds since the start", app.uptime().as_secs())?;
+        let writable = usize::from(app.office().store().health() == Health::Writable);
+        page.value(Gauge, "database_writable", "Whether the database takes writes", writable)?;
+        if let Some(status) = app.published() {
+            exchange(page, &status)?;
+        }
+        let [users, keys, credentials, extensions] = app.office().directory().census();
+        for (name, value) in
+            [("users", users), ("api_keys", keys), ("credentials", credentials), ("extensions", extensions)]
+        {
+            page.value(Gauge, name, "Rows of the directory", value)?;
+        }
+        match app.process() {
+            Some(process) => {
+                tasks(page, &process.tasks())?;
+                process.metrics(page)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
+    let running = usize::from(status.state == SipState::Running);
+    let ample = usize::from(status.journal == JournalRoom::Ample);
+    for (name, help, value) in [
+        ("journal_has_room", "Whether the journal has its room; 0 where the disk is full", ample),
+        ("sip_running", "Whether the SIP listeners are up", running),
+        ("active_calls", "Calls alive", status.active_calls),
+        ("registrations", "Bindings that have not expired", status.registrations),
+        ("rtp_ports_in_use", "RTP ports in use", status.ports_in_use),
+        ("sip_transactions", "SIP transactions alive", status.transactions),
+        ("sip_sessions", "SIP sessions alive", status.sessions),
+    ] {
+        page.value(Gauge, name, help, value)?;
+    }
     let counters = &status.counters;
     for (name, help, value) in [
         ("messages_received", "SIP messages received", counters.messages_received),
@@ -108,20 +153,22 @@ fn metrics(app: &App, status: &Status) -> String {
         ("calls_answered", "Calls answered", counters.calls_answered),
         ("ladders_shed", "Ladders not kept under load", counters.ladders_shed),
     ] {
-        single(&format!("{name}_total"), "counter", help, value);
+        page.value(Counter, name, help, value)?;
     }
-    let [users, keys, credentials, extensions] = app.office().directory().census();
-    for (name, value) in
-        [("users", users), ("api_keys", keys), ("credentials", credentials), ("extensions", extensions)]
-    {
-        single(name, "gauge", "Rows of the directory", value as u64);
-    }
-    let _ = write!(
-        text,
-        "# HELP centralita_calls_ended_total Calls that are over, by cause\n# TYPE centralita_calls_ended_total counter\n"
-    );
-    for (cause, count) in &counters.calls_ended {
-        let _ = writeln!(text, "centralita_calls_ended_total{{cause=\"{cause}\"}} {count}");
-    }
-    text
+    let ended = counters.calls_ended.iter().map(|(cause, count)| (cause, *count));
+    page.values(Counter, "calls_ended", "Calls that are over, by cause", "cause", ended)
+}
+
+fn tasks(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
+    let up = |task: &TaskStatus| usize::from(task.state != TaskState::Restarting);
+    let up = tasks.iter().map(|task| (&task.name, up(task)));
+    page.values(Gauge, "task_up", "0 while a thread or task waits to begin anew", "task", up)?;
+    let restarts = tasks.iter().map(|task| (&task.name, task.restarts));
+    page.values(
+        Counter,
+        "task_restarts",
+        "Times that a thread or task began anew after an error",
+        "task",
+        restarts,
+    )
 }

@@ -19,7 +19,7 @@ use crate::office::Event;
 use crate::route::{Answer, Need, Route};
 use crate::routes::trunks::shapes::TrunkHealth;
 use crate::routes::trunks::statuses;
-use crate::shapes::{Health, ServerStatus};
+use crate::shapes::{Health, ServerStatus, TaskView};
 
 const SIP: Need = Need::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
@@ -136,6 +136,10 @@ async fn view(app: &App, status: &Status) -> ServerStatus {
         registrations: status.registrations,
         ports_in_use: status.ports_in_use,
         trunks: trunks.iter().map(TrunkHealth::of).collect(),
+        tasks: app
+            .process()
+            .map(|process| process.tasks().into_iter().map(TaskView::from).collect())
+            .unwrap_or_default(),
         uptime_seconds: app.uptime().as_secs(),
         version: app.settings().version.clone(),
         tzdb_version: model::recurrence::tzdb_version(),

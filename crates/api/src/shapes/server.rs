@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::TaskStatus;
 use crate::routes::trunks::shapes::TrunkHealth;
 
 #[derive(Serialize, ToSchema)]
@@ -22,10 +23,36 @@ pub(crate) struct ServerStatus {
     pub ports_in_use: usize,
     /// How the ways to the outside are doing.
     pub trunks: Vec<TrunkHealth>,
+    /// Threads and tasks of the process, by name. Those that connections have of their own are not shown.
+    pub tasks: Vec<TaskView>,
     /// The release of the IANA time zone database that is built in.
     pub tzdb_version: &'static str,
     pub uptime_seconds: u64,
     pub version: String,
+}
+
+/// A thread or task of the process.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TaskView {
+    pub name: String,
+    /// `running`, `restarting` after an error, or `ended` where it has nothing more to do.
+    pub status: &'static str,
+    /// How often it has begun anew after an error.
+    pub restarts: u64,
+    /// Its last error: where, and why.
+    pub last_fault: Option<String>,
+}
+
+impl From<TaskStatus> for TaskView {
+    fn from(task: TaskStatus) -> TaskView {
+        TaskView {
+            name: task.name,
+            status: task.state.as_str(),
+            restarts: task.restarts,
+            last_fault: task.last_fault,
+        }
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -42,7 +69,7 @@ pub(crate) struct Health {
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Probe {
-    /// `ok`, the state of the SIP side, or `disk_full`.
+    /// `ok`, the state of the SIP side, `disk_full`, or `stalled` where the exchange does not move.
     pub status: &'static str,
     /// Whether the database takes writes: `ok`, `disk_full`, `unavailable`.
     #[serde(skip_serializing_if = "Option::is_none")]

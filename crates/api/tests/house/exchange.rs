@@ -35,6 +35,8 @@ pub struct Inside {
     pub refuse: Option<Cause>,
     /// Answer nothing any more.
     pub dead: bool,
+    /// When its loop last went round.
+    pub heartbeat: Option<base::Instant>,
     pub asked: Vec<Command>,
     pub directory: Directory,
     pub published: Vec<Arc<[Change]>>,
@@ -293,5 +295,14 @@ impl SwitchPort for Exchange {
         let mut inside = self.inner.lock().unwrap();
         inside.directory = directory;
         inside.published.push(changes);
+    }
+
+    fn status(&self) -> Option<Arc<Status>> {
+        let inside = self.inner.lock().unwrap();
+        (!inside.dead).then(|| Arc::new(inside.status()))
+    }
+
+    fn heartbeat(&self) -> Option<base::Instant> {
+        self.inner.lock().unwrap().heartbeat
     }
 }

@@ -201,6 +201,12 @@ pub enum MediaEvent {
         /// What came of it.
         file: Filed,
     },
+    /// From the shell: a worker has ended by an error, and with it all its streams and ports. It begins anew, and tells of its ports as at
+    /// its start.
+    WorkerGone {
+        /// Which.
+        worker: u8,
+    },
     /// A stream is closed.
     Closed {
         /// Which.

@@ -31,6 +31,15 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
             ("Up for (s)", "En marcha (s)", "uptimeSeconds"),
         ],
     );
+    // What runs as it should needs no line.
+    let faulty = |task: &serde_json::Value| task["restarts"] != 0 || task["status"] == "restarting";
+    let tasks: Vec<_> =
+        status["tasks"].as_array().into_iter().flatten().filter(|task| faulty(task)).cloned().collect();
+    if matches!(shared.output, super::Output::Table) && !tasks.is_empty() {
+        let columns =
+            [("TASK", "name"), ("STATE", "status"), ("RESTARTS", "restarts"), ("LAST ERROR", "lastFault")];
+        shape::rows(shared, &tasks, &columns);
+    }
     let trunks = status["trunks"].as_array().cloned().unwrap_or_default();
     if !trunks.is_empty() {
         shape::heading(shared, lang::current().pick("Trunks", "Troncales"));

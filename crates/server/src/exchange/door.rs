@@ -3,15 +3,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use media::MediaEvent;
 use model::{Change, Directory};
 use switch::voicemail::{Clip, Prompts};
 use switch::{Command, Reply};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use super::published::Published;
 use crate::limits::COMMAND_TIMEOUT;
 use crate::net::Bell;
 
@@ -34,12 +35,15 @@ pub enum Order {
         /// What it says.
         answer: sip::resolve::Answer,
     },
-    /// A question, and where its answer goes.
+    /// A command, and where its reply goes.
     Command {
-        /// The question.
+        /// What is asked.
         command: Command,
-        /// Its asker.
+        /// Where the reply goes; closed once the asker no longer waits.
         asker: oneshot::Sender<Reply>,
+        /// Its place in the queue. It lies in the queue itself, not with the asker: commands whose asker is gone count until the loop has
+        /// taken them, so a client that asks and hangs up cannot make the queue grow.
+        permit: OwnedSemaphorePermit,
     },
     /// What voicemail says.
     Prompts(Arc<Prompts>),
@@ -74,8 +78,10 @@ pub struct Door {
     orders: Sender<Order>,
     bell: Arc<Bell>,
     listening: watch::Receiver<bool>,
-    waiting: Arc<AtomicUsize>,
-    most: usize,
+    permits: Arc<Semaphore>,
+    /// Whether the last command found the queue full: that is logged once, not once per command.
+    full: Arc<AtomicBool>,
+    published: Arc<Published>,
 }
 
 impl Door {
@@ -84,8 +90,10 @@ impl Door {
         bell: Arc<Bell>,
         listening: watch::Receiver<bool>,
         most: usize,
+        published: Arc<Published>,
     ) -> Door {
-        Door { orders, bell, listening, waiting: Arc::default(), most }
+        let permits = Arc::new(Semaphore::new(most));
+        Door { orders, bell, listening, permits, full: Arc::default(), published }
     }
 
     /// Hand in an order. Order of calls is order of absorption.
@@ -95,18 +103,24 @@ impl Door {
         }
     }
 
-    /// Ask, and wait for the answer; `None` where the exchange is gone or too busy.
+    /// Ask, and wait for the answer; `None` where the exchange is gone, too busy, or silent for [`COMMAND_TIMEOUT`]. May be dropped at any
+    /// time: then a command that the loop has not yet taken is not carried out.
     pub async fn ask(&self, command: Command) -> Option<Reply> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.most {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!("the exchange has too many questions to answer");
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            if !self.full.swap(true, Ordering::Relaxed) {
+                tracing::warn!("the command queue of the exchange is full: commands are refused");
+            }
             return None;
-        }
+        };
+        self.full.store(false, Ordering::Relaxed);
         let (asker, answer) = oneshot::channel();
-        self.put(Order::Command { command, asker });
-        let reply = tokio::time::timeout(COMMAND_TIMEOUT, answer).await;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        reply.ok()?.ok()
+        self.put(Order::Command { command, asker, permit });
+        tokio::time::timeout(COMMAND_TIMEOUT, answer).await.ok()?.ok()
+    }
+
+    /// What the loop publishes about itself.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
     }
 
     /// Wait until the SIP listeners are open, or closed.
@@ -125,5 +139,13 @@ impl api::SwitchPort for Door {
 
     fn publish(&self, directory: Directory, changes: Arc<[Change]>) {
         self.put(Order::Directory { directory: Box::new(directory), changes });
+    }
+
+    fn status(&self) -> Option<Arc<switch::Status>> {
+        self.published.status()
+    }
+
+    fn heartbeat(&self) -> Option<base::Instant> {
+        self.published.heartbeat()
     }
 }

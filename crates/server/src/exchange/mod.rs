@@ -1,12 +1,16 @@
 //! The thread that owns the switch: no lock, no task per message, no await between a datagram and its answer.
 
+mod crash;
 mod door;
 mod lines;
+mod listening;
 mod pace;
+mod published;
 mod turn;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -27,17 +31,26 @@ use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
 use crate::net::stream::{Connections, Inbox, StreamEvent};
 use crate::net::udp::UdpListener;
 use crate::net::{Bell, stream};
+use crate::supervisor::Supervisor;
 use crate::tr;
 
 pub use door::{Door, Order};
 use lines::Lines;
+pub use published::Published;
+use published::Snapshot;
 use turn::Loop;
 
 /// The bell's token; listeners have their number in the configuration.
 const BELL: Token = Token(usize::MAX);
 
-/// Carries the commands of one turn to a media worker.
-pub type Voice = Box<dyn Fn(u8, Vec<MediaCommand>) + Send>;
+/// The way to the media workers.
+pub trait MediaPort: Send {
+    /// Hand the commands of one iteration to a worker.
+    fn send(&self, worker: u8, commands: Vec<MediaCommand>);
+
+    /// The exchange knows that this worker began anew: what is sent from now on is meant for the new one.
+    fn reopen(&self, worker: u8);
+}
 
 /// The queues of an exchange that does not run yet, so that others can be given its door before.
 #[derive(Debug)]
@@ -48,6 +61,7 @@ pub struct Desk {
     inbox: Inbox,
     frames: tokio::sync::mpsc::Receiver<StreamEvent>,
     listening: watch::Sender<bool>,
+    published: Arc<Published>,
 }
 
 /// A desk, and the door to it.
@@ -57,8 +71,9 @@ pub fn prepare() -> io::Result<(Door, Desk)> {
     let (sender, orders) = std::sync::mpsc::channel();
     let (inbox, frames) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&bell));
     let (listening, listens) = watch::channel(false);
-    let door = Door::new(sender, Arc::clone(&bell), listens, COMMANDS_IN_FLIGHT);
-    Ok((door, Desk { poll, bell, orders, inbox, frames, listening }))
+    let published = Arc::<Published>::default();
+    let door = Door::new(sender, Arc::clone(&bell), listens, COMMANDS_IN_FLIGHT, Arc::clone(&published));
+    Ok((door, Desk { poll, bell, orders, inbox, frames, listening, published }))
 }
 
 /// What an exchange is made of.
@@ -80,7 +95,7 @@ pub struct Setup {
     /// Runs the tasks of connections.
     pub runtime: tokio::runtime::Handle,
     /// The media workers.
-    pub voice: Voice,
+    pub voice: Box<dyn MediaPort>,
     /// The DNS.
     pub dns: Dns,
     /// Takes what voicemail wants.
@@ -91,16 +106,26 @@ pub struct Setup {
     pub directory: Directory,
     /// What is remembered: [`Input::Restore`].
     pub restore: Input,
+    /// Watches over the thread and its tasks.
+    pub supervisor: Supervisor,
+    /// Where an input is described that the switch panicked on.
+    pub crashes: PathBuf,
 }
 
-/// A listener could not be opened.
+/// An exchange could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", cannot_open(listen, source))]
-pub struct BindError {
-    /// Which.
-    pub listen: Listen,
-    /// Why.
-    pub source: io::Error,
+pub enum StartError {
+    /// A listener could not be opened.
+    #[error("{}", cannot_open(listen, source))]
+    Bind {
+        /// Which.
+        listen: Listen,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system gives no thread.
+    #[error("the thread of the exchange cannot be started: {0}")]
+    Thread(io::Error),
 }
 
 fn cannot_open(listen: &Listen, source: &io::Error) -> String {
@@ -119,7 +144,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// Open the listeners and run.
-    pub fn start(desk: Desk, setup: Setup) -> Result<Exchange, BindError> {
+    pub fn start(desk: Desk, setup: Setup) -> Result<Exchange, StartError> {
         let sockets = Sockets::open(&setup.listen, setup.public)?;
         let addresses = sockets.addresses();
         let listen: Vec<Listen> = setup
@@ -159,7 +184,7 @@ impl Exchange {
             public: setup.public,
             sockets: Sockets::default(),
             clock: setup.clock,
-            switch,
+            core: turn::Core { switch, handling: crash::Handling::default() },
             journal: setup.journal,
             connections: setup.connections,
             runtime: setup.runtime,
@@ -170,16 +195,26 @@ impl Exchange {
             lines: Lines::new(epoch),
             work: turn::Work::default(),
             pace: pace::Pace::default(),
+            published: desk.published,
+            snapshot: Snapshot::default(),
+            supervisor: setup.supervisor.clone(),
+            refused: crash::Refused::read(&setup.crashes, setup.clock.now()),
+            crashes: setup.crashes,
         };
         let begin = [
             Input::Directory { directory: Box::new(setup.directory), changes: Arc::from([]) },
             setup.restore,
         ];
+        let watch = setup.supervisor.watch("exchange");
+        let exchange = move || {
+            run.run(begin, sockets);
+            watch.ended();
+        };
         let thread = std::thread::Builder::new()
             .name("exchange".into())
             .stack_size(2 * 1024 * 1024)
-            .spawn(move || run.run(begin, sockets))
-            .map_err(|source| BindError { listen: setup.listen[0], source })?;
+            .spawn(exchange)
+            .map_err(StartError::Thread)?;
         Ok(Exchange { thread, addresses })
     }
 
@@ -209,10 +244,10 @@ struct Sockets {
 
 impl Sockets {
     /// Open all of `listen`, or none.
-    fn open(listen: &[Listen], public: Option<IpAddr>) -> Result<Sockets, BindError> {
+    fn open(listen: &[Listen], public: Option<IpAddr>) -> Result<Sockets, StartError> {
         let mut sockets = Sockets::default();
         for (index, listen) in (0..).zip(listen) {
-            let failed = |source| BindError { listen: *listen, source };
+            let failed = |source| StartError::Bind { listen: *listen, source };
             match listen.transport {
                 Transport::Udp => {
                     sockets.udp.push(UdpListener::bind(index, listen.address, public).map_err(failed)?);

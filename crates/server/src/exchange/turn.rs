@@ -1,32 +1,37 @@
 //! One turn of the loop: gather, absorb, write down, send.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use base::Now;
 use bytes::Bytes;
-use media::MediaCommand;
-use mio::{Events, Poll, Token};
+use media::{MediaCommand, MediaEvent};
+use mio::{Events, Poll};
 use model::journal::{Note, Record};
 use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
-use switch::{Input, Output, Reply, Switch};
+use switch::{Command, Input, Output, Reply, Switch};
 use tokio::sync::{oneshot, watch};
 
+use super::crash::{self, Handling, Refused};
 use super::lines::Lines;
 use super::pace::{NAP, Pace};
-use super::{BELL, Order, Sockets, Voice};
+use super::published::{HEARTBEAT, Published, Snapshot};
+use super::{BELL, MediaPort, Order, Sockets};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
+use crate::fault;
 use crate::journal::Journal;
 use crate::limits::INPUTS_PER_TURN;
 use crate::net::Bell;
 use crate::net::dial::dial;
-use crate::net::stream::{Connections, Inbox, StreamEvent, accept};
+use crate::net::stream::{Connections, Inbox, StreamEvent};
 use crate::net::udp::Batches;
+use crate::supervisor::{Supervisor, catch};
 
 /// How often a full disk is looked at while nothing else happens.
 const FULL_DISK: Duration = Duration::from_secs(1);
@@ -43,17 +48,39 @@ pub(super) struct Loop {
     pub(super) public: Option<IpAddr>,
     pub(super) sockets: Sockets,
     pub(super) clock: Clock,
-    pub(super) switch: Switch,
+    pub(super) core: Core,
     pub(super) journal: Journal,
     pub(super) connections: Arc<Connections>,
     pub(super) runtime: tokio::runtime::Handle,
-    pub(super) voice: Voice,
+    pub(super) voice: Box<dyn MediaPort>,
     pub(super) dns: Dns,
     pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     pub(super) settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
     pub(super) lines: Lines,
     pub(super) work: Work,
     pub(super) pace: Pace,
+    pub(super) published: Arc<Published>,
+    pub(super) snapshot: Snapshot,
+    pub(super) supervisor: Supervisor,
+    /// Where an input is described that the switch panicked on.
+    pub(super) crashes: PathBuf,
+    pub(super) refused: Refused,
+}
+
+/// The switch, and what it is handling.
+pub(super) struct Core {
+    pub(super) switch: Switch,
+    pub(super) handling: Handling,
+}
+
+impl Core {
+    fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
+        self.handling = Handling::of(&input);
+        if let Input::Packet { bytes, .. } = &input {
+            fault::in_message(bytes);
+        }
+        self.switch.handle(now, input, out);
+    }
 }
 
 /// Vectors that are used again in every turn.
@@ -77,7 +104,7 @@ pub(super) struct Work {
     asked: std::collections::HashMap<u64, oneshot::Sender<Reply>>,
     token: u64,
     /// Inputs that followed from our own doing; they are absorbed first in the next turn.
-    later: Vec<Input>,
+    pub(super) later: Vec<Input>,
     listen: Option<bool>,
     lost: u64,
     quit: bool,
@@ -86,16 +113,12 @@ pub(super) struct Work {
 }
 
 impl Loop {
-    /// Run until [`Order::Quit`]. `begin` is absorbed before the first message.
+    /// Run until [`Order::Quit`]. `begin` is absorbed before the first message. What cannot go on ends the process.
     pub(super) fn run(&mut self, begin: [Input; 2], sockets: Sockets) {
-        let now = self.clock.now();
-        for input in begin {
-            self.switch.handle(now, input, &mut self.work.outputs);
-        }
-        self.begin_listening(sockets);
+        self.or_end(|this| this.begin(begin, sockets));
         let mut events = Events::with_capacity(128);
         while !self.work.quit {
-            self.turn();
+            self.or_end(Loop::turn);
             if self.work.quit {
                 break;
             }
@@ -107,17 +130,37 @@ impl Loop {
                 }
             }
             if let Err(error) = self.wait(&mut events) {
-                tracing::error!(%error, "the exchange cannot wait for its sockets");
-                break;
+                let what = format!("cannot wait for its sockets ({error})");
+                self.supervisor.fatal("exchange", &what, None);
             }
         }
         self.journal.flush();
         self.listening.send_replace(false);
     }
 
+    fn begin(&mut self, begin: [Input; 2], sockets: Sockets) {
+        let now = self.clock.now();
+        for input in begin {
+            self.core.handle(now, input, &mut self.work.outputs);
+        }
+        self.core.handling = Handling::Nothing;
+        self.begin_listening(sockets);
+    }
+
+    /// A panic ends the process at once: registrations and calls are in the journal, and a start takes a fraction of a second. Nothing of
+    /// the iteration that panicked was answered or written down.
+    fn or_end(&mut self, work: impl FnOnce(&mut Loop)) {
+        let Err(panic) = catch(|| work(self)) else { return };
+        let written = crash::write(&self.crashes, self.clock.now(), &panic.0, &self.core.handling);
+        if let Err(error) = &written {
+            tracing::error!(%error, "what the exchange was handling cannot be written down");
+        }
+        self.supervisor.fatal("exchange", &panic.0, written.ok().as_deref());
+    }
+
     /// Wait until something happens, and note what can be read.
     fn wait(&mut self, events: &mut Events) -> std::io::Result<()> {
-        match self.poll.poll(events, self.timeout()) {
+        match self.poll.poll(events, Some(self.timeout())) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
@@ -138,33 +181,60 @@ impl Loop {
     }
 
     /// How long the loop may sleep.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self) -> Duration {
         if self.has_more() {
-            return Some(Duration::ZERO);
+            return Duration::ZERO;
         }
+        let now = self.clock.now().instant;
+        let deadline = self.core.switch.deadline().map(|deadline| deadline.since(now));
+        let wait = deadline.map_or(HEARTBEAT, |wait| wait.min(HEARTBEAT)).min(self.snapshot.wait(now));
         // The kernel waits in whole milliseconds: a shorter rest is rounded up, or the loop would spin.
-        let wait = self.switch.deadline().map(|deadline| {
-            let wait = self.clock.until(deadline);
-            if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) }
-        });
-        if self.journal.is_low() { Some(wait.unwrap_or(FULL_DISK).min(FULL_DISK)) } else { wait }
+        let wait = if wait.is_zero() { wait } else { wait.max(Duration::from_millis(1)) };
+        if self.journal.is_low() { wait.min(FULL_DISK) } else { wait }
     }
 
     fn turn(&mut self) {
         self.bell.rest();
         self.gather();
         let now = self.clock.now();
+        self.published.beat(now.instant);
         self.pace.note(now.instant, self.work.packets.len());
         if let Some(room) = self.journal.room_changed() {
-            self.switch.handle(now, Input::Journal(room), &mut self.work.outputs);
+            self.core.handle(now, Input::Journal(room), &mut self.work.outputs);
+            self.snapshot.changed();
         }
         // Orders are taken after the messages were read: a directory that was published before a message arrived is seen by it.
         self.absorb_orders(now);
         self.absorb_messages(now);
-        if self.switch.deadline().is_some_and(|deadline| deadline <= now.instant) {
-            self.switch.handle(now, Input::Tick, &mut self.work.outputs);
+        if self.core.switch.deadline().is_some_and(|deadline| deadline <= now.instant) {
+            self.core.handle(now, Input::Tick, &mut self.work.outputs);
+            self.snapshot.changed();
         }
+        // Before any reply leaves: who was answered that the SIP side stops reads no older state.
+        self.publish(now);
+        self.core.handling = Handling::Nothing;
         self.perform();
+        self.published.iteration.observe(self.clock.now().instant.since(now.instant));
+    }
+
+    /// Publish a snapshot, where one is due.
+    fn publish(&mut self, now: Now) {
+        if !self.snapshot.take_due(now.instant) {
+            return;
+        }
+        let mut outputs = Vec::new();
+        // Tokens of askers begin with 1.
+        self.core.handle(now, Input::Command { token: 0, command: Command::Status }, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Reply { token: 0, reply } => {
+                    if let Reply::Status(status) = *reply {
+                        self.published.put(status);
+                    }
+                }
+                other => self.work.outputs.push(other),
+            }
+        }
     }
 
     /// Take one bounded batch from every socket and from the connections.
@@ -189,42 +259,68 @@ impl Loop {
     }
 
     fn absorb_orders(&mut self, now: Now) {
-        let work = &mut self.work;
-        for input in work.later.drain(..) {
-            self.switch.handle(now, input, &mut work.outputs);
+        for input in std::mem::take(&mut self.work.later) {
+            match input {
+                Input::Listening(_) => self.snapshot.urgent(),
+                _ => self.snapshot.changed(),
+            }
+            self.core.handle(now, input, &mut self.work.outputs);
         }
         for n in 0..=INPUTS_PER_TURN {
             if n == INPUTS_PER_TURN {
-                work.again = true;
+                self.work.again = true;
                 return;
             }
             let Ok(order) = self.orders.try_recv() else { return };
-            let input = match order {
-                Order::Directory { directory, changes } => Input::Directory { directory, changes },
-                Order::Media(event) => Input::Media(event),
-                Order::Resolved { token, answer } => Input::Resolved { token, answer },
-                Order::Prompts(prompts) => Input::Prompts(prompts),
-                Order::Fetched { token, clip } => Input::Fetched { token, clip },
-                Order::Deposited { token, done } => Input::Deposited { token, done },
-                Order::SettingChanged { token, done } => Input::SettingChanged { token, done },
-                Order::Command { command, asker } => {
-                    work.token += 1;
-                    work.asked.insert(work.token, asker);
-                    Input::Command { token: work.token, command }
-                }
-                Order::Quit => {
-                    work.quit = true;
-                    continue;
-                }
-            };
-            self.switch.handle(now, input, &mut work.outputs);
+            let Some(input) = self.input(order) else { continue };
+            self.snapshot.changed();
+            self.core.handle(now, input, &mut self.work.outputs);
         }
+    }
+
+    /// What an order says to the switch, if anything.
+    fn input(&mut self, order: Order) -> Option<Input> {
+        Some(match order {
+            Order::Directory { directory, changes } => Input::Directory { directory, changes },
+            Order::Media(event) => {
+                if let MediaEvent::WorkerGone { worker } = event {
+                    // What was decided before is meant for the worker that is gone: it takes no commands, and these are dropped.
+                    self.perform();
+                    self.voice.reopen(worker);
+                }
+                Input::Media(event)
+            }
+            Order::Resolved { token, answer } => Input::Resolved { token, answer },
+            Order::Prompts(prompts) => Input::Prompts(prompts),
+            Order::Fetched { token, clip } => Input::Fetched { token, clip },
+            Order::Deposited { token, done } => Input::Deposited { token, done },
+            Order::SettingChanged { token, done } => Input::SettingChanged { token, done },
+            Order::Command { command, asker, permit } => {
+                drop(permit);
+                if asker.is_closed() {
+                    return None; // to whoever asked, it was refused
+                }
+                if matches!(command, Command::Start | Command::Stop { .. }) {
+                    self.snapshot.urgent();
+                }
+                self.work.token += 1;
+                self.work.asked.insert(self.work.token, asker);
+                Input::Command { token: self.work.token, command }
+            }
+            Order::Quit => {
+                self.work.quit = true;
+                return None;
+            }
+        })
     }
 
     fn absorb_messages(&mut self, now: Now) {
         let work = &mut self.work;
+        if !(work.unreachable.is_empty() && work.frames.is_empty() && work.packets.is_empty()) {
+            self.snapshot.changed();
+        }
         for hop in work.unreachable.drain(..) {
-            self.switch.handle(now, Input::Unreachable(hop), &mut work.outputs);
+            self.core.handle(now, Input::Unreachable(hop), &mut work.outputs);
         }
         for event in work.frames.drain(..) {
             let input = match event {
@@ -232,16 +328,20 @@ impl Loop {
                     self.lines.open(hop, line);
                     continue;
                 }
+                StreamEvent::Frame { bytes, .. } if self.refused.has(&bytes) => continue,
                 StreamEvent::Frame { hop, bytes } => Input::Packet { hop, bytes },
                 StreamEvent::Closed(flow) => {
                     work.finished.push(flow);
                     continue;
                 }
             };
-            self.switch.handle(now, input, &mut work.outputs);
+            self.core.handle(now, input, &mut work.outputs);
         }
         for (hop, bytes) in work.packets.drain(..) {
-            self.switch.handle(now, Input::Packet { hop, bytes }, &mut work.outputs);
+            if self.refused.has(&bytes) {
+                continue;
+            }
+            self.core.handle(now, Input::Packet { hop, bytes }, &mut work.outputs);
         }
     }
 
@@ -250,7 +350,9 @@ impl Loop {
         self.sort();
         let work = &mut self.work;
         if !work.records.is_empty() {
+            let begun = self.clock.now().instant;
             self.journal.append(std::mem::take(&mut work.records));
+            self.published.journal.observe(self.clock.now().instant.since(begun));
         }
         for note in work.notes.drain(..) {
             // An error means that its clerk is gone: the process ends.
@@ -274,7 +376,7 @@ impl Loop {
         while let Some((worker, _)) = work.media.last() {
             let worker = *worker;
             let first = work.media.partition_point(|(other, _)| *other < worker);
-            (self.voice)(worker, work.media.drain(first..).map(|(_, command)| command).collect());
+            self.voice.send(worker, work.media.drain(first..).map(|(_, command)| command).collect());
         }
         for (token, reply) in work.replies.drain(..) {
             // An asker that stopped waiting needs no answer.
@@ -283,7 +385,7 @@ impl Loop {
             }
         }
         for (token, question) in work.questions.drain(..) {
-            self.dns.ask(&self.runtime, token, question);
+            self.dns.ask(&self.runtime, &self.supervisor, token, question);
         }
         if let Some(open) = work.listen.take() {
             self.listen(open);
@@ -375,52 +477,5 @@ impl Loop {
                 }
             }
         }
-    }
-
-    /// Open or close the listeners as the switch asked.
-    fn listen(&mut self, open: bool) {
-        let is_open = !self.sockets.udp.is_empty() || !self.sockets.accepting.is_empty();
-        if open == is_open {
-            self.work.later.push(Input::Listening(open));
-            return;
-        }
-        if open {
-            match Sockets::open(&self.listen, self.public) {
-                Ok(sockets) => self.begin_listening(sockets),
-                Err(error) => {
-                    tracing::error!(%error, "the SIP side does not start");
-                    self.work.later.push(Input::Listening(false));
-                }
-            }
-            return;
-        }
-        self.sockets = Sockets::default();
-        self.lines.close_all(&mut self.work.later);
-        self.work.later.push(Input::Listening(false));
-        self.listening.send_replace(false);
-    }
-
-    /// Begin to read from listeners that were just opened.
-    fn begin_listening(&mut self, mut sockets: Sockets) {
-        for (place, listener) in sockets.udp.iter().enumerate() {
-            if let Err(error) = listener.register(self.poll.registry(), Token(place)) {
-                tracing::error!(%error, listener = %listener.address(), "the listener cannot be watched");
-            }
-        }
-        let entered = self.runtime.enter();
-        for (index, listener) in std::mem::take(&mut sockets.streams) {
-            match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => {
-                    let (connections, inbox) = (Arc::clone(&self.connections), self.inbox.clone());
-                    let task = self.runtime.spawn(accept(listener, index, self.public, connections, inbox));
-                    sockets.accepting.push(task.abort_handle());
-                }
-                Err(error) => tracing::error!(%error, "the listener cannot be watched"),
-            }
-        }
-        drop(entered);
-        self.sockets = sockets;
-        self.work.later.push(Input::Listening(true));
-        self.listening.send_replace(true);
     }
 }

@@ -16,6 +16,7 @@ use super::sync::Syncer;
 use super::{Pending, Written};
 use crate::day_log::DayLog;
 use crate::limits::{CALLS_WAITING, SEGMENT_BYTES, SEGMENTS_WAITING};
+use crate::metrics::FeederLag;
 
 /// Where records end up.
 pub trait Ledger: Send + Sync + 'static {
@@ -77,6 +78,9 @@ pub struct Feeder {
     base_bytes: u64,
     /// Writes the lines of the day; none where `None`.
     day: Option<DayLog>,
+    lag: Arc<FeederLag>,
+    /// When the database last had every call that was due.
+    caught_up: Instant,
     /// The journal's thread lives at least as long as we do.
     _syncer: Syncer,
 }
@@ -118,6 +122,8 @@ impl Feeder {
             retry_at: None,
             base_bytes: 0,
             day: None,
+            lag: Arc::default(),
+            caught_up: Instant::now(),
             _syncer: syncer,
         }
     }
@@ -125,6 +131,19 @@ impl Feeder {
     /// Write the lines of the day to the log as records come.
     pub fn telling(self, day: DayLog) -> Feeder {
         Feeder { day: Some(day), ..self }
+    }
+
+    /// How far the database is behind.
+    pub fn lag(&self) -> Arc<FeederLag> {
+        Arc::clone(&self.lag)
+    }
+
+    fn measure(&mut self) {
+        let (calls, bindings) = self.pending.len();
+        if self.failures == 0 {
+            self.caught_up = Instant::now();
+        }
+        self.lag.set(calls + bindings, self.caught_up.elapsed());
     }
 
     /// Feed until the journal's writer is gone, then feed what is left.
@@ -136,7 +155,9 @@ impl Feeder {
                 _ = &mut self.writer => break,
                 _ = beat.tick() => {
                     self.absorb();
+                    self.measure();
                     self.round(&*ledger, rhythm).await;
+                    self.measure();
                     self.compact(rhythm);
                 }
             }

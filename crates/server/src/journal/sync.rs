@@ -1,9 +1,11 @@
 //! Puts what was written on the disk, at least once a second, off everybody's path.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
+
+use crate::supervisor::catch;
 
 /// Half a second between two flushes: a power cut costs less than one second.
 const REST: Duration = Duration::from_millis(500);
@@ -32,18 +34,8 @@ impl Syncer {
         let shared = Arc::downgrade(&dirty);
         let thread =
             std::thread::Builder::new().name("journal-sync".into()).stack_size(64 * 1024).spawn(move || {
-                while let Some(dirty) = shared.upgrade() {
-                    let files = std::mem::take(&mut *dirty.lock().unwrap_or_else(PoisonError::into_inner));
-                    drop(dirty);
-                    if files.is_empty() {
-                        std::thread::park();
-                        continue;
-                    }
-                    for file in files {
-                        if let Err(error) = file.sync_data() {
-                            tracing::error!(%error, "the journal cannot be put on the disk");
-                        }
-                    }
+                // A panic is in the log; what was written meanwhile is put on the disk by the next round.
+                while catch(|| sync(&shared)).is_err() {
                     std::thread::sleep(REST);
                 }
             });
@@ -68,5 +60,23 @@ impl Syncer {
         if let Some(thread) = &self.thread.0 {
             thread.unpark();
         }
+    }
+}
+
+/// Until the last who writes is gone.
+fn sync(shared: &Weak<Mutex<Vec<Arc<File>>>>) {
+    while let Some(dirty) = shared.upgrade() {
+        let files = std::mem::take(&mut *dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(dirty);
+        if files.is_empty() {
+            std::thread::park();
+            continue;
+        }
+        for file in files {
+            if let Err(error) = file.sync_data() {
+                tracing::error!(%error, "the journal cannot be put on the disk");
+            }
+        }
+        std::thread::sleep(REST);
     }
 }

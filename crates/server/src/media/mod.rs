@@ -10,6 +10,7 @@ mod port_pool;
 mod ring;
 mod socket;
 mod stats;
+mod supervised;
 mod worker;
 
 use std::fmt;
@@ -22,10 +23,12 @@ use std::thread::JoinHandle;
 use ::base::{Chance, Now};
 use ::media::{MediaCommand, MediaEvent};
 
+use crate::exchange::MediaPort;
 use crate::recording::{Writer, WriterConfig};
+use crate::supervisor::Supervisor;
 use stats::Counters;
 pub use stats::WorkerStats;
-use worker::{Inbox, Worker};
+use worker::{Inbox, Worker, WorkerSetup};
 
 /// What the workers are started with.
 #[derive(Clone, Debug)]
@@ -49,10 +52,16 @@ pub type OnEvent = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 
 /// The running workers. Dropping them stops them.
 pub struct MediaWorkers {
-    running: Vec<(Arc<Inbox>, Option<JoinHandle<()>>)>,
-    counters: Vec<Arc<Counters>>,
+    running: Vec<Running>,
+    events: OnEvent,
     /// Ends after the workers: their last blocks are written.
     writer: Option<Writer>,
+}
+
+struct Running {
+    inbox: Arc<Inbox>,
+    counters: Arc<Counters>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl fmt::Debug for MediaWorkers {
@@ -69,33 +78,36 @@ impl MediaWorkers {
         mut chance: Chance,
         clock: ReadClock,
         events: OnEvent,
+        supervisor: &Supervisor,
     ) -> io::Result<MediaWorkers> {
         let count = config.workers.clamp(1, usize::from(u8::MAX));
         let (writer, mut tapes) = match config.recordings.clone() {
             Some(recordings) => {
-                let (writer, tapes) = Writer::spawn(recordings, count, Arc::clone(&events))?;
+                let watch = supervisor.watch("recordings");
+                let (writer, tapes) = Writer::spawn(recordings, count, Arc::clone(&events), watch)?;
                 (Some(writer), tapes)
             }
             None => (None, Vec::new()),
         };
-        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
-        let mut workers = MediaWorkers { running: Vec::with_capacity(count), counters, writer };
+        let mut workers =
+            MediaWorkers { running: Vec::with_capacity(count), events: Arc::clone(&events), writer };
         for number in 0..count {
-            let inbox = Arc::new(Inbox::new()?);
-            let worker = Worker::new(
-                number as u8,
+            let (inbox, counters) = (Arc::new(Inbox::new()?), Arc::<Counters>::default());
+            let setup = WorkerSetup {
+                number: number as u8,
                 count,
-                config,
-                chance.fork(),
-                Arc::clone(&clock),
-                Arc::clone(&events),
-                Arc::clone(&inbox),
-                tapes.pop(),
-                Arc::clone(&workers.counters[number]),
-            )?;
-            let thread = std::thread::Builder::new().name(format!("media-{number}"));
-            let handle = thread.spawn(move || worker.run())?;
-            workers.running.push((inbox, Some(handle)));
+                config: config.clone(),
+                clock: Arc::clone(&clock),
+                on_event: Arc::clone(&events),
+                inbox: Arc::clone(&inbox),
+                counters: Arc::clone(&counters),
+            };
+            let worker = Worker::new(&setup, chance.fork(), &mut tapes.pop())?;
+            let name = format!("media-{number}");
+            let (watch, chance) = (supervisor.watch(name.clone()), chance.fork());
+            let thread = std::thread::Builder::new().name(name);
+            let thread = thread.spawn(move || supervised::run(&setup, chance, worker, watch))?;
+            workers.running.push(Running { inbox, counters, thread: Some(thread) });
         }
         Ok(workers)
     }
@@ -107,7 +119,7 @@ impl MediaWorkers {
 
     /// What each worker has done so far, and the ports that it has.
     pub fn stats(&self) -> Vec<WorkerStats> {
-        (0..).zip(&self.counters).map(|(worker, counters)| counters.snapshot(worker)).collect()
+        (0..).zip(&self.running).map(|(worker, running)| running.counters.snapshot(worker)).collect()
     }
 
     /// Hand a worker a command. Commands are carried out in the order in which they are sent.
@@ -117,8 +129,10 @@ impl MediaWorkers {
 
     /// Hand a worker several commands and wake it once.
     pub fn send_batch(&self, worker: u8, commands: impl IntoIterator<Item = MediaCommand>) {
-        if let Some((inbox, _)) = self.running.get(usize::from(worker)) {
-            inbox.put(commands);
+        if let Some(running) = self.running.get(usize::from(worker)) {
+            if let Err(commands) = running.inbox.put(commands) {
+                commands.into_iter().for_each(|command| worker::refuse(&command, &*self.events));
+            }
         } else {
             tracing::error!(worker, "a command for a media worker that does not exist");
         }
@@ -130,15 +144,27 @@ impl MediaWorkers {
     }
 
     fn end(&mut self) {
-        for (inbox, _) in &self.running {
-            inbox.stop();
+        for running in &self.running {
+            running.inbox.stop();
         }
-        for (_, handle) in &mut self.running {
-            if handle.take().is_some_and(|handle| handle.join().is_err()) {
-                tracing::error!("a media worker had panicked");
+        for running in &mut self.running {
+            if running.thread.take().is_some_and(|thread| thread.join().is_err()) {
+                tracing::error!("the thread of a media worker had panicked");
             }
         }
         self.writer.take();
+    }
+}
+
+impl MediaPort for Arc<MediaWorkers> {
+    fn send(&self, worker: u8, commands: Vec<MediaCommand>) {
+        self.send_batch(worker, commands);
+    }
+
+    fn reopen(&self, worker: u8) {
+        if let Some(running) = self.running.get(usize::from(worker)) {
+            running.inbox.reopen();
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! One worker's loop: packets first, then commands, then what the engine wants to play.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::base::{Chance, Instant, Now};
-use ::media::{Channel, Engine, Filed, MediaCommand, MediaEvent, RecordingId, StreamId, Wire};
+use ::media::{Channel, Ended, Engine, Filed, MediaCommand, MediaEvent, RecordingId, Report, StreamId, Wire};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
@@ -20,6 +20,7 @@ use super::port_pool::{Pair, PortPool};
 use super::socket::{MediaSocket, Sent};
 use super::stats::{Counters, WorkerStats, thread_cpu_time};
 use super::{MediaConfig, OnEvent, ReadClock};
+use crate::fault;
 use crate::recording::Tape;
 
 /// A wake-up for so few packets costs more than they do.
@@ -30,28 +31,61 @@ const SPREAD: u8 = 16;
 /// How long packets gather: a third of what a phone's own clock jitters.
 const TURN: Duration = Duration::from_micros(300);
 
-/// What others put in for a worker.
+/// What others put in for a worker. It outlives a worker that panics.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    commands: Mutex<Vec<MediaCommand>>,
+    queue: Mutex<Queue>,
     stopping: AtomicBool,
     bell: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    commands: VecDeque<MediaCommand>,
+    /// How many workers have ended that the exchange does not know of yet: its commands name streams and ports that are gone.
+    closed: u32,
 }
 
 impl Inbox {
     pub(super) fn new() -> io::Result<Inbox> {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Inbox { commands: Mutex::default(), stopping: AtomicBool::new(false), bell })
+        Ok(Inbox { queue: Mutex::default(), stopping: AtomicBool::new(false), bell })
     }
 
-    pub(super) fn put(&self, batch: impl IntoIterator<Item = MediaCommand>) {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        let sleeps = commands.is_empty();
-        commands.extend(batch);
-        if sleeps && !commands.is_empty() {
-            drop(commands);
+    /// Put commands in. They are handed back where the worker has ended and the exchange does not know it yet.
+    pub(super) fn put<B: IntoIterator<Item = MediaCommand>>(&self, batch: B) -> Result<(), B> {
+        let mut queue = self.queue();
+        if queue.closed > 0 {
+            return Err(batch);
+        }
+        let sleeps = queue.commands.is_empty();
+        queue.commands.extend(batch);
+        if sleeps && !queue.commands.is_empty() {
+            drop(queue);
             self.ring();
         }
+        Ok(())
+    }
+
+    /// The worker has ended: nothing is taken in before [`Inbox::reopen`]. What nobody has carried out is handed back.
+    pub(super) fn close(&self) -> VecDeque<MediaCommand> {
+        let mut queue = self.queue();
+        queue.closed += 1;
+        std::mem::take(&mut queue.commands)
+    }
+
+    /// What is put in from now on is meant for the worker that follows.
+    pub(super) fn reopen(&self) {
+        let mut queue = self.queue();
+        queue.closed = queue.closed.saturating_sub(1);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stop(&self) {
@@ -64,10 +98,21 @@ impl Inbox {
         let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 
-    fn take(&self, into: &mut Vec<MediaCommand>) {
+    fn take(&self, into: &mut VecDeque<MediaCommand>) {
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        std::mem::swap(into, &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        std::mem::swap(into, &mut self.queue().commands);
     }
+}
+
+/// What a worker is made of, and the one that follows after an error.
+pub(super) struct WorkerSetup {
+    pub(super) number: u8,
+    pub(super) count: usize,
+    pub(super) config: MediaConfig,
+    pub(super) clock: ReadClock,
+    pub(super) on_event: OnEvent,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// See the module.
@@ -81,8 +126,23 @@ pub(super) struct Worker {
     on_event: OnEvent,
     inbox: Arc<Inbox>,
     events: Vec<MediaEvent>,
+    /// Commands that were taken out of the inbox and are still to be carried out.
+    commands: VecDeque<MediaCommand>,
+    /// Recordings that run.
+    recordings: Vec<RecordingId>,
     stats: WorkerStats,
     counters: Arc<Counters>,
+}
+
+/// How a worker ended that was not told to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkerError {
+    /// It cannot use its ring.
+    #[error("cannot begin to use its ring: {0}")]
+    Ring(io::Error),
+    /// It cannot wait for its sockets.
+    #[error("cannot wait for its sockets: {0}")]
+    Wait(io::Error),
 }
 
 /// The sockets of open streams.
@@ -145,6 +205,29 @@ impl Hasher for Spread {
     }
 }
 
+/// What a command began has ended already: the worker that was to carry it out is gone.
+pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
+    match command {
+        MediaCommand::Open { stream, .. } => {
+            told(MediaEvent::Closed { stream: *stream, report: Report::default() });
+        }
+        MediaCommand::Record(record) => {
+            let (recording, ended, file) = (record.recording, Ended::Refused, Filed::Failed);
+            told(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
+            told(MediaEvent::Filed { recording, file });
+        }
+        MediaCommand::Close { .. }
+        | MediaCommand::Negotiated { .. }
+        | MediaCommand::Feed { .. }
+        | MediaCommand::Play { .. }
+        | MediaCommand::StopPlay { .. }
+        | MediaCommand::Listen { .. }
+        | MediaCommand::PauseRecord { .. }
+        | MediaCommand::ResumeRecord { .. }
+        | MediaCommand::StopRecord { .. } => {}
+    }
+}
+
 /// How packets have been coming in.
 #[derive(Default)]
 struct Rhythm {
@@ -170,57 +253,46 @@ impl Rhythm {
 }
 
 impl Worker {
+    /// A worker, with the tape where one is there: it is left where it is when this fails.
     pub(super) fn new(
-        number: u8,
-        count: usize,
-        config: &MediaConfig,
+        setup: &WorkerSetup,
         mut chance: Chance,
-        clock: ReadClock,
-        on_event: OnEvent,
-        inbox: Arc<Inbox>,
-        tape: Option<Tape>,
-        counters: Arc<Counters>,
+        tape: &mut Option<Tape>,
     ) -> io::Result<Worker> {
-        let packets = Packets::new(&inbox.bell, config.ring)?;
-        let ports = PortPool::new(config, usize::from(number), count, chance.fork());
-        let engine = Engine::new(chance);
-        let (streams, events) = (Streams { tape, ..Streams::default() }, Vec::new());
-        let stats = WorkerStats::default();
+        let packets = Packets::new(&setup.inbox.bell, setup.config.ring)?;
+        let ports = PortPool::new(&setup.config, usize::from(setup.number), setup.count, chance.fork());
         Ok(Worker {
-            number,
-            engine,
+            number: setup.number,
+            engine: Engine::new(chance),
             ports,
-            streams,
+            streams: Streams { tape: tape.take(), ..Streams::default() },
             packets,
-            clock,
-            on_event,
-            inbox,
-            events,
-            stats,
-            counters,
+            clock: Arc::clone(&setup.clock),
+            on_event: Arc::clone(&setup.on_event),
+            inbox: Arc::clone(&setup.inbox),
+            events: Vec::new(),
+            commands: VecDeque::new(),
+            recordings: Vec::new(),
+            counters: Arc::clone(&setup.counters),
+            stats: WorkerStats::default(),
         })
     }
 
+    /// On the thread that will run it: bind the first ports, and tell the switch of them.
+    pub(super) fn begin(&mut self) -> Result<(), WorkerError> {
+        self.packets.begin(&self.inbox.bell).map_err(WorkerError::Ring)?;
+        self.refill((self.clock)());
+        Ok(())
+    }
+
     /// Until it is told to stop.
-    pub(super) fn run(mut self) {
-        let mut commands = Vec::new();
+    pub(super) fn run(&mut self) -> Result<(), WorkerError> {
         let mut woken = (self.clock)();
         let mut rhythm = Rhythm::default();
-        if let Err(error) = self.packets.begin(&self.inbox.bell) {
-            tracing::error!(%error, "a media worker cannot use its ring");
-            return;
-        }
-        self.refill(woken);
         loop {
             let gather = rhythm.is_spread().then(|| self.rest_of_the_turn(woken));
             let timeout = self.timeout(woken);
-            let count = match self.packets.wait(gather, timeout) {
-                Ok(count) => count,
-                Err(error) => {
-                    tracing::error!(%error, "a media worker cannot wait for its sockets");
-                    break;
-                }
-            };
+            let count = self.packets.wait(gather, timeout).map_err(WorkerError::Wait)?;
             woken = (self.clock)();
             let mut rung = false;
             while let Some(arrival) = self.packets.next(|token| self.streams.socket(token)) {
@@ -237,11 +309,11 @@ impl Worker {
                 }
             }
             if rung {
-                self.inbox.take(&mut commands);
-                for command in commands.drain(..) {
+                self.inbox.take(&mut self.commands);
+                while let Some(command) = self.commands.pop_front() {
                     self.command(woken, command);
                 }
-                if self.inbox.stopping.load(Ordering::Acquire) {
+                if self.inbox.is_stopping() {
                     break;
                 }
             }
@@ -256,6 +328,28 @@ impl Worker {
             rhythm.count(count, woken.instant);
         }
         self.close_all();
+        Ok(())
+    }
+
+    /// The worker has ended by an error: tell the switch what is gone with it, and close its files. The tape, for the worker that follows.
+    pub(super) fn abandon(&mut self) -> Option<Tape> {
+        let lost = self.inbox.close();
+        self.events.clear();
+        (self.on_event)(MediaEvent::WorkerGone { worker: self.number });
+        for command in self.commands.drain(..).chain(lost) {
+            refuse(&command, &*self.on_event);
+        }
+        for recording in self.recordings.drain(..) {
+            let ended = Ended::Stopped;
+            (self.on_event)(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
+            if let Some(tape) = &mut self.streams.tape {
+                tape.end(recording);
+            }
+        }
+        for (_, (stream, _)) in &self.streams.open {
+            (self.on_event)(MediaEvent::Closed { stream: *stream, report: Report::default() });
+        }
+        self.streams.tape.take()
     }
 
     /// How long packets still gather. Commands wait as long.
@@ -278,6 +372,7 @@ impl Worker {
             return self.packets.release(packet);
         }
         let bytes = self.packets.bytes(&packet);
+        fault::in_packet(bytes);
         let forward = self.engine.packet(now, token.stream(), token.channel(), from, bytes, &mut self.events);
         let listener = forward.and_then(|f| Some((f, self.streams.get(f.stream)?.socket(f.channel))));
         match listener {
@@ -301,7 +396,10 @@ impl Worker {
             MediaCommand::Open { stream, port } => self.open(now.instant, *stream, *port),
             MediaCommand::Close { stream } => self.close(now.instant, *stream),
             MediaCommand::Record(record) => match &mut self.streams.tape {
-                Some(tape) => tape.begin(record.clone()),
+                Some(tape) => {
+                    tape.begin(record.clone());
+                    self.recordings.push(record.recording);
+                }
                 None => {
                     let (recording, file) = (record.recording, Filed::Failed);
                     self.events.push(MediaEvent::Filed { recording, file });
@@ -366,6 +464,7 @@ impl Worker {
         for event in self.events.drain(..) {
             if let (MediaEvent::Recorded { recording, .. }, Some(tape)) = (&event, &mut self.streams.tape) {
                 tape.end(*recording);
+                self.recordings.retain(|running| running != recording);
             }
             (self.on_event)(event);
         }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Bell, Shown};
 use crate::limits::{FRAMES_PER_CONNECTION, StreamLimits};
+use crate::supervisor::caught;
 
 /// What connections tell the exchange.
 #[derive(Debug)]
@@ -201,7 +202,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Accept connections for listener number `index`, until the task is aborted.
 pub async fn accept(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     index: u16,
     public: Option<IpAddr>,
     connections: Arc<Connections>,
@@ -240,14 +241,20 @@ async fn receive(stream: TcpStream, hop: Hop, seat: Seat, inbox: Inbox) {
     }
 }
 
-/// One connection from its beginning to its end.
+/// One connection from its beginning to its end. The exchange hears of its end even where serving it panicked.
 pub(super) async fn converse(
-    mut stream: TcpStream,
+    stream: TcpStream,
     hop: Hop,
     limits: StreamLimits,
     queued: Queued,
     inbox: Inbox,
 ) {
+    if caught(serve(stream, hop, limits, queued, inbox.clone())).await.is_err() {
+        inbox.put(StreamEvent::Closed(hop.flow)).await;
+    }
+}
+
+async fn serve(mut stream: TcpStream, hop: Hop, limits: StreamLimits, queued: Queued, inbox: Inbox) {
     stream.set_nodelay(true).ok();
     // A phone that lost its network never says so; the kernel finds out.
     let probes =

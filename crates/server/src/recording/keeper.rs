@@ -61,9 +61,15 @@ impl std::fmt::Debug for Keeper {
 impl Keeper {
     /// A keeper. Everything that ran before now counts as interrupted.
     pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keeping: Keeping) -> Keeper {
-        let now = clock();
-        let settled = Mutex::new(SteadyClock::begin(now));
-        Keeper { store, warehouse, clock, keeping, removed: AtomicI64::new(0), settled, began: now.wall }
+        let began = clock();
+        Keeper::since(began, store, warehouse, clock, keeping)
+    }
+
+    /// The same of a process that began then.
+    pub fn since(began: Now, store: Store, warehouse: Warehouse, clock: Clock, keeping: Keeping) -> Keeper {
+        let settled = Mutex::new(SteadyClock::begin(began));
+        let (removed, began) = (AtomicI64::new(0), began.wall);
+        Keeper { store, warehouse, clock, keeping, removed, settled, began }
     }
 
     /// Until it is dropped.

@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 use super::ogg_opus::OggWriter;
 use super::tape::{Block, Slip, Tape};
 use super::wav::WavWriter;
+use crate::fault;
 use crate::media::OnEvent;
+use crate::supervisor::{Watch, catch};
 
 /// Messages that a worker may be ahead: a hundred recordings for ten seconds.
 const QUEUE: usize = 1_024;
@@ -51,13 +53,25 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     /// Start the thread, with a tape for each of `workers`.
-    pub fn spawn(config: WriterConfig, workers: usize, events: OnEvent) -> io::Result<(Writer, Vec<Tape>)> {
+    pub fn spawn(
+        config: WriterConfig,
+        workers: usize,
+        events: OnEvent,
+        mut watch: Watch,
+    ) -> io::Result<(Writer, Vec<Tape>)> {
         let (producers, queues): (Vec<_>, Vec<_>) = (0..workers).map(|_| RingBuffer::new(QUEUE)).unzip();
         let stopping = Arc::new(AtomicBool::new(false));
         let mut desk = Desk { config, queues, files: BTreeMap::new(), events };
         let seen = Arc::clone(&stopping);
         let builder = std::thread::Builder::new().name("recordings".into());
-        let thread = builder.spawn(move || desk.run(&seen))?;
+        let thread = builder.spawn(move || {
+            while let Err(panic) = catch(|| desk.run(&seen)) {
+                desk.abandon();
+                std::thread::sleep(watch.failed(&panic.0));
+                watch.restarted();
+            }
+            watch.ended();
+        })?;
         let tapes = producers.into_iter().map(|queue| Tape::new(queue, thread.thread().clone())).collect();
         Ok((Writer { stopping, thread: Some(thread) }, tapes))
     }
@@ -112,6 +126,7 @@ impl Desk {
     fn run(&mut self, stopping: &AtomicBool) {
         loop {
             let last = stopping.load(Ordering::Acquire);
+            fault::in_thread("recordings");
             while self.turn() {}
             if last {
                 break;
@@ -140,6 +155,14 @@ impl Desk {
             }
         }
         any
+    }
+
+    /// The thread panicked, and which file it was about is not known: all that are open have failed. What is written of them stays.
+    fn abandon(&mut self) {
+        for recording in self.files.keys() {
+            self.tell(*recording, Filed::Failed);
+        }
+        self.files.clear();
     }
 
     fn tell(&self, recording: RecordingId, file: Filed) {

@@ -18,12 +18,15 @@ use switch::{Command, Reply};
 
 use crate::clock::Clock;
 use crate::exchange::Door;
+use crate::journal::Pending;
 use crate::limits::OCCURRENCES_PER_SWEEP;
 
 pub use start::{Beginning, Identity, identity};
 
 /// How often the directory is compared with the one that the scheduler knows: a recurring call that was just made may be due at once.
 const BEAT: Duration = Duration::from_millis(100);
+/// How long the database is left alone that could not be read.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// How often it is written down when recurring calls are due, for a start with other time zone data.
 const FORECAST: Duration = Duration::from_secs(3600);
@@ -80,6 +83,31 @@ pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginnin
         }
         inputs.push_back(Input::Tick);
     }
+}
+
+/// The same, with the beginning that was read at the start of the process; without one after a panic of this task. Then it is read anew, and
+/// what was begun shortly before counts as unknown: the journal may not have told the database yet, and nobody is dialled twice.
+pub async fn run_from(
+    beginning: Option<Beginning>,
+    identity: Identity,
+    desk: Desk,
+    config: Config,
+    chance: Chance,
+) {
+    let beginning = match beginning {
+        Some(beginning) => beginning,
+        None => {
+            let identity = identity.of_another_boot();
+            loop {
+                match Beginning::read(&desk.store, &Pending::default(), &identity).await {
+                    Ok(beginning) => break beginning,
+                    Err(error) => tracing::warn!(%error, "recurring calls wait for the database"),
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    run(desk, config, chance, beginning).await;
 }
 
 impl Desk {

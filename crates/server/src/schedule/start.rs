@@ -33,6 +33,11 @@ impl Identity {
         format!("{}:{}:{}", self.node, self.boot, self.epoch)
     }
 
+    /// The same node, without trusting that the journal lacks nothing.
+    pub(super) fn of_another_boot(self) -> Identity {
+        Identity { boot: String::new(), ..self }
+    }
+
     fn node_prefix(&self) -> String {
         format!("{}:", self.node)
     }

@@ -14,13 +14,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tower::Service;
 
 use crate::holder::{self, Protocol};
 use crate::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_SOURCE, HTTP_HEAD, StreamLimits};
 use crate::net::stream::{Connections, Seat};
+use crate::supervisor::Supervisor;
 use crate::tr;
 
 type Make = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
@@ -29,7 +31,7 @@ type Make = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
 pub(super) struct Http {
     /// Where they really are.
     pub(super) addresses: Vec<SocketAddr>,
-    serving: JoinSet<()>,
+    serving: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -50,9 +52,14 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
 }
 
 impl Http {
-    pub(super) fn start(listeners: Vec<TcpListener>, router: &Router, proxies: &[IpNet]) -> Http {
+    pub(super) fn start(
+        listeners: Vec<TcpListener>,
+        router: &Router,
+        proxies: &[IpNet],
+        supervisor: &Supervisor,
+    ) -> Http {
         let (stop, stopping) = watch::channel(false);
-        let mut http = Http { addresses: Vec::new(), serving: JoinSet::new(), stop };
+        let mut http = Http { addresses: Vec::new(), serving: Vec::new(), stop };
         let limits = StreamLimits {
             per_source: HTTP_CONNECTIONS_PER_SOURCE,
             total: HTTP_CONNECTIONS,
@@ -62,23 +69,32 @@ impl Http {
         for listener in listeners {
             http.addresses.extend(listener.local_addr());
             let make = router.clone().into_make_service_with_connect_info::<SocketAddr>();
+            let (listener, seats, stopping) = (Arc::new(listener), Arc::clone(&seats), stopping.clone());
             let proxies = proxies.to_vec();
-            http.serving.spawn(serve(listener, make, Arc::clone(&seats), proxies, stopping.clone()));
+            let begin = move || {
+                let (listener, seats) = (Arc::clone(&listener), Arc::clone(&seats));
+                serve(listener, make.clone(), seats, proxies.clone(), stopping.clone())
+            };
+            http.serving.push(supervisor.task(&Handle::current(), "http-accept", begin));
         }
         http
     }
 
     /// Answer what was asked, then close.
-    pub(super) async fn stop(mut self) {
+    pub(super) async fn stop(self) {
         self.stop.send_replace(true);
-        let ended = async { while self.serving.join_next().await.is_some() {} };
+        let ended = async {
+            for serving in self.serving {
+                serving.await.ok();
+            }
+        };
         // Connections that only wait for a next request are not worth waiting for.
         tokio::time::timeout(Duration::from_secs(2), ended).await.ok();
     }
 }
 
 async fn serve(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     make: Make,
     seats: Arc<Connections>,
     proxies: Vec<IpNet>,

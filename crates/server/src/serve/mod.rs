@@ -2,51 +2,47 @@
 
 mod first;
 mod http;
+mod opened;
 mod parts;
 mod process;
 mod public;
+mod report;
+mod tasks;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use api::App;
-use base::{Chance, Now, Timestamp};
-use model::Patience;
-use store::{Retention, Store};
-use switch::{Command, Reply};
+use base::Now;
+use store::Store;
+use switch::{Command, Input, Reply};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 
 use crate::background;
-use crate::clock::{Clock, SteadyClock};
+use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::control;
-use crate::data::{self, DataDir, Lock};
-use crate::day_log::{self, DayLog};
+use crate::data::{DataDir, Lock};
+use crate::day_log::DayLog;
 use crate::dns::Dns;
 use crate::duty;
 use crate::exchange::{Door, Exchange, Order, Setup, prepare};
 use crate::first_key::{self, FirstKey};
-use crate::installation;
-use crate::journal::{self, Fed, Journal, Rhythm};
-use crate::limits::{DRAIN, SEGMENT_BYTES, StreamLimits};
+use crate::journal::{Fed, Journal, Rhythm};
+use crate::limits::DRAIN;
 use crate::log::Log;
-use crate::mail;
 use crate::masked;
 use crate::media::MediaWorkers;
 use crate::net::stream::Connections;
-use crate::recording::{Keeper, Warehouse};
-use crate::schedule::{self, Beginning, Desk};
-use crate::voicemail::Clerk;
-use crate::webhooks::Courier;
-use crate::webhooks::post::Post;
+use crate::supervisor::{Supervisor, catch, install_panic_hook};
 use crate::zoneinfo;
-use parts::{
-    control_facts, keep_unclaimed, keeping, post, reach, retention, settings, switch_config, warehouse,
-    workers,
-};
+use opened::Opened;
+use parts::{control_facts, settings, stream_limits, switch_config, warehouse, workers};
+use report::Report;
+use tasks::{FromExchange, TaskSetup, Tasks};
 
 pub use public::{guess_address, public_host, public_ip};
 
@@ -70,8 +66,11 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let loaded = read(options)?;
     let data = DataDir::make(&options.data)?;
     let lock = data.lock()?;
-    masked::configure(loaded.config.log_numbers);
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
+    masked::configure(loaded.config.log_numbers);
+    install_panic_hook();
+    let ending = log.clone();
+    let supervisor = Supervisor::new(move || ending.finish());
     raise_file_limit();
     process::leave_no_core();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -81,12 +80,18 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         .build()
         .context("threads cannot be started")?;
     let ledger = background::runtime("ledger").context("threads cannot be started")?;
-    runtime.block_on(async {
-        let house =
-            Box::pin(House::raise(options, loaded.config, data, lock, clock, ledger.handle())).await?;
-        house.wait(options, &log).await?;
+    let process = Process { clock, log, supervisor, ledger: ledger.handle().clone() };
+    let serving = async {
+        let house = Box::pin(House::raise(options, loaded.config, data, lock, &process)).await?;
+        house.wait(options, &process.log).await?;
         house.close().await
-    })
+    };
+    let served = match catch(|| runtime.block_on(serving)) {
+        Ok(served) => served,
+        Err(panic) => process.supervisor.fatal("main task", &panic.0, None),
+    };
+    process.log.finish();
+    served
 }
 
 /// The configuration that `serve` runs under.
@@ -119,12 +124,16 @@ struct House {
     workers: Arc<MediaWorkers>,
     feeder: tokio::task::JoinHandle<Fed>,
     http: http::Http,
-    keeper: tokio::task::JoinHandle<()>,
-    courier: tokio::task::JoinHandle<()>,
-    recordings: tokio::task::JoinHandle<()>,
-    scheduler: tokio::task::JoinHandle<()>,
-    /// The clerk, and who sends its mails.
-    voicemail: [tokio::task::JoinHandle<()>; 3],
+    tasks: Tasks,
+}
+
+/// What the process runs under.
+struct Process {
+    clock: Clock,
+    log: Log,
+    supervisor: Supervisor,
+    /// Runs what gives way to calls.
+    ledger: tokio::runtime::Handle,
 }
 
 impl House {
@@ -133,196 +142,94 @@ impl House {
         config: Config,
         data: DataDir,
         mut lock: Lock,
-        clock: Clock,
-        ledger: &tokio::runtime::Handle,
+        process: &Process,
     ) -> Result<House> {
-        let mut chance = Chance::from_seed(data::seed()?);
         let zones = zoneinfo::install(&config.zoneinfo)?;
         let public = public_ip(&config)?;
-        // The API's sockets are opened first: who finds them taken must not have touched the database.
-        let listeners = http::bind(&config.http.listen).await?;
-        let epoch = data.begin_epoch()?;
-        let seal = data.seal_key(&mut chance)?;
-        let store = Store::open(config.store.url.expose(), data.path())
-            .await
-            .context("the database does not open")?;
-        installation::check(&store, &data, &mut chance).await?;
-        let seen = store.outbox_seq().await.context("the database cannot be read")?;
-        let mut directory = store.load_directory().await.context("the database cannot be read")?;
-        directory.set_rules(config.dial_rules());
-        for trunk in first::unreadable_trunks(&directory, &seal) {
-            tracing::error!(
-                trunk,
-                "seal.key is not the one with which this trunk's password was sealed: put the one of your backup there, or set the password anew"
-            );
-        }
-        let mut remembered = store.remembered().await.context("the database cannot be read")?;
-        let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
-        remembered.outside = store.outside_since(yesterday).await.context("the database cannot be read")?;
-        // Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
-        store.close().await;
-        let (url, path) = (config.store.url.clone(), data.path().to_owned());
-        let store = ledger
-            .spawn(async move { Store::open(url.expose(), &path).await })
-            .await?
-            .context("the database does not open")?;
-        let opened =
-            Journal::open(&journal::dir(data.path()), SEGMENT_BYTES).context("the journal cannot be read")?;
-        for fault in &opened.faults {
-            tracing::error!(fault, "the journal is damaged");
-        }
-        let restore = journal::restore(remembered, &opened.pending);
-        let identity = schedule::identity(&data, epoch)?;
-        let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
-        let facts = opened.pending.facts();
-        drop(opened.pending);
+        let (mut opened, past) = Opened::open(&config, &data, process.clock, &process.ledger).await?;
+        let (clock, supervisor) = (process.clock, &process.supervisor);
+        let keys = (opened.seal.derived("webhooks"), opened.seal.derived("pins"));
+        let lag = past.feeder.lag();
+        let feeder = past.feeder.telling(DayLog::new(clock.now().wall));
+        let feeding = feeder.run(Arc::new(opened.store.clone()), Rhythm::default());
+        let facts = (past.facts, past.done);
+        let past = (past.journal, past.restore);
+        let started = start_exchange(&config, &data, process, &mut opened, past, public)?;
+        let (door, exchange, workers, told) = started;
+        // What it has not fed yet is known to nobody else but the journal.
+        let feeder = supervisor.essential(&process.ledger, "feeder", feeding);
 
-        let (door, desk) = prepare().context("the exchange cannot be made")?;
-        let workers = Arc::new(workers(&config, data.path(), &mut chance, clock, door.clone())?);
-        let voice = Arc::clone(&workers);
-        let (notes, told) = tokio::sync::mpsc::unbounded_channel();
-        let (wishes, dialled) = tokio::sync::mpsc::unbounded_channel();
-        let pin_key = seal.derived("pins");
-        let limits =
-            StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() };
-        let exchange = Exchange::start(
-            desk,
-            Setup {
-                switch: switch::Config {
-                    seal: seal.clone(),
-                    pin_key: pin_key.clone(),
-                    // Where others may have it, it is asked for first.
-                    registrar: !store.is_shared(),
-                    ..switch_config(&config, epoch)
-                },
-                listen: config.sip.listen.clone(),
-                public,
-                clock,
-                chance: chance.fork(),
-                journal: opened.journal,
-                connections: Connections::new(epoch, limits),
-                runtime: tokio::runtime::Handle::current(),
-                voice: Box::new(move |worker, commands| voice.send_batch(worker, commands)),
-                dns: Dns::new(&config.dns.servers, door.clone()),
-                notes,
-                settings: wishes,
-                directory: directory.clone(),
-                restore,
-            },
-        )?;
-        let feeder = opened.feeder.telling(DayLog::new(clock.now().wall));
-        let feeder = ledger.spawn(feeder.run(Arc::new(store.clone()), Rhythm::default()));
-
-        let webhook_key = seal.derived("webhooks");
         let settings = api::Settings {
-            seal,
-            webhook_key: webhook_key.clone(),
-            pin_key: pin_key.clone(),
+            seal: opened.seal,
+            webhook_key: keys.0.clone(),
+            pin_key: keys.1.clone(),
             ..settings(&config, &exchange.addresses)
         };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
-        let app = App::new(
-            store.clone(),
-            directory,
-            Arc::new(door.clone()),
-            settings,
-            Arc::clone(&now),
-            chance.fork(),
-        );
-        app.office().loaded_at(seen).await;
-        let warehouse = warehouse(&config, data.path())?;
-        let audio = Arc::new(warehouse.clone());
-        app.keep_audio_in(Arc::<Warehouse>::clone(&audio));
-        let recordings = Keeper::new(store.clone(), warehouse.clone(), Arc::clone(&now), keeping(&config));
-        let recordings = tokio::spawn(recordings.run());
-        let bell = Arc::new(Notify::new());
-        let clerk = Clerk {
-            office: app.office().clone(),
-            files: warehouse,
-            door: door.clone(),
-            bell: Arc::clone(&bell),
-            key: pin_key,
-            keep_unclaimed: keep_unclaimed(&config),
-        };
-        let post = post(&config)?;
-        let mails = mail::Worker { post, office: app.office().clone(), audio, bell };
-        let voicemail = [
-            tokio::spawn(clerk.run(facts, opened.done, told)),
-            tokio::spawn(mails.run()),
-            tokio::spawn(crate::settings::run(app.office().clone(), door.clone(), dialled)),
-        ];
+        let (port, chance) = (Arc::new(door.clone()), &mut opened.chance);
+        let app = App::new(opened.store.clone(), opened.directory, port, settings, now, chance.fork());
+        app.office().loaded_at(opened.seen).await;
+        app.show_process(Arc::new(Report {
+            supervisor: supervisor.clone(),
+            exchange: door.published(),
+            workers: Arc::clone(&workers),
+            lag,
+            log: process.log.clone(),
+        }));
+        let files = warehouse(&config, data.path())?;
+        app.keep_audio_in(Arc::new(files.clone()));
         let fresh = first_key::ensure(app.office(), &data).await? == FirstKey::Made;
         let socket = control::open(data.path());
-        let http = http::Http::start(listeners, &api::router(app.clone()), &config.http.trusted_proxies);
+        let http = http::Http::start(
+            opened.listeners,
+            &api::router(app.clone()),
+            &config.http.trusted_proxies,
+            supervisor,
+        );
         lock.tell(http.addresses.first().copied())?;
-        let post = Post::new(reach(&config));
-        let courier =
-            Courier::new(store.clone(), post, webhook_key, Patience::default(), clock, chance.fork());
-        let courier = tokio::spawn(courier.run());
-        let (kept, follow) = (store.clone(), app.office().clone().follow());
-        let trunks = day_log::watch_trunks(door.clone());
-        let facts = control_facts(options, &config, &exchange.addresses, &http.addresses, &zones);
-        let control = control::answer(socket, facts, door.clone(), store.clone());
-        let retention = retention(&config);
-        let duty = duty::watch(store.clone(), door.clone(), clock);
-        let keeper = tokio::spawn(async move {
-            tokio::join!(
-                keep(kept.clone(), clock, retention),
-                follow,
-                duty,
-                control,
-                trunks,
-                kept.watch_health()
-            )
-            .0;
-        });
-        let desk = Desk {
-            store: store.clone(),
-            office: app.office().clone(),
-            door: door.clone(),
+        let (config, store) = (config, opened.store);
+        let reported = control_facts(options, &config, &exchange.addresses, &http.addresses, &zones);
+        let setup = TaskSetup {
+            config: &config,
+            data: data.path(),
+            supervisor,
+            store: &store,
+            app: &app,
+            door: &door,
+            files: &files,
             clock,
-            data: data.path().to_owned(),
         };
-        let pace = switch::schedule::Config {
-            owner: identity.owner().into(),
-            per_second: config.recurring_calls_per_second,
-            shared: store.is_shared(),
-        };
-        let scheduler = tokio::spawn(schedule::run(desk, pace, chance.fork(), beginning));
-        let house = House {
-            config,
-            lock,
-            store,
-            app,
-            door,
-            exchange,
-            workers,
-            feeder,
-            http,
-            keeper,
-            courier,
-            recordings,
-            scheduler,
-            voicemail,
-        };
+        let tasks = setup.start(
+            chance,
+            keys,
+            (told, facts),
+            (opened.beginning, opened.identity),
+            (socket, reported),
+        )?;
+        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, tasks };
         house.door.until_listening(true).await;
+        house.greet(options, &data, fresh, clock);
+        Ok(house)
+    }
+
+    /// Say that we are there: to the person in front of the terminal, and to the log.
+    fn greet(&self, options: &ServeOptions, data: &DataDir, fresh: bool, clock: Clock) {
         let begin = first::Beginning {
             lan: options.lan,
             fresh,
-            http: house.http.addresses.first().copied(),
-            config: &house.config,
-            listening: &house.exchange.addresses,
-            data: &data,
+            http: self.http.addresses.first().copied(),
+            config: &self.config,
+            listening: &self.exchange.addresses,
+            data,
         };
         begin.print();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            sip = %first::joined(&house.exchange.addresses),
-            http = %first::joined(&house.http.addresses),
+            sip = %first::joined(&self.exchange.addresses),
+            http = %first::joined(&self.http.addresses),
             started_in_ms = clock.now().instant.as_micros() / 1000,
             "ready"
         );
-        Ok(house)
     }
 
     /// Until somebody wants us to stop.
@@ -369,10 +276,7 @@ impl House {
 
     /// Take everything down; what is known is written before the end.
     async fn close(self) -> Result<()> {
-        self.keeper.abort();
-        self.scheduler.abort();
-        self.courier.abort();
-        self.recordings.abort();
+        self.tasks.abort();
         self.app.hang_up();
         self.http.stop().await;
         self.door.put(Order::Quit);
@@ -384,12 +288,9 @@ impl House {
         });
         ended.await.ok();
         // The exchange is gone: the clerk writes what it told last, and ends.
-        let [clerk, mails, settings] = self.voicemail;
-        mails.abort();
-        if tokio::time::timeout(Duration::from_secs(5), clerk).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), self.tasks.last()).await.is_err() {
             tracing::warn!("what was told of voicemail last is not written; it is found at the next start");
         }
-        tokio::time::timeout(Duration::from_secs(1), settings).await.ok();
         match tokio::time::timeout(Duration::from_secs(10), self.feeder).await {
             Ok(Ok(Fed::All)) => {}
             Ok(Ok(Fed::Part) | Err(_)) | Err(_) => {
@@ -405,27 +306,48 @@ impl House {
     }
 }
 
-/// Forget what is too old, once an hour.
-async fn keep(store: Store, clock: Clock, retention: Retention) {
-    let mut beat = tokio::time::interval(Duration::from_secs(3600));
-    beat.tick().await;
-    let mut steady = SteadyClock::begin(clock.now());
-    let newest = store.newest_instant().await.ok().flatten();
-    steady.is_settled(clock.now(), newest);
-    loop {
-        if let Err(error) = store.look_at_itself().await {
-            tracing::warn!(%error, "the database cannot be analysed");
-        }
-        beat.tick().await;
-        let now = clock.now();
-        if !steady.is_settled(now, newest) {
-            continue;
-        }
-        match store.prune(now.wall, &retention).await {
-            Ok(pruned) => tracing::debug!(?pruned, "old rows are gone"),
-            Err(error) => tracing::warn!(%error, "old rows cannot be deleted"),
-        }
-    }
+/// The exchange and its media workers, and what the exchange tells others to do.
+type Started = (Door, Exchange, Arc<MediaWorkers>, FromExchange);
+
+fn start_exchange(
+    config: &Config,
+    data: &DataDir,
+    process: &Process,
+    opened: &mut Opened,
+    (journal, restore): (Journal, Input),
+    public: Option<IpAddr>,
+) -> Result<Started> {
+    let (clock, supervisor) = (process.clock, &process.supervisor);
+    let (door, desk) = prepare().context("the exchange cannot be made")?;
+    let workers = workers(config, data.path(), &mut opened.chance, clock, door.clone(), supervisor)?;
+    let workers = Arc::new(workers);
+    let (notes, voicemail) = tokio::sync::mpsc::unbounded_channel();
+    let (changes, settings) = tokio::sync::mpsc::unbounded_channel();
+    let setup = Setup {
+        switch: switch::Config {
+            seal: opened.seal.clone(),
+            pin_key: opened.seal.derived("pins"),
+            // Where others may have it, it is asked for first.
+            registrar: !opened.store.is_shared(),
+            ..switch_config(config, opened.epoch)
+        },
+        listen: config.sip.listen.clone(),
+        public,
+        clock,
+        chance: opened.chance.fork(),
+        journal,
+        connections: Connections::new(opened.epoch, stream_limits(config)),
+        runtime: tokio::runtime::Handle::current(),
+        voice: Box::new(Arc::clone(&workers)),
+        dns: Dns::new(&config.dns.servers, door.clone()),
+        notes,
+        settings: changes,
+        directory: opened.directory.clone(),
+        restore,
+        supervisor: supervisor.clone(),
+        crashes: data.path().join("crash"),
+    };
+    Ok((door, Exchange::start(desk, setup)?, workers, FromExchange { voicemail, settings }))
 }
 
 /// Read the configuration anew: the log's level changes at once, and the operator is told what needs a restart.

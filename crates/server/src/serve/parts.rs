@@ -14,9 +14,11 @@ use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_FILE, KEYS};
 use crate::control::Facts;
 use crate::exchange::{Door, Order};
+use crate::limits::StreamLimits;
 use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
 use crate::recording::{Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
+use crate::supervisor::Supervisor;
 use crate::webhooks::address::Reach;
 use crate::zoneinfo::InForce;
 
@@ -26,6 +28,7 @@ pub(super) fn workers(
     chance: &mut Chance,
     clock: Clock,
     door: Door,
+    supervisor: &Supervisor,
 ) -> Result<MediaWorkers> {
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
@@ -40,8 +43,13 @@ pub(super) fn workers(
             reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
         }),
     };
-    MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events)
+    MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events, supervisor)
         .context("the media workers do not start")
+}
+
+/// What connections over SIP may do.
+pub(super) fn stream_limits(config: &Config) -> StreamLimits {
+    StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() }
 }
 
 /// One fewer than there are cores: the exchange has one to itself.

@@ -3,7 +3,7 @@
 mod orphans;
 mod prompts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use model::voicemail::{Fact, PinKey};
 use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 use store::StoreError;
 use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::exchange::{Door, Order};
@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LEAST_MILLIS: u32 = 1_000;
 
 /// See the module.
+#[derive(Clone)]
 pub struct Clerk {
     /// The books.
     pub office: Office,
@@ -43,6 +44,28 @@ pub struct Clerk {
     pub key: PinKey,
     /// How long a file that nobody knows is kept aside; for ever where `None`.
     pub keep_unclaimed: Option<Duration>,
+}
+
+/// Facts that are to be written. They outlive a task that panics over one of them.
+#[derive(Debug)]
+pub struct FactQueue {
+    /// Of the journal of the process before this one.
+    inherited: VecDeque<Fact>,
+    /// What was recorded before this start is adopted once.
+    adopt_before: Option<SystemTime>,
+    queued: mpsc::UnboundedReceiver<Fact>,
+    done: VoicemailDone,
+}
+
+impl FactQueue {
+    /// What the journal says, and what is `queued` from now on. Each is told as `done` once it is written.
+    pub fn new(
+        inherited: Vec<Fact>,
+        queued: mpsc::UnboundedReceiver<Fact>,
+        done: VoicemailDone,
+    ) -> FactQueue {
+        FactQueue { inherited: inherited.into(), adopt_before: Some(SystemTime::now()), queued, done }
+    }
 }
 
 impl std::fmt::Debug for Clerk {
@@ -97,31 +120,21 @@ impl Clerk {
         Ok(())
     }
 
-    /// Finish what the process before us left (`facts` are those of its journal), then do what the exchange wants until that is gone. Facts
-    /// are done one after the other, and wait for the database; audio that somebody waits for is read beside them.
-    pub async fn run(self, facts: Vec<Fact>, done: VoicemailDone, mut notes: mpsc::UnboundedReceiver<Note>) {
+    /// Do what the exchange wants until that is gone: facts are handed on to be written, audio that somebody waits for is read beside them.
+    pub async fn run(
+        self,
+        notes: Arc<Mutex<mpsc::UnboundedReceiver<Note>>>,
+        facts: mpsc::UnboundedSender<Fact>,
+    ) {
+        let mut notes = notes.lock().await;
         let door = self.door.clone();
         tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
-        let (clerk, began) = (Arc::new(self), SystemTime::now());
-        let (queue, mut queued) = mpsc::unbounded_channel::<Fact>();
-        let writer = Arc::clone(&clerk);
+        let clerk = Arc::new(self);
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            for fact in facts {
-                writer.do_again(&fact).await;
-                done.tell(fact);
-            }
-            // Before the first new fact: what is being recorded then is of the process before us.
-            writer.adopt(began).await;
-            while let Some(fact) = queued.recv().await {
-                writer.fact(fact.clone()).await;
-                done.tell(fact);
-            }
-        });
         while let Some(note) = notes.recv().await {
             while tasks.try_join_next().is_some() {}
             match note {
-                Note::Fact(fact) => drop(queue.send(fact)),
+                Note::Fact(fact) => drop(facts.send(fact)),
                 Note::Fetch { token, extension, audio } => {
                     let clerk = Arc::clone(&clerk);
                     tasks.spawn(async move {
@@ -142,8 +155,25 @@ impl Clerk {
                 }
             }
         }
-        drop(queue);
-        tasks.join_all().await;
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Finish what the process before us left, then write fact after fact until the exchange is gone. A fact waits for the database.
+    pub async fn write_facts(self, queue: Arc<Mutex<FactQueue>>) {
+        let mut queue = queue.lock().await;
+        // A fact over which we panicked is not told as done: the journal keeps it for the next start.
+        while let Some(fact) = queue.inherited.pop_front() {
+            self.do_again(&fact).await;
+            queue.done.tell(fact);
+        }
+        // Before the first new fact: what is being recorded then is of the process before us.
+        if let Some(began) = queue.adopt_before.take() {
+            self.adopt(began).await;
+        }
+        while let Some(fact) = queue.queued.recv().await {
+            self.fact(fact.clone()).await;
+            queue.done.tell(fact);
+        }
     }
 
     /// Do what a fact says.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use media::MediaEvent;
-use model::Change;
+use model::{Cause, Change};
 use switch::{CallsOf, Command, Input, Originate, RecordingAction, Reply, SettingChange};
 
 use super::{Happening, INTRUDER, World, peer};
@@ -11,6 +11,7 @@ use crate::carriers;
 use crate::dice::Dice;
 use crate::office::Office;
 use crate::phone::Said;
+use crate::worker::Worker;
 
 impl World {
     pub(super) fn wake(&mut self, n: usize) {
@@ -83,11 +84,39 @@ impl World {
                 }
             }
             14 => self.record_a_call(),
+            15 if self.chance.odds(25) => self.worker_dies(),
             _ => {
                 if let Some(Reply::Status(status)) = self.command(Command::Status) {
                     self.oracle.status(&status);
                 }
             }
+        }
+    }
+
+    /// The media worker ends by an error, and another one follows. The exchange hears first what was said before, and what it wants
+    /// meanwhile comes to nothing.
+    fn worker_dies(&mut self) {
+        self.note("the media worker dies".into());
+        self.oracle.count("media workers that died");
+        let (life, last_words) = (self.life, self.worker.die());
+        let of_this_life =
+            |happening: &Happening| matches!(happening, Happening::FromMedia(of, _) if *of == life);
+        let said: Vec<Happening> =
+            self.queue.extract_if(.., |_, happening| of_this_life(happening)).map(|(_, said)| said).collect();
+        for happening in said {
+            self.happen(happening);
+        }
+        if life != self.life || self.switch.is_none() {
+            return; // the process died over it, and its worker with it
+        }
+        self.worker.follow();
+        let ports = (0..Worker::LISTENERS).map(|listener| Worker::offer(listener, self.ports));
+        let told = [MediaEvent::WorkerGone { worker: 0 }]
+            .into_iter()
+            .chain(last_words)
+            .chain(ports.collect::<Vec<_>>());
+        for event in told {
+            self.happen(Happening::FromMedia(life, event));
         }
     }
 
@@ -156,6 +185,8 @@ impl World {
             let action = *self.chance.pick(&[Start, Start, Start, Stop, Pause, Resume, Show]);
             match self.command(Command::Recording { call: call.clone(), action }) {
                 Some(Reply::Recording(view)) if view.as_ref().is_none_or(|v| v.recording.call == call) => {}
+                // A phone that agreed on another codec than G.711.
+                Some(Reply::Refused(Cause::CodecNotRecordable)) if action == Start => {}
                 other => self.oracle.broken(format!("{action:?} of a recording was answered {other:?}")),
             }
         }

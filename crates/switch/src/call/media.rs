@@ -3,11 +3,11 @@
 use base::Now;
 use media::sdp::{self, Description, Direction, Local, Negotiated, SdpError};
 use media::{MediaCommand, MediaEvent, Report, Source, Tone};
-use model::Quality;
 use model::dialplan::Application;
+use model::{Cause, Quality};
 use sip::Hop;
 
-use super::{CallKey, LegState, Phase, Stream};
+use super::{CallKey, Leg, LegState, Phase, Stream};
 use crate::exchange::Switch;
 use crate::ports::Port;
 use crate::{Hold, Output};
@@ -168,6 +168,7 @@ impl Switch {
             MediaEvent::Recorded { .. } | MediaEvent::Filed { .. } => self.voicemail_event(now, event, out),
             // A silent phone may be muted or on hold: who has vanished is found by the session timer.
             MediaEvent::Silent { .. } => {}
+            MediaEvent::WorkerGone { worker } => self.worker_gone(now, worker, out),
             MediaEvent::Closed { stream, report } => {
                 let Some((key, index)) = self.calls.stream_closed(stream) else { return };
                 let Some(call) = self.calls.get_mut(key) else { return };
@@ -180,6 +181,18 @@ impl Switch {
                 self.conclude_if_over(now, key, out);
             }
         }
+    }
+
+    /// Nothing is heard any more of the calls on a worker that ended: they are released.
+    fn worker_gone(&mut self, now: Now, worker: u8, out: &mut Vec<Output>) {
+        self.ports.forget(worker);
+        for key in self.calls.live_keys() {
+            let on_it = |leg: &Leg| leg.stream.port.worker == worker && !leg.stream.closed;
+            if self.calls.get(key).is_some_and(|call| call.legs.iter().any(on_it)) {
+                self.release(now, key, Cause::Internal, out);
+            }
+        }
+        self.settle(now, out);
     }
 
     /// Whether a leg's peer has answered, so that our own tones reach it.

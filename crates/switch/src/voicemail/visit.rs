@@ -252,7 +252,10 @@ impl Switch {
             MediaEvent::Filed { recording, file } => {
                 self.taking_filed(recording, &file, out);
             }
-            MediaEvent::Ports { .. } | MediaEvent::Silent { .. } | MediaEvent::Closed { .. } => {}
+            MediaEvent::Ports { .. }
+            | MediaEvent::Silent { .. }
+            | MediaEvent::WorkerGone { .. }
+            | MediaEvent::Closed { .. } => {}
         }
         self.settle(now, out);
     }

@@ -22,6 +22,7 @@ mod a_source_is_forged;
 mod a_trunk_is_tested;
 mod a_trunk_registers;
 mod a_user_spends_minutes;
+mod a_worker_ends;
 mod an_announcement_is_made;
 mod an_owner_is_followed;
 mod an_owner_is_followed_outside;

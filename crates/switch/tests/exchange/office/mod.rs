@@ -273,6 +273,17 @@ impl Office {
         self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports: vec![port] }));
     }
 
+    /// The media worker ends by an error; what it tells of that is told.
+    pub fn worker_ends(&mut self) {
+        let reports = std::mem::replace(&mut self.reports, false);
+        self.feed(Input::Media(MediaEvent::WorkerGone { worker: 0 }));
+        for stream in std::mem::take(&mut self.unreported) {
+            self.ports.remove(&stream);
+            self.feed(Input::Media(MediaEvent::Closed { stream, report: Report::default() }));
+        }
+        self.reports = reports;
+    }
+
     /// Let time go by, timer after timer.
     pub fn pass(&mut self, time: Duration) {
         let end = self.clock + time;

@@ -1,0 +1,63 @@
+//! Opening and closing the SIP listeners, when the switch asks for it.
+
+use std::sync::Arc;
+
+use mio::Token;
+use switch::Input;
+
+use super::Sockets;
+use super::turn::Loop;
+use crate::net::stream::accept;
+
+impl Loop {
+    /// Open or close the listeners as the switch asked.
+    pub(super) fn listen(&mut self, open: bool) {
+        let is_open = !self.sockets.udp.is_empty() || !self.sockets.accepting.is_empty();
+        if open == is_open {
+            self.work.later.push(Input::Listening(open));
+            return;
+        }
+        if open {
+            match Sockets::open(&self.listen, self.public) {
+                Ok(sockets) => self.begin_listening(sockets),
+                Err(error) => {
+                    tracing::error!(%error, "the SIP side does not start");
+                    self.work.later.push(Input::Listening(false));
+                }
+            }
+            return;
+        }
+        self.sockets = Sockets::default();
+        self.lines.close_all(&mut self.work.later);
+        self.work.later.push(Input::Listening(false));
+        self.listening.send_replace(false);
+    }
+
+    /// Begin to read from listeners that were just opened.
+    pub(super) fn begin_listening(&mut self, mut sockets: Sockets) {
+        for (place, listener) in sockets.udp.iter().enumerate() {
+            if let Err(error) = listener.register(self.poll.registry(), Token(place)) {
+                tracing::error!(%error, listener = %listener.address(), "the listener cannot be watched");
+            }
+        }
+        let entered = self.runtime.enter();
+        for (index, listener) in std::mem::take(&mut sockets.streams) {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let (connections, inbox) = (Arc::clone(&self.connections), self.inbox.clone());
+                    let (listener, public) = (Arc::new(listener), self.public);
+                    let accept = move || {
+                        accept(Arc::clone(&listener), index, public, Arc::clone(&connections), inbox.clone())
+                    };
+                    let task = self.supervisor.task(&self.runtime, "sip-accept", accept);
+                    sockets.accepting.push(task.abort_handle());
+                }
+                Err(error) => tracing::error!(%error, "the listener cannot be watched"),
+            }
+        }
+        drop(entered);
+        self.sockets = sockets;
+        self.work.later.push(Input::Listening(true));
+        self.listening.send_replace(true);
+    }
+}

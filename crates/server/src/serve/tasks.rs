@@ -1,0 +1,247 @@
+//! The tasks that work beside the exchange, each under its name.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use base::{Chance, Secret};
+use model::Patience;
+use model::voicemail::{Fact, PinKey};
+use store::{Retention, Store};
+use switch::SettingChange;
+use switch::voicemail::Note;
+use tokio::net::UnixListener;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
+
+use super::parts::{keep_unclaimed, keeping, post, reach, retention};
+use crate::clock::{Clock, SteadyClock};
+use crate::config::Config;
+use crate::control::{self, Facts};
+use crate::day_log;
+use crate::duty;
+use crate::exchange::Door;
+use crate::journal::VoicemailDone;
+use crate::mail;
+use crate::recording::{Keeper, Warehouse};
+use crate::schedule::{self, Beginning, Desk, Identity};
+use crate::settings;
+use crate::supervisor::Supervisor;
+use crate::voicemail::{Clerk, FactQueue};
+use crate::webhooks::Courier;
+use crate::webhooks::post::Post;
+
+/// What the tasks work with.
+pub(super) struct TaskSetup<'a> {
+    pub(super) config: &'a Config,
+    pub(super) data: &'a Path,
+    pub(super) supervisor: &'a Supervisor,
+    pub(super) store: &'a Store,
+    pub(super) app: &'a api::App,
+    pub(super) door: &'a Door,
+    pub(super) files: &'a Warehouse,
+    pub(super) clock: Clock,
+}
+
+/// The tasks that run.
+pub(super) struct Tasks {
+    /// Those that may be cut off at any moment: what they have begun is found in the database.
+    cut: Vec<JoinHandle<()>>,
+    /// Those that end by themselves once the exchange is gone: they do what it told them last.
+    last: Vec<JoinHandle<()>>,
+}
+
+/// What the exchange tells others to do.
+pub(super) struct FromExchange {
+    pub(super) voicemail: UnboundedReceiver<Note>,
+    pub(super) settings: UnboundedReceiver<(u64, SettingChange)>,
+}
+
+impl Tasks {
+    /// Cut off all that may be.
+    pub(super) fn abort(&self) {
+        self.cut.iter().for_each(JoinHandle::abort);
+    }
+
+    /// Wait until what the exchange told last is done.
+    pub(super) async fn last(self) {
+        for task in self.last {
+            task.await.ok();
+        }
+    }
+}
+
+impl TaskSetup<'_> {
+    pub(super) fn start(
+        &self,
+        chance: &mut Chance,
+        keys: (Secret<[u8; 32]>, PinKey),
+        (told, facts): (FromExchange, (Vec<Fact>, VoicemailDone)),
+        beginning: (Beginning, Identity),
+        control: (io::Result<UnixListener>, Facts),
+    ) -> Result<Tasks> {
+        let (webhook_key, pin_key) = keys;
+        let letters = Arc::new(Notify::new());
+        let mut cut = vec![
+            self.usage(),
+            self.recordings(),
+            self.mails(Arc::clone(&letters))?,
+            self.webhooks(webhook_key, chance.fork()),
+            self.scheduler(beginning, chance.fork()),
+        ];
+        cut.extend(self.upkeep());
+        cut.extend(self.control(control));
+        let mut last = Vec::from(self.voicemail(pin_key, letters, told.voicemail, facts));
+        last.push(self.settings(told.settings));
+        Ok(Tasks { cut, last })
+    }
+
+    fn spawn<F: Future<Output = ()> + Send>(
+        &self,
+        name: &'static str,
+        begin: impl FnMut() -> F + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.supervisor.task(&Handle::current(), name, begin)
+    }
+
+    fn usage(&self) -> JoinHandle<()> {
+        let app = self.app.clone();
+        self.spawn("key-usage", move || app.clone().write_usage())
+    }
+
+    fn recordings(&self) -> JoinHandle<()> {
+        let (store, files, clock, keeping) =
+            (self.store.clone(), self.files.clone(), self.clock, keeping(self.config));
+        // What ran before this start runs no more; what ran before a panic of this task may.
+        let began = clock.now();
+        self.spawn("recording-keeper", move || {
+            let now: api::Clock = Arc::new(move || clock.now());
+            Keeper::since(began, store.clone(), files.clone(), now, keeping).run()
+        })
+    }
+
+    fn voicemail(
+        &self,
+        key: PinKey,
+        bell: Arc<Notify>,
+        told: UnboundedReceiver<Note>,
+        (inherited, done): (Vec<Fact>, VoicemailDone),
+    ) -> [JoinHandle<()>; 2] {
+        let clerk = Clerk {
+            office: self.app.office().clone(),
+            files: self.files.clone(),
+            door: self.door.clone(),
+            bell,
+            key,
+            keep_unclaimed: keep_unclaimed(self.config),
+        };
+        let (queue, queued) = tokio::sync::mpsc::unbounded_channel();
+        // Both queues outlive a task that panics over something in them.
+        let facts = Arc::new(Mutex::new(FactQueue::new(inherited, queued, done)));
+        let told = Arc::new(Mutex::new(told));
+        let writer = clerk.clone();
+        [
+            self.spawn("voicemail", move || clerk.clone().run(Arc::clone(&told), queue.clone())),
+            self.spawn("voicemail-facts", move || writer.clone().write_facts(Arc::clone(&facts))),
+        ]
+    }
+
+    fn settings(&self, told: UnboundedReceiver<(u64, SettingChange)>) -> JoinHandle<()> {
+        let (office, door, told) = (self.app.office().clone(), self.door.clone(), Arc::new(Mutex::new(told)));
+        self.spawn("dialled-settings", move || settings::run(office.clone(), door.clone(), Arc::clone(&told)))
+    }
+
+    /// What `centralita doctor` asks; without its socket the server runs all the same.
+    fn control(&self, (socket, facts): (io::Result<UnixListener>, Facts)) -> Option<JoinHandle<()>> {
+        let listener = match socket {
+            Ok(listener) => Arc::new(listener),
+            Err(error) => {
+                tracing::warn!(%error, "the control socket is not there: doctor cannot ask this server");
+                return None;
+            }
+        };
+        let (door, store) = (self.door.clone(), self.store.clone());
+        Some(self.spawn("control-socket", move || {
+            control::answer(Arc::clone(&listener), facts.clone(), door.clone(), store.clone())
+        }))
+    }
+
+    fn mails(&self, bell: Arc<Notify>) -> Result<JoinHandle<()>> {
+        let (post, office) = (post(self.config)?, self.app.office().clone());
+        let audio: Arc<dyn api::Shelf> = Arc::new(self.files.clone());
+        Ok(self.spawn("mail", move || {
+            let (post, office) = (post.clone(), office.clone());
+            mail::Worker { post, office, audio: Arc::clone(&audio), bell: Arc::clone(&bell) }.run()
+        }))
+    }
+
+    fn webhooks(&self, key: Secret<[u8; 32]>, mut chance: Chance) -> JoinHandle<()> {
+        let (store, post, clock) = (self.store.clone(), Post::new(reach(self.config)), self.clock);
+        self.spawn("webhooks", move || {
+            let patience = Patience::default();
+            Courier::new(store.clone(), post.clone(), key.clone(), patience, clock, chance.fork()).run()
+        })
+    }
+
+    fn scheduler(&self, beginning: (Beginning, Identity), mut chance: Chance) -> JoinHandle<()> {
+        let (store, office, door, clock) =
+            (self.store.clone(), self.app.office().clone(), self.door.clone(), self.clock);
+        let (beginning, identity) = beginning;
+        let pace = switch::schedule::Config {
+            owner: identity.owner().into(),
+            per_second: self.config.recurring_calls_per_second,
+            shared: store.is_shared(),
+        };
+        let data = self.data.to_owned();
+        let mut first = Some(beginning);
+        self.spawn("scheduler", move || {
+            let (store, office, door, data) = (store.clone(), office.clone(), door.clone(), data.clone());
+            let desk = Desk { store, office, door, clock, data };
+            schedule::run_from(first.take(), identity.clone(), desk, pace.clone(), chance.fork())
+        })
+    }
+
+    /// What keeps the database and the directory in order.
+    fn upkeep(&self) -> [JoinHandle<()>; 5] {
+        let (store, clock, retention) = (self.store.clone(), self.clock, retention(self.config));
+        let keep = self.spawn("database-upkeep", move || keep(store.clone(), clock, retention.clone()));
+        let office = self.app.office().clone();
+        let follow = self.spawn("directory-follow", move || office.clone().follow());
+        let (store, door) = (self.store.clone(), self.door.clone());
+        let duty = self.spawn("registrar-lease", move || duty::watch(store.clone(), door.clone(), clock));
+        let store = self.store.clone();
+        let health = self.spawn("database-health", move || {
+            let store = store.clone();
+            async move { store.watch_health().await }
+        });
+        let door = self.door.clone();
+        let trunks = self.spawn("trunk-log", move || day_log::watch_trunks(door.clone()));
+        [keep, follow, duty, health, trunks]
+    }
+}
+
+/// Forget what is too old, once an hour.
+async fn keep(store: Store, clock: Clock, retention: Retention) {
+    let mut beat = tokio::time::interval(std::time::Duration::from_secs(3600));
+    beat.tick().await;
+    let mut steady = SteadyClock::begin(clock.now());
+    let newest = store.newest_instant().await.ok().flatten();
+    steady.is_settled(clock.now(), newest);
+    loop {
+        if let Err(error) = store.look_at_itself().await {
+            tracing::warn!(%error, "the database cannot be analysed");
+        }
+        beat.tick().await;
+        let now = clock.now();
+        if !steady.is_settled(now, newest) {
+            continue;
+        }
+        match store.prune(now.wall, &retention).await {
+            Ok(pruned) => tracing::debug!(?pruned, "old rows are gone"),
+            Err(error) => tracing::warn!(%error, "old rows cannot be deleted"),
+        }
+    }
+}
