@@ -15,6 +15,8 @@ use crate::{Output, State};
 pub(crate) enum Task {
     /// Release all calls up to `until`; those up to `after` are done.
     Release { after: Option<CallId>, until: CallId, cause: Cause },
+    /// The same of those with a stream on a media worker that has ended.
+    ReleaseWorker { worker: u8, after: Option<CallId>, until: CallId },
     /// Release the click-to-calls that wait for a device, while the SIP side goes down.
     ReleaseWaiting,
     /// The prompts are there: speak to those who wait for them.
@@ -64,6 +66,14 @@ impl Switch {
                 self.release(now, key, cause, out);
                 self.settle(now, out);
                 Some(Task::Release { after: Some(id), until, cause })
+            }
+            Task::ReleaseWorker { worker, after, until } => {
+                let (id, key) = self.calls.next(after.as_ref(), &until)?;
+                if self.calls.get(key).is_some_and(|call| call.is_on(worker)) {
+                    self.release(now, key, Cause::Internal, out);
+                    self.settle(now, out);
+                }
+                Some(Task::ReleaseWorker { worker, after: Some(id), until })
             }
             Task::ReleaseWaiting => {
                 let key = self.calls.first_waiting().filter(|_| self.state != State::Running)?;

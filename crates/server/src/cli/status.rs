@@ -36,8 +36,13 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
     let tasks: Vec<_> =
         status["tasks"].as_array().into_iter().flatten().filter(|task| faulty(task)).cloned().collect();
     if matches!(shared.output, super::Output::Table) && !tasks.is_empty() {
-        let columns =
-            [("TASK", "name"), ("STATE", "status"), ("RESTARTS", "restarts"), ("LAST ERROR", "lastFault")];
+        shape::heading(shared, lang::current().pick("Tasks that began anew", "Tareas que empezaron de nuevo"));
+        let columns = [
+            ("TASK", "TAREA", "name"),
+            ("STATE", "ESTADO", "status"),
+            ("RESTARTS", "REINICIOS", "restarts"),
+            ("LAST ERROR", "ÚLTIMO ERROR", "lastFault"),
+        ];
         shape::rows(shared, &tasks, &columns);
     }
     let trunks = status["trunks"].as_array().cloned().unwrap_or_default();

@@ -61,6 +61,8 @@ impl Handling {
             | Input::Prompts(_)
             | Input::Fetched { .. }
             | Input::Deposited { .. }
+            | Input::SettingChanged { .. }
+            | Input::Journal(_)
             | Input::Listening(_)
             | Input::Tick => Handling::Other("input", Word::of(input)),
         }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{AudioFile, Clock, Shelf};
-use base::Timestamp;
+use base::{Now, Timestamp};
 use model::journal::Record;
 use model::{Recording, RecordingFormat, RecordingState};
 use store::{Audit, Kept, Place, Store, StoreError};

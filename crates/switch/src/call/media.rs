@@ -4,10 +4,11 @@ use base::Now;
 use media::sdp::{self, Description, Direction, Local, Negotiated, SdpError};
 use media::{MediaCommand, MediaEvent, Report, Source, Tone};
 use model::dialplan::Application;
-use model::{Cause, Quality};
+use model::Quality;
 use sip::Hop;
 
-use super::{CallKey, Leg, LegState, Phase, Stream};
+use super::{CallKey, LegState, Phase, Stream};
+use crate::backlog::Task;
 use crate::exchange::Switch;
 use crate::ports::Port;
 use crate::{Hold, Output};
@@ -186,13 +187,10 @@ impl Switch {
     /// Nothing is heard any more of the calls on a worker that ended: they are released.
     fn worker_gone(&mut self, now: Now, worker: u8, out: &mut Vec<Output>) {
         self.ports.forget(worker);
-        for key in self.calls.live_keys() {
-            let on_it = |leg: &Leg| leg.stream.port.worker == worker && !leg.stream.closed;
-            if self.calls.get(key).is_some_and(|call| call.legs.iter().any(on_it)) {
-                self.release(now, key, Cause::Internal, out);
-            }
+        // Calls that begin from now on are on the worker that follows.
+        if let Some(until) = self.calls.last_id() {
+            self.do_in_parts(now, Task::ReleaseWorker { worker, after: None, until }, out);
         }
-        self.settle(now, out);
     }
 
     /// Whether a leg's peer has answered, so that our own tones reach it.

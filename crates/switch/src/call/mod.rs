@@ -463,6 +463,11 @@ impl CallState {
         }
     }
 
+    /// Whether a leg of it is on this media worker.
+    pub(crate) fn is_on(&self, worker: u8) -> bool {
+        self.legs.iter().any(|leg| leg.stream.port.worker == worker && !leg.stream.closed)
+    }
+
     /// The caller's number as others may see it.
     pub(crate) fn shown_number(&self) -> &str {
         if self.journey.hidden { "anonymous" } else { &self.record.from_number }

@@ -1,6 +1,0 @@
-//! The integration tests of this crate in one binary: it is linked once, and its tests share one pool of threads.
-#![allow(clippy::unwrap_used)]
-
-mod dial_policy;
-mod directory_difference;
-mod recurrence;
