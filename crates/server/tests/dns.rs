@@ -130,6 +130,7 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         runtime: tokio::runtime::Handle::current(),
         voice: Box::new(NoMedia),
         notes: tokio::sync::mpsc::unbounded_channel().0,
+        settings: tokio::sync::mpsc::unbounded_channel().0,
         dns: Dns::new(&[zone.address], door.clone()),
         directory,
         restore: restore(Remembered::default(), &Pending::default()),
