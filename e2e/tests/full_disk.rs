@@ -190,6 +190,11 @@ fn what_was_answered_on_a_full_disk_outlives_a_kill() {
     });
     let bound: BTreeSet<String> = (0..6).filter_map(|n| bind(&mut alice, n)).collect();
     assert!(bound.len() > 3, "{bound:?}");
+    if server.data().join("centralita.db").exists() {
+        let copy = server.data().join("copy.db");
+        let backup = server.command(&["backup", copy.to_str().expect("a path")]);
+        assert!(!backup.status.success() && !copy.exists(), "half a copy is none: {backup:?}");
+    }
     let made = writer.stop();
     server.kill();
     // A start needs a few blocks itself, and says so.

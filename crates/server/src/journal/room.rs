@@ -56,7 +56,9 @@ impl Room {
 
     /// Look at the disk: what is set aside is to be there, and something is to be left for everybody else.
     pub(super) fn look(&mut self, file: &File, written: u64) {
-        let done = self.allocate(file, self.allocated.max(written), written + JOURNAL_AHEAD);
+        let enough = !self.estimated && self.allocated >= written + JOURNAL_AHEAD - JOURNAL_STEP;
+        let from = if self.estimated { written } else { self.allocated.max(written) };
+        let done = if enough { Ok(()) } else { self.allocate(file, from, written + JOURNAL_AHEAD) };
         self.looked = Some(Instant::now());
         self.free = free(file).unwrap_or(u64::MAX);
         let full = done.as_ref().is_err_and(is_full) || self.free < JOURNAL_STEP;
@@ -105,16 +107,17 @@ impl Room {
 
     /// Where nothing can be allocated, what is free now counts as ours; it is looked at again after each step.
     fn estimate(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
-        // The same bytes are not counted twice: see `left`.
-        self.allocated = from + free(file)?.saturating_sub(JOURNAL_STEP).min(to.saturating_sub(from));
+        self.allocated = from + free(file)?.min(to.saturating_sub(from));
         if self.allocated < to { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     /// How much is left after `written`.
     pub(super) fn left(&self, written: u64) -> JournalRoom {
+        // Where nothing was allocated, what is free is counted already.
+        let besides = if self.estimated { 0 } else { self.free };
         match self.full_since {
             None => JournalRoom::Ample,
-            Some(_) if self.allocated.saturating_add(self.free) >= written + JOURNAL_LAST => JournalRoom::Low,
+            Some(_) if self.allocated.saturating_add(besides) >= written + JOURNAL_LAST => JournalRoom::Low,
             Some(_) => JournalRoom::Spent,
         }
     }
