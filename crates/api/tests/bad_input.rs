@@ -45,6 +45,13 @@ async fn wrong_values_are_refused_and_their_field_is_named() {
         ("PATCH", &extension, json!({"ringSeconds": 5.5}), "invalid_value", "ringSeconds"),
         ("PATCH", &extension, json!({"ringSeconds": -5}), "invalid_value", "ringSeconds"),
         ("PATCH", &extension, json!({"ringSeconds": "30"}), "wrong_type", "ringSeconds"),
+        (
+            "PATCH",
+            &extension,
+            json!({"dialPermissions": {"premium": null}}),
+            "invalid_value",
+            "dialPermissions",
+        ),
         ("PATCH", &extension, json!({"userId": "admin"}), "unknown_field", "userId"),
         ("POST", INITIATE, json!({}), "missing_field", "toNumber"),
         ("POST", INITIATE, json!({"toNumber": ""}), "invalid_value", "toNumber"),

@@ -1,7 +1,7 @@
 //! Two objects inside the body of an extension: what it may dial, and where its owner is looked for.
 
 use model::{DialPermissions, Dialled, FollowMe, FollowMode, FollowStep};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Seconds that a number of a follow-me rings where nobody says otherwise, and what may be said.
@@ -12,10 +12,19 @@ const RING: std::ops::RangeInclusive<u16> = 5..=300;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PermissionsChange {
+    #[serde(default, deserialize_with = "said")]
     internal: Option<bool>,
+    #[serde(default, deserialize_with = "said")]
     national: Option<bool>,
+    #[serde(default, deserialize_with = "said")]
     international: Option<bool>,
+    #[serde(default, deserialize_with = "said")]
     premium: Option<bool>,
+}
+
+/// What is there is a flag; `null` is something, and none.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(deserializer).map(Some)
 }
 
 impl PermissionsChange {
