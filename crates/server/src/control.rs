@@ -170,7 +170,7 @@ async fn exchange(door: &Door) -> Option<Exchange> {
         bans: bans
             .into_iter()
             .map(|ban| BanState {
-                address: ban.source.to_string(),
+                address: ban.shown_source(),
                 username: ban.account.as_deref().map(str::to_owned),
                 until: ban.until.to_string(),
             })

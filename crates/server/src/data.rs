@@ -29,11 +29,10 @@ pub struct DataDir(PathBuf);
 impl DataDir {
     /// Make it where it is missing.
     pub fn make(path: &Path) -> Result<DataDir> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("the data directory {} cannot be made", path.display()))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+            let shown = path.display();
+            tr!("the data directory {shown} cannot be made", "no se puede crear la carpeta de datos {shown}")
+        })?;
         Ok(DataDir(path.to_path_buf()))
     }
 
@@ -74,13 +73,17 @@ impl DataDir {
                 Ok(lock)
             }
             Err(fs::TryLockError::WouldBlock) => {
-                let running = tell(file);
-                let pid =
-                    running.map_or("another process".into(), |running| format!("process {}", running.pid));
-                bail!(
-                    "{} is in use by {pid}: one server at a time, or name another directory with --data",
-                    self.0.display()
-                )
+                let shown = self.0.display();
+                bail!(match tell(file) {
+                    Some(Running { pid, .. }) => tr!(
+                        "{shown} is in use by process {pid}: one server at a time, or name another directory with --data",
+                        "{shown} la usa el proceso {pid}: un servidor a la vez, o nombre otra carpeta con --data"
+                    ),
+                    None => tr!(
+                        "{shown} is in use by another process: one server at a time, or name another directory with --data",
+                        "{shown} la usa otro proceso: un servidor a la vez, o nombre otra carpeta con --data"
+                    ),
+                })
             }
             Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
         }

@@ -57,7 +57,8 @@ fn a_file_that_is_named_must_be_there() {
 fn an_empty_setting_is_refused_wherever_it_is_written() {
     let folder = Folder::new("empty-settings");
     let file = folder.write("c.toml", "");
-    for key in KEYS {
+    // An empty feature code is one that is switched off.
+    for key in KEYS.iter().filter(|key| !key.name.starts_with("features.")) {
         let name = format!("CENTRALITA__{}", key.name.to_uppercase().replace('.', "__"));
         for value in ["", "  "] {
             let error = read(&file, &[(&name, value)]).unwrap_err().to_string();

@@ -422,6 +422,16 @@ pub struct Ban {
     pub until: Timestamp,
 }
 
+impl Ban {
+    /// The source as people read it: an address, or the network of IPv6 that counts as one.
+    pub fn shown_source(&self) -> String {
+        match self.source {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("{address}/64"),
+        }
+    }
+}
+
 /// The answer to a [`Command`].
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]

@@ -98,7 +98,7 @@ async fn lift(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<B
         let event = Event {
             kind: "guard_ban_lifted",
             user: Some(caller.user().clone()),
-            subject: shown(ban),
+            subject: ban.shown_source(),
             detail: json!({"username": ban.account.as_deref()}),
         };
         app.office().tell(caller.actor(), event);
@@ -115,17 +115,9 @@ async fn asked(app: &App, command: Command) -> Result<Vec<Ban>, ApiError> {
 
 fn answer(bans: &[Ban]) -> BansAnswer {
     let view = |ban: &Ban| BanView {
-        address: shown(ban),
+        address: ban.shown_source(),
         username: ban.account.as_deref().map(str::to_owned),
         until: ban.until.to_string(),
     };
     BansAnswer { success: true, bans: bans.iter().map(view).collect() }
-}
-
-/// Of IPv6, a network is one source.
-fn shown(ban: &Ban) -> String {
-    match ban.source {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("{address}/64"),
-    }
 }

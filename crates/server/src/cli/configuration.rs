@@ -49,7 +49,7 @@ pub(super) fn toml(loaded: &Loaded) -> String {
         let origin = loaded.origins.iter().find(|(name, _)| *name == key.name);
         let origin = origin.map_or(String::new(), |(_, origin)| format!(" ({origin})"));
         let line = format!("{name} = {value}");
-        lines.push(format!("{line:56} # {}{origin}", key.about));
+        lines.push(format!("{line:56} # {}{origin}", key.purpose()));
     }
     lines.join("\n")
 }

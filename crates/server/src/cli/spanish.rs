@@ -99,9 +99,14 @@ pub(super) const SPANISH: &[(&str, &str)] = &[
         "Crear todas las extensiones de un archivo, o ninguna: número,usuario,contraseña[,dueño] en cada línea",
     ),
     (
-        "Make all extensions of a table (CSV), or none: a header with any of number, name, username, password, owner, voicemail PIN; without one, number,username,password[,owner] on each line",
-        "Crear todas las extensiones de una tabla (CSV), o ninguna: con un encabezado que nombre número, nombre, usuario, contraseña, dueño o PIN del buzón; sin él, número,usuario,contraseña[,dueño] en cada línea",
+        "Make all extensions of a table (CSV), or none: columns number, name, username, password, owner, voicemail PIN by its first line",
+        "Crear todas las extensiones de una tabla (CSV), o ninguna: columnas número, nombre, usuario, contraseña, dueño, PIN del buzón según su primera línea",
     ),
+    (
+        "Put a copy made by `centralita backup` back in place of the SQLite database, while no server runs; the one that is there is kept aside",
+        "Poner una copia hecha por `centralita backup` en lugar de la base de datos SQLite, sin servidor en marcha; la que hay se guarda aparte",
+    ),
+    ("The copy", "La copia"),
     ("The file", "El archivo"),
     (
         "List sources that are ignored after too many wrong passwords",

@@ -12,6 +12,8 @@ use crate::tr;
 pub(super) fn read(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<(String, String, Origin)> {
     // Editors of Windows begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // dotenvy takes spaces at the end of a last line without an end for a value that goes on.
+    let text = &format!("{text}\n");
     let line = Cell::new(0);
     let mut refuse = |line: usize, what: String| {
         let origin = Origin::File { path: path.to_path_buf(), line };

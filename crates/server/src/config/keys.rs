@@ -9,7 +9,7 @@ use super::values::{
     recorded, relay, shown_beep, socket, switch, text, url, web, without_password, zone, zoneinfo,
 };
 use super::{Config, PublicAddress, Value};
-use crate::tr;
+use crate::{lang, tr};
 
 /// One key of the configuration.
 pub struct Key {
@@ -21,6 +21,13 @@ pub struct Key {
     pub(super) set: fn(&mut Config, &Value) -> Result<(), String>,
     /// The value as TOML with secrets hidden; `None` where nothing is set.
     pub show: fn(&Config) -> Option<String>,
+}
+
+impl Key {
+    /// What it is for, in the language that is spoken.
+    pub fn purpose(&self) -> &'static str {
+        lang::current().pick(Some(self.about), super::spanish::about(self.name)).unwrap_or(self.about)
+    }
 }
 
 macro_rules! keys {

@@ -4,6 +4,7 @@ mod dotenv;
 mod keys;
 mod layers;
 mod nearest;
+mod spanish;
 mod values;
 
 use std::ffi::OsString;
@@ -486,10 +487,13 @@ fn read_or_empty(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     }
 }
 
+/// The keys of which an empty text is a value: a feature code that is switched off.
+const EMPTY_IS_A_VALUE: &str = "features.";
+
 /// What is wrong with an empty value. A list is emptied with `[]` in the file.
 fn emptiness(setting: &Setting) -> Option<String> {
     let Value::Text(text) = &setting.value else { return None };
-    if !text.trim().is_empty() {
+    if !text.trim().is_empty() || setting.key.starts_with(EMPTY_IS_A_VALUE) {
         return None;
     }
     Some(match &setting.origin {
