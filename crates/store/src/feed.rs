@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::journal::{Binding, Note, OpenLeg, Record};
-use model::{CallId, CallRecord, CallStatus, Recording, RecordingId};
+use model::{CallId, CallRecord, CallStatus, Cause, Recording, RecordingId};
 use sqlx::AssertSqlSafe;
 
 use crate::facts::{self, State, States};
@@ -88,8 +88,9 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     feed_bindings(tx, &end.bindings, node).await?;
 
     let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
-    // What is over stays over, even where its opening is told again.
-    end.calls.retain(|id, call| call.ended_at.is_some() || !over.contains(*id));
+    // What is over stays over, even where its opening is told again, or a start that did not know of its end has ended it.
+    let ends = |call: &CallRecord| call.ended_at.is_some() && call.cause != Some(Cause::Crash);
+    end.calls.retain(|id, call| ends(call) || !over.contains(*id));
     let told: Vec<&CallRecord> = end.calls.values().copied().collect();
     upsert(tx, &calls::TABLE, &told, |call, query| calls::bind_at(node, call, query)).await?;
     let told_legs: Vec<_> = told
@@ -134,17 +135,19 @@ async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
             | Note::SpendAlert { .. } => None,
         })
     });
-    for (call, at) in up {
-        query(
-            "UPDATE calls SET answered_at = $1, status = $2 WHERE tenant = $3 AND id = $4 \
-             AND ended_at IS NULL AND answered_at IS NULL",
-        )
-        .bind(at.as_micros())
-        .bind(word(&CallStatus::InProgress))
-        .bind(TENANT)
-        .bind(call.as_str())
-        .execute(&mut *tx)
-        .await?;
+    for some in up.collect::<Vec<_>>().chunks(KEYS_AT_ONCE) {
+        let when = |(n, _): (usize, &_)| format!("WHEN ${} THEN CAST(${} AS BIGINT) ", 3 + 2 * n, 4 + 2 * n);
+        let times: String = some.iter().enumerate().map(when).collect();
+        let sql = format!(
+            "UPDATE calls SET status = $2, answered_at = CASE id {times}END WHERE tenant = $1 AND ended_at IS NULL \
+             AND answered_at IS NULL AND id IN ({})",
+            placeholders(3 + 2 * some.len(), some.len())
+        );
+        let query =
+            query(AssertSqlSafe(sql)).persistent(false).bind(TENANT).bind(word(&CallStatus::InProgress));
+        let query =
+            some.iter().fold(query, |query, (call, at)| query.bind(call.as_str()).bind(at.as_micros()));
+        some.iter().fold(query, |query, (call, _)| query.bind(call.as_str())).execute(&mut *tx).await?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ mod samples;
 use std::time::Duration;
 
 use centralita_store::{CallFilter, Cursor, Retention};
-use model::journal::{Binding, Record};
-use model::{CallRecord, Cause};
+use model::journal::{Binding, Note, Record};
+use model::{CallId, CallRecord, CallStatus, Cause};
 use samples::*;
 
 fn opened(call: CallRecord) -> Record {
@@ -172,4 +172,37 @@ async fn ten_thousand_bindings_are_fed_within_a_second_or_two() {
     store.feed(&records).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(store.remembered().await.unwrap().bindings.len(), 10_000);
+}
+
+#[tokio::test]
+async fn a_call_that_is_up_is_known_as_answered_by_the_next_start() {
+    let folder = Folder::new(); // F22
+    let store = folder.open().await;
+    let answered =
+        |id: &str, second| Record::Noted(Note::Answered { call: CallId::parse(id).unwrap(), at: at(second) });
+    let opened = |id: &str| opened(call(id, 0));
+    store.feed(&[opened("session_1"), opened("session_2"), opened("session_3")]).await.unwrap();
+    store.feed(&[answered("session_1", 4), leg_up("session_1", 1), answered("session_3", 6)]).await.unwrap();
+    store.feed(&[answered("session_1", 9)]).await.unwrap(); // told again, it changes nothing
+    let known = store.remembered().await.unwrap().open_calls;
+    let seen: Vec<_> =
+        known.iter().map(|(call, _)| (call.id.as_str(), call.status, call.answered_at)).collect();
+    let expected = [
+        ("session_1", CallStatus::InProgress, Some(at(4))),
+        ("session_2", CallStatus::Ringing, None),
+        ("session_3", CallStatus::InProgress, Some(at(6))),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(known[0].1, [open_leg(1)], "with what its record says of the leg");
+}
+
+#[tokio::test]
+async fn a_record_is_not_replaced_by_one_of_a_crash() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let whole = closed("session_1", 0);
+    store.feed(&[over(whole.clone())]).await.unwrap();
+    let crash = CallRecord { cause: Some(Cause::Crash), ..closed("session_1", 50) };
+    store.feed(&[over(crash)]).await.unwrap();
+    assert_eq!(store.call(&whole.id).await.unwrap(), Some(whole));
 }
