@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ::base::{Chance, Now};
 use ::media::{MediaCommand, MediaEvent};
@@ -27,6 +28,9 @@ use crate::metrics::WorkerCounters;
 use crate::recording::{Writer, WriterConfig};
 use crate::supervisor::Supervisor;
 use worker::{Inbox, Worker, WorkerSetup};
+
+/// While a worker is away no call has a voice: it begins anew soon, however often it failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the workers are started with.
 #[derive(Clone, Debug)]
@@ -102,7 +106,8 @@ impl MediaWorkers {
             };
             let worker = Worker::new(&setup, chance.fork(), &mut tapes.pop())?;
             let name = format!("media-{number}");
-            let (watch, chance) = (supervisor.watch(name.clone()), chance.fork());
+            let (watch, chance) =
+                (supervisor.watch(name.clone()).pausing_at_most(LONGEST_PAUSE), chance.fork());
             let thread = std::thread::Builder::new().name(name);
             let thread = thread.spawn(move || supervised::run(&setup, chance, worker, watch))?;
             workers.running.push(Running { inbox, counters, thread: Some(thread) });
