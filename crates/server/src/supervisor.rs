@@ -153,6 +153,7 @@ impl Supervisor {
             supervisor: self.clone(),
             name: name.into(),
             pause: Duration::ZERO,
+            longest: LONGEST_PAUSE,
             began: Instant::now(),
         };
         watch.set(|task| task.state = TaskState::Running);
@@ -252,10 +253,19 @@ pub struct Watch {
     supervisor: Supervisor,
     name: String,
     pause: Duration,
+    longest: Duration,
     began: Instant,
 }
 
 impl Watch {
+    /// Pauses are never longer than this, which is no less than the first one.
+    #[must_use]
+    pub fn pausing_at_most(self, longest: Duration) -> Watch {
+        let mut watch = self;
+        watch.longest = longest.max(FIRST_PAUSE);
+        watch
+    }
+
     fn set(&self, change: impl FnOnce(&mut Task)) {
         let mut tasks = self.supervisor.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Task { state: TaskState::Running, restarts: 0, last_fault: None };
@@ -270,7 +280,7 @@ impl Watch {
         });
         let ran = self.began.elapsed();
         let pause = if ran >= STEADY { Duration::ZERO } else { self.pause };
-        self.pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.pause = (pause * 2).clamp(FIRST_PAUSE, self.longest);
         tracing::error!(task = self.name, pause_ms = pause.as_millis() as u64, "{what}; it begins anew");
         pause
     }

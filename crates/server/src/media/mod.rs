@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ::base::{Chance, Now};
 use ::media::{MediaCommand, MediaEvent};
@@ -29,6 +30,9 @@ use crate::supervisor::Supervisor;
 use stats::Counters;
 pub use stats::WorkerStats;
 use worker::{Inbox, Worker, WorkerSetup};
+
+/// While a worker is away no call has a voice: it begins anew soon, however often it failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the workers are started with.
 #[derive(Clone, Debug)]
@@ -104,7 +108,8 @@ impl MediaWorkers {
             };
             let worker = Worker::new(&setup, chance.fork(), &mut tapes.pop())?;
             let name = format!("media-{number}");
-            let (watch, chance) = (supervisor.watch(name.clone()), chance.fork());
+            let (watch, chance) =
+                (supervisor.watch(name.clone()).pausing_at_most(LONGEST_PAUSE), chance.fork());
             let thread = std::thread::Builder::new().name(name);
             let thread = thread.spawn(move || supervised::run(&setup, chance, worker, watch))?;
             workers.running.push(Running { inbox, counters, thread: Some(thread) });
