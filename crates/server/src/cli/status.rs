@@ -36,7 +36,10 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
     let tasks: Vec<_> =
         status["tasks"].as_array().into_iter().flatten().filter(|task| faulty(task)).cloned().collect();
     if matches!(shared.output, super::Output::Table) && !tasks.is_empty() {
-        shape::heading(shared, lang::current().pick("Tasks that began anew", "Tareas que empezaron de nuevo"));
+        shape::heading(
+            shared,
+            lang::current().pick("Tasks that began anew", "Tareas que empezaron de nuevo"),
+        );
         let columns = [
             ("TASK", "TAREA", "name"),
             ("STATE", "ESTADO", "status"),

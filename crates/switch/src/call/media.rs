@@ -3,8 +3,8 @@
 use base::Now;
 use media::sdp::{self, Description, Direction, Local, Negotiated, SdpError};
 use media::{MediaCommand, MediaEvent, Report, Source, Tone};
-use model::dialplan::Application;
 use model::Quality;
+use model::dialplan::Application;
 use sip::Hop;
 
 use super::{CallKey, LegState, Phase, Stream};
