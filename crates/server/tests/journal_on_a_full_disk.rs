@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::Timestamp;
-use model::journal::{Binding, Record};
+use model::journal::{Binding, ListenerId, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
 use server::journal::{Journal, restore};
 use store::Remembered;
@@ -55,10 +55,12 @@ fn bound(n: usize) -> Record {
         created_at: Timestamp::default(),
         user_agent: "phone".into(),
         transport: 0,
-        listener: 0,
+        listener: ListenerId::Index(0),
         local: address,
         remote: address,
         flow: (0, 0),
+        instance: None,
+        reg_id: None,
     })
 }
 

@@ -26,7 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 12, sql: include_str!("../migrations/0012_webhook_secrets.sql") },
     Migration { version: 13, sql: include_str!("../migrations/0013_outside_time.sql") },
     Migration { version: 14, sql: include_str!("../migrations/0014_listeners.sql") },
-    Migration { version: 17, sql: include_str!("../migrations/0017_installation.sql") },
+    Migration { version: 15, sql: include_str!("../migrations/0015_installation.sql") },
 ];
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.

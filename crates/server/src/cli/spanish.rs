@@ -37,6 +37,11 @@ pub(super) const SPANISH: &[(&str, &str)] = &[
     ("Look for what would keep phones from working", "Buscar lo que impediría que los teléfonos funcionen"),
     ("Show the log", "Mostrar el registro"),
     ("API keys", "Claves de la API"),
+    (
+        "Put a copy made by `centralita backup` back in place of the SQLite database, while no server runs; the one that is there is kept aside",
+        "Volver a poner una copia hecha con `centralita backup` en lugar de la base de datos SQLite, sin servidor en marcha; la que hay se conserva aparte",
+    ),
+    ("The copy", "La copia"),
     ("Extensions", "Extensiones"),
     ("Trunks: the ways to the outside", "Troncales: los caminos hacia fuera"),
     ("Calls", "Llamadas"),
