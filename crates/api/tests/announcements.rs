@@ -1,6 +1,6 @@
 //! Recurring calls that say something, over REST (S86): sounds, prompts, and every combination that makes no sense.
 
-mod house;
+use crate::house;
 
 use std::collections::BTreeMap;
 use std::future::ready;

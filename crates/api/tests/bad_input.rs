@@ -1,6 +1,6 @@
 //! Whatever is sent, the answer is one of S23: never 422, never 500, and it names the field.
 
-mod house;
+use crate::house;
 
 use axum::body::Body;
 use house::{House, request};

@@ -1,6 +1,6 @@
 //! Bodies and heads of requests: one limit for whoever reads a body, encodings, hosts, numbers as JSON Schema has them.
 
-mod house;
+use crate::house;
 
 use axum::body::Body;
 use axum::http::{Request, Version};

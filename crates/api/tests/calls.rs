@@ -1,6 +1,6 @@
 //! Calls that are up and calls that are over, in one list, once each; their ladders.
 
-mod house;
+use crate::house;
 
 use std::time::Duration;
 

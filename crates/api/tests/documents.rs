@@ -1,6 +1,6 @@
 //! The documents' requests, verbatim, get the documents' answers, name by name.
 
-mod house;
+use crate::house;
 
 use base::Timestamp;
 use house::{House, has_shape_of, request};

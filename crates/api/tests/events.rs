@@ -1,6 +1,6 @@
 //! Events: listed, streamed, over a WebSocket; one's own, and in order (S88–S95).
 
-mod house;
+use crate::house;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Extensions: what they may dial, where their calls go, who sees them, and what is told of every change.
 
-mod house;
+use crate::house;
 
 use house::House;
 use serde_json::{Value, json};

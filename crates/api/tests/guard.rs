@@ -1,6 +1,6 @@
 //! Bans are listed and lifted by administrators.
 
-mod house;
+use crate::house;
 
 use base::Timestamp;
 use house::House;

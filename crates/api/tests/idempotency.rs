@@ -1,6 +1,6 @@
 //! A request that is repeated is done once.
 
-mod house;
+use crate::house;
 
 use axum::body::Body;
 use house::{Answer, House, request};

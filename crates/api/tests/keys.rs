@@ -1,6 +1,6 @@
 //! Keys: what they may make, how they end, what they were used for (S53–S61).
 
-mod house;
+use crate::house;
 
 use house::House;
 use model::Permission;

@@ -1,7 +1,7 @@
 //! Every route with everything that it should refuse, out of its own description: whoever adds a route adds it to these tests.
 
 mod foreign;
-mod house;
+use crate::house;
 
 use std::collections::BTreeMap;
 

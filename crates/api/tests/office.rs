@@ -1,6 +1,6 @@
 //! The office: what was answered is true for everybody, is written down, and outlives the process.
 
-mod house;
+use crate::house;
 
 use base::Secret;
 use centralita_api::{Actor, Column, Imported, OfficeError};

@@ -1,6 +1,6 @@
 //! The document and the router know the same routes. (That every answered status is documented is checked by every other test.)
 
-mod house;
+use crate::house;
 
 use std::collections::BTreeSet;
 

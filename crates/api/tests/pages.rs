@@ -1,6 +1,6 @@
 //! What browsers meet: where to go, the API as a page, and what pages from elsewhere may do.
 
-mod house;
+use crate::house;
 
 use axum::body::Body;
 use axum::http::Request;

@@ -1,6 +1,6 @@
 //! Who may do what: permissions, tenancy, the trusted neighbour.
 
-mod house;
+use crate::house;
 
 use std::net::SocketAddr;
 

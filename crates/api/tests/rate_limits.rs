@@ -1,6 +1,6 @@
 //! S28: a hundred requests a minute and key; thirty a minute and source without one.
 
-mod house;
+use crate::house;
 
 use std::net::SocketAddr;
 

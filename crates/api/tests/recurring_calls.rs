@@ -1,6 +1,6 @@
 //! Recurring calls over REST (S76–S84, S92–S94): the documents' requests, every bad value, limits, policy and events.
 
-mod house;
+use crate::house;
 
 use house::{House, has_shape_of};
 use model::{ExtensionId, Misfire, Occurrence, OccurrenceState, RecurringCallId, UserId};

@@ -1,8 +1,8 @@
 //! `docs/api.md` and `docs/api/` say what the router does: a page for each noun, written from the OpenAPI document and from a walk over the
 //! routes by `cargo xtask docs`, and never stale.
 
-mod house;
-mod tour;
+use crate::house;
+use crate::tour;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

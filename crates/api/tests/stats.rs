@@ -1,6 +1,6 @@
 //! Figures about calls (S192).
 
-mod house;
+use crate::house;
 
 use base::Timestamp;
 use house::{BEGIN, House, call_record};

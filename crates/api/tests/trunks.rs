@@ -1,6 +1,6 @@
 //! Trunks over the API: made, shown without their secrets, changed and removed by an administrator.
 
-mod house;
+use crate::house;
 
 use house::House;
 use model::{Change, SealKey};

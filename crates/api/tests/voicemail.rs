@@ -1,6 +1,6 @@
 //! Voicemail over REST: what is listed, marked, deleted, set and heard, and what others do not see (S72).
 
-mod house;
+use crate::house;
 
 use std::collections::BTreeMap;
 use std::future::ready;

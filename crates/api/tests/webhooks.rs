@@ -1,6 +1,6 @@
 //! Secrets of webhooks: shown once, and changed without a message that nobody can verify (S88).
 
-mod house;
+use crate::house;
 
 use axum::body::Body;
 use house::{House, request};

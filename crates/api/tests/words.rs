@@ -1,6 +1,6 @@
 //! One way to say a thing on every route, and refusals that say why.
 
-mod house;
+use crate::house;
 
 use axum::body::Body;
 use house::{BEGIN, House, call_record, request};

@@ -1,7 +1,7 @@
 //! Clips: announcements that a peer hears instead of what feeds it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod desk;
+use crate::desk;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Recordings: both sides on one time line, whatever the network did to their packets.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod desk;
+use crate::desk;
 
 use std::time::Duration;
 

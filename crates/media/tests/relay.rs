@@ -1,7 +1,7 @@
 //! Two legs that hear each other: what passes, under which numbers, and in which law.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod desk;
+use crate::desk;
 
 use centralita_media::sdp::{Codec, Direction};
 use centralita_media::{Channel, MediaCommand, MediaEvent, Source, StreamId};

@@ -1,7 +1,7 @@
 //! RTCP: passed on under our numbers, measured, and made where nobody else makes it (RFC 3550 §6).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod desk;
+use crate::desk;
 
 use centralita_media::sdp::Codec;
 use centralita_media::{Channel, MediaCommand, Source, Tone};

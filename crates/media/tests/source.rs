@@ -1,7 +1,7 @@
 //! Who may speak into a call, and who may hear it (security row 9).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod desk;
+use crate::desk;
 
 use centralita_media::Channel;
 use centralita_media::limits;

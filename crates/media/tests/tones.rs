@@ -1,7 +1,7 @@
 //! Keys that are sent as tones in the audio: told like events, and only where somebody waits for them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod desk;
+use crate::desk;
 
 use std::f64::consts::TAU;
 

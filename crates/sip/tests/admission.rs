@@ -1,6 +1,6 @@
 //! What is answered before anybody is asked (RFC 3261 §8.2), and what is answered without keeping anything.
 
-mod network;
+use crate::network;
 
 use centralita_sip::{Config, Flow, Hop, Input, Method, Name, Output, Reply, Request, Target, Transport};
 use network::*;

@@ -1,6 +1,6 @@
 //! Calls as they should be: set-up, conversation, end; over datagrams and over streams; and with each message lost in turn.
 
-mod network;
+use crate::network;
 
 use centralita_sip::Transport;
 use network::*;

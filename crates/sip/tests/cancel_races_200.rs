@@ -1,6 +1,6 @@
 //! CANCEL against everything it can meet (RFC 3261 §9, §15).
 
-mod network;
+use crate::network;
 
 use network::*;
 

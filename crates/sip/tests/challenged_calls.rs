@@ -1,6 +1,6 @@
 //! Calls that are challenged: credentials go to the trunk they were given for, once, and to nobody else (security.md row 5).
 
-mod network;
+use crate::network;
 
 use base::Secret;
 use centralita_sip::digest::{Account, Credentials, Ha1};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::manual_is_multiple_of, clippy::format_push_string, clippy::match_same_arms)]
 
-mod network;
+use crate::network;
 
 use std::collections::HashMap;
 

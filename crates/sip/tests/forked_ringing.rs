@@ -1,6 +1,6 @@
 //! One INVITE, several answers (RFC 3261 §12.1, §13.2.2.4).
 
-mod network;
+use crate::network;
 
 use centralita_sip::Name;
 use network::*;

@@ -1,6 +1,6 @@
 //! Offers within a session, and two of them at once (RFC 3261 §14).
 
-mod network;
+use crate::network;
 
 use network::*;
 

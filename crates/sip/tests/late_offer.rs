@@ -1,6 +1,6 @@
 //! An INVITE without a description: the offer is ours, and the answer comes later (RFC 3261 §13.2.1, RFC 3262 §5).
 
-mod network;
+use crate::network;
 
 use network::*;
 

@@ -1,6 +1,6 @@
 //! The 200 is repeated until its ACK comes; without one the session is ended (RFC 3261 §13.3.1.4).
 
-mod network;
+use crate::network;
 
 use network::*;
 

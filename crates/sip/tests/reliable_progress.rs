@@ -1,6 +1,6 @@
 //! Reliable provisional answers and PRACK (RFC 3262), and what they make possible before the 200.
 
-mod network;
+use crate::network;
 
 use network::*;
 

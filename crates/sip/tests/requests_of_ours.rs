@@ -1,6 +1,6 @@
 //! Requests that we send outside any dialog: OPTIONS, REGISTER, NOTIFY and MESSAGE, and what becomes of them.
 
-mod network;
+use crate::network;
 
 use base::Secret;
 use centralita_sip::digest::{Account, Credentials, Ha1};

@@ -1,6 +1,6 @@
 //! Session timers (RFC 4028): who refreshes, how, and what happens where nobody does.
 
-mod network;
+use crate::network;
 
 use centralita_sip::{Config, Name};
 use network::*;

@@ -1,6 +1,6 @@
 //! Subscriptions that others have with us (RFC 6665): the dialog, its NOTIFYs one after the other, refreshing, running out.
 
-mod network;
+use crate::network;
 
 use bytes::Bytes;
 use centralita_sip::{Config, Message, Name, SubscriptionId};

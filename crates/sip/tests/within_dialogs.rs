@@ -1,6 +1,6 @@
 //! Requests within a dialog, and those that only claim to be (RFC 3261 §12.2.2).
 
-mod network;
+use crate::network;
 
 use centralita_sip::{Hangup, Name};
 use network::*;

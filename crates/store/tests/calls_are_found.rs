@@ -1,6 +1,6 @@
 //! Calls are found by user, number and time, and a page is the same whichever way the database takes to it.
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{CallFilter, Store};
 use model::journal::Record;

@@ -1,6 +1,6 @@
 //! A file is looked at before it becomes the database: only a whole one of ours, of this version or an older one, may.
 
-mod samples;
+use crate::samples;
 
 use std::path::{Path, PathBuf};
 

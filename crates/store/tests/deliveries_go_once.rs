@@ -1,6 +1,6 @@
 //! Deliveries, requests that may be repeated, and figures, on whichever database: what two ask for at once is had by one.
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{
     Asked, Attempt, DeliveryFilter, DeliveryStatus, Earlier, KeyUse, Outcome, Stats, StatsQuery, Store,

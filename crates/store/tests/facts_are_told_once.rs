@@ -1,6 +1,6 @@
 //! What the journal says is told as events: each fact once, in order, whatever is fed again after a crash (S88).
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{EventQuery, Store};
 use model::journal::{Binding, Note, Record};

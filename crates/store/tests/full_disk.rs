@@ -1,6 +1,6 @@
 //! A write that fails half-way leaves nothing behind that keeps the next one from succeeding.
 
-mod samples;
+use crate::samples;
 
 use std::time::Duration;
 

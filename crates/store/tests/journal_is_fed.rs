@@ -1,6 +1,6 @@
 //! The journal's records become rows, and the same records never become other rows.
 
-mod samples;
+use crate::samples;
 
 use std::time::Duration;
 

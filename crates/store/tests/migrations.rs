@@ -1,6 +1,6 @@
 //! A database is made and brought up to date by whoever opens it, and never by an older program.
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{Store, StoreError};
 use samples::{Folder, on_postgres};

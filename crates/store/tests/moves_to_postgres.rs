@@ -1,6 +1,6 @@
 //! A database moves from SQLite to PostgreSQL as a whole, or not at all.
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{CallFilter, EventFilter, KeyUse, Store, StoreError};
 use model::Change;

@@ -1,6 +1,6 @@
 //! Several nodes write to one PostgreSQL at once, and whoever reads the outbox by its numbers misses nothing.
 
-mod samples;
+use crate::samples;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Who dials which instant (S85): one of many, whoever asks first, and whoever asks again learns the same.
 
-mod samples;
+use crate::samples;
 
 use base::Timestamp;
 use centralita_store::{EventFilter, Retention, Store};

@@ -1,6 +1,6 @@
 //! What the office writes is there after the database is opened again.
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{EventFilter, KeyUse, StoreError};
 use model::{Change, ExtensionNumber};

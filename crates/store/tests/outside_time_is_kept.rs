@@ -1,6 +1,6 @@
 //! What calls to the outside have used is known after a restart, and told of once (security.md rows 7 and 31).
 
-mod samples;
+use crate::samples;
 
 use centralita_store::{EventQuery, Retention, Store};
 use model::UserId;

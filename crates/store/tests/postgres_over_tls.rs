@@ -1,6 +1,6 @@
 //! PostgreSQL over TLS: it is encrypted where the address asks for that, and only who proves his name is spoken with where it asks for that too.
 
-mod samples;
+use crate::samples;
 
 use std::path::Path;
 

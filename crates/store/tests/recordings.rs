@@ -1,6 +1,6 @@
 //! Recordings in the database (S177): told by the journal, listed to whom they belong, moved, deleted.
 
-mod samples;
+use crate::samples;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Sounds are there after the database is opened again, as many as an extension may have, and gone with it.
 
-mod samples;
+use crate::samples;
 
 use base::Id;
 use model::{Change, Sound};

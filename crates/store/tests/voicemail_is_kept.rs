@@ -1,6 +1,6 @@
 //! Boxes, messages and mails are there after the database is opened again, and gone with their extension.
 
-mod samples;
+use crate::samples;
 
 use std::time::Duration;
 

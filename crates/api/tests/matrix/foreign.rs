@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use serde_json::{Value, json};
 
+use super::{Operation, Things, operations};
 use crate::house::{Answer, House, request};
-use crate::{Operation, Things, operations};
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 /// Whoever asks for these needs no key; a WebSocket may bring it later.

@@ -1,0 +1,33 @@
+//! The integration tests of this crate in one binary: it is linked once, and its tests share one pool of threads.
+#![allow(
+    clippy::format_push_string,
+    clippy::indexing_slicing,
+    clippy::manual_is_multiple_of,
+    clippy::match_same_arms,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod admission;
+mod calls;
+mod cancel_races_200;
+mod challenged_calls;
+mod chaos;
+mod corpus;
+mod digest;
+mod forked_ringing;
+mod framing;
+mod glare_491;
+mod late_offer;
+mod lost_ack;
+mod network;
+mod reliable_progress;
+mod requests_of_ours;
+mod session_timer;
+mod subscriptions;
+mod target_selection;
+mod torture;
+mod torture_replay;
+mod uri;
+mod within_dialogs;
