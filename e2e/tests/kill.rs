@@ -48,11 +48,12 @@ impl Way {
         }
     }
 
-    /// Cut off all calls; `rtp` is where one of them is heard. The span within which they ended: after a crash the next start ends them.
+    /// Cut off all calls; `rtp` is where one of them is heard. The span within which that was.
     fn cut(self, server: &mut Server, rtp: SocketAddr) -> [Instant; 2] {
         let stranger = Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server.sip());
         let Wire::Udp { socket, .. } = &stranger else { unreachable!("a UDP socket") };
-        let now = Instant::now();
+        let begin = Instant::now();
+        let mut end = begin;
         match self {
             Way::Kill => {
                 server.kill();
@@ -68,6 +69,7 @@ impl Way {
                 );
                 socket.send_to(text.as_bytes(), server.sip()).expect("sent");
                 assert_eq!(server.ends(), Some(70));
+                end = Instant::now();
                 server.restart();
             }
             Way::Worker => {
@@ -79,7 +81,7 @@ impl Way {
                 });
             }
         }
-        if self == Way::Worker { [now, now] } else { [now, Instant::now()] }
+        [begin, end]
     }
 }
 
@@ -405,8 +407,7 @@ fn kill_in_a_burst(
         done.len()
     );
     server.restart();
-    let back = Instant::now();
-    lasted.extend(began.iter().map(|began| [cut - *began, back - *began]));
+    lasted.extend(began.iter().map(|began| [cut - *began; 2]));
     let there = contacts_at(server, phones.wire.local());
     let lost: Vec<usize> = done.iter().filter(|n| !there.contains(&user(**n))).copied().collect();
     assert!(lost.is_empty(), "round {round}: answered before the kill and gone after it: {lost:?}");
