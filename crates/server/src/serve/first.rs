@@ -71,9 +71,9 @@ impl Beginning<'_> {
                 "  curl -sS http://{http}/api/v1/voip/extensions/create -H \"Authorization: Bearer $(cat {})\" \\",
                 key.display()
             ));
-            say(&format!(
-                "    -H 'Content-Type: application/json' -d '{{\"extensionNumber\":\"1001\",\"displayName\":\"Juan Pérez\"}}'"
-            ));
+            say(
+                r#"    -H 'Content-Type: application/json' -d '{"extensionNumber":"1001","displayName":"Juan Pérez"}'"#,
+            );
         }
     }
 }

@@ -64,19 +64,13 @@ impl Report {
             ("unsent".to_owned(), dropped(|worker| worker.dropped_unsent)),
         ];
         let help = "RTP and RTCP packets that were dropped: their stream was over, not the stream's peer, too long, not taken by the kernel";
-        page.values(Counter, "rtp_packets_dropped", help, "reason", dropped.into_iter())?;
+        page.values(Counter, "rtp_packets_dropped", help, "reason", dropped)?;
         let ports = |read: fn(&WorkerStats) -> u64| stats.iter().map(read).sum::<u64>();
         let ports = [
             ("free".to_owned(), ports(|worker| worker.ports_free)),
             ("resting".to_owned(), ports(|worker| worker.ports_resting)),
             ("unbound".to_owned(), ports(|worker| worker.ports_unbound)),
         ];
-        page.values(
-            Gauge,
-            "rtp_port_pairs",
-            "Pairs of RTP ports that no stream uses",
-            "state",
-            ports.into_iter(),
-        )
+        page.values(Gauge, "rtp_port_pairs", "Pairs of RTP ports that no stream uses", "state", ports)
     }
 }
