@@ -95,6 +95,9 @@ pub(crate) async fn walk() -> Vec<Exchange> {
     tour.ask("delete", &format!("/api/v1/voip/extensions/{extension}"), Value::Null).await;
     tour.ask("post", "/api/v1/opensips/stop", json!({})).await;
     tour.ask("post", "/api/v1/server/stop", json!({})).await;
+    let until = base::Timestamp::from_micros((BEGIN + 60) * 1_000_000);
+    let ban = switch::Ban { source: "192.0.2.7".parse().unwrap(), account: Some("user_123".into()), until };
+    tour.house.exchange.change(|inside| inside.bans = vec![ban]);
     tour.get("/api/v1/guard/bans").await;
     tour.ask("delete", "/api/v1/guard/bans?address=192.0.2.7", Value::Null).await;
     let mut events = Vec::new();
