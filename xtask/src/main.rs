@@ -46,7 +46,7 @@ fn run() -> anyhow::Result<ExitCode> {
 fn docs(root: &std::path::Path) -> anyhow::Result<ExitCode> {
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["test", "-q", "-p", "centralita-api", "--test", "reference"])
+        .args(["test", "-q", "--workspace", "--test", "api_tests", "--", "reference::"])
         .env("CENTRALITA_WRITE_DOCS", "1");
     let done = cargo.current_dir(root).status().context("cargo cannot be run")?;
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -34,6 +34,8 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("delete", "/api/v1/voip/extensions/{id}", "deleteExtension"),
     ("post", "/api/v1/voip/extensions/{id}/call", "callFromExtension"),
     ("post", "/api/v1/voip/extensions/{id}/credentials/reset", "resetExtensionPassword"),
+    ("get", "/api/v1/guard/bans", "listBans"),
+    ("delete", "/api/v1/guard/bans", "liftBans"),
     ("get", "/api/v1/keys", "listKeys"),
     ("post", "/api/v1/keys/voip/generate", "createKey"),
     ("patch", "/api/v1/keys/{id}", "updateKey"),

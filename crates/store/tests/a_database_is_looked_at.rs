@@ -40,6 +40,6 @@ async fn what_is_no_database_is_a_fault_that_names_the_file() {
     let folder = Folder::new("text");
     std::fs::write(folder.0.join("c.db"), "name;number\n").unwrap();
     let error = probe("sqlite:c.db", &folder.0).await.unwrap_err();
-    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(matches!(error, StoreError::NoDatabase { .. }), "{error}");
     assert!(error.to_string().contains("c.db is not a SQLite database"), "{error}");
 }

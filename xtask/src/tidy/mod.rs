@@ -3,6 +3,7 @@
 //! Each rule is a function from the tree's files (or crates) to faults, so that a rule is tested on a tree of three lines.
 
 mod arrows;
+mod field_cases;
 mod links;
 mod names;
 mod pages;
@@ -10,6 +11,7 @@ mod purity;
 mod rust;
 mod seeds;
 mod size;
+mod test_files;
 mod words;
 
 use std::path::Path;
@@ -47,6 +49,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     faults.extend(seeds::check(&files));
     faults.extend(links::check(&files, &paths));
     faults.extend(pages::check(&files));
+    faults.extend(field_cases::check(&files));
+    faults.extend(test_files::check(&files));
     faults.extend(files.iter().flat_map(|file| {
         let rules = [purity::check, rust::check, size::check, names::check, words::check];
         rules.into_iter().flat_map(move |rule| rule(file))

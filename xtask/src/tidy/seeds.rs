@@ -38,7 +38,7 @@ pub(super) fn check(files: &[File]) -> Vec<Fault> {
 }
 
 /// `crates/sip/tests/uri.rs::no_bytes_make_a_uri_panic`
-fn exists(files: &[File], test: &str) -> bool {
+pub(super) fn exists(files: &[File], test: &str) -> bool {
     let Some((path, name)) = test.split_once("::") else { return false };
     files.iter().any(|file| file.path == path && file.text.contains(&format!("fn {name}(")))
 }
