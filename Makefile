@@ -36,8 +36,9 @@ test: need-test
 	$(part) build cargo build --quiet --workspace --all-targets
 	$(part) tidy cargo xtask tidy
 	$(part) unit $(MAKE) --no-print-directory unit
-	$(part) e2e-both $(MAKE) --no-print-directory --jobs 2 --output-sync=target e2e e2e-postgres
+	$(part) e2e $(MAKE) --no-print-directory e2e
 	$(part) e2e-alone $(MAKE) --no-print-directory e2e-alone
+	$(part) e2e-postgres $(MAKE) --no-print-directory e2e-postgres
 	$(part) sim $(MAKE) --no-print-directory sim
 	@echo "all parts passed"
 
@@ -56,7 +57,7 @@ fuzz-replay:
 	cargo test --quiet --workspace --test sip_tests --test media_tests -- corpus::
 
 # The tests wait far more than they compute, so more of them run at once than there are cores. Those that measure or flood run by themselves.
-ALONE := attacks_floods:: attacks_guessing:: kill::
+ALONE := attacks_floods:: attacks_guessing:: bursts:: kill::
 e2e: need-test server
 	$(E2E) --test-threads 6 $(addprefix --skip ,$(ALONE))
 

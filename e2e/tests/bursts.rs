@@ -51,6 +51,10 @@ fn five_hundred_calls_in_one_second_at_a_server_at_rest_find_ports() {
     let answering = answering.within(patience).start();
     let calling = scenario("caller", server.sip(), caller).from(&alice).to("1002");
     let said = calling.calls(CALLS, CALLS).within(patience).passes();
-    assert_eq!(said.matches("\nBYE sip:").count(), CALLS as usize, "each call was up, and was ended by us");
+    let ended = said.matches("\nBYE sip:").count();
+    assert!(
+        ended >= CALLS as usize,
+        "each call was up, and was ended by us, now and then with a BYE sent again: {ended}"
+    );
     answering.passes();
 }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use e2e::raw::Raw;
-use e2e::{Extension, Scratch, Server, Settings, soon};
-use serde_json::Value;
+use e2e::{Extension, Scratch, Server, Settings, soon, until};
+use serde_json::{Value, json};
 
 /// What a command printed for programs.
 fn json(output: &Output) -> Value {
@@ -233,6 +234,23 @@ fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
     let line = printed.lines().find(|line| line.contains("call ended")).expect("the line of the call");
     let line: Value = serde_json::from_str(line).expect("JSON");
     assert_eq!((line["call"].as_str(), line["to"].as_str()), (Some(id), Some("1002")));
+}
+
+#[test]
+fn the_log_tells_when_a_trunk_becomes_something_else() {
+    let server = Server::start();
+    let hosts = json!([{"host": "127.0.0.1", "port": server.spare_port(0)}]);
+    let wish = json!({"name": "Carrier", "hosts": hosts, "enabled": false});
+    let made = server.admin().post("/api/v1/trunks", &wish).expect(200);
+    let told = |what: &str| {
+        until(Duration::from_secs(60), what, || {
+            server.log().lines().find(|line| line.contains(what)).map(str::to_owned)
+        })
+    };
+    assert!(told("trunk disabled").contains("trunk=\"Carrier\""));
+    let path = format!("/api/v1/trunks/{}", made["trunk"]["id"].as_str().expect("an id"));
+    server.admin().put(&path, &json!({"enabled": true})).expect(200);
+    assert!(told("trunk down").contains(" WARN "), "no host answers");
 }
 
 #[test]

@@ -164,3 +164,35 @@ fn the_effective_configuration_is_itself_a_configuration() {
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert!(String::from_utf8_lossy(&again.stdout).contains("The configuration is good"));
 }
+
+// F26
+#[test]
+fn an_import_without_a_server_refuses_what_the_api_refuses_and_names_the_line() {
+    let data = nowhere().with_extension("import");
+    let list = data.with_extension("csv");
+    let words = ["--data", data.to_str().unwrap()];
+    let import = || run(&[&["extension", "import", list.to_str().unwrap()][..], &words[..]].concat());
+    let long = "x".repeat(300);
+    let header = "number,username,password,owner\n1001,phone-1,vE5-quilla-9,ana\n";
+    for (lines, expected) in [
+        ("1002,phone-2,\"vE5-quilla-9,ana\n".to_owned(), "line 3"),
+        (format!("1002,phone-2,{long},ana\n"), "line 3"),
+        ("1002,phone-2,123456,ana\n".to_owned(), "line 3"),
+        ("1002,phone-1,vE5-quilla-9,ana\n".to_owned(), "line 3"),
+    ] {
+        std::fs::write(&list, format!("{header}{lines}")).unwrap();
+        let output = import();
+        assert_eq!(output.status.code(), Some(1), "{lines}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{lines}: {}", said(&output));
+        assert!(!said(&output).contains("quilla") && !said(&output).contains(&long), "{}", said(&output));
+    }
+    std::fs::write(&list, "").unwrap();
+    assert_eq!(import().status.code(), Some(1), "an empty file");
+    let listed = run(&[&["extension", "list", "-o", "json"][..], &words[..]].concat());
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).trim(), "[]", "{}", said(&listed));
+    std::fs::write(&list, header).unwrap();
+    let output = import();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 extension imported", "{}", said(&output));
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::remove_file(&list).unwrap();
+}

@@ -43,3 +43,18 @@ async fn what_is_no_database_is_a_fault_that_names_the_file() {
     assert!(matches!(error, StoreError::NoDatabase { .. }), "{error}");
     assert!(error.to_string().contains("c.db is not a SQLite database"), "{error}");
 }
+
+// N2
+#[tokio::test]
+async fn a_postgresql_is_looked_at_and_not_changed() {
+    let folder = Folder::new("postgres");
+    let url = crate::samples::Postgres::shared().database();
+    assert_eq!(probe(&url, &folder.0).await.unwrap(), Found::Empty);
+    assert_eq!(probe(&url, &folder.0).await.unwrap(), Found::Empty, "looking makes nothing");
+    let store = Store::open(&url, &folder.0).await.unwrap();
+    let Found::Ours { version, newest } = probe(&url, &folder.0).await.unwrap() else { panic!("ours") };
+    assert_eq!(version, newest);
+    store.close().await;
+    let nobody = "postgres://nobody@127.0.0.1:1/nothing";
+    assert!(probe(nobody, &folder.0).await.unwrap_err().is_away(), "nobody listens there");
+}

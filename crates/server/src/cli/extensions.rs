@@ -191,19 +191,32 @@ fn import(shared: &Shared, file: &Path) -> Result<(), Fault> {
             let answer = client.post_bytes("/api/v1/voip/extensions/import", "text/csv", &bytes)?.json();
             answer.map_err(|fault| match fault {
                 Fault::Refused(why) => named(&why),
-                fault => fault,
+                Fault::Api { why, code, body } => {
+                    Fault::Api { why: format!("{}: {why}", file.display()), code, body }
+                }
+                fault @ (Fault::Usage(_) | Fault::Unreachable(_)) => fault,
             })?
         }
         None => reach::block_on(import_here(shared, &bytes, &named))?,
     };
     let count = done["imported"].as_u64().unwrap_or(0);
     let passwords = done["passwords"].as_array().cloned().unwrap_or_default();
-    if passwords.is_empty() || matches!(shared.output, super::Output::Json) {
-        shape::say(shared, &done, &format!("{count} extensions imported"));
+    let shown = if passwords.is_empty() || matches!(shared.output, super::Output::Json) {
+        let text = match count {
+            1 => tr!("1 extension imported", "1 extensión importada"),
+            _ => tr!("{count} extensions imported", "{count} extensiones importadas"),
+        };
+        shape::say_once(shared, &done, &text)
     } else {
-        shape::rows(shared, &passwords, &MADE);
+        shape::rows_once(shared, &passwords, &MADE)
+    };
+    match shown {
+        Err(error) if !passwords.is_empty() => Err(Fault::Refused(tr!(
+            "{count} extensions were imported, but the passwords that were made for them could not be shown ({error}): reset them",
+            "se importaron {count} extensiones, pero las contraseñas que se crearon no se pudieron mostrar ({error}): restablézcalas"
+        ))),
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// The same as the API does, with the same parser and the same rules, where no server runs.

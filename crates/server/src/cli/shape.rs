@@ -71,6 +71,11 @@ pub(super) fn say_once(shared: &Shared, value: &Value, text: &str) -> io::Result
     }
 }
 
+/// [`rows`], of what is shown once.
+pub(super) fn rows_once(shared: &Shared, rows: &[Value], columns: &[Column]) -> io::Result<()> {
+    say_once(shared, &Value::Array(rows.to_vec()), &table(rows, columns))
+}
+
 /// [`fields`], of what is shown once.
 pub(super) fn fields_once(shared: &Shared, value: &Value, columns: &[Column]) -> io::Result<()> {
     say_once(shared, value, &field_lines(value, columns))
