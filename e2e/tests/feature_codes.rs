@@ -85,6 +85,7 @@ fn a_caller_is_called_back_unless_the_number_was_hidden() {
     office.two.expect("CALL_CLOSED");
     office.two.dial("*69");
     office.one.expect("CALL_ESTABLISHED");
+    office.two.expect("CALL_ESTABLISHED");
     office.two.hang_up();
     office.one.expect("CALL_CLOSED");
 
