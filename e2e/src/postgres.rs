@@ -163,12 +163,15 @@ impl Postgres {
     /// # Panics
     /// When its processes cannot be stopped.
     pub fn freeze(&self) {
-        let backends =
-            self.psql("postgres", "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
         let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("its process");
-        let mut pids = vec![pid.lines().next().expect("a number").trim().to_owned()];
-        pids.extend(backends.expect("its processes").lines().map(str::to_owned));
+        let pid = pid.lines().next().expect("a number").trim().to_owned();
+        // Who makes processes is stopped first: nobody connects between the look at them and their stop.
+        signal("-STOP", std::slice::from_ref(&pid));
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its children");
+        let mut pids: Vec<String> = children.split_whitespace().map(str::to_owned).collect();
         signal("-STOP", &pids);
+        pids.push(pid);
         *self.frozen.lock().expect("nobody panicked here") = pids;
     }
 
