@@ -1,4 +1,4 @@
-//! The walls of the house, checked: what may depend on what, what may be said where, how long a file may grow.
+//! The rules of the tree, checked: what may depend on what, which words may stand where, how long a file may grow, which tests pages name.
 //!
 //! Each rule is a function from the tree's files (or crates) to faults, so that a rule is tested on a tree of three lines.
 
