@@ -22,8 +22,12 @@ const FREE_AT_REST: usize = 1_024;
 const FREE_PER_WORKER: usize = 64;
 /// Pairs that lie free cost two files each; they shall not use up the process's share: one of so many files.
 const FILES_PER_FREE_PAIR: u64 = 8;
-/// Pairs bound in one turn: packets wait meanwhile, half a millisecond at most.
+/// Pairs bound in one iteration while calls take many: packets wait meanwhile.
 const BINDS_PER_TURN: usize = 64;
+/// The same while there is no hurry, and the pause after it: binding all that lies ready at rest takes 50 ms of a processor, and whoever shares
+/// it with this worker shall not wait for that.
+const BINDS_AT_LEISURE: usize = 8;
+const LEISURE: Duration = Duration::from_millis(2);
 /// A closed stream's ports rest so long before another call gets them: the peer's last packets are over by then.
 const QUARANTINE: Duration = Duration::from_secs(3);
 /// The same where free ports run out: a BYE that was lost is sent again by then (T1 of RFC 3261), and of packets that come even later the new
@@ -98,6 +102,8 @@ struct Listener {
     demand: Demand,
     /// Bind more until there are enough: not one for each that is taken.
     filling: bool,
+    /// When to bind the next ones, where that is not urgent.
+    next: Instant,
     /// Closed streams' pairs, and since when.
     resting: VecDeque<(Instant, Pair)>,
     /// Binding failed for another reason than a taken port (no descriptors, an address that is gone): not before then again.
@@ -107,7 +113,8 @@ struct Listener {
 impl Listener {
     fn new(index: u16, address: IpAddr) -> Listener {
         let (demand, resting) = (Demand::default(), VecDeque::new());
-        Listener { index, address, free: 0, demand, filling: true, resting, paused: Instant::ZERO }
+        let (next, paused) = (Instant::ZERO, Instant::ZERO);
+        Listener { index, address, free: 0, demand, filling: true, next, resting, paused }
     }
 
     /// Pairs that should be free: half of what a second takes, and never fewer than at rest.
@@ -119,6 +126,18 @@ impl Listener {
     fn judge(&mut self, limits: Limits) {
         let wanted = self.wanted(limits);
         self.filling = if self.filling { self.free < wanted } else { self.free < wanted - wanted / 4 };
+    }
+
+    /// Whether calls could take what lies ready before more is bound at leisure.
+    fn is_urgent(&self, limits: Limits) -> bool {
+        let wanted = self.wanted(limits);
+        self.free < wanted / 4 || (self.demand.per_second > 0 && self.free < wanted * 3 / 4)
+    }
+
+    /// When to bind more; `None` while nothing is missing.
+    fn due(&self, limits: Limits) -> Option<Instant> {
+        let at = if self.is_urgent(limits) { self.paused } else { self.paused.max(self.next) };
+        self.filling.then_some(at)
     }
 
     /// Fewer free pairs than this are too few, where no more can be bound.
@@ -198,7 +217,7 @@ impl PortPool {
 
     /// When [`PortPool::refill`] has something to do; `None` while nothing is missing.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let wanting = self.listeners.iter().filter(|l| l.filling).map(|l| l.paused).min();
+        let wanting = self.listeners.iter().filter_map(|l| l.due(self.limits)).min();
         let missing = wanting.filter(|_| !self.unbound.is_empty());
         let rested =
             self.listeners.iter().filter_map(|l| l.rested(l.scarce(&self.unbound, self.limits))).min();
@@ -225,9 +244,10 @@ impl PortPool {
             }
             listener.judge(limits);
         }
-        for _ in 0..BINDS_PER_TURN {
+        let urgent = self.listeners.iter().any(|l| l.filling && l.is_urgent(limits));
+        for _ in 0..if urgent { BINDS_PER_TURN } else { BINDS_AT_LEISURE } {
             // The poorest first, so that a small range is shared.
-            let wanting = self.listeners.iter_mut().filter(|l| l.filling && l.paused <= now);
+            let wanting = self.listeners.iter_mut().filter(|l| l.due(limits).is_some_and(|at| at <= now));
             let Some(poorest) = wanting.min_by_key(|l| l.free) else { return };
             if self.unbound.is_empty() {
                 return;
@@ -251,6 +271,9 @@ impl PortPool {
                     poorest.paused = now + RETRY;
                 }
             }
+        }
+        for listener in self.listeners.iter_mut().filter(|l| l.filling) {
+            listener.next = now + LEISURE;
         }
     }
 
@@ -285,8 +308,15 @@ mod tests {
     }
 
     fn refill(pool: &mut PortPool, now: Instant) -> Vec<(u16, u16)> {
-        let mut told = Vec::new();
-        pool.refill(now, |listener, port| told.push((listener, port)));
+        let (mut told, mut at) = (Vec::new(), now);
+        while at <= now + LEISURE * 100 {
+            pool.refill(at, |listener, port| told.push((listener, port)));
+            match pool.deadline() {
+                Some(next) if next > at => at = next,
+                Some(_) => {}
+                None => break,
+            }
+        }
         told
     }
 

@@ -198,6 +198,7 @@ impl House {
             door: &door,
             files: &files,
             clock,
+            ledger: &process.ledger,
         };
         let tasks = setup.start(
             chance,

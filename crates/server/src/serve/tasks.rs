@@ -23,14 +23,14 @@ use crate::config::Config;
 use crate::control::{self, Facts};
 use crate::day_log;
 use crate::duty;
-use crate::exchange::Door;
+use crate::exchange::{Door, Order};
 use crate::journal::VoicemailDone;
 use crate::mail;
 use crate::recording::{Keeper, Warehouse};
 use crate::schedule::{self, Beginning, Desk, Identity};
 use crate::settings;
 use crate::supervisor::Supervisor;
-use crate::voicemail::{Clerk, FactQueue};
+use crate::voicemail::{Clerk, FactQueue, prompts};
 use crate::webhooks::Courier;
 use crate::webhooks::post::Post;
 
@@ -44,6 +44,8 @@ pub(super) struct TaskSetup<'a> {
     pub(super) door: &'a Door,
     pub(super) files: &'a Warehouse,
     pub(super) clock: Clock,
+    /// Runs what gives way to calls.
+    pub(super) ledger: &'a Handle,
 }
 
 /// The tasks that run.
@@ -92,6 +94,7 @@ impl TaskSetup<'_> {
             self.webhooks(webhook_key, chance.fork()),
             self.scheduler(beginning, chance.fork()),
         ];
+        cut.push(self.prompts());
         cut.extend(self.upkeep());
         cut.extend(self.control(control));
         let mut last = Vec::from(self.voicemail(pin_key, letters, told.voicemail, facts));
@@ -147,6 +150,22 @@ impl TaskSetup<'_> {
             self.spawn("voicemail", move || clerk.clone().run(Arc::clone(&told), queue.clone())),
             self.spawn("voicemail-facts", move || writer.clone().write_facts(Arc::clone(&facts))),
         ]
+    }
+
+    /// Decode what voicemail says: a tenth of a second of work, for which calls of a server that has just started do not wait.
+    fn prompts(&self) -> JoinHandle<()> {
+        let door = self.door.clone();
+        self.supervisor.task(self.ledger, "voicemail-prompts", move || {
+            let door = door.clone();
+            let decoding = tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
+            async move {
+                if let Err(error) = decoding.await
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        })
     }
 
     fn settings(&self, told: UnboundedReceiver<(u64, SettingChange)>) -> JoinHandle<()> {

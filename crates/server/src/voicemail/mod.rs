@@ -127,8 +127,6 @@ impl Clerk {
         facts: mpsc::UnboundedSender<Fact>,
     ) {
         let mut notes = notes.lock().await;
-        let door = self.door.clone();
-        tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
         let clerk = Arc::new(self);
         let mut tasks = JoinSet::new();
         while let Some(note) = notes.recv().await {
