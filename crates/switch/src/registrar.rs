@@ -29,10 +29,11 @@ impl Switch {
         }
         let aor = canonical(&self.directory, &credential);
         let to = request.message.to();
-        let named = to.uri.user().and_then(|user| self.directory.credential(&user).cloned());
-        if named.is_none_or(|c| canonical(&self.directory, &c) != aor)
-            || !self.is_ours(to.uri.host(), request)
-        {
+        let owned = to.uri.user().is_some_and(|user| {
+            let other = || self.directory.credential(&user);
+            *user == *credential.username || other().is_some_and(|c| canonical(&self.directory, c) == aor)
+        });
+        if !owned || !self.is_ours(to.uri.host(), request) {
             let why = "the address of record is not that of the authenticated user";
             return self.refuse_once(now, request, &Refusal::status(403).why(why), out);
         }
@@ -45,7 +46,7 @@ impl Switch {
             Ok(()) => {
                 self.counters.registrations_accepted += 1;
                 self.confirm(now, request, &aor, out);
-                self.lamp_registered(now, &aor);
+                self.lamp_registered(now, &aor, credential.extension.as_ref());
                 self.phone_returned(now, &aor, out);
                 self.device_registered(now, &aor, out);
             }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Now;
+use base::{Chance, KeyedHash, KeyedMap, Now};
 use bytes::Bytes;
 use model::voicemail::Count;
 use model::{Cause, Extension, ExtensionId};
@@ -38,16 +38,25 @@ struct Told {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lamps {
     subscriptions: BTreeMap<SubscriptionId, Arc<str>>,
     by_user: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
     /// By user name; nobody has more contacts than [`limits::BINDINGS_PER_AOR`].
-    told: BTreeMap<Arc<str>, Vec<Told>>,
+    told: KeyedMap<Arc<str>, Vec<Told>>,
     asked: BTreeMap<RequestId, Lamp>,
 }
 
 impl Lamps {
+    pub(crate) fn new(chance: &mut Chance) -> Lamps {
+        Lamps {
+            subscriptions: BTreeMap::new(),
+            by_user: BTreeMap::new(),
+            told: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            asked: BTreeMap::new(),
+        }
+    }
+
     /// A contact is gone: what it was told is forgotten, so that it is told again when it comes back.
     pub(crate) fn gone(&mut self, username: &Arc<str>, contact: &str) {
         let Some(told) = self.told.get_mut(username) else { return };
@@ -224,14 +233,28 @@ impl Switch {
     }
 
     /// A phone has registered.
-    pub(crate) fn lamp_registered(&mut self, now: Now, username: &Arc<str>) {
+    pub(crate) fn lamp_registered(&mut self, now: Now, username: &Arc<str>, extension: Option<&ExtensionId>) {
         if !self.directory.has_messages() {
             return; // the commonest case costs nothing
         }
-        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c));
-        if let Some(extension) = extension.cloned() {
+        let Some(extension) = extension else { return };
+        if self.is_told(now, username, self.count(extension)) {
+            return; // the commonest case of a phone with messages
+        }
+        if let Some(extension) = self.directory.extension(extension).cloned() {
             self.tell_unasked(now, &extension);
         }
+    }
+
+    /// Whether every contact of a user name, and nobody else, was told this count.
+    fn is_told(&self, now: Now, username: &str, count: Count) -> bool {
+        let told = self.lamps.told.get(username).map(Vec::as_slice).unwrap_or_default();
+        let mut contacts = 0;
+        let mut reachable = self.location.reachable(now.instant, username).inspect(|_| contacts += 1);
+        let knows = |contact: &Contact| {
+            told.iter().any(|told| told.count == Some(count) && *told.contact == *contact.uri.as_str())
+        };
+        reachable.all(knows) && contacts == told.len()
     }
 
     /// Tell the contacts of an extension that have another number in mind; where the phone subscribed, nobody is told unasked.
@@ -248,7 +271,7 @@ impl Switch {
         let news = |contact: &&Contact| self.lamps.is_news(username, contact.uri.as_str(), count);
         let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
         if contacts.is_empty() {
-            return; // the commonest case of a phone with messages
+            return;
         }
         let body = self.summary(extension);
         for contact in contacts {

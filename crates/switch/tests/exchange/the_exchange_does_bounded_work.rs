@@ -200,7 +200,7 @@ fn a_forced_stop_ends_a_crowd_in_bounded_parts() {
     assert!(office.status().active_calls > 0, "the rest follows");
     let mut turns = 0;
     while office.status().active_calls > 0 {
-        assert_eq!(office.switch.deadline(), Some(office.clock), "at once");
+        assert!(office.switch.deadline().is_some_and(|due| due <= office.clock), "at once");
         let (cost, ()) = office.cost(|office| office.feed(Input::Tick));
         assert!(cost <= most, "{cost} steps");
         turns += 1;
