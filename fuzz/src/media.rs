@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base::{Chance, Now};
+use base::{Now, Rng};
 use centralita_media::sdp::{Codec, Description, Direction, Local, Negotiated, answer, conclude, offer};
 use centralita_media::{Channel, Engine, MediaCommand, Source, StreamId, Tone, Wire};
 
@@ -62,7 +62,7 @@ fn negotiated(host: u8, codec: Codec, mux: bool) -> Negotiated {
 /// a leg is fed anew.
 pub fn rtp(mut data: &[u8]) {
     let (a, b) = (StreamId(1), StreamId(2));
-    let mut engine = Engine::new(Chance::from_number(1));
+    let mut engine = Engine::new(Rng::from_number(1));
     let (mut now, mut events) = (Now::default(), Vec::new());
     for (stream, other, host, codec, mux) in [(a, b, 1, Codec::Pcmu, true), (b, a, 2, Codec::Pcma, false)] {
         let negotiated = Box::new(negotiated(host, codec, mux));

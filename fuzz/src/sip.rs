@@ -1,9 +1,11 @@
 //! What must hold for any bytes that reach the SIP layer.
 
-use base::{Chance, Instant, Secret};
+use base::{Instant, Rng, Secret};
 use bytes::Bytes;
 use centralita_sip::digest::{Credentials, Freshness, Ha1, Nonces, answer};
-use centralita_sip::{Contacts, Flow, Frame, Framer, Hop, Message, Name, NameAddr, Reply, Transport, Uri};
+use centralita_sip::{
+    Contacts, Flow, Frame, Framer, HeaderName, Hop, Message, NameAddr, Reply, Transport, Uri,
+};
 
 fn source() -> Hop {
     Hop {
@@ -52,13 +54,19 @@ fn look(message: &Message) {
         assert!(!name.is_empty() && name.len() + value.len() <= message.bytes().len());
         let _ = std::str::from_utf8(name).map(|name| message.header_named(name));
     }
-    for name in [Name::Route, Name::RecordRoute, Name::Contact, Name::Path, Name::ReferTo] {
+    for name in [
+        HeaderName::Route,
+        HeaderName::RecordRoute,
+        HeaderName::Contact,
+        HeaderName::Path,
+        HeaderName::ReferTo,
+    ] {
         let _ = message.addresses(name);
     }
-    for name in [Name::Expires, Name::MaxForwards, Name::RSeq, Name::SessionExpires] {
+    for name in [HeaderName::Expires, HeaderName::MaxForwards, HeaderName::RSeq, HeaderName::SessionExpires] {
         let _ = message.number(name);
     }
-    for name in [Name::Supported, Name::Require, Name::Allow] {
+    for name in [HeaderName::Supported, HeaderName::Require, HeaderName::Allow] {
         assert!(message.tokens(name).all(|token| token.trim() == token && !token.is_empty()));
         let _ = message.header_lines(name).count();
     }
@@ -69,7 +77,7 @@ fn look(message: &Message) {
         }
     }
     assert!(message.body().len() <= message.bytes().len());
-    if let Some(credentials) = message.header(Name::Authorization).and_then(Credentials::parse) {
+    if let Some(credentials) = message.header(HeaderName::Authorization).and_then(Credentials::parse) {
         let _ = credentials.prove(message.method().as_str(), &Ha1::new("u", "r", "p"));
     }
 }
@@ -113,7 +121,8 @@ fn frames(parts: &[&[u8]]) -> Vec<Vec<u8>> {
                 Frame::Message(bytes) => {
                     if let Ok(message) = Message::parse(bytes.clone()) {
                         assert!(
-                            bytes.ends_with(&message.body()) && message.header(Name::ContentLength).is_some()
+                            bytes.ends_with(&message.body())
+                                && message.header(HeaderName::ContentLength).is_some()
                         );
                     }
                     bytes.to_vec()
@@ -164,13 +173,13 @@ pub fn digest(data: &[u8]) {
     let ha1 = Ha1::new("u", "r", "p");
     if let Some(credentials) = Credentials::parse(text) {
         let _ = credentials.prove("REGISTER", &ha1);
-        let mut nonces = Nonces::new(&mut Chance::from_number(1));
+        let mut nonces = Nonces::new(&mut Rng::from_number(1));
         let now = Instant::from_micros(1_000_000);
         assert_ne!(nonces.check(now, credentials.nonce), Freshness::Fresh);
         let _ = nonces.spend(now, credentials.nonce, credentials.count);
     }
     let secret = Secret::new("p".to_owned());
-    let Some(line) = answer(text, Some("r"), "REGISTER", "sip:h", "u", &secret, &mut Chance::from_number(2))
+    let Some(line) = answer(text, Some("r"), "REGISTER", "sip:h", "u", &secret, &mut Rng::from_number(2))
     else {
         return;
     };

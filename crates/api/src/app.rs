@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use base::{Chance, Now, Secret};
+use base::{Now, Rng, Secret};
 use ipnet::IpNet;
 use model::{Cause, Directory, SealKey};
 use store::Store;
@@ -146,10 +146,10 @@ impl App {
         port: Arc<dyn SwitchPort>,
         settings: Settings,
         clock: Clock,
-        mut chance: Chance,
+        mut rng: Rng,
     ) -> App {
-        let (limits, started) = (Limits::new(&mut chance), clock());
-        let office = Office::new(store, directory, port, settings.domain.clone(), clock, chance);
+        let (limits, started) = (Limits::new(&mut rng), clock());
+        let office = Office::new(store, directory, port, settings.domain.clone(), clock, rng);
         let inner = Arc::new(Inner {
             office,
             settings,

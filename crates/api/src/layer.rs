@@ -180,7 +180,7 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     match given.filter(|id| (1..=64).contains(&id.len()) && id.chars().all(legal)) {
         Some(id) => id.to_owned(),
-        None => format!("req_{}", app.office().chance().base36(16)),
+        None => format!("req_{}", app.office().rng().base36(16)),
     }
 }
 

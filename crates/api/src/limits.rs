@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Instant, KeyedHash, KeyedMap, Rng};
 use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::StateInformationMiddleware;
@@ -183,8 +183,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
-        let hash = KeyedHash::new(chance);
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let hash = KeyedHash::new(rng);
         Limits {
             time: ToldTime::default(),
             keys: Mutex::new(KeyedMap::with_hasher(hash)),
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_source_and_each_mapped_address_its_own() {
-        let limits = Limits::new(&mut Chance::from_number(1));
+        let limits = Limits::new(&mut Rng::from_number(1));
         let now = Instant::from_micros(1_000_000);
         let granted = |source: String| limits.of_source(source.parse().unwrap(), 10, now).granted;
         assert_eq!((0..50).filter(|n| granted(format!("2001:db8::{n:x}"))).count(), 10);
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_hundred_a_minute_are_granted_and_come_back_evenly() {
-        let limits = Limits::new(&mut Chance::from_number(1));
+        let limits = Limits::new(&mut Rng::from_number(1));
         let key = ApiKeyId::parse("key_1").unwrap();
         let at = |millis: u64| Instant::from_micros(millis * 1000);
         let granted = (0..150).filter(|_| limits.of_key(&key, 100, at(0)).granted).count();

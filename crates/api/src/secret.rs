@@ -1,6 +1,6 @@
 //! Making secrets: API keys that can be recognised and checked for typing errors, passwords that survive XML, URLs and reading aloud.
 
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 use sha2::{Digest, Sha256};
 
 /// What every key begins with (S55). Scanners for leaked secrets may look for `sk_voip_[0-9A-Za-z]{49}`.
@@ -18,8 +18,8 @@ const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuv
 const PASSWORD_CHARS: usize = 16;
 
 /// A new key.
-pub(crate) fn key(chance: &mut Chance) -> Secret<String> {
-    let body = draw(chance, BASE62, RANDOM_CHARS);
+pub(crate) fn key(rng: &mut Rng) -> Secret<String> {
+    let body = draw(rng, BASE62, RANDOM_CHARS);
     Secret::new(format!("{PREFIX}{body}{}", check(&body)))
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn shown(key: &str) -> String {
 }
 
 /// A new password.
-pub(crate) fn password(chance: &mut Chance) -> Secret<String> {
-    Secret::new(draw(chance, PASSWORD_ALPHABET, PASSWORD_CHARS))
+pub(crate) fn password(rng: &mut Rng) -> Secret<String> {
+    Secret::new(draw(rng, PASSWORD_ALPHABET, PASSWORD_CHARS))
 }
 
 /// Passwords of documents and of other exchanges' defaults: the first that whoever guesses tries (security.md row 29).
@@ -73,8 +73,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn draw(chance: &mut Chance, alphabet: &[u8], len: usize) -> String {
-    let pick = |_| char::from(alphabet[chance.below(alphabet.len() as u64) as usize]);
+fn draw(rng: &mut Rng, alphabet: &[u8], len: usize) -> String {
+    let pick = |_| char::from(alphabet[rng.below(alphabet.len() as u64) as usize]);
     (0..len).map(pick).collect()
 }
 
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn keys_are_recognised_and_typing_errors_are_seen() {
-        let mut chance = Chance::from_number(1);
-        let key = key(&mut chance); // S55
+        let mut rng = Rng::from_number(1);
+        let key = key(&mut rng); // S55
         let text = key.expose();
         assert!(text.starts_with("sk_voip_") && text.len() == 57 && is_well_formed(text));
         let typo = text.replacen(&text[10..11], if &text[10..11] == "x" { "y" } else { "x" }, 1);
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn passwords_have_sixteen_harmless_characters() {
-        let mut chance = Chance::from_number(1);
+        let mut rng = Rng::from_number(1);
         for _ in 0..200 {
-            let password = password(&mut chance); // S40
+            let password = password(&mut rng); // S40
             assert_eq!(password.expose().len(), 16);
             assert!(password.expose().bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Chance, Now};
+use crate::{Now, Rng};
 
 /// A thing that ids name; its prefix begins every id of that kind.
 pub trait Kind {
@@ -36,8 +36,8 @@ impl std::error::Error for IdError {}
 
 impl<T: Kind> Id<T> {
     /// A new id: prefix, seconds since the epoch, eight random characters (41 bits).
-    pub fn new(now: Now, chance: &mut Chance) -> Self {
-        let text = format!("{}_{:010}_{}", T::PREFIX, now.wall.as_secs().max(0), chance.base36(8));
+    pub fn new(now: Now, rng: &mut Rng) -> Self {
+        let text = format!("{}_{:010}_{}", T::PREFIX, now.wall.as_secs().max(0), rng.base36(8));
         Id { text: text.into(), of: PhantomData }
     }
 }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn ids_keep_the_documented_shape() {
-        let id = Id::<Extension>::new(Now::default(), &mut Chance::from_number(1)); // S31
+        let id = Id::<Extension>::new(Now::default(), &mut Rng::from_number(1)); // S31
         let parts: Vec<&str> = id.as_str().split('_').collect();
         assert_eq!((parts[0], parts[1].len(), parts[2].len()), ("ext", 10, 8));
         assert_eq!(Id::<Extension>::parse(id.as_str()), Ok(id));

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 
 use siphasher::sip::SipHasher13;
 
-use crate::Chance;
+use crate::Rng;
 
 /// A map for lookup. Its order is not defined: never iterate where the order can be seen.
 pub type KeyedMap<K, V> = HashMap<K, V, KeyedHash>;
@@ -18,8 +18,8 @@ pub struct KeyedHash(u64, u64);
 
 impl KeyedHash {
     /// Draw a key.
-    pub fn new(chance: &mut Chance) -> Self {
-        KeyedHash(chance.u64(), chance.u64())
+    pub fn new(rng: &mut Rng) -> Self {
+        KeyedHash(rng.u64(), rng.u64())
     }
 }
 

@@ -4,16 +4,16 @@
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
-mod chance;
 mod id;
 mod keyed;
 mod now;
+mod rng;
 mod secret;
 mod source;
 
-pub use chance::Chance;
 pub use id::{Id, IdError, Kind};
 pub use keyed::{KeyedHash, KeyedMap, KeyedSet};
 pub use now::{Instant, Now, Timestamp};
+pub use rng::Rng;
 pub use secret::Secret;
 pub use source::source_of;

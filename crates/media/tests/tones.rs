@@ -5,7 +5,7 @@ use crate::desk;
 
 use std::f64::consts::TAU;
 
-use base::Chance;
+use base::Rng;
 use centralita_media::sdp::Codec;
 use centralita_media::{Digits, MediaCommand, MediaEvent};
 use desk::{A, Desk, PHONE_A, Rtp, g711};
@@ -50,11 +50,11 @@ fn silence(millis: usize) -> Vec<f64> {
 }
 
 fn noise(audio: &mut [f64], dbm0: f64) {
-    let mut chance = Chance::from_number(4);
+    let mut rng = Rng::from_number(4);
     // Even noise has a third of the power of its peak's square, a sine a half.
     let peak = amplitude(dbm0) * 1.5f64.sqrt();
     for sample in audio {
-        *sample += peak * (chance.below(20_001) as f64 / 10_000.0 - 1.0);
+        *sample += peak * (rng.below(20_001) as f64 / 10_000.0 - 1.0);
     }
 }
 
@@ -191,26 +191,26 @@ fn voice(seconds: usize, seed: u64) -> Vec<f64> {
         [660.0, 1_720.0, 2_410.0],
         [490.0, 1_350.0, 1_690.0],
     ];
-    let mut chance = Chance::from_number(seed);
+    let mut rng = Rng::from_number(seed);
     let (mut audio, mut phase, mut memory) = (Vec::new(), 0.0_f64, [[0.0_f64; 2]; 3]);
     let mut tremble = 1.0;
-    let base_pitch = 80.0 + chance.below(200) as f64;
+    let base_pitch = 80.0 + rng.below(200) as f64;
     let mut vowel = VOWELS[0];
     while audio.len() < seconds * 8_000 {
-        let next = VOWELS[chance.below(7) as usize];
-        let length = 400 + chance.below(2_400) as usize;
-        let (from, to) = (0.7 + chance.below(60) as f64 / 100.0, 0.7 + chance.below(60) as f64 / 100.0);
-        let kind = chance.below(8);
+        let next = VOWELS[rng.below(7) as usize];
+        let length = 400 + rng.below(2_400) as usize;
+        let (from, to) = (0.7 + rng.below(60) as f64 / 100.0, 0.7 + rng.below(60) as f64 / 100.0);
+        let kind = rng.below(8);
         for n in 0..length {
             let part = n as f64 / length as f64;
             let pitch = base_pitch * (from + (to - from) * part);
             phase += pitch * tremble / 8_000.0;
             let pulse = if phase >= 1.0 { 1.0 } else { 0.0 };
             if pulse > 0.0 {
-                tremble = 0.985 + chance.below(31) as f64 / 1_000.0;
+                tremble = 0.985 + rng.below(31) as f64 / 1_000.0;
             }
             phase = phase.fract();
-            let hiss = chance.below(2_001) as f64 / 1_000.0 - 1.0;
+            let hiss = rng.below(2_001) as f64 / 1_000.0 - 1.0;
             let mut x = match kind {
                 0 => 0.0,
                 1 => hiss * 0.2,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,10 +16,10 @@ pub struct SealKey(Secret<[u8; 32]>);
 
 impl SealKey {
     /// A new one.
-    pub fn random(chance: &mut Chance) -> SealKey {
+    pub fn random(rng: &mut Rng) -> SealKey {
         let mut key = [0; 32];
         for part in key.chunks_mut(8) {
-            part.copy_from_slice(&chance.u64().to_le_bytes());
+            part.copy_from_slice(&rng.u64().to_le_bytes());
         }
         SealKey(Secret::new(key))
     }
@@ -51,8 +51,8 @@ pub struct Sealed(Vec<u8>);
 
 impl Sealed {
     /// Seal a secret of the thing called `owner`; `None` only for absurd lengths.
-    pub fn seal(key: &SealKey, owner: &str, secret: &Secret<String>, chance: &mut Chance) -> Option<Sealed> {
-        let mut bytes = [chance.u64().to_le_bytes(), chance.u64().to_le_bytes()].concat();
+    pub fn seal(key: &SealKey, owner: &str, secret: &Secret<String>, rng: &mut Rng) -> Option<Sealed> {
+        let mut bytes = [rng.u64().to_le_bytes(), rng.u64().to_le_bytes()].concat();
         bytes.truncate(NONCE);
         let nonce = Nonce::try_from(bytes.as_slice()).ok()?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: owner.as_bytes() };
@@ -116,11 +116,11 @@ mod tests {
 
     #[test]
     fn a_secret_comes_back_only_with_its_key_and_for_its_owner() {
-        let mut chance = Chance::from_number(1);
-        let (key, other) = (SealKey::random(&mut chance), SealKey::random(&mut chance));
+        let mut rng = Rng::from_number(1);
+        let (key, other) = (SealKey::random(&mut rng), SealKey::random(&mut rng));
         let secret = Secret::new("carrier-pass".to_owned());
-        let sealed = Sealed::seal(&key, "trunk_1", &secret, &mut chance).unwrap();
-        let again = Sealed::seal(&key, "trunk_1", &secret, &mut chance).unwrap();
+        let sealed = Sealed::seal(&key, "trunk_1", &secret, &mut rng).unwrap();
+        let again = Sealed::seal(&key, "trunk_1", &secret, &mut rng).unwrap();
         assert_ne!(sealed, again, "a nonce is never used twice");
         assert_eq!(sealed.open(&key, "trunk_1"), Some(secret));
         assert_eq!(sealed.open(&other, "trunk_1"), None);

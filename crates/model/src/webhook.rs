@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Chance, Id, Kind, Timestamp};
+use base::{Id, Kind, Rng, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::UserId;
@@ -89,13 +89,13 @@ impl Default for Patience {
 impl Patience {
     /// How long to wait after `attempts` that failed; `None` where it was the last. Half of each wait is chance, so that many that failed
     /// together do not come back together.
-    pub fn after(&self, attempts: u32, chance: &mut Chance) -> Option<Duration> {
+    pub fn after(&self, attempts: u32, rng: &mut Rng) -> Option<Duration> {
         if attempts >= self.attempts {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << attempts.saturating_sub(1).min(30)).min(self.longest);
         let half = doubled.as_micros() as u64 / 2;
-        Some(Duration::from_micros(half + chance.below(half + 1)))
+        Some(Duration::from_micros(half + rng.below(half + 1)))
     }
 }
 
@@ -106,16 +106,16 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_end() {
         let patience = Patience::default();
-        let mut chance = Chance::from_number(1);
+        let mut rng = Rng::from_number(1);
         for attempts in 1..patience.attempts {
             let whole = Duration::from_secs(1 << (attempts - 1)).min(patience.longest);
             for _ in 0..50 {
-                let wait = patience.after(attempts, &mut chance).unwrap();
+                let wait = patience.after(attempts, &mut rng).unwrap();
                 assert!((whole / 2..=whole).contains(&wait), "{attempts}: {wait:?}");
             }
         }
-        assert_eq!(patience.after(patience.attempts, &mut chance), None);
-        assert!(patience.after(0, &mut chance).unwrap() <= patience.first);
+        assert_eq!(patience.after(patience.attempts, &mut rng), None);
+        assert!(patience.after(0, &mut rng).unwrap() <= patience.first);
     }
 
     #[test]

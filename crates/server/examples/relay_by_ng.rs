@@ -7,7 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use media::sdp::{self, Description, Direction, Local, Offer};
 use media::{MediaCommand, MediaEvent, Source, StreamId};
 use server::media::{MediaConfig, MediaWorkers};
@@ -135,8 +135,8 @@ fn main() -> std::io::Result<()> {
         }
         _ => {}
     });
-    let chance = Chance::from_number(u64::from(std::process::id()));
-    let media = MediaWorkers::spawn(&config, chance, clock, on_event, &Supervisor::default())?;
+    let rng = Rng::from_number(u64::from(std::process::id()));
+    let media = MediaWorkers::spawn(&config, rng, clock, on_event, &Supervisor::default())?;
     let ports = Ports { events, free: vec![Vec::new(); workers] };
     let mut relay = Relay { workers: media, ports, calls: HashMap::new(), next: 1 };
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 use model::SealKey;
 use serde::{Deserialize, Serialize};
 
@@ -131,20 +131,20 @@ impl DataDir {
     }
 
     /// The key that seals what must be readable again (a carrier's password): made at the first start, and never in the database.
-    pub fn seal_key(&self, chance: &mut Chance) -> Result<SealKey> {
+    pub fn seal_key(&self, rng: &mut Rng) -> Result<SealKey> {
         let path = self.0.join("seal.key");
         match fs::read_to_string(&path) {
             // Earlier versions could be stopped between making the file and writing it: nothing was ever sealed with it.
-            Ok(text) if text.trim().is_empty() => self.new_seal_key(&path, chance),
+            Ok(text) if text.trim().is_empty() => self.new_seal_key(&path, rng),
             Ok(text) => SealKey::from_hex(&text)
                 .with_context(|| format!("{} is damaged: put the one of your backup there", path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_seal_key(&path, chance),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_seal_key(&path, rng),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
         }
     }
 
-    fn new_seal_key(&self, path: &Path, chance: &mut Chance) -> Result<SealKey> {
-        let key = SealKey::random(chance);
+    fn new_seal_key(&self, path: &Path, rng: &mut Rng) -> Result<SealKey> {
+        let key = SealKey::random(rng);
         self.write_secret(path, key.to_hex().expose())?;
         Ok(key)
     }

@@ -2,13 +2,13 @@
 //! somebody else, is found at the start and not by what is missing afterwards.
 
 use anyhow::{Context, Result, bail};
-use base::Chance;
+use base::Rng;
 use store::Store;
 
 use crate::data::DataDir;
 
 /// Compare the names, and write them where they are not yet.
-pub async fn check(store: &Store, data: &DataDir, chance: &mut Chance) -> Result<()> {
+pub async fn check(store: &Store, data: &DataDir, rng: &mut Rng) -> Result<()> {
     let here = data.installation()?;
     let there = store.installation().await.context("the database cannot be read")?;
     let (path, file) = (data.path().display(), data.installation_file());
@@ -32,7 +32,7 @@ pub async fn check(store: &Store, data: &DataDir, chance: &mut Chance) -> Result
         }
         (None, Some(there)) => data.set_installation(&there),
         (None, None) => {
-            let wanted = format!("inst_{:016x}", chance.u64());
+            let wanted = format!("inst_{:016x}", rng.u64());
             // The database first: one without a name is taken for a new one only where the directory has none either.
             let name = store.name_installation(&wanted).await.context("the database cannot be written")?;
             data.set_installation(&name)

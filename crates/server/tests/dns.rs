@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use base::{Chance, Timestamp};
+use base::{Rng, Timestamp};
 use media::MediaCommand;
 use model::{CallerId, Change, Directory, Trunk, TrunkHost, TrunkId, TrunkSettings, TrunkTransport};
 use server::clock::Clock;
@@ -124,7 +124,7 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         listen: vec![Listen { transport: Transport::Udp, address: SocketAddr::from(LOCALHOST) }],
         public: None,
         clock: Clock::start(),
-        chance: Chance::from_number(1),
+        rng: Rng::from_number(1),
         journal: opened.journal,
         connections: Connections::new(1, StreamLimits::default()),
         runtime: tokio::runtime::Handle::current(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::SwitchPort;
-use base::{Chance, Timestamp};
+use base::{Rng, Timestamp};
 use media::MediaCommand;
 use model::{Change, Credential, Directory, Ha1, UserId};
 use server::clock::Clock;
@@ -51,7 +51,7 @@ impl House {
             listen,
             public: None,
             clock: Clock::start(),
-            chance: Chance::from_number(1),
+            rng: Rng::from_number(1),
             journal: opened.journal,
             connections: Connections::new(1, StreamLimits::default()),
             runtime: tokio::runtime::Handle::current(),

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base::Chance;
+use base::Rng;
 use media::sdp::{Codec, Direction, Negotiated};
 use media::{MediaCommand, MediaEvent, Report, Source, StreamId, Tone};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -36,7 +36,7 @@ impl Office {
             MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1, ring, recordings: None };
         let workers = MediaWorkers::spawn(
             &config,
-            Chance::from_number(1),
+            Rng::from_number(1),
             Arc::new(move || clock.now()),
             Arc::new(move |event| drop(told.lock().unwrap().send(event))),
             &Supervisor::default(),

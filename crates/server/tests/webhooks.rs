@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use base::{Chance, Secret, Timestamp};
+use base::{Rng, Secret, Timestamp};
 use model::{Patience, UserId, Webhook, WebhookId};
 use serde_json::Value;
 use server::clock::Clock;
@@ -86,8 +86,8 @@ fn courier(store: &Store, reach: Reach, attempts: u32) -> JoinHandle<()> {
     let patience =
         Patience { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
     let post = Post::new(reach);
-    let chance = Chance::from_number(1);
-    let courier = Courier::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), chance);
+    let rng = Rng::from_number(1);
+    let courier = Courier::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), rng);
     tokio::spawn(courier.run())
 }
 

@@ -1,6 +1,6 @@
 //! Days with carriers: two trunks whose hosts are peers that ring, answer, refuse, fail or say nothing, and that deliver calls too.
 
-use base::{Chance, Timestamp};
+use base::{Rng, Timestamp};
 use model::trunk::{Did, NumberFormat, Source, Trunk, TrunkHost, TrunkSettings, TrunkTransport};
 use model::{CallerId, Change, Dialled, ExtensionNumber, TrunkId};
 use sip::Transport;
@@ -20,7 +20,7 @@ const DIDS: [&str; 4] = ["+34911000001", "+34911000002", "+34911000003", "+34999
 const OUTSIDE: [&str; 4] = ["+34612345678", "+15551234567", "0034911000001", "+8821312345678"];
 
 /// The carriers' hosts, as peers.
-pub(crate) fn peers(chance: &mut Chance) -> Vec<Phone> {
+pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
     let peer = |n: &u8| {
         let account = Account {
             user: format!("carrier{n}"),
@@ -29,8 +29,8 @@ pub(crate) fn peers(chance: &mut Chance) -> Vec<Phone> {
             domain: DOMAIN.into(),
         };
         // A carrier waits for nobody to think, and offers at once.
-        let habits = Habits { late_offer: 0, ..Habits::of(chance) };
-        let mut host = Phone::new(account, peer(*n), Transport::Udp, habits, chance.fork());
+        let habits = Habits { late_offer: 0, ..Habits::of(rng) };
+        let mut host = Phone::new(account, peer(*n), Transport::Udp, habits, rng.fork());
         host.carrier = true;
         host.contacts = DIDS.map(str::to_owned).to_vec();
         host
@@ -44,19 +44,19 @@ pub(crate) fn numbers() -> Vec<String> {
 }
 
 /// The trunks of the day.
-pub(crate) fn trunks(chance: &mut Chance) -> Vec<Trunk> {
+pub(crate) fn trunks(rng: &mut Rng) -> Vec<Trunk> {
     let [first, second] =
-        [("one", &HOSTS[..2]), ("two", &HOSTS[2..])].map(|(name, hosts)| trunk(name, hosts, chance));
+        [("one", &HOSTS[..2]), ("two", &HOSTS[2..])].map(|(name, hosts)| trunk(name, hosts, rng));
     first.into_iter().chain(second).collect()
 }
 
-fn trunk(name: &str, hosts: &[u8], chance: &mut Chance) -> Option<Trunk> {
+fn trunk(name: &str, hosts: &[u8], rng: &mut Rng) -> Option<Trunk> {
     let number = |text: &str| Dialled::parse(text).ok();
     let hosts = hosts.iter().zip(1..).map(|(n, priority)| TrunkHost {
         host: peer(*n).ip().to_string(),
         port: Some(5060),
         transport: TrunkTransport::Udp,
-        priority: if chance.odds(50) { priority } else { 1 },
+        priority: if rng.odds(50) { priority } else { 1 },
         weight: 10,
     });
     let hosts = hosts.collect();
@@ -77,16 +77,16 @@ fn trunk(name: &str, hosts: &[u8], chance: &mut Chance) -> Option<Trunk> {
             sources: vec![Source::parse("10.0.0.80/29").ok()?],
             dids: DIDS.into_iter().zip(["1001", "1002", "1003"]).filter_map(did).collect(),
             default_extension: None,
-            caller_id: *chance.pick(&[CallerId::Fixed, CallerId::Own, CallerId::Pass]),
+            caller_id: *rng.pick(&[CallerId::Fixed, CallerId::Own, CallerId::Pass]),
             caller_number: number("+34910000000"),
             number_format: NumberFormat::E164,
             strip_prefix: None,
             add_prefix: None,
             codecs: Vec::new(),
-            max_channels: *chance.pick(&[None, None, Some(1), Some(3)]),
-            calls_per_second: *chance.pick(&[None, None, Some(1)]),
-            probe: chance.odds(80),
-            diversion: chance.odds(50),
+            max_channels: *rng.pick(&[None, None, Some(1), Some(3)]),
+            calls_per_second: *rng.pick(&[None, None, Some(1)]),
+            probe: rng.odds(80),
+            diversion: rng.odds(50),
         },
         password: None,
         created_at: Timestamp::default(),
@@ -95,10 +95,10 @@ fn trunk(name: &str, hosts: &[u8], chance: &mut Chance) -> Option<Trunk> {
 }
 
 /// An administrator does something to a trunk.
-pub(crate) fn meddle(trunk: &mut Trunk, chance: &mut Chance) -> Change {
-    match chance.below(3) {
+pub(crate) fn meddle(trunk: &mut Trunk, rng: &mut Rng) -> Change {
+    match rng.below(3) {
         0 => trunk.enabled = !trunk.enabled,
-        1 => trunk.settings.max_channels = *chance.pick(&[None, Some(1), Some(2)]),
+        1 => trunk.settings.max_channels = *rng.pick(&[None, Some(1), Some(2)]),
         _ => trunk.settings.hosts.reverse(),
     }
     Change::Trunk(Box::new(trunk.clone()))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::Chance;
+use base::Rng;
 
 /// What the simulation asks of chance.
 pub(crate) trait Dice {
@@ -14,7 +14,7 @@ pub(crate) trait Dice {
     fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T;
 }
 
-impl Dice for Chance {
+impl Dice for Rng {
     fn odds(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

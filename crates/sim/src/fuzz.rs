@@ -10,11 +10,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use bytes::Bytes;
 use media::{MediaEvent, Report, StreamId};
 use model::journal::Record;
-use sip::{Flow, Hop, Message, Name, Transport};
+use sip::{Flow, HeaderName, Hop, Message, Transport};
 use switch::{Command, Config, Input, Listener, Originate, Output, Switch};
 
 use crate::disk::Disk;
@@ -66,7 +66,7 @@ struct Bench {
     last_sent: Bytes,
     open: BTreeMap<String, u32>,
     calls: Vec<model::CallId>,
-    chance: Chance,
+    rng: Rng,
     life: u64,
     tokens: u64,
     fed: usize,
@@ -89,7 +89,7 @@ impl Bench {
         let listeners = vec![Listener { transport: Transport::Udp, address: local() }];
         let config = Config { domain: DOMAIN.into(), listeners, calls_per_user: 5, ..Config::default() };
         let mut bench = Bench {
-            switch: Switch::new(config.clone(), Chance::from_number(1)),
+            switch: Switch::new(config.clone(), Rng::from_number(1)),
             config,
             office: Office::new(),
             now: Instant::from_micros(1_000_000),
@@ -101,7 +101,7 @@ impl Bench {
             last_sent: Bytes::new(),
             open: BTreeMap::new(),
             calls: Vec::new(),
-            chance: Chance::from_number(2),
+            rng: Rng::from_number(2),
             life: 1,
             tokens: 0,
             fed: 0,
@@ -164,7 +164,7 @@ impl Bench {
             return;
         };
         let Some(phone) = self.phones.get_mut(&remote) else { return };
-        if let Some(challenge) = message.header(Name::WwwAuthenticate) {
+        if let Some(challenge) = message.header(HeaderName::WwwAuthenticate) {
             phone.challenge = Some(challenge.to_string());
         }
         match message.status() {
@@ -253,7 +253,7 @@ impl Bench {
     fn command(&mut self, script: &mut Script<'_>) {
         let command = match script.byte() % 8 {
             0 | 1 => Command::Originate(Originate {
-                user: self.office.user(&mut Chance::from_number(u64::from(script.byte()))),
+                user: self.office.user(&mut Rng::from_number(u64::from(script.byte()))),
                 from: None,
                 device: None,
                 to: script.pick(&Office::numbers()).clone(),
@@ -296,13 +296,13 @@ impl Bench {
         match script.byte() % 6 {
             0 => {
                 self.life += 1;
-                self.switch = Switch::new(self.config.clone(), Chance::from_number(self.life));
+                self.switch = Switch::new(self.config.clone(), Rng::from_number(self.life));
                 self.worker = Worker::default();
                 self.pending.clear();
                 self.begin();
             }
             1 => {
-                let (changes, _) = self.office.meddle(&mut Chance::from_number(u64::from(script.byte())));
+                let (changes, _) = self.office.meddle(&mut Rng::from_number(u64::from(script.byte())));
                 let directory = Box::new(self.office.directory.clone());
                 self.feed(Input::Directory { directory, changes: changes.into() });
             }

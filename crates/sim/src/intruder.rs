@@ -1,8 +1,8 @@
 //! Somebody who has no account here: guesses passwords, sends what is no SIP, and SIP that fits nowhere.
 
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 use bytes::Bytes;
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use crate::dice::Dice;
 use crate::office::DOMAIN;
@@ -10,7 +10,7 @@ use crate::office::DOMAIN;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Intruder {
-    chance: Chance,
+    rng: Rng,
     address: std::net::SocketAddr,
     /// The last challenge that it got.
     challenge: Option<String>,
@@ -18,14 +18,14 @@ pub(crate) struct Intruder {
 }
 
 impl Intruder {
-    pub(crate) fn new(address: std::net::SocketAddr, chance: Chance) -> Intruder {
-        Intruder { chance, address, challenge: None, cseq: 0 }
+    pub(crate) fn new(address: std::net::SocketAddr, rng: Rng) -> Intruder {
+        Intruder { rng, address, challenge: None, cseq: 0 }
     }
 
     /// What it hears; `Err` where it got what it should not.
     pub(crate) fn hear(&mut self, bytes: &Bytes) -> Result<(), String> {
         let Ok(message) = Message::parse(bytes.clone()) else { return Ok(()) };
-        if let Some(challenge) = message.header(Name::WwwAuthenticate) {
+        if let Some(challenge) = message.header(HeaderName::WwwAuthenticate) {
             self.challenge = Some(challenge.to_string());
         }
         let got_in = message.status().is_some_and(|s| (200..300).contains(&s))
@@ -41,20 +41,19 @@ impl Intruder {
 
     /// What it sends next.
     pub(crate) fn act(&mut self) -> Bytes {
-        match self.chance.below(10) {
+        match self.rng.below(10) {
             0 => Bytes::from_static(b"\r\n\r\n"),
             1 => {
-                let mut noise = vec![0; self.chance.below(400) as usize];
-                self.chance.fill(&mut noise);
+                let mut noise = vec![0; self.rng.below(400) as usize];
+                self.rng.fill(&mut noise);
                 noise.into()
             }
             2 => self.response(),
             3..6 => self.guess(),
             6 | 7 => self.mangled(),
             _ => {
-                let method = *self
-                    .chance
-                    .pick(&["OPTIONS", "INVITE", "BYE", "CANCEL", "ACK", "PRACK", "NOTIFY", "FOO"]);
+                let method =
+                    *self.rng.pick(&["OPTIONS", "INVITE", "BYE", "CANCEL", "ACK", "PRACK", "NOTIFY", "FOO"]);
                 self.request(method, "")
             }
         }
@@ -62,10 +61,10 @@ impl Intruder {
 
     fn guess(&mut self) -> Bytes {
         let uri = format!("sip:{DOMAIN}");
-        let guess = Secret::new(self.chance.base36(6));
-        let user = *self.chance.pick(&["phone1001", "1002", "nobody", "phone1003"]);
+        let guess = Secret::new(self.rng.base36(6));
+        let user = *self.rng.pick(&["phone1001", "1002", "nobody", "phone1003"]);
         let line = self.challenge.clone().and_then(|challenge| {
-            sip::digest::answer(&challenge, None, "REGISTER", &uri, user, &guess, &mut self.chance)
+            sip::digest::answer(&challenge, None, "REGISTER", &uri, user, &guess, &mut self.rng)
         });
         let line = line.map_or(String::new(), |answer| format!("Authorization: {answer}\r\n"));
         self.request("REGISTER", &line)
@@ -73,17 +72,16 @@ impl Intruder {
 
     fn request(&mut self, method: &str, lines: &str) -> Bytes {
         self.cseq += 1;
-        let user = *self.chance.pick(&["1001", "1002", "*43", "phone1003"]);
+        let user = *self.rng.pick(&["1001", "1002", "*43", "phone1003"]);
         let uri = if method == "REGISTER" { format!("sip:{DOMAIN}") } else { format!("sip:{user}@{DOMAIN}") };
-        let tag =
-            if self.chance.odds(30) { format!(";tag={}", self.chance.base36(6)) } else { String::new() };
+        let tag = if self.rng.odds(30) { format!(";tag={}", self.rng.base36(6)) } else { String::new() };
         Bytes::from(format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK{branch};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:{user}@{DOMAIN}>;tag=i\r\nTo: <sip:{user}@{DOMAIN}>{tag}\r\nCall-ID: {id}\r\n\
              CSeq: {cseq} {method}\r\nContact: <sip:{user}@{address}>\r\nExpires: 600\r\n{lines}Content-Length: 0\r\n\r\n",
             address = self.address,
-            branch = self.chance.base36(8),
-            id = self.chance.base36(8),
+            branch = self.rng.base36(8),
+            id = self.rng.base36(8),
             cseq = self.cseq,
         ))
     }
@@ -92,18 +90,18 @@ impl Intruder {
         Bytes::from(format!(
             "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK{}\r\nFrom: <sip:1@a>;tag=1\r\n\
              To: <sip:2@b>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
-            self.chance.base36(8)
+            self.rng.base36(8)
         ))
     }
 
     /// A request with some of its bytes changed, cut out or doubled.
     fn mangled(&mut self) -> Bytes {
-        let method = *self.chance.pick(&["INVITE", "REGISTER", "OPTIONS"]);
+        let method = *self.rng.pick(&["INVITE", "REGISTER", "OPTIONS"]);
         let mut bytes = self.request(method, "").to_vec();
-        for _ in 0..=self.chance.below(4) {
-            let at = self.chance.below(bytes.len() as u64) as usize;
-            match self.chance.below(3) {
-                0 => bytes[at] = self.chance.below(256) as u8,
+        for _ in 0..=self.rng.below(4) {
+            let at = self.rng.below(bytes.len() as u64) as usize;
+            match self.rng.below(3) {
+                0 => bytes[at] = self.rng.below(256) as u8,
                 1 => bytes.truncate(at.max(1)),
                 _ => {
                     let part = bytes[at..].to_vec();

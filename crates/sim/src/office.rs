@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use base::{Chance, Secret, Timestamp};
+use base::{Rng, Secret, Timestamp};
 use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     FollowMe, FollowMode, FollowStep, Forwarding, ForwardingMode, Ha1, User, UserId,
@@ -119,8 +119,8 @@ impl Office {
         often.iter().chain(&seldom).map(ToString::to_string).collect()
     }
 
-    pub(crate) fn user(&self, chance: &mut Chance) -> UserId {
-        chance.pick(&self.users).clone()
+    pub(crate) fn user(&self, rng: &mut Rng) -> UserId {
+        rng.pick(&self.users).clone()
     }
 
     pub(crate) fn usernames(&self) -> &[Arc<str>] {
@@ -152,11 +152,11 @@ impl Office {
     }
 
     /// The administrator does something; what changed, and of whom.
-    pub(crate) fn meddle(&mut self, chance: &mut Chance) -> (Vec<Change>, Arc<str>) {
-        let n = chance.below(self.extensions.len() as u64) as usize;
+    pub(crate) fn meddle(&mut self, rng: &mut Rng) -> (Vec<Change>, Arc<str>) {
+        let n = rng.below(self.extensions.len() as u64) as usize;
         let extension = &mut self.extensions[n];
         let mut changes = Vec::new();
-        match chance.below(16) {
+        match rng.below(16) {
             0 if n == 2 => {
                 changes.push(Change::CredentialGone(Arc::clone(&extension.username)));
                 changes.push(Change::ExtensionGone(extension.id.clone()));
@@ -173,11 +173,11 @@ impl Office {
                 changes.push(Change::Extension(extension.clone()));
             }
             7..10 => {
-                extension.forwarding = forwarding(chance);
+                extension.forwarding = forwarding(rng);
                 changes.push(Change::Extension(extension.clone()));
             }
             10..13 => {
-                extension.follow_me = follow_me(chance);
+                extension.follow_me = follow_me(rng);
                 changes.push(Change::Extension(extension.clone()));
             }
             _ => {
@@ -195,13 +195,13 @@ impl Office {
 /// Where calls may be sent on to: to phones, in circles, to applications, and to where nobody may.
 const TARGETS: [&str; 8] = ["1001", "1002", "1003", "1003", "1004", "*43", "+15551234567", "911"];
 
-fn forwarding(chance: &mut Chance) -> Forwarding {
+fn forwarding(rng: &mut Rng) -> Forwarding {
     let modes =
         [ForwardingMode::Always, ForwardingMode::Busy, ForwardingMode::NoAnswer, ForwardingMode::Unreachable];
     Forwarding {
-        enabled: chance.odds(80),
-        number: Dialled::parse(chance.pick::<&str>(&TARGETS)).ok(),
-        mode: *chance.pick(&modes),
+        enabled: rng.odds(80),
+        number: Dialled::parse(rng.pick::<&str>(&TARGETS)).ok(),
+        mode: *rng.pick(&modes),
     }
 }
 
@@ -215,14 +215,14 @@ fn at_first(n: usize) -> Forwarding {
     Forwarding { enabled: true, number: Dialled::parse(number).ok(), mode }
 }
 
-fn follow_me(chance: &mut Chance) -> Option<FollowMe> {
-    let mode = *chance.pick(&[FollowMode::Sequential, FollowMode::Simultaneous]);
-    let count = chance.below(4);
-    let step = |chance: &mut Chance| {
-        let number = Dialled::parse(chance.pick::<&str>(&TARGETS)).ok()?;
-        Some(FollowStep { number, ring_seconds: 1 + chance.below(20) as u16 })
+fn follow_me(rng: &mut Rng) -> Option<FollowMe> {
+    let mode = *rng.pick(&[FollowMode::Sequential, FollowMode::Simultaneous]);
+    let count = rng.below(4);
+    let step = |rng: &mut Rng| {
+        let number = Dialled::parse(rng.pick::<&str>(&TARGETS)).ok()?;
+        Some(FollowStep { number, ring_seconds: 1 + rng.below(20) as u16 })
     };
-    let numbers: Vec<FollowStep> = (0..count).filter_map(|_| step(chance)).collect();
+    let numbers: Vec<FollowStep> = (0..count).filter_map(|_| step(rng)).collect();
     (!numbers.is_empty()).then_some(FollowMe { mode, numbers })
 }
 

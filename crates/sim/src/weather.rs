@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Chance, Instant};
+use base::{Instant, Rng};
 
 use crate::dice::Dice;
 
@@ -20,8 +20,8 @@ impl Weather {
     /// The worst rate of each kind.
     const WORST: u64 = 20;
 
-    pub(crate) fn of(chance: &mut Chance) -> Weather {
-        match chance.below(10) {
+    pub(crate) fn of(rng: &mut Rng) -> Weather {
+        match rng.below(10) {
             0 => Weather { loss: 0, duplication: 0, dawdling: 0, slowest: Duration::ZERO },
             1 => Weather {
                 loss: Weather::WORST,
@@ -30,36 +30,36 @@ impl Weather {
                 slowest: Duration::from_millis(1500),
             },
             _ => Weather {
-                loss: chance.below(Weather::WORST + 1),
-                duplication: chance.below(Weather::WORST + 1),
-                dawdling: chance.below(Weather::WORST + 1),
-                slowest: chance.millis(50, 1500),
+                loss: rng.below(Weather::WORST + 1),
+                duplication: rng.below(Weather::WORST + 1),
+                dawdling: rng.below(Weather::WORST + 1),
+                slowest: rng.millis(50, 1500),
             },
         }
     }
 
     /// When the copies of a datagram arrive: none, one, or two times.
-    pub(crate) fn datagram(&self, now: Instant, chance: &mut Chance) -> Vec<Instant> {
+    pub(crate) fn datagram(&self, now: Instant, rng: &mut Rng) -> Vec<Instant> {
         let mut arrivals = Vec::new();
-        if !chance.odds(self.loss) {
-            arrivals.push(now + self.journey(chance));
-            if chance.odds(self.duplication) {
-                arrivals.push(now + self.journey(chance));
+        if !rng.odds(self.loss) {
+            arrivals.push(now + self.journey(rng));
+            if rng.odds(self.duplication) {
+                arrivals.push(now + self.journey(rng));
             }
         }
         arrivals
     }
 
     /// When a part of a stream arrives: always, and after those before it.
-    pub(crate) fn stream(now: Instant, last: Instant, chance: &mut Chance) -> Instant {
-        (now + chance.millis(1, 60)).max(last + Duration::from_micros(1))
+    pub(crate) fn stream(now: Instant, last: Instant, rng: &mut Rng) -> Instant {
+        (now + rng.millis(1, 60)).max(last + Duration::from_micros(1))
     }
 
-    fn journey(&self, chance: &mut Chance) -> Duration {
-        if chance.odds(self.dawdling) {
-            chance.millis(1, self.slowest.as_millis() as u64)
+    fn journey(&self, rng: &mut Rng) -> Duration {
+        if rng.odds(self.dawdling) {
+            rng.millis(1, self.slowest.as_millis() as u64)
         } else {
-            chance.millis(1, 20)
+            rng.millis(1, 20)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use bytes::Bytes;
 use media::MediaEvent;
 use model::Change;
@@ -77,7 +77,7 @@ enum Happening {
 #[derive(Debug)]
 pub struct World {
     seed: u64,
-    chance: Chance,
+    rng: Rng,
     now: Instant,
     wall_offset: i64,
     weather: Weather,
@@ -151,32 +151,31 @@ impl World {
     }
 
     fn new(seed: u64, kept: usize) -> World {
-        let mut chance = Chance::from_number(seed);
-        let weather = Weather::of(&mut chance);
+        let mut rng = Rng::from_number(seed);
+        let weather = Weather::of(&mut rng);
         let listeners =
             [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, address: server() });
         let config = Config {
             domain: DOMAIN.into(),
             listeners: listeners.to_vec(),
-            calls_per_user: *chance.pick(&[50, 50, 3]),
-            call_duration: Duration::from_secs(*chance.pick(&[4 * 3600, 4 * 3600, 45])),
-            ladders_per_second: *chance.pick(&[100, 100, 1]),
+            calls_per_user: *rng.pick(&[50, 50, 3]),
+            call_duration: Duration::from_secs(*rng.pick(&[4 * 3600, 4 * 3600, 45])),
+            ladders_per_second: *rng.pick(&[100, 100, 1]),
             ..Config::default()
         };
         let mut phones = Vec::new();
-        for n in 0..2 + chance.below(4) as usize {
-            let transport = if chance.odds(20) { Transport::Tcp } else { Transport::Udp };
-            let habits = Habits::of(&mut chance);
-            let mut phone =
-                Phone::new(Office::account(n), peer(10 + n as u8), transport, habits, chance.fork());
+        for n in 0..2 + rng.below(4) as usize {
+            let transport = if rng.odds(20) { Transport::Tcp } else { Transport::Udp };
+            let habits = Habits::of(&mut rng);
+            let mut phone = Phone::new(Office::account(n), peer(10 + n as u8), transport, habits, rng.fork());
             phone.contacts = Office::numbers();
             phones.push(phone);
         }
         let (mut office, mut trunks) = (Office::new(), Vec::new());
         if seed & CARRIERS != 0 {
             phones.iter_mut().for_each(|phone| phone.contacts = carriers::numbers());
-            phones.extend(carriers::peers(&mut chance));
-            trunks = carriers::trunks(&mut chance);
+            phones.extend(carriers::peers(&mut rng));
+            trunks = carriers::trunks(&mut rng);
             for trunk in &trunks {
                 office.directory.apply(Change::Trunk(Box::new(trunk.clone())));
             }
@@ -201,12 +200,12 @@ impl World {
             trunks,
             disk,
             worker: Worker::default(),
-            slow_worker: chance.odds(30),
-            ports: if chance.odds(10) { 6 } else { 500 },
+            slow_worker: rng.odds(30),
+            ports: if rng.odds(10) { 6 } else { 500 },
             flows: (0..phones.len() as u32).map(|number| Flow { epoch: 0, number: number + 1 }).collect(),
             phones,
             streams: BTreeMap::new(),
-            intruder: Intruder::new(peer(INTRUDER), chance.fork()),
+            intruder: Intruder::new(peer(INTRUDER), rng.fork()),
             queue: BTreeMap::new(),
             next: 0,
             tokens: 0,
@@ -216,7 +215,7 @@ impl World {
             oracle: Oracle::default(),
             story: Story::new(kept),
             out: Vec::new(),
-            chance,
+            rng,
         }
     }
 
@@ -232,7 +231,7 @@ impl World {
 
     /// Plan something for some time in a span of milliseconds from now.
     fn soon(&mut self, from: u64, to: u64, happening: Happening) {
-        let due = self.now + self.chance.millis(from, to);
+        let due = self.now + self.rng.millis(from, to);
         self.plan(due, happening);
     }
 
@@ -242,24 +241,24 @@ impl World {
 
     /// The day's script: what is certain to happen, and some of what is not.
     fn script(&mut self) {
-        let day = 1000 * (120 + self.chance.below(400));
+        let day = 1000 * (120 + self.rng.below(400));
         self.soon(0, 0, Happening::Restart);
         for n in 0..self.phones.len() {
             self.soon(0, 10_000, Happening::Wake(n));
-            if self.chance.odds(25) {
+            if self.rng.odds(25) {
                 self.soon(20_000, day, Happening::Vanish(n));
             }
         }
-        for _ in 0..*self.chance.pick(&[0, 0, 1, 1, 3]) {
+        for _ in 0..*self.rng.pick(&[0, 0, 1, 1, 3]) {
             self.soon(10_000, day, Happening::Crash);
         }
-        for _ in 0..*self.chance.pick(&[0, 0, 0, 2, 5]) {
+        for _ in 0..*self.rng.pick(&[0, 0, 0, 2, 5]) {
             self.soon(10_000, day, Happening::Meddle);
         }
-        for _ in 0..*self.chance.pick(&[0, 0, 0, 0, 2]) {
+        for _ in 0..*self.rng.pick(&[0, 0, 0, 0, 2]) {
             self.soon(10_000, day, Happening::WallJump);
         }
-        if self.chance.odds(40) {
+        if self.rng.odds(40) {
             self.soon(0, 20_000, Happening::Intrude);
         }
         self.soon(500, 10_000, Happening::Ask);

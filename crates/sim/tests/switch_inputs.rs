@@ -1,6 +1,6 @@
 //! The committed sequences of inputs, and many more that chance makes, through the body of the fuzz target `switch`.
 
-use base::Chance;
+use base::Rng;
 
 #[test]
 fn no_committed_sequence_of_inputs_breaks_a_promise() {
@@ -19,9 +19,9 @@ fn no_committed_sequence_of_inputs_breaks_a_promise() {
 fn no_sequence_that_chance_makes_breaks_a_promise() {
     for seed in 0..2000 {
         eprintln!("{seed}");
-        let mut chance = Chance::from_number(seed);
-        let mut noise = vec![0; chance.below(1200) as usize];
-        chance.fill(&mut noise);
+        let mut rng = Rng::from_number(seed);
+        let mut noise = vec![0; rng.below(1200) as usize];
+        rng.fill(&mut noise);
         sim::fuzz::inputs(&noise);
     }
 }

@@ -6,10 +6,10 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 use bytes::{Bytes, BytesMut};
 use centralita_sip::digest::{Algorithm, Credentials, Ha1, Nonces, answer, challenge};
-use centralita_sip::{Message, Name, Uri};
+use centralita_sip::{HeaderName, Message, Uri};
 
 struct Counting;
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -51,14 +51,14 @@ fn measure<T>(what: &str, mut work: impl FnMut() -> T) {
 }
 
 fn main() {
-    let mut chance = Chance::from_number(1);
-    let mut nonces = Nonces::new(&mut chance);
+    let mut rng = Rng::from_number(1);
+    let mut nonces = Nonces::new(&mut rng);
     let now = base::Instant::from_micros(1_000_000);
     let nonce = nonces.mint(now);
     let secret = Secret::new("SecurePass123!x".to_owned());
     let asked = challenge("localhost", &nonce, Algorithm::Md5, false);
     let authorization =
-        answer(&asked, None, "REGISTER", "sip:127.0.0.1:5060", "1001", &secret, &mut chance).unwrap();
+        answer(&asked, None, "REGISTER", "sip:127.0.0.1:5060", "1001", &secret, &mut rng).unwrap();
     let register = format!(
         "REGISTER sip:127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5071;branch=z9hG4bK-1-1-0\r\nMax-Forwards: 70\r\n\
          From: <sip:1001@127.0.0.1>;tag=77r1\r\nTo: <sip:1001@127.0.0.1>\r\nCall-ID: 1-77@127.0.0.1\r\nCSeq: 2 REGISTER\r\n\
@@ -77,7 +77,7 @@ fn main() {
     measure("contacts", || message.contacts().unwrap());
     measure("clone", || message.clone());
     let ha1 = Ha1::new("1001", "localhost", secret.expose());
-    let line = message.header(Name::Authorization).unwrap();
+    let line = message.header(HeaderName::Authorization).unwrap();
     measure("credentials: read", || Credentials::parse(line).unwrap());
     let credentials = Credentials::parse(line).unwrap();
     measure("credentials: prove, MD5", || assert!(credentials.prove("REGISTER", &ha1)));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Contacts, Hop, Message, Method, Name, Transport, Uri, wire};
+use crate::{Contacts, HeaderName, Hop, Message, Method, Transport, Uri, wire};
 
 /// One dialog, or (with an empty remote tag) what an INVITE of ours knows before the first answer.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Dialog {
 }
 
 /// A header value as text without its parameters; what is no UTF-8 is replaced.
-pub(crate) fn address_text(message: &Message, name: Name) -> Arc<str> {
+pub(crate) fn address_text(message: &Message, name: HeaderName) -> Arc<str> {
     let raw = message.header_lines(name).next().unwrap_or_default();
     let mut text = Vec::with_capacity(raw.len());
     wire::value(&mut text, wire::without_params(raw));
@@ -41,10 +41,15 @@ pub(crate) fn contact_of(message: &Message) -> Option<Uri> {
 }
 
 fn record_route(message: &Message) -> Vec<Uri> {
-    if message.header_lines(Name::RecordRoute).next().is_none() {
+    if message.header_lines(HeaderName::RecordRoute).next().is_none() {
         return Vec::new();
     }
-    message.addresses(Name::RecordRoute).unwrap_or_default().into_iter().map(|address| address.uri).collect()
+    message
+        .addresses(HeaderName::RecordRoute)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|address| address.uri)
+        .collect()
 }
 
 impl Dialog {
@@ -55,8 +60,8 @@ impl Dialog {
             call_id: invite.call_id().into(),
             local_tag,
             remote_tag: invite.from_tag().into(),
-            local: address_text(invite, Name::To),
-            remote: address_text(invite, Name::From),
+            local: address_text(invite, HeaderName::To),
+            remote: address_text(invite, HeaderName::From),
             contact_user: contact_user.as_ref().into(),
             local_seq: 0,
             remote_seq: Some(invite.cseq().number),

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::Name;
-use crate::scan::{self, Span, TOKEN};
+use crate::HeaderName;
+use crate::lexer::{self, Span, TOKEN};
 
 /// One line, foldings included.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ impl<'a> Lines<'a> {
         if !self.extend(&mut line) {
             return Step::Cut;
         }
-        while self.text.get(self.at).is_some_and(|&b| scan::is_space(b)) {
+        while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             line.folded = true;
             if !self.extend(&mut line) {
                 return Step::Cut;
@@ -88,9 +88,9 @@ impl<'a> Lines<'a> {
 #[inline]
 pub(crate) fn field(text: &[u8], line: Span) -> Option<(Span, Span)> {
     let bytes = line.of(text);
-    let len = bytes.iter().position(|&b| !scan::is(b, TOKEN))?;
+    let len = bytes.iter().position(|&b| !lexer::is(b, TOKEN))?;
     let mut colon = len;
-    while bytes.get(colon).is_some_and(|&b| scan::is_space(b)) {
+    while bytes.get(colon).is_some_and(|&b| lexer::is_space(b)) {
         colon += 1;
     }
     if len == 0 || bytes.get(colon) != Some(&b':') {
@@ -110,7 +110,7 @@ pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = value;
     while let Some(i) = memchr::memchr2(b'\r', b'\n', rest) {
         out.extend_from_slice(rest.get(..i).unwrap_or_default());
-        while out.last().is_some_and(|&b| scan::is_space(b)) {
+        while out.last().is_some_and(|&b| lexer::is_space(b)) {
             out.pop();
         }
         out.push(b' ');
@@ -125,7 +125,7 @@ pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
 
 /// A Content-Length value: digits and nothing else. Too large a number is still a number.
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
-    scan::decimal(scan::trim(value))
+    lexer::decimal(lexer::trim(value))
 }
 
 /// What a head says about the length of its body, read as the parser reads it: `Ok(None)` where it says nothing.
@@ -137,7 +137,7 @@ pub(crate) fn body_length(head: &[u8]) -> Result<Option<u64>, &'static str> {
     }
     while let Step::Line(line) = lines.next_line() {
         let Some((name, value)) = field(head, line.span) else { continue };
-        if Name::of(name.of(head)) != Name::ContentLength {
+        if HeaderName::of(name.of(head)) != HeaderName::ContentLength {
             continue;
         }
         if found.is_some() {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::lexer::{self, Span, TOKEN};
 use crate::limits;
-use crate::scan::{self, Span, TOKEN};
 
 /// A method; those without a name of their own here are carried as they came (a token of at most [`limits::METHOD_BYTES`]).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -37,7 +37,7 @@ impl Method {
     /// The method that stands in `span` of `bytes`.
     pub(crate) fn cut(bytes: &Bytes, span: Span) -> Option<Method> {
         let token = span.of(bytes);
-        let other = || token.len() <= limits::METHOD_BYTES && scan::all(token, TOKEN);
+        let other = || token.len() <= limits::METHOD_BYTES && lexer::all(token, TOKEN);
         Method::known(token).or_else(|| other().then(|| Method::Other(span.cut(bytes))))
     }
 

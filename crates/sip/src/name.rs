@@ -6,28 +6,28 @@ macro_rules! names {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
         #[allow(missing_docs)]
-        pub enum Name {
+        pub enum HeaderName {
             $($variant,)*
             /// Any header that has no name here.
             Other,
         }
 
         /// Every name with its long form.
-        const LONG: &[(&str, Name)] = &[$(($long, Name::$variant)),*];
+        const LONG: &[(&str, HeaderName)] = &[$(($long, HeaderName::$variant)),*];
 
-        impl Name {
-            /// The canonical long form, for writing; empty for [`Name::Other`].
+        impl HeaderName {
+            /// The canonical long form, for writing; empty for [`HeaderName::Other`].
             pub fn as_str(self) -> &'static str {
                 match self {
-                    $(Name::$variant => $long,)*
-                    Name::Other => "",
+                    $(HeaderName::$variant => $long,)*
+                    HeaderName::Other => "",
                 }
             }
 
-            fn compact(letter: u8) -> Name {
+            fn compact(letter: u8) -> HeaderName {
                 match letter.to_ascii_lowercase() {
-                    $($($short => Name::$variant,)?)*
-                    _ => Name::Other,
+                    $($($short => HeaderName::$variant,)?)*
+                    _ => HeaderName::Other,
                 }
             }
         }
@@ -57,10 +57,10 @@ const LONGEST: usize = 20;
 const MOST: usize = 8;
 
 /// The names by their length, so that a lookup compares only those that can be meant.
-static BY_LENGTH: [[Option<(&str, Name)>; MOST]; LONGEST + 1] = by_length();
+static BY_LENGTH: [[Option<(&str, HeaderName)>; MOST]; LONGEST + 1] = by_length();
 
 #[allow(clippy::indexing_slicing)] // runs at compile time only: a name too long or too many of a length would not compile
-const fn by_length() -> [[Option<(&'static str, Name)>; MOST]; LONGEST + 1] {
+const fn by_length() -> [[Option<(&'static str, HeaderName)>; MOST]; LONGEST + 1] {
     let mut table = [[None; MOST]; LONGEST + 1];
     let mut used = [0; LONGEST + 1];
     let mut i = 0;
@@ -73,14 +73,14 @@ const fn by_length() -> [[Option<(&'static str, Name)>; MOST]; LONGEST + 1] {
     table
 }
 
-impl Name {
+impl HeaderName {
     /// The name for what stands before the colon, without regard to case; compact forms included.
-    pub fn of(token: &[u8]) -> Name {
+    pub fn of(token: &[u8]) -> HeaderName {
         if let [letter] = token {
-            return Name::compact(*letter);
+            return HeaderName::compact(*letter);
         }
         let (Some(first), Some(row)) = (token.first(), BY_LENGTH.get(token.len())) else {
-            return Name::Other;
+            return HeaderName::Other;
         };
         for &(long, name) in row.iter().map_while(Option::as_ref) {
             let long = long.as_bytes();
@@ -90,7 +90,7 @@ impl Name {
                 return name;
             }
         }
-        Name::Other
+        HeaderName::Other
     }
 }
 
@@ -101,16 +101,16 @@ mod tests {
     #[test]
     fn every_name_is_found_in_any_case_and_by_its_compact_form() {
         for (long, name) in LONG {
-            assert_eq!(Name::of(long.to_uppercase().as_bytes()), *name);
+            assert_eq!(HeaderName::of(long.to_uppercase().as_bytes()), *name);
             assert_eq!(name.as_str(), *long);
         }
         assert_eq!(
-            (Name::of(b"i"), Name::of(b"V"), Name::of(b"x")),
-            (Name::CallId, Name::Via, Name::SessionExpires)
+            (HeaderName::of(b"i"), HeaderName::of(b"V"), HeaderName::of(b"x")),
+            (HeaderName::CallId, HeaderName::Via, HeaderName::SessionExpires)
         );
         assert_eq!(
-            (Name::of(b"X-Other"), Name::of(b""), Name::of(b"q")),
-            (Name::Other, Name::Other, Name::Other)
+            (HeaderName::of(b"X-Other"), HeaderName::of(b""), HeaderName::of(b"q")),
+            (HeaderName::Other, HeaderName::Other, HeaderName::Other)
         );
     }
 }

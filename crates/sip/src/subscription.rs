@@ -5,7 +5,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::dialog::Dialog;
-use crate::endpoint::{Cx, Incoming, Sending};
+use crate::endpoint::{Cx, Incoming, RequestSpec};
 use crate::transaction::{Key, Owner};
 use crate::{Message, Method, limits};
 
@@ -16,7 +16,7 @@ pub struct SubscriptionId(pub u64);
 /// What happens to a subscription.
 #[derive(Clone, Debug)]
 pub enum SubscriptionEvent {
-    /// The subscriber sends SUBSCRIBE again. Ask it who it is ([`crate::Endpoint::reply`]), then [`crate::Endpoint::renew`]: before that
+    /// The subscriber sends SUBSCRIBE again. Ask it who it is ([`crate::Endpoint::respond_stateless`]), then [`crate::Endpoint::renew`]: before that
     /// nothing has changed.
     Refresh(Incoming),
     /// It ran out, or its subscriber no longer knows it. No other event follows.
@@ -48,7 +48,7 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(id: SubscriptionId, key: Key, dialog: Dialog, request: &Message) -> Subscription {
-        let event = request.header(crate::Name::Event).unwrap_or_default().into();
+        let event = request.header(crate::HeaderName::Event).unwrap_or_default().into();
         let expires = Instant::default();
         Subscription {
             id,
@@ -104,7 +104,7 @@ impl Subscription {
         let Some((kind, body)) = self.next.take() else { return };
         let left = self.expires.since(cx.now).as_secs();
         let (event, ending) = (&*self.event, self.ending);
-        let what = Sending {
+        let what = RequestSpec {
             method: &Method::Notify,
             cseq: self.dialog.next_seq(),
             max_forwards: 70,

@@ -2,7 +2,9 @@
 
 use crate::network;
 
-use centralita_sip::{Config, Flow, Hop, Input, Method, Name, Output, Reply, Request, Target, Transport};
+use centralita_sip::{
+    Config, Flow, HeaderName, Hop, Input, Method, Output, Reply, Request, Target, Transport,
+};
 use network::*;
 
 fn plain<'a>(method: &'a str, lines: &'a str) -> Line<'a> {
@@ -16,9 +18,14 @@ fn each_check_has_its_status_and_says_why() {
             "INVITE",
             "Require: 100rel, fancy, path\r\n",
             "420 INVITE",
-            Some((Name::Unsupported, "fancy, path")),
+            Some((HeaderName::Unsupported, "fancy, path")),
         ),
-        ("OPTIONS", "Proxy-Require: sec-agree\r\n", "420 OPTIONS", Some((Name::Unsupported, "sec-agree"))),
+        (
+            "OPTIONS",
+            "Proxy-Require: sec-agree\r\n",
+            "420 OPTIONS",
+            Some((HeaderName::Unsupported, "sec-agree")),
+        ),
         ("BYE", "", "481 BYE", None),
         ("INFO", "", "481 INFO", None),
     ];
@@ -77,7 +84,7 @@ fn an_unknown_scheme_is_416_and_unreadable_bodies_415() {
         text(&Line { body: OFFER, ..plain("INVITE", "") }).replace("application/sdp", "text/plain"),
     );
     world.run(ms(50));
-    assert_eq!(world.got(B, "415 INVITE").header(Name::Accept), Some("application/sdp"));
+    assert_eq!(world.got(B, "415 INVITE").header(HeaderName::Accept), Some("application/sdp"));
     assert_eq!(world.census(A), (0, 0));
 }
 
@@ -169,7 +176,7 @@ fn an_answer_once_given_is_repeated_without_asking_again() {
     world.say(B, A, &register);
     world.run(ms(50));
     let incoming = world.parties[A].requests.remove(0);
-    world.act(A, |ep, now, out| ep.reply_once(now, &incoming, Reply::new(200), out));
+    world.act(A, |ep, now, out| ep.respond_cached(now, &incoming, Reply::new(200), out));
     world.say(B, A, &register);
     world.run(ms(50));
     assert_eq!((world.count(B, "200 REGISTER"), world.parties[A].requests.len()), (2, 0));
@@ -201,7 +208,7 @@ fn answers_go_to_the_source_and_to_the_port_that_rport_or_via_names() {
         let Some(Output::Event(centralita_sip::Event::Request(incoming))) = out.pop() else {
             panic!("{out:?}")
         };
-        endpoint.reply(now, &incoming, Reply::new(200), &mut out);
+        endpoint.respond_stateless(now, &incoming, Reply::new(200), &mut out);
         let Some(Output::Transmit { hop, bytes, .. }) = out.pop() else { panic!("{out:?}") };
         assert_eq!(hop.remote, format!("192.0.2.55:{port}").parse().unwrap()); // security.md row 12, RFC 3581
         assert!(String::from_utf8_lossy(&bytes).contains("received=192.0.2.55"));

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use base::Secret;
 use bytes::{Bytes, BytesMut};
 use centralita_sip::digest::{Credentials, Ha1};
-use centralita_sip::{Message, Name};
+use centralita_sip::{HeaderName, Message};
 
 struct Counting;
 
@@ -85,13 +85,15 @@ fn looking_a_register_up_and_judging_it_costs_none() {
     let ha1 = Ha1 { md5: Secret::new([1; 16]), sha256: Secret::new([1; 32]) };
     let (count, right) = counted(|| {
         assert_eq!((message.call_id(), message.from_tag(), message.to_tag()), ("1-77@127.0.0.1", "77r1", ""));
-        assert_eq!(message.number(Name::Expires), Some(Ok(3600)));
+        assert_eq!(message.number(HeaderName::Expires), Some(Ok(3600)));
         assert_eq!((message.via().branch.as_ref(), message.cseq().number), (b"z9hG4bK-1-1-0".as_slice(), 2));
         assert_eq!(
             (message.to().uri.user().unwrap().as_ref(), message.from().uri.host()),
             ("1001", "127.0.0.1")
         );
-        Credentials::parse(message.header(Name::Authorization).unwrap()).unwrap().prove("REGISTER", &ha1)
+        Credentials::parse(message.header(HeaderName::Authorization).unwrap())
+            .unwrap()
+            .prove("REGISTER", &ha1)
     });
     assert_eq!((count, right), (0, false));
     let (count, contacts) = counted(|| message.contacts().unwrap());

@@ -4,7 +4,7 @@ use crate::network;
 
 use base::Secret;
 use centralita_sip::digest::{Account, Credentials, Ha1};
-use centralita_sip::{Name, SessionId};
+use centralita_sip::{HeaderName, SessionId};
 use network::*;
 
 fn trunk_call(world: &mut World, known: bool) -> SessionId {
@@ -94,7 +94,7 @@ fn the_ack_repeats_the_credentials_and_a_challenged_bye_is_answered() {
     world.say(B, A, respond(&invite, 200, "y", "Contact: <sip:t@10.0.0.2>\r\n", ANSWER));
     world.run(ms(50));
     let ack = world.got(B, "ACK");
-    assert_eq!(ack.header(Name::Authorization), invite.header(Name::Authorization)); // RFC 3261 §13.2.2.4
+    assert_eq!(ack.header(HeaderName::Authorization), invite.header(HeaderName::Authorization)); // RFC 3261 §13.2.2.4
     world.hangup(A, session, 0);
     world.run(ms(50));
     let bye = world.got(B, "BYE");
@@ -102,7 +102,7 @@ fn the_ack_repeats_the_credentials_and_a_challenged_bye_is_answered() {
     world.run(ms(50));
     let again = world.got(B, "BYE");
     assert!(again.cseq().number > bye.cseq().number);
-    let credentials = Credentials::parse(again.header(Name::Authorization).unwrap()).unwrap();
+    let credentials = Credentials::parse(again.header(HeaderName::Authorization).unwrap()).unwrap();
     assert!(credentials.prove("BYE", &Ha1::new("trunk", "carrier", "secret")));
     world.say(B, A, respond(&again, 200, "", "", b""));
     world.run(ms(50));

@@ -6,12 +6,12 @@ use crate::network;
 
 use std::collections::HashMap;
 
-use base::{Chance, Instant, Now, Secret, Timestamp};
+use base::{Instant, Now, Rng, Secret, Timestamp};
 use bytes::Bytes;
 use centralita_sip::digest::Account;
 use centralita_sip::{
-    Config, Connect, Endpoint, Event, Flow, Hangup, HeaderLines, Hop, Input, Message, Method, Name, Output,
-    SessionEvent, SessionId, Target, Transport, Uri,
+    Config, Endpoint, Event, Flow, HangupParams, HeaderName, Headers, Hop, Input, InviteParams, Message,
+    Method, Output, SessionEvent, SessionId, Target, Transport, Uri,
 };
 use network::{ANSWER, HOLD, OFFER, address, ms, respond, secs};
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ impl Storm {
         let config = Config { session_expires: secs(120), ..Config::default() };
         Storm {
             now: Instant::from_micros(1),
-            endpoint: Endpoint::new(config, Chance::from_number(3)),
+            endpoint: Endpoint::new(config, Rng::from_number(3)),
             hop: Hop { transport, listener: 0, local: address(0), remote: address(1), flow },
             sessions: Vec::new(),
             ended: HashMap::new(),
@@ -96,7 +96,7 @@ impl Storm {
                 Output::Received { .. } => {}
                 Output::Event(Event::Request(incoming)) => {
                     if *incoming.message.method() == Method::Invite {
-                        let session = self.act(|ep, now, out| ep.receive(now, incoming, out));
+                        let session = self.act(|ep, now, out| ep.start_uas(now, incoming, out));
                         self.sessions.extend(session);
                     }
                 }
@@ -106,8 +106,8 @@ impl Storm {
                         self.ended.insert(session, 1);
                     }
                 }
-                Output::Event(Event::Moved { session, request }) => {
-                    self.act(|ep, now, out| ep.admit(now, session, request, out));
+                Output::Event(Event::SourceChanged { session, request }) => {
+                    self.act(|ep, now, out| ep.accept_source(now, session, request, out));
                 }
                 Output::Event(Event::Response { .. } | Event::Subscription { .. }) => {}
             }
@@ -174,12 +174,12 @@ impl Storm {
     }
 
     fn connect(&mut self, a: u16) {
-        let connect = Connect {
+        let connect = InviteParams {
             target: Target { uri: Uri::sip_at(Some("1002"), "10.0.0.2"), hop: self.hop, route: Vec::new() },
             from: "<sip:1001@localhost>".into(),
             to: "<sip:1002@localhost>".into(),
             contact_user: "1001".into(),
-            lines: HeaderLines::new(),
+            lines: Headers::new(),
             offer: Bytes::from_static(OFFER),
             credentials: (a % 2 == 0).then(|| Account {
                 user: "u".into(),
@@ -264,7 +264,7 @@ impl Storm {
             "CANCEL" | "ACK" if b % 2 == 0 => String::from_utf8_lossy(&shown.via().branch).into_owned(),
             _ => self.branch(),
         };
-        let rseq = shown.number(Name::RSeq).and_then(Result::ok).unwrap_or(1);
+        let rseq = shown.number(HeaderName::RSeq).and_then(Result::ok).unwrap_or(1);
         let rack = format!("RAck: {rseq} {} INVITE\r\n", shown.cseq().number);
         let lines = if method == "PRACK" { rack.as_str() } else { LINES[b as usize % 2] };
         let (call, here, there) = (shown.call_id().to_owned(), here.to_owned(), there.to_owned());
@@ -278,7 +278,9 @@ impl Storm {
             0 => ep.progress(now, session, 180, None, out),
             1 => ep.progress(now, session, 183, Some(sdp()), out),
             2 | 3 => ep.accept(now, session, (choice % 4 != 0).then(sdp), out),
-            4 => ep.hangup(now, session, Hangup { status: choice % 700, phrase: None, lines: None }, out),
+            4 => {
+                ep.hangup(now, session, HangupParams { status: choice % 700, phrase: None, lines: None }, out)
+            }
             5 | 6 => ep.offer(now, session, Bytes::from_static(HOLD), out),
             7..=9 => ep.answer(now, session, if choice % 4 == 0 { Err(488) } else { Ok(sdp()) }, out),
             10 => ep.info(now, session, "application/dtmf-relay", b"Signal=1", out),
@@ -289,11 +291,11 @@ impl Storm {
     fn finish(&mut self) {
         for session in self.sessions.clone() {
             self.act(|ep, now, out| {
-                ep.hangup(now, session, Hangup { status: 480, phrase: None, lines: None }, out);
+                ep.hangup(now, session, HangupParams { status: 480, phrase: None, lines: None }, out);
             });
         }
         self.pass(secs(200));
-        assert_eq!(self.endpoint.census(), (0, 0), "{:#?}", self.log);
+        assert_eq!(self.endpoint.counts(), (0, 0), "{:#?}", self.log);
         assert_eq!(self.endpoint.deadline(), None);
         assert!(
             self.sessions.iter().all(|session| self.ended.contains_key(session)),

@@ -1,7 +1,7 @@
 //! Digest authentication against the RFCs' own vectors, and against the faults that other stacks had.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-use base::{Chance, Instant, Secret};
+use base::{Instant, Rng, Secret};
 use centralita_sip::digest::{Algorithm, Credentials, Freshness, Ha1, Nonces, answer, challenge};
 
 fn at(seconds: u64) -> Instant {
@@ -43,15 +43,14 @@ fn the_vectors_of_rfc_7616_and_2617_are_proved() {
 
 #[test]
 fn what_is_answered_is_proved_whatever_name_and_realm() {
-    let mut chance = Chance::from_number(3);
-    let mut nonces = Nonces::new(&mut chance);
+    let mut rng = Rng::from_number(3);
+    let mut nonces = Nonces::new(&mut rng);
     for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
         for (user, realm) in [("1001", "localhost"), ("O\"Brien\\", "a b"), ("josé", "sip.example.com")] {
             let nonce = nonces.mint(at(1));
             let asked = challenge(realm, &nonce, algorithm, false);
             let password = Secret::new("S3cret pässword:".to_owned());
-            let text =
-                answer(&asked, Some(realm), "REGISTER", "sip:h", user, &password, &mut chance).unwrap();
+            let text = answer(&asked, Some(realm), "REGISTER", "sip:h", user, &password, &mut rng).unwrap();
             let credentials = Credentials::parse(&text).unwrap();
             assert_eq!((&*credentials.username, credentials.realm, credentials.count), (user, realm, 1));
             assert!(credentials.prove("REGISTER", &Ha1::new(user, realm, password.expose())), "{text}");
@@ -71,11 +70,11 @@ fn a_challenge_has_the_shape_that_phones_read() {
 
 #[test]
 fn an_old_trunk_without_qop_is_answered_in_its_way() {
-    let mut chance = Chance::from_number(4);
+    let mut rng = Rng::from_number(4);
     let secret = Secret::new("Circle Of Life".to_owned());
     let asked =
         "Digest realm=\"testrealm@host.com\", nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5c\"";
-    let text = answer(asked, None, "GET", "/dir/index.html", "Mufasa", &secret, &mut chance).unwrap();
+    let text = answer(asked, None, "GET", "/dir/index.html", "Mufasa", &secret, &mut rng).unwrap();
     assert!(
         text.contains("response=\"670fd8c2df070c60b045671b8b24ff02\"") && text.contains("opaque=\"5c\""),
         "{text}"
@@ -85,7 +84,7 @@ fn an_old_trunk_without_qop_is_answered_in_its_way() {
 
 #[test]
 fn challenges_that_cannot_be_met_are_not_answered() {
-    let mut chance = Chance::from_number(5);
+    let mut rng = Rng::from_number(5);
     let secret = Secret::new("x".to_owned());
     for asked in [
         "Digest realm=\"other\", nonce=\"n\"", // a realm that our secret is not for
@@ -99,7 +98,7 @@ fn challenges_that_cannot_be_met_are_not_answered() {
         "Digest",
         "",
     ] {
-        assert_eq!(answer(asked, Some("r"), "INVITE", "sip:x", "u", &secret, &mut chance), None, "{asked}");
+        assert_eq!(answer(asked, Some("r"), "INVITE", "sip:x", "u", &secret, &mut rng), None, "{asked}");
     }
     assert!(
         answer(
@@ -109,7 +108,7 @@ fn challenges_that_cannot_be_met_are_not_answered() {
             "sip:x",
             "u",
             &secret,
-            &mut chance
+            &mut rng
         )
         .is_some()
     );
@@ -161,8 +160,7 @@ fn credentials_that_are_not_whole_are_no_credentials() {
 
 #[test]
 fn nonces_prove_themselves_and_grow_old() {
-    let (mut ours, theirs) =
-        (Nonces::new(&mut Chance::from_number(6)), Nonces::new(&mut Chance::from_number(7)));
+    let (mut ours, theirs) = (Nonces::new(&mut Rng::from_number(6)), Nonces::new(&mut Rng::from_number(7)));
     let nonce = ours.mint(at(100));
     assert_ne!(nonce, ours.mint(at(100)));
     assert_eq!(ours.check(at(100), &nonce), Freshness::Fresh);
@@ -184,6 +182,6 @@ fn nonces_prove_themselves_and_grow_old() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let shown = format!("{:?} {:?}", Ha1::new("u", "r", "p"), Nonces::new(&mut Chance::from_number(8)));
+    let shown = format!("{:?} {:?}", Ha1::new("u", "r", "p"), Nonces::new(&mut Rng::from_number(8)));
     assert_eq!(shown, "Ha1 { md5: ***, sha256: *** } Nonces { used: 0, .. }"); // security.md row 20
 }

@@ -2,7 +2,7 @@
 
 use crate::network;
 
-use centralita_sip::Name;
+use centralita_sip::HeaderName;
 use network::*;
 
 fn contact(host: &str) -> String {
@@ -105,7 +105,8 @@ fn the_route_set_and_the_remote_target_shape_what_follows() {
         for kind in ["ACK", "BYE"] {
             let message = world.got(B, kind);
             assert_eq!(message.uri().unwrap().as_str(), uri);
-            let written: Vec<_> = message.header_lines(Name::Route).map(String::from_utf8_lossy).collect();
+            let written: Vec<_> =
+                message.header_lines(HeaderName::Route).map(String::from_utf8_lossy).collect();
             assert_eq!(written.join(" "), routes);
         }
         world.say(B, A, respond(&world.got(B, "BYE"), 200, "", "", b""));

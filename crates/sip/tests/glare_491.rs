@@ -108,7 +108,7 @@ fn a_second_reinvite_before_our_answer_gets_500_with_retry_after() {
         );
         world.run(ms(50));
     }
-    assert!(world.got(B, "500 INVITE").header(centralita_sip::Name::RetryAfter).is_some()); // RFC 3261 §14.2
+    assert!(world.got(B, "500 INVITE").header(centralita_sip::HeaderName::RetryAfter).is_some()); // RFC 3261 §14.2
     let leg = world.leg(A);
     world.answer(A, leg, Ok(ANSWER));
     world.run(ms(50));

@@ -45,7 +45,8 @@ fn a_reliable_183_carries_our_offer_and_prack_their_answer() {
     let early = world.got(B, "183 INVITE");
     assert_eq!(early.body(), OFFER);
     let tag = early.to_tag().to_owned();
-    let rack = format!("RAck: {} 1 INVITE\r\n", early.number(centralita_sip::Name::RSeq).unwrap().unwrap());
+    let rack =
+        format!("RAck: {} 1 INVITE\r\n", early.number(centralita_sip::HeaderName::RSeq).unwrap().unwrap());
     let prack = Line { method: "PRACK", branch: "2", cseq: 2, to_tag: &tag, lines: &rack, body: ANSWER };
     world.say(B, A, request(&prack));
     world.run(ms(50));

@@ -42,7 +42,7 @@ fn a_bare_180_is_reliable_only_where_the_caller_requires_it() {
         world.progress(A, 180, None);
         world.run(ms(50));
         assert_eq!(
-            world.got(B, "180 INVITE").header(centralita_sip::Name::RSeq).is_some(),
+            world.got(B, "180 INVITE").header(centralita_sip::HeaderName::RSeq).is_some(),
             reliable,
             "{line}"
         );
@@ -62,7 +62,7 @@ fn several_reliable_answers_go_one_after_another() {
     world.run(ms(50));
     assert_eq!((world.sent(A, "180 INVITE"), world.sent(A, "183 INVITE")), (1, 0));
     let ringing = world.got(B, "180 INVITE");
-    let rseq = ringing.number(centralita_sip::Name::RSeq).unwrap().unwrap();
+    let rseq = ringing.number(centralita_sip::HeaderName::RSeq).unwrap().unwrap();
     let tag = ringing.to_tag().to_owned();
     world.say(B, A, prack(&tag, 2, &format!("{} 1 INVITE", rseq + 9), b""));
     world.run(ms(50));
@@ -70,7 +70,7 @@ fn several_reliable_answers_go_one_after_another() {
     world.say(B, A, prack(&tag, 3, &format!("{rseq} 1 INVITE"), b""));
     world.run(ms(50));
     assert_eq!(world.sent(A, "183 INVITE"), 1);
-    assert_eq!(world.got(B, "183 INVITE").number(centralita_sip::Name::RSeq), Some(Ok(rseq + 1)));
+    assert_eq!(world.got(B, "183 INVITE").number(centralita_sip::HeaderName::RSeq), Some(Ok(rseq + 1)));
     world.say(B, A, prack(&tag, 4, &format!("{} 1 INVITE", rseq + 1), b""));
     world.run(ms(50));
     world.accept(A, Some(ANSWER));
@@ -100,7 +100,7 @@ fn an_offer_in_prack_is_raised_and_answered_in_its_200() {
     world.progress(A, 183, Some(ANSWER));
     world.run(ms(50));
     let early = world.got(B, "183 INVITE");
-    let rseq = early.number(centralita_sip::Name::RSeq).unwrap().unwrap();
+    let rseq = early.number(centralita_sip::HeaderName::RSeq).unwrap().unwrap();
     let tag = early.to_tag().to_owned();
     world.say(B, A, prack(&tag, 2, &format!("{rseq} 1 INVITE"), HOLD));
     world.run(ms(50));
@@ -120,7 +120,7 @@ fn reliable_answers_are_acknowledged_once_and_in_order() {
     let caller = world.connect(A, B);
     world.run(ms(50));
     let invite = world.got(B, "INVITE");
-    assert!(invite.tokens(centralita_sip::Name::Supported).any(|token| token == "100rel"));
+    assert!(invite.tokens(centralita_sip::HeaderName::Supported).any(|token| token == "100rel"));
     let contact = "Contact: <sip:1002@10.0.0.2>\r\nRequire: 100rel\r\n";
     for (status, rseq, body) in [(180, 7, &b""[..]), (180, 7, b""), (183, 9, ANSWER), (183, 8, ANSWER)] {
         world.say(B, A, respond(&invite, status, "t", &format!("{contact}RSeq: {rseq}\r\n"), body));
@@ -134,7 +134,7 @@ fn reliable_answers_are_acknowledged_once_and_in_order() {
     let racks: Vec<String> = world.parties[B]
         .inbox
         .iter()
-        .filter_map(|message| message.header(centralita_sip::Name::RAck).map(str::to_owned))
+        .filter_map(|message| message.header(centralita_sip::HeaderName::RAck).map(str::to_owned))
         .collect();
     let cseq = invite.cseq().number;
     assert_eq!(racks, [format!("7 {cseq} INVITE"), format!("8 {cseq} INVITE")]);
@@ -184,7 +184,7 @@ fn an_update_before_the_first_answer_is_refused_500_with_retry_after() {
         request(&Line { method: "UPDATE", branch: "2", cseq: 2, to_tag: &tag, lines: "", body: HOLD }),
     );
     world.run(ms(50));
-    assert!(world.got(B, "500 UPDATE").header(centralita_sip::Name::RetryAfter).is_some()); // RFC 3311 §5.2
+    assert!(world.got(B, "500 UPDATE").header(centralita_sip::HeaderName::RetryAfter).is_some()); // RFC 3311 §5.2
     let leg = world.leg(A);
     world.hangup(A, leg, 480);
     world.finish();

@@ -4,7 +4,7 @@ use crate::network;
 
 use base::Secret;
 use centralita_sip::digest::{Account, Credentials, Ha1};
-use centralita_sip::{Input, Method, Name, Request, RequestId, Target, Uri};
+use centralita_sip::{HeaderName, Input, Method, Request, RequestId, Target, Uri};
 use network::*;
 
 const CHALLENGE: &str = "Digest realm=\"carrier\", nonce=\"abc\", qop=\"auth\", algorithm=MD5";
@@ -40,7 +40,7 @@ fn a_request_says_what_it_was_given_and_its_answer_comes_back() {
     let message = world.got(B, "MESSAGE");
     assert_eq!(message.uri().unwrap().as_str(), "sip:10.0.0.2:5060");
     assert_eq!(&message.body()[..], b"hola");
-    assert_eq!(message.header(Name::Contact), None);
+    assert_eq!(message.header(HeaderName::Contact), None);
     world.say(B, A, respond(&message, 100, "", "", b""));
     world.run(ms(50));
     assert!(world.story(A).is_empty(), "a provisional answer is no outcome");
@@ -63,7 +63,7 @@ fn a_challenge_is_answered_once_and_again_only_where_the_nonce_was_stale() {
         ask(&mut world, request);
         let first = world.got(B, "REGISTER");
         assert!(first.header_named(say).is_none());
-        assert_eq!(first.header(Name::Contact), Some("<sip:trunk@10.0.0.1:5060>"));
+        assert_eq!(first.header(HeaderName::Contact), Some("<sip:trunk@10.0.0.1:5060>"));
         world.say(B, A, respond(&first, status, "x", &format!("{ask_by}: {CHALLENGE}\r\n"), b""));
         world.run(ms(50));
         let second = world.got(B, "REGISTER");

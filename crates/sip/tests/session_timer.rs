@@ -2,7 +2,7 @@
 
 use crate::network;
 
-use centralita_sip::{Config, Name};
+use centralita_sip::{Config, HeaderName};
 use network::*;
 
 fn within(seconds: u64) -> Config {
@@ -62,7 +62,7 @@ fn a_caller_without_timers_is_refreshed_by_us() {
     let tag = world.called_with("Allow: INVITE, ACK, BYE, UPDATE\r\n");
     world.run(secs(51));
     let update = world.got(B, "UPDATE");
-    assert_eq!(update.header(Name::SessionExpires), Some("100;refresher=uac"));
+    assert_eq!(update.header(HeaderName::SessionExpires), Some("100;refresher=uac"));
     world.say(B, A, respond(&update, 200, "", "Session-Expires: 100;refresher=uac\r\n", b""));
     world.run(secs(51));
     assert!(world.count(B, "UPDATE") >= 2);
@@ -83,18 +83,18 @@ fn too_small_an_interval_is_refused_422_and_ours_is_raised_by_theirs() {
         request(&Line { method: "INVITE", branch: "1", cseq: 1, to_tag: "", lines, body: OFFER }),
     );
     world.run(ms(50));
-    assert_eq!(world.got(B, "422 INVITE").header(Name::MinSe), Some("90"));
+    assert_eq!(world.got(B, "422 INVITE").header(HeaderName::MinSe), Some("90"));
     assert_eq!(world.census(A), (0, 0));
 
     let caller = world.connect(A, B);
     world.run(ms(50));
     let first = world.got(B, "INVITE");
-    assert_eq!(first.header(Name::SessionExpires), Some("100"));
+    assert_eq!(first.header(HeaderName::SessionExpires), Some("100"));
     world.say(B, A, respond(&first, 422, "x", "Min-SE: 300\r\n", b""));
     world.run(ms(50));
     let second = world.got(B, "INVITE");
-    assert_eq!(second.header(Name::SessionExpires), Some("300"));
-    assert_eq!(second.header(Name::MinSe), Some("300"));
+    assert_eq!(second.header(HeaderName::SessionExpires), Some("300"));
+    assert_eq!(second.header(HeaderName::MinSe), Some("300"));
     assert_eq!((second.call_id(), second.cseq().number), (first.call_id(), first.cseq().number + 1));
     world.say(B, A, respond(&second, 486, "x", "", b""));
     world.run(ms(50));
@@ -121,8 +121,8 @@ fn the_called_side_says_who_refreshes() {
         world.accept(A, Some(ANSWER));
         world.run(ms(50));
         let ok = world.got(B, "200 INVITE");
-        assert_eq!(ok.header(Name::SessionExpires), Some(refresher), "{lines}");
-        assert_eq!(ok.tokens(Name::Require).any(|token| token == "timer"), required);
+        assert_eq!(ok.header(HeaderName::SessionExpires), Some(refresher), "{lines}");
+        assert_eq!(ok.tokens(HeaderName::Require).any(|token| token == "timer"), required);
         world.say(
             B,
             A,

@@ -3,7 +3,7 @@
 use crate::network;
 
 use bytes::Bytes;
-use centralita_sip::{Config, Message, Name, SubscriptionId};
+use centralita_sip::{Config, HeaderName, Message, SubscriptionId};
 use network::*;
 
 const KIND: &str = "application/simple-message-summary";
@@ -58,7 +58,7 @@ impl Desk {
 }
 
 fn state(notify: &Message) -> &str {
-    notify.header(Name::SubscriptionState).unwrap()
+    notify.header(HeaderName::SubscriptionState).unwrap()
 }
 
 #[test]
@@ -68,17 +68,17 @@ fn a_subscriber_is_confirmed_and_told_within_its_dialog() {
     desk.world.run(ms(50));
     let ok = desk.world.got(B, "200 SUBSCRIBE");
     assert_eq!(
-        (ok.header(Name::Expires), ok.header(Name::Contact)),
+        (ok.header(HeaderName::Expires), ok.header(HeaderName::Contact)),
         (Some("3600"), Some("<sip:1001@10.0.0.1:5060>"))
     );
     let notify = desk.notifies().remove(0); // S72
-    assert_eq!(notify.header(Name::Event), Some("message-summary;id=7"));
+    assert_eq!(notify.header(HeaderName::Event), Some("message-summary;id=7"));
     assert_eq!(state(&notify), "active;expires=3600");
     assert_eq!((notify.from_tag(), notify.call_id()), (ok.to_tag(), ok.call_id()));
     assert_eq!(notify.to_tag(), ok.from_tag());
     assert_eq!(notify.uri().unwrap().to_string(), "sip:1002@10.0.0.2:5060");
     assert_eq!(&*notify.body(), b"Messages-Waiting: no\r\n");
-    assert_eq!(notify.header(Name::ContentType), Some(KIND));
+    assert_eq!(notify.header(HeaderName::ContentType), Some(KIND));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use base::{Chance, Instant};
+use base::{Instant, Rng};
 use centralita_sip::resolve::{Answer, Candidate, Question, Record, Resolver, Step};
 use centralita_sip::{Transport, Uri};
 
@@ -33,7 +33,7 @@ struct Zone {
 impl Zone {
     fn new(records: Vec<(Question, Vec<Record>)>) -> Zone {
         let transports = vec![Transport::Udp, Transport::Tcp, Transport::Tls];
-        let resolver = Resolver::new(transports, Chance::from_number(5));
+        let resolver = Resolver::new(transports, Rng::from_number(5));
         Zone {
             records: records.into_iter().collect(),
             asked: Vec::new(),
@@ -199,7 +199,7 @@ fn a_zone_without_end_is_left_after_a_bounded_walk() {
 // security.md §4, "DNS SRV failover"
 #[test]
 fn while_the_dns_is_away_the_last_good_answer_is_used_at_once() {
-    let mut resolver = Resolver::new(vec![Transport::Udp], Chance::from_number(1));
+    let mut resolver = Resolver::new(vec![Transport::Udp], Rng::from_number(1));
     let uri = Uri::parse("sip:carrier.test:5060".into()).unwrap();
     let question = Question::Address("carrier.test".into());
     let at = |seconds: u64| Instant::from_micros(seconds * 1_000_000);

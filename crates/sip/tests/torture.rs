@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use bytes::Bytes;
-use centralita_sip::{Contacts, Message, Method, Name, Scheme, limits};
+use centralita_sip::{Contacts, HeaderName, Message, Method, Scheme, limits};
 
 /// A sound message, in which a test spoils what it is about.
 const SOUND: &str = "INVITE sip:1002@pbx.example.com SIP/2.0\r\n\
@@ -36,7 +36,7 @@ fn a_sound_message_says_what_it_says() {
     assert_eq!((message.call_id(), message.cseq().number), ("torture@192.0.2.7", 7));
     assert_eq!((message.via().port, message.via().rport), (Some(5071), Some(None)));
     assert_eq!(
-        (message.body().as_ref(), message.header(Name::ContentType)),
+        (message.body().as_ref(), message.header(HeaderName::ContentType)),
         (b"body".as_slice(), Some("text/plain"))
     );
     assert_eq!(message.all_headers().count(), 9);
@@ -187,9 +187,20 @@ fn faulty_requests_are_refused_and_can_be_answered() {
         let message = error.answerable.unwrap_or_else(|| panic!("{is:?} ({}) must be answered", error.what));
         assert!(message.status().is_none());
         // No accessor may fail on what is good for an answer only.
-        let _ =
-            (message.from(), message.to(), message.via(), message.contacts(), message.addresses(Name::Via));
-        let _ = (message.call_id(), message.cseq(), message.uri(), message.body(), message.header(Name::Via));
+        let _ = (
+            message.from(),
+            message.to(),
+            message.via(),
+            message.contacts(),
+            message.addresses(HeaderName::Via),
+        );
+        let _ = (
+            message.call_id(),
+            message.cseq(),
+            message.uri(),
+            message.body(),
+            message.header(HeaderName::Via),
+        );
     }
 }
 
@@ -247,7 +258,7 @@ fn a_line_that_is_no_utf_8_hides_no_later_one() {
     let message = parse(&text).unwrap();
     assert_eq!(message.header_named("x-name"), None);
     assert!(message.all_headers().any(|(name, value)| name == b"X-Name" && value == b"caf\xe9"));
-    assert_eq!((message.number(Name::MaxForwards), message.body().len()), (Some(Ok(70)), 4));
+    assert_eq!((message.number(HeaderName::MaxForwards), message.body().len()), (Some(Ok(70)), 4));
     // Broken UTF-8 in a display name is replaced, not passed on.
     let at = text.windows(3).position(|w| w == b"Ana").unwrap();
     let mut broken = text.clone();
@@ -346,17 +357,23 @@ fn values_are_read_as_their_header_asks() {
          Supported: 100rel,, timer\r\nk: path\r\nRequire:\r\nRecord-Route: <sip:a;lr>, <sip:b;lr>\r\nRoute: nonsense\r\nx: 1800;refresher=uac",
     );
     let message = parse(text).unwrap();
-    assert_eq!(message.number(Name::Expires), Some(Ok(u32::MAX))); // RFC 4475 §3.1.2.4
+    assert_eq!(message.number(HeaderName::Expires), Some(Ok(u32::MAX))); // RFC 4475 §3.1.2.4
     assert_eq!(
-        (message.number(Name::MinSe), message.number(Name::RetryAfter)),
+        (message.number(HeaderName::MinSe), message.number(HeaderName::RetryAfter)),
         (Some(Ok(90)), Some(Ok(120)))
     );
-    assert_eq!((message.number(Name::RSeq), message.number(Name::MinExpires)), (Some(Err(())), None));
-    assert_eq!(message.tokens(Name::Supported).collect::<Vec<_>>(), ["100rel", "timer", "path"]);
-    assert_eq!(message.tokens(Name::Require).count(), 0);
-    assert_eq!(message.addresses(Name::RecordRoute).unwrap().len(), 2);
-    assert!(message.addresses(Name::Route).is_none() && message.addresses(Name::Path).unwrap().is_empty());
-    assert_eq!(message.number(Name::SessionExpires), Some(Ok(1800)));
+    assert_eq!(
+        (message.number(HeaderName::RSeq), message.number(HeaderName::MinExpires)),
+        (Some(Err(())), None)
+    );
+    assert_eq!(message.tokens(HeaderName::Supported).collect::<Vec<_>>(), ["100rel", "timer", "path"]);
+    assert_eq!(message.tokens(HeaderName::Require).count(), 0);
+    assert_eq!(message.addresses(HeaderName::RecordRoute).unwrap().len(), 2);
+    assert!(
+        message.addresses(HeaderName::Route).is_none()
+            && message.addresses(HeaderName::Path).unwrap().is_empty()
+    );
+    assert_eq!(message.number(HeaderName::SessionExpires), Some(Ok(1800)));
     let soap = parse(spoilt("sip:1002@pbx.example.com", "urn:service:sos")).unwrap();
     assert_eq!(soap.uri().unwrap().scheme(), Scheme::Other(Bytes::from_static(b"urn")));
 }

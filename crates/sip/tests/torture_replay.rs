@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use base::{Chance, Now};
+use base::{Now, Rng};
 use bytes::Bytes;
 use centralita_sip::{Config, Endpoint, Event, Flow, Hop, Input, Message, Output, Start, Transport};
 
@@ -140,7 +140,7 @@ fn the_endpoint_answers_every_published_request_or_hands_it_on() {
     for &(name, expected) in TABLE {
         let bytes = Bytes::from(std::fs::read(folder().join(format!("{name}.dat"))).unwrap());
         let response = bytes.starts_with(b"SIP/");
-        let mut endpoint = Endpoint::new(Config::default(), Chance::from_number(1));
+        let mut endpoint = Endpoint::new(Config::default(), Rng::from_number(1));
         let mut out = Vec::new();
         endpoint.handle(Now::default(), Input::Packet { hop, bytes }, &mut out);
         let said: Vec<String> = out

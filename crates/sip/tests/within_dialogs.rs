@@ -2,7 +2,7 @@
 
 use crate::network;
 
-use centralita_sip::{Hangup, Name};
+use centralita_sip::{HangupParams, HeaderName};
 use network::*;
 
 fn within<'a>(method: &'a str, branch: &'a str, cseq: u32, tag: &'a str) -> Line<'a> {
@@ -69,10 +69,10 @@ fn what_a_session_does_not_do_is_refused_politely() {
         world.say(B, A, request(&within(method, &branch, 10 + n as u32, &tag)));
         world.run(ms(50));
         let answer = world.got(B, &format!("{status} {method}"));
-        let allow = answer.header(Name::Allow).is_some();
+        let allow = answer.header(HeaderName::Allow).is_some();
         assert_eq!(allow, matches!(status, 200 | 405 | 501), "{method}");
         if matches!(status, 405 | 501) {
-            let reason = answer.header(Name::Reason).unwrap_or_default();
+            let reason = answer.header(HeaderName::Reason).unwrap_or_default();
             assert!(reason.starts_with(&format!("SIP;cause={status};text=\"")), "{method}: {reason}");
             assert!(!reason.contains("FANCY"), "what a stranger wrote is not repeated");
         }
@@ -80,7 +80,7 @@ fn what_a_session_does_not_do_is_refused_politely() {
     let line = Line { lines: "Require: 199, timer\r\n", ..within("INFO", "r", 30, &tag) };
     world.say(B, A, request(&line));
     world.run(ms(50));
-    assert_eq!(world.got(B, "420 INFO").header(Name::Unsupported), Some("199"));
+    assert_eq!(world.got(B, "420 INFO").header(HeaderName::Unsupported), Some("199"));
     world.finish_by_peer(&tag, 31);
 }
 
@@ -144,13 +144,13 @@ fn the_reason_for_hanging_up_is_told() {
     let mut world = World::scripted();
     world.called();
     let leg = world.leg(A);
-    let mut lines = centralita_sip::HeaderLines::new();
+    let mut lines = centralita_sip::Headers::new();
     lines.add("Reason", "Q.850;cause=16");
-    let hangup = Hangup { status: 0, phrase: None, lines: Some(&lines) };
+    let hangup = HangupParams { status: 0, phrase: None, lines: Some(&lines) };
     world.act(A, |ep, now, out| ep.hangup(now, leg, hangup, out));
     world.run(ms(50));
     let bye = world.got(B, "BYE");
-    assert_eq!(bye.header(Name::Reason), Some("Q.850;cause=16"));
+    assert_eq!(bye.header(HeaderName::Reason), Some("Q.850;cause=16"));
     world.say(B, A, respond(&bye, 200, "", "", b""));
     world.run(ms(50));
     assert_eq!(world.story(A), ["ended: here"]);
@@ -167,7 +167,7 @@ fn a_dialog_from_the_journal_is_ended_after_a_restart() {
     let next = World::with(vec![config()], 0).parties.remove(0);
     world.parties[A].endpoint = next.endpoint;
     let hop = world.hop(A, B);
-    let resumed = world.act(A, |ep, now, _| ep.resume(now, &record, hop)).unwrap();
+    let resumed = world.act(A, |ep, now, _| ep.restore_dialog(now, &record, hop)).unwrap();
     world.hangup(A, resumed, 0);
     world.run(ms(50));
     let bye = world.got(B, "BYE");
@@ -179,7 +179,7 @@ fn a_dialog_from_the_journal_is_ended_after_a_restart() {
     assert_eq!(world.story(A), ["ended: here"]);
     world.finish();
     for garbage in [&b""[..], b"1", b"\xff", b"2\ncaller\n"] {
-        assert!(world.act(A, |ep, now, _| ep.resume(now, garbage, hop)).is_none());
+        assert!(world.act(A, |ep, now, _| ep.restore_dialog(now, garbage, hop)).is_none());
     }
 }
 
@@ -198,7 +198,7 @@ fn right_tags_from_another_host_are_asked_about_and_taken_when_they_are_vouched_
     world.run(ms(50));
     assert_eq!(world.count(B, "200 INFO"), 1, "the call is still up");
     let (session, bye) = world.parties[A].moved.pop().unwrap();
-    world.act(A, |ep, now, out| ep.admit(now, session, bye, out));
+    world.act(A, |ep, now, out| ep.accept_source(now, session, bye, out));
     world.run(ms(50));
     assert_eq!(world.count(C, "200 BYE"), 1);
     world.finish();

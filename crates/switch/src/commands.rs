@@ -166,10 +166,10 @@ impl Switch {
     }
 
     fn status(&self) -> Status {
-        let (transactions, sessions) = self.endpoint.census();
+        let (transactions, sessions) = self.endpoint.counts();
         let mut counters = self.counters.clone();
         (counters.wrong_passwords, counters.banned) = (self.identity.wrong, self.identity.silenced);
-        counters.answers_withheld = self.endpoint.withheld();
+        counters.answers_withheld = self.endpoint.suppressed_responses();
         Status {
             state: self.state,
             active_calls: self.calls.live_count(),

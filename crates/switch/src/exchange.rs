@@ -3,10 +3,10 @@
 use std::mem;
 use std::sync::Arc;
 
-use base::{Chance, Instant, Now};
+use base::{Instant, Now, Rng};
 use model::Directory;
 use model::journal::Record;
-use sip::{Endpoint, Event, HeaderLines, Message, SessionId};
+use sip::{Endpoint, Event, Headers, Message, SessionId};
 
 use crate::backlog::Backlog;
 use crate::call::{Calls, Tapes, Timers};
@@ -23,7 +23,7 @@ use crate::{Config, Counters, Input, JournalRoom, Output, State, limits};
 #[derive(Debug)]
 pub struct Switch {
     pub(crate) config: Config,
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     pub(crate) directory: Directory,
     pub(crate) endpoint: Endpoint,
     pub(crate) identity: Identity,
@@ -52,7 +52,7 @@ pub struct Switch {
     /// What the endpoint said and nobody has looked at yet; see [`Switch::settle`].
     pub(crate) sip_out: Vec<sip::Output>,
     /// Header lines being written: one buffer for all answers.
-    pub(crate) lines: HeaderLines,
+    pub(crate) lines: Headers,
     /// See [`Switch::steps`].
     steps: u64,
     /// What the directory had counted when it was handed in.
@@ -61,19 +61,20 @@ pub struct Switch {
 
 impl Switch {
     /// A switch that knows nobody yet: [`Input::Directory`] and [`Input::Restore`] come first.
-    pub fn new(config: Config, mut chance: Chance) -> Switch {
-        let endpoint = sip::Config { mark: config.mark.clone(), t1: config.t1, ..sip::Config::default() };
+    pub fn new(config: Config, mut rng: Rng) -> Switch {
+        let endpoint =
+            sip::Config { id_prefix: config.mark.clone(), t1: config.t1, ..sip::Config::default() };
         Switch {
-            endpoint: Endpoint::new(endpoint, chance.fork()),
-            identity: Identity::new(&config.domain, &config.digest, &mut chance),
-            location: Location::new(&mut chance),
-            calls: Calls::new(&mut chance),
-            trunks: Trunks::new(&mut chance),
+            endpoint: Endpoint::new(endpoint, rng.fork()),
+            identity: Identity::new(&config.domain, &config.digest, &mut rng),
+            location: Location::new(&mut rng),
+            calls: Calls::new(&mut rng),
+            trunks: Trunks::new(&mut rng),
             meters: Meters::new(config.outside.clone()),
             ports: Ports::new(&config.listeners),
-            lamps: Lamps::new(&mut chance),
+            lamps: Lamps::new(&mut rng),
             config,
-            chance,
+            rng,
             directory: Directory::default(),
             timers: Timers::default(),
             backlog: Backlog::default(),
@@ -88,7 +89,7 @@ impl Switch {
             alive_due: Instant::ZERO,
             ladders: (0, 0),
             sip_out: Vec::new(),
-            lines: HeaderLines::new(),
+            lines: Headers::new(),
             steps: 0,
             steps_before: 0,
         }
@@ -202,7 +203,7 @@ impl Switch {
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::Session { session, event } => self.session_event(now, session, event, out),
-            Event::Moved { session, request } => self.moved(now, session, request, out),
+            Event::SourceChanged { session, request } => self.moved(now, session, request, out),
             Event::Subscription { subscription, event } => {
                 self.subscription_event(now, subscription, event, out);
             }
@@ -299,7 +300,7 @@ impl Switch {
 
     /// Calls, sessions and ports that are still held: the oracle of the simulator says that it comes to nothing.
     pub fn census(&self) -> [usize; 4] {
-        let (transactions, sessions) = self.endpoint.census();
+        let (transactions, sessions) = self.endpoint.counts();
         [self.calls.len(), self.calls.streams(), transactions, sessions]
     }
 

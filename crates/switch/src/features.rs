@@ -231,7 +231,7 @@ impl Switch {
             // Forwarded to a code: nobody there could hear that it was done.
             return self.release(now, key, Cause::Refused, out);
         };
-        let token = self.chance.u64();
+        let token = self.rng.u64();
         self.calls.expect(token, key);
         out.push(Output::Setting {
             token,

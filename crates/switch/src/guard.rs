@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap, Now, source_of};
+use base::{Instant, KeyedHash, KeyedMap, Now, Rng, source_of};
 
 use crate::{Ban, limits};
 
@@ -75,8 +75,8 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
-        let hash = KeyedHash::new(chance);
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let hash = KeyedHash::new(rng);
         let map = || KeyedMap::with_hasher(hash);
         Guard { young: map(), old: map(), hash, bans: VecDeque::new() }
     }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_ban_ends_and_the_next_one_is_twice_as_long() {
-        let mut guard = Guard::new(&mut Chance::from_number(1));
+        let mut guard = Guard::new(&mut Rng::from_number(1));
         let (thief, neighbour) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         let mut now = Instant::from_micros(5_000_000);
         for ban in [60, 120, 240, 480] {
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn patience_gets_a_guesser_more_than_the_probes_of_a_ban() {
-        let mut guard = Guard::new(&mut Chance::from_number(1));
+        let mut guard = Guard::new(&mut Rng::from_number(1));
         let thief: IpAddr = "10.0.0.1".parse().unwrap();
         // A guess every 100 ms for an hour, against one account and against fifty.
         for (accounts, most) in [(1_u64, 9 * 60), (50, 99 * 60)] {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_ban_is_listed_and_lifted_by_its_source_or_its_pair() {
-        let mut guard = Guard::new(&mut Chance::from_number(1));
+        let mut guard = Guard::new(&mut Rng::from_number(1));
         let (one, two): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "2001:db8::7".parse().unwrap());
         let now = Now { instant: Instant::from_micros(5_000_000), wall: base::Timestamp::from_micros(0) };
         for (source, account) in [(one, "1001"), (one, "10\r\n02"), (two, "1001")] {
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn ten_wrong_answers_silence_the_pair_but_not_the_owner_elsewhere() {
-        let mut guard = Guard::new(&mut Chance::from_number(1));
+        let mut guard = Guard::new(&mut Rng::from_number(1));
         let (thief, owner): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let start = Instant::from_micros(5_000_000);
         let judged = (0..300).filter(|_| {

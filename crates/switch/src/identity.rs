@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Now};
+use base::{Now, Rng};
 use model::journal::Note;
 use model::{Credential, Directory};
 use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
-use sip::{HeaderLines, Incoming, Name, Uri};
+use sip::{HeaderName, Headers, Incoming, Uri};
 
 use crate::guard::{Guard, Told, harmless};
 use crate::limits;
@@ -41,11 +41,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(realm: &str, algorithms: &[Algorithm], chance: &mut Chance) -> Self {
+    pub(crate) fn new(realm: &str, algorithms: &[Algorithm], rng: &mut Rng) -> Self {
         Identity {
-            nonces: Nonces::new(chance),
-            guard: Guard::new(chance),
-            nobody: Ha1::new("nobody", realm, &chance.base36(20)),
+            nonces: Nonces::new(rng),
+            guard: Guard::new(rng),
+            nobody: Ha1::new("nobody", realm, &rng.base36(20)),
             realm: realm.into(),
             algorithms: algorithms.to_vec(),
             wrong: 0,
@@ -140,7 +140,7 @@ impl Identity {
     }
 
     /// The header lines of a challenge.
-    pub(crate) fn challenge(&mut self, now: Now, stale: bool, lines: &mut HeaderLines) {
+    pub(crate) fn challenge(&mut self, now: Now, stale: bool, lines: &mut Headers) {
         for algorithm in &self.algorithms {
             let nonce = self.nonces.mint(now.instant);
             lines.add("WWW-Authenticate", digest::challenge(&self.realm, &nonce, *algorithm, stale));
@@ -150,7 +150,7 @@ impl Identity {
     fn answer_for_us<'a>(&self, request: &'a Incoming) -> Option<Credentials<'a>> {
         request
             .message
-            .header_lines(Name::Authorization)
+            .header_lines(HeaderName::Authorization)
             .filter_map(|line| Credentials::parse(std::str::from_utf8(line).ok()?.trim()))
             .find(|answer| answer.realm == self.realm && self.algorithms.contains(&answer.algorithm))
     }

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap, Now, Timestamp};
+use base::{Instant, KeyedHash, KeyedMap, Now, Rng, Timestamp};
 use bytes::Bytes;
 use model::journal::Binding;
 use sip::{Flow, Hop, Transport, Uri};
@@ -144,9 +144,9 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
         Location {
-            aors: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            aors: KeyedMap::with_hasher(KeyedHash::new(rng)),
             expiries: BTreeSet::new(),
             names: BTreeSet::new(),
             steps: Cell::new(0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::Now;
 use model::journal::Record;
-use sip::{Contacts, Incoming, Name, NameAddr, Reply, Scheme, Uri};
+use sip::{Contacts, HeaderName, Incoming, NameAddr, Reply, Scheme, Uri};
 
 use crate::exchange::Switch;
 use crate::identity::canonical;
@@ -55,7 +55,7 @@ impl Switch {
 
     fn wish(&self, now: Now, request: &Incoming) -> Result<Wish, Refusal> {
         let bad = |_| Refusal::status(400).why("malformed Contact");
-        let expires = request.message.number(Name::Expires);
+        let expires = request.message.number(HeaderName::Expires);
         match request.message.contacts().map_err(bad)? {
             Contacts::None => Ok(Wish::Fetch),
             Contacts::Star if matches!(expires, Some(Ok(0))) => Ok(Wish::RemoveAll),
@@ -64,7 +64,7 @@ impl Switch {
                 Err(Refusal::status(403).why("too many contacts"))
             }
             Contacts::List(list) => {
-                let path = match request.message.addresses(Name::Path) {
+                let path = match request.message.addresses(HeaderName::Path) {
                     Some(path) => path.into_iter().map(|p| owned(&p.uri)).collect::<Option<Box<[Uri]>>>(),
                     None => None,
                 };
@@ -107,7 +107,7 @@ impl Switch {
             }
             long => long.min(self.config.max_expires.as_secs() as u32),
         };
-        let agent = request.message.header(Name::UserAgent).unwrap_or_default();
+        let agent = request.message.header(HeaderName::UserAgent).unwrap_or_default();
         let contact = Contact {
             uri: owned(&address.uri).ok_or(Refusal::status(400).why("malformed Contact"))?,
             path: path.into(),
@@ -233,10 +233,10 @@ impl Switch {
                 ),
             };
         }
-        for path in request.message.header_lines(Name::Path) {
+        for path in request.message.header_lines(HeaderName::Path) {
             lines.add("Path", String::from_utf8_lossy(path));
         }
-        self.endpoint.reply_once(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
+        self.endpoint.respond_cached(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
         self.settle(now, out);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::Now;
 use model::{Cause, Credential, Language};
-use sip::{HeaderLines, Incoming, Method, Name, Reply, SessionId};
+use sip::{HeaderName, Headers, Incoming, Method, Reply, SessionId};
 
 use crate::Output;
 use crate::exchange::Switch;
@@ -38,7 +38,7 @@ impl Refusal {
 }
 
 /// The Reason line (RFC 3326) of a cause.
-pub(crate) fn reason_line(cause: Cause, lines: &mut HeaderLines) {
+pub(crate) fn reason_line(cause: Cause, lines: &mut Headers) {
     let text = cause.sentence(Language::English);
     lines.add("Reason", format_args!("Q.850;cause={};text=\"{text}\"", cause.q850()));
 }
@@ -90,7 +90,7 @@ impl Switch {
             .add("Accept", "application/sdp")
             .add("Allow-Events", crate::voicemail::PACKAGE)
             .add("Supported", "100rel, timer, path");
-        self.endpoint.reply(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
+        self.endpoint.respond_stateless(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
     }
 
@@ -112,11 +112,11 @@ impl Switch {
         // A carrier is known by its addresses, and has several.
         match self.is_trunk_of(session, &request.hop) {
             Some(true) => {
-                self.endpoint.admit(now, session, request, &mut self.sip_out);
+                self.endpoint.accept_source(now, session, request, &mut self.sip_out);
                 return self.settle(now, out);
             }
             Some(false) => {
-                self.endpoint.reply(now, &request, Reply::new(403), &mut self.sip_out);
+                self.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.sip_out);
                 return self.settle(now, out);
             }
             None => {}
@@ -127,7 +127,7 @@ impl Switch {
         });
         let aor = canonical(&self.directory, &credential);
         if party.is_some_and(|party| canonical(&self.directory, party) == aor) {
-            self.endpoint.admit(now, session, request, &mut self.sip_out);
+            self.endpoint.accept_source(now, session, request, &mut self.sip_out);
         } else {
             let refusal = Refusal::status(403).why("the call is not that of the authenticated user");
             self.refuse_once(now, &request, &refusal, out);
@@ -146,7 +146,12 @@ impl Switch {
                 let mut lines = std::mem::take(&mut self.lines);
                 lines.clear();
                 self.identity.challenge(now, stale, &mut lines);
-                self.endpoint.reply(now, request, Reply::new(401).lines(&lines), &mut self.sip_out);
+                self.endpoint.respond_stateless(
+                    now,
+                    request,
+                    Reply::new(401).lines(&lines),
+                    &mut self.sip_out,
+                );
                 self.lines = lines;
                 None
             }
@@ -162,12 +167,17 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let lines = self.refusal_lines(refusal);
-        self.endpoint.reply_once(now, request, Reply::new(refusal.status).lines(&lines), &mut self.sip_out);
+        self.endpoint.respond_cached(
+            now,
+            request,
+            Reply::new(refusal.status).lines(&lines),
+            &mut self.sip_out,
+        );
         self.lines = lines;
         self.settle(now, out);
     }
 
-    fn refusal_lines(&mut self, refusal: &Refusal) -> HeaderLines {
+    fn refusal_lines(&mut self, refusal: &Refusal) -> Headers {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         match (&refusal.why, refusal.cause) {
@@ -194,7 +204,7 @@ impl Switch {
 
     /// Max-Forwards of a request that we pass on, less one.
     pub(crate) fn hops_left(request: &Incoming) -> u8 {
-        match request.message.number(Name::MaxForwards) {
+        match request.message.number(HeaderName::MaxForwards) {
             Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
             _ => 69,
         }

@@ -103,11 +103,11 @@ impl Switch {
         if hop.transport.is_reliable() && !self.is_carriers_host(leg.remote) {
             return; // its connection died with the process; the phone comes back by registering
         }
-        if let Some(session) = self.endpoint.resume(now, &leg.dialog, hop) {
+        if let Some(session) = self.endpoint.restore_dialog(now, &leg.dialog, hop) {
             let mut lines = std::mem::take(&mut self.lines);
             lines.clear();
             reason_line(Cause::Crash, &mut lines);
-            let hangup = sip::Hangup { status: 500, phrase: None, lines: Some(&lines) };
+            let hangup = sip::HangupParams { status: 500, phrase: None, lines: Some(&lines) };
             self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
             self.lines = lines;
         }

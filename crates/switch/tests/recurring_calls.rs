@@ -6,16 +6,16 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base::{Chance, Instant};
+use base::{Instant, Rng};
 use centralita_switch::schedule::{GRACE, Input};
 use model::{Cause, Misfire, OccurrenceState, RecurringCall};
 
 use world::{End, Moment, STORM, Side, Weather, World, directory, now, recurring, schedule};
 
 /// So many calls a day, a hundred of them at nine.
-fn plans(count: usize, chance: &mut Chance) -> Vec<RecurringCall> {
+fn plans(count: usize, rng: &mut Rng) -> Vec<RecurringCall> {
     let each = |n| {
-        let second = chance.below(86_400);
+        let second = rng.below(86_400);
         let time = match n % 3 {
             0 => "09:00".to_owned(),
             _ => format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60),
@@ -35,7 +35,7 @@ fn ten_thousand_instants_with_crashes_are_dialled_once_or_recorded_as_missed() {
     let (mut ends, mut crashes) = (BTreeMap::new(), BTreeMap::new());
     for seed in 0..10 {
         let nodes = 1 + seed as usize % 3;
-        let plans = plans(500, &mut Chance::from_number(1000 + seed));
+        let plans = plans(500, &mut Rng::from_number(1000 + seed));
         let mut world = World::new(seed, STORM, nodes, plans);
         world.per_second = 20;
         let end = Instant::ZERO + DAY * 2;

@@ -25,7 +25,7 @@ impl Office {
     ) -> Result<CreatedExtension, OfficeError> {
         self.commit(actor, move |draft| {
             let extension = Extension::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
-            let password = secret::password(&mut draft.chance);
+            let password = secret::password(&mut draft.rng);
             draft.changes.push(Change::Credential(Credential {
                 username: Arc::clone(&extension.username),
                 user: extension.user.clone(),
@@ -73,7 +73,7 @@ impl Office {
                 draft.changes.extend(gone.into_iter().map(Change::CredentialGone));
             }
             let username = new_username(draft);
-            let password = secret::password(&mut draft.chance);
+            let password = secret::password(&mut draft.rng);
             let credential = Credential {
                 ha1: Ha1::new(&username, draft.domain, password.expose()),
                 ha1_by_number: None,
@@ -98,7 +98,7 @@ impl Office {
 /// `user_` and ten digits that nobody has yet (S31, S39).
 pub(super) fn new_username(draft: &mut Draft<'_>) -> String {
     loop {
-        let username = format!("user_{}", 1_000_000_000 + draft.chance.below(9_000_000_000));
+        let username = format!("user_{}", 1_000_000_000 + draft.rng.below(9_000_000_000));
         if draft.directory.credential(&username).is_none() {
             return username;
         }

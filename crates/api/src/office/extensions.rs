@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Chance, Id, Now, Secret};
+use base::{Id, Now, Rng, Secret};
 use model::recurrence::Zone;
 use model::{
     Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
@@ -85,9 +85,9 @@ impl Office {
             check_display_name(&name)?;
             draft.ensure_user(&wanted.user);
             let username: Arc<str> = new_username(draft).into();
-            let password = secret::password(&mut draft.chance);
+            let password = secret::password(&mut draft.rng);
             let extension =
-                fresh(draft.now, &mut draft.chance, wanted.user, number, name, Arc::clone(&username));
+                fresh(draft.now, &mut draft.rng, wanted.user, number, name, Arc::clone(&username));
             draft.changes.push(Change::Extension(extension.clone()));
             let credential = Credential {
                 ha1: Ha1::new(&username, draft.domain, password.expose()),
@@ -163,14 +163,14 @@ impl Office {
 
 pub(super) fn fresh(
     now: Now,
-    chance: &mut Chance,
+    rng: &mut Rng,
     user: UserId,
     number: ExtensionNumber,
     display_name: String,
     username: Arc<str>,
 ) -> Extension {
     Extension {
-        id: Id::new(now, chance),
+        id: Id::new(now, rng),
         user,
         number,
         display_name,

@@ -167,7 +167,7 @@ fn make(
 ) {
     let username = line.username.unwrap_or_else(|| line.number.to_string());
     let password = line.password.unwrap_or_else(|| {
-        let password = secret::password(&mut draft.chance);
+        let password = secret::password(&mut draft.rng);
         let (number, username) = (line.number.clone(), username.clone());
         made.push(MadePassword { number, username, password: password.clone() });
         password
@@ -177,7 +177,7 @@ fn make(
     let ha1 = Ha1::new(&username, draft.domain, password.expose());
     let ha1_by_number = Some(Ha1::new(line.number.as_str(), draft.domain, password.expose()));
     let (user, created_at) = (line.owner.clone(), draft.now.wall);
-    let extension = fresh(draft.now, &mut draft.chance, line.owner, line.number, name, Arc::clone(&username));
+    let extension = fresh(draft.now, &mut draft.rng, line.owner, line.number, name, Arc::clone(&username));
     if let Some(pin) = line.pin {
         let pin = Some(PinProof::new(pins, &extension.id, pin.expose()));
         behind.push(Change::Mailbox(Mailbox { pin, ..Mailbox::of(extension.id.clone()) }));

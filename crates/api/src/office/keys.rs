@@ -66,7 +66,7 @@ impl Office {
 
     /// The secret of a key that is still to be entered.
     pub fn new_key_secret(&self) -> Secret<String> {
-        secret::key(&mut self.chance())
+        secret::key(&mut self.rng())
     }
 
     /// Whether a secret is that of a key.
@@ -97,7 +97,7 @@ impl Office {
         self.commit(actor, move |draft| {
             draft.ensure_user(&wanted.user);
             let key = ApiKey {
-                id: Id::new(draft.now, &mut draft.chance),
+                id: Id::new(draft.now, &mut draft.rng),
                 user: wanted.user,
                 name: wanted.name,
                 prefix: secret::shown(secret.expose()),

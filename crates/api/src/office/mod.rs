@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use base::{Chance, Now};
+use base::{Now, Rng};
 use model::voicemail::Delivery;
 use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, TrunkError, User, UserId};
 use serde_json::Value;
@@ -128,7 +128,7 @@ struct Inner {
     port: Arc<dyn SwitchPort>,
     domain: String,
     clock: Clock,
-    chance: Mutex<Chance>,
+    rng: Mutex<Rng>,
     /// Whose turn it is to change something, and the outbox's row after which the directory is what we have.
     turn: tokio::sync::Mutex<i64>,
 }
@@ -144,7 +144,7 @@ pub(crate) struct Draft<'d> {
     pub directory: &'d Directory,
     pub now: Now,
     pub domain: &'d str,
-    pub chance: Chance,
+    pub rng: Rng,
     pub changes: Vec<Change>,
     /// Mails that are to be sent because of them.
     pub mails: Vec<Delivery>,
@@ -195,7 +195,7 @@ impl Office {
         port: Arc<dyn SwitchPort>,
         domain: String,
         clock: Clock,
-        chance: Chance,
+        rng: Rng,
     ) -> Office {
         let inner = Inner {
             store,
@@ -203,7 +203,7 @@ impl Office {
             port,
             domain,
             clock,
-            chance: Mutex::new(chance),
+            rng: Mutex::new(rng),
             turn: tokio::sync::Mutex::new(0),
         };
         Office { inner: Arc::new(inner) }
@@ -229,8 +229,8 @@ impl Office {
     }
 
     /// A generator for one decision.
-    pub(crate) fn chance(&self) -> Chance {
-        self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    pub(crate) fn rng(&self) -> Rng {
+        self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
 
     /// Decide, commit, apply, publish. A task of its own: a client that goes away in the middle leaves nothing half done.
@@ -240,7 +240,7 @@ impl Office {
         decide: impl FnOnce(&mut Draft<'_>) -> Result<T, OfficeError> + Send + 'static,
     ) -> Result<T, OfficeError> {
         let inner = Arc::clone(&self.inner);
-        let chance = self.chance();
+        let rng = self.rng();
         let work = async move {
             let (mut turn, pen) = inner.take_pen().await?;
             let current = inner.directory.load_full();
@@ -248,7 +248,7 @@ impl Office {
                 directory: &current,
                 now: (inner.clock)(),
                 domain: &inner.domain,
-                chance,
+                rng,
                 changes: Vec::new(),
                 mails: Vec::new(),
                 event: Event::default(),

@@ -63,7 +63,7 @@ impl Office {
             }
             let now = draft.now.wall;
             let call = RecurringCall {
-                id: Id::new(draft.now, &mut draft.chance),
+                id: Id::new(draft.now, &mut draft.rng),
                 extension: extension.id.clone(),
                 user: extension.user.clone(),
                 destination: wanted.destination,

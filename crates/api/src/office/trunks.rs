@@ -54,7 +54,7 @@ impl Office {
             if draft.directory.trunks().count() >= TRUNKS {
                 return Err(OfficeError::TooManyTrunks);
             }
-            let id = Id::new(draft.now, &mut draft.chance);
+            let id = Id::new(draft.now, &mut draft.rng);
             let mut trunk = bare(id, draft);
             if wanted.caller_id.is_none() && !matches!(wanted.caller_number, Patch::Set(_)) {
                 trunk.settings.caller_id = CallerId::Own;
@@ -158,7 +158,7 @@ fn write(
         Patch::Keep => {}
         Patch::Clear => trunk.password = None,
         Patch::Set(secret) => {
-            let sealed = Sealed::seal(seal, trunk.id.as_str(), &secret, &mut draft.chance);
+            let sealed = Sealed::seal(seal, trunk.id.as_str(), &secret, &mut draft.rng);
             trunk.password = Some(sealed.ok_or(OfficeError::BadTrunk(model::TrunkError::Account))?);
         }
     }

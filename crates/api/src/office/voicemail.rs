@@ -71,7 +71,7 @@ impl Office {
             let extension = extension(draft, &message.extension)?;
             let message = VoicemailMessage { state: MessageState::New, ..message };
             if let Some(recipient) = draft.directory.mailbox(&extension.id).email.clone() {
-                let id = Id::new(draft.now, &mut draft.chance);
+                let id = Id::new(draft.now, &mut draft.rng);
                 draft.mails.push(Delivery::new(id, &message, recipient, draft.now.wall));
             }
             draft.tell("voicemail_left", &message.user, message.id.as_str(), told(&message));

@@ -48,7 +48,7 @@ impl Office {
     ) -> Result<Webhook, OfficeError> {
         let now = self.now();
         let hook = Webhook {
-            id: Id::new(now, &mut self.chance()),
+            id: Id::new(now, &mut self.rng()),
             user: wanted.user,
             url: wanted.url,
             types: wanted.types,

@@ -152,7 +152,7 @@ async fn send(
     let form = Form::of_query(&uri, NAME)?;
     let wav = sent_wav(request).await?;
     let office = app.office();
-    let id: SoundId = Id::new(office.now(), &mut office.chance());
+    let id: SoundId = Id::new(office.now(), &mut office.rng());
     // It passes through a file, which makes Opus of it; one that a crash leaves there is swept with what voicemail has left.
     let draft = format!("voicemail/{}/{id}", extension.id);
     app.shelf().keep_wav(draft.clone(), wav).await?;

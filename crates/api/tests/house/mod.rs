@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use centralita_api::{Actor, App, NewKey, Settings, router};
 use model::{Permission, UserId};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ impl House {
             Arc::new(move || at(seconds.load(Ordering::SeqCst)))
         };
         let port: Arc<dyn centralita_api::SwitchPort> = Arc::<Exchange>::clone(&exchange);
-        let app = App::new(store.clone(), directory, port, settings, clock, Chance::from_number(1));
+        let app = App::new(store.clone(), directory, port, settings, clock, Rng::from_number(1));
         let admin_user = UserId::parse("admin").unwrap();
         let admin = app.office().create_admin_key(Actor::default(), admin_user, "first").await.unwrap();
         let mut house = House {

@@ -111,7 +111,7 @@ impl Engine {
         wire: &mut impl Wire,
         events: &mut Vec<MediaEvent>,
     ) {
-        let Engine { streams, chance, .. } = self;
+        let Engine { streams, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         let Some(agreed) = &stream.agreed else {
             stream.clips.due = now.instant + FRAME; // nothing is agreed yet: they wait
@@ -131,7 +131,7 @@ impl Engine {
             let mut frame = [0; SAMPLES];
             stream.clips.fill(law, &mut frame, |play| events.push(MediaEvent::Played { stream: id, play }));
             if let Some(to) = to {
-                let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, chance);
+                let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, rng);
                 wire.send(id, Channel::Rtp, to, &packed(&header, &frame));
             }
         }

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
+use base::{Instant, KeyedHash, KeyedMap, Now, Rng};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -299,7 +299,7 @@ pub struct Engine {
     sounds: Sounds,
     /// Packets that were refused, of all streams that ever were.
     refused: u64,
-    chance: Chance,
+    rng: Rng,
 }
 
 impl Engine {
@@ -307,17 +307,17 @@ impl Engine {
     pub const SILENCE: Duration = Duration::from_secs(30);
 
     /// An engine without streams.
-    pub fn new(mut chance: Chance) -> Engine {
+    pub fn new(mut rng: Rng) -> Engine {
         Engine {
             streams: Slab::new(),
-            slots: KeyedMap::with_hasher(KeyedHash::new(&mut chance)),
+            slots: KeyedMap::with_hasher(KeyedHash::new(&mut rng)),
             wishes: BTreeMap::new(),
             agenda: BTreeSet::new(),
             recordings: BTreeMap::new(),
             blocks: BTreeSet::new(),
             sounds: Sounds::default(),
             refused: 0,
-            chance,
+            rng,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Chance, Instant};
+use base::{Instant, Rng};
 
 use super::StreamId;
 use super::rtp::Header;
@@ -49,9 +49,9 @@ struct Newest {
 }
 
 impl Output {
-    pub(super) fn new(chance: &mut Chance) -> Output {
+    pub(super) fn new(rng: &mut Rng) -> Output {
         Output {
-            ssrc: chance.u64() as u32,
+            ssrc: rng.u64() as u32,
             packets: 0,
             octets: 0,
             clock: 8_000,
@@ -133,18 +133,12 @@ impl Output {
     }
 
     /// Number a packet of our own with `samples` of audio.
-    pub(super) fn own(
-        &mut self,
-        now: Instant,
-        samples: u32,
-        payload_type: u8,
-        chance: &mut Chance,
-    ) -> Header {
+    pub(super) fn own(&mut self, now: Instant, samples: u32, payload_type: u8, rng: &mut Rng) -> Header {
         let fresh = self.origin != Origin::Ourselves;
         let (sequence, timestamp) = match self.newest {
             Some(last) if !fresh => (last.sequence.wrapping_add(1), last.timestamp.wrapping_add(samples)),
             Some(_) | None => {
-                self.following(now).unwrap_or_else(|| (chance.u64() as u16 >> 1, chance.u64() as u32))
+                self.following(now).unwrap_or_else(|| (rng.u64() as u16 >> 1, rng.u64() as u32))
             }
         };
         if fresh {

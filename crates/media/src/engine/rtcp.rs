@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 
 use super::output::Output;
 use super::quality::Reception;
@@ -91,9 +91,9 @@ fn put(bytes: &mut [u8], at: usize, value: u32) {
 }
 
 impl Rtcp {
-    pub(super) fn new(now: Now, chance: &mut Chance) -> Rtcp {
+    pub(super) fn new(now: Now, rng: &mut Rng) -> Rtcp {
         let mut cname = [b'0'; CNAME];
-        for (place, letter) in cname.iter_mut().zip(chance.base36(CNAME).bytes()) {
+        for (place, letter) in cname.iter_mut().zip(rng.base36(CNAME).bytes()) {
             *place = letter;
         }
         Rtcp {
@@ -197,11 +197,11 @@ impl Rtcp {
         now: Now,
         output: &Output,
         heard: Option<(u32, &mut Reception)>,
-        chance: &mut Chance,
+        rng: &mut Rng,
         report: &mut [u8; REPORT],
     ) -> Option<usize> {
         // RFC 3550 §6.3.1: spread over 0.5 to 1.5 of the interval.
-        self.due = now.instant + INTERVAL.mul_f64(0.5 + chance.below(1_000) as f64 / 1_000.0);
+        self.due = now.instant + INTERVAL.mul_f64(0.5 + rng.below(1_000) as f64 / 1_000.0);
         if self.passed_on.is_some_and(|at| now.instant.since(at) < 2 * INTERVAL) {
             return None;
         }

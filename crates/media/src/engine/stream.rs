@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base::{Chance, Instant, Now};
+use base::{Instant, Now, Rng};
 
 use super::clips::Clips;
 use super::dtmf::Detector;
@@ -107,17 +107,17 @@ impl Agreed {
 }
 
 impl Stream {
-    pub(super) fn new(now: Now, id: StreamId, chance: &mut Chance) -> Stream {
+    pub(super) fn new(now: Now, id: StreamId, rng: &mut Rng) -> Stream {
         Stream {
             id,
             routes: [Route::default(); 128],
             agreed: None,
             source: Source::Nothing,
             listener: None,
-            output: Output::new(chance),
+            output: Output::new(rng),
             reception: Reception::default(),
             detector: Detector::default(),
-            rtcp: Rtcp::new(now, chance),
+            rtcp: Rtcp::new(now, rng),
             play: None,
             clips: Clips::default(),
             tap: None,

@@ -19,7 +19,7 @@ impl Engine {
         events: &mut Vec<MediaEvent>,
     ) {
         self.close(now, id, wire, events);
-        let slot = self.streams.insert(Stream::new(now, id, &mut self.chance));
+        let slot = self.streams.insert(Stream::new(now, id, &mut self.rng));
         self.slots.insert(id, slot);
         self.connect(id);
     }
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     fn play(&mut self, now: Now, slot: usize, wire: &mut impl Wire) {
-        let Engine { streams, sounds, chance, .. } = self;
+        let Engine { streams, sounds, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         let Some(play) = &mut stream.play else { return };
         let (frames, lag) = play.frames_due(now.instant);
@@ -166,13 +166,13 @@ impl Engine {
         for _ in 0..frames {
             let mut frame = [0; SAMPLES];
             play.fill(sounds, law, &mut frame);
-            let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, chance);
+            let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, rng);
             wire.send(stream.id, Channel::Rtp, to, &packed(&header, &frame));
         }
     }
 
     fn report(&mut self, now: Now, slot: usize, wire: &mut impl Wire) {
-        let Engine { streams, chance, .. } = self;
+        let Engine { streams, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         if stream.rtcp.due > now.instant {
             return;
@@ -181,7 +181,7 @@ impl Engine {
         let peer = stream.agreed.as_ref().and_then(|a| a.lock.ssrc());
         let heard = peer.map(|ssrc| (ssrc, &mut stream.reception));
         let mut report = [0; REPORT];
-        let length = stream.rtcp.report(now, &stream.output, heard, chance, &mut report);
+        let length = stream.rtcp.report(now, &stream.output, heard, rng, &mut report);
         if let (Some((channel, to)), Some(packet)) = (target, length.and_then(|n| report.get(..n))) {
             wire.send(stream.id, channel, to, packet);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 pub use centralita_media::sdp::Negotiated;
 use centralita_media::sdp::{Codec, Direction};
 use centralita_media::{
@@ -113,7 +113,7 @@ impl Desk {
     pub fn new() -> Desk {
         let now =
             Now { instant: Instant::from_micros(1), wall: Timestamp::from_micros(1_736_937_000_000_000) };
-        Desk { engine: Engine::new(Chance::from_number(1)), now, events: Vec::new(), sent: Sent::default() }
+        Desk { engine: Engine::new(Rng::from_number(1)), now, events: Vec::new(), sent: Sent::default() }
     }
 
     /// A and B talk to each other.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use api::Actor;
-use base::Chance;
+use base::Rng;
 use clap::Subcommand;
 use model::UserId;
 use serde_json::{Value, json};
@@ -224,7 +224,7 @@ async fn import_here(shared: &Shared, bytes: &[u8], named: &dyn Fn(&str) -> Faul
     let owner = UserId::parse("admin").map_err(|error| named(&error.to_string()))?;
     let lines = api::read_spreadsheet(bytes, &owner).map_err(|fault| named(&fault.to_string()))?;
     let local = Local::open(shared).await?;
-    let seal = local.data.seal_key(&mut Chance::from_seed(data::seed()?))?;
+    let seal = local.data.seal_key(&mut Rng::from_seed(data::seed()?))?;
     let done = local.office.import(Actor::default(), seal.derived("pins"), lines).await;
     local.close().await;
     let done = done.map_err(|error| named(&error.to_string()))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::{Office, Offline};
-use base::Chance;
+use base::Rng;
 use store::Store;
 
 use super::{Client, Fault, Shared};
@@ -66,8 +66,8 @@ impl Local {
         let store = Store::open(loaded.config.store.url.expose(), data.path())
             .await
             .with_context(|| tr!("the database", "la base de datos"))?;
-        let mut chance = Chance::from_seed(data::seed()?);
-        installation::check(&store, &data, &mut chance).await?;
+        let mut rng = Rng::from_seed(data::seed()?);
+        installation::check(&store, &data, &mut rng).await?;
         let seen = store.outbox_seq().await.with_context(|| tr!("the database", "la base de datos"))?;
         let directory =
             store.load_directory().await.with_context(|| tr!("the database", "la base de datos"))?;
@@ -78,7 +78,7 @@ impl Local {
             Arc::new(Offline),
             loaded.config.sip.domain,
             Arc::new(move || clock.now()),
-            chance,
+            rng,
         );
         office.loaded_at(seen).await;
         Ok(Local { office, data, store, _lock: lock })

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use base::Chance;
+use base::Rng;
 use media::MediaCommand;
 use mio::{Poll, Token};
 use model::Directory;
@@ -87,7 +87,7 @@ pub struct Setup {
     /// The clock of the process.
     pub clock: Clock,
     /// Seeds the switch.
-    pub chance: Chance,
+    pub rng: Rng,
     /// Where bindings and calls are written down.
     pub journal: Journal,
     /// Number and limits of connections.
@@ -171,7 +171,7 @@ impl Exchange {
                 );
             }
         }
-        let switch = switch::Switch::new(config, setup.chance);
+        let switch = switch::Switch::new(config, setup.rng);
         let epoch = setup.connections.epoch();
         let mut run = Loop {
             poll: desk.poll,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::base::{Chance, Now};
+use ::base::{Now, Rng};
 use ::media::{MediaCommand, MediaEvent};
 
 use crate::exchange::MediaPort;
@@ -79,7 +79,7 @@ impl MediaWorkers {
     #[allow(clippy::needless_pass_by_value)] // handed over, and shared by the threads
     pub fn spawn(
         config: &MediaConfig,
-        mut chance: Chance,
+        mut rng: Rng,
         clock: ReadClock,
         events: OnEvent,
         supervisor: &Supervisor,
@@ -106,12 +106,11 @@ impl MediaWorkers {
                 inbox: Arc::clone(&inbox),
                 counters: Arc::clone(&counters),
             };
-            let worker = Worker::new(&setup, chance.fork(), &mut tapes.pop())?;
+            let worker = Worker::new(&setup, rng.fork(), &mut tapes.pop())?;
             let name = format!("media-{number}");
-            let (watch, chance) =
-                (supervisor.watch(name.clone()).pausing_at_most(LONGEST_PAUSE), chance.fork());
+            let (watch, rng) = (supervisor.watch(name.clone()).pausing_at_most(LONGEST_PAUSE), rng.fork());
             let thread = std::thread::Builder::new().name(name);
-            let thread = thread.spawn(move || supervised::run(&setup, chance, worker, watch))?;
+            let thread = thread.spawn(move || supervised::run(&setup, rng, worker, watch))?;
             workers.running.push(Running { inbox, counters, thread: Some(thread) });
         }
         Ok(workers)

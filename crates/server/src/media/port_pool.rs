@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ::base::{Chance, Instant};
+use ::base::{Instant, Rng};
 use ::media::Channel;
 use rustix::process::{Resource, getrlimit};
 
@@ -70,7 +70,7 @@ pub(super) struct PortPool {
     /// Bound, and known to the switch as free.
     free: BTreeMap<u16, Pair>,
     limits: Limits,
-    chance: Chance,
+    rng: Rng,
 }
 
 /// How many pairs one worker keeps free for one address.
@@ -179,7 +179,7 @@ impl Demand {
 
 impl PortPool {
     /// The share of the range that worker `number` of `count` has.
-    pub(super) fn new(config: &MediaConfig, number: usize, count: usize, chance: Chance) -> PortPool {
+    pub(super) fn new(config: &MediaConfig, number: usize, count: usize, rng: Rng) -> PortPool {
         let pairs = config.ports.clone().filter(|p| p % 2 == 0 && *p != 0 && p < config.ports.end());
         let unbound: Vec<u16> = pairs.skip(number).step_by(count).collect();
         let mut listeners: Vec<Listener> = Vec::new();
@@ -190,7 +190,7 @@ impl PortPool {
         }
         let files = getrlimit(Resource::Nofile).current;
         let limits = Limits::new(count, unbound.len(), files);
-        PortPool { listeners, unbound, foreign: VecDeque::new(), free: BTreeMap::new(), limits, chance }
+        PortPool { listeners, unbound, foreign: VecDeque::new(), free: BTreeMap::new(), limits, rng }
     }
 
     /// A stream begins on this port.
@@ -252,7 +252,7 @@ impl PortPool {
             if self.unbound.is_empty() {
                 return;
             }
-            let port = self.unbound.swap_remove(self.chance.below(self.unbound.len() as u64) as usize);
+            let port = self.unbound.swap_remove(self.rng.below(self.unbound.len() as u64) as usize);
             match bind(poorest.index, poorest.address, port) {
                 Ok(pair) => {
                     poorest.paused = Instant::ZERO;
@@ -303,7 +303,7 @@ mod tests {
             &MediaConfig { listeners, ports, workers: 1, ring: false, recordings: None },
             0,
             1,
-            Chance::from_number(1),
+            Rng::from_number(1),
         )
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ::base::Chance;
+use ::base::Rng;
 
 use super::worker::{Worker, WorkerSetup};
 use crate::recording::Tape;
@@ -13,7 +13,7 @@ use crate::supervisor::{Watch, catch};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Run a worker, and those that follow it, until the inbox says stop.
-pub(super) fn run(setup: &WorkerSetup, mut chance: Chance, first: Worker, mut watch: Watch) {
+pub(super) fn run(setup: &WorkerSetup, mut rng: Rng, first: Worker, mut watch: Watch) {
     let mut tape: Option<Tape> = None;
     let mut next = Ok(first);
     let mut again = false;
@@ -45,7 +45,7 @@ pub(super) fn run(setup: &WorkerSetup, mut chance: Chance, first: Worker, mut wa
             return watch.ended();
         }
         again = true;
-        next = Worker::new(setup, chance.fork(), &mut tape);
+        next = Worker::new(setup, rng.fork(), &mut tape);
     }
 }
 

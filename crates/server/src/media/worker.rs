@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::base::{Chance, Instant, Now};
+use ::base::{Instant, Now, Rng};
 use ::media::{Channel, Ended, Engine, Filed, MediaCommand, MediaEvent, RecordingId, Report, StreamId, Wire};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
@@ -254,16 +254,12 @@ impl Rhythm {
 
 impl Worker {
     /// A worker, with the tape where one is there: it is left where it is when this fails.
-    pub(super) fn new(
-        setup: &WorkerSetup,
-        mut chance: Chance,
-        tape: &mut Option<Tape>,
-    ) -> io::Result<Worker> {
+    pub(super) fn new(setup: &WorkerSetup, mut rng: Rng, tape: &mut Option<Tape>) -> io::Result<Worker> {
         let packets = Packets::new(&setup.inbox.bell, setup.config.ring)?;
-        let ports = PortPool::new(&setup.config, usize::from(setup.number), setup.count, chance.fork());
+        let ports = PortPool::new(&setup.config, usize::from(setup.number), setup.count, rng.fork());
         Ok(Worker {
             number: setup.number,
-            engine: Engine::new(chance),
+            engine: Engine::new(rng),
             ports,
             streams: Streams { tape: tape.take(), ..Streams::default() },
             packets,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Office;
-use base::Chance;
+use base::Rng;
 use model::{Directory, Occurrence};
 use serde_json::json;
 use store::{Audit, Store, StoreError};
@@ -49,9 +49,9 @@ pub struct Desk {
 }
 
 /// Run the recurring calls until the task is aborted. That may be at any moment: what was begun is found in the store.
-pub async fn run(desk: Desk, config: Config, chance: Chance, beginning: Beginning) {
+pub async fn run(desk: Desk, config: Config, rng: Rng, beginning: Beginning) {
     desk.door.until_listening(true).await;
-    let mut scheduler = Scheduler::new(config, chance);
+    let mut scheduler = Scheduler::new(config, rng);
     let mut known = desk.office.directory();
     let file = forecast::file(&desk.data);
     forecast::tell(&desk.store, &file, &known, desk.clock.now().wall).await;
@@ -92,7 +92,7 @@ pub async fn run_from(
     identity: Identity,
     desk: Desk,
     config: Config,
-    chance: Chance,
+    rng: Rng,
 ) {
     let beginning = match beginning {
         Some(beginning) => beginning,
@@ -107,7 +107,7 @@ pub async fn run_from(
             }
         }
     };
-    run(desk, config, chance, beginning).await;
+    run(desk, config, rng, beginning).await;
 }
 
 impl Desk {

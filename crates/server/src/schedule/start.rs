@@ -22,7 +22,7 @@ pub fn identity(data: &DataDir, epoch: u32) -> Result<Identity> {
     // Without one, no earlier life is ever of the same boot: then nothing is dialled that may have been.
     let boot = match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(text) => text.trim().to_owned(),
-        Err(_) => base::Chance::from_seed(data::seed()?).base36(12),
+        Err(_) => base::Rng::from_seed(data::seed()?).base36(12),
     };
     Ok(Identity { node: store::node_name(data.path())?.to_string(), boot, epoch })
 }

@@ -166,8 +166,8 @@ impl House {
             ..settings(&config, &exchange.addresses)
         };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
-        let (port, chance) = (Arc::new(door.clone()), &mut opened.chance);
-        let app = App::new(opened.store.clone(), opened.directory, port, settings, now, chance.fork());
+        let (port, rng) = (Arc::new(door.clone()), &mut opened.rng);
+        let app = App::new(opened.store.clone(), opened.directory, port, settings, now, rng.fork());
         app.office().loaded_at(opened.seen).await;
         app.show_process(Arc::new(Report {
             supervisor: supervisor.clone(),
@@ -200,13 +200,8 @@ impl House {
             clock,
             ledger: &process.ledger,
         };
-        let tasks = setup.start(
-            chance,
-            keys,
-            (told, facts),
-            (opened.beginning, opened.identity),
-            (socket, reported),
-        )?;
+        let tasks =
+            setup.start(rng, keys, (told, facts), (opened.beginning, opened.identity), (socket, reported))?;
         let house = House { config, lock, store, app, door, exchange, workers, feeder, http, tasks };
         house.door.until_listening(true).await;
         house.greet(options, &data, fresh, clock);
@@ -320,7 +315,7 @@ fn start_exchange(
 ) -> Result<Started> {
     let (clock, supervisor) = (process.clock, &process.supervisor);
     let (door, desk) = prepare().context("the exchange cannot be made")?;
-    let workers = workers(config, data.path(), &mut opened.chance, clock, door.clone(), supervisor)?;
+    let workers = workers(config, data.path(), &mut opened.rng, clock, door.clone(), supervisor)?;
     let workers = Arc::new(workers);
     let (notes, voicemail) = tokio::sync::mpsc::unbounded_channel();
     let (changes, settings) = tokio::sync::mpsc::unbounded_channel();
@@ -335,7 +330,7 @@ fn start_exchange(
         listen: config.sip.listen.clone(),
         public,
         clock,
-        chance: opened.chance.fork(),
+        rng: opened.rng.fork(),
         journal,
         connections: Connections::new(opened.epoch, stream_limits(config)),
         runtime: tokio::runtime::Handle::current(),

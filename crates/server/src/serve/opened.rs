@@ -1,7 +1,7 @@
 //! What must be there before anything runs: sockets of the API, database, journal, and what an earlier life has left in them.
 
 use anyhow::{Context, Result};
-use base::{Chance, Timestamp};
+use base::{Rng, Timestamp};
 use model::voicemail::Fact;
 use model::{Directory, SealKey};
 use store::{Remembered, Store};
@@ -19,7 +19,7 @@ use crate::schedule::{self, Beginning, Identity};
 
 /// See the module.
 pub(super) struct Opened {
-    pub(super) chance: Chance,
+    pub(super) rng: Rng,
     pub(super) epoch: u32,
     pub(super) seal: SealKey,
     pub(super) listeners: Vec<TcpListener>,
@@ -55,13 +55,13 @@ impl Opened {
         clock: Clock,
         ledger: &tokio::runtime::Handle,
     ) -> Result<(Opened, Past)> {
-        let mut chance = Chance::from_seed(data::seed()?);
+        let mut rng = Rng::from_seed(data::seed()?);
         // The API's sockets are opened first: who finds them taken must not have touched the database.
         let listeners = http::bind(&config.http.listen).await?;
         let epoch = data.begin_epoch()?;
-        let seal = data.seal_key(&mut chance)?;
+        let seal = data.seal_key(&mut rng)?;
         let (store, Read { seen, directory, remembered }) =
-            open_store(config, data, clock, ledger, &mut chance).await?;
+            open_store(config, data, clock, ledger, &mut rng).await?;
         for trunk in first::unreadable_trunks(&directory, &seal) {
             tracing::error!(
                 trunk,
@@ -79,7 +79,7 @@ impl Opened {
         let facts = opened.pending.facts();
         let (journal, feeder, done) = (opened.journal, opened.feeder, opened.done);
         let past = Past { journal, feeder, restore, facts, done };
-        Ok((Opened { chance, epoch, seal, listeners, store, seen, directory, identity, beginning }, past))
+        Ok((Opened { rng, epoch, seal, listeners, store, seen, directory, identity, beginning }, past))
     }
 }
 
@@ -89,11 +89,11 @@ async fn open_store(
     data: &DataDir,
     clock: Clock,
     ledger: &tokio::runtime::Handle,
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Result<(Store, Read)> {
     let (url, path) = (config.store.url.clone(), data.path().to_owned());
     let store = Store::open(url.expose(), &path).await.context("the database does not open")?;
-    installation::check(&store, data, chance).await?;
+    installation::check(&store, data, rng).await?;
     let read = read(&store, config, clock).await.context("the database cannot be read")?;
     store.close().await;
     let store = ledger.spawn(async move { Store::open(url.expose(), &path).await });

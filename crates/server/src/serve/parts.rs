@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::Chance;
+use base::Rng;
 use store::Retention;
 
 use super::{ServeOptions, public_host};
@@ -25,7 +25,7 @@ use crate::zoneinfo::InForce;
 pub(super) fn workers(
     config: &Config,
     data: &Path,
-    chance: &mut Chance,
+    rng: &mut Rng,
     clock: Clock,
     door: Door,
     supervisor: &Supervisor,
@@ -43,7 +43,7 @@ pub(super) fn workers(
             reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
         }),
     };
-    MediaWorkers::spawn(&media, chance.fork(), Arc::new(move || clock.now()), events, supervisor)
+    MediaWorkers::spawn(&media, rng.fork(), Arc::new(move || clock.now()), events, supervisor)
         .context("the media workers do not start")
 }
 

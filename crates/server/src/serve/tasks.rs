@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 use model::Patience;
 use model::voicemail::{Fact, PinKey};
 use store::{Retention, Store};
@@ -79,7 +79,7 @@ impl Tasks {
 impl TaskSetup<'_> {
     pub(super) fn start(
         &self,
-        chance: &mut Chance,
+        rng: &mut Rng,
         keys: (Secret<[u8; 32]>, PinKey),
         (told, facts): (FromExchange, (Vec<Fact>, VoicemailDone)),
         beginning: (Beginning, Identity),
@@ -91,8 +91,8 @@ impl TaskSetup<'_> {
             self.usage(),
             self.recordings(),
             self.mails(Arc::clone(&letters))?,
-            self.webhooks(webhook_key, chance.fork()),
-            self.scheduler(beginning, chance.fork()),
+            self.webhooks(webhook_key, rng.fork()),
+            self.scheduler(beginning, rng.fork()),
         ];
         cut.push(self.prompts());
         cut.extend(self.upkeep());
@@ -197,15 +197,15 @@ impl TaskSetup<'_> {
         }))
     }
 
-    fn webhooks(&self, key: Secret<[u8; 32]>, mut chance: Chance) -> JoinHandle<()> {
+    fn webhooks(&self, key: Secret<[u8; 32]>, mut rng: Rng) -> JoinHandle<()> {
         let (store, post, clock) = (self.store.clone(), Post::new(reach(self.config)), self.clock);
         self.spawn("webhooks", move || {
             let patience = Patience::default();
-            Courier::new(store.clone(), post.clone(), key.clone(), patience, clock, chance.fork()).run()
+            Courier::new(store.clone(), post.clone(), key.clone(), patience, clock, rng.fork()).run()
         })
     }
 
-    fn scheduler(&self, beginning: (Beginning, Identity), mut chance: Chance) -> JoinHandle<()> {
+    fn scheduler(&self, beginning: (Beginning, Identity), mut rng: Rng) -> JoinHandle<()> {
         let (store, office, door, clock) =
             (self.store.clone(), self.app.office().clone(), self.door.clone(), self.clock);
         let (beginning, identity) = beginning;
@@ -219,7 +219,7 @@ impl TaskSetup<'_> {
         self.spawn("scheduler", move || {
             let (store, office, door, data) = (store.clone(), office.clone(), door.clone(), data.clone());
             let desk = Desk { store, office, door, clock, data };
-            schedule::run_from(first.take(), identity.clone(), desk, pace.clone(), chance.fork())
+            schedule::run_from(first.take(), identity.clone(), desk, pace.clone(), rng.fork())
         })
     }
 

@@ -6,7 +6,7 @@ pub mod post;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::{Chance, Secret, Timestamp};
+use base::{Rng, Secret, Timestamp};
 use model::{Patience, WebhookId};
 use store::{Attempt, Due, Outcome, Store, StoreError};
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ pub struct Courier {
     key: Secret<[u8; 32]>,
     patience: Patience,
     clock: Clock,
-    chance: Arc<Mutex<Chance>>,
+    rng: Arc<Mutex<Rng>>,
 }
 
 impl Courier {
@@ -43,9 +43,9 @@ impl Courier {
         key: Secret<[u8; 32]>,
         patience: Patience,
         clock: Clock,
-        chance: Chance,
+        rng: Rng,
     ) -> Self {
-        Courier { store, post, key, patience, clock, chance: Arc::new(Mutex::new(chance)) }
+        Courier { store, post, key, patience, clock, rng: Arc::new(Mutex::new(rng)) }
     }
 
     /// Deliver, until the task is aborted. What is on its way then is sent again by the next start.
@@ -97,7 +97,7 @@ impl Courier {
 
     fn fly(&self, due: Due) -> impl Future<Output = WebhookId> + Send + use<> {
         let (store, post, clock) = (self.store.clone(), self.post.clone(), self.clock);
-        let (patience, chance) = (self.patience, Arc::clone(&self.chance));
+        let (patience, rng) = (self.patience, Arc::clone(&self.rng));
         let key = self.key.clone();
         async move {
             let now = clock.now().wall;
@@ -110,8 +110,8 @@ impl Courier {
             let (outcome, fault) = match outcome {
                 Ok(()) => (Outcome::Delivered, None),
                 Err(fault) => {
-                    let mut chance = chance.lock().unwrap_or_else(PoisonError::into_inner);
-                    let again = patience.after(attempts, &mut chance).map(|wait| Outcome::Again(at + wait));
+                    let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
+                    let again = patience.after(attempts, &mut rng).map(|wait| Outcome::Again(at + wait));
                     (again.unwrap_or(Outcome::Dead), Some(fault))
                 }
             };

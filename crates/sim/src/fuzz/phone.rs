@@ -2,7 +2,7 @@
 
 use base::Secret;
 use bytes::Bytes;
-use sip::{Contacts, Message, Name};
+use sip::{Contacts, HeaderName, Message};
 
 use super::script::Script;
 use super::{Bench, address, local};
@@ -15,14 +15,14 @@ impl Bench {
             return String::new();
         };
         let password: &Secret<String> = &account.password;
-        sip::digest::answer(&challenge, None, method, uri, &account.login, password, &mut self.chance)
+        sip::digest::answer(&challenge, None, method, uri, &account.login, password, &mut self.rng)
             .map_or(String::new(), |answer| format!("Authorization: {answer}\r\n"))
     }
 
     fn compose(&mut self, n: usize, head: &Head<'_>) -> Bytes {
         let body = head.body.as_deref().unwrap_or_default();
         let kind = if head.body.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
-        let branch = head.branch.clone().unwrap_or_else(|| format!("z9hG4bK{}", self.chance.base36(10)));
+        let branch = head.branch.clone().unwrap_or_else(|| format!("z9hG4bK{}", self.rng.base36(10)));
         Bytes::from(format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:p@{address}>\r\n\
@@ -119,7 +119,7 @@ impl Bench {
             4 => "Min-SE: 4294967295\r\n",
             _ => "",
         };
-        let to = request.header(Name::To).unwrap_or_default();
+        let to = request.header(HeaderName::To).unwrap_or_default();
         let to = if request.to_tag().is_empty() { format!("{to};tag={tag}") } else { to.to_string() };
         let body = description(script);
         let text = body.clone().unwrap_or_default();
@@ -128,10 +128,10 @@ impl Bench {
         let answer = format!(
             "SIP/2.0 {status} X\r\nVia: {}\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: <sip:p@{}>\r\n\
              Allow: INVITE, ACK, BYE, UPDATE\r\n{lines}{kind}Content-Length: {}\r\n\r\n{text}",
-            header(Name::Via),
-            header(Name::From),
-            header(Name::CallId),
-            header(Name::CSeq),
+            header(HeaderName::Via),
+            header(HeaderName::From),
+            header(HeaderName::CallId),
+            header(HeaderName::CSeq),
             address(n),
             text.len(),
         );
@@ -157,8 +157,8 @@ impl Bench {
             method,
             uri: &target,
             branch: (method == "CANCEL" || variant & 4 == 0).then_some(same),
-            from: invite.header(Name::From).unwrap_or_default().into(),
-            to: answer.header(Name::To).unwrap_or_default().into(),
+            from: invite.header(HeaderName::From).unwrap_or_default().into(),
+            to: answer.header(HeaderName::To).unwrap_or_default().into(),
             call_id: invite.call_id().into(),
             cseq,
             lines: &lines,
@@ -177,8 +177,8 @@ impl Bench {
         let header = |name| heard.header(name).unwrap_or_default().to_string();
         // Our side is To of what was heard as a request, and From of what was heard as an answer.
         let (mut from, to) = match heard.status() {
-            None => (header(Name::To), header(Name::From)),
-            Some(_) => (header(Name::From), header(Name::To)),
+            None => (header(HeaderName::To), header(HeaderName::From)),
+            Some(_) => (header(HeaderName::From), header(HeaderName::To)),
         };
         if heard.status().is_none() && heard.to_tag().is_empty() {
             from.push_str(&format!(";tag=p{}", variant >> 6));
@@ -265,5 +265,5 @@ fn target(message: &Message) -> Option<String> {
 }
 
 fn rseq(message: &Message) -> u32 {
-    message.number(Name::RSeq).and_then(Result::ok).unwrap_or(1)
+    message.number(HeaderName::RSeq).and_then(Result::ok).unwrap_or(1)
 }

@@ -1,6 +1,6 @@
 //! What one phone is like: its codecs, its extensions of the protocol, and its owner's patience.
 
-use base::Chance;
+use base::Rng;
 
 use crate::dice::Dice;
 
@@ -45,29 +45,29 @@ pub(crate) struct Habits {
 }
 
 impl Habits {
-    pub(crate) fn of(chance: &mut Chance) -> Habits {
+    pub(crate) fn of(rng: &mut Rng) -> Habits {
         let codecs: &[&[u8]] = &[&[0, 8, 101], &[8, 101], &[0], &[0, 8], &[9, 0], &[9]];
-        let common = chance.odds(80);
-        let answers = *chance.pick(&[30, 60, 80, 95]);
-        let refuses = chance.below(101 - answers);
+        let common = rng.odds(80);
+        let answers = *rng.pick(&[30, 60, 80, 95]);
+        let refuses = rng.below(101 - answers);
         Habits {
-            codecs: codecs[chance.below(if common { 4 } else { 6 }) as usize],
-            late_offer: *chance.pick(&[0, 0, 20, 100]),
-            prack: *chance.pick(&[Prack::No, Prack::No, Prack::Supported, Prack::Supported, Prack::Required]),
-            session_timer: *chance.pick(&[None, None, None, Some(1800), Some(90), Some(60)]),
-            forgets_refresh: chance.odds(10),
-            update: chance.odds(70),
-            early_media: *chance.pick(&[0, 20, 60]),
-            expires: *chance.pick(&[60, 60, 90, 120, 300, 3600]),
-            pause: *chance.pick(&[(500, 8000), (2000, 30_000), (20_000, 90_000)]),
+            codecs: codecs[rng.below(if common { 4 } else { 6 }) as usize],
+            late_offer: *rng.pick(&[0, 0, 20, 100]),
+            prack: *rng.pick(&[Prack::No, Prack::No, Prack::Supported, Prack::Supported, Prack::Required]),
+            session_timer: *rng.pick(&[None, None, None, Some(1800), Some(90), Some(60)]),
+            forgets_refresh: rng.odds(10),
+            update: rng.odds(70),
+            early_media: *rng.pick(&[0, 20, 60]),
+            expires: *rng.pick(&[60, 60, 90, 120, 300, 3600]),
+            pause: *rng.pick(&[(500, 8000), (2000, 30_000), (20_000, 90_000)]),
             answers,
             refuses,
-            rings_on: chance.below(101 - answers - refuses),
-            thinks: *chance.pick(&[(0, 200), (200, 6000), (1000, 40_000)]),
-            patience: *chance.pick(&[(0, 3000), (3000, 30_000), (40_000, 90_000)]),
-            talks: *chance.pick(&[(0, 1000), (1000, 30_000), (30_000, 200_000)]),
-            fidgets: *chance.pick(&[0, 30, 70, 90]),
-            rest: *chance.pick(&[(100, 20_000), (100, 20_000), (20, 800)]),
+            rings_on: rng.below(101 - answers - refuses),
+            thinks: *rng.pick(&[(0, 200), (200, 6000), (1000, 40_000)]),
+            patience: *rng.pick(&[(0, 3000), (3000, 30_000), (40_000, 90_000)]),
+            talks: *rng.pick(&[(0, 1000), (1000, 30_000), (30_000, 200_000)]),
+            fidgets: *rng.pick(&[0, 30, 70, 90]),
+            rest: *rng.pick(&[(100, 20_000), (100, 20_000), (20, 800)]),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use base::Instant;
 use bytes::Bytes;
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use super::habits::Prack;
 use super::wire::{body_of, target_of};
@@ -19,8 +19,8 @@ impl Phone {
         if body_of(message).is_none() {
             said.wrong("INVITE to a phone without an offer");
         }
-        let local_tag = self.chance.base36(8);
-        let (cseq, rseq) = (self.chance.below(1000) as u32, self.chance.below(1000) as u32);
+        let local_tag = self.rng.base36(8);
+        let (cseq, rseq) = (self.rng.below(1000) as u32, self.rng.below(1000) as u32);
         let id = self.new_call(Call {
             stage: Stage::Incoming,
             call_id: message.call_id().into(),
@@ -45,7 +45,7 @@ impl Phone {
             offering: false,
             sdp,
             offered: None,
-            updates: message.tokens(Name::Allow).any(|m| m == "UPDATE"),
+            updates: message.tokens(HeaderName::Allow).any(|m| m == "UPDATE"),
             session: None,
             session_wish: None,
         });
@@ -54,7 +54,7 @@ impl Phone {
         if self.closing {
             return self.refuse(now, id, 480, said);
         }
-        let roll = self.chance.below(100);
+        let roll = self.rng.below(100);
         let habits = &self.habits;
         let (answers, refuses) = (habits.answers, habits.answers + habits.refuses);
         let (rings, thinks) = (refuses + habits.rings_on, habits.thinks);
@@ -65,13 +65,13 @@ impl Phone {
             }
             return self.over(id);
         }
-        let soon = self.chance.millis(0, 400);
+        let soon = self.rng.millis(0, 400);
         self.alarm(now + soon, Alarm::Ring(id));
         if roll < refuses {
             if let Some(call) = self.calls.get_mut(&id) {
                 call.unwanted = roll >= answers;
             }
-            let later = self.chance.millis(thinks.0, thinks.1);
+            let later = self.rng.millis(thinks.0, thinks.1);
             self.alarm(now + later, Alarm::Decide(id));
         }
     }
@@ -81,10 +81,11 @@ impl Phone {
         if self.stage(id) != Stage::Incoming {
             return;
         }
-        let early = self.chance.odds(self.habits.early_media);
+        let early = self.rng.odds(self.habits.early_media);
         let Some((key, request)) = self.invite_of(id) else { return };
         let extends = |name| request.tokens(name).any(|t| t.eq_ignore_ascii_case("100rel"));
-        let reliable = self.habits.prack != Prack::No && (extends(Name::Supported) || extends(Name::Require));
+        let reliable = self.habits.prack != Prack::No
+            && (extends(HeaderName::Supported) || extends(HeaderName::Require));
         let (address, codecs) = (self.address, self.habits.codecs);
         let Some(call) = self.calls.get_mut(&id) else { return };
         let offer = body_of(&request);
@@ -121,7 +122,7 @@ impl Phone {
     pub(super) fn pracked(&mut self, now: Instant, key: &str, id: u32, message: &Message, said: &mut Said) {
         let (address, codecs) = (self.address, self.habits.codecs);
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let rack = message.header(Name::RAck).unwrap_or_default();
+        let rack = message.header(HeaderName::RAck).unwrap_or_default();
         let wanted = call.reliable.as_ref().map(|r| format!("{} {} INVITE", r.rseq, call.invite_cseq));
         if wanted.as_deref() != Some(rack) {
             return self.reply(now, key, 481, "", None, said);
@@ -140,8 +141,8 @@ impl Phone {
     pub(super) fn decide(&mut self, now: Instant, id: u32, said: &mut Said) {
         if self.calls.get(&id).is_some_and(|call| call.unwanted) {
             let status = match self.carrier {
-                false => *self.chance.pick(&[486, 486, 603, 480, 404, 500, 600]),
-                true => *self.chance.pick(&[503, 503, 500, 486, 404, 480, 603, 407]),
+                false => *self.rng.pick(&[486, 486, 603, 480, 404, 500, 600]),
+                true => *self.rng.pick(&[503, 503, 500, 486, 404, 480, 603, 407]),
             };
             self.refuse(now, id, status, said);
         } else {

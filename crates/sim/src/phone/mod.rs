@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Chance, Instant, Secret};
+use base::{Instant, Rng, Secret};
 use bytes::Bytes;
 use sip::{Message, Transport};
 
@@ -176,7 +176,7 @@ pub(crate) struct Phone {
     pub(crate) habits: Habits,
     /// Whom it calls.
     pub(crate) contacts: Vec<String>,
-    chance: Chance,
+    rng: Rng,
     agenda: BTreeMap<(Instant, u64), Alarm>,
     next: u64,
     clients: BTreeMap<String, Client>,
@@ -198,16 +198,16 @@ impl Phone {
         address: SocketAddr,
         transport: Transport,
         habits: Habits,
-        mut chance: Chance,
+        mut rng: Rng,
     ) -> Phone {
         Phone {
-            registration: Registration::new(&mut chance),
+            registration: Registration::new(&mut rng),
             account,
             address,
             transport,
             habits,
             contacts: Vec::new(),
-            chance,
+            rng,
             agenda: BTreeMap::new(),
             next: 0,
             clients: BTreeMap::new(),
@@ -223,12 +223,12 @@ impl Phone {
     /// Power comes on.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.there = true;
-        self.registration = Registration::new(&mut self.chance);
+        self.registration = Registration::new(&mut self.rng);
         if !self.carrier {
-            let soon = self.chance.millis(0, 3000);
+            let soon = self.rng.millis(0, 3000);
             self.alarm(now + soon, Alarm::Register);
         }
-        let later = self.chance.millis(1000, 20_000);
+        let later = self.rng.millis(1000, 20_000);
         self.alarm(now + later, Alarm::Dial);
     }
 
@@ -244,7 +244,7 @@ impl Phone {
     /// Its connection broke: it registers over a new one.
     pub(crate) fn disconnected(&mut self, now: Instant) {
         if self.there && !self.closing {
-            let soon = self.chance.millis(100, 4000);
+            let soon = self.rng.millis(100, 4000);
             self.alarm(now + soon, Alarm::Register);
         }
     }

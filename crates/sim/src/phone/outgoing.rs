@@ -2,7 +2,7 @@
 
 use base::Instant;
 use bytes::Bytes;
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use super::client::Purpose;
 use super::habits::Prack;
@@ -13,37 +13,37 @@ use crate::dice::Dice;
 
 impl Phone {
     pub(super) fn new_sdp(&mut self) -> Sdp {
-        let port = 20_000 + 2 * self.chance.below(5000) as u16;
-        Sdp { session: self.chance.below(1 << 31) as u32, version: 1, port, direction: "sendrecv" }
+        let port = 20_000 + 2 * self.rng.below(5000) as u16;
+        Sdp { session: self.rng.below(1 << 31) as u32, version: 1, port, direction: "sendrecv" }
     }
 
     pub(super) fn dial(&mut self, now: Instant, said: &mut Said) {
         if self.closing {
             return;
         }
-        let pause = self.chance.millis(self.habits.pause.0, self.habits.pause.1);
+        let pause = self.rng.millis(self.habits.pause.0, self.habits.pause.1);
         self.alarm(now + pause, Alarm::Dial);
         if self.live_calls() >= 2 || self.contacts.is_empty() {
             return;
         }
         let domain = self.account.domain.clone();
-        let target = format!("sip:{}@{domain}", self.chance.pick(&self.contacts));
+        let target = format!("sip:{}@{domain}", self.rng.pick(&self.contacts));
         let call = Call {
             stage: Stage::Calling,
-            call_id: format!("{}@{}", self.chance.base36(12), self.address.ip()),
-            local_tag: self.chance.base36(8),
+            call_id: format!("{}@{}", self.rng.base36(12), self.address.ip()),
+            local_tag: self.rng.base36(8),
             remote_tag: String::new(),
             local: format!("sip:{}@{domain}", self.account.user),
             remote: target.clone(),
             target,
-            cseq: self.chance.below(100) as u32,
+            cseq: self.rng.below(100) as u32,
             their_cseq: 0,
             invite: String::new(),
             invite_cseq: 0,
             challenged: 0,
             unwanted: false,
             refused: false,
-            late: self.chance.odds(self.habits.late_offer),
+            late: self.rng.odds(self.habits.late_offer),
             described: false,
             reliable: None,
             answering: false,
@@ -59,7 +59,7 @@ impl Phone {
         let id = self.new_call(call);
         said.count("dialled");
         self.invite(now, id, "", said);
-        let patience = self.chance.millis(self.habits.patience.0, self.habits.patience.1);
+        let patience = self.rng.millis(self.habits.patience.0, self.habits.patience.1);
         self.alarm(now + patience, Alarm::Cancel(id));
     }
 
@@ -106,7 +106,7 @@ impl Phone {
         let unwanted = call.unwanted && call.stage == Stage::Hearing;
         if status > 100 && !message.to_tag().is_empty() {
             self.one_tag(id, message, said);
-            let reliable = message.tokens(Name::Require).any(|t| t.eq_ignore_ascii_case("100rel"));
+            let reliable = message.tokens(HeaderName::Require).any(|t| t.eq_ignore_ascii_case("100rel"));
             if reliable {
                 self.prack(now, id, message, said);
             } else if required {
@@ -131,11 +131,11 @@ impl Phone {
         } else if message.status().is_some_and(|s| s >= 200) {
             said.wrong("200 without Contact");
         }
-        call.updates = message.tokens(Name::Allow).any(|m| m == "UPDATE");
+        call.updates = message.tokens(HeaderName::Allow).any(|m| m == "UPDATE");
     }
 
     fn prack(&mut self, now: Instant, id: u32, message: &Message, said: &mut Said) {
-        let Some(Ok(rseq)) = message.number(Name::RSeq) else {
+        let Some(Ok(rseq)) = message.number(HeaderName::RSeq) else {
             return said.wrong("a reliable answer without RSeq");
         };
         let (address, codecs) = (self.address, self.habits.codecs);
@@ -221,7 +221,7 @@ impl Phone {
                 }
             }
             422 if wanted => {
-                let Some(Ok(least)) = message.number(Name::MinSe) else {
+                let Some(Ok(least)) = message.number(HeaderName::MinSe) else {
                     return said.wrong("422 without Min-SE");
                 };
                 said.count("422");
@@ -254,8 +254,8 @@ impl Phone {
                     method: "CANCEL",
                     uri: invite.uri().map_or("", sip::Uri::as_str),
                     branch: &branch,
-                    from: invite.header(Name::From).unwrap_or_default().into(),
-                    to: invite.header(Name::To).unwrap_or_default().into(),
+                    from: invite.header(HeaderName::From).unwrap_or_default().into(),
+                    to: invite.header(HeaderName::To).unwrap_or_default().into(),
                     call_id: invite.call_id(),
                     cseq: invite.cseq().number,
                     lines: "",

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use base::{Chance, Instant};
-use sip::{Message, Name};
+use base::{Instant, Rng};
+use sip::{HeaderName, Message};
 
 use super::client::Purpose;
 use super::wire::Draft;
@@ -24,11 +24,11 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    pub(super) fn new(chance: &mut Chance) -> Registration {
+    pub(super) fn new(rng: &mut Rng) -> Registration {
         Registration {
-            call_id: format!("reg-{}", chance.base36(10)),
-            tag: chance.base36(8),
-            cseq: chance.below(1000) as u32,
+            call_id: format!("reg-{}", rng.base36(10)),
+            tag: rng.base36(8),
+            cseq: rng.below(1000) as u32,
             challenged: 0,
             expires: None,
             under_way: false,
@@ -43,7 +43,7 @@ impl Phone {
             return;
         }
         self.registration.challenged = 0;
-        self.registration.expires = Some(match self.chance.below(100) {
+        self.registration.expires = Some(match self.rng.below(100) {
             0..4 => 0,       // it goes, and comes back
             4..8 => 30,      // too short: 423
             8..10 => 90_000, // too long: cut
@@ -81,7 +81,7 @@ impl Phone {
         if self.closing {
             return;
         }
-        let later = self.chance.millis(2000, 15_000);
+        let later = self.rng.millis(2000, 15_000);
         let Some(answer) = answer else { return self.alarm(now + later, Alarm::Register) };
         match answer.status() {
             Some(200) => self.bound(now, answer, said),
@@ -95,7 +95,7 @@ impl Phone {
             }
             Some(423) => {
                 said.count("423");
-                let Some(Ok(least)) = answer.number(Name::MinExpires) else {
+                let Some(Ok(least)) = answer.number(HeaderName::MinExpires) else {
                     return said.wrong("423 without Min-Expires");
                 };
                 self.registration.expires = Some(least);
@@ -126,7 +126,7 @@ impl Phone {
         match mine {
             None if asked == 0 => {
                 said.count("unregistered");
-                let back = self.chance.millis(1000, 20_000);
+                let back = self.rng.millis(1000, 20_000);
                 self.alarm(now + back, Alarm::Register);
             }
             None => said.wrong("200 to REGISTER without the contact that was asked for"),
@@ -138,7 +138,7 @@ impl Phone {
                 said.sights.push(Sight::Bound { until: self.registration.asked_at + expires });
                 self.calm(&Alarm::Register);
                 // Most refresh in time; some are late, and lapse.
-                let share = if self.chance.odds(5) { 110 } else { 50 + self.chance.below(45) as u32 };
+                let share = if self.rng.odds(5) { 110 } else { 50 + self.rng.below(45) as u32 };
                 self.alarm(now + expires * share / 100, Alarm::Register);
             }
         }
@@ -146,17 +146,10 @@ impl Phone {
 
     /// The Authorization line for a challenge.
     pub(super) fn authorization(&mut self, challenge: &Message, method: &str, uri: &str) -> Option<String> {
-        let value = challenge.header(Name::WwwAuthenticate)?;
+        let value = challenge.header(HeaderName::WwwAuthenticate)?;
         let account = &self.account;
-        let answer = sip::digest::answer(
-            value,
-            None,
-            method,
-            uri,
-            &account.login,
-            &account.password,
-            &mut self.chance,
-        )?;
+        let answer =
+            sip::digest::answer(value, None, method, uri, &account.login, &account.password, &mut self.rng)?;
         Some(format!("Authorization: {answer}\r\n"))
     }
 }

@@ -124,7 +124,7 @@ impl Phone {
         let request = server.request.clone();
         let tag = match server.call.and_then(|id| self.calls.get(&id)) {
             Some(call) => call.local_tag.clone(),
-            None => self.chance.base36(8),
+            None => self.rng.base36(8),
         };
         let text = self.answer_to(&request, status, &tag, lines, sdp);
         said.packets.push(text.clone());

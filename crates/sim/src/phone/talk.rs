@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::Instant;
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use super::client::Purpose;
 use super::sound;
@@ -14,10 +14,10 @@ use crate::dice::Dice;
 impl Phone {
     /// A call is up: when it will end, and when its owner will fidget.
     pub(super) fn talk(&mut self, now: Instant, id: u32) {
-        let talks = self.chance.millis(self.habits.talks.0, self.habits.talks.1);
+        let talks = self.rng.millis(self.habits.talks.0, self.habits.talks.1);
         self.alarm(now + talks, Alarm::Hangup(id));
-        if self.chance.odds(self.habits.fidgets) {
-            let soon = self.chance.millis(self.habits.rest.0, self.habits.rest.1);
+        if self.rng.odds(self.habits.fidgets) {
+            let soon = self.rng.millis(self.habits.rest.0, self.habits.rest.1);
             self.alarm(now + soon, Alarm::Chat(id));
         }
     }
@@ -46,8 +46,8 @@ impl Phone {
     }
 
     pub(super) fn chat(&mut self, now: Instant, id: u32, said: &mut Said) {
-        let next = self.chance.millis(self.habits.rest.0, self.habits.rest.1);
-        let roll = self.chance.below(100);
+        let next = self.rng.millis(self.habits.rest.0, self.habits.rest.1);
+        let roll = self.rng.below(100);
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.stage != Stage::Up {
             return;
@@ -153,7 +153,7 @@ impl Phone {
             }
             Some(491 | 500) => {
                 said.count("renegotiations that clashed");
-                let later = self.chance.millis(0, 4000);
+                let later = self.rng.millis(0, 4000);
                 self.alarm(now + later, Alarm::Reoffer(id));
             }
             Some(408 | 481) | None => self.hang_up(now, id, said), // RFC 3261 §12.2.1.2
@@ -163,7 +163,7 @@ impl Phone {
 
     pub(super) fn reinvited(&mut self, now: Instant, key: &str, id: u32, message: &Message, said: &mut Said) {
         self.belongs_to(key, id);
-        let refuses = self.chance.odds(5);
+        let refuses = self.rng.odds(5);
         let (address, codecs) = (self.address, self.habits.codecs);
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.offering {
@@ -228,12 +228,12 @@ impl Phone {
 
     /// What we answer to a request that wants a session timer.
     pub(super) fn grant_session(&mut self, now: Instant, id: u32, request: &Message) -> String {
-        let supported = request.tokens(Name::Supported).any(|t| t.eq_ignore_ascii_case("timer"));
+        let supported = request.tokens(HeaderName::Supported).any(|t| t.eq_ignore_ascii_case("timer"));
         let Some((seconds, refresher)) = session_of(request) else { return String::new() };
         if self.habits.session_timer.is_none() || !supported {
             return String::new();
         }
-        let refresher = if refresher.is_empty() { *self.chance.pick(&["uac", "uas"]) } else { refresher };
+        let refresher = if refresher.is_empty() { *self.rng.pick(&["uac", "uas"]) } else { refresher };
         self.start_session(now, id, seconds, refresher == "uas");
         format!("Require: timer\r\nSession-Expires: {seconds};refresher={refresher}\r\n")
     }
@@ -281,7 +281,7 @@ enum Offer {
 
 /// Seconds and refresher of a Session-Expires; the refresher is empty where it is not said.
 fn session_of(message: &Message) -> Option<(u32, &'static str)> {
-    let value = message.header(Name::SessionExpires)?;
+    let value = message.header(HeaderName::SessionExpires)?;
     let mut parts = value.split(';').map(str::trim);
     let seconds = parts.next()?.parse().ok()?;
     let refresher = parts.find_map(|p| p.strip_prefix("refresher="));

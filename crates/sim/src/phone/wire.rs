@@ -1,7 +1,7 @@
 //! A phone's messages, written line by line.
 
 use bytes::Bytes;
-use sip::{Contacts, Message, Name};
+use sip::{Contacts, HeaderName, Message};
 
 use super::{Call, Phone};
 
@@ -27,7 +27,7 @@ impl Phone {
     }
 
     pub(super) fn new_branch(&mut self) -> String {
-        format!("z9hG4bK{}", self.chance.base36(12))
+        format!("z9hG4bK{}", self.rng.base36(12))
     }
 
     pub(super) fn write(&self, draft: &Draft<'_>) -> Bytes {
@@ -91,19 +91,19 @@ impl Phone {
         sdp: Option<&str>,
     ) -> Bytes {
         let mut text = format!("SIP/2.0 {status} {}\r\n", sip::reason_phrase(status));
-        for via in request.header_lines(Name::Via) {
+        for via in request.header_lines(HeaderName::Via) {
             text.push_str(&format!("Via: {}\r\n", String::from_utf8_lossy(via)));
         }
         let header = |name| request.header(name).unwrap_or_default();
-        let mut to = header(Name::To).to_string();
+        let mut to = header(HeaderName::To).to_string();
         if request.to_tag().is_empty() && status > 100 {
             to.push_str(&format!(";tag={tag}"));
         }
         text.push_str(&format!(
             "From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: {}\r\n{lines}",
-            header(Name::From),
-            header(Name::CallId),
-            header(Name::CSeq),
+            header(HeaderName::From),
+            header(HeaderName::CallId),
+            header(HeaderName::CSeq),
             self.contact(),
         ));
         if sdp.is_some() {
@@ -120,8 +120,8 @@ impl Phone {
             method: "ACK",
             uri: invite.uri().map_or("", sip::Uri::as_str),
             branch: std::str::from_utf8(&invite.via().branch).unwrap_or_default(),
-            from: invite.header(Name::From).unwrap_or_default().into(),
-            to: refusal.header(Name::To).unwrap_or_default().into(),
+            from: invite.header(HeaderName::From).unwrap_or_default().into(),
+            to: refusal.header(HeaderName::To).unwrap_or_default().into(),
             call_id: invite.call_id(),
             cseq: invite.cseq().number,
             lines: "",

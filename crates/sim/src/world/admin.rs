@@ -33,7 +33,7 @@ impl World {
         self.oracle.count("phones that vanished");
         self.oracle.forget_binding(n);
         self.phones[n].vanish();
-        if self.phones[n].transport.is_reliable() && self.chance.odds(60) {
+        if self.phones[n].transport.is_reliable() && self.rng.odds(60) {
             let (life, flow) = (self.life, self.flows[n]);
             self.soon(0, 3000, Happening::FlowClosed(life, flow));
         }
@@ -49,17 +49,17 @@ impl World {
             return;
         }
         if !self.trunks.is_empty() {
-            match self.chance.below(8) {
+            match self.rng.below(8) {
                 0 => return self.test_a_trunk(),
                 1 | 2 => return self.check_lines(),
                 _ => {}
             }
         }
-        match self.chance.below(20) {
+        match self.rng.below(20) {
             0..6 => self.originate(),
             6..9 => self.end_some_call(),
             9 => {
-                let force = self.chance.odds(50);
+                let force = self.rng.odds(50);
                 self.command(Command::Stop { force });
                 self.soon(10, 50_000, Happening::StartAgain);
             }
@@ -75,7 +75,7 @@ impl World {
             11 | 12 => self.look_at_a_call(),
             13 => {
                 if let Some(stream) = self.worker.any_stream() {
-                    let event = if self.chance.odds(50) {
+                    let event = if self.rng.odds(50) {
                         MediaEvent::Silent { stream }
                     } else {
                         MediaEvent::Digit { stream, digit: '5', millis: 120 }
@@ -84,7 +84,7 @@ impl World {
                 }
             }
             14 => self.record_a_call(),
-            15 if self.chance.odds(25) => self.worker_dies(),
+            15 if self.rng.odds(25) => self.worker_dies(),
             _ => {
                 if let Some(Reply::Status(status)) = self.command(Command::Status) {
                     self.oracle.status(&status);
@@ -121,22 +121,22 @@ impl World {
     }
 
     fn originate(&mut self) {
-        let user = self.office.user(&mut self.chance);
-        let from = match self.chance.below(3) {
+        let user = self.office.user(&mut self.rng);
+        let from = match self.rng.below(3) {
             0 => None,
-            1 => Some(self.chance.pick(&["1001", "1002", "1003", "+34600000000"]).to_string()),
-            _ => Some(self.chance.pick(self.office.usernames()).to_string()),
+            1 => Some(self.rng.pick(&["1001", "1002", "1003", "+34600000000"]).to_string()),
+            _ => Some(self.rng.pick(self.office.usernames()).to_string()),
         };
         let device =
-            if self.chance.odds(25) { Some(self.chance.pick(self.office.usernames()).clone()) } else { None };
-        let to = self.chance.pick(&Office::numbers()).clone();
+            if self.rng.odds(25) { Some(self.rng.pick(self.office.usernames()).clone()) } else { None };
+        let to = self.rng.pick(&Office::numbers()).clone();
         let wish = Originate {
             user,
             from,
             device,
             to,
-            ring_timeout: Duration::from_secs(1 + self.chance.below(40)),
-            require_device: self.chance.odds(40),
+            ring_timeout: Duration::from_secs(1 + self.rng.below(40)),
+            require_device: self.rng.odds(40),
             planned: None,
         };
         match self.command(Command::Originate(wish)) {
@@ -149,7 +149,7 @@ impl World {
     fn some_call(&mut self) -> Option<model::CallId> {
         let listed = Command::Calls { of: CallsOf::Everybody, after: None, limit: 100 };
         match self.command(listed) {
-            Some(Reply::Calls(calls)) if !calls.is_empty() => Some(self.chance.pick(&calls).id.clone()),
+            Some(Reply::Calls(calls)) if !calls.is_empty() => Some(self.rng.pick(&calls).id.clone()),
             Some(Reply::Calls(_)) => None,
             other => {
                 self.oracle.broken(format!("calls were answered {other:?}"));
@@ -181,8 +181,8 @@ impl World {
     fn record_a_call(&mut self) {
         use RecordingAction::{Pause, Resume, Show, Start, Stop};
         let Some(call) = self.some_call() else { return };
-        for _ in 0..=self.chance.below(3) {
-            let action = *self.chance.pick(&[Start, Start, Start, Stop, Pause, Resume, Show]);
+        for _ in 0..=self.rng.below(3) {
+            let action = *self.rng.pick(&[Start, Start, Start, Stop, Pause, Resume, Show]);
             match self.command(Command::Recording { call: call.clone(), action }) {
                 Some(Reply::Recording(view)) if view.as_ref().is_none_or(|v| v.recording.call == call) => {}
                 // A phone that agreed on another codec than G.711.
@@ -197,12 +197,12 @@ impl World {
     }
 
     pub(super) fn meddle(&mut self) {
-        if !self.trunks.is_empty() && self.chance.odds(60) {
-            let n = self.chance.below(self.trunks.len() as u64) as usize;
-            let change = carriers::meddle(&mut self.trunks[n], &mut self.chance);
+        if !self.trunks.is_empty() && self.rng.odds(60) {
+            let n = self.rng.below(self.trunks.len() as u64) as usize;
+            let change = carriers::meddle(&mut self.trunks[n], &mut self.rng);
             return self.change(vec![change]);
         }
-        let (changes, username) = self.office.meddle(&mut self.chance);
+        let (changes, username) = self.office.meddle(&mut self.rng);
         self.note(format!("directory: {changes:?}"));
         for (n, phone) in self.phones.iter().enumerate() {
             if username.ends_with(&phone.account.user) || *phone.account.user == *username {
@@ -255,10 +255,10 @@ impl World {
     }
 
     fn test_a_trunk(&mut self) {
-        let trunk = self.chance.pick(&self.trunks).id.clone();
-        let user = self.office.user(&mut self.chance);
-        let number = self.chance.pick(&carriers::numbers()).clone();
-        let patience = self.chance.millis(1000, 45_000);
+        let trunk = self.rng.pick(&self.trunks).id.clone();
+        let user = self.office.user(&mut self.rng);
+        let number = self.rng.pick(&carriers::numbers()).clone();
+        let patience = self.rng.millis(1000, 45_000);
         match self.command(Command::TestCall { trunk, user, number, patience }) {
             Some(Reply::Call(call)) => match self.command(Command::Tested { call: call.id }) {
                 Some(Reply::TestCall(_)) => self.oracle.count("trunks tested"),
@@ -271,8 +271,8 @@ impl World {
 
     pub(super) fn jump(&mut self) {
         self.steady_clock = false;
-        let hours = self.chance.below(5) as i64 - 2;
-        self.wall_offset += hours * 3_600_000_000 + self.chance.below(60_000_000) as i64;
+        let hours = self.rng.below(5) as i64 - 2;
+        self.wall_offset += hours * 3_600_000_000 + self.rng.below(60_000_000) as i64;
         self.note(format!("the wall clock jumps about {hours} hours"));
     }
 
@@ -282,7 +282,7 @@ impl World {
         }
         let bytes = self.intruder.act();
         self.datagram_from(peer(INTRUDER), bytes);
-        let pause = *self.chance.pick(&[50, 500, 20_000]);
+        let pause = *self.rng.pick(&[50, 500, 20_000]);
         self.soon(0, pause, Happening::Intrude);
     }
 

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use base::{Chance, Now};
+use base::{Now, Rng};
 use bytes::Bytes;
 use media::MediaEvent;
 use model::journal::Record;
@@ -185,8 +185,8 @@ impl World {
         match self.worker.command(command) {
             Err(what) => self.oracle.broken(what),
             Ok(events) => {
-                let late = self.slow_worker && self.chance.odds(20);
-                let wait = if late { self.chance.millis(1500, 60_000) } else { self.chance.millis(0, 20) };
+                let late = self.slow_worker && self.rng.odds(20);
+                let wait = if late { self.rng.millis(1500, 60_000) } else { self.rng.millis(0, 20) };
                 let life = self.life;
                 for event in events {
                     self.plan(self.now + wait, Happening::FromMedia(life, event));
@@ -198,8 +198,8 @@ impl World {
     /// The database takes a while, and sometimes does not answer.
     fn write_setting(&mut self, token: u64, change: Box<SettingChange>) {
         self.oracle.count("settings dialled");
-        let (life, done) = (self.life, self.chance.odds(90));
-        let longest = *self.chance.pick(&[50, 50, 50, 8_000]);
+        let (life, done) = (self.life, self.rng.odds(90));
+        let longest = *self.rng.pick(&[50, 50, 50, 8_000]);
         self.soon(1, longest, Happening::Set(life, token, change, done));
     }
 
@@ -221,7 +221,7 @@ impl World {
             let due = self.arrival(hop.flow, false);
             return self.plan(due, Happening::ToPeer(hop, bytes));
         }
-        let arrivals = self.weather.datagram(self.now, &mut self.chance);
+        let arrivals = self.weather.datagram(self.now, &mut self.rng);
         if arrivals.is_empty() {
             self.story.packet(self.now, hop.local, hop.remote, &bytes, "LOST");
         }
@@ -232,7 +232,7 @@ impl World {
 
     fn arrival(&mut self, flow: Flow, up: bool) -> base::Instant {
         let last = self.streams.get(&(flow, up)).copied().unwrap_or_default();
-        let due = Weather::stream(self.now, last, &mut self.chance);
+        let due = Weather::stream(self.now, last, &mut self.rng);
         self.streams.insert((flow, up), due);
         due
     }
@@ -258,7 +258,7 @@ impl World {
     pub(super) fn datagram_from(&mut self, remote: std::net::SocketAddr, bytes: Bytes) {
         let hop =
             Hop { transport: Transport::Udp, listener: 0, local: server(), remote, flow: Flow::default() };
-        let arrivals = self.weather.datagram(self.now, &mut self.chance);
+        let arrivals = self.weather.datagram(self.now, &mut self.rng);
         if arrivals.is_empty() {
             self.story.packet(self.now, remote, hop.local, &bytes, "LOST");
         }
@@ -290,7 +290,7 @@ impl World {
         let connected = !hop.transport.is_reliable() || hop.flow == self.flows[n];
         if !self.phones[n].there || !connected || hop.transport != self.phones[n].transport {
             self.story.packet(self.now, hop.local, hop.remote, bytes, "NOBODY THERE");
-            if hop.transport.is_reliable() || self.chance.odds(30) {
+            if hop.transport.is_reliable() || self.rng.odds(30) {
                 let life = self.life;
                 self.soon(1, 50, Happening::Unreachable(life, hop));
             }
@@ -308,7 +308,7 @@ impl World {
         if self.switch.is_none() {
             return;
         }
-        if self.chance.odds(60) {
+        if self.rng.odds(60) {
             self.doomed = true; // in the middle of what it does next
         } else {
             self.die(Vec::new());
@@ -330,7 +330,7 @@ impl World {
                 | Output::Listen(_) => None,
             })
             .collect();
-        let written = self.chance.below(records.len() as u64 + 1) as usize;
+        let written = self.rng.below(records.len() as u64 + 1) as usize;
         for record in records.into_iter().take(written) {
             self.write(record);
         }
@@ -356,8 +356,8 @@ impl World {
 
     pub(super) fn restart(&mut self) {
         self.life += 1;
-        let chance = Chance::from_number(self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.life)));
-        self.switch = Some(Switch::new(self.config.clone(), chance));
+        let rng = Rng::from_number(self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.life)));
+        self.switch = Some(Switch::new(self.config.clone(), rng));
         self.note(format!("life {} begins", self.life));
         self.feed(Input::Prompts(Arc::default()));
         self.feed(Input::Directory {
@@ -373,7 +373,7 @@ impl World {
         }
         let ports: Vec<MediaEvent> =
             (0..Worker::LISTENERS).map(|listener| Worker::offer(listener, self.ports)).collect();
-        let ports_first = self.chance.odds(50);
+        let ports_first = self.rng.odds(50);
         if ports_first {
             for event in &ports {
                 self.feed(Input::Media(event.clone()));

@@ -1,10 +1,10 @@
 //! What a carrier gave us to prove ourselves with, and to whom it may be shown (security.md row 5).
 
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 
 use super::answer;
 use super::params::{Params, after_scheme};
-use crate::{HeaderLines, Message, Method, Name};
+use crate::{HeaderName, Headers, Message, Method};
 
 /// User name and password for a peer that challenges us. They answer a challenge only on a request of ours that was given them, so they
 /// never leave for another host than that request went to.
@@ -25,14 +25,14 @@ impl Account {
         response: &Message,
         method: &Method,
         uri: &str,
-        chance: &mut Chance,
-    ) -> Option<HeaderLines> {
+        rng: &mut Rng,
+    ) -> Option<Headers> {
         let (_, say) = headers(response)?;
         let line = challenges(response).find_map(|challenge| {
             let realm = self.realm.as_deref();
-            answer(challenge, realm, method.as_str(), uri, &self.user, &self.password, chance)
+            answer(challenge, realm, method.as_str(), uri, &self.user, &self.password, rng)
         })?;
-        let mut lines = HeaderLines::new();
+        let mut lines = Headers::new();
         lines.add(say, line);
         Some(lines)
     }
@@ -46,10 +46,10 @@ pub(crate) fn is_stale(response: &Message) -> bool {
     })
 }
 
-fn headers(response: &Message) -> Option<(Name, &'static str)> {
+fn headers(response: &Message) -> Option<(HeaderName, &'static str)> {
     match response.status() {
-        Some(401) => Some((Name::WwwAuthenticate, "Authorization")),
-        Some(407) => Some((Name::ProxyAuthenticate, "Proxy-Authorization")),
+        Some(401) => Some((HeaderName::WwwAuthenticate, "Authorization")),
+        Some(407) => Some((HeaderName::ProxyAuthenticate, "Proxy-Authorization")),
         _ => None,
     }
 }

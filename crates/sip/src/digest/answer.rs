@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use base::{Chance, Secret};
+use base::{Rng, Secret};
 
 use super::hash::{self, Qop};
 use super::params::{Params, after_scheme, quote, unescape};
@@ -20,7 +20,7 @@ pub fn answer(
     uri: &str,
     user: &str,
     password: &Secret<String>,
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Option<String> {
     if challenge.len() > limits::CREDENTIALS_BYTES {
         return None;
@@ -52,7 +52,7 @@ pub fn answer(
         Some(list) if list.split(',').any(|one| one.trim().eq_ignore_ascii_case("auth")) => true,
         Some(_) => return None,
     };
-    let cnonce = if auth { chance.base36(16) } else { String::new() };
+    let cnonce = if auth { rng.base36(16) } else { String::new() };
     let ha1 = Ha1::new(user, &plain, password.expose());
     let with = auth.then_some(Qop { nc: "00000001", cnonce: &cnonce });
     let (raw, len) = hash::response(algorithm, &ha1, method, uri, nonce, with);

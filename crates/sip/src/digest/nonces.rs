@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Instant, KeyedHash, KeyedMap, Rng};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -75,13 +75,13 @@ impl Nonces {
     pub const LIFE: Duration = Duration::from_mins(1);
 
     /// A mint with a fresh key.
-    pub fn new(chance: &mut Chance) -> Nonces {
+    pub fn new(rng: &mut Rng) -> Nonces {
         let mut key = [0; 64];
-        chance.fill(&mut key);
+        rng.fill(&mut key);
         Nonces {
             proof: Hmac::new(&key.into()),
             minted: 0,
-            used: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            used: KeyedMap::with_hasher(KeyedHash::new(rng)),
             order: VecDeque::new(),
             floor: None,
         }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_count_is_good_once_and_may_come_late_by_less_than_the_window() {
-        let mut nonces = Nonces::new(&mut Chance::from_number(1));
+        let mut nonces = Nonces::new(&mut Rng::from_number(1));
         let nonce = nonces.mint(at(1));
         let taken: Vec<bool> = [10, 10, 9, 9, 100, 36, 37, 37, u32::MAX, u32::MAX, 100, 0]
             .into_iter()
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_full_table_forgets_the_oldest_and_calls_it_stale() {
-        let mut nonces = Nonces::new(&mut Chance::from_number(2));
+        let mut nonces = Nonces::new(&mut Rng::from_number(2));
         let first = nonces.mint(at(0));
         assert!(nonces.spend(at(0), &first, 1));
         for _ in 0..limits::NONCES {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::scan::{self, TOKEN};
+use crate::lexer::{self, TOKEN};
 
 /// One parameter. The value comes without its quotes, its escapes left as they are.
 #[derive(Clone, Copy, Debug)]
@@ -24,16 +24,16 @@ pub(super) struct Params<'a>(pub(super) &'a str);
 impl<'a> Params<'a> {
     fn one(&mut self) -> Option<Param<'a>> {
         let text = self.0;
-        let len = text.bytes().position(|b| !scan::is(b, TOKEN))?;
+        let len = text.bytes().position(|b| !lexer::is(b, TOKEN))?;
         let (name, rest) = text.split_at_checked(len).filter(|(name, _)| !name.is_empty())?;
         let rest = rest.trim_start().strip_prefix('=')?.trim_start();
         let (value, rest) = if rest.starts_with('"') {
-            let end = scan::after_quoted(rest.as_bytes(), 0)?;
+            let end = lexer::after_quoted(rest.as_bytes(), 0)?;
             (rest.get(1..end - 1)?, rest.get(end..)?)
         } else {
-            let end = rest.bytes().position(|b| b == b',' || scan::is_space(b)).unwrap_or(rest.len());
+            let end = rest.bytes().position(|b| b == b',' || lexer::is_space(b)).unwrap_or(rest.len());
             rest.split_at_checked(end)
-                .filter(|(value, _)| scan::all(value.as_bytes(), scan::VALUE) && !value.contains('\\'))?
+                .filter(|(value, _)| lexer::all(value.as_bytes(), lexer::VALUE) && !value.contains('\\'))?
         };
         let rest = rest.trim_start();
         self.0 = match rest.strip_prefix(',') {

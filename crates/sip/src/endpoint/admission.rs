@@ -1,19 +1,19 @@
 //! What a request outside dialogs must pass before anybody is asked about it (RFC 3261 §8.2).
 
 use super::Core;
-use crate::{HeaderLines, Message, Method, Name, Scheme, sdp_of};
+use crate::{HeaderName, Headers, Message, Method, Scheme, sdp_of};
 
 /// A request that is refused without asking: the status, and what its lines explain.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) phrase: Option<&'static str>,
-    pub(super) lines: HeaderLines,
+    pub(super) lines: Headers,
 }
 
 impl Refusal {
     fn new(status: u16) -> Refusal {
-        Refusal { status, phrase: None, lines: HeaderLines::new() }
+        Refusal { status, phrase: None, lines: Headers::new() }
     }
 
     fn with(mut self, name: &str, value: impl std::fmt::Display) -> Refusal {
@@ -30,7 +30,7 @@ fn is_supported(option: &str, method: &Method) -> bool {
 
 /// What a request requires and we do not know, as `Unsupported` lists it; empty where there is nothing (§8.2.2.3).
 pub(super) fn unsupported(request: &Message) -> String {
-    let required = request.tokens(Name::Require).chain(request.tokens(Name::ProxyRequire));
+    let required = request.tokens(HeaderName::Require).chain(request.tokens(HeaderName::ProxyRequire));
     let unknown: Vec<&str> = required.filter(|option| !is_supported(option, request.method())).collect();
     unknown.join(", ")
 }
@@ -38,7 +38,7 @@ pub(super) fn unsupported(request: &Message) -> String {
 /// Whether a request that carries a body in an encoding can be read (§8.2.3).
 fn is_encoded(request: &Message) -> bool {
     !request.body().is_empty()
-        && request.tokens(Name::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case("identity"))
+        && request.tokens(HeaderName::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
 /// Inspect a request outside dialogs, in the order of §8.2. A method that is not done here passes: who asks comes before what is asked
@@ -58,13 +58,18 @@ pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Refusal> {
     if invite && core.transactions.is_merged(core.keys.merged(request)) {
         return Err(Refusal::new(482));
     }
-    if request.header_lines(Name::Require).chain(request.header_lines(Name::ProxyRequire)).next().is_some() {
+    if request
+        .header_lines(HeaderName::Require)
+        .chain(request.header_lines(HeaderName::ProxyRequire))
+        .next()
+        .is_some()
+    {
         let unknown = unsupported(request);
         if !unknown.is_empty() {
             return Err(Refusal::new(420).with("Unsupported", unknown));
         }
     }
-    match request.number(Name::MaxForwards) {
+    match request.number(HeaderName::MaxForwards) {
         Some(Ok(0)) if !matches!(method, Method::Options | Method::Register) => {
             return Err(Refusal::new(483));
         }

@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use base::{Chance, Instant};
+use base::{Instant, Rng};
 use bytes::Bytes;
 
 use super::{Config, Event, Output};
 use crate::dialog::Dialog;
 use crate::session::{SessionEvent, SessionId};
 use crate::transaction::{ClientId, Keys, Owner, ServerId, Transactions};
-use crate::{HeaderLines, Hop, Message, Method, Reply, Transport, Uri};
+use crate::{Headers, Hop, Message, Method, Reply, Transport, Uri};
 use crate::{wire, write};
 
 /// Everything that sessions and stateless answers work with.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     pub(crate) keys: Keys,
     pub(crate) transactions: Transactions,
     /// The message being written.
     buf: Vec<u8>,
     /// Lines being written for it.
-    lines: HeaderLines,
+    lines: Headers,
     branch: Vec<u8>,
 }
 
@@ -35,18 +35,18 @@ pub(crate) struct Cx<'a> {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, mut chance: Chance) -> Self {
-        let keys = Keys::new(&mut chance);
-        let transactions = Transactions::new(config.t1, &mut chance);
-        let (buf, lines, branch) = (Vec::new(), HeaderLines::new(), Vec::new());
-        Core { config, chance, keys, transactions, buf, lines, branch }
+    pub(crate) fn new(config: Config, mut rng: Rng) -> Self {
+        let keys = Keys::new(&mut rng);
+        let transactions = Transactions::new(config.t1, &mut rng);
+        let (buf, lines, branch) = (Vec::new(), Headers::new(), Vec::new());
+        Core { config, rng, keys, transactions, buf, lines, branch }
     }
 
     /// A new tag or Call-ID, which tells whose it is.
     pub(crate) fn name(&mut self, kind: u8) -> Arc<str> {
-        let noise = self.chance.u64();
-        let mut text = Vec::with_capacity(self.config.mark.len() + 13);
-        text.extend_from_slice(self.config.mark.as_bytes());
+        let noise = self.rng.u64();
+        let mut text = Vec::with_capacity(self.config.id_prefix.len() + 13);
+        text.extend_from_slice(self.config.id_prefix.as_bytes());
         text.push(kind);
         wire::base36(&mut text, noise, 12);
         String::from_utf8_lossy(&text).into()
@@ -54,16 +54,16 @@ impl Core {
 
     /// Draw the branch of the next request.
     fn draw_branch(&mut self) {
-        let noise = self.chance.u64();
+        let noise = self.rng.u64();
         self.branch.clear();
         self.branch.extend_from_slice(b"z9hG4bK");
-        self.branch.extend_from_slice(self.config.mark.as_bytes());
+        self.branch.extend_from_slice(self.config.id_prefix.as_bytes());
         self.branch.push(b'-');
         wire::base36(&mut self.branch, noise, 12);
     }
 
     /// Close the request that was begun in the buffer.
-    fn finish(&mut self, lines: &HeaderLines, body: Option<(&str, &[u8])>) -> Bytes {
+    fn finish(&mut self, lines: &Headers, body: Option<(&str, &[u8])>) -> Bytes {
         self.buf.extend_from_slice(lines.as_bytes());
         if let Some(software) = &self.config.software {
             self.buf.extend_from_slice(b"User-Agent: ");
@@ -81,7 +81,7 @@ pub(crate) fn contact(user: &str, hop: &Hop) -> Uri {
 }
 
 /// Append `Contact`, `Allow` and `Supported`.
-pub(crate) fn contact_lines(lines: &mut HeaderLines, dialog: &Dialog, allow: &str) {
+pub(crate) fn contact_lines(lines: &mut Headers, dialog: &Dialog, allow: &str) {
     lines
         .add("Contact", format_args!("<{}>", contact(&dialog.contact_user, &dialog.hop)))
         .add("Allow", allow)
@@ -95,16 +95,16 @@ impl Cx<'_> {
 
     /// A random number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.core.chance.below(bound)
+        self.core.rng.below(bound)
     }
 
     /// Send a request within (or opening) a dialog. `fill` appends the header lines of the method.
     pub(crate) fn send(
         &mut self,
         dialog: &Dialog,
-        what: Sending<'_>,
+        what: RequestSpec<'_>,
         owner: Owner,
-        fill: impl FnOnce(&mut HeaderLines, &Core),
+        fill: impl FnOnce(&mut Headers, &Core),
     ) -> Option<ClientId> {
         let bytes = self.write(dialog, &what, fill);
         let core = &mut *self.core;
@@ -117,9 +117,9 @@ impl Cx<'_> {
         &mut self,
         dialog: &Dialog,
         invite: ClientId,
-        what: Sending<'_>,
+        what: RequestSpec<'_>,
         session: Option<SessionId>,
-        auth: Option<&HeaderLines>,
+        auth: Option<&Headers>,
     ) {
         let bytes = self.write(dialog, &what, |lines, _| {
             auth.map(|auth| lines.extend(auth));
@@ -131,8 +131,8 @@ impl Cx<'_> {
     fn write(
         &mut self,
         dialog: &Dialog,
-        what: &Sending<'_>,
-        fill: impl FnOnce(&mut HeaderLines, &Core),
+        what: &RequestSpec<'_>,
+        fill: impl FnOnce(&mut Headers, &Core),
     ) -> Bytes {
         self.core.draw_branch();
         let mut lines = std::mem::take(&mut self.core.lines);
@@ -150,7 +150,7 @@ impl Cx<'_> {
         &mut self,
         head: &wire::RequestHead<'_>,
         method: &Method,
-        lines: &HeaderLines,
+        lines: &Headers,
         body: Option<(&str, &[u8])>,
         owner: Owner,
     ) -> Option<ClientId> {
@@ -163,18 +163,18 @@ impl Cx<'_> {
     }
 
     /// Send the CANCEL of an INVITE (RFC 3261 §9.1), and give the INVITE 64·T1 to end.
-    pub(crate) fn cancel(
-        &mut self,
-        invite: ClientId,
-        lines: Option<&HeaderLines>,
-        session: Option<SessionId>,
-    ) {
+    pub(crate) fn cancel(&mut self, invite: ClientId, lines: Option<&Headers>, session: Option<SessionId>) {
         let core = &mut *self.core;
         let Some(client) = core.transactions.client(invite) else { return };
         let (hop, request) = (client.hop, client.request.clone());
-        let bytes =
-            wire::derive(&mut core.buf, &request, "CANCEL", None, lines.map_or(&[], HeaderLines::as_bytes));
-        core.transactions.expect_final(self.now, invite);
+        let bytes = wire::ack_or_cancel(
+            &mut core.buf,
+            &request,
+            "CANCEL",
+            None,
+            lines.map_or(&[], Headers::as_bytes),
+        );
+        core.transactions.await_final(self.now, invite);
         let Some(branch) = branch_of(&request) else { return };
         let key = core.keys.client(branch, &Method::Cancel);
         core.transactions.send(self.now, key, hop, bytes, Owner::Nobody(session), self.out);
@@ -183,10 +183,10 @@ impl Cx<'_> {
     /// Answer a request that has a transaction. `fill` appends the lines of the session.
     pub(crate) fn respond(
         &mut self,
-        to: &Served,
+        to: &ServerRequest,
         tag: &str,
         reply: Reply<'_>,
-        fill: impl FnOnce(&mut HeaderLines, &Core),
+        fill: impl FnOnce(&mut Headers, &Core),
     ) -> Bytes {
         let mut lines = std::mem::take(&mut self.core.lines);
         lines.clear();
@@ -205,7 +205,7 @@ impl Cx<'_> {
     }
 
     /// 405 or 501, with the methods that there are, and why (RFC 3326): a phone shows its user that, where it shows anything.
-    pub(crate) fn not_allowed(&mut self, to: &Served, status: u16) {
+    pub(crate) fn not_allowed(&mut self, to: &ServerRequest, status: u16) {
         // The name of a method that we do not know is the peer's text.
         let method = to.request.method();
         let known = !matches!(method, Method::Other(_));
@@ -220,7 +220,7 @@ impl Cx<'_> {
     }
 
     /// What we can do (RFC 3261 §11.2), asked within a dialog.
-    pub(crate) fn options(&mut self, to: &Served) {
+    pub(crate) fn options(&mut self, to: &ServerRequest) {
         self.respond(to, "", Reply::new(200), |lines, core| {
             lines
                 .add("Allow", &core.config.allow)
@@ -230,14 +230,14 @@ impl Cx<'_> {
     }
 
     /// A bare answer within a dialog.
-    pub(crate) fn refuse(&mut self, to: &Served, status: u16) {
+    pub(crate) fn refuse(&mut self, to: &ServerRequest, status: u16) {
         self.respond(to, "", Reply::new(status), |_, _| {});
     }
 }
 
 /// What a request of ours says besides what its dialog says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sending<'a> {
+pub(crate) struct RequestSpec<'a> {
     pub(crate) method: &'a Method,
     pub(crate) cseq: u32,
     pub(crate) max_forwards: u8,
@@ -246,7 +246,7 @@ pub(crate) struct Sending<'a> {
 
 /// A request of the peer that waits for our answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Served {
+pub(crate) struct ServerRequest {
     pub(crate) tx: ServerId,
     pub(crate) request: Message,
     /// Where it came from.

@@ -1,11 +1,11 @@
 //! The SIP endpoint: owns the transactions and the sessions, and only dispatches between them.
 
 mod admission;
-mod arrival;
-mod budget;
 mod context;
+mod receive;
 mod request;
-mod ring;
+mod response_cache;
+mod response_limit;
 mod stateless;
 mod stun;
 mod subscribe;
@@ -13,21 +13,21 @@ mod subscribe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap, Now};
+use base::{Instant, KeyedHash, KeyedMap, Now, Rng};
 use bytes::Bytes;
 use slab::Slab;
 
-use crate::session::{self, Connect, Hangup, Session, SessionEvent, SessionId};
+use crate::session::{self, HangupParams, InviteParams, Session, SessionEvent, SessionId};
 use crate::subscription::{SubscriptionEvent, SubscriptionId, Subscriptions};
-use crate::transaction::{Alarm, Expired, Key};
-use crate::{Flow, HeaderLines, Hop, Message, Method, Reply, limits, wire};
+use crate::transaction::{Expired, Key, Timer};
+use crate::{Flow, Headers, Hop, Message, Method, Reply, limits, wire};
 
-use budget::Budget;
-pub(crate) use context::{Core, Cx, Sending, Served, contact_lines};
+pub(crate) use context::{Core, Cx, RequestSpec, ServerRequest, contact_lines};
 use request::Asked;
 pub use request::{Request, RequestId};
-use ring::AnswerRing;
-use stateless::Asker;
+use response_cache::ResponseCache;
+use response_limit::ResponseLimiter;
+use stateless::Peer;
 
 /// What the endpoint must know before the first message.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Config {
     /// The Server and User-Agent header; nothing is written where `None`.
     pub software: Option<String>,
     /// Begins every tag, branch and Call-ID of ours: node and shard, so that in-dialog traffic finds its owner.
-    pub mark: String,
+    pub id_prefix: String,
     /// T1 (RFC 3261 §17.1.1.1), 500 ms; the other timers follow from it.
     pub t1: Duration,
     /// Session-Expires that we ask for (RFC 4028), 1800 s.
@@ -50,7 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             software: Some("Centralita".into()),
-            mark: "0".into(),
+            id_prefix: "0".into(),
             t1: Duration::from_millis(500),
             session_expires: Duration::from_secs(1800),
             min_se: Duration::from_secs(90),
@@ -115,8 +115,8 @@ pub struct Incoming {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A request outside any session: REGISTER, OPTIONS, an initial INVITE, …. It has passed RFC 3261 §8.2 (scheme, Max-Forwards, Require,
-    /// merged requests), unless its method is none of [`Config::allow`], and is no retransmission that we can tell. Answer it now, with [`Endpoint::reply`], [`Endpoint::reply_once`] or
-    /// [`Endpoint::receive`].
+    /// merged requests), unless its method is none of [`Config::allow`], and is no retransmission that we can tell. Answer it now, with [`Endpoint::respond_stateless`], [`Endpoint::respond_cached`] or
+    /// [`Endpoint::start_uas`].
     Request(Incoming),
     /// Something happened in a session.
     Session {
@@ -126,8 +126,8 @@ pub enum Event {
         event: SessionEvent,
     },
     /// A request within a session, tags and all, that came from another host than the session's peer: a phone that has moved, or somebody
-    /// who read along. Ask it who it is ([`Endpoint::reply`]), and hand it back with [`Endpoint::admit`] once it has proved to be the peer.
-    Moved {
+    /// who read along. Ask it who it is ([`Endpoint::respond_stateless`]), and hand it back with [`Endpoint::accept_source`] once it has proved to be the peer.
+    SourceChanged {
         /// The session whose tags it has.
         session: SessionId,
         /// The request; never an ACK or a CANCEL, which cannot be asked and count for nothing.
@@ -157,8 +157,8 @@ pub struct Endpoint {
     dialogs: KeyedMap<Key, u32>,
     subscriptions: Subscriptions,
     subscribed: KeyedMap<Key, u32>,
-    ring: AnswerRing,
-    budget: Budget,
+    ring: ResponseCache,
+    budget: ResponseLimiter,
     /// Requests of ours outside sessions that wait for their answer.
     asked: KeyedMap<RequestId, Asked>,
     /// Sessions and requests ever begun.
@@ -172,12 +172,12 @@ const TICK_BATCH: usize = 256;
 
 impl Endpoint {
     /// An endpoint without transactions.
-    pub fn new(config: Config, mut chance: Chance) -> Endpoint {
-        let ring = AnswerRing::new(&mut chance);
-        let hash = KeyedHash::new(&mut chance);
-        let budget = Budget::new(&mut chance);
+    pub fn new(config: Config, mut rng: Rng) -> Endpoint {
+        let ring = ResponseCache::new(&mut rng);
+        let hash = KeyedHash::new(&mut rng);
+        let budget = ResponseLimiter::new(&mut rng);
         Endpoint {
-            core: Core::new(config, chance),
+            core: Core::new(config, rng),
             sessions: Slab::new(),
             dialogs: KeyedMap::with_hasher(hash),
             subscriptions: Subscriptions::default(),
@@ -206,12 +206,12 @@ impl Endpoint {
     }
 
     /// Transactions and sessions alive, for metrics and for the oracle that says nothing survives.
-    pub fn census(&self) -> (usize, usize) {
+    pub fn counts(&self) -> (usize, usize) {
         (self.core.transactions.len(), self.sessions.len())
     }
 
     /// Answers that strangers did not get since their address had had its share.
-    pub fn withheld(&self) -> u64 {
+    pub fn suppressed_responses(&self) -> u64 {
         self.budget.withheld
     }
 
@@ -219,17 +219,17 @@ impl Endpoint {
         for _ in 0..TICK_BATCH {
             let Some(alarm) = self.core.transactions.alarms.pop(now) else { break };
             let expired = match alarm {
-                Alarm::Client(slot) => self.core.transactions.fire_client(now, slot, out),
-                Alarm::Server(slot) => self.core.transactions.fire_server(now, slot, out),
-                Alarm::Session(slot) => {
+                Timer::Client(slot) => self.core.transactions.fire_client(now, slot, out),
+                Timer::Server(slot) => self.core.transactions.fire_server(now, slot, out),
+                Timer::Session(slot) => {
                     if let Some(session) = self.sessions.get_mut(slot as usize) {
-                        session.armed = None;
+                        session.timer_at = None;
                         let id = session.id;
                         self.with(now, id, out, Session::tick);
                     }
                     None
                 }
-                Alarm::Subscription(slot) => {
+                Timer::Subscription(slot) => {
                     self.subscription_expired(now, slot, out);
                     None
                 }
@@ -249,12 +249,18 @@ impl Endpoint {
     /// Answer anybody without keeping anything: a retransmission is judged anew. Over UDP the answer is never much longer than the request,
     /// and an address that never proved a password gets only so many. The To-tag is derived from the request, so that it is the same.
     /// ACKs to such an answer to INVITE are absorbed without state.
-    pub fn reply(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
+    pub fn respond_stateless(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+        reply: Reply<'_>,
+        out: &mut Vec<Output>,
+    ) {
         self.answer_stateless(
             now.instant,
             &request.message,
             &request.hop,
-            Asker::Stranger,
+            Peer::Unauthenticated,
             reply,
             None,
             None,
@@ -263,13 +269,13 @@ impl Endpoint {
     }
 
     /// Answer somebody who has proved who he is, and keep the answer in a capped ring for retransmissions of the request.
-    pub fn reply_once(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
+    pub fn respond_cached(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
         self.budget.proved(now.instant, request.hop.remote.ip());
         let bytes = self.answer_stateless(
             now.instant,
             &request.message,
             &request.hop,
-            Asker::Known,
+            Peer::Authenticated,
             reply,
             None,
             None,
@@ -280,8 +286,8 @@ impl Endpoint {
         self.ring.keep(now.instant, until, key, bytes);
     }
 
-    /// Let a session deal with the request of an [`Event::Moved`]; from now on its peer is where that came from.
-    pub fn admit(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
+    /// Let a session deal with the request of an [`Event::SourceChanged`]; from now on its peer is where that came from.
+    pub fn accept_source(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
         self.serve_within(now.instant, session, request, out);
     }
 
@@ -289,11 +295,11 @@ impl Endpoint {
 
     /// Take up an INVITE: its transaction begins, 100 is sent. `None` where it is not taken up: the cap is reached and 503 was sent, or its
     /// Session-Expires is below our Min-SE and 422 was sent (RFC 4028 §9).
-    pub fn receive(&mut self, now: Now, invite: Incoming, out: &mut Vec<Output>) -> Option<SessionId> {
+    pub fn start_uas(&mut self, now: Now, invite: Incoming, out: &mut Vec<Output>) -> Option<SessionId> {
         if let Some(least) = session::too_small(&self.core.config, &invite.message) {
-            let mut lines = HeaderLines::new();
+            let mut lines = Headers::new();
             lines.add("Min-SE", least);
-            self.reply_once(now, &invite, Reply::new(422).lines(&lines), out);
+            self.respond_cached(now, &invite, Reply::new(422).lines(&lines), out);
             return None;
         }
         let Incoming { hop, message } = invite;
@@ -302,24 +308,24 @@ impl Endpoint {
         let merged = self.core.keys.merged(&message);
         let back = wire::reply_hop(&message, &hop);
         let tx = match id {
-            Some(id) => self.core.transactions.serve(key, Some(merged), back, true, Some(id)),
+            Some(id) => self.core.transactions.new_server(key, Some(merged), back, true, Some(id)),
             None => None,
         };
         let (Some(id), Some(tx)) = (id, tx) else {
-            let mut lines = HeaderLines::new();
-            lines.add("Retry-After", 5 + self.core.chance.below(6));
-            self.reply_once(now, &Incoming { hop, message }, Reply::new(503).lines(&lines), out);
+            let mut lines = Headers::new();
+            lines.add("Retry-After", 5 + self.core.rng.below(6));
+            self.respond_cached(now, &Incoming { hop, message }, Reply::new(503).lines(&lines), out);
             return None;
         };
         self.budget.proved(now.instant, hop.remote.ip());
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        let session = session::receive(&mut cx, id, Served { tx, request: message, hop });
+        let session = session::receive(&mut cx, id, ServerRequest { tx, request: message, hop });
         self.keep(session);
         Some(id)
     }
 
     /// Send an INVITE. `None` where the cap is reached.
-    pub fn connect(&mut self, now: Now, connect: Connect, out: &mut Vec<Output>) -> Option<SessionId> {
+    pub fn connect(&mut self, now: Now, connect: InviteParams, out: &mut Vec<Output>) -> Option<SessionId> {
         let id = self.next_session()?;
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
         let session = session::connect(&mut cx, id, connect)?;
@@ -347,8 +353,8 @@ impl Endpoint {
     }
 
     /// End a session in whatever state it is: refuse (an incoming one without a final answer), CANCEL (an outgoing one), BYE (one that is
-    /// up; where the ACK is outstanding, after it: RFC 3261 §15). [`SessionEvent::Ended`] follows when the signalling is done; no other event after it.
-    pub fn hangup(&mut self, now: Now, session: SessionId, hangup: Hangup<'_>, out: &mut Vec<Output>) {
+    /// up; where the ACK is outstanding, after it: RFC 3261 §15). [`SessionEvent::Termination`] follows when the signalling is done; no other event after it.
+    pub fn hangup(&mut self, now: Now, session: SessionId, hangup: HangupParams<'_>, out: &mut Vec<Output>) {
         self.with(now.instant, session, out, |session, cx| session.hangup(cx, &hangup));
     }
 
@@ -381,14 +387,14 @@ impl Endpoint {
         self.with(now.instant, session, out, |session, cx| session.info(cx, content_type, body));
     }
 
-    /// What a session's dialog must be remembered by so that [`Endpoint::resume`] can end it after a crash; `None` before it is confirmed.
+    /// What a session's dialog must be remembered by so that [`Endpoint::restore_dialog`] can end it after a crash; `None` before it is confirmed.
     /// An opaque text of at most 4 KB, for the journal.
     pub fn dialog(&self, session: SessionId) -> Option<Vec<u8>> {
         self.sessions.get(slot(session)).filter(|s| s.id == session)?.journal()
     }
 
     /// Whether anything was heard of the INVITE of a session that is being called: `false` is silence.
-    pub fn is_heard(&self, session: SessionId) -> bool {
+    pub fn has_response(&self, session: SessionId) -> bool {
         let found = self.sessions.get(slot(session)).filter(|s| s.id == session);
         found.is_none_or(|session| session.is_heard(&self.core.transactions))
     }
@@ -399,7 +405,7 @@ impl Endpoint {
     }
 
     /// Take up a dialog from before a crash (see [`Endpoint::dialog`]), over `hop`. The CSeq goes on well above the last one.
-    pub fn resume(&mut self, now: Now, dialog: &[u8], hop: Hop) -> Option<SessionId> {
+    pub fn restore_dialog(&mut self, now: Now, dialog: &[u8], hop: Hop) -> Option<SessionId> {
         let id = self.next_session()?;
         let cx = Cx { now: now.instant, core: &mut self.core, out: &mut Vec::new() };
         let session = session::resume(&cx, id, dialog, hop)?;
@@ -429,7 +435,7 @@ impl Endpoint {
     fn arm(&mut self, at: usize) {
         if let Some(session) = self.sessions.get_mut(at) {
             let deadline = session.deadline();
-            self.core.transactions.alarms.set(Alarm::Session(at as u32), &mut session.armed, deadline);
+            self.core.transactions.alarms.set(Timer::Session(at as u32), &mut session.timer_at, deadline);
         }
     }
 
@@ -446,7 +452,7 @@ impl Endpoint {
         let told = what(session, &mut Cx { now, core: &mut self.core, out });
         if session.is_over() {
             let mut session = self.sessions.remove(at);
-            self.core.transactions.alarms.set(Alarm::Session(at as u32), &mut session.armed, None);
+            self.core.transactions.alarms.set(Timer::Session(at as u32), &mut session.timer_at, None);
             if self.dialogs.get(&session.key) == Some(&(at as u32)) {
                 self.dialogs.remove(&session.key);
             }

@@ -10,7 +10,7 @@ use super::{Cx, Endpoint, Event, Output, context};
 use crate::digest::{self, Account};
 use crate::session::Target;
 use crate::transaction::{ClientId, Owner};
-use crate::{HeaderLines, Message, Method, wire};
+use crate::{Headers, Message, Method, wire};
 
 /// One request of ours outside sessions; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,7 +30,7 @@ pub struct Request {
     /// The user part of our Contact; no Contact is written where `None` (MESSAGE has none, RFC 3428 §4).
     pub contact_user: Option<String>,
     /// Further header lines.
-    pub lines: HeaderLines,
+    pub lines: Headers,
     /// Content-Type and body.
     pub body: Option<(String, Bytes)>,
     /// For a peer that challenges. They are shown to the host of `target` and to nobody else (security.md row 5).
@@ -51,7 +51,7 @@ impl Request {
             from,
             to,
             contact_user: None,
-            lines: HeaderLines::new(),
+            lines: Headers::new(),
             body: None,
             credentials: None,
             row: None,
@@ -94,7 +94,7 @@ impl Endpoint {
     /// Nobody waits for this request any more: no event comes of it.
     pub fn forget(&mut self, now: Now, request: RequestId) {
         if let Some(asked) = self.asked.remove(&request) {
-            self.core.transactions.disown(now.instant, asked.tx);
+            self.core.transactions.detach(now.instant, asked.tx);
         }
     }
 
@@ -124,7 +124,7 @@ impl Asked {
             return false;
         }
         let uri = request_uri(&self.request);
-        let Some(auth) = account.prove(response, &self.request.method, &uri, &mut cx.core.chance) else {
+        let Some(auth) = account.prove(response, &self.request.method, &uri, &mut cx.core.rng) else {
             return false;
         };
         (self.proofs, self.cseq) = (self.proofs + 1, self.cseq.saturating_add(1));
@@ -154,10 +154,10 @@ fn send(
     id: RequestId,
     request: &Request,
     numbers: Numbers<'_>,
-    auth: Option<&HeaderLines>,
+    auth: Option<&Headers>,
 ) -> Option<ClientId> {
     let hop = request.target.hop;
-    let mut lines = HeaderLines::new();
+    let mut lines = Headers::new();
     if let Some(user) = &request.contact_user {
         lines.add("Contact", format_args!("<{}>", context::contact(user, &hop)));
     }
@@ -184,7 +184,7 @@ fn send(
     let body = request.body.as_ref().map(|(kind, body)| (kind.as_str(), body.as_ref()));
     let tx = cx.send_alone(&head, &request.method, &lines, body, Owner::Request(id))?;
     if let Some(patience) = request.patience {
-        cx.core.transactions.hurry(tx, cx.now + patience);
+        cx.core.transactions.shorten_timeout(tx, cx.now + patience);
     }
     Some(tx)
 }

@@ -11,11 +11,11 @@ use crate::{Hop, Message, Reply, Transport, write};
 
 /// Who is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Asker {
+pub(super) enum Peer {
     /// Anybody, whose source address may be forged.
-    Stranger,
+    Unauthenticated,
     /// Whoever has proved a password with a nonce that we sent there.
-    Known,
+    Authenticated,
 }
 
 impl Endpoint {
@@ -26,13 +26,13 @@ impl Endpoint {
         now: Instant,
         request: &Message,
         hop: &Hop,
-        asker: Asker,
+        asker: Peer,
         reply: Reply<'_>,
         tag: Option<&str>,
         session: Option<SessionId>,
         out: &mut Vec<Output>,
     ) -> Bytes {
-        let capped = asker == Asker::Stranger && hop.transport == Transport::Udp;
+        let capped = asker == Peer::Unauthenticated && hop.transport == Transport::Udp;
         if capped && !self.budget.charge(now, hop.remote.ip()) {
             return Bytes::new();
         }
@@ -61,8 +61,8 @@ impl Endpoint {
     }
 
     fn stateless_tag(&self, request: &Message) -> String {
-        let mut tag = Vec::with_capacity(self.core.config.mark.len() + 13);
-        tag.extend_from_slice(self.core.config.mark.as_bytes());
+        let mut tag = Vec::with_capacity(self.core.config.id_prefix.len() + 13);
+        tag.extend_from_slice(self.core.config.id_prefix.as_bytes());
         tag.push(b's');
         wire::base36(&mut tag, self.core.keys.tag(request), 12);
         String::from_utf8_lossy(&tag).into_owned()

@@ -5,12 +5,12 @@ use std::time::Duration;
 use base::{Instant, Now};
 use bytes::Bytes;
 
-use super::stateless::Asker;
+use super::stateless::Peer;
 use super::{Cx, Endpoint, Event, Incoming, Output, contact_lines};
 use crate::dialog::Dialog;
 use crate::subscription::{self, Subscription, SubscriptionEvent, SubscriptionId};
-use crate::transaction::Alarm;
-use crate::{HeaderLines, Hop, Message, Method, Reply};
+use crate::transaction::Timer;
+use crate::{Headers, Hop, Message, Method, Reply};
 
 impl Endpoint {
     /// Take up a SUBSCRIBE whose sender has proved who he is: 200 with `Expires` goes out, and [`Endpoint::notify`] is due at once
@@ -24,7 +24,7 @@ impl Endpoint {
         out: &mut Vec<Output>,
     ) -> Option<SubscriptionId> {
         let Some(id) = self.subscriptions.next_id() else {
-            self.reply_once(now, request, Reply::new(503), out);
+            self.respond_cached(now, request, Reply::new(503), out);
             return None;
         };
         let tag = self.core.name(b'n');
@@ -36,7 +36,7 @@ impl Endpoint {
         Some(id)
     }
 
-    /// Answer a [`SubscriptionEvent::Refresh`] whose sender has proved to be the subscriber: it holds for `expires` from now.
+    /// Answer a [`SubscriptionEvent::SessionTimer`] whose sender has proved to be the subscriber: it holds for `expires` from now.
     /// [`Endpoint::notify`] is due at once.
     pub fn renew(
         &mut self,
@@ -48,7 +48,7 @@ impl Endpoint {
     ) {
         let Some(known) = self.subscriptions.get_mut(subscription) else { return };
         if !known.dialog.accepts(&request.message, request.hop) {
-            return self.reply_once(now, request, Reply::new(500), out); // out of order (RFC 3261 §12.2.2)
+            return self.respond_cached(now, request, Reply::new(500), out); // out of order (RFC 3261 §12.2.2)
         }
         known.dialog.refresh(&request.message);
         self.confirm(now, subscription, request, expires, out);
@@ -62,7 +62,7 @@ impl Endpoint {
         expires: Duration,
         out: &mut Vec<Output>,
     ) {
-        let mut lines = HeaderLines::new();
+        let mut lines = Headers::new();
         let Some(known) = self.subscriptions.get_mut(id) else { return };
         known.hold(now.instant, now.instant + expires);
         let tag = std::sync::Arc::clone(&known.dialog.local_tag);
@@ -73,7 +73,7 @@ impl Endpoint {
             now.instant,
             &request.message,
             &request.hop,
-            Asker::Known,
+            Peer::Authenticated,
             reply,
             Some(&tag),
             None,
@@ -182,7 +182,7 @@ impl Endpoint {
     fn arm_subscription(&mut self, id: SubscriptionId) {
         if let Some(one) = self.subscriptions.get_mut(id) {
             let deadline = one.deadline();
-            let alarm = Alarm::Subscription(subscription::slot(id) as u32);
+            let alarm = Timer::Subscription(subscription::slot(id) as u32);
             self.core.transactions.alarms.set(alarm, &mut one.armed, deadline);
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::params::{self, Params};
 use crate::Uri;
-use crate::scan::{self, DISPLAY, Span};
+use crate::lexer::{self, DISPLAY, Span};
 use crate::uri::Spans as UriSpans;
 
 /// `"Display" <sip:user@host>;tag=x`: From, To, Contact, Route, Path and their kin (RFC 3261 §20.10).
@@ -56,16 +56,19 @@ impl AddrSpans {
         let mut found = AddrSpans::default();
         let open = match text.get(start)? {
             b'"' => {
-                let after = scan::after_quoted(text, start)?;
+                let after = lexer::after_quoted(text, start)?;
                 found.display = Span::new(start, after);
                 let rest = text.get(after..).unwrap_or_default();
                 after
-                    + rest.iter().position(|&b| !scan::is_space(b)).filter(|&i| rest.get(i) == Some(&b'<'))?
+                    + rest
+                        .iter()
+                        .position(|&b| !lexer::is_space(b))
+                        .filter(|&i| rest.get(i) == Some(&b'<'))?
             }
             _ => match memchr::memchr3(b'<', b';', b'"', text.get(start..)?).map(|i| start + i) {
                 Some(at) if text.get(at) == Some(&b'<') => {
                     found.display = Span::new(start, at).trim(text);
-                    if !found.display.of(text).iter().all(|&b| scan::is(b, DISPLAY)) {
+                    if !found.display.of(text).iter().all(|&b| lexer::is(b, DISPLAY)) {
                         return None;
                     }
                     at

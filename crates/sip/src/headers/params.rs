@@ -1,6 +1,6 @@
 //! Header parameters: `;name=value`, `;name="quoted"`, `;name`, with white space around the marks (RFC 3261 §25).
 
-use crate::scan::{self, Span, TOKEN, VALUE};
+use crate::lexer::{self, Span, TOKEN, VALUE};
 
 /// One parameter, as spans of the text that was given.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +23,14 @@ impl<'a> Params<'a> {
     }
 
     fn skip(&mut self) {
-        while self.text.get(self.at).is_some_and(|&b| scan::is_space(b)) {
+        while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             self.at += 1;
         }
     }
 
     fn run(&mut self, class: u16) -> Span {
         let start = self.at;
-        while self.text.get(self.at).is_some_and(|&b| scan::is(b, class)) {
+        while self.text.get(self.at).is_some_and(|&b| lexer::is(b, class)) {
             self.at += 1;
         }
         Span::new(start, self.at)
@@ -49,7 +49,7 @@ impl<'a> Params<'a> {
             self.at += 1;
             self.skip();
             if self.text.get(self.at) == Some(&b'"') {
-                let end = scan::after_quoted(self.text, self.at)?;
+                let end = lexer::after_quoted(self.text, self.at)?;
                 param = Param { value: Span::new(self.at + 1, end - 1), quoted: true, ..param };
                 self.at = end;
             } else {

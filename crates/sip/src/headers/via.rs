@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::params::Params;
 use crate::Transport;
-use crate::scan::{self, Span, TOKEN};
+use crate::lexer::{self, Span, TOKEN};
 use crate::uri::check_host;
 
 /// One Via value (RFC 3261 §20.42).
@@ -49,7 +49,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn skip(&mut self) {
-        while self.text.get(self.at).is_some_and(|&b| scan::is_space(b)) {
+        while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             self.at += 1;
         }
     }
@@ -57,7 +57,7 @@ impl Reader<'_> {
     fn token(&mut self) -> Span {
         self.skip();
         let start = self.at;
-        while self.text.get(self.at).is_some_and(|&b| scan::is(b, TOKEN)) {
+        while self.text.get(self.at).is_some_and(|&b| lexer::is(b, TOKEN)) {
             self.at += 1;
         }
         Span::new(start, self.at)
@@ -72,7 +72,7 @@ impl Reader<'_> {
 impl ViaSpans {
     /// Read the first value of a line.
     pub(crate) fn read(text: &[u8]) -> Option<ViaSpans> {
-        let end = scan::value_end(text, 0);
+        let end = lexer::value_end(text, 0);
         let text = text.get(..end)?;
         let mut reader = Reader { text, at: 0 };
         let protocol = reader.token();
@@ -80,7 +80,7 @@ impl ViaSpans {
         let version = reader.token();
         reader.mark(b'/')?;
         let transport = reader.token().of(text);
-        let spaced = reader.text.get(reader.at).is_some_and(|&b| scan::is_space(b));
+        let spaced = reader.text.get(reader.at).is_some_and(|&b| lexer::is_space(b));
         if !protocol.of(text).eq_ignore_ascii_case(b"SIP")
             || version.of(text) != b"2.0"
             || transport.is_empty()
@@ -97,7 +97,7 @@ impl ViaSpans {
             let value = param.value.of(text);
             match param.name.of(text) {
                 n if n.eq_ignore_ascii_case(b"branch") => found.branch = param.value,
-                n if n.eq_ignore_ascii_case(b"rport") => found.rport = Some(scan::port(value)),
+                n if n.eq_ignore_ascii_case(b"rport") => found.rport = Some(lexer::port(value)),
                 n if n.eq_ignore_ascii_case(b"received") => found.received = address(value),
                 _ => {}
             }
@@ -112,7 +112,7 @@ impl ViaSpans {
         let len = if bracketed {
             memchr::memchr(b']', rest)? + 1
         } else {
-            rest.iter().position(|&b| matches!(b, b':' | b';') || scan::is_space(b)).unwrap_or(rest.len())
+            rest.iter().position(|&b| matches!(b, b':' | b';') || lexer::is_space(b)).unwrap_or(rest.len())
         };
         let name = if bracketed { rest.get(1..len - 1)? } else { rest.get(..len)? };
         if !check_host(name, bracketed) {
@@ -121,7 +121,7 @@ impl ViaSpans {
         self.host = Span::new(start, start + len);
         reader.at = start + len;
         if reader.mark(b':').is_some() {
-            self.port = Some(scan::port(reader.token().of(reader.text))?);
+            self.port = Some(lexer::port(reader.token().of(reader.text))?);
         }
         reader.skip();
         Some(())

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use super::Start;
 use crate::headers::{AddrSpans, ViaSpans};
-use crate::scan::{self, Span};
-use crate::{CSeq, Name};
+use crate::lexer::{self, Span};
+use crate::{CSeq, HeaderName};
 
 /// Header lines that an index holds without an allocation of their own: what phones send.
 const INLINE: usize = 20;
@@ -17,7 +17,7 @@ pub(super) const NONE: usize = usize::MAX;
 /// One header line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) name: Name,
+    pub(super) name: HeaderName,
     /// The value must be read from [`Index::unfolded`].
     pub(super) folded: bool,
     pub(super) name_len: u16,
@@ -56,11 +56,11 @@ pub(super) struct Index {
 
 impl Index {
     /// The places of all lines of a header.
-    pub(super) fn all(&self, name: Name) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn all(&self, name: HeaderName) -> impl Iterator<Item = usize> + '_ {
         self.lines.iter().enumerate().filter(move |(_, entry)| entry.name == name).map(|(at, _)| at)
     }
 
-    pub(super) fn first(&self, name: Name) -> Option<usize> {
+    pub(super) fn first(&self, name: HeaderName) -> Option<usize> {
         self.lines.iter().position(|entry| entry.name == name)
     }
 
@@ -100,10 +100,10 @@ impl Index {
     }
 
     /// The comma-separated values of all lines of a header.
-    pub(super) fn values(&self, name: Name) -> impl Iterator<Item = Bytes> + '_ {
+    pub(super) fn values(&self, name: HeaderName) -> impl Iterator<Item = Bytes> + '_ {
         self.all(name).flat_map(move |at| {
             let base = self.base(at);
-            let spans: SmallVec<[Span; 4]> = scan::values(&base).collect();
+            let spans: SmallVec<[Span; 4]> = lexer::values(&base).collect();
             spans.into_iter().map(move |span| span.cut(&base))
         })
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::headers::ViaSpans;
-use crate::scan;
-use crate::{CSeq, Contacts, Method, Name, NameAddr, Uri, Via};
+use crate::lexer;
+use crate::{CSeq, Contacts, HeaderName, Method, NameAddr, Uri, Via};
 use index::Index;
 
 /// The first line.
@@ -89,26 +89,26 @@ impl Message {
     }
 
     /// The first value line of a header, unfolded and trimmed; `None` where absent or not UTF-8.
-    pub fn header(&self, name: Name) -> Option<&str> {
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
         let at = self.index.first(name)?;
         std::str::from_utf8(self.index.value(at)).ok()
     }
 
-    /// The first line of a header that has no [`Name`], by its name without regard to case.
+    /// The first line of a header that has no [`HeaderName`], by its name without regard to case.
     pub fn header_named(&self, name: &str) -> Option<&str> {
-        let known = Name::of(name.as_bytes());
-        if known != Name::Other {
+        let known = HeaderName::of(name.as_bytes());
+        if known != HeaderName::Other {
             return self.header(known);
         }
         let at = self
             .index
-            .all(Name::Other)
+            .all(HeaderName::Other)
             .find(|&at| self.index.name(at).eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(self.index.value(at)).ok()
     }
 
     /// Every line of a header, in order, raw (folding included).
-    pub fn header_lines(&self, name: Name) -> impl Iterator<Item = &[u8]> + '_ {
+    pub fn header_lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + '_ {
         self.index.all(name).map(|at| self.index.raw(at))
     }
 
@@ -118,7 +118,7 @@ impl Message {
     }
 
     /// The comma-separated tokens of all lines of a header (`Supported`, `Require`, `Allow`), trimmed.
-    pub fn tokens(&self, name: Name) -> impl Iterator<Item = &str> + '_ {
+    pub fn tokens(&self, name: HeaderName) -> impl Iterator<Item = &str> + '_ {
         self.index
             .all(name)
             .filter_map(|at| std::str::from_utf8(self.index.value(at)).ok())
@@ -167,7 +167,7 @@ impl Message {
     /// The Contact fields; `Err` where one is malformed (400), or `*` stands beside others.
     pub fn contacts(&self) -> Result<Contacts, ParseError> {
         let (mut list, mut star) = (Vec::new(), false);
-        for value in self.index.values(Name::Contact) {
+        for value in self.index.values(HeaderName::Contact) {
             if &*value == b"*" {
                 star = true;
             } else if let Some(addr) = NameAddr::parse(value) {
@@ -179,7 +179,7 @@ impl Message {
         match (star, list.is_empty()) {
             (false, true) => Ok(Contacts::None),
             (false, false) => Ok(Contacts::List(list)),
-            (true, true) if self.index.values(Name::Contact).count() == 1 => Ok(Contacts::Star),
+            (true, true) if self.index.values(HeaderName::Contact).count() == 1 => Ok(Contacts::Star),
             (true, _) => Err(self.fault("Bad Contact")),
         }
     }
@@ -190,19 +190,19 @@ impl Message {
     }
 
     /// Every value of a header that holds addresses (Route, Record-Route, Path), over all lines; `None` where one is malformed.
-    pub fn addresses(&self, name: Name) -> Option<Vec<NameAddr>> {
+    pub fn addresses(&self, name: HeaderName) -> Option<Vec<NameAddr>> {
         self.index.values(name).map(NameAddr::parse).collect()
     }
 
     /// A header that holds one non-negative number (Expires, Max-Forwards, Min-SE…): `Some(Err)` where it is no number; too large ones
     /// are 2³²−1. What follows a `;` or a comment is not looked at.
     #[allow(clippy::result_unit_err)]
-    pub fn number(&self, name: Name) -> Option<Result<u32, ()>> {
+    pub fn number(&self, name: HeaderName) -> Option<Result<u32, ()>> {
         let value = self.index.value(self.index.first(name)?);
         let len = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
         let (digits, rest) = value.split_at_checked(len)?;
-        let clean = matches!(scan::trim(rest).first(), None | Some(b';' | b'('));
-        let number = scan::decimal(digits).filter(|_| clean).ok_or(());
+        let clean = matches!(lexer::trim(rest).first(), None | Some(b';' | b'('));
+        let number = lexer::decimal(digits).filter(|_| clean).ok_or(());
         Some(number.map(|n| u32::try_from(n).unwrap_or(u32::MAX)))
     }
 
@@ -217,7 +217,7 @@ impl Message {
     }
 
     /// The lines of a header, unfolded: fit to be written into another message.
-    pub(crate) fn clean_lines(&self, name: Name) -> impl Iterator<Item = &[u8]> + '_ {
+    pub(crate) fn clean_lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + '_ {
         self.index.all(name).map(|at| self.index.value(at))
     }
 

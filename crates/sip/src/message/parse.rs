@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 use super::index::{Entry, Index, NONE, Part};
 use super::{Message, ParseError, Start};
 use crate::headers::{AddrSpans, ViaSpans};
+use crate::lexer::{self, Span, VISIBLE};
 use crate::lines::{self, Lines, Step};
-use crate::scan::{self, Span, VISIBLE};
-use crate::{CSeq, Method, Name, Uri, limits};
+use crate::{CSeq, HeaderName, Method, Uri, limits};
 
 /// The first fault found: the status it is answered with, and its name.
 type Fault = (u16, &'static str);
@@ -94,7 +94,7 @@ impl Draft {
         };
         let Some(method) = known else { return Err((400, "Bad Method")) };
         version(line.get(last + 1..).unwrap_or_default())?;
-        if uri.is_empty() || !scan::all(uri.of(bytes), VISIBLE) {
+        if uri.is_empty() || !lexer::all(uri.of(bytes), VISIBLE) {
             return Err((400, "Bad Request-URI"));
         }
         let uri = Uri::parse(uri.cut(bytes)).map_err(|error| match error.what {
@@ -125,7 +125,7 @@ impl Draft {
             if line.bare {
                 self.blame(400, "CR or LF in Header");
             }
-            let known = Name::of(name.of(bytes));
+            let known = HeaderName::of(name.of(bytes));
             let at = self.index.lines.len();
             if at >= limits::HEADERS {
                 self.blame(400, "Too Many Headers");
@@ -147,26 +147,28 @@ impl Draft {
     }
 
     /// Whether it is a field that no answer can do without, and that was not seen yet.
-    fn is_missing(&self, name: Name) -> bool {
-        matches!(name, Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq)
-            && self.index.first(name).is_none()
+    fn is_missing(&self, name: HeaderName) -> bool {
+        matches!(
+            name,
+            HeaderName::Via | HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq
+        ) && self.index.first(name).is_none()
     }
 
     /// Read the fields that every message needs; the others are read when they are asked for.
     #[allow(clippy::wildcard_enum_match_arm)]
-    fn read(&mut self, name: Name, at: usize) {
+    fn read(&mut self, name: HeaderName, at: usize) {
         match name {
-            Name::Via => self.via(at),
-            Name::From => {
+            HeaderName::Via => self.via(at),
+            HeaderName::From => {
                 let part = self.address(self.index.from.line, at, "From");
                 self.index.from = part.unwrap_or(self.index.from);
             }
-            Name::To => {
+            HeaderName::To => {
                 let part = self.address(self.index.to.line, at, "To");
                 self.index.to = part.unwrap_or(self.index.to);
             }
-            Name::CallId => {
-                let clean = scan::all(self.index.value(at), VISIBLE);
+            HeaderName::CallId => {
+                let clean = lexer::all(self.index.value(at), VISIBLE);
                 if self.index.call_id == NONE {
                     self.index.call_id = at;
                     if !clean {
@@ -176,8 +178,8 @@ impl Draft {
                     self.blame(400, "Repeated Call-ID");
                 }
             }
-            Name::CSeq => self.cseq(at),
-            Name::ContentLength => {
+            HeaderName::CSeq => self.cseq(at),
+            HeaderName::ContentLength => {
                 let length = lines::content_length(self.index.raw(at));
                 if self.body_length.is_some() {
                     self.blame(400, "Repeated Content-Length");
@@ -225,13 +227,13 @@ impl Draft {
     }
 
     fn cseq(&mut self, at: usize) {
-        if self.index.first(Name::CSeq) != Some(at) {
+        if self.index.first(HeaderName::CSeq) != Some(at) {
             return self.blame(400, "Repeated CSeq");
         }
         let base = self.index.value(at);
         let len = base.iter().position(|b| !b.is_ascii_digit()).unwrap_or(base.len());
-        let number = scan::decimal(base.get(..len).unwrap_or_default()).filter(|n| *n < 1 << 31);
-        let spaced = base.get(len).is_some_and(|&b| scan::is_space(b));
+        let number = lexer::decimal(base.get(..len).unwrap_or_default()).filter(|n| *n < 1 << 31);
+        let spaced = base.get(len).is_some_and(|&b| lexer::is_space(b));
         let token = Span::new(len, base.len()).trim(base);
         let method = Method::known(token.of(base)).or_else(|| Method::cut(&self.index.base(at), token));
         match (number, method) {
@@ -266,7 +268,7 @@ impl Draft {
             (self.index.from.line == NONE, "Missing From"),
             (self.index.to.line == NONE, "Missing To"),
             (self.index.call_id == NONE, "Missing Call-ID"),
-            (self.index.first(Name::CSeq).is_none(), "Missing CSeq"),
+            (self.index.first(HeaderName::CSeq).is_none(), "Missing CSeq"),
         ] {
             if missing {
                 self.blame(400, what);
@@ -309,7 +311,7 @@ fn status(line: &[u8]) -> Result<u16, Fault> {
     version(begin)?;
     match rest {
         [b' ', a @ b'1'..=b'6', b, c] | [b' ', a @ b'1'..=b'6', b, c, b' ', ..] => {
-            scan::decimal(&[*a, *b, *c]).map(|n| n as u16).ok_or(BAD)
+            lexer::decimal(&[*a, *b, *c]).map(|n| n as u16).ok_or(BAD)
         }
         _ => Err(BAD),
     }

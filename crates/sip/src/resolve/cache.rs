@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Instant, KeyedHash, KeyedMap, Rng};
 
 use super::{Question, Records};
 use crate::limits;
@@ -21,8 +21,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(chance: &mut Chance) -> Cache {
-        Cache { answers: KeyedMap::with_hasher(KeyedHash::new(chance)), order: BTreeSet::new() }
+    pub(super) fn new(rng: &mut Rng) -> Cache {
+        Cache { answers: KeyedMap::with_hasher(KeyedHash::new(rng)), order: BTreeSet::new() }
     }
 
     pub(super) fn len(&self) -> usize {

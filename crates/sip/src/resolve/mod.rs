@@ -2,7 +2,7 @@
 //! knows nothing of retries, caches or the order of candidates.
 //!
 //! [`Resolver::ask`] begins a lookup. While it says [`Step::Ask`], put the question to the DNS and bring what came of it to
-//! [`Resolver::answer`]; at [`Step::Wait`] come back with [`Resolver::resume`] at that time; [`Step::Done`] ends it.
+//! [`Resolver::answer`]; at [`Step::Wait`] come back with [`Resolver::restore_dialog`] at that time; [`Step::Done`] ends it.
 
 mod cache;
 mod select;
@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Instant, KeyedHash, KeyedMap, Rng};
 
 use crate::{Transport, Uri, limits};
 use cache::Cache;
@@ -97,7 +97,7 @@ pub struct LookupId(u64);
 pub enum Step {
     /// Put this question to the DNS, once.
     Ask(Question),
-    /// The DNS did not answer: come back then with [`Resolver::resume`].
+    /// The DNS did not answer: come back then with [`Resolver::restore_dialog`].
     Wait(Instant),
     /// The lookup is over. Try these in order; where there is none, the URI cannot be reached now.
     Done(Vec<Candidate>),
@@ -134,15 +134,14 @@ pub struct Resolver {
     /// Addresses that failed, until when they come last.
     penalties: KeyedMap<Candidate, Instant>,
     serial: u64,
-    chance: Chance,
+    rng: Rng,
 }
 
 impl Resolver {
     /// A resolver that knows nothing yet, for these transports, the preferred one first.
-    pub fn new(transports: Vec<Transport>, mut chance: Chance) -> Resolver {
-        let (cache, penalties) =
-            (Cache::new(&mut chance), KeyedMap::with_hasher(KeyedHash::new(&mut chance)));
-        Resolver { transports, cache, lookups: BTreeMap::new(), penalties, serial: 0, chance }
+    pub fn new(transports: Vec<Transport>, mut rng: Rng) -> Resolver {
+        let (cache, penalties) = (Cache::new(&mut rng), KeyedMap::with_hasher(KeyedHash::new(&mut rng)));
+        Resolver { transports, cache, lookups: BTreeMap::new(), penalties, serial: 0, rng }
     }
 
     /// Begin a lookup. Beyond the cap on lookups there are no candidates.
@@ -153,7 +152,7 @@ impl Resolver {
         if self.lookups.len() >= limits::LOOKUPS {
             return (id, Step::Done(Vec::new()));
         }
-        let seed = self.chance.u64();
+        let seed = self.rng.u64();
         self.lookups.insert(id, Lookup { goal, known: BTreeMap::new(), asking: None, tries: 0, seed });
         (id, self.step(now, id))
     }
@@ -205,7 +204,7 @@ impl Resolver {
 
     fn step(&mut self, now: Instant, id: LookupId) -> Step {
         let Some(lookup) = self.lookups.get_mut(&id) else { return Step::Done(Vec::new()) };
-        let mut chance = Chance::from_number(lookup.seed);
+        let mut rng = Rng::from_number(lookup.seed);
         let enough = lookup.known.len() >= limits::QUESTIONS;
         let (cache, known) = (&self.cache, &mut lookup.known);
         let mut recall = |question: Question| {
@@ -221,7 +220,7 @@ impl Resolver {
                 None => Err(question),
             }
         };
-        match select::candidates(&lookup.goal, &self.transports, &mut recall, &mut chance) {
+        match select::candidates(&lookup.goal, &self.transports, &mut recall, &mut rng) {
             Ok(mut candidates) => {
                 self.lookups.remove(&id);
                 let penalties = &self.penalties;

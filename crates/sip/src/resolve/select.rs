@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use base::Chance;
+use base::Rng;
 
 use super::{Candidate, Question, Record, Records};
 use crate::{Scheme, Transport, Uri, limits};
@@ -74,7 +74,7 @@ pub(super) fn candidates(
     goal: &Goal,
     transports: &[Transport],
     recall: &mut Recall<'_>,
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Result<Vec<Candidate>, Question> {
     let fit = |transport: Transport| {
         transports.contains(&transport)
@@ -97,7 +97,7 @@ pub(super) fn candidates(
     for (transport, name) in services(goal, transports, &fit, recall)? {
         let records = recall(Question::Srv(name))?;
         offered |= !records.is_empty();
-        for (target, port) in by_weight(&records, chance) {
+        for (target, port) in by_weight(&records, rng) {
             if found.len() < limits::CANDIDATES {
                 found.extend(addresses(&target, transport, port, recall)?);
             }
@@ -142,7 +142,7 @@ fn services(
 }
 
 /// SRV records in the order in which they are tried: by priority, and by lot within one (RFC 2782).
-fn by_weight(records: &[Record], chance: &mut Chance) -> Vec<(String, u16)> {
+fn by_weight(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
     let mut left: Vec<(u16, u16, u16, &str)> = records
         .iter()
         .filter_map(|record| match record {
@@ -159,7 +159,7 @@ fn by_weight(records: &[Record], chance: &mut Chance) -> Vec<(String, u16)> {
     while let Some((priority, ..)) = left.first().copied() {
         let group = left.iter().take_while(|(same, ..)| *same == priority);
         let total: u64 = group.clone().map(|(_, weight, ..)| u64::from(*weight)).sum();
-        let drawn = chance.below(total + 1);
+        let drawn = rng.below(total + 1);
         let mut sum = 0;
         let at = group
             .map(|(_, weight, ..)| {

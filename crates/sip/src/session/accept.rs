@@ -8,18 +8,18 @@ use bytes::Bytes;
 
 use super::connect::SDP;
 use super::prack::Reliable;
-use super::state::{Exchange, Session, Stage, Unacked, Up};
-use super::{Ended, SessionEvent, SessionId};
+use super::state::{OfferAnswerState, Session, SessionState, Unacked, Up};
+use super::{SessionEvent, SessionId, Termination};
 use crate::dialog::Dialog;
-use crate::endpoint::{Cx, Served, contact_lines};
+use crate::endpoint::{Cx, ServerRequest, contact_lines};
 use crate::transaction::Resend;
-use crate::{HeaderLines, Message, Name, Reply, sdp_of};
+use crate::{HeaderName, Headers, Message, Reply, sdp_of};
 
 /// The peer's INVITE before our final answer.
 #[derive(Debug)]
 pub(crate) struct Ringing {
     pub(crate) dialog: Dialog,
-    pub(crate) invite: Served,
+    pub(crate) invite: ServerRequest,
     pub(crate) first: First,
     pub(crate) reliable: Reliable,
     /// The 200 that waits for an outstanding PRACK (RFC 3262 §3).
@@ -51,15 +51,16 @@ pub(crate) enum First {
 pub(crate) const REMINDER: Duration = Duration::from_secs(60);
 
 /// Take up an INVITE whose transaction has begun.
-pub(crate) fn receive(cx: &mut Cx<'_>, id: SessionId, invite: Served) -> Session {
+pub(crate) fn receive(cx: &mut Cx<'_>, id: SessionId, invite: ServerRequest) -> Session {
     let local_tag = cx.core.name(b'd');
     let dialog = Dialog::answering(&invite.request, invite.hop, local_tag);
     let key = super::connect::dialog_key(cx, &dialog);
     let sdp = sdp_of(&invite.request).unwrap_or_default();
-    let says = |name: Name| invite.request.tokens(name).any(|token| token.eq_ignore_ascii_case("100rel"));
+    let says =
+        |name: HeaderName| invite.request.tokens(name).any(|token| token.eq_ignore_ascii_case("100rel"));
     let reliable = Reliable {
-        required: says(Name::Require),
-        supported: says(Name::Supported),
+        required: says(HeaderName::Require),
+        supported: says(HeaderName::Supported),
         next: 1 + cx.below(1 << 16) as u32,
         outstanding: None,
         queue: VecDeque::new(),
@@ -68,16 +69,16 @@ pub(crate) fn receive(cx: &mut Cx<'_>, id: SessionId, invite: Served) -> Session
     cx.respond(&invite, "", Reply::new(100), |_, _| {});
     let request = invite.request.clone();
     let ringing = Ringing { dialog, invite, first, reliable, accept: None, last: None };
-    let mut session = Session::new(id, key, Stage::Ringing(Box::new(ringing)), false);
+    let mut session = Session::new(id, key, SessionState::InviteReceived(Box::new(ringing)), false);
     session.remote_sdp = sdp;
-    session.learn(&request);
+    session.update_peer_capabilities(&request);
     session
 }
 
 impl Session {
     /// See [`crate::Endpoint::progress`].
     pub(crate) fn progress(&mut self, cx: &mut Cx<'_>, status: u16, sdp: Option<Bytes>) {
-        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         if ringing.accept.is_some() || !(101..200).contains(&status) {
             return;
         }
@@ -93,7 +94,7 @@ impl Session {
             }
             (First::Wanted, Some(sdp)) if reliable => {
                 ringing.first = First::Sent;
-                self.exchange = Exchange::Carried;
+                self.offer_answer = OfferAnswerState::LocalOfferInResponse;
                 self.local_sdp = Some(sdp.clone());
                 Some(sdp)
             }
@@ -117,7 +118,7 @@ impl Session {
 
     /// See [`crate::Endpoint::accept`].
     pub(crate) fn accept(&mut self, cx: &mut Cx<'_>, sdp: Option<Bytes>) {
-        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         if ringing.reliable.outstanding.is_some() {
             ringing.reliable.queue.clear();
             ringing.accept = Some(Waiting(sdp));
@@ -133,13 +134,17 @@ impl Session {
             self.local_sdp = Some(sdp.clone());
         }
         if offered {
-            self.exchange = Exchange::Carried;
+            self.offer_answer = OfferAnswerState::LocalOfferInResponse;
         }
-        let Stage::Ringing(ringing) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        let SessionState::InviteReceived(ringing) =
+            std::mem::replace(&mut self.state, SessionState::Terminated)
+        else {
+            return;
+        };
         let Ringing { dialog, invite, .. } = *ringing;
         let mut up = Up { dialog, unacked: None, bye: None };
         self.succeed(cx, &mut up, &invite, body.as_ref(), offered);
-        self.stage = Stage::Up(Box::new(up));
+        self.state = SessionState::Confirmed(Box::new(up));
     }
 
     /// Send a 2xx to an INVITE, and repeat it until its ACK comes, whatever the transport (RFC 3261 §13.3.1.4).
@@ -147,12 +152,12 @@ impl Session {
         &mut self,
         cx: &mut Cx<'_>,
         up: &mut Up,
-        invite: &Served,
+        invite: &ServerRequest,
         body: Option<&Bytes>,
         offered: bool,
     ) {
         let reply = Reply { body: body.map(|sdp| (SDP, sdp.as_ref())), ..Reply::new(200) };
-        let (refresh, dialog, now) = (&mut self.refresh, &up.dialog, cx.now);
+        let (refresh, dialog, now) = (&mut self.timer, &up.dialog, cx.now);
         let timer = self.peer.timer;
         let bytes = cx.respond(invite, &dialog.local_tag, reply, |lines, core| {
             contact_lines(lines, dialog, &core.config.allow);
@@ -170,7 +175,7 @@ impl Session {
 
     /// An ACK within the dialog: our 2xx has arrived.
     pub(crate) fn on_ack(&mut self, cx: &mut Cx<'_>, ack: &Message) {
-        let Stage::Up(up) = &mut self.stage else { return };
+        let SessionState::Confirmed(up) = &mut self.state else { return };
         let fits = *up.dialog.remote_tag == *ack.from_tag()
             && up.unacked.as_ref().is_some_and(|unacked| unacked.cseq == ack.cseq().number);
         if !fits {
@@ -180,7 +185,7 @@ impl Session {
         let bye = up.bye.take();
         let sdp = if offered { sdp_of(ack).unwrap_or_default() } else { None };
         if offered {
-            self.exchange = Exchange::Idle;
+            self.offer_answer = OfferAnswerState::Stable;
             if sdp.is_some() {
                 self.remote_sdp.clone_from(&sdp);
             }
@@ -194,12 +199,12 @@ impl Session {
 
     pub(crate) fn tick_unacked(&mut self, cx: &mut Cx<'_>) {
         let times = cx.core.transactions.times;
-        let Stage::Up(up) = &mut self.stage else { return };
+        let SessionState::Confirmed(up) = &mut self.state else { return };
         let Some(unacked) = &mut up.unacked else { return };
         if unacked.until <= cx.now {
             up.unacked = None;
-            let ended = if up.bye.is_some() { Ended::Here } else { Ended::NoAck };
-            let lines = up.bye.take().unwrap_or_else(HeaderLines::new);
+            let ended = if up.bye.is_some() { Termination::Local } else { Termination::NoAck };
+            let lines = up.bye.take().unwrap_or_else(Headers::new);
             self.last_bye(cx, &lines);
             self.end(cx, ended);
         } else if unacked.resend.at <= cx.now {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Message, Name};
+use crate::{HeaderName, Message};
 
 /// The session description of a message: `Ok(None)` where it has none, `Err(415)` where its body must be understood and cannot.
 pub(crate) fn sdp_of(message: &Message) -> Result<Option<Bytes>, u16> {
@@ -10,7 +10,7 @@ pub(crate) fn sdp_of(message: &Message) -> Result<Option<Bytes>, u16> {
     if body.is_empty() {
         return Ok(None);
     }
-    let kind = message.header(Name::ContentType).unwrap_or("application/sdp");
+    let kind = message.header(HeaderName::ContentType).unwrap_or("application/sdp");
     let bare = kind.split(';').next().unwrap_or(kind).trim();
     if bare.eq_ignore_ascii_case("application/sdp") {
         return Ok(Some(body));
@@ -20,7 +20,7 @@ pub(crate) fn sdp_of(message: &Message) -> Result<Option<Bytes>, u16> {
     {
         return Ok(Some(part));
     }
-    let optional = message.header(Name::ContentDisposition).is_some_and(|disposition| {
+    let optional = message.header(HeaderName::ContentDisposition).is_some_and(|disposition| {
         disposition.to_ascii_lowercase().replace(' ', "").contains("handling=optional")
     });
     if optional { Ok(None) } else { Err(415) }

@@ -1,34 +1,37 @@
 //! CANCEL (RFC 3261 §9), on both sides.
 
-use super::Ended;
+use super::Termination;
 use super::connect::Cancel;
-use super::state::{Exchange, Session, Stage};
+use super::state::{OfferAnswerState, Session, SessionState};
 use crate::endpoint::Cx;
 use crate::transaction::{ServerId, Transactions};
-use crate::{HeaderLines, Message, Name, Reply};
+use crate::{HeaderName, Headers, Message, Reply};
 
 impl Session {
     /// The user gives up a call of ours: CANCEL, as soon as a provisional answer allows it.
-    pub(crate) fn cancel(&mut self, cx: &mut Cx<'_>, lines: HeaderLines) {
-        let Stage::Calling(calling) = &mut self.stage else { return };
+    pub(crate) fn cancel(&mut self, cx: &mut Cx<'_>, lines: Headers) {
+        let SessionState::InviteSent(calling) = &mut self.state else { return };
         if matches!(calling.cancel, Cancel::No) {
             calling.cancel = Cancel::Wanted(lines);
-            self.queued = None;
+            self.pending_offer = None;
             self.cancel_if_wanted(cx);
         }
     }
 
-    /// See [`crate::Endpoint::is_heard`].
+    /// See [`crate::Endpoint::has_response`].
     pub(crate) fn is_heard(&self, transactions: &Transactions) -> bool {
-        match &self.stage {
-            Stage::Calling(calling) => transactions.is_proceeding(calling.tx),
-            Stage::Ringing(_) | Stage::Up(_) | Stage::Closing(_) | Stage::Over => true,
+        match &self.state {
+            SessionState::InviteSent(calling) => transactions.is_proceeding(calling.tx),
+            SessionState::InviteReceived(_)
+            | SessionState::Confirmed(_)
+            | SessionState::Terminating(_)
+            | SessionState::Terminated => true,
         }
     }
 
     /// Send the CANCEL that was wanted, if the INVITE was heard of.
     pub(crate) fn cancel_if_wanted(&mut self, cx: &mut Cx<'_>) {
-        let Stage::Calling(calling) = &mut self.stage else { return };
+        let SessionState::InviteSent(calling) = &mut self.state else { return };
         if !cx.core.transactions.is_proceeding(calling.tx) {
             return;
         }
@@ -40,22 +43,27 @@ impl Session {
 
     /// The peer's CANCEL of an INVITE without final answer; the CANCEL itself is answered already.
     pub(crate) fn on_cancel(&mut self, cx: &mut Cx<'_>, invite: ServerId, cancel: &Message) {
-        if let Stage::Ringing(ringing) = &mut self.stage {
+        if let SessionState::InviteReceived(ringing) = &mut self.state {
             if ringing.invite.tx != invite {
                 return;
             }
             let (served, tag) = (ringing.invite.clone(), ringing.dialog.local_tag.clone());
             cx.respond(&served, &tag, Reply::new(487), |_, _| {});
-            let reason = cancel.header(Name::Reason).map(str::to_owned);
-            return self.end(cx, Ended::Cancelled { reason });
+            let reason = cancel.header(HeaderName::Reason).map(str::to_owned);
+            return self.end(cx, Termination::Cancelled { reason });
         }
         // A re-INVITE is withdrawn: the session goes on as it was.
-        let withdrawn = match &self.exchange {
-            Exchange::Theirs(served) | Exchange::Asked(served) => served.tx == invite,
-            Exchange::Idle | Exchange::Ours | Exchange::Carried | Exchange::Glare { .. } => false,
+        let withdrawn = match &self.offer_answer {
+            OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
+                served.tx == invite
+            }
+            OfferAnswerState::Stable
+            | OfferAnswerState::LocalOffer
+            | OfferAnswerState::LocalOfferInResponse
+            | OfferAnswerState::Glare { .. } => false,
         };
         if withdrawn {
-            self.withdraw(cx);
+            self.reject_pending_offer(cx);
             self.offer_if_queued(cx);
         }
     }

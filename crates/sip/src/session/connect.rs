@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::state::{Session, Stage, Up};
+use super::state::{Session, SessionState, Up};
 use super::timer;
-use super::{Connect, Ended, SessionEvent, SessionId};
+use super::{InviteParams, SessionEvent, SessionId, Termination};
 use crate::dialog::Dialog;
-use crate::endpoint::{Cx, Sending, contact_lines};
+use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::headers::NameAddr;
 use crate::transaction::{ClientId, Key, Owner};
-use crate::{HeaderLines, Message, Method, Name, limits, sdp_of};
+use crate::{HeaderName, Headers, Message, Method, limits, sdp_of};
 
 /// Our INVITE before its final answer.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Calling {
     pub(crate) tx: ClientId,
     pub(crate) forks: Vec<Fork>,
     pub(crate) cancel: Cancel,
-    lines: HeaderLines,
+    lines: Headers,
     offer: Bytes,
     max_forwards: u8,
     authed: bool,
@@ -42,12 +42,12 @@ pub(crate) struct Fork {
 pub(crate) enum Cancel {
     No,
     /// As soon as a provisional answer comes (RFC 3261 §9.1), with these lines.
-    Wanted(HeaderLines),
+    Wanted(Headers),
     Sent,
 }
 
 /// Send the INVITE of a new session; `None` where the cap on transactions is reached.
-pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: Connect) -> Option<Session> {
+pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> Option<Session> {
     let (call_id, local_tag) = (cx.core.name(b'-'), cx.core.name(b'd'));
     let base = Dialog {
         call_id,
@@ -63,7 +63,7 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: Connect) -> Optio
         hop: connect.target.hop,
     };
     let key = cx.core.keys.dialog(&base.call_id, &base.local_tag);
-    let refresh = timer::Refresh::wished(&cx.core.config);
+    let refresh = timer::SessionTimer::wished(&cx.core.config);
     let (lines, offer, max_forwards) = (connect.lines, connect.offer, connect.max_forwards);
     let tx = invite(cx, id, &base, max_forwards, &lines, &offer, &refresh, None)?;
     let calling = Calling {
@@ -77,10 +77,10 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: Connect) -> Optio
         authed: false,
         too_small: 0,
     };
-    let mut session = Session::new(id, key, Stage::Calling(Box::new(calling)), true);
+    let mut session = Session::new(id, key, SessionState::InviteSent(Box::new(calling)), true);
     session.credentials = connect.credentials;
     session.local_sdp = Some(offer);
-    session.refresh = refresh;
+    session.timer = refresh;
     Some(session)
 }
 
@@ -90,13 +90,13 @@ fn invite(
     id: SessionId,
     base: &Dialog,
     max_forwards: u8,
-    own: &HeaderLines,
+    own: &Headers,
     offer: &Bytes,
-    refresh: &timer::Refresh,
-    auth: Option<&HeaderLines>,
+    refresh: &timer::SessionTimer,
+    auth: Option<&Headers>,
 ) -> Option<ClientId> {
     let body = Some((SDP, offer.as_ref()));
-    let what = Sending { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
+    let what = RequestSpec { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
     cx.send(base, what, Owner::Session(id), |lines, core| {
         contact_lines(lines, base, &core.config.allow);
         refresh.wish_lines(lines);
@@ -115,7 +115,7 @@ impl Session {
     pub(crate) fn on_invite_answer(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
         match answer {
             Ok(response) => {
-                self.learn(response);
+                self.update_peer_capabilities(response);
                 match response.status().unwrap_or(0) {
                     0..=100 => self.cancel_if_wanted(cx),
                     101..=199 => self.on_provisional(cx, response),
@@ -129,14 +129,14 @@ impl Session {
 
     fn on_provisional(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let id = self.id;
-        let Stage::Calling(calling) = &mut self.stage else { return };
+        let SessionState::InviteSent(calling) = &mut self.state else { return };
         let fork = calling.fork(response);
         self.cancel_if_wanted(cx);
-        let Stage::Calling(calling) = &mut self.stage else { return };
+        let SessionState::InviteSent(calling) = &mut self.state else { return };
         let Some((at, fork)) = fork.and_then(|at| Some((at, calling.forks.get_mut(at)?))) else { return };
         fork.dialog.refresh(response);
-        let reliable = response.tokens(Name::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
-        let rseq = response.number(Name::RSeq).and_then(Result::ok).filter(|_| reliable);
+        let reliable = response.tokens(HeaderName::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
+        let rseq = response.number(HeaderName::RSeq).and_then(Result::ok).filter(|_| reliable);
         let sdp = sdp_of(response).unwrap_or_default();
         if let Some(rseq) = rseq {
             // Only in order, and each once (RFC 3262 §4).
@@ -148,7 +148,7 @@ impl Session {
             let tag = fork.dialog.remote_tag.clone();
             self.prack(cx, (rseq, response.cseq().number), tag);
         }
-        let Stage::Calling(calling) = &self.stage else { return };
+        let SessionState::InviteSent(calling) = &self.state else { return };
         if matches!(calling.cancel, Cancel::No) {
             let status = response.status().unwrap_or(0);
             cx.event(id, SessionEvent::Progress { status, fork: at as u8, sdp });
@@ -158,7 +158,7 @@ impl Session {
 
     fn on_success(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let id = self.id;
-        let Stage::Calling(calling) = &mut self.stage else { return };
+        let SessionState::InviteSent(calling) = &mut self.state else { return };
         let fork = calling.fork(response);
         let mut dialog = match fork.and_then(|at| calling.forks.get(at)) {
             Some(fork) => fork.dialog.clone(),
@@ -169,17 +169,17 @@ impl Session {
         dialog.refresh(response);
         let (tx, cseq, max_forwards) = (calling.tx, calling.base.local_seq, calling.max_forwards);
         let cancelled = !matches!(calling.cancel, Cancel::No);
-        let what = Sending { method: &Method::Ack, cseq, max_forwards, body: None };
+        let what = RequestSpec { method: &Method::Ack, cseq, max_forwards, body: None };
         cx.acknowledge(&dialog, tx, what, Some(id), self.auth.as_ref());
         let sdp = sdp_of(response).unwrap_or_default();
         if sdp.is_some() {
             self.remote_sdp.clone_from(&sdp);
         }
-        self.refresh.agreed(cx.now, response);
-        self.stage = Stage::Up(Box::new(Up { dialog, unacked: None, bye: None }));
+        self.timer.agreed(cx.now, response);
+        self.state = SessionState::Confirmed(Box::new(Up { dialog, unacked: None, bye: None }));
         if cancelled {
             // CANCEL and 200 crossed (RFC 3261 §9.1): what was answered is ended by BYE.
-            return self.bye(cx, HeaderLines::new());
+            return self.bye(cx, Headers::new());
         }
         let fork = fork.unwrap_or(0) as u8;
         cx.event(id, SessionEvent::Accepted { fork, sdp, response: response.clone() });
@@ -187,28 +187,28 @@ impl Session {
     }
 
     fn on_refusal(&mut self, cx: &mut Cx<'_>, status: u16, response: Option<&Message>) {
-        let Stage::Calling(calling) = &self.stage else { return };
+        let SessionState::InviteSent(calling) = &self.state else { return };
         if !matches!(calling.cancel, Cancel::No) {
-            return self.end(cx, Ended::Here);
+            return self.end(cx, Termination::Local);
         }
         if let Some(response) = response
             && self.invite_again(cx, status, response)
         {
             return;
         }
-        self.end(cx, Ended::Refused { status, response: response.cloned() });
+        self.end(cx, Termination::Refused { status, response: response.cloned() });
     }
 
     /// Send the INVITE again where the refusal says what it lacked: credentials (once), or a longer session interval.
     fn invite_again(&mut self, cx: &mut Cx<'_>, status: u16, response: &Message) -> bool {
-        let Stage::Calling(calling) = &self.stage else { return false };
+        let SessionState::InviteSent(calling) = &self.state else { return false };
         let (authed, too_small) = (calling.authed, calling.too_small);
         match status {
             401 | 407 if !authed && self.authorise(cx, response, &Method::Invite) => {}
-            422 if too_small < 2 && self.refresh.lengthen(response) => {}
+            422 if too_small < 2 && self.timer.lengthen(response) => {}
             _ => return false,
         }
-        let Stage::Calling(calling) = &mut self.stage else { return false };
+        let SessionState::InviteSent(calling) = &mut self.state else { return false };
         if status == 422 {
             (calling.too_small, calling.authed) = (calling.too_small + 1, false);
         } else {
@@ -219,7 +219,7 @@ impl Session {
         let auth = self.auth.as_ref();
         let lines = (&calling.lines, &calling.offer);
         let tx =
-            invite(cx, self.id, &calling.base, calling.max_forwards, lines.0, lines.1, &self.refresh, auth);
+            invite(cx, self.id, &calling.base, calling.max_forwards, lines.0, lines.1, &self.timer, auth);
         if let Some(tx) = tx {
             calling.tx = tx;
         }
@@ -230,13 +230,13 @@ impl Session {
     /// `self.auth` then.
     pub(crate) fn authorise(&mut self, cx: &mut Cx<'_>, response: &Message, method: &Method) -> bool {
         let Some(account) = &self.credentials else { return false };
-        let uri = match &self.stage {
-            Stage::Calling(calling) => calling.base.request_uri(),
-            Stage::Up(up) => up.dialog.request_uri(),
-            Stage::Closing(closing) => closing.dialog.request_uri(),
-            Stage::Ringing(_) | Stage::Over => return false,
+        let uri = match &self.state {
+            SessionState::InviteSent(calling) => calling.base.request_uri(),
+            SessionState::Confirmed(up) => up.dialog.request_uri(),
+            SessionState::Terminating(closing) => closing.dialog.request_uri(),
+            SessionState::InviteReceived(_) | SessionState::Terminated => return false,
         };
-        let Some(lines) = account.prove(response, method, &uri, &mut cx.core.chance) else { return false };
+        let Some(lines) = account.prove(response, method, &uri, &mut cx.core.rng) else { return false };
         self.auth = Some(lines);
         true
     }
@@ -276,13 +276,13 @@ pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
         call_id: invite.call_id().into(),
         local_tag: invite.from_tag().into(),
         remote_tag: "".into(),
-        local: crate::dialog::address_text(&invite, Name::From),
-        remote: crate::dialog::address_text(&invite, Name::To),
+        local: crate::dialog::address_text(&invite, HeaderName::From),
+        remote: crate::dialog::address_text(&invite, HeaderName::To),
         contact_user: "".into(),
         local_seq: invite.cseq().number,
         remote_seq: None,
         route: invite
-            .addresses(Name::Route)
+            .addresses(HeaderName::Route)
             .unwrap_or_default()
             .into_iter()
             .map(|NameAddr { uri, .. }| uri)
@@ -291,9 +291,9 @@ pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
         hop,
     };
     let mut dialog = base.answered(response);
-    let ack = Sending { method: &Method::Ack, cseq: dialog.local_seq, max_forwards: 70, body: None };
+    let ack = RequestSpec { method: &Method::Ack, cseq: dialog.local_seq, max_forwards: 70, body: None };
     cx.acknowledge(&dialog, tx, ack, label, None);
-    let bye = Sending { method: &Method::Bye, cseq: dialog.next_seq(), max_forwards: 70, body: None };
+    let bye = RequestSpec { method: &Method::Bye, cseq: dialog.next_seq(), max_forwards: 70, body: None };
     cx.send(&dialog, bye, Owner::Nobody(label), |_, _| {});
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::state::{Exchange, Session, Stage, Why};
-use crate::endpoint::{Cx, Served};
-use crate::{HeaderLines, Message, Name, Reply};
+use super::state::{OfferAnswerState, Session, SessionState, Why};
+use crate::endpoint::{Cx, ServerRequest};
+use crate::{HeaderName, Headers, Message, Reply};
 
 /// How often an offer is made anew before the user is told 491.
 const TRIES: u8 = 5;
@@ -27,7 +27,7 @@ impl Session {
         tries: u8,
     ) -> bool {
         let Ok(response) = answer else { return false };
-        let wait = match (response.status(), response.number(Name::RetryAfter)) {
+        let wait = match (response.status(), response.number(HeaderName::RetryAfter)) {
             (Some(491), _) => self.glare_wait(cx),
             // The peer still works on another offer (§14.2).
             (Some(500), Some(Ok(seconds @ 0..=10))) => Duration::from_secs(u64::from(seconds)),
@@ -36,32 +36,38 @@ impl Session {
         if tries + 1 >= TRIES {
             return false;
         }
-        self.exchange = Exchange::Glare { sdp, tries: tries + 1, at: cx.now + wait };
+        self.offer_answer = OfferAnswerState::Glare { sdp, tries: tries + 1, at: cx.now + wait };
         true
     }
 
     pub(crate) fn tick_glare(&mut self, cx: &mut Cx<'_>) {
-        let Exchange::Glare { at, .. } = &self.exchange else { return };
+        let OfferAnswerState::Glare { at, .. } = &self.offer_answer else { return };
         if *at > cx.now {
             return;
         }
-        let Exchange::Glare { sdp, tries, .. } = std::mem::replace(&mut self.exchange, Exchange::Idle) else {
+        let OfferAnswerState::Glare { sdp, tries, .. } =
+            std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable)
+        else {
             return;
         };
-        let (sdp, tries) = self.queued.take().map_or((sdp, tries), |newer| (newer, 0));
-        match &self.stage {
-            Stage::Up(up) if up.unacked.is_none() => self.send_offer(cx, sdp, false, Why::Offer(tries)),
-            Stage::Up(_) => self.queued = Some(sdp),
-            Stage::Ringing(_) | Stage::Calling(_) => self.send_offer(cx, sdp, true, Why::Offer(tries)),
-            Stage::Closing(_) | Stage::Over => {}
+        let (sdp, tries) = self.pending_offer.take().map_or((sdp, tries), |newer| (newer, 0));
+        match &self.state {
+            SessionState::Confirmed(up) if up.unacked.is_none() => {
+                self.send_offer(cx, sdp, false, Why::Offer(tries))
+            }
+            SessionState::Confirmed(_) => self.pending_offer = Some(sdp),
+            SessionState::InviteReceived(_) | SessionState::InviteSent(_) => {
+                self.send_offer(cx, sdp, true, Why::Offer(tries))
+            }
+            SessionState::Terminating(_) | SessionState::Terminated => {}
         }
     }
 }
 
 impl Cx<'_> {
     /// Refuse a second offer while the first of the same side is being worked on: 500, to be tried within 10 s (§14.2).
-    pub(crate) fn later(&mut self, to: &Served) {
-        let mut lines = HeaderLines::new();
+    pub(crate) fn later(&mut self, to: &ServerRequest) {
+        let mut lines = Headers::new();
         lines.add("Retry-After", self.below(11));
         self.respond(to, "", Reply::new(500).lines(&lines), |_, _| {});
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::state::{Session, Stage, Up};
+use super::state::{Session, SessionState, Up};
 use super::{SessionId, connect};
 use crate::dialog::Dialog;
 use crate::endpoint::Cx;
@@ -18,7 +18,7 @@ const GAP: u32 = 10_000;
 impl Session {
     /// See [`crate::Endpoint::dialog`].
     pub(crate) fn journal(&self) -> Option<Vec<u8>> {
-        let Stage::Up(up) = &self.stage else { return None };
+        let SessionState::Confirmed(up) = &self.state else { return None };
         let dialog = &up.dialog;
         let (local_seq, remote_seq) =
             (dialog.local_seq.to_string(), dialog.remote_seq.unwrap_or_default().to_string());
@@ -67,5 +67,5 @@ pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Opt
     };
     let key = connect::dialog_key(cx, &dialog);
     let up = Up { dialog, unacked: None, bye: None };
-    Some(Session::new(id, key, Stage::Up(Box::new(up)), caller))
+    Some(Session::new(id, key, SessionState::Confirmed(Box::new(up)), caller))
 }

@@ -16,7 +16,7 @@ mod timer;
 use bytes::Bytes;
 
 use crate::digest::Account;
-use crate::{HeaderLines, Hop, Message, Uri};
+use crate::{Headers, Hop, Message, Uri};
 
 pub(crate) use accept::receive;
 pub(crate) use body::sdp_of;
@@ -42,7 +42,7 @@ pub struct Target {
 
 /// A call to be made.
 #[derive(Clone, Debug)]
-pub struct Connect {
+pub struct InviteParams {
     /// Where to.
     pub target: Target,
     /// From without tag: `"Ana" <sip:1001@localhost>`.
@@ -52,7 +52,7 @@ pub struct Connect {
     /// The user part of our Contact.
     pub contact_user: String,
     /// Further header lines, carried on purpose.
-    pub lines: HeaderLines,
+    pub lines: Headers,
     /// Our offer.
     pub offer: Bytes,
     /// For a trunk that challenges; never given to phones.
@@ -63,20 +63,20 @@ pub struct Connect {
 
 /// How to end a session.
 #[derive(Clone, Copy, Debug)]
-pub struct Hangup<'a> {
+pub struct HangupParams<'a> {
     /// The status where an INVITE has to be refused (486, 480, 603, …).
     pub status: u16,
     /// The phrase beside it; the standard one where `None`.
     pub phrase: Option<&'a str>,
     /// Further header lines: `Reason`, `Warning`, `Retry-After`.
-    pub lines: Option<&'a HeaderLines>,
+    pub lines: Option<&'a Headers>,
 }
 
 /// Why a session is over.
 #[derive(Clone, Debug)]
-pub enum Ended {
+pub enum Termination {
     /// We ended it.
-    Here,
+    Local,
     /// The peer said BYE. `reason` is its Reason header.
     Bye {
         /// The value of Reason.
@@ -97,9 +97,9 @@ pub enum Ended {
     /// The 200 was never acknowledged (64·T1): BYE was sent.
     NoAck,
     /// The session timer ran out (RFC 4028): BYE was sent.
-    Expired,
+    SessionTimeout,
     /// An in-dialog request got 408 or 481, or nothing at all (RFC 3261 §12.2.1.2).
-    Lost,
+    DialogGone,
 }
 
 /// What happens in a session.
@@ -152,5 +152,5 @@ pub enum SessionEvent {
         body: Bytes,
     },
     /// It is over, and nothing is left of it here.
-    Ended(Ended),
+    Ended(Termination),
 }

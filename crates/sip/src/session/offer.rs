@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::accept::First;
 use super::connect::{Cancel, SDP};
-use super::state::{Exchange, Intent, Session, Stage, Why};
+use super::state::{Intent, OfferAnswerState, Session, SessionState, Why};
 use super::{SessionEvent, connect};
-use crate::endpoint::{Cx, Sending, Served, contact_lines};
+use crate::endpoint::{Cx, RequestSpec, ServerRequest, contact_lines};
 use crate::transaction::ClientId;
 use crate::{Message, Method, Reply, sdp_of};
 
@@ -15,18 +15,18 @@ impl Session {
 
     /// See [`crate::Endpoint::offer`].
     pub(crate) fn offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes) {
-        self.queued = Some(sdp);
+        self.pending_offer = Some(sdp);
         self.offer_if_queued(cx);
     }
 
     /// Send the offer that waits, if its turn has come.
     pub(crate) fn offer_if_queued(&mut self, cx: &mut Cx<'_>) {
-        if self.queued.is_none() || !matches!(self.exchange, Exchange::Idle) {
+        if self.pending_offer.is_none() || !matches!(self.offer_answer, OfferAnswerState::Stable) {
             return;
         }
-        let by_update = match &self.stage {
-            Stage::Up(up) if up.unacked.is_none() => false,
-            Stage::Ringing(ringing)
+        let by_update = match &self.state {
+            SessionState::Confirmed(up) if up.unacked.is_none() => false,
+            SessionState::InviteReceived(ringing)
                 if self.peer.updates
                     && ringing.first == First::Done
                     && ringing.accept.is_none()
@@ -34,27 +34,31 @@ impl Session {
             {
                 true
             }
-            Stage::Calling(calling)
+            SessionState::InviteSent(calling)
                 if self.peer.updates
                     && matches!(calling.cancel, Cancel::No)
                     && matches!(calling.forks.as_slice(), [connect::Fork { settled: true, .. }]) =>
             {
                 true
             }
-            Stage::Up(_) | Stage::Ringing(_) | Stage::Calling(_) | Stage::Closing(_) | Stage::Over => return,
+            SessionState::Confirmed(_)
+            | SessionState::InviteReceived(_)
+            | SessionState::InviteSent(_)
+            | SessionState::Terminating(_)
+            | SessionState::Terminated => return,
         };
-        if let Some(sdp) = self.queued.take() {
+        if let Some(sdp) = self.pending_offer.take() {
             self.send_offer(cx, sdp, by_update, Why::Offer(0));
         }
     }
 
     /// Put an offer on the table.
     pub(crate) fn send_offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes, by_update: bool, why: Why) {
-        self.exchange = Exchange::Ours;
+        self.offer_answer = OfferAnswerState::LocalOffer;
         let intent =
             if by_update { Intent::Update { sdp: Some(sdp), why } } else { Intent::ReInvite { sdp, why } };
         if !self.request(cx, intent, false) {
-            self.exchange = Exchange::Idle;
+            self.offer_answer = OfferAnswerState::Stable;
             if matches!(why, Why::Offer(_)) {
                 cx.event(self.id, SessionEvent::OfferRefused { status: 503 });
             }
@@ -78,7 +82,7 @@ impl Session {
         if let Some(dialog) = self.only_dialog() {
             dialog.refresh(response);
             let cseq = response.cseq().number;
-            let what = Sending { method: &Method::Ack, cseq, max_forwards: 70, body: None };
+            let what = RequestSpec { method: &Method::Ack, cseq, max_forwards: 70, body: None };
             cx.acknowledge(dialog, tx, what, Some(id), auth.as_ref());
         }
         self.on_offer_accepted(cx, response, Some(sdp), why);
@@ -104,18 +108,18 @@ impl Session {
     }
 
     fn on_offer_accepted(&mut self, cx: &mut Cx<'_>, response: &Message, sdp: Option<Bytes>, why: Why) {
-        self.learn(response);
-        if matches!(self.stage, Stage::Closing(_) | Stage::Over) {
+        self.update_peer_capabilities(response);
+        if matches!(self.state, SessionState::Terminating(_) | SessionState::Terminated) {
             return;
         }
-        if matches!(self.stage, Stage::Up(_)) {
-            self.refresh.agreed(cx.now, response);
+        if matches!(self.state, SessionState::Confirmed(_)) {
+            self.timer.agreed(cx.now, response);
         }
         if sdp.is_none() {
             return; // a refresh that offered nothing
         }
-        if matches!(self.exchange, Exchange::Ours) {
-            self.exchange = Exchange::Idle;
+        if matches!(self.offer_answer, OfferAnswerState::LocalOffer) {
+            self.offer_answer = OfferAnswerState::Stable;
         }
         self.local_sdp = sdp;
         let answer = sdp_of(response).unwrap_or_default();
@@ -140,19 +144,19 @@ impl Session {
         by_update: bool,
         why: Why,
     ) {
-        if matches!(self.stage, Stage::Closing(_) | Stage::Over) {
+        if matches!(self.state, SessionState::Terminating(_) | SessionState::Terminated) {
             return;
         }
         let status = answer.map_or_else(|status| status, |response| response.status().unwrap_or(500));
-        if sdp.is_some() && matches!(self.exchange, Exchange::Ours) {
-            self.exchange = Exchange::Idle;
+        if sdp.is_some() && matches!(self.offer_answer, OfferAnswerState::LocalOffer) {
+            self.offer_answer = OfferAnswerState::Stable;
         }
         // While the call is being set up, its INVITE tells whether the dialog lives.
-        if matches!(status, 408 | 481) && matches!(self.stage, Stage::Up(_)) {
-            return self.lose(cx, status);
+        if matches!(status, 408 | 481) && matches!(self.state, SessionState::Confirmed(_)) {
+            return self.on_dialog_gone(cx, status);
         }
         if let (422, Ok(response)) = (status, answer)
-            && self.refresh.lengthen(response)
+            && self.timer.lengthen(response)
         {
             if let Some(sdp) = sdp {
                 return self.send_offer(cx, sdp, by_update, why);
@@ -175,79 +179,92 @@ impl Session {
     // ---- theirs --------------------------------------------------------------------------------------------------------------
 
     /// The peer's re-INVITE.
-    pub(crate) fn on_reinvite(&mut self, cx: &mut Cx<'_>, served: Served) {
-        let Stage::Up(up) = &mut self.stage else {
-            return match self.stage {
-                Stage::Ringing(_) => cx.later(&served),
-                Stage::Calling(_) | Stage::Up(_) | Stage::Closing(_) | Stage::Over => cx.refuse(&served, 481),
+    pub(crate) fn on_reinvite(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
+        let SessionState::Confirmed(up) = &mut self.state else {
+            return match self.state {
+                SessionState::InviteReceived(_) => cx.later(&served),
+                SessionState::InviteSent(_)
+                | SessionState::Confirmed(_)
+                | SessionState::Terminating(_)
+                | SessionState::Terminated => cx.refuse(&served, 481),
             };
         };
         if up.bye.is_some() {
             return cx.refuse(&served, 487);
         }
         let Some(sdp) = self.may_offer(cx, &served) else { return };
-        let Stage::Up(up) = &mut self.stage else { return };
+        let SessionState::Confirmed(up) = &mut self.state else { return };
         if up.unacked.take().is_some() {
             // Who begins anew has our 2xx, though its ACK was lost.
             cx.event(self.id, SessionEvent::Confirmed { sdp: None });
         }
         cx.refuse(&served, 100);
-        self.learn(&served.request);
-        self.make_room();
-        self.exchange = if sdp.is_some() { Exchange::Theirs(served) } else { Exchange::Asked(served) };
+        self.update_peer_capabilities(&served.request);
+        self.requeue_own_offer();
+        self.offer_answer = if sdp.is_some() {
+            OfferAnswerState::RemoteOffer(served)
+        } else {
+            OfferAnswerState::OfferRequested(served)
+        };
         cx.event(self.id, SessionEvent::Offered { sdp });
     }
 
     /// The peer's UPDATE.
-    pub(crate) fn on_update(&mut self, cx: &mut Cx<'_>, served: Served) {
-        let settled = match &self.stage {
-            Stage::Calling(calling) => calling
+    pub(crate) fn on_update(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
+        let settled = match &self.state {
+            SessionState::InviteSent(calling) => calling
                 .forks
                 .iter()
                 .find(|fork| *fork.dialog.remote_tag == *served.request.from_tag())
                 .is_some_and(|fork| fork.settled),
-            Stage::Ringing(ringing) => ringing.first == First::Done,
-            Stage::Up(_) => true,
-            Stage::Closing(_) | Stage::Over => return cx.refuse(&served, 481),
+            SessionState::InviteReceived(ringing) => ringing.first == First::Done,
+            SessionState::Confirmed(_) => true,
+            SessionState::Terminating(_) | SessionState::Terminated => return cx.refuse(&served, 481),
         };
         if served.request.body().is_empty() {
             if !Self::interval_fits(cx, &served) {
                 return;
             }
-            self.learn(&served.request);
+            self.update_peer_capabilities(&served.request);
             return self.accept_update(cx, &served, None);
         }
         if !settled {
             // The offer of the INVITE has no answer yet: theirs when we ring, ours when they do (RFC 3311 §5.2).
-            return match &self.stage {
-                Stage::Ringing(ringing) if matches!(ringing.first, First::Offered | First::Shown(_)) => {
+            return match &self.state {
+                SessionState::InviteReceived(ringing)
+                    if matches!(ringing.first, First::Offered | First::Shown(_)) =>
+                {
                     cx.later(&served);
                 }
-                Stage::Ringing(_) | Stage::Calling(_) | Stage::Up(_) | Stage::Closing(_) | Stage::Over => {
+                SessionState::InviteReceived(_)
+                | SessionState::InviteSent(_)
+                | SessionState::Confirmed(_)
+                | SessionState::Terminating(_)
+                | SessionState::Terminated => {
                     cx.refuse(&served, 491);
                 }
             };
         }
         let Some(sdp) = self.may_offer(cx, &served) else { return };
-        self.learn(&served.request);
-        self.make_room();
-        self.exchange = Exchange::Theirs(served);
+        self.update_peer_capabilities(&served.request);
+        self.requeue_own_offer();
+        self.offer_answer = OfferAnswerState::RemoteOffer(served);
         cx.event(self.id, SessionEvent::Offered { sdp });
     }
 
     /// Whether the peer may make the offer that this request carries; if not, it is refused here. Tells the offer.
     #[allow(clippy::option_option)] // refused, or without a description, or with one
-    fn may_offer(&mut self, cx: &mut Cx<'_>, served: &Served) -> Option<Option<Bytes>> {
-        match &self.exchange {
-            Exchange::Ours | Exchange::Carried => {
+    fn may_offer(&mut self, cx: &mut Cx<'_>, served: &ServerRequest) -> Option<Option<Bytes>> {
+        match &self.offer_answer {
+            OfferAnswerState::LocalOffer | OfferAnswerState::LocalOfferInResponse => {
                 cx.refuse(served, 491);
                 return None;
             }
-            Exchange::Theirs(_) | Exchange::Asked(_) => {
+            OfferAnswerState::RemoteOffer(_) | OfferAnswerState::OfferRequested(_) => {
                 cx.later(served);
                 return None;
             }
-            Exchange::Idle | Exchange::Glare { .. } => {}
+            OfferAnswerState::Stable | OfferAnswerState::Glare { .. } => {}
         }
         if !Self::interval_fits(cx, served) {
             return None;
@@ -262,19 +279,24 @@ impl Session {
     }
 
     /// An offer of ours that waits after 491 goes behind the peer's.
-    fn make_room(&mut self) {
-        if let Exchange::Glare { sdp, .. } = std::mem::replace(&mut self.exchange, Exchange::Idle) {
-            self.queued.get_or_insert(sdp);
+    fn requeue_own_offer(&mut self) {
+        if let OfferAnswerState::Glare { sdp, .. } =
+            std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable)
+        {
+            self.pending_offer.get_or_insert(sdp);
         }
     }
 
     /// See [`crate::Endpoint::answer`].
     pub(crate) fn answer(&mut self, cx: &mut Cx<'_>, answer: Result<Bytes, u16>) {
-        let (served, asked) = match std::mem::replace(&mut self.exchange, Exchange::Idle) {
-            Exchange::Theirs(served) => (served, false),
-            Exchange::Asked(served) => (served, true),
-            other @ (Exchange::Idle | Exchange::Ours | Exchange::Carried | Exchange::Glare { .. }) => {
-                self.exchange = other;
+        let (served, asked) = match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
+            OfferAnswerState::RemoteOffer(served) => (served, false),
+            OfferAnswerState::OfferRequested(served) => (served, true),
+            other @ (OfferAnswerState::Stable
+            | OfferAnswerState::LocalOffer
+            | OfferAnswerState::LocalOfferInResponse
+            | OfferAnswerState::Glare { .. }) => {
+                self.offer_answer = other;
                 return;
             }
         };
@@ -310,19 +332,22 @@ impl Session {
         self.offer_if_queued(cx);
     }
 
-    fn accept_reinvite(&mut self, cx: &mut Cx<'_>, served: &Served, sdp: &Bytes, asked: bool) {
-        let Stage::Up(mut up) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+    fn accept_reinvite(&mut self, cx: &mut Cx<'_>, served: &ServerRequest, sdp: &Bytes, asked: bool) {
+        let SessionState::Confirmed(mut up) = std::mem::replace(&mut self.state, SessionState::Terminated)
+        else {
+            return;
+        };
         up.dialog.refresh(&served.request);
         self.succeed(cx, &mut up, served, Some(sdp), asked);
         if asked {
-            self.exchange = Exchange::Carried;
+            self.offer_answer = OfferAnswerState::LocalOfferInResponse;
         }
-        self.stage = Stage::Up(up);
+        self.state = SessionState::Confirmed(up);
     }
 
-    fn accept_update(&mut self, cx: &mut Cx<'_>, served: &Served, sdp: Option<&Bytes>) {
-        let (up, timer, now) = (matches!(self.stage, Stage::Up(_)), self.peer.timer, cx.now);
-        let mut refresh = self.refresh;
+    fn accept_update(&mut self, cx: &mut Cx<'_>, served: &ServerRequest, sdp: Option<&Bytes>) {
+        let (up, timer, now) = (matches!(self.state, SessionState::Confirmed(_)), self.peer.timer, cx.now);
+        let mut refresh = self.timer;
         let Some(dialog) = self.dialog(served.request.from_tag()) else { return cx.refuse(served, 481) };
         dialog.refresh(&served.request);
         let dialog = &*dialog;
@@ -333,6 +358,6 @@ impl Session {
                 refresh.agree(now, &core.config, &served.request, timer, lines);
             }
         });
-        self.refresh = refresh;
+        self.timer = refresh;
     }
 }

@@ -6,11 +6,11 @@ use base::Instant;
 use bytes::Bytes;
 
 use super::accept::First;
-use super::state::{Exchange, Intent, Session, Stage};
-use super::{Ended, SessionEvent};
-use crate::endpoint::{Cx, Served};
+use super::state::{Intent, OfferAnswerState, Session, SessionState};
+use super::{SessionEvent, Termination};
+use crate::endpoint::{Cx, ServerRequest};
 use crate::transaction::{ClientId, Resend};
-use crate::{Message, Name, Reply, sdp_of};
+use crate::{HeaderName, Message, Reply, sdp_of};
 
 /// Our reliable provisional answers to one INVITE.
 #[derive(Debug)]
@@ -75,8 +75,8 @@ impl Session {
     /// A provisional answer to a re-INVITE may be reliable as well.
     pub(crate) fn prack_reinvite(&mut self, cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
         let reinvite = self.pending.iter().any(|p| p.tx == tx && matches!(p.intent, Intent::ReInvite { .. }));
-        let reliable = response.tokens(Name::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
-        if let (true, true, Some(Ok(rseq))) = (reinvite, reliable, response.number(Name::RSeq)) {
+        let reliable = response.tokens(HeaderName::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
+        if let (true, true, Some(Ok(rseq))) = (reinvite, reliable, response.number(HeaderName::RSeq)) {
             let rack = (rseq, response.cseq().number);
             let same =
                 |intent: &Intent| matches!(intent, Intent::Prack { rack: known, .. } if *known == rack);
@@ -87,8 +87,8 @@ impl Session {
     }
 
     /// The peer's PRACK.
-    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, served: Served) {
-        let Stage::Ringing(ringing) = &mut self.stage else { return cx.refuse(&served, 481) };
+    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
+        let SessionState::InviteReceived(ringing) = &mut self.state else { return cx.refuse(&served, 481) };
         let cseq = ringing.invite.request.cseq().number;
         let fits = |out: &Outstanding| rack(&served.request) == Some((out.rseq, cseq));
         if !ringing.reliable.outstanding.as_ref().is_some_and(fits) {
@@ -103,16 +103,16 @@ impl Session {
             (First::Sent, answer) => {
                 // The answer to the offer that the provisional answer carried; without one the offer stands unanswered until ACK.
                 ringing.first = First::Done;
-                self.exchange = Exchange::Idle;
+                self.offer_answer = OfferAnswerState::Stable;
                 cx.respond(&served, "", Reply::new(200), |_, _| {});
                 if answer.is_some() {
                     self.remote_sdp.clone_from(&answer);
                     cx.event(self.id, SessionEvent::Confirmed { sdp: answer });
                 }
             }
-            (First::Done, Some(offer)) if matches!(self.exchange, Exchange::Idle) => {
+            (First::Done, Some(offer)) if matches!(self.offer_answer, OfferAnswerState::Stable) => {
                 self.remote_sdp = Some(offer.clone());
-                self.exchange = Exchange::Theirs(served);
+                self.offer_answer = OfferAnswerState::RemoteOffer(served);
                 cx.event(self.id, SessionEvent::Offered { sdp: Some(offer) });
             }
             (First::Done | First::Offered | First::Shown(_) | First::Wanted, _) => {
@@ -124,7 +124,7 @@ impl Session {
 
     /// What waited for the PRACK comes next.
     fn after_prack(&mut self, cx: &mut Cx<'_>) {
-        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         if let Some(super::accept::Waiting(sdp)) = ringing.accept.take() {
             self.accept(cx, sdp);
         } else if let Some((status, sdp)) = ringing.reliable.queue.pop_front() {
@@ -136,7 +136,7 @@ impl Session {
 
     pub(crate) fn tick_reliable(&mut self, cx: &mut Cx<'_>) {
         let long = cx.core.transactions.times.long;
-        let Stage::Ringing(ringing) = &mut self.stage else { return };
+        let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         let tx = ringing.invite.tx;
         if let Some((bytes, at)) = &mut ringing.last
             && *at <= cx.now
@@ -150,7 +150,7 @@ impl Session {
             let tag = ringing.dialog.local_tag.clone();
             let invite = ringing.invite.clone();
             cx.respond(&invite, &tag, Reply::new(504), |_, _| {});
-            self.end(cx, Ended::Lost);
+            self.end(cx, Termination::DialogGone);
         } else if out.resend.at <= cx.now {
             out.resend = out.resend.again(cx.now, long);
             cx.core.transactions.repeat(tx, &out.bytes, cx.out);
@@ -160,7 +160,7 @@ impl Session {
 
 /// The two numbers of RAck, where its method is INVITE (RFC 3262 §7.2).
 fn rack(prack: &Message) -> Option<(u32, u32)> {
-    let mut parts = prack.header(Name::RAck)?.split_ascii_whitespace();
+    let mut parts = prack.header(HeaderName::RAck)?.split_ascii_whitespace();
     let numbers = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     (parts.next() == Some("INVITE") && parts.next().is_none()).then_some(numbers)
 }

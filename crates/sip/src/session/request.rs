@@ -1,8 +1,8 @@
 //! Requests of ours within a dialog: one way to write each of them, the first time and after a challenge.
 
 use super::connect::SDP;
-use super::state::{Intent, Pending, Session, Stage};
-use crate::endpoint::{Cx, Sending, contact_lines};
+use super::state::{Intent, Pending, Session, SessionState};
+use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::transaction::Owner;
 
 impl Session {
@@ -13,7 +13,7 @@ impl Session {
             self.auth = None;
         }
         let auth = if authed { self.auth.clone() } else { None };
-        let (refresh, up) = (self.refresh, matches!(self.stage, Stage::Up(_)));
+        let (refresh, up) = (self.timer, matches!(self.state, SessionState::Confirmed(_)));
         let dialog = match &intent {
             Intent::Prack { tag, .. } => self.dialog(tag),
             Intent::ReInvite { .. } | Intent::Update { .. } | Intent::Bye { .. } | Intent::Info { .. } => {
@@ -27,7 +27,7 @@ impl Session {
             Intent::Info { kind, body } => Some((&**kind, body.as_ref())),
             Intent::Update { sdp: None, .. } | Intent::Bye { .. } | Intent::Prack { .. } => None,
         };
-        let what = Sending { method: intent.method(), cseq, max_forwards: 70, body };
+        let what = RequestSpec { method: intent.method(), cseq, max_forwards: 70, body };
         let dialog = &*dialog;
         let tx = cx.send(dialog, what, Owner::Session(id), |lines, core| {
             match &intent {
@@ -56,20 +56,20 @@ impl Session {
 
     /// See [`crate::Endpoint::info`].
     pub(crate) fn info(&mut self, cx: &mut Cx<'_>, kind: &str, body: &[u8]) {
-        if matches!(self.stage, Stage::Up(_)) {
+        if matches!(self.state, SessionState::Confirmed(_)) {
             let body = bytes::Bytes::copy_from_slice(body);
             self.request(cx, Intent::Info { kind: kind.into(), body }, false);
         }
     }
 
     /// The peer's INFO.
-    pub(crate) fn on_info(&mut self, cx: &mut Cx<'_>, served: &crate::endpoint::Served) {
-        if matches!(self.stage, Stage::Closing(_)) {
+    pub(crate) fn on_info(&mut self, cx: &mut Cx<'_>, served: &crate::endpoint::ServerRequest) {
+        if matches!(self.state, SessionState::Terminating(_)) {
             return cx.refuse(served, 481);
         }
         cx.refuse(served, 200);
         let request = &served.request;
-        let content_type = request.header(crate::Name::ContentType).unwrap_or_default().to_owned();
+        let content_type = request.header(crate::HeaderName::ContentType).unwrap_or_default().to_owned();
         cx.event(self.id, super::SessionEvent::Info { content_type, body: request.body() });
     }
 }

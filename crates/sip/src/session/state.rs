@@ -8,13 +8,13 @@ use smallvec::SmallVec;
 
 use super::accept::Ringing;
 use super::connect::Calling;
-use super::timer::Refresh;
-use super::{Ended, SessionEvent, SessionId};
+use super::timer::SessionTimer;
+use super::{SessionEvent, SessionId, Termination};
 use crate::dialog::Dialog;
 use crate::digest::Account;
-use crate::endpoint::{Cx, Served};
+use crate::endpoint::{Cx, ServerRequest};
 use crate::transaction::{ClientId, Key, Resend, ServerId};
-use crate::{HeaderLines, Message, Method, Name};
+use crate::{HeaderName, Headers, Message, Method};
 
 /// One INVITE session.
 #[derive(Debug)]
@@ -22,14 +22,14 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     /// Its place among the dialogs.
     pub(crate) key: Key,
-    pub(crate) armed: Option<Instant>,
-    pub(crate) stage: Stage,
-    pub(crate) exchange: Exchange,
+    pub(crate) timer_at: Option<Instant>,
+    pub(crate) state: SessionState,
+    pub(crate) offer_answer: OfferAnswerState,
     /// An offer of the user that waits for its turn; a later one takes its place.
-    pub(crate) queued: Option<Bytes>,
+    pub(crate) pending_offer: Option<Bytes>,
     /// Requests of ours within the dialog that have no final answer.
     pub(crate) pending: SmallVec<[Pending; 2]>,
-    pub(crate) refresh: Refresh,
+    pub(crate) timer: SessionTimer,
     /// Our description in force: session refreshes by re-INVITE repeat it.
     pub(crate) local_sdp: Option<Bytes>,
     pub(crate) remote_sdp: Option<Bytes>,
@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub(crate) caller: bool,
     pub(crate) credentials: Option<Account>,
     /// The Authorization line of the last INVITE, which its ACK repeats (§22.1).
-    pub(crate) auth: Option<HeaderLines>,
+    pub(crate) auth: Option<Headers>,
 }
 
 /// What the peer said that it can do.
@@ -52,17 +52,17 @@ pub(crate) struct Peer {
 
 /// Where a session stands.
 #[derive(Debug)]
-pub(crate) enum Stage {
+pub(crate) enum SessionState {
     /// Our INVITE has no final answer yet.
-    Calling(Box<Calling>),
+    InviteSent(Box<Calling>),
     /// The peer's INVITE has no final answer yet.
-    Ringing(Box<Ringing>),
+    InviteReceived(Box<Ringing>),
     /// A 2xx was sent or received.
-    Up(Box<Up>),
+    Confirmed(Box<Up>),
     /// We ended it, and the signalling of that is under way.
-    Closing(Box<Closing>),
+    Terminating(Box<Closing>),
     /// Nothing is left; the endpoint forgets it at once.
-    Over,
+    Terminated,
 }
 
 /// A dialog that is confirmed, or will be by an ACK.
@@ -72,7 +72,7 @@ pub(crate) struct Up {
     /// The 2xx of ours that waits for its ACK.
     pub(crate) unacked: Option<Unacked>,
     /// BYE is wanted, and waits for that ACK (RFC 3261 §15).
-    pub(crate) bye: Option<HeaderLines>,
+    pub(crate) bye: Option<Headers>,
 }
 
 /// A 2xx to an INVITE, repeated until its ACK comes (§13.3.1.4).
@@ -105,17 +105,17 @@ pub(crate) enum Waits {
 
 /// Who has an offer on the table (RFC 3264 §4), apart from that of the first INVITE.
 #[derive(Debug)]
-pub(crate) enum Exchange {
+pub(crate) enum OfferAnswerState {
     /// Nobody.
-    Idle,
+    Stable,
     /// The peer offers: the user answers.
-    Theirs(Served),
+    RemoteOffer(ServerRequest),
     /// The peer asks for our offer by a re-INVITE without one.
-    Asked(Served),
+    OfferRequested(ServerRequest),
     /// We offer by re-INVITE or UPDATE.
-    Ours,
+    LocalOffer,
     /// We offer in a reliable 183 or in a 200: PRACK or ACK brings the answer.
-    Carried,
+    LocalOfferInResponse,
     /// We offered, the peer offered too (491): again at that time (RFC 3261 §14.1).
     Glare { sdp: Bytes, tries: u8, at: Instant },
 }
@@ -132,7 +132,7 @@ pub(crate) struct Pending {
 /// What a request of ours is for: enough to send it again.
 #[derive(Clone, Debug)]
 pub(crate) enum Intent {
-    /// An offer of the user, or (`tries` counted from 1) one more after 491; with [`Why::Refresh`] a session refresh.
+    /// An offer of the user, or (`tries` counted from 1) one more after 491; with [`Why::SessionTimer`] a session refresh.
     ReInvite {
         sdp: Bytes,
         why: Why,
@@ -142,7 +142,7 @@ pub(crate) enum Intent {
         why: Why,
     },
     Bye {
-        lines: HeaderLines,
+        lines: Headers,
     },
     Info {
         kind: Arc<str>,
@@ -164,16 +164,16 @@ pub(crate) enum Why {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, key: Key, stage: Stage, caller: bool) -> Self {
+    pub(crate) fn new(id: SessionId, key: Key, stage: SessionState, caller: bool) -> Self {
         Session {
             id,
             key,
-            armed: None,
-            stage,
-            exchange: Exchange::Idle,
-            queued: None,
+            timer_at: None,
+            state: stage,
+            offer_answer: OfferAnswerState::Stable,
+            pending_offer: None,
             pending: SmallVec::new(),
-            refresh: Refresh::default(),
+            timer: SessionTimer::default(),
             local_sdp: None,
             remote_sdp: None,
             peer: Peer::default(),
@@ -185,44 +185,44 @@ impl Session {
 
     /// The dialog whose remote tag this is; for a call that nobody answered yet, one of its forks.
     pub(crate) fn dialog(&mut self, remote_tag: &str) -> Option<&mut Dialog> {
-        let dialog = match &mut self.stage {
-            Stage::Calling(calling) => {
+        let dialog = match &mut self.state {
+            SessionState::InviteSent(calling) => {
                 return calling
                     .forks
                     .iter_mut()
                     .map(|fork| &mut fork.dialog)
                     .find(|dialog| *dialog.remote_tag == *remote_tag);
             }
-            Stage::Ringing(ringing) => &mut ringing.dialog,
-            Stage::Up(up) => &mut up.dialog,
-            Stage::Closing(closing) => &mut closing.dialog,
-            Stage::Over => return None,
+            SessionState::InviteReceived(ringing) => &mut ringing.dialog,
+            SessionState::Confirmed(up) => &mut up.dialog,
+            SessionState::Terminating(closing) => &mut closing.dialog,
+            SessionState::Terminated => return None,
         };
         (*dialog.remote_tag == *remote_tag).then_some(dialog)
     }
 
     /// The dialog that requests of the user go to: none while several forks are early.
     pub(crate) fn only_dialog(&mut self) -> Option<&mut Dialog> {
-        match &mut self.stage {
-            Stage::Calling(calling) => match calling.forks.as_mut_slice() {
+        match &mut self.state {
+            SessionState::InviteSent(calling) => match calling.forks.as_mut_slice() {
                 [one] => Some(&mut one.dialog),
                 _ => None,
             },
-            Stage::Ringing(ringing) => Some(&mut ringing.dialog),
-            Stage::Up(up) => Some(&mut up.dialog),
-            Stage::Closing(closing) => Some(&mut closing.dialog),
-            Stage::Over => None,
+            SessionState::InviteReceived(ringing) => Some(&mut ringing.dialog),
+            SessionState::Confirmed(up) => Some(&mut up.dialog),
+            SessionState::Terminating(closing) => Some(&mut closing.dialog),
+            SessionState::Terminated => None,
         }
     }
 
     /// The Call-ID that all its dialogs share.
     pub(crate) fn call_id(&self) -> Option<&str> {
-        match &self.stage {
-            Stage::Calling(calling) => Some(&calling.base.call_id),
-            Stage::Ringing(ringing) => Some(&ringing.dialog.call_id),
-            Stage::Up(up) => Some(&up.dialog.call_id),
-            Stage::Closing(closing) => Some(&closing.dialog.call_id),
-            Stage::Over => None,
+        match &self.state {
+            SessionState::InviteSent(calling) => Some(&calling.base.call_id),
+            SessionState::InviteReceived(ringing) => Some(&ringing.dialog.call_id),
+            SessionState::Confirmed(up) => Some(&up.dialog.call_id),
+            SessionState::Terminating(closing) => Some(&closing.dialog.call_id),
+            SessionState::Terminated => None,
         }
     }
 
@@ -232,56 +232,61 @@ impl Session {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over)
+        matches!(self.state, SessionState::Terminated)
     }
 
     /// The session is over: what the peer still waits for is refused, and the user is told.
-    pub(crate) fn end(&mut self, cx: &mut Cx<'_>, ended: Ended) {
+    pub(crate) fn end(&mut self, cx: &mut Cx<'_>, ended: Termination) {
         if self.is_over() {
             return;
         }
-        self.withdraw(cx);
-        if let Stage::Calling(calling) = &self.stage {
+        self.reject_pending_offer(cx);
+        if let SessionState::InviteSent(calling) = &self.state {
             let tx = calling.tx;
             if cx.core.transactions.is_proceeding(tx) {
                 cx.cancel(tx, None, Some(self.id));
             }
-            cx.core.transactions.disown(cx.now, tx);
+            cx.core.transactions.detach(cx.now, tx);
         }
         for pending in &self.pending {
-            cx.core.transactions.disown(cx.now, pending.tx);
+            cx.core.transactions.detach(cx.now, pending.tx);
         }
-        self.stage = Stage::Over;
+        self.state = SessionState::Terminated;
         cx.event(self.id, SessionEvent::Ended(ended));
     }
 
     /// Refuse the peer's offer that the user has not answered.
-    pub(crate) fn withdraw(&mut self, cx: &mut Cx<'_>) {
-        match std::mem::replace(&mut self.exchange, Exchange::Idle) {
-            Exchange::Theirs(served) | Exchange::Asked(served) => cx.refuse(&served, 487),
-            Exchange::Idle | Exchange::Ours | Exchange::Carried | Exchange::Glare { .. } => {}
+    pub(crate) fn reject_pending_offer(&mut self, cx: &mut Cx<'_>) {
+        match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
+            OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
+                cx.refuse(&served, 487)
+            }
+            OfferAnswerState::Stable
+            | OfferAnswerState::LocalOffer
+            | OfferAnswerState::LocalOfferInResponse
+            | OfferAnswerState::Glare { .. } => {}
         }
     }
 
     /// Learn from a message what the peer can do.
-    pub(crate) fn learn(&mut self, message: &Message) {
-        if message.header_lines(Name::Allow).next().is_some() {
-            self.peer.updates = message.tokens(Name::Allow).any(|token| token == "UPDATE");
+    pub(crate) fn update_peer_capabilities(&mut self, message: &Message) {
+        if message.header_lines(HeaderName::Allow).next().is_some() {
+            self.peer.updates = message.tokens(HeaderName::Allow).any(|token| token == "UPDATE");
         }
-        if message.header_lines(Name::Supported).next().is_some() {
+        if message.header_lines(HeaderName::Supported).next().is_some() {
             self.peer.timer =
-                message.tokens(Name::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
+                message.tokens(HeaderName::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
         }
     }
 
     /// A request of the peer within the dialog, other than ACK and CANCEL; its transaction has begun.
-    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, served: Served) {
+    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
         let Some(dialog) = self.dialog(served.request.from_tag()) else { return cx.refuse(&served, 481) };
         if !dialog.accepts(&served.request, served.hop) {
             return cx.refuse(&served, 500);
         }
-        let early = matches!(self.stage, Stage::Calling(_));
-        let leaving = matches!(&self.stage, Stage::Up(up) if up.bye.is_some());
+        let early = matches!(self.state, SessionState::InviteSent(_));
+        let leaving = matches!(&self.state, SessionState::Confirmed(up) if up.bye.is_some());
         match served.request.method() {
             // The user has hung up, and only the ACK is awaited before BYE: nothing is agreed on any more.
             Method::Invite | Method::Update | Method::Info if leaving => cx.refuse(&served, 481),
@@ -308,7 +313,7 @@ impl Session {
         tx: ClientId,
         answer: Result<&Message, u16>,
     ) -> bool {
-        if let Stage::Calling(calling) = &self.stage
+        if let SessionState::InviteSent(calling) = &self.state
             && calling.tx == tx
         {
             self.on_invite_answer(cx, answer);
@@ -333,13 +338,13 @@ impl Session {
             Intent::ReInvite { sdp, why } => self.on_reinvite_answer(cx, tx, answer, sdp, why),
             Intent::Update { sdp, why } => self.on_update_answer(cx, answer, sdp, why),
             Intent::Bye { .. } => {
-                if matches!(self.stage, Stage::Closing(_)) {
-                    self.end(cx, Ended::Here);
+                if matches!(self.state, SessionState::Terminating(_)) {
+                    self.end(cx, Termination::Local);
                 }
             }
             Intent::Info { .. } => {
-                if matches!(status, 408 | 481) && matches!(self.stage, Stage::Up(_)) {
-                    self.lose(cx, status);
+                if matches!(status, 408 | 481) && matches!(self.state, SessionState::Confirmed(_)) {
+                    self.on_dialog_gone(cx, status);
                 }
             }
             Intent::Prack { .. } => {}
@@ -349,20 +354,23 @@ impl Session {
 
     /// When the session's own timers ring next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let stage = match &self.stage {
-            Stage::Ringing(ringing) => ringing.deadline(),
-            Stage::Up(up) => up.unacked.as_ref().map(|unacked| unacked.resend.at.min(unacked.until)),
-            Stage::Calling(_) | Stage::Closing(_) | Stage::Over => None,
+        let stage = match &self.state {
+            SessionState::InviteReceived(ringing) => ringing.deadline(),
+            SessionState::Confirmed(up) => {
+                up.unacked.as_ref().map(|unacked| unacked.resend.at.min(unacked.until))
+            }
+            SessionState::InviteSent(_) | SessionState::Terminating(_) | SessionState::Terminated => None,
         };
-        let glare = match &self.exchange {
-            Exchange::Glare { at, .. } => Some(*at),
-            Exchange::Idle
-            | Exchange::Theirs(_)
-            | Exchange::Asked(_)
-            | Exchange::Ours
-            | Exchange::Carried => None,
+        let glare = match &self.offer_answer {
+            OfferAnswerState::Glare { at, .. } => Some(*at),
+            OfferAnswerState::Stable
+            | OfferAnswerState::RemoteOffer(_)
+            | OfferAnswerState::OfferRequested(_)
+            | OfferAnswerState::LocalOffer
+            | OfferAnswerState::LocalOfferInResponse => None,
         };
-        let refresh = if matches!(self.stage, Stage::Up(_)) { self.refresh.deadline() } else { None };
+        let refresh =
+            if matches!(self.state, SessionState::Confirmed(_)) { self.timer.deadline() } else { None };
         stage.into_iter().chain(glare).chain(refresh).min()
     }
 

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use base::Instant;
 
-use super::Ended;
-use super::state::{Exchange, Intent, Session, Stage, Why};
-use crate::endpoint::{Config, Cx, Served};
-use crate::{HeaderLines, Message, Name, Reply};
+use super::Termination;
+use super::state::{Intent, OfferAnswerState, Session, SessionState, Why};
+use crate::endpoint::{Config, Cx, ServerRequest};
+use crate::{HeaderName, Headers, Message, Reply};
 
 /// The session timer of one session.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_field_names)]
-pub(crate) struct Refresh {
+pub(crate) struct SessionTimer {
     /// Seconds; 0 where there is no timer.
     interval: u32,
     /// The least that the peer takes, learnt from 422.
@@ -32,7 +32,7 @@ fn seconds(of: Duration) -> u32 {
 
 /// Session-Expires: its seconds, and whether `refresher` names the sender of the request.
 fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
-    let value = message.header(Name::SessionExpires)?;
+    let value = message.header(HeaderName::SessionExpires)?;
     let mut parts = value.split(';').map(str::trim);
     let seconds = parts.next()?.parse().ok()?;
     let refresher = parts.find_map(|param| {
@@ -46,29 +46,29 @@ fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
 pub(crate) fn too_small(config: &Config, request: &Message) -> Option<u32> {
     let ours = seconds(config.min_se);
     let asked = session_expires(request)?.0;
-    let timer = request.tokens(Name::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
+    let timer = request.tokens(HeaderName::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
     (asked < ours && timer).then_some(ours)
 }
 
-impl Refresh {
+impl SessionTimer {
     /// What we ask for in an INVITE.
-    pub(crate) fn wished(config: &Config) -> Refresh {
-        Refresh {
+    pub(crate) fn wished(config: &Config) -> SessionTimer {
+        SessionTimer {
             interval: seconds(config.session_expires),
             min_se: seconds(config.min_se),
             ours: true,
-            ..Refresh::default()
+            ..SessionTimer::default()
         }
     }
 
-    pub(crate) fn wish_lines(&self, lines: &mut HeaderLines) {
+    pub(crate) fn wish_lines(&self, lines: &mut Headers) {
         if self.interval > 0 {
             lines.add("Session-Expires", self.interval).add("Min-SE", self.min_se);
         }
     }
 
     /// The lines of a re-INVITE or UPDATE of ours: the roles stay as they are.
-    pub(crate) fn hold_lines(&self, lines: &mut HeaderLines) {
+    pub(crate) fn hold_lines(&self, lines: &mut Headers) {
         if self.interval > 0 {
             let refresher = if self.ours { "uac" } else { "uas" };
             lines.add("Session-Expires", format_args!("{};refresher={refresher}", self.interval));
@@ -80,7 +80,7 @@ impl Refresh {
 
     /// 422: take what the peer's Min-SE says. Tells whether that is worth another try.
     pub(crate) fn lengthen(&mut self, response: &Message) -> bool {
-        match response.number(Name::MinSe) {
+        match response.number(HeaderName::MinSe) {
             Some(Ok(least)) if least > self.min_se || least > self.interval => {
                 self.min_se = self.min_se.max(least);
                 self.interval = self.interval.max(least);
@@ -97,14 +97,14 @@ impl Refresh {
         config: &Config,
         request: &Message,
         timer: bool,
-        lines: &mut HeaderLines,
+        lines: &mut Headers,
     ) {
         let wish = seconds(config.session_expires);
         if wish == 0 {
             return;
         }
         let asked = session_expires(request);
-        let least = match request.number(Name::MinSe) {
+        let least = match request.number(HeaderName::MinSe) {
             Some(Ok(least)) => least.max(FLOOR),
             Some(Err(())) | None => FLOOR,
         };
@@ -147,33 +147,33 @@ impl Refresh {
 
 impl Session {
     /// Refuse a re-INVITE or UPDATE that asks for too small an interval.
-    pub(crate) fn interval_fits(cx: &mut Cx<'_>, served: &Served) -> bool {
+    pub(crate) fn interval_fits(cx: &mut Cx<'_>, served: &ServerRequest) -> bool {
         let Some(least) = too_small(&cx.core.config, &served.request) else { return true };
-        let mut lines = HeaderLines::new();
+        let mut lines = Headers::new();
         lines.add("Min-SE", least);
         cx.respond(served, "", Reply::new(422).lines(&lines), |_, _| {});
         false
     }
 
     pub(crate) fn tick_refresh(&mut self, cx: &mut Cx<'_>) {
-        let Stage::Up(up) = &self.stage else { return };
+        let SessionState::Confirmed(up) = &self.state else { return };
         let waiting = up.bye.is_some();
-        if self.refresh.expires_at.is_some_and(|at| at <= cx.now) {
-            let mut lines = HeaderLines::new();
+        if self.timer.expires_at.is_some_and(|at| at <= cx.now) {
+            let mut lines = Headers::new();
             lines.add("Reason", "SIP;cause=408;text=\"Session timer expired\"");
             self.last_bye(cx, &lines);
-            return self.end(cx, if waiting { Ended::Here } else { Ended::Expired });
+            return self.end(cx, if waiting { Termination::Local } else { Termination::SessionTimeout });
         }
-        if self.refresh.refresh_at.is_none_or(|at| at > cx.now) {
+        if self.timer.refresh_at.is_none_or(|at| at > cx.now) {
             return;
         }
         let unacked = up.unacked.is_some();
-        self.refresh.refresh_at = None;
+        self.timer.refresh_at = None;
         if self.peer.updates {
             self.request(cx, Intent::Update { sdp: None, why: Why::Refresh }, false);
-        } else if unacked || !matches!(self.exchange, Exchange::Idle) {
+        } else if unacked || !matches!(self.offer_answer, OfferAnswerState::Stable) {
             // Another offer is under way, and may be a refresh itself.
-            self.refresh.refresh_at = Some(cx.now + Duration::from_secs(5));
+            self.timer.refresh_at = Some(cx.now + Duration::from_secs(5));
         } else if let Some(sdp) = self.local_sdp.clone() {
             self.send_offer(cx, sdp, false, Why::Refresh);
         }
@@ -186,6 +186,6 @@ impl Session {
             self.peer.updates = false;
         }
         let wait = if glare { self.glare_wait(cx) } else { Duration::from_secs(5) };
-        self.refresh.refresh_at = Some(cx.now + wait);
+        self.timer.refresh_at = Some(cx.now + wait);
     }
 }

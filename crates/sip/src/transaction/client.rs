@@ -3,9 +3,9 @@
 use base::Instant;
 use bytes::Bytes;
 
-use super::{Alarm, Expired, Key, Resend, Transactions};
+use super::{Expired, Key, Resend, Timer, Transactions};
 use crate::{
-    Flow, Hop, Message, Name, Output, RequestId, SessionId, SubscriptionId, Transport, limits, wire,
+    Flow, HeaderName, Hop, Message, Output, RequestId, SessionId, SubscriptionId, Transport, limits, wire,
 };
 
 /// One client transaction; a stale one names nothing.
@@ -65,7 +65,7 @@ pub(crate) struct Client {
 
 /// What a response means to the transaction's owner.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Heard {
+pub(crate) enum ResponseOutcome {
     /// There is no such transaction.
     Stray,
     /// Seen before, or of no use.
@@ -122,18 +122,18 @@ impl Transactions {
     }
 
     /// A response has come.
-    pub(crate) fn hear(
+    pub(crate) fn on_response(
         &mut self,
         now: Instant,
         key: Key,
         response: &Message,
         out: &mut Vec<Output>,
-    ) -> Heard {
+    ) -> ResponseOutcome {
         let (Some(&slot), Some(status)) = (self.client_keys.get(&key), response.status()) else {
-            return Heard::Stray;
+            return ResponseOutcome::Stray;
         };
         let (long, t2, t4) = (self.times.long, self.times.t2, self.times.t4);
-        let Some(client) = self.clients.get_mut(slot as usize) else { return Heard::Stray };
+        let Some(client) = self.clients.get_mut(slot as usize) else { return ResponseOutcome::Stray };
         let (id, owner) = (ClientId(slot, client.serial), client.owner);
         let repeats = !client.hop.transport.is_reliable();
         let heard = match &mut client.state {
@@ -147,31 +147,31 @@ impl Transactions {
                     resend.interval = t2;
                 }
                 client.state = State::Proceeding;
-                Heard::Passed(id, owner)
+                ResponseOutcome::Passed(id, owner)
             }
             State::Sent | State::Proceeding if !client.invite => {
                 client.resend = None;
                 // Timer K.
                 client.until = Some(if repeats { now + t4 } else { now });
                 client.state = State::Completed { ack: Bytes::new() };
-                Heard::Passed(id, owner)
+                ResponseOutcome::Passed(id, owner)
             }
             State::Sent | State::Proceeding if status < 300 => {
                 client.resend = None;
                 // Timer M (RFC 6026 §7.2).
                 client.until = Some(now + long);
                 client.state = State::Accepted { acks: Vec::new() };
-                Heard::Passed(id, owner)
+                ResponseOutcome::Passed(id, owner)
             }
             State::Sent | State::Proceeding => {
-                let to = response.header_lines(Name::To).next();
-                let ack = wire::derive(&mut self.buf, &client.request, "ACK", to, b"");
+                let to = response.header_lines(HeaderName::To).next();
+                let ack = wire::ack_or_cancel(&mut self.buf, &client.request, "ACK", to, b"");
                 out.push(Output::Transmit { hop: client.hop, bytes: ack.clone(), session: owner.label() });
                 client.resend = None;
                 // Timer D.
                 client.until = Some(if repeats { now + long } else { now });
                 client.state = State::Completed { ack };
-                Heard::Passed(id, owner)
+                ResponseOutcome::Passed(id, owner)
             }
             State::Completed { ack } => {
                 if client.invite && status >= 300 {
@@ -181,18 +181,18 @@ impl Transactions {
                         session: owner.label(),
                     });
                 }
-                Heard::Absorbed(owner)
+                ResponseOutcome::Absorbed(owner)
             }
             State::Accepted { acks } if (200..300).contains(&status) => {
                 match acks.iter().find(|(tag, ..)| **tag == *response.to_tag()) {
                     Some((_, hop, ack)) => {
                         out.push(Output::Transmit { hop: *hop, bytes: ack.clone(), session: owner.label() });
-                        Heard::Absorbed(owner)
+                        ResponseOutcome::Absorbed(owner)
                     }
-                    None => Heard::Passed(id, owner),
+                    None => ResponseOutcome::Passed(id, owner),
                 }
             }
-            State::Accepted { .. } => Heard::Absorbed(owner),
+            State::Accepted { .. } => ResponseOutcome::Absorbed(owner),
         };
         self.settle_client(now, slot);
         heard
@@ -213,7 +213,7 @@ impl Transactions {
     }
 
     /// A CANCEL was sent: the final answer has 64·T1 to come (RFC 3261 §9.1).
-    pub(crate) fn expect_final(&mut self, now: Instant, id: ClientId) {
+    pub(crate) fn await_final(&mut self, now: Instant, id: ClientId) {
         let long = self.times.long;
         if let Some(client) = self.client_mut(id)
             && matches!(client.state, State::Proceeding)
@@ -225,7 +225,7 @@ impl Transactions {
     }
 
     /// Its owner has less patience than the timers.
-    pub(crate) fn hurry(&mut self, id: ClientId, until: Instant) {
+    pub(crate) fn shorten_timeout(&mut self, id: ClientId, until: Instant) {
         if let Some(client) = self.client_mut(id) {
             client.until = client.until.map(|usual| usual.min(until));
             self.arm_client(id.0);
@@ -233,10 +233,10 @@ impl Transactions {
     }
 
     /// Nobody waits for it any more: what is left of it has 64·T1 to end.
-    pub(crate) fn disown(&mut self, now: Instant, id: ClientId) {
+    pub(crate) fn detach(&mut self, now: Instant, id: ClientId) {
         if let Some(client) = self.client_mut(id) {
             client.owner = Owner::Nobody(client.owner.label());
-            self.expect_final(now, id);
+            self.await_final(now, id);
         }
     }
 
@@ -299,13 +299,13 @@ impl Transactions {
     fn arm_client(&mut self, slot: u32) {
         if let Some(client) = self.clients.get_mut(slot as usize) {
             let at = client.resend.map(|r| r.at).into_iter().chain(client.until).min();
-            self.alarms.set(Alarm::Client(slot), &mut client.armed, at);
+            self.alarms.set(Timer::Client(slot), &mut client.armed, at);
         }
     }
 
     fn drop_client(&mut self, slot: u32) {
         if let Some(mut client) = self.clients.try_remove(slot as usize) {
-            self.alarms.set(Alarm::Client(slot), &mut client.armed, None);
+            self.alarms.set(Timer::Client(slot), &mut client.armed, None);
             self.client_keys.remove(&client.key);
             self.paths.remove(&(client.hop.flow, client.hop.remote, slot));
         }

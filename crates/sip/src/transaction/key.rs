@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 
-use base::Chance;
+use base::Rng;
 use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use crate::{Message, Method};
@@ -28,8 +28,8 @@ pub(crate) enum Kind {
 pub(crate) struct Keys(u64, u64);
 
 impl Keys {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
-        Keys(chance.u64(), chance.u64())
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Keys(rng.u64(), rng.u64())
     }
 
     fn of(&self, kind: Kind, parts: &[&[u8]]) -> Key {

@@ -1,30 +1,30 @@
 //! The four transaction machines of RFC 3261 §17 with RFC 6026: who repeats what, and for how long.
 //!
 //! A transaction keeps bytes, not messages: what it sends it sends again as it is. What a session or a request of ours must know comes
-//! back as [`Heard`], [`Expired`] or [`Acked`]; everything else is absorbed here.
+//! back as [`ResponseOutcome`], [`SessionTimeout`] or [`Acked`]; everything else is absorbed here.
 
-mod alarms;
 mod client;
 mod key;
 mod server;
+mod timers;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Instant, KeyedHash, KeyedMap, Rng};
 use slab::Slab;
 
-pub(crate) use alarms::{Alarm, Alarms};
-pub(crate) use client::{Client, ClientId, Heard, Owner};
+pub(crate) use client::{Client, ClientId, Owner, ResponseOutcome};
 pub(crate) use key::{Key, Keys};
 pub(crate) use server::{Acked, Server, ServerId};
+pub(crate) use timers::{Timer, Timers};
 
 use crate::{Flow, SessionId};
 
 /// The timers of RFC 3261's table 4, all multiples of T1.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct TimerValues {
     /// The estimated round trip.
     pub(crate) t1: Duration,
     /// The longest interval between repetitions of what is not an INVITE.
@@ -35,9 +35,9 @@ pub(crate) struct Times {
     pub(crate) long: Duration,
 }
 
-impl Times {
+impl TimerValues {
     fn new(t1: Duration) -> Self {
-        Times { t1, t2: t1 * 8, t4: t1 * 10, long: t1 * 64 }
+        TimerValues { t1, t2: t1 * 8, t4: t1 * 10, long: t1 * 64 }
     }
 }
 
@@ -62,14 +62,14 @@ pub(crate) struct Transactions {
     /// Clients by where they send to, for connections that break.
     paths: BTreeSet<(Flow, SocketAddr, u32)>,
     serial: u32,
-    pub(crate) alarms: Alarms,
-    pub(crate) times: Times,
+    pub(crate) alarms: Timers,
+    pub(crate) times: TimerValues,
     buf: Vec<u8>,
 }
 
 impl Transactions {
-    pub(crate) fn new(t1: Duration, chance: &mut Chance) -> Self {
-        let hash = KeyedHash::new(chance);
+    pub(crate) fn new(t1: Duration, rng: &mut Rng) -> Self {
+        let hash = KeyedHash::new(rng);
         Transactions {
             clients: Slab::new(),
             servers: Slab::new(),
@@ -78,8 +78,8 @@ impl Transactions {
             merged: KeyedMap::with_hasher(hash),
             paths: BTreeSet::new(),
             serial: 0,
-            alarms: Alarms::default(),
-            times: Times::new(t1),
+            alarms: Timers::default(),
+            times: TimerValues::new(t1),
             buf: Vec::new(),
         }
     }

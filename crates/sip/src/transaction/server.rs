@@ -3,7 +3,7 @@
 use base::Instant;
 use bytes::Bytes;
 
-use super::{Alarm, Expired, Key, Resend, Transactions};
+use super::{Expired, Key, Resend, Timer, Transactions};
 use crate::{Hop, Output, SessionId, limits};
 
 /// One server transaction; a stale one names nothing.
@@ -51,7 +51,7 @@ pub(crate) enum Acked {
 
 impl Transactions {
     /// Begin to serve a request; answers go to `hop`. `None` where the cap is reached.
-    pub(crate) fn serve(
+    pub(crate) fn new_server(
         &mut self,
         key: Key,
         merged: Option<Key>,
@@ -216,13 +216,13 @@ impl Transactions {
     fn arm_server(&mut self, slot: u32) {
         if let Some(server) = self.servers.get_mut(slot as usize) {
             let at = server.resend.map(|r| r.at).into_iter().chain(server.until).min();
-            self.alarms.set(Alarm::Server(slot), &mut server.armed, at);
+            self.alarms.set(Timer::Server(slot), &mut server.armed, at);
         }
     }
 
     fn drop_server(&mut self, slot: u32) {
         if let Some(mut server) = self.servers.try_remove(slot as usize) {
-            self.alarms.set(Alarm::Server(slot), &mut server.armed, None);
+            self.alarms.set(Timer::Server(slot), &mut server.armed, None);
             self.server_keys.remove(&server.key);
             if let Some(merged) = server.merged {
                 self.merged.remove(&merged);

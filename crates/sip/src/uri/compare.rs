@@ -1,7 +1,7 @@
 //! Whether two URIs name the same resource (RFC 3261 §19.1.4; for `tel:` RFC 3966 §4).
 
 use super::{Kind, Uri, pairs, parse};
-use crate::scan::{self, HEX, RESERVED};
+use crate::lexer::{self, HEX, RESERVED};
 
 /// A text byte by byte with its escapes undone. A reserved character that was escaped stays told apart from one that was not
 /// (RFC 2396 §2.2): it comes with bit 8 set.
@@ -18,13 +18,13 @@ impl Iterator for Units<'_> {
 
     fn next(&mut self) -> Option<u16> {
         if let [b'%', a, b, rest @ ..] = self.0
-            && scan::is(*a, HEX)
-            && scan::is(*b, HEX)
+            && lexer::is(*a, HEX)
+            && lexer::is(*b, HEX)
         {
             let digit = |c: u8| char::from(c).to_digit(16).unwrap_or(0) as u16;
             self.0 = rest;
             let byte = digit(*a) * 16 + digit(*b);
-            return Some(if scan::is(byte as u8, RESERVED) { byte | 0x100 } else { byte });
+            return Some(if lexer::is(byte as u8, RESERVED) { byte | 0x100 } else { byte });
         }
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -60,7 +60,7 @@ pub(super) fn equal(a: &Uri, b: &Uri) -> bool {
 }
 
 fn sip(a: &Uri, b: &Uri) -> bool {
-    let part = |u: &Uri, span: Option<scan::Span>| span.map(|s| s.cut(&u.text));
+    let part = |u: &Uri, span: Option<lexer::Span>| span.map(|s| s.cut(&u.text));
     let both = |x: Option<bytes::Bytes>, y: Option<bytes::Bytes>| match (x, y) {
         (Some(x), Some(y)) => same(&x, &y),
         (None, None) => true,

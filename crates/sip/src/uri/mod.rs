@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::Transport;
-use crate::scan::{self, USER};
+use crate::lexer::{self, USER};
 
 pub(crate) use parse::{Kind, Spans, check_host};
 
@@ -168,7 +168,7 @@ fn begin(text: &mut String, user: Option<&str>) {
     let Some(user) = user else { return };
     for b in user.bytes() {
         // `#` is read from phones that forget to escape it, and never written.
-        if scan::is(b, USER) && b != b'#' {
+        if lexer::is(b, USER) && b != b'#' {
             text.push(char::from(b));
         } else {
             let _ = write!(text, "%{b:02X}");

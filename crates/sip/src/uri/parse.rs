@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::UriError;
+use crate::lexer::{self, HEADERS, HOST, PARAM, PASSWORD, PHONE, SCHEME, Span, USER, VISIBLE};
 use crate::limits;
-use crate::scan::{self, HEADERS, HOST, PARAM, PASSWORD, PHONE, SCHEME, Span, USER, VISIBLE};
 
 /// The schemes that we read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,7 +47,7 @@ impl Spans {
             s if s.eq_ignore_ascii_case(b"sip") => Kind::Sip,
             s if s.eq_ignore_ascii_case(b"sips") => Kind::Sips,
             s if s.eq_ignore_ascii_case(b"tel") => Kind::Tel,
-            s if s.first().is_some_and(u8::is_ascii_alphabetic) && scan::all(s, SCHEME) => Kind::Other,
+            s if s.first().is_some_and(u8::is_ascii_alphabetic) && lexer::all(s, SCHEME) => Kind::Other,
             _ => return Err(bad("scheme")),
         };
         let spans = Spans { kind, scheme, ..Spans::default() };
@@ -56,7 +56,8 @@ impl Spans {
             Kind::Tel => spans.tel(text, colon + 1),
             Kind::Other => {
                 let rest = text.get(colon + 1..).unwrap_or_default();
-                let clean = scan::all(rest, VISIBLE) && !rest.iter().any(|b| matches!(b, b'<' | b'>' | b'"'));
+                let clean =
+                    lexer::all(rest, VISIBLE) && !rest.iter().any(|b| matches!(b, b'<' | b'>' | b'"'));
                 if clean { Ok(spans) } else { Err(bad("text")) }
             }
         }
@@ -71,13 +72,13 @@ impl Spans {
                 let info = rest.get(..len).unwrap_or_default();
                 let user = memchr::memchr(b':', info).unwrap_or(len);
                 let name = Span::new(start, start + user);
-                if name.is_empty() || !scan::all_escaped(name.of(text), USER) {
+                if name.is_empty() || !lexer::all_escaped(name.of(text), USER) {
                     return Err(bad("user"));
                 }
                 self.user = Some(name);
                 if user < len {
                     let password = Span::new(start + user + 1, start + len);
-                    if !scan::all_escaped(password.of(text), PASSWORD) {
+                    if !lexer::all_escaped(password.of(text), PASSWORD) {
                         return Err(bad("password"));
                     }
                     self.password = Some(password);
@@ -95,7 +96,7 @@ impl Spans {
             None => Ok(self),
             Some(b'?') => {
                 let headers = Span::new(at + 1, text.len());
-                if headers.is_empty() || !scan::all_escaped(headers.of(text), HEADERS) {
+                if headers.is_empty() || !lexer::all_escaped(headers.of(text), HEADERS) {
                     return Err(bad("headers"));
                 }
                 self.headers = Some(headers);
@@ -124,7 +125,7 @@ impl Spans {
         }
         let digits = text.get(end + 1..).unwrap_or_default();
         let len = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
-        self.port = Some(scan::port(digits.get(..len).unwrap_or_default()).ok_or(bad("port"))?);
+        self.port = Some(lexer::port(digits.get(..len).unwrap_or_default()).ok_or(bad("port"))?);
         let end = end + 1 + len;
         if matches!(text.get(end), None | Some(b';' | b'?')) { Ok(end) } else { Err(bad("port")) }
     }
@@ -134,7 +135,7 @@ impl Spans {
         self.params = Span::new(start, end);
         let all = self.params.of(text);
         for pair in all.split(|&b| b == b';') {
-            if !scan::all_escaped(pair, PARAM) || pair.first() == Some(&b'=') {
+            if !lexer::all_escaped(pair, PARAM) || pair.first() == Some(&b'=') {
                 return Err(bad("parameter"));
             }
         }
@@ -147,7 +148,7 @@ impl Spans {
         let number = rest.get(..len).unwrap_or_default();
         let plus = number.iter().skip(1).any(|&b| b == b'+');
         let dialled = number.iter().any(|&b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#'));
-        if plus || !dialled || !scan::all(number, PHONE) {
+        if plus || !dialled || !lexer::all(number, PHONE) {
             return Err(bad("number"));
         }
         self.user = Some(Span::new(start, start + len));
@@ -161,7 +162,7 @@ impl Spans {
 /// Whether `host` is a name, an IPv4 address, or (in brackets) an IPv6 address.
 pub(crate) fn check_host(host: &[u8], bracketed: bool) -> bool {
     if !bracketed {
-        return scan::all(host, HOST);
+        return lexer::all(host, HOST);
     }
     let Ok(text) = std::str::from_utf8(host) else { return false };
     // The grammar of RFC 3261 let three colons stand before an IPv4 tail; RFC 5118 §4.10 asks to read that.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 pub(crate) use crate::write::number;
 use crate::{Hop, Message, Transport};
-pub(crate) use request::{RequestHead, begin, derive, finish};
+pub(crate) use request::{RequestHead, ack_or_cancel, begin, finish};
 
 /// Append text up to the first control character: nothing that a stranger wrote may begin a line of its own.
 pub(crate) fn clean(buf: &mut Vec<u8>, text: &[u8]) {

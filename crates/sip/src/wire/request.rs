@@ -79,7 +79,7 @@ pub(crate) fn finish(buf: &mut Vec<u8>, body: Option<(&str, &[u8])>) -> Bytes {
 
 /// The ACK of a refusal, or the CANCEL, of an INVITE that [`begin`] wrote: same Request-URI, Via, Route, From, Call-ID and CSeq number
 /// (RFC 3261 §17.1.1.3, §9.1). `to` is the To value of the refusal; CANCEL repeats that of the INVITE.
-pub(crate) fn derive(
+pub(crate) fn ack_or_cancel(
     buf: &mut Vec<u8>,
     invite: &[u8],
     method: &str,

@@ -6,28 +6,28 @@ use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 
-use crate::scan::{self, TOKEN};
+use crate::lexer::{self, TOKEN};
 use crate::{Hop, Message};
 
 pub(crate) use response::response;
 
-/// Header lines being written, `Name: value\r\n` each. A value with a byte below 0x20 or 0x7f is dropped to the last clean text
+/// Header lines being written, `HeaderName: value\r\n` each. A value with a byte below 0x20 or 0x7f is dropped to the last clean text
 /// before it, so that nothing that a stranger wrote can begin a line of its own (security.md row 26).
 #[derive(Clone, Default, Debug)]
-pub struct HeaderLines {
+pub struct Headers {
     text: Vec<u8>,
 }
 
-impl HeaderLines {
+impl Headers {
     /// No lines yet.
     pub fn new() -> Self {
-        HeaderLines::default()
+        Headers::default()
     }
 
     /// Append one line: `lines.add("Expires", 3600)`, `lines.add("Contact", format_args!("<{uri}>"))`. A name that is no token
     /// appends nothing.
     pub fn add(&mut self, name: &str, value: impl fmt::Display) -> &mut Self {
-        if scan::all(name.as_bytes(), TOKEN) {
+        if lexer::all(name.as_bytes(), TOKEN) {
             self.text.extend_from_slice(name.as_bytes());
             self.text.extend_from_slice(b": ");
             clean(&mut self.text, value);
@@ -42,7 +42,7 @@ impl HeaderLines {
     }
 
     /// Append lines that are already whole and clean.
-    pub(crate) fn extend(&mut self, lines: &HeaderLines) -> &mut Self {
+    pub(crate) fn extend(&mut self, lines: &Headers) -> &mut Self {
         self.text.extend_from_slice(&lines.text);
         self
     }
@@ -107,7 +107,7 @@ pub struct Reply<'a> {
     /// The reason phrase; the standard one where `None`.
     pub phrase: Option<&'a str>,
     /// Further header lines.
-    pub lines: Option<&'a HeaderLines>,
+    pub lines: Option<&'a Headers>,
     /// Content-Type and body.
     pub body: Option<(&'a str, &'a [u8])>,
 }
@@ -119,7 +119,7 @@ impl<'a> Reply<'a> {
     }
 
     /// With header lines.
-    pub fn lines(self, lines: &'a HeaderLines) -> Reply<'a> {
+    pub fn lines(self, lines: &'a Headers) -> Reply<'a> {
         Reply { lines: Some(lines), ..self }
     }
 

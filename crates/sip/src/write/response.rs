@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{HeaderLines, Reply, clean, finish, line, number};
+use super::{Headers, Reply, clean, finish, line, number};
 use crate::headers::{Params, ViaSpans};
-use crate::scan::Span;
-use crate::{Hop, Message, Method, Name, reason_phrase};
+use crate::lexer::Span;
+use crate::{HeaderName, Hop, Message, Method, reason_phrase};
 
 /// Append the whole answer to `request` to `out`.
 ///
@@ -34,14 +34,14 @@ pub(crate) fn response(
     let forms =
         matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify);
     if forms && (101..300).contains(&status) {
-        for route in request.clean_lines(Name::RecordRoute) {
+        for route in request.clean_lines(HeaderName::RecordRoute) {
             line(out, "Record-Route", route);
         }
     }
-    if let Some(from) = request.clean_lines(Name::From).next() {
+    if let Some(from) = request.clean_lines(HeaderName::From).next() {
         line(out, "From", from);
     }
-    if let Some(to) = request.clean_lines(Name::To).next() {
+    if let Some(to) = request.clean_lines(HeaderName::To).next() {
         out.extend_from_slice(b"To: ");
         out.extend_from_slice(to);
         if let Some(tag) = to_tag.filter(|_| status > 100 && request.to_tag().is_empty()) {
@@ -50,13 +50,13 @@ pub(crate) fn response(
         }
         out.extend_from_slice(b"\r\n");
     }
-    for name in [Name::CallId, Name::CSeq] {
+    for name in [HeaderName::CallId, HeaderName::CSeq] {
         if let Some(value) = request.clean_lines(name).next() {
             line(out, name.as_str(), value);
         }
     }
     if status == 100
-        && let Some(stamp) = request.clean_lines(Name::Timestamp).next()
+        && let Some(stamp) = request.clean_lines(HeaderName::Timestamp).next()
     {
         line(out, "Timestamp", stamp); // RFC 3261 §8.2.6.1
     }
@@ -65,12 +65,12 @@ pub(crate) fn response(
         clean(out, software);
         out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(reply.lines.map(HeaderLines::as_bytes).unwrap_or_default());
+    out.extend_from_slice(reply.lines.map(Headers::as_bytes).unwrap_or_default());
     finish(out, reply.body);
 }
 
 fn vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
-    for (i, text) in request.clean_lines(Name::Via).enumerate() {
+    for (i, text) in request.clean_lines(HeaderName::Via).enumerate() {
         match (source, request.via_spans()) {
             (Some(hop), Some(spans)) if i == 0 => {
                 out.extend_from_slice(b"Via: ");

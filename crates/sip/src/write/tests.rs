@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{HeaderLines, Quoted, Reply, finish, number, response};
-use crate::{Flow, Hop, Message, Method, Name, Transport, Uri};
+use super::{Headers, Quoted, Reply, finish, number, response};
+use crate::{Flow, HeaderName, Hop, Message, Method, Transport, Uri};
 
 fn hop(remote: &str) -> Hop {
     Hop {
@@ -33,7 +33,7 @@ fn answered(request: &Message, source: Option<&Hop>, reply: Reply<'_>) -> String
 #[test]
 fn an_answer_repeats_what_it_must_and_says_where_the_request_came_from() {
     let request = invite("SIP/2.0/UDP 10.0.0.9:5071;rport;branch=z9hG4bKone;x=\"y;z\", SIP/2.0/UDP further");
-    let mut lines = HeaderLines::new();
+    let mut lines = Headers::new();
     lines.add("Contact", "<sip:1002@192.0.2.1>");
     let reply = Reply { body: Some(("application/sdp", b"v=0\r\n")), ..Reply::new(200).lines(&lines) };
     assert_eq!(
@@ -98,7 +98,7 @@ fn an_answer_to_a_broken_request_repeats_what_there_is_and_starts_no_line_of_a_s
 
 #[test]
 fn no_value_can_begin_a_line_of_its_own() {
-    let mut lines = HeaderLines::new();
+    let mut lines = Headers::new();
     lines.add("Subject", "one\r\nVia: forged").add("X\r\nY", "z").add("N", 7);
     assert_eq!(lines.as_bytes(), b"Subject: one\r\nN: 7\r\n"); // security.md row 26
     lines.clear();
@@ -125,7 +125,7 @@ proptest! {
     ) {
         let uri = Uri::sip(Some(&user), "[2001:db8::1]:5060".parse().unwrap(), None);
         let (from, to, hop) = (format!("{} <{uri}>;tag={tag}", Quoted(&user)), format!("<{uri}>"), hop("[2001:db8::2]:9"));
-        let mut lines = HeaderLines::new();
+        let mut lines = Headers::new();
         for value in &values {
             lines.add("X-Value", value);
         }
@@ -140,7 +140,7 @@ proptest! {
         prop_assert_eq!(read.uri().unwrap().as_bytes(), uri.as_bytes());
         prop_assert_eq!(read.from().display, user);
         prop_assert_eq!((read.from_tag(), read.to_tag(), read.call_id()), (tag.as_str(), "", call_id.as_str()));
-        prop_assert_eq!((read.cseq().number, read.number(Name::MaxForwards)), (cseq, Some(Ok(70))));
+        prop_assert_eq!((read.cseq().number, read.number(HeaderName::MaxForwards)), (cseq, Some(Ok(70))));
         prop_assert_eq!(read.body(), body.clone());
         let written: Vec<&[u8]> = read.all_headers().filter(|(name, _)| *name == b"X-Value").map(|(_, value)| value).collect();
         let meant: Vec<&[u8]> = values.iter().map(|value| value.trim_matches(' ').as_bytes()).collect();

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use bytes::Bytes;
 use centralita_sip::{
-    Config, Connect, Ended, Endpoint, Event, Flow, Hangup, HeaderLines, Hop, Incoming, Input, Message,
-    Method, Output, Reply, SessionEvent, SessionId, SubscriptionEvent, Target, Transport, Uri,
+    Config, Endpoint, Event, Flow, HangupParams, Headers, Hop, Incoming, Input, InviteParams, Message,
+    Method, Output, Reply, SessionEvent, SessionId, SubscriptionEvent, Target, Termination, Transport, Uri,
 };
 
 pub const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
@@ -92,8 +92,8 @@ impl World {
     /// Endpoints with these configurations, then `peers` hand-written ones.
     pub fn with(configs: Vec<Config>, peers: usize) -> World {
         let endpoint = |(n, mut config): (usize, Config)| {
-            config.mark = format!("m{n}");
-            Some(Endpoint::new(config, Chance::from_number(77 + n as u64)))
+            config.id_prefix = format!("m{n}");
+            Some(Endpoint::new(config, Rng::from_number(77 + n as u64)))
         };
         let endpoints = configs.into_iter().enumerate().map(endpoint).chain((0..peers).map(|_| None));
         let parties = endpoints.map(|endpoint| Party {
@@ -183,7 +183,7 @@ impl World {
             }
             Output::Event(Event::Request(incoming)) => {
                 if self.receives && *incoming.message.method() == Method::Invite {
-                    if let Some(session) = self.act(party, |ep, now, out| ep.receive(now, incoming, out)) {
+                    if let Some(session) = self.act(party, |ep, now, out| ep.start_uas(now, incoming, out)) {
                         self.parties[party].sessions.push(session);
                     }
                 } else {
@@ -191,7 +191,7 @@ impl World {
                 }
             }
             Output::Event(Event::Session { event, .. }) => self.parties[party].story.push(tell(&event)),
-            Output::Event(Event::Moved { session, request }) => {
+            Output::Event(Event::SourceChanged { session, request }) => {
                 self.parties[party].story.push(format!("moved {}", request.message.method().as_str()));
                 self.parties[party].moved.push((session, request));
             }
@@ -269,7 +269,7 @@ impl World {
         self.run(secs(100));
         for (n, party) in self.parties.iter().enumerate() {
             if let Some(endpoint) = &party.endpoint {
-                assert_eq!(endpoint.census(), (0, 0), "party {n} still holds something: {:#?}", self.wire);
+                assert_eq!(endpoint.counts(), (0, 0), "party {n} still holds something: {:#?}", self.wire);
                 assert_eq!(endpoint.deadline(), None, "an alarm of party {n} outlives its owner");
             }
         }
@@ -277,14 +277,14 @@ impl World {
 
     // ---- verbs ---------------------------------------------------------------------------------------------------------------
 
-    pub fn connection(&self, from: usize, to: usize) -> Connect {
+    pub fn connection(&self, from: usize, to: usize) -> InviteParams {
         let hop = self.hop(from, to);
-        Connect {
+        InviteParams {
             target: Target { uri: Uri::sip(Some("1002"), address(to), None), hop, route: Vec::new() },
             from: "\"Ana\" <sip:1001@localhost>".into(),
             to: "<sip:1002@localhost>".into(),
             contact_user: "1001".into(),
-            lines: HeaderLines::new(),
+            lines: Headers::new(),
             offer: Bytes::from_static(OFFER),
             credentials: None,
             max_forwards: 70,
@@ -312,7 +312,7 @@ impl World {
     }
 
     pub fn hangup(&mut self, party: usize, session: SessionId, status: u16) {
-        let hangup = Hangup { status, phrase: None, lines: None };
+        let hangup = HangupParams { status, phrase: None, lines: None };
         self.act(party, |ep, now, out| ep.hangup(now, session, hangup, out));
     }
 
@@ -326,7 +326,7 @@ impl World {
 
     pub fn reply(&mut self, party: usize, status: u16) {
         let request = self.parties[party].requests.remove(0);
-        self.act(party, |ep, now, out| ep.reply(now, &request, Reply::new(status), out));
+        self.act(party, |ep, now, out| ep.respond_stateless(now, &request, Reply::new(status), out));
     }
 
     /// A call from A to B that is up: the sessions of both.
@@ -417,7 +417,7 @@ impl World {
     }
 
     pub fn census(&self, party: usize) -> (usize, usize) {
-        self.parties[party].endpoint.as_ref().unwrap().census()
+        self.parties[party].endpoint.as_ref().unwrap().counts()
     }
 }
 
@@ -433,13 +433,13 @@ fn tell(event: &SessionEvent) -> String {
         SessionEvent::Info { content_type, body } => {
             format!("info {content_type} {}", String::from_utf8_lossy(body))
         }
-        SessionEvent::Ended(Ended::Refused { status, .. }) => format!("ended: refused {status}"),
-        SessionEvent::Ended(Ended::Bye { .. }) => "ended: bye".into(),
-        SessionEvent::Ended(Ended::Cancelled { .. }) => "ended: cancelled".into(),
-        SessionEvent::Ended(Ended::Here) => "ended: here".into(),
-        SessionEvent::Ended(Ended::NoAck) => "ended: no ack".into(),
-        SessionEvent::Ended(Ended::Expired) => "ended: expired".into(),
-        SessionEvent::Ended(Ended::Lost) => "ended: lost".into(),
+        SessionEvent::Ended(Termination::Refused { status, .. }) => format!("ended: refused {status}"),
+        SessionEvent::Ended(Termination::Bye { .. }) => "ended: bye".into(),
+        SessionEvent::Ended(Termination::Cancelled { .. }) => "ended: cancelled".into(),
+        SessionEvent::Ended(Termination::Local) => "ended: here".into(),
+        SessionEvent::Ended(Termination::NoAck) => "ended: no ack".into(),
+        SessionEvent::Ended(Termination::SessionTimeout) => "ended: expired".into(),
+        SessionEvent::Ended(Termination::DialogGone) => "ended: lost".into(),
     }
 }
 
@@ -447,18 +447,18 @@ fn tell(event: &SessionEvent) -> String {
 pub fn respond(request: &Message, status: u16, tag: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let mut text = format!("SIP/2.0 {status} X\r\n");
     let own = [
-        centralita_sip::Name::Via,
-        centralita_sip::Name::RecordRoute,
-        centralita_sip::Name::From,
-        centralita_sip::Name::CallId,
-        centralita_sip::Name::CSeq,
+        centralita_sip::HeaderName::Via,
+        centralita_sip::HeaderName::RecordRoute,
+        centralita_sip::HeaderName::From,
+        centralita_sip::HeaderName::CallId,
+        centralita_sip::HeaderName::CSeq,
     ];
     for name in own {
         for line in request.header_lines(name) {
             text += &format!("{}: {}\r\n", name.as_str(), String::from_utf8_lossy(line));
         }
     }
-    let to = request.header(centralita_sip::Name::To).unwrap();
+    let to = request.header(centralita_sip::HeaderName::To).unwrap();
     let tag = if to.contains(";tag=") || tag.is_empty() { String::new() } else { format!(";tag={tag}") };
     text += &format!("To: {to}{tag}\r\n{lines}");
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };

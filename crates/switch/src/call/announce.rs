@@ -119,7 +119,7 @@ impl Switch {
             trace.insert(0, TraceStep { rule: "recurring_call".into(), outcome });
         }
         self.counters.calls_started += 1;
-        let speech = Speech { token: self.chance.u64(), clip: None, into_box };
+        let speech = Speech { token: self.rng.u64(), clip: None, into_box };
         let token = speech.token;
         let key = self.begin_announcement(now, wish, &extension, route, trace, speech);
         self.journal_opening(key, out);
@@ -154,7 +154,7 @@ impl Switch {
     ) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let record = CallRecord {
-            id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.chance)),
+            id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.rng)),
             user: wish.user.clone(),
             other_user: self.owner_of(&route),
             direction: CallDirection::Internal,
@@ -279,7 +279,7 @@ impl Switch {
         }
         self.tell(key, "voicemail", format!("{}: the mailbox of {} gets it", cause.code(), extension.number));
         let message = VoicemailMessage {
-            id: MessageId::new(now, &mut self.chance),
+            id: MessageId::new(now, &mut self.rng),
             extension: extension.id.clone(),
             user: extension.user.clone(),
             state: MessageState::New,

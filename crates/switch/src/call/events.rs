@@ -2,7 +2,7 @@
 
 use base::Now;
 use model::Cause;
-use sip::{Ended, SessionEvent, SessionId};
+use sip::{SessionEvent, SessionId, Termination};
 
 use super::{Asking, CallKey, LegState, Phase};
 use crate::exchange::Switch;
@@ -57,7 +57,7 @@ impl Switch {
         }
     }
 
-    fn ended(&mut self, now: Now, key: CallKey, index: usize, ended: &Ended, out: &mut Vec<Output>) {
+    fn ended(&mut self, now: Now, key: CallKey, index: usize, ended: &Termination, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let (cause, status) = cause_of(ended);
         let was_let_go = call.leg(index).is_some_and(|leg| leg.state == LegState::Leaving);
@@ -71,7 +71,7 @@ impl Switch {
             record.sip_status = status;
         }
         self.close_stream(key, index, out);
-        if let Ended::Refused { status: 300..=399, response: Some(response) } = ended {
+        if let Termination::Refused { status: 300..=399, response: Some(response) } = ended {
             self.deflected(key, index, response);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -164,16 +164,16 @@ impl Switch {
 }
 
 /// What an end means for the record: `None` where it was ours.
-fn cause_of(ended: &Ended) -> (Option<Cause>, Option<u16>) {
+fn cause_of(ended: &Termination) -> (Option<Cause>, Option<u16>) {
     match ended {
-        Ended::Here => (None, None),
-        Ended::Bye { .. } => (Some(Cause::Completed), None),
-        Ended::Cancelled { .. } => (Some(Cause::Cancelled), None),
-        Ended::Refused { status, response: Some(_) } => (Some(Cause::of_sip(*status)), Some(*status)),
-        Ended::Refused { response: None, .. } => (Some(Cause::Unreachable), None),
-        Ended::NoAck => (Some(Cause::NoAck), None),
-        Ended::Expired => (Some(Cause::SessionExpired), None),
-        Ended::Lost => (Some(Cause::PeerLost), None),
+        Termination::Local => (None, None),
+        Termination::Bye { .. } => (Some(Cause::Completed), None),
+        Termination::Cancelled { .. } => (Some(Cause::Cancelled), None),
+        Termination::Refused { status, response: Some(_) } => (Some(Cause::of_sip(*status)), Some(*status)),
+        Termination::Refused { response: None, .. } => (Some(Cause::Unreachable), None),
+        Termination::NoAck => (Some(Cause::NoAck), None),
+        Termination::SessionTimeout => (Some(Cause::SessionExpired), None),
+        Termination::DialogGone => (Some(Cause::PeerLost), None),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::Now;
 use model::{Cause, LegRecord, LegRole, TraceStep};
-use sip::{Connect, HeaderLines, Target};
+use sip::{Headers, InviteParams, Target};
 
 use super::history::Diversion;
 use super::{Asking, CallKey, Leg, LegState, Phase};
@@ -24,7 +24,7 @@ pub(crate) struct Words {
     /// To.
     pub(crate) to: String,
     /// Further lines.
-    pub(crate) lines: HeaderLines,
+    pub(crate) lines: Headers,
 }
 
 impl Switch {
@@ -120,7 +120,7 @@ impl Switch {
         let port = self.ports.take(contact.hop.listener, worker)?;
         let mut stream = self.open_stream(contact.hop, port, out);
         let offer = self.fit_to_record(key, username, media::sdp::offer(&stream.local, like));
-        let connect = Connect {
+        let connect = InviteParams {
             target: Target { uri: contact.uri.clone(), hop: contact.hop, route: contact.path.to_vec() },
             from,
             to,
@@ -215,7 +215,7 @@ impl Switch {
                 lines.add("Retry-After", 10);
             }
             let hangup =
-                sip::Hangup { status: cause.sip_status().max(300), phrase: None, lines: Some(&lines) };
+                sip::HangupParams { status: cause.sip_status().max(300), phrase: None, lines: Some(&lines) };
             self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
             self.lines = lines;
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use model::{Cause, ExtensionNumber, Trunk, TrunkHost};
-use sip::{HeaderLines, Message};
+use sip::{Headers, Message};
 
 use super::CallState;
 use super::fork::escaped;
@@ -84,8 +84,8 @@ pub(crate) struct Diversion {
 impl CallState {
     /// The lines that a leg carries: the newest Diversion first, the oldest entry of History-Info first. `and` is a step that only this
     /// leg takes.
-    pub(crate) fn way(&self, domain: &str, and: Option<&Diversion>) -> HeaderLines {
-        let mut lines = HeaderLines::new();
+    pub(crate) fn way(&self, domain: &str, and: Option<&Diversion>) -> Headers {
+        let mut lines = Headers::new();
         let steps: Vec<&Diversion> = self.journey.diversions.iter().chain(and).collect();
         let Some(first) = steps.first() else { return lines };
         for step in steps.iter().rev() {
@@ -116,7 +116,7 @@ impl CallState {
         and: Option<&Diversion>,
         domain: &str,
         called: (&str, &TrunkHost),
-        lines: &mut HeaderLines,
+        lines: &mut Headers,
     ) {
         let settings = &trunk.settings;
         if !settings.diversion {

@@ -10,7 +10,7 @@ use model::{
     CallDirection, CallRecord, CallStatus, Cause, Credential, Dialled, Extension, ExtensionId, LegRole,
     TraceStep, TrunkId, UserId, policy,
 };
-use sip::{Incoming, Name, Uri};
+use sip::{HeaderName, Incoming, Uri};
 
 use super::forward::Journey;
 use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
@@ -133,7 +133,7 @@ impl Switch {
         trace: Vec<TraceStep>,
     ) -> CallRecord {
         CallRecord {
-            id: model::CallId::new(now, &mut self.chance),
+            id: model::CallId::new(now, &mut self.rng),
             user: caller.user.clone(),
             other_user: self.owner_of(route),
             direction: CallDirection::Internal,
@@ -184,10 +184,10 @@ impl Switch {
         };
         let sip_call_id = request.message.call_id().to_string();
         let body = request.message.body();
-        let is_sdp = request.message.header(Name::ContentType).is_some_and(is_sdp);
+        let is_sdp = request.message.header(HeaderName::ContentType).is_some_and(is_sdp);
         let invite = request.message.bytes().clone();
         let (hops_left, before) = (Switch::hops_left(&request), history::diversions(&request.message));
-        let Some(session) = self.endpoint.receive(now, request, &mut self.sip_out) else {
+        let Some(session) = self.endpoint.start_uas(now, request, &mut self.sip_out) else {
             self.ports.add(port.worker, hop.listener, vec![port.number]);
             self.trunks.give_back(caller.channel);
             return self.settle(now, out);

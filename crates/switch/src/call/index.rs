@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base::{Chance, KeyedHash, KeyedMap, Timestamp};
+use base::{KeyedHash, KeyedMap, Rng, Timestamp};
 use model::UserId;
 
 use super::returning::Awaited;
@@ -57,9 +57,9 @@ fn take_out<K: Ord>(map: &mut BTreeMap<K, BTreeSet<CallKey>>, at: &K, key: CallK
 }
 
 impl Index {
-    pub(super) fn new(chance: &mut Chance) -> Index {
+    pub(super) fn new(rng: &mut Rng) -> Index {
         Index {
-            by_party: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            by_party: KeyedMap::with_hasher(KeyedHash::new(rng)),
             order: BTreeMap::new(),
             by_user: BTreeMap::new(),
             tokens: BTreeMap::new(),

@@ -24,7 +24,7 @@ impl Switch {
         let local = Local {
             address: self.config.media_address.unwrap_or(hop.local.ip()),
             port: port.number,
-            session: self.chance.u64() >> 2, // fits the signed 64 bits that some phones read it into
+            session: self.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
             version: 1,
             direction: Direction::SendRecv,
         };

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use ::media::StreamId;
 use ::media::sdp::{Codec, Description, Local, Negotiated, Offer};
-use base::{Chance, Instant, KeyedHash, KeyedMap, Now, Timestamp};
+use base::{Instant, KeyedHash, KeyedMap, Now, Rng, Timestamp};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
 use model::{CallId, CallRecord, Cause, TrunkId, UserId};
@@ -192,14 +192,14 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
         Calls {
             slab: Slab::new(),
-            sessions: KeyedMap::with_hasher(KeyedHash::new(chance)),
-            streams: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            sessions: KeyedMap::with_hasher(KeyedHash::new(rng)),
+            streams: KeyedMap::with_hasher(KeyedHash::new(rng)),
             by_id: BTreeMap::new(),
             by_user: BTreeMap::new(),
-            index: index::Index::new(chance),
+            index: index::Index::new(rng),
             live: 0,
             next_stream: 0,
             steps: Cell::new(0),

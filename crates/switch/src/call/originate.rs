@@ -77,7 +77,7 @@ impl Switch {
     /// A call that has no leg yet.
     fn queue(&mut self, now: Now, wish: Originate, route: &Route, trace: Vec<TraceStep>) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
-        let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.chance));
+        let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.rng));
         let record = CallRecord {
             id,
             user: wish.user.clone(),

@@ -312,7 +312,7 @@ impl Switch {
     fn new_recording(&mut self, now: Now, key: CallKey, extension: Option<String>) -> Option<Recording> {
         let call = &self.calls.get(key)?.record;
         Some(Recording {
-            id: RecordingId::new(now, &mut self.chance),
+            id: RecordingId::new(now, &mut self.rng),
             call: call.id.clone(),
             user: call.user.clone(),
             other_user: call.other_user.clone(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use model::{CallId, CallRecord, Cause, Directory, Occurrence, RecurringCallId};
 
 use crate::Originate;
@@ -137,7 +137,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
-    chance: Chance,
+    rng: Rng,
     directory: Directory,
     /// The last instants that were told at the start, until their recurring calls are seen.
     last: BTreeMap<RecurringCallId, Timestamp>,
@@ -153,10 +153,10 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler that knows nothing yet: tell it [`Input::Begin`], then the directory.
-    pub fn new(config: Config, chance: Chance) -> Self {
+    pub fn new(config: Config, rng: Rng) -> Self {
         Scheduler {
             config,
-            chance,
+            rng,
             directory: Directory::default(),
             last: BTreeMap::new(),
             plans: BTreeMap::new(),

@@ -114,7 +114,7 @@ impl Scheduler {
         }
         let Some(run) = self.runs.get_mut(key) else { return };
         self.free = self.free.max(now.instant) + Duration::from_secs(1) / self.config.per_second.max(1);
-        let call = CallId::new(now, &mut self.chance);
+        let call = CallId::new(now, &mut self.rng);
         run.row.call = Some(call);
         run.row.attempts = run.row.attempts.saturating_add(1);
         run.row.state = OccurrenceState::Dialling;

@@ -3,7 +3,7 @@
 use base::Now;
 use model::Cause;
 use sip::resolve::Candidate;
-use sip::{Ended, Message, Name};
+use sip::{HeaderName, Message, Termination};
 
 use super::health::retry_after;
 use super::outbound::{Outgoing, Stage, WayId};
@@ -23,7 +23,7 @@ impl Switch {
             Stage::Calling { leg, spot } => {
                 let (leg, spot) = (*leg, spot.clone());
                 let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
-                if self.endpoint.is_heard(session) {
+                if self.endpoint.has_response(session) {
                     return;
                 }
                 self.trace(key, format!("{} at {} says nothing", spot.trunk.name, spot.address.address));
@@ -69,13 +69,13 @@ impl Switch {
         now: Now,
         key: CallKey,
         id: WayId,
-        ended: &Ended,
+        ended: &Termination,
         out: &mut Vec<Output>,
     ) {
         let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) else { return };
         let Stage::Calling { spot, .. } = &way.stage else { return };
         let spot = spot.clone();
-        let Ended::Refused { status, response } = ended else {
+        let Termination::Refused { status, response } = ended else {
             self.leave_way(key, id);
             return self.branch_gone(now, key, Cause::Unreachable, out);
         };
@@ -138,7 +138,7 @@ fn said(response: &Message) -> Option<Cause> {
     if matches!(response.status(), Some(486 | 600 | 603 | 404 | 484 | 488)) {
         return None;
     }
-    let reasons = response.header_lines(Name::Reason).filter_map(|line| std::str::from_utf8(line).ok());
+    let reasons = response.header_lines(HeaderName::Reason).filter_map(|line| std::str::from_utf8(line).ok());
     let q850 =
         reasons.filter(|line| line.trim_start().get(..5).is_some_and(|p| p.eq_ignore_ascii_case("q.850")));
     q850.filter_map(|line| line.split(';').find_map(|part| part.trim().strip_prefix("cause=")))

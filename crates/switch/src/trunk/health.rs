@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::{Instant, Now, Timestamp};
 use model::{Trunk, TrunkId};
 use sip::resolve::Candidate;
-use sip::{Message, Method, Name, Request, Target, Uri};
+use sip::{HeaderName, Message, Method, Request, Target, Uri};
 
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks};
@@ -196,7 +196,7 @@ impl Switch {
 
 /// What a response asks for in Retry-After, seconds.
 pub(super) fn retry_after(response: &Message) -> Option<u64> {
-    let text = response.header(Name::RetryAfter)?;
+    let text = response.header(HeaderName::RetryAfter)?;
     let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }

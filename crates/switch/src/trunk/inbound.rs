@@ -73,7 +73,7 @@ impl Switch {
         let from_number =
             Dialled::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
         let record = CallRecord {
-            id: model::CallId::new(now, &mut self.chance),
+            id: model::CallId::new(now, &mut self.rng),
             user: extension.user.clone(),
             other_user: None,
             direction: CallDirection::Inbound,

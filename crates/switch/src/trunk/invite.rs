@@ -3,7 +3,7 @@
 use base::Now;
 use model::{CallerId, LegRole, Trunk};
 use sip::digest::Account;
-use sip::{Connect, HeaderLines, Target, Uri};
+use sip::{Headers, InviteParams, Target, Uri};
 
 use super::lookup::host_uri;
 use super::outbound::{Outgoing, Spot, WayId};
@@ -40,7 +40,7 @@ impl Switch {
             }),
             _ => None,
         };
-        let mut lines = HeaderLines::new();
+        let mut lines = Headers::new();
         // Whoever helps may know who calls.
         let hidden = call.journey.hidden && !way.outside.help;
         let from = match &shown {
@@ -65,7 +65,7 @@ impl Switch {
         let mut stream = self.open_stream(hop, port, out);
         let offer = media::sdp::offer(&stream.local, like.as_ref()).only(&codecs);
         let offer = self.fit_to_record(key, &spot.trunk.name, offer);
-        let connect = Connect {
+        let connect = InviteParams {
             target: Target { uri, hop, route: Vec::new() },
             from,
             to: format!("<sip:{}@{}>", escaped(&number), host.in_uri()),

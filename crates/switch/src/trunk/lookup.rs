@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use base::{Chance, Instant};
+use base::{Instant, Rng};
 use model::{TrunkHost, TrunkId};
 use sip::resolve::{Answer, Candidate, LookupId, Question, Resolver, Step};
 use sip::{Transport, Uri};
@@ -30,11 +30,11 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    pub(super) fn new(chance: Chance) -> Lookups {
+    pub(super) fn new(rng: Rng) -> Lookups {
         // UDP first: what nothing says otherwise about is spoken with in datagrams (RFC 3263 §4.1).
         let transports = vec![Transport::Udp, Transport::Tcp, Transport::Tls];
         Lookups {
-            resolver: Resolver::new(transports, chance),
+            resolver: Resolver::new(transports, rng),
             purposes: BTreeMap::new(),
             questions: BTreeMap::new(),
             token: 0,

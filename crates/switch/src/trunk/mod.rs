@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base::{Chance, Instant, Now};
+use base::{Instant, Now, Rng};
 use model::{Trunk, TrunkHost, TrunkId, TrunkTransport};
 use sip::resolve::{Answer, Candidate, LookupId};
 use sip::{Hop, Message, RequestId, Transport};
@@ -71,13 +71,13 @@ pub(crate) struct Trunks {
     only: BTreeMap<Alarm, (Instant, u64)>,
     tests: Tests,
     serial: u64,
-    chance: Chance,
+    rng: Rng,
 }
 
 impl Trunks {
-    pub(crate) fn new(chance: &mut Chance) -> Trunks {
+    pub(crate) fn new(rng: &mut Rng) -> Trunks {
         Trunks {
-            lookups: Lookups::new(chance.fork()),
+            lookups: Lookups::new(rng.fork()),
             watches: BTreeMap::new(),
             paces: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -86,7 +86,7 @@ impl Trunks {
             only: BTreeMap::new(),
             tests: Tests::default(),
             serial: 0,
-            chance: chance.fork(),
+            rng: rng.fork(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Trunks {
     /// A time around `span`, so that many of us do not ask at one moment.
     fn around(&mut self, span: Duration) -> Duration {
         let micros = span.as_micros() as u64;
-        Duration::from_micros(micros - micros / 10 + self.chance.below(micros / 5 + 1))
+        Duration::from_micros(micros - micros / 10 + self.rng.below(micros / 5 + 1))
     }
 }
 

@@ -309,7 +309,7 @@ impl Switch {
             return None;
         }
         way.channel = Some(trunk.id.clone());
-        way.hosts = selection::in_order(&trunk, &mut self.chance).into();
+        way.hosts = selection::in_order(&trunk, &mut self.rng).into();
         way.trunk = Some(trunk);
         let Admission::At(turn) = admission else { return None };
         way.attempt = self.trunks.next_attempt();

@@ -8,7 +8,7 @@ use base::{Instant, Now};
 use model::{Trunk, TrunkHost, TrunkId};
 use sip::digest::Account;
 use sip::resolve::Candidate;
-use sip::{Contacts, Message, Method, Name, Request, Target, Uri};
+use sip::{Contacts, HeaderName, Message, Method, Request, Target, Uri};
 
 use super::health::retry_after;
 use super::lookup::host_uri;
@@ -77,8 +77,8 @@ impl Switch {
         }
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else { return };
         let Some(expires) = trunk.settings.register else { return };
-        let chance = &mut self.chance;
-        let mut hosts: VecDeque<TrunkHost> = selection::in_order(&trunk, chance).into();
+        let rng = &mut self.rng;
+        let mut hosts: VecDeque<TrunkHost> = selection::in_order(&trunk, rng).into();
         let known = self.trunks.registrations.entry(id.clone()).or_insert_with(|| Registration {
             stage: Stage::Trying,
             until: None,
@@ -86,7 +86,7 @@ impl Switch {
             host: None,
             hosts: VecDeque::new(),
             addresses: VecDeque::new(),
-            call_id: format!("{}-reg{}", self.config.mark, chance.base36(16)).into(),
+            call_id: format!("{}-reg{}", self.config.mark, rng.base36(16)).into(),
             cseq: 1,
             expires,
             failures: 0,
@@ -216,7 +216,7 @@ impl Switch {
                 self.trunks.set_only(now.instant + refresh, Alarm::Register(id.clone()));
             }
             (Some(423), Some(response)) => {
-                let least = response.number(Name::MinExpires).and_then(Result::ok);
+                let least = response.number(HeaderName::MinExpires).and_then(Result::ok);
                 match least.filter(|least| *least > known.expires && *least <= 86_400) {
                     Some(least) => {
                         known.expires = least;
@@ -321,5 +321,5 @@ fn granted(response: &Message, user: &str) -> Option<u32> {
         Ok(Contacts::List(list)) => ours(list),
         Ok(Contacts::None | Contacts::Star) | Err(_) => None,
     };
-    said.or_else(|| response.number(Name::Expires).and_then(Result::ok))
+    said.or_else(|| response.number(HeaderName::Expires).and_then(Result::ok))
 }

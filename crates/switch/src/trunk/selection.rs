@@ -1,10 +1,10 @@
 //! The order in which the hosts of a trunk are tried: by priority, and by lot within one (S123, RFC 2782).
 
-use base::Chance;
+use base::Rng;
 use model::{Trunk, TrunkHost};
 
 /// Hosts in the order of one call: everything goes to the outbound proxy where there is one.
-pub(super) fn in_order(trunk: &Trunk, chance: &mut Chance) -> Vec<TrunkHost> {
+pub(super) fn in_order(trunk: &Trunk, rng: &mut Rng) -> Vec<TrunkHost> {
     if let Some(proxy) = &trunk.settings.outbound_proxy {
         return vec![proxy.clone()];
     }
@@ -16,7 +16,7 @@ pub(super) fn in_order(trunk: &Trunk, chance: &mut Chance) -> Vec<TrunkHost> {
         let priority = first.priority;
         let group = left.iter().take_while(|host| host.priority == priority);
         let total: u64 = group.clone().map(|host| u64::from(host.weight)).sum();
-        let drawn = chance.below(total.max(1)) + u64::from(total > 0);
+        let drawn = rng.below(total.max(1)) + u64::from(total > 0);
         let mut sum = 0;
         let place = group
             .map(|host| {

@@ -101,7 +101,7 @@ impl Switch {
         let did = trunk.settings.dids.first().map(|did| &did.number);
         let own = trunk.settings.caller_number.as_ref().or(did);
         CallRecord {
-            id: CallId::new(now, &mut self.chance),
+            id: CallId::new(now, &mut self.rng),
             user,
             other_user: None,
             direction: CallDirection::Outbound,

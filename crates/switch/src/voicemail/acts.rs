@@ -92,7 +92,7 @@ impl Switch {
 
     fn fetch(&mut self, now: Now, key: CallKey, said: Vec<Phrase>, audio: Audio, out: &mut Vec<Output>) {
         self.hush(key, out);
-        let token = self.chance.u64();
+        let token = self.rng.u64();
         let Some(visit) = self.visit_mut(key) else { return };
         visit.fetching = Some((token, said));
         let Some(extension) = visit.extension.as_ref().map(|extension| extension.id.clone()) else { return };

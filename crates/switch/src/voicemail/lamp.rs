@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, KeyedHash, KeyedMap, Now};
+use base::{KeyedHash, KeyedMap, Now, Rng};
 use bytes::Bytes;
 use model::voicemail::Count;
 use model::{Cause, Extension, ExtensionId};
-use sip::{Incoming, Method, Name, Request, RequestId, SubscriptionEvent, SubscriptionId, Target, Uri};
+use sip::{HeaderName, Incoming, Method, Request, RequestId, SubscriptionEvent, SubscriptionId, Target, Uri};
 
 use crate::exchange::Switch;
 use crate::identity::canonical;
@@ -48,11 +48,11 @@ pub(crate) struct Lamps {
 }
 
 impl Lamps {
-    pub(crate) fn new(chance: &mut Chance) -> Lamps {
+    pub(crate) fn new(rng: &mut Rng) -> Lamps {
         Lamps {
             subscriptions: BTreeMap::new(),
             by_user: BTreeMap::new(),
-            told: KeyedMap::with_hasher(KeyedHash::new(chance)),
+            told: KeyedMap::with_hasher(KeyedHash::new(rng)),
             asked: BTreeMap::new(),
         }
     }
@@ -141,7 +141,7 @@ impl Switch {
 
     /// For how long it asks; or why it gets nothing.
     fn wish_of(&self, request: &Incoming) -> Result<u32, Refusal> {
-        let event = request.message.header(Name::Event).unwrap_or_default();
+        let event = request.message.header(HeaderName::Event).unwrap_or_default();
         if !event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PACKAGE) {
             return Err(Refusal::status(489).why("no such event package"));
         }
@@ -149,11 +149,11 @@ impl Switch {
             let kind = kind.split(';').next().unwrap_or_default().trim();
             kind == "*/*" || kind.eq_ignore_ascii_case("application/*") || kind.eq_ignore_ascii_case(KIND)
         };
-        let mut accepted = request.message.tokens(Name::Accept).peekable();
+        let mut accepted = request.message.tokens(HeaderName::Accept).peekable();
         if accepted.peek().is_some() && !accepted.any(accepts) {
             return Err(Refusal::status(406).why("only application/simple-message-summary can be had"));
         }
-        match request.message.number(Name::Expires) {
+        match request.message.number(HeaderName::Expires) {
             Some(Err(())) => Err(Refusal::status(400).why("malformed Expires")),
             Some(Ok(short)) if short > 0 && u64::from(short) < self.config.min_expires.as_secs() => {
                 Err(Refusal::status(423))

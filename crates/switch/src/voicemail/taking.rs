@@ -113,7 +113,7 @@ impl Switch {
         let (subject, name): (Subject, Arc<str>) = match taken {
             Taken::Message => {
                 let message = VoicemailMessage {
-                    id: MessageId::new(now, &mut self.chance),
+                    id: MessageId::new(now, &mut self.rng),
                     extension: extension.clone(),
                     user: user.clone(),
                     state: MessageState::Recording,
@@ -128,7 +128,7 @@ impl Switch {
                 (Subject::Message(message), name)
             }
             Taken::Greeting => {
-                let name: Arc<str> = format!("{}-{}", greeting_path(extension), self.chance.base36(8)).into();
+                let name: Arc<str> = format!("{}-{}", greeting_path(extension), self.rng.base36(8)).into();
                 (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
             }
         };

@@ -8,7 +8,7 @@ use centralita_switch::{Command, Input, Originate, Reply, TrunkLife};
 use model::{CallDirection, CallStatus, Cause, Change, LegRole, Trunk, TrunkHost};
 use sip::digest::{Credentials, Ha1};
 use sip::resolve::{Answer, Question, Record};
-use sip::{Flow, Hop, Name, Transport};
+use sip::{Flow, HeaderName, Hop, Transport};
 
 use crate::office::carrier::{carrier, host, trunk, with_account};
 use crate::office::line::Line;
@@ -63,7 +63,7 @@ fn a_number_outside_reaches_the_trunk_in_e164_and_nothing_of_what_the_phone_clai
     let callee = office.invited(1);
     let invite = callee.invite.clone();
     assert_eq!(invite.uri().unwrap().as_str(), "sip:+34912345678@10.9.0.1:5060;transport=udp");
-    assert!(invite.header(Name::From).unwrap().starts_with("<sip:+34910000000@localhost>;tag="));
+    assert!(invite.header(HeaderName::From).unwrap().starts_with("<sip:+34910000000@localhost>;tag="));
     assert_eq!(invite.header_named("P-Asserted-Identity"), Some("<sip:+34910000000@localhost>"));
     let text = String::from_utf8_lossy(invite.bytes()).into_owned();
     assert!(!text.contains("666000111") && !text.contains("X-Secret"), "{text}");
@@ -97,13 +97,13 @@ fn a_challenge_is_answered_with_the_trunks_password_and_only_for_its_realm() {
         let (mut office, ana) = outside(&[one], &[1]);
         let caller = dial(&mut office, &ana);
         let callee = office.invited(1);
-        assert!(callee.invite.header(Name::Authorization).is_none());
+        assert!(callee.invite.header(HeaderName::Authorization).is_none());
         let challenge = format!("WWW-Authenticate: Digest realm=\"{asked}\", nonce=\"n1\", qop=\"auth\"\r\n");
         office.respond(&callee, &callee.invite.clone(), 401, &challenge, None);
         let again = office.carried(1).into_iter().find(|m| m.method().as_str() == "INVITE");
         assert_eq!(again.is_some(), proves);
         if let Some(again) = again {
-            let proof = Credentials::parse(again.header(Name::Authorization).unwrap()).unwrap();
+            let proof = Credentials::parse(again.header(HeaderName::Authorization).unwrap()).unwrap();
             assert!(proof.prove("INVITE", &Ha1::new("trunkuser", "carrier", "trunk-pass")));
             // A second challenge is a refusal: the password is wrong, and is not sent for ever.
             let line = office.line_of(&carrier(1), again);
@@ -246,7 +246,7 @@ fn who_said_no_is_believed_and_no_other_host_is_asked() {
         office.respond(&callee, &callee.invite.clone(), status, lines, None);
         let answer = refused(&mut office, &caller);
         assert_eq!(answer.status(), Some(heard), "{status} {lines}");
-        assert!(answer.header(Name::Reason).unwrap().contains(&format!("cause={}", cause.q850())));
+        assert!(answer.header(HeaderName::Reason).unwrap().contains(&format!("cause={}", cause.q850())));
         assert_eq!(office.carried_in_short(2) + &office.carried_in_short(3), "");
         assert_eq!(office.record().cause, Some(cause));
     }
@@ -264,7 +264,7 @@ fn when_a_trunk_fails_the_next_one_carries_the_call_and_after_the_last_the_calle
     office.answer(&callee, 502, None);
     let answer = refused(&mut office, &caller);
     assert_eq!(answer.status(), Some(503));
-    assert!(answer.header(Name::RetryAfter).is_some());
+    assert!(answer.header(HeaderName::RetryAfter).is_some());
     assert_eq!(office.record().cause, Some(Cause::TrunkDown));
 }
 
@@ -337,7 +337,7 @@ fn a_trunk_carries_no_more_calls_than_it_has_channels() {
     let third = dial(&mut office, &ana);
     let answer = refused(&mut office, &third);
     assert_eq!(answer.status(), Some(503));
-    assert!(answer.header(Name::Reason).unwrap().contains("All lines of the trunk"));
+    assert!(answer.header(HeaderName::Reason).unwrap().contains("All lines of the trunk"));
     office.cancel(&first);
     office.pass_with(ms(100), &[1]);
     office.heard(&carrier(1));
@@ -378,7 +378,7 @@ fn without_a_trunk_that_can_carry_it_a_number_is_404() {
     let caller = dial(&mut office, &ana);
     let answer = refused(&mut office, &caller);
     assert_eq!(answer.status(), Some(404));
-    assert!(answer.header(Name::Reason).unwrap().contains("No trunk carries this number"));
+    assert!(answer.header(HeaderName::Reason).unwrap().contains("No trunk carries this number"));
     // Without country code it cannot be written in E.164.
     office.add_trunk(&trunk("on", &[2]), &[2]);
     let caller = office.call(&ana, "912345678", Some(&offer()));

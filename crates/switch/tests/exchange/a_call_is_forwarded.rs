@@ -5,7 +5,7 @@ use std::time::Duration;
 use centralita_switch::{Command, Reply};
 use media::{MediaCommand, Source, Tone};
 use model::{CallStatus, Cause, DialPermissions, Dialled, ExtensionStatus, Forwarding, ForwardingMode};
-use sip::Name;
+use sip::HeaderName;
 
 use crate::office::line::Line;
 use crate::office::sdp::sdp;
@@ -71,7 +71,10 @@ fn an_unconditional_forward_wins_over_everything_else() {
         invite.header_named("History-Info"),
         Some("<sip:1002@localhost>;index=1, <sip:1003@localhost;cause=302>;index=1.1;mp=1") // RFC 7044
     );
-    assert!(invite.header(Name::From).unwrap().contains("<sip:1001@localhost>"), "the caller is still ana");
+    assert!(
+        invite.header(HeaderName::From).unwrap().contains("<sip:1001@localhost>"),
+        "the caller is still ana"
+    );
     assert!(office.why().contains("forward: 1002 forwards to 1003: it always does"), "{}", office.why());
     assert_eq!(office.record().to_number, "1002");
     office.is_at_rest();

@@ -1,7 +1,7 @@
 //! Hold, resume and other changes of a call that is up, from end to end.
 
 use media::{MediaCommand, Source};
-use sip::Name;
+use sip::HeaderName;
 
 use super::a_call_is_made::connected;
 use crate::office::Office;
@@ -113,7 +113,7 @@ fn a_digit_in_an_info_is_passed_on() {
     assert_eq!(office.last(&caller.phone).status(), Some(200));
     let info = office.last(&callee.phone);
     assert_eq!((info.method().as_str(), info.body().as_ref()), ("INFO", body.as_bytes()));
-    assert_eq!(info.header(Name::ContentType), Some("application/dtmf-relay"));
+    assert_eq!(info.header(HeaderName::ContentType), Some("application/dtmf-relay"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use media::{MediaCommand, Source};
 use model::journal::Record;
 use model::{CallStatus, Cause};
-use sip::Name;
+use sip::HeaderName;
 
 use crate::office::Office;
 use crate::office::line::Line;
@@ -36,7 +36,7 @@ fn two_phones_talk_and_each_is_told_our_address_and_a_port_of_ours() {
     let callee = office.rung(&benito);
     let (address, to_callee) = wants(&callee.invite.body());
     assert_eq!(address, "10.0.0.1");
-    let from = callee.invite.header(Name::From).unwrap();
+    let from = callee.invite.header(HeaderName::From).unwrap();
     assert!(from.starts_with("\"Phone 1001\" <sip:1001@localhost>;tag="), "{from}");
     assert_ne!(callee.call_id, caller.call_id, "the topology is hidden");
     office.answer(&callee, 180, None);
@@ -77,7 +77,7 @@ fn the_callee_hangs_up_and_the_caller_is_told() {
     office.within(&mut callee, "BYE", "", None);
     assert_eq!(office.summary(&callee.phone), "200");
     let bye = office.last(&caller.phone);
-    assert!(bye.header(Name::Reason).unwrap().starts_with("Q.850;cause=16"));
+    assert!(bye.header(HeaderName::Reason).unwrap().starts_with("Q.850;cause=16"));
     office.respond(&caller, &bye, 200, "", None);
     assert_eq!(office.record().cause, Some(Cause::Completed));
     office.is_at_rest();
@@ -199,7 +199,7 @@ fn the_longest_call_is_ended_and_says_why() {
     office.pass(Duration::from_secs(121));
     for line in [caller, callee] {
         let bye = office.heard(&line.phone).into_iter().find(|m| m.method().as_str() == "BYE").unwrap();
-        assert!(bye.header(Name::Reason).unwrap().contains("longest permitted time"));
+        assert!(bye.header(HeaderName::Reason).unwrap().contains("longest permitted time"));
         office.respond(&line, &bye, 200, "", None);
     }
     assert_eq!(office.record().cause, Some(Cause::MaxDuration));
@@ -221,7 +221,7 @@ fn by_default_a_call_lasts_four_hours_from_its_answer_and_no_longer() {
                 match message.method().as_str() {
                     _ if message.status().is_some() => {}
                     "BYE" => {
-                        last_words.push(message.header(Name::Reason).unwrap().to_owned());
+                        last_words.push(message.header(HeaderName::Reason).unwrap().to_owned());
                         office.respond(line, &message, 200, "", None);
                     }
                     _ => office.respond(line, &message, 200, "", None),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{CallStatus, Cause, ExtensionStatus};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use crate::office::sdp::sdp;
 use crate::office::{Office, Phone};
@@ -32,7 +32,7 @@ fn nowhere_to_go_is_said_with_its_reason() {
     ] {
         let refusal = refused(&mut office, &ana, number);
         assert_eq!(refusal.status(), Some(status), "{number}");
-        let reason = refusal.header(Name::Reason).unwrap_or_default().to_string();
+        let reason = refusal.header(HeaderName::Reason).unwrap_or_default().to_string();
         assert!(reason.starts_with(&format!("Q.850;cause={};text=", cause.q850())), "{number}: {reason}");
         let record = office.records().pop().unwrap();
         assert_eq!((record.cause, record.status), (Some(cause), cause.call_status()), "{number}");
@@ -146,7 +146,7 @@ fn the_fifty_first_call_of_a_user_is_refused_and_the_fifty_live_on() {
     }
     let line = office.call(&ana, "*43", Some(&OFFER()));
     let refusal = office.last(&ana);
-    assert_eq!((refusal.status(), refusal.header(Name::RetryAfter)), (Some(503), Some("10"))); // S29
+    assert_eq!((refusal.status(), refusal.header(HeaderName::RetryAfter)), (Some(503), Some("10"))); // S29
     office.send_from(ana.address, line.invite.bytes().clone());
     assert_eq!(office.last(&ana).bytes(), refusal.bytes(), "a repetition is told the same");
     assert_eq!(office.status().active_calls, 50);
@@ -176,7 +176,7 @@ fn a_call_without_hops_left_goes_nowhere() {
     let lines = "";
     let mut line = office.call_with(&ana, "1002", Some(&OFFER()), lines);
     let rung = office.rung(&benito);
-    assert_eq!(rung.invite.number(Name::MaxForwards), Some(Ok(69)), "one less than the caller's");
+    assert_eq!(rung.invite.number(HeaderName::MaxForwards), Some(Ok(69)), "one less than the caller's");
     office.answer(&rung, 486, None);
     let refusal = office.last(&ana);
     office.ack_refusal(&line, &refusal);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{CallDirection, CallStatus, Cause, ExtensionNumber, LegRole, Trunk};
-use sip::Name;
+use sip::HeaderName;
 
 use crate::office::carrier::{carrier, did, source, trunk};
 use crate::office::sdp::{formats, sdp};
@@ -38,7 +38,9 @@ fn a_did_rings_its_extension_and_shows_the_callers_number() {
         let (mut office, ana) = office(&inward());
         let mut outside = office.deliver(&carrier(1), target, "+33142000000", &offer());
         let callee = office.rung(&ana);
-        assert!(callee.invite.header(Name::From).unwrap().starts_with("<sip:+33142000000@localhost>;tag="));
+        assert!(
+            callee.invite.header(HeaderName::From).unwrap().starts_with("<sip:+33142000000@localhost>;tag=")
+        );
         office.answer(&callee, 200, Some(&sdp("10.0.0.11", 30_000, "0 8 101", "sendrecv")));
         let ok = office.last(&carrier(1));
         office.acknowledge(&mut outside, &ok, None);
@@ -162,7 +164,9 @@ fn what_the_trunk_may_not_do_is_refused_with_a_reason() {
     office.change_extension("1001", |extension| extension.do_not_disturb = true);
     let third = office.deliver(&carrier(1), DID, "+33142000000", &offer());
     let answer = office.last(&carrier(1));
-    assert!(answer.header(Name::Reason).unwrap().contains(&format!("cause={}", Cause::DoNotDisturb.q850())));
+    assert!(
+        answer.header(HeaderName::Reason).unwrap().contains(&format!("cause={}", Cause::DoNotDisturb.q850()))
+    );
     office.ack_refusal(&third, &answer);
 }
 
@@ -173,7 +177,7 @@ fn an_anonymous_caller_and_one_with_a_strange_name_are_shown_as_anonymous() {
         office.deliver(&carrier(1), DID, name, &offer());
         let callee = office.rung(&ana);
         assert!(
-            callee.invite.header(Name::From).unwrap().starts_with("<sip:anonymous@localhost>;tag="),
+            callee.invite.header(HeaderName::From).unwrap().starts_with("<sip:anonymous@localhost>;tag="),
             "{name}"
         );
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use centralita_switch::{Command, Input, Listener, Reply, TrunkLife};
 use media::MediaEvent;
 use model::{Cause, Change, Trunk, TrunkTransport};
-use sip::{Flow, Hop, Message, Name, Transport};
+use sip::{Flow, HeaderName, Hop, Message, Transport};
 
 use crate::office::carrier::{carrier, source, trunk};
 use crate::office::sdp::sdp;
@@ -56,7 +56,7 @@ fn breaks(office: &mut Office, n: u8) {
 }
 
 fn via(message: &Message) -> &str {
-    message.header(Name::Via).unwrap()
+    message.header(HeaderName::Via).unwrap()
 }
 
 fn lives(office: &mut Office) -> Vec<TrunkLife> {

@@ -1,7 +1,7 @@
 //! The journal has no room: what could not be kept is not promised, and what is up goes on.
 
 use centralita_switch::{Input, JournalRoom};
-use sip::Name;
+use sip::HeaderName;
 
 use super::a_call_is_made::connected;
 use crate::office::Office;
@@ -19,15 +19,15 @@ fn nothing_new_is_taken_on_and_calls_that_are_up_go_on() {
 
     let line = office.call(&carla, "*43", Some(&sdp("10.0.0.13", 30_000, "0", "sendrecv")));
     let refusal = office.last(&carla);
-    assert_eq!((refusal.status(), refusal.header(Name::RetryAfter)), (Some(503), Some("10")));
+    assert_eq!((refusal.status(), refusal.header(HeaderName::RetryAfter)), (Some(503), Some("10")));
     office.ack_refusal(&line, &refusal);
     let refresh = format!("Contact: {}\r\nExpires: 120\r\n", carla.contact());
     let refusal = office.register_with(&carla, &refresh);
-    assert_eq!((refusal.status(), refusal.header(Name::RetryAfter)), (Some(503), Some("10")));
+    assert_eq!((refusal.status(), refusal.header(HeaderName::RetryAfter)), (Some(503), Some("10")));
     assert!(
         refusal
-            .header(Name::Reason)
-            .or(refusal.header(Name::Warning))
+            .header(HeaderName::Reason)
+            .or(refusal.header(HeaderName::Warning))
             .is_some_and(|why| why.contains("disk"))
     );
     // Who only asks, or goes, promises nothing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use centralita_switch::{Config, Input, Setting};
 use media::{MediaCommand, MediaEvent};
 use model::{CallStatus, Cause, Dialled};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use crate::office::carrier::{carrier, trunk};
 use crate::office::line::Line;
@@ -170,9 +170,9 @@ fn codes_are_configured_and_switched_off() {
 }
 
 fn shows_nobody(invite: &Message, number: &str) {
-    let from = invite.header(Name::From).unwrap();
+    let from = invite.header(HeaderName::From).unwrap();
     assert!(from.starts_with("\"Anonymous\" <sip:anonymous@anonymous.invalid>"), "{from}"); // RFC 3323 §4.1.1.3
-    assert_eq!(invite.header(Name::Privacy), Some("id"));
+    assert_eq!(invite.header(HeaderName::Privacy), Some("id"));
     let text = String::from_utf8_lossy(invite.bytes()).into_owned();
     let told: Vec<&str> = text.lines().filter(|line| line.contains(number)).collect();
     assert!(told.iter().all(|line| line.starts_with("P-Asserted-Identity:")), "{told:?}");
@@ -201,7 +201,7 @@ fn a_carrier_is_told_the_number_and_not_to_pass_it_on() {
     office.call(&ana, "*67+34912345678", Some(&offer()));
     let invite = office.rung(&carrier(1)).invite;
     shows_nobody(&invite, "+34910000000");
-    let asserted = invite.header(Name::PAssertedIdentity).unwrap();
+    let asserted = invite.header(HeaderName::PAssertedIdentity).unwrap();
     assert!(asserted.contains("+34910000000"), "{asserted}"); // RFC 3325 §7
 }
 
@@ -219,5 +219,5 @@ fn the_last_caller_is_called_back() {
     office.heard(&ana);
     office.call(&benito, "*69", Some(&offer()));
     let invite = office.rung(&ana).invite;
-    assert!(invite.header(Name::From).unwrap().contains("sip:1002@"), "1001's phone rings");
+    assert!(invite.header(HeaderName::From).unwrap().contains("sip:1002@"), "1001's phone rings");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{Change, ExtensionId, MessageState};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use crate::a_message_is_left::{message, open};
 use crate::office::{Office, Phone};
@@ -28,11 +28,11 @@ impl Office {
         let header = |name| request.header(name).unwrap();
         let text = format!(
             "SIP/2.0 {status} X\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=p\r\nCall-ID: {}\r\nCSeq: {}\r\nContent-Length: 0\r\n\r\n",
-            header(Name::Via),
-            header(Name::From),
-            header(Name::To).split(";tag").next().unwrap(),
-            header(Name::CallId),
-            header(Name::CSeq)
+            header(HeaderName::Via),
+            header(HeaderName::From),
+            header(HeaderName::To).split(";tag").next().unwrap(),
+            header(HeaderName::CallId),
+            header(HeaderName::CSeq)
         );
         self.send_from(phone.address, text);
     }
@@ -49,7 +49,7 @@ const EVENT: &str =
     "Event: message-summary\r\nAccept: application/simple-message-summary\r\nExpires: 600\r\n";
 
 fn summary(notify: &Message) -> String {
-    assert_eq!(notify.header(Name::ContentType), Some("application/simple-message-summary"));
+    assert_eq!(notify.header(HeaderName::ContentType), Some("application/simple-message-summary"));
     String::from_utf8(notify.body().to_vec()).unwrap()
 }
 
@@ -65,7 +65,7 @@ fn a_subscriber_is_told_at_once_and_with_every_change() {
     let phone = office.phone("1002");
     office.change(vec![Change::Message(message("vm_1", MessageState::Heard))]);
     let heard = office.subscribe(&phone, "sip:1002@localhost", EVENT);
-    assert_eq!((heard[0].status(), heard[0].header(Name::Expires)), (Some(200), Some("600")));
+    assert_eq!((heard[0].status(), heard[0].header(HeaderName::Expires)), (Some(200), Some("600")));
     assert_eq!(summary(&heard[1]), told("no", "0/1")); // S72, RFC 3842 §5.2
     office.confirm(&phone, &heard[1], 200);
     office.change(vec![Change::Message(message("vm_2", MessageState::New))]);
@@ -79,7 +79,7 @@ fn a_subscriber_is_told_at_once_and_with_every_change() {
     office.confirm(&phone, &dark[0], 200);
     office.pass(Duration::from_secs(600));
     let last = office.notifies(&phone);
-    assert_eq!(last[0].header(Name::SubscriptionState), Some("terminated;reason=timeout"));
+    assert_eq!(last[0].header(HeaderName::SubscriptionState), Some("terminated;reason=timeout"));
     office.confirm(&phone, &last[0], 200);
     office.change(vec![Change::Message(message("vm_3", MessageState::New))]);
     assert_eq!(office.summary(&phone), "", "nobody asks any more, and no phone is registered");
@@ -102,10 +102,10 @@ fn only_ones_own_mailbox_and_only_this_package() {
         let heard = office.subscribe(&phone, uri, lines);
         assert_eq!(heard[0].status(), Some(status), "{uri} {lines}");
         if status == 489 {
-            assert_eq!(heard[0].header(Name::AllowEvents), Some("message-summary"));
+            assert_eq!(heard[0].header(HeaderName::AllowEvents), Some("message-summary"));
         }
         if lines.contains("99999") {
-            assert_eq!(heard[0].header(Name::Expires), Some("3600")); // security.md row 14
+            assert_eq!(heard[0].header(HeaderName::Expires), Some("3600")); // security.md row 14
         }
     }
 }
@@ -130,7 +130,11 @@ fn no_subscription_lasts_longer_than_an_hour() {
     for asked in ["Expires: 86400", "Expires: 4294967295", "X-Without: Expires"] {
         let lines = format!("Event: message-summary\r\n{asked}\r\n");
         let answer = office.subscribe(&phone, "sip:1002@localhost", &lines).remove(0);
-        assert_eq!((answer.status(), answer.header(Name::Expires)), (Some(200), Some("3600")), "{asked}"); // security.md row 14
+        assert_eq!(
+            (answer.status(), answer.header(HeaderName::Expires)),
+            (Some(200), Some("3600")),
+            "{asked}"
+        ); // security.md row 14
     }
 }
 
@@ -144,7 +148,7 @@ fn a_phone_that_only_registered_is_told_unasked_until_it_refuses() {
     let lit = office.notifies(&phone);
     assert_eq!((lit.len(), summary(&lit[0])), (1, told("yes", "1/0")));
     assert_eq!(lit[0].uri().unwrap().to_string(), "sip:phone1002@10.0.0.12:5060");
-    assert_eq!(lit[0].header(Name::Event), Some("message-summary"));
+    assert_eq!(lit[0].header(HeaderName::Event), Some("message-summary"));
     assert_eq!(lit[0].to_tag(), "");
     office.confirm(&phone, &lit[0], 200);
     office.register(&phone);

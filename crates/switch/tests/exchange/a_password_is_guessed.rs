@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::office::{Office, Phone};
 use centralita_switch::{Command, Reply};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 /// One REGISTER with the phone's password, whatever it is; the answer, where there is one.
 fn attempt(office: &mut Office, phone: &Phone) -> Option<Message> {
@@ -106,7 +106,7 @@ fn a_nonce_is_good_once_and_for_a_minute() {
     let text = office.request(&phone, "REGISTER", "sip:localhost", to, &format!("{proof}{lines}"));
     office.send_from(phone.address, text);
     let stale = office.last(&phone);
-    assert!(stale.header(Name::WwwAuthenticate).unwrap().contains("stale=true")); // RFC 7616 §3.3
+    assert!(stale.header(HeaderName::WwwAuthenticate).unwrap().contains("stale=true")); // RFC 7616 §3.3
     assert_eq!(office.status().counters.wrong_passwords, 0, "the password was right");
 }
 
@@ -140,15 +140,19 @@ fn who_asks_for_what_is_not_done_here_is_asked_first_and_told_afterwards() {
             office.send_from(phone.address, text);
             let challenge = office.last(&phone);
             assert_eq!(challenge.status(), Some(401), "{method}"); // security.md row 14
-            assert!(challenge.header(Name::Allow).is_none(), "a stranger learns nothing");
+            assert!(challenge.header(HeaderName::Allow).is_none(), "a stranger learns nothing");
             if !stranger {
                 let proof = office.authorization(&phone, &challenge, method, uri);
                 let text = office.request(&phone, method, uri, to, &format!("{proof}Event: presence\r\n"));
                 office.send_from(phone.address, text.clone());
                 let refusal = office.last(&phone);
                 assert_eq!(refusal.status(), Some(status), "{method}");
-                assert_eq!(refusal.header(Name::Allow).is_some(), matches!(status, 405 | 501), "{method}");
-                let reason = refusal.header(Name::Reason).unwrap_or_default();
+                assert_eq!(
+                    refusal.header(HeaderName::Allow).is_some(),
+                    matches!(status, 405 | 501),
+                    "{method}"
+                );
+                let reason = refusal.header(HeaderName::Reason).unwrap_or_default();
                 assert!(
                     reason.starts_with(&format!("SIP;cause={status};text=\"")),
                     "{method} is told why: {reason}"
@@ -168,5 +172,5 @@ fn options_names_what_is_there_and_nothing_else() {
     let text = office.request(&phone, "OPTIONS", "sip:localhost", "<sip:localhost>", "");
     office.send_from(phone.address, text);
     // Of RFC 5626 only the rule of the instance is there: a flow's keep-alive and its failover are not, so `outbound` is not claimed.
-    assert_eq!(office.last(&phone).header(Name::Supported), Some("100rel, timer, path"));
+    assert_eq!(office.last(&phone).header(HeaderName::Supported), Some("100rel, timer, path"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::office::Office;
 use model::{Change, ExtensionStatus};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 fn contacts(answer: &Message) -> Vec<(String, u32)> {
     match answer.contacts() {
@@ -100,7 +100,7 @@ fn too_short_an_interval_is_refused_with_the_least_one() {
     let mut office = Office::open();
     let phone = office.phone("1001");
     let answer = office.register_with(&phone, &format!("Contact: {}\r\nExpires: 30\r\n", phone.contact()));
-    assert_eq!((answer.status(), answer.header(Name::MinExpires)), (Some(423), Some("60"))); // RFC 3261 §10.3 step 7
+    assert_eq!((answer.status(), answer.header(HeaderName::MinExpires)), (Some(423), Some("60"))); // RFC 3261 §10.3 step 7
     let answer = office.register_with(&phone, &format!("Contact: {};expires=99999\r\n", phone.contact()));
     assert_eq!(contacts(&answer)[0].1, 7200, "too long a one is cut");
 }
@@ -150,7 +150,7 @@ fn nobody_registers_for_another() {
     office.send_from(thief.address, text.clone());
     let refusal = office.last(&thief);
     assert_eq!(refusal.status(), Some(403));
-    assert!(refusal.header(Name::Reason).is_some(), "a refusal says why");
+    assert!(refusal.header(HeaderName::Reason).is_some(), "a refusal says why");
     assert!(office.registrations().is_empty());
     office.send_from(thief.address, text);
     assert_eq!(office.last(&thief).status(), Some(403), "and says the same to a repetition");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use centralita_switch::{Command, Reply, TrunkRegistration};
 use model::{Change, Trunk};
 use sip::digest::{Credentials, Ha1};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use crate::office::Office;
 use crate::office::carrier::{carrier, did, trunk, with_account};
@@ -47,7 +47,7 @@ fn accept(office: &mut Office, seconds: u32) -> Message {
     let first = one(office);
     office.reply(&carrier(1), &first, 401, CHALLENGE, None);
     let proven = one(office);
-    let contact = proven.header(Name::Contact).unwrap().to_string();
+    let contact = proven.header(HeaderName::Contact).unwrap().to_string();
     let lines = format!("X-Granted: {contact};expires={seconds}\r\nExpires: {seconds}\r\n");
     office.reply(&carrier(1), &proven, 200, &lines, None);
     proven
@@ -66,9 +66,9 @@ fn it_registers_with_its_password_and_refreshes_before_it_lapses() {
     assert_eq!(state(&mut office), TrunkRegistration::Trying);
     let proven = accept(&mut office, 300);
     assert_eq!(proven.uri().unwrap().as_str(), "sip:10.9.0.1:5060;transport=udp");
-    assert_eq!(proven.header(Name::Contact), Some("<sip:trunkuser@10.0.0.1:5060>"));
-    assert_eq!(proven.header(Name::Expires), Some("600"));
-    let proof = Credentials::parse(proven.header(Name::Authorization).unwrap()).unwrap();
+    assert_eq!(proven.header(HeaderName::Contact), Some("<sip:trunkuser@10.0.0.1:5060>"));
+    assert_eq!(proven.header(HeaderName::Expires), Some("600"));
+    let proof = Credentials::parse(proven.header(HeaderName::Authorization).unwrap()).unwrap();
     assert!(proof.prove("REGISTER", &Ha1::new("trunkuser", "carrier", "trunk-pass")));
     assert_eq!(state(&mut office), TrunkRegistration::Registered);
 
@@ -85,7 +85,7 @@ fn a_time_that_is_too_short_is_made_longer() {
     let mut office = open(&registering());
     let first = one(&mut office);
     office.reply(&carrier(1), &first, 423, "Min-Expires: 1800\r\n", None);
-    assert_eq!(one(&mut office).header(Name::Expires), Some("1800"));
+    assert_eq!(one(&mut office).header(HeaderName::Expires), Some("1800"));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_trunk_that_is_removed_or_a_house_that_closes_says_goodbye() {
             office.change(vec![Change::TrunkGone(registering().id)]);
         }
         let first = one(&mut office);
-        assert_eq!(first.header(Name::Expires), Some("0"));
+        assert_eq!(first.header(HeaderName::Expires), Some("0"));
         office.reply(&carrier(1), &first, 401, CHALLENGE, None);
         let proven = one(&mut office);
         office.reply(&carrier(1), &proven, 200, "", None);
@@ -206,7 +206,7 @@ fn of_several_nodes_only_the_one_on_duty_registers_and_says_goodbye_when_another
 
     office.ask(Command::Registrar { on_duty: false });
     let goodbye = one(&mut office);
-    assert_eq!(goodbye.header(Name::Expires), Some("0"));
+    assert_eq!(goodbye.header(HeaderName::Expires), Some("0"));
     office.reply(&carrier(1), &goodbye, 200, "", None);
     office.pass_with(secs(400), &[1]);
     assert!(registers(&mut office).is_empty());

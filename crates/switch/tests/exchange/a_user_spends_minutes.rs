@@ -5,7 +5,7 @@ use std::time::Duration;
 use centralita_switch::{Command, Config, Originate, Planned, Reply};
 use model::journal::{Note, Record};
 use model::{CallId, CallStatus, Cause, Dialled, Forwarding, ForwardingMode, RecurringCallId};
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use crate::office::carrier::{carrier, trunk};
 use crate::office::line::Line;
@@ -72,7 +72,7 @@ fn connected(office: &mut Office, phone: &Phone) -> (Line, Line) {
 /// Both phones of a call that we ended say yes to BYE.
 fn buried(office: &mut Office, (caller, callee): &(Line, Line)) {
     let bye = office.last(&caller.phone);
-    assert!(bye.header(Name::Reason).unwrap().contains("used up for today"), "{bye:?}");
+    assert!(bye.header(HeaderName::Reason).unwrap().contains("used up for today"), "{bye:?}");
     office.respond(caller, &bye, 200, "", None);
     let bye = office.carried(1).pop().unwrap();
     assert_eq!(bye.method().as_str(), "BYE");
@@ -112,8 +112,8 @@ fn so_many_calls_a_minute_leave_the_house_by_all_roads_together() {
     // The fourth is one too many, by each of the roads.
     let line = office.call(&ana, MADRID, Some(&offer()));
     let answer = refusal(&mut office, &line);
-    assert_eq!((answer.status(), answer.header(Name::RetryAfter)), (Some(503), Some("10")));
-    assert!(answer.header(Name::Reason).unwrap().contains("Too many calls to the outside"));
+    assert_eq!((answer.status(), answer.header(HeaderName::RetryAfter)), (Some(503), Some("10")));
+    assert!(answer.header(HeaderName::Reason).unwrap().contains("Too many calls to the outside"));
     assert!(office.why().contains("limit: who pays for it has begun 3 calls"), "{}", office.why());
     let line = office.call(&benito, "1003", Some(&offer()));
     assert_eq!(refusal(&mut office, &line).status(), Some(503));
@@ -174,7 +174,7 @@ fn a_day_that_is_used_up_ends_the_calls_that_are_on_and_refuses_others_until_mid
     byes.dedup_by_key(|bye| bye.call_id().to_owned()); // while nobody answers they are sent again
     assert_eq!(byes.len(), 2);
     for bye in &byes {
-        assert!(bye.header(Name::Reason).unwrap().contains("used up for today"), "{bye:?}");
+        assert!(bye.header(HeaderName::Reason).unwrap().contains("used up for today"), "{bye:?}");
         let line = if bye.call_id() == one.0.call_id { &one.0 } else { &two.0 };
         office.respond(line, bye, 200, "", None);
     }
@@ -188,7 +188,7 @@ fn a_day_that_is_used_up_ends_the_calls_that_are_on_and_refuses_others_until_mid
     let line = office.call(&ana, MADRID, Some(&offer()));
     let answer = refusal(&mut office, &line);
     assert_eq!(answer.status(), Some(403));
-    assert!(answer.header(Name::Reason).unwrap().contains("used up for today"), "{answer:?}");
+    assert!(answer.header(HeaderName::Reason).unwrap().contains("used up for today"), "{answer:?}");
     assert!(office.why().contains("limit: the 2 minutes a day of who pays for it are used up"));
     assert_eq!(office.ask(Command::Originate(wish(None))), Reply::Refused(Cause::OutsideMinutesUsed));
     assert_eq!(office.carried_in_short(1), "");

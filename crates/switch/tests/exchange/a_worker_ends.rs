@@ -2,7 +2,7 @@
 
 use media::MediaEvent;
 use model::Cause;
-use sip::Name;
+use sip::HeaderName;
 
 use crate::a_call_is_made::connected;
 use crate::office::Office;
@@ -17,7 +17,7 @@ fn the_calls_of_a_worker_that_ends_are_released_and_its_ports_are_handed_out_no_
     for line in [&caller, &callee] {
         let bye = office.last(&line.phone);
         assert_eq!(bye.method().as_str(), "BYE");
-        assert!(bye.header(Name::Reason).is_some_and(|reason| reason.starts_with("Q.850;cause=41")));
+        assert!(bye.header(HeaderName::Reason).is_some_and(|reason| reason.starts_with("Q.850;cause=41")));
         office.respond(line, &bye, 200, "", None);
     }
     assert_eq!(office.record().cause, Some(Cause::Internal));

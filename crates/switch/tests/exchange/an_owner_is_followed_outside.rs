@@ -7,7 +7,7 @@ use model::{
     CallDirection, CallStatus, CallerId, Cause, Change, Dialled, FollowMe, FollowMode, FollowStep,
     Forwarding, Trunk,
 };
-use sip::Name;
+use sip::HeaderName;
 
 use crate::office::carrier::{carrier, did, trunk};
 use crate::office::line::Line;
@@ -271,7 +271,7 @@ fn what_a_trunks_prefixes_make_of_a_number_is_judged_again() {
         let refusal = office.last(&ana);
         office.ack_refusal(&caller, &refusal);
         assert_eq!(refusal.status(), Some(403), "{number}");
-        assert!(refusal.header(Name::Reason).unwrap().contains("blocked"), "{number}");
+        assert!(refusal.header(HeaderName::Reason).unwrap().contains("blocked"), "{number}");
         let caller = office.call(&ana, "1002", Some(&offer())); // and by a follow-me
         let refusal = office.last(&ana);
         office.ack_refusal(&caller, &refusal);
@@ -326,7 +326,10 @@ fn a_forwarded_call_shows_the_number_of_who_forwards_and_tells_of_it_only_where_
     let (mut office, ana) = forwarding(&one);
     office.call(&ana, "1002", Some(&offer()));
     let invite = office.invited(1).invite;
-    assert!(invite.header(Name::From).unwrap().starts_with("<sip:+34911000002@localhost>"), "{invite:?}");
+    assert!(
+        invite.header(HeaderName::From).unwrap().starts_with("<sip:+34911000002@localhost>"),
+        "{invite:?}"
+    );
     assert_eq!(invite.header_named("P-Asserted-Identity"), Some("<sip:+34911000002@localhost>"));
     assert_eq!((invite.header_named("Diversion"), invite.header_named("History-Info")), (None, None));
 
@@ -345,7 +348,7 @@ fn a_forwarded_call_shows_the_number_of_who_forwards_and_tells_of_it_only_where_
     // A call that nobody forwarded tells of nothing, and shows its caller's number.
     office.call(&ana, HOME, Some(&offer()));
     let invite = office.invited(1).invite;
-    assert!(invite.header(Name::From).unwrap().starts_with("<sip:+34911000001@localhost>"));
+    assert!(invite.header(HeaderName::From).unwrap().starts_with("<sip:+34911000001@localhost>"));
     assert_eq!(invite.header_named("Diversion"), None);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use centralita_switch::{Command, Originate, Reply, State};
 use model::journal::{Note, Record};
 use model::{Cause, Change, DialPermissions, DialRules, User};
-use sip::Name;
+use sip::HeaderName;
 
 use crate::office::carrier::trunk;
 use crate::office::line::Line;
@@ -103,7 +103,7 @@ fn while_the_exchange_is_going_down_help_is_still_called() {
     office.ask(Command::Stop { force: false });
     assert_eq!(office.status().state, State::Draining);
     let line = office.call(&ana, MADRID, Some(&offer()));
-    assert!(refused(&mut office, &line).header(Name::Reason).unwrap().contains("shutting down"));
+    assert!(refused(&mut office, &line).header(HeaderName::Reason).unwrap().contains("shutting down"));
     let help = helped(&mut office, &ana, "112", "112");
     office.within(&mut echo, "BYE", "", None);
     office.pass(Duration::from_secs(40));
@@ -121,7 +121,7 @@ fn without_a_trunk_the_caller_is_told_to_use_another_telephone() {
     let line = office.call(&ana, "112", Some(&offer()));
     let answer = refused(&mut office, &line);
     assert_eq!(answer.status(), Some(503));
-    assert!(answer.header(Name::Reason).unwrap().contains("use another telephone"), "{answer:?}");
+    assert!(answer.header(HeaderName::Reason).unwrap().contains("use another telephone"), "{answer:?}");
     assert_eq!(office.records().pop().unwrap().cause, Some(Cause::EmergencyNoRoute));
     assert_eq!(told(&office), 1, "whoever watches should know");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use centralita_switch::{Command, Input, Reply, State};
 use model::{CallStatus, Cause};
-use sip::Name;
+use sip::HeaderName;
 
 use super::a_call_is_made::connected;
 use crate::office::Office;
@@ -19,7 +19,7 @@ fn calls_may_end_before_the_listeners_close() {
     let carla = office.phone("1003");
     let line = office.call(&carla, "*43", Some(&sdp("10.0.0.13", 30_000, "0", "sendrecv")));
     let refusal = office.last(&carla);
-    assert_eq!((refusal.status(), refusal.header(Name::RetryAfter)), (Some(503), Some("10")));
+    assert_eq!((refusal.status(), refusal.header(HeaderName::RetryAfter)), (Some(503), Some("10")));
     office.ack_refusal(&line, &refusal);
     office.pass(Duration::from_secs(30));
     assert!(office.listens.is_empty(), "a call is still up");
@@ -43,7 +43,7 @@ fn a_forced_stop_ends_the_calls() {
     office.ask(Command::Stop { force: true });
     for line in [caller, callee] {
         let bye = office.last(&line.phone);
-        assert!(bye.header(Name::Reason).unwrap().contains("shutting down"));
+        assert!(bye.header(HeaderName::Reason).unwrap().contains("shutting down"));
         office.respond(&line, &bye, 200, "", None);
     }
     assert_eq!(

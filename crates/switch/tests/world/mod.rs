@@ -7,7 +7,7 @@ pub(crate) use judge::End;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Timestamp};
+use base::{Instant, Now, Rng, Timestamp};
 use centralita_switch::schedule::{Begun, Config, Dialled, Input, Key, Output, Scheduler, Written};
 use model::recurrence::{self, Schedule};
 use model::{
@@ -203,7 +203,7 @@ pub(crate) struct Node {
 }
 
 pub(crate) struct World {
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     pub(crate) weather: Weather,
     pub(crate) at: Instant,
     pub(crate) plans: Vec<RecurringCall>,
@@ -239,7 +239,7 @@ impl World {
             calls: BTreeMap::new(),
         };
         World {
-            chance: Chance::from_number(seed),
+            rng: Rng::from_number(seed),
             weather,
             at: Instant::ZERO,
             plans,
@@ -258,7 +258,7 @@ impl World {
     }
 
     fn odds(&mut self, thousandths: u64) -> bool {
-        self.chance.below(1000) < thousandths
+        self.rng.below(1000) < thousandths
     }
 
     /// Until `end`, and then in fair weather until nothing is under way.
@@ -352,14 +352,14 @@ impl World {
     }
 
     fn start(&mut self, n: usize) {
-        let chance = self.chance.fork();
+        let rng = self.rng.fork();
         let (at, shared) = (self.at, self.nodes.len() > 1);
         let node = &mut self.nodes[n];
         node.life += 1;
         node.lives.push((at, Instant::from_micros(u64::MAX)));
         let owner = format!("{}:{}:{}", node.name, node.boot, node.life);
         let config = Config { owner: owner.as_str().into(), per_second: self.per_second, shared };
-        node.scheduler = Some(Scheduler::new(config, chance));
+        node.scheduler = Some(Scheduler::new(config, rng));
         let mut last: BTreeMap<RecurringCallId, Timestamp> = BTreeMap::new();
         for key in self.rows.keys() {
             last.insert(key.0.clone(), key.1);
@@ -383,10 +383,10 @@ impl World {
     }
 
     fn kill(&mut self, n: usize) {
-        let away = match self.chance.below(10) {
-            0 => 600 + self.chance.below(6000),
-            1 | 2 => self.chance.below(600),
-            _ => self.chance.below(5),
+        let away = match self.rng.below(10) {
+            0 => 600 + self.rng.below(6000),
+            1 | 2 => self.rng.below(600),
+            _ => self.rng.below(5),
         };
         let cut = self.odds(self.weather.power_cut);
         let (at, node) = (self.at, &mut self.nodes[n]);
@@ -479,7 +479,7 @@ impl World {
             *self.turned_away.entry(key).or_default() += 1;
             return Dialled::Silent;
         }
-        let seconds = Duration::from_secs(1 + self.chance.below(40));
+        let seconds = Duration::from_secs(1 + self.rng.below(40));
         let outcome = if self.odds(self.weather.busy) {
             (self.at + Duration::from_secs(2), Err(Cause::Busy))
         } else if self.odds(self.weather.no_answer) {

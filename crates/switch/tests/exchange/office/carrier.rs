@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Chance, Secret, Timestamp};
+use base::{Rng, Secret, Timestamp};
 use model::{
     Change, Dialled, Did, ExtensionNumber, SealKey, Sealed, Source, Trunk, TrunkHost, TrunkId, TrunkSettings,
     TrunkTransport,
 };
-use sip::{Message, Name};
+use sip::{HeaderName, Message};
 
 use super::line::Line;
 use super::{Office, Phone};
@@ -54,7 +54,7 @@ pub fn trunk(name: &str, carriers: &[u8]) -> Trunk {
 pub fn with_account(mut trunk: Trunk) -> Trunk {
     let secret = Secret::new("trunk-pass".to_owned());
     let key = SealKey::default();
-    trunk.password = Sealed::seal(&key, trunk.id.as_str(), &secret, &mut Chance::from_number(3));
+    trunk.password = Sealed::seal(&key, trunk.id.as_str(), &secret, &mut Rng::from_number(3));
     trunk.settings.username = Some("trunkuser".into());
     trunk
 }
@@ -125,12 +125,12 @@ impl Office {
 
     /// The callee's end of a call that an INVITE opens.
     pub fn line_of(&mut self, phone: &Phone, invite: Message) -> Line {
-        let to = invite.header(Name::To).unwrap();
+        let to = invite.header(HeaderName::To).unwrap();
         Line {
             phone: phone.clone(),
             call_id: invite.call_id().into(),
             local: format!("{to};tag={}", self.noise()),
-            remote: invite.header(Name::From).unwrap().into(),
+            remote: invite.header(HeaderName::From).unwrap().into(),
             target: super::line::contact_of(&invite),
             cseq: 100,
             invite,
@@ -142,7 +142,7 @@ impl Office {
         let mut line = Line {
             phone: phone.clone(),
             call_id: String::new(),
-            local: request.header(Name::To).unwrap().into(),
+            local: request.header(HeaderName::To).unwrap().into(),
             remote: String::new(),
             target: String::new(),
             cseq: 0,

@@ -1,6 +1,6 @@
 //! One call at one phone: enough of a dialog to speak in it.
 
-use sip::{Contacts, Message, Name};
+use sip::{Contacts, HeaderName, Message};
 
 use super::{Office, Phone};
 
@@ -70,7 +70,7 @@ impl Office {
 
     pub fn ack_refusal(&mut self, line: &Line, refusal: &Message) {
         let branch = String::from_utf8_lossy(&refusal.via().branch).into_owned();
-        let to = refusal.header(Name::To).unwrap().to_string();
+        let to = refusal.header(HeaderName::To).unwrap().to_string();
         let ack = Line { remote: to, ..line.clone() };
         self.send_from(line.phone.address, write(&ack, "ACK", refusal.cseq().number, &branch, "", None));
     }
@@ -85,7 +85,7 @@ impl Office {
 
     /// Take the dialog's tag and target from an answer.
     pub fn learn(&mut self, line: &mut Line, answer: &Message) {
-        line.remote = answer.header(Name::To).unwrap().to_string();
+        line.remote = answer.header(HeaderName::To).unwrap().to_string();
         line.target = contact_of(answer);
     }
 
@@ -93,12 +93,12 @@ impl Office {
     pub fn rung(&mut self, phone: &Phone) -> Line {
         let invite = self.last(phone);
         assert_eq!(invite.method().as_str(), "INVITE");
-        let to = invite.header(Name::To).unwrap();
+        let to = invite.header(HeaderName::To).unwrap();
         Line {
             phone: phone.clone(),
             call_id: invite.call_id().into(),
             local: format!("{to};tag={}", self.noise()),
-            remote: invite.header(Name::From).unwrap().into(),
+            remote: invite.header(HeaderName::From).unwrap().into(),
             target: contact_of(&invite),
             cseq: 100,
             invite,
@@ -117,11 +117,11 @@ impl Office {
             "SIP/2.0 {status} {phrase}\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq}\r\n\
              Contact: {contact}\r\nContent-Length: 0\r\n\r\n",
             phrase = sip::reason_phrase(status),
-            via = header(Name::Via),
-            from = header(Name::From),
+            via = header(HeaderName::Via),
+            from = header(HeaderName::From),
             to = line.local,
-            id = header(Name::CallId),
-            cseq = header(Name::CSeq),
+            id = header(HeaderName::CallId),
+            cseq = header(HeaderName::CSeq),
         );
         self.send_from(line.phone.address, text);
     }
@@ -136,11 +136,11 @@ impl Office {
              Contact: {contact}\r\nAllow: INVITE, ACK, BYE, CANCEL, UPDATE, PRACK, INFO\r\n{lines}{kind}\
              Content-Length: {length}\r\n\r\n{body}",
             phrase = sip::reason_phrase(status),
-            via = header(Name::Via),
-            from = header(Name::From),
+            via = header(HeaderName::Via),
+            from = header(HeaderName::From),
             to = line.local,
-            id = header(Name::CallId),
-            cseq = header(Name::CSeq),
+            id = header(HeaderName::CallId),
+            cseq = header(HeaderName::CSeq),
             contact = line.phone.contact(),
             length = body.len(),
         );

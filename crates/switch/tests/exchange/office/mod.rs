@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Chance, Instant, Now, Secret, Timestamp};
+use base::{Instant, Now, Rng, Secret, Timestamp};
 use bytes::Bytes;
 use centralita_switch::voicemail::Note;
 use centralita_switch::{
@@ -21,7 +21,7 @@ use model::{
     CallRecord, Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     Forwarding, Ha1, User, UserId,
 };
-use sip::{Flow, Hop, Message, Name, Transport};
+use sip::{Flow, HeaderName, Hop, Message, Transport};
 
 /// Where the exchange listens.
 pub const SERVER: &str = "10.0.0.1:5060";
@@ -78,7 +78,7 @@ pub struct Office {
     /// Which listener the last message to an address has left by.
     pub left_by: BTreeMap<SocketAddr, u16>,
     ports: BTreeMap<StreamId, u16>,
-    chance: Chance,
+    rng: Rng,
     tokens: u64,
     cseq: u32,
 }
@@ -103,7 +103,7 @@ impl Office {
         let mut config = config();
         change(&mut config);
         let mut office = Office {
-            switch: Switch::new(config.clone(), Chance::from_number(1)),
+            switch: Switch::new(config.clone(), Rng::from_number(1)),
             config,
             directory: Directory::default(),
             clock: Instant::from_micros(1_000_000),
@@ -122,7 +122,7 @@ impl Office {
             inbox: BTreeMap::new(),
             left_by: BTreeMap::new(),
             ports: BTreeMap::new(),
-            chance: Chance::from_number(2),
+            rng: Rng::from_number(2),
             tokens: 0,
             cseq: 0,
         };
@@ -188,7 +188,7 @@ impl Office {
                 | Record::Voicemail(_) => {}
             }
         }
-        self.switch = Switch::new(self.config.clone(), Chance::from_number(77));
+        self.switch = Switch::new(self.config.clone(), Rng::from_number(77));
         self.ports.clear();
         self.media.clear();
         self.begin(bindings.into_values().collect(), calls.into_values().collect());
@@ -387,11 +387,11 @@ impl Office {
     }
 
     pub fn branch(&mut self) -> String {
-        format!("z9hG4bK{}", self.chance.base36(12))
+        format!("z9hG4bK{}", self.rng.base36(12))
     }
 
     pub fn noise(&mut self) -> String {
-        self.chance.base36(8)
+        self.rng.base36(8)
     }
 
     /// A request outside dialogs as a phone writes it; `lines` each with their end.
@@ -409,10 +409,10 @@ impl Office {
 
     /// The Authorization line that answers a challenge.
     pub fn authorization(&mut self, phone: &Phone, challenge: &Message, method: &str, uri: &str) -> String {
-        let value = challenge.header(Name::WwwAuthenticate).expect("a challenge");
+        let value = challenge.header(HeaderName::WwwAuthenticate).expect("a challenge");
         let password = Secret::new(phone.password.clone());
         let answer =
-            sip::digest::answer(value, None, method, uri, &phone.login, &password, &mut self.chance).unwrap();
+            sip::digest::answer(value, None, method, uri, &phone.login, &password, &mut self.rng).unwrap();
         format!("Authorization: {answer}\r\n")
     }
 

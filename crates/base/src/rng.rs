@@ -1,28 +1,28 @@
-//! Chance as an argument: one seeded generator, from which every tag, branch and nonce is drawn.
+//! Randomness as an argument: one seeded generator, from which every tag, branch and nonce is drawn.
 
 use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
 /// A cryptographically strong generator. The shell seeds it from the kernel, a test from a number.
 #[derive(Debug)]
-pub struct Chance(ChaCha12Rng);
+pub struct Rng(ChaCha12Rng);
 
-impl Chance {
+impl Rng {
     /// A generator that will always tell the same sequence for the same seed.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Chance(ChaCha12Rng::from_seed(seed))
+        Rng(ChaCha12Rng::from_seed(seed))
     }
 
     /// For tests and simulations: a generator from a number.
     pub fn from_number(number: u64) -> Self {
-        Chance(ChaCha12Rng::seed_from_u64(number))
+        Rng(ChaCha12Rng::seed_from_u64(number))
     }
 
     /// A new generator, independent of what this one tells afterwards.
-    pub fn fork(&mut self) -> Chance {
+    pub fn fork(&mut self) -> Rng {
         let mut seed = [0; 32];
         self.fill(&mut seed);
-        Chance::from_seed(seed)
+        Rng::from_seed(seed)
     }
 
     /// Fill `bytes` with noise.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn one_seed_tells_one_sequence_and_forks_differ() {
-        let (mut a, mut b) = (Chance::from_number(7), Chance::from_number(7));
+        let (mut a, mut b) = (Rng::from_number(7), Rng::from_number(7));
         assert_eq!(a.base36(20), b.base36(20));
         assert_ne!(a.fork().u64(), a.u64());
         assert!((0..1000).all(|_| a.below(3) < 3));

@@ -6,7 +6,7 @@ use base::Instant;
 
 /// Whose alarm it is, by its slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Alarm {
+pub(crate) enum Timer {
     Client(u32),
     Server(u32),
     Session(u32),
@@ -15,13 +15,13 @@ pub(crate) enum Alarm {
 
 /// The queue.
 #[derive(Debug, Default)]
-pub(crate) struct Alarms {
-    due: BTreeSet<(Instant, Alarm)>,
+pub(crate) struct Timers {
+    due: BTreeSet<(Instant, Timer)>,
 }
 
-impl Alarms {
+impl Timers {
     /// Move an owner's only alarm from where `armed` says it stands to `at`.
-    pub(crate) fn set(&mut self, alarm: Alarm, armed: &mut Option<Instant>, at: Option<Instant>) {
+    pub(crate) fn set(&mut self, alarm: Timer, armed: &mut Option<Instant>, at: Option<Instant>) {
         if *armed == at {
             return;
         }
@@ -40,7 +40,7 @@ impl Alarms {
     }
 
     /// Take one that is due. Its owner must forget that it was armed.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<Alarm> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Timer> {
         let (at, alarm) = *self.due.first()?;
         if at > now {
             return None;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap};
+use base::{Instant, KeyedHash, KeyedMap, Rng};
 use bytes::Bytes;
 
 use crate::limits::{ANSWER_BYTES, ANSWER_RING};
@@ -10,14 +10,14 @@ use crate::transaction::Key;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct AnswerRing {
+pub(crate) struct ResponseCache {
     answers: KeyedMap<Key, (Instant, Bytes)>,
     order: VecDeque<(Instant, Key)>,
 }
 
-impl AnswerRing {
-    pub(crate) fn new(chance: &mut Chance) -> Self {
-        AnswerRing { answers: KeyedMap::with_hasher(KeyedHash::new(chance)), order: VecDeque::new() }
+impl ResponseCache {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        ResponseCache { answers: KeyedMap::with_hasher(KeyedHash::new(rng)), order: VecDeque::new() }
     }
 
     /// Keep an answer until `until`, or until the ring is full of younger ones; one that is too long is not kept.
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_ring_keeps_the_youngest_and_forgets_by_time() {
-        let mut ring = AnswerRing::new(&mut Chance::from_number(1));
+        let mut ring = ResponseCache::new(&mut Rng::from_number(1));
         let at = Instant::from_micros;
         for n in 0..=ANSWER_RING as u64 {
             ring.keep(at(0), at(100), Key(n, n), Bytes::from_static(b"200"));

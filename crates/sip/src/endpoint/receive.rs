@@ -3,10 +3,10 @@
 use base::Instant;
 use bytes::Bytes;
 
-use super::stateless::Asker;
-use super::{Cx, Endpoint, Event, Incoming, Output, Served, admission, slot, stun};
+use super::stateless::Peer;
+use super::{Cx, Endpoint, Event, Incoming, Output, ServerRequest, admission, slot, stun};
 use crate::session::{self, SessionId};
-use crate::transaction::{Acked, ClientId, Heard, Owner};
+use crate::transaction::{Acked, ClientId, Owner, ResponseOutcome};
 use crate::{Flow, Hop, Message, Method, Reply, Transport, wire};
 
 impl Endpoint {
@@ -30,7 +30,7 @@ impl Endpoint {
                 let Some(request) = error.answerable else { return };
                 if request.status().is_none() && *request.method() != Method::Ack {
                     let reply = Reply::new(error.status).phrase(error.what);
-                    self.answer_stateless(now, &request, &hop, Asker::Stranger, reply, None, None, out);
+                    self.answer_stateless(now, &request, &hop, Peer::Unauthenticated, reply, None, None, out);
                 }
             }
         }
@@ -41,13 +41,13 @@ impl Endpoint {
     fn on_response(&mut self, now: Instant, hop: Hop, response: &Message, out: &mut Vec<Output>) {
         let key = self.core.keys.client(&response.via().branch, response.method());
         let at = out.len();
-        let heard = self.core.transactions.hear(now, key, response, out);
+        let heard = self.core.transactions.on_response(now, key, response, out);
         let owner = match heard {
-            Heard::Stray => return,
-            Heard::Absorbed(owner) | Heard::Passed(_, owner) => owner,
+            ResponseOutcome::Stray => return,
+            ResponseOutcome::Absorbed(owner) | ResponseOutcome::Passed(_, owner) => owner,
         };
         note(at, owner.label(), hop, response, out);
-        let Heard::Passed(tx, _) = heard else { return };
+        let ResponseOutcome::Passed(tx, _) = heard else { return };
         let status = response.status().unwrap_or(0);
         let expected = match owner {
             Owner::Session(id) => self
@@ -130,7 +130,7 @@ impl Endpoint {
             Err(refusal) => {
                 let reply =
                     Reply { phrase: refusal.phrase, ..Reply::new(refusal.status).lines(&refusal.lines) };
-                self.answer_stateless(now, &request, &hop, Asker::Stranger, reply, None, None, out);
+                self.answer_stateless(now, &request, &hop, Peer::Unauthenticated, reply, None, None, out);
             }
         }
     }
@@ -167,7 +167,7 @@ impl Endpoint {
                     now,
                     &request,
                     &hop,
-                    Asker::Stranger,
+                    Peer::Unauthenticated,
                     Reply::new(481),
                     None,
                     None,
@@ -177,7 +177,7 @@ impl Endpoint {
             Some((id, true)) => self.serve_within(now, id, Incoming { hop, message: request }, out),
             Some((session, false)) => {
                 let request = Incoming { hop, message: request };
-                out.push(Output::Event(Event::Moved { session, request }));
+                out.push(Output::Event(Event::SourceChanged { session, request }));
             }
         }
     }
@@ -202,12 +202,21 @@ impl Endpoint {
         let method = request.method();
         let key = self.core.keys.server(&request, method, hop.remote.ip());
         let back = wire::reply_hop(&request, &hop);
-        let tx = self.core.transactions.serve(key, None, back, *method == Method::Invite, Some(id));
+        let tx = self.core.transactions.new_server(key, None, back, *method == Method::Invite, Some(id));
         let Some(tx) = tx else {
-            self.answer_stateless(now, &request, &hop, Asker::Stranger, Reply::new(503), None, Some(id), out);
+            self.answer_stateless(
+                now,
+                &request,
+                &hop,
+                Peer::Unauthenticated,
+                Reply::new(503),
+                None,
+                Some(id),
+                out,
+            );
             return;
         };
-        let served = Served { tx, request, hop };
+        let served = ServerRequest { tx, request, hop };
         self.with(now, id, out, |session, cx| {
             if unknown.is_empty() {
                 session.on_request(cx, served);
@@ -248,7 +257,7 @@ impl Endpoint {
         }
         let key = self.core.keys.server(cancel, &Method::Invite, hop.remote.ip());
         let Some((tx, label, open)) = self.core.transactions.cancelled(key) else {
-            self.answer_stateless(now, cancel, &hop, Asker::Stranger, Reply::new(481), None, None, out);
+            self.answer_stateless(now, cancel, &hop, Peer::Unauthenticated, Reply::new(481), None, None, out);
             return;
         };
         note(out.len(), label, hop, cancel, out);
@@ -259,7 +268,7 @@ impl Endpoint {
             now,
             cancel,
             &hop,
-            Asker::Stranger,
+            Peer::Unauthenticated,
             Reply::new(status),
             tag.as_deref(),
             label,

@@ -3,25 +3,25 @@
 
 use std::net::IpAddr;
 
-use base::{Chance, Instant, KeyedHash, KeyedMap, source_of};
+use base::{Instant, KeyedHash, KeyedMap, Rng, source_of};
 
 use crate::limits::{ANSWER_CREDIT, ANSWER_INTERVAL, ANSWER_SOURCES, PROOF_HOLDS};
 
 /// See the module. Only UDP is counted, since a connection has an address that nobody can forge, and never the loopback, which nobody
 /// outside can be reached by.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct ResponseLimiter {
     /// Until when the answers given so far use up the allowance of a source.
-    spent: Recent,
+    spent: RecentSources,
     /// When a source last proved a password. Strangers cannot make this one grow, so a flood of addresses makes nobody a stranger again.
-    proved: Recent,
+    proved: RecentSources,
     /// Answers that were not given.
     pub(super) withheld: u64,
 }
 
-impl Budget {
-    pub(super) fn new(chance: &mut Chance) -> Budget {
-        Budget { spent: Recent::new(chance), proved: Recent::new(chance), withheld: 0 }
+impl ResponseLimiter {
+    pub(super) fn new(rng: &mut Rng) -> ResponseLimiter {
+        ResponseLimiter { spent: RecentSources::new(rng), proved: RecentSources::new(rng), withheld: 0 }
     }
 
     /// Whether one more answer may go to `source`; then it is charged.
@@ -57,16 +57,16 @@ impl Budget {
 
 /// A moment for each of the sources that were seen last; bounded by two generations of tables, of which the older is dropped.
 #[derive(Debug)]
-struct Recent {
+struct RecentSources {
     young: KeyedMap<IpAddr, Instant>,
     old: KeyedMap<IpAddr, Instant>,
     hash: KeyedHash,
 }
 
-impl Recent {
-    fn new(chance: &mut Chance) -> Recent {
-        let hash = KeyedHash::new(chance);
-        Recent { young: KeyedMap::with_hasher(hash), old: KeyedMap::with_hasher(hash), hash }
+impl RecentSources {
+    fn new(rng: &mut Rng) -> RecentSources {
+        let hash = KeyedHash::new(rng);
+        RecentSources { young: KeyedMap::with_hasher(hash), old: KeyedMap::with_hasher(hash), hash }
     }
 
     fn get(&self, source: IpAddr) -> Option<Instant> {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_costs_a_bounded_table_and_makes_nobody_a_stranger_again() {
-        let mut budget = Budget::new(&mut Chance::from_number(1));
+        let mut budget = ResponseLimiter::new(&mut Rng::from_number(1));
         let (now, office) = (Instant::from_micros(1_000_000), IpAddr::from([192, 0, 2, 1]));
         budget.proved(now, office);
         for n in 0..3 * ANSWER_SOURCES as u32 {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_household_is_one_source_and_the_loopback_is_nobody_elses() {
-        let mut budget = Budget::new(&mut Chance::from_number(1));
+        let mut budget = ResponseLimiter::new(&mut Rng::from_number(1));
         let (now, most) =
             (Instant::from_micros(1_000_000), ANSWER_CREDIT.as_micros() / ANSWER_INTERVAL.as_micros());
         let from = |n: u128| IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
