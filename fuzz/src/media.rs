@@ -4,27 +4,29 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{Now, Rng};
-use centralita_media::sdp::{Codec, Description, Direction, Local, Negotiated, answer, conclude, offer};
-use centralita_media::{Channel, Engine, MediaCommand, Source, StreamId, Tone, Wire};
+use centralita_media::sdp::{
+    Codec, Direction, LocalMedia, Negotiated, SessionDescription, answer, apply_answer, offer,
+};
+use centralita_media::{Component, Engine, MediaCommand, MediaSink, Source, StreamId, Tone};
 
-fn local() -> Local {
+fn local() -> LocalMedia {
     let address = IpAddr::from([192, 0, 2, 1]);
-    Local { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
+    LocalMedia { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
 /// A description is refused or understood; understood, it survives writing, and everything made of it is sound.
 pub fn sdp(data: &[u8]) {
-    let Ok(description) = Description::parse(data) else { return };
-    let written = Description::parse(&description.to_bytes());
+    let Ok(description) = SessionDescription::parse(data) else { return };
+    let written = SessionDescription::parse(&description.to_bytes());
     assert_eq!(written.as_ref(), Ok(&description));
     let _ = (description.direction(), description.codecs());
     let onwards = offer(&local(), Some(&description));
-    assert_eq!(Description::parse(&onwards.bytes).as_ref(), Ok(&onwards.description));
-    let partner = conclude(&onwards.description, &description).ok();
+    assert_eq!(SessionDescription::parse(&onwards.bytes).as_ref(), Ok(&onwards.description));
+    let partner = apply_answer(&onwards.description, &description).ok();
     for partner in [None, partner.as_ref()] {
         if let Ok((bytes, negotiated)) = answer(&description, &local(), partner) {
-            let ours = Description::parse(&bytes).expect("our own answer");
-            let theirs = conclude(&description, &ours).expect("an answer to it");
+            let ours = SessionDescription::parse(&bytes).expect("our own answer");
+            let theirs = apply_answer(&description, &ours).expect("an answer to it");
             assert_eq!((theirs.codec, theirs.payload_type), (negotiated.codec, negotiated.payload_type));
         }
     }
@@ -33,8 +35,8 @@ pub fn sdp(data: &[u8]) {
 /// Nothing goes anywhere but to the two phones.
 struct Watch;
 
-impl Wire for Watch {
-    fn send(&mut self, _stream: StreamId, _channel: Channel, to: SocketAddr, packet: &[u8]) {
+impl MediaSink for Watch {
+    fn send(&mut self, _stream: StreamId, _channel: Component, to: SocketAddr, packet: &[u8]) {
         assert!(is_phone(to) && packet.len() >= 8);
     }
 }
@@ -51,7 +53,7 @@ fn negotiated(host: u8, codec: Codec, mux: bool) -> Negotiated {
         rtcp_mux: mux,
         payload_type: if codec == Codec::Pcmu { 0 } else { 8 },
         codec,
-        others: vec![(96, Codec::Other("opus/48000/2".into()))],
+        alternates: vec![(96, Codec::Other("opus/48000/2".into()))],
         dtmf: Some(101),
         direction: Direction::SendRecv,
         ptime_ms: 20,
@@ -70,7 +72,7 @@ pub fn rtp(mut data: &[u8]) {
         for command in [
             MediaCommand::Open { stream, port: 10_000 },
             MediaCommand::Negotiated { stream, signalling, negotiated },
-            MediaCommand::Feed { stream, source: Source::Stream(other) },
+            MediaCommand::SetSource { stream, source: Source::Stream(other) },
         ] {
             engine.command(now, command, &mut Watch, &mut events);
         }
@@ -81,7 +83,7 @@ pub fn rtp(mut data: &[u8]) {
         data = rest;
         now.instant += Duration::from_millis(u64::from(what >> 5) * 10);
         let (stream, host) = if what & 1 == 0 { (a, 1) } else { (b, 2) };
-        let channel = if what & 2 == 0 { Channel::Rtp } else { Channel::Rtcp };
+        let channel = if what & 2 == 0 { Component::Rtp } else { Component::Rtcp };
         let from = match (what >> 2) & 3 {
             0 => ([198, 51, 100, host], 4_000),
             1 => ([198, 51, 100, host], 4_001),
@@ -97,7 +99,7 @@ pub fn rtp(mut data: &[u8]) {
                 4 => Source::Stream(a),
                 _ => Source::Stream(b),
             };
-            engine.command(now, MediaCommand::Feed { stream, source }, &mut Watch, &mut events);
+            engine.command(now, MediaCommand::SetSource { stream, source }, &mut Watch, &mut events);
         }
         packet.clear();
         packet.extend_from_slice(bytes);

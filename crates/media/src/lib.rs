@@ -10,6 +10,6 @@ pub mod limits;
 pub mod sdp;
 
 pub use engine::{
-    Channel, Digits, Ended, Engine, FileFormat, Filed, Forward, MediaCommand, MediaEvent, PlayId, Record,
-    RecordingId, Report, Source, StreamId, Tone, Wire,
+    Component, DtmfMode, Ended, Engine, FileFormat, Filed, Forward, MediaCommand, MediaEvent, MediaSink,
+    PlayId, RecordingId, Report, Source, StartRecording, StreamId, Tone,
 };

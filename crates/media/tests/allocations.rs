@@ -9,7 +9,8 @@ use std::cell::Cell;
 use base::Instant;
 use centralita_media::sdp::Codec;
 use centralita_media::{
-    Channel, Digits, FileFormat, MediaCommand, Record, RecordingId, Source, StreamId, Tone, Wire,
+    Component, DtmfMode, FileFormat, MediaCommand, MediaSink, RecordingId, Source, StartRecording, StreamId,
+    Tone,
 };
 use desk::{A, B, Desk, PHONE_A, PHONE_B, Rtp, at, g711};
 
@@ -46,7 +47,7 @@ fn packets_of_a_call_between_both_laws_are_carried_without_allocating() {
             let from = at(from);
             let before = COUNT.with(Cell::get);
             let forward =
-                desk.engine.packet(desk.now, stream, Channel::Rtp, from, &mut bytes, &mut desk.events);
+                desk.engine.packet(desk.now, stream, Component::Rtp, from, &mut bytes, &mut desk.events);
             assert_eq!(COUNT.with(Cell::get) - before, 0);
             passed += usize::from(forward.is_some());
         }
@@ -57,8 +58,8 @@ fn packets_of_a_call_between_both_laws_are_carried_without_allocating() {
 
 struct Nowhere;
 
-impl Wire for Nowhere {
-    fn send(&mut self, _: StreamId, _: Channel, _: std::net::SocketAddr, _: &[u8]) {}
+impl MediaSink for Nowhere {
+    fn send(&mut self, _: StreamId, _: Component, _: std::net::SocketAddr, _: &[u8]) {}
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn a_tone_is_rendered_once() {
 #[test]
 fn a_packet_that_is_recorded_and_listened_to_allocates_nothing_either() {
     let mut desk = Desk::bridged(g711(PHONE_A, Codec::Pcmu), g711(PHONE_B, Codec::Pcma));
-    let record = Record {
+    let record = StartRecording {
         recording: RecordingId(1),
         left: A,
         right: Some(B),
@@ -86,14 +87,14 @@ fn a_packet_that_is_recorded_and_listened_to_allocates_nothing_either() {
         longest: None,
         quiet: None,
     };
-    desk.command(MediaCommand::Record(Box::new(record)));
-    desk.command(MediaCommand::Listen { stream: A, digits: Digits::Tones });
+    desk.command(MediaCommand::StartRecording(Box::new(record)));
+    desk.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
     let count = || COUNT.with(Cell::get);
     let (mut allocated, mut deadline) = (0, None);
     for n in 0..200 {
         let mut bytes = Rtp::voice(7, n).bytes();
         let before = count();
-        desk.engine.packet(desk.now, A, Channel::Rtp, at(PHONE_A), &mut bytes, &mut desk.events);
+        desk.engine.packet(desk.now, A, Component::Rtp, at(PHONE_A), &mut bytes, &mut desk.events);
         allocated += count() - before;
         desk.wait(20);
         desk.engine.tick(desk.now, &mut Nowhere, &mut desk.events);

@@ -4,15 +4,15 @@
 use std::net::IpAddr;
 
 use centralita_media::sdp::{
-    Codec, Description, Direction, Local, Negotiated, SdpError, answer, conclude, offer,
+    Codec, Direction, LocalMedia, Negotiated, SdpError, SessionDescription, answer, apply_answer, offer,
 };
 
-fn local(direction: Direction) -> Local {
-    Local { address: IpAddr::from([192, 0, 2, 1]), port: 10_000, session: 77, version: 3, direction }
+fn local(direction: Direction) -> LocalMedia {
+    LocalMedia { address: IpAddr::from([192, 0, 2, 1]), port: 10_000, session: 77, version: 3, direction }
 }
 
-fn parse(text: &str) -> Description {
-    Description::parse(text.as_bytes()).unwrap()
+fn parse(text: &str) -> SessionDescription {
+    SessionDescription::parse(text.as_bytes()).unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A description with one audio section.
-fn peer(formats: &str, lines: &str) -> Description {
+fn peer(formats: &str, lines: &str) -> SessionDescription {
     parse(&format!(
         "v=0\r\no=bob 1 1 IN IP4 198.51.100.7\r\ns=Softphone 9\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\nm=audio 4000 {formats}\r\n{lines}"
     ))
@@ -30,7 +30,7 @@ fn agreed(formats: &str, lines: &str) -> Negotiated {
     answer_as(&peer(formats, lines), None).1
 }
 
-fn answer_as(offered: &Description, partner: Option<&Negotiated>) -> (String, Negotiated) {
+fn answer_as(offered: &SessionDescription, partner: Option<&Negotiated>) -> (String, Negotiated) {
     let (bytes, negotiated) = answer(offered, &local(Direction::SendRecv), partner).unwrap();
     (text(&bytes), negotiated)
 }
@@ -44,7 +44,7 @@ fn without_a_model_we_offer_g711_and_events() {
          a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n\
          a=ptime:20\r\na=sendrecv\r\n"
     );
-    assert_eq!(Description::parse(&ours.bytes), Ok(ours.description));
+    assert_eq!(SessionDescription::parse(&ours.bytes), Ok(ours.description));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn what_is_to_be_recorded_is_offered_in_g711_alone_where_there_is_any() {
     assert!(said.contains("m=audio 10000 RTP/AVP 8 13 126 0\r\n"), "{said}");
     assert!(!said.contains("opus") && !said.contains(":111 ") && !said.contains("/48000"), "{said}");
     assert!(said.contains("a=fmtp:126 0-15\r\n"), "{said}");
-    assert_eq!(Description::parse(&ours.bytes).as_ref(), Ok(&ours.description));
+    assert_eq!(SessionDescription::parse(&ours.bytes).as_ref(), Ok(&ours.description));
     let without = offer(&local(Direction::SendRecv), Some(&peer("RTP/AVP 111 110", wide)));
     assert_eq!(without.clone().recordable(), without, "a call is worth more than its recording");
 }
@@ -154,7 +154,7 @@ fn the_partners_codec_is_relayed_else_g711_is_transcoded_else_refused() {
     let opus = Negotiated {
         codec: Codec::Other("opus/48000/2".into()),
         payload_type: 96,
-        others: vec![(9, Codec::Other("G722/8000".into()))],
+        alternates: vec![(9, Codec::Other("G722/8000".into()))],
         dtmf: Some(101),
         ..agreed("RTP/AVP 0", "")
     };
@@ -165,7 +165,7 @@ fn the_partners_codec_is_relayed_else_g711_is_transcoded_else_refused() {
     let (said, negotiated) = answer_as(&offered, Some(&opus));
     assert!(said.contains("RTP/AVP 111 9 126\r\n"), "{said}");
     assert_eq!((negotiated.payload_type, negotiated.dtmf), (111, Some(126)));
-    assert_eq!(negotiated.others, [(9, Codec::Other("G722/8000".into()))]);
+    assert_eq!(negotiated.alternates, [(9, Codec::Other("G722/8000".into()))]);
 
     let a_law = agreed("RTP/AVP 8", "");
     assert_eq!(answer_as(&peer("RTP/AVP 9 0", ""), Some(&a_law)).1.codec, Codec::Pcmu);
@@ -190,17 +190,17 @@ fn another_number_in_the_answer_is_spoken_and_ours_still_understood() {
         "RTP/AVP 96 97",
         "a=rtpmap:96 opus/48000/2\r\na=rtpmap:97 telephone-event/8000\r\na=ptime:40\r\n",
     );
-    let negotiated = conclude(&ours.description, &theirs).unwrap();
+    let negotiated = apply_answer(&ours.description, &theirs).unwrap();
     assert_eq!((negotiated.payload_type, negotiated.dtmf, negotiated.ptime_ms), (96, Some(97), 40));
     assert_eq!(
-        negotiated.others,
+        negotiated.alternates,
         [(111, Codec::Other("opus/48000/2".into())), (101, Codec::Other("telephone-event/8000".into()))]
     );
     assert_eq!(
-        conclude(&ours.description, &peer("RTP/AVP 18", "")),
+        apply_answer(&ours.description, &peer("RTP/AVP 18", "")),
         Err(SdpError::NoCommonCodec { offered: "G729".into() })
     );
-    assert_eq!(conclude(&ours.description, &parse("v=0\n")), Err(SdpError::NoAudio));
+    assert_eq!(apply_answer(&ours.description, &parse("v=0\n")), Err(SdpError::NoAudio));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn rtcp_mux_is_accepted_and_rtcp_may_live_elsewhere() {
     assert_eq!(apart.remote_rtcp, "198.51.100.9:5007".parse().unwrap());
     // A peer that answers mux unasked does not get it.
     let ours = offer(&local(Direction::SendRecv), None);
-    assert!(!conclude(&ours.description, &peer("RTP/AVP 0", "a=rtcp-mux\r\n")).unwrap().rtcp_mux);
+    assert!(!apply_answer(&ours.description, &peer("RTP/AVP 0", "a=rtcp-mux\r\n")).unwrap().rtcp_mux);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn directions_mirror_and_restrict() {
         let (bytes, negotiated) = answer(&offered, &local(ours), None).unwrap();
         assert_eq!(negotiated.direction, ours_then, "{theirs} {ours:?}");
         assert_eq!(parse(&text(&bytes)).direction(), ours_then);
-        let concluded = conclude(&offer(&local(ours), None).description, &offered).unwrap();
+        let concluded = apply_answer(&offer(&local(ours), None).description, &offered).unwrap();
         assert_eq!(concluded.direction, ours_then);
     }
     assert_eq!(parse("v=0\na=sendonly\nm=audio 4 RTP/AVP 0\n").direction(), Direction::SendOnly);

@@ -18,7 +18,7 @@ fn played(desk: &mut Desk) -> Vec<u32> {
     events
         .iter()
         .map(|event| match event {
-            MediaEvent::Played { stream: A, play } => play.0,
+            MediaEvent::PlaybackFinished { stream: A, play } => play.0,
             other => panic!("{other:?}"),
         })
         .collect()

@@ -6,7 +6,7 @@ use crate::desk;
 use std::time::Duration;
 
 use centralita_media::sdp::Codec;
-use centralita_media::{Ended, FileFormat, MediaCommand, MediaEvent, Record, RecordingId, StreamId};
+use centralita_media::{Ended, FileFormat, MediaCommand, MediaEvent, RecordingId, StartRecording, StreamId};
 use desk::{A, B, Desk, PHONE_A, PHONE_B, Rtp, Tape};
 
 const TAPE: RecordingId = RecordingId(77);
@@ -21,13 +21,21 @@ fn value(byte: u8) -> i16 {
     if byte & 0x80 == 0 { magnitude as i16 } else { -magnitude as i16 }
 }
 
-fn record(right: Option<StreamId>) -> Record {
+fn record(right: Option<StreamId>) -> StartRecording {
     let name = "recordings/one".into();
-    Record { recording: TAPE, left: A, right, name, format: FileFormat::Wav, longest: None, quiet: None }
+    StartRecording {
+        recording: TAPE,
+        left: A,
+        right,
+        name,
+        format: FileFormat::Wav,
+        longest: None,
+        quiet: None,
+    }
 }
 
-fn start(desk: &mut Desk, record: Record) {
-    desk.command(MediaCommand::Record(Box::new(record)));
+fn start(desk: &mut Desk, record: StartRecording) {
+    desk.command(MediaCommand::StartRecording(Box::new(record)));
 }
 
 fn voice(n: u16, byte: u8) -> Rtp {
@@ -44,7 +52,7 @@ fn say(desk: &mut Desk, stream: StreamId, range: std::ops::Range<u16>, byte: u8)
 }
 
 fn stop(desk: &mut Desk) -> (Tape, MediaEvent) {
-    desk.command(MediaCommand::StopRecord { recording: TAPE });
+    desk.command(MediaCommand::StopRecording { recording: TAPE });
     (desk.sent.1.remove(&TAPE).unwrap_or_default(), desk.events.pop().unwrap())
 }
 
@@ -137,9 +145,9 @@ fn a_pause_is_silence_in_the_file_and_its_time_passes() {
     let mut desk = Desk::g711_call();
     start(&mut desk, record(Some(B)));
     say(&mut desk, A, 0..50, LOUD);
-    desk.command(MediaCommand::PauseRecord { recording: TAPE });
+    desk.command(MediaCommand::PauseRecording { recording: TAPE });
     say(&mut desk, A, 50..100, OTHER);
-    desk.command(MediaCommand::ResumeRecord { recording: TAPE });
+    desk.command(MediaCommand::ResumeRecording { recording: TAPE });
     say(&mut desk, A, 100..150, LOUD);
     let (tape, _) = stop(&mut desk);
     assert_eq!(tape.left.len(), 24_000);
@@ -150,14 +158,14 @@ fn a_pause_is_silence_in_the_file_and_its_time_passes() {
 #[test]
 fn silence_is_told_once_and_again_after_a_sound() {
     let mut desk = Desk::g711_call();
-    start(&mut desk, Record { quiet: Some(Duration::from_secs(2)), ..record(None) });
+    start(&mut desk, StartRecording { quiet: Some(Duration::from_secs(2)), ..record(None) });
     say(&mut desk, A, 0..100, LOUD);
     assert!(desk.events.is_empty());
     say(&mut desk, A, 100..300, 0xff);
-    assert_eq!(std::mem::take(&mut desk.events), [MediaEvent::Quiet { recording: TAPE }]);
+    assert_eq!(std::mem::take(&mut desk.events), [MediaEvent::SilenceDetected { recording: TAPE }]);
     say(&mut desk, A, 300..310, LOUD);
     desk.play(3_000); // no packets at all are silence too
-    assert_eq!(std::mem::take(&mut desk.events), [MediaEvent::Quiet { recording: TAPE }]);
+    assert_eq!(std::mem::take(&mut desk.events), [MediaEvent::SilenceDetected { recording: TAPE }]);
     let (_, end) = stop(&mut desk);
     let MediaEvent::Recorded { millis, sound_millis, .. } = end else { panic!("{end:?}") };
     assert_eq!(millis, 9_200);
@@ -167,7 +175,7 @@ fn silence_is_told_once_and_again_after_a_sound() {
 #[test]
 fn it_ends_at_its_longest_or_when_the_last_party_has_left() {
     let mut desk = Desk::g711_call();
-    start(&mut desk, Record { longest: Some(Duration::from_millis(1_050)), ..record(None) });
+    start(&mut desk, StartRecording { longest: Some(Duration::from_millis(1_050)), ..record(None) });
     say(&mut desk, A, 0..100, LOUD);
     let (millis, sound_millis) = (1_050, 1_050);
     assert_eq!(

@@ -4,7 +4,7 @@
 use crate::desk;
 
 use centralita_media::sdp::{Codec, Direction};
-use centralita_media::{Channel, MediaCommand, MediaEvent, Source, StreamId};
+use centralita_media::{Component, MediaCommand, MediaEvent, Source, StreamId};
 use desk::{A, B, Desk, PHONE_A, PHONE_B, Rtp, at, g711, is_continuous};
 
 #[test]
@@ -13,7 +13,7 @@ fn a_plain_call_is_passed_on_as_it_came_under_our_ssrc() {
     let (forward, packet) = desk.rtp(A, PHONE_A, &Rtp::voice(7, 500)).unwrap();
     assert_eq!(
         (forward.stream, forward.channel, forward.to, forward.len),
-        (B, Channel::Rtp, at(PHONE_B), 172)
+        (B, Component::Rtp, at(PHONE_B), 172)
     );
     assert_eq!((packet.sequence, packet.timestamp, &packet.payload), (500, 80_000, &vec![244; 160]));
     assert!(packet.marker && packet.ssrc != 7);
@@ -32,13 +32,13 @@ fn a_plain_call_is_passed_on_as_it_came_under_our_ssrc() {
 fn each_leg_gets_the_payload_numbers_that_it_asked_for() {
     let opus = |number, remote| {
         let mut negotiated = g711(remote, Codec::Other("opus/48000/2".into()));
-        (negotiated.payload_type, negotiated.others) =
+        (negotiated.payload_type, negotiated.alternates) =
             (number, vec![(0, Codec::Pcmu), (13, Codec::Other("CN/8000".into()))]);
         negotiated
     };
     let mut b = opus(96, PHONE_B);
     b.dtmf = Some(97);
-    b.others.extend([
+    b.alternates.extend([
         (111, Codec::Other("OPUS/48000/2".into())),
         (101, Codec::Other("telephone-event/8000".into())),
     ]);
@@ -203,7 +203,7 @@ fn silence_is_told_once_and_again_after_a_sound() {
     desk.play(29_000);
     assert!(desk.events.is_empty());
     desk.play(62_000);
-    let silent = |stream| MediaEvent::Silent { stream };
+    let silent = |stream| MediaEvent::RtpTimeout { stream };
     assert_eq!(desk.events.len(), 2);
     assert!(desk.events.contains(&silent(A)) && desk.events.contains(&silent(B)));
     desk.talk(A, PHONE_A, 7, 5..6);

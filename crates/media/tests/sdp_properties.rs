@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use centralita_media::sdp::{Description, Direction, Local, answer, conclude, offer};
+use centralita_media::sdp::{Direction, LocalMedia, SessionDescription, answer, apply_answer, offer};
 use proptest::prelude::*;
 
-fn local() -> Local {
+fn local() -> LocalMedia {
     let address = IpAddr::from([192, 0, 2, 1]);
-    Local { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
+    LocalMedia { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
 /// Lines as peers write them, in any order, some of them wrong.
@@ -71,8 +71,8 @@ fn formats(bytes: &[u8]) -> Vec<(bool, Vec<String>)> {
 proptest! {
     #[test]
     fn what_was_read_is_written_and_read_again(text in description()) {
-        if let Ok(first) = Description::parse(text.as_bytes()) {
-            prop_assert_eq!(Description::parse(&first.to_bytes()), Ok(first));
+        if let Ok(first) = SessionDescription::parse(text.as_bytes()) {
+            prop_assert_eq!(SessionDescription::parse(&first.to_bytes()), Ok(first));
         }
     }
 
@@ -81,15 +81,15 @@ proptest! {
         let mut torn = text.into_bytes();
         let place = at.index(torn.len());
         torn.splice(place..place, bytes.iter().copied());
-        let _ = Description::parse(&torn);
+        let _ = SessionDescription::parse(&torn);
         bytes.splice(0..0, *b"v=0\n");
-        let _ = Description::parse(&bytes);
+        let _ = SessionDescription::parse(&bytes);
     }
 
     /// RFC 3264 §6: as many sections in the same order, formats out of the offer's, refused ones with port 0.
     #[test]
     fn an_answer_stays_inside_its_offer(a in description(), b in description()) {
-        let (Ok(a), Ok(b)) = (Description::parse(a.as_bytes()), Description::parse(b.as_bytes())) else { return Ok(()) };
+        let (Ok(a), Ok(b)) = (SessionDescription::parse(a.as_bytes()), SessionDescription::parse(b.as_bytes())) else { return Ok(()) };
         let partner = answer(&b, &local(), None).ok().map(|(_, n)| n);
         for partner in [None, partner.as_ref()] {
             let Ok((bytes, negotiated)) = answer(&a, &local(), partner) else { continue };
@@ -101,8 +101,8 @@ proptest! {
                 prop_assert!(answered.iter().all(|f| offered.contains(f)), "{:?} in {:?}", answered, offered);
             }
             // The offerer, concluding, comes to the mirror of what we came to.
-            let ours = Description::parse(&bytes).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            let theirs = conclude(&a, &ours).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let ours = SessionDescription::parse(&bytes).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let theirs = apply_answer(&a, &ours).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(theirs.codec, negotiated.codec);
             prop_assert_eq!(theirs.payload_type, negotiated.payload_type);
             prop_assert_eq!(theirs.dtmf, negotiated.dtmf);
@@ -111,9 +111,9 @@ proptest! {
 
     #[test]
     fn what_we_offer_onwards_is_sound_and_shows_no_address(a in description()) {
-        let Ok(a) = Description::parse(a.as_bytes()) else { return Ok(()) };
+        let Ok(a) = SessionDescription::parse(a.as_bytes()) else { return Ok(()) };
         let ours = offer(&local(), Some(&a));
-        prop_assert_eq!(Description::parse(&ours.bytes), Ok(ours.description.clone()));
+        prop_assert_eq!(SessionDescription::parse(&ours.bytes), Ok(ours.description.clone()));
         let text = String::from_utf8_lossy(&ours.bytes).into_owned();
         prop_assert!(!text.contains("198.51.100"), "{}", text);
         prop_assert_eq!(formats(&ours.bytes).len(), 1);

@@ -3,7 +3,7 @@
 
 use crate::desk;
 
-use centralita_media::Channel;
+use centralita_media::Component;
 use centralita_media::limits;
 use centralita_media::sdp::{Codec, Direction};
 use desk::{A, B, Desk, PHONE_A, PHONE_B, Rtp, at, g711};
@@ -93,11 +93,11 @@ fn rtcp_of_a_phone_that_is_where_sdp_says_comes_from_where_sdp_says() {
     desk.talk(B, PHONE_B, 8, 0..10);
     let bye = || vec![0x80, 201, 0, 1, 0, 0, 0, 7, 0x81, 203, 0, 1, 0, 0, 0, 7];
     for from in [NEIGHBOUR, PHONE_A, "198.51.100.1:4003", STRANGER] {
-        assert!(desk.receive(A, Channel::Rtcp, from, &mut bye()).is_none(), "{from}");
+        assert!(desk.receive(A, Component::Rtcp, from, &mut bye()).is_none(), "{from}");
     }
-    let (forward, _) = desk.receive(B, Channel::Rtcp, "198.51.100.2:5001", &mut bye()).unwrap();
+    let (forward, _) = desk.receive(B, Component::Rtcp, "198.51.100.2:5001", &mut bye()).unwrap();
     assert_eq!(forward.to, at("198.51.100.1:4001"));
-    assert!(desk.receive(A, Channel::Rtcp, "198.51.100.1:4001", &mut bye()).is_some());
+    assert!(desk.receive(A, Component::Rtcp, "198.51.100.1:4001", &mut bye()).is_some());
 }
 
 #[test]
@@ -131,8 +131,8 @@ fn what_is_no_rtp_goes_nowhere() {
     let mut desk = Desk::g711_call();
     let long = Rtp { payload: vec![0; limits::PACKET_BYTES], ..Rtp::voice(1, 1) };
     for mut bytes in [vec![], vec![0x80; 11], vec![0; 172], vec![0x80, 72], long.bytes(), vec![0xff; 172]] {
-        assert!(desk.receive(A, Channel::Rtp, PHONE_A, &mut bytes).is_none());
-        assert!(desk.receive(A, Channel::Rtcp, PHONE_A, &mut bytes).is_none());
+        assert!(desk.receive(A, Component::Rtp, PHONE_A, &mut bytes).is_none());
+        assert!(desk.receive(A, Component::Rtcp, PHONE_A, &mut bytes).is_none());
     }
     assert_eq!(desk.close(A).refused, 12);
 }

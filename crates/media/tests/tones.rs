@@ -7,7 +7,7 @@ use std::f64::consts::TAU;
 
 use base::Rng;
 use centralita_media::sdp::Codec;
-use centralita_media::{Digits, MediaCommand, MediaEvent};
+use centralita_media::{DtmfMode, MediaCommand, MediaEvent};
 use desk::{A, Desk, PHONE_A, Rtp, g711};
 
 const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
@@ -66,11 +66,11 @@ fn mu(sample: f64) -> u8 {
 }
 
 /// What is told of audio, in packets of 20 ms without those in `lost`.
-fn told(audio: &[f64], digits: Digits, lost: &[usize]) -> Vec<(char, u16)> {
+fn told(audio: &[f64], digits: DtmfMode, lost: &[usize]) -> Vec<(char, u16)> {
     let mut desk = Desk::new();
     desk.command(MediaCommand::Open { stream: A, port: 10_000 });
     desk.agree(A, desk::Negotiated { dtmf: None, ..g711(PHONE_A, Codec::Pcmu) });
-    desk.command(MediaCommand::Listen { stream: A, digits });
+    desk.command(MediaCommand::SetDtmfMode { stream: A, digits });
     for (n, frame) in audio.chunks(160).enumerate().filter(|(n, _)| !lost.contains(n)) {
         let payload = frame.iter().map(|sample| mu(*sample)).collect();
         desk.rtp(A, PHONE_A, &Rtp { payload, ..Rtp::voice(7, n as u16) });
@@ -84,7 +84,7 @@ fn told(audio: &[f64], digits: Digits, lost: &[usize]) -> Vec<(char, u16)> {
 }
 
 fn keys(audio: &[f64]) -> String {
-    told(audio, Digits::Tones, &[]).iter().map(|(key, _)| key).collect()
+    told(audio, DtmfMode::Tones, &[]).iter().map(|(key, _)| key).collect()
 }
 
 #[test]
@@ -94,10 +94,10 @@ fn every_key_is_told_once_with_its_length_and_only_where_asked_for() {
         audio.extend(press(Press { key, ..PRESS }));
         audio.extend(silence(80));
     }
-    let heard = told(&audio, Digits::Tones, &[]);
+    let heard = told(&audio, DtmfMode::Tones, &[]);
     assert_eq!(heard.iter().map(|(key, _)| *key).collect::<String>(), KEYS.concat());
     assert!(heard.iter().all(|(_, millis)| (60..=90).contains(millis)), "{heard:?}");
-    assert!(told(&audio, Digits::Events, &[]).is_empty());
+    assert!(told(&audio, DtmfMode::Events, &[]).is_empty());
 }
 
 #[test]
@@ -143,12 +143,12 @@ fn a_lost_packet_makes_no_two_presses_of_one() {
     let mut audio = silence(100);
     audio.extend(press(Press { key: '9', millis: 200, ..PRESS }));
     audio.extend(silence(100));
-    assert_eq!(told(&audio, Digits::Tones, &[8]).len(), 1);
+    assert_eq!(told(&audio, DtmfMode::Tones, &[8]).len(), 1);
     // A key that is down when the line falls silent is told when something follows.
     let mut cut = press(Press { key: '9', millis: 200, ..PRESS });
     cut.extend(silence(400));
     let lost: Vec<usize> = (10..29).collect();
-    assert_eq!(told(&cut, Digits::Tones, &lost).len(), 1);
+    assert_eq!(told(&cut, DtmfMode::Tones, &lost).len(), 1);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn the_hash_behind_a_long_message_is_the_only_key_in_it() {
         audio.extend(silence(200));
         audio.extend(press(Press { key: '#', millis: 120, low: -9.0, high: -7.0, ..PRESS }));
         audio.extend(silence(200));
-        let heard = told(&audio, Digits::Tones, &[]);
+        let heard = told(&audio, DtmfMode::Tones, &[]);
         assert!(matches!(heard[..], [('#', 80..)]), "{seed}: {heard:?}");
     }
 }
@@ -266,7 +266,7 @@ fn keys_are_heard_through_a_voice_that_pauses() {
 #[test]
 fn a_phone_that_sends_events_is_not_heard_twice() {
     let mut desk = Desk::g711_call();
-    desk.command(MediaCommand::Listen { stream: A, digits: Digits::Tones });
+    desk.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
     let tone = press(Press { millis: 200, ..PRESS });
     let mut n = 0;
     for (k, frame) in tone.chunks(160).enumerate() {
@@ -279,7 +279,7 @@ fn a_phone_that_sends_events_is_not_heard_twice() {
         desk.wait(20);
     }
     // Asked again, it is known how this phone presses keys.
-    desk.command(MediaCommand::Listen { stream: A, digits: Digits::Tones });
+    desk.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
     for (frame, n) in press(PRESS).chunks(160).zip(n..) {
         let payload = frame.iter().map(|sample| mu(*sample)).collect();
         desk.rtp(A, PHONE_A, &Rtp { payload, ..Rtp::voice(7, n) });

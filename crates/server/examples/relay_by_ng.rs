@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use base::{Instant, Now, Rng, Timestamp};
-use media::sdp::{self, Description, Direction, Local, Offer};
+use media::sdp::{self, Direction, LocalMedia, Offer, SessionDescription};
 use media::{MediaCommand, MediaEvent, Source, StreamId};
 use server::media::{MediaConfig, MediaWorkers};
 use server::supervisor::Supervisor;
@@ -20,7 +20,7 @@ struct Call {
     worker: u8,
     caller: (StreamId, u16),
     callee: (StreamId, u16),
-    offered: Description,
+    offered: SessionDescription,
     onwards: Offer,
 }
 
@@ -32,8 +32,8 @@ fn value<'a>(message: &'a str, key: &str) -> Option<&'a str> {
     rest.get(..length.parse().ok()?)
 }
 
-fn local(port: u16) -> Local {
-    Local { address: ADDRESS, port, session: 1, version: 1, direction: Direction::SendRecv }
+fn local(port: u16) -> LocalMedia {
+    LocalMedia { address: ADDRESS, port, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
 /// Free ports of all workers, as they arrive.
@@ -63,7 +63,7 @@ struct Relay {
 
 impl Relay {
     fn offer(&mut self, id: &str, sdp: &str) -> Option<String> {
-        let offered = Description::parse(sdp.as_bytes()).ok()?;
+        let offered = SessionDescription::parse(sdp.as_bytes()).ok()?;
         let worker = (self.calls.len() % usize::from(self.workers.count())) as u8;
         let mut open = || {
             let port = self.ports.take(worker)?;
@@ -81,15 +81,15 @@ impl Relay {
 
     fn answer(&mut self, id: &str, sdp: &str) -> Option<String> {
         let call = self.calls.get(id)?;
-        let answered = Description::parse(sdp.as_bytes()).ok()?;
-        let callee = sdp::conclude(&call.onwards.description, &answered).ok()?;
+        let answered = SessionDescription::parse(sdp.as_bytes()).ok()?;
+        let callee = sdp::apply_answer(&call.onwards.description, &answered).ok()?;
         let (reply, caller) = sdp::answer(&call.offered, &local(call.caller.1), Some(&callee)).ok()?;
         let ends = [(call.caller.0, call.callee.0, caller), (call.callee.0, call.caller.0, callee)];
         let commands = ends.into_iter().flat_map(|(stream, other, negotiated)| {
             let signalling = negotiated.remote.ip();
             [
                 MediaCommand::Negotiated { stream, signalling, negotiated: Box::new(negotiated) },
-                MediaCommand::Feed { stream, source: Source::Stream(other) },
+                MediaCommand::SetSource { stream, source: Source::Stream(other) },
             ]
         });
         self.workers.send_batch(call.worker, commands);

@@ -68,7 +68,7 @@ impl Office {
             rtcp_mux: true,
             codec: Codec::Pcmu,
             payload_type: 0,
-            others: Vec::new(),
+            alternates: Vec::new(),
             dtmf: None,
             direction: Direction::SendRecv,
             ptime_ms: 20,
@@ -76,7 +76,7 @@ impl Office {
         let commands = [
             MediaCommand::Open { stream, port },
             MediaCommand::Negotiated { stream, signalling: remote.ip(), negotiated: Box::new(negotiated) },
-            MediaCommand::Feed { stream, source },
+            MediaCommand::SetSource { stream, source },
         ];
         self.workers.send_batch(0, commands);
         SocketAddr::new(LOOPBACK, port)

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use api::{AudioError, AudioFile, Shelf, Wanted};
-use media::{FileFormat, Filed, MediaEvent, Record, RecordingId, StreamId};
+use media::{FileFormat, Filed, MediaEvent, RecordingId, StartRecording, StreamId};
 use server::recording::unclaimed::{Claim, Swept};
 use server::recording::{Audio, Tape, Warehouse, Writer, WriterConfig, ogg_opus, wav};
 use server::supervisor::Supervisor;
@@ -46,7 +46,7 @@ impl Desk {
     }
 
     fn begin(&mut self, name: &str, format: FileFormat, sides: usize) {
-        let record = Record {
+        let record = StartRecording {
             recording: ID,
             left: StreamId(1),
             right: (sides == 2).then_some(StreamId(2)),
@@ -72,7 +72,7 @@ impl Desk {
 
     fn filed(&mut self) -> Filed {
         match self.events.recv_timeout(PATIENCE).unwrap() {
-            MediaEvent::Filed { recording: ID, file } => file,
+            MediaEvent::FileClosed { recording: ID, file } => file,
             other => panic!("{other:?}"),
         }
     }

@@ -277,7 +277,7 @@ impl Bench {
         let stream = self.worker.any_stream().unwrap_or(StreamId(u32::from(script.byte())));
         let event = match script.byte() % 4 {
             0 => MediaEvent::Digit { stream, digit: '#', millis: 1 },
-            1 => MediaEvent::Silent { stream },
+            1 => MediaEvent::RtpTimeout { stream },
             // A worker that speaks of a stream that nobody opened.
             2 => MediaEvent::Closed { stream: StreamId(u32::MAX), report: Report::default() },
             _ => return self.pass_on_reports(),

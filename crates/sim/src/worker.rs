@@ -22,7 +22,7 @@ fn recorded(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
     let file = Filed::Complete { bytes: 44, millis: 1, sha256: [0; 32] };
     [
         MediaEvent::Recorded { recording, millis: 1, sound_millis: 1, ended },
-        MediaEvent::Filed { recording, file },
+        MediaEvent::FileClosed { recording, file },
     ]
 }
 
@@ -70,9 +70,9 @@ impl Worker {
                 return Err(format!("{stream:?} was negotiated though it is not open"));
             }
             MediaCommand::Play { stream, play, .. } if self.open.contains_key(stream) => {
-                return Ok(vec![MediaEvent::Played { stream: *stream, play: *play }]);
+                return Ok(vec![MediaEvent::PlaybackFinished { stream: *stream, play: *play }]);
             }
-            MediaCommand::Record(record) => {
+            MediaCommand::StartRecording(record) => {
                 let streams = std::iter::once(record.left).chain(record.right);
                 let streams: Vec<_> = streams.filter(|stream| self.open.contains_key(stream)).collect();
                 if streams.is_empty() {
@@ -82,18 +82,18 @@ impl Worker {
                     return Err(format!("{:?} began while it ran", record.recording));
                 }
             }
-            MediaCommand::StopRecord { recording } => {
+            MediaCommand::StopRecording { recording } => {
                 if self.recordings.remove(recording).is_some() {
                     return Ok(recorded(*recording, Ended::Stopped).into());
                 }
             }
             MediaCommand::Negotiated { .. }
-            | MediaCommand::Feed { .. }
+            | MediaCommand::SetSource { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
-            | MediaCommand::Listen { .. }
-            | MediaCommand::PauseRecord { .. }
-            | MediaCommand::ResumeRecord { .. } => {}
+            | MediaCommand::SetDtmfMode { .. }
+            | MediaCommand::PauseRecording { .. }
+            | MediaCommand::ResumeRecording { .. } => {}
         }
         Ok(Vec::new())
     }
@@ -123,19 +123,19 @@ impl Worker {
                 self.gone.insert(*stream);
                 vec![MediaEvent::Closed { stream: *stream, report: Report::default() }]
             }
-            MediaCommand::Record(record) => recorded(record.recording, Ended::Refused).into(),
+            MediaCommand::StartRecording(record) => recorded(record.recording, Ended::Refused).into(),
             MediaCommand::Close { stream } => {
                 self.gone.remove(stream);
                 Vec::new()
             }
             MediaCommand::Negotiated { .. }
-            | MediaCommand::Feed { .. }
+            | MediaCommand::SetSource { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
-            | MediaCommand::Listen { .. }
-            | MediaCommand::PauseRecord { .. }
-            | MediaCommand::ResumeRecord { .. }
-            | MediaCommand::StopRecord { .. } => Vec::new(),
+            | MediaCommand::SetDtmfMode { .. }
+            | MediaCommand::PauseRecording { .. }
+            | MediaCommand::ResumeRecording { .. }
+            | MediaCommand::StopRecording { .. } => Vec::new(),
         }
     }
 

@@ -2,14 +2,14 @@
 
 /// A press.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Press {
+pub(super) struct DtmfDigit {
     pub(super) digit: char,
     pub(super) millis: u16,
 }
 
 /// Follows the events of one peer.
 #[derive(Debug, Default)]
-pub(super) struct Detector {
+pub(super) struct EventDetector {
     current: Option<Event>,
 }
 
@@ -23,18 +23,18 @@ struct Event {
 }
 
 impl Event {
-    fn tell(&mut self) -> Option<Press> {
+    fn tell(&mut self) -> Option<DtmfDigit> {
         if std::mem::replace(&mut self.told, true) {
             return None;
         }
         let digit = "0123456789*#ABCD".chars().nth(usize::from(self.code))?;
-        Some(Press { digit, millis: self.duration / 8 })
+        Some(DtmfDigit { digit, millis: self.duration / 8 })
     }
 }
 
-impl Detector {
+impl EventDetector {
     /// An event packet arrived. At most one press ends with it: this one, or one whose end was lost.
-    pub(super) fn event(&mut self, timestamp: u32, payload: &[u8]) -> Option<Press> {
+    pub(super) fn event(&mut self, timestamp: u32, payload: &[u8]) -> Option<DtmfDigit> {
         let [code, flags, d0, d1] = *payload.first_chunk::<4>()?;
         let duration = u16::from_be_bytes([d0, d1]);
         let ends = flags & 0x80 != 0;
@@ -55,7 +55,7 @@ impl Detector {
     }
 
     /// Audio arrived: an event that should have ended by then has ended.
-    pub(super) fn audio(&mut self, timestamp: u32) -> Option<Press> {
+    pub(super) fn audio(&mut self, timestamp: u32) -> Option<DtmfDigit> {
         let event = self.current.as_mut().filter(|e| !e.told)?;
         let passed = timestamp.wrapping_sub(event.timestamp) as i32;
         // Three packets beyond what was heard of it: no reordering any more.
@@ -77,16 +77,22 @@ impl Detector {
 mod tests {
     use super::*;
 
-    fn event(detector: &mut Detector, code: u8, timestamp: u32, duration: u16, end: u8) -> Option<Press> {
+    fn event(
+        detector: &mut EventDetector,
+        code: u8,
+        timestamp: u32,
+        duration: u16,
+        end: u8,
+    ) -> Option<DtmfDigit> {
         let [d0, d1] = duration.to_be_bytes();
         detector.event(timestamp, &[code, (end << 7) | 0x0a, d0, d1])
     }
 
     #[test]
     fn three_end_packets_are_one_press() {
-        let mut detector = Detector::default();
+        let mut detector = EventDetector::default();
         assert_eq!(event(&mut detector, 11, 1_000, 160, 0), None);
-        assert_eq!(event(&mut detector, 11, 1_000, 800, 1), Some(Press { digit: '#', millis: 100 }));
+        assert_eq!(event(&mut detector, 11, 1_000, 800, 1), Some(DtmfDigit { digit: '#', millis: 100 }));
         assert_eq!(event(&mut detector, 11, 1_000, 800, 1), None);
         assert_eq!(event(&mut detector, 11, 1_000, 640, 0), None);
         // The same key again is another press; a packet of the first one comes too late.
@@ -96,13 +102,13 @@ mod tests {
 
     #[test]
     fn a_press_whose_ends_were_lost_is_told_by_what_follows() {
-        let mut detector = Detector::default();
+        let mut detector = EventDetector::default();
         event(&mut detector, 1, 1_000, 400, 0);
         assert_eq!(detector.audio(1_700), None);
-        assert_eq!(detector.audio(2_000), Some(Press { digit: '1', millis: 50 }));
+        assert_eq!(detector.audio(2_000), Some(DtmfDigit { digit: '1', millis: 50 }));
         assert_eq!(detector.audio(2_160), None);
         event(&mut detector, 2, 4_000, 400, 0);
-        assert_eq!(event(&mut detector, 3, 9_000, 160, 0), Some(Press { digit: '2', millis: 50 }));
+        assert_eq!(event(&mut detector, 3, 9_000, 160, 0), Some(DtmfDigit { digit: '2', millis: 50 }));
         assert_eq!(event(&mut detector, 16, 20_000, 160, 1).map(|p| p.digit), Some('3'));
         assert_eq!(detector.event(1, &[1, 2]), None);
     }

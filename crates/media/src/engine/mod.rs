@@ -1,20 +1,20 @@
 //! The packet engine: streams, what feeds whom, and where each packet goes.
 
-mod clips;
 mod dtmf;
 mod g711;
-mod generator;
-mod output;
+mod latching;
+mod playback;
 mod quality;
 mod recorder;
 mod relay;
+mod routing;
 mod rtcp;
 mod rtp;
-mod source_lock;
+mod sender;
 mod stream;
 mod tap;
+mod tone_generator;
 mod tones;
-mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -26,11 +26,11 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::sdp::Negotiated;
-use generator::Sounds;
-pub use recorder::{Ended, FileFormat, Record, RecordingId};
+pub use recorder::{Ended, FileFormat, RecordingId, StartRecording};
 use recorder::{Paused, Recording};
 use stream::Stream;
-pub use tap::{Digits, PlayId};
+pub use tap::{DtmfMode, PlayId};
+use tone_generator::ToneCache;
 
 /// One leg's RTP and RTCP on one port of ours; chosen by the switch, unique among open streams.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -39,7 +39,7 @@ pub struct StreamId(pub u32);
 /// RTP or RTCP. With rtcp-mux both arrive on the RTP port and are told apart by their second byte (RFC 5761 §4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum Channel {
+pub enum Component {
     Rtp,
     Rtcp,
 }
@@ -93,7 +93,7 @@ pub enum MediaCommand {
         negotiated: Box<Negotiated>,
     },
     /// What this stream's peer hears from now on.
-    Feed {
+    SetSource {
         /// The stream whose peer listens.
         stream: StreamId,
         /// What it hears.
@@ -104,7 +104,7 @@ pub enum MediaCommand {
     Play {
         /// The stream whose peer listens.
         stream: StreamId,
-        /// Comes back in [`MediaEvent::Played`].
+        /// Comes back in [`MediaEvent::PlaybackFinished`].
         play: PlayId,
         /// 8 kHz, mono.
         clip: Arc<[i16]>,
@@ -114,27 +114,27 @@ pub enum MediaCommand {
         /// The stream.
         stream: StreamId,
     },
-    /// Which digits of a peer are told; where nothing is said, [`Digits::Events`].
-    Listen {
+    /// Which digits of a peer are told; where nothing is said, [`DtmfMode::Events`].
+    SetDtmfMode {
         /// The stream.
         stream: StreamId,
         /// What to listen for.
-        digits: Digits,
+        digits: DtmfMode,
     },
     /// Record what one or two peers send us. [`MediaEvent::Recorded`] is its end, whatever ends it.
-    Record(Box<Record>),
-    /// From now on silence is written, until [`MediaCommand::ResumeRecord`].
-    PauseRecord {
+    StartRecording(Box<StartRecording>),
+    /// From now on silence is written, until [`MediaCommand::ResumeRecording`].
+    PauseRecording {
         /// Which.
         recording: RecordingId,
     },
     /// Write again what is heard.
-    ResumeRecord {
+    ResumeRecording {
         /// Which.
         recording: RecordingId,
     },
     /// End a recording.
-    StopRecord {
+    StopRecording {
         /// Which.
         recording: RecordingId,
     },
@@ -157,7 +157,7 @@ pub enum MediaEvent {
         /// The RTP ports.
         ports: Vec<u16>,
     },
-    /// A whole DTMF digit was received, once per press: as events (RFC 4733), or as tones where [`MediaCommand::Listen`] asked for it.
+    /// A whole DTMF digit was received, once per press: as events (RFC 4733), or as tones where [`MediaCommand::SetDtmfMode`] asked for it.
     Digit {
         /// Whose.
         stream: StreamId,
@@ -167,19 +167,19 @@ pub enum MediaEvent {
         millis: u16,
     },
     /// Nothing was received on a stream that should be sending for [`Engine::SILENCE`].
-    Silent {
+    RtpTimeout {
         /// Which.
         stream: StreamId,
     },
     /// A clip was played to its end.
-    Played {
+    PlaybackFinished {
         /// To whose peer.
         stream: StreamId,
         /// Which clip.
         play: PlayId,
     },
     /// Nobody in a recording has made a sound for as long as it asked. Once per silence.
-    Quiet {
+    SilenceDetected {
         /// Which.
         recording: RecordingId,
     },
@@ -195,7 +195,7 @@ pub enum MediaEvent {
         ended: Ended,
     },
     /// From the shell: a recording's file is closed, or could not be written any further.
-    Filed {
+    FileClosed {
         /// Which.
         recording: RecordingId,
         /// What came of it.
@@ -265,7 +265,7 @@ pub struct Forward {
     /// The stream whose socket sends it.
     pub stream: StreamId,
     /// Which socket of it.
-    pub channel: Channel,
+    pub channel: Component,
     /// To whom.
     pub to: SocketAddr,
     /// How many bytes of the buffer.
@@ -273,9 +273,9 @@ pub struct Forward {
 }
 
 /// Takes what the engine makes by itself: packets of tones, silence and reports, and the audio of recordings.
-pub trait Wire {
+pub trait MediaSink {
     /// Send `packet` from a stream's socket.
-    fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]);
+    fn send(&mut self, stream: StreamId, channel: Component, to: SocketAddr, packet: &[u8]);
 
     /// The next block of a recording, at most [`limits::RECORD_BLOCK`](crate::limits::RECORD_BLOCK) samples of 8 kHz: `at` samples after
     /// its beginning, where the block before it ended. `right` is as long as `left`, and there where the recording has two sides.
@@ -290,20 +290,20 @@ pub struct Engine {
     streams: Slab<Stream>,
     slots: KeyedMap<StreamId, usize>,
     /// Who wants to hear whom, the newest wish last: a stream that feeds several is passed on to that one.
-    wishes: BTreeMap<StreamId, SmallVec<[usize; 2]>>,
+    subscribers: BTreeMap<StreamId, SmallVec<[usize; 2]>>,
     /// When which slot wants a tick: one entry per slot.
-    agenda: BTreeSet<(Instant, usize)>,
+    timers: BTreeSet<(Instant, usize)>,
     recordings: BTreeMap<RecordingId, Recording>,
     /// When which recording has a block to hand out.
     blocks: BTreeSet<(Instant, RecordingId)>,
-    sounds: Sounds,
+    sounds: ToneCache,
     /// Packets that were refused, of all streams that ever were.
     refused: u64,
     rng: Rng,
 }
 
 impl Engine {
-    /// After so much silence of a peer that should send, [`MediaEvent::Silent`] is raised (once per silence).
+    /// After so much silence of a peer that should send, [`MediaEvent::RtpTimeout`] is raised (once per silence).
     pub const SILENCE: Duration = Duration::from_secs(30);
 
     /// An engine without streams.
@@ -311,11 +311,11 @@ impl Engine {
         Engine {
             streams: Slab::new(),
             slots: KeyedMap::with_hasher(KeyedHash::new(&mut rng)),
-            wishes: BTreeMap::new(),
-            agenda: BTreeSet::new(),
+            subscribers: BTreeMap::new(),
+            timers: BTreeSet::new(),
             recordings: BTreeMap::new(),
             blocks: BTreeSet::new(),
-            sounds: Sounds::default(),
+            sounds: ToneCache::default(),
             refused: 0,
             rng,
         }
@@ -326,7 +326,7 @@ impl Engine {
         &mut self,
         now: Now,
         command: MediaCommand,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         match command {
@@ -334,14 +334,14 @@ impl Engine {
             MediaCommand::Negotiated { stream, signalling, negotiated } => {
                 self.negotiated(now, stream, signalling, negotiated);
             }
-            MediaCommand::Feed { stream, source } => self.feed(now, stream, source),
+            MediaCommand::SetSource { stream, source } => self.set_source(now, stream, source),
             MediaCommand::Play { stream, play, clip } => self.begin_clip(now, stream, play, clip, events),
             MediaCommand::StopPlay { stream } => self.stop_clips(now, stream),
-            MediaCommand::Listen { stream, digits } => self.listen(stream, digits),
-            MediaCommand::Record(record) => self.record(now, &record, wire, events),
-            MediaCommand::PauseRecord { recording } => self.pause(recording, Paused::Yes),
-            MediaCommand::ResumeRecord { recording } => self.pause(recording, Paused::No),
-            MediaCommand::StopRecord { recording } => {
+            MediaCommand::SetDtmfMode { stream, digits } => self.listen(stream, digits),
+            MediaCommand::StartRecording(record) => self.record(now, &record, wire, events),
+            MediaCommand::PauseRecording { recording } => self.pause(recording, Paused::Yes),
+            MediaCommand::ResumeRecording { recording } => self.pause(recording, Paused::No),
+            MediaCommand::StopRecording { recording } => {
                 self.end_recording(now, recording, Ended::Stopped, wire, events);
             }
             MediaCommand::Close { stream } => self.close(now, stream, wire, events),
@@ -353,7 +353,7 @@ impl Engine {
         &mut self,
         now: Now,
         stream: StreamId,
-        channel: Channel,
+        channel: Component,
         from: SocketAddr,
         packet: &mut [u8],
         events: &mut Vec<MediaEvent>,
@@ -361,28 +361,30 @@ impl Engine {
         let slot = *self.slots.get(&stream)?;
         let shared = || self.streams.get(slot).and_then(|s| s.agreed.as_ref()).is_some_and(|a| a.mux);
         match channel {
-            Channel::Rtp if !(rtp::is_rtcp(packet) && shared()) => self.rtp(now, slot, from, packet, events),
-            Channel::Rtp | Channel::Rtcp => self.rtcp(now, slot, from, packet),
+            Component::Rtp if !(rtp::is_rtcp(packet) && shared()) => {
+                self.rtp(now, slot, from, packet, events)
+            }
+            Component::Rtp | Component::Rtcp => self.rtcp(now, slot, from, packet),
         }
     }
 
     /// Play what is due: tones, silence, RTCP, time-outs. A bounded batch: [`Engine::deadline`] says whether more is due.
-    pub fn tick(&mut self, now: Now, wire: &mut impl Wire, events: &mut Vec<MediaEvent>) {
+    pub fn tick(&mut self, now: Now, wire: &mut impl MediaSink, events: &mut Vec<MediaEvent>) {
         for _ in 0..crate::limits::TICK_STREAMS {
-            let Some((due, slot)) = self.agenda.first().copied().filter(|(due, _)| *due <= now.instant)
+            let Some((due, slot)) = self.timers.first().copied().filter(|(due, _)| *due <= now.instant)
             else {
                 break;
             };
-            self.agenda.remove(&(due, slot));
-            self.serve(now, slot, wire, events);
+            self.timers.remove(&(due, slot));
+            self.tick_stream(now, slot, wire, events);
         }
-        self.hand_out(now, wire, events);
+        self.emit_recordings(now, wire, events);
     }
 
     /// When [`Engine::tick`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let block = self.blocks.first().map(|(due, _)| *due);
-        self.agenda.first().map(|(due, _)| *due).into_iter().chain(block).min()
+        self.timers.first().map(|(due, _)| *due).into_iter().chain(block).min()
     }
 
     /// Packets refused since the beginning, of closed streams too: [`Report::refused`] says why they are.

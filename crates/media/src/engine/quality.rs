@@ -11,7 +11,7 @@ const MAX_MISORDER: u16 = 100;
 
 /// What arrived of a peer's packets.
 #[derive(Debug, Default)]
-pub(super) struct Reception {
+pub(super) struct ReceiveStats {
     /// Packets accepted, all in all.
     pub(super) received: u64,
     /// The numbering that runs at present.
@@ -47,7 +47,7 @@ impl Run {
     }
 }
 
-impl Reception {
+impl ReceiveStats {
     /// Take a packet's numbers.
     pub(super) fn take(&mut self, now: Instant, header: &Header, clock: u32, paced: Paced) {
         self.received += 1;
@@ -160,8 +160,8 @@ pub(super) fn one_way_ms(rtt_us: u32, jitter_us: u32) -> f32 {
 mod tests {
     use super::*;
 
-    fn receive(sequences: impl IntoIterator<Item = u16>) -> Reception {
-        let mut reception = Reception::default();
+    fn receive(sequences: impl IntoIterator<Item = u16>) -> ReceiveStats {
+        let mut reception = ReceiveStats::default();
         for (n, sequence) in sequences.into_iter().enumerate() {
             let header = Header {
                 marker: false,

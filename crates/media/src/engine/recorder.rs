@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{Instant, Now};
 
 use super::rtp::Header;
-use super::{Engine, MediaEvent, StreamId, Wire};
+use super::{Engine, MediaEvent, MediaSink, StreamId};
 use crate::limits::{RECORD_BLOCK, RECORD_DRIFT, RECORD_PATIENCE, RECORD_WINDOW, RECORDINGS, TICK_STREAMS};
 
 /// Samples per second.
@@ -36,7 +36,7 @@ pub enum FileFormat {
 
 /// What to record, and until when.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Record {
+pub struct StartRecording {
     /// Its number, for later commands and events.
     pub recording: RecordingId,
     /// Whose audio is the left channel, or the only one.
@@ -49,7 +49,7 @@ pub struct Record {
     pub format: FileFormat,
     /// It ends by itself after so long.
     pub longest: Option<Duration>,
-    /// [`MediaEvent::Quiet`] is raised after so long without a sound.
+    /// [`MediaEvent::SilenceDetected`] is raised after so long without a sound.
     pub quiet: Option<Duration>,
 }
 
@@ -176,7 +176,7 @@ fn is_silent(block: &[i16]) -> bool {
 }
 
 impl Recording {
-    fn new(now: Instant, record: &Record) -> Recording {
+    fn new(now: Instant, record: &StartRecording) -> Recording {
         Recording {
             left: Side::new(record.left),
             right: record.right.map(Side::new),
@@ -213,7 +213,7 @@ impl Recording {
     }
 
     /// Hand out one block of at most so many samples.
-    fn block(&mut self, id: RecordingId, most: u64, wire: &mut impl Wire, events: &mut Vec<MediaEvent>) {
+    fn block(&mut self, id: RecordingId, most: u64, wire: &mut impl MediaSink, events: &mut Vec<MediaEvent>) {
         let (mut left, mut right) = ([0; RECORD_BLOCK], [0; RECORD_BLOCK]);
         let length = (most as usize).min(RECORD_BLOCK);
         let (left, right) = (left.get_mut(..length), right.get_mut(..length));
@@ -236,7 +236,7 @@ impl Recording {
         }
         if self.quiet.is_some_and(|quiet| self.silent.0 >= quiet) && !self.silent.1 {
             self.silent.1 = true;
-            events.push(MediaEvent::Quiet { recording: id });
+            events.push(MediaEvent::SilenceDetected { recording: id });
         }
     }
 
@@ -251,8 +251,8 @@ impl Engine {
     pub(super) fn record(
         &mut self,
         now: Now,
-        record: &Record,
-        wire: &mut impl Wire,
+        record: &StartRecording,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let id = record.recording;
@@ -288,7 +288,7 @@ impl Engine {
         now: Now,
         id: RecordingId,
         ended: Ended,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let Some(mut recording) = self.recordings.remove(&id) else { return };
@@ -309,7 +309,7 @@ impl Engine {
         &mut self,
         now: Now,
         stream: StreamId,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let Some(tap) = self.find(stream).and_then(|(_, stream)| stream.tap.take()) else { return };
@@ -325,7 +325,12 @@ impl Engine {
     }
 
     /// Hand out the blocks that are due: a bounded number.
-    pub(super) fn hand_out(&mut self, now: Now, wire: &mut impl Wire, events: &mut Vec<MediaEvent>) {
+    pub(super) fn emit_recordings(
+        &mut self,
+        now: Now,
+        wire: &mut impl MediaSink,
+        events: &mut Vec<MediaEvent>,
+    ) {
         for _ in 0..TICK_STREAMS {
             let Some((due, id)) = self.blocks.first().copied().filter(|(due, _)| *due <= now.instant) else {
                 return;

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use base::Now;
 
-use super::dtmf::Press;
+use super::dtmf::DtmfDigit;
 use super::g711;
+use super::latching::Verdict;
 use super::quality::Paced;
 use super::rtcp::Rename;
 use super::rtp;
-use super::source_lock::Verdict;
-use super::stream::{Kind, Stream, Way};
-use super::{Channel, Engine, Forward, MediaEvent};
+use super::stream::{Forwarding, Kind, Stream};
+use super::{Component, Engine, Forward, MediaEvent};
 use crate::limits::PACKET_BYTES;
 
 impl Engine {
@@ -34,26 +34,26 @@ impl Engine {
             let audio = packet.get(header.payload.clone()).unwrap_or_default();
             tap.hear(now, stream.id, law, &header, audio, &mut self.recordings, events);
         }
-        let (id, ssrc, listener) = (stream.id, header.ssrc, stream.listener?);
+        let (id, ssrc, listener) = (stream.id, header.ssrc, stream.sink?);
         let listener = self.streams.get_mut(listener)?;
         let Some(to) = listener.agreed.as_ref()?.target else {
             listener.output.switch(); // when it may hear again, what it missed is a pause, not loss
             return None;
         };
         match way {
-            Way::Nowhere => {
+            Forwarding::Nowhere => {
                 listener.output.skip(id, ssrc);
                 return None;
             }
-            Way::Same(number) => header.payload_type = number,
-            Way::Transcoded(law, number) => {
+            Forwarding::Same(number) => header.payload_type = number,
+            Forwarding::Transcoded(law, number) => {
                 header.payload_type = number;
                 g711::transcode(packet.get_mut(header.payload.clone())?, law);
             }
         }
         listener.output.relay(now.instant, id, &mut header)?;
         rtp::rewrite(packet, &header);
-        Some(Forward { stream: listener.id, channel: Channel::Rtp, to, len: packet.len() })
+        Some(Forward { stream: listener.id, channel: Component::Rtp, to, len: packet.len() })
     }
 
     pub(super) fn rtcp(
@@ -75,9 +75,9 @@ impl Engine {
             return None;
         }
         // Reports are passed on only between two who hear each other: else they speak of packets that the listener never sent.
-        let other = stream.listener.filter(|other| *other != slot)?;
+        let other = stream.sink.filter(|other| *other != slot)?;
         let (ssrc, sequence_offset) = (stream.output.ssrc, stream.output.sequence_offset());
-        let listener = self.streams.get_mut(other).filter(|l| l.listener == Some(slot))?;
+        let listener = self.streams.get_mut(other).filter(|l| l.sink == Some(slot))?;
         let rename = Rename {
             reporter: listener.output.ssrc,
             timestamp_offset: listener.output.timestamp_offset(),
@@ -97,7 +97,7 @@ fn admit(
     from: SocketAddr,
     packet: &[u8],
     events: &mut Vec<MediaEvent>,
-) -> Option<(rtp::Header, Way)> {
+) -> Option<(rtp::Header, Forwarding)> {
     if packet.len() > PACKET_BYTES {
         return None;
     }
@@ -135,8 +135,8 @@ fn admit(
         Kind::Audio | Kind::Unknown => (Paced::Yes, stream.detector.audio(header.timestamp)),
     };
     stream.reception.take(now.instant, &header, clock, paced);
-    if let Some(Press { digit, millis }) = press {
+    if let Some(DtmfDigit { digit, millis }) = press {
         events.push(MediaEvent::Digit { stream: stream.id, digit, millis });
     }
-    Some((header, route.way))
+    Some((header, route.forwarding))
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng, Timestamp};
 
-use super::output::Output;
-use super::quality::Reception;
+use super::quality::ReceiveStats;
+use super::sender::RtpSender;
 
 const SR: u8 = 200;
 const RR: u8 = 201;
@@ -195,8 +195,8 @@ impl Rtcp {
     pub(super) fn report(
         &mut self,
         now: Now,
-        output: &Output,
-        heard: Option<(u32, &mut Reception)>,
+        output: &RtpSender,
+        heard: Option<(u32, &mut ReceiveStats)>,
         rng: &mut Rng,
         report: &mut [u8; REPORT],
     ) -> Option<usize> {

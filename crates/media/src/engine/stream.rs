@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng};
 
-use super::clips::Clips;
-use super::dtmf::Detector;
+use super::dtmf::EventDetector;
 use super::g711::Law;
-use super::generator::Play;
-use super::output::Output;
-use super::quality::{self, Reception};
+use super::latching::RtpLatch;
+use super::playback::PlayQueue;
+use super::quality::{self, ReceiveStats};
 use super::rtcp::Rtcp;
-use super::source_lock::SourceLock;
+use super::sender::RtpSender;
 use super::tap::Tap;
-use super::{Channel, Report, Source, StreamId};
+use super::tone_generator::TonePlayer;
+use super::{Component, Report, Source, StreamId};
 use crate::limits::PACKETS_PER_SECOND;
 use crate::sdp::{Codec, Negotiated};
 
@@ -29,14 +29,14 @@ pub(super) struct Stream {
     /// What the peer hears.
     pub(super) source: Source,
     /// The slot of the stream whose peer hears this one.
-    pub(super) listener: Option<usize>,
-    pub(super) output: Output,
-    pub(super) reception: Reception,
-    pub(super) detector: Detector,
+    pub(super) sink: Option<usize>,
+    pub(super) output: RtpSender,
+    pub(super) reception: ReceiveStats,
+    pub(super) detector: EventDetector,
     pub(super) rtcp: Rtcp,
-    pub(super) play: Option<Play>,
+    pub(super) play: Option<TonePlayer>,
     /// What is played instead, as long as there is any.
-    pub(super) clips: Clips,
+    pub(super) clips: PlayQueue,
     /// Who of us listens in: recordings, and ears for tones.
     pub(super) tap: Option<Box<Tap>>,
     pub(super) refused: u64,
@@ -53,7 +53,7 @@ pub(super) struct Stream {
 /// The part of a negotiation that packets ask for, beside the whole.
 #[derive(Debug)]
 pub(super) struct Agreed {
-    pub(super) lock: SourceLock,
+    pub(super) lock: RtpLatch,
     /// Where RTP goes; `None` where nothing may or can be sent.
     pub(super) target: Option<SocketAddr>,
     pub(super) receives: bool,
@@ -68,7 +68,7 @@ pub(super) struct Agreed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Route {
     pub(super) kind: Kind,
-    pub(super) way: Way,
+    pub(super) forwarding: Forwarding,
 }
 
 /// What a payload type carries.
@@ -84,7 +84,7 @@ pub(super) enum Kind {
 
 /// How it reaches the listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Way {
+pub(super) enum Forwarding {
     /// Not at all: nobody listens, or the listener does not know it.
     #[default]
     Nowhere,
@@ -113,13 +113,13 @@ impl Stream {
             routes: [Route::default(); 128],
             agreed: None,
             source: Source::Nothing,
-            listener: None,
-            output: Output::new(rng),
-            reception: Reception::default(),
-            detector: Detector::default(),
+            sink: None,
+            output: RtpSender::new(rng),
+            reception: ReceiveStats::default(),
+            detector: EventDetector::default(),
             rtcp: Rtcp::new(now, rng),
             play: None,
-            clips: Clips::default(),
+            clips: PlayQueue::default(),
             tap: None,
             refused: 0,
             heard: now.instant,
@@ -140,7 +140,7 @@ impl Stream {
                 lock.renegotiate(signalling, remote, remote_rtcp);
                 lock
             }
-            None => SourceLock::new(signalling, remote, remote_rtcp),
+            None => RtpLatch::new(signalling, remote, remote_rtcp),
         };
         let clock = negotiated.codec.clock();
         self.output.set_clock(clock);
@@ -163,12 +163,12 @@ impl Stream {
     }
 
     /// Where RTCP goes, and by which socket.
-    pub(super) fn rtcp_target(&self) -> Option<(Channel, SocketAddr)> {
+    pub(super) fn rtcp_target(&self) -> Option<(Component, SocketAddr)> {
         let agreed = self.agreed.as_ref()?;
         if agreed.mux {
-            return Some((Channel::Rtp, agreed.lock.target()?));
+            return Some((Component::Rtp, agreed.lock.target()?));
         }
-        Some((Channel::Rtcp, agreed.lock.rtcp_target()?))
+        Some((Component::Rtcp, agreed.lock.rtcp_target()?))
     }
 
     /// Count a packet; whether it is one too many in this second.
@@ -187,11 +187,11 @@ impl Stream {
         let Some(agreed) = &self.agreed else { return };
         for (number, codec) in numbers(&agreed.negotiated) {
             let kind = if codec.is_dtmf() { Kind::Event } else { Kind::Audio };
-            let way = listener.map_or(Way::Nowhere, |l| way(codec, l));
+            let way = listener.map_or(Forwarding::Nowhere, |l| way(codec, l));
             // The peer's own numbers come first; ours only where they are free.
             if let Some(route) = self.routes.get_mut(usize::from(number)).filter(|r| r.kind == Kind::Unknown)
             {
-                *route = Route { kind, way };
+                *route = Route { kind, forwarding: way };
             }
         }
     }
@@ -199,7 +199,7 @@ impl Stream {
     /// When something of this stream is due.
     pub(super) fn next_due(&self, silence: Duration) -> Option<Instant> {
         let agreed = self.agreed.as_ref()?;
-        let play = self.clips.due().or_else(|| self.play.as_ref().map(Play::due));
+        let play = self.clips.due().or_else(|| self.play.as_ref().map(TonePlayer::due));
         let silent = (agreed.receives && !self.silent).then(|| self.heard + silence);
         [play, silent, Some(self.rtcp.due)].into_iter().flatten().min()
     }
@@ -238,7 +238,7 @@ impl Stream {
 fn numbers(negotiated: &Negotiated) -> impl Iterator<Item = (u8, &Codec)> {
     let main = std::iter::once((negotiated.payload_type, &negotiated.codec));
     let dtmf = negotiated.dtmf.iter().map(|number| (*number, event()));
-    main.chain(dtmf).chain(negotiated.others.iter().map(|(number, codec)| (*number, codec)))
+    main.chain(dtmf).chain(negotiated.alternates.iter().map(|(number, codec)| (*number, codec)))
 }
 
 fn event() -> &'static Codec {
@@ -254,16 +254,17 @@ fn number_of(codec: &Codec, listener: &Negotiated) -> Option<u8> {
         .map(|(n, _)| n)
 }
 
-fn way(codec: &Codec, listener: &Negotiated) -> Way {
+fn way(codec: &Codec, listener: &Negotiated) -> Forwarding {
     if let Some(number) = number_of(codec, listener) {
-        return Way::Same(number);
+        return Forwarding::Same(number);
     }
     let other = match codec {
         Codec::Pcmu => (Codec::Pcma, Law::A),
         Codec::Pcma => (Codec::Pcmu, Law::Mu),
-        Codec::Other(_) => return Way::Nowhere,
+        Codec::Other(_) => return Forwarding::Nowhere,
     };
-    number_of(&other.0, listener).map_or(Way::Nowhere, |number| Way::Transcoded(other.1, number))
+    number_of(&other.0, listener)
+        .map_or(Forwarding::Nowhere, |number| Forwarding::Transcoded(other.1, number))
 }
 
 /// The law that a peer hears tones in: the one spoken, else one that it knows.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use base::Now;
 use smallvec::SmallVec;
 
-use super::dtmf::Press;
+use super::dtmf::DtmfDigit;
 use super::g711::Law;
 use super::recorder::{Recording, RecordingId};
 use super::rtp::Header;
-use super::tones::Ear;
+use super::tones::ToneDetector;
 use super::{Engine, MediaEvent, StreamId};
 use crate::limits::PACKET_BYTES;
 
@@ -19,7 +19,7 @@ pub struct PlayId(pub u32);
 
 /// Which presses of keys are told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Digits {
+pub enum DtmfMode {
     /// Those that come as events (RFC 4733).
     Events,
     /// Those, and tones in the audio of a peer that has not sent an event yet: it costs a little, and voices may be taken for keys, so only
@@ -31,7 +31,7 @@ pub enum Digits {
 #[derive(Debug, Default)]
 pub(super) struct Tap {
     pub(super) recordings: SmallVec<[RecordingId; 2]>,
-    ear: Option<Box<Ear>>,
+    ear: Option<Box<ToneDetector>>,
 }
 
 impl Tap {
@@ -58,7 +58,7 @@ impl Tap {
             }
         }
         if let Some(ear) = &mut self.ear {
-            ear.hear(header.timestamp, audio, |Press { digit, millis }| {
+            ear.hear(header.timestamp, audio, |DtmfDigit { digit, millis }| {
                 events.push(MediaEvent::Digit { stream, digit, millis });
             });
         }
@@ -84,12 +84,12 @@ impl Engine {
         true
     }
 
-    pub(super) fn listen(&mut self, stream: StreamId, digits: Digits) {
+    pub(super) fn listen(&mut self, stream: StreamId, digits: DtmfMode) {
         let sends_events = self.find(stream).is_some_and(|(_, stream)| stream.detector.has_heard());
         self.tap(stream, |tap| match digits {
-            Digits::Tones if sends_events => tap.ear = None,
-            Digits::Tones => _ = tap.ear.get_or_insert_default(),
-            Digits::Events => tap.ear = None,
+            DtmfMode::Tones if sends_events => tap.ear = None,
+            DtmfMode::Tones => _ = tap.ear.get_or_insert_default(),
+            DtmfMode::Events => tap.ear = None,
         });
     }
 }

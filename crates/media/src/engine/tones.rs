@@ -5,7 +5,7 @@
 
 use std::f32::consts::{PI, TAU};
 
-use super::dtmf::Press;
+use super::dtmf::DtmfDigit;
 
 /// Samples per second.
 const RATE: f32 = 8_000.0;
@@ -39,7 +39,7 @@ const BRIDGED: i32 = 320;
 
 /// Listens to one peer.
 #[derive(Debug)]
-pub(super) struct Ear {
+pub(super) struct ToneDetector {
     block: [f32; BLOCK],
     filled: usize,
     /// What the last block was, and how many before it agree.
@@ -103,15 +103,15 @@ struct Held {
     missed: u32,
 }
 
-impl Default for Ear {
-    fn default() -> Ear {
-        Ear { block: [0.0; BLOCK], filled: 0, last: None, press: None, next: None }
+impl Default for ToneDetector {
+    fn default() -> ToneDetector {
+        ToneDetector { block: [0.0; BLOCK], filled: 0, last: None, press: None, next: None }
     }
 }
 
-impl Ear {
+impl ToneDetector {
     /// Audio of 8 kHz that begins at `timestamp`; `pressed` is told of every key that was let go.
-    pub(super) fn hear(&mut self, timestamp: u32, audio: &[i16], mut pressed: impl FnMut(Press)) {
+    pub(super) fn hear(&mut self, timestamp: u32, audio: &[i16], mut pressed: impl FnMut(DtmfDigit)) {
         let gap = self.next.map_or(0, |next| timestamp.wrapping_sub(next) as i32);
         if gap < 0 && gap > -16_000 {
             return; // late: its time is over
@@ -135,7 +135,7 @@ impl Ear {
         }
     }
 
-    fn judge(&mut self, key: Option<Key>, pressed: &mut impl FnMut(Press)) {
+    fn judge(&mut self, key: Option<Key>, pressed: &mut impl FnMut(DtmfDigit)) {
         let run = key.map(|key| match self.last {
             Some((before, run)) if before.goes_on_as(&key) => (key, run + 1),
             Some(_) | None => (key, 1),
@@ -157,10 +157,10 @@ impl Ear {
         }
     }
 
-    fn let_go(&mut self, pressed: &mut impl FnMut(Press)) {
+    fn let_go(&mut self, pressed: &mut impl FnMut(DtmfDigit)) {
         if let Some(Held { digit, blocks, .. }) = self.press.take() {
             let millis = ((blocks + 1) * STEP as u32 / 8).min(u32::from(u16::MAX)) as u16;
-            pressed(Press { digit, millis });
+            pressed(DtmfDigit { digit, millis });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Codec, Description, Direction, Line, Media, SdpError};
+use super::{Codec, Direction, Line, Media, SdpError, SessionDescription};
 
 /// One payload type of an audio section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,14 +75,14 @@ fn literal_address(literal: &str) -> IpAddr {
     if shared { unspecified } else { address }
 }
 
-impl Description {
+impl SessionDescription {
     /// The first audio section that we can carry, with its place.
     pub(super) fn audio(&self) -> Option<(usize, &Media)> {
         self.media.iter().enumerate().find(|(_, m)| m.is_usable_audio())
     }
 
     /// Why there is none.
-    pub(super) fn why_no_audio(&self) -> SdpError {
+    pub(super) fn audio_error(&self) -> SdpError {
         let refused = self.media.iter().find(|m| m.is_audio() && m.port != 0);
         refused.map_or(SdpError::NoAudio, |m| SdpError::Transport(m.proto.clone()))
     }

@@ -2,8 +2,8 @@
 
 mod inspect;
 mod negotiate;
-mod only;
 mod parse;
+mod restrict;
 mod write;
 
 use std::net::{IpAddr, SocketAddr};
@@ -118,7 +118,7 @@ pub enum SdpError {
 
 /// A parsed description; lines that we do not understand are kept in their places.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Description {
+pub struct SessionDescription {
     /// What stands above the first `m=`, the `v=` line included.
     session: Vec<Line>,
     /// One entry per `m=`.
@@ -144,9 +144,9 @@ struct Media {
     lines: Vec<Line>,
 }
 
-impl Description {
+impl SessionDescription {
     /// Read one. Never panics.
-    pub fn parse(bytes: &[u8]) -> Result<Description, SdpError> {
+    pub fn parse(bytes: &[u8]) -> Result<SessionDescription, SdpError> {
         parse::description(bytes)
     }
 
@@ -170,7 +170,7 @@ impl Description {
 
 /// What our own lines say: where we listen, and who we are in `o=`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Local {
+pub struct LocalMedia {
     /// The address that the peer shall send to.
     pub address: IpAddr,
     /// The RTP port; RTCP is the next one unless muxed.
@@ -198,7 +198,7 @@ pub struct Negotiated {
     pub payload_type: u8,
     /// Every other audio payload type that both sides know, by codec: a peer may switch between them. Where a peer gave a codec another
     /// number than we offered, our number is here too, after the peer's: what it sends may bear either (RFC 3264 §6.1).
-    pub others: Vec<(u8, Codec)>,
+    pub alternates: Vec<(u8, Codec)>,
     /// The payload type of telephone-event/8000 (RFC 4733), where agreed.
     pub dtmf: Option<u8>,
     /// Which way *our* media flows on this leg.
@@ -207,13 +207,13 @@ pub struct Negotiated {
     pub ptime_ms: u16,
 }
 
-/// A description of ours, as bytes for the wire and parsed for [`conclude`].
+/// A description of ours, as bytes for the wire and parsed for [`apply_answer`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Offer {
     /// What is sent.
     pub bytes: Bytes,
     /// What it says.
-    pub description: Description,
+    pub description: SessionDescription,
 }
 
-pub use negotiate::{answer, conclude, offer};
+pub use negotiate::{answer, apply_answer, offer};

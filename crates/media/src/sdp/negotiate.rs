@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use super::inspect::{Payload, find, restrict};
-use super::{Codec, Description, Direction, Line, Local, Media, Negotiated, Offer, SdpError, write};
+use super::{
+    Codec, Direction, Line, LocalMedia, Media, Negotiated, Offer, SdpError, SessionDescription, write,
+};
 
 /// What of a peer's description must not reach the other peer: where and who it is, its keys, and what only holds between it and us.
 /// Lines about payload types and the direction are written anew.
@@ -41,7 +43,7 @@ const OURS_TO_SAY: [&str; 5] = ["sendrecv", "sendonly", "recvonly", "inactive", 
 /// Make an offer. `like` is the description that the other leg's peer gave: its codecs, payload types and unknown lines are passed on, its
 /// addresses, candidates, crypto and identity are not; G.711 is added where the peer has at least one of µ/A, since we transcode between
 /// them. Without `like` we offer PCMU, PCMA and telephone-event.
-pub fn offer(local: &Local, like: Option<&Description>) -> Offer {
+pub fn offer(local: &LocalMedia, like: Option<&SessionDescription>) -> Offer {
     let like = like.and_then(|d| d.audio().map(|(_, media)| (d, media)));
     let like = like.filter(|(_, media)| !media.payloads().is_empty());
     let mut session = write::heading(local);
@@ -60,7 +62,7 @@ pub fn offer(local: &Local, like: Option<&Description>) -> Offer {
     }
     lines.push(write::direction(local.direction));
     let media = audio(local.port, "RTP/AVP", formats, lines);
-    let description = Description { session, media: vec![media] };
+    let description = SessionDescription { session, media: vec![media] };
     Offer { bytes: description.to_bytes(), description }
 }
 
@@ -126,11 +128,11 @@ fn rtpmap(payload: &Payload) -> Line {
 /// both are G.711 (transcoding), else [`SdpError::NoCommonCodec`]. Without a partner (echo, tones) the first G.711 of the offer is taken.
 /// The direction is `local.direction` restricted by the offer's.
 pub fn answer(
-    offer: &Description,
-    local: &Local,
+    offer: &SessionDescription,
+    local: &LocalMedia,
     partner: Option<&Negotiated>,
 ) -> Result<(Bytes, Negotiated), SdpError> {
-    let (place, theirs) = offer.audio().ok_or_else(|| offer.why_no_audio())?;
+    let (place, theirs) = offer.audio().ok_or_else(|| offer.audio_error())?;
     let offered = theirs.payloads();
     let chosen = choose(&offered, partner)?;
     let accepted = accept(&offered, chosen, partner);
@@ -142,7 +144,7 @@ pub fn answer(
         rtcp_mux: theirs.muxes(),
         codec: chosen.codec.clone(),
         payload_type: chosen.number,
-        others: others(&accepted, chosen.number),
+        alternates: others(&accepted, chosen.number),
         dtmf: accepted.iter().find(|p| p.codec.is_dtmf()).map(|p| p.number),
         direction: restrict(local.direction, offer.direction_of(theirs).reversed()),
         ptime_ms,
@@ -169,7 +171,7 @@ pub fn answer(
             Some(ours) => ours,
             None => Media { port: 0, count: None, lines: Vec::new(), ..section.clone() },
         });
-    let description = Description { session, media: media.collect() };
+    let description = SessionDescription { session, media: media.collect() };
     Ok((description.to_bytes(), negotiated))
 }
 
@@ -177,7 +179,7 @@ pub fn answer(
 const DEFAULT_PTIME_MS: u16 = 20;
 
 /// The `t=` of an answer equals the offer's (RFC 3264 §6).
-fn times(offer: &Description) -> Vec<Line> {
+fn times(offer: &SessionDescription) -> Vec<Line> {
     let mut times: Vec<Line> = offer.session.iter().filter(|l| l.kind == b't').take(1).cloned().collect();
     if times.is_empty() {
         times.push(write::line('t', "0 0"));
@@ -209,7 +211,7 @@ fn no_common_codec(offered: &[Payload]) -> SdpError {
 fn accept<'a>(offered: &'a [Payload], chosen: &'a Payload, partner: Option<&Negotiated>) -> Vec<&'a Payload> {
     let known = |p: &&Payload| match partner {
         Some(partner) if p.codec.is_dtmf() => partner.dtmf.is_some(),
-        Some(partner) => partner.others.iter().any(|(_, codec)| codec.same_as(&p.codec)),
+        Some(partner) => partner.alternates.iter().any(|(_, codec)| codec.same_as(&p.codec)),
         None => p.codec.is_dtmf(),
     };
     let mut accepted = vec![chosen];
@@ -227,11 +229,11 @@ fn others(payloads: &[&Payload], main: u8) -> Vec<(u8, Codec)> {
 }
 
 /// What our offer and the peer's answer to it amount to.
-pub fn conclude(offer: &Description, answer: &Description) -> Result<Negotiated, SdpError> {
+pub fn apply_answer(offer: &SessionDescription, answer: &SessionDescription) -> Result<Negotiated, SdpError> {
     let (place, ours) = offer.audio().ok_or(SdpError::NoAudio)?;
     let theirs = answer.media.get(place).ok_or(SdpError::NoAudio)?;
     if !theirs.is_usable_audio() {
-        return Err(answer.why_no_audio());
+        return Err(answer.audio_error());
     }
     let offered = ours.payloads();
     let answered = theirs.payloads();
@@ -255,7 +257,7 @@ pub fn conclude(offer: &Description, answer: &Description) -> Result<Negotiated,
         rtcp_mux,
         codec: chosen.codec.clone(),
         payload_type: chosen.number,
-        others,
+        alternates: others,
         dtmf: common.iter().find(|p| p.codec.is_dtmf()).map(|p| p.number),
         direction,
         ptime_ms: find(&theirs.lines, "ptime").and(theirs.ptime_ms()).unwrap_or(DEFAULT_PTIME_MS),

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Description, Line, Media, SdpError};
+use super::{Line, Media, SdpError, SessionDescription};
 use crate::limits;
 
-pub(super) fn description(bytes: &[u8]) -> Result<Description, SdpError> {
+pub(super) fn description(bytes: &[u8]) -> Result<SessionDescription, SdpError> {
     if bytes.len() > limits::SDP_BYTES {
         return Err(SdpError::Malformed { line: 0, what: "too long" });
     }
@@ -53,7 +53,7 @@ pub(super) fn description(bytes: &[u8]) -> Result<Description, SdpError> {
     if session.is_empty() {
         return Err(SdpError::Malformed { line: 1, what: "empty" });
     }
-    Ok(Description { session, media })
+    Ok(SessionDescription { session, media })
 }
 
 /// `<media> <port>[/<count>] <proto> <fmt> …` (RFC 8866 §5.14).

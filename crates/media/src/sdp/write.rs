@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Description, Direction, Line, Local, Media};
+use super::{Direction, Line, LocalMedia, Media, SessionDescription};
 
-pub(super) fn description(description: &Description) -> Bytes {
+pub(super) fn description(description: &SessionDescription) -> Bytes {
     let mut out = BytesMut::with_capacity(512);
     for line in &description.session {
         put(&mut out, line);
@@ -43,7 +43,7 @@ fn address(address: IpAddr) -> String {
 }
 
 /// `v=`, `o=`, `s=` and `c=` of a description of ours; the order is that of RFC 8866 §5.
-pub(super) fn heading(local: &Local) -> Vec<Line> {
+pub(super) fn heading(local: &LocalMedia) -> Vec<Line> {
     let at = address(local.address);
     vec![
         line('v', "0"),

@@ -9,7 +9,7 @@ use base::{Instant, Now, Rng, Timestamp};
 pub use centralita_media::sdp::Negotiated;
 use centralita_media::sdp::{Codec, Direction};
 use centralita_media::{
-    Channel, Engine, Forward, MediaCommand, MediaEvent, RecordingId, Report, Source, StreamId, Wire,
+    Component, Engine, Forward, MediaCommand, MediaEvent, MediaSink, RecordingId, Report, Source, StreamId,
 };
 
 pub const A: StreamId = StreamId(1);
@@ -31,7 +31,7 @@ pub fn g711(remote: &str, codec: Codec) -> Negotiated {
         rtcp_mux: false,
         payload_type: if codec == Codec::Pcmu { 0 } else { 8 },
         codec,
-        others: Vec::new(),
+        alternates: Vec::new(),
         dtmf: Some(101),
         direction: Direction::SendRecv,
         ptime_ms: 20,
@@ -79,7 +79,7 @@ impl Rtp {
 }
 
 #[derive(Default)]
-pub struct Sent(pub Vec<(StreamId, Channel, SocketAddr, Vec<u8>)>, pub BTreeMap<RecordingId, Tape>);
+pub struct Sent(pub Vec<(StreamId, Component, SocketAddr, Vec<u8>)>, pub BTreeMap<RecordingId, Tape>);
 
 /// What was handed out of a recording: both sides as long as each other, or nothing on the right.
 #[derive(Default)]
@@ -88,8 +88,8 @@ pub struct Tape {
     pub right: Vec<i16>,
 }
 
-impl Wire for Sent {
-    fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
+impl MediaSink for Sent {
+    fn send(&mut self, stream: StreamId, channel: Component, to: SocketAddr, packet: &[u8]) {
         self.0.push((stream, channel, to, packet.to_vec()));
     }
 
@@ -141,7 +141,7 @@ impl Desk {
     }
 
     pub fn feed(&mut self, stream: StreamId, source: Source) {
-        self.command(MediaCommand::Feed { stream, source });
+        self.command(MediaCommand::SetSource { stream, source });
     }
 
     pub fn close(&mut self, stream: StreamId) -> Report {
@@ -159,7 +159,7 @@ impl Desk {
     }
 
     /// Let time pass, ticking whenever something is due. What was played meanwhile.
-    pub fn play(&mut self, millis: u64) -> Vec<(StreamId, Channel, SocketAddr, Vec<u8>)> {
+    pub fn play(&mut self, millis: u64) -> Vec<(StreamId, Component, SocketAddr, Vec<u8>)> {
         let end = self.now.instant + Duration::from_millis(millis);
         while let Some(due) = self.engine.deadline().filter(|due| *due <= end) {
             let step = due.since(self.now.instant);
@@ -175,7 +175,7 @@ impl Desk {
     pub fn listen(&mut self, millis: u64) -> Vec<Rtp> {
         let sent = self.play(millis);
         sent.iter()
-            .filter(|(_, channel, _, _)| *channel == Channel::Rtp)
+            .filter(|(_, channel, _, _)| *channel == Component::Rtp)
             .map(|(.., bytes)| Rtp::read(bytes))
             .collect()
     }
@@ -183,7 +183,7 @@ impl Desk {
     pub fn receive(
         &mut self,
         stream: StreamId,
-        channel: Channel,
+        channel: Component,
         from: &str,
         bytes: &mut [u8],
     ) -> Option<(Forward, Vec<u8>)> {
@@ -193,7 +193,7 @@ impl Desk {
 
     /// One RTP packet arrives; what goes on, and to whom.
     pub fn rtp(&mut self, stream: StreamId, from: &str, packet: &Rtp) -> Option<(Forward, Rtp)> {
-        let (forward, bytes) = self.receive(stream, Channel::Rtp, from, &mut packet.bytes())?;
+        let (forward, bytes) = self.receive(stream, Component::Rtp, from, &mut packet.bytes())?;
         Some((forward, Rtp::read(&bytes)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ::media::{Channel, StreamId};
+use ::media::{Component, StreamId};
 
 /// Whose packet it is: a stream, the slot it lies in, and which of its two sockets. A late packet of a slot's former stream is known by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,11 +12,11 @@ impl Token {
     /// Not a packet: somebody put commands in.
     pub(super) const BELL: Token = Token(u64::MAX);
 
-    pub(super) fn new(stream: StreamId, slot: usize, channel: Channel) -> Token {
+    pub(super) fn new(stream: StreamId, slot: usize, channel: Component) -> Token {
         Token(
             u64::from(stream.0) << 32
                 | (slot as u64 & 0x7fff_ffff) << 1
-                | u64::from(channel == Channel::Rtcp),
+                | u64::from(channel == Component::Rtcp),
         )
     }
 
@@ -28,8 +28,8 @@ impl Token {
         (self.0 as u32 >> 1) as usize
     }
 
-    pub(super) fn channel(self) -> Channel {
-        if self.0 & 1 == 0 { Channel::Rtp } else { Channel::Rtcp }
+    pub(super) fn channel(self) -> Component {
+        if self.0 & 1 == 0 { Component::Rtp } else { Component::Rtcp }
     }
 }
 

@@ -102,7 +102,7 @@ impl Poll {
 mod tests {
     use std::net::{SocketAddr, UdpSocket};
 
-    use ::media::{Channel, StreamId};
+    use ::media::{Component, StreamId};
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
@@ -112,7 +112,7 @@ mod tests {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
         let mut poll = Poll::new(&bell).unwrap();
         let socket = MediaSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let token = Token::new(StreamId(3), 1, Channel::Rtp);
+        let token = Token::new(StreamId(3), 1, Component::Rtp);
         // Nothing can be watched by what is no epoll, as nothing can be by one whose kernel has no memory.
         let working = std::mem::replace(&mut poll.poll, std::fs::File::open("/dev/null").unwrap().into());
         poll.watch(token, &socket);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ::base::{Instant, Rng};
-use ::media::Channel;
+use ::media::Component;
 use rustix::process::{Resource, getrlimit};
 
 use super::MediaConfig;
@@ -51,10 +51,10 @@ pub(super) struct Pair {
 
 impl Pair {
     #[inline]
-    pub(super) fn socket(&self, channel: Channel) -> &MediaSocket {
+    pub(super) fn socket(&self, channel: Component) -> &MediaSocket {
         match channel {
-            Channel::Rtp => &self.rtp,
-            Channel::Rtcp => &self.rtcp,
+            Component::Rtp => &self.rtp,
+            Component::Rtcp => &self.rtcp,
         }
     }
 }

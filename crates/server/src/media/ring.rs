@@ -280,7 +280,7 @@ impl Drop for Ring {
 mod tests {
     use std::net::UdpSocket;
 
-    use ::media::{Channel, StreamId};
+    use ::media::{Component, StreamId};
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
@@ -292,7 +292,7 @@ mod tests {
         let mut ring = Ring::new(&bell).unwrap();
         let token = |n: u32, channel| Token::new(StreamId(n), n as usize, channel);
         for n in 0..ORDERS {
-            ring.forget(token(n, Channel::Rtp));
+            ring.forget(token(n, Component::Rtp));
         }
         assert!(ring.waiting.is_empty());
         let bound = || {
@@ -302,7 +302,7 @@ mod tests {
         let address =
             |socket: &MediaSocket| SocketAddr::try_from(rustix::net::getsockname(socket).unwrap()).unwrap();
         let (heard, cancelled) = (bound(), bound());
-        let (first, second) = (token(7, Channel::Rtp), token(8, Channel::Rtcp));
+        let (first, second) = (token(7, Component::Rtp), token(8, Component::Rtcp));
         ring.watch(first, &heard);
         ring.watch(second, &cancelled);
         ring.forget(second);

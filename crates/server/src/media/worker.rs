@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::base::{Instant, Now, Rng};
-use ::media::{Channel, Ended, Engine, Filed, MediaCommand, MediaEvent, RecordingId, Report, StreamId, Wire};
+use ::media::{
+    Component, Ended, Engine, Filed, MediaCommand, MediaEvent, MediaSink, RecordingId, Report, StreamId,
+};
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
@@ -169,8 +171,8 @@ impl Streams {
     }
 }
 
-impl Wire for Streams {
-    fn send(&mut self, stream: StreamId, channel: Channel, to: SocketAddr, packet: &[u8]) {
+impl MediaSink for Streams {
+    fn send(&mut self, stream: StreamId, channel: Component, to: SocketAddr, packet: &[u8]) {
         let Some(pair) = self.get(stream) else { return };
         match pair.socket(channel).send(packet, to) {
             Sent::Yes => self.generated += 1,
@@ -211,20 +213,20 @@ pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
         MediaCommand::Open { stream, .. } => {
             told(MediaEvent::Closed { stream: *stream, report: Report::default() });
         }
-        MediaCommand::Record(record) => {
+        MediaCommand::StartRecording(record) => {
             let (recording, ended, file) = (record.recording, Ended::Refused, Filed::Failed);
             told(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
-            told(MediaEvent::Filed { recording, file });
+            told(MediaEvent::FileClosed { recording, file });
         }
         MediaCommand::Close { .. }
         | MediaCommand::Negotiated { .. }
-        | MediaCommand::Feed { .. }
+        | MediaCommand::SetSource { .. }
         | MediaCommand::Play { .. }
         | MediaCommand::StopPlay { .. }
-        | MediaCommand::Listen { .. }
-        | MediaCommand::PauseRecord { .. }
-        | MediaCommand::ResumeRecord { .. }
-        | MediaCommand::StopRecord { .. } => {}
+        | MediaCommand::SetDtmfMode { .. }
+        | MediaCommand::PauseRecording { .. }
+        | MediaCommand::ResumeRecording { .. }
+        | MediaCommand::StopRecording { .. } => {}
     }
 }
 
@@ -391,24 +393,24 @@ impl Worker {
         match &command {
             MediaCommand::Open { stream, port } => self.open(now.instant, *stream, *port),
             MediaCommand::Close { stream } => self.close(now.instant, *stream),
-            MediaCommand::Record(record) => match &mut self.streams.tape {
+            MediaCommand::StartRecording(record) => match &mut self.streams.tape {
                 Some(tape) => {
                     tape.begin(record.clone());
                     self.recordings.push(record.recording);
                 }
                 None => {
                     let (recording, file) = (record.recording, Filed::Failed);
-                    self.events.push(MediaEvent::Filed { recording, file });
+                    self.events.push(MediaEvent::FileClosed { recording, file });
                 }
             },
             MediaCommand::Negotiated { .. }
-            | MediaCommand::Feed { .. }
+            | MediaCommand::SetSource { .. }
             | MediaCommand::Play { .. }
             | MediaCommand::StopPlay { .. }
-            | MediaCommand::Listen { .. }
-            | MediaCommand::PauseRecord { .. }
-            | MediaCommand::ResumeRecord { .. }
-            | MediaCommand::StopRecord { .. } => {}
+            | MediaCommand::SetDtmfMode { .. }
+            | MediaCommand::PauseRecording { .. }
+            | MediaCommand::ResumeRecording { .. }
+            | MediaCommand::StopRecording { .. } => {}
         }
         self.engine.command(now, command, &mut self.streams, &mut self.events);
     }
@@ -421,7 +423,7 @@ impl Worker {
         };
         let entry = self.streams.open.vacant_entry();
         let slot = entry.key();
-        for channel in [Channel::Rtp, Channel::Rtcp] {
+        for channel in [Component::Rtp, Component::Rtcp] {
             self.packets.watch(Token::new(stream, slot, channel), pair.socket(channel));
         }
         self.streams.slots.insert(stream, slot);
@@ -431,7 +433,7 @@ impl Worker {
     fn close(&mut self, now: Instant, stream: StreamId) {
         let Some(slot) = self.streams.slots.remove(&stream) else { return };
         let Some((_, pair)) = self.streams.open.try_remove(slot) else { return };
-        for channel in [Channel::Rtp, Channel::Rtcp] {
+        for channel in [Component::Rtp, Component::Rtcp] {
             self.packets.forget(Token::new(stream, slot, channel), pair.socket(channel));
         }
         self.ports.rest(now, pair);

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::thread::Thread;
 
 use ::media::limits::RECORD_BLOCK;
-use ::media::{Record, RecordingId};
+use ::media::{RecordingId, StartRecording};
 use rtrb::{Producer, PushError};
 
 /// One message to the writer. Blocks are by far the most: the queue holds them without an allocation each.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)]
 pub(super) enum Slip {
-    Begin(Box<Record>),
+    Begin(Box<StartRecording>),
     Audio(Block),
     End(RecordingId),
 }
@@ -44,7 +44,7 @@ impl Tape {
     }
 
     /// A recording begins: its file is opened.
-    pub fn begin(&mut self, record: Box<Record>) {
+    pub fn begin(&mut self, record: Box<StartRecording>) {
         self.owed.push_back(Slip::Begin(record));
         self.pay();
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::media::{FileFormat, Filed, MediaEvent, Record, RecordingId};
+use ::media::{FileFormat, Filed, MediaEvent, RecordingId, StartRecording};
 use rtrb::{Consumer, RingBuffer};
 use sha2::{Digest, Sha256};
 
@@ -166,10 +166,10 @@ impl Desk {
     }
 
     fn tell(&self, recording: RecordingId, file: Filed) {
-        (self.events)(MediaEvent::Filed { recording, file });
+        (self.events)(MediaEvent::FileClosed { recording, file });
     }
 
-    fn begin(&mut self, record: &Record) {
+    fn begin(&mut self, record: &StartRecording) {
         let opened = open(&self.config, record);
         if let Err(error) = &opened {
             self.refuse(record.recording, error);
@@ -250,7 +250,7 @@ pub(crate) fn measure(path: &Path) -> io::Result<(u64, [u8; 32])> {
     }
 }
 
-fn open(config: &WriterConfig, record: &Record) -> io::Result<Open> {
+fn open(config: &WriterConfig, record: &StartRecording) -> io::Result<Open> {
     let path = path_of(&config.data, &record.name, ending(record.format))?;
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

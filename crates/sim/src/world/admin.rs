@@ -76,7 +76,7 @@ impl World {
             13 => {
                 if let Some(stream) = self.worker.any_stream() {
                     let event = if self.rng.odds(50) {
-                        MediaEvent::Silent { stream }
+                        MediaEvent::RtpTimeout { stream }
                     } else {
                         MediaEvent::Digit { stream, digit: '5', millis: 120 }
                     };

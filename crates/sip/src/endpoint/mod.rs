@@ -23,7 +23,7 @@ use crate::transaction::{Expired, Key, Timer};
 use crate::{Flow, Headers, Hop, Message, Method, Reply, limits, wire};
 
 pub(crate) use context::{Core, Cx, RequestSpec, ServerRequest, contact_lines};
-use request::Asked;
+use request::PendingRequest;
 pub use request::{Request, RequestId};
 use response_cache::ResponseCache;
 use response_limit::ResponseLimiter;
@@ -160,7 +160,7 @@ pub struct Endpoint {
     ring: ResponseCache,
     budget: ResponseLimiter,
     /// Requests of ours outside sessions that wait for their answer.
-    asked: KeyedMap<RequestId, Asked>,
+    asked: KeyedMap<RequestId, PendingRequest>,
     /// Sessions and requests ever begun.
     serial: u64,
 }

@@ -62,7 +62,7 @@ impl Request {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingRequest {
     request: Request,
     call_id: Arc<str>,
     tag: Arc<str>,
@@ -84,7 +84,7 @@ impl Endpoint {
         let numbers = Numbers { call_id: &call_id, tag: &tag, cseq };
         match send(&mut cx, id, &request, numbers, None) {
             Some(tx) => {
-                self.asked.insert(id, Asked { request, call_id, tag, cseq, tx, proofs: 0 });
+                self.asked.insert(id, PendingRequest { request, call_id, tag, cseq, tx, proofs: 0 });
             }
             None => out.push(Output::Event(Event::Response { request: id, response: None })),
         }
@@ -116,7 +116,7 @@ impl Endpoint {
     }
 }
 
-impl Asked {
+impl PendingRequest {
     /// Answer a challenge, once, and once more where only the nonce was too old. Tells whether the request is under way again.
     fn prove(&mut self, cx: &mut Cx<'_>, id: RequestId, response: &Message) -> bool {
         let Some(account) = &self.request.credentials else { return false };

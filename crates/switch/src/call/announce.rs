@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Now;
-use media::sdp::{Direction, Local};
+use media::sdp::{Direction, LocalMedia};
 use media::{MediaCommand, PlayId, StreamId};
 use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::{
@@ -53,8 +53,13 @@ impl Leg {
 
     fn house() -> Leg {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let local =
-            Local { address: nowhere.ip(), port: 0, session: 0, version: 0, direction: Direction::Inactive };
+        let local = LocalMedia {
+            address: nowhere.ip(),
+            port: 0,
+            session: 0,
+            version: 0,
+            direction: Direction::Inactive,
+        };
         Leg {
             session: HOUSE.0,
             hop: Hop {

@@ -110,7 +110,7 @@ impl Switch {
         key: CallKey,
         contact: &Contact,
         username: &str,
-        like: Option<&media::sdp::Description>,
+        like: Option<&media::sdp::SessionDescription>,
         Words { from, to, lines }: Words,
         out: &mut Vec<Output>,
     ) -> Option<usize> {

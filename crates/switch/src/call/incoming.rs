@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::Now;
-use media::sdp::Description;
+use media::sdp::SessionDescription;
 use model::dialplan::{self, Asker, Decision, Road, Route};
 use model::journal::{Note, Record};
 use model::{
@@ -196,7 +196,7 @@ impl Switch {
         let mut stream = self.open_stream(hop, port, out);
         let offer = match body.is_empty() {
             true => None, // a late offer: ours goes with the 200
-            false if is_sdp => Some(Description::parse(&body)),
+            false if is_sdp => Some(SessionDescription::parse(&body)),
             false => Some(Err(media::sdp::SdpError::NoAudio)),
         };
         let malformed = matches!(offer, Some(Err(_)));

@@ -1,7 +1,7 @@
 //! A call's media: opening streams, telling workers what was agreed and who hears whom.
 
 use base::Now;
-use media::sdp::{self, Description, Direction, Local, Negotiated, SdpError};
+use media::sdp::{self, Direction, LocalMedia, Negotiated, SdpError, SessionDescription};
 use media::{MediaCommand, MediaEvent, Report, Source, Tone};
 use model::Quality;
 use model::dialplan::Application;
@@ -21,7 +21,7 @@ impl Switch {
             worker: port.worker,
             command: MediaCommand::Open { stream: id, port: port.number },
         });
-        let local = Local {
+        let local = LocalMedia {
             address: self.config.media_address.unwrap_or(hop.local.ip()),
             port: port.number,
             session: self.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
@@ -63,7 +63,7 @@ impl Switch {
         &mut self,
         key: CallKey,
         index: usize,
-        like: Option<&Description>,
+        like: Option<&SessionDescription>,
     ) -> Option<bytes::Bytes> {
         let call = self.calls.get(key)?;
         // Of two who talk the later leg is the one that was called.
@@ -83,10 +83,10 @@ impl Switch {
         answer: &[u8],
         out: &mut Vec<Output>,
     ) -> Result<(), SdpError> {
-        let theirs = Description::parse(answer)?;
+        let theirs = SessionDescription::parse(answer)?;
         let leg = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)).ok_or(SdpError::NoAudio)?;
         let ours = leg.stream.ours.as_ref().ok_or(SdpError::NoAudio)?;
-        let negotiated = sdp::conclude(&ours.description, &theirs)?;
+        let negotiated = sdp::apply_answer(&ours.description, &theirs)?;
         leg.stream.theirs = Some(theirs);
         self.agree(key, index, negotiated, out);
         Ok(())
@@ -111,7 +111,7 @@ impl Switch {
     pub(crate) fn feed(&self, key: CallKey, index: usize, source: Source, out: &mut Vec<Output>) {
         // The house's own leg has no stream that anybody could hear.
         if let Some(leg) = self.calls.get(key).and_then(|c| c.legs.get(index)).filter(|leg| !leg.is_house()) {
-            let command = MediaCommand::Feed { stream: leg.stream.id, source };
+            let command = MediaCommand::SetSource { stream: leg.stream.id, source };
             out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
     }
@@ -157,18 +157,22 @@ impl Switch {
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
-            MediaEvent::Digit { .. } | MediaEvent::Played { .. } | MediaEvent::Quiet { .. } => {
+            MediaEvent::Digit { .. }
+            | MediaEvent::PlaybackFinished { .. }
+            | MediaEvent::SilenceDetected { .. } => {
                 self.voicemail_event(now, event, out);
             }
             MediaEvent::Recorded { recording, .. } if !crate::voicemail::is_taking(recording) => {
                 self.recorded(now, recording);
             }
-            MediaEvent::Filed { recording, file } if !crate::voicemail::is_taking(recording) => {
+            MediaEvent::FileClosed { recording, file } if !crate::voicemail::is_taking(recording) => {
                 self.filed(now, recording, file, out);
             }
-            MediaEvent::Recorded { .. } | MediaEvent::Filed { .. } => self.voicemail_event(now, event, out),
+            MediaEvent::Recorded { .. } | MediaEvent::FileClosed { .. } => {
+                self.voicemail_event(now, event, out)
+            }
             // A silent phone may be muted or on hold: who has vanished is found by the session timer.
-            MediaEvent::Silent { .. } => {}
+            MediaEvent::RtpTimeout { .. } => {}
             MediaEvent::WorkerGone { worker } => self.worker_gone(now, worker, out),
             MediaEvent::Closed { stream, report } => {
                 let Some((key, index)) = self.calls.stream_closed(stream) else { return };

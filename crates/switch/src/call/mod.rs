@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::media::StreamId;
-use ::media::sdp::{Codec, Description, Local, Negotiated, Offer};
+use ::media::sdp::{Codec, LocalMedia, Negotiated, Offer, SessionDescription};
 use base::{Instant, KeyedHash, KeyedMap, Now, Rng, Timestamp};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
@@ -51,9 +51,9 @@ pub(crate) type CallKey = usize;
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) port: Port,
-    pub(crate) local: Local,
+    pub(crate) local: LocalMedia,
     /// What the peer said last, as offer or answer.
-    pub(crate) theirs: Option<Description>,
+    pub(crate) theirs: Option<SessionDescription>,
     /// Our offer that the peer has not answered.
     pub(crate) ours: Option<Offer>,
     /// Our answer to the caller's INVITE, fixed at its first use: 183 and 200 say the same.
@@ -107,7 +107,7 @@ pub(crate) enum Asking {
     /// None.
     No,
     /// Its offer was passed to the other leg.
-    Passed(Box<Description>),
+    Passed(Box<SessionDescription>),
 }
 
 /// Where a call is.

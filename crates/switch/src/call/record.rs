@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base::{Instant, Now, Timestamp};
 use media::sdp::Offer;
-use media::{FileFormat, Filed, MediaCommand, PlayId, Record as Tape, RecordingId as Number};
+use media::{FileFormat, Filed, MediaCommand, PlayId, RecordingId as Number, StartRecording as Tape};
 use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
@@ -198,9 +198,9 @@ impl Switch {
         }
         let Some((recording, tape)) = self.tapes.of_call(call) else { return Reply::Recording(None) };
         let command = match action {
-            RecordingAction::Stop => Some(MediaCommand::StopRecord { recording }),
-            RecordingAction::Pause => Some(MediaCommand::PauseRecord { recording }),
-            RecordingAction::Resume => Some(MediaCommand::ResumeRecord { recording }),
+            RecordingAction::Stop => Some(MediaCommand::StopRecording { recording }),
+            RecordingAction::Pause => Some(MediaCommand::PauseRecording { recording }),
+            RecordingAction::Resume => Some(MediaCommand::ResumeRecording { recording }),
             RecordingAction::Start | RecordingAction::Show => None,
         };
         match action {
@@ -247,7 +247,7 @@ impl Switch {
         }
         tape.row.ended_at = Some(tape.time(now));
         tape.row.fault = Some(Cause::CodecNotRecordable.code().into());
-        out.push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecord { recording } });
+        out.push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecording { recording } });
         true
     }
 
@@ -300,7 +300,7 @@ impl Switch {
             quiet: None,
         };
         out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
-        out.push(Output::Media { worker, command: MediaCommand::Record(Box::new(record)) });
+        out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
         let tape = Running { row, began: now.instant, worker, paused: false, beep: None };
         let view = tape.view();
         self.tapes.insert(recording, tape);
@@ -385,7 +385,7 @@ impl Switch {
                 let fault = if file == Filed::DiskFull { "disk_full" } else { "write_failed" };
                 row.fault = Some(fault.into());
                 // The call goes on without it.
-                let command = MediaCommand::StopRecord { recording: number };
+                let command = MediaCommand::StopRecording { recording: number };
                 out.push(Output::Media { worker, command });
             }
         }

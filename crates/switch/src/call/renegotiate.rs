@@ -2,7 +2,7 @@
 
 use base::Now;
 use bytes::Bytes;
-use media::sdp::{self, Description};
+use media::sdp::{self, SessionDescription};
 
 use super::{Asking, CallKey, Phase};
 use crate::Output;
@@ -22,7 +22,7 @@ impl Switch {
         let Some(session) = call.leg(index).map(|leg| leg.session) else { return };
         let partner = call.partner(index);
         let busy = partner.and_then(|i| call.leg(i)).is_some_and(|leg| leg.asking != Asking::No);
-        let answer = match sdp.map(|sdp| Description::parse(&sdp)) {
+        let answer = match sdp.map(|sdp| SessionDescription::parse(&sdp)) {
             None => self.offer_again(key, index, partner).ok_or(488),
             Some(Err(_)) => Err(488),
             Some(Ok(_)) if busy => Err(491),
@@ -37,7 +37,7 @@ impl Switch {
     }
 
     /// Whether an offer concerns the other party: another direction or other codecs. A session refresh and a new address do not.
-    fn is_news(&self, key: CallKey, index: usize, theirs: &Description) -> bool {
+    fn is_news(&self, key: CallKey, index: usize, theirs: &SessionDescription) -> bool {
         let before =
             self.calls.get(key).and_then(|c| c.leg(index)).and_then(|leg| leg.stream.theirs.as_ref());
         before.is_none_or(|before| {
@@ -58,7 +58,7 @@ impl Switch {
         &mut self,
         key: CallKey,
         index: usize,
-        theirs: Description,
+        theirs: SessionDescription,
         out: &mut Vec<Output>,
     ) -> Result<Bytes, u16> {
         let call = self.calls.get_mut(key).ok_or(481_u16)?;
@@ -94,7 +94,7 @@ impl Switch {
         }
     }
 
-    fn pass_offer(&mut self, now: Now, key: CallKey, index: usize, other: usize, theirs: Description) {
+    fn pass_offer(&mut self, now: Now, key: CallKey, index: usize, other: usize, theirs: SessionDescription) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(partner) = call.legs.get_mut(other) {
             partner.stream.local.version += 1;

@@ -63,7 +63,7 @@ impl Switch {
         let codecs = settings.codecs.clone();
         let port = self.ports.take(hop.listener, worker)?;
         let mut stream = self.open_stream(hop, port, out);
-        let offer = media::sdp::offer(&stream.local, like.as_ref()).only(&codecs);
+        let offer = media::sdp::offer(&stream.local, like.as_ref()).restrict_codecs(&codecs);
         let offer = self.fit_to_record(key, &spot.trunk.name, offer);
         let connect = InviteParams {
             target: Target { uri, hop, route: Vec::new() },

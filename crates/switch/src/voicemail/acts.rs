@@ -40,7 +40,7 @@ impl Switch {
                     if let (Some(recording), Some(leg)) =
                         (recording, self.calls.get(key).and_then(|c| c.leg(0)))
                     {
-                        let command = MediaCommand::StopRecord { recording };
+                        let command = MediaCommand::StopRecording { recording };
                         out.push(Output::Media { worker: leg.stream.port.worker, command });
                     }
                 }

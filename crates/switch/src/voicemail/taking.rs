@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::Now;
-use media::{FileFormat, Filed, MediaCommand, Record, RecordingId};
+use media::{FileFormat, Filed, MediaCommand, RecordingId, StartRecording};
 use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
@@ -136,7 +136,7 @@ impl Switch {
         self.takings.next = (self.takings.next + 1) % FIRST;
         let taking = Taking { call: id, subject, came_to: None, filed: None, fate: Fate::Open };
         self.takings.insert(recording, taking);
-        let record = Record {
+        let record = StartRecording {
             recording,
             left,
             right: None,
@@ -145,7 +145,7 @@ impl Switch {
             longest: Some(taken.longest()),
             quiet: Some(limits::QUIET),
         };
-        out.push(Output::Media { worker, command: MediaCommand::Record(Box::new(record)) });
+        out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
         Some(recording)
     }
 

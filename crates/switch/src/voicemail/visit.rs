@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
-use media::{Digits, MediaCommand, MediaEvent, PlayId, RecordingId, Source, StreamId};
+use media::{DtmfMode, MediaCommand, MediaEvent, PlayId, RecordingId, Source, StreamId};
 use model::dialplan::Application;
 use model::{CallDirection, Cause, Extension, Language, TraceStep, voicemail};
 
@@ -214,15 +214,15 @@ impl Switch {
     }
 
     /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
-    fn keys_come_as(leg: &Leg) -> Digits {
+    fn keys_come_as(leg: &Leg) -> DtmfMode {
         let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
-        if events { Digits::Events } else { Digits::Tones }
+        if events { DtmfMode::Events } else { DtmfMode::Tones }
     }
 
     fn listen_for_keys(&self, key: CallKey, out: &mut Vec<Output>) {
         let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
         let digits = Switch::keys_come_as(leg);
-        let command = MediaCommand::Listen { stream: leg.stream.id, digits };
+        let command = MediaCommand::SetDtmfMode { stream: leg.stream.id, digits };
         out.push(Output::Media { worker: leg.stream.port.worker, command });
     }
 
@@ -238,8 +238,8 @@ impl Switch {
                     self.key_pressed(now, key, digit, Road::Media, out);
                 }
             }
-            MediaEvent::Played { stream, play } => self.played(now, stream, play, out),
-            MediaEvent::Quiet { recording } => {
+            MediaEvent::PlaybackFinished { stream, play } => self.played(now, stream, play, out),
+            MediaEvent::SilenceDetected { recording } => {
                 let call = self.takings.call_of(recording).and_then(|call| self.calls.find(call));
                 let is = |key: &CallKey| self.visit(*key).is_some_and(|v| v.recording == Some(recording));
                 if let Some(key) = call.filter(is) {
@@ -249,11 +249,11 @@ impl Switch {
             MediaEvent::Recorded { recording, millis, sound_millis, .. } => {
                 self.taking_recorded(now, recording, millis, sound_millis, out);
             }
-            MediaEvent::Filed { recording, file } => {
+            MediaEvent::FileClosed { recording, file } => {
                 self.taking_filed(recording, &file, out);
             }
             MediaEvent::Ports { .. }
-            | MediaEvent::Silent { .. }
+            | MediaEvent::RtpTimeout { .. }
             | MediaEvent::WorkerGone { .. }
             | MediaEvent::Closed { .. } => {}
         }
@@ -264,7 +264,7 @@ impl Switch {
     fn may_be_a_voice(&self, key: CallKey, millis: u16) -> bool {
         let speaks = self.visit(key).is_some_and(|visit| visit.recording.is_some());
         let leg = self.calls.get(key).and_then(|call| call.leg(0));
-        let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == Digits::Tones);
+        let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == DtmfMode::Tones);
         speaks && tones && millis < limits::KEY_WITHIN_SPEECH_MILLIS
     }
 

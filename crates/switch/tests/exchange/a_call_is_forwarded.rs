@@ -366,12 +366,12 @@ fn a_caller_who_heard_early_media_hears_ringing_when_the_call_goes_on_and_then_t
     office.media.clear();
     office.pass(Duration::from_secs(25));
     let tone =
-        |c: &MediaCommand| matches!(c, MediaCommand::Feed { source: Source::Tone(Tone::Ringback), .. });
+        |c: &MediaCommand| matches!(c, MediaCommand::SetSource { source: Source::Tone(Tone::Ringback), .. });
     assert!(office.media.iter().any(tone));
     office.media.clear();
     let second = office.rung(&carla);
     office.answer(&second, 183, Some(&ANSWER()));
-    let heard = |c: &MediaCommand| matches!(c, MediaCommand::Feed { source: Source::Stream(_), .. });
+    let heard = |c: &MediaCommand| matches!(c, MediaCommand::SetSource { source: Source::Stream(_), .. });
     assert_eq!(office.media.iter().filter(|c| heard(c)).count(), 1);
 }
 

@@ -9,7 +9,7 @@ use crate::office::sdp::{direction, sdp, wants};
 
 fn sources(office: &mut Office) -> Vec<Source> {
     let feed = |command: &MediaCommand| match command {
-        MediaCommand::Feed { source, .. } => Some(*source),
+        MediaCommand::SetSource { source, .. } => Some(*source),
         _ => None,
     };
     std::mem::take(&mut office.media).iter().filter_map(feed).collect()

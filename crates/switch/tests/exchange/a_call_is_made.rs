@@ -49,8 +49,9 @@ fn two_phones_talk_and_each_is_told_our_address_and_a_port_of_ours() {
     assert_eq!(formats(&ok.body()), "0 8 101");
     office.acknowledge(&mut caller, &ok, None);
     assert_eq!(office.summary(&benito), "ACK");
-    let feeds =
-        |command: &&MediaCommand| matches!(command, MediaCommand::Feed { source: Source::Stream(_), .. });
+    let feeds = |command: &&MediaCommand| {
+        matches!(command, MediaCommand::SetSource { source: Source::Stream(_), .. })
+    };
     assert_eq!(office.media.iter().filter(feeds).count(), 2, "each hears the other");
     assert_eq!(office.status().active_calls, 1);
 
@@ -91,7 +92,7 @@ fn a_call_to_the_echo_test_is_answered_at_once() {
     let ok = office.last(&ana);
     assert_eq!(formats(&ok.body()), "8");
     office.acknowledge(&mut line, &ok, None);
-    assert!(office.media.iter().any(|m| matches!(m, MediaCommand::Feed { source: Source::Echo, .. })));
+    assert!(office.media.iter().any(|m| matches!(m, MediaCommand::SetSource { source: Source::Echo, .. })));
     office.within(&mut line, "BYE", "", None);
     assert_eq!((office.summary(&ana).as_str(), office.record().status), ("200", CallStatus::Completed));
     office.is_at_rest();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use centralita_switch::{Beep, CallsOf, Command, Input, RecordingAction, RecordingView, Reply};
 use media::sdp::Codec;
-use media::{Ended, FileFormat, Filed, MediaCommand, MediaEvent, Record as Tape, RecordingId};
+use media::{Ended, FileFormat, Filed, MediaCommand, MediaEvent, RecordingId, StartRecording as Tape};
 use model::journal::Record;
 use model::{CallId, Cause, RecordCalls, Recording, RecordingFormat, RecordingState};
 
@@ -30,7 +30,7 @@ fn act(office: &mut Office, call: &CallId, action: RecordingAction) -> Option<Re
 /// What the worker was told to record since it was last asked.
 fn tapes(office: &mut Office) -> Vec<Tape> {
     let tape = |command: MediaCommand| match command {
-        MediaCommand::Record(tape) => Some(*tape),
+        MediaCommand::StartRecording(tape) => Some(*tape),
         _ => None,
     };
     std::mem::take(&mut office.media).into_iter().filter_map(tape).collect()
@@ -45,7 +45,7 @@ fn written(office: &Office) -> Vec<Recording> {
 }
 
 fn filed(office: &mut Office, recording: RecordingId, file: Filed) {
-    office.feed(Input::Media(MediaEvent::Filed { recording, file }));
+    office.feed(Input::Media(MediaEvent::FileClosed { recording, file }));
 }
 
 #[test]
@@ -66,9 +66,12 @@ fn a_recording_is_begun_paused_and_ended_by_commands_and_written_down_twice() {
     assert!(act(&mut office, &id, RecordingAction::Show).unwrap().paused);
     assert!(!act(&mut office, &id, RecordingAction::Resume).unwrap().paused);
     let told = std::mem::take(&mut office.media);
-    assert_eq!(told, [MediaCommand::PauseRecord { recording }, MediaCommand::ResumeRecord { recording }]);
+    assert_eq!(
+        told,
+        [MediaCommand::PauseRecording { recording }, MediaCommand::ResumeRecording { recording }]
+    );
     act(&mut office, &id, RecordingAction::Stop).unwrap();
-    assert_eq!(office.media.pop(), Some(MediaCommand::StopRecord { recording }));
+    assert_eq!(office.media.pop(), Some(MediaCommand::StopRecording { recording }));
     // Another one may begin while the first one's file is being closed.
     let next = act(&mut office, &id, RecordingAction::Start).unwrap();
     assert!(next.recording.id != begun.recording.id);
@@ -119,7 +122,7 @@ fn a_disk_that_is_full_ends_the_recording_and_not_the_call() {
     act(&mut office, &id, RecordingAction::Start);
     let recording = tapes(&mut office)[0].recording;
     filed(&mut office, recording, Filed::DiskFull);
-    assert_eq!(office.media, [MediaCommand::StopRecord { recording }]);
+    assert_eq!(office.media, [MediaCommand::StopRecording { recording }]);
     let row = written(&office).pop().unwrap();
     assert_eq!((row.state, row.fault.as_deref()), (RecordingState::Failed, Some("disk_full")));
     // The worker's own report comes after it.
@@ -292,7 +295,7 @@ fn a_phone_that_refuses_g711_ends_the_recording_as_failed_and_keeps_its_call() {
             reinvite = office.last(&line.phone);
         }
         office.respond(line, &reinvite, 488, "", None);
-        assert!(office.media.contains(&MediaCommand::StopRecord { recording }), "{refuses}");
+        assert!(office.media.contains(&MediaCommand::StopRecording { recording }), "{refuses}");
         filed(&mut office, recording, Filed::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
         let row = written(&office).pop().unwrap();
         assert_eq!((row.state, row.fault.as_deref()), (RecordingState::Failed, Some("codec_not_recordable")));

@@ -68,7 +68,7 @@ fn a_setting_is_written_and_then_confirmed_by_tones() {
         heard.push(tones(&office));
         let stream = office.media.iter().rev().find_map(|command| match command {
             MediaCommand::Play { stream, play, .. } => {
-                Some(MediaEvent::Played { stream: *stream, play: *play })
+                Some(MediaEvent::PlaybackFinished { stream: *stream, play: *play })
             }
             _ => None,
         });

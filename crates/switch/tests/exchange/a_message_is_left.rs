@@ -8,7 +8,8 @@ use centralita_switch::voicemail::{Audio, Note};
 use centralita_switch::{CallsOf, Command, Input, RecordingAction, Reply, limits};
 use media::sdp::Codec;
 use media::{
-    Digits, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, Record, RecordingId, StreamId,
+    DtmfMode, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, RecordingId, StartRecording,
+    StreamId,
 };
 use model::voicemail::{Fact, MESSAGES_PER_BOX, PinKey, PinProof};
 use model::{CallStatus, Cause, Change, ExtensionId, Mailbox, MessageId, MessageState, VoicemailMessage};
@@ -61,7 +62,7 @@ impl Office {
     /// It is said to its end.
     fn said(&mut self) {
         let (stream, play, _) = self.playing();
-        self.feed(Input::Media(MediaEvent::Played { stream, play }));
+        self.feed(Input::Media(MediaEvent::PlaybackFinished { stream, play }));
     }
 
     fn press(&mut self, keys: &str) {
@@ -72,16 +73,16 @@ impl Office {
     }
 
     /// The recording that was begun last.
-    fn recording(&self) -> Record {
+    fn recording(&self) -> StartRecording {
         let record = |command: &MediaCommand| match command {
-            MediaCommand::Record(record) => Some((**record).clone()),
+            MediaCommand::StartRecording(record) => Some((**record).clone()),
             _ => None,
         };
         self.media.iter().rev().find_map(record).expect("something is recorded")
     }
 
     fn is_stopped(&self, recording: RecordingId) -> bool {
-        self.media.contains(&MediaCommand::StopRecord { recording })
+        self.media.contains(&MediaCommand::StopRecording { recording })
     }
 
     /// A recording ends with so much in it, and its file is closed.
@@ -90,7 +91,7 @@ impl Office {
         let ended = Ended::Stopped;
         self.feed(Input::Media(MediaEvent::Recorded { recording, millis, sound_millis, ended }));
         let file = Filed::Complete { bytes: 9, millis: u64::from(millis), sha256: [0; 32] };
-        self.feed(Input::Media(MediaEvent::Filed { recording, file }));
+        self.feed(Input::Media(MediaEvent::FileClosed { recording, file }));
     }
 
     /// 1001 calls 1002, which nobody answers, and hears the greeting.
@@ -194,7 +195,7 @@ fn hash_silence_and_the_longest_time_end_a_message_and_the_call() {
         let recording = office.recording().recording;
         match end {
             "hash" => office.press("#"),
-            "quiet" => office.feed(Input::Media(MediaEvent::Quiet { recording })),
+            "quiet" => office.feed(Input::Media(MediaEvent::SilenceDetected { recording })),
             _ => {}
         }
         assert_eq!(office.is_stopped(recording), end != "longest", "{end}");
@@ -208,7 +209,7 @@ fn hash_silence_and_the_longest_time_end_a_message_and_the_call() {
 #[test]
 fn a_hash_that_comes_as_a_tone_ends_a_message_if_it_is_held_longer_than_a_voice_sounds_like_one() {
     for (events, told, short, long) in
-        [("0 101", Digits::Events, true, true), ("0", Digits::Tones, false, true)]
+        [("0 101", DtmfMode::Events, true, true), ("0", DtmfMode::Tones, false, true)]
     {
         for (millis, ends) in [(limits::KEY_WITHIN_SPEECH_MILLIS - 1, short), (100, long)] {
             let mut office = open();
@@ -217,7 +218,7 @@ fn a_hash_that_comes_as_a_tone_ends_a_message_if_it_is_held_longer_than_a_voice_
             let ok = office.last(&ana);
             office.acknowledge(&mut caller, &ok, None);
             let (stream, ..) = office.playing();
-            assert!(office.media.contains(&MediaCommand::Listen { stream, digits: told })); // S72
+            assert!(office.media.contains(&MediaCommand::SetDtmfMode { stream, digits: told })); // S72
             // It cuts the greeting short, however brief.
             office.feed(Input::Media(MediaEvent::Digit { stream, digit: '#', millis: 45 }));
             assert_eq!(office.playing().2, 3_200, "the beep");
@@ -341,7 +342,7 @@ fn a_full_box_takes_no_more() {
     office.greeted();
     office.said();
     assert_eq!(office.notes, []);
-    assert!(!office.media.iter().any(|command| matches!(command, MediaCommand::Record(_))));
+    assert!(!office.media.iter().any(|command| matches!(command, MediaCommand::StartRecording(_))));
 }
 
 #[test]
@@ -386,7 +387,10 @@ fn keys_come_as_events_as_info_and_as_tones() {
         office.with_pin("4711");
         let mut line = office.dials("*97", "0 101");
         assert!(
-            office.media.iter().any(|c| matches!(c, MediaCommand::Listen { digits: Digits::Events, .. }))
+            office
+                .media
+                .iter()
+                .any(|c| matches!(c, MediaCommand::SetDtmfMode { digits: DtmfMode::Events, .. }))
         );
         // One press that a phone sends by both roads is one.
         office.press("4");
@@ -402,11 +406,13 @@ fn keys_come_as_events_as_info_and_as_tones() {
         office.press("0");
         office.said();
         office.said();
-        assert!(office.media.iter().any(|c| matches!(c, MediaCommand::Record(_))), "{kind}"); // S72
+        assert!(office.media.iter().any(|c| matches!(c, MediaCommand::StartRecording(_))), "{kind}"); // S72
     }
     let mut office = open();
     office.dials("*97", "0");
-    assert!(office.media.iter().any(|c| matches!(c, MediaCommand::Listen { digits: Digits::Tones, .. })));
+    assert!(
+        office.media.iter().any(|c| matches!(c, MediaCommand::SetDtmfMode { digits: DtmfMode::Tones, .. }))
+    );
 }
 
 fn info(office: &mut Office, line: &mut Line, kind: &str, body: &str) {
@@ -461,7 +467,7 @@ fn three_wrong_pins_end_the_call_and_ten_close_the_door_to_that_address() {
     office.said();
     office.said();
     assert!(
-        !office.media.iter().any(|c| matches!(c, MediaCommand::Record(_))),
+        !office.media.iter().any(|c| matches!(c, MediaCommand::StartRecording(_))),
         "the right one comes too late"
     );
 }
@@ -483,7 +489,7 @@ fn a_box_without_pin_opens_to_its_own_phone_only() {
     office.press("1002##*"); // a star begins the number anew
     office.said();
     office.said();
-    assert!(!office.media.iter().any(|c| matches!(c, MediaCommand::Record(_))));
+    assert!(!office.media.iter().any(|c| matches!(c, MediaCommand::StartRecording(_))));
     office.with_pin("4711");
     office.press("1002#4711#0");
     office.said();

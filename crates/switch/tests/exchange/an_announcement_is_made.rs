@@ -70,7 +70,7 @@ impl Office {
     /// It is heard to its end, and the phone answers our BYE.
     fn heard_out(&mut self, line: &Line) {
         let (stream, play, _) = self.announced().expect("something is played");
-        self.feed(Input::Media(MediaEvent::Played { stream, play }));
+        self.feed(Input::Media(MediaEvent::PlaybackFinished { stream, play }));
         let phone = line.phone.clone();
         let bye = self.last(&phone);
         assert_eq!(bye.method().as_str(), "BYE");

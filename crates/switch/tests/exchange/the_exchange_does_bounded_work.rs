@@ -214,7 +214,7 @@ fn a_forced_stop_ends_a_crowd_in_bounded_parts() {
 #[test]
 fn an_event_of_a_recording_or_a_file_that_nobody_waits_for_costs_next_to_nothing() {
     let (mut office, _) = crowded();
-    let quiet = MediaEvent::Quiet { recording: RecordingId(1 << 31) };
+    let quiet = MediaEvent::SilenceDetected { recording: RecordingId(1 << 31) };
     for input in [
         Input::Media(quiet),
         Input::Fetched { token: 7, clip: None },

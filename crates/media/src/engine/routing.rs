@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use base::Now;
 
-use super::generator::{Lag, Play, SAMPLES, packed};
 use super::rtcp::REPORT;
 use super::stream::Stream;
-use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire};
+use super::tone_generator::{Catchup, SAMPLES, TonePlayer, packed};
+use super::{Component, Engine, MediaEvent, MediaSink, Source, StreamId};
 use crate::sdp::Negotiated;
 
 impl Engine {
@@ -15,13 +15,13 @@ impl Engine {
         &mut self,
         now: Now,
         id: StreamId,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         self.close(now, id, wire, events);
         let slot = self.streams.insert(Stream::new(now, id, &mut self.rng));
         self.slots.insert(id, slot);
-        self.connect(id);
+        self.rebuild_route(id);
     }
 
     pub(super) fn negotiated(
@@ -34,14 +34,14 @@ impl Engine {
         let Some((slot, stream)) = self.find(id) else { return };
         stream.agree(now, signalling, negotiated);
         let source = stream.source;
-        self.connect(id);
+        self.rebuild_route(id);
         if let Source::Stream(source) = source {
-            self.connect(source);
+            self.rebuild_route(source);
         }
         self.schedule(slot);
     }
 
-    pub(super) fn feed(&mut self, now: Now, id: StreamId, source: Source) {
+    pub(super) fn set_source(&mut self, now: Now, id: StreamId, source: Source) {
         let Some((slot, stream)) = self.find(id) else { return };
         // To echo is to hear oneself.
         let source = if source == Source::Echo { Source::Stream(id) } else { source };
@@ -52,16 +52,16 @@ impl Engine {
         stream.output.switch();
         stream.play = match source {
             Source::Nothing | Source::Stream(_) | Source::Echo => None,
-            Source::Tone(tone) => Some(Play::new(Some(tone), now.instant)),
-            Source::Silence => Some(Play::new(None, now.instant)),
+            Source::Tone(tone) => Some(TonePlayer::new(Some(tone), now.instant)),
+            Source::Silence => Some(TonePlayer::new(None, now.instant)),
         };
         if let Source::Stream(before) = before {
-            self.unwish(before, slot);
-            self.connect(before);
+            self.unsubscribe(before, slot);
+            self.rebuild_route(before);
         }
         if let Source::Stream(source) = source {
-            self.wishes.entry(source).or_default().push(slot);
-            self.connect(source);
+            self.subscribers.entry(source).or_default().push(slot);
+            self.rebuild_route(source);
         }
         self.schedule(slot);
     }
@@ -70,21 +70,21 @@ impl Engine {
         &mut self,
         now: Now,
         id: StreamId,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         self.leave_recordings(now, id, wire, events);
         let Some(slot) = self.slots.remove(&id) else { return };
         let Some(stream) = self.streams.try_remove(slot) else { return };
         if let Some(due) = stream.due {
-            self.agenda.remove(&(due, slot));
+            self.timers.remove(&(due, slot));
         }
         if let Source::Stream(source) = stream.source {
-            self.unwish(source, slot);
-            self.connect(source);
+            self.unsubscribe(source, slot);
+            self.rebuild_route(source);
         }
         // Who heard it hears nothing; the id may come back as another call's.
-        for listener in self.wishes.remove(&id).unwrap_or_default() {
+        for listener in self.subscribers.remove(&id).unwrap_or_default() {
             if let Some(listener) = self.streams.get_mut(listener) {
                 listener.source = Source::Nothing;
                 listener.output.switch();
@@ -98,23 +98,23 @@ impl Engine {
         Some((slot, self.streams.get_mut(slot)?))
     }
 
-    fn unwish(&mut self, source: StreamId, slot: usize) {
-        if let Some(wishes) = self.wishes.get_mut(&source) {
+    fn unsubscribe(&mut self, source: StreamId, slot: usize) {
+        if let Some(wishes) = self.subscribers.get_mut(&source) {
             wishes.retain(|s| *s != slot);
             if wishes.is_empty() {
-                self.wishes.remove(&source);
+                self.subscribers.remove(&source);
             }
         }
     }
 
     /// Work out anew who hears a stream, and how. Who hears a clip does not.
-    pub(super) fn connect(&mut self, id: StreamId) {
+    pub(super) fn rebuild_route(&mut self, id: StreamId) {
         let free = |slot: &&usize| self.streams.get(**slot).is_some_and(|s| s.clips.is_empty());
-        let listener = self.wishes.get(&id).and_then(|wishes| wishes.iter().rev().find(free).copied());
+        let listener = self.subscribers.get(&id).and_then(|wishes| wishes.iter().rev().find(free).copied());
         let heard_as = listener.and_then(|slot| self.streams.get(slot)).and_then(|l| l.agreed.as_ref());
         let heard_as = heard_as.map(|agreed| agreed.negotiated.clone());
         if let Some((_, stream)) = self.find(id) {
-            stream.listener = listener;
+            stream.sink = listener;
             stream.route(heard_as.as_deref());
         }
     }
@@ -124,17 +124,17 @@ impl Engine {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let due = stream.next_due(Engine::SILENCE);
         if let Some(before) = std::mem::replace(&mut stream.due, due) {
-            self.agenda.remove(&(before, slot));
+            self.timers.remove(&(before, slot));
         }
-        self.agenda.extend(due.map(|due| (due, slot)));
+        self.timers.extend(due.map(|due| (due, slot)));
     }
 
     /// Do what is due of one stream.
-    pub(super) fn serve(
+    pub(super) fn tick_stream(
         &mut self,
         now: Now,
         slot: usize,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         if self.streams.get(slot).is_some_and(|stream| stream.clips.is_empty()) {
@@ -147,18 +147,18 @@ impl Engine {
             let expected = stream.agreed.as_ref().is_some_and(|a| a.receives) && !stream.silent;
             if expected && now.instant.since(stream.heard) >= Engine::SILENCE {
                 stream.silent = true;
-                events.push(MediaEvent::Silent { stream: stream.id });
+                events.push(MediaEvent::RtpTimeout { stream: stream.id });
             }
         }
         self.schedule(slot);
     }
 
-    fn play(&mut self, now: Now, slot: usize, wire: &mut impl Wire) {
+    fn play(&mut self, now: Now, slot: usize, wire: &mut impl MediaSink) {
         let Engine { streams, sounds, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         let Some(play) = &mut stream.play else { return };
         let (frames, lag) = play.frames_due(now.instant);
-        if lag == Lag::Skipped {
+        if lag == Catchup::Skipped {
             stream.output.switch();
         }
         let Some(agreed) = &stream.agreed else { return };
@@ -167,11 +167,11 @@ impl Engine {
             let mut frame = [0; SAMPLES];
             play.fill(sounds, law, &mut frame);
             let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, rng);
-            wire.send(stream.id, Channel::Rtp, to, &packed(&header, &frame));
+            wire.send(stream.id, Component::Rtp, to, &packed(&header, &frame));
         }
     }
 
-    fn report(&mut self, now: Now, slot: usize, wire: &mut impl Wire) {
+    fn report(&mut self, now: Now, slot: usize, wire: &mut impl MediaSink) {
         let Engine { streams, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         if stream.rtcp.due > now.instant {

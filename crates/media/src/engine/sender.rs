@@ -22,7 +22,7 @@ enum Origin {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct RtpSender {
     /// Ours towards this peer, for the whole call.
     pub(super) ssrc: u32,
     /// Packets sent.
@@ -48,9 +48,9 @@ struct Newest {
     at: Instant,
 }
 
-impl Output {
-    pub(super) fn new(rng: &mut Rng) -> Output {
-        Output {
+impl RtpSender {
+    pub(super) fn new(rng: &mut Rng) -> RtpSender {
+        RtpSender {
             ssrc: rng.u64() as u32,
             packets: 0,
             octets: 0,

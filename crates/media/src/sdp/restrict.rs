@@ -1,8 +1,8 @@
 //! Keeping some codecs of a description and leaving the others out: what a carrier wants, or what we can listen in to.
 
-use super::{Codec, Description, Offer};
+use super::{Codec, Offer, SessionDescription};
 
-impl Description {
+impl SessionDescription {
     /// Keep only the audio codecs of these names, with the telephone-event and comfort noise beside them. An empty list keeps all.
     pub fn keep_codecs(&mut self, names: &[String]) {
         let wanted = |codec: &Codec| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(codec.name()));
@@ -25,9 +25,9 @@ impl Description {
 }
 
 impl Offer {
-    /// The same offer with only these codecs; see [`Description::keep_codecs`].
+    /// The same offer with only these codecs; see [`SessionDescription::keep_codecs`].
     #[must_use]
-    pub fn only(mut self, names: &[String]) -> Offer {
+    pub fn restrict_codecs(mut self, names: &[String]) -> Offer {
         if !names.is_empty() {
             self.description.keep_codecs(names);
             self.bytes = self.description.to_bytes();

@@ -18,16 +18,16 @@ const RATE: f64 = 8_000.0;
 
 /// Something that is being played to a peer.
 #[derive(Debug)]
-pub(super) struct Play {
+pub(super) struct TonePlayer {
     /// `None`: silence.
     tone: Option<Tone>,
     position: usize,
     due: Instant,
 }
 
-impl Play {
-    pub(super) fn new(tone: Option<Tone>, now: Instant) -> Play {
-        Play { tone, position: 0, due: now }
+impl TonePlayer {
+    pub(super) fn new(tone: Option<Tone>, now: Instant) -> TonePlayer {
+        TonePlayer { tone, position: 0, due: now }
     }
 
     pub(super) fn due(&self) -> Instant {
@@ -40,12 +40,12 @@ impl Play {
     }
 
     /// See [`frames_due`].
-    pub(super) fn frames_due(&mut self, now: Instant) -> (u32, Lag) {
+    pub(super) fn frames_due(&mut self, now: Instant) -> (u32, Catchup) {
         frames_due(&mut self.due, now)
     }
 
     /// The next 20 ms.
-    pub(super) fn fill(&mut self, sounds: &mut Sounds, law: Law, frame: &mut [u8; SAMPLES]) {
+    pub(super) fn fill(&mut self, sounds: &mut ToneCache, law: Law, frame: &mut [u8; SAMPLES]) {
         let Some(tone) = self.tone else {
             *frame = [law.silence(); SAMPLES];
             return;
@@ -61,27 +61,27 @@ impl Play {
 }
 
 /// How many packets to send now, and whether time was lost that nobody makes up for. `due` moves to the next one.
-pub(super) fn frames_due(due: &mut Instant, now: Instant) -> (u32, Lag) {
+pub(super) fn frames_due(due: &mut Instant, now: Instant) -> (u32, Catchup) {
     let late = now.since(*due).as_millis() as u64 / FRAME.as_millis() as u64;
     let frames = if now < *due { 0 } else { late + 1 };
     *due += FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
-    if frames > u64::from(TONE_CATCH_UP) { (1, Lag::Skipped) } else { (frames as u32, Lag::None) }
+    if frames > u64::from(TONE_CATCH_UP) { (1, Catchup::Skipped) } else { (frames as u32, Catchup::None) }
 }
 
 /// See [`frames_due`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lag {
+pub(super) enum Catchup {
     None,
     Skipped,
 }
 
 /// The loops, each rendered when it is first played.
 #[derive(Debug, Default)]
-pub(super) struct Sounds {
+pub(super) struct ToneCache {
     loops: [[Vec<u8>; 2]; 4],
 }
 
-impl Sounds {
+impl ToneCache {
     fn get(&mut self, tone: Tone, law: Law) -> &[u8] {
         let [ringback, busy, milliwatt, music] = &mut self.loops;
         let [mu, a] = match tone {
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_milliwatt_is_1004_hz_at_0_dbm0() {
         for law in [Law::Mu, Law::A] {
-            let (level, purity) = measure(law, Sounds::default().get(Tone::Milliwatt, law), 1_004.0);
+            let (level, purity) = measure(law, ToneCache::default().get(Tone::Milliwatt, law), 1_004.0);
             assert!(level.abs() < 0.05, "{law:?} {level}");
             assert!(purity > 0.999, "{law:?} {purity}");
         }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn cadences_sound_at_425_hz_and_pause() {
-        let mut sounds = Sounds::default();
+        let mut sounds = ToneCache::default();
         let ringback = sounds.get(Tone::Ringback, Law::A);
         let (level, purity) = measure(Law::A, &ringback[..8_000], 425.0);
         assert!((level + 13.0).abs() < 0.1 && purity > 0.99);
@@ -228,13 +228,13 @@ mod tests {
 
     #[test]
     fn a_late_tick_catches_up_a_little_and_skips_the_rest() {
-        let mut play = Play::new(None, Instant::ZERO);
+        let mut play = TonePlayer::new(None, Instant::ZERO);
         let at = |ms: u64| Instant::from_micros(ms * 1_000);
-        assert_eq!(play.frames_due(at(0)), (1, Lag::None));
-        assert_eq!(play.frames_due(at(10)), (0, Lag::None));
-        assert_eq!(play.frames_due(at(65)), (3, Lag::None));
+        assert_eq!(play.frames_due(at(0)), (1, Catchup::None));
+        assert_eq!(play.frames_due(at(10)), (0, Catchup::None));
+        assert_eq!(play.frames_due(at(65)), (3, Catchup::None));
         assert_eq!(play.due(), at(80));
-        assert_eq!(play.frames_due(at(1_000)), (1, Lag::Skipped));
+        assert_eq!(play.frames_due(at(1_000)), (1, Catchup::Skipped));
         assert!(play.due() > at(1_000));
     }
 }

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use base::{Instant, Now};
 
 use super::g711::Law;
-use super::generator::{FRAME, Lag, SAMPLES, frames_due, packed};
 use super::tap::PlayId;
-use super::{Channel, Engine, MediaEvent, Source, StreamId, Wire};
+use super::tone_generator::{Catchup, FRAME, SAMPLES, frames_due, packed};
+use super::{Component, Engine, MediaEvent, MediaSink, Source, StreamId};
 use crate::limits::PLAY_QUEUE;
 
 /// What is still to be played on one stream.
 #[derive(Debug, Default)]
-pub(super) struct Clips {
+pub(super) struct PlayQueue {
     queue: VecDeque<(PlayId, Arc<[i16]>)>,
     /// Samples of the first one that were played.
     position: usize,
     due: Instant,
 }
 
-impl Clips {
+impl PlayQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -71,7 +71,7 @@ impl Engine {
         let Some((slot, stream)) = self.find(id) else { return };
         if stream.clips.queue.len() >= PLAY_QUEUE {
             // Whoever waits for its end shall not wait for ever.
-            events.push(MediaEvent::Played { stream: id, play });
+            events.push(MediaEvent::PlaybackFinished { stream: id, play });
             return;
         }
         let first = stream.clips.is_empty();
@@ -98,7 +98,7 @@ impl Engine {
             play.resume(now.instant);
         }
         if let Source::Stream(source) = stream.source {
-            self.connect(source);
+            self.rebuild_route(source);
         }
         self.schedule(slot);
     }
@@ -108,7 +108,7 @@ impl Engine {
         &mut self,
         now: Now,
         slot: usize,
-        wire: &mut impl Wire,
+        wire: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let Engine { streams, rng, .. } = self;
@@ -118,7 +118,7 @@ impl Engine {
             return;
         };
         let (frames, lag) = frames_due(&mut stream.clips.due, now.instant);
-        if lag == Lag::Skipped {
+        if lag == Catchup::Skipped {
             stream.output.switch();
         }
         let (law, payload_type) = agreed.law.unwrap_or((Law::Mu, 0));
@@ -129,10 +129,12 @@ impl Engine {
                 break;
             }
             let mut frame = [0; SAMPLES];
-            stream.clips.fill(law, &mut frame, |play| events.push(MediaEvent::Played { stream: id, play }));
+            stream
+                .clips
+                .fill(law, &mut frame, |play| events.push(MediaEvent::PlaybackFinished { stream: id, play }));
             if let Some(to) = to {
                 let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, rng);
-                wire.send(id, Channel::Rtp, to, &packed(&header, &frame));
+                wire.send(id, Component::Rtp, to, &packed(&header, &frame));
             }
         }
         if stream.clips.is_empty() {

@@ -41,7 +41,7 @@ pub(super) enum Verdict {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct SourceLock {
+pub(super) struct RtpLatch {
     signalling: IpAddr,
     remote: SocketAddr,
     remote_rtcp: SocketAddr,
@@ -102,11 +102,11 @@ impl Run {
     }
 }
 
-impl SourceLock {
+impl RtpLatch {
     /// Begin to learn.
-    pub(super) fn new(signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) -> SourceLock {
+    pub(super) fn new(signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) -> RtpLatch {
         let candidates = [None; SOURCE_CANDIDATES];
-        SourceLock { signalling, remote, remote_rtcp, state: State::Learning, candidates, rtcp: None }
+        RtpLatch { signalling, remote, remote_rtcp, state: State::Learning, candidates, rtcp: None }
     }
 
     /// SDP spoke again. Only a changed address unlocks, and not if it is the one that is locked. An address that is none (the old way to
@@ -117,7 +117,7 @@ impl SourceLock {
             return;
         }
         if remote != self.remote && self.source() != Some(remote) {
-            *self = SourceLock::new(signalling, remote, remote_rtcp);
+            *self = RtpLatch::new(signalling, remote, remote_rtcp);
             return;
         }
         if remote_rtcp != self.remote_rtcp {
@@ -265,13 +265,13 @@ mod tests {
     const PHONE: &str = "198.51.100.7:4000";
     const NAT: &str = "203.0.113.9:61000";
 
-    fn lock() -> SourceLock {
+    fn lock() -> RtpLatch {
         let at = |a: &str| a.parse::<SocketAddr>().unwrap();
-        SourceLock::new(at(NAT).ip(), at(PHONE), at("198.51.100.7:4001"))
+        RtpLatch::new(at(NAT).ip(), at(PHONE), at("198.51.100.7:4001"))
     }
 
     /// Packets at 50 a second; how many are accepted.
-    fn feed(lock: &mut SourceLock, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
+    fn feed(lock: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
         let (mut accepted, from) = (0, from.parse().unwrap());
         for n in first..first + count {
             let header = Header {
