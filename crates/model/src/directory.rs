@@ -263,6 +263,11 @@ impl Directory {
         !self.messages.is_empty()
     }
 
+    /// Whether no message has changed between two snapshots, without a look at any: `false` may be said of equal ones.
+    pub fn has_messages_of(&self, other: &Directory) -> bool {
+        self.messages.is_unchanged(&other.messages)
+    }
+
     /// One message of an extension's box.
     pub fn message(&self, extension: &ExtensionId, id: &MessageId) -> Option<&Arc<VoicemailMessage>> {
         self.messages.get(extension)?.get(id)

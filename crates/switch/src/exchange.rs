@@ -246,6 +246,9 @@ impl Switch {
         self.steps += self.directory_steps();
         self.steps_before = directory.steps();
         let before = std::mem::replace(&mut self.directory, directory);
+        if !self.directory.has_messages_of(&before) {
+            self.lamps.messages_changed();
+        }
         let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
         boxes.sort_unstable();
         boxes.dedup();

@@ -35,6 +35,8 @@ struct Told {
     contact: Box<str>,
     /// `None` where it does not want to be told.
     count: Option<Count>,
+    /// [`Lamps::generation`] when that count was right.
+    generation: u64,
 }
 
 /// See the module.
@@ -45,6 +47,8 @@ pub(crate) struct Lamps {
     /// By user name; nobody has more contacts than [`limits::BINDINGS_PER_AOR`].
     told: KeyedMap<Arc<str>, Vec<Told>>,
     asked: BTreeMap<RequestId, Lamp>,
+    /// How often messages of any mailbox have changed. While it stands still, what a contact was told is right without a look at its mailbox.
+    generation: u64,
 }
 
 impl Lamps {
@@ -54,7 +58,13 @@ impl Lamps {
             by_user: BTreeMap::new(),
             told: KeyedMap::with_hasher(KeyedHash::new(rng)),
             asked: BTreeMap::new(),
+            generation: 0,
         }
+    }
+
+    /// Messages of some mailbox have changed.
+    pub(crate) fn messages_changed(&mut self) {
+        self.generation += 1;
     }
 
     /// A contact is gone: what it was told is forgotten, so that it is told again when it comes back.
@@ -84,8 +94,8 @@ impl Lamps {
     fn note(&mut self, username: &Arc<str>, contact: &str, count: Option<Count>) {
         let all = self.told.entry(Arc::clone(username)).or_default();
         match all.iter_mut().find(|told| *told.contact == *contact) {
-            Some(told) => told.count = count,
-            None => all.push(Told { contact: contact.into(), count }),
+            Some(told) => (told.count, told.generation) = (count, self.generation),
+            None => all.push(Told { contact: contact.into(), count, generation: self.generation }),
         }
     }
 
@@ -238,7 +248,7 @@ impl Switch {
             return; // the commonest case costs nothing
         }
         let Some(extension) = extension else { return };
-        if self.is_told(now, username, self.count(extension)) {
+        if self.is_told(now, username) {
             return; // the commonest case of a phone with messages
         }
         if let Some(extension) = self.directory.extension(extension).cloned() {
@@ -246,13 +256,15 @@ impl Switch {
         }
     }
 
-    /// Whether every contact of a user name, and nobody else, was told this count.
-    fn is_told(&self, now: Now, username: &str, count: Count) -> bool {
+    /// Whether every contact of a user name, and nobody else, was told what is still right.
+    fn is_told(&self, now: Now, username: &str) -> bool {
         let told = self.lamps.told.get(username).map(Vec::as_slice).unwrap_or_default();
         let mut contacts = 0;
         let mut reachable = self.location.reachable(now.instant, username).inspect(|_| contacts += 1);
         let knows = |contact: &Contact| {
-            told.iter().any(|told| told.count == Some(count) && *told.contact == *contact.uri.as_str())
+            told.iter().any(|told| {
+                told.generation == self.lamps.generation && *told.contact == *contact.uri.as_str()
+            })
         };
         reachable.all(knows) && contacts == told.len()
     }
@@ -267,6 +279,9 @@ impl Switch {
         let reachable = || self.location.reachable(now.instant, username);
         if let Some(told) = self.lamps.told.get_mut(username) {
             told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
+            for told in told.iter_mut().filter(|told| told.count.is_none_or(|before| before == count)) {
+                told.generation = self.lamps.generation;
+            }
         }
         let news = |contact: &&Contact| self.lamps.is_news(username, contact.uri.as_str(), count);
         let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
