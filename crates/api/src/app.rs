@@ -11,13 +11,13 @@ use store::Store;
 use switch::{Command, Reply};
 use tokio::sync::watch;
 
+use crate::audio_store::{AudioFile, AudioStore, EmptyShelf};
 use crate::error::{ApiError, Fault};
-use crate::follow::Followers;
-use crate::idempotency::Repeats;
+use crate::event_subscribers::EventSubscribers;
+use crate::idempotency::IdempotencyCache;
 use crate::limits::{FOLLOWER_PATIENCE, HEARTBEAT_LIMIT, Limits};
-use crate::shelf::{AudioFile, EmptyShelf, Shelf};
 use crate::usage::Usage;
-use crate::{Office, Process, SwitchPort};
+use crate::{DirectoryService, Process, SwitchPort};
 
 /// What time it is; the shell reads the clocks.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
@@ -120,14 +120,14 @@ fn bracketed(host: &str) -> String {
 }
 
 struct Inner {
-    office: Office,
+    directory_service: DirectoryService,
     settings: Settings,
     limits: Limits,
     usage: Usage,
-    followers: Followers,
-    repeats: Repeats,
+    followers: EventSubscribers,
+    repeats: IdempotencyCache,
     closing: watch::Sender<bool>,
-    shelf: OnceLock<Arc<dyn Shelf>>,
+    shelf: OnceLock<Arc<dyn AudioStore>>,
     process: OnceLock<Arc<dyn Process>>,
     started: Now,
 }
@@ -149,14 +149,15 @@ impl App {
         mut rng: Rng,
     ) -> App {
         let (limits, started) = (Limits::new(&mut rng), clock());
-        let office = Office::new(store, directory, port, settings.domain.clone(), clock, rng);
+        let directory_service =
+            DirectoryService::new(store, directory, port, settings.domain.clone(), clock, rng);
         let inner = Arc::new(Inner {
-            office,
+            directory_service,
             settings,
             limits,
             usage: Usage::default(),
-            followers: Followers::default(),
-            repeats: Repeats::default(),
+            followers: EventSubscribers::default(),
+            repeats: IdempotencyCache::default(),
             closing: watch::Sender::new(false),
             shelf: OnceLock::new(),
             process: OnceLock::new(),
@@ -166,8 +167,8 @@ impl App {
     }
 
     /// Where everything is written.
-    pub fn office(&self) -> &Office {
-        &self.inner.office
+    pub fn directory_service(&self) -> &DirectoryService {
+        &self.inner.directory_service
     }
 
     /// Write down the use of keys now and then, for as long as this is polled.
@@ -189,7 +190,7 @@ impl App {
 
     /// Write down what is only counted in memory: call it before the process ends.
     pub async fn flush(&self) {
-        self.inner.usage.flush(self.inner.office.store()).await;
+        self.inner.usage.flush(self.inner.directory_service.store()).await;
     }
 
     /// Tell those who follow events to come back later: call it before the listeners are closed.
@@ -201,21 +202,21 @@ impl App {
         self.inner.closing.subscribe()
     }
 
-    pub(crate) fn followers(&self) -> &Followers {
+    pub(crate) fn followers(&self) -> &EventSubscribers {
         &self.inner.followers
     }
 
-    pub(crate) fn repeats(&self) -> &Repeats {
+    pub(crate) fn repeats(&self) -> &IdempotencyCache {
         &self.inner.repeats
     }
 
     /// Say where audio is: once, before the first request.
-    pub fn keep_audio_in(&self, shelf: Arc<dyn Shelf>) {
+    pub fn set_audio_store(&self, shelf: Arc<dyn AudioStore>) {
         self.inner.shelf.set(shelf).ok();
     }
 
-    pub(crate) fn shelf(&self) -> &dyn Shelf {
-        self.inner.shelf.get().map_or(&EmptyShelf as &dyn Shelf, |shelf| &**shelf)
+    pub(crate) fn shelf(&self) -> &dyn AudioStore {
+        self.inner.shelf.get().map_or(&EmptyShelf as &dyn AudioStore, |shelf| &**shelf)
     }
 
     /// Remove audio of voicemail whose row is gone. What stays is found by the shell's next start.
@@ -238,13 +239,13 @@ impl App {
     }
 
     pub(crate) fn uptime(&self) -> Duration {
-        self.office().now().instant.since(self.inner.started.instant)
+        self.directory_service().now().instant.since(self.inner.started.instant)
     }
 
     /// Ask the exchange. Its refusals are ours; silence is 503. How long it may be silent is the port's to say: it holds a place in the
     /// queue until then.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
-        match self.office().port().ask(command).await {
+        match self.directory_service().port().ask(command).await {
             Some(Reply::Refused(cause)) => Err(ApiError::from(cause)),
             Some(reply) => Ok(reply),
             None => Err(Fault::SwitchAway.into()),
@@ -253,13 +254,13 @@ impl App {
 
     /// Whether the exchange's loop goes round. True before its first iteration: it is being started.
     pub(crate) fn loop_alive(&self) -> bool {
-        let heartbeat = self.office().port().heartbeat();
-        heartbeat.is_none_or(|at| self.office().now().instant.since(at) <= HEARTBEAT_LIMIT)
+        let heartbeat = self.directory_service().port().heartbeat();
+        heartbeat.is_none_or(|at| self.directory_service().now().instant.since(at) <= HEARTBEAT_LIMIT)
     }
 
     /// How the exchange was doing when it last published that.
     pub(crate) fn published(&self) -> Option<Arc<switch::Status>> {
-        self.office().port().status()
+        self.directory_service().port().status()
     }
 
     /// How the exchange is doing.

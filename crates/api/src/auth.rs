@@ -17,7 +17,7 @@ const LOCAL_USER: &str = "admin";
 
 /// Somebody whose right to be here was checked.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
+pub(crate) struct Principal {
     key: Option<Arc<ApiKey>>,
     user: UserId,
     pub permissions: Permissions,
@@ -25,7 +25,7 @@ pub(crate) struct Caller {
     request: String,
 }
 
-impl Caller {
+impl Principal {
     /// Whose things these are where nobody is named: the owner of the key.
     pub(crate) fn user(&self) -> &UserId {
         &self.user
@@ -69,8 +69,10 @@ impl Caller {
     /// Whether it is still let in: keys are switched off while somebody follows.
     pub(crate) fn is_still_welcome(&self, app: &App) -> bool {
         let Some(key) = &self.key else { return true };
-        let directory = app.office().directory();
-        directory.key(&key.id).is_some_and(|key| key.active && !key.is_expired(app.office().now().wall))
+        let directory = app.directory_service().directory();
+        directory
+            .key(&key.id)
+            .is_some_and(|key| key.active && !key.is_expired(app.directory_service().now().wall))
     }
 
     pub(crate) fn actor(&self) -> Actor {
@@ -82,17 +84,17 @@ impl Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl<S: Sync> FromRequestParts<S> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Caller>().cloned().ok_or_else(|| Fault::KeyMissing.into())
+        parts.extensions.get::<Principal>().cloned().ok_or_else(|| Fault::KeyMissing.into())
     }
 }
 
 /// Why nobody was let in, or who was; with the state of the bucket that was charged.
 pub(crate) struct Verdict {
-    pub caller: Result<Caller, ApiError>,
+    pub principal: Result<Principal, ApiError>,
     pub quota: Option<Quota>,
     /// The key that was charged, for the record of its use (S61).
     pub key: Option<Arc<ApiKey>>,
@@ -115,13 +117,13 @@ pub(crate) fn judge(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> Verd
 
 /// Judge a key, however it came.
 pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> Verdict {
-    let now = app.office().now();
+    let now = app.directory_service().now();
     let stranger = |fault: Fault| stranger(app, ip, fault);
     let Some(token) = Some(token).filter(|token| secret::is_well_formed(token)) else {
         return stranger(Fault::KeyInvalid);
     };
     // Found by the hash of the whole secret: how long the search takes tells nothing about the secret.
-    let directory = app.office().directory();
+    let directory = app.directory_service().directory();
     let Some(key) = directory.key_by_hash(&secret::hash(token)) else {
         return stranger(Fault::KeyInvalid);
     };
@@ -133,8 +135,8 @@ pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> 
     }
     let per_minute = key.requests_per_minute.unwrap_or(app.settings().requests_per_minute);
     let quota = app.limits().of_key(&key.id, per_minute, now.instant);
-    let caller = if quota.granted {
-        Ok(Caller {
+    let principal = if quota.granted {
+        Ok(Principal {
             key: Some(Arc::clone(key)),
             user: key.user.clone(),
             permissions: key.permissions,
@@ -144,15 +146,15 @@ pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> 
     } else {
         Err(ApiError::rate_limited(quota.retry_after))
     };
-    Verdict { caller, quota: Some(quota), key: Some(Arc::clone(key)) }
+    Verdict { principal, quota: Some(quota), key: Some(Arc::clone(key)) }
 }
 
 /// Somebody without a valid key: refused, and counted by source.
 fn stranger(app: &App, ip: IpAddr, fault: Fault) -> Verdict {
-    let now = app.office().now().instant;
+    let now = app.directory_service().now().instant;
     let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
     let error = if quota.granted { fault.into() } else { ApiError::rate_limited(quota.retry_after) };
-    Verdict { caller: Err(error), quota: Some(quota), key: None }
+    Verdict { principal: Err(error), quota: Some(quota), key: None }
 }
 
 /// The token of `Bearer TOKEN`; the scheme in any case (S19).
@@ -179,14 +181,15 @@ fn is_local_name(host: &str) -> bool {
 }
 
 fn neighbour(ip: IpAddr, request: &str) -> Verdict {
-    let caller = UserId::parse(LOCAL_USER).map_err(|_| ApiError::from(Fault::Internal)).map(|user| Caller {
-        key: None,
-        user,
-        permissions: [Permission::Admin].into_iter().collect(),
-        ip,
-        request: request.to_owned(),
-    });
-    Verdict { caller, quota: None, key: None }
+    let principal =
+        UserId::parse(LOCAL_USER).map_err(|_| ApiError::from(Fault::Internal)).map(|user| Principal {
+            key: None,
+            user,
+            permissions: [Permission::Admin].into_iter().collect(),
+            ip,
+            request: request.to_owned(),
+        });
+    Verdict { principal, quota: None, key: None }
 }
 
 /// The language that the caller prefers of those that we speak (S17).

@@ -7,7 +7,7 @@ use serde::Serialize;
 use store::StoreError;
 use utoipa::ToSchema;
 
-use crate::OfficeError;
+use crate::DirectoryError;
 use crate::imported::LineFault;
 
 macro_rules! faults {
@@ -268,18 +268,18 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<OfficeError> for ApiError {
-    fn from(error: OfficeError) -> Self {
+impl From<DirectoryError> for ApiError {
+    fn from(error: DirectoryError) -> Self {
         let of = |fault, field| ApiError { field: Some(String::from(field)), ..ApiError::from(fault) };
         match error {
-            OfficeError::NumberTaken(_) => of(Fault::NumberTaken, "extensionNumber"),
-            OfficeError::NumberReserved(_) => of(Fault::NumberReserved, "extensionNumber"),
-            OfficeError::NumbersExhausted => Fault::NumbersExhausted.into(),
-            OfficeError::NotFound => Fault::NotFound.into(),
-            OfficeError::LastAdminKey => Fault::LastAdminKey.into(),
-            OfficeError::Line(fault) => ApiError::of_file(&fault),
-            OfficeError::BadDisplayName => of(Fault::BadValue, "displayName"),
-            OfficeError::BadForwarding => ApiError::field(
+            DirectoryError::NumberTaken(_) => of(Fault::NumberTaken, "extensionNumber"),
+            DirectoryError::NumberReserved(_) => of(Fault::NumberReserved, "extensionNumber"),
+            DirectoryError::NumbersExhausted => Fault::NumbersExhausted.into(),
+            DirectoryError::NotFound => Fault::NotFound.into(),
+            DirectoryError::LastAdminKey => Fault::LastAdminKey.into(),
+            DirectoryError::Line(fault) => ApiError::of_file(&fault),
+            DirectoryError::BadDisplayName => of(Fault::BadValue, "displayName"),
+            DirectoryError::BadForwarding => ApiError::field(
                 Fault::BadValue,
                 "forwardingNumber",
                 Some((
@@ -287,25 +287,25 @@ impl From<OfficeError> for ApiError {
                     "el desvío necesita un número que no sea el de la propia extensión",
                 )),
             ),
-            OfficeError::ForbiddenNumber(field, cause) => {
+            DirectoryError::ForbiddenNumber(field, cause) => {
                 ApiError { field: Some(field.into()), ..cause.into() }
             }
-            OfficeError::BadTrunk(error) => bad_trunk(error),
-            OfficeError::TooManyTrunks => Fault::TooManyTrunks.into(),
-            OfficeError::WiderDialling => of(Fault::Permission, "dialPermissions"),
-            OfficeError::BadPin(error) => {
-                ApiError::field(Fault::BadValue, "pin", Some(crate::office::pin_sentence(error)))
+            DirectoryError::BadTrunk(error) => bad_trunk(error),
+            DirectoryError::TooManyTrunks => Fault::TooManyTrunks.into(),
+            DirectoryError::WiderDialling => of(Fault::Permission, "dialPermissions"),
+            DirectoryError::BadPin(error) => {
+                ApiError::field(Fault::BadValue, "pin", Some(crate::directory_service::pin_sentence(error)))
             }
-            OfficeError::BadEmail => {
+            DirectoryError::BadEmail => {
                 let rule = (
                     "must be an address like ana@example.com",
                     "debe ser una dirección como ana@example.com",
                 );
                 ApiError::field(Fault::BadValue, "email", Some(rule))
             }
-            OfficeError::RecurringCallLimit => Fault::RecurringCallLimit.into(),
-            OfficeError::Store(error) => error.into(),
-            OfficeError::Died => Fault::Internal.into(),
+            DirectoryError::RecurringCallLimit => Fault::RecurringCallLimit.into(),
+            DirectoryError::Store(error) => error.into(),
+            DirectoryError::Died => Fault::Internal.into(),
         }
     }
 }

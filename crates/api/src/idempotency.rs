@@ -16,10 +16,10 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
-use store::{Asked, Earlier};
+use store::{IdempotentRequest, PriorRequest};
 
 use crate::App;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{limit_of, read_whole};
 use crate::limits::IDEMPOTENCY_KEY_CHARS;
@@ -35,18 +35,18 @@ const FORGET_TRIES: u32 = 3600;
 
 /// Requests that are being worked on now.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Repeats {
+pub(crate) struct IdempotencyCache {
     now: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
 /// Says that a request is being worked on, until it is dropped.
 struct Working {
-    repeats: Repeats,
+    repeats: IdempotencyCache,
     of: (String, String),
 }
 
-impl Repeats {
-    fn begin(&self, asked: &Asked) -> Option<Working> {
+impl IdempotencyCache {
+    fn begin(&self, asked: &IdempotentRequest) -> Option<Working> {
         let of = (asked.key.clone(), asked.name.clone());
         let fresh = self.now.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone());
         fresh.then(|| Working { repeats: self.clone(), of })
@@ -62,15 +62,20 @@ impl Drop for Working {
 /// Pass a request on, unless it was answered before.
 pub(crate) async fn once(app: &App, request: Request, next: Next) -> Response {
     let named = request.method() == Method::POST && request.headers().contains_key(NAME);
-    let caller = request.extensions().get::<Caller>().cloned();
-    let Some(caller) = caller.filter(|_| named) else { return next.run(request).await };
-    match guarded(app, &caller, request, next).await {
+    let principal = request.extensions().get::<Principal>().cloned();
+    let Some(principal) = principal.filter(|_| named) else { return next.run(request).await };
+    match guarded(app, &principal, request, next).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     }
 }
 
-async fn guarded(app: &App, caller: &Caller, request: Request, next: Next) -> Result<Response, ApiError> {
+async fn guarded(
+    app: &App,
+    principal: &Principal,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let limit = limit_of(&request);
     let (parts, body) = request.into_parts();
     let name = name_in(&parts.headers)?;
@@ -80,29 +85,29 @@ async fn guarded(app: &App, caller: &Caller, request: Request, next: Next) -> Re
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    let asked = Asked {
-        key: caller.key().map_or_else(|| String::from("local"), |key| key.id.to_string()),
+    let asked = IdempotentRequest {
+        key: principal.key().map_or_else(|| String::from("local"), |key| key.id.to_string()),
         name,
         request: hash.finalize().into(),
-        at: app.office().now().wall,
+        at: app.directory_service().now().wall,
     };
     let seal = Seal::new(app, &parts.headers, &asked);
     let working = app.repeats().begin(&asked);
-    let store = app.office().store();
+    let store = app.directory_service().store();
     if working.is_none() {
         // Another one is on its way; whether it is the same is written there, or about to be.
         return Err(Fault::IdempotencyInProgress.into());
     }
     match store.begin_request(&asked).await? {
-        Earlier::Other => return Err(Fault::IdempotencyMismatch.into()),
-        Earlier::Begun => return Err(Fault::IdempotencyInDoubt.into()),
-        Earlier::Answered { status, answer } => {
+        PriorRequest::Other => return Err(Fault::IdempotencyMismatch.into()),
+        PriorRequest::Begun => return Err(Fault::IdempotencyInDoubt.into()),
+        PriorRequest::Answered { status, answer } => {
             return seal
                 .open(&answer)
                 .map(|body| again(status, body))
                 .ok_or_else(|| Fault::IdempotencyInDoubt.into());
         }
-        Earlier::Nothing => {}
+        PriorRequest::Nothing => {}
     }
     let (app, request) = (app.clone(), Request::from_parts(parts, Body::from(body)));
     // A task of its own: a client that goes away, which is when it repeats, must not leave the answer unknown.
@@ -127,8 +132,8 @@ fn name_in(headers: &HeaderMap) -> Result<String, ApiError> {
 }
 
 /// Keep a good answer; forget that a refused request was made.
-async fn keep(app: &App, asked: &Asked, seal: &Seal, response: Response) -> Response {
-    let store = app.office().store();
+async fn keep(app: &App, asked: &IdempotentRequest, seal: &Seal, response: Response) -> Response {
+    let store = app.directory_service().store();
     if response.status() != StatusCode::OK {
         if let Err(error) = store.forget_request(asked).await {
             tracing::warn!(%error, "a refused request is still written down; it is forgotten later");
@@ -151,10 +156,10 @@ async fn keep(app: &App, asked: &Asked, seal: &Seal, response: Response) -> Resp
 }
 
 /// Forget a refused request as soon as the database takes it: a full disk, which was why it was refused, also refuses this.
-async fn forget_later(app: App, asked: Asked) {
+async fn forget_later(app: App, asked: IdempotentRequest) {
     for _ in 0..FORGET_TRIES {
         tokio::time::sleep(FORGET_RETRY).await;
-        if app.office().store().forget_request(&asked).await.is_ok() {
+        if app.directory_service().store().forget_request(&asked).await.is_ok() {
             return;
         }
     }
@@ -172,7 +177,7 @@ fn again(status: u16, body: Vec<u8>) -> Response {
 struct Seal([u8; 32]);
 
 impl Seal {
-    fn new(app: &App, headers: &HeaderMap, asked: &Asked) -> Seal {
+    fn new(app: &App, headers: &HeaderMap, asked: &IdempotentRequest) -> Seal {
         let mut seal = [0; 32];
         if let Ok(mut mac) =
             <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(app.settings().webhook_key.expose())

@@ -6,10 +6,10 @@ use base::Secret;
 use model::voicemail::check_pin;
 use model::{ExtensionNumber, Language, UserId};
 
+use crate::directory_service::{Imported, pin_sentence};
 use crate::error::Fault;
 use crate::input::rule::is_label;
 use crate::limits::{DISPLAY_NAME_CHARS, PASSWORD_CHARS};
-use crate::office::{Imported, pin_sentence};
 use crate::secret;
 
 /// What a line may say.

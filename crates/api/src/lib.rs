@@ -1,23 +1,24 @@
 //! HTTP for people and programs: REST, metrics and the OpenAPI document.
 //!
-//! [`router`] is the whole of it. What the command line and the first start do without HTTP lies in [`Office`].
+//! [`router`] is the whole of it. What the command line and the first start do without HTTP lies in [`DirectoryService`].
 #![deny(missing_docs)]
 
 mod app;
+mod audio_store;
 mod auth;
 mod cors;
 mod cursor;
+mod directory_service;
 mod enums;
 mod error;
+mod event_subscribers;
 mod examples;
-mod follow;
 mod idempotency;
 mod imported;
 mod input;
-mod layer;
 mod limits;
 mod live;
-mod office;
+mod middleware;
 mod openapi;
 mod operation_ids;
 mod pages;
@@ -29,10 +30,9 @@ mod range;
 mod route;
 mod router;
 mod routes;
+mod schemas;
+mod schemas_recordings;
 mod secret;
-mod shapes;
-mod shapes_recordings;
-mod shelf;
 mod source;
 mod spreadsheet;
 mod upload;
@@ -40,17 +40,17 @@ mod usage;
 mod warnings;
 
 pub use app::{App, Clock, Settings};
-pub use imported::{Column, LineFault};
-pub use input::PermissionsChange;
-pub use office::{
-    Actor, CreatedExtension, CreatedKey, ExtensionChanges, ImportDone, Imported, MadePassword,
-    MailboxChanges, NewExtension, NewKey, NewRecurringCall, Office, OfficeError, RecurringCallChanges,
+pub use audio_store::{AudioError, AudioFile, AudioFormatRequest, AudioStore, BoxFuture, Opened};
+pub use directory_service::{
+    Actor, CreatedExtension, CreatedKey, DirectoryError, DirectoryService, ExtensionChanges, ImportDone,
+    Imported, MadePassword, MailboxChanges, NewExtension, NewKey, NewRecurringCall, RecurringCallChanges,
     TrunkDraft, webhook_secret,
 };
+pub use imported::{Column, LineFault};
+pub use input::PermissionsChange;
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};
 pub use process::{Kind as MetricKind, MetricsPage, Process, TaskState, TaskStatus, Value as MetricValue};
 pub use router::router;
 pub use secret::is_well_formed as is_api_key;
-pub use shelf::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
 pub use spreadsheet::read_spreadsheet;

@@ -11,15 +11,15 @@ use switch::{CallPlace, CallsOf, Command, Presence, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::limits::JOURNAL_PATIENCE;
 
 const JOURNAL_POLL: Duration = Duration::from_millis(50);
 
 /// Both users whose phones are in a call may read it (S56); for all others it does not exist.
-pub(crate) fn may_read(caller: &Caller, call: &CallRecord) -> bool {
-    caller.sees(&call.user) || call.other_user.as_ref().is_some_and(|other| caller.sees(other))
+pub(crate) fn may_read(principal: &Principal, call: &CallRecord) -> bool {
+    principal.sees(&call.user) || call.other_user.as_ref().is_some_and(|other| principal.sees(other))
 }
 
 /// A call, alive or over.
@@ -27,12 +27,12 @@ pub(crate) async fn find_call(app: &App, id: &CallId) -> Result<Option<CallRecor
     if let Some(live) = live_call(app, id).await? {
         return Ok(Some(live));
     }
-    let store = app.office().store();
+    let store = app.directory_service().store();
     let mut kept = store.call(id).await?;
     // The exchange does not know it (any more), so it is over or never was: its ending may still be on its way to the database.
     let pending = |kept: &Option<CallRecord>| match kept {
         Some(call) => !call.status.is_final(),
-        None => is_recent(id, app.office().now().wall),
+        None => is_recent(id, app.directory_service().now().wall),
     };
     if pending(&kept) {
         let arrival = async {

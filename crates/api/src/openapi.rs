@@ -8,7 +8,7 @@ use crate::error::ErrorBody;
 use crate::input::Field;
 use crate::input::schema::{object, schema_of};
 use crate::operation_ids::operation_id;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
@@ -59,7 +59,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
         }));
     }
-    if route.method == "post" && route.need != Need::Nothing {
+    if route.method == "post" && route.need != Access::Nothing {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "A request that is repeated with it within 24 hours is done once and answered as the first time",
@@ -88,7 +88,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "responses": responses(route, schemas),
     });
     if let Value::Object(operation) = &mut operation {
-        if matches!(route.need, Need::Nothing | Need::Hello) {
+        if matches!(route.need, Access::Nothing | Access::Hello) {
             operation.insert("security".into(), json!([]));
         }
         if let Some(fields) = route.body {
@@ -114,24 +114,26 @@ fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-fn description(need: Need) -> String {
+fn description(need: Access) -> String {
     match need {
-        Need::Nothing => "Needs no key.".into(),
-        Need::Key => "Needs any active key.".into(),
-        Need::Permission(permission) => format!("Needs a key with the permission `{}`.", permission.as_str()),
-        Need::Admin => "Needs a key with the permission `admin`.".into(),
-        Need::Hello => "Needs any active key, in the header or in the first message.".into(),
+        Access::Nothing => "Needs no key.".into(),
+        Access::Key => "Needs any active key.".into(),
+        Access::Permission(permission) => {
+            format!("Needs a key with the permission `{}`.", permission.as_str())
+        }
+        Access::Admin => "Needs a key with the permission `admin`.".into(),
+        Access::Hello => "Needs any active key, in the header or in the first message.".into(),
     }
 }
 
 /// The same for machines: a permission, `key` for any key, `hello` for a key in the first message, `nothing`.
-fn needs(need: Need) -> &'static str {
+fn needs(need: Access) -> &'static str {
     match need {
-        Need::Nothing => "nothing",
-        Need::Key => "key",
-        Need::Permission(permission) => permission.as_str(),
-        Need::Admin => "admin",
-        Need::Hello => "hello",
+        Access::Nothing => "nothing",
+        Access::Key => "key",
+        Access::Permission(permission) => permission.as_str(),
+        Access::Admin => "admin",
+        Access::Hello => "hello",
     }
 }
 
@@ -176,7 +178,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
         responses.insert("200".into(), json!({"description": "Done", "content": content}));
     }
     let mut statuses: Vec<u16> = route.also.to_vec();
-    if !matches!(route.need, Need::Nothing | Need::Hello) {
+    if !matches!(route.need, Access::Nothing | Access::Hello) {
         statuses.extend([401, 403, 429, 500]);
     }
     if route.path.contains("{id}") {

@@ -12,20 +12,20 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::App;
+use crate::audio_store::{AudioFile, AudioFormatRequest, BoxFuture, Opened};
 use crate::error::{ApiError, Fault};
 use crate::limits::AUDIO_CHUNK;
 use crate::range::{Asked, asked};
-use crate::shelf::{AudioFile, Later, Opened, Wanted};
 
 /// Answer the audio of a file. `hash` tells its versions apart, where there can be several.
 pub(crate) async fn play(
     app: &App,
     file: AudioFile,
-    wanted: Wanted,
+    wanted: AudioFormatRequest,
     hash: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let ending = if wanted == Wanted::Wav { "wav" } else { file.format.ending() };
+    let ending = if wanted == AudioFormatRequest::Wav { "wav" } else { file.format.ending() };
     let name = file.name.rsplit('/').next().unwrap_or_default().to_owned();
     let tag = hash.map(|hash| format!("\"{hash}-{ending}\""));
     let opened = match app.shelf().open(file, wanted).await {
@@ -42,7 +42,7 @@ pub(crate) async fn play(
 /// The same of Opus in Ogg that is in memory.
 pub(crate) fn play_ogg(ogg: Bytes, name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
     let length = ogg.len() as u64;
-    let read = move |part: Range<u64>| -> Later<io::Result<Bytes>> {
+    let read = move |part: Range<u64>| -> BoxFuture<io::Result<Bytes>> {
         let part = ogg.slice(part.start as usize..part.end as usize);
         Box::pin(ready(Ok(part)))
     };

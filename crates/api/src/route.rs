@@ -11,7 +11,7 @@ use crate::limits::BodyLimit;
 
 /// Who may use a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Need {
+pub(crate) enum Access {
     /// Nobody is asked.
     Nothing,
     /// Any valid key.
@@ -60,7 +60,7 @@ pub(crate) struct Route {
     pub path: &'static str,
     pub tag: &'static str,
     pub summary: &'static str,
-    pub need: Need,
+    pub need: Access,
     pub query: &'static [Field],
     pub body: Option<&'static [Field]>,
     /// The type of what is sent, where it is no JSON.
@@ -79,7 +79,7 @@ impl Route {
         (method, path): (&'static str, &'static str),
         tag: &'static str,
         summary: &'static str,
-        need: Need,
+        need: Access,
         answer: Answer,
         handler: MethodRouter<App>,
     ) -> Route {

@@ -8,18 +8,18 @@ use axum::response::{IntoResponse, Response};
 use model::Permission;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form};
 use crate::limits::BodyLimit;
-use crate::route::Need;
-use crate::{App, cors, idempotency, layer, pages, routes};
+use crate::route::Access;
+use crate::{App, cors, idempotency, middleware, pages, routes};
 
 /// What is asked of a request before its route sees it.
 #[derive(Clone)]
 struct Entry {
     app: App,
-    need: Need,
+    need: Access,
     query: &'static [Field],
     limit: BodyLimit,
     reads_body: bool,
@@ -43,8 +43,8 @@ pub fn router(app: App) -> Router {
     let router = router
         .merge(pages::routes())
         .fallback(|| async { ApiError::from(Fault::NotFound) })
-        .layer(CatchPanicLayer::custom(layer::panicked))
-        .layer(from_fn_with_state(app.clone(), layer::surround))
+        .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn_with_state(app.clone(), middleware::surround))
         .with_state(app);
     // Around everything: a browser asks before it sends a key.
     match cors {
@@ -64,14 +64,14 @@ async fn enter(State(entry): State<Entry>, mut request: Request, next: Next) -> 
 
 impl Entry {
     fn admits(&self, request: &Request) -> Result<(), ApiError> {
-        match (self.need, request.extensions().get::<Caller>()) {
-            (Need::Nothing | Need::Hello, _) | (Need::Key, Some(_)) => {}
-            (Need::Permission(permission), Some(caller)) => caller.needs(permission)?,
-            (Need::Admin, Some(caller)) => caller.needs(Permission::Admin)?,
+        match (self.need, request.extensions().get::<Principal>()) {
+            (Access::Nothing | Access::Hello, _) | (Access::Key, Some(_)) => {}
+            (Access::Permission(permission), Some(principal)) => principal.needs(permission)?,
+            (Access::Admin, Some(principal)) => principal.needs(Permission::Admin)?,
             (_, None) => return Err(Fault::KeyMissing.into()),
         }
         // Who asks for a probe or a page may put anything behind it, as balancers and browsers do.
-        if self.need != Need::Nothing {
+        if self.need != Access::Nothing {
             Form::knows(request.uri(), self.query)?;
         }
         let encoding = request.headers().get(header::CONTENT_ENCODING);

@@ -8,9 +8,9 @@ use std::borrow::Cow;
 
 use model::UserId;
 
+use crate::directory_service::Imported;
 use crate::imported::{Column, LineFault, Written, judged};
 use crate::limits::IMPORT_LINES;
-use crate::office::Imported;
 
 /// What a file without a header has.
 const POSITIONS: [Column; 4] = [Column::Number, Column::Username, Column::Password, Column::Owner];

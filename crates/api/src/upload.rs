@@ -4,9 +4,9 @@ use axum::extract::Request;
 use axum::http::header;
 use bytes::Bytes;
 
+use crate::audio_store::AudioError;
 use crate::error::{ApiError, Fault};
 use crate::input::{limit_of, read_whole};
-use crate::shelf::AudioError;
 
 /// The bytes of the WAV, not looked at yet.
 pub(crate) async fn sent_wav(request: Request) -> Result<Bytes, ApiError> {

@@ -1,11 +1,11 @@
 //! What was taken and, as things are, will not do what it says: the answer names it beside what it confirms.
 
 use axum::http::HeaderMap;
-use model::dialplan::{self, Asker, Road, Route};
+use model::dialplan::{self, CallOrigin, DialContext, Route};
 use model::{Action, Cause, DialPermissions, Directory, Extension, RecurringCall};
 
 use crate::auth::language;
-use crate::shapes::Warning;
+use crate::schemas::Warning;
 
 /// Numbers outside that an extension sends its calls to, while no trunk carries them.
 pub(crate) fn of_extension(
@@ -18,7 +18,7 @@ pub(crate) fn of_extension(
     let forwarded = forwarded.map(|number| ("forwardingNumber", number.as_str()));
     let followed = extension.follow_me.iter().flat_map(|follow| &follow.numbers);
     let followed = followed.map(|step| ("followMe", step.number.as_str()));
-    let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+    let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
     forwarded
         .chain(followed)
         .filter_map(|(field, number)| of_number(directory, asker, number, field, headers))
@@ -32,7 +32,7 @@ pub(crate) fn of_recurring(directory: &Directory, call: &RecurringCall, headers:
     }
     let permissions =
         directory.extension(&call.extension).map_or_else(DialPermissions::default, |e| e.dial_permissions);
-    let asker = Asker { road: Road::Schedule, permissions };
+    let asker = DialContext { origin: CallOrigin::Schedule, permissions };
     // As it was given, it may be a SIP URI of our own domain.
     let number = crate::routes::sessions::user_part(&call.destination);
     of_number(directory, asker, number, "destinationNumber", headers).into_iter().collect()
@@ -40,7 +40,7 @@ pub(crate) fn of_recurring(directory: &Directory, call: &RecurringCall, headers:
 
 fn of_number(
     directory: &Directory,
-    asker: Asker,
+    asker: DialContext,
     number: &str,
     field: &'static str,
     headers: &HeaderMap,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use axum::http::Request;
 use bytes::Bytes;
-use centralita_api::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
+use centralita_api::{AudioError, AudioFile, AudioFormatRequest, AudioStore, BoxFuture, Opened};
 use house::{Answer, House};
 use serde_json::{Value, json};
 
@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 #[derive(Default)]
 struct Tape(Mutex<BTreeMap<String, Bytes>>);
 
-impl Shelf for Tape {
-    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>> {
+impl AudioStore for Tape {
+    fn open(&self, file: AudioFile, wanted: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
         let wav = self.0.lock().unwrap().get(&file.name).cloned();
         let (bytes, content_type) = match wanted {
-            Wanted::Wav => (wav, "audio/wav"),
-            Wanted::Stored => (wav.map(|_| Bytes::from_static(b"OggS and so on")), "audio/ogg"),
+            AudioFormatRequest::Wav => (wav, "audio/wav"),
+            AudioFormatRequest::Stored => (wav.map(|_| Bytes::from_static(b"OggS and so on")), "audio/ogg"),
         };
         let opened = bytes.ok_or(io::Error::from(io::ErrorKind::NotFound)).map(|bytes| Opened {
             length: bytes.len() as u64,
@@ -36,7 +36,7 @@ impl Shelf for Tape {
         Box::pin(ready(opened))
     }
 
-    fn keep_wav(&self, name: String, wav: Bytes) -> Later<Result<(), AudioError>> {
+    fn keep_wav(&self, name: String, wav: Bytes) -> BoxFuture<Result<(), AudioError>> {
         let kept = if wav.starts_with(b"RIFF") {
             self.0.lock().unwrap().insert(name, wav);
             Ok(())
@@ -46,7 +46,7 @@ impl Shelf for Tape {
         Box::pin(ready(kept))
     }
 
-    fn remove(&self, file: AudioFile) -> Later<io::Result<()>> {
+    fn remove(&self, file: AudioFile) -> BoxFuture<io::Result<()>> {
         self.0.lock().unwrap().remove(&file.name);
         Box::pin(ready(Ok(())))
     }
@@ -63,7 +63,7 @@ impl Office {
     async fn open() -> Self {
         let house = House::new().await;
         let tape = Arc::new(Tape::default());
-        house.app.keep_audio_in(Arc::<Tape>::clone(&tape));
+        house.app.set_audio_store(Arc::<Tape>::clone(&tape));
         let body = json!({"userId": "user_123", "extensionNumber": "1001"});
         let made = house.post(&house.key, "/api/v1/voip/extensions/create", body).await.ok();
         let path = format!("/api/v1/voip/extensions/{}", made["extension"]["id"].as_str().unwrap());

@@ -96,7 +96,7 @@ async fn wrong_values_are_refused_and_their_field_is_named() {
         let named = refused["field"].as_str().unwrap();
         assert!(named == field || (field == "toNumber" && named == "destinationNumber"), "{body}: {named}");
     }
-    assert_eq!(house.app.office().directory().census()[3], 1, "nothing was made of all that");
+    assert_eq!(house.app.directory_service().directory().census()[3], 1, "nothing was made of all that");
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn a_bad_line_of_an_import_is_named_with_its_place_and_its_password_is_not
         .post(&house.admin, IMPORT, bad("extensionNumber", json!("2001")))
         .await
         .refused(409, "extension_exists");
-    assert_eq!(house.app.office().directory().census()[3], 0, "all or nothing");
+    assert_eq!(house.app.directory_service().directory().census()[3], 0, "all or nothing");
     let text = Body::from("x".repeat(33 * 1024 * 1024));
     let large =
         request("POST", IMPORT, &house.admin).header("content-type", "application/json").body(text).unwrap();

@@ -133,7 +133,7 @@ async fn a_table_is_imported_and_its_faults_are_named_by_line_and_column() {
     assert_eq!(done["imported"], 2);
     let made = &done["passwords"][0];
     assert_eq!((&made["extensionNumber"], made["password"].as_str().unwrap().len()), (&json!("3007"), 16));
-    let directory = house.app.office().directory();
+    let directory = house.app.directory_service().directory();
     let credential = directory.credential("3006").unwrap();
     assert_eq!(credential.ha1, model::Ha1::new("3006", "sip.nexus-core.com", " a pass word "));
     assert!(directory.mailbox(credential.extension.as_ref().unwrap()).pin.is_some());
@@ -175,7 +175,7 @@ async fn a_table_is_imported_and_its_faults_are_named_by_line_and_column() {
         assert_eq!((&refused["line"], refused["field"].as_str().unwrap_or_default()), (&json!(line), field));
         assert!(refused["error"].as_str().unwrap().starts_with(why), "{refused}");
     }
-    assert_eq!(house.app.office().directory().census()[3], 2, "all or nothing");
+    assert_eq!(house.app.directory_service().directory().census()[3], 2, "all or nothing");
     // The same of a list, which says what was sent.
     let mut list = office(41);
     list["extensions"][40]["extensionNumber"] = json!("30007");

@@ -27,7 +27,7 @@ async fn the_same_request_is_answered_again_and_done_once() {
         ("true", "application/json")
     );
     assert_eq!(again.ok(), first, "with the password that is shown once");
-    assert_eq!(house.app.office().directory().census()[3], 1);
+    assert_eq!(house.app.directory_service().directory().census()[3], 1);
     named(&house, &house.key, "order-7", CREATE, &json!({"extensionNumber": "1002"}))
         .await
         .refused(409, "idempotency_mismatch");
@@ -70,7 +70,7 @@ async fn at_the_same_moment_only_one_is_done() {
     for answer in all.into_iter().filter(|answer| answer.status != 200) {
         answer.refused(409, "idempotency_in_progress");
     }
-    assert_eq!(house.app.office().directory().census()[3], 1);
+    assert_eq!(house.app.directory_service().directory().census()[3], 1);
 }
 
 #[tokio::test]

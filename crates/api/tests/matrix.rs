@@ -206,7 +206,7 @@ async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fa
         let send = async |body: Value| {
             let stored = async || {
                 let hooks = house.store.webhooks(None).await.unwrap();
-                (house.app.office().directory().census(), hooks)
+                (house.app.directory_service().directory().census(), hooks)
             };
             let before = stored().await;
             let answer = house.json(&operation.method, &house.admin, &path, &body).await;

@@ -3,7 +3,7 @@
 use crate::house;
 
 use base::Secret;
-use centralita_api::{Actor, Column, Imported, OfficeError};
+use centralita_api::{Actor, Column, DirectoryError, Imported};
 use house::House;
 use model::voicemail::PinKey;
 use model::{ExtensionNumber, Language, UserId};
@@ -28,7 +28,7 @@ async fn ten_thousand_extensions_are_imported_in_one_go() {
         (0..10_000).map(|n| line(100_000 + n, &format!("u{n}"), &format!("owner_{}", n % 50))).collect();
     let before = house.exchange.see(|e| e.published.len());
     assert_eq!(
-        house.app.office().import(Actor::default(), PinKey::default(), lines).await.unwrap().count,
+        house.app.directory_service().import(Actor::default(), PinKey::default(), lines).await.unwrap().count,
         10_000
     );
     assert_eq!(house.exchange.see(|e| e.published.len()), before + 1);
@@ -46,7 +46,7 @@ async fn ten_thousand_extensions_are_imported_in_one_go() {
 async fn an_import_with_a_bad_line_imports_nothing() {
     let house = House::new().await;
     house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
-    let office = house.app.office();
+    let office = house.app.directory_service();
     let good = || line(2001, "anna", "user_123");
     for (bad, why) in [
         (line(1001, "berta", "x"), (Column::Number, "\"1001\" exists already")),
@@ -58,7 +58,7 @@ async fn an_import_with_a_bad_line_imports_nothing() {
     ] {
         let lines = vec![Imported { line: 1, ..good() }, Imported { line: 41, ..bad }];
         let refused = office.import(Actor::default(), PinKey::default(), lines).await.unwrap_err();
-        let OfficeError::Line(fault) = refused else { panic!("{refused:?}") };
+        let DirectoryError::Line(fault) = refused else { panic!("{refused:?}") };
         assert_eq!((fault.line, fault.column), (41, Some(why.0)), "{fault}");
         assert_eq!(fault.sentence(Language::English), why.1);
         assert_eq!(office.directory().census()[3], 1);
@@ -72,7 +72,7 @@ async fn an_import_with_a_bad_line_imports_nothing() {
 #[tokio::test]
 async fn of_many_who_want_one_number_at_once_one_gets_it() {
     let house = House::new().await;
-    let office = house.app.office();
+    let office = house.app.directory_service();
     let attempts: Vec<_> = (0..20)
         .map(|_| {
             let office = office.clone();
@@ -90,7 +90,7 @@ async fn of_many_who_want_one_number_at_once_one_gets_it() {
     for attempt in attempts {
         match attempt.await.unwrap() {
             Ok(_) => made += 1,
-            Err(refused) => assert!(matches!(refused, OfficeError::NumberTaken(_)), "{refused:?}"),
+            Err(refused) => assert!(matches!(refused, DirectoryError::NumberTaken(_)), "{refused:?}"),
         }
     }
     assert_eq!(made, 1);

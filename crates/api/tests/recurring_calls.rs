@@ -294,7 +294,7 @@ async fn the_next_instants_and_the_last_runs_are_shown() {
     house.get(&house.key, &format!("{one}/next?count=0")).await.refused(400, "invalid_value");
     house.get(&house.key, &format!("{one}/next?count=101")).await.refused(400, "invalid_value");
 
-    let directory = house.app.office().directory();
+    let directory = house.app.directory_service().directory();
     let id = RecurringCallId::parse(made["id"].as_str().unwrap()).unwrap();
     let call = directory.recurring_call(&id).unwrap();
     assert_eq!(call.misfire, Misfire::RunOnce);

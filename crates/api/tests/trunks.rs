@@ -122,7 +122,7 @@ async fn what_is_no_trunk_is_refused_with_its_field() {
     );
     house.post(&house.admin, TRUNKS, json!({"name": "x"})).await.refused(400, "missing_field");
     house.post(&house.admin, TRUNKS, json!({"name": "x", "sealed": 1})).await.refused(400, "unknown_field");
-    assert!(house.app.office().directory().trunks().next().is_none());
+    assert!(house.app.directory_service().directory().trunks().next().is_none());
 }
 
 #[tokio::test]

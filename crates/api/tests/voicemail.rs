@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use base::Secret;
 use bytes::Bytes;
-use centralita_api::{AudioError, AudioFile, Later, Opened, Settings, Shelf, Wanted};
+use centralita_api::{AudioError, AudioFile, AudioFormatRequest, AudioStore, BoxFuture, Opened, Settings};
 use house::{Answer, House, request, settings};
 use model::voicemail::PinProof;
 use model::{Change, ExtensionId, MessageId, MessageState, Permission, VoicemailMessage};
@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 #[derive(Default)]
 struct Files(Mutex<BTreeMap<String, Bytes>>);
 
-impl Shelf for Files {
-    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>> {
+impl AudioStore for Files {
+    fn open(&self, file: AudioFile, wanted: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
         let found = self.0.lock().unwrap().get(&file.name).cloned();
         let (bytes, content_type) = match wanted {
-            Wanted::Wav => (found, "audio/wav"),
-            Wanted::Stored => (found.map(|_| Bytes::from_static(b"OggS")), "audio/ogg"),
+            AudioFormatRequest::Wav => (found, "audio/wav"),
+            AudioFormatRequest::Stored => (found.map(|_| Bytes::from_static(b"OggS")), "audio/ogg"),
         };
         let opened = bytes.ok_or(io::Error::from(io::ErrorKind::NotFound)).map(|bytes| Opened {
             length: bytes.len() as u64,
@@ -38,7 +38,7 @@ impl Shelf for Files {
         Box::pin(ready(opened))
     }
 
-    fn keep_wav(&self, name: String, wav: Bytes) -> Later<Result<(), AudioError>> {
+    fn keep_wav(&self, name: String, wav: Bytes) -> BoxFuture<Result<(), AudioError>> {
         let kept = if wav.starts_with(b"RIFF") {
             self.0.lock().unwrap().insert(name, wav);
             Ok(())
@@ -48,7 +48,7 @@ impl Shelf for Files {
         Box::pin(ready(kept))
     }
 
-    fn remove(&self, file: AudioFile) -> Later<io::Result<()>> {
+    fn remove(&self, file: AudioFile) -> BoxFuture<io::Result<()>> {
         self.0.lock().unwrap().remove(&file.name);
         Box::pin(ready(Ok(())))
     }
@@ -65,7 +65,7 @@ impl Desk {
     async fn new() -> Desk {
         let house = House::with(Settings { pin_key: Secret::new([3; 32]), ..settings() }).await;
         let shelf = Arc::new(Files::default());
-        house.app.keep_audio_in(Arc::<Files>::clone(&shelf));
+        house.app.set_audio_store(Arc::<Files>::clone(&shelf));
         let made =
             house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
         let extension = ExtensionId::parse(made["extension"]["id"].as_str().unwrap()).unwrap();
@@ -91,7 +91,7 @@ impl Desk {
             heard_at: None,
         };
         self.shelf.0.lock().unwrap().insert(self.file(name), Bytes::from_static(b"RIFF 0123456789"));
-        let office = self.house.app.office();
+        let office = self.house.app.directory_service();
         office.message_begun(message.clone()).await.unwrap();
         match state {
             MessageState::Recording => {}
@@ -225,7 +225,7 @@ async fn settings_are_checked_and_a_pin_is_never_shown() {
         mailbox,
         json!({"pinSet": true, "language": "en", "email": "ana@example.com", "emailAudio": false, "greetingAt": null})
     );
-    let kept = desk.house.app.office().directory().mailbox(&desk.extension);
+    let kept = desk.house.app.directory_service().directory().mailbox(&desk.extension);
     let proof: &PinProof = kept.pin.as_ref().unwrap();
     assert!(proof.holds(&Secret::new([3; 32]), &desk.extension, "4711"));
     for (field, bad) in [

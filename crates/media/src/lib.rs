@@ -10,6 +10,6 @@ pub mod limits;
 pub mod sdp;
 
 pub use engine::{
-    Component, DtmfMode, Ended, Engine, FileFormat, Filed, Forward, MediaCommand, MediaEvent, MediaSink,
+    Component, DtmfMode, Ended, Engine, FileFormat, FileResult, Forward, MediaCommand, MediaEvent, MediaSink,
     PlayId, RecordingId, Report, Source, StartRecording, StreamId, Tone,
 };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-pub use crate::policy::{Road, is_emergency};
+pub use crate::policy::{CallOrigin, is_emergency};
 use crate::{
-    Cause, DialPermissions, Dialled, Directory, Extension, ExtensionNumber, ExtensionStatus, Outside,
-    TraceStep, policy, trunk,
+    Cause, DialPermissions, DialledNumber, Directory, Extension, ExtensionNumber, ExtensionStatus,
+    OutboundRoute, TraceStep, policy, trunk,
 };
 
 /// An application that answers by itself.
@@ -50,7 +50,7 @@ pub enum Route {
     /// To an application.
     Application(Application),
     /// To the outside.
-    Trunk(Arc<Outside>),
+    Trunk(Arc<OutboundRoute>),
     /// Nowhere.
     Refused(Cause),
 }
@@ -67,21 +67,21 @@ pub struct Decision {
 /// Who asks for a call: the road that it comes by, and what the one who dialled (or who forwards) may dial.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub struct Asker {
-    pub road: Road,
+pub struct DialContext {
+    pub origin: CallOrigin,
     pub permissions: DialPermissions,
 }
 
 /// Decide where what was dialled leads. `dialled` is the user part of the Request-URI or `toNumber`: a number or a user name.
-pub fn route(directory: &Directory, asker: Asker, dialled: &str) -> Decision {
+pub fn route(directory: &Directory, asker: DialContext, dialled: &str) -> Decision {
     let mut trace = Vec::new();
     let known = directory.credential(dialled).is_some(); // `12.34` may be a user name
-    let number = if known { dialled.into() } else { policy::tidied(dialled) };
+    let number = if known { dialled.into() } else { policy::normalise(dialled) };
     let route = decide(directory, asker, &number, &mut trace);
     Decision { route, trace }
 }
 
-fn decide(directory: &Directory, asker: Asker, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
+fn decide(directory: &Directory, asker: DialContext, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
     let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
     for application in Application::ALL {
         if dialled == application.number() {
@@ -99,13 +99,13 @@ fn decide(directory: &Directory, asker: Asker, dialled: &str, trace: &mut Vec<Tr
         say("username", format!("{dialled} is a user name"));
         return match credential.extension.as_ref().and_then(|id| directory.extension(id)) {
             Some(extension) => to_extension(extension, asker, trace),
-            None => match policy::check_internal(asker.road, asker.permissions, trace) {
+            None => match policy::check_internal(asker.origin, asker.permissions, trace) {
                 Ok(_) => Route::Username(Arc::clone(&credential.username)),
                 Err(cause) => Route::Refused(cause),
             },
         };
     }
-    let Ok(number) = Dialled::parse(dialled) else {
+    let Ok(number) = DialledNumber::parse(dialled) else {
         say("number", "neither a number nor a user name of ours".into());
         return Route::Refused(Cause::NotFound);
     };
@@ -114,14 +114,18 @@ fn decide(directory: &Directory, asker: Asker, dialled: &str, trace: &mut Vec<Tr
         say("extension", format!("no extension has the number {number}"));
         return Route::Refused(Cause::NotFound);
     }
-    if let Err(cause) = policy::check(directory.rules(), asker.road, asker.permissions, &number, trace) {
+    if let Err(cause) = policy::check(directory.rules(), asker.origin, asker.permissions, &number, trace) {
         return Route::Refused(cause);
     }
     trunk::outside(directory, asker, number, help, trace) // S194
 }
 
-pub(crate) fn to_extension(extension: &Arc<Extension>, asker: Asker, trace: &mut Vec<TraceStep>) -> Route {
-    if let Err(cause) = policy::check_internal(asker.road, asker.permissions, trace) {
+pub(crate) fn to_extension(
+    extension: &Arc<Extension>,
+    asker: DialContext,
+    trace: &mut Vec<TraceStep>,
+) -> Route {
+    if let Err(cause) = policy::check_internal(asker.origin, asker.permissions, trace) {
         return Route::Refused(cause);
     }
     if extension.status == ExtensionStatus::Inactive {

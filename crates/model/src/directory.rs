@@ -13,8 +13,8 @@ use crate::sorted::Sorted;
 use crate::voicemail::Count;
 use crate::{
     ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
-    ExtensionStatus, Mailbox, MessageId, RecurringCall, RecurringCallId, Table, Trunk, TrunkId, User, UserId,
-    VoicemailMessage,
+    ExtensionStatus, Mailbox, MessageId, RecurringCall, RecurringCallId, SnapshotMap, Trunk, TrunkId, User,
+    UserId, VoicemailMessage,
 };
 
 /// One change of the directory: what a write commits to the outbox, and what every node applies.
@@ -40,21 +40,21 @@ pub enum Change {
 /// A snapshot. Cloning it costs a few reference counts.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    users: Table<UserId, User>,
-    keys: Table<ApiKeyId, ApiKey>,
-    keys_by_hash: Table<[u8; 32], ApiKeyId>,
-    credentials: Table<Arc<str>, Credential>,
+    users: SnapshotMap<UserId, User>,
+    keys: SnapshotMap<ApiKeyId, ApiKey>,
+    keys_by_hash: SnapshotMap<[u8; 32], ApiKeyId>,
+    credentials: SnapshotMap<Arc<str>, Credential>,
     usernames_by_user: Sorted<(UserId, Arc<str>), ()>,
-    extensions: Table<ExtensionId, Extension>,
-    extensions_by_number: Table<ExtensionNumber, ExtensionId>,
+    extensions: SnapshotMap<ExtensionId, Extension>,
+    extensions_by_number: SnapshotMap<ExtensionNumber, ExtensionId>,
     order: order::Order,
-    trunks: Table<TrunkId, Trunk>,
+    trunks: SnapshotMap<TrunkId, Trunk>,
     trunks_in_order: Sorted<(u16, TrunkId), Arc<Trunk>>,
-    mailboxes: Table<ExtensionId, Mailbox>,
-    messages: Table<ExtensionId, mailbox::Messages>,
+    mailboxes: SnapshotMap<ExtensionId, Mailbox>,
+    messages: SnapshotMap<ExtensionId, mailbox::Messages>,
     rules: Arc<DialRules>,
-    recurring: Table<RecurringCallId, RecurringCall>,
-    recurring_by_extension: Table<ExtensionId, BTreeSet<RecurringCallId>>,
+    recurring: SnapshotMap<RecurringCallId, RecurringCall>,
+    recurring_by_extension: SnapshotMap<ExtensionId, BTreeSet<RecurringCallId>>,
 }
 
 impl Directory {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{DialPermissions, Dialled, ExtensionNumber, RecordCalls, UserId};
+use crate::{DialPermissions, DialledNumber, ExtensionNumber, RecordCalls, UserId};
 
 /// Marks ids of extensions; see [`ExtensionId`].
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub struct Forwarding {
     /// Whether it is on.
     pub enabled: bool,
     /// Where to.
-    pub number: Option<Dialled>,
+    pub number: Option<DialledNumber>,
     /// When.
     pub mode: ForwardingMode,
 }
@@ -72,7 +72,7 @@ pub enum FollowMode {
 #[serde(rename_all = "camelCase")]
 pub struct FollowStep {
     /// An extension, or a number outside.
-    pub number: Dialled,
+    pub number: DialledNumber,
     /// How long it rings.
     pub ring_seconds: u16,
 }

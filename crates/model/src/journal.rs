@@ -61,7 +61,7 @@ pub struct Binding {
 
 /// A leg of a call that is up: what is needed to say BYE after a crash, and to write the call's record.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct OpenLeg {
+pub struct DialogSnapshot {
     /// The dialog, opaque to all but the SIP endpoint.
     #[serde(with = "serde_bytes")]
     pub dialog: Vec<u8>,
@@ -102,7 +102,7 @@ pub enum Record {
         /// The call.
         call: CallId,
         /// The leg.
-        leg: OpenLeg,
+        leg: DialogSnapshot,
     },
     /// A call is over: its CDR.
     CallClosed(Box<CallRecord>),
@@ -115,7 +115,7 @@ pub enum Record {
         blob: Vec<u8>,
     },
     /// Something happened that is told and otherwise changes nothing.
-    Noted(Note),
+    Noted(CallEvent),
     /// A recording has begun, or is over.
     Recording(Box<Recording>),
     /// The process lived at this time, and calls were up. Of several only the last one counts.
@@ -130,7 +130,7 @@ pub enum Record {
 /// What the exchange notes besides its records, for those who follow events (S88–S95).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Note {
+pub enum CallEvent {
     /// The callee's phone rings.
     Ringing {
         /// The call.
@@ -157,7 +157,7 @@ pub enum Note {
         banned_seconds: u32,
     },
     /// A call has been answered outside, or is over there: what its user is charged (security.md row 7).
-    Outside(OutsideTime),
+    Outside(OutboundCallTime),
     /// Somebody calls for help (security.md row 31).
     Emergency {
         /// The call.
@@ -182,7 +182,7 @@ pub enum Note {
 
 /// The time that a leg of a call was up outside, and who pays for it: whose call it is, or who has forwarded it there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct OutsideTime {
+pub struct OutboundCallTime {
     /// The call.
     pub call: CallId,
     /// Which of its legs.
@@ -195,15 +195,15 @@ pub struct OutsideTime {
     pub until: Option<Timestamp>,
 }
 
-impl Note {
+impl CallEvent {
     /// The call that it is about.
     pub fn call(&self) -> Option<&CallId> {
         match self {
-            Note::Ringing { call, .. } | Note::Answered { call, .. } | Note::Emergency { call, .. } => {
-                Some(call)
-            }
-            Note::Outside(time) => Some(&time.call),
-            Note::WrongAnswer { .. } | Note::SpendAlert { .. } => None,
+            CallEvent::Ringing { call, .. }
+            | CallEvent::Answered { call, .. }
+            | CallEvent::Emergency { call, .. } => Some(call),
+            CallEvent::Outside(time) => Some(&time.call),
+            CallEvent::WrongAnswer { .. } | CallEvent::SpendAlert { .. } => None,
         }
     }
 }

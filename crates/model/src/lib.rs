@@ -18,9 +18,9 @@ mod recording;
 pub mod recurrence;
 mod recurring;
 mod sealed;
+mod snapshot_map;
 mod sorted;
 mod sound;
-mod table;
 pub mod trunk;
 mod user;
 pub mod voicemail;
@@ -37,19 +37,19 @@ pub use extension::{
 };
 pub use host::{is_host, is_public};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
-pub use number::{Dialled, ExtensionNumber, NumberError};
-pub use policy::{Class, DialPermissions, DialRules};
+pub use number::{DialledNumber, ExtensionNumber, NumberError};
+pub use policy::{CallClass, DialPermissions, DialRules};
 pub use recording::{RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState};
 pub use recurring::{
     Action, Misfire, Occurrence, OccurrenceState, RecurringCall, RecurringCallId, RecurringCallKind,
 };
-pub use sealed::{SealKey, Sealed};
+pub use sealed::{SealKey, SealedSecret};
+pub use snapshot_map::SnapshotMap;
 pub use sound::{Announcement, Sound, SoundId, SoundKind};
-pub use table::Table;
 pub use trunk::{
-    CallerId, Did, NumberFormat, Outside, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId,
+    CallerId, Did, NumberFormat, OutboundRoute, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId,
     TrunkKind, TrunkSettings, TrunkTransport,
 };
 pub use user::{User, UserId, UserKind};
 pub use voicemail::{Mailbox, MessageId, MessageState, VoicemailMessage};
-pub use webhook::{Patience, Webhook, WebhookId, WebhookKind};
+pub use webhook::{RetryPolicy, Webhook, WebhookId, WebhookKind};

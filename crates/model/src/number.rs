@@ -19,17 +19,17 @@ pub enum NumberError {
 /// What somebody dialled: `^\+?[0-9*#]{1,32}$` (S32). `+0987654321` is one, though no E.164 number begins so.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Dialled(Arc<str>);
+pub struct DialledNumber(Arc<str>);
 
-impl Dialled {
+impl DialledNumber {
     /// Accept a dialled number.
-    pub fn parse(text: &str) -> Result<Dialled, NumberError> {
+    pub fn parse(text: &str) -> Result<DialledNumber, NumberError> {
         let digits = text.strip_prefix('+').unwrap_or(text);
         let legal = |c: char| c.is_ascii_digit() || c == '*' || c == '#';
         if digits.is_empty() || digits.len() > 32 || !digits.chars().all(legal) {
             return Err(NumberError::Dialled);
         }
-        Ok(Dialled(text.into()))
+        Ok(DialledNumber(text.into()))
     }
 
     /// As it was dialled.
@@ -81,7 +81,7 @@ macro_rules! textual {
     };
 }
 
-textual!(Dialled);
+textual!(DialledNumber);
 textual!(ExtensionNumber);
 
 #[cfg(test)]
@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn numbers_are_accepted_as_documented() {
         for good in ["+1234567890", "+0987654321", "*43", "1001", "#1", "911"] {
-            assert!(Dialled::parse(good).is_ok(), "{good}"); // S32
+            assert!(DialledNumber::parse(good).is_ok(), "{good}"); // S32
         }
         for bad in ["", "+", "12 34", "1001\r\n", "++1", "abc", "123456789012345678901234567890123"] {
-            assert_eq!(Dialled::parse(bad), Err(NumberError::Dialled), "{bad:?}");
+            assert_eq!(DialledNumber::parse(bad), Err(NumberError::Dialled), "{bad:?}");
         }
         assert!(ExtensionNumber::parse("1001").is_ok());
         assert!(ExtensionNumber::parse("1").is_err() && ExtensionNumber::parse("1234567").is_err());

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use emergency::{emergency, is_emergency};
 pub use ranges::{Kind, country_of};
 
-use crate::{Cause, Dialled, ExtensionNumber, TraceStep};
+use crate::{Cause, DialledNumber, ExtensionNumber, TraceStep};
 
 /// The longest number there is (ITU-T E.164 §6).
 const LONGEST: usize = 15;
@@ -42,7 +42,7 @@ impl Default for DialPermissions {
 
 impl DialPermissions {
     /// Whether nothing is permitted here that `other` forbids.
-    pub fn within(self, other: DialPermissions) -> bool {
+    pub fn is_subset_of(self, other: DialPermissions) -> bool {
         let at_most = |mine: bool, theirs: bool| theirs || !mine;
         at_most(self.internal, other.internal)
             && at_most(self.national, other.national)
@@ -53,7 +53,7 @@ impl DialPermissions {
 
 /// By which road a call comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Road {
+pub enum CallOrigin {
     /// A registered phone dialled.
     Phone,
     /// The API asked for it.
@@ -69,7 +69,7 @@ pub enum Road {
 /// What kind of call it is, and so which permission it needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum Class {
+pub enum CallClass {
     Internal,
     /// A call for help: no permission and no limit stands in its way.
     Emergency,
@@ -95,7 +95,7 @@ pub struct DialRules {
 
 /// A dialled text without what people and address books put into numbers: `tel:`, parameters, and the separators of RFC 3966 §5.1.1.
 /// A text that is no number comes back as it was.
-pub fn tidied(text: &str) -> Cow<'_, str> {
+pub fn normalise(text: &str) -> Cow<'_, str> {
     let bare = text.strip_prefix("tel:").or_else(|| text.strip_prefix("TEL:")).unwrap_or(text);
     let bare = bare.split(';').next().unwrap_or_default();
     let spaced = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ');
@@ -103,55 +103,63 @@ pub fn tidied(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let number: String = bare.chars().filter(|c| !spaced(*c)).collect();
-    if Dialled::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
+    if DialledNumber::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
 }
 
 /// Judge a number for the outside. The step that decided is added to `trace`.
 pub fn check(
     rules: &DialRules,
-    road: Road,
+    road: CallOrigin,
     who: DialPermissions,
-    number: &Dialled,
+    number: &DialledNumber,
     trace: &mut Vec<TraceStep>,
-) -> Result<Class, Cause> {
-    let (rule, outcome, verdict) = judge(rules, road, who, number);
+) -> Result<CallClass, Cause> {
+    let (rule, outcome, verdict) = evaluate(rules, road, who, number);
     trace.push(TraceStep { rule: rule.into(), outcome });
     verdict
 }
 
 /// What nobody may dial by this road, whatever his permissions. What could be an extension or an application is left to the dial plan.
-pub fn never(rules: &DialRules, road: Road, number: &Dialled) -> Result<(), Cause> {
+pub fn check_always_blocked(
+    rules: &DialRules,
+    road: CallOrigin,
+    number: &DialledNumber,
+) -> Result<(), Cause> {
     let ours = ExtensionNumber::parse(number.as_str()).is_ok() || number.as_str().starts_with('*');
     if ours && emergency(rules, number).is_none() {
         return Ok(());
     }
     let all = DialPermissions { internal: true, national: true, international: true, premium: true };
-    judge(rules, road, all, number).2.map(|_| ())
+    evaluate(rules, road, all, number).2.map(|_| ())
 }
 
 /// Judge a call to one of our own extensions.
-pub fn check_internal(road: Road, who: DialPermissions, trace: &mut Vec<TraceStep>) -> Result<Class, Cause> {
-    if who.internal || road == Road::Trunk {
-        return Ok(Class::Internal);
+pub fn check_internal(
+    road: CallOrigin,
+    who: DialPermissions,
+    trace: &mut Vec<TraceStep>,
+) -> Result<CallClass, Cause> {
+    if who.internal || road == CallOrigin::Trunk {
+        return Ok(CallClass::Internal);
     }
     let outcome = "the caller may not dial other extensions".into();
     trace.push(TraceStep { rule: "permission".into(), outcome });
     Err(Cause::NotPermitted)
 }
 
-type Judged = (&'static str, String, Result<Class, Cause>);
+type Judged = (&'static str, String, Result<CallClass, Cause>);
 
-fn judge(rules: &DialRules, road: Road, who: DialPermissions, number: &Dialled) -> Judged {
+fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &DialledNumber) -> Judged {
     if let Some(help) = emergency(rules, number) {
         return match road {
-            Road::Phone => ("emergency", format!("{help} calls for help"), Ok(Class::Emergency)),
-            Road::Api | Road::Forward | Road::Schedule | Road::Trunk => {
+            CallOrigin::Phone => ("emergency", format!("{help} calls for help"), Ok(CallClass::Emergency)),
+            CallOrigin::Api | CallOrigin::Forward | CallOrigin::Schedule | CallOrigin::Trunk => {
                 let why = "emergency numbers only from a registered phone".into();
                 ("emergency", why, Err(Cause::EmergencyNotAllowed))
             }
         };
     }
-    if road == Road::Trunk {
+    if road == CallOrigin::Trunk {
         let why = "a call from a trunk does not go out again".into();
         return ("trunk_to_trunk", why, Err(Cause::Forbidden));
     }
@@ -182,18 +190,20 @@ fn judge(rules: &DialRules, road: Road, who: DialPermissions, number: &Dialled) 
         return ("number", "no telephone number has so many digits".into(), Err(Cause::BadNumber));
     }
     if let Some(range) = premium {
-        return match who.premium && road == Road::Phone {
-            true => ("permission", format!("+{range} is premium, which is permitted"), Ok(Class::Premium)),
+        return match who.premium && road == CallOrigin::Phone {
+            true => {
+                ("permission", format!("+{range} is premium, which is permitted"), Ok(CallClass::Premium))
+            }
             false => {
                 ("blocked", format!("+{range} is on the block list (Premium)"), Err(Cause::NumberBlocked))
             }
         };
     }
     let (class, permitted) = match main.home {
-        true => (Class::National, who.national),
-        false => (Class::International, who.international),
+        true => (CallClass::National, who.national),
+        false => (CallClass::International, who.international),
     };
-    let known_home = class == Class::National && rules.country.is_some();
+    let known_home = class == CallClass::National && rules.country.is_some();
     if !rules.allowed.is_empty() && !known_home && !lists(&rules.allowed, &main.digits) {
         let why = "the number begins with none of the allowed country prefixes".into();
         return ("allow_list", why, Err(Cause::NumberBlocked));
@@ -206,7 +216,7 @@ fn judge(rules: &DialRules, road: Road, who: DialPermissions, number: &Dialled) 
 
 /// The number in international form without `+`, for the edge that goes to a carrier: none where the house does not say which country
 /// its national numbers belong to, or where there can be no such number.
-pub fn e164(rules: &DialRules, number: &Dialled) -> Option<String> {
+pub fn e164(rules: &DialRules, number: &DialledNumber) -> Option<String> {
     let spoken = Spoken::of(number)?;
     let main = spoken.main(rules);
     let whole = !main.home || rules.country.is_some();
@@ -234,7 +244,7 @@ struct Main {
 
 impl<'a> Spoken<'a> {
     /// None where keys stand between digits. Those behind them end the dialling, and carriers drop them.
-    fn of(number: &'a Dialled) -> Option<Spoken<'a>> {
+    fn of(number: &'a DialledNumber) -> Option<Spoken<'a>> {
         let text = number.as_str().trim_end_matches(['#', '*']);
         let digits = text.strip_prefix('+').unwrap_or(text);
         let legal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

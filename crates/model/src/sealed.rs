@@ -47,17 +47,17 @@ impl SealKey {
 
 /// A sealed secret: ChaCha20-Poly1305 (RFC 8439), its nonce in front. It is bound to the id of what it belongs to.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Sealed(Vec<u8>);
+pub struct SealedSecret(Vec<u8>);
 
-impl Sealed {
+impl SealedSecret {
     /// Seal a secret of the thing called `owner`; `None` only for absurd lengths.
-    pub fn seal(key: &SealKey, owner: &str, secret: &Secret<String>, rng: &mut Rng) -> Option<Sealed> {
+    pub fn seal(key: &SealKey, owner: &str, secret: &Secret<String>, rng: &mut Rng) -> Option<SealedSecret> {
         let mut bytes = [rng.u64().to_le_bytes(), rng.u64().to_le_bytes()].concat();
         bytes.truncate(NONCE);
         let nonce = Nonce::try_from(bytes.as_slice()).ok()?;
         let payload = Payload { msg: secret.expose().as_bytes(), aad: owner.as_bytes() };
         bytes.extend(key.cipher().encrypt(&nonce, payload).ok()?);
-        Some(Sealed(bytes))
+        Some(SealedSecret(bytes))
     }
 
     /// The secret, where the key and the owner are those that sealed it.
@@ -75,27 +75,27 @@ impl Sealed {
     }
 
     /// From the database.
-    pub fn from_bytes(bytes: Vec<u8>) -> Sealed {
-        Sealed(bytes)
+    pub fn from_bytes(bytes: Vec<u8>) -> SealedSecret {
+        SealedSecret(bytes)
     }
 }
 
-impl fmt::Debug for Sealed {
+impl fmt::Debug for SealedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl Serialize for Sealed {
+impl Serialize for SealedSecret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex(&self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Sealed {
+impl<'de> Deserialize<'de> for SealedSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        unhex(&text).map(Sealed).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+        unhex(&text).map(SealedSecret).ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
     }
 }
 
@@ -119,15 +119,15 @@ mod tests {
         let mut rng = Rng::from_number(1);
         let (key, other) = (SealKey::random(&mut rng), SealKey::random(&mut rng));
         let secret = Secret::new("carrier-pass".to_owned());
-        let sealed = Sealed::seal(&key, "trunk_1", &secret, &mut rng).unwrap();
-        let again = Sealed::seal(&key, "trunk_1", &secret, &mut rng).unwrap();
+        let sealed = SealedSecret::seal(&key, "trunk_1", &secret, &mut rng).unwrap();
+        let again = SealedSecret::seal(&key, "trunk_1", &secret, &mut rng).unwrap();
         assert_ne!(sealed, again, "a nonce is never used twice");
         assert_eq!(sealed.open(&key, "trunk_1"), Some(secret));
         assert_eq!(sealed.open(&other, "trunk_1"), None);
         assert_eq!(sealed.open(&key, "trunk_2"), None);
-        let kept: Sealed = serde_json::from_str(&serde_json::to_string(&sealed).unwrap()).unwrap();
+        let kept: SealedSecret = serde_json::from_str(&serde_json::to_string(&sealed).unwrap()).unwrap();
         assert_eq!(kept, sealed);
         assert_eq!(SealKey::from_hex(key.to_hex().expose()), Some(key));
-        assert_eq!(Sealed::from_bytes(vec![1, 2]).open(&other, ""), None);
+        assert_eq!(SealedSecret::from_bytes(vec![1, 2]).open(&other, ""), None);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::table::Steps;
+use crate::snapshot_map::Steps;
 
 /// A chunk that grows beyond this is cut in two.
 const CHUNK: usize = 256;

@@ -71,7 +71,7 @@ impl Webhook {
 
 /// How patient we are with who does not take a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// The first wait; each later one is twice as long.
     pub first: Duration,
     /// … up to this.
@@ -80,13 +80,13 @@ pub struct Patience {
     pub attempts: u32,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Patience { first: Duration::from_secs(1), longest: Duration::from_secs(3600), attempts: 14 }
+        RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(3600), attempts: 14 }
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     /// How long to wait after `attempts` that failed; `None` where it was the last. Half of each wait is chance, so that many that failed
     /// together do not come back together.
     pub fn after(&self, attempts: u32, rng: &mut Rng) -> Option<Duration> {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest_and_end() {
-        let patience = Patience::default();
+        let patience = RetryPolicy::default();
         let mut rng = Rng::from_number(1);
         for attempts in 1..patience.attempts {
             let whole = Duration::from_secs(1 << (attempts - 1)).min(patience.longest);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use model::CallRecord;
-use model::journal::{Binding, Note, Record};
+use model::journal::{Binding, CallEvent, Record};
 use switch::{Command, Reply, TrunkLife, TrunkRegistration, TrunkStatus};
 
 use crate::exchange::Door;
@@ -49,7 +49,7 @@ impl DayLog {
                 }
             }
             Record::CallClosed(call) => ended(call),
-            Record::Noted(Note::WrongAnswer { source, account, at, banned_seconds }) => {
+            Record::Noted(CallEvent::WrongAnswer { source, account, at, banned_seconds }) => {
                 let user = number(account);
                 match banned_seconds {
                     0 => tracing::info!(address = %source, %user, "wrong password"),

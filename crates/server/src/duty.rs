@@ -78,12 +78,12 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
 /// Whether the lease is ours; `None` where there is nothing to ask.
 async fn ask(store: &Store, door: &Door, duty: Duty) -> Result<Option<bool>, StoreError> {
     if is_running(door).await {
-        store.hold(NAME, LEASE).await.map(Some)
+        store.acquire_lease(NAME, LEASE).await.map(Some)
     } else if duty == Duty::Off {
         Ok(None)
     } else {
         // Who lets calls end takes no new ones: the carriers' belong to another node now.
-        store.let_go(NAME).await.map(|()| Some(false))
+        store.release_lease(NAME).await.map(|()| Some(false))
     }
 }
 
@@ -102,7 +102,7 @@ async fn is_running(door: &Door) -> bool {
 /// Let another node register at once instead of after the lease. Call it when nothing is registered any more.
 pub async fn resign(store: &Store) {
     if store.is_shared()
-        && let Err(error) = store.let_go(NAME).await
+        && let Err(error) = store.release_lease(NAME).await
     {
         tracing::debug!(%error, "the lease is not given back; it runs out");
     }

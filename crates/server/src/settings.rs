@@ -1,6 +1,6 @@
 //! Settings that people dial: written one after the other by the way that the API writes them, with the same rules and the same audit.
 
-use api::{Actor, ExtensionChanges, Office, Patch};
+use api::{Actor, DirectoryService, ExtensionChanges, Patch};
 use model::ForwardingMode;
 use std::sync::Arc;
 use switch::{Setting, SettingChange};
@@ -10,11 +10,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::exchange::{Door, Order};
 
 /// Write what the exchange asks for until that is gone, and tell it what came of each.
-pub async fn run(office: Office, door: Door, asked: Arc<Mutex<UnboundedReceiver<(u64, SettingChange)>>>) {
+pub async fn run(
+    directory_service: DirectoryService,
+    door: Door,
+    asked: Arc<Mutex<UnboundedReceiver<(u64, SettingChange)>>>,
+) {
     let mut asked = asked.lock().await;
     while let Some((token, change)) = asked.recv().await {
         let actor = Actor { key: None, ip: Some(change.from), request: change.call.to_string() };
-        let written = office.change_extension(actor, change.extension, changes(change.to)).await;
+        let written = directory_service.change_extension(actor, change.extension, changes(change.to)).await;
         if let Err(error) = &written {
             tracing::warn!(%error, call = %change.call, "a setting that was dialled is not written");
         }

@@ -18,7 +18,7 @@ use server::limits::StreamLimits;
 use server::net::stream::Connections;
 use server::supervisor::Supervisor;
 use sip::Transport;
-use store::Remembered;
+use store::RuntimeState;
 
 const LOCALHOST: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -133,7 +133,7 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         settings: tokio::sync::mpsc::unbounded_channel().0,
         dns: Dns::new(&[zone.address], door.clone()),
         directory,
-        restore: restore(Remembered::default(), &Pending::default()),
+        restore: restore(RuntimeState::default(), &Pending::default()),
         supervisor: Supervisor::default(),
         crashes: std::env::temp_dir(),
     };

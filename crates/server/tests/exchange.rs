@@ -18,7 +18,7 @@ use server::limits::{COMMANDS_IN_FLIGHT, StreamLimits};
 use server::net::stream::Connections;
 use server::supervisor::Supervisor;
 use sip::Transport;
-use store::Remembered;
+use store::RuntimeState;
 use switch::{Command, Reply, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -60,7 +60,7 @@ impl House {
             notes: tokio::sync::mpsc::unbounded_channel().0,
             settings: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
-            restore: restore(Remembered::default(), &Pending::default()),
+            restore: restore(RuntimeState::default(), &Pending::default()),
             supervisor: Supervisor::default(),
             crashes: folder.join("crash"),
         };

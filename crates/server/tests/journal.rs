@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::Timestamp;
-use model::journal::{Binding, ListenerId, Note, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, CallEvent, DialogSnapshot, ListenerId, OutboundCallTime, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
 use server::journal::{Due, Fed, Journal, Ledger, Opened, Pending, Rhythm, restore};
-use store::{Remembered, StoreError};
+use store::{RuntimeState, StoreError};
 use switch::Input;
 
 struct Folder(PathBuf);
@@ -95,7 +95,7 @@ fn call(id: &str, status: CallStatus) -> Box<CallRecord> {
 }
 
 fn leg(id: &str, dialog: u8) -> Record {
-    let leg = OpenLeg {
+    let leg = DialogSnapshot {
         dialog: vec![dialog],
         transport: 0,
         listener: ListenerId::Address(address()),
@@ -114,7 +114,7 @@ fn open(folder: &Folder) -> Opened {
 /// User names with their CSeq, and calls with their number of legs.
 type Told = (Vec<(String, u32)>, Vec<(String, usize)>);
 
-fn told(remembered: Remembered, pending: &Pending) -> Told {
+fn told(remembered: RuntimeState, pending: &Pending) -> Told {
     let Input::Restore { bindings, calls, .. } = restore(remembered, pending) else { panic!("no Restore") };
     (
         bindings.iter().map(|binding| (binding.username.to_string(), binding.cseq)).collect(),
@@ -123,7 +123,7 @@ fn told(remembered: Remembered, pending: &Pending) -> Told {
 }
 
 fn replayed(folder: &Folder) -> Told {
-    told(Remembered::default(), &open(folder).pending)
+    told(RuntimeState::default(), &open(folder).pending)
 }
 
 /// The only segment that holds something.
@@ -165,13 +165,13 @@ fn the_journal_corrects_what_the_database_remembers() {
         _ => panic!("no binding"),
     };
     let Record::LegUp { leg: first, .. } = leg("session_1", 1) else { panic!("no leg") };
-    let remembered = Remembered {
+    let remembered = RuntimeState {
         bindings: vec![binding(bound("a", 1)), binding(bound("b", 1)), binding(bound("c", 1))],
         open_calls: vec![
             (*call("session_1", CallStatus::InProgress), vec![first]),
             (*call("session_2", CallStatus::InProgress), vec![]),
         ],
-        ..Remembered::default()
+        ..RuntimeState::default()
     };
     let expected = (vec![("a".to_owned(), 7), ("c".to_owned(), 1)], vec![("session_1".to_owned(), 2)]);
     assert_eq!(told(remembered, &pending), expected);
@@ -181,20 +181,20 @@ fn the_journal_corrects_what_the_database_remembers() {
 fn what_calls_outside_have_used_is_known_though_the_database_has_only_their_beginnings() {
     let folder = Folder::new("outside");
     let second = |n: i64| Timestamp::from_micros(n * 1_000_000);
-    let time = |id: &str, until: Option<i64>| OutsideTime {
+    let time = |id: &str, until: Option<i64>| OutboundCallTime {
         call: CallId::parse(id).unwrap(),
         leg: 1,
         user: UserId::parse("ana").unwrap(),
         since: second(10),
         until: until.map(second),
     };
-    let noted = |time: OutsideTime| Record::Noted(Note::Outside(time));
+    let noted = |time: OutboundCallTime| Record::Noted(CallEvent::Outside(time));
     let mut journal = open(&folder).journal;
     journal.append(vec![noted(time("session_1_a", Some(70))), noted(time("session_2_b", None))]);
     drop(journal);
-    let remembered = Remembered {
+    let remembered = RuntimeState {
         outside: vec![time("session_1_a", None), time("session_3_c", Some(40))],
-        ..Remembered::default()
+        ..RuntimeState::default()
     };
     let Input::Restore { outside, .. } = restore(remembered, &open(&folder).pending) else {
         panic!("no Restore")
@@ -216,7 +216,7 @@ fn a_tail_torn_at_any_byte_costs_only_the_record_that_was_torn() {
     for len in whole..bytes.len() as u64 {
         fs::write(&path, &bytes[..len as usize]).unwrap();
         let opened = open(&folder);
-        assert_eq!(told(Remembered::default(), &opened.pending).0, [("a".to_owned(), 1)], "cut at {len}");
+        assert_eq!(told(RuntimeState::default(), &opened.pending).0, [("a".to_owned(), 1)], "cut at {len}");
         assert_eq!(opened.faults, Vec::<String>::new(), "cut at {len}");
     }
 }
@@ -240,7 +240,7 @@ fn damage_in_the_middle_is_reported_and_skipped() {
         fs::write(&path, &damaged).unwrap();
         let opened = open(&folder);
         let names: Vec<String> =
-            told(Remembered::default(), &opened.pending).0.into_iter().map(|(name, _)| name).collect();
+            told(RuntimeState::default(), &opened.pending).0.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a", "c"], "damaged at {at}");
         assert_eq!(opened.faults.len(), 1, "damaged at {at}: {:?}", opened.faults);
     }
@@ -339,7 +339,7 @@ async fn segments_go_only_after_the_database_has_them() {
     drop(journal);
     assert_eq!(feeding.await.unwrap(), Fed::All);
     assert_eq!(folder.segments(), Vec::<String>::new());
-    assert_eq!(told(Remembered::default(), &database.pending()).0.len(), 40);
+    assert_eq!(told(RuntimeState::default(), &database.pending()).0.len(), 40);
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn a_failing_database_loses_nothing_and_the_disk_stays_bounded() {
     let Opened { journal, feeder, .. } = open(&folder);
     drop(journal);
     assert_eq!(feeder.run(Arc::clone(&database), quick()).await, Fed::All);
-    assert_eq!(told(Remembered::default(), &database.pending()).0, expected);
+    assert_eq!(told(RuntimeState::default(), &database.pending()).0, expected);
     assert_eq!(folder.segments(), Vec::<String>::new());
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::Timestamp;
-use model::journal::{Binding, ListenerId, Note, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, CallEvent, DialogSnapshot, ListenerId, OutboundCallTime, Record};
 use model::voicemail::Fact;
 use model::{
     CallDirection, CallId, CallRecord, CallStatus, Cause, ExtensionId, LegRecord, LegRole, MessageId,
@@ -180,7 +180,7 @@ fn version_1() -> Vec<Record> {
         instance: None,
         reg_id: None,
     };
-    let leg = OpenLeg {
+    let leg = DialogSnapshot {
         dialog: b"a dialog\xff\x00".to_vec(),
         transport: 0,
         listener: ListenerId::Index(2),
@@ -226,21 +226,21 @@ fn version_1() -> Vec<Record> {
         let legs = vec![LegRecord { role, ..caller() }];
         closed(CallRecord { legs, ..bare(format!("session_role_{n}")) });
     }
-    let time = OutsideTime { call: id.clone(), leg: 1, user: ana(), since: at(33), until: Some(at(34)) };
+    let time = OutboundCallTime { call: id.clone(), leg: 1, user: ana(), since: at(33), until: Some(at(34)) };
     records.push(Record::Ladder { call: id.clone(), blob: vec![0, 1, 2, 255] });
     records.extend(
         [
-            Note::Ringing { call: id.clone(), at: at(30) },
-            Note::Answered { call: id.clone(), at: at(31) },
-            Note::WrongAnswer {
+            CallEvent::Ringing { call: id.clone(), at: at(30) },
+            CallEvent::Answered { call: id.clone(), at: at(31) },
+            CallEvent::WrongAnswer {
                 source: "2001:db8::9".parse().unwrap(),
                 account: "eve".into(),
                 at: at(32),
                 banned_seconds: 60,
             },
-            Note::Outside(time),
-            Note::Emergency { call: id.clone(), at: at(35) },
-            Note::SpendAlert { user: ana(), percent: 80, limit_minutes: 300, day: at(36), at: at(37) },
+            CallEvent::Outside(time),
+            CallEvent::Emergency { call: id.clone(), at: at(35) },
+            CallEvent::SpendAlert { user: ana(), percent: 80, limit_minutes: 300, day: at(36), at: at(37) },
         ]
         .map(Record::Noted),
     );
@@ -287,7 +287,7 @@ fn version_2() -> Vec<Record> {
     }
     if let Some(Record::LegUp { call, leg }) = records.get(3).cloned() {
         let (place, record) = (Some(1), Some(Box::new(carrier())));
-        let leg = OpenLeg { listener: ListenerId::Address(address), place, record, ..leg };
+        let leg = DialogSnapshot { listener: ListenerId::Address(address), place, record, ..leg };
         records.push(Record::LegUp { call, leg });
     }
     records.push(Record::Alive { at: at(50) });

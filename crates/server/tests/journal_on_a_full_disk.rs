@@ -6,7 +6,7 @@ use base::Timestamp;
 use model::journal::{Binding, ListenerId, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
 use server::journal::{Journal, restore};
-use store::Remembered;
+use store::RuntimeState;
 use switch::{Input, JournalRoom};
 
 #[allow(dead_code, unreachable_pub)]
@@ -87,7 +87,7 @@ fn closed(n: usize) -> Record {
 fn replayed(path: &Path) -> (usize, usize, Vec<String>) {
     let opened = Journal::open(path, 1 << 24).unwrap();
     let calls = opened.pending.len().0;
-    let Input::Restore { bindings, .. } = restore(Remembered::default(), &opened.pending) else { panic!() };
+    let Input::Restore { bindings, .. } = restore(RuntimeState::default(), &opened.pending) else { panic!() };
     (bindings.len(), calls, opened.faults)
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::Timestamp;
-use model::journal::{Note, Record};
+use model::journal::{CallEvent, Record};
 use model::voicemail::Fact;
 use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, LegRecord, LegRole, TraceStep, UserId};
 use server::journal::{Fed, Journal, Ledger, Opened, Rhythm};
@@ -54,7 +54,7 @@ impl Ledger for Database {
                 Record::Ladder { call, blob } if blob.len() == 2_000 => {
                     told.ladders.insert(call.to_string());
                 }
-                Record::Noted(Note::Answered { call, .. }) => {
+                Record::Noted(CallEvent::Answered { call, .. }) => {
                     told.answered.insert(call.to_string());
                 }
                 other => panic!("nobody wrote this: {other:?}"),
@@ -100,7 +100,7 @@ fn records(n: usize) -> [Record; 3] {
         legs: vec![leg(LegRole::Caller), leg(LegRole::Callee)],
     };
     [
-        Record::Noted(Note::Answered { call: id.clone(), at: Timestamp::default() }),
+        Record::Noted(CallEvent::Answered { call: id.clone(), at: Timestamp::default() }),
         Record::CallClosed(Box::new(call)),
         Record::Ladder { call: id, blob: vec![7; 2_000] },
     ]

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use api::{AudioError, AudioFile, Shelf, Wanted};
-use media::{FileFormat, Filed, MediaEvent, RecordingId, StartRecording, StreamId};
+use api::{AudioError, AudioFile, AudioFormatRequest, AudioStore};
+use media::{FileFormat, FileResult, MediaEvent, RecordingId, StartRecording, StreamId};
 use server::recording::unclaimed::{Claim, Swept};
 use server::recording::{Audio, Tape, Warehouse, Writer, WriterConfig, ogg_opus, wav};
 use server::supervisor::Supervisor;
@@ -70,14 +70,14 @@ impl Desk {
         }
     }
 
-    fn filed(&mut self) -> Filed {
+    fn filed(&mut self) -> FileResult {
         match self.events.recv_timeout(PATIENCE).unwrap() {
             MediaEvent::FileClosed { recording: ID, file } => file,
             other => panic!("{other:?}"),
         }
     }
 
-    fn end(&mut self) -> Filed {
+    fn end(&mut self) -> FileResult {
         self.tape().end(ID);
         self.filed()
     }
@@ -137,7 +137,7 @@ fn each_side_of_a_file_has_its_party_and_not_the_other() {
     for (format, name) in [(FileFormat::Wav, "recordings/a.wav"), (FileFormat::Opus, "recordings/a.ogg")] {
         desk.begin("recordings/a", format, 2);
         desk.talk(0..50, 440.0, Some(1_000.0));
-        let Filed::Complete { bytes, millis: 5_000, .. } = desk.end() else { panic!() };
+        let FileResult::Complete { bytes, millis: 5_000, .. } = desk.end() else { panic!() };
         assert_eq!(bytes, std::fs::metadata(desk.path(name)).unwrap().len());
         let audio =
             if format == FileFormat::Wav { wav_of(&desk.path(name)) } else { opus_of(&desk.path(name)) };
@@ -179,7 +179,7 @@ fn blocks_that_were_lost_are_silence_at_their_place() {
     desk.begin("gap", FileFormat::Wav, 1);
     desk.talk(0..5, 440.0, None);
     desk.talk(10..15, 440.0, None);
-    assert!(matches!(desk.end(), Filed::Complete { millis: 1_500, .. }));
+    assert!(matches!(desk.end(), FileResult::Complete { millis: 1_500, .. }));
     let audio = wav_of(&desk.path("gap.wav"));
     assert_eq!((audio.channels, audio.samples.len()), (1, 12_000));
     assert!(audio.samples[4_000..8_000].iter().all(|s| *s == 0));
@@ -190,22 +190,22 @@ fn blocks_that_were_lost_are_silence_at_their_place() {
 fn a_full_disk_ends_the_recording_and_a_bad_name_writes_nowhere() {
     let mut desk = Desk::new("full", u64::MAX);
     desk.begin("recordings/a", FileFormat::Opus, 2);
-    assert_eq!(desk.filed(), Filed::DiskFull);
+    assert_eq!(desk.filed(), FileResult::DiskFull);
     desk.talk(0..5, 440.0, Some(440.0));
     desk.tape().end(ID);
     drop(desk);
     let mut desk = Desk::new("device", 0);
     std::os::unix::fs::symlink("/dev/full", desk.path("a.wav")).unwrap();
     desk.begin("a", FileFormat::Wav, 2);
-    assert_eq!(desk.filed(), Filed::DiskFull);
+    assert_eq!(desk.filed(), FileResult::DiskFull);
     for name in ["../a", "/tmp/a", "a/../../b", "", ".a", "a b"] {
         desk.begin(name, FileFormat::Wav, 1);
-        assert_eq!(desk.filed(), Filed::Failed, "{name:?}");
+        assert_eq!(desk.filed(), FileResult::Failed, "{name:?}");
     }
     // The others go on.
     desk.begin("b", FileFormat::Wav, 1);
     desk.talk(0..5, 440.0, None);
-    assert!(matches!(desk.end(), Filed::Complete { millis: 500, .. }));
+    assert!(matches!(desk.end(), FileResult::Complete { millis: 500, .. }));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_stopping_server_closes_the_files_that_are_open() {
     desk.begin("a", FileFormat::Opus, 2);
     desk.talk(0..20, 440.0, Some(1_000.0));
     desk.writer.take();
-    assert!(matches!(desk.filed(), Filed::Complete { millis: 2_000, .. }));
+    assert!(matches!(desk.filed(), FileResult::Complete { millis: 2_000, .. }));
     assert_eq!(opus_of(&desk.path("a.ogg")).samples.len(), 32_000);
 }
 
@@ -273,18 +273,18 @@ async fn a_file_is_kept_read_in_parts_put_in_anothers_place_and_removed() {
     shelf.rename(&file("draft").name, &file("greeting").name).await.unwrap();
     assert!(strength(&shelf.samples(&file("greeting").name).await.unwrap(), 440.0) > 7_000.0);
 
-    let stored = shelf.open(file("greeting"), Wanted::Stored).await.unwrap();
+    let stored = shelf.open(file("greeting"), AudioFormatRequest::Stored).await.unwrap();
     let ogg = std::fs::read(data.join("voicemail/ext_1/greeting.ogg")).unwrap();
     assert_eq!((stored.length, stored.content_type), (ogg.len() as u64, "audio/ogg"));
     assert_eq!((stored.read)(100..164).await.unwrap(), ogg[100..164]);
-    let wav = shelf.open(file("greeting"), Wanted::Wav).await.unwrap();
+    let wav = shelf.open(file("greeting"), AudioFormatRequest::Wav).await.unwrap();
     assert_eq!((wav.length, wav.content_type), (32_044, "audio/wav"));
     assert_eq!((wav.read)(0..44).await.unwrap(), wav::header(1, 32_000)[..]);
 
     for _ in 0..2 {
         shelf.remove(file("greeting")).await.unwrap();
     }
-    let gone = shelf.open(file("greeting"), Wanted::Stored).await.err().map(|error| error.kind());
+    let gone = shelf.open(file("greeting"), AudioFormatRequest::Stored).await.err().map(|error| error.kind());
     assert_eq!(gone, Some(std::io::ErrorKind::NotFound));
     std::fs::remove_dir_all(&data).ok();
 }

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use base::{Rng, Secret, Timestamp};
-use model::{Patience, UserId, Webhook, WebhookId};
+use model::{RetryPolicy, UserId, Webhook, WebhookId};
 use serde_json::Value;
 use server::clock::Clock;
 use server::webhooks::Courier;
@@ -84,7 +84,7 @@ impl Receiver {
 
 fn courier(store: &Store, reach: Reach, attempts: u32) -> JoinHandle<()> {
     let patience =
-        Patience { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
+        RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
     let post = Post::new(reach);
     let rng = Rng::from_number(1);
     let courier = Courier::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), rng);

@@ -2,7 +2,7 @@
 
 use base::{Rng, Timestamp};
 use model::trunk::{Did, NumberFormat, Source, Trunk, TrunkHost, TrunkSettings, TrunkTransport};
-use model::{CallerId, Change, Dialled, ExtensionNumber, TrunkId};
+use model::{CallerId, Change, DialledNumber, ExtensionNumber, TrunkId};
 use sip::Transport;
 
 use crate::dice::Dice;
@@ -51,7 +51,7 @@ pub(crate) fn trunks(rng: &mut Rng) -> Vec<Trunk> {
 }
 
 fn trunk(name: &str, hosts: &[u8], rng: &mut Rng) -> Option<Trunk> {
-    let number = |text: &str| Dialled::parse(text).ok();
+    let number = |text: &str| DialledNumber::parse(text).ok();
     let hosts = hosts.iter().zip(1..).map(|(n, priority)| TrunkHost {
         host: peer(*n).ip().to_string(),
         port: Some(5060),

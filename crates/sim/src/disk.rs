@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use model::CallId;
-use model::journal::{Binding, Note, OutsideTime, Record};
+use model::journal::{Binding, CallEvent, OutboundCallTime, Record};
 use switch::{Input, OpenCall};
 
 /// Everything that was ever written.
@@ -28,7 +28,7 @@ impl Disk {
     pub(crate) fn replay(&self) -> Input {
         let mut bindings: BTreeMap<(Arc<str>, String), Binding> = BTreeMap::new();
         let mut calls: BTreeMap<CallId, OpenCall> = BTreeMap::new();
-        let mut outside: BTreeMap<CallId, OutsideTime> = BTreeMap::new();
+        let mut outside: BTreeMap<CallId, OutboundCallTime> = BTreeMap::new();
         for record in &self.records {
             match record {
                 Record::Bound(binding) => {
@@ -49,8 +49,10 @@ impl Disk {
                 Record::CallClosed(call) => {
                     calls.remove(&call.id);
                 }
-                Record::Noted(Note::Outside(time)) => drop(outside.insert(time.call.clone(), time.clone())),
-                Record::Noted(Note::Answered { call, at }) => {
+                Record::Noted(CallEvent::Outside(time)) => {
+                    drop(outside.insert(time.call.clone(), time.clone()))
+                }
+                Record::Noted(CallEvent::Answered { call, at }) => {
                     if let Some(open) = calls.get_mut(call) {
                         open.record.answered_at = Some(*at);
                     }

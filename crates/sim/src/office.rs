@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::{Rng, Secret, Timestamp};
 use model::{
-    Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
+    Change, Credential, DialledNumber, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     FollowMe, FollowMode, FollowStep, Forwarding, ForwardingMode, Ha1, User, UserId,
 };
 
@@ -200,7 +200,7 @@ fn forwarding(rng: &mut Rng) -> Forwarding {
         [ForwardingMode::Always, ForwardingMode::Busy, ForwardingMode::NoAnswer, ForwardingMode::Unreachable];
     Forwarding {
         enabled: rng.odds(80),
-        number: Dialled::parse(rng.pick::<&str>(&TARGETS)).ok(),
+        number: DialledNumber::parse(rng.pick::<&str>(&TARGETS)).ok(),
         mode: *rng.pick(&modes),
     }
 }
@@ -212,14 +212,14 @@ fn at_first(n: usize) -> Forwarding {
         3 => ("1002", ForwardingMode::Busy),
         _ => return Forwarding::default(),
     };
-    Forwarding { enabled: true, number: Dialled::parse(number).ok(), mode }
+    Forwarding { enabled: true, number: DialledNumber::parse(number).ok(), mode }
 }
 
 fn follow_me(rng: &mut Rng) -> Option<FollowMe> {
     let mode = *rng.pick(&[FollowMode::Sequential, FollowMode::Simultaneous]);
     let count = rng.below(4);
     let step = |rng: &mut Rng| {
-        let number = Dialled::parse(rng.pick::<&str>(&TARGETS)).ok()?;
+        let number = DialledNumber::parse(rng.pick::<&str>(&TARGETS)).ok()?;
         Some(FollowStep { number, ring_seconds: 1 + rng.below(20) as u16 })
     };
     let numbers: Vec<FollowStep> = (0..count).filter_map(|_| step(rng)).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use media::{Ended, Filed, MediaCommand, MediaEvent, RecordingId, Report, StreamId};
+use media::{Ended, FileResult, MediaCommand, MediaEvent, RecordingId, Report, StreamId};
 
 /// The worker's books.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Worker {
 
 /// What is told of a recording that ends.
 fn recorded(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
-    let file = Filed::Complete { bytes: 44, millis: 1, sha256: [0; 32] };
+    let file = FileResult::Complete { bytes: 44, millis: 1, sha256: [0; 32] };
     [
         MediaEvent::Recorded { recording, millis: 1, sound_millis: 1, ended },
         MediaEvent::FileClosed { recording, file },

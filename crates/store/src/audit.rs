@@ -8,8 +8,8 @@ use model::{ApiKeyId, Change, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::pen::News;
-use crate::pool::{Conn, Pool, Turn};
+use crate::directory_lock::OutboxBatch;
+use crate::pool::{AdvisoryLock, Conn, Pool};
 use crate::row::{Reader, TENANT, Table, json};
 use crate::sql::{On, Row, query};
 
@@ -90,9 +90,9 @@ const OUTBOX_ROWS: i64 = 100;
 
 /// Write what other nodes will read: the changes, in rows of bounded size. The number of the last row.
 ///
-/// Numbers are given in the order of commits, so that who has read up to one never misses a lower one: take [`Turn::Outbox`] first.
+/// Numbers are given in the order of commits, so that who has read up to one never misses a lower one: take [`AdvisoryLock::Outbox`] first.
 pub(crate) async fn to_outbox(tx: &mut Conn, changes: &[Change], at: Timestamp) -> Result<i64, StoreError> {
-    tx.take_turn(Turn::Outbox).await?;
+    tx.lock(AdvisoryLock::Outbox).await?;
     let mut seq = last_change(&mut *tx).await?;
     for some in changes.chunks(OUTBOX_ROW) {
         seq += 1;
@@ -113,7 +113,7 @@ pub(crate) async fn last_change<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreE
 }
 
 /// What was committed after row `seq`. Rows are numbered without a gap; where there are fewer than `seq`, a backup was put back.
-pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, StoreError> {
+pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<OutboxBatch, StoreError> {
     let rows = query(
         "SELECT seq, changes FROM outbox WHERE tenant = $1 \
          AND seq > CASE WHEN (SELECT COALESCE(MAX(seq), 0) FROM outbox) < $2 THEN -1 ELSE $2 END ORDER BY seq LIMIT $3",
@@ -127,7 +127,7 @@ pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, St
     for row in &rows {
         let next: i64 = row.try_get(0)?;
         if next != reached + 1 {
-            return Ok(News::Forgotten);
+            return Ok(OutboxBatch::Truncated);
         }
         reached = next;
         let text: String = row.try_get(1)?;
@@ -137,12 +137,12 @@ pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<News, St
         })?;
         changes.extend(told);
     }
-    Ok(News::Changes { reached, changes })
+    Ok(OutboxBatch::Changes { reached, changes })
 }
 
 /// Write an event.
 pub(crate) async fn insert(tx: &mut Conn, event: &Audit) -> Result<(), StoreError> {
-    tx.take_turn(Turn::Events).await?;
+    tx.lock(AdvisoryLock::Events).await?;
     let seq = next(&mut *tx).await?;
     query(
         "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail) \

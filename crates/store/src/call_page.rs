@@ -87,7 +87,7 @@ pub(crate) enum Way {
 
 /// The rows of a page, and one more where there is one.
 async fn found(pool: &Pool, filter: &CallFilter) -> Result<Vec<Row>, StoreError> {
-    let look = async |way: Way| way.query(filter).fetch_gathered(TABLE.width(), pool).await;
+    let look = async |way: Way| way.query(filter).fetch_all_json(TABLE.width(), pool).await;
     let Some(number) = &filter.number else { return look(Way::Newest).await };
     if are_few(number).fetch_one(pool).await?.try_get::<i64>(0)? < i64::from(RARE) {
         return look(Way::FewCalls).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::Timestamp;
-use model::journal::{Binding, OpenLeg, OutsideTime};
+use model::journal::{Binding, DialogSnapshot, OutboundCallTime};
 use model::{CallId, CallRecord, UserId};
 use sqlx::AssertSqlSafe;
 
@@ -15,13 +15,13 @@ use crate::{Cursor, StoreError, legs};
 
 /// What the exchange is told at start.
 #[derive(Clone, Debug, Default)]
-pub struct Remembered {
+pub struct RuntimeState {
     /// Bindings, expired ones included.
     pub bindings: Vec<Binding>,
     /// Calls without an ending, and their legs that were confirmed.
-    pub open_calls: Vec<(CallRecord, Vec<OpenLeg>)>,
+    pub open_calls: Vec<(CallRecord, Vec<DialogSnapshot>)>,
     /// What calls to the outside have used of late; see [`crate::Store::outside_since`].
-    pub outside: Vec<OutsideTime>,
+    pub outside: Vec<OutboundCallTime>,
 }
 
 /// Calls, newest first.
@@ -126,7 +126,7 @@ pub(crate) async fn with_legs(pool: &Pool, calls: &mut [CallRecord]) -> Result<(
     }
     let ids: Vec<CallId> = places.keys().cloned().collect();
     for some in ids.chunks(KEYS_AT_ONCE) {
-        let rows = legs_of(some).fetch_gathered(legs::TABLE.width(), pool).await?;
+        let rows = legs_of(some).fetch_all_json(legs::TABLE.width(), pool).await?;
         let mut legs = rows.iter().map(legs::read).collect::<Result<Vec<_>, _>>()?;
         legs.sort_unstable_by_key(|(_, place, _)| *place);
         for (call, _, leg) in legs {

@@ -5,7 +5,7 @@ use model::{UserId, Webhook, WebhookId};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{Conn, Turn};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::row::{Query, Reader, TENANT, Table, placeholders, upsert};
 use crate::sql::{Row, query};
 use crate::webhooks::active_hooks;
@@ -190,7 +190,7 @@ impl Store {
             return Ok(false);
         }
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Deliveries).await?;
+        tx.lock(AdvisoryLock::Deliveries).await?;
         let hooks = active_hooks(&mut tx).await?;
         let first = hooks.iter().map(|hook| hook.since).min().unwrap_or(i64::MAX);
         let mark = query("SELECT seq FROM marks WHERE tenant = $1 AND name = $2")
@@ -250,7 +250,7 @@ impl Store {
              WHERE place <= $3 ORDER BY next_at, seq LIMIT $4"
         );
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Deliveries).await?;
+        tx.lock(AdvisoryLock::Deliveries).await?;
         let first = query(AssertSqlSafe(sql))
             .bind(TENANT)
             .bind(now.as_micros())
@@ -342,7 +342,7 @@ impl Store {
         audit: Audit,
     ) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Events).await?;
+        tx.lock(AdvisoryLock::Events).await?;
         query(
             "UPDATE deliveries SET status = 'pending', attempts = 0, next_at = $1, updated_at = $1 \
              WHERE tenant = $2 AND id = $3 AND status = 'dead'",

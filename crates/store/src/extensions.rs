@@ -1,6 +1,6 @@
 //! Table `extensions`.
 
-use model::{Dialled, Extension, ExtensionNumber, Forwarding};
+use model::{DialledNumber, Extension, ExtensionNumber, Forwarding};
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json, word};
@@ -40,7 +40,7 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(word(&extension.status))
         .bind(extension.username.to_string())
         .bind(i64::from(extension.forwarding.enabled))
-        .bind(extension.forwarding.number.as_ref().map(Dialled::to_string))
+        .bind(extension.forwarding.number.as_ref().map(DialledNumber::to_string))
         .bind(word(&extension.forwarding.mode))
         .bind(i64::from(extension.voicemail_enabled))
         .bind(i64::from(extension.do_not_disturb))

@@ -2,25 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::journal::{Binding, Note, OpenLeg, Record};
+use model::journal::{Binding, CallEvent, DialogSnapshot, Record};
 use model::{CallId, CallRecord, CallStatus, Cause, Recording, RecordingId};
 use sqlx::AssertSqlSafe;
 
-use crate::facts::{self, State, States};
-use crate::pool::{Conn, Turn};
+use crate::event_builder::{self, State, States};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert, word};
 use crate::sql::query;
-use crate::{StoreError, bindings, calls, ladders, legs, outside_time, recordings};
+use crate::{StoreError, bindings, calls, ladders, legs, outbound_call_time, recordings};
 
 /// What a batch says in the end, by key.
 #[derive(Default)]
 struct Outcome<'r> {
     bindings: States<'r>,
     calls: BTreeMap<&'r CallId, &'r CallRecord>,
-    legs: BTreeMap<(&'r CallId, &'r [u8]), &'r OpenLeg>,
+    legs: BTreeMap<(&'r CallId, &'r [u8]), &'r DialogSnapshot>,
     ladders: BTreeMap<&'r CallId, &'r [u8]>,
-    call_notes: BTreeMap<&'r CallId, Vec<&'r Note>>,
-    notes: Vec<&'r Note>,
+    call_notes: BTreeMap<&'r CallId, Vec<&'r CallEvent>>,
+    notes: Vec<&'r CallEvent>,
     recordings: BTreeMap<&'r RecordingId, &'r Recording>,
 }
 
@@ -75,16 +75,16 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
 /// Answers how many events were written.
 pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Result<usize, StoreError> {
     let mut end = outcome(records);
-    let mut facts = facts::of_bindings(tx, &end.bindings, node).await?;
-    let (told_calls, marks) = facts::of_calls(tx, &end.calls, &end.call_notes).await?;
+    let mut facts = event_builder::of_bindings(tx, &end.bindings, node).await?;
+    let (told_calls, marks) = event_builder::of_calls(tx, &end.calls, &end.call_notes).await?;
     facts.extend(told_calls);
-    facts.extend(facts::of_guard(tx, &end.notes).await?);
-    facts.extend(facts::of_meters(tx, &end.notes).await?);
+    facts.extend(event_builder::of_guard(tx, &end.notes).await?);
+    facts.extend(event_builder::of_meters(tx, &end.notes).await?);
     if !end.recordings.is_empty() {
         // Before any row is touched: who holds a row must not wait for who holds the turn.
-        tx.take_turn(Turn::Events).await?;
+        tx.lock(AdvisoryLock::Events).await?;
     }
-    facts::write(tx, &facts).await?;
+    event_builder::write(tx, &facts).await?;
     feed_bindings(tx, &end.bindings, node).await?;
 
     let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
@@ -117,8 +117,8 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
         recordings::feed(tx, recording, node).await?;
     }
     answered(tx, &end).await?;
-    outside_time::feed(tx, &end.call_notes, node).await?;
-    facts::mark(tx, &marks).await?;
+    outbound_call_time::feed(tx, &end.call_notes, node).await?;
+    event_builder::mark(tx, &marks).await?;
     Ok(facts.len())
 }
 
@@ -127,12 +127,12 @@ async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
     let over = |call: &CallId| end.calls.get(call).is_some_and(|record| record.ended_at.is_some());
     let up = end.call_notes.iter().filter(|(call, _)| !over(call)).filter_map(|(call, notes)| {
         notes.iter().find_map(|note| match note {
-            Note::Answered { at, .. } => Some((*call, *at)),
-            Note::Ringing { .. }
-            | Note::WrongAnswer { .. }
-            | Note::Outside(_)
-            | Note::Emergency { .. }
-            | Note::SpendAlert { .. } => None,
+            CallEvent::Answered { at, .. } => Some((*call, *at)),
+            CallEvent::Ringing { .. }
+            | CallEvent::WrongAnswer { .. }
+            | CallEvent::Outside(_)
+            | CallEvent::Emergency { .. }
+            | CallEvent::SpendAlert { .. } => None,
         })
     });
     for some in up.collect::<Vec<_>>().chunks(KEYS_AT_ONCE) {

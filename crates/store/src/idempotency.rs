@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 
-use crate::pool::Turn;
+use crate::pool::AdvisoryLock;
 use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};
@@ -16,7 +16,7 @@ const OF_ONE_KEY: i64 = 10_000;
 
 /// A request that carries a name of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct IdempotentRequest {
     /// The API key that asks.
     pub key: String,
     /// What it calls the request.
@@ -29,7 +29,7 @@ pub struct Asked {
 
 /// What is known of a request of that name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Earlier {
+pub enum PriorRequest {
     /// Nothing: it is written down now, and is to be done.
     Nothing,
     /// It was another request.
@@ -47,9 +47,9 @@ pub enum Earlier {
 
 impl Store {
     /// Look for an earlier request of that name, and write this one down where there is none.
-    pub async fn begin_request(&self, asked: &Asked) -> Result<Earlier, StoreError> {
+    pub async fn begin_request(&self, asked: &IdempotentRequest) -> Result<PriorRequest, StoreError> {
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Requests).await?;
+        tx.lock(AdvisoryLock::Requests).await?;
         let row = query(
             "SELECT request, at, status, answer FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3",
         )
@@ -63,12 +63,12 @@ impl Store {
         {
             let request: Vec<u8> = row.try_get(0)?;
             if request != asked.request {
-                return Ok(Earlier::Other);
+                return Ok(PriorRequest::Other);
             }
             let (status, answer): (Option<i64>, Option<Vec<u8>>) = (row.try_get(2)?, row.try_get(3)?);
             return Ok(match (status.and_then(|status| u16::try_from(status).ok()), answer) {
-                (Some(status), Some(answer)) => Earlier::Answered { status, answer },
-                (None, _) | (_, None) => Earlier::Begun,
+                (Some(status), Some(answer)) => PriorRequest::Answered { status, answer },
+                (None, _) | (_, None) => PriorRequest::Begun,
             });
         }
         for sql in [
@@ -94,11 +94,16 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(Earlier::Nothing)
+        Ok(PriorRequest::Nothing)
     }
 
     /// Keep the answer to a request that was begun.
-    pub async fn finish_request(&self, asked: &Asked, status: u16, answer: &[u8]) -> Result<(), StoreError> {
+    pub async fn finish_request(
+        &self,
+        asked: &IdempotentRequest,
+        status: u16,
+        answer: &[u8],
+    ) -> Result<(), StoreError> {
         query(
             "UPDATE idempotency SET status = $1, answer = $2 WHERE tenant = $3 AND key_id = $4 AND name = $5",
         )
@@ -113,7 +118,7 @@ impl Store {
     }
 
     /// A request that was refused did nothing: it may be made anew under its name.
-    pub async fn forget_request(&self, asked: &Asked) -> Result<(), StoreError> {
+    pub async fn forget_request(&self, asked: &IdempotentRequest) -> Result<(), StoreError> {
         query("DELETE FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3")
             .bind(TENANT)
             .bind(asked.key.as_str())

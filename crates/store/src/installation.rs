@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 
-use crate::pool::{Conn, Turn};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};
@@ -72,7 +72,7 @@ impl Store {
 
 /// Write down that audio is nobody's any more, in the transaction that makes it so.
 pub(crate) async fn audio_removed(tx: &mut Conn, name: &str, at: Timestamp) -> Result<(), StoreError> {
-    tx.take_turn(Turn::Outbox).await?;
+    tx.lock(AdvisoryLock::Outbox).await?;
     query(
         "INSERT INTO removed_audio (tenant, seq, name, at) \
          SELECT $1, COALESCE(MAX(seq), 0) + 1, $2, $3 FROM removed_audio",

@@ -12,7 +12,7 @@ impl Store {
     /// Take or renew the lease of that name for so long: whether it is ours. Where nobody shares the database it always is.
     ///
     /// The time is the database's: nodes whose clocks differ, or are set, agree on who holds it.
-    pub async fn hold(&self, name: &str, lease: Duration) -> Result<bool, StoreError> {
+    pub async fn acquire_lease(&self, name: &str, lease: Duration) -> Result<bool, StoreError> {
         if !self.is_shared() {
             return Ok(true);
         }
@@ -33,7 +33,7 @@ impl Store {
     }
 
     /// Give back the lease of that name, where it is ours: the next node that asks has it.
-    pub async fn let_go(&self, name: &str) -> Result<(), StoreError> {
+    pub async fn release_lease(&self, name: &str) -> Result<(), StoreError> {
         query("DELETE FROM leases WHERE tenant = $1 AND name = $2 AND node = $3")
             .bind(TENANT)
             .bind(name)

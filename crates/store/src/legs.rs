@@ -1,7 +1,7 @@
 //! Tables `legs` (what is shown of a call's legs) and `open_legs` (what says BYE to them after a crash).
 
 use base::Timestamp;
-use model::journal::{ListenerId, OpenLeg};
+use model::journal::{DialogSnapshot, ListenerId};
 use model::{CallId, LegRecord};
 
 use crate::StoreError;
@@ -71,7 +71,7 @@ pub(crate) fn read(row: &Row) -> Result<(CallId, i64, LegRecord), StoreError> {
     Ok((call, place, leg))
 }
 
-pub(crate) fn bind_open((call, leg): &(&CallId, &OpenLeg), query: Query) -> Query {
+pub(crate) fn bind_open((call, leg): &(&CallId, &DialogSnapshot), query: Query) -> Query {
     query
         .bind(call.as_str().to_owned())
         .bind(leg.dialog.clone())
@@ -84,10 +84,10 @@ pub(crate) fn bind_open((call, leg): &(&CallId, &OpenLeg), query: Query) -> Quer
         .bind(leg.record.as_ref().map(json))
 }
 
-pub(crate) fn read_open(row: &Row) -> Result<(CallId, OpenLeg), StoreError> {
+pub(crate) fn read_open(row: &Row) -> Result<(CallId, DialogSnapshot), StoreError> {
     let mut row = Reader::new(&OPEN, row);
     let call = row.id()?;
-    let mut leg = OpenLeg {
+    let mut leg = DialogSnapshot {
         dialog: row.bytes()?,
         transport: row.number()?,
         listener: ListenerId::Index(row.number()?),

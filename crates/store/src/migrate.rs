@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::StoreError;
-use crate::pool::{Conn, Turn};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::sql::{Row, query};
 
 struct Migration {
@@ -31,7 +31,7 @@ const MIGRATIONS: &[Migration] = &[
 
 /// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.
 pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
-    tx.take_turn(Turn::Migrate).await?;
+    tx.lock(AdvisoryLock::Migrate).await?;
     refuse_foreign(tx).await?;
     query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)")
         .execute(&mut *tx)

@@ -86,7 +86,7 @@ async fn store() -> (Store, std::path::PathBuf) {
     };
     let store = Store::open(&url, &folder).await.unwrap();
     if !store.is_shared() {
-        // What `Store::look_at_itself` would find in a house with a million calls: rows, then rows of the same first column, first two, …
+        // What `Store::analyze` would find in a house with a million calls: rows, then rows of the same first column, first two, …
         let spread = [
             ("calls", "sqlite_autoindex_calls_1", "1000000 1000000 1"),
             ("calls", "calls_by_start", "1000000 1000000 1 1 1 1"),
@@ -102,7 +102,7 @@ async fn store() -> (Store, std::path::PathBuf) {
             ("events", "events_by_user", "1000000 1000000 20000 1"),
             ("events", "events_by_subject", "1000000 1000000 5 1"),
         ];
-        store.look_at_itself().await.unwrap();
+        store.analyze().await.unwrap();
         for (table, index, rows) in spread {
             let row = query("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ($1, $2, $3)");
             row.bind(table).bind(index).bind(rows).execute(&store.writer).await.unwrap();

@@ -29,7 +29,7 @@ impl Pool {
                 Conn::Lite(file.monitor.failed(begun.map_err(StoreError::from))?, file.monitor.clone())
             }
             Pool::Postgres(server) => {
-                let begun = server.guarded(server.pool.begin()).await;
+                let begun = server.acquire_guarded(server.pool.begin()).await;
                 Conn::Postgres(server.monitor.failed(begun)?, server.monitor.clone())
             }
         }))
@@ -91,10 +91,13 @@ impl Server {
 
     /// A connection that has just answered.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        self.guarded(self.pool.acquire()).await
+        self.acquire_guarded(self.pool.acquire()).await
     }
 
-    async fn guarded<T>(&self, ask: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    async fn acquire_guarded<T>(
+        &self,
+        ask: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         if self.away.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < BREATH) {
             return Err(StoreError::Away);
         }
@@ -106,7 +109,9 @@ impl Server {
 }
 
 /// Wait for one answer of PostgreSQL, but not for ever.
-pub(crate) async fn patient<T>(ask: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+pub(crate) async fn with_timeout<T>(
+    ask: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
     within(ANSWER, ask).await
 }
 
@@ -133,7 +138,7 @@ impl Conn {
     }
 
     /// Wait until nobody else holds `turn`, and hold it until the transaction ends. SQLite has one writer at a time anyway.
-    pub(crate) async fn take_turn(&mut self, turn: Turn) -> Result<(), StoreError> {
+    pub(crate) async fn lock(&mut self, turn: AdvisoryLock) -> Result<(), StoreError> {
         if self.is_postgres() {
             query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(turn as i64).execute(self).await?;
         }
@@ -153,7 +158,7 @@ impl Conn {
 /// What only one node may do at a time. The numbers are ours among all advisory locks of a database.
 #[derive(Clone, Copy, Debug)]
 #[repr(i64)]
-pub(crate) enum Turn {
+pub(crate) enum AdvisoryLock {
     /// Bringing the schema up to date.
     Migrate = 0x6365_6e74_0001,
     /// Numbering rows of the outbox: their order is the order in which they become visible.
@@ -174,7 +179,7 @@ impl Tx {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
             Conn::Lite(tx, monitor) => monitor.wrote(tx.commit().await.map_err(StoreError::from)),
-            Conn::Postgres(tx, monitor) => monitor.wrote(patient(tx.commit()).await),
+            Conn::Postgres(tx, monitor) => monitor.wrote(with_timeout(tx.commit()).await),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::health::Monitor;
 use crate::limits::{CONNECT, LITE_PATIENCE};
 use crate::pool::{File, Pool, Server};
 use crate::sql::query;
-use crate::{StoreError, lite, migrate, postgres};
+use crate::{StoreError, migrate, postgres, sqlite};
 
 /// With what every file of SQLite begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -38,7 +38,7 @@ pub async fn probe(url: &str, data_dir: &Path) -> Result<Found, StoreError> {
         let pool = options.connect_with(postgres::options(url)?).await.map_err(postgres::unreached)?;
         Pool::Postgres(Server::new(pool))
     } else {
-        let path = lite::path_of(url, data_dir)?;
+        let path = sqlite::path_of(url, data_dir)?;
         match begins(&path)? {
             None => return Ok(Found::Missing),
             Some(true) => {}

@@ -7,7 +7,7 @@ use model::{CallId, Recording, RecordingId, RecordingState, UserId};
 use sqlx::AssertSqlSafe;
 
 use crate::audit::{self, Audit};
-use crate::pool::{Conn, Turn};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, with_keys, word};
 use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
@@ -385,7 +385,7 @@ impl Store {
     /// Nobody may hear it any more; its audio is removed later. `false` where it runs, or was deleted before.
     pub async fn delete_recording(&self, id: &RecordingId, event: Audit) -> Result<bool, StoreError> {
         let mut tx = self.writer().begin().await?;
-        tx.take_turn(Turn::Events).await?;
+        tx.lock(AdvisoryLock::Events).await?;
         let done = query(
             "UPDATE recordings SET state = 'deleted', tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2 \
              AND state IN ('complete', 'failed')",

@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite};
 
 use crate::StoreError;
-use crate::pool::{Conn, Pool, Tx, patient};
+use crate::pool::{Conn, Pool, Tx, with_timeout};
 
 /// A value on its way into a column.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -108,13 +108,13 @@ macro_rules! on_either {
                 Ok($lite)
             }
             On::Conn(Conn::Postgres(tx, monitor)) => {
-                let answer = patient($query.postgres().$run(&mut **tx)).await;
+                let answer = with_timeout($query.postgres().$run(&mut **tx)).await;
                 let $answer = monitor.failed(answer)?;
                 Ok($postgres)
             }
             On::Pool(Pool::Postgres(server)) => {
                 let mut connection = server.monitor.failed(server.connection().await)?;
-                let answer = patient($query.postgres().$run(&mut *connection)).await;
+                let answer = with_timeout($query.postgres().$run(&mut *connection)).await;
                 let $answer = server.monitor.failed(answer)?;
                 Ok($postgres)
             }
@@ -173,7 +173,7 @@ impl Query {
 
     /// Rows of so many columns, texts and numbers, in no order. SQLite hands each row over in a turn of two threads, with a copy of each of
     /// its values: that would be most of the work for a page, so it makes one text of all of them.
-    pub(crate) async fn fetch_gathered(self, columns: usize, pool: &Pool) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn fetch_all_json(self, columns: usize, pool: &Pool) -> Result<Vec<Row>, StoreError> {
         if matches!(pool, Pool::Postgres(_)) {
             return self.fetch_all(pool).await;
         }
@@ -208,7 +208,7 @@ impl Query {
             Pool::Postgres(pool) => {
                 let mut connection = pool.connection().await?;
                 let mut rows = self.postgres().fetch(&mut *connection);
-                while let Some(row) = patient(rows.try_next()).await? {
+                while let Some(row) = with_timeout(rows.try_next()).await? {
                     each(&Row::Postgres(row))?;
                 }
             }

@@ -11,15 +11,15 @@ use model::{ApiKeyId, CallId, CallRecord, Change, Directory, ExtensionId};
 use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
 
-use crate::pen::News;
-use crate::pool::{Conn, Pool, Turn, Tx};
+use crate::directory_lock::OutboxBatch;
+use crate::pool::{AdvisoryLock, Conn, Pool, Tx};
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
 use crate::{
-    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, Remembered, StoreError, audit, bindings,
-    call_page, calls, credentials, extensions, feed, installation, key_uses, keys, ladders, legs, lite,
-    mailboxes, mails, messages, postgres, recurring, trunks, users,
+    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, RuntimeState, StoreError, audit, bindings,
+    call_page, calls, credentials, extensions, feed, installation, key_uses, keys, ladders, legs, mailboxes,
+    mails, messages, postgres, recurring, sqlite, trunks, users,
 };
 
 /// The database. Clones share it.
@@ -42,7 +42,7 @@ impl Store {
         if postgres::speaks(url) {
             postgres::open(url, data_dir).await
         } else {
-            lite::open(url, data_dir).await
+            sqlite::open(url, data_dir).await
         }
     }
 
@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Let the database see how its rows are spread, so that it takes the indexes that find the fewest. PostgreSQL does so by itself.
-    pub async fn look_at_itself(&self) -> Result<(), StoreError> {
+    pub async fn analyze(&self) -> Result<(), StoreError> {
         if !self.is_shared() {
             // So many rows of each index: some milliseconds, however many there are.
             query("PRAGMA analysis_limit = 400").execute(&self.writer).await?;
@@ -111,7 +111,7 @@ impl Store {
         audits: &[Audit],
     ) -> Result<i64, StoreError> {
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Outbox).await?;
+        tx.lock(AdvisoryLock::Outbox).await?;
         self.write_in(tx, changes, mails, audits).await
     }
 
@@ -154,15 +154,15 @@ impl Store {
     }
 
     /// What was committed after row `seq` of the outbox: a bounded number of rows, so ask again where there are some.
-    pub async fn outbox_after(&self, seq: i64) -> Result<News, StoreError> {
+    pub async fn outbox_after(&self, seq: i64) -> Result<OutboxBatch, StoreError> {
         audit::news(&self.readers, seq).await
     }
 
     /// What the exchange of this node is told at start: what other nodes hold is theirs.
-    pub async fn remembered(&self) -> Result<Remembered, StoreError> {
+    pub async fn load_runtime_state(&self) -> Result<RuntimeState, StoreError> {
         let sql =
             format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
-        let mut remembered = Remembered::default();
+        let mut remembered = RuntimeState::default();
         let each = |row: &Row| {
             remembered.bindings.push(bindings::read(row)?);
             Ok(())
@@ -244,7 +244,7 @@ impl Store {
         if to.exists() {
             return Err(io(std::io::ErrorKind::AlreadyExists.into()));
         }
-        lite::create_private(to)?;
+        sqlite::create_private(to)?;
         let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
         let copied = query("VACUUM INTO $1").bind(target).execute(&self.readers).await;
         if copied.is_err() {

@@ -1,6 +1,6 @@
 //! Table `trunks`. What nobody ever searches by lies in one column, as JSON.
 
-use model::{Sealed, Trunk};
+use model::{SealedSecret, Trunk};
 
 use crate::StoreError;
 use crate::row::{Query, Reader, Table, json};
@@ -32,7 +32,7 @@ pub(crate) fn read(row: &Row) -> Result<Trunk, StoreError> {
         enabled: row.flag()?,
         priority: row.number()?,
         settings: row.json()?,
-        password: row.bytes_or_none()?.map(Sealed::from_bytes),
+        password: row.bytes_or_none()?.map(SealedSecret::from_bytes),
         created_at: row.instant()?,
         updated_at: row.instant()?,
     })

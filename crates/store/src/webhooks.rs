@@ -4,7 +4,7 @@ use base::Timestamp;
 use model::{UserId, Webhook, WebhookId};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{Conn, Turn};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::row::{Query, Reader, TENANT, Table, json, upsert};
 use crate::sql::{Row, query};
 use crate::{Audit, Store, StoreError, audit};
@@ -73,7 +73,7 @@ impl Store {
     /// Keep a webhook as it is now, but for its secret, with its event. One that is `fresh` (new, or switched on again) is told of what happens from here on.
     pub async fn put_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Events).await?;
+        tx.lock(AdvisoryLock::Events).await?;
         let since = if fresh { audit::newest(&mut tx).await? } else { hook.since };
         let hook = Webhook { since, ..hook.clone() };
         upsert(&mut tx, &HOOKS, &[&hook], |hook, query| bind_hook(hook, query)).await?;
@@ -89,7 +89,7 @@ impl Store {
         audit: Audit,
     ) -> Result<Option<Webhook>, StoreError> {
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Events).await?;
+        tx.lock(AdvisoryLock::Events).await?;
         query(
             "UPDATE webhooks SET secret_number = secret_number + 1, rotated_at = $1, updated_at = $1 \
              WHERE tenant = $2 AND id = $3",
@@ -111,7 +111,7 @@ impl Store {
     /// Forget a webhook and what was on its way to it.
     pub async fn drop_webhook(&self, id: &WebhookId, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Events).await?;
+        tx.lock(AdvisoryLock::Events).await?;
         for sql in [
             "DELETE FROM deliveries WHERE tenant = $1 AND webhook_id = $2",
             "DELETE FROM webhooks WHERE tenant = $1 AND id = $2",

@@ -3,7 +3,8 @@
 use crate::samples;
 
 use centralita_store::{
-    Asked, Attempt, DeliveryFilter, DeliveryStatus, Earlier, KeyUse, Outcome, Stats, StatsQuery, Store,
+    Attempt, DeliveryFilter, DeliveryStatus, IdempotentRequest, KeyUse, Outcome, PriorRequest, Stats,
+    StatsQuery, Store,
 };
 use model::journal::Record;
 use model::{CallRecord, CallStatus, Cause, Change, UserId, Webhook, WebhookId};
@@ -82,20 +83,28 @@ async fn of_two_couriers_one_gets_each_delivery() {
 async fn a_request_that_is_repeated_is_done_once() {
     let folder = Folder::new();
     let (one, two) = (folder.open().await, folder.open().await);
-    let asked = |second| Asked { key: "key_1".into(), name: "n-1".into(), request: [7; 32], at: at(second) };
+    let asked = |second| IdempotentRequest {
+        key: "key_1".into(),
+        name: "n-1".into(),
+        request: [7; 32],
+        at: at(second),
+    };
     let first = asked(0);
     let (a, b) = tokio::join!(one.begin_request(&first), two.begin_request(&first));
     let mut both = [a.unwrap(), b.unwrap()];
-    both.sort_by_key(|earlier| *earlier != Earlier::Nothing);
-    assert_eq!(both, [Earlier::Nothing, Earlier::Begun]);
+    both.sort_by_key(|earlier| *earlier != PriorRequest::Nothing);
+    assert_eq!(both, [PriorRequest::Nothing, PriorRequest::Begun]);
     one.finish_request(&first, 201, b"sealed").await.unwrap();
-    let answered = Earlier::Answered { status: 201, answer: b"sealed".to_vec() };
+    let answered = PriorRequest::Answered { status: 201, answer: b"sealed".to_vec() };
     assert_eq!(two.begin_request(&asked(5)).await.unwrap(), answered);
-    assert_eq!(two.begin_request(&Asked { request: [8; 32], ..asked(5) }).await.unwrap(), Earlier::Other);
+    assert_eq!(
+        two.begin_request(&IdempotentRequest { request: [8; 32], ..asked(5) }).await.unwrap(),
+        PriorRequest::Other
+    );
     two.forget_request(&first).await.unwrap();
-    assert_eq!(one.begin_request(&asked(6)).await.unwrap(), Earlier::Nothing);
+    assert_eq!(one.begin_request(&asked(6)).await.unwrap(), PriorRequest::Nothing);
     // A day later the name is free again.
-    assert_eq!(one.begin_request(&asked(6 + 86_400)).await.unwrap(), Earlier::Nothing);
+    assert_eq!(one.begin_request(&asked(6 + 86_400)).await.unwrap(), PriorRequest::Nothing);
 }
 
 #[tokio::test]

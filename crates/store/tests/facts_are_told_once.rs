@@ -3,7 +3,7 @@
 use crate::samples;
 
 use centralita_store::{EventQuery, Store};
-use model::journal::{Binding, Note, Record};
+use model::journal::{Binding, CallEvent, Record};
 use model::{CallRecord, Change, UserId};
 use samples::*;
 
@@ -27,11 +27,11 @@ fn ended(call: CallRecord) -> Record {
 }
 
 fn ringing(name: &str, seconds: i64) -> Record {
-    Record::Noted(Note::Ringing { call: call(name, 0).id, at: at(seconds) })
+    Record::Noted(CallEvent::Ringing { call: call(name, 0).id, at: at(seconds) })
 }
 
 fn answered(name: &str, seconds: i64) -> Record {
-    Record::Noted(Note::Answered { call: call(name, 0).id, at: at(seconds) })
+    Record::Noted(CallEvent::Answered { call: call(name, 0).id, at: at(seconds) })
 }
 
 fn gone(binding: &Binding, seconds: i64) -> Record {
@@ -140,7 +140,12 @@ async fn wrong_answers_and_bans_are_told_once() {
     let store = folder.open().await;
     let note = |seconds, banned_seconds| {
         let source = "203.0.113.9".parse().unwrap();
-        Record::Noted(Note::WrongAnswer { source, account: "1001".into(), at: at(seconds), banned_seconds })
+        Record::Noted(CallEvent::WrongAnswer {
+            source,
+            account: "1001".into(),
+            at: at(seconds),
+            banned_seconds,
+        })
     };
     let records = [note(1, 0), note(2, 60)];
     store.feed(&records).await.unwrap();

@@ -5,7 +5,7 @@ use crate::samples;
 use std::time::Duration;
 
 use centralita_store::{CallFilter, Cursor, Retention};
-use model::journal::{Binding, Note, Record};
+use model::journal::{Binding, CallEvent, Record};
 use model::{CallId, CallRecord, CallStatus, Cause};
 use samples::*;
 
@@ -42,7 +42,7 @@ async fn bindings_and_open_calls_are_remembered() {
     store.feed(&records).await.unwrap();
     store.close().await;
 
-    let remembered = folder.open().await.remembered().await.unwrap();
+    let remembered = folder.open().await.load_runtime_state().await.unwrap();
     assert_eq!(remembered.bindings, [moved]);
     let open: Vec<_> = remembered.open_calls;
     assert_eq!(open.len(), 1);
@@ -159,7 +159,7 @@ async fn what_is_too_old_is_forgotten_and_what_is_open_is_not() {
     );
     assert_eq!(folder.ask("SELECT call_id FROM ladders").await, ["session_3_new"]);
     assert_eq!(folder.ask("SELECT DISTINCT call_id FROM legs").await, ["session_2_week", "session_3_new"]);
-    assert_eq!(store.remembered().await.unwrap().bindings.len(), 1);
+    assert_eq!(store.load_runtime_state().await.unwrap().bindings.len(), 1);
 }
 
 #[tokio::test]
@@ -171,20 +171,21 @@ async fn ten_thousand_bindings_are_fed_within_a_second_or_two() {
     store.feed(&records).await.unwrap();
     store.feed(&records).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(store.remembered().await.unwrap().bindings.len(), 10_000);
+    assert_eq!(store.load_runtime_state().await.unwrap().bindings.len(), 10_000);
 }
 
 #[tokio::test]
 async fn a_call_that_is_up_is_known_as_answered_by_the_next_start() {
     let folder = Folder::new(); // F22
     let store = folder.open().await;
-    let answered =
-        |id: &str, second| Record::Noted(Note::Answered { call: CallId::parse(id).unwrap(), at: at(second) });
+    let answered = |id: &str, second| {
+        Record::Noted(CallEvent::Answered { call: CallId::parse(id).unwrap(), at: at(second) })
+    };
     let opened = |id: &str| opened(call(id, 0));
     store.feed(&[opened("session_1"), opened("session_2"), opened("session_3")]).await.unwrap();
     store.feed(&[answered("session_1", 4), leg_up("session_1", 1), answered("session_3", 6)]).await.unwrap();
     store.feed(&[answered("session_1", 9)]).await.unwrap(); // told again, it changes nothing
-    let known = store.remembered().await.unwrap().open_calls;
+    let known = store.load_runtime_state().await.unwrap().open_calls;
     let seen: Vec<_> =
         known.iter().map(|(call, _)| (call.id.as_str(), call.status, call.answered_at)).collect();
     let expected = [

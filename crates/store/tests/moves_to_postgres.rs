@@ -69,7 +69,7 @@ async fn everything_is_there_afterwards_and_the_next_write_follows_the_last() {
     assert_eq!(was.census(), is.census());
     assert_eq!(is.credential("user_2499"), was.credential("user_2499"));
     assert_eq!(is.key_by_hash(&[1; 32]), was.key_by_hash(&[1; 32]));
-    let (was, is) = (old.remembered().await.unwrap(), new.remembered().await.unwrap());
+    let (was, is) = (old.load_runtime_state().await.unwrap(), new.load_runtime_state().await.unwrap());
     assert_eq!((is.bindings, is.open_calls), (was.bindings, was.open_calls));
     let all = CallFilter { limit: 9, ..CallFilter::default() };
     assert_eq!(new.calls(&all).await.unwrap().calls, old.calls(&all).await.unwrap().calls);

@@ -5,7 +5,7 @@ use crate::samples;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use centralita_store::{News, Store};
+use centralita_store::{OutboxBatch, Store};
 use model::Change;
 use samples::*;
 
@@ -14,8 +14,8 @@ const WRITES: usize = 40;
 
 async fn news(store: &Store, seen: i64) -> (i64, Vec<Change>) {
     match store.outbox_after(seen).await.unwrap() {
-        News::Changes { reached, changes } => (reached, changes),
-        News::Forgotten => panic!("nothing was pruned"),
+        OutboxBatch::Changes { reached, changes } => (reached, changes),
+        OutboxBatch::Truncated => panic!("nothing was pruned"),
     }
 }
 
@@ -69,12 +69,12 @@ async fn who_takes_the_pen_is_told_first_what_others_wrote() {
         (Store::open(&url, &folder.0).await.unwrap(), Store::open(&url, &elsewhere.0).await.unwrap());
     let (first, second) = (Change::User(user("user_1")), Change::User(user("user_2")));
     a.write(std::slice::from_ref(&first), audit("user_created")).await.unwrap();
-    let pen = b.pen(0).await.unwrap();
-    assert_eq!(pen.news, News::Changes { reached: 1, changes: vec![first] });
+    let pen = b.lock_directory(0).await.unwrap();
+    assert_eq!(pen.news, OutboxBatch::Changes { reached: 1, changes: vec![first] });
     // Nobody else gets it meanwhile.
-    let other = tokio::spawn(async move { a.pen(1).await.unwrap().news });
+    let other = tokio::spawn(async move { a.lock_directory(1).await.unwrap().news });
     assert_eq!(pen.write(std::slice::from_ref(&second), audit("user_created")).await.unwrap(), 2);
-    assert_eq!(other.await.unwrap(), News::Changes { reached: 2, changes: vec![second] });
+    assert_eq!(other.await.unwrap(), OutboxBatch::Changes { reached: 2, changes: vec![second] });
 }
 
 #[tokio::test]
@@ -85,8 +85,11 @@ async fn what_was_read_long_ago_is_loaded_anew() {
         store.write(&[Change::User(user(&format!("user_{n}")))], audit("user_created")).await.unwrap();
     }
     store.prune(at(3 * 86_400), &centralita_store::Retention::default()).await.unwrap();
-    assert_eq!(store.outbox_after(0).await.unwrap(), News::Forgotten);
-    assert_eq!(store.outbox_after(3).await.unwrap(), News::Changes { reached: 3, changes: Vec::new() });
+    assert_eq!(store.outbox_after(0).await.unwrap(), OutboxBatch::Truncated);
+    assert_eq!(
+        store.outbox_after(3).await.unwrap(),
+        OutboxBatch::Changes { reached: 3, changes: Vec::new() }
+    );
 }
 
 #[tokio::test]
@@ -117,7 +120,7 @@ async fn each_node_remembers_its_own_phones_and_calls() {
     let kinds: Vec<String> = a.list_events(&told).await.unwrap().into_iter().map(|e| e.kind).collect();
     let added = "registration_added";
     assert_eq!(kinds, [added, "call_started", added, added], "who moved has not gone");
-    let (of_a, of_b) = (a.remembered().await.unwrap(), b.remembered().await.unwrap());
+    let (of_a, of_b) = (a.load_runtime_state().await.unwrap(), b.load_runtime_state().await.unwrap());
     assert_eq!((of_a.bindings, of_a.open_calls.len()), (vec![binding(1)], 1));
     assert_eq!((of_b.bindings, of_b.open_calls.len()), (vec![binding(2), binding(3)], 0));
 }
@@ -165,19 +168,19 @@ async fn a_lease_is_held_by_one_node_until_it_runs_out_or_is_given_back() {
     let a = Store::open(&url, &folder.0).await.unwrap();
     let b = Store::open(&url, &elsewhere.0).await.unwrap();
     let long = Duration::from_secs(3600);
-    assert!(a.hold("registrar", long).await.unwrap());
-    assert!(!b.hold("registrar", long).await.unwrap());
-    assert!(b.hold("another", long).await.unwrap(), "each has its own name");
-    assert!(a.hold("registrar", Duration::from_millis(200)).await.unwrap(), "renewed");
+    assert!(a.acquire_lease("registrar", long).await.unwrap());
+    assert!(!b.acquire_lease("registrar", long).await.unwrap());
+    assert!(b.acquire_lease("another", long).await.unwrap(), "each has its own name");
+    assert!(a.acquire_lease("registrar", Duration::from_millis(200)).await.unwrap(), "renewed");
     let asked = Instant::now();
-    while !b.hold("registrar", long).await.unwrap() {
+    while !b.acquire_lease("registrar", long).await.unwrap() {
         assert!(asked.elapsed() < Duration::from_secs(20), "it never runs out");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(asked.elapsed() > Duration::from_millis(150), "it has run out before its time");
-    assert!(!a.hold("registrar", long).await.unwrap());
-    a.let_go("registrar").await.unwrap();
-    assert!(!a.hold("registrar", long).await.unwrap(), "what is another's cannot be given back");
-    b.let_go("registrar").await.unwrap();
-    assert!(a.hold("registrar", long).await.unwrap());
+    assert!(!a.acquire_lease("registrar", long).await.unwrap());
+    a.release_lease("registrar").await.unwrap();
+    assert!(!a.acquire_lease("registrar", long).await.unwrap(), "what is another's cannot be given back");
+    b.release_lease("registrar").await.unwrap();
+    assert!(a.acquire_lease("registrar", long).await.unwrap());
 }

@@ -4,11 +4,11 @@ use crate::samples;
 
 use centralita_store::{EventQuery, Retention, Store};
 use model::UserId;
-use model::journal::{Note, OutsideTime, Record};
+use model::journal::{CallEvent, OutboundCallTime, Record};
 use samples::*;
 
-fn time(name: &str, user: &str, since: i64, until: Option<i64>) -> OutsideTime {
-    OutsideTime {
+fn time(name: &str, user: &str, since: i64, until: Option<i64>) -> OutboundCallTime {
+    OutboundCallTime {
         call: call(name, 0).id,
         leg: 1,
         user: UserId::parse(user).unwrap(),
@@ -17,8 +17,8 @@ fn time(name: &str, user: &str, since: i64, until: Option<i64>) -> OutsideTime {
     }
 }
 
-fn noted(time: &OutsideTime) -> Record {
-    Record::Noted(Note::Outside(time.clone()))
+fn noted(time: &OutboundCallTime) -> Record {
+    Record::Noted(CallEvent::Outside(time.clone()))
 }
 
 #[tokio::test]
@@ -49,7 +49,13 @@ async fn each_level_is_told_once_a_day_and_user_by_whichever_node() {
     let store = folder.open().await;
     let alert = |user: &str, percent, day, seconds| {
         let user = UserId::parse(user).unwrap();
-        Record::Noted(Note::SpendAlert { user, percent, limit_minutes: 600, day: at(day), at: at(seconds) })
+        Record::Noted(CallEvent::SpendAlert {
+            user,
+            percent,
+            limit_minutes: 600,
+            day: at(day),
+            at: at(seconds),
+        })
     };
     store.feed(&[alert("ana", 50, 0, 10), alert("ana", 50, 0, 11)]).await.unwrap();
     store.feed(&[alert("ana", 50, 0, 99), alert("ana", 80, 0, 99)]).await.unwrap();
@@ -66,7 +72,7 @@ async fn each_level_is_told_once_a_day_and_user_by_whichever_node() {
 async fn a_call_for_help_is_told_between_its_beginning_and_its_end() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let help = Record::Noted(Note::Emergency { call: call("session_1_a", 0).id, at: at(0) });
+    let help = Record::Noted(CallEvent::Emergency { call: call("session_1_a", 0).id, at: at(0) });
     let records = [
         Record::CallOpened(Box::new(call("session_1_a", 0))),
         help,

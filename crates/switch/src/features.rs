@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use base::Now;
 use media::{MediaCommand, PlayId};
-use model::dialplan::{self, Application, Asker, Road, Route};
-use model::{CallId, Cause, Credential, Dialled, Extension, ExtensionId, TraceStep, policy};
+use model::dialplan::{self, Application, CallOrigin, DialContext, Route};
+use model::{CallId, Cause, Credential, DialledNumber, Extension, ExtensionId, TraceStep, policy};
 
 use crate::Output;
 use crate::call::{CallKey, LegState, Phase};
@@ -99,7 +99,7 @@ pub struct SettingChange {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Setting {
     /// All calls go to this number.
-    ForwardTo(Dialled),
+    ForwardTo(DialledNumber),
     /// No call is forwarded.
     ForwardOff,
     /// Whether calls are refused as unwanted.
@@ -122,7 +122,7 @@ pub(crate) struct Features {
     /// Settings that calls ask for, from their beginning until the shell has answered.
     wishes: BTreeMap<CallId, Setting>,
     /// Who called each user name last; `None` where the number was hidden.
-    last_callers: BTreeMap<Arc<str>, Option<Dialled>>,
+    last_callers: BTreeMap<Arc<str>, Option<DialledNumber>>,
 }
 
 /// What became of a dialled text.
@@ -197,15 +197,15 @@ impl Switch {
     }
 
     /// Where all calls of an extension may be forwarded to, as its owner dialled it.
-    fn forward_target(&self, extension: &Extension, number: &str) -> Result<Dialled, Cause> {
+    fn forward_target(&self, extension: &Extension, number: &str) -> Result<DialledNumber, Cause> {
         let number = match number {
             "" => extension.forwarding.number.clone().ok_or(Cause::BadNumber)?,
-            number => Dialled::parse(&policy::tidied(number)).map_err(|_| Cause::BadNumber)?,
+            number => DialledNumber::parse(&policy::normalise(number)).map_err(|_| Cause::BadNumber)?,
         };
         if number.as_str() == extension.number.as_str() {
             return Err(Cause::ForwardingLoop);
         }
-        let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+        let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
         match dialplan::route(&self.directory, asker, number.as_str()).route {
             Route::Refused(cause) => Err(cause),
             Route::Extension(_) | Route::Username(_) | Route::Application(_) | Route::Trunk(_) => Ok(number),
@@ -275,7 +275,7 @@ impl Switch {
     /// A call reaches an extension: it can be called back.
     pub(crate) fn remember_caller(&mut self, key: CallKey, username: &Arc<str>) {
         let Some(call) = self.calls.get(key) else { return };
-        let number = Dialled::parse(&call.record.from_number).ok().filter(|_| !call.journey.hidden);
+        let number = DialledNumber::parse(&call.record.from_number).ok().filter(|_| !call.journey.hidden);
         self.features.last_callers.insert(Arc::clone(username), number);
     }
 }

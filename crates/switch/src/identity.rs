@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Now, Rng};
-use model::journal::Note;
+use model::journal::CallEvent;
 use model::{Credential, Directory};
 use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
 use sip::{HeaderName, Headers, Incoming, Uri};
@@ -36,7 +36,7 @@ pub(crate) struct Identity {
     pub(crate) wrong: u64,
     pub(crate) silenced: u64,
     /// What is to be told of wrong answers, and how much was told in the minute since.
-    pub(crate) notes: Vec<Note>,
+    pub(crate) notes: Vec<CallEvent>,
     told: (base::Instant, u32),
 }
 
@@ -69,7 +69,7 @@ impl Identity {
             return;
         }
         self.told.1 += 1;
-        self.notes.push(Note::WrongAnswer {
+        self.notes.push(CallEvent::WrongAnswer {
             source: source.to_canonical(),
             account: harmless(account).to_string(),
             at: now.wall,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::Timestamp;
 use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
-use model::journal::{Binding, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, DialogSnapshot, OutboundCallTime, Record};
 use model::{CallRecord, Change, Directory};
 use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
@@ -19,7 +19,7 @@ pub struct OpenCall {
     /// As it was opened.
     pub record: CallRecord,
     /// Its legs that were confirmed.
-    pub legs: Vec<OpenLeg>,
+    pub legs: Vec<DialogSnapshot>,
 }
 
 /// What happens to the exchange.
@@ -52,7 +52,7 @@ pub enum Input {
         /// Calls that were up: they get BYE and a CDR with cause `crash`.
         calls: Vec<OpenCall>,
         /// What calls to the outside have used of late: yesterday and today.
-        outside: Vec<OutsideTime>,
+        outside: Vec<OutboundCallTime>,
         /// The last sign of life of the process before this one: what was up then has ended at that time.
         alive: Option<Timestamp>,
     },

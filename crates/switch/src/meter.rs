@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use base::{Instant, Now, Timestamp};
-use model::journal::OutsideTime;
+use model::journal::OutboundCallTime;
 use model::recurrence::Zone;
 use model::{CallId, Cause, UserId};
 
@@ -71,7 +71,7 @@ impl Meter {
 /// A call that is up outside.
 #[derive(Debug)]
 struct Running {
-    time: OutsideTime,
+    time: OutboundCallTime,
     /// When it was answered, by the clock that never jumps.
     answered: Instant,
 }
@@ -120,7 +120,7 @@ impl Meters {
     }
 
     /// Count what was spent before this start.
-    pub(crate) fn restore(&mut self, now: Now, times: &[OutsideTime]) {
+    pub(crate) fn restore(&mut self, now: Now, times: &[OutboundCallTime]) {
         self.turn(now);
         for time in times {
             let until = time.until.unwrap_or(now.wall).min(now.wall);
@@ -160,9 +160,9 @@ impl Meters {
         call: CallId,
         leg: usize,
         user: UserId,
-    ) -> OutsideTime {
+    ) -> OutboundCallTime {
         self.turn(now);
-        let time = OutsideTime { call, leg: leg as u32, user, since: now.wall, until: None };
+        let time = OutboundCallTime { call, leg: leg as u32, user, since: now.wall, until: None };
         self.meter(&time.user).on.insert(key, now.instant);
         self.running.insert(key, Running { time: time.clone(), answered: now.instant });
         self.plan(now, &time.user);
@@ -170,7 +170,7 @@ impl Meters {
     }
 
     /// A call is over; `None` where it was not outside.
-    pub(crate) fn ends(&mut self, now: Now, key: CallKey) -> Option<OutsideTime> {
+    pub(crate) fn ends(&mut self, now: Now, key: CallKey) -> Option<OutboundCallTime> {
         let Running { mut time, answered } = self.running.remove(&key)?; // most calls are not among them
         self.turn(now);
         let meter = self.meter(&time.user);
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_restart_forgets_nothing_of_today_and_all_of_yesterday() {
         let (mut meters, ana) = meters(0, 2);
-        let time = |since: u64, until| OutsideTime {
+        let time = |since: u64, until| OutboundCallTime {
             call: call(since),
             leg: 1,
             user: ana.clone(),

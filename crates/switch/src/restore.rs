@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::{Now, Timestamp};
-use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, CallEvent, DialogSnapshot, OutboundCallTime, Record};
 use model::{CallRecord, CallStatus, Cause};
 use sip::{Flow, Hop};
 
@@ -54,7 +54,7 @@ impl Switch {
     pub(crate) fn restore_meters(
         &mut self,
         now: Now,
-        mut times: Vec<OutsideTime>,
+        mut times: Vec<OutboundCallTime>,
         alive: Option<Timestamp>,
         out: &mut Vec<Output>,
     ) {
@@ -62,7 +62,7 @@ impl Switch {
             // A carrier ends what lasts too long, whoever is there to hear it.
             let longest = time.since + self.config.call_duration;
             time.until = Some(alive.unwrap_or(time.since).min(longest).max(time.since));
-            out.push(Output::Journal(Record::Noted(Note::Outside(time.clone()))));
+            out.push(Output::Journal(Record::Noted(CallEvent::Outside(time.clone()))));
         }
         self.meters.restore(now, &times);
     }
@@ -94,7 +94,7 @@ impl Switch {
         out.push(Output::Journal(Record::CallClosed(Box::new(record))));
     }
 
-    fn say_goodbye(&mut self, now: Now, leg: &OpenLeg) {
+    fn say_goodbye(&mut self, now: Now, leg: &DialogSnapshot) {
         let transport = transport_of(leg.transport);
         let Some(listener) = self.config.listener_at(leg.listener, transport, leg.local) else {
             return; // nothing of ours can reach it any more
@@ -115,7 +115,7 @@ impl Switch {
 }
 
 /// Put into a record what the journal says of its legs: it was opened before they were answered.
-fn take_up(record: &mut CallRecord, mut legs: Vec<OpenLeg>) {
+fn take_up(record: &mut CallRecord, mut legs: Vec<DialogSnapshot>) {
     legs.sort_by_key(|leg| leg.place);
     for leg in legs {
         let (Some(place), Some(known)) = (leg.place, leg.record) else { continue };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Field, Form};
 use crate::App;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::limits::{BodyLimit, JSON_DEPTH};
 
@@ -58,12 +58,12 @@ impl Body {
     }
 
     /// The form in the body. An empty body is an empty form (S21). Acting on somebody else is refused before a value is looked at.
-    pub(crate) fn form(&self, caller: &Caller, fields: &'static [Field]) -> Result<Form, ApiError> {
+    pub(crate) fn form(&self, principal: &Principal, fields: &'static [Field]) -> Result<Form, ApiError> {
         let object = self.object()?;
         if let Some(user) = object.get("userId").and_then(Value::as_str)
             && fields.iter().any(|field| field.name == "userId")
         {
-            caller.acts_for(user)?;
+            principal.acts_for(user)?;
         }
         Form::of_object(object, fields)
     }

@@ -1,6 +1,6 @@
 //! Two objects inside the body of an extension: what it may dial, and where its owner is looked for.
 
-use model::{DialPermissions, Dialled, FollowMe, FollowMode, FollowStep};
+use model::{DialPermissions, DialledNumber, FollowMe, FollowMode, FollowStep};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ struct Wish {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Step {
-    number: Dialled,
+    number: DialledNumber,
     #[serde(default = "ring_seconds")]
     ring_seconds: u16,
 }

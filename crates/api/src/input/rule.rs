@@ -2,7 +2,7 @@
 
 use base::Id;
 use model::recurrence::{Zone, is_time};
-use model::{Dialled, ExtensionNumber, Permission};
+use model::{DialledNumber, ExtensionNumber, Permission};
 use serde_json::Value;
 
 use super::Field;
@@ -199,7 +199,7 @@ impl Rule {
         match self {
             Rule::Id => Id::<()>::parse(text).is_ok(),
             Rule::ExtensionNumber => ExtensionNumber::parse(text).is_ok(),
-            Rule::Dialled => Dialled::parse(text).is_ok(),
+            Rule::Dialled => DialledNumber::parse(text).is_ok(),
             Rule::Destination | Rule::Origin => is_destination(text),
             Rule::Label(max) => is_label(text, max),
             Rule::Flag => value.is_boolean(),
@@ -350,7 +350,7 @@ pub(crate) fn is_label(text: &str, max: usize) -> bool {
 
 fn is_destination(text: &str) -> bool {
     let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if Dialled::parse(text).is_ok() || (1..=64).contains(&text.len()) && text.chars().all(name) {
+    if DialledNumber::parse(text).is_ok() || (1..=64).contains(&text.len()) && text.chars().all(name) {
         return true;
     }
     let Some((scheme, rest)) = text.split_once(':') else { return false };

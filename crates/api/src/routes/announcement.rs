@@ -62,7 +62,7 @@ pub(crate) async fn action(
 /// A sound of this extension.
 async fn sound(app: &App, id: &str, extension: &ExtensionId) -> Result<SoundId, ApiError> {
     let found = match SoundId::parse(id) {
-        Ok(id) => app.office().store().sound(&id).await?,
+        Ok(id) => app.directory_service().store().sound(&id).await?,
         Err(_) => None,
     };
     let found = found.filter(|sound| sound.extension == *extension);

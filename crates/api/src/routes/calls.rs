@@ -12,17 +12,17 @@ use store::{CallFilter, Cursor};
 use switch::{CallPlace, CallsOf};
 
 use crate::App;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::instant::instant;
 use crate::input::rule::call_cursor;
 use crate::input::{Field, Form, Paging, Rule};
 use crate::limits::{CALLS_LOOKED_AT, PAGE_DEFAULT};
 use crate::live::{live_calls, up_among};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::LIMIT;
 use crate::routes::recordings::of_calls;
-use crate::shapes::{CallsAnswer, Session, direction_of};
+use crate::schemas::{CallsAnswer, Session, direction_of};
 
 const LIST: &[Field] = &[
     LIMIT,
@@ -54,7 +54,7 @@ const LIST: &[Field] = &[
 ];
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Need::Permission(Permission::Call);
+    let need = Access::Permission(Permission::Call);
     vec![
         Route::new(
             ("get", "/api/v1/calls"),
@@ -69,19 +69,19 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<CallsAnswer>, ApiError> {
+async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<Json<CallsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let cursor = form.text("cursor").and_then(read_cursor);
     let active = form.flag("active");
     let user = form.parsed("userId", UserId::parse)?;
     if let Some(user) = &user
-        && !caller.sees(user)
+        && !principal.sees(user)
     {
         return Err(ApiError::field(Fault::ForeignUser, "userId", None));
     }
     let filter = CallFilter {
-        user: user.or_else(|| (!caller.is_admin()).then(|| caller.user().clone())),
+        user: user.or_else(|| (!principal.is_admin()).then(|| principal.user().clone())),
         number: form.text("number").map(str::to_owned),
         since: form.text("since").and_then(instant),
         until: form.text("until").and_then(instant),
@@ -102,7 +102,7 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<C
     let more = calls.len() > limit;
     calls.truncate(limit);
     let next = calls.last().filter(|_| more).map(place).or(looked_to);
-    let now = app.office().now().wall;
+    let now = app.directory_service().now().wall;
     let recorded = of_calls(&app, &calls.iter().collect::<Vec<_>>()).await?;
     let session = |call: &CallRecord| {
         let own = recorded.iter().filter(|(id, _)| *id == call.id);
@@ -152,7 +152,7 @@ async fn kept(
 ) -> Result<(Vec<CallRecord>, Option<Cursor>), ApiError> {
     let (mut found, mut looked_at) = (Vec::new(), 0);
     loop {
-        let page = app.office().store().calls(&filter).await?;
+        let page = app.directory_service().store().calls(&filter).await?;
         looked_at += page.calls.len();
         // Every call is written when it begins: what is up is in both places.
         let open = page.calls.iter().filter(|call| !call.status.is_final()).map(|call| call.id.clone());

@@ -6,11 +6,11 @@ use axum::routing::post;
 use model::{Permission, UserId};
 
 use crate::App;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::input::{Body, Field, Rule};
-use crate::route::{Answer, Need, Route};
-use crate::shapes::{Credentials, CredentialsAnswer};
+use crate::route::{Access, Answer, Route};
+use crate::schemas::{Credentials, CredentialsAnswer};
 
 const FIELDS: &[Field] = &[
     Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
             place,
             "credentials",
             "Generate SIP credentials",
-            Need::Permission(Permission::Sip),
+            Access::Permission(Permission::Sip),
             answer,
             post(generate),
         )
@@ -35,15 +35,15 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn generate(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     body: Body,
 ) -> Result<Json<CredentialsAnswer>, ApiError> {
-    let form = body.form(&caller, FIELDS)?;
-    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let form = body.form(&principal, FIELDS)?;
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
     let (credential, password) = if form.flag("rotate") == Some(true) {
-        app.office().rotate_credentials(caller.actor(), user).await?
+        app.directory_service().rotate_credentials(principal.actor(), user).await?
     } else {
-        app.office().generate_credentials(caller.actor(), user).await?
+        app.directory_service().generate_credentials(principal.actor(), user).await?
     };
     let settings = app.settings();
     Ok(Json(CredentialsAnswer {

@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::openapi;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(&super::all()).to_string());
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Need::Nothing;
+    let need = Access::Nothing;
     vec![Route::new(("get", "/openapi.json"), "probes", "This document", need, Answer::AnyJson, get(show))]
 }
 

@@ -19,15 +19,15 @@ use store::EventQuery;
 use tokio::sync::mpsc;
 
 use crate::App;
-use crate::auth::{self, Caller};
+use crate::auth::{self, Principal};
 use crate::error::{ApiError, Fault};
-use crate::follow::{Cut, Follower};
+use crate::event_subscribers::{DisconnectReason, EventSubscriber};
 use crate::input::instant::instant;
 use crate::input::{Field, Form, Paging, Rule};
 use crate::limits::{FOLLOWER_BEAT, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::LIMIT;
-use crate::shapes::{EventView, EventsAnswer};
+use crate::schemas::{EventView, EventsAnswer};
 use crate::source::Source;
 
 const TYPE: Field = Field::new("type", Rule::Kinds, "Only of these types, with commas between them");
@@ -58,13 +58,13 @@ pub(crate) fn routes() -> Vec<Route> {
     let route =
         |place, summary, need, answer, handler| Route::new(place, "events", summary, need, answer, handler);
     vec![
-        route(("get", "/api/v1/events"), "What happened", Need::Key, Answer::json::<EventsAnswer>(), get(list))
+        route(("get", "/api/v1/events"), "What happened", Access::Key, Answer::json::<EventsAnswer>(), get(list))
             .query(LIST)
             .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/stream"),
             "What happens, as Server-Sent Events; Last-Event-ID resumes",
-            Need::Key,
+            Access::Key,
             Answer::EventStream,
             get(stream),
         )
@@ -73,7 +73,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(
             ("get", "/api/v1/events/ws"),
             "What happens, over a WebSocket; without a key in the header the first message is {\"authorization\": \"Bearer …\"}",
-            Need::Hello,
+            Access::Hello,
             Answer::Socket,
             get(socket),
         )
@@ -83,12 +83,12 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// Whose events: the caller's own; another's, or everybody's, with `admin` or `events:read` (S25).
-fn whose(caller: &Caller, form: &Form) -> Result<Option<UserId>, ApiError> {
-    let reads_all = caller.permissions.allow(Permission::Events);
+fn whose(principal: &Principal, form: &Form) -> Result<Option<UserId>, ApiError> {
+    let reads_all = principal.permissions.allow(Permission::Events);
     match form.parsed("userId", UserId::parse)? {
-        Some(user) if reads_all || user == *caller.user() => Ok(Some(user)),
+        Some(user) if reads_all || user == *principal.user() => Ok(Some(user)),
         Some(_) => Err(ApiError::field(Fault::ForeignUser, "userId", None)),
-        None => Ok((!reads_all).then(|| caller.user().clone())),
+        None => Ok((!reads_all).then(|| principal.user().clone())),
     }
 }
 
@@ -96,24 +96,28 @@ fn kinds(form: &Form) -> Vec<String> {
     form.text("type").map(|kinds| kinds.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }
 
-async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<EventsAnswer>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Json<EventsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let ascending = form.text("order") == Some("asc");
     let cursor = form.whole("cursor").map(|seq| seq as i64);
     let query = EventQuery {
         kinds: kinds(&form),
-        user: whose(&caller, &form)?,
+        user: whose(&principal, &form)?,
         since: form.text("since").and_then(instant),
         after: cursor.filter(|_| ascending),
         before: cursor.filter(|_| !ascending),
         ascending,
         limit: limit + 1,
     };
-    if query.after.is_some() && query.after > Some(app.office().store().newest_event().await?) {
+    if query.after.is_some() && query.after > Some(app.directory_service().store().newest_event().await?) {
         return Err(Fault::UnknownEvent.into());
     }
-    let mut events = app.office().store().list_events(&query).await?;
+    let mut events = app.directory_service().store().list_events(&query).await?;
     let more = events.len() > limit as usize;
     events.truncate(limit as usize);
     let last = events.last().map(|event| event.seq);
@@ -122,15 +126,20 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<E
     Ok(Json(EventsAnswer { success: true, events, next_cursor }))
 }
 
-async fn follower(app: &App, caller: Caller, form: &Form, last: Option<i64>) -> Result<Follower, ApiError> {
+async fn follower(
+    app: &App,
+    principal: Principal,
+    form: &Form,
+    last: Option<i64>,
+) -> Result<EventSubscriber, ApiError> {
     let cursor = last.or_else(|| form.whole("cursor").map(|seq| seq as i64));
-    let user = whose(&caller, form)?;
-    Follower::new(app, caller, kinds(form), user, cursor).await
+    let user = whose(&principal, form)?;
+    EventSubscriber::new(app, principal, kinds(form), user, cursor).await
 }
 
 async fn stream(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
@@ -144,7 +153,7 @@ async fn stream(
                 return Err(ApiError::field(Fault::BadValue, "Last-Event-ID", Some(rule)));
             }
         };
-    let follower = follower(&app, caller, &form, last).await?;
+    let follower = follower(&app, principal, &form, last).await?;
     let (queue, waiting) = mpsc::channel(FOLLOWER_QUEUE);
     let cut = Arc::new(OnceLock::new());
     let reason = Arc::clone(&cut);
@@ -162,7 +171,7 @@ async fn stream(
             if let Some(frame) = waiting.recv().await {
                 return Some((Ok::<SseEvent, Infallible>(frame), Some(waiting)));
             }
-            let why: Cut = *reason.get()?;
+            let why: DisconnectReason = *reason.get()?;
             Some((Ok(SseEvent::default().event("cut").data(json!({"code": why.code()}).to_string())), None))
         }
     });
@@ -170,11 +179,15 @@ async fn stream(
 }
 
 /// Fill a client's queue until it goes (`None`) or is cut.
-async fn fill(mut follower: Follower, queue: mpsc::Sender<SseEvent>, patience: Duration) -> Option<Cut> {
+async fn fill(
+    mut follower: EventSubscriber,
+    queue: mpsc::Sender<SseEvent>,
+    patience: Duration,
+) -> Option<DisconnectReason> {
     let put = async |frame| match tokio::time::timeout(patience, queue.send(frame)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(None),
-        Err(_) => Err(Some(Cut::TooSlow)),
+        Err(_) => Err(Some(DisconnectReason::TooSlow)),
     };
     loop {
         let events = tokio::select! {
@@ -203,7 +216,7 @@ fn frame(event: &store::Event) -> SseEvent {
 
 async fn socket(
     State(app): State<App>,
-    caller: Result<Caller, ApiError>,
+    principal: Result<Principal, ApiError>,
     Extension(Source(ip)): Extension<Source>,
     uri: Uri,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -211,7 +224,7 @@ async fn socket(
     let form = Form::of_query(&uri, FOLLOW)?;
     let upgrade = upgrade.map_err(|_| ApiError::from(Fault::NotWebSocket))?.max_message_size(HELLO_BYTES);
     Ok(upgrade.on_upgrade(async move |mut socket| {
-        let ended = converse(&app, caller.ok(), ip, &form, &mut socket).await;
+        let ended = converse(&app, principal.ok(), ip, &form, &mut socket).await;
         tokio::time::timeout(CLOSING, close(&mut socket, ended)).await.ok();
     }))
 }
@@ -235,21 +248,21 @@ type Close = (u16, String);
 /// Say what happens until the client goes, or is cut.
 async fn converse(
     app: &App,
-    caller: Option<Caller>,
+    principal: Option<Principal>,
     ip: std::net::IpAddr,
     form: &Form,
     socket: &mut WebSocket,
 ) -> Result<(), Close> {
     let refused = |error: ApiError| (close_code::POLICY, error.code().to_owned());
-    let caller = match caller {
-        Some(caller) => caller,
+    let principal = match principal {
+        Some(principal) => principal,
         None => match tokio::time::timeout(HELLO_PATIENCE, hello(socket)).await {
             Ok(Heard::Text(hello)) => known(app, ip, &hello).map_err(refused)?,
             Ok(Heard::Gone) => return Ok(()),
             Ok(Heard::Nonsense) | Err(_) => return Err(refused(Fault::KeyMissing.into())),
         },
     };
-    let mut follower = follower(app, caller, form, None).await.map_err(refused)?;
+    let mut follower = follower(app, principal, form, None).await.map_err(refused)?;
     let patience = app.settings().follower_patience;
     say(socket, patience, json!({"type": "hello", "cursor": crate::cursor::seal(&follower.cursor())}))
         .await?;
@@ -275,7 +288,9 @@ async fn converse(
                     say(socket, patience, view).await?;
                 }
             }
-            Err(Cut::Key) => return Err((close_code::POLICY, Cut::Key.code().to_owned())),
+            Err(DisconnectReason::Key) => {
+                return Err((close_code::POLICY, DisconnectReason::Key.code().to_owned()));
+            }
             Err(cut) => return Err((close_code::AGAIN, cut.code().to_owned())),
         }
     }
@@ -301,10 +316,10 @@ async fn hello(socket: &mut WebSocket) -> Heard {
 }
 
 /// Who says hello: `{"authorization": "Bearer sk_voip_…"}`.
-fn known(app: &App, ip: std::net::IpAddr, hello: &str) -> Result<Caller, ApiError> {
+fn known(app: &App, ip: std::net::IpAddr, hello: &str) -> Result<Principal, ApiError> {
     let hello: Value = serde_json::from_str(hello).map_err(|_| ApiError::from(Fault::BadJson))?;
     let token = hello["authorization"].as_str().and_then(auth::bearer).ok_or(Fault::KeyMissing)?;
-    auth::judge_token(app, token, ip, "").caller
+    auth::judge_token(app, token, ip, "").principal
 }
 
 async fn say(socket: &mut WebSocket, patience: Duration, value: Value) -> Result<(), Close> {
@@ -316,6 +331,6 @@ async fn send(socket: &mut WebSocket, patience: Duration, message: Message) -> R
     match tokio::time::timeout(patience, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err((close_code::AWAY, String::new())),
-        Err(_) => Err((close_code::AGAIN, Cut::TooSlow.code().to_owned())),
+        Err(_) => Err((close_code::AGAIN, DisconnectReason::TooSlow.code().to_owned())),
     }
 }

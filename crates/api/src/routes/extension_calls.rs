@@ -9,14 +9,14 @@ use model::{Cause, ExtensionStatus, Permission};
 use switch::Originate;
 
 use crate::App;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::input::{Body, Field};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
 use crate::routes::sessions::{DEVICE, RING, TO, TWILIO, place, policy, wanted};
-use crate::shapes::{ExtensionCall, ExtensionCallAnswer};
+use crate::schemas::{ExtensionCall, ExtensionCallAnswer};
 
 const FIELDS: &[Field] = &[TO, TWILIO, RING, DEVICE];
 
@@ -26,7 +26,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("post", "/api/v1/voip/extensions/{id}/call"),
             "extensions",
             "Ring the extension, then the destination, and connect them",
-            Need::Permission(Permission::Call),
+            Access::Permission(Permission::Call),
             Answer::json::<ExtensionCallAnswer>(),
             post(call),
         )
@@ -37,12 +37,12 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn call(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<ExtensionCallAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    let form = body.form(&caller, FIELDS)?;
+    let extension = own(&app, &principal, &id)?;
+    let form = body.form(&principal, FIELDS)?;
     let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
     policy(&app, &form, &to)?;
     if extension.status == ExtensionStatus::Inactive {
@@ -57,7 +57,7 @@ async fn call(
         require_device,
         planned: None,
     };
-    let call = place(&app, &caller, originate).await?;
+    let call = place(&app, &principal, originate).await?;
     Ok(Json(ExtensionCallAnswer {
         success: true,
         call: ExtensionCall {

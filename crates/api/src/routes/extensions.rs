@@ -8,25 +8,25 @@ use axum::http::{HeaderMap, Uri};
 use axum::routing::{delete, get, patch, post, put};
 use model::recurrence::Zone;
 use model::{
-    Dialled, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission,
+    DialledNumber, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, ForwardingMode, Permission,
     RecordCalls, UserId,
 };
 use switch::{CallsOf, Command};
 
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::{ExtensionChanges, NewExtension};
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, PermissionsChange, Rule, dialling};
 use crate::limits::{DISPLAY_NAME_CHARS, PAGE_DEFAULT};
 use crate::live::{live_calls, presence};
-use crate::office::{ExtensionChanges, NewExtension};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::{CURSOR, LIMIT, PathId};
-use crate::shapes::{
+use crate::schemas::{
     ExtensionAnswer, ExtensionCredentials, ExtensionView, ExtensionsAnswer, Success, Warning,
 };
 use crate::{App, warnings};
 
-const SIP: Need = Need::Permission(Permission::Sip);
+const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
 const NAME: Field =
     Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent");
@@ -133,38 +133,38 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// An extension that the caller may see; any other is as good as missing (S25).
-pub(crate) fn own(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<Extension>, ApiError> {
+pub(crate) fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<Extension>, ApiError> {
     let id: ExtensionId = id.id()?;
-    let directory = app.office().directory();
-    let found = directory.extension(&id).filter(|extension| caller.sees(&extension.user));
+    let directory = app.directory_service().directory();
+    let found = directory.extension(&id).filter(|extension| principal.sees(&extension.user));
     Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
 }
 
 async fn create(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     body: Body,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let form = body.form(&caller, CREATE)?;
+    let form = body.form(&principal, CREATE)?;
     let wanted = NewExtension {
-        user: form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone()),
+        user: form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone()),
         number: form.parsed("extensionNumber", ExtensionNumber::parse)?,
         display_name: form.text("displayName").map(str::to_owned),
     };
-    let made = app.office().create_extension(caller.actor(), wanted).await?;
+    let made = app.directory_service().create_extension(principal.actor(), wanted).await?;
     let password = Some(made.password.expose().clone());
     Ok(Json(fresh(&app, &made.extension, password)))
 }
 
 async fn reset(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    body.form(&caller, NOTHING)?;
-    let made = app.office().reset_password(caller.actor(), extension.id.clone()).await?;
+    let extension = own(&app, &principal, &id)?;
+    body.form(&principal, NOTHING)?;
+    let made = app.directory_service().reset_password(principal.actor(), extension.id.clone()).await?;
     let password = Some(made.password.expose().clone());
     Ok(Json(fresh(&app, &made.extension, password)))
 }
@@ -183,20 +183,24 @@ async fn answer(app: &App, extension: &Extension, warnings: Vec<Warning>) -> Jso
     Json(ExtensionAnswer { success: true, extension, warnings })
 }
 
-async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+async fn show(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<ExtensionAnswer>, ApiError> {
+    let extension = own(&app, &principal, &id)?;
     Ok(answer(&app, &extension, Vec::new()).await)
 }
 
 async fn update(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    let form = body.form(&caller, CHANGE)?;
+    let extension = own(&app, &principal, &id)?;
+    let form = body.form(&principal, CHANGE)?;
     let changes = ExtensionChanges {
         number: form.parsed("extensionNumber", ExtensionNumber::parse)?,
         display_name: form.text("displayName").map(str::to_owned),
@@ -205,7 +209,8 @@ async fn update(
             _ => ExtensionStatus::Active,
         }),
         forwarding_enabled: form.flag("forwardingEnabled"),
-        forwarding_number: form.patch("forwardingNumber", form.parsed("forwardingNumber", Dialled::parse)?),
+        forwarding_number: form
+            .patch("forwardingNumber", form.parsed("forwardingNumber", DialledNumber::parse)?),
         forwarding_mode: form.text("forwardingMode").map(|word| match word {
             "busy" => ForwardingMode::Busy,
             "noAnswer" => ForwardingMode::NoAnswer,
@@ -218,22 +223,23 @@ async fn update(
         ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
         dial_permissions: form.value("dialPermissions").and_then(PermissionsChange::read).unwrap_or_default(),
         follow_me: form.patch("followMe", form.value("followMe").and_then(dialling::follow_me)),
-        by_admin: caller.is_admin(),
+        by_admin: principal.is_admin(),
         record_calls: form.text("recordCalls").and_then(RecordCalls::parse),
         timezone: form.patch("timezone", form.parsed("timezone", Zone::parse)?),
     };
-    let changed = app.office().change_extension(caller.actor(), extension.id.clone(), changes).await?;
-    let warnings = warnings::of_extension(&app.office().directory(), &changed, &headers);
+    let changed =
+        app.directory_service().change_extension(principal.actor(), extension.id.clone(), changes).await?;
+    let warnings = warnings::of_extension(&app.directory_service().directory(), &changed, &headers);
     Ok(answer(&app, &changed, warnings).await)
 }
 
 async fn remove(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<Success>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+    let extension = own(&app, &principal, &id)?;
     let force = Form::of_query(&uri, DELETE)?.flag("force").unwrap_or(false);
     let there = presence(&app, vec![Arc::clone(&extension.username)]).await.pop().unwrap_or_default();
     if there.busy && !force {
@@ -245,34 +251,38 @@ async fn remove(
             app.ask(Command::End { call: call.id }).await?;
         }
     }
-    app.office().remove_extension(caller.actor(), extension.id.clone()).await?;
+    app.directory_service().remove_extension(principal.actor(), extension.id.clone()).await?;
     Ok(Json(Success { success: true }))
 }
 
-async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<ExtensionsAnswer>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Json<ExtensionsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     if form.text("scope") == Some("all") {
-        caller.needs(Permission::Admin)?; // S69
+        principal.needs(Permission::Admin)?; // S69
     }
-    let everybody = caller.is_admin() && form.text("scope") != Some("own");
-    Ok(Json(listed(&app, &form, (!everybody).then(|| caller.user())).await))
+    let everybody = principal.is_admin() && form.text("scope") != Some("own");
+    Ok(Json(listed(&app, &form, (!everybody).then(|| principal.user())).await))
 }
 
 async fn of_user(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<ExtensionsAnswer>, ApiError> {
     let user: UserId = id.id()?;
-    caller.acts_for(user.as_str())?;
+    principal.acts_for(user.as_str())?;
     let form = Form::of_query(&uri, PAGED)?;
     Ok(Json(listed(&app, &form, Some(&user)).await))
 }
 
 /// A page of a user's extensions, or of everybody's.
 async fn listed(app: &App, form: &Form, user: Option<&UserId>) -> ExtensionsAnswer {
-    let directory = app.office().directory();
+    let directory = app.directory_service().directory();
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let cursor = form.text("cursor");
     let mut found: Vec<&Arc<Extension>> = match user {

@@ -13,11 +13,11 @@ use utoipa::ToSchema;
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::office::Event;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 
 const LIFT: &[Field] = &[
     Field::new(
@@ -60,7 +60,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/api/v1/guard/bans"),
             "guard",
             "Sources that are ignored after too many wrong passwords",
-            Need::Admin,
+            Access::Admin,
             bans(),
             get(list),
         )
@@ -69,7 +69,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("delete", "/api/v1/guard/bans"),
             "guard",
             "End the bans of a source; answers which they were",
-            Need::Admin,
+            Access::Admin,
             bans(),
             delete(lift),
         )
@@ -82,7 +82,7 @@ async fn list(State(app): State<App>) -> Result<Json<BansAnswer>, ApiError> {
     Ok(Json(answer(&asked(&app, Command::Bans).await?)))
 }
 
-async fn lift(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<BansAnswer>, ApiError> {
+async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<Json<BansAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIFT)?;
     let address = form.text("address").unwrap_or_default();
     let source: IpAddr = address
@@ -97,11 +97,11 @@ async fn lift(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<B
     for ban in &lifted {
         let event = Event {
             kind: "guard_ban_lifted",
-            user: Some(caller.user().clone()),
+            user: Some(principal.user().clone()),
             subject: ban.shown_source(),
             detail: json!({"username": ban.account.as_deref()}),
         };
-        app.office().tell(caller.actor(), event);
+        app.directory_service().tell(principal.actor(), event);
     }
     Ok(Json(answer(&lifted)))
 }

@@ -7,14 +7,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::imported::{Column, Written, judged};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, IMPORT_LINES, PASSWORD_CHARS};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::spreadsheet::read_spreadsheet;
-use crate::{App, Imported, OfficeError};
+use crate::{App, DirectoryError, Imported};
 
 const LIST: &str = "extensions";
 const LINE: &[Field] = &[
@@ -34,7 +34,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("post", "/api/v1/voip/extensions/import"),
             "extensions",
             "Create many extensions, from a list or a spreadsheet",
-            Need::Admin,
+            Access::Admin,
             Answer::json::<ImportAnswer>(),
             post(import),
         )
@@ -64,18 +64,25 @@ pub(crate) struct MadePasswordView {
     pub password: String,
 }
 
-async fn import(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<ImportAnswer>, ApiError> {
+async fn import(
+    State(app): State<App>,
+    principal: Principal,
+    body: Body,
+) -> Result<Json<ImportAnswer>, ApiError> {
     let csv = body.csv()?;
     let lines = match &csv {
-        Some(csv) => read_spreadsheet(csv, caller.user()).map_err(|fault| ApiError::of_file(&fault))?,
-        None => listed(&caller, &mut body.plain_form(IMPORT)?)?,
+        Some(csv) => read_spreadsheet(csv, principal.user()).map_err(|fault| ApiError::of_file(&fault))?,
+        None => listed(&principal, &mut body.plain_form(IMPORT)?)?,
     };
     drop(body);
     let pins = app.settings().pin_key.clone();
-    let done = app.office().import(caller.actor(), pins, lines).await.map_err(|error| match error {
-        OfficeError::Line(fault) if csv.is_none() => ApiError::of_list(LIST, &fault),
-        error => error.into(),
-    })?;
+    let done =
+        app.directory_service().import(principal.actor(), pins, lines).await.map_err(
+            |error| match error {
+                DirectoryError::Line(fault) if csv.is_none() => ApiError::of_list(LIST, &fault),
+                error => error.into(),
+            },
+        )?;
     let passwords = done.made.into_iter().map(|made| MadePasswordView {
         extension_number: made.number.to_string(),
         username: made.username,
@@ -84,7 +91,7 @@ async fn import(State(app): State<App>, caller: Caller, body: Body) -> Result<Js
     Ok(Json(ImportAnswer { success: true, imported: done.count, passwords: passwords.collect() }))
 }
 
-fn listed(caller: &Caller, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
+fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
     let line = |(n, object): (usize, Map<String, Value>)| {
         let form = Form::of_object(object.clone(), LINE)
             .map_err(|error| showing(error, &object).of_line(LIST, n))?;
@@ -97,7 +104,7 @@ fn listed(caller: &Caller, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
             owner: form.text("userId"),
             pin: form.text("voicemailPin"),
         };
-        judged(&written, caller.user()).map_err(|fault| ApiError::of_list(LIST, &fault))
+        judged(&written, principal.user()).map_err(|fault| ApiError::of_list(LIST, &fault))
     };
     form.objects(LIST).enumerate().map(line).collect()
 }

@@ -8,15 +8,15 @@ use axum::http::Uri;
 use axum::routing::{delete, get, patch, post};
 use model::{ApiKey, ApiKeyId, Permission, Permissions, UserId};
 
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::{KeyChanges, NewKey};
 use crate::error::{ApiError, Fault};
 use crate::input::instant::instant;
 use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::{KEY_NAME_CHARS, PAGE_DEFAULT};
-use crate::office::{KeyChanges, NewKey};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
-use crate::shapes::{
+use crate::schemas::{
     KeyAnswer, KeyMetadata, KeyUsageAnswer, KeyUseView, KeyView, KeysAnswer, NewKeyAnswer, NewKeyView,
     Success,
 };
@@ -62,7 +62,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("post", "/api/v1/keys/voip/generate"),
             "keys",
             "Make an API key",
-            Need::Key,
+            Access::Key,
             Answer::json::<NewKeyAnswer>(),
             post(generate),
         )
@@ -71,7 +71,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/api/v1/keys"),
             "keys",
             "List API keys",
-            Need::Key,
+            Access::Key,
             Answer::json::<KeysAnswer>(),
             get(list),
         )
@@ -80,7 +80,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("post", "/api/v1/keys/{id}/toggle"),
             "keys",
             "Switch a key on or off",
-            Need::Key,
+            Access::Key,
             Answer::json::<KeyAnswer>(),
             post(toggle),
         )
@@ -90,7 +90,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("patch", "/api/v1/keys/{id}"),
             "keys",
             "Change a key's name, limit or expiry",
-            Need::Key,
+            Access::Key,
             Answer::json::<KeyAnswer>(),
             patch(change),
         )
@@ -100,7 +100,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/api/v1/keys/{id}/usage"),
             "keys",
             "What a key was used for: by day, route, address and status",
-            Need::Key,
+            Access::Key,
             Answer::json::<KeyUsageAnswer>(),
             get(usage),
         )
@@ -110,7 +110,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("delete", "/api/v1/keys/{id}"),
             "keys",
             "Revoke a key",
-            Need::Key,
+            Access::Key,
             Answer::json::<Success>(),
             delete(revoke),
         )
@@ -120,28 +120,28 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn generate(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     body: Body,
 ) -> Result<Json<NewKeyAnswer>, ApiError> {
-    let form = body.form(&caller, GENERATE)?;
-    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let form = body.form(&principal, GENERATE)?;
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
     let permissions: Permissions = match form.texts("permissions") {
         Some(words) => words.filter_map(Permission::parse).collect(),
         None => DOCUMENTED.into_iter().collect(),
     };
-    if !caller.permissions.cover(permissions) {
+    if !principal.permissions.cover(permissions) {
         return Err(ApiError::field(Fault::WiderKey, "permissions", None)); // security.md row 21
     }
     let requests_per_minute = form.whole("requestsPerMinute").map(|n| n as u32);
     if requests_per_minute.is_some() {
-        caller.needs(Permission::Admin)?;
+        principal.needs(Permission::Admin)?;
     }
     let expires_at = form.text("expiresAt").and_then(instant);
-    if expires_at.is_some_and(|end| end <= app.office().now().wall) {
+    if expires_at.is_some_and(|end| end <= app.directory_service().now().wall) {
         return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
     }
     // What limits a key limits those that it makes.
-    let (requests_per_minute, expires_at) = match caller.key().filter(|_| !caller.is_admin()) {
+    let (requests_per_minute, expires_at) = match principal.key().filter(|_| !principal.is_admin()) {
         None => (requests_per_minute, expires_at),
         Some(own) => {
             if own.expires_at.is_some_and(|end| expires_at.is_some_and(|wanted| wanted > end)) {
@@ -152,8 +152,8 @@ async fn generate(
     };
     let name = form.text("name").unwrap_or("VoIP Key").to_owned();
     let made = app
-        .office()
-        .create_key(caller.actor(), NewKey { user, name, permissions, requests_per_minute, expires_at })
+        .directory_service()
+        .create_key(principal.actor(), NewKey { user, name, permissions, requests_per_minute, expires_at })
         .await?;
     let key = made.key;
     Ok(Json(NewKeyAnswer {
@@ -174,21 +174,22 @@ async fn generate(
     }))
 }
 
-async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<KeysAnswer>, ApiError> {
+async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<Json<KeysAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     if let Some(user) = form.text("userId")
-        && !caller.permissions.allow(Permission::Keys)
+        && !principal.permissions.allow(Permission::Keys)
     {
-        caller.acts_for(user)?; // S57
+        principal.acts_for(user)?; // S57
     }
     let wanted = form.parsed("userId", UserId::parse)?;
-    let directory = app.office().directory();
-    let shown =
-        |key: &&Arc<ApiKey>| wanted.as_ref().map_or_else(|| manages(&caller, key), |user| key.user == *user);
+    let directory = app.directory_service().directory();
+    let shown = |key: &&Arc<ApiKey>| {
+        wanted.as_ref().map_or_else(|| manages(&principal, key), |user| key.user == *user)
+    };
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let keys = directory.keys().filter(shown);
     let (keys, next_cursor) = page(keys, form.text("cursor"), limit, |key| key.id.as_str());
-    let written = app.office().store().keys_last_used().await?;
+    let written = app.directory_service().store().keys_last_used().await?;
     let view = |key: &&Arc<ApiKey>| {
         let last = app.usage().last_used(&key.id).max(written.get(&key.id).copied());
         KeyView::of(app.settings(), key, last)
@@ -199,22 +200,22 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<K
 const PAST: (&str, &str) = ("must lie in the future", "debe estar en el futuro");
 
 /// Whose keys somebody may see and switch: his own, or everybody's with `admin` or `keys:*`.
-fn manages(caller: &Caller, key: &ApiKey) -> bool {
-    caller.sees(&key.user) || caller.permissions.allow(Permission::Keys)
+fn manages(principal: &Principal, key: &ApiKey) -> bool {
+    principal.sees(&key.user) || principal.permissions.allow(Permission::Keys)
 }
 
 /// A key that the caller may see; any other is as good as missing.
-fn own(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
+fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
     let id: ApiKeyId = id.id()?;
-    let directory = app.office().directory();
-    let key = directory.key(&id).filter(|key| manages(caller, key)).ok_or(Fault::NotFound)?;
+    let directory = app.directory_service().directory();
+    let key = directory.key(&id).filter(|key| manages(principal, key)).ok_or(Fault::NotFound)?;
     Ok(Arc::clone(key))
 }
 
 /// … and may change: who manages others' keys does not touch those that may more than his own.
-fn changeable(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
-    let key = own(app, caller, id)?;
-    if caller.sees(&key.user) || caller.permissions.cover(key.permissions) {
+fn changeable(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
+    let key = own(app, principal, id)?;
+    if principal.sees(&key.user) || principal.permissions.cover(key.permissions) {
         return Ok(key);
     }
     Err(Fault::WiderKey.into())
@@ -222,12 +223,12 @@ fn changeable(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<ApiKey>, Ap
 
 async fn change(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<KeyAnswer>, ApiError> {
-    let key = changeable(&app, &caller, &id)?;
-    let form = body.form(&caller, CHANGE)?;
+    let key = changeable(&app, &principal, &id)?;
+    let form = body.form(&principal, CHANGE)?;
     let requests_per_minute =
         form.patch("requestsPerMinute", form.whole("requestsPerMinute").map(|n| n as u32));
     let expires_at = form.patch("expiresAt", form.text("expiresAt").and_then(instant));
@@ -237,29 +238,29 @@ async fn change(
         (Patch::Set(wanted), Some(end)) => wanted > end,
     };
     if !requests_per_minute.is_keep() || later {
-        caller.needs(Permission::Admin)?;
+        principal.needs(Permission::Admin)?;
     }
-    if matches!(expires_at, Patch::Set(end) if end <= app.office().now().wall) {
+    if matches!(expires_at, Patch::Set(end) if end <= app.directory_service().now().wall) {
         return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
     }
     let changes = KeyChanges { name: form.text("name").map(str::to_owned), requests_per_minute, expires_at };
-    let key = app.office().change_key(caller.actor(), key.id.clone(), changes).await?;
+    let key = app.directory_service().change_key(principal.actor(), key.id.clone(), changes).await?;
     let last_used = app.usage().last_used(&key.id);
     Ok(Json(KeyAnswer { success: true, key: KeyView::of(app.settings(), &key, last_used) }))
 }
 
 async fn usage(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<KeyUsageAnswer>, ApiError> {
-    let key = own(&app, &caller, &id)?;
+    let key = own(&app, &principal, &id)?;
     let form = Form::of_query(&uri, USAGE)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let skip = form.whole("cursor").unwrap_or(0);
     app.flush().await;
-    let mut uses = app.office().store().key_uses(&key.id, skip, limit + 1).await?;
+    let mut uses = app.directory_service().store().key_uses(&key.id, skip, limit + 1).await?;
     let more = uses.len() > limit as usize;
     uses.truncate(limit as usize);
     Ok(Json(KeyUsageAnswer {
@@ -271,19 +272,19 @@ async fn usage(
 
 async fn toggle(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<KeyAnswer>, ApiError> {
-    let id = changeable(&app, &caller, &id)?.id.clone();
-    let active = body.form(&caller, TOGGLE)?.flag("active");
-    let key = app.office().switch_key(caller.actor(), id, active).await?;
+    let id = changeable(&app, &principal, &id)?.id.clone();
+    let active = body.form(&principal, TOGGLE)?.flag("active");
+    let key = app.directory_service().switch_key(principal.actor(), id, active).await?;
     let last_used = app.usage().last_used(&key.id);
     Ok(Json(KeyAnswer { success: true, key: KeyView::of(app.settings(), &key, last_used) }))
 }
 
-async fn revoke(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
-    let id = changeable(&app, &caller, &id)?.id.clone();
-    app.office().revoke_key(caller.actor(), id).await?;
+async fn revoke(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
+    let id = changeable(&app, &principal, &id)?.id.clone();
+    app.directory_service().revoke_key(principal.actor(), id).await?;
     Ok(Json(Success { success: true }))
 }

@@ -14,14 +14,14 @@ use switch::{Command, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
 use crate::limits::JOURNAL_PATIENCE;
 use crate::live::{find_call, may_read};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
-use crate::shapes::{self, LadderAnswer};
+use crate::schemas::{self, LadderAnswer};
 
 const FORMAT: &[Field] =
     &[Field::new("format", Rule::OneOf(&["json", "text"]), "Stronger than the Accept header")];
@@ -35,7 +35,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/api/v1/calls/{id}/ladder"),
             "calls",
             "Every SIP message of a call, in order",
-            Need::Permission(Permission::Call),
+            Access::Permission(Permission::Call),
             Answer::json_or_text::<LadderAnswer>(),
             get(show),
         )
@@ -46,13 +46,13 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn show(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let call =
-        find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
+        find_call(&app, &id.id()?).await?.filter(|call| may_read(&principal, call)).ok_or(Fault::NotFound)?;
     let form = Form::of_query(&uri, FORMAT)?;
     let rungs = find(&app, &call.id).await?;
     if form.text("format").map_or_else(|| wants_text(&headers), |format| format == "text") {
@@ -71,12 +71,12 @@ async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
         other => return Err(out_of_turn(&other)),
     }
     let arrival = async {
-        let ended = app.office().store().call(id).await?.and_then(|call| call.ended_at);
+        let ended = app.directory_service().store().call(id).await?.and_then(|call| call.ended_at);
         loop {
-            if let Some(blob) = app.office().store().ladder(id).await? {
+            if let Some(blob) = app.directory_service().store().ladder(id).await? {
                 return Ok::<_, ApiError>(Some(blob));
             }
-            let now = app.office().now().wall;
+            let now = app.directory_service().now().wall;
             if ended.is_none_or(|ended| now.since(ended) > JOURNAL_PATIENCE) {
                 return Ok(None);
             }
@@ -102,8 +102,8 @@ fn first_line(rung: &Rung) -> &str {
     rung.text.lines().next().unwrap_or_default()
 }
 
-fn view(rung: &Rung) -> shapes::Rung {
-    shapes::Rung {
+fn view(rung: &Rung) -> schemas::Rung {
+    schemas::Rung {
         at: rung.at.to_string(),
         direction: if rung.sent { "sent" } else { "received" },
         transport: rung.transport.clone(),

@@ -18,8 +18,8 @@ use crate::App;
 use crate::error::{ApiError, Fault};
 use crate::process::Kind::{Counter, Gauge};
 use crate::process::{MetricsPage, TaskState, TaskStatus};
-use crate::route::{Answer, Need, Route};
-use crate::shapes::Probe;
+use crate::route::{Access, Answer, Route};
+use crate::schemas::Probe;
 
 /// What probes say of an exchange whose loop does not go round.
 const STALLED: &str = "stalled";
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/healthz"),
             tag,
             "The exchange's loop goes round",
-            Need::Nothing,
+            Access::Nothing,
             Answer::json::<Probe>(),
             get(alive),
         )
@@ -40,7 +40,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/readyz"),
             tag,
             "The SIP listeners are up",
-            Need::Nothing,
+            Access::Nothing,
             Answer::json::<Probe>(),
             get(ready),
         )
@@ -49,7 +49,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/metrics"),
             tag,
             "Metrics for Prometheus",
-            Need::Admin,
+            Access::Admin,
             Answer::Text,
             get(metrics),
         ),
@@ -65,7 +65,7 @@ async fn ready(State(app): State<App>) -> Response {
     let published = app.published();
     let state = published.as_ref().map_or(SipState::Stopped, |status| status.state);
     let journal = published.map_or(JournalRoom::Ample, |status| status.journal);
-    let database = app.office().store().health();
+    let database = app.directory_service().store().health();
     // A database that is away takes the journal's records when it is back: calls go on, and so does this server.
     let word = match state {
         SipState::Running if !app.loop_alive() => STALLED,
@@ -105,12 +105,12 @@ impl Collector for Everything {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (app, page) = (&self.0, &mut MetricsPage(encoder));
         page.value(Gauge, "uptime_seconds", "Seconds since the start", app.uptime().as_secs())?;
-        let writable = usize::from(app.office().store().health() == Health::Writable);
+        let writable = usize::from(app.directory_service().store().health() == Health::Writable);
         page.value(Gauge, "database_writable", "Whether the database takes writes", writable)?;
         if let Some(status) = app.published() {
             exchange(page, &status)?;
         }
-        let [users, keys, credentials, extensions] = app.office().directory().census();
+        let [users, keys, credentials, extensions] = app.directory_service().directory().census();
         for (name, value) in
             [("users", users), ("api_keys", keys), ("credentials", credentials), ("extensions", extensions)]
         {

@@ -13,19 +13,19 @@ use switch::{Command, RecordingAction, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::audio_store::{AudioFile, AudioFormatRequest};
+use crate::auth::Principal;
+use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
 use crate::input::rule::call_cursor;
 use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::PAGE_DEFAULT;
 use crate::live::{find_call, may_read};
-use crate::office::Event;
 use crate::play::play;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::{LIMIT, PathId};
-use crate::shapes::Success;
-use crate::shapes_recordings::{RecordingAnswer, RecordingShape, RecordingsAnswer};
-use crate::shelf::{AudioFile, Wanted};
+use crate::schemas::Success;
+use crate::schemas_recordings::{RecordingAnswer, RecordingShape, RecordingsAnswer};
 
 const NOTHING: &[Field] = &[];
 const LIST: &[Field] = &[
@@ -42,7 +42,7 @@ const AUDIO: &[Field] =
     &[Field::new("format", Rule::OneOf(&["wav"]), "wav: as WAV, whatever it was recorded as")];
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Need::Permission(Permission::Recording);
+    let need = Access::Permission(Permission::Recording);
     let verb = |path, summary, handler| {
         Route::new(("post", path), "recordings", summary, need, Answer::json::<RecordingAnswer>(), handler)
             .body(NOTHING)
@@ -101,11 +101,11 @@ macro_rules! verbs {
     ($($name:ident $action:ident;)*) => {
         $(async fn $name(
             State(app): State<App>,
-            caller: Caller,
+            principal: Principal,
             id: PathId,
             body: Body,
         ) -> Result<Json<RecordingAnswer>, ApiError> {
-            act(&app, &caller, &id, body, RecordingAction::$action).await
+            act(&app, &principal, &id, body, RecordingAction::$action).await
         })*
     };
 }
@@ -119,15 +119,15 @@ verbs! {
 
 async fn act(
     app: &App,
-    caller: &Caller,
+    principal: &Principal,
     id: &PathId,
     body: Body,
     action: RecordingAction,
 ) -> Result<Json<RecordingAnswer>, ApiError> {
     let id: CallId = id.id()?;
     let call = find_call(app, &id).await?;
-    let call = call.filter(|call| may_read(caller, call)).ok_or(Fault::NotFound)?;
-    body.form(caller, NOTHING)?;
+    let call = call.filter(|call| may_read(principal, call)).ok_or(Fault::NotFound)?;
+    body.form(principal, NOTHING)?;
     let missing = if action == RecordingAction::Start { Fault::CallNotUp } else { Fault::NotRecording };
     let view = match app.ask(Command::Recording { call: call.id.clone(), action }).await? {
         Reply::Recording(Some(view)) => view,
@@ -142,26 +142,28 @@ async fn act(
         RecordingAction::Start | RecordingAction::Show => "recording_wanted",
     };
     let (user, subject) = (Some(call.user.clone()), view.recording.id.to_string());
-    app.office().tell(caller.actor(), Event { kind, user, subject, detail: json!({"sessionId": call.id}) });
+    app.directory_service()
+        .tell(principal.actor(), Event { kind, user, subject, detail: json!({"sessionId": call.id}) });
     let recording = RecordingShape::of(&view.recording, Place::Folder).paused(view.paused);
     Ok(Json(RecordingAnswer { success: true, recording }))
 }
 
 /// Who may hear it: both users whose phones were in the call.
-fn may_hear(caller: &Caller, recording: &Recording) -> bool {
-    caller.sees(&recording.user) || recording.other_user.as_ref().is_some_and(|other| caller.sees(other))
+fn may_hear(principal: &Principal, recording: &Recording) -> bool {
+    principal.sees(&recording.user)
+        || recording.other_user.as_ref().is_some_and(|other| principal.sees(other))
 }
 
-async fn find(app: &App, caller: &Caller, id: &PathId) -> Result<Kept, ApiError> {
+async fn find(app: &App, principal: &Principal, id: &PathId) -> Result<Kept, ApiError> {
     let id: RecordingId = id.id()?;
-    let kept = app.office().store().recording(&id).await?;
-    kept.filter(|kept| may_hear(caller, &kept.recording)).ok_or(Fault::NotFound.into())
+    let kept = app.directory_service().store().recording(&id).await?;
+    kept.filter(|kept| may_hear(principal, &kept.recording)).ok_or(Fault::NotFound.into())
 }
 
 /// The recordings of calls, by call: what the database has, and what the exchange has just begun.
 pub(crate) async fn of_calls(app: &App, calls: &[&CallRecord]) -> Result<Vec<(CallId, String)>, ApiError> {
     let ids: Vec<CallId> = calls.iter().map(|call| call.id.clone()).collect();
-    let kept = app.office().store().recordings_of(&ids).await?;
+    let kept = app.directory_service().store().recordings_of(&ids).await?;
     let mut found: Vec<(CallId, String)> =
         kept.into_iter().map(|(call, recording)| (call, recording.to_string())).collect();
     if let [call] = calls
@@ -178,12 +180,20 @@ pub(crate) async fn of_calls(app: &App, calls: &[&CallRecord]) -> Result<Vec<(Ca
     Ok(found)
 }
 
-async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<RecordingAnswer>, ApiError> {
-    let kept = find(&app, &caller, &id).await?;
+async fn show(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<RecordingAnswer>, ApiError> {
+    let kept = find(&app, &principal, &id).await?;
     Ok(Json(RecordingAnswer { success: true, recording: RecordingShape::of(&kept.recording, kept.place) }))
 }
 
-async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<RecordingsAnswer>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Json<RecordingsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     let state = form.text("state").map(|word| match word {
         "recording" => RecordingState::Recording,
@@ -195,13 +205,13 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<R
         Some(RecordingCursor { started_at: Timestamp::from_micros(micros), id: RecordingId::parse(id).ok()? })
     });
     let filter = RecordingFilter {
-        user: (!caller.is_admin()).then(|| caller.user().clone()),
+        user: (!principal.is_admin()).then(|| principal.user().clone()),
         call: form.parsed("sessionId", CallId::parse)?,
         state,
         cursor,
         limit: form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32,
     };
-    let page = app.office().store().recordings(&filter).await?;
+    let page = app.directory_service().store().recordings(&filter).await?;
     Ok(Json(RecordingsAnswer {
         success: true,
         recordings: page.recordings.iter().map(|k| RecordingShape::of(&k.recording, k.place)).collect(),
@@ -211,15 +221,15 @@ async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<R
 
 async fn audio(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let kept = find(&app, &caller, &id).await?;
+    let kept = find(&app, &principal, &id).await?;
     let wanted = match Form::of_query(&uri, AUDIO)?.text("format") {
-        Some(_) => Wanted::Wav,
-        None => Wanted::Stored,
+        Some(_) => AudioFormatRequest::Wav,
+        None => AudioFormatRequest::Stored,
     };
     match kept.recording.state {
         RecordingState::Recording => return Err(Fault::StillRecording.into()),
@@ -229,11 +239,11 @@ async fn audio(
     play(&app, AudioFile::from(&kept), wanted, kept.recording.sha256.as_deref(), &headers).await
 }
 
-async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
-    let kept = find(&app, &caller, &id).await?;
-    let actor = caller.actor();
+async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
+    let kept = find(&app, &principal, &id).await?;
+    let actor = principal.actor();
     let event = Audit {
-        at: app.office().now().wall,
+        at: app.directory_service().now().wall,
         kind: "recording_deleted",
         user: Some(kept.recording.user.clone()),
         subject: kept.recording.id.to_string(),
@@ -246,7 +256,7 @@ async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Js
         RecordingState::Recording => return Err(Fault::StillRecording.into()),
         RecordingState::Deleted => {}
         RecordingState::Complete | RecordingState::Failed => {
-            app.office().store().delete_recording(&kept.recording.id, event).await?;
+            app.directory_service().store().delete_recording(&kept.recording.id, event).await?;
         }
     }
     Ok(Json(Success { success: true }))

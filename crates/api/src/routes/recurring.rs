@@ -10,23 +10,23 @@ use base::Timestamp;
 use model::recurrence::{Schedule, ScheduleError, Written, Zone, next_after};
 use model::{Action, Extension, Misfire, Permission, RecurringCall, RecurringCallId};
 
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::{NewRecurringCall, RecurringCallChanges};
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{MAX_ATTEMPTS, PAGE_DEFAULT, RETRY_MINUTES, RUNS_SHOWN};
-use crate::office::{NewRecurringCall, RecurringCallChanges};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::announcement::{self, ACTION, AUDIO, PROMPT};
 use crate::routes::extensions::own;
 use crate::routes::sessions::{check_host, policy};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
-use crate::shapes::{
+use crate::schemas::{
     NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
     RunsAnswer, Success, Warning,
 };
 use crate::{App, warnings};
 
-const CALL: Need = Need::Permission(Permission::Call);
+const CALL: Access = Access::Permission(Permission::Call);
 
 const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "How often");
 const TIME: Field = Field::new("time", Rule::Time, "On the clocks of the zone, HH:MM or HH:MM:SS");
@@ -159,27 +159,27 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// A recurring call that the caller may see; any other is as good as missing (S25).
-fn mine(app: &App, caller: &Caller, id: &PathId) -> Result<Arc<RecurringCall>, ApiError> {
+fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<RecurringCall>, ApiError> {
     let id: RecurringCallId = id.id()?;
-    let directory = app.office().directory();
-    let found = directory.recurring_call(&id).filter(|call| caller.sees(&call.user));
+    let directory = app.directory_service().directory();
+    let found = directory.recurring_call(&id).filter(|call| principal.sees(&call.user));
     Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
 }
 
 fn answer(app: &App, call: &RecurringCall, warnings: Vec<Warning>) -> Json<RecurringCallAnswer> {
-    let now = app.office().now().wall;
+    let now = app.directory_service().now().wall;
     Json(RecurringCallAnswer { success: true, recurring_call: RecurringCallView::of(call, now), warnings })
 }
 
 async fn create(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    let form = body.form(&caller, CREATE)?;
+    let extension = own(&app, &principal, &id)?;
+    let form = body.form(&principal, CREATE)?;
     let destination = destination(&app, &form)?.unwrap_or_default();
     let parts = form.object("schedule", SCHEDULE).ok_or(Fault::MissingField)?;
     let schedule = judged(overlaid(Written::default(), &parts, || default_zone(&app, &extension)))?;
@@ -197,20 +197,20 @@ async fn create(
         retry_minutes: form.whole("retryMinutes").unwrap_or(5) as u16,
         action,
     };
-    let made = app.office().create_recurring(caller.actor(), wanted).await?;
-    let warnings = warnings::of_recurring(&app.office().directory(), &made, &headers);
+    let made = app.directory_service().create_recurring(principal.actor(), wanted).await?;
+    let warnings = warnings::of_recurring(&app.directory_service().directory(), &made, &headers);
     Ok(answer(&app, &made, warnings))
 }
 
 async fn update(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let call = mine(&app, &caller, &id)?;
-    let form = body.form(&caller, CHANGE)?;
+    let call = mine(&app, &principal, &id)?;
+    let form = body.form(&principal, CHANGE)?;
     let destination = destination(&app, &form)?;
     let schedule = match form.object("schedule", SCHEDULE_CHANGE) {
         Some(parts) => Some(judged(overlaid(call.schedule.written(), &parts, String::new))?),
@@ -231,8 +231,9 @@ async fn update(
         retry_minutes: form.whole("retryMinutes").map(|n| n as u16),
         action,
     };
-    let changed = app.office().change_recurring(caller.actor(), call.id.clone(), changes).await?;
-    let warnings = warnings::of_recurring(&app.office().directory(), &changed, &headers);
+    let changed =
+        app.directory_service().change_recurring(principal.actor(), call.id.clone(), changes).await?;
+    let warnings = warnings::of_recurring(&app.directory_service().directory(), &changed, &headers);
     Ok(answer(&app, &changed, warnings))
 }
 
@@ -302,11 +303,11 @@ fn judged(written: Written) -> Result<Schedule, ApiError> {
 
 async fn list(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    let (directory, now) = (app.office().directory(), app.office().now().wall);
+    let extension = own(&app, &principal, &id)?;
+    let (directory, now) = (app.directory_service().directory(), app.directory_service().now().wall);
     let calls = directory.recurring_calls_of(&extension.id);
     let recurring_calls = calls.map(|call| RecurringCallView::of(call, now)).collect();
     Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor: None }))
@@ -314,12 +315,12 @@ async fn list(
 
 async fn list_all(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     uri: Uri,
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
     let form = Form::of_query(&uri, PAGED)?;
-    let (directory, now) = (app.office().directory(), app.office().now().wall);
-    let found = directory.recurring_calls().filter(|call| caller.sees(&call.user));
+    let (directory, now) = (app.directory_service().directory(), app.directory_service().now().wall);
+    let found = directory.recurring_calls().filter(|call| principal.sees(&call.user));
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (found, next_cursor) = page(found, form.text("cursor"), limit, |call| call.id.as_str());
     let recurring_calls = found.into_iter().map(|call| RecurringCallView::of(call, now)).collect();
@@ -328,28 +329,28 @@ async fn list_all(
 
 async fn show(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let call = mine(&app, &caller, &id)?;
+    let call = mine(&app, &principal, &id)?;
     Ok(answer(&app, &call, Vec::new()))
 }
 
-async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
-    let call = mine(&app, &caller, &id)?;
-    app.office().remove_recurring(caller.actor(), call.id.clone()).await?;
+async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
+    let call = mine(&app, &principal, &id)?;
+    app.directory_service().remove_recurring(principal.actor(), call.id.clone()).await?;
     Ok(Json(Success { success: true }))
 }
 
 async fn next(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<NextRunsAnswer>, ApiError> {
-    let call = mine(&app, &caller, &id)?;
+    let call = mine(&app, &principal, &id)?;
     let count = Form::of_query(&uri, NEXT)?.whole("count").unwrap_or(10) as usize;
-    let first = next_after(&call.schedule, app.office().now().wall);
+    let first = next_after(&call.schedule, app.directory_service().now().wall);
     let instants = std::iter::successors(first, |due| next_after(&call.schedule, *due));
     let zone = call.schedule.zone();
     let shown = |due: Timestamp| NextRun { at: due.to_string(), local: zone.shown(due) };
@@ -364,19 +365,22 @@ async fn next(
 
 async fn runs(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<RunsAnswer>, ApiError> {
-    let call = mine(&app, &caller, &id)?;
+    let call = mine(&app, &principal, &id)?;
     let form = Form::of_query(&uri, RUNS)?;
     let before = match form.text("cursor") {
         Some(text) => text.parse().map_err(|_| ApiError::field(Fault::BadValue, "cursor", None))?,
         None => i64::MAX,
     };
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
-    let mut rows =
-        app.office().store().occurrences(&call.id, Timestamp::from_micros(before), limit + 1).await?;
+    let mut rows = app
+        .directory_service()
+        .store()
+        .occurrences(&call.id, Timestamp::from_micros(before), limit + 1)
+        .await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next_cursor = rows.last().filter(|_| more).map(|row| row.due.as_micros().to_string());

@@ -12,13 +12,13 @@ use switch::{Command, Registration, RegistrationsOf, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::input::{Field, Form, Paging, Rule};
 use crate::limits::PAGE_DEFAULT;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::LIMIT;
-use crate::shapes::{RegistrationView, RegistrationsAnswer, some};
+use crate::schemas::{RegistrationView, RegistrationsAnswer, some};
 
 const LIST: &[Field] = &[
     Field::new("username", Rule::Id, "Only phones of this user name"),
@@ -32,7 +32,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/api/v1/registrations"),
             "registrations",
             "Phones that are registered now",
-            Need::Permission(Permission::Sip),
+            Access::Permission(Permission::Sip),
             Answer::json::<RegistrationsAnswer>(),
             get(list),
         )
@@ -43,21 +43,21 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn list(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     uri: Uri,
 ) -> Result<Json<RegistrationsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
-    let directory = app.office().directory();
+    let directory = app.directory_service().directory();
     let cursor = form.text("cursor");
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let username: Option<Arc<str>> = form.text("username").map(Arc::from);
-    let of = if caller.is_admin() && username.is_none() {
+    let of = if principal.is_admin() && username.is_none() {
         RegistrationsOf::Everybody { after: cursor.map(Arc::from) }
     } else {
         let asked = |name: &Arc<str>| username.as_ref().is_none_or(|username| name == username);
-        let own = directory.credentials_of(caller.user()).map(|c| Arc::clone(&c.username)).filter(asked);
+        let own = directory.credentials_of(principal.user()).map(|c| Arc::clone(&c.username)).filter(asked);
         let mut names: Vec<Arc<str>> =
-            if caller.is_admin() { username.clone().into_iter().collect() } else { own.collect() };
+            if principal.is_admin() { username.clone().into_iter().collect() } else { own.collect() };
         names.retain(|name| cursor.is_none_or(|cursor| **name > *cursor));
         names.sort_unstable();
         RegistrationsOf::These(names)

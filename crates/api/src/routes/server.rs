@@ -12,16 +12,16 @@ use switch::{Command, Reply, State as SipState, Status};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::Event;
 use crate::error::ApiError;
 use crate::input::{Body, Field, Form, Rule};
-use crate::office::Event;
-use crate::route::{Answer, Need, Route};
-use crate::routes::trunks::shapes::TrunkHealth;
+use crate::route::{Access, Answer, Route};
+use crate::routes::trunks::schemas::TrunkHealth;
 use crate::routes::trunks::statuses;
-use crate::shapes::{Health, ServerStatus, TaskView};
+use crate::schemas::{Health, ServerStatus, TaskView};
 
-const SIP: Need = Need::Permission(Permission::Sip);
+const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
 const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that are up")];
 /// How long a start waits for the listeners to open.
@@ -45,7 +45,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("post", "/api/v1/opensips/stop"),
             "server",
             "Let calls end, then stop the SIP side",
-            Need::Admin,
+            Access::Admin,
             status(),
             post(stop),
         )
@@ -73,10 +73,14 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn start(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<ServerStatus>, ApiError> {
-    body.form(&caller, NOTHING)?;
+async fn start(
+    State(app): State<App>,
+    principal: Principal,
+    body: Body,
+) -> Result<Json<ServerStatus>, ApiError> {
+    body.form(&principal, NOTHING)?;
     let mut status = commanded(&app, Command::Start).await?;
-    app.office().tell(caller.actor(), event("opensips_started", &caller));
+    app.directory_service().tell(principal.actor(), event("opensips_started", &principal));
     // The listeners are opened by the shell: the answer tells how that went.
     let waiting = async {
         while status.state != SipState::Running {
@@ -93,14 +97,14 @@ async fn start(State(app): State<App>, caller: Caller, body: Body) -> Result<Jso
 
 async fn stop(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     uri: Uri,
     body: Body,
 ) -> Result<Json<ServerStatus>, ApiError> {
-    body.form(&caller, NOTHING)?;
+    body.form(&principal, NOTHING)?;
     let force = Form::of_query(&uri, STOP)?.flag("force").unwrap_or(false);
     let status = commanded(&app, Command::Stop { force }).await?;
-    app.office().tell(caller.actor(), event("opensips_stopped", &caller));
+    app.directory_service().tell(principal.actor(), event("opensips_stopped", &principal));
     Ok(Json(view(&app, &status).await))
 }
 
@@ -146,6 +150,6 @@ async fn view(app: &App, status: &Status) -> ServerStatus {
     }
 }
 
-fn event(kind: &'static str, caller: &Caller) -> Event {
-    Event { kind, user: Some(caller.user().clone()), subject: String::new(), detail: Value::Null }
+fn event(kind: &'static str, principal: &Principal) -> Event {
+    Event { kind, user: Some(principal.user().clone()), subject: String::new(), detail: Value::Null }
 }

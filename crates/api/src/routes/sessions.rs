@@ -5,23 +5,23 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::routing::{get, post};
-use model::{CallRecord, Cause, Dialled, Permission, UserId, policy};
+use model::{CallRecord, Cause, DialledNumber, Permission, UserId, policy};
 use serde_json::json;
 use switch::{Command, Originate, Reply};
 
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
 use crate::live::{find_call, may_read};
-use crate::office::Event;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
 use crate::routes::recordings::of_calls;
-use crate::shapes::{NewSession, NewSessionAnswer, Session, SessionAnswer};
+use crate::schemas::{NewSession, NewSessionAnswer, Session, SessionAnswer};
 use crate::{App, Settings};
 
-const CALL: Need = Need::Permission(Permission::Call);
+const CALL: Access = Access::Permission(Permission::Call);
 const NOTHING: &[Field] = &[];
 
 pub(crate) const TO: Field = Field::new(
@@ -91,16 +91,16 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn initiate(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     body: Body,
 ) -> Result<Json<NewSessionAnswer>, ApiError> {
-    let form = body.form(&caller, INITIATE)?;
-    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let form = body.form(&principal, INITIATE)?;
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
     let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
     policy(&app, &form, &to)?;
     let from = form.text("fromNumber").map(|from| user_part(from).to_owned());
     let originate = Originate { user, from, device: None, to, ring_timeout, require_device, planned: None };
-    let call = place(&app, &caller, originate).await?;
+    let call = place(&app, &principal, originate).await?;
     let session = NewSession::of(app.settings(), &call);
     Ok(Json(NewSessionAnswer { success: true, session }))
 }
@@ -128,11 +128,11 @@ pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) ->
 
 /// What the API itself forbids, before the exchange is asked: first policy, then what is not configured.
 pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
-    let directory = app.office().directory();
+    let directory = app.directory_service().directory();
     if directory.credential(to).is_none()
-        && let Ok(number) = Dialled::parse(&policy::tidied(to))
+        && let Ok(number) = DialledNumber::parse(&policy::normalise(to))
     {
-        policy::never(directory.rules(), policy::Road::Api, &number)?; // what it may dial the exchange knows
+        policy::check_always_blocked(directory.rules(), policy::CallOrigin::Api, &number)?; // what it may dial the exchange knows
     }
     if form.flag("useTwilio") == Some(true) && !app.settings().twilio {
         return Err(Cause::TwilioNotConfigured.into()); // S49
@@ -147,7 +147,11 @@ pub(crate) fn user_part(destination: &str) -> &str {
 }
 
 /// Place a call and write down who did.
-pub(crate) async fn place(app: &App, caller: &Caller, originate: Originate) -> Result<CallRecord, ApiError> {
+pub(crate) async fn place(
+    app: &App,
+    principal: &Principal,
+    originate: Originate,
+) -> Result<CallRecord, ApiError> {
     let user = originate.user.clone();
     let call = match app.ask(Command::Originate(originate)).await? {
         Reply::Call(call) => call,
@@ -155,25 +159,30 @@ pub(crate) async fn place(app: &App, caller: &Caller, originate: Originate) -> R
     };
     let detail = json!({"from": call.from_number, "to": call.to_number});
     let subject = call.id.to_string();
-    app.office().tell(caller.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
+    app.directory_service()
+        .tell(principal.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
     Ok(call)
 }
 
-async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SessionAnswer>, ApiError> {
+async fn show(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<SessionAnswer>, ApiError> {
     let call =
-        find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
+        find_call(&app, &id.id()?).await?.filter(|call| may_read(&principal, call)).ok_or(Fault::NotFound)?;
     answer(&app, &call).await
 }
 
 async fn end(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<SessionAnswer>, ApiError> {
     let call =
-        find_call(&app, &id.id()?).await?.filter(|call| may_read(&caller, call)).ok_or(Fault::NotFound)?;
-    body.form(&caller, NOTHING)?;
+        find_call(&app, &id.id()?).await?.filter(|call| may_read(&principal, call)).ok_or(Fault::NotFound)?;
+    body.form(&principal, NOTHING)?;
     if call.status.is_final() {
         return answer(&app, &call).await; // S51
     }
@@ -186,7 +195,7 @@ async fn end(
                 subject: ended.id.to_string(),
                 detail: json!({}),
             };
-            app.office().tell(caller.actor(), event);
+            app.directory_service().tell(principal.actor(), event);
             answer(&app, &ended).await
         }
         // It ended by itself in between.
@@ -200,6 +209,6 @@ async fn end(
 
 async fn answer(app: &App, call: &CallRecord) -> Result<Json<SessionAnswer>, ApiError> {
     let recordings = of_calls(app, &[call]).await?.into_iter().map(|(_, recording)| recording).collect();
-    let session = Session::of(app.settings(), call, app.office().now().wall);
+    let session = Session::of(app.settings(), call, app.directory_service().now().wall);
     Ok(Json(SessionAnswer { success: true, session: Session { recordings, ..session } }))
 }

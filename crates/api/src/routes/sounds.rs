@@ -16,19 +16,19 @@ use store::Audit;
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::auth::Caller;
+use crate::audio_store::{AudioFile, AudioFormatRequest};
+use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, SOUNDS_PER_EXTENSION};
 use crate::play::play_ogg;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::shapes::Success;
-use crate::shelf::{AudioFile, Wanted};
+use crate::schemas::Success;
 use crate::upload::sent_wav;
 
-const CALL: Need = Need::Permission(Permission::Call);
+const CALL: Access = Access::Permission(Permission::Call);
 const NAME: &[Field] =
     &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
 /// Bytes before the samples of a WAV that we write, and bytes of a millisecond.
@@ -121,16 +121,16 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// A sound that the caller may see; any other is as good as missing (S25).
-async fn mine(app: &App, caller: &Caller, id: &PathId) -> Result<Sound, ApiError> {
+async fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Sound, ApiError> {
     let id: SoundId = id.id()?;
-    let found = app.office().store().sound(&id).await?;
-    Ok(found.filter(|sound| caller.sees(&sound.user)).ok_or(Fault::NotFound)?)
+    let found = app.directory_service().store().sound(&id).await?;
+    Ok(found.filter(|sound| principal.sees(&sound.user)).ok_or(Fault::NotFound)?)
 }
 
-fn told(app: &App, caller: &Caller, kind: &'static str, sound: &Sound) -> Audit {
-    let actor = caller.actor();
+fn told(app: &App, principal: &Principal, kind: &'static str, sound: &Sound) -> Audit {
+    let actor = principal.actor();
     Audit {
-        at: app.office().now().wall,
+        at: app.directory_service().now().wall,
         kind,
         user: Some(sound.user.clone()),
         subject: sound.id.to_string(),
@@ -143,16 +143,16 @@ fn told(app: &App, caller: &Caller, kind: &'static str, sound: &Sound) -> Audit 
 
 async fn send(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
     request: Request,
 ) -> Result<Json<SoundAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+    let extension = own(&app, &principal, &id)?;
     let form = Form::of_query(&uri, NAME)?;
     let wav = sent_wav(request).await?;
-    let office = app.office();
-    let id: SoundId = Id::new(office.now(), &mut office.rng());
+    let directory_service = app.directory_service();
+    let id: SoundId = Id::new(directory_service.now(), &mut directory_service.rng());
     // It passes through a file, which makes Opus of it; one that a crash leaves there is swept with what voicemail has left.
     let draft = format!("voicemail/{}/{id}", extension.id);
     app.shelf().keep_wav(draft.clone(), wav).await?;
@@ -168,10 +168,10 @@ async fn send(
         user: extension.user.clone(),
         name: form.text("name").unwrap_or_default().to_owned(),
         millis: (wav_bytes.saturating_sub(WAV.0) / WAV.1) as u32,
-        created_at: office.now().wall,
+        created_at: directory_service.now().wall,
     };
-    let event = told(&app, &caller, "sound_created", &sound);
-    if !office.store().put_sound(&sound, &ogg, SOUNDS_PER_EXTENSION, event).await? {
+    let event = told(&app, &principal, "sound_created", &sound);
+    if !directory_service.store().put_sound(&sound, &ogg, SOUNDS_PER_EXTENSION, event).await? {
         return Err(Fault::TooManySounds.into());
     }
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
@@ -179,43 +179,51 @@ async fn send(
 
 /// How long the audio is as WAV, header and all, and its Opus.
 async fn converted(app: &App, file: AudioFile) -> io::Result<(u64, Bytes)> {
-    let wav = app.shelf().open(file.clone(), Wanted::Wav).await?;
-    let ogg = app.shelf().open(file, Wanted::Stored).await?;
+    let wav = app.shelf().open(file.clone(), AudioFormatRequest::Wav).await?;
+    let ogg = app.shelf().open(file, AudioFormatRequest::Stored).await?;
     Ok((wav.length, (ogg.read)(0..ogg.length).await?))
 }
 
-async fn list(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SoundsAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    let sounds = app.office().store().sounds(&extension.id).await?;
+async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<SoundsAnswer>, ApiError> {
+    let extension = own(&app, &principal, &id)?;
+    let sounds = app.directory_service().store().sounds(&extension.id).await?;
     Ok(Json(SoundsAnswer { success: true, sounds: sounds.iter().map(SoundView::of).collect() }))
 }
 
-async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<SoundAnswer>, ApiError> {
-    let sound = mine(&app, &caller, &id).await?;
+async fn show(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<SoundAnswer>, ApiError> {
+    let sound = mine(&app, &principal, &id).await?;
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
 }
 
 async fn audio(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let sound = mine(&app, &caller, &id).await?;
-    let ogg = app.office().store().sound_audio(&sound.id).await?.ok_or(Fault::NotFound)?;
+    let sound = mine(&app, &principal, &id).await?;
+    let ogg = app.directory_service().store().sound_audio(&sound.id).await?.ok_or(Fault::NotFound)?;
     play_ogg(ogg.into(), sound.id.as_str(), &headers)
 }
 
-async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
-    let sound = mine(&app, &caller, &id).await?;
-    let directory = app.office().directory();
+async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
+    let sound = mine(&app, &principal, &id).await?;
+    let directory = app.directory_service().directory();
     let played = Announcement::Audio(sound.id.clone());
     let mut calls = directory.recurring_calls_of(&sound.extension);
     if calls.any(|call| call.action.announcement() == Some(&played)) {
         return Err(Fault::SoundInUse.into());
     }
-    let event = told(&app, &caller, "sound_deleted", &sound);
-    if !app.office().store().remove_sound(&sound.id, event).await? {
+    let event = told(&app, &principal, "sound_deleted", &sound);
+    if !app.directory_service().store().remove_sound(&sound.id, event).await? {
         return Err(Fault::NotFound.into());
     }
     Ok(Json(Success { success: true }))

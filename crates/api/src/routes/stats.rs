@@ -14,11 +14,11 @@ use switch::{CallsOf, Command, Reply};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::live::live_calls;
-use crate::route::{Answer, Need, Route};
-use crate::shapes::{HourView, QualityStats, RefusalView, StatsAnswer, StatsView};
+use crate::route::{Access, Answer, Route};
+use crate::schemas::{HourView, QualityStats, RefusalView, StatsAnswer, StatsView};
 
 const DAY: Duration = Duration::from_hours(24);
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/api/v1/stats"),
             "calls",
             "Figures of the last 24 hours, and what is up now; of the key's user, or of everybody for an admin",
-            Need::Permission(Permission::Call),
+            Access::Permission(Permission::Call),
             Answer::json::<StatsAnswer>(),
             get(show),
         )
@@ -37,15 +37,15 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn show(State(app): State<App>, caller: Caller) -> Result<Json<StatsAnswer>, ApiError> {
-    let active_calls = active_calls(&app, &caller).await?;
-    let registrations = registrations(&app, &caller).await?;
-    let now = app.office().now().wall;
+async fn show(State(app): State<App>, principal: Principal) -> Result<Json<StatsAnswer>, ApiError> {
+    let active_calls = active_calls(&app, &principal).await?;
+    let registrations = registrations(&app, &principal).await?;
+    let now = app.directory_service().now().wall;
     let newest = now.as_micros().div_euclid(HOUR_MICROS);
     let hours = (DAY.as_secs() / 3600) as i64;
     let since = Timestamp::from_micros((newest - hours + 1) * HOUR_MICROS);
-    let user = (!caller.is_admin()).then(|| caller.user().clone());
-    let stats = app.office().store().stats(&StatsQuery { user, since }).await?;
+    let user = (!principal.is_admin()).then(|| principal.user().clone());
+    let stats = app.directory_service().store().stats(&StatsQuery { user, since }).await?;
     let there: BTreeMap<Timestamp, _> = stats.hours.iter().map(|hour| (hour.at, hour)).collect();
     let by_hour = (0..hours).map(|n| {
         let at = Timestamp::from_micros(since.as_micros() + n * HOUR_MICROS);
@@ -80,11 +80,11 @@ async fn show(State(app): State<App>, caller: Caller) -> Result<Json<StatsAnswer
 }
 
 /// How many calls are up that the caller may read.
-async fn active_calls(app: &App, caller: &Caller) -> Result<usize, ApiError> {
-    if caller.is_admin() {
+async fn active_calls(app: &App, principal: &Principal) -> Result<usize, ApiError> {
+    if principal.is_admin() {
         return Ok(app.status().await?.active_calls);
     }
-    let of = CallsOf::User(caller.user().clone());
+    let of = CallsOf::User(principal.user().clone());
     Ok(live_calls(app, of, None, usize::MAX, |_| true, |_| false).await?.len())
 }
 
@@ -97,12 +97,12 @@ fn end_reason(stored: String) -> String {
 }
 
 /// How many phones of the caller, or of everybody, are registered.
-async fn registrations(app: &App, caller: &Caller) -> Result<usize, ApiError> {
-    if caller.is_admin() {
+async fn registrations(app: &App, principal: &Principal) -> Result<usize, ApiError> {
+    if principal.is_admin() {
         return Ok(app.status().await?.registrations);
     }
-    let directory = app.office().directory();
-    let own: Vec<_> = directory.credentials_of(caller.user()).map(|c| c.username.clone()).collect();
+    let directory = app.directory_service().directory();
+    let own: Vec<_> = directory.credentials_of(principal.user()).map(|c| c.username.clone()).collect();
     let mut registered = 0;
     for part in own.chunks(NAMES_LISTED) {
         match app.ask(Command::Presence { usernames: part.to_vec() }).await? {

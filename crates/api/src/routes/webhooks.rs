@@ -10,14 +10,14 @@ use model::{Permission, UserId, Webhook, WebhookId};
 use store::{DeliveryFilter, DeliveryId, DeliveryStatus};
 
 use crate::App;
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::{NewWebhook, WebhookChanges, webhook_secret};
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::{PAGE_DEFAULT, WEBHOOKS_OF_USER};
-use crate::office::{NewWebhook, WebhookChanges, webhook_secret};
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
-use crate::shapes::{
+use crate::schemas::{
     DeliveriesAnswer, DeliveryAnswer, DeliveryView, Success, WebhookAnswer, WebhookView, WebhooksAnswer,
 };
 
@@ -44,7 +44,7 @@ const DELIVERIES: &[Field] = &[
 const NOTHING: &[Field] = &[];
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Need::Key;
+    let need = Access::Key;
     let route =
         |place, summary, answer, handler| Route::new(place, "webhooks", summary, need, answer, handler);
     let one = Answer::json::<WebhookAnswer>;
@@ -89,10 +89,10 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// A webhook that the caller may see; any other is as good as missing.
-async fn own(app: &App, caller: &Caller, id: &PathId) -> Result<Webhook, ApiError> {
+async fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Webhook, ApiError> {
     let id: WebhookId = id.id()?;
-    let found = app.office().store().webhook(&id).await?;
-    found.filter(|hook| caller.sees(&hook.user)).ok_or_else(|| Fault::NotFound.into())
+    let found = app.directory_service().store().webhook(&id).await?;
+    found.filter(|hook| principal.sees(&hook.user)).ok_or_else(|| Fault::NotFound.into())
 }
 
 /// Plain HTTP is for trials on this machine, where the operator allows it (security.md row 24).
@@ -122,20 +122,24 @@ fn types(form: &Form) -> Option<Vec<String>> {
     form.texts("types").map(|types| types.map(str::to_owned).collect())
 }
 
-async fn create(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<WebhookAnswer>, ApiError> {
-    let form = body.form(&caller, CREATE)?;
+async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    body: Body,
+) -> Result<Json<WebhookAnswer>, ApiError> {
+    let form = body.form(&principal, CREATE)?;
     let everybody = form.text("scope") == Some("all");
     if everybody {
-        caller.needs(Permission::Events)?;
+        principal.needs(Permission::Events)?;
     }
-    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| caller.user().clone());
+    let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
     let url = address(&app, form.text("url").unwrap_or_default())?;
-    if app.office().store().webhooks(Some(&user)).await?.len() >= WEBHOOKS_OF_USER {
+    if app.directory_service().store().webhooks(Some(&user)).await?.len() >= WEBHOOKS_OF_USER {
         return Err(Fault::TooManyWebhooks.into());
     }
     let active = form.flag("active").unwrap_or(true);
     let wanted = NewWebhook { user, url, types: types(&form).unwrap_or_default(), everybody, active };
-    let hook = app.office().create_webhook(caller.actor(), wanted).await?;
+    let hook = app.directory_service().create_webhook(principal.actor(), wanted).await?;
     Ok(with_secret(&app, &hook))
 }
 
@@ -145,64 +149,72 @@ fn with_secret(app: &App, hook: &Webhook) -> Json<WebhookAnswer> {
     Json(WebhookAnswer { success: true, webhook: WebhookView::of(hook, Some(secret)) })
 }
 
-async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Json<WebhooksAnswer>, ApiError> {
+async fn list(
+    State(app): State<App>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Json<WebhooksAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     if let Some(user) = form.text("userId") {
-        caller.acts_for(user)?;
+        principal.acts_for(user)?;
     }
     let wanted = form.parsed("userId", UserId::parse)?;
-    let user = wanted.or_else(|| (!caller.is_admin()).then(|| caller.user().clone()));
-    let hooks = app.office().store().webhooks(user.as_ref()).await?;
+    let user = wanted.or_else(|| (!principal.is_admin()).then(|| principal.user().clone()));
+    let hooks = app.directory_service().store().webhooks(user.as_ref()).await?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (hooks, next_cursor) = page(hooks.into_iter(), form.text("cursor"), limit, |hook| hook.id.as_str());
     let webhooks = hooks.iter().map(|hook| WebhookView::of(hook, None)).collect();
     Ok(Json(WebhooksAnswer { success: true, webhooks, next_cursor }))
 }
 
-async fn show(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<WebhookAnswer>, ApiError> {
-    let hook = own(&app, &caller, &id).await?;
+async fn show(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<WebhookAnswer>, ApiError> {
+    let hook = own(&app, &principal, &id).await?;
     Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, None) }))
 }
 
 async fn change(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
-    let hook = own(&app, &caller, &id).await?;
-    let form = body.form(&caller, CHANGE)?;
+    let hook = own(&app, &principal, &id).await?;
+    let form = body.form(&principal, CHANGE)?;
     let url = form.text("url").map(|url| address(&app, url)).transpose()?;
     let changes = WebhookChanges { url, types: types(&form), active: form.flag("active") };
-    let hook = app.office().change_webhook(caller.actor(), hook, changes).await?;
+    let hook = app.directory_service().change_webhook(principal.actor(), hook, changes).await?;
     Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, None) }))
 }
 
-async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
-    let hook = own(&app, &caller, &id).await?;
-    app.office().delete_webhook(caller.actor(), hook).await?;
+async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
+    let hook = own(&app, &principal, &id).await?;
+    app.directory_service().delete_webhook(principal.actor(), hook).await?;
     Ok(Json(Success { success: true }))
 }
 
 async fn rotate(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
-    let hook = own(&app, &caller, &id).await?;
-    body.form(&caller, NOTHING)?;
-    let hook = app.office().rotate_webhook_secret(caller.actor(), hook).await?;
+    let hook = own(&app, &principal, &id).await?;
+    body.form(&principal, NOTHING)?;
+    let hook = app.directory_service().rotate_webhook_secret(principal.actor(), hook).await?;
     Ok(with_secret(&app, &hook))
 }
 
 async fn deliveries(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<DeliveriesAnswer>, ApiError> {
-    let hook = own(&app, &caller, &id).await?;
+    let hook = own(&app, &principal, &id).await?;
     let form = Form::of_query(&uri, DELIVERIES)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let filter = DeliveryFilter {
@@ -211,7 +223,7 @@ async fn deliveries(
         before: form.whole("cursor").map(|seq| seq as i64),
         limit: limit as u32 + 1,
     };
-    let mut found = app.office().store().deliveries(&filter).await?;
+    let mut found = app.directory_service().store().deliveries(&filter).await?;
     let more = found.len() > limit;
     found.truncate(limit);
     let next_cursor = found.last().filter(|_| more).map(|last| last.seq);
@@ -221,22 +233,22 @@ async fn deliveries(
 
 async fn retry(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     params: RawPathParams,
     body: Body,
 ) -> Result<Json<DeliveryAnswer>, ApiError> {
-    let hook = own(&app, &caller, &id).await?;
+    let hook = own(&app, &principal, &id).await?;
     let named = params.iter().find(|(name, _)| *name == "delivery").map(|(_, value)| value);
     let wanted = DeliveryId::parse(named.unwrap_or_default()).map_err(|_| ApiError::from(Fault::NotFound))?;
-    let store = app.office().store();
+    let store = app.directory_service().store();
     let there = store.delivery(&wanted).await?.filter(|delivery| delivery.webhook == hook.id);
     let there = there.ok_or(Fault::NotFound)?;
-    body.form(&caller, NOTHING)?;
+    body.form(&principal, NOTHING)?;
     if there.status != DeliveryStatus::Dead {
         return Err(Fault::NotDead.into());
     }
-    app.office().retry_delivery(caller.actor(), hook, there).await?;
+    app.directory_service().retry_delivery(principal.actor(), hook, there).await?;
     let again = store.delivery(&wanted).await?.ok_or(Fault::NotFound)?;
     Ok(Json(DeliveryAnswer { success: true, delivery: DeliveryView::of(&again) }))
 }

@@ -123,7 +123,8 @@ impl House {
         let port: Arc<dyn centralita_api::SwitchPort> = Arc::<Exchange>::clone(&exchange);
         let app = App::new(store.clone(), directory, port, settings, clock, Rng::from_number(1));
         let admin_user = UserId::parse("admin").unwrap();
-        let admin = app.office().create_admin_key(Actor::default(), admin_user, "first").await.unwrap();
+        let admin =
+            app.directory_service().create_admin_key(Actor::default(), admin_user, "first").await.unwrap();
         let mut house = House {
             router: router(app.clone()),
             app,
@@ -150,7 +151,14 @@ impl House {
             requests_per_minute: None,
             expires_at: None,
         };
-        self.app.office().create_key(Actor::default(), wanted).await.unwrap().secret.expose().clone()
+        self.app
+            .directory_service()
+            .create_key(Actor::default(), wanted)
+            .await
+            .unwrap()
+            .secret
+            .expose()
+            .clone()
     }
 
     /// Let time pass.

@@ -70,7 +70,7 @@ pub async fn message(house: &House, extension: &str) -> String {
         heard_at: None,
     };
     let id = message.id.to_string();
-    house.app.office().message_begun(message.clone()).await.unwrap();
-    house.app.office().message_left(message).await.unwrap();
+    house.app.directory_service().message_begun(message.clone()).await.unwrap();
+    house.app.directory_service().message_left(message).await.unwrap();
     id
 }

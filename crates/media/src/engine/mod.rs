@@ -199,7 +199,7 @@ pub enum MediaEvent {
         /// Which.
         recording: RecordingId,
         /// What came of it.
-        file: Filed,
+        file: FileResult,
     },
     /// From the shell: a worker has ended by an error, and with it all its streams and ports. It begins anew, and tells of its ports as at
     /// its start.
@@ -218,7 +218,7 @@ pub enum MediaEvent {
 
 /// What became of a recording's file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Filed {
+pub enum FileResult {
     /// It is complete.
     Complete {
         /// How long the file is.

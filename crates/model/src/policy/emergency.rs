@@ -1,7 +1,7 @@
 //! Numbers that call for help (security.md row 31): what the house names, else the common ones of the world and those of its country.
 
 use super::DialRules;
-use crate::Dialled;
+use crate::DialledNumber;
 
 /// Known everywhere: those of Europe, the Americas and Oceania that visitors and their phones dial wherever they are.
 const COMMON: [&str; 17] = [
@@ -41,7 +41,7 @@ fn national(country: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// The number that brings help which a dialled one means, if it means one: a `+`, zeros before it or keys after it change nothing.
-pub fn emergency<'r>(rules: &'r DialRules, number: &Dialled) -> Option<&'r str> {
+pub fn emergency<'r>(rules: &'r DialRules, number: &DialledNumber) -> Option<&'r str> {
     let dialled = number.as_str().trim_end_matches(['#', '*']);
     let digits = dialled.trim_start_matches('+');
     let abroad = dialled.trim_start_matches(['+', '0']);
@@ -64,6 +64,6 @@ fn known<'r>(rules: &'r DialRules, text: &str) -> Option<&'r str> {
 }
 
 /// Whether a number calls for help under any house's rules, so that no extension should bear it.
-pub fn is_emergency(number: &Dialled) -> bool {
+pub fn is_emergency(number: &DialledNumber) -> bool {
     emergency(&DialRules::default(), number).is_some()
 }

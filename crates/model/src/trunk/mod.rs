@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 pub use number::{NumberFormat, same_number};
 pub(crate) use route::outside;
-pub use route::{NotCarried, Outside, inbound, names};
+pub use route::{OutboundRoute, TrunkReject, inbound, names};
 pub use source::{Source, SourceError};
 
-use crate::{Dialled, ExtensionNumber, Sealed};
+use crate::{DialledNumber, ExtensionNumber, SealedSecret};
 
 /// Marks ids of trunks; see [`TrunkId`].
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ impl TrunkHost {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Did {
     /// The number, as the carrier writes it; `+`, `00` and nothing in front are the same.
-    pub number: Dialled,
+    pub number: DialledNumber,
     /// The extension; the trunk's default one where `None`.
     #[serde(default)]
     pub extension: Option<ExtensionNumber>,
@@ -129,13 +129,13 @@ pub struct TrunkSettings {
     /// Which number the called one is shown.
     pub caller_id: CallerId,
     /// The trunk's own number.
-    pub caller_number: Option<Dialled>,
+    pub caller_number: Option<DialledNumber>,
     /// How numbers are written.
     pub number_format: NumberFormat,
     /// Cut from numbers that begin so, before anything else.
-    pub strip_prefix: Option<Dialled>,
+    pub strip_prefix: Option<DialledNumber>,
     /// Put before numbers that are not international.
-    pub add_prefix: Option<Dialled>,
+    pub add_prefix: Option<DialledNumber>,
     /// The only codecs that are offered and accepted; all where empty.
     pub codecs: Vec<String>,
     /// Calls at once.
@@ -190,7 +190,7 @@ pub struct Trunk {
     /// The rest.
     pub settings: TrunkSettings,
     /// The digest password.
-    pub password: Option<Sealed>,
+    pub password: Option<SealedSecret>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

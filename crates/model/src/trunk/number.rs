@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CallerId, TrunkSettings};
-use crate::{Dialled, ExtensionNumber};
+use crate::{DialledNumber, ExtensionNumber};
 
 /// What a carrier wants to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub fn same_number(a: &str, b: &str) -> bool {
 impl TrunkSettings {
     /// A dialled number as this carrier reads it; `None` where it cannot be written so. `whole` is the same number with its country code
     /// and no `+`, where the house knows it. Numbers that call for help go as they were dialled.
-    pub fn on_the_wire(&self, number: &Dialled, whole: Option<&str>, help: bool) -> Option<String> {
+    pub fn on_the_wire(&self, number: &DialledNumber, whole: Option<&str>, help: bool) -> Option<String> {
         let text = number.as_str();
         if help {
             return Some(text.trim_start_matches('+').to_owned());
@@ -59,7 +59,7 @@ impl TrunkSettings {
 
     /// The number that this carrier will take a dialled one for, in a form that the dial policy reads: prefixes are cut, and added where
     /// they begin an international number. None where it does not go by this trunk.
-    pub(crate) fn meant(&self, number: &Dialled, whole: Option<&str>) -> Option<Dialled> {
+    pub(crate) fn meant(&self, number: &DialledNumber, whole: Option<&str>) -> Option<DialledNumber> {
         let wire = self.on_the_wire(number, whole, false)?;
         let text = match self.number_format {
             NumberFormat::E164 => wire,
@@ -72,7 +72,7 @@ impl TrunkSettings {
                 Some(_) | None => wire,
             },
         };
-        Dialled::parse(&text).ok()
+        DialledNumber::parse(&text).ok()
     }
 
     /// The number by which callers outside reach an extension over this trunk.
@@ -85,7 +85,7 @@ impl TrunkSettings {
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
         let did = || self.number_of(extension?).map(str::to_owned);
-        let number = |text: &str| Dialled::parse(text).ok().map(|number| number.as_str().to_owned());
+        let number = |text: &str| DialledNumber::parse(text).ok().map(|number| number.as_str().to_owned());
         match self.caller_id {
             CallerId::Fixed => fixed(),
             CallerId::Own => did().or_else(fixed).or_else(|| number(shown)),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn wire(settings: &TrunkSettings, number: &str, whole: Option<&str>) -> Option<String> {
-        settings.on_the_wire(&Dialled::parse(number).unwrap(), whole, false)
+        settings.on_the_wire(&DialledNumber::parse(number).unwrap(), whole, false)
     }
 
     #[test]
@@ -128,15 +128,15 @@ mod tests {
     #[test]
     fn prefixes_are_cut_and_added() {
         let mut carrier = settings();
-        carrier.strip_prefix = Some(Dialled::parse("0").unwrap());
-        carrier.add_prefix = Some(Dialled::parse("+34").unwrap());
+        carrier.strip_prefix = Some(DialledNumber::parse("0").unwrap());
+        carrier.add_prefix = Some(DialledNumber::parse("+34").unwrap());
         assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "+34912345678");
         assert_eq!(wire(&carrier, "912345678", None).unwrap(), "+34912345678");
         assert_eq!(wire(&carrier, "+5215512345678", None).unwrap(), "+5215512345678");
         carrier.number_format = NumberFormat::Dialled;
         carrier.add_prefix = None;
         assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "912345678");
-        assert_eq!(carrier.on_the_wire(&Dialled::parse("+112").unwrap(), None, true).unwrap(), "112");
+        assert_eq!(carrier.on_the_wire(&DialledNumber::parse("+112").unwrap(), None, true).unwrap(), "112");
     }
 
     #[test]

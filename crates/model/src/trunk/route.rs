@@ -3,51 +3,51 @@
 use std::sync::Arc;
 
 use super::{Trunk, same_number};
-use crate::dialplan::{Asker, Decision, Road, Route, to_extension};
+use crate::dialplan::{CallOrigin, Decision, DialContext, Route, to_extension};
 use crate::policy::{self, DialRules};
-use crate::{Cause, DialPermissions, Dialled, Directory, TraceStep};
+use crate::{Cause, DialPermissions, DialledNumber, Directory, TraceStep};
 
 /// A number outside, and the trunks that can carry it, in the order in which they are tried.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Outside {
+pub struct OutboundRoute {
     /// As it was dialled.
-    pub number: Dialled,
+    pub number: DialledNumber,
     /// With its country code and no `+`, where the house knows that.
-    pub whole: Option<String>,
+    pub e164: Option<String>,
     /// It calls for help: no limit stands in its way (security.md row 31).
-    pub help: bool,
+    pub is_emergency: bool,
     /// Who asked for it: what goes on the wire is judged once more.
-    pub asker: Asker,
+    pub context: DialContext,
     /// Never empty.
     pub trunks: Vec<Arc<Trunk>>,
 }
 
 /// Why a number does not go by a trunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotCarried {
+pub enum TrunkReject {
     /// Its carrier could not read it.
     Unwritten,
     /// What the trunk's prefixes make of it may not be dialled.
     Forbidden(Cause),
 }
 
-impl Outside {
+impl OutboundRoute {
     /// The number as a trunk's carrier reads it. What its prefixes make of it is judged like a number that was dialled, so that no rewriting
     /// opens what the policy shuts (security.md row 7).
-    pub fn on_the_wire(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, NotCarried> {
+    pub fn to_carrier_format(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, TrunkReject> {
         let settings = &trunk.settings;
         let written = settings
-            .on_the_wire(&self.number, self.whole.as_deref(), self.help)
-            .ok_or(NotCarried::Unwritten)?;
-        if self.help {
+            .on_the_wire(&self.number, self.e164.as_deref(), self.is_emergency)
+            .ok_or(TrunkReject::Unwritten)?;
+        if self.is_emergency {
             return Ok(written);
         }
-        let meant = settings.meant(&self.number, self.whole.as_deref()).ok_or(NotCarried::Unwritten)?;
+        let meant = settings.meant(&self.number, self.e164.as_deref()).ok_or(TrunkReject::Unwritten)?;
         if meant == self.number {
             return Ok(written);
         }
-        let Asker { road, permissions } = self.asker;
-        policy::check(rules, road, permissions, &meant, &mut Vec::new()).map_err(NotCarried::Forbidden)?;
+        let DialContext { origin, permissions } = self.context;
+        policy::check(rules, origin, permissions, &meant, &mut Vec::new()).map_err(TrunkReject::Forbidden)?;
         Ok(written)
     }
 }
@@ -55,22 +55,23 @@ impl Outside {
 /// Lead a number that may be dialled to the trunks; 404 where none carries it (S194), 403 where each would dial what may not be dialled.
 pub(crate) fn outside(
     directory: &Directory,
-    asker: Asker,
-    number: Dialled,
+    asker: DialContext,
+    number: DialledNumber,
     help: Option<&str>,
     trace: &mut Vec<TraceStep>,
 ) -> Route {
     // However it was spelled, help is called by its plain number.
-    let number = help.and_then(|help| Dialled::parse(help).ok()).unwrap_or(number);
+    let number = help.and_then(|help| DialledNumber::parse(help).ok()).unwrap_or(number);
     let (help, whole) = (help.is_some(), policy::e164(directory.rules(), &number));
-    let mut outside = Outside { number, whole, help, asker, trunks: Vec::new() };
+    let mut outside =
+        OutboundRoute { number, e164: whole, is_emergency: help, context: asker, trunks: Vec::new() };
     let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
     let mut forbidden = None;
     for trunk in directory.trunks().filter(|trunk| trunk.enabled) {
-        match outside.on_the_wire(directory.rules(), trunk) {
+        match outside.to_carrier_format(directory.rules(), trunk) {
             Ok(_) => outside.trunks.push(Arc::clone(trunk)),
-            Err(NotCarried::Unwritten) => {}
-            Err(NotCarried::Forbidden(cause)) => {
+            Err(TrunkReject::Unwritten) => {}
+            Err(TrunkReject::Forbidden(cause)) => {
                 say(format!("{} would make a number of it that may not be dialled", trunk.name));
                 forbidden = forbidden.or(Some(cause));
             }
@@ -78,7 +79,7 @@ pub(crate) fn outside(
     }
     if outside.trunks.is_empty() {
         say(format!("no trunk is there to carry {}", outside.number));
-        let none = if outside.help { Cause::EmergencyNoRoute } else { Cause::NoRoute };
+        let none = if outside.is_emergency { Cause::EmergencyNoRoute } else { Cause::NoRoute };
         return Route::Refused(forbidden.unwrap_or(none));
     }
     let names: Vec<&str> = outside.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
@@ -113,7 +114,7 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
     let route = match extension {
         Some(extension) => {
             say("extension", format!("{} is an extension", extension.number));
-            let asker = Asker { road: Road::Trunk, permissions: DialPermissions::default() };
+            let asker = DialContext { origin: CallOrigin::Trunk, permissions: DialPermissions::default() };
             to_extension(extension, asker, &mut trace)
         }
         None => {

@@ -225,7 +225,7 @@ async fn import_here(shared: &Shared, bytes: &[u8], named: &dyn Fn(&str) -> Faul
     let lines = api::read_spreadsheet(bytes, &owner).map_err(|fault| named(&fault.to_string()))?;
     let local = Local::open(shared).await?;
     let seal = local.data.seal_key(&mut Rng::from_seed(data::seed()?))?;
-    let done = local.office.import(Actor::default(), seal.derived("pins"), lines).await;
+    let done = local.directory_service.import(Actor::default(), seal.derived("pins"), lines).await;
     local.close().await;
     let done = done.map_err(|error| named(&error.to_string()))?;
     let passwords = done.made.iter().map(|made| {

@@ -79,13 +79,13 @@ fn create_offline(shared: &Shared, user: &str, name: &str) -> Result<Value, Faul
     let user = UserId::parse(user).map_err(|error| Fault::Usage(format!("--user: {error}")))?;
     reach::block_on(async {
         let local = Local::open(shared).await?;
-        let secret = local.office.new_key_secret();
+        let secret = local.directory_service.new_key_secret();
         // A key that was lost is made anew: later commands should find one. First the file: a key whose secret is nowhere helps nobody.
         let held = local.data.read_admin_key()?;
         if held.is_none() {
             local.data.write_secret(&local.data.admin_key(), secret.expose())?;
         }
-        let created = local.office.enter_admin_key(Actor::default(), user, name, secret).await;
+        let created = local.directory_service.enter_admin_key(Actor::default(), user, name, secret).await;
         if created.is_err() && held.is_none() {
             std::fs::remove_file(local.data.admin_key()).ok();
         }
@@ -106,7 +106,7 @@ fn list(shared: &Shared, user: Option<String>) -> Result<(), Fault> {
         }
         None => reach::block_on(async {
             let local = Local::open(shared).await?;
-            let directory = local.office.directory();
+            let directory = local.directory_service.directory();
             let mut keys: Vec<_> = directory.keys().cloned().collect();
             local.close().await;
             keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
@@ -149,7 +149,7 @@ fn withdraw(shared: &Shared, id: &str) -> Result<(), Fault> {
         Some(client) => client.delete(&format!("/api/v1/keys/{id}"))?.json().map(drop),
         None => reach::block_on(async {
             let local = Local::open(shared).await?;
-            let done = local.office.revoke_key(Actor::default(), id).await;
+            let done = local.directory_service.revoke_key(Actor::default(), id).await;
             local.close().await;
             done.map_err(|error| Fault::Refused(error.to_string()))
         }),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use api::{Office, Offline};
+use api::{DirectoryService, Offline};
 use base::Rng;
 use store::Store;
 
@@ -51,7 +51,7 @@ fn admin_key(data: &DataDir) -> Option<String> {
 
 /// The database of a data directory on which no server runs, and none can be started meanwhile.
 pub(super) struct Local {
-    pub(super) office: Office,
+    pub(super) directory_service: DirectoryService,
     pub(super) data: DataDir,
     store: Store,
     _lock: Lock,
@@ -72,7 +72,7 @@ impl Local {
         let directory =
             store.load_directory().await.with_context(|| tr!("the database", "la base de datos"))?;
         let clock = Clock::start();
-        let office = Office::new(
+        let directory_service = DirectoryService::new(
             store.clone(),
             directory,
             Arc::new(Offline),
@@ -80,8 +80,8 @@ impl Local {
             Arc::new(move || clock.now()),
             rng,
         );
-        office.loaded_at(seen).await;
-        Ok(Local { office, data, store, _lock: lock })
+        directory_service.loaded_at(seen).await;
+        Ok(Local { directory_service, data, store, _lock: lock })
     }
 
     pub(super) async fn close(self) {

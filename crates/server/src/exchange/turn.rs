@@ -10,7 +10,7 @@ use base::Now;
 use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
 use mio::{Events, Poll};
-use model::journal::{Note, Record};
+use model::journal::{CallEvent, Record};
 use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
 use switch::{Command, Input, Output, Reply, Switch};
@@ -442,10 +442,10 @@ impl Loop {
                             self.lines.settle(Flow { epoch, number });
                         }
                         Record::LegUp { leg, .. } if leg.transport != 0 => self.lines.settle_peer(leg.remote),
-                        Record::Noted(Note::SpendAlert { user, percent, limit_minutes, .. }) => {
+                        Record::Noted(CallEvent::SpendAlert { user, percent, limit_minutes, .. }) => {
                             tracing::warn!(%user, percent, limit_minutes, "calls to the outside: the day's minutes run out");
                         }
-                        Record::Noted(Note::Emergency { call, .. }) => {
+                        Record::Noted(CallEvent::Emergency { call, .. }) => {
                             tracing::warn!(%call, "somebody calls for help");
                         }
                         Record::Bound(_)

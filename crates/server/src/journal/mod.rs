@@ -26,7 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base::Timestamp;
 use model::journal::Record;
 use model::voicemail::Fact;
-use store::Remembered;
+use store::RuntimeState;
 use switch::{Input, JournalRoom, OpenCall};
 use tokio::sync::{mpsc, oneshot};
 
@@ -296,7 +296,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
 }
 
 /// What the exchange is told at start: the database's memory, corrected by the journal's.
-pub fn restore(remembered: Remembered, pending: &Pending) -> Input {
+pub fn restore(remembered: RuntimeState, pending: &Pending) -> Input {
     let (outside, alive) = (pending.outside(&remembered), pending.alive());
     let (bindings, calls) = pending.correct(remembered);
     Input::Restore {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use base::Timestamp;
-use model::journal::{Binding, Note, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, CallEvent, DialogSnapshot, OutboundCallTime, Record};
 use model::voicemail::Fact;
 use model::{CallId, CallRecord, Recording, RecordingId, RecordingState};
-use store::Remembered;
+use store::RuntimeState;
 
 /// A binding's key.
 type Contact = (Arc<str>, String);
@@ -18,7 +18,7 @@ type Contact = (Arc<str>, String);
 pub struct Pending {
     bindings: HashMap<Contact, PendingBinding>,
     calls: BTreeMap<CallId, PendingCall>,
-    notes: Vec<(u64, Note)>,
+    notes: Vec<(u64, CallEvent)>,
     recordings: BTreeMap<RecordingId, (u64, Box<Recording>)>,
     /// What is to be done of voicemail, in order. Who does it says so: the database is not fed with it.
     facts: VecDeque<(u64, Fact)>,
@@ -62,10 +62,10 @@ impl PendingBinding {
 struct PendingCall {
     segment: u64,
     opened: Option<Box<CallRecord>>,
-    legs: Vec<OpenLeg>,
+    legs: Vec<DialogSnapshot>,
     closed: Option<Box<CallRecord>>,
     ladder: Option<Vec<u8>>,
-    notes: Vec<Note>,
+    notes: Vec<CallEvent>,
 }
 
 impl Pending {
@@ -169,7 +169,7 @@ impl Pending {
                 (record.trace, record.legs) = (Vec::new(), Vec::new());
             }
             call.ladder = None;
-            call.notes.retain(|note| matches!(note, Note::Outside(_)));
+            call.notes.retain(|note| matches!(note, CallEvent::Outside(_)));
             call.notes.shrink_to_fit();
         }
         self.notes = Vec::new();
@@ -260,7 +260,10 @@ impl Pending {
     }
 
     /// What is true, where `remembered` is what the database says.
-    pub fn correct(&self, remembered: Remembered) -> (Vec<Binding>, Vec<(CallRecord, Vec<OpenLeg>)>) {
+    pub fn correct(
+        &self,
+        remembered: RuntimeState,
+    ) -> (Vec<Binding>, Vec<(CallRecord, Vec<DialogSnapshot>)>) {
         let key = |binding: &Binding| (Arc::clone(&binding.username), binding.contact.clone());
         let mut bindings: BTreeMap<Contact, Binding> =
             remembered.bindings.into_iter().map(|binding| (key(&binding), binding)).collect();
@@ -270,7 +273,7 @@ impl Pending {
                 Err(_) => bindings.remove(key),
             };
         }
-        let mut calls: BTreeMap<CallId, (CallRecord, Vec<OpenLeg>)> =
+        let mut calls: BTreeMap<CallId, (CallRecord, Vec<DialogSnapshot>)> =
             remembered.open_calls.into_iter().map(|call| (call.0.id.clone(), call)).collect();
         for (id, call) in &self.calls {
             if call.closed.is_some() {
@@ -283,12 +286,12 @@ impl Pending {
             }
             if let Some((record, legs)) = calls.get_mut(id) {
                 let answered = call.notes.iter().find_map(|note| match note {
-                    Note::Answered { at, .. } => Some(*at),
-                    Note::Ringing { .. }
-                    | Note::WrongAnswer { .. }
-                    | Note::Outside(_)
-                    | Note::Emergency { .. }
-                    | Note::SpendAlert { .. } => None,
+                    CallEvent::Answered { at, .. } => Some(*at),
+                    CallEvent::Ringing { .. }
+                    | CallEvent::WrongAnswer { .. }
+                    | CallEvent::Outside(_)
+                    | CallEvent::Emergency { .. }
+                    | CallEvent::SpendAlert { .. } => None,
                 });
                 record.answered_at = record.answered_at.or(answered);
                 legs.extend(call.legs.iter().filter(|leg| !legs.contains(leg)).cloned().collect::<Vec<_>>());
@@ -298,12 +301,12 @@ impl Pending {
     }
 
     /// What calls to the outside have used, where `remembered` is what the database says.
-    pub fn outside(&self, remembered: &Remembered) -> Vec<OutsideTime> {
-        let key = |time: &OutsideTime| (time.call.clone(), time.leg);
-        let mut times: BTreeMap<(CallId, u32), OutsideTime> =
+    pub fn outside(&self, remembered: &RuntimeState) -> Vec<OutboundCallTime> {
+        let key = |time: &OutboundCallTime| (time.call.clone(), time.leg);
+        let mut times: BTreeMap<(CallId, u32), OutboundCallTime> =
             remembered.outside.iter().map(|time| (key(time), time.clone())).collect();
         for note in self.calls.values().flat_map(|call| &call.notes) {
-            let Note::Outside(time) = note else { continue };
+            let CallEvent::Outside(time) = note else { continue };
             let known = times.entry(key(time)).or_insert_with(|| time.clone());
             known.until = known.until.or(time.until);
         }

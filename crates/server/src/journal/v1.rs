@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::Timestamp;
-use model::journal::{Binding, ListenerId, Note, OpenLeg, OutsideTime, Record};
+use model::journal::{Binding, CallEvent, DialogSnapshot, ListenerId, OutboundCallTime, Record};
 use model::{
     CallDirection, CallId, CallRecord, CallStatus, Cause, LegRecord, LegRole, Quality, Recording,
     RecordingFormat, RecordingId, RecordingState, TraceStep, UserId,
@@ -190,9 +190,9 @@ struct OpenLegV1 {
     remote: SocketAddr,
 }
 
-impl From<OpenLegV1> for OpenLeg {
-    fn from(old: OpenLegV1) -> OpenLeg {
-        OpenLeg {
+impl From<OpenLegV1> for DialogSnapshot {
+    fn from(old: OpenLegV1) -> DialogSnapshot {
+        DialogSnapshot {
             dialog: old.dialog,
             transport: old.transport,
             listener: ListenerId::Index(old.listener),
@@ -327,20 +327,20 @@ struct OutsideTimeV1 {
     until: Option<Timestamp>,
 }
 
-impl From<NoteV1> for Note {
-    fn from(note: NoteV1) -> Note {
+impl From<NoteV1> for CallEvent {
+    fn from(note: NoteV1) -> CallEvent {
         match note {
-            NoteV1::Ringing { call, at } => Note::Ringing { call, at },
-            NoteV1::Answered { call, at } => Note::Answered { call, at },
+            NoteV1::Ringing { call, at } => CallEvent::Ringing { call, at },
+            NoteV1::Answered { call, at } => CallEvent::Answered { call, at },
             NoteV1::WrongAnswer { source, account, at, banned_seconds } => {
-                Note::WrongAnswer { source, account, at, banned_seconds }
+                CallEvent::WrongAnswer { source, account, at, banned_seconds }
             }
             NoteV1::Outside(OutsideTimeV1 { call, leg, user, since, until }) => {
-                Note::Outside(OutsideTime { call, leg, user, since, until })
+                CallEvent::Outside(OutboundCallTime { call, leg, user, since, until })
             }
-            NoteV1::Emergency { call, at } => Note::Emergency { call, at },
+            NoteV1::Emergency { call, at } => CallEvent::Emergency { call, at },
             NoteV1::SpendAlert { user, percent, limit_minutes, day, at } => {
-                Note::SpendAlert { user, percent, limit_minutes, day, at }
+                CallEvent::SpendAlert { user, percent, limit_minutes, day, at }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{AudioFile, Office, Shelf, Wanted};
+use api::{AudioFile, AudioFormatRequest, AudioStore, DirectoryService};
 use model::MessageState;
 use model::voicemail::{Attempt, Delivery};
 use tokio::sync::Notify;
@@ -31,9 +31,9 @@ pub struct Worker {
     /// How mails leave.
     pub post: Post,
     /// The books.
-    pub office: Office,
+    pub directory_service: DirectoryService,
     /// The audio.
-    pub audio: Arc<dyn Shelf>,
+    pub audio: Arc<dyn AudioStore>,
     /// Rung when something is due.
     pub bell: Arc<Notify>,
 }
@@ -58,8 +58,8 @@ impl Worker {
 
     /// Try every mail that is due, once.
     async fn round(&self) {
-        let store = self.office.store();
-        let due = match store.mails_due(self.office.now().wall, BATCH).await {
+        let store = self.directory_service.store();
+        let due = match store.mails_due(self.directory_service.now().wall, BATCH).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "the mails that are due cannot be read");
@@ -75,7 +75,7 @@ impl Worker {
                 }
                 Attempt::Never(why) => tracing::error!(mail = %mail.id, why, "a mail was refused"),
             }
-            let tried = mail.after(attempt, self.office.now().wall, self.post.retry);
+            let tried = mail.after(attempt, self.directory_service.now().wall, self.post.retry);
             if let Err(error) = store.mail_tried(&tried).await {
                 tracing::error!(%error, mail = %tried.id, "what became of a mail cannot be written");
                 return; // or it would be sent again and again
@@ -84,7 +84,7 @@ impl Worker {
     }
 
     async fn attempt(&self, mail: &Delivery) -> Attempt {
-        let directory = self.office.directory();
+        let directory = self.directory_service.directory();
         let message = directory.message(&mail.extension, &mail.message);
         let (Some(message), Some(extension)) = (message, directory.extension(&mail.extension)) else {
             return Attempt::Never("the message was deleted before".into());
@@ -98,7 +98,8 @@ impl Worker {
         let mailbox = directory.mailbox(&mail.extension);
         let wav = if mailbox.email_audio {
             let name = switch::voicemail::message_path(&message.extension, &message.id);
-            let Ok(opened) = self.audio.open(AudioFile::voicemail(name), Wanted::Wav).await else {
+            let Ok(opened) = self.audio.open(AudioFile::voicemail(name), AudioFormatRequest::Wav).await
+            else {
                 return Attempt::Later("the audio cannot be read".into());
             };
             match (opened.read)(0..opened.length).await {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ::base::{Instant, Now, Rng};
 use ::media::{
-    Component, Ended, Engine, Filed, MediaCommand, MediaEvent, MediaSink, RecordingId, Report, StreamId,
+    Component, Ended, Engine, FileResult, MediaCommand, MediaEvent, MediaSink, RecordingId, Report, StreamId,
 };
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
@@ -214,7 +214,7 @@ pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
             told(MediaEvent::Closed { stream: *stream, report: Report::default() });
         }
         MediaCommand::StartRecording(record) => {
-            let (recording, ended, file) = (record.recording, Ended::Refused, Filed::Failed);
+            let (recording, ended, file) = (record.recording, Ended::Refused, FileResult::Failed);
             told(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
             told(MediaEvent::FileClosed { recording, file });
         }
@@ -399,7 +399,7 @@ impl Worker {
                     self.recordings.push(record.recording);
                 }
                 None => {
-                    let (recording, file) = (record.recording, Filed::Failed);
+                    let (recording, file) = (record.recording, FileResult::Failed);
                     self.events.push(MediaEvent::FileClosed { recording, file });
                 }
             },

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use api::{AudioFile, Clock, Shelf};
+use api::{AudioFile, AudioStore, Clock};
 use base::{Now, Timestamp};
 use model::journal::Record;
 use model::{Recording, RecordingFormat, RecordingState};

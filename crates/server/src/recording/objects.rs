@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Later, Opened};
+use api::{BoxFuture, Opened};
 use base::Secret;
 use bytes::Bytes;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -70,7 +70,7 @@ impl Objects {
     pub(super) async fn read(&self, name: &str, content_type: &'static str) -> io::Result<Opened> {
         let (store, key) = (Arc::clone(&self.store), self.key(name));
         let length = store.head(&key).await.map_err(io_error)?.size;
-        let read = move |range: Range<u64>| -> Later<io::Result<Bytes>> {
+        let read = move |range: Range<u64>| -> BoxFuture<io::Result<Bytes>> {
             let (store, key) = (Arc::clone(&store), key.clone());
             Box::pin(async move { store.get_range(&key, range).await.map_err(io_error) })
         };

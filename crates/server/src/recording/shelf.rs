@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::{AudioError, AudioFile, Later, Opened, Shelf, Wanted};
+use api::{AudioError, AudioFile, AudioFormatRequest, AudioStore, BoxFuture, Opened};
 use bytes::Bytes;
 use model::RecordingFormat;
 use store::Place;
@@ -104,12 +104,12 @@ impl Warehouse {
         .await
     }
 
-    async fn opened(self, file: AudioFile, wanted: Wanted) -> io::Result<Opened> {
+    async fn opened(self, file: AudioFile, wanted: AudioFormatRequest) -> io::Result<Opened> {
         let stored = match file.format {
             RecordingFormat::Opus => "audio/ogg",
             RecordingFormat::Wav => "audio/wav",
         };
-        let convert = wanted == Wanted::Wav && file.format != RecordingFormat::Wav;
+        let convert = wanted == AudioFormatRequest::Wav && file.format != RecordingFormat::Wav;
         match (file.place, convert) {
             (Place::Gone, _) => Err(io::ErrorKind::NotFound.into()),
             (Place::Folder, false) => {
@@ -154,12 +154,12 @@ impl Warehouse {
     }
 }
 
-impl Shelf for Warehouse {
-    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>> {
+impl AudioStore for Warehouse {
+    fn open(&self, file: AudioFile, wanted: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
         Box::pin(self.clone().opened(file, wanted))
     }
 
-    fn keep_wav(&self, name: String, bytes: Bytes) -> Later<Result<(), AudioError>> {
+    fn keep_wav(&self, name: String, bytes: Bytes) -> BoxFuture<Result<(), AudioError>> {
         let path = self.path(&AudioFile::voicemail(name));
         let keep = move || -> io::Result<Result<(), AudioError>> {
             match upload::samples(&bytes) {
@@ -175,7 +175,7 @@ impl Shelf for Warehouse {
         })
     }
 
-    fn remove(&self, file: AudioFile) -> Later<io::Result<()>> {
+    fn remove(&self, file: AudioFile) -> BoxFuture<io::Result<()>> {
         Box::pin(self.clone().removed(file))
     }
 }
@@ -192,7 +192,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 fn from_file(file: File, content_type: &'static str) -> io::Result<Opened> {
     let length = file.metadata()?.len();
     let file = Arc::new(file);
-    let read = move |range: Range<u64>| -> Later<io::Result<Bytes>> {
+    let read = move |range: Range<u64>| -> BoxFuture<io::Result<Bytes>> {
         let file = Arc::clone(&file);
         Box::pin(blocking(move || {
             let mut bytes = vec![0; (range.end - range.start) as usize];

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::media::{FileFormat, Filed, MediaEvent, RecordingId, StartRecording};
+use ::media::{FileFormat, FileResult, MediaEvent, RecordingId, StartRecording};
 use rtrb::{Consumer, RingBuffer};
 use sha2::{Digest, Sha256};
 
@@ -160,12 +160,12 @@ impl Desk {
     /// The thread panicked, and which file it was about is not known: all that are open have failed. What is written of them stays.
     fn abandon(&mut self) {
         for recording in self.files.keys() {
-            self.tell(*recording, Filed::Failed);
+            self.tell(*recording, FileResult::Failed);
         }
         self.files.clear();
     }
 
-    fn tell(&self, recording: RecordingId, file: Filed) {
+    fn tell(&self, recording: RecordingId, file: FileResult) {
         (self.events)(MediaEvent::FileClosed { recording, file });
     }
 
@@ -180,7 +180,7 @@ impl Desk {
     fn refuse(&self, recording: RecordingId, error: &io::Error) {
         tracing::error!(%error, "a recording cannot be written");
         let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        self.tell(recording, if full { Filed::DiskFull } else { Filed::Failed });
+        self.tell(recording, if full { FileResult::DiskFull } else { FileResult::Failed });
     }
 
     fn audio(&mut self, block: &Block) {
@@ -225,14 +225,14 @@ impl Open {
         Ok(())
     }
 
-    fn close(self) -> io::Result<Filed> {
+    fn close(self) -> io::Result<FileResult> {
         let file = match self.sink {
             Sink::Wav(wav) => wav.finish()?,
             Sink::Opus(opus) => opus.finish()?,
         };
         file.sync_data()?;
         let (bytes, sha256) = measure(&self.path)?;
-        Ok(Filed::Complete { bytes, millis: self.at / 8, sha256 })
+        Ok(FileResult::Complete { bytes, millis: self.at / 8, sha256 })
     }
 }
 

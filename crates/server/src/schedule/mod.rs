@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::Office;
+use api::DirectoryService;
 use base::Rng;
 use model::{Directory, Occurrence};
 use serde_json::json;
@@ -39,7 +39,7 @@ pub struct Desk {
     /// Where occurrences are kept.
     pub store: Store,
     /// Where the directory is.
-    pub office: Office,
+    pub directory_service: DirectoryService,
     /// The way to the exchange.
     pub door: Door,
     /// The clocks.
@@ -52,7 +52,7 @@ pub struct Desk {
 pub async fn run(desk: Desk, config: Config, rng: Rng, beginning: Beginning) {
     desk.door.until_listening(true).await;
     let mut scheduler = Scheduler::new(config, rng);
-    let mut known = desk.office.directory();
+    let mut known = desk.directory_service.directory();
     let file = forecast::file(&desk.data);
     forecast::tell(&desk.store, &file, &known, desk.clock.now().wall).await;
     let (mut kept, mut changed) = (desk.clock.now().instant, false);
@@ -70,7 +70,7 @@ pub async fn run(desk: Desk, config: Config, rng: Rng, beginning: Beginning) {
         }
         let now = desk.clock.now();
         tokio::time::sleep(scheduler.deadline(now).since(now.instant).min(BEAT)).await;
-        let latest = desk.office.directory();
+        let latest = desk.directory_service.directory();
         if !Arc::ptr_eq(&latest, &known) {
             inputs.push_back(Input::Directory(Box::new(Directory::clone(&latest))));
             known = latest;

@@ -168,7 +168,7 @@ impl House {
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let (port, rng) = (Arc::new(door.clone()), &mut opened.rng);
         let app = App::new(opened.store.clone(), opened.directory, port, settings, now, rng.fork());
-        app.office().loaded_at(opened.seen).await;
+        app.directory_service().loaded_at(opened.seen).await;
         app.show_process(Arc::new(Report {
             supervisor: supervisor.clone(),
             exchange: door.published(),
@@ -177,8 +177,8 @@ impl House {
             log: process.log.clone(),
         }));
         let files = warehouse(&config, data.path())?;
-        app.keep_audio_in(Arc::new(files.clone()));
-        let fresh = first_key::ensure(app.office(), &data).await? == FirstKey::Made;
+        app.set_audio_store(Arc::new(files.clone()));
+        let fresh = first_key::ensure(app.directory_service(), &data).await? == FirstKey::Made;
         let socket = control::open(data.path());
         let http = http::Http::start(
             opened.listeners,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use base::{Rng, Timestamp};
 use model::voicemail::Fact;
 use model::{Directory, SealKey};
-use store::{Remembered, Store};
+use store::{RuntimeState, Store};
 use switch::Input;
 use tokio::net::TcpListener;
 
@@ -45,7 +45,7 @@ pub(super) struct Past {
 struct Read {
     seen: i64,
     directory: Directory,
-    remembered: Remembered,
+    remembered: RuntimeState,
 }
 
 impl Opened {
@@ -104,7 +104,7 @@ async fn read(store: &Store, config: &Config, clock: Clock) -> Result<Read> {
     let seen = store.outbox_seq().await?;
     let mut directory = store.load_directory().await?;
     directory.set_rules(config.dial_rules());
-    let mut remembered = store.remembered().await?;
+    let mut remembered = store.load_runtime_state().await?;
     let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
     remembered.outside = store.outside_since(yesterday).await?;
     Ok(Read { seen, directory, remembered })

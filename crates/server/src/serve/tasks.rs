@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use base::{Rng, Secret};
-use model::Patience;
+use model::RetryPolicy;
 use model::voicemail::{Fact, PinKey};
 use store::{Retention, Store};
 use switch::SettingChange;
@@ -134,7 +134,7 @@ impl TaskSetup<'_> {
         (inherited, done): (Vec<Fact>, VoicemailDone),
     ) -> [JoinHandle<()>; 2] {
         let clerk = Clerk {
-            office: self.app.office().clone(),
+            directory_service: self.app.directory_service().clone(),
             files: self.files.clone(),
             door: self.door.clone(),
             bell,
@@ -169,8 +169,11 @@ impl TaskSetup<'_> {
     }
 
     fn settings(&self, told: UnboundedReceiver<(u64, SettingChange)>) -> JoinHandle<()> {
-        let (office, door, told) = (self.app.office().clone(), self.door.clone(), Arc::new(Mutex::new(told)));
-        self.spawn("dialled-settings", move || settings::run(office.clone(), door.clone(), Arc::clone(&told)))
+        let (directory_service, door, told) =
+            (self.app.directory_service().clone(), self.door.clone(), Arc::new(Mutex::new(told)));
+        self.spawn("dialled-settings", move || {
+            settings::run(directory_service.clone(), door.clone(), Arc::clone(&told))
+        })
     }
 
     /// What `centralita doctor` asks; without its socket the server runs all the same.
@@ -189,25 +192,25 @@ impl TaskSetup<'_> {
     }
 
     fn mails(&self, bell: Arc<Notify>) -> Result<JoinHandle<()>> {
-        let (post, office) = (post(self.config)?, self.app.office().clone());
-        let audio: Arc<dyn api::Shelf> = Arc::new(self.files.clone());
+        let (post, directory_service) = (post(self.config)?, self.app.directory_service().clone());
+        let audio: Arc<dyn api::AudioStore> = Arc::new(self.files.clone());
         Ok(self.spawn("mail", move || {
-            let (post, office) = (post.clone(), office.clone());
-            mail::Worker { post, office, audio: Arc::clone(&audio), bell: Arc::clone(&bell) }.run()
+            let (post, directory_service) = (post.clone(), directory_service.clone());
+            mail::Worker { post, directory_service, audio: Arc::clone(&audio), bell: Arc::clone(&bell) }.run()
         }))
     }
 
     fn webhooks(&self, key: Secret<[u8; 32]>, mut rng: Rng) -> JoinHandle<()> {
         let (store, post, clock) = (self.store.clone(), Post::new(reach(self.config)), self.clock);
         self.spawn("webhooks", move || {
-            let patience = Patience::default();
+            let patience = RetryPolicy::default();
             Courier::new(store.clone(), post.clone(), key.clone(), patience, clock, rng.fork()).run()
         })
     }
 
     fn scheduler(&self, beginning: (Beginning, Identity), mut rng: Rng) -> JoinHandle<()> {
-        let (store, office, door, clock) =
-            (self.store.clone(), self.app.office().clone(), self.door.clone(), self.clock);
+        let (store, directory_service, door, clock) =
+            (self.store.clone(), self.app.directory_service().clone(), self.door.clone(), self.clock);
         let (beginning, identity) = beginning;
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
@@ -217,8 +220,9 @@ impl TaskSetup<'_> {
         let data = self.data.to_owned();
         let mut first = Some(beginning);
         self.spawn("scheduler", move || {
-            let (store, office, door, data) = (store.clone(), office.clone(), door.clone(), data.clone());
-            let desk = Desk { store, office, door, clock, data };
+            let (store, directory_service, door, data) =
+                (store.clone(), directory_service.clone(), door.clone(), data.clone());
+            let desk = Desk { store, directory_service, door, clock, data };
             schedule::run_from(first.take(), identity.clone(), desk, pace.clone(), rng.fork())
         })
     }
@@ -227,8 +231,8 @@ impl TaskSetup<'_> {
     fn upkeep(&self) -> [JoinHandle<()>; 5] {
         let (store, clock, retention) = (self.store.clone(), self.clock, retention(self.config));
         let keep = self.spawn("database-upkeep", move || keep(store.clone(), clock, retention.clone()));
-        let office = self.app.office().clone();
-        let follow = self.spawn("directory-follow", move || office.clone().follow());
+        let directory_service = self.app.directory_service().clone();
+        let follow = self.spawn("directory-follow", move || directory_service.clone().follow());
         let (store, door) = (self.store.clone(), self.door.clone());
         let duty = self.spawn("registrar-lease", move || duty::watch(store.clone(), door.clone(), clock));
         let store = self.store.clone();
@@ -250,7 +254,7 @@ async fn keep(store: Store, clock: Clock, retention: Retention) {
     let newest = store.newest_instant().await.ok().flatten();
     steady.is_settled(clock.now(), newest);
     loop {
-        if let Err(error) = store.look_at_itself().await {
+        if let Err(error) = store.analyze().await {
             tracing::warn!(%error, "the database cannot be analysed");
         }
         beat.tick().await;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::{Actor, AudioFile, MailboxChanges, Office, OfficeError, Patch, Shelf};
+use api::{Actor, AudioFile, AudioStore, DirectoryError, DirectoryService, MailboxChanges, Patch};
 use model::voicemail::{Fact, PinKey};
 use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 use store::StoreError;
@@ -33,7 +33,7 @@ const LEAST_MILLIS: u32 = 1_000;
 #[derive(Clone)]
 pub struct Clerk {
     /// The books.
-    pub office: Office,
+    pub directory_service: DirectoryService,
     /// The files.
     pub files: Warehouse,
     /// The exchange, which waits for what it wants to play.
@@ -79,17 +79,17 @@ impl Clerk {
     async fn take_in_orphans(&self, began: SystemTime) -> anyhow::Result<()> {
         let any = self.files.path(&AudioFile::voicemail("voicemail/any".into()))?;
         let Some(folder) = any.parent().map(Path::to_owned) else { return Ok(()) };
-        let directory = self.office.directory();
+        let directory = self.directory_service.directory();
         let known = move |extension: &ExtensionId, id: &MessageId| {
             directory.extension(extension).is_none() || directory.message(extension, id).is_some()
         };
         let find = move || orphans::find(&folder, began, known);
         let found = tokio::task::spawn_blocking(find).await??;
         let Some(first) = found.iter().map(|orphan| orphan.left_at).min() else { return Ok(()) };
-        let deleted = orphans::deleted(self.office.store(), first).await?;
+        let deleted = orphans::deleted(self.directory_service.store(), first).await?;
         let mut count = 0;
         for Orphan { extension, id, left_at } in found {
-            let directory = self.office.directory();
+            let directory = self.directory_service.directory();
             let owner = directory.extension(&extension).map(|extension| extension.user.clone());
             let (Some(user), false) = (owner, deleted.contains(id.as_str())) else { continue };
             let clip = clip(&self.files, &message_path(&extension, &id)).await;
@@ -139,7 +139,7 @@ impl Clerk {
                         let clip = match audio {
                             Audio::Greeting => clip(&clerk.files, &greeting_path(&extension)).await,
                             Audio::Message(id) => clip(&clerk.files, &message_path(&extension, &id)).await,
-                            Audio::Sound(id) => sound(&clerk.office, &id).await,
+                            Audio::Sound(id) => sound(&clerk.directory_service, &id).await,
                         };
                         clerk.door.put(Order::Fetched { token, clip });
                     });
@@ -177,14 +177,20 @@ impl Clerk {
     /// Do what a fact says.
     async fn fact(&self, fact: Fact) {
         match fact {
-            Fact::Begun(message) => self.write(|| self.office.message_begun(message.clone())).await,
+            Fact::Begun(message) => {
+                self.write(|| self.directory_service.message_begun(message.clone())).await
+            }
             Fact::Left(message) => self.left(&message).await,
             Fact::Dropped(message) => self.remove(&message.extension, message.id).await,
             Fact::Deleted { extension, id } => self.remove(&extension, id).await,
             Fact::Marked { extension, id, state } => {
                 self.write(|| async {
-                    let marked =
-                        self.office.mark_message(Actor::default(), extension.clone(), id.clone(), state);
+                    let marked = self.directory_service.mark_message(
+                        Actor::default(),
+                        extension.clone(),
+                        id.clone(),
+                        state,
+                    );
                     marked.await.map(drop)
                 })
                 .await;
@@ -194,10 +200,10 @@ impl Clerk {
                     tracing::error!(%error, "a greeting cannot be put in its place");
                     return;
                 }
-                let at = self.office.now().wall;
+                let at = self.directory_service.now().wall;
                 self.write(|| async {
                     let changes = MailboxChanges { greeting_at: Patch::Set(at), ..MailboxChanges::default() };
-                    let changed = self.office.change_mailbox(
+                    let changed = self.directory_service.change_mailbox(
                         Actor::default(),
                         extension.clone(),
                         self.key.clone(),
@@ -213,7 +219,7 @@ impl Clerk {
 
     /// Do what a fact of the process before us says, where it was not done: the journal may tell again what has long been overtaken.
     async fn do_again(&self, fact: &Fact) {
-        let directory = self.office.directory();
+        let directory = self.directory_service.directory();
         let wanted = match fact {
             Fact::Begun(message) => {
                 directory.message(&message.extension, &message.id).is_none() && self.has_audio(message)
@@ -245,7 +251,7 @@ impl Clerk {
     /// Put a message that nobody spoke into its box. After a crash in the middle it is there as a whole, or not at all.
     async fn put(&self, message: VoicemailMessage, clip: Clip) -> bool {
         let begun = VoicemailMessage { state: MessageState::Recording, millis: 0, ..message.clone() };
-        self.write(|| self.office.message_begun(begun.clone())).await;
+        self.write(|| self.directory_service.message_begun(begun.clone())).await;
         if let Err(error) = self.files.keep(message_path(&message.extension, &message.id), clip).await {
             tracing::error!(%error, "the audio of a message cannot be written");
             self.remove(&message.extension, message.id).await;
@@ -253,12 +259,12 @@ impl Clerk {
         }
         self.left(&message).await;
         // The extension may have been removed meanwhile, and its box with it.
-        self.office.directory().message(&message.extension, &message.id).is_some()
+        self.directory_service.directory().message(&message.extension, &message.id).is_some()
     }
 
     async fn left(&self, message: &VoicemailMessage) {
-        self.write(|| self.office.message_left(message.clone())).await;
-        if self.office.directory().message(&message.extension, &message.id).is_none() {
+        self.write(|| self.directory_service.message_left(message.clone())).await;
+        if self.directory_service.directory().message(&message.extension, &message.id).is_none() {
             // Its extension was removed while somebody spoke.
             self.discard(message_path(&message.extension, &message.id)).await;
         }
@@ -267,7 +273,8 @@ impl Clerk {
 
     async fn remove(&self, extension: &ExtensionId, id: MessageId) {
         self.write(|| async {
-            let removed = self.office.remove_message(Actor::default(), extension.clone(), id.clone());
+            let removed =
+                self.directory_service.remove_message(Actor::default(), extension.clone(), id.clone());
             removed.await.map(drop)
         })
         .await;
@@ -283,11 +290,11 @@ impl Clerk {
 
     /// Write until it is written: what the exchange has told is true, whether the database is there or not. What no longer exists (the
     /// extension was removed meanwhile) is no fault.
-    async fn write<F: Future<Output = Result<(), OfficeError>>>(&self, mut what: impl FnMut() -> F) {
+    async fn write<F: Future<Output = Result<(), DirectoryError>>>(&self, mut what: impl FnMut() -> F) {
         loop {
             match what().await {
-                Ok(()) | Err(OfficeError::NotFound) => return,
-                Err(OfficeError::Store(error)) => {
+                Ok(()) | Err(DirectoryError::NotFound) => return,
+                Err(DirectoryError::Store(error)) => {
                     tracing::error!(%error, "the database does not take what is told of voicemail; it waits");
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -302,7 +309,7 @@ impl Clerk {
     /// Messages that were being spoken when the process before us died are there as far as they were spoken; files that nobody knows are
     /// moved aside.
     async fn adopt(&self, began: SystemTime) {
-        let directory = self.office.directory();
+        let directory = self.directory_service.directory();
         let cut: Vec<VoicemailMessage> = directory
             .all_messages()
             .filter(|message| message.state == MessageState::Recording)
@@ -320,7 +327,7 @@ impl Clerk {
         if let Err(error) = self.take_in_orphans(began).await {
             tracing::warn!(%error, "audio of messages without a row stays where it is");
         }
-        let directory = self.office.directory();
+        let directory = self.directory_service.directory();
         let removed = match self.removed().await {
             Ok(removed) => removed,
             Err(error) => return tracing::warn!(%error, "the files of voicemail are not looked through"),
@@ -349,7 +356,7 @@ impl Clerk {
     async fn removed(&self) -> Result<BTreeSet<String>, StoreError> {
         let (mut names, mut after) = (BTreeSet::new(), 0);
         loop {
-            let page = self.office.store().removed_audio(after).await?;
+            let page = self.directory_service.store().removed_audio(after).await?;
             let Some(last) = page.last() else { return Ok(names) };
             after = last.seq;
             names.extend(page.into_iter().map(|removed| removed.name));
@@ -385,7 +392,7 @@ impl Clerk {
             return;
         }
         let event = store::Audit {
-            at: self.office.now().wall,
+            at: self.directory_service.now().wall,
             kind: "voicemail_unclaimed",
             user: None,
             subject: UNCLAIMED.into(),
@@ -394,7 +401,7 @@ impl Clerk {
             request: String::new(),
             detail: serde_json::json!({"moved": moved, "returned": returned, "deleted": expired, "left": left}),
         };
-        if let Err(error) = self.office.store().audit(event).await {
+        if let Err(error) = self.directory_service.store().audit(event).await {
             tracing::warn!(%error, "the event about unknown voicemail is not written");
         }
     }
@@ -412,8 +419,8 @@ async fn clip(files: &Warehouse, name: &str) -> Option<Clip> {
 }
 
 /// The audio of a sound, as samples.
-async fn sound(office: &Office, id: &SoundId) -> Option<Clip> {
-    match office.store().sound_audio(id).await {
+async fn sound(directory_service: &DirectoryService, id: &SoundId) -> Option<Clip> {
+    match directory_service.store().sound_audio(id).await {
         Ok(ogg) => Warehouse::decoded(ogg?)
             .await
             .inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded"))

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Rng, Secret, Timestamp};
-use model::{Patience, WebhookId};
+use model::{RetryPolicy, WebhookId};
 use store::{Attempt, Due, Outcome, Store, StoreError};
 use tokio::task::JoinSet;
 
@@ -30,7 +30,7 @@ pub struct Courier {
     store: Store,
     post: Post,
     key: Secret<[u8; 32]>,
-    patience: Patience,
+    patience: RetryPolicy,
     clock: Clock,
     rng: Arc<Mutex<Rng>>,
 }
@@ -41,7 +41,7 @@ impl Courier {
         store: Store,
         post: Post,
         key: Secret<[u8; 32]>,
-        patience: Patience,
+        patience: RetryPolicy,
         clock: Clock,
         rng: Rng,
     ) -> Self {

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::Timestamp;
 use centralita_store::{Audit, Store};
-use model::journal::{Binding, ListenerId, OpenLeg};
+use model::journal::{Binding, DialogSnapshot, ListenerId};
 use model::voicemail::PinProof;
 use model::{
-    ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, DialPermissions, Dialled,
-    Extension, ExtensionId, ExtensionNumber, ExtensionStatus, FollowMe, FollowMode, FollowStep, Forwarding,
-    ForwardingMode, Ha1, Language, LegRecord, LegRole, Mailbox, MessageId, MessageState, Permission, Quality,
-    TraceStep, User, UserId, VoicemailMessage,
+    ApiKey, ApiKeyId, CallDirection, CallId, CallRecord, CallStatus, Credential, DialPermissions,
+    DialledNumber, Extension, ExtensionId, ExtensionNumber, ExtensionStatus, FollowMe, FollowMode,
+    FollowStep, Forwarding, ForwardingMode, Ha1, Language, LegRecord, LegRole, Mailbox, MessageId,
+    MessageState, Permission, Quality, TraceStep, User, UserId, VoicemailMessage,
 };
 
 #[path = "../../../../e2e/src/postgres.rs"]
@@ -109,7 +109,7 @@ pub fn extension(name: &str, number: &str) -> Extension {
         username: Arc::from(format!("user_{number}")),
         forwarding: Forwarding {
             enabled: true,
-            number: Some(Dialled::parse("+1234567890").unwrap()),
+            number: Some(DialledNumber::parse("+1234567890").unwrap()),
             mode: ForwardingMode::NoAnswer,
         },
         voicemail_enabled: true,
@@ -124,7 +124,7 @@ pub fn extension(name: &str, number: &str) -> Extension {
         },
         follow_me: Some(FollowMe {
             mode: FollowMode::Simultaneous,
-            numbers: vec![FollowStep { number: Dialled::parse("1003").unwrap(), ring_seconds: 15 }],
+            numbers: vec![FollowStep { number: DialledNumber::parse("1003").unwrap(), ring_seconds: 15 }],
         }),
         record_calls: model::RecordCalls::Outbound,
         created_at: at(2),
@@ -250,8 +250,8 @@ pub fn leg(role: LegRole, started: i64) -> LegRecord {
     }
 }
 
-pub fn open_leg(dialog: u8) -> OpenLeg {
-    OpenLeg {
+pub fn open_leg(dialog: u8) -> DialogSnapshot {
+    DialogSnapshot {
         dialog: vec![dialog, 0, 255],
         transport: 0,
         listener: ListenerId::Address("127.0.0.1:5060".parse().unwrap()),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base::Now;
 use media::sdp::{Direction, LocalMedia};
 use media::{MediaCommand, PlayId, StreamId};
-use model::dialplan::{self, Asker, Decision, Road, Route};
+use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{
     Announcement, CallDirection, CallRecord, CallStatus, Cause, Extension, LegRecord, LegRole, MessageId,
     MessageState, TraceStep, VoicemailMessage, voicemail,
@@ -100,7 +100,7 @@ impl Switch {
         let Some(extension) = device.and_then(|credential| self.extension_of(credential)).cloned() else {
             return Reply::Refused(Cause::Inactive);
         };
-        let asker = Asker { road: Road::Schedule, permissions: extension.dial_permissions };
+        let asker = DialContext { origin: CallOrigin::Schedule, permissions: extension.dial_permissions };
         let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &wish.to);
         match route {
             Route::Refused(cause) => return Reply::Refused(cause),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::Now;
 use bytes::Bytes;
 use media::{Source, Tone};
-use model::journal::{Note, OpenLeg, Record};
+use model::journal::{CallEvent, DialogSnapshot, Record};
 use model::{CallDirection, CallStatus, Cause, LegRole};
 
 use super::{CallKey, LegState, Phase};
@@ -38,7 +38,7 @@ impl Switch {
             return; // the device of a click-to-call rings: nobody else listens yet
         }
         if begins {
-            let note = Note::Ringing { call: call.record.id.clone(), at: call.time(now) };
+            let note = CallEvent::Ringing { call: call.record.id.clone(), at: call.time(now) };
             out.push(Output::Journal(Record::Noted(note)));
         }
         let early = sdp.is_some_and(|sdp| self.take_answer(key, index, &sdp, out).is_ok());
@@ -228,7 +228,7 @@ impl Switch {
             call.record.status = CallStatus::InProgress;
             let at = call.time(now);
             call.record.answered_at = Some(at);
-            let note = Note::Answered { call: call.record.id.clone(), at };
+            let note = CallEvent::Answered { call: call.record.id.clone(), at };
             out.push(Output::Journal(Record::Noted(note)));
         }
         let longest: Duration = self.config.call_duration;
@@ -264,7 +264,7 @@ impl Switch {
         let Some(call) = self.calls.get(key) else { return };
         let Some(leg) = call.leg(index) else { return };
         let Some(dialog) = self.endpoint.dialog(leg.session) else { return };
-        let open = OpenLeg {
+        let open = DialogSnapshot {
             dialog,
             transport: transport_number(leg.hop.transport),
             listener: self.config.listener_id(leg.hop.listener),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
-use model::dialplan::{self, Asker, Road, Route};
+use model::dialplan::{self, CallOrigin, DialContext, Route};
 use model::{Cause, Extension, FollowMe, FollowMode, FollowStep};
 
 use super::history::{Diversion, Why};
@@ -116,7 +116,7 @@ impl Switch {
             self.missed(key, Some(cause));
             return None;
         }
-        let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+        let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
         let decision = dialplan::route(&self.directory, asker, step.number.as_str());
         if let Some(call) = self.calls.get_mut(key) {
             call.record.trace.extend(decision.trace);

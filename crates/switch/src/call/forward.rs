@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::Now;
 use media::{Source, Tone};
-use model::dialplan::{self, Asker, Road, Route};
+use model::dialplan::{self, CallOrigin, DialContext, Route};
 use model::{Cause, Extension, ExtensionId, ForwardingMode, TraceStep, UserId};
 use sip::{Message, Scheme};
 
@@ -153,7 +153,7 @@ impl Switch {
         if let Err(cause) = self.may_divert(key, &extension) {
             return self.fallback(now, key, cause, out);
         }
-        let asker = Asker { road: Road::Forward, permissions: extension.dial_permissions };
+        let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
         let decision = dialplan::route(&self.directory, asker, &target);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.trace.extend(decision.trace);

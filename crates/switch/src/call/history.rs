@@ -124,7 +124,7 @@ impl CallState {
         }
         let known = |from: &str| {
             let did = ExtensionNumber::parse(from).ok().and_then(|number| settings.number_of(&number));
-            did.or(settings.caller_number.as_ref().map(model::Dialled::as_str)).map(str::to_owned)
+            did.or(settings.caller_number.as_ref().map(model::DialledNumber::as_str)).map(str::to_owned)
         };
         let mut told: Vec<(String, Why, usize)> = Vec::new();
         for step in self.journey.diversions.iter().chain(and) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use base::Now;
 use media::sdp::SessionDescription;
-use model::dialplan::{self, Asker, Decision, Road, Route};
-use model::journal::{Note, Record};
+use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
+use model::journal::{CallEvent, Record};
 use model::{
-    CallDirection, CallRecord, CallStatus, Cause, Credential, Dialled, Extension, ExtensionId, LegRole,
+    CallDirection, CallRecord, CallStatus, Cause, Credential, DialledNumber, Extension, ExtensionId, LegRole,
     TraceStep, TrunkId, UserId, policy,
 };
 use sip::{HeaderName, Incoming, Uri};
@@ -57,7 +57,8 @@ impl Switch {
         if let Err(refusal) = self.admit(&caller, help) {
             return self.refuse_once(now, &request, &refusal, out);
         }
-        let asker = Asker { road: Road::Phone, permissions: self.directory.permissions_of(&caller) };
+        let asker =
+            DialContext { origin: CallOrigin::Phone, permissions: self.directory.permissions_of(&caller) };
         let Decision { route, mut trace } = match feature {
             Some(route) => Decision { route, trace: Vec::new() },
             None => dialplan::route(&self.directory, asker, &dialled),
@@ -93,8 +94,8 @@ impl Switch {
 
     /// Whether what a phone dialled calls for help.
     fn calls_for_help(&self, dialled: &str) -> bool {
-        let help = |number: &Dialled| policy::emergency(self.directory.rules(), number).is_some();
-        Dialled::parse(&policy::tidied(dialled)).is_ok_and(|number| help(&number))
+        let help = |number: &DialledNumber| policy::emergency(self.directory.rules(), number).is_some();
+        DialledNumber::parse(&policy::normalise(dialled)).is_ok_and(|number| help(&number))
             && self.directory.credential(dialled).is_none()
     }
 
@@ -253,7 +254,7 @@ impl Switch {
     /// Somebody calls for help: told before anything can go wrong with the call.
     fn tell_of_emergency(&self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         if let Some(call) = self.calls.get(key).filter(|call| call.help) {
-            let note = Note::Emergency { call: call.record.id.clone(), at: call.time(now) };
+            let note = CallEvent::Emergency { call: call.record.id.clone(), at: call.time(now) };
             out.push(Output::Journal(Record::Noted(note)));
         }
     }

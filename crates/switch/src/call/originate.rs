@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Now;
-use model::dialplan::{self, Asker, Decision, Road, Route};
+use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{
     Action, Announcement, CallDirection, CallRecord, CallStatus, Cause, Credential, DialPermissions,
     TraceStep,
@@ -71,7 +71,7 @@ impl Switch {
     fn route_of(&self, now: Now, wish: &Originate) -> Decision {
         let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), Among::All);
         let permissions = device.map_or_else(DialPermissions::default, |d| self.directory.permissions_of(&d));
-        dialplan::route(&self.directory, Asker { road: road(wish), permissions }, &wish.to)
+        dialplan::route(&self.directory, DialContext { origin: road(wish), permissions }, &wish.to)
     }
 
     /// A call that has no leg yet.
@@ -202,6 +202,6 @@ fn announcement(wish: &Originate) -> Option<(Announcement, bool)> {
 }
 
 /// By which road a call comes that we place ourselves.
-fn road(wish: &Originate) -> Road {
-    if wish.planned.is_some() { Road::Schedule } else { Road::Api }
+fn road(wish: &Originate) -> CallOrigin {
+    if wish.planned.is_some() { CallOrigin::Schedule } else { CallOrigin::Api }
 }

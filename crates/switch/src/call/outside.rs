@@ -1,7 +1,7 @@
 //! What a call to the outside costs, and whom: asked before it leaves, counted while it is answered there (security.md row 7).
 
 use base::Now;
-use model::journal::{Note, Record};
+use model::journal::{CallEvent, Record};
 use model::{Cause, LegRole, UserId};
 
 use super::{CallKey, CallState};
@@ -47,14 +47,14 @@ impl Switch {
             return;
         }
         let time = self.meters.begins(now, key, call.record.id.clone(), index, call.payer());
-        out.push(Output::Journal(Record::Noted(Note::Outside(time))));
+        out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
     }
 
     /// A call is over: what it has cost is written down.
     pub(crate) fn outside_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(time) = self.meters.ends(now, key) else { return };
         let user = time.user.clone();
-        out.push(Output::Journal(Record::Noted(Note::Outside(time))));
+        out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
         self.tell_levels(now, &user, out);
     }
 
@@ -73,7 +73,7 @@ impl Switch {
     fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
         let limit_minutes = self.meters.limits().minutes_per_day;
         for reached in self.meters.reached(now, user) {
-            out.push(Output::Journal(Record::Noted(Note::SpendAlert {
+            out.push(Output::Journal(Record::Noted(CallEvent::SpendAlert {
                 user: reached.user,
                 percent: reached.percent,
                 limit_minutes,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base::{Instant, Now, Timestamp};
 use media::sdp::Offer;
-use media::{FileFormat, Filed, MediaCommand, PlayId, RecordingId as Number, StartRecording as Tape};
+use media::{FileFormat, FileResult, MediaCommand, PlayId, RecordingId as Number, StartRecording as Tape};
 use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
@@ -369,20 +369,20 @@ impl Switch {
     }
 
     /// What became of a recording's file. Nothing else is told of it.
-    pub(crate) fn filed(&mut self, now: Now, number: Number, file: Filed, out: &mut Vec<Output>) {
+    pub(crate) fn filed(&mut self, now: Now, number: Number, file: FileResult, out: &mut Vec<Output>) {
         let Some(tape) = self.tapes.remove(number) else { return };
         let at = tape.time(now);
         let Running { mut row, worker, .. } = tape;
         match file {
-            Filed::Complete { bytes, millis, sha256 } => {
+            FileResult::Complete { bytes, millis, sha256 } => {
                 let whole = row.fault.is_none();
                 row.state = if whole { RecordingState::Complete } else { RecordingState::Failed };
                 (row.bytes, row.millis) = (bytes, millis);
                 row.sha256 = Some(sha256.iter().map(|byte| format!("{byte:02x}")).collect());
             }
-            Filed::DiskFull | Filed::Failed => {
+            FileResult::DiskFull | FileResult::Failed => {
                 row.state = RecordingState::Failed;
-                let fault = if file == Filed::DiskFull { "disk_full" } else { "write_failed" };
+                let fault = if file == FileResult::DiskFull { "disk_full" } else { "write_failed" };
                 row.fault = Some(fault.into());
                 // The call goes on without it.
                 let command = MediaCommand::StopRecording { recording: number };

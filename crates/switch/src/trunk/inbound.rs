@@ -5,7 +5,8 @@ use std::sync::Arc;
 use base::Now;
 use model::dialplan::{Decision, Route};
 use model::{
-    CallDirection, CallRecord, CallStatus, Cause, Dialled, LegRole, TraceStep, Trunk, TrunkTransport, trunk,
+    CallDirection, CallRecord, CallStatus, Cause, DialledNumber, LegRole, TraceStep, Trunk, TrunkTransport,
+    trunk,
 };
 use sip::{Hop, Incoming, SessionId, Uri};
 
@@ -71,7 +72,7 @@ impl Switch {
         };
         let from = request.message.from().uri.user().unwrap_or_default().into_owned();
         let from_number =
-            Dialled::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
+            DialledNumber::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
         let record = CallRecord {
             id: model::CallId::new(now, &mut self.rng),
             user: extension.user.clone(),

@@ -25,7 +25,7 @@ impl Switch {
         let settings = &spot.trunk.settings;
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
         let way = call.ways.get(id)?;
-        let number = way.outside.on_the_wire(self.directory.rules(), &spot.trunk).ok()?;
+        let number = way.outside.to_carrier_format(self.directory.rules(), &spot.trunk).ok()?;
         let shown = self.shown_outside(call, way, &spot.trunk);
         let (worker, max_forwards) = (call.worker(), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
@@ -42,7 +42,7 @@ impl Switch {
         };
         let mut lines = Headers::new();
         // Whoever helps may know who calls.
-        let hidden = call.journey.hidden && !way.outside.help;
+        let hidden = call.journey.hidden && !way.outside.is_emergency;
         let from = match &shown {
             Some(shown) => {
                 // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Now;
-use model::trunk::Outside;
+use model::trunk::OutboundRoute;
 use model::{CallDirection, Cause, Extension, TraceStep, Trunk, TrunkHost, TrunkId};
 use sip::resolve::Candidate;
 
@@ -52,7 +52,7 @@ pub(crate) struct WayId(u64);
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(super) id: WayId,
-    pub(super) outside: Arc<Outside>,
+    pub(super) outside: Arc<OutboundRoute>,
     /// The extension that passes the call on, where its caller did not dial the number himself.
     pub(super) by: Option<Arc<Extension>>,
     /// A step of the call's journey that only this way takes.
@@ -148,7 +148,7 @@ impl Switch {
         &mut self,
         now: Now,
         key: CallKey,
-        outside: Arc<Outside>,
+        outside: Arc<OutboundRoute>,
         out: &mut Vec<Output>,
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
@@ -168,12 +168,12 @@ impl Switch {
         &mut self,
         now: Now,
         key: CallKey,
-        outside: Arc<Outside>,
+        outside: Arc<OutboundRoute>,
         by: Option<Arc<Extension>>,
         step: Option<Diversion>,
         out: &mut Vec<Output>,
     ) -> Result<WayId, Cause> {
-        if !outside.help {
+        if !outside.is_emergency {
             self.may_go_outside(now, key)?;
         }
         let id = WayId(self.trunks.next_attempt());
@@ -297,11 +297,11 @@ impl Switch {
         let trunk = self.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
         self.trunks.give_back(way.channel.take());
         // Or have given it other prefixes.
-        if way.outside.on_the_wire(self.directory.rules(), &trunk).is_err() {
+        if way.outside.to_carrier_format(self.directory.rules(), &trunk).is_err() {
             self.trace(key, format!("{} no longer carries this number", trunk.name));
             return None;
         }
-        let admission = self.trunks.admit(now.instant, &trunk, way.outside.help);
+        let admission = self.trunks.admit(now.instant, &trunk, way.outside.is_emergency);
         if matches!(admission, Admission::NoChannel | Admission::TooFast) {
             let what = if admission == Admission::NoChannel { "channels" } else { "calls per second" };
             self.trace(key, format!("the {what} of {} are used up", trunk.name));

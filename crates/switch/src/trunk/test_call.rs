@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
-use model::dialplan::{self, Asker, Decision, Road, Route};
-use model::trunk::{NotCarried, Outside, Trunk};
+use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
+use model::trunk::{OutboundRoute, Trunk, TrunkReject};
 use model::{
     CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, TraceStep, TrunkId, UserId,
 };
@@ -50,7 +50,7 @@ impl Switch {
         if self.state != State::Running {
             return Reply::Refused(Cause::Draining);
         }
-        let asker = Asker { road: Road::Api, permissions: DialPermissions::default() };
+        let asker = DialContext { origin: CallOrigin::Api, permissions: DialPermissions::default() };
         let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &wish.number);
         let outside = match self.only_by(&trunk, &route) {
             Ok(outside) => outside,
@@ -75,18 +75,21 @@ impl Switch {
     }
 
     /// The same way out, by this trunk and no other.
-    fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<Outside>, Cause> {
+    fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<OutboundRoute>, Cause> {
         let outside = match route {
             Route::Trunk(outside) => outside,
             Route::Refused(cause) => return Err(*cause),
             // What rings in the house tells nothing of a trunk.
             Route::Extension(_) | Route::Username(_) | Route::Application(_) => return Err(Cause::NoRoute),
         };
-        match outside.on_the_wire(self.directory.rules(), trunk) {
-            Err(NotCarried::Forbidden(cause)) => Err(cause),
-            Err(NotCarried::Unwritten) => Err(Cause::NoRoute),
+        match outside.to_carrier_format(self.directory.rules(), trunk) {
+            Err(TrunkReject::Forbidden(cause)) => Err(cause),
+            Err(TrunkReject::Unwritten) => Err(Cause::NoRoute),
             Ok(_) if !trunk.enabled => Err(Cause::NoRoute),
-            Ok(_) => Ok(Arc::new(Outside { trunks: vec![Arc::clone(trunk)], ..Outside::clone(outside) })),
+            Ok(_) => Ok(Arc::new(OutboundRoute {
+                trunks: vec![Arc::clone(trunk)],
+                ..OutboundRoute::clone(outside)
+            })),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::Now;
-use media::{FileFormat, Filed, MediaCommand, RecordingId, StartRecording};
+use media::{FileFormat, FileResult, MediaCommand, RecordingId, StartRecording};
 use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
@@ -211,12 +211,12 @@ impl Switch {
     pub(crate) fn taking_filed(
         &mut self,
         recording: RecordingId,
-        file: &Filed,
+        file: &FileResult,
         out: &mut Vec<Output>,
     ) -> bool {
         let Some(taking) = self.takings.running.get_mut(&recording) else { return false };
         // A full disk keeps what was written before.
-        taking.filed = Some(!matches!(file, Filed::Failed));
+        taking.filed = Some(!matches!(file, FileResult::Failed));
         self.settle_taking(recording, out);
         true
     }

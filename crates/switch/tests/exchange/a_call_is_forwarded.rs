@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use centralita_switch::{Command, Reply};
 use media::{MediaCommand, Source, Tone};
-use model::{CallStatus, Cause, DialPermissions, Dialled, ExtensionStatus, Forwarding, ForwardingMode};
+use model::{CallStatus, Cause, DialPermissions, DialledNumber, ExtensionStatus, Forwarding, ForwardingMode};
 use sip::HeaderName;
 
 use crate::office::line::Line;
@@ -15,7 +15,7 @@ const OFFER: fn() -> String = || sdp("10.0.0.11", 30_000, "0", "sendrecv");
 const ANSWER: fn() -> String = || sdp("10.0.0.13", 31_000, "0", "sendrecv");
 
 fn forward(office: &mut Office, number: &str, mode: ForwardingMode, to: &str) {
-    let forwarding = Forwarding { enabled: true, number: Some(Dialled::parse(to).unwrap()), mode };
+    let forwarding = Forwarding { enabled: true, number: Some(DialledNumber::parse(to).unwrap()), mode };
     office.change_extension(number, |e| e.forwarding = forwarding);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use centralita_switch::{Beep, CallsOf, Command, Input, RecordingAction, RecordingView, Reply};
 use media::sdp::Codec;
-use media::{Ended, FileFormat, Filed, MediaCommand, MediaEvent, RecordingId, StartRecording as Tape};
+use media::{Ended, FileFormat, FileResult, MediaCommand, MediaEvent, RecordingId, StartRecording as Tape};
 use model::journal::Record;
 use model::{CallId, Cause, RecordCalls, Recording, RecordingFormat, RecordingState};
 
@@ -44,7 +44,7 @@ fn written(office: &Office) -> Vec<Recording> {
     office.journal.iter().filter_map(row).collect()
 }
 
-fn filed(office: &mut Office, recording: RecordingId, file: Filed) {
+fn filed(office: &mut Office, recording: RecordingId, file: FileResult) {
     office.feed(Input::Media(MediaEvent::FileClosed { recording, file }));
 }
 
@@ -75,7 +75,7 @@ fn a_recording_is_begun_paused_and_ended_by_commands_and_written_down_twice() {
     // Another one may begin while the first one's file is being closed.
     let next = act(&mut office, &id, RecordingAction::Start).unwrap();
     assert!(next.recording.id != begun.recording.id);
-    filed(&mut office, recording, Filed::Complete { bytes: 4_711, millis: 1_234, sha256: [0xab; 32] });
+    filed(&mut office, recording, FileResult::Complete { bytes: 4_711, millis: 1_234, sha256: [0xab; 32] });
     let rows: Vec<_> = written(&office).into_iter().filter(|row| row.id == begun.recording.id).collect();
     assert_eq!(
         (rows.len(), rows[0].state, rows[1].state),
@@ -121,14 +121,14 @@ fn a_disk_that_is_full_ends_the_recording_and_not_the_call() {
     let id = call(&mut office);
     act(&mut office, &id, RecordingAction::Start);
     let recording = tapes(&mut office)[0].recording;
-    filed(&mut office, recording, Filed::DiskFull);
+    filed(&mut office, recording, FileResult::DiskFull);
     assert_eq!(office.media, [MediaCommand::StopRecording { recording }]);
     let row = written(&office).pop().unwrap();
     assert_eq!((row.state, row.fault.as_deref()), (RecordingState::Failed, Some("disk_full")));
     // The worker's own report comes after it.
     let ended = Ended::Stopped;
     office.feed(Input::Media(MediaEvent::Recorded { recording, millis: 5, sound_millis: 5, ended }));
-    filed(&mut office, recording, Filed::Complete { bytes: 1, millis: 1, sha256: [0; 32] });
+    filed(&mut office, recording, FileResult::Complete { bytes: 1, millis: 1, sha256: [0; 32] });
     assert_eq!(written(&office).len(), 2);
     assert_eq!(office.status().active_calls, 1);
     assert_eq!(act(&mut office, &id, RecordingAction::Stop), None);
@@ -146,7 +146,7 @@ fn the_file_of_a_call_that_is_over_is_still_awaited() {
     office.feed(Input::Media(MediaEvent::Recorded { recording, millis: 700, sound_millis: 5, ended }));
     office.pass(Duration::from_secs(60));
     assert_eq!(office.ask(Command::Recording { call: id, action: RecordingAction::Start }), Reply::Unknown);
-    filed(&mut office, recording, Filed::Complete { bytes: 9, millis: 700, sha256: [1; 32] });
+    filed(&mut office, recording, FileResult::Complete { bytes: 9, millis: 700, sha256: [1; 32] });
     let row = written(&office).pop().unwrap();
     assert_eq!(row.state, RecordingState::Complete);
     assert!(row.ended_at.unwrap().since(row.started_at) < Duration::from_secs(1));
@@ -186,7 +186,7 @@ fn both_parties_hear_that_they_are_recorded() {
     office.pass(Duration::from_secs(15));
     assert_eq!(beeps(&mut office), both);
     act(&mut office, &id, RecordingAction::Stop);
-    filed(&mut office, RecordingId(1), Filed::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
+    filed(&mut office, RecordingId(1), FileResult::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
     office.pass(Duration::from_secs(100));
     assert!(beeps(&mut office).is_empty());
 
@@ -274,7 +274,7 @@ fn phones_that_speak_something_else_are_asked_for_g711_when_a_recording_begins()
     }
     assert_eq!(act(&mut office, &id, RecordingAction::Start).unwrap().recording.id, begun.recording.id);
     assert_eq!(office.summary(&callee.phone) + &office.summary(&caller.phone), "");
-    filed(&mut office, RecordingId(1), Filed::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
+    filed(&mut office, RecordingId(1), FileResult::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
     assert_eq!(written(&office).pop().unwrap().state, RecordingState::Complete);
 }
 
@@ -296,7 +296,7 @@ fn a_phone_that_refuses_g711_ends_the_recording_as_failed_and_keeps_its_call() {
         }
         office.respond(line, &reinvite, 488, "", None);
         assert!(office.media.contains(&MediaCommand::StopRecording { recording }), "{refuses}");
-        filed(&mut office, recording, Filed::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
+        filed(&mut office, recording, FileResult::Complete { bytes: 9, millis: 1, sha256: [1; 32] });
         let row = written(&office).pop().unwrap();
         assert_eq!((row.state, row.fault.as_deref()), (RecordingState::Failed, Some("codec_not_recordable")));
         if refuses == "caller" {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use centralita_switch::{Config, Input, Setting};
 use media::{MediaCommand, MediaEvent};
-use model::{CallStatus, Cause, Dialled};
+use model::{CallStatus, Cause, DialledNumber};
 use sip::{HeaderName, Message};
 
 use crate::office::carrier::{carrier, trunk};
@@ -51,7 +51,7 @@ fn tones(office: &Office) -> Vec<i16> {
 #[test]
 fn a_setting_is_written_and_then_confirmed_by_tones() {
     let (mut office, ana, _) = open();
-    let number = |text| Dialled::parse(text).unwrap();
+    let number = |text| DialledNumber::parse(text).unwrap();
     let mut heard = Vec::new();
     for (code, wanted) in [
         ("*721002", Setting::ForwardTo(number("1002"))),
@@ -94,10 +94,10 @@ fn a_code_without_a_number_turns_the_former_forward_on_again() {
     assert_eq!(refusal.status(), Some(484), "there was none");
     office.ack_refusal(&line, &refusal);
     office.change_extension("1001", |extension| {
-        extension.forwarding.number = Some(Dialled::parse("1003").unwrap());
+        extension.forwarding.number = Some(DialledNumber::parse("1003").unwrap());
     });
     let (_, _, setting) = dial(&mut office, &ana, "*72");
-    assert_eq!(setting, Setting::ForwardTo(Dialled::parse("1003").unwrap()));
+    assert_eq!(setting, Setting::ForwardTo(DialledNumber::parse("1003").unwrap()));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use centralita_switch::voicemail::{Audio, Note};
 use centralita_switch::{CallsOf, Command, Input, RecordingAction, Reply, limits};
 use media::sdp::Codec;
 use media::{
-    DtmfMode, Ended, FileFormat, Filed, MediaCommand, MediaEvent, PlayId, RecordingId, StartRecording,
+    DtmfMode, Ended, FileFormat, FileResult, MediaCommand, MediaEvent, PlayId, RecordingId, StartRecording,
     StreamId,
 };
 use model::voicemail::{Fact, MESSAGES_PER_BOX, PinKey, PinProof};
@@ -90,7 +90,7 @@ impl Office {
         let recording = self.recording().recording;
         let ended = Ended::Stopped;
         self.feed(Input::Media(MediaEvent::Recorded { recording, millis, sound_millis, ended }));
-        let file = Filed::Complete { bytes: 9, millis: u64::from(millis), sha256: [0; 32] };
+        let file = FileResult::Complete { bytes: 9, millis: u64::from(millis), sha256: [0; 32] };
         self.feed(Input::Media(MediaEvent::FileClosed { recording, file }));
     }
 
@@ -435,7 +435,7 @@ fn info(office: &mut Office, line: &mut Line, kind: &str, body: &str) {
 /// For how long somebody is banned, where a record tells of a wrong answer.
 fn banned(record: &model::journal::Record) -> Option<u32> {
     match record {
-        model::journal::Record::Noted(model::journal::Note::WrongAnswer { banned_seconds, .. }) => {
+        model::journal::Record::Noted(model::journal::CallEvent::WrongAnswer { banned_seconds, .. }) => {
             Some(*banned_seconds)
         }
         _ => None,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use centralita_switch::{Command, Config, Originate, Planned, Reply};
-use model::journal::{Note, Record};
-use model::{CallId, CallStatus, Cause, Dialled, Forwarding, ForwardingMode, RecurringCallId};
+use model::journal::{CallEvent, Record};
+use model::{CallId, CallStatus, Cause, DialledNumber, Forwarding, ForwardingMode, RecurringCallId};
 use sip::{HeaderName, Message};
 
 use crate::office::carrier::{carrier, trunk};
@@ -82,7 +82,7 @@ fn buried(office: &mut Office, (caller, callee): &(Line, Line)) {
 /// Shares of the day that were told of, by user.
 fn alerts(office: &Office) -> Vec<(String, u8)> {
     let alert = |record: &Record| match record {
-        Record::Noted(Note::SpendAlert { user, percent, .. }) => Some((user.to_string(), *percent)),
+        Record::Noted(CallEvent::SpendAlert { user, percent, .. }) => Some((user.to_string(), *percent)),
         _ => None,
     };
     office.journal.iter().filter_map(alert).collect()
@@ -93,7 +93,7 @@ fn so_many_calls_a_minute_leave_the_house_by_all_roads_together() {
     let (mut office, ana, benito) = house(|config| config.outside.calls_per_minute = 3);
     let to_madrid = Forwarding {
         enabled: true,
-        number: Some(Dialled::parse(MADRID).unwrap()),
+        number: Some(DialledNumber::parse(MADRID).unwrap()),
         mode: ForwardingMode::Always,
     };
     office.change_extension("1003", |e| e.forwarding = to_madrid.clone()); // ana's too

@@ -227,7 +227,7 @@ fn an_extension_may_call_itself_and_forwarding_is_followed() {
     office.change_extension("1003", |extension| {
         extension.forwarding.enabled = true;
         extension.forwarding.mode = ForwardingMode::Always;
-        extension.forwarding.number = Some(model::Dialled::parse("1002").unwrap());
+        extension.forwarding.number = Some(model::DialledNumber::parse("1002").unwrap());
     });
     ask(&mut office, "1003", Action::Play(prompt()));
     let line = office.rung(&benito);

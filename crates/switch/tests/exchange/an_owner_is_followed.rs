@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{CallStatus, Cause, Dialled, FollowMe, FollowMode, FollowStep, ForwardingMode};
+use model::{CallStatus, Cause, DialledNumber, FollowMe, FollowMode, FollowStep, ForwardingMode};
 
 use crate::office::sdp::sdp;
 use crate::office::{Office, Phone};
@@ -19,7 +19,7 @@ fn office(mode: FollowMode, numbers: &[(&str, u16)]) -> (Office, Phone, Phone, P
         office.register(phone);
     }
     let step = |(number, ring_seconds): &(&str, u16)| FollowStep {
-        number: Dialled::parse(number).unwrap(),
+        number: DialledNumber::parse(number).unwrap(),
         ring_seconds: *ring_seconds,
     };
     let numbers = numbers.iter().map(step).collect();
@@ -106,7 +106,7 @@ fn an_owner_who_is_nowhere_is_forwarded_like_any_other() {
     let (mut office, ana, _, carla, dora) = office(FollowMode::Sequential, &[("1003", 10)]);
     let forwarding = model::Forwarding {
         enabled: true,
-        number: Some(Dialled::parse("1004").unwrap()),
+        number: Some(DialledNumber::parse("1004").unwrap()),
         mode: ForwardingMode::NoAnswer,
     };
     office.change_extension("1002", |e| e.forwarding = forwarding);
@@ -138,7 +138,7 @@ fn what_may_not_be_dialled_or_wants_no_call_is_left_out() {
     office.change_extension("1004", |e| e.do_not_disturb = true);
     let forwarding = model::Forwarding {
         enabled: true,
-        number: Some(Dialled::parse("1002").unwrap()),
+        number: Some(DialledNumber::parse("1002").unwrap()),
         ..Default::default()
     };
     office.change_extension("1003", |e| e.forwarding = forwarding); // which follow-me does not ask about

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use centralita_switch::{Command, Reply};
 use model::{
-    CallDirection, CallStatus, CallerId, Cause, Change, Dialled, FollowMe, FollowMode, FollowStep,
+    CallDirection, CallStatus, CallerId, Cause, Change, DialledNumber, FollowMe, FollowMode, FollowStep,
     Forwarding, Trunk,
 };
 use sip::HeaderName;
@@ -36,7 +36,7 @@ fn office(trunks: &[Trunk], alive: &[u8], mode: FollowMode, numbers: &[(&str, u1
         office.add_trunk(trunk, alive);
     }
     let step = |(number, ring_seconds): &(&str, u16)| FollowStep {
-        number: Dialled::parse(number).unwrap(),
+        number: DialledNumber::parse(number).unwrap(),
         ring_seconds: *ring_seconds,
     };
     let numbers = numbers.iter().map(step).collect();
@@ -253,11 +253,11 @@ fn what_may_not_be_dialled_is_left_out_with_its_reason_and_the_carrier_hears_not
 #[test]
 fn what_a_trunks_prefixes_make_of_a_number_is_judged_again() {
     let mut strips = trunk("one", &[1]);
-    strips.settings.strip_prefix = Some(Dialled::parse("34").unwrap());
+    strips.settings.strip_prefix = Some(DialledNumber::parse("34").unwrap());
     let mut adds = trunk("one", &[1]);
-    adds.settings.add_prefix = Some(Dialled::parse("+882").unwrap());
+    adds.settings.add_prefix = Some(DialledNumber::parse("+882").unwrap());
     let mut writes = trunk("one", &[1]);
-    writes.settings.strip_prefix = Some(Dialled::parse("34").unwrap());
+    writes.settings.strip_prefix = Some(DialledNumber::parse("34").unwrap());
     writes.settings.number_format = model::NumberFormat::Dialled;
     for (one, number) in [
         (&strips, "348821312345"),  // → +8821312345, a satellite
@@ -294,7 +294,7 @@ fn prefixes_that_a_trunk_is_given_while_a_call_is_on_its_way_are_judged_too() {
     let (mut office, [ana, ..]) = office(&trunks, &[1, 2], FollowMode::Sequential, &[(MOBILE, 10)]);
     let caller = office.call(&ana, "+348821312345", Some(&offer()));
     let first = office.invited(1);
-    second.settings.strip_prefix = Some(Dialled::parse("+34").unwrap());
+    second.settings.strip_prefix = Some(DialledNumber::parse("+34").unwrap());
     office.add_trunk(&second, &[1, 2]);
     office.answer(&first, 503, None);
     let refusal = office.last(&ana);
@@ -310,7 +310,7 @@ fn forwarding(one: &Trunk) -> (Office, Phone) {
     let ana = office.phone("1001");
     office.register(&ana);
     office.add_trunk(one, &[1]);
-    let number = Some(Dialled::parse(MOBILE).unwrap());
+    let number = Some(DialledNumber::parse(MOBILE).unwrap());
     office.change_extension("1002", |e| {
         e.forwarding = Forwarding { enabled: true, number, ..Forwarding::default() };
     });
@@ -358,7 +358,7 @@ fn a_carrier_never_learns_the_inner_numbers_of_a_calls_way() {
     let mut one = trunk("one", &[1]);
     one.settings.diversion = true;
     let (mut office, ana) = forwarding(&one);
-    let number = Some(Dialled::parse("1002").unwrap());
+    let number = Some(DialledNumber::parse("1002").unwrap());
     office.change_extension("1003", |e| {
         e.forwarding = Forwarding { enabled: true, number, ..Forwarding::default() };
     });

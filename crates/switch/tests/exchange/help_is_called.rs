@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use centralita_switch::{Command, Originate, Reply, State};
-use model::journal::{Note, Record};
+use model::journal::{CallEvent, Record};
 use model::{Cause, Change, DialPermissions, DialRules, User};
 use sip::HeaderName;
 
@@ -24,7 +24,7 @@ fn answer() -> String {
 
 /// How often calls for help were told of.
 fn told(office: &Office) -> usize {
-    office.journal.iter().filter(|r| matches!(r, Record::Noted(Note::Emergency { .. }))).count()
+    office.journal.iter().filter(|r| matches!(r, Record::Noted(CallEvent::Emergency { .. }))).count()
 }
 
 fn refused(office: &mut Office, line: &Line) -> sip::Message {
@@ -86,7 +86,8 @@ fn no_limit_and_no_permission_stands_in_the_way_and_none_is_used_up() {
     }
     assert_eq!(told(&office), 6);
     office.cancel(&busy);
-    let costs = |r: &&Record| matches!(r, Record::Noted(Note::Outside(_) | Note::SpendAlert { .. }));
+    let costs =
+        |r: &&Record| matches!(r, Record::Noted(CallEvent::Outside(_) | CallEvent::SpendAlert { .. }));
     assert_eq!(office.journal.iter().filter(costs).count(), 0, "help costs nobody anything");
 }
 

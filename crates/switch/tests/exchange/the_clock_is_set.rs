@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::CallStatus;
-use model::journal::{Note, Record};
+use model::journal::{CallEvent, Record};
 
 use crate::office::Office;
 use crate::office::carrier::trunk;
@@ -44,7 +44,7 @@ fn a_call_of_three_seconds_is_one_of_three_seconds_whatever_the_clock_shows() {
             assert_eq!((leg.answered_at, leg.ended_at), (Some(answered), Some(ended)), "{step}");
         }
         let noted = office.journal.iter().filter_map(|record| match record {
-            Record::Noted(Note::Ringing { at, .. } | Note::Answered { at, .. }) => Some(*at),
+            Record::Noted(CallEvent::Ringing { at, .. } | CallEvent::Answered { at, .. }) => Some(*at),
             _ => None,
         });
         assert_eq!(noted.collect::<Vec<_>>(), [began, answered], "events are told in their order");
@@ -70,7 +70,7 @@ fn minutes_outside_are_counted_as_they_pass() {
             .journal
             .iter()
             .filter_map(|record| match record {
-                Record::Noted(Note::Outside(time)) => time.until.map(|until| until.since(time.since)),
+                Record::Noted(CallEvent::Outside(time)) => time.until.map(|until| until.since(time.since)),
                 _ => None,
             })
             .collect();

@@ -7,7 +7,9 @@ use centralita_switch::{CallPlace, CallsOf, Command, Input, Originate, Registrat
 use media::{MediaEvent, RecordingId};
 use model::dialplan::Route;
 use model::voicemail::Count;
-use model::{Change, Dialled, Did, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage, trunk};
+use model::{
+    Change, DialledNumber, Did, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage, trunk,
+};
 
 use crate::office::{Office, Phone, carrier, user};
 
@@ -230,7 +232,8 @@ fn a_call_of_a_carrier_for_no_extension_in_particular_finds_the_first_without_a_
     let (mut office, phone) = crowded();
     office.register(&phone);
     let mut trunk = carrier::trunk("one", &[1]);
-    trunk.settings.dids = vec![Did { number: Dialled::parse("+34911000001").unwrap(), extension: None }];
+    trunk.settings.dids =
+        vec![Did { number: DialledNumber::parse("+34911000001").unwrap(), extension: None }];
     office.add_trunk(&trunk, &[1]);
     let (cost, decision) = office.cost(|office| {
         // The snapshot that the exchange has counts with it.

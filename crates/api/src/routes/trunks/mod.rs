@@ -1,7 +1,7 @@
 //! Trunks (S106, S107, S121–S123, S191): an administrator's.
 
 mod fields;
-pub(crate) mod shapes;
+pub(crate) mod schemas;
 mod test_call;
 
 use std::time::Duration;
@@ -11,21 +11,21 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{delete, get, patch, post, put};
 use base::Secret;
-use model::{Dialled, ExtensionNumber, TrunkId};
+use model::{DialledNumber, ExtensionNumber, TrunkId};
 use serde::de::DeserializeOwned;
 use switch::{Command, Reply, TrunkStatus};
 
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::{Caller, language};
+use crate::auth::{Principal, language};
+use crate::directory_service::TrunkDraft;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Form};
-use crate::office::TrunkDraft;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
-use crate::shapes::Success;
+use crate::schemas::Success;
 use fields::{CHANGE, NEW};
-use shapes::{TrunkAnswer, TrunkView, TrunksAnswer};
+use schemas::{TrunkAnswer, TrunkView, TrunksAnswer};
 use test_call::{TEST, TrunkTestAnswer};
 
 /// How long hosts may take to answer a test: longer than the exchange waits for OPTIONS.
@@ -35,7 +35,7 @@ const TEST_POLL: Duration = Duration::from_millis(20);
 pub(crate) fn routes() -> Vec<Route> {
     let (all, id, tag) = ("/api/v1/trunks", "/api/v1/trunks/{id}", "trunks");
     let one = Answer::json::<TrunkAnswer>;
-    let admin = Need::Admin;
+    let admin = Access::Admin;
     vec![
         Route::new(("post", all), tag, "Make a trunk", admin, one(), post(create)).body(NEW),
         Route::new(("get", all), tag, "List trunks", admin, Answer::json::<TrunksAnswer>(), get(list)),
@@ -56,17 +56,21 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn create(State(app): State<App>, caller: Caller, body: Body) -> Result<Json<TrunkAnswer>, ApiError> {
-    let form = body.form(&caller, NEW)?;
+async fn create(
+    State(app): State<App>,
+    principal: Principal,
+    body: Body,
+) -> Result<Json<TrunkAnswer>, ApiError> {
+    let form = body.form(&principal, NEW)?;
     let draft = draft(&form)?;
     let seal = app.settings().seal.clone();
-    let trunk = app.office().create_trunk(caller.actor(), seal, draft).await?;
+    let trunk = app.directory_service().create_trunk(principal.actor(), seal, draft).await?;
     Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, None) }))
 }
 
 async fn list(State(app): State<App>) -> Result<Json<TrunksAnswer>, ApiError> {
     let statuses = statuses(&app).await.unwrap_or_default();
-    let directory = app.office().directory();
+    let directory = app.directory_service().directory();
     let view = |trunk: &std::sync::Arc<model::Trunk>| {
         TrunkView::of(trunk, statuses.iter().find(|status| status.id == trunk.id))
     };
@@ -75,7 +79,7 @@ async fn list(State(app): State<App>) -> Result<Json<TrunksAnswer>, ApiError> {
 
 async fn show(State(app): State<App>, id: PathId) -> Result<Json<TrunkAnswer>, ApiError> {
     let id: TrunkId = id.id()?;
-    let trunk = app.office().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
+    let trunk = app.directory_service().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
     let statuses = statuses(&app).await.unwrap_or_default();
     let status = statuses.iter().find(|status| status.id == id);
     Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, status) }))
@@ -83,36 +87,36 @@ async fn show(State(app): State<App>, id: PathId) -> Result<Json<TrunkAnswer>, A
 
 async fn update(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<TrunkAnswer>, ApiError> {
     let id: TrunkId = id.id()?;
-    if app.office().directory().trunk(&id).is_none() {
+    if app.directory_service().directory().trunk(&id).is_none() {
         return Err(Fault::NotFound.into());
     }
-    let draft = draft(&body.form(&caller, CHANGE)?)?;
+    let draft = draft(&body.form(&principal, CHANGE)?)?;
     let seal = app.settings().seal.clone();
-    let trunk = app.office().change_trunk(caller.actor(), seal, id, draft).await?;
+    let trunk = app.directory_service().change_trunk(principal.actor(), seal, id, draft).await?;
     Ok(Json(TrunkAnswer { success: true, trunk: TrunkView::of(&trunk, None) }))
 }
 
-async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<Success>, ApiError> {
-    app.office().remove_trunk(caller.actor(), id.id()?).await?;
+async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
+    app.directory_service().remove_trunk(principal.actor(), id.id()?).await?;
     Ok(Json(Success { success: true }))
 }
 
 async fn test(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<TrunkTestAnswer>, ApiError> {
     let id: TrunkId = id.id()?;
-    let trunk = app.office().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
-    let form = body.form(&caller, TEST)?;
-    let begun = app.office().now().wall;
+    let trunk = app.directory_service().directory().trunk(&id).cloned().ok_or(Fault::NotFound)?;
+    let form = body.form(&principal, TEST)?;
+    let begun = app.directory_service().now().wall;
     match app.ask(Command::ProbeTrunk { trunk: id.clone() }).await? {
         Reply::Trunks(_) => {}
         Reply::Unknown => return Err(Fault::NotFound.into()),
@@ -136,7 +140,7 @@ async fn test(
     if let Ok(failed) = tokio::time::timeout(TEST_PATIENCE, waiting).await {
         failed?;
     }
-    let call = test_call::place(&app, &caller, &id, &form, language(&headers)).await?;
+    let call = test_call::place(&app, &principal, &id, &form, language(&headers)).await?;
     Ok(Json(TrunkTestAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()), call }))
 }
 
@@ -153,8 +157,9 @@ fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
         T::deserialize(form.value(name)?).ok()
     }
     let text = |name: &str| form.patch(name, form.text(name).map(str::to_owned));
-    let dialled =
-        |name: &str| -> Result<_, ApiError> { Ok(form.patch(name, form.parsed(name, Dialled::parse)?)) };
+    let dialled = |name: &str| -> Result<_, ApiError> {
+        Ok(form.patch(name, form.parsed(name, DialledNumber::parse)?))
+    };
     let number = |name: &str| form.patch(name, form.whole(name).map(|n| n as u32));
     Ok(TrunkDraft {
         name: form.text("name").map(str::to_owned),

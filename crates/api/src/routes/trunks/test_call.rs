@@ -8,13 +8,13 @@ use serde_json::json;
 use switch::{Command, Reply, TestedCall};
 use utoipa::ToSchema;
 
-use super::shapes::TrunkView;
+use super::schemas::TrunkView;
 use crate::App;
 use crate::app::out_of_turn;
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::Event;
 use crate::error::ApiError;
 use crate::input::{Field, Form, Rule};
-use crate::office::Event;
 use crate::routes::sessions;
 
 pub(super) const TEST: &[Field] = &[
@@ -76,7 +76,7 @@ impl TestCallView {
 /// Place the call that a form asks for, and wait for its end; nothing where it names no number.
 pub(super) async fn place(
     app: &App,
-    caller: &Caller,
+    principal: &Principal,
     trunk: &TrunkId,
     form: &Form,
     language: Language,
@@ -84,7 +84,7 @@ pub(super) async fn place(
     let Some(number) = form.text("number").map(str::to_owned) else { return Ok(None) };
     sessions::policy(app, form, &number)?;
     let patience = Duration::from_secs(form.whole("seconds").unwrap_or(SECONDS));
-    let user = caller.user().clone();
+    let user = principal.user().clone();
     let command = Command::TestCall { trunk: trunk.clone(), user: user.clone(), number, patience };
     let call = match app.ask(command).await? {
         Reply::Call(call) => call.id,
@@ -92,7 +92,7 @@ pub(super) async fn place(
     };
     let detail = json!({ "trunk": trunk.as_str() });
     let event = Event { kind: "trunk_test_call", user: Some(user), subject: call.to_string(), detail };
-    app.office().tell(caller.actor(), event);
+    app.directory_service().tell(principal.actor(), event);
     let waiting = async {
         loop {
             match app.ask(Command::Tested { call: call.clone() }).await? {

@@ -8,21 +8,21 @@ use axum::routing::{delete, get, put};
 use model::Permission;
 use switch::voicemail::{greeting_path, message_path};
 
-use super::shapes::{MailboxAnswer, MailboxView};
+use super::schemas::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
-use crate::auth::Caller;
+use crate::audio_store::{AudioFile, AudioFormatRequest};
+use crate::auth::Principal;
+use crate::directory_service::MailboxChanges;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::office::MailboxChanges;
 use crate::play::play;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
 use crate::routes::extensions::own;
-use crate::shelf::{AudioFile, Wanted};
 use crate::upload::sent_wav;
 use crate::{App, Patch};
 
-const RECORDING: Need = Need::Permission(Permission::Recording);
+const RECORDING: Access = Access::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
     "format",
     Rule::OneOf(&["wav", "ogg"]),
@@ -69,64 +69,70 @@ pub(super) fn routes() -> Vec<Route> {
 
 async fn message(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     path: PathMessage,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (extension, message) = path.find(&app, &caller)?;
+    let (extension, message) = path.find(&app, &principal)?;
     sound(&app, message_path(&extension.id, &message.id), &uri, &headers).await
 }
 
 async fn heard(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    app.office().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
+    let extension = own(&app, &principal, &id)?;
+    app.directory_service().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
     sound(&app, greeting_path(&extension.id), &uri, &headers).await
 }
 
 async fn sound(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
     let wanted = match Form::of_query(uri, FORMAT)?.text("format") {
-        Some("ogg") => Wanted::Stored,
-        _ => Wanted::Wav,
+        Some("ogg") => AudioFormatRequest::Stored,
+        _ => AudioFormatRequest::Wav,
     };
     play(app, AudioFile::voicemail(name), wanted, None, headers).await
 }
 
 async fn send(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     request: Request,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+    let extension = own(&app, &principal, &id)?;
     let wav = sent_wav(request).await?;
     app.shelf().keep_wav(greeting_path(&extension.id), wav).await?;
-    let changes =
-        MailboxChanges { greeting_at: Patch::Set(app.office().now().wall), ..MailboxChanges::default() };
-    set(&app, &caller, &extension.id, changes).await
+    let changes = MailboxChanges {
+        greeting_at: Patch::Set(app.directory_service().now().wall),
+        ..MailboxChanges::default()
+    };
+    set(&app, &principal, &extension.id, changes).await
 }
 
-async fn remove(State(app): State<App>, caller: Caller, id: PathId) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+async fn remove(
+    State(app): State<App>,
+    principal: Principal,
+    id: PathId,
+) -> Result<Json<MailboxAnswer>, ApiError> {
+    let extension = own(&app, &principal, &id)?;
     let changes = MailboxChanges { greeting_at: Patch::Clear, ..MailboxChanges::default() };
-    let answer = set(&app, &caller, &extension.id, changes).await?;
+    let answer = set(&app, &principal, &extension.id, changes).await?;
     app.discard(greeting_path(&extension.id)).await;
     Ok(answer)
 }
 
 async fn set(
     app: &App,
-    caller: &Caller,
+    principal: &Principal,
     id: &model::ExtensionId,
     changes: MailboxChanges,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
     let key = app.settings().pin_key.clone();
-    let mailbox = app.office().change_mailbox(caller.actor(), id.clone(), key, changes).await?;
+    let mailbox = app.directory_service().change_mailbox(principal.actor(), id.clone(), key, changes).await?;
     Ok(Json(MailboxAnswer { success: true, mailbox: MailboxView::of(&mailbox) }))
 }

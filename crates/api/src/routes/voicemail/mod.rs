@@ -1,7 +1,7 @@
 //! Voicemail (S72): the messages of an extension, what its owner has set, and the mails about them.
 
 mod audio;
-mod shapes;
+mod schemas;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use base::{Id, Secret};
 use model::voicemail::Count;
 use model::{Extension, Language, MessageId, MessageState, Permission, VoicemailMessage};
 
-use crate::auth::Caller;
+use crate::auth::Principal;
+use crate::directory_service::MailboxChanges;
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::PAGE_DEFAULT;
-use crate::office::MailboxChanges;
-use crate::route::{Answer, Need, Route};
+use crate::route::{Access, Answer, Route};
 use crate::routes::extensions::own;
 use crate::routes::{CURSOR, LIMIT, PathId};
-use crate::shapes::Success;
+use crate::schemas::Success;
 use crate::{App, Patch};
-use shapes::{
+use schemas::{
     MailView, MailboxAnswer, MailboxView, MailsAnswer, MessageAnswer, MessageView, VoicemailAnswer,
 };
 
 /// What an owner sets is part of the extension.
-const SIP: Need = Need::Permission(Permission::Sip);
+const SIP: Access = Access::Permission(Permission::Sip);
 /// Messages are calls that came when nobody was there.
-const CALL: Need = Need::Permission(Permission::Call);
+const CALL: Access = Access::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
 const LIST: &[Field] =
@@ -120,11 +120,11 @@ impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
 
 impl PathMessage {
     /// A message that the caller may know of; any other is as good as missing (S25).
-    fn find(&self, app: &App, caller: &Caller) -> Result<(Arc<Extension>, VoicemailMessage), ApiError> {
-        let extension = own(app, caller, &self.extension)?;
+    fn find(&self, app: &App, principal: &Principal) -> Result<(Arc<Extension>, VoicemailMessage), ApiError> {
+        let extension = own(app, principal, &self.extension)?;
         let id: MessageId =
             Id::parse(self.message.as_deref().unwrap_or_default()).map_err(|_| Fault::NotFound)?;
-        let directory = app.office().directory();
+        let directory = app.directory_service().directory();
         let found = directory.message(&extension.id, &id).filter(|m| m.state != MessageState::Recording);
         let message = (**found.ok_or(Fault::NotFound)?).clone();
         Ok((extension, message))
@@ -133,13 +133,13 @@ impl PathMessage {
 
 async fn list(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<VoicemailAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+    let extension = own(&app, &principal, &id)?;
     let form = Form::of_query(&uri, LIST)?;
-    let directory = app.office().directory();
+    let directory = app.directory_service().directory();
     let count = Count::of(directory.messages(&extension.id).map(|message| &**message));
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let wanted = |message: &&Arc<VoicemailMessage>| {
@@ -162,12 +162,12 @@ async fn list(
 
 async fn settings(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     body: Body,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
-    let form = body.form(&caller, SETTINGS)?;
+    let extension = own(&app, &principal, &id)?;
+    let form = body.form(&principal, SETTINGS)?;
     let text = |name: &str| form.patch(name, form.text(name).map(str::to_owned));
     let changes = MailboxChanges {
         pin: text("pin").map(Secret::new),
@@ -180,58 +180,62 @@ async fn settings(
         greeting_at: Patch::Keep,
     };
     let key = app.settings().pin_key.clone();
-    let mailbox = app.office().change_mailbox(caller.actor(), extension.id.clone(), key, changes).await?;
+    let mailbox =
+        app.directory_service().change_mailbox(principal.actor(), extension.id.clone(), key, changes).await?;
     Ok(Json(MailboxAnswer { success: true, mailbox: MailboxView::of(&mailbox) }))
 }
 
 async fn deliveries(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     id: PathId,
     uri: Uri,
 ) -> Result<Json<MailsAnswer>, ApiError> {
-    let extension = own(&app, &caller, &id)?;
+    let extension = own(&app, &principal, &id)?;
     let form = Form::of_query(&uri, DELIVERIES)?;
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
-    let mails = app.office().store().mails_of(&extension.id, limit).await?;
+    let mails = app.directory_service().store().mails_of(&extension.id, limit).await?;
     let deliveries = mails.iter().map(MailView::of).collect();
     Ok(Json(MailsAnswer { success: true, deliveries }))
 }
 
 async fn show(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     path: PathMessage,
 ) -> Result<Json<MessageAnswer>, ApiError> {
-    let (_, message) = path.find(&app, &caller)?;
+    let (_, message) = path.find(&app, &principal)?;
     Ok(Json(MessageAnswer { success: true, message: MessageView::of(&message) }))
 }
 
 async fn mark(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     path: PathMessage,
     body: Body,
 ) -> Result<Json<MessageAnswer>, ApiError> {
-    let (extension, message) = path.find(&app, &caller)?;
-    let form = body.form(&caller, MARK)?;
+    let (extension, message) = path.find(&app, &principal)?;
+    let form = body.form(&principal, MARK)?;
     let state = match form.text("status") {
         Some("heard") => MessageState::Heard,
         Some("saved") => MessageState::Saved,
         _ => MessageState::New,
     };
-    let office = app.office();
-    let marked = office.mark_message(caller.actor(), extension.id.clone(), message.id, state).await?;
+    let directory_service = app.directory_service();
+    let marked =
+        directory_service.mark_message(principal.actor(), extension.id.clone(), message.id, state).await?;
     Ok(Json(MessageAnswer { success: true, message: MessageView::of(&marked) }))
 }
 
 async fn remove(
     State(app): State<App>,
-    caller: Caller,
+    principal: Principal,
     path: PathMessage,
 ) -> Result<Json<Success>, ApiError> {
-    let (extension, message) = path.find(&app, &caller)?;
-    app.office().remove_message(caller.actor(), extension.id.clone(), message.id.clone()).await?;
+    let (extension, message) = path.find(&app, &principal)?;
+    app.directory_service()
+        .remove_message(principal.actor(), extension.id.clone(), message.id.clone())
+        .await?;
     app.discard(switch::voicemail::message_path(&extension.id, &message.id)).await;
     Ok(Json(Success { success: true }))
 }

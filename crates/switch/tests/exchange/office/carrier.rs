@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base::{Rng, Secret, Timestamp};
 use model::{
-    Change, Dialled, Did, ExtensionNumber, SealKey, Sealed, Source, Trunk, TrunkHost, TrunkId, TrunkSettings,
-    TrunkTransport,
+    Change, DialledNumber, Did, ExtensionNumber, SealKey, SealedSecret, Source, Trunk, TrunkHost, TrunkId,
+    TrunkSettings, TrunkTransport,
 };
 use sip::{HeaderName, Message};
 
@@ -41,7 +41,7 @@ pub fn trunk(name: &str, carriers: &[u8]) -> Trunk {
         priority: 10,
         settings: TrunkSettings {
             hosts: hosts.collect(),
-            caller_number: Some(Dialled::parse("+34910000000").unwrap()),
+            caller_number: Some(DialledNumber::parse("+34910000000").unwrap()),
             ..TrunkSettings::default()
         },
         password: None,
@@ -54,14 +54,14 @@ pub fn trunk(name: &str, carriers: &[u8]) -> Trunk {
 pub fn with_account(mut trunk: Trunk) -> Trunk {
     let secret = Secret::new("trunk-pass".to_owned());
     let key = SealKey::default();
-    trunk.password = Sealed::seal(&key, trunk.id.as_str(), &secret, &mut Rng::from_number(3));
+    trunk.password = SealedSecret::seal(&key, trunk.id.as_str(), &secret, &mut Rng::from_number(3));
     trunk.settings.username = Some("trunkuser".into());
     trunk
 }
 
 pub fn did(number: &str, extension: Option<&str>) -> Did {
     Did {
-        number: Dialled::parse(number).unwrap(),
+        number: DialledNumber::parse(number).unwrap(),
         extension: extension.map(|number| ExtensionNumber::parse(number).unwrap()),
     }
 }

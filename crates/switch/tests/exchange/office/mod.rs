@@ -16,7 +16,7 @@ use centralita_switch::{
     Command, Config, Input, Listener, OpenCall, Output, RegistrationsOf, Reply, SettingChange, Switch,
 };
 use media::{MediaCommand, MediaEvent, Report, StreamId};
-use model::journal::{OpenLeg, OutsideTime, Record};
+use model::journal::{DialogSnapshot, OutboundCallTime, Record};
 use model::{
     CallRecord, Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     Forwarding, Ha1, User, UserId,
@@ -158,10 +158,10 @@ impl Office {
     }
 
     /// What the journal says of calls to the outside.
-    fn outside(&self) -> Vec<OutsideTime> {
+    fn outside(&self) -> Vec<OutboundCallTime> {
         let mut times = BTreeMap::new();
         for record in &self.journal {
-            if let Record::Noted(model::journal::Note::Outside(time)) = record {
+            if let Record::Noted(model::journal::CallEvent::Outside(time)) = record {
                 times.insert(time.call.clone(), time.clone());
             }
         }
@@ -177,7 +177,7 @@ impl Office {
                 Record::Bound(b) => drop(bindings.insert((b.username.clone(), b.contact.clone()), b)),
                 Record::Unbound { username, contact, .. } => drop(bindings.remove(&(username, contact))),
                 Record::CallOpened(c) => {
-                    calls.insert(c.id.clone(), OpenCall { record: *c, legs: Vec::<OpenLeg>::new() });
+                    calls.insert(c.id.clone(), OpenCall { record: *c, legs: Vec::<DialogSnapshot>::new() });
                 }
                 Record::LegUp { call, leg } => calls.get_mut(&call).unwrap().legs.push(leg),
                 Record::CallClosed(c) => drop(calls.remove(&c.id)),

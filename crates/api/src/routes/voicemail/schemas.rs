@@ -5,7 +5,7 @@ use model::{Mailbox, VoicemailMessage};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::shapes::some;
+use crate::schemas::some;
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

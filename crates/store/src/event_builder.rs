@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
-use model::journal::{Binding, Note};
+use model::journal::{Binding, CallEvent};
 use model::{CallId, CallRecord, Cause, UserId};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{Conn, Turn};
+use crate::pool::{AdvisoryLock, Conn};
 use crate::row::{KEYS_AT_ONCE, TENANT, insert, placeholders};
 use crate::sql::query;
 use crate::{StoreError, audit};
@@ -47,7 +47,7 @@ struct Told {
 pub(crate) async fn of_calls(
     tx: &mut Conn,
     calls: &BTreeMap<&CallId, &CallRecord>,
-    notes: &BTreeMap<&CallId, Vec<&Note>>,
+    notes: &BTreeMap<&CallId, Vec<&CallEvent>>,
 ) -> Result<(Vec<Fact>, Vec<(CallId, i64)>), StoreError> {
     let ids: BTreeSet<&CallId> = calls.keys().chain(notes.keys()).copied().collect();
     let mut known = known_calls(tx, &ids).await?;
@@ -69,10 +69,10 @@ pub(crate) async fn of_calls(
         }
         for note in notes.get(id).into_iter().flatten() {
             match note {
-                Note::Ringing { at, .. } => tell(RINGING, *at, &[]),
-                Note::Answered { at, .. } => tell(ANSWERED, *at, &[]),
-                Note::Emergency { at, .. } => tell(EMERGENCY, *at, &[]),
-                Note::WrongAnswer { .. } | Note::Outside(_) | Note::SpendAlert { .. } => {}
+                CallEvent::Ringing { at, .. } => tell(RINGING, *at, &[]),
+                CallEvent::Answered { at, .. } => tell(ANSWERED, *at, &[]),
+                CallEvent::Emergency { at, .. } => tell(EMERGENCY, *at, &[]),
+                CallEvent::WrongAnswer { .. } | CallEvent::Outside(_) | CallEvent::SpendAlert { .. } => {}
             }
         }
         if let Some(record) = record.filter(|record| record.ended_at.is_some()) {
@@ -276,10 +276,10 @@ async fn last_owner(tx: &mut Conn, username: &str) -> Result<Option<UserId>, Sto
 }
 
 /// The facts about wrong answers. They have no row of their own that says whether they were told: the event itself does.
-pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&Note]) -> Result<Vec<Fact>, StoreError> {
+pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<Fact>, StoreError> {
     let mut facts: Vec<Fact> = Vec::new();
     for note in notes {
-        let Note::WrongAnswer { source, account, at, banned_seconds } = note else { continue };
+        let CallEvent::WrongAnswer { source, account, at, banned_seconds } = note else { continue };
         let kind = if *banned_seconds > 0 { "auth_banned" } else { "auth_failed" };
         let subject = source.to_string();
         let detail = match banned_seconds {
@@ -300,10 +300,10 @@ pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&Note]) -> Result<Vec<Fact>
 }
 
 /// The facts about what users have spent outside (security.md row 7): each level once a day, though several nodes reach it, or one that starts anew.
-pub(crate) async fn of_meters(tx: &mut Conn, notes: &[&Note]) -> Result<Vec<Fact>, StoreError> {
+pub(crate) async fn of_meters(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<Fact>, StoreError> {
     let mut facts: Vec<Fact> = Vec::new();
     for note in notes {
-        let Note::SpendAlert { user, percent, limit_minutes, day, at } = note else { continue };
+        let CallEvent::SpendAlert { user, percent, limit_minutes, day, at } = note else { continue };
         let detail = json!({
             "userId": user.as_str(), "percent": percent, "limitMinutes": limit_minutes, "day": day.to_string(),
         });
@@ -355,7 +355,7 @@ pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreErro
     // Numbers go with time, as far as what comes together goes: of one call and one instant the order stays.
     let mut facts: Vec<&Fact> = facts.iter().collect();
     facts.sort_by_key(|fact| fact.at);
-    tx.take_turn(Turn::Events).await?;
+    tx.lock(AdvisoryLock::Events).await?;
     let first = audit::next(&mut *tx).await?;
     insert(tx, &audit::EVENTS, (first..).zip(facts), |(seq, fact), query| {
         query

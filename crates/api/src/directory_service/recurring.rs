@@ -11,7 +11,7 @@ use model::{
 use serde_json::{Value, json};
 
 use super::difference::difference;
-use super::{Actor, Draft, Event, Office, OfficeError};
+use super::{Actor, ChangeSet, DirectoryError, DirectoryService, Event};
 use crate::limits::RECURRING_PER_EXTENSION;
 
 /// What a recurring call begins with.
@@ -48,18 +48,18 @@ pub struct RecurringCallChanges {
     pub action: Option<Action>,
 }
 
-impl Office {
+impl DirectoryService {
     /// Make a recurring call.
     pub async fn create_recurring(
         &self,
         actor: Actor,
         wanted: NewRecurringCall,
-    ) -> Result<RecurringCall, OfficeError> {
+    ) -> Result<RecurringCall, DirectoryError> {
         self.commit(actor, move |draft| {
-            let extension = draft.directory.extension(&wanted.extension).ok_or(OfficeError::NotFound)?;
+            let extension = draft.directory.extension(&wanted.extension).ok_or(DirectoryError::NotFound)?;
             check_destination(draft.directory, extension.dial_permissions, &wanted.destination)?;
             if draft.directory.recurring_calls_of(&extension.id).count() >= RECURRING_PER_EXTENSION {
-                return Err(OfficeError::RecurringCallLimit);
+                return Err(DirectoryError::RecurringCallLimit);
             }
             let now = draft.now.wall;
             let call = RecurringCall {
@@ -91,9 +91,9 @@ impl Office {
         actor: Actor,
         id: RecurringCallId,
         wanted: RecurringCallChanges,
-    ) -> Result<RecurringCall, OfficeError> {
+    ) -> Result<RecurringCall, DirectoryError> {
         self.commit(actor, move |draft| {
-            let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(OfficeError::NotFound)?);
+            let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(DirectoryError::NotFound)?);
             let mut new = RecurringCall::clone(&old);
             new.destination = wanted.destination.unwrap_or(new.destination);
             new.schedule = wanted.schedule.unwrap_or(new.schedule);
@@ -105,7 +105,7 @@ impl Office {
             if new == *old {
                 return Ok(new);
             }
-            let extension = draft.directory.extension(&new.extension).ok_or(OfficeError::NotFound)?;
+            let extension = draft.directory.extension(&new.extension).ok_or(DirectoryError::NotFound)?;
             check_destination(draft.directory, extension.dial_permissions, &new.destination)?;
             new.updated_at = draft.now.wall;
             if new.schedule != old.schedule || new.enabled != old.enabled {
@@ -120,9 +120,9 @@ impl Office {
     }
 
     /// Remove a recurring call. Its occurrences stay on record.
-    pub async fn remove_recurring(&self, actor: Actor, id: RecurringCallId) -> Result<(), OfficeError> {
+    pub async fn remove_recurring(&self, actor: Actor, id: RecurringCallId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
-            let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(OfficeError::NotFound)?);
+            let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(DirectoryError::NotFound)?);
             draft.changes.push(Change::RecurringGone(id));
             draft.event = deleted(&old);
             Ok(())
@@ -132,7 +132,7 @@ impl Office {
 }
 
 /// The recurring calls of an extension go with it, each with its event (S68, S94).
-pub(super) fn remove_all_of(draft: &mut Draft<'_>, extension: &ExtensionId) {
+pub(super) fn remove_all_of(draft: &mut ChangeSet<'_>, extension: &ExtensionId) {
     for call in draft.directory.recurring_calls_of(extension) {
         draft.changes.push(Change::RecurringGone(call.id.clone()));
         draft.also.push(deleted(call));
@@ -153,12 +153,12 @@ fn check_destination(
     directory: &Directory,
     permissions: DialPermissions,
     destination: &str,
-) -> Result<(), OfficeError> {
+) -> Result<(), DirectoryError> {
     let user = crate::routes::sessions::user_part(destination);
-    let asker = dialplan::Asker { road: dialplan::Road::Schedule, permissions };
+    let asker = dialplan::DialContext { origin: dialplan::CallOrigin::Schedule, permissions };
     match dialplan::route(directory, asker, user).route {
         dialplan::Route::Refused(cause) if cause == Cause::BadNumber || cause.http_status() == 403 => {
-            Err(OfficeError::ForbiddenNumber("destinationNumber", cause))
+            Err(DirectoryError::ForbiddenNumber("destinationNumber", cause))
         }
         dialplan::Route::Refused(_)
         | dialplan::Route::Extension(_)

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::TaskStatus;
-use crate::routes::trunks::shapes::TrunkHealth;
+use crate::routes::trunks::schemas::TrunkHealth;
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -4,7 +4,7 @@ use base::{Id, Secret, Timestamp};
 use model::{ApiKey, ApiKeyId, Change, Directory, Permission, Permissions, UserId};
 use serde_json::json;
 
-use super::{Actor, Draft, Office, OfficeError};
+use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::{Patch, secret};
 
 /// A key as it is shown once.
@@ -39,25 +39,25 @@ pub(crate) struct KeyChanges {
     pub expires_at: Patch<Timestamp>,
 }
 
-impl Office {
+impl DirectoryService {
     /// A key that may do everything, for `user`.
     pub async fn create_admin_key(
         &self,
         actor: Actor,
         user: UserId,
         name: &str,
-    ) -> Result<CreatedKey, OfficeError> {
+    ) -> Result<CreatedKey, DirectoryError> {
         self.enter_admin_key(actor, user, name, self.new_key_secret()).await
     }
 
-    /// The same with a secret of [`Office::new_key_secret`], which was kept somewhere before.
+    /// The same with a secret of [`DirectoryService::new_key_secret`], which was kept somewhere before.
     pub async fn enter_admin_key(
         &self,
         actor: Actor,
         user: UserId,
         name: &str,
         secret: Secret<String>,
-    ) -> Result<CreatedKey, OfficeError> {
+    ) -> Result<CreatedKey, DirectoryError> {
         let permissions = [Permission::Admin].into_iter().collect();
         let name = name.to_owned();
         let wanted = NewKey { user, name, permissions, requests_per_minute: None, expires_at: None };
@@ -75,7 +75,7 @@ impl Office {
     }
 
     /// Whether no key that may administer was ever used.
-    pub async fn no_admin_key_was_used(&self) -> Result<bool, OfficeError> {
+    pub async fn no_admin_key_was_used(&self) -> Result<bool, DirectoryError> {
         let used = self.store().keys_last_used().await?;
         Ok(!self
             .directory()
@@ -84,7 +84,7 @@ impl Office {
     }
 
     /// A key. Whether the asker may make it is for the asker to know.
-    pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, OfficeError> {
+    pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, DirectoryError> {
         self.enter_key(actor, wanted, self.new_key_secret()).await
     }
 
@@ -93,7 +93,7 @@ impl Office {
         actor: Actor,
         wanted: NewKey,
         secret: Secret<String>,
-    ) -> Result<CreatedKey, OfficeError> {
+    ) -> Result<CreatedKey, DirectoryError> {
         self.commit(actor, move |draft| {
             draft.ensure_user(&wanted.user);
             let key = ApiKey {
@@ -123,9 +123,9 @@ impl Office {
         actor: Actor,
         id: ApiKeyId,
         active: Option<bool>,
-    ) -> Result<ApiKey, OfficeError> {
+    ) -> Result<ApiKey, DirectoryError> {
         self.commit(actor, move |draft| {
-            let mut key = ApiKey::clone(draft.directory.key(&id).ok_or(OfficeError::NotFound)?);
+            let mut key = ApiKey::clone(draft.directory.key(&id).ok_or(DirectoryError::NotFound)?);
             let active = active.unwrap_or(!key.active);
             if active == key.active {
                 return Ok(key);
@@ -147,9 +147,9 @@ impl Office {
         actor: Actor,
         id: ApiKeyId,
         changes: KeyChanges,
-    ) -> Result<ApiKey, OfficeError> {
+    ) -> Result<ApiKey, DirectoryError> {
         self.commit(actor, move |draft| {
-            let old = draft.directory.key(&id).ok_or(OfficeError::NotFound)?;
+            let old = draft.directory.key(&id).ok_or(DirectoryError::NotFound)?;
             let mut key = ApiKey::clone(old);
             let mut after = serde_json::Map::new();
             if let Some(name) = changes.name {
@@ -178,9 +178,9 @@ impl Office {
     }
 
     /// Revoke a key.
-    pub async fn revoke_key(&self, actor: Actor, id: ApiKeyId) -> Result<(), OfficeError> {
-        self.commit(actor, move |draft: &mut Draft<'_>| {
-            let key = draft.directory.key(&id).ok_or(OfficeError::NotFound)?;
+    pub async fn revoke_key(&self, actor: Actor, id: ApiKeyId) -> Result<(), DirectoryError> {
+        self.commit(actor, move |draft: &mut ChangeSet<'_>| {
+            let key = draft.directory.key(&id).ok_or(DirectoryError::NotFound)?;
             keep_an_admin(draft.directory, draft.now.wall, key)?;
             let (user, detail) = (key.user.clone(), json!({"name": key.name, "prefix": key.prefix}));
             draft.changes.push(Change::KeyGone(id.clone()));
@@ -192,11 +192,11 @@ impl Office {
 }
 
 /// Refuse where nobody could administer any more.
-fn keep_an_admin(directory: &Directory, now: Timestamp, leaving: &ApiKey) -> Result<(), OfficeError> {
+fn keep_an_admin(directory: &Directory, now: Timestamp, leaving: &ApiKey) -> Result<(), DirectoryError> {
     let may = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
     let is_admin = |key: &ApiKey| may(key) && !key.is_expired(now);
     if may(leaving) && !directory.keys().any(|key| key.id != leaving.id && is_admin(key)) {
-        return Err(OfficeError::LastAdminKey);
+        return Err(DirectoryError::LastAdminKey);
     }
     Ok(())
 }

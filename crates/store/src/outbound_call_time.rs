@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::Timestamp;
 use model::CallId;
-use model::journal::{Note, OutsideTime};
+use model::journal::{CallEvent, OutboundCallTime};
 
 use crate::pool::Conn;
 use crate::row::TENANT;
@@ -14,11 +14,11 @@ use crate::{Store, StoreError};
 /// Take in what the journal says. What is over stays over, even where its beginning is told again.
 pub(crate) async fn feed(
     tx: &mut Conn,
-    notes: &BTreeMap<&CallId, Vec<&Note>>,
+    notes: &BTreeMap<&CallId, Vec<&CallEvent>>,
     node: &str,
 ) -> Result<(), StoreError> {
     for note in notes.values().flatten() {
-        let Note::Outside(time) = note else { continue };
+        let CallEvent::Outside(time) = note else { continue };
         query(
             "INSERT INTO outside_time (tenant, call_id, leg, user_id, began_at, ended_at, node) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, call_id, leg) \
@@ -39,7 +39,7 @@ pub(crate) async fn feed(
 
 impl Store {
     /// The time of calls outside that ended since an instant, at all nodes, and of those that are on at this one.
-    pub async fn outside_since(&self, since: Timestamp) -> Result<Vec<OutsideTime>, StoreError> {
+    pub async fn outside_since(&self, since: Timestamp) -> Result<Vec<OutboundCallTime>, StoreError> {
         let rows = query(
             "SELECT call_id, leg, user_id, began_at, ended_at FROM outside_time \
              WHERE tenant = $1 AND (ended_at >= $2 OR ended_at IS NULL AND node = $3) ORDER BY began_at, call_id, leg",
@@ -53,11 +53,11 @@ impl Store {
     }
 }
 
-fn read(row: &Row) -> Result<OutsideTime, StoreError> {
+fn read(row: &Row) -> Result<OutboundCallTime, StoreError> {
     let damaged = |fault: String| StoreError::Damaged { table: "outside_time", fault };
     let (call, leg, user): (String, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (began, ended): (i64, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
-    Ok(OutsideTime {
+    Ok(OutboundCallTime {
         call: CallId::parse(&call).map_err(|error| damaged(error.to_string()))?,
         leg: u32::try_from(leg).map_err(|error| damaged(error.to_string()))?,
         user: model::UserId::parse(&user).map_err(|error| damaged(error.to_string()))?,

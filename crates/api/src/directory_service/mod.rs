@@ -68,7 +68,7 @@ impl Actor {
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
-pub enum OfficeError {
+pub enum DirectoryError {
     /// The extension number is taken.
     #[error("extension {0} exists already")]
     NumberTaken(ExtensionNumber),
@@ -135,12 +135,12 @@ struct Inner {
 
 /// See the module. Clones share everything.
 #[derive(Clone)]
-pub struct Office {
+pub struct DirectoryService {
     inner: Arc<Inner>,
 }
 
 /// What a decision has at hand, and what it leaves behind.
-pub(crate) struct Draft<'d> {
+pub(crate) struct ChangeSet<'d> {
     pub directory: &'d Directory,
     pub now: Now,
     pub domain: &'d str,
@@ -162,7 +162,7 @@ pub(crate) struct Event {
     pub detail: Value,
 }
 
-impl Draft<'_> {
+impl ChangeSet<'_> {
     /// Make the user where nobody has heard of it yet (S33).
     fn ensure_user(&mut self, id: &UserId) {
         if self.directory.user(id).is_none() {
@@ -187,7 +187,7 @@ impl Inner {
     }
 }
 
-impl Office {
+impl DirectoryService {
     /// An office over what was loaded. `domain` is the digest realm.
     pub fn new(
         store: Store,
@@ -196,7 +196,7 @@ impl Office {
         domain: String,
         clock: Clock,
         rng: Rng,
-    ) -> Office {
+    ) -> DirectoryService {
         let inner = Inner {
             store,
             directory: ArcSwap::from_pointee(directory),
@@ -206,7 +206,7 @@ impl Office {
             rng: Mutex::new(rng),
             turn: tokio::sync::Mutex::new(0),
         };
-        Office { inner: Arc::new(inner) }
+        DirectoryService { inner: Arc::new(inner) }
     }
 
     /// The directory as it is now.
@@ -237,14 +237,14 @@ impl Office {
     pub(crate) async fn commit<T: Send + 'static>(
         &self,
         actor: Actor,
-        decide: impl FnOnce(&mut Draft<'_>) -> Result<T, OfficeError> + Send + 'static,
-    ) -> Result<T, OfficeError> {
+        decide: impl FnOnce(&mut ChangeSet<'_>) -> Result<T, DirectoryError> + Send + 'static,
+    ) -> Result<T, DirectoryError> {
         let inner = Arc::clone(&self.inner);
         let rng = self.rng();
         let work = async move {
             let (mut turn, pen) = inner.take_pen().await?;
             let current = inner.directory.load_full();
-            let mut draft = Draft {
+            let mut draft = ChangeSet {
                 directory: &current,
                 now: (inner.clock)(),
                 domain: &inner.domain,
@@ -255,7 +255,7 @@ impl Office {
                 also: Vec::new(),
             };
             let result = decide(&mut draft)?;
-            let Draft { now, changes, mails, event, also, .. } = draft;
+            let ChangeSet { now, changes, mails, event, also, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
@@ -265,7 +265,7 @@ impl Office {
             inner.apply(changes);
             Ok(result)
         };
-        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
     }
 
     /// Write down something that changes nothing of the directory. It is told in the background: what it tells of has happened already.
@@ -280,7 +280,7 @@ impl Office {
     }
 }
 
-impl fmt::Debug for Office {
+impl fmt::Debug for DirectoryService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Office").finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use model::{Change, Credential, Directory, ExtensionNumber, Ha1, Mailbox, UserId
 use serde_json::json;
 
 use super::extensions::{claim_number, fresh};
-use super::{Actor, Draft, Office, OfficeError};
+use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::error::Fault;
 use crate::imported::{Column, LineFault};
 use crate::secret;
@@ -61,24 +61,24 @@ impl Imported {
         self.username.as_deref().unwrap_or(self.number.as_str())
     }
 
-    fn fault(&self, kind: Fault, column: Column, why: (String, String)) -> OfficeError {
+    fn fault(&self, kind: Fault, column: Column, why: (String, String)) -> DirectoryError {
         let value = match column {
             Column::Number => Some(self.number.to_string()),
             Column::Username => Some(self.username().to_owned()),
             Column::Name | Column::Password | Column::Owner | Column::Pin => None,
         };
-        OfficeError::Line(Box::new(LineFault::new(self.line, column, value, why).of_kind(kind)))
+        DirectoryError::Line(Box::new(LineFault::new(self.line, column, value, why).of_kind(kind)))
     }
 }
 
-impl Office {
+impl DirectoryService {
     /// Make all of these extensions, or none. `pins` seals the PINs.
     pub async fn import(
         &self,
         actor: Actor,
         pins: PinKey,
         lines: Vec<Imported>,
-    ) -> Result<ImportDone, OfficeError> {
+    ) -> Result<ImportDone, DirectoryError> {
         self.commit(actor, move |draft| {
             check(draft.directory, &lines)?;
             let mut owners = std::collections::HashSet::new();
@@ -102,7 +102,7 @@ impl Office {
 }
 
 /// What no line can see by itself: what is there already, and the other lines.
-fn check(directory: &Directory, lines: &[Imported]) -> Result<(), OfficeError> {
+fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError> {
     let twice = |first: u64| {
         (format!("is the same as in line {first}"), format!("es lo mismo que en la línea {first}"))
     };
@@ -110,7 +110,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), OfficeError> {
     let mut usernames: HashMap<&str, u64> = HashMap::with_capacity(lines.len());
     for line in lines {
         claim_number(directory, &line.number, None).map_err(|error| match error {
-            OfficeError::NumberReserved(_) => line.fault(
+            DirectoryError::NumberReserved(_) => line.fault(
                 Fault::NumberReserved,
                 Column::Number,
                 ("is an emergency number".into(), "es un número de emergencia".into()),
@@ -159,7 +159,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), OfficeError> {
 }
 
 fn make(
-    draft: &mut Draft<'_>,
+    draft: &mut ChangeSet<'_>,
     pins: &PinKey,
     line: Imported,
     made: &mut Vec<MadePassword>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use sqlx::AssertSqlSafe;
 
 use crate::limits::MOVED_VALUES;
-use crate::pool::{Conn, Pool, Turn};
+use crate::pool::{AdvisoryLock, Conn, Pool};
 use crate::row::placeholders;
 use crate::sql::{Row, Value, query};
 use crate::{Store, StoreError, postgres};
@@ -45,7 +45,7 @@ impl Store {
         let target = postgres::open(url, data_dir).await?;
         let mut tx = target.writer.begin().await?;
         // Two that move to the same place come one after the other, and the second finds it taken.
-        tx.take_turn(Turn::Migrate).await?;
+        tx.lock(AdvisoryLock::Migrate).await?;
         let tables = self.tables().await?;
         for table in &tables {
             if count(&mut tx, &table.name).await? > 0 {

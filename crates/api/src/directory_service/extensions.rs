@@ -5,14 +5,14 @@ use std::sync::Arc;
 use base::{Id, Now, Rng, Secret};
 use model::recurrence::Zone;
 use model::{
-    Change, Credential, Dialled, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
+    Change, Credential, DialledNumber, Directory, Extension, ExtensionId, ExtensionNumber, ExtensionStatus,
     FollowMe, Forwarding, ForwardingMode, Ha1, RecordCalls, UserId, dialplan, policy,
 };
 use serde_json::{Value, json};
 
 use super::credentials::new_username;
 use super::difference::difference;
-use super::{Actor, Office, OfficeError};
+use super::{Actor, DirectoryError, DirectoryService};
 use crate::Patch;
 use crate::input::PermissionsChange;
 use crate::input::rule::is_label;
@@ -53,7 +53,7 @@ pub struct ExtensionChanges {
     pub display_name: Option<String>,
     pub status: Option<ExtensionStatus>,
     pub forwarding_enabled: Option<bool>,
-    pub forwarding_number: Patch<Dialled>,
+    pub forwarding_number: Patch<DialledNumber>,
     pub forwarding_mode: Option<ForwardingMode>,
     pub voicemail_enabled: Option<bool>,
     pub do_not_disturb: Option<bool>,
@@ -68,13 +68,13 @@ pub struct ExtensionChanges {
     pub by_admin: bool,
 }
 
-impl Office {
+impl DirectoryService {
     /// Make an extension with its credential.
     pub async fn create_extension(
         &self,
         actor: Actor,
         wanted: NewExtension,
-    ) -> Result<CreatedExtension, OfficeError> {
+    ) -> Result<CreatedExtension, DirectoryError> {
         self.commit(actor, move |draft| {
             let number = match wanted.number {
                 Some(number) => number,
@@ -111,13 +111,13 @@ impl Office {
         actor: Actor,
         id: ExtensionId,
         wanted: ExtensionChanges,
-    ) -> Result<Extension, OfficeError> {
+    ) -> Result<Extension, DirectoryError> {
         self.commit(actor, move |draft| {
-            let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            let old = Arc::clone(draft.directory.extension(&id).ok_or(DirectoryError::NotFound)?);
             let by_admin = wanted.by_admin;
             let mut new = changed(&old, wanted);
-            if !by_admin && !new.dial_permissions.within(old.dial_permissions) {
-                return Err(OfficeError::WiderDialling);
+            if !by_admin && !new.dial_permissions.is_subset_of(old.dial_permissions) {
+                return Err(DirectoryError::WiderDialling);
             }
             check_display_name(&new.display_name)?;
             if new.number != old.number {
@@ -148,9 +148,9 @@ impl Office {
     }
 
     /// Remove an extension and its credentials (S68).
-    pub async fn remove_extension(&self, actor: Actor, id: ExtensionId) -> Result<(), OfficeError> {
+    pub async fn remove_extension(&self, actor: Actor, id: ExtensionId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
-            let old = Arc::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            let old = Arc::clone(draft.directory.extension(&id).ok_or(DirectoryError::NotFound)?);
             super::recurring::remove_all_of(draft, &id);
             draft.changes.push(Change::CredentialGone(Arc::clone(&old.username)));
             draft.changes.push(Change::ExtensionGone(id.clone()));
@@ -217,33 +217,37 @@ fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
 }
 
 /// Whether a text is a display name that SIP can carry and a screen can show.
-pub(super) fn check_display_name(name: &str) -> Result<(), OfficeError> {
+pub(super) fn check_display_name(name: &str) -> Result<(), DirectoryError> {
     if !is_label(name, DISPLAY_NAME_CHARS) {
-        return Err(OfficeError::BadDisplayName);
+        return Err(DirectoryError::BadDisplayName);
     }
     Ok(())
 }
 
-fn check_forwarding(directory: &Directory, extension: &Extension) -> Result<(), OfficeError> {
+fn check_forwarding(directory: &Directory, extension: &Extension) -> Result<(), DirectoryError> {
     for step in extension.follow_me.iter().flat_map(|follow_me| &follow_me.numbers) {
         check_target(directory, &step.number, "followMe")?;
     }
     let Some(number) = &extension.forwarding.number else {
-        return if extension.forwarding.enabled { Err(OfficeError::BadForwarding) } else { Ok(()) }; // S71
+        return if extension.forwarding.enabled { Err(DirectoryError::BadForwarding) } else { Ok(()) }; // S71
     };
     if number.as_str() == extension.number.as_str() {
-        return Err(OfficeError::BadForwarding);
+        return Err(DirectoryError::BadForwarding);
     }
     check_target(directory, number, "forwardingNumber")
 }
 
 /// Whether calls may be passed on to a number at all; what the extension may dial is looked at when a call comes.
-fn check_target(directory: &Directory, number: &Dialled, field: &'static str) -> Result<(), OfficeError> {
+fn check_target(
+    directory: &Directory,
+    number: &DialledNumber,
+    field: &'static str,
+) -> Result<(), DirectoryError> {
     if directory.credential(number.as_str()).is_some() {
         return Ok(()); // one of our own
     }
-    policy::never(directory.rules(), policy::Road::Forward, number)
-        .map_err(|cause| OfficeError::ForbiddenNumber(field, cause))
+    policy::check_always_blocked(directory.rules(), policy::CallOrigin::Forward, number)
+        .map_err(|cause| DirectoryError::ForbiddenNumber(field, cause))
 }
 
 /// Whether a number may be given to the extension with this user name (to a new one where `None`).
@@ -251,27 +255,27 @@ pub(super) fn claim_number(
     directory: &Directory,
     number: &ExtensionNumber,
     owner: Option<&str>,
-) -> Result<(), OfficeError> {
-    let help = |dialled: &Dialled| {
+) -> Result<(), DirectoryError> {
+    let help = |dialled: &DialledNumber| {
         dialplan::is_emergency(dialled) || policy::emergency(directory.rules(), dialled).is_some()
     };
-    if Dialled::parse(number.as_str()).is_ok_and(|dialled| help(&dialled)) {
-        return Err(OfficeError::NumberReserved(number.clone()));
+    if DialledNumber::parse(number.as_str()).is_ok_and(|dialled| help(&dialled)) {
+        return Err(DirectoryError::NumberReserved(number.clone()));
     }
     let named = directory.credential(number.as_str()); // an extension's by its number, or one that has this very name
     if named.is_some_and(|credential| Some(&*credential.username) != owner)
         || directory.extension_by_number(number).is_some()
     {
-        return Err(OfficeError::NumberTaken(number.clone()));
+        return Err(DirectoryError::NumberTaken(number.clone()));
     }
     Ok(())
 }
 
-fn next_free(directory: &Directory) -> Result<ExtensionNumber, OfficeError> {
+fn next_free(directory: &Directory) -> Result<ExtensionNumber, DirectoryError> {
     (FIRST_NUMBER..=LAST_NUMBER)
         .filter_map(|n| ExtensionNumber::parse(&n.to_string()).ok())
         .find(|number| claim_number(directory, number, None).is_ok())
-        .ok_or(OfficeError::NumbersExhausted)
+        .ok_or(DirectoryError::NumbersExhausted)
 }
 
 /// What the audit tells of an extension.

@@ -6,7 +6,7 @@ use model::voicemail::{Delivery, PinError, PinKey, PinProof, check_pin, is_email
 use model::{Change, Extension, ExtensionId, Language, Mailbox, MessageId, MessageState, VoicemailMessage};
 use serde_json::{Value, json};
 
-use super::{Actor, Draft, Office, OfficeError};
+use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::Patch;
 
 /// What is changed of a box; `None` stays as it is.
@@ -21,7 +21,7 @@ pub struct MailboxChanges {
     pub greeting_at: Patch<Timestamp>,
 }
 
-impl Office {
+impl DirectoryService {
     /// Change some of a box.
     pub async fn change_mailbox(
         &self,
@@ -29,16 +29,16 @@ impl Office {
         id: ExtensionId,
         key: PinKey,
         changes: MailboxChanges,
-    ) -> Result<Mailbox, OfficeError> {
+    ) -> Result<Mailbox, DirectoryError> {
         self.commit(actor, move |draft| {
             let extension = extension(draft, &id)?;
             let before = draft.directory.mailbox(&id);
             let mut mailbox = (*before).clone();
             if let Patch::Set(pin) = &changes.pin {
-                check_pin(pin.expose(), extension.number.as_str()).map_err(OfficeError::BadPin)?;
+                check_pin(pin.expose(), extension.number.as_str()).map_err(DirectoryError::BadPin)?;
             }
             if matches!(&changes.email, Patch::Set(email) if !is_email(email)) {
-                return Err(OfficeError::BadEmail);
+                return Err(DirectoryError::BadEmail);
             }
             changes.pin.map(|pin| PinProof::new(&key, &id, pin.expose())).apply(&mut mailbox.pin);
             changes.email.apply(&mut mailbox.email);
@@ -55,7 +55,7 @@ impl Office {
     }
 
     /// Somebody begins to speak a message: from now on a crash does not forget whose it is.
-    pub async fn message_begun(&self, message: VoicemailMessage) -> Result<(), OfficeError> {
+    pub async fn message_begun(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             extension(draft, &message.extension)?;
             draft.tell("voicemail_begun", &message.user, message.id.as_str(), told(&message));
@@ -66,7 +66,7 @@ impl Office {
     }
 
     /// A message is complete. Where its box has an address for it, a mail is due. One of an extension that is gone meanwhile is too.
-    pub async fn message_left(&self, message: VoicemailMessage) -> Result<(), OfficeError> {
+    pub async fn message_left(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             let extension = extension(draft, &message.extension)?;
             let message = VoicemailMessage { state: MessageState::New, ..message };
@@ -88,7 +88,7 @@ impl Office {
         extension: ExtensionId,
         id: MessageId,
         state: MessageState,
-    ) -> Result<VoicemailMessage, OfficeError> {
+    ) -> Result<VoicemailMessage, DirectoryError> {
         self.commit(actor, move |draft| {
             let message = known(draft, &extension, &id)?;
             if message.state == state {
@@ -117,9 +117,9 @@ impl Office {
         actor: Actor,
         extension: ExtensionId,
         id: MessageId,
-    ) -> Result<VoicemailMessage, OfficeError> {
+    ) -> Result<VoicemailMessage, DirectoryError> {
         self.commit(actor, move |draft| {
-            let found = draft.directory.message(&extension, &id).ok_or(OfficeError::NotFound)?;
+            let found = draft.directory.message(&extension, &id).ok_or(DirectoryError::NotFound)?;
             let message = (**found).clone();
             let kind = match message.state {
                 MessageState::Recording => "voicemail_dropped",
@@ -133,18 +133,18 @@ impl Office {
     }
 }
 
-fn extension(draft: &Draft<'_>, id: &ExtensionId) -> Result<Extension, OfficeError> {
-    draft.directory.extension(id).map(|extension| (**extension).clone()).ok_or(OfficeError::NotFound)
+fn extension(draft: &ChangeSet<'_>, id: &ExtensionId) -> Result<Extension, DirectoryError> {
+    draft.directory.extension(id).map(|extension| (**extension).clone()).ok_or(DirectoryError::NotFound)
 }
 
 /// A message that is complete.
 fn known(
-    draft: &Draft<'_>,
+    draft: &ChangeSet<'_>,
     extension: &ExtensionId,
     id: &MessageId,
-) -> Result<VoicemailMessage, OfficeError> {
+) -> Result<VoicemailMessage, DirectoryError> {
     let found = draft.directory.message(extension, id).filter(|m| m.state != MessageState::Recording);
-    found.map(|message| (**message).clone()).ok_or(OfficeError::NotFound)
+    found.map(|message| (**message).clone()).ok_or(DirectoryError::NotFound)
 }
 
 /// A box without its secret.

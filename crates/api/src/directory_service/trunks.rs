@@ -2,10 +2,10 @@
 
 use base::{Id, Secret};
 use model::trunk::{Did, Source, Trunk, TrunkHost, TrunkSettings};
-use model::{CallerId, Change, Dialled, ExtensionNumber, NumberFormat, SealKey, Sealed, TrunkId};
+use model::{CallerId, Change, DialledNumber, ExtensionNumber, NumberFormat, SealKey, SealedSecret, TrunkId};
 use serde_json::json;
 
-use super::{Actor, Draft, Event, Office, OfficeError};
+use super::{Actor, ChangeSet, DirectoryError, DirectoryService, Event};
 use crate::Patch;
 
 /// Trunks of one house.
@@ -31,10 +31,10 @@ pub struct TrunkDraft {
     pub dids: Option<Vec<Did>>,
     pub default_extension: Patch<ExtensionNumber>,
     pub caller_id: Option<CallerId>,
-    pub caller_number: Patch<Dialled>,
+    pub caller_number: Patch<DialledNumber>,
     pub number_format: Option<NumberFormat>,
-    pub strip_prefix: Patch<Dialled>,
-    pub add_prefix: Patch<Dialled>,
+    pub strip_prefix: Patch<DialledNumber>,
+    pub add_prefix: Patch<DialledNumber>,
     pub codecs: Option<Vec<String>>,
     pub max_channels: Patch<u32>,
     pub calls_per_second: Patch<u32>,
@@ -42,17 +42,17 @@ pub struct TrunkDraft {
     pub diversion: Option<bool>,
 }
 
-impl Office {
+impl DirectoryService {
     /// A trunk.
     pub async fn create_trunk(
         &self,
         actor: Actor,
         seal: SealKey,
         wanted: TrunkDraft,
-    ) -> Result<Trunk, OfficeError> {
+    ) -> Result<Trunk, DirectoryError> {
         self.commit(actor, move |draft| {
             if draft.directory.trunks().count() >= TRUNKS {
-                return Err(OfficeError::TooManyTrunks);
+                return Err(DirectoryError::TooManyTrunks);
             }
             let id = Id::new(draft.now, &mut draft.rng);
             let mut trunk = bare(id, draft);
@@ -74,9 +74,9 @@ impl Office {
         seal: SealKey,
         id: TrunkId,
         wanted: TrunkDraft,
-    ) -> Result<Trunk, OfficeError> {
+    ) -> Result<Trunk, DirectoryError> {
         self.commit(actor, move |draft| {
-            let mut trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(OfficeError::NotFound)?);
+            let mut trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(DirectoryError::NotFound)?);
             let before = trunk.clone();
             write(&mut trunk, wanted, &seal, draft)?;
             if trunk == before {
@@ -91,9 +91,9 @@ impl Office {
     }
 
     /// Remove a trunk. Calls on it go on to their end.
-    pub async fn remove_trunk(&self, actor: Actor, id: TrunkId) -> Result<(), OfficeError> {
+    pub async fn remove_trunk(&self, actor: Actor, id: TrunkId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
-            let trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(OfficeError::NotFound)?);
+            let trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(DirectoryError::NotFound)?);
             tell(draft, "trunk_deleted", &trunk);
             draft.changes.push(Change::TrunkGone(id));
             Ok(())
@@ -102,7 +102,7 @@ impl Office {
     }
 }
 
-fn bare(id: TrunkId, draft: &Draft<'_>) -> Trunk {
+fn bare(id: TrunkId, draft: &ChangeSet<'_>) -> Trunk {
     Trunk {
         id,
         name: String::new(),
@@ -120,8 +120,8 @@ fn write(
     trunk: &mut Trunk,
     wanted: TrunkDraft,
     seal: &SealKey,
-    draft: &mut Draft<'_>,
-) -> Result<(), OfficeError> {
+    draft: &mut ChangeSet<'_>,
+) -> Result<(), DirectoryError> {
     fn put<T>(place: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *place = value;
@@ -158,15 +158,15 @@ fn write(
         Patch::Keep => {}
         Patch::Clear => trunk.password = None,
         Patch::Set(secret) => {
-            let sealed = Sealed::seal(seal, trunk.id.as_str(), &secret, &mut draft.rng);
-            trunk.password = Some(sealed.ok_or(OfficeError::BadTrunk(model::TrunkError::Account))?);
+            let sealed = SealedSecret::seal(seal, trunk.id.as_str(), &secret, &mut draft.rng);
+            trunk.password = Some(sealed.ok_or(DirectoryError::BadTrunk(model::TrunkError::Account))?);
         }
     }
     Ok(trunk.settings.check(trunk.password.is_some())?)
 }
 
 /// What is told never shows the password, nor whose numbers they are.
-fn tell(draft: &mut Draft<'_>, kind: &'static str, trunk: &Trunk) {
+fn tell(draft: &mut ChangeSet<'_>, kind: &'static str, trunk: &Trunk) {
     let hosts: Vec<&str> = trunk.settings.hosts.iter().map(|host| host.host.as_str()).collect();
     let detail = json!({
         "name": trunk.name, "enabled": trunk.enabled, "priority": trunk.priority, "hosts": hosts,

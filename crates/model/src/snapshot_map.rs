@@ -25,19 +25,19 @@ impl Steps {
 
 /// A map for many readers and one writer. Readers hold a clone; the writer changes its own and hands out clones.
 #[derive(Clone, Debug)]
-pub struct Table<K, V> {
+pub struct SnapshotMap<K, V> {
     parts: Arc<[Part<K, V>]>,
     len: usize,
     steps: Steps,
 }
 
-impl<K: Ord + Hash + Clone, V> Default for Table<K, V> {
+impl<K: Ord + Hash + Clone, V> Default for SnapshotMap<K, V> {
     fn default() -> Self {
-        Table { parts: (0..PARTS).map(|_| Arc::default()).collect(), len: 0, steps: Steps::default() }
+        SnapshotMap { parts: (0..PARTS).map(|_| Arc::default()).collect(), len: 0, steps: Steps::default() }
     }
 }
 
-impl<K: Ord + Hash + Clone, V> Table<K, V> {
+impl<K: Ord + Hash + Clone, V> SnapshotMap<K, V> {
     /// What `key` names.
     pub fn get<Q>(&self, key: &Q) -> Option<&Arc<V>>
     where
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_does_not_see_later_changes() {
-        let mut table = Table::default();
+        let mut table = SnapshotMap::default();
         for n in 0..1000_u32 {
             table.insert(n, n);
         }

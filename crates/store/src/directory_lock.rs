@@ -3,21 +3,21 @@
 use model::Change;
 use model::voicemail::Delivery;
 
-use crate::pool::{Turn, Tx};
+use crate::pool::{AdvisoryLock, Tx};
 use crate::{Audit, Store, StoreError, audit};
 
 /// See the module. On SQLite nobody else writes, and it costs nothing.
 #[derive(Debug)]
-pub struct Pen {
+pub struct DirectoryLock {
     store: Store,
     tx: Option<Tx>,
     /// What other nodes have committed meanwhile.
-    pub news: News,
+    pub news: OutboxBatch,
 }
 
 /// What was committed to the outbox after a row of it.
 #[derive(Clone, PartialEq, Debug)]
-pub enum News {
+pub enum OutboxBatch {
     /// These changes, in the order of their commits.
     Changes {
         /// The row up to which they reach; the one that was asked for where there are none.
@@ -26,34 +26,40 @@ pub enum News {
         changes: Vec<Change>,
     },
     /// Some of it is forgotten already: the directory must be loaded anew.
-    Forgotten,
+    Truncated,
 }
 
 impl Store {
     /// Take the pen, for who knows the directory as it was after row `seen` of the outbox.
-    pub async fn pen(&self, seen: i64) -> Result<Pen, StoreError> {
+    pub async fn lock_directory(&self, seen: i64) -> Result<DirectoryLock, StoreError> {
         let store = self.clone();
         if !self.is_shared() {
-            return Ok(Pen { store, tx: None, news: News::Changes { reached: seen, changes: Vec::new() } });
+            return Ok(DirectoryLock {
+                store,
+                tx: None,
+                news: OutboxBatch::Changes { reached: seen, changes: Vec::new() },
+            });
         }
         let mut tx = self.writer.begin().await?;
-        tx.take_turn(Turn::Outbox).await?;
+        tx.lock(AdvisoryLock::Outbox).await?;
         let (mut reached, mut changes) = (seen, Vec::new());
         loop {
             match audit::news(&mut *tx, reached).await? {
-                News::Forgotten => return Ok(Pen { store, tx: Some(tx), news: News::Forgotten }),
-                News::Changes { reached: same, .. } if same == reached => break,
-                News::Changes { reached: further, changes: told } => {
+                OutboxBatch::Truncated => {
+                    return Ok(DirectoryLock { store, tx: Some(tx), news: OutboxBatch::Truncated });
+                }
+                OutboxBatch::Changes { reached: same, .. } if same == reached => break,
+                OutboxBatch::Changes { reached: further, changes: told } => {
                     reached = further;
                     changes.extend(told);
                 }
             }
         }
-        Ok(Pen { store, tx: Some(tx), news: News::Changes { reached, changes } })
+        Ok(DirectoryLock { store, tx: Some(tx), news: OutboxBatch::Changes { reached, changes } })
     }
 }
 
-impl Pen {
+impl DirectoryLock {
     /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
     pub async fn write(self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
         self.write_all(changes, &[], std::slice::from_ref(&audit)).await

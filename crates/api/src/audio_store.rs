@@ -11,7 +11,7 @@ use model::RecordingFormat;
 use store::{Kept, Place};
 
 /// A future that is sent between threads.
-pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One piece of audio.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ impl From<&Kept> for AudioFile {
 
 /// What the audio is wanted as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub enum AudioFormatRequest {
     /// As it is kept.
     Stored,
     /// As WAV (PCM of 16 bits, 8 kHz), whatever it is kept as.
@@ -54,7 +54,7 @@ pub struct Opened {
     /// `audio/ogg`, `audio/wav`.
     pub content_type: &'static str,
     /// Reads a part.
-    pub read: Arc<dyn Fn(Range<u64>) -> Later<io::Result<Bytes>> + Send + Sync>,
+    pub read: Arc<dyn Fn(Range<u64>) -> BoxFuture<io::Result<Bytes>> + Send + Sync>,
 }
 
 /// Why uploaded audio was not taken.
@@ -69,31 +69,31 @@ pub enum AudioError {
 }
 
 /// See the module.
-pub trait Shelf: Send + Sync {
+pub trait AudioStore: Send + Sync {
     /// Open audio; `NotFound` where it is not there.
-    fn open(&self, file: AudioFile, wanted: Wanted) -> Later<io::Result<Opened>>;
+    fn open(&self, file: AudioFile, wanted: AudioFormatRequest) -> BoxFuture<io::Result<Opened>>;
 
     /// Keep an uploaded WAV as [`AudioFile::voicemail`] of this name, in place of what lay there.
-    fn keep_wav(&self, name: String, wav: Bytes) -> Later<Result<(), AudioError>>;
+    fn keep_wav(&self, name: String, wav: Bytes) -> BoxFuture<Result<(), AudioError>>;
 
     /// Remove audio, wherever it is. What is not there any more is removed.
-    fn remove(&self, file: AudioFile) -> Later<io::Result<()>>;
+    fn remove(&self, file: AudioFile) -> BoxFuture<io::Result<()>>;
 }
 
 /// A shelf with nothing on it, for an API without a shell.
 #[derive(Debug)]
 pub(crate) struct EmptyShelf;
 
-impl Shelf for EmptyShelf {
-    fn open(&self, _: AudioFile, _: Wanted) -> Later<io::Result<Opened>> {
+impl AudioStore for EmptyShelf {
+    fn open(&self, _: AudioFile, _: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }
 
-    fn keep_wav(&self, _: String, _: Bytes) -> Later<Result<(), AudioError>> {
+    fn keep_wav(&self, _: String, _: Bytes) -> BoxFuture<Result<(), AudioError>> {
         Box::pin(async { Err(AudioError::Disk) })
     }
 
-    fn remove(&self, _: AudioFile) -> Later<io::Result<()>> {
+    fn remove(&self, _: AudioFile) -> BoxFuture<io::Result<()>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -36,10 +36,10 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     let hosted = has_host(&parts);
     let verdict = (hosted && needs_key(&parts)).then(|| auth::judge(&app, &parts, source.0, &id));
     let (quota, key) = verdict.as_ref().map_or((None, None), |v| (v.quota, v.key.clone()));
-    let admitted = match verdict.map(|v| v.caller) {
+    let admitted = match verdict.map(|v| v.principal) {
         Some(Err(refused)) => Err(refused),
-        Some(Ok(caller)) => {
-            parts.extensions.insert(caller);
+        Some(Ok(principal)) => {
+            parts.extensions.insert(principal);
             Ok(())
         }
         None if !hosted => Err(ApiError::field(Fault::HostMissing, "Host", None)),
@@ -65,7 +65,13 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
         response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(spoken));
     }
     if let Some(key) = key {
-        app.usage().count(&key.id, &route, source.0, response.status().as_u16(), app.office().now().wall);
+        app.usage().count(
+            &key.id,
+            &route,
+            source.0,
+            response.status().as_u16(),
+            app.directory_service().now().wall,
+        );
     }
     tracing::debug!(request = %id, route, client = %source.0, status = response.status().as_u16(), "answered");
     finish(response.headers_mut(), &id, quota);
@@ -180,7 +186,7 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     match given.filter(|id| (1..=64).contains(&id.len()) && id.chars().all(legal)) {
         Some(id) => id.to_owned(),
-        None => format!("req_{}", app.office().rng().base36(16)),
+        None => format!("req_{}", app.directory_service().rng().base36(16)),
     }
 }
 

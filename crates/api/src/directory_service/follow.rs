@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{News, Pen, StoreError};
+use store::{DirectoryLock, OutboxBatch, StoreError};
 use tokio::sync::MutexGuard;
 
-use super::{Inner, Office};
+use super::{DirectoryService, Inner};
 
 /// How often the outbox is read: others see a change within a second (DESIGN of the directory), a revoked key within less.
 const BEAT: Duration = Duration::from_millis(250);
 /// How long a request waits for those before it where the database may be away: it is told so within a second.
 const TURN: Duration = Duration::from_millis(900);
 
-impl Office {
+impl DirectoryService {
     /// Say that the directory was loaded after row `seq` of the outbox was there. Without it, it is loaded once more where that matters.
     pub async fn loaded_at(&self, seq: i64) {
         *self.inner.turn.lock().await = seq;
@@ -41,9 +41,9 @@ impl Office {
 
 impl Inner {
     /// The turn, and the pen with which it is written; the directory is up to date then.
-    pub(super) async fn take_pen(&self) -> Result<(MutexGuard<'_, i64>, Pen), StoreError> {
+    pub(super) async fn take_pen(&self) -> Result<(MutexGuard<'_, i64>, DirectoryLock), StoreError> {
         let mut turn = self.take_turn().await?;
-        let pen = self.store.pen(*turn).await?;
+        let pen = self.store.lock_directory(*turn).await?;
         self.learn(&mut turn, pen.news.clone()).await?;
         Ok((turn, pen))
     }
@@ -61,7 +61,7 @@ impl Inner {
         loop {
             let seen = *self.turn.lock().await;
             let news = self.store.outbox_after(seen).await?;
-            if matches!(&news, News::Changes { reached, .. } if *reached == seen) {
+            if matches!(&news, OutboxBatch::Changes { reached, .. } if *reached == seen) {
                 return Ok(());
             }
             let mut turn = self.turn.lock().await;
@@ -72,14 +72,14 @@ impl Inner {
         }
     }
 
-    async fn learn(&self, turn: &mut i64, news: News) -> Result<(), StoreError> {
+    async fn learn(&self, turn: &mut i64, news: OutboxBatch) -> Result<(), StoreError> {
         match news {
-            News::Changes { changes, .. } if changes.is_empty() => {}
-            News::Changes { reached, changes } => {
+            OutboxBatch::Changes { changes, .. } if changes.is_empty() => {}
+            OutboxBatch::Changes { reached, changes } => {
                 self.apply(changes);
                 *turn = reached;
             }
-            News::Forgotten => {
+            OutboxBatch::Truncated => {
                 let seq = self.store.outbox_seq().await?;
                 let mut fresh = self.store.load_directory().await?;
                 let old = self.directory.load_full();

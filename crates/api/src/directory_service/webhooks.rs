@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use store::{Audit, Delivery};
 
-use super::{Actor, Event, Office, OfficeError};
+use super::{Actor, DirectoryError, DirectoryService, Event};
 use crate::secret;
 
 /// What a webhook begins with.
@@ -40,12 +40,12 @@ pub fn webhook_secret(key: &Secret<[u8; 32]>, id: &WebhookId, number: u32) -> Se
     Secret::new(format!("whsec_{}", secret::hex(&mac.finalize().into_bytes())))
 }
 
-impl Office {
+impl DirectoryService {
     pub(crate) async fn create_webhook(
         &self,
         actor: Actor,
         wanted: NewWebhook,
-    ) -> Result<Webhook, OfficeError> {
+    ) -> Result<Webhook, DirectoryError> {
         let now = self.now();
         let hook = Webhook {
             id: Id::new(now, &mut self.rng()),
@@ -70,7 +70,7 @@ impl Office {
         actor: Actor,
         old: Webhook,
         changes: WebhookChanges,
-    ) -> Result<Webhook, OfficeError> {
+    ) -> Result<Webhook, DirectoryError> {
         let mut after = serde_json::Map::new();
         let mut hook = Webhook { updated_at: self.now().wall, ..old.clone() };
         if let Some(url) = changes.url {
@@ -91,13 +91,13 @@ impl Office {
     }
 
     /// A task of its own: a client that goes away in the middle leaves nothing half done.
-    async fn keep(&self, hook: Webhook, fresh: bool, audit: Audit) -> Result<Webhook, OfficeError> {
+    async fn keep(&self, hook: Webhook, fresh: bool, audit: Audit) -> Result<Webhook, DirectoryError> {
         let store = self.store().clone();
         let work = async move {
             store.put_webhook(&hook, fresh, audit).await?;
             Ok(hook)
         };
-        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
     }
 
     /// The next secret signs from now on, and for a day the one before too.
@@ -105,20 +105,20 @@ impl Office {
         &self,
         actor: Actor,
         hook: Webhook,
-    ) -> Result<Webhook, OfficeError> {
+    ) -> Result<Webhook, DirectoryError> {
         let detail = json!({"host": host_of(&hook.url)});
         let audit = self.audit_of("webhook_secret_rotated", &hook, actor, detail);
         let (store, now) = (self.store().clone(), self.now().wall);
         let work = async move { Ok(store.rotate_webhook(&hook.id, now, audit).await?) };
-        let rotated = tokio::spawn(work).await.map_err(|_| OfficeError::Died)?;
-        rotated.and_then(|hook: Option<Webhook>| hook.ok_or(OfficeError::NotFound))
+        let rotated = tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?;
+        rotated.and_then(|hook: Option<Webhook>| hook.ok_or(DirectoryError::NotFound))
     }
 
-    pub(crate) async fn delete_webhook(&self, actor: Actor, hook: Webhook) -> Result<(), OfficeError> {
+    pub(crate) async fn delete_webhook(&self, actor: Actor, hook: Webhook) -> Result<(), DirectoryError> {
         let audit = self.audit_of("webhook_deleted", &hook, actor, json!({"host": host_of(&hook.url)}));
         let store = self.store().clone();
         let work = async move { Ok(store.drop_webhook(&hook.id, audit).await?) };
-        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
     }
 
     pub(crate) async fn retry_delivery(
@@ -126,12 +126,12 @@ impl Office {
         actor: Actor,
         hook: Webhook,
         delivery: Delivery,
-    ) -> Result<(), OfficeError> {
+    ) -> Result<(), DirectoryError> {
         let detail = json!({"delivery": delivery.id.as_str()});
         let audit = self.audit_of("webhook_delivery_retried", &hook, actor, detail);
         let (store, now) = (self.store().clone(), self.now().wall);
         let work = async move { Ok(store.retry_delivery(&delivery.id, now, audit).await?) };
-        tokio::spawn(work).await.map_err(|_| OfficeError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
     }
 
     fn audit_of(&self, kind: &'static str, hook: &Webhook, actor: Actor, detail: Value) -> Audit {

@@ -6,7 +6,7 @@ use base::Secret;
 use model::{Change, Credential, Extension, ExtensionId, Ha1, UserId};
 use serde_json::{Value, json};
 
-use super::{Actor, CreatedExtension, Draft, Office, OfficeError};
+use super::{Actor, ChangeSet, CreatedExtension, DirectoryError, DirectoryService};
 use crate::secret;
 
 /// What becomes of a user's older credentials.
@@ -16,15 +16,15 @@ enum Older {
     Go,
 }
 
-impl Office {
+impl DirectoryService {
     /// A new password for an extension's credential (S75).
     pub async fn reset_password(
         &self,
         actor: Actor,
         id: ExtensionId,
-    ) -> Result<CreatedExtension, OfficeError> {
+    ) -> Result<CreatedExtension, DirectoryError> {
         self.commit(actor, move |draft| {
-            let extension = Extension::clone(draft.directory.extension(&id).ok_or(OfficeError::NotFound)?);
+            let extension = Extension::clone(draft.directory.extension(&id).ok_or(DirectoryError::NotFound)?);
             let password = secret::password(&mut draft.rng);
             draft.changes.push(Change::Credential(Credential {
                 username: Arc::clone(&extension.username),
@@ -45,7 +45,7 @@ impl Office {
         &self,
         actor: Actor,
         user: UserId,
-    ) -> Result<(Credential, Secret<String>), OfficeError> {
+    ) -> Result<(Credential, Secret<String>), DirectoryError> {
         self.new_credential(actor, user, Older::Stay).await
     }
 
@@ -54,7 +54,7 @@ impl Office {
         &self,
         actor: Actor,
         user: UserId,
-    ) -> Result<(Credential, Secret<String>), OfficeError> {
+    ) -> Result<(Credential, Secret<String>), DirectoryError> {
         self.new_credential(actor, user, Older::Go).await
     }
 
@@ -63,7 +63,7 @@ impl Office {
         actor: Actor,
         user: UserId,
         older: Older,
-    ) -> Result<(Credential, Secret<String>), OfficeError> {
+    ) -> Result<(Credential, Secret<String>), DirectoryError> {
         self.commit(actor, move |draft| {
             draft.ensure_user(&user);
             if older == Older::Go {
@@ -96,7 +96,7 @@ impl Office {
 }
 
 /// `user_` and ten digits that nobody has yet (S31, S39).
-pub(super) fn new_username(draft: &mut Draft<'_>) -> String {
+pub(super) fn new_username(draft: &mut ChangeSet<'_>) -> String {
     loop {
         let username = format!("user_{}", 1_000_000_000 + draft.rng.below(9_000_000_000));
         if draft.directory.credential(&username).is_none() {

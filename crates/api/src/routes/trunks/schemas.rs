@@ -119,7 +119,7 @@ pub(crate) struct TrunkHealth {
 impl TrunkView {
     pub(crate) fn of(trunk: &Trunk, status: Option<&TrunkStatus>) -> TrunkView {
         let settings = &trunk.settings;
-        let text = |number: &Option<model::Dialled>| number.as_ref().map(ToString::to_string);
+        let text = |number: &Option<model::DialledNumber>| number.as_ref().map(ToString::to_string);
         TrunkView {
             id: trunk.id.to_string(),
             name: trunk.name.clone(),
