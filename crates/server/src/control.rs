@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::exchange::Door;
+use crate::switch_thread::SwitchHandle;
 
 const NAME: &str = "control.sock";
 /// How long the parts of the server are waited for before they are said not to answer.
@@ -122,11 +122,11 @@ fn short(folder: &File) -> PathBuf {
 }
 
 /// Answer whoever connects, one after the other.
-pub async fn answer(listener: Arc<UnixListener>, facts: Facts, door: Door, store: Store) {
+pub async fn answer(listener: Arc<UnixListener>, facts: Facts, switch_handle: SwitchHandle, store: Store) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let report = report(&facts, &door, &store).await;
+                let report = report(&facts, &switch_handle, &store).await;
                 timeout(PATIENCE, tell(stream, &report)).await.ok();
             }
             Err(error) => {
@@ -142,9 +142,9 @@ async fn tell(mut stream: UnixStream, report: &Report) -> io::Result<()> {
     stream.shutdown().await
 }
 
-async fn report(facts: &Facts, door: &Door, store: &Store) -> Report {
+async fn report(facts: &Facts, switch_handle: &SwitchHandle, store: &Store) -> Report {
     let (exchange, database) = tokio::join!(
-        async { timeout(PATIENCE, exchange(door)).await.ok().flatten() },
+        async { timeout(PATIENCE, exchange(switch_handle)).await.ok().flatten() },
         timeout(PATIENCE, store.outbox_seq())
     );
     let database_fault = match database {
@@ -155,10 +155,10 @@ async fn report(facts: &Facts, door: &Door, store: &Store) -> Report {
     Report { facts: facts.clone(), exchange, database_fault }
 }
 
-async fn exchange(door: &Door) -> Option<Exchange> {
-    let Reply::Status(status) = door.ask(Command::Status).await? else { return None };
-    let Reply::Trunks(trunks) = door.ask(Command::Trunks).await? else { return None };
-    let Reply::Bans(bans) = door.ask(Command::Bans).await? else { return None };
+async fn exchange(switch_handle: &SwitchHandle) -> Option<Exchange> {
+    let Reply::Status(status) = switch_handle.ask(Command::Status).await? else { return None };
+    let Reply::Trunks(trunks) = switch_handle.ask(Command::Trunks).await? else { return None };
+    let Reply::Bans(bans) = switch_handle.ask(Command::Bans).await? else { return None };
     Some(Exchange {
         state: status.state.as_str().into(),
         active_calls: status.active_calls,

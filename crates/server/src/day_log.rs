@@ -11,8 +11,8 @@ use model::CallRecord;
 use model::journal::{Binding, CallEvent, Record};
 use switch::{Command, Reply, TrunkLife, TrunkRegistration, TrunkStatus};
 
-use crate::exchange::Door;
 use crate::masked::number;
+use crate::switch_thread::SwitchHandle;
 
 /// Lines about phones from one batch of records; when a whole office comes back at once, the rest is one line.
 const PHONES_AT_ONCE: usize = 50;
@@ -122,12 +122,12 @@ fn ended(call: &CallRecord) {
 }
 
 /// Tell when a trunk, or its registration, becomes something else.
-pub async fn watch_trunks(door: Door) {
+pub async fn watch_trunks(switch_handle: SwitchHandle) {
     let mut known: HashMap<String, (TrunkLife, TrunkRegistration)> = HashMap::new();
     let mut beat = tokio::time::interval(TRUNKS);
     loop {
         beat.tick().await;
-        let Some(Reply::Trunks(trunks)) = door.ask(Command::Trunks).await else { continue };
+        let Some(Reply::Trunks(trunks)) = switch_handle.ask(Command::Trunks).await else { continue };
         known.retain(|id, _| trunks.iter().any(|trunk| trunk.id.as_str() == id));
         for trunk in &trunks {
             let before = known.insert(trunk.id.to_string(), (trunk.life, trunk.registration));

@@ -11,8 +11,8 @@ use hickory_resolver::proto::rr::{Name, RData, Record as Row, RecordType};
 use hickory_resolver::{Resolver, TokioResolver};
 use sip::resolve::{Answer, Question, Record};
 
-use crate::exchange::{Door, Order};
 use crate::supervisor::Supervisor;
+use crate::switch_thread::{SwitchHandle, SwitchMsg};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,12 +23,12 @@ const NOTHING_TTL: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Dns {
     resolver: Option<Arc<TokioResolver>>,
-    door: Door,
+    switch_handle: SwitchHandle,
 }
 
 impl Dns {
     /// Ask these servers; those of the system where there are none. Call it inside a tokio runtime.
-    pub fn new(servers: &[SocketAddr], door: Door) -> Dns {
+    pub fn new(servers: &[SocketAddr], switch_handle: SwitchHandle) -> Dns {
         let built = if servers.is_empty() {
             Resolver::builder_tokio()
         } else {
@@ -39,10 +39,10 @@ impl Dns {
             builder.build()
         });
         match resolver {
-            Ok(resolver) => Dns { resolver: Some(Arc::new(resolver)), door },
+            Ok(resolver) => Dns { resolver: Some(Arc::new(resolver)), switch_handle },
             Err(error) => {
                 tracing::warn!(%error, "no DNS: carriers are reached by their addresses only");
-                Dns { resolver: None, door }
+                Dns { resolver: None, switch_handle }
             }
         }
     }
@@ -55,7 +55,8 @@ impl Dns {
         token: u64,
         question: Question,
     ) {
-        let (resolver, door, supervisor) = (self.resolver.clone(), self.door.clone(), supervisor.clone());
+        let (resolver, switch_handle, supervisor) =
+            (self.resolver.clone(), self.switch_handle.clone(), supervisor.clone());
         runtime.spawn(async move {
             let answer = match resolver {
                 Some(resolver) => {
@@ -67,7 +68,7 @@ impl Dns {
                 None => Answer::Failed,
             };
             tracing::debug!(?question, ?answer, "DNS");
-            door.put(Order::Resolved { token, answer });
+            switch_handle.put(SwitchMsg::Resolved { token, answer });
         });
     }
 }

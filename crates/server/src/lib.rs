@@ -1,6 +1,5 @@
 //! The shell: reads the configuration, opens sockets, performs what the pure crates decide, and shuts down politely; also the command line.
 
-pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -8,8 +7,6 @@ pub mod control;
 pub mod data;
 pub mod day_log;
 pub mod dns;
-pub mod duty;
-pub mod exchange;
 mod fault;
 pub mod first_key;
 pub mod holder;
@@ -18,6 +15,7 @@ pub mod journal;
 pub mod lang;
 pub mod limits;
 pub mod log;
+pub mod low_priority;
 pub mod mail;
 pub mod masked;
 pub mod media;
@@ -28,6 +26,8 @@ pub mod schedule;
 pub mod serve;
 pub mod settings;
 pub mod supervisor;
+pub mod switch_thread;
+pub mod trunk_leader;
 pub mod voicemail;
 pub mod webhooks;
 pub mod zoneinfo;

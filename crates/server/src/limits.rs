@@ -51,7 +51,7 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// What one connection may do (security.md row 16).
 #[derive(Clone, Copy, Debug)]
-pub struct StreamLimits {
+pub struct ConnLimits {
     /// A message that has begun must be complete after this (slowloris).
     pub head: Duration,
     /// A connection that has not registered may be silent for so long.
@@ -66,9 +66,9 @@ pub struct StreamLimits {
     pub total: u32,
 }
 
-impl Default for StreamLimits {
+impl Default for ConnLimits {
     fn default() -> Self {
-        StreamLimits {
+        ConnLimits {
             head: Duration::from_secs(10),
             stranger_idle: Duration::from_secs(30),
             idle: Duration::from_secs(30 * 60),

@@ -7,12 +7,12 @@ use switch::{Setting, SettingChange};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::exchange::{Door, Order};
+use crate::switch_thread::{SwitchHandle, SwitchMsg};
 
 /// Write what the exchange asks for until that is gone, and tell it what came of each.
 pub async fn run(
     directory_service: DirectoryService,
-    door: Door,
+    switch_handle: SwitchHandle,
     asked: Arc<Mutex<UnboundedReceiver<(u64, SettingChange)>>>,
 ) {
     let mut asked = asked.lock().await;
@@ -22,7 +22,7 @@ pub async fn run(
         if let Err(error) = &written {
             tracing::warn!(%error, call = %change.call, "a setting that was dialled is not written");
         }
-        door.put(Order::SettingChanged { token, done: written.is_ok() });
+        switch_handle.put(SwitchMsg::SettingChanged { token, done: written.is_ok() });
     }
 }
 

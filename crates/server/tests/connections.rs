@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mio::{Poll, Token};
-use server::limits::StreamLimits;
-use server::net::Bell;
-use server::net::stream::{Connections, Inbox, Line, StreamEvent, accept, bind};
+use server::limits::ConnLimits;
+use server::net::LoopWaker;
+use server::net::tcp::{ConnEvent, ConnectionHandle, Connections, Inbox, accept, bind};
 use sip::Hop;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,13 +19,13 @@ const OPTIONS: &[u8] = b"OPTIONS sip:localhost SIP/2.0\r\nVia: SIP/2.0/TCP 127.0
 
 struct House {
     address: SocketAddr,
-    events: Receiver<StreamEvent>,
+    events: Receiver<ConnEvent>,
     connections: Arc<Connections>,
     _poll: Poll,
 }
 
-fn quick() -> StreamLimits {
-    StreamLimits {
+fn quick() -> ConnLimits {
+    ConnLimits {
         head: Duration::from_millis(300),
         stranger_idle: Duration::from_millis(600),
         idle: Duration::from_secs(20),
@@ -35,9 +35,9 @@ fn quick() -> StreamLimits {
     }
 }
 
-fn house(limits: StreamLimits) -> House {
+fn house(limits: ConnLimits) -> House {
     let poll = Poll::new().unwrap();
-    let bell = Arc::new(Bell::new(poll.registry(), Token(0)).unwrap());
+    let bell = Arc::new(LoopWaker::new(poll.registry(), Token(0)).unwrap());
     let (inbox, events) = Inbox::new(64, bell);
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -48,21 +48,21 @@ fn house(limits: StreamLimits) -> House {
 }
 
 impl House {
-    async fn event(&mut self) -> StreamEvent {
+    async fn event(&mut self) -> ConnEvent {
         timeout(Duration::from_secs(10), self.events.recv()).await.expect("an event").unwrap()
     }
 
-    async fn opened(&mut self) -> (TcpStream, Hop, Line) {
+    async fn opened(&mut self) -> (TcpStream, Hop, ConnectionHandle) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         match self.event().await {
-            StreamEvent::Opened { hop, line } => (stream, hop, line),
+            ConnEvent::Opened { hop, line } => (stream, hop, line),
             event => panic!("{event:?}"),
         }
     }
 
     async fn frame(&mut self) -> Bytes {
         match self.event().await {
-            StreamEvent::Frame { bytes, .. } => bytes,
+            ConnEvent::Frame { bytes, .. } => bytes,
             event => panic!("{event:?}"),
         }
     }
@@ -91,7 +91,7 @@ async fn a_connection_is_numbered_read_and_answered() {
     assert!(line.send(Bytes::from_static(b"answer")));
     drop(line);
     assert_eq!(rest(&mut stream).await, b"answer");
-    assert!(matches!(house.event().await, StreamEvent::Closed(flow) if flow == hop.flow));
+    assert!(matches!(house.event().await, ConnEvent::Closed(flow) if flow == hop.flow));
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_silent_stranger_is_shown_out_and_a_registered_phone_may_stay() {
     let (mut phone, _, phone_line) = house.opened().await;
     phone_line.settle();
     assert_eq!(rest(&mut stranger).await, b"");
-    assert!(matches!(house.event().await, StreamEvent::Closed(_)));
+    assert!(matches!(house.event().await, ConnEvent::Closed(_)));
     phone.write_all(OPTIONS).await.unwrap();
     assert_eq!(house.frame().await, OPTIONS);
 }
@@ -151,7 +151,7 @@ async fn one_source_gets_so_many_connections_and_a_closed_one_makes_room() {
     assert_eq!(rest(&mut fifth).await, b"");
     assert_eq!(house.connections.census(), (4, 1));
     drop(held.pop());
-    assert!(matches!(house.event().await, StreamEvent::Closed(_)));
+    assert!(matches!(house.event().await, ConnEvent::Closed(_)));
     let connections = Arc::clone(&house.connections);
     timeout(Duration::from_secs(5), async {
         while connections.census().0 != 3 {
@@ -174,7 +174,7 @@ async fn what_cannot_be_framed_ends_the_connection() {
         let (mut stream, _, _line) = house.opened().await;
         stream.write_all(&nonsense).await.ok();
         rest(&mut stream).await;
-        assert!(matches!(house.event().await, StreamEvent::Closed(_)));
+        assert!(matches!(house.event().await, ConnEvent::Closed(_)));
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_peer_that_does_not_read_is_given_up() {
     })
     .await
     .expect("the queue is bounded");
-    assert!(matches!(house.event().await, StreamEvent::Closed(flow) if flow == hop.flow));
+    assert!(matches!(house.event().await, ConnEvent::Closed(flow) if flow == hop.flow));
 }
 
 #[tokio::test]
@@ -215,19 +215,19 @@ async fn a_stranger_may_not_send_a_large_body_and_a_registered_phone_may() {
          Call-ID: large\r\nCSeq: 1 MESSAGE\r\nContent-Length: {large}\r\n\r\n{}",
         "x".repeat(large)
     );
-    let mut house = house(StreamLimits { stranger_idle: Duration::from_secs(20), ..quick() });
+    let mut house = house(ConnLimits { stranger_idle: Duration::from_secs(20), ..quick() });
     let (mut stranger, _, _line) = house.opened().await;
     stranger.write_all(message.as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
     timeout(Duration::from_secs(10), stranger.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer, b"SIP/2.0 513 ");
-    assert!(matches!(house.event().await, StreamEvent::Closed(_)));
+    assert!(matches!(house.event().await, ConnEvent::Closed(_)));
 
     let (mut phone, _, line) = house.opened().await;
     line.settle();
     phone.write_all(message.as_bytes()).await.unwrap();
     match house.event().await {
-        StreamEvent::Frame { bytes, .. } => assert_eq!(bytes.len(), message.len()),
+        ConnEvent::Frame { bytes, .. } => assert_eq!(bytes.len(), message.len()),
         event => panic!("{event:?}"),
     }
 }

@@ -12,11 +12,11 @@ use model::{CallerId, Change, Directory, Trunk, TrunkHost, TrunkId, TrunkSetting
 use server::clock::Clock;
 use server::config::Listen;
 use server::dns::Dns;
-use server::exchange::{Exchange, MediaPort, Order, Setup, prepare};
 use server::journal::{Journal, Pending, restore};
-use server::limits::StreamLimits;
-use server::net::stream::Connections;
+use server::limits::ConnLimits;
+use server::net::tcp::Connections;
 use server::supervisor::Supervisor;
+use server::switch_thread::{MediaDispatch, Setup, SwitchMsg, SwitchThread, channel};
 use sip::Transport;
 use store::RuntimeState;
 
@@ -24,7 +24,7 @@ const LOCALHOST: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 struct NoMedia;
 
-impl MediaPort for NoMedia {
+impl MediaDispatch for NoMedia {
     fn send(&self, _worker: u8, _commands: Vec<MediaCommand>) {}
     fn reopen(&self, _worker: u8) {}
 }
@@ -116,7 +116,7 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
     let zone = zone(carrier.local_addr().unwrap().port());
     let folder: PathBuf = std::env::temp_dir().join(format!("centralita-dns-{}", std::process::id()));
     let opened = Journal::open(&folder, 1 << 20).unwrap();
-    let (door, desk) = prepare().unwrap();
+    let (switch_handle, desk) = channel().unwrap();
     let mut directory = Directory::default();
     directory.apply(Change::Trunk(Box::new(trunk("carrier.test"))));
     let setup = Setup {
@@ -126,24 +126,24 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         clock: Clock::start(),
         rng: Rng::from_number(1),
         journal: opened.journal,
-        connections: Connections::new(1, StreamLimits::default()),
+        connections: Connections::new(1, ConnLimits::default()),
         runtime: tokio::runtime::Handle::current(),
         voice: Box::new(NoMedia),
         notes: tokio::sync::mpsc::unbounded_channel().0,
         settings: tokio::sync::mpsc::unbounded_channel().0,
-        dns: Dns::new(&[zone.address], door.clone()),
+        dns: Dns::new(&[zone.address], switch_handle.clone()),
         directory,
         restore: restore(RuntimeState::default(), &Pending::default()),
         supervisor: Supervisor::default(),
         crashes: std::env::temp_dir(),
     };
-    let exchange = Exchange::start(desk, setup).unwrap();
+    let exchange = SwitchThread::start(desk, setup).unwrap();
     let mut buffer = [0; 4096];
     let len = tokio::task::block_in_place(|| carrier.recv(&mut buffer)).expect("OPTIONS");
     let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
     assert!(text.starts_with("OPTIONS sip:carrier.test;transport=udp SIP/2.0"), "{text}");
     assert!(zone.asked.load(Ordering::SeqCst) >= 2);
-    door.put(Order::Quit);
+    switch_handle.put(SwitchMsg::Quit);
     tokio::task::block_in_place(|| exchange.join());
     let _ = std::fs::remove_dir_all(folder);
 }

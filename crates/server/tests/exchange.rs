@@ -12,11 +12,13 @@ use model::{Change, Credential, Directory, Ha1, UserId};
 use server::clock::Clock;
 use server::config::Listen;
 use server::dns::Dns;
-use server::exchange::{Desk, Door, Exchange, MediaPort, Order, Setup, prepare};
 use server::journal::{Journal, Pending, restore};
-use server::limits::{COMMANDS_IN_FLIGHT, StreamLimits};
-use server::net::stream::Connections;
+use server::limits::{COMMANDS_IN_FLIGHT, ConnLimits};
+use server::net::tcp::Connections;
 use server::supervisor::Supervisor;
+use server::switch_thread::{
+    MediaDispatch, Setup, SwitchChannels, SwitchHandle, SwitchMsg, SwitchThread, channel,
+};
 use sip::Transport;
 use store::RuntimeState;
 use switch::{Command, Reply, State};
@@ -24,24 +26,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct NoMedia;
 
-impl MediaPort for NoMedia {
+impl MediaDispatch for NoMedia {
     fn send(&self, _worker: u8, _commands: Vec<MediaCommand>) {}
     fn reopen(&self, _worker: u8) {}
 }
 
 struct House {
-    door: Door,
-    exchange: Option<Exchange>,
+    switch_handle: SwitchHandle,
+    exchange: Option<SwitchThread>,
     folder: PathBuf,
 }
 
 impl House {
     fn start(name: &str, host: &str) -> House {
-        let (door, desk) = prepare().unwrap();
-        House::run(name, host, door, desk)
+        let (switch_handle, desk) = channel().unwrap();
+        House::run(name, host, switch_handle, desk)
     }
 
-    fn run(name: &str, host: &str, door: Door, desk: Desk) -> House {
+    fn run(name: &str, host: &str, switch_handle: SwitchHandle, desk: SwitchChannels) -> House {
         let folder = std::env::temp_dir().join(format!("centralita-exchange-{}-{name}", std::process::id()));
         let opened = Journal::open(&folder, 1 << 20).unwrap();
         let address: SocketAddr = format!("{host}:0").parse().unwrap();
@@ -53,10 +55,10 @@ impl House {
             clock: Clock::start(),
             rng: Rng::from_number(1),
             journal: opened.journal,
-            connections: Connections::new(1, StreamLimits::default()),
+            connections: Connections::new(1, ConnLimits::default()),
             runtime: tokio::runtime::Handle::current(),
             voice: Box::new(NoMedia),
-            dns: Dns::new(&[], door.clone()),
+            dns: Dns::new(&[], switch_handle.clone()),
             notes: tokio::sync::mpsc::unbounded_channel().0,
             settings: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
@@ -64,8 +66,8 @@ impl House {
             supervisor: Supervisor::default(),
             crashes: folder.join("crash"),
         };
-        let exchange = Exchange::start(desk, setup).unwrap();
-        House { door, exchange: Some(exchange), folder }
+        let exchange = SwitchThread::start(desk, setup).unwrap();
+        House { switch_handle, exchange: Some(exchange), folder }
     }
 
     fn udp(&self) -> SocketAddr {
@@ -77,7 +79,7 @@ impl House {
     }
 
     async fn state(&self) -> State {
-        match self.door.ask(Command::Status).await {
+        match self.switch_handle.ask(Command::Status).await {
             Some(Reply::Status(status)) => status.state,
             reply => panic!("{reply:?}"),
         }
@@ -93,7 +95,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        self.door.put(Order::Quit);
+        self.switch_handle.put(SwitchMsg::Quit);
         self.exchange.take().unwrap().join();
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
@@ -144,7 +146,7 @@ fn credential() -> Change {
 fn publish(house: &House) {
     let mut directory = Directory::default();
     directory.apply(credential());
-    SwitchPort::publish(&house.door, directory, Arc::from([credential()]));
+    SwitchPort::publish(&house.switch_handle, directory, Arc::from([credential()]));
 }
 
 /// The Authorization header that answers a challenge.
@@ -204,7 +206,7 @@ async fn a_credential_that_was_published_registers_at_once_and_is_journaled_befo
     let said = exchange(&socket, house.udp(), &register(local, &answer(&challenge), 2));
     assert!(said.starts_with("SIP/2.0 200 "), "{said}");
     assert!(house.journal_holds("phone@127.0.0.1"));
-    match house.door.ask(Command::Status).await {
+    match house.switch_handle.ask(Command::Status).await {
         Some(Reply::Status(status)) => assert_eq!(status.registrations, 1),
         reply => panic!("{reply:?}"),
     }
@@ -223,18 +225,18 @@ async fn abandon(asking: impl Future<Output = Option<Reply>>) -> Option<Option<R
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn askers_that_hang_up_neither_shut_the_door_nor_make_its_queue_grow() {
     // The exchange does not run yet: nothing that is asked is taken.
-    let (door, desk) = prepare().unwrap();
+    let (switch_handle, desk) = channel().unwrap();
     for n in 0..COMMANDS_IN_FLIGHT {
-        assert!(abandon(door.ask(Command::Stop { force: true })).await.is_none(), "{n}");
+        assert!(abandon(switch_handle.ask(Command::Stop { force: true })).await.is_none(), "{n}");
     }
     // The askers are gone, and their commands still take up the queue: one more is refused at once and not queued.
     for _ in 0..1_000 {
-        assert_eq!(abandon(door.ask(Command::Status)).await, Some(None));
+        assert_eq!(abandon(switch_handle.ask(Command::Status)).await, Some(None));
     }
-    let house = House::run("hang-up", "127.0.0.1", door, desk);
-    house.door.until_listening(true).await;
+    let house = House::run("hang-up", "127.0.0.1", switch_handle, desk);
+    house.switch_handle.until_listening(true).await;
     let room = async {
-        while house.door.ask(Command::Status).await.is_none() {
+        while house.switch_handle.ask(Command::Status).await.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -243,21 +245,21 @@ async fn askers_that_hang_up_neither_shut_the_door_nor_make_its_queue_grow() {
     assert_eq!(house.state().await, State::Running);
     // The queue is as wide as before.
     for _ in 0..COMMANDS_IN_FLIGHT {
-        assert!(house.door.ask(Command::Status).await.is_some());
+        assert!(house.switch_handle.ask(Command::Status).await.is_some());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_idle_exchange_shows_its_heartbeat_and_its_status_without_being_asked() {
     let house = House::start("heartbeat", "127.0.0.1");
-    house.door.until_listening(true).await;
-    let running = || house.door.status().is_some_and(|status| status.state == State::Running);
+    house.switch_handle.until_listening(true).await;
+    let running = || house.switch_handle.status().is_some_and(|status| status.state == State::Running);
     wait("its status is published", running).await;
-    let first = house.door.heartbeat().expect("a heartbeat");
-    wait("an idle loop goes round", || house.door.heartbeat().is_some_and(|at| at > first)).await;
+    let first = house.switch_handle.heartbeat().expect("a heartbeat");
+    wait("an idle loop goes round", || house.switch_handle.heartbeat().is_some_and(|at| at > first)).await;
     // Who was answered that it stops reads no older state.
-    house.door.ask(Command::Stop { force: true }).await.expect("an answer");
-    assert_ne!(house.door.status().expect("a status").state, State::Running);
+    house.switch_handle.ask(Command::Stop { force: true }).await.expect("an answer");
+    assert_ne!(house.switch_handle.status().expect("a status").state, State::Running);
 }
 
 async fn wait(what: &str, mut there: impl FnMut() -> bool) {
@@ -288,14 +290,14 @@ async fn a_connection_is_spoken_with_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_sip_side_stops_and_starts_again_on_the_same_ports() {
     let house = House::start("restart", "127.0.0.1");
-    house.door.until_listening(true).await;
+    house.switch_handle.until_listening(true).await;
     assert_eq!(house.state().await, State::Running);
-    house.door.ask(Command::Stop { force: false }).await.expect("an answer");
-    house.door.until_listening(false).await;
+    house.switch_handle.ask(Command::Stop { force: false }).await.expect("an answer");
+    house.switch_handle.until_listening(false).await;
     assert_eq!(house.state().await, State::Stopped);
     UdpSocket::bind(house.udp()).expect("the port is free");
-    house.door.ask(Command::Start).await.expect("an answer");
-    house.door.until_listening(true).await;
+    house.switch_handle.ask(Command::Start).await.expect("an answer");
+    house.switch_handle.until_listening(true).await;
     let socket = phone();
     let said = exchange(&socket, house.udp(), &options(1, "UDP", socket.local_addr().unwrap()));
     assert!(said.starts_with("SIP/2.0 200 "), "{said}");

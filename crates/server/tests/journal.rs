@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base::Timestamp;
 use model::journal::{Binding, CallEvent, DialogSnapshot, ListenerId, OutboundCallTime, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
-use server::journal::{Due, Fed, Journal, Ledger, Opened, Pending, Rhythm, restore};
+use server::journal::{Due, FeedResult, Journal, Opened, Pending, RecordSink, Rhythm, restore};
 use store::{RuntimeState, StoreError};
 use switch::Input;
 
@@ -287,7 +287,7 @@ impl Database {
     }
 }
 
-impl Ledger for Database {
+impl RecordSink for Database {
     async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
         *self.attempts.lock().unwrap() += 1;
         if *self.fails.lock().unwrap() {
@@ -337,7 +337,7 @@ async fn segments_go_only_after_the_database_has_them() {
     until("all is fed", || database.count() == 40).await;
     until("only the open segment is left", || folder.segments().len() == 1).await;
     drop(journal);
-    assert_eq!(feeding.await.unwrap(), Fed::All);
+    assert_eq!(feeding.await.unwrap(), FeedResult::All);
     assert_eq!(folder.segments(), Vec::<String>::new());
     assert_eq!(told(RuntimeState::default(), &database.pending()).0.len(), 40);
 }
@@ -379,7 +379,7 @@ async fn a_failing_database_loses_nothing_and_the_disk_stays_bounded() {
     database.fail(false);
     let Opened { journal, feeder, .. } = open(&folder);
     drop(journal);
-    assert_eq!(feeder.run(Arc::clone(&database), quick()).await, Fed::All);
+    assert_eq!(feeder.run(Arc::clone(&database), quick()).await, FeedResult::All);
     assert_eq!(told(RuntimeState::default(), &database.pending()).0, expected);
     assert_eq!(folder.segments(), Vec::<String>::new());
 }
@@ -392,6 +392,6 @@ async fn what_cannot_be_fed_at_the_end_waits_for_the_next_start() {
     database.fail(true);
     journal.append(vec![bound("a", 1), Record::CallClosed(call("session_1", CallStatus::Completed))]);
     drop(journal);
-    assert_eq!(feeder.run(Arc::clone(&database), quick()).await, Fed::Part);
+    assert_eq!(feeder.run(Arc::clone(&database), quick()).await, FeedResult::Part);
     assert_eq!(replayed(&folder).0, [("a".to_owned(), 1)]);
 }

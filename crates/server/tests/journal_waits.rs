@@ -10,7 +10,7 @@ use base::Timestamp;
 use model::journal::{CallEvent, Record};
 use model::voicemail::Fact;
 use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, LegRecord, LegRole, TraceStep, UserId};
-use server::journal::{Fed, Journal, Ledger, Opened, Rhythm};
+use server::journal::{FeedResult, Journal, Opened, RecordSink, Rhythm};
 use store::StoreError;
 
 const CALLS: usize = 100_000;
@@ -39,7 +39,7 @@ struct Told {
     answered: BTreeSet<String>,
 }
 
-impl Ledger for Database {
+impl RecordSink for Database {
     async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
         let mut told = self.told.lock().unwrap();
         told.attempts += 1;
@@ -174,6 +174,6 @@ async fn a_hundred_thousand_calls_wait_on_the_disk_and_none_is_lost() {
     journal.append(records(CALLS).into());
     until("it has one more", || all(&database) == [CALLS + 1; 3]).await;
     drop((journal, done));
-    assert_eq!(feeding.await.unwrap(), Fed::All);
+    assert_eq!(feeding.await.unwrap(), FeedResult::All);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "the journal is empty");
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use api::{AudioError, AudioFile, AudioFormatRequest, AudioStore};
 use media::{FileFormat, FileResult, MediaEvent, RecordingId, StartRecording, StreamId};
 use server::recording::unclaimed::{Claim, Swept};
-use server::recording::{Audio, Tape, Warehouse, Writer, WriterConfig, ogg_opus, wav};
+use server::recording::{Audio, AudioFileStore, RecordingSender, Writer, WriterConfig, ogg_opus, wav};
 use server::supervisor::Supervisor;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,7 +19,7 @@ const ID: RecordingId = RecordingId(31);
 
 struct Desk {
     data: PathBuf,
-    tape: Option<Tape>,
+    tape: Option<RecordingSender>,
     writer: Option<Writer>,
     events: Receiver<MediaEvent>,
 }
@@ -41,7 +41,7 @@ impl Desk {
         Desk { data, tape: tapes.pop(), writer: Some(writer), events }
     }
 
-    fn tape(&mut self) -> &mut Tape {
+    fn tape(&mut self) -> &mut RecordingSender {
         self.tape.as_mut().unwrap()
     }
 
@@ -222,7 +222,7 @@ fn a_stopping_server_closes_the_files_that_are_open() {
 async fn a_sweep_moves_aside_what_nobody_knows_unless_it_is_young() {
     // S72
     let data = std::env::temp_dir().join(format!("centralita-sweep-{}", std::process::id()));
-    let warehouse = Warehouse::new(&data, None);
+    let warehouse = AudioFileStore::new(&data, None);
     let old = SystemTime::now() - Duration::from_secs(3_700);
     for (path, age) in [
         ("voicemail/ext_1/vm_kept.ogg", old),
@@ -255,7 +255,7 @@ async fn a_sweep_moves_aside_what_nobody_knows_unless_it_is_young() {
 #[tokio::test]
 async fn a_file_is_kept_read_in_parts_put_in_anothers_place_and_removed() {
     let data = std::env::temp_dir().join(format!("centralita-shelf-{}", std::process::id()));
-    let shelf = Warehouse::new(&data, None);
+    let shelf = AudioFileStore::new(&data, None);
     let file = |name: &str| AudioFile::voicemail(format!("voicemail/ext_1/{name}"));
     let tone: Vec<i16> =
         (0..16_000).map(|n| (8_000.0 * (TAU * 440.0 * f64::from(n) / 8_000.0).sin()) as i16).collect();

@@ -15,9 +15,9 @@ use base::{Rng, Secret, Timestamp};
 use model::{RetryPolicy, UserId, Webhook, WebhookId};
 use serde_json::Value;
 use server::clock::Clock;
-use server::webhooks::Courier;
-use server::webhooks::address::Reach;
-use server::webhooks::post::{Post, signature};
+use server::webhooks::WebhookDispatcher;
+use server::webhooks::address::AddressPolicy;
+use server::webhooks::client::{WebhookClient, signature};
 use store::{Audit, Delivery, DeliveryFilter, DeliveryStatus, Store};
 use tokio::task::JoinHandle;
 
@@ -82,12 +82,13 @@ impl Receiver {
     }
 }
 
-fn courier(store: &Store, reach: Reach, attempts: u32) -> JoinHandle<()> {
+fn courier(store: &Store, reach: AddressPolicy, attempts: u32) -> JoinHandle<()> {
     let patience =
         RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50), attempts };
-    let post = Post::new(reach);
+    let post = WebhookClient::new(reach);
     let rng = Rng::from_number(1);
-    let courier = Courier::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), rng);
+    let courier =
+        WebhookDispatcher::new(store.clone(), post, Secret::new(KEY), patience, Clock::start(), rng);
     tokio::spawn(courier.run())
 }
 
@@ -141,7 +142,7 @@ async fn a_message_is_signed_over_its_very_bytes_and_tells_only_what_was_asked_f
     let store = folder.store().await;
     store.audit(audit("call_started", "session_0")).await.unwrap(); // before there was anybody to tell
     let hook = hook(&store, &receiver.start().await).await;
-    let running = courier(&store, Reach::LoopbackToo, 5);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 5);
     store.audit(audit("api_key_created", "key_1")).await.unwrap();
     store
         .audit(Audit { user: UserId::parse("stranger").ok(), ..audit("call_started", "session_9") })
@@ -167,7 +168,7 @@ async fn for_a_day_after_a_change_messages_bear_the_signatures_of_both_secrets()
     let (folder, receiver) = (Folder::new(), Receiver::default());
     let store = folder.store().await;
     let hook = hook(&store, &receiver.start().await).await;
-    let running = courier(&store, Reach::LoopbackToo, 5);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 5);
     let now = Clock::start().now().wall;
     let ago = |minutes: i64| Timestamp::from_micros(now.as_micros() - minutes * 60_000_000);
     let secrets = [0, 1, 2].map(|number| api::webhook_secret(&Secret::new(KEY), &hook.id, number));
@@ -196,7 +197,7 @@ async fn what_is_not_taken_comes_again_and_what_follows_it_waits() {
     for kind in ["call_started", "call_ended"] {
         store.audit(audit(kind, "session_1")).await.unwrap();
     }
-    let running = courier(&store, Reach::LoopbackToo, 10);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 10);
     let delivered = deliveries(&store, DeliveryStatus::Delivered, 2).await;
     let heard: Vec<_> =
         receiver.heard().iter().map(|(headers, _)| headers["centralita-event"].clone()).collect();
@@ -218,7 +219,7 @@ async fn a_dead_letter_can_be_sent_again_and_does_not_stop_the_others() {
         .lock()
         .unwrap()
         .extend((0..3).map(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()));
-    let running = courier(&store, Reach::LoopbackToo, 3);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 3);
     store.audit(audit("call_started", "session_1")).await.unwrap();
     store.audit(audit("call_ended", "session_1")).await.unwrap();
     let dead = deliveries(&store, DeliveryStatus::Dead, 1).await.remove(0);
@@ -240,7 +241,7 @@ async fn another_start_goes_on_where_the_last_one_died() {
     for n in 0..20 {
         store.audit(audit("call_started", &format!("session_{n}"))).await.unwrap();
     }
-    let running = courier(&store, Reach::LoopbackToo, 5);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 5);
     receiver.hears(3).await;
     running.abort();
     store.close().await;
@@ -257,7 +258,7 @@ async fn another_start_goes_on_where_the_last_one_died() {
         };
         store.attempted(&delivery.id, &again).await.unwrap();
     }
-    let running = courier(&store, Reach::LoopbackToo, 5);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 5);
     deliveries(&store, DeliveryStatus::Delivered, 20).await;
     let mut subjects: Vec<String> = receiver
         .heard()
@@ -277,7 +278,7 @@ async fn nothing_is_sent_inside_and_no_redirect_is_followed() {
     let url = canary.start().await;
     let port = url.split(':').nth(2).unwrap().split('/').next().unwrap().to_owned();
     hook(&store, &format!("https://127.0.0.1:{port}/hook")).await;
-    let running = courier(&store, Reach::Public, 1);
+    let running = courier(&store, AddressPolicy::Public, 1);
     store.audit(audit("call_started", "session_1")).await.unwrap();
     let dead = deliveries(&store, DeliveryStatus::Dead, 1).await.remove(0);
     assert_eq!((dead.answer, dead.fault.as_deref()), (None, Some("the address is not public")));
@@ -292,7 +293,7 @@ async fn nothing_is_sent_inside_and_no_redirect_is_followed() {
     hook(&store, &url).await;
     let elsewhere = [("location", url.replace("/hook", "/elsewhere"))];
     canary.answers.lock().unwrap().push_back((StatusCode::TEMPORARY_REDIRECT, elsewhere).into_response());
-    let running = courier(&store, Reach::LoopbackToo, 1);
+    let running = courier(&store, AddressPolicy::LoopbackToo, 1);
     store.audit(audit("call_started", "session_3")).await.unwrap();
     let dead = deliveries(&store, DeliveryStatus::Dead, 3).await.remove(0);
     assert_eq!((dead.answer, canary.heard().len()), (Some(307), 1));
@@ -319,7 +320,7 @@ async fn a_message_that_does_not_arrive_says_whether_it_was_dns_the_connection_o
         let store = folder.store().await;
         hook(&store, url).await;
         store.audit(audit("call_started", "session_1")).await.unwrap();
-        let running = courier(&store, Reach::LoopbackToo, 1);
+        let running = courier(&store, AddressPolicy::LoopbackToo, 1);
         let dead = deliveries(&store, DeliveryStatus::Dead, 1).await.remove(0);
         let fault = dead.fault.unwrap();
         assert!(fault.starts_with(said), "{url}: {fault}");

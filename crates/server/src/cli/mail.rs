@@ -4,7 +4,7 @@ use clap::Subcommand;
 use model::voicemail::{Attempt, is_email};
 
 use super::{Fault, Shared, reach, shape};
-use crate::mail::{Letter, Mailer, Relay};
+use crate::mail::{EmailMessage, Mailer, SmtpRelay};
 use crate::tr;
 
 /// What is done with mail.
@@ -32,9 +32,9 @@ pub(super) fn run(shared: &Shared, verb: MailVerb) -> Result<(), Fault> {
             "no se envía correo: ponga mail.smtp, como mail.smtp = \"smtps://USUARIO:CLAVE@mail.example.com\""
         )));
     };
-    let relay = Relay::parse(smtp.expose()).map_err(Fault::Refused)?;
+    let relay = SmtpRelay::parse(smtp.expose()).map_err(Fault::Refused)?;
     let from = config.mail.sender(&config.sip.domain);
-    let letter = Letter::test(&from, &to).ok_or_else(|| {
+    let letter = EmailMessage::test(&from, &to).ok_or_else(|| {
         Fault::Refused(tr!(
             "{from} cannot be a sender: set mail.from",
             "{from} no puede ser remitente: ponga mail.from"

@@ -373,7 +373,7 @@ pub(super) fn zoneinfo(text: &str) -> Result<Zoneinfo, String> {
 }
 
 pub(super) fn relay(text: &str) -> Result<Secret<String>, String> {
-    crate::mail::Relay::parse(text).map(|_| Secret::new(text.to_owned()))
+    crate::mail::SmtpRelay::parse(text).map(|_| Secret::new(text.to_owned()))
 }
 
 /// `postgres://user:***@host/…`

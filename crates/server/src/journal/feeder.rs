@@ -19,12 +19,12 @@ use crate::limits::{CALLS_WAITING, SEGMENT_BYTES, SEGMENTS_WAITING};
 use crate::metrics::FeederLag;
 
 /// Where records end up.
-pub trait Ledger: Send + Sync + 'static {
+pub trait RecordSink: Send + Sync + 'static {
     /// Take all of them in, or none. Taking the same ones in twice changes nothing.
     fn feed(&self, records: &[Record]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-impl Ledger for Store {
+impl RecordSink for Store {
     async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
         Store::feed(self, records).await
     }
@@ -91,7 +91,7 @@ pub(super) type Writer = oneshot::Receiver<std::convert::Infallible>;
 
 /// How feeding ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fed {
+pub enum FeedResult {
     /// The database has everything.
     All,
     /// The rest stays in the journal.
@@ -147,7 +147,7 @@ impl Feeder {
     }
 
     /// Feed until the journal's writer is gone, then feed what is left.
-    pub async fn run<L: Ledger>(mut self, ledger: Arc<L>, rhythm: Rhythm) -> Fed {
+    pub async fn run<L: RecordSink>(mut self, low_priority: Arc<L>, rhythm: Rhythm) -> FeedResult {
         let mut beat = interval(rhythm.calls);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -156,14 +156,14 @@ impl Feeder {
                 _ = beat.tick() => {
                     self.absorb();
                     self.measure();
-                    self.round(&*ledger, rhythm).await;
+                    self.round(&*low_priority, rhythm).await;
                     self.measure();
                     self.compact(rhythm);
                 }
             }
         }
         self.absorb();
-        self.finish(&*ledger, rhythm).await
+        self.finish(&*low_priority, rhythm).await
     }
 
     fn absorb(&mut self) {
@@ -211,14 +211,14 @@ impl Feeder {
     }
 
     /// Feed what is due, and then what waits in segments only.
-    async fn round<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm) {
-        self.feed_due(ledger, rhythm).await;
+    async fn round<L: RecordSink>(&mut self, low_priority: &L, rhythm: Rhythm) {
+        self.feed_due(low_priority, rhythm).await;
         while self.failures == 0 && self.pending.len().0 == 0 && self.catch_up() {
-            self.feed_due(ledger, rhythm).await;
+            self.feed_due(low_priority, rhythm).await;
         }
     }
 
-    async fn feed_due<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm) {
+    async fn feed_due<L: RecordSink>(&mut self, low_priority: &L, rhythm: Rhythm) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -230,7 +230,7 @@ impl Feeder {
         while left > 0 {
             let taken = self.pending.take(rhythm.batch, due);
             left = left.saturating_sub(taken.len().max(1));
-            if taken.is_empty() || !self.feed(ledger, rhythm, taken).await {
+            if taken.is_empty() || !self.feed(low_priority, rhythm, taken).await {
                 return;
             }
         }
@@ -255,9 +255,14 @@ impl Feeder {
     }
 
     /// One transaction. What fails is put back.
-    async fn feed<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm, taken: Vec<(u64, Record)>) -> bool {
+    async fn feed<L: RecordSink>(
+        &mut self,
+        low_priority: &L,
+        rhythm: Rhythm,
+        taken: Vec<(u64, Record)>,
+    ) -> bool {
         let (segments, records): (Vec<u64>, Vec<Record>) = taken.into_iter().unzip();
-        match ledger.feed(&records).await {
+        match low_priority.feed(&records).await {
             Ok(()) => {
                 if self.failures > 0 {
                     tracing::info!("the database takes records again");
@@ -313,12 +318,12 @@ impl Feeder {
     }
 
     /// The writer is gone: feed everything, once, and leave an empty directory where that succeeds.
-    async fn finish<L: Ledger>(&mut self, ledger: &L, rhythm: Rhythm) -> Fed {
+    async fn finish<L: RecordSink>(&mut self, low_priority: &L, rhythm: Rhythm) -> FeedResult {
         loop {
             while !self.pending.is_empty() {
                 let taken = self.pending.take(rhythm.batch, Due::All);
-                if !self.feed(ledger, rhythm, taken).await {
-                    return Fed::Part;
+                if !self.feed(low_priority, rhythm, taken).await {
+                    return FeedResult::Part;
                 }
             }
             if !self.catch_up() {
@@ -333,6 +338,6 @@ impl Feeder {
         if let Err(error) = self.segments.delete_below(floor) {
             tracing::warn!(%error, "journal segments cannot be deleted");
         }
-        if self.pending.floor().is_some() { Fed::Part } else { Fed::All }
+        if self.pending.floor().is_some() { FeedResult::Part } else { FeedResult::All }
     }
 }

@@ -1,10 +1,10 @@
 //! Mail about voicemail: what is due is read from the database, each mail is tried once at a time, and what came of it is written back. When it
 //! is tried again is decided by the model.
 
-mod letter;
-mod relay;
+mod message;
+mod smtp;
 mod worker;
 
-pub use letter::{Letter, sender};
-pub use relay::{Mailer, Relay, RelayError};
+pub use message::{EmailMessage, sender};
+pub use smtp::{Mailer, RelayError, SmtpRelay};
 pub use worker::{Post, Worker};

@@ -8,7 +8,7 @@ use model::MessageState;
 use model::voicemail::{Attempt, Delivery};
 use tokio::sync::Notify;
 
-use super::{Letter, Mailer};
+use super::{EmailMessage, Mailer};
 
 /// How often the database is asked for what is due, besides when a message was left.
 const BEAT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ pub struct Worker {
     /// The audio.
     pub audio: Arc<dyn AudioStore>,
     /// Rung when something is due.
-    pub bell: Arc<Notify>,
+    pub waker: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -50,7 +50,7 @@ impl Worker {
         loop {
             self.round().await;
             tokio::select! {
-                () = self.bell.notified() => {}
+                () = self.waker.notified() => {}
                 () = tokio::time::sleep(BEAT) => {}
             }
         }
@@ -110,7 +110,7 @@ impl Worker {
             None
         };
         let letter =
-            Letter { from: &self.post.from, mail, message, extension, language: mailbox.language, wav };
+            EmailMessage { from: &self.post.from, mail, message, extension, language: mailbox.language, wav };
         match letter.write() {
             Some(letter) => mailer.attempt(letter).await,
             None => Attempt::Never("an address of the mail cannot be used".into()),

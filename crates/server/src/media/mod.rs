@@ -3,11 +3,11 @@
 //! All streams of a call live on one worker, so a packet never changes its thread and meets no lock. Commands come in batches; what happened
 //! goes out through one callback.
 
+mod io_uring;
 mod packet;
-mod packets;
+mod packet_io;
 mod poll;
 mod port_pool;
-mod ring;
 mod socket;
 mod stats;
 mod supervised;
@@ -24,9 +24,9 @@ use std::time::Duration;
 use ::base::{Now, Rng};
 use ::media::{MediaCommand, MediaEvent};
 
-use crate::exchange::MediaPort;
 use crate::recording::{Writer, WriterConfig};
 use crate::supervisor::Supervisor;
+use crate::switch_thread::MediaDispatch;
 use stats::Counters;
 pub use stats::WorkerStats;
 use worker::{Inbox, Worker, WorkerSetup};
@@ -160,7 +160,7 @@ impl MediaWorkers {
     }
 }
 
-impl MediaPort for Arc<MediaWorkers> {
+impl MediaDispatch for Arc<MediaWorkers> {
     fn send(&self, worker: u8, commands: Vec<MediaCommand>) {
         self.send_batch(worker, commands);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{Timespec, epoll};
 
 use super::packet::{Arrival, Packet, Token};
-use super::packets::Losses;
+use super::packet_io::Losses;
 use super::socket::{MediaSocket, Sent};
 
 /// Ready sockets taken from the kernel at once.
@@ -31,9 +31,9 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    pub(super) fn new(bell: &impl AsFd) -> io::Result<Poll> {
+    pub(super) fn new(waker: &impl AsFd) -> io::Result<Poll> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, bell, epoll::EventData::new_u64(Token::BELL.0), epoll::EventFlags::IN)?;
+        epoll::add(&poll, waker, epoll::EventData::new_u64(Token::BELL.0), epoll::EventFlags::IN)?;
         let (ready, buffer) = (Vec::with_capacity(EVENTS), Box::new([0; BUFFER]));
         let (losses, deaf, again) = (Losses::default(), Vec::new(), Vec::new());
         Ok(Poll { poll, ready, buffer, losses, deaf, again })
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn a_socket_that_the_kernel_does_not_watch_is_asked_for_again() {
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
-        let mut poll = Poll::new(&bell).unwrap();
+        let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+        let mut poll = Poll::new(&waker).unwrap();
         let socket = MediaSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let token = Token::new(StreamId(3), 1, Component::Rtp);
         // Nothing can be watched by what is no epoll, as nothing can be by one whose kernel has no memory.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::base::Rng;
 
 use super::worker::{Worker, WorkerSetup};
-use crate::recording::Tape;
+use crate::recording::RecordingSender;
 use crate::supervisor::{Watch, catch};
 
 /// How often a thread that waits to begin anew looks whether it is to stop.
@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Run a worker, and those that follow it, until the inbox says stop.
 pub(super) fn run(setup: &WorkerSetup, mut rng: Rng, first: Worker, mut watch: Watch) {
-    let mut tape: Option<Tape> = None;
+    let mut tape: Option<RecordingSender> = None;
     let mut next = Ok(first);
     let mut again = false;
     loop {

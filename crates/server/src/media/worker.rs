@@ -17,13 +17,13 @@ use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
 use super::packet::{Arrival, Packet, Token};
-use super::packets::Packets;
+use super::packet_io::PacketIo;
 use super::port_pool::{Pair, PortPool};
 use super::socket::{MediaSocket, Sent};
 use super::stats::{Counters, WorkerStats, thread_cpu_time};
 use super::{MediaConfig, OnEvent, ReadClock};
 use crate::fault;
-use crate::recording::Tape;
+use crate::recording::RecordingSender;
 
 /// A wake-up for so few packets costs more than they do.
 const FEW: usize = 4;
@@ -38,7 +38,7 @@ const TURN: Duration = Duration::from_micros(300);
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
     stopping: AtomicBool,
-    bell: OwnedFd,
+    waker: OwnedFd,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +50,8 @@ struct Queue {
 
 impl Inbox {
     pub(super) fn new() -> io::Result<Inbox> {
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Inbox { queue: Mutex::default(), stopping: AtomicBool::new(false), bell })
+        let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Inbox { queue: Mutex::default(), stopping: AtomicBool::new(false), waker })
     }
 
     /// Put commands in. They are handed back where the worker has ended and the exchange does not know it yet.
@@ -97,11 +97,11 @@ impl Inbox {
 
     fn ring(&self) {
         // It can only fail when the bell rings already.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
     }
 
     fn take(&self, into: &mut VecDeque<MediaCommand>) {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        let _ = rustix::io::read(&self.waker, &mut [0; 8]);
         std::mem::swap(into, &mut self.queue().commands);
     }
 }
@@ -123,7 +123,7 @@ pub(super) struct Worker {
     engine: Engine,
     ports: PortPool,
     streams: Streams,
-    packets: Packets,
+    packets: PacketIo,
     clock: ReadClock,
     on_event: OnEvent,
     inbox: Arc<Inbox>,
@@ -152,7 +152,7 @@ pub(super) enum WorkerError {
 struct Streams {
     open: Slab<(StreamId, Pair)>,
     slots: HashMap<StreamId, usize, BuildHasherDefault<Spread>>,
-    tape: Option<Tape>,
+    tape: Option<RecordingSender>,
     /// Packets that the engine made, and those of them that the kernel did not take.
     generated: u64,
     unsent: u64,
@@ -232,12 +232,12 @@ pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
 
 /// How packets have been coming in.
 #[derive(Default)]
-struct Rhythm {
+struct ArrivalPattern {
     small: u8,
     last: Instant,
 }
 
-impl Rhythm {
+impl ArrivalPattern {
     /// A turn with so many ready sockets.
     fn count(&mut self, ready: usize, now: Instant) {
         let soon = now.since(std::mem::replace(&mut self.last, now)) <= 2 * TURN;
@@ -256,8 +256,12 @@ impl Rhythm {
 
 impl Worker {
     /// A worker, with the tape where one is there: it is left where it is when this fails.
-    pub(super) fn new(setup: &WorkerSetup, mut rng: Rng, tape: &mut Option<Tape>) -> io::Result<Worker> {
-        let packets = Packets::new(&setup.inbox.bell, setup.config.ring)?;
+    pub(super) fn new(
+        setup: &WorkerSetup,
+        mut rng: Rng,
+        tape: &mut Option<RecordingSender>,
+    ) -> io::Result<Worker> {
+        let packets = PacketIo::new(&setup.inbox.waker, setup.config.ring)?;
         let ports = PortPool::new(&setup.config, usize::from(setup.number), setup.count, rng.fork());
         Ok(Worker {
             number: setup.number,
@@ -278,7 +282,7 @@ impl Worker {
 
     /// On the thread that will run it: bind the first ports, and tell the switch of them.
     pub(super) fn begin(&mut self) -> Result<(), WorkerError> {
-        self.packets.begin(&self.inbox.bell).map_err(WorkerError::Ring)?;
+        self.packets.begin(&self.inbox.waker).map_err(WorkerError::Ring)?;
         self.refill((self.clock)());
         Ok(())
     }
@@ -286,7 +290,7 @@ impl Worker {
     /// Until it is told to stop.
     pub(super) fn run(&mut self) -> Result<(), WorkerError> {
         let mut woken = (self.clock)();
-        let mut rhythm = Rhythm::default();
+        let mut rhythm = ArrivalPattern::default();
         loop {
             let gather = rhythm.is_spread().then(|| self.rest_of_the_turn(woken));
             let timeout = self.timeout(woken);
@@ -330,7 +334,7 @@ impl Worker {
     }
 
     /// The worker has ended by an error: tell the switch what is gone with it, and close its files. The tape, for the worker that follows.
-    pub(super) fn abandon(&mut self) -> Option<Tape> {
+    pub(super) fn abandon(&mut self) -> Option<RecordingSender> {
         let lost = self.inbox.close();
         self.events.clear();
         (self.on_event)(MediaEvent::WorkerGone { worker: self.number });
@@ -499,7 +503,7 @@ mod tests {
     use super::*;
 
     /// Turns `every` microseconds with `ready` sockets each.
-    fn turns(rhythm: &mut Rhythm, every: u64, ready: impl IntoIterator<Item = usize>) -> bool {
+    fn turns(rhythm: &mut ArrivalPattern, every: u64, ready: impl IntoIterator<Item = usize>) -> bool {
         for count in ready {
             let now = Instant::from_micros(rhythm.last.as_micros() + every);
             rhythm.count(count, now);
@@ -509,7 +513,7 @@ mod tests {
 
     #[test]
     fn packets_gather_where_they_are_spread_and_not_where_they_burst_or_are_rare() {
-        let mut rhythm = Rhythm::default();
+        let mut rhythm = ArrivalPattern::default();
         assert!(!turns(&mut rhythm, 20_000, [1; 100]), "one call");
         assert!(!turns(&mut rhythm, 50, [1, 2, 5, 12, 30].repeat(20)), "bursts");
         assert!(turns(&mut rhythm, 50, [1; 20]), "evenly spread");

@@ -7,31 +7,31 @@ use sip::Hop;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::stream::{Inbox, Line, Queued, StreamEvent, converse};
-use crate::limits::{DIAL, StreamLimits};
+use super::tcp::{ConnEvent, ConnectionHandle, Inbox, Queued, converse};
+use crate::limits::{ConnLimits, DIAL};
 
 /// The exchange's end of a connection that is about to be opened: what is sent meanwhile waits. Run the task; where nobody answers it says
 /// that the connection is closed, as at its end.
 pub fn dial(
     hop: Hop,
     source: Option<IpAddr>,
-    limits: StreamLimits,
+    limits: ConnLimits,
     inbox: Inbox,
-) -> (Line, impl Future<Output = ()>) {
-    let (line, queued) = Line::new();
+) -> (ConnectionHandle, impl Future<Output = ()>) {
+    let (line, queued) = ConnectionHandle::new();
     line.settle(); // it is we who chose the peer
     (line, open(hop, source, limits, queued, inbox))
 }
 
-async fn open(hop: Hop, source: Option<IpAddr>, limits: StreamLimits, queued: Queued, inbox: Inbox) {
+async fn open(hop: Hop, source: Option<IpAddr>, limits: ConnLimits, queued: Queued, inbox: Inbox) {
     match timeout(DIAL, connect(hop.remote, source)).await {
         Ok(Ok(stream)) => converse(stream, hop, limits, queued, inbox).await,
         Ok(Err(error)) => {
             tracing::debug!(%error, "a host cannot be reached over TCP");
-            inbox.put(StreamEvent::Closed(hop.flow)).await;
+            inbox.put(ConnEvent::Closed(hop.flow)).await;
         }
         Err(_) => {
-            inbox.put(StreamEvent::Closed(hop.flow)).await;
+            inbox.put(ConnEvent::Closed(hop.flow)).await;
         }
     }
 }

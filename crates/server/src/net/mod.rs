@@ -1,14 +1,14 @@
 //! Sockets: datagrams in batches, streams as tasks that cut them into messages. Nothing here knows what a message means.
 
-mod arena;
-mod bell;
+mod buffer_pool;
 pub mod dial;
-pub mod stream;
+pub mod tcp;
 pub mod udp;
+mod waker;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub use bell::Bell;
+pub use waker::LoopWaker;
 
 /// What a peer must be told of a listener's address.
 #[derive(Clone, Copy, Debug)]

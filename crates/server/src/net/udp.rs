@@ -13,7 +13,7 @@ use udp::batch::{Outgoing, Receiver, Sender};
 use udp::errors::{ask_destination, ask_errors, undelivered};
 
 use super::Shown;
-use super::arena::Arena;
+use super::buffer_pool::BufferPool;
 use crate::limits::{DATAGRAMS_PER_TURN, ERRORS_PER_TURN, SOCKET_BUFFER};
 
 /// The largest datagram that there can be.
@@ -24,7 +24,7 @@ const DATAGRAM_BYTES: usize = 65_535;
 pub struct Batches {
     receiver: Receiver,
     sender: Sender,
-    arena: Arena,
+    arena: BufferPool,
 }
 
 impl Default for Batches {
@@ -32,7 +32,7 @@ impl Default for Batches {
         Batches {
             receiver: Receiver::new(DATAGRAMS_PER_TURN, DATAGRAM_BYTES),
             sender: Sender::new(DATAGRAMS_PER_TURN),
-            arena: Arena::default(),
+            arena: BufferPool::default(),
         }
     }
 }

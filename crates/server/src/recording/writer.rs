@@ -15,7 +15,7 @@ use rtrb::{Consumer, RingBuffer};
 use sha2::{Digest, Sha256};
 
 use super::ogg_opus::OggWriter;
-use super::tape::{Block, Slip, Tape};
+use super::sender::{Block, RecordingSender, WriterMsg};
 use super::wav::WavWriter;
 use crate::fault;
 use crate::media::OnEvent;
@@ -58,7 +58,7 @@ impl Writer {
         workers: usize,
         events: OnEvent,
         mut watch: Watch,
-    ) -> io::Result<(Writer, Vec<Tape>)> {
+    ) -> io::Result<(Writer, Vec<RecordingSender>)> {
         let (producers, queues): (Vec<_>, Vec<_>) = (0..workers).map(|_| RingBuffer::new(QUEUE)).unzip();
         let stopping = Arc::new(AtomicBool::new(false));
         let mut desk = Desk { config, queues, files: BTreeMap::new(), events };
@@ -72,7 +72,8 @@ impl Writer {
             }
             watch.ended();
         })?;
-        let tapes = producers.into_iter().map(|queue| Tape::new(queue, thread.thread().clone())).collect();
+        let tapes =
+            producers.into_iter().map(|queue| RecordingSender::new(queue, thread.thread().clone())).collect();
         Ok((Writer { stopping, thread: Some(thread) }, tapes))
     }
 }
@@ -92,7 +93,7 @@ impl Drop for Writer {
 /// Everything that the thread owns.
 struct Desk {
     config: WriterConfig,
-    queues: Vec<Consumer<Slip>>,
+    queues: Vec<Consumer<WriterMsg>>,
     /// Files that are open; `None` where one has failed and only its end is awaited.
     files: BTreeMap<RecordingId, Option<Open>>,
     events: OnEvent,
@@ -149,9 +150,9 @@ impl Desk {
             let Some(slip) = self.queues.get_mut(queue).and_then(|queue| queue.pop().ok()) else { continue };
             any = true;
             match slip {
-                Slip::Begin(record) => self.begin(&record),
-                Slip::Audio(block) => self.audio(&block),
-                Slip::End(recording) => self.end(recording),
+                WriterMsg::Begin(record) => self.begin(&record),
+                WriterMsg::Audio(block) => self.audio(&block),
+                WriterMsg::End(recording) => self.end(recording),
             }
         }
         any

@@ -17,9 +17,9 @@ use switch::schedule::{Config, Dialled, Input, Output, Scheduler, Written};
 use switch::{Command, Reply};
 
 use crate::clock::Clock;
-use crate::exchange::Door;
 use crate::journal::Pending;
 use crate::limits::OCCURRENCES_PER_SWEEP;
+use crate::switch_thread::SwitchHandle;
 
 pub use start::{Beginning, Identity, identity};
 
@@ -41,7 +41,7 @@ pub struct Desk {
     /// Where the directory is.
     pub directory_service: DirectoryService,
     /// The way to the exchange.
-    pub door: Door,
+    pub switch_handle: SwitchHandle,
     /// The clocks.
     pub clock: Clock,
     /// The data folder.
@@ -50,7 +50,7 @@ pub struct Desk {
 
 /// Run the recurring calls until the task is aborted. That may be at any moment: what was begun is found in the store.
 pub async fn run(desk: Desk, config: Config, rng: Rng, beginning: Beginning) {
-    desk.door.until_listening(true).await;
+    desk.switch_handle.until_listening(true).await;
     let mut scheduler = Scheduler::new(config, rng);
     let mut known = desk.directory_service.directory();
     let file = forecast::file(&desk.data);
@@ -115,7 +115,7 @@ impl Desk {
     async fn perform(&self, output: Output) -> Input {
         match output {
             Output::Find(key, username) => {
-                let asked = self.door.ask(Command::Presence { usernames: vec![username] }).await;
+                let asked = self.switch_handle.ask(Command::Presence { usernames: vec![username] }).await;
                 let here = match asked {
                     Some(Reply::Presence(found)) => found.first().is_some_and(|phone| phone.registered),
                     Some(_) | None => false,
@@ -131,7 +131,7 @@ impl Desk {
                 Input::Written(row.key(), outcome(&row, done))
             }
             Output::Dial(key, wish) => {
-                let dialled = match self.door.ask(Command::Originate(wish)).await {
+                let dialled = match self.switch_handle.ask(Command::Originate(wish)).await {
                     Some(Reply::Call(_)) => Dialled::Placed,
                     Some(Reply::Refused(cause)) => Dialled::Refused(cause),
                     Some(_) | None => Dialled::Silent,
@@ -139,7 +139,7 @@ impl Desk {
                 Input::Dialled(key, dialled)
             }
             Output::Look(key, call) => {
-                let found = match self.door.ask(Command::Show { call: call.clone() }).await {
+                let found = match self.switch_handle.ask(Command::Show { call: call.clone() }).await {
                     Some(Reply::Call(record)) => Some(record),
                     Some(_) | None => self.store.call(&call).await.unwrap_or_else(|error| {
                         tracing::warn!(%error, "the outcome of a recurring call cannot be read yet");

@@ -20,8 +20,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tower::Service;
 
 use crate::holder::{self, Protocol};
-use crate::limits::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_SOURCE, HTTP_HEAD, StreamLimits};
-use crate::net::stream::{Connections, Seat};
+use crate::limits::{ConnLimits, HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_SOURCE, HTTP_HEAD};
+use crate::net::tcp::{Connections, Seat};
 use crate::supervisor::Supervisor;
 use crate::tr;
 
@@ -60,10 +60,10 @@ impl Http {
     ) -> Http {
         let (stop, stopping) = watch::channel(false);
         let mut http = Http { addresses: Vec::new(), serving: Vec::new(), stop };
-        let limits = StreamLimits {
+        let limits = ConnLimits {
             per_source: HTTP_CONNECTIONS_PER_SOURCE,
             total: HTTP_CONNECTIONS,
-            ..StreamLimits::default()
+            ..ConnLimits::default()
         };
         let seats = Connections::new(0, limits);
         for listener in listeners {

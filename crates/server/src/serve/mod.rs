@@ -21,23 +21,23 @@ use store::Store;
 use switch::{Command, Input, Reply};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::background;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::control;
 use crate::data::{DataDir, Lock};
 use crate::day_log::DayLog;
 use crate::dns::Dns;
-use crate::duty;
-use crate::exchange::{Door, Exchange, Order, Setup, prepare};
 use crate::first_key::{self, FirstKey};
-use crate::journal::{Fed, Journal, Rhythm};
+use crate::journal::{FeedResult, Journal, Rhythm};
 use crate::limits::DRAIN;
 use crate::log::Log;
+use crate::low_priority;
 use crate::masked;
 use crate::media::MediaWorkers;
-use crate::net::stream::Connections;
+use crate::net::tcp::Connections;
 use crate::supervisor::{Supervisor, catch, install_panic_hook};
+use crate::switch_thread::{Setup, SwitchHandle, SwitchMsg, SwitchThread, channel};
+use crate::trunk_leader;
 use crate::zoneinfo;
 use opened::Opened;
 use parts::{control_facts, settings, stream_limits, switch_config, warehouse, workers};
@@ -79,10 +79,10 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         .enable_all()
         .build()
         .context("threads cannot be started")?;
-    let ledger = background::runtime("ledger").context("threads cannot be started")?;
-    let process = Process { clock, log, supervisor, ledger: ledger.handle().clone() };
+    let low_priority = low_priority::runtime("ledger").context("threads cannot be started")?;
+    let process = Process { clock, log, supervisor, low_priority: low_priority.handle().clone() };
     let serving = async {
-        let house = Box::pin(House::raise(options, loaded.config, data, lock, &process)).await?;
+        let house = Box::pin(Runtime::start(options, loaded.config, data, lock, &process)).await?;
         house.wait(options, &process.log).await?;
         house.close().await
     };
@@ -114,15 +114,15 @@ fn raise_file_limit() {
 }
 
 /// Everything that runs.
-struct House {
+struct Runtime {
     config: Config,
     lock: Lock,
     store: Store,
     app: App,
-    door: Door,
-    exchange: Exchange,
+    switch_handle: SwitchHandle,
+    exchange: SwitchThread,
     workers: Arc<MediaWorkers>,
-    feeder: tokio::task::JoinHandle<Fed>,
+    feeder: tokio::task::JoinHandle<FeedResult>,
     http: http::Http,
     tasks: Tasks,
 }
@@ -133,20 +133,20 @@ struct Process {
     log: Log,
     supervisor: Supervisor,
     /// Runs what gives way to calls.
-    ledger: tokio::runtime::Handle,
+    low_priority: tokio::runtime::Handle,
 }
 
-impl House {
-    async fn raise(
+impl Runtime {
+    async fn start(
         options: &ServeOptions,
         config: Config,
         data: DataDir,
         mut lock: Lock,
         process: &Process,
-    ) -> Result<House> {
+    ) -> Result<Runtime> {
         let zones = zoneinfo::install(&config.zoneinfo)?;
         let public = public_ip(&config)?;
-        let (mut opened, past) = Opened::open(&config, &data, process.clock, &process.ledger).await?;
+        let (mut opened, past) = Opened::open(&config, &data, process.clock, &process.low_priority).await?;
         let (clock, supervisor) = (process.clock, &process.supervisor);
         let keys = (opened.seal.derived("webhooks"), opened.seal.derived("pins"));
         let lag = past.feeder.lag();
@@ -155,9 +155,9 @@ impl House {
         let facts = (past.facts, past.done);
         let past = (past.journal, past.restore);
         let started = start_exchange(&config, &data, process, &mut opened, past, public)?;
-        let (door, exchange, workers, told) = started;
+        let (switch_handle, exchange, workers, told) = started;
         // What it has not fed yet is known to nobody else but the journal.
-        let feeder = supervisor.essential(&process.ledger, "feeder", feeding);
+        let feeder = supervisor.essential(&process.low_priority, "feeder", feeding);
 
         let settings = api::Settings {
             seal: opened.seal,
@@ -166,12 +166,12 @@ impl House {
             ..settings(&config, &exchange.addresses)
         };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
-        let (port, rng) = (Arc::new(door.clone()), &mut opened.rng);
+        let (port, rng) = (Arc::new(switch_handle.clone()), &mut opened.rng);
         let app = App::new(opened.store.clone(), opened.directory, port, settings, now, rng.fork());
         app.directory_service().loaded_at(opened.seen).await;
         app.show_process(Arc::new(Report {
             supervisor: supervisor.clone(),
-            exchange: door.published(),
+            exchange: switch_handle.published(),
             workers: Arc::clone(&workers),
             lag,
             log: process.log.clone(),
@@ -195,15 +195,16 @@ impl House {
             supervisor,
             store: &store,
             app: &app,
-            door: &door,
+            switch_handle: &switch_handle,
             files: &files,
             clock,
-            ledger: &process.ledger,
+            low_priority: &process.low_priority,
         };
         let tasks =
             setup.start(rng, keys, (told, facts), (opened.beginning, opened.identity), (socket, reported))?;
-        let house = House { config, lock, store, app, door, exchange, workers, feeder, http, tasks };
-        house.door.until_listening(true).await;
+        let house =
+            Runtime { config, lock, store, app, switch_handle, exchange, workers, feeder, http, tasks };
+        house.switch_handle.until_listening(true).await;
         house.greet(options, &data, fresh, clock);
         Ok(house)
     }
@@ -253,18 +254,18 @@ impl House {
 
     /// Let calls end, until `impatience`.
     async fn drain(&self, impatience: impl Future<Output = ()>) {
-        let calls = match self.door.ask(Command::Stop { force: false }).await {
+        let calls = match self.switch_handle.ask(Command::Stop { force: false }).await {
             Some(Reply::Status(status)) => status.active_calls,
             Some(_) | None => 0,
         };
         tracing::info!(calls, "stopping: no new calls; calls in progress may end");
         tokio::select! {
-            () = self.door.until_listening(false) => return,
+            () = self.switch_handle.until_listening(false) => return,
             () = impatience => {}
         }
         tracing::warn!("calls in progress are ended");
-        self.door.ask(Command::Stop { force: true }).await;
-        let closed = tokio::time::timeout(Duration::from_secs(5), self.door.until_listening(false));
+        self.switch_handle.ask(Command::Stop { force: true }).await;
+        let closed = tokio::time::timeout(Duration::from_secs(5), self.switch_handle.until_listening(false));
         if closed.await.is_err() {
             tracing::error!("the exchange does not stop");
         }
@@ -275,7 +276,7 @@ impl House {
         self.tasks.abort();
         self.app.hang_up();
         self.http.stop().await;
-        self.door.put(Order::Quit);
+        self.switch_handle.put(SwitchMsg::Quit);
         let (exchange, workers) = (self.exchange, self.workers);
         let ended = tokio::task::spawn_blocking(move || {
             exchange.join();
@@ -288,13 +289,13 @@ impl House {
             tracing::warn!("what was told of voicemail last is not written; it is found at the next start");
         }
         match tokio::time::timeout(Duration::from_secs(10), self.feeder).await {
-            Ok(Ok(Fed::All)) => {}
-            Ok(Ok(Fed::Part) | Err(_)) | Err(_) => {
+            Ok(Ok(FeedResult::All)) => {}
+            Ok(Ok(FeedResult::Part) | Err(_)) | Err(_) => {
                 tracing::warn!("the database has not taken everything; the rest stays in the journal");
             }
         }
         self.app.flush().await;
-        duty::resign(&self.store).await;
+        trunk_leader::resign(&self.store).await;
         self.store.close().await;
         tracing::info!("stopped");
         drop(self.lock);
@@ -303,7 +304,7 @@ impl House {
 }
 
 /// The exchange and its media workers, and what the exchange tells others to do.
-type Started = (Door, Exchange, Arc<MediaWorkers>, FromExchange);
+type Started = (SwitchHandle, SwitchThread, Arc<MediaWorkers>, FromExchange);
 
 fn start_exchange(
     config: &Config,
@@ -314,8 +315,8 @@ fn start_exchange(
     public: Option<IpAddr>,
 ) -> Result<Started> {
     let (clock, supervisor) = (process.clock, &process.supervisor);
-    let (door, desk) = prepare().context("the exchange cannot be made")?;
-    let workers = workers(config, data.path(), &mut opened.rng, clock, door.clone(), supervisor)?;
+    let (switch_handle, desk) = channel().context("the exchange cannot be made")?;
+    let workers = workers(config, data.path(), &mut opened.rng, clock, switch_handle.clone(), supervisor)?;
     let workers = Arc::new(workers);
     let (notes, voicemail) = tokio::sync::mpsc::unbounded_channel();
     let (changes, settings) = tokio::sync::mpsc::unbounded_channel();
@@ -335,7 +336,7 @@ fn start_exchange(
         connections: Connections::new(opened.epoch, stream_limits(config)),
         runtime: tokio::runtime::Handle::current(),
         voice: Box::new(Arc::clone(&workers)),
-        dns: Dns::new(&config.dns.servers, door.clone()),
+        dns: Dns::new(&config.dns.servers, switch_handle.clone()),
         notes,
         settings: changes,
         directory: opened.directory.clone(),
@@ -343,7 +344,7 @@ fn start_exchange(
         supervisor: supervisor.clone(),
         crashes: data.path().join("crash"),
     };
-    Ok((door, Exchange::start(desk, setup)?, workers, FromExchange { voicemail, settings }))
+    Ok((switch_handle, SwitchThread::start(desk, setup)?, workers, FromExchange { voicemail, settings }))
 }
 
 /// Read the configuration anew: the log's level changes at once, and the operator is told what needs a restart.

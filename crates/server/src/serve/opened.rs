@@ -53,7 +53,7 @@ impl Opened {
         config: &Config,
         data: &DataDir,
         clock: Clock,
-        ledger: &tokio::runtime::Handle,
+        low_priority: &tokio::runtime::Handle,
     ) -> Result<(Opened, Past)> {
         let mut rng = Rng::from_seed(data::seed()?);
         // The API's sockets are opened first: who finds them taken must not have touched the database.
@@ -61,7 +61,7 @@ impl Opened {
         let epoch = data.begin_epoch()?;
         let seal = data.seal_key(&mut rng)?;
         let (store, Read { seen, directory, remembered }) =
-            open_store(config, data, clock, ledger, &mut rng).await?;
+            open_store(config, data, clock, low_priority, &mut rng).await?;
         for trunk in first::unreadable_trunks(&directory, &seal) {
             tracing::error!(
                 trunk,
@@ -88,7 +88,7 @@ async fn open_store(
     config: &Config,
     data: &DataDir,
     clock: Clock,
-    ledger: &tokio::runtime::Handle,
+    low_priority: &tokio::runtime::Handle,
     rng: &mut Rng,
 ) -> Result<(Store, Read)> {
     let (url, path) = (config.store.url.clone(), data.path().to_owned());
@@ -96,7 +96,7 @@ async fn open_store(
     installation::check(&store, data, rng).await?;
     let read = read(&store, config, clock).await.context("the database cannot be read")?;
     store.close().await;
-    let store = ledger.spawn(async move { Store::open(url.expose(), &path).await });
+    let store = low_priority.spawn(async move { Store::open(url.expose(), &path).await });
     Ok((store.await?.context("the database does not open")?, read))
 }
 

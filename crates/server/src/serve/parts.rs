@@ -13,13 +13,13 @@ use super::{ServeOptions, public_host};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_FILE, KEYS};
 use crate::control::Facts;
-use crate::exchange::{Door, Order};
-use crate::limits::StreamLimits;
+use crate::limits::ConnLimits;
 use crate::mail;
 use crate::media::{MediaConfig, MediaWorkers};
-use crate::recording::{Keeping, Objects, ObjectsConfig, Warehouse, WriterConfig};
+use crate::recording::{AudioFileStore, Objects, ObjectsConfig, RetentionPolicy, WriterConfig};
 use crate::supervisor::Supervisor;
-use crate::webhooks::address::Reach;
+use crate::switch_thread::{SwitchHandle, SwitchMsg};
+use crate::webhooks::address::AddressPolicy;
 use crate::zoneinfo::InForce;
 
 pub(super) fn workers(
@@ -27,12 +27,12 @@ pub(super) fn workers(
     data: &Path,
     rng: &mut Rng,
     clock: Clock,
-    door: Door,
+    switch_handle: SwitchHandle,
     supervisor: &Supervisor,
 ) -> Result<MediaWorkers> {
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
-    let events = Arc::new(move |event| door.put(Order::Media(event)));
+    let events = Arc::new(move |event| switch_handle.put(SwitchMsg::Media(event)));
     let media = MediaConfig {
         listeners,
         ports: config.media.ports.clone(),
@@ -48,8 +48,8 @@ pub(super) fn workers(
 }
 
 /// What connections over SIP may do.
-pub(super) fn stream_limits(config: &Config) -> StreamLimits {
-    StreamLimits { per_source: config.limits.connections_per_source, ..StreamLimits::default() }
+pub(super) fn stream_limits(config: &Config) -> ConnLimits {
+    ConnLimits { per_source: config.limits.connections_per_source, ..ConnLimits::default() }
 }
 
 /// One fewer than there are cores: the exchange has one to itself.
@@ -62,7 +62,7 @@ fn media_workers(config: &Config) -> usize {
 pub(super) fn post(config: &Config) -> Result<mail::Post> {
     let mailer = match &config.mail.smtp {
         Some(url) => {
-            let relay = mail::Relay::parse(url.expose()).map_err(anyhow::Error::msg)?;
+            let relay = mail::SmtpRelay::parse(url.expose()).map_err(anyhow::Error::msg)?;
             Some(mail::Mailer::new(&relay).context("mail.smtp cannot be used")?)
         }
         None => None,
@@ -140,8 +140,8 @@ pub(super) fn control_facts(
     }
 }
 
-pub(super) fn reach(config: &Config) -> Reach {
-    if config.webhooks.allow_insecure_loopback { Reach::LoopbackToo } else { Reach::Public }
+pub(super) fn reach(config: &Config) -> AddressPolicy {
+    if config.webhooks.allow_insecure_loopback { AddressPolicy::LoopbackToo } else { AddressPolicy::Public }
 }
 
 pub(super) fn retention(config: &Config) -> Retention {
@@ -150,12 +150,12 @@ pub(super) fn retention(config: &Config) -> Retention {
 }
 
 /// Where recordings are kept.
-pub(super) fn warehouse(config: &Config, data: &Path) -> Result<Warehouse> {
+pub(super) fn warehouse(config: &Config, data: &Path) -> Result<AudioFileStore> {
     let recording = &config.recording;
     let (Some(bucket), Some(access), Some(secret)) =
         (&recording.s3_bucket, &recording.s3_access_key, &recording.s3_secret_key)
     else {
-        return Ok(Warehouse::new(data, None));
+        return Ok(AudioFileStore::new(data, None));
     };
     let objects = Objects::open(ObjectsConfig {
         bucket: bucket.clone(),
@@ -166,12 +166,12 @@ pub(super) fn warehouse(config: &Config, data: &Path) -> Result<Warehouse> {
         secret_key: secret.clone(),
     })
     .context("the object store of recording.s3_bucket cannot be used")?;
-    Ok(Warehouse::new(data, Some(objects)))
+    Ok(AudioFileStore::new(data, Some(objects)))
 }
 
-pub(super) fn keeping(config: &Config) -> Keeping {
+pub(super) fn keeping(config: &Config) -> RetentionPolicy {
     let (days, megabytes) = (config.recording.keep_days, config.recording.quota_mb);
-    Keeping {
+    RetentionPolicy {
         longest: (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400)),
         quota: (megabytes > 0).then(|| u64::from(megabytes) * 1_000_000),
     }

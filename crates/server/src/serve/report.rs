@@ -6,11 +6,11 @@ use std::sync::Arc;
 use api::MetricKind::{Counter, Gauge};
 use api::{MetricsPage, TaskStatus};
 
-use crate::exchange::Published;
 use crate::log::Log;
 use crate::media::{MediaWorkers, WorkerStats};
 use crate::metrics::FeederLag;
 use crate::supervisor::Supervisor;
+use crate::switch_thread::Published;
 
 /// See the module.
 pub(super) struct Report {

@@ -22,17 +22,17 @@ use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
 use crate::control::{self, Facts};
 use crate::day_log;
-use crate::duty;
-use crate::exchange::{Door, Order};
 use crate::journal::VoicemailDone;
 use crate::mail;
-use crate::recording::{Keeper, Warehouse};
+use crate::recording::{AudioFileStore, RecordingRetention};
 use crate::schedule::{self, Beginning, Desk, Identity};
 use crate::settings;
 use crate::supervisor::Supervisor;
-use crate::voicemail::{Clerk, FactQueue, prompts};
-use crate::webhooks::Courier;
-use crate::webhooks::post::Post;
+use crate::switch_thread::{SwitchHandle, SwitchMsg};
+use crate::trunk_leader;
+use crate::voicemail::{FactQueue, VoicemailWorker, prompts};
+use crate::webhooks::WebhookDispatcher;
+use crate::webhooks::client::WebhookClient;
 
 /// What the tasks work with.
 pub(super) struct TaskSetup<'a> {
@@ -41,11 +41,11 @@ pub(super) struct TaskSetup<'a> {
     pub(super) supervisor: &'a Supervisor,
     pub(super) store: &'a Store,
     pub(super) app: &'a api::App,
-    pub(super) door: &'a Door,
-    pub(super) files: &'a Warehouse,
+    pub(super) switch_handle: &'a SwitchHandle,
+    pub(super) files: &'a AudioFileStore,
     pub(super) clock: Clock,
     /// Runs what gives way to calls.
-    pub(super) ledger: &'a Handle,
+    pub(super) low_priority: &'a Handle,
 }
 
 /// The tasks that run.
@@ -122,22 +122,22 @@ impl TaskSetup<'_> {
         let began = clock.now();
         self.spawn("recording-keeper", move || {
             let now: api::Clock = Arc::new(move || clock.now());
-            Keeper::since(began, store.clone(), files.clone(), now, keeping).run()
+            RecordingRetention::since(began, store.clone(), files.clone(), now, keeping).run()
         })
     }
 
     fn voicemail(
         &self,
         key: PinKey,
-        bell: Arc<Notify>,
+        waker: Arc<Notify>,
         told: UnboundedReceiver<Note>,
         (inherited, done): (Vec<Fact>, VoicemailDone),
     ) -> [JoinHandle<()>; 2] {
-        let clerk = Clerk {
+        let clerk = VoicemailWorker {
             directory_service: self.app.directory_service().clone(),
             files: self.files.clone(),
-            door: self.door.clone(),
-            bell,
+            switch_handle: self.switch_handle.clone(),
+            waker,
             key,
             keep_unclaimed: keep_unclaimed(self.config),
         };
@@ -154,10 +154,12 @@ impl TaskSetup<'_> {
 
     /// Decode what voicemail says: a tenth of a second of work, for which calls of a server that has just started do not wait.
     fn prompts(&self) -> JoinHandle<()> {
-        let door = self.door.clone();
-        self.supervisor.task(self.ledger, "voicemail-prompts", move || {
-            let door = door.clone();
-            let decoding = tokio::task::spawn_blocking(move || door.put(Order::Prompts(Arc::new(prompts()))));
+        let switch_handle = self.switch_handle.clone();
+        self.supervisor.task(self.low_priority, "voicemail-prompts", move || {
+            let switch_handle = switch_handle.clone();
+            let decoding = tokio::task::spawn_blocking(move || {
+                switch_handle.put(SwitchMsg::Prompts(Arc::new(prompts())))
+            });
             async move {
                 if let Err(error) = decoding.await
                     && let Ok(panic) = error.try_into_panic()
@@ -169,10 +171,10 @@ impl TaskSetup<'_> {
     }
 
     fn settings(&self, told: UnboundedReceiver<(u64, SettingChange)>) -> JoinHandle<()> {
-        let (directory_service, door, told) =
-            (self.app.directory_service().clone(), self.door.clone(), Arc::new(Mutex::new(told)));
+        let (directory_service, switch_handle, told) =
+            (self.app.directory_service().clone(), self.switch_handle.clone(), Arc::new(Mutex::new(told)));
         self.spawn("dialled-settings", move || {
-            settings::run(directory_service.clone(), door.clone(), Arc::clone(&told))
+            settings::run(directory_service.clone(), switch_handle.clone(), Arc::clone(&told))
         })
     }
 
@@ -185,32 +187,38 @@ impl TaskSetup<'_> {
                 return None;
             }
         };
-        let (door, store) = (self.door.clone(), self.store.clone());
+        let (switch_handle, store) = (self.switch_handle.clone(), self.store.clone());
         Some(self.spawn("control-socket", move || {
-            control::answer(Arc::clone(&listener), facts.clone(), door.clone(), store.clone())
+            control::answer(Arc::clone(&listener), facts.clone(), switch_handle.clone(), store.clone())
         }))
     }
 
-    fn mails(&self, bell: Arc<Notify>) -> Result<JoinHandle<()>> {
+    fn mails(&self, waker: Arc<Notify>) -> Result<JoinHandle<()>> {
         let (post, directory_service) = (post(self.config)?, self.app.directory_service().clone());
         let audio: Arc<dyn api::AudioStore> = Arc::new(self.files.clone());
         Ok(self.spawn("mail", move || {
             let (post, directory_service) = (post.clone(), directory_service.clone());
-            mail::Worker { post, directory_service, audio: Arc::clone(&audio), bell: Arc::clone(&bell) }.run()
+            mail::Worker { post, directory_service, audio: Arc::clone(&audio), waker: Arc::clone(&waker) }
+                .run()
         }))
     }
 
     fn webhooks(&self, key: Secret<[u8; 32]>, mut rng: Rng) -> JoinHandle<()> {
-        let (store, post, clock) = (self.store.clone(), Post::new(reach(self.config)), self.clock);
+        let (store, post, clock) = (self.store.clone(), WebhookClient::new(reach(self.config)), self.clock);
         self.spawn("webhooks", move || {
             let patience = RetryPolicy::default();
-            Courier::new(store.clone(), post.clone(), key.clone(), patience, clock, rng.fork()).run()
+            WebhookDispatcher::new(store.clone(), post.clone(), key.clone(), patience, clock, rng.fork())
+                .run()
         })
     }
 
     fn scheduler(&self, beginning: (Beginning, Identity), mut rng: Rng) -> JoinHandle<()> {
-        let (store, directory_service, door, clock) =
-            (self.store.clone(), self.app.directory_service().clone(), self.door.clone(), self.clock);
+        let (store, directory_service, switch_handle, clock) = (
+            self.store.clone(),
+            self.app.directory_service().clone(),
+            self.switch_handle.clone(),
+            self.clock,
+        );
         let (beginning, identity) = beginning;
         let pace = switch::schedule::Config {
             owner: identity.owner().into(),
@@ -220,9 +228,9 @@ impl TaskSetup<'_> {
         let data = self.data.to_owned();
         let mut first = Some(beginning);
         self.spawn("scheduler", move || {
-            let (store, directory_service, door, data) =
-                (store.clone(), directory_service.clone(), door.clone(), data.clone());
-            let desk = Desk { store, directory_service, door, clock, data };
+            let (store, directory_service, switch_handle, data) =
+                (store.clone(), directory_service.clone(), switch_handle.clone(), data.clone());
+            let desk = Desk { store, directory_service, switch_handle, clock, data };
             schedule::run_from(first.take(), identity.clone(), desk, pace.clone(), rng.fork())
         })
     }
@@ -233,15 +241,17 @@ impl TaskSetup<'_> {
         let keep = self.spawn("database-upkeep", move || keep(store.clone(), clock, retention.clone()));
         let directory_service = self.app.directory_service().clone();
         let follow = self.spawn("directory-follow", move || directory_service.clone().follow());
-        let (store, door) = (self.store.clone(), self.door.clone());
-        let duty = self.spawn("registrar-lease", move || duty::watch(store.clone(), door.clone(), clock));
+        let (store, switch_handle) = (self.store.clone(), self.switch_handle.clone());
+        let duty = self.spawn("registrar-lease", move || {
+            trunk_leader::watch(store.clone(), switch_handle.clone(), clock)
+        });
         let store = self.store.clone();
         let health = self.spawn("database-health", move || {
             let store = store.clone();
             async move { store.watch_health().await }
         });
-        let door = self.door.clone();
-        let trunks = self.spawn("trunk-log", move || day_log::watch_trunks(door.clone()));
+        let switch_handle = self.switch_handle.clone();
+        let trunks = self.spawn("trunk-log", move || day_log::watch_trunks(switch_handle.clone()));
         [keep, follow, duty, health, trunks]
     }
 }

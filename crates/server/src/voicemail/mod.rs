@@ -16,10 +16,10 @@ use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 
-use crate::exchange::{Door, Order};
 use crate::journal::VoicemailDone;
-use crate::recording::Warehouse;
+use crate::recording::AudioFileStore;
 use crate::recording::unclaimed::{Claim, Swept, UNCLAIMED};
+use crate::switch_thread::{SwitchHandle, SwitchMsg};
 
 use orphans::Orphan;
 pub use prompts::prompts;
@@ -31,15 +31,15 @@ const LEAST_MILLIS: u32 = 1_000;
 
 /// See the module.
 #[derive(Clone)]
-pub struct Clerk {
+pub struct VoicemailWorker {
     /// The books.
     pub directory_service: DirectoryService,
     /// The files.
-    pub files: Warehouse,
+    pub files: AudioFileStore,
     /// The exchange, which waits for what it wants to play.
-    pub door: Door,
+    pub switch_handle: SwitchHandle,
     /// Rung when a mail may be due.
-    pub bell: Arc<Notify>,
+    pub waker: Arc<Notify>,
     /// Proves PINs: boxes are written whole.
     pub key: PinKey,
     /// How long a file that nobody knows is kept aside; for ever where `None`.
@@ -68,13 +68,13 @@ impl FactQueue {
     }
 }
 
-impl std::fmt::Debug for Clerk {
+impl std::fmt::Debug for VoicemailWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Clerk").finish_non_exhaustive()
     }
 }
 
-impl Clerk {
+impl VoicemailWorker {
     /// Put the audio of messages that have no row back into its box, as new messages.
     async fn take_in_orphans(&self, began: SystemTime) -> anyhow::Result<()> {
         let any = self.files.path(&AudioFile::voicemail("voicemail/any".into()))?;
@@ -141,14 +141,14 @@ impl Clerk {
                             Audio::Message(id) => clip(&clerk.files, &message_path(&extension, &id)).await,
                             Audio::Sound(id) => sound(&clerk.directory_service, &id).await,
                         };
-                        clerk.door.put(Order::Fetched { token, clip });
+                        clerk.switch_handle.put(SwitchMsg::Fetched { token, clip });
                     });
                 }
                 Note::Spoken { token, message, clip } => {
                     let clerk = Arc::clone(&clerk);
                     tasks.spawn(async move {
                         let done = clerk.put(message, clip).await;
-                        clerk.door.put(Order::Deposited { token, done });
+                        clerk.switch_handle.put(SwitchMsg::Deposited { token, done });
                     });
                 }
             }
@@ -268,7 +268,7 @@ impl Clerk {
             // Its extension was removed while somebody spoke.
             self.discard(message_path(&message.extension, &message.id)).await;
         }
-        self.bell.notify_one();
+        self.waker.notify_one();
     }
 
     async fn remove(&self, extension: &ExtensionId, id: MessageId) {
@@ -408,7 +408,7 @@ impl Clerk {
 }
 
 /// What is to be played out of a file; `None` where it cannot be read.
-async fn clip(files: &Warehouse, name: &str) -> Option<Clip> {
+async fn clip(files: &AudioFileStore, name: &str) -> Option<Clip> {
     match files.samples(name).await {
         Ok(samples) => Some(samples.into()),
         Err(error) => {
@@ -421,7 +421,7 @@ async fn clip(files: &Warehouse, name: &str) -> Option<Clip> {
 /// The audio of a sound, as samples.
 async fn sound(directory_service: &DirectoryService, id: &SoundId) -> Option<Clip> {
     match directory_service.store().sound_audio(id).await {
-        Ok(ogg) => Warehouse::decoded(ogg?)
+        Ok(ogg) => AudioFileStore::decoded(ogg?)
             .await
             .inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded"))
             .ok()

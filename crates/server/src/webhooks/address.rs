@@ -13,7 +13,7 @@ const NAMES_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which addresses are allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
+pub enum AddressPolicy {
     /// Public ones.
     Public,
     /// This machine too, for trials.
@@ -40,10 +40,10 @@ pub enum Refused {
     NoNames,
 }
 
-impl Reach {
+impl AddressPolicy {
     /// Judge an address.
     pub fn allows(self, ip: IpAddr) -> bool {
-        is_public(ip) || self == Reach::LoopbackToo && ip.to_canonical().is_loopback()
+        is_public(ip) || self == AddressPolicy::LoopbackToo && ip.to_canonical().is_loopback()
     }
 
     /// Judge a URL, as far as that goes before its name is resolved.
@@ -58,7 +58,8 @@ impl Reach {
             "https" => Ok(url),
             // A name may lead to loopback; what it leads to is judged when it is resolved, and there is no other way in this mode.
             "http"
-                if self == Reach::LoopbackToo && literal.is_none_or(|ip| ip.to_canonical().is_loopback()) =>
+                if self == AddressPolicy::LoopbackToo
+                    && literal.is_none_or(|ip| ip.to_canonical().is_loopback()) =>
             {
                 Ok(url)
             }
@@ -69,7 +70,7 @@ impl Reach {
 
 /// Resolves names, and answers nothing that must not be reached.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Guarded(pub Reach);
+pub(super) struct Guarded(pub AddressPolicy);
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
@@ -111,14 +112,14 @@ mod tests {
             "https://169.254.169.254/latest/meta-data",
             "https://0/",
         ] {
-            assert_eq!(Reach::Public.judge(url), Err(Refused::NotPublic), "{url}");
+            assert_eq!(AddressPolicy::Public.judge(url), Err(Refused::NotPublic), "{url}");
         }
-        assert_eq!(Reach::Public.judge("http://crm.example/"), Err(Refused::NotSecure));
-        assert_eq!(Reach::LoopbackToo.judge("http://10.0.0.1/"), Err(Refused::NotPublic));
-        assert_eq!(Reach::LoopbackToo.judge("http://1.1.1.1/"), Err(Refused::NotSecure));
+        assert_eq!(AddressPolicy::Public.judge("http://crm.example/"), Err(Refused::NotSecure));
+        assert_eq!(AddressPolicy::LoopbackToo.judge("http://10.0.0.1/"), Err(Refused::NotPublic));
+        assert_eq!(AddressPolicy::LoopbackToo.judge("http://1.1.1.1/"), Err(Refused::NotSecure));
         assert!(
-            Reach::LoopbackToo.judge("http://127.0.0.1:9/").is_ok()
-                && Reach::Public.judge("https://crm.example/x").is_ok()
+            AddressPolicy::LoopbackToo.judge("http://127.0.0.1:9/").is_ok()
+                && AddressPolicy::Public.judge("https://crm.example/x").is_ok()
         );
     }
 
@@ -126,9 +127,9 @@ mod tests {
     async fn a_name_that_leads_inside_is_not_followed() {
         let resolve = |reach| Guarded(reach).resolve("localhost".parse().unwrap());
         assert_eq!(
-            resolve(Reach::Public).await.err().map(|e| e.to_string()).as_deref(),
+            resolve(AddressPolicy::Public).await.err().map(|e| e.to_string()).as_deref(),
             Some("the address is not public")
         );
-        assert!(resolve(Reach::LoopbackToo).await.is_ok());
+        assert!(resolve(AddressPolicy::LoopbackToo).await.is_ok());
     }
 }

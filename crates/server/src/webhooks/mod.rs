@@ -1,7 +1,7 @@
 //! Delivers events to webhooks. Everything that must not be forgotten is a row: whoever dies, another start goes on where this one was.
 
 pub mod address;
-pub mod post;
+pub mod client;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use store::{Attempt, Due, Outcome, Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use post::Post;
+use client::WebhookClient;
 
 /// Messages on their way at once.
 const AT_ONCE: usize = 32;
@@ -26,26 +26,26 @@ const LOOK: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(5);
 
 /// See the module.
-pub struct Courier {
+pub struct WebhookDispatcher {
     store: Store,
-    post: Post,
+    post: WebhookClient,
     key: Secret<[u8; 32]>,
     patience: RetryPolicy,
     clock: Clock,
     rng: Arc<Mutex<Rng>>,
 }
 
-impl Courier {
+impl WebhookDispatcher {
     /// A courier that signs with secrets derived from `key`.
     pub fn new(
         store: Store,
-        post: Post,
+        post: WebhookClient,
         key: Secret<[u8; 32]>,
         patience: RetryPolicy,
         clock: Clock,
         rng: Rng,
     ) -> Self {
-        Courier { store, post, key, patience, clock, rng: Arc::new(Mutex::new(rng)) }
+        WebhookDispatcher { store, post, key, patience, clock, rng: Arc::new(Mutex::new(rng)) }
     }
 
     /// Deliver, until the task is aborted. What is on its way then is sent again by the next start.

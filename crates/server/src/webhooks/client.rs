@@ -12,7 +12,7 @@ use sha2::Sha256;
 use store::Due;
 use tokio::sync::OnceCell;
 
-use super::address::{Guarded, Reach, Refused};
+use super::address::{AddressPolicy, Guarded, Refused};
 
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,19 +23,19 @@ const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Posts messages.
 #[derive(Clone, Debug)]
-pub struct Post {
+pub struct WebhookClient {
     /// Made for the first message: it reads the system's certificates, hundreds of files that a start need not wait for.
     client: OnceCell<Client>,
-    reach: Reach,
+    reach: AddressPolicy,
 }
 
 /// What came of it: the status where there was an answer, and what was wrong.
 pub type Answered = (Option<u16>, Result<(), String>);
 
-impl Post {
+impl WebhookClient {
     /// One for public addresses, or for this machine too.
-    pub fn new(reach: Reach) -> Post {
-        Post { client: OnceCell::new(), reach }
+    pub fn new(reach: AddressPolicy) -> WebhookClient {
+        WebhookClient { client: OnceCell::new(), reach }
     }
 
     /// Attempt once.
@@ -73,7 +73,7 @@ impl Post {
     }
 }
 
-fn client(reach: Reach) -> reqwest::Result<Client> {
+fn client(reach: AddressPolicy) -> reqwest::Result<Client> {
     Client::builder()
         .dns_resolver(std::sync::Arc::new(Guarded(reach)))
         .redirect(Policy::none())

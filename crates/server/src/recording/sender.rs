@@ -11,7 +11,7 @@ use rtrb::{Producer, PushError};
 /// One message to the writer. Blocks are by far the most: the queue holds them without an allocation each.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)]
-pub(super) enum Slip {
+pub(super) enum WriterMsg {
     Begin(Box<StartRecording>),
     Audio(Block),
     End(RecordingId),
@@ -30,28 +30,28 @@ pub(super) struct Block {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Tape {
-    queue: Producer<Slip>,
+pub struct RecordingSender {
+    queue: Producer<WriterMsg>,
     /// Beginnings and endings that did not fit.
-    owed: VecDeque<Slip>,
+    owed: VecDeque<WriterMsg>,
     writer: Thread,
     lost: u64,
 }
 
-impl Tape {
-    pub(super) fn new(queue: Producer<Slip>, writer: Thread) -> Tape {
-        Tape { queue, owed: VecDeque::new(), writer, lost: 0 }
+impl RecordingSender {
+    pub(super) fn new(queue: Producer<WriterMsg>, writer: Thread) -> RecordingSender {
+        RecordingSender { queue, owed: VecDeque::new(), writer, lost: 0 }
     }
 
     /// A recording begins: its file is opened.
     pub fn begin(&mut self, record: Box<StartRecording>) {
-        self.owed.push_back(Slip::Begin(record));
+        self.owed.push_back(WriterMsg::Begin(record));
         self.pay();
     }
 
     /// A recording has ended: its file is closed.
     pub fn end(&mut self, recording: RecordingId) {
-        self.owed.push_back(Slip::End(recording));
+        self.owed.push_back(WriterMsg::End(recording));
         self.pay();
     }
 
@@ -88,7 +88,7 @@ impl Tape {
             }
         }
         // An ending that waits comes before: what is said after it would be another recording's.
-        if !self.owed.is_empty() || self.queue.push(Slip::Audio(block)).is_err() {
+        if !self.owed.is_empty() || self.queue.push(WriterMsg::Audio(block)).is_err() {
             if self.lost == 0 {
                 tracing::error!("the disk is too slow: audio of recordings is lost");
             }

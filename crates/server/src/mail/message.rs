@@ -8,7 +8,7 @@ use model::{Extension, Language, VoicemailMessage};
 
 /// A mail about a message.
 #[derive(Debug)]
-pub struct Letter<'a> {
+pub struct EmailMessage<'a> {
     /// Who sends it.
     pub from: &'a str,
     /// To whom, and its id.
@@ -32,10 +32,10 @@ pub fn sender(text: &str) -> Result<String, String> {
     text.parse::<Mailbox>().map(|_| text.to_owned()).map_err(|_| bad())
 }
 
-impl Letter<'_> {
+impl EmailMessage<'_> {
     /// The mail. `None` where an address is none.
     pub fn write(self) -> Option<Message> {
-        let Letter { from, mail, message, extension, language, wav } = self;
+        let EmailMessage { from, mail, message, extension, language, wav } = self;
         let seconds = message.millis.div_ceil(1000);
         let length = format!("{}:{:02}", seconds / 60, seconds % 60);
         let caller = if message.from_number.is_empty() { "?" } else { &message.from_number };

@@ -6,10 +6,10 @@ use mio::Token;
 use switch::Input;
 
 use super::Sockets;
-use super::turn::Loop;
-use crate::net::stream::accept;
+use super::event_loop::EventLoop;
+use crate::net::tcp::accept;
 
-impl Loop {
+impl EventLoop {
     /// Open or close the listeners as the switch asked.
     pub(super) fn listen(&mut self, open: bool) {
         let is_open = !self.sockets.udp.is_empty() || !self.sockets.accepting.is_empty();

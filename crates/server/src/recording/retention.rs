@@ -14,7 +14,7 @@ use model::{Recording, RecordingFormat, RecordingState};
 use store::{Audit, Kept, Place, Store, StoreError};
 
 use super::writer::measure;
-use super::{Warehouse, ogg_opus, wav};
+use super::{AudioFileStore, ogg_opus, wav};
 use crate::clock::SteadyClock;
 
 /// Between two rounds.
@@ -32,7 +32,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
 
 /// How long recordings are kept, and how much of them.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Keeping {
+pub struct RetentionPolicy {
     /// Older ones are deleted.
     pub longest: Option<Duration>,
     /// Bytes of all together; the oldest are deleted first.
@@ -40,11 +40,11 @@ pub struct Keeping {
 }
 
 /// See the module.
-pub struct Keeper {
+pub struct RecordingRetention {
     store: Store,
-    warehouse: Warehouse,
+    warehouse: AudioFileStore,
     clock: Clock,
-    keeping: Keeping,
+    keeping: RetentionPolicy,
     /// Up to which number what was removed is deleted.
     removed: AtomicI64,
     settled: Mutex<SteadyClock>,
@@ -52,24 +52,35 @@ pub struct Keeper {
     began: Timestamp,
 }
 
-impl std::fmt::Debug for Keeper {
+impl std::fmt::Debug for RecordingRetention {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("keeping", &self.keeping).finish_non_exhaustive()
     }
 }
 
-impl Keeper {
+impl RecordingRetention {
     /// A keeper. Everything that ran before now counts as interrupted.
-    pub fn new(store: Store, warehouse: Warehouse, clock: Clock, keeping: Keeping) -> Keeper {
+    pub fn new(
+        store: Store,
+        warehouse: AudioFileStore,
+        clock: Clock,
+        keeping: RetentionPolicy,
+    ) -> RecordingRetention {
         let began = clock();
-        Keeper::since(began, store, warehouse, clock, keeping)
+        RecordingRetention::since(began, store, warehouse, clock, keeping)
     }
 
     /// The same of a process that began then.
-    pub fn since(began: Now, store: Store, warehouse: Warehouse, clock: Clock, keeping: Keeping) -> Keeper {
+    pub fn since(
+        began: Now,
+        store: Store,
+        warehouse: AudioFileStore,
+        clock: Clock,
+        keeping: RetentionPolicy,
+    ) -> RecordingRetention {
         let settled = Mutex::new(SteadyClock::begin(began));
         let (removed, began) = (AtomicI64::new(0), began.wall);
-        Keeper { store, warehouse, clock, keeping, removed, settled, began }
+        RecordingRetention { store, warehouse, clock, keeping, removed, settled, began }
     }
 
     /// Until it is dropped.

@@ -1,12 +1,12 @@
 //! The thread that owns the switch: no lock, no task per message, no await between a datagram and its answer.
 
+mod busy_poll;
+mod connections;
 mod crash;
-mod door;
-mod lines;
+mod event_loop;
+mod handle;
 mod listening;
-mod pace;
 mod published;
-mod turn;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,23 +28,23 @@ use crate::dns::Dns;
 use crate::holder::{self, Protocol};
 use crate::journal::Journal;
 use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
-use crate::net::stream::{Connections, Inbox, StreamEvent};
+use crate::net::tcp::{ConnEvent, Connections, Inbox};
 use crate::net::udp::UdpListener;
-use crate::net::{Bell, stream};
+use crate::net::{LoopWaker, tcp};
 use crate::supervisor::Supervisor;
 use crate::tr;
 
-pub use door::{Door, Order};
-use lines::Lines;
+use connections::ConnectionTable;
+use event_loop::EventLoop;
+pub use handle::{SwitchHandle, SwitchMsg};
 pub use published::Published;
 use published::Snapshot;
-use turn::Loop;
 
 /// The bell's token; listeners have their number in the configuration.
 const BELL: Token = Token(usize::MAX);
 
 /// The way to the media workers.
-pub trait MediaPort: Send {
+pub trait MediaDispatch: Send {
     /// Hand the commands of one iteration to a worker.
     fn send(&self, worker: u8, commands: Vec<MediaCommand>);
 
@@ -54,26 +54,27 @@ pub trait MediaPort: Send {
 
 /// The queues of an exchange that does not run yet, so that others can be given its door before.
 #[derive(Debug)]
-pub struct Desk {
+pub struct SwitchChannels {
     poll: Poll,
-    bell: Arc<Bell>,
-    orders: std::sync::mpsc::Receiver<Order>,
+    waker: Arc<LoopWaker>,
+    orders: std::sync::mpsc::Receiver<SwitchMsg>,
     inbox: Inbox,
-    frames: tokio::sync::mpsc::Receiver<StreamEvent>,
+    frames: tokio::sync::mpsc::Receiver<ConnEvent>,
     listening: watch::Sender<bool>,
     published: Arc<Published>,
 }
 
 /// A desk, and the door to it.
-pub fn prepare() -> io::Result<(Door, Desk)> {
+pub fn channel() -> io::Result<(SwitchHandle, SwitchChannels)> {
     let poll = Poll::new()?;
-    let bell = Arc::new(Bell::new(poll.registry(), BELL)?);
+    let waker = Arc::new(LoopWaker::new(poll.registry(), BELL)?);
     let (sender, orders) = std::sync::mpsc::channel();
-    let (inbox, frames) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&bell));
+    let (inbox, frames) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&waker));
     let (listening, listens) = watch::channel(false);
     let published = Arc::<Published>::default();
-    let door = Door::new(sender, Arc::clone(&bell), listens, COMMANDS_IN_FLIGHT, Arc::clone(&published));
-    Ok((door, Desk { poll, bell, orders, inbox, frames, listening, published }))
+    let switch_handle =
+        SwitchHandle::new(sender, Arc::clone(&waker), listens, COMMANDS_IN_FLIGHT, Arc::clone(&published));
+    Ok((switch_handle, SwitchChannels { poll, waker, orders, inbox, frames, listening, published }))
 }
 
 /// What an exchange is made of.
@@ -95,7 +96,7 @@ pub struct Setup {
     /// Runs the tasks of connections.
     pub runtime: tokio::runtime::Handle,
     /// The media workers.
-    pub voice: Box<dyn MediaPort>,
+    pub voice: Box<dyn MediaDispatch>,
     /// The DNS.
     pub dns: Dns,
     /// Takes what voicemail wants.
@@ -136,15 +137,15 @@ fn cannot_open(listen: &Listen, source: &io::Error) -> String {
 
 /// A running exchange.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct SwitchThread {
     thread: JoinHandle<()>,
     /// Where its listeners really are, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
 }
 
-impl Exchange {
+impl SwitchThread {
     /// Open the listeners and run.
-    pub fn start(desk: Desk, setup: Setup) -> Result<Exchange, StartError> {
+    pub fn start(desk: SwitchChannels, setup: Setup) -> Result<SwitchThread, StartError> {
         let sockets = Sockets::open(&setup.listen, setup.public)?;
         let addresses = sockets.addresses();
         let listen: Vec<Listen> = setup
@@ -173,9 +174,9 @@ impl Exchange {
         }
         let switch = switch::Switch::new(config, setup.rng);
         let epoch = setup.connections.epoch();
-        let mut run = Loop {
+        let mut run = EventLoop {
             poll: desk.poll,
-            bell: desk.bell,
+            waker: desk.waker,
             orders: desk.orders,
             inbox: desk.inbox,
             frames: desk.frames,
@@ -184,7 +185,7 @@ impl Exchange {
             public: setup.public,
             sockets: Sockets::default(),
             clock: setup.clock,
-            core: turn::Core { switch, handling: crash::Handling::default() },
+            core: event_loop::Core { switch, handling: crash::Handling::default() },
             journal: setup.journal,
             connections: setup.connections,
             runtime: setup.runtime,
@@ -192,9 +193,9 @@ impl Exchange {
             dns: setup.dns,
             notes: setup.notes,
             settings: setup.settings,
-            lines: Lines::new(epoch),
-            work: turn::Work::default(),
-            pace: pace::Pace::default(),
+            lines: ConnectionTable::new(epoch),
+            work: event_loop::Scratch::default(),
+            pace: busy_poll::BusyPoller::default(),
             published: desk.published,
             snapshot: Snapshot::default(),
             supervisor: setup.supervisor.clone(),
@@ -215,10 +216,10 @@ impl Exchange {
             .stack_size(2 * 1024 * 1024)
             .spawn(exchange)
             .map_err(StartError::Thread)?;
-        Ok(Exchange { thread, addresses })
+        Ok(SwitchThread { thread, addresses })
     }
 
-    /// Wait until the exchange has ended; it does when it is told [`Order::Quit`].
+    /// Wait until the exchange has ended; it does when it is told [`SwitchMsg::Quit`].
     pub fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("the exchange ended in a panic");
@@ -253,7 +254,7 @@ impl Sockets {
                     sockets.udp.push(UdpListener::bind(index, listen.address, public).map_err(failed)?);
                 }
                 Transport::Tcp => {
-                    sockets.streams.push((index, stream::bind(listen.address).map_err(failed)?));
+                    sockets.streams.push((index, tcp::bind(listen.address).map_err(failed)?));
                 }
                 Transport::Tls | Transport::Ws | Transport::Wss => {
                     return Err(failed(io::Error::new(

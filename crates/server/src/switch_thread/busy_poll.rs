@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::Instant;
 
 /// How long packets are gathered: what a phone cannot notice.
-pub(super) const NAP: Duration = Duration::from_micros(400);
+pub(super) const BUSY_POLL: Duration = Duration::from_micros(400);
 /// How long packets are counted before the load is judged.
 const WINDOW: Duration = Duration::from_millis(5);
 /// Packets of one window from which on gathering pays: three in two naps.
@@ -15,14 +15,14 @@ const POLL_EVERY: u32 = 8;
 
 /// Judges the load from the number of packets in each turn.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct BusyPoller {
     since: Instant,
     packets: usize,
     busy: bool,
     turns: u32,
 }
 
-impl Pace {
+impl BusyPoller {
     /// A turn took so many packets.
     pub(super) fn note(&mut self, now: Instant, packets: usize) {
         self.packets += packets;
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn only_a_steady_load_is_gathered_and_silence_ends_it() {
-        let mut pace = Pace::default();
+        let mut pace = BusyPoller::default();
         let at = |micros| Instant::from_micros(micros);
         pace.note(at(1_000_000), 1000);
         assert!(!pace.is_busy(), "one burst after a silence is no load");

@@ -17,19 +17,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Bell, Shown};
-use crate::limits::{FRAMES_PER_CONNECTION, StreamLimits};
+use super::{LoopWaker, Shown};
+use crate::limits::{ConnLimits, FRAMES_PER_CONNECTION};
 use crate::supervisor::caught;
 
 /// What connections tell the exchange.
 #[derive(Debug)]
-pub enum StreamEvent {
+pub enum ConnEvent {
     /// A connection is there, and this is how to write to it.
     Opened {
         /// Its hop.
         hop: Hop,
         /// Its other end.
-        line: Line,
+        line: ConnectionHandle,
     },
     /// One whole message.
     Frame {
@@ -44,17 +44,17 @@ pub enum StreamEvent {
 
 /// The exchange's end of a connection. Dropping it closes the connection after what is queued was written.
 #[derive(Debug)]
-pub struct Line {
+pub struct ConnectionHandle {
     queue: mpsc::Sender<Bytes>,
     settled: Arc<AtomicBool>,
 }
 
-impl Line {
+impl ConnectionHandle {
     /// The exchange's end of a connection, and the connection's end of its queue.
-    pub(super) fn new() -> (Line, Queued) {
+    pub(super) fn new() -> (ConnectionHandle, Queued) {
         let settled = Arc::new(AtomicBool::new(false));
         let (queue, messages) = mpsc::channel(FRAMES_PER_CONNECTION);
-        (Line { queue, settled: Arc::clone(&settled) }, Queued { messages, settled })
+        (ConnectionHandle { queue, settled: Arc::clone(&settled) }, Queued { messages, settled })
     }
 
     /// Queue a message; `false` where the peer reads too slowly and the connection should be closed.
@@ -78,21 +78,21 @@ pub struct Queued {
 /// Where connections put what they read.
 #[derive(Clone, Debug)]
 pub struct Inbox {
-    events: mpsc::Sender<StreamEvent>,
-    bell: Arc<Bell>,
+    events: mpsc::Sender<ConnEvent>,
+    waker: Arc<LoopWaker>,
 }
 
 impl Inbox {
     /// An inbox of so many events, and where they come out.
-    pub fn new(capacity: usize, bell: Arc<Bell>) -> (Inbox, mpsc::Receiver<StreamEvent>) {
+    pub fn new(capacity: usize, waker: Arc<LoopWaker>) -> (Inbox, mpsc::Receiver<ConnEvent>) {
         let (events, out) = mpsc::channel(capacity);
-        (Inbox { events, bell }, out)
+        (Inbox { events, waker }, out)
     }
 
     /// Wait for room; `false` where the exchange is gone.
-    pub(super) async fn put(&self, event: StreamEvent) -> bool {
+    pub(super) async fn put(&self, event: ConnEvent) -> bool {
         let taken = self.events.send(event).await.is_ok();
-        self.bell.ring();
+        self.waker.ring();
         taken
     }
 }
@@ -100,7 +100,7 @@ impl Inbox {
 /// What all listeners of a process share: the numbers of connections, and how many there are.
 #[derive(Debug)]
 pub struct Connections {
-    limits: StreamLimits,
+    limits: ConnLimits,
     epoch: u32,
     next: AtomicU32,
     /// By [`base::source_of`].
@@ -111,7 +111,7 @@ pub struct Connections {
 
 impl Connections {
     /// None yet. `epoch` is the number of this start of the process.
-    pub fn new(epoch: u32, limits: StreamLimits) -> Arc<Connections> {
+    pub fn new(epoch: u32, limits: ConnLimits) -> Arc<Connections> {
         Arc::new(Connections {
             limits,
             epoch,
@@ -128,7 +128,7 @@ impl Connections {
     }
 
     /// What a connection may do.
-    pub(crate) fn limits(&self) -> StreamLimits {
+    pub(crate) fn limits(&self) -> ConnLimits {
         self.limits
     }
 
@@ -235,26 +235,20 @@ pub async fn accept(
 
 /// A connection that a peer opened.
 async fn receive(stream: TcpStream, hop: Hop, seat: Seat, inbox: Inbox) {
-    let (line, queued) = Line::new();
-    if inbox.put(StreamEvent::Opened { hop, line }).await {
+    let (line, queued) = ConnectionHandle::new();
+    if inbox.put(ConnEvent::Opened { hop, line }).await {
         converse(stream, hop, seat.of.limits, queued, inbox).await;
     }
 }
 
 /// One connection from its beginning to its end. The exchange hears of its end even where serving it panicked.
-pub(super) async fn converse(
-    stream: TcpStream,
-    hop: Hop,
-    limits: StreamLimits,
-    queued: Queued,
-    inbox: Inbox,
-) {
+pub(super) async fn converse(stream: TcpStream, hop: Hop, limits: ConnLimits, queued: Queued, inbox: Inbox) {
     if caught(serve(stream, hop, limits, queued, inbox.clone())).await.is_err() {
-        inbox.put(StreamEvent::Closed(hop.flow)).await;
+        inbox.put(ConnEvent::Closed(hop.flow)).await;
     }
 }
 
-async fn serve(mut stream: TcpStream, hop: Hop, limits: StreamLimits, queued: Queued, inbox: Inbox) {
+async fn serve(mut stream: TcpStream, hop: Hop, limits: ConnLimits, queued: Queued, inbox: Inbox) {
     stream.set_nodelay(true).ok();
     // A phone that lost its network never says so; the kernel finds out.
     let probes =
@@ -268,12 +262,12 @@ async fn serve(mut stream: TcpStream, hop: Hop, limits: StreamLimits, queued: Qu
         tokio::select! {
             last = read(reader, hop, &inbox, limits, &settled, pongs) => {
                 // The exchange answers what it has heard, and then lets go of its end.
-                inbox.put(StreamEvent::Closed(hop.flow)).await;
+                inbox.put(ConnEvent::Closed(hop.flow)).await;
                 timeout(limits.write, writing).await.ok();
                 last
             }
             () = &mut writing => {
-                inbox.put(StreamEvent::Closed(hop.flow)).await;
+                inbox.put(ConnEvent::Closed(hop.flow)).await;
                 None
             }
         }
@@ -289,7 +283,7 @@ async fn read(
     reader: ReadHalf<'_>,
     hop: Hop,
     inbox: &Inbox,
-    limits: StreamLimits,
+    limits: ConnLimits,
     settled: &AtomicBool,
     pongs: mpsc::Sender<Bytes>,
 ) -> Option<Bytes> {
@@ -322,7 +316,7 @@ async fn read(
             whole = true;
             match frame {
                 Frame::Message(bytes) => {
-                    if !inbox.put(StreamEvent::Frame { hop, bytes }).await {
+                    if !inbox.put(ConnEvent::Frame { hop, bytes }).await {
                         return None;
                     }
                 }
@@ -354,7 +348,7 @@ fn take(reader: &ReadHalf<'_>, framer: &mut Framer) -> io::Result<usize> {
 /// Write what is queued until the exchange lets go of its end, or the peer does not read.
 async fn write(
     writer: &mut WriteHalf<'_>,
-    limits: StreamLimits,
+    limits: ConnLimits,
     mut queued: mpsc::Receiver<Bytes>,
     mut ponged: mpsc::Receiver<Bytes>,
 ) {

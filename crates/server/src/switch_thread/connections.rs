@@ -8,31 +8,31 @@ use sip::{Flow, Hop};
 use switch::Input;
 
 use crate::limits::DIALLED;
-use crate::net::stream::Line;
+use crate::net::tcp::ConnectionHandle;
 
 /// See the module. Numbers are ours, so the maps need no secret.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct ConnectionTable {
     epoch: u32,
-    by_number: HashMap<u32, (Hop, Line)>,
+    by_number: HashMap<u32, (Hop, ConnectionHandle)>,
     by_peer: HashMap<SocketAddr, u32>,
     /// Those that we opened ourselves, by listener and host: the exchange names no connection there.
     by_host: HashMap<(u16, SocketAddr), u32>,
 }
 
-impl Lines {
-    pub(super) fn new(epoch: u32) -> Lines {
-        Lines { epoch, by_number: HashMap::new(), by_peer: HashMap::new(), by_host: HashMap::new() }
+impl ConnectionTable {
+    pub(super) fn new(epoch: u32) -> ConnectionTable {
+        ConnectionTable { epoch, by_number: HashMap::new(), by_peer: HashMap::new(), by_host: HashMap::new() }
     }
 
     /// A connection is there.
-    pub(super) fn open(&mut self, hop: Hop, line: Line) {
+    pub(super) fn open(&mut self, hop: Hop, line: ConnectionHandle) {
         self.by_peer.insert(hop.remote, hop.flow.number);
         self.by_number.insert(hop.flow.number, (hop, line));
     }
 
     /// A connection to a host is being opened.
-    pub(super) fn dial(&mut self, hop: Hop, line: Line) {
+    pub(super) fn dial(&mut self, hop: Hop, line: ConnectionHandle) {
         self.by_host.insert((hop.listener, hop.remote), hop.flow.number);
         self.open(hop, line);
     }

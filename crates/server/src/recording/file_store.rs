@@ -27,15 +27,15 @@ const LONGEST: usize = 8_000 * 200;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Warehouse {
+pub struct AudioFileStore {
     data: PathBuf,
     objects: Option<Objects>,
 }
 
-impl Warehouse {
+impl AudioFileStore {
     /// Below `data`, and in `objects` where there are any.
-    pub fn new(data: &Path, objects: Option<Objects>) -> Warehouse {
-        Warehouse { data: data.to_owned(), objects }
+    pub fn new(data: &Path, objects: Option<Objects>) -> AudioFileStore {
+        AudioFileStore { data: data.to_owned(), objects }
     }
 
     /// Whether files are to be brought to an object store.
@@ -154,7 +154,7 @@ impl Warehouse {
     }
 }
 
-impl AudioStore for Warehouse {
+impl AudioStore for AudioFileStore {
     fn open(&self, file: AudioFile, wanted: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
         Box::pin(self.clone().opened(file, wanted))
     }

@@ -7,15 +7,15 @@ use mio::{Registry, Token, Waker};
 
 /// Ring it after something was put into a queue of the loop.
 #[derive(Debug)]
-pub struct Bell {
+pub struct LoopWaker {
     waker: Waker,
     rung: AtomicBool,
 }
 
-impl Bell {
+impl LoopWaker {
     /// A bell that wakes the poll behind `registry`.
-    pub fn new(registry: &Registry, token: Token) -> io::Result<Bell> {
-        Ok(Bell { waker: Waker::new(registry, token)?, rung: AtomicBool::new(false) })
+    pub fn new(registry: &Registry, token: Token) -> io::Result<LoopWaker> {
+        Ok(LoopWaker { waker: Waker::new(registry, token)?, rung: AtomicBool::new(false) })
     }
 
     /// Wake the loop, unless it is being woken already.

@@ -1,7 +1,7 @@
 //! Packets through io_uring: every socket of an open stream has one lasting order to receive, and all that a turn sends goes to the kernel
 //! in the call that waits for the next packets.
 //!
-//! What the kernel may write to or read from lies in [`Buffers`] and in `asked`, which move nowhere and outlive the ring: [`Ring`]'s `drop` takes
+//! What the kernel may write to or read from lies in [`Buffers`] and in `asked`, which move nowhere and outlive the ring: [`IoUringIo`]'s `drop` takes
 //! every order back first. A buffer belongs either to the kernel, to one [`Packet`], or to a send that was not handed over yet.
 //!
 //! An order that lasts (a socket or the bell to be watched, a watch to be cancelled) is never given up: where the kernel does not take it, it waits
@@ -21,7 +21,7 @@ use udp::memory::KernelMemory;
 use udp::provided::Buffers;
 
 use super::packet::{Arrival, Packet, Token};
-use super::packets::Losses;
+use super::packet_io::Losses;
 use super::socket::MediaSocket;
 
 /// Packets that can lie with us at once; more wait in their sockets. A power of two.
@@ -47,25 +47,25 @@ const NEVER: usize = ANSWERS as usize;
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// See the module.
-pub(super) struct Ring {
+pub(super) struct IoUringIo {
     ring: IoUring,
     buffers: Buffers,
     /// Lasting orders that the kernel has not taken yet, in their order.
     waiting: VecDeque<squeue::Entry>,
     /// Of sends that the next call hands over.
     held: Vec<u16>,
-    bell: i32,
+    waker: i32,
     pub(super) losses: Losses,
     /// What each order to receive asks for; the kernel reads it when the order begins and whenever it goes on.
     asked: KernelMemory<libc::msghdr>,
 }
 
 // SAFETY: the pointers in `asked` and in waiting orders are null, or point to what belongs to this value; nothing else knows them but the kernel.
-unsafe impl Send for Ring {}
+unsafe impl Send for IoUringIo {}
 
-impl Ring {
-    /// A ring that rests until [`Ring::begin`]; an error where the kernel is older than 6.1, or forbids it.
-    pub(super) fn new(bell: &impl AsFd) -> io::Result<Ring> {
+impl IoUringIo {
+    /// A ring that rests until [`IoUringIo::begin`]; an error where the kernel is older than 6.1, or forbids it.
+    pub(super) fn new(waker: &impl AsFd) -> io::Result<IoUringIo> {
         let ring = IoUring::builder()
             .setup_cqsize(ANSWERS)
             .setup_single_issuer()
@@ -82,10 +82,10 @@ impl Ring {
         let mut asked: libc::msghdr = unsafe { std::mem::zeroed() };
         asked.msg_namelen = ADDRESS as _;
         let asked = KernelMemory::new(asked, 1);
-        let bell = bell.as_fd().as_raw_fd();
+        let waker = waker.as_fd().as_raw_fd();
         let held = Vec::with_capacity(usize::from(BUFFERS));
         let (waiting, losses) = (VecDeque::new(), Losses::default());
-        Ok(Ring { ring, buffers, waiting, held, bell, losses, asked })
+        Ok(IoUringIo { ring, buffers, waiting, held, waker, losses, asked })
     }
 
     /// From here on only the calling thread uses it.
@@ -99,7 +99,7 @@ impl Ring {
     }
 
     fn listen_for_the_bell(&mut self) {
-        let order = opcode::PollAdd::new(Fd(self.bell), libc::POLLIN as u32).multi(true).build();
+        let order = opcode::PollAdd::new(Fd(self.waker), libc::POLLIN as u32).multi(true).build();
         self.order_lasting(order.user_data(Token::BELL.0));
     }
 
@@ -113,7 +113,7 @@ impl Ring {
         self.order_lasting(opcode::AsyncCancel::new(token.0).build().user_data(CANCELLED));
     }
 
-    /// Send what a packet has become, from its buffer, with the next [`Ring::wait`].
+    /// Send what a packet has become, from its buffer, with the next [`IoUringIo::wait`].
     pub(super) fn forward(&mut self, packet: Packet, len: usize, socket: &MediaSocket, to: SocketAddr) {
         let (address, payload) = self.buffers.bytes(packet.buffer).split_at_mut(HEAD);
         let Some(room) = address.get_mut(LENGTHS..).and_then(|room| room.first_chunk_mut()) else {
@@ -262,7 +262,7 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
+impl Drop for IoUringIo {
     fn drop(&mut self) {
         // Nothing to cancel is an error too; any other leaves orders behind, and their memory must then stay.
         match self.ring.submitter().register_sync_cancel(None, CancelBuilder::any()) {
@@ -288,8 +288,8 @@ mod tests {
     /// A ring that is not begun takes what fits its queue and refuses the rest, as one whose kernel has no memory does.
     #[test]
     fn orders_that_the_kernel_does_not_take_are_repeated_until_it_does_and_packets_are_given_up() {
-        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
-        let mut ring = Ring::new(&bell).unwrap();
+        let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+        let mut ring = IoUringIo::new(&waker).unwrap();
         let token = |n: u32, channel| Token::new(StreamId(n), n as usize, channel);
         for n in 0..ORDERS {
             ring.forget(token(n, Component::Rtp));
@@ -334,7 +334,7 @@ mod tests {
         let others = heard_by.iter().filter(|token| **token == second).count();
         assert!(heard_by.len() >= 20 && others <= 2, "{others} of {}", heard_by.len());
         // The bell's watch had to wait as well.
-        rustix::io::write(&bell, &1_u64.to_ne_bytes()).unwrap();
+        rustix::io::write(&waker, &1_u64.to_ne_bytes()).unwrap();
         ring.wait(None, Some(Duration::from_secs(5))).unwrap();
         let mut rung = false;
         while let Some(arrival) = ring.next() {

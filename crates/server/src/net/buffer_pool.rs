@@ -7,11 +7,11 @@ const CHUNK: usize = 16 * 1024;
 
 /// Cuts messages from chunks. A chunk is used again when all messages in it are gone.
 #[derive(Debug, Default)]
-pub(super) struct Arena {
+pub(super) struct BufferPool {
     chunk: BytesMut,
 }
 
-impl Arena {
+impl BufferPool {
     /// The same bytes, shared.
     pub(super) fn keep(&mut self, bytes: &[u8]) -> Bytes {
         if bytes.len() > CHUNK / 4 {
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn messages_of_one_chunk_lie_side_by_side() {
-        let mut arena = Arena::default();
+        let mut arena = BufferPool::default();
         let (a, b) = (arena.keep(b"first"), arena.keep(b"second"));
         assert_eq!((a.as_ref(), b.as_ref()), (&b"first"[..], &b"second"[..]));
         assert_eq!(b.as_ptr() as usize - a.as_ptr() as usize, 5);

@@ -16,20 +16,20 @@ use sip::{Flow, Hop, Transport};
 use switch::{Command, Input, Output, Reply, Switch};
 use tokio::sync::{oneshot, watch};
 
+use super::busy_poll::{BUSY_POLL, BusyPoller};
+use super::connections::ConnectionTable;
 use super::crash::{self, Handling, Refused};
-use super::lines::Lines;
-use super::pace::{NAP, Pace};
 use super::published::{HEARTBEAT, Published, Snapshot};
-use super::{BELL, MediaPort, Order, Sockets};
+use super::{BELL, MediaDispatch, Sockets, SwitchMsg};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
 use crate::fault;
 use crate::journal::Journal;
 use crate::limits::INPUTS_PER_TURN;
-use crate::net::Bell;
+use crate::net::LoopWaker;
 use crate::net::dial::dial;
-use crate::net::stream::{Connections, Inbox, StreamEvent};
+use crate::net::tcp::{ConnEvent, Connections, Inbox};
 use crate::net::udp::Batches;
 use crate::supervisor::{Supervisor, catch};
 
@@ -37,12 +37,12 @@ use crate::supervisor::{Supervisor, catch};
 const FULL_DISK: Duration = Duration::from_secs(1);
 
 /// Everything that the thread owns.
-pub(super) struct Loop {
+pub(super) struct EventLoop {
     pub(super) poll: Poll,
-    pub(super) bell: Arc<Bell>,
-    pub(super) orders: Receiver<Order>,
+    pub(super) waker: Arc<LoopWaker>,
+    pub(super) orders: Receiver<SwitchMsg>,
     pub(super) inbox: Inbox,
-    pub(super) frames: tokio::sync::mpsc::Receiver<StreamEvent>,
+    pub(super) frames: tokio::sync::mpsc::Receiver<ConnEvent>,
     pub(super) listening: watch::Sender<bool>,
     pub(super) listen: Vec<Listen>,
     pub(super) public: Option<IpAddr>,
@@ -52,13 +52,13 @@ pub(super) struct Loop {
     pub(super) journal: Journal,
     pub(super) connections: Arc<Connections>,
     pub(super) runtime: tokio::runtime::Handle,
-    pub(super) voice: Box<dyn MediaPort>,
+    pub(super) voice: Box<dyn MediaDispatch>,
     pub(super) dns: Dns,
     pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
     pub(super) settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
-    pub(super) lines: Lines,
-    pub(super) work: Work,
-    pub(super) pace: Pace,
+    pub(super) lines: ConnectionTable,
+    pub(super) work: Scratch,
+    pub(super) pace: BusyPoller,
     pub(super) published: Arc<Published>,
     pub(super) snapshot: Snapshot,
     pub(super) supervisor: Supervisor,
@@ -85,10 +85,10 @@ impl Core {
 
 /// Vectors that are used again in every turn.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct Scratch {
     batches: Batches,
     packets: Vec<(Hop, Bytes)>,
-    frames: Vec<StreamEvent>,
+    frames: Vec<ConnEvent>,
     unreachable: Vec<Hop>,
     outputs: Vec<Output>,
     records: Vec<Record>,
@@ -112,18 +112,18 @@ pub(super) struct Work {
     again: bool,
 }
 
-impl Loop {
-    /// Run until [`Order::Quit`]. `begin` is absorbed before the first message. What cannot go on ends the process.
+impl EventLoop {
+    /// Run until [`SwitchMsg::Quit`]. `begin` is absorbed before the first message. What cannot go on ends the process.
     pub(super) fn run(&mut self, begin: [Input; 2], sockets: Sockets) {
         self.or_end(|this| this.begin(begin, sockets));
         let mut events = Events::with_capacity(128);
         while !self.work.quit {
-            self.or_end(Loop::turn);
+            self.or_end(EventLoop::iteration);
             if self.work.quit {
                 break;
             }
             if self.pace.is_busy() && !self.has_more() {
-                std::thread::sleep(NAP);
+                std::thread::sleep(BUSY_POLL);
                 self.sockets.udp.iter_mut().for_each(|listener| listener.ready = true);
                 if !self.pace.should_poll() {
                     continue;
@@ -149,7 +149,7 @@ impl Loop {
 
     /// A panic ends the process at once: registrations and calls are in the journal, and a start takes a fraction of a second. Nothing of
     /// the iteration that panicked was answered or written down.
-    fn or_end(&mut self, work: impl FnOnce(&mut Loop)) {
+    fn or_end(&mut self, work: impl FnOnce(&mut EventLoop)) {
         let Err(panic) = catch(|| work(self)) else { return };
         let written = crash::write(&self.crashes, self.clock.now(), &panic.0, &self.core.handling);
         if let Err(error) = &written {
@@ -193,8 +193,8 @@ impl Loop {
         if self.journal.is_low() { wait.min(FULL_DISK) } else { wait }
     }
 
-    fn turn(&mut self) {
-        self.bell.rest();
+    fn iteration(&mut self) {
+        self.waker.rest();
         self.gather();
         let now = self.clock.now();
         self.published.beat(now.instant);
@@ -279,10 +279,10 @@ impl Loop {
     }
 
     /// What an order says to the switch, if anything.
-    fn input(&mut self, order: Order) -> Option<Input> {
+    fn input(&mut self, order: SwitchMsg) -> Option<Input> {
         Some(match order {
-            Order::Directory { directory, changes } => Input::Directory { directory, changes },
-            Order::Media(event) => {
+            SwitchMsg::Directory { directory, changes } => Input::Directory { directory, changes },
+            SwitchMsg::Media(event) => {
                 if let MediaEvent::WorkerGone { worker } = event {
                     // What was decided before is meant for the worker that is gone: it takes no commands, and these are dropped.
                     self.perform();
@@ -290,12 +290,12 @@ impl Loop {
                 }
                 Input::Media(event)
             }
-            Order::Resolved { token, answer } => Input::Resolved { token, answer },
-            Order::Prompts(prompts) => Input::Prompts(prompts),
-            Order::Fetched { token, clip } => Input::Fetched { token, clip },
-            Order::Deposited { token, done } => Input::Deposited { token, done },
-            Order::SettingChanged { token, done } => Input::SettingChanged { token, done },
-            Order::Command { command, asker, permit } => {
+            SwitchMsg::Resolved { token, answer } => Input::Resolved { token, answer },
+            SwitchMsg::Prompts(prompts) => Input::Prompts(prompts),
+            SwitchMsg::Fetched { token, clip } => Input::Fetched { token, clip },
+            SwitchMsg::Deposited { token, done } => Input::Deposited { token, done },
+            SwitchMsg::SettingChanged { token, done } => Input::SettingChanged { token, done },
+            SwitchMsg::Command { command, asker, permit } => {
                 drop(permit);
                 if asker.is_closed() {
                     return None; // to whoever asked, it was refused
@@ -307,7 +307,7 @@ impl Loop {
                 self.work.asked.insert(self.work.token, asker);
                 Input::Command { token: self.work.token, command }
             }
-            Order::Quit => {
+            SwitchMsg::Quit => {
                 self.work.quit = true;
                 return None;
             }
@@ -324,13 +324,13 @@ impl Loop {
         }
         for event in work.frames.drain(..) {
             let input = match event {
-                StreamEvent::Opened { hop, line } => {
+                ConnEvent::Opened { hop, line } => {
                     self.lines.open(hop, line);
                     continue;
                 }
-                StreamEvent::Frame { bytes, .. } if self.refused.has(&bytes) => continue,
-                StreamEvent::Frame { hop, bytes } => Input::Packet { hop, bytes },
-                StreamEvent::Closed(flow) => {
+                ConnEvent::Frame { bytes, .. } if self.refused.has(&bytes) => continue,
+                ConnEvent::Frame { hop, bytes } => Input::Packet { hop, bytes },
+                ConnEvent::Closed(flow) => {
                     work.finished.push(flow);
                     continue;
                 }

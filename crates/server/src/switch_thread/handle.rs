@@ -14,11 +14,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::published::Published;
 use crate::limits::COMMAND_TIMEOUT;
-use crate::net::Bell;
+use crate::net::LoopWaker;
 
 /// What the exchange is asked to absorb besides messages.
 #[derive(Debug)]
-pub enum Order {
+pub enum SwitchMsg {
     /// A new directory.
     Directory {
         /// The snapshot.
@@ -74,9 +74,9 @@ pub enum Order {
 
 /// The door. Clones lead to the same exchange.
 #[derive(Clone, Debug)]
-pub struct Door {
-    orders: Sender<Order>,
-    bell: Arc<Bell>,
+pub struct SwitchHandle {
+    orders: Sender<SwitchMsg>,
+    waker: Arc<LoopWaker>,
     listening: watch::Receiver<bool>,
     permits: Arc<Semaphore>,
     /// Whether the last command found the queue full: that is logged once, not once per command.
@@ -84,22 +84,22 @@ pub struct Door {
     published: Arc<Published>,
 }
 
-impl Door {
+impl SwitchHandle {
     pub(super) fn new(
-        orders: Sender<Order>,
-        bell: Arc<Bell>,
+        orders: Sender<SwitchMsg>,
+        waker: Arc<LoopWaker>,
         listening: watch::Receiver<bool>,
         most: usize,
         published: Arc<Published>,
-    ) -> Door {
+    ) -> SwitchHandle {
         let permits = Arc::new(Semaphore::new(most));
-        Door { orders, bell, listening, permits, full: Arc::default(), published }
+        SwitchHandle { orders, waker, listening, permits, full: Arc::default(), published }
     }
 
     /// Hand in an order. Order of calls is order of absorption.
-    pub fn put(&self, order: Order) {
+    pub fn put(&self, order: SwitchMsg) {
         if self.orders.send(order).is_ok() {
-            self.bell.ring();
+            self.waker.ring();
         }
     }
 
@@ -114,7 +114,7 @@ impl Door {
         };
         self.full.store(false, Ordering::Relaxed);
         let (asker, answer) = oneshot::channel();
-        self.put(Order::Command { command, asker, permit });
+        self.put(SwitchMsg::Command { command, asker, permit });
         tokio::time::timeout(COMMAND_TIMEOUT, answer).await.ok()?.ok()
     }
 
@@ -131,14 +131,14 @@ impl Door {
     }
 }
 
-impl api::SwitchPort for Door {
+impl api::SwitchPort for SwitchHandle {
     fn ask(&self, command: Command) -> Pin<Box<dyn Future<Output = Option<Reply>> + Send>> {
-        let door = self.clone();
-        Box::pin(async move { Door::ask(&door, command).await })
+        let switch_handle = self.clone();
+        Box::pin(async move { SwitchHandle::ask(&switch_handle, command).await })
     }
 
     fn publish(&self, directory: Directory, changes: Arc<[Change]>) {
-        self.put(Order::Directory { directory: Box::new(directory), changes });
+        self.put(SwitchMsg::Directory { directory: Box::new(directory), changes });
     }
 
     fn status(&self) -> Option<Arc<switch::Status>> {

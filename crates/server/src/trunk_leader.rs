@@ -12,7 +12,7 @@ use switch::{Command, Reply, State};
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Clock;
-use crate::exchange::Door;
+use crate::switch_thread::SwitchHandle;
 
 /// The lease's name in the database.
 const NAME: &str = "registrar";
@@ -35,11 +35,11 @@ enum Duty {
 }
 
 /// Ask for the lease and renew it, for as long as this is polled, and tell the exchange. Where nobody shares the database there is nothing to ask.
-pub async fn watch(store: Store, door: Door, clock: Clock) {
+pub async fn watch(store: Store, switch_handle: SwitchHandle, clock: Clock) {
     if !store.is_shared() {
         return;
     }
-    door.until_listening(true).await;
+    switch_handle.until_listening(true).await;
     let (mut duty, mut renewed) = (Duty::Off, Instant::ZERO);
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,13 +47,13 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
         let asked = async {
             beat.tick().await;
             let at = clock.now().instant;
-            (at, ask(&store, &door, duty).await)
+            (at, ask(&store, &switch_handle, duty).await)
         };
         // A database that does not answer must not hold us up beyond our lease.
         let (at, asked) = tokio::select! {
             asked = asked => asked,
             () = tokio::time::sleep(clock.until(renewed + LEASE - MARGIN)), if duty == Duty::On => {
-                if tell(&door, Command::SuspendRegistrar).await {
+                if tell(&switch_handle, Command::SuspendRegistrar).await {
                     duty = Duty::Suspended;
                     tracing::warn!("the lease of who registers at carriers cannot be renewed: this node registers no more until it can");
                 }
@@ -68,7 +68,7 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
         if wanted == Duty::On {
             renewed = at;
         }
-        if wanted != duty && tell(&door, Command::Registrar { on_duty: wanted == Duty::On }).await {
+        if wanted != duty && tell(&switch_handle, Command::Registrar { on_duty: wanted == Duty::On }).await {
             duty = wanted;
             tracing::info!(on_duty = wanted == Duty::On, "which node registers at carriers has changed");
         }
@@ -76,8 +76,8 @@ pub async fn watch(store: Store, door: Door, clock: Clock) {
 }
 
 /// Whether the lease is ours; `None` where there is nothing to ask.
-async fn ask(store: &Store, door: &Door, duty: Duty) -> Result<Option<bool>, StoreError> {
-    if is_running(door).await {
+async fn ask(store: &Store, switch_handle: &SwitchHandle, duty: Duty) -> Result<Option<bool>, StoreError> {
+    if is_running(switch_handle).await {
         store.acquire_lease(NAME, LEASE).await.map(Some)
     } else if duty == Duty::Off {
         Ok(None)
@@ -87,16 +87,16 @@ async fn ask(store: &Store, door: &Door, duty: Duty) -> Result<Option<bool>, Sto
     }
 }
 
-async fn tell(door: &Door, command: Command) -> bool {
-    let told = door.ask(command).await.is_some();
+async fn tell(switch_handle: &SwitchHandle, command: Command) -> bool {
+    let told = switch_handle.ask(command).await.is_some();
     if !told {
         tracing::warn!("the exchange does not hear that trunks are to be registered, or are no longer");
     }
     told
 }
 
-async fn is_running(door: &Door) -> bool {
-    matches!(door.ask(Command::Status).await, Some(Reply::Status(status)) if status.state == State::Running)
+async fn is_running(switch_handle: &SwitchHandle) -> bool {
+    matches!(switch_handle.ask(Command::Status).await, Some(Reply::Status(status)) if status.state == State::Running)
 }
 
 /// Let another node register at once instead of after the lease. Call it when nothing is registered any more.

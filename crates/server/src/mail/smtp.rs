@@ -33,16 +33,16 @@ enum Privacy {
 
 /// A relay as configured.
 #[derive(Clone, Debug)]
-pub struct Relay {
+pub struct SmtpRelay {
     privacy: Privacy,
     host: String,
     port: u16,
     login: Option<(String, Secret<String>)>,
 }
 
-impl Relay {
+impl SmtpRelay {
     /// Read `smtps://USER:PASSWORD@HOST:PORT`. User and password may be escaped with `%`.
-    pub fn parse(url: &str) -> Result<Relay, String> {
+    pub fn parse(url: &str) -> Result<SmtpRelay, String> {
         let wrong = || RelayError.to_string();
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let (privacy, usual) = match scheme {
@@ -68,7 +68,7 @@ impl Relay {
         if port == 0 || host.contains(['_', ':']) || !model::is_host(host) {
             return Err(wrong());
         }
-        Ok(Relay { privacy, host: host.to_owned(), port, login })
+        Ok(SmtpRelay { privacy, host: host.to_owned(), port, login })
     }
 }
 
@@ -96,7 +96,7 @@ pub struct Mailer {
 
 impl Mailer {
     /// A mailer for a relay; nothing is connected before the first mail.
-    pub fn new(relay: &Relay) -> Result<Mailer, lettre::transport::smtp::Error> {
+    pub fn new(relay: &SmtpRelay) -> Result<Mailer, lettre::transport::smtp::Error> {
         let tls = match relay.privacy {
             Privacy::Tls => Tls::Wrapper(TlsParameters::new(relay.host.clone())?),
             Privacy::StartTls => Tls::Required(TlsParameters::new(relay.host.clone())?),
@@ -138,14 +138,14 @@ mod tests {
 
     #[test]
     fn relays_are_read_and_what_is_none_is_refused() {
-        let relay = Relay::parse("smtps://ana%40example.com:p%3Ass@mail.example.com").unwrap();
+        let relay = SmtpRelay::parse("smtps://ana%40example.com:p%3Ass@mail.example.com").unwrap();
         assert_eq!((relay.privacy, relay.host.as_str(), relay.port), (Privacy::Tls, "mail.example.com", 465));
         let (user, password) = relay.login.clone().unwrap();
         assert_eq!((user.as_str(), password.expose().as_str()), ("ana@example.com", "p:ss"));
         assert!(!format!("{relay:?}").contains("p:ss"));
-        let relay = Relay::parse("smtp+plain://127.0.0.1:2525/").unwrap();
+        let relay = SmtpRelay::parse("smtp+plain://127.0.0.1:2525/").unwrap();
         assert_eq!((relay.privacy, relay.port, relay.login.is_none()), (Privacy::Plain, 2525, true));
-        assert_eq!(Relay::parse("smtp://a:b@h").unwrap().port, 587);
+        assert_eq!(SmtpRelay::parse("smtp://a:b@h").unwrap().port, 587);
         for no in [
             "",
             "mail.example.com",
@@ -156,7 +156,7 @@ mod tests {
             "smtp://h h",
             "smtp://a:%x@h",
         ] {
-            assert!(Relay::parse(no).is_err(), "{no}");
+            assert!(SmtpRelay::parse(no).is_err(), "{no}");
         }
     }
 }
