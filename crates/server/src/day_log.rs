@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::Timestamp;
 use model::CallRecord;
 use model::journal::{Binding, CallEvent, Record};
-use switch::{Command, Reply, TrunkLife, TrunkRegistration, TrunkStatus};
+use switch::{Command, HealthState, Reply, TrunkRegistration, TrunkStatus};
 
 use crate::masked::number;
 use crate::switch_thread::SwitchHandle;
@@ -123,7 +123,7 @@ fn ended(call: &CallRecord) {
 
 /// Tell when a trunk, or its registration, becomes something else.
 pub async fn watch_trunks(switch_handle: SwitchHandle) {
-    let mut known: HashMap<String, (TrunkLife, TrunkRegistration)> = HashMap::new();
+    let mut known: HashMap<String, (HealthState, TrunkRegistration)> = HashMap::new();
     let mut beat = tokio::time::interval(TRUNKS);
     loop {
         beat.tick().await;
@@ -136,14 +136,14 @@ pub async fn watch_trunks(switch_handle: SwitchHandle) {
     }
 }
 
-fn changed(trunk: &TrunkStatus, before: Option<(TrunkLife, TrunkRegistration)>) {
+fn changed(trunk: &TrunkStatus, before: Option<(HealthState, TrunkRegistration)>) {
     let name = trunk.name.as_str();
     if before.is_none_or(|(life, _)| life != trunk.life) {
         match trunk.life {
-            TrunkLife::Down => tracing::warn!(trunk = name, "trunk down: no host of it answers"),
-            TrunkLife::Up => tracing::info!(trunk = name, "trunk up"),
-            TrunkLife::Disabled => tracing::info!(trunk = name, "trunk disabled"),
-            TrunkLife::Unknown => {}
+            HealthState::Down => tracing::warn!(trunk = name, "trunk down: no host of it answers"),
+            HealthState::Up => tracing::info!(trunk = name, "trunk up"),
+            HealthState::Disabled => tracing::info!(trunk = name, "trunk disabled"),
+            HealthState::Unknown => {}
         }
     }
     if before.is_none_or(|(_, registration)| registration != trunk.registration) {

@@ -68,7 +68,9 @@ pub async fn watch(store: Store, switch_handle: SwitchHandle, clock: Clock) {
         if wanted == Duty::On {
             renewed = at;
         }
-        if wanted != duty && tell(&switch_handle, Command::Registrar { on_duty: wanted == Duty::On }).await {
+        if wanted != duty
+            && tell(&switch_handle, Command::SetTrunkRegistration { on_duty: wanted == Duty::On }).await
+        {
             duty = wanted;
             tracing::info!(on_duty = wanted == Duty::On, "which node registers at carriers has changed");
         }

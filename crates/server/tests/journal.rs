@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base::Timestamp;
 use model::journal::{Binding, CallEvent, DialogSnapshot, ListenerId, OutboundCallTime, Record};
 use model::{CallDirection, CallId, CallRecord, CallStatus, UserId};
-use server::journal::{Due, FeedResult, Journal, Opened, Pending, RecordSink, Rhythm, restore};
+use server::journal::{Due, FeedIntervals, FeedResult, Journal, Opened, Pending, RecordSink, restore};
 use store::{RuntimeState, StoreError};
 use switch::Input;
 
@@ -298,12 +298,12 @@ impl RecordSink for Database {
     }
 }
 
-fn quick() -> Rhythm {
-    Rhythm {
+fn quick() -> FeedIntervals {
+    FeedIntervals {
         calls: Duration::from_millis(5),
         bindings: Duration::from_millis(20),
         retry: Duration::from_millis(5),
-        ..Rhythm::default()
+        ..FeedIntervals::default()
     }
 }
 
@@ -348,7 +348,7 @@ async fn a_failing_database_loses_nothing_and_the_disk_stays_bounded() {
     let Opened { mut journal, feeder, .. } = Journal::open(dir_of(&folder), 4000).unwrap();
     let database = Arc::new(Database::default());
     database.fail(true);
-    let rhythm = Rhythm { waiting_bytes: 20_000, ..quick() };
+    let rhythm = FeedIntervals { waiting_bytes: 20_000, ..quick() };
     let feeding = tokio::spawn(feeder.run(Arc::clone(&database), rhythm));
     let mut written = 0;
     for cseq in 1..=3000 {

@@ -10,7 +10,7 @@ use base::Timestamp;
 use model::journal::{CallEvent, Record};
 use model::voicemail::Fact;
 use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, LegRecord, LegRole, TraceStep, UserId};
-use server::journal::{FeedResult, Journal, Opened, RecordSink, Rhythm};
+use server::journal::{FeedIntervals, FeedResult, Journal, Opened, RecordSink};
 use store::StoreError;
 
 const CALLS: usize = 100_000;
@@ -121,8 +121,12 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn rhythm() -> Rhythm {
-    Rhythm { calls: Duration::from_millis(5), retry: Duration::from_millis(5), ..Rhythm::default() }
+fn rhythm() -> FeedIntervals {
+    FeedIntervals {
+        calls: Duration::from_millis(5),
+        retry: Duration::from_millis(5),
+        ..FeedIntervals::default()
+    }
 }
 
 fn all(database: &Database) -> [usize; 3] {

@@ -5,9 +5,9 @@ use model::trunk::{Did, NumberFormat, Source, Trunk, TrunkHost, TrunkSettings, T
 use model::{CallerId, Change, DialledNumber, ExtensionNumber, TrunkId};
 use sip::Transport;
 
-use crate::dice::Dice;
 use crate::office::{DOMAIN, Office, peer};
-use crate::phone::{Account, Habits, Phone};
+use crate::phone::{Account, Phone, PhoneProfile};
+use crate::rng_ext::Dice;
 
 /// Days whose number has this bit have carriers. All others go as they went before there were any.
 pub const CARRIERS: u64 = 1 << 32;
@@ -29,7 +29,7 @@ pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
             domain: DOMAIN.into(),
         };
         // A carrier waits for nobody to think, and offers at once.
-        let habits = Habits { late_offer: 0, ..Habits::of(rng) };
+        let habits = PhoneProfile { late_offer: 0, ..PhoneProfile::of(rng) };
         let mut host = Phone::new(account, peer(*n), Transport::Udp, habits, rng.fork());
         host.carrier = true;
         host.contacts = DIDS.map(str::to_owned).to_vec();

@@ -147,9 +147,9 @@ impl Bench {
             }
         }
         assert_eq!(replies, u32::from(asked), "replies to an input");
-        let [calls, streams, transactions, sessions] = self.switch.census();
+        let [calls, streams, transactions, sessions] = self.switch.counts();
         let most = 16 * self.fed;
-        assert!(calls + streams + transactions + sessions < most, "{:?}", self.switch.census());
+        assert!(calls + streams + transactions + sessions < most, "{:?}", self.switch.counts());
     }
 
     fn heard(&mut self, remote: SocketAddr, bytes: Bytes) {
@@ -247,7 +247,7 @@ impl Bench {
                 }
             }
         }
-        panic!("ticks without end: {:?}", self.switch.census());
+        panic!("ticks without end: {:?}", self.switch.counts());
     }
 
     fn command(&mut self, script: &mut Script<'_>) {
@@ -321,7 +321,7 @@ impl Bench {
             self.run(due + Duration::from_secs(300));
             self.pass_on_reports();
         }
-        assert_eq!(self.switch.census(), [0; 4], "calls, streams, transactions, sessions are left");
+        assert_eq!(self.switch.counts(), [0; 4], "calls, streams, transactions, sessions are left");
         assert_eq!((self.switch.deadline(), self.worker.streams()), (None, 0));
         let open: Vec<&String> =
             self.open.iter().filter(|(_, closed)| **closed == 0).map(|(id, _)| id).collect();

@@ -3,17 +3,17 @@
 //! [`World::run`] plays one day out of one number and says what it broke. Nothing in it reads a clock or draws chance of its own, so that
 //! a number that ever broke something breaks it again.
 
+mod attacker;
 mod carriers;
 mod crowd;
-mod dice;
 mod disk;
+mod event_log;
 pub mod fuzz;
-mod intruder;
+mod network_conditions;
 mod office;
 mod oracle;
 mod phone;
-mod story;
-mod weather;
+mod rng_ext;
 mod worker;
 mod world;
 

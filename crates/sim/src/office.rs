@@ -11,8 +11,8 @@ use model::{
 
 use switch::{Setting, SettingChange};
 
-use crate::dice::Dice;
 use crate::phone::Account;
+use crate::rng_ext::Dice;
 
 /// The domain of the office.
 pub(crate) const DOMAIN: &str = "office.test";

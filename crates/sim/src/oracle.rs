@@ -9,7 +9,7 @@ use model::CallRecord;
 use model::journal::Record;
 use switch::Status;
 
-use crate::phone::Sight;
+use crate::phone::Observation;
 
 /// What was counted in one day, to see that a day is worth playing.
 pub type Tally = BTreeMap<&'static str, u64>;
@@ -68,17 +68,17 @@ impl Oracle {
     }
 
     /// What a phone saw.
-    pub(crate) fn saw(&mut self, now: Instant, phone: usize, sight: Sight) {
+    pub(crate) fn saw(&mut self, now: Instant, phone: usize, sight: Observation) {
         match sight {
-            Sight::Count(what) => self.count(what),
-            Sight::Wrong(what) => self.broken(format!("phone {phone}: {what}")),
-            Sight::Unsure => {
+            Observation::Count(what) => self.count(what),
+            Observation::Wrong(what) => self.broken(format!("phone {phone}: {what}")),
+            Observation::Unsure => {
                 self.bound.remove(&phone);
             }
-            Sight::Bound { until } => {
+            Observation::Bound { until } => {
                 self.bound.insert(phone, until);
             }
-            Sight::Final { request, since, status, text } => {
+            Observation::Final { request, since, status, text } => {
                 // Its repeats are known for 64·T1, and until a crash.
                 let known =
                     now.since(since) < Duration::from_secs(31) && self.died.is_none_or(|died| died < since);

@@ -15,16 +15,16 @@ use model::Change;
 use sip::{Flow, Hop, Transport};
 use switch::{Config, Input, Listener, Output, Switch};
 
+use crate::attacker::Attacker;
 use crate::carriers::{self, CARRIERS};
 use crate::crowd::{self, CROWD};
-use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::intruder::Intruder;
+use crate::event_log::EventLog;
+use crate::network_conditions::NetworkConditions;
 use crate::office::{DOMAIN, Office, peer};
 use crate::oracle::{Oracle, Tally};
-use crate::phone::{Habits, Phone, Said};
-use crate::story::Story;
-use crate::weather::Weather;
+use crate::phone::{Phone, PhoneOutput, PhoneProfile};
+use crate::rng_ext::Dice;
 use crate::worker::Worker;
 
 /// How a day went.
@@ -44,7 +44,7 @@ pub struct Outcome {
 
 /// What will happen.
 #[derive(Debug)]
-enum Happening {
+enum SimEvent {
     /// A message reaches the exchange.
     ToSwitch(Hop, Bytes),
     /// A message reaches whoever lives there.
@@ -65,7 +65,7 @@ enum Happening {
     StartAgain,
     /// The trunks are taken away, so that nobody asks their hosts for ever.
     Unplug,
-    Meddle,
+    AdminChange,
     WallJump,
     Intrude,
     /// Long enough after a call was closed: no phone believes in it any more.
@@ -80,7 +80,7 @@ pub struct World {
     rng: Rng,
     now: Instant,
     wall_offset: i64,
-    weather: Weather,
+    weather: NetworkConditions,
     config: Config,
     /// `None` while the process is down.
     switch: Option<Switch>,
@@ -100,8 +100,8 @@ pub struct World {
     flows: Vec<Flow>,
     /// When the last part of each direction of each stream arrives.
     streams: BTreeMap<(Flow, bool), Instant>,
-    intruder: Intruder,
-    queue: BTreeMap<(Instant, u64), Happening>,
+    intruder: Attacker,
+    queue: BTreeMap<(Instant, u64), SimEvent>,
     next: u64,
     tokens: u64,
     /// BYEs that the exchange sent.
@@ -110,7 +110,7 @@ pub struct World {
     /// Nothing jumps about that would make bindings unsure.
     steady_clock: bool,
     oracle: Oracle,
-    story: Story,
+    story: EventLog,
     out: Vec<Output>,
 }
 
@@ -152,7 +152,7 @@ impl World {
 
     fn new(seed: u64, kept: usize) -> World {
         let mut rng = Rng::from_number(seed);
-        let weather = Weather::of(&mut rng);
+        let weather = NetworkConditions::of(&mut rng);
         let listeners =
             [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, address: server() });
         let config = Config {
@@ -166,7 +166,7 @@ impl World {
         let mut phones = Vec::new();
         for n in 0..2 + rng.below(4) as usize {
             let transport = if rng.odds(20) { Transport::Tcp } else { Transport::Udp };
-            let habits = Habits::of(&mut rng);
+            let habits = PhoneProfile::of(&mut rng);
             let mut phone = Phone::new(Office::account(n), peer(10 + n as u8), transport, habits, rng.fork());
             phone.contacts = Office::numbers();
             phones.push(phone);
@@ -205,7 +205,7 @@ impl World {
             flows: (0..phones.len() as u32).map(|number| Flow { epoch: 0, number: number + 1 }).collect(),
             phones,
             streams: BTreeMap::new(),
-            intruder: Intruder::new(peer(INTRUDER), rng.fork()),
+            intruder: Attacker::new(peer(INTRUDER), rng.fork()),
             queue: BTreeMap::new(),
             next: 0,
             tokens: 0,
@@ -213,7 +213,7 @@ impl World {
             closed: false,
             steady_clock: true,
             oracle: Oracle::default(),
-            story: Story::new(kept),
+            story: EventLog::new(kept),
             out: Vec::new(),
             rng,
         }
@@ -224,13 +224,13 @@ impl World {
         Now { instant: self.now, wall }
     }
 
-    fn plan(&mut self, due: Instant, happening: Happening) {
+    fn plan(&mut self, due: Instant, happening: SimEvent) {
         self.next += 1;
         self.queue.insert((due, self.next), happening);
     }
 
     /// Plan something for some time in a span of milliseconds from now.
-    fn soon(&mut self, from: u64, to: u64, happening: Happening) {
+    fn soon(&mut self, from: u64, to: u64, happening: SimEvent) {
         let due = self.now + self.rng.millis(from, to);
         self.plan(due, happening);
     }
@@ -242,30 +242,30 @@ impl World {
     /// The day's script: what is certain to happen, and some of what is not.
     fn script(&mut self) {
         let day = 1000 * (120 + self.rng.below(400));
-        self.soon(0, 0, Happening::Restart);
+        self.soon(0, 0, SimEvent::Restart);
         for n in 0..self.phones.len() {
-            self.soon(0, 10_000, Happening::Wake(n));
+            self.soon(0, 10_000, SimEvent::Wake(n));
             if self.rng.odds(25) {
-                self.soon(20_000, day, Happening::Vanish(n));
+                self.soon(20_000, day, SimEvent::Vanish(n));
             }
         }
         for _ in 0..*self.rng.pick(&[0, 0, 1, 1, 3]) {
-            self.soon(10_000, day, Happening::Crash);
+            self.soon(10_000, day, SimEvent::Crash);
         }
         for _ in 0..*self.rng.pick(&[0, 0, 0, 2, 5]) {
-            self.soon(10_000, day, Happening::Meddle);
+            self.soon(10_000, day, SimEvent::AdminChange);
         }
         for _ in 0..*self.rng.pick(&[0, 0, 0, 0, 2]) {
-            self.soon(10_000, day, Happening::WallJump);
+            self.soon(10_000, day, SimEvent::WallJump);
         }
         if self.rng.odds(40) {
-            self.soon(0, 20_000, Happening::Intrude);
+            self.soon(0, 20_000, SimEvent::Intrude);
         }
-        self.soon(500, 10_000, Happening::Ask);
+        self.soon(500, 10_000, SimEvent::Ask);
         if self.seed & CROWD != 0 {
-            self.soon(2_000, 2_000, Happening::CrowdCalls);
+            self.soon(2_000, 2_000, SimEvent::CrowdCalls);
         }
-        self.soon(day, day, Happening::Closing);
+        self.soon(day, day, SimEvent::Closing);
     }
 
     fn live(&mut self) {
@@ -280,7 +280,7 @@ impl World {
             let Some(due) = next else { break };
             if due > Instant::ZERO + LONGEST {
                 self.oracle
-                    .broken(format!("does not come to rest: {:?}", self.switch.as_ref().map(Switch::census)));
+                    .broken(format!("does not come to rest: {:?}", self.switch.as_ref().map(Switch::counts)));
                 return;
             }
             spins = if due > self.now { 0 } else { spins + 1 };
@@ -295,7 +295,7 @@ impl World {
             } else if tick == Some(due) {
                 self.feed(Input::Tick);
             } else if let Some((_, n)) = phone {
-                let mut said = Said::default();
+                let mut said = PhoneOutput::default();
                 self.phones[n].tick(self.now, &mut said);
                 self.say(n, said);
             }
@@ -303,47 +303,47 @@ impl World {
                 return;
             }
         }
-        let census = self.switch.as_ref().map_or([0; 4], Switch::census);
+        let census = self.switch.as_ref().map_or([0; 4], Switch::counts);
         let live_calls = self.phones.iter().map(Phone::live_calls).sum();
         self.oracle.at_rest(census, self.worker.streams(), live_calls);
     }
 
-    fn happen(&mut self, happening: Happening) {
+    fn happen(&mut self, happening: SimEvent) {
         match happening {
-            Happening::ToSwitch(hop, bytes) => self.deliver(hop, bytes),
-            Happening::ToPeer(hop, bytes) => self.arrive(hop, &bytes),
-            Happening::FromMedia(life, event) if life == self.life => self.feed(Input::Media(event)),
-            Happening::Listening(life, open) if life == self.life => {
+            SimEvent::ToSwitch(hop, bytes) => self.deliver(hop, bytes),
+            SimEvent::ToPeer(hop, bytes) => self.arrive(hop, &bytes),
+            SimEvent::FromMedia(life, event) if life == self.life => self.feed(Input::Media(event)),
+            SimEvent::Listening(life, open) if life == self.life => {
                 self.listening = open;
                 self.note(format!("listening: {open}"));
                 self.feed(Input::Listening(open));
             }
-            Happening::Set(life, token, change, done) if life == self.life => self.set(token, &change, done),
-            Happening::Unreachable(life, hop) if life == self.life => self.feed(Input::Unreachable(hop)),
-            Happening::FlowClosed(life, flow) if life == self.life => self.feed(Input::FlowClosed(flow)),
+            SimEvent::Set(life, token, change, done) if life == self.life => self.set(token, &change, done),
+            SimEvent::Unreachable(life, hop) if life == self.life => self.feed(Input::Unreachable(hop)),
+            SimEvent::FlowClosed(life, flow) if life == self.life => self.feed(Input::FlowClosed(flow)),
             // From a process that is no more.
-            Happening::FromMedia(..)
-            | Happening::Set(..)
-            | Happening::Listening(..)
-            | Happening::Unreachable(..)
-            | Happening::FlowClosed(..) => {}
-            Happening::Crash => self.crash(),
-            Happening::Restart => self.restart(),
-            Happening::Vanish(n) => self.vanish(n),
-            Happening::Wake(n) => self.wake(n),
-            Happening::Ask => self.ask(),
-            Happening::CrowdCalls => {
+            SimEvent::FromMedia(..)
+            | SimEvent::Set(..)
+            | SimEvent::Listening(..)
+            | SimEvent::Unreachable(..)
+            | SimEvent::FlowClosed(..) => {}
+            SimEvent::Crash => self.crash(),
+            SimEvent::Restart => self.restart(),
+            SimEvent::Vanish(n) => self.vanish(n),
+            SimEvent::Wake(n) => self.wake(n),
+            SimEvent::Ask => self.ask(),
+            SimEvent::CrowdCalls => {
                 for wish in crowd::calls() {
                     self.command(wish);
                 }
             }
-            Happening::StartAgain => self.start_again(),
-            Happening::Unplug => self.unplug(),
-            Happening::Meddle => self.meddle(),
-            Happening::WallJump => self.jump(),
-            Happening::Intrude => self.intrude(),
-            Happening::Forgotten(life, call, legs) => self.check_forgotten(life, &call, &legs),
-            Happening::Closing => self.close(),
+            SimEvent::StartAgain => self.start_again(),
+            SimEvent::Unplug => self.unplug(),
+            SimEvent::AdminChange => self.meddle(),
+            SimEvent::WallJump => self.jump(),
+            SimEvent::Intrude => self.intrude(),
+            SimEvent::Forgotten(life, call, legs) => self.check_forgotten(life, &call, &legs),
+            SimEvent::Closing => self.close(),
         }
     }
 }

@@ -25,12 +25,12 @@ pub struct Originate {
     /// Refuse at once where no device is registered (S48).
     pub require_device: bool,
     /// The occurrence that this is, of a recurring call.
-    pub planned: Option<Planned>,
+    pub planned: Option<ScheduledOrigin>,
 }
 
 /// What is written down of an occurrence before it is dialled.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Planned {
+pub struct ScheduledOrigin {
     /// The id that the call will have. Asked for twice, it is made once.
     pub call: CallId,
     /// Of which recurring call.
@@ -104,7 +104,7 @@ pub enum Command {
         trunk: TrunkId,
     },
     /// Whether this node registers at carriers, or another one does → [`Reply::Status`].
-    Registrar {
+    SetTrunkRegistration {
         /// It is ours to register.
         on_duty: bool,
     },
@@ -322,7 +322,7 @@ pub struct Registration {
 /// Whether a trunk, or a host of one, can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum TrunkLife {
+pub enum HealthState {
     Disabled,
     /// Nobody has asked yet, or nobody may.
     Unknown,
@@ -330,14 +330,14 @@ pub enum TrunkLife {
     Down,
 }
 
-impl TrunkLife {
+impl HealthState {
     /// As in JSON: `disabled`, `unknown`, `up`, `down`.
     pub fn as_str(self) -> &'static str {
         match self {
-            TrunkLife::Disabled => "disabled",
-            TrunkLife::Unknown => "unknown",
-            TrunkLife::Up => "up",
-            TrunkLife::Down => "down",
+            HealthState::Disabled => "disabled",
+            HealthState::Unknown => "unknown",
+            HealthState::Up => "up",
+            HealthState::Down => "down",
         }
     }
 }
@@ -368,7 +368,7 @@ pub struct TrunkHostStatus {
     /// `udp`, `tcp` or `tls`.
     pub transport: &'static str,
     /// Whether it lives.
-    pub life: TrunkLife,
+    pub life: HealthState,
     /// What it answered last to OPTIONS.
     pub status: Option<u16>,
     /// How long that took.
@@ -385,7 +385,7 @@ pub struct TrunkStatus {
     /// What people call it.
     pub name: String,
     /// Whether calls can go by it.
-    pub life: TrunkLife,
+    pub life: HealthState,
     /// Its hosts.
     pub hosts: Vec<TrunkHostStatus>,
     /// Whether the carrier knows where we are.

@@ -23,7 +23,7 @@ pub struct Listener {
 /// What a party hears that is put on hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
-pub enum Hold {
+pub enum HoldTreatment {
     #[default]
     Silence,
     Music,
@@ -45,9 +45,9 @@ pub struct Config {
     /// The longest call, from its answer (S30).
     pub call_duration: Duration,
     /// What one user may spend on calls to the outside (security.md row 7).
-    pub outside: crate::OutsideLimits,
+    pub outside: crate::OutboundLimits,
     /// What a held party hears.
-    pub hold: Hold,
+    pub hold: HoldTreatment,
     /// Address to show in SDP; that of the leg's hop where `None`.
     pub media_address: Option<IpAddr>,
     /// Our address as the operator wants it shown, whatever the listeners' own are.
@@ -74,8 +74,8 @@ pub struct Config {
     pub t1: Duration,
     /// Proves PINs of voicemail.
     pub pin_key: model::voicemail::PinKey,
-    /// Whether trunks register from here; where several nodes share them, [`crate::Command::Registrar`] says so later.
-    pub registrar: bool,
+    /// Whether trunks register from here; where several nodes share them, [`crate::Command::SetTrunkRegistration`] says so later.
+    pub register_trunks: bool,
 }
 
 impl Default for Config {
@@ -87,8 +87,8 @@ impl Default for Config {
             digest: vec![Algorithm::Md5],
             calls_per_user: 50,
             call_duration: Duration::from_secs(4 * 3600),
-            outside: crate::OutsideLimits::default(),
-            hold: Hold::Silence,
+            outside: crate::OutboundLimits::default(),
+            hold: HoldTreatment::Silence,
             media_address: None,
             public_address: None,
             source_address: None,
@@ -102,7 +102,7 @@ impl Default for Config {
             features: crate::FeatureCodes::default(),
             t1: Duration::from_millis(500),
             pin_key: base::Secret::default(),
-            registrar: true,
+            register_trunks: true,
         }
     }
 }

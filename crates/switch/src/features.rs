@@ -15,7 +15,7 @@ use model::{CallId, Cause, Credential, DialledNumber, Extension, ExtensionId, Tr
 
 use crate::Output;
 use crate::call::{CallKey, LegState, Phase};
-use crate::exchange::Switch;
+use crate::switch::Switch;
 
 /// How long the shell may take to write a setting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -165,7 +165,7 @@ impl Switch {
                 Read { dialled: number, hidden: true, trace, ..plain }
             }
             Feature::CallBack => {
-                let aor = crate::identity::canonical(&self.directory, caller);
+                let aor = crate::auth::canonical(&self.directory, caller);
                 match self.features.last_callers.get(&aor) {
                     Some(Some(number)) => {
                         Read { dialled: number.to_string(), trace: step("the last caller".into()), ..plain }
@@ -223,7 +223,7 @@ impl Switch {
     pub(crate) fn change_setting(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         let (id, leg) = (call.record.id.clone(), call.leg(0));
-        let extension = call.journey.visited.first().cloned();
+        let extension = call.routing.visited_extensions.first().cloned();
         let from =
             leg.filter(|leg| leg.state == LegState::Trying).map(|leg| leg.hop.remote.ip().to_canonical());
         let to = self.features.wishes.get(&id).cloned();
@@ -249,13 +249,13 @@ impl Switch {
         let Some(setting) = self.features.wishes.get(&call.record.id) else { return };
         if !done {
             self.release(now, key, Cause::Internal, out);
-            return self.settle(now, out);
+            return self.drain_endpoint(now, out);
         }
         let clip = confirmation(setting.is_on());
         call.phase = Phase::Announcing(0);
         if !self.answer_caller(now, key, None, out) {
             self.release(now, key, Cause::IncompatibleMedia, out);
-            return self.settle(now, out);
+            return self.drain_endpoint(now, out);
         }
         self.up(now, key, out);
         let length = Duration::from_micros(clip.len() as u64 * 125);
@@ -264,7 +264,7 @@ impl Switch {
             out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
         self.set_timer(key, now.instant + length + GRACE);
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// A call is over: what it wished is done or not.
@@ -275,7 +275,7 @@ impl Switch {
     /// A call reaches an extension: it can be called back.
     pub(crate) fn remember_caller(&mut self, key: CallKey, username: &Arc<str>) {
         let Some(call) = self.calls.get(key) else { return };
-        let number = DialledNumber::parse(&call.record.from_number).ok().filter(|_| !call.journey.hidden);
+        let number = DialledNumber::parse(&call.record.from_number).ok().filter(|_| !call.routing.hidden);
         self.features.last_callers.insert(Arc::clone(username), number);
     }
 }

@@ -10,7 +10,7 @@ use model::{CallRecord, Change, Directory};
 use sip::resolve::{Answer, Question};
 use sip::{Flow, Hop};
 
-use crate::voicemail::{Clip, Note, Prompts};
+use crate::voicemail::{Clip, PromptSet, VoicemailEffect};
 use crate::{Command, JournalRoom, Reply, SettingChange};
 
 /// A call that the journal shows as not ended.
@@ -71,15 +71,15 @@ pub enum Input {
         answer: Answer,
     },
     /// The audio of what voicemail says; before it comes, voicemail only beeps.
-    Prompts(Arc<Prompts>),
-    /// What came of a [`Note::Fetch`]; `None` where there is no such audio.
+    Prompts(Arc<PromptSet>),
+    /// What came of a [`VoicemailEffect::Fetch`]; `None` where there is no such audio.
     Fetched {
         /// The one of the note.
         token: u64,
         /// The audio.
         clip: Option<Clip>,
     },
-    /// What came of a [`Note::Spoken`].
+    /// What came of a [`VoicemailEffect::DepositClip`].
     Deposited {
         /// The one of the note.
         token: u64,
@@ -135,7 +135,7 @@ pub enum Output {
         question: Question,
     },
     /// What voicemail wants.
-    Voicemail(Box<Note>),
+    Voicemail(Box<VoicemailEffect>),
     /// Write a setting that somebody dialled, once; [`Input::SettingChanged`] with the same token follows, always.
     Setting {
         /// Comes back.

@@ -4,36 +4,37 @@
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod auth;
 mod backlog;
 mod call;
 mod command;
-mod commands;
+mod command_handler;
 mod config;
-mod exchange;
 mod features;
 mod guard;
-mod identity;
 mod io;
 pub mod ladder;
 pub mod limits;
 mod location;
-mod meter;
+mod mwi;
+mod out_of_dialog;
 mod ports;
 mod registrar;
-mod requests;
 mod restore;
 pub mod schedule;
+mod switch;
 mod trunk;
+mod usage;
 pub mod voicemail;
 
 pub use call::{Beep, RecordingConfig};
 pub use command::{
-    Ban, CallPlace, CallsOf, Command, Counters, JournalRoom, Originate, Planned, Presence, RecordingAction,
-    RecordingView, Registration, RegistrationsOf, Reply, State, Status,
+    Ban, CallPlace, CallsOf, Command, Counters, JournalRoom, Originate, Presence, RecordingAction,
+    RecordingView, Registration, RegistrationsOf, Reply, ScheduledOrigin, State, Status,
 };
-pub use command::{TestedCall, TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
-pub use config::{Config, Hold, Listener};
-pub use exchange::Switch;
+pub use command::{HealthState, TestedCall, TrunkHostStatus, TrunkRegistration, TrunkStatus};
+pub use config::{Config, HoldTreatment, Listener};
 pub use features::{FeatureCodes, Setting, SettingChange};
 pub use io::{Input, OpenCall, Output};
-pub use meter::OutsideLimits;
+pub use switch::Switch;
+pub use usage::OutboundLimits;

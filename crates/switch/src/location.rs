@@ -166,7 +166,7 @@ impl Location {
     }
 
     /// Whether a contact is on a connection that is gone, and may come back on another one.
-    pub(crate) fn has_lost(&self, now: Instant, username: &str) -> bool {
+    pub(crate) fn has_closed_flow(&self, now: Instant, username: &str) -> bool {
         self.contacts(username).iter().any(|c| now < c.expires && self.dead.contains(&c.hop.flow))
     }
 

@@ -7,14 +7,14 @@ use base::Now;
 use model::journal::Record;
 use sip::{Contacts, HeaderName, Incoming, NameAddr, Reply, Scheme, Uri};
 
-use crate::exchange::Switch;
-use crate::identity::canonical;
+use crate::auth::canonical;
 use crate::location::{Contact, Instance};
-use crate::requests::Refusal;
+use crate::out_of_dialog::Rejection;
+use crate::switch::Switch;
 use crate::{JournalRoom, Output, limits};
 
 /// What a phone asks for, before anything is changed.
-enum Wish {
+enum RegisterRequest {
     Fetch,
     RemoveAll,
     Change(Vec<(Contact, u32)>),
@@ -24,8 +24,8 @@ impl Switch {
     pub(crate) fn register(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
         let Some(credential) = self.authenticate(now, request) else { return };
         if !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
-            let refusal = Refusal::status(404).why("this domain is not served here");
-            return self.refuse_once(now, request, &refusal, out);
+            let refusal = Rejection::status(404).why("this domain is not served here");
+            return self.reject(now, request, &refusal, out);
         }
         let aor = canonical(&self.directory, &credential);
         let to = request.message.to();
@@ -35,46 +35,46 @@ impl Switch {
         });
         if !owned || !self.is_ours(to.uri.host(), request) {
             let why = "the address of record is not that of the authenticated user";
-            return self.refuse_once(now, request, &Refusal::status(403).why(why), out);
+            return self.reject(now, request, &Rejection::status(403).why(why), out);
         }
         if !self.directory.may_serve(&credential) {
-            let refusal = Refusal::cause(model::Cause::Inactive).with_status(403);
-            return self.refuse_once(now, request, &refusal, out); // S70
+            let refusal = Rejection::cause(model::Cause::Inactive).with_status(403);
+            return self.reject(now, request, &refusal, out); // S70
         }
-        match self.wish(now, request).and_then(|wish| self.grant(now, request, &aor, wish, out)) {
-            Err(refusal) => self.refuse_once(now, request, &refusal, out),
+        match self.wish(now, request).and_then(|wish| self.apply(now, request, &aor, wish, out)) {
+            Err(refusal) => self.reject(now, request, &refusal, out),
             Ok(()) => {
                 self.counters.registrations_accepted += 1;
                 self.confirm(now, request, &aor, out);
-                self.lamp_registered(now, &aor, credential.extension.as_ref());
-                self.phone_returned(now, &aor, out);
+                self.on_registered(now, &aor, credential.extension.as_ref());
+                self.on_flow_recovered(now, &aor, out);
                 self.device_registered(now, &aor, out);
             }
         }
     }
 
-    fn wish(&self, now: Now, request: &Incoming) -> Result<Wish, Refusal> {
-        let bad = |_| Refusal::status(400).why("malformed Contact");
+    fn wish(&self, now: Now, request: &Incoming) -> Result<RegisterRequest, Rejection> {
+        let bad = |_| Rejection::status(400).why("malformed Contact");
         let expires = request.message.number(HeaderName::Expires);
         match request.message.contacts().map_err(bad)? {
-            Contacts::None => Ok(Wish::Fetch),
-            Contacts::Star if matches!(expires, Some(Ok(0))) => Ok(Wish::RemoveAll),
-            Contacts::Star => Err(Refusal::status(400).why("Contact * needs Expires 0")),
+            Contacts::None => Ok(RegisterRequest::Fetch),
+            Contacts::Star if matches!(expires, Some(Ok(0))) => Ok(RegisterRequest::RemoveAll),
+            Contacts::Star => Err(Rejection::status(400).why("Contact * needs Expires 0")),
             Contacts::List(list) if list.len() > limits::BINDINGS_PER_AOR => {
-                Err(Refusal::status(403).why("too many contacts"))
+                Err(Rejection::status(403).why("too many contacts"))
             }
             Contacts::List(list) => {
                 let path = match request.message.addresses(HeaderName::Path) {
                     Some(path) => path.into_iter().map(|p| owned(&p.uri)).collect::<Option<Box<[Uri]>>>(),
                     None => None,
                 };
-                let path = path.ok_or(Refusal::status(400).why("malformed Path"))?;
+                let path = path.ok_or(Rejection::status(400).why("malformed Path"))?;
                 if path.len() > limits::PATHS {
-                    return Err(Refusal::status(403).why("too many proxies in Path"));
+                    return Err(Rejection::status(403).why("too many proxies in Path"));
                 }
                 let expires = expires.and_then(Result::ok);
                 let contact = |address: &NameAddr| self.contact(now, request, address, expires, &path);
-                Ok(Wish::Change(list.iter().map(contact).collect::<Result<_, _>>()?))
+                Ok(RegisterRequest::Change(list.iter().map(contact).collect::<Result<_, _>>()?))
             }
         }
     }
@@ -86,14 +86,14 @@ impl Switch {
         address: &NameAddr,
         expires: Option<u32>,
         path: &[Uri],
-    ) -> Result<(Contact, u32), Refusal> {
+    ) -> Result<(Contact, u32), Rejection> {
         if !is_unicast(&address.uri) || self.is_listener(&address.uri, request) {
             return Err(
-                Refusal::status(400).why("Contact must be a sip or sips URI of one host, and not ours")
+                Rejection::status(400).why("Contact must be a sip or sips URI of one host, and not ours")
             );
         }
         if address.uri.as_str().len() > limits::CONTACT_BYTES {
-            return Err(Refusal::status(400).why("Contact is too long"));
+            return Err(Rejection::status(400).why("Contact is too long"));
         }
         let asked = match address.param("expires") {
             Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
@@ -103,13 +103,13 @@ impl Switch {
         let granted = match asked {
             0 => 0,
             short if u64::from(short) < self.config.min_expires.as_secs() => {
-                return Err(Refusal::status(423));
+                return Err(Rejection::status(423));
             }
             long => long.min(self.config.max_expires.as_secs() as u32),
         };
         let agent = request.message.header(HeaderName::UserAgent).unwrap_or_default();
         let contact = Contact {
-            uri: owned(&address.uri).ok_or(Refusal::status(400).why("malformed Contact"))?,
+            uri: owned(&address.uri).ok_or(Rejection::status(400).why("malformed Contact"))?,
             path: path.into(),
             call_id: request.message.call_id().into(),
             cseq: request.message.cseq().number,
@@ -138,17 +138,17 @@ impl Switch {
         self.is_ours(uri.host(), request) && self.config.listeners.iter().any(|l| l.address.port() == port)
     }
 
-    fn grant(
+    fn apply(
         &mut self,
         now: Now,
         request: &Incoming,
         aor: &Arc<str>,
-        wish: Wish,
+        wish: RegisterRequest,
         out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejection> {
         let changes = match wish {
-            Wish::Fetch => return Ok(()),
-            Wish::RemoveAll => {
+            RegisterRequest::Fetch => return Ok(()),
+            RegisterRequest::RemoveAll => {
                 let all = self.location.contacts(aor).iter().cloned();
                 all.map(|c| {
                     (
@@ -162,11 +162,11 @@ impl Switch {
                 })
                 .collect()
             }
-            Wish::Change(changes) => changes,
+            RegisterRequest::Change(changes) => changes,
         };
         if self.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
             // What is answered with 200 outlives a crash, and this could not be written.
-            return Err(Refusal::status(503).why("the disk is full"));
+            return Err(Rejection::status(503).why("the disk is full"));
         }
         let live = || self.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
         // A refresh replaces its contact: only the others are copied.
@@ -181,7 +181,7 @@ impl Switch {
             if let Some(old) = old {
                 if old.call_id == contact.call_id && contact.cseq <= old.cseq {
                     return Err(
-                        Refusal::status(500).why("CSeq is not higher than that of the registration before")
+                        Rejection::status(500).why("CSeq is not higher than that of the registration before")
                     );
                 }
                 contact.created_at = old.created_at;
@@ -205,14 +205,14 @@ impl Switch {
             }
         }
         if contacts.len() > limits::BINDINGS_PER_AOR {
-            return Err(Refusal::status(403).why("too many contacts of one address of record"));
+            return Err(Rejection::status(403).why("too many contacts of one address of record"));
         }
         if !self.location.has_room() && contacts.len() > self.location.contacts(aor).len() {
-            return Err(Refusal::cause(model::Cause::Overload));
+            return Err(Rejection::cause(model::Cause::Overload));
         }
         for record in &records {
             if let Record::Unbound { username, contact, .. } = record {
-                self.lamps.gone(username, contact);
+                self.mwi.gone(username, contact);
             }
         }
         out.extend(records.into_iter().map(Output::Journal));
@@ -238,7 +238,7 @@ impl Switch {
         }
         self.endpoint.respond_cached(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 }
 

@@ -8,9 +8,9 @@ use model::journal::{Binding, CallEvent, DialogSnapshot, OutboundCallTime, Recor
 use model::{CallRecord, CallStatus, Cause};
 use sip::{Flow, Hop};
 
-use crate::exchange::Switch;
 use crate::location::{Contact, transport_of};
-use crate::requests::reason_line;
+use crate::out_of_dialog::reason_line;
+use crate::switch::Switch;
 use crate::{OpenCall, Output};
 
 impl Switch {
@@ -45,9 +45,9 @@ impl Switch {
             self.location.replace(username, contacts);
         }
         for call in calls {
-            self.bury(now, call, alive, out);
+            self.close_crashed_call(now, call, alive, out);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// What users have spent today is known again. Calls that were up outside are over by now, like their records.
@@ -64,14 +64,20 @@ impl Switch {
             time.until = Some(alive.unwrap_or(time.since).min(longest).max(time.since));
             out.push(Output::Journal(Record::Noted(CallEvent::Outside(time.clone()))));
         }
-        self.meters.restore(now, &times);
+        self.usage.restore(now, &times);
     }
 
     /// A call that was up when the process died: BYE to both phones, and its one CDR. It has lasted until the last sign of life, and not
     /// until now: a night down is not a call of a night.
-    fn bury(&mut self, now: Now, call: OpenCall, alive: Option<Timestamp>, out: &mut Vec<Output>) {
+    fn close_crashed_call(
+        &mut self,
+        now: Now,
+        call: OpenCall,
+        alive: Option<Timestamp>,
+        out: &mut Vec<Output>,
+    ) {
         for leg in &call.legs {
-            self.say_goodbye(now, leg);
+            self.send_bye(now, leg);
         }
         let mut record = call.record;
         let was_up = !call.legs.is_empty();
@@ -94,7 +100,7 @@ impl Switch {
         out.push(Output::Journal(Record::CallClosed(Box::new(record))));
     }
 
-    fn say_goodbye(&mut self, now: Now, leg: &DialogSnapshot) {
+    fn send_bye(&mut self, now: Now, leg: &DialogSnapshot) {
         let transport = transport_of(leg.transport);
         let Some(listener) = self.config.listener_at(leg.listener, transport, leg.local) else {
             return; // nothing of ours can reach it any more

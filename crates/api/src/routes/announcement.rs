@@ -1,7 +1,7 @@
 //! What a recurring call does when it is due, as callers write it (S86): connect, or say something.
 
 use model::{Action, Announcement, ExtensionId, SoundId};
-use switch::voicemail::Phrase;
+use switch::voicemail::Prompt;
 
 use crate::App;
 use crate::error::{ApiError, Fault};
@@ -17,7 +17,7 @@ pub(crate) const ACTION: Field = Field::new(
 .or("onAnswer");
 pub(crate) const PROMPT: Field = Field::new(
     "promptId",
-    Rule::OneOf(Phrase::NAMES),
+    Rule::OneOf(Prompt::NAMES),
     "With play or message: a prompt of the server's own, in the language of the extension's mailbox",
 );
 pub(crate) const AUDIO: Field =

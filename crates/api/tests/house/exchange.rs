@@ -13,8 +13,8 @@ use model::{
 };
 use switch::ladder::Rung;
 use switch::{
-    Ban, CallPlace, CallsOf, Command, Counters, Originate, Presence, RecordingAction, RecordingView,
-    Registration, RegistrationsOf, Reply, State, Status, TestedCall, TrunkHostStatus, TrunkLife,
+    Ban, CallPlace, CallsOf, Command, Counters, HealthState, Originate, Presence, RecordingAction,
+    RecordingView, Registration, RegistrationsOf, Reply, State, Status, TestedCall, TrunkHostStatus,
     TrunkRegistration, TrunkStatus,
 };
 
@@ -129,7 +129,7 @@ impl Inside {
                 let found: Vec<_> = self.trunks().into_iter().filter(|status| status.id == trunk).collect();
                 if found.is_empty() { Reply::Unknown } else { Reply::Trunks(found) }
             }
-            Command::Registrar { .. } | Command::SuspendRegistrar => Reply::Status(self.status()),
+            Command::SetTrunkRegistration { .. } | Command::SuspendRegistrar => Reply::Status(self.status()),
             Command::TestCall { trunk, user, number, .. } => {
                 if let Some(cause) = self.refuse {
                     return Reply::Refused(cause);
@@ -251,12 +251,12 @@ impl Inside {
         let status = |trunk: &Arc<model::Trunk>| TrunkStatus {
             id: trunk.id.clone(),
             name: trunk.name.clone(),
-            life: TrunkLife::Up,
+            life: HealthState::Up,
             hosts: vec![TrunkHostStatus {
                 uri: format!("sip:{}", trunk.settings.hosts[0].host),
                 address: "203.0.113.5:5060".parse().unwrap(),
                 transport: "udp",
-                life: TrunkLife::Up,
+                life: HealthState::Up,
                 status: Some(200),
                 round_trip: Some(std::time::Duration::from_millis(12)),
                 checked_at: Some(Timestamp::from_micros((super::BEGIN + 3600) * 1_000_000)),

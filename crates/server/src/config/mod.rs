@@ -273,9 +273,9 @@ impl Config {
 
 impl Config {
     /// What a user may spend on the outside; the day is that of the house.
-    pub fn outside_limits(&self) -> switch::OutsideLimits {
+    pub fn outside_limits(&self) -> switch::OutboundLimits {
         let zone = model::recurrence::Zone::parse(&self.default_timezone);
-        switch::OutsideLimits {
+        switch::OutboundLimits {
             calls_per_minute: self.limits.outside_calls_per_minute,
             minutes_per_day: self.limits.outside_minutes_per_day,
             zone: zone.unwrap_or_else(|_| model::recurrence::Zone::utc()),

@@ -32,7 +32,7 @@ impl RecordSink for Store {
 
 /// How often the database is fed.
 #[derive(Clone, Copy, Debug)]
-pub struct Rhythm {
+pub struct FeedIntervals {
     /// Calls wait at most for so long.
     pub calls: Duration,
     /// Bindings wait for so long: a refresh that follows makes the last one worthless.
@@ -48,9 +48,9 @@ pub struct Rhythm {
     pub waiting_bytes: u64,
 }
 
-impl Default for Rhythm {
+impl Default for FeedIntervals {
     fn default() -> Self {
-        Rhythm {
+        FeedIntervals {
             calls: Duration::from_millis(500),
             bindings: Duration::from_secs(5),
             most_bindings: 16_384,
@@ -147,7 +147,7 @@ impl Feeder {
     }
 
     /// Feed until the journal's writer is gone, then feed what is left.
-    pub async fn run<L: RecordSink>(mut self, low_priority: Arc<L>, rhythm: Rhythm) -> FeedResult {
+    pub async fn run<L: RecordSink>(mut self, low_priority: Arc<L>, rhythm: FeedIntervals) -> FeedResult {
         let mut beat = interval(rhythm.calls);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -211,14 +211,14 @@ impl Feeder {
     }
 
     /// Feed what is due, and then what waits in segments only.
-    async fn round<L: RecordSink>(&mut self, low_priority: &L, rhythm: Rhythm) {
+    async fn round<L: RecordSink>(&mut self, low_priority: &L, rhythm: FeedIntervals) {
         self.feed_due(low_priority, rhythm).await;
         while self.failures == 0 && self.pending.len().0 == 0 && self.catch_up() {
             self.feed_due(low_priority, rhythm).await;
         }
     }
 
-    async fn feed_due<L: RecordSink>(&mut self, low_priority: &L, rhythm: Rhythm) {
+    async fn feed_due<L: RecordSink>(&mut self, low_priority: &L, rhythm: FeedIntervals) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
@@ -240,7 +240,7 @@ impl Feeder {
         self.delete();
     }
 
-    fn due(&mut self, rhythm: Rhythm) -> Due {
+    fn due(&mut self, rhythm: FeedIntervals) -> Due {
         let bindings = self.pending.len().1;
         if bindings == 0 {
             self.bindings_since = None;
@@ -258,7 +258,7 @@ impl Feeder {
     async fn feed<L: RecordSink>(
         &mut self,
         low_priority: &L,
-        rhythm: Rhythm,
+        rhythm: FeedIntervals,
         taken: Vec<(u64, Record)>,
     ) -> bool {
         let (segments, records): (Vec<u64>, Vec<Record>) = taken.into_iter().unzip();
@@ -294,7 +294,7 @@ impl Feeder {
     }
 
     /// Rewrite closed segments without what is outdated, where they have grown beyond measure.
-    fn compact(&mut self, rhythm: Rhythm) {
+    fn compact(&mut self, rhythm: FeedIntervals) {
         let allowed = rhythm.waiting_bytes + 2 * self.base_bytes;
         if self.failures == 0 || self.behind.is_some() || self.segments.bytes_below(self.current) <= allowed {
             return;
@@ -318,7 +318,7 @@ impl Feeder {
     }
 
     /// The writer is gone: feed everything, once, and leave an empty directory where that succeeds.
-    async fn finish<L: RecordSink>(&mut self, low_priority: &L, rhythm: Rhythm) -> FeedResult {
+    async fn finish<L: RecordSink>(&mut self, low_priority: &L, rhythm: FeedIntervals) -> FeedResult {
         loop {
             while !self.pending.is_empty() {
                 let taken = self.pending.take(rhythm.batch, Due::All);

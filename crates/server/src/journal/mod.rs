@@ -30,7 +30,7 @@ use store::RuntimeState;
 use switch::{Input, JournalRoom, OpenCall};
 use tokio::sync::{mpsc, oneshot};
 
-pub use feeder::{FeedResult, Feeder, RecordSink, Rhythm};
+pub use feeder::{FeedIntervals, FeedResult, Feeder, RecordSink};
 pub use pending::{Due, Pending};
 use room::{Room, is_full};
 use segment::Segments;

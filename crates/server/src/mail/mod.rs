@@ -7,4 +7,4 @@ mod worker;
 
 pub use message::{EmailMessage, sender};
 pub use smtp::{Mailer, RelayError, SmtpRelay};
-pub use worker::{Post, Worker};
+pub use worker::{MailConfig, Worker};

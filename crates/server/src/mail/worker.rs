@@ -17,7 +17,7 @@ const BATCH: u32 = 20;
 
 /// What mails are sent with.
 #[derive(Clone, Debug)]
-pub struct Post {
+pub struct MailConfig {
     /// The relay; without one no mail leaves, and the log says why.
     pub mailer: Option<Mailer>,
     /// The sender.
@@ -29,7 +29,7 @@ pub struct Post {
 /// See the module.
 pub struct Worker {
     /// How mails leave.
-    pub post: Post,
+    pub post: MailConfig,
     /// The books.
     pub directory_service: DirectoryService,
     /// The audio.

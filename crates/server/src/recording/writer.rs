@@ -61,7 +61,7 @@ impl Writer {
     ) -> io::Result<(Writer, Vec<RecordingSender>)> {
         let (producers, queues): (Vec<_>, Vec<_>) = (0..workers).map(|_| RingBuffer::new(QUEUE)).unzip();
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut desk = Desk { config, queues, files: BTreeMap::new(), events };
+        let mut desk = WriterThread { config, queues, files: BTreeMap::new(), events };
         let seen = Arc::clone(&stopping);
         let builder = std::thread::Builder::new().name("recordings".into());
         let thread = builder.spawn(move || {
@@ -91,7 +91,7 @@ impl Drop for Writer {
 }
 
 /// Everything that the thread owns.
-struct Desk {
+struct WriterThread {
     config: WriterConfig,
     queues: Vec<Consumer<WriterMsg>>,
     /// Files that are open; `None` where one has failed and only its end is awaited.
@@ -123,7 +123,7 @@ impl Sink {
     }
 }
 
-impl Desk {
+impl WriterThread {
     fn run(&mut self, stopping: &AtomicBool) {
         loop {
             let last = stopping.load(Ordering::Acquire);

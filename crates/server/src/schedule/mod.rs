@@ -13,7 +13,7 @@ use base::Rng;
 use model::{Directory, Occurrence};
 use serde_json::json;
 use store::{Audit, Store, StoreError};
-use switch::schedule::{Config, Dialled, Input, Output, Scheduler, Written};
+use switch::schedule::{Config, Dialled, Input, Output, Scheduler, WriteResult};
 use switch::{Command, Reply};
 
 use crate::clock::Clock;
@@ -160,7 +160,7 @@ impl Desk {
     }
 }
 
-fn outcome(row: &Occurrence, done: Result<bool, StoreError>) -> Written {
+fn outcome(row: &Occurrence, done: Result<bool, StoreError>) -> WriteResult {
     match done {
         Ok(true) => {
             if row.state.is_final() {
@@ -172,12 +172,12 @@ fn outcome(row: &Occurrence, done: Result<bool, StoreError>) -> Written {
                     "a recurring call"
                 );
             }
-            Written::Won
+            WriteResult::Won
         }
-        Ok(false) => Written::Lost,
+        Ok(false) => WriteResult::Lost,
         Err(error) => {
             tracing::warn!(%error, "an occurrence cannot be written; it is tried again");
-            Written::Failed
+            WriteResult::Failed
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use base::Timestamp;
 use model::{Occurrence, RecurringCallId};
 use store::Store;
-use switch::schedule::Begun;
+use switch::schedule::CallStarted;
 
 use crate::data::{self, DataDir};
 use crate::journal::Pending;
@@ -54,7 +54,7 @@ pub struct Beginning {
     /// The last instant of each recurring call that has a row.
     pub last: Vec<(RecurringCallId, Timestamp)>,
     /// Rows that an earlier life of this node held.
-    pub open: Vec<(Occurrence, Begun)>,
+    pub open: Vec<(Occurrence, CallStarted)>,
 }
 
 impl Beginning {
@@ -72,9 +72,9 @@ impl Beginning {
                 None => false,
             };
             let begun = match known {
-                true => Begun::Yes,
-                false if identity.same_boot(&row.owner) => Begun::No,
-                false => Begun::Unknown,
+                true => CallStarted::Yes,
+                false if identity.same_boot(&row.owner) => CallStarted::No,
+                false => CallStarted::Unknown,
             };
             open.push((row, begun));
         }

@@ -28,7 +28,7 @@ use crate::data::{DataDir, Lock};
 use crate::day_log::DayLog;
 use crate::dns::Dns;
 use crate::first_key::{self, FirstKey};
-use crate::journal::{FeedResult, Journal, Rhythm};
+use crate::journal::{FeedIntervals, FeedResult, Journal};
 use crate::limits::DRAIN;
 use crate::log::Log;
 use crate::low_priority;
@@ -151,7 +151,7 @@ impl Runtime {
         let keys = (opened.seal.derived("webhooks"), opened.seal.derived("pins"));
         let lag = past.feeder.lag();
         let feeder = past.feeder.telling(DayLog::new(clock.now().wall));
-        let feeding = feeder.run(Arc::new(opened.store.clone()), Rhythm::default());
+        let feeding = feeder.run(Arc::new(opened.store.clone()), FeedIntervals::default());
         let facts = (past.facts, past.done);
         let past = (past.journal, past.restore);
         let started = start_exchange(&config, &data, process, &mut opened, past, public)?;
@@ -325,7 +325,7 @@ fn start_exchange(
             seal: opened.seal.clone(),
             pin_key: opened.seal.derived("pins"),
             // Where others may have it, it is asked for first.
-            registrar: !opened.store.is_shared(),
+            register_trunks: !opened.store.is_shared(),
             ..switch_config(config, opened.epoch)
         },
         listen: config.sip.listen.clone(),

@@ -59,7 +59,7 @@ fn media_workers(config: &Config) -> usize {
 }
 
 /// How mails about voicemail leave.
-pub(super) fn post(config: &Config) -> Result<mail::Post> {
+pub(super) fn post(config: &Config) -> Result<mail::MailConfig> {
     let mailer = match &config.mail.smtp {
         Some(url) => {
             let relay = mail::SmtpRelay::parse(url.expose()).map_err(anyhow::Error::msg)?;
@@ -68,7 +68,7 @@ pub(super) fn post(config: &Config) -> Result<mail::Post> {
         None => None,
     };
     let from = config.mail.sender(&config.sip.domain);
-    Ok(mail::Post { mailer, from, retry: Duration::from_secs(u64::from(config.mail.retry_seconds)) })
+    Ok(mail::MailConfig { mailer, from, retry: Duration::from_secs(u64::from(config.mail.retry_seconds)) })
 }
 
 pub(super) fn switch_config(config: &Config, epoch: u32) -> switch::Config {

@@ -10,7 +10,7 @@ use model::RetryPolicy;
 use model::voicemail::{Fact, PinKey};
 use store::{Retention, Store};
 use switch::SettingChange;
-use switch::voicemail::Note;
+use switch::voicemail::VoicemailEffect;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -58,7 +58,7 @@ pub(super) struct Tasks {
 
 /// What the exchange tells others to do.
 pub(super) struct FromExchange {
-    pub(super) voicemail: UnboundedReceiver<Note>,
+    pub(super) voicemail: UnboundedReceiver<VoicemailEffect>,
     pub(super) settings: UnboundedReceiver<(u64, SettingChange)>,
 }
 
@@ -130,7 +130,7 @@ impl TaskSetup<'_> {
         &self,
         key: PinKey,
         waker: Arc<Notify>,
-        told: UnboundedReceiver<Note>,
+        told: UnboundedReceiver<VoicemailEffect>,
         (inherited, done): (Vec<Fact>, VoicemailDone),
     ) -> [JoinHandle<()>; 2] {
         let clerk = VoicemailWorker {

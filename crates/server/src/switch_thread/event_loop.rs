@@ -54,7 +54,7 @@ pub(super) struct EventLoop {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) voice: Box<dyn MediaDispatch>,
     pub(super) dns: Dns,
-    pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
+    pub(super) notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::VoicemailEffect>,
     pub(super) settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
     pub(super) lines: ConnectionTable,
     pub(super) work: Scratch,
@@ -93,7 +93,7 @@ pub(super) struct Scratch {
     outputs: Vec<Output>,
     records: Vec<Record>,
     /// For voicemail, once the journal has them.
-    notes: Vec<switch::voicemail::Note>,
+    notes: Vec<switch::voicemail::VoicemailEffect>,
     datagrams: Vec<(Hop, Bytes)>,
     streams: Vec<(Hop, Bytes)>,
     /// Connections whose peers will say nothing more.
@@ -465,7 +465,7 @@ impl EventLoop {
                 Output::Resolve { token, question } => work.questions.push((token, question)),
                 Output::Listen(open) => work.listen = Some(open),
                 Output::Voicemail(note) => {
-                    if let switch::voicemail::Note::Fact(fact) = &*note {
+                    if let switch::voicemail::VoicemailEffect::Fact(fact) = &*note {
                         work.records.push(Record::Voicemail(Box::new(fact.clone())));
                     }
                     work.notes.push(*note);

@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 
 use media::MediaEvent;
 use model::{Change, Directory};
-use switch::voicemail::{Clip, Prompts};
+use switch::voicemail::{Clip, PromptSet};
 use switch::{Command, Reply};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -46,7 +46,7 @@ pub enum SwitchMsg {
         permit: OwnedSemaphorePermit,
     },
     /// What voicemail says.
-    Prompts(Arc<Prompts>),
+    Prompts(Arc<PromptSet>),
     /// A file that voicemail plays, or none where it is not there.
     Fetched {
         /// Of which [`switch::voicemail::Note::Fetch`].

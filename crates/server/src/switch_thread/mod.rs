@@ -100,7 +100,7 @@ pub struct Setup {
     /// The DNS.
     pub dns: Dns,
     /// Takes what voicemail wants.
-    pub notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::Note>,
+    pub notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::VoicemailEffect>,
     /// Where settings go that people dial.
     pub settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
     /// Everything that is looked up.

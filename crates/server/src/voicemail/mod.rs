@@ -12,7 +12,7 @@ use api::{Actor, AudioFile, AudioStore, DirectoryError, DirectoryService, Mailbo
 use model::voicemail::{Fact, PinKey};
 use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 use store::StoreError;
-use switch::voicemail::{Audio, Clip, Note, greeting_path, message_path};
+use switch::voicemail::{Audio, Clip, VoicemailEffect, greeting_path, message_path};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 
@@ -123,7 +123,7 @@ impl VoicemailWorker {
     /// Do what the exchange wants until that is gone: facts are handed on to be written, audio that somebody waits for is read beside them.
     pub async fn run(
         self,
-        notes: Arc<Mutex<mpsc::UnboundedReceiver<Note>>>,
+        notes: Arc<Mutex<mpsc::UnboundedReceiver<VoicemailEffect>>>,
         facts: mpsc::UnboundedSender<Fact>,
     ) {
         let mut notes = notes.lock().await;
@@ -132,8 +132,8 @@ impl VoicemailWorker {
         while let Some(note) = notes.recv().await {
             while tasks.try_join_next().is_some() {}
             match note {
-                Note::Fact(fact) => drop(facts.send(fact)),
-                Note::Fetch { token, extension, audio } => {
+                VoicemailEffect::Fact(fact) => drop(facts.send(fact)),
+                VoicemailEffect::Fetch { token, extension, audio } => {
                     let clerk = Arc::clone(&clerk);
                     tasks.spawn(async move {
                         let clip = match audio {
@@ -144,7 +144,7 @@ impl VoicemailWorker {
                         clerk.switch_handle.put(SwitchMsg::Fetched { token, clip });
                     });
                 }
-                Note::Spoken { token, message, clip } => {
+                VoicemailEffect::DepositClip { token, message, clip } => {
                     let clerk = Arc::clone(&clerk);
                     tasks.spawn(async move {
                         let done = clerk.put(message, clip).await;

@@ -3,7 +3,7 @@
 use std::io::{self, Cursor};
 
 use model::Language;
-use switch::voicemail::{Phrase, Prompts};
+use switch::voicemail::{Prompt, PromptSet};
 
 use crate::recording::ogg_opus;
 
@@ -39,10 +39,10 @@ fn decode(ogg: &'static [u8]) -> io::Result<Vec<i16>> {
 }
 
 /// All of them, decoded: some tenths of a second of work.
-pub fn prompts() -> Prompts {
-    let mut prompts = Prompts::default();
+pub fn prompts() -> PromptSet {
+    let mut prompts = PromptSet::default();
     for (language, name, ogg) in ENGLISH.iter().chain(SPANISH) {
-        match (Phrase::named(name), decode(ogg)) {
+        match (Prompt::named(name), decode(ogg)) {
             (Some(phrase), Ok(samples)) => prompts.insert(*language, phrase, samples.into()),
             (_, Err(error)) => tracing::error!(%error, name, "a prompt cannot be decoded"),
             (None, Ok(_)) => tracing::error!(name, "a prompt that nobody says"),
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn every_phrase_is_spoken_in_both_languages_and_can_be_decoded() {
         assert_eq!(prompts().len(), ENGLISH.len() + SPANISH.len());
-        for phrase in Phrase::ALL.iter().filter(|phrase| **phrase != Phrase::Beep) {
+        for phrase in Prompt::ALL.iter().filter(|phrase| **phrase != Prompt::Beep) {
             for table in [ENGLISH, SPANISH] {
-                assert!(table.iter().any(|(_, name, _)| Phrase::named(name) == Some(*phrase)), "{phrase:?}");
+                assert!(table.iter().any(|(_, name, _)| Prompt::named(name) == Some(*phrase)), "{phrase:?}");
             }
         }
         for (_, name, ogg) in ENGLISH.iter().chain(SPANISH) {

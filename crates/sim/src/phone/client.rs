@@ -6,7 +6,7 @@ use base::Instant;
 use bytes::Bytes;
 use sip::Message;
 
-use super::{Alarm, PATIENCE, Phone, Said, Sight, T1, T2};
+use super::{Alarm, Observation, PATIENCE, Phone, PhoneOutput, T1, T2};
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +65,7 @@ impl Phone {
         branch: &str,
         request: Bytes,
         purpose: Purpose,
-        said: &mut Said,
+        said: &mut PhoneOutput,
     ) {
         let key = format!("{branch} {}", purpose.method());
         said.packets.push(request.clone());
@@ -77,7 +77,7 @@ impl Phone {
     }
 
     /// Timers A and E.
-    pub(super) fn resend(&mut self, now: Instant, key: &str, said: &mut Said) {
+    pub(super) fn resend(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match client.heard {
             Heard::Nothing => client.wait *= 2,
@@ -93,7 +93,7 @@ impl Phone {
     }
 
     /// Timers B and F.
-    pub(super) fn give_up(&mut self, now: Instant, key: &str, said: &mut Said) {
+    pub(super) fn give_up(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match client.heard {
             Heard::Nothing => {}
@@ -111,7 +111,7 @@ impl Phone {
         }
     }
 
-    pub(super) fn response(&mut self, now: Instant, message: &Message, said: &mut Said) {
+    pub(super) fn response(&mut self, now: Instant, message: &Message, said: &mut PhoneOutput) {
         let method = message.cseq().method.to_string();
         let key = format!("{} {method}", String::from_utf8_lossy(&message.via().branch));
         let Some(client) = self.clients.get_mut(&key) else { return };
@@ -126,7 +126,12 @@ impl Phone {
             }
             return;
         }
-        said.sights.push(Sight::Final { request: key.clone(), since, status, text: message.bytes().clone() });
+        said.sights.push(Observation::Final {
+            request: key.clone(),
+            since,
+            status,
+            text: message.bytes().clone(),
+        });
         match &client.heard {
             Heard::Final(ack) => return said.packets.extend(ack.clone()),
             // RFC 6026 aside, an answer that comes after we gave up still opens a dialog that must be closed.

@@ -4,13 +4,13 @@ use base::Instant;
 use bytes::Bytes;
 use sip::{HeaderName, Message};
 
-use super::habits::Prack;
+use super::profile::Prack;
 use super::wire::{body_of, target_of};
-use super::{Alarm, Call, PATIENCE, Phone, Reliable, Said, Stage, T1};
-use crate::dice::Dice;
+use super::{Alarm, Call, PATIENCE, Phone, PhoneOutput, Reliable, Stage, T1};
+use crate::rng_ext::Dice;
 
 impl Phone {
-    pub(super) fn incoming(&mut self, now: Instant, key: &str, message: &Message, said: &mut Said) {
+    pub(super) fn incoming(&mut self, now: Instant, key: &str, message: &Message, said: &mut PhoneOutput) {
         let sdp = self.new_sdp();
         let Some(target) = target_of(message) else {
             said.wrong("INVITE without Contact");
@@ -77,7 +77,7 @@ impl Phone {
     }
 
     /// 180, or 183 with early media; reliable where both sides do that.
-    pub(super) fn ring(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn ring(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         if self.stage(id) != Stage::Incoming {
             return;
         }
@@ -108,7 +108,7 @@ impl Phone {
     }
 
     /// RFC 3262 §3.
-    pub(super) fn repeat_reliable(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn repeat_reliable(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let Some(reliable) = self.calls.get_mut(&id).and_then(|call| call.reliable.as_mut()) else { return };
         if now.since(reliable.since) >= PATIENCE {
             return self.refuse(now, id, 504, said);
@@ -119,7 +119,14 @@ impl Phone {
         self.alarm(due, Alarm::Reliable(id));
     }
 
-    pub(super) fn pracked(&mut self, now: Instant, key: &str, id: u32, message: &Message, said: &mut Said) {
+    pub(super) fn pracked(
+        &mut self,
+        now: Instant,
+        key: &str,
+        id: u32,
+        message: &Message,
+        said: &mut PhoneOutput,
+    ) {
         let (address, codecs) = (self.address, self.habits.codecs);
         let Some(call) = self.calls.get_mut(&id) else { return };
         let rack = message.header(HeaderName::RAck).unwrap_or_default();
@@ -138,7 +145,7 @@ impl Phone {
         }
     }
 
-    pub(super) fn decide(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn decide(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         if self.calls.get(&id).is_some_and(|call| call.unwanted) {
             let status = match self.carrier {
                 false => *self.rng.pick(&[486, 486, 603, 480, 404, 500, 600]),
@@ -150,7 +157,7 @@ impl Phone {
         }
     }
 
-    fn pick_up(&mut self, now: Instant, id: u32, said: &mut Said) {
+    fn pick_up(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let Some((key, request)) = self.invite_of(id) else { return };
         let (address, codecs) = (self.address, self.habits.codecs);
         let Some(call) = self.calls.get_mut(&id) else { return };
@@ -175,7 +182,7 @@ impl Phone {
         self.reply(now, &key, 200, &lines, sdp.as_deref(), said);
     }
 
-    pub(super) fn refuse(&mut self, now: Instant, id: u32, status: u16, said: &mut Said) {
+    pub(super) fn refuse(&mut self, now: Instant, id: u32, status: u16, said: &mut PhoneOutput) {
         let Some((key, _)) = self.invite_of(id) else { return };
         if self.stage(id) != Stage::Incoming {
             return;
@@ -187,7 +194,7 @@ impl Phone {
         self.over(id);
     }
 
-    pub(super) fn cancelled(&mut self, now: Instant, key: &str, invite: &str, said: &mut Said) {
+    pub(super) fn cancelled(&mut self, now: Instant, key: &str, invite: &str, said: &mut PhoneOutput) {
         let Some(server) = self.servers.get(invite) else {
             return self.reply(now, key, 481, "", None, said);
         };
@@ -201,7 +208,7 @@ impl Phone {
     }
 
     /// ACK of our 200, to INVITE or re-INVITE.
-    pub(super) fn confirmed(&mut self, now: Instant, id: u32, _ack: &Message, _said: &mut Said) {
+    pub(super) fn confirmed(&mut self, now: Instant, id: u32, _ack: &Message, _said: &mut PhoneOutput) {
         if self.stage(id) == Stage::Answered {
             if let Some(call) = self.calls.get_mut(&id) {
                 call.stage = Stage::Up;

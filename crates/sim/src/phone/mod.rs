@@ -1,13 +1,13 @@
 //! A scripted phone: a small user agent written from RFC 3261 alone, sharing nothing with the endpoint it talks to but the parser.
 
 mod client;
-mod habits;
+mod dialog;
 mod incoming;
 mod outgoing;
+mod profile;
 mod registering;
 mod server;
 mod sound;
-mod talk;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +18,9 @@ use base::{Instant, Rng, Secret};
 use bytes::Bytes;
 use sip::{Message, Transport};
 
-use crate::dice::Dice;
+use crate::rng_ext::Dice;
 use client::Client;
-pub(crate) use habits::Habits;
+pub(crate) use profile::PhoneProfile;
 use registering::Registration;
 use server::Server;
 
@@ -56,7 +56,7 @@ pub(crate) enum Alarm {
 
 /// What others may see of a phone: the oracle judges by it.
 #[derive(Clone, Debug)]
-pub(crate) enum Sight {
+pub(crate) enum Observation {
     /// A final answer to a request that was first sent at `since`, repeats included.
     Final { request: String, since: Instant, status: u16, text: Bytes },
     /// The exchange confirmed that the contact is bound, at least until then.
@@ -71,18 +71,18 @@ pub(crate) enum Sight {
 
 /// What a phone does in one step.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct PhoneOutput {
     pub(crate) packets: Vec<Bytes>,
-    pub(crate) sights: Vec<Sight>,
+    pub(crate) sights: Vec<Observation>,
 }
 
-impl Said {
+impl PhoneOutput {
     fn count(&mut self, what: &'static str) {
-        self.sights.push(Sight::Count(what));
+        self.sights.push(Observation::Count(what));
     }
 
     fn wrong(&mut self, what: impl Into<String>) {
-        self.sights.push(Sight::Wrong(what.into()));
+        self.sights.push(Observation::Wrong(what.into()));
     }
 }
 
@@ -173,7 +173,7 @@ pub(crate) struct Phone {
     pub(crate) account: Account,
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
-    pub(crate) habits: Habits,
+    pub(crate) habits: PhoneProfile,
     /// Whom it calls.
     pub(crate) contacts: Vec<String>,
     rng: Rng,
@@ -197,7 +197,7 @@ impl Phone {
         account: Account,
         address: SocketAddr,
         transport: Transport,
-        habits: Habits,
+        habits: PhoneProfile,
         mut rng: Rng,
     ) -> Phone {
         Phone {
@@ -250,7 +250,7 @@ impl Phone {
     }
 
     /// The day is over: every call is brought to its end, and nothing new begins.
-    pub(crate) fn close(&mut self, now: Instant, said: &mut Said) {
+    pub(crate) fn close(&mut self, now: Instant, said: &mut PhoneOutput) {
         self.closing = true;
         for id in self.call_numbers() {
             match self.calls[&id].stage {
@@ -268,7 +268,7 @@ impl Phone {
         self.agenda.first_key_value().map(|((due, _), _)| *due)
     }
 
-    pub(crate) fn tick(&mut self, now: Instant, said: &mut Said) {
+    pub(crate) fn tick(&mut self, now: Instant, said: &mut PhoneOutput) {
         while let Some(entry) = self.agenda.first_entry() {
             if entry.key().0 > now {
                 return;
@@ -278,7 +278,7 @@ impl Phone {
         }
     }
 
-    fn rings(&mut self, now: Instant, alarm: Alarm, said: &mut Said) {
+    fn rings(&mut self, now: Instant, alarm: Alarm, said: &mut PhoneOutput) {
         match alarm {
             Alarm::Register => self.register(now, said),
             Alarm::Dial => self.dial(now, said),
@@ -302,7 +302,7 @@ impl Phone {
     }
 
     /// A message arrives.
-    pub(crate) fn hear(&mut self, now: Instant, bytes: &Bytes, said: &mut Said) {
+    pub(crate) fn hear(&mut self, now: Instant, bytes: &Bytes, said: &mut PhoneOutput) {
         match Message::parse(bytes.clone()) {
             Err(error) => said.wrong(format!("cannot be read: {} in {:?}", error.what, bytes)),
             Ok(message) if message.status().is_some() => self.response(now, &message, said),

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use sip::{HeaderName, Message};
 
 use super::client::Purpose;
-use super::habits::Prack;
+use super::profile::Prack;
 use super::sound::{self, Sdp};
 use super::wire::{Draft, body_of, target_of};
-use super::{Alarm, Call, PATIENCE, Phone, Said, Stage};
-use crate::dice::Dice;
+use super::{Alarm, Call, PATIENCE, Phone, PhoneOutput, Stage};
+use crate::rng_ext::Dice;
 
 impl Phone {
     pub(super) fn new_sdp(&mut self) -> Sdp {
@@ -17,7 +17,7 @@ impl Phone {
         Sdp { session: self.rng.below(1 << 31) as u32, version: 1, port, direction: "sendrecv" }
     }
 
-    pub(super) fn dial(&mut self, now: Instant, said: &mut Said) {
+    pub(super) fn dial(&mut self, now: Instant, said: &mut PhoneOutput) {
         if self.closing {
             return;
         }
@@ -63,7 +63,7 @@ impl Phone {
         self.alarm(now + patience, Alarm::Cancel(id));
     }
 
-    fn invite(&mut self, now: Instant, id: u32, authorization: &str, said: &mut Said) {
+    fn invite(&mut self, now: Instant, id: u32, authorization: &str, said: &mut PhoneOutput) {
         let branch = self.new_branch();
         let mut lines = String::from(self.allow());
         match self.habits.prack {
@@ -96,7 +96,7 @@ impl Phone {
     }
 
     /// 1xx.
-    pub(super) fn progressed(&mut self, now: Instant, id: u32, message: &Message, said: &mut Said) {
+    pub(super) fn progressed(&mut self, now: Instant, id: u32, message: &Message, said: &mut PhoneOutput) {
         let status = message.status().unwrap_or_default();
         let required = self.habits.prack == Prack::Required;
         let Some(call) = self.calls.get_mut(&id) else { return };
@@ -119,7 +119,7 @@ impl Phone {
     }
 
     /// The caller sees one dialog, however many phones ring.
-    fn one_tag(&mut self, id: u32, message: &Message, said: &mut Said) {
+    fn one_tag(&mut self, id: u32, message: &Message, said: &mut PhoneOutput) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.remote_tag.is_empty() {
             call.remote_tag = message.to_tag().into();
@@ -134,7 +134,7 @@ impl Phone {
         call.updates = message.tokens(HeaderName::Allow).any(|m| m == "UPDATE");
     }
 
-    fn prack(&mut self, now: Instant, id: u32, message: &Message, said: &mut Said) {
+    fn prack(&mut self, now: Instant, id: u32, message: &Message, said: &mut PhoneOutput) {
         let Some(Ok(rseq)) = message.number(HeaderName::RSeq) else {
             return said.wrong("a reliable answer without RSeq");
         };
@@ -167,7 +167,12 @@ impl Phone {
     }
 
     /// The ACK of a 200, to an INVITE or a re-INVITE.
-    pub(super) fn ack_of_answer(&mut self, id: u32, message: &Message, said: &mut Said) -> Option<Bytes> {
+    pub(super) fn ack_of_answer(
+        &mut self,
+        id: u32,
+        message: &Message,
+        said: &mut PhoneOutput,
+    ) -> Option<Bytes> {
         self.one_tag(id, message, said);
         let (address, codecs) = (self.address, self.habits.codecs);
         let branch = self.new_branch();
@@ -195,7 +200,7 @@ impl Phone {
     }
 
     /// The final answer to our INVITE.
-    pub(super) fn invited(&mut self, now: Instant, id: u32, message: &Message, said: &mut Said) {
+    pub(super) fn invited(&mut self, now: Instant, id: u32, message: &Message, said: &mut PhoneOutput) {
         let status = message.status().unwrap_or_default();
         let Some(call) = self.calls.get_mut(&id) else { return };
         let wanted = matches!(call.stage, Stage::Calling | Stage::Hearing) && !call.unwanted;
@@ -239,7 +244,7 @@ impl Phone {
     }
 
     /// Give an unanswered call up.
-    pub(super) fn cancel(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn cancel(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         match call.stage {
             Stage::Calling => call.unwanted = true, // not before a provisional answer (RFC 3261 §9.1)

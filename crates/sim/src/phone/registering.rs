@@ -7,8 +7,8 @@ use sip::{HeaderName, Message};
 
 use super::client::Purpose;
 use super::wire::Draft;
-use super::{Alarm, Phone, Said, Sight};
-use crate::dice::Dice;
+use super::{Alarm, Observation, Phone, PhoneOutput};
+use crate::rng_ext::Dice;
 
 #[derive(Debug)]
 pub(super) struct Registration {
@@ -38,7 +38,7 @@ impl Registration {
 }
 
 impl Phone {
-    pub(super) fn register(&mut self, now: Instant, said: &mut Said) {
+    pub(super) fn register(&mut self, now: Instant, said: &mut PhoneOutput) {
         if self.closing || self.registration.under_way {
             return;
         }
@@ -52,11 +52,11 @@ impl Phone {
         self.ask(now, "", said);
     }
 
-    fn ask(&mut self, now: Instant, authorization: &str, said: &mut Said) {
+    fn ask(&mut self, now: Instant, authorization: &str, said: &mut PhoneOutput) {
         self.registration.cseq += 1;
         self.registration.under_way = true;
         self.registration.asked_at = now;
-        said.sights.push(Sight::Unsure);
+        said.sights.push(Observation::Unsure);
         let branch = self.new_branch();
         let expires = self.registration.expires.unwrap_or(self.habits.expires);
         let lines = format!("Expires: {expires}\r\n{authorization}");
@@ -76,7 +76,7 @@ impl Phone {
     }
 
     /// The answer, or the lack of one.
-    pub(super) fn registered(&mut self, now: Instant, answer: Option<&Message>, said: &mut Said) {
+    pub(super) fn registered(&mut self, now: Instant, answer: Option<&Message>, said: &mut PhoneOutput) {
         self.registration.under_way = false;
         if self.closing {
             return;
@@ -112,7 +112,7 @@ impl Phone {
         }
     }
 
-    fn bound(&mut self, now: Instant, answer: &Message, said: &mut Said) {
+    fn bound(&mut self, now: Instant, answer: &Message, said: &mut PhoneOutput) {
         let mine = match answer.contacts() {
             Ok(sip::Contacts::List(list)) => {
                 let me = self.contact();
@@ -135,7 +135,7 @@ impl Phone {
                 said.count("registered");
                 let seconds: u32 = seconds;
                 let expires = Duration::from_secs(u64::from(seconds));
-                said.sights.push(Sight::Bound { until: self.registration.asked_at + expires });
+                said.sights.push(Observation::Bound { until: self.registration.asked_at + expires });
                 self.calm(&Alarm::Register);
                 // Most refresh in time; some are late, and lapse.
                 let share = if self.rng.odds(5) { 110 } else { 50 + self.rng.below(45) as u32 };

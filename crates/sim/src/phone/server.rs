@@ -6,7 +6,7 @@ use base::Instant;
 use bytes::Bytes;
 use sip::{Message, Method};
 
-use super::{Alarm, PATIENCE, Phone, Said, Stage, T1, T2};
+use super::{Alarm, PATIENCE, Phone, PhoneOutput, Stage, T1, T2};
 
 #[derive(Clone, Debug)]
 pub(super) struct Server {
@@ -21,7 +21,7 @@ pub(super) struct Server {
 }
 
 impl Phone {
-    pub(super) fn request(&mut self, now: Instant, message: Message, said: &mut Said) {
+    pub(super) fn request(&mut self, now: Instant, message: Message, said: &mut PhoneOutput) {
         let branch = String::from_utf8_lossy(&message.via().branch).into_owned();
         if *message.method() == Method::Ack {
             return self.acknowledged(now, &branch, &message, said);
@@ -51,7 +51,7 @@ impl Phone {
         }
     }
 
-    fn within_dialog(&mut self, now: Instant, key: &str, message: &Message, said: &mut Said) {
+    fn within_dialog(&mut self, now: Instant, key: &str, message: &Message, said: &mut PhoneOutput) {
         let same_call = |id: &String| id == message.call_id();
         let Some(id) = self.dialog_of(message) else {
             let known =
@@ -115,7 +115,7 @@ impl Phone {
         status: u16,
         lines: &str,
         sdp: Option<&str>,
-        said: &mut Said,
+        said: &mut PhoneOutput,
     ) {
         let Some(server) = self.servers.get(key) else { return };
         if server.status.is_some() {
@@ -142,7 +142,7 @@ impl Phone {
     }
 
     /// Timer G, and its like for 200.
-    pub(super) fn repeat(&mut self, now: Instant, key: &str, said: &mut Said) {
+    pub(super) fn repeat(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
         let Some(server) = self.servers.get_mut(key) else { return };
         if server.acknowledged {
             return;
@@ -163,7 +163,7 @@ impl Phone {
         self.alarm(due, Alarm::Repeat(key.into()));
     }
 
-    fn acknowledged(&mut self, now: Instant, branch: &str, ack: &Message, said: &mut Said) {
+    fn acknowledged(&mut self, now: Instant, branch: &str, ack: &Message, said: &mut PhoneOutput) {
         if let Some(server) = self.servers.get_mut(&format!("{branch} INVITE"))
             && server.status.is_some_and(|status| status >= 300)
         {

@@ -6,11 +6,11 @@ use media::MediaEvent;
 use model::{Cause, Change};
 use switch::{CallsOf, Command, Input, Originate, RecordingAction, Reply, SettingChange};
 
-use super::{Happening, INTRUDER, World, peer};
+use super::{INTRUDER, SimEvent, World, peer};
 use crate::carriers;
-use crate::dice::Dice;
 use crate::office::Office;
-use crate::phone::Said;
+use crate::phone::PhoneOutput;
+use crate::rng_ext::Dice;
 use crate::worker::Worker;
 
 impl World {
@@ -35,16 +35,16 @@ impl World {
         self.phones[n].vanish();
         if self.phones[n].transport.is_reliable() && self.rng.odds(60) {
             let (life, flow) = (self.life, self.flows[n]);
-            self.soon(0, 3000, Happening::FlowClosed(life, flow));
+            self.soon(0, 3000, SimEvent::FlowClosed(life, flow));
         }
-        self.soon(5000, 60_000, Happening::Wake(n));
+        self.soon(5000, 60_000, SimEvent::Wake(n));
     }
 
     pub(super) fn ask(&mut self) {
         if self.closed {
             return;
         }
-        self.soon(500, 12_000, Happening::Ask);
+        self.soon(500, 12_000, SimEvent::Ask);
         if self.switch.is_none() {
             return;
         }
@@ -61,7 +61,7 @@ impl World {
             9 => {
                 let force = self.rng.odds(50);
                 self.command(Command::Stop { force });
-                self.soon(10, 50_000, Happening::StartAgain);
+                self.soon(10, 50_000, SimEvent::StartAgain);
             }
             10 => {
                 let usernames = self.office.usernames().to_vec();
@@ -100,8 +100,8 @@ impl World {
         self.oracle.count("media workers that died");
         let (life, last_words) = (self.life, self.worker.die());
         let of_this_life =
-            |happening: &Happening| matches!(happening, Happening::FromMedia(of, _) if *of == life);
-        let said: Vec<Happening> =
+            |happening: &SimEvent| matches!(happening, SimEvent::FromMedia(of, _) if *of == life);
+        let said: Vec<SimEvent> =
             self.queue.extract_if(.., |_, happening| of_this_life(happening)).map(|(_, said)| said).collect();
         for happening in said {
             self.happen(happening);
@@ -116,7 +116,7 @@ impl World {
             .chain(last_words)
             .chain(ports.collect::<Vec<_>>());
         for event in told {
-            self.happen(Happening::FromMedia(life, event));
+            self.happen(SimEvent::FromMedia(life, event));
         }
     }
 
@@ -283,17 +283,17 @@ impl World {
         let bytes = self.intruder.act();
         self.datagram_from(peer(INTRUDER), bytes);
         let pause = *self.rng.pick(&[50, 500, 20_000]);
-        self.soon(0, pause, Happening::Intrude);
+        self.soon(0, pause, SimEvent::Intrude);
     }
 
     pub(super) fn close(&mut self) {
         self.note("the office closes".into());
         self.closed = true;
         if !self.trunks.is_empty() {
-            self.soon(600_000, 600_000, Happening::Unplug);
+            self.soon(600_000, 600_000, SimEvent::Unplug);
         }
         for n in 0..self.phones.len() {
-            let mut said = Said::default();
+            let mut said = PhoneOutput::default();
             self.phones[n].close(self.now, &mut said);
             self.say(n, said);
         }

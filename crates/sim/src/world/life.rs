@@ -10,11 +10,11 @@ use model::journal::Record;
 use sip::{Flow, Hop, Transport};
 use switch::{Command, Input, Output, RegistrationsOf, Reply, SettingChange, Switch};
 
-use super::{Happening, INTRUDER, World, peer, server};
+use super::{INTRUDER, SimEvent, World, peer, server};
 use crate::crowd;
-use crate::dice::Dice;
-use crate::phone::Said;
-use crate::weather::Weather;
+use crate::network_conditions::NetworkConditions;
+use crate::phone::PhoneOutput;
+use crate::rng_ext::Dice;
 use crate::worker::Worker;
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
                 }
                 Output::Listen(open) => {
                     let life = self.life;
-                    self.soon(0, 50, Happening::Listening(life, open));
+                    self.soon(0, 50, SimEvent::Listening(life, open));
                 }
             }
         }
@@ -147,7 +147,7 @@ impl World {
                 }
                 Output::Listen(open) => {
                     let life = self.life;
-                    self.soon(0, 50, Happening::Listening(life, open));
+                    self.soon(0, 50, SimEvent::Listening(life, open));
                 }
                 Output::Journal(_) | Output::Reply { .. } => {}
             }
@@ -165,7 +165,7 @@ impl World {
                 let legs = call.legs.iter().map(|leg| leg.sip_call_id.clone()).collect();
                 if call.cause != Some(model::Cause::Crash) {
                     let due = self.now + std::time::Duration::from_secs(80);
-                    self.plan(due, Happening::Forgotten(self.life, call.id.clone(), legs));
+                    self.plan(due, SimEvent::Forgotten(self.life, call.id.clone(), legs));
                 }
             }
             Record::LegUp { call, .. } => self.note(format!("a leg of {call} is up")),
@@ -189,7 +189,7 @@ impl World {
                 let wait = if late { self.rng.millis(1500, 60_000) } else { self.rng.millis(0, 20) };
                 let life = self.life;
                 for event in events {
-                    self.plan(self.now + wait, Happening::FromMedia(life, event));
+                    self.plan(self.now + wait, SimEvent::FromMedia(life, event));
                 }
             }
         }
@@ -200,7 +200,7 @@ impl World {
         self.oracle.count("settings dialled");
         let (life, done) = (self.life, self.rng.odds(90));
         let longest = *self.rng.pick(&[50, 50, 50, 8_000]);
-        self.soon(1, longest, Happening::Set(life, token, change, done));
+        self.soon(1, longest, SimEvent::Set(life, token, change, done));
     }
 
     // ---- the network -------------------------------------------------------------------------------------------------------------
@@ -219,26 +219,26 @@ impl World {
         }
         if hop.transport.is_reliable() {
             let due = self.arrival(hop.flow, false);
-            return self.plan(due, Happening::ToPeer(hop, bytes));
+            return self.plan(due, SimEvent::ToPeer(hop, bytes));
         }
         let arrivals = self.weather.datagram(self.now, &mut self.rng);
         if arrivals.is_empty() {
             self.story.packet(self.now, hop.local, hop.remote, &bytes, "LOST");
         }
         for due in arrivals {
-            self.plan(due, Happening::ToPeer(hop, bytes.clone()));
+            self.plan(due, SimEvent::ToPeer(hop, bytes.clone()));
         }
     }
 
     fn arrival(&mut self, flow: Flow, up: bool) -> base::Instant {
         let last = self.streams.get(&(flow, up)).copied().unwrap_or_default();
-        let due = Weather::stream(self.now, last, &mut self.rng);
+        let due = NetworkConditions::stream(self.now, last, &mut self.rng);
         self.streams.insert((flow, up), due);
         due
     }
 
     /// What a phone said in one step goes onto the network.
-    pub(super) fn say(&mut self, n: usize, said: Said) {
+    pub(super) fn say(&mut self, n: usize, said: PhoneOutput) {
         for sight in said.sights {
             self.oracle.saw(self.now, n, sight);
         }
@@ -248,7 +248,7 @@ impl World {
             if transport.is_reliable() {
                 let hop = Hop { transport, listener: 1, local: server(), remote, flow };
                 let due = self.arrival(flow, true);
-                self.plan(due, Happening::ToSwitch(hop, bytes));
+                self.plan(due, SimEvent::ToSwitch(hop, bytes));
             } else {
                 self.datagram_from(remote, bytes);
             }
@@ -263,7 +263,7 @@ impl World {
             self.story.packet(self.now, remote, hop.local, &bytes, "LOST");
         }
         for due in arrivals {
-            self.plan(due, Happening::ToSwitch(hop, bytes.clone()));
+            self.plan(due, SimEvent::ToSwitch(hop, bytes.clone()));
         }
     }
 
@@ -292,12 +292,12 @@ impl World {
             self.story.packet(self.now, hop.local, hop.remote, bytes, "NOBODY THERE");
             if hop.transport.is_reliable() || self.rng.odds(30) {
                 let life = self.life;
-                self.soon(1, 50, Happening::Unreachable(life, hop));
+                self.soon(1, 50, SimEvent::Unreachable(life, hop));
             }
             return;
         }
         self.story.packet(self.now, hop.local, hop.remote, bytes, "");
-        let mut said = Said::default();
+        let mut said = PhoneOutput::default();
         self.phones[n].hear(self.now, bytes, &mut said);
         self.say(n, said);
     }
@@ -346,7 +346,7 @@ impl World {
                 self.phones[n].disconnected(self.now);
             }
         }
-        self.soon(50, 6000, Happening::Restart);
+        self.soon(50, 6000, SimEvent::Restart);
     }
 
     pub(super) fn new_flow(&mut self, n: usize) {
@@ -393,7 +393,7 @@ impl World {
         }
         self.check_bindings();
         let life = self.life;
-        self.soon(0, 20, Happening::Listening(life, true));
+        self.soon(0, 20, SimEvent::Listening(life, true));
     }
 
     /// A call was closed a while ago, and the exchange has lived since: its phones know.

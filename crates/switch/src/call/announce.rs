@@ -18,10 +18,10 @@ use model::{
 };
 use sip::{Flow, Hop, SessionId, Transport};
 
-use super::{Asking, CallKey, CallState, Leg, LegState, Phase, Stream};
-use crate::exchange::Switch;
+use super::{CallKey, CallState, Leg, LegState, PendingReinvite, Phase, Stream};
 use crate::ports::Port;
-use crate::voicemail::{Audio, Clip, Note, Phrase};
+use crate::switch::Switch;
+use crate::voicemail::{Audio, Clip, Prompt, VoicemailEffect};
 use crate::{Originate, Output, Reply, State};
 
 /// How long reading the audio, or writing the message, may take.
@@ -36,7 +36,7 @@ const HOUSE: (SessionId, StreamId) = (SessionId(u64::MAX), StreamId(u32::MAX));
 
 /// What a call is to say.
 #[derive(Debug)]
-pub(crate) struct Speech {
+pub(crate) struct AnnouncementState {
     /// Names what the shell was asked for.
     token: u64,
     /// What is said; `None` until it has been read.
@@ -47,11 +47,11 @@ pub(crate) struct Speech {
 
 impl Leg {
     /// Whether this is the house's own end of a call that nobody makes.
-    pub(crate) fn is_house(&self) -> bool {
+    pub(crate) fn is_placeholder(&self) -> bool {
         self.session == HOUSE.0
     }
 
-    fn house() -> Leg {
+    fn placeholder() -> Leg {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let local = LocalMedia {
             address: nowhere.ip(),
@@ -80,7 +80,7 @@ impl Leg {
                 negotiated: None,
                 closed: true,
             },
-            asking: Asking::No,
+            asking: PendingReinvite::No,
         }
     }
 }
@@ -124,27 +124,27 @@ impl Switch {
             trace.insert(0, TraceStep { rule: "recurring_call".into(), outcome });
         }
         self.counters.calls_started += 1;
-        let speech = Speech { token: self.rng.u64(), clip: None, into_box };
-        let token = speech.token;
-        let key = self.begin_announcement(now, wish, &extension, route, trace, speech);
+        let announcement = AnnouncementState { token: self.rng.u64(), clip: None, into_box };
+        let token = announcement.token;
+        let key = self.begin_announcement(now, wish, &extension, route, trace, announcement);
         self.journal_opening(key, out);
         match what {
             Announcement::Prompt(_) => self.audio_is_read(now, key, clip, out),
             Announcement::Audio(id) => {
                 let audio = Audio::Sound(id.clone());
-                let note = Note::Fetch { token, extension: extension.id.clone(), audio };
+                let note = VoicemailEffect::Fetch { token, extension: extension.id.clone(), audio };
                 self.calls.expect(token, key);
                 out.push(Output::Voicemail(Box::new(note)));
                 self.set_timer(key, now.instant + PATIENCE);
             }
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
         self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
     }
 
     fn prompt(&self, extension: &Extension, name: &str) -> Option<Clip> {
         let language = self.directory.mailbox(&extension.id).language;
-        let clip = self.prompts.say(language, &[Phrase::named(name)?]);
+        let clip = self.prompts.say(language, &[Prompt::named(name)?]);
         (!clip.is_empty()).then_some(clip)
     }
 
@@ -155,7 +155,7 @@ impl Switch {
         extension: &Extension,
         route: Route,
         trace: Vec<TraceStep>,
-        speech: Speech,
+        announcement: AnnouncementState,
     ) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let record = CallRecord {
@@ -189,9 +189,9 @@ impl Switch {
         self.calls.begin(
             now,
             CallState {
-                legs: vec![Leg::house()],
-                speech: Some(Box::new(speech)),
-                ..CallState::new(record, Phase::Preparing(route))
+                legs: vec![Leg::placeholder()],
+                announcement: Some(Box::new(announcement)),
+                ..CallState::new(record, Phase::LoadingAudio(route))
             },
         )
     }
@@ -208,37 +208,40 @@ impl Switch {
             return false;
         }
         self.audio_is_read(now, key, clip.filter(|clip| !clip.is_empty()).cloned(), out);
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
         true
     }
 
     /// Whether a call is an announcement that goes by this token, and is not over.
     fn announces(&self, key: CallKey, token: u64) -> bool {
-        let live = self.calls.get(key).filter(|call| !matches!(call.phase, Phase::Over { .. }));
-        live.and_then(|call| call.speech.as_ref()).is_some_and(|speech| speech.token == token)
+        let live = self.calls.get(key).filter(|call| !matches!(call.phase, Phase::Released { .. }));
+        live.and_then(|call| call.announcement.as_ref())
+            .is_some_and(|announcement| announcement.token == token)
     }
 
     /// Ring, now that there is something to say.
     fn audio_is_read(&mut self, now: Now, key: CallKey, clip: Option<Clip>, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Phase::Preparing(route) = &call.phase else { return };
+        let Phase::LoadingAudio(route) = &call.phase else { return };
         let route = route.clone();
-        let (Some(clip), Some(speech)) = (clip, call.speech.as_mut()) else {
+        let (Some(clip), Some(announcement)) = (clip, call.announcement.as_mut()) else {
             return self.release(now, key, Cause::AudioMissing, out);
         };
-        speech.clip = Some(clip);
+        announcement.clip = Some(clip);
         call.phase = Phase::Dialling;
         self.timers.cancel(call.timer.take());
         if self.state == State::Stopped {
             return self.release(now, key, Cause::Draining, out);
         }
-        self.lead(now, key, route, out);
+        self.route_call(now, key, route, out);
     }
 
     /// Somebody answered.
     pub(crate) fn speak(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(clip) = call.speech.as_ref().and_then(|speech| speech.clip.clone()) else { return };
+        let Some(clip) = call.announcement.as_ref().and_then(|announcement| announcement.clip.clone()) else {
+            return;
+        };
         call.phase = Phase::Announcing(index);
         self.up(now, key, out);
         let clip: Clip = std::iter::repeat_n(0, LEAD_IN).chain(clip.iter().copied()).collect();
@@ -270,19 +273,23 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(call) = self.calls.get(key) else { return };
-        let speech = call.speech.as_ref().filter(|speech| speech.into_box);
-        let (Some(extension), Some(speech)) = (extension, speech) else {
+        let announcement = call.announcement.as_ref().filter(|announcement| announcement.into_box);
+        let (Some(extension), Some(announcement)) = (extension, announcement) else {
             return self.release(now, key, cause, out);
         };
-        let (token, Some(clip)) = (speech.token, speech.clip.clone()) else {
+        let (token, Some(clip)) = (announcement.token, announcement.clip.clone()) else {
             return self.release(now, key, Cause::Internal, out);
         };
         let (from_number, id) = (call.record.from_number.clone(), call.record.id.clone());
         if self.held(&extension) >= voicemail::MESSAGES_PER_BOX {
-            self.tell(key, "voicemail", format!("the mailbox of {} is full", extension.number));
+            self.push_trace(key, "voicemail", format!("the mailbox of {} is full", extension.number));
             return self.release(now, key, cause, out);
         }
-        self.tell(key, "voicemail", format!("{}: the mailbox of {} gets it", cause.code(), extension.number));
+        self.push_trace(
+            key,
+            "voicemail",
+            format!("{}: the mailbox of {} gets it", cause.code(), extension.number),
+        );
         let message = VoicemailMessage {
             id: MessageId::new(now, &mut self.rng),
             extension: extension.id.clone(),
@@ -295,9 +302,9 @@ impl Switch {
             heard_at: None,
         };
         self.calls.expect(token, key);
-        out.push(Output::Voicemail(Box::new(Note::Spoken { token, message, clip })));
+        out.push(Output::Voicemail(Box::new(VoicemailEffect::DepositClip { token, message, clip })));
         if let Some(call) = self.calls.get_mut(key) {
-            call.phase = Phase::Depositing;
+            call.phase = Phase::StoringMessage;
         }
         self.set_timer(key, now.instant + PATIENCE);
     }
@@ -307,7 +314,7 @@ impl Switch {
         let expected = self.calls.expected(token);
         let Some(key) = expected.filter(|key| self.announces(*key, token)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
-        if matches!(call.phase, Phase::Depositing) {
+        if matches!(call.phase, Phase::StoringMessage) {
             if done {
                 call.phase = Phase::Announcing(0);
                 self.up(now, key, out);
@@ -315,6 +322,6 @@ impl Switch {
             let cause = if done { Cause::Completed } else { Cause::Internal };
             self.release(now, key, cause, out);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 }

@@ -10,8 +10,8 @@ use model::{CallDirection, CallStatus, Cause, LegRole};
 
 use super::{CallKey, LegState, Phase};
 use crate::Output;
-use crate::exchange::Switch;
 use crate::location::transport_number;
+use crate::switch::Switch;
 
 impl Switch {
     pub(crate) fn progressed(
@@ -41,13 +41,13 @@ impl Switch {
             let note = CallEvent::Ringing { call: call.record.id.clone(), at: call.time(now) };
             out.push(Output::Journal(Record::Noted(note)));
         }
-        let early = sdp.is_some_and(|sdp| self.take_answer(key, index, &sdp, out).is_ok());
+        let early = sdp.is_some_and(|sdp| self.apply_answer(key, index, &sdp, out).is_ok());
         if self.is_leg_up(key, 0) {
             let source = match (early, self.calls.get(key).and_then(|c| c.leg(index))) {
                 (true, Some(leg)) => Source::Stream(leg.stream.id),
                 _ => Source::Tone(Tone::Ringback),
             };
-            return self.feed(key, 0, source, out);
+            return self.set_source(key, 0, source, out);
         }
         self.tell_caller(now, key, index, early, out);
     }
@@ -62,7 +62,7 @@ impl Switch {
         if let Some(caller) = call.legs.first_mut() {
             caller.state = LegState::Ringing;
         }
-        let heard = self.calls.get(key).and_then(|c| c.leg(c.journey.heard?));
+        let heard = self.calls.get(key).and_then(|c| c.leg(c.routing.early_media_leg?));
         let silent = heard.is_some_and(|leg| !matches!(leg.state, LegState::Trying | LegState::Ringing));
         if early && has_answer && silent {
             self.hear(key, index, out); // the phone that was heard before was let go
@@ -81,9 +81,9 @@ impl Switch {
     /// Let the caller hear what a phone sends before it answers.
     fn hear(&mut self, key: CallKey, index: usize, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        call.journey.heard = Some(index);
+        call.routing.early_media_leg = Some(index);
         let Some(source) = call.leg(index).map(|leg| Source::Stream(leg.stream.id)) else { return };
-        self.feed(key, 0, source, out);
+        self.set_source(key, 0, source, out);
     }
 
     pub(crate) fn accepted(
@@ -99,12 +99,12 @@ impl Switch {
         if let Some(record) = call.record.legs.get_mut(index) {
             record.answered_at = Some(at);
         }
-        if matches!(call.phase, Phase::Testing) {
+        if matches!(call.phase, Phase::TrunkTest) {
             return self.test_answered(now, key, index, out);
         }
         let wanted = matches!(call.phase, Phase::Dialling if index > 0)
             || matches!(call.phase, Phase::RingingDevice(_));
-        let leaving = call.leg(index).is_none_or(|leg| leg.state == LegState::Leaving);
+        let leaving = call.leg(index).is_none_or(|leg| leg.state == LegState::Terminating);
         if !wanted || leaving {
             // Another phone was quicker, or the caller has gone: CANCEL and 200 crossed, and the endpoint says BYE.
             return self.hangup_leg(now, key, index, Cause::Cancelled, out);
@@ -113,7 +113,7 @@ impl Switch {
             leg.state = LegState::Up;
         }
         let agreed = match sdp {
-            Some(sdp) => self.take_answer(key, index, &sdp, out).is_ok(),
+            Some(sdp) => self.apply_answer(key, index, &sdp, out).is_ok(),
             None => {
                 self.calls.get(key).and_then(|c| c.leg(index)).is_some_and(|l| l.stream.negotiated.is_some())
             }
@@ -126,7 +126,7 @@ impl Switch {
         if let Phase::RingingDevice(route) = &call.phase {
             let route = route.clone();
             call.phase = Phase::Dialling;
-            return self.lead(now, key, route, out);
+            return self.route_call(now, key, route, out);
         }
         self.bridge(now, key, index, out);
     }
@@ -137,9 +137,9 @@ impl Switch {
         for other in (1..others).filter(|other| *other != index) {
             self.hangup_leg(now, key, other, Cause::Cancelled, out);
         }
-        self.leave_ways_but(key, Some(index));
+        self.drop_attempts_except(key, Some(index));
         let Some(call) = self.calls.get_mut(key) else { return };
-        if call.speech.is_some() {
+        if call.announcement.is_some() {
             return self.speak(now, key, index, out);
         }
         call.phase = Phase::Bridged(0, index);
@@ -150,7 +150,7 @@ impl Switch {
         if !self.answer_caller(now, key, Some(index), out) {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }
-        self.outside_begins(now, key, index, out);
+        self.outbound_call_begins(now, key, index, out);
         self.up(now, key, out);
     }
 
@@ -203,7 +203,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         use model::dialplan::Application;
-        if self.calls.get(key).is_some_and(|call| call.speech.is_some()) {
+        if self.calls.get(key).is_some_and(|call| call.announcement.is_some()) {
             return self.release(now, key, Cause::Refused, out); // forwarded to where nobody listens
         }
         if matches!(application, Application::Voicemail | Application::AnyVoicemail) {
@@ -213,7 +213,7 @@ impl Switch {
             return self.change_setting(now, key, out);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
-        call.phase = Phase::Served(application);
+        call.phase = Phase::InApplication(application);
         if !self.answer_caller(now, key, None, out) {
             return self.release(now, key, Cause::IncompatibleMedia, out);
         }
@@ -222,7 +222,7 @@ impl Switch {
     }
 
     pub(crate) fn up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        self.connect_media(key, out);
+        self.update_media_graph(key, out);
         self.counters.calls_answered += 1;
         if let Some(call) = self.calls.get_mut(key) {
             call.record.status = CallStatus::InProgress;
@@ -233,7 +233,7 @@ impl Switch {
         }
         let longest: Duration = self.config.call_duration;
         self.set_timer(key, now.instant + longest);
-        self.record_by_itself(now, key, out);
+        self.auto_record(now, key, out);
     }
 
     /// The ACK of our 200 is here; where the offer was ours it carries the answer.
@@ -249,10 +249,10 @@ impl Switch {
         let owed = leg.stream.ours.is_some() && leg.stream.negotiated.is_none();
         match sdp {
             Some(sdp) => {
-                if self.take_answer(key, index, &sdp, out).is_err() {
+                if self.apply_answer(key, index, &sdp, out).is_err() {
                     return self.release(now, key, Cause::IncompatibleMedia, out);
                 }
-                self.connect_media(key, out);
+                self.update_media_graph(key, out);
             }
             None if owed => self.release(now, key, Cause::IncompatibleMedia, out),
             None => {}

@@ -4,8 +4,8 @@ use base::Now;
 use model::Cause;
 use sip::{SessionEvent, SessionId, Termination};
 
-use super::{Asking, CallKey, LegState, Phase};
-use crate::exchange::Switch;
+use super::{CallKey, LegState, PendingReinvite, Phase};
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// What an INFO may carry from one party to the other.
@@ -27,12 +27,12 @@ impl Switch {
             SessionEvent::Progress { status, sdp, .. } => self.progressed(now, key, index, status, sdp, out),
             SessionEvent::Accepted { sdp, .. } => self.accepted(now, key, index, sdp, out),
             SessionEvent::Confirmed { sdp } => self.confirmed(now, key, index, sdp, out),
-            SessionEvent::Offered { sdp } => self.offered(now, key, index, sdp, out),
+            SessionEvent::Offered { sdp } => self.on_offer(now, key, index, sdp, out),
             SessionEvent::Answered { sdp } => self.answered(now, key, index, &sdp, out),
             SessionEvent::OfferRefused { status } => self.offer_refused(now, key, index, status, out),
             SessionEvent::Info { content_type, body } if self.is_in_voicemail(key) => {
                 if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
-                    self.key_pressed(now, key, digit, crate::voicemail::Road::Signalling, out);
+                    self.key_pressed(now, key, digit, crate::voicemail::DtmfSource::Signalling, out);
                 }
             }
             SessionEvent::Info { content_type, body } => {
@@ -60,9 +60,9 @@ impl Switch {
     fn ended(&mut self, now: Now, key: CallKey, index: usize, ended: &Termination, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let (cause, status) = cause_of(ended);
-        let was_let_go = call.leg(index).is_some_and(|leg| leg.state == LegState::Leaving);
+        let was_let_go = call.leg(index).is_some_and(|leg| leg.state == LegState::Terminating);
         if let Some(leg) = call.legs.get_mut(index) {
-            (leg.state, leg.asking) = (LegState::Over, Asking::No);
+            (leg.state, leg.asking) = (LegState::Over, PendingReinvite::No);
         }
         let at = call.time(now);
         if let Some(record) = call.record.legs.get_mut(index) {
@@ -72,33 +72,33 @@ impl Switch {
         }
         self.close_stream(key, index, out);
         if let Termination::Refused { status: 300..=399, response: Some(response) } = ended {
-            self.deflected(key, index, response);
+            self.on_redirect_response(key, index, response);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
-            Phase::Over { .. } => self.conclude_if_over(now, key, out),
-            Phase::Dialling if index > 0 => match call.ways.of_leg(index) {
+            Phase::Released { .. } => self.finish_if_done(now, key, out),
+            Phase::Dialling if index > 0 => match call.outbound.of_leg(index) {
                 Some(way) => self.trunk_leg_ended(now, key, way, ended, out),
                 // One that we let go ourselves: the call is elsewhere by now.
                 None if was_let_go => {}
-                None => self.callee_gone(now, key, cause, status, out),
+                None => self.on_callee_failed(now, key, cause, status, out),
             },
-            Phase::Testing => {
+            Phase::TrunkTest => {
                 self.test_hears(now, key, status.unwrap_or_default());
-                if let Some(way) = self.calls.get(key).and_then(|call| call.ways.of_leg(index)) {
+                if let Some(way) = self.calls.get(key).and_then(|call| call.outbound.of_leg(index)) {
                     self.trunk_leg_ended(now, key, way, ended, out);
                 }
             }
             // A leg that lost its fork says goodbye: nothing to the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
-            Phase::Voicemail(_) | Phase::Depositing if index > 0 => {}
+            Phase::Voicemail(_) | Phase::StoringMessage if index > 0 => {}
             Phase::Announcing(to) if index != to => {}
             Phase::Bridged(..)
-            | Phase::Served(_)
+            | Phase::InApplication(_)
             | Phase::Voicemail(_)
-            | Phase::Preparing(_)
+            | Phase::LoadingAudio(_)
             | Phase::Announcing(_)
-            | Phase::Depositing
+            | Phase::StoringMessage
             | Phase::Dialling
             | Phase::RingingDevice(_)
             | Phase::Waiting(_) => self.release(now, key, cause.unwrap_or(Cause::Completed), out),
@@ -106,7 +106,7 @@ impl Switch {
     }
 
     /// One of the phones that ring refused: the call goes on while another rings, unless it speaks for all of them (6xx).
-    fn callee_gone(
+    fn on_callee_failed(
         &mut self,
         now: Now,
         key: CallKey,
@@ -116,20 +116,20 @@ impl Switch {
     ) {
         let cause = cause.unwrap_or(Cause::Unreachable);
         match status {
-            Some(600..) => self.fallback(now, key, cause, out),
-            Some(_) | None => self.branch_gone(now, key, cause, out),
+            Some(600..) => self.on_no_answer(now, key, cause, out),
+            Some(_) | None => self.on_branch_failed(now, key, cause, out),
         }
     }
 
     /// A phone that rang, or a way outside, will not answer any more: the call goes on while another may. A carrier's 6xx comes here too: it
     /// speaks of one number, and is said of those that the carrier does not serve.
-    pub(crate) fn branch_gone(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
+    pub(crate) fn on_branch_failed(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let heavier = |before| if weight(cause) > weight(before) { cause } else { before };
-        let verdict = call.verdict.map_or(cause, heavier);
-        call.verdict = Some(verdict);
-        if !call.is_rung() && !self.looks_further(now, key, out) {
-            self.fallback(now, key, verdict, out);
+        let best_cause = call.best_cause.map_or(cause, heavier);
+        call.best_cause = Some(best_cause);
+        if !call.is_rung() && !self.has_more_targets(now, key, out) {
+            self.on_no_answer(now, key, best_cause, out);
         }
     }
 
@@ -143,23 +143,23 @@ impl Switch {
     pub(crate) fn call_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.timer = None;
-        if self.stayed_away(now, key, out) {
-            return self.settle(now, out);
+        if self.on_flow_timeout(now, key, out) {
+            return self.drain_endpoint(now, out);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
             Phase::Waiting(_) => self.release(now, key, Cause::NoRegisteredDevice, out), // S48
             Phase::RingingDevice(_) => self.release(now, key, Cause::NoAnswer, out),
-            Phase::Dialling => self.rang_out(now, key, out),
-            Phase::Testing => self.release(now, key, Cause::NoAnswer, out),
-            Phase::Bridged(..) | Phase::Served(_) => self.release(now, key, Cause::MaxDuration, out), // S30
-            Phase::Voicemail(_) => self.visit_timer(now, key, out),
-            Phase::Preparing(_) => self.release(now, key, Cause::AudioMissing, out),
+            Phase::Dialling => self.on_ring_timeout(now, key, out),
+            Phase::TrunkTest => self.release(now, key, Cause::NoAnswer, out),
+            Phase::Bridged(..) | Phase::InApplication(_) => self.release(now, key, Cause::MaxDuration, out), // S30
+            Phase::Voicemail(_) => self.on_voicemail_timer(now, key, out),
+            Phase::LoadingAudio(_) => self.release(now, key, Cause::AudioMissing, out),
             Phase::Announcing(_) => self.release(now, key, Cause::Completed, out),
-            Phase::Depositing => self.release(now, key, Cause::Internal, out),
-            Phase::Over { .. } => self.give_up(now, key, out),
+            Phase::StoringMessage => self.release(now, key, Cause::Internal, out),
+            Phase::Released { .. } => self.on_release_timeout(now, key, out),
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 }
 

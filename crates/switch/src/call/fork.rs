@@ -7,10 +7,10 @@ use base::Now;
 use model::{Cause, LegRecord, LegRole, TraceStep};
 use sip::{Headers, InviteParams, Target};
 
-use super::history::Diversion;
-use super::{Asking, CallKey, Leg, LegState, Phase};
-use crate::exchange::Switch;
+use super::diversion::Diversion;
+use super::{CallKey, Leg, LegState, PendingReinvite, Phase};
 use crate::location::Contact;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// From of a caller who does not want to be shown (RFC 3323 §4.1.1.3).
@@ -18,7 +18,7 @@ pub(crate) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.inval
 
 /// What a leg's INVITE says of the call.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Words {
+pub(crate) struct InviteIdentity {
     /// From without tag.
     pub(crate) from: String,
     /// To.
@@ -39,14 +39,14 @@ impl Switch {
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
-        let lost = self.location.has_lost(now.instant, username);
+        let lost = self.location.has_closed_flow(now.instant, username);
         match self.ring_phones(now, key, username, number, None, out) {
             Ok(_) => self.set_timer(key, now.instant + Duration::from_secs(ring_seconds)),
             Err(Cause::Unreachable) if lost => {}
-            Err(cause) => return self.fallback(now, key, cause, out),
+            Err(cause) => return self.on_no_answer(now, key, cause, out),
         }
         if lost {
-            self.await_phone(now, key, username, number, ring_seconds);
+            self.await_flow(now, key, username, number, ring_seconds);
         }
     }
 
@@ -84,15 +84,15 @@ impl Switch {
     ) -> Result<usize, Cause> {
         self.calls.join(key, username);
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
-        call.journey.rung.push(Arc::clone(username));
+        call.routing.ringing_aors.push(Arc::clone(username));
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
-        let mut lines = call.way(&self.config.domain, way);
-        if call.journey.hidden {
+        let mut lines = call.diversion_headers(&self.config.domain, way);
+        if call.routing.hidden {
             lines.add("Privacy", "id");
         }
-        let from = self.caller_line(key);
+        let from = self.from_header(key);
         let to = format!("<sip:{number}@{}>", self.config.domain);
-        let words = Words { from, to, lines };
+        let words = InviteIdentity { from, to, lines };
         let rang = contacts.iter().filter(|contact| {
             self.dial(now, key, contact, username, like.as_ref(), words.clone(), out).is_some()
         });
@@ -111,7 +111,7 @@ impl Switch {
         contact: &Contact,
         username: &str,
         like: Option<&media::sdp::SessionDescription>,
-        Words { from, to, lines }: Words,
+        InviteIdentity { from, to, lines }: InviteIdentity,
         out: &mut Vec<Output>,
     ) -> Option<usize> {
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
@@ -119,7 +119,7 @@ impl Switch {
         let contact_user = call.shown_number().to_owned();
         let port = self.ports.take(contact.hop.listener, worker)?;
         let mut stream = self.open_stream(contact.hop, port, out);
-        let offer = self.fit_to_record(key, username, media::sdp::offer(&stream.local, like));
+        let offer = self.restrict_to_recordable(key, username, media::sdp::offer(&stream.local, like));
         let connect = InviteParams {
             target: Target { uri: contact.uri.clone(), hop: contact.hop, route: contact.path.to_vec() },
             from,
@@ -138,7 +138,7 @@ impl Switch {
         };
         let index = self.calls.add_leg(
             key,
-            Leg { session, hop: contact.hop, state: LegState::Trying, stream, asking: Asking::No },
+            Leg { session, hop: contact.hop, state: LegState::Trying, stream, asking: PendingReinvite::No },
         );
         let role = if index == 0 { LegRole::Caller } else { LegRole::Callee };
         let sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
@@ -174,14 +174,14 @@ impl Switch {
     }
 
     /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
-    fn caller_line(&self, key: CallKey) -> String {
+    fn from_header(&self, key: CallKey) -> String {
         let Some(call) = self.calls.get(key) else { return String::new() };
         let party = call.record.legs.first().map(|leg| leg.party.as_str()).unwrap_or_default();
-        if call.journey.hidden {
+        if call.routing.hidden {
             return ANONYMOUS.into();
         }
         if call.record.legs.first().is_some_and(|leg| leg.role == LegRole::Trunk) {
-            return self.outside_line(&call.record.from_number);
+            return self.trunk_from_uri(&call.record.from_number);
         }
         let name = self
             .directory
@@ -201,16 +201,16 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) else { return };
-        if !matches!(leg.state, LegState::Leaving | LegState::Over) {
-            leg.state = LegState::Leaving;
-            if leg.is_house() {
+        if !matches!(leg.state, LegState::Terminating | LegState::Over) {
+            leg.state = LegState::Terminating;
+            if leg.is_placeholder() {
                 leg.state = LegState::Over;
                 return;
             }
             let session = leg.session;
             let mut lines = std::mem::take(&mut self.lines);
             lines.clear();
-            crate::requests::reason_line(cause, &mut lines);
+            crate::out_of_dialog::reason_line(cause, &mut lines);
             if cause.sip_status() == 503 {
                 lines.add("Retry-After", 10);
             }

@@ -12,11 +12,11 @@ use model::{
 };
 use sip::{HeaderName, Incoming, Uri};
 
-use super::forward::Journey;
-use super::{Asking, CallKey, CallState, Leg, LegState, Phase, history};
-use crate::exchange::Switch;
+use super::routing::Routing;
+use super::{CallKey, CallState, Leg, LegState, PendingReinvite, Phase, diversion};
 use crate::features::Read;
-use crate::requests::Refusal;
+use crate::out_of_dialog::Rejection;
+use crate::switch::Switch;
 use crate::{JournalRoom, Output, State, limits};
 
 /// Who calls: a phone of ours, or a carrier.
@@ -41,21 +41,21 @@ pub(crate) struct Caller {
 
 impl Switch {
     pub(crate) fn invite(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
-        let trunks = self.trunks_behind(&request.hop);
+        let trunks = self.trunks_by_source(&request.hop);
         if !trunks.is_empty() {
             return self.invite_from_trunk(now, request, &trunks, out);
         }
         let Some(caller) = self.authenticate(now, &request) else { return };
         if !self.is_ours(request.message.uri().map_or("", Uri::host), &request) {
-            let refusal = Refusal::status(404).why("this domain is not served here");
-            return self.refuse_once(now, &request, &refusal, out);
+            let refusal = Rejection::status(404).why("this domain is not served here");
+            return self.reject(now, &request, &refusal, out);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
         let Read { dialled, route: feature, setting, hidden, trace: feature_trace } =
             self.read_feature(&caller, dialled);
         let help = self.calls_for_help(&dialled);
         if let Err(refusal) = self.admit(&caller, help) {
-            return self.refuse_once(now, &request, &refusal, out);
+            return self.reject(now, &request, &refusal, out);
         }
         let asker =
             DialContext { origin: CallOrigin::Phone, permissions: self.directory.permissions_of(&caller) };
@@ -80,7 +80,7 @@ impl Switch {
             role: LegRole::Caller,
             extension: caller.extension.clone(),
             party: caller.username.to_string(),
-            aor: Some(crate::identity::canonical(&self.directory, &caller)),
+            aor: Some(crate::auth::canonical(&self.directory, &caller)),
             channel: None,
             codecs: Vec::new(),
             help,
@@ -100,18 +100,18 @@ impl Switch {
     }
 
     /// Whether one more call of this user may begin. No limit and no shutting down stands in the way of one that calls for help.
-    fn admit(&self, caller: &Credential, help: bool) -> Result<(), Refusal> {
+    fn admit(&self, caller: &Credential, help: bool) -> Result<(), Rejection> {
         let open = self.state == State::Running || help && self.state == State::Draining;
         if !open {
-            return Err(Refusal::cause(Cause::Draining));
+            return Err(Rejection::cause(Cause::Draining));
         }
         if !self.directory.may_serve(caller) {
-            return Err(Refusal::cause(Cause::Inactive).with_status(403));
+            return Err(Rejection::cause(Cause::Inactive).with_status(403));
         }
         if help {
             return Ok(());
         }
-        self.has_room(&caller.user).map_err(Refusal::cause)
+        self.has_room(&caller.user).map_err(Rejection::cause)
     }
 
     /// The limits that every road shares (S29).
@@ -180,18 +180,19 @@ impl Switch {
     ) {
         let hop = request.hop;
         let Some(port) = self.ports.take(hop.listener, None) else {
-            self.trunks.give_back(caller.channel);
-            return self.refuse_once(now, &request, &Refusal::cause(Cause::Overload), out);
+            self.trunks.release_channel(caller.channel);
+            return self.reject(now, &request, &Rejection::cause(Cause::Overload), out);
         };
         let sip_call_id = request.message.call_id().to_string();
         let body = request.message.body();
         let is_sdp = request.message.header(HeaderName::ContentType).is_some_and(is_sdp);
         let invite = request.message.bytes().clone();
-        let (hops_left, before) = (Switch::hops_left(&request), history::diversions(&request.message));
+        let (hops_left, before) =
+            (Switch::hops_left(&request), diversion::count_diversions(&request.message));
         let Some(session) = self.endpoint.start_uas(now, request, &mut self.sip_out) else {
             self.ports.add(port.worker, hop.listener, vec![port.number]);
-            self.trunks.give_back(caller.channel);
-            return self.settle(now, out);
+            self.trunks.release_channel(caller.channel);
+            return self.drain_endpoint(now, out);
         };
         self.counters.calls_started += 1;
         let mut stream = self.open_stream(hop, port, out);
@@ -205,7 +206,7 @@ impl Switch {
         if let Some(theirs) = &mut stream.theirs {
             theirs.keep_codecs(&caller.codecs);
         }
-        let visited = caller.extension.into_iter().collect();
+        let visited_extensions = caller.extension.into_iter().collect();
         let key = self.calls.begin(
             now,
             CallState {
@@ -213,12 +214,18 @@ impl Switch {
                 parties: caller.aor.into_iter().collect(),
                 channel: caller.channel,
                 help: caller.help,
-                journey: Journey { visited, before, hidden: caller.hidden, ..Journey::default() },
+                routing: Routing {
+                    visited_extensions,
+                    prior_diversions: before,
+                    hidden: caller.hidden,
+                    ..Routing::default()
+                },
                 ..CallState::new(record, Phase::Dialling)
             },
         );
         self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);
-        self.calls.add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No });
+        self.calls
+            .add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: PendingReinvite::No });
         self.calls.note(now, session, false, hop, &invite);
         self.journal_opening(key, out);
         self.tell_of_emergency(now, key, out);
@@ -227,18 +234,18 @@ impl Switch {
         } else if hops_left == 0 && !matches!(route, Route::Application(_)) {
             self.release(now, key, Cause::Refused, out);
         } else {
-            self.lead(now, key, route, out);
+            self.route_call(now, key, route, out);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Lead a call whose caller is there to where it was routed.
-    pub(crate) fn lead(&mut self, now: Now, key: CallKey, route: Route, out: &mut Vec<Output>) {
+    pub(crate) fn route_call(&mut self, now: Now, key: CallKey, route: Route, out: &mut Vec<Output>) {
         match route {
-            Route::Refused(cause) => self.fallback(now, key, cause, out),
+            Route::Refused(cause) => self.on_no_answer(now, key, cause, out),
             Route::Application(application) => self.serve(now, key, application, out),
-            Route::Trunk(outside) => self.lead_outside(now, key, outside, out),
-            Route::Extension(extension) => self.arrive(now, key, &extension, out),
+            Route::Trunk(outside) => self.route_outbound(now, key, outside, out),
+            Route::Extension(extension) => self.route_to_extension(now, key, &extension, out),
             Route::Username(username) => {
                 let number = username.to_string();
                 self.fork(now, key, &username, &number, 60, out);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base::{KeyedHash, KeyedMap, Rng, Timestamp};
 use model::UserId;
 
-use super::returning::Awaited;
+use super::flow_recovery::PendingFlow;
 use super::{CallKey, CallState};
 use crate::CallPlace;
 
@@ -31,7 +31,7 @@ pub(super) struct Index {
     tokens: BTreeMap<u64, CallKey>,
     waiting: BTreeMap<CallKey, Awaits>,
     waiting_for: BTreeMap<Awaits, BTreeSet<CallKey>>,
-    returning: BTreeMap<CallKey, Awaited>,
+    returning: BTreeMap<CallKey, PendingFlow>,
     returning_to: BTreeMap<Arc<str>, BTreeSet<CallKey>>,
     /// Visits to voicemail that began before the prompts were read.
     unspoken: BTreeSet<CallKey>,
@@ -174,19 +174,19 @@ impl Index {
 
     // ---- calls for a phone whose connection broke ----------------------------------------------------------------------------
 
-    pub(super) fn await_return(&mut self, key: CallKey, awaited: Awaited) {
+    pub(super) fn await_return(&mut self, key: CallKey, awaited: PendingFlow) {
         self.stop_returning(key);
         self.returning_to.entry(Arc::clone(&awaited.username)).or_default().insert(key);
         self.returning.insert(key, awaited);
     }
 
-    pub(super) fn stop_returning(&mut self, key: CallKey) -> Option<Awaited> {
+    pub(super) fn stop_returning(&mut self, key: CallKey) -> Option<PendingFlow> {
         let awaited = self.returning.remove(&key)?;
         take_out(&mut self.returning_to, &awaited.username, key);
         Some(awaited)
     }
 
-    pub(super) fn returning_to(&self, username: &str) -> Vec<(CallKey, Awaited)> {
+    pub(super) fn returning_to(&self, username: &str) -> Vec<(CallKey, PendingFlow)> {
         let keys = self.returning_to.get(username).into_iter().flatten();
         keys.filter_map(|key| Some((*key, self.returning.get(key)?.clone()))).collect()
     }

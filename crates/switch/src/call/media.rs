@@ -9,9 +9,9 @@ use sip::Hop;
 
 use super::{CallKey, LegState, Phase, Stream};
 use crate::backlog::Task;
-use crate::exchange::Switch;
 use crate::ports::Port;
-use crate::{Hold, Output};
+use crate::switch::Switch;
+use crate::{HoldTreatment, Output};
 
 impl Switch {
     /// Begin a stream on a port, before anything is known of the peer.
@@ -54,7 +54,7 @@ impl Switch {
         let theirs = leg.stream.theirs.as_ref().ok_or(SdpError::NoAudio)?;
         let (bytes, negotiated) = sdp::answer(theirs, &leg.stream.local, partner)?;
         leg.stream.answer = Some(bytes.clone());
-        self.agree(key, index, negotiated, out);
+        self.commit_media(key, index, negotiated, out);
         Ok(bytes)
     }
 
@@ -69,14 +69,15 @@ impl Switch {
         // Of two who talk the later leg is the one that was called.
         let callee = index.max(call.partner(index).unwrap_or(0));
         let callee = call.record.legs.get(callee).map_or("", |leg| leg.party.as_str());
-        let offer = self.fit_to_record(key, callee, sdp::offer(&call.leg(index)?.stream.local, like));
+        let offer =
+            self.restrict_to_recordable(key, callee, sdp::offer(&call.leg(index)?.stream.local, like));
         let bytes = offer.bytes.clone();
         self.calls.get_mut(key)?.legs.get_mut(index)?.stream.ours = Some(offer);
         Some(bytes)
     }
 
     /// Read the peer's answer to our offer.
-    pub(crate) fn take_answer(
+    pub(crate) fn apply_answer(
         &mut self,
         key: CallKey,
         index: usize,
@@ -88,12 +89,12 @@ impl Switch {
         let ours = leg.stream.ours.as_ref().ok_or(SdpError::NoAudio)?;
         let negotiated = sdp::apply_answer(&ours.description, &theirs)?;
         leg.stream.theirs = Some(theirs);
-        self.agree(key, index, negotiated, out);
+        self.commit_media(key, index, negotiated, out);
         Ok(())
     }
 
     /// Keep what a leg has agreed on, and tell its worker.
-    fn agree(&mut self, key: CallKey, index: usize, negotiated: Negotiated, out: &mut Vec<Output>) {
+    fn commit_media(&mut self, key: CallKey, index: usize, negotiated: Negotiated, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(record) = call.record.legs.get_mut(index) {
             record.codec = Some(negotiated.codec.name().into());
@@ -108,16 +109,18 @@ impl Switch {
         out.push(Output::Media { worker: leg.stream.port.worker, command });
     }
 
-    pub(crate) fn feed(&self, key: CallKey, index: usize, source: Source, out: &mut Vec<Output>) {
+    pub(crate) fn set_source(&self, key: CallKey, index: usize, source: Source, out: &mut Vec<Output>) {
         // The house's own leg has no stream that anybody could hear.
-        if let Some(leg) = self.calls.get(key).and_then(|c| c.legs.get(index)).filter(|leg| !leg.is_house()) {
+        if let Some(leg) =
+            self.calls.get(key).and_then(|c| c.legs.get(index)).filter(|leg| !leg.is_placeholder())
+        {
             let command = MediaCommand::SetSource { stream: leg.stream.id, source };
             out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
     }
 
     /// Who hears whom, from where the call is now.
-    pub(crate) fn connect_media(&self, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn update_media_graph(&self, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         match call.phase {
             Phase::Bridged(a, b) => {
@@ -126,13 +129,13 @@ impl Switch {
                     let holds = leg.stream.negotiated.as_ref().is_some_and(|n| !n.direction.sends());
                     let source = match (holds, self.config.hold) {
                         (false, _) => Source::Stream(leg.stream.id),
-                        (true, Hold::Silence) => Source::Silence,
-                        (true, Hold::Music) => Source::Tone(Tone::Music),
+                        (true, HoldTreatment::Silence) => Source::Silence,
+                        (true, HoldTreatment::Music) => Source::Tone(Tone::Music),
                     };
-                    self.feed(key, listener, source, out);
+                    self.set_source(key, listener, source, out);
                 }
             }
-            Phase::Served(application) => {
+            Phase::InApplication(application) => {
                 let source = match application {
                     Application::Echo => Source::Echo,
                     Application::Milliwatt => Source::Tone(Tone::Milliwatt),
@@ -140,17 +143,17 @@ impl Switch {
                         Source::Silence
                     }
                 };
-                self.feed(key, 0, source, out);
+                self.set_source(key, 0, source, out);
             }
-            Phase::Voicemail(_) => self.feed(key, 0, Source::Silence, out),
-            Phase::Announcing(to) => self.feed(key, to, Source::Silence, out),
+            Phase::Voicemail(_) => self.set_source(key, 0, Source::Silence, out),
+            Phase::Announcing(to) => self.set_source(key, to, Source::Silence, out),
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
-            | Phase::Testing
-            | Phase::Preparing(_)
-            | Phase::Depositing
-            | Phase::Over { .. } => {}
+            | Phase::TrunkTest
+            | Phase::LoadingAudio(_)
+            | Phase::StoringMessage
+            | Phase::Released { .. } => {}
         }
     }
 
@@ -162,10 +165,14 @@ impl Switch {
             | MediaEvent::SilenceDetected { .. } => {
                 self.voicemail_event(now, event, out);
             }
-            MediaEvent::Recorded { recording, .. } if !crate::voicemail::is_taking(recording) => {
+            MediaEvent::Recorded { recording, .. }
+                if !crate::voicemail::is_voicemail_recording(recording) =>
+            {
                 self.recorded(now, recording);
             }
-            MediaEvent::FileClosed { recording, file } if !crate::voicemail::is_taking(recording) => {
+            MediaEvent::FileClosed { recording, file }
+                if !crate::voicemail::is_voicemail_recording(recording) =>
+            {
                 self.filed(now, recording, file, out);
             }
             MediaEvent::Recorded { .. } | MediaEvent::FileClosed { .. } => {
@@ -183,7 +190,7 @@ impl Switch {
                 {
                     record.quality = Some(quality(&report));
                 }
-                self.conclude_if_over(now, key, out);
+                self.finish_if_done(now, key, out);
             }
         }
     }

@@ -2,23 +2,23 @@
 
 mod announce;
 mod answer;
+mod diversion;
 mod events;
-mod follow;
+mod find_me;
+mod flow_recovery;
 mod fork;
-mod forward;
-mod history;
 mod incoming;
 mod index;
 mod media;
 mod originate;
-mod outside;
-mod record;
+mod outbound_limits;
+mod recording;
 mod release;
 mod renegotiate;
-mod returning;
+mod routing;
 
-pub(crate) use record::Tapes;
-pub use record::{Beep, RecordingConfig};
+pub(crate) use recording::Recordings;
+pub use recording::{Beep, RecordingConfig};
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -35,12 +35,12 @@ use slab::Slab;
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
-use crate::trunk::Ways;
-use crate::voicemail::Visit;
+use crate::trunk::OutboundAttempts;
+use crate::voicemail::VoicemailSession;
 use crate::{CallPlace, CallsOf, limits};
 
+pub(crate) use diversion::Diversion;
 pub(crate) use fork::{ANONYMOUS, escaped};
-pub(crate) use history::Diversion;
 pub(crate) use incoming::Caller;
 
 /// A place in the table of calls; reused, so never kept beyond the call.
@@ -73,7 +73,7 @@ pub(crate) enum LegState {
     /// Answered.
     Up,
     /// We hung up; its last messages are still to come.
-    Leaving,
+    Terminating,
     /// Its session is over.
     Over,
 }
@@ -86,7 +86,7 @@ pub(crate) struct Leg {
     pub(crate) state: LegState,
     pub(crate) stream: Stream,
     /// Renegotiation that this leg's peer asked for and that waits for the other leg, or for the ACK.
-    pub(crate) asking: Asking,
+    pub(crate) asking: PendingReinvite,
 }
 
 impl Leg {
@@ -103,7 +103,7 @@ impl Leg {
 
 /// A renegotiation that a leg's peer has begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Asking {
+pub(crate) enum PendingReinvite {
     /// None.
     No,
     /// Its offer was passed to the other leg.
@@ -120,27 +120,27 @@ pub(crate) enum Phase {
     /// Legs of the callee ring.
     Dialling,
     /// A trunk is tested: there is no caller, and whoever answers is hung up on.
-    Testing,
+    TrunkTest,
     /// Bridged: `legs[.0]` and `legs[.1]`.
     Bridged(usize, usize),
     /// With an application.
-    Served(Application),
+    InApplication(Application),
     /// What is to be announced is being read; then it is rung there.
-    Preparing(Route),
+    LoadingAudio(Route),
     /// Whoever answered hears the announcement: `legs[.0]`.
     Announcing(usize),
     /// Nobody answered: the announcement is being put into a mailbox.
-    Depositing,
+    StoringMessage,
     /// With voicemail, to leave a message or to hear some.
-    Voicemail(Box<Visit>),
+    Voicemail(Box<VoicemailSession>),
     /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
-    Over { reports: bool },
+    Released { reports: bool },
 }
 
 impl Phase {
     /// Whether somebody is being rung who may still answer.
     pub(crate) fn is_dialling(&self) -> bool {
-        matches!(self, Phase::Dialling | Phase::Testing)
+        matches!(self, Phase::Dialling | Phase::TrunkTest)
     }
 }
 
@@ -163,17 +163,17 @@ pub(crate) struct CallState {
     /// Streams that the worker has not closed yet.
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.
-    pub(crate) verdict: Option<Cause>,
+    pub(crate) best_cause: Option<Cause>,
     /// Its ways to the outside.
-    pub(crate) ways: Ways,
+    pub(crate) outbound: OutboundAttempts,
     /// The trunk that delivered it, and that it takes up a channel of.
     pub(crate) channel: Option<TrunkId>,
     /// It calls for help: nothing counts it, and nothing stands in its way (security.md row 31).
     pub(crate) help: bool,
     /// How it came to where it is.
-    pub(crate) journey: forward::Journey,
+    pub(crate) routing: routing::Routing,
     /// What it is to say, where it is an announcement.
-    pub(crate) speech: Option<Box<announce::Speech>>,
+    pub(crate) announcement: Option<Box<announce::AnnouncementState>>,
 }
 
 /// All calls.
@@ -228,7 +228,7 @@ impl Calls {
         call.parties.clear();
         self.live -= 1;
         let own = (!call.help).then_some(&call.record.user);
-        for user in call.journey.counted.iter().chain(own) {
+        for user in call.routing.charged_users.iter().chain(own) {
             if let Some(count) = self.by_user.get_mut(user) {
                 *count -= 1;
                 if *count == 0 {
@@ -242,7 +242,7 @@ impl Calls {
     pub(crate) fn count(&mut self, key: CallKey, user: UserId) {
         if let Some(call) = self.slab.get_mut(key) {
             *self.by_user.entry(user.clone()).or_default() += 1;
-            call.journey.counted.push(user);
+            call.routing.charged_users.push(user);
         }
     }
 
@@ -298,7 +298,7 @@ impl Calls {
     /// Whether a call is there and not over.
     pub(crate) fn is_live(&self, id: &CallId) -> bool {
         let call = self.find(id).and_then(|key| self.get(key));
-        call.is_some_and(|call| !matches!(call.phase, Phase::Over { .. }))
+        call.is_some_and(|call| !matches!(call.phase, Phase::Released { .. }))
     }
 
     /// The call whose id comes next.
@@ -318,7 +318,7 @@ impl Calls {
     /// A phone of this user name is in a call now.
     pub(crate) fn join(&mut self, key: CallKey, username: &Arc<str>) {
         if let Some(call) = self.slab.get_mut(key)
-            && !matches!(call.phase, Phase::Over { .. })
+            && !matches!(call.phase, Phase::Released { .. })
         {
             call.parties.push(Arc::clone(username));
             self.index.join(key, username);
@@ -454,12 +454,12 @@ impl CallState {
             timer: None,
             parties: Vec::new(),
             open_streams: 0,
-            verdict: None,
-            ways: Ways::default(),
+            best_cause: None,
+            outbound: OutboundAttempts::default(),
             channel: None,
             help: false,
-            journey: forward::Journey::default(),
-            speech: None,
+            routing: routing::Routing::default(),
+            announcement: None,
         }
     }
 
@@ -470,7 +470,7 @@ impl CallState {
 
     /// The caller's number as others may see it.
     pub(crate) fn shown_number(&self) -> &str {
-        if self.journey.hidden { "anonymous" } else { &self.record.from_number }
+        if self.routing.hidden { "anonymous" } else { &self.record.from_number }
     }
 
     /// What its record says of now: its beginning by the wall clock, and what has passed since by the clock that never jumps. So a wall clock
@@ -485,7 +485,7 @@ impl CallState {
 
     /// The media worker that it lives on, where it has a stream already.
     pub(crate) fn worker(&self) -> Option<u8> {
-        self.leg(0).filter(|leg| !leg.is_house()).map(|leg| leg.stream.port.worker)
+        self.leg(0).filter(|leg| !leg.is_placeholder()).map(|leg| leg.stream.port.worker)
     }
 
     /// The leg that a leg talks with.
@@ -496,14 +496,14 @@ impl CallState {
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
-            | Phase::Testing
+            | Phase::TrunkTest
             | Phase::Bridged(..)
-            | Phase::Served(_)
-            | Phase::Preparing(_)
+            | Phase::InApplication(_)
+            | Phase::LoadingAudio(_)
             | Phase::Announcing(_)
-            | Phase::Depositing
+            | Phase::StoringMessage
             | Phase::Voicemail(_)
-            | Phase::Over { .. } => None,
+            | Phase::Released { .. } => None,
         }
     }
 
@@ -520,26 +520,26 @@ impl CallState {
             Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
-            | Phase::Testing
-            | Phase::Preparing(_)
+            | Phase::TrunkTest
+            | Phase::LoadingAudio(_)
             | Phase::Announcing(_)
-            | Phase::Depositing
-            | Phase::Served(_)
+            | Phase::StoringMessage
+            | Phase::InApplication(_)
             | Phase::Voicemail(_)
-            | Phase::Over { .. } => [None, None],
+            | Phase::Released { .. } => [None, None],
         };
         talking.into_iter().flatten().filter(|index| self.leg(*index).is_some_and(Leg::is_unrecordable))
     }
 
     /// Whether anybody can still answer: a leg that rings, or a way outside that looks for a host.
     pub(crate) fn is_rung(&self) -> bool {
-        self.ringing().next().is_some() || !self.ways.is_empty()
+        self.ringing().next().is_some() || !self.outbound.is_empty()
     }
 
     pub(crate) fn is_up(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Bridged(..) | Phase::Served(_) | Phase::Announcing(_) | Phase::Voicemail(_)
+            Phase::Bridged(..) | Phase::InApplication(_) | Phase::Announcing(_) | Phase::Voicemail(_)
         )
     }
 }

@@ -10,14 +10,14 @@ use model::{
     TraceStep,
 };
 
-use super::fork::Words;
+use super::fork::InviteIdentity;
 use super::{CallKey, CallState, Phase};
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Originate, Output, Reply, State, limits};
 
 /// Which devices are looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Among {
+enum DeviceFilter {
     /// Those that could ring now.
     Registered,
     /// Those too that a call could wait for.
@@ -46,30 +46,30 @@ impl Switch {
         if let Err(cause) = self.has_room(&wish.user) {
             return Reply::Refused(cause);
         }
-        let device = self.device_for(now, &wish, &decision.route, Among::Registered);
+        let device = self.device_for(now, &wish, &decision.route, DeviceFilter::Registered);
         if device.is_none() && (wish.require_device || self.calls.waiting() >= limits::WAITING) {
             return Reply::Refused(Cause::NoRegisteredDevice);
         }
         let leaves = matches!(decision.route, Route::Trunk(_));
-        if leaves && let Err(cause) = self.meters.admit(now, &wish.user) {
+        if leaves && let Err(cause) = self.usage.admit(now, &wish.user) {
             return Reply::Refused(cause);
         }
         self.counters.calls_started += 1;
         let key = self.queue(now, wish, &decision.route, decision.trace);
         if let Some(call) = self.calls.get_mut(key) {
-            call.journey.admitted = leaves;
+            call.routing.outbound_admitted = leaves;
         }
         self.journal_opening(key, out);
         if let Some(device) = device {
             self.ring_device(now, key, &device, out);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
         self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
     }
 
     /// Where a wish leads, by what the device that is going to ring may dial.
     fn route_of(&self, now: Now, wish: &Originate) -> Decision {
-        let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), Among::All);
+        let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), DeviceFilter::All);
         let permissions = device.map_or_else(DialPermissions::default, |d| self.directory.permissions_of(&d));
         dialplan::route(&self.directory, DialContext { origin: road(wish), permissions }, &wish.to)
     }
@@ -86,7 +86,9 @@ impl Switch {
             status: CallStatus::Queued,
             from_number: self.shown_number(&wish),
             to_number: wish.to.clone(),
-            device: self.device_for(now, &wish, route, Among::All).map(|device| device.username.to_string()),
+            device: self
+                .device_for(now, &wish, route, DeviceFilter::All)
+                .map(|device| device.username.to_string()),
             started_at: now.wall,
             answered_at: None,
             ended_at: None,
@@ -114,7 +116,13 @@ impl Switch {
     }
 
     /// The device to ring, in the order of S48, and never the destination's own.
-    fn device_for(&self, now: Now, wish: &Originate, route: &Route, among: Among) -> Option<Arc<Credential>> {
+    fn device_for(
+        &self,
+        now: Now,
+        wish: &Originate,
+        route: &Route,
+        among: DeviceFilter,
+    ) -> Option<Arc<Credential>> {
         let destination = match route {
             Route::Extension(extension) => Some(&extension.username),
             Route::Username(username) => Some(username),
@@ -123,7 +131,8 @@ impl Switch {
         let usable = |credential: &&Arc<Credential>| {
             destination != Some(&credential.username)
                 && self.directory.may_serve(credential)
-                && (among == Among::All || self.location.is_registered(now.instant, &credential.username))
+                && (among == DeviceFilter::All
+                    || self.location.is_registered(now.instant, &credential.username))
         };
         if let Some(device) = &wish.device {
             return self.directory.credential(device).filter(usable).cloned();
@@ -161,13 +170,13 @@ impl Switch {
         call.record
             .trace
             .push(TraceStep { rule: "device".into(), outcome: format!("{} is rung first", device.username) });
-        call.journey.visited.extend(device.extension.clone());
+        call.routing.visited_extensions.extend(device.extension.clone());
         call.phase = Phase::RingingDevice(route);
         let dialled = crate::call::fork::escaped(&call.record.to_number);
         let from = format!("<sip:{dialled}@{}>", self.config.domain); // the device shows whom it will talk with
         let to = format!("<sip:{name}@{}>", self.config.domain);
         self.calls.join(key, &device.username);
-        let words = Words { from, to, ..Words::default() };
+        let words = InviteIdentity { from, to, ..InviteIdentity::default() };
         let rung = contact.and_then(|c| self.dial(now, key, &c, &device.username, None, words, out));
         if rung.is_none() {
             return self.release(now, key, Cause::Overload, out);
@@ -184,11 +193,11 @@ impl Switch {
         for key in self.calls.waiting_for(username, owner) {
             let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
             let route = self.route_of(now, wish).route;
-            if let Some(device) = self.device_for(now, wish, &route, Among::Registered) {
+            if let Some(device) = self.device_for(now, wish, &route, DeviceFilter::Registered) {
                 self.ring_device(now, key, &device, out);
             }
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 }
 

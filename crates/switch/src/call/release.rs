@@ -8,7 +8,7 @@ use model::{CallStatus, Cause};
 
 use super::{CallKey, Phase};
 use crate::Output;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 
 /// How long the record waits for media workers to report, and for phones to answer BYE.
 const REPORTS: Duration = Duration::from_secs(2);
@@ -18,14 +18,14 @@ const LAST_WORDS: Duration = Duration::from_secs(40);
 impl Switch {
     pub(crate) fn release(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        if matches!(call.phase, Phase::Over { .. }) {
+        if matches!(call.phase, Phase::Released { .. }) {
             return;
         }
         self.test_ends(key, cause);
         let Some(call) = self.calls.get_mut(key) else { return };
         let was_up = call.is_up();
         let id = call.record.id.clone();
-        call.phase = Phase::Over { reports: true };
+        call.phase = Phase::Released { reports: true };
         let at = call.time(now);
         call.record.ended_at = Some(at);
         call.record.cause = Some(cause);
@@ -38,50 +38,50 @@ impl Switch {
         for index in 0..legs {
             self.hangup_leg(now, key, index, cause, out);
         }
-        self.leave_trunks(key);
-        self.outside_ends(now, key, out);
+        self.release_trunk_channels(key);
+        self.outbound_call_ends(now, key, out);
         *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
         self.calls.retire(key);
-        self.leave_takings(&id, out);
+        self.on_call_released(&id, out);
         self.forget_wish(&id);
         self.set_timer(key, now.instant + REPORTS);
-        self.conclude_if_over(now, key, out);
+        self.finish_if_done(now, key, out);
     }
 
     /// Write the CDR once the reports are in and every phone that was up has heard that it is over: after a crash before that the journal
     /// still shows the call as open, so that its phones are told again. Forget the call once its last messages are through.
-    pub(crate) fn conclude_if_over(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn finish_if_done(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let Phase::Over { reports } = call.phase else { return };
+        let Phase::Released { reports } = call.phase else { return };
         let owes = |(leg, record): (&super::Leg, &model::LegRecord)| {
             leg.state != super::LegState::Over && record.answered_at.is_some()
         };
         let owing = call.legs.iter().zip(&call.record.legs).any(owes);
         if reports && call.open_streams == 0 && !owing {
-            call.phase = Phase::Over { reports: false };
+            call.phase = Phase::Released { reports: false };
             out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
             self.set_timer(key, now.instant + LAST_WORDS);
         }
         let Some(call) = self.calls.get(key) else { return };
         let silent = call.legs.iter().all(|leg| leg.state == super::LegState::Over);
-        if matches!(call.phase, Phase::Over { reports: false }) && silent {
-            self.forget(now, key, out);
+        if matches!(call.phase, Phase::Released { reports: false }) && silent {
+            self.remove_call(now, key, out);
         }
     }
 
     /// The timer of a call that is over: a worker that does not report, a phone that does not answer BYE, or a session that does not end, holds nothing up for ever.
-    pub(crate) fn give_up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn on_release_timeout(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        if matches!(call.phase, Phase::Over { reports: true }) {
-            call.phase = Phase::Over { reports: false };
+        if matches!(call.phase, Phase::Released { reports: true }) {
+            call.phase = Phase::Released { reports: false };
             out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
             self.set_timer(key, now.instant + LAST_WORDS);
-            return self.conclude_if_over(now, key, out);
+            return self.finish_if_done(now, key, out);
         }
-        self.forget(now, key, out);
+        self.remove_call(now, key, out);
     }
 
-    fn forget(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    fn remove_call(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.remove(key) else { return };
         self.timers.cancel(call.timer);
         if self.keeps_ladder(now) {

@@ -4,13 +4,13 @@ use base::Now;
 use bytes::Bytes;
 use media::sdp::{self, SessionDescription};
 
-use super::{Asking, CallKey, Phase};
+use super::{CallKey, PendingReinvite, Phase};
 use crate::Output;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 
 impl Switch {
     /// A party offers (re-INVITE, UPDATE), or asks for an offer.
-    pub(crate) fn offered(
+    pub(crate) fn on_offer(
         &mut self,
         now: Now,
         key: CallKey,
@@ -21,23 +21,23 @@ impl Switch {
         let Some(call) = self.calls.get(key) else { return };
         let Some(session) = call.leg(index).map(|leg| leg.session) else { return };
         let partner = call.partner(index);
-        let busy = partner.and_then(|i| call.leg(i)).is_some_and(|leg| leg.asking != Asking::No);
+        let busy = partner.and_then(|i| call.leg(i)).is_some_and(|leg| leg.asking != PendingReinvite::No);
         let answer = match sdp.map(|sdp| SessionDescription::parse(&sdp)) {
-            None => self.offer_again(key, index, partner).ok_or(488),
+            None => self.reoffer(key, index, partner).ok_or(488),
             Some(Err(_)) => Err(488),
             Some(Ok(_)) if busy => Err(491),
             Some(Ok(theirs)) => match partner {
-                Some(other) if self.is_news(key, index, &theirs) => {
-                    return self.pass_offer(now, key, index, other, theirs);
+                Some(other) if self.changes_media(key, index, &theirs) => {
+                    return self.forward_offer(now, key, index, other, theirs);
                 }
-                Some(_) | None => self.answer_here(key, index, theirs, out),
+                Some(_) | None => self.answer_locally(key, index, theirs, out),
             },
         };
         self.endpoint.answer(now, session, answer, &mut self.sip_out);
     }
 
     /// Whether an offer concerns the other party: another direction or other codecs. A session refresh and a new address do not.
-    fn is_news(&self, key: CallKey, index: usize, theirs: &SessionDescription) -> bool {
+    fn changes_media(&self, key: CallKey, index: usize, theirs: &SessionDescription) -> bool {
         let before =
             self.calls.get(key).and_then(|c| c.leg(index)).and_then(|leg| leg.stream.theirs.as_ref());
         before.is_none_or(|before| {
@@ -46,7 +46,7 @@ impl Switch {
     }
 
     /// Re-INVITE without SDP: offer what we are, like the other party; the answer comes with the ACK.
-    fn offer_again(&mut self, key: CallKey, index: usize, partner: Option<usize>) -> Option<Bytes> {
+    fn reoffer(&mut self, key: CallKey, index: usize, partner: Option<usize>) -> Option<Bytes> {
         let call = self.calls.get_mut(key)?;
         let like = partner.and_then(|i| call.leg(i)).and_then(|leg| leg.stream.theirs.clone());
         call.legs.get_mut(index)?.stream.local.version += 1;
@@ -54,7 +54,7 @@ impl Switch {
     }
 
     /// Answer without the other party: nothing changes for it.
-    fn answer_here(
+    fn answer_locally(
         &mut self,
         key: CallKey,
         index: usize,
@@ -65,16 +65,16 @@ impl Switch {
         let partner = match call.phase {
             Phase::Dialling if index > 0 => Some(0),
             Phase::Dialling
-            | Phase::Testing
+            | Phase::TrunkTest
             | Phase::Bridged(..)
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
-            | Phase::Served(_)
-            | Phase::Preparing(_)
+            | Phase::InApplication(_)
+            | Phase::LoadingAudio(_)
             | Phase::Announcing(_)
-            | Phase::Depositing
+            | Phase::StoringMessage
             | Phase::Voicemail(_)
-            | Phase::Over { .. } => call.partner(index),
+            | Phase::Released { .. } => call.partner(index),
         };
         let codec = partner.and_then(|i| call.leg(i)).and_then(|leg| leg.stream.negotiated.clone());
         let leg = call.legs.get_mut(index).ok_or(481_u16)?;
@@ -82,7 +82,7 @@ impl Switch {
         leg.stream.local.version += 1;
         match self.answer_offer(key, index, codec.as_ref(), out) {
             Ok(answer) => {
-                self.connect_media(key, out);
+                self.update_media_graph(key, out);
                 Ok(answer)
             }
             Err(_) => {
@@ -94,7 +94,14 @@ impl Switch {
         }
     }
 
-    fn pass_offer(&mut self, now: Now, key: CallKey, index: usize, other: usize, theirs: SessionDescription) {
+    fn forward_offer(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        other: usize,
+        theirs: SessionDescription,
+    ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let Some(partner) = call.legs.get_mut(other) {
             partner.stream.local.version += 1;
@@ -103,7 +110,7 @@ impl Switch {
         let Some(session) = call.leg(other).map(|leg| leg.session) else { return };
         let Some(offer) = self.make_offer(key, other, Some(&theirs)) else { return };
         if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) {
-            leg.asking = Asking::Passed(Box::new(theirs));
+            leg.asking = PendingReinvite::Passed(Box::new(theirs));
         }
         self.endpoint.offer(now, session, offer, &mut self.sip_out);
     }
@@ -117,18 +124,18 @@ impl Switch {
         sdp: &[u8],
         out: &mut Vec<Output>,
     ) {
-        if self.take_answer(key, other, sdp, out).is_err() {
+        if self.apply_answer(key, other, sdp, out).is_err() {
             return self.offer_refused(now, key, other, 488, out);
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         let Some(agreed) = call.leg(other).and_then(|leg| leg.stream.negotiated.clone()) else { return };
         let Some(index) = call.partner(other) else { return };
         let Some(leg) = call.legs.get_mut(index) else { return };
-        let Asking::Passed(theirs) = std::mem::replace(&mut leg.asking, Asking::No) else {
+        let PendingReinvite::Passed(theirs) = std::mem::replace(&mut leg.asking, PendingReinvite::No) else {
             if agreed.codec.is_g711() {
                 self.ask_for_g711(now, key, index); // or they would not understand each other
             }
-            return self.connect_media(key, out);
+            return self.update_media_graph(key, out);
         };
         let session = leg.session;
         let before = leg.stream.theirs.replace(*theirs);
@@ -141,7 +148,7 @@ impl Switch {
             leg.stream.theirs = before;
         }
         self.endpoint.answer(now, session, answer.map_err(|_| 488), &mut self.sip_out);
-        self.connect_media(key, out);
+        self.update_media_graph(key, out);
     }
 
     /// Offer a party G.711 alone, where it speaks something else that it could change for it.
@@ -174,21 +181,21 @@ impl Switch {
         }
         let Some(index) = call.partner(other) else { return };
         let Some(leg) = call.legs.get_mut(index) else { return };
-        if std::mem::replace(&mut leg.asking, Asking::No) != Asking::No {
+        if std::mem::replace(&mut leg.asking, PendingReinvite::No) != PendingReinvite::No {
             let session = leg.session;
             self.endpoint.answer(now, session, Err(status.max(400)), &mut self.sip_out);
-        } else if self.cannot_record(now, key, out) {
-            self.speak_as(now, key, index, other);
+        } else if self.recording_codec_failed(now, key, out) {
+            self.reoffer_codec_of(now, key, index, other);
         }
     }
 
     /// Offer a party again what the other one speaks.
-    fn speak_as(&mut self, now: Now, key: CallKey, index: usize, other: usize) {
+    fn reoffer_codec_of(&mut self, now: Now, key: CallKey, index: usize, other: usize) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let spoken = |index| call.leg(index).and_then(|leg| leg.stream.negotiated.as_ref());
         let differ = spoken(index).zip(spoken(other)).is_some_and(|(a, b)| !a.codec.same_as(&b.codec));
         if let Some(session) = call.leg(index).map(|leg| leg.session).filter(|_| differ)
-            && let Some(offer) = self.offer_again(key, index, Some(other))
+            && let Some(offer) = self.reoffer(key, index, Some(other))
         {
             self.endpoint.offer(now, session, offer, &mut self.sip_out);
         }

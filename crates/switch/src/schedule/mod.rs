@@ -54,7 +54,7 @@ pub type Key = (RecurringCallId, Timestamp);
 
 /// Whether the call of a row was begun before the process died.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Begun {
+pub enum CallStarted {
     /// The journal or the database knows it.
     Yes,
     /// The journal is whole and does not know it.
@@ -65,7 +65,7 @@ pub enum Begun {
 
 /// What became of a row that was to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Written {
+pub enum WriteResult {
     /// It stands as we wrote it.
     Won,
     /// Somebody else's stands there, or the recurring call has changed.
@@ -93,14 +93,14 @@ pub enum Input {
         /// The last instant of each recurring call that has a row.
         last: Vec<(RecurringCallId, Timestamp)>,
         /// Rows that an earlier life of this node held.
-        open: Vec<(Occurrence, Begun)>,
+        open: Vec<(Occurrence, CallStarted)>,
     },
     /// The directory, at the start and whenever it has changed.
     Directory(Box<Directory>),
     /// The outcome of [`Output::Find`]: whether the phone is registered here.
     Found(Key, bool),
     /// The outcome of [`Output::Claim`] or [`Output::Change`].
-    Written(Key, Written),
+    Written(Key, WriteResult),
     /// The outcome of [`Output::Dial`].
     Dialled(Key, Dialled),
     /// The outcome of [`Output::Look`]: the call, alive or over, where anybody knows it.
@@ -116,14 +116,14 @@ pub enum Input {
 pub enum Output {
     /// See whether a phone of this user name is registered at this node → [`Input::Found`].
     Find(Key, Arc<str>),
-    /// Make this row, unless one is there or the recurring call is not what it was `since` → [`Input::Written`].
+    /// Make this row, unless one is there or the recurring call is not what it was `since` → [`Input::WriteResult`].
     Claim {
         /// The row.
         row: Occurrence,
         /// See [`model::RecurringCall::since`].
         since: Timestamp,
     },
-    /// Put this row in the place of its version before → [`Input::Written`].
+    /// Put this row in the place of its version before → [`Input::WriteResult`].
     Change(Occurrence),
     /// Ask the exchange → [`Input::Dialled`].
     Dial(Key, Originate),

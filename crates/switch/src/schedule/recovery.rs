@@ -4,27 +4,33 @@ use base::Now;
 use model::{Cause, Occurrence, OccurrenceState};
 
 use super::run::{Run, Step};
-use super::{Begun, LOOK, Output, Scheduler};
+use super::{CallStarted, LOOK, Output, Scheduler};
 
 impl Scheduler {
     /// A row of an earlier life of this node.
-    pub(super) fn recover(&mut self, now: Now, mut row: Occurrence, begun: Begun, out: &mut Vec<Output>) {
+    pub(super) fn recover(
+        &mut self,
+        now: Now,
+        mut row: Occurrence,
+        begun: CallStarted,
+        out: &mut Vec<Output>,
+    ) {
         let key = row.key();
         let waiting = Step::Waiting { from: now.instant, in_store: true };
         let step = match (row.state, begun) {
             (OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed, _) => return,
             (OccurrenceState::Claimed, _) => waiting,
             // Nobody was rung: the attempt is taken back.
-            (OccurrenceState::Dialling, Begun::No) => {
+            (OccurrenceState::Dialling, CallStarted::No) => {
                 row.attempts = row.attempts.saturating_sub(1);
                 row.call = None;
                 waiting
             }
-            (OccurrenceState::Dialling, Begun::Yes) => {
+            (OccurrenceState::Dialling, CallStarted::Yes) => {
                 Step::Watching { look_at: now.instant + LOOK, placed: true, since: now.instant }
             }
             // It may have rung: not a second time.
-            (OccurrenceState::Dialling, Begun::Unknown) => {
+            (OccurrenceState::Dialling, CallStarted::Unknown) => {
                 return self.give_up(now, row, out);
             }
         };
@@ -39,7 +45,7 @@ impl Scheduler {
         }
         match row.state {
             OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => {}
-            OccurrenceState::Claimed => self.recover(now, row, Begun::No, out),
+            OccurrenceState::Claimed => self.recover(now, row, CallStarted::No, out),
             OccurrenceState::Dialling => self.give_up(now, row, out),
         }
     }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use base::{Instant, Now, Timestamp};
 use model::{Action, CallId, CallRecord, CallStatus, Cause, ExtensionNumber, Occurrence, OccurrenceState};
 
-use super::{DOUBT, Dialled, GRACE, HEAD_START, Key, LEASE, LOOK, Output, PAUSE, RING, Scheduler, Written};
-use crate::{Originate, Planned};
+use super::{
+    DOUBT, Dialled, GRACE, HEAD_START, Key, LEASE, LOOK, Output, PAUSE, RING, Scheduler, WriteResult,
+};
+use crate::{Originate, ScheduledOrigin};
 
 /// Where an occurrence is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +75,7 @@ impl Run {
     }
 
     /// What it is in the end where it cannot be dialled (any more).
-    fn undialled(&self) -> OccurrenceState {
+    fn final_state(&self) -> OccurrenceState {
         if self.row.attempts == 0 { OccurrenceState::Missed } else { OccurrenceState::Failed }
     }
 }
@@ -171,7 +173,7 @@ impl Scheduler {
     ) {
         let Some(run) = self.runs.get_mut(key) else { return };
         let in_store = !matches!(run.step, Step::Waiting { in_store: false, .. });
-        run.row.state = state.unwrap_or_else(|| run.undialled());
+        run.row.state = state.unwrap_or_else(|| run.final_state());
         run.row.cause = cause.or(run.row.cause);
         if run.row.state == OccurrenceState::Done {
             run.row.cause = None;
@@ -179,17 +181,17 @@ impl Scheduler {
         self.put(now, key, in_store, out);
     }
 
-    pub(super) fn written(&mut self, now: Now, key: &Key, written: Written, out: &mut Vec<Output>) {
+    pub(super) fn written(&mut self, now: Now, key: &Key, written: WriteResult, out: &mut Vec<Output>) {
         let Some(run) = self.runs.get_mut(key) else { return };
         if run.step != Step::Writing {
             return;
         }
         match written {
-            Written::Lost => {
+            WriteResult::Lost => {
                 self.runs.remove(key);
             }
-            Written::Failed => run.step = Step::Again { at: now.instant + PAUSE },
-            Written::Won => match run.row.state {
+            WriteResult::Failed => run.step = Step::Again { at: now.instant + PAUSE },
+            WriteResult::Won => match run.row.state {
                 OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => {
                     self.runs.remove(key);
                 }
@@ -227,7 +229,7 @@ impl Scheduler {
             to: user_part(&call.destination).to_owned(),
             ring_timeout: RING,
             require_device: false,
-            planned: Some(Planned {
+            planned: Some(ScheduledOrigin {
                 call: id,
                 recurring: key.0.clone(),
                 due: key.1,
@@ -246,7 +248,7 @@ impl Scheduler {
             Dialled::Placed => run.step = watching(true),
             Dialled::Silent => run.step = watching(false),
             Dialled::Refused(cause) if passes(cause) => self.not_dialled(now, key, cause, out),
-            Dialled::Refused(cause) => self.in_vain(now, key, cause, out),
+            Dialled::Refused(cause) => self.on_attempt_failed(now, key, cause, out),
         }
     }
 
@@ -267,7 +269,7 @@ impl Scheduler {
     }
 
     /// The attempt came to nothing: another one, or the end.
-    fn in_vain(&mut self, now: Now, key: &Key, cause: Cause, out: &mut Vec<Output>) {
+    fn on_attempt_failed(&mut self, now: Now, key: &Key, cause: Cause, out: &mut Vec<Output>) {
         let policy = self.plans.get(&key.0).map(|plan| (plan.call.max_attempts, plan.call.retry_minutes));
         let Some(run) = self.runs.get_mut(key) else { return };
         let again = policy.filter(|(most, _)| invites_retry(cause) && run.row.attempts < *most);
@@ -316,7 +318,7 @@ impl Scheduler {
                     | CallStatus::Failed
                     | CallStatus::Canceled => Cause::Internal,
                 });
-                self.in_vain(now, key, cause, out);
+                self.on_attempt_failed(now, key, cause, out);
             }
             Some(_) => run.step = look_again(true),
             // The question for the call came before the question where it is, so it was refused.

@@ -4,16 +4,16 @@ use base::Now;
 use model::TrunkId;
 
 use super::Alarm;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Output, State};
 
 impl Switch {
     /// From now on this node registers at carriers, or leaves that to another: two that register one account take its calls from each other.
-    pub(crate) fn set_registrar(&mut self, now: Now, on_duty: bool, out: &mut Vec<Output>) {
-        if self.config.registrar == on_duty {
+    pub(crate) fn set_trunk_registration(&mut self, now: Now, on_duty: bool, out: &mut Vec<Output>) {
+        if self.config.register_trunks == on_duty {
             return;
         }
-        self.config.registrar = on_duty;
+        self.config.register_trunks = on_duty;
         if self.state != State::Running {
             return; // the listeners open first, or nothing is begun any more
         }
@@ -24,13 +24,13 @@ impl Switch {
             }
             self.trunk_alarms(now, out);
         } else {
-            self.leave_all(now);
+            self.unregister_all(now);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Register no more, and leave what is registered to lapse: another node may have registered the same account by now.
-    pub(crate) fn suspend_registrar(&mut self) {
-        self.config.registrar = false;
+    pub(crate) fn suspend_trunk_registration(&mut self) {
+        self.config.register_trunks = false;
     }
 }

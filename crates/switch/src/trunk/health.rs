@@ -10,7 +10,7 @@ use sip::{HeaderName, Message, Method, Request, Target, Uri};
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks};
 use crate::Output;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 
 /// How often a host that lives is asked.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// What is known of a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Life {
+pub(super) enum Health {
     #[default]
     Unknown,
     Up,
@@ -34,15 +34,15 @@ pub(super) enum Life {
 
 /// One address of a carrier.
 #[derive(Clone, Debug)]
-pub(super) struct Watched {
+pub(super) struct HostHealth {
     pub(super) address: Candidate,
     /// The URI of the host that led to it.
     pub(super) name: String,
-    pub(super) life: Life,
-    silences: u8,
+    pub(super) life: Health,
+    timeouts: u8,
     probing: bool,
     /// It asked for rest (503 with Retry-After).
-    rests: Option<Instant>,
+    retry_after: Option<Instant>,
     pub(super) checked: Option<Timestamp>,
     pub(super) status: Option<u16>,
     pub(super) round_trip: Option<Duration>,
@@ -50,12 +50,12 @@ pub(super) struct Watched {
 
 /// The addresses of one trunk.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
-    pub(super) hosts: Vec<Watched>,
+pub(super) struct TrunkHealth {
+    pub(super) hosts: Vec<HostHealth>,
 }
 
-impl Watch {
-    fn host(&mut self, address: Candidate) -> Option<&mut Watched> {
+impl TrunkHealth {
+    fn host(&mut self, address: Candidate) -> Option<&mut HostHealth> {
         self.hosts.iter_mut().find(|host| host.address == address)
     }
 }
@@ -64,13 +64,15 @@ impl Trunks {
     /// Whether a call should rather not try this address.
     pub(super) fn is_down(&self, now: Instant, trunk: &TrunkId, address: Candidate) -> bool {
         let host = self.watches.get(trunk).and_then(|w| w.hosts.iter().find(|h| h.address == address));
-        host.is_some_and(|host| host.life == Life::Down || host.rests.is_some_and(|until| until > now))
+        host.is_some_and(|host| {
+            host.life == Health::Down || host.retry_after.is_some_and(|until| until > now)
+        })
     }
 
     /// A call met silence, or nobody.
-    pub(super) fn is_dead(&mut self, now: Now, trunk: &TrunkId, address: Candidate) {
+    pub(super) fn mark_down(&mut self, now: Now, trunk: &TrunkId, address: Candidate) {
         if let Some(host) = self.watches.get_mut(trunk).and_then(|watch| watch.host(address)) {
-            (host.life, host.checked, host.status) = (Life::Down, Some(now.wall), None);
+            (host.life, host.checked, host.status) = (Health::Down, Some(now.wall), None);
             self.lookups_failed(now.instant, address);
             let due = now.instant + INTERVAL_DOWN;
             self.set_only(due, Alarm::Probe(trunk.clone()));
@@ -78,9 +80,9 @@ impl Trunks {
     }
 
     /// A host asks to be left alone for a while.
-    pub(super) fn rest(&mut self, now: Instant, trunk: &TrunkId, address: Candidate, seconds: u64) {
+    pub(super) fn back_off(&mut self, now: Instant, trunk: &TrunkId, address: Candidate, seconds: u64) {
         if let Some(host) = self.watches.get_mut(trunk).and_then(|watch| watch.host(address)) {
-            host.rests = Some(now + Duration::from_secs(seconds).min(LONGEST_REST));
+            host.retry_after = Some(now + Duration::from_secs(seconds).min(LONGEST_REST));
         }
     }
 }
@@ -94,7 +96,7 @@ impl Switch {
         let names: Vec<String> = hosts.iter().map(|host| host_uri(None, host)).collect();
         let watch = self.trunks.watches.entry(id.clone()).or_default();
         watch.hosts.retain(|host| names.contains(&host.name));
-        let interval = match watch.hosts.iter().any(|host| host.life == Life::Down) {
+        let interval = match watch.hosts.iter().any(|host| host.life == Health::Down) {
             true => INTERVAL_DOWN,
             false => INTERVAL,
         };
@@ -106,7 +108,7 @@ impl Switch {
         }
         let due = now.instant + self.trunks.around(interval);
         self.trunks.set_only(due, Alarm::Probe(id.clone()));
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Ask every address of a host.
@@ -119,13 +121,13 @@ impl Switch {
             let host = match watch.host(*address) {
                 Some(host) => host,
                 None => {
-                    watch.hosts.push(Watched {
+                    watch.hosts.push(HostHealth {
                         address: *address,
                         name: name.to_owned(),
-                        life: Life::Unknown,
-                        silences: 0,
+                        life: Health::Unknown,
+                        timeouts: 0,
                         probing: false,
-                        rests: None,
+                        retry_after: None,
                         checked: None,
                         status: None,
                         round_trip: None,
@@ -171,23 +173,23 @@ impl Switch {
         host.checked = Some(now.wall);
         host.status = response.and_then(Message::status);
         match host.status {
-            Some(503) => host.life = Life::Down,
+            Some(503) => host.life = Health::Down,
             Some(_) => {
-                (host.life, host.silences) = (Life::Up, 0);
+                (host.life, host.timeouts) = (Health::Up, 0);
                 host.round_trip = Some(now.instant.since(sent));
             }
             None => {
-                host.silences = host.silences.saturating_add(1);
+                host.timeouts = host.timeouts.saturating_add(1);
                 // One lost round says little of a host that lived; of an unknown one it says all that we know.
-                if host.silences >= SILENCES
-                    || host.life == Life::Unknown
+                if host.timeouts >= SILENCES
+                    || host.life == Health::Unknown
                     || now.instant.since(sent) < PATIENCE
                 {
-                    host.life = Life::Down;
+                    host.life = Health::Down;
                 }
             }
         }
-        if host.life == Life::Down || host.silences > 0 {
+        if host.life == Health::Down || host.timeouts > 0 {
             let due = now.instant + self.trunks.around(INTERVAL_DOWN);
             self.trunks.set_only(due, Alarm::Probe(trunk.clone()));
         }

@@ -10,16 +10,16 @@ use model::{
 };
 use sip::{Hop, Incoming, SessionId, Uri};
 
-use super::outbound::Outgoing;
+use super::outbound::OutboundAttempt;
 use super::transport;
 use crate::call::{Caller, escaped};
-use crate::exchange::Switch;
-use crate::requests::Refusal;
+use crate::out_of_dialog::Rejection;
+use crate::switch::Switch;
 use crate::{Output, State};
 
 impl Switch {
     /// The trunks that may be behind a hop, in their order: those whose sources it comes from, and those we are registered at there.
-    pub(crate) fn trunks_behind(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
+    pub(crate) fn trunks_by_source(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
         let ip = hop.remote.ip();
         let speaks = |trunk: &Trunk| {
             let hosts = trunk.settings.hosts.iter().chain(&trunk.settings.outbound_proxy);
@@ -67,8 +67,8 @@ impl Switch {
             Route::Username(_) | Route::Application(_) | Route::Trunk(_) => Some(Cause::Forbidden),
         };
         let (None, Route::Extension(extension)) = (refusal, &route) else {
-            let refusal = Refusal::cause(refusal.unwrap_or(Cause::Forbidden));
-            return self.refuse_once(now, &request, &refusal, out);
+            let refusal = Rejection::cause(refusal.unwrap_or(Cause::Forbidden));
+            return self.reject(now, &request, &refusal, out);
         };
         let from = request.message.from().uri.user().unwrap_or_default().into_owned();
         let from_number =
@@ -103,7 +103,7 @@ impl Switch {
     }
 
     /// Whether a request within a call comes from the trunk that carries it, though from another of its addresses.
-    pub(crate) fn is_trunk_of(&self, session: SessionId, hop: &Hop) -> Option<bool> {
+    pub(crate) fn is_from_trunk(&self, session: SessionId, hop: &Hop) -> Option<bool> {
         let (key, index) = self.leg_of(session)?;
         let call = self.calls.get(key)?;
         if call.record.legs.get(index)?.role != LegRole::Trunk {
@@ -111,13 +111,17 @@ impl Switch {
         }
         let carrier = match index {
             0 if call.channel.is_some() => call.channel.as_ref(),
-            _ => call.ways.of_leg(index).and_then(|id| call.ways.get(id)).and_then(Outgoing::carrier),
+            _ => call
+                .outbound
+                .of_leg(index)
+                .and_then(|id| call.outbound.get(id))
+                .and_then(OutboundAttempt::carrier),
         };
-        Some(self.trunks_behind(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
+        Some(self.trunks_by_source(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
     }
 
     /// The From of the legs of a call that a trunk delivered.
-    pub(crate) fn outside_line(&self, number: &str) -> String {
+    pub(crate) fn trunk_from_uri(&self, number: &str) -> String {
         format!("<sip:{}@{}>", escaped(number), self.config.domain)
     }
 }

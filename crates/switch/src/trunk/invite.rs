@@ -6,27 +6,27 @@ use sip::digest::Account;
 use sip::{Headers, InviteParams, Target, Uri};
 
 use super::lookup::host_uri;
-use super::outbound::{Outgoing, Spot, WayId};
-use crate::call::{ANONYMOUS, Asking, CallKey, CallState, Leg, LegState, escaped};
-use crate::exchange::Switch;
+use super::outbound::{AttemptId, GatewayTarget, OutboundAttempt};
+use crate::call::{ANONYMOUS, CallKey, CallState, Leg, LegState, PendingReinvite, escaped};
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 impl Switch {
     /// A leg to a carrier: nothing of what the caller wrote goes with it but what is said here (security.md row 30).
-    pub(super) fn place(
+    pub(super) fn send_invite(
         &mut self,
         now: Now,
         key: CallKey,
-        id: WayId,
-        spot: &Spot,
+        id: AttemptId,
+        spot: &GatewayTarget,
         out: &mut Vec<Output>,
     ) -> Option<usize> {
         let hop = self.hop_to(spot.address)?;
         let settings = &spot.trunk.settings;
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
-        let way = call.ways.get(id)?;
+        let way = call.outbound.get(id)?;
         let number = way.outside.to_carrier_format(self.directory.rules(), &spot.trunk).ok()?;
-        let shown = self.shown_outside(call, way, &spot.trunk);
+        let shown = self.outbound_caller_id(call, way, &spot.trunk);
         let (worker, max_forwards) = (call.worker(), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
         // Behind an outbound proxy the URIs still name the carrier.
@@ -42,7 +42,7 @@ impl Switch {
         };
         let mut lines = Headers::new();
         // Whoever helps may know who calls.
-        let hidden = call.journey.hidden && !way.outside.is_emergency;
+        let hidden = call.routing.hidden && !way.outside.is_emergency;
         let from = match &shown {
             Some(shown) => {
                 // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on.
@@ -59,12 +59,18 @@ impl Switch {
                 ANONYMOUS.to_owned()
             }
         };
-        call.tell_outside(&spot.trunk, way.step.as_ref(), &self.config.domain, (&number, host), &mut lines);
+        call.diversion_headers_for_trunk(
+            &spot.trunk,
+            way.step.as_ref(),
+            &self.config.domain,
+            (&number, host),
+            &mut lines,
+        );
         let codecs = settings.codecs.clone();
         let port = self.ports.take(hop.listener, worker)?;
         let mut stream = self.open_stream(hop, port, out);
         let offer = media::sdp::offer(&stream.local, like.as_ref()).restrict_codecs(&codecs);
-        let offer = self.fit_to_record(key, &spot.trunk.name, offer);
+        let offer = self.restrict_to_recordable(key, &spot.trunk.name, offer);
         let connect = InviteParams {
             target: Target { uri, hop, route: Vec::new() },
             from,
@@ -81,7 +87,7 @@ impl Switch {
             out.push(Output::Media { worker: port.worker, command });
             return None;
         };
-        let leg = Leg { session, hop, state: LegState::Trying, stream, asking: Asking::No };
+        let leg = Leg { session, hop, state: LegState::Trying, stream, asking: PendingReinvite::No };
         let index = self.calls.add_leg(key, leg);
         let sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
         let party = spot.trunk.name.clone();
@@ -90,7 +96,7 @@ impl Switch {
     }
 
     /// The number that the called one outside is shown, by the trunk's rule.
-    fn shown_outside(&self, call: &CallState, way: &Outgoing, trunk: &Trunk) -> Option<String> {
+    fn outbound_caller_id(&self, call: &CallState, way: &OutboundAttempt, trunk: &Trunk) -> Option<String> {
         if let (CallerId::Own, Some(by)) = (trunk.settings.caller_id, &way.by) {
             return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));
         }

@@ -1,13 +1,13 @@
 //! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
 
-mod attempt;
+mod admission;
 mod duty;
+mod failover;
 mod health;
 mod inbound;
 mod invite;
 mod lookup;
 mod outbound;
-mod pacing;
 mod registration;
 mod selection;
 mod status;
@@ -24,14 +24,14 @@ use sip::{Hop, Message, RequestId, Transport};
 
 use crate::backlog::Task;
 use crate::call::CallKey;
-use crate::exchange::Switch;
 use crate::limits::TICK_BATCH;
+use crate::switch::Switch;
 use crate::{Output, State};
 
-use health::Watch;
+use admission::TrunkUsage;
+use health::TrunkHealth;
 use lookup::{Lookups, Purpose};
-pub(crate) use outbound::{WayId, Ways};
-use pacing::Pace;
+pub(crate) use outbound::{AttemptId, OutboundAttempts};
 use registration::Registration;
 pub(crate) use test_call::TestCall;
 use test_call::Tests;
@@ -48,7 +48,7 @@ pub(super) enum Alarm {
     /// A question that got no answer is put again.
     Lookup(LookupId),
     /// Carriers that do not confirm our leaving hold nothing up.
-    Left,
+    UnregisterTimeout,
 }
 
 /// Whose answer a request of ours brings.
@@ -62,8 +62,8 @@ enum Asked {
 #[derive(Debug)]
 pub(crate) struct Trunks {
     lookups: Lookups,
-    watches: BTreeMap<TrunkId, Watch>,
-    paces: BTreeMap<TrunkId, Pace>,
+    watches: BTreeMap<TrunkId, TrunkHealth>,
+    paces: BTreeMap<TrunkId, TrunkUsage>,
     registrations: BTreeMap<TrunkId, Registration>,
     asked: BTreeMap<RequestId, Asked>,
     alarms: BTreeMap<(Instant, u64), Alarm>,
@@ -187,7 +187,7 @@ impl Switch {
                     let done = self.trunks.go_on(now.instant, id, out);
                     self.looked_up(now, done, out);
                 }
-                Alarm::Left => self.left(out),
+                Alarm::UnregisterTimeout => self.left(out),
             }
         }
     }

@@ -9,10 +9,10 @@ use model::trunk::OutboundRoute;
 use model::{CallDirection, Cause, Extension, TraceStep, Trunk, TrunkHost, TrunkId};
 use sip::resolve::Candidate;
 
-use super::pacing::Admission;
+use super::admission::Admission;
 use super::{Alarm, Purpose, selection};
 use crate::call::{CallKey, Diversion, Phase};
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// A host that says nothing at all for so long is dead: the second one is heard of within four seconds (security.md §4).
@@ -24,7 +24,7 @@ const RINGING: Duration = Duration::from_secs(120);
 
 /// One address of one trunk.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
+pub(super) struct GatewayTarget {
     pub(super) trunk: Arc<Trunk>,
     pub(super) host: TrunkHost,
     pub(super) address: Candidate,
@@ -32,7 +32,7 @@ pub(super) struct Spot {
 
 /// What a call waits for on its way out.
 #[derive(Debug)]
-pub(super) enum Stage {
+pub(super) enum AttemptState {
     Choosing,
     Resolving,
     /// For its turn: the trunk takes so many calls a second.
@@ -40,18 +40,18 @@ pub(super) enum Stage {
     /// For the first word of the host that this leg calls.
     Calling {
         leg: usize,
-        spot: Spot,
+        spot: GatewayTarget,
     },
 }
 
 /// Names a way of a call; none is used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct WayId(u64);
+pub(crate) struct AttemptId(u64);
 
 /// One way to the outside: to one number, by one trunk after the other.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(super) id: WayId,
+pub(crate) struct OutboundAttempt {
+    pub(super) id: AttemptId,
     pub(super) outside: Arc<OutboundRoute>,
     /// The extension that passes the call on, where its caller did not dial the number himself.
     pub(super) by: Option<Arc<Extension>>,
@@ -65,69 +65,69 @@ pub(crate) struct Outgoing {
     host: Option<TrunkHost>,
     pub(super) addresses: VecDeque<Candidate>,
     /// Addresses that counted as down: tried when nothing else is left.
-    last_resort: VecDeque<Spot>,
-    pub(super) stage: Stage,
+    last_resort: VecDeque<GatewayTarget>,
+    pub(super) stage: AttemptState,
     /// Names what the way waits for now; an alarm of before it means nothing.
     attempt: u64,
     tried: u8,
-    verdict: Option<Cause>,
+    best_cause: Option<Cause>,
 }
 
 /// The ways outside that a call takes now: one, or one for each number of a follow-me that is rung there. Each has its own trunk, host
 /// and channel; one that leads nowhere is not among them any more.
 #[derive(Debug, Default)]
-pub(crate) struct Ways(Vec<Outgoing>);
+pub(crate) struct OutboundAttempts(Vec<OutboundAttempt>);
 
-impl Ways {
+impl OutboundAttempts {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn has(&self, id: WayId) -> bool {
+    pub(crate) fn has(&self, id: AttemptId) -> bool {
         self.0.iter().any(|way| way.id == id)
     }
 
     /// The way whose host a leg calls.
-    pub(crate) fn of_leg(&self, leg: usize) -> Option<WayId> {
+    pub(crate) fn of_leg(&self, leg: usize) -> Option<AttemptId> {
         self.0.iter().find(|way| way.leg() == Some(leg)).map(|way| way.id)
     }
 
     /// The leg that calls a host of a way now.
-    pub(crate) fn leg_of(&self, id: WayId) -> Option<usize> {
+    pub(crate) fn leg_of(&self, id: AttemptId) -> Option<usize> {
         self.get(id)?.leg()
     }
 
     /// The way that waits for this.
-    pub(super) fn waiting(&self, attempt: u64) -> Option<&Outgoing> {
+    pub(super) fn waiting(&self, attempt: u64) -> Option<&OutboundAttempt> {
         self.0.iter().find(|way| way.attempt == attempt)
     }
 
-    pub(super) fn get(&self, id: WayId) -> Option<&Outgoing> {
+    pub(super) fn get(&self, id: AttemptId) -> Option<&OutboundAttempt> {
         self.0.iter().find(|way| way.id == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: WayId) -> Option<&mut Outgoing> {
+    pub(super) fn get_mut(&mut self, id: AttemptId) -> Option<&mut OutboundAttempt> {
         self.0.iter_mut().find(|way| way.id == id)
     }
 
-    pub(super) fn take(&mut self, id: WayId) -> Option<Outgoing> {
+    pub(super) fn take(&mut self, id: AttemptId) -> Option<OutboundAttempt> {
         let place = self.0.iter().position(|way| way.id == id)?;
         Some(self.0.remove(place))
     }
 
-    pub(super) fn put(&mut self, way: Outgoing) {
+    pub(super) fn put(&mut self, way: OutboundAttempt) {
         self.0.push(way);
     }
 }
 
 /// What to do next.
-enum Choice {
-    Try(Spot),
+enum NextStep {
+    Try(GatewayTarget),
     Wait,
     Over(Cause),
 }
 
-impl Outgoing {
+impl OutboundAttempt {
     /// The trunk that carries the call.
     pub(super) fn carrier(&self) -> Option<&TrunkId> {
         self.trunk.as_ref().map(|trunk| &trunk.id)
@@ -136,15 +136,15 @@ impl Outgoing {
     /// The leg that calls a host of it now.
     pub(super) fn leg(&self) -> Option<usize> {
         match &self.stage {
-            Stage::Calling { leg, .. } => Some(*leg),
-            Stage::Choosing | Stage::Resolving | Stage::Paced => None,
+            AttemptState::Calling { leg, .. } => Some(*leg),
+            AttemptState::Choosing | AttemptState::Resolving | AttemptState::Paced => None,
         }
     }
 }
 
 impl Switch {
     /// Lead a call to the outside: to one number, and nowhere else.
-    pub(crate) fn lead_outside(
+    pub(crate) fn route_outbound(
         &mut self,
         now: Now,
         key: CallKey,
@@ -154,17 +154,17 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
         call.record.direction = CallDirection::Outbound;
-        call.verdict = None;
-        let diverted = call.journey.stops.last().filter(|_| !call.journey.diversions.is_empty());
+        call.best_cause = None;
+        let diverted = call.routing.hops.last().filter(|_| !call.routing.diversions.is_empty());
         let by = diverted.map(|stop| Arc::clone(&stop.extension));
         self.set_timer(key, now.instant + RINGING);
-        if let Err(cause) = self.ring_outside(now, key, outside, by, None, out) {
-            self.fallback(now, key, cause, out);
+        if let Err(cause) = self.start_outbound_attempt(now, key, outside, by, None, out) {
+            self.on_no_answer(now, key, cause, out);
         }
     }
 
     /// Ring a number outside, beside whatever else rings for this call. Where nobody can be asked, the cause is told and nothing is left.
-    pub(crate) fn ring_outside(
+    pub(crate) fn start_outbound_attempt(
         &mut self,
         now: Now,
         key: CallKey,
@@ -172,13 +172,13 @@ impl Switch {
         by: Option<Arc<Extension>>,
         step: Option<Diversion>,
         out: &mut Vec<Output>,
-    ) -> Result<WayId, Cause> {
+    ) -> Result<AttemptId, Cause> {
         if !outside.is_emergency {
-            self.may_go_outside(now, key)?;
+            self.check_outbound_limits(now, key)?;
         }
-        let id = WayId(self.trunks.next_attempt());
+        let id = AttemptId(self.trunks.next_attempt());
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
-        call.ways.put(Outgoing {
+        call.outbound.put(OutboundAttempt {
             id,
             trunks: outside.trunks.iter().cloned().collect(),
             outside,
@@ -190,12 +190,12 @@ impl Switch {
             host: None,
             addresses: VecDeque::new(),
             last_resort: VecDeque::new(),
-            stage: Stage::Choosing,
+            stage: AttemptState::Choosing,
             attempt: 0,
             tried: 0,
-            verdict: None,
+            best_cause: None,
         });
-        match self.go_outside(now, key, id, out) {
+        match self.advance_attempt(now, key, id, out) {
             None => Ok(id),
             Some(cause) => Err(cause),
         }
@@ -203,21 +203,27 @@ impl Switch {
 
     /// Go on with a way that waits for nothing. Where it leads nowhere it is given up, and why is told.
     #[must_use]
-    fn go_outside(&mut self, now: Now, key: CallKey, id: WayId, out: &mut Vec<Output>) -> Option<Cause> {
+    fn advance_attempt(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        id: AttemptId,
+        out: &mut Vec<Output>,
+    ) -> Option<Cause> {
         loop {
-            let mut way = self.calls.get_mut(key)?.ways.take(id)?;
-            way.stage = Stage::Choosing;
-            let choice = self.choose(now, key, &mut way, out);
+            let mut way = self.calls.get_mut(key)?.outbound.take(id)?;
+            way.stage = AttemptState::Choosing;
+            let choice = self.next_target(now, key, &mut way, out);
             if let Some(call) = self.calls.get_mut(key) {
-                call.ways.put(way);
+                call.outbound.put(way);
             }
             match choice {
-                Choice::Wait => return None,
-                Choice::Over(cause) => {
-                    self.leave_way(key, id);
+                NextStep::Wait => return None,
+                NextStep::Over(cause) => {
+                    self.drop_attempt(key, id);
                     return Some(cause);
                 }
-                Choice::Try(spot) => {
+                NextStep::Try(spot) => {
                     if self.call_host(now, key, id, spot, out) {
                         return None;
                     }
@@ -227,27 +233,33 @@ impl Switch {
     }
 
     /// Go on with a way after something has happened to it. Where it leads nowhere the call is told.
-    pub(super) fn go_on_outside(&mut self, now: Now, key: CallKey, id: WayId, out: &mut Vec<Output>) {
-        if let Some(cause) = self.go_outside(now, key, id, out) {
-            self.branch_gone(now, key, cause, out);
+    pub(super) fn continue_attempt(&mut self, now: Now, key: CallKey, id: AttemptId, out: &mut Vec<Output>) {
+        if let Some(cause) = self.advance_attempt(now, key, id, out) {
+            self.on_branch_failed(now, key, cause, out);
         }
     }
 
-    fn choose(&mut self, now: Now, key: CallKey, way: &mut Outgoing, out: &mut Vec<Output>) -> Choice {
+    fn next_target(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        way: &mut OutboundAttempt,
+        out: &mut Vec<Output>,
+    ) -> NextStep {
         loop {
             if way.tried >= limits::TRUNK_ATTEMPTS {
-                return Choice::Over(way.verdict.unwrap_or(Cause::TrunkDown));
+                return NextStep::Over(way.best_cause.unwrap_or(Cause::TrunkDown));
             }
             if let (Some(address), Some(trunk), Some(host)) =
                 (way.addresses.pop_front(), &way.trunk, &way.host)
             {
-                let spot = Spot { trunk: Arc::clone(trunk), host: host.clone(), address };
+                let spot = GatewayTarget { trunk: Arc::clone(trunk), host: host.clone(), address };
                 if self.trunks.is_down(now.instant, &trunk.id, address) {
-                    self.trace(key, format!("{} at {} is down", trunk.name, address.address));
+                    self.push_trunk_trace(key, format!("{} at {} is down", trunk.name, address.address));
                     way.last_resort.push_back(spot);
                     continue;
                 }
-                return Choice::Try(spot);
+                return NextStep::Try(spot);
             }
             if let Some(host) = way.hosts.pop_front() {
                 let attempt = self.trunks.next_attempt();
@@ -258,54 +270,60 @@ impl Switch {
                 match found {
                     Some(addresses) => self.found(key, way, addresses),
                     None => {
-                        way.stage = Stage::Resolving;
+                        way.stage = AttemptState::Resolving;
                         self.trunks.set(now.instant + LOOKUP, Alarm::Attempt { call: key, attempt });
-                        return Choice::Wait;
+                        return NextStep::Wait;
                     }
                 }
                 continue;
             }
             if let Some(trunk) = way.trunks.pop_front() {
-                match self.enter(now, key, way, &trunk) {
+                match self.select_trunk(now, key, way, &trunk) {
                     Some(wait) => return wait,
                     None => continue,
                 }
             }
             let Some(spot) = way.last_resort.pop_front() else {
-                return Choice::Over(way.verdict.unwrap_or(Cause::TrunkDown));
+                return NextStep::Over(way.best_cause.unwrap_or(Cause::TrunkDown));
             };
-            self.trunks.give_back(way.channel.take());
+            self.trunks.release_channel(way.channel.take());
             self.trunks.take(&spot.trunk.id);
             way.channel = Some(spot.trunk.id.clone());
             way.trunk = Some(Arc::clone(&spot.trunk));
-            return Choice::Try(spot);
+            return NextStep::Try(spot);
         }
     }
 
-    pub(super) fn found(&mut self, key: CallKey, way: &mut Outgoing, addresses: Vec<Candidate>) {
+    pub(super) fn found(&mut self, key: CallKey, way: &mut OutboundAttempt, addresses: Vec<Candidate>) {
         if addresses.is_empty()
             && let Some(host) = &way.host
         {
-            self.trace(key, format!("{} has no address", host.host));
+            self.push_trunk_trace(key, format!("{} has no address", host.host));
         }
         way.addresses = addresses.into();
     }
 
     /// Turn to the next trunk, where it has room. What is to be waited for is told.
-    fn enter(&mut self, now: Now, key: CallKey, way: &mut Outgoing, trunk: &Arc<Trunk>) -> Option<Choice> {
+    fn select_trunk(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        way: &mut OutboundAttempt,
+        trunk: &Arc<Trunk>,
+    ) -> Option<NextStep> {
         // An administrator may have switched it off while the call was on its way.
         let trunk = self.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
-        self.trunks.give_back(way.channel.take());
+        self.trunks.release_channel(way.channel.take());
         // Or have given it other prefixes.
         if way.outside.to_carrier_format(self.directory.rules(), &trunk).is_err() {
-            self.trace(key, format!("{} no longer carries this number", trunk.name));
+            self.push_trunk_trace(key, format!("{} no longer carries this number", trunk.name));
             return None;
         }
         let admission = self.trunks.admit(now.instant, &trunk, way.outside.is_emergency);
-        if matches!(admission, Admission::NoChannel | Admission::TooFast) {
+        if matches!(admission, Admission::NoChannel | Admission::CpsExceeded) {
             let what = if admission == Admission::NoChannel { "channels" } else { "calls per second" };
-            self.trace(key, format!("the {what} of {} are used up", trunk.name));
-            way.verdict = Some(Cause::TrunkBusy);
+            self.push_trunk_trace(key, format!("the {what} of {} are used up", trunk.name));
+            way.best_cause = Some(Cause::TrunkBusy);
             return None;
         }
         way.channel = Some(trunk.id.clone());
@@ -313,59 +331,68 @@ impl Switch {
         way.trunk = Some(trunk);
         let Admission::At(turn) = admission else { return None };
         way.attempt = self.trunks.next_attempt();
-        way.stage = Stage::Paced;
+        way.stage = AttemptState::Paced;
         self.trunks.set(turn, Alarm::Attempt { call: key, attempt: way.attempt });
-        Some(Choice::Wait)
+        Some(NextStep::Wait)
     }
 
     /// A way is given up, or was not the one that was answered: its channel is free. Its leg, where it has one, is somebody else's matter.
-    pub(crate) fn leave_way(&mut self, key: CallKey, id: WayId) {
-        let way = self.calls.get_mut(key).and_then(|call| call.ways.take(id));
+    pub(crate) fn drop_attempt(&mut self, key: CallKey, id: AttemptId) {
+        let way = self.calls.get_mut(key).and_then(|call| call.outbound.take(id));
         if let Some(way) = way {
-            self.trunks.give_back(way.channel);
+            self.trunks.release_channel(way.channel);
         }
     }
 
     /// Give all ways up but the one whose leg was answered.
-    pub(crate) fn leave_ways_but(&mut self, key: CallKey, answered: Option<usize>) {
+    pub(crate) fn drop_attempts_except(&mut self, key: CallKey, answered: Option<usize>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut call.ways.0)
+        let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut call.outbound.0)
             .into_iter()
             .partition(|way| answered.is_some() && way.leg() == answered);
-        call.ways.0 = kept;
+        call.outbound.0 = kept;
         for way in left {
-            self.trunks.give_back(way.channel);
+            self.trunks.release_channel(way.channel);
         }
     }
 
     /// The call no longer takes up channels: that of the trunk it came by, and those of its ways out.
-    pub(crate) fn leave_trunks(&mut self, key: CallKey) {
-        self.leave_ways_but(key, None);
+    pub(crate) fn release_trunk_channels(&mut self, key: CallKey) {
+        self.drop_attempts_except(key, None);
         let channel = self.calls.get_mut(key).and_then(|call| call.channel.take());
-        self.trunks.give_back(channel);
+        self.trunks.release_channel(channel);
     }
 
-    pub(super) fn trace(&mut self, key: CallKey, outcome: String) {
+    pub(super) fn push_trunk_trace(&mut self, key: CallKey, outcome: String) {
         if let Some(call) = self.calls.get_mut(key) {
             call.record.trace.push(TraceStep { rule: "trunk".into(), outcome });
         }
     }
 
     /// Send the INVITE to one address. `false` where that cannot be done.
-    fn call_host(&mut self, now: Now, key: CallKey, id: WayId, spot: Spot, out: &mut Vec<Output>) -> bool {
+    fn call_host(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        id: AttemptId,
+        spot: GatewayTarget,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let attempt = self.trunks.next_attempt();
         let text = format!("{} is tried at {}", spot.trunk.name, spot.address.address);
-        let placed = self.place(now, key, id, &spot, out);
+        let placed = self.send_invite(now, key, id, &spot, out);
         let tried = match placed {
             Some(_) => text,
             None => format!("{text}, which no listener or port of ours can reach"),
         };
-        self.trace(key, tried);
-        let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) else { return true };
+        self.push_trunk_trace(key, tried);
+        let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) else {
+            return true;
+        };
         way.tried += 1;
         let Some(leg) = placed else { return false };
         way.attempt = attempt;
-        way.stage = Stage::Calling { leg, spot };
+        way.stage = AttemptState::Calling { leg, spot };
         self.trunks.set(now.instant + SILENCE, Alarm::Attempt { call: key, attempt });
         true
     }

@@ -14,7 +14,7 @@ use super::health::retry_after;
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks, selection};
 use crate::Output;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 
 /// The first pause after a failure; it doubles.
 const BACK_OFF: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ impl Trunks {
     }
 
     /// Whether a carrier has still to confirm that we leave.
-    pub(crate) fn is_leaving(&self) -> bool {
+    pub(crate) fn is_unregistering(&self) -> bool {
         self.registrations.values().any(|registration| registration.stage == Stage::Leaving)
     }
 }
@@ -72,7 +72,7 @@ impl Trunks {
 impl Switch {
     /// It is time to register, or to do so again: a new round over the hosts, the one that granted it last first.
     pub(super) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        if !self.config.registrar {
+        if !self.config.register_trunks {
             return;
         }
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else { return };
@@ -111,12 +111,12 @@ impl Switch {
         }
         known.hosts = hosts;
         self.try_registrar(now, id, out);
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Ask the next address of this round; after the last one, pause.
     fn try_registrar(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        if !self.config.registrar {
+        if !self.config.register_trunks {
             return; // it was suspended while a host kept us waiting
         }
         loop {
@@ -286,12 +286,12 @@ impl Switch {
         if !self.send_register(now, id, Some(GOODBYE)) {
             return false;
         }
-        self.trunks.set_only(now.instant + GOODBYE * 2, Alarm::Left);
+        self.trunks.set_only(now.instant + GOODBYE * 2, Alarm::UnregisterTimeout);
         true
     }
 
     /// The SIP side is going down: no carrier shall send calls here any more.
-    pub(crate) fn leave_all(&mut self, now: Now) {
+    pub(crate) fn unregister_all(&mut self, now: Now) {
         let all: Vec<TrunkId> = self.trunks.registrations.keys().cloned().collect();
         for id in all {
             if !self.leave(now, &id) {
@@ -303,7 +303,7 @@ impl Switch {
 
     /// A challenged goodbye may take two answers, and a carrier may give none.
     pub(super) fn left(&mut self, out: &mut Vec<Output>) {
-        if !self.trunks.is_leaving() {
+        if !self.trunks.is_unregistering() {
             return;
         }
         self.trunks.registrations.retain(|_, known| known.stage != Stage::Leaving);

@@ -3,10 +3,10 @@
 use base::Now;
 use model::TrunkId;
 
-use super::health::Life;
+use super::health::Health;
 use super::registration::Stage;
-use crate::exchange::Switch;
-use crate::{TrunkHostStatus, TrunkLife, TrunkRegistration, TrunkStatus};
+use crate::switch::Switch;
+use crate::{HealthState, TrunkHostStatus, TrunkRegistration, TrunkStatus};
 
 impl Switch {
     /// All trunks, in the order in which calls try them.
@@ -34,17 +34,17 @@ impl Switch {
             .collect();
         let has = |life| hosts.iter().any(|host| host.life == life);
         let life = match trunk.enabled {
-            false => TrunkLife::Disabled,
-            true if has(TrunkLife::Up) => TrunkLife::Up,
-            true if has(TrunkLife::Unknown) || (hosts.is_empty() && !trunk.settings.probe) => {
-                TrunkLife::Unknown
+            false => HealthState::Disabled,
+            true if has(HealthState::Up) => HealthState::Up,
+            true if has(HealthState::Unknown) || (hosts.is_empty() && !trunk.settings.probe) => {
+                HealthState::Unknown
             }
-            true if hosts.is_empty() => TrunkLife::Unknown,
-            true => TrunkLife::Down,
+            true if hosts.is_empty() => HealthState::Unknown,
+            true => HealthState::Down,
         };
         let registration = match (trunk.settings.register, self.trunks.registrations.get(id)) {
             (None, _) => TrunkRegistration::Off,
-            (Some(_), None) if !self.config.registrar => TrunkRegistration::Elsewhere,
+            (Some(_), None) if !self.config.register_trunks => TrunkRegistration::Elsewhere,
             (Some(_), None) => TrunkRegistration::Trying,
             (Some(_), Some(known)) => match known.stage {
                 Stage::Trying if known.until.is_some() => TrunkRegistration::Registered,
@@ -69,10 +69,10 @@ impl Switch {
     }
 }
 
-fn life(life: Life) -> TrunkLife {
+fn life(life: Health) -> HealthState {
     match life {
-        Life::Unknown => TrunkLife::Unknown,
-        Life::Up => TrunkLife::Up,
-        Life::Down => TrunkLife::Down,
+        Health::Unknown => HealthState::Unknown,
+        Health::Up => HealthState::Up,
+        Health::Down => HealthState::Down,
     }
 }

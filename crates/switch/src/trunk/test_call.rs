@@ -12,7 +12,7 @@ use model::{
 };
 
 use crate::call::{CallKey, CallState, Phase};
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Output, Reply, State, TestedCall};
 
 /// Results that are kept: nobody tests more trunks at once.
@@ -65,10 +65,10 @@ impl Switch {
         let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
         self.counters.calls_started += 1;
         self.trunks.tests.begin(id, now.instant);
-        let key = self.calls.begin(now, CallState::new(record, Phase::Testing));
+        let key = self.calls.begin(now, CallState::new(record, Phase::TrunkTest));
         self.journal_opening(key, out);
         self.set_timer(key, now.instant + wish.patience);
-        if let Err(cause) = self.ring_outside(now, key, outside, None, None, out) {
+        if let Err(cause) = self.start_outbound_attempt(now, key, outside, None, None, out) {
             self.release(now, key, cause, out);
         }
         reply
@@ -123,7 +123,7 @@ impl Switch {
 
     /// A carrier says something to a test call: that it rings, or more.
     pub(crate) fn test_hears(&mut self, now: Now, key: CallKey, status: u16) {
-        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::Testing)) else {
+        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
             return;
         };
         let Some((began, test)) = self.trunks.tests.find(&call.record.id) else { return };
@@ -140,7 +140,7 @@ impl Switch {
 
     /// A test call is answered: nobody is there to talk.
     pub(crate) fn test_answered(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
-        if self.calls.get(key).is_some_and(|call| call.ways.of_leg(index).is_none()) {
+        if self.calls.get(key).is_some_and(|call| call.outbound.of_leg(index).is_none()) {
             return self.hangup_leg(now, key, index, Cause::Cancelled, out); // a host that was given up woke up
         }
         self.test_hears(now, key, 200);
@@ -152,7 +152,7 @@ impl Switch {
 
     /// A test call is over.
     pub(crate) fn test_ends(&mut self, key: CallKey, cause: Cause) {
-        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::Testing)) else {
+        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
             return;
         };
         if let Some((_, test)) = self.trunks.tests.find(&call.record.id) {

@@ -1,7 +1,7 @@
 //! Leaving a message: greeting, beep, the message itself, and its ends.
 
-use super::phrase::Phrase;
-use super::{Act, Audio, Heard, Recorded, Taken};
+use super::prompt::Prompt;
+use super::{Audio, IvrAction, IvrEvent, Recorded, Taken};
 
 /// Where a caller is who leaves a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,37 +24,42 @@ pub(crate) struct Deposit {
 
 impl Deposit {
     /// The caller is answered; what is done first. `own` says that the owner has recorded a greeting.
-    pub(crate) fn begin(own: bool, full: bool) -> (Deposit, Vec<Act>) {
+    pub(crate) fn begin(own: bool, full: bool) -> (Deposit, Vec<IvrAction>) {
         if full {
-            return (Deposit { stage: Stage::Parting }, vec![Act::Say(vec![Phrase::Full])]);
+            return (Deposit { stage: Stage::Parting }, vec![IvrAction::Say(vec![Prompt::Full])]);
         }
-        let first =
-            if own { Act::SayAndPlay(Vec::new(), Audio::Greeting) } else { Act::Say(vec![Phrase::Greeting]) };
+        let first = if own {
+            IvrAction::SayAndPlay(Vec::new(), Audio::Greeting)
+        } else {
+            IvrAction::Say(vec![Prompt::Greeting])
+        };
         (Deposit { stage: Stage::Greeting }, vec![first])
     }
 
-    pub(crate) fn hear(&mut self, heard: &Heard) -> Vec<Act> {
+    pub(crate) fn hear(&mut self, heard: &IvrEvent) -> Vec<IvrAction> {
         match (self.stage, heard) {
-            (Stage::Greeting, Heard::Missing) => vec![Act::Say(vec![Phrase::Greeting])],
+            (Stage::Greeting, IvrEvent::Missing) => vec![IvrAction::Say(vec![Prompt::Greeting])],
             // Who knows the greeting cuts it short.
-            (Stage::Greeting, Heard::Played | Heard::Digit('#')) => {
+            (Stage::Greeting, IvrEvent::Played | IvrEvent::Digit('#')) => {
                 self.stage = Stage::Beep;
-                vec![Act::Say(vec![Phrase::Beep])]
+                vec![IvrAction::Say(vec![Prompt::Beep])]
             }
-            (Stage::Beep, Heard::Played) => {
+            (Stage::Beep, IvrEvent::Played) => {
                 self.stage = Stage::Speaking;
-                vec![Act::Record(Taken::Message)]
+                vec![IvrAction::Record(Taken::Message)]
             }
-            (Stage::Speaking, Heard::Digit('#') | Heard::Quiet | Heard::Late) => vec![Act::Stop],
-            (Stage::Speaking, Heard::Recorded(Recorded::Kept { .. })) => {
+            (Stage::Speaking, IvrEvent::Digit('#') | IvrEvent::Quiet | IvrEvent::Late) => {
+                vec![IvrAction::Stop]
+            }
+            (Stage::Speaking, IvrEvent::Recorded(Recorded::Kept { .. })) => {
                 self.stage = Stage::Parting;
-                vec![Act::Keep, Act::Say(vec![Phrase::Left])]
+                vec![IvrAction::Keep, IvrAction::Say(vec![Prompt::Left])]
             }
-            (Stage::Speaking, Heard::Recorded(Recorded::Nothing)) => {
+            (Stage::Speaking, IvrEvent::Recorded(Recorded::Nothing)) => {
                 self.stage = Stage::Parting;
-                vec![Act::Say(vec![Phrase::Goodbye])]
+                vec![IvrAction::Say(vec![Prompt::Goodbye])]
             }
-            (Stage::Parting, Heard::Played | Heard::Missing) => vec![Act::HangUp],
+            (Stage::Parting, IvrEvent::Played | IvrEvent::Missing) => vec![IvrAction::HangUp],
             (Stage::Greeting | Stage::Beep | Stage::Speaking | Stage::Parting, _) => Vec::new(),
         }
     }
@@ -64,23 +69,23 @@ impl Deposit {
 mod tests {
     use super::*;
 
-    const KEPT: Heard = Heard::Recorded(Recorded::Kept { millis: 4_000 });
+    const KEPT: IvrEvent = IvrEvent::Recorded(Recorded::Kept { millis: 4_000 });
 
     #[test]
     fn a_message_is_greeted_beeped_spoken_and_kept() {
-        for end in [Heard::Digit('#'), Heard::Quiet, Heard::Late] {
+        for end in [IvrEvent::Digit('#'), IvrEvent::Quiet, IvrEvent::Late] {
             let (mut deposit, first) = Deposit::begin(false, false);
-            assert_eq!(first, [Act::Say(vec![Phrase::Greeting])]);
+            assert_eq!(first, [IvrAction::Say(vec![Prompt::Greeting])]);
             for (heard, acts) in [
-                (Heard::Digit('5'), vec![]),
-                (Heard::Played, vec![Act::Say(vec![Phrase::Beep])]),
-                (Heard::Digit('#'), vec![]),
-                (Heard::Played, vec![Act::Record(Taken::Message)]),
-                (Heard::Digit('5'), vec![]),
-                (end.clone(), vec![Act::Stop]),
-                (KEPT, vec![Act::Keep, Act::Say(vec![Phrase::Left])]),
-                (Heard::Late, vec![]),
-                (Heard::Played, vec![Act::HangUp]),
+                (IvrEvent::Digit('5'), vec![]),
+                (IvrEvent::Played, vec![IvrAction::Say(vec![Prompt::Beep])]),
+                (IvrEvent::Digit('#'), vec![]),
+                (IvrEvent::Played, vec![IvrAction::Record(Taken::Message)]),
+                (IvrEvent::Digit('5'), vec![]),
+                (end.clone(), vec![IvrAction::Stop]),
+                (KEPT, vec![IvrAction::Keep, IvrAction::Say(vec![Prompt::Left])]),
+                (IvrEvent::Late, vec![]),
+                (IvrEvent::Played, vec![IvrAction::HangUp]),
             ] {
                 assert_eq!(deposit.hear(&heard), acts, "{heard:?}"); // S72
             }
@@ -90,20 +95,20 @@ mod tests {
     #[test]
     fn the_owners_greeting_is_played_where_it_can_be_and_cut_short_by_hash() {
         let (mut deposit, first) = Deposit::begin(true, false);
-        assert_eq!(first, [Act::SayAndPlay(Vec::new(), Audio::Greeting)]);
-        assert_eq!(deposit.hear(&Heard::Missing), [Act::Say(vec![Phrase::Greeting])]);
-        assert_eq!(deposit.hear(&Heard::Digit('#')), [Act::Say(vec![Phrase::Beep])]);
+        assert_eq!(first, [IvrAction::SayAndPlay(Vec::new(), Audio::Greeting)]);
+        assert_eq!(deposit.hear(&IvrEvent::Missing), [IvrAction::Say(vec![Prompt::Greeting])]);
+        assert_eq!(deposit.hear(&IvrEvent::Digit('#')), [IvrAction::Say(vec![Prompt::Beep])]);
     }
 
     #[test]
     fn a_full_box_takes_nothing_and_silence_is_no_message() {
         let (mut deposit, first) = Deposit::begin(true, true);
-        assert_eq!(first, [Act::Say(vec![Phrase::Full])]);
-        assert_eq!(deposit.hear(&Heard::Played), [Act::HangUp]);
+        assert_eq!(first, [IvrAction::Say(vec![Prompt::Full])]);
+        assert_eq!(deposit.hear(&IvrEvent::Played), [IvrAction::HangUp]);
         let (mut deposit, _) = Deposit::begin(false, false);
-        deposit.hear(&Heard::Played);
-        deposit.hear(&Heard::Played);
-        let nothing = Heard::Recorded(Recorded::Nothing);
-        assert_eq!(deposit.hear(&nothing), [Act::Say(vec![Phrase::Goodbye])]);
+        deposit.hear(&IvrEvent::Played);
+        deposit.hear(&IvrEvent::Played);
+        let nothing = IvrEvent::Recorded(Recorded::Nothing);
+        assert_eq!(deposit.hear(&nothing), [IvrAction::Say(vec![Prompt::Goodbye])]);
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use base::Secret;
 use model::{MessageId, MessageState};
 
-use super::phrase::{Phrase, count, digits};
-use super::{Act, Audio, Entry, Heard, Recorded, Taken};
+use super::prompt::{Prompt, count, digits};
+use super::{Audio, Entry, IvrAction, IvrEvent, Recorded, Taken};
 
 /// Wrong PINs until we hang up.
 const WRONG: u8 = 3;
@@ -66,28 +66,28 @@ impl Menu {
     }
 
     /// A caller whose box is known, and who must give its PIN.
-    pub(crate) fn own() -> (Menu, Vec<Act>) {
+    pub(crate) fn own() -> (Menu, Vec<IvrAction>) {
         let mut menu = Menu::new(Stage::Judged, Vec::new());
         let acts = menu.ask(Asked::Pin, None);
         (menu, acts)
     }
 
     /// A caller who says whose box it is.
-    pub(crate) fn any() -> (Menu, Vec<Act>) {
+    pub(crate) fn any() -> (Menu, Vec<IvrAction>) {
         let mut menu = Menu::new(Stage::Judged, Vec::new());
         let acts = menu.ask(Asked::Number, None);
         (menu, acts)
     }
 
     /// A caller who needs no PIN: a box without one, from its own phone.
-    pub(crate) fn open(entries: Vec<Entry>) -> (Menu, Vec<Act>) {
+    pub(crate) fn open(entries: Vec<Entry>) -> (Menu, Vec<IvrAction>) {
         let mut menu = Menu::new(Stage::Main, entries);
         let acts = menu.main(&[]);
         (menu, acts)
     }
 
-    pub(crate) fn hear(&mut self, heard: &Heard) -> Vec<Act> {
-        if let Heard::Digit(_) = heard {
+    pub(crate) fn hear(&mut self, heard: &IvrEvent) -> Vec<IvrAction> {
+        if let IvrEvent::Digit(_) = heard {
             self.silent = 0;
         }
         match self.stage {
@@ -97,49 +97,51 @@ impl Menu {
             Stage::Message { at, playing } => self.in_message(at, playing, heard),
             Stage::Instructed | Stage::Beep | Stage::Speaking | Stage::Review => self.greeting(heard),
             Stage::Parting => match heard {
-                Heard::Played | Heard::Missing => vec![Act::HangUp],
-                Heard::Digit(_)
-                | Heard::Late
-                | Heard::Quiet
-                | Heard::Recorded(_)
-                | Heard::Admitted(_)
-                | Heard::Refused => Vec::new(),
+                IvrEvent::Played | IvrEvent::Missing => vec![IvrAction::HangUp],
+                IvrEvent::Digit(_)
+                | IvrEvent::Late
+                | IvrEvent::Quiet
+                | IvrEvent::Recorded(_)
+                | IvrEvent::Admitted(_)
+                | IvrEvent::Refused => Vec::new(),
             },
         }
     }
 
     // ---- who are you ---------------------------------------------------------------------------------------------------------
 
-    fn ask(&mut self, asked: Asked, before: Option<Phrase>) -> Vec<Act> {
+    fn ask(&mut self, asked: Asked, before: Option<Prompt>) -> Vec<IvrAction> {
         self.stage = Stage::Gathering(asked);
         self.gathered.clear();
         let question = match asked {
-            Asked::Number => Phrase::AskNumber,
-            Asked::Pin => Phrase::AskPin,
+            Asked::Number => Prompt::AskNumber,
+            Asked::Pin => Prompt::AskPin,
         };
-        vec![Act::Say(before.into_iter().chain([question]).collect())]
+        vec![IvrAction::Say(before.into_iter().chain([question]).collect())]
     }
 
-    fn gathering(&mut self, asked: Asked, heard: &Heard) -> Vec<Act> {
+    fn gathering(&mut self, asked: Asked, heard: &IvrEvent) -> Vec<IvrAction> {
         match heard {
-            Heard::Digit('#') => self.gathered_all(asked),
-            Heard::Digit('*') => self.ask(asked, None), // begin again
-            Heard::Digit(digit) => {
+            IvrEvent::Digit('#') => self.gathered_all(asked),
+            IvrEvent::Digit('*') => self.ask(asked, None), // begin again
+            IvrEvent::Digit(digit) => {
                 if digit.is_ascii_digit() && self.gathered.len() < DIGITS {
                     self.gathered.push(*digit);
                 }
-                vec![Act::Hush, Act::Wait(NEXT_DIGIT)]
+                vec![IvrAction::StopPlayback, IvrAction::Wait(NEXT_DIGIT)]
             }
-            Heard::Late if !self.gathered.is_empty() => self.gathered_all(asked),
-            Heard::Played => vec![Act::Wait(FIRST_DIGIT)],
-            Heard::Late => self.again(|menu| menu.ask(asked, None)),
-            Heard::Missing | Heard::Quiet | Heard::Recorded(_) | Heard::Admitted(_) | Heard::Refused => {
-                Vec::new()
-            }
+            IvrEvent::Late if !self.gathered.is_empty() => self.gathered_all(asked),
+            IvrEvent::Played => vec![IvrAction::Wait(FIRST_DIGIT)],
+            IvrEvent::Late => self.again(|menu| menu.ask(asked, None)),
+            IvrEvent::Missing
+            | IvrEvent::Quiet
+            | IvrEvent::Recorded(_)
+            | IvrEvent::Admitted(_)
+            | IvrEvent::Refused => Vec::new(),
         }
     }
 
-    fn gathered_all(&mut self, asked: Asked) -> Vec<Act> {
+    fn gathered_all(&mut self, asked: Asked) -> Vec<IvrAction> {
         let gathered = std::mem::take(&mut self.gathered);
         match asked {
             Asked::Number => {
@@ -148,124 +150,129 @@ impl Menu {
             }
             Asked::Pin => {
                 self.stage = Stage::Judged;
-                vec![Act::Hush, Act::Judge { number: self.number.clone(), pin: Secret::new(gathered) }]
+                vec![
+                    IvrAction::StopPlayback,
+                    IvrAction::VerifyPin { number: self.number.clone(), pin: Secret::new(gathered) },
+                ]
             }
         }
     }
 
-    fn judged(&mut self, heard: &Heard) -> Vec<Act> {
+    fn judged(&mut self, heard: &IvrEvent) -> Vec<IvrAction> {
         match heard {
-            Heard::Admitted(entries) => {
+            IvrEvent::Admitted(entries) => {
                 self.entries.clone_from(entries);
                 self.main(&[])
             }
-            Heard::Refused => {
+            IvrEvent::Refused => {
                 self.wrong += 1;
                 if self.wrong >= WRONG {
-                    return self.part(&[Phrase::Wrong]);
+                    return self.part(&[Prompt::Wrong]);
                 }
                 // Whether it was the number or the PIN is nobody's business.
                 let first = if self.number.is_some() { Asked::Number } else { Asked::Pin };
-                self.ask(first, Some(Phrase::Wrong))
+                self.ask(first, Some(Prompt::Wrong))
             }
-            Heard::Digit(_)
-            | Heard::Played
-            | Heard::Missing
-            | Heard::Late
-            | Heard::Quiet
-            | Heard::Recorded(_) => Vec::new(),
+            IvrEvent::Digit(_)
+            | IvrEvent::Played
+            | IvrEvent::Missing
+            | IvrEvent::Late
+            | IvrEvent::Quiet
+            | IvrEvent::Recorded(_) => Vec::new(),
         }
     }
 
     // ---- what is there -------------------------------------------------------------------------------------------------------
 
-    fn main(&mut self, before: &[Phrase]) -> Vec<Act> {
+    fn main(&mut self, before: &[Prompt]) -> Vec<IvrAction> {
         self.stage = Stage::Main;
         let new = self.entries.iter().filter(|entry| entry.state == MessageState::New).count();
         let mut said = before.to_vec();
         said.extend(count(new, self.entries.len() - new));
-        said.push(Phrase::MainMenu);
-        vec![Act::Say(said)]
+        said.push(Prompt::MainMenu);
+        vec![IvrAction::Say(said)]
     }
 
-    fn in_main(&mut self, heard: &Heard) -> Vec<Act> {
+    fn in_main(&mut self, heard: &IvrEvent) -> Vec<IvrAction> {
         match heard {
-            Heard::Digit('1') => {
+            IvrEvent::Digit('1') => {
                 let first = self.entries.iter().position(|entry| entry.state == MessageState::New);
                 self.play(first.unwrap_or(0), &[])
             }
-            Heard::Digit('0') => self.instruct(),
-            Heard::Digit('*') => self.main(&[]),
-            Heard::Digit('#') => self.part(&[]),
-            Heard::Played => vec![Act::Wait(FIRST_DIGIT)],
-            Heard::Late => self.again(|menu| menu.main(&[])),
-            Heard::Digit(_)
-            | Heard::Missing
-            | Heard::Quiet
-            | Heard::Recorded(_)
-            | Heard::Admitted(_)
-            | Heard::Refused => Vec::new(),
+            IvrEvent::Digit('0') => self.instruct(),
+            IvrEvent::Digit('*') => self.main(&[]),
+            IvrEvent::Digit('#') => self.part(&[]),
+            IvrEvent::Played => vec![IvrAction::Wait(FIRST_DIGIT)],
+            IvrEvent::Late => self.again(|menu| menu.main(&[])),
+            IvrEvent::Digit(_)
+            | IvrEvent::Missing
+            | IvrEvent::Quiet
+            | IvrEvent::Recorded(_)
+            | IvrEvent::Admitted(_)
+            | IvrEvent::Refused => Vec::new(),
         }
     }
 
     // ---- one message ---------------------------------------------------------------------------------------------------------
 
     /// Say which message it is, then play it; back to the main menu where there is none.
-    fn play(&mut self, at: usize, before: &[Phrase]) -> Vec<Act> {
+    fn play(&mut self, at: usize, before: &[Prompt]) -> Vec<IvrAction> {
         let Some(entry) = self.entries.get(at) else {
-            let said: Vec<Phrase> = before.iter().copied().chain([Phrase::NoMore]).collect();
+            let said: Vec<Prompt> = before.iter().copied().chain([Prompt::NoMore]).collect();
             return self.main(&said);
         };
         self.stage = Stage::Message { at, playing: true };
         let mut said = before.to_vec();
-        said.extend([Phrase::Message, Phrase::Number((at + 1).min(99) as u8)]);
+        said.extend([Prompt::Message, Prompt::Number((at + 1).min(99) as u8)]);
         if entry.from.bytes().any(|b| b.is_ascii_digit()) {
-            said.push(Phrase::From);
+            said.push(Prompt::From);
             said.extend(digits(&entry.from));
         }
-        vec![Act::SayAndPlay(said, Audio::Message(entry.id.clone()))]
+        vec![IvrAction::SayAndPlay(said, Audio::Message(entry.id.clone()))]
     }
 
-    fn in_message(&mut self, at: usize, playing: bool, heard: &Heard) -> Vec<Act> {
+    fn in_message(&mut self, at: usize, playing: bool, heard: &IvrEvent) -> Vec<IvrAction> {
         match heard {
-            Heard::Played if playing => {
+            IvrEvent::Played if playing => {
                 self.stage = Stage::Message { at, playing: false };
                 let mut acts = self.mark(at, MessageState::Heard);
-                acts.push(Act::Say(vec![Phrase::MessageMenu]));
+                acts.push(IvrAction::Say(vec![Prompt::MessageMenu]));
                 acts
             }
-            Heard::Played => vec![Act::Wait(FIRST_DIGIT)],
-            Heard::Missing => {
+            IvrEvent::Played => vec![IvrAction::Wait(FIRST_DIGIT)],
+            IvrEvent::Missing => {
                 self.stage = Stage::Message { at, playing: false };
-                vec![Act::Say(vec![Phrase::Sorry, Phrase::MessageMenu])]
+                vec![IvrAction::Say(vec![Prompt::Sorry, Prompt::MessageMenu])]
             }
-            Heard::Late => self.again(|_| vec![Act::Say(vec![Phrase::MessageMenu])]),
-            Heard::Digit('4') => self.after(at, |menu| menu.play(at.saturating_sub(1), &[])),
-            Heard::Digit('5') => self.play(at, &[]),
-            Heard::Digit('6') => self.after(at, |menu| menu.play(at + 1, &[])),
-            Heard::Digit('7') => self.delete(at),
-            Heard::Digit('9') => {
+            IvrEvent::Late => self.again(|_| vec![IvrAction::Say(vec![Prompt::MessageMenu])]),
+            IvrEvent::Digit('4') => self.after(at, |menu| menu.play(at.saturating_sub(1), &[])),
+            IvrEvent::Digit('5') => self.play(at, &[]),
+            IvrEvent::Digit('6') => self.after(at, |menu| menu.play(at + 1, &[])),
+            IvrEvent::Digit('7') => self.delete(at),
+            IvrEvent::Digit('9') => {
                 let mut acts = self.mark(at, MessageState::Saved);
-                acts.extend(self.play(at + 1, &[Phrase::Saved]));
+                acts.extend(self.play(at + 1, &[Prompt::Saved]));
                 acts
             }
-            Heard::Digit('*') => self.after(at, |menu| menu.main(&[])),
-            Heard::Digit('#') => self.after(at, |menu| menu.part(&[])),
-            Heard::Digit(_) | Heard::Quiet | Heard::Recorded(_) | Heard::Admitted(_) | Heard::Refused => {
-                Vec::new()
-            }
+            IvrEvent::Digit('*') => self.after(at, |menu| menu.main(&[])),
+            IvrEvent::Digit('#') => self.after(at, |menu| menu.part(&[])),
+            IvrEvent::Digit(_)
+            | IvrEvent::Quiet
+            | IvrEvent::Recorded(_)
+            | IvrEvent::Admitted(_)
+            | IvrEvent::Refused => Vec::new(),
         }
     }
 
     /// Whoever moves on has heard enough of a message.
-    fn after(&mut self, at: usize, then: impl FnOnce(&mut Menu) -> Vec<Act>) -> Vec<Act> {
+    fn after(&mut self, at: usize, then: impl FnOnce(&mut Menu) -> Vec<IvrAction>) -> Vec<IvrAction> {
         let mut acts = self.mark(at, MessageState::Heard);
         acts.extend(then(self));
         acts
     }
 
     /// Note what has become of a message, where that is news.
-    fn mark(&mut self, at: usize, state: MessageState) -> Vec<Act> {
+    fn mark(&mut self, at: usize, state: MessageState) -> Vec<IvrAction> {
         let Some(entry) = self.entries.get_mut(at) else { return Vec::new() };
         let news = match state {
             MessageState::Heard => entry.state == MessageState::New,
@@ -276,59 +283,63 @@ impl Menu {
             return Vec::new();
         }
         entry.state = state;
-        vec![Act::Mark(entry.id.clone(), state)]
+        vec![IvrAction::Mark(entry.id.clone(), state)]
     }
 
-    fn delete(&mut self, at: usize) -> Vec<Act> {
+    fn delete(&mut self, at: usize) -> Vec<IvrAction> {
         if at >= self.entries.len() {
             return self.main(&[]);
         }
         let gone: MessageId = self.entries.remove(at).id;
-        let mut acts = vec![Act::Delete(gone)];
-        acts.extend(self.play(at, &[Phrase::Deleted]));
+        let mut acts = vec![IvrAction::Delete(gone)];
+        acts.extend(self.play(at, &[Prompt::Deleted]));
         acts
     }
 
     // ---- greeting ------------------------------------------------------------------------------------------------------------
 
-    fn instruct(&mut self) -> Vec<Act> {
+    fn instruct(&mut self) -> Vec<IvrAction> {
         self.stage = Stage::Instructed;
-        vec![Act::Say(vec![Phrase::RecordGreeting])]
+        vec![IvrAction::Say(vec![Prompt::RecordGreeting])]
     }
 
-    fn greeting(&mut self, heard: &Heard) -> Vec<Act> {
+    fn greeting(&mut self, heard: &IvrEvent) -> Vec<IvrAction> {
         match (&self.stage, heard) {
-            (Stage::Instructed, Heard::Played | Heard::Digit('#')) => {
+            (Stage::Instructed, IvrEvent::Played | IvrEvent::Digit('#')) => {
                 self.stage = Stage::Beep;
-                vec![Act::Say(vec![Phrase::Beep])]
+                vec![IvrAction::Say(vec![Prompt::Beep])]
             }
-            (Stage::Beep, Heard::Played) => {
+            (Stage::Beep, IvrEvent::Played) => {
                 self.stage = Stage::Speaking;
-                vec![Act::Record(Taken::Greeting)]
+                vec![IvrAction::Record(Taken::Greeting)]
             }
-            (Stage::Speaking, Heard::Digit('#') | Heard::Quiet | Heard::Late) => vec![Act::Stop],
-            (Stage::Speaking, Heard::Recorded(Recorded::Kept { .. })) => {
+            (Stage::Speaking, IvrEvent::Digit('#') | IvrEvent::Quiet | IvrEvent::Late) => {
+                vec![IvrAction::Stop]
+            }
+            (Stage::Speaking, IvrEvent::Recorded(Recorded::Kept { .. })) => {
                 self.stage = Stage::Review;
-                vec![Act::Say(vec![Phrase::GreetingMenu])]
+                vec![IvrAction::Say(vec![Prompt::GreetingMenu])]
             }
-            (Stage::Speaking, Heard::Recorded(Recorded::Nothing)) => self.main(&[Phrase::Sorry]),
-            (Stage::Review, Heard::Digit('1')) => {
-                let mut acts = vec![Act::Keep];
-                acts.extend(self.main(&[Phrase::GreetingKept]));
+            (Stage::Speaking, IvrEvent::Recorded(Recorded::Nothing)) => self.main(&[Prompt::Sorry]),
+            (Stage::Review, IvrEvent::Digit('1')) => {
+                let mut acts = vec![IvrAction::Keep];
+                acts.extend(self.main(&[Prompt::GreetingKept]));
                 acts
             }
-            (Stage::Review, Heard::Digit('3')) => {
-                let mut acts = vec![Act::Forget];
+            (Stage::Review, IvrEvent::Digit('3')) => {
+                let mut acts = vec![IvrAction::Forget];
                 acts.extend(self.instruct());
                 acts
             }
-            (Stage::Instructed | Stage::Review, Heard::Digit('*')) => {
-                let mut acts = vec![Act::Forget];
+            (Stage::Instructed | Stage::Review, IvrEvent::Digit('*')) => {
+                let mut acts = vec![IvrAction::Forget];
                 acts.extend(self.main(&[]));
                 acts
             }
-            (Stage::Review, Heard::Played) => vec![Act::Wait(FIRST_DIGIT)],
-            (Stage::Review, Heard::Late) => self.again(|_| vec![Act::Say(vec![Phrase::GreetingMenu])]),
+            (Stage::Review, IvrEvent::Played) => vec![IvrAction::Wait(FIRST_DIGIT)],
+            (Stage::Review, IvrEvent::Late) => {
+                self.again(|_| vec![IvrAction::Say(vec![Prompt::GreetingMenu])])
+            }
             (_, _) => Vec::new(),
         }
     }
@@ -336,14 +347,14 @@ impl Menu {
     // ---- ends ----------------------------------------------------------------------------------------------------------------
 
     /// Nothing was dialled: say it once more, and then no more.
-    fn again(&mut self, say: impl FnOnce(&mut Menu) -> Vec<Act>) -> Vec<Act> {
+    fn again(&mut self, say: impl FnOnce(&mut Menu) -> Vec<IvrAction>) -> Vec<IvrAction> {
         self.silent += 1;
         if self.silent >= PATIENCE { self.part(&[]) } else { say(self) }
     }
 
-    fn part(&mut self, before: &[Phrase]) -> Vec<Act> {
+    fn part(&mut self, before: &[Prompt]) -> Vec<IvrAction> {
         self.stage = Stage::Parting;
-        vec![Act::Say(before.iter().copied().chain([Phrase::Goodbye]).collect())]
+        vec![IvrAction::Say(before.iter().copied().chain([Prompt::Goodbye]).collect())]
     }
 }
 

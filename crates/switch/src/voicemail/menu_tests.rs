@@ -15,16 +15,18 @@ fn two() -> Vec<Entry> {
     vec![entry("vm_1", Old), entry("vm_2", New)]
 }
 
-/// The acts in short: `say …`, `play vm_1`, `mark vm_1 Heard`, ….
+/// The acts in short: `say …`, `play vm_1`, `mark vm_1 IvrEvent`, ….
 #[allow(clippy::wildcard_enum_match_arm)] // what has no short form is shown whole
-fn short(acts: &[Act]) -> Vec<String> {
+fn short(acts: &[IvrAction]) -> Vec<String> {
     let each = acts.iter().map(|act| match act {
-        Act::Say(said) => said.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" "),
-        Act::SayAndPlay(_, Audio::Message(id)) => format!("play {}", id.as_str()),
-        Act::Mark(id, state) => format!("mark {} {state:?}", id.as_str()),
-        Act::Delete(id) => format!("delete {}", id.as_str()),
-        Act::Judge { number, pin } => format!("judge {} {}", number.as_deref().unwrap_or("-"), pin.expose()),
-        Act::Wait(time) => format!("wait {}", time.as_secs()),
+        IvrAction::Say(said) => said.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" "),
+        IvrAction::SayAndPlay(_, Audio::Message(id)) => format!("play {}", id.as_str()),
+        IvrAction::Mark(id, state) => format!("mark {} {state:?}", id.as_str()),
+        IvrAction::Delete(id) => format!("delete {}", id.as_str()),
+        IvrAction::VerifyPin { number, pin } => {
+            format!("judge {} {}", number.as_deref().unwrap_or("-"), pin.expose())
+        }
+        IvrAction::Wait(time) => format!("wait {}", time.as_secs()),
         other => format!("{other:?}"),
     });
     each.collect()
@@ -32,7 +34,7 @@ fn short(acts: &[Act]) -> Vec<String> {
 
 /// Dial keys one after the other; what the last one does.
 fn dial(menu: &mut Menu, keys: &str) -> Vec<String> {
-    keys.chars().map(|key| short(&menu.hear(&Heard::Digit(key)))).last().unwrap()
+    keys.chars().map(|key| short(&menu.hear(&IvrEvent::Digit(key)))).last().unwrap()
 }
 
 const MAIN: &str = "YouHave OneNew And OneOld MainMenu";
@@ -41,21 +43,21 @@ const MAIN: &str = "YouHave OneNew And OneOld MainMenu";
 fn the_pin_opens_the_box_and_a_wrong_one_is_asked_for_three_times() {
     let (mut menu, first) = Menu::own();
     assert_eq!(short(&first), ["AskPin"]);
-    assert_eq!(short(&menu.hear(&Heard::Played)), ["wait 10"]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["wait 10"]);
     assert_eq!(dial(&mut menu, "471"), ["Hush", "wait 5"]);
     assert_eq!(dial(&mut menu, "2#"), ["Hush", "judge - 4712"]);
-    assert_eq!(short(&menu.hear(&Heard::Refused)), ["Wrong AskPin"]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Refused)), ["Wrong AskPin"]);
     dial(&mut menu, "4713");
-    assert_eq!(short(&menu.hear(&Heard::Late)), ["Hush", "judge - 4713"], "a pause counts as hash");
-    menu.hear(&Heard::Refused);
+    assert_eq!(short(&menu.hear(&IvrEvent::Late)), ["Hush", "judge - 4713"], "a pause counts as hash");
+    menu.hear(&IvrEvent::Refused);
     dial(&mut menu, "9999*4714#");
-    assert_eq!(short(&menu.hear(&Heard::Refused)), ["Wrong Goodbye"]);
-    assert_eq!(menu.hear(&Heard::Played), [Act::HangUp]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Refused)), ["Wrong Goodbye"]);
+    assert_eq!(menu.hear(&IvrEvent::Played), [IvrAction::HangUp]);
 
     let (mut menu, _) = Menu::own();
     dial(&mut menu, "4711#");
     assert_eq!(dial(&mut menu, "1"), Vec::<String>::new(), "nothing before the verdict");
-    assert_eq!(short(&menu.hear(&Heard::Admitted(two()))), [MAIN]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Admitted(two()))), [MAIN]);
 }
 
 #[test]
@@ -64,7 +66,7 @@ fn any_box_is_asked_for_by_number_and_nobody_learns_which_half_was_wrong() {
     assert_eq!(short(&first), ["AskNumber"]);
     assert_eq!(dial(&mut menu, "1001#"), ["AskPin"]);
     assert_eq!(dial(&mut menu, "4711#"), ["Hush", "judge 1001 4711"]);
-    assert_eq!(short(&menu.hear(&Heard::Refused)), ["Wrong AskNumber"]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Refused)), ["Wrong AskNumber"]);
 }
 
 #[test]
@@ -72,9 +74,9 @@ fn messages_are_played_marked_and_walked_through() {
     let (mut menu, first) = Menu::open(two());
     assert_eq!(short(&first), [MAIN]);
     assert_eq!(dial(&mut menu, "1"), ["play vm_2"], "the first new one");
-    assert_eq!(short(&menu.hear(&Heard::Played)), ["mark vm_2 Heard", "MessageMenu"]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["mark vm_2 Heard", "MessageMenu"]);
     assert_eq!(dial(&mut menu, "5"), ["play vm_2"]);
-    assert_eq!(short(&menu.hear(&Heard::Played)), ["MessageMenu"], "marked once");
+    assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["MessageMenu"], "marked once");
     assert_eq!(dial(&mut menu, "4"), ["play vm_1"]);
     assert_eq!(dial(&mut menu, "4"), ["play vm_1"]);
     assert_eq!(dial(&mut menu, "9"), ["mark vm_1 Saved", "play vm_2"]);
@@ -93,23 +95,27 @@ fn who_moves_on_has_heard_a_message_and_who_hangs_up_has_not() {
     assert_eq!(dial(&mut menu, "*"), ["mark vm_2 Heard", "YouHave Number(2) Old MainMenu"]);
     let (mut menu, _) = Menu::open(two());
     dial(&mut menu, "1");
-    assert_eq!(short(&menu.hear(&Heard::Missing)), ["Sorry MessageMenu"], "audio that is away marks nothing");
+    assert_eq!(
+        short(&menu.hear(&IvrEvent::Missing)),
+        ["Sorry MessageMenu"],
+        "audio that is away marks nothing"
+    );
 }
 
 #[test]
 fn a_greeting_is_recorded_heard_about_and_kept() {
     let (mut menu, _) = Menu::open(Vec::new());
     assert_eq!(dial(&mut menu, "0"), ["RecordGreeting"]);
-    assert_eq!(short(&menu.hear(&Heard::Played)), ["Beep"]);
-    assert_eq!(menu.hear(&Heard::Played), [Act::Record(Taken::Greeting)]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["Beep"]);
+    assert_eq!(menu.hear(&IvrEvent::Played), [IvrAction::Record(Taken::Greeting)]);
     assert_eq!(dial(&mut menu, "1"), Vec::<String>::new());
     assert_eq!(dial(&mut menu, "#"), ["Stop"]);
-    let kept = Heard::Recorded(Recorded::Kept { millis: 3_000 });
+    let kept = IvrEvent::Recorded(Recorded::Kept { millis: 3_000 });
     assert_eq!(short(&menu.hear(&kept)), ["GreetingMenu"]);
     assert_eq!(dial(&mut menu, "3"), ["Forget", "RecordGreeting"]);
-    menu.hear(&Heard::Played);
-    menu.hear(&Heard::Played);
-    menu.hear(&Heard::Late);
+    menu.hear(&IvrEvent::Played);
+    menu.hear(&IvrEvent::Played);
+    menu.hear(&IvrEvent::Late);
     menu.hear(&kept);
     assert_eq!(dial(&mut menu, "1"), ["Keep", "GreetingKept NoMessages MainMenu"]);
 }
@@ -117,8 +123,8 @@ fn a_greeting_is_recorded_heard_about_and_kept() {
 #[test]
 fn somebody_who_dials_nothing_is_told_once_more_and_then_goodbye() {
     let (mut menu, _) = Menu::open(two());
-    assert_eq!(short(&menu.hear(&Heard::Played)), ["wait 10"]);
-    assert_eq!(short(&menu.hear(&Heard::Late)), [MAIN]);
-    menu.hear(&Heard::Played);
-    assert_eq!(short(&menu.hear(&Heard::Late)), ["Goodbye"]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["wait 10"]);
+    assert_eq!(short(&menu.hear(&IvrEvent::Late)), [MAIN]);
+    menu.hear(&IvrEvent::Played);
+    assert_eq!(short(&menu.hear(&IvrEvent::Late)), ["Goodbye"]);
 }

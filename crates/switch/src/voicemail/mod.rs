@@ -1,15 +1,14 @@
 //! Voicemail: what takes the calls that nobody took, and what its owner dials to hear them (S72).
 //!
-//! [`deposit`] and [`menu`] are the two conversations, pure machines; this file says what they are made of, [`visit`] carries out what they
+//! [`deposit`] and [`menu`] are the two conversations, pure machines; this file says what they are made of, [`voicemail_session`] carries out what they
 //! want, [`taking`] follows recordings to their end, [`lamp`] tells phones how many messages there are.
 
-mod acts;
+mod action;
 mod deposit;
-mod lamp;
 mod menu;
-mod phrase;
-mod taking;
-mod visit;
+mod prompt;
+mod recording;
+mod session;
 
 use std::time::Duration;
 
@@ -17,10 +16,9 @@ use base::Secret;
 use model::voicemail::Fact;
 use model::{ExtensionId, MessageId, MessageState, SoundId, VoicemailMessage};
 
-pub(crate) use lamp::{Lamps, PACKAGE};
-pub use phrase::{Clip, Phrase, Prompts};
-pub(crate) use taking::{Takings, is_taking};
-pub(crate) use visit::{Road, Visit, key_of_info};
+pub use prompt::{Clip, Prompt, PromptSet};
+pub(crate) use recording::{VoicemailRecordings, is_voicemail_recording};
+pub(crate) use session::{DtmfSource, VoicemailSession, key_of_info};
 
 /// A sound that lies in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,12 +33,12 @@ pub enum Audio {
 
 /// What voicemail wants of the shell. In this order: what a later one speaks of is there when the earlier ones are done.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Note {
+pub enum VoicemailEffect {
     /// Something has become of a message or a greeting: it is written into the journal before any [`crate::Output::Transmit`] of the same batch
     /// is sent.
     Fact(Fact),
     /// A message that nobody spoke: put it into its box. [`crate::Input::Deposited`] follows, always.
-    Spoken {
+    DepositClip {
         /// Comes back.
         token: u64,
         /// The message, as it will lie there.
@@ -105,7 +103,7 @@ pub(crate) struct Entry {
 
 /// What a conversation hears.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Heard {
+pub(crate) enum IvrEvent {
     /// A key.
     Digit(char),
     /// What was said has been said.
@@ -126,13 +124,13 @@ pub(crate) enum Heard {
 
 /// What a conversation wants.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Act {
+pub(crate) enum IvrAction {
     /// Say this, instead of what is being said.
-    Say(Vec<Phrase>),
+    Say(Vec<Prompt>),
     /// Say this, then play that.
-    SayAndPlay(Vec<Phrase>, Audio),
+    SayAndPlay(Vec<Prompt>, Audio),
     /// Say nothing more.
-    Hush,
+    StopPlayback,
     /// Wait so long for a key.
     Wait(Duration),
     /// Record.
@@ -144,7 +142,7 @@ pub(crate) enum Act {
     /// Forget what was recorded, where anything was.
     Forget,
     /// Look whether this is the PIN: of the box with that number, or of the caller's own.
-    Judge { number: Option<String>, pin: Secret<String> },
+    VerifyPin { number: Option<String>, pin: Secret<String> },
     /// Note what has become of a message.
     Mark(MessageId, MessageState),
     /// Delete a message.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::Secret;
-use centralita_switch::{Command, Input, Originate, Reply, TrunkLife};
+use centralita_switch::{Command, HealthState, Input, Originate, Reply};
 use model::{CallDirection, CallStatus, Cause, Change, LegRole, Trunk, TrunkHost};
 use sip::digest::{Credentials, Ha1};
 use sip::resolve::{Answer, Question, Record};
@@ -182,7 +182,7 @@ fn unreachable(office: &mut Office, n: u8) {
     }));
 }
 
-fn life(office: &mut Office, host: usize) -> TrunkLife {
+fn life(office: &mut Office, host: usize) -> HealthState {
     match office.ask(Command::Trunks) {
         Reply::Trunks(all) => all[0].hosts[host].life,
         other => panic!("{other:?}"),
@@ -199,7 +199,7 @@ fn a_dead_host_is_left_at_once_then_skipped_and_taken_again_when_it_answers_opti
     let second = office.invited(2);
     office.answer(&second, 486, None);
     assert_eq!(refused(&mut office, &first).status(), Some(486));
-    assert_eq!(life(&mut office, 0), TrunkLife::Down);
+    assert_eq!(life(&mut office, 0), HealthState::Down);
 
     let skipping = dial(&mut office, &ana);
     assert_eq!(office.carried_in_short(1), "", "the dead host is skipped");
@@ -207,10 +207,10 @@ fn a_dead_host_is_left_at_once_then_skipped_and_taken_again_when_it_answers_opti
     office.answer(&second, 486, None);
     refused(&mut office, &skipping);
     office.pass_with(Duration::from_secs(60), &[2]);
-    assert_eq!(life(&mut office, 0), TrunkLife::Down);
+    assert_eq!(life(&mut office, 0), HealthState::Down);
 
     let mut waited = Duration::ZERO;
-    while life(&mut office, 0) != TrunkLife::Up {
+    while life(&mut office, 0) != HealthState::Up {
         office.pass_with(ms(100), &[1, 2]);
         waited += ms(100);
         assert!(waited <= Duration::from_secs(15), "recovery takes too long");
@@ -222,9 +222,9 @@ fn a_dead_host_is_left_at_once_then_skipped_and_taken_again_when_it_answers_opti
 #[test]
 fn a_host_that_stops_to_answer_options_counts_as_down_and_is_still_tried_where_there_is_no_other() {
     let (mut office, ana) = outside(&[trunk("one", &[1])], &[1]);
-    assert_eq!(life(&mut office, 0), TrunkLife::Up);
+    assert_eq!(life(&mut office, 0), HealthState::Up);
     office.pass_with(Duration::from_secs(35), &[]);
-    assert_eq!(life(&mut office, 0), TrunkLife::Down);
+    assert_eq!(life(&mut office, 0), HealthState::Down);
     office.heard(&carrier(1));
     dial(&mut office, &ana);
     office.invited(1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use centralita_switch::{Command, Input, Listener, Reply, TrunkLife};
+use centralita_switch::{Command, HealthState, Input, Listener, Reply};
 use media::MediaEvent;
 use model::{Cause, Change, Trunk, TrunkTransport};
 use sip::{Flow, HeaderName, Hop, Message, Transport};
@@ -59,7 +59,7 @@ fn via(message: &Message) -> &str {
     message.header(HeaderName::Via).unwrap()
 }
 
-fn lives(office: &mut Office) -> Vec<TrunkLife> {
+fn lives(office: &mut Office) -> Vec<HealthState> {
     match office.ask(Command::Trunks) {
         Reply::Trunks(all) => all[0].hosts.iter().map(|host| host.life).collect(),
         other => panic!("{other:?}"),
@@ -70,7 +70,7 @@ fn lives(office: &mut Office) -> Vec<TrunkLife> {
 #[test]
 fn health_and_calls_go_over_tcp_and_nothing_is_sent_twice() {
     let (mut office, ana) = office(&[over_tcp("one", &[1])], &[1]);
-    assert_eq!(lives(&mut office), [TrunkLife::Up]);
+    assert_eq!(lives(&mut office), [HealthState::Up]);
     let mut caller = office.call(&ana, MADRID, Some(&offer()));
     let callee = office.invited(1);
     assert!(via(&callee.invite).starts_with("SIP/2.0/TCP 10.0.0.1:5060;"), "{}", via(&callee.invite));
@@ -99,9 +99,9 @@ fn a_connection_that_breaks_or_is_refused_leads_to_the_next_host_at_once() {
     office.answer(&first, 100, None);
     breaks(&mut office, 1);
     office.invited(2);
-    assert_eq!(lives(&mut office), [TrunkLife::Down, TrunkLife::Up]);
+    assert_eq!(lives(&mut office), [HealthState::Down, HealthState::Up]);
     office.pass_with(Duration::from_secs(8), &[1, 2]);
-    assert_eq!(lives(&mut office), [TrunkLife::Up, TrunkLife::Up], "OPTIONS are answered again");
+    assert_eq!(lives(&mut office), [HealthState::Up, HealthState::Up], "OPTIONS are answered again");
 }
 
 // S8

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Secret, Timestamp};
-use centralita_switch::voicemail::{Audio, Note};
+use centralita_switch::voicemail::{Audio, VoicemailEffect};
 use centralita_switch::{CallsOf, Command, Input, RecordingAction, Reply, limits};
 use media::sdp::Codec;
 use media::{
@@ -140,7 +140,7 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
         (record.format, record.right, record.longest),
         (FileFormat::Opus, None, Some(Duration::from_secs(180)))
     );
-    let [Note::Fact(Fact::Begun(begun))] = &office.notes[..] else { panic!("{:?}", office.notes) };
+    let [VoicemailEffect::Fact(Fact::Begun(begun))] = &office.notes[..] else { panic!("{:?}", office.notes) };
     assert_eq!(
         (&begun.extension, begun.state, begun.from_number.as_str()),
         (&benito(), MessageState::Recording, "1001")
@@ -154,7 +154,7 @@ fn a_call_to_nobody_is_greeted_beeped_and_recorded_and_the_message_kept() {
     assert_eq!(office.notes.len(), 1, "not before it is in its file");
     office.recorded(9_000, 4_000);
     let left = VoicemailMessage { state: MessageState::New, millis: 9_000, ..begun };
-    assert_eq!(office.notes[1..], [Note::Fact(Fact::Left(left))]);
+    assert_eq!(office.notes[1..], [VoicemailEffect::Fact(Fact::Left(left))]);
     let record = office.record();
     assert_eq!((record.status, record.cause), (CallStatus::Completed, Some(Cause::Completed)));
     assert!(
@@ -202,7 +202,10 @@ fn hash_silence_and_the_longest_time_end_a_message_and_the_call() {
         office.recorded(180_000, 100_000);
         office.said();
         assert_eq!(office.summary(&ana), "BYE", "{end}");
-        assert!(matches!(&office.notes[1], Note::Fact(Fact::Left(m)) if m.millis == 180_000), "{end}");
+        assert!(
+            matches!(&office.notes[1], VoicemailEffect::Fact(Fact::Left(m)) if m.millis == 180_000),
+            "{end}"
+        );
     }
 }
 
@@ -259,7 +262,7 @@ fn a_caller_who_says_nothing_leaves_nothing() {
     let mut caller = office.speaking();
     office.within(&mut caller, "BYE", "", None);
     office.recorded(5_000, limits::SOUND_MILLIS - 1);
-    assert!(matches!(office.notes[1..], [Note::Fact(Fact::Dropped(_))]), "{:?}", office.notes);
+    assert!(matches!(office.notes[1..], [VoicemailEffect::Fact(Fact::Dropped(_))]), "{:?}", office.notes);
 
     // Who hangs up before the beep leaves nothing either.
     let mut office = open();
@@ -321,7 +324,7 @@ fn the_owners_greeting_is_read_and_played_and_the_prompt_where_it_cannot_be_read
         office.change(vec![Change::Mailbox(mailbox)]);
         office.greeted();
         let notes = office.notes.clone();
-        let [Note::Fetch { token, extension, audio: Audio::Greeting }] = &notes[..] else {
+        let [VoicemailEffect::Fetch { token, extension, audio: Audio::Greeting }] = &notes[..] else {
             panic!("{:?}", office.notes)
         };
         assert_eq!(*extension, benito());
@@ -358,20 +361,22 @@ fn the_owner_listens_saves_and_deletes_by_keys() {
     office.dials("*97", "0 101");
     office.said();
     office.press("4711#1");
-    let Some(Note::Fetch { token, audio, .. }) = office.notes.pop() else { panic!("{:?}", office.notes) };
+    let Some(VoicemailEffect::Fetch { token, audio, .. }) = office.notes.pop() else {
+        panic!("{:?}", office.notes)
+    };
     assert_eq!(audio, Audio::Message(MessageId::parse("vm_1").unwrap()));
     office.feed(Input::Fetched { token, clip: Some(vec![9; 1_000].into()) });
     assert_eq!(office.playing().2, 1_000);
     office.said();
     let heard = |id: &str, state| {
-        Note::Fact(Fact::Marked { extension: benito(), id: MessageId::parse(id).unwrap(), state })
+        VoicemailEffect::Fact(Fact::Marked { extension: benito(), id: MessageId::parse(id).unwrap(), state })
     };
     assert_eq!(office.notes, [heard("vm_1", MessageState::Heard)]);
     office.press("9");
     assert_eq!(office.notes[1], heard("vm_1", MessageState::Saved));
     office.press("7");
     let deleted = Fact::Deleted { extension: benito(), id: MessageId::parse("vm_2").unwrap() };
-    assert_eq!(office.notes[3], Note::Fact(deleted));
+    assert_eq!(office.notes[3], VoicemailEffect::Fact(deleted));
     office.press("*#");
     office.said();
     let phone = office.phone("1002");
@@ -509,7 +514,7 @@ fn a_greeting_counts_once_its_owner_has_said_so() {
     office.recorded(3_000, 2_000);
     assert_eq!(office.notes, []);
     office.press("1");
-    assert_eq!(office.notes, [Note::Fact(Fact::Greeting { extension: benito(), name })]);
+    assert_eq!(office.notes, [VoicemailEffect::Fact(Fact::Greeting { extension: benito(), name })]);
     // The next one is recorded, and then the owner hangs up.
     office.press("0");
     office.said();
@@ -518,7 +523,7 @@ fn a_greeting_counts_once_its_owner_has_said_so() {
     office.press("#");
     office.recorded(3_000, 2_000);
     office.within(&mut line, "BYE", "", None);
-    assert_eq!(office.notes[1..], [Note::Fact(Fact::GreetingDropped { name })]);
+    assert_eq!(office.notes[1..], [VoicemailEffect::Fact(Fact::GreetingDropped { name })]);
     office.is_at_rest();
 }
 

@@ -119,7 +119,7 @@ fn strangers_leave_nothing_behind() {
         office.send_from(stranger.address, text);
     }
     assert_eq!(office.summary(&stranger), "401 401 200 401 401 481 481");
-    assert_eq!((office.switch.census(), office.switch.deadline()), ([0; 4], None));
+    assert_eq!((office.switch.counts(), office.switch.deadline()), ([0; 4], None));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn who_asks_for_what_is_not_done_here_is_asked_first_and_told_afterwards() {
             }
         }
     }
-    assert_eq!(office.switch.census(), [0; 4]);
+    assert_eq!(office.switch.counts(), [0; 4]);
 }
 
 #[test]

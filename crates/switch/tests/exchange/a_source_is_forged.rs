@@ -25,7 +25,7 @@ fn an_address_that_never_shows_a_password_gets_a_share_of_answers_and_then_few_a
     let elsewhere = victim.at("10.0.0.67:5060");
     assert_eq!(challenges(&mut office, &elsewhere, 10), 10, "another address is not concerned");
     assert_eq!(office.status().counters.answers_withheld, 1500);
-    assert_eq!((office.switch.census(), office.switch.deadline()), ([0; 4], None));
+    assert_eq!((office.switch.counts(), office.switch.deadline()), ([0; 4], None));
 }
 
 #[test]

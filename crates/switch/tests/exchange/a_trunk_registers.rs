@@ -192,19 +192,19 @@ fn a_carrier_that_does_not_hear_our_goodbye_holds_nothing_up() {
 
 #[test]
 fn of_several_nodes_only_the_one_on_duty_registers_and_says_goodbye_when_another_takes_over() {
-    let mut office = Office::open_with(|config| config.registrar = false);
+    let mut office = Office::open_with(|config| config.register_trunks = false);
     office.add_trunk(&registering(), &[1]);
     office.pass_with(secs(30), &[1]);
     assert!(registers(&mut office).is_empty());
     assert_eq!(state(&mut office), TrunkRegistration::Elsewhere);
 
-    office.ask(Command::Registrar { on_duty: true });
+    office.ask(Command::SetTrunkRegistration { on_duty: true });
     accept(&mut office, 300);
     assert_eq!(state(&mut office), TrunkRegistration::Registered);
-    office.ask(Command::Registrar { on_duty: true });
+    office.ask(Command::SetTrunkRegistration { on_duty: true });
     assert!(registers(&mut office).is_empty(), "nothing has changed");
 
-    office.ask(Command::Registrar { on_duty: false });
+    office.ask(Command::SetTrunkRegistration { on_duty: false });
     let goodbye = one(&mut office);
     assert_eq!(goodbye.header(HeaderName::Expires), Some("0"));
     office.reply(&carrier(1), &goodbye, 200, "", None);
@@ -221,9 +221,9 @@ fn a_node_that_may_have_lost_its_turn_refreshes_nothing_and_takes_nothing_back()
     office.ask(Command::SuspendRegistrar);
     office.pass_with(secs(900), &[1]);
     assert!(registers(&mut office).is_empty(), "neither a refresh nor a goodbye");
-    office.ask(Command::Registrar { on_duty: false });
+    office.ask(Command::SetTrunkRegistration { on_duty: false });
     assert!(registers(&mut office).is_empty(), "another one has it: what was ours has lapsed");
-    office.ask(Command::Registrar { on_duty: true });
+    office.ask(Command::SetTrunkRegistration { on_duty: true });
     accept(&mut office, 300);
     assert_eq!(state(&mut office), TrunkRegistration::Registered);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use centralita_switch::{Command, Config, Originate, Planned, Reply};
+use centralita_switch::{Command, Config, Originate, Reply, ScheduledOrigin};
 use model::journal::{CallEvent, Record};
 use model::{CallId, CallStatus, Cause, DialledNumber, Forwarding, ForwardingMode, RecurringCallId};
 use sip::{HeaderName, Message};
@@ -42,7 +42,7 @@ fn wish(planned: Option<&str>) -> Originate {
         to: MADRID.into(),
         ring_timeout: Duration::from_secs(30),
         require_device: true,
-        planned: planned.map(|id| Planned {
+        planned: planned.map(|id| ScheduledOrigin {
             call: CallId::parse(id).unwrap(),
             recurring: RecurringCallId::parse("recurring_1_a").unwrap(),
             due: base::Timestamp::default(),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use centralita_switch::voicemail::{Audio, Note, Phrase, Prompts};
-use centralita_switch::{Command, Input, Originate, Planned, Reply};
+use centralita_switch::voicemail::{Audio, Prompt, PromptSet, VoicemailEffect};
+use centralita_switch::{Command, Input, Originate, Reply, ScheduledOrigin};
 use media::{MediaCommand, MediaEvent, PlayId, StreamId};
 use model::{
     Action, Announcement, CallId, CallStatus, Cause, ForwardingMode, Language, MessageState, RecurringCallId,
@@ -33,15 +33,15 @@ fn sound() -> Announcement {
 /// An office whose exchange can say goodbye.
 fn open() -> Office {
     let mut office = Office::open();
-    let mut prompts = Prompts::default();
-    prompts.insert(Language::Spanish, Phrase::Goodbye, vec![7; PROMPT].into());
+    let mut prompts = PromptSet::default();
+    prompts.insert(Language::Spanish, Prompt::Goodbye, vec![7; PROMPT].into());
     office.feed(Input::Prompts(Arc::new(prompts)));
     office
 }
 
 /// What the scheduler asks for when a call of 1001 is due.
 fn ask(office: &mut Office, to: &str, action: Action) -> Reply {
-    let planned = Planned {
+    let planned = ScheduledOrigin {
         call: CallId::parse("session_1_planned").unwrap(),
         recurring: RecurringCallId::parse("rc_1").unwrap(),
         due: Timestamp::default(),
@@ -111,7 +111,9 @@ fn a_sound_is_read_before_anybody_is_rung() {
     office.register(&benito);
     ask(&mut office, "1002", Action::Play(sound()));
     assert!(office.heard(&benito).is_empty());
-    let [Note::Fetch { token, audio, .. }] = &office.notes[..] else { panic!("{:?}", office.notes) };
+    let [VoicemailEffect::Fetch { token, audio, .. }] = &office.notes[..] else {
+        panic!("{:?}", office.notes)
+    };
     let (token, wanted) = (*token, Audio::Sound(SoundId::parse("snd_1").unwrap()));
     assert_eq!(*audio, wanted);
     office.feed(Input::Fetched { token, clip: Some(vec![3; 1_600].into()) });
@@ -129,7 +131,7 @@ fn what_cannot_be_said_rings_nobody() {
         let benito = office.phone("1002");
         office.register(&benito);
         ask(&mut office, "1002", Action::Play(sound()));
-        let Some(Note::Fetch { token, .. }) = office.notes.pop() else { panic!() };
+        let Some(VoicemailEffect::Fetch { token, .. }) = office.notes.pop() else { panic!() };
         match answer {
             Some(clip) => office.feed(Input::Fetched { token, clip: clip.map(Into::into) }),
             None => office.pass(Duration::from_secs(11)),
@@ -178,7 +180,9 @@ fn nobody_answers_and_the_mailbox_gets_the_message_where_that_was_wanted() {
             office.is_at_rest();
             continue;
         }
-        let Some(Note::Spoken { token, message, clip }) = office.notes.pop() else { panic!() };
+        let Some(VoicemailEffect::DepositClip { token, message, clip }) = office.notes.pop() else {
+            panic!()
+        };
         assert_eq!((message.extension.as_str(), message.from_number.as_str()), ("ext_1002", "1001"));
         assert_eq!((message.state, message.millis, clip.len()), (MessageState::New, 1_000, PROMPT)); // S86
         assert!(office.records().is_empty(), "it is not done before the message lies there");
@@ -196,7 +200,7 @@ fn a_mailbox_that_takes_nothing_leaves_the_call_unanswered() {
     let mut office = open();
     office.change_extension("1002", |extension| extension.voicemail_enabled = true);
     ask(&mut office, "1002", Action::Message(prompt()));
-    let Some(Note::Spoken { token, .. }) = office.notes.pop() else { panic!() };
+    let Some(VoicemailEffect::DepositClip { token, .. }) = office.notes.pop() else { panic!() };
     office.feed(Input::Deposited { token, done: false });
     assert_eq!((office.record().answered_at, office.record().cause), (None, Some(Cause::Internal)));
     office.is_at_rest();

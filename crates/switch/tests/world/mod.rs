@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use base::{Instant, Now, Rng, Timestamp};
-use centralita_switch::schedule::{Begun, Config, Dialled, Input, Key, Output, Scheduler, Written};
+use centralita_switch::schedule::{CallStarted, Config, Dialled, Input, Key, Output, Scheduler, WriteResult};
 use model::recurrence::{self, Schedule};
 use model::{
     Action, CallDirection, CallId, CallRecord, CallStatus, Cause, Change, Directory, Extension, ExtensionId,
@@ -370,9 +370,9 @@ impl World {
             let known = row.call.as_ref().is_some_and(|call| node.calls.contains_key(call));
             let same_boot = row.owner.split(':').nth(1) == Some(&node.boot.to_string());
             let begun = match (known, same_boot) {
-                (true, _) => Begun::Yes,
-                (false, true) => Begun::No,
-                (false, false) => Begun::Unknown,
+                (true, _) => CallStarted::Yes,
+                (false, true) => CallStarted::No,
+                (false, false) => CallStarted::Unknown,
             };
             (row.clone(), begun)
         });
@@ -448,7 +448,7 @@ impl World {
         let key = row.key();
         let fails = self.odds(self.weather.store_fails);
         if fails && self.odds(500) {
-            return Input::Written(key, Written::Failed);
+            return Input::Written(key, WriteResult::Failed);
         }
         let stands = self.rows.get(&key) == Some(&row);
         if may {
@@ -465,8 +465,8 @@ impl World {
             self.holds.entry(key.clone()).or_default().push(hold);
             self.rows.insert(key.clone(), row);
         }
-        let written = if may || stands { Written::Won } else { Written::Lost };
-        Input::Written(key, if fails { Written::Failed } else { written })
+        let written = if may || stands { WriteResult::Won } else { WriteResult::Lost };
+        Input::Written(key, if fails { WriteResult::Failed } else { written })
     }
 
     fn dial(&mut self, n: usize, key: Key, call: CallId) -> Dialled {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng, Secret, Timestamp};
 use bytes::Bytes;
-use centralita_switch::voicemail::Note;
+use centralita_switch::voicemail::VoicemailEffect;
 use centralita_switch::{
     Command, Config, Input, Listener, OpenCall, Output, RegistrationsOf, Reply, SettingChange, Switch,
 };
@@ -64,7 +64,7 @@ pub struct Office {
     /// Questions to the DNS that nobody has answered.
     pub questions: Vec<(u64, sip::resolve::Question)>,
     /// What voicemail wanted of the shell.
-    pub notes: Vec<Note>,
+    pub notes: Vec<VoicemailEffect>,
     /// Settings that were dialled and nobody has written.
     pub settings: Vec<(u64, SettingChange)>,
     /// Whether the media worker reports at once; else the closed streams wait in `unreported`.
@@ -469,7 +469,7 @@ impl Office {
     /// Every timer runs out, bindings aside: nothing of any call is left.
     pub fn is_at_rest(&mut self) {
         self.pass(Duration::from_secs(200));
-        assert_eq!(self.switch.census(), [0; 4], "calls, streams, transactions, sessions");
+        assert_eq!(self.switch.counts(), [0; 4], "calls, streams, transactions, sessions");
         assert!(self.ports.is_empty());
     }
 }

@@ -10,11 +10,11 @@ use model::{CallDirection, Cause, Extension, Language, TraceStep, voicemail};
 
 use super::deposit::Deposit;
 use super::menu::Menu;
-use super::phrase::Phrase;
-use super::{Act, Clip, Heard, Prompts};
+use super::prompt::Prompt;
+use super::{Clip, IvrAction, IvrEvent, PromptSet};
 use crate::backlog::Task;
 use crate::call::{CallKey, Leg, Phase};
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// The longest visit to a menu.
@@ -26,14 +26,14 @@ const ONE_PRESS: Duration = Duration::from_millis(400);
 
 /// Which of the two conversations.
 #[derive(Debug)]
-enum Talk {
+enum Dialogue {
     Deposit(Deposit),
     Menu(Menu),
 }
 
 /// What the visit's one timer means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Waits {
+pub(super) enum Waiting {
     /// For a key, or for the end of a recording.
     Key,
     /// For the end of what is said.
@@ -46,7 +46,7 @@ pub(super) enum Waits {
 
 /// By which road a key came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Road {
+pub(crate) enum DtmfSource {
     /// RFC 4733, or a tone.
     Media,
     /// INFO.
@@ -55,19 +55,19 @@ pub(crate) enum Road {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Visit {
-    talk: Talk,
+pub(crate) struct VoicemailSession {
+    talk: Dialogue,
     pub(super) extension: Option<Arc<Extension>>,
     pub(super) language: Language,
     /// What is being said; an earlier one's end means nothing.
     pub(super) play: PlayId,
     /// The file that is being read, and what is said before it.
-    pub(super) fetching: Option<(u64, Vec<Phrase>)>,
+    pub(super) fetching: Option<(u64, Vec<Prompt>)>,
     pub(super) recording: Option<RecordingId>,
     /// What is done first, once there is something to say it with.
-    pub(super) held: Vec<Act>,
-    pub(super) waits: Waits,
-    pub(super) pressed: Option<(char, Road, Instant)>,
+    pub(super) held: Vec<IvrAction>,
+    pub(super) waits: Waiting,
+    pub(super) pressed: Option<(char, DtmfSource, Instant)>,
     pub(super) ends: Instant,
 }
 
@@ -114,10 +114,10 @@ impl Switch {
         let full = self.held(extension) >= voicemail::MESSAGES_PER_BOX;
         let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
         let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
-        self.visit_begins(
+        self.start_voicemail(
             now,
             key,
-            Talk::Deposit(deposit),
+            Dialogue::Deposit(deposit),
             Some(Arc::clone(extension)),
             mailbox.language,
             outcome,
@@ -128,7 +128,7 @@ impl Switch {
 
     /// How many messages a box holds. Those that are being spoken are in the directory a moment later.
     pub(crate) fn held(&self, extension: &Extension) -> usize {
-        self.directory.messages(&extension.id).count().max(self.takings.for_box(&extension.id))
+        self.directory.messages(&extension.id).count().max(self.voicemail_recordings.for_box(&extension.id))
     }
 
     /// `*97` and `*98`.
@@ -156,23 +156,23 @@ impl Switch {
             Some(extension) => format!("the menu of the voicemail of {}", extension.number),
             None => "the menu of any voicemail".into(),
         };
-        self.visit_begins(now, key, Talk::Menu(menu), own, language, outcome, acts, out);
+        self.start_voicemail(now, key, Dialogue::Menu(menu), own, language, outcome, acts, out);
     }
 
-    fn visit_begins(
+    fn start_voicemail(
         &mut self,
         now: Now,
         key: CallKey,
-        talk: Talk,
+        talk: Dialogue,
         extension: Option<Arc<Extension>>,
         language: Language,
         outcome: String,
-        acts: Vec<Act>,
+        acts: Vec<IvrAction>,
         out: &mut Vec<Output>,
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.trace.push(TraceStep { rule: "voicemail".into(), outcome });
-        call.phase = Phase::Voicemail(Box::new(Visit {
+        call.phase = Phase::Voicemail(Box::new(VoicemailSession {
             talk,
             extension,
             language,
@@ -180,7 +180,7 @@ impl Switch {
             fetching: None,
             recording: None,
             held: Vec::new(),
-            waits: Waits::Said,
+            waits: Waiting::Said,
             pressed: None,
             ends: now.instant + LONGEST,
         }));
@@ -190,26 +190,26 @@ impl Switch {
         self.up(now, key, out);
         // What it heard of a phone that rang may have been another codec: nothing said in that could be recorded.
         self.ask_for_g711(now, key, 0);
-        self.feed(key, 0, Source::Silence, out);
+        self.set_source(key, 0, Source::Silence, out);
         self.listen_for_keys(key, out);
         if self.prompts_read {
             return self.perform(now, key, acts, out);
         }
-        if let Some(visit) = self.visit_mut(key) {
+        if let Some(visit) = self.voicemail_session_mut(key) {
             visit.held = acts;
         }
         self.calls.hold(key);
-        self.wait(now, key, Waits::Prompts, GRACE);
+        self.wait(now, key, Waiting::Prompts, GRACE);
     }
 
     /// The prompts are there: whoever waits for them is spoken to.
-    pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<Prompts>, out: &mut Vec<Output>) {
+    pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<PromptSet>, out: &mut Vec<Output>) {
         (self.prompts, self.prompts_read) = (prompts, true);
         self.do_in_parts(now, Task::Speak, out);
     }
 
     pub(crate) fn begin_to_speak(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let held = self.visit_mut(key).map(|visit| std::mem::take(&mut visit.held));
+        let held = self.voicemail_session_mut(key).map(|visit| std::mem::take(&mut visit.held));
         self.perform(now, key, held.unwrap_or_default(), out);
     }
 
@@ -235,34 +235,37 @@ impl Switch {
                 if let Some((key, 0)) = self.calls.stream_of(stream)
                     && !self.may_be_a_voice(key, millis)
                 {
-                    self.key_pressed(now, key, digit, Road::Media, out);
+                    self.key_pressed(now, key, digit, DtmfSource::Media, out);
                 }
             }
             MediaEvent::PlaybackFinished { stream, play } => self.played(now, stream, play, out),
             MediaEvent::SilenceDetected { recording } => {
-                let call = self.takings.call_of(recording).and_then(|call| self.calls.find(call));
-                let is = |key: &CallKey| self.visit(*key).is_some_and(|v| v.recording == Some(recording));
+                let call =
+                    self.voicemail_recordings.call_of(recording).and_then(|call| self.calls.find(call));
+                let is = |key: &CallKey| {
+                    self.voicemail_session(*key).is_some_and(|v| v.recording == Some(recording))
+                };
                 if let Some(key) = call.filter(is) {
-                    self.visitor_hears(now, key, &Heard::Quiet, out);
+                    self.dispatch_ivr(now, key, &IvrEvent::Quiet, out);
                 }
             }
             MediaEvent::Recorded { recording, millis, sound_millis, .. } => {
-                self.taking_recorded(now, recording, millis, sound_millis, out);
+                self.voicemail_recorded(now, recording, millis, sound_millis, out);
             }
             MediaEvent::FileClosed { recording, file } => {
-                self.taking_filed(recording, &file, out);
+                self.voicemail_file_closed(recording, &file, out);
             }
             MediaEvent::Ports { .. }
             | MediaEvent::RtpTimeout { .. }
             | MediaEvent::WorkerGone { .. }
             | MediaEvent::Closed { .. } => {}
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
     fn may_be_a_voice(&self, key: CallKey, millis: u16) -> bool {
-        let speaks = self.visit(key).is_some_and(|visit| visit.recording.is_some());
+        let speaks = self.voicemail_session(key).is_some_and(|visit| visit.recording.is_some());
         let leg = self.calls.get(key).and_then(|call| call.leg(0));
         let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == DtmfMode::Tones);
         speaks && tones && millis < limits::KEY_WITHIN_SPEECH_MILLIS
@@ -273,8 +276,9 @@ impl Switch {
             return;
         }
         let Some((key, 0)) = self.calls.stream_of(stream) else { return };
-        if self.visit(key).is_some_and(|visit| visit.play == play && visit.waits == Waits::Said) {
-            self.visitor_hears(now, key, &Heard::Played, out);
+        if self.voicemail_session(key).is_some_and(|visit| visit.play == play && visit.waits == Waiting::Said)
+        {
+            self.dispatch_ivr(now, key, &IvrEvent::Played, out);
         }
     }
 
@@ -284,10 +288,10 @@ impl Switch {
         now: Now,
         key: CallKey,
         digit: char,
-        road: Road,
+        road: DtmfSource,
         out: &mut Vec<Output>,
     ) {
-        let Some(visit) = self.visit_mut(key) else { return };
+        let Some(visit) = self.voicemail_session_mut(key) else { return };
         if !visit.held.is_empty() {
             return; // nobody was asked anything yet
         }
@@ -298,7 +302,7 @@ impl Switch {
             return;
         }
         visit.pressed = Some((digit, road, now.instant));
-        self.visitor_hears(now, key, &Heard::Digit(digit), out);
+        self.dispatch_ivr(now, key, &IvrEvent::Digit(digit), out);
     }
 
     /// A file was read.
@@ -307,11 +311,12 @@ impl Switch {
         if self.announcement_fetched(now, (key, token), clip.as_ref(), out) {
             return;
         }
-        let fetches = |visit: &Visit| visit.fetching.as_ref().is_some_and(|(asked, _)| *asked == token);
-        if !self.visit(key).is_some_and(fetches) {
+        let fetches =
+            |visit: &VoicemailSession| visit.fetching.as_ref().is_some_and(|(asked, _)| *asked == token);
+        if !self.voicemail_session(key).is_some_and(fetches) {
             return;
         }
-        let Some(visit) = self.visit_mut(key) else { return };
+        let Some(visit) = self.voicemail_session_mut(key) else { return };
         let (language, said) =
             (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
         match clip {
@@ -320,48 +325,48 @@ impl Switch {
                 samples.extend_from_slice(&clip);
                 self.say(now, key, samples.into(), out);
             }
-            None => self.visitor_hears(now, key, &Heard::Missing, out),
+            None => self.dispatch_ivr(now, key, &IvrEvent::Missing, out),
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// The timer of a visit.
-    pub(crate) fn visit_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(visit) = self.visit_mut(key) else { return };
+    pub(crate) fn on_voicemail_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(visit) = self.voicemail_session_mut(key) else { return };
         if now.instant >= visit.ends {
             return self.release(now, key, Cause::MaxDuration, out);
         }
         let heard = match visit.waits {
-            Waits::Prompts => return self.begin_to_speak(now, key, out),
-            Waits::Key => Heard::Late,
-            Waits::Said => Heard::Played,
-            Waits::File => {
+            Waiting::Prompts => return self.begin_to_speak(now, key, out),
+            Waiting::Key => IvrEvent::Late,
+            Waiting::Said => IvrEvent::Played,
+            Waiting::File => {
                 visit.fetching = None;
-                Heard::Missing
+                IvrEvent::Missing
             }
         };
-        self.visitor_hears(now, key, &heard, out);
+        self.dispatch_ivr(now, key, &heard, out);
     }
 
-    pub(crate) fn visitor_hears(&mut self, now: Now, key: CallKey, heard: &Heard, out: &mut Vec<Output>) {
-        let Some(visit) = self.visit_mut(key) else { return };
+    pub(crate) fn dispatch_ivr(&mut self, now: Now, key: CallKey, heard: &IvrEvent, out: &mut Vec<Output>) {
+        let Some(visit) = self.voicemail_session_mut(key) else { return };
         let acts = match &mut visit.talk {
-            Talk::Deposit(deposit) => deposit.hear(heard),
-            Talk::Menu(menu) => menu.hear(heard),
+            Dialogue::Deposit(deposit) => deposit.hear(heard),
+            Dialogue::Menu(menu) => menu.hear(heard),
         };
         self.perform(now, key, acts, out);
     }
 
     /// Whether a call is with voicemail.
     pub(crate) fn is_in_voicemail(&self, key: CallKey) -> bool {
-        self.visit(key).is_some()
+        self.voicemail_session(key).is_some()
     }
 
-    pub(super) fn visit(&self, key: CallKey) -> Option<&Visit> {
+    pub(super) fn voicemail_session(&self, key: CallKey) -> Option<&VoicemailSession> {
         if let Phase::Voicemail(visit) = &self.calls.get(key)?.phase { Some(visit) } else { None }
     }
 
-    pub(super) fn visit_mut(&mut self, key: CallKey) -> Option<&mut Visit> {
+    pub(super) fn voicemail_session_mut(&mut self, key: CallKey) -> Option<&mut VoicemailSession> {
         if let Phase::Voicemail(visit) = &mut self.calls.get_mut(key)?.phase { Some(visit) } else { None }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use base::{Instant, Rng};
 
-use crate::dice::Dice;
+use crate::rng_ext::Dice;
 
 /// Rates in percent, drawn once a day.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
+pub(crate) struct NetworkConditions {
     loss: u64,
     duplication: u64,
     /// Datagrams that dawdle, and so are overtaken by later ones.
@@ -16,23 +16,23 @@ pub(crate) struct Weather {
     slowest: Duration,
 }
 
-impl Weather {
+impl NetworkConditions {
     /// The worst rate of each kind.
     const WORST: u64 = 20;
 
-    pub(crate) fn of(rng: &mut Rng) -> Weather {
+    pub(crate) fn of(rng: &mut Rng) -> NetworkConditions {
         match rng.below(10) {
-            0 => Weather { loss: 0, duplication: 0, dawdling: 0, slowest: Duration::ZERO },
-            1 => Weather {
-                loss: Weather::WORST,
-                duplication: Weather::WORST,
-                dawdling: Weather::WORST,
+            0 => NetworkConditions { loss: 0, duplication: 0, dawdling: 0, slowest: Duration::ZERO },
+            1 => NetworkConditions {
+                loss: NetworkConditions::WORST,
+                duplication: NetworkConditions::WORST,
+                dawdling: NetworkConditions::WORST,
                 slowest: Duration::from_millis(1500),
             },
-            _ => Weather {
-                loss: rng.below(Weather::WORST + 1),
-                duplication: rng.below(Weather::WORST + 1),
-                dawdling: rng.below(Weather::WORST + 1),
+            _ => NetworkConditions {
+                loss: rng.below(NetworkConditions::WORST + 1),
+                duplication: rng.below(NetworkConditions::WORST + 1),
+                dawdling: rng.below(NetworkConditions::WORST + 1),
                 slowest: rng.millis(50, 1500),
             },
         }

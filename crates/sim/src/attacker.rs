@@ -4,12 +4,12 @@ use base::{Rng, Secret};
 use bytes::Bytes;
 use sip::{HeaderName, Message};
 
-use crate::dice::Dice;
 use crate::office::DOMAIN;
+use crate::rng_ext::Dice;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Intruder {
+pub(crate) struct Attacker {
     rng: Rng,
     address: std::net::SocketAddr,
     /// The last challenge that it got.
@@ -17,9 +17,9 @@ pub(crate) struct Intruder {
     cseq: u32,
 }
 
-impl Intruder {
-    pub(crate) fn new(address: std::net::SocketAddr, rng: Rng) -> Intruder {
-        Intruder { rng, address, challenge: None, cseq: 0 }
+impl Attacker {
+    pub(crate) fn new(address: std::net::SocketAddr, rng: Rng) -> Attacker {
+        Attacker { rng, address, challenge: None, cseq: 0 }
     }
 
     /// What it hears; `Err` where it got what it should not.

@@ -9,40 +9,40 @@ use model::dialplan::{self, CallOrigin, DialContext, Route};
 use model::{Cause, Extension, ExtensionId, ForwardingMode, TraceStep, UserId};
 use sip::{Message, Scheme};
 
-use super::follow::Hunt;
-use super::history::{Diversion, Why};
+use super::diversion::{Diversion, DiversionReason};
+use super::find_me::RingSequence;
 use super::{CallKey, LegState, Phase};
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// How a call came to where it is.
 #[derive(Debug, Default)]
-pub(crate) struct Journey {
+pub(crate) struct Routing {
     /// The extensions that had the call and could not place it, the present one last.
-    pub(crate) stops: Vec<Stop>,
+    pub(crate) hops: Vec<RoutingHop>,
     /// Extensions that have had the call, or made it: none gets it twice.
-    pub(crate) visited: Vec<ExtensionId>,
+    pub(crate) visited_extensions: Vec<ExtensionId>,
     /// How often it was diverted here, oldest first.
     pub(crate) diversions: Vec<Diversion>,
     /// How often it had been diverted before it came here.
-    pub(crate) before: usize,
+    pub(crate) prior_diversions: usize,
     /// User names whose phones ring now.
-    pub(crate) rung: Vec<Arc<str>>,
+    pub(crate) ringing_aors: Vec<Arc<str>>,
     /// Whose further call it is, besides its caller's (S29).
-    pub(crate) counted: Vec<UserId>,
+    pub(crate) charged_users: Vec<UserId>,
     /// The follow-me that is under way.
-    pub(crate) hunt: Option<Hunt>,
+    pub(crate) ring_sequence: Option<RingSequence>,
     /// Its way outside was admitted already, before its device rang.
-    pub(crate) admitted: bool,
+    pub(crate) outbound_admitted: bool,
     /// The leg whose early media the caller has been given.
-    pub(crate) heard: Option<usize>,
+    pub(crate) early_media_leg: Option<usize>,
     /// The caller does not want to be shown (`*67`).
     pub(crate) hidden: bool,
 }
 
 /// An extension that has the call, and what it has tried.
 #[derive(Debug)]
-pub(crate) struct Stop {
+pub(crate) struct RoutingHop {
     pub(crate) extension: Arc<Extension>,
     /// Where its phone sends callers to (302).
     deflected_to: Option<String>,
@@ -52,7 +52,7 @@ pub(crate) struct Stop {
 
 impl Switch {
     /// A call reaches an extension: where it is always forwarded it goes on at once, over everything else (S73).
-    pub(crate) fn arrive(
+    pub(crate) fn route_to_extension(
         &mut self,
         now: Now,
         key: CallKey,
@@ -61,27 +61,31 @@ impl Switch {
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
-        call.verdict = None;
-        let diverted = !call.journey.diversions.is_empty();
-        if diverted && call.journey.visited.contains(&extension.id) {
+        call.best_cause = None;
+        let diverted = !call.routing.diversions.is_empty();
+        if diverted && call.routing.visited_extensions.contains(&extension.id) {
             let outcome = format!("{} has had this call already", extension.number);
             call.record.trace.push(TraceStep { rule: "loop".into(), outcome });
-            return self.fallback(now, key, Cause::ForwardingLoop, out);
+            return self.on_no_answer(now, key, Cause::ForwardingLoop, out);
         }
-        call.journey.visited.push(extension.id.clone());
-        let stop = Stop { extension: Arc::clone(extension), deflected_to: None, diverted: false };
-        call.journey.stops.push(stop);
+        call.routing.visited_extensions.push(extension.id.clone());
+        let stop = RoutingHop { extension: Arc::clone(extension), deflected_to: None, diverted: false };
+        call.routing.hops.push(stop);
         self.remember_caller(key, &extension.username);
         if extension.forwarding.mode == ForwardingMode::Always && self.forwards(key, Cause::Completed) {
-            return self.pass_on(now, key, Why::Always, out);
+            return self.divert(now, key, DiversionReason::Always, out);
         }
         if extension.do_not_disturb {
-            self.tell(key, "do_not_disturb", format!("{} does not want to be disturbed", extension.number));
-            return self.fallback(now, key, Cause::DoNotDisturb, out);
+            self.push_trace(
+                key,
+                "do_not_disturb",
+                format!("{} does not want to be disturbed", extension.number),
+            );
+            return self.on_no_answer(now, key, Cause::DoNotDisturb, out);
         }
         if !extension.call_waiting && self.is_busy(&extension.username) {
-            self.tell(key, "call_waiting", format!("{} takes no second call", extension.number));
-            return self.fallback(now, key, Cause::Busy, out); // S193
+            self.push_trace(key, "call_waiting", format!("{} takes no second call", extension.number));
+            return self.on_no_answer(now, key, Cause::Busy, out); // S193
         }
         if let Some(follow_me) = extension.follow_me.clone() {
             return self.follow(now, key, extension, follow_me, out);
@@ -93,13 +97,13 @@ impl Switch {
 
     /// Nobody took the call, for this cause: busy, no answer, nobody there, not wanted, or nowhere to go. The extension that has it (the
     /// last of the journey's stops) passes it on once, where it says so; else voicemail takes it; else the call ends.
-    pub(crate) fn fallback(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
+    pub(crate) fn on_no_answer(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
         self.stop_ringing(now, key, cause, out);
-        if let Some(why) = self.way_on(key, cause) {
-            return self.pass_on(now, key, why, out);
+        if let Some(why) = self.diversion_for(key, cause) {
+            return self.divert(now, key, why, out);
         }
         let mailbox = self.voicemail_for(key, cause);
-        if self.calls.get(key).is_some_and(|call| call.speech.is_some()) {
+        if self.calls.get(key).is_some_and(|call| call.announcement.is_some()) {
             return self.not_heard(now, key, cause, mailbox, out);
         }
         match mailbox {
@@ -111,23 +115,24 @@ impl Switch {
     /// Whose voicemail takes a call that nobody took: that of the extension that has it, else of one before it on its journey (S73).
     fn voicemail_for(&self, key: CallKey, cause: Cause) -> Option<Arc<Extension>> {
         let call = self.calls.get(key)?;
-        let waits = call.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Leaving | LegState::Over));
-        let takes = |stop: &&Stop| Switch::voicemail_takes(&stop.extension, cause, stop.diverted);
-        call.journey.stops.iter().rev().find(takes).filter(|_| waits).map(|stop| Arc::clone(&stop.extension))
+        let waits =
+            call.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Terminating | LegState::Over));
+        let takes = |stop: &&RoutingHop| Switch::voicemail_takes(&stop.extension, cause, stop.diverted);
+        call.routing.hops.iter().rev().find(takes).filter(|_| waits).map(|stop| Arc::clone(&stop.extension))
     }
 
     /// Whether the extension that has the call passes it on after this cause, and why.
-    fn way_on(&self, key: CallKey, cause: Cause) -> Option<Why> {
-        let stop = self.calls.get(key)?.journey.stops.last()?;
+    fn diversion_for(&self, key: CallKey, cause: Cause) -> Option<DiversionReason> {
+        let stop = self.calls.get(key)?.routing.hops.last()?;
         if stop.deflected_to.is_some() && !stop.diverted {
-            return Some(Why::Deflected);
+            return Some(DiversionReason::Deflected);
         }
-        self.forwards(key, cause).then(|| Why::of(cause))
+        self.forwards(key, cause).then(|| DiversionReason::of(cause))
     }
 
     /// Whether the forwarding of the extension that has the call is on, has not been tried yet, and is meant for this cause.
     fn forwards(&self, key: CallKey, cause: Cause) -> bool {
-        let Some(stop) = self.calls.get(key).and_then(|call| call.journey.stops.last()) else { return false };
+        let Some(stop) = self.calls.get(key).and_then(|call| call.routing.hops.last()) else { return false };
         let forwarding = &stop.extension.forwarding;
         let meant = match forwarding.mode {
             ForwardingMode::Always => true,
@@ -139,46 +144,50 @@ impl Switch {
     }
 
     /// Send the call on to where the extension that has it wants it: by the same policy and limits as any call of that extension.
-    fn pass_on(&mut self, now: Now, key: CallKey, why: Why, out: &mut Vec<Output>) {
-        let Some(stop) = self.calls.get_mut(key).and_then(|call| call.journey.stops.last_mut()) else {
+    fn divert(&mut self, now: Now, key: CallKey, why: DiversionReason, out: &mut Vec<Output>) {
+        let Some(stop) = self.calls.get_mut(key).and_then(|call| call.routing.hops.last_mut()) else {
             return;
         };
         stop.diverted = true;
         let extension = Arc::clone(&stop.extension);
         let target = match (why, stop.deflected_to.take()) {
-            (Why::Deflected, Some(target)) => target,
+            (DiversionReason::Deflected, Some(target)) => target,
             _ => extension.forwarding.number.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
-        self.tell(key, "forward", format!("{} forwards to {target}: {}", extension.number, why.sentence()));
-        if let Err(cause) = self.may_divert(key, &extension) {
-            return self.fallback(now, key, cause, out);
+        self.push_trace(
+            key,
+            "forward",
+            format!("{} forwards to {target}: {}", extension.number, why.description()),
+        );
+        if let Err(cause) = self.check_diversion(key, &extension) {
+            return self.on_no_answer(now, key, cause, out);
         }
         let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
         let decision = dialplan::route(&self.directory, asker, &target);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.trace.extend(decision.trace);
         if let Route::Refused(cause) = decision.route {
-            return self.fallback(now, key, cause, out);
+            return self.on_no_answer(now, key, cause, out);
         }
         let from = extension.number.to_string();
-        call.journey.diversions.push(Diversion { from, to: target, why });
-        self.tell_of_forwarding(now, key, out);
-        self.lead(now, key, decision.route, out);
+        call.routing.diversions.push(Diversion { from, to: target, why });
+        self.send_181(now, key, out);
+        self.route_call(now, key, decision.route, out);
     }
 
     /// Whether one more diversion, and one more call of the extension's owner, may be (S29, S71). It is counted.
-    pub(crate) fn may_divert(&mut self, key: CallKey, extension: &Extension) -> Result<(), Cause> {
+    pub(crate) fn check_diversion(&mut self, key: CallKey, extension: &Extension) -> Result<(), Cause> {
         let Some(call) = self.calls.get(key) else { return Err(Cause::Internal) };
-        if call.journey.before + call.journey.diversions.len() >= limits::DIVERSIONS {
-            self.tell(key, "loop", format!("forwarded {} times already", limits::DIVERSIONS));
+        if call.routing.prior_diversions + call.routing.diversions.len() >= limits::DIVERSIONS {
+            self.push_trace(key, "loop", format!("forwarded {} times already", limits::DIVERSIONS));
             return Err(Cause::ForwardingLoop);
         }
         let user = &extension.user;
-        if call.record.user == *user || call.journey.counted.contains(user) {
+        if call.record.user == *user || call.routing.charged_users.contains(user) {
             return Ok(());
         }
         if let Err(cause) = self.has_room(user) {
-            self.tell(key, "limit", format!("the owner of {} has no call left", extension.number));
+            self.push_trace(key, "limit", format!("the owner of {} has no call left", extension.number));
             return Err(cause);
         }
         self.calls.count(key, user.clone());
@@ -186,12 +195,12 @@ impl Switch {
     }
 
     /// 181 to a caller who waits, and ringing to one who hears us already.
-    pub(crate) fn tell_of_forwarding(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn send_181(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(caller) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
         let (session, up, hears) =
             (caller.session, caller.state == LegState::Up, caller.stream.answer.is_some());
         if up || hears {
-            self.feed(key, 0, Source::Tone(Tone::Ringback), out);
+            self.set_source(key, 0, Source::Tone(Tone::Ringback), out);
         }
         if !up {
             self.endpoint.progress(now, session, 181, None, &mut self.sip_out);
@@ -201,22 +210,22 @@ impl Switch {
     /// Let go of the phones that ring: they missed it, or it goes elsewhere.
     pub(crate) fn stop_ringing(&mut self, now: Now, key: CallKey, cause: Cause, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        call.journey.hunt = None;
-        let rung = std::mem::take(&mut call.journey.rung);
-        self.calls.part(key, &rung);
+        call.routing.ring_sequence = None;
+        let ringing_aors = std::mem::take(&mut call.routing.ringing_aors);
+        self.calls.part(key, &ringing_aors);
         let Some(call) = self.calls.get(key) else { return };
         let ringing: Vec<usize> = call.ringing().collect();
         for index in ringing {
-            self.let_go(now, key, index, cause, out);
+            self.cancel_leg(now, key, index, cause, out);
         }
-        self.leave_ways_but(key, None);
+        self.drop_attempts_except(key, None);
         if let Some(call) = self.calls.get_mut(key) {
             self.timers.cancel(call.timer.take());
         }
     }
 
     /// Cancel one leg that rings.
-    pub(crate) fn let_go(
+    pub(crate) fn cancel_leg(
         &mut self,
         now: Now,
         key: CallKey,
@@ -236,8 +245,10 @@ impl Switch {
 
     /// A phone answers with 3xx: where it names a number, or somebody of our own domain, the extension passes the call on to there once
     /// no other phone rings.
-    pub(crate) fn deflected(&mut self, key: CallKey, index: usize, response: &Message) {
-        let Some(call) = self.calls.get(key).filter(|call| call.journey.hunt.is_none()) else { return };
+    pub(crate) fn on_redirect_response(&mut self, key: CallKey, index: usize, response: &Message) {
+        let Some(call) = self.calls.get(key).filter(|call| call.routing.ring_sequence.is_none()) else {
+            return;
+        };
         let Some(leg) = call.leg(index) else { return };
         let Ok(sip::Contacts::List(contacts)) = response.contacts() else { return };
         let target = contacts.iter().find_map(|contact| {
@@ -249,15 +260,15 @@ impl Switch {
             contact.uri.user().filter(|_| ours).map(std::borrow::Cow::into_owned)
         });
         let Some(target) = target else {
-            return self.tell(key, "deflect", "the phone names no place of ours to go to".into());
+            return self.push_trace(key, "deflect", "the phone names no place of ours to go to".into());
         };
-        if let Some(stop) = self.calls.get_mut(key).and_then(|call| call.journey.stops.last_mut()) {
+        if let Some(stop) = self.calls.get_mut(key).and_then(|call| call.routing.hops.last_mut()) {
             stop.deflected_to = Some(target);
         }
     }
 
     /// Add a step to the answer to "why?".
-    pub(crate) fn tell(&mut self, key: CallKey, rule: &str, outcome: String) {
+    pub(crate) fn push_trace(&mut self, key: CallKey, rule: &str, outcome: String) {
         if let Some(call) = self.calls.get_mut(key) {
             call.record.trace.push(TraceStep { rule: rule.into(), outcome });
         }

@@ -8,8 +8,8 @@ use sip::{HeaderName, Message};
 use super::client::Purpose;
 use super::sound;
 use super::wire::body_of;
-use super::{Alarm, Phone, Said, Stage};
-use crate::dice::Dice;
+use super::{Alarm, Phone, PhoneOutput, Stage};
+use crate::rng_ext::Dice;
 
 impl Phone {
     /// A call is up: when it will end, and when its owner will fidget.
@@ -23,7 +23,7 @@ impl Phone {
     }
 
     /// End a call in whatever state it is.
-    pub(super) fn hang_up(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn hang_up(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         match self.stage(id) {
             Stage::Up => self.bye(now, id, said),
             // RFC 3261 §15: not before the ACK; without one the 200 gives up by itself.
@@ -34,7 +34,7 @@ impl Phone {
         }
     }
 
-    pub(super) fn bye(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn bye(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let branch = self.new_branch();
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.cseq += 1;
@@ -45,7 +45,7 @@ impl Phone {
         self.send(now, &branch, request, Purpose::Bye(id), said);
     }
 
-    pub(super) fn chat(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn chat(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let next = self.rng.millis(self.habits.rest.0, self.habits.rest.1);
         let roll = self.rng.below(100);
         let Some(call) = self.calls.get_mut(&id) else { return };
@@ -76,13 +76,13 @@ impl Phone {
     }
 
     /// After 491, or after a while.
-    pub(super) fn offer_anew(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn offer_anew(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         if self.stage(id) == Stage::Up && self.calls.get(&id).is_some_and(|call| !call.offering) {
             self.reinvite(now, id, Offer::Ours, said);
         }
     }
 
-    fn reinvite(&mut self, now: Instant, id: u32, offer: Offer, said: &mut Said) {
+    fn reinvite(&mut self, now: Instant, id: u32, offer: Offer, said: &mut PhoneOutput) {
         said.count("re-INVITE sent");
         let lines = format!("{}{}", self.allow(), self.session_lines(id));
         let Some((branch, call, sdp)) = self.begin_offer(id, offer) else { return };
@@ -90,7 +90,7 @@ impl Phone {
         self.send(now, &branch, request, Purpose::Reinvite(id), said);
     }
 
-    fn update(&mut self, now: Instant, id: u32, offer: Offer, said: &mut Said) {
+    fn update(&mut self, now: Instant, id: u32, offer: Offer, said: &mut PhoneOutput) {
         said.count("UPDATE sent");
         let lines = self.session_lines(id);
         let Some((branch, call, sdp)) = self.begin_offer(id, offer) else { return };
@@ -114,7 +114,7 @@ impl Phone {
         Some((branch, call.clone(), sdp))
     }
 
-    fn info(&mut self, now: Instant, id: u32, said: &mut Said) {
+    fn info(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let branch = self.new_branch();
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.cseq += 1;
@@ -125,7 +125,13 @@ impl Phone {
     }
 
     /// The answer to our re-INVITE or UPDATE, or the lack of one.
-    pub(super) fn reoffered(&mut self, now: Instant, id: u32, answer: Option<&Message>, said: &mut Said) {
+    pub(super) fn reoffered(
+        &mut self,
+        now: Instant,
+        id: u32,
+        answer: Option<&Message>,
+        said: &mut PhoneOutput,
+    ) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.offering = false;
         call.late = false;
@@ -161,7 +167,14 @@ impl Phone {
         }
     }
 
-    pub(super) fn reinvited(&mut self, now: Instant, key: &str, id: u32, message: &Message, said: &mut Said) {
+    pub(super) fn reinvited(
+        &mut self,
+        now: Instant,
+        key: &str,
+        id: u32,
+        message: &Message,
+        said: &mut PhoneOutput,
+    ) {
         self.belongs_to(key, id);
         let refuses = self.rng.odds(5);
         let (address, codecs) = (self.address, self.habits.codecs);
@@ -183,7 +196,14 @@ impl Phone {
         self.reply(now, key, 200, &lines, sdp.as_deref(), said);
     }
 
-    pub(super) fn updated(&mut self, now: Instant, key: &str, id: u32, message: &Message, said: &mut Said) {
+    pub(super) fn updated(
+        &mut self,
+        now: Instant,
+        key: &str,
+        id: u32,
+        message: &Message,
+        said: &mut PhoneOutput,
+    ) {
         let (address, codecs) = (self.address, self.habits.codecs);
         let Some(call) = self.calls.get_mut(&id) else { return };
         let offer = body_of(message);
@@ -215,7 +235,13 @@ impl Phone {
     }
 
     /// What our request led to: who refreshes.
-    pub(super) fn agree_on_session(&mut self, now: Instant, id: u32, answer: &Message, said: &mut Said) {
+    pub(super) fn agree_on_session(
+        &mut self,
+        now: Instant,
+        id: u32,
+        answer: &Message,
+        said: &mut PhoneOutput,
+    ) {
         let Some((seconds, refresher)) = session_of(answer) else { return };
         if self.habits.session_timer.is_none() && refresher == "uac" {
             return said.wrong("a session timer that a phone without the extension must keep");
@@ -255,7 +281,7 @@ impl Phone {
         }
     }
 
-    pub(super) fn refresh(&mut self, now: Instant, id: u32, said: &mut Said) {
+    pub(super) fn refresh(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let Some(call) = self.calls.get(&id) else { return };
         if call.stage != Stage::Up {
             return;

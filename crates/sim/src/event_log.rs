@@ -34,16 +34,16 @@ enum Step {
 
 /// The story of one day.
 #[derive(Debug)]
-pub(crate) struct Story {
+pub(crate) struct EventLog {
     trace: Trace,
     steps: VecDeque<(Instant, Step)>,
     kept: usize,
 }
 
-impl Story {
+impl EventLog {
     /// Keeps the last `kept` steps.
-    pub(crate) fn new(kept: usize) -> Story {
-        Story { trace: Trace(0xcbf2_9ce4_8422_2325), steps: VecDeque::new(), kept }
+    pub(crate) fn new(kept: usize) -> EventLog {
+        EventLog { trace: Trace(0xcbf2_9ce4_8422_2325), steps: VecDeque::new(), kept }
     }
 
     /// What the exchange put out, whatever it is.

@@ -23,11 +23,11 @@ pub(crate) enum Verdict {
     /// Ask (again); `stale` where the password was right but the nonce is used up.
     Challenge { stale: bool },
     /// Too many wrong answers: not a word.
-    Silence,
+    Drop,
 }
 
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct Authenticator {
     nonces: Nonces,
     guard: Guard,
     nobody: Ha1,
@@ -36,13 +36,13 @@ pub(crate) struct Identity {
     pub(crate) wrong: u64,
     pub(crate) silenced: u64,
     /// What is to be told of wrong answers, and how much was told in the minute since.
-    pub(crate) notes: Vec<CallEvent>,
+    pub(crate) events: Vec<CallEvent>,
     told: (base::Instant, u32),
 }
 
-impl Identity {
+impl Authenticator {
     pub(crate) fn new(realm: &str, algorithms: &[Algorithm], rng: &mut Rng) -> Self {
-        Identity {
+        Authenticator {
             nonces: Nonces::new(rng),
             guard: Guard::new(rng),
             nobody: Ha1::new("nobody", realm, &rng.base36(20)),
@@ -50,7 +50,7 @@ impl Identity {
             algorithms: algorithms.to_vec(),
             wrong: 0,
             silenced: 0,
-            notes: Vec::new(),
+            events: Vec::new(),
             told: (base::Instant::default(), 0),
         }
     }
@@ -69,7 +69,7 @@ impl Identity {
             return;
         }
         self.told.1 += 1;
-        self.notes.push(CallEvent::WrongAnswer {
+        self.events.push(CallEvent::WrongAnswer {
             source: source.to_canonical(),
             account: harmless(account).to_string(),
             at: now.wall,
@@ -98,7 +98,7 @@ impl Identity {
         });
         if !self.guard.judges(now.instant, source, &answer.username, known) {
             self.silenced += 1;
-            return Verdict::Silence;
+            return Verdict::Drop;
         }
         let ha1 = credential.and_then(|c| ha1_of(c, &answer.username));
         let proved = answer.prove(request.message.method().as_str(), ha1.as_ref().unwrap_or(&self.nobody));

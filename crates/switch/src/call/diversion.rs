@@ -10,7 +10,7 @@ use super::fork::escaped;
 
 /// Why a call was diverted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Why {
+pub(crate) enum DiversionReason {
     Always,
     Busy,
     NoAnswer,
@@ -21,52 +21,52 @@ pub(crate) enum Why {
     FollowMe,
 }
 
-impl Why {
-    pub(crate) fn of(cause: Cause) -> Why {
+impl DiversionReason {
+    pub(crate) fn of(cause: Cause) -> DiversionReason {
         if matches!(cause, Cause::Busy | Cause::Declined) {
-            Why::Busy
+            DiversionReason::Busy
         } else if cause == Cause::DoNotDisturb {
-            Why::DoNotDisturb
+            DiversionReason::DoNotDisturb
         } else if cause == Cause::Unreachable {
-            Why::Unreachable
+            DiversionReason::Unreachable
         } else {
-            Why::NoAnswer
+            DiversionReason::NoAnswer
         }
     }
 
-    pub(crate) fn sentence(self) -> &'static str {
+    pub(crate) fn description(self) -> &'static str {
         match self {
-            Why::Always => "it always does",
-            Why::Busy => "it is busy",
-            Why::NoAnswer => "nobody answered",
-            Why::Unreachable => "none of its phones can be reached",
-            Why::DoNotDisturb => "it does not want to be disturbed",
-            Why::Deflected => "its phone says so",
-            Why::FollowMe => "its owner is looked for",
+            DiversionReason::Always => "it always does",
+            DiversionReason::Busy => "it is busy",
+            DiversionReason::NoAnswer => "nobody answered",
+            DiversionReason::Unreachable => "none of its phones can be reached",
+            DiversionReason::DoNotDisturb => "it does not want to be disturbed",
+            DiversionReason::Deflected => "its phone says so",
+            DiversionReason::FollowMe => "its owner is looked for",
         }
     }
 
     /// The `reason` of RFC 5806 §4.
     fn reason(self) -> &'static str {
         match self {
-            Why::Always => "unconditional",
-            Why::Busy => "user-busy",
-            Why::NoAnswer => "no-answer",
-            Why::Unreachable => "unavailable",
-            Why::DoNotDisturb => "do-not-disturb",
-            Why::Deflected => "deflection",
-            Why::FollowMe => "follow-me",
+            DiversionReason::Always => "unconditional",
+            DiversionReason::Busy => "user-busy",
+            DiversionReason::NoAnswer => "no-answer",
+            DiversionReason::Unreachable => "unavailable",
+            DiversionReason::DoNotDisturb => "do-not-disturb",
+            DiversionReason::Deflected => "deflection",
+            DiversionReason::FollowMe => "follow-me",
         }
     }
 
     /// The `cause` of RFC 4458 §3.
     fn cause(self) -> u16 {
         match self {
-            Why::Always | Why::FollowMe => 302,
-            Why::Busy | Why::DoNotDisturb => 486,
-            Why::NoAnswer => 408,
-            Why::Unreachable => 503,
-            Why::Deflected => 480,
+            DiversionReason::Always | DiversionReason::FollowMe => 302,
+            DiversionReason::Busy | DiversionReason::DoNotDisturb => 486,
+            DiversionReason::NoAnswer => 408,
+            DiversionReason::Unreachable => 503,
+            DiversionReason::Deflected => 480,
         }
     }
 }
@@ -78,15 +78,15 @@ pub(crate) struct Diversion {
     pub(crate) from: String,
     /// Where to.
     pub(crate) to: String,
-    pub(crate) why: Why,
+    pub(crate) why: DiversionReason,
 }
 
 impl CallState {
     /// The lines that a leg carries: the newest Diversion first, the oldest entry of History-Info first. `and` is a step that only this
     /// leg takes.
-    pub(crate) fn way(&self, domain: &str, and: Option<&Diversion>) -> Headers {
+    pub(crate) fn diversion_headers(&self, domain: &str, and: Option<&Diversion>) -> Headers {
         let mut lines = Headers::new();
-        let steps: Vec<&Diversion> = self.journey.diversions.iter().chain(and).collect();
+        let steps: Vec<&Diversion> = self.routing.diversions.iter().chain(and).collect();
         let Some(first) = steps.first() else { return lines };
         for step in steps.iter().rev() {
             let (from, reason) = (escaped(&step.from), step.why.reason());
@@ -110,7 +110,7 @@ impl CallState {
 impl CallState {
     /// The same for a carrier whose trunk is to hear of it. It knows no numbers of the house: an extension appears by its DID there, else by
     /// the trunk's own number, else not at all. `called` is what is dialled there, and at which host.
-    pub(crate) fn tell_outside(
+    pub(crate) fn diversion_headers_for_trunk(
         &self,
         trunk: &Trunk,
         and: Option<&Diversion>,
@@ -126,8 +126,8 @@ impl CallState {
             let did = ExtensionNumber::parse(from).ok().and_then(|number| settings.number_of(&number));
             did.or(settings.caller_number.as_ref().map(model::DialledNumber::as_str)).map(str::to_owned)
         };
-        let mut told: Vec<(String, Why, usize)> = Vec::new();
-        for step in self.journey.diversions.iter().chain(and) {
+        let mut told: Vec<(String, DiversionReason, usize)> = Vec::new();
+        for step in self.routing.diversions.iter().chain(and) {
             let Some(from) = known(&step.from) else { continue };
             match told.last_mut() {
                 Some((last, why, times)) if *last == from => (*why, *times) = (step.why, *times + 1),
@@ -156,7 +156,7 @@ impl CallState {
 }
 
 /// How often an INVITE says that it was diverted before it came here: whichever of the two headers says more.
-pub(crate) fn diversions(invite: &Message) -> usize {
+pub(crate) fn count_diversions(invite: &Message) -> usize {
     let (mut diverted, mut retargeted) = (0_usize, 0);
     for (name, value) in invite.all_headers() {
         let value = String::from_utf8_lossy(value);

@@ -7,13 +7,13 @@ use base::{Instant, Now};
 use model::{Cause, TraceStep};
 
 use super::{CallKey, LegState, Phase};
-use crate::exchange::Switch;
 use crate::location::Contact;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// Whom a call waits for.
 #[derive(Clone, Debug)]
-pub(crate) struct Awaited {
+pub(crate) struct PendingFlow {
     pub(super) username: Arc<str>,
     /// The number in To of the legs that are still to be made.
     number: String,
@@ -24,7 +24,7 @@ pub(crate) struct Awaited {
 
 impl Switch {
     /// Remember that a call's fork may still grow. Where nobody rings meanwhile its timer is that of the waiting.
-    pub(crate) fn await_phone(
+    pub(crate) fn await_flow(
         &mut self,
         now: Now,
         key: CallKey,
@@ -34,7 +34,7 @@ impl Switch {
     ) {
         let until = now.instant + limits::FLOW_RETURN;
         let (username, number) = (Arc::clone(username), number.to_owned());
-        self.calls.index.await_return(key, Awaited { username, number, ring_seconds, until });
+        self.calls.index.await_return(key, PendingFlow { username, number, ring_seconds, until });
         if let Some(call) = self.calls.get_mut(key) {
             let outcome = "a phone's connection is broken; it may come back".to_owned();
             call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
@@ -45,7 +45,7 @@ impl Switch {
     }
 
     /// A phone has registered: it joins the calls that wait for it.
-    pub(crate) fn phone_returned(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
+    pub(crate) fn on_flow_recovered(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
         let calls = self.calls.index.returning_to(username);
         if calls.is_empty() {
             return;
@@ -61,16 +61,16 @@ impl Switch {
                 self.set_timer(key, now.instant + std::time::Duration::from_secs(awaited.ring_seconds));
             }
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// A call's timer rang: where it only waited for a phone that did not come back, the call ends. `false` where it was another timer.
-    pub(crate) fn stayed_away(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn on_flow_timeout(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
         let dialling = self.calls.get(key).is_some_and(|call| matches!(call.phase, Phase::Dialling));
         if self.calls.index.stop_returning(key).is_none() || !dialling || self.is_ringing(key) {
             return false;
         }
-        self.fallback(now, key, Cause::Unreachable, out);
+        self.on_no_answer(now, key, Cause::Unreachable, out);
         true
     }
 

@@ -8,15 +8,16 @@ use model::Directory;
 use model::journal::Record;
 use sip::{Endpoint, Event, Headers, Message, SessionId};
 
+use crate::auth::Authenticator;
 use crate::backlog::Backlog;
-use crate::call::{Calls, Tapes, Timers};
+use crate::call::{Calls, Recordings, Timers};
 use crate::features::Features;
-use crate::identity::Identity;
 use crate::location::Location;
-use crate::meter::Meters;
+use crate::mwi::Mwi;
 use crate::ports::Ports;
 use crate::trunk::Trunks;
-use crate::voicemail::{Lamps, Prompts, Takings};
+use crate::usage::OutboundUsage;
+use crate::voicemail::{PromptSet, VoicemailRecordings};
 use crate::{Config, Counters, Input, JournalRoom, Output, State, limits};
 
 /// See the crate.
@@ -26,20 +27,20 @@ pub struct Switch {
     pub(crate) rng: Rng,
     pub(crate) directory: Directory,
     pub(crate) endpoint: Endpoint,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Authenticator,
     pub(crate) location: Location,
     pub(crate) calls: Calls,
     pub(crate) ports: Ports,
     pub(crate) timers: Timers,
     pub(crate) backlog: Backlog,
     pub(crate) trunks: Trunks,
-    pub(crate) meters: Meters,
-    pub(crate) tapes: Tapes,
-    pub(crate) prompts: Arc<Prompts>,
+    pub(crate) usage: OutboundUsage,
+    pub(crate) recordings: Recordings,
+    pub(crate) prompts: Arc<PromptSet>,
     /// Whether they are there: a start does not wait until they are decoded.
     pub(crate) prompts_read: bool,
-    pub(crate) takings: Takings,
-    pub(crate) lamps: Lamps,
+    pub(crate) voicemail_recordings: VoicemailRecordings,
+    pub(crate) mwi: Mwi,
     pub(crate) features: Features,
     pub(crate) state: State,
     /// Whether what is promised can be written down.
@@ -49,7 +50,7 @@ pub struct Switch {
     pub(crate) alive_due: Instant,
     /// The second that ladders are being counted in, and how many it has seen.
     pub(crate) ladders: (u64, u32),
-    /// What the endpoint said and nobody has looked at yet; see [`Switch::settle`].
+    /// What the endpoint said and nobody has looked at yet; see [`Switch::drain_endpoint`].
     pub(crate) sip_out: Vec<sip::Output>,
     /// Header lines being written: one buffer for all answers.
     pub(crate) lines: Headers,
@@ -66,22 +67,22 @@ impl Switch {
             sip::Config { id_prefix: config.mark.clone(), t1: config.t1, ..sip::Config::default() };
         Switch {
             endpoint: Endpoint::new(endpoint, rng.fork()),
-            identity: Identity::new(&config.domain, &config.digest, &mut rng),
+            identity: Authenticator::new(&config.domain, &config.digest, &mut rng),
             location: Location::new(&mut rng),
             calls: Calls::new(&mut rng),
             trunks: Trunks::new(&mut rng),
-            meters: Meters::new(config.outside.clone()),
+            usage: OutboundUsage::new(config.outside.clone()),
             ports: Ports::new(&config.listeners),
-            lamps: Lamps::new(&mut rng),
+            mwi: Mwi::new(&mut rng),
             config,
             rng,
             directory: Directory::default(),
             timers: Timers::default(),
             backlog: Backlog::default(),
-            tapes: Tapes::default(),
+            recordings: Recordings::default(),
             prompts: Arc::default(),
             prompts_read: false,
-            takings: Takings::default(),
+            voicemail_recordings: VoicemailRecordings::default(),
             features: Features::default(),
             state: State::Starting,
             journal: JournalRoom::Ample,
@@ -141,7 +142,7 @@ impl Switch {
             Input::Listening(open) => {
                 self.state = if open { State::Running } else { State::Stopped };
                 self.trunks_listen(now, open, out);
-                self.settle(now, out);
+                self.drain_endpoint(now, out);
             }
             Input::Journal(room) => self.journal = room,
             Input::Tick => self.tick(now, out),
@@ -151,7 +152,7 @@ impl Switch {
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
         let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
-        let calls = [self.timers.first(), self.tapes.deadline(), self.meters.deadline()];
+        let calls = [self.timers.first(), self.recordings.deadline(), self.usage.deadline()];
         let calls = calls.into_iter().chain([self.backlog.deadline()]);
         let alive = (self.calls.live_count() > 0).then_some(self.alive_due);
         sip.into_iter().chain(calls).chain([alive]).flatten().min()
@@ -169,12 +170,12 @@ impl Switch {
         let mut said = mem::take(&mut self.sip_out);
         self.endpoint.handle(now, input, &mut said);
         self.sip_out = said;
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Look at all that the endpoint said, and at what it says to what follows, until it is silent.
-    pub(crate) fn settle(&mut self, now: Now, out: &mut Vec<Output>) {
-        out.extend(self.identity.notes.drain(..).map(|note| Output::Journal(Record::Noted(note))));
+    pub(crate) fn drain_endpoint(&mut self, now: Now, out: &mut Vec<Output>) {
+        out.extend(self.identity.events.drain(..).map(|note| Output::Journal(Record::Noted(note))));
         while !self.sip_out.is_empty() {
             let mut said = mem::take(&mut self.sip_out);
             self.steps += said.len() as u64;
@@ -203,13 +204,13 @@ impl Switch {
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::Session { session, event } => self.session_event(now, session, event, out),
-            Event::SourceChanged { session, request } => self.moved(now, session, request, out),
+            Event::SourceChanged { session, request } => self.on_source_changed(now, session, request, out),
             Event::Subscription { subscription, event } => {
                 self.subscription_event(now, subscription, event, out);
             }
             Event::Response { request, response } => {
                 let status = response.as_ref().and_then(Message::status);
-                if !self.lamp_answered(request, status) {
+                if !self.on_notify_response(request, status) {
                     self.trunk_answered(now, request, response.as_ref(), out);
                 }
             }
@@ -221,7 +222,7 @@ impl Switch {
         self.sip(now, sip::Input::Tick, out);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
-            self.lamps.gone(username, &contact);
+            self.mwi.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact, at: now.wall }));
         });
         for _ in 0..limits::TICK_BATCH {
@@ -232,7 +233,7 @@ impl Switch {
         self.meters_due(now, out);
         self.beeps(now, out);
         self.work_off(now, out);
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// The phones of what is gone from the directory are no longer ours.
@@ -247,7 +248,7 @@ impl Switch {
         self.steps_before = directory.steps();
         let before = std::mem::replace(&mut self.directory, directory);
         if !self.directory.has_messages_of(&before) {
-            self.lamps.messages_changed();
+            self.mwi.messages_changed();
         }
         let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
         boxes.sort_unstable();
@@ -296,13 +297,13 @@ impl Switch {
                 }));
             }
             self.location.replace(&username, Vec::new());
-            self.lamps.all_gone(&username);
+            self.mwi.all_gone(&username);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// Calls, sessions and ports that are still held: the oracle of the simulator says that it comes to nothing.
-    pub fn census(&self) -> [usize; 4] {
+    pub fn counts(&self) -> [usize; 4] {
         let (transactions, sessions) = self.endpoint.counts();
         [self.calls.len(), self.calls.streams(), transactions, sessions]
     }

@@ -6,39 +6,42 @@ use sip::resolve::Candidate;
 use sip::{HeaderName, Message, Termination};
 
 use super::health::retry_after;
-use super::outbound::{Outgoing, Stage, WayId};
+use super::outbound::{AttemptId, AttemptState, OutboundAttempt};
 use crate::Output;
 use crate::call::CallKey;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 
 impl Switch {
     /// The alarm of a call on its way out.
     pub(super) fn attempt_waited(&mut self, now: Now, key: CallKey, attempt: u64, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key).filter(|call| call.phase.is_dialling()) else { return };
-        let Some(way) = call.ways.waiting(attempt) else { return };
+        let Some(way) = call.outbound.waiting(attempt) else { return };
         let id = way.id;
         match &way.stage {
-            Stage::Choosing => {}
-            Stage::Resolving | Stage::Paced => self.go_on_outside(now, key, id, out),
-            Stage::Calling { leg, spot } => {
+            AttemptState::Choosing => {}
+            AttemptState::Resolving | AttemptState::Paced => self.continue_attempt(now, key, id, out),
+            AttemptState::Calling { leg, spot } => {
                 let (leg, spot) = (*leg, spot.clone());
                 let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
                 if self.endpoint.has_response(session) {
                     return;
                 }
-                self.trace(key, format!("{} at {} says nothing", spot.trunk.name, spot.address.address));
-                self.trunks.is_dead(now, &spot.trunk.id, spot.address);
+                self.push_trunk_trace(
+                    key,
+                    format!("{} at {} says nothing", spot.trunk.name, spot.address.address),
+                );
+                self.trunks.mark_down(now, &spot.trunk.id, spot.address);
                 // Should it wake up after all, it is cancelled, or hung up: one call is never carried twice.
-                self.set_stage(key, id, Stage::Choosing);
+                self.set_stage(key, id, AttemptState::Choosing);
                 self.hangup_leg(now, key, leg, Cause::Unreachable, out);
-                self.go_on_outside(now, key, id, out);
+                self.continue_attempt(now, key, id, out);
             }
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
-    fn set_stage(&mut self, key: CallKey, id: WayId, stage: Stage) {
-        if let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) {
+    fn set_stage(&mut self, key: CallKey, id: AttemptId, stage: AttemptState) {
+        if let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) {
             way.stage = stage;
         }
     }
@@ -53,14 +56,14 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.phase.is_dialling()) else { return };
-        let waits = |way: &&Outgoing| matches!(way.stage, Stage::Resolving);
-        let Some(id) = call.ways.waiting(attempt).filter(waits).map(|way| way.id) else { return };
-        let Some(mut way) = call.ways.take(id) else { return };
+        let waits = |way: &&OutboundAttempt| matches!(way.stage, AttemptState::Resolving);
+        let Some(id) = call.outbound.waiting(attempt).filter(waits).map(|way| way.id) else { return };
+        let Some(mut way) = call.outbound.take(id) else { return };
         self.found(key, &mut way, addresses);
         if let Some(call) = self.calls.get_mut(key) {
-            call.ways.put(way);
+            call.outbound.put(way);
         }
-        self.go_on_outside(now, key, id, out);
+        self.continue_attempt(now, key, id, out);
     }
 
     /// A leg to a carrier has ended before it was answered: the next host is tried where this one could not, and not where somebody said no.
@@ -68,45 +71,45 @@ impl Switch {
         &mut self,
         now: Now,
         key: CallKey,
-        id: WayId,
+        id: AttemptId,
         ended: &Termination,
         out: &mut Vec<Output>,
     ) {
-        let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) else { return };
-        let Stage::Calling { spot, .. } = &way.stage else { return };
+        let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) else { return };
+        let AttemptState::Calling { spot, .. } = &way.stage else { return };
         let spot = spot.clone();
         let Termination::Refused { status, response } = ended else {
-            self.leave_way(key, id);
-            return self.branch_gone(now, key, Cause::Unreachable, out);
+            self.drop_attempt(key, id);
+            return self.on_branch_failed(now, key, Cause::Unreachable, out);
         };
         let fate = Fate::of(*status, response.as_ref());
         let name = format!("{} at {}", spot.trunk.name, spot.address.address);
         match fate {
             Fate::Final(cause) => {
-                self.trace(key, format!("{name} answers {status}"));
-                self.leave_way(key, id);
-                return self.branch_gone(now, key, cause, out);
+                self.push_trunk_trace(key, format!("{name} answers {status}"));
+                self.drop_attempt(key, id);
+                return self.on_branch_failed(now, key, cause, out);
             }
             Fate::Dead => {
-                self.trace(key, format!("{name} cannot be reached"));
-                self.trunks.is_dead(now, &spot.trunk.id, spot.address);
+                self.push_trunk_trace(key, format!("{name} cannot be reached"));
+                self.trunks.mark_down(now, &spot.trunk.id, spot.address);
             }
             Fate::Fails(rest) => {
-                self.trace(key, format!("{name} answers {status}"));
+                self.push_trunk_trace(key, format!("{name} answers {status}"));
                 if let Some(seconds) = rest {
-                    self.trunks.rest(now.instant, &spot.trunk.id, spot.address, seconds);
+                    self.trunks.back_off(now.instant, &spot.trunk.id, spot.address, seconds);
                 }
             }
-            Fate::NotOurs => {
-                self.trace(key, format!("{name} does not take our password ({status})"));
-                if let Some(way) = self.calls.get_mut(key).and_then(|call| call.ways.get_mut(id)) {
+            Fate::AuthRejected => {
+                self.push_trunk_trace(key, format!("{name} does not take our password ({status})"));
+                if let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) {
                     way.hosts.clear();
                     way.addresses.clear();
                 }
             }
         }
-        self.set_stage(key, id, Stage::Choosing);
-        self.go_on_outside(now, key, id, out);
+        self.set_stage(key, id, AttemptState::Choosing);
+        self.continue_attempt(now, key, id, out);
     }
 }
 
@@ -119,22 +122,22 @@ enum Fate {
     /// This host cannot; it may ask for rest.
     Fails(Option<u64>),
     /// It does not know us: no host of this trunk will.
-    NotOurs,
+    AuthRejected,
 }
 
 impl Fate {
     fn of(status: u16, response: Option<&Message>) -> Fate {
         let Some(response) = response else { return Fate::Dead };
         match status {
-            401 | 407 => Fate::NotOurs,
+            401 | 407 => Fate::AuthRejected,
             500..=599 => Fate::Fails(retry_after(response)),
-            _ => Fate::Final(said(response).unwrap_or(Cause::of_sip(status))),
+            _ => Fate::Final(q850_cause(response).unwrap_or(Cause::of_sip(status))),
         }
     }
 }
 
 /// The Q.850 cause of a refusal, where the status alone says little (RFC 3326).
-fn said(response: &Message) -> Option<Cause> {
+fn q850_cause(response: &Message) -> Option<Cause> {
     if matches!(response.status(), Some(486 | 600 | 603 | 404 | 484 | 488)) {
         return None;
     }

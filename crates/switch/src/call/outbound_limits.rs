@@ -6,53 +6,59 @@ use model::{Cause, LegRole, UserId};
 
 use super::{CallKey, CallState};
 use crate::Output;
-use crate::exchange::Switch;
 use crate::limits::TICK_BATCH;
+use crate::switch::Switch;
 
 impl CallState {
     /// Who pays for this call outside: whoever sent it there.
-    fn payer(&self) -> UserId {
-        let forwarder = self.journey.stops.last().map(|stop| stop.extension.user.clone());
+    fn billed_user(&self) -> UserId {
+        let forwarder = self.routing.hops.last().map(|stop| stop.extension.user.clone());
         forwarder.unwrap_or_else(|| self.record.user.clone())
     }
 }
 
 impl Switch {
     /// Whether a call may leave the house, by what who pays for it has begun in this minute and used of this day.
-    pub(crate) fn may_go_outside(&mut self, now: Now, key: CallKey) -> Result<(), Cause> {
+    pub(crate) fn check_outbound_limits(&mut self, now: Now, key: CallKey) -> Result<(), Cause> {
         let Some(call) = self.calls.get_mut(key) else { return Err(Cause::Internal) };
-        let payer = call.payer();
+        let payer = call.billed_user();
         // A click-to-call was asked before its device rang.
-        if std::mem::take(&mut call.journey.admitted) && payer == call.record.user {
+        if std::mem::take(&mut call.routing.outbound_admitted) && payer == call.record.user {
             return Ok(());
         }
-        let verdict = self.meters.admit(now, &payer);
-        if let Err(cause) = verdict {
-            let limits = self.meters.limits();
+        let best_cause = self.usage.admit(now, &payer);
+        if let Err(cause) = best_cause {
+            let limits = self.usage.limits();
             let why = if cause == Cause::OutsideMinutesUsed {
                 format!("the {} minutes a day of who pays for it are used up", limits.minutes_per_day)
             } else {
                 format!("who pays for it has begun {} calls in this minute", limits.calls_per_minute)
             };
-            self.tell(key, "limit", why);
+            self.push_trace(key, "limit", why);
         }
-        verdict
+        best_cause
     }
 
     /// A leg was answered: where it is one to the outside, its time is counted from now on.
-    pub(crate) fn outside_begins(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
+    pub(crate) fn outbound_call_begins(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        index: usize,
+        out: &mut Vec<Output>,
+    ) {
         let Some(call) = self.calls.get(key) else { return };
         let leaves = call.record.legs.get(index).is_some_and(|leg| leg.role == LegRole::Trunk) && index > 0;
         if !leaves || call.help {
             return;
         }
-        let time = self.meters.begins(now, key, call.record.id.clone(), index, call.payer());
+        let time = self.usage.begins(now, key, call.record.id.clone(), index, call.billed_user());
         out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
     }
 
     /// A call is over: what it has cost is written down.
-    pub(crate) fn outside_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(time) = self.meters.ends(now, key) else { return };
+    pub(crate) fn outbound_call_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(time) = self.usage.ends(now, key) else { return };
         let user = time.user.clone();
         out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
         self.tell_levels(now, &user, out);
@@ -61,18 +67,18 @@ impl Switch {
     /// Tell of levels that were reached, and end the calls of users whose day is used up.
     pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            let Some(user) = self.meters.next_due(now) else { return };
+            let Some(user) = self.usage.next_due(now) else { return };
             self.tell_levels(now, &user, out);
-            for key in self.meters.overdrawn(now, &user) {
-                self.tell(key, "limit", "the minutes of the day are used up".into());
+            for key in self.usage.over_limit(now, &user) {
+                self.push_trace(key, "limit", "the minutes of the day are used up".into());
                 self.release(now, key, Cause::OutsideMinutesUsed, out);
             }
         }
     }
 
     fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
-        let limit_minutes = self.meters.limits().minutes_per_day;
-        for reached in self.meters.reached(now, user) {
+        let limit_minutes = self.usage.limits().minutes_per_day;
+        for reached in self.usage.reached(now, user) {
             out.push(Output::Journal(Record::Noted(CallEvent::SpendAlert {
                 user: reached.user,
                 percent: reached.percent,

@@ -2,7 +2,7 @@
 
 use base::Rng;
 
-use crate::dice::Dice;
+use crate::rng_ext::Dice;
 
 /// Whether provisional answers are made reliable (RFC 3262).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,7 +14,7 @@ pub(crate) enum Prack {
 
 /// Percentages where nothing else is said.
 #[derive(Clone, Debug)]
-pub(crate) struct Habits {
+pub(crate) struct PhoneProfile {
     /// Payload types in the order of preference.
     pub(crate) codecs: &'static [u8],
     pub(crate) late_offer: u64,
@@ -44,13 +44,13 @@ pub(crate) struct Habits {
     pub(crate) rest: (u64, u64),
 }
 
-impl Habits {
-    pub(crate) fn of(rng: &mut Rng) -> Habits {
+impl PhoneProfile {
+    pub(crate) fn of(rng: &mut Rng) -> PhoneProfile {
         let codecs: &[&[u8]] = &[&[0, 8, 101], &[8, 101], &[0], &[0, 8], &[9, 0], &[9]];
         let common = rng.odds(80);
         let answers = *rng.pick(&[30, 60, 80, 95]);
         let refuses = rng.below(101 - answers);
-        Habits {
+        PhoneProfile {
             codecs: codecs[rng.below(if common { 4 } else { 6 }) as usize],
             late_offer: *rng.pick(&[0, 0, 20, 100]),
             prack: *rng.pick(&[Prack::No, Prack::No, Prack::Supported, Prack::Supported, Prack::Required]),

@@ -9,9 +9,9 @@ use media::{FileFormat, FileResult, MediaCommand, RecordingId, StartRecording};
 use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
-use super::{Heard, Note, Recorded, Taken, greeting_path, message_path};
+use super::{IvrEvent, Recorded, Taken, VoicemailEffect, greeting_path, message_path};
 use crate::call::CallKey;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// What is being recorded, and what it will be called.
@@ -23,27 +23,27 @@ enum Subject {
 
 /// What is to become of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+enum Disposition {
     Open,
     Keep,
     Forget,
 }
 
 #[derive(Clone, Debug)]
-struct Taking {
+struct VoicemailRecording {
     call: CallId,
     subject: Subject,
     /// Set once it has ended.
     came_to: Option<Recorded>,
     /// Its file is closed; `false` where there is none.
     filed: Option<bool>,
-    fate: Fate,
+    fate: Disposition,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Takings {
-    running: BTreeMap<RecordingId, Taking>,
+pub(crate) struct VoicemailRecordings {
+    running: BTreeMap<RecordingId, VoicemailRecording>,
     by_call: BTreeMap<CallId, BTreeSet<RecordingId>>,
     /// How many messages are being spoken for each box.
     by_box: BTreeMap<ExtensionId, usize>,
@@ -53,7 +53,7 @@ pub(crate) struct Takings {
 /// Recordings of voicemail have numbers of their own; those of calls begin at 0.
 const FIRST: u32 = 1 << 31;
 
-impl Takings {
+impl VoicemailRecordings {
     /// How many messages are being spoken for a box.
     pub(crate) fn for_box(&self, extension: &ExtensionId) -> usize {
         self.by_box.get(extension).copied().unwrap_or(0)
@@ -64,7 +64,7 @@ impl Takings {
         self.running.get(&recording).map(|taking| &taking.call)
     }
 
-    fn insert(&mut self, recording: RecordingId, taking: Taking) {
+    fn insert(&mut self, recording: RecordingId, taking: VoicemailRecording) {
         self.by_call.entry(taking.call.clone()).or_default().insert(recording);
         if let Subject::Message(message) = &taking.subject {
             *self.by_box.entry(message.extension.clone()).or_default() += 1;
@@ -72,7 +72,7 @@ impl Takings {
         self.running.insert(recording, taking);
     }
 
-    fn remove(&mut self, recording: RecordingId) -> Option<Taking> {
+    fn remove(&mut self, recording: RecordingId) -> Option<VoicemailRecording> {
         let taking = self.running.remove(&recording)?;
         if let Some(all) = self.by_call.get_mut(&taking.call) {
             all.remove(&recording);
@@ -93,7 +93,7 @@ impl Takings {
 }
 
 /// Whether a recording is one of voicemail.
-pub(crate) fn is_taking(recording: RecordingId) -> bool {
+pub(crate) fn is_voicemail_recording(recording: RecordingId) -> bool {
     recording.0 >= FIRST
 }
 
@@ -124,7 +124,7 @@ impl Switch {
                     heard_at: None,
                 };
                 let name = message_path(extension, &message.id).into();
-                out.push(Output::Voicemail(Box::new(Note::Fact(Fact::Begun(message.clone())))));
+                out.push(Output::Voicemail(Box::new(VoicemailEffect::Fact(Fact::Begun(message.clone())))));
                 (Subject::Message(message), name)
             }
             Taken::Greeting => {
@@ -132,10 +132,11 @@ impl Switch {
                 (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
             }
         };
-        let recording = RecordingId(FIRST | self.takings.next);
-        self.takings.next = (self.takings.next + 1) % FIRST;
-        let taking = Taking { call: id, subject, came_to: None, filed: None, fate: Fate::Open };
-        self.takings.insert(recording, taking);
+        let recording = RecordingId(FIRST | self.voicemail_recordings.next);
+        self.voicemail_recordings.next = (self.voicemail_recordings.next + 1) % FIRST;
+        let taking =
+            VoicemailRecording { call: id, subject, came_to: None, filed: None, fate: Disposition::Open };
+        self.voicemail_recordings.insert(recording, taking);
         let record = StartRecording {
             recording,
             left,
@@ -150,7 +151,7 @@ impl Switch {
     }
 
     /// A recording of voicemail has ended; `false` where it is none of ours.
-    pub(crate) fn taking_recorded(
+    pub(crate) fn voicemail_recorded(
         &mut self,
         now: Now,
         recording: RecordingId,
@@ -158,79 +159,86 @@ impl Switch {
         sound_millis: u32,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(taking) = self.takings.running.get_mut(&recording) else { return false };
+        let Some(taking) = self.voicemail_recordings.running.get_mut(&recording) else { return false };
         let enough = sound_millis >= limits::SOUND_MILLIS;
         let came_to = if enough { Recorded::Kept { millis } } else { Recorded::Nothing };
         taking.came_to = Some(came_to);
         let call = taking.call.clone();
         if came_to == Recorded::Nothing {
-            taking.fate = Fate::Forget;
+            taking.fate = Disposition::Forget;
         }
         match self.calls.find(&call).filter(|key| self.is_in_voicemail(*key)) {
-            Some(key) => self.visitor_hears(now, key, &Heard::Recorded(came_to), out),
-            None => self.taking_left_alone(recording),
+            Some(key) => self.dispatch_ivr(now, key, &IvrEvent::Recorded(came_to), out),
+            None => self.on_caller_gone(recording),
         }
-        self.settle_taking(recording, out);
+        self.finish_if_complete(recording, out);
         true
     }
 
     /// Who spoke has hung up: a message is kept, a greeting that nobody confirmed is not.
-    fn taking_left_alone(&mut self, recording: RecordingId) {
-        if let Some(taking) = self.takings.running.get_mut(&recording)
-            && taking.fate == Fate::Open
+    fn on_caller_gone(&mut self, recording: RecordingId) {
+        if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
+            && taking.fate == Disposition::Open
         {
             taking.fate = match taking.subject {
-                Subject::Message(_) => Fate::Keep,
-                Subject::Greeting { .. } => Fate::Forget,
+                Subject::Message(_) => Disposition::Keep,
+                Subject::Greeting { .. } => Disposition::Forget,
             };
         }
     }
 
     /// Decide about what was recorded.
-    pub(crate) fn decide_taking(&mut self, recording: RecordingId, keep: bool, out: &mut Vec<Output>) {
-        if let Some(taking) = self.takings.running.get_mut(&recording)
-            && taking.fate == Fate::Open
+    pub(crate) fn decide_voicemail_recording(
+        &mut self,
+        recording: RecordingId,
+        keep: bool,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
+            && taking.fate == Disposition::Open
         {
-            taking.fate = if keep { Fate::Keep } else { Fate::Forget };
+            taking.fate = if keep { Disposition::Keep } else { Disposition::Forget };
         }
-        self.settle_taking(recording, out);
+        self.finish_if_complete(recording, out);
     }
 
     /// A caller has gone: what of his is still open decides itself once it has ended.
-    pub(crate) fn leave_takings(&mut self, call: &CallId, out: &mut Vec<Output>) {
-        let Some(all) = self.takings.by_call.get(call) else { return };
-        let has_ended = |id: &&RecordingId| self.takings.running.get(id).is_some_and(|t| t.came_to.is_some());
+    pub(crate) fn on_call_released(&mut self, call: &CallId, out: &mut Vec<Output>) {
+        let Some(all) = self.voicemail_recordings.by_call.get(call) else { return };
+        let has_ended = |id: &&RecordingId| {
+            self.voicemail_recordings.running.get(id).is_some_and(|t| t.came_to.is_some())
+        };
         let ended: Vec<RecordingId> = all.iter().filter(has_ended).copied().collect();
         for recording in ended {
-            self.taking_left_alone(recording);
-            self.settle_taking(recording, out);
+            self.on_caller_gone(recording);
+            self.finish_if_complete(recording, out);
         }
     }
 
     /// A recording's file is closed; `false` where it is none of ours.
-    pub(crate) fn taking_filed(
+    pub(crate) fn voicemail_file_closed(
         &mut self,
         recording: RecordingId,
         file: &FileResult,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(taking) = self.takings.running.get_mut(&recording) else { return false };
+        let Some(taking) = self.voicemail_recordings.running.get_mut(&recording) else { return false };
         // A full disk keeps what was written before.
         taking.filed = Some(!matches!(file, FileResult::Failed));
-        self.settle_taking(recording, out);
+        self.finish_if_complete(recording, out);
         true
     }
 
     /// Once it has ended, is filed and decided about, the shell is told.
-    fn settle_taking(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
-        let Some(taking) = self.takings.running.get(&recording) else { return };
+    fn finish_if_complete(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
+        let Some(taking) = self.voicemail_recordings.running.get(&recording) else { return };
         let (Some(came_to), Some(there)) = (taking.came_to, taking.filed) else { return };
         let keep = match taking.fate {
-            Fate::Open => return,
-            Fate::Keep => there,
-            Fate::Forget => false,
+            Disposition::Open => return,
+            Disposition::Keep => there,
+            Disposition::Forget => false,
         };
-        let Some(taking) = self.takings.remove(recording) else { return };
+        let Some(taking) = self.voicemail_recordings.remove(recording) else { return };
         let fact = match (taking.subject, came_to) {
             (Subject::Message(message), Recorded::Kept { millis }) if keep => {
                 Fact::Left(VoicemailMessage { millis, state: MessageState::New, ..message })
@@ -241,6 +249,6 @@ impl Switch {
             }
             (Subject::Greeting { name, .. }, _) => Fact::GreetingDropped { name },
         };
-        out.push(Output::Voicemail(Box::new(Note::Fact(fact))));
+        out.push(Output::Voicemail(Box::new(VoicemailEffect::Fact(fact))));
     }
 }

@@ -14,10 +14,10 @@ use model::voicemail::Count;
 use model::{Cause, Extension, ExtensionId};
 use sip::{HeaderName, Incoming, Method, Request, RequestId, SubscriptionEvent, SubscriptionId, Target, Uri};
 
-use crate::exchange::Switch;
-use crate::identity::canonical;
+use crate::auth::canonical;
 use crate::location::Contact;
-use crate::requests::Refusal;
+use crate::out_of_dialog::Rejection;
+use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// The only event package that we have.
@@ -27,33 +27,33 @@ const KIND: &str = "application/simple-message-summary";
 const LONGEST: u32 = 3600;
 
 /// A phone as far as its lamp goes: user name and contact.
-type Lamp = (Arc<str>, String);
+type MwiTarget = (Arc<str>, String);
 
 /// What a phone that did not subscribe was told last.
 #[derive(Debug)]
-struct Told {
+struct LastNotified {
     contact: Box<str>,
     /// `None` where it does not want to be told.
     count: Option<Count>,
-    /// [`Lamps::generation`] when that count was right.
+    /// [`Mwi::generation`] when that count was right.
     generation: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Lamps {
+pub(crate) struct Mwi {
     subscriptions: BTreeMap<SubscriptionId, Arc<str>>,
     by_user: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
     /// By user name; nobody has more contacts than [`limits::BINDINGS_PER_AOR`].
-    told: KeyedMap<Arc<str>, Vec<Told>>,
-    asked: BTreeMap<RequestId, Lamp>,
+    told: KeyedMap<Arc<str>, Vec<LastNotified>>,
+    asked: BTreeMap<RequestId, MwiTarget>,
     /// How often messages of any mailbox have changed. While it stands still, what a contact was told is right without a look at its mailbox.
     generation: u64,
 }
 
-impl Lamps {
-    pub(crate) fn new(rng: &mut Rng) -> Lamps {
-        Lamps {
+impl Mwi {
+    pub(crate) fn new(rng: &mut Rng) -> Mwi {
+        Mwi {
             subscriptions: BTreeMap::new(),
             by_user: BTreeMap::new(),
             told: KeyedMap::with_hasher(KeyedHash::new(rng)),
@@ -85,8 +85,8 @@ impl Lamps {
     fn is_news(&self, username: &str, contact: &str, count: Count) -> bool {
         let told = self.told.get(username).and_then(|all| all.iter().find(|told| *told.contact == *contact));
         match told {
-            Some(Told { count: None, .. }) => false,
-            Some(Told { count: Some(before), .. }) => *before != count,
+            Some(LastNotified { count: None, .. }) => false,
+            Some(LastNotified { count: Some(before), .. }) => *before != count,
             None => count.all() > 0, // a lamp is dark by itself
         }
     }
@@ -95,7 +95,7 @@ impl Lamps {
         let all = self.told.entry(Arc::clone(username)).or_default();
         match all.iter_mut().find(|told| *told.contact == *contact) {
             Some(told) => (told.count, told.generation) = (count, self.generation),
-            None => all.push(Told { contact: contact.into(), count, generation: self.generation }),
+            None => all.push(LastNotified { contact: contact.into(), count, generation: self.generation }),
         }
     }
 
@@ -120,40 +120,40 @@ impl Switch {
     /// SUBSCRIBE outside a dialog.
     pub(crate) fn subscribe(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
         let Some(credential) = self.authenticate(now, request) else { return };
-        let granted = self.wish_of(request).and_then(|expires| {
-            let extension = self.extension_of(&credential).ok_or(Refusal::status(404).why("no mailbox"))?;
+        let granted = self.parse_subscribe(request).and_then(|expires| {
+            let extension = self.extension_of(&credential).ok_or(Rejection::status(404).why("no mailbox"))?;
             let target = request.message.uri().and_then(Uri::user).unwrap_or_default();
             let own = target.is_empty()
                 || *target == *extension.username
                 || *target == *extension.number.as_str()
                 || *target == *model::dialplan::Application::Voicemail.number();
             if !own || !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
-                return Err(Refusal::status(403).why("the mailbox is not that of the authenticated user"));
+                return Err(Rejection::status(403).why("the mailbox is not that of the authenticated user"));
             }
-            if self.lamps.of(&extension.username) >= limits::SUBSCRIPTIONS_PER_ACCOUNT {
-                return Err(Refusal::cause(Cause::Overload));
+            if self.mwi.of(&extension.username) >= limits::SUBSCRIPTIONS_PER_ACCOUNT {
+                return Err(Rejection::cause(Cause::Overload));
             }
             Ok((Arc::clone(&extension.username), expires))
         });
         let (username, expires) = match granted {
             Ok(granted) => granted,
-            Err(refusal) => return self.refuse_once(now, request, &refusal, out),
+            Err(refusal) => return self.reject(now, request, &refusal, out),
         };
         let time = Duration::from_secs(u64::from(expires));
         if let Some(id) = self.endpoint.subscribe(now, request, time, &mut self.sip_out) {
-            self.lamps.subscriptions.insert(id, Arc::clone(&username));
-            self.lamps.by_user.entry(Arc::clone(&username)).or_default().insert(id);
+            self.mwi.subscriptions.insert(id, Arc::clone(&username));
+            self.mwi.by_user.entry(Arc::clone(&username)).or_default().insert(id);
             // It has asked: what it was told unasked means nothing any more.
-            self.lamps.all_gone(&username);
-            self.light(now, id, &username);
+            self.mwi.all_gone(&username);
+            self.notify_subscriber(now, id, &username);
         }
     }
 
     /// For how long it asks; or why it gets nothing.
-    fn wish_of(&self, request: &Incoming) -> Result<u32, Refusal> {
+    fn parse_subscribe(&self, request: &Incoming) -> Result<u32, Rejection> {
         let event = request.message.header(HeaderName::Event).unwrap_or_default();
         if !event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PACKAGE) {
-            return Err(Refusal::status(489).why("no such event package"));
+            return Err(Rejection::status(489).why("no such event package"));
         }
         let accepts = |kind: &str| {
             let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -161,12 +161,12 @@ impl Switch {
         };
         let mut accepted = request.message.tokens(HeaderName::Accept).peekable();
         if accepted.peek().is_some() && !accepted.any(accepts) {
-            return Err(Refusal::status(406).why("only application/simple-message-summary can be had"));
+            return Err(Rejection::status(406).why("only application/simple-message-summary can be had"));
         }
         match request.message.number(HeaderName::Expires) {
-            Some(Err(())) => Err(Refusal::status(400).why("malformed Expires")),
+            Some(Err(())) => Err(Rejection::status(400).why("malformed Expires")),
             Some(Ok(short)) if short > 0 && u64::from(short) < self.config.min_expires.as_secs() => {
-                Err(Refusal::status(423))
+                Err(Rejection::status(423))
             }
             Some(Ok(expires)) => Ok(expires.min(LONGEST)),
             None => Ok(LONGEST),
@@ -181,31 +181,32 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         match event {
-            SubscriptionEvent::Over => self.lamps.forget(id),
+            SubscriptionEvent::Over => self.mwi.forget(id),
             SubscriptionEvent::Refresh(request) => self.resubscribe(now, id, &request, out),
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming, out: &mut Vec<Output>) {
         let Some(credential) = self.authenticate(now, request) else { return };
-        let Some(username) = self.lamps.subscriptions.get(&id).cloned() else { return };
+        let Some(username) = self.mwi.subscriptions.get(&id).cloned() else { return };
         if canonical(&self.directory, &credential) != username {
-            let refusal = Refusal::status(403).why("the subscription is not that of the authenticated user");
-            return self.refuse_once(now, request, &refusal, out);
+            let refusal =
+                Rejection::status(403).why("the subscription is not that of the authenticated user");
+            return self.reject(now, request, &refusal, out);
         }
-        match self.wish_of(request) {
-            Err(refusal) => self.refuse_once(now, request, &refusal, out),
+        match self.parse_subscribe(request) {
+            Err(refusal) => self.reject(now, request, &refusal, out),
             Ok(expires) => {
                 let time = Duration::from_secs(u64::from(expires));
                 self.endpoint.renew(now, id, request, time, &mut self.sip_out);
-                self.light(now, id, &username);
+                self.notify_subscriber(now, id, &username);
             }
         }
     }
 
     /// Tell a subscriber.
-    fn light(&mut self, now: Now, id: SubscriptionId, username: &str) {
+    fn notify_subscriber(&mut self, now: Now, id: SubscriptionId, username: &str) {
         let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
         let body = match extension {
             Some(extension) => self.summary(&extension),
@@ -235,15 +236,15 @@ impl Switch {
     /// A box has changed.
     pub(crate) fn box_changed(&mut self, now: Now, id: &ExtensionId) {
         let Some(extension) = self.directory.extension(id).cloned() else { return };
-        let asked = self.lamps.by_user.get(&extension.username).cloned().unwrap_or_default();
+        let asked = self.mwi.by_user.get(&extension.username).cloned().unwrap_or_default();
         for subscription in asked {
-            self.light(now, subscription, &extension.username);
+            self.notify_subscriber(now, subscription, &extension.username);
         }
-        self.tell_unasked(now, &extension);
+        self.notify_unsolicited(now, &extension);
     }
 
     /// A phone has registered.
-    pub(crate) fn lamp_registered(&mut self, now: Now, username: &Arc<str>, extension: Option<&ExtensionId>) {
+    pub(crate) fn on_registered(&mut self, now: Now, username: &Arc<str>, extension: Option<&ExtensionId>) {
         if !self.directory.has_messages() {
             return; // the commonest case costs nothing
         }
@@ -252,45 +253,44 @@ impl Switch {
             return; // the commonest case of a phone with messages
         }
         if let Some(extension) = self.directory.extension(extension).cloned() {
-            self.tell_unasked(now, &extension);
+            self.notify_unsolicited(now, &extension);
         }
     }
 
     /// Whether every contact of a user name, and nobody else, was told what is still right.
     fn is_told(&self, now: Now, username: &str) -> bool {
-        let told = self.lamps.told.get(username).map(Vec::as_slice).unwrap_or_default();
+        let told = self.mwi.told.get(username).map(Vec::as_slice).unwrap_or_default();
         let mut contacts = 0;
         let mut reachable = self.location.reachable(now.instant, username).inspect(|_| contacts += 1);
         let knows = |contact: &Contact| {
-            told.iter().any(|told| {
-                told.generation == self.lamps.generation && *told.contact == *contact.uri.as_str()
-            })
+            told.iter()
+                .any(|told| told.generation == self.mwi.generation && *told.contact == *contact.uri.as_str())
         };
         reachable.all(knows) && contacts == told.len()
     }
 
     /// Tell the contacts of an extension that have another number in mind; where the phone subscribed, nobody is told unasked.
-    fn tell_unasked(&mut self, now: Now, extension: &Arc<Extension>) {
+    fn notify_unsolicited(&mut self, now: Now, extension: &Arc<Extension>) {
         let username = &extension.username;
-        if self.lamps.by_user.contains_key(username) {
+        if self.mwi.by_user.contains_key(username) {
             return;
         }
         let count = self.count(&extension.id);
         let reachable = || self.location.reachable(now.instant, username);
-        if let Some(told) = self.lamps.told.get_mut(username) {
+        if let Some(told) = self.mwi.told.get_mut(username) {
             told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
             for told in told.iter_mut().filter(|told| told.count.is_none_or(|before| before == count)) {
-                told.generation = self.lamps.generation;
+                told.generation = self.mwi.generation;
             }
         }
-        let news = |contact: &&Contact| self.lamps.is_news(username, contact.uri.as_str(), count);
+        let news = |contact: &&Contact| self.mwi.is_news(username, contact.uri.as_str(), count);
         let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
         if contacts.is_empty() {
             return;
         }
         let body = self.summary(extension);
         for contact in contacts {
-            if self.lamps.asked.len() >= limits::NOTIFIES {
+            if self.mwi.asked.len() >= limits::NOTIFIES {
                 return;
             }
             let lamp = (Arc::clone(username), contact.uri.to_string());
@@ -302,19 +302,19 @@ impl Switch {
             request.lines.add("Event", PACKAGE).add("Subscription-State", "active");
             request.body = Some((KIND.into(), body.clone()));
             let id = self.endpoint.request(now, request, &mut self.sip_out);
-            self.lamps.note(username, &lamp.1, Some(count));
-            self.lamps.asked.insert(id, lamp);
+            self.mwi.note(username, &lamp.1, Some(count));
+            self.mwi.asked.insert(id, lamp);
         }
     }
 
     /// What a phone said to a NOTIFY that it had not asked for; `false` where the request was somebody else's.
-    pub(crate) fn lamp_answered(&mut self, request: RequestId, status: Option<u16>) -> bool {
-        let Some((username, contact)) = self.lamps.asked.remove(&request) else { return false };
+    pub(crate) fn on_notify_response(&mut self, request: RequestId, status: Option<u16>) -> bool {
+        let Some((username, contact)) = self.mwi.asked.remove(&request) else { return false };
         match status {
             Some(200..=299) => {}
             // It knows no such event or no such dialog: it will not know the next one either.
-            Some(_) => self.lamps.note(&username, &contact, None),
-            None => self.lamps.gone(&username, &contact), // told again when it registers
+            Some(_) => self.mwi.note(&username, &contact, None),
+            None => self.mwi.gone(&username, &contact), // told again when it registers
         }
         true
     }

@@ -6,7 +6,7 @@ use base::Now;
 use model::Cause;
 
 use crate::backlog::Task;
-use crate::exchange::Switch;
+use crate::switch::Switch;
 use crate::trunk::TestCall;
 use crate::{Command, Output, Presence, Registration, RegistrationsOf, Reply, State, Status, limits};
 
@@ -18,7 +18,7 @@ impl Switch {
                 let Some(key) = self.calls.find(&call) else { return Reply::Unknown };
                 self.release(now, key, Cause::EndedByApi, out);
                 let reply = self.last_record(key, &call, out).map_or(Reply::Unknown, Reply::Call);
-                self.settle(now, out);
+                self.drain_endpoint(now, out);
                 reply
             }
             Command::Show { call } => {
@@ -46,18 +46,18 @@ impl Switch {
                 }
                 before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
             }
-            Command::Registrar { on_duty } => {
-                self.set_registrar(now, on_duty, out);
+            Command::SetTrunkRegistration { on_duty } => {
+                self.set_trunk_registration(now, on_duty, out);
                 Reply::Status(self.status())
             }
             Command::SuspendRegistrar => {
-                self.suspend_registrar();
+                self.suspend_trunk_registration();
                 Reply::Status(self.status())
             }
             Command::TestCall { trunk, user, number, patience } => {
                 let wish = TestCall { trunk, user, number, patience };
                 let reply = self.test_call(now, wish, out);
-                self.settle(now, out);
+                self.drain_endpoint(now, out);
                 reply
             }
             Command::Tested { call } => self.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
@@ -112,7 +112,7 @@ impl Switch {
             return;
         }
         self.state = State::Draining;
-        self.leave_all(now);
+        self.unregister_all(now);
         match self.calls.last_id().filter(|_| force) {
             Some(until) => {
                 let task = Task::Release { after: None, until, cause: Cause::Draining };
@@ -120,13 +120,13 @@ impl Switch {
             }
             None => self.do_in_parts(now, Task::ReleaseWaiting, out),
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
         self.drained(out);
     }
 
     /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        let over = || self.calls.len() == 0 && self.tapes.is_empty() && !self.trunks.is_leaving();
+        let over = || self.calls.len() == 0 && self.recordings.is_empty() && !self.trunks.is_unregistering();
         if self.state == State::Draining && over() {
             out.push(Output::Listen(false));
         }

@@ -14,8 +14,8 @@ use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
 use super::{CallKey, Leg, Phase};
-use crate::exchange::Switch;
 use crate::limits::{RECORDINGS, TICK_BATCH};
+use crate::switch::Switch;
 use crate::{Output, RecordingAction, RecordingView, Reply};
 
 /// Clips of beeps: nobody waits for their end.
@@ -46,8 +46,8 @@ pub enum Beep {
 
 /// The recordings that run.
 #[derive(Debug, Default)]
-pub(crate) struct Tapes {
-    running: BTreeMap<Number, Running>,
+pub(crate) struct Recordings {
+    running: BTreeMap<Number, ActiveRecording>,
     by_call: BTreeMap<CallId, BTreeSet<Number>>,
     next: u32,
     beeps: BTreeSet<(Instant, Number)>,
@@ -56,7 +56,7 @@ pub(crate) struct Tapes {
 }
 
 #[derive(Debug)]
-struct Running {
+struct ActiveRecording {
     row: Recording,
     /// When it began, by the clock that never jumps.
     began: Instant,
@@ -65,7 +65,7 @@ struct Running {
     beep: Option<Instant>,
 }
 
-impl Tapes {
+impl Recordings {
     /// A number that no other recording has had for a long time; the upper half of them is voicemail's.
     fn number(&mut self) -> Number {
         self.next = (self.next + 1) % (1 << 31);
@@ -94,17 +94,17 @@ impl Tapes {
     }
 
     /// The recording of a call: the one that runs, else one whose file is awaited.
-    fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut Running)> {
+    fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut ActiveRecording)> {
         let number = self.current(call)?;
         self.running.get_mut(&number).map(|tape| (number, tape))
     }
 
-    fn insert(&mut self, number: Number, tape: Running) {
+    fn insert(&mut self, number: Number, tape: ActiveRecording) {
         self.by_call.entry(tape.row.call.clone()).or_default().insert(number);
         self.running.insert(number, tape);
     }
 
-    fn remove(&mut self, number: Number) -> Option<Running> {
+    fn remove(&mut self, number: Number) -> Option<ActiveRecording> {
         let tape = self.running.remove(&number)?;
         if let Some(beep) = tape.beep {
             self.beeps.remove(&(beep, number));
@@ -119,7 +119,7 @@ impl Tapes {
     }
 }
 
-impl Running {
+impl ActiveRecording {
     /// What its row says of now; see [`super::CallState::time`].
     fn time(&self, now: Now) -> Timestamp {
         self.row.started_at + now.instant.since(self.began)
@@ -142,7 +142,7 @@ fn beep() -> Arc<[i16]> {
 
 impl Switch {
     /// A call is up: record it where one of its extensions wants that.
-    pub(crate) fn record_by_itself(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+    pub(crate) fn auto_record(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         let Phase::Bridged(a, b) = call.phase else { return };
         let party = |index: usize| call.record.legs.get(index).map(|leg| leg.party.as_str());
@@ -171,10 +171,10 @@ impl Switch {
 
     /// An offer for the party `callee` of a call, without the codecs that a recording cannot be made of where the call is recorded, or will
     /// be by itself once that party answers.
-    pub(crate) fn fit_to_record(&self, key: CallKey, callee: &str, offer: Offer) -> Offer {
+    pub(crate) fn restrict_to_recordable(&self, key: CallKey, callee: &str, offer: Offer) -> Offer {
         let Some(call) = self.calls.get(key) else { return offer };
         let caller = call.record.legs.first().map_or("", |leg| leg.party.as_str());
-        let runs = call.is_up() && self.tapes.records(&call.record.id);
+        let runs = call.is_up() && self.recordings.records(&call.record.id);
         if runs || self.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
     }
 
@@ -189,14 +189,14 @@ impl Switch {
         let Some(key) = self.calls.find(call) else { return Reply::Unknown };
         if action == RecordingAction::Start {
             let phase = self.calls.get(key).map(|call| &call.phase);
-            if matches!(phase, Some(Phase::Voicemail(_) | Phase::Announcing(_) | Phase::Depositing)) {
+            if matches!(phase, Some(Phase::Voicemail(_) | Phase::Announcing(_) | Phase::StoringMessage)) {
                 return Reply::NothingToRecord;
             }
             let begun = self.begin_recording(now, key, None, out);
-            self.settle(now, out);
+            self.drain_endpoint(now, out);
             return begun.map_or_else(Reply::Refused, Reply::Recording);
         }
-        let Some((recording, tape)) = self.tapes.of_call(call) else { return Reply::Recording(None) };
+        let Some((recording, tape)) = self.recordings.of_call(call) else { return Reply::Recording(None) };
         let command = match action {
             RecordingAction::Stop => Some(MediaCommand::StopRecording { recording }),
             RecordingAction::Pause => Some(MediaCommand::PauseRecording { recording }),
@@ -224,7 +224,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) -> Result<Option<RecordingView>, Cause> {
         let Some(call) = self.calls.get(key) else { return Ok(None) };
-        let runs = self.tapes.records(&call.record.id);
+        let runs = self.recordings.records(&call.record.id);
         if !runs && call.unrecordable().any(|index| !call.leg(index).is_some_and(Leg::knows_g711)) {
             return Err(Cause::CodecNotRecordable);
         }
@@ -237,11 +237,11 @@ impl Switch {
     }
 
     /// A party of a call that is recorded would not speak G.711: the recording ends as failed. `false` where nothing was recorded.
-    pub(crate) fn cannot_record(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn recording_codec_failed(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
         let Some(call) = self.calls.get(key).filter(|call| call.unrecordable().next().is_some()) else {
             return false;
         };
-        let Some((recording, tape)) = self.tapes.of_call(&call.record.id) else { return false };
+        let Some((recording, tape)) = self.recordings.of_call(&call.record.id) else { return false };
         if tape.row.ended_at.is_some() {
             return false;
         }
@@ -262,31 +262,31 @@ impl Switch {
         let call = self.calls.get(key)?;
         let (left, right) = match call.phase {
             Phase::Bridged(a, b) => (call.leg(a)?, call.leg(b)),
-            Phase::Served(_) => (call.leg(0)?, None),
+            Phase::InApplication(_) => (call.leg(0)?, None),
             // A message is a recording of its own kind.
             Phase::Voicemail(_)
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
             | Phase::Dialling
-            | Phase::Preparing(_)
+            | Phase::LoadingAudio(_)
             | Phase::Announcing(_)
-            | Phase::Depositing
-            | Phase::Testing
-            | Phase::Over { .. } => return None,
+            | Phase::StoringMessage
+            | Phase::TrunkTest
+            | Phase::Released { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.
-        if let Some((_, tape)) = self.tapes.of_call(&call.record.id)
+        if let Some((_, tape)) = self.recordings.of_call(&call.record.id)
             && tape.row.ended_at.is_none()
         {
             return Some(tape.view());
         }
-        if self.tapes.running.len() >= RECORDINGS {
+        if self.recordings.running.len() >= RECORDINGS {
             return None;
         }
         let (worker, left) = (left.stream.port.worker, left.stream.id);
         let right = right.map(|leg| leg.stream.id);
         let row = self.new_recording(now, key, extension)?;
-        let recording = self.tapes.number();
+        let recording = self.recordings.number();
         let record = Tape {
             recording,
             left,
@@ -301,9 +301,9 @@ impl Switch {
         };
         out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
         out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
-        let tape = Running { row, began: now.instant, worker, paused: false, beep: None };
+        let tape = ActiveRecording { row, began: now.instant, worker, paused: false, beep: None };
         let view = tape.view();
-        self.tapes.insert(recording, tape);
+        self.recordings.insert(recording, tape);
         self.beep(now, recording, out);
         Some(view)
     }
@@ -335,13 +335,13 @@ impl Switch {
             Beep::Once => None,
             Beep::Every(time) => Some(now.instant + time.max(Duration::from_secs(1))),
         };
-        let Some(tape) = self.tapes.running.get_mut(&number) else { return };
+        let Some(tape) = self.recordings.running.get_mut(&number) else { return };
         tape.beep = again;
-        self.tapes.beeps.extend(again.map(|due| (due, number)));
+        self.recordings.beeps.extend(again.map(|due| (due, number)));
         if tape.paused || tape.row.ended_at.is_some() {
             return;
         }
-        let clip = Arc::clone(self.tapes.beep.get_or_insert_with(beep));
+        let clip = Arc::clone(self.recordings.beep.get_or_insert_with(beep));
         let Some(call) = self.calls.find(&tape.row.call).and_then(|key| self.calls.get(key)) else { return };
         let Phase::Bridged(a, b) = call.phase else { return };
         for leg in [a, b].into_iter().filter_map(|index| call.leg(index)) {
@@ -353,26 +353,26 @@ impl Switch {
     /// The beeps that are due.
     pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            if self.tapes.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
+            if self.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
                 return;
             }
-            let Some((_, number)) = self.tapes.beeps.pop_first() else { return };
+            let Some((_, number)) = self.recordings.beeps.pop_first() else { return };
             self.beep(now, number, out);
         }
     }
 
     /// The audio of a recording has ended: by a command, or since its call is over.
     pub(crate) fn recorded(&mut self, now: Now, number: Number) {
-        if let Some(tape) = self.tapes.running.get_mut(&number) {
+        if let Some(tape) = self.recordings.running.get_mut(&number) {
             tape.row.ended_at = tape.row.ended_at.or(Some(tape.time(now)));
         }
     }
 
     /// What became of a recording's file. Nothing else is told of it.
     pub(crate) fn filed(&mut self, now: Now, number: Number, file: FileResult, out: &mut Vec<Output>) {
-        let Some(tape) = self.tapes.remove(number) else { return };
+        let Some(tape) = self.recordings.remove(number) else { return };
         let at = tape.time(now);
-        let Running { mut row, worker, .. } = tape;
+        let ActiveRecording { mut row, worker, .. } = tape;
         match file {
             FileResult::Complete { bytes, millis, sha256 } => {
                 let whole = row.fault.is_none();

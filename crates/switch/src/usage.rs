@@ -22,7 +22,7 @@ const SET_BACK: Duration = Duration::from_secs(3600);
 
 /// What one user may spend on the outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OutsideLimits {
+pub struct OutboundLimits {
     /// Calls that may begin within any minute; no limit where 0.
     pub calls_per_minute: u32,
     /// Minutes a day of all calls together; no limit where 0.
@@ -31,13 +31,13 @@ pub struct OutsideLimits {
     pub zone: Zone,
 }
 
-impl Default for OutsideLimits {
+impl Default for OutboundLimits {
     fn default() -> Self {
-        OutsideLimits { calls_per_minute: 30, minutes_per_day: 600, zone: Zone::utc() }
+        OutboundLimits { calls_per_minute: 30, minutes_per_day: 600, zone: Zone::utc() }
     }
 }
 
-impl OutsideLimits {
+impl OutboundLimits {
     /// How long a share of the day's minutes is; `None` where they have no limit.
     fn share(&self, percent: u8) -> Option<Duration> {
         let whole = MINUTE.saturating_mul(self.minutes_per_day);
@@ -47,7 +47,7 @@ impl OutsideLimits {
 
 /// What one user has spent.
 #[derive(Debug, Default)]
-struct Meter {
+struct UserUsage {
     /// The day that it speaks of: a meter of another day counts as empty when it is next looked at.
     day: Timestamp,
     /// When calls of the last minute began.
@@ -62,7 +62,7 @@ struct Meter {
     due: Option<Instant>,
 }
 
-impl Meter {
+impl UserUsage {
     fn total(&self, now: Instant) -> Duration {
         self.on.values().fold(self.used, |sum, since| sum + now.since(*since))
     }
@@ -78,7 +78,7 @@ struct Running {
 
 /// A share of the day's minutes that a user has reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Reached {
+pub(crate) struct LimitReached {
     pub(crate) user: UserId,
     pub(crate) percent: u8,
     pub(crate) day: Timestamp,
@@ -86,9 +86,9 @@ pub(crate) struct Reached {
 
 /// All meters.
 #[derive(Debug)]
-pub(crate) struct Meters {
-    limits: OutsideLimits,
-    users: BTreeMap<UserId, Meter>,
+pub(crate) struct OutboundUsage {
+    limits: OutboundLimits,
+    users: BTreeMap<UserId, UserUsage>,
     /// Calls that are up outside.
     running: BTreeMap<CallKey, Running>,
     /// When today began, and when it is over.
@@ -99,9 +99,9 @@ pub(crate) struct Meters {
     due: BTreeSet<(Instant, UserId)>,
 }
 
-impl Meters {
-    pub(crate) fn new(limits: OutsideLimits) -> Meters {
-        Meters {
+impl OutboundUsage {
+    pub(crate) fn new(limits: OutboundLimits) -> OutboundUsage {
+        OutboundUsage {
             limits,
             users: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -111,7 +111,7 @@ impl Meters {
         }
     }
 
-    pub(crate) fn limits(&self) -> &OutsideLimits {
+    pub(crate) fn limits(&self) -> &OutboundLimits {
         &self.limits
     }
 
@@ -188,7 +188,7 @@ impl Meters {
     }
 
     /// The levels that a user has reached since the last time. Each is told once a day.
-    pub(crate) fn reached(&mut self, now: Now, user: &UserId) -> Vec<Reached> {
+    pub(crate) fn reached(&mut self, now: Now, user: &UserId) -> Vec<LimitReached> {
         self.turn(now);
         let shares = LEVELS.map(|percent| (percent, self.limits.share(percent)));
         let day = self.day.0;
@@ -199,24 +199,24 @@ impl Meters {
             && share.is_some_and(|share| total >= share)
         {
             meter.told += 1;
-            reached.push(Reached { user: user.clone(), percent, day });
+            reached.push(LimitReached { user: user.clone(), percent, day });
         }
         self.plan(now, user);
         reached
     }
 
     /// The calls of a user whose day is used up.
-    pub(crate) fn overdrawn(&self, now: Now, user: &UserId) -> Vec<CallKey> {
+    pub(crate) fn over_limit(&self, now: Now, user: &UserId) -> Vec<CallKey> {
         let Some(meter) = self.users.get(user) else { return Vec::new() };
         let over = self.limits.share(100).is_some_and(|most| meter.total(now.instant) >= most);
         if over { meter.on.keys().copied().collect() } else { Vec::new() }
     }
 
     /// A user's meter, as of today.
-    fn meter(&mut self, user: &UserId) -> &mut Meter {
+    fn meter(&mut self, user: &UserId) -> &mut UserUsage {
         let (day, midnight) = (self.day.0, self.midnight);
         if !self.users.contains_key(user) {
-            self.users.insert(user.clone(), Meter { day, ..Meter::default() });
+            self.users.insert(user.clone(), UserUsage { day, ..UserUsage::default() });
         }
         let meter = self.users.entry(user.clone()).or_default();
         if meter.day != day {
@@ -271,10 +271,10 @@ mod tests {
         }
     }
 
-    fn meters(calls: u32, minutes: u32) -> (Meters, UserId) {
+    fn usage(calls: u32, minutes: u32) -> (OutboundUsage, UserId) {
         let limits =
-            OutsideLimits { calls_per_minute: calls, minutes_per_day: minutes, ..OutsideLimits::default() };
-        (Meters::new(limits), UserId::parse("ana").unwrap())
+            OutboundLimits { calls_per_minute: calls, minutes_per_day: minutes, ..OutboundLimits::default() };
+        (OutboundUsage::new(limits), UserId::parse("ana").unwrap())
     }
 
     fn call(n: u64) -> CallId {
@@ -283,44 +283,44 @@ mod tests {
 
     #[test]
     fn no_minute_sees_more_calls_than_it_may() {
-        let (mut meters, ana) = meters(3, 0);
-        let admitted: Vec<u64> = (0..130).filter(|n| meters.admit(at(*n), &ana).is_ok()).collect();
+        let (mut usage, ana) = usage(3, 0);
+        let admitted: Vec<u64> = (0..130).filter(|n| usage.admit(at(*n), &ana).is_ok()).collect();
         assert_eq!(admitted, [0, 1, 2, 60, 61, 62, 120, 121, 122]); // security.md row 7
-        assert_eq!(meters.admit(at(130), &ana), Err(Cause::CallRateLimit));
-        assert_eq!(meters.admit(at(130), &UserId::parse("eva").unwrap()), Ok(()), "each user has his own");
+        assert_eq!(usage.admit(at(130), &ana), Err(Cause::CallRateLimit));
+        assert_eq!(usage.admit(at(130), &UserId::parse("eva").unwrap()), Ok(()), "each user has his own");
     }
 
     #[test]
     fn calls_at_once_use_the_day_up_together_and_midnight_gives_it_back() {
-        let (mut meters, ana) = meters(0, 10);
+        let (mut usage, ana) = usage(0, 10);
         let begin = 86_400 - 600; // ten minutes before midnight
         for n in 0..4 {
-            meters.begins(at(begin), n, call(n as u64), 1, ana.clone());
+            usage.begins(at(begin), n, call(n as u64), 1, ana.clone());
         }
-        let due = meters.deadline().unwrap();
+        let due = usage.deadline().unwrap();
         assert_eq!(due.as_micros() / 1_000_000, begin + 75, "four minutes a minute: half of ten");
-        let percents = |reached: Vec<Reached>| reached.iter().map(|r| r.percent).collect::<Vec<_>>();
-        assert_eq!(percents(meters.reached(at(begin + 76), &ana)), [50]);
-        assert_eq!(percents(meters.reached(at(begin + 77), &ana)), [] as [u8; 0]);
-        assert_eq!(percents(meters.reached(at(begin + 151), &ana)), [80, 100]);
-        assert_eq!(meters.overdrawn(at(begin + 151), &ana).len(), 4);
-        assert_eq!(meters.admit(at(begin + 151), &ana), Err(Cause::OutsideMinutesUsed));
+        let percents = |reached: Vec<LimitReached>| reached.iter().map(|r| r.percent).collect::<Vec<_>>();
+        assert_eq!(percents(usage.reached(at(begin + 76), &ana)), [50]);
+        assert_eq!(percents(usage.reached(at(begin + 77), &ana)), [] as [u8; 0]);
+        assert_eq!(percents(usage.reached(at(begin + 151), &ana)), [80, 100]);
+        assert_eq!(usage.over_limit(at(begin + 151), &ana).len(), 4);
+        assert_eq!(usage.admit(at(begin + 151), &ana), Err(Cause::OutsideMinutesUsed));
         for n in 0..3 {
-            assert!(meters.ends(at(begin + 151), n).is_some());
+            assert!(usage.ends(at(begin + 151), n).is_some());
         }
-        assert_eq!(meters.admit(at(86_400 + 1), &ana), Ok(()), "another day");
+        assert_eq!(usage.admit(at(86_400 + 1), &ana), Ok(()), "another day");
         assert_eq!(
-            meters.meter(&ana).total(at(86_400 + 60).instant),
+            usage.meter(&ana).total(at(86_400 + 60).instant),
             MINUTE,
             "what is on counts from midnight"
         );
-        assert_eq!(meters.ends(at(86_400 + 60), 3).unwrap().since, at(begin).wall);
-        assert_eq!(meters.ends(at(86_400 + 61), 3), None);
+        assert_eq!(usage.ends(at(86_400 + 60), 3).unwrap().since, at(begin).wall);
+        assert_eq!(usage.ends(at(86_400 + 61), 3), None);
     }
 
     #[test]
     fn a_restart_forgets_nothing_of_today_and_all_of_yesterday() {
-        let (mut meters, ana) = meters(0, 2);
+        let (mut usage, ana) = usage(0, 2);
         let time = |since: u64, until| OutboundCallTime {
             call: call(since),
             leg: 1,
@@ -330,9 +330,9 @@ mod tests {
         };
         let day = 86_400;
         let before = [time(day - 600, Some(at(day + 30).wall)), time(day + 100, None)];
-        meters.restore(at(day + 160), &before);
-        assert_eq!(meters.meter(&ana).total(at(day + 160).instant), Duration::from_secs(90));
-        meters.restore(at(day + 160), &[time(day + 130, Some(at(day + 160).wall))]);
-        assert_eq!(meters.admit(at(day + 161), &ana), Err(Cause::OutsideMinutesUsed));
+        usage.restore(at(day + 160), &before);
+        assert_eq!(usage.meter(&ana).total(at(day + 160).instant), Duration::from_secs(90));
+        usage.restore(at(day + 160), &[time(day + 130, Some(at(day + 160).wall))]);
+        assert_eq!(usage.admit(at(day + 161), &ana), Err(Cause::OutsideMinutesUsed));
     }
 }

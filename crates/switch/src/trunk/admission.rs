@@ -10,7 +10,7 @@ use crate::limits::TRUNK_QUEUE;
 
 /// What a trunk is carrying.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct TrunkUsage {
     /// Calls on it.
     pub(super) channels: u32,
     /// When the next call may begin.
@@ -25,7 +25,7 @@ pub(super) enum Admission {
     /// Every channel is in use.
     NoChannel,
     /// The queue is longer than a caller's patience.
-    TooFast,
+    CpsExceeded,
 }
 
 impl Trunks {
@@ -42,7 +42,7 @@ impl Trunks {
             if help {
                 turn = now;
             } else if turn.since(now) > TRUNK_QUEUE {
-                return Admission::TooFast;
+                return Admission::CpsExceeded;
             }
             pace.next = Some(pace.next.map_or(turn, |next| next.max(turn)) + span);
         }
@@ -64,7 +64,7 @@ impl Trunks {
     }
 
     /// A call has left its trunk.
-    pub(crate) fn give_back(&mut self, channel: Option<TrunkId>) {
+    pub(crate) fn release_channel(&mut self, channel: Option<TrunkId>) {
         if let Some(pace) = channel.and_then(|id| self.paces.get_mut(&id)) {
             pace.channels = pace.channels.saturating_sub(1);
         }

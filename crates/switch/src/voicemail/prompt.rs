@@ -14,18 +14,18 @@ macro_rules! phrases {
         /// Something that voicemail says in one breath.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[allow(missing_docs)]
-        pub enum Phrase {
+        pub enum Prompt {
             $($name,)*
             /// A number up to 20 (in Spanish up to 29), or tens up to 90.
             Number(u8),
         }
 
-        impl Phrase {
+        impl Prompt {
             /// The phrase with this name: that of its audio, as in `prompts/texts.tsv`; a number is named by itself.
-            pub fn named(name: &str) -> Option<Phrase> {
+            pub fn named(name: &str) -> Option<Prompt> {
                 match name {
-                    $($text => Some(Phrase::$name),)*
-                    _ => name.parse().ok().filter(|n| *n < 100).map(Phrase::Number),
+                    $($text => Some(Prompt::$name),)*
+                    _ => name.parse().ok().filter(|n| *n < 100).map(Prompt::Number),
                 }
             }
 
@@ -33,7 +33,7 @@ macro_rules! phrases {
             pub const NAMES: &'static [&'static str] = &[$($text,)*];
 
             /// Every phrase but the numbers.
-            pub const ALL: &'static [Phrase] = &[$(Phrase::$name,)*];
+            pub const ALL: &'static [Prompt] = &[$(Prompt::$name,)*];
         }
     };
 }
@@ -69,14 +69,14 @@ phrases! {
 
 /// The audio of all phrases in all languages. What is missing is not heard; the beep is made here.
 #[derive(Clone, Debug)]
-pub struct Prompts {
-    clips: BTreeMap<(Language, Phrase), Clip>,
+pub struct PromptSet {
+    clips: BTreeMap<(Language, Prompt), Clip>,
     beep: Clip,
 }
 
-impl Default for Prompts {
+impl Default for PromptSet {
     fn default() -> Self {
-        Prompts { clips: BTreeMap::new(), beep: beep() }
+        PromptSet { clips: BTreeMap::new(), beep: beep() }
     }
 }
 
@@ -87,9 +87,9 @@ fn beep() -> Clip {
     (0..SAMPLES).map(|n| (6_500.0 * edge(n) * (n as f32 * PI / 4.0).sin()) as i16).collect()
 }
 
-impl Prompts {
+impl PromptSet {
     /// Put the audio of a phrase.
-    pub fn insert(&mut self, language: Language, phrase: Phrase, clip: Clip) {
+    pub fn insert(&mut self, language: Language, phrase: Prompt, clip: Clip) {
         self.clips.insert((language, phrase), clip);
     }
 
@@ -104,13 +104,13 @@ impl Prompts {
     }
 
     /// Phrases one behind the other.
-    pub(crate) fn say(&self, language: Language, phrases: &[Phrase]) -> Clip {
+    pub(crate) fn say(&self, language: Language, phrases: &[Prompt]) -> Clip {
         let mut samples = Vec::new();
         for phrase in phrases {
-            let clip = |phrase: Phrase| self.clips.get(&(language, phrase)).map_or(&[][..], |clip| clip);
-            if *phrase == Phrase::Beep {
+            let clip = |phrase: Prompt| self.clips.get(&(language, phrase)).map_or(&[][..], |clip| clip);
+            if *phrase == Prompt::Beep {
                 samples.extend_from_slice(&self.beep);
-            } else if let Phrase::Number(n) = phrase {
+            } else if let Prompt::Number(n) = phrase {
                 for part in parts(language, *n) {
                     samples.extend_from_slice(clip(part));
                 }
@@ -123,8 +123,8 @@ impl Prompts {
 }
 
 /// A number below 100 as it is spoken: one clip, or tens and ones.
-fn parts(language: Language, number: u8) -> Vec<Phrase> {
-    let whole = Phrase::Number(number);
+fn parts(language: Language, number: u8) -> Vec<Prompt> {
+    let whole = Prompt::Number(number);
     let last = match language {
         Language::English => 20,
         Language::Spanish => 29,
@@ -134,29 +134,29 @@ fn parts(language: Language, number: u8) -> Vec<Phrase> {
         return vec![whole];
     }
     match language {
-        Language::English => vec![Phrase::Number(tens), Phrase::Number(ones)],
-        Language::Spanish => vec![Phrase::Number(tens), Phrase::And, Phrase::Number(ones)],
+        Language::English => vec![Prompt::Number(tens), Prompt::Number(ones)],
+        Language::Spanish => vec![Prompt::Number(tens), Prompt::And, Prompt::Number(ones)],
     }
 }
 
 /// "You have two new messages and one old message."
-pub(crate) fn count(new: usize, old: usize) -> Vec<Phrase> {
-    let some = |n: usize, one: Phrase, many: Phrase| match n {
+pub(crate) fn count(new: usize, old: usize) -> Vec<Prompt> {
+    let some = |n: usize, one: Prompt, many: Prompt| match n {
         0 => Vec::new(),
         1 => vec![one],
-        n => vec![Phrase::Number(n.min(99) as u8), many],
+        n => vec![Prompt::Number(n.min(99) as u8), many],
     };
-    let (new, old) = (some(new, Phrase::OneNew, Phrase::New), some(old, Phrase::OneOld, Phrase::Old));
+    let (new, old) = (some(new, Prompt::OneNew, Prompt::New), some(old, Prompt::OneOld, Prompt::Old));
     if new.is_empty() && old.is_empty() {
-        return vec![Phrase::NoMessages];
+        return vec![Prompt::NoMessages];
     }
-    let and = if new.is_empty() || old.is_empty() { None } else { Some(Phrase::And) };
-    [Phrase::YouHave].into_iter().chain(new).chain(and).chain(old).collect()
+    let and = if new.is_empty() || old.is_empty() { None } else { Some(Prompt::And) };
+    [Prompt::YouHave].into_iter().chain(new).chain(and).chain(old).collect()
 }
 
 /// Digit by digit; what is no digit is not spoken.
-pub(crate) fn digits(number: &str) -> impl Iterator<Item = Phrase> {
-    number.bytes().filter(u8::is_ascii_digit).map(|b| Phrase::Number(b - b'0'))
+pub(crate) fn digits(number: &str) -> impl Iterator<Item = Prompt> {
+    number.bytes().filter(u8::is_ascii_digit).map(|b| Prompt::Number(b - b'0'))
 }
 
 #[cfg(test)]
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn counts_are_spoken_as_people_say_them() {
-        use Phrase::{And, New, NoMessages, Number, Old, OneNew, OneOld, YouHave};
+        use Prompt::{And, New, NoMessages, Number, Old, OneNew, OneOld, YouHave};
         for (new, old, said) in [
             (0, 0, vec![NoMessages]),
             (1, 0, vec![YouHave, OneNew]),
@@ -175,13 +175,13 @@ mod tests {
         ] {
             assert_eq!(count(new, old), said);
         }
-        let prompts = Prompts::default();
+        let prompts = PromptSet::default();
         assert_eq!(parts(Language::English, 21), [Number(20), Number(1)]);
         assert_eq!(parts(Language::Spanish, 21), [Number(21)]);
         assert_eq!(parts(Language::Spanish, 42), [Number(40), And, Number(2)]);
         assert_eq!(parts(Language::Spanish, 90), [Number(90)]);
-        assert_eq!(Phrase::named("ask-pin"), Some(Phrase::AskPin));
-        assert_eq!((Phrase::named("30"), Phrase::named("x")), (Some(Number(30)), None));
-        assert!(prompts.say(Language::English, &[Phrase::Beep]).iter().any(|s| s.abs() > 6_000));
+        assert_eq!(Prompt::named("ask-pin"), Some(Prompt::AskPin));
+        assert_eq!((Prompt::named("30"), Prompt::named("x")), (Some(Number(30)), None));
+        assert!(prompts.say(Language::English, &[Prompt::Beep]).iter().any(|s| s.abs() > 6_000));
     }
 }

@@ -8,32 +8,32 @@ use model::{Cause, Credential, Language};
 use sip::{HeaderName, Headers, Incoming, Method, Reply, SessionId};
 
 use crate::Output;
-use crate::exchange::Switch;
-use crate::identity::{Verdict, canonical};
+use crate::auth::{Verdict, canonical};
+use crate::switch::Switch;
 
 /// A refusal that says why: a bare 403 is the commonest complaint of the field.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct Rejection {
     status: u16,
     cause: Option<Cause>,
     why: Option<Cow<'static, str>>,
 }
 
-impl Refusal {
+impl Rejection {
     pub(crate) fn status(status: u16) -> Self {
-        Refusal { status, cause: None, why: None }
+        Rejection { status, cause: None, why: None }
     }
 
     pub(crate) fn cause(cause: Cause) -> Self {
-        Refusal { status: cause.sip_status(), cause: Some(cause), why: None }
+        Rejection { status: cause.sip_status(), cause: Some(cause), why: None }
     }
 
     pub(crate) fn with_status(self, status: u16) -> Self {
-        Refusal { status, ..self }
+        Rejection { status, ..self }
     }
 
     pub(crate) fn why(self, why: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { why: Some(why.into()), ..self }
+        Rejection { why: Some(why.into()), ..self }
     }
 }
 
@@ -54,7 +54,7 @@ impl Switch {
             Method::Ack | Method::Cancel => {}
             // Everything else proves who it is before it learns that we do not do it (security.md row 14).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
-                let refusal = Refusal::status(481).why("there is no such call");
+                let refusal = Rejection::status(481).why("there is no such call");
                 self.refuse_authenticated(now, &request, &refusal, out);
             }
             Method::Subscribe => self.subscribe(now, &request, out),
@@ -62,24 +62,24 @@ impl Switch {
                 self.refuse_authenticated(
                     now,
                     &request,
-                    &Refusal::status(489).why("no such event package"),
+                    &Rejection::status(489).why("no such event package"),
                     out,
                 );
             }
             Method::Message => {
-                let refusal = Refusal::status(405).why("text messages are not delivered here");
+                let refusal = Rejection::status(405).why("text messages are not delivered here");
                 self.refuse_authenticated(now, &request, &refusal, out);
             }
             Method::Refer => {
-                let refusal = Refusal::status(405).why("calls are not transferred by REFER here");
+                let refusal = Rejection::status(405).why("calls are not transferred by REFER here");
                 self.refuse_authenticated(now, &request, &refusal, out);
             }
             Method::Other(_) => {
-                let refusal = Refusal::status(501).why("this method is not known here");
+                let refusal = Rejection::status(501).why("this method is not known here");
                 self.refuse_authenticated(now, &request, &refusal, out);
             }
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     fn options(&mut self, now: Now, request: &Incoming) {
@@ -88,7 +88,7 @@ impl Switch {
         lines
             .add("Allow", METHODS)
             .add("Accept", "application/sdp")
-            .add("Allow-Events", crate::voicemail::PACKAGE)
+            .add("Allow-Events", crate::mwi::PACKAGE)
             .add("Supported", "100rel, timer, path");
         self.endpoint.respond_stateless(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
@@ -98,30 +98,36 @@ impl Switch {
         &mut self,
         now: Now,
         request: &Incoming,
-        refusal: &Refusal,
+        refusal: &Rejection,
         out: &mut Vec<Output>,
     ) {
         if self.authenticate(now, request).is_some() {
-            self.refuse_once(now, request, refusal, out);
+            self.reject(now, request, refusal, out);
         }
     }
 
     /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
     /// have read the tags somewhere.
-    pub(crate) fn moved(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
+    pub(crate) fn on_source_changed(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        request: Incoming,
+        out: &mut Vec<Output>,
+    ) {
         // A carrier is known by its addresses, and has several.
-        match self.is_trunk_of(session, &request.hop) {
+        match self.is_from_trunk(session, &request.hop) {
             Some(true) => {
                 self.endpoint.accept_source(now, session, request, &mut self.sip_out);
-                return self.settle(now, out);
+                return self.drain_endpoint(now, out);
             }
             Some(false) => {
                 self.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.sip_out);
-                return self.settle(now, out);
+                return self.drain_endpoint(now, out);
             }
             None => {}
         }
-        let Some(credential) = self.authenticate(now, &request) else { return self.settle(now, out) };
+        let Some(credential) = self.authenticate(now, &request) else { return self.drain_endpoint(now, out) };
         let party = self.leg_of(session).and_then(|(key, index)| {
             self.directory.credential(&self.calls.get(key)?.record.legs.get(index)?.party)
         });
@@ -129,10 +135,10 @@ impl Switch {
         if party.is_some_and(|party| canonical(&self.directory, party) == aor) {
             self.endpoint.accept_source(now, session, request, &mut self.sip_out);
         } else {
-            let refusal = Refusal::status(403).why("the call is not that of the authenticated user");
-            self.refuse_once(now, &request, &refusal, out);
+            let refusal = Rejection::status(403).why("the call is not that of the authenticated user");
+            self.reject(now, &request, &refusal, out);
         }
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
     /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
@@ -140,7 +146,7 @@ impl Switch {
         let verdict = self.identity.judge(now, request, &self.directory, &self.location, &self.config);
         match verdict {
             Verdict::Known(credential) => Some(credential),
-            Verdict::Silence => None,
+            Verdict::Drop => None,
             Verdict::Challenge { stale } => {
                 self.counters.challenges += 1;
                 let mut lines = std::mem::take(&mut self.lines);
@@ -159,11 +165,11 @@ impl Switch {
     }
 
     /// Refuse, and say the same to a retransmission: its nonce is spent.
-    pub(crate) fn refuse_once(
+    pub(crate) fn reject(
         &mut self,
         now: Now,
         request: &Incoming,
-        refusal: &Refusal,
+        refusal: &Rejection,
         out: &mut Vec<Output>,
     ) {
         let lines = self.refusal_lines(refusal);
@@ -174,10 +180,10 @@ impl Switch {
             &mut self.sip_out,
         );
         self.lines = lines;
-        self.settle(now, out);
+        self.drain_endpoint(now, out);
     }
 
-    fn refusal_lines(&mut self, refusal: &Refusal) -> Headers {
+    fn refusal_lines(&mut self, refusal: &Rejection) -> Headers {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         match (&refusal.why, refusal.cause) {
@@ -189,7 +195,7 @@ impl Switch {
         }
         match refusal.status {
             405 | 501 => lines.add("Allow", METHODS),
-            489 => lines.add("Allow-Events", crate::voicemail::PACKAGE),
+            489 => lines.add("Allow-Events", crate::mwi::PACKAGE),
             423 => lines.add("Min-Expires", self.config.min_expires.as_secs()),
             503 => lines.add("Retry-After", 10),
             _ => &mut lines,
