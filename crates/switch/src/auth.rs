@@ -10,7 +10,7 @@ use model::{Credential, Directory};
 use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
 use sip::{HeaderName, Headers, Incoming, Uri};
 
-use crate::guard::{Guard, Told, harmless};
+use crate::guard::{Guard, Report, harmless};
 use crate::limits;
 use crate::location::Location;
 use crate::{Ban, Config};
@@ -56,11 +56,11 @@ impl Authenticator {
     }
 
     /// Remember what is worth telling. A flood from many sources tells of itself a bounded number of times a minute.
-    fn note(&mut self, now: Now, told: Told, source: IpAddr, account: &str) {
+    fn note(&mut self, now: Now, told: Report, source: IpAddr, account: &str) {
         let banned_seconds = match told {
-            Told::Nothing => return,
-            Told::First => 0,
-            Told::Ban { seconds } => seconds,
+            Report::Nothing => return,
+            Report::First => 0,
+            Report::Ban { seconds } => seconds,
         };
         if now.instant.since(self.told.0) >= Duration::from_secs(60) {
             self.told = (now.instant, 0);

@@ -52,7 +52,7 @@ impl Tally {
 
 /// What a wrong answer is worth telling of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Told {
+pub(crate) enum Report {
     /// It follows others.
     Nothing,
     /// It is the first of this source and account for a minute.
@@ -167,7 +167,7 @@ impl Guard {
     }
 
     /// Charge one wrong answer. What of it is worth telling: the first of a minute, and each beginning of a ban.
-    pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) -> Told {
+    pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) -> Report {
         let source = source_of(source);
         let key = (source, Some(self.hash.hash_one(account)));
         let pair = self.tally(key);
@@ -182,9 +182,9 @@ impl Guard {
         }
         let ban = ban.max(whole);
         match (ban.as_secs() as u32, first) {
-            (0, false) => Told::Nothing,
-            (0, true) => Told::First,
-            (seconds, _) => Told::Ban { seconds },
+            (0, false) => Report::Nothing,
+            (0, true) => Report::First,
+            (seconds, _) => Report::Ban { seconds },
         }
     }
 
@@ -215,9 +215,9 @@ mod tests {
             for n in 1..=limits::WRONG_PER_PAIR {
                 assert!(guard.admits(now, thief, "1001", false)); // security.md row 1
                 let told = match n {
-                    1 => Told::First,
-                    limits::WRONG_PER_PAIR => Told::Ban { seconds: ban as u32 },
-                    _ => Told::Nothing,
+                    1 => Report::First,
+                    limits::WRONG_PER_PAIR => Report::Ban { seconds: ban as u32 },
+                    _ => Report::Nothing,
                 };
                 assert_eq!(guard.charge(now, thief, "1001"), told);
             }

@@ -35,7 +35,7 @@ const FORECAST_CHANGED: Duration = Duration::from_secs(60);
 
 /// What the scheduler works with.
 #[derive(Debug)]
-pub struct Desk {
+pub struct SchedulerContext {
     /// Where occurrences are kept.
     pub store: Store,
     /// Where the directory is.
@@ -49,7 +49,7 @@ pub struct Desk {
 }
 
 /// Run the recurring calls until the task is aborted. That may be at any moment: what was begun is found in the store.
-pub async fn run(desk: Desk, config: Config, rng: Rng, beginning: Beginning) {
+pub async fn run(desk: SchedulerContext, config: Config, rng: Rng, beginning: Beginning) {
     desk.switch_handle.until_listening(true).await;
     let mut scheduler = Scheduler::new(config, rng);
     let mut known = desk.directory_service.directory();
@@ -90,7 +90,7 @@ pub async fn run(desk: Desk, config: Config, rng: Rng, beginning: Beginning) {
 pub async fn run_from(
     beginning: Option<Beginning>,
     identity: Identity,
-    desk: Desk,
+    desk: SchedulerContext,
     config: Config,
     rng: Rng,
 ) {
@@ -110,7 +110,7 @@ pub async fn run_from(
     run(desk, config, rng, beginning).await;
 }
 
-impl Desk {
+impl SchedulerContext {
     /// Do it, and tell the outcome.
     async fn perform(&self, output: Output) -> Input {
         match output {

@@ -25,7 +25,7 @@ use crate::day_log;
 use crate::journal::VoicemailDone;
 use crate::mail;
 use crate::recording::{AudioFileStore, RecordingRetention};
-use crate::schedule::{self, Beginning, Desk, Identity};
+use crate::schedule::{self, Beginning, Identity, SchedulerContext};
 use crate::settings;
 use crate::supervisor::Supervisor;
 use crate::switch_thread::{SwitchHandle, SwitchMsg};
@@ -230,7 +230,7 @@ impl TaskSetup<'_> {
         self.spawn("scheduler", move || {
             let (store, directory_service, switch_handle, data) =
                 (store.clone(), directory_service.clone(), switch_handle.clone(), data.clone());
-            let desk = Desk { store, directory_service, switch_handle, clock, data };
+            let desk = SchedulerContext { store, directory_service, switch_handle, clock, data };
             schedule::run_from(first.take(), identity.clone(), desk, pace.clone(), rng.fork())
         })
     }

@@ -62,7 +62,7 @@ impl Switch {
         let (cause, status) = cause_of(ended);
         let was_let_go = call.leg(index).is_some_and(|leg| leg.state == LegState::Terminating);
         if let Some(leg) = call.legs.get_mut(index) {
-            (leg.state, leg.asking) = (LegState::Over, PendingReinvite::No);
+            (leg.state, leg.asking) = (LegState::Terminated, PendingReinvite::No);
         }
         let at = call.time(now);
         if let Some(record) = call.record.legs.get_mut(index) {

@@ -201,10 +201,10 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) else { return };
-        if !matches!(leg.state, LegState::Terminating | LegState::Over) {
+        if !matches!(leg.state, LegState::Terminating | LegState::Terminated) {
             leg.state = LegState::Terminating;
             if leg.is_placeholder() {
-                leg.state = LegState::Over;
+                leg.state = LegState::Terminated;
                 return;
             }
             let session = leg.session;

@@ -75,7 +75,7 @@ pub(crate) enum LegState {
     /// We hung up; its last messages are still to come.
     Terminating,
     /// Its session is over.
-    Over,
+    Terminated,
 }
 
 /// One party of a call.

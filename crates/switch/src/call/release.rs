@@ -54,7 +54,7 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Phase::Released { reports } = call.phase else { return };
         let owes = |(leg, record): (&super::Leg, &model::LegRecord)| {
-            leg.state != super::LegState::Over && record.answered_at.is_some()
+            leg.state != super::LegState::Terminated && record.answered_at.is_some()
         };
         let owing = call.legs.iter().zip(&call.record.legs).any(owes);
         if reports && call.open_streams == 0 && !owing {
@@ -63,7 +63,7 @@ impl Switch {
             self.set_timer(key, now.instant + LAST_WORDS);
         }
         let Some(call) = self.calls.get(key) else { return };
-        let silent = call.legs.iter().all(|leg| leg.state == super::LegState::Over);
+        let silent = call.legs.iter().all(|leg| leg.state == super::LegState::Terminated);
         if matches!(call.phase, Phase::Released { reports: false }) && silent {
             self.remove_call(now, key, out);
         }

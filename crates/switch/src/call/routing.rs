@@ -116,7 +116,7 @@ impl Switch {
     fn voicemail_for(&self, key: CallKey, cause: Cause) -> Option<Arc<Extension>> {
         let call = self.calls.get(key)?;
         let waits =
-            call.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Terminating | LegState::Over));
+            call.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Terminating | LegState::Terminated));
         let takes = |stop: &&RoutingHop| Switch::voicemail_takes(&stop.extension, cause, stop.diverted);
         call.routing.hops.iter().rev().find(takes).filter(|_| waits).map(|stop| Arc::clone(&stop.extension))
     }
