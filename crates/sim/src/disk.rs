@@ -50,7 +50,7 @@ impl Disk {
                     calls.remove(&call.id);
                 }
                 Record::Noted(CallEvent::Outside(time)) => {
-                    drop(outside.insert(time.call.clone(), time.clone()))
+                    drop(outside.insert(time.call.clone(), time.clone()));
                 }
                 Record::Noted(CallEvent::Answered { call, at }) => {
                     if let Some(open) = calls.get_mut(call) {

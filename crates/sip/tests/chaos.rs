@@ -279,7 +279,12 @@ impl Storm {
             1 => ep.progress(now, session, 183, Some(sdp()), out),
             2 | 3 => ep.accept(now, session, (choice % 4 != 0).then(sdp), out),
             4 => {
-                ep.hangup(now, session, HangupParams { status: choice % 700, phrase: None, lines: None }, out)
+                ep.hangup(
+                    now,
+                    session,
+                    HangupParams { status: choice % 700, phrase: None, lines: None },
+                    out,
+                );
             }
             5 | 6 => ep.offer(now, session, Bytes::from_static(HOLD), out),
             7..=9 => ep.answer(now, session, if choice % 4 == 0 { Err(488) } else { Ok(sdp()) }, out),

@@ -158,7 +158,7 @@ impl TaskSetup<'_> {
         self.supervisor.task(self.low_priority, "voicemail-prompts", move || {
             let switch_handle = switch_handle.clone();
             let decoding = tokio::task::spawn_blocking(move || {
-                switch_handle.put(SwitchMsg::Prompts(Arc::new(prompts())))
+                switch_handle.put(SwitchMsg::Prompts(Arc::new(prompts())));
             });
             async move {
                 if let Err(error) = decoding.await

@@ -178,7 +178,7 @@ impl VoicemailWorker {
     async fn fact(&self, fact: Fact) {
         match fact {
             Fact::Begun(message) => {
-                self.write(|| self.directory_service.message_begun(message.clone())).await
+                self.write(|| self.directory_service.message_begun(message.clone())).await;
             }
             Fact::Left(message) => self.left(&message).await,
             Fact::Dropped(message) => self.remove(&message.extension, message.id).await,

@@ -53,11 +53,11 @@ impl Session {
         let (sdp, tries) = self.pending_offer.take().map_or((sdp, tries), |newer| (newer, 0));
         match &self.state {
             SessionState::Confirmed(up) if up.unacked.is_none() => {
-                self.send_offer(cx, sdp, false, Why::Offer(tries))
+                self.send_offer(cx, sdp, false, Why::Offer(tries));
             }
             SessionState::Confirmed(_) => self.pending_offer = Some(sdp),
             SessionState::InviteReceived(_) | SessionState::InviteSent(_) => {
-                self.send_offer(cx, sdp, true, Why::Offer(tries))
+                self.send_offer(cx, sdp, true, Why::Offer(tries));
             }
             SessionState::Terminating(_) | SessionState::Terminated => {}
         }

@@ -259,7 +259,7 @@ impl Session {
     pub(crate) fn reject_pending_offer(&mut self, cx: &mut Cx<'_>) {
         match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
             OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
-                cx.refuse(&served, 487)
+                cx.refuse(&served, 487);
             }
             OfferAnswerState::Stable
             | OfferAnswerState::LocalOffer

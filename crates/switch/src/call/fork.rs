@@ -90,7 +90,7 @@ impl Switch {
         if call.routing.hidden {
             lines.add("Privacy", "id");
         }
-        let from = self.from_header(key);
+        let from = self.build_from_header(key);
         let to = format!("<sip:{number}@{}>", self.config.domain);
         let words = InviteIdentity { from, to, lines };
         let rang = contacts.iter().filter(|contact| {
@@ -174,7 +174,7 @@ impl Switch {
     }
 
     /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
-    fn from_header(&self, key: CallKey) -> String {
+    fn build_from_header(&self, key: CallKey) -> String {
         let Some(call) = self.calls.get(key) else { return String::new() };
         let party = call.record.legs.first().map(|leg| leg.party.as_str()).unwrap_or_default();
         if call.routing.hidden {

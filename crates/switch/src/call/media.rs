@@ -176,7 +176,7 @@ impl Switch {
                 self.filed(now, recording, file, out);
             }
             MediaEvent::Recorded { .. } | MediaEvent::FileClosed { .. } => {
-                self.voicemail_event(now, event, out)
+                self.voicemail_event(now, event, out);
             }
             // A silent phone may be muted or on hold: who has vanished is found by the session timer.
             MediaEvent::RtpTimeout { .. } => {}
