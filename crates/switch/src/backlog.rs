@@ -64,33 +64,28 @@ impl Switch {
             Task::Release { after, until, cause } => {
                 let (id, key) = self.calls.next(after.as_ref(), &until)?;
                 self.release(now, key, cause, out);
-                self.drain_endpoint(now, out);
                 Some(Task::Release { after: Some(id), until, cause })
             }
             Task::ReleaseWorker { worker, after, until } => {
                 let (id, key) = self.calls.next(after.as_ref(), &until)?;
                 if self.calls.get(key).is_some_and(|call| call.is_on(worker)) {
                     self.release(now, key, Cause::Internal, out);
-                    self.drain_endpoint(now, out);
                 }
                 Some(Task::ReleaseWorker { worker, after: Some(id), until })
             }
             Task::ReleaseWaiting => {
                 let key = self.calls.first_waiting().filter(|_| self.state != State::Running)?;
                 self.release(now, key, Cause::Draining, out);
-                self.drain_endpoint(now, out);
                 Some(Task::ReleaseWaiting)
             }
             Task::Speak => {
                 let key = self.calls.next_held()?;
                 self.begin_to_speak(now, key, out);
-                self.drain_endpoint(now, out);
                 Some(Task::Speak)
             }
             Task::Resolved { mut lookups, answer } => {
                 let lookup = lookups.pop_front()?;
                 self.lookup_answered(now, lookup, &answer, out);
-                self.drain_endpoint(now, out);
                 Some(Task::Resolved { lookups, answer })
             }
         }

@@ -6,6 +6,7 @@ use base::Now;
 use model::Cause;
 
 use crate::backlog::Task;
+use crate::call::CallKey;
 use crate::switch::Switch;
 use crate::trunk::TestCall;
 use crate::{Command, Output, Presence, Registration, RegistrationsOf, Reply, State, Status, limits};
@@ -17,13 +18,11 @@ impl Switch {
             Command::End { call } => {
                 let Some(key) = self.calls.find(&call) else { return Reply::Unknown };
                 self.release(now, key, Cause::EndedByApi, out);
-                let reply = self.last_record(key, &call, out).map_or(Reply::Unknown, Reply::Call);
-                self.drain_endpoint(now, out);
-                reply
+                self.last_record(key, &call, out).map_or(Reply::Unknown, Reply::Call)
             }
             Command::Show { call } => {
                 let found = self.calls.find(&call).and_then(|key| self.calls.get(key));
-                found.map_or(Reply::Unknown, |call| Reply::Call(call.record.clone()))
+                found.map_or(Reply::Unknown, |call| Reply::Call(call.cdr()))
             }
             Command::Calls { of, after, limit } => Reply::Calls(self.calls.list(&of, after.as_ref(), limit)),
             Command::Up { mut calls } => {
@@ -56,9 +55,7 @@ impl Switch {
             }
             Command::TestCall { trunk, user, number, patience } => {
                 let wish = TestCall { trunk, user, number, patience };
-                let reply = self.test_call(now, wish, out);
-                self.drain_endpoint(now, out);
-                reply
+                self.test_call(now, wish, out)
             }
             Command::Tested { call } => self.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
             Command::Bans => Reply::Bans(self.identity.bans(now)),
@@ -89,7 +86,7 @@ impl Switch {
     }
 
     /// The record of a call that was just released. One without legs is forgotten at once: then its CDR is in this batch.
-    fn last_record(&self, key: usize, id: &model::CallId, out: &[Output]) -> Option<model::CallRecord> {
+    fn last_record(&self, key: CallKey, id: &model::CallId, out: &[Output]) -> Option<model::CallRecord> {
         let written = |output: &Output| match output {
             Output::Journal(model::journal::Record::CallClosed(record)) if record.id == *id => {
                 Some((**record).clone())
@@ -103,7 +100,7 @@ impl Switch {
             | Output::Setting { .. }
             | Output::Listen(_) => None,
         };
-        let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(|call| call.record.clone());
+        let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(crate::call::CallState::cdr);
         kept.or_else(|| out.iter().rev().find_map(written))
     }
 
@@ -120,7 +117,6 @@ impl Switch {
             }
             None => self.do_in_parts(now, Task::ReleaseWaiting, out),
         }
-        self.drain_endpoint(now, out);
         self.drained(out);
     }
 

@@ -249,13 +249,13 @@ impl Switch {
         let Some(setting) = self.features.wishes.get(&call.record.id) else { return };
         if !done {
             self.release(now, key, Cause::Internal, out);
-            return self.drain_endpoint(now, out);
+            return;
         }
         let clip = confirmation(setting.is_on());
         call.phase = Phase::Announcing(0);
         if !self.answer_caller(now, key, None, out) {
             self.release(now, key, Cause::IncompatibleMedia, out);
-            return self.drain_endpoint(now, out);
+            return;
         }
         self.up(now, key, out);
         let length = Duration::from_micros(clip.len() as u64 * 125);
@@ -264,7 +264,6 @@ impl Switch {
             out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
         self.set_timer(key, now.instant + length + GRACE);
-        self.drain_endpoint(now, out);
     }
 
     /// A call is over: what it wished is done or not.

@@ -27,6 +27,8 @@ pub(crate) struct Contact {
     pub(crate) created_at: Timestamp,
     pub(crate) user_agent: Arc<str>,
     pub(crate) hop: Hop,
+    /// Generation of the message counts that it was notified of: see [`crate::mwi::Mwi`]. 0 where there is none.
+    pub(crate) mwi: u64,
 }
 
 /// `+sip.instance` and `reg-id`: which flow of which phone it is (RFC 5626 §6).
@@ -98,6 +100,7 @@ impl Contact {
                 remote: binding.remote,
                 flow: Flow { epoch: binding.flow.0, number: binding.flow.1 },
             },
+            mwi: 0,
         })
     }
 }
@@ -158,6 +161,14 @@ impl Location {
     /// Contacts of a user name, in the order of registration, expired ones included for less than a tick.
     pub(crate) fn contacts(&self, username: &str) -> &[Contact] {
         self.aors.get(username).map_or(&[], |aor| &aor.contacts)
+    }
+
+    /// Note which generation of message counts the contacts of a user name know, as far as they can be reached.
+    pub(crate) fn set_mwi(&mut self, username: &str, generation: u64) {
+        let Some(aor) = self.aors.get_mut(username) else { return };
+        for contact in aor.contacts.iter_mut().filter(|contact| !self.dead.contains(&contact.hop.flow)) {
+            contact.mwi = generation;
+        }
     }
 
     /// Contacts that a call can be sent to: not expired, and not on a connection that is gone.

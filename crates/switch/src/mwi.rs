@@ -15,10 +15,10 @@ use model::{Cause, Extension, ExtensionId};
 use sip::{HeaderName, Incoming, Method, Request, RequestId, SubscriptionEvent, SubscriptionId, Target, Uri};
 
 use crate::auth::canonical;
+use crate::limits;
 use crate::location::Contact;
 use crate::out_of_dialog::Rejection;
 use crate::switch::Switch;
-use crate::{Output, limits};
 
 /// The only event package that we have.
 pub(crate) const PACKAGE: &str = "message-summary";
@@ -35,8 +35,6 @@ struct LastNotified {
     contact: Box<str>,
     /// `None` where it does not want to be told.
     count: Option<Count>,
-    /// [`Mwi::generation`] when that count was right.
-    generation: u64,
 }
 
 /// See the module.
@@ -47,7 +45,8 @@ pub(crate) struct Mwi {
     /// By user name; nobody has more contacts than [`limits::BINDINGS_PER_AOR`].
     told: KeyedMap<Arc<str>, Vec<LastNotified>>,
     asked: BTreeMap<RequestId, MwiTarget>,
-    /// How often messages of any mailbox have changed. While it stands still, what a contact was told is right without a look at its mailbox.
+    /// Grows whenever a message of any mailbox changes. A contact that carries this number ([`Contact::mwi`]) knows its message counts, without a
+    /// look into its mailbox.
     generation: u64,
 }
 
@@ -58,7 +57,7 @@ impl Mwi {
             by_user: BTreeMap::new(),
             told: KeyedMap::with_hasher(KeyedHash::new(rng)),
             asked: BTreeMap::new(),
-            generation: 0,
+            generation: 1,
         }
     }
 
@@ -94,8 +93,8 @@ impl Mwi {
     fn note(&mut self, username: &Arc<str>, contact: &str, count: Option<Count>) {
         let all = self.told.entry(Arc::clone(username)).or_default();
         match all.iter_mut().find(|told| *told.contact == *contact) {
-            Some(told) => (told.count, told.generation) = (count, self.generation),
-            None => all.push(LastNotified { contact: contact.into(), count, generation: self.generation }),
+            Some(told) => told.count = count,
+            None => all.push(LastNotified { contact: contact.into(), count }),
         }
     }
 
@@ -118,7 +117,7 @@ impl Switch {
     // ---- subscriptions -------------------------------------------------------------------------------------------------------
 
     /// SUBSCRIBE outside a dialog.
-    pub(crate) fn subscribe(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
+    pub(crate) fn subscribe(&mut self, now: Now, request: &Incoming) {
         let Some(credential) = self.authenticate(now, request) else { return };
         let granted = self.parse_subscribe(request).and_then(|expires| {
             let extension = self.extension_of(&credential).ok_or(Rejection::status(404).why("no mailbox"))?;
@@ -137,7 +136,7 @@ impl Switch {
         });
         let (username, expires) = match granted {
             Ok(granted) => granted,
-            Err(refusal) => return self.reject(now, request, &refusal, out),
+            Err(refusal) => return self.reject(now, request, &refusal),
         };
         let time = Duration::from_secs(u64::from(expires));
         if let Some(id) = self.endpoint.subscribe(now, request, time, &mut self.sip_out) {
@@ -145,6 +144,7 @@ impl Switch {
             self.mwi.by_user.entry(Arc::clone(&username)).or_default().insert(id);
             // It has asked: what it was told unasked means nothing any more.
             self.mwi.all_gone(&username);
+            self.location.set_mwi(&username, 0);
             self.notify_subscriber(now, id, &username);
         }
     }
@@ -173,30 +173,23 @@ impl Switch {
         }
     }
 
-    pub(crate) fn subscription_event(
-        &mut self,
-        now: Now,
-        id: SubscriptionId,
-        event: SubscriptionEvent,
-        out: &mut Vec<Output>,
-    ) {
+    pub(crate) fn subscription_event(&mut self, now: Now, id: SubscriptionId, event: SubscriptionEvent) {
         match event {
             SubscriptionEvent::Over => self.mwi.forget(id),
-            SubscriptionEvent::Refresh(request) => self.resubscribe(now, id, &request, out),
+            SubscriptionEvent::Refresh(request) => self.resubscribe(now, id, &request),
         }
-        self.drain_endpoint(now, out);
     }
 
-    fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming, out: &mut Vec<Output>) {
+    fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming) {
         let Some(credential) = self.authenticate(now, request) else { return };
         let Some(username) = self.mwi.subscriptions.get(&id).cloned() else { return };
         if canonical(&self.directory, &credential) != username {
             let refusal =
                 Rejection::status(403).why("the subscription is not that of the authenticated user");
-            return self.reject(now, request, &refusal, out);
+            return self.reject(now, request, &refusal);
         }
         match self.parse_subscribe(request) {
-            Err(refusal) => self.reject(now, request, &refusal, out),
+            Err(refusal) => self.reject(now, request, &refusal),
             Ok(expires) => {
                 let time = Duration::from_secs(u64::from(expires));
                 self.endpoint.renew(now, id, request, time, &mut self.sip_out);
@@ -249,24 +242,12 @@ impl Switch {
             return; // the commonest case costs nothing
         }
         let Some(extension) = extension else { return };
-        if self.is_told(now, username) {
+        if self.location.contacts(username).iter().all(|contact| contact.mwi == self.mwi.generation) {
             return; // the commonest case of a phone with messages
         }
         if let Some(extension) = self.directory.extension(extension).cloned() {
             self.notify_unsolicited(now, &extension);
         }
-    }
-
-    /// Whether every contact of a user name, and nobody else, was told what is still right.
-    fn is_told(&self, now: Now, username: &str) -> bool {
-        let told = self.mwi.told.get(username).map(Vec::as_slice).unwrap_or_default();
-        let mut contacts = 0;
-        let mut reachable = self.location.reachable(now.instant, username).inspect(|_| contacts += 1);
-        let knows = |contact: &Contact| {
-            told.iter()
-                .any(|told| told.generation == self.mwi.generation && *told.contact == *contact.uri.as_str())
-        };
-        reachable.all(knows) && contacts == told.len()
     }
 
     /// Tell the contacts of an extension that have another number in mind; where the phone subscribed, nobody is told unasked.
@@ -279,19 +260,17 @@ impl Switch {
         let reachable = || self.location.reachable(now.instant, username);
         if let Some(told) = self.mwi.told.get_mut(username) {
             told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
-            for told in told.iter_mut().filter(|told| told.count.is_none_or(|before| before == count)) {
-                told.generation = self.mwi.generation;
-            }
         }
         let news = |contact: &&Contact| self.mwi.is_news(username, contact.uri.as_str(), count);
         let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
+        self.location.set_mwi(username, self.mwi.generation);
         if contacts.is_empty() {
             return;
         }
         let body = self.summary(extension);
         for contact in contacts {
             if self.mwi.asked.len() >= limits::NOTIFIES {
-                return;
+                return self.location.set_mwi(username, 0); // again when it registers
             }
             let lamp = (Arc::clone(username), contact.uri.to_string());
             let own = format!("<sip:{username}@{}>", self.config.domain);
@@ -314,7 +293,10 @@ impl Switch {
             Some(200..=299) => {}
             // It knows no such event or no such dialog: it will not know the next one either.
             Some(_) => self.mwi.note(&username, &contact, None),
-            None => self.mwi.gone(&username, &contact), // told again when it registers
+            None => {
+                self.mwi.gone(&username, &contact); // told again when it registers
+                self.location.set_mwi(&username, 0);
+            }
         }
         true
     }

@@ -55,31 +55,29 @@ impl Switch {
             // Everything else proves who it is before it learns that we do not do it (security.md row 14).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
                 let refusal = Rejection::status(481).why("there is no such call");
-                self.refuse_authenticated(now, &request, &refusal, out);
+                self.refuse_authenticated(now, &request, &refusal);
             }
-            Method::Subscribe => self.subscribe(now, &request, out),
+            Method::Subscribe => self.subscribe(now, &request),
             Method::Publish => {
                 self.refuse_authenticated(
                     now,
                     &request,
                     &Rejection::status(489).why("no such event package"),
-                    out,
                 );
             }
             Method::Message => {
                 let refusal = Rejection::status(405).why("text messages are not delivered here");
-                self.refuse_authenticated(now, &request, &refusal, out);
+                self.refuse_authenticated(now, &request, &refusal);
             }
             Method::Refer => {
                 let refusal = Rejection::status(405).why("calls are not transferred by REFER here");
-                self.refuse_authenticated(now, &request, &refusal, out);
+                self.refuse_authenticated(now, &request, &refusal);
             }
             Method::Other(_) => {
                 let refusal = Rejection::status(501).why("this method is not known here");
-                self.refuse_authenticated(now, &request, &refusal, out);
+                self.refuse_authenticated(now, &request, &refusal);
             }
         }
-        self.drain_endpoint(now, out);
     }
 
     fn options(&mut self, now: Now, request: &Incoming) {
@@ -94,51 +92,38 @@ impl Switch {
         self.lines = lines;
     }
 
-    fn refuse_authenticated(
-        &mut self,
-        now: Now,
-        request: &Incoming,
-        refusal: &Rejection,
-        out: &mut Vec<Output>,
-    ) {
+    fn refuse_authenticated(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
         if self.authenticate(now, request).is_some() {
-            self.reject(now, request, refusal, out);
+            self.reject(now, request, refusal);
         }
     }
 
     /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
     /// have read the tags somewhere.
-    pub(crate) fn on_source_changed(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        request: Incoming,
-        out: &mut Vec<Output>,
-    ) {
+    pub(crate) fn on_source_changed(&mut self, now: Now, session: SessionId, request: Incoming) {
         // A carrier is known by its addresses, and has several.
         match self.is_from_trunk(session, &request.hop) {
             Some(true) => {
                 self.endpoint.accept_source(now, session, request, &mut self.sip_out);
-                return self.drain_endpoint(now, out);
+                return;
             }
             Some(false) => {
                 self.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.sip_out);
-                return self.drain_endpoint(now, out);
+                return;
             }
             None => {}
         }
-        let Some(credential) = self.authenticate(now, &request) else { return self.drain_endpoint(now, out) };
+        let Some(credential) = self.authenticate(now, &request) else { return };
         let party = self.leg_of(session).and_then(|(key, index)| {
-            self.directory.credential(&self.calls.get(key)?.record.legs.get(index)?.party)
+            self.directory.credential(&self.calls.get(key)?.leg(index)?.record.party)
         });
         let aor = canonical(&self.directory, &credential);
         if party.is_some_and(|party| canonical(&self.directory, party) == aor) {
             self.endpoint.accept_source(now, session, request, &mut self.sip_out);
         } else {
             let refusal = Rejection::status(403).why("the call is not that of the authenticated user");
-            self.reject(now, &request, &refusal, out);
+            self.reject(now, &request, &refusal);
         }
-        self.drain_endpoint(now, out);
     }
 
     /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
@@ -165,13 +150,7 @@ impl Switch {
     }
 
     /// Refuse, and say the same to a retransmission: its nonce is spent.
-    pub(crate) fn reject(
-        &mut self,
-        now: Now,
-        request: &Incoming,
-        refusal: &Rejection,
-        out: &mut Vec<Output>,
-    ) {
+    pub(crate) fn reject(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
         let lines = self.refusal_lines(refusal);
         self.endpoint.respond_cached(
             now,
@@ -180,7 +159,6 @@ impl Switch {
             &mut self.sip_out,
         );
         self.lines = lines;
-        self.drain_endpoint(now, out);
     }
 
     fn refusal_lines(&mut self, refusal: &Rejection) -> Headers {

@@ -25,7 +25,7 @@ impl Switch {
         let Some(credential) = self.authenticate(now, request) else { return };
         if !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
             let refusal = Rejection::status(404).why("this domain is not served here");
-            return self.reject(now, request, &refusal, out);
+            return self.reject(now, request, &refusal);
         }
         let aor = canonical(&self.directory, &credential);
         let to = request.message.to();
@@ -35,17 +35,17 @@ impl Switch {
         });
         if !owned || !self.is_ours(to.uri.host(), request) {
             let why = "the address of record is not that of the authenticated user";
-            return self.reject(now, request, &Rejection::status(403).why(why), out);
+            return self.reject(now, request, &Rejection::status(403).why(why));
         }
         if !self.directory.may_serve(&credential) {
             let refusal = Rejection::cause(model::Cause::Inactive).with_status(403);
-            return self.reject(now, request, &refusal, out); // S70
+            return self.reject(now, request, &refusal); // S70
         }
         match self.wish(now, request).and_then(|wish| self.apply(now, request, &aor, wish, out)) {
-            Err(refusal) => self.reject(now, request, &refusal, out),
+            Err(refusal) => self.reject(now, request, &refusal),
             Ok(()) => {
                 self.counters.registrations_accepted += 1;
-                self.confirm(now, request, &aor, out);
+                self.confirm(now, request, &aor);
                 self.on_registered(now, &aor, credential.extension.as_ref());
                 self.on_flow_recovered(now, &aor, out);
                 self.device_registered(now, &aor, out);
@@ -128,6 +128,7 @@ impl Switch {
                 .map_or(agent, |(end, _)| agent.get(..end).unwrap_or_default())
                 .into(),
             hop: request.hop,
+            mwi: 0,
         };
         Ok((contact, granted))
     }
@@ -185,6 +186,9 @@ impl Switch {
                     );
                 }
                 contact.created_at = old.created_at;
+                if old.uri.as_bytes() == contact.uri.as_bytes() {
+                    contact.mwi = old.mwi;
+                }
                 if granted > 0 && old.uri.as_bytes() != contact.uri.as_bytes() {
                     records.push(Record::Unbound {
                         username: Arc::clone(aor),
@@ -220,7 +224,7 @@ impl Switch {
         Ok(())
     }
 
-    fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>, out: &mut Vec<Output>) {
+    fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         for contact in self.location.contacts(aor) {
@@ -238,7 +242,6 @@ impl Switch {
         }
         self.endpoint.respond_cached(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
         self.lines = lines;
-        self.drain_endpoint(now, out);
     }
 }
 

@@ -47,7 +47,6 @@ impl Switch {
         for call in calls {
             self.close_crashed_call(now, call, alive, out);
         }
-        self.drain_endpoint(now, out);
     }
 
     /// What users have spent today is known again. Calls that were up outside are over by now, like their records.

@@ -50,7 +50,7 @@ pub struct Switch {
     pub(crate) alive_due: Instant,
     /// The second that ladders are being counted in, and how many it has seen.
     pub(crate) ladders: (u64, u32),
-    /// What the endpoint said and nobody has looked at yet; see [`Switch::drain_endpoint`].
+    /// Outputs of the endpoint that are not dispatched yet: see [`Switch::drain_endpoint`].
     pub(crate) sip_out: Vec<sip::Output>,
     /// Header lines being written: one buffer for all answers.
     pub(crate) lines: Headers,
@@ -100,6 +100,7 @@ impl Switch {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let before = out.len();
         self.absorb(now, input, out);
+        self.drain_endpoint(now, out);
         self.steps += out.len().saturating_sub(before) as u64;
     }
 
@@ -117,13 +118,13 @@ impl Switch {
         match input {
             Input::Packet { hop, bytes } => {
                 self.counters.messages_received += 1;
-                self.sip(now, sip::Input::Packet { hop, bytes }, out);
+                self.sip(now, sip::Input::Packet { hop, bytes });
             }
             Input::FlowClosed(flow) => {
                 self.location.flow_closed(flow);
-                self.sip(now, sip::Input::FlowClosed(flow), out);
+                self.sip(now, sip::Input::FlowClosed(flow));
             }
-            Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop), out),
+            Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop)),
             Input::Media(event) => self.media_event(now, event, out),
             Input::Directory { directory, changes } => self.directory_changed(now, *directory, &changes, out),
             Input::Restore { bindings, calls, outside, alive } => {
@@ -142,7 +143,6 @@ impl Switch {
             Input::Listening(open) => {
                 self.state = if open { State::Running } else { State::Stopped };
                 self.trunks_listen(now, open, out);
-                self.drain_endpoint(now, out);
             }
             Input::Journal(room) => self.journal = room,
             Input::Tick => self.tick(now, out),
@@ -166,20 +166,19 @@ impl Switch {
         }
     }
 
-    fn sip(&mut self, now: Now, input: sip::Input, out: &mut Vec<Output>) {
+    fn sip(&mut self, now: Now, input: sip::Input) {
         let mut said = mem::take(&mut self.sip_out);
         self.endpoint.handle(now, input, &mut said);
         self.sip_out = said;
-        self.drain_endpoint(now, out);
     }
 
-    /// Look at all that the endpoint said, and at what it says to what follows, until it is silent.
-    pub(crate) fn drain_endpoint(&mut self, now: Now, out: &mut Vec<Output>) {
-        out.extend(self.identity.events.drain(..).map(|note| Output::Journal(Record::Noted(note))));
+    /// Dispatch the endpoint's outputs, and those that follow from them, first in, first out. The one place where that is done: what handles one
+    /// event never sees the next one before it has finished.
+    fn drain_endpoint(&mut self, now: Now, out: &mut Vec<Output>) {
         while !self.sip_out.is_empty() {
-            let mut said = mem::take(&mut self.sip_out);
-            self.steps += said.len() as u64;
-            for output in said.drain(..) {
+            let mut outputs = mem::take(&mut self.sip_out);
+            self.steps += outputs.len() as u64;
+            for output in outputs.drain(..) {
                 match output {
                     sip::Output::Transmit { hop, bytes, session } => {
                         self.counters.messages_sent += 1;
@@ -195,18 +194,19 @@ impl Switch {
                 }
             }
             if self.sip_out.is_empty() {
-                self.sip_out = said; // keep the memory
+                self.sip_out = outputs; // keep the memory
             }
         }
+        out.extend(self.identity.events.drain(..).map(|event| Output::Journal(Record::Noted(event))));
     }
 
     fn sip_event(&mut self, now: Now, event: Event, out: &mut Vec<Output>) {
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::Session { session, event } => self.session_event(now, session, event, out),
-            Event::SourceChanged { session, request } => self.on_source_changed(now, session, request, out),
+            Event::SourceChanged { session, request } => self.on_source_changed(now, session, request),
             Event::Subscription { subscription, event } => {
-                self.subscription_event(now, subscription, event, out);
+                self.subscription_event(now, subscription, event);
             }
             Event::Response { request, response } => {
                 let status = response.as_ref().and_then(Message::status);
@@ -219,7 +219,7 @@ impl Switch {
 
     fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
         self.show_life(now, out);
-        self.sip(now, sip::Input::Tick, out);
+        self.sip(now, sip::Input::Tick);
         self.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
             self.mwi.gone(username, &contact);
@@ -233,7 +233,6 @@ impl Switch {
         self.meters_due(now, out);
         self.beeps(now, out);
         self.work_off(now, out);
-        self.drain_endpoint(now, out);
     }
 
     /// The phones of what is gone from the directory are no longer ours.
@@ -299,7 +298,6 @@ impl Switch {
             self.location.replace(&username, Vec::new());
             self.mwi.all_gone(&username);
         }
-        self.drain_endpoint(now, out);
     }
 
     /// Calls, sessions and ports that are still held: the oracle of the simulator says that it comes to nothing.

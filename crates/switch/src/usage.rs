@@ -295,7 +295,7 @@ mod tests {
         let (mut usage, ana) = usage(0, 10);
         let begin = 86_400 - 600; // ten minutes before midnight
         for n in 0..4 {
-            usage.begins(at(begin), n, call(n as u64), 1, ana.clone());
+            usage.begins(at(begin), CallKey::new(n, 0), call(n), 1, ana.clone());
         }
         let due = usage.deadline().unwrap();
         assert_eq!(due.as_micros() / 1_000_000, begin + 75, "four minutes a minute: half of ten");
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(usage.over_limit(at(begin + 151), &ana).len(), 4);
         assert_eq!(usage.admit(at(begin + 151), &ana), Err(Cause::OutsideMinutesUsed));
         for n in 0..3 {
-            assert!(usage.ends(at(begin + 151), n).is_some());
+            assert!(usage.ends(at(begin + 151), CallKey::new(n, 0)).is_some());
         }
         assert_eq!(usage.admit(at(86_400 + 1), &ana), Ok(()), "another day");
         assert_eq!(
@@ -314,8 +314,8 @@ mod tests {
             MINUTE,
             "what is on counts from midnight"
         );
-        assert_eq!(usage.ends(at(86_400 + 60), 3).unwrap().since, at(begin).wall);
-        assert_eq!(usage.ends(at(86_400 + 61), 3), None);
+        assert_eq!(usage.ends(at(86_400 + 60), CallKey::new(3, 0)).unwrap().since, at(begin).wall);
+        assert_eq!(usage.ends(at(86_400 + 61), CallKey::new(3, 0)), None);
     }
 
     #[test]

@@ -8,17 +8,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Now;
+use base::{Now, Timestamp};
 use media::sdp::{Direction, LocalMedia};
 use media::{MediaCommand, PlayId, StreamId};
 use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{
-    Announcement, CallDirection, CallRecord, CallStatus, Cause, Extension, LegRecord, LegRole, MessageId,
-    MessageState, TraceStep, VoicemailMessage, voicemail,
+    Announcement, CallDirection, CallRecord, CallStatus, Cause, Extension, LegRole, MessageId, MessageState,
+    TraceStep, VoicemailMessage, voicemail,
 };
 use sip::{Flow, Hop, SessionId, Transport};
 
-use super::{CallKey, CallState, Leg, LegState, PendingReinvite, Phase, Stream};
+use super::{CallKey, CallState, Leg, LegState, Phase, Stream};
 use crate::ports::Port;
 use crate::switch::Switch;
 use crate::voicemail::{Audio, Clip, Prompt, VoicemailEffect};
@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const LEAD_IN: usize = 8 * 500;
 
 /// The session and the stream of the house's own leg: nobody has ever such ones.
-const HOUSE: (SessionId, StreamId) = (SessionId(u64::MAX), StreamId(u32::MAX));
+const PLACEHOLDER: (SessionId, StreamId) = (SessionId(u64::MAX), StreamId(u32::MAX));
 
 /// What a call is to say.
 #[derive(Debug)]
@@ -48,10 +48,10 @@ pub(crate) struct AnnouncementState {
 impl Leg {
     /// Whether this is the house's own end of a call that nobody makes.
     pub(crate) fn is_placeholder(&self) -> bool {
-        self.session == HOUSE.0
+        self.session == PLACEHOLDER.0
     }
 
-    fn placeholder() -> Leg {
+    fn placeholder(party: String, at: Timestamp) -> Leg {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let local = LocalMedia {
             address: nowhere.ip(),
@@ -60,28 +60,27 @@ impl Leg {
             version: 0,
             direction: Direction::Inactive,
         };
-        Leg {
-            session: HOUSE.0,
-            hop: Hop {
-                transport: Transport::Udp,
-                listener: 0,
-                local: nowhere,
-                remote: nowhere,
-                flow: Flow::default(),
-            },
-            state: LegState::Up,
-            stream: Stream {
-                id: HOUSE.1,
-                port: Port { worker: 0, number: 0 },
-                local,
-                theirs: None,
-                ours: None,
-                answer: None,
-                negotiated: None,
-                closed: true,
-            },
-            asking: PendingReinvite::No,
-        }
+        let hop = Hop {
+            transport: Transport::Udp,
+            listener: 0,
+            local: nowhere,
+            remote: nowhere,
+            flow: Flow::default(),
+        };
+        let stream = Stream {
+            id: PLACEHOLDER.1,
+            port: Port { worker: 0, number: 0 },
+            local,
+            theirs: None,
+            ours: None,
+            answer: None,
+            negotiated: None,
+            closed: true,
+        };
+        let mut leg = Leg::new(PLACEHOLDER.0, hop, stream, LegRole::Caller, party, at);
+        leg.state = LegState::Up;
+        leg.record.address = None;
+        leg
     }
 }
 
@@ -138,8 +137,7 @@ impl Switch {
                 self.set_timer(key, now.instant + PATIENCE);
             }
         }
-        self.drain_endpoint(now, out);
-        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
+        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.cdr()))
     }
 
     fn prompt(&self, extension: &Extension, name: &str) -> Option<Clip> {
@@ -172,24 +170,12 @@ impl Switch {
             ended_at: None,
             cause: None,
             trace,
-            legs: vec![LegRecord {
-                role: LegRole::Caller,
-                party: extension.username.to_string(),
-                address: None,
-                sip_call_id: String::new(),
-                started_at: now.wall,
-                answered_at: None,
-                ended_at: None,
-                cause: None,
-                sip_status: None,
-                codec: None,
-                quality: None,
-            }],
+            legs: Vec::new(),
         };
         self.calls.begin(
             now,
             CallState {
-                legs: vec![Leg::placeholder()],
+                legs: vec![Leg::placeholder(extension.username.to_string(), now.wall)],
                 announcement: Some(Box::new(announcement)),
                 ..CallState::new(record, Phase::LoadingAudio(route))
             },
@@ -208,7 +194,6 @@ impl Switch {
             return false;
         }
         self.audio_is_read(now, key, clip.filter(|clip| !clip.is_empty()).cloned(), out);
-        self.drain_endpoint(now, out);
         true
     }
 
@@ -322,6 +307,5 @@ impl Switch {
             let cause = if done { Cause::Completed } else { Cause::Internal };
             self.release(now, key, cause, out);
         }
-        self.drain_endpoint(now, out);
     }
 }

@@ -96,7 +96,7 @@ impl Switch {
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let at = call.time(now);
-        if let Some(record) = call.record.legs.get_mut(index) {
+        if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record) {
             record.answered_at = Some(at);
         }
         if matches!(call.phase, Phase::TrunkTest) {
@@ -143,7 +143,8 @@ impl Switch {
             return self.speak(now, key, index, out);
         }
         call.phase = Phase::Bridged(0, index);
-        let outside = call.record.legs.get(index).is_some_and(|leg| leg.role == LegRole::Trunk);
+        let outside =
+            call.legs.get(index).map(|leg| &leg.record).is_some_and(|leg| leg.role == LegRole::Trunk);
         if outside && call.record.direction == CallDirection::Internal {
             call.record.direction = CallDirection::Outbound;
         }
@@ -185,7 +186,7 @@ impl Switch {
         }
         if let Some(call) = self.calls.get_mut(key) {
             let at = call.time(now);
-            if let Some(record) = call.record.legs.first_mut() {
+            if let Some(record) = call.legs.first_mut().map(|leg| &mut leg.record) {
                 record.answered_at = Some(at);
             }
         }
@@ -271,7 +272,7 @@ impl Switch {
             local: leg.hop.local,
             remote: leg.hop.remote,
             place: Some(index as u32),
-            record: call.record.legs.get(index).cloned().map(Box::new),
+            record: call.legs.get(index).map(|leg| leg.record.clone()).map(Box::new),
         };
         out.push(Output::Journal(Record::LegUp { call: call.record.id.clone(), leg: open }));
     }

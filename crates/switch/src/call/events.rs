@@ -65,7 +65,7 @@ impl Switch {
             (leg.state, leg.asking) = (LegState::Terminated, PendingReinvite::No);
         }
         let at = call.time(now);
-        if let Some(record) = call.record.legs.get_mut(index) {
+        if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record) {
             record.ended_at.get_or_insert(at);
             record.cause = record.cause.or(cause);
             record.sip_status = status;
@@ -144,7 +144,7 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.timer = None;
         if self.on_flow_timeout(now, key, out) {
-            return self.drain_endpoint(now, out);
+            return;
         }
         let Some(call) = self.calls.get_mut(key) else { return };
         match call.phase {
@@ -159,7 +159,6 @@ impl Switch {
             Phase::StoringMessage => self.release(now, key, Cause::Internal, out),
             Phase::Released { .. } => self.on_release_timeout(now, key, out),
         }
-        self.drain_endpoint(now, out);
     }
 }
 

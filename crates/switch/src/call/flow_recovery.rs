@@ -61,7 +61,6 @@ impl Switch {
                 self.set_timer(key, now.instant + std::time::Duration::from_secs(awaited.ring_seconds));
             }
         }
-        self.drain_endpoint(now, out);
     }
 
     /// A call's timer rang: where it only waited for a phone that did not come back, the call ends. `false` where it was another timer.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Now;
-use model::{Cause, LegRecord, LegRole, TraceStep};
+use model::{Cause, LegRole, TraceStep};
 use sip::{Headers, InviteParams, Target};
 
 use super::diversion::Diversion;
-use super::{CallKey, Leg, LegState, PendingReinvite, Phase};
+use super::{CallKey, Leg, LegState, Phase};
 use crate::location::Contact;
 use crate::switch::Switch;
 use crate::{Output, limits};
@@ -136,51 +136,22 @@ impl Switch {
             out.push(Output::Media { worker: port.worker, command });
             return None;
         };
-        let index = self.calls.add_leg(
-            key,
-            Leg { session, hop: contact.hop, state: LegState::Trying, stream, asking: PendingReinvite::No },
-        );
-        let role = if index == 0 { LegRole::Caller } else { LegRole::Callee };
-        let sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
-        self.add_leg_record(key, role, username.into(), contact.hop.remote, sip_call_id, now);
-        Some(index)
-    }
-
-    pub(crate) fn add_leg_record(
-        &mut self,
-        key: CallKey,
-        role: LegRole,
-        party: String,
-        address: std::net::SocketAddr,
-        sip_call_id: String,
-        now: Now,
-    ) {
-        if let Some(call) = self.calls.get_mut(key) {
-            let started_at = call.time(now);
-            call.record.legs.push(LegRecord {
-                role,
-                party,
-                address: Some(address),
-                sip_call_id,
-                started_at,
-                answered_at: None,
-                ended_at: None,
-                cause: None,
-                sip_status: None,
-                codec: None,
-                quality: None,
-            });
-        }
+        let call = self.calls.get(key)?;
+        let role = if call.legs.is_empty() { LegRole::Caller } else { LegRole::Callee };
+        let mut leg = Leg::new(session, contact.hop, stream, role, username.into(), call.time(now));
+        leg.record.sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
+        Some(self.calls.add_leg(key, leg))
     }
 
     /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
     fn build_from_header(&self, key: CallKey) -> String {
         let Some(call) = self.calls.get(key) else { return String::new() };
-        let party = call.record.legs.first().map(|leg| leg.party.as_str()).unwrap_or_default();
+        let caller = call.leg(0).map(|leg| &leg.record);
+        let party = caller.map(|record| record.party.as_str()).unwrap_or_default();
         if call.routing.hidden {
             return ANONYMOUS.into();
         }
-        if call.record.legs.first().is_some_and(|leg| leg.role == LegRole::Trunk) {
+        if caller.is_some_and(|record| record.role == LegRole::Trunk) {
             return self.trunk_from_uri(&call.record.from_number);
         }
         let name = self

@@ -13,7 +13,7 @@ use model::{
 use sip::{HeaderName, Incoming, Uri};
 
 use super::routing::Routing;
-use super::{CallKey, CallState, Leg, LegState, PendingReinvite, Phase, diversion};
+use super::{CallKey, CallState, Leg, Phase, diversion};
 use crate::features::Read;
 use crate::out_of_dialog::Rejection;
 use crate::switch::Switch;
@@ -48,14 +48,14 @@ impl Switch {
         let Some(caller) = self.authenticate(now, &request) else { return };
         if !self.is_ours(request.message.uri().map_or("", Uri::host), &request) {
             let refusal = Rejection::status(404).why("this domain is not served here");
-            return self.reject(now, &request, &refusal, out);
+            return self.reject(now, &request, &refusal);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
         let Read { dialled, route: feature, setting, hidden, trace: feature_trace } =
             self.read_feature(&caller, dialled);
         let help = self.calls_for_help(&dialled);
         if let Err(refusal) = self.admit(&caller, help) {
-            return self.reject(now, &request, &refusal, out);
+            return self.reject(now, &request, &refusal);
         }
         let asker =
             DialContext { origin: CallOrigin::Phone, permissions: self.directory.permissions_of(&caller) };
@@ -181,7 +181,7 @@ impl Switch {
         let hop = request.hop;
         let Some(port) = self.ports.take(hop.listener, None) else {
             self.trunks.release_channel(caller.channel);
-            return self.reject(now, &request, &Rejection::cause(Cause::Overload), out);
+            return self.reject(now, &request, &Rejection::cause(Cause::Overload));
         };
         let sip_call_id = request.message.call_id().to_string();
         let body = request.message.body();
@@ -192,7 +192,7 @@ impl Switch {
         let Some(session) = self.endpoint.start_uas(now, request, &mut self.sip_out) else {
             self.ports.add(port.worker, hop.listener, vec![port.number]);
             self.trunks.release_channel(caller.channel);
-            return self.drain_endpoint(now, out);
+            return;
         };
         self.counters.calls_started += 1;
         let mut stream = self.open_stream(hop, port, out);
@@ -223,9 +223,9 @@ impl Switch {
                 ..CallState::new(record, Phase::Dialling)
             },
         );
-        self.add_leg_record(key, caller.role, caller.party, hop.remote, sip_call_id, now);
-        self.calls
-            .add_leg(key, Leg { session, hop, state: LegState::Trying, stream, asking: PendingReinvite::No });
+        let mut leg = Leg::new(session, hop, stream, caller.role, caller.party, now.wall);
+        leg.record.sip_call_id = sip_call_id;
+        self.calls.add_leg(key, leg);
         self.calls.note(now, session, false, hop, &invite);
         self.journal_opening(key, out);
         self.tell_of_emergency(now, key, out);
@@ -236,7 +236,6 @@ impl Switch {
         } else {
             self.route_call(now, key, route, out);
         }
-        self.drain_endpoint(now, out);
     }
 
     /// Lead a call whose caller is there to where it was routed.
@@ -268,7 +267,7 @@ impl Switch {
 
     pub(crate) fn journal_opening(&self, key: CallKey, out: &mut Vec<Output>) {
         if let Some(call) = self.calls.get(key) {
-            out.push(Output::Journal(Record::CallOpened(Box::new(call.record.clone()))));
+            out.push(Output::Journal(Record::CallOpened(Box::new(call.cdr()))));
         }
     }
 }

@@ -68,7 +68,7 @@ impl Switch {
         let call = self.calls.get(key)?;
         // Of two who talk the later leg is the one that was called.
         let callee = index.max(call.partner(index).unwrap_or(0));
-        let callee = call.record.legs.get(callee).map_or("", |leg| leg.party.as_str());
+        let callee = call.legs.get(callee).map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
         let offer =
             self.restrict_to_recordable(key, callee, sdp::offer(&call.leg(index)?.stream.local, like));
         let bytes = offer.bytes.clone();
@@ -96,7 +96,7 @@ impl Switch {
     /// Keep what a leg has agreed on, and tell its worker.
     fn commit_media(&mut self, key: CallKey, index: usize, negotiated: Negotiated, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        if let Some(record) = call.record.legs.get_mut(index) {
+        if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record) {
             record.codec = Some(negotiated.codec.name().into());
         }
         let Some(leg) = call.legs.get_mut(index) else { return };
@@ -185,7 +185,7 @@ impl Switch {
                 let Some((key, index)) = self.calls.stream_closed(stream) else { return };
                 let Some(call) = self.calls.get_mut(key) else { return };
                 call.open_streams -= 1;
-                if let Some(record) = call.record.legs.get_mut(index)
+                if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record)
                     && (report.received > 0 || report.sent > 0)
                 {
                     record.quality = Some(quality(&report));

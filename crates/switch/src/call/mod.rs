@@ -29,7 +29,7 @@ use ::media::sdp::{Codec, LocalMedia, Negotiated, Offer, SessionDescription};
 use base::{Instant, KeyedHash, KeyedMap, Now, Rng, Timestamp};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
-use model::{CallId, CallRecord, Cause, TrunkId, UserId};
+use model::{CallId, CallRecord, Cause, LegRecord, LegRole, TrunkId, UserId};
 use sip::{Hop, SessionId};
 use slab::Slab;
 
@@ -43,8 +43,18 @@ pub(crate) use diversion::Diversion;
 pub(crate) use fork::{ANONYMOUS, escaped};
 pub(crate) use incoming::Caller;
 
-/// A place in the table of calls; reused, so never kept beyond the call.
-pub(crate) type CallKey = usize;
+/// Names a call of this process. A place of the table is used again, with another serial number: what is kept beyond the call finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub(crate) struct CallKey {
+    serial: u64,
+    slot: u32,
+}
+
+impl CallKey {
+    pub(crate) fn new(serial: u64, slot: usize) -> CallKey {
+        CallKey { serial, slot: slot as u32 }
+    }
+}
 
 /// One leg's RTP on one port of ours.
 #[derive(Debug)]
@@ -85,11 +95,38 @@ pub(crate) struct Leg {
     pub(crate) hop: Hop,
     pub(crate) state: LegState,
     pub(crate) stream: Stream,
+    /// Its part of the call's record.
+    pub(crate) record: LegRecord,
     /// Renegotiation that this leg's peer asked for and that waits for the other leg, or for the ACK.
     pub(crate) asking: PendingReinvite,
 }
 
 impl Leg {
+    /// A leg whose INVITE is under way.
+    pub(crate) fn new(
+        session: SessionId,
+        hop: Hop,
+        stream: Stream,
+        role: LegRole,
+        party: String,
+        at: Timestamp,
+    ) -> Leg {
+        let record = LegRecord {
+            role,
+            party,
+            address: Some(hop.remote),
+            sip_call_id: String::new(),
+            started_at: at,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            sip_status: None,
+            codec: None,
+            quality: None,
+        };
+        Leg { session, hop, state: LegState::Trying, stream, record, asking: PendingReinvite::No }
+    }
+
     /// Whether it has agreed on a codec that we do not decode.
     pub(crate) fn is_unrecordable(&self) -> bool {
         self.stream.negotiated.as_ref().is_some_and(|agreed| !agreed.codec.is_g711())
@@ -147,11 +184,14 @@ impl Phase {
 /// A call.
 #[derive(Debug)]
 pub(crate) struct CallState {
+    /// Its own.
+    pub(crate) key: CallKey,
     /// When it began, by the clock that never jumps; see [`CallState::time`].
     began: Instant,
+    /// Without its legs, each of which has its own part: see [`CallState::cdr`].
     pub(crate) record: CallRecord,
     pub(crate) phase: Phase,
-    /// In the order of `record.legs`: the caller's first.
+    /// The caller's first.
     pub(crate) legs: Vec<Leg>,
     pub(crate) ladder: Ladder,
     /// Max-Forwards for the legs that we make.
@@ -186,6 +226,8 @@ pub(crate) struct Calls {
     by_user: BTreeMap<UserId, u32>,
     index: index::Index,
     live: usize,
+    /// Of the next call.
+    serial: u64,
     next_stream: u32,
     /// Entries that lists have passed: see [`crate::Switch::steps`].
     steps: Cell<u64>,
@@ -201,6 +243,7 @@ impl Calls {
             by_user: BTreeMap::new(),
             index: index::Index::new(rng),
             live: 0,
+            serial: 0,
             next_stream: 0,
             steps: Cell::new(0),
         }
@@ -212,18 +255,18 @@ impl Calls {
             *self.by_user.entry(call.record.user.clone()).or_default() += 1;
         }
         self.live += 1;
-        let id = call.record.id.clone();
-        let key = self.slab.insert(call);
-        if let Some(call) = self.slab.get(key) {
-            self.index.begin(key, call);
-        }
-        self.by_id.insert(id, key);
+        self.serial += 1;
+        let entry = self.slab.vacant_entry();
+        let key = CallKey::new(self.serial, entry.key());
+        call.key = key;
+        self.by_id.insert(call.record.id.clone(), key);
+        self.index.begin(key, entry.insert(call));
         key
     }
 
     /// The call is no longer counted, though its last messages are still to come.
     pub(crate) fn retire(&mut self, key: CallKey) {
-        let Some(call) = self.slab.get_mut(key) else { return };
+        let Some(call) = get_mut(&mut self.slab, key) else { return };
         self.index.retire(key, call);
         call.parties.clear();
         self.live -= 1;
@@ -240,7 +283,7 @@ impl Calls {
 
     /// Count a live call against one more user, who had it forwarded.
     pub(crate) fn count(&mut self, key: CallKey, user: UserId) {
-        if let Some(call) = self.slab.get_mut(key) {
+        if let Some(call) = get_mut(&mut self.slab, key) {
             *self.by_user.entry(user.clone()).or_default() += 1;
             call.routing.charged_users.push(user);
         }
@@ -248,24 +291,22 @@ impl Calls {
 
     /// Nothing of the call is left.
     pub(crate) fn remove(&mut self, key: CallKey) -> Option<CallState> {
-        let call = self.slab.try_remove(key)?;
+        self.get(key)?;
+        let call = self.slab.try_remove(key.slot as usize)?;
         self.by_id.remove(&call.record.id);
         for leg in &call.legs {
             self.sessions.remove(&leg.session);
-            // A port that a slow worker has not given back is still in use, but by no call: the key may be another's by then.
-            if let Some(owner) = self.streams.get_mut(&leg.stream.id) {
-                *owner = (CallKey::MAX, 0);
-            }
+            // Its stream stays: a port that a slow worker has not given back is still in use.
         }
         Some(call)
     }
 
     pub(crate) fn get(&self, key: CallKey) -> Option<&CallState> {
-        self.slab.get(key)
+        self.slab.get(key.slot as usize).filter(|call| call.key == key)
     }
 
     pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut CallState> {
-        self.slab.get_mut(key)
+        get_mut(&mut self.slab, key)
     }
 
     pub(crate) fn find(&self, id: &CallId) -> Option<CallKey> {
@@ -277,7 +318,7 @@ impl Calls {
         let limit = limit.min(limits::CALLS_LISTED);
         let record = |key: CallKey| {
             self.steps.set(self.steps.get() + 1);
-            Some(self.slab.get(key)?.record.clone())
+            Some(self.get(key)?.cdr())
         };
         match of {
             CallsOf::Everybody => self.index.all(after).take(limit).filter_map(record).collect(),
@@ -317,7 +358,7 @@ impl Calls {
 
     /// A phone of this user name is in a call now.
     pub(crate) fn join(&mut self, key: CallKey, username: &Arc<str>) {
-        if let Some(call) = self.slab.get_mut(key)
+        if let Some(call) = get_mut(&mut self.slab, key)
             && !matches!(call.phase, Phase::Released { .. })
         {
             call.parties.push(Arc::clone(username));
@@ -327,7 +368,7 @@ impl Calls {
 
     /// The phones of these user names are not in a call any more.
     pub(crate) fn part(&mut self, key: CallKey, usernames: &[Arc<str>]) {
-        let Some(call) = self.slab.get_mut(key) else { return };
+        let Some(call) = get_mut(&mut self.slab, key) else { return };
         let (gone, stay) = std::mem::take(&mut call.parties).into_iter().partition(|p| usernames.contains(p));
         call.parties = stay;
         let gone: Vec<Arc<str>> = gone;
@@ -422,7 +463,7 @@ impl Calls {
 
     /// Put a leg into its call and make its session and its stream known.
     pub(crate) fn add_leg(&mut self, key: CallKey, leg: Leg) -> usize {
-        let Some(call) = self.slab.get_mut(key) else { return 0 };
+        let Some(call) = get_mut(&mut self.slab, key) else { return 0 };
         let index = call.legs.len();
         self.sessions.insert(leg.session, (key, index));
         self.streams.insert(leg.stream.id, (key, index));
@@ -434,17 +475,22 @@ impl Calls {
     /// Write a message into the ladder of the session's call.
     pub(crate) fn note(&mut self, now: Now, session: SessionId, sent: bool, hop: Hop, message: &[u8]) {
         if let Some((key, _)) = self.sessions.get(&session)
-            && let Some(call) = self.slab.get_mut(*key)
+            && let Some(call) = get_mut(&mut self.slab, *key)
         {
             call.ladder.note(call.time(now), sent, hop, message);
         }
     }
 }
 
+fn get_mut(slab: &mut Slab<CallState>, key: CallKey) -> Option<&mut CallState> {
+    slab.get_mut(key.slot as usize).filter(|call| call.key == key)
+}
+
 impl CallState {
     /// A call of which nothing is known but its record: no leg, nothing on its way.
     pub(crate) fn new(record: CallRecord, phase: Phase) -> CallState {
         CallState {
+            key: CallKey::default(),
             began: Instant::ZERO,
             record,
             phase,
@@ -461,6 +507,11 @@ impl CallState {
             routing: routing::Routing::default(),
             announcement: None,
         }
+    }
+
+    /// Its record as of now, with the parts of its legs.
+    pub(crate) fn cdr(&self) -> CallRecord {
+        CallRecord { legs: self.legs.iter().map(|leg| leg.record.clone()).collect(), ..self.record.clone() }
     }
 
     /// Whether a leg of it is on this media worker.

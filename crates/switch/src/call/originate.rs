@@ -30,7 +30,7 @@ impl Switch {
             return Reply::Refused(Cause::Draining);
         }
         if let Some(call) = wish.planned.as_ref().and_then(|planned| self.calls.find(&planned.call)) {
-            return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.record.clone()));
+            return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.cdr()));
         }
         if let Some((what, into_box)) = announcement(&wish) {
             return self.announce(now, &wish, &what, into_box, out);
@@ -63,8 +63,7 @@ impl Switch {
         if let Some(device) = device {
             self.ring_device(now, key, &device, out);
         }
-        self.drain_endpoint(now, out);
-        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.record.clone()))
+        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.cdr()))
     }
 
     /// Where a wish leads, by what the device that is going to ring may dial.
@@ -197,7 +196,6 @@ impl Switch {
                 self.ring_device(now, key, &device, out);
             }
         }
-        self.drain_endpoint(now, out);
     }
 }
 

@@ -48,7 +48,9 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some(call) = self.calls.get(key) else { return };
-        let leaves = call.record.legs.get(index).is_some_and(|leg| leg.role == LegRole::Trunk) && index > 0;
+        let leaves =
+            call.legs.get(index).map(|leg| &leg.record).is_some_and(|leg| leg.role == LegRole::Trunk)
+                && index > 0;
         if !leaves || call.help {
             return;
         }

@@ -145,7 +145,7 @@ impl Switch {
     pub(crate) fn auto_record(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         let Phase::Bridged(a, b) = call.phase else { return };
-        let party = |index: usize| call.record.legs.get(index).map(|leg| leg.party.as_str());
+        let party = |index: usize| call.legs.get(index).map(|leg| &leg.record).map(|leg| leg.party.as_str());
         let Some(extension) = party(a).zip(party(b)).and_then(|(a, b)| self.recorded_for(a, b)) else {
             return;
         };
@@ -173,7 +173,7 @@ impl Switch {
     /// be by itself once that party answers.
     pub(crate) fn restrict_to_recordable(&self, key: CallKey, callee: &str, offer: Offer) -> Offer {
         let Some(call) = self.calls.get(key) else { return offer };
-        let caller = call.record.legs.first().map_or("", |leg| leg.party.as_str());
+        let caller = call.legs.first().map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
         let runs = call.is_up() && self.recordings.records(&call.record.id);
         if runs || self.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
     }
@@ -193,7 +193,6 @@ impl Switch {
                 return Reply::NothingToRecord;
             }
             let begun = self.begin_recording(now, key, None, out);
-            self.drain_endpoint(now, out);
             return begun.map_or_else(Reply::Refused, Reply::Recording);
         }
         let Some((recording, tape)) = self.recordings.of_call(call) else { return Reply::Recording(None) };

@@ -30,9 +30,9 @@ impl Switch {
         call.record.ended_at = Some(at);
         call.record.cause = Some(cause);
         call.record.status = if was_up { CallStatus::Completed } else { cause.call_status() };
-        for leg in &mut call.record.legs {
-            leg.ended_at.get_or_insert(at);
-            leg.cause.get_or_insert(cause);
+        for leg in &mut call.legs {
+            leg.record.ended_at.get_or_insert(at);
+            leg.record.cause.get_or_insert(cause);
         }
         let legs = call.legs.len();
         for index in 0..legs {
@@ -53,13 +53,12 @@ impl Switch {
     pub(crate) fn finish_if_done(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let Phase::Released { reports } = call.phase else { return };
-        let owes = |(leg, record): (&super::Leg, &model::LegRecord)| {
-            leg.state != super::LegState::Terminated && record.answered_at.is_some()
-        };
-        let owing = call.legs.iter().zip(&call.record.legs).any(owes);
+        let owes =
+            |leg: &super::Leg| leg.state != super::LegState::Terminated && leg.record.answered_at.is_some();
+        let owing = call.legs.iter().any(owes);
         if reports && call.open_streams == 0 && !owing {
             call.phase = Phase::Released { reports: false };
-            out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
+            out.push(Output::Journal(Record::CallClosed(Box::new(call.cdr()))));
             self.set_timer(key, now.instant + LAST_WORDS);
         }
         let Some(call) = self.calls.get(key) else { return };
@@ -74,7 +73,7 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         if matches!(call.phase, Phase::Released { reports: true }) {
             call.phase = Phase::Released { reports: false };
-            out.push(Output::Journal(Record::CallClosed(Box::new(call.record.clone()))));
+            out.push(Output::Journal(Record::CallClosed(Box::new(call.cdr()))));
             self.set_timer(key, now.instant + LAST_WORDS);
             return self.finish_if_done(now, key, out);
         }

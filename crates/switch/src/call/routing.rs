@@ -235,7 +235,7 @@ impl Switch {
     ) {
         if let Some(call) = self.calls.get_mut(key) {
             let at = call.time(now);
-            if let Some(record) = call.record.legs.get_mut(index) {
+            if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record) {
                 record.ended_at.get_or_insert(at);
                 record.cause.get_or_insert(cause);
             }

@@ -26,7 +26,6 @@ impl Switch {
         } else {
             self.unregister_all(now);
         }
-        self.drain_endpoint(now, out);
     }
 
     /// Register no more, and leave what is registered to lapse: another node may have registered the same account by now.

@@ -37,7 +37,6 @@ impl Switch {
                 self.continue_attempt(now, key, id, out);
             }
         }
-        self.drain_endpoint(now, out);
     }
 
     fn set_stage(&mut self, key: CallKey, id: AttemptId, stage: AttemptState) {

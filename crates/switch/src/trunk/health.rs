@@ -108,7 +108,6 @@ impl Switch {
         }
         let due = now.instant + self.trunks.around(interval);
         self.trunks.set_only(due, Alarm::Probe(id.clone()));
-        self.drain_endpoint(now, out);
     }
 
     /// Ask every address of a host.

@@ -68,7 +68,7 @@ impl Switch {
         };
         let (None, Route::Extension(extension)) = (refusal, &route) else {
             let refusal = Rejection::cause(refusal.unwrap_or(Cause::Forbidden));
-            return self.reject(now, &request, &refusal, out);
+            return self.reject(now, &request, &refusal);
         };
         let from = request.message.from().uri.user().unwrap_or_default().into_owned();
         let from_number =
@@ -106,7 +106,7 @@ impl Switch {
     pub(crate) fn is_from_trunk(&self, session: SessionId, hop: &Hop) -> Option<bool> {
         let (key, index) = self.leg_of(session)?;
         let call = self.calls.get(key)?;
-        if call.record.legs.get(index)?.role != LegRole::Trunk {
+        if call.leg(index)?.record.role != LegRole::Trunk {
             return None;
         }
         let carrier = match index {

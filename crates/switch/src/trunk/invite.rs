@@ -7,7 +7,7 @@ use sip::{Headers, InviteParams, Target, Uri};
 
 use super::lookup::host_uri;
 use super::outbound::{AttemptId, GatewayTarget, OutboundAttempt};
-use crate::call::{ANONYMOUS, CallKey, CallState, Leg, LegState, PendingReinvite, escaped};
+use crate::call::{ANONYMOUS, CallKey, CallState, Leg, escaped};
 use crate::switch::Switch;
 use crate::{Output, limits};
 
@@ -87,12 +87,10 @@ impl Switch {
             out.push(Output::Media { worker: port.worker, command });
             return None;
         };
-        let leg = Leg { session, hop, state: LegState::Trying, stream, asking: PendingReinvite::No };
-        let index = self.calls.add_leg(key, leg);
-        let sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
-        let party = spot.trunk.name.clone();
-        self.add_leg_record(key, LegRole::Trunk, party, hop.remote, sip_call_id, now);
-        Some(index)
+        let at = self.calls.get(key)?.time(now);
+        let mut leg = Leg::new(session, hop, stream, LegRole::Trunk, spot.trunk.name.clone(), at);
+        leg.record.sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
+        Some(self.calls.add_leg(key, leg))
     }
 
     /// The number that the called one outside is shown, by the trunk's rule.
@@ -100,8 +98,8 @@ impl Switch {
         if let (CallerId::Own, Some(by)) = (trunk.settings.caller_id, &way.by) {
             return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));
         }
-        let device = call.record.legs.first().filter(|leg| leg.role != LegRole::Trunk);
-        let credential = device.and_then(|leg| self.directory.credential(&leg.party));
+        let device = call.leg(0).map(|leg| &leg.record).filter(|record| record.role != LegRole::Trunk);
+        let credential = device.and_then(|record| self.directory.credential(&record.party));
         let extension = credential.and_then(|credential| self.extension_of(credential));
         trunk.settings.caller_number(&call.record.from_number, extension.map(|e| &e.number))
     }

@@ -111,7 +111,6 @@ impl Switch {
         }
         known.hosts = hosts;
         self.try_registrar(now, id, out);
-        self.drain_endpoint(now, out);
     }
 
     /// Ask the next address of this round; after the last one, pause.

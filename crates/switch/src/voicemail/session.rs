@@ -141,7 +141,7 @@ impl Switch {
     ) {
         // A phone of ours has proved who it is; a number that comes from outside proves nothing.
         let own = self.calls.get(key).filter(|call| call.record.direction == CallDirection::Internal);
-        let party = own.and_then(|call| Some(call.record.legs.first()?.party.clone()));
+        let party = own.and_then(|call| Some(call.legs.first()?.record.party.clone()));
         let own = party
             .filter(|_| application == Application::Voicemail)
             .and_then(|party| self.extension_of(self.directory.credential(&party)?).cloned());
@@ -260,7 +260,6 @@ impl Switch {
             | MediaEvent::WorkerGone { .. }
             | MediaEvent::Closed { .. } => {}
         }
-        self.drain_endpoint(now, out);
     }
 
     /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
@@ -327,7 +326,6 @@ impl Switch {
             }
             None => self.dispatch_ivr(now, key, &IvrEvent::Missing, out),
         }
-        self.drain_endpoint(now, out);
     }
 
     /// The timer of a visit.
