@@ -62,24 +62,24 @@ impl Switch {
     fn step(&mut self, now: Now, task: Task, out: &mut Vec<Output>) -> Option<Task> {
         match task {
             Task::Release { after, until, cause } => {
-                let (id, key) = self.calls.next(after.as_ref(), &until)?;
+                let (id, key) = self.core.index.next(after.as_ref(), &until)?;
                 self.release(now, key, cause, out);
                 Some(Task::Release { after: Some(id), until, cause })
             }
             Task::ReleaseWorker { worker, after, until } => {
-                let (id, key) = self.calls.next(after.as_ref(), &until)?;
+                let (id, key) = self.core.index.next(after.as_ref(), &until)?;
                 if self.calls.get(key).is_some_and(|call| call.is_on(worker)) {
                     self.release(now, key, Cause::Internal, out);
                 }
                 Some(Task::ReleaseWorker { worker, after: Some(id), until })
             }
             Task::ReleaseWaiting => {
-                let key = self.calls.first_waiting().filter(|_| self.state != State::Running)?;
+                let key = self.core.index.first_waiting().filter(|_| self.core.state != State::Running)?;
                 self.release(now, key, Cause::Draining, out);
                 Some(Task::ReleaseWaiting)
             }
             Task::Speak => {
-                let key = self.calls.next_held()?;
+                let key = self.core.index.next_without_prompts()?;
                 self.begin_to_speak(now, key, out);
                 Some(Task::Speak)
             }

@@ -6,7 +6,7 @@ use base::Now;
 use model::Cause;
 
 use crate::backlog::Task;
-use crate::call::CallKey;
+use crate::call::{CallKey, Phase};
 use crate::switch::Switch;
 use crate::trunk::TestCall;
 use crate::{Command, Output, Presence, Registration, RegistrationsOf, Reply, State, Status, limits};
@@ -16,21 +16,26 @@ impl Switch {
         match command {
             Command::Originate(wish) => self.originate(now, wish, out),
             Command::End { call } => {
-                let Some(key) = self.calls.find(&call) else { return Reply::Unknown };
+                let Some(key) = self.core.index.find(&call) else { return Reply::Unknown };
                 self.release(now, key, Cause::EndedByApi, out);
                 self.last_record(key, &call, out).map_or(Reply::Unknown, Reply::Call)
             }
             Command::Show { call } => {
-                let found = self.calls.find(&call).and_then(|key| self.calls.get(key));
+                let found = self.core.index.find(&call).and_then(|key| self.calls.get(key));
                 found.map_or(Reply::Unknown, |call| Reply::Call(call.cdr()))
             }
-            Command::Calls { of, after, limit } => Reply::Calls(self.calls.list(&of, after.as_ref(), limit)),
+            Command::Calls { of, after, limit } => {
+                Reply::Calls(self.calls.list(&self.core.index, &of, after.as_ref(), limit))
+            }
             Command::Up { mut calls } => {
-                calls.retain(|call| self.calls.is_live(call));
+                calls.retain(|call| {
+                    let call = self.core.index.find(call).and_then(|key| self.calls.get(key));
+                    call.is_some_and(|call| !matches!(call.phase, Phase::Released { .. }))
+                });
                 Reply::Up(calls)
             }
             Command::Ladder { call } => {
-                let found = self.calls.find(&call).and_then(|key| self.calls.get(key));
+                let found = self.core.index.find(&call).and_then(|key| self.calls.get(key));
                 found.map_or(Reply::Unknown, |call| Reply::Ladder(call.ladder.rungs()))
             }
             Command::Recording { call, action } => self.recording_command(now, &call, action, out),
@@ -40,7 +45,7 @@ impl Switch {
             Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
             Command::ProbeTrunk { trunk } => {
                 let before = self.trunk_status(now, &trunk);
-                if self.state == State::Running {
+                if self.core.state == State::Running {
                     self.probe(now, &trunk, out);
                 }
                 before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
@@ -58,13 +63,13 @@ impl Switch {
                 self.test_call(now, wish, out)
             }
             Command::Tested { call } => self.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
-            Command::Bans => Reply::Bans(self.identity.bans(now)),
+            Command::Bans => Reply::Bans(self.core.auth.bans(now)),
             Command::LiftBans { source, account } => {
-                Reply::Bans(self.identity.lift(now, source, account.as_deref()))
+                Reply::Bans(self.core.auth.lift(now, source, account.as_deref()))
             }
             Command::Start => {
-                if matches!(self.state, State::Stopped | State::Draining) {
-                    self.state = State::Starting;
+                if matches!(self.core.state, State::Stopped | State::Draining) {
+                    self.core.state = State::Starting;
                     out.push(Output::Listen(true));
                 }
                 Reply::Status(self.status())
@@ -79,8 +84,8 @@ impl Switch {
     /// Whether phones are there and in calls.
     fn presence(&self, now: Now, usernames: &[Arc<str>]) -> Vec<Presence> {
         let of = |name: &Arc<str>| Presence {
-            registered: self.location.is_registered(now.instant, name),
-            busy: self.calls.is_busy(name),
+            registered: self.core.location.is_registered(now.instant, name),
+            busy: self.core.index.is_busy(name),
         };
         usernames.iter().map(of).collect()
     }
@@ -105,12 +110,12 @@ impl Switch {
     }
 
     fn stop(&mut self, now: Now, force: bool, out: &mut Vec<Output>) {
-        if self.state == State::Stopped {
+        if self.core.state == State::Stopped {
             return;
         }
-        self.state = State::Draining;
+        self.core.state = State::Draining;
         self.unregister_all(now);
-        match self.calls.last_id().filter(|_| force) {
+        match self.core.index.last_id().filter(|_| force) {
             Some(until) => {
                 let task = Task::Release { after: None, until, cause: Cause::Draining };
                 self.do_in_parts(now, task, out);
@@ -122,8 +127,12 @@ impl Switch {
 
     /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        let over = || self.calls.len() == 0 && self.recordings.is_empty() && !self.trunks.is_unregistering();
-        if self.state == State::Draining && over() {
+        let over = || {
+            self.core.index.len() == 0
+                && self.core.recordings.is_empty()
+                && !self.core.trunks.is_unregistering()
+        };
+        if self.core.state == State::Draining && over() {
             out.push(Output::Listen(false));
         }
     }
@@ -131,7 +140,7 @@ impl Switch {
     fn registrations(&self, now: Now, of: &RegistrationsOf, limit: usize) -> Reply {
         match of {
             RegistrationsOf::Everybody { after } => {
-                self.registrations_of(now, self.location.names_after(after.as_deref()), limit)
+                self.registrations_of(now, self.core.location.names_after(after.as_deref()), limit)
             }
             RegistrationsOf::These(names) => self.registrations_of(now, names.iter(), limit),
         }
@@ -148,7 +157,7 @@ impl Switch {
             if found.len() >= limit || looked_at >= limits::NAMES_LISTED {
                 return Reply::Registrations { found, next: last };
             }
-            let live = self.location.contacts(username).iter().filter(|c| now.instant < c.expires);
+            let live = self.core.location.contacts(username).iter().filter(|c| now.instant < c.expires);
             found.extend(live.map(|contact| Registration {
                 username: Arc::clone(username),
                 contact: contact.uri.to_string(),
@@ -162,18 +171,18 @@ impl Switch {
     }
 
     fn status(&self) -> Status {
-        let (transactions, sessions) = self.endpoint.counts();
-        let mut counters = self.counters.clone();
-        (counters.wrong_passwords, counters.banned) = (self.identity.wrong, self.identity.silenced);
-        counters.answers_withheld = self.endpoint.suppressed_responses();
+        let (transactions, sessions) = self.core.endpoint.counts();
+        let mut counters = self.core.counters.clone();
+        (counters.wrong_passwords, counters.banned) = (self.core.auth.wrong, self.core.auth.silenced);
+        counters.answers_withheld = self.core.endpoint.suppressed_responses();
         Status {
-            state: self.state,
-            active_calls: self.calls.live_count(),
-            registrations: self.location.len(),
-            ports_in_use: self.calls.streams(),
+            state: self.core.state,
+            active_calls: self.core.index.live_count(),
+            registrations: self.core.location.len(),
+            ports_in_use: self.core.index.streams(),
             transactions,
             sessions,
-            journal: self.journal,
+            journal: self.core.journal,
             counters,
         }
     }

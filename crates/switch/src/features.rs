@@ -143,7 +143,7 @@ impl Switch {
     /// Read what a phone dialled.
     pub(crate) fn read_feature(&self, caller: &Credential, dialled: String) -> Read {
         let plain = Read { dialled, route: None, setting: None, hidden: false, trace: None };
-        let Some(feature) = self.config.features.read(&plain.dialled) else { return plain };
+        let Some(feature) = self.core.config.features.read(&plain.dialled) else { return plain };
         let step = |outcome: String| Some(TraceStep { rule: "feature".into(), outcome });
         let setting = |wanted: Result<(Setting, String), Cause>, plain: Read| match wanted {
             Ok((setting, outcome)) => Read {
@@ -165,8 +165,8 @@ impl Switch {
                 Read { dialled: number, hidden: true, trace, ..plain }
             }
             Feature::CallBack => {
-                let aor = crate::auth::canonical(&self.directory, caller);
-                match self.features.last_callers.get(&aor) {
+                let aor = crate::auth::canonical(&self.core.directory, caller);
+                match self.core.features.last_callers.get(&aor) {
                     Some(Some(number)) => {
                         Read { dialled: number.to_string(), trace: step("the last caller".into()), ..plain }
                     }
@@ -206,7 +206,7 @@ impl Switch {
             return Err(Cause::ForwardingLoop);
         }
         let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
-        match dialplan::route(&self.directory, asker, number.as_str()).route {
+        match dialplan::route(&self.core.directory, asker, number.as_str()).route {
             Route::Refused(cause) => Err(cause),
             Route::Extension(_) | Route::Username(_) | Route::Application(_) | Route::Trunk(_) => Ok(number),
         }
@@ -215,7 +215,7 @@ impl Switch {
     /// A call is about to begin that asks for a setting.
     pub(crate) fn wish_setting(&mut self, call: &CallId, setting: Option<Setting>) {
         if let Some(setting) = setting {
-            self.features.wishes.insert(call.clone(), setting);
+            self.core.features.wishes.insert(call.clone(), setting);
         }
     }
 
@@ -226,13 +226,13 @@ impl Switch {
         let extension = call.routing.visited_extensions.first().cloned();
         let from =
             leg.filter(|leg| leg.state == LegState::Trying).map(|leg| leg.hop.remote.ip().to_canonical());
-        let to = self.features.wishes.get(&id).cloned();
+        let to = self.core.features.wishes.get(&id).cloned();
         let (Some(extension), Some(from), Some(to)) = (extension, from, to) else {
             // Forwarded to a code: nobody there could hear that it was done.
             return self.release(now, key, Cause::Refused, out);
         };
-        let token = self.rng.u64();
-        self.calls.expect(token, key);
+        let token = self.core.rng.u64();
+        self.core.index.expect(token, key);
         out.push(Output::Setting {
             token,
             change: Box::new(SettingChange { extension, to, from, call: id }),
@@ -242,11 +242,11 @@ impl Switch {
 
     /// The shell has written a setting, or could not.
     pub(crate) fn setting_changed(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
-        let Some(key) = self.calls.expected(token) else { return };
+        let Some(key) = self.core.index.expected(token) else { return };
         let Some(call) = self.calls.get_mut(key).filter(|call| matches!(call.phase, Phase::Dialling)) else {
             return;
         };
-        let Some(setting) = self.features.wishes.get(&call.record.id) else { return };
+        let Some(setting) = self.core.features.wishes.get(&call.record.id) else { return };
         if !done {
             self.release(now, key, Cause::Internal, out);
             return;
@@ -268,14 +268,14 @@ impl Switch {
 
     /// A call is over: what it wished is done or not.
     pub(crate) fn forget_wish(&mut self, call: &CallId) {
-        self.features.wishes.remove(call);
+        self.core.features.wishes.remove(call);
     }
 
     /// A call reaches an extension: it can be called back.
     pub(crate) fn remember_caller(&mut self, key: CallKey, username: &Arc<str>) {
         let Some(call) = self.calls.get(key) else { return };
         let number = DialledNumber::parse(&call.record.from_number).ok().filter(|_| !call.routing.hidden);
-        self.features.last_callers.insert(Arc::clone(username), number);
+        self.core.features.last_callers.insert(Arc::clone(username), number);
     }
 }
 

@@ -10,6 +10,7 @@ mod call;
 mod command;
 mod command_handler;
 mod config;
+mod core;
 mod features;
 mod guard;
 mod io;

@@ -139,12 +139,12 @@ impl Switch {
             Err(refusal) => return self.reject(now, request, &refusal),
         };
         let time = Duration::from_secs(u64::from(expires));
-        if let Some(id) = self.endpoint.subscribe(now, request, time, &mut self.sip_out) {
+        if let Some(id) = self.core.endpoint.subscribe(now, request, time, &mut self.core.sip_out) {
             self.mwi.subscriptions.insert(id, Arc::clone(&username));
             self.mwi.by_user.entry(Arc::clone(&username)).or_default().insert(id);
             // It has asked: what it was told unasked means nothing any more.
             self.mwi.all_gone(&username);
-            self.location.set_mwi(&username, 0);
+            self.core.location.set_mwi(&username, 0);
             self.notify_subscriber(now, id, &username);
         }
     }
@@ -165,7 +165,7 @@ impl Switch {
         }
         match request.message.number(HeaderName::Expires) {
             Some(Err(())) => Err(Rejection::status(400).why("malformed Expires")),
-            Some(Ok(short)) if short > 0 && u64::from(short) < self.config.min_expires.as_secs() => {
+            Some(Ok(short)) if short > 0 && u64::from(short) < self.core.config.min_expires.as_secs() => {
                 Err(Rejection::status(423))
             }
             Some(Ok(expires)) => Ok(expires.min(LONGEST)),
@@ -183,7 +183,7 @@ impl Switch {
     fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming) {
         let Some(credential) = self.authenticate(now, request) else { return };
         let Some(username) = self.mwi.subscriptions.get(&id).cloned() else { return };
-        if canonical(&self.directory, &credential) != username {
+        if canonical(&self.core.directory, &credential) != username {
             let refusal =
                 Rejection::status(403).why("the subscription is not that of the authenticated user");
             return self.reject(now, request, &refusal);
@@ -192,7 +192,7 @@ impl Switch {
             Err(refusal) => self.reject(now, request, &refusal),
             Ok(expires) => {
                 let time = Duration::from_secs(u64::from(expires));
-                self.endpoint.renew(now, id, request, time, &mut self.sip_out);
+                self.core.endpoint.renew(now, id, request, time, &mut self.core.sip_out);
                 self.notify_subscriber(now, id, &username);
             }
         }
@@ -200,19 +200,19 @@ impl Switch {
 
     /// Tell a subscriber.
     fn notify_subscriber(&mut self, now: Now, id: SubscriptionId, username: &str) {
-        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
+        let extension = self.core.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
         let body = match extension {
             Some(extension) => self.summary(&extension),
             None => Bytes::from_static(b"Messages-Waiting: no\r\n"),
         };
-        self.endpoint.notify(now, id, KIND, body, &mut self.sip_out);
+        self.core.endpoint.notify(now, id, KIND, body, &mut self.core.sip_out);
     }
 
     /// RFC 3842 §5.2; no message is urgent here.
     fn summary(&self, extension: &Extension) -> Bytes {
         let count = self.count(&extension.id);
         let waiting = if count.new > 0 { "yes" } else { "no" };
-        let account = format!("sip:{}@{}", extension.username, self.config.domain);
+        let account = format!("sip:{}@{}", extension.username, self.core.config.domain);
         format!(
             "Messages-Waiting: {waiting}\r\nMessage-Account: {account}\r\nVoice-Message: {}/{} (0/0)\r\n",
             count.new, count.old
@@ -221,14 +221,14 @@ impl Switch {
     }
 
     fn count(&self, extension: &ExtensionId) -> Count {
-        self.directory.message_count(extension)
+        self.core.directory.message_count(extension)
     }
 
     // ---- those who did not subscribe -----------------------------------------------------------------------------------------
 
     /// A box has changed.
     pub(crate) fn box_changed(&mut self, now: Now, id: &ExtensionId) {
-        let Some(extension) = self.directory.extension(id).cloned() else { return };
+        let Some(extension) = self.core.directory.extension(id).cloned() else { return };
         let asked = self.mwi.by_user.get(&extension.username).cloned().unwrap_or_default();
         for subscription in asked {
             self.notify_subscriber(now, subscription, &extension.username);
@@ -238,14 +238,14 @@ impl Switch {
 
     /// A phone has registered.
     pub(crate) fn on_registered(&mut self, now: Now, username: &Arc<str>, extension: Option<&ExtensionId>) {
-        if !self.directory.has_messages() {
+        if !self.core.directory.has_messages() {
             return; // the commonest case costs nothing
         }
         let Some(extension) = extension else { return };
-        if self.location.contacts(username).iter().all(|contact| contact.mwi == self.mwi.generation) {
+        if self.core.location.contacts(username).iter().all(|contact| contact.mwi == self.mwi.generation) {
             return; // the commonest case of a phone with messages
         }
-        if let Some(extension) = self.directory.extension(extension).cloned() {
+        if let Some(extension) = self.core.directory.extension(extension).cloned() {
             self.notify_unsolicited(now, &extension);
         }
     }
@@ -257,30 +257,30 @@ impl Switch {
             return;
         }
         let count = self.count(&extension.id);
-        let reachable = || self.location.reachable(now.instant, username);
+        let reachable = || self.core.location.reachable(now.instant, username);
         if let Some(told) = self.mwi.told.get_mut(username) {
             told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
         }
         let news = |contact: &&Contact| self.mwi.is_news(username, contact.uri.as_str(), count);
         let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
-        self.location.set_mwi(username, self.mwi.generation);
+        self.core.location.set_mwi(username, self.mwi.generation);
         if contacts.is_empty() {
             return;
         }
         let body = self.summary(extension);
         for contact in contacts {
             if self.mwi.asked.len() >= limits::NOTIFIES {
-                return self.location.set_mwi(username, 0); // again when it registers
+                return self.core.location.set_mwi(username, 0); // again when it registers
             }
             let lamp = (Arc::clone(username), contact.uri.to_string());
-            let own = format!("<sip:{username}@{}>", self.config.domain);
+            let own = format!("<sip:{username}@{}>", self.core.config.domain);
             let hop = contact.hop;
             let target = Target { uri: contact.uri, hop, route: contact.path.to_vec() };
             let mut request = Request::new(Method::Notify, target, own.clone(), own);
             request.contact_user = Some(username.to_string());
             request.lines.add("Event", PACKAGE).add("Subscription-State", "active");
             request.body = Some((KIND.into(), body.clone()));
-            let id = self.endpoint.request(now, request, &mut self.sip_out);
+            let id = self.core.endpoint.request(now, request, &mut self.core.sip_out);
             self.mwi.note(username, &lamp.1, Some(count));
             self.mwi.asked.insert(id, lamp);
         }
@@ -295,7 +295,7 @@ impl Switch {
             Some(_) => self.mwi.note(&username, &contact, None),
             None => {
                 self.mwi.gone(&username, &contact); // told again when it registers
-                self.location.set_mwi(&username, 0);
+                self.core.location.set_mwi(&username, 0);
             }
         }
         true

@@ -81,15 +81,20 @@ impl Switch {
     }
 
     fn options(&mut self, now: Now, request: &Incoming) {
-        let mut lines = std::mem::take(&mut self.lines);
+        let mut lines = std::mem::take(&mut self.core.lines);
         lines.clear();
         lines
             .add("Allow", METHODS)
             .add("Accept", "application/sdp")
             .add("Allow-Events", crate::mwi::PACKAGE)
             .add("Supported", "100rel, timer, path");
-        self.endpoint.respond_stateless(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
-        self.lines = lines;
+        self.core.endpoint.respond_stateless(
+            now,
+            request,
+            Reply::new(200).lines(&lines),
+            &mut self.core.sip_out,
+        );
+        self.core.lines = lines;
     }
 
     fn refuse_authenticated(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
@@ -104,22 +109,22 @@ impl Switch {
         // A carrier is known by its addresses, and has several.
         match self.is_from_trunk(session, &request.hop) {
             Some(true) => {
-                self.endpoint.accept_source(now, session, request, &mut self.sip_out);
+                self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
                 return;
             }
             Some(false) => {
-                self.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.sip_out);
+                self.core.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.core.sip_out);
                 return;
             }
             None => {}
         }
         let Some(credential) = self.authenticate(now, &request) else { return };
         let party = self.leg_of(session).and_then(|(key, index)| {
-            self.directory.credential(&self.calls.get(key)?.leg(index)?.record.party)
+            self.core.directory.credential(&self.calls.get(key)?.leg(index)?.record.party)
         });
-        let aor = canonical(&self.directory, &credential);
-        if party.is_some_and(|party| canonical(&self.directory, party) == aor) {
-            self.endpoint.accept_source(now, session, request, &mut self.sip_out);
+        let aor = canonical(&self.core.directory, &credential);
+        if party.is_some_and(|party| canonical(&self.core.directory, party) == aor) {
+            self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
         } else {
             let refusal = Rejection::status(403).why("the call is not that of the authenticated user");
             self.reject(now, &request, &refusal);
@@ -128,22 +133,23 @@ impl Switch {
 
     /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
     pub(crate) fn authenticate(&mut self, now: Now, request: &Incoming) -> Option<Arc<Credential>> {
-        let verdict = self.identity.judge(now, request, &self.directory, &self.location, &self.config);
+        let verdict =
+            self.core.auth.judge(now, request, &self.core.directory, &self.core.location, &self.core.config);
         match verdict {
             Verdict::Known(credential) => Some(credential),
             Verdict::Drop => None,
             Verdict::Challenge { stale } => {
-                self.counters.challenges += 1;
-                let mut lines = std::mem::take(&mut self.lines);
+                self.core.counters.challenges += 1;
+                let mut lines = std::mem::take(&mut self.core.lines);
                 lines.clear();
-                self.identity.challenge(now, stale, &mut lines);
-                self.endpoint.respond_stateless(
+                self.core.auth.challenge(now, stale, &mut lines);
+                self.core.endpoint.respond_stateless(
                     now,
                     request,
                     Reply::new(401).lines(&lines),
-                    &mut self.sip_out,
+                    &mut self.core.sip_out,
                 );
-                self.lines = lines;
+                self.core.lines = lines;
                 None
             }
         }
@@ -152,17 +158,17 @@ impl Switch {
     /// Refuse, and say the same to a retransmission: its nonce is spent.
     pub(crate) fn reject(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
         let lines = self.refusal_lines(refusal);
-        self.endpoint.respond_cached(
+        self.core.endpoint.respond_cached(
             now,
             request,
             Reply::new(refusal.status).lines(&lines),
-            &mut self.sip_out,
+            &mut self.core.sip_out,
         );
-        self.lines = lines;
+        self.core.lines = lines;
     }
 
     fn refusal_lines(&mut self, refusal: &Rejection) -> Headers {
-        let mut lines = std::mem::take(&mut self.lines);
+        let mut lines = std::mem::take(&mut self.core.lines);
         lines.clear();
         match (&refusal.why, refusal.cause) {
             (Some(why), _) => {
@@ -174,7 +180,7 @@ impl Switch {
         match refusal.status {
             405 | 501 => lines.add("Allow", METHODS),
             489 => lines.add("Allow-Events", crate::mwi::PACKAGE),
-            423 => lines.add("Min-Expires", self.config.min_expires.as_secs()),
+            423 => lines.add("Min-Expires", self.core.config.min_expires.as_secs()),
             503 => lines.add("Retry-After", 10),
             _ => &mut lines,
         };
@@ -183,7 +189,7 @@ impl Switch {
 
     /// Whether a host is a name or an address of ours (S41).
     pub(crate) fn is_ours(&self, host: &str, request: &Incoming) -> bool {
-        self.config.is_ours(host, &request.hop)
+        self.core.config.is_ours(host, &request.hop)
     }
 
     /// Max-Forwards of a request that we pass on, less one.

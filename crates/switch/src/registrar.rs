@@ -27,24 +27,25 @@ impl Switch {
             let refusal = Rejection::status(404).why("this domain is not served here");
             return self.reject(now, request, &refusal);
         }
-        let aor = canonical(&self.directory, &credential);
+        let aor = canonical(&self.core.directory, &credential);
         let to = request.message.to();
         let owned = to.uri.user().is_some_and(|user| {
-            let other = || self.directory.credential(&user);
-            *user == *credential.username || other().is_some_and(|c| canonical(&self.directory, c) == aor)
+            let other = || self.core.directory.credential(&user);
+            *user == *credential.username
+                || other().is_some_and(|c| canonical(&self.core.directory, c) == aor)
         });
         if !owned || !self.is_ours(to.uri.host(), request) {
             let why = "the address of record is not that of the authenticated user";
             return self.reject(now, request, &Rejection::status(403).why(why));
         }
-        if !self.directory.may_serve(&credential) {
+        if !self.core.directory.may_serve(&credential) {
             let refusal = Rejection::cause(model::Cause::Inactive).with_status(403);
             return self.reject(now, request, &refusal); // S70
         }
         match self.wish(now, request).and_then(|wish| self.apply(now, request, &aor, wish, out)) {
             Err(refusal) => self.reject(now, request, &refusal),
             Ok(()) => {
-                self.counters.registrations_accepted += 1;
+                self.core.counters.registrations_accepted += 1;
                 self.confirm(now, request, &aor);
                 self.on_registered(now, &aor, credential.extension.as_ref());
                 self.on_flow_recovered(now, &aor, out);
@@ -99,13 +100,13 @@ impl Switch {
             Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
             None => expires,
         };
-        let asked = asked.unwrap_or(self.config.default_expires.as_secs() as u32);
+        let asked = asked.unwrap_or(self.core.config.default_expires.as_secs() as u32);
         let granted = match asked {
             0 => 0,
-            short if u64::from(short) < self.config.min_expires.as_secs() => {
+            short if u64::from(short) < self.core.config.min_expires.as_secs() => {
                 return Err(Rejection::status(423));
             }
-            long => long.min(self.config.max_expires.as_secs() as u32),
+            long => long.min(self.core.config.max_expires.as_secs() as u32),
         };
         let agent = request.message.header(HeaderName::UserAgent).unwrap_or_default();
         let contact = Contact {
@@ -136,7 +137,8 @@ impl Switch {
     /// Whether a contact is an address at which we listen ourselves: a call to it would come back to us.
     fn is_listener(&self, uri: &Uri, request: &Incoming) -> bool {
         let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips { 5061 } else { 5060 });
-        self.is_ours(uri.host(), request) && self.config.listeners.iter().any(|l| l.address.port() == port)
+        self.is_ours(uri.host(), request)
+            && self.core.config.listeners.iter().any(|l| l.address.port() == port)
     }
 
     fn apply(
@@ -150,7 +152,7 @@ impl Switch {
         let changes = match wish {
             RegisterRequest::Fetch => return Ok(()),
             RegisterRequest::RemoveAll => {
-                let all = self.location.contacts(aor).iter().cloned();
+                let all = self.core.location.contacts(aor).iter().cloned();
                 all.map(|c| {
                     (
                         Contact {
@@ -165,11 +167,11 @@ impl Switch {
             }
             RegisterRequest::Change(changes) => changes,
         };
-        if self.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
+        if self.core.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
             // What is answered with 200 outlives a crash, and this could not be written.
             return Err(Rejection::status(503).why("the disk is full"));
         }
-        let live = || self.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
+        let live = || self.core.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
         // A refresh replaces its contact: only the others are copied.
         let mut contacts = Vec::with_capacity(live().count().max(changes.len()));
         contacts.extend(live().filter(|c| !changes.iter().any(|(new, _)| c.is_same(new))).cloned());
@@ -201,7 +203,7 @@ impl Switch {
                 contacts.remove(place);
             }
             if granted > 0 {
-                records.push(Record::Bound(contact.record(aor, &self.config, now)));
+                records.push(Record::Bound(contact.record(aor, &self.core.config, now)));
                 contacts.push(contact);
             } else {
                 let contact = contact.uri.to_string();
@@ -211,7 +213,7 @@ impl Switch {
         if contacts.len() > limits::BINDINGS_PER_AOR {
             return Err(Rejection::status(403).why("too many contacts of one address of record"));
         }
-        if !self.location.has_room() && contacts.len() > self.location.contacts(aor).len() {
+        if !self.core.location.has_room() && contacts.len() > self.core.location.contacts(aor).len() {
             return Err(Rejection::cause(model::Cause::Overload));
         }
         for record in &records {
@@ -220,14 +222,14 @@ impl Switch {
             }
         }
         out.extend(records.into_iter().map(Output::Journal));
-        self.location.replace(aor, contacts);
+        self.core.location.replace(aor, contacts);
         Ok(())
     }
 
     fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>) {
-        let mut lines = std::mem::take(&mut self.lines);
+        let mut lines = std::mem::take(&mut self.core.lines);
         lines.clear();
-        for contact in self.location.contacts(aor) {
+        for contact in self.core.location.contacts(aor) {
             let left = contact.remaining(now.instant);
             match contact.q {
                 1000 => lines.add("Contact", format_args!("<{}>;expires={left}", contact.uri)),
@@ -240,8 +242,13 @@ impl Switch {
         for path in request.message.header_lines(HeaderName::Path) {
             lines.add("Path", String::from_utf8_lossy(path));
         }
-        self.endpoint.respond_cached(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
-        self.lines = lines;
+        self.core.endpoint.respond_cached(
+            now,
+            request,
+            Reply::new(200).lines(&lines),
+            &mut self.core.sip_out,
+        );
+        self.core.lines = lines;
     }
 }
 

@@ -24,13 +24,13 @@ impl Switch {
     ) {
         let mut aors: BTreeMap<&Arc<str>, Vec<Contact>> = BTreeMap::new();
         for binding in bindings {
-            match Contact::restore(binding, &self.config, now) {
+            match Contact::restore(binding, &self.core.config, now) {
                 Some(contact) => {
                     // No longer than a phone may ask for: the wall clock may have been set back meanwhile.
-                    let longest = now.instant + self.config.max_expires;
+                    let longest = now.instant + self.core.config.max_expires;
                     let contact = Contact { expires: contact.expires.min(longest), ..contact };
                     if contact.hop.transport.is_reliable() {
-                        self.location.flow_closed(contact.hop.flow); // it died with the process
+                        self.core.location.flow_closed(contact.hop.flow); // it died with the process
                     }
                     aors.entry(&binding.username).or_default().push(contact);
                 }
@@ -42,7 +42,7 @@ impl Switch {
             }
         }
         for (username, contacts) in aors {
-            self.location.replace(username, contacts);
+            self.core.location.replace(username, contacts);
         }
         for call in calls {
             self.close_crashed_call(now, call, alive, out);
@@ -59,11 +59,11 @@ impl Switch {
     ) {
         for time in times.iter_mut().filter(|time| time.until.is_none()) {
             // A carrier ends what lasts too long, whoever is there to hear it.
-            let longest = time.since + self.config.call_duration;
+            let longest = time.since + self.core.config.call_duration;
             time.until = Some(alive.unwrap_or(time.since).min(longest).max(time.since));
             out.push(Output::Journal(Record::Noted(CallEvent::Outside(time.clone()))));
         }
-        self.usage.restore(now, &times);
+        self.core.usage.restore(now, &times);
     }
 
     /// A call that was up when the process died: BYE to both phones, and its one CDR. It has lasted until the last sign of life, and not
@@ -95,26 +95,26 @@ impl Switch {
             leg.ended_at.get_or_insert(ended);
             leg.cause.get_or_insert(Cause::Crash);
         }
-        *self.counters.calls_ended.entry(Cause::Crash.code()).or_default() += 1;
+        *self.core.counters.calls_ended.entry(Cause::Crash.code()).or_default() += 1;
         out.push(Output::Journal(Record::CallClosed(Box::new(record))));
     }
 
     fn send_bye(&mut self, now: Now, leg: &DialogSnapshot) {
         let transport = transport_of(leg.transport);
-        let Some(listener) = self.config.listener_at(leg.listener, transport, leg.local) else {
+        let Some(listener) = self.core.config.listener_at(leg.listener, transport, leg.local) else {
             return; // nothing of ours can reach it any more
         };
         let hop = Hop { transport, listener, local: leg.local, remote: leg.remote, flow: Flow::default() };
         if hop.transport.is_reliable() && !self.is_carriers_host(leg.remote) {
             return; // its connection died with the process; the phone comes back by registering
         }
-        if let Some(session) = self.endpoint.restore_dialog(now, &leg.dialog, hop) {
-            let mut lines = std::mem::take(&mut self.lines);
+        if let Some(session) = self.core.endpoint.restore_dialog(now, &leg.dialog, hop) {
+            let mut lines = std::mem::take(&mut self.core.lines);
             lines.clear();
             reason_line(Cause::Crash, &mut lines);
             let hangup = sip::HangupParams { status: 500, phrase: None, lines: Some(&lines) };
-            self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
-            self.lines = lines;
+            self.core.endpoint.hangup(now, session, hangup, &mut self.core.sip_out);
+            self.core.lines = lines;
         }
     }
 }

@@ -1,59 +1,27 @@
 //! The switch itself: owns every part and only dispatches between them.
 
 use std::mem;
-use std::sync::Arc;
 
 use base::{Instant, Now, Rng};
 use model::Directory;
 use model::journal::Record;
-use sip::{Endpoint, Event, Headers, Message, SessionId};
+use sip::{Event, Message, SessionId};
 
-use crate::auth::Authenticator;
 use crate::backlog::Backlog;
-use crate::call::{Calls, Recordings, Timers};
-use crate::features::Features;
-use crate::location::Location;
+use crate::call::Calls;
+use crate::core::Core;
 use crate::mwi::Mwi;
-use crate::ports::Ports;
-use crate::trunk::Trunks;
-use crate::usage::OutboundUsage;
-use crate::voicemail::{PromptSet, VoicemailRecordings};
-use crate::{Config, Counters, Input, JournalRoom, Output, State, limits};
+use crate::{Config, Input, Output, State, limits};
 
-/// See the crate.
+/// The exchange as one state machine: owns every part and only dispatches between them.
 #[derive(Debug)]
 pub struct Switch {
-    pub(crate) config: Config,
-    pub(crate) rng: Rng,
-    pub(crate) directory: Directory,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) identity: Authenticator,
-    pub(crate) location: Location,
+    pub(crate) core: Core,
     pub(crate) calls: Calls,
-    pub(crate) ports: Ports,
-    pub(crate) timers: Timers,
-    pub(crate) backlog: Backlog,
-    pub(crate) trunks: Trunks,
-    pub(crate) usage: OutboundUsage,
-    pub(crate) recordings: Recordings,
-    pub(crate) prompts: Arc<PromptSet>,
-    /// Whether they are there: a start does not wait until they are decoded.
-    pub(crate) prompts_read: bool,
-    pub(crate) voicemail_recordings: VoicemailRecordings,
     pub(crate) mwi: Mwi,
-    pub(crate) features: Features,
-    pub(crate) state: State,
-    /// Whether what is promised can be written down.
-    pub(crate) journal: JournalRoom,
-    pub(crate) counters: Counters,
-    /// When the journal is told next that we live, where calls are up.
-    pub(crate) alive_due: Instant,
-    /// The second that ladders are being counted in, and how many it has seen.
-    pub(crate) ladders: (u64, u32),
-    /// Outputs of the endpoint that are not dispatched yet: see [`Switch::drain_endpoint`].
-    pub(crate) sip_out: Vec<sip::Output>,
-    /// Header lines being written: one buffer for all answers.
-    pub(crate) lines: Headers,
+    pub(crate) backlog: Backlog,
+    /// When the next sign of life goes into the journal, while calls are up.
+    alive_due: Instant,
     /// See [`Switch::steps`].
     steps: u64,
     /// What the directory had counted when it was handed in.
@@ -63,34 +31,13 @@ pub struct Switch {
 impl Switch {
     /// A switch that knows nobody yet: [`Input::Directory`] and [`Input::Restore`] come first.
     pub fn new(config: Config, mut rng: Rng) -> Switch {
-        let endpoint =
-            sip::Config { id_prefix: config.mark.clone(), t1: config.t1, ..sip::Config::default() };
+        let mwi = Mwi::new(&mut rng);
         Switch {
-            endpoint: Endpoint::new(endpoint, rng.fork()),
-            identity: Authenticator::new(&config.domain, &config.digest, &mut rng),
-            location: Location::new(&mut rng),
-            calls: Calls::new(&mut rng),
-            trunks: Trunks::new(&mut rng),
-            usage: OutboundUsage::new(config.outside.clone()),
-            ports: Ports::new(&config.listeners),
-            mwi: Mwi::new(&mut rng),
-            config,
-            rng,
-            directory: Directory::default(),
-            timers: Timers::default(),
+            core: Core::new(config, rng),
+            calls: Calls::default(),
+            mwi,
             backlog: Backlog::default(),
-            recordings: Recordings::default(),
-            prompts: Arc::default(),
-            prompts_read: false,
-            voicemail_recordings: VoicemailRecordings::default(),
-            features: Features::default(),
-            state: State::Starting,
-            journal: JournalRoom::Ample,
-            counters: Counters::default(),
             alive_due: Instant::ZERO,
-            ladders: (0, 0),
-            sip_out: Vec::new(),
-            lines: Headers::new(),
             steps: 0,
             steps_before: 0,
         }
@@ -107,21 +54,21 @@ impl Switch {
     /// What all inputs so far have cost: outputs, messages between the parts, and entries that walks over tables have passed. The difference
     /// around one input is what it has cost, which nothing but its own call or account may make larger.
     pub fn steps(&self) -> u64 {
-        self.steps + self.calls.steps() + self.location.steps() + self.directory_steps()
+        self.steps + self.calls.steps() + self.core.location.steps() + self.directory_steps()
     }
 
     fn directory_steps(&self) -> u64 {
-        self.directory.steps().saturating_sub(self.steps_before)
+        self.core.directory.steps().saturating_sub(self.steps_before)
     }
 
     fn absorb(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Packet { hop, bytes } => {
-                self.counters.messages_received += 1;
+                self.core.counters.messages_received += 1;
                 self.sip(now, sip::Input::Packet { hop, bytes });
             }
             Input::FlowClosed(flow) => {
-                self.location.flow_closed(flow);
+                self.core.location.flow_closed(flow);
                 self.sip(now, sip::Input::FlowClosed(flow));
             }
             Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop)),
@@ -141,63 +88,68 @@ impl Switch {
             Input::SettingChanged { token, done } => self.setting_changed(now, token, done, out),
             Input::Resolved { token, answer } => self.resolved(now, token, &answer, out),
             Input::Listening(open) => {
-                self.state = if open { State::Running } else { State::Stopped };
+                self.core.state = if open { State::Running } else { State::Stopped };
                 self.trunks_listen(now, open, out);
             }
-            Input::Journal(room) => self.journal = room,
+            Input::Journal(room) => self.core.journal = room,
             Input::Tick => self.tick(now, out),
         }
     }
 
     /// When to come back with [`Input::Tick`] if nothing else happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
-        let calls = [self.timers.first(), self.recordings.deadline(), self.usage.deadline()];
-        let calls = calls.into_iter().chain([self.backlog.deadline()]);
-        let alive = (self.calls.live_count() > 0).then_some(self.alive_due);
-        sip.into_iter().chain(calls).chain([alive]).flatten().min()
+        let alive = (self.core.index.live_count() > 0).then_some(self.alive_due);
+        [self.core.deadline(), self.backlog.deadline(), alive].into_iter().flatten().min()
     }
 
     /// Write down that we live, while calls are up: after a crash they have ended at the last of these.
     fn show_life(&mut self, now: Now, out: &mut Vec<Output>) {
-        if self.calls.live_count() > 0 && self.alive_due <= now.instant {
+        if self.core.index.live_count() > 0 && self.alive_due <= now.instant {
             self.alive_due = now.instant + limits::ALIVE;
             out.push(Output::Journal(Record::Alive { at: now.wall }));
         }
     }
 
     fn sip(&mut self, now: Now, input: sip::Input) {
-        let mut said = mem::take(&mut self.sip_out);
-        self.endpoint.handle(now, input, &mut said);
-        self.sip_out = said;
+        let mut said = mem::take(&mut self.core.sip_out);
+        self.core.endpoint.handle(now, input, &mut said);
+        self.core.sip_out = said;
     }
 
     /// Dispatch the endpoint's outputs, and those that follow from them, first in, first out. The one place where that is done: what handles one
     /// event never sees the next one before it has finished.
     fn drain_endpoint(&mut self, now: Now, out: &mut Vec<Output>) {
-        while !self.sip_out.is_empty() {
-            let mut outputs = mem::take(&mut self.sip_out);
+        while !self.core.sip_out.is_empty() {
+            let mut outputs = mem::take(&mut self.core.sip_out);
             self.steps += outputs.len() as u64;
             for output in outputs.drain(..) {
                 match output {
                     sip::Output::Transmit { hop, bytes, session } => {
-                        self.counters.messages_sent += 1;
+                        self.core.counters.messages_sent += 1;
                         if let Some(session) = session {
-                            self.calls.note(now, session, true, hop, &bytes);
+                            self.note(now, session, true, hop, &bytes);
                         }
                         out.push(Output::Transmit { hop, bytes });
                     }
                     sip::Output::Received { session, hop, bytes } => {
-                        self.calls.note(now, session, false, hop, &bytes);
+                        self.note(now, session, false, hop, &bytes);
                     }
                     sip::Output::Event(event) => self.sip_event(now, event, out),
                 }
             }
-            if self.sip_out.is_empty() {
-                self.sip_out = outputs; // keep the memory
+            if self.core.sip_out.is_empty() {
+                self.core.sip_out = outputs; // keep the memory
             }
         }
-        out.extend(self.identity.events.drain(..).map(|event| Output::Journal(Record::Noted(event))));
+        out.extend(self.core.auth.events.drain(..).map(|event| Output::Journal(Record::Noted(event))));
+    }
+
+    /// Write a message into the ladder of its session's call.
+    fn note(&mut self, now: Now, session: SessionId, sent: bool, hop: sip::Hop, message: &[u8]) {
+        let call = self.core.index.leg_of(session).and_then(|(key, _)| self.calls.get_mut(key));
+        if let Some(call) = call {
+            call.ladder.note(call.time(now), sent, hop, message);
+        }
     }
 
     fn sip_event(&mut self, now: Now, event: Event, out: &mut Vec<Output>) {
@@ -220,13 +172,13 @@ impl Switch {
     fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
         self.show_life(now, out);
         self.sip(now, sip::Input::Tick);
-        self.location.expire(now.instant, |username, contact| {
+        self.core.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
             self.mwi.gone(username, &contact);
             out.push(Output::Journal(Record::Unbound { username: username.clone(), contact, at: now.wall }));
         });
         for _ in 0..limits::TICK_BATCH {
-            let Some(call) = self.timers.pop(now.instant) else { break };
+            let Some(call) = self.core.timers.pop(now.instant) else { break };
             self.call_timer(now, call, out);
         }
         self.trunk_alarms(now, out);
@@ -245,8 +197,8 @@ impl Switch {
     ) {
         self.steps += self.directory_steps();
         self.steps_before = directory.steps();
-        let before = std::mem::replace(&mut self.directory, directory);
-        if !self.directory.has_messages_of(&before) {
+        let before = std::mem::replace(&mut self.core.directory, directory);
+        if !self.core.directory.has_messages_of(&before) {
             self.mwi.messages_changed();
         }
         let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();
@@ -287,7 +239,7 @@ impl Switch {
                 | model::Change::Recurring(_)
                 | model::Change::RecurringGone(_) => continue,
             };
-            for contact in self.location.contacts(&username) {
+            for contact in self.core.location.contacts(&username) {
                 let contact = contact.uri.to_string();
                 out.push(Output::Journal(Record::Unbound {
                     username: username.clone(),
@@ -295,19 +247,19 @@ impl Switch {
                     at: now.wall,
                 }));
             }
-            self.location.replace(&username, Vec::new());
+            self.core.location.replace(&username, Vec::new());
             self.mwi.all_gone(&username);
         }
     }
 
     /// Calls, sessions and ports that are still held: the oracle of the simulator says that it comes to nothing.
     pub fn counts(&self) -> [usize; 4] {
-        let (transactions, sessions) = self.endpoint.counts();
-        [self.calls.len(), self.calls.streams(), transactions, sessions]
+        let (transactions, sessions) = self.core.endpoint.counts();
+        [self.core.index.len(), self.core.index.streams(), transactions, sessions]
     }
 
     pub(crate) fn leg_of(&self, session: SessionId) -> Option<(crate::call::CallKey, usize)> {
-        self.calls.leg_of(session)
+        self.core.index.leg_of(session)
     }
 }
 

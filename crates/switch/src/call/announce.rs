@@ -94,13 +94,13 @@ impl Switch {
         into_box: bool,
         out: &mut Vec<Output>,
     ) -> Reply {
-        let device = wish.device.as_ref().and_then(|device| self.directory.credential(device));
-        let device = device.filter(|credential| self.directory.may_serve(credential));
+        let device = wish.device.as_ref().and_then(|device| self.core.directory.credential(device));
+        let device = device.filter(|credential| self.core.directory.may_serve(credential));
         let Some(extension) = device.and_then(|credential| self.extension_of(credential)).cloned() else {
             return Reply::Refused(Cause::Inactive);
         };
         let asker = DialContext { origin: CallOrigin::Schedule, permissions: extension.dial_permissions };
-        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &wish.to);
+        let Decision { route, mut trace } = dialplan::route(&self.core.directory, asker, &wish.to);
         match route {
             Route::Refused(cause) => return Reply::Refused(cause),
             Route::Application(_) => return Reply::Refused(Cause::BadNumber),
@@ -111,7 +111,9 @@ impl Switch {
         }
         let clip = match what {
             // They are on their way in the first moments of a process.
-            Announcement::Prompt(_) if self.prompts.is_empty() => return Reply::Refused(Cause::Overload),
+            Announcement::Prompt(_) if self.core.prompts.is_empty() => {
+                return Reply::Refused(Cause::Overload);
+            }
             Announcement::Prompt(name) => match self.prompt(&extension, name) {
                 Some(clip) => Some(clip),
                 None => return Reply::Refused(Cause::AudioMissing),
@@ -122,8 +124,8 @@ impl Switch {
             let outcome = format!("{} was due at {}", planned.recurring, planned.due);
             trace.insert(0, TraceStep { rule: "recurring_call".into(), outcome });
         }
-        self.counters.calls_started += 1;
-        let announcement = AnnouncementState { token: self.rng.u64(), clip: None, into_box };
+        self.core.counters.calls_started += 1;
+        let announcement = AnnouncementState { token: self.core.rng.u64(), clip: None, into_box };
         let token = announcement.token;
         let key = self.begin_announcement(now, wish, &extension, route, trace, announcement);
         self.journal_opening(key, out);
@@ -132,7 +134,7 @@ impl Switch {
             Announcement::Audio(id) => {
                 let audio = Audio::Sound(id.clone());
                 let note = VoicemailEffect::Fetch { token, extension: extension.id.clone(), audio };
-                self.calls.expect(token, key);
+                self.core.index.expect(token, key);
                 out.push(Output::Voicemail(Box::new(note)));
                 self.set_timer(key, now.instant + PATIENCE);
             }
@@ -141,8 +143,8 @@ impl Switch {
     }
 
     fn prompt(&self, extension: &Extension, name: &str) -> Option<Clip> {
-        let language = self.directory.mailbox(&extension.id).language;
-        let clip = self.prompts.say(language, &[Prompt::named(name)?]);
+        let language = self.core.directory.mailbox(&extension.id).language;
+        let clip = self.core.prompts.say(language, &[Prompt::named(name)?]);
         (!clip.is_empty()).then_some(clip)
     }
 
@@ -157,7 +159,7 @@ impl Switch {
     ) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let record = CallRecord {
-            id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.rng)),
+            id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng)),
             user: wish.user.clone(),
             other_user: self.owner_of(&route),
             direction: CallDirection::Internal,
@@ -172,8 +174,9 @@ impl Switch {
             trace,
             legs: Vec::new(),
         };
-        self.calls.begin(
+        self.calls.insert(
             now,
+            &mut self.core.index,
             CallState {
                 legs: vec![Leg::placeholder(extension.username.to_string(), now.wall)],
                 announcement: Some(Box::new(announcement)),
@@ -214,8 +217,8 @@ impl Switch {
         };
         announcement.clip = Some(clip);
         call.phase = Phase::Dialling;
-        self.timers.cancel(call.timer.take());
-        if self.state == State::Stopped {
+        self.core.timers.cancel(call.timer.take());
+        if self.core.state == State::Stopped {
             return self.release(now, key, Cause::Draining, out);
         }
         self.route_call(now, key, route, out);
@@ -239,7 +242,7 @@ impl Switch {
 
     /// All has been said. `false` where this stream had nothing to say.
     pub(crate) fn said(&mut self, now: Now, stream: StreamId, out: &mut Vec<Output>) -> bool {
-        let Some((key, index)) = self.calls.stream_of(stream) else { return false };
+        let Some((key, index)) = self.core.index.stream_of(stream) else { return false };
         let speaks = |call: &CallState| matches!(call.phase, Phase::Announcing(to) if to == index);
         let over = self.calls.get(key).is_some_and(speaks);
         if over {
@@ -276,7 +279,7 @@ impl Switch {
             format!("{}: the mailbox of {} gets it", cause.code(), extension.number),
         );
         let message = VoicemailMessage {
-            id: MessageId::new(now, &mut self.rng),
+            id: MessageId::new(now, &mut self.core.rng),
             extension: extension.id.clone(),
             user: extension.user.clone(),
             state: MessageState::New,
@@ -286,7 +289,7 @@ impl Switch {
             millis: (clip.len() / 8) as u32,
             heard_at: None,
         };
-        self.calls.expect(token, key);
+        self.core.index.expect(token, key);
         out.push(Output::Voicemail(Box::new(VoicemailEffect::DepositClip { token, message, clip })));
         if let Some(call) = self.calls.get_mut(key) {
             call.phase = Phase::StoringMessage;
@@ -296,7 +299,7 @@ impl Switch {
 
     /// The message lies in the mailbox, or could not be put there.
     pub(crate) fn deposited(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
-        let expected = self.calls.expected(token);
+        let expected = self.core.index.expected(token);
         let Some(key) = expected.filter(|key| self.announces(*key, token)) else { return };
         let Some(call) = self.calls.get_mut(key) else { return };
         if matches!(call.phase, Phase::StoringMessage) {

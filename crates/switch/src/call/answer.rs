@@ -72,9 +72,9 @@ impl Switch {
             && self.calls.get(key).is_some_and(|c| c.legs.first().is_some_and(|l| l.stream.theirs.is_some()));
         if can_hear && let Ok(answer) = self.answer_offer(key, 0, partner.as_ref(), out) {
             self.hear(key, index, out);
-            self.endpoint.progress(now, session, 183, Some(answer), &mut self.sip_out);
+            self.core.endpoint.progress(now, session, 183, Some(answer), &mut self.core.sip_out);
         } else if !rang {
-            self.endpoint.progress(now, session, 180, None, &mut self.sip_out);
+            self.core.endpoint.progress(now, session, 180, None, &mut self.core.sip_out);
         }
     }
 
@@ -180,7 +180,7 @@ impl Switch {
             self.make_offer(key, 0, like.as_ref()) // a late offer: its answer comes with the ACK
         };
         let Some(sdp) = sdp else { return false };
-        self.endpoint.accept(now, session, Some(sdp), &mut self.sip_out);
+        self.core.endpoint.accept(now, session, Some(sdp), &mut self.core.sip_out);
         if let Some(caller) = self.calls.get_mut(key).and_then(|c| c.legs.first_mut()) {
             caller.state = LegState::Up;
         }
@@ -224,7 +224,7 @@ impl Switch {
 
     pub(crate) fn up(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         self.update_media_graph(key, out);
-        self.counters.calls_answered += 1;
+        self.core.counters.calls_answered += 1;
         if let Some(call) = self.calls.get_mut(key) {
             call.record.status = CallStatus::InProgress;
             let at = call.time(now);
@@ -232,7 +232,7 @@ impl Switch {
             let note = CallEvent::Answered { call: call.record.id.clone(), at };
             out.push(Output::Journal(Record::Noted(note)));
         }
-        let longest: Duration = self.config.call_duration;
+        let longest: Duration = self.core.config.call_duration;
         self.set_timer(key, now.instant + longest);
         self.auto_record(now, key, out);
     }
@@ -264,11 +264,11 @@ impl Switch {
     fn journal_leg(&self, key: CallKey, index: usize, out: &mut Vec<Output>) {
         let Some(call) = self.calls.get(key) else { return };
         let Some(leg) = call.leg(index) else { return };
-        let Some(dialog) = self.endpoint.dialog(leg.session) else { return };
+        let Some(dialog) = self.core.endpoint.dialog(leg.session) else { return };
         let open = DialogSnapshot {
             dialog,
             transport: transport_number(leg.hop.transport),
-            listener: self.config.listener_id(leg.hop.listener),
+            listener: self.core.config.listener_id(leg.hop.listener),
             local: leg.hop.local,
             remote: leg.hop.remote,
             place: Some(index as u32),

@@ -53,7 +53,7 @@ impl Switch {
         }
         let Some(call) = self.calls.get(key) else { return };
         if let Some(other) = call.partner(index).and_then(|i| call.leg(i)) {
-            self.endpoint.info(now, other.session, content_type, body, &mut self.sip_out);
+            self.core.endpoint.info(now, other.session, content_type, body, &mut self.core.sip_out);
         }
     }
 
@@ -135,8 +135,8 @@ impl Switch {
 
     pub(crate) fn set_timer(&mut self, key: CallKey, due: base::Instant) {
         if let Some(call) = self.calls.get_mut(key) {
-            self.timers.cancel(call.timer.take());
-            call.timer = Some(self.timers.set(due, key));
+            self.core.timers.cancel(call.timer.take());
+            call.timer = Some(self.core.timers.set(due, key));
         }
     }
 

@@ -122,7 +122,7 @@ impl Switch {
             return None;
         }
         let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
-        let decision = dialplan::route(&self.directory, asker, step.number.as_str());
+        let decision = dialplan::route(&self.core.directory, asker, step.number.as_str());
         if let Some(call) = self.calls.get_mut(key) {
             call.record.trace.extend(decision.trace);
         }

@@ -34,7 +34,7 @@ impl Switch {
     ) {
         let until = now.instant + limits::FLOW_RETURN;
         let (username, number) = (Arc::clone(username), number.to_owned());
-        self.calls.index.await_return(key, PendingFlow { username, number, ring_seconds, until });
+        self.core.index.await_return(key, PendingFlow { username, number, ring_seconds, until });
         if let Some(call) = self.calls.get_mut(key) {
             let outcome = "a phone's connection is broken; it may come back".to_owned();
             call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
@@ -46,7 +46,7 @@ impl Switch {
 
     /// A phone has registered: it joins the calls that wait for it.
     pub(crate) fn on_flow_recovered(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
-        let calls = self.calls.index.returning_to(username);
+        let calls = self.core.index.returning_to(username);
         if calls.is_empty() {
             return;
         }
@@ -66,7 +66,7 @@ impl Switch {
     /// A call's timer rang: where it only waited for a phone that did not come back, the call ends. `false` where it was another timer.
     pub(crate) fn on_flow_timeout(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
         let dialling = self.calls.get(key).is_some_and(|call| matches!(call.phase, Phase::Dialling));
-        if self.calls.index.stop_returning(key).is_none() || !dialling || self.is_ringing(key) {
+        if self.core.index.stop_returning(key).is_none() || !dialling || self.is_ringing(key) {
             return false;
         }
         self.on_no_answer(now, key, Cause::Unreachable, out);
@@ -84,6 +84,6 @@ impl Switch {
             return Vec::new();
         };
         let fresh = |contact: &&Contact| call.legs.iter().skip(1).all(|leg| leg.hop != contact.hop);
-        self.location.reachable(now.instant, username).filter(fresh).cloned().collect()
+        self.core.location.reachable(now.instant, username).filter(fresh).cloned().collect()
     }
 }

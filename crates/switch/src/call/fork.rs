@@ -39,7 +39,7 @@ impl Switch {
     ) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.phase = Phase::Dialling;
-        let lost = self.location.has_closed_flow(now.instant, username);
+        let lost = self.core.location.has_closed_flow(now.instant, username);
         match self.ring_phones(now, key, username, number, None, out) {
             Ok(_) => self.set_timer(key, now.instant + Duration::from_secs(ring_seconds)),
             Err(Cause::Unreachable) if lost => {}
@@ -60,7 +60,7 @@ impl Switch {
         way: Option<&Diversion>,
         out: &mut Vec<Output>,
     ) -> Result<usize, Cause> {
-        let contacts: Vec<Contact> = self.location.reachable(now.instant, username).cloned().collect();
+        let contacts: Vec<Contact> = self.core.location.reachable(now.instant, username).cloned().collect();
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
         let outcome = format!("{} reachable contacts of {username}", contacts.len());
         call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
@@ -82,16 +82,16 @@ impl Switch {
         way: Option<&Diversion>,
         out: &mut Vec<Output>,
     ) -> Result<usize, Cause> {
-        self.calls.join(key, username);
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
+        self.core.index.join(call, username);
         call.routing.ringing_aors.push(Arc::clone(username));
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
-        let mut lines = call.diversion_headers(&self.config.domain, way);
+        let mut lines = call.diversion_headers(&self.core.config.domain, way);
         if call.routing.hidden {
             lines.add("Privacy", "id");
         }
         let from = self.build_from_header(key);
-        let to = format!("<sip:{number}@{}>", self.config.domain);
+        let to = format!("<sip:{number}@{}>", self.core.config.domain);
         let words = InviteIdentity { from, to, lines };
         let rang = contacts.iter().filter(|contact| {
             self.dial(now, key, contact, username, like.as_ref(), words.clone(), out).is_some()
@@ -117,7 +117,7 @@ impl Switch {
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
         let (worker, max_forwards) = (call.worker(), call.hops_left);
         let contact_user = call.shown_number().to_owned();
-        let port = self.ports.take(contact.hop.listener, worker)?;
+        let port = self.core.ports.take(contact.hop.listener, worker)?;
         let mut stream = self.open_stream(contact.hop, port, out);
         let offer = self.restrict_to_recordable(key, username, media::sdp::offer(&stream.local, like));
         let connect = InviteParams {
@@ -131,7 +131,7 @@ impl Switch {
             max_forwards,
         };
         stream.ours = Some(offer);
-        let Some(session) = self.endpoint.connect(now, connect, &mut self.sip_out) else {
+        let Some(session) = self.core.endpoint.connect(now, connect, &mut self.core.sip_out) else {
             let command = media::MediaCommand::Close { stream: stream.id };
             out.push(Output::Media { worker: port.worker, command });
             return None;
@@ -139,8 +139,8 @@ impl Switch {
         let call = self.calls.get(key)?;
         let role = if call.legs.is_empty() { LegRole::Caller } else { LegRole::Callee };
         let mut leg = Leg::new(session, contact.hop, stream, role, username.into(), call.time(now));
-        leg.record.sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
-        Some(self.calls.add_leg(key, leg))
+        leg.record.sip_call_id = self.core.endpoint.call_id(session).unwrap_or_default().to_string();
+        Some(self.core.index.add_leg(self.calls.get_mut(key)?, leg))
     }
 
     /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
@@ -155,11 +155,12 @@ impl Switch {
             return self.trunk_from_uri(&call.record.from_number);
         }
         let name = self
+            .core
             .directory
             .credential(party)
             .and_then(|c| self.extension_of(c))
             .map_or(String::new(), |extension| quoted(&extension.display_name));
-        format!("{name}<sip:{}@{}>", escaped(&call.record.from_number), self.config.domain)
+        format!("{name}<sip:{}@{}>", escaped(&call.record.from_number), self.core.config.domain)
     }
 
     /// Hang one leg up, with the cause in its Reason line, and let its port go.
@@ -179,7 +180,7 @@ impl Switch {
                 return;
             }
             let session = leg.session;
-            let mut lines = std::mem::take(&mut self.lines);
+            let mut lines = std::mem::take(&mut self.core.lines);
             lines.clear();
             crate::out_of_dialog::reason_line(cause, &mut lines);
             if cause.sip_status() == 503 {
@@ -187,8 +188,8 @@ impl Switch {
             }
             let hangup =
                 sip::HangupParams { status: cause.sip_status().max(300), phrase: None, lines: Some(&lines) };
-            self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
-            self.lines = lines;
+            self.core.endpoint.hangup(now, session, hangup, &mut self.core.sip_out);
+            self.core.lines = lines;
         }
         self.close_stream(key, index, out);
     }

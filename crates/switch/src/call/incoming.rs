@@ -57,11 +57,13 @@ impl Switch {
         if let Err(refusal) = self.admit(&caller, help) {
             return self.reject(now, &request, &refusal);
         }
-        let asker =
-            DialContext { origin: CallOrigin::Phone, permissions: self.directory.permissions_of(&caller) };
+        let asker = DialContext {
+            origin: CallOrigin::Phone,
+            permissions: self.core.directory.permissions_of(&caller),
+        };
         let Decision { route, mut trace } = match feature {
             Some(route) => Decision { route, trace: Vec::new() },
-            None => dialplan::route(&self.directory, asker, &dialled),
+            None => dialplan::route(&self.core.directory, asker, &dialled),
         };
         if let Some(step) = feature_trace {
             trace.insert(0, step);
@@ -80,32 +82,32 @@ impl Switch {
             role: LegRole::Caller,
             extension: caller.extension.clone(),
             party: caller.username.to_string(),
-            aor: Some(crate::auth::canonical(&self.directory, &caller)),
+            aor: Some(crate::auth::canonical(&self.core.directory, &caller)),
             channel: None,
             codecs: Vec::new(),
             help,
             hidden,
         };
         self.start(now, request, caller, record, route, out);
-        if self.calls.find(&id).is_none() {
+        if self.core.index.find(&id).is_none() {
             self.forget_wish(&id); // there was no room for it
         }
     }
 
     /// Whether what a phone dialled calls for help.
     fn calls_for_help(&self, dialled: &str) -> bool {
-        let help = |number: &DialledNumber| policy::emergency(self.directory.rules(), number).is_some();
+        let help = |number: &DialledNumber| policy::emergency(self.core.directory.rules(), number).is_some();
         DialledNumber::parse(&policy::normalise(dialled)).is_ok_and(|number| help(&number))
-            && self.directory.credential(dialled).is_none()
+            && self.core.directory.credential(dialled).is_none()
     }
 
     /// Whether one more call of this user may begin. No limit and no shutting down stands in the way of one that calls for help.
     fn admit(&self, caller: &Credential, help: bool) -> Result<(), Rejection> {
-        let open = self.state == State::Running || help && self.state == State::Draining;
+        let open = self.core.state == State::Running || help && self.core.state == State::Draining;
         if !open {
             return Err(Rejection::cause(Cause::Draining));
         }
-        if !self.directory.may_serve(caller) {
+        if !self.core.directory.may_serve(caller) {
             return Err(Rejection::cause(Cause::Inactive).with_status(403));
         }
         if help {
@@ -116,13 +118,13 @@ impl Switch {
 
     /// The limits that every road shares (S29).
     pub(crate) fn has_room(&self, user: &UserId) -> Result<(), Cause> {
-        if self.journal == JournalRoom::Spent {
+        if self.core.journal == JournalRoom::Spent {
             return Err(Cause::Overload); // its record could not be written
         }
-        if self.calls.of_user(user) >= self.config.calls_per_user {
+        if self.core.index.of_user(user) >= self.core.config.calls_per_user {
             return Err(Cause::ConcurrentCallLimit);
         }
-        if self.calls.len() >= limits::CALLS { Err(Cause::Overload) } else { Ok(()) }
+        if self.core.index.len() >= limits::CALLS { Err(Cause::Overload) } else { Ok(()) }
     }
 
     fn record_of(
@@ -134,7 +136,7 @@ impl Switch {
         trace: Vec<TraceStep>,
     ) -> CallRecord {
         CallRecord {
-            id: model::CallId::new(now, &mut self.rng),
+            id: model::CallId::new(now, &mut self.core.rng),
             user: caller.user.clone(),
             other_user: self.owner_of(route),
             direction: CallDirection::Internal,
@@ -154,7 +156,7 @@ impl Switch {
     pub(crate) fn owner_of(&self, route: &Route) -> Option<UserId> {
         match route {
             Route::Extension(extension) => Some(extension.user.clone()),
-            Route::Username(username) => self.directory.credential(username).map(|c| c.user.clone()),
+            Route::Username(username) => self.core.directory.credential(username).map(|c| c.user.clone()),
             Route::Application(_) | Route::Trunk(_) | Route::Refused(_) => None,
         }
     }
@@ -166,7 +168,7 @@ impl Switch {
     }
 
     pub(crate) fn extension_of(&self, credential: &Credential) -> Option<&Arc<Extension>> {
-        self.directory.extension(credential.extension.as_ref()?)
+        self.core.directory.extension(credential.extension.as_ref()?)
     }
 
     pub(crate) fn start(
@@ -179,8 +181,8 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let hop = request.hop;
-        let Some(port) = self.ports.take(hop.listener, None) else {
-            self.trunks.release_channel(caller.channel);
+        let Some(port) = self.core.ports.take(hop.listener, None) else {
+            self.core.trunks.release_channel(caller.channel);
             return self.reject(now, &request, &Rejection::cause(Cause::Overload));
         };
         let sip_call_id = request.message.call_id().to_string();
@@ -189,12 +191,12 @@ impl Switch {
         let invite = request.message.bytes().clone();
         let (hops_left, before) =
             (Switch::hops_left(&request), diversion::count_diversions(&request.message));
-        let Some(session) = self.endpoint.start_uas(now, request, &mut self.sip_out) else {
-            self.ports.add(port.worker, hop.listener, vec![port.number]);
-            self.trunks.release_channel(caller.channel);
+        let Some(session) = self.core.endpoint.start_uas(now, request, &mut self.core.sip_out) else {
+            self.core.ports.add(port.worker, hop.listener, vec![port.number]);
+            self.core.trunks.release_channel(caller.channel);
             return;
         };
-        self.counters.calls_started += 1;
+        self.core.counters.calls_started += 1;
         let mut stream = self.open_stream(hop, port, out);
         let offer = match body.is_empty() {
             true => None, // a late offer: ours goes with the 200
@@ -207,8 +209,9 @@ impl Switch {
             theirs.keep_codecs(&caller.codecs);
         }
         let visited_extensions = caller.extension.into_iter().collect();
-        let key = self.calls.begin(
+        let key = self.calls.insert(
             now,
+            &mut self.core.index,
             CallState {
                 hops_left,
                 parties: caller.aor.into_iter().collect(),
@@ -225,8 +228,10 @@ impl Switch {
         );
         let mut leg = Leg::new(session, hop, stream, caller.role, caller.party, now.wall);
         leg.record.sip_call_id = sip_call_id;
-        self.calls.add_leg(key, leg);
-        self.calls.note(now, session, false, hop, &invite);
+        if let Some(call) = self.calls.get_mut(key) {
+            self.core.index.add_leg(call, leg);
+            call.ladder.note(now.wall, false, hop, &invite);
+        }
         self.journal_opening(key, out);
         self.tell_of_emergency(now, key, out);
         if malformed {
@@ -254,7 +259,7 @@ impl Switch {
 
     /// Whether a phone of this user name is in a call.
     pub(crate) fn is_busy(&self, username: &str) -> bool {
-        self.calls.is_busy(username)
+        self.core.index.is_busy(username)
     }
 
     /// Somebody calls for help: told before anything can go wrong with the call.

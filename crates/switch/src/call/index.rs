@@ -1,13 +1,17 @@
-//! Where calls are found without a look at all of them: by party, by user, in the order of lists, and by what they wait for.
+//! Looks calls up without walking over all of them: by id, SIP session, media stream, party and user, in the order of lists, and by what a call
+//! waits for. Holds keys only, so that any part of the switch may ask while a call is being changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use base::{KeyedHash, KeyedMap, Rng, Timestamp};
-use model::UserId;
+use media::StreamId;
+use model::{CallId, UserId};
+use sip::SessionId;
 
 use super::flow_recovery::PendingFlow;
-use super::{CallKey, CallState};
+use super::{CallKey, CallState, Leg, Phase};
 use crate::CallPlace;
 
 /// What a click-to-call waits for.
@@ -19,29 +23,37 @@ enum Awaits {
     User(UserId),
 }
 
-/// See the module.
+/// The keys of all calls, by everything that they are looked up by.
 #[derive(Debug)]
-pub(super) struct Index {
-    /// The calls that phones of a user name are in; as often as they are in it.
+pub(crate) struct CallIndex {
+    sessions: KeyedMap<SessionId, (CallKey, usize)>,
+    /// Streams that a worker has not closed. They may outlive their call: the port is in use until then.
+    streams: KeyedMap<StreamId, (CallKey, usize)>,
+    by_id: BTreeMap<CallId, CallKey>,
+    /// How many calls each user is charged with (S29).
+    per_user: BTreeMap<UserId, u32>,
+    /// The calls that phones of a user name are in, once for each phone.
     by_party: KeyedMap<Arc<str>, Vec<CallKey>>,
     order: BTreeMap<CallPlace, CallKey>,
-    /// The calls that a user may read: his own, and those that his phones were called by.
-    by_user: BTreeMap<(UserId, CallPlace), CallKey>,
+    /// The calls that a user may read: those of the user, and those that the user's phones were called by.
+    by_reader: BTreeMap<(UserId, CallPlace), CallKey>,
     /// What the shell was asked to read or to write.
     tokens: BTreeMap<u64, CallKey>,
     waiting: BTreeMap<CallKey, Awaits>,
     waiting_for: BTreeMap<Awaits, BTreeSet<CallKey>>,
     returning: BTreeMap<CallKey, PendingFlow>,
     returning_to: BTreeMap<Arc<str>, BTreeSet<CallKey>>,
-    /// Visits to voicemail that began before the prompts were read.
-    unspoken: BTreeSet<CallKey>,
+    /// Voicemail sessions that began before the prompts were decoded.
+    without_prompts: BTreeSet<CallKey>,
+    live: usize,
+    next_stream: u32,
 }
 
 fn place(call: &CallState) -> CallPlace {
     CallPlace { started_at: call.record.started_at, id: Some(call.record.id.clone()) }
 }
 
-/// Who may read a call.
+/// The users who may read a call.
 fn readers(call: &CallState) -> impl Iterator<Item = &UserId> {
     let other = call.record.other_user.as_ref().filter(|other| **other != call.record.user);
     std::iter::once(&call.record.user).chain(other)
@@ -56,55 +68,188 @@ fn take_out<K: Ord>(map: &mut BTreeMap<K, BTreeSet<CallKey>>, at: &K, key: CallK
     }
 }
 
-impl Index {
-    pub(super) fn new(rng: &mut Rng) -> Index {
-        Index {
+impl CallIndex {
+    pub(crate) fn new(rng: &mut Rng) -> CallIndex {
+        CallIndex {
+            sessions: KeyedMap::with_hasher(KeyedHash::new(rng)),
+            streams: KeyedMap::with_hasher(KeyedHash::new(rng)),
+            by_id: BTreeMap::new(),
+            per_user: BTreeMap::new(),
             by_party: KeyedMap::with_hasher(KeyedHash::new(rng)),
             order: BTreeMap::new(),
-            by_user: BTreeMap::new(),
+            by_reader: BTreeMap::new(),
             tokens: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_for: BTreeMap::new(),
             returning: BTreeMap::new(),
             returning_to: BTreeMap::new(),
-            unspoken: BTreeSet::new(),
+            without_prompts: BTreeSet::new(),
+            live: 0,
+            next_stream: 0,
         }
     }
 
-    pub(super) fn begin(&mut self, key: CallKey, call: &CallState) {
+    // ---- a call's life -------------------------------------------------------------------------------------------------------
+
+    /// A call begins.
+    pub(super) fn insert(&mut self, call: &CallState) {
+        let key = call.key;
+        if !call.help {
+            *self.per_user.entry(call.record.user.clone()).or_default() += 1;
+        }
+        self.live += 1;
+        self.by_id.insert(call.record.id.clone(), key);
         self.order.insert(place(call), key);
         for user in readers(call) {
-            self.by_user.insert((user.clone(), place(call)), key);
+            self.by_reader.insert((user.clone(), place(call)), key);
         }
         for party in &call.parties {
-            self.join(key, party);
+            self.add_party(key, party);
         }
     }
 
-    /// The call is over.
-    pub(super) fn retire(&mut self, key: CallKey, call: &CallState) {
+    /// A call is released: it is no longer listed or counted, though its last messages are still to come.
+    pub(crate) fn retire(&mut self, call: &mut CallState) {
+        let key = call.key;
         self.stop_waiting(key);
         self.stop_returning(key);
-        self.unspoken.remove(&key);
+        self.without_prompts.remove(&key);
         self.order.remove(&place(call));
         for user in readers(call) {
-            self.by_user.remove(&(user.clone(), place(call)));
+            self.by_reader.remove(&(user.clone(), place(call)));
         }
-        for party in &call.parties {
-            self.part(key, party);
+        for party in std::mem::take(&mut call.parties) {
+            self.remove_party(key, &party);
         }
+        self.live -= 1;
+        let own = (!call.help).then_some(&call.record.user);
+        for user in call.routing.charged_users.iter().chain(own) {
+            if let Some(count) = self.per_user.get_mut(user) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_user.remove(user);
+                }
+            }
+        }
+    }
+
+    /// Nothing of a call is left. Its streams stay until their workers have closed them.
+    pub(super) fn remove(&mut self, call: &CallState) {
+        self.by_id.remove(&call.record.id);
+        for leg in &call.legs {
+            self.sessions.remove(&leg.session);
+        }
+    }
+
+    /// Charge one more user with a call: it was forwarded.
+    pub(crate) fn charge(&mut self, call: &mut CallState, user: UserId) {
+        *self.per_user.entry(user.clone()).or_default() += 1;
+        call.routing.charged_users.push(user);
+    }
+
+    /// Put a leg into its call and make its session and its stream known. The leg's number.
+    pub(crate) fn add_leg(&mut self, call: &mut CallState, leg: Leg) -> usize {
+        let index = call.legs.len();
+        self.sessions.insert(leg.session, (call.key, index));
+        self.streams.insert(leg.stream.id, (call.key, index));
+        call.legs.push(leg);
+        call.open_streams += 1;
+        index
+    }
+
+    // ---- lookups -------------------------------------------------------------------------------------------------------------
+
+    pub(crate) fn find(&self, id: &CallId) -> Option<CallKey> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The call with the next id, up to `until`.
+    pub(crate) fn next(&self, after: Option<&CallId>, until: &CallId) -> Option<(CallId, CallKey)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        if after.is_some_and(|after| after >= until) {
+            return None;
+        }
+        self.by_id.range((from, Bound::Included(until))).next().map(|(id, key)| (id.clone(), *key))
+    }
+
+    pub(crate) fn last_id(&self) -> Option<CallId> {
+        self.by_id.last_key_value().map(|(id, _)| id.clone())
+    }
+
+    /// Calls that are not released.
+    pub(crate) fn live_count(&self) -> usize {
+        self.live
+    }
+
+    /// All calls, including those that only wait for their last messages.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Calls that a user is charged with.
+    pub(crate) fn of_user(&self, user: &UserId) -> u32 {
+        self.per_user.get(user).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn leg_of(&self, session: SessionId) -> Option<(CallKey, usize)> {
+        self.sessions.get(&session).copied()
+    }
+
+    /// Streams whose ports are in use.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    pub(crate) fn stream_of(&self, stream: StreamId) -> Option<(CallKey, usize)> {
+        self.streams.get(&stream).copied()
+    }
+
+    pub(crate) fn stream_closed(&mut self, stream: StreamId) -> Option<(CallKey, usize)> {
+        self.streams.remove(&stream)
+    }
+
+    pub(crate) fn new_stream(&mut self) -> StreamId {
+        self.next_stream = self.next_stream.wrapping_add(1);
+        StreamId(self.next_stream)
     }
 
     // ---- parties -------------------------------------------------------------------------------------------------------------
 
-    pub(super) fn join(&mut self, key: CallKey, party: &Arc<str>) {
+    /// A phone of this user name is in a call from now on.
+    pub(crate) fn join(&mut self, call: &mut CallState, username: &Arc<str>) {
+        if !matches!(call.phase, Phase::Released { .. }) {
+            call.parties.push(Arc::clone(username));
+            self.add_party(call.key, username);
+        }
+    }
+
+    /// The phones of these user names are not in a call any more.
+    pub(crate) fn part(&mut self, call: &mut CallState, usernames: &[Arc<str>]) {
+        let (gone, stay) = std::mem::take(&mut call.parties).into_iter().partition(|p| usernames.contains(p));
+        call.parties = stay;
+        let gone: Vec<Arc<str>> = gone;
+        for party in &gone {
+            self.remove_party(call.key, party);
+        }
+    }
+
+    /// Whether a phone of this user name is in a call.
+    pub(crate) fn is_busy(&self, username: &str) -> bool {
+        !self.of_party(username).is_empty()
+    }
+
+    pub(super) fn of_party(&self, party: &str) -> &[CallKey] {
+        self.by_party.get(party).map_or(&[], Vec::as_slice)
+    }
+
+    fn add_party(&mut self, key: CallKey, party: &Arc<str>) {
         match self.by_party.get_mut(party) {
             Some(keys) => keys.push(key),
             None => drop(self.by_party.insert(Arc::clone(party), vec![key])),
         }
     }
 
-    pub(super) fn part(&mut self, key: CallKey, party: &Arc<str>) {
+    fn remove_party(&mut self, key: CallKey, party: &Arc<str>) {
         let Some(keys) = self.by_party.get_mut(party) else { return };
         if let Some(at) = keys.iter().position(|other| *other == key) {
             keys.swap_remove(at);
@@ -114,10 +259,6 @@ impl Index {
         }
     }
 
-    pub(super) fn of_party(&self, party: &str) -> &[CallKey] {
-        self.by_party.get(party).map_or(&[], Vec::as_slice)
-    }
-
     // ---- lists, newest first -------------------------------------------------------------------------------------------------
 
     pub(super) fn all(&self, after: Option<&CallPlace>) -> impl Iterator<Item = CallKey> {
@@ -125,79 +266,85 @@ impl Index {
         self.order.range(..end).rev().map(|(_, key)| *key)
     }
 
-    pub(super) fn of_user(&self, user: &UserId, after: Option<&CallPlace>) -> impl Iterator<Item = CallKey> {
+    pub(super) fn readable_by(
+        &self,
+        user: &UserId,
+        after: Option<&CallPlace>,
+    ) -> impl Iterator<Item = CallKey> {
         let first = CallPlace { started_at: Timestamp::from_micros(i64::MIN), id: None };
         let end = after.cloned().unwrap_or(CallPlace::BEGIN);
         let range = (user.clone(), first)..(user.clone(), end);
-        self.by_user.range(range).rev().map(|(_, key)| *key)
+        self.by_reader.range(range).rev().map(|(_, key)| *key)
     }
 
-    // ---- what the shell was asked for ----------------------------------------------------------------------------------------
+    // ---- answers of the shell ------------------------------------------------------------------------------------------------
 
-    /// An answer with this token belongs to this call. Who takes it looks whether the call still wants it.
-    pub(super) fn expect(&mut self, token: u64, key: CallKey) {
+    /// The shell's answer with this token belongs to this call. The call decides whether it still wants it.
+    pub(crate) fn expect(&mut self, token: u64, key: CallKey) {
         self.tokens.insert(token, key);
     }
 
-    pub(super) fn expected(&mut self, token: u64) -> Option<CallKey> {
+    pub(crate) fn expected(&mut self, token: u64) -> Option<CallKey> {
         self.tokens.remove(&token)
     }
 
     // ---- click-to-calls that wait for a device -------------------------------------------------------------------------------
 
-    pub(super) fn wait(&mut self, key: CallKey, device: Option<Arc<str>>, user: UserId) {
+    /// A click-to-call waits for this device, or for any of this user.
+    pub(crate) fn wait(&mut self, key: CallKey, device: Option<Arc<str>>, user: UserId) {
         let awaits = device.map_or(Awaits::User(user), Awaits::Device);
         self.waiting_for.entry(awaits.clone()).or_default().insert(key);
         self.waiting.insert(key, awaits);
     }
 
-    pub(super) fn stop_waiting(&mut self, key: CallKey) {
+    pub(crate) fn stop_waiting(&mut self, key: CallKey) {
         if let Some(awaits) = self.waiting.remove(&key) {
             take_out(&mut self.waiting_for, &awaits, key);
         }
     }
 
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(super) fn first_waiting(&self) -> Option<CallKey> {
+    pub(crate) fn first_waiting(&self) -> Option<CallKey> {
         self.waiting.first_key_value().map(|(key, _)| *key)
     }
 
     /// The calls that may go on once a device of this user name, and of this user, has registered.
-    pub(super) fn waiting_for(&self, device: &Arc<str>, user: Option<&UserId>) -> Vec<CallKey> {
+    pub(crate) fn waiting_for(&self, device: &Arc<str>, user: Option<&UserId>) -> Vec<CallKey> {
         let device = self.waiting_for.get(&Awaits::Device(Arc::clone(device)));
         let user = user.and_then(|user| self.waiting_for.get(&Awaits::User(user.clone())));
         device.into_iter().chain(user).flatten().copied().collect()
     }
 
-    // ---- calls for a phone whose connection broke ----------------------------------------------------------------------------
+    // ---- calls to a binding whose connection closed (RFC 5626) ---------------------------------------------------------------
 
-    pub(super) fn await_return(&mut self, key: CallKey, awaited: PendingFlow) {
+    pub(crate) fn await_return(&mut self, key: CallKey, awaited: PendingFlow) {
         self.stop_returning(key);
         self.returning_to.entry(Arc::clone(&awaited.username)).or_default().insert(key);
         self.returning.insert(key, awaited);
     }
 
-    pub(super) fn stop_returning(&mut self, key: CallKey) -> Option<PendingFlow> {
+    pub(crate) fn stop_returning(&mut self, key: CallKey) -> Option<PendingFlow> {
         let awaited = self.returning.remove(&key)?;
         take_out(&mut self.returning_to, &awaited.username, key);
         Some(awaited)
     }
 
-    pub(super) fn returning_to(&self, username: &str) -> Vec<(CallKey, PendingFlow)> {
+    pub(crate) fn returning_to(&self, username: &str) -> Vec<(CallKey, PendingFlow)> {
         let keys = self.returning_to.get(username).into_iter().flatten();
         keys.filter_map(|key| Some((*key, self.returning.get(key)?.clone()))).collect()
     }
 
-    // ---- voicemail that cannot speak yet -------------------------------------------------------------------------------------
+    // ---- voicemail before the prompts are decoded ----------------------------------------------------------------------------
 
-    pub(super) fn hold(&mut self, key: CallKey) {
-        self.unspoken.insert(key);
+    /// A voicemail session waits for the prompts.
+    pub(crate) fn await_prompts(&mut self, key: CallKey) {
+        self.without_prompts.insert(key);
     }
 
-    pub(super) fn next_held(&mut self) -> Option<CallKey> {
-        self.unspoken.pop_first()
+    pub(crate) fn next_without_prompts(&mut self) -> Option<CallKey> {
+        self.without_prompts.pop_first()
     }
 }

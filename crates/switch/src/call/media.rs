@@ -16,15 +16,15 @@ use crate::{HoldTreatment, Output};
 impl Switch {
     /// Begin a stream on a port, before anything is known of the peer.
     pub(crate) fn open_stream(&mut self, hop: Hop, port: Port, out: &mut Vec<Output>) -> Stream {
-        let id = self.calls.new_stream();
+        let id = self.core.index.new_stream();
         out.push(Output::Media {
             worker: port.worker,
             command: MediaCommand::Open { stream: id, port: port.number },
         });
         let local = LocalMedia {
-            address: self.config.media_address.unwrap_or(hop.local.ip()),
+            address: self.core.config.media_address.unwrap_or(hop.local.ip()),
             port: port.number,
-            session: self.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
+            session: self.core.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
             version: 1,
             direction: Direction::SendRecv,
         };
@@ -127,7 +127,7 @@ impl Switch {
                 for (speaker, listener) in [(a, b), (b, a)] {
                     let Some(leg) = call.leg(speaker) else { continue };
                     let holds = leg.stream.negotiated.as_ref().is_some_and(|n| !n.direction.sends());
-                    let source = match (holds, self.config.hold) {
+                    let source = match (holds, self.core.config.hold) {
                         (false, _) => Source::Stream(leg.stream.id),
                         (true, HoldTreatment::Silence) => Source::Silence,
                         (true, HoldTreatment::Music) => Source::Tone(Tone::Music),
@@ -159,7 +159,7 @@ impl Switch {
 
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
-            MediaEvent::Ports { worker, listener, ports } => self.ports.add(worker, listener, ports),
+            MediaEvent::Ports { worker, listener, ports } => self.core.ports.add(worker, listener, ports),
             MediaEvent::Digit { .. }
             | MediaEvent::PlaybackFinished { .. }
             | MediaEvent::SilenceDetected { .. } => {
@@ -182,7 +182,7 @@ impl Switch {
             MediaEvent::RtpTimeout { .. } => {}
             MediaEvent::WorkerGone { worker } => self.worker_gone(now, worker, out),
             MediaEvent::Closed { stream, report } => {
-                let Some((key, index)) = self.calls.stream_closed(stream) else { return };
+                let Some((key, index)) = self.core.index.stream_closed(stream) else { return };
                 let Some(call) = self.calls.get_mut(key) else { return };
                 call.open_streams -= 1;
                 if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record)
@@ -197,9 +197,9 @@ impl Switch {
 
     /// Nothing is heard any more of the calls on a worker that ended: they are released.
     fn worker_gone(&mut self, now: Now, worker: u8, out: &mut Vec<Output>) {
-        self.ports.forget(worker);
+        self.core.ports.forget(worker);
         // Calls that begin from now on are on the worker that follows.
-        if let Some(until) = self.calls.last_id() {
+        if let Some(until) = self.core.index.last_id() {
             self.do_in_parts(now, Task::ReleaseWorker { worker, after: None, until }, out);
         }
     }

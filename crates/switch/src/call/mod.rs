@@ -2,6 +2,7 @@
 
 mod announce;
 mod answer;
+mod calls;
 mod diversion;
 mod events;
 mod find_me;
@@ -17,27 +18,26 @@ mod release;
 mod renegotiate;
 mod routing;
 
+pub(crate) use calls::Calls;
+pub(crate) use index::CallIndex;
 pub(crate) use recording::Recordings;
 pub use recording::{Beep, RecordingConfig};
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::media::StreamId;
 use ::media::sdp::{Codec, LocalMedia, Negotiated, Offer, SessionDescription};
-use base::{Instant, KeyedHash, KeyedMap, Now, Rng, Timestamp};
+use base::{Instant, Now, Timestamp};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
-use model::{CallId, CallRecord, Cause, LegRecord, LegRole, TrunkId, UserId};
+use model::{CallRecord, Cause, LegRecord, LegRole, TrunkId};
 use sip::{Hop, SessionId};
-use slab::Slab;
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
 use crate::trunk::OutboundAttempts;
 use crate::voicemail::VoicemailSession;
-use crate::{CallPlace, CallsOf, limits};
 
 pub(crate) use diversion::Diversion;
 pub(crate) use fork::{ANONYMOUS, escaped};
@@ -198,7 +198,7 @@ pub(crate) struct CallState {
     pub(crate) hops_left: u8,
     /// The one timer that a phase has.
     pub(crate) timer: Option<(Instant, u64)>,
-    /// The user names whose phones are in it; changed by [`Calls::join`] and [`Calls::part`].
+    /// The user names whose phones are in it; changed by [`CallIndex::join`] and [`CallIndex::part`].
     parties: Vec<Arc<str>>,
     /// Streams that the worker has not closed yet.
     pub(crate) open_streams: usize,
@@ -214,276 +214,6 @@ pub(crate) struct CallState {
     pub(crate) routing: routing::Routing,
     /// What it is to say, where it is an announcement.
     pub(crate) announcement: Option<Box<announce::AnnouncementState>>,
-}
-
-/// All calls.
-#[derive(Debug)]
-pub(crate) struct Calls {
-    slab: Slab<CallState>,
-    sessions: KeyedMap<SessionId, (CallKey, usize)>,
-    streams: KeyedMap<StreamId, (CallKey, usize)>,
-    by_id: BTreeMap<CallId, CallKey>,
-    by_user: BTreeMap<UserId, u32>,
-    index: index::Index,
-    live: usize,
-    /// Of the next call.
-    serial: u64,
-    next_stream: u32,
-    /// Entries that lists have passed: see [`crate::Switch::steps`].
-    steps: Cell<u64>,
-}
-
-impl Calls {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
-        Calls {
-            slab: Slab::new(),
-            sessions: KeyedMap::with_hasher(KeyedHash::new(rng)),
-            streams: KeyedMap::with_hasher(KeyedHash::new(rng)),
-            by_id: BTreeMap::new(),
-            by_user: BTreeMap::new(),
-            index: index::Index::new(rng),
-            live: 0,
-            serial: 0,
-            next_stream: 0,
-            steps: Cell::new(0),
-        }
-    }
-
-    pub(crate) fn begin(&mut self, now: Now, mut call: CallState) -> CallKey {
-        call.began = now.instant;
-        if !call.help {
-            *self.by_user.entry(call.record.user.clone()).or_default() += 1;
-        }
-        self.live += 1;
-        self.serial += 1;
-        let entry = self.slab.vacant_entry();
-        let key = CallKey::new(self.serial, entry.key());
-        call.key = key;
-        self.by_id.insert(call.record.id.clone(), key);
-        self.index.begin(key, entry.insert(call));
-        key
-    }
-
-    /// The call is no longer counted, though its last messages are still to come.
-    pub(crate) fn retire(&mut self, key: CallKey) {
-        let Some(call) = get_mut(&mut self.slab, key) else { return };
-        self.index.retire(key, call);
-        call.parties.clear();
-        self.live -= 1;
-        let own = (!call.help).then_some(&call.record.user);
-        for user in call.routing.charged_users.iter().chain(own) {
-            if let Some(count) = self.by_user.get_mut(user) {
-                *count -= 1;
-                if *count == 0 {
-                    self.by_user.remove(user);
-                }
-            }
-        }
-    }
-
-    /// Count a live call against one more user, who had it forwarded.
-    pub(crate) fn count(&mut self, key: CallKey, user: UserId) {
-        if let Some(call) = get_mut(&mut self.slab, key) {
-            *self.by_user.entry(user.clone()).or_default() += 1;
-            call.routing.charged_users.push(user);
-        }
-    }
-
-    /// Nothing of the call is left.
-    pub(crate) fn remove(&mut self, key: CallKey) -> Option<CallState> {
-        self.get(key)?;
-        let call = self.slab.try_remove(key.slot as usize)?;
-        self.by_id.remove(&call.record.id);
-        for leg in &call.legs {
-            self.sessions.remove(&leg.session);
-            // Its stream stays: a port that a slow worker has not given back is still in use.
-        }
-        Some(call)
-    }
-
-    pub(crate) fn get(&self, key: CallKey) -> Option<&CallState> {
-        self.slab.get(key.slot as usize).filter(|call| call.key == key)
-    }
-
-    pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut CallState> {
-        get_mut(&mut self.slab, key)
-    }
-
-    pub(crate) fn find(&self, id: &CallId) -> Option<CallKey> {
-        self.by_id.get(id).copied()
-    }
-
-    /// Calls that are not over, newest first: those behind the place `after`, and no more than `limit`.
-    pub(crate) fn list(&self, of: &CallsOf, after: Option<&CallPlace>, limit: usize) -> Vec<CallRecord> {
-        let limit = limit.min(limits::CALLS_LISTED);
-        let record = |key: CallKey| {
-            self.steps.set(self.steps.get() + 1);
-            Some(self.get(key)?.cdr())
-        };
-        match of {
-            CallsOf::Everybody => self.index.all(after).take(limit).filter_map(record).collect(),
-            CallsOf::User(user) => self.index.of_user(user, after).take(limit).filter_map(record).collect(),
-            CallsOf::Party(party) => {
-                let mut keys = self.index.of_party(party).to_vec();
-                keys.sort_unstable();
-                keys.dedup();
-                let mut calls: Vec<CallRecord> = keys.into_iter().filter_map(record).collect();
-                calls.sort_by_cached_key(|call| std::cmp::Reverse(CallPlace::of(call)));
-                calls.retain(|call| after.is_none_or(|after| CallPlace::of(call) < *after));
-                calls.truncate(limit);
-                calls
-            }
-        }
-    }
-
-    /// Whether a call is there and not over.
-    pub(crate) fn is_live(&self, id: &CallId) -> bool {
-        let call = self.find(id).and_then(|key| self.get(key));
-        call.is_some_and(|call| !matches!(call.phase, Phase::Released { .. }))
-    }
-
-    /// The call whose id comes next.
-    pub(crate) fn next(&self, after: Option<&CallId>, until: &CallId) -> Option<(CallId, CallKey)> {
-        use std::ops::Bound;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        if after.is_some_and(|after| after >= until) {
-            return None;
-        }
-        self.by_id.range((from, Bound::Included(until))).next().map(|(id, key)| (id.clone(), *key))
-    }
-
-    pub(crate) fn last_id(&self) -> Option<CallId> {
-        self.by_id.last_key_value().map(|(id, _)| id.clone())
-    }
-
-    /// A phone of this user name is in a call now.
-    pub(crate) fn join(&mut self, key: CallKey, username: &Arc<str>) {
-        if let Some(call) = get_mut(&mut self.slab, key)
-            && !matches!(call.phase, Phase::Released { .. })
-        {
-            call.parties.push(Arc::clone(username));
-            self.index.join(key, username);
-        }
-    }
-
-    /// The phones of these user names are not in a call any more.
-    pub(crate) fn part(&mut self, key: CallKey, usernames: &[Arc<str>]) {
-        let Some(call) = get_mut(&mut self.slab, key) else { return };
-        let (gone, stay) = std::mem::take(&mut call.parties).into_iter().partition(|p| usernames.contains(p));
-        call.parties = stay;
-        let gone: Vec<Arc<str>> = gone;
-        for party in &gone {
-            self.index.part(key, party);
-        }
-    }
-
-    /// Whether a phone of this user name is in a call.
-    pub(crate) fn is_busy(&self, username: &str) -> bool {
-        !self.index.of_party(username).is_empty()
-    }
-
-    /// The shell's answer with this token will be for this call.
-    pub(crate) fn expect(&mut self, token: u64, key: CallKey) {
-        self.index.expect(token, key);
-    }
-
-    /// The call that an answer of the shell is for, which may be another one's by now: its own token tells.
-    pub(crate) fn expected(&mut self, token: u64) -> Option<CallKey> {
-        self.index.expected(token)
-    }
-
-    /// A click-to-call waits for this device, or for any of this user's.
-    pub(crate) fn wait(&mut self, key: CallKey, device: Option<Arc<str>>, user: UserId) {
-        self.index.wait(key, device, user);
-    }
-
-    pub(crate) fn stop_waiting(&mut self, key: CallKey) {
-        self.index.stop_waiting(key);
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.index.waiting()
-    }
-
-    pub(crate) fn first_waiting(&self) -> Option<CallKey> {
-        self.index.first_waiting()
-    }
-
-    pub(crate) fn waiting_for(&self, device: &Arc<str>, user: Option<&UserId>) -> Vec<CallKey> {
-        self.index.waiting_for(device, user)
-    }
-
-    /// A visit to voicemail waits for the prompts.
-    pub(crate) fn hold(&mut self, key: CallKey) {
-        self.index.hold(key);
-    }
-
-    pub(crate) fn next_held(&mut self) -> Option<CallKey> {
-        self.index.next_held()
-    }
-
-    pub(crate) fn steps(&self) -> u64 {
-        self.steps.get()
-    }
-
-    /// Calls that are not over.
-    pub(crate) fn live_count(&self) -> usize {
-        self.live
-    }
-
-    /// All calls, those too that are only waiting for their last messages.
-    pub(crate) fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    pub(crate) fn of_user(&self, user: &UserId) -> u32 {
-        self.by_user.get(user).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
-    pub(crate) fn leg_of(&self, session: SessionId) -> Option<(CallKey, usize)> {
-        self.sessions.get(&session).copied()
-    }
-
-    pub(crate) fn stream_of(&self, stream: StreamId) -> Option<(CallKey, usize)> {
-        self.streams.get(&stream).copied()
-    }
-
-    pub(crate) fn stream_closed(&mut self, stream: StreamId) -> Option<(CallKey, usize)> {
-        self.streams.remove(&stream)
-    }
-
-    pub(crate) fn new_stream(&mut self) -> StreamId {
-        self.next_stream = self.next_stream.wrapping_add(1);
-        StreamId(self.next_stream)
-    }
-
-    /// Put a leg into its call and make its session and its stream known.
-    pub(crate) fn add_leg(&mut self, key: CallKey, leg: Leg) -> usize {
-        let Some(call) = get_mut(&mut self.slab, key) else { return 0 };
-        let index = call.legs.len();
-        self.sessions.insert(leg.session, (key, index));
-        self.streams.insert(leg.stream.id, (key, index));
-        call.legs.push(leg);
-        call.open_streams += 1;
-        index
-    }
-
-    /// Write a message into the ladder of the session's call.
-    pub(crate) fn note(&mut self, now: Now, session: SessionId, sent: bool, hop: Hop, message: &[u8]) {
-        if let Some((key, _)) = self.sessions.get(&session)
-            && let Some(call) = get_mut(&mut self.slab, *key)
-        {
-            call.ladder.note(call.time(now), sent, hop, message);
-        }
-    }
-}
-
-fn get_mut(slab: &mut Slab<CallState>, key: CallKey) -> Option<&mut CallState> {
-    slab.get_mut(key.slot as usize).filter(|call| call.key == key)
 }
 
 impl CallState {

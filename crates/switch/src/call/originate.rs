@@ -26,10 +26,10 @@ enum DeviceFilter {
 
 impl Switch {
     pub(crate) fn originate(&mut self, now: Now, wish: Originate, out: &mut Vec<Output>) -> Reply {
-        if self.state != State::Running {
+        if self.core.state != State::Running {
             return Reply::Refused(Cause::Draining);
         }
-        if let Some(call) = wish.planned.as_ref().and_then(|planned| self.calls.find(&planned.call)) {
+        if let Some(call) = wish.planned.as_ref().and_then(|planned| self.core.index.find(&planned.call)) {
             return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.cdr()));
         }
         if let Some((what, into_box)) = announcement(&wish) {
@@ -47,14 +47,14 @@ impl Switch {
             return Reply::Refused(cause);
         }
         let device = self.device_for(now, &wish, &decision.route, DeviceFilter::Registered);
-        if device.is_none() && (wish.require_device || self.calls.waiting() >= limits::WAITING) {
+        if device.is_none() && (wish.require_device || self.core.index.waiting() >= limits::WAITING) {
             return Reply::Refused(Cause::NoRegisteredDevice);
         }
         let leaves = matches!(decision.route, Route::Trunk(_));
-        if leaves && let Err(cause) = self.usage.admit(now, &wish.user) {
+        if leaves && let Err(cause) = self.core.usage.admit(now, &wish.user) {
             return Reply::Refused(cause);
         }
-        self.counters.calls_started += 1;
+        self.core.counters.calls_started += 1;
         let key = self.queue(now, wish, &decision.route, decision.trace);
         if let Some(call) = self.calls.get_mut(key) {
             call.routing.outbound_admitted = leaves;
@@ -69,14 +69,15 @@ impl Switch {
     /// Where a wish leads, by what the device that is going to ring may dial.
     fn route_of(&self, now: Now, wish: &Originate) -> Decision {
         let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), DeviceFilter::All);
-        let permissions = device.map_or_else(DialPermissions::default, |d| self.directory.permissions_of(&d));
-        dialplan::route(&self.directory, DialContext { origin: road(wish), permissions }, &wish.to)
+        let permissions =
+            device.map_or_else(DialPermissions::default, |d| self.core.directory.permissions_of(&d));
+        dialplan::route(&self.core.directory, DialContext { origin: road(wish), permissions }, &wish.to)
     }
 
     /// A call that has no leg yet.
     fn queue(&mut self, now: Now, wish: Originate, route: &Route, trace: Vec<TraceStep>) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
-        let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.rng));
+        let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng));
         let record = CallRecord {
             id,
             user: wish.user.clone(),
@@ -96,10 +97,14 @@ impl Switch {
             legs: Vec::new(),
         };
         let patience = wish.ring_timeout;
-        let device = wish.device.as_deref().and_then(|device| self.directory.credential(device));
+        let device = wish.device.as_deref().and_then(|device| self.core.directory.credential(device));
         let (device, user) = (device.map(|device| Arc::clone(&device.username)), wish.user.clone());
-        let key = self.calls.begin(now, CallState::new(record, Phase::Waiting(Box::new(wish))));
-        self.calls.wait(key, device, user);
+        let key = self.calls.insert(
+            now,
+            &mut self.core.index,
+            CallState::new(record, Phase::Waiting(Box::new(wish))),
+        );
+        self.core.index.wait(key, device, user);
         self.set_timer(key, now.instant + patience);
         key
     }
@@ -108,7 +113,7 @@ impl Switch {
     /// empty, the device's own takes its place.
     fn shown_number(&self, wish: &Originate) -> String {
         let Some(from) = &wish.from else { return String::new() };
-        match self.directory.credential(from) {
+        match self.core.directory.credential(from) {
             Some(credential) if credential.user != wish.user => String::new(),
             Some(_) | None => from.clone(),
         }
@@ -129,18 +134,19 @@ impl Switch {
         };
         let usable = |credential: &&Arc<Credential>| {
             destination != Some(&credential.username)
-                && self.directory.may_serve(credential)
+                && self.core.directory.may_serve(credential)
                 && (among == DeviceFilter::All
-                    || self.location.is_registered(now.instant, &credential.username))
+                    || self.core.location.is_registered(now.instant, &credential.username))
         };
         if let Some(device) = &wish.device {
-            return self.directory.credential(device).filter(usable).cloned();
+            return self.core.directory.credential(device).filter(usable).cloned();
         }
-        let named = wish.from.as_deref().and_then(|from| self.directory.credential(from));
+        let named = wish.from.as_deref().and_then(|from| self.core.directory.credential(from));
         if let Some(device) = named.filter(|c| c.user == wish.user).filter(usable) {
             return Some(Arc::clone(device));
         }
-        let mine: Vec<&Arc<Credential>> = self.directory.credentials_of(&wish.user).filter(usable).collect();
+        let mine: Vec<&Arc<Credential>> =
+            self.core.directory.credentials_of(&wish.user).filter(usable).collect();
         let newest =
             mine.iter().filter(|c| c.extension.is_none()).max_by_key(|c| (c.created_at, &c.username));
         let lowest = || {
@@ -151,9 +157,9 @@ impl Switch {
     }
 
     fn ring_device(&mut self, now: Now, key: CallKey, device: &Credential, out: &mut Vec<Output>) {
-        self.calls.stop_waiting(key);
+        self.core.index.stop_waiting(key);
         let contact =
-            self.location.reachable(now.instant, &device.username).max_by_key(|c| c.expires).cloned();
+            self.core.location.reachable(now.instant, &device.username).max_by_key(|c| c.expires).cloned();
         let number = self.number_of(device);
         let name = crate::call::fork::escaped(&number);
         let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { return };
@@ -172,9 +178,11 @@ impl Switch {
         call.routing.visited_extensions.extend(device.extension.clone());
         call.phase = Phase::RingingDevice(route);
         let dialled = crate::call::fork::escaped(&call.record.to_number);
-        let from = format!("<sip:{dialled}@{}>", self.config.domain); // the device shows whom it will talk with
-        let to = format!("<sip:{name}@{}>", self.config.domain);
-        self.calls.join(key, &device.username);
+        let from = format!("<sip:{dialled}@{}>", self.core.config.domain); // the device shows whom it will talk with
+        let to = format!("<sip:{name}@{}>", self.core.config.domain);
+        if let Some(call) = self.calls.get_mut(key) {
+            self.core.index.join(call, &device.username);
+        }
         let words = InviteIdentity { from, to, ..InviteIdentity::default() };
         let rung = contact.and_then(|c| self.dial(now, key, &c, &device.username, None, words, out));
         if rung.is_none() {
@@ -185,11 +193,11 @@ impl Switch {
 
     /// A phone has registered: the calls that wait for it, or for any of its owner's, look again.
     pub(crate) fn device_registered(&mut self, now: Now, username: &Arc<str>, out: &mut Vec<Output>) {
-        if self.calls.waiting() == 0 {
+        if self.core.index.waiting() == 0 {
             return;
         }
-        let owner = self.directory.credential(username).map(|credential| &credential.user);
-        for key in self.calls.waiting_for(username, owner) {
+        let owner = self.core.directory.credential(username).map(|credential| &credential.user);
+        for key in self.core.index.waiting_for(username, owner) {
             let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
             let route = self.route_of(now, wish).route;
             if let Some(device) = self.device_for(now, wish, &route, DeviceFilter::Registered) {

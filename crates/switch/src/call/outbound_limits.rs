@@ -26,9 +26,9 @@ impl Switch {
         if std::mem::take(&mut call.routing.outbound_admitted) && payer == call.record.user {
             return Ok(());
         }
-        let best_cause = self.usage.admit(now, &payer);
+        let best_cause = self.core.usage.admit(now, &payer);
         if let Err(cause) = best_cause {
-            let limits = self.usage.limits();
+            let limits = self.core.usage.limits();
             let why = if cause == Cause::OutsideMinutesUsed {
                 format!("the {} minutes a day of who pays for it are used up", limits.minutes_per_day)
             } else {
@@ -54,13 +54,13 @@ impl Switch {
         if !leaves || call.help {
             return;
         }
-        let time = self.usage.begins(now, key, call.record.id.clone(), index, call.billed_user());
+        let time = self.core.usage.begins(now, key, call.record.id.clone(), index, call.billed_user());
         out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
     }
 
     /// A call is over: what it has cost is written down.
     pub(crate) fn outbound_call_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(time) = self.usage.ends(now, key) else { return };
+        let Some(time) = self.core.usage.ends(now, key) else { return };
         let user = time.user.clone();
         out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
         self.tell_levels(now, &user, out);
@@ -69,9 +69,9 @@ impl Switch {
     /// Tell of levels that were reached, and end the calls of users whose day is used up.
     pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            let Some(user) = self.usage.next_due(now) else { return };
+            let Some(user) = self.core.usage.next_due(now) else { return };
             self.tell_levels(now, &user, out);
-            for key in self.usage.over_limit(now, &user) {
+            for key in self.core.usage.over_limit(now, &user) {
                 self.push_trace(key, "limit", "the minutes of the day are used up".into());
                 self.release(now, key, Cause::OutsideMinutesUsed, out);
             }
@@ -79,8 +79,8 @@ impl Switch {
     }
 
     fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
-        let limit_minutes = self.usage.limits().minutes_per_day;
-        for reached in self.usage.reached(now, user) {
+        let limit_minutes = self.core.usage.limits().minutes_per_day;
+        for reached in self.core.usage.reached(now, user) {
             out.push(Output::Journal(Record::Noted(CallEvent::SpendAlert {
                 user: reached.user,
                 percent: reached.percent,

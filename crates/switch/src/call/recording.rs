@@ -159,12 +159,13 @@ impl Switch {
 
     /// The extension for whose sake a call between these two is recorded by itself.
     fn recorded_for(&self, caller: &str, callee: &str) -> Option<String> {
-        let default = self.config.recording.calls;
+        let default = self.core.config.recording.calls;
         [(caller, true), (callee, false)].into_iter().find_map(|(party, makes)| {
-            let credential = self.directory.credential(party);
-            let extension = credential.and_then(|c| self.directory.extension(c.extension.as_ref()?));
+            let credential = self.core.directory.credential(party);
+            let extension = credential.and_then(|c| self.core.directory.extension(c.extension.as_ref()?));
             let number = model::ExtensionNumber::parse(party).ok();
-            let extension = extension.or_else(|| self.directory.extension_by_number(number.as_ref()?))?;
+            let extension =
+                extension.or_else(|| self.core.directory.extension_by_number(number.as_ref()?))?;
             extension.record_calls.wants(makes, default).then(|| extension.number.to_string())
         })
     }
@@ -174,7 +175,7 @@ impl Switch {
     pub(crate) fn restrict_to_recordable(&self, key: CallKey, callee: &str, offer: Offer) -> Offer {
         let Some(call) = self.calls.get(key) else { return offer };
         let caller = call.legs.first().map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
-        let runs = call.is_up() && self.recordings.records(&call.record.id);
+        let runs = call.is_up() && self.core.recordings.records(&call.record.id);
         if runs || self.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
     }
 
@@ -186,7 +187,7 @@ impl Switch {
         action: RecordingAction,
         out: &mut Vec<Output>,
     ) -> Reply {
-        let Some(key) = self.calls.find(call) else { return Reply::Unknown };
+        let Some(key) = self.core.index.find(call) else { return Reply::Unknown };
         if action == RecordingAction::Start {
             let phase = self.calls.get(key).map(|call| &call.phase);
             if matches!(phase, Some(Phase::Voicemail(_) | Phase::Announcing(_) | Phase::StoringMessage)) {
@@ -195,7 +196,9 @@ impl Switch {
             let begun = self.begin_recording(now, key, None, out);
             return begun.map_or_else(Reply::Refused, Reply::Recording);
         }
-        let Some((recording, tape)) = self.recordings.of_call(call) else { return Reply::Recording(None) };
+        let Some((recording, tape)) = self.core.recordings.of_call(call) else {
+            return Reply::Recording(None);
+        };
         let command = match action {
             RecordingAction::Stop => Some(MediaCommand::StopRecording { recording }),
             RecordingAction::Pause => Some(MediaCommand::PauseRecording { recording }),
@@ -223,7 +226,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) -> Result<Option<RecordingView>, Cause> {
         let Some(call) = self.calls.get(key) else { return Ok(None) };
-        let runs = self.recordings.records(&call.record.id);
+        let runs = self.core.recordings.records(&call.record.id);
         if !runs && call.unrecordable().any(|index| !call.leg(index).is_some_and(Leg::knows_g711)) {
             return Err(Cause::CodecNotRecordable);
         }
@@ -240,7 +243,7 @@ impl Switch {
         let Some(call) = self.calls.get(key).filter(|call| call.unrecordable().next().is_some()) else {
             return false;
         };
-        let Some((recording, tape)) = self.recordings.of_call(&call.record.id) else { return false };
+        let Some((recording, tape)) = self.core.recordings.of_call(&call.record.id) else { return false };
         if tape.row.ended_at.is_some() {
             return false;
         }
@@ -274,18 +277,18 @@ impl Switch {
             | Phase::Released { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.
-        if let Some((_, tape)) = self.recordings.of_call(&call.record.id)
+        if let Some((_, tape)) = self.core.recordings.of_call(&call.record.id)
             && tape.row.ended_at.is_none()
         {
             return Some(tape.view());
         }
-        if self.recordings.running.len() >= RECORDINGS {
+        if self.core.recordings.running.len() >= RECORDINGS {
             return None;
         }
         let (worker, left) = (left.stream.port.worker, left.stream.id);
         let right = right.map(|leg| leg.stream.id);
         let row = self.new_recording(now, key, extension)?;
-        let recording = self.recordings.number();
+        let recording = self.core.recordings.number();
         let record = Tape {
             recording,
             left,
@@ -302,7 +305,7 @@ impl Switch {
         out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
         let tape = ActiveRecording { row, began: now.instant, worker, paused: false, beep: None };
         let view = tape.view();
-        self.recordings.insert(recording, tape);
+        self.core.recordings.insert(recording, tape);
         self.beep(now, recording, out);
         Some(view)
     }
@@ -311,7 +314,7 @@ impl Switch {
     fn new_recording(&mut self, now: Now, key: CallKey, extension: Option<String>) -> Option<Recording> {
         let call = &self.calls.get(key)?.record;
         Some(Recording {
-            id: RecordingId::new(now, &mut self.rng),
+            id: RecordingId::new(now, &mut self.core.rng),
             call: call.id.clone(),
             user: call.user.clone(),
             other_user: call.other_user.clone(),
@@ -319,7 +322,7 @@ impl Switch {
             state: RecordingState::Recording,
             started_at: now.wall,
             ended_at: None,
-            format: self.config.recording.format,
+            format: self.core.config.recording.format,
             bytes: 0,
             millis: 0,
             sha256: None,
@@ -329,19 +332,21 @@ impl Switch {
 
     /// Let both parties hear that they are recorded, and see to the next time.
     fn beep(&mut self, now: Now, number: Number, out: &mut Vec<Output>) {
-        let again = match self.config.recording.beep {
+        let again = match self.core.config.recording.beep {
             Beep::Never => return,
             Beep::Once => None,
             Beep::Every(time) => Some(now.instant + time.max(Duration::from_secs(1))),
         };
-        let Some(tape) = self.recordings.running.get_mut(&number) else { return };
+        let Some(tape) = self.core.recordings.running.get_mut(&number) else { return };
         tape.beep = again;
-        self.recordings.beeps.extend(again.map(|due| (due, number)));
+        self.core.recordings.beeps.extend(again.map(|due| (due, number)));
         if tape.paused || tape.row.ended_at.is_some() {
             return;
         }
-        let clip = Arc::clone(self.recordings.beep.get_or_insert_with(beep));
-        let Some(call) = self.calls.find(&tape.row.call).and_then(|key| self.calls.get(key)) else { return };
+        let clip = Arc::clone(self.core.recordings.beep.get_or_insert_with(beep));
+        let Some(call) = self.core.index.find(&tape.row.call).and_then(|key| self.calls.get(key)) else {
+            return;
+        };
         let Phase::Bridged(a, b) = call.phase else { return };
         for leg in [a, b].into_iter().filter_map(|index| call.leg(index)) {
             let command = MediaCommand::Play { stream: leg.stream.id, play: BEEP, clip: Arc::clone(&clip) };
@@ -352,24 +357,24 @@ impl Switch {
     /// The beeps that are due.
     pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            if self.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
+            if self.core.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
                 return;
             }
-            let Some((_, number)) = self.recordings.beeps.pop_first() else { return };
+            let Some((_, number)) = self.core.recordings.beeps.pop_first() else { return };
             self.beep(now, number, out);
         }
     }
 
     /// The audio of a recording has ended: by a command, or since its call is over.
     pub(crate) fn recorded(&mut self, now: Now, number: Number) {
-        if let Some(tape) = self.recordings.running.get_mut(&number) {
+        if let Some(tape) = self.core.recordings.running.get_mut(&number) {
             tape.row.ended_at = tape.row.ended_at.or(Some(tape.time(now)));
         }
     }
 
     /// What became of a recording's file. Nothing else is told of it.
     pub(crate) fn filed(&mut self, now: Now, number: Number, file: FileResult, out: &mut Vec<Output>) {
-        let Some(tape) = self.recordings.remove(number) else { return };
+        let Some(tape) = self.core.recordings.remove(number) else { return };
         let at = tape.time(now);
         let ActiveRecording { mut row, worker, .. } = tape;
         match file {

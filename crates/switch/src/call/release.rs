@@ -40,8 +40,10 @@ impl Switch {
         }
         self.release_trunk_channels(key);
         self.outbound_call_ends(now, key, out);
-        *self.counters.calls_ended.entry(cause.code()).or_default() += 1;
-        self.calls.retire(key);
+        *self.core.counters.calls_ended.entry(cause.code()).or_default() += 1;
+        if let Some(call) = self.calls.get_mut(key) {
+            self.core.index.retire(call);
+        }
         self.on_call_released(&id, out);
         self.forget_wish(&id);
         self.set_timer(key, now.instant + REPORTS);
@@ -81,23 +83,13 @@ impl Switch {
     }
 
     fn remove_call(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.remove(key) else { return };
-        self.timers.cancel(call.timer);
-        if self.keeps_ladder(now) {
+        let Some(call) = self.calls.remove(&mut self.core.index, key) else { return };
+        self.core.timers.cancel(call.timer);
+        if self.core.keeps_ladder(now) {
             out.push(Output::Journal(Record::Ladder { call: call.record.id, blob: call.ladder.encode() }));
         } else {
-            self.counters.ladders_shed += 1;
+            self.core.counters.ladders_shed += 1;
         }
         self.drained(out);
-    }
-
-    /// Ladders are for people, who do not read a thousand a second: under load they are shed, and counted.
-    fn keeps_ladder(&mut self, now: Now) -> bool {
-        let second = now.instant.as_micros() / 1_000_000;
-        if self.ladders.0 != second {
-            self.ladders = (second, 0);
-        }
-        self.ladders.1 += 1;
-        self.ladders.1 <= self.config.ladders_per_second
     }
 }

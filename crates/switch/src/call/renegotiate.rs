@@ -33,7 +33,7 @@ impl Switch {
                 Some(_) | None => self.answer_locally(key, index, theirs, out),
             },
         };
-        self.endpoint.answer(now, session, answer, &mut self.sip_out);
+        self.core.endpoint.answer(now, session, answer, &mut self.core.sip_out);
     }
 
     /// Whether an offer concerns the other party: another direction or other codecs. A session refresh and a new address do not.
@@ -112,7 +112,7 @@ impl Switch {
         if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) {
             leg.asking = PendingReinvite::Passed(Box::new(theirs));
         }
-        self.endpoint.offer(now, session, offer, &mut self.sip_out);
+        self.core.endpoint.offer(now, session, offer, &mut self.core.sip_out);
     }
 
     /// The other party answered what we passed on.
@@ -147,7 +147,7 @@ impl Switch {
         {
             leg.stream.theirs = before;
         }
-        self.endpoint.answer(now, session, answer.map_err(|_| 488), &mut self.sip_out);
+        self.core.endpoint.answer(now, session, answer.map_err(|_| 488), &mut self.core.sip_out);
         self.update_media_graph(key, out);
     }
 
@@ -160,7 +160,7 @@ impl Switch {
             let offer = sdp::offer(&leg.stream.local, leg.stream.theirs.as_ref()).recordable();
             let (session, bytes) = (leg.session, offer.bytes.clone());
             leg.stream.ours = Some(offer);
-            self.endpoint.offer(now, session, bytes, &mut self.sip_out);
+            self.core.endpoint.offer(now, session, bytes, &mut self.core.sip_out);
         }
     }
 
@@ -183,7 +183,7 @@ impl Switch {
         let Some(leg) = call.legs.get_mut(index) else { return };
         if std::mem::replace(&mut leg.asking, PendingReinvite::No) != PendingReinvite::No {
             let session = leg.session;
-            self.endpoint.answer(now, session, Err(status.max(400)), &mut self.sip_out);
+            self.core.endpoint.answer(now, session, Err(status.max(400)), &mut self.core.sip_out);
         } else if self.recording_codec_failed(now, key, out) {
             self.reoffer_codec_of(now, key, index, other);
         }
@@ -197,7 +197,7 @@ impl Switch {
         if let Some(session) = call.leg(index).map(|leg| leg.session).filter(|_| differ)
             && let Some(offer) = self.reoffer(key, index, Some(other))
         {
-            self.endpoint.offer(now, session, offer, &mut self.sip_out);
+            self.core.endpoint.offer(now, session, offer, &mut self.core.sip_out);
         }
     }
 }

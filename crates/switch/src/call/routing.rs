@@ -163,7 +163,7 @@ impl Switch {
             return self.on_no_answer(now, key, cause, out);
         }
         let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
-        let decision = dialplan::route(&self.directory, asker, &target);
+        let decision = dialplan::route(&self.core.directory, asker, &target);
         let Some(call) = self.calls.get_mut(key) else { return };
         call.record.trace.extend(decision.trace);
         if let Route::Refused(cause) = decision.route {
@@ -190,7 +190,9 @@ impl Switch {
             self.push_trace(key, "limit", format!("the owner of {} has no call left", extension.number));
             return Err(cause);
         }
-        self.calls.count(key, user.clone());
+        if let Some(call) = self.calls.get_mut(key) {
+            self.core.index.charge(call, user.clone());
+        }
         Ok(())
     }
 
@@ -203,7 +205,7 @@ impl Switch {
             self.set_source(key, 0, Source::Tone(Tone::Ringback), out);
         }
         if !up {
-            self.endpoint.progress(now, session, 181, None, &mut self.sip_out);
+            self.core.endpoint.progress(now, session, 181, None, &mut self.core.sip_out);
         }
     }
 
@@ -212,7 +214,7 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.routing.ring_sequence = None;
         let ringing_aors = std::mem::take(&mut call.routing.ringing_aors);
-        self.calls.part(key, &ringing_aors);
+        self.core.index.part(call, &ringing_aors);
         let Some(call) = self.calls.get(key) else { return };
         let ringing: Vec<usize> = call.ringing().collect();
         for index in ringing {
@@ -220,7 +222,7 @@ impl Switch {
         }
         self.drop_attempts_except(key, None);
         if let Some(call) = self.calls.get_mut(key) {
-            self.timers.cancel(call.timer.take());
+            self.core.timers.cancel(call.timer.take());
         }
     }
 
@@ -254,7 +256,7 @@ impl Switch {
         let target = contacts.iter().find_map(|contact| {
             let ours = match contact.uri.scheme() {
                 Scheme::Tel => true,
-                Scheme::Sip | Scheme::Sips => self.config.is_ours(contact.uri.host(), &leg.hop),
+                Scheme::Sip | Scheme::Sips => self.core.config.is_ours(contact.uri.host(), &leg.hop),
                 Scheme::Other(_) => false,
             };
             contact.uri.user().filter(|_| ours).map(std::borrow::Cow::into_owned)

@@ -10,17 +10,17 @@ use crate::{Output, State};
 impl Switch {
     /// From now on this node registers at carriers, or leaves that to another: two that register one account take its calls from each other.
     pub(crate) fn set_trunk_registration(&mut self, now: Now, on_duty: bool, out: &mut Vec<Output>) {
-        if self.config.register_trunks == on_duty {
+        if self.core.config.register_trunks == on_duty {
             return;
         }
-        self.config.register_trunks = on_duty;
-        if self.state != State::Running {
+        self.core.config.register_trunks = on_duty;
+        if self.core.state != State::Running {
             return; // the listeners open first, or nothing is begun any more
         }
         if on_duty {
-            let ids: Vec<TrunkId> = self.directory.trunks().map(|trunk| trunk.id.clone()).collect();
+            let ids: Vec<TrunkId> = self.core.directory.trunks().map(|trunk| trunk.id.clone()).collect();
             for id in ids {
-                self.trunks.set_only(now.instant, Alarm::Register(id));
+                self.core.trunks.set_only(now.instant, Alarm::Register(id));
             }
             self.trunk_alarms(now, out);
         } else {
@@ -30,6 +30,6 @@ impl Switch {
 
     /// Register no more, and leave what is registered to lapse: another node may have registered the same account by now.
     pub(crate) fn suspend_trunk_registration(&mut self) {
-        self.config.register_trunks = false;
+        self.core.config.register_trunks = false;
     }
 }

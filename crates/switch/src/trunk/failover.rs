@@ -23,14 +23,14 @@ impl Switch {
             AttemptState::Calling { leg, spot } => {
                 let (leg, spot) = (*leg, spot.clone());
                 let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
-                if self.endpoint.has_response(session) {
+                if self.core.endpoint.has_response(session) {
                     return;
                 }
                 self.push_trunk_trace(
                     key,
                     format!("{} at {} says nothing", spot.trunk.name, spot.address.address),
                 );
-                self.trunks.mark_down(now, &spot.trunk.id, spot.address);
+                self.core.trunks.mark_down(now, &spot.trunk.id, spot.address);
                 // Should it wake up after all, it is cancelled, or hung up: one call is never carried twice.
                 self.set_stage(key, id, AttemptState::Choosing);
                 self.hangup_leg(now, key, leg, Cause::Unreachable, out);
@@ -91,12 +91,12 @@ impl Switch {
             }
             Fate::Dead => {
                 self.push_trunk_trace(key, format!("{name} cannot be reached"));
-                self.trunks.mark_down(now, &spot.trunk.id, spot.address);
+                self.core.trunks.mark_down(now, &spot.trunk.id, spot.address);
             }
             Fate::Fails(rest) => {
                 self.push_trunk_trace(key, format!("{name} answers {status}"));
                 if let Some(seconds) = rest {
-                    self.trunks.back_off(now.instant, &spot.trunk.id, spot.address, seconds);
+                    self.core.trunks.back_off(now.instant, &spot.trunk.id, spot.address, seconds);
                 }
             }
             Fate::AuthRejected => {

@@ -30,11 +30,12 @@ impl Switch {
         let from = |trunk: &Trunk| {
             trunk.settings.sources.iter().any(|source| source.contains(ip))
                 || self
+                    .core
                     .trunks
                     .registrar(&trunk.id)
                     .is_some_and(|at| at.address.ip().to_canonical() == ip.to_canonical())
         };
-        let all = self.directory.trunks();
+        let all = self.core.directory.trunks();
         all.filter(|trunk| trunk.enabled && from(trunk) && speaks(trunk)).cloned().collect()
     }
 
@@ -53,14 +54,14 @@ impl Switch {
         // A carrier that we registered at may call what we registered, and name the number in To.
         let registered = trunk.settings.username.as_deref() == Some(&*dialled);
         let named: &[&str] = if registered { &[&to] } else { &[&dialled] };
-        let Decision { route, mut trace } = trunk::inbound(&self.directory, trunk, named);
+        let Decision { route, mut trace } = trunk::inbound(&self.core.directory, trunk, named);
         let outcome = format!("{} by its address {}", trunk.name, request.hop.remote.ip());
         trace.insert(0, TraceStep { rule: "identify".into(), outcome });
         let refusal = match &route {
             Route::Refused(cause) => Some(*cause),
-            _ if self.state != State::Running => Some(Cause::Draining),
+            _ if self.core.state != State::Running => Some(Cause::Draining),
             Route::Extension(extension) => match self.has_room(&extension.user) {
-                Ok(()) if !self.trunks.admit_inbound(trunk) => Some(Cause::TrunkBusy),
+                Ok(()) if !self.core.trunks.admit_inbound(trunk) => Some(Cause::TrunkBusy),
                 Ok(()) => None,
                 Err(cause) => Some(cause),
             },
@@ -74,7 +75,7 @@ impl Switch {
         let from_number =
             DialledNumber::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
         let record = CallRecord {
-            id: model::CallId::new(now, &mut self.rng),
+            id: model::CallId::new(now, &mut self.core.rng),
             user: extension.user.clone(),
             other_user: None,
             direction: CallDirection::Inbound,
@@ -122,6 +123,6 @@ impl Switch {
 
     /// The From of the legs of a call that a trunk delivered.
     pub(crate) fn trunk_from_uri(&self, number: &str) -> String {
-        format!("<sip:{}@{}>", escaped(number), self.config.domain)
+        format!("<sip:{}@{}>", escaped(number), self.core.config.domain)
     }
 }

@@ -25,7 +25,7 @@ impl Switch {
         let settings = &spot.trunk.settings;
         let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
         let way = call.outbound.get(id)?;
-        let number = way.outside.to_carrier_format(self.directory.rules(), &spot.trunk).ok()?;
+        let number = way.outside.to_carrier_format(self.core.directory.rules(), &spot.trunk).ok()?;
         let shown = self.outbound_caller_id(call, way, &spot.trunk);
         let (worker, max_forwards) = (call.worker(), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
@@ -35,7 +35,7 @@ impl Switch {
         let credentials = match (&settings.username, &spot.trunk.password) {
             (Some(user), Some(sealed)) => Some(Account {
                 user: user.clone(),
-                password: sealed.open(&self.config.seal, spot.trunk.id.as_str())?,
+                password: sealed.open(&self.core.config.seal, spot.trunk.id.as_str())?,
                 realm: settings.realm.clone(),
             }),
             _ => None,
@@ -46,12 +46,12 @@ impl Switch {
         let from = match &shown {
             Some(shown) => {
                 // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on.
-                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", self.config.domain));
+                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", self.core.config.domain));
                 if hidden {
                     lines.add("Privacy", "id");
                     ANONYMOUS.to_owned()
                 } else {
-                    format!("<sip:{shown}@{}>", self.config.domain)
+                    format!("<sip:{shown}@{}>", self.core.config.domain)
                 }
             }
             None => {
@@ -62,12 +62,12 @@ impl Switch {
         call.diversion_headers_for_trunk(
             &spot.trunk,
             way.step.as_ref(),
-            &self.config.domain,
+            &self.core.config.domain,
             (&number, host),
             &mut lines,
         );
         let codecs = settings.codecs.clone();
-        let port = self.ports.take(hop.listener, worker)?;
+        let port = self.core.ports.take(hop.listener, worker)?;
         let mut stream = self.open_stream(hop, port, out);
         let offer = media::sdp::offer(&stream.local, like.as_ref()).restrict_codecs(&codecs);
         let offer = self.restrict_to_recordable(key, &spot.trunk.name, offer);
@@ -82,15 +82,15 @@ impl Switch {
             max_forwards,
         };
         stream.ours = Some(offer);
-        let Some(session) = self.endpoint.connect(now, connect, &mut self.sip_out) else {
+        let Some(session) = self.core.endpoint.connect(now, connect, &mut self.core.sip_out) else {
             let command = media::MediaCommand::Close { stream: stream.id };
             out.push(Output::Media { worker: port.worker, command });
             return None;
         };
         let at = self.calls.get(key)?.time(now);
         let mut leg = Leg::new(session, hop, stream, LegRole::Trunk, spot.trunk.name.clone(), at);
-        leg.record.sip_call_id = self.endpoint.call_id(session).unwrap_or_default().to_string();
-        Some(self.calls.add_leg(key, leg))
+        leg.record.sip_call_id = self.core.endpoint.call_id(session).unwrap_or_default().to_string();
+        Some(self.core.index.add_leg(self.calls.get_mut(key)?, leg))
     }
 
     /// The number that the called one outside is shown, by the trunk's rule.
@@ -99,7 +99,7 @@ impl Switch {
             return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));
         }
         let device = call.leg(0).map(|leg| &leg.record).filter(|record| record.role != LegRole::Trunk);
-        let credential = device.and_then(|record| self.directory.credential(&record.party));
+        let credential = device.and_then(|record| self.core.directory.credential(&record.party));
         let extension = credential.and_then(|credential| self.extension_of(credential));
         trunk.settings.caller_number(&call.record.from_number, extension.map(|e| &e.number))
     }

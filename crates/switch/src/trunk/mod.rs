@@ -143,34 +143,34 @@ impl Trunks {
 impl Switch {
     /// The listeners are open (or closed): carriers are asked whether they live, and told where we are.
     pub(crate) fn trunks_listen(&mut self, now: Now, open: bool, out: &mut Vec<Output>) {
-        let trunks: Vec<TrunkId> = self.directory.trunks().map(|t| t.id.clone()).collect();
+        let trunks: Vec<TrunkId> = self.core.directory.trunks().map(|t| t.id.clone()).collect();
         for id in trunks {
             if open {
                 self.trunk_changed(now, &id, out);
             } else {
-                self.trunks.watches.remove(&id);
-                self.trunks.registrations.remove(&id);
-                self.trunks.unset_all(&id);
+                self.core.trunks.watches.remove(&id);
+                self.core.trunks.registrations.remove(&id);
+                self.core.trunks.unset_all(&id);
             }
         }
     }
 
     /// A trunk was made, changed or removed.
     pub(crate) fn trunk_changed(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        if self.state != State::Running {
+        if self.core.state != State::Running {
             return;
         }
-        let trunk = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned();
+        let trunk = self.core.directory.trunk(id).filter(|trunk| trunk.enabled).cloned();
         self.unregister_unless(now, id, trunk.as_deref());
         let Some(trunk) = trunk else {
-            self.trunks.watches.remove(id);
-            self.trunks.unset_all(id);
+            self.core.trunks.watches.remove(id);
+            self.core.trunks.unset_all(id);
             return;
         };
-        self.trunks.watches.entry(id.clone()).or_default();
-        self.trunks.set_only(now.instant, Alarm::Probe(id.clone()));
+        self.core.trunks.watches.entry(id.clone()).or_default();
+        self.core.trunks.set_only(now.instant, Alarm::Probe(id.clone()));
         if trunk.settings.register.is_some() {
-            self.trunks.set_only(now.instant, Alarm::Register(id.clone()));
+            self.core.trunks.set_only(now.instant, Alarm::Register(id.clone()));
         }
         self.trunk_alarms(now, out);
     }
@@ -178,13 +178,13 @@ impl Switch {
     /// Ring what is due.
     pub(crate) fn trunk_alarms(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            let Some(alarm) = self.trunks.due(now.instant) else { return };
+            let Some(alarm) = self.core.trunks.due(now.instant) else { return };
             match alarm {
                 Alarm::Attempt { call, attempt } => self.attempt_waited(now, call, attempt, out),
                 Alarm::Probe(trunk) => self.probe(now, &trunk, out),
                 Alarm::Register(trunk) => self.register_at(now, &trunk, out),
                 Alarm::Lookup(id) => {
-                    let done = self.trunks.go_on(now.instant, id, out);
+                    let done = self.core.trunks.go_on(now.instant, id, out);
                     self.looked_up(now, done, out);
                 }
                 Alarm::UnregisterTimeout => self.left(out),
@@ -194,13 +194,13 @@ impl Switch {
 
     /// The DNS has answered.
     pub(crate) fn resolved(&mut self, now: Now, token: u64, answer: &Answer, out: &mut Vec<Output>) {
-        let lookups = self.trunks.answered(token);
+        let lookups = self.core.trunks.answered(token);
         self.do_in_parts(now, Task::Resolved { lookups, answer: answer.clone() }, out);
     }
 
     /// What the DNS has said, to one of the lookups that waited for it.
     pub(crate) fn lookup_answered(&mut self, now: Now, id: LookupId, answer: &Answer, out: &mut Vec<Output>) {
-        let done = self.trunks.take_answer(now.instant, id, answer, out);
+        let done = self.core.trunks.take_answer(now.instant, id, answer, out);
         self.looked_up(now, done, out);
     }
 
@@ -222,7 +222,7 @@ impl Switch {
         response: Option<&Message>,
         out: &mut Vec<Output>,
     ) {
-        match self.trunks.asked.remove(&request) {
+        match self.core.trunks.asked.remove(&request) {
             Some(Asked::Probe { trunk, host, sent }) => self.probed(now, &trunk, host, sent, response),
             Some(Asked::Register(trunk)) => self.registered(now, &trunk, response, out),
             None => {}
@@ -238,7 +238,7 @@ impl Switch {
                 && host.port.unwrap_or(5060) == at.port()
                 && (named || known())
         };
-        let mut trunks = self.directory.trunks();
+        let mut trunks = self.core.directory.trunks();
         trunks.any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
     }
 
@@ -249,13 +249,13 @@ impl Switch {
             ip.is_ipv4() == far.is_ipv4() && (ip.is_unspecified() || ip.is_loopback() == far.is_loopback())
         };
         let (index, listener) = (0..)
-            .zip(&self.config.listeners)
+            .zip(&self.core.config.listeners)
             .find(|(_, listener)| listener.transport == to.transport && fits(listener.address.ip()))?;
         let mut local = listener.address;
-        match self.config.public_address.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
+        match self.core.config.public_address.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
             Some(ip) => local.set_ip(ip),
             None if local.ip().is_unspecified() && far.is_loopback() => local.set_ip(far),
-            None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),
+            None if local.ip().is_unspecified() => local.set_ip(self.core.config.source_address?),
             None => {}
         }
         // No connection is named: the shell has one to that host, or opens it.

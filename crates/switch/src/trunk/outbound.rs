@@ -176,7 +176,7 @@ impl Switch {
         if !outside.is_emergency {
             self.check_outbound_limits(now, key)?;
         }
-        let id = AttemptId(self.trunks.next_attempt());
+        let id = AttemptId(self.core.trunks.next_attempt());
         let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
         call.outbound.put(OutboundAttempt {
             id,
@@ -254,7 +254,7 @@ impl Switch {
                 (way.addresses.pop_front(), &way.trunk, &way.host)
             {
                 let spot = GatewayTarget { trunk: Arc::clone(trunk), host: host.clone(), address };
-                if self.trunks.is_down(now.instant, &trunk.id, address) {
+                if self.core.trunks.is_down(now.instant, &trunk.id, address) {
                     self.push_trunk_trace(key, format!("{} at {} is down", trunk.name, address.address));
                     way.last_resort.push_back(spot);
                     continue;
@@ -262,16 +262,16 @@ impl Switch {
                 return NextStep::Try(spot);
             }
             if let Some(host) = way.hosts.pop_front() {
-                let attempt = self.trunks.next_attempt();
+                let attempt = self.core.trunks.next_attempt();
                 let purpose = Purpose::Call { call: key, attempt };
-                let found = self.trunks.look_up(now.instant, &host, purpose, out);
+                let found = self.core.trunks.look_up(now.instant, &host, purpose, out);
                 way.host = Some(host);
                 way.attempt = attempt;
                 match found {
                     Some(addresses) => self.found(key, way, addresses),
                     None => {
                         way.stage = AttemptState::Resolving;
-                        self.trunks.set(now.instant + LOOKUP, Alarm::Attempt { call: key, attempt });
+                        self.core.trunks.set(now.instant + LOOKUP, Alarm::Attempt { call: key, attempt });
                         return NextStep::Wait;
                     }
                 }
@@ -286,8 +286,8 @@ impl Switch {
             let Some(spot) = way.last_resort.pop_front() else {
                 return NextStep::Over(way.best_cause.unwrap_or(Cause::TrunkDown));
             };
-            self.trunks.release_channel(way.channel.take());
-            self.trunks.take(&spot.trunk.id);
+            self.core.trunks.release_channel(way.channel.take());
+            self.core.trunks.take(&spot.trunk.id);
             way.channel = Some(spot.trunk.id.clone());
             way.trunk = Some(Arc::clone(&spot.trunk));
             return NextStep::Try(spot);
@@ -312,14 +312,14 @@ impl Switch {
         trunk: &Arc<Trunk>,
     ) -> Option<NextStep> {
         // An administrator may have switched it off while the call was on its way.
-        let trunk = self.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
-        self.trunks.release_channel(way.channel.take());
+        let trunk = self.core.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
+        self.core.trunks.release_channel(way.channel.take());
         // Or have given it other prefixes.
-        if way.outside.to_carrier_format(self.directory.rules(), &trunk).is_err() {
+        if way.outside.to_carrier_format(self.core.directory.rules(), &trunk).is_err() {
             self.push_trunk_trace(key, format!("{} no longer carries this number", trunk.name));
             return None;
         }
-        let admission = self.trunks.admit(now.instant, &trunk, way.outside.is_emergency);
+        let admission = self.core.trunks.admit(now.instant, &trunk, way.outside.is_emergency);
         if matches!(admission, Admission::NoChannel | Admission::CpsExceeded) {
             let what = if admission == Admission::NoChannel { "channels" } else { "calls per second" };
             self.push_trunk_trace(key, format!("the {what} of {} are used up", trunk.name));
@@ -327,12 +327,12 @@ impl Switch {
             return None;
         }
         way.channel = Some(trunk.id.clone());
-        way.hosts = selection::in_order(&trunk, &mut self.rng).into();
+        way.hosts = selection::in_order(&trunk, &mut self.core.rng).into();
         way.trunk = Some(trunk);
         let Admission::At(turn) = admission else { return None };
-        way.attempt = self.trunks.next_attempt();
+        way.attempt = self.core.trunks.next_attempt();
         way.stage = AttemptState::Paced;
-        self.trunks.set(turn, Alarm::Attempt { call: key, attempt: way.attempt });
+        self.core.trunks.set(turn, Alarm::Attempt { call: key, attempt: way.attempt });
         Some(NextStep::Wait)
     }
 
@@ -340,7 +340,7 @@ impl Switch {
     pub(crate) fn drop_attempt(&mut self, key: CallKey, id: AttemptId) {
         let way = self.calls.get_mut(key).and_then(|call| call.outbound.take(id));
         if let Some(way) = way {
-            self.trunks.release_channel(way.channel);
+            self.core.trunks.release_channel(way.channel);
         }
     }
 
@@ -352,7 +352,7 @@ impl Switch {
             .partition(|way| answered.is_some() && way.leg() == answered);
         call.outbound.0 = kept;
         for way in left {
-            self.trunks.release_channel(way.channel);
+            self.core.trunks.release_channel(way.channel);
         }
     }
 
@@ -360,7 +360,7 @@ impl Switch {
     pub(crate) fn release_trunk_channels(&mut self, key: CallKey) {
         self.drop_attempts_except(key, None);
         let channel = self.calls.get_mut(key).and_then(|call| call.channel.take());
-        self.trunks.release_channel(channel);
+        self.core.trunks.release_channel(channel);
     }
 
     pub(super) fn push_trunk_trace(&mut self, key: CallKey, outcome: String) {
@@ -378,7 +378,7 @@ impl Switch {
         spot: GatewayTarget,
         out: &mut Vec<Output>,
     ) -> bool {
-        let attempt = self.trunks.next_attempt();
+        let attempt = self.core.trunks.next_attempt();
         let text = format!("{} is tried at {}", spot.trunk.name, spot.address.address);
         let placed = self.send_invite(now, key, id, &spot, out);
         let tried = match placed {
@@ -393,7 +393,7 @@ impl Switch {
         let Some(leg) = placed else { return false };
         way.attempt = attempt;
         way.stage = AttemptState::Calling { leg, spot };
-        self.trunks.set(now.instant + SILENCE, Alarm::Attempt { call: key, attempt });
+        self.core.trunks.set(now.instant + SILENCE, Alarm::Attempt { call: key, attempt });
         true
     }
 }

@@ -46,12 +46,12 @@ impl Tests {
 
 impl Switch {
     pub(crate) fn test_call(&mut self, now: Now, wish: TestCall, out: &mut Vec<Output>) -> Reply {
-        let Some(trunk) = self.directory.trunk(&wish.trunk).cloned() else { return Reply::Unknown };
-        if self.state != State::Running {
+        let Some(trunk) = self.core.directory.trunk(&wish.trunk).cloned() else { return Reply::Unknown };
+        if self.core.state != State::Running {
             return Reply::Refused(Cause::Draining);
         }
         let asker = DialContext { origin: CallOrigin::Api, permissions: DialPermissions::default() };
-        let Decision { route, mut trace } = dialplan::route(&self.directory, asker, &wish.number);
+        let Decision { route, mut trace } = dialplan::route(&self.core.directory, asker, &wish.number);
         let outside = match self.only_by(&trunk, &route) {
             Ok(outside) => outside,
             Err(cause) => return Reply::Refused(cause),
@@ -63,9 +63,9 @@ impl Switch {
         trace.insert(0, TraceStep { rule: "test_call".into(), outcome });
         let record = self.record_of_test(now, wish.user, &wish.number, &trunk, trace);
         let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
-        self.counters.calls_started += 1;
-        self.trunks.tests.begin(id, now.instant);
-        let key = self.calls.begin(now, CallState::new(record, Phase::TrunkTest));
+        self.core.counters.calls_started += 1;
+        self.core.trunks.tests.begin(id, now.instant);
+        let key = self.calls.insert(now, &mut self.core.index, CallState::new(record, Phase::TrunkTest));
         self.journal_opening(key, out);
         self.set_timer(key, now.instant + wish.patience);
         if let Err(cause) = self.start_outbound_attempt(now, key, outside, None, None, out) {
@@ -82,7 +82,7 @@ impl Switch {
             // What rings in the house tells nothing of a trunk.
             Route::Extension(_) | Route::Username(_) | Route::Application(_) => return Err(Cause::NoRoute),
         };
-        match outside.to_carrier_format(self.directory.rules(), trunk) {
+        match outside.to_carrier_format(self.core.directory.rules(), trunk) {
             Err(TrunkReject::Forbidden(cause)) => Err(cause),
             Err(TrunkReject::Unwritten) => Err(Cause::NoRoute),
             Ok(_) if !trunk.enabled => Err(Cause::NoRoute),
@@ -104,7 +104,7 @@ impl Switch {
         let did = trunk.settings.dids.first().map(|did| &did.number);
         let own = trunk.settings.caller_number.as_ref().or(did);
         CallRecord {
-            id: CallId::new(now, &mut self.rng),
+            id: CallId::new(now, &mut self.core.rng),
             user,
             other_user: None,
             direction: CallDirection::Outbound,
@@ -126,7 +126,7 @@ impl Switch {
         let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
             return;
         };
-        let Some((began, test)) = self.trunks.tests.find(&call.record.id) else { return };
+        let Some((began, test)) = self.core.trunks.tests.find(&call.record.id) else { return };
         if status > 100 {
             test.status = Some(status);
         }
@@ -155,7 +155,7 @@ impl Switch {
         let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
             return;
         };
-        if let Some((_, test)) = self.trunks.tests.find(&call.record.id) {
+        if let Some((_, test)) = self.core.trunks.tests.find(&call.record.id) {
             test.cause = Some(cause);
             test.trace.clone_from(&call.record.trace);
         }
@@ -163,6 +163,6 @@ impl Switch {
 
     /// What a test call has met so far.
     pub(crate) fn tested(&mut self, call: &CallId) -> Option<TestedCall> {
-        self.trunks.tests.find(call).map(|(_, test)| test.clone())
+        self.core.trunks.tests.find(call).map(|(_, test)| test.clone())
     }
 }

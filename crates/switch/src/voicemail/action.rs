@@ -21,7 +21,7 @@ impl Switch {
             let (language, extension, recording) = (visit.language, visit.extension.clone(), visit.recording);
             match act {
                 IvrAction::Say(said) => {
-                    let clip = self.prompts.say(language, &said);
+                    let clip = self.core.prompts.say(language, &said);
                     self.say(now, key, clip, out);
                 }
                 IvrAction::SayAndPlay(said, audio) => self.fetch(now, key, said, audio, out),
@@ -92,11 +92,11 @@ impl Switch {
 
     fn fetch(&mut self, now: Now, key: CallKey, said: Vec<Prompt>, audio: Audio, out: &mut Vec<Output>) {
         self.hush(key, out);
-        let token = self.rng.u64();
+        let token = self.core.rng.u64();
         let Some(visit) = self.voicemail_session_mut(key) else { return };
         visit.fetching = Some((token, said));
         let Some(extension) = visit.extension.as_ref().map(|extension| extension.id.clone()) else { return };
-        self.calls.expect(token, key);
+        self.core.index.expect(token, key);
         out.push(Output::Voicemail(Box::new(VoicemailEffect::Fetch { token, extension, audio })));
         self.wait(now, key, Waiting::File, GRACE);
     }
@@ -115,27 +115,28 @@ impl Switch {
         let asked = match number {
             Some(number) => ExtensionNumber::parse(number)
                 .ok()
-                .and_then(|number| self.directory.extension_by_number(&number).cloned()),
+                .and_then(|number| self.core.directory.extension_by_number(&number).cloned()),
             None => self.voicemail_session(key).and_then(|visit| visit.extension.clone()),
         };
         let account = match (&asked, number) {
             (Some(extension), _) => format!("voicemail {}", extension.id),
             (None, number) => format!("voicemail {}", number.unwrap_or_default()),
         };
-        let admitted = self.identity.admits_pin(now.instant, source, &account);
+        let admitted = self.core.auth.admits_pin(now.instant, source, &account);
         let opened = asked.filter(|extension| {
-            let mailbox = self.directory.mailbox(&extension.id);
+            let mailbox = self.core.directory.mailbox(&extension.id);
             let proved = mailbox
                 .pin
                 .as_ref()
-                .is_some_and(|proof| proof.holds(&self.config.pin_key, &extension.id, pin.expose()));
+                .is_some_and(|proof| proof.holds(&self.core.config.pin_key, &extension.id, pin.expose()));
             proved && admitted
         });
         let Some(extension) = opened else {
-            self.identity.charge_pin(now, source, &account);
+            self.core.auth.charge_pin(now, source, &account);
             return IvrEvent::Refused;
         };
-        let (entries, language) = (self.entries(&extension), self.directory.mailbox(&extension.id).language);
+        let (entries, language) =
+            (self.entries(&extension), self.core.directory.mailbox(&extension.id).language);
         if let Some(visit) = self.voicemail_session_mut(key) {
             (visit.extension, visit.language) = (Some(extension), language);
         }
@@ -143,7 +144,7 @@ impl Switch {
     }
 
     pub(super) fn entries(&self, extension: &Extension) -> Vec<Entry> {
-        let all = self.directory.messages(&extension.id);
+        let all = self.core.directory.messages(&extension.id);
         let there = all.filter(|message| message.state != MessageState::Recording);
         there
             .map(|m| Entry { id: m.id.clone(), state: m.state, from: m.from_number.clone() })

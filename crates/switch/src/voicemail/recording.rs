@@ -113,7 +113,7 @@ impl Switch {
         let (subject, name): (Subject, Arc<str>) = match taken {
             Taken::Message => {
                 let message = VoicemailMessage {
-                    id: MessageId::new(now, &mut self.rng),
+                    id: MessageId::new(now, &mut self.core.rng),
                     extension: extension.clone(),
                     user: user.clone(),
                     state: MessageState::Recording,
@@ -128,15 +128,16 @@ impl Switch {
                 (Subject::Message(message), name)
             }
             Taken::Greeting => {
-                let name: Arc<str> = format!("{}-{}", greeting_path(extension), self.rng.base36(8)).into();
+                let name: Arc<str> =
+                    format!("{}-{}", greeting_path(extension), self.core.rng.base36(8)).into();
                 (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
             }
         };
-        let recording = RecordingId(FIRST | self.voicemail_recordings.next);
-        self.voicemail_recordings.next = (self.voicemail_recordings.next + 1) % FIRST;
+        let recording = RecordingId(FIRST | self.core.voicemail_recordings.next);
+        self.core.voicemail_recordings.next = (self.core.voicemail_recordings.next + 1) % FIRST;
         let taking =
             VoicemailRecording { call: id, subject, came_to: None, filed: None, fate: Disposition::Open };
-        self.voicemail_recordings.insert(recording, taking);
+        self.core.voicemail_recordings.insert(recording, taking);
         let record = StartRecording {
             recording,
             left,
@@ -159,7 +160,7 @@ impl Switch {
         sound_millis: u32,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(taking) = self.voicemail_recordings.running.get_mut(&recording) else { return false };
+        let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording) else { return false };
         let enough = sound_millis >= limits::SOUND_MILLIS;
         let came_to = if enough { Recorded::Kept { millis } } else { Recorded::Nothing };
         taking.came_to = Some(came_to);
@@ -167,7 +168,7 @@ impl Switch {
         if came_to == Recorded::Nothing {
             taking.fate = Disposition::Forget;
         }
-        match self.calls.find(&call).filter(|key| self.is_in_voicemail(*key)) {
+        match self.core.index.find(&call).filter(|key| self.is_in_voicemail(*key)) {
             Some(key) => self.dispatch_ivr(now, key, &IvrEvent::Recorded(came_to), out),
             None => self.on_caller_gone(recording),
         }
@@ -177,7 +178,7 @@ impl Switch {
 
     /// Who spoke has hung up: a message is kept, a greeting that nobody confirmed is not.
     fn on_caller_gone(&mut self, recording: RecordingId) {
-        if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
+        if let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording)
             && taking.fate == Disposition::Open
         {
             taking.fate = match taking.subject {
@@ -194,7 +195,7 @@ impl Switch {
         keep: bool,
         out: &mut Vec<Output>,
     ) {
-        if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
+        if let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording)
             && taking.fate == Disposition::Open
         {
             taking.fate = if keep { Disposition::Keep } else { Disposition::Forget };
@@ -204,9 +205,9 @@ impl Switch {
 
     /// A caller has gone: what of his is still open decides itself once it has ended.
     pub(crate) fn on_call_released(&mut self, call: &CallId, out: &mut Vec<Output>) {
-        let Some(all) = self.voicemail_recordings.by_call.get(call) else { return };
+        let Some(all) = self.core.voicemail_recordings.by_call.get(call) else { return };
         let has_ended = |id: &&RecordingId| {
-            self.voicemail_recordings.running.get(id).is_some_and(|t| t.came_to.is_some())
+            self.core.voicemail_recordings.running.get(id).is_some_and(|t| t.came_to.is_some())
         };
         let ended: Vec<RecordingId> = all.iter().filter(has_ended).copied().collect();
         for recording in ended {
@@ -222,7 +223,7 @@ impl Switch {
         file: &FileResult,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(taking) = self.voicemail_recordings.running.get_mut(&recording) else { return false };
+        let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording) else { return false };
         // A full disk keeps what was written before.
         taking.filed = Some(!matches!(file, FileResult::Failed));
         self.finish_if_complete(recording, out);
@@ -231,14 +232,14 @@ impl Switch {
 
     /// Once it has ended, is filed and decided about, the shell is told.
     fn finish_if_complete(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
-        let Some(taking) = self.voicemail_recordings.running.get(&recording) else { return };
+        let Some(taking) = self.core.voicemail_recordings.running.get(&recording) else { return };
         let (Some(came_to), Some(there)) = (taking.came_to, taking.filed) else { return };
         let keep = match taking.fate {
             Disposition::Open => return,
             Disposition::Keep => there,
             Disposition::Forget => false,
         };
-        let Some(taking) = self.voicemail_recordings.remove(recording) else { return };
+        let Some(taking) = self.core.voicemail_recordings.remove(recording) else { return };
         let fact = match (taking.subject, came_to) {
             (Subject::Message(message), Recorded::Kept { millis }) if keep => {
                 Fact::Left(VoicemailMessage { millis, state: MessageState::New, ..message })

@@ -110,7 +110,7 @@ impl Switch {
         cause: Cause,
         out: &mut Vec<Output>,
     ) {
-        let mailbox = self.directory.mailbox(&extension.id);
+        let mailbox = self.core.directory.mailbox(&extension.id);
         let full = self.held(extension) >= voicemail::MESSAGES_PER_BOX;
         let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
         let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
@@ -128,7 +128,11 @@ impl Switch {
 
     /// How many messages a box holds. Those that are being spoken are in the directory a moment later.
     pub(crate) fn held(&self, extension: &Extension) -> usize {
-        self.directory.messages(&extension.id).count().max(self.voicemail_recordings.for_box(&extension.id))
+        self.core
+            .directory
+            .messages(&extension.id)
+            .count()
+            .max(self.core.voicemail_recordings.for_box(&extension.id))
     }
 
     /// `*97` and `*98`.
@@ -144,8 +148,8 @@ impl Switch {
         let party = own.and_then(|call| Some(call.legs.first()?.record.party.clone()));
         let own = party
             .filter(|_| application == Application::Voicemail)
-            .and_then(|party| self.extension_of(self.directory.credential(&party)?).cloned());
-        let mailbox = own.as_ref().map(|extension| self.directory.mailbox(&extension.id));
+            .and_then(|party| self.extension_of(self.core.directory.credential(&party)?).cloned());
+        let mailbox = own.as_ref().map(|extension| self.core.directory.mailbox(&extension.id));
         let language = mailbox.as_ref().map_or(Language::Spanish, |mailbox| mailbox.language);
         let (menu, acts) = match (&own, &mailbox) {
             (Some(extension), Some(mailbox)) if mailbox.pin.is_none() => Menu::open(self.entries(extension)),
@@ -192,19 +196,19 @@ impl Switch {
         self.ask_for_g711(now, key, 0);
         self.set_source(key, 0, Source::Silence, out);
         self.listen_for_keys(key, out);
-        if self.prompts_read {
+        if self.core.prompts_read {
             return self.perform(now, key, acts, out);
         }
         if let Some(visit) = self.voicemail_session_mut(key) {
             visit.held = acts;
         }
-        self.calls.hold(key);
+        self.core.index.await_prompts(key);
         self.wait(now, key, Waiting::Prompts, GRACE);
     }
 
     /// The prompts are there: whoever waits for them is spoken to.
     pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<PromptSet>, out: &mut Vec<Output>) {
-        (self.prompts, self.prompts_read) = (prompts, true);
+        (self.core.prompts, self.core.prompts_read) = (prompts, true);
         self.do_in_parts(now, Task::Speak, out);
     }
 
@@ -232,7 +236,7 @@ impl Switch {
     pub(crate) fn voicemail_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Digit { stream, digit, millis } => {
-                if let Some((key, 0)) = self.calls.stream_of(stream)
+                if let Some((key, 0)) = self.core.index.stream_of(stream)
                     && !self.may_be_a_voice(key, millis)
                 {
                     self.key_pressed(now, key, digit, DtmfSource::Media, out);
@@ -240,8 +244,11 @@ impl Switch {
             }
             MediaEvent::PlaybackFinished { stream, play } => self.played(now, stream, play, out),
             MediaEvent::SilenceDetected { recording } => {
-                let call =
-                    self.voicemail_recordings.call_of(recording).and_then(|call| self.calls.find(call));
+                let call = self
+                    .core
+                    .voicemail_recordings
+                    .call_of(recording)
+                    .and_then(|call| self.core.index.find(call));
                 let is = |key: &CallKey| {
                     self.voicemail_session(*key).is_some_and(|v| v.recording == Some(recording))
                 };
@@ -274,7 +281,7 @@ impl Switch {
         if self.said(now, stream, out) {
             return;
         }
-        let Some((key, 0)) = self.calls.stream_of(stream) else { return };
+        let Some((key, 0)) = self.core.index.stream_of(stream) else { return };
         if self.voicemail_session(key).is_some_and(|visit| visit.play == play && visit.waits == Waiting::Said)
         {
             self.dispatch_ivr(now, key, &IvrEvent::Played, out);
@@ -306,7 +313,7 @@ impl Switch {
 
     /// A file was read.
     pub(crate) fn fetched(&mut self, now: Now, token: u64, clip: Option<Clip>, out: &mut Vec<Output>) {
-        let Some(key) = self.calls.expected(token) else { return };
+        let Some(key) = self.core.index.expected(token) else { return };
         if self.announcement_fetched(now, (key, token), clip.as_ref(), out) {
             return;
         }
@@ -320,7 +327,7 @@ impl Switch {
             (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
         match clip {
             Some(clip) => {
-                let mut samples = self.prompts.say(language, &said).to_vec();
+                let mut samples = self.core.prompts.say(language, &said).to_vec();
                 samples.extend_from_slice(&clip);
                 self.say(now, key, samples.into(), out);
             }

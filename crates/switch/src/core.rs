@@ -1,0 +1,99 @@
+//! What every part of the switch may use while one input is absorbed: configuration, lookups, the SIP endpoint, resources and counters. Nothing in
+//! it calls back into calls, MWI or the switch.
+
+use std::sync::Arc;
+
+use base::{Instant, Now, Rng};
+use model::Directory;
+use sip::{Endpoint, Headers};
+
+use crate::auth::Authenticator;
+use crate::call::{CallIndex, Recordings, Timers};
+use crate::features::Features;
+use crate::location::Location;
+use crate::ports::Ports;
+use crate::trunk::Trunks;
+use crate::usage::OutboundUsage;
+use crate::voicemail::{PromptSet, VoicemailRecordings};
+use crate::{Config, Counters, JournalRoom, State};
+
+/// The state that the parts of the switch share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) directory: Directory,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) auth: Authenticator,
+    pub(crate) location: Location,
+    pub(crate) index: CallIndex,
+    pub(crate) ports: Ports,
+    pub(crate) timers: Timers,
+    pub(crate) trunks: Trunks,
+    pub(crate) usage: OutboundUsage,
+    pub(crate) recordings: Recordings,
+    pub(crate) prompts: Arc<PromptSet>,
+    /// False until the prompt audio has been decoded; a start does not wait for it.
+    pub(crate) prompts_read: bool,
+    pub(crate) voicemail_recordings: VoicemailRecordings,
+    pub(crate) features: Features,
+    pub(crate) state: State,
+    /// How much the journal can still take.
+    pub(crate) journal: JournalRoom,
+    pub(crate) counters: Counters,
+    /// The second that ladders are counted in, and how many it has seen.
+    ladders: (u64, u32),
+    /// Outputs of the endpoint that are not dispatched yet: see `Switch::drain_endpoint`.
+    pub(crate) sip_out: Vec<sip::Output>,
+    /// Header lines being written: one buffer for all answers.
+    pub(crate) lines: Headers,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, mut rng: Rng) -> Core {
+        let endpoint =
+            sip::Config { id_prefix: config.mark.clone(), t1: config.t1, ..sip::Config::default() };
+        Core {
+            endpoint: Endpoint::new(endpoint, rng.fork()),
+            auth: Authenticator::new(&config.domain, &config.digest, &mut rng),
+            location: Location::new(&mut rng),
+            index: CallIndex::new(&mut rng),
+            trunks: Trunks::new(&mut rng),
+            usage: OutboundUsage::new(config.outside.clone()),
+            ports: Ports::new(&config.listeners),
+            config,
+            rng,
+            directory: Directory::default(),
+            timers: Timers::default(),
+            recordings: Recordings::default(),
+            prompts: Arc::default(),
+            prompts_read: false,
+            voicemail_recordings: VoicemailRecordings::default(),
+            features: Features::default(),
+            state: State::Starting,
+            journal: JournalRoom::Ample,
+            counters: Counters::default(),
+            ladders: (0, 0),
+            sip_out: Vec::new(),
+            lines: Headers::new(),
+        }
+    }
+
+    /// When anything in it is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
+        let calls = [self.timers.first(), self.recordings.deadline(), self.usage.deadline()];
+        sip.into_iter().chain(calls).flatten().min()
+    }
+
+    /// Whether the ladder of one more call is kept in this second. Ladders are for people, who do not read a thousand a second: under load they
+    /// are shed.
+    pub(crate) fn keeps_ladder(&mut self, now: Now) -> bool {
+        let second = now.instant.as_micros() / 1_000_000;
+        if self.ladders.0 != second {
+            self.ladders = (second, 0);
+        }
+        self.ladders.1 += 1;
+        self.ladders.1 <= self.config.ladders_per_second
+    }
+}
