@@ -186,6 +186,8 @@ impl Phase {
 pub(crate) struct CallState {
     /// Its own.
     pub(crate) key: CallKey,
+    /// Nothing of it is left to do: see [`crate::Switch`], which takes it out of its table.
+    pub(crate) gone: bool,
     /// When it began, by the clock that never jumps; see [`CallState::time`].
     began: Instant,
     /// Without its legs, each of which has its own part: see [`CallState::cdr`].
@@ -221,6 +223,7 @@ impl CallState {
     pub(crate) fn new(record: CallRecord, phase: Phase) -> CallState {
         CallState {
             key: CallKey::default(),
+            gone: false,
             began: Instant::ZERO,
             record,
             phase,

@@ -306,7 +306,7 @@ impl Switch {
         let tape = ActiveRecording { row, began: now.instant, worker, paused: false, beep: None };
         let view = tape.view();
         self.core.recordings.insert(recording, tape);
-        self.beep(now, recording, out);
+        self.beep(now, key, recording, out);
         Some(view)
     }
 
@@ -331,7 +331,7 @@ impl Switch {
     }
 
     /// Let both parties hear that they are recorded, and see to the next time.
-    fn beep(&mut self, now: Now, number: Number, out: &mut Vec<Output>) {
+    fn beep(&mut self, now: Now, key: CallKey, number: Number, out: &mut Vec<Output>) {
         let again = match self.core.config.recording.beep {
             Beep::Never => return,
             Beep::Once => None,
@@ -344,9 +344,7 @@ impl Switch {
             return;
         }
         let clip = Arc::clone(self.core.recordings.beep.get_or_insert_with(beep));
-        let Some(call) = self.core.index.find(&tape.row.call).and_then(|key| self.calls.get(key)) else {
-            return;
-        };
+        let Some(call) = self.calls.get(key) else { return };
         let Phase::Bridged(a, b) = call.phase else { return };
         for leg in [a, b].into_iter().filter_map(|index| call.leg(index)) {
             let command = MediaCommand::Play { stream: leg.stream.id, play: BEEP, clip: Arc::clone(&clip) };
@@ -361,7 +359,10 @@ impl Switch {
                 return;
             }
             let Some((_, number)) = self.core.recordings.beeps.pop_first() else { return };
-            self.beep(now, number, out);
+            let call = self.core.recordings.running.get(&number).map(|running| &running.row.call);
+            if let Some(key) = call.and_then(|call| self.core.index.find(call)) {
+                self.beep(now, key, number, out);
+            }
         }
     }
 

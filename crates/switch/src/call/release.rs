@@ -66,7 +66,7 @@ impl Switch {
         let Some(call) = self.calls.get(key) else { return };
         let silent = call.legs.iter().all(|leg| leg.state == super::LegState::Terminated);
         if matches!(call.phase, Phase::Released { reports: false }) && silent {
-            self.remove_call(now, key, out);
+            self.forget(now, key, out);
         }
     }
 
@@ -79,17 +79,19 @@ impl Switch {
             self.set_timer(key, now.instant + LAST_WORDS);
             return self.finish_if_done(now, key, out);
         }
-        self.remove_call(now, key, out);
+        self.forget(now, key, out);
     }
 
-    fn remove_call(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.remove(&mut self.core.index, key) else { return };
-        self.core.timers.cancel(call.timer);
+    /// Its last messages are through: its ladder is written, and the switch takes it out of its table.
+    fn forget(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.gone = true;
+        self.core.timers.cancel(call.timer.take());
         if self.core.keeps_ladder(now) {
-            out.push(Output::Journal(Record::Ladder { call: call.record.id, blob: call.ladder.encode() }));
+            let ladder = Record::Ladder { call: call.record.id.clone(), blob: call.ladder.encode() };
+            out.push(Output::Journal(ladder));
         } else {
             self.core.counters.ladders_shed += 1;
         }
-        self.drained(out);
     }
 }
