@@ -63,24 +63,24 @@ impl Switch {
         match task {
             Task::Release { after, until, cause } => {
                 let (id, key) = self.core.index.next(after.as_ref(), &until)?;
-                self.release(now, key, cause, out);
+                self.on_call(now, key, out, |call, cx| call.release(cx, cause));
                 Some(Task::Release { after: Some(id), until, cause })
             }
             Task::ReleaseWorker { worker, after, until } => {
                 let (id, key) = self.core.index.next(after.as_ref(), &until)?;
                 if self.calls.get(key).is_some_and(|call| call.is_on(worker)) {
-                    self.release(now, key, Cause::Internal, out);
+                    self.on_call(now, key, out, |call, cx| call.release(cx, Cause::Internal));
                 }
                 Some(Task::ReleaseWorker { worker, after: Some(id), until })
             }
             Task::ReleaseWaiting => {
                 let key = self.core.index.first_waiting().filter(|_| self.core.state != State::Running)?;
-                self.release(now, key, Cause::Draining, out);
+                self.on_call(now, key, out, |call, cx| call.release(cx, Cause::Draining));
                 Some(Task::ReleaseWaiting)
             }
             Task::Speak => {
                 let key = self.core.index.next_without_prompts()?;
-                self.begin_to_speak(now, key, out);
+                self.on_call(now, key, out, |call, cx| call.begin_to_speak(cx));
                 Some(Task::Speak)
             }
             Task::Resolved { mut lookups, answer } => {

@@ -1,5 +1,6 @@
 //! What the API, the CLI and the scheduler ask, and the answers.
 
+use crate::core::Core;
 use std::sync::Arc;
 
 use base::Now;
@@ -17,7 +18,7 @@ impl Switch {
             Command::Originate(wish) => self.originate(now, wish, out),
             Command::End { call } => {
                 let Some(key) = self.core.index.find(&call) else { return Reply::Unknown };
-                self.release(now, key, Cause::EndedByApi, out);
+                self.on_call(now, key, out, |call, cx| call.release(cx, Cause::EndedByApi));
                 self.last_record(key, &call, out).map_or(Reply::Unknown, Reply::Call)
             }
             Command::Show { call } => {
@@ -39,30 +40,30 @@ impl Switch {
                 found.map_or(Reply::Unknown, |call| Reply::Ladder(call.ladder.rungs()))
             }
             Command::Recording { call, action } => self.recording_command(now, &call, action, out),
-            Command::Presence { usernames } => Reply::Presence(self.presence(now, &usernames)),
-            Command::Registrations { of, limit } => self.registrations(now, &of, limit),
-            Command::Status => Reply::Status(self.status()),
-            Command::Trunks => Reply::Trunks(self.trunk_statuses(now)),
+            Command::Presence { usernames } => Reply::Presence(self.core.presence(now, &usernames)),
+            Command::Registrations { of, limit } => self.core.registrations(now, &of, limit),
+            Command::Status => Reply::Status(self.core.status()),
+            Command::Trunks => Reply::Trunks(self.core.trunk_statuses(now)),
             Command::ProbeTrunk { trunk } => {
-                let before = self.trunk_status(now, &trunk);
+                let before = self.core.trunk_status(now, &trunk);
                 if self.core.state == State::Running {
-                    self.probe(now, &trunk, out);
+                    self.core.probe(now, &trunk, out);
                 }
                 before.map_or(Reply::Unknown, |status| Reply::Trunks(vec![status]))
             }
             Command::SetTrunkRegistration { on_duty } => {
                 self.set_trunk_registration(now, on_duty, out);
-                Reply::Status(self.status())
+                Reply::Status(self.core.status())
             }
             Command::SuspendRegistrar => {
-                self.suspend_trunk_registration();
-                Reply::Status(self.status())
+                self.core.suspend_trunk_registration();
+                Reply::Status(self.core.status())
             }
             Command::TestCall { trunk, user, number, patience } => {
                 let wish = TestCall { trunk, user, number, patience };
                 self.test_call(now, wish, out)
             }
-            Command::Tested { call } => self.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
+            Command::Tested { call } => self.core.tested(&call).map_or(Reply::Unknown, Reply::TestCall),
             Command::Bans => Reply::Bans(self.core.auth.bans(now)),
             Command::LiftBans { source, account } => {
                 Reply::Bans(self.core.auth.lift(now, source, account.as_deref()))
@@ -72,22 +73,13 @@ impl Switch {
                     self.core.state = State::Starting;
                     out.push(Output::Listen(true));
                 }
-                Reply::Status(self.status())
+                Reply::Status(self.core.status())
             }
             Command::Stop { force } => {
                 self.stop(now, force, out);
-                Reply::Status(self.status())
+                Reply::Status(self.core.status())
             }
         }
-    }
-
-    /// Whether phones are there and in calls.
-    fn presence(&self, now: Now, usernames: &[Arc<str>]) -> Vec<Presence> {
-        let of = |name: &Arc<str>| Presence {
-            registered: self.core.location.is_registered(now.instant, name),
-            busy: self.core.index.is_busy(name),
-        };
-        usernames.iter().map(of).collect()
     }
 
     /// The record of a call that was just released. One without legs is forgotten at once: then its CDR is in this batch.
@@ -105,7 +97,7 @@ impl Switch {
             | Output::Setting { .. }
             | Output::Listen(_) => None,
         };
-        let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(crate::call::CallState::cdr);
+        let kept = self.calls.get(key).filter(|call| call.record.id == *id).map(crate::call::Call::cdr);
         kept.or_else(|| out.iter().rev().find_map(written))
     }
 
@@ -114,7 +106,7 @@ impl Switch {
             return;
         }
         self.core.state = State::Draining;
-        self.unregister_all(now);
+        self.core.unregister_all(now);
         match self.core.index.last_id().filter(|_| force) {
             Some(until) => {
                 let task = Task::Release { after: None, until, cause: Cause::Draining };
@@ -122,17 +114,24 @@ impl Switch {
             }
             None => self.do_in_parts(now, Task::ReleaseWaiting, out),
         }
-        self.drained(out);
+        self.core.drained(out);
+    }
+}
+
+impl Core {
+    /// Whether phones are there and in calls.
+    fn presence(&self, now: Now, usernames: &[Arc<str>]) -> Vec<Presence> {
+        let of = |name: &Arc<str>| Presence {
+            registered: self.location.is_registered(now.instant, name),
+            busy: self.index.is_busy(name),
+        };
+        usernames.iter().map(of).collect()
     }
 
     /// Close the listeners once the last call has said its last word and its recording is closed.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
-        let over = || {
-            self.core.index.len() == 0
-                && self.core.recordings.is_empty()
-                && !self.core.trunks.is_unregistering()
-        };
-        if self.core.state == State::Draining && over() {
+        let over = || self.index.len() == 0 && self.recordings.is_empty() && !self.trunks.is_unregistering();
+        if self.state == State::Draining && over() {
             out.push(Output::Listen(false));
         }
     }
@@ -140,7 +139,7 @@ impl Switch {
     fn registrations(&self, now: Now, of: &RegistrationsOf, limit: usize) -> Reply {
         match of {
             RegistrationsOf::Everybody { after } => {
-                self.registrations_of(now, self.core.location.names_after(after.as_deref()), limit)
+                self.registrations_of(now, self.location.names_after(after.as_deref()), limit)
             }
             RegistrationsOf::These(names) => self.registrations_of(now, names.iter(), limit),
         }
@@ -157,7 +156,7 @@ impl Switch {
             if found.len() >= limit || looked_at >= limits::NAMES_LISTED {
                 return Reply::Registrations { found, next: last };
             }
-            let live = self.core.location.contacts(username).iter().filter(|c| now.instant < c.expires);
+            let live = self.location.contacts(username).iter().filter(|c| now.instant < c.expires);
             found.extend(live.map(|contact| Registration {
                 username: Arc::clone(username),
                 contact: contact.uri.to_string(),
@@ -171,18 +170,18 @@ impl Switch {
     }
 
     fn status(&self) -> Status {
-        let (transactions, sessions) = self.core.endpoint.counts();
-        let mut counters = self.core.counters.clone();
-        (counters.wrong_passwords, counters.banned) = (self.core.auth.wrong, self.core.auth.silenced);
-        counters.answers_withheld = self.core.endpoint.suppressed_responses();
+        let (transactions, sessions) = self.endpoint.counts();
+        let mut counters = self.counters.clone();
+        (counters.wrong_passwords, counters.banned) = (self.auth.wrong, self.auth.silenced);
+        counters.answers_withheld = self.endpoint.suppressed_responses();
         Status {
-            state: self.core.state,
-            active_calls: self.core.index.live_count(),
-            registrations: self.core.location.len(),
-            ports_in_use: self.core.index.streams(),
+            state: self.state,
+            active_calls: self.index.live_count(),
+            registrations: self.location.len(),
+            ports_in_use: self.index.streams(),
             transactions,
             sessions,
-            journal: self.core.journal,
+            journal: self.journal,
             counters,
         }
     }

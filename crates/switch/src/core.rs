@@ -15,7 +15,7 @@ use crate::ports::Ports;
 use crate::trunk::Trunks;
 use crate::usage::OutboundUsage;
 use crate::voicemail::{PromptSet, VoicemailRecordings};
-use crate::{Config, Counters, JournalRoom, State};
+use crate::{Config, Counters, JournalRoom, Output, State};
 
 /// The state that the parts of the switch share.
 #[derive(Debug)]
@@ -47,6 +47,14 @@ pub(crate) struct Core {
     pub(crate) sip_out: Vec<sip::Output>,
     /// Header lines being written: one buffer for all answers.
     pub(crate) lines: Headers,
+}
+
+/// What a call is given while one input is absorbed.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Now,
+    pub(crate) core: &'a mut Core,
+    pub(crate) out: &'a mut Vec<Output>,
 }
 
 impl Core {

@@ -3,6 +3,8 @@
 //! The exchange decides what a code means and whether it may be; a setting itself is written by the shell, by the way that the API writes it
 //! ([`Output::Setting`]). The caller waits meanwhile, and hears two rising tones for something that is on now, two falling ones for off.
 
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use model::dialplan::{self, Application, CallOrigin, DialContext, Route};
 use model::{CallId, Cause, Credential, DialledNumber, Extension, ExtensionId, TraceStep, policy};
 
 use crate::Output;
-use crate::call::{CallKey, LegState, Phase};
+use crate::call::{LegState, Phase};
 use crate::switch::Switch;
 
 /// How long the shell may take to write a setting.
@@ -140,10 +142,88 @@ pub(crate) struct Read {
 }
 
 impl Switch {
+    /// The shell has written a setting, or could not.
+    pub(crate) fn setting_changed(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
+        if let Some(key) = self.core.index.expected(token) {
+            self.on_call(now, key, out, |call, cx| call.setting_changed(cx, done));
+        }
+    }
+}
+
+/// Silence that lets the phone open its ears, then two tones of a fifth of a second: rising for on, falling for off.
+fn confirmation(on: bool) -> Arc<[i16]> {
+    const TONE: usize = 1_600;
+    let tone = |hertz: f32| {
+        (0..TONE).map(move |n| {
+            let edge = (n.min(TONE - n) as f32 / 80.0).min(1.0);
+            (6_000.0 * edge * (std::f32::consts::TAU * hertz * n as f32 / 8_000.0).sin()) as i16
+        })
+    };
+    let (first, second) = if on { (440.0, 660.0) } else { (660.0, 440.0) };
+    let pause = || std::iter::repeat_n(0, 800);
+    std::iter::repeat_n(0, 2_400)
+        .chain(tone(first))
+        .chain(pause())
+        .chain(tone(second))
+        .chain(pause())
+        .collect()
+}
+
+impl Call {
+    fn setting_changed(&mut self, cx: &mut Cx<'_>, done: bool) {
+        if !matches!(self.phase, Phase::Dialling) {
+            return;
+        }
+        let Some(setting) = cx.core.features.wishes.get(&self.record.id) else { return };
+        if !done {
+            return self.release(cx, Cause::Internal);
+        }
+        let clip = confirmation(setting.is_on());
+        self.phase = Phase::Announcing(0);
+        if !self.answer_caller(cx, None) {
+            return self.release(cx, Cause::IncompatibleMedia);
+        }
+        self.up(cx);
+        let length = Duration::from_micros(clip.len() as u64 * 125);
+        if let Some(leg) = self.leg(0) {
+            let command = MediaCommand::Play { stream: leg.stream.id, play: PlayId(0), clip };
+            cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+        self.set_timer(cx, cx.now.instant + length + GRACE);
+    }
+
+    /// The call has begun: ask the shell for the setting.
+    pub(crate) fn change_setting(&mut self, cx: &mut Cx<'_>) {
+        let (id, leg) = (self.record.id.clone(), self.leg(0));
+        let extension = self.routing.visited_extensions.first().cloned();
+        let from =
+            leg.filter(|leg| leg.state == LegState::Trying).map(|leg| leg.hop.remote.ip().to_canonical());
+        let to = cx.core.features.wishes.get(&id).cloned();
+        let (Some(extension), Some(from), Some(to)) = (extension, from, to) else {
+            // Forwarded to a code: nobody there could hear that it was done.
+            return self.release(cx, Cause::Refused);
+        };
+        let token = cx.core.rng.u64();
+        cx.core.index.expect(token, self.key);
+        cx.out.push(Output::Setting {
+            token,
+            change: Box::new(SettingChange { extension, to, from, call: id }),
+        });
+        self.set_timer(cx, cx.now.instant + PATIENCE);
+    }
+
+    /// A call reaches an extension: it can be called back.
+    pub(crate) fn remember_caller(&mut self, cx: &mut Cx<'_>, username: &Arc<str>) {
+        let number = DialledNumber::parse(&self.record.from_number).ok().filter(|_| !self.routing.hidden);
+        cx.core.features.last_callers.insert(Arc::clone(username), number);
+    }
+}
+
+impl Core {
     /// Read what a phone dialled.
     pub(crate) fn read_feature(&self, caller: &Credential, dialled: String) -> Read {
         let plain = Read { dialled, route: None, setting: None, hidden: false, trace: None };
-        let Some(feature) = self.core.config.features.read(&plain.dialled) else { return plain };
+        let Some(feature) = self.config.features.read(&plain.dialled) else { return plain };
         let step = |outcome: String| Some(TraceStep { rule: "feature".into(), outcome });
         let setting = |wanted: Result<(Setting, String), Cause>, plain: Read| match wanted {
             Ok((setting, outcome)) => Read {
@@ -165,8 +245,8 @@ impl Switch {
                 Read { dialled: number, hidden: true, trace, ..plain }
             }
             Feature::CallBack => {
-                let aor = crate::auth::canonical(&self.core.directory, caller);
-                match self.core.features.last_callers.get(&aor) {
+                let aor = crate::auth::canonical(&self.directory, caller);
+                match self.features.last_callers.get(&aor) {
                     Some(Some(number)) => {
                         Read { dialled: number.to_string(), trace: step("the last caller".into()), ..plain }
                     }
@@ -206,7 +286,7 @@ impl Switch {
             return Err(Cause::ForwardingLoop);
         }
         let asker = DialContext { origin: CallOrigin::Forward, permissions: extension.dial_permissions };
-        match dialplan::route(&self.core.directory, asker, number.as_str()).route {
+        match dialplan::route(&self.directory, asker, number.as_str()).route {
             Route::Refused(cause) => Err(cause),
             Route::Extension(_) | Route::Username(_) | Route::Application(_) | Route::Trunk(_) => Ok(number),
         }
@@ -215,87 +295,14 @@ impl Switch {
     /// A call is about to begin that asks for a setting.
     pub(crate) fn wish_setting(&mut self, call: &CallId, setting: Option<Setting>) {
         if let Some(setting) = setting {
-            self.core.features.wishes.insert(call.clone(), setting);
+            self.features.wishes.insert(call.clone(), setting);
         }
-    }
-
-    /// The call has begun: ask the shell for the setting.
-    pub(crate) fn change_setting(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get(key) else { return };
-        let (id, leg) = (call.record.id.clone(), call.leg(0));
-        let extension = call.routing.visited_extensions.first().cloned();
-        let from =
-            leg.filter(|leg| leg.state == LegState::Trying).map(|leg| leg.hop.remote.ip().to_canonical());
-        let to = self.core.features.wishes.get(&id).cloned();
-        let (Some(extension), Some(from), Some(to)) = (extension, from, to) else {
-            // Forwarded to a code: nobody there could hear that it was done.
-            return self.release(now, key, Cause::Refused, out);
-        };
-        let token = self.core.rng.u64();
-        self.core.index.expect(token, key);
-        out.push(Output::Setting {
-            token,
-            change: Box::new(SettingChange { extension, to, from, call: id }),
-        });
-        self.set_timer(key, now.instant + PATIENCE);
-    }
-
-    /// The shell has written a setting, or could not.
-    pub(crate) fn setting_changed(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
-        let Some(key) = self.core.index.expected(token) else { return };
-        let Some(call) = self.calls.get_mut(key).filter(|call| matches!(call.phase, Phase::Dialling)) else {
-            return;
-        };
-        let Some(setting) = self.core.features.wishes.get(&call.record.id) else { return };
-        if !done {
-            self.release(now, key, Cause::Internal, out);
-            return;
-        }
-        let clip = confirmation(setting.is_on());
-        call.phase = Phase::Announcing(0);
-        if !self.answer_caller(now, key, None, out) {
-            self.release(now, key, Cause::IncompatibleMedia, out);
-            return;
-        }
-        self.up(now, key, out);
-        let length = Duration::from_micros(clip.len() as u64 * 125);
-        if let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) {
-            let command = MediaCommand::Play { stream: leg.stream.id, play: PlayId(0), clip };
-            out.push(Output::Media { worker: leg.stream.port.worker, command });
-        }
-        self.set_timer(key, now.instant + length + GRACE);
     }
 
     /// A call is over: what it wished is done or not.
     pub(crate) fn forget_wish(&mut self, call: &CallId) {
-        self.core.features.wishes.remove(call);
+        self.features.wishes.remove(call);
     }
-
-    /// A call reaches an extension: it can be called back.
-    pub(crate) fn remember_caller(&mut self, key: CallKey, username: &Arc<str>) {
-        let Some(call) = self.calls.get(key) else { return };
-        let number = DialledNumber::parse(&call.record.from_number).ok().filter(|_| !call.routing.hidden);
-        self.core.features.last_callers.insert(Arc::clone(username), number);
-    }
-}
-
-/// Silence that lets the phone open its ears, then two tones of a fifth of a second: rising for on, falling for off.
-fn confirmation(on: bool) -> Arc<[i16]> {
-    const TONE: usize = 1_600;
-    let tone = |hertz: f32| {
-        (0..TONE).map(move |n| {
-            let edge = (n.min(TONE - n) as f32 / 80.0).min(1.0);
-            (6_000.0 * edge * (std::f32::consts::TAU * hertz * n as f32 / 8_000.0).sin()) as i16
-        })
-    };
-    let (first, second) = if on { (440.0, 660.0) } else { (660.0, 440.0) };
-    let pause = || std::iter::repeat_n(0, 800);
-    std::iter::repeat_n(0, 2_400)
-        .chain(tone(first))
-        .chain(pause())
-        .chain(tone(second))
-        .chain(pause())
-        .collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! those that do not want it refuse it once. So it is sent to each contact of an extension that has no subscription, when its count
 //! changes and when it registers with messages waiting; a contact that refused hears no more until it registers anew.
 
+use crate::core::Core;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,15 +119,16 @@ impl Switch {
 
     /// SUBSCRIBE outside a dialog.
     pub(crate) fn subscribe(&mut self, now: Now, request: &Incoming) {
-        let Some(credential) = self.authenticate(now, request) else { return };
-        let granted = self.parse_subscribe(request).and_then(|expires| {
-            let extension = self.extension_of(&credential).ok_or(Rejection::status(404).why("no mailbox"))?;
+        let Some(credential) = self.core.authenticate(now, request) else { return };
+        let granted = self.core.parse_subscribe(request).and_then(|expires| {
+            let extension =
+                self.core.extension_of(&credential).ok_or(Rejection::status(404).why("no mailbox"))?;
             let target = request.message.uri().and_then(Uri::user).unwrap_or_default();
             let own = target.is_empty()
                 || *target == *extension.username
                 || *target == *extension.number.as_str()
                 || *target == *model::dialplan::Application::Voicemail.number();
-            if !own || !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
+            if !own || !self.core.is_ours(request.message.uri().map_or("", Uri::host), request) {
                 return Err(Rejection::status(403).why("the mailbox is not that of the authenticated user"));
             }
             if self.mwi.of(&extension.username) >= limits::SUBSCRIPTIONS_PER_ACCOUNT {
@@ -136,7 +138,7 @@ impl Switch {
         });
         let (username, expires) = match granted {
             Ok(granted) => granted,
-            Err(refusal) => return self.reject(now, request, &refusal),
+            Err(refusal) => return self.core.reject(now, request, &refusal),
         };
         let time = Duration::from_secs(u64::from(expires));
         if let Some(id) = self.core.endpoint.subscribe(now, request, time, &mut self.core.sip_out) {
@@ -145,31 +147,7 @@ impl Switch {
             // It has asked: what it was told unasked means nothing any more.
             self.mwi.all_gone(&username);
             self.core.location.set_mwi(&username, 0);
-            self.notify_subscriber(now, id, &username);
-        }
-    }
-
-    /// For how long it asks; or why it gets nothing.
-    fn parse_subscribe(&self, request: &Incoming) -> Result<u32, Rejection> {
-        let event = request.message.header(HeaderName::Event).unwrap_or_default();
-        if !event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PACKAGE) {
-            return Err(Rejection::status(489).why("no such event package"));
-        }
-        let accepts = |kind: &str| {
-            let kind = kind.split(';').next().unwrap_or_default().trim();
-            kind == "*/*" || kind.eq_ignore_ascii_case("application/*") || kind.eq_ignore_ascii_case(KIND)
-        };
-        let mut accepted = request.message.tokens(HeaderName::Accept).peekable();
-        if accepted.peek().is_some() && !accepted.any(accepts) {
-            return Err(Rejection::status(406).why("only application/simple-message-summary can be had"));
-        }
-        match request.message.number(HeaderName::Expires) {
-            Some(Err(())) => Err(Rejection::status(400).why("malformed Expires")),
-            Some(Ok(short)) if short > 0 && u64::from(short) < self.core.config.min_expires.as_secs() => {
-                Err(Rejection::status(423))
-            }
-            Some(Ok(expires)) => Ok(expires.min(LONGEST)),
-            None => Ok(LONGEST),
+            self.core.notify_subscriber(now, id, &username);
         }
     }
 
@@ -181,47 +159,21 @@ impl Switch {
     }
 
     fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming) {
-        let Some(credential) = self.authenticate(now, request) else { return };
+        let Some(credential) = self.core.authenticate(now, request) else { return };
         let Some(username) = self.mwi.subscriptions.get(&id).cloned() else { return };
         if canonical(&self.core.directory, &credential) != username {
             let refusal =
                 Rejection::status(403).why("the subscription is not that of the authenticated user");
-            return self.reject(now, request, &refusal);
+            return self.core.reject(now, request, &refusal);
         }
-        match self.parse_subscribe(request) {
-            Err(refusal) => self.reject(now, request, &refusal),
+        match self.core.parse_subscribe(request) {
+            Err(refusal) => self.core.reject(now, request, &refusal),
             Ok(expires) => {
                 let time = Duration::from_secs(u64::from(expires));
                 self.core.endpoint.renew(now, id, request, time, &mut self.core.sip_out);
-                self.notify_subscriber(now, id, &username);
+                self.core.notify_subscriber(now, id, &username);
             }
         }
-    }
-
-    /// Tell a subscriber.
-    fn notify_subscriber(&mut self, now: Now, id: SubscriptionId, username: &str) {
-        let extension = self.core.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
-        let body = match extension {
-            Some(extension) => self.summary(&extension),
-            None => Bytes::from_static(b"Messages-Waiting: no\r\n"),
-        };
-        self.core.endpoint.notify(now, id, KIND, body, &mut self.core.sip_out);
-    }
-
-    /// RFC 3842 §5.2; no message is urgent here.
-    fn summary(&self, extension: &Extension) -> Bytes {
-        let count = self.count(&extension.id);
-        let waiting = if count.new > 0 { "yes" } else { "no" };
-        let account = format!("sip:{}@{}", extension.username, self.core.config.domain);
-        format!(
-            "Messages-Waiting: {waiting}\r\nMessage-Account: {account}\r\nVoice-Message: {}/{} (0/0)\r\n",
-            count.new, count.old
-        )
-        .into()
-    }
-
-    fn count(&self, extension: &ExtensionId) -> Count {
-        self.core.directory.message_count(extension)
     }
 
     // ---- those who did not subscribe -----------------------------------------------------------------------------------------
@@ -231,7 +183,7 @@ impl Switch {
         let Some(extension) = self.core.directory.extension(id).cloned() else { return };
         let asked = self.mwi.by_user.get(&extension.username).cloned().unwrap_or_default();
         for subscription in asked {
-            self.notify_subscriber(now, subscription, &extension.username);
+            self.core.notify_subscriber(now, subscription, &extension.username);
         }
         self.notify_unsolicited(now, &extension);
     }
@@ -256,7 +208,7 @@ impl Switch {
         if self.mwi.by_user.contains_key(username) {
             return;
         }
-        let count = self.count(&extension.id);
+        let count = self.core.count(&extension.id);
         let reachable = || self.core.location.reachable(now.instant, username);
         if let Some(told) = self.mwi.told.get_mut(username) {
             told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
@@ -267,7 +219,7 @@ impl Switch {
         if contacts.is_empty() {
             return;
         }
-        let body = self.summary(extension);
+        let body = self.core.summary(extension);
         for contact in contacts {
             if self.mwi.asked.len() >= limits::NOTIFIES {
                 return self.core.location.set_mwi(username, 0); // again when it registers
@@ -299,5 +251,57 @@ impl Switch {
             }
         }
         true
+    }
+}
+
+impl Core {
+    /// For how long it asks; or why it gets nothing.
+    fn parse_subscribe(&self, request: &Incoming) -> Result<u32, Rejection> {
+        let event = request.message.header(HeaderName::Event).unwrap_or_default();
+        if !event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PACKAGE) {
+            return Err(Rejection::status(489).why("no such event package"));
+        }
+        let accepts = |kind: &str| {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            kind == "*/*" || kind.eq_ignore_ascii_case("application/*") || kind.eq_ignore_ascii_case(KIND)
+        };
+        let mut accepted = request.message.tokens(HeaderName::Accept).peekable();
+        if accepted.peek().is_some() && !accepted.any(accepts) {
+            return Err(Rejection::status(406).why("only application/simple-message-summary can be had"));
+        }
+        match request.message.number(HeaderName::Expires) {
+            Some(Err(())) => Err(Rejection::status(400).why("malformed Expires")),
+            Some(Ok(short)) if short > 0 && u64::from(short) < self.config.min_expires.as_secs() => {
+                Err(Rejection::status(423))
+            }
+            Some(Ok(expires)) => Ok(expires.min(LONGEST)),
+            None => Ok(LONGEST),
+        }
+    }
+
+    /// Tell a subscriber.
+    fn notify_subscriber(&mut self, now: Now, id: SubscriptionId, username: &str) {
+        let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
+        let body = match extension {
+            Some(extension) => self.summary(&extension),
+            None => Bytes::from_static(b"Messages-Waiting: no\r\n"),
+        };
+        self.endpoint.notify(now, id, KIND, body, &mut self.sip_out);
+    }
+
+    /// RFC 3842 §5.2; no message is urgent here.
+    fn summary(&self, extension: &Extension) -> Bytes {
+        let count = self.count(&extension.id);
+        let waiting = if count.new > 0 { "yes" } else { "no" };
+        let account = format!("sip:{}@{}", extension.username, self.config.domain);
+        format!(
+            "Messages-Waiting: {waiting}\r\nMessage-Account: {account}\r\nVoice-Message: {}/{} (0/0)\r\n",
+            count.new, count.old
+        )
+        .into()
+    }
+
+    fn count(&self, extension: &ExtensionId) -> Count {
+        self.directory.message_count(extension)
     }
 }

@@ -1,5 +1,6 @@
 //! Requests outside sessions: who may ask what, and how a refusal says why.
 
+use crate::core::Core;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -50,16 +51,16 @@ impl Switch {
         match request.message.method() {
             Method::Register => self.register(now, &request, out),
             Method::Invite => self.invite(now, request, out),
-            Method::Options => self.options(now, &request),
+            Method::Options => self.core.options(now, &request),
             Method::Ack | Method::Cancel => {}
             // Everything else proves who it is before it learns that we do not do it (security.md row 14).
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
                 let refusal = Rejection::status(481).why("there is no such call");
-                self.refuse_authenticated(now, &request, &refusal);
+                self.core.refuse_authenticated(now, &request, &refusal);
             }
             Method::Subscribe => self.subscribe(now, &request),
             Method::Publish => {
-                self.refuse_authenticated(
+                self.core.refuse_authenticated(
                     now,
                     &request,
                     &Rejection::status(489).why("no such event package"),
@@ -67,39 +68,16 @@ impl Switch {
             }
             Method::Message => {
                 let refusal = Rejection::status(405).why("text messages are not delivered here");
-                self.refuse_authenticated(now, &request, &refusal);
+                self.core.refuse_authenticated(now, &request, &refusal);
             }
             Method::Refer => {
                 let refusal = Rejection::status(405).why("calls are not transferred by REFER here");
-                self.refuse_authenticated(now, &request, &refusal);
+                self.core.refuse_authenticated(now, &request, &refusal);
             }
             Method::Other(_) => {
                 let refusal = Rejection::status(501).why("this method is not known here");
-                self.refuse_authenticated(now, &request, &refusal);
+                self.core.refuse_authenticated(now, &request, &refusal);
             }
-        }
-    }
-
-    fn options(&mut self, now: Now, request: &Incoming) {
-        let mut lines = std::mem::take(&mut self.core.lines);
-        lines.clear();
-        lines
-            .add("Allow", METHODS)
-            .add("Accept", "application/sdp")
-            .add("Allow-Events", crate::mwi::PACKAGE)
-            .add("Supported", "100rel, timer, path");
-        self.core.endpoint.respond_stateless(
-            now,
-            request,
-            Reply::new(200).lines(&lines),
-            &mut self.core.sip_out,
-        );
-        self.core.lines = lines;
-    }
-
-    fn refuse_authenticated(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
-        if self.authenticate(now, request).is_some() {
-            self.reject(now, request, refusal);
         }
     }
 
@@ -118,8 +96,8 @@ impl Switch {
             }
             None => {}
         }
-        let Some(credential) = self.authenticate(now, &request) else { return };
-        let party = self.leg_of(session).and_then(|(key, index)| {
+        let Some(credential) = self.core.authenticate(now, &request) else { return };
+        let party = self.core.leg_of(session).and_then(|(key, index)| {
             self.core.directory.credential(&self.calls.get(key)?.leg(index)?.record.party)
         });
         let aor = canonical(&self.core.directory, &credential);
@@ -127,29 +105,56 @@ impl Switch {
             self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
         } else {
             let refusal = Rejection::status(403).why("the call is not that of the authenticated user");
-            self.reject(now, &request, &refusal);
+            self.core.reject(now, &request, &refusal);
+        }
+    }
+
+    /// Max-Forwards of a request that we pass on, less one.
+    pub(crate) fn hops_left(request: &Incoming) -> u8 {
+        match request.message.number(HeaderName::MaxForwards) {
+            Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
+            _ => 69,
+        }
+    }
+}
+
+impl Core {
+    fn options(&mut self, now: Now, request: &Incoming) {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        lines
+            .add("Allow", METHODS)
+            .add("Accept", "application/sdp")
+            .add("Allow-Events", crate::mwi::PACKAGE)
+            .add("Supported", "100rel, timer, path");
+        self.endpoint.respond_stateless(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
+        self.lines = lines;
+    }
+
+    fn refuse_authenticated(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
+        if self.authenticate(now, request).is_some() {
+            self.reject(now, request, refusal);
         }
     }
 
     /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
     pub(crate) fn authenticate(&mut self, now: Now, request: &Incoming) -> Option<Arc<Credential>> {
-        let verdict =
-            self.core.auth.judge(now, request, &self.core.directory, &self.core.location, &self.core.config);
+        let verdict = self.auth.judge(now, request, &self.directory, &self.location, &self.config);
         match verdict {
             Verdict::Known(credential) => Some(credential),
             Verdict::Drop => None,
             Verdict::Challenge { stale } => {
-                self.core.counters.challenges += 1;
-                let mut lines = std::mem::take(&mut self.core.lines);
+                self.counters.challenges += 1;
+                let mut lines = std::mem::take(&mut self.lines);
                 lines.clear();
-                self.core.auth.challenge(now, stale, &mut lines);
-                self.core.endpoint.respond_stateless(
+                self.auth.challenge(now, stale, &mut lines);
+                self.endpoint.respond_stateless(
                     now,
                     request,
                     Reply::new(401).lines(&lines),
-                    &mut self.core.sip_out,
+                    &mut self.sip_out,
                 );
-                self.core.lines = lines;
+                self.lines = lines;
                 None
             }
         }
@@ -158,17 +163,17 @@ impl Switch {
     /// Refuse, and say the same to a retransmission: its nonce is spent.
     pub(crate) fn reject(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
         let lines = self.refusal_lines(refusal);
-        self.core.endpoint.respond_cached(
+        self.endpoint.respond_cached(
             now,
             request,
             Reply::new(refusal.status).lines(&lines),
-            &mut self.core.sip_out,
+            &mut self.sip_out,
         );
-        self.core.lines = lines;
+        self.lines = lines;
     }
 
     fn refusal_lines(&mut self, refusal: &Rejection) -> Headers {
-        let mut lines = std::mem::take(&mut self.core.lines);
+        let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         match (&refusal.why, refusal.cause) {
             (Some(why), _) => {
@@ -180,7 +185,7 @@ impl Switch {
         match refusal.status {
             405 | 501 => lines.add("Allow", METHODS),
             489 => lines.add("Allow-Events", crate::mwi::PACKAGE),
-            423 => lines.add("Min-Expires", self.core.config.min_expires.as_secs()),
+            423 => lines.add("Min-Expires", self.config.min_expires.as_secs()),
             503 => lines.add("Retry-After", 10),
             _ => &mut lines,
         };
@@ -189,14 +194,6 @@ impl Switch {
 
     /// Whether a host is a name or an address of ours (S41).
     pub(crate) fn is_ours(&self, host: &str, request: &Incoming) -> bool {
-        self.core.config.is_ours(host, &request.hop)
-    }
-
-    /// Max-Forwards of a request that we pass on, less one.
-    pub(crate) fn hops_left(request: &Incoming) -> u8 {
-        match request.message.number(HeaderName::MaxForwards) {
-            Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
-            _ => 69,
-        }
+        self.config.is_ours(host, &request.hop)
     }
 }

@@ -1,5 +1,6 @@
 //! REGISTER (RFC 3261 §10.3): several contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch; all or nothing.
 
+use crate::core::Core;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,10 +23,10 @@ enum RegisterRequest {
 
 impl Switch {
     pub(crate) fn register(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
-        let Some(credential) = self.authenticate(now, request) else { return };
-        if !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
+        let Some(credential) = self.core.authenticate(now, request) else { return };
+        if !self.core.is_ours(request.message.uri().map_or("", Uri::host), request) {
             let refusal = Rejection::status(404).why("this domain is not served here");
-            return self.reject(now, request, &refusal);
+            return self.core.reject(now, request, &refusal);
         }
         let aor = canonical(&self.core.directory, &credential);
         let to = request.message.to();
@@ -34,111 +35,24 @@ impl Switch {
             *user == *credential.username
                 || other().is_some_and(|c| canonical(&self.core.directory, c) == aor)
         });
-        if !owned || !self.is_ours(to.uri.host(), request) {
+        if !owned || !self.core.is_ours(to.uri.host(), request) {
             let why = "the address of record is not that of the authenticated user";
-            return self.reject(now, request, &Rejection::status(403).why(why));
+            return self.core.reject(now, request, &Rejection::status(403).why(why));
         }
         if !self.core.directory.may_serve(&credential) {
             let refusal = Rejection::cause(model::Cause::Inactive).with_status(403);
-            return self.reject(now, request, &refusal); // S70
+            return self.core.reject(now, request, &refusal); // S70
         }
-        match self.wish(now, request).and_then(|wish| self.apply(now, request, &aor, wish, out)) {
-            Err(refusal) => self.reject(now, request, &refusal),
+        match self.core.wish(now, request).and_then(|wish| self.apply(now, request, &aor, wish, out)) {
+            Err(refusal) => self.core.reject(now, request, &refusal),
             Ok(()) => {
                 self.core.counters.registrations_accepted += 1;
-                self.confirm(now, request, &aor);
+                self.core.confirm(now, request, &aor);
                 self.on_registered(now, &aor, credential.extension.as_ref());
                 self.on_flow_recovered(now, &aor, out);
                 self.device_registered(now, &aor, out);
             }
         }
-    }
-
-    fn wish(&self, now: Now, request: &Incoming) -> Result<RegisterRequest, Rejection> {
-        let bad = |_| Rejection::status(400).why("malformed Contact");
-        let expires = request.message.number(HeaderName::Expires);
-        match request.message.contacts().map_err(bad)? {
-            Contacts::None => Ok(RegisterRequest::Fetch),
-            Contacts::Star if matches!(expires, Some(Ok(0))) => Ok(RegisterRequest::RemoveAll),
-            Contacts::Star => Err(Rejection::status(400).why("Contact * needs Expires 0")),
-            Contacts::List(list) if list.len() > limits::BINDINGS_PER_AOR => {
-                Err(Rejection::status(403).why("too many contacts"))
-            }
-            Contacts::List(list) => {
-                let path = match request.message.addresses(HeaderName::Path) {
-                    Some(path) => path.into_iter().map(|p| owned(&p.uri)).collect::<Option<Box<[Uri]>>>(),
-                    None => None,
-                };
-                let path = path.ok_or(Rejection::status(400).why("malformed Path"))?;
-                if path.len() > limits::PATHS {
-                    return Err(Rejection::status(403).why("too many proxies in Path"));
-                }
-                let expires = expires.and_then(Result::ok);
-                let contact = |address: &NameAddr| self.contact(now, request, address, expires, &path);
-                Ok(RegisterRequest::Change(list.iter().map(contact).collect::<Result<_, _>>()?))
-            }
-        }
-    }
-
-    fn contact(
-        &self,
-        now: Now,
-        request: &Incoming,
-        address: &NameAddr,
-        expires: Option<u32>,
-        path: &[Uri],
-    ) -> Result<(Contact, u32), Rejection> {
-        if !is_unicast(&address.uri) || self.is_listener(&address.uri, request) {
-            return Err(
-                Rejection::status(400).why("Contact must be a sip or sips URI of one host, and not ours")
-            );
-        }
-        if address.uri.as_str().len() > limits::CONTACT_BYTES {
-            return Err(Rejection::status(400).why("Contact is too long"));
-        }
-        let asked = match address.param("expires") {
-            Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
-            None => expires,
-        };
-        let asked = asked.unwrap_or(self.core.config.default_expires.as_secs() as u32);
-        let granted = match asked {
-            0 => 0,
-            short if u64::from(short) < self.core.config.min_expires.as_secs() => {
-                return Err(Rejection::status(423));
-            }
-            long => long.min(self.core.config.max_expires.as_secs() as u32),
-        };
-        let agent = request.message.header(HeaderName::UserAgent).unwrap_or_default();
-        let contact = Contact {
-            uri: owned(&address.uri).ok_or(Rejection::status(400).why("malformed Contact"))?,
-            path: path.into(),
-            call_id: request.message.call_id().into(),
-            cseq: request.message.cseq().number,
-            q: address
-                .param("q")
-                .and_then(|q| q.parse::<f32>().ok())
-                .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16),
-            instance: address
-                .param("+sip.instance")
-                .map(|urn| Instance { urn: urn.into(), reg_id: address.param("reg-id").map(Box::from) }),
-            expires: now.instant + std::time::Duration::from_secs(u64::from(granted)),
-            created_at: now.wall,
-            user_agent: agent
-                .char_indices()
-                .nth(128)
-                .map_or(agent, |(end, _)| agent.get(..end).unwrap_or_default())
-                .into(),
-            hop: request.hop,
-            mwi: 0,
-        };
-        Ok((contact, granted))
-    }
-
-    /// Whether a contact is an address at which we listen ourselves: a call to it would come back to us.
-    fn is_listener(&self, uri: &Uri, request: &Incoming) -> bool {
-        let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips { 5061 } else { 5060 });
-        self.is_ours(uri.host(), request)
-            && self.core.config.listeners.iter().any(|l| l.address.port() == port)
     }
 
     fn apply(
@@ -225,31 +139,6 @@ impl Switch {
         self.core.location.replace(aor, contacts);
         Ok(())
     }
-
-    fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>) {
-        let mut lines = std::mem::take(&mut self.core.lines);
-        lines.clear();
-        for contact in self.core.location.contacts(aor) {
-            let left = contact.remaining(now.instant);
-            match contact.q {
-                1000 => lines.add("Contact", format_args!("<{}>;expires={left}", contact.uri)),
-                q => lines.add(
-                    "Contact",
-                    format_args!("<{}>;expires={left};q={:.3}", contact.uri, f32::from(q) / 1000.0),
-                ),
-            };
-        }
-        for path in request.message.header_lines(HeaderName::Path) {
-            lines.add("Path", String::from_utf8_lossy(path));
-        }
-        self.core.endpoint.respond_cached(
-            now,
-            request,
-            Reply::new(200).lines(&lines),
-            &mut self.core.sip_out,
-        );
-        self.core.lines = lines;
-    }
 }
 
 /// A copy that does not pin the buffer of the whole message.
@@ -271,4 +160,112 @@ fn is_unicast(uri: &Uri) -> bool {
         },
         Err(_) => true,
     })
+}
+
+impl Core {
+    fn wish(&self, now: Now, request: &Incoming) -> Result<RegisterRequest, Rejection> {
+        let bad = |_| Rejection::status(400).why("malformed Contact");
+        let expires = request.message.number(HeaderName::Expires);
+        match request.message.contacts().map_err(bad)? {
+            Contacts::None => Ok(RegisterRequest::Fetch),
+            Contacts::Star if matches!(expires, Some(Ok(0))) => Ok(RegisterRequest::RemoveAll),
+            Contacts::Star => Err(Rejection::status(400).why("Contact * needs Expires 0")),
+            Contacts::List(list) if list.len() > limits::BINDINGS_PER_AOR => {
+                Err(Rejection::status(403).why("too many contacts"))
+            }
+            Contacts::List(list) => {
+                let path = match request.message.addresses(HeaderName::Path) {
+                    Some(path) => path.into_iter().map(|p| owned(&p.uri)).collect::<Option<Box<[Uri]>>>(),
+                    None => None,
+                };
+                let path = path.ok_or(Rejection::status(400).why("malformed Path"))?;
+                if path.len() > limits::PATHS {
+                    return Err(Rejection::status(403).why("too many proxies in Path"));
+                }
+                let expires = expires.and_then(Result::ok);
+                let contact = |address: &NameAddr| self.contact(now, request, address, expires, &path);
+                Ok(RegisterRequest::Change(list.iter().map(contact).collect::<Result<_, _>>()?))
+            }
+        }
+    }
+
+    fn contact(
+        &self,
+        now: Now,
+        request: &Incoming,
+        address: &NameAddr,
+        expires: Option<u32>,
+        path: &[Uri],
+    ) -> Result<(Contact, u32), Rejection> {
+        if !is_unicast(&address.uri) || self.is_listener(&address.uri, request) {
+            return Err(
+                Rejection::status(400).why("Contact must be a sip or sips URI of one host, and not ours")
+            );
+        }
+        if address.uri.as_str().len() > limits::CONTACT_BYTES {
+            return Err(Rejection::status(400).why("Contact is too long"));
+        }
+        let asked = match address.param("expires") {
+            Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
+            None => expires,
+        };
+        let asked = asked.unwrap_or(self.config.default_expires.as_secs() as u32);
+        let granted = match asked {
+            0 => 0,
+            short if u64::from(short) < self.config.min_expires.as_secs() => {
+                return Err(Rejection::status(423));
+            }
+            long => long.min(self.config.max_expires.as_secs() as u32),
+        };
+        let agent = request.message.header(HeaderName::UserAgent).unwrap_or_default();
+        let contact = Contact {
+            uri: owned(&address.uri).ok_or(Rejection::status(400).why("malformed Contact"))?,
+            path: path.into(),
+            call_id: request.message.call_id().into(),
+            cseq: request.message.cseq().number,
+            q: address
+                .param("q")
+                .and_then(|q| q.parse::<f32>().ok())
+                .map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16),
+            instance: address
+                .param("+sip.instance")
+                .map(|urn| Instance { urn: urn.into(), reg_id: address.param("reg-id").map(Box::from) }),
+            expires: now.instant + std::time::Duration::from_secs(u64::from(granted)),
+            created_at: now.wall,
+            user_agent: agent
+                .char_indices()
+                .nth(128)
+                .map_or(agent, |(end, _)| agent.get(..end).unwrap_or_default())
+                .into(),
+            hop: request.hop,
+            mwi: 0,
+        };
+        Ok((contact, granted))
+    }
+
+    /// Whether a contact is an address at which we listen ourselves: a call to it would come back to us.
+    fn is_listener(&self, uri: &Uri, request: &Incoming) -> bool {
+        let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips { 5061 } else { 5060 });
+        self.is_ours(uri.host(), request) && self.config.listeners.iter().any(|l| l.address.port() == port)
+    }
+
+    fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>) {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        for contact in self.location.contacts(aor) {
+            let left = contact.remaining(now.instant);
+            match contact.q {
+                1000 => lines.add("Contact", format_args!("<{}>;expires={left}", contact.uri)),
+                q => lines.add(
+                    "Contact",
+                    format_args!("<{}>;expires={left};q={:.3}", contact.uri, f32::from(q) / 1000.0),
+                ),
+            };
+        }
+        for path in request.message.header_lines(HeaderName::Path) {
+            lines.add("Path", String::from_utf8_lossy(path));
+        }
+        self.endpoint.respond_cached(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);
+        self.lines = lines;
+    }
 }

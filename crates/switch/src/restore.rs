@@ -1,5 +1,6 @@
 //! After a crash: bindings are back, and the phones of calls that were up are told goodbye.
 
+use crate::core::Core;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,10 +11,22 @@ use sip::{Flow, Hop};
 
 use crate::location::{Contact, transport_of};
 use crate::out_of_dialog::reason_line;
-use crate::switch::Switch;
 use crate::{OpenCall, Output};
 
-impl Switch {
+/// Put into a record what the journal says of its legs: it was opened before they were answered.
+fn take_up(record: &mut CallRecord, mut legs: Vec<DialogSnapshot>) {
+    legs.sort_by_key(|leg| leg.place);
+    for leg in legs {
+        let (Some(place), Some(known)) = (leg.place, leg.record) else { continue };
+        match record.legs.get_mut(place as usize) {
+            Some(there) if there.sip_call_id == known.sip_call_id => *there = *known,
+            // Those before it that nobody answered are not in the journal.
+            Some(_) | None => record.legs.push(*known),
+        }
+    }
+}
+
+impl Core {
     pub(crate) fn restore(
         &mut self,
         now: Now,
@@ -24,13 +37,13 @@ impl Switch {
     ) {
         let mut aors: BTreeMap<&Arc<str>, Vec<Contact>> = BTreeMap::new();
         for binding in bindings {
-            match Contact::restore(binding, &self.core.config, now) {
+            match Contact::restore(binding, &self.config, now) {
                 Some(contact) => {
                     // No longer than a phone may ask for: the wall clock may have been set back meanwhile.
-                    let longest = now.instant + self.core.config.max_expires;
+                    let longest = now.instant + self.config.max_expires;
                     let contact = Contact { expires: contact.expires.min(longest), ..contact };
                     if contact.hop.transport.is_reliable() {
-                        self.core.location.flow_closed(contact.hop.flow); // it died with the process
+                        self.location.flow_closed(contact.hop.flow); // it died with the process
                     }
                     aors.entry(&binding.username).or_default().push(contact);
                 }
@@ -42,7 +55,7 @@ impl Switch {
             }
         }
         for (username, contacts) in aors {
-            self.core.location.replace(username, contacts);
+            self.location.replace(username, contacts);
         }
         for call in calls {
             self.close_crashed_call(now, call, alive, out);
@@ -59,11 +72,11 @@ impl Switch {
     ) {
         for time in times.iter_mut().filter(|time| time.until.is_none()) {
             // A carrier ends what lasts too long, whoever is there to hear it.
-            let longest = time.since + self.core.config.call_duration;
+            let longest = time.since + self.config.call_duration;
             time.until = Some(alive.unwrap_or(time.since).min(longest).max(time.since));
             out.push(Output::Journal(Record::Noted(CallEvent::Outside(time.clone()))));
         }
-        self.core.usage.restore(now, &times);
+        self.usage.restore(now, &times);
     }
 
     /// A call that was up when the process died: BYE to both phones, and its one CDR. It has lasted until the last sign of life, and not
@@ -95,39 +108,26 @@ impl Switch {
             leg.ended_at.get_or_insert(ended);
             leg.cause.get_or_insert(Cause::Crash);
         }
-        *self.core.counters.calls_ended.entry(Cause::Crash.code()).or_default() += 1;
+        *self.counters.calls_ended.entry(Cause::Crash.code()).or_default() += 1;
         out.push(Output::Journal(Record::CallClosed(Box::new(record))));
     }
 
     fn send_bye(&mut self, now: Now, leg: &DialogSnapshot) {
         let transport = transport_of(leg.transport);
-        let Some(listener) = self.core.config.listener_at(leg.listener, transport, leg.local) else {
+        let Some(listener) = self.config.listener_at(leg.listener, transport, leg.local) else {
             return; // nothing of ours can reach it any more
         };
         let hop = Hop { transport, listener, local: leg.local, remote: leg.remote, flow: Flow::default() };
         if hop.transport.is_reliable() && !self.is_carriers_host(leg.remote) {
             return; // its connection died with the process; the phone comes back by registering
         }
-        if let Some(session) = self.core.endpoint.restore_dialog(now, &leg.dialog, hop) {
-            let mut lines = std::mem::take(&mut self.core.lines);
+        if let Some(session) = self.endpoint.restore_dialog(now, &leg.dialog, hop) {
+            let mut lines = std::mem::take(&mut self.lines);
             lines.clear();
             reason_line(Cause::Crash, &mut lines);
             let hangup = sip::HangupParams { status: 500, phrase: None, lines: Some(&lines) };
-            self.core.endpoint.hangup(now, session, hangup, &mut self.core.sip_out);
-            self.core.lines = lines;
-        }
-    }
-}
-
-/// Put into a record what the journal says of its legs: it was opened before they were answered.
-fn take_up(record: &mut CallRecord, mut legs: Vec<DialogSnapshot>) {
-    legs.sort_by_key(|leg| leg.place);
-    for leg in legs {
-        let (Some(place), Some(known)) = (leg.place, leg.record) else { continue };
-        match record.legs.get_mut(place as usize) {
-            Some(there) if there.sip_call_id == known.sip_call_id => *there = *known,
-            // Those before it that nobody answered are not in the journal.
-            Some(_) | None => record.legs.push(*known),
+            self.endpoint.hangup(now, session, hangup, &mut self.sip_out);
+            self.lines = lines;
         }
     }
 }

@@ -8,8 +8,8 @@ use model::journal::Record;
 use sip::{Event, Message, SessionId};
 
 use crate::backlog::Backlog;
-use crate::call::Calls;
-use crate::core::Core;
+use crate::call::{CallKey, Call, Calls};
+use crate::core::{Core, Cx};
 use crate::mwi::Mwi;
 use crate::{Config, Input, Output, State, limits};
 
@@ -65,18 +65,18 @@ impl Switch {
         match input {
             Input::Packet { hop, bytes } => {
                 self.core.counters.messages_received += 1;
-                self.sip(now, sip::Input::Packet { hop, bytes });
+                self.core.sip(now, sip::Input::Packet { hop, bytes });
             }
             Input::FlowClosed(flow) => {
                 self.core.location.flow_closed(flow);
-                self.sip(now, sip::Input::FlowClosed(flow));
+                self.core.sip(now, sip::Input::FlowClosed(flow));
             }
-            Input::Unreachable(hop) => self.sip(now, sip::Input::Unreachable(hop)),
+            Input::Unreachable(hop) => self.core.sip(now, sip::Input::Unreachable(hop)),
             Input::Media(event) => self.media_event(now, event, out),
             Input::Directory { directory, changes } => self.directory_changed(now, *directory, &changes, out),
             Input::Restore { bindings, calls, outside, alive } => {
-                self.restore_meters(now, outside, alive, out);
-                self.restore(now, &bindings, calls, alive, out);
+                self.core.restore_meters(now, outside, alive, out);
+                self.core.restore(now, &bindings, calls, alive, out);
             }
             Input::Command { token, command } => {
                 let reply = Box::new(self.command(now, command, out));
@@ -110,12 +110,6 @@ impl Switch {
         }
     }
 
-    fn sip(&mut self, now: Now, input: sip::Input) {
-        let mut said = mem::take(&mut self.core.sip_out);
-        self.core.endpoint.handle(now, input, &mut said);
-        self.core.sip_out = said;
-    }
-
     /// Dispatch the endpoint's outputs, and those that follow from them, first in, first out. The one place where that is done: what handles one
     /// event never sees the next one before it has finished.
     fn drain_endpoint(&mut self, now: Now, out: &mut Vec<Output>) {
@@ -144,6 +138,35 @@ impl Switch {
         out.extend(self.core.auth.events.drain(..).map(|event| Output::Journal(Record::Noted(event))));
     }
 
+    /// Let a call do something; `None` where there is no such call any more. A call that has nothing left to do afterwards is taken out of the
+    /// table.
+    pub(crate) fn with_call<T>(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Call, &mut Cx<'_>) -> T,
+    ) -> Option<T> {
+        let call = self.calls.get_mut(key)?;
+        let done = act(call, &mut Cx { now, core: &mut self.core, out });
+        if call.gone {
+            self.calls.remove(&mut self.core.index, key);
+            self.core.drained(out);
+        }
+        Some(done)
+    }
+
+    /// The same for what has no result.
+    pub(crate) fn on_call(
+        &mut self,
+        now: Now,
+        key: CallKey,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Call, &mut Cx<'_>),
+    ) {
+        self.with_call(now, key, out, act);
+    }
+
     /// Write a message into the ladder of its session's call.
     fn note(&mut self, now: Now, session: SessionId, sent: bool, hop: sip::Hop, message: &[u8]) {
         let call = self.core.index.leg_of(session).and_then(|(key, _)| self.calls.get_mut(key));
@@ -163,7 +186,7 @@ impl Switch {
             Event::Response { request, response } => {
                 let status = response.as_ref().and_then(Message::status);
                 if !self.on_notify_response(request, status) {
-                    self.trunk_answered(now, request, response.as_ref(), out);
+                    self.core.trunk_answered(now, request, response.as_ref(), out);
                 }
             }
         }
@@ -171,7 +194,7 @@ impl Switch {
 
     fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
         self.show_life(now, out);
-        self.sip(now, sip::Input::Tick);
+        self.core.sip(now, sip::Input::Tick);
         self.core.location.expire(now.instant, |username, contact| {
             let contact = contact.uri.to_string();
             self.mwi.gone(username, &contact);
@@ -179,7 +202,7 @@ impl Switch {
         });
         for _ in 0..limits::TICK_BATCH {
             let Some(call) = self.core.timers.pop(now.instant) else { break };
-            self.call_timer(now, call, out);
+            self.on_call(now, call, out, |call, cx| call.call_timer(cx));
         }
         self.trunk_alarms(now, out);
         self.meters_due(now, out);
@@ -257,10 +280,6 @@ impl Switch {
         let (transactions, sessions) = self.core.endpoint.counts();
         [self.core.index.len(), self.core.index.streams(), transactions, sessions]
     }
-
-    pub(crate) fn leg_of(&self, session: SessionId) -> Option<(crate::call::CallKey, usize)> {
-        self.core.index.leg_of(session)
-    }
 }
 
 /// The box of voicemail that a change concerns. A message that is being spoken does not count yet.
@@ -269,4 +288,16 @@ fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
         return (message.state != model::MessageState::Recording).then_some(&message.extension);
     }
     if let model::Change::MessageGone { extension, .. } = change { Some(extension) } else { None }
+}
+
+impl Core {
+    fn sip(&mut self, now: Now, input: sip::Input) {
+        let mut said = mem::take(&mut self.sip_out);
+        self.endpoint.handle(now, input, &mut said);
+        self.sip_out = said;
+    }
+
+    pub(crate) fn leg_of(&self, session: SessionId) -> Option<(crate::call::CallKey, usize)> {
+        self.index.leg_of(session)
+    }
 }

@@ -4,6 +4,7 @@
 //! Nobody calls, so leg 0 is the house itself: up from the first moment, without dialog and without port. All that rings, forwards and finds
 //! ways outside is that of any other call whose caller hears us already.
 
+use crate::core::{Core, Cx};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use model::{
 };
 use sip::{Flow, Hop, SessionId, Transport};
 
-use super::{CallKey, CallState, Leg, LegState, Phase, Stream};
+use super::{CallKey, Call, Leg, LegState, Phase, Stream};
 use crate::ports::Port;
 use crate::switch::Switch;
 use crate::voicemail::{Audio, Clip, Prompt, VoicemailEffect};
@@ -96,7 +97,8 @@ impl Switch {
     ) -> Reply {
         let device = wish.device.as_ref().and_then(|device| self.core.directory.credential(device));
         let device = device.filter(|credential| self.core.directory.may_serve(credential));
-        let Some(extension) = device.and_then(|credential| self.extension_of(credential)).cloned() else {
+        let Some(extension) = device.and_then(|credential| self.core.extension_of(credential)).cloned()
+        else {
             return Reply::Refused(Cause::Inactive);
         };
         let asker = DialContext { origin: CallOrigin::Schedule, permissions: extension.dial_permissions };
@@ -106,7 +108,7 @@ impl Switch {
             Route::Application(_) => return Reply::Refused(Cause::BadNumber),
             Route::Extension(_) | Route::Username(_) | Route::Trunk(_) => {}
         }
-        if let Err(cause) = self.has_room(&wish.user) {
+        if let Err(cause) = self.core.has_room(&wish.user) {
             return Reply::Refused(cause);
         }
         let clip = match what {
@@ -114,7 +116,7 @@ impl Switch {
             Announcement::Prompt(_) if self.core.prompts.is_empty() => {
                 return Reply::Refused(Cause::Overload);
             }
-            Announcement::Prompt(name) => match self.prompt(&extension, name) {
+            Announcement::Prompt(name) => match self.core.prompt(&extension, name) {
                 Some(clip) => Some(clip),
                 None => return Reply::Refused(Cause::AudioMissing),
             },
@@ -128,24 +130,18 @@ impl Switch {
         let announcement = AnnouncementState { token: self.core.rng.u64(), clip: None, into_box };
         let token = announcement.token;
         let key = self.begin_announcement(now, wish, &extension, route, trace, announcement);
-        self.journal_opening(key, out);
+        self.on_call(now, key, out, |call, cx| call.journal_opening(cx));
         match what {
-            Announcement::Prompt(_) => self.audio_is_read(now, key, clip, out),
+            Announcement::Prompt(_) => self.on_call(now, key, out, |call, cx| call.audio_is_read(cx, clip)),
             Announcement::Audio(id) => {
                 let audio = Audio::Sound(id.clone());
                 let note = VoicemailEffect::Fetch { token, extension: extension.id.clone(), audio };
                 self.core.index.expect(token, key);
                 out.push(Output::Voicemail(Box::new(note)));
-                self.set_timer(key, now.instant + PATIENCE);
+                self.on_call(now, key, out, |call, cx| call.set_timer(cx, now.instant + PATIENCE));
             }
         }
         self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.cdr()))
-    }
-
-    fn prompt(&self, extension: &Extension, name: &str) -> Option<Clip> {
-        let language = self.core.directory.mailbox(&extension.id).language;
-        let clip = self.core.prompts.say(language, &[Prompt::named(name)?]);
-        (!clip.is_empty()).then_some(clip)
     }
 
     fn begin_announcement(
@@ -161,7 +157,7 @@ impl Switch {
         let record = CallRecord {
             id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng)),
             user: wish.user.clone(),
-            other_user: self.owner_of(&route),
+            other_user: self.core.owner_of(&route),
             direction: CallDirection::Internal,
             status: CallStatus::Queued,
             from_number: extension.number.to_string(),
@@ -177,10 +173,10 @@ impl Switch {
         self.calls.insert(
             now,
             &mut self.core.index,
-            CallState {
+            Call {
                 legs: vec![Leg::placeholder(extension.username.to_string(), now.wall)],
                 announcement: Some(Box::new(announcement)),
-                ..CallState::new(record, Phase::LoadingAudio(route))
+                ..Call::new(record, Phase::LoadingAudio(route))
             },
         )
     }
@@ -193,122 +189,124 @@ impl Switch {
         clip: Option<&Clip>,
         out: &mut Vec<Output>,
     ) -> bool {
-        if !self.announces(key, token) {
+        if !self.calls.get(key).is_some_and(|call| call.announces(token)) {
             return false;
         }
-        self.audio_is_read(now, key, clip.filter(|clip| !clip.is_empty()).cloned(), out);
+        self.on_call(now, key, out, |call, cx| {
+            call.audio_is_read(cx, clip.filter(|clip| !clip.is_empty()).cloned())
+        });
         true
-    }
-
-    /// Whether a call is an announcement that goes by this token, and is not over.
-    fn announces(&self, key: CallKey, token: u64) -> bool {
-        let live = self.calls.get(key).filter(|call| !matches!(call.phase, Phase::Released { .. }));
-        live.and_then(|call| call.announcement.as_ref())
-            .is_some_and(|announcement| announcement.token == token)
-    }
-
-    /// Ring, now that there is something to say.
-    fn audio_is_read(&mut self, now: Now, key: CallKey, clip: Option<Clip>, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let Phase::LoadingAudio(route) = &call.phase else { return };
-        let route = route.clone();
-        let (Some(clip), Some(announcement)) = (clip, call.announcement.as_mut()) else {
-            return self.release(now, key, Cause::AudioMissing, out);
-        };
-        announcement.clip = Some(clip);
-        call.phase = Phase::Dialling;
-        self.core.timers.cancel(call.timer.take());
-        if self.core.state == State::Stopped {
-            return self.release(now, key, Cause::Draining, out);
-        }
-        self.route_call(now, key, route, out);
-    }
-
-    /// Somebody answered.
-    pub(crate) fn speak(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(clip) = call.announcement.as_ref().and_then(|announcement| announcement.clip.clone()) else {
-            return;
-        };
-        call.phase = Phase::Announcing(index);
-        self.up(now, key, out);
-        let clip: Clip = std::iter::repeat_n(0, LEAD_IN).chain(clip.iter().copied()).collect();
-        let length = Duration::from_micros(clip.len() as u64 * 125);
-        let Some(leg) = self.calls.get(key).and_then(|call| call.leg(index)) else { return };
-        let command = MediaCommand::Play { stream: leg.stream.id, play: PlayId(0), clip };
-        out.push(Output::Media { worker: leg.stream.port.worker, command });
-        self.set_timer(key, now.instant + length + GRACE);
     }
 
     /// All has been said. `false` where this stream had nothing to say.
     pub(crate) fn said(&mut self, now: Now, stream: StreamId, out: &mut Vec<Output>) -> bool {
         let Some((key, index)) = self.core.index.stream_of(stream) else { return false };
-        let speaks = |call: &CallState| matches!(call.phase, Phase::Announcing(to) if to == index);
+        let speaks = |call: &Call| matches!(call.phase, Phase::Announcing(to) if to == index);
         let over = self.calls.get(key).is_some_and(speaks);
         if over {
-            self.release(now, key, Cause::Completed, out);
+            self.on_call(now, key, out, |call, cx| call.release(cx, Cause::Completed));
         }
         over
-    }
-
-    /// Nobody answered: the mailbox of the extension that has the call gets it, where that was wanted.
-    pub(crate) fn not_heard(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        cause: Cause,
-        extension: Option<Arc<Extension>>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get(key) else { return };
-        let announcement = call.announcement.as_ref().filter(|announcement| announcement.into_box);
-        let (Some(extension), Some(announcement)) = (extension, announcement) else {
-            return self.release(now, key, cause, out);
-        };
-        let (token, Some(clip)) = (announcement.token, announcement.clip.clone()) else {
-            return self.release(now, key, Cause::Internal, out);
-        };
-        let (from_number, id) = (call.record.from_number.clone(), call.record.id.clone());
-        if self.held(&extension) >= voicemail::MESSAGES_PER_BOX {
-            self.push_trace(key, "voicemail", format!("the mailbox of {} is full", extension.number));
-            return self.release(now, key, cause, out);
-        }
-        self.push_trace(
-            key,
-            "voicemail",
-            format!("{}: the mailbox of {} gets it", cause.code(), extension.number),
-        );
-        let message = VoicemailMessage {
-            id: MessageId::new(now, &mut self.core.rng),
-            extension: extension.id.clone(),
-            user: extension.user.clone(),
-            state: MessageState::New,
-            from_number,
-            call: Some(id),
-            left_at: now.wall,
-            millis: (clip.len() / 8) as u32,
-            heard_at: None,
-        };
-        self.core.index.expect(token, key);
-        out.push(Output::Voicemail(Box::new(VoicemailEffect::DepositClip { token, message, clip })));
-        if let Some(call) = self.calls.get_mut(key) {
-            call.phase = Phase::StoringMessage;
-        }
-        self.set_timer(key, now.instant + PATIENCE);
     }
 
     /// The message lies in the mailbox, or could not be put there.
     pub(crate) fn deposited(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
         let expected = self.core.index.expected(token);
-        let Some(key) = expected.filter(|key| self.announces(*key, token)) else { return };
+        let Some(key) = expected.filter(|key| self.calls.get(*key).is_some_and(|call| call.announces(token)))
+        else {
+            return;
+        };
         let Some(call) = self.calls.get_mut(key) else { return };
         if matches!(call.phase, Phase::StoringMessage) {
             if done {
                 call.phase = Phase::Announcing(0);
-                self.up(now, key, out);
+                self.on_call(now, key, out, |call, cx| call.up(cx));
             }
             let cause = if done { Cause::Completed } else { Cause::Internal };
-            self.release(now, key, cause, out);
+            self.on_call(now, key, out, |call, cx| call.release(cx, cause));
         }
+    }
+}
+
+impl Call {
+    /// Whether a call is an announcement that goes by this token, and is not over.
+    fn announces(&self, token: u64) -> bool {
+        let live = Some(&*self).filter(|call| !matches!(call.phase, Phase::Released { .. }));
+        live.and_then(|call| call.announcement.as_ref())
+            .is_some_and(|announcement| announcement.token == token)
+    }
+
+    /// Ring, now that there is something to say.
+    fn audio_is_read(&mut self, cx: &mut Cx<'_>, clip: Option<Clip>) {
+        let Phase::LoadingAudio(route) = &self.phase else { return };
+        let route = route.clone();
+        let (Some(clip), Some(announcement)) = (clip, self.announcement.as_mut()) else {
+            return self.release(cx, Cause::AudioMissing);
+        };
+        announcement.clip = Some(clip);
+        self.phase = Phase::Dialling;
+        cx.core.timers.cancel(self.timer.take());
+        if cx.core.state == State::Stopped {
+            return self.release(cx, Cause::Draining);
+        }
+        self.route_call(cx, route);
+    }
+
+    /// Somebody answered.
+    pub(crate) fn speak(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let Some(clip) = self.announcement.as_ref().and_then(|announcement| announcement.clip.clone()) else {
+            return;
+        };
+        self.phase = Phase::Announcing(index);
+        self.up(cx);
+        let clip: Clip = std::iter::repeat_n(0, LEAD_IN).chain(clip.iter().copied()).collect();
+        let length = Duration::from_micros(clip.len() as u64 * 125);
+        let Some(leg) = self.leg(index) else { return };
+        let command = MediaCommand::Play { stream: leg.stream.id, play: PlayId(0), clip };
+        cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
+        self.set_timer(cx, cx.now.instant + length + GRACE);
+    }
+
+    /// Nobody answered: the mailbox of the extension that has the call gets it, where that was wanted.
+    pub(crate) fn not_heard(&mut self, cx: &mut Cx<'_>, cause: Cause, extension: Option<Arc<Extension>>) {
+        let announcement = self.announcement.as_ref().filter(|announcement| announcement.into_box);
+        let (Some(extension), Some(announcement)) = (extension, announcement) else {
+            return self.release(cx, cause);
+        };
+        let (token, Some(clip)) = (announcement.token, announcement.clip.clone()) else {
+            return self.release(cx, Cause::Internal);
+        };
+        let (from_number, id) = (self.record.from_number.clone(), self.record.id.clone());
+        if cx.core.held(&extension) >= voicemail::MESSAGES_PER_BOX {
+            self.push_trace("voicemail", format!("the mailbox of {} is full", extension.number));
+            return self.release(cx, cause);
+        }
+        self.push_trace(
+            "voicemail",
+            format!("{}: the mailbox of {} gets it", cause.code(), extension.number),
+        );
+        let message = VoicemailMessage {
+            id: MessageId::new(cx.now, &mut cx.core.rng),
+            extension: extension.id.clone(),
+            user: extension.user.clone(),
+            state: MessageState::New,
+            from_number,
+            call: Some(id),
+            left_at: cx.now.wall,
+            millis: (clip.len() / 8) as u32,
+            heard_at: None,
+        };
+        cx.core.index.expect(token, self.key);
+        cx.out.push(Output::Voicemail(Box::new(VoicemailEffect::DepositClip { token, message, clip })));
+        self.phase = Phase::StoringMessage;
+        self.set_timer(cx, cx.now.instant + PATIENCE);
+    }
+}
+
+impl Core {
+    fn prompt(&self, extension: &Extension, name: &str) -> Option<Clip> {
+        let language = self.directory.mailbox(&extension.id).language;
+        let clip = self.prompts.say(language, &[Prompt::named(name)?]);
+        (!clip.is_empty()).then_some(clip)
     }
 }

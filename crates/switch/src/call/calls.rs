@@ -6,13 +6,13 @@ use base::Now;
 use model::CallRecord;
 use slab::Slab;
 
-use super::{CallIndex, CallKey, CallState};
+use super::{CallIndex, CallKey, Call};
 use crate::{CallPlace, CallsOf, limits};
 
 /// All calls, by key. What finds a key is the [`CallIndex`].
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    slab: Slab<CallState>,
+    slab: Slab<Call>,
     /// Of the next call.
     serial: u64,
     /// Entries that lists have passed: see [`crate::Switch::steps`].
@@ -21,7 +21,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     /// Begin a call.
-    pub(crate) fn insert(&mut self, now: Now, index: &mut CallIndex, mut call: CallState) -> CallKey {
+    pub(crate) fn insert(&mut self, now: Now, index: &mut CallIndex, mut call: Call) -> CallKey {
         self.serial += 1;
         let entry = self.slab.vacant_entry();
         call.key = CallKey::new(self.serial, entry.key());
@@ -31,18 +31,18 @@ impl Calls {
     }
 
     /// Take out a call of which nothing is left.
-    pub(crate) fn remove(&mut self, index: &mut CallIndex, key: CallKey) -> Option<CallState> {
+    pub(crate) fn remove(&mut self, index: &mut CallIndex, key: CallKey) -> Option<Call> {
         self.get(key)?;
         let call = self.slab.try_remove(key.slot as usize)?;
         index.remove(&call);
         Some(call)
     }
 
-    pub(crate) fn get(&self, key: CallKey) -> Option<&CallState> {
+    pub(crate) fn get(&self, key: CallKey) -> Option<&Call> {
         self.slab.get(key.slot as usize).filter(|call| call.key == key)
     }
 
-    pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut CallState> {
+    pub(crate) fn get_mut(&mut self, key: CallKey) -> Option<&mut Call> {
         self.slab.get_mut(key.slot as usize).filter(|call| call.key == key)
     }
 

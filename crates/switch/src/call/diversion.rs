@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use model::{Cause, ExtensionNumber, Trunk, TrunkHost};
 use sip::{Headers, Message};
 
-use super::CallState;
+use super::Call;
 use super::fork::escaped;
 
 /// Why a call was diverted.
@@ -81,7 +81,7 @@ pub(crate) struct Diversion {
     pub(crate) why: DiversionReason,
 }
 
-impl CallState {
+impl Call {
     /// The lines that a leg carries: the newest Diversion first, the oldest entry of History-Info first. `and` is a step that only this
     /// leg takes.
     pub(crate) fn diversion_headers(&self, domain: &str, and: Option<&Diversion>) -> Headers {
@@ -107,7 +107,7 @@ impl CallState {
     }
 }
 
-impl CallState {
+impl Call {
     /// The same for a carrier whose trunk is to hear of it. It knows no numbers of the house: an extension appears by its DID there, else by
     /// the trunk's own number, else not at all. `called` is what is dialled there, and at which host.
     pub(crate) fn diversion_headers_for_trunk(

@@ -1,12 +1,15 @@
 //! Phones whose connection broke: a call for one waits a moment for it to come back by registering, and a call that rings its other
 //! phones meanwhile lets it join.
 
+use crate::call::Call;
+use crate::core::Cx;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Instant, Now};
 use model::{Cause, TraceStep};
 
-use super::{CallKey, LegState, Phase};
+use super::{LegState, Phase};
 use crate::location::Contact;
 use crate::switch::Switch;
 use crate::{Output, limits};
@@ -23,27 +26,6 @@ pub(crate) struct PendingFlow {
 }
 
 impl Switch {
-    /// Remember that a call's fork may still grow. Where nobody rings meanwhile its timer is that of the waiting.
-    pub(crate) fn await_flow(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        username: &Arc<str>,
-        number: &str,
-        ring_seconds: u64,
-    ) {
-        let until = now.instant + limits::FLOW_RETURN;
-        let (username, number) = (Arc::clone(username), number.to_owned());
-        self.core.index.await_return(key, PendingFlow { username, number, ring_seconds, until });
-        if let Some(call) = self.calls.get_mut(key) {
-            let outcome = "a phone's connection is broken; it may come back".to_owned();
-            call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
-        }
-        if !self.is_ringing(key) {
-            self.set_timer(key, until);
-        }
-    }
-
     /// A phone has registered: it joins the calls that wait for it.
     pub(crate) fn on_flow_recovered(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
         let calls = self.core.index.returning_to(username);
@@ -51,39 +33,63 @@ impl Switch {
             return;
         }
         for (key, awaited) in calls {
-            let contacts = self.not_rung(now, key, username);
-            if awaited.until < now.instant || contacts.is_empty() {
-                continue;
-            }
-            let alone = !self.is_ringing(key);
-            if self.ring(now, key, &awaited.username, &awaited.number, &contacts, None, out).is_ok() && alone
-            {
-                self.set_timer(key, now.instant + std::time::Duration::from_secs(awaited.ring_seconds));
-            }
+            self.on_call(now, key, out, |call, cx| call.rejoin(cx, &awaited));
+        }
+    }
+}
+
+impl Call {
+    /// Ring the contacts that have come back; where no other phone rings, the timer is theirs.
+    fn rejoin(&mut self, cx: &mut Cx<'_>, awaited: &PendingFlow) {
+        let contacts = self.not_rung(cx, &awaited.username);
+        if awaited.until < cx.now.instant || contacts.is_empty() {
+            return;
+        }
+        let alone = !self.is_ringing();
+        if self.ring(cx, &awaited.username, &awaited.number, &contacts, None).is_ok() && alone {
+            self.set_timer(cx, cx.now.instant + Duration::from_secs(awaited.ring_seconds));
+        }
+    }
+
+    /// Remember that a call's fork may still grow. Where nobody rings meanwhile its timer is that of the waiting.
+    pub(crate) fn await_flow(
+        &mut self,
+        cx: &mut Cx<'_>,
+        username: &Arc<str>,
+        number: &str,
+        ring_seconds: u64,
+    ) {
+        let until = cx.now.instant + limits::FLOW_RETURN;
+        let (username, number) = (Arc::clone(username), number.to_owned());
+        cx.core.index.await_return(self.key, PendingFlow { username, number, ring_seconds, until });
+        let outcome = "a phone's connection is broken; it may come back".to_owned();
+        self.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
+        if !self.is_ringing() {
+            self.set_timer(cx, until);
         }
     }
 
     /// A call's timer rang: where it only waited for a phone that did not come back, the call ends. `false` where it was another timer.
-    pub(crate) fn on_flow_timeout(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
-        let dialling = self.calls.get(key).is_some_and(|call| matches!(call.phase, Phase::Dialling));
-        if self.core.index.stop_returning(key).is_none() || !dialling || self.is_ringing(key) {
+    pub(crate) fn on_flow_timeout(&mut self, cx: &mut Cx<'_>) -> bool {
+        let dialling = matches!(self.phase, Phase::Dialling);
+        if cx.core.index.stop_returning(self.key).is_none() || !dialling || self.is_ringing() {
             return false;
         }
-        self.on_no_answer(now, key, Cause::Unreachable, out);
+        self.on_no_answer(cx, Cause::Unreachable);
         true
     }
 
-    fn is_ringing(&self, key: CallKey) -> bool {
+    fn is_ringing(&self) -> bool {
         let rings = |leg: &super::Leg| matches!(leg.state, LegState::Trying | LegState::Ringing);
-        self.calls.get(key).is_some_and(|call| call.legs.iter().skip(1).any(rings))
+        self.legs.iter().skip(1).any(rings)
     }
 
     /// The contacts of a user name that no leg of the call was sent to.
-    fn not_rung(&self, now: Now, key: CallKey, username: &str) -> Vec<Contact> {
-        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::Dialling)) else {
+    fn not_rung(&self, cx: &Cx<'_>, username: &str) -> Vec<Contact> {
+        let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::Dialling)) else {
             return Vec::new();
         };
         let fresh = |contact: &&Contact| call.legs.iter().skip(1).all(|leg| leg.hop != contact.hop);
-        self.core.location.reachable(now.instant, username).filter(fresh).cloned().collect()
+        cx.core.location.reachable(cx.now.instant, username).filter(fresh).cloned().collect()
     }
 }

@@ -1,16 +1,16 @@
 //! Parallel forking: one leg for each contact of the called one; the first answer wins.
 
+use crate::call::Call;
+use crate::core::Cx;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Now;
 use model::{Cause, LegRole, TraceStep};
 use sip::{Headers, InviteParams, Target};
 
 use super::diversion::Diversion;
-use super::{CallKey, Leg, LegState, Phase};
+use super::{Leg, LegState, Phase};
 use crate::location::Contact;
-use crate::switch::Switch;
 use crate::{Output, limits};
 
 /// From of a caller who does not want to be shown (RFC 3323 §4.1.1.3).
@@ -25,174 +25,6 @@ pub(crate) struct InviteIdentity {
     pub(crate) to: String,
     /// Further lines.
     pub(crate) lines: Headers,
-}
-
-impl Switch {
-    pub(crate) fn fork(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        username: &Arc<str>,
-        number: &str,
-        ring_seconds: u64,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        call.phase = Phase::Dialling;
-        let lost = self.core.location.has_closed_flow(now.instant, username);
-        match self.ring_phones(now, key, username, number, None, out) {
-            Ok(_) => self.set_timer(key, now.instant + Duration::from_secs(ring_seconds)),
-            Err(Cause::Unreachable) if lost => {}
-            Err(cause) => return self.on_no_answer(now, key, cause, out),
-        }
-        if lost {
-            self.await_flow(now, key, username, number, ring_seconds);
-        }
-    }
-
-    /// Ring all phones of a user name that can be reached; how many those are. `way` is a step that only these legs take.
-    pub(crate) fn ring_phones(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        username: &Arc<str>,
-        number: &str,
-        way: Option<&Diversion>,
-        out: &mut Vec<Output>,
-    ) -> Result<usize, Cause> {
-        let contacts: Vec<Contact> = self.core.location.reachable(now.instant, username).cloned().collect();
-        let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
-        let outcome = format!("{} reachable contacts of {username}", contacts.len());
-        call.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
-        if contacts.is_empty() {
-            return Err(Cause::Unreachable);
-        }
-        self.ring(now, key, username, number, &contacts, way, out)
-    }
-
-    /// Ring these phones of the called one; how many could be.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn ring(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        username: &Arc<str>,
-        number: &str,
-        contacts: &[Contact],
-        way: Option<&Diversion>,
-        out: &mut Vec<Output>,
-    ) -> Result<usize, Cause> {
-        let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
-        self.core.index.join(call, username);
-        call.routing.ringing_aors.push(Arc::clone(username));
-        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
-        let mut lines = call.diversion_headers(&self.core.config.domain, way);
-        if call.routing.hidden {
-            lines.add("Privacy", "id");
-        }
-        let from = self.build_from_header(key);
-        let to = format!("<sip:{number}@{}>", self.core.config.domain);
-        let words = InviteIdentity { from, to, lines };
-        let rang = contacts.iter().filter(|contact| {
-            self.dial(now, key, contact, username, like.as_ref(), words.clone(), out).is_some()
-        });
-        match rang.count() {
-            0 => Err(Cause::Overload),
-            rang => Ok(rang),
-        }
-    }
-
-    /// Ring one contact. `None` where a limit is reached.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn dial(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        contact: &Contact,
-        username: &str,
-        like: Option<&media::sdp::SessionDescription>,
-        InviteIdentity { from, to, lines }: InviteIdentity,
-        out: &mut Vec<Output>,
-    ) -> Option<usize> {
-        let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
-        let (worker, max_forwards) = (call.worker(), call.hops_left);
-        let contact_user = call.shown_number().to_owned();
-        let port = self.core.ports.take(contact.hop.listener, worker)?;
-        let mut stream = self.open_stream(contact.hop, port, out);
-        let offer = self.restrict_to_recordable(key, username, media::sdp::offer(&stream.local, like));
-        let connect = InviteParams {
-            target: Target { uri: contact.uri.clone(), hop: contact.hop, route: contact.path.to_vec() },
-            from,
-            to,
-            contact_user,
-            lines,
-            offer: offer.bytes.clone(),
-            credentials: None,
-            max_forwards,
-        };
-        stream.ours = Some(offer);
-        let Some(session) = self.core.endpoint.connect(now, connect, &mut self.core.sip_out) else {
-            let command = media::MediaCommand::Close { stream: stream.id };
-            out.push(Output::Media { worker: port.worker, command });
-            return None;
-        };
-        let call = self.calls.get(key)?;
-        let role = if call.legs.is_empty() { LegRole::Caller } else { LegRole::Callee };
-        let mut leg = Leg::new(session, contact.hop, stream, role, username.into(), call.time(now));
-        leg.record.sip_call_id = self.core.endpoint.call_id(session).unwrap_or_default().to_string();
-        Some(self.core.index.add_leg(self.calls.get_mut(key)?, leg))
-    }
-
-    /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
-    fn build_from_header(&self, key: CallKey) -> String {
-        let Some(call) = self.calls.get(key) else { return String::new() };
-        let caller = call.leg(0).map(|leg| &leg.record);
-        let party = caller.map(|record| record.party.as_str()).unwrap_or_default();
-        if call.routing.hidden {
-            return ANONYMOUS.into();
-        }
-        if caller.is_some_and(|record| record.role == LegRole::Trunk) {
-            return self.trunk_from_uri(&call.record.from_number);
-        }
-        let name = self
-            .core
-            .directory
-            .credential(party)
-            .and_then(|c| self.extension_of(c))
-            .map_or(String::new(), |extension| quoted(&extension.display_name));
-        format!("{name}<sip:{}@{}>", escaped(&call.record.from_number), self.core.config.domain)
-    }
-
-    /// Hang one leg up, with the cause in its Reason line, and let its port go.
-    pub(crate) fn hangup_leg(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        index: usize,
-        cause: Cause,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) else { return };
-        if !matches!(leg.state, LegState::Terminating | LegState::Terminated) {
-            leg.state = LegState::Terminating;
-            if leg.is_placeholder() {
-                leg.state = LegState::Terminated;
-                return;
-            }
-            let session = leg.session;
-            let mut lines = std::mem::take(&mut self.core.lines);
-            lines.clear();
-            crate::out_of_dialog::reason_line(cause, &mut lines);
-            if cause.sip_status() == 503 {
-                lines.add("Retry-After", 10);
-            }
-            let hangup =
-                sip::HangupParams { status: cause.sip_status().max(300), phrase: None, lines: Some(&lines) };
-            self.core.endpoint.hangup(now, session, hangup, &mut self.core.sip_out);
-            self.core.lines = lines;
-        }
-        self.close_stream(key, index, out);
-    }
 }
 
 /// A display name as a quoted string with a space behind it; empty where there is none.
@@ -223,4 +55,148 @@ pub(crate) fn escaped(user: &str) -> String {
         }
     }
     text
+}
+
+impl Call {
+    pub(crate) fn fork(&mut self, cx: &mut Cx<'_>, username: &Arc<str>, number: &str, ring_seconds: u64) {
+        self.phase = Phase::Dialling;
+        let lost = cx.core.location.has_closed_flow(cx.now.instant, username);
+        match self.ring_phones(cx, username, number, None) {
+            Ok(_) => self.set_timer(cx, cx.now.instant + Duration::from_secs(ring_seconds)),
+            Err(Cause::Unreachable) if lost => {}
+            Err(cause) => return self.on_no_answer(cx, cause),
+        }
+        if lost {
+            self.await_flow(cx, username, number, ring_seconds);
+        }
+    }
+
+    /// Ring all phones of a user name that can be reached; how many those are. `way` is a step that only these legs take.
+    pub(crate) fn ring_phones(
+        &mut self,
+        cx: &mut Cx<'_>,
+        username: &Arc<str>,
+        number: &str,
+        way: Option<&Diversion>,
+    ) -> Result<usize, Cause> {
+        let contacts: Vec<Contact> = cx.core.location.reachable(cx.now.instant, username).cloned().collect();
+        let outcome = format!("{} reachable contacts of {username}", contacts.len());
+        self.record.trace.push(TraceStep { rule: "bindings".into(), outcome });
+        if contacts.is_empty() {
+            return Err(Cause::Unreachable);
+        }
+        self.ring(cx, username, number, &contacts, way)
+    }
+
+    /// Ring these phones of the called one; how many could be.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn ring(
+        &mut self,
+        cx: &mut Cx<'_>,
+        username: &Arc<str>,
+        number: &str,
+        contacts: &[Contact],
+        way: Option<&Diversion>,
+    ) -> Result<usize, Cause> {
+        let call = &mut *self;
+        cx.core.index.join(call, username);
+        call.routing.ringing_aors.push(Arc::clone(username));
+        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        let mut lines = call.diversion_headers(&cx.core.config.domain, way);
+        if call.routing.hidden {
+            lines.add("Privacy", "id");
+        }
+        let from = self.build_from_header(cx);
+        let to = format!("<sip:{number}@{}>", cx.core.config.domain);
+        let words = InviteIdentity { from, to, lines };
+        let rang = contacts
+            .iter()
+            .filter(|contact| self.dial(cx, contact, username, like.as_ref(), words.clone()).is_some());
+        match rang.count() {
+            0 => Err(Cause::Overload),
+            rang => Ok(rang),
+        }
+    }
+
+    /// Ring one contact. `None` where a limit is reached.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn dial(
+        &mut self,
+        cx: &mut Cx<'_>,
+        contact: &Contact,
+        username: &str,
+        like: Option<&media::sdp::SessionDescription>,
+        InviteIdentity { from, to, lines }: InviteIdentity,
+    ) -> Option<usize> {
+        let call = Some(&*self).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
+        let (worker, max_forwards) = (call.worker(), call.hops_left);
+        let contact_user = call.shown_number().to_owned();
+        let port = cx.core.ports.take(contact.hop.listener, worker)?;
+        let mut stream = cx.core.open_stream(contact.hop, port, cx.out);
+        let offer = self.restrict_to_recordable(cx, username, media::sdp::offer(&stream.local, like));
+        let connect = InviteParams {
+            target: Target { uri: contact.uri.clone(), hop: contact.hop, route: contact.path.to_vec() },
+            from,
+            to,
+            contact_user,
+            lines,
+            offer: offer.bytes.clone(),
+            credentials: None,
+            max_forwards,
+        };
+        stream.ours = Some(offer);
+        let Some(session) = cx.core.endpoint.connect(cx.now, connect, &mut cx.core.sip_out) else {
+            let command = media::MediaCommand::Close { stream: stream.id };
+            cx.out.push(Output::Media { worker: port.worker, command });
+            return None;
+        };
+        let call = &*self;
+        let role = if call.legs.is_empty() { LegRole::Caller } else { LegRole::Callee };
+        let mut leg = Leg::new(session, contact.hop, stream, role, username.into(), call.time(cx.now));
+        leg.record.sip_call_id = cx.core.endpoint.call_id(session).unwrap_or_default().to_string();
+        Some(cx.core.index.add_leg(self, leg))
+    }
+
+    /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
+    fn build_from_header(&self, cx: &Cx<'_>) -> String {
+        let caller = self.leg(0).map(|leg| &leg.record);
+        let party = caller.map(|record| record.party.as_str()).unwrap_or_default();
+        if self.routing.hidden {
+            return ANONYMOUS.into();
+        }
+        if caller.is_some_and(|record| record.role == LegRole::Trunk) {
+            return cx.core.trunk_from_uri(&self.record.from_number);
+        }
+        let name = cx
+            .core
+            .directory
+            .credential(party)
+            .and_then(|c| cx.core.extension_of(c))
+            .map_or(String::new(), |extension| quoted(&extension.display_name));
+        format!("{name}<sip:{}@{}>", escaped(&self.record.from_number), cx.core.config.domain)
+    }
+
+    /// Hang one leg up, with the cause in its Reason line, and let its port go.
+    pub(crate) fn hangup_leg(&mut self, cx: &mut Cx<'_>, index: usize, cause: Cause) {
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        if !matches!(leg.state, LegState::Terminating | LegState::Terminated) {
+            leg.state = LegState::Terminating;
+            if leg.is_placeholder() {
+                leg.state = LegState::Terminated;
+                return;
+            }
+            let session = leg.session;
+            let mut lines = std::mem::take(&mut cx.core.lines);
+            lines.clear();
+            crate::out_of_dialog::reason_line(cause, &mut lines);
+            if cause.sip_status() == 503 {
+                lines.add("Retry-After", 10);
+            }
+            let hangup =
+                sip::HangupParams { status: cause.sip_status().max(300), phrase: None, lines: Some(&lines) };
+            cx.core.endpoint.hangup(cx.now, session, hangup, &mut cx.core.sip_out);
+            cx.core.lines = lines;
+        }
+        self.close_stream(cx, index);
+    }
 }

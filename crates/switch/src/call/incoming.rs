@@ -1,5 +1,6 @@
 //! An INVITE from a phone, step by step: identify, admit, normalise, route, plan, start.
 
+use crate::core::{Core, Cx};
 use std::sync::Arc;
 
 use base::Now;
@@ -13,7 +14,7 @@ use model::{
 use sip::{HeaderName, Incoming, Uri};
 
 use super::routing::Routing;
-use super::{CallKey, CallState, Leg, Phase, diversion};
+use super::{Call, Leg, Phase, diversion};
 use crate::features::Read;
 use crate::out_of_dialog::Rejection;
 use crate::switch::Switch;
@@ -41,21 +42,21 @@ pub(crate) struct Caller {
 
 impl Switch {
     pub(crate) fn invite(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
-        let trunks = self.trunks_by_source(&request.hop);
+        let trunks = self.core.trunks_by_source(&request.hop);
         if !trunks.is_empty() {
             return self.invite_from_trunk(now, request, &trunks, out);
         }
-        let Some(caller) = self.authenticate(now, &request) else { return };
-        if !self.is_ours(request.message.uri().map_or("", Uri::host), &request) {
+        let Some(caller) = self.core.authenticate(now, &request) else { return };
+        if !self.core.is_ours(request.message.uri().map_or("", Uri::host), &request) {
             let refusal = Rejection::status(404).why("this domain is not served here");
-            return self.reject(now, &request, &refusal);
+            return self.core.reject(now, &request, &refusal);
         }
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
         let Read { dialled, route: feature, setting, hidden, trace: feature_trace } =
-            self.read_feature(&caller, dialled);
-        let help = self.calls_for_help(&dialled);
-        if let Err(refusal) = self.admit(&caller, help) {
-            return self.reject(now, &request, &refusal);
+            self.core.read_feature(&caller, dialled);
+        let help = self.core.calls_for_help(&dialled);
+        if let Err(refusal) = self.core.admit(&caller, help) {
+            return self.core.reject(now, &request, &refusal);
         }
         let asker = DialContext {
             origin: CallOrigin::Phone,
@@ -75,9 +76,9 @@ impl Switch {
                 outcome: format!("{} proved its password", caller.username),
             },
         );
-        let record = self.record_of(now, &caller, dialled, &route, trace);
+        let record = self.core.record_of(now, &caller, dialled, &route, trace);
         let id = record.id.clone();
-        self.wish_setting(&id, setting);
+        self.core.wish_setting(&id, setting);
         let caller = Caller {
             role: LegRole::Caller,
             extension: caller.extension.clone(),
@@ -90,24 +91,130 @@ impl Switch {
         };
         self.start(now, request, caller, record, route, out);
         if self.core.index.find(&id).is_none() {
-            self.forget_wish(&id); // there was no room for it
+            self.core.forget_wish(&id); // there was no room for it
         }
     }
 
+    pub(crate) fn start(
+        &mut self,
+        now: Now,
+        request: Incoming,
+        caller: Caller,
+        record: CallRecord,
+        route: Route,
+        out: &mut Vec<Output>,
+    ) {
+        let hop = request.hop;
+        let Some(port) = self.core.ports.take(hop.listener, None) else {
+            self.core.trunks.release_channel(caller.channel);
+            return self.core.reject(now, &request, &Rejection::cause(Cause::Overload));
+        };
+        let sip_call_id = request.message.call_id().to_string();
+        let body = request.message.body();
+        let is_sdp = request.message.header(HeaderName::ContentType).is_some_and(is_sdp);
+        let invite = request.message.bytes().clone();
+        let (hops_left, before) =
+            (Switch::hops_left(&request), diversion::count_diversions(&request.message));
+        let Some(session) = self.core.endpoint.start_uas(now, request, &mut self.core.sip_out) else {
+            self.core.ports.add(port.worker, hop.listener, vec![port.number]);
+            self.core.trunks.release_channel(caller.channel);
+            return;
+        };
+        self.core.counters.calls_started += 1;
+        let mut stream = self.core.open_stream(hop, port, out);
+        let offer = match body.is_empty() {
+            true => None, // a late offer: ours goes with the 200
+            false if is_sdp => Some(SessionDescription::parse(&body)),
+            false => Some(Err(media::sdp::SdpError::NoAudio)),
+        };
+        let malformed = matches!(offer, Some(Err(_)));
+        stream.theirs = offer.and_then(Result::ok);
+        if let Some(theirs) = &mut stream.theirs {
+            theirs.keep_codecs(&caller.codecs);
+        }
+        let visited_extensions = caller.extension.into_iter().collect();
+        let key = self.calls.insert(
+            now,
+            &mut self.core.index,
+            Call {
+                hops_left,
+                parties: caller.aor.into_iter().collect(),
+                channel: caller.channel,
+                help: caller.help,
+                routing: Routing {
+                    visited_extensions,
+                    prior_diversions: before,
+                    hidden: caller.hidden,
+                    ..Routing::default()
+                },
+                ..Call::new(record, Phase::Dialling)
+            },
+        );
+        let mut leg = Leg::new(session, hop, stream, caller.role, caller.party, now.wall);
+        leg.record.sip_call_id = sip_call_id;
+        if let Some(call) = self.calls.get_mut(key) {
+            self.core.index.add_leg(call, leg);
+            call.ladder.note(now.wall, false, hop, &invite);
+        }
+        self.on_call(now, key, out, |call, cx| call.journal_opening(cx));
+        self.on_call(now, key, out, |call, cx| call.tell_of_emergency(cx));
+        if malformed {
+            self.on_call(now, key, out, |call, cx| call.release(cx, Cause::BadMedia));
+        } else if hops_left == 0 && !matches!(route, Route::Application(_)) {
+            self.on_call(now, key, out, |call, cx| call.release(cx, Cause::Refused));
+        } else {
+            self.on_call(now, key, out, |call, cx| call.route_call(cx, route));
+        }
+    }
+}
+
+pub(crate) fn is_sdp(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/sdp"))
+}
+
+impl Call {
+    /// Lead a call whose caller is there to where it was routed.
+    pub(crate) fn route_call(&mut self, cx: &mut Cx<'_>, route: Route) {
+        match route {
+            Route::Refused(cause) => self.on_no_answer(cx, cause),
+            Route::Application(application) => self.serve(cx, application),
+            Route::Trunk(outside) => self.route_outbound(cx, outside),
+            Route::Extension(extension) => self.route_to_extension(cx, &extension),
+            Route::Username(username) => {
+                let number = username.to_string();
+                self.fork(cx, &username, &number, 60);
+            }
+        }
+    }
+
+    /// Somebody calls for help: told before anything can go wrong with the call.
+    fn tell_of_emergency(&self, cx: &mut Cx<'_>) {
+        if let Some(call) = Some(&*self).filter(|call| call.help) {
+            let note = CallEvent::Emergency { call: call.record.id.clone(), at: call.time(cx.now) };
+            cx.out.push(Output::Journal(Record::Noted(note)));
+        }
+    }
+
+    pub(crate) fn journal_opening(&self, cx: &mut Cx<'_>) {
+        cx.out.push(Output::Journal(Record::CallOpened(Box::new(self.cdr()))));
+    }
+}
+
+impl Core {
     /// Whether what a phone dialled calls for help.
     fn calls_for_help(&self, dialled: &str) -> bool {
-        let help = |number: &DialledNumber| policy::emergency(self.core.directory.rules(), number).is_some();
+        let help = |number: &DialledNumber| policy::emergency(self.directory.rules(), number).is_some();
         DialledNumber::parse(&policy::normalise(dialled)).is_ok_and(|number| help(&number))
-            && self.core.directory.credential(dialled).is_none()
+            && self.directory.credential(dialled).is_none()
     }
 
     /// Whether one more call of this user may begin. No limit and no shutting down stands in the way of one that calls for help.
     fn admit(&self, caller: &Credential, help: bool) -> Result<(), Rejection> {
-        let open = self.core.state == State::Running || help && self.core.state == State::Draining;
+        let open = self.state == State::Running || help && self.state == State::Draining;
         if !open {
             return Err(Rejection::cause(Cause::Draining));
         }
-        if !self.core.directory.may_serve(caller) {
+        if !self.directory.may_serve(caller) {
             return Err(Rejection::cause(Cause::Inactive).with_status(403));
         }
         if help {
@@ -118,13 +225,13 @@ impl Switch {
 
     /// The limits that every road shares (S29).
     pub(crate) fn has_room(&self, user: &UserId) -> Result<(), Cause> {
-        if self.core.journal == JournalRoom::Spent {
+        if self.journal == JournalRoom::Spent {
             return Err(Cause::Overload); // its record could not be written
         }
-        if self.core.index.of_user(user) >= self.core.config.calls_per_user {
+        if self.index.of_user(user) >= self.config.calls_per_user {
             return Err(Cause::ConcurrentCallLimit);
         }
-        if self.core.index.len() >= limits::CALLS { Err(Cause::Overload) } else { Ok(()) }
+        if self.index.len() >= limits::CALLS { Err(Cause::Overload) } else { Ok(()) }
     }
 
     fn record_of(
@@ -136,7 +243,7 @@ impl Switch {
         trace: Vec<TraceStep>,
     ) -> CallRecord {
         CallRecord {
-            id: model::CallId::new(now, &mut self.core.rng),
+            id: model::CallId::new(now, &mut self.rng),
             user: caller.user.clone(),
             other_user: self.owner_of(route),
             direction: CallDirection::Internal,
@@ -156,7 +263,7 @@ impl Switch {
     pub(crate) fn owner_of(&self, route: &Route) -> Option<UserId> {
         match route {
             Route::Extension(extension) => Some(extension.user.clone()),
-            Route::Username(username) => self.core.directory.credential(username).map(|c| c.user.clone()),
+            Route::Username(username) => self.directory.credential(username).map(|c| c.user.clone()),
             Route::Application(_) | Route::Trunk(_) | Route::Refused(_) => None,
         }
     }
@@ -168,115 +275,11 @@ impl Switch {
     }
 
     pub(crate) fn extension_of(&self, credential: &Credential) -> Option<&Arc<Extension>> {
-        self.core.directory.extension(credential.extension.as_ref()?)
-    }
-
-    pub(crate) fn start(
-        &mut self,
-        now: Now,
-        request: Incoming,
-        caller: Caller,
-        record: CallRecord,
-        route: Route,
-        out: &mut Vec<Output>,
-    ) {
-        let hop = request.hop;
-        let Some(port) = self.core.ports.take(hop.listener, None) else {
-            self.core.trunks.release_channel(caller.channel);
-            return self.reject(now, &request, &Rejection::cause(Cause::Overload));
-        };
-        let sip_call_id = request.message.call_id().to_string();
-        let body = request.message.body();
-        let is_sdp = request.message.header(HeaderName::ContentType).is_some_and(is_sdp);
-        let invite = request.message.bytes().clone();
-        let (hops_left, before) =
-            (Switch::hops_left(&request), diversion::count_diversions(&request.message));
-        let Some(session) = self.core.endpoint.start_uas(now, request, &mut self.core.sip_out) else {
-            self.core.ports.add(port.worker, hop.listener, vec![port.number]);
-            self.core.trunks.release_channel(caller.channel);
-            return;
-        };
-        self.core.counters.calls_started += 1;
-        let mut stream = self.open_stream(hop, port, out);
-        let offer = match body.is_empty() {
-            true => None, // a late offer: ours goes with the 200
-            false if is_sdp => Some(SessionDescription::parse(&body)),
-            false => Some(Err(media::sdp::SdpError::NoAudio)),
-        };
-        let malformed = matches!(offer, Some(Err(_)));
-        stream.theirs = offer.and_then(Result::ok);
-        if let Some(theirs) = &mut stream.theirs {
-            theirs.keep_codecs(&caller.codecs);
-        }
-        let visited_extensions = caller.extension.into_iter().collect();
-        let key = self.calls.insert(
-            now,
-            &mut self.core.index,
-            CallState {
-                hops_left,
-                parties: caller.aor.into_iter().collect(),
-                channel: caller.channel,
-                help: caller.help,
-                routing: Routing {
-                    visited_extensions,
-                    prior_diversions: before,
-                    hidden: caller.hidden,
-                    ..Routing::default()
-                },
-                ..CallState::new(record, Phase::Dialling)
-            },
-        );
-        let mut leg = Leg::new(session, hop, stream, caller.role, caller.party, now.wall);
-        leg.record.sip_call_id = sip_call_id;
-        if let Some(call) = self.calls.get_mut(key) {
-            self.core.index.add_leg(call, leg);
-            call.ladder.note(now.wall, false, hop, &invite);
-        }
-        self.journal_opening(key, out);
-        self.tell_of_emergency(now, key, out);
-        if malformed {
-            self.release(now, key, Cause::BadMedia, out);
-        } else if hops_left == 0 && !matches!(route, Route::Application(_)) {
-            self.release(now, key, Cause::Refused, out);
-        } else {
-            self.route_call(now, key, route, out);
-        }
-    }
-
-    /// Lead a call whose caller is there to where it was routed.
-    pub(crate) fn route_call(&mut self, now: Now, key: CallKey, route: Route, out: &mut Vec<Output>) {
-        match route {
-            Route::Refused(cause) => self.on_no_answer(now, key, cause, out),
-            Route::Application(application) => self.serve(now, key, application, out),
-            Route::Trunk(outside) => self.route_outbound(now, key, outside, out),
-            Route::Extension(extension) => self.route_to_extension(now, key, &extension, out),
-            Route::Username(username) => {
-                let number = username.to_string();
-                self.fork(now, key, &username, &number, 60, out);
-            }
-        }
+        self.directory.extension(credential.extension.as_ref()?)
     }
 
     /// Whether a phone of this user name is in a call.
     pub(crate) fn is_busy(&self, username: &str) -> bool {
-        self.core.index.is_busy(username)
+        self.index.is_busy(username)
     }
-
-    /// Somebody calls for help: told before anything can go wrong with the call.
-    fn tell_of_emergency(&self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        if let Some(call) = self.calls.get(key).filter(|call| call.help) {
-            let note = CallEvent::Emergency { call: call.record.id.clone(), at: call.time(now) };
-            out.push(Output::Journal(Record::Noted(note)));
-        }
-    }
-
-    pub(crate) fn journal_opening(&self, key: CallKey, out: &mut Vec<Output>) {
-        if let Some(call) = self.calls.get(key) {
-            out.push(Output::Journal(Record::CallOpened(Box::new(call.cdr()))));
-        }
-    }
-}
-
-pub(crate) fn is_sdp(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/sdp"))
 }

@@ -11,7 +11,7 @@ use model::{CallId, UserId};
 use sip::SessionId;
 
 use super::flow_recovery::PendingFlow;
-use super::{CallKey, CallState, Leg, Phase};
+use super::{CallKey, Call, Leg, Phase};
 use crate::CallPlace;
 
 /// What a click-to-call waits for.
@@ -49,12 +49,12 @@ pub(crate) struct CallIndex {
     next_stream: u32,
 }
 
-fn place(call: &CallState) -> CallPlace {
+fn place(call: &Call) -> CallPlace {
     CallPlace { started_at: call.record.started_at, id: Some(call.record.id.clone()) }
 }
 
 /// The users who may read a call.
-fn readers(call: &CallState) -> impl Iterator<Item = &UserId> {
+fn readers(call: &Call) -> impl Iterator<Item = &UserId> {
     let other = call.record.other_user.as_ref().filter(|other| **other != call.record.user);
     std::iter::once(&call.record.user).chain(other)
 }
@@ -92,7 +92,7 @@ impl CallIndex {
     // ---- a call's life -------------------------------------------------------------------------------------------------------
 
     /// A call begins.
-    pub(super) fn insert(&mut self, call: &CallState) {
+    pub(super) fn insert(&mut self, call: &Call) {
         let key = call.key;
         if !call.help {
             *self.per_user.entry(call.record.user.clone()).or_default() += 1;
@@ -109,7 +109,7 @@ impl CallIndex {
     }
 
     /// A call is released: it is no longer listed or counted, though its last messages are still to come.
-    pub(crate) fn retire(&mut self, call: &mut CallState) {
+    pub(crate) fn retire(&mut self, call: &mut Call) {
         let key = call.key;
         self.stop_waiting(key);
         self.stop_returning(key);
@@ -134,7 +134,7 @@ impl CallIndex {
     }
 
     /// Nothing of a call is left. Its streams stay until their workers have closed them.
-    pub(super) fn remove(&mut self, call: &CallState) {
+    pub(super) fn remove(&mut self, call: &Call) {
         self.by_id.remove(&call.record.id);
         for leg in &call.legs {
             self.sessions.remove(&leg.session);
@@ -142,13 +142,13 @@ impl CallIndex {
     }
 
     /// Charge one more user with a call: it was forwarded.
-    pub(crate) fn charge(&mut self, call: &mut CallState, user: UserId) {
+    pub(crate) fn charge(&mut self, call: &mut Call, user: UserId) {
         *self.per_user.entry(user.clone()).or_default() += 1;
         call.routing.charged_users.push(user);
     }
 
     /// Put a leg into its call and make its session and its stream known. The leg's number.
-    pub(crate) fn add_leg(&mut self, call: &mut CallState, leg: Leg) -> usize {
+    pub(crate) fn add_leg(&mut self, call: &mut Call, leg: Leg) -> usize {
         let index = call.legs.len();
         self.sessions.insert(leg.session, (call.key, index));
         self.streams.insert(leg.stream.id, (call.key, index));
@@ -216,7 +216,7 @@ impl CallIndex {
     // ---- parties -------------------------------------------------------------------------------------------------------------
 
     /// A phone of this user name is in a call from now on.
-    pub(crate) fn join(&mut self, call: &mut CallState, username: &Arc<str>) {
+    pub(crate) fn join(&mut self, call: &mut Call, username: &Arc<str>) {
         if !matches!(call.phase, Phase::Released { .. }) {
             call.parties.push(Arc::clone(username));
             self.add_party(call.key, username);
@@ -224,7 +224,7 @@ impl CallIndex {
     }
 
     /// The phones of these user names are not in a call any more.
-    pub(crate) fn part(&mut self, call: &mut CallState, usernames: &[Arc<str>]) {
+    pub(crate) fn part(&mut self, call: &mut Call, usernames: &[Arc<str>]) {
         let (gone, stay) = std::mem::take(&mut call.parties).into_iter().partition(|p| usernames.contains(p));
         call.parties = stay;
         let gone: Vec<Arc<str>> = gone;

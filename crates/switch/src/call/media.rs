@@ -1,5 +1,7 @@
 //! A call's media: opening streams, telling workers what was agreed and who hears whom.
 
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use base::Now;
 use media::sdp::{self, Direction, LocalMedia, Negotiated, SdpError, SessionDescription};
 use media::{MediaCommand, MediaEvent, Report, Source, Tone};
@@ -7,156 +9,13 @@ use model::Quality;
 use model::dialplan::Application;
 use sip::Hop;
 
-use super::{CallKey, LegState, Phase, Stream};
+use super::{LegState, Phase, Stream};
 use crate::backlog::Task;
 use crate::ports::Port;
 use crate::switch::Switch;
 use crate::{HoldTreatment, Output};
 
 impl Switch {
-    /// Begin a stream on a port, before anything is known of the peer.
-    pub(crate) fn open_stream(&mut self, hop: Hop, port: Port, out: &mut Vec<Output>) -> Stream {
-        let id = self.core.index.new_stream();
-        out.push(Output::Media {
-            worker: port.worker,
-            command: MediaCommand::Open { stream: id, port: port.number },
-        });
-        let local = LocalMedia {
-            address: self.core.config.media_address.unwrap_or(hop.local.ip()),
-            port: port.number,
-            session: self.core.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
-            version: 1,
-            direction: Direction::SendRecv,
-        };
-        Stream { id, port, local, theirs: None, ours: None, answer: None, negotiated: None, closed: false }
-    }
-
-    pub(crate) fn close_stream(&mut self, key: CallKey, index: usize, out: &mut Vec<Output>) {
-        if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index))
-            && !leg.stream.closed
-        {
-            leg.stream.closed = true;
-            let command = MediaCommand::Close { stream: leg.stream.id };
-            out.push(Output::Media { worker: leg.stream.port.worker, command });
-        }
-    }
-
-    /// Answer what a leg's peer offered, so that it goes with `partner`; the answer is kept for repeats.
-    pub(crate) fn answer_offer(
-        &mut self,
-        key: CallKey,
-        index: usize,
-        partner: Option<&Negotiated>,
-        out: &mut Vec<Output>,
-    ) -> Result<bytes::Bytes, SdpError> {
-        let call = self.calls.get_mut(key).ok_or(SdpError::NoAudio)?;
-        let leg = call.legs.get_mut(index).ok_or(SdpError::NoAudio)?;
-        let theirs = leg.stream.theirs.as_ref().ok_or(SdpError::NoAudio)?;
-        let (bytes, negotiated) = sdp::answer(theirs, &leg.stream.local, partner)?;
-        leg.stream.answer = Some(bytes.clone());
-        self.commit_media(key, index, negotiated, out);
-        Ok(bytes)
-    }
-
-    /// Make an offer for a leg, like what the other leg's peer described.
-    pub(crate) fn make_offer(
-        &mut self,
-        key: CallKey,
-        index: usize,
-        like: Option<&SessionDescription>,
-    ) -> Option<bytes::Bytes> {
-        let call = self.calls.get(key)?;
-        // Of two who talk the later leg is the one that was called.
-        let callee = index.max(call.partner(index).unwrap_or(0));
-        let callee = call.legs.get(callee).map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
-        let offer =
-            self.restrict_to_recordable(key, callee, sdp::offer(&call.leg(index)?.stream.local, like));
-        let bytes = offer.bytes.clone();
-        self.calls.get_mut(key)?.legs.get_mut(index)?.stream.ours = Some(offer);
-        Some(bytes)
-    }
-
-    /// Read the peer's answer to our offer.
-    pub(crate) fn apply_answer(
-        &mut self,
-        key: CallKey,
-        index: usize,
-        answer: &[u8],
-        out: &mut Vec<Output>,
-    ) -> Result<(), SdpError> {
-        let theirs = SessionDescription::parse(answer)?;
-        let leg = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)).ok_or(SdpError::NoAudio)?;
-        let ours = leg.stream.ours.as_ref().ok_or(SdpError::NoAudio)?;
-        let negotiated = sdp::apply_answer(&ours.description, &theirs)?;
-        leg.stream.theirs = Some(theirs);
-        self.commit_media(key, index, negotiated, out);
-        Ok(())
-    }
-
-    /// Keep what a leg has agreed on, and tell its worker.
-    fn commit_media(&mut self, key: CallKey, index: usize, negotiated: Negotiated, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record) {
-            record.codec = Some(negotiated.codec.name().into());
-        }
-        let Some(leg) = call.legs.get_mut(index) else { return };
-        let command = MediaCommand::Negotiated {
-            stream: leg.stream.id,
-            signalling: leg.hop.remote.ip(),
-            negotiated: Box::new(negotiated.clone()),
-        };
-        leg.stream.negotiated = Some(negotiated);
-        out.push(Output::Media { worker: leg.stream.port.worker, command });
-    }
-
-    pub(crate) fn set_source(&self, key: CallKey, index: usize, source: Source, out: &mut Vec<Output>) {
-        // The house's own leg has no stream that anybody could hear.
-        if let Some(leg) =
-            self.calls.get(key).and_then(|c| c.legs.get(index)).filter(|leg| !leg.is_placeholder())
-        {
-            let command = MediaCommand::SetSource { stream: leg.stream.id, source };
-            out.push(Output::Media { worker: leg.stream.port.worker, command });
-        }
-    }
-
-    /// Who hears whom, from where the call is now.
-    pub(crate) fn update_media_graph(&self, key: CallKey, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get(key) else { return };
-        match call.phase {
-            Phase::Bridged(a, b) => {
-                for (speaker, listener) in [(a, b), (b, a)] {
-                    let Some(leg) = call.leg(speaker) else { continue };
-                    let holds = leg.stream.negotiated.as_ref().is_some_and(|n| !n.direction.sends());
-                    let source = match (holds, self.core.config.hold) {
-                        (false, _) => Source::Stream(leg.stream.id),
-                        (true, HoldTreatment::Silence) => Source::Silence,
-                        (true, HoldTreatment::Music) => Source::Tone(Tone::Music),
-                    };
-                    self.set_source(key, listener, source, out);
-                }
-            }
-            Phase::InApplication(application) => {
-                let source = match application {
-                    Application::Echo => Source::Echo,
-                    Application::Milliwatt => Source::Tone(Tone::Milliwatt),
-                    Application::Voicemail | Application::AnyVoicemail | Application::Settings => {
-                        Source::Silence
-                    }
-                };
-                self.set_source(key, 0, source, out);
-            }
-            Phase::Voicemail(_) => self.set_source(key, 0, Source::Silence, out),
-            Phase::Announcing(to) => self.set_source(key, to, Source::Silence, out),
-            Phase::Waiting(_)
-            | Phase::RingingDevice(_)
-            | Phase::Dialling
-            | Phase::TrunkTest
-            | Phase::LoadingAudio(_)
-            | Phase::StoringMessage
-            | Phase::Released { .. } => {}
-        }
-    }
-
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Ports { worker, listener, ports } => self.core.ports.add(worker, listener, ports),
@@ -168,12 +27,12 @@ impl Switch {
             MediaEvent::Recorded { recording, .. }
                 if !crate::voicemail::is_voicemail_recording(recording) =>
             {
-                self.recorded(now, recording);
+                self.core.recorded(now, recording);
             }
             MediaEvent::FileClosed { recording, file }
                 if !crate::voicemail::is_voicemail_recording(recording) =>
             {
-                self.filed(now, recording, file, out);
+                self.core.filed(now, recording, file, out);
             }
             MediaEvent::Recorded { .. } | MediaEvent::FileClosed { .. } => {
                 self.voicemail_event(now, event, out);
@@ -190,7 +49,7 @@ impl Switch {
                 {
                     record.quality = Some(quality(&report));
                 }
-                self.finish_if_done(now, key, out);
+                self.on_call(now, key, out, |call, cx| call.finish_if_done(cx));
             }
         }
     }
@@ -203,11 +62,6 @@ impl Switch {
             self.do_in_parts(now, Task::ReleaseWorker { worker, after: None, until }, out);
         }
     }
-
-    /// Whether a leg's peer has answered, so that our own tones reach it.
-    pub(crate) fn is_leg_up(&self, key: CallKey, index: usize) -> bool {
-        self.calls.get(key).and_then(|c| c.leg(index)).is_some_and(|l| l.state == LegState::Up)
-    }
 }
 
 fn quality(report: &Report) -> Quality {
@@ -219,5 +73,148 @@ fn quality(report: &Report) -> Quality {
         rtt_ms: report.rtt_us as f32 / 1000.0,
         mos: report.mos,
         remote_mos: report.remote_mos,
+    }
+}
+
+impl Call {
+    pub(crate) fn close_stream(&mut self, cx: &mut Cx<'_>, index: usize) {
+        if let Some(leg) = self.legs.get_mut(index)
+            && !leg.stream.closed
+        {
+            leg.stream.closed = true;
+            let command = MediaCommand::Close { stream: leg.stream.id };
+            cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+    }
+
+    /// Answer what a leg's peer offered, so that it goes with `partner`; the answer is kept for repeats.
+    pub(crate) fn answer_offer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: usize,
+        partner: Option<&Negotiated>,
+    ) -> Result<bytes::Bytes, SdpError> {
+        let leg = self.legs.get_mut(index).ok_or(SdpError::NoAudio)?;
+        let theirs = leg.stream.theirs.as_ref().ok_or(SdpError::NoAudio)?;
+        let (bytes, negotiated) = sdp::answer(theirs, &leg.stream.local, partner)?;
+        leg.stream.answer = Some(bytes.clone());
+        self.commit_media(cx, index, negotiated);
+        Ok(bytes)
+    }
+
+    /// Make an offer for a leg, like what the other leg's peer described.
+    pub(crate) fn make_offer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: usize,
+        like: Option<&SessionDescription>,
+    ) -> Option<bytes::Bytes> {
+        // Of two who talk the later leg is the one that was called.
+        let callee = index.max(self.partner(index).unwrap_or(0));
+        let callee = self.legs.get(callee).map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
+        let offer = self.restrict_to_recordable(cx, callee, sdp::offer(&self.leg(index)?.stream.local, like));
+        let bytes = offer.bytes.clone();
+        self.legs.get_mut(index)?.stream.ours = Some(offer);
+        Some(bytes)
+    }
+
+    /// Read the peer's answer to our offer.
+    pub(crate) fn apply_answer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: usize,
+        answer: &[u8],
+    ) -> Result<(), SdpError> {
+        let theirs = SessionDescription::parse(answer)?;
+        let leg = self.legs.get_mut(index).ok_or(SdpError::NoAudio)?;
+        let ours = leg.stream.ours.as_ref().ok_or(SdpError::NoAudio)?;
+        let negotiated = sdp::apply_answer(&ours.description, &theirs)?;
+        leg.stream.theirs = Some(theirs);
+        self.commit_media(cx, index, negotiated);
+        Ok(())
+    }
+
+    /// Keep what a leg has agreed on, and tell its worker.
+    fn commit_media(&mut self, cx: &mut Cx<'_>, index: usize, negotiated: Negotiated) {
+        if let Some(record) = self.legs.get_mut(index).map(|leg| &mut leg.record) {
+            record.codec = Some(negotiated.codec.name().into());
+        }
+        let Some(leg) = self.legs.get_mut(index) else { return };
+        let command = MediaCommand::Negotiated {
+            stream: leg.stream.id,
+            signalling: leg.hop.remote.ip(),
+            negotiated: Box::new(negotiated.clone()),
+        };
+        leg.stream.negotiated = Some(negotiated);
+        cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
+    }
+
+    pub(crate) fn set_source(&self, cx: &mut Cx<'_>, index: usize, source: Source) {
+        // The house's own leg has no stream that anybody could hear.
+        if let Some(leg) = self.legs.get(index).filter(|leg| !leg.is_placeholder()) {
+            let command = MediaCommand::SetSource { stream: leg.stream.id, source };
+            cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
+        }
+    }
+
+    /// Who hears whom, from where the call is now.
+    pub(crate) fn update_media_graph(&self, cx: &mut Cx<'_>) {
+        match self.phase {
+            Phase::Bridged(a, b) => {
+                for (speaker, listener) in [(a, b), (b, a)] {
+                    let Some(leg) = self.leg(speaker) else { continue };
+                    let holds = leg.stream.negotiated.as_ref().is_some_and(|n| !n.direction.sends());
+                    let source = match (holds, cx.core.config.hold) {
+                        (false, _) => Source::Stream(leg.stream.id),
+                        (true, HoldTreatment::Silence) => Source::Silence,
+                        (true, HoldTreatment::Music) => Source::Tone(Tone::Music),
+                    };
+                    self.set_source(cx, listener, source);
+                }
+            }
+            Phase::InApplication(application) => {
+                let source = match application {
+                    Application::Echo => Source::Echo,
+                    Application::Milliwatt => Source::Tone(Tone::Milliwatt),
+                    Application::Voicemail | Application::AnyVoicemail | Application::Settings => {
+                        Source::Silence
+                    }
+                };
+                self.set_source(cx, 0, source);
+            }
+            Phase::Voicemail(_) => self.set_source(cx, 0, Source::Silence),
+            Phase::Announcing(to) => self.set_source(cx, to, Source::Silence),
+            Phase::Waiting(_)
+            | Phase::RingingDevice(_)
+            | Phase::Dialling
+            | Phase::TrunkTest
+            | Phase::LoadingAudio(_)
+            | Phase::StoringMessage
+            | Phase::Released { .. } => {}
+        }
+    }
+
+    /// Whether a leg's peer has answered, so that our own tones reach it.
+    pub(crate) fn is_leg_up(&self, index: usize) -> bool {
+        self.leg(index).is_some_and(|l| l.state == LegState::Up)
+    }
+}
+
+impl Core {
+    /// Begin a stream on a port, before anything is known of the peer.
+    pub(crate) fn open_stream(&mut self, hop: Hop, port: Port, out: &mut Vec<Output>) -> Stream {
+        let id = self.index.new_stream();
+        out.push(Output::Media {
+            worker: port.worker,
+            command: MediaCommand::Open { stream: id, port: port.number },
+        });
+        let local = LocalMedia {
+            address: self.config.media_address.unwrap_or(hop.local.ip()),
+            port: port.number,
+            session: self.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
+            version: 1,
+            direction: Direction::SendRecv,
+        };
+        Stream { id, port, local, theirs: None, ours: None, answer: None, negotiated: None, closed: false }
     }
 }

@@ -183,14 +183,14 @@ impl Phase {
 
 /// A call.
 #[derive(Debug)]
-pub(crate) struct CallState {
+pub(crate) struct Call {
     /// Its own.
     pub(crate) key: CallKey,
     /// Nothing of it is left to do: see [`crate::Switch`], which takes it out of its table.
     pub(crate) gone: bool,
-    /// When it began, by the clock that never jumps; see [`CallState::time`].
+    /// When it began, by the clock that never jumps; see [`Call::time`].
     began: Instant,
-    /// Without its legs, each of which has its own part: see [`CallState::cdr`].
+    /// Without its legs, each of which has its own part: see [`Call::cdr`].
     pub(crate) record: CallRecord,
     pub(crate) phase: Phase,
     /// The caller's first.
@@ -218,10 +218,10 @@ pub(crate) struct CallState {
     pub(crate) announcement: Option<Box<announce::AnnouncementState>>,
 }
 
-impl CallState {
+impl Call {
     /// A call of which nothing is known but its record: no leg, nothing on its way.
-    pub(crate) fn new(record: CallRecord, phase: Phase) -> CallState {
-        CallState {
+    pub(crate) fn new(record: CallRecord, phase: Phase) -> Call {
+        Call {
             key: CallKey::default(),
             gone: false,
             began: Instant::ZERO,

@@ -1,15 +1,16 @@
 //! What a call to the outside costs, and whom: asked before it leaves, counted while it is answered there (security.md row 7).
 
+use crate::core::{Core, Cx};
 use base::Now;
 use model::journal::{CallEvent, Record};
 use model::{Cause, LegRole, UserId};
 
-use super::{CallKey, CallState};
+use super::{CallKey, Call};
 use crate::Output;
 use crate::limits::TICK_BATCH;
 use crate::switch::Switch;
 
-impl CallState {
+impl Call {
     /// Who pays for this call outside: whoever sent it there.
     fn billed_user(&self) -> UserId {
         let forwarder = self.routing.hops.last().map(|stop| stop.extension.user.clone());
@@ -18,69 +19,67 @@ impl CallState {
 }
 
 impl Switch {
+    /// Tell of levels that were reached, and end the calls of users whose day is used up.
+    pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
+        for _ in 0..TICK_BATCH {
+            let Some(user) = self.core.usage.next_due(now) else { return };
+            self.core.tell_levels(now, &user, out);
+            for key in self.core.usage.over_limit(now, &user) {
+                self.calls
+                    .get_mut(key)
+                    .map(|call| call.push_trace("limit", "the minutes of the day are used up".into()));
+                self.on_call(now, key, out, |call, cx| call.release(cx, Cause::OutsideMinutesUsed));
+            }
+        }
+    }
+}
+
+impl Call {
     /// Whether a call may leave the house, by what who pays for it has begun in this minute and used of this day.
-    pub(crate) fn check_outbound_limits(&mut self, now: Now, key: CallKey) -> Result<(), Cause> {
-        let Some(call) = self.calls.get_mut(key) else { return Err(Cause::Internal) };
-        let payer = call.billed_user();
+    pub(crate) fn check_outbound_limits(&mut self, cx: &mut Cx<'_>) -> Result<(), Cause> {
+        let payer = self.billed_user();
         // A click-to-call was asked before its device rang.
-        if std::mem::take(&mut call.routing.outbound_admitted) && payer == call.record.user {
+        if std::mem::take(&mut self.routing.outbound_admitted) && payer == self.record.user {
             return Ok(());
         }
-        let best_cause = self.core.usage.admit(now, &payer);
+        let best_cause = cx.core.usage.admit(cx.now, &payer);
         if let Err(cause) = best_cause {
-            let limits = self.core.usage.limits();
+            let limits = cx.core.usage.limits();
             let why = if cause == Cause::OutsideMinutesUsed {
                 format!("the {} minutes a day of who pays for it are used up", limits.minutes_per_day)
             } else {
                 format!("who pays for it has begun {} calls in this minute", limits.calls_per_minute)
             };
-            self.push_trace(key, "limit", why);
+            self.push_trace("limit", why);
         }
         best_cause
     }
 
     /// A leg was answered: where it is one to the outside, its time is counted from now on.
-    pub(crate) fn outbound_call_begins(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        index: usize,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get(key) else { return };
+    pub(crate) fn outbound_call_begins(&mut self, cx: &mut Cx<'_>, index: usize) {
         let leaves =
-            call.legs.get(index).map(|leg| &leg.record).is_some_and(|leg| leg.role == LegRole::Trunk)
+            self.legs.get(index).map(|leg| &leg.record).is_some_and(|leg| leg.role == LegRole::Trunk)
                 && index > 0;
-        if !leaves || call.help {
+        if !leaves || self.help {
             return;
         }
-        let time = self.core.usage.begins(now, key, call.record.id.clone(), index, call.billed_user());
-        out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
+        let time = cx.core.usage.begins(cx.now, self.key, self.record.id.clone(), index, self.billed_user());
+        cx.out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
     }
+}
 
+impl Core {
     /// A call is over: what it has cost is written down.
     pub(crate) fn outbound_call_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(time) = self.core.usage.ends(now, key) else { return };
+        let Some(time) = self.usage.ends(now, key) else { return };
         let user = time.user.clone();
         out.push(Output::Journal(Record::Noted(CallEvent::Outside(time))));
         self.tell_levels(now, &user, out);
     }
 
-    /// Tell of levels that were reached, and end the calls of users whose day is used up.
-    pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
-        for _ in 0..TICK_BATCH {
-            let Some(user) = self.core.usage.next_due(now) else { return };
-            self.tell_levels(now, &user, out);
-            for key in self.core.usage.over_limit(now, &user) {
-                self.push_trace(key, "limit", "the minutes of the day are used up".into());
-                self.release(now, key, Cause::OutsideMinutesUsed, out);
-            }
-        }
-    }
-
     fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
-        let limit_minutes = self.core.usage.limits().minutes_per_day;
-        for reached in self.core.usage.reached(now, user) {
+        let limit_minutes = self.usage.limits().minutes_per_day;
+        for reached in self.usage.reached(now, user) {
             out.push(Output::Journal(Record::Noted(CallEvent::SpendAlert {
                 user: reached.user,
                 percent: reached.percent,

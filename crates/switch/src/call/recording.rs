@@ -3,6 +3,8 @@
 //! A worker records and a writer of the shell keeps the file; what is known of it is written into the journal when it begins and when it is
 //! over. A recording that cannot go on never ends a call.
 
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use media::{FileFormat, FileResult, MediaCommand, PlayId, RecordingId as Number,
 use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
-use super::{CallKey, Leg, Phase};
+use super::{Leg, Phase};
 use crate::limits::{RECORDINGS, TICK_BATCH};
 use crate::switch::Switch;
 use crate::{Output, RecordingAction, RecordingView, Reply};
@@ -120,7 +122,7 @@ impl Recordings {
 }
 
 impl ActiveRecording {
-    /// What its row says of now; see [`super::CallState::time`].
+    /// What its row says of now; see [`super::Call::time`].
     fn time(&self, now: Now) -> Timestamp {
         self.row.started_at + now.instant.since(self.began)
     }
@@ -141,44 +143,6 @@ fn beep() -> Arc<[i16]> {
 }
 
 impl Switch {
-    /// A call is up: record it where one of its extensions wants that.
-    pub(crate) fn auto_record(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get(key) else { return };
-        let Phase::Bridged(a, b) = call.phase else { return };
-        let party = |index: usize| call.legs.get(index).map(|leg| &leg.record).map(|leg| leg.party.as_str());
-        let Some(extension) = party(a).zip(party(b)).and_then(|(a, b)| self.recorded_for(a, b)) else {
-            return;
-        };
-        let Err(cause) = self.begin_recording(now, key, Some(extension.clone()), out) else { return };
-        // Whoever relies on it learns that there is none, instead of finding silence.
-        let Some(row) = self.new_recording(now, key, Some(extension)) else { return };
-        let (state, fault) = (RecordingState::Failed, Some(cause.code().into()));
-        let row = Recording { state, fault, ended_at: Some(now.wall), ..row };
-        out.push(Output::Journal(Record::Recording(Box::new(row))));
-    }
-
-    /// The extension for whose sake a call between these two is recorded by itself.
-    fn recorded_for(&self, caller: &str, callee: &str) -> Option<String> {
-        let default = self.core.config.recording.calls;
-        [(caller, true), (callee, false)].into_iter().find_map(|(party, makes)| {
-            let credential = self.core.directory.credential(party);
-            let extension = credential.and_then(|c| self.core.directory.extension(c.extension.as_ref()?));
-            let number = model::ExtensionNumber::parse(party).ok();
-            let extension =
-                extension.or_else(|| self.core.directory.extension_by_number(number.as_ref()?))?;
-            extension.record_calls.wants(makes, default).then(|| extension.number.to_string())
-        })
-    }
-
-    /// An offer for the party `callee` of a call, without the codecs that a recording cannot be made of where the call is recorded, or will
-    /// be by itself once that party answers.
-    pub(crate) fn restrict_to_recordable(&self, key: CallKey, callee: &str, offer: Offer) -> Offer {
-        let Some(call) = self.calls.get(key) else { return offer };
-        let caller = call.legs.first().map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
-        let runs = call.is_up() && self.core.recordings.records(&call.record.id);
-        if runs || self.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
-    }
-
     /// What the API wants of a call's recording.
     pub(crate) fn recording_command(
         &mut self,
@@ -193,8 +157,8 @@ impl Switch {
             if matches!(phase, Some(Phase::Voicemail(_) | Phase::Announcing(_) | Phase::StoringMessage)) {
                 return Reply::NothingToRecord;
             }
-            let begun = self.begin_recording(now, key, None, out);
-            return begun.map_or_else(Reply::Refused, Reply::Recording);
+            let begun = self.with_call(now, key, out, |call, cx| call.begin_recording(cx, None));
+            return begun.map_or(Reply::Unknown, |begun| begun.map_or_else(Reply::Refused, Reply::Recording));
         }
         let Some((recording, tape)) = self.core.recordings.of_call(call) else {
             return Reply::Recording(None);
@@ -216,55 +180,85 @@ impl Switch {
         Reply::Recording(Some(view))
     }
 
+    /// The beeps that are due.
+    pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
+        for _ in 0..TICK_BATCH {
+            if self.core.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
+                return;
+            }
+            let Some((_, number)) = self.core.recordings.beeps.pop_first() else { return };
+            let call = self.core.recordings.running.get(&number).map(|running| &running.row.call);
+            if let Some(key) = call.and_then(|call| self.core.index.find(call)) {
+                self.on_call(now, key, out, |call, cx| call.beep(cx, number));
+            }
+        }
+    }
+}
+
+impl Call {
+    /// A call is up: record it where one of its extensions wants that.
+    pub(crate) fn auto_record(&mut self, cx: &mut Cx<'_>) {
+        let Phase::Bridged(a, b) = self.phase else { return };
+        let party = |index: usize| self.legs.get(index).map(|leg| &leg.record).map(|leg| leg.party.as_str());
+        let Some(extension) = party(a).zip(party(b)).and_then(|(a, b)| cx.core.recorded_for(a, b)) else {
+            return;
+        };
+        let Err(cause) = self.begin_recording(cx, Some(extension.clone())) else { return };
+        // Whoever relies on it learns that there is none, instead of finding silence.
+        let Some(row) = self.new_recording(cx, Some(extension)) else { return };
+        let (state, fault) = (RecordingState::Failed, Some(cause.code().into()));
+        let row = Recording { state, fault, ended_at: Some(cx.now.wall), ..row };
+        cx.out.push(Output::Journal(Record::Recording(Box::new(row))));
+    }
+
+    /// An offer for the party `callee` of a call, without the codecs that a recording cannot be made of where the call is recorded, or will
+    /// be by itself once that party answers.
+    pub(crate) fn restrict_to_recordable(&self, cx: &Cx<'_>, callee: &str, offer: Offer) -> Offer {
+        let caller = self.legs.first().map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
+        let runs = self.is_up() && cx.core.recordings.records(&self.record.id);
+        if runs || cx.core.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
+    }
+
     /// Begin a recording. Parties that speak a codec that cannot be recorded are asked for G.711, the called one first; `Err` where one of
     /// them has not said that it knows that.
     fn begin_recording(
         &mut self,
-        now: Now,
-        key: CallKey,
+        cx: &mut Cx<'_>,
         extension: Option<String>,
-        out: &mut Vec<Output>,
     ) -> Result<Option<RecordingView>, Cause> {
-        let Some(call) = self.calls.get(key) else { return Ok(None) };
-        let runs = self.core.recordings.records(&call.record.id);
-        if !runs && call.unrecordable().any(|index| !call.leg(index).is_some_and(Leg::knows_g711)) {
+        let runs = cx.core.recordings.records(&self.record.id);
+        if !runs && self.unrecordable().any(|index| !self.leg(index).is_some_and(Leg::knows_g711)) {
             return Err(Cause::CodecNotRecordable);
         }
-        let asked = call.unrecordable().last().filter(|_| !runs);
-        let view = self.start_recording(now, key, extension, out);
+        let asked = self.unrecordable().last().filter(|_| !runs);
+        let view = self.start_recording(cx, extension);
         if let (Some(_), Some(index)) = (&view, asked) {
-            self.ask_for_g711(now, key, index);
+            self.ask_for_g711(cx, index);
         }
         Ok(view)
     }
 
     /// A party of a call that is recorded would not speak G.711: the recording ends as failed. `false` where nothing was recorded.
-    pub(crate) fn recording_codec_failed(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) -> bool {
-        let Some(call) = self.calls.get(key).filter(|call| call.unrecordable().next().is_some()) else {
+    pub(crate) fn recording_codec_failed(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(call) = Some(&*self).filter(|call| call.unrecordable().next().is_some()) else {
             return false;
         };
-        let Some((recording, tape)) = self.core.recordings.of_call(&call.record.id) else { return false };
+        let Some((recording, tape)) = cx.core.recordings.of_call(&call.record.id) else { return false };
         if tape.row.ended_at.is_some() {
             return false;
         }
-        tape.row.ended_at = Some(tape.time(now));
+        tape.row.ended_at = Some(tape.time(cx.now));
         tape.row.fault = Some(Cause::CodecNotRecordable.code().into());
-        out.push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecording { recording } });
+        cx.out
+            .push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecording { recording } });
         true
     }
 
     /// Begin; the one that runs already where there is one. `None` where nobody talks.
-    fn start_recording(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        extension: Option<String>,
-        out: &mut Vec<Output>,
-    ) -> Option<RecordingView> {
-        let call = self.calls.get(key)?;
-        let (left, right) = match call.phase {
-            Phase::Bridged(a, b) => (call.leg(a)?, call.leg(b)),
-            Phase::InApplication(_) => (call.leg(0)?, None),
+    fn start_recording(&mut self, cx: &mut Cx<'_>, extension: Option<String>) -> Option<RecordingView> {
+        let (left, right) = match self.phase {
+            Phase::Bridged(a, b) => (self.leg(a)?, self.leg(b)),
+            Phase::InApplication(_) => (self.leg(0)?, None),
             // A message is a recording of its own kind.
             Phase::Voicemail(_)
             | Phase::Waiting(_)
@@ -277,18 +271,18 @@ impl Switch {
             | Phase::Released { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.
-        if let Some((_, tape)) = self.core.recordings.of_call(&call.record.id)
+        if let Some((_, tape)) = cx.core.recordings.of_call(&self.record.id)
             && tape.row.ended_at.is_none()
         {
             return Some(tape.view());
         }
-        if self.core.recordings.running.len() >= RECORDINGS {
+        if cx.core.recordings.running.len() >= RECORDINGS {
             return None;
         }
         let (worker, left) = (left.stream.port.worker, left.stream.id);
         let right = right.map(|leg| leg.stream.id);
-        let row = self.new_recording(now, key, extension)?;
-        let recording = self.core.recordings.number();
+        let row = self.new_recording(cx, extension)?;
+        let recording = cx.core.recordings.number();
         let record = Tape {
             recording,
             left,
@@ -301,28 +295,28 @@ impl Switch {
             longest: None,
             quiet: None,
         };
-        out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
-        out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
-        let tape = ActiveRecording { row, began: now.instant, worker, paused: false, beep: None };
+        cx.out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
+        cx.out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
+        let tape = ActiveRecording { row, began: cx.now.instant, worker, paused: false, beep: None };
         let view = tape.view();
-        self.core.recordings.insert(recording, tape);
-        self.beep(now, key, recording, out);
+        cx.core.recordings.insert(recording, tape);
+        self.beep(cx, recording);
         Some(view)
     }
 
     /// What is written down of a recording that begins.
-    fn new_recording(&mut self, now: Now, key: CallKey, extension: Option<String>) -> Option<Recording> {
-        let call = &self.calls.get(key)?.record;
+    fn new_recording(&mut self, cx: &mut Cx<'_>, extension: Option<String>) -> Option<Recording> {
+        let call = &self.record;
         Some(Recording {
-            id: RecordingId::new(now, &mut self.core.rng),
+            id: RecordingId::new(cx.now, &mut cx.core.rng),
             call: call.id.clone(),
             user: call.user.clone(),
             other_user: call.other_user.clone(),
             extension,
             state: RecordingState::Recording,
-            started_at: now.wall,
+            started_at: cx.now.wall,
             ended_at: None,
-            format: self.core.config.recording.format,
+            format: cx.core.config.recording.format,
             bytes: 0,
             millis: 0,
             sha256: None,
@@ -331,51 +325,50 @@ impl Switch {
     }
 
     /// Let both parties hear that they are recorded, and see to the next time.
-    fn beep(&mut self, now: Now, key: CallKey, number: Number, out: &mut Vec<Output>) {
-        let again = match self.core.config.recording.beep {
+    fn beep(&mut self, cx: &mut Cx<'_>, number: Number) {
+        let again = match cx.core.config.recording.beep {
             Beep::Never => return,
             Beep::Once => None,
-            Beep::Every(time) => Some(now.instant + time.max(Duration::from_secs(1))),
+            Beep::Every(time) => Some(cx.now.instant + time.max(Duration::from_secs(1))),
         };
-        let Some(tape) = self.core.recordings.running.get_mut(&number) else { return };
+        let Some(tape) = cx.core.recordings.running.get_mut(&number) else { return };
         tape.beep = again;
-        self.core.recordings.beeps.extend(again.map(|due| (due, number)));
+        cx.core.recordings.beeps.extend(again.map(|due| (due, number)));
         if tape.paused || tape.row.ended_at.is_some() {
             return;
         }
-        let clip = Arc::clone(self.core.recordings.beep.get_or_insert_with(beep));
-        let Some(call) = self.calls.get(key) else { return };
-        let Phase::Bridged(a, b) = call.phase else { return };
-        for leg in [a, b].into_iter().filter_map(|index| call.leg(index)) {
+        let clip = Arc::clone(cx.core.recordings.beep.get_or_insert_with(beep));
+        let Phase::Bridged(a, b) = self.phase else { return };
+        for leg in [a, b].into_iter().filter_map(|index| self.leg(index)) {
             let command = MediaCommand::Play { stream: leg.stream.id, play: BEEP, clip: Arc::clone(&clip) };
-            out.push(Output::Media { worker: leg.stream.port.worker, command });
+            cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
     }
+}
 
-    /// The beeps that are due.
-    pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
-        for _ in 0..TICK_BATCH {
-            if self.core.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
-                return;
-            }
-            let Some((_, number)) = self.core.recordings.beeps.pop_first() else { return };
-            let call = self.core.recordings.running.get(&number).map(|running| &running.row.call);
-            if let Some(key) = call.and_then(|call| self.core.index.find(call)) {
-                self.beep(now, key, number, out);
-            }
-        }
+impl Core {
+    /// The extension for whose sake a call between these two is recorded by itself.
+    fn recorded_for(&self, caller: &str, callee: &str) -> Option<String> {
+        let default = self.config.recording.calls;
+        [(caller, true), (callee, false)].into_iter().find_map(|(party, makes)| {
+            let credential = self.directory.credential(party);
+            let extension = credential.and_then(|c| self.directory.extension(c.extension.as_ref()?));
+            let number = model::ExtensionNumber::parse(party).ok();
+            let extension = extension.or_else(|| self.directory.extension_by_number(number.as_ref()?))?;
+            extension.record_calls.wants(makes, default).then(|| extension.number.to_string())
+        })
     }
 
     /// The audio of a recording has ended: by a command, or since its call is over.
     pub(crate) fn recorded(&mut self, now: Now, number: Number) {
-        if let Some(tape) = self.core.recordings.running.get_mut(&number) {
+        if let Some(tape) = self.recordings.running.get_mut(&number) {
             tape.row.ended_at = tape.row.ended_at.or(Some(tape.time(now)));
         }
     }
 
     /// What became of a recording's file. Nothing else is told of it.
     pub(crate) fn filed(&mut self, now: Now, number: Number, file: FileResult, out: &mut Vec<Output>) {
-        let Some(tape) = self.core.recordings.remove(number) else { return };
+        let Some(tape) = self.recordings.remove(number) else { return };
         let at = tape.time(now);
         let ActiveRecording { mut row, worker, .. } = tape;
         match file {

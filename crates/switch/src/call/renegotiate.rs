@@ -1,68 +1,55 @@
 //! Hold, resume and every other change of a call that is up: passed from end to end, with our media in the middle.
 
-use base::Now;
+use crate::call::Call;
+use crate::core::Cx;
 use bytes::Bytes;
 use media::sdp::{self, SessionDescription};
 
-use super::{CallKey, PendingReinvite, Phase};
-use crate::Output;
-use crate::switch::Switch;
+use super::{PendingReinvite, Phase};
 
-impl Switch {
+impl Call {
     /// A party offers (re-INVITE, UPDATE), or asks for an offer.
-    pub(crate) fn on_offer(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        index: usize,
-        sdp: Option<Bytes>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get(key) else { return };
-        let Some(session) = call.leg(index).map(|leg| leg.session) else { return };
-        let partner = call.partner(index);
-        let busy = partner.and_then(|i| call.leg(i)).is_some_and(|leg| leg.asking != PendingReinvite::No);
+    pub(crate) fn on_offer(&mut self, cx: &mut Cx<'_>, index: usize, sdp: Option<Bytes>) {
+        let Some(session) = self.leg(index).map(|leg| leg.session) else { return };
+        let partner = self.partner(index);
+        let busy = partner.and_then(|i| self.leg(i)).is_some_and(|leg| leg.asking != PendingReinvite::No);
         let answer = match sdp.map(|sdp| SessionDescription::parse(&sdp)) {
-            None => self.reoffer(key, index, partner).ok_or(488),
+            None => self.reoffer(cx, index, partner).ok_or(488),
             Some(Err(_)) => Err(488),
             Some(Ok(_)) if busy => Err(491),
             Some(Ok(theirs)) => match partner {
-                Some(other) if self.changes_media(key, index, &theirs) => {
-                    return self.forward_offer(now, key, index, other, theirs);
+                Some(other) if self.changes_media(index, &theirs) => {
+                    return self.forward_offer(cx, index, other, theirs);
                 }
-                Some(_) | None => self.answer_locally(key, index, theirs, out),
+                Some(_) | None => self.answer_locally(cx, index, theirs),
             },
         };
-        self.core.endpoint.answer(now, session, answer, &mut self.core.sip_out);
+        cx.core.endpoint.answer(cx.now, session, answer, &mut cx.core.sip_out);
     }
 
     /// Whether an offer concerns the other party: another direction or other codecs. A session refresh and a new address do not.
-    fn changes_media(&self, key: CallKey, index: usize, theirs: &SessionDescription) -> bool {
-        let before =
-            self.calls.get(key).and_then(|c| c.leg(index)).and_then(|leg| leg.stream.theirs.as_ref());
+    fn changes_media(&self, index: usize, theirs: &SessionDescription) -> bool {
+        let before = self.leg(index).and_then(|leg| leg.stream.theirs.as_ref());
         before.is_none_or(|before| {
             before.direction() != theirs.direction() || before.codecs() != theirs.codecs()
         })
     }
 
     /// Re-INVITE without SDP: offer what we are, like the other party; the answer comes with the ACK.
-    fn reoffer(&mut self, key: CallKey, index: usize, partner: Option<usize>) -> Option<Bytes> {
-        let call = self.calls.get_mut(key)?;
-        let like = partner.and_then(|i| call.leg(i)).and_then(|leg| leg.stream.theirs.clone());
-        call.legs.get_mut(index)?.stream.local.version += 1;
-        self.make_offer(key, index, like.as_ref())
+    fn reoffer(&mut self, cx: &mut Cx<'_>, index: usize, partner: Option<usize>) -> Option<Bytes> {
+        let like = partner.and_then(|i| self.leg(i)).and_then(|leg| leg.stream.theirs.clone());
+        self.legs.get_mut(index)?.stream.local.version += 1;
+        self.make_offer(cx, index, like.as_ref())
     }
 
     /// Answer without the other party: nothing changes for it.
     fn answer_locally(
         &mut self,
-        key: CallKey,
+        cx: &mut Cx<'_>,
         index: usize,
         theirs: SessionDescription,
-        out: &mut Vec<Output>,
     ) -> Result<Bytes, u16> {
-        let call = self.calls.get_mut(key).ok_or(481_u16)?;
-        let partner = match call.phase {
+        let partner = match self.phase {
             Phase::Dialling if index > 0 => Some(0),
             Phase::Dialling
             | Phase::TrunkTest
@@ -74,19 +61,19 @@ impl Switch {
             | Phase::Announcing(_)
             | Phase::StoringMessage
             | Phase::Voicemail(_)
-            | Phase::Released { .. } => call.partner(index),
+            | Phase::Released { .. } => self.partner(index),
         };
-        let codec = partner.and_then(|i| call.leg(i)).and_then(|leg| leg.stream.negotiated.clone());
-        let leg = call.legs.get_mut(index).ok_or(481_u16)?;
+        let codec = partner.and_then(|i| self.leg(i)).and_then(|leg| leg.stream.negotiated.clone());
+        let leg = self.legs.get_mut(index).ok_or(481_u16)?;
         let before = leg.stream.theirs.replace(theirs);
         leg.stream.local.version += 1;
-        match self.answer_offer(key, index, codec.as_ref(), out) {
+        match self.answer_offer(cx, index, codec.as_ref()) {
             Ok(answer) => {
-                self.update_media_graph(key, out);
+                self.update_media_graph(cx);
                 Ok(answer)
             }
             Err(_) => {
-                if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) {
+                if let Some(leg) = self.legs.get_mut(index) {
                     leg.stream.theirs = before;
                 }
                 Err(488)
@@ -94,110 +81,85 @@ impl Switch {
         }
     }
 
-    fn forward_offer(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        index: usize,
-        other: usize,
-        theirs: SessionDescription,
-    ) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        if let Some(partner) = call.legs.get_mut(other) {
+    fn forward_offer(&mut self, cx: &mut Cx<'_>, index: usize, other: usize, theirs: SessionDescription) {
+        if let Some(partner) = self.legs.get_mut(other) {
             partner.stream.local.version += 1;
             partner.stream.local.direction = theirs.direction();
         }
-        let Some(session) = call.leg(other).map(|leg| leg.session) else { return };
-        let Some(offer) = self.make_offer(key, other, Some(&theirs)) else { return };
-        if let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index)) {
+        let Some(session) = self.leg(other).map(|leg| leg.session) else { return };
+        let Some(offer) = self.make_offer(cx, other, Some(&theirs)) else { return };
+        if let Some(leg) = self.legs.get_mut(index) {
             leg.asking = PendingReinvite::Passed(Box::new(theirs));
         }
-        self.core.endpoint.offer(now, session, offer, &mut self.core.sip_out);
+        cx.core.endpoint.offer(cx.now, session, offer, &mut cx.core.sip_out);
     }
 
     /// The other party answered what we passed on.
-    pub(crate) fn answered(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        other: usize,
-        sdp: &[u8],
-        out: &mut Vec<Output>,
-    ) {
-        if self.apply_answer(key, other, sdp, out).is_err() {
-            return self.offer_refused(now, key, other, 488, out);
+    pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, other: usize, sdp: &[u8]) {
+        if self.apply_answer(cx, other, sdp).is_err() {
+            return self.offer_refused(cx, other, 488);
         }
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let Some(agreed) = call.leg(other).and_then(|leg| leg.stream.negotiated.clone()) else { return };
-        let Some(index) = call.partner(other) else { return };
-        let Some(leg) = call.legs.get_mut(index) else { return };
+        let Some(agreed) = self.leg(other).and_then(|leg| leg.stream.negotiated.clone()) else { return };
+        let Some(index) = self.partner(other) else { return };
+        let Some(leg) = self.legs.get_mut(index) else { return };
         let PendingReinvite::Passed(theirs) = std::mem::replace(&mut leg.asking, PendingReinvite::No) else {
             if agreed.codec.is_g711() {
-                self.ask_for_g711(now, key, index); // or they would not understand each other
+                self.ask_for_g711(cx, index); // or they would not understand each other
             }
-            return self.update_media_graph(key, out);
+            return self.update_media_graph(cx);
         };
         let session = leg.session;
         let before = leg.stream.theirs.replace(*theirs);
         leg.stream.local.version += 1;
         leg.stream.local.direction = agreed.direction.reversed();
-        let answer = self.answer_offer(key, index, Some(&agreed), out);
+        let answer = self.answer_offer(cx, index, Some(&agreed));
         if answer.is_err()
-            && let Some(leg) = self.calls.get_mut(key).and_then(|c| c.legs.get_mut(index))
+            && let Some(leg) = self.legs.get_mut(index)
         {
             leg.stream.theirs = before;
         }
-        self.core.endpoint.answer(now, session, answer.map_err(|_| 488), &mut self.core.sip_out);
-        self.update_media_graph(key, out);
+        cx.core.endpoint.answer(cx.now, session, answer.map_err(|_| 488), &mut cx.core.sip_out);
+        self.update_media_graph(cx);
     }
 
     /// Offer a party G.711 alone, where it speaks something else that it could change for it.
-    pub(crate) fn ask_for_g711(&mut self, now: Now, key: CallKey, index: usize) {
-        let Some(leg) = self.calls.get_mut(key).and_then(|call| call.legs.get_mut(index)) else { return };
+    pub(crate) fn ask_for_g711(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let Some(leg) = self.legs.get_mut(index) else { return };
         if leg.is_unrecordable() && leg.knows_g711() {
             leg.stream.local.version += 1;
             // Its own codecs under its own numbers.
             let offer = sdp::offer(&leg.stream.local, leg.stream.theirs.as_ref()).recordable();
             let (session, bytes) = (leg.session, offer.bytes.clone());
             leg.stream.ours = Some(offer);
-            self.core.endpoint.offer(now, session, bytes, &mut self.core.sip_out);
+            cx.core.endpoint.offer(cx.now, session, bytes, &mut cx.core.sip_out);
         }
     }
 
     /// The other party refused what we passed on: all stays as it was.
-    pub(crate) fn offer_refused(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        other: usize,
-        status: u16,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        if let Some(leg) = call.legs.get_mut(other)
+    pub(crate) fn offer_refused(&mut self, cx: &mut Cx<'_>, other: usize, status: u16) {
+        if let Some(leg) = self.legs.get_mut(other)
             && let Some(agreed) = &leg.stream.negotiated
         {
             leg.stream.local.direction = agreed.direction;
         }
-        let Some(index) = call.partner(other) else { return };
-        let Some(leg) = call.legs.get_mut(index) else { return };
+        let Some(index) = self.partner(other) else { return };
+        let Some(leg) = self.legs.get_mut(index) else { return };
         if std::mem::replace(&mut leg.asking, PendingReinvite::No) != PendingReinvite::No {
             let session = leg.session;
-            self.core.endpoint.answer(now, session, Err(status.max(400)), &mut self.core.sip_out);
-        } else if self.recording_codec_failed(now, key, out) {
-            self.reoffer_codec_of(now, key, index, other);
+            cx.core.endpoint.answer(cx.now, session, Err(status.max(400)), &mut cx.core.sip_out);
+        } else if self.recording_codec_failed(cx) {
+            self.reoffer_codec_of(cx, index, other);
         }
     }
 
     /// Offer a party again what the other one speaks.
-    fn reoffer_codec_of(&mut self, now: Now, key: CallKey, index: usize, other: usize) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let spoken = |index| call.leg(index).and_then(|leg| leg.stream.negotiated.as_ref());
+    fn reoffer_codec_of(&mut self, cx: &mut Cx<'_>, index: usize, other: usize) {
+        let spoken = |index| self.leg(index).and_then(|leg| leg.stream.negotiated.as_ref());
         let differ = spoken(index).zip(spoken(other)).is_some_and(|(a, b)| !a.codec.same_as(&b.codec));
-        if let Some(session) = call.leg(index).map(|leg| leg.session).filter(|_| differ)
-            && let Some(offer) = self.reoffer(key, index, Some(other))
+        if let Some(session) = self.leg(index).map(|leg| leg.session).filter(|_| differ)
+            && let Some(offer) = self.reoffer(cx, index, Some(other))
         {
-            self.core.endpoint.offer(now, session, offer, &mut self.core.sip_out);
+            cx.core.endpoint.offer(cx.now, session, offer, &mut cx.core.sip_out);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which of several nodes registers at carriers: one, as the shell says. The others call out by the same trunks, and ask whether hosts live.
 
+use crate::core::Core;
 use base::Now;
 use model::TrunkId;
 
@@ -24,12 +25,14 @@ impl Switch {
             }
             self.trunk_alarms(now, out);
         } else {
-            self.unregister_all(now);
+            self.core.unregister_all(now);
         }
     }
+}
 
+impl Core {
     /// Register no more, and leave what is registered to lapse: another node may have registered the same account by now.
     pub(crate) fn suspend_trunk_registration(&mut self) {
-        self.core.config.register_trunks = false;
+        self.config.register_trunks = false;
     }
 }

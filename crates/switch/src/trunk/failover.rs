@@ -1,116 +1,13 @@
 //! What becomes of an attempt to reach a carrier's host: silence, a refusal, or somebody who said no.
 
-use base::Now;
+use crate::call::Call;
+use crate::core::Cx;
 use model::Cause;
 use sip::resolve::Candidate;
 use sip::{HeaderName, Message, Termination};
 
 use super::health::retry_after;
 use super::outbound::{AttemptId, AttemptState, OutboundAttempt};
-use crate::Output;
-use crate::call::CallKey;
-use crate::switch::Switch;
-
-impl Switch {
-    /// The alarm of a call on its way out.
-    pub(super) fn attempt_waited(&mut self, now: Now, key: CallKey, attempt: u64, out: &mut Vec<Output>) {
-        let Some(call) = self.calls.get(key).filter(|call| call.phase.is_dialling()) else { return };
-        let Some(way) = call.outbound.waiting(attempt) else { return };
-        let id = way.id;
-        match &way.stage {
-            AttemptState::Choosing => {}
-            AttemptState::Resolving | AttemptState::Paced => self.continue_attempt(now, key, id, out),
-            AttemptState::Calling { leg, spot } => {
-                let (leg, spot) = (*leg, spot.clone());
-                let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
-                if self.core.endpoint.has_response(session) {
-                    return;
-                }
-                self.push_trunk_trace(
-                    key,
-                    format!("{} at {} says nothing", spot.trunk.name, spot.address.address),
-                );
-                self.core.trunks.mark_down(now, &spot.trunk.id, spot.address);
-                // Should it wake up after all, it is cancelled, or hung up: one call is never carried twice.
-                self.set_stage(key, id, AttemptState::Choosing);
-                self.hangup_leg(now, key, leg, Cause::Unreachable, out);
-                self.continue_attempt(now, key, id, out);
-            }
-        }
-    }
-
-    fn set_stage(&mut self, key: CallKey, id: AttemptId, stage: AttemptState) {
-        if let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) {
-            way.stage = stage;
-        }
-    }
-
-    /// The DNS has said where a host is.
-    pub(super) fn attempt_resolved(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        attempt: u64,
-        addresses: Vec<Candidate>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get_mut(key).filter(|call| call.phase.is_dialling()) else { return };
-        let waits = |way: &&OutboundAttempt| matches!(way.stage, AttemptState::Resolving);
-        let Some(id) = call.outbound.waiting(attempt).filter(waits).map(|way| way.id) else { return };
-        let Some(mut way) = call.outbound.take(id) else { return };
-        self.found(key, &mut way, addresses);
-        if let Some(call) = self.calls.get_mut(key) {
-            call.outbound.put(way);
-        }
-        self.continue_attempt(now, key, id, out);
-    }
-
-    /// A leg to a carrier has ended before it was answered: the next host is tried where this one could not, and not where somebody said no.
-    pub(crate) fn trunk_leg_ended(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        id: AttemptId,
-        ended: &Termination,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) else { return };
-        let AttemptState::Calling { spot, .. } = &way.stage else { return };
-        let spot = spot.clone();
-        let Termination::Refused { status, response } = ended else {
-            self.drop_attempt(key, id);
-            return self.on_branch_failed(now, key, Cause::Unreachable, out);
-        };
-        let fate = Fate::of(*status, response.as_ref());
-        let name = format!("{} at {}", spot.trunk.name, spot.address.address);
-        match fate {
-            Fate::Final(cause) => {
-                self.push_trunk_trace(key, format!("{name} answers {status}"));
-                self.drop_attempt(key, id);
-                return self.on_branch_failed(now, key, cause, out);
-            }
-            Fate::Dead => {
-                self.push_trunk_trace(key, format!("{name} cannot be reached"));
-                self.core.trunks.mark_down(now, &spot.trunk.id, spot.address);
-            }
-            Fate::Fails(rest) => {
-                self.push_trunk_trace(key, format!("{name} answers {status}"));
-                if let Some(seconds) = rest {
-                    self.core.trunks.back_off(now.instant, &spot.trunk.id, spot.address, seconds);
-                }
-            }
-            Fate::AuthRejected => {
-                self.push_trunk_trace(key, format!("{name} does not take our password ({status})"));
-                if let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) {
-                    way.hosts.clear();
-                    way.addresses.clear();
-                }
-            }
-        }
-        self.set_stage(key, id, AttemptState::Choosing);
-        self.continue_attempt(now, key, id, out);
-    }
-}
 
 /// What a carrier's refusal means for the call.
 enum Fate {
@@ -145,4 +42,89 @@ fn q850_cause(response: &Message) -> Option<Cause> {
         reasons.filter(|line| line.trim_start().get(..5).is_some_and(|p| p.eq_ignore_ascii_case("q.850")));
     q850.filter_map(|line| line.split(';').find_map(|part| part.trim().strip_prefix("cause=")))
         .find_map(|number| Cause::of_q850(number.trim().parse().ok()?))
+}
+
+impl Call {
+    /// The alarm of a call on its way out.
+    pub(super) fn attempt_waited(&mut self, cx: &mut Cx<'_>, attempt: u64) {
+        let Some(call) = Some(&*self).filter(|call| call.phase.is_dialling()) else { return };
+        let Some(way) = call.outbound.waiting(attempt) else { return };
+        let id = way.id;
+        match &way.stage {
+            AttemptState::Choosing => {}
+            AttemptState::Resolving | AttemptState::Paced => self.continue_attempt(cx, id),
+            AttemptState::Calling { leg, spot } => {
+                let (leg, spot) = (*leg, spot.clone());
+                let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
+                if cx.core.endpoint.has_response(session) {
+                    return;
+                }
+                self.push_trunk_trace(format!(
+                    "{} at {} says nothing",
+                    spot.trunk.name, spot.address.address
+                ));
+                cx.core.trunks.mark_down(cx.now, &spot.trunk.id, spot.address);
+                // Should it wake up after all, it is cancelled, or hung up: one call is never carried twice.
+                self.set_stage(id, AttemptState::Choosing);
+                self.hangup_leg(cx, leg, Cause::Unreachable);
+                self.continue_attempt(cx, id);
+            }
+        }
+    }
+
+    fn set_stage(&mut self, id: AttemptId, stage: AttemptState) {
+        if let Some(way) = self.outbound.get_mut(id) {
+            way.stage = stage;
+        }
+    }
+
+    /// The DNS has said where a host is.
+    pub(super) fn attempt_resolved(&mut self, cx: &mut Cx<'_>, attempt: u64, addresses: Vec<Candidate>) {
+        let Some(call) = Some(&mut *self).filter(|call| call.phase.is_dialling()) else { return };
+        let waits = |way: &&OutboundAttempt| matches!(way.stage, AttemptState::Resolving);
+        let Some(id) = call.outbound.waiting(attempt).filter(waits).map(|way| way.id) else { return };
+        let Some(mut way) = call.outbound.take(id) else { return };
+        self.found(&mut way, addresses);
+        self.outbound.put(way);
+        self.continue_attempt(cx, id);
+    }
+
+    /// A leg to a carrier has ended before it was answered: the next host is tried where this one could not, and not where somebody said no.
+    pub(crate) fn trunk_leg_ended(&mut self, cx: &mut Cx<'_>, id: AttemptId, ended: &Termination) {
+        let Some(way) = self.outbound.get_mut(id) else { return };
+        let AttemptState::Calling { spot, .. } = &way.stage else { return };
+        let spot = spot.clone();
+        let Termination::Refused { status, response } = ended else {
+            self.drop_attempt(cx, id);
+            return self.on_branch_failed(cx, Cause::Unreachable);
+        };
+        let fate = Fate::of(*status, response.as_ref());
+        let name = format!("{} at {}", spot.trunk.name, spot.address.address);
+        match fate {
+            Fate::Final(cause) => {
+                self.push_trunk_trace(format!("{name} answers {status}"));
+                self.drop_attempt(cx, id);
+                return self.on_branch_failed(cx, cause);
+            }
+            Fate::Dead => {
+                self.push_trunk_trace(format!("{name} cannot be reached"));
+                cx.core.trunks.mark_down(cx.now, &spot.trunk.id, spot.address);
+            }
+            Fate::Fails(rest) => {
+                self.push_trunk_trace(format!("{name} answers {status}"));
+                if let Some(seconds) = rest {
+                    cx.core.trunks.back_off(cx.now.instant, &spot.trunk.id, spot.address, seconds);
+                }
+            }
+            Fate::AuthRejected => {
+                self.push_trunk_trace(format!("{name} does not take our password ({status})"));
+                if let Some(way) = self.outbound.get_mut(id) {
+                    way.hosts.clear();
+                    way.addresses.clear();
+                }
+            }
+        }
+        self.set_stage(id, AttemptState::Choosing);
+        self.continue_attempt(cx, id);
+    }
 }

@@ -1,5 +1,6 @@
 //! Whether a carrier's hosts live: what OPTIONS hears, and what calls have met.
 
+use crate::core::Core;
 use std::time::Duration;
 
 use base::{Instant, Now, Timestamp};
@@ -10,7 +11,6 @@ use sip::{HeaderName, Message, Method, Request, Target, Uri};
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks};
 use crate::Output;
-use crate::switch::Switch;
 
 /// How often a host that lives is asked.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -87,16 +87,23 @@ impl Trunks {
     }
 }
 
-impl Switch {
+/// What a response asks for in Retry-After, seconds.
+pub(super) fn retry_after(response: &Message) -> Option<u64> {
+    let text = response.header(HeaderName::RetryAfter)?;
+    let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+impl Core {
     /// Ask all hosts of a trunk, and set the time of the next round.
     pub(crate) fn probe(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        let Some(trunk) = self.core.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
+        let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
             return;
         };
         let hosts =
             trunk.settings.outbound_proxy.as_ref().map_or(&trunk.settings.hosts[..], std::slice::from_ref);
         let names: Vec<String> = hosts.iter().map(|host| host_uri(None, host)).collect();
-        let watch = self.core.trunks.watches.entry(id.clone()).or_default();
+        let watch = self.trunks.watches.entry(id.clone()).or_default();
         watch.hosts.retain(|host| names.contains(&host.name));
         let interval = match watch.hosts.iter().any(|host| host.life == Health::Down) {
             true => INTERVAL_DOWN,
@@ -104,23 +111,23 @@ impl Switch {
         };
         for (host, name) in hosts.iter().zip(names) {
             let purpose = Purpose::Probe { trunk: id.clone(), host: name.clone() };
-            if let Some(addresses) = self.core.trunks.look_up(now.instant, host, purpose, out) {
+            if let Some(addresses) = self.trunks.look_up(now.instant, host, purpose, out) {
                 self.probe_all(now, id, &name, &addresses);
             }
         }
-        let due = now.instant + self.core.trunks.around(interval);
-        self.core.trunks.set_only(due, Alarm::Probe(id.clone()));
+        let due = now.instant + self.trunks.around(interval);
+        self.trunks.set_only(due, Alarm::Probe(id.clone()));
     }
 
     /// Ask every address of a host.
     pub(super) fn probe_all(&mut self, now: Now, id: &TrunkId, name: &str, addresses: &[Candidate]) {
-        let Some(trunk) = self.core.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
+        let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
             return;
         };
-        let Some(watch) = self.core.trunks.watches.get_mut(id) else { return };
+        let Some(watch) = self.trunks.watches.get_mut(id) else { return };
         watch.hosts.retain(|host| host.name != name || addresses.contains(&host.address));
         for address in addresses {
-            let Some(watch) = self.core.trunks.watches.get_mut(id) else { return };
+            let Some(watch) = self.trunks.watches.get_mut(id) else { return };
             let host = match watch.host(*address) {
                 Some(host) => host,
                 None => {
@@ -150,14 +157,14 @@ impl Switch {
         let (Some(hop), Ok(uri)) = (self.hop_to(address), Uri::parse(name.to_owned().into())) else {
             return self.probed(now, &trunk.id, address, now.instant, None);
         };
-        let from = format!("<sip:{}>", self.core.config.domain);
+        let from = format!("<sip:{}>", self.config.domain);
         let to = format!("<{}>", uri.as_str());
         let mut request = Request::new(Method::Options, Target { uri, hop, route: Vec::new() }, from, to);
         request.patience = Some(PATIENCE);
         request.lines.add("Accept", "application/sdp");
-        let id = self.core.endpoint.request(now, request, &mut self.core.sip_out);
+        let id = self.endpoint.request(now, request, &mut self.sip_out);
         let asked = Asked::Probe { trunk: trunk.id.clone(), host: address, sent: now.instant };
-        self.core.trunks.asked.insert(id, asked);
+        self.trunks.asked.insert(id, asked);
     }
 
     /// A host answered, or did not. Every answer is a sign of life but one: 503 says that calls would be refused.
@@ -169,7 +176,7 @@ impl Switch {
         sent: Instant,
         response: Option<&Message>,
     ) {
-        let Some(host) = self.core.trunks.watches.get_mut(trunk).and_then(|watch| watch.host(address)) else {
+        let Some(host) = self.trunks.watches.get_mut(trunk).and_then(|watch| watch.host(address)) else {
             return;
         };
         host.probing = false;
@@ -193,15 +200,8 @@ impl Switch {
             }
         }
         if host.life == Health::Down || host.timeouts > 0 {
-            let due = now.instant + self.core.trunks.around(INTERVAL_DOWN);
-            self.core.trunks.set_only(due, Alarm::Probe(trunk.clone()));
+            let due = now.instant + self.trunks.around(INTERVAL_DOWN);
+            self.trunks.set_only(due, Alarm::Probe(trunk.clone()));
         }
     }
-}
-
-/// What a response asks for in Retry-After, seconds.
-pub(super) fn retry_after(response: &Message) -> Option<u64> {
-    let text = response.header(HeaderName::RetryAfter)?;
-    let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }

@@ -1,5 +1,6 @@
 //! Calls that a carrier delivers: known by the address of the socket, never by what a header says (security.md row 8).
 
+use crate::core::Core;
 use std::sync::Arc;
 
 use base::Now;
@@ -18,27 +19,6 @@ use crate::switch::Switch;
 use crate::{Output, State};
 
 impl Switch {
-    /// The trunks that may be behind a hop, in their order: those whose sources it comes from, and those we are registered at there.
-    pub(crate) fn trunks_by_source(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
-        let ip = hop.remote.ip();
-        let speaks = |trunk: &Trunk| {
-            let hosts = trunk.settings.hosts.iter().chain(&trunk.settings.outbound_proxy);
-            let mut spoken: Vec<TrunkTransport> = hosts.map(|host| host.transport).collect();
-            spoken.dedup();
-            spoken.into_iter().any(|one| transport(one) == hop.transport)
-        };
-        let from = |trunk: &Trunk| {
-            trunk.settings.sources.iter().any(|source| source.contains(ip))
-                || self
-                    .core
-                    .trunks
-                    .registrar(&trunk.id)
-                    .is_some_and(|at| at.address.ip().to_canonical() == ip.to_canonical())
-        };
-        let all = self.core.directory.trunks();
-        all.filter(|trunk| trunk.enabled && from(trunk) && speaks(trunk)).cloned().collect()
-    }
-
     /// An INVITE from one of these trunks: to an extension, or refused. It never goes out again.
     pub(crate) fn invite_from_trunk(
         &mut self,
@@ -60,7 +40,7 @@ impl Switch {
         let refusal = match &route {
             Route::Refused(cause) => Some(*cause),
             _ if self.core.state != State::Running => Some(Cause::Draining),
-            Route::Extension(extension) => match self.has_room(&extension.user) {
+            Route::Extension(extension) => match self.core.has_room(&extension.user) {
                 Ok(()) if !self.core.trunks.admit_inbound(trunk) => Some(Cause::TrunkBusy),
                 Ok(()) => None,
                 Err(cause) => Some(cause),
@@ -69,7 +49,7 @@ impl Switch {
         };
         let (None, Route::Extension(extension)) = (refusal, &route) else {
             let refusal = Rejection::cause(refusal.unwrap_or(Cause::Forbidden));
-            return self.reject(now, &request, &refusal);
+            return self.core.reject(now, &request, &refusal);
         };
         let from = request.message.from().uri.user().unwrap_or_default().into_owned();
         let from_number =
@@ -105,7 +85,7 @@ impl Switch {
 
     /// Whether a request within a call comes from the trunk that carries it, though from another of its addresses.
     pub(crate) fn is_from_trunk(&self, session: SessionId, hop: &Hop) -> Option<bool> {
-        let (key, index) = self.leg_of(session)?;
+        let (key, index) = self.core.leg_of(session)?;
         let call = self.calls.get(key)?;
         if call.leg(index)?.record.role != LegRole::Trunk {
             return None;
@@ -118,11 +98,33 @@ impl Switch {
                 .and_then(|id| call.outbound.get(id))
                 .and_then(OutboundAttempt::carrier),
         };
-        Some(self.trunks_by_source(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
+        Some(self.core.trunks_by_source(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
+    }
+}
+
+impl Core {
+    /// The trunks that may be behind a hop, in their order: those whose sources it comes from, and those we are registered at there.
+    pub(crate) fn trunks_by_source(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
+        let ip = hop.remote.ip();
+        let speaks = |trunk: &Trunk| {
+            let hosts = trunk.settings.hosts.iter().chain(&trunk.settings.outbound_proxy);
+            let mut spoken: Vec<TrunkTransport> = hosts.map(|host| host.transport).collect();
+            spoken.dedup();
+            spoken.into_iter().any(|one| transport(one) == hop.transport)
+        };
+        let from = |trunk: &Trunk| {
+            trunk.settings.sources.iter().any(|source| source.contains(ip))
+                || self
+                    .trunks
+                    .registrar(&trunk.id)
+                    .is_some_and(|at| at.address.ip().to_canonical() == ip.to_canonical())
+        };
+        let all = self.directory.trunks();
+        all.filter(|trunk| trunk.enabled && from(trunk) && speaks(trunk)).cloned().collect()
     }
 
     /// The From of the legs of a call that a trunk delivered.
     pub(crate) fn trunk_from_uri(&self, number: &str) -> String {
-        format!("<sip:{}@{}>", escaped(number), self.core.config.domain)
+        format!("<sip:{}@{}>", escaped(number), self.config.domain)
     }
 }

@@ -1,32 +1,29 @@
 //! The INVITE that a carrier gets: what it says of the caller, and in whose words.
 
-use base::Now;
+use crate::core::{Core, Cx};
 use model::{CallerId, LegRole, Trunk};
 use sip::digest::Account;
 use sip::{Headers, InviteParams, Target, Uri};
 
 use super::lookup::host_uri;
 use super::outbound::{AttemptId, GatewayTarget, OutboundAttempt};
-use crate::call::{ANONYMOUS, CallKey, CallState, Leg, escaped};
-use crate::switch::Switch;
+use crate::call::{ANONYMOUS, Call, Leg, escaped};
 use crate::{Output, limits};
 
-impl Switch {
+impl Call {
     /// A leg to a carrier: nothing of what the caller wrote goes with it but what is said here (security.md row 30).
     pub(super) fn send_invite(
         &mut self,
-        now: Now,
-        key: CallKey,
+        cx: &mut Cx<'_>,
         id: AttemptId,
         spot: &GatewayTarget,
-        out: &mut Vec<Output>,
     ) -> Option<usize> {
-        let hop = self.hop_to(spot.address)?;
+        let hop = cx.core.hop_to(spot.address)?;
         let settings = &spot.trunk.settings;
-        let call = self.calls.get(key).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
+        let call = Some(&*self).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
         let way = call.outbound.get(id)?;
-        let number = way.outside.to_carrier_format(self.core.directory.rules(), &spot.trunk).ok()?;
-        let shown = self.outbound_caller_id(call, way, &spot.trunk);
+        let number = way.outside.to_carrier_format(cx.core.directory.rules(), &spot.trunk).ok()?;
+        let shown = cx.core.outbound_caller_id(call, way, &spot.trunk);
         let (worker, max_forwards) = (call.worker(), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
         // Behind an outbound proxy the URIs still name the carrier.
@@ -35,7 +32,7 @@ impl Switch {
         let credentials = match (&settings.username, &spot.trunk.password) {
             (Some(user), Some(sealed)) => Some(Account {
                 user: user.clone(),
-                password: sealed.open(&self.core.config.seal, spot.trunk.id.as_str())?,
+                password: sealed.open(&cx.core.config.seal, spot.trunk.id.as_str())?,
                 realm: settings.realm.clone(),
             }),
             _ => None,
@@ -46,12 +43,12 @@ impl Switch {
         let from = match &shown {
             Some(shown) => {
                 // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on.
-                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", self.core.config.domain));
+                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", cx.core.config.domain));
                 if hidden {
                     lines.add("Privacy", "id");
                     ANONYMOUS.to_owned()
                 } else {
-                    format!("<sip:{shown}@{}>", self.core.config.domain)
+                    format!("<sip:{shown}@{}>", cx.core.config.domain)
                 }
             }
             None => {
@@ -62,15 +59,15 @@ impl Switch {
         call.diversion_headers_for_trunk(
             &spot.trunk,
             way.step.as_ref(),
-            &self.core.config.domain,
+            &cx.core.config.domain,
             (&number, host),
             &mut lines,
         );
         let codecs = settings.codecs.clone();
-        let port = self.core.ports.take(hop.listener, worker)?;
-        let mut stream = self.open_stream(hop, port, out);
+        let port = cx.core.ports.take(hop.listener, worker)?;
+        let mut stream = cx.core.open_stream(hop, port, cx.out);
         let offer = media::sdp::offer(&stream.local, like.as_ref()).restrict_codecs(&codecs);
-        let offer = self.restrict_to_recordable(key, &spot.trunk.name, offer);
+        let offer = self.restrict_to_recordable(cx, &spot.trunk.name, offer);
         let connect = InviteParams {
             target: Target { uri, hop, route: Vec::new() },
             from,
@@ -82,24 +79,26 @@ impl Switch {
             max_forwards,
         };
         stream.ours = Some(offer);
-        let Some(session) = self.core.endpoint.connect(now, connect, &mut self.core.sip_out) else {
+        let Some(session) = cx.core.endpoint.connect(cx.now, connect, &mut cx.core.sip_out) else {
             let command = media::MediaCommand::Close { stream: stream.id };
-            out.push(Output::Media { worker: port.worker, command });
+            cx.out.push(Output::Media { worker: port.worker, command });
             return None;
         };
-        let at = self.calls.get(key)?.time(now);
+        let at = self.time(cx.now);
         let mut leg = Leg::new(session, hop, stream, LegRole::Trunk, spot.trunk.name.clone(), at);
-        leg.record.sip_call_id = self.core.endpoint.call_id(session).unwrap_or_default().to_string();
-        Some(self.core.index.add_leg(self.calls.get_mut(key)?, leg))
+        leg.record.sip_call_id = cx.core.endpoint.call_id(session).unwrap_or_default().to_string();
+        Some(cx.core.index.add_leg(self, leg))
     }
+}
 
+impl Core {
     /// The number that the called one outside is shown, by the trunk's rule.
-    fn outbound_caller_id(&self, call: &CallState, way: &OutboundAttempt, trunk: &Trunk) -> Option<String> {
+    fn outbound_caller_id(&self, call: &Call, way: &OutboundAttempt, trunk: &Trunk) -> Option<String> {
         if let (CallerId::Own, Some(by)) = (trunk.settings.caller_id, &way.by) {
             return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));
         }
         let device = call.leg(0).map(|leg| &leg.record).filter(|record| record.role != LegRole::Trunk);
-        let credential = device.and_then(|record| self.core.directory.credential(&record.party));
+        let credential = device.and_then(|record| self.directory.credential(&record.party));
         let extension = credential.and_then(|credential| self.extension_of(credential));
         trunk.settings.caller_number(&call.record.from_number, extension.map(|e| &e.number))
     }

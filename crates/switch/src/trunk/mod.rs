@@ -13,6 +13,7 @@ mod selection;
 mod status;
 mod test_call;
 
+use crate::core::Core;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -161,7 +162,7 @@ impl Switch {
             return;
         }
         let trunk = self.core.directory.trunk(id).filter(|trunk| trunk.enabled).cloned();
-        self.unregister_unless(now, id, trunk.as_deref());
+        self.core.unregister_unless(now, id, trunk.as_deref());
         let Some(trunk) = trunk else {
             self.core.trunks.watches.remove(id);
             self.core.trunks.unset_all(id);
@@ -180,14 +181,16 @@ impl Switch {
         for _ in 0..TICK_BATCH {
             let Some(alarm) = self.core.trunks.due(now.instant) else { return };
             match alarm {
-                Alarm::Attempt { call, attempt } => self.attempt_waited(now, call, attempt, out),
-                Alarm::Probe(trunk) => self.probe(now, &trunk, out),
-                Alarm::Register(trunk) => self.register_at(now, &trunk, out),
+                Alarm::Attempt { call, attempt } => {
+                    self.on_call(now, call, out, |call, cx| call.attempt_waited(cx, attempt))
+                }
+                Alarm::Probe(trunk) => self.core.probe(now, &trunk, out),
+                Alarm::Register(trunk) => self.core.register_at(now, &trunk, out),
                 Alarm::Lookup(id) => {
                     let done = self.core.trunks.go_on(now.instant, id, out);
                     self.looked_up(now, done, out);
                 }
-                Alarm::UnregisterTimeout => self.left(out),
+                Alarm::UnregisterTimeout => self.core.left(out),
             }
         }
     }
@@ -207,13 +210,25 @@ impl Switch {
     fn looked_up(&mut self, now: Now, done: Option<(Purpose, Vec<Candidate>)>, out: &mut Vec<Output>) {
         if let Some((purpose, candidates)) = done {
             match purpose {
-                Purpose::Call { call, attempt } => self.attempt_resolved(now, call, attempt, candidates, out),
-                Purpose::Probe { trunk, host } => self.probe_all(now, &trunk, &host, &candidates),
-                Purpose::Register(trunk) => self.registrar_resolved(now, &trunk, candidates, out),
+                Purpose::Call { call, attempt } => {
+                    self.on_call(now, call, out, |call, cx| call.attempt_resolved(cx, attempt, candidates))
+                }
+                Purpose::Probe { trunk, host } => self.core.probe_all(now, &trunk, &host, &candidates),
+                Purpose::Register(trunk) => self.core.registrar_resolved(now, &trunk, candidates, out),
             }
         }
     }
+}
 
+fn transport(of: TrunkTransport) -> Transport {
+    match of {
+        TrunkTransport::Udp => Transport::Udp,
+        TrunkTransport::Tcp => Transport::Tcp,
+        TrunkTransport::Tls => Transport::Tls,
+    }
+}
+
+impl Core {
     /// A request of ours outside sessions got its answer, or none.
     pub(crate) fn trunk_answered(
         &mut self,
@@ -222,7 +237,7 @@ impl Switch {
         response: Option<&Message>,
         out: &mut Vec<Output>,
     ) {
-        match self.core.trunks.asked.remove(&request) {
+        match self.trunks.asked.remove(&request) {
             Some(Asked::Probe { trunk, host, sent }) => self.probed(now, &trunk, host, sent, response),
             Some(Asked::Register(trunk)) => self.registered(now, &trunk, response, out),
             None => {}
@@ -238,7 +253,7 @@ impl Switch {
                 && host.port.unwrap_or(5060) == at.port()
                 && (named || known())
         };
-        let mut trunks = self.core.directory.trunks();
+        let mut trunks = self.directory.trunks();
         trunks.any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
     }
 
@@ -249,25 +264,17 @@ impl Switch {
             ip.is_ipv4() == far.is_ipv4() && (ip.is_unspecified() || ip.is_loopback() == far.is_loopback())
         };
         let (index, listener) = (0..)
-            .zip(&self.core.config.listeners)
+            .zip(&self.config.listeners)
             .find(|(_, listener)| listener.transport == to.transport && fits(listener.address.ip()))?;
         let mut local = listener.address;
-        match self.core.config.public_address.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
+        match self.config.public_address.filter(|ip| ip.is_ipv4() == far.is_ipv4()) {
             Some(ip) => local.set_ip(ip),
             None if local.ip().is_unspecified() && far.is_loopback() => local.set_ip(far),
-            None if local.ip().is_unspecified() => local.set_ip(self.core.config.source_address?),
+            None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),
             None => {}
         }
         // No connection is named: the shell has one to that host, or opens it.
         let flow = sip::Flow::default();
         Some(Hop { transport: to.transport, listener: index, local, remote: to.address, flow })
-    }
-}
-
-fn transport(of: TrunkTransport) -> Transport {
-    match of {
-        TrunkTransport::Udp => Transport::Udp,
-        TrunkTransport::Tcp => Transport::Tcp,
-        TrunkTransport::Tls => Transport::Tls,
     }
 }

@@ -1,19 +1,19 @@
 //! A call to the outside: one trunk after the other, one host after the other, and never two at once that could both be answered.
 
+use crate::call::Call;
+use crate::core::Cx;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Now;
 use model::trunk::OutboundRoute;
 use model::{CallDirection, Cause, Extension, TraceStep, Trunk, TrunkHost, TrunkId};
 use sip::resolve::Candidate;
 
 use super::admission::Admission;
 use super::{Alarm, Purpose, selection};
-use crate::call::{CallKey, Diversion, Phase};
-use crate::switch::Switch;
-use crate::{Output, limits};
+use crate::call::{Diversion, Phase};
+use crate::limits;
 
 /// A host that says nothing at all for so long is dead: the second one is heard of within four seconds (security.md §4).
 const SILENCE: Duration = Duration::from_millis(2500);
@@ -142,43 +142,33 @@ impl OutboundAttempt {
     }
 }
 
-impl Switch {
+impl Call {
     /// Lead a call to the outside: to one number, and nowhere else.
-    pub(crate) fn route_outbound(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        outside: Arc<OutboundRoute>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        call.phase = Phase::Dialling;
-        call.record.direction = CallDirection::Outbound;
-        call.best_cause = None;
-        let diverted = call.routing.hops.last().filter(|_| !call.routing.diversions.is_empty());
+    pub(crate) fn route_outbound(&mut self, cx: &mut Cx<'_>, outside: Arc<OutboundRoute>) {
+        self.phase = Phase::Dialling;
+        self.record.direction = CallDirection::Outbound;
+        self.best_cause = None;
+        let diverted = self.routing.hops.last().filter(|_| !self.routing.diversions.is_empty());
         let by = diverted.map(|stop| Arc::clone(&stop.extension));
-        self.set_timer(key, now.instant + RINGING);
-        if let Err(cause) = self.start_outbound_attempt(now, key, outside, by, None, out) {
-            self.on_no_answer(now, key, cause, out);
+        self.set_timer(cx, cx.now.instant + RINGING);
+        if let Err(cause) = self.start_outbound_attempt(cx, outside, by, None) {
+            self.on_no_answer(cx, cause);
         }
     }
 
     /// Ring a number outside, beside whatever else rings for this call. Where nobody can be asked, the cause is told and nothing is left.
     pub(crate) fn start_outbound_attempt(
         &mut self,
-        now: Now,
-        key: CallKey,
+        cx: &mut Cx<'_>,
         outside: Arc<OutboundRoute>,
         by: Option<Arc<Extension>>,
         step: Option<Diversion>,
-        out: &mut Vec<Output>,
     ) -> Result<AttemptId, Cause> {
         if !outside.is_emergency {
-            self.check_outbound_limits(now, key)?;
+            self.check_outbound_limits(cx)?;
         }
-        let id = AttemptId(self.core.trunks.next_attempt());
-        let call = self.calls.get_mut(key).ok_or(Cause::Internal)?;
-        call.outbound.put(OutboundAttempt {
+        let id = AttemptId(cx.core.trunks.next_attempt());
+        self.outbound.put(OutboundAttempt {
             id,
             trunks: outside.trunks.iter().cloned().collect(),
             outside,
@@ -195,7 +185,7 @@ impl Switch {
             tried: 0,
             best_cause: None,
         });
-        match self.advance_attempt(now, key, id, out) {
+        match self.advance_attempt(cx, id) {
             None => Ok(id),
             Some(cause) => Err(cause),
         }
@@ -203,28 +193,20 @@ impl Switch {
 
     /// Go on with a way that waits for nothing. Where it leads nowhere it is given up, and why is told.
     #[must_use]
-    fn advance_attempt(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        id: AttemptId,
-        out: &mut Vec<Output>,
-    ) -> Option<Cause> {
+    fn advance_attempt(&mut self, cx: &mut Cx<'_>, id: AttemptId) -> Option<Cause> {
         loop {
-            let mut way = self.calls.get_mut(key)?.outbound.take(id)?;
+            let mut way = self.outbound.take(id)?;
             way.stage = AttemptState::Choosing;
-            let choice = self.next_target(now, key, &mut way, out);
-            if let Some(call) = self.calls.get_mut(key) {
-                call.outbound.put(way);
-            }
+            let choice = self.next_target(cx, &mut way);
+            self.outbound.put(way);
             match choice {
                 NextStep::Wait => return None,
                 NextStep::Over(cause) => {
-                    self.drop_attempt(key, id);
+                    self.drop_attempt(cx, id);
                     return Some(cause);
                 }
                 NextStep::Try(spot) => {
-                    if self.call_host(now, key, id, spot, out) {
+                    if self.call_host(cx, id, spot) {
                         return None;
                     }
                 }
@@ -233,19 +215,13 @@ impl Switch {
     }
 
     /// Go on with a way after something has happened to it. Where it leads nowhere the call is told.
-    pub(super) fn continue_attempt(&mut self, now: Now, key: CallKey, id: AttemptId, out: &mut Vec<Output>) {
-        if let Some(cause) = self.advance_attempt(now, key, id, out) {
-            self.on_branch_failed(now, key, cause, out);
+    pub(super) fn continue_attempt(&mut self, cx: &mut Cx<'_>, id: AttemptId) {
+        if let Some(cause) = self.advance_attempt(cx, id) {
+            self.on_branch_failed(cx, cause);
         }
     }
 
-    fn next_target(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        way: &mut OutboundAttempt,
-        out: &mut Vec<Output>,
-    ) -> NextStep {
+    fn next_target(&mut self, cx: &mut Cx<'_>, way: &mut OutboundAttempt) -> NextStep {
         loop {
             if way.tried >= limits::TRUNK_ATTEMPTS {
                 return NextStep::Over(way.best_cause.unwrap_or(Cause::TrunkDown));
@@ -254,31 +230,33 @@ impl Switch {
                 (way.addresses.pop_front(), &way.trunk, &way.host)
             {
                 let spot = GatewayTarget { trunk: Arc::clone(trunk), host: host.clone(), address };
-                if self.core.trunks.is_down(now.instant, &trunk.id, address) {
-                    self.push_trunk_trace(key, format!("{} at {} is down", trunk.name, address.address));
+                if cx.core.trunks.is_down(cx.now.instant, &trunk.id, address) {
+                    self.push_trunk_trace(format!("{} at {} is down", trunk.name, address.address));
                     way.last_resort.push_back(spot);
                     continue;
                 }
                 return NextStep::Try(spot);
             }
             if let Some(host) = way.hosts.pop_front() {
-                let attempt = self.core.trunks.next_attempt();
-                let purpose = Purpose::Call { call: key, attempt };
-                let found = self.core.trunks.look_up(now.instant, &host, purpose, out);
+                let attempt = cx.core.trunks.next_attempt();
+                let purpose = Purpose::Call { call: self.key, attempt };
+                let found = cx.core.trunks.look_up(cx.now.instant, &host, purpose, cx.out);
                 way.host = Some(host);
                 way.attempt = attempt;
                 match found {
-                    Some(addresses) => self.found(key, way, addresses),
+                    Some(addresses) => self.found(way, addresses),
                     None => {
                         way.stage = AttemptState::Resolving;
-                        self.core.trunks.set(now.instant + LOOKUP, Alarm::Attempt { call: key, attempt });
+                        cx.core
+                            .trunks
+                            .set(cx.now.instant + LOOKUP, Alarm::Attempt { call: self.key, attempt });
                         return NextStep::Wait;
                     }
                 }
                 continue;
             }
             if let Some(trunk) = way.trunks.pop_front() {
-                match self.select_trunk(now, key, way, &trunk) {
+                match self.select_trunk(cx, way, &trunk) {
                     Some(wait) => return wait,
                     None => continue,
                 }
@@ -286,19 +264,19 @@ impl Switch {
             let Some(spot) = way.last_resort.pop_front() else {
                 return NextStep::Over(way.best_cause.unwrap_or(Cause::TrunkDown));
             };
-            self.core.trunks.release_channel(way.channel.take());
-            self.core.trunks.take(&spot.trunk.id);
+            cx.core.trunks.release_channel(way.channel.take());
+            cx.core.trunks.take(&spot.trunk.id);
             way.channel = Some(spot.trunk.id.clone());
             way.trunk = Some(Arc::clone(&spot.trunk));
             return NextStep::Try(spot);
         }
     }
 
-    pub(super) fn found(&mut self, key: CallKey, way: &mut OutboundAttempt, addresses: Vec<Candidate>) {
+    pub(super) fn found(&mut self, way: &mut OutboundAttempt, addresses: Vec<Candidate>) {
         if addresses.is_empty()
             && let Some(host) = &way.host
         {
-            self.push_trunk_trace(key, format!("{} has no address", host.host));
+            self.push_trunk_trace(format!("{} has no address", host.host));
         }
         way.addresses = addresses.into();
     }
@@ -306,94 +284,83 @@ impl Switch {
     /// Turn to the next trunk, where it has room. What is to be waited for is told.
     fn select_trunk(
         &mut self,
-        now: Now,
-        key: CallKey,
+        cx: &mut Cx<'_>,
         way: &mut OutboundAttempt,
         trunk: &Arc<Trunk>,
     ) -> Option<NextStep> {
         // An administrator may have switched it off while the call was on its way.
-        let trunk = self.core.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
-        self.core.trunks.release_channel(way.channel.take());
+        let trunk = cx.core.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
+        cx.core.trunks.release_channel(way.channel.take());
         // Or have given it other prefixes.
-        if way.outside.to_carrier_format(self.core.directory.rules(), &trunk).is_err() {
-            self.push_trunk_trace(key, format!("{} no longer carries this number", trunk.name));
+        if way.outside.to_carrier_format(cx.core.directory.rules(), &trunk).is_err() {
+            self.push_trunk_trace(format!("{} no longer carries this number", trunk.name));
             return None;
         }
-        let admission = self.core.trunks.admit(now.instant, &trunk, way.outside.is_emergency);
+        let admission = cx.core.trunks.admit(cx.now.instant, &trunk, way.outside.is_emergency);
         if matches!(admission, Admission::NoChannel | Admission::CpsExceeded) {
             let what = if admission == Admission::NoChannel { "channels" } else { "calls per second" };
-            self.push_trunk_trace(key, format!("the {what} of {} are used up", trunk.name));
+            self.push_trunk_trace(format!("the {what} of {} are used up", trunk.name));
             way.best_cause = Some(Cause::TrunkBusy);
             return None;
         }
         way.channel = Some(trunk.id.clone());
-        way.hosts = selection::in_order(&trunk, &mut self.core.rng).into();
+        way.hosts = selection::in_order(&trunk, &mut cx.core.rng).into();
         way.trunk = Some(trunk);
         let Admission::At(turn) = admission else { return None };
-        way.attempt = self.core.trunks.next_attempt();
+        way.attempt = cx.core.trunks.next_attempt();
         way.stage = AttemptState::Paced;
-        self.core.trunks.set(turn, Alarm::Attempt { call: key, attempt: way.attempt });
+        cx.core.trunks.set(turn, Alarm::Attempt { call: self.key, attempt: way.attempt });
         Some(NextStep::Wait)
     }
 
     /// A way is given up, or was not the one that was answered: its channel is free. Its leg, where it has one, is somebody else's matter.
-    pub(crate) fn drop_attempt(&mut self, key: CallKey, id: AttemptId) {
-        let way = self.calls.get_mut(key).and_then(|call| call.outbound.take(id));
+    pub(crate) fn drop_attempt(&mut self, cx: &mut Cx<'_>, id: AttemptId) {
+        let way = self.outbound.take(id);
         if let Some(way) = way {
-            self.core.trunks.release_channel(way.channel);
+            cx.core.trunks.release_channel(way.channel);
         }
     }
 
     /// Give all ways up but the one whose leg was answered.
-    pub(crate) fn drop_attempts_except(&mut self, key: CallKey, answered: Option<usize>) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut call.outbound.0)
+    pub(crate) fn drop_attempts_except(&mut self, cx: &mut Cx<'_>, answered: Option<usize>) {
+        let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outbound.0)
             .into_iter()
             .partition(|way| answered.is_some() && way.leg() == answered);
-        call.outbound.0 = kept;
+        self.outbound.0 = kept;
         for way in left {
-            self.core.trunks.release_channel(way.channel);
+            cx.core.trunks.release_channel(way.channel);
         }
     }
 
     /// The call no longer takes up channels: that of the trunk it came by, and those of its ways out.
-    pub(crate) fn release_trunk_channels(&mut self, key: CallKey) {
-        self.drop_attempts_except(key, None);
-        let channel = self.calls.get_mut(key).and_then(|call| call.channel.take());
-        self.core.trunks.release_channel(channel);
+    pub(crate) fn release_trunk_channels(&mut self, cx: &mut Cx<'_>) {
+        self.drop_attempts_except(cx, None);
+        let channel = self.channel.take();
+        cx.core.trunks.release_channel(channel);
     }
 
-    pub(super) fn push_trunk_trace(&mut self, key: CallKey, outcome: String) {
-        if let Some(call) = self.calls.get_mut(key) {
-            call.record.trace.push(TraceStep { rule: "trunk".into(), outcome });
-        }
+    pub(super) fn push_trunk_trace(&mut self, outcome: String) {
+        self.record.trace.push(TraceStep { rule: "trunk".into(), outcome });
     }
 
     /// Send the INVITE to one address. `false` where that cannot be done.
-    fn call_host(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        id: AttemptId,
-        spot: GatewayTarget,
-        out: &mut Vec<Output>,
-    ) -> bool {
-        let attempt = self.core.trunks.next_attempt();
+    fn call_host(&mut self, cx: &mut Cx<'_>, id: AttemptId, spot: GatewayTarget) -> bool {
+        let attempt = cx.core.trunks.next_attempt();
         let text = format!("{} is tried at {}", spot.trunk.name, spot.address.address);
-        let placed = self.send_invite(now, key, id, &spot, out);
+        let placed = self.send_invite(cx, id, &spot);
         let tried = match placed {
             Some(_) => text,
             None => format!("{text}, which no listener or port of ours can reach"),
         };
-        self.push_trunk_trace(key, tried);
-        let Some(way) = self.calls.get_mut(key).and_then(|call| call.outbound.get_mut(id)) else {
+        self.push_trunk_trace(tried);
+        let Some(way) = self.outbound.get_mut(id) else {
             return true;
         };
         way.tried += 1;
         let Some(leg) = placed else { return false };
         way.attempt = attempt;
         way.stage = AttemptState::Calling { leg, spot };
-        self.core.trunks.set(now.instant + SILENCE, Alarm::Attempt { call: key, attempt });
+        cx.core.trunks.set(cx.now.instant + SILENCE, Alarm::Attempt { call: self.key, attempt });
         true
     }
 }

@@ -1,5 +1,6 @@
 //! Registering at a carrier (S119): register, refresh before it lapses, back off where that fails, and say goodbye.
 
+use crate::core::Core;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use super::health::retry_after;
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks, selection};
 use crate::Output;
-use crate::switch::Switch;
 
 /// The first pause after a failure; it doubles.
 const BACK_OFF: Duration = Duration::from_secs(5);
@@ -69,26 +69,39 @@ impl Trunks {
     }
 }
 
-impl Switch {
+/// For how long our contact was taken up (RFC 3261 §10.3 step 8).
+fn granted(response: &Message, user: &str) -> Option<u32> {
+    let ours = |list: Vec<sip::NameAddr>| {
+        let mine = list.into_iter().find(|contact| contact.uri.user().is_some_and(|name| name == user));
+        mine.and_then(|contact| contact.param("expires").and_then(|text| text.parse().ok()))
+    };
+    let said = match response.contacts() {
+        Ok(Contacts::List(list)) => ours(list),
+        Ok(Contacts::None | Contacts::Star) | Err(_) => None,
+    };
+    said.or_else(|| response.number(HeaderName::Expires).and_then(Result::ok))
+}
+
+impl Core {
     /// It is time to register, or to do so again: a new round over the hosts, the one that granted it last first.
     pub(super) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        if !self.core.config.register_trunks {
+        if !self.config.register_trunks {
             return;
         }
-        let Some(trunk) = self.core.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
+        let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
             return;
         };
         let Some(expires) = trunk.settings.register else { return };
-        let rng = &mut self.core.rng;
+        let rng = &mut self.rng;
         let mut hosts: VecDeque<TrunkHost> = selection::in_order(&trunk, rng).into();
-        let known = self.core.trunks.registrations.entry(id.clone()).or_insert_with(|| Registration {
+        let known = self.trunks.registrations.entry(id.clone()).or_insert_with(|| Registration {
             stage: Stage::Trying,
             until: None,
             at: None,
             host: None,
             hosts: VecDeque::new(),
             addresses: VecDeque::new(),
-            call_id: format!("{}-reg{}", self.core.config.mark, rng.base36(16)).into(),
+            call_id: format!("{}-reg{}", self.config.mark, rng.base36(16)).into(),
             cseq: 1,
             expires,
             failures: 0,
@@ -117,11 +130,11 @@ impl Switch {
 
     /// Ask the next address of this round; after the last one, pause.
     fn try_registrar(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        if !self.core.config.register_trunks {
+        if !self.config.register_trunks {
             return; // it was suspended while a host kept us waiting
         }
         loop {
-            let Some(known) = self.core.trunks.registrations.get_mut(id) else { return };
+            let Some(known) = self.trunks.registrations.get_mut(id) else { return };
             if let Some(at) = known.addresses.pop_front() {
                 known.at = Some(at);
                 if self.send_register(now, id, None) {
@@ -131,9 +144,9 @@ impl Switch {
             }
             let Some(host) = known.hosts.pop_front() else { return self.pause(now, id, None, None) };
             known.host = Some(host.clone());
-            let found = self.core.trunks.look_up(now.instant, &host, Purpose::Register(id.clone()), out);
+            let found = self.trunks.look_up(now.instant, &host, Purpose::Register(id.clone()), out);
             let Some(addresses) = found else { return };
-            if let Some(known) = self.core.trunks.registrations.get_mut(id) {
+            if let Some(known) = self.trunks.registrations.get_mut(id) {
                 known.addresses = addresses.into();
             }
         }
@@ -147,7 +160,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         if let Some(known) =
-            self.core.trunks.registrations.get_mut(id).filter(|known| known.stage == Stage::Trying)
+            self.trunks.registrations.get_mut(id).filter(|known| known.stage == Stage::Trying)
         {
             known.addresses = addresses.into();
             self.try_registrar(now, id, out);
@@ -156,14 +169,14 @@ impl Switch {
 
     /// Send REGISTER to the address that is asked now; with `leave`, to take it back. `false` where it cannot be sent.
     fn send_register(&mut self, now: Now, id: &TrunkId, leave: Option<Duration>) -> bool {
-        let Some(known) = self.core.trunks.registrations.get(id) else { return false };
+        let Some(known) = self.trunks.registrations.get(id) else { return false };
         let settings = &known.trunk.settings;
         let at = known.at;
         let (Some(user), Some(hop)) = (&settings.username, at.and_then(|at| self.hop_to(at))) else {
             return false;
         };
         let password =
-            known.trunk.password.as_ref().and_then(|sealed| sealed.open(&self.core.config.seal, id.as_str()));
+            known.trunk.password.as_ref().and_then(|sealed| sealed.open(&self.config.seal, id.as_str()));
         // The registrar of the carrier's domain, also behind an outbound proxy (RFC 3261 §10.2).
         let host =
             known.host.as_ref().filter(|host| settings.hosts.contains(host)).or(settings.hosts.first());
@@ -178,11 +191,11 @@ impl Switch {
         request.credentials = Some(Account { user: user.clone(), password, realm });
         request.row = Some((Arc::clone(&known.call_id), known.cseq));
         request.patience = Some(leave.unwrap_or(PATIENCE));
-        if let Some(known) = self.core.trunks.registrations.get_mut(id) {
+        if let Some(known) = self.trunks.registrations.get_mut(id) {
             known.cseq += 3;
         }
-        let request = self.core.endpoint.request(now, request, &mut self.core.sip_out);
-        self.core.trunks.asked.insert(request, Asked::Register(id.clone()));
+        let request = self.endpoint.request(now, request, &mut self.sip_out);
+        self.trunks.asked.insert(request, Asked::Register(id.clone()));
         true
     }
 
@@ -194,14 +207,14 @@ impl Switch {
         response: Option<&Message>,
         out: &mut Vec<Output>,
     ) {
-        let Some(known) = self.core.trunks.registrations.get_mut(id) else { return };
+        let Some(known) = self.trunks.registrations.get_mut(id) else { return };
         if known.stage == Stage::Leaving {
-            self.core.trunks.registrations.remove(id);
+            self.trunks.registrations.remove(id);
             // The trunk may have been changed and not removed: then it registers as it is now.
-            if self.core.state == crate::State::Running
-                && self.core.directory.trunk(id).is_some_and(|trunk| trunk.enabled)
+            if self.state == crate::State::Running
+                && self.directory.trunk(id).is_some_and(|trunk| trunk.enabled)
             {
-                self.core.trunks.set_only(now.instant, Alarm::Register(id.clone()));
+                self.trunks.set_only(now.instant, Alarm::Register(id.clone()));
             }
             return self.drained(out);
         }
@@ -214,7 +227,7 @@ impl Switch {
                 known.until = Some(now.instant + Duration::from_secs(seconds));
                 known.failures = 0;
                 let refresh = Duration::from_millis(seconds * 800);
-                self.core.trunks.set_only(now.instant + refresh, Alarm::Register(id.clone()));
+                self.trunks.set_only(now.instant + refresh, Alarm::Register(id.clone()));
             }
             (Some(423), Some(response)) => {
                 let least = response.number(HeaderName::MinExpires).and_then(Result::ok);
@@ -242,7 +255,7 @@ impl Switch {
 
     /// Try again later: after twice as long each time, and not all trunks at one moment.
     fn pause(&mut self, now: Now, id: &TrunkId, status: Option<u16>, rest: Option<u64>) {
-        let Some(known) = self.core.trunks.registrations.get_mut(id) else { return };
+        let Some(known) = self.trunks.registrations.get_mut(id) else { return };
         known.stage = Stage::Failed(status);
         if known.until.is_some_and(|until| until <= now.instant) {
             known.until = None;
@@ -255,13 +268,13 @@ impl Switch {
         if let Some(seconds) = rest {
             wait = wait.max(Duration::from_secs(seconds.min(3600)));
         }
-        let due = now.instant + self.core.trunks.around(wait);
-        self.core.trunks.set_only(due, Alarm::Register(id.clone()));
+        let due = now.instant + self.trunks.around(wait);
+        self.trunks.set_only(due, Alarm::Register(id.clone()));
     }
 
     /// A trunk has changed: what is registered and no longer wanted so is taken back.
     pub(super) fn unregister_unless(&mut self, now: Now, id: &TrunkId, wanted: Option<&Trunk>) {
-        let Some(known) = self.core.trunks.registrations.get(id) else { return };
+        let Some(known) = self.trunks.registrations.get(id) else { return };
         let same = |trunk: &Trunk| {
             trunk.settings.register.is_some()
                 && trunk.settings.username == known.trunk.settings.username
@@ -271,56 +284,43 @@ impl Switch {
             return;
         }
         if !self.leave(now, id) {
-            self.core.trunks.registrations.remove(id);
+            self.trunks.registrations.remove(id);
         }
     }
 
     /// Say goodbye to a carrier; `false` where there is nobody to say it to.
     fn leave(&mut self, now: Now, id: &TrunkId) -> bool {
-        let Some(known) = self.core.trunks.registrations.get_mut(id) else { return false };
+        let Some(known) = self.trunks.registrations.get_mut(id) else { return false };
         if known.until.is_none() || known.stage == Stage::Leaving {
             return known.stage == Stage::Leaving;
         }
         known.stage = Stage::Leaving;
-        self.core.trunks.unset(&Alarm::Register(id.clone()));
-        self.core.trunks.asked.retain(|_, asked| *asked != Asked::Register(id.clone()));
+        self.trunks.unset(&Alarm::Register(id.clone()));
+        self.trunks.asked.retain(|_, asked| *asked != Asked::Register(id.clone()));
         if !self.send_register(now, id, Some(GOODBYE)) {
             return false;
         }
-        self.core.trunks.set_only(now.instant + GOODBYE * 2, Alarm::UnregisterTimeout);
+        self.trunks.set_only(now.instant + GOODBYE * 2, Alarm::UnregisterTimeout);
         true
     }
 
     /// The SIP side is going down: no carrier shall send calls here any more.
     pub(crate) fn unregister_all(&mut self, now: Now) {
-        let all: Vec<TrunkId> = self.core.trunks.registrations.keys().cloned().collect();
+        let all: Vec<TrunkId> = self.trunks.registrations.keys().cloned().collect();
         for id in all {
             if !self.leave(now, &id) {
-                self.core.trunks.registrations.remove(&id);
-                self.core.trunks.unset(&Alarm::Register(id));
+                self.trunks.registrations.remove(&id);
+                self.trunks.unset(&Alarm::Register(id));
             }
         }
     }
 
     /// A challenged goodbye may take two answers, and a carrier may give none.
     pub(super) fn left(&mut self, out: &mut Vec<Output>) {
-        if !self.core.trunks.is_unregistering() {
+        if !self.trunks.is_unregistering() {
             return;
         }
-        self.core.trunks.registrations.retain(|_, known| known.stage != Stage::Leaving);
+        self.trunks.registrations.retain(|_, known| known.stage != Stage::Leaving);
         self.drained(out);
     }
-}
-
-/// For how long our contact was taken up (RFC 3261 §10.3 step 8).
-fn granted(response: &Message, user: &str) -> Option<u32> {
-    let ours = |list: Vec<sip::NameAddr>| {
-        let mine = list.into_iter().find(|contact| contact.uri.user().is_some_and(|name| name == user));
-        mine.and_then(|contact| contact.param("expires").and_then(|text| text.parse().ok()))
-    };
-    let said = match response.contacts() {
-        Ok(Contacts::List(list)) => ours(list),
-        Ok(Contacts::None | Contacts::Star) | Err(_) => None,
-    };
-    said.or_else(|| response.number(HeaderName::Expires).and_then(Result::ok))
 }

@@ -1,24 +1,32 @@
 //! How the trunks are doing, for people.
 
+use crate::core::Core;
 use base::Now;
 use model::TrunkId;
 
 use super::health::Health;
 use super::registration::Stage;
-use crate::switch::Switch;
 use crate::{HealthState, TrunkHostStatus, TrunkRegistration, TrunkStatus};
 
-impl Switch {
+fn life(life: Health) -> HealthState {
+    match life {
+        Health::Unknown => HealthState::Unknown,
+        Health::Up => HealthState::Up,
+        Health::Down => HealthState::Down,
+    }
+}
+
+impl Core {
     /// All trunks, in the order in which calls try them.
     pub(crate) fn trunk_statuses(&self, now: Now) -> Vec<TrunkStatus> {
-        let ids: Vec<TrunkId> = self.core.directory.trunks().map(|trunk| trunk.id.clone()).collect();
+        let ids: Vec<TrunkId> = self.directory.trunks().map(|trunk| trunk.id.clone()).collect();
         ids.iter().filter_map(|id| self.trunk_status(now, id)).collect()
     }
 
     /// One trunk.
     pub(crate) fn trunk_status(&self, now: Now, id: &TrunkId) -> Option<TrunkStatus> {
-        let trunk = self.core.directory.trunk(id)?;
-        let watch = self.core.trunks.watches.get(id);
+        let trunk = self.directory.trunk(id)?;
+        let watch = self.trunks.watches.get(id);
         let hosts: Vec<TrunkHostStatus> = watch
             .into_iter()
             .flat_map(|watch| &watch.hosts)
@@ -42,9 +50,9 @@ impl Switch {
             true if hosts.is_empty() => HealthState::Unknown,
             true => HealthState::Down,
         };
-        let registration = match (trunk.settings.register, self.core.trunks.registrations.get(id)) {
+        let registration = match (trunk.settings.register, self.trunks.registrations.get(id)) {
             (None, _) => TrunkRegistration::Off,
-            (Some(_), None) if !self.core.config.register_trunks => TrunkRegistration::Elsewhere,
+            (Some(_), None) if !self.config.register_trunks => TrunkRegistration::Elsewhere,
             (Some(_), None) => TrunkRegistration::Trying,
             (Some(_), Some(known)) => match known.stage {
                 Stage::Trying if known.until.is_some() => TrunkRegistration::Registered,
@@ -54,7 +62,7 @@ impl Switch {
                 Stage::Leaving => TrunkRegistration::Leaving,
             },
         };
-        let known = self.core.trunks.registrations.get(id).and_then(|known| known.until);
+        let known = self.trunks.registrations.get(id).and_then(|known| known.until);
         Some(TrunkStatus {
             id: id.clone(),
             name: trunk.name.clone(),
@@ -64,15 +72,7 @@ impl Switch {
             registered_until: known
                 .filter(|until| *until > now.instant)
                 .map(|u| now.wall + u.since(now.instant)),
-            calls: self.core.trunks.channels(id),
+            calls: self.trunks.channels(id),
         })
-    }
-}
-
-fn life(life: Health) -> HealthState {
-    match life {
-        Health::Unknown => HealthState::Unknown,
-        Health::Up => HealthState::Up,
-        Health::Down => HealthState::Down,
     }
 }

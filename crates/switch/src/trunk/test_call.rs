@@ -1,5 +1,6 @@
 //! Test calls: a number is called over one trunk, by the policy and the limits of any call, and hung up as soon as it answers.
 
+use crate::core::{Core, Cx};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use model::{
     CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, TraceStep, TrunkId, UserId,
 };
 
-use crate::call::{CallKey, CallState, Phase};
+use crate::call::{Call, Phase};
 use crate::switch::Switch;
 use crate::{Output, Reply, State, TestedCall};
 
@@ -52,28 +53,72 @@ impl Switch {
         }
         let asker = DialContext { origin: CallOrigin::Api, permissions: DialPermissions::default() };
         let Decision { route, mut trace } = dialplan::route(&self.core.directory, asker, &wish.number);
-        let outside = match self.only_by(&trunk, &route) {
+        let outside = match self.core.only_by(&trunk, &route) {
             Ok(outside) => outside,
             Err(cause) => return Reply::Refused(cause),
         };
-        if let Err(cause) = self.has_room(&wish.user) {
+        if let Err(cause) = self.core.has_room(&wish.user) {
             return Reply::Refused(cause);
         }
         let outcome = format!("{} is tested", trunk.name);
         trace.insert(0, TraceStep { rule: "test_call".into(), outcome });
-        let record = self.record_of_test(now, wish.user, &wish.number, &trunk, trace);
+        let record = self.core.record_of_test(now, wish.user, &wish.number, &trunk, trace);
         let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
         self.core.counters.calls_started += 1;
         self.core.trunks.tests.begin(id, now.instant);
-        let key = self.calls.insert(now, &mut self.core.index, CallState::new(record, Phase::TrunkTest));
-        self.journal_opening(key, out);
-        self.set_timer(key, now.instant + wish.patience);
-        if let Err(cause) = self.start_outbound_attempt(now, key, outside, None, None, out) {
-            self.release(now, key, cause, out);
+        let key = self.calls.insert(now, &mut self.core.index, Call::new(record, Phase::TrunkTest));
+        self.on_call(now, key, out, |call, cx| call.journal_opening(cx));
+        self.on_call(now, key, out, |call, cx| call.set_timer(cx, now.instant + wish.patience));
+        if let Some(Err(cause)) =
+            self.with_call(now, key, out, |call, cx| call.start_outbound_attempt(cx, outside, None, None))
+        {
+            self.on_call(now, key, out, |call, cx| call.release(cx, cause));
         }
         reply
     }
+}
 
+impl Call {
+    /// A carrier says something to a test call: that it rings, or more.
+    pub(crate) fn test_hears(&mut self, cx: &mut Cx<'_>, status: u16) {
+        let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
+            return;
+        };
+        let Some((began, test)) = cx.core.trunks.tests.find(&call.record.id) else { return };
+        if status > 100 {
+            test.status = Some(status);
+        }
+        let after = cx.now.instant.since(began);
+        if (180..200).contains(&status) {
+            test.rang.get_or_insert(after);
+        } else if (200..300).contains(&status) {
+            test.answered = Some(after);
+        }
+    }
+
+    /// A test call is answered: nobody is there to talk.
+    pub(crate) fn test_answered(&mut self, cx: &mut Cx<'_>, index: usize) {
+        if self.outbound.of_leg(index).is_none() {
+            return self.hangup_leg(cx, index, Cause::Cancelled); // a host that was given up woke up
+        }
+        self.test_hears(cx, 200);
+        self.record.answered_at = Some(self.time(cx.now));
+        self.release(cx, Cause::Completed);
+    }
+
+    /// A test call is over.
+    pub(crate) fn test_ends(&mut self, cx: &mut Cx<'_>, cause: Cause) {
+        let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
+            return;
+        };
+        if let Some((_, test)) = cx.core.trunks.tests.find(&call.record.id) {
+            test.cause = Some(cause);
+            test.trace.clone_from(&call.record.trace);
+        }
+    }
+}
+
+impl Core {
     /// The same way out, by this trunk and no other.
     fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<OutboundRoute>, Cause> {
         let outside = match route {
@@ -82,7 +127,7 @@ impl Switch {
             // What rings in the house tells nothing of a trunk.
             Route::Extension(_) | Route::Username(_) | Route::Application(_) => return Err(Cause::NoRoute),
         };
-        match outside.to_carrier_format(self.core.directory.rules(), trunk) {
+        match outside.to_carrier_format(self.directory.rules(), trunk) {
             Err(TrunkReject::Forbidden(cause)) => Err(cause),
             Err(TrunkReject::Unwritten) => Err(Cause::NoRoute),
             Ok(_) if !trunk.enabled => Err(Cause::NoRoute),
@@ -104,7 +149,7 @@ impl Switch {
         let did = trunk.settings.dids.first().map(|did| &did.number);
         let own = trunk.settings.caller_number.as_ref().or(did);
         CallRecord {
-            id: CallId::new(now, &mut self.core.rng),
+            id: CallId::new(now, &mut self.rng),
             user,
             other_user: None,
             direction: CallDirection::Outbound,
@@ -121,48 +166,8 @@ impl Switch {
         }
     }
 
-    /// A carrier says something to a test call: that it rings, or more.
-    pub(crate) fn test_hears(&mut self, now: Now, key: CallKey, status: u16) {
-        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
-            return;
-        };
-        let Some((began, test)) = self.core.trunks.tests.find(&call.record.id) else { return };
-        if status > 100 {
-            test.status = Some(status);
-        }
-        let after = now.instant.since(began);
-        if (180..200).contains(&status) {
-            test.rang.get_or_insert(after);
-        } else if (200..300).contains(&status) {
-            test.answered = Some(after);
-        }
-    }
-
-    /// A test call is answered: nobody is there to talk.
-    pub(crate) fn test_answered(&mut self, now: Now, key: CallKey, index: usize, out: &mut Vec<Output>) {
-        if self.calls.get(key).is_some_and(|call| call.outbound.of_leg(index).is_none()) {
-            return self.hangup_leg(now, key, index, Cause::Cancelled, out); // a host that was given up woke up
-        }
-        self.test_hears(now, key, 200);
-        if let Some(call) = self.calls.get_mut(key) {
-            call.record.answered_at = Some(call.time(now));
-        }
-        self.release(now, key, Cause::Completed, out);
-    }
-
-    /// A test call is over.
-    pub(crate) fn test_ends(&mut self, key: CallKey, cause: Cause) {
-        let Some(call) = self.calls.get(key).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
-            return;
-        };
-        if let Some((_, test)) = self.core.trunks.tests.find(&call.record.id) {
-            test.cause = Some(cause);
-            test.trace.clone_from(&call.record.trace);
-        }
-    }
-
     /// What a test call has met so far.
     pub(crate) fn tested(&mut self, call: &CallId) -> Option<TestedCall> {
-        self.core.trunks.tests.find(call).map(|(_, test)| test.clone())
+        self.trunks.tests.find(call).map(|(_, test)| test.clone())
     }
 }

@@ -1,6 +1,8 @@
 //! Recordings of voicemail on their way: from the first sample until the file is closed and somebody has decided about it. They outlive the
 //! call, whose end is the commonest end of a message.
 
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,7 +12,6 @@ use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
 use super::{IvrEvent, Recorded, Taken, VoicemailEffect, greeting_path, message_path};
-use crate::call::CallKey;
 use crate::switch::Switch;
 use crate::{Output, limits};
 
@@ -98,59 +99,6 @@ pub(crate) fn is_voicemail_recording(recording: RecordingId) -> bool {
 }
 
 impl Switch {
-    /// Begin to record a call's caller.
-    pub(crate) fn take(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        (extension, user): (&ExtensionId, &UserId),
-        taken: Taken,
-        out: &mut Vec<Output>,
-    ) -> Option<RecordingId> {
-        let call = self.calls.get(key)?;
-        let leg = call.leg(0)?;
-        let (left, worker, id) = (leg.stream.id, leg.stream.port.worker, call.record.id.clone());
-        let (subject, name): (Subject, Arc<str>) = match taken {
-            Taken::Message => {
-                let message = VoicemailMessage {
-                    id: MessageId::new(now, &mut self.core.rng),
-                    extension: extension.clone(),
-                    user: user.clone(),
-                    state: MessageState::Recording,
-                    from_number: call.shown_number().to_owned(),
-                    call: Some(id.clone()),
-                    left_at: now.wall,
-                    millis: 0,
-                    heard_at: None,
-                };
-                let name = message_path(extension, &message.id).into();
-                out.push(Output::Voicemail(Box::new(VoicemailEffect::Fact(Fact::Begun(message.clone())))));
-                (Subject::Message(message), name)
-            }
-            Taken::Greeting => {
-                let name: Arc<str> =
-                    format!("{}-{}", greeting_path(extension), self.core.rng.base36(8)).into();
-                (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
-            }
-        };
-        let recording = RecordingId(FIRST | self.core.voicemail_recordings.next);
-        self.core.voicemail_recordings.next = (self.core.voicemail_recordings.next + 1) % FIRST;
-        let taking =
-            VoicemailRecording { call: id, subject, came_to: None, filed: None, fate: Disposition::Open };
-        self.core.voicemail_recordings.insert(recording, taking);
-        let record = StartRecording {
-            recording,
-            left,
-            right: None,
-            name,
-            format: FileFormat::Opus,
-            longest: Some(taken.longest()),
-            quiet: Some(limits::QUIET),
-        };
-        out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
-        Some(recording)
-    }
-
     /// A recording of voicemail has ended; `false` where it is none of ours.
     pub(crate) fn voicemail_recorded(
         &mut self,
@@ -168,17 +116,77 @@ impl Switch {
         if came_to == Recorded::Nothing {
             taking.fate = Disposition::Forget;
         }
-        match self.core.index.find(&call).filter(|key| self.is_in_voicemail(*key)) {
-            Some(key) => self.dispatch_ivr(now, key, &IvrEvent::Recorded(came_to), out),
-            None => self.on_caller_gone(recording),
+        match self
+            .core
+            .index
+            .find(&call)
+            .filter(|key| self.calls.get(*key).is_some_and(|call| call.is_in_voicemail()))
+        {
+            Some(key) => {
+                self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Recorded(came_to)))
+            }
+            None => self.core.on_caller_gone(recording),
         }
-        self.finish_if_complete(recording, out);
+        self.core.finish_if_complete(recording, out);
         true
     }
+}
 
+impl Call {
+    /// Begin to record a call's caller.
+    pub(crate) fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (extension, user): (&ExtensionId, &UserId),
+        taken: Taken,
+    ) -> Option<RecordingId> {
+        let leg = self.leg(0)?;
+        let (left, worker, id) = (leg.stream.id, leg.stream.port.worker, self.record.id.clone());
+        let (subject, name): (Subject, Arc<str>) = match taken {
+            Taken::Message => {
+                let message = VoicemailMessage {
+                    id: MessageId::new(cx.now, &mut cx.core.rng),
+                    extension: extension.clone(),
+                    user: user.clone(),
+                    state: MessageState::Recording,
+                    from_number: self.shown_number().to_owned(),
+                    call: Some(id.clone()),
+                    left_at: cx.now.wall,
+                    millis: 0,
+                    heard_at: None,
+                };
+                let name = message_path(extension, &message.id).into();
+                cx.out.push(Output::Voicemail(Box::new(VoicemailEffect::Fact(Fact::Begun(message.clone())))));
+                (Subject::Message(message), name)
+            }
+            Taken::Greeting => {
+                let name: Arc<str> = format!("{}-{}", greeting_path(extension), cx.core.rng.base36(8)).into();
+                (Subject::Greeting { extension: extension.clone(), name: Arc::clone(&name) }, name)
+            }
+        };
+        let recording = RecordingId(FIRST | cx.core.voicemail_recordings.next);
+        cx.core.voicemail_recordings.next = (cx.core.voicemail_recordings.next + 1) % FIRST;
+        let taking =
+            VoicemailRecording { call: id, subject, came_to: None, filed: None, fate: Disposition::Open };
+        cx.core.voicemail_recordings.insert(recording, taking);
+        let record = StartRecording {
+            recording,
+            left,
+            right: None,
+            name,
+            format: FileFormat::Opus,
+            longest: Some(taken.longest()),
+            quiet: Some(limits::QUIET),
+        };
+        cx.out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
+        Some(recording)
+    }
+}
+
+impl Core {
     /// Who spoke has hung up: a message is kept, a greeting that nobody confirmed is not.
     fn on_caller_gone(&mut self, recording: RecordingId) {
-        if let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording)
+        if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
             && taking.fate == Disposition::Open
         {
             taking.fate = match taking.subject {
@@ -195,7 +203,7 @@ impl Switch {
         keep: bool,
         out: &mut Vec<Output>,
     ) {
-        if let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording)
+        if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
             && taking.fate == Disposition::Open
         {
             taking.fate = if keep { Disposition::Keep } else { Disposition::Forget };
@@ -205,9 +213,9 @@ impl Switch {
 
     /// A caller has gone: what of his is still open decides itself once it has ended.
     pub(crate) fn on_call_released(&mut self, call: &CallId, out: &mut Vec<Output>) {
-        let Some(all) = self.core.voicemail_recordings.by_call.get(call) else { return };
+        let Some(all) = self.voicemail_recordings.by_call.get(call) else { return };
         let has_ended = |id: &&RecordingId| {
-            self.core.voicemail_recordings.running.get(id).is_some_and(|t| t.came_to.is_some())
+            self.voicemail_recordings.running.get(id).is_some_and(|t| t.came_to.is_some())
         };
         let ended: Vec<RecordingId> = all.iter().filter(has_ended).copied().collect();
         for recording in ended {
@@ -223,7 +231,7 @@ impl Switch {
         file: &FileResult,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording) else { return false };
+        let Some(taking) = self.voicemail_recordings.running.get_mut(&recording) else { return false };
         // A full disk keeps what was written before.
         taking.filed = Some(!matches!(file, FileResult::Failed));
         self.finish_if_complete(recording, out);
@@ -232,14 +240,14 @@ impl Switch {
 
     /// Once it has ended, is filed and decided about, the shell is told.
     fn finish_if_complete(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
-        let Some(taking) = self.core.voicemail_recordings.running.get(&recording) else { return };
+        let Some(taking) = self.voicemail_recordings.running.get(&recording) else { return };
         let (Some(came_to), Some(there)) = (taking.came_to, taking.filed) else { return };
         let keep = match taking.fate {
             Disposition::Open => return,
             Disposition::Keep => there,
             Disposition::Forget => false,
         };
-        let Some(taking) = self.core.voicemail_recordings.remove(recording) else { return };
+        let Some(taking) = self.voicemail_recordings.remove(recording) else { return };
         let fact = match (taking.subject, came_to) {
             (Subject::Message(message), Recorded::Kept { millis }) if keep => {
                 Fact::Left(VoicemailMessage { millis, state: MessageState::New, ..message })

@@ -1,5 +1,7 @@
 //! A caller in voicemail: carries out what the conversation wants, and tells it what happens.
 
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,133 +103,16 @@ impl Switch {
         extension.voicemail_enabled && (phone || diverted && number)
     }
 
-    /// Nobody took the call: its caller may leave a message.
-    pub(crate) fn leave_message(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        extension: &Arc<Extension>,
-        cause: Cause,
-        out: &mut Vec<Output>,
-    ) {
-        let mailbox = self.core.directory.mailbox(&extension.id);
-        let full = self.held(extension) >= voicemail::MESSAGES_PER_BOX;
-        let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
-        let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
-        self.start_voicemail(
-            now,
-            key,
-            Dialogue::Deposit(deposit),
-            Some(Arc::clone(extension)),
-            mailbox.language,
-            outcome,
-            acts,
-            out,
-        );
-    }
-
-    /// How many messages a box holds. Those that are being spoken are in the directory a moment later.
-    pub(crate) fn held(&self, extension: &Extension) -> usize {
-        self.core
-            .directory
-            .messages(&extension.id)
-            .count()
-            .max(self.core.voicemail_recordings.for_box(&extension.id))
-    }
-
-    /// `*97` and `*98`.
-    pub(crate) fn call_menu(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        application: Application,
-        out: &mut Vec<Output>,
-    ) {
-        // A phone of ours has proved who it is; a number that comes from outside proves nothing.
-        let own = self.calls.get(key).filter(|call| call.record.direction == CallDirection::Internal);
-        let party = own.and_then(|call| Some(call.legs.first()?.record.party.clone()));
-        let own = party
-            .filter(|_| application == Application::Voicemail)
-            .and_then(|party| self.extension_of(self.core.directory.credential(&party)?).cloned());
-        let mailbox = own.as_ref().map(|extension| self.core.directory.mailbox(&extension.id));
-        let language = mailbox.as_ref().map_or(Language::Spanish, |mailbox| mailbox.language);
-        let (menu, acts) = match (&own, &mailbox) {
-            (Some(extension), Some(mailbox)) if mailbox.pin.is_none() => Menu::open(self.entries(extension)),
-            (Some(_), _) => Menu::own(),
-            (None, _) => Menu::any(),
-        };
-        let outcome = match &own {
-            Some(extension) => format!("the menu of the voicemail of {}", extension.number),
-            None => "the menu of any voicemail".into(),
-        };
-        self.start_voicemail(now, key, Dialogue::Menu(menu), own, language, outcome, acts, out);
-    }
-
-    fn start_voicemail(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        talk: Dialogue,
-        extension: Option<Arc<Extension>>,
-        language: Language,
-        outcome: String,
-        acts: Vec<IvrAction>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(call) = self.calls.get_mut(key) else { return };
-        call.record.trace.push(TraceStep { rule: "voicemail".into(), outcome });
-        call.phase = Phase::Voicemail(Box::new(VoicemailSession {
-            talk,
-            extension,
-            language,
-            play: PlayId(0),
-            fetching: None,
-            recording: None,
-            held: Vec::new(),
-            waits: Waiting::Said,
-            pressed: None,
-            ends: now.instant + LONGEST,
-        }));
-        if !self.answer_caller(now, key, None, out) {
-            return self.release(now, key, Cause::IncompatibleMedia, out);
-        }
-        self.up(now, key, out);
-        // What it heard of a phone that rang may have been another codec: nothing said in that could be recorded.
-        self.ask_for_g711(now, key, 0);
-        self.set_source(key, 0, Source::Silence, out);
-        self.listen_for_keys(key, out);
-        if self.core.prompts_read {
-            return self.perform(now, key, acts, out);
-        }
-        if let Some(visit) = self.voicemail_session_mut(key) {
-            visit.held = acts;
-        }
-        self.core.index.await_prompts(key);
-        self.wait(now, key, Waiting::Prompts, GRACE);
-    }
-
     /// The prompts are there: whoever waits for them is spoken to.
     pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<PromptSet>, out: &mut Vec<Output>) {
         (self.core.prompts, self.core.prompts_read) = (prompts, true);
         self.do_in_parts(now, Task::Speak, out);
     }
 
-    pub(crate) fn begin_to_speak(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let held = self.voicemail_session_mut(key).map(|visit| std::mem::take(&mut visit.held));
-        self.perform(now, key, held.unwrap_or_default(), out);
-    }
-
     /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
     fn keys_come_as(leg: &Leg) -> DtmfMode {
         let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
         if events { DtmfMode::Events } else { DtmfMode::Tones }
-    }
-
-    fn listen_for_keys(&self, key: CallKey, out: &mut Vec<Output>) {
-        let Some(leg) = self.calls.get(key).and_then(|call| call.leg(0)) else { return };
-        let digits = Switch::keys_come_as(leg);
-        let command = MediaCommand::SetDtmfMode { stream: leg.stream.id, digits };
-        out.push(Output::Media { worker: leg.stream.port.worker, command });
     }
 
     // ---- what happens --------------------------------------------------------------------------------------------------------
@@ -237,9 +122,9 @@ impl Switch {
         match event {
             MediaEvent::Digit { stream, digit, millis } => {
                 if let Some((key, 0)) = self.core.index.stream_of(stream)
-                    && !self.may_be_a_voice(key, millis)
+                    && !self.calls.get(key).is_some_and(|call| call.may_be_a_voice(millis))
                 {
-                    self.key_pressed(now, key, digit, DtmfSource::Media, out);
+                    self.on_call(now, key, out, |call, cx| call.key_pressed(cx, digit, DtmfSource::Media));
                 }
             }
             MediaEvent::PlaybackFinished { stream, play } => self.played(now, stream, play, out),
@@ -250,17 +135,20 @@ impl Switch {
                     .call_of(recording)
                     .and_then(|call| self.core.index.find(call));
                 let is = |key: &CallKey| {
-                    self.voicemail_session(*key).is_some_and(|v| v.recording == Some(recording))
+                    self.calls
+                        .get(*key)
+                        .and_then(|call| call.voicemail_session())
+                        .is_some_and(|v| v.recording == Some(recording))
                 };
                 if let Some(key) = call.filter(is) {
-                    self.dispatch_ivr(now, key, &IvrEvent::Quiet, out);
+                    self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Quiet));
                 }
             }
             MediaEvent::Recorded { recording, millis, sound_millis, .. } => {
                 self.voicemail_recorded(now, recording, millis, sound_millis, out);
             }
             MediaEvent::FileClosed { recording, file } => {
-                self.voicemail_file_closed(recording, &file, out);
+                self.core.voicemail_file_closed(recording, &file, out);
             }
             MediaEvent::Ports { .. }
             | MediaEvent::RtpTimeout { .. }
@@ -269,46 +157,19 @@ impl Switch {
         }
     }
 
-    /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
-    fn may_be_a_voice(&self, key: CallKey, millis: u16) -> bool {
-        let speaks = self.voicemail_session(key).is_some_and(|visit| visit.recording.is_some());
-        let leg = self.calls.get(key).and_then(|call| call.leg(0));
-        let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == DtmfMode::Tones);
-        speaks && tones && millis < limits::KEY_WITHIN_SPEECH_MILLIS
-    }
-
     fn played(&mut self, now: Now, stream: StreamId, play: PlayId, out: &mut Vec<Output>) {
         if self.said(now, stream, out) {
             return;
         }
         let Some((key, 0)) = self.core.index.stream_of(stream) else { return };
-        if self.voicemail_session(key).is_some_and(|visit| visit.play == play && visit.waits == Waiting::Said)
+        if self
+            .calls
+            .get(key)
+            .and_then(|call| call.voicemail_session())
+            .is_some_and(|visit| visit.play == play && visit.waits == Waiting::Said)
         {
-            self.dispatch_ivr(now, key, &IvrEvent::Played, out);
+            self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Played));
         }
-    }
-
-    /// A key, by whatever road; phones that send it by two press it once.
-    pub(crate) fn key_pressed(
-        &mut self,
-        now: Now,
-        key: CallKey,
-        digit: char,
-        road: DtmfSource,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(visit) = self.voicemail_session_mut(key) else { return };
-        if !visit.held.is_empty() {
-            return; // nobody was asked anything yet
-        }
-        let again = visit.pressed.is_some_and(|(before, by, at)| {
-            before == digit && by != road && now.instant.since(at) < ONE_PRESS
-        });
-        if again {
-            return;
-        }
-        visit.pressed = Some((digit, road, now.instant));
-        self.dispatch_ivr(now, key, &IvrEvent::Digit(digit), out);
     }
 
     /// A file was read.
@@ -319,60 +180,22 @@ impl Switch {
         }
         let fetches =
             |visit: &VoicemailSession| visit.fetching.as_ref().is_some_and(|(asked, _)| *asked == token);
-        if !self.voicemail_session(key).is_some_and(fetches) {
+        if !self.calls.get(key).and_then(|call| call.voicemail_session()).is_some_and(fetches) {
             return;
         }
-        let Some(visit) = self.voicemail_session_mut(key) else { return };
+        let Some(visit) = self.calls.get_mut(key).and_then(|call| call.voicemail_session_mut()) else {
+            return;
+        };
         let (language, said) =
             (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
         match clip {
             Some(clip) => {
                 let mut samples = self.core.prompts.say(language, &said).to_vec();
                 samples.extend_from_slice(&clip);
-                self.say(now, key, samples.into(), out);
+                self.on_call(now, key, out, |call, cx| call.say(cx, samples.into()));
             }
-            None => self.dispatch_ivr(now, key, &IvrEvent::Missing, out),
+            None => self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Missing)),
         }
-    }
-
-    /// The timer of a visit.
-    pub(crate) fn on_voicemail_timer(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
-        let Some(visit) = self.voicemail_session_mut(key) else { return };
-        if now.instant >= visit.ends {
-            return self.release(now, key, Cause::MaxDuration, out);
-        }
-        let heard = match visit.waits {
-            Waiting::Prompts => return self.begin_to_speak(now, key, out),
-            Waiting::Key => IvrEvent::Late,
-            Waiting::Said => IvrEvent::Played,
-            Waiting::File => {
-                visit.fetching = None;
-                IvrEvent::Missing
-            }
-        };
-        self.dispatch_ivr(now, key, &heard, out);
-    }
-
-    pub(crate) fn dispatch_ivr(&mut self, now: Now, key: CallKey, heard: &IvrEvent, out: &mut Vec<Output>) {
-        let Some(visit) = self.voicemail_session_mut(key) else { return };
-        let acts = match &mut visit.talk {
-            Dialogue::Deposit(deposit) => deposit.hear(heard),
-            Dialogue::Menu(menu) => menu.hear(heard),
-        };
-        self.perform(now, key, acts, out);
-    }
-
-    /// Whether a call is with voicemail.
-    pub(crate) fn is_in_voicemail(&self, key: CallKey) -> bool {
-        self.voicemail_session(key).is_some()
-    }
-
-    pub(super) fn voicemail_session(&self, key: CallKey) -> Option<&VoicemailSession> {
-        if let Phase::Voicemail(visit) = &self.calls.get(key)?.phase { Some(visit) } else { None }
-    }
-
-    pub(super) fn voicemail_session_mut(&mut self, key: CallKey) -> Option<&mut VoicemailSession> {
-        if let Phase::Voicemail(visit) = &mut self.calls.get_mut(key)?.phase { Some(visit) } else { None }
     }
 }
 
@@ -398,6 +221,171 @@ pub(crate) fn key_of_info(content_type: &str, body: &[u8]) -> Option<char> {
             let key = letters.next().filter(|c| "0123456789*#ABCDabcd".contains(*c))?;
             letters.next().is_none().then_some(key.to_ascii_uppercase())
         }
+    }
+}
+
+impl Call {
+    /// Nobody took the call: its caller may leave a message.
+    pub(crate) fn leave_message(&mut self, cx: &mut Cx<'_>, extension: &Arc<Extension>, cause: Cause) {
+        let mailbox = cx.core.directory.mailbox(&extension.id);
+        let full = cx.core.held(extension) >= voicemail::MESSAGES_PER_BOX;
+        let (deposit, acts) = Deposit::begin(mailbox.greeting_at.is_some(), full);
+        let outcome = format!("{}: the voicemail of {} takes the call", cause.code(), extension.number);
+        self.start_voicemail(
+            cx,
+            Dialogue::Deposit(deposit),
+            Some(Arc::clone(extension)),
+            mailbox.language,
+            outcome,
+            acts,
+        );
+    }
+
+    /// `*97` and `*98`.
+    pub(crate) fn call_menu(&mut self, cx: &mut Cx<'_>, application: Application) {
+        // A phone of ours has proved who it is; a number that comes from outside proves nothing.
+        let own = Some(&*self).filter(|call| call.record.direction == CallDirection::Internal);
+        let party = own.and_then(|call| Some(call.legs.first()?.record.party.clone()));
+        let own = party
+            .filter(|_| application == Application::Voicemail)
+            .and_then(|party| cx.core.extension_of(cx.core.directory.credential(&party)?).cloned());
+        let mailbox = own.as_ref().map(|extension| cx.core.directory.mailbox(&extension.id));
+        let language = mailbox.as_ref().map_or(Language::Spanish, |mailbox| mailbox.language);
+        let (menu, acts) = match (&own, &mailbox) {
+            (Some(extension), Some(mailbox)) if mailbox.pin.is_none() => {
+                Menu::open(cx.core.entries(extension))
+            }
+            (Some(_), _) => Menu::own(),
+            (None, _) => Menu::any(),
+        };
+        let outcome = match &own {
+            Some(extension) => format!("the menu of the voicemail of {}", extension.number),
+            None => "the menu of any voicemail".into(),
+        };
+        self.start_voicemail(cx, Dialogue::Menu(menu), own, language, outcome, acts);
+    }
+
+    fn start_voicemail(
+        &mut self,
+        cx: &mut Cx<'_>,
+        talk: Dialogue,
+        extension: Option<Arc<Extension>>,
+        language: Language,
+        outcome: String,
+        acts: Vec<IvrAction>,
+    ) {
+        self.record.trace.push(TraceStep { rule: "voicemail".into(), outcome });
+        self.phase = Phase::Voicemail(Box::new(VoicemailSession {
+            talk,
+            extension,
+            language,
+            play: PlayId(0),
+            fetching: None,
+            recording: None,
+            held: Vec::new(),
+            waits: Waiting::Said,
+            pressed: None,
+            ends: cx.now.instant + LONGEST,
+        }));
+        if !self.answer_caller(cx, None) {
+            return self.release(cx, Cause::IncompatibleMedia);
+        }
+        self.up(cx);
+        // What it heard of a phone that rang may have been another codec: nothing said in that could be recorded.
+        self.ask_for_g711(cx, 0);
+        self.set_source(cx, 0, Source::Silence);
+        self.listen_for_keys(cx);
+        if cx.core.prompts_read {
+            return self.perform(cx, acts);
+        }
+        if let Some(visit) = self.voicemail_session_mut() {
+            visit.held = acts;
+        }
+        cx.core.index.await_prompts(self.key);
+        self.wait(cx, Waiting::Prompts, GRACE);
+    }
+
+    pub(crate) fn begin_to_speak(&mut self, cx: &mut Cx<'_>) {
+        let held = self.voicemail_session_mut().map(|visit| std::mem::take(&mut visit.held));
+        self.perform(cx, held.unwrap_or_default());
+    }
+
+    fn listen_for_keys(&self, cx: &mut Cx<'_>) {
+        let Some(leg) = self.leg(0) else { return };
+        let digits = Switch::keys_come_as(leg);
+        let command = MediaCommand::SetDtmfMode { stream: leg.stream.id, digits };
+        cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
+    }
+
+    /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
+    fn may_be_a_voice(&self, millis: u16) -> bool {
+        let speaks = self.voicemail_session().is_some_and(|visit| visit.recording.is_some());
+        let leg = self.leg(0);
+        let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == DtmfMode::Tones);
+        speaks && tones && millis < limits::KEY_WITHIN_SPEECH_MILLIS
+    }
+
+    /// A key, by whatever road; phones that send it by two press it once.
+    pub(crate) fn key_pressed(&mut self, cx: &mut Cx<'_>, digit: char, road: DtmfSource) {
+        let Some(visit) = self.voicemail_session_mut() else { return };
+        if !visit.held.is_empty() {
+            return; // nobody was asked anything yet
+        }
+        let again = visit.pressed.is_some_and(|(before, by, at)| {
+            before == digit && by != road && cx.now.instant.since(at) < ONE_PRESS
+        });
+        if again {
+            return;
+        }
+        visit.pressed = Some((digit, road, cx.now.instant));
+        self.dispatch_ivr(cx, &IvrEvent::Digit(digit));
+    }
+
+    /// The timer of a visit.
+    pub(crate) fn on_voicemail_timer(&mut self, cx: &mut Cx<'_>) {
+        let Some(visit) = self.voicemail_session_mut() else { return };
+        if cx.now.instant >= visit.ends {
+            return self.release(cx, Cause::MaxDuration);
+        }
+        let heard = match visit.waits {
+            Waiting::Prompts => return self.begin_to_speak(cx),
+            Waiting::Key => IvrEvent::Late,
+            Waiting::Said => IvrEvent::Played,
+            Waiting::File => {
+                visit.fetching = None;
+                IvrEvent::Missing
+            }
+        };
+        self.dispatch_ivr(cx, &heard);
+    }
+
+    pub(crate) fn dispatch_ivr(&mut self, cx: &mut Cx<'_>, heard: &IvrEvent) {
+        let Some(visit) = self.voicemail_session_mut() else { return };
+        let acts = match &mut visit.talk {
+            Dialogue::Deposit(deposit) => deposit.hear(heard),
+            Dialogue::Menu(menu) => menu.hear(heard),
+        };
+        self.perform(cx, acts);
+    }
+
+    /// Whether a call is with voicemail.
+    pub(crate) fn is_in_voicemail(&self) -> bool {
+        self.voicemail_session().is_some()
+    }
+
+    pub(super) fn voicemail_session(&self) -> Option<&VoicemailSession> {
+        if let Phase::Voicemail(visit) = &self.phase { Some(visit) } else { None }
+    }
+
+    pub(super) fn voicemail_session_mut(&mut self) -> Option<&mut VoicemailSession> {
+        if let Phase::Voicemail(visit) = &mut self.phase { Some(visit) } else { None }
+    }
+}
+
+impl Core {
+    /// How many messages a box holds. Those that are being spoken are in the directory a moment later.
+    pub(crate) fn held(&self, extension: &Extension) -> usize {
+        self.directory.messages(&extension.id).count().max(self.voicemail_recordings.for_box(&extension.id))
     }
 }
 
