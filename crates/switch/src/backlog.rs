@@ -80,7 +80,7 @@ impl Switch {
             }
             Task::Speak => {
                 let key = self.core.index.next_without_prompts()?;
-                self.on_call(now, key, out, |call, cx| call.begin_to_speak(cx));
+                self.on_call(now, key, out, super::call::Call::begin_to_speak);
                 Some(Task::Speak)
             }
             Task::Resolved { mut lookups, answer } => {

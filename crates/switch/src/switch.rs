@@ -8,7 +8,7 @@ use model::journal::Record;
 use sip::{Event, Message, SessionId};
 
 use crate::backlog::Backlog;
-use crate::call::{CallKey, Call, Calls};
+use crate::call::{Call, CallKey, Calls};
 use crate::core::{Core, Cx};
 use crate::mwi::Mwi;
 use crate::{Config, Input, Output, State, limits};
@@ -202,7 +202,7 @@ impl Switch {
         });
         for _ in 0..limits::TICK_BATCH {
             let Some(call) = self.core.timers.pop(now.instant) else { break };
-            self.on_call(now, call, out, |call, cx| call.call_timer(cx));
+            self.on_call(now, call, out, super::call::Call::call_timer);
         }
         self.trunk_alarms(now, out);
         self.meters_due(now, out);

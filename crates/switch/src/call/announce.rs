@@ -19,7 +19,7 @@ use model::{
 };
 use sip::{Flow, Hop, SessionId, Transport};
 
-use super::{CallKey, Call, Leg, LegState, Phase, Stream};
+use super::{Call, CallKey, Leg, LegState, Phase, Stream};
 use crate::ports::Port;
 use crate::switch::Switch;
 use crate::voicemail::{Audio, Clip, Prompt, VoicemailEffect};
@@ -193,7 +193,7 @@ impl Switch {
             return false;
         }
         self.on_call(now, key, out, |call, cx| {
-            call.audio_is_read(cx, clip.filter(|clip| !clip.is_empty()).cloned())
+            call.audio_is_read(cx, clip.filter(|clip| !clip.is_empty()).cloned());
         });
         true
     }
@@ -220,7 +220,7 @@ impl Switch {
         if matches!(call.phase, Phase::StoringMessage) {
             if done {
                 call.phase = Phase::Announcing(0);
-                self.on_call(now, key, out, |call, cx| call.up(cx));
+                self.on_call(now, key, out, super::Call::up);
             }
             let cause = if done { Cause::Completed } else { Cause::Internal };
             self.on_call(now, key, out, |call, cx| call.release(cx, cause));
@@ -231,7 +231,7 @@ impl Switch {
 impl Call {
     /// Whether a call is an announcement that goes by this token, and is not over.
     fn announces(&self, token: u64) -> bool {
-        let live = Some(&*self).filter(|call| !matches!(call.phase, Phase::Released { .. }));
+        let live = Some(self).filter(|call| !matches!(call.phase, Phase::Released { .. }));
         live.and_then(|call| call.announcement.as_ref())
             .is_some_and(|announcement| announcement.token == token)
     }

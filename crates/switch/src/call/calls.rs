@@ -6,7 +6,7 @@ use base::Now;
 use model::CallRecord;
 use slab::Slab;
 
-use super::{CallIndex, CallKey, Call};
+use super::{Call, CallIndex, CallKey};
 use crate::{CallPlace, CallsOf, limits};
 
 /// All calls, by key. What finds a key is the [`CallIndex`].

@@ -26,29 +26,29 @@ impl Switch {
         };
         match event {
             SessionEvent::Progress { status, sdp, .. } => {
-                self.on_call(now, key, out, |call, cx| call.progressed(cx, index, status, sdp))
+                self.on_call(now, key, out, |call, cx| call.progressed(cx, index, status, sdp));
             }
             SessionEvent::Accepted { sdp, .. } => {
-                self.on_call(now, key, out, |call, cx| call.accepted(cx, index, sdp))
+                self.on_call(now, key, out, |call, cx| call.accepted(cx, index, sdp));
             }
             SessionEvent::Confirmed { sdp } => {
-                self.on_call(now, key, out, |call, cx| call.confirmed(cx, index, sdp))
+                self.on_call(now, key, out, |call, cx| call.confirmed(cx, index, sdp));
             }
             SessionEvent::Offered { sdp } => {
-                self.on_call(now, key, out, |call, cx| call.on_offer(cx, index, sdp))
+                self.on_call(now, key, out, |call, cx| call.on_offer(cx, index, sdp));
             }
             SessionEvent::Answered { sdp } => {
-                self.on_call(now, key, out, |call, cx| call.answered(cx, index, &sdp))
+                self.on_call(now, key, out, |call, cx| call.answered(cx, index, &sdp));
             }
             SessionEvent::OfferRefused { status } => {
-                self.on_call(now, key, out, |call, cx| call.offer_refused(cx, index, status))
+                self.on_call(now, key, out, |call, cx| call.offer_refused(cx, index, status));
             }
             SessionEvent::Info { content_type, body }
-                if self.calls.get(key).is_some_and(|call| call.is_in_voicemail()) =>
+                if self.calls.get(key).is_some_and(super::Call::is_in_voicemail) =>
             {
                 if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
                     self.on_call(now, key, out, |call, cx| {
-                        call.key_pressed(cx, digit, crate::voicemail::DtmfSource::Signalling)
+                        call.key_pressed(cx, digit, crate::voicemail::DtmfSource::Signalling);
                     });
                 }
             }
@@ -56,7 +56,7 @@ impl Switch {
                 self.on_call(now, key, out, |call, cx| call.pass_info(cx, index, &content_type, &body));
             }
             SessionEvent::Ended(ended) => {
-                self.on_call(now, key, out, |call, cx| call.ended(cx, index, &ended))
+                self.on_call(now, key, out, |call, cx| call.ended(cx, index, &ended));
             }
         }
     }

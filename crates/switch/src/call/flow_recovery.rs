@@ -86,7 +86,7 @@ impl Call {
 
     /// The contacts of a user name that no leg of the call was sent to.
     fn not_rung(&self, cx: &Cx<'_>, username: &str) -> Vec<Contact> {
-        let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::Dialling)) else {
+        let Some(call) = Some(self).filter(|call| matches!(call.phase, Phase::Dialling)) else {
             return Vec::new();
         };
         let fresh = |contact: &&Contact| call.legs.iter().skip(1).all(|leg| leg.hop != contact.hop);

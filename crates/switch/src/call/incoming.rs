@@ -189,7 +189,7 @@ impl Call {
 
     /// Somebody calls for help: told before anything can go wrong with the call.
     fn tell_of_emergency(&self, cx: &mut Cx<'_>) {
-        if let Some(call) = Some(&*self).filter(|call| call.help) {
+        if let Some(call) = Some(self).filter(|call| call.help) {
             let note = CallEvent::Emergency { call: call.record.id.clone(), at: call.time(cx.now) };
             cx.out.push(Output::Journal(Record::Noted(note)));
         }

@@ -11,7 +11,7 @@ use model::{CallId, UserId};
 use sip::SessionId;
 
 use super::flow_recovery::PendingFlow;
-use super::{CallKey, Call, Leg, Phase};
+use super::{Call, CallKey, Leg, Phase};
 use crate::CallPlace;
 
 /// What a click-to-call waits for.

@@ -49,7 +49,7 @@ impl Switch {
                 {
                     record.quality = Some(quality(&report));
                 }
-                self.on_call(now, key, out, |call, cx| call.finish_if_done(cx));
+                self.on_call(now, key, out, super::Call::finish_if_done);
             }
         }
     }

@@ -12,7 +12,7 @@ use model::{
 };
 
 use super::fork::InviteIdentity;
-use super::{CallKey, Call, Phase};
+use super::{Call, CallKey, Phase};
 use crate::switch::Switch;
 use crate::{Originate, Output, Reply, State, limits};
 
@@ -100,11 +100,8 @@ impl Switch {
         let patience = wish.ring_timeout;
         let device = wish.device.as_deref().and_then(|device| self.core.directory.credential(device));
         let (device, user) = (device.map(|device| Arc::clone(&device.username)), wish.user.clone());
-        let key = self.calls.insert(
-            now,
-            &mut self.core.index,
-            Call::new(record, Phase::Waiting(Box::new(wish))),
-        );
+        let key =
+            self.calls.insert(now, &mut self.core.index, Call::new(record, Phase::Waiting(Box::new(wish))));
         self.core.index.wait(key, device, user);
         self.on_call(now, key, out, |call, cx| call.set_timer(cx, now.instant + patience));
         key

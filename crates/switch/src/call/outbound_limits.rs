@@ -5,7 +5,7 @@ use base::Now;
 use model::journal::{CallEvent, Record};
 use model::{Cause, LegRole, UserId};
 
-use super::{CallKey, Call};
+use super::{Call, CallKey};
 use crate::Output;
 use crate::limits::TICK_BATCH;
 use crate::switch::Switch;
@@ -25,9 +25,9 @@ impl Switch {
             let Some(user) = self.core.usage.next_due(now) else { return };
             self.core.tell_levels(now, &user, out);
             for key in self.core.usage.over_limit(now, &user) {
-                self.calls
-                    .get_mut(key)
-                    .map(|call| call.push_trace("limit", "the minutes of the day are used up".into()));
+                if let Some(call) = self.calls.get_mut(key) {
+                    call.push_trace("limit", "the minutes of the day are used up".into())
+                }
                 self.on_call(now, key, out, |call, cx| call.release(cx, Cause::OutsideMinutesUsed));
             }
         }

@@ -182,7 +182,7 @@ impl Switch {
             let Some(alarm) = self.core.trunks.due(now.instant) else { return };
             match alarm {
                 Alarm::Attempt { call, attempt } => {
-                    self.on_call(now, call, out, |call, cx| call.attempt_waited(cx, attempt))
+                    self.on_call(now, call, out, |call, cx| call.attempt_waited(cx, attempt));
                 }
                 Alarm::Probe(trunk) => self.core.probe(now, &trunk, out),
                 Alarm::Register(trunk) => self.core.register_at(now, &trunk, out),
@@ -211,7 +211,7 @@ impl Switch {
         if let Some((purpose, candidates)) = done {
             match purpose {
                 Purpose::Call { call, attempt } => {
-                    self.on_call(now, call, out, |call, cx| call.attempt_resolved(cx, attempt, candidates))
+                    self.on_call(now, call, out, |call, cx| call.attempt_resolved(cx, attempt, candidates));
                 }
                 Purpose::Probe { trunk, host } => self.core.probe_all(now, &trunk, &host, &candidates),
                 Purpose::Register(trunk) => self.core.registrar_resolved(now, &trunk, candidates, out),

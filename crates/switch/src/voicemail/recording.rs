@@ -120,10 +120,10 @@ impl Switch {
             .core
             .index
             .find(&call)
-            .filter(|key| self.calls.get(*key).is_some_and(|call| call.is_in_voicemail()))
+            .filter(|key| self.calls.get(*key).is_some_and(super::super::call::Call::is_in_voicemail))
         {
             Some(key) => {
-                self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Recorded(came_to)))
+                self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Recorded(came_to)));
             }
             None => self.core.on_caller_gone(recording),
         }
