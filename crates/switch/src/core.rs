@@ -57,6 +57,12 @@ pub(crate) struct Cx<'a> {
     pub(crate) out: &'a mut Vec<Output>,
 }
 
+impl<'a> Cx<'a> {
+    pub(crate) fn new(now: Now, core: &'a mut Core, out: &'a mut Vec<Output>) -> Cx<'a> {
+        Cx { now, core, out }
+    }
+}
+
 impl Core {
     pub(crate) fn new(config: Config, mut rng: Rng) -> Core {
         let endpoint =

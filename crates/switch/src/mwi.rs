@@ -4,7 +4,7 @@
 //! those that do not want it refuse it once. So it is sent to each contact of an extension that has no subscription, when its count
 //! changes and when it registers with messages waiting; a contact that refused hears no more until it registers anew.
 
-use crate::core::Core;
+use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,6 @@ use crate::auth::canonical;
 use crate::limits;
 use crate::location::Contact;
 use crate::out_of_dialog::Rejection;
-use crate::switch::Switch;
 
 /// The only event package that we have.
 pub(crate) const PACKAGE: &str = "message-summary";
@@ -114,140 +113,151 @@ impl Mwi {
     }
 }
 
-impl Switch {
-    // ---- subscriptions -------------------------------------------------------------------------------------------------------
-
+impl Mwi {
     /// SUBSCRIBE outside a dialog.
-    pub(crate) fn subscribe(&mut self, now: Now, request: &Incoming) {
-        let Some(credential) = self.core.authenticate(now, request) else { return };
-        let granted = self.core.parse_subscribe(request).and_then(|expires| {
+    pub(crate) fn subscribe(&mut self, cx: &mut Cx<'_>, request: &Incoming) {
+        let Some(credential) = cx.core.authenticate(cx.now, request) else { return };
+        let granted = cx.core.parse_subscribe(request).and_then(|expires| {
             let extension =
-                self.core.extension_of(&credential).ok_or(Rejection::status(404).why("no mailbox"))?;
+                cx.core.extension_of(&credential).ok_or(Rejection::status(404).why("no mailbox"))?;
             let target = request.message.uri().and_then(Uri::user).unwrap_or_default();
             let own = target.is_empty()
                 || *target == *extension.username
                 || *target == *extension.number.as_str()
                 || *target == *model::dialplan::Application::Voicemail.number();
-            if !own || !self.core.is_ours(request.message.uri().map_or("", Uri::host), request) {
+            if !own || !cx.core.is_ours(request.message.uri().map_or("", Uri::host), request) {
                 return Err(Rejection::status(403).why("the mailbox is not that of the authenticated user"));
             }
-            if self.mwi.of(&extension.username) >= limits::SUBSCRIPTIONS_PER_ACCOUNT {
+            if self.of(&extension.username) >= limits::SUBSCRIPTIONS_PER_ACCOUNT {
                 return Err(Rejection::cause(Cause::Overload));
             }
             Ok((Arc::clone(&extension.username), expires))
         });
         let (username, expires) = match granted {
             Ok(granted) => granted,
-            Err(refusal) => return self.core.reject(now, request, &refusal),
+            Err(refusal) => return cx.core.reject(cx.now, request, &refusal),
         };
         let time = Duration::from_secs(u64::from(expires));
-        if let Some(id) = self.core.endpoint.subscribe(now, request, time, &mut self.core.sip_out) {
-            self.mwi.subscriptions.insert(id, Arc::clone(&username));
-            self.mwi.by_user.entry(Arc::clone(&username)).or_default().insert(id);
+        if let Some(id) = cx.core.endpoint.subscribe(cx.now, request, time, &mut cx.core.sip_out) {
+            self.subscriptions.insert(id, Arc::clone(&username));
+            self.by_user.entry(Arc::clone(&username)).or_default().insert(id);
             // It has asked: what it was told unasked means nothing any more.
-            self.mwi.all_gone(&username);
-            self.core.location.set_mwi(&username, 0);
-            self.core.notify_subscriber(now, id, &username);
+            self.all_gone(&username);
+            cx.core.location.set_mwi(&username, 0);
+            cx.core.notify_subscriber(cx.now, id, &username);
         }
     }
 
-    pub(crate) fn subscription_event(&mut self, now: Now, id: SubscriptionId, event: SubscriptionEvent) {
+    pub(crate) fn subscription_event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SubscriptionId,
+        event: SubscriptionEvent,
+    ) {
         match event {
-            SubscriptionEvent::Over => self.mwi.forget(id),
-            SubscriptionEvent::Refresh(request) => self.resubscribe(now, id, &request),
+            SubscriptionEvent::Over => self.forget(id),
+            SubscriptionEvent::Refresh(request) => self.resubscribe(cx, id, &request),
         }
     }
 
-    fn resubscribe(&mut self, now: Now, id: SubscriptionId, request: &Incoming) {
-        let Some(credential) = self.core.authenticate(now, request) else { return };
-        let Some(username) = self.mwi.subscriptions.get(&id).cloned() else { return };
-        if canonical(&self.core.directory, &credential) != username {
+    fn resubscribe(&mut self, cx: &mut Cx<'_>, id: SubscriptionId, request: &Incoming) {
+        let Some(credential) = cx.core.authenticate(cx.now, request) else { return };
+        let Some(username) = self.subscriptions.get(&id).cloned() else { return };
+        if canonical(&cx.core.directory, &credential) != username {
             let refusal =
                 Rejection::status(403).why("the subscription is not that of the authenticated user");
-            return self.core.reject(now, request, &refusal);
+            return cx.core.reject(cx.now, request, &refusal);
         }
-        match self.core.parse_subscribe(request) {
-            Err(refusal) => self.core.reject(now, request, &refusal),
+        match cx.core.parse_subscribe(request) {
+            Err(refusal) => cx.core.reject(cx.now, request, &refusal),
             Ok(expires) => {
                 let time = Duration::from_secs(u64::from(expires));
-                self.core.endpoint.renew(now, id, request, time, &mut self.core.sip_out);
-                self.core.notify_subscriber(now, id, &username);
+                cx.core.endpoint.renew(cx.now, id, request, time, &mut cx.core.sip_out);
+                cx.core.notify_subscriber(cx.now, id, &username);
             }
         }
     }
 
-    // ---- those who did not subscribe -----------------------------------------------------------------------------------------
-
     /// A box has changed.
-    pub(crate) fn box_changed(&mut self, now: Now, id: &ExtensionId) {
-        let Some(extension) = self.core.directory.extension(id).cloned() else { return };
-        let asked = self.mwi.by_user.get(&extension.username).cloned().unwrap_or_default();
+    pub(crate) fn box_changed(&mut self, cx: &mut Cx<'_>, id: &ExtensionId) {
+        let Some(extension) = cx.core.directory.extension(id).cloned() else { return };
+        let asked = self.by_user.get(&extension.username).cloned().unwrap_or_default();
         for subscription in asked {
-            self.core.notify_subscriber(now, subscription, &extension.username);
+            cx.core.notify_subscriber(cx.now, subscription, &extension.username);
         }
-        self.notify_unsolicited(now, &extension);
+        self.notify_unsolicited(cx, &extension);
     }
 
     /// A phone has registered.
-    pub(crate) fn on_registered(&mut self, now: Now, username: &Arc<str>, extension: Option<&ExtensionId>) {
-        if !self.core.directory.has_messages() {
+    pub(crate) fn on_registered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        username: &Arc<str>,
+        extension: Option<&ExtensionId>,
+    ) {
+        if !cx.core.directory.has_messages() {
             return; // the commonest case costs nothing
         }
         let Some(extension) = extension else { return };
-        if self.core.location.contacts(username).iter().all(|contact| contact.mwi == self.mwi.generation) {
+        if cx.core.location.contacts(username).iter().all(|contact| contact.mwi == self.generation) {
             return; // the commonest case of a phone with messages
         }
-        if let Some(extension) = self.core.directory.extension(extension).cloned() {
-            self.notify_unsolicited(now, &extension);
+        if let Some(extension) = cx.core.directory.extension(extension).cloned() {
+            self.notify_unsolicited(cx, &extension);
         }
     }
 
     /// Tell the contacts of an extension that have another number in mind; where the phone subscribed, nobody is told unasked.
-    fn notify_unsolicited(&mut self, now: Now, extension: &Arc<Extension>) {
+    fn notify_unsolicited(&mut self, cx: &mut Cx<'_>, extension: &Arc<Extension>) {
         let username = &extension.username;
-        if self.mwi.by_user.contains_key(username) {
+        if self.by_user.contains_key(username) {
             return;
         }
-        let count = self.core.count(&extension.id);
-        let reachable = || self.core.location.reachable(now.instant, username);
-        if let Some(told) = self.mwi.told.get_mut(username) {
+        let count = cx.core.count(&extension.id);
+        let reachable = || cx.core.location.reachable(cx.now.instant, username);
+        if let Some(told) = self.told.get_mut(username) {
             told.retain(|told| reachable().any(|contact| contact.uri.as_str() == &*told.contact));
         }
-        let news = |contact: &&Contact| self.mwi.is_news(username, contact.uri.as_str(), count);
+        let news = |contact: &&Contact| self.is_news(username, contact.uri.as_str(), count);
         let contacts: Vec<Contact> = reachable().filter(news).cloned().collect();
-        self.core.location.set_mwi(username, self.mwi.generation);
+        cx.core.location.set_mwi(username, self.generation);
         if contacts.is_empty() {
             return;
         }
-        let body = self.core.summary(extension);
+        let body = cx.core.summary(extension);
         for contact in contacts {
-            if self.mwi.asked.len() >= limits::NOTIFIES {
-                return self.core.location.set_mwi(username, 0); // again when it registers
+            if self.asked.len() >= limits::NOTIFIES {
+                return cx.core.location.set_mwi(username, 0); // again when it registers
             }
             let lamp = (Arc::clone(username), contact.uri.to_string());
-            let own = format!("<sip:{username}@{}>", self.core.config.domain);
+            let own = format!("<sip:{username}@{}>", cx.core.config.domain);
             let hop = contact.hop;
             let target = Target { uri: contact.uri, hop, route: contact.path.to_vec() };
             let mut request = Request::new(Method::Notify, target, own.clone(), own);
             request.contact_user = Some(username.to_string());
             request.lines.add("Event", PACKAGE).add("Subscription-State", "active");
             request.body = Some((KIND.into(), body.clone()));
-            let id = self.core.endpoint.request(now, request, &mut self.core.sip_out);
-            self.mwi.note(username, &lamp.1, Some(count));
-            self.mwi.asked.insert(id, lamp);
+            let id = cx.core.endpoint.request(cx.now, request, &mut cx.core.sip_out);
+            self.note(username, &lamp.1, Some(count));
+            self.asked.insert(id, lamp);
         }
     }
 
     /// What a phone said to a NOTIFY that it had not asked for; `false` where the request was somebody else's.
-    pub(crate) fn on_notify_response(&mut self, request: RequestId, status: Option<u16>) -> bool {
-        let Some((username, contact)) = self.mwi.asked.remove(&request) else { return false };
+    pub(crate) fn on_notify_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: RequestId,
+        status: Option<u16>,
+    ) -> bool {
+        let Some((username, contact)) = self.asked.remove(&request) else { return false };
         match status {
             Some(200..=299) => {}
             // It knows no such event or no such dialog: it will not know the next one either.
-            Some(_) => self.mwi.note(&username, &contact, None),
+            Some(_) => self.note(&username, &contact, None),
             None => {
-                self.mwi.gone(&username, &contact); // told again when it registers
-                self.core.location.set_mwi(&username, 0);
+                self.gone(&username, &contact); // told again when it registers
+                cx.core.location.set_mwi(&username, 0);
             }
         }
         true

@@ -1,6 +1,6 @@
 //! Requests outside sessions: who may ask what, and how a refusal says why.
 
-use crate::core::Core;
+use crate::core::{Core, Cx};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Switch {
                 let refusal = Rejection::status(481).why("there is no such call");
                 self.core.refuse_authenticated(now, &request, &refusal);
             }
-            Method::Subscribe => self.subscribe(now, &request),
+            Method::Subscribe => self.mwi.subscribe(&mut Cx::new(now, &mut self.core, out), &request),
             Method::Publish => {
                 self.core.refuse_authenticated(
                     now,

@@ -1,6 +1,6 @@
 //! REGISTER (RFC 3261 §10.3): several contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch; all or nothing.
 
-use crate::core::Core;
+use crate::core::{Core, Cx};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ impl Switch {
             Ok(()) => {
                 self.core.counters.registrations_accepted += 1;
                 self.core.confirm(now, request, &aor);
-                self.on_registered(now, &aor, credential.extension.as_ref());
+                let cx = &mut Cx::new(now, &mut self.core, out);
+                self.mwi.on_registered(cx, &aor, credential.extension.as_ref());
                 self.on_flow_recovered(now, &aor, out);
                 self.device_registered(now, &aor, out);
             }

@@ -148,7 +148,7 @@ impl Switch {
         act: impl FnOnce(&mut Call, &mut Cx<'_>) -> T,
     ) -> Option<T> {
         let call = self.calls.get_mut(key)?;
-        let done = act(call, &mut Cx { now, core: &mut self.core, out });
+        let done = act(call, &mut Cx::new(now, &mut self.core, out));
         if call.gone {
             self.calls.remove(&mut self.core.index, key);
             self.core.drained(out);
@@ -181,11 +181,12 @@ impl Switch {
             Event::Session { session, event } => self.session_event(now, session, event, out),
             Event::SourceChanged { session, request } => self.on_source_changed(now, session, request),
             Event::Subscription { subscription, event } => {
-                self.subscription_event(now, subscription, event);
+                let cx = &mut Cx::new(now, &mut self.core, out);
+                self.mwi.subscription_event(cx, subscription, event);
             }
             Event::Response { request, response } => {
                 let status = response.as_ref().and_then(Message::status);
-                if !self.on_notify_response(request, status) {
+                if !self.mwi.on_notify_response(&mut Cx::new(now, &mut self.core, out), request, status) {
                     self.core.trunk_answered(now, request, response.as_ref(), out);
                 }
             }
@@ -228,7 +229,7 @@ impl Switch {
         boxes.sort_unstable();
         boxes.dedup();
         for extension in boxes {
-            self.box_changed(now, extension);
+            self.mwi.box_changed(&mut Cx::new(now, &mut self.core, out), extension);
         }
         for change in changes {
             let username = match change {

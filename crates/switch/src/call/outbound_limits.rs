@@ -26,7 +26,7 @@ impl Switch {
             self.core.tell_levels(now, &user, out);
             for key in self.core.usage.over_limit(now, &user) {
                 if let Some(call) = self.calls.get_mut(key) {
-                    call.push_trace("limit", "the minutes of the day are used up".into())
+                    call.push_trace("limit", "the minutes of the day are used up".into());
                 }
                 self.on_call(now, key, out, |call, cx| call.release(cx, Cause::OutsideMinutesUsed));
             }

@@ -205,7 +205,7 @@ impl Call {
         };
         let Err(cause) = self.begin_recording(cx, Some(extension.clone())) else { return };
         // Whoever relies on it learns that there is none, instead of finding silence.
-        let Some(row) = self.new_recording(cx, Some(extension)) else { return };
+        let row = self.new_recording(cx, Some(extension));
         let (state, fault) = (RecordingState::Failed, Some(cause.code().into()));
         let row = Recording { state, fault, ended_at: Some(cx.now.wall), ..row };
         cx.out.push(Output::Journal(Record::Recording(Box::new(row))));
@@ -281,7 +281,7 @@ impl Call {
         }
         let (worker, left) = (left.stream.port.worker, left.stream.id);
         let right = right.map(|leg| leg.stream.id);
-        let row = self.new_recording(cx, extension)?;
+        let row = self.new_recording(cx, extension);
         let recording = cx.core.recordings.number();
         let record = Tape {
             recording,
@@ -305,9 +305,9 @@ impl Call {
     }
 
     /// What is written down of a recording that begins.
-    fn new_recording(&mut self, cx: &mut Cx<'_>, extension: Option<String>) -> Option<Recording> {
+    fn new_recording(&mut self, cx: &mut Cx<'_>, extension: Option<String>) -> Recording {
         let call = &self.record;
-        Some(Recording {
+        Recording {
             id: RecordingId::new(cx.now, &mut cx.core.rng),
             call: call.id.clone(),
             user: call.user.clone(),
@@ -321,7 +321,7 @@ impl Call {
             millis: 0,
             sha256: None,
             fault: None,
-        })
+        }
     }
 
     /// Let both parties hear that they are recorded, and see to the next time.
