@@ -10,14 +10,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Now;
 use media::{MediaCommand, PlayId};
 use model::dialplan::{self, Application, CallOrigin, DialContext, Route};
 use model::{CallId, Cause, Credential, DialledNumber, Extension, ExtensionId, TraceStep, policy};
 
 use crate::Output;
 use crate::call::{LegState, Phase};
-use crate::switch::Switch;
 
 /// How long the shell may take to write a setting.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -141,15 +139,6 @@ pub(crate) struct Read {
     pub(crate) trace: Option<TraceStep>,
 }
 
-impl Switch {
-    /// The shell has written a setting, or could not.
-    pub(crate) fn setting_changed(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
-        if let Some(key) = self.core.index.expected(token) {
-            self.on_call(now, key, out, |call, cx| call.setting_changed(cx, done));
-        }
-    }
-}
-
 /// Silence that lets the phone open its ears, then two tones of a fifth of a second: rising for on, falling for off.
 fn confirmation(on: bool) -> Arc<[i16]> {
     const TONE: usize = 1_600;
@@ -170,7 +159,7 @@ fn confirmation(on: bool) -> Arc<[i16]> {
 }
 
 impl Call {
-    fn setting_changed(&mut self, cx: &mut Cx<'_>, done: bool) {
+    pub(crate) fn setting_changed(&mut self, cx: &mut Cx<'_>, done: bool) {
         if !matches!(self.phase, Phase::Dialling) {
             return;
         }

@@ -11,6 +11,7 @@ mod command;
 mod command_handler;
 mod config;
 mod core;
+mod dispatch;
 mod features;
 mod guard;
 mod io;

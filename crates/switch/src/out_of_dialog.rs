@@ -1,16 +1,14 @@
 //! Requests outside sessions: who may ask what, and how a refusal says why.
 
-use crate::core::{Core, Cx};
+use crate::core::Core;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use base::Now;
 use model::{Cause, Credential, Language};
-use sip::{HeaderName, Headers, Incoming, Method, Reply, SessionId};
+use sip::{Headers, Incoming, Reply};
 
-use crate::Output;
-use crate::auth::{Verdict, canonical};
-use crate::switch::Switch;
+use crate::auth::Verdict;
 
 /// A refusal that says why: a bare 403 is the commonest complaint of the field.
 #[derive(Clone, Debug)]
@@ -46,80 +44,8 @@ pub(crate) fn reason_line(cause: Cause, lines: &mut Headers) {
 
 const METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, SUBSCRIBE";
 
-impl Switch {
-    pub(crate) fn request(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
-        match request.message.method() {
-            Method::Register => self.register(now, &request, out),
-            Method::Invite => self.invite(now, request, out),
-            Method::Options => self.core.options(now, &request),
-            Method::Ack | Method::Cancel => {}
-            // Everything else proves who it is before it learns that we do not do it (security.md row 14).
-            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
-                let refusal = Rejection::status(481).why("there is no such call");
-                self.core.refuse_authenticated(now, &request, &refusal);
-            }
-            Method::Subscribe => self.mwi.subscribe(&mut Cx::new(now, &mut self.core, out), &request),
-            Method::Publish => {
-                self.core.refuse_authenticated(
-                    now,
-                    &request,
-                    &Rejection::status(489).why("no such event package"),
-                );
-            }
-            Method::Message => {
-                let refusal = Rejection::status(405).why("text messages are not delivered here");
-                self.core.refuse_authenticated(now, &request, &refusal);
-            }
-            Method::Refer => {
-                let refusal = Rejection::status(405).why("calls are not transferred by REFER here");
-                self.core.refuse_authenticated(now, &request, &refusal);
-            }
-            Method::Other(_) => {
-                let refusal = Rejection::status(501).why("this method is not known here");
-                self.core.refuse_authenticated(now, &request, &refusal);
-            }
-        }
-    }
-
-    /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
-    /// have read the tags somewhere.
-    pub(crate) fn on_source_changed(&mut self, now: Now, session: SessionId, request: Incoming) {
-        // A carrier is known by its addresses, and has several.
-        match self.is_from_trunk(session, &request.hop) {
-            Some(true) => {
-                self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
-                return;
-            }
-            Some(false) => {
-                self.core.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.core.sip_out);
-                return;
-            }
-            None => {}
-        }
-        let Some(credential) = self.core.authenticate(now, &request) else { return };
-        let party = self.core.leg_of(session).and_then(|(key, index)| {
-            self.core.directory.credential(&self.calls.get(key)?.leg(index)?.record.party)
-        });
-        let aor = canonical(&self.core.directory, &credential);
-        if party.is_some_and(|party| canonical(&self.core.directory, party) == aor) {
-            self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
-        } else {
-            let refusal = Rejection::status(403).why("the call is not that of the authenticated user");
-            self.core.reject(now, &request, &refusal);
-        }
-    }
-
-    /// Max-Forwards of a request that we pass on, less one.
-    pub(crate) fn hops_left(request: &Incoming) -> u8 {
-        match request.message.number(HeaderName::MaxForwards) {
-            Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
-            _ => 69,
-        }
-    }
-}
-
 impl Core {
-    fn options(&mut self, now: Now, request: &Incoming) {
+    pub(crate) fn options(&mut self, now: Now, request: &Incoming) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         lines
@@ -131,7 +57,7 @@ impl Core {
         self.lines = lines;
     }
 
-    fn refuse_authenticated(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
+    pub(crate) fn refuse_authenticated(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
         if self.authenticate(now, request).is_some() {
             self.reject(now, request, refusal);
         }

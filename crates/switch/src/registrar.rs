@@ -1,73 +1,91 @@
 //! REGISTER (RFC 3261 §10.3): several contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch; all or nothing.
 
-use crate::core::{Core, Cx};
+use crate::core::Core;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::Now;
+use model::Credential;
 use model::journal::Record;
 use sip::{Contacts, HeaderName, Incoming, NameAddr, Reply, Scheme, Uri};
 
 use crate::auth::canonical;
 use crate::location::{Contact, Instance};
 use crate::out_of_dialog::Rejection;
-use crate::switch::Switch;
-use crate::{JournalRoom, Output, limits};
+use crate::{JournalRoom, limits};
 
 /// What a phone asks for, before anything is changed.
-enum RegisterRequest {
+pub(crate) enum RegisterRequest {
     Fetch,
     RemoveAll,
     Change(Vec<(Contact, u32)>),
 }
 
-impl Switch {
-    pub(crate) fn register(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
-        let Some(credential) = self.core.authenticate(now, request) else { return };
-        if !self.core.is_ours(request.message.uri().map_or("", Uri::host), request) {
+/// A copy that does not pin the buffer of the whole message.
+fn owned(uri: &Uri) -> Option<Uri> {
+    Uri::parse(bytes::Bytes::copy_from_slice(uri.as_bytes())).ok()
+}
+
+/// Whether a contact is one host that speaks SIP: calls must not be sent to a broadcast or multicast address (security.md row 6).
+fn is_unicast(uri: &Uri) -> bool {
+    if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) || uri.host().is_empty() {
+        return false;
+    }
+    // An address in `maddr` would be where requests go in place of the host.
+    [Some(uri.host()), uri.param("maddr")].into_iter().flatten().all(|host| match host.parse::<IpAddr>() {
+        Ok(ip) => match ip.to_canonical() {
+            // 0.0.0.0/8 is this network, 240.0.0.0/4 is nobody's (RFC 6890), and broadcast is among it.
+            IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets(), [0 | 240.., ..]),
+            IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+        },
+        Err(_) => true,
+    })
+}
+
+impl Core {
+    /// The credential that a REGISTER proves, and the address of record that it may change; `None` where it was challenged or refused.
+    pub(crate) fn admit_register(
+        &mut self,
+        now: Now,
+        request: &Incoming,
+    ) -> Option<(Arc<Credential>, Arc<str>)> {
+        let credential = self.authenticate(now, request)?;
+        if !self.is_ours(request.message.uri().map_or("", Uri::host), request) {
             let refusal = Rejection::status(404).why("this domain is not served here");
-            return self.core.reject(now, request, &refusal);
+            self.reject(now, request, &refusal);
+            return None;
         }
-        let aor = canonical(&self.core.directory, &credential);
+        let aor = canonical(&self.directory, &credential);
         let to = request.message.to();
         let owned = to.uri.user().is_some_and(|user| {
-            let other = || self.core.directory.credential(&user);
-            *user == *credential.username
-                || other().is_some_and(|c| canonical(&self.core.directory, c) == aor)
+            let other = || self.directory.credential(&user);
+            *user == *credential.username || other().is_some_and(|c| canonical(&self.directory, c) == aor)
         });
-        if !owned || !self.core.is_ours(to.uri.host(), request) {
+        if !owned || !self.is_ours(to.uri.host(), request) {
             let why = "the address of record is not that of the authenticated user";
-            return self.core.reject(now, request, &Rejection::status(403).why(why));
+            self.reject(now, request, &Rejection::status(403).why(why));
+            return None;
         }
-        if !self.core.directory.may_serve(&credential) {
+        if !self.directory.may_serve(&credential) {
             let refusal = Rejection::cause(model::Cause::Inactive).with_status(403);
-            return self.core.reject(now, request, &refusal); // S70
+            self.reject(now, request, &refusal);
+            return None; // S70
         }
-        match self.core.wish(now, request).and_then(|wish| self.apply(now, request, &aor, wish, out)) {
-            Err(refusal) => self.core.reject(now, request, &refusal),
-            Ok(()) => {
-                self.core.counters.registrations_accepted += 1;
-                self.core.confirm(now, request, &aor);
-                let cx = &mut Cx::new(now, &mut self.core, out);
-                self.mwi.on_registered(cx, &aor, credential.extension.as_ref());
-                self.on_flow_recovered(now, &aor, out);
-                self.device_registered(now, &aor, out);
-            }
-        }
+        Some((credential, aor))
     }
 
-    fn apply(
+    /// Change the bindings of an address of record. What the journal is to be told.
+    pub(crate) fn apply(
         &mut self,
         now: Now,
         request: &Incoming,
         aor: &Arc<str>,
         wish: RegisterRequest,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Vec<Record>, Rejection> {
         let changes = match wish {
-            RegisterRequest::Fetch => return Ok(()),
+            RegisterRequest::Fetch => return Ok(Vec::new()),
             RegisterRequest::RemoveAll => {
-                let all = self.core.location.contacts(aor).iter().cloned();
+                let all = self.location.contacts(aor).iter().cloned();
                 all.map(|c| {
                     (
                         Contact {
@@ -82,11 +100,11 @@ impl Switch {
             }
             RegisterRequest::Change(changes) => changes,
         };
-        if self.core.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
+        if self.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
             // What is answered with 200 outlives a crash, and this could not be written.
             return Err(Rejection::status(503).why("the disk is full"));
         }
-        let live = || self.core.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
+        let live = || self.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
         // A refresh replaces its contact: only the others are copied.
         let mut contacts = Vec::with_capacity(live().count().max(changes.len()));
         contacts.extend(live().filter(|c| !changes.iter().any(|(new, _)| c.is_same(new))).cloned());
@@ -118,7 +136,7 @@ impl Switch {
                 contacts.remove(place);
             }
             if granted > 0 {
-                records.push(Record::Bound(contact.record(aor, &self.core.config, now)));
+                records.push(Record::Bound(contact.record(aor, &self.config, now)));
                 contacts.push(contact);
             } else {
                 let contact = contact.uri.to_string();
@@ -128,43 +146,14 @@ impl Switch {
         if contacts.len() > limits::BINDINGS_PER_AOR {
             return Err(Rejection::status(403).why("too many contacts of one address of record"));
         }
-        if !self.core.location.has_room() && contacts.len() > self.core.location.contacts(aor).len() {
+        if !self.location.has_room() && contacts.len() > self.location.contacts(aor).len() {
             return Err(Rejection::cause(model::Cause::Overload));
         }
-        for record in &records {
-            if let Record::Unbound { username, contact, .. } = record {
-                self.mwi.gone(username, contact);
-            }
-        }
-        out.extend(records.into_iter().map(Output::Journal));
-        self.core.location.replace(aor, contacts);
-        Ok(())
+        self.location.replace(aor, contacts);
+        Ok(records)
     }
-}
 
-/// A copy that does not pin the buffer of the whole message.
-fn owned(uri: &Uri) -> Option<Uri> {
-    Uri::parse(bytes::Bytes::copy_from_slice(uri.as_bytes())).ok()
-}
-
-/// Whether a contact is one host that speaks SIP: calls must not be sent to a broadcast or multicast address (security.md row 6).
-fn is_unicast(uri: &Uri) -> bool {
-    if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) || uri.host().is_empty() {
-        return false;
-    }
-    // An address in `maddr` would be where requests go in place of the host.
-    [Some(uri.host()), uri.param("maddr")].into_iter().flatten().all(|host| match host.parse::<IpAddr>() {
-        Ok(ip) => match ip.to_canonical() {
-            // 0.0.0.0/8 is this network, 240.0.0.0/4 is nobody's (RFC 6890), and broadcast is among it.
-            IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets(), [0 | 240.., ..]),
-            IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
-        },
-        Err(_) => true,
-    })
-}
-
-impl Core {
-    fn wish(&self, now: Now, request: &Incoming) -> Result<RegisterRequest, Rejection> {
+    pub(crate) fn wish(&self, now: Now, request: &Incoming) -> Result<RegisterRequest, Rejection> {
         let bad = |_| Rejection::status(400).why("malformed Contact");
         let expires = request.message.number(HeaderName::Expires);
         match request.message.contacts().map_err(bad)? {
@@ -250,7 +239,7 @@ impl Core {
         self.is_ours(uri.host(), request) && self.config.listeners.iter().any(|l| l.address.port() == port)
     }
 
-    fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>) {
+    pub(crate) fn confirm(&mut self, now: Now, request: &Incoming, aor: &Arc<str>) {
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         for contact in self.location.contacts(aor) {

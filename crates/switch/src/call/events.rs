@@ -1,66 +1,15 @@
 //! What happens in a session, handed to the verb that it concerns; and what a call's timer means.
 
 use crate::core::Cx;
-use base::Now;
 use model::Cause;
-use sip::{SessionEvent, SessionId, Termination};
+use sip::Termination;
 
 use super::{Call, LegState, PendingReinvite, Phase};
-use crate::switch::Switch;
-use crate::{Output, limits};
+use crate::limits;
 
 /// What an INFO may carry from one party to the other.
 const PASSED_INFO: [&str; 3] =
     ["application/dtmf-relay", "application/dtmf", "application/media_control+xml"];
-
-impl Switch {
-    pub(crate) fn session_event(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        event: SessionEvent,
-        out: &mut Vec<Output>,
-    ) {
-        let Some((key, index)) = self.core.leg_of(session) else {
-            return; // a leg of before a crash, which is only being told goodbye
-        };
-        match event {
-            SessionEvent::Progress { status, sdp, .. } => {
-                self.on_call(now, key, out, |call, cx| call.progressed(cx, index, status, sdp));
-            }
-            SessionEvent::Accepted { sdp, .. } => {
-                self.on_call(now, key, out, |call, cx| call.accepted(cx, index, sdp));
-            }
-            SessionEvent::Confirmed { sdp } => {
-                self.on_call(now, key, out, |call, cx| call.confirmed(cx, index, sdp));
-            }
-            SessionEvent::Offered { sdp } => {
-                self.on_call(now, key, out, |call, cx| call.on_offer(cx, index, sdp));
-            }
-            SessionEvent::Answered { sdp } => {
-                self.on_call(now, key, out, |call, cx| call.answered(cx, index, &sdp));
-            }
-            SessionEvent::OfferRefused { status } => {
-                self.on_call(now, key, out, |call, cx| call.offer_refused(cx, index, status));
-            }
-            SessionEvent::Info { content_type, body }
-                if self.calls.get(key).is_some_and(super::Call::is_in_voicemail) =>
-            {
-                if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
-                    self.on_call(now, key, out, |call, cx| {
-                        call.key_pressed(cx, digit, crate::voicemail::DtmfSource::Signalling);
-                    });
-                }
-            }
-            SessionEvent::Info { content_type, body } => {
-                self.on_call(now, key, out, |call, cx| call.pass_info(cx, index, &content_type, &body));
-            }
-            SessionEvent::Ended(ended) => {
-                self.on_call(now, key, out, |call, cx| call.ended(cx, index, &ended));
-            }
-        }
-    }
-}
 
 /// What an end means for the record: `None` where it was ours.
 fn cause_of(ended: &Termination) -> (Option<Cause>, Option<u16>) {
@@ -94,7 +43,7 @@ fn weight(cause: Cause) -> u8 {
 impl Call {
     /// INFO goes to the other party as it came: DTMF of phones that send it so, and a wish for a picture. What else somebody may write
     /// there is nothing that the other phone has to read.
-    fn pass_info(&mut self, cx: &mut Cx<'_>, index: usize, content_type: &str, body: &[u8]) {
+    pub(crate) fn pass_info(&mut self, cx: &mut Cx<'_>, index: usize, content_type: &str, body: &[u8]) {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         let known = PASSED_INFO.iter().any(|passed| passed.eq_ignore_ascii_case(kind));
         let clean = body.iter().all(|b| matches!(b, b'\t' | b'\r' | b'\n' | b' '..=b'~'));
@@ -106,7 +55,7 @@ impl Call {
         }
     }
 
-    fn ended(&mut self, cx: &mut Cx<'_>, index: usize, ended: &Termination) {
+    pub(crate) fn ended(&mut self, cx: &mut Cx<'_>, index: usize, ended: &Termination) {
         let (cause, status) = cause_of(ended);
         let was_let_go = self.leg(index).is_some_and(|leg| leg.state == LegState::Terminating);
         if let Some(leg) = self.legs.get_mut(index) {

@@ -6,13 +6,12 @@ use crate::core::Cx;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Instant, Now};
+use base::Instant;
 use model::{Cause, TraceStep};
 
 use super::{LegState, Phase};
+use crate::limits;
 use crate::location::Contact;
-use crate::switch::Switch;
-use crate::{Output, limits};
 
 /// Whom a call waits for.
 #[derive(Clone, Debug)]
@@ -25,22 +24,9 @@ pub(crate) struct PendingFlow {
     until: Instant,
 }
 
-impl Switch {
-    /// A phone has registered: it joins the calls that wait for it.
-    pub(crate) fn on_flow_recovered(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
-        let calls = self.core.index.returning_to(username);
-        if calls.is_empty() {
-            return;
-        }
-        for (key, awaited) in calls {
-            self.on_call(now, key, out, |call, cx| call.rejoin(cx, &awaited));
-        }
-    }
-}
-
 impl Call {
     /// Ring the contacts that have come back; where no other phone rings, the timer is theirs.
-    fn rejoin(&mut self, cx: &mut Cx<'_>, awaited: &PendingFlow) {
+    pub(crate) fn rejoin(&mut self, cx: &mut Cx<'_>, awaited: &PendingFlow) {
         let contacts = self.not_rung(cx, &awaited.username);
         if awaited.until < cx.now.instant || contacts.is_empty() {
             return;

@@ -2,69 +2,17 @@
 
 use crate::call::Call;
 use crate::core::{Core, Cx};
-use base::Now;
 use media::sdp::{self, Direction, LocalMedia, Negotiated, SdpError, SessionDescription};
-use media::{MediaCommand, MediaEvent, Report, Source, Tone};
+use media::{MediaCommand, Report, Source, Tone};
 use model::Quality;
 use model::dialplan::Application;
 use sip::Hop;
 
 use super::{LegState, Phase, Stream};
-use crate::backlog::Task;
 use crate::ports::Port;
-use crate::switch::Switch;
 use crate::{HoldTreatment, Output};
 
-impl Switch {
-    pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
-        match event {
-            MediaEvent::Ports { worker, listener, ports } => self.core.ports.add(worker, listener, ports),
-            MediaEvent::Digit { .. }
-            | MediaEvent::PlaybackFinished { .. }
-            | MediaEvent::SilenceDetected { .. } => {
-                self.voicemail_event(now, event, out);
-            }
-            MediaEvent::Recorded { recording, .. }
-                if !crate::voicemail::is_voicemail_recording(recording) =>
-            {
-                self.core.recorded(now, recording);
-            }
-            MediaEvent::FileClosed { recording, file }
-                if !crate::voicemail::is_voicemail_recording(recording) =>
-            {
-                self.core.filed(now, recording, file, out);
-            }
-            MediaEvent::Recorded { .. } | MediaEvent::FileClosed { .. } => {
-                self.voicemail_event(now, event, out);
-            }
-            // A silent phone may be muted or on hold: who has vanished is found by the session timer.
-            MediaEvent::RtpTimeout { .. } => {}
-            MediaEvent::WorkerGone { worker } => self.worker_gone(now, worker, out),
-            MediaEvent::Closed { stream, report } => {
-                let Some((key, index)) = self.core.index.stream_closed(stream) else { return };
-                let Some(call) = self.calls.get_mut(key) else { return };
-                call.open_streams -= 1;
-                if let Some(record) = call.legs.get_mut(index).map(|leg| &mut leg.record)
-                    && (report.received > 0 || report.sent > 0)
-                {
-                    record.quality = Some(quality(&report));
-                }
-                self.on_call(now, key, out, super::Call::finish_if_done);
-            }
-        }
-    }
-
-    /// Nothing is heard any more of the calls on a worker that ended: they are released.
-    fn worker_gone(&mut self, now: Now, worker: u8, out: &mut Vec<Output>) {
-        self.core.ports.forget(worker);
-        // Calls that begin from now on are on the worker that follows.
-        if let Some(until) = self.core.index.last_id() {
-            self.do_in_parts(now, Task::ReleaseWorker { worker, after: None, until }, out);
-        }
-    }
-}
-
-fn quality(report: &Report) -> Quality {
+pub(crate) fn quality(report: &Report) -> Quality {
     Quality {
         packets_received: report.received,
         packets_sent: report.sent,

@@ -1,22 +1,22 @@
 //! Calls: what one is made of, and where its legs are found.
 
-mod announce;
+pub(crate) mod announce;
 mod answer;
 mod calls;
-mod diversion;
+pub(crate) mod diversion;
 mod events;
 mod find_me;
 mod flow_recovery;
-mod fork;
-mod incoming;
+pub(crate) mod fork;
+pub(crate) mod incoming;
 mod index;
-mod media;
-mod originate;
+pub(crate) mod media;
+pub(crate) mod originate;
 mod outbound_limits;
 mod recording;
 mod release;
 mod renegotiate;
-mod routing;
+pub(crate) mod routing;
 
 pub(crate) use calls::Calls;
 pub(crate) use index::CallIndex;
@@ -189,7 +189,7 @@ pub(crate) struct Call {
     /// Nothing of it is left to do: see [`crate::Switch`], which takes it out of its table.
     pub(crate) gone: bool,
     /// When it began, by the clock that never jumps; see [`Call::time`].
-    began: Instant,
+    pub(crate) began: Instant,
     /// Without its legs, each of which has its own part: see [`Call::cdr`].
     pub(crate) record: CallRecord,
     pub(crate) phase: Phase,
@@ -201,7 +201,7 @@ pub(crate) struct Call {
     /// The one timer that a phase has.
     pub(crate) timer: Option<(Instant, u64)>,
     /// The user names whose phones are in it; changed by [`CallIndex::join`] and [`CallIndex::part`].
-    parties: Vec<Arc<str>>,
+    pub(crate) parties: Vec<Arc<str>>,
     /// Streams that the worker has not closed yet.
     pub(crate) open_streams: usize,
     /// The most telling refusal of a fork so far.

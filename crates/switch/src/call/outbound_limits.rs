@@ -7,30 +7,12 @@ use model::{Cause, LegRole, UserId};
 
 use super::{Call, CallKey};
 use crate::Output;
-use crate::limits::TICK_BATCH;
-use crate::switch::Switch;
 
 impl Call {
     /// Who pays for this call outside: whoever sent it there.
     fn billed_user(&self) -> UserId {
         let forwarder = self.routing.hops.last().map(|stop| stop.extension.user.clone());
         forwarder.unwrap_or_else(|| self.record.user.clone())
-    }
-}
-
-impl Switch {
-    /// Tell of levels that were reached, and end the calls of users whose day is used up.
-    pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
-        for _ in 0..TICK_BATCH {
-            let Some(user) = self.core.usage.next_due(now) else { return };
-            self.core.tell_levels(now, &user, out);
-            for key in self.core.usage.over_limit(now, &user) {
-                if let Some(call) = self.calls.get_mut(key) {
-                    call.push_trace("limit", "the minutes of the day are used up".into());
-                }
-                self.on_call(now, key, out, |call, cx| call.release(cx, Cause::OutsideMinutesUsed));
-            }
-        }
     }
 }
 
@@ -77,7 +59,7 @@ impl Core {
         self.tell_levels(now, &user, out);
     }
 
-    fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
+    pub(crate) fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
         let limit_minutes = self.usage.limits().minutes_per_day;
         for reached in self.usage.reached(now, user) {
             out.push(Output::Journal(Record::Noted(CallEvent::SpendAlert {

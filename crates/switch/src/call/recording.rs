@@ -16,8 +16,7 @@ use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
 use super::{Leg, Phase};
-use crate::limits::{RECORDINGS, TICK_BATCH};
-use crate::switch::Switch;
+use crate::limits::RECORDINGS;
 use crate::{Output, RecordingAction, RecordingView, Reply};
 
 /// Clips of beeps: nobody waits for their end.
@@ -49,21 +48,21 @@ pub enum Beep {
 /// The recordings that run.
 #[derive(Debug, Default)]
 pub(crate) struct Recordings {
-    running: BTreeMap<Number, ActiveRecording>,
+    pub(crate) running: BTreeMap<Number, ActiveRecording>,
     by_call: BTreeMap<CallId, BTreeSet<Number>>,
     next: u32,
-    beeps: BTreeSet<(Instant, Number)>,
+    pub(crate) beeps: BTreeSet<(Instant, Number)>,
     /// The beep's samples, made when they are first needed.
     beep: Option<Arc<[i16]>>,
 }
 
 #[derive(Debug)]
-struct ActiveRecording {
-    row: Recording,
+pub(crate) struct ActiveRecording {
+    pub(crate) row: Recording,
     /// When it began, by the clock that never jumps.
     began: Instant,
-    worker: u8,
-    paused: bool,
+    pub(crate) worker: u8,
+    pub(crate) paused: bool,
     beep: Option<Instant>,
 }
 
@@ -96,7 +95,7 @@ impl Recordings {
     }
 
     /// The recording of a call: the one that runs, else one whose file is awaited.
-    fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut ActiveRecording)> {
+    pub(crate) fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut ActiveRecording)> {
         let number = self.current(call)?;
         self.running.get_mut(&number).map(|tape| (number, tape))
     }
@@ -123,11 +122,11 @@ impl Recordings {
 
 impl ActiveRecording {
     /// What its row says of now; see [`super::Call::time`].
-    fn time(&self, now: Now) -> Timestamp {
+    pub(crate) fn time(&self, now: Now) -> Timestamp {
         self.row.started_at + now.instant.since(self.began)
     }
 
-    fn view(&self) -> RecordingView {
+    pub(crate) fn view(&self) -> RecordingView {
         RecordingView { recording: self.row.clone(), paused: self.paused }
     }
 }
@@ -140,59 +139,6 @@ fn beep() -> Arc<[i16]> {
         (3_200.0 * edge * (std::f32::consts::TAU * 1_400.0 * n as f32 / 8_000.0).sin()) as i16
     };
     (0..LENGTH).map(sample).collect()
-}
-
-impl Switch {
-    /// What the API wants of a call's recording.
-    pub(crate) fn recording_command(
-        &mut self,
-        now: Now,
-        call: &CallId,
-        action: RecordingAction,
-        out: &mut Vec<Output>,
-    ) -> Reply {
-        let Some(key) = self.core.index.find(call) else { return Reply::Unknown };
-        if action == RecordingAction::Start {
-            let phase = self.calls.get(key).map(|call| &call.phase);
-            if matches!(phase, Some(Phase::Voicemail(_) | Phase::Announcing(_) | Phase::StoringMessage)) {
-                return Reply::NothingToRecord;
-            }
-            let begun = self.with_call(now, key, out, |call, cx| call.begin_recording(cx, None));
-            return begun.map_or(Reply::Unknown, |begun| begun.map_or_else(Reply::Refused, Reply::Recording));
-        }
-        let Some((recording, tape)) = self.core.recordings.of_call(call) else {
-            return Reply::Recording(None);
-        };
-        let command = match action {
-            RecordingAction::Stop => Some(MediaCommand::StopRecording { recording }),
-            RecordingAction::Pause => Some(MediaCommand::PauseRecording { recording }),
-            RecordingAction::Resume => Some(MediaCommand::ResumeRecording { recording }),
-            RecordingAction::Start | RecordingAction::Show => None,
-        };
-        match action {
-            RecordingAction::Pause => tape.paused = true,
-            RecordingAction::Resume => tape.paused = false,
-            RecordingAction::Stop => tape.row.ended_at = Some(tape.time(now)),
-            RecordingAction::Start | RecordingAction::Show => {}
-        }
-        let (worker, view) = (tape.worker, tape.view());
-        out.extend(command.map(|command| Output::Media { worker, command }));
-        Reply::Recording(Some(view))
-    }
-
-    /// The beeps that are due.
-    pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
-        for _ in 0..TICK_BATCH {
-            if self.core.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
-                return;
-            }
-            let Some((_, number)) = self.core.recordings.beeps.pop_first() else { return };
-            let call = self.core.recordings.running.get(&number).map(|running| &running.row.call);
-            if let Some(key) = call.and_then(|call| self.core.index.find(call)) {
-                self.on_call(now, key, out, |call, cx| call.beep(cx, number));
-            }
-        }
-    }
 }
 
 impl Call {
@@ -221,7 +167,7 @@ impl Call {
 
     /// Begin a recording. Parties that speak a codec that cannot be recorded are asked for G.711, the called one first; `Err` where one of
     /// them has not said that it knows that.
-    fn begin_recording(
+    pub(crate) fn begin_recording(
         &mut self,
         cx: &mut Cx<'_>,
         extension: Option<String>,
@@ -325,7 +271,7 @@ impl Call {
     }
 
     /// Let both parties hear that they are recorded, and see to the next time.
-    fn beep(&mut self, cx: &mut Cx<'_>, number: Number) {
+    pub(crate) fn beep(&mut self, cx: &mut Cx<'_>, number: Number) {
         let again = match cx.core.config.recording.beep {
             Beep::Never => return,
             Beep::Once => None,
@@ -347,6 +293,34 @@ impl Call {
 }
 
 impl Core {
+    /// Pause, resume or stop the recording of a call.
+    pub(crate) fn control_recording(
+        &mut self,
+        now: Now,
+        call: &CallId,
+        action: RecordingAction,
+        out: &mut Vec<Output>,
+    ) -> Reply {
+        let Some((recording, tape)) = self.recordings.of_call(call) else {
+            return Reply::Recording(None);
+        };
+        let command = match action {
+            RecordingAction::Stop => Some(MediaCommand::StopRecording { recording }),
+            RecordingAction::Pause => Some(MediaCommand::PauseRecording { recording }),
+            RecordingAction::Resume => Some(MediaCommand::ResumeRecording { recording }),
+            RecordingAction::Start | RecordingAction::Show => None,
+        };
+        match action {
+            RecordingAction::Pause => tape.paused = true,
+            RecordingAction::Resume => tape.paused = false,
+            RecordingAction::Stop => tape.row.ended_at = Some(tape.time(now)),
+            RecordingAction::Start | RecordingAction::Show => {}
+        }
+        let (worker, view) = (tape.worker, tape.view());
+        out.extend(command.map(|command| Output::Media { worker, command }));
+        Reply::Recording(Some(view))
+    }
+
     /// The extension for whose sake a call between these two is recorded by itself.
     fn recorded_for(&self, caller: &str, callee: &str) -> Option<String> {
         let default = self.config.recording.calls;

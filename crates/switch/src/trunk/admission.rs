@@ -10,7 +10,7 @@ use crate::limits::TRUNK_QUEUE;
 
 /// What a trunk is carrying.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TrunkUsage {
+pub(crate) struct TrunkUsage {
     /// Calls on it.
     pub(super) channels: u32,
     /// When the next call may begin.
@@ -51,7 +51,7 @@ impl Trunks {
     }
 
     /// Count a call that a carrier delivers; `false` where every channel is in use.
-    pub(super) fn admit_inbound(&mut self, trunk: &Trunk) -> bool {
+    pub(crate) fn admit_inbound(&mut self, trunk: &Trunk) -> bool {
         let pace = self.paces.entry(trunk.id.clone()).or_default();
         let free = trunk.settings.max_channels.is_none_or(|max| pace.channels < max);
         pace.channels += u32::from(free);

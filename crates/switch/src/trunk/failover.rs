@@ -46,7 +46,7 @@ fn q850_cause(response: &Message) -> Option<Cause> {
 
 impl Call {
     /// The alarm of a call on its way out.
-    pub(super) fn attempt_waited(&mut self, cx: &mut Cx<'_>, attempt: u64) {
+    pub(crate) fn attempt_waited(&mut self, cx: &mut Cx<'_>, attempt: u64) {
         let Some(call) = Some(&*self).filter(|call| call.phase.is_dialling()) else { return };
         let Some(way) = call.outbound.waiting(attempt) else { return };
         let id = way.id;
@@ -79,7 +79,7 @@ impl Call {
     }
 
     /// The DNS has said where a host is.
-    pub(super) fn attempt_resolved(&mut self, cx: &mut Cx<'_>, attempt: u64, addresses: Vec<Candidate>) {
+    pub(crate) fn attempt_resolved(&mut self, cx: &mut Cx<'_>, attempt: u64, addresses: Vec<Candidate>) {
         let Some(call) = Some(&mut *self).filter(|call| call.phase.is_dialling()) else { return };
         let waits = |way: &&OutboundAttempt| matches!(way.stage, AttemptState::Resolving);
         let Some(id) = call.outbound.waiting(attempt).filter(waits).map(|way| way.id) else { return };

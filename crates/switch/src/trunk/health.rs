@@ -50,7 +50,7 @@ pub(super) struct HostHealth {
 
 /// The addresses of one trunk.
 #[derive(Debug, Default)]
-pub(super) struct TrunkHealth {
+pub(crate) struct TrunkHealth {
     pub(super) hosts: Vec<HostHealth>,
 }
 
@@ -120,7 +120,7 @@ impl Core {
     }
 
     /// Ask every address of a host.
-    pub(super) fn probe_all(&mut self, now: Now, id: &TrunkId, name: &str, addresses: &[Candidate]) {
+    pub(crate) fn probe_all(&mut self, now: Now, id: &TrunkId, name: &str, addresses: &[Candidate]) {
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
             return;
         };

@@ -13,7 +13,7 @@ use crate::call::CallKey;
 
 /// Who waits for addresses.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Call { call: CallKey, attempt: u64 },
     Probe { trunk: TrunkId, host: String },
     Register(TrunkId),
@@ -21,7 +21,7 @@ pub(super) enum Purpose {
 
 /// The resolver and everybody who waits for it.
 #[derive(Debug)]
-pub(super) struct Lookups {
+pub(crate) struct Lookups {
     resolver: Resolver,
     purposes: BTreeMap<LookupId, Purpose>,
     /// Questions that the shell works on, by their tokens, and the lookups that wait for them: one question is put once.
@@ -79,7 +79,7 @@ impl Trunks {
     }
 
     /// Go on with a lookup after a pause.
-    pub(super) fn go_on(
+    pub(crate) fn go_on(
         &mut self,
         now: Instant,
         id: LookupId,
@@ -95,12 +95,12 @@ impl Trunks {
     }
 
     /// The lookups that wait for the answer with this token.
-    pub(super) fn answered(&mut self, token: u64) -> VecDeque<LookupId> {
+    pub(crate) fn answered(&mut self, token: u64) -> VecDeque<LookupId> {
         self.lookups.questions.remove(&token).map_or_else(VecDeque::new, |(_, waiting)| waiting.into())
     }
 
     /// Give an answer to one of the lookups that wait for it.
-    pub(super) fn take_answer(
+    pub(crate) fn take_answer(
         &mut self,
         now: Instant,
         id: LookupId,

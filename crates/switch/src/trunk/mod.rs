@@ -1,17 +1,17 @@
 //! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
 
-mod admission;
+pub(crate) mod admission;
 mod duty;
 mod failover;
-mod health;
+pub(crate) mod health;
 mod inbound;
 mod invite;
-mod lookup;
-mod outbound;
-mod registration;
+pub(crate) mod lookup;
+pub(crate) mod outbound;
+pub(crate) mod registration;
 mod selection;
 mod status;
-mod test_call;
+pub(crate) mod test_call;
 
 use crate::core::Core;
 use std::collections::BTreeMap;
@@ -20,14 +20,11 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng};
 use model::{Trunk, TrunkHost, TrunkId, TrunkTransport};
-use sip::resolve::{Answer, Candidate, LookupId};
+use sip::resolve::{Candidate, LookupId};
 use sip::{Hop, Message, RequestId, Transport};
 
-use crate::backlog::Task;
+use crate::Output;
 use crate::call::CallKey;
-use crate::limits::TICK_BATCH;
-use crate::switch::Switch;
-use crate::{Output, State};
 
 use admission::TrunkUsage;
 use health::TrunkHealth;
@@ -63,14 +60,14 @@ enum Asked {
 #[derive(Debug)]
 pub(crate) struct Trunks {
     lookups: Lookups,
-    watches: BTreeMap<TrunkId, TrunkHealth>,
+    pub(crate) watches: BTreeMap<TrunkId, TrunkHealth>,
     paces: BTreeMap<TrunkId, TrunkUsage>,
-    registrations: BTreeMap<TrunkId, Registration>,
+    pub(crate) registrations: BTreeMap<TrunkId, Registration>,
     asked: BTreeMap<RequestId, Asked>,
     alarms: BTreeMap<(Instant, u64), Alarm>,
     /// Where the alarms are of which there is only one.
     only: BTreeMap<Alarm, (Instant, u64)>,
-    tests: Tests,
+    pub(crate) tests: Tests,
     serial: u64,
     rng: Rng,
 }
@@ -101,7 +98,7 @@ impl Trunks {
     }
 
     /// Set an alarm of which there is only one.
-    fn set_only(&mut self, due: Instant, alarm: Alarm) {
+    pub(crate) fn set_only(&mut self, due: Instant, alarm: Alarm) {
         self.unset(&alarm);
         self.only.insert(alarm.clone(), (due, self.serial + 1));
         self.set(due, alarm);
@@ -115,13 +112,13 @@ impl Trunks {
     }
 
     /// Nobody asks for a trunk any more, nor registers there.
-    fn unset_all(&mut self, id: &TrunkId) {
+    pub(crate) fn unset_all(&mut self, id: &TrunkId) {
         self.unset(&Alarm::Probe(id.clone()));
         self.unset(&Alarm::Register(id.clone()));
     }
 
     /// The next alarm that is due.
-    fn due(&mut self, now: Instant) -> Option<Alarm> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Alarm> {
         let entry = self.alarms.first_entry().filter(|entry| entry.key().0 <= now)?;
         let alarm = entry.remove();
         self.only.remove(&alarm);
@@ -141,86 +138,7 @@ impl Trunks {
     }
 }
 
-impl Switch {
-    /// The listeners are open (or closed): carriers are asked whether they live, and told where we are.
-    pub(crate) fn trunks_listen(&mut self, now: Now, open: bool, out: &mut Vec<Output>) {
-        let trunks: Vec<TrunkId> = self.core.directory.trunks().map(|t| t.id.clone()).collect();
-        for id in trunks {
-            if open {
-                self.trunk_changed(now, &id, out);
-            } else {
-                self.core.trunks.watches.remove(&id);
-                self.core.trunks.registrations.remove(&id);
-                self.core.trunks.unset_all(&id);
-            }
-        }
-    }
-
-    /// A trunk was made, changed or removed.
-    pub(crate) fn trunk_changed(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
-        if self.core.state != State::Running {
-            return;
-        }
-        let trunk = self.core.directory.trunk(id).filter(|trunk| trunk.enabled).cloned();
-        self.core.unregister_unless(now, id, trunk.as_deref());
-        let Some(trunk) = trunk else {
-            self.core.trunks.watches.remove(id);
-            self.core.trunks.unset_all(id);
-            return;
-        };
-        self.core.trunks.watches.entry(id.clone()).or_default();
-        self.core.trunks.set_only(now.instant, Alarm::Probe(id.clone()));
-        if trunk.settings.register.is_some() {
-            self.core.trunks.set_only(now.instant, Alarm::Register(id.clone()));
-        }
-        self.trunk_alarms(now, out);
-    }
-
-    /// Ring what is due.
-    pub(crate) fn trunk_alarms(&mut self, now: Now, out: &mut Vec<Output>) {
-        for _ in 0..TICK_BATCH {
-            let Some(alarm) = self.core.trunks.due(now.instant) else { return };
-            match alarm {
-                Alarm::Attempt { call, attempt } => {
-                    self.on_call(now, call, out, |call, cx| call.attempt_waited(cx, attempt));
-                }
-                Alarm::Probe(trunk) => self.core.probe(now, &trunk, out),
-                Alarm::Register(trunk) => self.core.register_at(now, &trunk, out),
-                Alarm::Lookup(id) => {
-                    let done = self.core.trunks.go_on(now.instant, id, out);
-                    self.looked_up(now, done, out);
-                }
-                Alarm::UnregisterTimeout => self.core.left(out),
-            }
-        }
-    }
-
-    /// The DNS has answered.
-    pub(crate) fn resolved(&mut self, now: Now, token: u64, answer: &Answer, out: &mut Vec<Output>) {
-        let lookups = self.core.trunks.answered(token);
-        self.do_in_parts(now, Task::Resolved { lookups, answer: answer.clone() }, out);
-    }
-
-    /// What the DNS has said, to one of the lookups that waited for it.
-    pub(crate) fn lookup_answered(&mut self, now: Now, id: LookupId, answer: &Answer, out: &mut Vec<Output>) {
-        let done = self.core.trunks.take_answer(now.instant, id, answer, out);
-        self.looked_up(now, done, out);
-    }
-
-    fn looked_up(&mut self, now: Now, done: Option<(Purpose, Vec<Candidate>)>, out: &mut Vec<Output>) {
-        if let Some((purpose, candidates)) = done {
-            match purpose {
-                Purpose::Call { call, attempt } => {
-                    self.on_call(now, call, out, |call, cx| call.attempt_resolved(cx, attempt, candidates));
-                }
-                Purpose::Probe { trunk, host } => self.core.probe_all(now, &trunk, &host, &candidates),
-                Purpose::Register(trunk) => self.core.registrar_resolved(now, &trunk, candidates, out),
-            }
-        }
-    }
-}
-
-fn transport(of: TrunkTransport) -> Transport {
+pub(crate) fn transport(of: TrunkTransport) -> Transport {
     match of {
         TrunkTransport::Udp => Transport::Udp,
         TrunkTransport::Tcp => Transport::Tcp,

@@ -102,7 +102,7 @@ impl OutboundAttempts {
         self.0.iter().find(|way| way.attempt == attempt)
     }
 
-    pub(super) fn get(&self, id: AttemptId) -> Option<&OutboundAttempt> {
+    pub(crate) fn get(&self, id: AttemptId) -> Option<&OutboundAttempt> {
         self.0.iter().find(|way| way.id == id)
     }
 
@@ -129,7 +129,7 @@ enum NextStep {
 
 impl OutboundAttempt {
     /// The trunk that carries the call.
-    pub(super) fn carrier(&self) -> Option<&TrunkId> {
+    pub(crate) fn carrier(&self) -> Option<&TrunkId> {
         self.trunk.as_ref().map(|trunk| &trunk.id)
     }
 

@@ -38,7 +38,7 @@ pub(super) enum Stage {
 
 /// A registration at a carrier.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     pub(super) stage: Stage,
     /// When it lapses, as the carrier granted it.
     pub(super) until: Option<Instant>,
@@ -84,7 +84,7 @@ fn granted(response: &Message, user: &str) -> Option<u32> {
 
 impl Core {
     /// It is time to register, or to do so again: a new round over the hosts, the one that granted it last first.
-    pub(super) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
+    pub(crate) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         if !self.config.register_trunks {
             return;
         }
@@ -152,7 +152,7 @@ impl Core {
         }
     }
 
-    pub(super) fn registrar_resolved(
+    pub(crate) fn registrar_resolved(
         &mut self,
         now: Now,
         id: &TrunkId,
@@ -273,7 +273,7 @@ impl Core {
     }
 
     /// A trunk has changed: what is registered and no longer wanted so is taken back.
-    pub(super) fn unregister_unless(&mut self, now: Now, id: &TrunkId, wanted: Option<&Trunk>) {
+    pub(crate) fn unregister_unless(&mut self, now: Now, id: &TrunkId, wanted: Option<&Trunk>) {
         let Some(known) = self.trunks.registrations.get(id) else { return };
         let same = |trunk: &Trunk| {
             trunk.settings.register.is_some()
@@ -316,7 +316,7 @@ impl Core {
     }
 
     /// A challenged goodbye may take two answers, and a carrier may give none.
-    pub(super) fn left(&mut self, out: &mut Vec<Output>) {
+    pub(crate) fn left(&mut self, out: &mut Vec<Output>) {
         if !self.trunks.is_unregistering() {
             return;
         }

@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Instant, Now};
-use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
+use model::dialplan::Route;
 use model::trunk::{OutboundRoute, Trunk, TrunkReject};
-use model::{
-    CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, TraceStep, TrunkId, UserId,
-};
+use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, TraceStep, TrunkId, UserId};
 
+use crate::TestedCall;
 use crate::call::{Call, Phase};
-use crate::switch::Switch;
-use crate::{Output, Reply, State, TestedCall};
 
 /// Results that are kept: nobody tests more trunks at once.
 const KEPT: usize = 16;
@@ -30,10 +27,10 @@ pub(crate) struct TestCall {
 
 /// The test calls of late, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Tests(VecDeque<(CallId, Instant, TestedCall)>);
+pub(crate) struct Tests(VecDeque<(CallId, Instant, TestedCall)>);
 
 impl Tests {
-    fn begin(&mut self, call: CallId, now: Instant) {
+    pub(crate) fn begin(&mut self, call: CallId, now: Instant) {
         if self.0.len() >= KEPT {
             self.0.pop_front();
         }
@@ -42,39 +39,6 @@ impl Tests {
 
     fn find(&mut self, call: &CallId) -> Option<(Instant, &mut TestedCall)> {
         self.0.iter_mut().find(|(id, ..)| id == call).map(|(_, began, test)| (*began, test))
-    }
-}
-
-impl Switch {
-    pub(crate) fn test_call(&mut self, now: Now, wish: TestCall, out: &mut Vec<Output>) -> Reply {
-        let Some(trunk) = self.core.directory.trunk(&wish.trunk).cloned() else { return Reply::Unknown };
-        if self.core.state != State::Running {
-            return Reply::Refused(Cause::Draining);
-        }
-        let asker = DialContext { origin: CallOrigin::Api, permissions: DialPermissions::default() };
-        let Decision { route, mut trace } = dialplan::route(&self.core.directory, asker, &wish.number);
-        let outside = match self.core.only_by(&trunk, &route) {
-            Ok(outside) => outside,
-            Err(cause) => return Reply::Refused(cause),
-        };
-        if let Err(cause) = self.core.has_room(&wish.user) {
-            return Reply::Refused(cause);
-        }
-        let outcome = format!("{} is tested", trunk.name);
-        trace.insert(0, TraceStep { rule: "test_call".into(), outcome });
-        let record = self.core.record_of_test(now, wish.user, &wish.number, &trunk, trace);
-        let (id, reply) = (record.id.clone(), Reply::Call(record.clone()));
-        self.core.counters.calls_started += 1;
-        self.core.trunks.tests.begin(id, now.instant);
-        let key = self.calls.insert(now, &mut self.core.index, Call::new(record, Phase::TrunkTest));
-        self.on_call(now, key, out, |call, cx| call.journal_opening(cx));
-        self.on_call(now, key, out, |call, cx| call.set_timer(cx, now.instant + wish.patience));
-        if let Some(Err(cause)) =
-            self.with_call(now, key, out, |call, cx| call.start_outbound_attempt(cx, outside, None, None))
-        {
-            self.on_call(now, key, out, |call, cx| call.release(cx, cause));
-        }
-        reply
     }
 }
 
@@ -120,7 +84,7 @@ impl Call {
 
 impl Core {
     /// The same way out, by this trunk and no other.
-    fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<OutboundRoute>, Cause> {
+    pub(crate) fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<OutboundRoute>, Cause> {
         let outside = match route {
             Route::Trunk(outside) => outside,
             Route::Refused(cause) => return Err(*cause),
@@ -138,7 +102,7 @@ impl Core {
         }
     }
 
-    fn record_of_test(
+    pub(crate) fn record_of_test(
         &mut self,
         now: Now,
         user: UserId,

@@ -69,7 +69,7 @@ impl Call {
         }
     }
 
-    pub(super) fn say(&mut self, cx: &mut Cx<'_>, clip: Clip) {
+    pub(crate) fn say(&mut self, cx: &mut Cx<'_>, clip: Clip) {
         self.hush(cx);
         let length = Duration::from_micros(clip.len() as u64 * 125);
         let Some(visit) = self.voicemail_session_mut() else { return };

@@ -4,11 +4,11 @@
 //! want, [`taking`] follows recordings to their end, [`lamp`] tells phones how many messages there are.
 
 mod action;
-mod deposit;
-mod menu;
-mod prompt;
-mod recording;
-mod session;
+pub(crate) mod deposit;
+pub(crate) mod menu;
+pub(crate) mod prompt;
+pub(crate) mod recording;
+pub(crate) mod session;
 
 use std::time::Duration;
 

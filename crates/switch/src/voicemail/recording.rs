@@ -6,13 +6,11 @@ use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base::Now;
 use media::{FileFormat, FileResult, MediaCommand, RecordingId, StartRecording};
 use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
-use super::{IvrEvent, Recorded, Taken, VoicemailEffect, greeting_path, message_path};
-use crate::switch::Switch;
+use super::{Recorded, Taken, VoicemailEffect, greeting_path, message_path};
 use crate::{Output, limits};
 
 /// What is being recorded, and what it will be called.
@@ -24,27 +22,27 @@ enum Subject {
 
 /// What is to become of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Disposition {
+pub(crate) enum Disposition {
     Open,
     Keep,
     Forget,
 }
 
 #[derive(Clone, Debug)]
-struct VoicemailRecording {
-    call: CallId,
+pub(crate) struct VoicemailRecording {
+    pub(crate) call: CallId,
     subject: Subject,
     /// Set once it has ended.
-    came_to: Option<Recorded>,
+    pub(crate) came_to: Option<Recorded>,
     /// Its file is closed; `false` where there is none.
     filed: Option<bool>,
-    fate: Disposition,
+    pub(crate) fate: Disposition,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct VoicemailRecordings {
-    running: BTreeMap<RecordingId, VoicemailRecording>,
+    pub(crate) running: BTreeMap<RecordingId, VoicemailRecording>,
     by_call: BTreeMap<CallId, BTreeSet<RecordingId>>,
     /// How many messages are being spoken for each box.
     by_box: BTreeMap<ExtensionId, usize>,
@@ -96,40 +94,6 @@ impl VoicemailRecordings {
 /// Whether a recording is one of voicemail.
 pub(crate) fn is_voicemail_recording(recording: RecordingId) -> bool {
     recording.0 >= FIRST
-}
-
-impl Switch {
-    /// A recording of voicemail has ended; `false` where it is none of ours.
-    pub(crate) fn voicemail_recorded(
-        &mut self,
-        now: Now,
-        recording: RecordingId,
-        millis: u32,
-        sound_millis: u32,
-        out: &mut Vec<Output>,
-    ) -> bool {
-        let Some(taking) = self.core.voicemail_recordings.running.get_mut(&recording) else { return false };
-        let enough = sound_millis >= limits::SOUND_MILLIS;
-        let came_to = if enough { Recorded::Kept { millis } } else { Recorded::Nothing };
-        taking.came_to = Some(came_to);
-        let call = taking.call.clone();
-        if came_to == Recorded::Nothing {
-            taking.fate = Disposition::Forget;
-        }
-        match self
-            .core
-            .index
-            .find(&call)
-            .filter(|key| self.calls.get(*key).is_some_and(super::super::call::Call::is_in_voicemail))
-        {
-            Some(key) => {
-                self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Recorded(came_to)));
-            }
-            None => self.core.on_caller_gone(recording),
-        }
-        self.core.finish_if_complete(recording, out);
-        true
-    }
 }
 
 impl Call {
@@ -185,7 +149,7 @@ impl Call {
 
 impl Core {
     /// Who spoke has hung up: a message is kept, a greeting that nobody confirmed is not.
-    fn on_caller_gone(&mut self, recording: RecordingId) {
+    pub(crate) fn on_caller_gone(&mut self, recording: RecordingId) {
         if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
             && taking.fate == Disposition::Open
         {
@@ -239,7 +203,7 @@ impl Core {
     }
 
     /// Once it has ended, is filed and decided about, the shell is told.
-    fn finish_if_complete(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
+    pub(crate) fn finish_if_complete(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
         let Some(taking) = self.voicemail_recordings.running.get(&recording) else { return };
         let (Some(came_to), Some(there)) = (taking.came_to, taking.filed) else { return };
         let keep = match taking.fate {

@@ -5,17 +5,16 @@ use crate::core::{Core, Cx};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Instant, Now};
-use media::{DtmfMode, MediaCommand, MediaEvent, PlayId, RecordingId, Source, StreamId};
+use base::Instant;
+use media::{DtmfMode, MediaCommand, PlayId, RecordingId, Source};
 use model::dialplan::Application;
 use model::{CallDirection, Cause, Extension, Language, TraceStep, voicemail};
 
 use super::deposit::Deposit;
 use super::menu::Menu;
 use super::prompt::Prompt;
-use super::{Clip, IvrAction, IvrEvent, PromptSet};
-use crate::backlog::Task;
-use crate::call::{CallKey, Leg, Phase};
+use super::{IvrAction, IvrEvent};
+use crate::call::Phase;
 use crate::switch::Switch;
 use crate::{Output, limits};
 
@@ -35,7 +34,7 @@ enum Dialogue {
 
 /// What the visit's one timer means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Waiting {
+pub(crate) enum Waiting {
     /// For a key, or for the end of a recording.
     Key,
     /// For the end of what is said.
@@ -60,143 +59,17 @@ pub(crate) enum DtmfSource {
 pub(crate) struct VoicemailSession {
     talk: Dialogue,
     pub(super) extension: Option<Arc<Extension>>,
-    pub(super) language: Language,
+    pub(crate) language: Language,
     /// What is being said; an earlier one's end means nothing.
-    pub(super) play: PlayId,
+    pub(crate) play: PlayId,
     /// The file that is being read, and what is said before it.
-    pub(super) fetching: Option<(u64, Vec<Prompt>)>,
-    pub(super) recording: Option<RecordingId>,
+    pub(crate) fetching: Option<(u64, Vec<Prompt>)>,
+    pub(crate) recording: Option<RecordingId>,
     /// What is done first, once there is something to say it with.
     pub(super) held: Vec<IvrAction>,
-    pub(super) waits: Waiting,
+    pub(crate) waits: Waiting,
     pub(super) pressed: Option<(char, DtmfSource, Instant)>,
     pub(super) ends: Instant,
-}
-
-impl Switch {
-    // ---- ways in -------------------------------------------------------------------------------------------------------------
-
-    /// Whether the voicemail of an extension takes a call that came to nothing for this cause (S73). Where it was `diverted`, the number that
-    /// it was sent on to may have failed in more ways than a phone can.
-    pub(crate) fn voicemail_takes(extension: &Extension, cause: Cause, diverted: bool) -> bool {
-        let phone = matches!(
-            cause,
-            Cause::Busy
-                | Cause::NoAnswer
-                | Cause::Unreachable
-                | Cause::DoNotDisturb
-                | Cause::Declined
-                | Cause::Refused
-        );
-        let number = matches!(
-            cause,
-            Cause::ForwardingLoop
-                | Cause::NoRoute
-                | Cause::NotFound
-                | Cause::BadNumber
-                | Cause::Inactive
-                | Cause::Forbidden
-                | Cause::ConcurrentCallLimit
-                | Cause::CallRateLimit
-                | Cause::OutsideMinutesUsed
-        );
-        extension.voicemail_enabled && (phone || diverted && number)
-    }
-
-    /// The prompts are there: whoever waits for them is spoken to.
-    pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<PromptSet>, out: &mut Vec<Output>) {
-        (self.core.prompts, self.core.prompts_read) = (prompts, true);
-        self.do_in_parts(now, Task::Speak, out);
-    }
-
-    /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
-    fn keys_come_as(leg: &Leg) -> DtmfMode {
-        let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
-        if events { DtmfMode::Events } else { DtmfMode::Tones }
-    }
-
-    // ---- what happens --------------------------------------------------------------------------------------------------------
-
-    /// A media event that concerns voicemail.
-    pub(crate) fn voicemail_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
-        match event {
-            MediaEvent::Digit { stream, digit, millis } => {
-                if let Some((key, 0)) = self.core.index.stream_of(stream)
-                    && !self.calls.get(key).is_some_and(|call| call.may_be_a_voice(millis))
-                {
-                    self.on_call(now, key, out, |call, cx| call.key_pressed(cx, digit, DtmfSource::Media));
-                }
-            }
-            MediaEvent::PlaybackFinished { stream, play } => self.played(now, stream, play, out),
-            MediaEvent::SilenceDetected { recording } => {
-                let call = self
-                    .core
-                    .voicemail_recordings
-                    .call_of(recording)
-                    .and_then(|call| self.core.index.find(call));
-                let is = |key: &CallKey| {
-                    self.calls
-                        .get(*key)
-                        .and_then(|call| call.voicemail_session())
-                        .is_some_and(|v| v.recording == Some(recording))
-                };
-                if let Some(key) = call.filter(is) {
-                    self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Quiet));
-                }
-            }
-            MediaEvent::Recorded { recording, millis, sound_millis, .. } => {
-                self.voicemail_recorded(now, recording, millis, sound_millis, out);
-            }
-            MediaEvent::FileClosed { recording, file } => {
-                self.core.voicemail_file_closed(recording, &file, out);
-            }
-            MediaEvent::Ports { .. }
-            | MediaEvent::RtpTimeout { .. }
-            | MediaEvent::WorkerGone { .. }
-            | MediaEvent::Closed { .. } => {}
-        }
-    }
-
-    fn played(&mut self, now: Now, stream: StreamId, play: PlayId, out: &mut Vec<Output>) {
-        if self.said(now, stream, out) {
-            return;
-        }
-        let Some((key, 0)) = self.core.index.stream_of(stream) else { return };
-        if self
-            .calls
-            .get(key)
-            .and_then(|call| call.voicemail_session())
-            .is_some_and(|visit| visit.play == play && visit.waits == Waiting::Said)
-        {
-            self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Played));
-        }
-    }
-
-    /// A file was read.
-    pub(crate) fn fetched(&mut self, now: Now, token: u64, clip: Option<Clip>, out: &mut Vec<Output>) {
-        let Some(key) = self.core.index.expected(token) else { return };
-        if self.announcement_fetched(now, (key, token), clip.as_ref(), out) {
-            return;
-        }
-        let fetches =
-            |visit: &VoicemailSession| visit.fetching.as_ref().is_some_and(|(asked, _)| *asked == token);
-        if !self.calls.get(key).and_then(|call| call.voicemail_session()).is_some_and(fetches) {
-            return;
-        }
-        let Some(visit) = self.calls.get_mut(key).and_then(|call| call.voicemail_session_mut()) else {
-            return;
-        };
-        let (language, said) =
-            (visit.language, visit.fetching.take().map(|(_, said)| said).unwrap_or_default());
-        match clip {
-            Some(clip) => {
-                let mut samples = self.core.prompts.say(language, &said).to_vec();
-                samples.extend_from_slice(&clip);
-                self.on_call(now, key, out, |call, cx| call.say(cx, samples.into()));
-            }
-            None => self.on_call(now, key, out, |call, cx| call.dispatch_ivr(cx, &IvrEvent::Missing)),
-        }
-    }
 }
 
 /// The key in an INFO: `Signal=5` (application/dtmf-relay), or the key alone (application/dtmf).
@@ -318,7 +191,7 @@ impl Call {
     }
 
     /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
-    fn may_be_a_voice(&self, millis: u16) -> bool {
+    pub(crate) fn may_be_a_voice(&self, millis: u16) -> bool {
         let speaks = self.voicemail_session().is_some_and(|visit| visit.recording.is_some());
         let leg = self.leg(0);
         let tones = leg.is_some_and(|leg| Switch::keys_come_as(leg) == DtmfMode::Tones);
@@ -373,11 +246,11 @@ impl Call {
         self.voicemail_session().is_some()
     }
 
-    pub(super) fn voicemail_session(&self) -> Option<&VoicemailSession> {
+    pub(crate) fn voicemail_session(&self) -> Option<&VoicemailSession> {
         if let Phase::Voicemail(visit) = &self.phase { Some(visit) } else { None }
     }
 
-    pub(super) fn voicemail_session_mut(&mut self) -> Option<&mut VoicemailSession> {
+    pub(crate) fn voicemail_session_mut(&mut self) -> Option<&mut VoicemailSession> {
         if let Phase::Voicemail(visit) = &mut self.phase { Some(visit) } else { None }
     }
 }

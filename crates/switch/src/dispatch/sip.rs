@@ -1,0 +1,205 @@
+//! Requests and responses outside of calls, and events of sessions, led to the part that they concern.
+
+use crate::Output;
+use crate::auth::canonical;
+use crate::call::Phase;
+use crate::call::originate::DeviceFilter;
+use crate::core::Cx;
+use crate::out_of_dialog::Rejection;
+use crate::switch::Switch;
+use crate::trunk::outbound::OutboundAttempt;
+use base::Now;
+use model::LegRole;
+use model::journal::Record;
+use sip::HeaderName;
+use sip::Hop;
+use sip::Incoming;
+use sip::Method;
+use sip::Reply;
+use sip::SessionEvent;
+use sip::SessionId;
+use std::sync::Arc;
+
+impl Switch {
+    pub(crate) fn session_event(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        event: SessionEvent,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((key, index)) = self.core.leg_of(session) else {
+            return; // a leg of before a crash, which is only being told goodbye
+        };
+        match event {
+            SessionEvent::Progress { status, sdp, .. } => {
+                self.on_call(now, key, out, |call, cx| call.progressed(cx, index, status, sdp));
+            }
+            SessionEvent::Accepted { sdp, .. } => {
+                self.on_call(now, key, out, |call, cx| call.accepted(cx, index, sdp));
+            }
+            SessionEvent::Confirmed { sdp } => {
+                self.on_call(now, key, out, |call, cx| call.confirmed(cx, index, sdp));
+            }
+            SessionEvent::Offered { sdp } => {
+                self.on_call(now, key, out, |call, cx| call.on_offer(cx, index, sdp));
+            }
+            SessionEvent::Answered { sdp } => {
+                self.on_call(now, key, out, |call, cx| call.answered(cx, index, &sdp));
+            }
+            SessionEvent::OfferRefused { status } => {
+                self.on_call(now, key, out, |call, cx| call.offer_refused(cx, index, status));
+            }
+            SessionEvent::Info { content_type, body }
+                if self.calls.get(key).is_some_and(crate::call::Call::is_in_voicemail) =>
+            {
+                if let Some(digit) = crate::voicemail::key_of_info(&content_type, &body) {
+                    self.on_call(now, key, out, |call, cx| {
+                        call.key_pressed(cx, digit, crate::voicemail::DtmfSource::Signalling);
+                    });
+                }
+            }
+            SessionEvent::Info { content_type, body } => {
+                self.on_call(now, key, out, |call, cx| call.pass_info(cx, index, &content_type, &body));
+            }
+            SessionEvent::Ended(ended) => {
+                self.on_call(now, key, out, |call, cx| call.ended(cx, index, &ended));
+            }
+        }
+    }
+
+    /// A phone has registered: it joins the calls that wait for it.
+    pub(crate) fn on_flow_recovered(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
+        let calls = self.core.index.returning_to(username);
+        if calls.is_empty() {
+            return;
+        }
+        for (key, awaited) in calls {
+            self.on_call(now, key, out, |call, cx| call.rejoin(cx, &awaited));
+        }
+    }
+
+    /// A phone has registered: the calls that wait for it, or for any of its owner's, look again.
+    pub(crate) fn device_registered(&mut self, now: Now, username: &Arc<str>, out: &mut Vec<Output>) {
+        if self.core.index.waiting() == 0 {
+            return;
+        }
+        let owner = self.core.directory.credential(username).map(|credential| &credential.user);
+        for key in self.core.index.waiting_for(username, owner) {
+            let Some(Phase::Waiting(wish)) = self.calls.get(key).map(|call| &call.phase) else { continue };
+            let route = self.core.route_of(now, wish).route;
+            if let Some(device) = self.core.device_for(now, wish, &route, DeviceFilter::Registered) {
+                self.on_call(now, key, out, |call, cx| call.ring_device(cx, &device));
+            }
+        }
+    }
+
+    pub(crate) fn request(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
+        match request.message.method() {
+            Method::Register => self.register(now, &request, out),
+            Method::Invite => self.invite(now, request, out),
+            Method::Options => self.core.options(now, &request),
+            Method::Ack | Method::Cancel => {}
+            // Everything else proves who it is before it learns that we do not do it (security.md row 14).
+            Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
+                let refusal = Rejection::status(481).why("there is no such call");
+                self.core.refuse_authenticated(now, &request, &refusal);
+            }
+            Method::Subscribe => self.mwi.subscribe(&mut Cx::new(now, &mut self.core, out), &request),
+            Method::Publish => {
+                self.core.refuse_authenticated(
+                    now,
+                    &request,
+                    &Rejection::status(489).why("no such event package"),
+                );
+            }
+            Method::Message => {
+                let refusal = Rejection::status(405).why("text messages are not delivered here");
+                self.core.refuse_authenticated(now, &request, &refusal);
+            }
+            Method::Refer => {
+                let refusal = Rejection::status(405).why("calls are not transferred by REFER here");
+                self.core.refuse_authenticated(now, &request, &refusal);
+            }
+            Method::Other(_) => {
+                let refusal = Rejection::status(501).why("this method is not known here");
+                self.core.refuse_authenticated(now, &request, &refusal);
+            }
+        }
+    }
+
+    /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
+    /// have read the tags somewhere.
+    pub(crate) fn on_source_changed(&mut self, now: Now, session: SessionId, request: Incoming) {
+        // A carrier is known by its addresses, and has several.
+        match self.is_from_trunk(session, &request.hop) {
+            Some(true) => {
+                self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
+                return;
+            }
+            Some(false) => {
+                self.core.endpoint.respond_stateless(now, &request, Reply::new(403), &mut self.core.sip_out);
+                return;
+            }
+            None => {}
+        }
+        let Some(credential) = self.core.authenticate(now, &request) else { return };
+        let party = self.core.leg_of(session).and_then(|(key, index)| {
+            self.core.directory.credential(&self.calls.get(key)?.leg(index)?.record.party)
+        });
+        let aor = canonical(&self.core.directory, &credential);
+        if party.is_some_and(|party| canonical(&self.core.directory, party) == aor) {
+            self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
+        } else {
+            let refusal = Rejection::status(403).why("the call is not that of the authenticated user");
+            self.core.reject(now, &request, &refusal);
+        }
+    }
+
+    /// Max-Forwards of a request that we pass on, less one.
+    pub(crate) fn hops_left(request: &Incoming) -> u8 {
+        match request.message.number(HeaderName::MaxForwards) {
+            Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
+            _ => 69,
+        }
+    }
+
+    pub(crate) fn register(&mut self, now: Now, request: &Incoming, out: &mut Vec<Output>) {
+        let Some((credential, aor)) = self.core.admit_register(now, request) else { return };
+        match self.core.wish(now, request).and_then(|wish| self.core.apply(now, request, &aor, wish)) {
+            Err(refusal) => self.core.reject(now, request, &refusal),
+            Ok(records) => {
+                for record in &records {
+                    if let Record::Unbound { username, contact, .. } = record {
+                        self.mwi.gone(username, contact);
+                    }
+                }
+                out.extend(records.into_iter().map(Output::Journal));
+                self.core.counters.registrations_accepted += 1;
+                self.core.confirm(now, request, &aor);
+                let cx = &mut Cx::new(now, &mut self.core, out);
+                self.mwi.on_registered(cx, &aor, credential.extension.as_ref());
+                self.on_flow_recovered(now, &aor, out);
+                self.device_registered(now, &aor, out);
+            }
+        }
+    }
+
+    /// Whether a request within a call comes from the trunk that carries it, though from another of its addresses.
+    pub(crate) fn is_from_trunk(&self, session: SessionId, hop: &Hop) -> Option<bool> {
+        let (key, index) = self.core.leg_of(session)?;
+        let call = self.calls.get(key)?;
+        if call.leg(index)?.record.role != LegRole::Trunk {
+            return None;
+        }
+        let carrier = match index {
+            0 if call.channel.is_some() => call.channel.as_ref(),
+            _ => call
+                .outbound
+                .of_leg(index)
+                .and_then(|id| call.outbound.get(id))
+                .and_then(OutboundAttempt::carrier),
+        };
+        Some(self.core.trunks_by_source(hop).iter().any(|trunk| Some(&trunk.id) == carrier))
+    }
+}
