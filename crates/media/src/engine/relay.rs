@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use base::Now;
 
+use super::Engine;
+use super::api::{Component, Forward, MediaEvent};
 use super::dtmf::DtmfDigit;
 use super::g711;
 use super::latching::Verdict;
@@ -11,7 +13,6 @@ use super::quality::Paced;
 use super::rtcp::Rename;
 use super::rtp;
 use super::stream::{Forwarding, Kind, Stream};
-use super::{Component, Engine, Forward, MediaEvent};
 use crate::limits::PACKET_BYTES;
 
 impl Engine {

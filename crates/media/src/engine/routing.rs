@@ -4,10 +4,12 @@ use std::net::IpAddr;
 
 use base::Now;
 
+use super::Engine;
+use super::api::{Component, DtmfMode, MediaEvent, MediaSink, Source, StreamId};
 use super::rtcp::REPORT;
 use super::stream::Stream;
+use super::tap::Tap;
 use super::tone_generator::{Catchup, SAMPLES, TonePlayer, packed};
-use super::{Component, Engine, MediaEvent, MediaSink, Source, StreamId};
 use crate::sdp::Negotiated;
 
 impl Engine {
@@ -185,5 +187,23 @@ impl Engine {
         if let (Some((channel, to)), Some(packet)) = (target, length.and_then(|n| report.get(..n))) {
             wire.send(stream.id, channel, to, packet);
         }
+    }
+
+    /// Change the tap of a stream, which comes and goes with its users; `false` where there is no such stream.
+    pub(super) fn tap(&mut self, stream: StreamId, change: impl FnOnce(&mut Tap)) -> bool {
+        let Some((_, stream)) = self.find(stream) else { return false };
+        let mut tap = stream.tap.take().unwrap_or_default();
+        change(&mut tap);
+        stream.tap = Some(tap).filter(|tap| !tap.is_idle());
+        true
+    }
+
+    pub(super) fn listen(&mut self, stream: StreamId, digits: DtmfMode) {
+        let sends_events = self.find(stream).is_some_and(|(_, stream)| stream.detector.has_heard());
+        self.tap(stream, |tap| match digits {
+            DtmfMode::Tones if sends_events => tap.ear = None,
+            DtmfMode::Tones => _ = tap.ear.get_or_insert_default(),
+            DtmfMode::Events => tap.ear = None,
+        });
     }
 }

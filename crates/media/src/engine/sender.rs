@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{Instant, Rng};
 
-use super::StreamId;
+use super::api::StreamId;
 use super::rtp::Header;
 
 /// So many packets after a switch, one from before it may still arrive late.

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use base::{Instant, Now, Rng};
 
+use super::api::{Component, Report, Source, StreamId};
 use super::dtmf::EventDetector;
 use super::g711::Law;
 use super::latching::RtpLatch;
-use super::playback::PlayQueue;
+use super::play_queue::PlayQueue;
 use super::quality::{self, ReceiveStats};
 use super::rtcp::Rtcp;
 use super::sender::RtpSender;
 use super::tap::Tap;
 use super::tone_generator::TonePlayer;
-use super::{Component, Report, Source, StreamId};
 use crate::limits::PACKETS_PER_SECOND;
 use crate::sdp::{Codec, Negotiated};
 

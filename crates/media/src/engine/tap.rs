@@ -5,33 +5,19 @@ use std::collections::BTreeMap;
 use base::Now;
 use smallvec::SmallVec;
 
+use super::api::{MediaEvent, RecordingId, StreamId};
 use super::dtmf::DtmfDigit;
 use super::g711::Law;
-use super::recorder::{Recording, RecordingId};
+use super::recording::Recording;
 use super::rtp::Header;
 use super::tones::ToneDetector;
-use super::{Engine, MediaEvent, StreamId};
 use crate::limits::PACKET_BYTES;
-
-/// A clip that is played; chosen by whoever plays it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PlayId(pub u32);
-
-/// Which presses of keys are told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DtmfMode {
-    /// Those that come as events (RFC 4733).
-    Events,
-    /// Those, and tones in the audio of a peer that has not sent an event yet: it costs a little, and voices may be taken for keys, so only
-    /// while somebody waits for keys.
-    Tones,
-}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Tap {
     pub(super) recordings: SmallVec<[RecordingId; 2]>,
-    ear: Option<Box<ToneDetector>>,
+    pub(super) ear: Option<Box<ToneDetector>>,
 }
 
 impl Tap {
@@ -69,27 +55,7 @@ impl Tap {
         self.ear = None;
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.recordings.is_empty() && self.ear.is_none()
-    }
-}
-
-impl Engine {
-    /// Change the tap of a stream, which comes and goes with its users; `false` where there is no such stream.
-    pub(super) fn tap(&mut self, stream: StreamId, change: impl FnOnce(&mut Tap)) -> bool {
-        let Some((_, stream)) = self.find(stream) else { return false };
-        let mut tap = stream.tap.take().unwrap_or_default();
-        change(&mut tap);
-        stream.tap = Some(tap).filter(|tap| !tap.is_idle());
-        true
-    }
-
-    pub(super) fn listen(&mut self, stream: StreamId, digits: DtmfMode) {
-        let sends_events = self.find(stream).is_some_and(|(_, stream)| stream.detector.has_heard());
-        self.tap(stream, |tap| match digits {
-            DtmfMode::Tones if sends_events => tap.ear = None,
-            DtmfMode::Tones => _ = tap.ear.get_or_insert_default(),
-            DtmfMode::Events => tap.ear = None,
-        });
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::Instant;
 
-use super::Tone;
+use super::api::Tone;
 use super::g711::Law;
 use super::rtp::{self, HEADER};
 use crate::limits::TONE_CATCH_UP;
