@@ -1,7 +1,7 @@
-//! Everything a voice packet meets between two sockets, and the offer/answer that decides it. No socket and no clock.
+//! Media: the RTP engine between the sockets, and the SDP offer/answer that configures it. Without sockets and clocks (sans-I/O).
 //!
-//! A *stream* is one leg's RTP and RTCP on one port of ours. The switch opens streams and says what feeds whom ([`MediaCommand`]); a worker
-//! of the shell hands every packet to [`Engine::packet`], which says where it goes.
+//! A *stream* is one leg's RTP and RTCP on one local port pair. The switch opens streams and sets their sources ([`MediaCommand`]); a media
+//! worker of the server hands every packet to [`Engine::packet`], which says where it is to be sent.
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::sdp::Negotiated;
 
-/// One leg's RTP and RTCP on one port of ours; chosen by the switch, unique among open streams.
+/// Id of a stream: one leg's RTP and RTCP on one local port pair. Chosen by the switch, unique among open streams.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub u32);
 
-/// RTP or RTCP. With rtcp-mux both arrive on the RTP port and are told apart by their second byte (RFC 5761 §4).
+/// RTP or RTCP. With rtcp-mux both arrive on the RTP port and are told apart by the second byte of the packet (RFC 5761 §4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Component {
@@ -18,301 +18,303 @@ pub enum Component {
     Rtcp,
 }
 
-/// What we can play by ourselves (8 kHz).
+/// A signal that the engine generates, at 8 kHz.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tone {
-    /// Ringing at the far end: 425 Hz, 1 s on, 4 s off.
+    /// Ringback tone: 425 Hz, 1 s on, 4 s off.
     Ringback,
-    /// Busy: 425 Hz, 0.5 s on, 0.5 s off.
+    /// Busy tone: 425 Hz, 0.5 s on, 0.5 s off.
     Busy,
-    /// Milliwatt: 1004 Hz at 0 dBm0, without end.
+    /// Milliwatt: 1004 Hz at 0 dBm0, continuous.
     Milliwatt,
-    /// Music on hold: a quiet tune that we synthesise ourselves.
+    /// Music on hold: a quiet synthesised tune.
     Music,
 }
 
-/// What a peer hears.
+/// The source of the audio that is sent to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Nothing is sent.
+    /// No source: nothing is sent.
     Nothing,
-    /// The peer of another stream: relayed where the codecs agree, transcoded between µ-law and A-law where not.
-    /// A stream that several want to hear is passed on to the one that was told last.
+    /// The peer of another stream: relayed where the codecs match, transcoded between µ-law and A-law where they differ.
+    /// A stream has one listener: of several streams with the same source, the one whose source was set last.
     Stream(StreamId),
-    /// Itself.
+    /// The stream's own peer: echo.
     Echo,
-    /// A tone.
+    /// A generated tone.
     Tone(Tone),
-    /// Packets of silence, so that NAT bindings and phones stay content.
+    /// Packets of silence, which keep NAT bindings open and prevent the phone's RTP timeout.
     Silence,
 }
 
-/// What the switch tells a worker.
+/// Commands of the switch to a media worker.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MediaCommand {
-    /// A leg begins on this local (even) RTP port, which the worker has bound. Nothing is sent before `Negotiated`.
+    /// Open a stream on this local (even) RTP port, which the worker has bound. Nothing is sent before `Negotiated`.
     Open {
-        /// The stream.
+        /// Id of the new stream; an open stream with this id is closed first.
         stream: StreamId,
-        /// Its local RTP port.
+        /// Local RTP port; RTCP is the next port unless muxed.
         port: u16,
     },
-    /// What SDP said, first or anew. A changed remote address unlocks the source (DESIGN §4).
+    /// The result of an offer/answer exchange, the first or a later one. A changed remote address starts latching again.
     Negotiated {
-        /// The stream.
+        /// Id of the stream.
         stream: StreamId,
-        /// Where the leg's signalling comes from: a source there may lock within the first packets (NAT).
+        /// Source address of the leg's signalling: RTP from this host may latch although SDP names another address (NAT).
         signalling: IpAddr,
-        /// The result of offer and answer.
+        /// What was negotiated.
         negotiated: Box<Negotiated>,
     },
-    /// What this stream's peer hears from now on.
+    /// Set the source of the audio that is sent to the stream's peer.
     SetSource {
-        /// The stream whose peer listens.
+        /// Id of the stream whose peer listens.
         stream: StreamId,
-        /// What it hears.
+        /// The new source.
         source: Source,
     },
-    /// Let a peer hear a clip. Clips of a stream are played one after the other without a gap, each in full, instead of what feeds the
-    /// stream; that returns after the last one. They begin once SDP has spoken.
+    /// Queue a clip for a peer. The clips of a stream are played in order, without a gap and each in full, in place of the stream's source,
+    /// which returns after the last clip. Playback starts once the stream is negotiated.
     Play {
-        /// The stream whose peer listens.
+        /// Id of the stream whose peer listens.
         stream: StreamId,
-        /// Comes back in [`MediaEvent::PlaybackFinished`].
+        /// Id of the clip, returned in [`MediaEvent::PlaybackFinished`].
         play: PlayId,
-        /// 8 kHz, mono.
+        /// PCM samples, 8 kHz, mono.
         clip: Arc<[i16]>,
     },
-    /// Forget the clips of a stream, the one that plays too. They are not told as played.
+    /// Discard the queued clips of a stream, including the current one. No [`MediaEvent::PlaybackFinished`] is raised for them.
     StopPlay {
-        /// The stream.
+        /// Id of the stream.
         stream: StreamId,
     },
-    /// Which digits of a peer are told; where nothing is said, [`DtmfMode::Events`].
+    /// Set how DTMF of a peer is detected; [`DtmfMode::Events`] until set.
     SetDtmfMode {
-        /// The stream.
+        /// Id of the stream.
         stream: StreamId,
-        /// What to listen for.
+        /// The detection mode.
         digits: DtmfMode,
     },
-    /// Record what one or two peers send us. [`MediaEvent::Recorded`] is its end, whatever ends it.
+    /// Record the audio received from one or two peers. The recording ends with [`MediaEvent::Recorded`], whatever the reason.
     StartRecording(Box<StartRecording>),
-    /// From now on silence is written, until [`MediaCommand::ResumeRecording`].
+    /// Write silence until [`MediaCommand::ResumeRecording`].
     PauseRecording {
-        /// Which.
+        /// Id of the recording.
         recording: RecordingId,
     },
-    /// Write again what is heard.
+    /// Write the received audio again.
     ResumeRecording {
-        /// Which.
+        /// Id of the recording.
         recording: RecordingId,
     },
     /// End a recording.
     StopRecording {
-        /// Which.
+        /// Id of the recording.
         recording: RecordingId,
     },
-    /// The leg is over: [`MediaEvent::Closed`] follows, then the port may be used again.
+    /// Close a stream: [`MediaEvent::Closed`] follows, then the port may be used again.
     Close {
-        /// The stream.
+        /// Id of the stream.
         stream: StreamId,
     },
 }
 
-/// What a worker tells the switch.
+/// Events of a media worker for the switch.
 #[derive(Clone, PartialEq, Debug)]
 pub enum MediaEvent {
-    /// Even local ports that a worker has bound (each with the odd one above it) and that nobody uses.
+    /// Even local ports that a worker has bound (each with the odd port above it) and that are free.
     Ports {
-        /// Which worker: a call's streams all live on one.
+        /// Index of the worker; all streams of a call are on one worker.
         worker: u8,
-        /// Which listener's address they are bound on.
+        /// Index of the listener on whose address the ports are bound.
         listener: u16,
         /// The RTP ports.
         ports: Vec<u16>,
     },
-    /// A whole DTMF digit was received, once per press: as events (RFC 4733), or as tones where [`MediaCommand::SetDtmfMode`] asked for it.
+    /// A complete DTMF digit was received, once per key press: as telephone-events (RFC 4733), or as in-band tones where
+    /// [`MediaCommand::SetDtmfMode`] enabled them.
     Digit {
-        /// Whose.
+        /// Id of the stream that received it.
         stream: StreamId,
-        /// `0-9*#A-D`.
+        /// One of `0-9*#A-D`.
         digit: char,
-        /// How long it was held.
+        /// Duration of the key press in milliseconds.
         millis: u16,
     },
-    /// Nothing was received on a stream that should be sending for [`Engine::SILENCE`](crate::Engine::SILENCE).
+    /// No RTP was received for [`Engine::SILENCE`](crate::Engine::SILENCE) on a stream whose peer should send.
     RtpTimeout {
-        /// Which.
+        /// Id of the stream.
         stream: StreamId,
     },
-    /// A clip was played to its end.
+    /// A clip was played to its end, or was rejected because the queue was full.
     PlaybackFinished {
-        /// To whose peer.
+        /// Id of the stream whose peer listened.
         stream: StreamId,
-        /// Which clip.
+        /// Id of the clip.
         play: PlayId,
     },
-    /// Nobody in a recording has made a sound for as long as it asked. Once per silence.
+    /// All channels of a recording have been silent for [`StartRecording::quiet`]. Raised once per period of silence.
     SilenceDetected {
-        /// Which.
+        /// Id of the recording.
         recording: RecordingId,
     },
-    /// A recording has ended; its last audio went out before.
+    /// A recording has ended; its last block was handed to the sink before this event.
     Recorded {
-        /// Which.
+        /// Id of the recording.
         recording: RecordingId,
-        /// How long it is, pauses included.
+        /// Length in milliseconds, pauses included.
         millis: u32,
-        /// How much of that was no silence.
+        /// Milliseconds of that which are not silence.
         sound_millis: u32,
-        /// Why.
+        /// Why the recording ended.
         ended: Ended,
     },
-    /// From the shell: a recording's file is closed, or could not be written any further.
+    /// Raised by the server: a recording's file was closed, or writing it failed.
     FileClosed {
-        /// Which.
+        /// Id of the recording.
         recording: RecordingId,
-        /// What came of it.
+        /// Result of writing the file.
         file: FileResult,
     },
-    /// From the shell: a worker has ended by an error, and with it all its streams and ports. It begins anew, and tells of its ports as at
-    /// its start.
+    /// Raised by the server: a worker thread has failed, and all its streams and ports are gone. The worker is restarted and announces its
+    /// ports with [`MediaEvent::Ports`] as at start-up.
     WorkerGone {
-        /// Which.
+        /// Index of the worker.
         worker: u8,
     },
     /// A stream is closed.
     Closed {
-        /// Which.
+        /// Id of the stream.
         stream: StreamId,
-        /// What it carried.
+        /// Final statistics of the stream.
         report: Report,
     },
 }
 
-/// What became of a recording's file.
+/// Result of writing a recording's file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileResult {
-    /// It is complete.
+    /// The file is complete.
     Complete {
-        /// How long the file is.
+        /// File size in bytes.
         bytes: u64,
-        /// How long it plays.
+        /// Playing time in milliseconds.
         millis: u64,
-        /// Its SHA-256.
+        /// SHA-256 of the file.
         sha256: [u8; 32],
     },
     /// The disk is full; what was written before is kept.
     DiskFull,
-    /// It could not be opened or written.
+    /// The file could not be opened or written.
     Failed,
 }
 
-/// What one stream carried, measured at our socket.
+/// Statistics of one stream, measured at the local socket.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Report {
-    /// RTP packets from the peer that were accepted.
+    /// Accepted RTP packets from the peer.
     pub received: u64,
     /// RTP packets sent to the peer.
     pub sent: u64,
-    /// Packets of the peer that never arrived (RFC 3550 §A.3).
+    /// Packets of the peer that were lost (RFC 3550 §A.3).
     pub lost: u64,
-    /// Packets that were refused: not from the locked source, no RTP, not allowed by the direction.
+    /// Rejected packets: not from the latched source, not RTP, over the rate limit, or not allowed by the negotiated direction.
     pub refused: u64,
-    /// Interarrival jitter of what the peer sends (RFC 3550 §A.8), in microseconds.
+    /// Interarrival jitter of the received packets (RFC 3550 §A.8), in microseconds.
     pub jitter_us: u32,
-    /// Round trip to the peer from RTCP (LSR/DLSR), in microseconds; 0 where no report came.
+    /// Round-trip time to the peer from RTCP (LSR and DLSR), in microseconds; 0 without a report.
     pub rtt_us: u32,
-    /// Loss that the peer reports of what we send, in 1/256.
+    /// Loss that the peer reports of the packets sent to it, in 1/256.
     pub remote_loss: u8,
-    /// Jitter that the peer reports of what we send, in microseconds.
+    /// Jitter that the peer reports of the packets sent to it, in microseconds.
     pub remote_jitter_us: u32,
-    /// Listening quality of what the peer sends, 1.0 to 4.5 by the E-model (ITU-T G.107, default values with loss and delay); 0 where nothing came.
+    /// Listening quality of the received audio, MOS 1.0 to 4.5 by the E-model (ITU-T G.107, default values with loss and delay); 0 without a packet.
     pub mos: f32,
-    /// The same for what the peer hears, from its reports.
+    /// Listening quality at the peer, by its RTCP reports, in the same range.
     pub remote_mos: f32,
 }
 
-/// Where a packet goes that was rewritten in place.
+/// Destination of a packet that was rewritten in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Forward {
-    /// The stream whose socket sends it.
+    /// Id of the stream whose socket sends the packet.
     pub stream: StreamId,
-    /// Which socket of it.
+    /// The socket to send from: RTP or RTCP.
     pub channel: Component,
-    /// To whom.
+    /// Destination address.
     pub to: SocketAddr,
-    /// How many bytes of the buffer.
+    /// Length of the packet in the buffer, in bytes.
     pub len: usize,
 }
 
-/// Takes what the engine makes by itself: packets of tones, silence and reports, and the audio of recordings.
+/// Receives what the engine generates: packets of tones, clips, silence and RTCP reports, and the audio of recordings.
 pub trait MediaSink {
-    /// Send `packet` from a stream's socket.
+    /// Send `packet` from a stream's RTP or RTCP socket to `to`.
     fn send(&mut self, stream: StreamId, channel: Component, to: SocketAddr, packet: &[u8]);
 
-    /// The next block of a recording, at most [`limits::RECORD_BLOCK`](crate::limits::RECORD_BLOCK) samples of 8 kHz: `at` samples after
-    /// its beginning, where the block before it ended. `right` is as long as `left`, and there where the recording has two sides.
+    /// The next block of a recording: at most [`limits::RECORD_BLOCK`](crate::limits::RECORD_BLOCK) samples of 8 kHz. `at` is the block's
+    /// offset in samples from the start of the recording, which is the end of the block before. `right` is present where the recording has two
+    /// channels, and as long as `left`.
     fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
         let _ = (recording, at, left, right);
     }
 }
 
-/// A clip that is played; chosen by whoever plays it.
+/// Id of a clip in a stream's play queue; chosen by the switch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PlayId(pub u32);
 
-/// Which presses of keys are told.
+/// Which forms of DTMF are detected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DtmfMode {
-    /// Those that come as events (RFC 4733).
+    /// Telephone-events (RFC 4733) only.
     Events,
-    /// Those, and tones in the audio of a peer that has not sent an event yet: it costs a little, and voices may be taken for keys, so only
-    /// while somebody waits for keys.
+    /// Telephone-events, and in-band tones of a peer that has not sent an event yet. Tone detection costs CPU time and may take a voice for a
+    /// key, so it is enabled only while an application waits for digits.
     Tones,
 }
 
-/// A recording; chosen by the switch, unique among those that run.
+/// Id of a recording; chosen by the switch, unique among running recordings.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RecordingId(pub u32);
 
-/// What a recording's file is.
+/// File format of a recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileFormat {
-    /// PCM, 16 bits, 8 kHz.
+    /// WAV: PCM, 16 bits, 8 kHz.
     Wav,
-    /// Opus in Ogg.
+    /// Opus in an Ogg container.
     Opus,
 }
 
-/// What to record, and until when.
+/// Parameters of a new recording.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StartRecording {
-    /// Its number, for later commands and events.
+    /// Id of the recording, used in later commands and events.
     pub recording: RecordingId,
-    /// Whose audio is the left channel, or the only one.
+    /// Stream whose received audio is the left channel, or the only channel.
     pub left: StreamId,
-    /// Whose audio is the right channel; on the same worker.
+    /// Stream whose received audio is the right channel; it has to be on the same worker.
     pub right: Option<StreamId>,
-    /// Where the shell keeps it: a path below the data directory without its ending, `recordings/2026/01/15/rec_…`.
+    /// File path below the data directory, without extension: `recordings/2026/01/15/rec_…`.
     pub name: Arc<str>,
-    /// The file.
+    /// Format of the file.
     pub format: FileFormat,
-    /// It ends by itself after so long.
+    /// Maximum duration, pauses included; unlimited if `None`.
     pub longest: Option<Duration>,
-    /// [`MediaEvent::SilenceDetected`] is raised after so long without a sound.
+    /// [`MediaEvent::SilenceDetected`] is raised after this duration of silence; never if `None`.
     pub quiet: Option<Duration>,
 }
 
 /// Why a recording has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// It was told to.
+    /// By [`MediaCommand::StopRecording`], or replaced by a recording with the same id.
     Stopped,
-    /// It is as long as it may be.
+    /// It reached [`StartRecording::longest`].
     Longest,
-    /// All whom it recorded are gone, or were not there.
+    /// All recorded streams are closed, or were not open.
     Left,
-    /// Too many recordings run.
+    /// The limit of recordings per worker ([`limits::RECORDINGS`](crate::limits::RECORDINGS)) is reached.
     Refused,
 }

@@ -1,13 +1,13 @@
-//! Digits out of telephone-events (RFC 4733): each press once, however often its packets come.
+//! Telephone-events (RFC 4733): one digit per key press, however many packets it has.
 
-/// A press.
+/// A key press.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct DtmfDigit {
     pub(super) digit: char,
     pub(super) millis: u16,
 }
 
-/// Follows the events of one peer.
+/// Follows the telephone-events of one peer.
 #[derive(Debug, Default)]
 pub(super) struct EventDetector {
     current: Option<Event>,
@@ -16,7 +16,7 @@ pub(super) struct EventDetector {
 #[derive(Clone, Copy, Debug)]
 struct Event {
     code: u8,
-    /// When it began: all packets of an event bear it (RFC 4733 §2.2.1).
+    /// RTP timestamp of the event's start, the same in all its packets (RFC 4733 §2.2.1).
     timestamp: u32,
     duration: u16,
     told: bool,
@@ -33,7 +33,7 @@ impl Event {
 }
 
 impl EventDetector {
-    /// An event packet arrived. At most one press ends with it: this one, or one whose end was lost.
+    /// Handle an event packet. Returns at most one digit: this one, or the previous one if its end packets were lost.
     pub(super) fn event(&mut self, timestamp: u32, payload: &[u8]) -> Option<DtmfDigit> {
         let [code, flags, d0, d1] = *payload.first_chunk::<4>()?;
         let duration = u16::from_be_bytes([d0, d1]);
@@ -45,7 +45,7 @@ impl EventDetector {
                 return if ends { event.tell() } else { None };
             }
             if age as i32 <= 0 {
-                return None; // a late packet of an earlier press
+                return None; // a late packet of an earlier event
             }
         }
         let mut before = self.current.replace(Event { code, timestamp, duration, told: false });
@@ -54,20 +54,20 @@ impl EventDetector {
         lost.or(this)
     }
 
-    /// Audio arrived: an event that should have ended by then has ended.
+    /// Handle the timestamp of an audio packet: an event whose end should have come by now has ended.
     pub(super) fn audio(&mut self, timestamp: u32) -> Option<DtmfDigit> {
         let event = self.current.as_mut().filter(|e| !e.told)?;
         let passed = timestamp.wrapping_sub(event.timestamp) as i32;
-        // Three packets beyond what was heard of it: no reordering any more.
+        // Three packets later than the event's known duration: beyond reordering.
         if passed > i32::from(event.duration) + 480 { event.tell() } else { None }
     }
 
-    /// Whether the peer sends its keys as events.
+    /// Whether the peer has sent telephone-events.
     pub(super) fn has_heard(&self) -> bool {
         self.current.is_some()
     }
 
-    /// Another source speaks.
+    /// The source has changed.
     pub(super) fn restart(&mut self) {
         self.current = None;
     }
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(event(&mut detector, 11, 1_000, 800, 1), Some(DtmfDigit { digit: '#', millis: 100 }));
         assert_eq!(event(&mut detector, 11, 1_000, 800, 1), None);
         assert_eq!(event(&mut detector, 11, 1_000, 640, 0), None);
-        // The same key again is another press; a packet of the first one comes too late.
+        // The same key again is a new event; a packet of the first event is late.
         assert_eq!(event(&mut detector, 11, 3_000, 800, 1).map(|p| p.digit), Some('#'));
         assert_eq!(event(&mut detector, 11, 1_000, 800, 1), None);
     }

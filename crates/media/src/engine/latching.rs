@@ -1,9 +1,9 @@
-//! Whom we believe to be the peer: SDP's address at once, its signalling host after a short run of packets, nobody else.
+//! RTP latching (RFC 7362; `strictrtp` of Asterisk): which source address a stream accepts packets from.
 //!
-//! A stranger who sprays ports sends single packets; a phone behind NAT sends a run. So a run from the signalling host is needed before an
-//! address that SDP did not name is believed, a long one where SDP names that host too and so should know its port; and SDP's own address may
-//! still take over: shortly after, or where it is that host at any time. What is locked changes only when SDP
-//! changes or when the locked source has been silent.
+//! SDP's address latches at once. The signalling host latches after a probation, a run of packets in sequence: an attacker who sprays ports
+//! sends single packets, a phone behind NAT sends a run. The probation is longer where SDP names the signalling host too, which then should know
+//! its port. SDP's own address may replace a latched address for a short time, and at any time where it is the signalling host. Otherwise a
+//! latched source changes only after a new SDP or a period of silence.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,33 +13,33 @@ use base::Instant;
 use super::rtp::Header;
 use crate::limits::{PATIENT_RUN, SOURCE_CANDIDATES, SOURCE_RUN};
 
-/// A locked source that has been silent for so long may be replaced.
+/// A latched source that has been silent for this time may be replaced.
 const SILENT: Duration = Duration::from_secs(2);
-/// A run must take at least so long: real audio is paced, a burst of forged packets is not.
+/// Minimum duration of a probation: real audio is paced, a burst of forged packets is not.
 const RUN_SPAN: Duration = Duration::from_millis(40);
-/// The same where SDP names the very host that signals.
+/// The same where SDP names the signalling host.
 const PATIENT_RUN_SPAN: Duration = Duration::from_millis(450);
-/// Packets that may be missing inside a run.
+/// Packets that may be missing within a probation.
 const RUN_GAP: u16 = 4;
-/// So long after a source was learnt from a run, SDP's own address takes over at once.
+/// SDP's address replaces a source that was latched by probation within this time.
 const TAKEOVER: Duration = Duration::from_secs(2);
 /// Longer than any call.
 const CALL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// An RTCP source that has been silent for so long may be replaced: three of its intervals.
+/// An RTCP source that has been silent for this time may be replaced: three report intervals.
 const RTCP_SILENT: Duration = Duration::from_secs(15);
 
-/// What became of a packet.
+/// Result of checking a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// From the locked source.
+    /// From the latched source.
     Accept,
-    /// From a source that has just been locked.
+    /// From a source that was latched by this packet.
     Locked,
-    /// From somebody else.
+    /// From any other source.
     Refuse,
 }
 
-/// See the module.
+/// The latch of one stream.
 #[derive(Debug)]
 pub(super) struct RtpLatch {
     signalling: IpAddr,
@@ -47,7 +47,7 @@ pub(super) struct RtpLatch {
     remote_rtcp: SocketAddr,
     state: State,
     candidates: [Option<Candidate>; SOURCE_CANDIDATES],
-    /// Where RTCP came from last, and when.
+    /// The address that RTCP came from, and the time of its last packet.
     rtcp: Option<(SocketAddr, Instant)>,
 }
 
@@ -58,9 +58,9 @@ enum State {
         from: SocketAddr,
         ssrc: u32,
         last: Instant,
-        /// Until when SDP's own address may take over; `None` where it is locked already.
+        /// Time until which SDP's address may replace the latched one; `None` if SDP's address is latched.
         takeover: Option<Instant>,
-        /// Another SSRC from the locked address: believed after a run that the old one does not interrupt.
+        /// Probation of another SSRC from the latched address; a packet of the current SSRC ends it.
         rival: Option<Run>,
     },
 }
@@ -71,7 +71,7 @@ struct Candidate {
     run: Run,
 }
 
-/// Packets in sequence under one SSRC.
+/// A run of packets in sequence with one SSRC.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     ssrc: u32,
@@ -86,7 +86,7 @@ impl Run {
         Run { ssrc: header.ssrc, next: header.sequence.wrapping_add(1), length: 1, since: now, last: now }
     }
 
-    /// Take one more packet, or begin anew with it.
+    /// Count a packet of the run, or start a new run with it.
     fn extend(&mut self, now: Instant, header: &Header) {
         if header.ssrc != self.ssrc || header.sequence.wrapping_sub(self.next) > RUN_GAP {
             *self = Run::begin(now, header);
@@ -103,14 +103,14 @@ impl Run {
 }
 
 impl RtpLatch {
-    /// Begin to learn.
+    /// Start learning.
     pub(super) fn new(signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) -> RtpLatch {
         let candidates = [None; SOURCE_CANDIDATES];
         RtpLatch { signalling, remote, remote_rtcp, state: State::Learning, candidates, rtcp: None }
     }
 
-    /// SDP spoke again. Only a changed address unlocks, and not if it is the one that is locked. An address that is none (the old way to
-    /// hold) changes nothing: the peer is where it was.
+    /// Apply a later SDP. The latch is reset only by a changed address that is not the latched one. An unusable address (hold by RFC 2543)
+    /// changes nothing: the peer has not moved.
     pub(super) fn renegotiate(&mut self, signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) {
         self.signalling = signalling;
         if !is_sendable(remote) {
@@ -126,7 +126,7 @@ impl RtpLatch {
         (self.remote, self.remote_rtcp) = (remote, remote_rtcp);
     }
 
-    /// The locked source.
+    /// The latched source address.
     pub(super) fn source(&self) -> Option<SocketAddr> {
         match self.state {
             State::Locked { from, .. } => Some(from),
@@ -134,7 +134,7 @@ impl RtpLatch {
         }
     }
 
-    /// The locked source's SSRC.
+    /// The SSRC of the latched source.
     pub(super) fn ssrc(&self) -> Option<u32> {
         match self.state {
             State::Locked { ssrc, .. } => Some(ssrc),
@@ -142,20 +142,19 @@ impl RtpLatch {
         }
     }
 
-    /// Where RTP to the peer goes: the locked source, else SDP's address if it is one.
+    /// Destination of RTP: the latched source, else SDP's address if it is usable.
     pub(super) fn target(&self) -> Option<SocketAddr> {
         self.source().or_else(|| is_sendable(self.remote).then_some(self.remote))
     }
 
-    /// Where RTCP to the peer goes if it has a port of its own: where it came from, else SDP's address, unless RTP has shown that the peer
-    /// is not there.
+    /// Destination of RTCP on its own port: the address RTCP came from, else SDP's address, unless RTP was latched on another host.
     pub(super) fn rtcp_target(&self) -> Option<SocketAddr> {
         let there = self.source().is_none_or(|from| from.ip() == self.remote_rtcp.ip());
         let said = (there && is_sendable(self.remote_rtcp)).then_some(self.remote_rtcp);
         self.rtcp.map(|(from, _)| from).or(said)
     }
 
-    /// Judge an RTP packet.
+    /// Check an RTP packet.
     pub(super) fn judge(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
         let remote = self.remote;
         let State::Locked { from: locked, ssrc, last, takeover, rival } = &mut self.state else {
@@ -195,8 +194,8 @@ impl RtpLatch {
         Verdict::Refuse
     }
 
-    /// Whether SDP names the very host that signals. Then no NAT stands between that we know of: who speaks from another port of it may be
-    /// a neighbour, has to wait longer until he is believed, and gives way to SDP's own address at any time.
+    /// Whether SDP names the signalling host. Then no NAT is apparent: packets from another port of that host may be those of another program,
+    /// need a longer probation, and are replaced by SDP's own address at any time.
     fn is_plain(&self) -> bool {
         self.remote.ip() == self.signalling
     }
@@ -214,7 +213,7 @@ impl RtpLatch {
         Verdict::Locked
     }
 
-    /// Whether this packet completes a run of its sender.
+    /// Count a packet of a candidate; `true` if it completes the probation.
     fn candidate(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
         let (length, span) = self.needed();
         let known = self.candidates.iter_mut().flatten().find(|c| c.from == from);
@@ -222,7 +221,7 @@ impl RtpLatch {
             candidate.run.extend(now, header);
             return candidate.run.is_believed(length, span);
         }
-        // The place of whoever has the least to lose: an empty one, one gone quiet, a single packet.
+        // Replace the entry with the least to lose: an empty one, one that went silent, one with the fewest packets.
         let worth = |place: &Option<Candidate>| match place {
             None => (0, Instant::ZERO),
             Some(c) if now.since(c.run.last) > SILENT => (1, c.run.last),
@@ -234,14 +233,14 @@ impl RtpLatch {
         false
     }
 
-    /// Whether RTCP from here is the peer's: on a shared port the locked source itself, else its host, by the port it began with.
+    /// Whether RTCP from this address is accepted: on a shared port from the latched source, else from its host, and only from the port first used.
     pub(super) fn admits_rtcp(&mut self, now: Instant, from: SocketAddr, shared: bool) -> bool {
         let Some(source) = self.source() else { return from == self.remote_rtcp };
         if shared {
             return from == source;
         }
         let fresh = |(was, last): (SocketAddr, Instant)| was != from && now.since(last) <= RTCP_SILENT;
-        // A peer that speaks from where SDP says is not behind a NAT that moves its RTCP elsewhere.
+        // A peer at SDP's address is not behind a NAT that changes the port of its RTCP.
         if source == self.remote && is_sendable(self.remote_rtcp) && from != self.remote_rtcp {
             return false;
         }
@@ -253,7 +252,7 @@ impl RtpLatch {
     }
 }
 
-/// Port 0 and the unspecified address say that nothing is wanted, or that nobody knows where.
+/// Whether an address can be sent to: port 0 and the unspecified address mean no media or an unknown address.
 fn is_sendable(address: SocketAddr) -> bool {
     address.port() != 0 && !address.ip().is_unspecified()
 }
@@ -270,7 +269,7 @@ mod tests {
         RtpLatch::new(at(NAT).ip(), at(PHONE), at("198.51.100.7:4001"))
     }
 
-    /// Packets at 50 a second; how many are accepted.
+    /// Send packets at 50 per second; returns the number of accepted ones.
     fn feed(lock: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
         let (mut accepted, from) = (0, from.parse().unwrap());
         for n in first..first + count {
@@ -305,7 +304,7 @@ mod tests {
         }
         assert_eq!(feed(&mut lock, "192.0.2.66:4000", 9, 0, 50), 0);
         assert_eq!(feed(&mut lock, NAT, 1, 200, 10), 10 - usize::from(SOURCE_RUN) + 1);
-        assert_eq!(feed(&mut lock, PHONE, 2, 211, 10), 10); // still in the set-up: SDP's own address takes over
+        assert_eq!(feed(&mut lock, PHONE, 2, 211, 10), 10); // SDP's address replaces it during set-up
         assert_eq!(feed(&mut lock, NAT, 1, 220, 10), 0);
     }
 
@@ -316,8 +315,8 @@ mod tests {
         for n in 10..60 {
             assert_eq!(feed(&mut lock, PHONE, 1, n, 1) + feed(&mut lock, PHONE, 2, n, 1), 1);
         }
-        assert_eq!(feed(&mut lock, PHONE, 2, 60, 10), 10 - usize::from(SOURCE_RUN) + 2); // its run began at 59
-        assert_eq!(feed(&mut lock, PHONE, 3, 300, 1), 1); // after two seconds of silence at once
+        assert_eq!(feed(&mut lock, PHONE, 2, 60, 10), 10 - usize::from(SOURCE_RUN) + 2); // the probation began at 59
+        assert_eq!(feed(&mut lock, PHONE, 3, 300, 1), 1); // at once after two seconds of silence
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The packet engine: streams, what feeds whom, and where each packet goes.
+//! The media engine: owns all streams of a worker, their sources and timers, and decides where each packet goes.
 
 mod api;
 mod dtmf;
@@ -35,29 +35,29 @@ use recording::{Paused, Recording};
 use stream::Stream;
 use tone_generator::ToneCache;
 
-/// See the module.
+/// The media engine of one worker. Sans-I/O: takes packets, commands and the time as arguments, and returns what is to be sent.
 #[derive(Debug)]
 pub struct Engine {
     streams: Slab<Stream>,
     slots: KeyedMap<StreamId, usize>,
-    /// Who wants to hear whom, the newest wish last: a stream that feeds several is passed on to that one.
+    /// Slots of the streams whose source is this stream, in the order of the commands: the last one receives the packets.
     subscribers: BTreeMap<StreamId, SmallVec<[usize; 2]>>,
-    /// When which slot wants a tick: one entry per slot.
+    /// The next tick of each slot that needs one.
     timers: BTreeSet<(Instant, usize)>,
     recordings: BTreeMap<RecordingId, Recording>,
-    /// When which recording has a block to hand out.
+    /// When the next block of each recording is due.
     blocks: BTreeSet<(Instant, RecordingId)>,
     sounds: ToneCache,
-    /// Packets that were refused, of all streams that ever were.
+    /// Rejected packets of all streams, closed ones included.
     refused: u64,
     rng: Rng,
 }
 
 impl Engine {
-    /// After so much silence of a peer that should send, [`MediaEvent::RtpTimeout`] is raised (once per silence).
+    /// A peer that should send raises [`MediaEvent::RtpTimeout`] after this time without a packet (once per period of silence).
     pub const SILENCE: Duration = Duration::from_secs(30);
 
-    /// An engine without streams.
+    /// An engine without streams. `rng` gives SSRCs, CNAMEs, initial sequence numbers and RTCP intervals.
     pub fn new(mut rng: Rng) -> Engine {
         Engine {
             streams: Slab::new(),
@@ -72,7 +72,7 @@ impl Engine {
         }
     }
 
-    /// Carry out a command. One for a stream that is not open does nothing.
+    /// Execute a command. A command for a stream that is not open does nothing.
     pub fn command(
         &mut self,
         now: Now,
@@ -99,7 +99,7 @@ impl Engine {
         }
     }
 
-    /// One packet from the network, rewritten in place. `None`: it goes nowhere. No allocation, no lock.
+    /// Handle one packet from the network and rewrite it in place. `None`: it is not forwarded. Neither allocates nor locks.
     pub fn packet(
         &mut self,
         now: Now,
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// Play what is due: tones, silence, RTCP, time-outs. A bounded batch: [`Engine::deadline`] says whether more is due.
+    /// Do what is due: tones, clips, silence, RTCP, timeouts, recording blocks. The batch is bounded: [`Engine::deadline`] says whether more is due.
     pub fn tick(&mut self, now: Now, wire: &mut impl MediaSink, events: &mut Vec<MediaEvent>) {
         for _ in 0..crate::limits::TICK_STREAMS {
             let Some((due, slot)) = self.timers.first().copied().filter(|(due, _)| *due <= now.instant)
@@ -132,18 +132,18 @@ impl Engine {
         self.emit_recordings(now, wire, events);
     }
 
-    /// When [`Engine::tick`] has something to do.
+    /// When [`Engine::tick`] has to be called next; `None` while no stream needs it.
     pub fn deadline(&self) -> Option<Instant> {
         let block = self.blocks.first().map(|(due, _)| *due);
         self.timers.first().map(|(due, _)| *due).into_iter().chain(block).min()
     }
 
-    /// Packets refused since the beginning, of closed streams too: [`Report::refused`] says why they are.
+    /// Rejected packets since the start, those of closed streams included; see [`Report::refused`].
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Streams open now.
+    /// Number of open streams.
     pub fn streams(&self) -> usize {
         self.streams.len()
     }

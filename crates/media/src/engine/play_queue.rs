@@ -1,4 +1,4 @@
-//! Clips that a peer hears one after the other: announcements, digits, a beep.
+//! The play queue of a stream: clips that are played one after the other (prompts, digits, beeps).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::api::PlayId;
 use super::g711::Law;
 use super::tone_generator::SAMPLES;
 
-/// What is still to be played on one stream.
+/// Clips of one stream that are not yet played to the end.
 #[derive(Debug, Default)]
 pub(super) struct PlayQueue {
     pub(super) queue: VecDeque<(PlayId, Arc<[i16]>)>,
-    /// Samples of the first one that were played.
+    /// Samples of the first clip that were played.
     position: usize,
     pub(super) due: Instant,
 }
@@ -32,7 +32,7 @@ impl PlayQueue {
         self.position = 0;
     }
 
-    /// The next sample. `played` is told of every clip that is over.
+    /// The next sample. `played` is called for each clip that ends before it.
     fn current(&mut self, played: &mut impl FnMut(PlayId)) -> Option<i16> {
         loop {
             let (play, clip) = self.queue.front()?;
@@ -45,14 +45,14 @@ impl PlayQueue {
         }
     }
 
-    /// The next 20 ms, silence after the last clip.
+    /// Fill the next 20 ms, with silence after the last clip.
     pub(super) fn fill(&mut self, law: Law, frame: &mut [u8; SAMPLES], mut played: impl FnMut(PlayId)) {
         for byte in frame.iter_mut() {
             let sample = self.current(&mut played);
             self.position += usize::from(sample.is_some());
             *byte = sample.map_or(law.silence(), |sample| law.encode(sample));
         }
-        // One that ends with the frame is over now, not with the next one.
+        // A clip that ends with this frame is finished now, not with the next frame.
         self.current(&mut played);
     }
 }

@@ -1,4 +1,4 @@
-//! Clips are queued, played and stopped.
+//! Clips of streams: queue, play and stop.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Engine {
     ) {
         let Some((slot, stream)) = self.find(id) else { return };
         if stream.clips.queue.len() >= PLAY_QUEUE {
-            // Whoever waits for its end shall not wait for ever.
+            // A caller that waits for the end of the clip must not wait forever.
             events.push(MediaEvent::PlaybackFinished { stream: id, play });
             return;
         }
@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    /// From the source to clips, or back.
+    /// The play queue has become empty or non-empty: switch between the stream's source and its clips.
     fn turn(&mut self, now: Now, slot: usize) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         stream.output.switch();
@@ -54,7 +54,7 @@ impl Engine {
         self.schedule(slot);
     }
 
-    /// Send what is due. Where the peer may not be sent to, or knows neither law, the clips pass unheard.
+    /// Send the frames that are due. If nothing may be sent to the peer, or it accepts neither G.711 codec, the clips run without being sent.
     pub(super) fn play_clips(
         &mut self,
         now: Now,
@@ -65,7 +65,7 @@ impl Engine {
         let Engine { streams, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         let Some(agreed) = &stream.agreed else {
-            stream.clips.due = now.instant + FRAME; // nothing is agreed yet: they wait
+            stream.clips.due = now.instant + FRAME; // not negotiated yet: the clips wait
             return;
         };
         let (frames, lag) = frames_due(&mut stream.clips.due, now.instant);

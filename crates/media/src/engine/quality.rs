@@ -1,26 +1,26 @@
-//! How well a peer is received (RFC 3550 §A.1, §A.3, §A.8) and what that is worth to an ear (ITU-T G.107).
+//! Receive statistics (RFC 3550 §A.1, §A.3, §A.8) and the listening quality derived from them (ITU-T G.107).
 
 use base::Instant;
 
 use super::rtp::Header;
 
-/// A jump forward of so many packets is a new beginning, not loss.
+/// A jump of the sequence number by this much is a restart of the sender, not loss (RFC 3550 §A.1).
 const MAX_DROPOUT: u16 = 3_000;
-/// A packet this far behind is late; further behind it is a new beginning.
+/// A packet at most this far behind is late; one further behind is a restart of the sender (RFC 3550 §A.1).
 const MAX_MISORDER: u16 = 100;
 
-/// What arrived of a peer's packets.
+/// Statistics of the packets received from a peer.
 #[derive(Debug, Default)]
 pub(super) struct ReceiveStats {
-    /// Packets accepted, all in all.
+    /// Accepted packets.
     pub(super) received: u64,
-    /// The numbering that runs at present.
+    /// The current sequence.
     run: Option<Run>,
-    /// Expected and received of the numberings before.
+    /// Expected and received packets of the sequences before.
     past: (u64, u64),
-    /// Expected and received when the last report was made.
+    /// Expected and received packets at the time of the last report.
     reported: (u64, u64),
-    /// RTP timestamp units, times 16.
+    /// Jitter in RTP timestamp units, times 16.
     jitter: u32,
     transit: Option<u32>,
 }
@@ -28,16 +28,16 @@ pub(super) struct ReceiveStats {
 #[derive(Debug)]
 struct Run {
     base: u32,
-    /// The highest sequence number, with the wraps above it.
+    /// Extended highest sequence number: the upper 16 bits count the cycles.
     highest: u32,
     received: u64,
-    /// Where a new beginning would continue.
+    /// The sequence number that would confirm a restart of the sender (`bad_seq` of RFC 3550 §A.1).
     suspect: Option<u16>,
 }
 
 impl Run {
     fn begin(sequence: u16) -> Run {
-        // One circle above zero, so that a first packet may turn out to be late.
+        // Starts with one cycle, so that a packet from before the first one does not underflow.
         let base = 0x1_0000 | u32::from(sequence);
         Run { base, highest: base, received: 1, suspect: None }
     }
@@ -48,7 +48,7 @@ impl Run {
 }
 
 impl ReceiveStats {
-    /// Take a packet's numbers.
+    /// Count a packet.
     pub(super) fn take(&mut self, now: Instant, header: &Header, clock: u32, paced: Paced) {
         self.received += 1;
         self.count(header.sequence);
@@ -66,7 +66,7 @@ impl ReceiveStats {
         if ahead < MAX_DROPOUT {
             run.highest = run.highest.wrapping_add(u32::from(ahead));
         } else if ahead <= u16::MAX - MAX_MISORDER {
-            // Two in a row so far off: the peer counts anew.
+            // Two packets in sequence after a jump: the sender has restarted.
             if run.suspect != Some(sequence) {
                 run.suspect = Some(sequence.wrapping_add(1));
                 return;
@@ -88,36 +88,36 @@ impl ReceiveStats {
         self.transit = Some(transit);
     }
 
-    /// The numbering ends: another source, or a pause in which packets were refused.
+    /// End the current sequence: another source, or a pause during which packets were rejected.
     pub(super) fn restart(&mut self) {
         self.past = self.totals();
         (self.run, self.transit) = (None, None);
     }
 
-    /// Expected and received.
+    /// Expected and received packets.
     fn totals(&self) -> (u64, u64) {
         let (expected, received) = self.run.as_ref().map_or((0, 0), |r| (r.expected(), r.received));
         (self.past.0 + expected, self.past.1 + received)
     }
 
-    /// Packets that never arrived.
+    /// Lost packets.
     pub(super) fn lost(&self) -> u64 {
         let (expected, received) = self.totals();
         expected.saturating_sub(received)
     }
 
-    /// The part that never arrived.
+    /// Lost packets as a fraction of the expected ones, 0 to 1.
     pub(super) fn loss(&self) -> f32 {
         let expected = self.totals().0;
         if expected == 0 { 0.0 } else { self.lost() as f32 / expected as f32 }
     }
 
-    /// In timestamp units.
+    /// Jitter in timestamp units.
     pub(super) fn jitter(&self) -> u32 {
         self.jitter >> 4
     }
 
-    /// The highest sequence number with its wraps, as reports want it.
+    /// Extended highest sequence number received, for report blocks.
     pub(super) fn highest(&self) -> u32 {
         self.run.as_ref().map_or(0, |run| run.highest.wrapping_sub(0x1_0000))
     }
@@ -133,7 +133,7 @@ impl ReceiveStats {
     }
 }
 
-/// Whether a packet's timestamp moves with its time of arrival: that of an event stands still.
+/// Whether the timestamps of a packet kind advance with time: all packets of one telephone-event have the same timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Paced {
     Yes,
@@ -141,7 +141,7 @@ pub(super) enum Paced {
 }
 
 /// Mean opinion score from the E-model with its default values (ITU-T G.107: R₀ and simultaneous impairments at their defaults give 93.2;
-/// Ie 0, Bpl 4.3, random loss; delay by its usual piecewise line), for a loss out of 1 and a one-way delay.
+/// Ie 0, Bpl 4.3, random loss; delay by the usual piecewise linear approximation). `loss` is 0 to 1, `delay_ms` is one way.
 pub(super) fn mos(loss: f32, delay_ms: f32) -> f32 {
     const BPL: f32 = 4.3;
     let percent = loss.clamp(0.0, 1.0) * 100.0;
@@ -151,7 +151,7 @@ pub(super) fn mos(loss: f32, delay_ms: f32) -> f32 {
     (1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6).clamp(1.0, 4.5)
 }
 
-/// The delay that a listener feels on one leg: half the round trip, a packet, and a buffer that rides out the jitter.
+/// One-way delay of one leg in milliseconds: half the round-trip time, one packet, and a jitter buffer of twice the jitter.
 pub(super) fn one_way_ms(rtt_us: u32, jitter_us: u32) -> f32 {
     rtt_us as f32 / 2_000.0 + 20.0 + 2.0 * jitter_us as f32 / 1_000.0
 }

@@ -1,4 +1,4 @@
-//! Commands and ticks of recordings: they start, pause, hand out blocks and end.
+//! Commands and ticks of recordings: start, pause, emit blocks, end.
 
 use base::Now;
 
@@ -7,7 +7,7 @@ use super::api::{Ended, MediaEvent, MediaSink, RecordingId, StartRecording, Stre
 use super::recording::{Paused, Recording, millis};
 use crate::limits::{RECORD_BLOCK, RECORD_PATIENCE, RECORDINGS, TICK_STREAMS};
 
-/// Blocks that one recording hands out in one go: more than a window holds.
+/// Blocks that one recording emits in one tick: more than its buffer holds.
 const BLOCKS: usize = 32;
 
 impl Engine {
@@ -40,12 +40,12 @@ impl Engine {
         let Some(recording) = self.recordings.get_mut(&id) else { return };
         recording.paused = paused;
         if paused == Paused::No {
-            // Timestamps may have stood still meanwhile: the next packet is placed by its arrival.
+            // Timestamps may have stood still during the pause: align the next packet by its arrival.
             recording.sides().for_each(|side| side.place = None);
         }
     }
 
-    /// Hand out what is left and forget the recording.
+    /// Emit the remaining blocks and remove the recording.
     pub(super) fn end_recording(
         &mut self,
         now: Now,
@@ -67,7 +67,7 @@ impl Engine {
         events.push(MediaEvent::Recorded { recording: id, millis, sound_millis, ended });
     }
 
-    /// A stream closes: a recording goes on for as long as somebody is left in it.
+    /// A stream closes: a recording continues while one of its streams is open.
     pub(super) fn leave_recordings(
         &mut self,
         now: Now,
@@ -87,7 +87,7 @@ impl Engine {
         }
     }
 
-    /// Hand out the blocks that are due: a bounded number.
+    /// Emit the blocks that are due: a bounded number.
     pub(super) fn emit_recordings(
         &mut self,
         now: Now,

@@ -1,7 +1,7 @@
-//! Recordings: what peers send us, decoded, side by side on one time line.
+//! A recording in progress: the decoded audio of one or two peers on a common timeline.
 //!
-//! A packet's place comes from its RTP timestamp, so loss and silence suppression leave silence and disorder is put right; the first packet's
-//! comes from its arrival. Blocks are handed out by the clock, after late packets had their chance.
+//! A packet is placed by its RTP timestamp, so loss and silence suppression leave silence, and reordering is undone; the first packet is placed
+//! by its arrival. Blocks are emitted by the clock, after a wait for late packets.
 
 use std::time::Duration;
 
@@ -13,48 +13,48 @@ use crate::limits::{RECORD_BLOCK, RECORD_DRIFT, RECORD_PATIENCE, RECORD_WINDOW};
 
 /// Samples per second.
 const RATE: u64 = 8_000;
-/// A block whose samples are below this in the mean is silence: about −42 dBFS, above a line's hiss and a room's hum.
+/// A block whose mean absolute amplitude is below this is silence: about −42 dBFS, above line hiss and room noise.
 const SILENCE: u64 = 256;
-/// Packets that came too late for so long are the peer's new time, not a burst after a stall.
+/// Packets that are too late for this long mean that the peer's timestamps have moved, and not a burst after a stall.
 const TOO_LATE: Duration = Duration::from_millis(100);
-/// Whether silence is written instead of what is heard.
+/// Whether silence is written in place of the received audio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Paused {
     Yes,
     No,
 }
 
-/// A recording that runs.
+/// A recording in progress.
 #[derive(Debug)]
 pub(super) struct Recording {
     left: Side,
     right: Option<Side>,
     began: Instant,
-    /// Samples handed out.
+    /// Samples emitted.
     pub(super) out: u64,
     pub(super) longest: u64,
     pub(super) paused: Paused,
     quiet: Option<u64>,
-    /// Samples since the last sound, and whether that was told.
+    /// Samples since the last sound, and whether the silence was reported.
     silent: (u64, bool),
-    /// Samples of blocks that were no silence.
+    /// Samples of emitted blocks that were not silence.
     pub(super) sound: u64,
     pub(super) due: Instant,
 }
 
-/// One channel.
+/// One channel of a recording.
 #[derive(Debug)]
 pub(super) struct Side {
-    /// `None` once it is closed.
+    /// `None` once the stream is closed.
     pub(super) stream: Option<StreamId>,
-    /// What is not handed out yet, by place modulo the window; silence everywhere else.
+    /// Samples not yet emitted, by position modulo the window; silence everywhere else.
     ring: Box<[i16]>,
     pub(super) place: Option<Place>,
-    /// Since when packets come too late.
+    /// Start of the current run of packets that are too late.
     late: Option<Instant>,
 }
 
-/// Where a timestamp lies on the time line.
+/// A pair of RTP timestamp and position on the timeline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     ssrc: u32,
@@ -76,7 +76,7 @@ impl Side {
         Side { stream: Some(stream), ring, place: None, late: None }
     }
 
-    /// Where this packet's audio begins; `clock` is where the time line is now, `out` what is gone. `None`: it comes too late.
+    /// Position of a packet's audio. `clock` is the current position of the timeline, `emitted` that of the next block. `None`: too late.
     fn place(&mut self, now: Instant, clock: u64, out: u64, header: &Header) -> Option<u64> {
         let known = self.place.filter(|place| place.ssrc == header.ssrc);
         let at = known.map(|place| {
@@ -88,7 +88,7 @@ impl Side {
             Some(at) => at > clock + RECORD_DRIFT,
         };
         if anew {
-            // As if it had come at its time; what is behind it stays as it is.
+            // Place it by its arrival; what is already in the buffer stays.
             (self.place, self.late) =
                 (Some(Place { ssrc: header.ssrc, timestamp: header.timestamp, at: clock }), None);
             return Some(clock);
@@ -98,7 +98,7 @@ impl Side {
         if let Some(place) = &mut self.place
             && at > place.at
         {
-            (place.timestamp, place.at) = (header.timestamp, at); // timestamps wrap: keep near
+            (place.timestamp, place.at) = (header.timestamp, at); // timestamps wrap: keep the anchor close
         }
         Some(at)
     }
@@ -111,7 +111,7 @@ impl Side {
         }
     }
 
-    /// Take what begins at `at`, and leave silence.
+    /// Move the samples from position `at` into `into`, and leave silence.
     fn take(&mut self, at: u64, into: &mut [i16]) {
         for (sample, at) in into.iter_mut().zip(at..) {
             if let Some(slot) = self.ring.get_mut(at as usize % RECORD_WINDOW) {
@@ -150,7 +150,7 @@ impl Recording {
         samples(now.since(self.began))
     }
 
-    /// Audio of a packet arrived.
+    /// Handle the audio of a packet.
     pub(super) fn hear(&mut self, now: Instant, stream: StreamId, header: &Header, audio: &[i16]) {
         if self.paused == Paused::Yes {
             return;
@@ -163,7 +163,7 @@ impl Recording {
         }
     }
 
-    /// Hand out one block of at most so many samples.
+    /// Emit one block of at most `limit` samples.
     pub(super) fn block(&mut self, id: RecordingId, most: u64, wire: &mut impl MediaSink, events: &mut Vec<MediaEvent>) {
         let (mut left, mut right) = ([0; RECORD_BLOCK], [0; RECORD_BLOCK]);
         let length = (most as usize).min(RECORD_BLOCK);
@@ -191,7 +191,7 @@ impl Recording {
         }
     }
 
-    /// When the next block is complete and late packets had their chance.
+    /// When the next block is complete and the wait for late packets is over.
     pub(super) fn next_due(&self) -> Instant {
         let end = (self.out + RECORD_BLOCK as u64).min(self.longest) + RECORD_PATIENCE;
         self.began + Duration::from_micros((end * 1_000_000).div_ceil(RATE))

@@ -1,4 +1,4 @@
-//! The path of one packet: who sent it, may he, what is it, who hears it.
+//! The path of one received packet: check the source, update statistics and DTMF, feed the tap, rewrite for the listener.
 
 use std::net::SocketAddr;
 
@@ -38,7 +38,7 @@ impl Engine {
         let (id, ssrc, listener) = (stream.id, header.ssrc, stream.sink?);
         let listener = self.streams.get_mut(listener)?;
         let Some(to) = listener.agreed.as_ref()?.target else {
-            listener.output.switch(); // when it may hear again, what it missed is a pause, not loss
+            listener.output.switch(); // after a hold, the missed packets count as a pause and not as loss
             return None;
         };
         match way {
@@ -75,7 +75,7 @@ impl Engine {
             self.refused += 1;
             return None;
         }
-        // Reports are passed on only between two who hear each other: else they speak of packets that the listener never sent.
+        // RTCP is forwarded only between two streams that are each other's source: otherwise it reports packets that the listener never sent.
         let other = stream.sink.filter(|other| *other != slot)?;
         let (ssrc, sequence_offset) = (stream.output.ssrc, stream.output.sequence_offset());
         let listener = self.streams.get_mut(other).filter(|l| l.sink == Some(slot))?;
@@ -91,7 +91,7 @@ impl Engine {
     }
 }
 
-/// Whether a packet is the peer's, and how it reaches the listener. All that is learnt from it is learnt here.
+/// Check a packet's source and payload type and update the stream's state. `None`: rejected.
 fn admit(
     stream: &mut Stream,
     now: Now,
@@ -118,7 +118,7 @@ fn admit(
         }
         Verdict::Refuse => return None,
     }
-    // Only what the peer sent counts: strangers shall not use up its share.
+    // Only packets of the latched source count, so that others cannot exhaust the rate limit.
     if stream.floods(now.instant) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Commands and ticks: streams come and go, learn what they agreed on, are fed and played to.
+//! Commands and ticks of streams: open, negotiate, set the source, send tones and reports, close.
 
 use std::net::IpAddr;
 
@@ -45,7 +45,7 @@ impl Engine {
 
     pub(super) fn set_source(&mut self, now: Now, id: StreamId, source: Source) {
         let Some((slot, stream)) = self.find(id) else { return };
-        // To echo is to hear oneself.
+        // An echo has the stream itself as its source.
         let source = if source == Source::Echo { Source::Stream(id) } else { source };
         if stream.source == source {
             return;
@@ -85,7 +85,7 @@ impl Engine {
             self.unsubscribe(source, slot);
             self.rebuild_route(source);
         }
-        // Who heard it hears nothing; the id may come back as another call's.
+        // The listeners lose their source; the id may be reused by another call.
         for listener in self.subscribers.remove(&id).unwrap_or_default() {
             if let Some(listener) = self.streams.get_mut(listener) {
                 listener.source = Source::Nothing;
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// Work out anew who hears a stream, and how. Who hears a clip does not.
+    /// Find the listener of a stream and how packets are forwarded to it. A listener that hears a clip receives nothing meanwhile.
     pub(super) fn rebuild_route(&mut self, id: StreamId) {
         let free = |slot: &&usize| self.streams.get(**slot).is_some_and(|s| s.clips.is_empty());
         let listener = self.subscribers.get(&id).and_then(|wishes| wishes.iter().rev().find(free).copied());
@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    /// Put a stream where it belongs in the agenda.
+    /// Update the timer entry of a stream.
     pub(super) fn schedule(&mut self, slot: usize) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let due = stream.next_due(Engine::SILENCE);
@@ -131,7 +131,7 @@ impl Engine {
         self.timers.extend(due.map(|due| (due, slot)));
     }
 
-    /// Do what is due of one stream.
+    /// Do what is due for one stream.
     pub(super) fn tick_stream(
         &mut self,
         now: Now,
@@ -189,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// Change the tap of a stream, which comes and goes with its users; `false` where there is no such stream.
+    /// Change the tap of a stream. A tap without consumers is removed. `false` if the stream is not open.
     pub(super) fn tap(&mut self, stream: StreamId, change: impl FnOnce(&mut Tap)) -> bool {
         let Some((_, stream)) = self.find(stream) else { return false };
         let mut tap = stream.tap.take().unwrap_or_default();

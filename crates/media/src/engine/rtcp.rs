@@ -1,4 +1,5 @@
-//! RTCP (RFC 3550 §6): what peers report is measured and passed on under our numbers; where nobody reports to a peer, we do.
+//! RTCP (RFC 3550 §6): reports of a peer are evaluated and forwarded with translated SSRCs and numbers; where no forwarded reports reach a peer,
+//! we send our own.
 
 use std::time::Duration;
 
@@ -13,66 +14,66 @@ const SDES: u8 = 202;
 const BYE: u8 = 203;
 /// Bytes of a report block.
 const BLOCK: usize = 24;
-/// The minimum interval of RFC 3550 §6.2, which a call of two always reaches.
+/// The minimum interval of RFC 3550 §6.2, always reached with two participants.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Seconds between 1900, where NTP counts from, and 1970.
+/// Seconds from 1900, the NTP epoch, to 1970.
 const NTP_EPOCH: u64 = 2_208_988_800;
-/// Sender reports on their way whose echo (LSR) we recognise.
+/// Sent sender reports whose NTP timestamp is kept to recognise it in LSR.
 const REMEMBERED: usize = 4;
 /// Characters of our CNAME.
 const CNAME: usize = 16;
-/// Bytes of our longest report: sender report with one block, and a description.
+/// Bytes of our longest report: a sender report with one block, and a source description.
 pub(super) const REPORT: usize = 28 + BLOCK + 4 + 4 + 2 + CNAME + 2;
 
-/// One leg's RTCP.
+/// RTCP state of one stream.
 #[derive(Debug)]
 pub(super) struct Rtcp {
     cname: [u8; CNAME],
-    /// When our next own report is due.
+    /// When our next report is due.
     pub(super) due: Instant,
-    /// When another peer's report was last passed on to this one.
+    /// When a report of another peer was last forwarded to this one.
     passed_on: Option<Instant>,
-    /// The middle of the NTP time of sender reports that this peer got, and when.
+    /// Middle 32 bits of the NTP timestamps of sender reports sent to this peer, and when they were sent.
     outgoing: [Option<(u32, Instant)>; REMEMBERED],
-    /// The same of this peer's last one.
+    /// The same of the last sender report received from this peer, and when it was received.
     incoming: Option<(u32, Instant)>,
-    /// RTP packets sent when we last reported.
+    /// Packets sent at the time of our last report.
     sent_then: u64,
-    /// Round trip to the peer.
+    /// Round-trip time to the peer.
     pub(super) rtt: Option<Duration>,
-    /// Its last report of what we send.
+    /// The peer's last report on the packets sent to it.
     pub(super) remote: Option<Remote>,
 }
 
-/// What a peer says of what it hears.
+/// The content of a peer's report block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Remote {
-    /// Packets, all in all.
+    /// Cumulative number of packets lost.
     pub(super) lost: u32,
-    /// Timestamp units.
+    /// Interarrival jitter in timestamp units.
     pub(super) jitter: u32,
 }
 
-/// Whom a report names, on the side that it came from and on the side it goes to.
+/// SSRCs and offsets for the translation of a compound packet from the reporting peer to the listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rename {
-    /// Our SSRC towards the listener: the reporter's becomes this.
+    /// Our SSRC towards the listener: replaces the SSRC of the reporting peer.
     pub(super) reporter: u32,
     pub(super) timestamp_offset: u32,
-    /// Our SSRC towards the reporter, which its blocks speak of, becomes the listener's own.
+    /// Our SSRC towards the reporting peer, which its report blocks name, and the listener's SSRC, which replaces it.
     pub(super) heard: (u32, u32),
     pub(super) sequence_offset: u16,
 }
 
-/// The head of a compound's first packet.
+/// Header of one RTCP packet.
 struct Head {
     count: usize,
     kind: u8,
-    /// Bytes of the packet, head included.
+    /// Bytes of the packet, header included.
     length: usize,
 }
 
-/// Read the head of a compound. `None`: it begins with no RTCP, or with a packet longer than itself.
+/// Parse the header of the first packet of a compound. `None`: not RTCP, or longer than the compound.
 fn head(compound: &[u8]) -> Option<Head> {
     let [first, kind, high, low] = *compound.first_chunk::<4>()?;
     let length = 4 + 4 * usize::from(u16::from_be_bytes([high, low]));
@@ -108,7 +109,7 @@ impl Rtcp {
         }
     }
 
-    /// Read a compound of this peer. `ours`: our SSRC towards it. `false`: no RTCP.
+    /// Evaluate a compound packet of this peer. `ours` is our SSRC towards it. `false`: not RTCP.
     pub(super) fn absorb(&mut self, now: Instant, mut compound: &[u8], ours: u32) -> bool {
         let mut any = false;
         while let Some(Head { count, kind, length }) = head(compound) {
@@ -144,13 +145,13 @@ impl Rtcp {
         }
     }
 
-    /// Rename a compound of another peer for this one, in place. The length of what may be sent; `None`: nothing.
+    /// Translate a compound packet of another peer for this one, in place. Returns the length to send; `None`: nothing.
     pub(super) fn pass_on(&mut self, now: Instant, compound: &mut [u8], rename: Rename) -> Option<usize> {
         let mut length = 0;
         while let Some(part) = head(compound.get(length..).unwrap_or_default()) {
             let Some(bytes) = compound.get_mut(length..length + part.length) else { break };
             if !self.rename(now, part.kind, part.count, bytes, rename) {
-                break; // application packets and feedback speak of numbers that we changed
+                break; // application packets and feedback refer to sequence numbers that we changed
             }
             length += part.length;
         }
@@ -191,7 +192,7 @@ impl Rtcp {
         }
     }
 
-    /// Our own report to this peer, unless another peer's keep it informed. Sets when to come back.
+    /// Build our report to this peer, unless reports of another peer are forwarded to it. Sets the time of the next report.
     pub(super) fn report(
         &mut self,
         now: Now,
@@ -200,7 +201,7 @@ impl Rtcp {
         rng: &mut Rng,
         report: &mut [u8; REPORT],
     ) -> Option<usize> {
-        // RFC 3550 §6.3.1: spread over 0.5 to 1.5 of the interval.
+        // RFC 3550 §6.3.1: randomised between 0.5 and 1.5 of the interval.
         self.due = now.instant + INTERVAL.mul_f64(0.5 + rng.below(1_000) as f64 / 1_000.0);
         if self.passed_on.is_some_and(|at| now.instant.since(at) < 2 * INTERVAL) {
             return None;
@@ -232,7 +233,7 @@ impl Rtcp {
             let held = now.instant.since(at).as_micros() as u64;
             out.word((held << 16).wrapping_div(1_000_000) as u32);
         }
-        // A description of one chunk: SSRC, CNAME (1), its length and text, and two zeros to end and to fill.
+        // A source description of one chunk: SSRC, CNAME (1), its length and text, and two zeros as end and padding.
         out.word(0x8100_0000 | (u32::from(SDES) << 16) | ((4 + 2 + CNAME as u32 + 2) / 4));
         out.word(output.ssrc);
         out.slice(&[1, CNAME as u8]);
@@ -262,7 +263,7 @@ impl Writer<'_> {
     }
 }
 
-/// Seconds since 1900 and their fraction.
+/// NTP seconds and fraction.
 fn ntp(wall: Timestamp) -> (u32, u32) {
     let micros = wall.as_micros().rem_euclid(1_000_000) as u64;
     let seconds = (wall.as_secs() as u64).wrapping_add(NTP_EPOCH) as u32;

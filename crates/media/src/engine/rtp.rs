@@ -1,8 +1,8 @@
-//! The RTP header (RFC 3550 §5.1): read without trust, rewritten in place.
+//! The RTP header (RFC 3550 §5.1): parsing untrusted packets, and rewriting in place.
 
 use std::ops::Range;
 
-/// What a header says.
+/// The fields of an RTP header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub(super) marker: bool,
@@ -10,19 +10,19 @@ pub(super) struct Header {
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) ssrc: u32,
-    /// Where the payload lies, without extension and padding.
+    /// Range of the payload, without header extension and padding.
     pub(super) payload: Range<usize>,
 }
 
-/// Bytes of a header without CSRC and extension.
+/// Bytes of a header without CSRC list and extension.
 pub(super) const HEADER: usize = 12;
 
-/// Whether this is RTCP on a shared port (RFC 5761 §4).
+/// Whether a packet on a shared port is RTCP (RFC 5761 §4).
 pub(super) fn is_rtcp(packet: &[u8]) -> bool {
     packet.get(1).is_some_and(|second| (192..=223).contains(second))
 }
 
-/// Read a header. `None`: no RTP.
+/// Parse a header. `None`: not RTP.
 pub(super) fn parse(packet: &[u8]) -> Option<Header> {
     let [first, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = *packet.first_chunk::<HEADER>()?;
     if first >> 6 != 2 {
@@ -48,7 +48,7 @@ pub(super) fn parse(packet: &[u8]) -> Option<Header> {
     })
 }
 
-/// Write everything of `header` but the payload's place over a packet's own header.
+/// Overwrite the fields of a packet's header with `header`. Version, padding, extension and CSRC bits stay as they are.
 pub(super) fn rewrite(packet: &mut [u8], header: &Header) {
     let Some(bytes) = packet.first_chunk_mut::<HEADER>() else { return };
     let [s0, s1] = header.sequence.to_be_bytes();

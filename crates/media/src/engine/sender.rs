@@ -1,4 +1,4 @@
-//! What one peer receives from us: a single SSRC whose sequence and timestamps run on, whoever feeds it.
+//! The outgoing RTP stream to one peer: one SSRC with continuous sequence numbers and timestamps, whatever the source.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use base::{Instant, Rng};
 use super::api::StreamId;
 use super::rtp::Header;
 
-/// So many packets after a switch, one from before it may still arrive late.
+/// Packets after a change of source during which a packet from before the change may still arrive.
 const LATE: u8 = 50;
-/// A new source begins at least so long after the old one's last packet, as timestamps go.
+/// Minimum difference of timestamps between the last packet of the old source and the first one of the new source.
 const FRAME: Duration = Duration::from_millis(20);
 
-/// Who spoke last.
+/// The source of the last packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Origin {
     Nobody,
@@ -20,27 +20,27 @@ enum Origin {
     Peer { stream: StreamId, ssrc: u32 },
 }
 
-/// See the module.
+/// State of the outgoing RTP stream.
 #[derive(Debug)]
 pub(super) struct RtpSender {
-    /// Ours towards this peer, for the whole call.
+    /// Our SSRC towards this peer, constant for the whole call.
     pub(super) ssrc: u32,
     /// Packets sent.
     pub(super) packets: u64,
-    /// Payload bytes sent, as sender reports count them.
+    /// Payload octets sent, as counted by sender reports.
     pub(super) octets: u32,
     clock: u32,
     origin: Origin,
     newest: Option<Newest>,
-    /// What is added to the feeding peer's numbers.
+    /// Offsets added to the sequence numbers and timestamps of the relayed peer.
     sequence_offset: u16,
     timestamp_offset: u32,
-    /// The first sequence number after the last switch, and how many packets followed it.
+    /// First sequence number since the last change of source, and the number of packets since.
     switched_at: u16,
     since_switch: u8,
 }
 
-/// The newest packet sent.
+/// The packet with the highest sequence number so far.
 #[derive(Clone, Copy, Debug)]
 struct Newest {
     sequence: u16,
@@ -64,27 +64,27 @@ impl RtpSender {
         }
     }
 
-    /// The RTP clock of the codec that is spoken.
+    /// Set the RTP clock rate of the negotiated codec, in Hz.
     pub(super) fn set_clock(&mut self, clock: u32) {
         self.clock = clock;
     }
 
-    /// The next packet begins something new.
+    /// The next packet comes from a new source.
     pub(super) fn switch(&mut self) {
         self.origin = Origin::Nobody;
     }
 
-    /// What to add to timestamps of the feeding peer.
+    /// Offset added to timestamps of the relayed peer.
     pub(super) fn timestamp_offset(&self) -> u32 {
         self.timestamp_offset
     }
 
-    /// What to add to sequence numbers of the feeding peer.
+    /// Offset added to sequence numbers of the relayed peer.
     pub(super) fn sequence_offset(&self) -> u16 {
         self.sequence_offset
     }
 
-    /// The timestamp that audio sent now would bear.
+    /// Timestamp of audio that would be sent now. `None` before the first packet.
     pub(super) fn timestamp_at(&self, now: Instant) -> Option<u32> {
         let newest = self.newest?;
         Some(newest.timestamp.wrapping_add(self.ticks(now.since(newest.at))))
@@ -94,18 +94,18 @@ impl RtpSender {
         (time.as_micros() as u64).wrapping_mul(u64::from(self.clock)).wrapping_div(1_000_000) as u32
     }
 
-    /// Sequence and timestamp that follow what was sent before.
+    /// Sequence number and timestamp that continue the stream now.
     fn following(&self, now: Instant) -> Option<(u16, u32)> {
         let newest = self.newest?;
         let gap = now.since(newest.at).max(FRAME);
         Some((newest.sequence.wrapping_add(1), newest.timestamp.wrapping_add(self.ticks(gap))))
     }
 
-    /// Renumber a packet that a peer sent. `None`: it is from before the last switch.
+    /// Translate the header of a relayed packet. `None`: the packet is from before the last change of source.
     pub(super) fn relay(&mut self, now: Instant, stream: StreamId, header: &mut Header) -> Option<()> {
         let origin = Origin::Peer { stream, ssrc: header.ssrc };
         if self.origin != origin {
-            // Numbers pass through as they are for the first who feeds, so that a plain call is relayed as it came.
+            // The first source keeps its sequence numbers and timestamps, so an undisturbed call is relayed unchanged.
             let (sequence, timestamp) = self.following(now).unwrap_or((header.sequence, header.timestamp));
             self.sequence_offset = sequence.wrapping_sub(header.sequence);
             self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
@@ -125,14 +125,14 @@ impl RtpSender {
         Some(())
     }
 
-    /// A packet of the feeding peer is not passed on: close its gap.
+    /// A packet of the relayed peer is not forwarded: close the gap in the sequence numbers.
     pub(super) fn skip(&mut self, stream: StreamId, ssrc: u32) {
         if self.origin == (Origin::Peer { stream, ssrc }) {
             self.sequence_offset = self.sequence_offset.wrapping_sub(1);
         }
     }
 
-    /// Number a packet of our own with `samples` of audio.
+    /// Header of a generated packet with `samples` samples.
     pub(super) fn own(&mut self, now: Instant, samples: u32, payload_type: u8, rng: &mut Rng) -> Header {
         let fresh = self.origin != Origin::Ourselves;
         let (sequence, timestamp) = match self.newest {
@@ -163,7 +163,7 @@ impl RtpSender {
     }
 }
 
-/// Whether `a` comes before `b` in the circle of sequence numbers.
+/// Whether `a` precedes `b`, modulo 2^16.
 fn is_before(a: u16, b: u16) -> bool {
     (a.wrapping_sub(b) as i16) < 0
 }

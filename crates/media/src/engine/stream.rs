@@ -1,4 +1,4 @@
-//! One leg: what it agreed on, whom it believes, what it hears and what it carried.
+//! One stream: its negotiated media, latched source, routes, sender, and statistics.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,53 +18,53 @@ use super::tone_generator::TonePlayer;
 use crate::limits::PACKETS_PER_SECOND;
 use crate::sdp::{Codec, Negotiated};
 
-/// See the module.
+/// One leg's RTP and RTCP.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
-    /// Of each payload type that the peer may send: what to do with it.
+    /// Handling of received packets, by payload type.
     pub(super) routes: [Route; 128],
-    /// What SDP said; nothing goes in or out before.
+    /// `None` before the first negotiation: nothing is sent or accepted.
     pub(super) agreed: Option<Agreed>,
-    /// What the peer hears.
+    /// Source of the audio sent to the peer.
     pub(super) source: Source,
-    /// The slot of the stream whose peer hears this one.
+    /// Slot of the stream whose peer receives this stream's packets.
     pub(super) sink: Option<usize>,
     pub(super) output: RtpSender,
     pub(super) reception: ReceiveStats,
     pub(super) detector: EventDetector,
     pub(super) rtcp: Rtcp,
     pub(super) play: Option<TonePlayer>,
-    /// What is played instead, as long as there is any.
+    /// Clips that are played in place of the source.
     pub(super) clips: PlayQueue,
-    /// Who of us listens in: recordings, and ears for tones.
+    /// Consumers of decoded audio: recordings and in-band DTMF detection.
     pub(super) tap: Option<Box<Tap>>,
     pub(super) refused: u64,
-    /// The last sign of life of a peer that should send.
+    /// Time of the last accepted packet while the peer should send.
     pub(super) heard: Instant,
-    /// Silence was told, and nothing came since.
+    /// [`MediaEvent::RtpTimeout`](super::api::MediaEvent::RtpTimeout) was raised, and no packet came since.
     pub(super) silent: bool,
-    /// Its entry in the agenda.
+    /// This stream's entry in the engine's timers.
     pub(super) due: Option<Instant>,
-    /// The second that is being counted, and its packets.
+    /// The current second and the packets counted in it.
     rate: (u64, u16),
 }
 
-/// The part of a negotiation that packets ask for, beside the whole.
+/// The negotiated media of a stream, with the values precomputed that are needed per packet.
 #[derive(Debug)]
 pub(super) struct Agreed {
     pub(super) lock: RtpLatch,
-    /// Where RTP goes; `None` where nothing may or can be sent.
+    /// Destination of RTP; `None` where nothing may or can be sent.
     pub(super) target: Option<SocketAddr>,
     pub(super) receives: bool,
     pub(super) mux: bool,
     pub(super) clock: u32,
-    /// The law and number that tones are played in.
+    /// Codec and payload type of generated audio; `None` where the peer accepts neither G.711 codec.
     pub(super) law: Option<(Law, u8)>,
     pub(super) negotiated: Box<Negotiated>,
 }
 
-/// What is done with packets of one payload type.
+/// Handling of the packets of one payload type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Route {
     pub(super) kind: Kind,
@@ -74,7 +74,7 @@ pub(super) struct Route {
 /// What a payload type carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Kind {
-    /// Not agreed on.
+    /// Not negotiated.
     #[default]
     Unknown,
     Audio,
@@ -82,20 +82,20 @@ pub(super) enum Kind {
     Event,
 }
 
-/// How it reaches the listener.
+/// How a packet is forwarded to the listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Forwarding {
-    /// Not at all: nobody listens, or the listener does not know it.
+    /// Not forwarded: there is no listener, or the listener did not negotiate the codec.
     #[default]
     Nowhere,
-    /// Under this number.
+    /// With this payload type.
     Same(u8),
-    /// Under this number in the other law.
+    /// Transcoded to this G.711 law, with this payload type.
     Transcoded(Law, u8),
 }
 
 impl Agreed {
-    /// The law of a payload type that the peer sends.
+    /// The G.711 law of a payload type that the peer sends.
     pub(super) fn law_of(&self, payload_type: u8) -> Option<Law> {
         let (_, codec) = numbers(&self.negotiated).find(|(number, _)| *number == payload_type)?;
         match codec {
@@ -129,7 +129,7 @@ impl Stream {
         }
     }
 
-    /// SDP spoke, first or anew.
+    /// Apply the result of an offer/answer exchange, the first or a later one.
     pub(super) fn agree(&mut self, now: Now, signalling: IpAddr, negotiated: Box<Negotiated>) {
         let (remote, remote_rtcp) = (negotiated.remote, negotiated.remote_rtcp);
         let signalling = signalling.to_canonical();
@@ -155,14 +155,14 @@ impl Stream {
         self.aim();
     }
 
-    /// Find out anew where RTP goes.
+    /// Recompute the destination of RTP.
     pub(super) fn aim(&mut self) {
         if let Some(agreed) = &mut self.agreed {
             agreed.target = agreed.lock.target().filter(|_| agreed.negotiated.direction.sends());
         }
     }
 
-    /// Where RTCP goes, and by which socket.
+    /// Destination of RTCP, and the socket to send it from.
     pub(super) fn rtcp_target(&self) -> Option<(Component, SocketAddr)> {
         let agreed = self.agreed.as_ref()?;
         if agreed.mux {
@@ -171,7 +171,7 @@ impl Stream {
         Some((Component::Rtcp, agreed.lock.rtcp_target()?))
     }
 
-    /// Count a packet; whether it is one too many in this second.
+    /// Count a packet; `true` if it exceeds the rate limit of this second.
     pub(super) fn floods(&mut self, now: Instant) -> bool {
         let second = now.as_micros() >> 20;
         if self.rate.0 != second {
@@ -181,14 +181,14 @@ impl Stream {
         self.rate.1 > PACKETS_PER_SECOND
     }
 
-    /// Rebuild what is done with the peer's packets, where `listener` hears them.
+    /// Rebuild the handling of each payload type; `listener` is what the listener negotiated.
     pub(super) fn route(&mut self, listener: Option<&Negotiated>) {
         self.routes = [Route::default(); 128];
         let Some(agreed) = &self.agreed else { return };
         for (number, codec) in numbers(&agreed.negotiated) {
             let kind = if codec.is_dtmf() { Kind::Event } else { Kind::Audio };
             let way = listener.map_or(Forwarding::Nowhere, |l| way(codec, l));
-            // The peer's own numbers come first; ours only where they are free.
+            // The payload types of the peer take precedence over ours.
             if let Some(route) = self.routes.get_mut(usize::from(number)).filter(|r| r.kind == Kind::Unknown)
             {
                 *route = Route { kind, forwarding: way };
@@ -196,7 +196,7 @@ impl Stream {
         }
     }
 
-    /// When something of this stream is due.
+    /// When the next action of this stream is due.
     pub(super) fn next_due(&self, silence: Duration) -> Option<Instant> {
         let agreed = self.agreed.as_ref()?;
         let play = self.clips.due().or_else(|| self.play.as_ref().map(TonePlayer::due));
@@ -204,7 +204,7 @@ impl Stream {
         [play, silent, Some(self.rtcp.due)].into_iter().flatten().min()
     }
 
-    /// What it carried.
+    /// Statistics for [`MediaEvent::Closed`](super::api::MediaEvent::Closed).
     pub(super) fn report(&self) -> Report {
         let clock = u64::from(self.agreed.as_ref().map_or(8_000, |a| a.clock)).max(1);
         let micros =
@@ -234,7 +234,7 @@ impl Stream {
     }
 }
 
-/// Every payload type of a negotiation with its codec.
+/// All payload types of a negotiation with their codecs.
 fn numbers(negotiated: &Negotiated) -> impl Iterator<Item = (u8, &Codec)> {
     let main = std::iter::once((negotiated.payload_type, &negotiated.codec));
     let dtmf = negotiated.dtmf.iter().map(|number| (*number, event()));
@@ -247,7 +247,7 @@ fn event() -> &'static Codec {
     &EVENT
 }
 
-/// The number under which a peer wants a codec.
+/// The payload type under which a peer accepts a codec.
 fn number_of(codec: &Codec, listener: &Negotiated) -> Option<u8> {
     numbers(listener)
         .find(|(_, theirs)| theirs.same_as(codec) || (theirs.is_dtmf() && codec.is_dtmf()))
@@ -267,7 +267,7 @@ fn way(codec: &Codec, listener: &Negotiated) -> Forwarding {
         .map_or(Forwarding::Nowhere, |number| Forwarding::Transcoded(other.1, number))
 }
 
-/// The law that a peer hears tones in: the one spoken, else one that it knows.
+/// Codec and payload type for generated audio: the negotiated codec if it is G.711, else a G.711 alternate.
 fn law_of(negotiated: &Negotiated) -> Option<(Law, u8)> {
     numbers(negotiated).find_map(|(number, codec)| match codec {
         Codec::Pcmu => Some((Law::Mu, number)),

@@ -1,4 +1,4 @@
-//! Who of us listens in on a stream: recordings, and ears for keys that are sent as tones. A stream without a tap pays one look for it.
+//! Consumers of a stream's decoded audio: recordings and in-band DTMF detection. A stream without a tap pays one check per packet.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::rtp::Header;
 use super::tones::ToneDetector;
 use crate::limits::PACKET_BYTES;
 
-/// See the module.
+/// The tap of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Tap {
     pub(super) recordings: SmallVec<[RecordingId; 2]>,
@@ -21,7 +21,7 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// A packet with audio or an event arrived. What is in no law of ours is not understood, and stays silence.
+    /// Handle a packet with audio or an event. Codecs other than G.711 are not decoded and are silence in recordings.
     pub(super) fn hear(
         &mut self,
         now: Now,
@@ -50,7 +50,7 @@ impl Tap {
         }
     }
 
-    /// The peer sends its keys as events: a tone beside them would be the same press again.
+    /// The peer sends telephone-events: a tone in the audio would be the same key press again.
     pub(super) fn stop_ear(&mut self) {
         self.ear = None;
     }

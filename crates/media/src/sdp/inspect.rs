@@ -1,4 +1,4 @@
-//! What the lines of a description mean: addresses, directions, payload types.
+//! Interpretation of SDP lines: addresses, directions, payload types.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,17 +9,17 @@ use super::{Codec, Direction, Line, Media, SdpError, SessionDescription};
 pub(super) struct Payload {
     pub(super) number: u8,
     pub(super) codec: Codec,
-    /// As an rtpmap says it.
+    /// The encoding as written in an rtpmap.
     pub(super) map: String,
 }
 
-/// The transports that we carry without protection.
+/// The transports that we support: those without SRTP.
 fn is_plain(proto: &str) -> bool {
     ["RTP/AVP", "RTP/AVPF"].iter().any(|p| proto.eq_ignore_ascii_case(p))
 }
 
 impl Line {
-    /// The value of `a=<name>:<value>`, or an empty one for `a=<name>`.
+    /// The value of `a=<name>:<value>`; empty for `a=<name>`.
     pub(super) fn attribute(&self, name: &str) -> Option<&[u8]> {
         if self.kind != b'a' {
             return None;
@@ -32,7 +32,7 @@ impl Line {
         }
     }
 
-    /// The same as text.
+    /// The value of an attribute as text.
     fn attribute_text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.attribute(name)?).ok().map(str::trim)
     }
@@ -43,7 +43,7 @@ impl Line {
     }
 }
 
-/// The first `a=<name>` among lines.
+/// The value of the first `a=<name>`.
 pub(super) fn find<'a>(lines: &'a [Line], name: &str) -> Option<&'a str> {
     lines.iter().find_map(|line| line.attribute_text(name))
 }
@@ -58,7 +58,7 @@ fn direction_in(lines: &[Line]) -> Option<Direction> {
     })
 }
 
-/// The address of a `c=` line. A name instead of a literal gives the unspecified address: nobody is sent to before he has sent.
+/// The address of a `c=` line. A host name gives the unspecified address: nothing is sent to the peer before a packet from it arrives.
 fn connection_in(lines: &[Line]) -> Option<IpAddr> {
     let line = lines.iter().find(|line| line.kind == b'c')?;
     let text = std::str::from_utf8(&line.value).unwrap_or_default();
@@ -66,7 +66,7 @@ fn connection_in(lines: &[Line]) -> Option<IpAddr> {
     Some(literal_address(literal))
 }
 
-/// An IP literal without its `/ttl`; broadcast and multicast are no peers.
+/// Parse an IP literal, without its `/ttl`. Broadcast and multicast give the unspecified address.
 fn literal_address(literal: &str) -> IpAddr {
     let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address: IpAddr = literal.split('/').next().and_then(|a| a.parse().ok()).unwrap_or(unspecified);
@@ -76,12 +76,12 @@ fn literal_address(literal: &str) -> IpAddr {
 }
 
 impl SessionDescription {
-    /// The first audio section that we can carry, with its place.
+    /// The first usable audio section, and its index.
     pub(super) fn audio(&self) -> Option<(usize, &Media)> {
         self.media.iter().enumerate().find(|(_, m)| m.is_usable_audio())
     }
 
-    /// Why there is none.
+    /// Why there is no usable audio section.
     pub(super) fn audio_error(&self) -> SdpError {
         let refused = self.media.iter().find(|m| m.is_audio() && m.port != 0);
         refused.map_or(SdpError::NoAudio, |m| SdpError::Transport(m.proto.clone()))
@@ -92,7 +92,7 @@ impl SessionDescription {
         if self.holds(media) { restrict(said, Direction::SendOnly) } else { said }
     }
 
-    /// `c=0.0.0.0` literally: a name or an unusable address is no wish to be left alone.
+    /// Whether the address is literally `c=0.0.0.0`: a host name or an unusable address is not a hold.
     fn holds(&self, media: &Media) -> bool {
         let c = |lines: &[Line]| lines.iter().find(|l| l.kind == b'c').map(|l| l.value.clone());
         let Some(value) = c(&media.lines).or_else(|| c(&self.session)) else { return false };
@@ -100,7 +100,7 @@ impl SessionDescription {
         matches!(literal, b"0.0.0.0" | b"::")
     }
 
-    /// Where a section's RTP and RTCP are wanted.
+    /// The addresses that the section gives for RTP and RTCP.
     pub(super) fn remotes(&self, media: &Media) -> Result<(SocketAddr, SocketAddr), SdpError> {
         let address = connection_in(&media.lines).or_else(|| connection_in(&self.session));
         let address = address.ok_or(SdpError::Malformed { line: 0, what: "no c= line" })?;
@@ -142,7 +142,7 @@ impl Media {
         said.parse().ok().filter(|ms| (1..=200).contains(ms))
     }
 
-    /// The payload types that have a meaning, in the order of `m=`, each once.
+    /// The payload types with a known encoding, in the order of `m=`, each once.
     pub(super) fn payloads(&self) -> Vec<Payload> {
         let mut payloads: Vec<Payload> = Vec::new();
         for number in self.formats.iter().filter_map(|f| f.parse::<u8>().ok()).filter(|n| *n < 128) {
@@ -163,7 +163,7 @@ impl Media {
     }
 }
 
-/// A codec from `<name>/<clock>[/<channels>]`.
+/// Parse a codec from `<name>/<clock>[/<channels>]`.
 fn codec(map: &str) -> Option<Codec> {
     let map = map.strip_suffix("/1").filter(|m| m.contains('/')).unwrap_or(map);
     let (name, clock) = map.split_once('/')?;
@@ -198,7 +198,7 @@ fn static_map(number: u8) -> &'static str {
     }
 }
 
-/// What remains of one direction where another limits it; both seen from the same end.
+/// Restrict one direction by another, both seen from the same end.
 pub(super) fn restrict(wish: Direction, limit: Direction) -> Direction {
     match (wish.sends() && limit.sends(), wish.receives() && limit.receives()) {
         (true, true) => Direction::SendRecv,

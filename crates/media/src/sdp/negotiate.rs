@@ -1,4 +1,4 @@
-//! Offer and answer (RFC 3264): what we say on each leg, and what the two ends amount to.
+//! The offer/answer model (RFC 3264): our offers and answers, and what was negotiated.
 
 use bytes::Bytes;
 
@@ -7,8 +7,8 @@ use super::{
     Codec, Direction, Line, LocalMedia, Media, Negotiated, Offer, SdpError, SessionDescription, write,
 };
 
-/// What of a peer's description must not reach the other peer: where and who it is, its keys, and what only holds between it and us.
-/// Lines about payload types and the direction are written anew.
+/// Attributes that are not forwarded to the other peer: addresses and identity, keys, and what applies only between the peer and us.
+/// Lines about payload types and the direction are rewritten.
 const NOT_PASSED_ON: [&str; 26] = [
     "candidate",
     "connection",
@@ -37,12 +37,12 @@ const NOT_PASSED_ON: [&str; 26] = [
     "tls-id",
     "tool",
 ];
-/// Written anew wherever they are wanted.
+/// Attributes that are rewritten where needed.
 const OURS_TO_SAY: [&str; 5] = ["sendrecv", "sendonly", "recvonly", "inactive", "rtcp-mux"];
 
-/// Make an offer. `like` is the description that the other leg's peer gave: its codecs, payload types and unknown lines are passed on, its
-/// addresses, candidates, crypto and identity are not; G.711 is added where the peer has at least one of µ/A, since we transcode between
-/// them. Without `like` we offer PCMU, PCMA and telephone-event.
+/// Make an offer. `template` is the description of the other leg's peer: its codecs, payload types and unknown lines are forwarded; its
+/// addresses, candidates, crypto and identity are not. G.711 is added where the peer has at least one of the two laws, as we transcode between
+/// them. Without a template we offer PCMU, PCMA and telephone-event.
 pub fn offer(local: &LocalMedia, like: Option<&SessionDescription>) -> Offer {
     let like = like.and_then(|d| d.audio().map(|(_, media)| (d, media)));
     let like = like.filter(|(_, media)| !media.payloads().is_empty());
@@ -66,16 +66,16 @@ pub fn offer(local: &LocalMedia, like: Option<&SessionDescription>) -> Offer {
     Offer { bytes: description.to_bytes(), description }
 }
 
-/// An audio section of ours.
+/// Our audio section.
 fn audio(port: u16, proto: &str, formats: Vec<String>, lines: Vec<Line>) -> Media {
     Media { kind: "audio".to_owned(), port, count: None, proto: proto.to_owned(), formats, lines }
 }
 
-/// An attribute that may go from one peer to the other.
+/// Whether an attribute may be forwarded to the other peer.
 fn passes(line: &Line) -> bool {
     let name = line.value.split(|b| *b == b':').next().unwrap_or_default().trim_ascii_end();
     let among = |names: &[&str]| names.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
-    // What is no UTF-8 is nothing that a phone could show, and may be meant to confuse it.
+    // Not valid UTF-8: a phone cannot show it, and it may be an attack on the parser.
     line.kind == b'a'
         && std::str::from_utf8(&line.value).is_ok()
         && !among(&NOT_PASSED_ON)
@@ -83,7 +83,7 @@ fn passes(line: &Line) -> bool {
         && !name.starts_with(b"ssrc")
 }
 
-/// Formats and lines of an offer like the other peer's.
+/// Formats and lines of an offer made from another peer's audio section.
 fn passed_on(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
     let mut payloads = media.payloads();
     let known = payloads.clone();
@@ -106,7 +106,7 @@ fn passed_on(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
     payloads.iter().map(|p| p.number.to_string()).collect()
 }
 
-/// Formats and lines of an offer where nobody stands behind us.
+/// Formats and lines of an offer without a template.
 fn own_formats(lines: &mut Vec<Line>) -> Vec<String> {
     for value in [
         "rtpmap:0 PCMU/8000",
@@ -124,9 +124,9 @@ fn rtpmap(payload: &Payload) -> Line {
     write::line('a', format!("rtpmap:{} {}", payload.number, payload.map))
 }
 
-/// Answer an offer. `partner` is what the other leg has agreed on: its codec is taken where the offer has it (relay), else G.711 where
-/// both are G.711 (transcoding), else [`SdpError::NoCommonCodec`]. Without a partner (echo, tones) the first G.711 of the offer is taken.
-/// The direction is `local.direction` restricted by the offer's.
+/// Answer an offer. `partner` is what the other leg has negotiated: its codec is taken where the offer has it (relay), else G.711 if both are
+/// G.711 (transcoding), else [`SdpError::NoCommonCodec`]. Without a partner (echo, tones) the first G.711 codec of the offer is taken.
+/// The direction is `local.direction` restricted by the offer's. Errors: no usable audio section, no common codec, no `c=` line.
 pub fn answer(
     offer: &SessionDescription,
     local: &LocalMedia,
@@ -150,7 +150,7 @@ pub fn answer(
         ptime_ms,
     };
     let mut lines: Vec<Line> = accepted.iter().map(|p| rtpmap(p)).collect();
-    // Format parameters are echoed: where they must agree (AMR's octet-align) nothing else would do, elsewhere they only declare.
+    // Format parameters are echoed: where they must match (octet-align of AMR) they have to be, elsewhere they are declarative.
     lines.extend(
         (theirs.lines.iter())
             .filter(|l| l.payload_of("fmtp").is_some_and(|n| accepted.iter().any(|p| p.number == n)))
@@ -175,10 +175,10 @@ pub fn answer(
     Ok((description.to_bytes(), negotiated))
 }
 
-/// Milliseconds per packet where nobody says (RFC 3551 §4.2).
+/// Milliseconds per packet without `a=ptime` (RFC 3551 §4.2).
 const DEFAULT_PTIME_MS: u16 = 20;
 
-/// The `t=` of an answer equals the offer's (RFC 3264 §6).
+/// The `t=` of an answer equals that of the offer (RFC 3264 §6).
 fn times(offer: &SessionDescription) -> Vec<Line> {
     let mut times: Vec<Line> = offer.session.iter().filter(|l| l.kind == b't').take(1).cloned().collect();
     if times.is_empty() {
@@ -187,11 +187,11 @@ fn times(offer: &SessionDescription) -> Vec<Line> {
     times
 }
 
-/// The codec that will be spoken.
+/// Choose the codec of an answer.
 fn choose<'a>(offered: &'a [Payload], partner: Option<&Negotiated>) -> Result<&'a Payload, SdpError> {
     let first_g711 = || offered.iter().find(|p| p.codec.is_g711());
     let chosen = match partner {
-        // The partner's number first: a peer may list one codec twice, with different parameters.
+        // Prefer the partner's payload type: a peer may list one codec twice, with different parameters.
         Some(partner) => offered
             .iter()
             .filter(|p| p.codec.same_as(&partner.codec))
@@ -207,7 +207,7 @@ fn no_common_codec(offered: &[Payload]) -> SdpError {
     SdpError::NoCommonCodec { offered: names.join(", ") }
 }
 
-/// The payload types of an answer: the chosen one first, then what the partner knows too, in the order of the offer.
+/// The payload types of an answer: the chosen one first, then those that the partner supports too, in the order of the offer.
 fn accept<'a>(offered: &'a [Payload], chosen: &'a Payload, partner: Option<&Negotiated>) -> Vec<&'a Payload> {
     let known = |p: &&Payload| match partner {
         Some(partner) if p.codec.is_dtmf() => partner.dtmf.is_some(),
@@ -228,7 +228,7 @@ fn others(payloads: &[&Payload], main: u8) -> Vec<(u8, Codec)> {
     payloads.iter().filter(other).map(|p| (p.number, p.codec.clone())).collect()
 }
 
-/// What our offer and the peer's answer to it amount to.
+/// What our offer and the peer's answer have negotiated. Errors: no usable audio section, no common codec, no `c=` line.
 pub fn apply_answer(offer: &SessionDescription, answer: &SessionDescription) -> Result<Negotiated, SdpError> {
     let (place, ours) = offer.audio().ok_or(SdpError::NoAudio)?;
     let theirs = answer.media.get(place).ok_or(SdpError::NoAudio)?;
