@@ -12,11 +12,11 @@ pub const SDP_PAYLOADS: usize = 64;
 pub const SDP_LINES: usize = 1_000;
 /// Packets in sequence before an address that SDP did not name is latched: fewer than the five packets of call set-up in which a phone has to be
 /// heard, and more than an attacker who sprays ports sends from one address.
-pub const SOURCE_RUN: u8 = 4;
+pub const PROBATION: u8 = 4;
 /// The same for another port of the host that both SDP and signalling name: half a second, acceptable for a phone whose port was changed by a NAT.
-pub const PATIENT_RUN: u8 = 24;
+pub const NAT_PROBATION: u8 = 24;
 /// Unlatched source addresses that are tracked at the same time.
-pub const SOURCE_CANDIDATES: usize = 4;
+pub const LATCH_CANDIDATES: usize = 4;
 /// Packets per second and stream: ten times the rate of 20 ms packets. Bounds a flood, and a loop between two of our own ports.
 pub const PACKETS_PER_SECOND: u16 = 500;
 /// Streams handled in one tick; the others follow in the next one.
@@ -28,7 +28,7 @@ pub const PLAY_QUEUE: usize = 64;
 /// Samples of a recording's block: 100 ms at 8 kHz.
 pub const RECORD_BLOCK: usize = 800;
 /// Samples that a recording waits for late packets: 300 ms, more than the jitter buffer of a phone.
-pub const RECORD_PATIENCE: u64 = 2_400;
+pub const RECORD_LATENESS: u64 = 2_400;
 /// Samples buffered per channel of a recording: the wait for late packets, a block, and a burst of packets.
 pub const RECORD_WINDOW: usize = 16_384;
 /// Samples by which a timestamp may be ahead of the clock before the channel is aligned anew: 200 ms, by which the first packet may have been late.

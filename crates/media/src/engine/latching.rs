@@ -11,22 +11,22 @@ use std::time::Duration;
 use base::Instant;
 
 use super::rtp::Header;
-use crate::limits::{PATIENT_RUN, SOURCE_CANDIDATES, SOURCE_RUN};
+use crate::limits::{LATCH_CANDIDATES, NAT_PROBATION, PROBATION};
 
 /// A latched source that has been silent for this time may be replaced.
-const SILENT: Duration = Duration::from_secs(2);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Minimum duration of a probation: real audio is paced, a burst of forged packets is not.
-const RUN_SPAN: Duration = Duration::from_millis(40);
+const PROBATION_TIME: Duration = Duration::from_millis(40);
 /// The same where SDP names the signalling host.
-const PATIENT_RUN_SPAN: Duration = Duration::from_millis(450);
+const NAT_PROBATION_TIME: Duration = Duration::from_millis(450);
 /// Packets that may be missing within a probation.
-const RUN_GAP: u16 = 4;
+const MAX_GAP: u16 = 4;
 /// SDP's address replaces a source that was latched by probation within this time.
-const TAKEOVER: Duration = Duration::from_secs(2);
+const SDP_OVERRIDE: Duration = Duration::from_secs(2);
 /// Longer than any call.
-const CALL: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_CALL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An RTCP source that has been silent for this time may be replaced: three report intervals.
-const RTCP_SILENT: Duration = Duration::from_secs(15);
+const RTCP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Result of checking a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +34,9 @@ pub(super) enum Verdict {
     /// From the latched source.
     Accept,
     /// From a source that was latched by this packet.
-    Locked,
+    Latched,
     /// From any other source.
-    Refuse,
+    Reject,
 }
 
 /// The latch of one stream.
@@ -46,7 +46,7 @@ pub(super) struct RtpLatch {
     remote: SocketAddr,
     remote_rtcp: SocketAddr,
     state: State,
-    candidates: [Option<Candidate>; SOURCE_CANDIDATES],
+    candidates: [Option<Candidate>; LATCH_CANDIDATES],
     /// The address that RTCP came from, and the time of its last packet.
     rtcp: Option<(SocketAddr, Instant)>,
 }
@@ -54,26 +54,26 @@ pub(super) struct RtpLatch {
 #[derive(Debug)]
 enum State {
     Learning,
-    Locked {
+    Latched {
         from: SocketAddr,
         ssrc: u32,
         last: Instant,
         /// Time until which SDP's address may replace the latched one; `None` if SDP's address is latched.
-        takeover: Option<Instant>,
+        sdp_override_until: Option<Instant>,
         /// Probation of another SSRC from the latched address; a packet of the current SSRC ends it.
-        rival: Option<Run>,
+        candidate_ssrc: Option<Probation>,
     },
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     from: SocketAddr,
-    run: Run,
+    probation: Probation,
 }
 
 /// A run of packets in sequence with one SSRC.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct Probation {
     ssrc: u32,
     next: u16,
     length: u8,
@@ -81,15 +81,21 @@ struct Run {
     last: Instant,
 }
 
-impl Run {
-    fn begin(now: Instant, header: &Header) -> Run {
-        Run { ssrc: header.ssrc, next: header.sequence.wrapping_add(1), length: 1, since: now, last: now }
+impl Probation {
+    fn new(now: Instant, header: &Header) -> Probation {
+        Probation {
+            ssrc: header.ssrc,
+            next: header.sequence.wrapping_add(1),
+            length: 1,
+            since: now,
+            last: now,
+        }
     }
 
     /// Count a packet of the run, or start a new run with it.
     fn extend(&mut self, now: Instant, header: &Header) {
-        if header.ssrc != self.ssrc || header.sequence.wrapping_sub(self.next) > RUN_GAP {
-            *self = Run::begin(now, header);
+        if header.ssrc != self.ssrc || header.sequence.wrapping_sub(self.next) > MAX_GAP {
+            *self = Probation::new(now, header);
             return;
         }
         self.next = header.sequence.wrapping_add(1);
@@ -97,7 +103,7 @@ impl Run {
         self.last = now;
     }
 
-    fn is_believed(&self, length: u8, span: Duration) -> bool {
+    fn has_passed(&self, length: u8, span: Duration) -> bool {
         self.length >= length && self.last.since(self.since) >= span
     }
 }
@@ -105,7 +111,7 @@ impl Run {
 impl RtpLatch {
     /// Start learning.
     pub(super) fn new(signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) -> RtpLatch {
-        let candidates = [None; SOURCE_CANDIDATES];
+        let candidates = [None; LATCH_CANDIDATES];
         RtpLatch { signalling, remote, remote_rtcp, state: State::Learning, candidates, rtcp: None }
     }
 
@@ -129,7 +135,7 @@ impl RtpLatch {
     /// The latched source address.
     pub(super) fn source(&self) -> Option<SocketAddr> {
         match self.state {
-            State::Locked { from, .. } => Some(from),
+            State::Latched { from, .. } => Some(from),
             State::Learning => None,
         }
     }
@@ -137,7 +143,7 @@ impl RtpLatch {
     /// The SSRC of the latched source.
     pub(super) fn ssrc(&self) -> Option<u32> {
         match self.state {
-            State::Locked { ssrc, .. } => Some(ssrc),
+            State::Latched { ssrc, .. } => Some(ssrc),
             State::Learning => None,
         }
     }
@@ -155,91 +161,103 @@ impl RtpLatch {
     }
 
     /// Check an RTP packet.
-    pub(super) fn judge(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
+    pub(super) fn check(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
         let remote = self.remote;
-        let State::Locked { from: locked, ssrc, last, takeover, rival } = &mut self.state else {
+        let State::Latched { from: latched, ssrc, last, sdp_override_until, candidate_ssrc } =
+            &mut self.state
+        else {
             return self.learn(now, from, header);
         };
-        let silent = now.since(*last) > SILENT;
-        if from != *locked {
-            let named = from == remote && takeover.is_some_and(|until| now < until);
-            return if silent || named { self.learn(now, from, header) } else { Verdict::Refuse };
+        let silent = now.since(*last) > SILENCE_TIMEOUT;
+        if from != *latched {
+            let overrides = from == remote && sdp_override_until.is_some_and(|until| now < until);
+            return if silent || overrides { self.learn(now, from, header) } else { Verdict::Reject };
         }
         if header.ssrc == *ssrc {
-            (*last, *rival) = (now, None);
+            (*last, *candidate_ssrc) = (now, None);
             return Verdict::Accept;
         }
-        let run = match rival {
-            Some(run) => {
-                run.extend(now, header);
-                run
+        let probation = match candidate_ssrc {
+            Some(probation) => {
+                probation.extend(now, header);
+                probation
             }
-            None => rival.insert(Run::begin(now, header)),
+            None => candidate_ssrc.insert(Probation::new(now, header)),
         };
-        if silent || run.is_believed(SOURCE_RUN, RUN_SPAN) {
-            (*ssrc, *last, *rival) = (header.ssrc, now, None);
-            return Verdict::Locked;
+        if silent || probation.has_passed(PROBATION, PROBATION_TIME) {
+            (*ssrc, *last, *candidate_ssrc) = (header.ssrc, now, None);
+            return Verdict::Latched;
         }
-        Verdict::Refuse
+        Verdict::Reject
     }
 
     fn learn(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
         if from == self.remote {
-            return self.lock(now, from, header.ssrc, None);
+            return self.latch(now, from, header.ssrc, None);
         }
-        if from.ip() == self.signalling && self.candidate(now, from, header) {
-            let until = if self.is_plain() { CALL } else { TAKEOVER };
-            return self.lock(now, from, header.ssrc, Some(now + until));
+        if from.ip() == self.signalling && self.completes_probation(now, from, header) {
+            let until = if self.sdp_names_signalling() { MAX_CALL } else { SDP_OVERRIDE };
+            return self.latch(now, from, header.ssrc, Some(now + until));
         }
-        Verdict::Refuse
+        Verdict::Reject
     }
 
     /// Whether SDP names the signalling host. Then no NAT is apparent: packets from another port of that host may be those of another program,
     /// need a longer probation, and are replaced by SDP's own address at any time.
-    fn is_plain(&self) -> bool {
+    fn sdp_names_signalling(&self) -> bool {
         self.remote.ip() == self.signalling
     }
 
-    fn needed(&self) -> (u8, Duration) {
-        if self.is_plain() { (PATIENT_RUN, PATIENT_RUN_SPAN) } else { (SOURCE_RUN, RUN_SPAN) }
+    fn required_probation(&self) -> (u8, Duration) {
+        if self.sdp_names_signalling() {
+            (NAT_PROBATION, NAT_PROBATION_TIME)
+        } else {
+            (PROBATION, PROBATION_TIME)
+        }
     }
 
-    fn lock(&mut self, now: Instant, from: SocketAddr, ssrc: u32, takeover: Option<Instant>) -> Verdict {
+    fn latch(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        ssrc: u32,
+        sdp_override_until: Option<Instant>,
+    ) -> Verdict {
         if self.source().is_some_and(|was| was.ip() != from.ip()) {
             self.rtcp = None;
         }
-        self.state = State::Locked { from, ssrc, last: now, takeover, rival: None };
-        self.candidates = [None; SOURCE_CANDIDATES];
-        Verdict::Locked
+        self.state = State::Latched { from, ssrc, last: now, sdp_override_until, candidate_ssrc: None };
+        self.candidates = [None; LATCH_CANDIDATES];
+        Verdict::Latched
     }
 
     /// Count a packet of a candidate; `true` if it completes the probation.
-    fn candidate(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
-        let (length, span) = self.needed();
+    fn completes_probation(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
+        let (length, span) = self.required_probation();
         let known = self.candidates.iter_mut().flatten().find(|c| c.from == from);
         if let Some(candidate) = known {
-            candidate.run.extend(now, header);
-            return candidate.run.is_believed(length, span);
+            candidate.probation.extend(now, header);
+            return candidate.probation.has_passed(length, span);
         }
         // Replace the entry with the least to lose: an empty one, one that went silent, one with the fewest packets.
-        let worth = |place: &Option<Candidate>| match place {
+        let value = |entry: &Option<Candidate>| match entry {
             None => (0, Instant::ZERO),
-            Some(c) if now.since(c.run.last) > SILENT => (1, c.run.last),
-            Some(c) => (1 + c.run.length, c.run.last),
+            Some(c) if now.since(c.probation.last) > SILENCE_TIMEOUT => (1, c.probation.last),
+            Some(c) => (1 + c.probation.length, c.probation.last),
         };
-        if let Some(place) = self.candidates.iter_mut().min_by_key(|place| worth(place)) {
-            *place = Some(Candidate { from, run: Run::begin(now, header) });
+        if let Some(entry) = self.candidates.iter_mut().min_by_key(|entry| value(entry)) {
+            *entry = Some(Candidate { from, probation: Probation::new(now, header) });
         }
         false
     }
 
     /// Whether RTCP from this address is accepted: on a shared port from the latched source, else from its host, and only from the port first used.
-    pub(super) fn admits_rtcp(&mut self, now: Instant, from: SocketAddr, shared: bool) -> bool {
+    pub(super) fn accepts_rtcp(&mut self, now: Instant, from: SocketAddr, shared: bool) -> bool {
         let Some(source) = self.source() else { return from == self.remote_rtcp };
         if shared {
             return from == source;
         }
-        let fresh = |(was, last): (SocketAddr, Instant)| was != from && now.since(last) <= RTCP_SILENT;
+        let fresh = |(was, last): (SocketAddr, Instant)| was != from && now.since(last) <= RTCP_TIMEOUT;
         // A peer at SDP's address is not behind a NAT that changes the port of its RTCP.
         if source == self.remote && is_sendable(self.remote_rtcp) && from != self.remote_rtcp {
             return false;
@@ -264,13 +282,13 @@ mod tests {
     const PHONE: &str = "198.51.100.7:4000";
     const NAT: &str = "203.0.113.9:61000";
 
-    fn lock() -> RtpLatch {
+    fn latch() -> RtpLatch {
         let at = |a: &str| a.parse::<SocketAddr>().unwrap();
         RtpLatch::new(at(NAT).ip(), at(PHONE), at("198.51.100.7:4001"))
     }
 
     /// Send packets at 50 per second; returns the number of accepted ones.
-    fn feed(lock: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
+    fn feed(latch: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
         let (mut accepted, from) = (0, from.parse().unwrap());
         for n in first..first + count {
             let header = Header {
@@ -281,53 +299,57 @@ mod tests {
                 ssrc,
                 payload: 0..0,
             };
-            let verdict = lock.judge(Instant::from_micros(n * 20_000), from, &header);
-            accepted += usize::from(verdict != Verdict::Refuse);
+            let verdict = latch.check(Instant::from_micros(n * 20_000), from, &header);
+            accepted += usize::from(verdict != Verdict::Reject);
         }
         accepted
     }
 
     #[test]
-    fn the_address_of_sdp_locks_at_once_and_then_nobody_else() {
-        let mut lock = lock();
-        assert_eq!(feed(&mut lock, PHONE, 1, 0, 10), 10);
+    fn the_address_in_sdp_latches_at_once_and_then_no_other() {
+        let mut latch = latch();
+        assert_eq!(feed(&mut latch, PHONE, 1, 0, 10), 10);
         for stranger in [NAT, "198.51.100.7:4002", "192.0.2.66:4000"] {
-            assert_eq!(feed(&mut lock, stranger, 1, 9, 20), 0, "{stranger}"); // security row 9
+            assert_eq!(feed(&mut latch, stranger, 1, 9, 20), 0, "{stranger}"); // security row 9
         }
     }
 
     #[test]
-    fn behind_nat_a_run_from_the_signalling_host_locks_and_a_spray_does_not() {
-        let mut lock = lock();
+    fn behind_nat_a_run_from_the_signalling_host_latches_and_a_spray_does_not() {
+        let mut latch = latch();
         for port in 5_000..5_400 {
-            assert_eq!(feed(&mut lock, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
+            assert_eq!(feed(&mut latch, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
         }
-        assert_eq!(feed(&mut lock, "192.0.2.66:4000", 9, 0, 50), 0);
-        assert_eq!(feed(&mut lock, NAT, 1, 200, 10), 10 - usize::from(SOURCE_RUN) + 1);
-        assert_eq!(feed(&mut lock, PHONE, 2, 211, 10), 10); // SDP's address replaces it during set-up
-        assert_eq!(feed(&mut lock, NAT, 1, 220, 10), 0);
+        assert_eq!(feed(&mut latch, "192.0.2.66:4000", 9, 0, 50), 0);
+        assert_eq!(feed(&mut latch, NAT, 1, 200, 10), 10 - usize::from(PROBATION) + 1);
+        assert_eq!(feed(&mut latch, PHONE, 2, 211, 10), 10); // SDP's address replaces it during set-up
+        assert_eq!(feed(&mut latch, NAT, 1, 220, 10), 0);
     }
 
     #[test]
-    fn another_ssrc_is_believed_when_the_old_one_has_stopped() {
-        let mut lock = lock();
-        feed(&mut lock, PHONE, 1, 0, 10);
+    fn another_ssrc_is_accepted_when_the_old_one_has_stopped() {
+        let mut latch = latch();
+        feed(&mut latch, PHONE, 1, 0, 10);
         for n in 10..60 {
-            assert_eq!(feed(&mut lock, PHONE, 1, n, 1) + feed(&mut lock, PHONE, 2, n, 1), 1);
+            assert_eq!(feed(&mut latch, PHONE, 1, n, 1) + feed(&mut latch, PHONE, 2, n, 1), 1);
         }
-        assert_eq!(feed(&mut lock, PHONE, 2, 60, 10), 10 - usize::from(SOURCE_RUN) + 2); // the probation began at 59
-        assert_eq!(feed(&mut lock, PHONE, 3, 300, 1), 1); // at once after two seconds of silence
+        assert_eq!(feed(&mut latch, PHONE, 2, 60, 10), 10 - usize::from(PROBATION) + 2); // the probation began at 59
+        assert_eq!(feed(&mut latch, PHONE, 3, 300, 1), 1); // at once after two seconds of silence
     }
 
     #[test]
-    fn two_seconds_of_silence_or_a_new_address_unlock() {
-        let mut lock = lock();
-        feed(&mut lock, PHONE, 1, 0, 10);
-        assert_eq!(feed(&mut lock, NAT, 1, 111, 10), 10 - usize::from(SOURCE_RUN) + 1);
-        lock.renegotiate(NAT.parse::<SocketAddr>().unwrap().ip(), NAT.parse().unwrap(), NAT.parse().unwrap());
-        assert_eq!(lock.source(), NAT.parse().ok());
+    fn two_seconds_of_silence_or_a_new_address_reset_the_latch() {
+        let mut latch = latch();
+        feed(&mut latch, PHONE, 1, 0, 10);
+        assert_eq!(feed(&mut latch, NAT, 1, 111, 10), 10 - usize::from(PROBATION) + 1);
+        latch.renegotiate(
+            NAT.parse::<SocketAddr>().unwrap().ip(),
+            NAT.parse().unwrap(),
+            NAT.parse().unwrap(),
+        );
+        assert_eq!(latch.source(), NAT.parse().ok());
         let moved: SocketAddr = "198.51.100.8:7000".parse().unwrap();
-        lock.renegotiate(moved.ip(), moved, moved);
-        assert_eq!((lock.source(), lock.target()), (None, Some(moved)));
+        latch.renegotiate(moved.ip(), moved, moved);
+        assert_eq!((latch.source(), latch.target()), (None, Some(moved)));
     }
 }

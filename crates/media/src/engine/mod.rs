@@ -46,8 +46,8 @@ pub struct Engine {
     timers: BTreeSet<(Instant, usize)>,
     recordings: BTreeMap<RecordingId, Recording>,
     /// When the next block of each recording is due.
-    blocks: BTreeSet<(Instant, RecordingId)>,
-    sounds: ToneCache,
+    block_timers: BTreeSet<(Instant, RecordingId)>,
+    tones: ToneCache,
     /// Rejected packets of all streams, closed ones included.
     refused: u64,
     rng: Rng,
@@ -65,8 +65,8 @@ impl Engine {
             subscribers: BTreeMap::new(),
             timers: BTreeSet::new(),
             recordings: BTreeMap::new(),
-            blocks: BTreeSet::new(),
-            sounds: ToneCache::default(),
+            block_timers: BTreeSet::new(),
+            tones: ToneCache::default(),
             refused: 0,
             rng,
         }
@@ -77,25 +77,25 @@ impl Engine {
         &mut self,
         now: Now,
         command: MediaCommand,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         match command {
-            MediaCommand::Open { stream, port: _ } => self.open(now, stream, wire, events),
+            MediaCommand::Open { stream, port: _ } => self.open(now, stream, out, events),
             MediaCommand::Negotiated { stream, signalling, negotiated } => {
                 self.negotiated(now, stream, signalling, negotiated);
             }
             MediaCommand::SetSource { stream, source } => self.set_source(now, stream, source),
-            MediaCommand::Play { stream, play, clip } => self.begin_clip(now, stream, play, clip, events),
-            MediaCommand::StopPlay { stream } => self.stop_clips(now, stream),
-            MediaCommand::SetDtmfMode { stream, digits } => self.listen(stream, digits),
-            MediaCommand::StartRecording(record) => self.record(now, &record, wire, events),
-            MediaCommand::PauseRecording { recording } => self.pause(recording, Paused::Yes),
-            MediaCommand::ResumeRecording { recording } => self.pause(recording, Paused::No),
+            MediaCommand::Play { stream, play, clip } => self.enqueue_clip(now, stream, play, clip, events),
+            MediaCommand::StopPlay { stream } => self.stop_playback(now, stream),
+            MediaCommand::SetDtmfMode { stream, digits } => self.set_dtmf_mode(stream, digits),
+            MediaCommand::StartRecording(request) => self.start_recording(now, &request, out, events),
+            MediaCommand::PauseRecording { recording } => self.set_paused(recording, Paused::Yes),
+            MediaCommand::ResumeRecording { recording } => self.set_paused(recording, Paused::No),
             MediaCommand::StopRecording { recording } => {
-                self.end_recording(now, recording, Ended::Stopped, wire, events);
+                self.end_recording(now, recording, Ended::Stopped, out, events);
             }
-            MediaCommand::Close { stream } => self.close(now, stream, wire, events),
+            MediaCommand::Close { stream } => self.close(now, stream, out, events),
         }
     }
 
@@ -110,31 +110,31 @@ impl Engine {
         events: &mut Vec<MediaEvent>,
     ) -> Option<Forward> {
         let slot = *self.slots.get(&stream)?;
-        let shared = || self.streams.get(slot).and_then(|s| s.agreed.as_ref()).is_some_and(|a| a.mux);
+        let shared = || self.streams.get(slot).and_then(|s| s.negotiation.as_ref()).is_some_and(|a| a.mux);
         match channel {
             Component::Rtp if !(rtp::is_rtcp(packet) && shared()) => {
-                self.rtp(now, slot, from, packet, events)
+                self.relay_rtp(now, slot, from, packet, events)
             }
-            Component::Rtp | Component::Rtcp => self.rtcp(now, slot, from, packet),
+            Component::Rtp | Component::Rtcp => self.relay_rtcp(now, slot, from, packet),
         }
     }
 
     /// Do what is due: tones, clips, silence, RTCP, timeouts, recording blocks. The batch is bounded: [`Engine::deadline`] says whether more is due.
-    pub fn tick(&mut self, now: Now, wire: &mut impl MediaSink, events: &mut Vec<MediaEvent>) {
+    pub fn tick(&mut self, now: Now, out: &mut impl MediaSink, events: &mut Vec<MediaEvent>) {
         for _ in 0..crate::limits::TICK_STREAMS {
             let Some((due, slot)) = self.timers.first().copied().filter(|(due, _)| *due <= now.instant)
             else {
                 break;
             };
             self.timers.remove(&(due, slot));
-            self.tick_stream(now, slot, wire, events);
+            self.tick_stream(now, slot, out, events);
         }
-        self.emit_recordings(now, wire, events);
+        self.emit_recordings(now, out, events);
     }
 
     /// When [`Engine::tick`] has to be called next; `None` while no stream needs it.
     pub fn deadline(&self) -> Option<Instant> {
-        let block = self.blocks.first().map(|(due, _)| *due);
+        let block = self.block_timers.first().map(|(due, _)| *due);
         self.timers.first().map(|(due, _)| *due).into_iter().chain(block).min()
     }
 

@@ -33,7 +33,7 @@ impl PlayQueue {
     }
 
     /// The next sample. `played` is called for each clip that ends before it.
-    fn current(&mut self, played: &mut impl FnMut(PlayId)) -> Option<i16> {
+    fn next_sample(&mut self, played: &mut impl FnMut(PlayId)) -> Option<i16> {
         loop {
             let (play, clip) = self.queue.front()?;
             if let Some(sample) = clip.get(self.position) {
@@ -48,11 +48,11 @@ impl PlayQueue {
     /// Fill the next 20 ms, with silence after the last clip.
     pub(super) fn fill(&mut self, law: Law, frame: &mut [u8; SAMPLES], mut played: impl FnMut(PlayId)) {
         for byte in frame.iter_mut() {
-            let sample = self.current(&mut played);
+            let sample = self.next_sample(&mut played);
             self.position += usize::from(sample.is_some());
             *byte = sample.map_or(law.silence(), |sample| law.encode(sample));
         }
         // A clip that ends with this frame is finished now, not with the next frame.
-        self.current(&mut played);
+        self.next_sample(&mut played);
     }
 }

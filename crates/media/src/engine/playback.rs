@@ -7,11 +7,11 @@ use base::Now;
 use super::Engine;
 use super::api::{Component, MediaEvent, MediaSink, PlayId, Source, StreamId};
 use super::g711::Law;
-use super::tone_generator::{Catchup, FRAME, SAMPLES, frames_due, packed};
+use super::tone_generator::{Catchup, FRAME, SAMPLES, build_packet, frames_due};
 use crate::limits::PLAY_QUEUE;
 
 impl Engine {
-    pub(super) fn begin_clip(
+    pub(super) fn enqueue_clip(
         &mut self,
         now: Now,
         id: StreamId,
@@ -20,33 +20,33 @@ impl Engine {
         events: &mut Vec<MediaEvent>,
     ) {
         let Some((slot, stream)) = self.find(id) else { return };
-        if stream.clips.queue.len() >= PLAY_QUEUE {
+        if stream.play_queue.queue.len() >= PLAY_QUEUE {
             // A caller that waits for the end of the clip must not wait forever.
             events.push(MediaEvent::PlaybackFinished { stream: id, play });
             return;
         }
-        let first = stream.clips.is_empty();
-        stream.clips.queue.push_back((play, clip));
+        let first = stream.play_queue.is_empty();
+        stream.play_queue.queue.push_back((play, clip));
         if first {
-            stream.clips.due = now.instant;
-            self.turn(now, slot);
+            stream.play_queue.due = now.instant;
+            self.on_queue_toggled(now, slot);
         }
     }
 
-    pub(super) fn stop_clips(&mut self, now: Now, id: StreamId) {
+    pub(super) fn stop_playback(&mut self, now: Now, id: StreamId) {
         let Some((slot, stream)) = self.find(id) else { return };
-        if !stream.clips.is_empty() {
-            stream.clips.clear();
-            self.turn(now, slot);
+        if !stream.play_queue.is_empty() {
+            stream.play_queue.clear();
+            self.on_queue_toggled(now, slot);
         }
     }
 
     /// The play queue has become empty or non-empty: switch between the stream's source and its clips.
-    fn turn(&mut self, now: Now, slot: usize) {
+    fn on_queue_toggled(&mut self, now: Now, slot: usize) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        stream.output.switch();
-        if let Some(play) = &mut stream.play {
-            play.resume(now.instant);
+        stream.sender.change_source();
+        if let Some(player) = &mut stream.tone_player {
+            player.resume(now.instant);
         }
         if let Source::Stream(source) = stream.source {
             self.rebuild_route(source);
@@ -55,41 +55,41 @@ impl Engine {
     }
 
     /// Send the frames that are due. If nothing may be sent to the peer, or it accepts neither G.711 codec, the clips run without being sent.
-    pub(super) fn play_clips(
+    pub(super) fn send_clip_frames(
         &mut self,
         now: Now,
         slot: usize,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let Engine { streams, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
-        let Some(agreed) = &stream.agreed else {
-            stream.clips.due = now.instant + FRAME; // not negotiated yet: the clips wait
+        let Some(negotiation) = &stream.negotiation else {
+            stream.play_queue.due = now.instant + FRAME; // not negotiated yet: the clips wait
             return;
         };
-        let (frames, lag) = frames_due(&mut stream.clips.due, now.instant);
-        if lag == Catchup::Skipped {
-            stream.output.switch();
+        let (frames, catchup) = frames_due(&mut stream.play_queue.due, now.instant);
+        if catchup == Catchup::Skipped {
+            stream.sender.change_source();
         }
-        let (law, payload_type) = agreed.law.unwrap_or((Law::Mu, 0));
-        let to = agreed.target.filter(|_| agreed.law.is_some());
+        let (law, payload_type) = negotiation.law.unwrap_or((Law::Mu, 0));
+        let to = negotiation.target.filter(|_| negotiation.law.is_some());
         let id = stream.id;
         for _ in 0..frames {
-            if stream.clips.is_empty() {
+            if stream.play_queue.is_empty() {
                 break;
             }
             let mut frame = [0; SAMPLES];
             stream
-                .clips
+                .play_queue
                 .fill(law, &mut frame, |play| events.push(MediaEvent::PlaybackFinished { stream: id, play }));
             if let Some(to) = to {
-                let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, rng);
-                wire.send(id, Component::Rtp, to, &packed(&header, &frame));
+                let header = stream.sender.generate(now.instant, SAMPLES as u32, payload_type, rng);
+                out.send(id, Component::Rtp, to, &build_packet(&header, &frame));
             }
         }
-        if stream.clips.is_empty() {
-            self.turn(now, slot);
+        if stream.play_queue.is_empty() {
+            self.on_queue_toggled(now, slot);
         }
     }
 }

@@ -15,9 +15,9 @@ pub(super) struct ReceiveStats {
     /// Accepted packets.
     pub(super) received: u64,
     /// The current sequence.
-    run: Option<Run>,
+    current: Option<Sequence>,
     /// Expected and received packets of the sequences before.
-    past: (u64, u64),
+    previous: (u64, u64),
     /// Expected and received packets at the time of the last report.
     reported: (u64, u64),
     /// Jitter in RTP timestamp units, times 16.
@@ -26,20 +26,20 @@ pub(super) struct ReceiveStats {
 }
 
 #[derive(Debug)]
-struct Run {
+struct Sequence {
     base: u32,
     /// Extended highest sequence number: the upper 16 bits count the cycles.
     highest: u32,
     received: u64,
     /// The sequence number that would confirm a restart of the sender (`bad_seq` of RFC 3550 §A.1).
-    suspect: Option<u16>,
+    bad_seq: Option<u16>,
 }
 
-impl Run {
-    fn begin(sequence: u16) -> Run {
+impl Sequence {
+    fn new(sequence: u16) -> Sequence {
         // Starts with one cycle, so that a packet from before the first one does not underflow.
         let base = 0x1_0000 | u32::from(sequence);
-        Run { base, highest: base, received: 1, suspect: None }
+        Sequence { base, highest: base, received: 1, bad_seq: None }
     }
 
     fn expected(&self) -> u64 {
@@ -49,36 +49,36 @@ impl Run {
 
 impl ReceiveStats {
     /// Count a packet.
-    pub(super) fn take(&mut self, now: Instant, header: &Header, clock: u32, paced: Paced) {
+    pub(super) fn on_packet(&mut self, now: Instant, header: &Header, clock: u32, timestamps: Timestamps) {
         self.received += 1;
-        self.count(header.sequence);
-        if paced == Paced::Yes {
-            self.time(now, header.timestamp, clock);
+        self.count_sequence(header.sequence);
+        if timestamps == Timestamps::Advancing {
+            self.update_jitter(now, header.timestamp, clock);
         }
     }
 
-    fn count(&mut self, sequence: u16) {
-        let Some(run) = &mut self.run else {
-            self.run = Some(Run::begin(sequence));
+    fn count_sequence(&mut self, sequence: u16) {
+        let Some(current) = &mut self.current else {
+            self.current = Some(Sequence::new(sequence));
             return;
         };
-        let ahead = sequence.wrapping_sub(run.highest as u16);
+        let ahead = sequence.wrapping_sub(current.highest as u16);
         if ahead < MAX_DROPOUT {
-            run.highest = run.highest.wrapping_add(u32::from(ahead));
+            current.highest = current.highest.wrapping_add(u32::from(ahead));
         } else if ahead <= u16::MAX - MAX_MISORDER {
             // Two packets in sequence after a jump: the sender has restarted.
-            if run.suspect != Some(sequence) {
-                run.suspect = Some(sequence.wrapping_add(1));
+            if current.bad_seq != Some(sequence) {
+                current.bad_seq = Some(sequence.wrapping_add(1));
                 return;
             }
             self.restart();
-            self.run = Some(Run::begin(sequence));
+            self.current = Some(Sequence::new(sequence));
             return;
         }
-        run.received += 1;
+        current.received += 1;
     }
 
-    fn time(&mut self, now: Instant, timestamp: u32, clock: u32) {
+    fn update_jitter(&mut self, now: Instant, timestamp: u32, clock: u32) {
         let arrival = now.as_micros().wrapping_mul(u64::from(clock)).wrapping_div(1_000_000) as u32;
         let transit = arrival.wrapping_sub(timestamp);
         if let Some(before) = self.transit {
@@ -90,14 +90,14 @@ impl ReceiveStats {
 
     /// End the current sequence: another source, or a pause during which packets were rejected.
     pub(super) fn restart(&mut self) {
-        self.past = self.totals();
-        (self.run, self.transit) = (None, None);
+        self.previous = self.totals();
+        (self.current, self.transit) = (None, None);
     }
 
     /// Expected and received packets.
     fn totals(&self) -> (u64, u64) {
-        let (expected, received) = self.run.as_ref().map_or((0, 0), |r| (r.expected(), r.received));
-        (self.past.0 + expected, self.past.1 + received)
+        let (expected, received) = self.current.as_ref().map_or((0, 0), |r| (r.expected(), r.received));
+        (self.previous.0 + expected, self.previous.1 + received)
     }
 
     /// Lost packets.
@@ -119,7 +119,7 @@ impl ReceiveStats {
 
     /// Extended highest sequence number received, for report blocks.
     pub(super) fn highest(&self) -> u32 {
-        self.run.as_ref().map_or(0, |run| run.highest.wrapping_sub(0x1_0000))
+        self.current.as_ref().map_or(0, |current| current.highest.wrapping_sub(0x1_0000))
     }
 
     /// Loss since the last report, in 1/256 (RFC 3550 §A.3).
@@ -135,9 +135,9 @@ impl ReceiveStats {
 
 /// Whether the timestamps of a packet kind advance with time: all packets of one telephone-event have the same timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Paced {
-    Yes,
-    No,
+pub(super) enum Timestamps {
+    Advancing,
+    Constant,
 }
 
 /// Mean opinion score from the E-model with its default values (ITU-T G.107: R₀ and simultaneous impairments at their defaults give 93.2;
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn receive(sequences: impl IntoIterator<Item = u16>) -> ReceiveStats {
-        let mut reception = ReceiveStats::default();
+        let mut stats = ReceiveStats::default();
         for (n, sequence) in sequences.into_iter().enumerate() {
             let header = Header {
                 marker: false,
@@ -171,13 +171,13 @@ mod tests {
                 ssrc: 1,
                 payload: 0..0,
             };
-            reception.take(Instant::from_micros(n as u64 * 20_000), &header, 8_000, Paced::Yes);
+            stats.on_packet(Instant::from_micros(n as u64 * 20_000), &header, 8_000, Timestamps::Advancing);
         }
-        reception
+        stats
     }
 
     #[test]
-    fn loss_is_counted_across_the_wrap_and_not_across_a_new_beginning() {
+    fn loss_is_counted_across_the_wrap_and_not_across_a_restart() {
         let wrapped = receive((65_500..=65_535).chain(0..10).filter(|n| n % 10 != 5));
         assert_eq!((wrapped.received, wrapped.lost()), (41, 5));
         assert_eq!(wrapped.highest(), 0x1_0009);

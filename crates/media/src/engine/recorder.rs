@@ -5,43 +5,43 @@ use base::Now;
 use super::Engine;
 use super::api::{Ended, MediaEvent, MediaSink, RecordingId, StartRecording, StreamId};
 use super::recording::{Paused, Recording, millis};
-use crate::limits::{RECORD_BLOCK, RECORD_PATIENCE, RECORDINGS, TICK_STREAMS};
+use crate::limits::{RECORD_BLOCK, RECORD_LATENESS, RECORDINGS, TICK_STREAMS};
 
 /// Blocks that one recording emits in one tick: more than its buffer holds.
-const BLOCKS: usize = 32;
+const BLOCKS_PER_TICK: usize = 32;
 
 impl Engine {
-    pub(super) fn record(
+    pub(super) fn start_recording(
         &mut self,
         now: Now,
-        record: &StartRecording,
-        wire: &mut impl MediaSink,
+        request: &StartRecording,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
-        let id = record.recording;
-        self.end_recording(now, id, Ended::Stopped, wire, events);
-        let mut recording = Recording::new(now.instant, record);
-        let full = self.recordings.len() >= RECORDINGS;
-        for side in recording.sides() {
-            let stream = side.stream.filter(|_| !full);
-            side.stream = stream.filter(|stream| self.tap(*stream, |tap| tap.recordings.push(id)));
+        let id = request.recording;
+        self.end_recording(now, id, Ended::Stopped, out, events);
+        let mut recording = Recording::new(now.instant, request);
+        let at_limit = self.recordings.len() >= RECORDINGS;
+        for channel in recording.channels() {
+            let stream = channel.stream.filter(|_| !at_limit);
+            channel.stream = stream.filter(|stream| self.update_tap(*stream, |tap| tap.recordings.push(id)));
         }
-        if recording.sides().all(|side| side.stream.is_none()) {
-            let ended = if full { Ended::Refused } else { Ended::Left };
+        if recording.channels().all(|channel| channel.stream.is_none()) {
+            let ended = if at_limit { Ended::Refused } else { Ended::Left };
             events.push(MediaEvent::Recorded { recording: id, millis: 0, sound_millis: 0, ended });
             return;
         }
         recording.due = recording.next_due();
-        self.blocks.insert((recording.due, id));
+        self.block_timers.insert((recording.due, id));
         self.recordings.insert(id, recording);
     }
 
-    pub(super) fn pause(&mut self, id: RecordingId, paused: Paused) {
+    pub(super) fn set_paused(&mut self, id: RecordingId, paused: Paused) {
         let Some(recording) = self.recordings.get_mut(&id) else { return };
         recording.paused = paused;
         if paused == Paused::No {
             // Timestamps may have stood still during the pause: align the next packet by its arrival.
-            recording.sides().for_each(|side| side.place = None);
+            recording.channels().for_each(|channel| channel.anchor = None);
         }
     }
 
@@ -51,38 +51,38 @@ impl Engine {
         now: Now,
         id: RecordingId,
         ended: Ended,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let Some(mut recording) = self.recordings.remove(&id) else { return };
-        self.blocks.remove(&(recording.due, id));
-        let end = recording.clock(now.instant).min(recording.longest);
-        while recording.out < end {
-            recording.block(id, end - recording.out, wire, events);
+        self.block_timers.remove(&(recording.due, id));
+        let end = recording.clock(now.instant).min(recording.max_length);
+        while recording.emitted < end {
+            recording.emit_block(id, end - recording.emitted, out, events);
         }
-        for stream in recording.sides().filter_map(|side| side.stream) {
-            self.tap(stream, |tap| tap.recordings.retain(|r| *r != id));
+        for stream in recording.channels().filter_map(|channel| channel.stream) {
+            self.update_tap(stream, |tap| tap.recordings.retain(|r| *r != id));
         }
-        let (millis, sound_millis) = (millis(recording.out), millis(recording.sound));
+        let (millis, sound_millis) = (millis(recording.emitted), millis(recording.sound));
         events.push(MediaEvent::Recorded { recording: id, millis, sound_millis, ended });
     }
 
     /// A stream closes: a recording continues while one of its streams is open.
-    pub(super) fn leave_recordings(
+    pub(super) fn detach_from_recordings(
         &mut self,
         now: Now,
         stream: StreamId,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         let Some(tap) = self.find(stream).and_then(|(_, stream)| stream.tap.take()) else { return };
         for id in tap.recordings {
             let Some(recording) = self.recordings.get_mut(&id) else { continue };
-            for side in recording.sides().filter(|side| side.stream == Some(stream)) {
-                side.stream = None;
+            for channel in recording.channels().filter(|channel| channel.stream == Some(stream)) {
+                channel.stream = None;
             }
-            if recording.sides().all(|side| side.stream.is_none()) {
-                self.end_recording(now, id, Ended::Left, wire, events);
+            if recording.channels().all(|channel| channel.stream.is_none()) {
+                self.end_recording(now, id, Ended::Left, out, events);
             }
         }
     }
@@ -91,30 +91,31 @@ impl Engine {
     pub(super) fn emit_recordings(
         &mut self,
         now: Now,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
         for _ in 0..TICK_STREAMS {
-            let Some((due, id)) = self.blocks.first().copied().filter(|(due, _)| *due <= now.instant) else {
+            let Some((due, id)) = self.block_timers.first().copied().filter(|(due, _)| *due <= now.instant)
+            else {
                 return;
             };
-            self.blocks.remove(&(due, id));
+            self.block_timers.remove(&(due, id));
             let Some(recording) = self.recordings.get_mut(&id) else { continue };
-            let ready = recording.clock(now.instant).saturating_sub(RECORD_PATIENCE);
-            for _ in 0..BLOCKS {
-                let most = ready.min(recording.longest).saturating_sub(recording.out);
-                if most < RECORD_BLOCK as u64 && recording.out + most < recording.longest {
+            let ready = recording.clock(now.instant).saturating_sub(RECORD_LATENESS);
+            for _ in 0..BLOCKS_PER_TICK {
+                let limit = ready.min(recording.max_length).saturating_sub(recording.emitted);
+                if limit < RECORD_BLOCK as u64 && recording.emitted + limit < recording.max_length {
                     break;
                 }
-                recording.block(id, most, wire, events);
-                if recording.out >= recording.longest {
+                recording.emit_block(id, limit, out, events);
+                if recording.emitted >= recording.max_length {
                     break;
                 }
             }
             recording.due = recording.next_due();
-            self.blocks.insert((recording.due, id));
-            if recording.out >= recording.longest {
-                self.end_recording(now, id, Ended::Longest, wire, events);
+            self.block_timers.insert((recording.due, id));
+            if recording.emitted >= recording.max_length {
+                self.end_recording(now, id, Ended::Longest, out, events);
             }
         }
     }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extension_csrc_and_padding_are_no_payload() {
+    fn extension_csrc_and_padding_are_not_payload() {
         let mut packet =
             vec![0xb1, 0x80, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 9, 9, 9, 9, 0xbe, 0xde, 0, 1, 7, 7, 7, 7];
         packet.extend([1, 2, 3, 0, 0, 3]);

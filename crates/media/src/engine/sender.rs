@@ -8,16 +8,16 @@ use super::api::StreamId;
 use super::rtp::Header;
 
 /// Packets after a change of source during which a packet from before the change may still arrive.
-const LATE: u8 = 50;
+const LATE_WINDOW: u8 = 50;
 /// Minimum difference of timestamps between the last packet of the old source and the first one of the new source.
 const FRAME: Duration = Duration::from_millis(20);
 
 /// The source of the last packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Origin {
-    Nobody,
-    Ourselves,
-    Peer { stream: StreamId, ssrc: u32 },
+    None,
+    Generated,
+    Relayed { stream: StreamId, ssrc: u32 },
 }
 
 /// State of the outgoing RTP stream.
@@ -36,8 +36,8 @@ pub(super) struct RtpSender {
     sequence_offset: u16,
     timestamp_offset: u32,
     /// First sequence number since the last change of source, and the number of packets since.
-    switched_at: u16,
-    since_switch: u8,
+    first_sequence: u16,
+    packets_since: u8,
 }
 
 /// The packet with the highest sequence number so far.
@@ -55,12 +55,12 @@ impl RtpSender {
             packets: 0,
             octets: 0,
             clock: 8_000,
-            origin: Origin::Nobody,
+            origin: Origin::None,
             newest: None,
             sequence_offset: 0,
             timestamp_offset: 0,
-            switched_at: 0,
-            since_switch: 0,
+            first_sequence: 0,
+            packets_since: 0,
         }
     }
 
@@ -70,8 +70,8 @@ impl RtpSender {
     }
 
     /// The next packet comes from a new source.
-    pub(super) fn switch(&mut self) {
-        self.origin = Origin::Nobody;
+    pub(super) fn change_source(&mut self) {
+        self.origin = Origin::None;
     }
 
     /// Offset added to timestamps of the relayed peer.
@@ -95,7 +95,7 @@ impl RtpSender {
     }
 
     /// Sequence number and timestamp that continue the stream now.
-    fn following(&self, now: Instant) -> Option<(u16, u32)> {
+    fn continuation(&self, now: Instant) -> Option<(u16, u32)> {
         let newest = self.newest?;
         let gap = now.since(newest.at).max(FRAME);
         Some((newest.sequence.wrapping_add(1), newest.timestamp.wrapping_add(self.ticks(gap))))
@@ -103,58 +103,58 @@ impl RtpSender {
 
     /// Translate the header of a relayed packet. `None`: the packet is from before the last change of source.
     pub(super) fn relay(&mut self, now: Instant, stream: StreamId, header: &mut Header) -> Option<()> {
-        let origin = Origin::Peer { stream, ssrc: header.ssrc };
+        let origin = Origin::Relayed { stream, ssrc: header.ssrc };
         if self.origin != origin {
             // The first source keeps its sequence numbers and timestamps, so an undisturbed call is relayed unchanged.
-            let (sequence, timestamp) = self.following(now).unwrap_or((header.sequence, header.timestamp));
+            let (sequence, timestamp) = self.continuation(now).unwrap_or((header.sequence, header.timestamp));
             self.sequence_offset = sequence.wrapping_sub(header.sequence);
             self.timestamp_offset = timestamp.wrapping_sub(header.timestamp);
-            self.began(origin, sequence);
+            self.start_source(origin, sequence);
             header.marker = true;
         }
         header.sequence = header.sequence.wrapping_add(self.sequence_offset);
         header.timestamp = header.timestamp.wrapping_add(self.timestamp_offset);
         header.ssrc = self.ssrc;
-        if self.since_switch < LATE {
-            self.since_switch += 1;
-            if is_before(header.sequence, self.switched_at) {
+        if self.packets_since < LATE_WINDOW {
+            self.packets_since += 1;
+            if is_before(header.sequence, self.first_sequence) {
                 return None;
             }
         }
-        self.sent(now, header);
+        self.record_sent(now, header);
         Some(())
     }
 
     /// A packet of the relayed peer is not forwarded: close the gap in the sequence numbers.
     pub(super) fn skip(&mut self, stream: StreamId, ssrc: u32) {
-        if self.origin == (Origin::Peer { stream, ssrc }) {
+        if self.origin == (Origin::Relayed { stream, ssrc }) {
             self.sequence_offset = self.sequence_offset.wrapping_sub(1);
         }
     }
 
     /// Header of a generated packet with `samples` samples.
-    pub(super) fn own(&mut self, now: Instant, samples: u32, payload_type: u8, rng: &mut Rng) -> Header {
-        let fresh = self.origin != Origin::Ourselves;
+    pub(super) fn generate(&mut self, now: Instant, samples: u32, payload_type: u8, rng: &mut Rng) -> Header {
+        let is_first = self.origin != Origin::Generated;
         let (sequence, timestamp) = match self.newest {
-            Some(last) if !fresh => (last.sequence.wrapping_add(1), last.timestamp.wrapping_add(samples)),
+            Some(last) if !is_first => (last.sequence.wrapping_add(1), last.timestamp.wrapping_add(samples)),
             Some(_) | None => {
-                self.following(now).unwrap_or_else(|| (rng.u64() as u16 >> 1, rng.u64() as u32))
+                self.continuation(now).unwrap_or_else(|| (rng.u64() as u16 >> 1, rng.u64() as u32))
             }
         };
-        if fresh {
-            self.began(Origin::Ourselves, sequence);
+        if is_first {
+            self.start_source(Origin::Generated, sequence);
         }
         let header =
-            Header { marker: fresh, payload_type, sequence, timestamp, ssrc: self.ssrc, payload: 0..0 };
-        self.sent(now, &header);
+            Header { marker: is_first, payload_type, sequence, timestamp, ssrc: self.ssrc, payload: 0..0 };
+        self.record_sent(now, &header);
         header
     }
 
-    fn began(&mut self, origin: Origin, sequence: u16) {
-        (self.origin, self.switched_at, self.since_switch) = (origin, sequence, 0);
+    fn start_source(&mut self, origin: Origin, sequence: u16) {
+        (self.origin, self.first_sequence, self.packets_since) = (origin, sequence, 0);
     }
 
-    fn sent(&mut self, now: Instant, header: &Header) {
+    fn record_sent(&mut self, now: Instant, header: &Header) {
         self.packets += 1;
         self.octets = self.octets.wrapping_add(header.payload.len() as u32);
         if self.newest.is_none_or(|n| !is_before(header.sequence, n.sequence)) {

@@ -17,12 +17,12 @@ use crate::limits::PACKET_BYTES;
 #[derive(Debug, Default)]
 pub(super) struct Tap {
     pub(super) recordings: SmallVec<[RecordingId; 2]>,
-    pub(super) ear: Option<Box<ToneDetector>>,
+    pub(super) tone_detector: Option<Box<ToneDetector>>,
 }
 
 impl Tap {
     /// Handle a packet with audio or an event. Codecs other than G.711 are not decoded and are silence in recordings.
-    pub(super) fn hear(
+    pub(super) fn on_packet(
         &mut self,
         now: Now,
         stream: StreamId,
@@ -40,22 +40,22 @@ impl Tap {
         let audio = audio.get(..payload.len()).unwrap_or_default();
         for id in &self.recordings {
             if let Some(recording) = recordings.get_mut(id) {
-                recording.hear(now.instant, stream, header, audio);
+                recording.on_audio(now.instant, stream, header, audio);
             }
         }
-        if let Some(ear) = &mut self.ear {
-            ear.hear(header.timestamp, audio, |DtmfDigit { digit, millis }| {
+        if let Some(detector) = &mut self.tone_detector {
+            detector.on_audio(header.timestamp, audio, |DtmfDigit { digit, millis }| {
                 events.push(MediaEvent::Digit { stream, digit, millis });
             });
         }
     }
 
     /// The peer sends telephone-events: a tone in the audio would be the same key press again.
-    pub(super) fn stop_ear(&mut self) {
-        self.ear = None;
+    pub(super) fn stop_tone_detection(&mut self) {
+        self.tone_detector = None;
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.recordings.is_empty() && self.ear.is_none()
+        self.recordings.is_empty() && self.tone_detector.is_none()
     }
 }

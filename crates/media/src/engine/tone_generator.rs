@@ -45,16 +45,16 @@ impl TonePlayer {
     }
 
     /// Fill the next 20 ms.
-    pub(super) fn fill(&mut self, sounds: &mut ToneCache, law: Law, frame: &mut [u8; SAMPLES]) {
+    pub(super) fn fill(&mut self, cache: &mut ToneCache, law: Law, frame: &mut [u8; SAMPLES]) {
         let Some(tone) = self.tone else {
             *frame = [law.silence(); SAMPLES];
             return;
         };
-        let sound = sounds.get(tone, law);
+        let samples = cache.get(tone, law);
         let mut position = self.position;
         for byte in frame.iter_mut() {
-            *byte = sound.get(position).copied().unwrap_or(law.silence());
-            position = if position + 1 < sound.len() { position + 1 } else { 0 };
+            *byte = samples.get(position).copied().unwrap_or(law.silence());
+            position = if position + 1 < samples.len() { position + 1 } else { 0 };
         }
         self.position = position;
     }
@@ -62,8 +62,8 @@ impl TonePlayer {
 
 /// How many packets to send now, and whether older ones are skipped. Moves `due` to the next packet.
 pub(super) fn frames_due(due: &mut Instant, now: Instant) -> (u32, Catchup) {
-    let late = now.since(*due).as_millis() as u64 / FRAME.as_millis() as u64;
-    let frames = if now < *due { 0 } else { late + 1 };
+    let frames_late = now.since(*due).as_millis() as u64 / FRAME.as_millis() as u64;
+    let frames = if now < *due { 0 } else { frames_late + 1 };
     *due += FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
     if frames > u64::from(TONE_CATCH_UP) { (1, Catchup::Skipped) } else { (frames as u32, Catchup::None) }
 }
@@ -90,14 +90,14 @@ impl ToneCache {
             Tone::Milliwatt => milliwatt,
             Tone::Music => music,
         };
-        let sound = match law {
+        let samples = match law {
             Law::Mu => mu,
             Law::A => a,
         };
-        if sound.is_empty() {
-            *sound = render(tone, law);
+        if samples.is_empty() {
+            *samples = render(tone, law);
         }
-        sound
+        samples
     }
 }
 
@@ -123,8 +123,8 @@ fn sample(law: Law, amplitude: f64) -> u8 {
 /// 425 Hz at −13 dBm0, on and off (ITU-T E.180).
 fn cadence(law: Law, on: usize, off: usize) -> Vec<u8> {
     let level = 10f64.powf(-13.0 / 20.0);
-    let sound = (0..on).map(|n| sample(law, level * sine(425.0, n)));
-    sound.chain((0..off).map(|_| law.silence())).collect()
+    let samples = (0..on).map(|n| sample(law, level * sine(425.0, n)));
+    samples.chain((0..off).map(|_| law.silence())).collect()
 }
 
 /// Notes of the tune: semitones above A3, and length in beats.
@@ -176,7 +176,7 @@ fn tune(law: Law) -> Vec<u8> {
 }
 
 /// Build a packet of generated audio.
-pub(super) fn packed(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
+pub(super) fn build_packet(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
     let mut packet = [0; HEADER + SAMPLES];
     let (head, payload) = packet.split_at_mut(HEADER);
     payload.copy_from_slice(frame);
@@ -215,13 +215,13 @@ mod tests {
 
     #[test]
     fn cadences_sound_at_425_hz_and_pause() {
-        let mut sounds = ToneCache::default();
-        let ringback = sounds.get(Tone::Ringback, Law::A);
+        let mut cache = ToneCache::default();
+        let ringback = cache.get(Tone::Ringback, Law::A);
         let (level, purity) = measure(Law::A, &ringback[..8_000], 425.0);
         assert!((level + 13.0).abs() < 0.1 && purity > 0.99);
         assert!(ringback[8_000..].iter().all(|b| *b == Law::A.silence()));
-        assert_eq!((ringback.len(), sounds.get(Tone::Busy, Law::A).len()), (40_000, 8_000));
-        let music = sounds.get(Tone::Music, Law::Mu);
+        assert_eq!((ringback.len(), cache.get(Tone::Busy, Law::A).len()), (40_000, 8_000));
+        let music = cache.get(Tone::Music, Law::Mu);
         let (level, _) = measure(Law::Mu, music, 440.0);
         assert!((-40.0..-20.0).contains(&level), "{level}");
     }

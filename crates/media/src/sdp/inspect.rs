@@ -71,8 +71,8 @@ fn literal_address(literal: &str) -> IpAddr {
     let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address: IpAddr = literal.split('/').next().and_then(|a| a.parse().ok()).unwrap_or(unspecified);
     let address = address.to_canonical();
-    let shared = address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST);
-    if shared { unspecified } else { address }
+    let is_group = address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if is_group { unspecified } else { address }
 }
 
 impl SessionDescription {
@@ -88,12 +88,12 @@ impl SessionDescription {
     }
 
     pub(super) fn direction_of(&self, media: &Media) -> Direction {
-        let said = direction_in(&media.lines).or_else(|| direction_in(&self.session)).unwrap_or_default();
-        if self.holds(media) { restrict(said, Direction::SendOnly) } else { said }
+        let value = direction_in(&media.lines).or_else(|| direction_in(&self.session)).unwrap_or_default();
+        if self.is_hold(media) { restrict(value, Direction::SendOnly) } else { value }
     }
 
     /// Whether the address is literally `c=0.0.0.0`: a host name or an unusable address is not a hold.
-    fn holds(&self, media: &Media) -> bool {
+    fn is_hold(&self, media: &Media) -> bool {
         let c = |lines: &[Line]| lines.iter().find(|l| l.kind == b'c').map(|l| l.value.clone());
         let Some(value) = c(&media.lines).or_else(|| c(&self.session)) else { return false };
         let literal = value.split(|b| *b == b' ').filter(|w| !w.is_empty()).nth(2).unwrap_or_default();
@@ -105,13 +105,13 @@ impl SessionDescription {
         let address = connection_in(&media.lines).or_else(|| connection_in(&self.session));
         let address = address.ok_or(SdpError::Malformed { line: 0, what: "no c= line" })?;
         let rtp = SocketAddr::new(address, media.port);
-        if media.muxes() {
+        if media.has_rtcp_mux() {
             return Ok((rtp, rtp));
         }
         let mut rtcp = SocketAddr::new(address, media.port.saturating_add(1));
-        if let Some(said) = find(&media.lines, "rtcp") {
+        if let Some(value) = find(&media.lines, "rtcp") {
             // RFC 3605: a=rtcp:<port> [IN IP4 <address>]
-            let mut words = said.split(' ').filter(|w| !w.is_empty());
+            let mut words = value.split(' ').filter(|w| !w.is_empty());
             if let Some(port) = words.next().and_then(|p| p.parse().ok()) {
                 rtcp.set_port(port);
             }
@@ -133,13 +133,13 @@ impl Media {
     }
 
     /// Whether RTCP may share the RTP port (RFC 5761 §5.1.1).
-    pub(super) fn muxes(&self) -> bool {
+    pub(super) fn has_rtcp_mux(&self) -> bool {
         find(&self.lines, "rtcp-mux").is_some()
     }
 
     pub(super) fn ptime_ms(&self) -> Option<u16> {
-        let said = find(&self.lines, "ptime")?.split('.').next()?;
-        said.parse().ok().filter(|ms| (1..=200).contains(ms))
+        let value = find(&self.lines, "ptime")?.split('.').next()?;
+        value.parse().ok().filter(|ms| (1..=200).contains(ms))
     }
 
     /// The payload types with a known encoding, in the order of `m=`, each once.
@@ -149,9 +149,9 @@ impl Media {
             if payloads.iter().any(|p| p.number == number) {
                 continue;
             }
-            let said = self.lines.iter().find(|line| line.payload_of("rtpmap") == Some(number));
-            let said = said.and_then(|line| line.attribute_text("rtpmap")).and_then(|v| v.split_once(' '));
-            let map = match said {
+            let value = self.lines.iter().find(|line| line.payload_of("rtpmap") == Some(number));
+            let value = value.and_then(|line| line.attribute_text("rtpmap")).and_then(|v| v.split_once(' '));
+            let map = match value {
                 Some((_, map)) => map.trim(),
                 None => static_map(number),
             };
@@ -199,8 +199,8 @@ fn static_map(number: u8) -> &'static str {
 }
 
 /// Restrict one direction by another, both seen from the same end.
-pub(super) fn restrict(wish: Direction, limit: Direction) -> Direction {
-    match (wish.sends() && limit.sends(), wish.receives() && limit.receives()) {
+pub(super) fn restrict(wanted: Direction, limit: Direction) -> Direction {
+    match (wanted.sends() && limit.sends(), wanted.receives() && limit.receives()) {
         (true, true) => Direction::SendRecv,
         (true, false) => Direction::SendOnly,
         (false, true) => Direction::RecvOnly,
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_channel_is_no_difference_and_a_clock_is() {
+    fn one_channel_is_the_default_and_the_clock_rate_distinguishes() {
         assert_eq!(codec("pcmu/8000/1"), Some(Codec::Pcmu));
         assert_eq!(codec("PCMU/16000"), Some(Codec::Other("PCMU/16000".into())));
         assert_eq!(codec("opus/48000/2"), Some(Codec::Other("opus/48000/2".into())));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_a_group_and_a_broadcast_are_no_addresses() {
+    fn host_names_multicast_and_broadcast_give_the_unspecified_address() {
         for literal in ["pbx.example.com", "224.1.1.1/127", "255.255.255.255", "ff02::1", ""] {
             assert!(literal_address(literal).is_unspecified(), "{literal}");
         }

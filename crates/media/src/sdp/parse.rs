@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn an_error_names_the_line_and_the_fault() {
         assert_eq!(fault("").0, 1);
         assert_eq!(fault("o=- 1 1 IN IP4 1.2.3.4\n").1, "v= must be the first line and occur once");
         assert_eq!(fault("v=0\r\ns=-\r\nv=0\r\n").0, 3);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_a_limit() {
+    fn each_limit_is_enforced() {
         let formats = "v=0\nm=audio 4000 RTP/AVP".to_owned() + &" 0".repeat(limits::SDP_PAYLOADS + 1);
         assert_eq!(fault(&formats).1, "too many formats");
         let sections = "v=0\n".to_owned() + &"m=audio 4000 RTP/AVP 0\n".repeat(limits::SDP_MEDIA + 1);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_line_feeds_and_a_missing_last_line_end_are_read() {
+    fn bare_line_feeds_and_a_missing_last_line_end_are_accepted() {
         let crlf = description(b"v=0\r\ns=-\r\nm=audio 4000/2 RTP/AVP 0\r\na=x\r\n\r\n").unwrap();
         assert_eq!(description(b"v=0\ns=-\nm=audio 4000/2 RTP/AVP  0\na=x"), Ok(crlf));
     }

@@ -7,11 +7,11 @@ impl SessionDescription {
     pub fn keep_codecs(&mut self, names: &[String]) {
         let wanted = |codec: &Codec| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(codec.name()));
         if !names.is_empty() {
-            self.keep(|codec| !codec.is_audio() || wanted(codec));
+            self.retain_payloads(|codec| !codec.is_audio() || wanted(codec));
         }
     }
 
-    fn keep(&mut self, wanted: impl Fn(&Codec) -> bool) {
+    fn retain_payloads(&mut self, wanted: impl Fn(&Codec) -> bool) {
         for media in self.media.iter_mut().filter(|media| media.is_audio()) {
             let payloads = media.payloads();
             let kept: Vec<u8> = payloads.iter().filter(|p| wanted(&p.codec)).map(|p| p.number).collect();
@@ -40,7 +40,8 @@ impl Offer {
     pub fn recordable(mut self) -> Offer {
         if self.description.codecs().iter().any(Codec::is_g711) {
             // Telephone-event and comfort noise of a wideband codec are removed with it.
-            self.description.keep(|codec| codec.is_g711() || !codec.is_audio() && codec.clock() == 8_000);
+            self.description
+                .retain_payloads(|codec| codec.is_g711() || !codec.is_audio() && codec.clock() == 8_000);
             self.bytes = self.description.to_bytes();
         }
         self
