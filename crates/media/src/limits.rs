@@ -15,6 +15,8 @@ pub const SDP_LINES: usize = 1_000;
 pub const PROBATION: u8 = 4;
 /// The same for another port of the host that both SDP and signalling name: half a second, acceptable for a phone whose port was changed by a NAT.
 pub const NAT_PROBATION: u8 = 24;
+/// The same for a host that neither SDP nor signalling names, where SDP's address is private and silent (media behind an edge proxy): a second.
+pub const UNNAMED_PROBATION: u8 = 50;
 /// Unlatched source addresses that are tracked at the same time.
 pub const LATCH_CANDIDATES: usize = 4;
 /// Packets per second and stream: ten times the rate of 20 ms packets. Bounds a flood, and a loop between two of our own ports.

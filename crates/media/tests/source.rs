@@ -137,6 +137,115 @@ fn packets_that_are_not_rtp_are_rejected() {
     assert_eq!(test.close(A).refused, 12);
 }
 
+/// A call in which A's SDP has a private address and its signalling comes through an edge, while its RTP comes from a third host.
+fn call_behind_an_edge(remote: &str, signalling: &str) -> TestEngine {
+    let named = g711(remote, Codec::Pcmu);
+    let mut test = TestEngine::bridged(named.clone(), g711(PHONE_B, Codec::Pcmu));
+    test.negotiate_from(A, signalling.parse().unwrap(), named);
+    test
+}
+
+const PRIVATE: &str = "10.0.0.7:4000";
+const EDGE: &str = "203.0.113.9";
+
+#[test]
+fn media_behind_an_edge_is_latched_after_a_steady_second_where_sdp_has_a_silent_private_address() {
+    for private in [
+        PRIVATE,
+        "172.20.1.1:4000",
+        "192.168.1.5:4000",
+        "100.70.1.1:4000",
+        "169.254.7.7:4000",
+        "[fd00::5]:4000",
+    ] {
+        let mut test = call_behind_an_edge(private, EDGE);
+        let passed = test.send_voice(A, STRANGER, 7, 0..100);
+        assert_eq!(passed.len(), 100 + 1 - usize::from(limits::UNNAMED_PROBATION), "{private}");
+        assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(STRANGER));
+        // Once latched, no other host is accepted before a period of silence.
+        assert!(test.send_voice(A, "192.0.2.99:4000", 8, 0..100).is_empty());
+    }
+    // An edge in a private network of another kind, or an edge on the loopback.
+    for (private, edge) in
+        [(PRIVATE, "192.168.1.1"), ("192.168.1.5:4000", "10.0.0.1"), (PRIVATE, "127.0.0.1")]
+    {
+        let mut test = call_behind_an_edge(private, edge);
+        assert!(!test.send_voice(A, STRANGER, 7, 0..100).is_empty(), "{private} {edge}");
+    }
+}
+
+#[test]
+fn a_source_that_neither_sdp_nor_signalling_named_gives_way_to_those_they_named() {
+    // security row 9
+    for (named, lost) in [(PRIVATE, 0), ("203.0.113.9:7000", usize::from(limits::PROBATION) - 1)] {
+        let mut test = call_behind_an_edge(PRIVATE, EDGE);
+        test.send_voice(A, STRANGER, 66, 0..500);
+        assert_eq!(test.send_voice(A, named, 7, 0..20).len(), 20 - lost, "{named}");
+        assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(named));
+        assert!(test.send_voice(A, STRANGER, 66, 500..700).is_empty());
+        // A named source that pauses does not open the stream again.
+        test.advance(10_000);
+        assert!(test.send_voice(A, STRANGER, 66, 700..900).is_empty());
+    }
+}
+
+#[test]
+fn a_third_host_is_not_latched_where_the_address_in_sdp_is_public_or_may_be_reached() {
+    // security row 9: a public address, phones of our own network, and a proxy in it.
+    for (remote, signalling) in [
+        (PHONE_A, "198.51.100.1"),
+        (PHONE_A, EDGE),
+        ("[2001:db8::7]:4000", EDGE),
+        (PRIVATE, "10.0.0.7"),
+        (PRIVATE, "10.250.0.1"),
+        ("192.168.1.5:4000", "192.168.200.1"),
+        ("127.0.0.1:4000", "127.0.0.1"),
+        ("0.0.0.0:4000", EDGE),
+    ] {
+        let mut test = call_behind_an_edge(remote, signalling);
+        assert!(test.send_voice(A, STRANGER, 66, 0..1_000).is_empty(), "{remote} {signalling}");
+    }
+}
+
+#[test]
+fn a_third_host_is_not_latched_by_bursts_pauses_or_beside_another_one() {
+    // security row 9
+    let mut test = call_behind_an_edge(PRIVATE, EDGE);
+    for n in 0..400 {
+        assert!(test.rtp(A, STRANGER, &Rtp::voice(66, n)).is_none(), "a burst");
+    }
+    let mut test = call_behind_an_edge(PRIVATE, EDGE);
+    for n in 0..200 {
+        assert!(test.rtp(A, STRANGER, &Rtp::voice(66, n)).is_none(), "not paced like audio");
+        test.advance(300);
+    }
+    let mut test = call_behind_an_edge(PRIVATE, EDGE);
+    for n in 0..500 {
+        assert!(test.rtp(A, STRANGER, &Rtp::voice(66, n)).is_none(), "two hosts compete");
+        assert!(test.rtp(A, "192.0.2.99:5000", &Rtp::voice(7, n)).is_none(), "two hosts compete");
+        test.advance(20);
+    }
+    // A spray does not delay the phone behind the NAT of the signalling host.
+    let mut test = call_behind_an_edge(PRIVATE, EDGE);
+    let mut passed = 0;
+    for n in 0..20 {
+        for port in 0..40 {
+            assert!(test.rtp(A, &format!("192.0.2.66:{}", 5_000 + port), &Rtp::voice(66, n)).is_none());
+        }
+        passed += test.send_voice(A, "203.0.113.9:7000", 7, n..n + 1).len();
+    }
+    assert_eq!(passed, 20 + 1 - usize::from(limits::PROBATION));
+}
+
+#[test]
+fn a_phone_that_was_latched_by_its_signalling_host_is_not_replaced_by_a_third_host() {
+    // security row 9
+    let mut test = call_behind_an_edge(PRIVATE, EDGE);
+    test.send_voice(A, "203.0.113.9:7000", 7, 0..20);
+    test.advance(10_000);
+    assert!(test.send_voice(A, STRANGER, 66, 0..500).is_empty());
+}
+
 #[test]
 fn a_peer_without_an_address_is_sent_to_after_its_first_packets() {
     let mut named = g711(PHONE_A, Codec::Pcmu);

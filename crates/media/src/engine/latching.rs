@@ -4,21 +4,24 @@
 //! sends single packets, a phone behind NAT sends a run. The probation is longer where SDP names the signalling host too, which then should know
 //! its port. SDP's own address may replace a latched address for a short time, and at any time where it is the signalling host. Otherwise a
 //! latched source changes only after a new SDP or a period of silence.
+//!
+//! A host that neither SDP nor signalling names latches only where SDP's address is a private one that cannot be ours too, and only while no
+//! named host has been latched: media that bypasses an edge proxy. It needs the longest probation, without a pause and without a competitor, and
+//! gives way to a named host at any time.
+//!
+//! Within the latched address, audio is accepted under one SSRC at a time, and telephone-events under any: some gateways send them under an
+//! SSRC of their own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::Instant;
 
-use super::rtp::Header;
-use crate::limits::{LATCH_CANDIDATES, NAT_PROBATION, PROBATION};
+use super::rtp::{Header, PayloadKind};
+use crate::limits::{LATCH_CANDIDATES, NAT_PROBATION, PROBATION, UNNAMED_PROBATION};
 
 /// A latched source that has been silent for this time may be replaced.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Minimum duration of a probation: real audio is paced, a burst of forged packets is not.
-const PROBATION_TIME: Duration = Duration::from_millis(40);
-/// The same where SDP names the signalling host.
-const NAT_PROBATION_TIME: Duration = Duration::from_millis(450);
 /// Packets that may be missing within a probation.
 const MAX_GAP: u16 = 4;
 /// SDP's address replaces a source that was latched by probation within this time.
@@ -28,12 +31,35 @@ const MAX_CALL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An RTCP source that has been silent for this time may be replaced: three report intervals.
 const RTCP_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What a source has to send before it is latched.
+struct Requirement {
+    /// Packets in sequence.
+    length: u8,
+    /// Minimum duration: real audio is paced, a burst of forged packets is not.
+    time: Duration,
+    /// Maximum time between two packets.
+    pause: Duration,
+}
+
+/// For the signalling host.
+const SIGNALLING_HOST: Requirement =
+    Requirement { length: PROBATION, time: Duration::from_millis(40), pause: MAX_CALL };
+/// For another port of the host that both SDP and signalling name.
+const ANOTHER_PORT: Requirement =
+    Requirement { length: NAT_PROBATION, time: Duration::from_millis(450), pause: MAX_CALL };
+/// For a host that neither of them names.
+const UNNAMED_HOST: Requirement = Requirement {
+    length: UNNAMED_PROBATION,
+    time: Duration::from_millis(950),
+    pause: Duration::from_millis(200),
+};
+
 /// Result of checking a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// From the latched source.
     Accept,
-    /// From a source that was latched by this packet.
+    /// From a source that was latched by this packet, or audio with a new SSRC.
     Latched,
     /// From any other source.
     Reject,
@@ -54,20 +80,36 @@ pub(super) struct RtpLatch {
 #[derive(Debug)]
 enum State {
     Learning,
-    Latched {
-        from: SocketAddr,
-        ssrc: u32,
-        last: Instant,
-        /// Time until which SDP's address may replace the latched one; `None` if SDP's address is latched.
-        sdp_override_until: Option<Instant>,
-        /// Probation of another SSRC from the latched address; a packet of the current SSRC ends it.
-        candidate_ssrc: Option<Probation>,
-    },
+    Latched(Latched),
+}
+
+#[derive(Debug)]
+struct Latched {
+    from: SocketAddr,
+    host: Host,
+    /// Arrival of the last accepted packet.
+    last: Instant,
+    /// SSRC of the audio, and arrival of its last packet; `None` before the first.
+    audio: Option<(u32, Instant)>,
+    /// Time until which SDP's address may replace the latched one; `None` if SDP's address is latched.
+    sdp_override_until: Option<Instant>,
+    /// Probation of another SSRC from the latched address; a packet of the current SSRC ends it.
+    candidate_ssrc: Option<Probation>,
+}
+
+/// How a host is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Host {
+    /// SDP or signalling names it.
+    Named,
+    /// Only its packets do.
+    Unnamed,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     from: SocketAddr,
+    host: Host,
     probation: Probation,
 }
 
@@ -83,28 +125,21 @@ struct Probation {
 
 impl Probation {
     fn new(now: Instant, header: &Header) -> Probation {
-        Probation {
-            ssrc: header.ssrc,
-            next: header.sequence.wrapping_add(1),
-            length: 1,
-            since: now,
-            last: now,
-        }
+        let next = header.sequence.wrapping_add(1);
+        Probation { ssrc: header.ssrc, next, length: 1, since: now, last: now }
     }
 
-    /// Count a packet of the run, or start a new run with it.
-    fn extend(&mut self, now: Instant, header: &Header) {
-        if header.ssrc != self.ssrc || header.sequence.wrapping_sub(self.next) > MAX_GAP {
+    /// Count a packet of the run, or start a new run with it. Whether the requirement is met.
+    fn extend(&mut self, now: Instant, header: &Header, requirement: &Requirement) -> bool {
+        let is_next = header.ssrc == self.ssrc && header.sequence.wrapping_sub(self.next) <= MAX_GAP;
+        if !is_next || now.since(self.last) > requirement.pause {
             *self = Probation::new(now, header);
-            return;
+            return false;
         }
         self.next = header.sequence.wrapping_add(1);
         self.length = self.length.saturating_add(1);
         self.last = now;
-    }
-
-    fn has_passed(&self, length: u8, span: Duration) -> bool {
-        self.length >= length && self.last.since(self.since) >= span
+        self.length >= requirement.length && self.last.since(self.since) >= requirement.time
     }
 }
 
@@ -132,20 +167,21 @@ impl RtpLatch {
         (self.remote, self.remote_rtcp) = (remote, remote_rtcp);
     }
 
-    /// The latched source address.
-    pub(super) fn source(&self) -> Option<SocketAddr> {
-        match self.state {
-            State::Latched { from, .. } => Some(from),
+    fn latched(&self) -> Option<&Latched> {
+        match &self.state {
+            State::Latched(latched) => Some(latched),
             State::Learning => None,
         }
     }
 
-    /// The SSRC of the latched source.
+    /// The latched source address.
+    pub(super) fn source(&self) -> Option<SocketAddr> {
+        self.latched().map(|latched| latched.from)
+    }
+
+    /// The SSRC of the audio from the latched source.
     pub(super) fn ssrc(&self) -> Option<u32> {
-        match self.state {
-            State::Latched { ssrc, .. } => Some(ssrc),
-            State::Learning => None,
-        }
+        Some(self.latched()?.audio?.0)
     }
 
     /// Destination of RTP: the latched source, else SDP's address if it is usable.
@@ -161,45 +197,67 @@ impl RtpLatch {
     }
 
     /// Check an RTP packet.
-    pub(super) fn check(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
-        let remote = self.remote;
-        let State::Latched { from: latched, ssrc, last, sdp_override_until, candidate_ssrc } =
-            &mut self.state
-        else {
-            return self.learn(now, from, header);
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: &Header,
+        kind: PayloadKind,
+    ) -> Verdict {
+        let State::Latched(latched) = &mut self.state else {
+            return self.learn(now, from, header, kind);
         };
-        let silent = now.since(*last) > SILENCE_TIMEOUT;
-        if from != *latched {
-            let overrides = from == remote && sdp_override_until.is_some_and(|until| now < until);
-            return if silent || overrides { self.learn(now, from, header) } else { Verdict::Reject };
+        if from != latched.from {
+            let silent = now.since(latched.last) > SILENCE_TIMEOUT;
+            let overrides = from == self.remote
+                && latched.sdp_override_until.is_some_and(|until| now < until)
+                || from.ip() == self.signalling && latched.host == Host::Unnamed;
+            return if silent || overrides { self.learn(now, from, header, kind) } else { Verdict::Reject };
         }
-        if header.ssrc == *ssrc {
-            (*last, *candidate_ssrc) = (now, None);
-            return Verdict::Accept;
-        }
-        let probation = match candidate_ssrc {
-            Some(probation) => {
-                probation.extend(now, header);
-                probation
+        let is_audio = kind != PayloadKind::Event;
+        match latched.audio {
+            Some((ssrc, _)) if ssrc == header.ssrc => {}
+            _ if !is_audio => {
+                latched.last = now;
+                return Verdict::Accept;
             }
-            None => candidate_ssrc.insert(Probation::new(now, header)),
-        };
-        if silent || probation.has_passed(PROBATION, PROBATION_TIME) {
-            (*ssrc, *last, *candidate_ssrc) = (header.ssrc, now, None);
-            return Verdict::Latched;
+            Some((_, last)) if now.since(last) <= SILENCE_TIMEOUT => {
+                if !latched.candidate_ssrc_passes(now, header) {
+                    return Verdict::Reject;
+                }
+            }
+            Some(_) | None => {}
         }
-        Verdict::Reject
+        let before = latched.audio.replace((header.ssrc, now));
+        (latched.last, latched.candidate_ssrc) = (now, None);
+        if before.is_some_and(|(ssrc, _)| ssrc == header.ssrc) { Verdict::Accept } else { Verdict::Latched }
     }
 
-    fn learn(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
-        if from == self.remote {
-            return self.latch(now, from, header.ssrc, None);
+    fn learn(&mut self, now: Instant, from: SocketAddr, header: &Header, kind: PayloadKind) -> Verdict {
+        let is_named = from == self.remote || from.ip() == self.signalling;
+        let (host, requirement, sdp_override) = match (is_named, self.sdp_names_signalling()) {
+            (true, true) => (Host::Named, ANOTHER_PORT, MAX_CALL),
+            (true, false) => (Host::Named, SIGNALLING_HOST, SDP_OVERRIDE),
+            (false, _) if self.may_be_behind_edge() => (Host::Unnamed, UNNAMED_HOST, MAX_CALL),
+            (false, _) => return Verdict::Reject,
+        };
+        let is_remote = from == self.remote;
+        if !is_remote && !self.completes_probation(now, from, host, header, kind, &requirement) {
+            return Verdict::Reject;
         }
-        if from.ip() == self.signalling && self.completes_probation(now, from, header) {
-            let until = if self.sdp_names_signalling() { MAX_CALL } else { SDP_OVERRIDE };
-            return self.latch(now, from, header.ssrc, Some(now + until));
+        if self.source().is_some_and(|was| was.ip() != from.ip()) {
+            self.rtcp = None;
         }
-        Verdict::Reject
+        self.state = State::Latched(Latched {
+            from,
+            host,
+            last: now,
+            audio: (kind != PayloadKind::Event).then_some((header.ssrc, now)),
+            sdp_override_until: (!is_remote).then_some(now + sdp_override),
+            candidate_ssrc: None,
+        });
+        self.candidates = [None; LATCH_CANDIDATES];
+        Verdict::Latched
     }
 
     /// Whether SDP names the signalling host. Then no NAT is apparent: packets from another port of that host may be those of another program,
@@ -208,45 +266,45 @@ impl RtpLatch {
         self.remote.ip() == self.signalling
     }
 
-    fn required_probation(&self) -> (u8, Duration) {
-        if self.sdp_names_signalling() {
-            (NAT_PROBATION, NAT_PROBATION_TIME)
-        } else {
-            (PROBATION, PROBATION_TIME)
-        }
-    }
-
-    fn latch(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        ssrc: u32,
-        sdp_override_until: Option<Instant>,
-    ) -> Verdict {
-        if self.source().is_some_and(|was| was.ip() != from.ip()) {
-            self.rtcp = None;
-        }
-        self.state = State::Latched { from, ssrc, last: now, sdp_override_until, candidate_ssrc: None };
-        self.candidates = [None; LATCH_CANDIDATES];
-        Verdict::Latched
+    /// Whether media may come from a host that neither SDP nor signalling names: SDP's address is private and signalling does not come from the
+    /// same private network, where we could reach it; and neither has sent anything.
+    fn may_be_behind_edge(&self) -> bool {
+        let network = private_network(self.remote.ip());
+        let is_unreachable = network.is_some() && network != private_network(self.signalling);
+        is_unreachable && self.latched().is_none_or(|latched| latched.host == Host::Unnamed)
     }
 
     /// Count a packet of a candidate; `true` if it completes the probation.
-    fn completes_probation(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
-        let (length, span) = self.required_probation();
-        let known = self.candidates.iter_mut().flatten().find(|c| c.from == from);
-        if let Some(candidate) = known {
-            candidate.probation.extend(now, header);
-            return candidate.probation.has_passed(length, span);
+    fn completes_probation(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        host: Host,
+        header: &Header,
+        kind: PayloadKind,
+        requirement: &Requirement,
+    ) -> bool {
+        let others = self.candidates.iter().flatten().filter(|candidate| candidate.from.ip() != from.ip());
+        let is_contested = others.into_iter().any(|other| now.since(other.probation.last) <= SILENCE_TIMEOUT);
+        let known = self.candidates.iter_mut().flatten().find(|candidate| candidate.from == from);
+        if let Some(Candidate { probation, .. }) = known {
+            if kind == PayloadKind::Event && probation.ssrc != header.ssrc {
+                return false; // an event beside the audio does not interrupt its run
+            }
+            return probation.extend(now, header, requirement) && !(host == Host::Unnamed && is_contested);
         }
-        // Replace the entry with the least to lose: an empty one, one that went silent, one with the fewest packets.
+        // Replace the entry with the least to lose: an empty one, one that went silent, an unnamed host, one with the fewest packets.
         let value = |entry: &Option<Candidate>| match entry {
-            None => (0, Instant::ZERO),
-            Some(c) if now.since(c.probation.last) > SILENCE_TIMEOUT => (1, c.probation.last),
-            Some(c) => (1 + c.probation.length, c.probation.last),
+            None => (0, 0, Instant::ZERO),
+            Some(Candidate { probation, .. }) if now.since(probation.last) > SILENCE_TIMEOUT => {
+                (1, 0, probation.last)
+            }
+            Some(Candidate { host: Host::Unnamed, probation, .. }) => (2, probation.length, probation.last),
+            Some(Candidate { host: Host::Named, probation, .. }) => (3, probation.length, probation.last),
         };
-        if let Some(entry) = self.candidates.iter_mut().min_by_key(|entry| value(entry)) {
-            *entry = Some(Candidate { from, probation: Probation::new(now, header) });
+        let least = self.candidates.iter_mut().min_by_key(|entry| value(entry));
+        if let Some(entry) = least.filter(|entry| host == Host::Named || value(entry).0 < 3) {
+            *entry = Some(Candidate { from, host, probation: Probation::new(now, header) });
         }
         false
     }
@@ -267,6 +325,38 @@ impl RtpLatch {
         }
         self.rtcp = Some((from, now));
         true
+    }
+}
+
+impl Latched {
+    /// Count a packet of another SSRC; `true` if it completes the probation.
+    fn candidate_ssrc_passes(&mut self, now: Instant, header: &Header) -> bool {
+        match &mut self.candidate_ssrc {
+            Some(probation) => probation.extend(now, header, &SIGNALLING_HOST),
+            None => {
+                self.candidate_ssrc = Some(Probation::new(now, header));
+                false
+            }
+        }
+    }
+}
+
+/// The private network that an address belongs to, by a number of ours; `None` for a public address (RFC 1918, 6598, 3927, 4193, 4291).
+fn private_network(address: IpAddr) -> Option<u8> {
+    match address {
+        IpAddr::V4(v4) => match v4.octets() {
+            [10, ..] => Some(0),
+            [172, 16..=31, ..] => Some(1),
+            [192, 168, ..] => Some(2),
+            [100, 64..=127, ..] => Some(3),
+            [169, 254, ..] => Some(4),
+            [127, ..] => Some(5),
+            _ => None,
+        },
+        IpAddr::V6(v6) if v6.is_unique_local() => Some(6),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(4),
+        IpAddr::V6(v6) if v6.is_loopback() => Some(5),
+        IpAddr::V6(_) => None,
     }
 }
 
@@ -299,7 +389,7 @@ mod tests {
                 ssrc,
                 payload: 0..0,
             };
-            let verdict = latch.check(Instant::from_micros(n * 20_000), from, &header);
+            let verdict = latch.check(Instant::from_micros(n * 20_000), from, &header, PayloadKind::Audio);
             accepted += usize::from(verdict != Verdict::Reject);
         }
         accepted

@@ -2,12 +2,7 @@
 
 use base::Instant;
 
-use super::rtp::Header;
-
-/// A jump of the sequence number by this much is a restart of the sender, not loss (RFC 3550 §A.1).
-const MAX_DROPOUT: u16 = 3_000;
-/// A packet at most this far behind is late; one further behind is a restart of the sender (RFC 3550 §A.1).
-const MAX_MISORDER: u16 = 100;
+use super::rtp::{self, Header};
 
 /// Statistics of the packets received from a peer.
 #[derive(Debug, Default)]
@@ -49,33 +44,53 @@ impl Sequence {
 
 impl ReceiveStats {
     /// Count a packet.
-    pub(super) fn on_packet(&mut self, now: Instant, header: &Header, clock: u32, timestamps: Timestamps) {
+    pub(super) fn on_packet(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        clock: u32,
+        timestamps: Timestamps,
+    ) -> SequenceCheck {
+        let check = self.check_sequence(header.sequence);
+        if check == SequenceCheck::Invalid {
+            return check;
+        }
         self.received += 1;
-        self.count_sequence(header.sequence);
         if timestamps == Timestamps::Advancing {
             self.update_jitter(now, header.timestamp, clock);
         }
+        check
     }
 
-    fn count_sequence(&mut self, sequence: u16) {
+    /// Count a packet that does not have a number of the audio's sequence.
+    pub(super) fn on_unnumbered_packet(&mut self) {
+        self.received += 1;
+    }
+
+    /// Whether a number is neither the next one of the current sequence, after a loss, nor that of a late packet.
+    pub(super) fn is_out_of_sequence(&self, sequence: u16) -> bool {
+        self.current.as_ref().is_some_and(|current| rtp::is_out_of_sequence(current.highest as u16, sequence))
+    }
+
+    fn check_sequence(&mut self, sequence: u16) -> SequenceCheck {
         let Some(current) = &mut self.current else {
             self.current = Some(Sequence::new(sequence));
-            return;
+            return SequenceCheck::Valid;
         };
-        let ahead = sequence.wrapping_sub(current.highest as u16);
-        if ahead < MAX_DROPOUT {
-            current.highest = current.highest.wrapping_add(u32::from(ahead));
-        } else if ahead <= u16::MAX - MAX_MISORDER {
+        if rtp::is_out_of_sequence(current.highest as u16, sequence) {
             // Two packets in sequence after a jump: the sender has restarted.
             if current.bad_seq != Some(sequence) {
                 current.bad_seq = Some(sequence.wrapping_add(1));
-                return;
+                return SequenceCheck::Invalid;
             }
             self.restart();
             self.current = Some(Sequence::new(sequence));
-            return;
+            return SequenceCheck::Restarted;
         }
+        let ahead = sequence.wrapping_sub(current.highest as u16) as i16;
+        current.highest = current.highest.wrapping_add(u32::from(ahead.max(0) as u16));
         current.received += 1;
+        SequenceCheck::Valid
     }
 
     fn update_jitter(&mut self, now: Instant, timestamp: u32, clock: u32) {
@@ -133,6 +148,17 @@ impl ReceiveStats {
     }
 }
 
+/// Result of checking a sequence number (RFC 3550 §A.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SequenceCheck {
+    /// In sequence, after a loss, or late.
+    Valid,
+    /// The first packet after a jump: dropped, because it may be a stray one.
+    Invalid,
+    /// The second packet after a jump: the sender has started its numbers over.
+    Restarted,
+}
+
 /// Whether the timestamps of a packet kind advance with time: all packets of one telephone-event have the same timestamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Timestamps {
@@ -181,7 +207,10 @@ mod tests {
         let wrapped = receive((65_500..=65_535).chain(0..10).filter(|n| n % 10 != 5));
         assert_eq!((wrapped.received, wrapped.lost()), (41, 5));
         assert_eq!(wrapped.highest(), 0x1_0009);
-        assert_eq!(receive((0..50).chain(30_000..30_050)).lost(), 0);
+        let restarted = receive((0..50).chain(30_000..30_050));
+        assert_eq!((restarted.received, restarted.lost()), (99, 0));
+        let stray = receive((0..50).chain([30_000]).chain(50..100));
+        assert_eq!((stray.received, stray.lost()), (100, 0));
         assert_eq!(receive([5, 4, 3, 6, 7]).lost(), 0);
         assert_eq!(receive((0..100).filter(|n| n % 4 != 1)).interval_loss(), 64);
     }

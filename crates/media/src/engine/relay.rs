@@ -9,10 +9,11 @@ use super::api::{Component, Forward, MediaEvent};
 use super::dtmf::DtmfDigit;
 use super::g711;
 use super::latching::Verdict;
-use super::quality::Timestamps;
+use super::quality::{SequenceCheck, Timestamps};
 use super::rtcp::Translation;
-use super::rtp;
-use super::stream::{Forwarding, PayloadKind, Stream};
+use super::rtp::{self, PayloadKind};
+use super::sender::EventNumbering;
+use super::stream::{Forwarding, Stream};
 use crate::limits::PACKET_BYTES;
 
 impl Engine {
@@ -25,7 +26,8 @@ impl Engine {
         events: &mut Vec<MediaEvent>,
     ) -> Option<Forward> {
         let stream = self.streams.get_mut(slot)?;
-        let Some((mut header, forwarding)) = accept(stream, now, from, packet, events) else {
+        let Some(Accepted { mut header, forwarding, content }) = accept(stream, now, from, packet, events)
+        else {
             stream.refused += 1;
             self.refused += 1;
             return None;
@@ -44,7 +46,9 @@ impl Engine {
         };
         match forwarding {
             Forwarding::Nowhere => {
-                listener.sender.skip(id, ssrc);
+                if content != Content::Event(EventNumbering::Own) {
+                    listener.sender.skip(id, ssrc);
+                }
                 return None;
             }
             Forwarding::Same(payload_type) => header.payload_type = payload_type,
@@ -53,7 +57,12 @@ impl Engine {
                 g711::transcode(packet.get_mut(header.payload.clone())?, law);
             }
         }
-        listener.sender.relay(now.instant, id, &mut header)?;
+        match content {
+            Content::Audio => listener.sender.relay(now.instant, id, &mut header)?,
+            Content::Event(numbering) => {
+                listener.sender.relay_event(now.instant, id, numbering, &mut header)?;
+            }
+        }
         rtp::rewrite(packet, &header);
         Some(Forward { stream: listener.id, channel: Component::Rtp, to, len: packet.len() })
     }
@@ -92,6 +101,19 @@ impl Engine {
     }
 }
 
+/// A packet of the peer.
+struct Accepted {
+    header: rtp::Header,
+    forwarding: Forwarding,
+    content: Content,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Audio,
+    Event(EventNumbering),
+}
+
 /// Check a packet's source and payload type and update the stream's state. `None`: rejected.
 fn accept(
     stream: &mut Stream,
@@ -99,7 +121,7 @@ fn accept(
     from: SocketAddr,
     packet: &[u8],
     events: &mut Vec<MediaEvent>,
-) -> Option<(rtp::Header, Forwarding)> {
+) -> Option<Accepted> {
     if packet.len() > PACKET_BYTES {
         return None;
     }
@@ -110,15 +132,15 @@ fn accept(
     }
     let negotiation = stream.negotiation.as_mut()?;
     let (receives, clock) = (negotiation.receives, negotiation.clock);
-    match negotiation.latch.check(now.instant, from, &header) {
+    match negotiation.latch.check(now.instant, from, &header, route.kind) {
         Verdict::Accept => {}
         Verdict::Latched => {
             stream.receive_stats.restart();
-            stream.event_detector.reset();
             stream.update_target();
         }
         Verdict::Reject => return None,
     }
+    let audio_ssrc = stream.negotiation.as_ref().and_then(|negotiation| negotiation.latch.ssrc());
     // Only packets of the latched source count, so that others cannot exhaust the rate limit.
     if stream.exceeds_rate_limit(now.instant) {
         return None;
@@ -127,20 +149,42 @@ fn accept(
         stream.receive_stats.restart();
         return None;
     }
-    (stream.last_received, stream.timeout_raised) = (now.instant, false);
-    let (timestamps, digit) = match route.kind {
-        PayloadKind::Event => {
-            let payload = packet.get(header.payload.clone()).unwrap_or_default();
-            stream.tap.iter_mut().for_each(|tap| tap.stop_tone_detection());
-            (Timestamps::Constant, stream.event_detector.on_event(header.timestamp, payload))
+    let stats = &mut stream.receive_stats;
+    let content = match route.kind {
+        PayloadKind::Audio | PayloadKind::Unknown => Content::Audio,
+        PayloadKind::Event
+            if audio_ssrc != Some(header.ssrc) || stats.is_out_of_sequence(header.sequence) =>
+        {
+            Content::Event(EventNumbering::Own)
         }
-        PayloadKind::Audio | PayloadKind::Unknown => {
-            (Timestamps::Advancing, stream.event_detector.on_audio(header.timestamp))
+        PayloadKind::Event => Content::Event(EventNumbering::Audio),
+    };
+    let check = match content {
+        Content::Audio => stats.on_packet(now.instant, &header, clock, Timestamps::Advancing),
+        Content::Event(EventNumbering::Audio) => {
+            stats.on_packet(now.instant, &header, clock, Timestamps::Constant)
+        }
+        Content::Event(EventNumbering::Own) => {
+            stats.on_unnumbered_packet();
+            SequenceCheck::Valid
         }
     };
-    stream.receive_stats.on_packet(now.instant, &header, clock, timestamps);
-    if let Some(DtmfDigit { digit, millis }) = digit {
+    let restarted = match check {
+        SequenceCheck::Valid => None,
+        SequenceCheck::Invalid => return None,
+        SequenceCheck::Restarted => stream.event_detector.on_restart(header.ssrc),
+    };
+    (stream.last_received, stream.timeout_raised) = (now.instant, false);
+    let digit = match content {
+        Content::Event(_) => {
+            let payload = packet.get(header.payload.clone()).unwrap_or_default();
+            stream.tap.iter_mut().for_each(|tap| tap.stop_tone_detection());
+            stream.event_detector.on_event(now.instant, header.ssrc, header.timestamp, payload)
+        }
+        Content::Audio => stream.event_detector.on_audio(now.instant),
+    };
+    for DtmfDigit { digit, millis } in restarted.into_iter().chain(digit) {
         events.push(MediaEvent::Digit { stream: stream.id, digit, millis });
     }
-    Some((header, route.forwarding))
+    Some(Accepted { header, forwarding: route.forwarding, content })
 }

@@ -14,6 +14,28 @@ pub(super) struct Header {
     pub(super) payload: Range<usize>,
 }
 
+/// What a payload type carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum PayloadKind {
+    /// Not negotiated.
+    #[default]
+    Unknown,
+    Audio,
+    /// telephone-event/8000.
+    Event,
+}
+
+/// A jump of the sequence number by this much is a restart of the sender, not loss (RFC 3550 §A.1).
+const MAX_DROPOUT: u16 = 3_000;
+/// A packet at most this far behind is late; one further behind is a restart of the sender (RFC 3550 §A.1).
+const MAX_MISORDER: u16 = 100;
+
+/// Whether `sequence` neither follows `highest` after a loss nor is a late packet (RFC 3550 §A.1).
+pub(super) fn is_out_of_sequence(highest: u16, sequence: u16) -> bool {
+    let ahead = sequence.wrapping_sub(highest);
+    (MAX_DROPOUT..=u16::MAX - MAX_MISORDER).contains(&ahead)
+}
+
 /// Bytes of a header without CSRC list and extension.
 pub(super) const HEADER: usize = 12;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::{Instant, Rng};
 
 use super::api::StreamId;
-use super::rtp::Header;
+use super::rtp::{self, Header};
 
 /// Packets after a change of source during which a packet from before the change may still arrive.
 const LATE_WINDOW: u8 = 50;
@@ -38,6 +38,28 @@ pub(super) struct RtpSender {
     /// First sequence number since the last change of source, and the number of packets since.
     first_sequence: u16,
     packets_since: u8,
+    /// The last telephone-event relayed.
+    event: Option<RelayedEvent>,
+}
+
+/// Which sequence a relayed telephone-event is numbered in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EventNumbering {
+    /// In that of the audio, as RFC 4733 §2.5.1 wants.
+    Audio,
+    /// In one of its own, under an SSRC of its own or not: sent by some gateways beside the audio.
+    Own,
+}
+
+/// A telephone-event: all its packets are sent with one timestamp (RFC 4733 §2.2.1).
+#[derive(Clone, Copy, Debug)]
+struct RelayedEvent {
+    stream: StreamId,
+    ssrc: u32,
+    /// Timestamp in the received packets.
+    received: u32,
+    /// Timestamp in the sent packets.
+    sent: u32,
 }
 
 /// The packet with the highest sequence number so far.
@@ -61,6 +83,7 @@ impl RtpSender {
             timestamp_offset: 0,
             first_sequence: 0,
             packets_since: 0,
+            event: None,
         }
     }
 
@@ -101,10 +124,11 @@ impl RtpSender {
         Some((newest.sequence.wrapping_add(1), newest.timestamp.wrapping_add(self.ticks(gap))))
     }
 
-    /// Translate the header of a relayed packet. `None`: the packet is from before the last change of source.
+    /// Translate the header of a relayed packet. `None`: the packet is from before the last change of source. A source that starts its sequence
+    /// numbers over under the same SSRC (RFC 3550 §A.1) counts as a new one.
     pub(super) fn relay(&mut self, now: Instant, stream: StreamId, header: &mut Header) -> Option<()> {
         let origin = Origin::Relayed { stream, ssrc: header.ssrc };
-        if self.origin != origin {
+        if self.origin != origin || self.has_restarted(header.sequence) {
             // The first source keeps its sequence numbers and timestamps, so an undisturbed call is relayed unchanged.
             let (sequence, timestamp) = self.continuation(now).unwrap_or((header.sequence, header.timestamp));
             self.sequence_offset = sequence.wrapping_sub(header.sequence);
@@ -123,6 +147,63 @@ impl RtpSender {
         }
         self.record_sent(now, header);
         Some(())
+    }
+
+    /// Translate the header of a relayed telephone-event. `None`: as for [`RtpSender::relay`].
+    pub(super) fn relay_event(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        numbering: EventNumbering,
+        header: &mut Header,
+    ) -> Option<()> {
+        let (ssrc, received) = (header.ssrc, header.timestamp);
+        let before = self.event.filter(|event| (event.stream, event.ssrc) == (stream, ssrc));
+        match numbering {
+            EventNumbering::Audio => self.relay(now, stream, header)?,
+            EventNumbering::Own => self.insert(now, before, header),
+        }
+        if let Some(event) = before.filter(|event| event.received == received) {
+            header.timestamp = event.sent;
+        }
+        self.event = Some(RelayedEvent { stream, ssrc, received, sent: header.timestamp });
+        Some(())
+    }
+
+    /// Number a packet between those of the source. Its timestamp is that of its arrival, unless the one that follows from `before`, the
+    /// previous event, is near it: segments of a long event refer to each other (RFC 4733 §2.5.1.3).
+    fn insert(&mut self, now: Instant, before: Option<RelayedEvent>, header: &mut Header) {
+        if let Some(newest) = &mut self.newest {
+            newest.sequence = newest.sequence.wrapping_add(1);
+            header.sequence = newest.sequence;
+            if matches!(self.origin, Origin::Relayed { .. }) {
+                self.sequence_offset = self.sequence_offset.wrapping_add(1);
+            }
+        }
+        let arrival = self.timestamp_at(now).unwrap_or(header.timestamp);
+        let following = before.map(|event| {
+            let sent = event.sent.wrapping_add(header.timestamp.wrapping_sub(event.received));
+            let is_near = (sent.wrapping_sub(arrival) as i32).unsigned_abs() < self.clock;
+            let is_later = (sent.wrapping_sub(event.sent) as i32) > 0;
+            let at_least = event.sent.wrapping_add(self.ticks(FRAME));
+            match (is_near && is_later, (arrival.wrapping_sub(at_least) as i32) < 0) {
+                (true, _) => sent,
+                (false, true) => at_least, // two events have two timestamps
+                (false, false) => arrival,
+            }
+        });
+        header.timestamp = following.unwrap_or(arrival);
+        header.ssrc = self.ssrc;
+        self.count_sent(header);
+        if self.newest.is_none() {
+            self.newest = Some(Newest { sequence: header.sequence, timestamp: header.timestamp, at: now });
+        }
+    }
+
+    /// Whether a packet of the present source is far out of the sequence sent so far.
+    fn has_restarted(&self, sequence: u16) -> bool {
+        let sequence = sequence.wrapping_add(self.sequence_offset);
+        self.newest.is_some_and(|newest| rtp::is_out_of_sequence(newest.sequence, sequence))
     }
 
     /// A packet of the relayed peer is not forwarded: close the gap in the sequence numbers.
@@ -154,9 +235,13 @@ impl RtpSender {
         (self.origin, self.first_sequence, self.packets_since) = (origin, sequence, 0);
     }
 
-    fn record_sent(&mut self, now: Instant, header: &Header) {
+    fn count_sent(&mut self, header: &Header) {
         self.packets += 1;
         self.octets = self.octets.wrapping_add(header.payload.len() as u32);
+    }
+
+    fn record_sent(&mut self, now: Instant, header: &Header) {
+        self.count_sent(header);
         if self.newest.is_none_or(|n| !is_before(header.sequence, n.sequence)) {
             self.newest = Some(Newest { sequence: header.sequence, timestamp: header.timestamp, at: now });
         }

@@ -12,6 +12,7 @@ use super::latching::RtpLatch;
 use super::play_queue::PlayQueue;
 use super::quality::{self, ReceiveStats};
 use super::rtcp::Rtcp;
+use super::rtp::PayloadKind;
 use super::sender::RtpSender;
 use super::tap::Tap;
 use super::tone_generator::TonePlayer;
@@ -69,17 +70,6 @@ pub(super) struct Negotiation {
 pub(super) struct Route {
     pub(super) kind: PayloadKind,
     pub(super) forwarding: Forwarding,
-}
-
-/// What a payload type carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum PayloadKind {
-    /// Not negotiated.
-    #[default]
-    Unknown,
-    Audio,
-    /// telephone-event/8000.
-    Event,
 }
 
 /// How a packet is forwarded to the listener.

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub)] // each test file uses a part of it
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{Instant, Now, Rng, Timestamp};
@@ -143,8 +143,12 @@ impl TestEngine {
         self.engine.command(self.now, command, &mut self.sent, &mut self.events);
     }
 
+    /// Negotiate with signalling from the peer's own address.
     pub fn negotiate(&mut self, stream: StreamId, negotiated: Negotiated) {
-        let signalling = negotiated.remote.ip();
+        self.negotiate_from(stream, negotiated.remote.ip(), negotiated);
+    }
+
+    pub fn negotiate_from(&mut self, stream: StreamId, signalling: IpAddr, negotiated: Negotiated) {
         self.command(MediaCommand::Negotiated { stream, signalling, negotiated: Box::new(negotiated) });
     }
 
