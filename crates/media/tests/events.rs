@@ -55,7 +55,7 @@ fn a_key_beside_continuing_audio_arrives_whole() {
         audio.windows(2).all(|p| p[1].timestamp - p[0].timestamp == 160),
         "the audio is undisturbed: {audio:?}"
     );
-    // All packets of an event have one timestamp (RFC 4733 §2.2.1), which lies in the time of the audio.
+    // All packets of an event have one timestamp (RFC 4733 §2.2.1), near that of the audio.
     assert!(events[..7].iter().all(|p| p.timestamp == events[0].timestamp), "{events:?}");
     assert!(events[7..].iter().all(|p| p.timestamp == events[7].timestamp), "{events:?}");
     // Segments of a long event refer to each other by their timestamps (RFC 4733 §2.5.1.3).

@@ -27,7 +27,7 @@ fn finished_clips(test: &mut TestEngine) -> Vec<u32> {
 #[test]
 fn clips_are_played_without_a_gap_and_then_the_source_returns() {
     let mut test = TestEngine::g711_call();
-    let mut heard = test.send_voice(B, PHONE_B, 7, 0..5);
+    let mut received = test.send_voice(B, PHONE_B, 7, 0..5);
     play(&mut test, A, 1, vec![8_031; 200]);
     play(&mut test, A, 2, vec![-8_031; 1_000]);
     assert!(test.send_voice(B, PHONE_B, 7, 5..7).is_empty(), "the clip replaces the source");
@@ -43,10 +43,10 @@ fn clips_are_played_without_a_gap_and_then_the_source_returns() {
         bytes[0] == 0xa0 && bytes[200] == 0x20 && bytes[1_200..].iter().all(|b| *b == 0xff),
         "{bytes:x?}"
     );
-    heard.extend(clip);
-    heard.extend(test.send_voice(B, PHONE_B, 7, 20..25));
-    assert_eq!(heard.len(), 5 + 8 + 5);
-    assert!(is_continuous(&heard), "{heard:?}");
+    received.extend(clip);
+    received.extend(test.send_voice(B, PHONE_B, 7, 20..25));
+    assert_eq!(received.len(), 5 + 8 + 5);
+    assert!(is_continuous(&received), "{received:?}");
 }
 
 #[test]
@@ -69,13 +69,13 @@ fn a_stopped_clip_ends_at_once_and_raises_no_event() {
 fn a_tone_continues_after_a_clip_and_a_source_set_meanwhile_follows_it() {
     let mut test = TestEngine::g711_call();
     test.set_source(A, Source::Silence);
-    let mut heard = test.run_rtp(100);
+    let mut received = test.run_rtp(100);
     play(&mut test, A, 1, vec![9_000; 800]);
     test.set_source(A, Source::Stream(B));
-    heard.extend(test.run_rtp(99));
+    received.extend(test.run_rtp(99));
     assert_eq!(finished_clips(&mut test), [1]);
-    heard.extend(test.send_voice(B, PHONE_B, 7, 0..5));
-    assert!(heard.len() >= 15 && is_continuous(&heard), "{heard:?}");
+    received.extend(test.send_voice(B, PHONE_B, 7, 0..5));
+    assert!(received.len() >= 15 && is_continuous(&received), "{received:?}");
     test.set_source(A, Source::Silence);
     test.run_rtp(50);
     play(&mut test, A, 2, vec![9_000; 160]);

@@ -69,17 +69,17 @@ fn g711_is_transcoded_in_both_directions() {
 #[test]
 fn a_listener_receives_one_rtp_stream_whatever_its_source() {
     let mut test = TestEngine::g711_call();
-    let mut heard = test.send_voice(A, PHONE_A, 7, 60_000..60_020);
+    let mut received = test.send_voice(A, PHONE_A, 7, 60_000..60_020);
     test.set_source(B, Source::Silence);
-    heard.extend(test.run_rtp(200));
+    received.extend(test.run_rtp(200));
     test.set_source(B, Source::Stream(A));
-    heard.extend(test.send_voice(A, PHONE_A, 7, 60_040..60_060));
+    received.extend(test.send_voice(A, PHONE_A, 7, 60_040..60_060));
     // The phone starts a new RTP stream after a pause.
     test.advance(2_500);
-    heard.extend(test.send_voice(A, PHONE_A, 9, 3..20));
-    assert!(is_continuous(&heard), "{heard:?}");
-    assert_eq!(heard.iter().filter(|p| p.marker).count(), 4);
-    assert!(heard.len() > 60);
+    received.extend(test.send_voice(A, PHONE_A, 9, 3..20));
+    assert!(is_continuous(&received), "{received:?}");
+    assert_eq!(received.iter().filter(|p| p.marker).count(), 4);
+    assert!(received.len() > 60);
 }
 
 #[test]
@@ -165,14 +165,14 @@ fn a_listener_without_telephone_event_gets_no_gap_in_its_sequence_numbers() {
         g711(PHONE_A, Codec::Pcmu),
         test_engine::Negotiated { dtmf: None, ..g711(PHONE_B, Codec::Pcmu) },
     );
-    let mut heard = test.send_voice(A, PHONE_A, 7, 0..10);
+    let mut received = test.send_voice(A, PHONE_A, 7, 0..10);
     for n in 10..15 {
         let press =
             Rtp { payload_type: 101, timestamp: 1_600, payload: vec![1, 0x8a, 3, 0x20], ..Rtp::voice(7, n) };
         assert!(test.rtp(A, PHONE_A, &press).is_none());
     }
-    heard.extend(test.send_voice(A, PHONE_A, 7, 15..20));
-    assert!(is_continuous(&heard));
+    received.extend(test.send_voice(A, PHONE_A, 7, 15..20));
+    assert!(is_continuous(&received));
     assert_eq!(test.events.len(), 1);
 }
 
@@ -229,8 +229,8 @@ fn a_tone_is_played_in_the_codec_of_the_leg_once_negotiated() {
     test.set_source(A, Source::Tone(centralita_media::Tone::Milliwatt));
     assert!(test.run(100).is_empty());
     test.negotiate(A, g711(PHONE_A, Codec::Pcma));
-    let heard = test.run_rtp(1_000);
-    assert!(heard.len() >= 50 && heard.iter().all(|p| p.payload_type == 8 && p.payload.len() == 160));
+    let received = test.run_rtp(1_000);
+    assert!(received.len() >= 50 && received.iter().all(|p| p.payload_type == 8 && p.payload.len() == 160));
     // A codec that we cannot encode: nothing is sent.
     test.negotiate(A, g711(PHONE_A, Codec::Other("opus/48000/2".into())));
     assert!(test.run_rtp(1_000).is_empty());

@@ -8,9 +8,9 @@ use centralita_media::limits;
 use centralita_media::sdp::{Codec, Direction};
 use test_engine::{A, B, PHONE_A, PHONE_B, Rtp, TestEngine, at, g711};
 
-const STRANGER: &str = "192.0.2.66:4000";
+const OTHER_HOST: &str = "192.0.2.66:4000";
 /// Another port of the phone's host: a NAT, or another program on that host.
-const NEIGHBOUR: &str = "198.51.100.1:40000";
+const OTHER_PORT: &str = "198.51.100.1:40000";
 
 #[test]
 fn nothing_is_forwarded_before_negotiation_or_from_another_source() {
@@ -18,10 +18,10 @@ fn nothing_is_forwarded_before_negotiation_or_from_another_source() {
     test.command(centralita_media::MediaCommand::Open { stream: A, port: 10_000 });
     assert!(test.rtp(A, PHONE_A, &Rtp::voice(1, 1)).is_none());
     let mut test = TestEngine::g711_call();
-    assert!(test.send_voice(A, STRANGER, 66, 0..200).is_empty());
+    assert!(test.send_voice(A, OTHER_HOST, 66, 0..200).is_empty());
     assert_eq!(test.send_voice(A, PHONE_A, 7, 0..10).len(), 10);
-    assert!(test.send_voice(A, STRANGER, 7, 10..50).is_empty());
-    assert!(test.send_voice(A, NEIGHBOUR, 7, 10..50).is_empty());
+    assert!(test.send_voice(A, OTHER_HOST, 7, 10..50).is_empty());
+    assert!(test.send_voice(A, OTHER_PORT, 7, 10..50).is_empty());
     assert_eq!(test.close(A).refused, 280);
 }
 
@@ -47,7 +47,7 @@ fn call_through_nat() -> TestEngine {
     let mut test = TestEngine::bridged(named.clone(), g711(PHONE_B, Codec::Pcmu));
     test.command(centralita_media::MediaCommand::Negotiated {
         stream: A,
-        signalling: at(NEIGHBOUR).ip(),
+        signalling: at(OTHER_PORT).ip(),
         negotiated: Box::new(named),
     });
     test
@@ -56,34 +56,34 @@ fn call_through_nat() -> TestEngine {
 #[test]
 fn a_phone_behind_nat_is_latched_within_five_packets() {
     let mut test = call_through_nat();
-    let passed = test.send_voice(A, NEIGHBOUR, 7, 0..20);
+    let passed = test.send_voice(A, OTHER_PORT, 7, 0..20);
     assert!(passed.len() > 20 - 5, "{}", passed.len());
-    assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(NEIGHBOUR));
+    assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(OTHER_PORT));
     // Once latched, no other source is accepted, not even SDP's address after the set-up.
-    test.send_voice(A, NEIGHBOUR, 7, 20..130);
+    test.send_voice(A, OTHER_PORT, 7, 20..130);
     assert!(test.send_voice(A, "10.0.0.7:4000", 8, 0..20).is_empty());
 }
 
 #[test]
 fn a_phone_whose_port_was_changed_by_a_nat_is_latched_within_half_a_second() {
     let mut test = TestEngine::g711_call();
-    let passed = test.send_voice(A, NEIGHBOUR, 7, 0..50);
+    let passed = test.send_voice(A, OTHER_PORT, 7, 0..50);
     assert_eq!(passed.len(), 50 + 1 - usize::from(limits::NAT_PROBATION));
-    assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(NEIGHBOUR));
+    assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(OTHER_PORT));
 }
 
 #[test]
 fn a_paced_forgery_from_the_phones_own_host_ends_with_the_phones_first_packet() {
     let mut test = TestEngine::g711_call();
-    assert!(test.send_voice(A, NEIGHBOUR, 66, 0..20).is_empty());
+    assert!(test.send_voice(A, OTHER_PORT, 66, 0..20).is_empty());
     assert_eq!(test.send_voice(A, PHONE_A, 7, 0..10).len(), 10);
-    assert!(test.send_voice(A, NEIGHBOUR, 66, 20..100).is_empty());
+    assert!(test.send_voice(A, OTHER_PORT, 66, 20..100).is_empty());
     assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(PHONE_A));
     // The same where the phone was silent for so long that the other port was latched.
     let mut test = TestEngine::g711_call();
-    test.send_voice(A, NEIGHBOUR, 66, 0..500);
+    test.send_voice(A, OTHER_PORT, 66, 0..500);
     assert_eq!(test.send_voice(A, PHONE_A, 7, 0..10).len(), 10);
-    assert!(test.send_voice(A, NEIGHBOUR, 66, 500..600).is_empty());
+    assert!(test.send_voice(A, OTHER_PORT, 66, 500..600).is_empty());
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn rtcp_of_a_phone_at_the_address_in_sdp_is_accepted_only_from_the_address_in_sd
     test.send_voice(A, PHONE_A, 7, 0..10);
     test.send_voice(B, PHONE_B, 8, 0..10);
     let bye = || vec![0x80, 201, 0, 1, 0, 0, 0, 7, 0x81, 203, 0, 1, 0, 0, 0, 7];
-    for from in [NEIGHBOUR, PHONE_A, "198.51.100.1:4003", STRANGER] {
+    for from in [OTHER_PORT, PHONE_A, "198.51.100.1:4003", OTHER_HOST] {
         assert!(test.receive(A, Component::Rtcp, from, &mut bye()).is_none(), "{from}");
     }
     let (forward, _) = test.receive(B, Component::Rtcp, "198.51.100.2:5001", &mut bye()).unwrap();
@@ -159,9 +159,9 @@ fn media_behind_an_edge_is_latched_after_a_steady_second_where_sdp_has_a_silent_
         "[fd00::5]:4000",
     ] {
         let mut test = call_behind_an_edge(private, EDGE);
-        let passed = test.send_voice(A, STRANGER, 7, 0..100);
+        let passed = test.send_voice(A, OTHER_HOST, 7, 0..100);
         assert_eq!(passed.len(), 100 + 1 - usize::from(limits::UNNAMED_PROBATION), "{private}");
-        assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(STRANGER));
+        assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(OTHER_HOST));
         // Once latched, no other host is accepted before a period of silence.
         assert!(test.send_voice(A, "192.0.2.99:4000", 8, 0..100).is_empty());
     }
@@ -170,7 +170,7 @@ fn media_behind_an_edge_is_latched_after_a_steady_second_where_sdp_has_a_silent_
         [(PRIVATE, "192.168.1.1"), ("192.168.1.5:4000", "10.0.0.1"), (PRIVATE, "127.0.0.1")]
     {
         let mut test = call_behind_an_edge(private, edge);
-        assert!(!test.send_voice(A, STRANGER, 7, 0..100).is_empty(), "{private} {edge}");
+        assert!(!test.send_voice(A, OTHER_HOST, 7, 0..100).is_empty(), "{private} {edge}");
     }
 }
 
@@ -179,13 +179,13 @@ fn a_source_that_neither_sdp_nor_signalling_named_gives_way_to_those_they_named(
     // security row 9
     for (named, lost) in [(PRIVATE, 0), ("203.0.113.9:7000", usize::from(limits::PROBATION) - 1)] {
         let mut test = call_behind_an_edge(PRIVATE, EDGE);
-        test.send_voice(A, STRANGER, 66, 0..500);
+        test.send_voice(A, OTHER_HOST, 66, 0..500);
         assert_eq!(test.send_voice(A, named, 7, 0..20).len(), 20 - lost, "{named}");
         assert_eq!(test.rtp(B, PHONE_B, &Rtp::voice(2, 1)).unwrap().0.to, at(named));
-        assert!(test.send_voice(A, STRANGER, 66, 500..700).is_empty());
+        assert!(test.send_voice(A, OTHER_HOST, 66, 500..700).is_empty());
         // A named source that pauses does not open the stream again.
         test.advance(10_000);
-        assert!(test.send_voice(A, STRANGER, 66, 700..900).is_empty());
+        assert!(test.send_voice(A, OTHER_HOST, 66, 700..900).is_empty());
     }
 }
 
@@ -203,7 +203,7 @@ fn a_third_host_is_not_latched_where_the_address_in_sdp_is_public_or_may_be_reac
         ("0.0.0.0:4000", EDGE),
     ] {
         let mut test = call_behind_an_edge(remote, signalling);
-        assert!(test.send_voice(A, STRANGER, 66, 0..1_000).is_empty(), "{remote} {signalling}");
+        assert!(test.send_voice(A, OTHER_HOST, 66, 0..1_000).is_empty(), "{remote} {signalling}");
     }
 }
 
@@ -212,16 +212,16 @@ fn a_third_host_is_not_latched_by_bursts_pauses_or_beside_another_one() {
     // security row 9
     let mut test = call_behind_an_edge(PRIVATE, EDGE);
     for n in 0..400 {
-        assert!(test.rtp(A, STRANGER, &Rtp::voice(66, n)).is_none(), "a burst");
+        assert!(test.rtp(A, OTHER_HOST, &Rtp::voice(66, n)).is_none(), "a burst");
     }
     let mut test = call_behind_an_edge(PRIVATE, EDGE);
     for n in 0..200 {
-        assert!(test.rtp(A, STRANGER, &Rtp::voice(66, n)).is_none(), "not paced like audio");
+        assert!(test.rtp(A, OTHER_HOST, &Rtp::voice(66, n)).is_none(), "not paced like audio");
         test.advance(300);
     }
     let mut test = call_behind_an_edge(PRIVATE, EDGE);
     for n in 0..500 {
-        assert!(test.rtp(A, STRANGER, &Rtp::voice(66, n)).is_none(), "two hosts compete");
+        assert!(test.rtp(A, OTHER_HOST, &Rtp::voice(66, n)).is_none(), "two hosts compete");
         assert!(test.rtp(A, "192.0.2.99:5000", &Rtp::voice(7, n)).is_none(), "two hosts compete");
         test.advance(20);
     }
@@ -252,7 +252,7 @@ fn a_phone_that_was_latched_by_its_signalling_host_is_not_replaced_by_a_third_ho
     let mut test = call_behind_an_edge(PRIVATE, EDGE);
     test.send_voice(A, "203.0.113.9:7000", 7, 0..20);
     test.advance(10_000);
-    assert!(test.send_voice(A, STRANGER, 66, 0..500).is_empty());
+    assert!(test.send_voice(A, OTHER_HOST, 66, 0..500).is_empty());
 }
 
 #[test]

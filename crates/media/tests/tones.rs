@@ -94,9 +94,9 @@ fn every_key_is_reported_once_with_its_duration_and_only_where_enabled() {
         audio.extend(press(Press { key, ..PRESS }));
         audio.extend(silence(80));
     }
-    let heard = detect(&audio, DtmfMode::Tones, &[]);
-    assert_eq!(heard.iter().map(|(key, _)| *key).collect::<String>(), KEYS.concat());
-    assert!(heard.iter().all(|(_, millis)| (60..=90).contains(millis)), "{heard:?}");
+    let detected = detect(&audio, DtmfMode::Tones, &[]);
+    assert_eq!(detected.iter().map(|(key, _)| *key).collect::<String>(), KEYS.concat());
+    assert!(detected.iter().all(|(_, millis)| (60..=90).contains(millis)), "{detected:?}");
     assert!(detect(&audio, DtmfMode::Events, &[]).is_empty());
 }
 
@@ -159,7 +159,7 @@ fn network_tones_are_not_taken_for_keys() {
         };
         (0..8_000).map(sample).collect()
     };
-    let mut heard = Vec::new();
+    let mut detected = Vec::new();
     for parts in [
         &[425.0][..],
         &[350.0, 440.0],
@@ -174,9 +174,9 @@ fn network_tones_are_not_taken_for_keys() {
         &[2_100.0],
         &[730.0, 1_272.0],
     ] {
-        heard.extend(detect_keys(&tone(parts)).chars().map(|key| (parts, key)));
+        detected.extend(detect_keys(&tone(parts)).chars().map(|key| (parts, key)));
     }
-    assert!(heard.is_empty(), "{heard:?}");
+    assert!(detected.is_empty(), "{detected:?}");
 }
 
 /// Synthetic speech: pulses of a varying pitch with a jitter of one percent and breath noise, through three formants that glide from vowel to
@@ -249,8 +249,8 @@ fn the_hash_behind_a_long_message_is_the_only_key_in_it() {
         audio.extend(silence(200));
         audio.extend(press(Press { key: '#', millis: 120, low: -9.0, high: -7.0, ..PRESS }));
         audio.extend(silence(200));
-        let heard = detect(&audio, DtmfMode::Tones, &[]);
-        assert!(matches!(heard[..], [('#', 80..)]), "{seed}: {heard:?}");
+        let detected = detect(&audio, DtmfMode::Tones, &[]);
+        assert!(matches!(detected[..], [('#', 80..)]), "{seed}: {detected:?}");
     }
 }
 

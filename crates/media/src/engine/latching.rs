@@ -192,8 +192,8 @@ impl RtpLatch {
     /// Destination of RTCP on its own port: the address RTCP came from, else SDP's address, unless RTP was latched on another host.
     pub(super) fn rtcp_target(&self) -> Option<SocketAddr> {
         let there = self.source().is_none_or(|from| from.ip() == self.remote_rtcp.ip());
-        let said = (there && is_sendable(self.remote_rtcp)).then_some(self.remote_rtcp);
-        self.rtcp.map(|(from, _)| from).or(said)
+        let from_sdp = (there && is_sendable(self.remote_rtcp)).then_some(self.remote_rtcp);
+        self.rtcp.map(|(from, _)| from).or(from_sdp)
     }
 
     /// Check an RTP packet.
@@ -378,7 +378,7 @@ mod tests {
     }
 
     /// Send packets at 50 per second; returns the number of accepted ones.
-    fn feed(latch: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
+    fn send(latch: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
         let (mut accepted, from) = (0, from.parse().unwrap());
         for n in first..first + count {
             let header = Header {
@@ -398,9 +398,9 @@ mod tests {
     #[test]
     fn the_address_in_sdp_latches_at_once_and_then_no_other() {
         let mut latch = latch();
-        assert_eq!(feed(&mut latch, PHONE, 1, 0, 10), 10);
-        for stranger in [NAT, "198.51.100.7:4002", "192.0.2.66:4000"] {
-            assert_eq!(feed(&mut latch, stranger, 1, 9, 20), 0, "{stranger}"); // security row 9
+        assert_eq!(send(&mut latch, PHONE, 1, 0, 10), 10);
+        for other in [NAT, "198.51.100.7:4002", "192.0.2.66:4000"] {
+            assert_eq!(send(&mut latch, other, 1, 9, 20), 0, "{other}"); // security row 9
         }
     }
 
@@ -408,30 +408,30 @@ mod tests {
     fn behind_nat_a_run_from_the_signalling_host_latches_and_a_spray_does_not() {
         let mut latch = latch();
         for port in 5_000..5_400 {
-            assert_eq!(feed(&mut latch, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
+            assert_eq!(send(&mut latch, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
         }
-        assert_eq!(feed(&mut latch, "192.0.2.66:4000", 9, 0, 50), 0);
-        assert_eq!(feed(&mut latch, NAT, 1, 200, 10), 10 - usize::from(PROBATION) + 1);
-        assert_eq!(feed(&mut latch, PHONE, 2, 211, 10), 10); // SDP's address replaces it during set-up
-        assert_eq!(feed(&mut latch, NAT, 1, 220, 10), 0);
+        assert_eq!(send(&mut latch, "192.0.2.66:4000", 9, 0, 50), 0);
+        assert_eq!(send(&mut latch, NAT, 1, 200, 10), 10 - usize::from(PROBATION) + 1);
+        assert_eq!(send(&mut latch, PHONE, 2, 211, 10), 10); // SDP's address replaces it during set-up
+        assert_eq!(send(&mut latch, NAT, 1, 220, 10), 0);
     }
 
     #[test]
     fn another_ssrc_is_accepted_when_the_old_one_has_stopped() {
         let mut latch = latch();
-        feed(&mut latch, PHONE, 1, 0, 10);
+        send(&mut latch, PHONE, 1, 0, 10);
         for n in 10..60 {
-            assert_eq!(feed(&mut latch, PHONE, 1, n, 1) + feed(&mut latch, PHONE, 2, n, 1), 1);
+            assert_eq!(send(&mut latch, PHONE, 1, n, 1) + send(&mut latch, PHONE, 2, n, 1), 1);
         }
-        assert_eq!(feed(&mut latch, PHONE, 2, 60, 10), 10 - usize::from(PROBATION) + 2); // the probation began at 59
-        assert_eq!(feed(&mut latch, PHONE, 3, 300, 1), 1); // at once after two seconds of silence
+        assert_eq!(send(&mut latch, PHONE, 2, 60, 10), 10 - usize::from(PROBATION) + 2); // the probation began at 59
+        assert_eq!(send(&mut latch, PHONE, 3, 300, 1), 1); // at once after two seconds of silence
     }
 
     #[test]
     fn two_seconds_of_silence_or_a_new_address_reset_the_latch() {
         let mut latch = latch();
-        feed(&mut latch, PHONE, 1, 0, 10);
-        assert_eq!(feed(&mut latch, NAT, 1, 111, 10), 10 - usize::from(PROBATION) + 1);
+        send(&mut latch, PHONE, 1, 0, 10);
+        assert_eq!(send(&mut latch, NAT, 1, 111, 10), 10 - usize::from(PROBATION) + 1);
         latch.renegotiate(
             NAT.parse::<SocketAddr>().unwrap().ip(),
             NAT.parse().unwrap(),
