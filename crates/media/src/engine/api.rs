@@ -218,8 +218,8 @@ pub struct Report {
     pub sent: u64,
     /// Packets of the peer that were lost (RFC 3550 §A.3).
     pub lost: u64,
-    /// Rejected packets: not from the latched source, not RTP, over the rate limit, not allowed by the negotiated direction, or a single one far out of
-    /// sequence (RFC 3550 §A.1).
+    /// Rejected packets: not from the latched source, not RTP, over the rate limit, not allowed by the negotiated direction, or a single one
+    /// far out of sequence (RFC 3550 §A.1).
     pub refused: u64,
     /// Interarrival jitter of the received packets (RFC 3550 §A.8), in microseconds.
     pub jitter_us: u32,
