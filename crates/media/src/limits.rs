@@ -1,4 +1,4 @@
-//! Every limit of this crate, with the reason for it.
+//! Limits of this crate, each with its reason.
 
 /// Bytes of an RTP or RTCP packet: what fits an Ethernet frame.
 pub const PACKET_BYTES: usize = 1500;
@@ -8,29 +8,32 @@ pub const SDP_BYTES: usize = 64 * 1024;
 pub const SDP_MEDIA: usize = 16;
 /// Payload types of one media section.
 pub const SDP_PAYLOADS: usize = 64;
-/// Lines of a description; a browser's longest stay below 300.
+/// Lines of a session description; the longest ones of browsers stay below 300.
 pub const SDP_LINES: usize = 1_000;
-/// Packets in sequence before a source that SDP did not name is believed: within the five of the set-up race, and more than a spray sends.
-pub const SOURCE_RUN: u8 = 4;
-/// The same where SDP names the host that signals, but another port of it: half a second, which a phone whose port a NAT moved can bear.
-pub const PATIENT_RUN: u8 = 24;
-/// Unnamed sources that are watched at once.
-pub const SOURCE_CANDIDATES: usize = 4;
-/// Packets per second and stream: ten times what 20 ms of audio needs. Caps a flood, and a loop that somebody builds out of our own ports.
+/// Packets in sequence before an address that SDP did not name is latched: fewer than the five packets of call set-up in which a phone has to be
+/// heard, and more than an attacker who sprays ports sends from one address.
+pub const PROBATION: u8 = 4;
+/// The same for another port of the host that both SDP and signalling name: half a second, acceptable for a phone whose port was changed by a NAT.
+pub const NAT_PROBATION: u8 = 24;
+/// The same for a host that neither SDP nor signalling names, where SDP's address is private and silent (media behind an edge proxy): a second.
+pub const UNNAMED_PROBATION: u8 = 50;
+/// Unlatched source addresses that are tracked at the same time.
+pub const LATCH_CANDIDATES: usize = 4;
+/// Packets per second and stream: ten times the rate of 20 ms packets. Bounds a flood, and a loop between two of our own ports.
 pub const PACKETS_PER_SECOND: u16 = 500;
-/// Streams that one tick serves; the rest comes with the next.
+/// Streams handled in one tick; the others follow in the next one.
 pub const TICK_STREAMS: usize = 256;
-/// Packets that a late tone may make up for in one tick; what is later is skipped.
+/// Packets that a late tone sends at once to catch up; anything older is skipped.
 pub const TONE_CATCH_UP: u32 = 3;
-/// Clips that wait for their turn on one stream: the longest announcement is a sentence of numbers.
+/// Queued clips of one stream: the longest announcement is a sentence with numbers.
 pub const PLAY_QUEUE: usize = 64;
 /// Samples of a recording's block: 100 ms at 8 kHz.
 pub const RECORD_BLOCK: usize = 800;
-/// Samples that a recording waits for late packets: 300 ms, beyond what a phone's own buffer rides out.
-pub const RECORD_PATIENCE: u64 = 2_400;
-/// Samples that a recording holds of each side: its patience, a block, and packets that come in a burst.
+/// Samples that a recording waits for late packets: 300 ms, more than the jitter buffer of a phone.
+pub const RECORD_LATENESS: u64 = 2_400;
+/// Samples buffered per channel of a recording: the wait for late packets, a block, and a burst of packets.
 pub const RECORD_WINDOW: usize = 16_384;
-/// Samples by which a peer's audio may come before its time until it is placed anew: 200 ms, what the first packet may have been late.
+/// Samples by which a timestamp may be ahead of the clock before the channel is aligned anew: 200 ms, by which the first packet may have been late.
 pub const RECORD_DRIFT: u64 = 1_600;
-/// Recordings of one worker.
+/// Recordings of one worker at the same time.
 pub const RECORDINGS: usize = 4_096;

@@ -1,7 +1,7 @@
-//! A packet costs no allocation: a worker carries tens of thousands a second.
+//! A packet is handled without allocation: a worker carries tens of thousands of packets per second.
 #![allow(clippy::unwrap_used, missing_docs, unsafe_code)]
 
-mod desk;
+mod test_engine;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use centralita_media::{
     Component, DtmfMode, FileFormat, MediaCommand, MediaSink, RecordingId, Source, StartRecording, StreamId,
     Tone,
 };
-use desk::{A, B, Desk, PHONE_A, PHONE_B, Rtp, at, g711};
+use test_engine::{A, B, PHONE_A, PHONE_B, Rtp, TestEngine, at, g711};
 
 struct Counting;
 
@@ -20,7 +20,7 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = COUNT.try_with(|count| count.set(count.get() + 1));
@@ -38,20 +38,20 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn packets_of_a_call_between_both_laws_are_carried_without_allocating() {
-    let mut desk = Desk::bridged(g711(PHONE_A, Codec::Pcmu), g711(PHONE_B, Codec::Pcma));
+fn packets_of_a_transcoded_call_are_relayed_without_allocating() {
+    let mut test = TestEngine::bridged(g711(PHONE_A, Codec::Pcmu), g711(PHONE_B, Codec::Pcma));
     let mut passed = 0;
     for n in 0..200 {
-        for (stream, from, number) in [(A, PHONE_A, 0), (B, PHONE_B, 8), (A, "192.0.2.66:4000", 0)] {
-            let mut bytes = Rtp { number, ..Rtp::voice(7, n) }.bytes();
+        for (stream, from, payload_type) in [(A, PHONE_A, 0), (B, PHONE_B, 8), (A, "192.0.2.66:4000", 0)] {
+            let mut bytes = Rtp { payload_type, ..Rtp::voice(7, n) }.bytes();
             let from = at(from);
             let before = COUNT.with(Cell::get);
             let forward =
-                desk.engine.packet(desk.now, stream, Component::Rtp, from, &mut bytes, &mut desk.events);
+                test.engine.packet(test.now, stream, Component::Rtp, from, &mut bytes, &mut test.events);
             assert_eq!(COUNT.with(Cell::get) - before, 0);
             passed += usize::from(forward.is_some());
         }
-        desk.wait(20);
+        test.advance(20);
     }
     assert_eq!(passed, 400);
 }
@@ -64,20 +64,20 @@ impl MediaSink for Nowhere {
 
 #[test]
 fn a_tone_is_rendered_once() {
-    let mut desk = Desk::g711_call();
-    desk.feed(A, Source::Tone(Tone::Music));
-    desk.play(1_000);
+    let mut test = TestEngine::g711_call();
+    test.set_source(A, Source::Tone(Tone::Music));
+    test.run(1_000);
     let before = COUNT.with(Cell::get);
     for _ in 0..500 {
-        desk.wait(20);
-        desk.engine.tick(desk.now, &mut Nowhere, &mut desk.events);
+        test.advance(20);
+        test.engine.tick(test.now, &mut Nowhere, &mut test.events);
     }
     assert_eq!(COUNT.with(Cell::get) - before, 0);
 }
 
 #[test]
-fn a_packet_that_is_recorded_and_listened_to_allocates_nothing_either() {
-    let mut desk = Desk::bridged(g711(PHONE_A, Codec::Pcmu), g711(PHONE_B, Codec::Pcma));
+fn a_packet_with_recording_and_tone_detection_allocates_nothing() {
+    let mut test = TestEngine::bridged(g711(PHONE_A, Codec::Pcmu), g711(PHONE_B, Codec::Pcma));
     let record = StartRecording {
         recording: RecordingId(1),
         left: A,
@@ -87,19 +87,19 @@ fn a_packet_that_is_recorded_and_listened_to_allocates_nothing_either() {
         longest: None,
         quiet: None,
     };
-    desk.command(MediaCommand::StartRecording(Box::new(record)));
-    desk.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
+    test.command(MediaCommand::StartRecording(Box::new(record)));
+    test.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
     let count = || COUNT.with(Cell::get);
     let (mut allocated, mut deadline) = (0, None);
     for n in 0..200 {
         let mut bytes = Rtp::voice(7, n).bytes();
         let before = count();
-        desk.engine.packet(desk.now, A, Component::Rtp, at(PHONE_A), &mut bytes, &mut desk.events);
+        test.engine.packet(test.now, A, Component::Rtp, at(PHONE_A), &mut bytes, &mut test.events);
         allocated += count() - before;
-        desk.wait(20);
-        desk.engine.tick(desk.now, &mut Nowhere, &mut desk.events);
-        deadline = desk.engine.deadline().max(deadline);
+        test.advance(20);
+        test.engine.tick(test.now, &mut Nowhere, &mut test.events);
+        deadline = test.engine.deadline().max(deadline);
     }
     assert_eq!(allocated, 0);
-    assert!(deadline > Some(Instant::from_micros(3_900_000)), "blocks were handed out meanwhile");
+    assert!(deadline > Some(Instant::from_micros(3_900_000)), "blocks were emitted meanwhile");
 }

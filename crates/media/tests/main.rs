@@ -1,13 +1,15 @@
-//! The integration tests of this crate in one binary: it is linked once, and its tests share one pool of threads.
+//! The integration tests of this crate in one binary: linked once, and run on one thread pool.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod corpus;
-mod desk;
+mod events;
 mod offer_answer;
 mod play;
 mod record;
 mod relay;
 mod reports;
+mod restart;
 mod sdp_properties;
 mod source;
+mod test_engine;
 mod tones;

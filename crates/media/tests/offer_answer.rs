@@ -1,4 +1,4 @@
-//! Offer and answer between two peers that we stand between: RFC 3264, RFC 8866.
+//! Offer and answer with a peer on each side (B2BUA): RFC 3264, RFC 8866.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ fn answer_as(offered: &SessionDescription, partner: Option<&Negotiated>) -> (Str
 }
 
 #[test]
-fn without_a_model_we_offer_g711_and_events() {
+fn without_a_template_we_offer_g711_and_telephone_event() {
     let ours = offer(&local(Direction::SendRecv), None);
     assert_eq!(
         text(&ours.bytes),
@@ -48,7 +48,7 @@ fn without_a_model_we_offer_g711_and_events() {
 }
 
 #[test]
-fn what_a_peer_can_is_passed_on_and_where_it_is_not() {
+fn the_capabilities_of_a_peer_are_forwarded_and_its_addresses_are_not() {
     let a = peer(
         "RTP/AVP 111 9 8 100 126",
         "i=a title\r\nb=AS:64\r\nc=IN IP4 198.51.100.8\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n\
@@ -57,9 +57,9 @@ fn what_a_peer_can_is_passed_on_and_where_it_is_not() {
          a=maxptime:60\r\na=sendonly\r\n",
     );
     let ours = offer(&local(Direction::SendRecv), Some(&a));
-    let said = text(&ours.bytes);
-    // 100 has no meaning without an rtpmap; PCMU joins PCMA because we transcode.
-    assert!(said.contains("m=audio 10000 RTP/AVP 111 9 8 126 0\r\n"), "{said}");
+    let written = text(&ours.bytes);
+    // 100 has no rtpmap and is dropped; PCMU is added to PCMA because we transcode.
+    assert!(written.contains("m=audio 10000 RTP/AVP 111 9 8 126 0\r\n"), "{written}");
     for kept in [
         "b=AS:64",
         "a=rtpmap:111 opus/48000/2",
@@ -68,7 +68,7 @@ fn what_a_peer_can_is_passed_on_and_where_it_is_not() {
         "a=x-unknown:kept",
         "a=maxptime:60",
     ] {
-        assert!(said.contains(&format!("{kept}\r\n")), "{kept} in {said}");
+        assert!(written.contains(&format!("{kept}\r\n")), "{kept} in {written}");
     }
     for gone in [
         "198.51.100",
@@ -83,39 +83,42 @@ fn what_a_peer_can_is_passed_on_and_where_it_is_not() {
         "sendonly",
         "mux",
     ] {
-        assert!(!said.contains(gone), "{gone} in {said}");
+        assert!(!written.contains(gone), "{gone} in {written}");
     }
-    assert!(said.ends_with("a=sendrecv\r\n"));
+    assert!(written.ends_with("a=sendrecv\r\n"));
     let opus = peer("RTP/AVP 111", "a=rtpmap:111 opus/48000/2\r\na=rtcp-mux\r\n");
-    let said = text(&offer(&local(Direction::SendRecv), Some(&opus)).bytes);
-    assert!(said.contains("RTP/AVP 111\r\n") && said.contains("a=rtcp-mux\r\n"), "{said}");
+    let written = text(&offer(&local(Direction::SendRecv), Some(&opus)).bytes);
+    assert!(written.contains("RTP/AVP 111\r\n") && written.contains("a=rtcp-mux\r\n"), "{written}");
 }
 
 #[test]
-fn what_is_to_be_recorded_is_offered_in_g711_alone_where_there_is_any() {
+fn a_recordable_offer_has_only_g711_if_there_is_any() {
     // S177
     let wide = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\na=rtpmap:110 telephone-event/48000\r\n\
                 a=rtpmap:126 telephone-event/8000\r\na=fmtp:126 0-15\r\n";
     let ours =
         offer(&local(Direction::SendRecv), Some(&peer("RTP/AVP 111 9 8 13 110 126", wide))).recordable();
-    let said = text(&ours.bytes);
-    assert!(said.contains("m=audio 10000 RTP/AVP 8 13 126 0\r\n"), "{said}");
-    assert!(!said.contains("opus") && !said.contains(":111 ") && !said.contains("/48000"), "{said}");
-    assert!(said.contains("a=fmtp:126 0-15\r\n"), "{said}");
+    let written = text(&ours.bytes);
+    assert!(written.contains("m=audio 10000 RTP/AVP 8 13 126 0\r\n"), "{written}");
+    assert!(
+        !written.contains("opus") && !written.contains(":111 ") && !written.contains("/48000"),
+        "{written}"
+    );
+    assert!(written.contains("a=fmtp:126 0-15\r\n"), "{written}");
     assert_eq!(SessionDescription::parse(&ours.bytes).as_ref(), Ok(&ours.description));
     let without = offer(&local(Direction::SendRecv), Some(&peer("RTP/AVP 111 110", wide)));
-    assert_eq!(without.clone().recordable(), without, "a call is worth more than its recording");
+    assert_eq!(without.clone().recordable(), without, "the call has priority over its recording");
 }
 
 #[test]
-fn other_sections_are_refused_in_their_places() {
+fn other_media_sections_are_rejected_in_place() {
     // RFC 3264 §6
     let offered = parse(
         "v=0\no=- 1 1 IN IP4 198.51.100.7\ns=-\nt=5 6\nm=video 5000 RTP/AVP 96 97\nc=IN IP4 198.51.100.7\na=rtpmap:96 VP8/90000\n\
          m=audio 4000 RTP/AVP 8 0\nc=IN IP6 2001:db8::9\nm=audio 4002 RTP/AVP 0\nm=application 7 UDP/BFCP *\n",
     );
-    let (said, negotiated) = answer_as(&offered, None);
-    let sections: Vec<&str> = said.lines().filter(|l| l.starts_with("m=")).collect();
+    let (written, negotiated) = answer_as(&offered, None);
+    let sections: Vec<&str> = written.lines().filter(|l| l.starts_with("m=")).collect();
     assert_eq!(
         sections,
         [
@@ -125,22 +128,22 @@ fn other_sections_are_refused_in_their_places() {
             "m=application 0 UDP/BFCP *"
         ]
     );
-    assert!(said.contains("t=5 6\r\n"));
+    assert!(written.contains("t=5 6\r\n"));
     assert_eq!(negotiated.remote, "[2001:db8::9]:4000".parse().unwrap());
     assert_eq!(negotiated.remote_rtcp.port(), 4001);
     assert_eq!((negotiated.codec, negotiated.payload_type), (Codec::Pcma, 8));
 }
 
 #[test]
-fn secured_media_alone_is_refused_by_its_name() {
+fn an_offer_with_srtp_only_is_rejected_with_the_name_of_the_transport() {
     for proto in ["RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF"] {
         let offered = peer(&format!("{proto} 0"), "");
         let refused = answer(&offered, &local(Direction::SendRecv), None);
         assert_eq!(refused, Err(SdpError::Transport(proto.into())));
     }
     let both = parse("v=0\nc=IN IP4 198.51.100.7\nm=audio 4000 RTP/SAVP 0\nm=audio 4002 RTP/AVP 0\n");
-    let (said, negotiated) = answer_as(&both, None);
-    assert!(said.contains("m=audio 0 RTP/SAVP 0\r\nm=audio 10000 RTP/AVP 0\r\n"), "{said}");
+    let (written, negotiated) = answer_as(&both, None);
+    assert!(written.contains("m=audio 0 RTP/SAVP 0\r\nm=audio 10000 RTP/AVP 0\r\n"), "{written}");
     assert_eq!(negotiated.remote.port(), 4002);
     for none in ["v=0\n", "v=0\nm=video 4000 RTP/AVP 96\n", "v=0\nm=audio 0 RTP/AVP 0\n"] {
         assert_eq!(answer(&parse(none), &local(Direction::SendRecv), None), Err(SdpError::NoAudio));
@@ -150,7 +153,7 @@ fn secured_media_alone_is_refused_by_its_name() {
 }
 
 #[test]
-fn the_partners_codec_is_relayed_else_g711_is_transcoded_else_refused() {
+fn the_partners_codec_is_relayed_else_g711_is_transcoded_else_the_offer_is_rejected() {
     let opus = Negotiated {
         codec: Codec::Other("opus/48000/2".into()),
         payload_type: 96,
@@ -162,14 +165,14 @@ fn the_partners_codec_is_relayed_else_g711_is_transcoded_else_refused() {
         "RTP/AVP 0 111 9 3 110 126",
         "a=rtpmap:111 OPUS/48000/2\r\na=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\n",
     );
-    let (said, negotiated) = answer_as(&offered, Some(&opus));
-    assert!(said.contains("RTP/AVP 111 9 126\r\n"), "{said}");
+    let (written, negotiated) = answer_as(&offered, Some(&opus));
+    assert!(written.contains("RTP/AVP 111 9 126\r\n"), "{written}");
     assert_eq!((negotiated.payload_type, negotiated.dtmf), (111, Some(126)));
     assert_eq!(negotiated.alternates, [(9, Codec::Other("G722/8000".into()))]);
 
     let a_law = agreed("RTP/AVP 8", "");
     assert_eq!(answer_as(&peer("RTP/AVP 9 0", ""), Some(&a_law)).1.codec, Codec::Pcmu);
-    // A partner without events: the peer shall send its digits in the audio.
+    // A partner without telephone-event: the peer has to send in-band DTMF.
     assert!(answer_as(&offered, Some(&a_law)).1.dtmf.is_none());
     let refused = answer(&peer("RTP/AVP 9 3 13", ""), &local(Direction::SendRecv), Some(&a_law));
     assert_eq!(refused, Err(SdpError::NoCommonCodec { offered: "G722, GSM".into() }));
@@ -177,7 +180,7 @@ fn the_partners_codec_is_relayed_else_g711_is_transcoded_else_refused() {
 }
 
 #[test]
-fn another_number_in_the_answer_is_spoken_and_ours_still_understood() {
+fn the_payload_type_of_the_answer_is_used_and_that_of_the_offer_still_accepted() {
     // RFC 3264 §6.1
     let ours = offer(
         &local(Direction::SendRecv),
@@ -204,15 +207,15 @@ fn another_number_in_the_answer_is_spoken_and_ours_still_understood() {
 }
 
 #[test]
-fn rtcp_mux_is_accepted_and_rtcp_may_live_elsewhere() {
+fn rtcp_mux_is_accepted_and_rtcp_may_have_another_address() {
     // RFC 5761 §5.1.1, RFC 3605
-    let (said, muxed) = answer_as(&peer("RTP/AVP 0", "a=rtcp-mux\r\na=rtcp:4000\r\n"), None);
-    assert!(said.contains("a=rtcp-mux\r\n") && muxed.rtcp_mux);
+    let (written, muxed) = answer_as(&peer("RTP/AVP 0", "a=rtcp-mux\r\na=rtcp:4000\r\n"), None);
+    assert!(written.contains("a=rtcp-mux\r\n") && muxed.rtcp_mux);
     assert_eq!(muxed.remote_rtcp, muxed.remote);
-    let (said, apart) = answer_as(&peer("RTP/AVP 0", "a=rtcp:5007 IN IP4 198.51.100.9\r\n"), None);
-    assert!(!said.contains("mux") && !apart.rtcp_mux);
+    let (written, apart) = answer_as(&peer("RTP/AVP 0", "a=rtcp:5007 IN IP4 198.51.100.9\r\n"), None);
+    assert!(!written.contains("mux") && !apart.rtcp_mux);
     assert_eq!(apart.remote_rtcp, "198.51.100.9:5007".parse().unwrap());
-    // A peer that answers mux unasked does not get it.
+    // rtcp-mux in an answer without rtcp-mux in the offer is ignored.
     let ours = offer(&local(Direction::SendRecv), None);
     assert!(!apply_answer(&ours.description, &peer("RTP/AVP 0", "a=rtcp-mux\r\n")).unwrap().rtcp_mux);
 }
@@ -240,11 +243,11 @@ fn directions_mirror_and_restrict() {
 }
 
 #[test]
-fn the_old_hold_silences_us_without_stopping_them() {
+fn a_hold_by_rfc_2543_stops_only_our_media() {
     // RFC 2543: c=0.0.0.0
     let held = parse("v=0\nc=IN IP4 198.51.100.7\nm=audio 4000 RTP/AVP 0\nc=IN IP4 0.0.0.0\n");
     assert_eq!(held.direction(), Direction::SendOnly);
-    let (said, negotiated) = answer_as(&held, None);
+    let (written, negotiated) = answer_as(&held, None);
     assert_eq!(negotiated.direction, Direction::RecvOnly);
-    assert!(negotiated.remote.ip().is_unspecified() && said.contains("a=recvonly"));
+    assert!(negotiated.remote.ip().is_unspecified() && written.contains("a=recvonly"));
 }

@@ -1,4 +1,4 @@
-//! Properties of descriptions: what is written is what is read, answers stay inside offers, noise is harmless.
+//! Properties of session descriptions: serialising and parsing round-trips, answers stay within their offers, random input does not panic.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ fn local() -> LocalMedia {
     LocalMedia { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
-/// Lines as peers write them, in any order, some of them wrong.
+/// Lines as peers write them, in any order, some of them invalid.
 fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("c=IN IP4 198.51.100.7".to_owned()),
@@ -55,7 +55,7 @@ fn description() -> impl Strategy<Value = String> {
     prop::collection::vec(line(), 0..24).prop_map(|lines| format!("v=0\r\n{}\r\n", lines.join("\r\n")))
 }
 
-/// The formats of every `m=` line.
+/// The formats of every `m=` line, and whether its port is not 0.
 fn formats(bytes: &[u8]) -> Vec<(bool, Vec<String>)> {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let sections = text.lines().filter_map(|l| l.strip_prefix("m="));
@@ -70,14 +70,14 @@ fn formats(bytes: &[u8]) -> Vec<(bool, Vec<String>)> {
 
 proptest! {
     #[test]
-    fn what_was_read_is_written_and_read_again(text in description()) {
+    fn a_parsed_description_round_trips(text in description()) {
         if let Ok(first) = SessionDescription::parse(text.as_bytes()) {
             prop_assert_eq!(SessionDescription::parse(&first.to_bytes()), Ok(first));
         }
     }
 
     #[test]
-    fn noise_never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..400), text in description(), at in any::<prop::sample::Index>()) {
+    fn random_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400), text in description(), at in any::<prop::sample::Index>()) {
         let mut torn = text.into_bytes();
         let place = at.index(torn.len());
         torn.splice(place..place, bytes.iter().copied());
@@ -86,9 +86,9 @@ proptest! {
         let _ = SessionDescription::parse(&bytes);
     }
 
-    /// RFC 3264 §6: as many sections in the same order, formats out of the offer's, refused ones with port 0.
+    /// RFC 3264 §6: as many sections in the same order, formats from the offer only, rejected sections with port 0.
     #[test]
-    fn an_answer_stays_inside_its_offer(a in description(), b in description()) {
+    fn an_answer_stays_within_its_offer(a in description(), b in description()) {
         let (Ok(a), Ok(b)) = (SessionDescription::parse(a.as_bytes()), SessionDescription::parse(b.as_bytes())) else { return Ok(()) };
         let partner = answer(&b, &local(), None).ok().map(|(_, n)| n);
         for partner in [None, partner.as_ref()] {
@@ -100,7 +100,7 @@ proptest! {
                 prop_assert!(*was_used || !used);
                 prop_assert!(answered.iter().all(|f| offered.contains(f)), "{:?} in {:?}", answered, offered);
             }
-            // The offerer, concluding, comes to the mirror of what we came to.
+            // The offerer's result mirrors ours.
             let ours = SessionDescription::parse(&bytes).map_err(|e| TestCaseError::fail(e.to_string()))?;
             let theirs = apply_answer(&a, &ours).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(theirs.codec, negotiated.codec);
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn what_we_offer_onwards_is_sound_and_shows_no_address(a in description()) {
+    fn a_forwarded_offer_is_valid_and_shows_no_address(a in description()) {
         let Ok(a) = SessionDescription::parse(a.as_bytes()) else { return Ok(()) };
         let ours = offer(&local(), Some(&a));
         prop_assert_eq!(SessionDescription::parse(&ours.bytes), Ok(ours.description.clone()));

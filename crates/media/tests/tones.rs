@@ -1,14 +1,14 @@
-//! Keys that are sent as tones in the audio: told like events, and only where somebody waits for them.
+//! In-band DTMF: reported like telephone-events, and only where tone detection is enabled.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use crate::desk;
+use crate::test_engine;
 
 use std::f64::consts::TAU;
 
 use base::Rng;
 use centralita_media::sdp::Codec;
 use centralita_media::{DtmfMode, MediaCommand, MediaEvent};
-use desk::{A, Desk, PHONE_A, Rtp, g711};
+use test_engine::{A, PHONE_A, Rtp, TestEngine, g711};
 
 const ROWS: [f64; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS: [f64; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
@@ -16,15 +16,15 @@ const KEYS: [&str; 4] = ["123A", "456B", "789C", "*0#D"];
 /// The peak of a sine at 0 dBm0 in µ-law.
 const MILLIWATT: f64 = 22_656.0;
 
-/// A tone of a key.
+/// A DTMF key press to synthesise.
 #[derive(Clone, Copy)]
 struct Press {
     key: char,
     millis: usize,
-    /// dBm0 of the row's and the column's tone.
+    /// Levels of the low and the high tone in dBm0.
     low: f64,
     high: f64,
-    /// Both off by so much.
+    /// Factor on both frequencies.
     shift: f64,
 }
 
@@ -51,57 +51,57 @@ fn silence(millis: usize) -> Vec<f64> {
 
 fn noise(audio: &mut [f64], dbm0: f64) {
     let mut rng = Rng::from_number(4);
-    // Even noise has a third of the power of its peak's square, a sine a half.
+    // Uniform noise has a third of the power of its squared peak, a sine a half.
     let peak = amplitude(dbm0) * 1.5f64.sqrt();
     for sample in audio {
         *sample += peak * (rng.below(20_001) as f64 / 10_000.0 - 1.0);
     }
 }
 
-fn mu(sample: f64) -> u8 {
+fn encode_mu(sample: f64) -> u8 {
     let sample = sample.clamp(-32_635.0, 32_635.0) as i32;
     let magnitude = sample.abs() + 0x84;
     let segment = 31 - magnitude.leading_zeros() as i32 - 7;
     !(if sample < 0 { 0x80 } else { 0 } | (segment << 4) as u8 | (magnitude >> (segment + 3)) as u8 & 0x0f)
 }
 
-/// What is told of audio, in packets of 20 ms without those in `lost`.
-fn told(audio: &[f64], digits: DtmfMode, lost: &[usize]) -> Vec<(char, u16)> {
-    let mut desk = Desk::new();
-    desk.command(MediaCommand::Open { stream: A, port: 10_000 });
-    desk.agree(A, desk::Negotiated { dtmf: None, ..g711(PHONE_A, Codec::Pcmu) });
-    desk.command(MediaCommand::SetDtmfMode { stream: A, digits });
+/// The digits reported for audio sent in packets of 20 ms without those in `lost`.
+fn detect(audio: &[f64], mode: DtmfMode, lost: &[usize]) -> Vec<(char, u16)> {
+    let mut test = TestEngine::new();
+    test.command(MediaCommand::Open { stream: A, port: 10_000 });
+    test.negotiate(A, test_engine::Negotiated { dtmf: None, ..g711(PHONE_A, Codec::Pcmu) });
+    test.command(MediaCommand::SetDtmfMode { stream: A, digits: mode });
     for (n, frame) in audio.chunks(160).enumerate().filter(|(n, _)| !lost.contains(n)) {
-        let payload = frame.iter().map(|sample| mu(*sample)).collect();
-        desk.rtp(A, PHONE_A, &Rtp { payload, ..Rtp::voice(7, n as u16) });
-        desk.wait(20);
+        let payload = frame.iter().map(|sample| encode_mu(*sample)).collect();
+        test.rtp(A, PHONE_A, &Rtp { payload, ..Rtp::voice(7, n as u16) });
+        test.advance(20);
     }
     let digit = |event: &MediaEvent| match event {
         MediaEvent::Digit { stream: A, digit, millis } => (*digit, *millis),
         other => panic!("{other:?}"),
     };
-    desk.events.iter().map(digit).collect()
+    test.events.iter().map(digit).collect()
 }
 
-fn keys(audio: &[f64]) -> String {
-    told(audio, DtmfMode::Tones, &[]).iter().map(|(key, _)| key).collect()
+fn detect_keys(audio: &[f64]) -> String {
+    detect(audio, DtmfMode::Tones, &[]).iter().map(|(key, _)| key).collect()
 }
 
 #[test]
-fn every_key_is_told_once_with_its_length_and_only_where_asked_for() {
+fn every_key_is_reported_once_with_its_duration_and_only_where_enabled() {
     let mut audio = silence(100);
     for key in KEYS.concat().chars() {
         audio.extend(press(Press { key, ..PRESS }));
         audio.extend(silence(80));
     }
-    let heard = told(&audio, DtmfMode::Tones, &[]);
-    assert_eq!(heard.iter().map(|(key, _)| *key).collect::<String>(), KEYS.concat());
-    assert!(heard.iter().all(|(_, millis)| (60..=90).contains(millis)), "{heard:?}");
-    assert!(told(&audio, DtmfMode::Events, &[]).is_empty());
+    let detected = detect(&audio, DtmfMode::Tones, &[]);
+    assert_eq!(detected.iter().map(|(key, _)| *key).collect::<String>(), KEYS.concat());
+    assert!(detected.iter().all(|(_, millis)| (60..=90).contains(millis)), "{detected:?}");
+    assert!(detect(&audio, DtmfMode::Events, &[]).is_empty());
 }
 
 #[test]
-fn the_shortest_press_and_pause_of_q_24_are_kept_apart() {
+fn key_presses_and_pauses_of_minimum_length_are_separated() {
     for offset in 0..20 {
         let mut audio = vec![0.0; 100 + offset * 7];
         for key in "5550123456789#".chars() {
@@ -109,12 +109,12 @@ fn the_shortest_press_and_pause_of_q_24_are_kept_apart() {
             audio.extend(silence(40));
         }
         audio.extend(silence(60));
-        assert_eq!(keys(&audio), "5550123456789#", "offset {offset}");
+        assert_eq!(detect_keys(&audio), "5550123456789#", "offset {offset}");
     }
 }
 
 #[test]
-fn levels_twist_noise_and_tuning_within_q_24_are_borne() {
+fn levels_twist_noise_and_detuning_within_q_24_are_accepted() {
     let mut wrong = Vec::new();
     for (what, low, high, shift, hiss) in [
         ("loud", -3.0, -3.0, 1.0, -70.0),
@@ -131,35 +131,35 @@ fn levels_twist_noise_and_tuning_within_q_24_are_borne() {
             audio.extend(silence(80));
         }
         noise(&mut audio, hiss);
-        if keys(&audio) != KEYS.concat() {
-            wrong.push((what, keys(&audio)));
+        if detect_keys(&audio) != KEYS.concat() {
+            wrong.push((what, detect_keys(&audio)));
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]
-fn a_lost_packet_makes_no_two_presses_of_one() {
+fn a_lost_packet_does_not_split_a_key_press() {
     let mut audio = silence(100);
     audio.extend(press(Press { key: '9', millis: 200, ..PRESS }));
     audio.extend(silence(100));
-    assert_eq!(told(&audio, DtmfMode::Tones, &[8]).len(), 1);
-    // A key that is down when the line falls silent is told when something follows.
+    assert_eq!(detect(&audio, DtmfMode::Tones, &[8]).len(), 1);
+    // A key that is held when the packets stop is reported with the next packet.
     let mut cut = press(Press { key: '9', millis: 200, ..PRESS });
     cut.extend(silence(400));
     let lost: Vec<usize> = (10..29).collect();
-    assert_eq!(told(&cut, DtmfMode::Tones, &lost).len(), 1);
+    assert_eq!(detect(&cut, DtmfMode::Tones, &lost).len(), 1);
 }
 
 #[test]
-fn signals_of_the_network_press_no_key() {
+fn network_tones_are_not_taken_for_keys() {
     let tone = |parts: &[f64]| -> Vec<f64> {
         let sample = |n: usize| {
             parts.iter().map(|hertz| amplitude(-10.0) * (TAU * hertz * n as f64 / 8_000.0).sin()).sum()
         };
         (0..8_000).map(sample).collect()
     };
-    let mut heard = Vec::new();
+    let mut detected = Vec::new();
     for parts in [
         &[425.0][..],
         &[350.0, 440.0],
@@ -174,13 +174,13 @@ fn signals_of_the_network_press_no_key() {
         &[2_100.0],
         &[730.0, 1_272.0],
     ] {
-        heard.extend(keys(&tone(parts)).chars().map(|key| (parts, key)));
+        detected.extend(detect_keys(&tone(parts)).chars().map(|key| (parts, key)));
     }
-    assert!(heard.is_empty(), "{heard:?}");
+    assert!(detected.is_empty(), "{detected:?}");
 }
 
-/// A voice: pulses of a pitch that wanders and trembles by a hundredth, with breath, through three resonances that glide from vowel to
-/// vowel; pauses and hisses between.
+/// Synthetic speech: pulses of a varying pitch with a jitter of one percent and breath noise, through three formants that glide from vowel to
+/// vowel; with pauses and fricatives.
 fn voice(seconds: usize, seed: u64) -> Vec<f64> {
     const VOWELS: [[f64; 3]; 7] = [
         [730.0, 1_090.0, 2_440.0],
@@ -228,16 +228,17 @@ fn voice(seconds: usize, seed: u64) -> Vec<f64> {
         }
         vowel = next;
     }
-    // As loud as people speak: −15 dBm0 in the mean.
+    // Mean speech level: −15 dBm0.
     let power = audio.iter().map(|x| x * x).sum::<f64>() / audio.len() as f64;
     let gain = amplitude(-15.0) / (2.0 * power).sqrt();
     audio.iter().map(|x| x * gain).collect()
 }
 
 #[test]
-fn a_voice_presses_no_key() {
-    // Five minutes of twenty voices; Q.24 leaves the bound open, thirty hours of speech may press a few keys elsewhere.
-    let pressed: Vec<String> = (0..20).map(|seed| keys(&voice(15, seed))).filter(|k| !k.is_empty()).collect();
+fn speech_is_not_taken_for_keys() {
+    // Five minutes of twenty voices. Q.24 sets no bound; other detectors report a few keys in thirty hours of speech.
+    let pressed: Vec<String> =
+        (0..20).map(|seed| detect_keys(&voice(15, seed))).filter(|k| !k.is_empty()).collect();
     assert!(pressed.is_empty(), "{pressed:?}");
 }
 
@@ -248,43 +249,43 @@ fn the_hash_behind_a_long_message_is_the_only_key_in_it() {
         audio.extend(silence(200));
         audio.extend(press(Press { key: '#', millis: 120, low: -9.0, high: -7.0, ..PRESS }));
         audio.extend(silence(200));
-        let heard = told(&audio, DtmfMode::Tones, &[]);
-        assert!(matches!(heard[..], [('#', 80..)]), "{seed}: {heard:?}");
+        let detected = detect(&audio, DtmfMode::Tones, &[]);
+        assert!(matches!(detected[..], [('#', 80..)]), "{seed}: {detected:?}");
     }
 }
 
 #[test]
-fn keys_are_heard_through_a_voice_that_pauses() {
+fn keys_between_speech_are_detected() {
     let mut audio = voice(3, 3);
     audio.extend(silence(60));
     audio.extend(press(Press { key: '7', millis: 120, ..PRESS }));
     audio.extend(silence(60));
     audio.extend(voice(3, 4));
-    assert_eq!(keys(&audio), "7");
+    assert_eq!(detect_keys(&audio), "7");
 }
 
 #[test]
-fn a_phone_that_sends_events_is_not_heard_twice() {
-    let mut desk = Desk::g711_call();
-    desk.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
+fn a_digit_sent_as_event_and_as_tone_is_reported_once() {
+    let mut test = TestEngine::g711_call();
+    test.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
     let tone = press(Press { millis: 200, ..PRESS });
     let mut n = 0;
     for (k, frame) in tone.chunks(160).enumerate() {
-        let payload = frame.iter().map(|sample| mu(*sample)).collect();
-        desk.rtp(A, PHONE_A, &Rtp { payload, timestamp: 160 * k as u32, ..Rtp::voice(7, n) });
+        let payload = frame.iter().map(|sample| encode_mu(*sample)).collect();
+        test.rtp(A, PHONE_A, &Rtp { payload, timestamp: 160 * k as u32, ..Rtp::voice(7, n) });
         let [d0, d1] = (160 * (k as u16 + 1)).to_be_bytes();
         let payload = vec![5, if k == 9 { 0x8a } else { 0x0a }, d0, d1];
-        desk.rtp(A, PHONE_A, &Rtp { number: 101, payload, timestamp: 0, ..Rtp::voice(7, n + 1) });
+        test.rtp(A, PHONE_A, &Rtp { payload_type: 101, payload, timestamp: 0, ..Rtp::voice(7, n + 1) });
         n += 2;
-        desk.wait(20);
+        test.advance(20);
     }
-    // Asked again, it is known how this phone presses keys.
-    desk.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
+    // Enabled again, detection stays off: this phone is known to send telephone-events.
+    test.command(MediaCommand::SetDtmfMode { stream: A, digits: DtmfMode::Tones });
     for (frame, n) in press(PRESS).chunks(160).zip(n..) {
-        let payload = frame.iter().map(|sample| mu(*sample)).collect();
-        desk.rtp(A, PHONE_A, &Rtp { payload, ..Rtp::voice(7, n) });
-        desk.wait(20);
+        let payload = frame.iter().map(|sample| encode_mu(*sample)).collect();
+        test.rtp(A, PHONE_A, &Rtp { payload, ..Rtp::voice(7, n) });
+        test.advance(20);
     }
-    desk.talk(A, PHONE_A, 7, n + 10..n + 20);
-    assert_eq!(desk.events, [MediaEvent::Digit { stream: A, digit: '5', millis: 200 }]);
+    test.send_voice(A, PHONE_A, 7, n + 10..n + 20);
+    assert_eq!(test.events, [MediaEvent::Digit { stream: A, digit: '5', millis: 200 }]);
 }

@@ -1,79 +1,121 @@
-//! Whom we believe to be the peer: SDP's address at once, its signalling host after a short run of packets, nobody else.
+//! RTP latching (RFC 7362; `strictrtp` of Asterisk): which source address a stream accepts packets from.
 //!
-//! A stranger who sprays ports sends single packets; a phone behind NAT sends a run. So a run from the signalling host is needed before an
-//! address that SDP did not name is believed, a long one where SDP names that host too and so should know its port; and SDP's own address may
-//! still take over: shortly after, or where it is that host at any time. What is locked changes only when SDP
-//! changes or when the locked source has been silent.
+//! SDP's address latches at once. The signalling host latches after a probation, a run of packets in sequence: an attacker who sprays ports
+//! sends single packets, a phone behind NAT sends a run. The probation is longer where SDP names the signalling host too, which then should know
+//! its port. SDP's own address may replace a latched address for a short time, and at any time where it is the signalling host. Otherwise a
+//! latched source changes only after a new SDP or a period of silence.
+//!
+//! A host that neither SDP nor signalling names latches only where SDP's address is a private one that cannot be ours too, and only while no
+//! named host has been latched: media that bypasses an edge proxy. It needs the longest probation, without a pause and without a competitor, and
+//! gives way to a named host at any time.
+//!
+//! Within the latched address, audio is accepted under one SSRC at a time, and telephone-events under any: some gateways send them under an
+//! SSRC of their own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::Instant;
 
-use super::rtp::Header;
-use crate::limits::{PATIENT_RUN, SOURCE_CANDIDATES, SOURCE_RUN};
+use super::rtp::{Header, PayloadKind};
+use crate::limits::{LATCH_CANDIDATES, NAT_PROBATION, PROBATION, UNNAMED_PROBATION};
 
-/// A locked source that has been silent for so long may be replaced.
-const SILENT: Duration = Duration::from_secs(2);
-/// A run must take at least so long: real audio is paced, a burst of forged packets is not.
-const RUN_SPAN: Duration = Duration::from_millis(40);
-/// The same where SDP names the very host that signals.
-const PATIENT_RUN_SPAN: Duration = Duration::from_millis(450);
-/// Packets that may be missing inside a run.
-const RUN_GAP: u16 = 4;
-/// So long after a source was learnt from a run, SDP's own address takes over at once.
-const TAKEOVER: Duration = Duration::from_secs(2);
+/// A latched source that has been silent for this time may be replaced.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Packets that may be missing within a probation.
+const MAX_GAP: u16 = 4;
+/// SDP's address replaces a source that was latched by probation within this time.
+const SDP_OVERRIDE: Duration = Duration::from_secs(2);
 /// Longer than any call.
-const CALL: Duration = Duration::from_secs(7 * 24 * 3600);
-/// An RTCP source that has been silent for so long may be replaced: three of its intervals.
-const RTCP_SILENT: Duration = Duration::from_secs(15);
+const MAX_CALL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// An RTCP source that has been silent for this time may be replaced: three report intervals.
+const RTCP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What became of a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
-    /// From the locked source.
-    Accept,
-    /// From a source that has just been locked.
-    Locked,
-    /// From somebody else.
-    Refuse,
+/// What a source has to send before it is latched.
+struct Requirement {
+    /// Packets in sequence.
+    length: u8,
+    /// Minimum duration: real audio is paced, a burst of forged packets is not.
+    time: Duration,
+    /// Maximum time between two packets.
+    pause: Duration,
 }
 
-/// See the module.
+/// For the signalling host.
+const SIGNALLING_HOST: Requirement =
+    Requirement { length: PROBATION, time: Duration::from_millis(40), pause: MAX_CALL };
+/// For another port of the host that both SDP and signalling name.
+const ANOTHER_PORT: Requirement =
+    Requirement { length: NAT_PROBATION, time: Duration::from_millis(450), pause: MAX_CALL };
+/// For a host that neither of them names.
+const UNNAMED_HOST: Requirement = Requirement {
+    length: UNNAMED_PROBATION,
+    time: Duration::from_millis(950),
+    pause: Duration::from_millis(200),
+};
+
+/// Result of checking a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// From the latched source.
+    Accept,
+    /// From a source that was latched by this packet, or audio with a new SSRC.
+    Latched,
+    /// From any other source.
+    Reject,
+}
+
+/// The latch of one stream.
 #[derive(Debug)]
 pub(super) struct RtpLatch {
     signalling: IpAddr,
     remote: SocketAddr,
     remote_rtcp: SocketAddr,
     state: State,
-    candidates: [Option<Candidate>; SOURCE_CANDIDATES],
-    /// Where RTCP came from last, and when.
+    candidates: [Option<Candidate>; LATCH_CANDIDATES],
+    /// The address that RTCP came from, and the time of its last packet.
     rtcp: Option<(SocketAddr, Instant)>,
 }
 
 #[derive(Debug)]
 enum State {
     Learning,
-    Locked {
-        from: SocketAddr,
-        ssrc: u32,
-        last: Instant,
-        /// Until when SDP's own address may take over; `None` where it is locked already.
-        takeover: Option<Instant>,
-        /// Another SSRC from the locked address: believed after a run that the old one does not interrupt.
-        rival: Option<Run>,
-    },
+    Latched(Latched),
+}
+
+#[derive(Debug)]
+struct Latched {
+    from: SocketAddr,
+    host: Host,
+    /// Arrival of the last accepted packet.
+    last: Instant,
+    /// SSRC of the audio, and arrival of its last packet; `None` before the first.
+    audio: Option<(u32, Instant)>,
+    /// Time until which SDP's address may replace the latched one; `None` if SDP's address is latched.
+    sdp_override_until: Option<Instant>,
+    /// Probation of another SSRC from the latched address; a packet of the current SSRC ends it.
+    candidate_ssrc: Option<Probation>,
+}
+
+/// How a host is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Host {
+    /// SDP or signalling names it.
+    Named,
+    /// Only its packets do.
+    Unnamed,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     from: SocketAddr,
-    run: Run,
+    host: Host,
+    probation: Probation,
 }
 
-/// Packets in sequence under one SSRC.
+/// A run of packets in sequence with one SSRC.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct Probation {
     ssrc: u32,
     next: u16,
     length: u8,
@@ -81,36 +123,35 @@ struct Run {
     last: Instant,
 }
 
-impl Run {
-    fn begin(now: Instant, header: &Header) -> Run {
-        Run { ssrc: header.ssrc, next: header.sequence.wrapping_add(1), length: 1, since: now, last: now }
+impl Probation {
+    fn new(now: Instant, header: &Header) -> Probation {
+        let next = header.sequence.wrapping_add(1);
+        Probation { ssrc: header.ssrc, next, length: 1, since: now, last: now }
     }
 
-    /// Take one more packet, or begin anew with it.
-    fn extend(&mut self, now: Instant, header: &Header) {
-        if header.ssrc != self.ssrc || header.sequence.wrapping_sub(self.next) > RUN_GAP {
-            *self = Run::begin(now, header);
-            return;
+    /// Count a packet of the run, or start a new run with it. Whether the requirement is met.
+    fn extend(&mut self, now: Instant, header: &Header, requirement: &Requirement) -> bool {
+        let is_next = header.ssrc == self.ssrc && header.sequence.wrapping_sub(self.next) <= MAX_GAP;
+        if !is_next || now.since(self.last) > requirement.pause {
+            *self = Probation::new(now, header);
+            return false;
         }
         self.next = header.sequence.wrapping_add(1);
         self.length = self.length.saturating_add(1);
         self.last = now;
-    }
-
-    fn is_believed(&self, length: u8, span: Duration) -> bool {
-        self.length >= length && self.last.since(self.since) >= span
+        self.length >= requirement.length && self.last.since(self.since) >= requirement.time
     }
 }
 
 impl RtpLatch {
-    /// Begin to learn.
+    /// Start learning.
     pub(super) fn new(signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) -> RtpLatch {
-        let candidates = [None; SOURCE_CANDIDATES];
+        let candidates = [None; LATCH_CANDIDATES];
         RtpLatch { signalling, remote, remote_rtcp, state: State::Learning, candidates, rtcp: None }
     }
 
-    /// SDP spoke again. Only a changed address unlocks, and not if it is the one that is locked. An address that is none (the old way to
-    /// hold) changes nothing: the peer is where it was.
+    /// Apply a later SDP. The latch is reset only by a changed address that is not the latched one. An unusable address (hold by RFC 2543)
+    /// changes nothing: the peer has not moved.
     pub(super) fn renegotiate(&mut self, signalling: IpAddr, remote: SocketAddr, remote_rtcp: SocketAddr) {
         self.signalling = signalling;
         if !is_sendable(remote) {
@@ -126,122 +167,156 @@ impl RtpLatch {
         (self.remote, self.remote_rtcp) = (remote, remote_rtcp);
     }
 
-    /// The locked source.
+    fn latched(&self) -> Option<&Latched> {
+        match &self.state {
+            State::Latched(latched) => Some(latched),
+            State::Learning => None,
+        }
+    }
+
+    /// The latched source address.
     pub(super) fn source(&self) -> Option<SocketAddr> {
-        match self.state {
-            State::Locked { from, .. } => Some(from),
-            State::Learning => None,
-        }
+        self.latched().map(|latched| latched.from)
     }
 
-    /// The locked source's SSRC.
+    /// The SSRC of the audio from the latched source.
     pub(super) fn ssrc(&self) -> Option<u32> {
-        match self.state {
-            State::Locked { ssrc, .. } => Some(ssrc),
-            State::Learning => None,
-        }
+        Some(self.latched()?.audio?.0)
     }
 
-    /// Where RTP to the peer goes: the locked source, else SDP's address if it is one.
+    /// Destination of RTP: the latched source, else SDP's address if it is usable.
     pub(super) fn target(&self) -> Option<SocketAddr> {
         self.source().or_else(|| is_sendable(self.remote).then_some(self.remote))
     }
 
-    /// Where RTCP to the peer goes if it has a port of its own: where it came from, else SDP's address, unless RTP has shown that the peer
-    /// is not there.
+    /// Destination of RTCP on its own port: the address RTCP came from, else SDP's address, unless RTP was latched on another host.
     pub(super) fn rtcp_target(&self) -> Option<SocketAddr> {
         let there = self.source().is_none_or(|from| from.ip() == self.remote_rtcp.ip());
-        let said = (there && is_sendable(self.remote_rtcp)).then_some(self.remote_rtcp);
-        self.rtcp.map(|(from, _)| from).or(said)
+        let from_sdp = (there && is_sendable(self.remote_rtcp)).then_some(self.remote_rtcp);
+        self.rtcp.map(|(from, _)| from).or(from_sdp)
     }
 
-    /// Judge an RTP packet.
-    pub(super) fn judge(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
-        let remote = self.remote;
-        let State::Locked { from: locked, ssrc, last, takeover, rival } = &mut self.state else {
-            return self.learn(now, from, header);
+    /// Check an RTP packet.
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        header: &Header,
+        kind: PayloadKind,
+    ) -> Verdict {
+        let State::Latched(latched) = &mut self.state else {
+            return self.learn(now, from, header, kind);
         };
-        let silent = now.since(*last) > SILENT;
-        if from != *locked {
-            let named = from == remote && takeover.is_some_and(|until| now < until);
-            return if silent || named { self.learn(now, from, header) } else { Verdict::Refuse };
+        if from != latched.from {
+            let silent = now.since(latched.last) > SILENCE_TIMEOUT;
+            let overrides = from == self.remote
+                && latched.sdp_override_until.is_some_and(|until| now < until)
+                || from.ip() == self.signalling && latched.host == Host::Unnamed;
+            return if silent || overrides { self.learn(now, from, header, kind) } else { Verdict::Reject };
         }
-        if header.ssrc == *ssrc {
-            (*last, *rival) = (now, None);
-            return Verdict::Accept;
-        }
-        let run = match rival {
-            Some(run) => {
-                run.extend(now, header);
-                run
+        let is_audio = kind != PayloadKind::Event;
+        match latched.audio {
+            Some((ssrc, _)) if ssrc == header.ssrc => {}
+            _ if !is_audio => {
+                latched.last = now;
+                return Verdict::Accept;
             }
-            None => rival.insert(Run::begin(now, header)),
+            Some((_, last)) if now.since(last) <= SILENCE_TIMEOUT => {
+                if !latched.candidate_ssrc_passes(now, header) {
+                    return Verdict::Reject;
+                }
+            }
+            Some(_) | None => {}
+        }
+        let before = latched.audio.replace((header.ssrc, now));
+        (latched.last, latched.candidate_ssrc) = (now, None);
+        if before.is_some_and(|(ssrc, _)| ssrc == header.ssrc) { Verdict::Accept } else { Verdict::Latched }
+    }
+
+    fn learn(&mut self, now: Instant, from: SocketAddr, header: &Header, kind: PayloadKind) -> Verdict {
+        let is_named = from == self.remote || from.ip() == self.signalling;
+        let (host, requirement, sdp_override) = match (is_named, self.sdp_names_signalling()) {
+            (true, true) => (Host::Named, ANOTHER_PORT, MAX_CALL),
+            (true, false) => (Host::Named, SIGNALLING_HOST, SDP_OVERRIDE),
+            (false, _) if self.may_be_behind_edge() => (Host::Unnamed, UNNAMED_HOST, MAX_CALL),
+            (false, _) => return Verdict::Reject,
         };
-        if silent || run.is_believed(SOURCE_RUN, RUN_SPAN) {
-            (*ssrc, *last, *rival) = (header.ssrc, now, None);
-            return Verdict::Locked;
+        let is_remote = from == self.remote;
+        if !is_remote && !self.completes_probation(now, from, host, header, kind, &requirement) {
+            return Verdict::Reject;
         }
-        Verdict::Refuse
-    }
-
-    fn learn(&mut self, now: Instant, from: SocketAddr, header: &Header) -> Verdict {
-        if from == self.remote {
-            return self.lock(now, from, header.ssrc, None);
-        }
-        if from.ip() == self.signalling && self.candidate(now, from, header) {
-            let until = if self.is_plain() { CALL } else { TAKEOVER };
-            return self.lock(now, from, header.ssrc, Some(now + until));
-        }
-        Verdict::Refuse
-    }
-
-    /// Whether SDP names the very host that signals. Then no NAT stands between that we know of: who speaks from another port of it may be
-    /// a neighbour, has to wait longer until he is believed, and gives way to SDP's own address at any time.
-    fn is_plain(&self) -> bool {
-        self.remote.ip() == self.signalling
-    }
-
-    fn needed(&self) -> (u8, Duration) {
-        if self.is_plain() { (PATIENT_RUN, PATIENT_RUN_SPAN) } else { (SOURCE_RUN, RUN_SPAN) }
-    }
-
-    fn lock(&mut self, now: Instant, from: SocketAddr, ssrc: u32, takeover: Option<Instant>) -> Verdict {
         if self.source().is_some_and(|was| was.ip() != from.ip()) {
             self.rtcp = None;
         }
-        self.state = State::Locked { from, ssrc, last: now, takeover, rival: None };
-        self.candidates = [None; SOURCE_CANDIDATES];
-        Verdict::Locked
+        self.state = State::Latched(Latched {
+            from,
+            host,
+            last: now,
+            audio: (kind != PayloadKind::Event).then_some((header.ssrc, now)),
+            sdp_override_until: (!is_remote).then_some(now + sdp_override),
+            candidate_ssrc: None,
+        });
+        self.candidates = [None; LATCH_CANDIDATES];
+        Verdict::Latched
     }
 
-    /// Whether this packet completes a run of its sender.
-    fn candidate(&mut self, now: Instant, from: SocketAddr, header: &Header) -> bool {
-        let (length, span) = self.needed();
-        let known = self.candidates.iter_mut().flatten().find(|c| c.from == from);
-        if let Some(candidate) = known {
-            candidate.run.extend(now, header);
-            return candidate.run.is_believed(length, span);
+    /// Whether SDP names the signalling host. Then no NAT is apparent: packets from another port of that host may be those of another program,
+    /// need a longer probation, and are replaced by SDP's own address at any time.
+    fn sdp_names_signalling(&self) -> bool {
+        self.remote.ip() == self.signalling
+    }
+
+    /// Whether media may come from a host that neither SDP nor signalling names: SDP's address is private and signalling does not come from the
+    /// same private network, where we could reach it; and neither has sent anything.
+    fn may_be_behind_edge(&self) -> bool {
+        let network = private_network(self.remote.ip());
+        let is_unreachable = network.is_some() && network != private_network(self.signalling);
+        is_unreachable && self.latched().is_none_or(|latched| latched.host == Host::Unnamed)
+    }
+
+    /// Count a packet of a candidate; `true` if it completes the probation.
+    fn completes_probation(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        host: Host,
+        header: &Header,
+        kind: PayloadKind,
+        requirement: &Requirement,
+    ) -> bool {
+        let others = self.candidates.iter().flatten().filter(|candidate| candidate.from.ip() != from.ip());
+        let is_contested = others.into_iter().any(|other| now.since(other.probation.last) <= SILENCE_TIMEOUT);
+        let known = self.candidates.iter_mut().flatten().find(|candidate| candidate.from == from);
+        if let Some(Candidate { probation, .. }) = known {
+            if kind == PayloadKind::Event && probation.ssrc != header.ssrc {
+                return false; // an event beside the audio does not interrupt its run
+            }
+            return probation.extend(now, header, requirement) && !(host == Host::Unnamed && is_contested);
         }
-        // The place of whoever has the least to lose: an empty one, one gone quiet, a single packet.
-        let worth = |place: &Option<Candidate>| match place {
-            None => (0, Instant::ZERO),
-            Some(c) if now.since(c.run.last) > SILENT => (1, c.run.last),
-            Some(c) => (1 + c.run.length, c.run.last),
+        // Replace the entry with the least to lose: an empty one, one that went silent, an unnamed host, one with the fewest packets.
+        let value = |entry: &Option<Candidate>| match entry {
+            None => (0, 0, Instant::ZERO),
+            Some(Candidate { probation, .. }) if now.since(probation.last) > SILENCE_TIMEOUT => {
+                (1, 0, probation.last)
+            }
+            Some(Candidate { host: Host::Unnamed, probation, .. }) => (2, probation.length, probation.last),
+            Some(Candidate { host: Host::Named, probation, .. }) => (3, probation.length, probation.last),
         };
-        if let Some(place) = self.candidates.iter_mut().min_by_key(|place| worth(place)) {
-            *place = Some(Candidate { from, run: Run::begin(now, header) });
+        let least = self.candidates.iter_mut().min_by_key(|entry| value(entry));
+        if let Some(entry) = least.filter(|entry| host == Host::Named || value(entry).0 < 3) {
+            *entry = Some(Candidate { from, host, probation: Probation::new(now, header) });
         }
         false
     }
 
-    /// Whether RTCP from here is the peer's: on a shared port the locked source itself, else its host, by the port it began with.
-    pub(super) fn admits_rtcp(&mut self, now: Instant, from: SocketAddr, shared: bool) -> bool {
+    /// Whether RTCP from this address is accepted: on a shared port from the latched source, else from its host, and only from the port first used.
+    pub(super) fn accepts_rtcp(&mut self, now: Instant, from: SocketAddr, shared: bool) -> bool {
         let Some(source) = self.source() else { return from == self.remote_rtcp };
         if shared {
             return from == source;
         }
-        let fresh = |(was, last): (SocketAddr, Instant)| was != from && now.since(last) <= RTCP_SILENT;
-        // A peer that speaks from where SDP says is not behind a NAT that moves its RTCP elsewhere.
+        let fresh = |(was, last): (SocketAddr, Instant)| was != from && now.since(last) <= RTCP_TIMEOUT;
+        // A peer at SDP's address is not behind a NAT that changes the port of its RTCP.
         if source == self.remote && is_sendable(self.remote_rtcp) && from != self.remote_rtcp {
             return false;
         }
@@ -253,7 +328,39 @@ impl RtpLatch {
     }
 }
 
-/// Port 0 and the unspecified address say that nothing is wanted, or that nobody knows where.
+impl Latched {
+    /// Count a packet of another SSRC; `true` if it completes the probation.
+    fn candidate_ssrc_passes(&mut self, now: Instant, header: &Header) -> bool {
+        match &mut self.candidate_ssrc {
+            Some(probation) => probation.extend(now, header, &SIGNALLING_HOST),
+            None => {
+                self.candidate_ssrc = Some(Probation::new(now, header));
+                false
+            }
+        }
+    }
+}
+
+/// The private network that an address belongs to, by a number of ours; `None` for a public address (RFC 1918, 6598, 3927, 4193, 4291).
+fn private_network(address: IpAddr) -> Option<u8> {
+    match address {
+        IpAddr::V4(v4) => match v4.octets() {
+            [10, ..] => Some(0),
+            [172, 16..=31, ..] => Some(1),
+            [192, 168, ..] => Some(2),
+            [100, 64..=127, ..] => Some(3),
+            [169, 254, ..] => Some(4),
+            [127, ..] => Some(5),
+            _ => None,
+        },
+        IpAddr::V6(v6) if v6.is_unique_local() => Some(6),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(4),
+        IpAddr::V6(v6) if v6.is_loopback() => Some(5),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Whether an address can be sent to: port 0 and the unspecified address mean no media or an unknown address.
 fn is_sendable(address: SocketAddr) -> bool {
     address.port() != 0 && !address.ip().is_unspecified()
 }
@@ -265,13 +372,13 @@ mod tests {
     const PHONE: &str = "198.51.100.7:4000";
     const NAT: &str = "203.0.113.9:61000";
 
-    fn lock() -> RtpLatch {
+    fn latch() -> RtpLatch {
         let at = |a: &str| a.parse::<SocketAddr>().unwrap();
         RtpLatch::new(at(NAT).ip(), at(PHONE), at("198.51.100.7:4001"))
     }
 
-    /// Packets at 50 a second; how many are accepted.
-    fn feed(lock: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
+    /// Send packets at 50 per second; returns the number of accepted ones.
+    fn send(latch: &mut RtpLatch, from: &str, ssrc: u32, first: u64, count: u64) -> usize {
         let (mut accepted, from) = (0, from.parse().unwrap());
         for n in first..first + count {
             let header = Header {
@@ -282,53 +389,57 @@ mod tests {
                 ssrc,
                 payload: 0..0,
             };
-            let verdict = lock.judge(Instant::from_micros(n * 20_000), from, &header);
-            accepted += usize::from(verdict != Verdict::Refuse);
+            let verdict = latch.check(Instant::from_micros(n * 20_000), from, &header, PayloadKind::Audio);
+            accepted += usize::from(verdict != Verdict::Reject);
         }
         accepted
     }
 
     #[test]
-    fn the_address_of_sdp_locks_at_once_and_then_nobody_else() {
-        let mut lock = lock();
-        assert_eq!(feed(&mut lock, PHONE, 1, 0, 10), 10);
-        for stranger in [NAT, "198.51.100.7:4002", "192.0.2.66:4000"] {
-            assert_eq!(feed(&mut lock, stranger, 1, 9, 20), 0, "{stranger}"); // security row 9
+    fn the_address_in_sdp_latches_at_once_and_then_no_other() {
+        let mut latch = latch();
+        assert_eq!(send(&mut latch, PHONE, 1, 0, 10), 10);
+        for other in [NAT, "198.51.100.7:4002", "192.0.2.66:4000"] {
+            assert_eq!(send(&mut latch, other, 1, 9, 20), 0, "{other}"); // security row 9
         }
     }
 
     #[test]
-    fn behind_nat_a_run_from_the_signalling_host_locks_and_a_spray_does_not() {
-        let mut lock = lock();
+    fn behind_nat_a_run_from_the_signalling_host_latches_and_a_spray_does_not() {
+        let mut latch = latch();
         for port in 5_000..5_400 {
-            assert_eq!(feed(&mut lock, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
+            assert_eq!(send(&mut latch, &format!("203.0.113.9:{port}"), 9, 0, 2), 0);
         }
-        assert_eq!(feed(&mut lock, "192.0.2.66:4000", 9, 0, 50), 0);
-        assert_eq!(feed(&mut lock, NAT, 1, 200, 10), 10 - usize::from(SOURCE_RUN) + 1);
-        assert_eq!(feed(&mut lock, PHONE, 2, 211, 10), 10); // still in the set-up: SDP's own address takes over
-        assert_eq!(feed(&mut lock, NAT, 1, 220, 10), 0);
+        assert_eq!(send(&mut latch, "192.0.2.66:4000", 9, 0, 50), 0);
+        assert_eq!(send(&mut latch, NAT, 1, 200, 10), 10 - usize::from(PROBATION) + 1);
+        assert_eq!(send(&mut latch, PHONE, 2, 211, 10), 10); // SDP's address replaces it during set-up
+        assert_eq!(send(&mut latch, NAT, 1, 220, 10), 0);
     }
 
     #[test]
-    fn another_ssrc_is_believed_when_the_old_one_has_stopped() {
-        let mut lock = lock();
-        feed(&mut lock, PHONE, 1, 0, 10);
+    fn another_ssrc_is_accepted_when_the_old_one_has_stopped() {
+        let mut latch = latch();
+        send(&mut latch, PHONE, 1, 0, 10);
         for n in 10..60 {
-            assert_eq!(feed(&mut lock, PHONE, 1, n, 1) + feed(&mut lock, PHONE, 2, n, 1), 1);
+            assert_eq!(send(&mut latch, PHONE, 1, n, 1) + send(&mut latch, PHONE, 2, n, 1), 1);
         }
-        assert_eq!(feed(&mut lock, PHONE, 2, 60, 10), 10 - usize::from(SOURCE_RUN) + 2); // its run began at 59
-        assert_eq!(feed(&mut lock, PHONE, 3, 300, 1), 1); // after two seconds of silence at once
+        assert_eq!(send(&mut latch, PHONE, 2, 60, 10), 10 - usize::from(PROBATION) + 2); // the probation began at 59
+        assert_eq!(send(&mut latch, PHONE, 3, 300, 1), 1); // at once after two seconds of silence
     }
 
     #[test]
-    fn two_seconds_of_silence_or_a_new_address_unlock() {
-        let mut lock = lock();
-        feed(&mut lock, PHONE, 1, 0, 10);
-        assert_eq!(feed(&mut lock, NAT, 1, 111, 10), 10 - usize::from(SOURCE_RUN) + 1);
-        lock.renegotiate(NAT.parse::<SocketAddr>().unwrap().ip(), NAT.parse().unwrap(), NAT.parse().unwrap());
-        assert_eq!(lock.source(), NAT.parse().ok());
+    fn two_seconds_of_silence_or_a_new_address_reset_the_latch() {
+        let mut latch = latch();
+        send(&mut latch, PHONE, 1, 0, 10);
+        assert_eq!(send(&mut latch, NAT, 1, 111, 10), 10 - usize::from(PROBATION) + 1);
+        latch.renegotiate(
+            NAT.parse::<SocketAddr>().unwrap().ip(),
+            NAT.parse().unwrap(),
+            NAT.parse().unwrap(),
+        );
+        assert_eq!(latch.source(), NAT.parse().ok());
         let moved: SocketAddr = "198.51.100.8:7000".parse().unwrap();
-        lock.renegotiate(moved.ip(), moved, moved);
-        assert_eq!((lock.source(), lock.target()), (None, Some(moved)));
+        latch.renegotiate(moved.ip(), moved, moved);
+        assert_eq!((latch.source(), latch.target()), (None, Some(moved)));
     }
 }

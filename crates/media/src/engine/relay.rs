@@ -1,21 +1,23 @@
-//! The path of one packet: who sent it, may he, what is it, who hears it.
+//! The path of one received packet: check the source, update statistics and DTMF, feed the tap, rewrite for the listener.
 
 use std::net::SocketAddr;
 
 use base::Now;
 
+use super::Engine;
+use super::api::{Component, Forward, MediaEvent};
 use super::dtmf::DtmfDigit;
 use super::g711;
 use super::latching::Verdict;
-use super::quality::Paced;
-use super::rtcp::Rename;
-use super::rtp;
-use super::stream::{Forwarding, Kind, Stream};
-use super::{Component, Engine, Forward, MediaEvent};
+use super::quality::{SequenceCheck, Timestamps};
+use super::rtcp::Translation;
+use super::rtp::{self, PayloadKind};
+use super::sender::EventNumbering;
+use super::stream::{Forwarding, Stream};
 use crate::limits::PACKET_BYTES;
 
 impl Engine {
-    pub(super) fn rtp(
+    pub(super) fn relay_rtp(
         &mut self,
         now: Now,
         slot: usize,
@@ -24,39 +26,48 @@ impl Engine {
         events: &mut Vec<MediaEvent>,
     ) -> Option<Forward> {
         let stream = self.streams.get_mut(slot)?;
-        let Some((mut header, way)) = admit(stream, now, from, packet, events) else {
+        let Some(Accepted { mut header, forwarding, content }) = accept(stream, now, from, packet, events)
+        else {
             stream.refused += 1;
             self.refused += 1;
             return None;
         };
         if let Some(tap) = &mut stream.tap {
-            let law = stream.agreed.as_ref().and_then(|agreed| agreed.law_of(header.payload_type));
+            let law =
+                stream.negotiation.as_ref().and_then(|negotiation| negotiation.law_of(header.payload_type));
             let audio = packet.get(header.payload.clone()).unwrap_or_default();
-            tap.hear(now, stream.id, law, &header, audio, &mut self.recordings, events);
+            tap.on_packet(now, stream.id, law, &header, audio, &mut self.recordings, events);
         }
         let (id, ssrc, listener) = (stream.id, header.ssrc, stream.sink?);
         let listener = self.streams.get_mut(listener)?;
-        let Some(to) = listener.agreed.as_ref()?.target else {
-            listener.output.switch(); // when it may hear again, what it missed is a pause, not loss
+        let Some(to) = listener.negotiation.as_ref()?.target else {
+            listener.sender.change_source(); // after a hold, the missed packets count as a pause and not as loss
             return None;
         };
-        match way {
+        match forwarding {
             Forwarding::Nowhere => {
-                listener.output.skip(id, ssrc);
+                if content != Content::Event(EventNumbering::Own) {
+                    listener.sender.skip(id, ssrc);
+                }
                 return None;
             }
-            Forwarding::Same(number) => header.payload_type = number,
-            Forwarding::Transcoded(law, number) => {
-                header.payload_type = number;
+            Forwarding::Same(payload_type) => header.payload_type = payload_type,
+            Forwarding::Transcoded(law, payload_type) => {
+                header.payload_type = payload_type;
                 g711::transcode(packet.get_mut(header.payload.clone())?, law);
             }
         }
-        listener.output.relay(now.instant, id, &mut header)?;
+        match content {
+            Content::Audio => listener.sender.relay(now.instant, id, &mut header)?,
+            Content::Event(numbering) => {
+                listener.sender.relay_event(now.instant, id, numbering, &mut header)?;
+            }
+        }
         rtp::rewrite(packet, &header);
         Some(Forward { stream: listener.id, channel: Component::Rtp, to, len: packet.len() })
     }
 
-    pub(super) fn rtcp(
+    pub(super) fn relay_rtcp(
         &mut self,
         now: Now,
         slot: usize,
@@ -64,79 +75,116 @@ impl Engine {
         packet: &mut [u8],
     ) -> Option<Forward> {
         let stream = self.streams.get_mut(slot)?;
-        let agreed = stream.agreed.as_mut()?;
-        let admitted = agreed.lock.admits_rtcp(now.instant, from, agreed.mux);
-        if !admitted
-            || stream.floods(now.instant)
-            || !stream.rtcp.absorb(now.instant, packet, stream.output.ssrc)
+        let negotiation = stream.negotiation.as_mut()?;
+        let accepted = negotiation.latch.accepts_rtcp(now.instant, from, negotiation.mux);
+        if !accepted
+            || stream.exceeds_rate_limit(now.instant)
+            || !stream.rtcp.on_compound(now.instant, packet, stream.sender.ssrc)
         {
             stream.refused += 1;
             self.refused += 1;
             return None;
         }
-        // Reports are passed on only between two who hear each other: else they speak of packets that the listener never sent.
+        // RTCP is forwarded only between two streams that are each other's source: otherwise it reports packets that the listener never sent.
         let other = stream.sink.filter(|other| *other != slot)?;
-        let (ssrc, sequence_offset) = (stream.output.ssrc, stream.output.sequence_offset());
+        let (ssrc, sequence_offset) = (stream.sender.ssrc, stream.sender.sequence_offset());
         let listener = self.streams.get_mut(other).filter(|l| l.sink == Some(slot))?;
-        let rename = Rename {
-            reporter: listener.output.ssrc,
-            timestamp_offset: listener.output.timestamp_offset(),
-            heard: (ssrc, listener.agreed.as_ref()?.lock.ssrc()?),
+        let translation = Translation {
+            sender_ssrc: listener.sender.ssrc,
+            timestamp_offset: listener.sender.timestamp_offset(),
+            block_ssrc: (ssrc, listener.negotiation.as_ref()?.latch.ssrc()?),
             sequence_offset,
         };
         let (channel, to) = listener.rtcp_target()?;
-        let len = listener.rtcp.pass_on(now.instant, packet, rename)?;
+        let len = listener.rtcp.translate(now.instant, packet, translation)?;
         Some(Forward { stream: listener.id, channel, to, len })
     }
 }
 
-/// Whether a packet is the peer's, and how it reaches the listener. All that is learnt from it is learnt here.
-fn admit(
+/// A packet of the peer.
+struct Accepted {
+    header: rtp::Header,
+    forwarding: Forwarding,
+    content: Content,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Audio,
+    Event(EventNumbering),
+}
+
+/// Check a packet's source and payload type and update the stream's state. `None`: rejected.
+fn accept(
     stream: &mut Stream,
     now: Now,
     from: SocketAddr,
     packet: &[u8],
     events: &mut Vec<MediaEvent>,
-) -> Option<(rtp::Header, Forwarding)> {
+) -> Option<Accepted> {
     if packet.len() > PACKET_BYTES {
         return None;
     }
     let header = rtp::parse(packet)?;
     let route = *stream.routes.get(usize::from(header.payload_type))?;
-    if route.kind == Kind::Unknown {
+    if route.kind == PayloadKind::Unknown {
         return None;
     }
-    let agreed = stream.agreed.as_mut()?;
-    let (receives, clock) = (agreed.receives, agreed.clock);
-    match agreed.lock.judge(now.instant, from, &header) {
+    let negotiation = stream.negotiation.as_mut()?;
+    let (receives, clock) = (negotiation.receives, negotiation.clock);
+    match negotiation.latch.check(now.instant, from, &header, route.kind) {
         Verdict::Accept => {}
-        Verdict::Locked => {
-            stream.reception.restart();
-            stream.detector.restart();
-            stream.aim();
+        Verdict::Latched => {
+            stream.receive_stats.restart();
+            stream.update_target();
         }
-        Verdict::Refuse => return None,
+        Verdict::Reject => return None,
     }
-    // Only what the peer sent counts: strangers shall not use up its share.
-    if stream.floods(now.instant) {
+    let audio_ssrc = stream.negotiation.as_ref().and_then(|negotiation| negotiation.latch.ssrc());
+    // Only packets of the latched source count, so that others cannot exhaust the rate limit.
+    if stream.exceeds_rate_limit(now.instant) {
         return None;
     }
     if !receives {
-        stream.reception.restart();
+        stream.receive_stats.restart();
         return None;
     }
-    (stream.heard, stream.silent) = (now.instant, false);
-    let (paced, press) = match route.kind {
-        Kind::Event => {
-            let payload = packet.get(header.payload.clone()).unwrap_or_default();
-            stream.tap.iter_mut().for_each(|tap| tap.stop_ear());
-            (Paced::No, stream.detector.event(header.timestamp, payload))
+    let stats = &mut stream.receive_stats;
+    let content = match route.kind {
+        PayloadKind::Audio | PayloadKind::Unknown => Content::Audio,
+        PayloadKind::Event
+            if audio_ssrc != Some(header.ssrc) || stats.is_out_of_sequence(header.sequence) =>
+        {
+            Content::Event(EventNumbering::Own)
         }
-        Kind::Audio | Kind::Unknown => (Paced::Yes, stream.detector.audio(header.timestamp)),
+        PayloadKind::Event => Content::Event(EventNumbering::Audio),
     };
-    stream.reception.take(now.instant, &header, clock, paced);
-    if let Some(DtmfDigit { digit, millis }) = press {
+    let check = match content {
+        Content::Audio => stats.on_packet(now.instant, &header, clock, Timestamps::Advancing),
+        Content::Event(EventNumbering::Audio) => {
+            stats.on_packet(now.instant, &header, clock, Timestamps::Constant)
+        }
+        Content::Event(EventNumbering::Own) => {
+            stats.on_unnumbered_packet();
+            SequenceCheck::Valid
+        }
+    };
+    let restarted = match check {
+        SequenceCheck::Valid => None,
+        SequenceCheck::Invalid => return None,
+        SequenceCheck::Restarted => stream.event_detector.on_restart(header.ssrc),
+    };
+    (stream.last_received, stream.timeout_raised) = (now.instant, false);
+    let digit = match content {
+        Content::Event(_) => {
+            let payload = packet.get(header.payload.clone()).unwrap_or_default();
+            stream.tap.iter_mut().for_each(|tap| tap.stop_tone_detection());
+            stream.event_detector.on_event(now.instant, header.ssrc, header.timestamp, payload)
+        }
+        Content::Audio => stream.event_detector.on_audio(now.instant),
+    };
+    for DtmfDigit { digit, millis } in restarted.into_iter().chain(digit) {
         events.push(MediaEvent::Digit { stream: stream.id, digit, millis });
     }
-    Some((header, route.forwarding))
+    Some(Accepted { header, forwarding: route.forwarding, content })
 }

@@ -1,13 +1,15 @@
-//! Commands and ticks: streams come and go, learn what they agreed on, are fed and played to.
+//! Commands and ticks of streams: open, negotiate, set the source, send tones and reports, close.
 
 use std::net::IpAddr;
 
 use base::Now;
 
-use super::rtcp::REPORT;
+use super::Engine;
+use super::api::{Component, DtmfMode, MediaEvent, MediaSink, Source, StreamId};
+use super::rtcp::MAX_REPORT;
 use super::stream::Stream;
-use super::tone_generator::{Catchup, SAMPLES, TonePlayer, packed};
-use super::{Component, Engine, MediaEvent, MediaSink, Source, StreamId};
+use super::tap::Tap;
+use super::tone_generator::{Catchup, SAMPLES, TonePlayer, build_packet};
 use crate::sdp::Negotiated;
 
 impl Engine {
@@ -15,10 +17,10 @@ impl Engine {
         &mut self,
         now: Now,
         id: StreamId,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
-        self.close(now, id, wire, events);
+        self.close(now, id, out, events);
         let slot = self.streams.insert(Stream::new(now, id, &mut self.rng));
         self.slots.insert(id, slot);
         self.rebuild_route(id);
@@ -32,7 +34,7 @@ impl Engine {
         negotiated: Box<Negotiated>,
     ) {
         let Some((slot, stream)) = self.find(id) else { return };
-        stream.agree(now, signalling, negotiated);
+        stream.negotiate(now, signalling, negotiated);
         let source = stream.source;
         self.rebuild_route(id);
         if let Source::Stream(source) = source {
@@ -43,14 +45,14 @@ impl Engine {
 
     pub(super) fn set_source(&mut self, now: Now, id: StreamId, source: Source) {
         let Some((slot, stream)) = self.find(id) else { return };
-        // To echo is to hear oneself.
+        // An echo has the stream itself as its source.
         let source = if source == Source::Echo { Source::Stream(id) } else { source };
         if stream.source == source {
             return;
         }
         let before = std::mem::replace(&mut stream.source, source);
-        stream.output.switch();
-        stream.play = match source {
+        stream.sender.change_source();
+        stream.tone_player = match source {
             Source::Nothing | Source::Stream(_) | Source::Echo => None,
             Source::Tone(tone) => Some(TonePlayer::new(Some(tone), now.instant)),
             Source::Silence => Some(TonePlayer::new(None, now.instant)),
@@ -70,10 +72,10 @@ impl Engine {
         &mut self,
         now: Now,
         id: StreamId,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
-        self.leave_recordings(now, id, wire, events);
+        self.detach_from_recordings(now, id, out, events);
         let Some(slot) = self.slots.remove(&id) else { return };
         let Some(stream) = self.streams.try_remove(slot) else { return };
         if let Some(due) = stream.due {
@@ -83,11 +85,11 @@ impl Engine {
             self.unsubscribe(source, slot);
             self.rebuild_route(source);
         }
-        // Who heard it hears nothing; the id may come back as another call's.
+        // The listeners lose their source; the id may be reused by another call.
         for listener in self.subscribers.remove(&id).unwrap_or_default() {
             if let Some(listener) = self.streams.get_mut(listener) {
                 listener.source = Source::Nothing;
-                listener.output.switch();
+                listener.sender.change_source();
             }
         }
         events.push(MediaEvent::Closed { stream: id, report: stream.report() });
@@ -99,27 +101,29 @@ impl Engine {
     }
 
     fn unsubscribe(&mut self, source: StreamId, slot: usize) {
-        if let Some(wishes) = self.subscribers.get_mut(&source) {
-            wishes.retain(|s| *s != slot);
-            if wishes.is_empty() {
+        if let Some(subscribers) = self.subscribers.get_mut(&source) {
+            subscribers.retain(|s| *s != slot);
+            if subscribers.is_empty() {
                 self.subscribers.remove(&source);
             }
         }
     }
 
-    /// Work out anew who hears a stream, and how. Who hears a clip does not.
+    /// Find the listener of a stream and how packets are forwarded to it. A listener that hears a clip receives nothing meanwhile.
     pub(super) fn rebuild_route(&mut self, id: StreamId) {
-        let free = |slot: &&usize| self.streams.get(**slot).is_some_and(|s| s.clips.is_empty());
-        let listener = self.subscribers.get(&id).and_then(|wishes| wishes.iter().rev().find(free).copied());
-        let heard_as = listener.and_then(|slot| self.streams.get(slot)).and_then(|l| l.agreed.as_ref());
-        let heard_as = heard_as.map(|agreed| agreed.negotiated.clone());
+        let is_free = |slot: &&usize| self.streams.get(**slot).is_some_and(|s| s.play_queue.is_empty());
+        let listener =
+            self.subscribers.get(&id).and_then(|subscribers| subscribers.iter().rev().find(is_free).copied());
+        let listener_media =
+            listener.and_then(|slot| self.streams.get(slot)).and_then(|l| l.negotiation.as_ref());
+        let listener_media = listener_media.map(|negotiation| negotiation.negotiated.clone());
         if let Some((_, stream)) = self.find(id) {
             stream.sink = listener;
-            stream.route(heard_as.as_deref());
+            stream.rebuild_routes(listener_media.as_deref());
         }
     }
 
-    /// Put a stream where it belongs in the agenda.
+    /// Update the timer entry of a stream.
     pub(super) fn schedule(&mut self, slot: usize) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         let due = stream.next_due(Engine::SILENCE);
@@ -129,61 +133,80 @@ impl Engine {
         self.timers.extend(due.map(|due| (due, slot)));
     }
 
-    /// Do what is due of one stream.
+    /// Do what is due for one stream.
     pub(super) fn tick_stream(
         &mut self,
         now: Now,
         slot: usize,
-        wire: &mut impl MediaSink,
+        out: &mut impl MediaSink,
         events: &mut Vec<MediaEvent>,
     ) {
-        if self.streams.get(slot).is_some_and(|stream| stream.clips.is_empty()) {
-            self.play(now, slot, wire);
+        if self.streams.get(slot).is_some_and(|stream| stream.play_queue.is_empty()) {
+            self.send_tone_frames(now, slot, out);
         } else {
-            self.play_clips(now, slot, wire, events);
+            self.send_clip_frames(now, slot, out, events);
         }
-        self.report(now, slot, wire);
+        self.send_rtcp_report(now, slot, out);
         if let Some(stream) = self.streams.get_mut(slot) {
-            let expected = stream.agreed.as_ref().is_some_and(|a| a.receives) && !stream.silent;
-            if expected && now.instant.since(stream.heard) >= Engine::SILENCE {
-                stream.silent = true;
+            let expected = stream.negotiation.as_ref().is_some_and(|a| a.receives) && !stream.timeout_raised;
+            if expected && now.instant.since(stream.last_received) >= Engine::SILENCE {
+                stream.timeout_raised = true;
                 events.push(MediaEvent::RtpTimeout { stream: stream.id });
             }
         }
         self.schedule(slot);
     }
 
-    fn play(&mut self, now: Now, slot: usize, wire: &mut impl MediaSink) {
-        let Engine { streams, sounds, rng, .. } = self;
+    fn send_tone_frames(&mut self, now: Now, slot: usize, out: &mut impl MediaSink) {
+        let Engine { streams, tones, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
-        let Some(play) = &mut stream.play else { return };
-        let (frames, lag) = play.frames_due(now.instant);
-        if lag == Catchup::Skipped {
-            stream.output.switch();
+        let Some(player) = &mut stream.tone_player else { return };
+        let (frames, catchup) = player.frames_due(now.instant);
+        if catchup == Catchup::Skipped {
+            stream.sender.change_source();
         }
-        let Some(agreed) = &stream.agreed else { return };
-        let (Some(to), Some((law, payload_type))) = (agreed.target, agreed.law) else { return };
+        let Some(negotiation) = &stream.negotiation else { return };
+        let (Some(to), Some((law, payload_type))) = (negotiation.target, negotiation.law) else { return };
         for _ in 0..frames {
             let mut frame = [0; SAMPLES];
-            play.fill(sounds, law, &mut frame);
-            let header = stream.output.own(now.instant, SAMPLES as u32, payload_type, rng);
-            wire.send(stream.id, Component::Rtp, to, &packed(&header, &frame));
+            player.fill(tones, law, &mut frame);
+            let header = stream.sender.generate(now.instant, SAMPLES as u32, payload_type, rng);
+            out.send(stream.id, Component::Rtp, to, &build_packet(&header, &frame));
         }
     }
 
-    fn report(&mut self, now: Now, slot: usize, wire: &mut impl MediaSink) {
+    fn send_rtcp_report(&mut self, now: Now, slot: usize, out: &mut impl MediaSink) {
         let Engine { streams, rng, .. } = self;
         let Some(stream) = streams.get_mut(slot) else { return };
         if stream.rtcp.due > now.instant {
             return;
         }
         let target = stream.rtcp_target();
-        let peer = stream.agreed.as_ref().and_then(|a| a.lock.ssrc());
-        let heard = peer.map(|ssrc| (ssrc, &mut stream.reception));
-        let mut report = [0; REPORT];
-        let length = stream.rtcp.report(now, &stream.output, heard, rng, &mut report);
+        let peer = stream.negotiation.as_ref().and_then(|a| a.latch.ssrc());
+        let received = peer.map(|ssrc| (ssrc, &mut stream.receive_stats));
+        let mut report = [0; MAX_REPORT];
+        let length = stream.rtcp.report(now, &stream.sender, received, rng, &mut report);
         if let (Some((channel, to)), Some(packet)) = (target, length.and_then(|n| report.get(..n))) {
-            wire.send(stream.id, channel, to, packet);
+            out.send(stream.id, channel, to, packet);
         }
+    }
+
+    /// Change the tap of a stream. A tap without consumers is removed. `false` if the stream is not open.
+    pub(super) fn update_tap(&mut self, stream: StreamId, change: impl FnOnce(&mut Tap)) -> bool {
+        let Some((_, stream)) = self.find(stream) else { return false };
+        let mut tap = stream.tap.take().unwrap_or_default();
+        change(&mut tap);
+        stream.tap = Some(tap).filter(|tap| !tap.is_idle());
+        true
+    }
+
+    pub(super) fn set_dtmf_mode(&mut self, stream: StreamId, mode: DtmfMode) {
+        let sends_events =
+            self.find(stream).is_some_and(|(_, stream)| stream.event_detector.has_seen_events());
+        self.update_tap(stream, |tap| match mode {
+            DtmfMode::Tones if sends_events => tap.tone_detector = None,
+            DtmfMode::Tones => _ = tap.tone_detector.get_or_insert_default(),
+            DtmfMode::Events => tap.tone_detector = None,
+        });
     }
 }

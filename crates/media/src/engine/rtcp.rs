@@ -1,4 +1,5 @@
-//! RTCP (RFC 3550 §6): what peers report is measured and passed on under our numbers; where nobody reports to a peer, we do.
+//! RTCP (RFC 3550 §6): reports of a peer are evaluated and forwarded with translated SSRCs and numbers; where no forwarded reports reach a peer,
+//! we send our own.
 
 use std::time::Duration;
 
@@ -12,79 +13,79 @@ const RR: u8 = 201;
 const SDES: u8 = 202;
 const BYE: u8 = 203;
 /// Bytes of a report block.
-const BLOCK: usize = 24;
-/// The minimum interval of RFC 3550 §6.2, which a call of two always reaches.
+const REPORT_BLOCK: usize = 24;
+/// The minimum interval of RFC 3550 §6.2, always reached with two participants.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Seconds between 1900, where NTP counts from, and 1970.
+/// Seconds from 1900, the NTP epoch, to 1970.
 const NTP_EPOCH: u64 = 2_208_988_800;
-/// Sender reports on their way whose echo (LSR) we recognise.
-const REMEMBERED: usize = 4;
+/// Sent sender reports whose NTP timestamp is kept to recognise it in LSR.
+const KEPT_REPORTS: usize = 4;
 /// Characters of our CNAME.
 const CNAME: usize = 16;
-/// Bytes of our longest report: sender report with one block, and a description.
-pub(super) const REPORT: usize = 28 + BLOCK + 4 + 4 + 2 + CNAME + 2;
+/// Bytes of our longest report: a sender report with one block, and a source description.
+pub(super) const MAX_REPORT: usize = 28 + REPORT_BLOCK + 4 + 4 + 2 + CNAME + 2;
 
-/// One leg's RTCP.
+/// RTCP state of one stream.
 #[derive(Debug)]
 pub(super) struct Rtcp {
     cname: [u8; CNAME],
-    /// When our next own report is due.
+    /// When our next report is due.
     pub(super) due: Instant,
-    /// When another peer's report was last passed on to this one.
-    passed_on: Option<Instant>,
-    /// The middle of the NTP time of sender reports that this peer got, and when.
-    outgoing: [Option<(u32, Instant)>; REMEMBERED],
-    /// The same of this peer's last one.
-    incoming: Option<(u32, Instant)>,
-    /// RTP packets sent when we last reported.
-    sent_then: u64,
-    /// Round trip to the peer.
+    /// When a report of another peer was last forwarded to this one.
+    last_forwarded: Option<Instant>,
+    /// Middle 32 bits of the NTP timestamps of sender reports sent to this peer, and when they were sent.
+    sent_reports: [Option<(u32, Instant)>; KEPT_REPORTS],
+    /// The same of the last sender report received from this peer, and when it was received.
+    last_report: Option<(u32, Instant)>,
+    /// Packets sent at the time of our last report.
+    packets_at_report: u64,
+    /// Round-trip time to the peer.
     pub(super) rtt: Option<Duration>,
-    /// Its last report of what we send.
-    pub(super) remote: Option<Remote>,
+    /// The peer's last report on the packets sent to it.
+    pub(super) remote: Option<RemoteReport>,
 }
 
-/// What a peer says of what it hears.
+/// The content of a peer's report block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Remote {
-    /// Packets, all in all.
+pub(super) struct RemoteReport {
+    /// Cumulative number of packets lost.
     pub(super) lost: u32,
-    /// Timestamp units.
+    /// Interarrival jitter in timestamp units.
     pub(super) jitter: u32,
 }
 
-/// Whom a report names, on the side that it came from and on the side it goes to.
+/// SSRCs and offsets for the translation of a compound packet from the reporting peer to the listener.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rename {
-    /// Our SSRC towards the listener: the reporter's becomes this.
-    pub(super) reporter: u32,
+pub(super) struct Translation {
+    /// Our SSRC towards the listener: replaces the SSRC of the reporting peer.
+    pub(super) sender_ssrc: u32,
     pub(super) timestamp_offset: u32,
-    /// Our SSRC towards the reporter, which its blocks speak of, becomes the listener's own.
-    pub(super) heard: (u32, u32),
+    /// Our SSRC towards the reporting peer, which its report blocks name, and the listener's SSRC, which replaces it.
+    pub(super) block_ssrc: (u32, u32),
     pub(super) sequence_offset: u16,
 }
 
-/// The head of a compound's first packet.
-struct Head {
+/// Header of one RTCP packet.
+struct PacketHeader {
     count: usize,
     kind: u8,
-    /// Bytes of the packet, head included.
+    /// Bytes of the packet, header included.
     length: usize,
 }
 
-/// Read the head of a compound. `None`: it begins with no RTCP, or with a packet longer than itself.
-fn head(compound: &[u8]) -> Option<Head> {
+/// Parse the header of the first packet of a compound. `None`: not RTCP, or longer than the compound.
+fn parse_header(compound: &[u8]) -> Option<PacketHeader> {
     let [first, kind, high, low] = *compound.first_chunk::<4>()?;
     let length = 4 + 4 * usize::from(u16::from_be_bytes([high, low]));
     let sound = first >> 6 == 2 && (192..=223).contains(&kind) && length <= compound.len();
-    sound.then_some(Head { count: usize::from(first & 0x1f), kind, length })
+    sound.then_some(PacketHeader { count: usize::from(first & 0x1f), kind, length })
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn put(bytes: &mut [u8], at: usize, value: u32) {
+fn write_u32(bytes: &mut [u8], at: usize, value: u32) {
     if let Some(place) = bytes.get_mut(at..).and_then(|b| b.first_chunk_mut()) {
         *place = value.to_be_bytes();
     }
@@ -99,31 +100,31 @@ impl Rtcp {
         Rtcp {
             cname,
             due: now.instant + INTERVAL.mul_f64(0.5),
-            passed_on: None,
-            outgoing: [None; REMEMBERED],
-            incoming: None,
-            sent_then: 0,
+            last_forwarded: None,
+            sent_reports: [None; KEPT_REPORTS],
+            last_report: None,
+            packets_at_report: 0,
             rtt: None,
             remote: None,
         }
     }
 
-    /// Read a compound of this peer. `ours`: our SSRC towards it. `false`: no RTCP.
-    pub(super) fn absorb(&mut self, now: Instant, mut compound: &[u8], ours: u32) -> bool {
+    /// Evaluate a compound packet of this peer. `ours` is our SSRC towards it. `false`: not RTCP.
+    pub(super) fn on_compound(&mut self, now: Instant, mut compound: &[u8], ours: u32) -> bool {
         let mut any = false;
-        while let Some(Head { count, kind, length }) = head(compound) {
+        while let Some(PacketHeader { count, kind, length }) = parse_header(compound) {
             let (part, rest) = compound.split_at_checked(length).unwrap_or_default();
             let blocks = match kind {
                 SR => 28,
                 RR => 8,
                 _ => length,
             };
-            if let (SR, Some(high), Some(low)) = (kind, word(part, 8), word(part, 12)) {
-                self.incoming = Some((high << 16 | low >> 16, now));
+            if let (SR, Some(high), Some(low)) = (kind, read_u32(part, 8), read_u32(part, 12)) {
+                self.last_report = Some((high << 16 | low >> 16, now));
             }
-            for block in part.get(blocks..).unwrap_or_default().chunks_exact(BLOCK).take(count) {
-                if word(block, 0) == Some(ours) {
-                    self.block(now, block);
+            for block in part.get(blocks..).unwrap_or_default().chunks_exact(REPORT_BLOCK).take(count) {
+                if read_u32(block, 0) == Some(ours) {
+                    self.on_report_block(now, block);
                 }
             }
             (any, compound) = (true, rest);
@@ -131,110 +132,122 @@ impl Rtcp {
         any && compound.is_empty()
     }
 
-    fn block(&mut self, now: Instant, block: &[u8]) {
-        let (Some(lost), Some(jitter)) = (word(block, 4), word(block, 12)) else { return };
+    fn on_report_block(&mut self, now: Instant, block: &[u8]) {
+        let (Some(lost), Some(jitter)) = (read_u32(block, 4), read_u32(block, 12)) else { return };
         let lost = lost & 0x00ff_ffff;
         let lost = if lost & 0x0080_0000 == 0 { lost } else { 0 }; // negative: duplicates
-        self.remote = Some(Remote { lost, jitter });
-        let (Some(lsr), Some(dlsr)) = (word(block, 16), word(block, 20)) else { return };
-        let sent = self.outgoing.iter().flatten().find(|(middle, _)| lsr != 0 && *middle == lsr);
+        self.remote = Some(RemoteReport { lost, jitter });
+        let (Some(lsr), Some(dlsr)) = (read_u32(block, 16), read_u32(block, 20)) else { return };
+        let sent = self.sent_reports.iter().flatten().find(|(middle, _)| lsr != 0 && *middle == lsr);
         if let Some((_, at)) = sent {
             let held = Duration::from_micros(u64::from(dlsr).wrapping_mul(1_000_000) >> 16);
             self.rtt = now.since(*at).checked_sub(held).or(Some(Duration::ZERO));
         }
     }
 
-    /// Rename a compound of another peer for this one, in place. The length of what may be sent; `None`: nothing.
-    pub(super) fn pass_on(&mut self, now: Instant, compound: &mut [u8], rename: Rename) -> Option<usize> {
+    /// Translate a compound packet of another peer for this one, in place. Returns the length to send; `None`: nothing.
+    pub(super) fn translate(
+        &mut self,
+        now: Instant,
+        compound: &mut [u8],
+        translation: Translation,
+    ) -> Option<usize> {
         let mut length = 0;
-        while let Some(part) = head(compound.get(length..).unwrap_or_default()) {
+        while let Some(part) = parse_header(compound.get(length..).unwrap_or_default()) {
             let Some(bytes) = compound.get_mut(length..length + part.length) else { break };
-            if !self.rename(now, part.kind, part.count, bytes, rename) {
-                break; // application packets and feedback speak of numbers that we changed
+            if !self.translate_packet(now, part.kind, part.count, bytes, translation) {
+                break; // application packets and feedback refer to sequence numbers that we changed
             }
             length += part.length;
         }
         if length == 0 {
             return None;
         }
-        self.passed_on = Some(now);
+        self.last_forwarded = Some(now);
         Some(length)
     }
 
-    fn rename(&mut self, now: Instant, kind: u8, count: usize, bytes: &mut [u8], rename: Rename) -> bool {
+    fn translate_packet(
+        &mut self,
+        now: Instant,
+        kind: u8,
+        count: usize,
+        bytes: &mut [u8],
+        translation: Translation,
+    ) -> bool {
         let blocks = match (kind, count) {
             (SR, _) if bytes.len() >= 28 => 28,
             (RR, _) if bytes.len() >= 8 => 8,
             (SDES | BYE, 1) if bytes.len() >= 8 => bytes.len(),
             _ => return false,
         };
-        put(bytes, 4, rename.reporter);
+        write_u32(bytes, 4, translation.sender_ssrc);
         if kind == SR {
-            let middle = word(bytes, 8).unwrap_or(0) << 16 | word(bytes, 12).unwrap_or(0) >> 16;
-            self.remember(middle, now);
-            put(bytes, 16, word(bytes, 16).unwrap_or(0).wrapping_add(rename.timestamp_offset));
+            let middle = read_u32(bytes, 8).unwrap_or(0) << 16 | read_u32(bytes, 12).unwrap_or(0) >> 16;
+            self.remember_sender_report(middle, now);
+            write_u32(bytes, 16, read_u32(bytes, 16).unwrap_or(0).wrapping_add(translation.timestamp_offset));
         }
-        for block in bytes.get_mut(blocks..).unwrap_or_default().chunks_exact_mut(BLOCK).take(count) {
-            if word(block, 0) == Some(rename.heard.0) {
-                put(block, 0, rename.heard.1);
-                let highest = word(block, 8).unwrap_or(0);
-                put(block, 8, highest.wrapping_sub(u32::from(rename.sequence_offset)));
+        for block in bytes.get_mut(blocks..).unwrap_or_default().chunks_exact_mut(REPORT_BLOCK).take(count) {
+            if read_u32(block, 0) == Some(translation.block_ssrc.0) {
+                write_u32(block, 0, translation.block_ssrc.1);
+                let highest = read_u32(block, 8).unwrap_or(0);
+                write_u32(block, 8, highest.wrapping_sub(u32::from(translation.sequence_offset)));
             }
         }
         true
     }
 
-    fn remember(&mut self, middle: u32, now: Instant) {
-        self.outgoing.rotate_right(1);
-        if let Some(newest) = self.outgoing.first_mut() {
+    fn remember_sender_report(&mut self, middle: u32, now: Instant) {
+        self.sent_reports.rotate_right(1);
+        if let Some(newest) = self.sent_reports.first_mut() {
             *newest = Some((middle, now));
         }
     }
 
-    /// Our own report to this peer, unless another peer's keep it informed. Sets when to come back.
+    /// Build our report to this peer, unless reports of another peer are forwarded to it. Sets the time of the next report.
     pub(super) fn report(
         &mut self,
         now: Now,
-        output: &RtpSender,
-        heard: Option<(u32, &mut ReceiveStats)>,
+        sender: &RtpSender,
+        received: Option<(u32, &mut ReceiveStats)>,
         rng: &mut Rng,
-        report: &mut [u8; REPORT],
+        report: &mut [u8; MAX_REPORT],
     ) -> Option<usize> {
-        // RFC 3550 §6.3.1: spread over 0.5 to 1.5 of the interval.
+        // RFC 3550 §6.3.1: randomised between 0.5 and 1.5 of the interval.
         self.due = now.instant + INTERVAL.mul_f64(0.5 + rng.below(1_000) as f64 / 1_000.0);
-        if self.passed_on.is_some_and(|at| now.instant.since(at) < 2 * INTERVAL) {
+        if self.last_forwarded.is_some_and(|at| now.instant.since(at) < 2 * INTERVAL) {
             return None;
         }
         let mut out = Writer { bytes: report, length: 0 };
-        let sends = output.packets > self.sent_then;
-        self.sent_then = output.packets;
-        let count = u32::from(heard.is_some());
+        let sends = sender.packets > self.packets_at_report;
+        self.packets_at_report = sender.packets;
+        let count = u32::from(received.is_some());
         let words = if sends { 6 } else { 1 } + 6 * count;
-        out.word(0x8000_0000 | (count << 24) | (u32::from(if sends { SR } else { RR }) << 16) | words);
-        out.word(output.ssrc);
+        out.u32(0x8000_0000 | (count << 24) | (u32::from(if sends { SR } else { RR }) << 16) | words);
+        out.u32(sender.ssrc);
         if sends {
             let (seconds, fraction) = ntp(now.wall);
-            self.remember(seconds << 16 | fraction >> 16, now.instant);
-            out.word(seconds);
-            out.word(fraction);
-            out.word(output.timestamp_at(now.instant).unwrap_or(0));
-            out.word(output.packets as u32);
-            out.word(output.octets);
+            self.remember_sender_report(seconds << 16 | fraction >> 16, now.instant);
+            out.u32(seconds);
+            out.u32(fraction);
+            out.u32(sender.timestamp_at(now.instant).unwrap_or(0));
+            out.u32(sender.packets as u32);
+            out.u32(sender.octets);
         }
-        if let Some((ssrc, reception)) = heard {
-            out.word(ssrc);
-            let lost = reception.lost().min(0x007f_ffff) as u32;
-            out.word(u32::from(reception.interval_loss()) << 24 | lost);
-            out.word(reception.highest());
-            out.word(reception.jitter());
-            let (lsr, at) = self.incoming.unwrap_or((0, now.instant));
-            out.word(lsr);
+        if let Some((ssrc, stats)) = received {
+            out.u32(ssrc);
+            let lost = stats.lost().min(0x007f_ffff) as u32;
+            out.u32(u32::from(stats.interval_loss()) << 24 | lost);
+            out.u32(stats.highest());
+            out.u32(stats.jitter());
+            let (lsr, at) = self.last_report.unwrap_or((0, now.instant));
+            out.u32(lsr);
             let held = now.instant.since(at).as_micros() as u64;
-            out.word((held << 16).wrapping_div(1_000_000) as u32);
+            out.u32((held << 16).wrapping_div(1_000_000) as u32);
         }
-        // A description of one chunk: SSRC, CNAME (1), its length and text, and two zeros to end and to fill.
-        out.word(0x8100_0000 | (u32::from(SDES) << 16) | ((4 + 2 + CNAME as u32 + 2) / 4));
-        out.word(output.ssrc);
+        // A source description of one chunk: SSRC, CNAME (1), its length and text, and two zeros as end and padding.
+        out.u32(0x8100_0000 | (u32::from(SDES) << 16) | ((4 + 2 + CNAME as u32 + 2) / 4));
+        out.u32(sender.ssrc);
         out.slice(&[1, CNAME as u8]);
         out.slice(&self.cname);
         out.slice(&[0, 0]);
@@ -244,12 +257,12 @@ impl Rtcp {
 
 /// Appends to a report.
 struct Writer<'a> {
-    bytes: &'a mut [u8; REPORT],
+    bytes: &'a mut [u8; MAX_REPORT],
     length: usize,
 }
 
 impl Writer<'_> {
-    fn word(&mut self, value: u32) {
+    fn u32(&mut self, value: u32) {
         self.slice(&value.to_be_bytes());
     }
 
@@ -262,7 +275,7 @@ impl Writer<'_> {
     }
 }
 
-/// Seconds since 1900 and their fraction.
+/// NTP seconds and fraction.
 fn ntp(wall: Timestamp) -> (u32, u32) {
     let micros = wall.as_micros().rem_euclid(1_000_000) as u64;
     let seconds = (wall.as_secs() as u64).wrapping_add(NTP_EPOCH) as u32;

@@ -1,8 +1,8 @@
-//! The RTP header (RFC 3550 §5.1): read without trust, rewritten in place.
+//! The RTP header (RFC 3550 §5.1): parsing untrusted packets, and rewriting in place.
 
 use std::ops::Range;
 
-/// What a header says.
+/// The fields of an RTP header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Header {
     pub(super) marker: bool,
@@ -10,19 +10,41 @@ pub(super) struct Header {
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
     pub(super) ssrc: u32,
-    /// Where the payload lies, without extension and padding.
+    /// Range of the payload, without header extension and padding.
     pub(super) payload: Range<usize>,
 }
 
-/// Bytes of a header without CSRC and extension.
+/// What a payload type carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum PayloadKind {
+    /// Not negotiated.
+    #[default]
+    Unknown,
+    Audio,
+    /// telephone-event/8000.
+    Event,
+}
+
+/// A jump of the sequence number by this much is a restart of the sender, not loss (RFC 3550 §A.1).
+const MAX_DROPOUT: u16 = 3_000;
+/// A packet at most this far behind is late; one further behind is a restart of the sender (RFC 3550 §A.1).
+const MAX_MISORDER: u16 = 100;
+
+/// Whether `sequence` neither follows `highest` after a loss nor is a late packet (RFC 3550 §A.1).
+pub(super) fn is_out_of_sequence(highest: u16, sequence: u16) -> bool {
+    let ahead = sequence.wrapping_sub(highest);
+    (MAX_DROPOUT..=u16::MAX - MAX_MISORDER).contains(&ahead)
+}
+
+/// Bytes of a header without CSRC list and extension.
 pub(super) const HEADER: usize = 12;
 
-/// Whether this is RTCP on a shared port (RFC 5761 §4).
+/// Whether a packet on a shared port is RTCP (RFC 5761 §4).
 pub(super) fn is_rtcp(packet: &[u8]) -> bool {
     packet.get(1).is_some_and(|second| (192..=223).contains(second))
 }
 
-/// Read a header. `None`: no RTP.
+/// Parse a header. `None`: not RTP.
 pub(super) fn parse(packet: &[u8]) -> Option<Header> {
     let [first, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = *packet.first_chunk::<HEADER>()?;
     if first >> 6 != 2 {
@@ -48,7 +70,7 @@ pub(super) fn parse(packet: &[u8]) -> Option<Header> {
     })
 }
 
-/// Write everything of `header` but the payload's place over a packet's own header.
+/// Overwrite the fields of a packet's header with `header`. Version, padding, extension and CSRC bits stay as they are.
 pub(super) fn rewrite(packet: &mut [u8], header: &Header) {
     let Some(bytes) = packet.first_chunk_mut::<HEADER>() else { return };
     let [s0, s1] = header.sequence.to_be_bytes();
@@ -64,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extension_csrc_and_padding_are_no_payload() {
+    fn extension_csrc_and_padding_are_not_payload() {
         let mut packet =
             vec![0xb1, 0x80, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 9, 9, 9, 9, 0xbe, 0xde, 0, 1, 7, 7, 7, 7];
         packet.extend([1, 2, 3, 0, 0, 3]);

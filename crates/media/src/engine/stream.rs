@@ -1,103 +1,93 @@
-//! One leg: what it agreed on, whom it believes, what it hears and what it carried.
+//! One stream: its negotiated media, latched source, routes, sender, and statistics.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{Instant, Now, Rng};
 
+use super::api::{Component, Report, Source, StreamId};
 use super::dtmf::EventDetector;
 use super::g711::Law;
 use super::latching::RtpLatch;
-use super::playback::PlayQueue;
+use super::play_queue::PlayQueue;
 use super::quality::{self, ReceiveStats};
 use super::rtcp::Rtcp;
+use super::rtp::PayloadKind;
 use super::sender::RtpSender;
 use super::tap::Tap;
 use super::tone_generator::TonePlayer;
-use super::{Component, Report, Source, StreamId};
 use crate::limits::PACKETS_PER_SECOND;
 use crate::sdp::{Codec, Negotiated};
 
-/// See the module.
+/// One leg's RTP and RTCP.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
-    /// Of each payload type that the peer may send: what to do with it.
+    /// Handling of received packets, by payload type.
     pub(super) routes: [Route; 128],
-    /// What SDP said; nothing goes in or out before.
-    pub(super) agreed: Option<Agreed>,
-    /// What the peer hears.
+    /// `None` before the first negotiation: nothing is sent or accepted.
+    pub(super) negotiation: Option<Negotiation>,
+    /// Source of the audio sent to the peer.
     pub(super) source: Source,
-    /// The slot of the stream whose peer hears this one.
+    /// Slot of the stream whose peer receives this stream's packets.
     pub(super) sink: Option<usize>,
-    pub(super) output: RtpSender,
-    pub(super) reception: ReceiveStats,
-    pub(super) detector: EventDetector,
+    pub(super) sender: RtpSender,
+    pub(super) receive_stats: ReceiveStats,
+    pub(super) event_detector: EventDetector,
     pub(super) rtcp: Rtcp,
-    pub(super) play: Option<TonePlayer>,
-    /// What is played instead, as long as there is any.
-    pub(super) clips: PlayQueue,
-    /// Who of us listens in: recordings, and ears for tones.
+    pub(super) tone_player: Option<TonePlayer>,
+    /// Clips that are played in place of the source.
+    pub(super) play_queue: PlayQueue,
+    /// Consumers of decoded audio: recordings and in-band DTMF detection.
     pub(super) tap: Option<Box<Tap>>,
     pub(super) refused: u64,
-    /// The last sign of life of a peer that should send.
-    pub(super) heard: Instant,
-    /// Silence was told, and nothing came since.
-    pub(super) silent: bool,
-    /// Its entry in the agenda.
+    /// Time of the last accepted packet while the peer should send.
+    pub(super) last_received: Instant,
+    /// [`MediaEvent::RtpTimeout`](super::api::MediaEvent::RtpTimeout) was raised, and no packet came since.
+    pub(super) timeout_raised: bool,
+    /// This stream's entry in the engine's timers.
     pub(super) due: Option<Instant>,
-    /// The second that is being counted, and its packets.
-    rate: (u64, u16),
+    /// The current second and the packets counted in it.
+    packet_rate: (u64, u16),
 }
 
-/// The part of a negotiation that packets ask for, beside the whole.
+/// The negotiated media of a stream, with the values precomputed that are needed per packet.
 #[derive(Debug)]
-pub(super) struct Agreed {
-    pub(super) lock: RtpLatch,
-    /// Where RTP goes; `None` where nothing may or can be sent.
+pub(super) struct Negotiation {
+    pub(super) latch: RtpLatch,
+    /// Destination of RTP; `None` where nothing may or can be sent.
     pub(super) target: Option<SocketAddr>,
     pub(super) receives: bool,
     pub(super) mux: bool,
     pub(super) clock: u32,
-    /// The law and number that tones are played in.
+    /// Codec and payload type of generated audio; `None` where the peer accepts neither G.711 codec.
     pub(super) law: Option<(Law, u8)>,
     pub(super) negotiated: Box<Negotiated>,
 }
 
-/// What is done with packets of one payload type.
+/// Handling of the packets of one payload type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Route {
-    pub(super) kind: Kind,
+    pub(super) kind: PayloadKind,
     pub(super) forwarding: Forwarding,
 }
 
-/// What a payload type carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Kind {
-    /// Not agreed on.
-    #[default]
-    Unknown,
-    Audio,
-    /// telephone-event/8000.
-    Event,
-}
-
-/// How it reaches the listener.
+/// How a packet is forwarded to the listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Forwarding {
-    /// Not at all: nobody listens, or the listener does not know it.
+    /// Not forwarded: there is no listener, or the listener did not negotiate the codec.
     #[default]
     Nowhere,
-    /// Under this number.
+    /// With this payload type.
     Same(u8),
-    /// Under this number in the other law.
+    /// Transcoded to this G.711 law, with this payload type.
     Transcoded(Law, u8),
 }
 
-impl Agreed {
-    /// The law of a payload type that the peer sends.
+impl Negotiation {
+    /// The G.711 law of a payload type that the peer sends.
     pub(super) fn law_of(&self, payload_type: u8) -> Option<Law> {
-        let (_, codec) = numbers(&self.negotiated).find(|(number, _)| *number == payload_type)?;
+        let (_, codec) = payload_types(&self.negotiated).find(|(known, _)| *known == payload_type)?;
         match codec {
             Codec::Pcmu => Some(Law::Mu),
             Codec::Pcma => Some(Law::A),
@@ -111,118 +101,120 @@ impl Stream {
         Stream {
             id,
             routes: [Route::default(); 128],
-            agreed: None,
+            negotiation: None,
             source: Source::Nothing,
             sink: None,
-            output: RtpSender::new(rng),
-            reception: ReceiveStats::default(),
-            detector: EventDetector::default(),
+            sender: RtpSender::new(rng),
+            receive_stats: ReceiveStats::default(),
+            event_detector: EventDetector::default(),
             rtcp: Rtcp::new(now, rng),
-            play: None,
-            clips: PlayQueue::default(),
+            tone_player: None,
+            play_queue: PlayQueue::default(),
             tap: None,
             refused: 0,
-            heard: now.instant,
-            silent: false,
+            last_received: now.instant,
+            timeout_raised: false,
             due: None,
-            rate: (0, 0),
+            packet_rate: (0, 0),
         }
     }
 
-    /// SDP spoke, first or anew.
-    pub(super) fn agree(&mut self, now: Now, signalling: IpAddr, negotiated: Box<Negotiated>) {
+    /// Apply the result of an offer/answer exchange, the first or a later one.
+    pub(super) fn negotiate(&mut self, now: Now, signalling: IpAddr, negotiated: Box<Negotiated>) {
         let (remote, remote_rtcp) = (negotiated.remote, negotiated.remote_rtcp);
         let signalling = signalling.to_canonical();
-        let before = self.agreed.take();
-        let received = before.as_ref().is_some_and(|a| a.receives);
-        let lock = match before {
-            Some(Agreed { mut lock, .. }) => {
-                lock.renegotiate(signalling, remote, remote_rtcp);
-                lock
+        let previous = self.negotiation.take();
+        let was_receiving = previous.as_ref().is_some_and(|a| a.receives);
+        let latch = match previous {
+            Some(Negotiation { mut latch, .. }) => {
+                latch.renegotiate(signalling, remote, remote_rtcp);
+                latch
             }
             None => RtpLatch::new(signalling, remote, remote_rtcp),
         };
         let clock = negotiated.codec.clock();
-        self.output.set_clock(clock);
+        self.sender.set_clock(clock);
         let receives = negotiated.direction.receives();
-        if receives && !received {
-            (self.heard, self.silent) = (now.instant, false);
-            self.reception.restart();
+        if receives && !was_receiving {
+            (self.last_received, self.timeout_raised) = (now.instant, false);
+            self.receive_stats.restart();
         }
         let mux = negotiated.rtcp_mux;
-        let law = law_of(&negotiated);
-        self.agreed = Some(Agreed { lock, target: None, receives, mux, clock, law, negotiated });
-        self.aim();
+        let law = tone_law(&negotiated);
+        self.negotiation = Some(Negotiation { latch, target: None, receives, mux, clock, law, negotiated });
+        self.update_target();
     }
 
-    /// Find out anew where RTP goes.
-    pub(super) fn aim(&mut self) {
-        if let Some(agreed) = &mut self.agreed {
-            agreed.target = agreed.lock.target().filter(|_| agreed.negotiated.direction.sends());
+    /// Recompute the destination of RTP.
+    pub(super) fn update_target(&mut self) {
+        if let Some(negotiation) = &mut self.negotiation {
+            negotiation.target =
+                negotiation.latch.target().filter(|_| negotiation.negotiated.direction.sends());
         }
     }
 
-    /// Where RTCP goes, and by which socket.
+    /// Destination of RTCP, and the socket to send it from.
     pub(super) fn rtcp_target(&self) -> Option<(Component, SocketAddr)> {
-        let agreed = self.agreed.as_ref()?;
-        if agreed.mux {
-            return Some((Component::Rtp, agreed.lock.target()?));
+        let negotiation = self.negotiation.as_ref()?;
+        if negotiation.mux {
+            return Some((Component::Rtp, negotiation.latch.target()?));
         }
-        Some((Component::Rtcp, agreed.lock.rtcp_target()?))
+        Some((Component::Rtcp, negotiation.latch.rtcp_target()?))
     }
 
-    /// Count a packet; whether it is one too many in this second.
-    pub(super) fn floods(&mut self, now: Instant) -> bool {
+    /// Count a packet; `true` if it exceeds the rate limit of this second.
+    pub(super) fn exceeds_rate_limit(&mut self, now: Instant) -> bool {
         let second = now.as_micros() >> 20;
-        if self.rate.0 != second {
-            self.rate = (second, 0);
+        if self.packet_rate.0 != second {
+            self.packet_rate = (second, 0);
         }
-        self.rate.1 = self.rate.1.saturating_add(1);
-        self.rate.1 > PACKETS_PER_SECOND
+        self.packet_rate.1 = self.packet_rate.1.saturating_add(1);
+        self.packet_rate.1 > PACKETS_PER_SECOND
     }
 
-    /// Rebuild what is done with the peer's packets, where `listener` hears them.
-    pub(super) fn route(&mut self, listener: Option<&Negotiated>) {
+    /// Rebuild the handling of each payload type; `listener` is what the listener negotiated.
+    pub(super) fn rebuild_routes(&mut self, listener: Option<&Negotiated>) {
         self.routes = [Route::default(); 128];
-        let Some(agreed) = &self.agreed else { return };
-        for (number, codec) in numbers(&agreed.negotiated) {
-            let kind = if codec.is_dtmf() { Kind::Event } else { Kind::Audio };
-            let way = listener.map_or(Forwarding::Nowhere, |l| way(codec, l));
-            // The peer's own numbers come first; ours only where they are free.
-            if let Some(route) = self.routes.get_mut(usize::from(number)).filter(|r| r.kind == Kind::Unknown)
+        let Some(negotiation) = &self.negotiation else { return };
+        for (payload_type, codec) in payload_types(&negotiation.negotiated) {
+            let kind = if codec.is_dtmf() { PayloadKind::Event } else { PayloadKind::Audio };
+            let forwarding = listener.map_or(Forwarding::Nowhere, |l| forwarding_to(codec, l));
+            // The payload types of the peer take precedence over ours.
+            if let Some(route) =
+                self.routes.get_mut(usize::from(payload_type)).filter(|r| r.kind == PayloadKind::Unknown)
             {
-                *route = Route { kind, forwarding: way };
+                *route = Route { kind, forwarding };
             }
         }
     }
 
-    /// When something of this stream is due.
+    /// When the next action of this stream is due.
     pub(super) fn next_due(&self, silence: Duration) -> Option<Instant> {
-        let agreed = self.agreed.as_ref()?;
-        let play = self.clips.due().or_else(|| self.play.as_ref().map(TonePlayer::due));
-        let silent = (agreed.receives && !self.silent).then(|| self.heard + silence);
-        [play, silent, Some(self.rtcp.due)].into_iter().flatten().min()
+        let negotiation = self.negotiation.as_ref()?;
+        let audio = self.play_queue.due().or_else(|| self.tone_player.as_ref().map(TonePlayer::due));
+        let timeout = (negotiation.receives && !self.timeout_raised).then(|| self.last_received + silence);
+        [audio, timeout, Some(self.rtcp.due)].into_iter().flatten().min()
     }
 
-    /// What it carried.
+    /// Statistics for [`MediaEvent::Closed`](super::api::MediaEvent::Closed).
     pub(super) fn report(&self) -> Report {
-        let clock = u64::from(self.agreed.as_ref().map_or(8_000, |a| a.clock)).max(1);
+        let clock = u64::from(self.negotiation.as_ref().map_or(8_000, |a| a.clock)).max(1);
         let micros =
             |units: u32| (u64::from(units) * 1_000_000).wrapping_div(clock).min(u64::from(u32::MAX)) as u32;
-        let sent = self.output.packets;
+        let sent = self.sender.packets;
         let rtt_us = self.rtcp.rtt.map_or(0, |rtt| rtt.as_micros().min(u128::from(u32::MAX)) as u32);
-        let jitter_us = micros(self.reception.jitter());
+        let jitter_us = micros(self.receive_stats.jitter());
         let mut report = Report {
-            received: self.reception.received,
+            received: self.receive_stats.received,
             sent,
-            lost: self.reception.lost(),
+            lost: self.receive_stats.lost(),
             refused: self.refused,
             jitter_us,
             rtt_us,
             ..Report::default()
         };
         if report.received > 0 {
-            report.mos = quality::mos(self.reception.loss(), quality::one_way_ms(rtt_us, jitter_us));
+            report.mos = quality::mos(self.receive_stats.loss(), quality::one_way_ms(rtt_us, jitter_us));
         }
         if let Some(remote) = self.rtcp.remote.filter(|_| sent > 0) {
             let loss = remote.lost as f32 / sent as f32;
@@ -234,44 +226,44 @@ impl Stream {
     }
 }
 
-/// Every payload type of a negotiation with its codec.
-fn numbers(negotiated: &Negotiated) -> impl Iterator<Item = (u8, &Codec)> {
+/// All payload types of a negotiation with their codecs.
+fn payload_types(negotiated: &Negotiated) -> impl Iterator<Item = (u8, &Codec)> {
     let main = std::iter::once((negotiated.payload_type, &negotiated.codec));
-    let dtmf = negotiated.dtmf.iter().map(|number| (*number, event()));
-    main.chain(dtmf).chain(negotiated.alternates.iter().map(|(number, codec)| (*number, codec)))
+    let dtmf = negotiated.dtmf.iter().map(|payload_type| (*payload_type, telephone_event()));
+    main.chain(dtmf).chain(negotiated.alternates.iter().map(|(payload_type, codec)| (*payload_type, codec)))
 }
 
-fn event() -> &'static Codec {
+fn telephone_event() -> &'static Codec {
     static EVENT: std::sync::LazyLock<Codec> =
         std::sync::LazyLock::new(|| Codec::Other("telephone-event/8000".to_owned()));
     &EVENT
 }
 
-/// The number under which a peer wants a codec.
-fn number_of(codec: &Codec, listener: &Negotiated) -> Option<u8> {
-    numbers(listener)
+/// The payload type under which a peer accepts a codec.
+fn payload_type_of(codec: &Codec, listener: &Negotiated) -> Option<u8> {
+    payload_types(listener)
         .find(|(_, theirs)| theirs.same_as(codec) || (theirs.is_dtmf() && codec.is_dtmf()))
         .map(|(n, _)| n)
 }
 
-fn way(codec: &Codec, listener: &Negotiated) -> Forwarding {
-    if let Some(number) = number_of(codec, listener) {
-        return Forwarding::Same(number);
+fn forwarding_to(codec: &Codec, listener: &Negotiated) -> Forwarding {
+    if let Some(payload_type) = payload_type_of(codec, listener) {
+        return Forwarding::Same(payload_type);
     }
-    let other = match codec {
+    let transcoded = match codec {
         Codec::Pcmu => (Codec::Pcma, Law::A),
         Codec::Pcma => (Codec::Pcmu, Law::Mu),
         Codec::Other(_) => return Forwarding::Nowhere,
     };
-    number_of(&other.0, listener)
-        .map_or(Forwarding::Nowhere, |number| Forwarding::Transcoded(other.1, number))
+    payload_type_of(&transcoded.0, listener)
+        .map_or(Forwarding::Nowhere, |payload_type| Forwarding::Transcoded(transcoded.1, payload_type))
 }
 
-/// The law that a peer hears tones in: the one spoken, else one that it knows.
-fn law_of(negotiated: &Negotiated) -> Option<(Law, u8)> {
-    numbers(negotiated).find_map(|(number, codec)| match codec {
-        Codec::Pcmu => Some((Law::Mu, number)),
-        Codec::Pcma => Some((Law::A, number)),
+/// Codec and payload type for generated audio: the negotiated codec if it is G.711, else a G.711 alternate.
+fn tone_law(negotiated: &Negotiated) -> Option<(Law, u8)> {
+    payload_types(negotiated).find_map(|(payload_type, codec)| match codec {
+        Codec::Pcmu => Some((Law::Mu, payload_type)),
+        Codec::Pcma => Some((Law::A, payload_type)),
         Codec::Other(_) => None,
     })
 }

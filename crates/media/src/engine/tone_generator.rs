@@ -1,22 +1,22 @@
-//! What we play by ourselves: cadenced tones, the milliwatt, a small tune, silence; rendered once as loops of G.711.
+//! Generated audio: cadenced tones, the milliwatt, a tune, silence; each rendered once as a loop of G.711.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
 
 use base::Instant;
 
-use super::Tone;
+use super::api::Tone;
 use super::g711::Law;
 use super::rtp::{self, HEADER};
 use crate::limits::TONE_CATCH_UP;
 
 /// Samples per packet.
 pub(super) const SAMPLES: usize = 160;
-/// Time per packet.
+/// Duration of a packet.
 pub(super) const FRAME: Duration = Duration::from_millis(20);
 const RATE: f64 = 8_000.0;
 
-/// Something that is being played to a peer.
+/// A tone or silence that is played to a peer.
 #[derive(Debug)]
 pub(super) struct TonePlayer {
     /// `None`: silence.
@@ -34,48 +34,48 @@ impl TonePlayer {
         self.due
     }
 
-    /// Go on after something else was heard.
+    /// Continue after other audio.
     pub(super) fn resume(&mut self, now: Instant) {
         self.due = now;
     }
 
-    /// See [`frames_due`].
+    /// The frames that are due; see the free function [`frames_due`].
     pub(super) fn frames_due(&mut self, now: Instant) -> (u32, Catchup) {
         frames_due(&mut self.due, now)
     }
 
-    /// The next 20 ms.
-    pub(super) fn fill(&mut self, sounds: &mut ToneCache, law: Law, frame: &mut [u8; SAMPLES]) {
+    /// Fill the next 20 ms.
+    pub(super) fn fill(&mut self, cache: &mut ToneCache, law: Law, frame: &mut [u8; SAMPLES]) {
         let Some(tone) = self.tone else {
             *frame = [law.silence(); SAMPLES];
             return;
         };
-        let sound = sounds.get(tone, law);
+        let samples = cache.get(tone, law);
         let mut position = self.position;
         for byte in frame.iter_mut() {
-            *byte = sound.get(position).copied().unwrap_or(law.silence());
-            position = if position + 1 < sound.len() { position + 1 } else { 0 };
+            *byte = samples.get(position).copied().unwrap_or(law.silence());
+            position = if position + 1 < samples.len() { position + 1 } else { 0 };
         }
         self.position = position;
     }
 }
 
-/// How many packets to send now, and whether time was lost that nobody makes up for. `due` moves to the next one.
+/// How many packets to send now, and whether older ones are skipped. Moves `due` to the next packet.
 pub(super) fn frames_due(due: &mut Instant, now: Instant) -> (u32, Catchup) {
-    let late = now.since(*due).as_millis() as u64 / FRAME.as_millis() as u64;
-    let frames = if now < *due { 0 } else { late + 1 };
+    let frames_late = now.since(*due).as_millis() as u64 / FRAME.as_millis() as u64;
+    let frames = if now < *due { 0 } else { frames_late + 1 };
     *due += FRAME * u32::try_from(frames).unwrap_or(u32::MAX);
     if frames > u64::from(TONE_CATCH_UP) { (1, Catchup::Skipped) } else { (frames as u32, Catchup::None) }
 }
 
-/// See [`frames_due`].
+/// Whether frames were skipped because the tick came too late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Catchup {
     None,
     Skipped,
 }
 
-/// The loops, each rendered when it is first played.
+/// The rendered loops; each is rendered when it is first played.
 #[derive(Debug, Default)]
 pub(super) struct ToneCache {
     loops: [[Vec<u8>; 2]; 4],
@@ -90,18 +90,18 @@ impl ToneCache {
             Tone::Milliwatt => milliwatt,
             Tone::Music => music,
         };
-        let sound = match law {
+        let samples = match law {
             Law::Mu => mu,
             Law::A => a,
         };
-        if sound.is_empty() {
-            *sound = render(tone, law);
+        if samples.is_empty() {
+            *samples = render(tone, law);
         }
-        sound
+        samples
     }
 }
 
-/// One period of a sound. Every length holds whole waves, so that the loop has no seam.
+/// Render one period of a tone. The length is a whole number of waves, so the loop has no discontinuity.
 fn render(tone: Tone, law: Law) -> Vec<u8> {
     match tone {
         Tone::Ringback => cadence(law, 8_000, 32_000),
@@ -115,7 +115,7 @@ fn sine(hertz: f64, n: usize) -> f64 {
     (TAU * hertz * n as f64 / RATE).sin()
 }
 
-/// A byte for an amplitude of which 1.0 is the peak of 0 dBm0.
+/// Encode an amplitude; 1.0 is the peak of 0 dBm0.
 fn sample(law: Law, amplitude: f64) -> u8 {
     law.encode((amplitude * law.milliwatt_peak()).round() as i16)
 }
@@ -123,11 +123,11 @@ fn sample(law: Law, amplitude: f64) -> u8 {
 /// 425 Hz at −13 dBm0, on and off (ITU-T E.180).
 fn cadence(law: Law, on: usize, off: usize) -> Vec<u8> {
     let level = 10f64.powf(-13.0 / 20.0);
-    let sound = (0..on).map(|n| sample(law, level * sine(425.0, n)));
-    sound.chain((0..off).map(|_| law.silence())).collect()
+    let samples = (0..on).map(|n| sample(law, level * sine(425.0, n)));
+    samples.chain((0..off).map(|_| law.silence())).collect()
 }
 
-/// Semitones above A3 of the tune's notes, and how many beats each lasts: a calm walk through four chords.
+/// Notes of the tune: semitones above A3, and length in beats.
 const TUNE: [(i32, usize); 24] = [
     (3, 1),
     (7, 1),
@@ -157,7 +157,7 @@ const TUNE: [(i32, usize); 24] = [
 /// Samples of a beat: 300 ms.
 const BEAT: usize = 2_400;
 
-/// Plucked notes over their fifth, at about −24 dBm0.
+/// Plucked notes with a sub-octave, at about −24 dBm0.
 fn tune(law: Law) -> Vec<u8> {
     let beats: usize = TUNE.iter().map(|(_, beats)| beats).sum();
     let mut bytes = Vec::with_capacity(beats * BEAT);
@@ -175,8 +175,8 @@ fn tune(law: Law) -> Vec<u8> {
     bytes
 }
 
-/// A packet of ours.
-pub(super) fn packed(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
+/// Build a packet of generated audio.
+pub(super) fn build_packet(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER + SAMPLES] {
     let mut packet = [0; HEADER + SAMPLES];
     let (head, payload) = packet.split_at_mut(HEADER);
     payload.copy_from_slice(frame);
@@ -191,7 +191,7 @@ pub(super) fn packed(header: &rtp::Header, frame: &[u8; SAMPLES]) -> [u8; HEADER
 mod tests {
     use super::*;
 
-    /// dBm0 of decoded audio, and its strength at a frequency as part of the whole.
+    /// Level of decoded audio in dBm0, and the fraction of its power at a frequency.
     fn measure(law: Law, bytes: &[u8], hertz: f64) -> (f64, f64) {
         let peak = law.milliwatt_peak();
         let samples: Vec<f64> = bytes.iter().map(|b| f64::from(law.decode(*b)) / peak).collect();
@@ -215,13 +215,13 @@ mod tests {
 
     #[test]
     fn cadences_sound_at_425_hz_and_pause() {
-        let mut sounds = ToneCache::default();
-        let ringback = sounds.get(Tone::Ringback, Law::A);
+        let mut cache = ToneCache::default();
+        let ringback = cache.get(Tone::Ringback, Law::A);
         let (level, purity) = measure(Law::A, &ringback[..8_000], 425.0);
         assert!((level + 13.0).abs() < 0.1 && purity > 0.99);
         assert!(ringback[8_000..].iter().all(|b| *b == Law::A.silence()));
-        assert_eq!((ringback.len(), sounds.get(Tone::Busy, Law::A).len()), (40_000, 8_000));
-        let music = sounds.get(Tone::Music, Law::Mu);
+        assert_eq!((ringback.len(), cache.get(Tone::Busy, Law::A).len()), (40_000, 8_000));
+        let music = cache.get(Tone::Music, Law::Mu);
         let (level, _) = measure(Law::Mu, music, 440.0);
         assert!((-40.0..-20.0).contains(&level), "{level}");
     }

@@ -1,7 +1,7 @@
-//! Keys that are sent as tones in the audio (ITU-T Q.23, Q.24): two sines at once, found by Goertzel's algorithm.
+//! In-band DTMF detection (ITU-T Q.23, Q.24): two simultaneous sines, found with Goertzel's algorithm.
 //!
-//! A voice must not press keys: nearly all the energy of a block has to lie in one tone of each group, neither much stronger than the other,
-//! and two blocks in a row have to agree.
+//! Speech must not be taken for keys: nearly all the energy of a block has to be in one tone of each group, neither may be much stronger than
+//! the other, and consecutive blocks have to agree.
 
 use std::f32::consts::{PI, TAU};
 
@@ -9,43 +9,43 @@ use super::dtmf::DtmfDigit;
 
 /// Samples per second.
 const RATE: f32 = 8_000.0;
-/// Samples that are judged together, 12.75 ms: a bin is as wide as the tones are apart.
+/// Samples of a block, 12.75 ms: a bin is as wide as the distance between two tones.
 const BLOCK: usize = 2 * STEP;
-/// A block begins every so many samples: four of them lie within the shortest press (40 ms), however it falls.
+/// Samples from one block to the next: the shortest key press (40 ms) contains four blocks at any alignment.
 const STEP: usize = 51;
 const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
 const COLUMNS: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
 const KEYS: [[char; 4]; 4] =
     [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
-/// The amplitude of the faintest tone, −33 dBm0: a quarter below the −27 dBm0 that a far phone's may have (Q.24 §2).
-const FAINTEST: f32 = 500.0;
-/// How much of a block's energy the bins of the two tones have to see, and how much has to be in the tones when it is known how far off
-/// the bins they are: noise 10 dB below the tones leaves that.
-const SEEN: f32 = 0.6;
-const PURITY: f32 = 0.9;
-/// How much stronger the low and the high tone may be: 8 and 4 dB (Q.24 §2), and what the bins misjudge.
-const TWIST: (f32, f32) = (8.0, 3.2);
-/// How far off a tone may be: between the 1.5 % that have to be borne and the 3.5 % that have to be refused (Q.24 §2).
-const DETUNED: f32 = 0.023;
-/// How much a tone's power may change from one block to the next within a press: 3 dB.
-const STEADY: f32 = 2.0;
-/// How much stronger a tone has to be than the others of its group: 6 dB.
-const PEAK: f32 = 4.0;
-/// Blocks in a row that have to agree, and that may be missing within a press (Q.24: breaks below 10 ms are none).
-const AGREE: u32 = 4;
-const BREAK: u32 = 3;
-/// Lost audio that a press goes on over, in samples: two packets.
-const BRIDGED: i32 = 320;
+/// The amplitude of the weakest accepted tone, −33 dBm0: below the −27 dBm0 that has to be accepted (Q.24 §2).
+const MIN_AMPLITUDE: f32 = 500.0;
+/// Minimum fraction of a block's energy in the bins of the two tones, and in the two tones after correction of their frequency: noise 10 dB
+/// below the tones leaves that much.
+const MIN_BIN_ENERGY: f32 = 0.6;
+const MIN_TONE_ENERGY: f32 = 0.9;
+/// Maximum twist, low to high and high to low: 8 and 4 dB (Q.24 §2), adjusted for the error of the bins.
+const MAX_TWIST: (f32, f32) = (8.0, 3.2);
+/// Maximum deviation of a tone's frequency: between the 1.5 % that have to be accepted and the 3.5 % that have to be rejected (Q.24 §2).
+const MAX_DETUNE: f32 = 0.023;
+/// Maximum ratio of a tone's power in two consecutive blocks of a key press: 3 dB.
+const MAX_POWER_CHANGE: f32 = 2.0;
+/// Minimum ratio of a tone's power to the other tones of its group: 6 dB.
+const MIN_PEAK_RATIO: f32 = 4.0;
+/// Consecutive blocks that have to agree, and blocks that may be missing within a key press (Q.24: interruptions below 10 ms are ignored).
+const MIN_BLOCKS: u32 = 4;
+const MAX_BREAK: u32 = 3;
+/// Samples of lost audio that do not end a key press: two packets.
+const MAX_LOST: i32 = 320;
 
-/// Listens to one peer.
+/// In-band DTMF detection for one peer.
 #[derive(Debug)]
 pub(super) struct ToneDetector {
     block: [f32; BLOCK],
     filled: usize,
-    /// What the last block was, and how many before it agree.
-    last: Option<(Key, u32)>,
-    press: Option<Held>,
-    /// The timestamp that goes on from what was heard.
+    /// The key of the last block, and the number of consecutive blocks that agree.
+    last: Option<(KeyTones, u32)>,
+    held: Option<HeldKey>,
+    /// The RTP timestamp expected next.
     next: Option<u32>,
 }
 
@@ -58,8 +58,8 @@ struct Tone {
 }
 
 impl Tone {
-    /// Goertzel's algorithm. Its phase advances from block to block as the real tone's does, which tells that one's pitch far closer than
-    /// a bin is wide.
+    /// Goertzel's algorithm. The phase advances from block to block as that of the real tone does, which gives its frequency far more precisely
+    /// than the width of a bin.
     fn of(block: &[f32; BLOCK], hertz: f32) -> Tone {
         let (sin, cos) = (TAU * hertz / RATE).sin_cos();
         let (one, two) = block.iter().fold((0.0, 0.0), |(one, two), x| (x + 2.0 * cos * one - two, one));
@@ -67,57 +67,59 @@ impl Tone {
         Tone { hertz, power: real * real + imaginary * imaginary, phase: imaginary.atan2(real) }
     }
 
-    /// The power of this tone in the next block, if it is the same tone, at its own pitch instead of the bin's.
-    fn goes_on_as(&self, next: &Tone) -> Option<f32> {
-        let steady = self.power <= STEADY * next.power && next.power <= STEADY * self.power;
-        let turn = TAU * self.hertz * STEP as f32 / RATE;
-        let off = (next.phase - self.phase - turn + PI).rem_euclid(TAU) - PI;
-        // A block is two steps long, so half its turn is one step's.
-        let seen = if off.abs() < 1e-3 { 1.0 } else { off.sin() / off };
-        (steady && off.abs() <= turn * DETUNED).then(|| next.power / (seen * seen))
+    /// If `next` is the same tone in the next block: its power, corrected from the bin's frequency to the tone's own.
+    fn continues_as(&self, next: &Tone) -> Option<f32> {
+        let steady =
+            self.power <= MAX_POWER_CHANGE * next.power && next.power <= MAX_POWER_CHANGE * self.power;
+        let advance = TAU * self.hertz * STEP as f32 / RATE;
+        let deviation = (next.phase - self.phase - advance + PI).rem_euclid(TAU) - PI;
+        // A block is two steps long, so half its phase advance is that of one step.
+        let response = if deviation.abs() < 1e-3 { 1.0 } else { deviation.sin() / deviation };
+        (steady && deviation.abs() <= advance * MAX_DETUNE).then(|| next.power / (response * response))
     }
 }
 
-/// What a block is made of.
+/// The key whose tones dominate a block.
 #[derive(Clone, Copy, Debug)]
-struct Key {
+struct KeyTones {
     digit: char,
     low: Tone,
     high: Tone,
-    /// What the powers of two pure tones would come to.
+    /// The power that two pure tones of the block's energy would have.
     energy: f32,
 }
 
-impl Key {
-    fn goes_on_as(&self, next: &Key) -> bool {
-        let power = self.low.goes_on_as(&next.low).zip(self.high.goes_on_as(&next.high));
-        self.digit == next.digit && power.is_some_and(|(low, high)| low + high >= PURITY * next.energy)
+impl KeyTones {
+    fn continues_as(&self, next: &KeyTones) -> bool {
+        let power = self.low.continues_as(&next.low).zip(self.high.continues_as(&next.high));
+        self.digit == next.digit
+            && power.is_some_and(|(low, high)| low + high >= MIN_TONE_ENERGY * next.energy)
     }
 }
 
-/// A key that is down.
+/// A key that is held down.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct HeldKey {
     digit: char,
     blocks: u32,
-    missed: u32,
+    missing: u32,
 }
 
 impl Default for ToneDetector {
     fn default() -> ToneDetector {
-        ToneDetector { block: [0.0; BLOCK], filled: 0, last: None, press: None, next: None }
+        ToneDetector { block: [0.0; BLOCK], filled: 0, last: None, held: None, next: None }
     }
 }
 
 impl ToneDetector {
-    /// Audio of 8 kHz that begins at `timestamp`; `pressed` is told of every key that was let go.
-    pub(super) fn hear(&mut self, timestamp: u32, audio: &[i16], mut pressed: impl FnMut(DtmfDigit)) {
+    /// Handle 8 kHz audio that begins at `timestamp`; `pressed` is called for each key that is released.
+    pub(super) fn on_audio(&mut self, timestamp: u32, audio: &[i16], mut pressed: impl FnMut(DtmfDigit)) {
         let gap = self.next.map_or(0, |next| timestamp.wrapping_sub(next) as i32);
         if gap < 0 && gap > -16_000 {
-            return; // late: its time is over
+            return; // a late packet
         }
-        if !(0..=BRIDGED).contains(&gap) {
-            self.let_go(&mut pressed);
+        if !(0..=MAX_LOST).contains(&gap) {
+            self.release_key(&mut pressed);
             (self.filled, self.last) = (0, None);
         }
         self.next = Some(timestamp.wrapping_add(audio.len() as u32));
@@ -127,63 +129,64 @@ impl ToneDetector {
             }
             self.filled += 1;
             if self.filled == BLOCK {
-                let key = key(&self.block);
-                self.judge(key, &mut pressed);
+                let key = detect_key(&self.block);
+                self.on_block(key, &mut pressed);
                 self.block.copy_within(STEP.., 0);
                 self.filled = BLOCK - STEP;
             }
         }
     }
 
-    fn judge(&mut self, key: Option<Key>, pressed: &mut impl FnMut(DtmfDigit)) {
+    fn on_block(&mut self, key: Option<KeyTones>, pressed: &mut impl FnMut(DtmfDigit)) {
         let run = key.map(|key| match self.last {
-            Some((before, run)) if before.goes_on_as(&key) => (key, run + 1),
+            Some((before, run)) if before.continues_as(&key) => (key, run + 1),
             Some(_) | None => (key, 1),
         });
         self.last = run;
-        if let Some(held) = &mut self.press {
+        if let Some(held) = &mut self.held {
             if key.is_some_and(|key| key.digit == held.digit) {
-                held.blocks += 1 + std::mem::take(&mut held.missed);
+                held.blocks += 1 + std::mem::take(&mut held.missing);
                 return;
             }
-            held.missed += 1;
-            if held.missed <= BREAK {
+            held.missing += 1;
+            if held.missing <= MAX_BREAK {
                 return;
             }
-            self.let_go(pressed);
+            self.release_key(pressed);
         }
-        if let Some((key, _)) = run.filter(|(_, run)| *run >= AGREE) {
-            self.press = Some(Held { digit: key.digit, blocks: AGREE, missed: 0 });
+        if let Some((key, _)) = run.filter(|(_, run)| *run >= MIN_BLOCKS) {
+            self.held = Some(HeldKey { digit: key.digit, blocks: MIN_BLOCKS, missing: 0 });
         }
     }
 
-    fn let_go(&mut self, pressed: &mut impl FnMut(DtmfDigit)) {
-        if let Some(Held { digit, blocks, .. }) = self.press.take() {
+    fn release_key(&mut self, pressed: &mut impl FnMut(DtmfDigit)) {
+        if let Some(HeldKey { digit, blocks, .. }) = self.held.take() {
             let millis = ((blocks + 1) * STEP as u32 / 8).min(u32::from(u16::MAX)) as u16;
             pressed(DtmfDigit { digit, millis });
         }
     }
 }
 
-/// The strongest of a group by its place, where it stands out.
+/// Index and tone of the strongest of a group, if it dominates the others.
 fn strongest(tones: [Tone; 4]) -> Option<(usize, Tone)> {
-    let (place, best) = tones.into_iter().enumerate().max_by(|(_, a), (_, b)| a.power.total_cmp(&b.power))?;
-    let mut others = tones.iter().enumerate().filter(|(n, _)| *n != place);
-    others.all(|(_, tone)| tone.power * PEAK < best.power).then_some((place, best))
+    let (index, best) = tones.into_iter().enumerate().max_by(|(_, a), (_, b)| a.power.total_cmp(&b.power))?;
+    let mut others = tones.iter().enumerate().filter(|(n, _)| *n != index);
+    others.all(|(_, tone)| tone.power * MIN_PEAK_RATIO < best.power).then_some((index, best))
 }
 
-/// The key whose tones a block is made of.
-fn key(block: &[f32; BLOCK]) -> Option<Key> {
+/// The key of a block, if its tones dominate.
+fn detect_key(block: &[f32; BLOCK]) -> Option<KeyTones> {
     let half = BLOCK as f32 / 2.0;
     let energy: f32 = half * block.iter().map(|x| x * x).sum::<f32>();
-    let faintest = (half * FAINTEST).powi(2);
-    if energy < faintest {
+    let min_power = (half * MIN_AMPLITUDE).powi(2);
+    if energy < min_power {
         return None; // most blocks of silence end here
     }
     let (row, low) = strongest(ROWS.map(|hertz| Tone::of(block, hertz)))?;
     let (column, high) = strongest(COLUMNS.map(|hertz| Tone::of(block, hertz)))?;
-    let twisted = low.power > TWIST.0 * high.power || high.power > TWIST.1 * low.power;
-    let seen = low.power + high.power >= SEEN * energy && low.power.min(high.power) >= faintest;
+    let twisted = low.power > MAX_TWIST.0 * high.power || high.power > MAX_TWIST.1 * low.power;
+    let dominant =
+        low.power + high.power >= MIN_BIN_ENERGY * energy && low.power.min(high.power) >= min_power;
     let digit = KEYS.get(row)?.get(column).copied()?;
-    (seen && !twisted).then_some(Key { digit, low, high, energy })
+    (dominant && !twisted).then_some(KeyTones { digit, low, high, energy })
 }

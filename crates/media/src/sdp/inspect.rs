@@ -1,4 +1,4 @@
-//! What the lines of a description mean: addresses, directions, payload types.
+//! Interpretation of SDP lines: addresses, directions, payload types.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,17 +9,17 @@ use super::{Codec, Direction, Line, Media, SdpError, SessionDescription};
 pub(super) struct Payload {
     pub(super) number: u8,
     pub(super) codec: Codec,
-    /// As an rtpmap says it.
+    /// The encoding as written in an rtpmap.
     pub(super) map: String,
 }
 
-/// The transports that we carry without protection.
+/// The transports that we support: those without SRTP.
 fn is_plain(proto: &str) -> bool {
     ["RTP/AVP", "RTP/AVPF"].iter().any(|p| proto.eq_ignore_ascii_case(p))
 }
 
 impl Line {
-    /// The value of `a=<name>:<value>`, or an empty one for `a=<name>`.
+    /// The value of `a=<name>:<value>`; empty for `a=<name>`.
     pub(super) fn attribute(&self, name: &str) -> Option<&[u8]> {
         if self.kind != b'a' {
             return None;
@@ -32,7 +32,7 @@ impl Line {
         }
     }
 
-    /// The same as text.
+    /// The value of an attribute as text.
     fn attribute_text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.attribute(name)?).ok().map(str::trim)
     }
@@ -43,7 +43,7 @@ impl Line {
     }
 }
 
-/// The first `a=<name>` among lines.
+/// The value of the first `a=<name>`.
 pub(super) fn find<'a>(lines: &'a [Line], name: &str) -> Option<&'a str> {
     lines.iter().find_map(|line| line.attribute_text(name))
 }
@@ -58,7 +58,7 @@ fn direction_in(lines: &[Line]) -> Option<Direction> {
     })
 }
 
-/// The address of a `c=` line. A name instead of a literal gives the unspecified address: nobody is sent to before he has sent.
+/// The address of a `c=` line. A host name gives the unspecified address: nothing is sent to the peer before a packet from it arrives.
 fn connection_in(lines: &[Line]) -> Option<IpAddr> {
     let line = lines.iter().find(|line| line.kind == b'c')?;
     let text = std::str::from_utf8(&line.value).unwrap_or_default();
@@ -66,52 +66,52 @@ fn connection_in(lines: &[Line]) -> Option<IpAddr> {
     Some(literal_address(literal))
 }
 
-/// An IP literal without its `/ttl`; broadcast and multicast are no peers.
+/// Parse an IP literal, without its `/ttl`. Broadcast and multicast give the unspecified address.
 fn literal_address(literal: &str) -> IpAddr {
     let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address: IpAddr = literal.split('/').next().and_then(|a| a.parse().ok()).unwrap_or(unspecified);
     let address = address.to_canonical();
-    let shared = address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST);
-    if shared { unspecified } else { address }
+    let is_group = address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if is_group { unspecified } else { address }
 }
 
 impl SessionDescription {
-    /// The first audio section that we can carry, with its place.
+    /// The first usable audio section, and its index.
     pub(super) fn audio(&self) -> Option<(usize, &Media)> {
         self.media.iter().enumerate().find(|(_, m)| m.is_usable_audio())
     }
 
-    /// Why there is none.
+    /// Why there is no usable audio section.
     pub(super) fn audio_error(&self) -> SdpError {
         let refused = self.media.iter().find(|m| m.is_audio() && m.port != 0);
         refused.map_or(SdpError::NoAudio, |m| SdpError::Transport(m.proto.clone()))
     }
 
     pub(super) fn direction_of(&self, media: &Media) -> Direction {
-        let said = direction_in(&media.lines).or_else(|| direction_in(&self.session)).unwrap_or_default();
-        if self.holds(media) { restrict(said, Direction::SendOnly) } else { said }
+        let value = direction_in(&media.lines).or_else(|| direction_in(&self.session)).unwrap_or_default();
+        if self.is_hold(media) { restrict(value, Direction::SendOnly) } else { value }
     }
 
-    /// `c=0.0.0.0` literally: a name or an unusable address is no wish to be left alone.
-    fn holds(&self, media: &Media) -> bool {
+    /// Whether the address is literally `c=0.0.0.0`: a host name or an unusable address is not a hold.
+    fn is_hold(&self, media: &Media) -> bool {
         let c = |lines: &[Line]| lines.iter().find(|l| l.kind == b'c').map(|l| l.value.clone());
         let Some(value) = c(&media.lines).or_else(|| c(&self.session)) else { return false };
         let literal = value.split(|b| *b == b' ').filter(|w| !w.is_empty()).nth(2).unwrap_or_default();
         matches!(literal, b"0.0.0.0" | b"::")
     }
 
-    /// Where a section's RTP and RTCP are wanted.
+    /// The addresses that the section gives for RTP and RTCP.
     pub(super) fn remotes(&self, media: &Media) -> Result<(SocketAddr, SocketAddr), SdpError> {
         let address = connection_in(&media.lines).or_else(|| connection_in(&self.session));
         let address = address.ok_or(SdpError::Malformed { line: 0, what: "no c= line" })?;
         let rtp = SocketAddr::new(address, media.port);
-        if media.muxes() {
+        if media.has_rtcp_mux() {
             return Ok((rtp, rtp));
         }
         let mut rtcp = SocketAddr::new(address, media.port.saturating_add(1));
-        if let Some(said) = find(&media.lines, "rtcp") {
+        if let Some(value) = find(&media.lines, "rtcp") {
             // RFC 3605: a=rtcp:<port> [IN IP4 <address>]
-            let mut words = said.split(' ').filter(|w| !w.is_empty());
+            let mut words = value.split(' ').filter(|w| !w.is_empty());
             if let Some(port) = words.next().and_then(|p| p.parse().ok()) {
                 rtcp.set_port(port);
             }
@@ -133,25 +133,25 @@ impl Media {
     }
 
     /// Whether RTCP may share the RTP port (RFC 5761 §5.1.1).
-    pub(super) fn muxes(&self) -> bool {
+    pub(super) fn has_rtcp_mux(&self) -> bool {
         find(&self.lines, "rtcp-mux").is_some()
     }
 
     pub(super) fn ptime_ms(&self) -> Option<u16> {
-        let said = find(&self.lines, "ptime")?.split('.').next()?;
-        said.parse().ok().filter(|ms| (1..=200).contains(ms))
+        let value = find(&self.lines, "ptime")?.split('.').next()?;
+        value.parse().ok().filter(|ms| (1..=200).contains(ms))
     }
 
-    /// The payload types that have a meaning, in the order of `m=`, each once.
+    /// The payload types with a known encoding, in the order of `m=`, each once.
     pub(super) fn payloads(&self) -> Vec<Payload> {
         let mut payloads: Vec<Payload> = Vec::new();
         for number in self.formats.iter().filter_map(|f| f.parse::<u8>().ok()).filter(|n| *n < 128) {
             if payloads.iter().any(|p| p.number == number) {
                 continue;
             }
-            let said = self.lines.iter().find(|line| line.payload_of("rtpmap") == Some(number));
-            let said = said.and_then(|line| line.attribute_text("rtpmap")).and_then(|v| v.split_once(' '));
-            let map = match said {
+            let value = self.lines.iter().find(|line| line.payload_of("rtpmap") == Some(number));
+            let value = value.and_then(|line| line.attribute_text("rtpmap")).and_then(|v| v.split_once(' '));
+            let map = match value {
                 Some((_, map)) => map.trim(),
                 None => static_map(number),
             };
@@ -163,7 +163,7 @@ impl Media {
     }
 }
 
-/// A codec from `<name>/<clock>[/<channels>]`.
+/// Parse a codec from `<name>/<clock>[/<channels>]`.
 fn codec(map: &str) -> Option<Codec> {
     let map = map.strip_suffix("/1").filter(|m| m.contains('/')).unwrap_or(map);
     let (name, clock) = map.split_once('/')?;
@@ -198,9 +198,9 @@ fn static_map(number: u8) -> &'static str {
     }
 }
 
-/// What remains of one direction where another limits it; both seen from the same end.
-pub(super) fn restrict(wish: Direction, limit: Direction) -> Direction {
-    match (wish.sends() && limit.sends(), wish.receives() && limit.receives()) {
+/// Restrict one direction by another, both seen from the same end.
+pub(super) fn restrict(wanted: Direction, limit: Direction) -> Direction {
+    match (wanted.sends() && limit.sends(), wanted.receives() && limit.receives()) {
         (true, true) => Direction::SendRecv,
         (true, false) => Direction::SendOnly,
         (false, true) => Direction::RecvOnly,
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_channel_is_no_difference_and_a_clock_is() {
+    fn one_channel_is_the_default_and_the_clock_rate_distinguishes() {
         assert_eq!(codec("pcmu/8000/1"), Some(Codec::Pcmu));
         assert_eq!(codec("PCMU/16000"), Some(Codec::Other("PCMU/16000".into())));
         assert_eq!(codec("opus/48000/2"), Some(Codec::Other("opus/48000/2".into())));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_a_group_and_a_broadcast_are_no_addresses() {
+    fn host_names_multicast_and_broadcast_give_the_unspecified_address() {
         for literal in ["pbx.example.com", "224.1.1.1/127", "255.255.255.255", "ff02::1", ""] {
             assert!(literal_address(literal).is_unspecified(), "{literal}");
         }

@@ -1,4 +1,4 @@
-//! SDP (RFC 8866) and its offer/answer model (RFC 3264): one audio stream is ours to carry, others are refused with port 0.
+//! SDP (RFC 8866) and the offer/answer model (RFC 3264): one audio stream is negotiated, all other media are rejected with port 0.
 
 mod inspect;
 mod negotiate;
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-/// Which way media flows, seen from the one who writes it.
+/// Direction of media, seen from the writer of the description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub enum Direction {
@@ -22,7 +22,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The same flow seen from the other end.
+    /// The same direction seen from the other end.
     pub fn reversed(self) -> Direction {
         match self {
             Direction::SendOnly => Direction::RecvOnly,
@@ -31,30 +31,30 @@ impl Direction {
         }
     }
 
-    /// Whether the writer sends.
+    /// Whether the writer sends media.
     pub fn sends(self) -> bool {
         matches!(self, Direction::SendRecv | Direction::SendOnly)
     }
 
-    /// Whether the writer listens.
+    /// Whether the writer receives media.
     pub fn receives(self) -> bool {
         matches!(self, Direction::SendRecv | Direction::RecvOnly)
     }
 }
 
-/// An audio codec by name.
+/// An audio codec by its encoding name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Codec {
     /// G.711 µ-law, 8 kHz.
     Pcmu,
     /// G.711 A-law, 8 kHz.
     Pcma,
-    /// One that is only relayed: `opus/48000/2`, `G722/8000`, as its rtpmap says.
+    /// Any other codec, which is only relayed: its rtpmap, such as `opus/48000/2` or `G722/8000`.
     Other(String),
 }
 
 impl Codec {
-    /// As in an rtpmap without clock: `PCMU`, `PCMA`, `opus`.
+    /// Encoding name without clock rate: `PCMU`, `PCMA`, `opus`.
     pub fn name(&self) -> &str {
         match self {
             Codec::Pcmu => "PCMU",
@@ -63,7 +63,7 @@ impl Codec {
         }
     }
 
-    /// The RTP clock (RFC 3551): 8 kHz where the map does not say.
+    /// RTP clock rate in Hz (RFC 3551); 8,000 where the rtpmap has none.
     pub fn clock(&self) -> u32 {
         match self {
             Codec::Pcmu | Codec::Pcma => 8_000,
@@ -73,7 +73,7 @@ impl Codec {
         }
     }
 
-    /// Whether two names mean the same codec: encoding names know no case (RFC 8866 §6.6).
+    /// Whether both are the same codec: encoding names are case-insensitive (RFC 8866 §6.6).
     pub fn same_as(&self, other: &Codec) -> bool {
         match (self, other) {
             (Codec::Pcmu, Codec::Pcmu) | (Codec::Pcma, Codec::Pcma) => true,
@@ -82,12 +82,12 @@ impl Codec {
         }
     }
 
-    /// Whether it is one of the two that we can transcode.
+    /// Whether it is G.711, which we can transcode.
     pub fn is_g711(&self) -> bool {
         matches!(self, Codec::Pcmu | Codec::Pcma)
     }
 
-    /// Neither events nor comfort noise.
+    /// Whether it is neither telephone-event nor comfort noise.
     fn is_audio(&self) -> bool {
         !self.is_event() && !self.name().eq_ignore_ascii_case("CN")
     }
@@ -96,13 +96,13 @@ impl Codec {
         self.name().eq_ignore_ascii_case("telephone-event")
     }
 
-    /// `telephone-event/8000`, the one that G.711 legs use.
+    /// Whether it is `telephone-event/8000`, the form used with G.711.
     pub(crate) fn is_dtmf(&self) -> bool {
         self.is_event() && self.clock() == 8_000
     }
 }
 
-/// Why descriptions do not lead to media. The switch answers 400 or 488 with this text.
+/// Why an offer/answer exchange failed. The switch rejects with 400 or 488 and this text.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SdpError {
@@ -116,10 +116,10 @@ pub enum SdpError {
     Transport(String),
 }
 
-/// A parsed description; lines that we do not understand are kept in their places.
+/// A parsed session description; unknown lines are kept in their order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionDescription {
-    /// What stands above the first `m=`, the `v=` line included.
+    /// The session-level lines, `v=` included.
     session: Vec<Line>,
     /// One entry per `m=`.
     media: Vec<Media>,
@@ -132,12 +132,12 @@ struct Line {
     value: Bytes,
 }
 
-/// An `m=` line and what belongs to it.
+/// An `m=` line and the lines of its section.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Media {
     kind: String,
     port: u16,
-    /// The rare `/<number of ports>`.
+    /// The optional `/<number of ports>`.
     count: Option<u16>,
     proto: String,
     formats: Vec<String>,
@@ -145,22 +145,22 @@ struct Media {
 }
 
 impl SessionDescription {
-    /// Read one. Never panics.
+    /// Parse a description. Errors with [`SdpError::Malformed`]; never panics.
     pub fn parse(bytes: &[u8]) -> Result<SessionDescription, SdpError> {
         parse::description(bytes)
     }
 
-    /// As bytes for the wire: what was parsed, with CRLF and the `m=` lines in their canonical form.
+    /// Serialise: the parsed lines, with CRLF and `m=` lines in canonical form.
     pub fn to_bytes(&self) -> Bytes {
         write::description(self)
     }
 
-    /// The direction of the (first) audio stream; `c=0.0.0.0` counts as the old way to hold (RFC 2543).
+    /// Direction of the first audio stream; `c=0.0.0.0` is a hold (RFC 2543). Inactive without an audio stream.
     pub fn direction(&self) -> Direction {
         self.audio().map_or(Direction::Inactive, |(_, media)| self.direction_of(media))
     }
 
-    /// The codecs of the audio stream, in the order of preference, without telephone-event and comfort noise.
+    /// Codecs of the audio stream in order of preference, without telephone-event and comfort noise.
     pub fn codecs(&self) -> Vec<Codec> {
         self.audio().map_or_else(Vec::new, |(_, media)| {
             media.payloads().into_iter().filter(|p| p.codec.is_audio()).map(|p| p.codec).collect()
@@ -168,51 +168,51 @@ impl SessionDescription {
     }
 }
 
-/// What our own lines say: where we listen, and who we are in `o=`.
+/// Our side of a description: address, port and `o=` line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalMedia {
-    /// The address that the peer shall send to.
+    /// Address at which we receive media.
     pub address: IpAddr,
-    /// The RTP port; RTCP is the next one unless muxed.
+    /// RTP port; RTCP uses the next port unless muxed.
     pub port: u16,
-    /// `sess-id` of `o=`: fixed for a leg.
+    /// `sess-id` of `o=`: constant for a leg.
     pub session: u64,
-    /// `sess-version` of `o=`: one more for each changed description.
+    /// `sess-version` of `o=`: incremented with each changed description.
     pub version: u64,
-    /// Which way our media flows.
+    /// Direction of our media.
     pub direction: Direction,
 }
 
-/// What a leg has agreed on.
+/// The result of an offer/answer exchange on one leg.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Negotiated {
-    /// Where the peer wants RTP; port 0 or an unspecified address where it wants none.
+    /// The peer's RTP address; port 0 or an unspecified address where it wants no media.
     pub remote: SocketAddr,
-    /// Where the peer wants RTCP.
+    /// The peer's RTCP address.
     pub remote_rtcp: SocketAddr,
     /// Whether RTCP shares the RTP port (RFC 5761).
     pub rtcp_mux: bool,
-    /// The codec that is spoken.
+    /// The negotiated codec.
     pub codec: Codec,
     /// Its payload type, as the peer wants to receive it.
     pub payload_type: u8,
-    /// Every other audio payload type that both sides know, by codec: a peer may switch between them. Where a peer gave a codec another
-    /// number than we offered, our number is here too, after the peer's: what it sends may bear either (RFC 3264 §6.1).
+    /// All other audio payload types that both sides support; the peer may switch between them. Where the peer gave a codec another payload type
+    /// than our offer, ours is included after the peer's: packets of the peer may have either (RFC 3264 §6.1).
     pub alternates: Vec<(u8, Codec)>,
-    /// The payload type of telephone-event/8000 (RFC 4733), where agreed.
+    /// Payload type of telephone-event/8000 (RFC 4733), if negotiated.
     pub dtmf: Option<u8>,
-    /// Which way *our* media flows on this leg.
+    /// Direction of *our* media on this leg.
     pub direction: Direction,
     /// Milliseconds of audio per packet.
     pub ptime_ms: u16,
 }
 
-/// A description of ours, as bytes for the wire and parsed for [`apply_answer`].
+/// Our offer, as bytes to send and parsed for [`apply_answer`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Offer {
-    /// What is sent.
+    /// The serialised description.
     pub bytes: Bytes,
-    /// What it says.
+    /// The parsed description.
     pub description: SessionDescription,
 }
 

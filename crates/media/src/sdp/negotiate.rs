@@ -1,4 +1,4 @@
-//! Offer and answer (RFC 3264): what we say on each leg, and what the two ends amount to.
+//! The offer/answer model (RFC 3264): our offers and answers, and what was negotiated.
 
 use bytes::Bytes;
 
@@ -7,9 +7,9 @@ use super::{
     Codec, Direction, Line, LocalMedia, Media, Negotiated, Offer, SdpError, SessionDescription, write,
 };
 
-/// What of a peer's description must not reach the other peer: where and who it is, its keys, and what only holds between it and us.
-/// Lines about payload types and the direction are written anew.
-const NOT_PASSED_ON: [&str; 26] = [
+/// Attributes that are not forwarded to the other peer: addresses and identity, keys, and what applies only between the peer and us.
+/// Lines about payload types and the direction are rewritten.
+const NOT_FORWARDED: [&str; 26] = [
     "candidate",
     "connection",
     "crypto",
@@ -37,54 +37,54 @@ const NOT_PASSED_ON: [&str; 26] = [
     "tls-id",
     "tool",
 ];
-/// Written anew wherever they are wanted.
-const OURS_TO_SAY: [&str; 5] = ["sendrecv", "sendonly", "recvonly", "inactive", "rtcp-mux"];
+/// Attributes that are rewritten where needed.
+const REWRITTEN: [&str; 5] = ["sendrecv", "sendonly", "recvonly", "inactive", "rtcp-mux"];
 
-/// Make an offer. `like` is the description that the other leg's peer gave: its codecs, payload types and unknown lines are passed on, its
-/// addresses, candidates, crypto and identity are not; G.711 is added where the peer has at least one of µ/A, since we transcode between
-/// them. Without `like` we offer PCMU, PCMA and telephone-event.
-pub fn offer(local: &LocalMedia, like: Option<&SessionDescription>) -> Offer {
-    let like = like.and_then(|d| d.audio().map(|(_, media)| (d, media)));
-    let like = like.filter(|(_, media)| !media.payloads().is_empty());
+/// Make an offer. `template` is the description of the other leg's peer: its codecs, payload types and unknown lines are forwarded; its
+/// addresses, candidates, crypto and identity are not. G.711 is added where the peer has at least one of the two laws, as we transcode between
+/// them. Without a template we offer PCMU, PCMA and telephone-event.
+pub fn offer(local: &LocalMedia, template: Option<&SessionDescription>) -> Offer {
+    let template = template.and_then(|d| d.audio().map(|(_, media)| (d, media)));
+    let template = template.filter(|(_, media)| !media.payloads().is_empty());
     let mut session = write::heading(local);
     let mut lines = Vec::new();
-    let formats = if let Some((description, media)) = like {
+    let formats = if let Some((description, media)) = template {
         session.extend(description.session.iter().filter(|l| l.kind == b'b').cloned());
         session.push(write::line('t', "0 0"));
-        session.extend(description.session.iter().filter(|l| passes(l)).cloned());
-        passed_on(media, &mut lines)
+        session.extend(description.session.iter().filter(|l| is_forwardable(l)).cloned());
+        forwarded_formats(media, &mut lines)
     } else {
         session.push(write::line('t', "0 0"));
-        own_formats(&mut lines)
+        default_formats(&mut lines)
     };
-    if like.is_some_and(|(_, media)| media.muxes()) {
+    if template.is_some_and(|(_, media)| media.has_rtcp_mux()) {
         lines.push(write::line('a', "rtcp-mux"));
     }
     lines.push(write::direction(local.direction));
-    let media = audio(local.port, "RTP/AVP", formats, lines);
+    let media = audio_section(local.port, "RTP/AVP", formats, lines);
     let description = SessionDescription { session, media: vec![media] };
     Offer { bytes: description.to_bytes(), description }
 }
 
-/// An audio section of ours.
-fn audio(port: u16, proto: &str, formats: Vec<String>, lines: Vec<Line>) -> Media {
+/// Our audio section.
+fn audio_section(port: u16, proto: &str, formats: Vec<String>, lines: Vec<Line>) -> Media {
     Media { kind: "audio".to_owned(), port, count: None, proto: proto.to_owned(), formats, lines }
 }
 
-/// An attribute that may go from one peer to the other.
-fn passes(line: &Line) -> bool {
+/// Whether an attribute may be forwarded to the other peer.
+fn is_forwardable(line: &Line) -> bool {
     let name = line.value.split(|b| *b == b':').next().unwrap_or_default().trim_ascii_end();
-    let among = |names: &[&str]| names.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
-    // What is no UTF-8 is nothing that a phone could show, and may be meant to confuse it.
+    let is_any_of = |names: &[&str]| names.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
+    // Not valid UTF-8: a phone cannot show it, and it may be an attack on the parser.
     line.kind == b'a'
         && std::str::from_utf8(&line.value).is_ok()
-        && !among(&NOT_PASSED_ON)
-        && !among(&OURS_TO_SAY)
+        && !is_any_of(&NOT_FORWARDED)
+        && !is_any_of(&REWRITTEN)
         && !name.starts_with(b"ssrc")
 }
 
-/// Formats and lines of an offer like the other peer's.
-fn passed_on(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
+/// Formats and lines of an offer made from another peer's audio section.
+fn forwarded_formats(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
     let mut payloads = media.payloads();
     let known = payloads.clone();
     if known.iter().any(|p| p.codec.is_g711()) {
@@ -96,7 +96,7 @@ fn passed_on(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
     }
     lines.extend(media.lines.iter().filter(|l| l.kind == b'b').cloned());
     lines.extend(payloads.iter().map(rtpmap));
-    for line in media.lines.iter().filter(|l| passes(l) && l.attribute("rtpmap").is_none()) {
+    for line in media.lines.iter().filter(|l| is_forwardable(l) && l.attribute("rtpmap").is_none()) {
         let kept = line.attribute("fmtp").is_none()
             || line.payload_of("fmtp").is_some_and(|n| known.iter().any(|p| p.number == n));
         if kept {
@@ -106,8 +106,8 @@ fn passed_on(media: &Media, lines: &mut Vec<Line>) -> Vec<String> {
     payloads.iter().map(|p| p.number.to_string()).collect()
 }
 
-/// Formats and lines of an offer where nobody stands behind us.
-fn own_formats(lines: &mut Vec<Line>) -> Vec<String> {
+/// Formats and lines of an offer without a template.
+fn default_formats(lines: &mut Vec<Line>) -> Vec<String> {
     for value in [
         "rtpmap:0 PCMU/8000",
         "rtpmap:8 PCMA/8000",
@@ -124,15 +124,15 @@ fn rtpmap(payload: &Payload) -> Line {
     write::line('a', format!("rtpmap:{} {}", payload.number, payload.map))
 }
 
-/// Answer an offer. `partner` is what the other leg has agreed on: its codec is taken where the offer has it (relay), else G.711 where
-/// both are G.711 (transcoding), else [`SdpError::NoCommonCodec`]. Without a partner (echo, tones) the first G.711 of the offer is taken.
-/// The direction is `local.direction` restricted by the offer's.
+/// Answer an offer. `partner` is what the other leg has negotiated: its codec is taken where the offer has it (relay), else G.711 if both are
+/// G.711 (transcoding), else [`SdpError::NoCommonCodec`]. Without a partner (echo, tones) the first G.711 codec of the offer is taken.
+/// The direction is `local.direction` restricted by the offer's. Errors: no usable audio section, no common codec, no `c=` line.
 pub fn answer(
     offer: &SessionDescription,
     local: &LocalMedia,
     partner: Option<&Negotiated>,
 ) -> Result<(Bytes, Negotiated), SdpError> {
-    let (place, theirs) = offer.audio().ok_or_else(|| offer.audio_error())?;
+    let (audio_index, theirs) = offer.audio().ok_or_else(|| offer.audio_error())?;
     let offered = theirs.payloads();
     let chosen = choose(&offered, partner)?;
     let accepted = accept(&offered, chosen, partner);
@@ -141,16 +141,16 @@ pub fn answer(
     let negotiated = Negotiated {
         remote,
         remote_rtcp,
-        rtcp_mux: theirs.muxes(),
+        rtcp_mux: theirs.has_rtcp_mux(),
         codec: chosen.codec.clone(),
         payload_type: chosen.number,
-        alternates: others(&accepted, chosen.number),
+        alternates: alternates(&accepted, chosen.number),
         dtmf: accepted.iter().find(|p| p.codec.is_dtmf()).map(|p| p.number),
         direction: restrict(local.direction, offer.direction_of(theirs).reversed()),
         ptime_ms,
     };
     let mut lines: Vec<Line> = accepted.iter().map(|p| rtpmap(p)).collect();
-    // Format parameters are echoed: where they must agree (AMR's octet-align) nothing else would do, elsewhere they only declare.
+    // Format parameters are echoed: where they must match (octet-align of AMR) they have to be, elsewhere they are declarative.
     lines.extend(
         (theirs.lines.iter())
             .filter(|l| l.payload_of("fmtp").is_some_and(|n| accepted.iter().any(|p| p.number == n)))
@@ -162,12 +162,12 @@ pub fn answer(
     }
     lines.push(write::direction(negotiated.direction));
     let formats = accepted.iter().map(|p| p.number.to_string()).collect();
-    let mut ours = Some(audio(local.port, &theirs.proto, formats, lines));
+    let mut ours = Some(audio_section(local.port, &theirs.proto, formats, lines));
 
     let mut session = write::heading(local);
-    session.extend(times(offer));
+    session.extend(time_lines(offer));
     let media =
-        offer.media.iter().enumerate().map(|(index, section)| match ours.take_if(|_| index == place) {
+        offer.media.iter().enumerate().map(|(index, section)| match ours.take_if(|_| index == audio_index) {
             Some(ours) => ours,
             None => Media { port: 0, count: None, lines: Vec::new(), ..section.clone() },
         });
@@ -175,11 +175,11 @@ pub fn answer(
     Ok((description.to_bytes(), negotiated))
 }
 
-/// Milliseconds per packet where nobody says (RFC 3551 §4.2).
+/// Milliseconds per packet without `a=ptime` (RFC 3551 §4.2).
 const DEFAULT_PTIME_MS: u16 = 20;
 
-/// The `t=` of an answer equals the offer's (RFC 3264 §6).
-fn times(offer: &SessionDescription) -> Vec<Line> {
+/// The `t=` of an answer equals that of the offer (RFC 3264 §6).
+fn time_lines(offer: &SessionDescription) -> Vec<Line> {
     let mut times: Vec<Line> = offer.session.iter().filter(|l| l.kind == b't').take(1).cloned().collect();
     if times.is_empty() {
         times.push(write::line('t', "0 0"));
@@ -187,11 +187,11 @@ fn times(offer: &SessionDescription) -> Vec<Line> {
     times
 }
 
-/// The codec that will be spoken.
+/// Choose the codec of an answer.
 fn choose<'a>(offered: &'a [Payload], partner: Option<&Negotiated>) -> Result<&'a Payload, SdpError> {
     let first_g711 = || offered.iter().find(|p| p.codec.is_g711());
     let chosen = match partner {
-        // The partner's number first: a peer may list one codec twice, with different parameters.
+        // Prefer the partner's payload type: a peer may list one codec twice, with different parameters.
         Some(partner) => offered
             .iter()
             .filter(|p| p.codec.same_as(&partner.codec))
@@ -207,7 +207,7 @@ fn no_common_codec(offered: &[Payload]) -> SdpError {
     SdpError::NoCommonCodec { offered: names.join(", ") }
 }
 
-/// The payload types of an answer: the chosen one first, then what the partner knows too, in the order of the offer.
+/// The payload types of an answer: the chosen one first, then those that the partner supports too, in the order of the offer.
 fn accept<'a>(offered: &'a [Payload], chosen: &'a Payload, partner: Option<&Negotiated>) -> Vec<&'a Payload> {
     let known = |p: &&Payload| match partner {
         Some(partner) if p.codec.is_dtmf() => partner.dtmf.is_some(),
@@ -223,15 +223,15 @@ fn accept<'a>(offered: &'a [Payload], chosen: &'a Payload, partner: Option<&Nego
     accepted
 }
 
-fn others(payloads: &[&Payload], main: u8) -> Vec<(u8, Codec)> {
+fn alternates(payloads: &[&Payload], main: u8) -> Vec<(u8, Codec)> {
     let other = |p: &&&Payload| p.number != main && !p.codec.is_dtmf();
     payloads.iter().filter(other).map(|p| (p.number, p.codec.clone())).collect()
 }
 
-/// What our offer and the peer's answer to it amount to.
+/// What our offer and the peer's answer have negotiated. Errors: no usable audio section, no common codec, no `c=` line.
 pub fn apply_answer(offer: &SessionDescription, answer: &SessionDescription) -> Result<Negotiated, SdpError> {
-    let (place, ours) = offer.audio().ok_or(SdpError::NoAudio)?;
-    let theirs = answer.media.get(place).ok_or(SdpError::NoAudio)?;
+    let (index, ours) = offer.audio().ok_or(SdpError::NoAudio)?;
+    let theirs = answer.media.get(index).ok_or(SdpError::NoAudio)?;
     if !theirs.is_usable_audio() {
         return Err(answer.audio_error());
     }
@@ -240,16 +240,16 @@ pub fn apply_answer(offer: &SessionDescription, answer: &SessionDescription) -> 
     let common: Vec<&Payload> =
         answered.iter().filter(|p| offered.iter().any(|o| o.codec.same_as(&p.codec))).collect();
     let chosen = common.iter().find(|p| p.codec.is_audio()).ok_or_else(|| no_common_codec(&answered))?;
-    let mut others = others(&common, chosen.number);
+    let mut alternates = alternates(&common, chosen.number);
     for theirs in &common {
         let free =
             |o: &&Payload| o.codec.same_as(&theirs.codec) && !answered.iter().any(|a| a.number == o.number);
         if let Some(own) = offered.iter().find(free) {
-            others.push((own.number, own.codec.clone()));
+            alternates.push((own.number, own.codec.clone()));
         }
     }
     let (remote, remote_rtcp) = answer.remotes(theirs)?;
-    let rtcp_mux = ours.muxes() && theirs.muxes();
+    let rtcp_mux = ours.has_rtcp_mux() && theirs.has_rtcp_mux();
     let direction: Direction = restrict(offer.direction_of(ours), answer.direction_of(theirs).reversed());
     Ok(Negotiated {
         remote,
@@ -257,7 +257,7 @@ pub fn apply_answer(offer: &SessionDescription, answer: &SessionDescription) -> 
         rtcp_mux,
         codec: chosen.codec.clone(),
         payload_type: chosen.number,
-        alternates: others,
+        alternates,
         dtmf: common.iter().find(|p| p.codec.is_dtmf()).map(|p| p.number),
         direction,
         ptime_ms: find(&theirs.lines, "ptime").and(theirs.ptime_ms()).unwrap_or(DEFAULT_PTIME_MS),

@@ -1,17 +1,17 @@
-//! Keeping some codecs of a description and leaving the others out: what a carrier wants, or what we can listen in to.
+//! Restricting the codecs of a description: to those that a trunk allows, or to those that can be recorded.
 
 use super::{Codec, Offer, SessionDescription};
 
 impl SessionDescription {
-    /// Keep only the audio codecs of these names, with the telephone-event and comfort noise beside them. An empty list keeps all.
+    /// Keep only the audio codecs with these names, and telephone-event and comfort noise. An empty list keeps all.
     pub fn keep_codecs(&mut self, names: &[String]) {
         let wanted = |codec: &Codec| names.iter().any(|wanted| wanted.eq_ignore_ascii_case(codec.name()));
         if !names.is_empty() {
-            self.keep(|codec| !codec.is_audio() || wanted(codec));
+            self.retain_payloads(|codec| !codec.is_audio() || wanted(codec));
         }
     }
 
-    fn keep(&mut self, wanted: impl Fn(&Codec) -> bool) {
+    fn retain_payloads(&mut self, wanted: impl Fn(&Codec) -> bool) {
         for media in self.media.iter_mut().filter(|media| media.is_audio()) {
             let payloads = media.payloads();
             let kept: Vec<u8> = payloads.iter().filter(|p| wanted(&p.codec)).map(|p| p.number).collect();
@@ -25,7 +25,7 @@ impl SessionDescription {
 }
 
 impl Offer {
-    /// The same offer with only these codecs; see [`SessionDescription::keep_codecs`].
+    /// The same offer restricted to these codecs; see [`SessionDescription::keep_codecs`].
     #[must_use]
     pub fn restrict_codecs(mut self, names: &[String]) -> Offer {
         if !names.is_empty() {
@@ -35,12 +35,13 @@ impl Offer {
         self
     }
 
-    /// The same offer with only the codecs that a recording can be made of, G.711. One that has none of them stays as it is.
+    /// The same offer restricted to G.711, which can be recorded. An offer without G.711 is unchanged.
     #[must_use]
     pub fn recordable(mut self) -> Offer {
         if self.description.codecs().iter().any(Codec::is_g711) {
-            // The events and the comfort noise of a wideband codec go with it.
-            self.description.keep(|codec| codec.is_g711() || !codec.is_audio() && codec.clock() == 8_000);
+            // Telephone-event and comfort noise of a wideband codec are removed with it.
+            self.description
+                .retain_payloads(|codec| codec.is_g711() || !codec.is_audio() && codec.clock() == 8_000);
             self.bytes = self.description.to_bytes();
         }
         self

@@ -1,4 +1,4 @@
-//! Writing a description, and the lines that we put into ours.
+//! Serialisation of a description, and the lines that we generate.
 
 use std::net::IpAddr;
 
@@ -29,12 +29,12 @@ fn put(out: &mut BytesMut, line: &Line) {
     out.put_slice(b"\r\n");
 }
 
-/// A line of ours.
+/// A generated line.
 pub(super) fn line(kind: char, value: impl Into<String>) -> Line {
     Line { kind: kind as u8, value: Bytes::from(value.into()) }
 }
 
-/// `IN IP4 192.0.2.1`
+/// Network type, address type and address: `IN IP4 192.0.2.1`.
 fn address(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => format!("IN IP4 {v4}"),
@@ -42,7 +42,7 @@ fn address(address: IpAddr) -> String {
     }
 }
 
-/// `v=`, `o=`, `s=` and `c=` of a description of ours; the order is that of RFC 8866 §5.
+/// `v=`, `o=`, `s=` and `c=` of our description, in the order of RFC 8866 §5.
 pub(super) fn heading(local: &LocalMedia) -> Vec<Line> {
     let at = address(local.address);
     vec![
@@ -53,7 +53,7 @@ pub(super) fn heading(local: &LocalMedia) -> Vec<Line> {
     ]
 }
 
-/// `a=sendrecv` and its like.
+/// `a=sendrecv` and the other direction attributes.
 pub(super) fn direction(direction: Direction) -> Line {
     line(
         'a',
