@@ -76,6 +76,16 @@ fn literal_address(literal: &str) -> IpAddr {
 }
 
 impl SessionDescription {
+    /// Whether there is an audio section that could be answered at all: a transport that is known, an address, and a codec.
+    pub fn check_audio(&self) -> Result<(), SdpError> {
+        let (_, section) = self.audio().ok_or_else(|| self.audio_error())?;
+        self.remotes(section)?;
+        if section.payloads().iter().any(|payload| payload.codec.is_audio()) {
+            return Ok(());
+        }
+        Err(SdpError::NoAudio)
+    }
+
     /// The first usable audio section, and its index.
     pub(super) fn audio(&self) -> Option<(usize, &Media)> {
         self.media.iter().enumerate().find(|(_, m)| m.is_usable_audio())

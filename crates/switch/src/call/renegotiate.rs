@@ -16,6 +16,8 @@ impl Call {
         let answer = match sdp.map(|sdp| SessionDescription::parse(&sdp)) {
             None => self.reoffer(cx, index, partner).ok_or(488),
             Some(Err(_)) => Err(488),
+            // Before the other party hears of it: a session that is refused stays as it was for both (RFC 3261 §14.1).
+            Some(Ok(theirs)) if theirs.check_audio().is_err() => Err(488),
             Some(Ok(_)) if busy => Err(491),
             Some(Ok(theirs)) => match partner {
                 Some(other) if self.changes_media(index, &theirs) => {
@@ -97,7 +99,12 @@ impl Call {
     /// The other party answered what we passed on.
     pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, other: usize, sdp: &[u8]) {
         if self.apply_answer(cx, other, sdp).is_err() {
-            return self.offer_refused(cx, other, 488);
+            let asked = self.partner(other).and_then(|i| self.leg(i)).map(|leg| leg.asking.clone());
+            self.offer_refused(cx, other, 488);
+            if asked.is_some_and(|asked| asked != PendingReinvite::No) {
+                self.offer_former(cx, other);
+            }
+            return;
         }
         let Some(agreed) = self.leg(other).and_then(|leg| leg.stream.negotiated.clone()) else { return };
         let Some(index) = self.partner(other) else { return };
@@ -118,8 +125,25 @@ impl Call {
         {
             leg.stream.theirs = before;
         }
+        let refused = answer.is_err();
         cx.core.endpoint.answer(cx.now, session, answer.map_err(|_| 488), &mut cx.core.sip_out);
+        if refused {
+            self.offer_former(cx, other);
+        }
         self.update_media_graph(cx);
+    }
+
+    /// A party has taken a change that the one who offered it was refused: offer it what was in force before.
+    fn offer_former(&mut self, cx: &mut Cx<'_>, other: usize) {
+        let offerer = self.partner(other).and_then(|i| self.leg(i));
+        let Some(former) = offerer.and_then(|leg| leg.stream.theirs.clone()) else { return };
+        let Some(leg) = self.legs.get_mut(other) else { return };
+        leg.stream.local.version += 1;
+        leg.stream.local.direction = former.direction();
+        let session = leg.session;
+        if let Some(offer) = self.make_offer(cx, other, Some(&former)) {
+            cx.core.endpoint.offer(cx.now, session, offer, &mut cx.core.sip_out);
+        }
     }
 
     /// Offer a party G.711 alone, where it speaks something else that it could change for it.

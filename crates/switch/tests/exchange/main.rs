@@ -24,6 +24,7 @@ mod a_trunk_registers;
 mod a_user_spends_minutes;
 mod a_worker_ends;
 mod an_announcement_is_made;
+mod an_offer_cannot_be_met;
 mod an_owner_is_followed;
 mod an_owner_is_followed_outside;
 mod help_is_called;
