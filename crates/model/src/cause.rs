@@ -52,6 +52,8 @@ causes! {
     Completed: 200 16 "completed" 200 Completed "The call was completed" "La llamada se completó";
     /// The caller gave up before it was answered.
     Cancelled: 487 16 "canceled" 200 Canceled "The caller hung up before an answer" "Quien llamaba colgó antes de que contestaran";
+    /// Another phone of the fork answered (RFC 3326).
+    AnsweredElsewhere: 487 26 "answered_elsewhere" 200 Canceled "Another phone answered the call" "Otro teléfono contestó la llamada";
     /// Ended over the API.
     EndedByApi: 487 16 "ended_by_api" 200 Canceled "The call was ended over the API" "La llamada se terminó por la API";
     /// The phone says that it is busy.

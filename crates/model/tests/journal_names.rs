@@ -51,6 +51,7 @@ fn causes_keep_their_words() {
         "no_registered_device",
         "twilio_not_configured",
         "crash",
+        "answered_elsewhere",
         "audio_missing",
         "internal",
         "call_rate_limit",

@@ -38,6 +38,11 @@ impl Rejection {
 
 /// The Reason line (RFC 3326) of a cause.
 pub(crate) fn reason_line(cause: Cause, lines: &mut Headers) {
+    if cause == Cause::AnsweredElsewhere {
+        // What phones know: no missed call (RFC 3326).
+        lines.add("Reason", "SIP;cause=200;text=\"Call completed elsewhere\"");
+        return;
+    }
     let text = cause.sentence(Language::English);
     lines.add("Reason", format_args!("Q.850;cause={};text=\"{text}\"", cause.q850()));
 }

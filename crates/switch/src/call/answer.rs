@@ -40,11 +40,12 @@ impl Call {
             };
             return self.set_source(cx, 0, source);
         }
-        self.tell_caller(cx, index, early);
+        self.tell_caller(cx, index, status, early);
     }
 
-    /// Pass ringing, or early media, to a caller that waits for an answer.
-    fn tell_caller(&mut self, cx: &mut Cx<'_>, index: usize, early: bool) {
+    /// Pass ringing, or early media, to a caller that waits for an answer. What the phone with the early media says last counts: a 180 after a 183
+    /// lets the caller's phone make its own ringback where no media flows (RFC 3960 §3.2).
+    fn tell_caller(&mut self, cx: &mut Cx<'_>, index: usize, status: u16, early: bool) {
         let (Some(caller), Some(callee)) = (self.legs.first(), self.leg(index)) else { return };
         let (session, rang, has_answer) =
             (caller.session, caller.state == LegState::Ringing, caller.stream.answer.is_some());
@@ -60,9 +61,18 @@ impl Call {
         let can_hear = early && !has_answer && self.legs.first().is_some_and(|l| l.stream.theirs.is_some());
         if can_hear && let Ok(answer) = self.answer_offer(cx, 0, partner.as_ref()) {
             self.hear(cx, index);
+            self.routing.last_progress = 183;
             cx.core.endpoint.progress(cx.now, session, 183, Some(answer), &mut cx.core.sip_out);
         } else if !rang {
+            self.routing.last_progress = 180;
             cx.core.endpoint.progress(cx.now, session, 180, None, &mut cx.core.sip_out);
+        } else if has_answer
+            && self.routing.early_media_leg == Some(index)
+            && matches!(status, 180 | 183)
+            && status != self.routing.last_progress
+        {
+            self.routing.last_progress = status;
+            cx.core.endpoint.progress(cx.now, session, status, None, &mut cx.core.sip_out);
         }
     }
 
@@ -111,7 +121,7 @@ impl Call {
     fn bridge(&mut self, cx: &mut Cx<'_>, index: usize) {
         let others = self.legs.len();
         for other in (1..others).filter(|other| *other != index) {
-            self.hangup_leg(cx, other, Cause::Cancelled);
+            self.cancel_leg(cx, other, Cause::AnsweredElsewhere);
         }
         self.drop_attempts_except(cx, Some(index));
         if self.announcement.is_some() {

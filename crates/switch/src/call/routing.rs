@@ -37,6 +37,8 @@ pub(crate) struct Routing {
     pub(crate) outbound_admitted: bool,
     /// The leg whose early media the caller has been given.
     pub(crate) early_media_leg: Option<usize>,
+    /// The provisional response that the caller got last: 180 or 183; 0 for none.
+    pub(crate) last_progress: u16,
     /// The caller does not want to be shown (`*67`).
     pub(crate) hidden: bool,
 }

@@ -17,6 +17,7 @@ mod a_message_is_left;
 mod a_password_is_guessed;
 mod a_phone_comes_back;
 mod a_phone_registers;
+mod a_phone_rings;
 mod a_process_dies;
 mod a_source_is_forged;
 mod a_trunk_is_tested;
