@@ -1,7 +1,8 @@
 //! What the API, the CLI and the scheduler ask, and the answers.
 
-use crate::core::Core;
 use std::sync::Arc;
+
+use crate::core::Core;
 
 use base::Now;
 

@@ -3,12 +3,13 @@
 //! The exchange decides what a code means and whether it may be; a setting itself is written by the shell, by the way that the API writes it
 //! ([`Output::Setting`]). The caller waits meanwhile, and hears two rising tones for something that is on now, two falling ones for off.
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::{Core, Cx};
 
 use media::{MediaCommand, PlayId};
 use model::dialplan::{self, Application, CallOrigin, DialContext, Route};

@@ -4,10 +4,11 @@
 //! those that do not want it refuse it once. So it is sent to each contact of an extension that has no subscription, when its count
 //! changes and when it registers with messages waiting; a contact that refused hears no more until it registers anew.
 
-use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::core::{Core, Cx};
 
 use base::{KeyedHash, KeyedMap, Now, Rng};
 use bytes::Bytes;

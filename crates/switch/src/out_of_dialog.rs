@@ -1,8 +1,9 @@
 //! Requests outside sessions: who may ask what, and how a refusal says why.
 
-use crate::core::Core;
 use std::borrow::Cow;
 use std::sync::Arc;
+
+use crate::core::Core;
 
 use base::Now;
 use model::{Cause, Credential, Language};

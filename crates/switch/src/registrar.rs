@@ -1,8 +1,9 @@
 //! REGISTER (RFC 3261 §10.3): several contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch; all or nothing.
 
-use crate::core::Core;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use crate::core::Core;
 
 use base::Now;
 use model::Credential;

@@ -1,8 +1,9 @@
 //! After a crash: bindings are back, and the phones of calls that were up are told goodbye.
 
-use crate::core::Core;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::core::Core;
 
 use base::{Now, Timestamp};
 use model::journal::{Binding, CallEvent, DialogSnapshot, OutboundCallTime, Record};

@@ -4,10 +4,11 @@
 //! Nobody calls, so leg 0 is the house itself: up from the first moment, without dialog and without port. All that rings, forwards and finds
 //! ways outside is that of any other call whose caller hears us already.
 
-use crate::core::{Core, Cx};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::core::{Core, Cx};
 
 use base::Timestamp;
 use media::sdp::{Direction, LocalMedia};

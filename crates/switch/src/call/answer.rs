@@ -1,8 +1,9 @@
 //! Ringing and answering: what the called phones say, and what the caller is told of it.
 
+use std::time::Duration;
+
 use crate::call::Call;
 use crate::core::Cx;
-use std::time::Duration;
 
 use bytes::Bytes;
 use media::{Source, Tone};

@@ -1,8 +1,9 @@
 //! What happens in a session, handed to the verb that it concerns; and what a call's timer means.
 
-use crate::core::Cx;
 use model::Cause;
 use sip::Termination;
+
+use crate::core::Cx;
 
 use super::{Call, LegState, PendingReinvite, Phase};
 use crate::limits;

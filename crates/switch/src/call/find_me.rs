@@ -1,11 +1,12 @@
 //! Follow-me: an extension's owner is looked for at several numbers, one after the other or at all of them at once. The first who answers
 //! has the call. What those numbers would do with calls of their own (forwarding, a follow-me) is not done.
 
-use crate::call::Call;
-use crate::core::Cx;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::Cx;
 
 use base::Instant;
 use model::dialplan::{self, CallOrigin, DialContext, Route};

@@ -1,10 +1,11 @@
 //! Phones whose connection broke: a call for one waits a moment for it to come back by registering, and a call that rings its other
 //! phones meanwhile lets it join.
 
-use crate::call::Call;
-use crate::core::Cx;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::Cx;
 
 use base::Instant;
 use model::{Cause, TraceStep};

@@ -1,9 +1,10 @@
 //! Parallel forking: one leg for each contact of the called one; the first answer wins.
 
-use crate::call::Call;
-use crate::core::Cx;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::Cx;
 
 use model::{Cause, LegRole, TraceStep};
 use sip::{Headers, InviteParams, Target};

@@ -1,7 +1,8 @@
 //! An INVITE from a phone, step by step: identify, admit, normalise, route, plan, start.
 
-use crate::core::{Core, Cx};
 use std::sync::Arc;
+
+use crate::core::{Core, Cx};
 
 use base::Now;
 use model::dialplan::Route;

@@ -1,12 +1,13 @@
 //! A call's media: opening streams, telling workers what was agreed and who hears whom.
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
 use media::sdp::{self, Direction, LocalMedia, Negotiated, SdpError, SessionDescription};
 use media::{MediaCommand, Report, Source, Tone};
 use model::Quality;
 use model::dialplan::Application;
 use sip::Hop;
+
+use crate::call::Call;
+use crate::core::{Core, Cx};
 
 use super::{LegState, Phase, Stream};
 use crate::ports::Port;

@@ -1,8 +1,9 @@
 //! Click-to-call (S48): ring a device of the user, then the destination, then bridge the two.
 
-use crate::core::{Core, Cx};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::core::{Core, Cx};
 
 use base::Now;
 use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};

@@ -1,9 +1,10 @@
 //! What a call to the outside costs, and whom: asked before it leaves, counted while it is answered there (security.md row 7).
 
-use crate::core::{Core, Cx};
 use base::Now;
 use model::journal::{CallEvent, Record};
 use model::{Cause, LegRole, UserId};
+
+use crate::core::{Core, Cx};
 
 use super::{Call, CallKey};
 use crate::Output;

@@ -3,11 +3,12 @@
 //! A worker records and a writer of the shell keeps the file; what is known of it is written into the journal when it begins and when it is
 //! over. A recording that cannot go on never ends a call.
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::{Core, Cx};
 
 use base::{Instant, Now, Timestamp};
 use media::sdp::Offer;

@@ -1,8 +1,9 @@
 //! Release: the only way a call ends. Every leg is told why, every port goes back, and exactly one CDR is written.
 
+use std::time::Duration;
+
 use crate::call::Call;
 use crate::core::Cx;
-use std::time::Duration;
 
 use model::journal::Record;
 use model::{CallStatus, Cause};

@@ -1,9 +1,10 @@
 //! Hold, resume and every other change of a call that is up: passed from end to end, with our media in the middle.
 
-use crate::call::Call;
-use crate::core::Cx;
 use bytes::Bytes;
 use media::sdp::{self, SessionDescription};
+
+use crate::call::Call;
+use crate::core::Cx;
 
 use super::{PendingReinvite, Phase};
 

@@ -1,9 +1,10 @@
 //! Nobody took the call: what next? The one place that decides it (S71, S73): an extension that a call reaches forwards it, looks for its
 //! owner, rings, or falls back.
 
+use std::sync::Arc;
+
 use crate::call::Call;
 use crate::core::Cx;
-use std::sync::Arc;
 
 use media::{Source, Tone};
 use model::dialplan::{self, CallOrigin, DialContext, Route};

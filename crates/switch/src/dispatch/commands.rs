@@ -1,41 +1,22 @@
 //! What the API, the CLI and the scheduler ask, and the answers.
 
-use crate::Command;
-use crate::Originate;
-use crate::Output;
-use crate::RecordingAction;
-use crate::Reply;
-use crate::State;
+use std::sync::Arc;
+
+use base::Now;
+use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
+use model::{
+    Announcement, CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, Extension,
+    TraceStep, TrunkId,
+};
+
 use crate::backlog::Task;
-use crate::call::Call;
-use crate::call::CallKey;
-use crate::call::Leg;
-use crate::call::Phase;
 use crate::call::announce::{AnnouncementState, PATIENCE};
 use crate::call::originate::{DeviceFilter, announcement};
-use crate::limits;
+use crate::call::{Call, CallKey, Leg, Phase};
 use crate::switch::Switch;
-use crate::trunk::Alarm;
-use crate::trunk::TestCall;
-use crate::voicemail::Audio;
-use crate::voicemail::VoicemailEffect;
-use base::Now;
-use model::Announcement;
-use model::CallDirection;
-use model::CallId;
-use model::CallRecord;
-use model::CallStatus;
-use model::Cause;
-use model::DialPermissions;
-use model::Extension;
-use model::TraceStep;
-use model::TrunkId;
-use model::dialplan;
-use model::dialplan::CallOrigin;
-use model::dialplan::Decision;
-use model::dialplan::DialContext;
-use model::dialplan::Route;
-use std::sync::Arc;
+use crate::trunk::{Alarm, TestCall};
+use crate::voicemail::{Audio, VoicemailEffect};
+use crate::{Command, Originate, Output, RecordingAction, Reply, State, limits};
 
 impl Switch {
     /// Begin a call that says something.

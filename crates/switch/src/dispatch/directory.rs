@@ -1,11 +1,11 @@
 //! Changes of the directory and of the listeners.
 
-use crate::Output;
-use crate::State;
-use crate::switch::Switch;
-use crate::trunk::Alarm;
 use base::Now;
 use model::TrunkId;
+
+use crate::switch::Switch;
+use crate::trunk::Alarm;
+use crate::{Output, State};
 
 impl Switch {
     /// The listeners are open (or closed): carriers are asked whether they live, and told where we are.

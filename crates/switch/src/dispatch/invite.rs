@@ -1,37 +1,20 @@
 //! An INVITE from a phone or a trunk, step by step: identify, admit, normalise, route, plan, start.
 
-use crate::Output;
-use crate::State;
-use crate::call::Call;
-use crate::call::Caller;
-use crate::call::Leg;
-use crate::call::Phase;
-use crate::call::diversion;
+use std::sync::Arc;
+
+use base::Now;
+use media::sdp::SessionDescription;
+use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
+use model::{CallDirection, CallRecord, CallStatus, Cause, DialledNumber, LegRole, TraceStep, Trunk, trunk};
+use sip::{HeaderName, Incoming, Message, Uri};
+
 use crate::call::incoming::is_sdp;
 use crate::call::routing::Routing;
+use crate::call::{Call, Caller, Leg, Phase, diversion};
 use crate::features::Read;
 use crate::out_of_dialog::Rejection;
 use crate::switch::Switch;
-use base::Now;
-use media::sdp::SessionDescription;
-use model::CallDirection;
-use model::CallRecord;
-use model::CallStatus;
-use model::Cause;
-use model::DialledNumber;
-use model::LegRole;
-use model::TraceStep;
-use model::Trunk;
-use model::dialplan;
-use model::dialplan::CallOrigin;
-use model::dialplan::Decision;
-use model::dialplan::DialContext;
-use model::dialplan::Route;
-use model::trunk;
-use sip::HeaderName;
-use sip::Incoming;
-use sip::Uri;
-use std::sync::Arc;
+use crate::{Output, State};
 
 impl Switch {
     pub(crate) fn invite(&mut self, now: Now, request: Incoming, out: &mut Vec<Output>) {
@@ -47,6 +30,7 @@ impl Switch {
         let dialled = request.message.uri().and_then(Uri::user).unwrap_or_default().into_owned();
         let Read { dialled, route: feature, setting, hidden, trace: feature_trace } =
             self.core.read_feature(&caller, dialled);
+        let hidden = hidden || wants_privacy(&request.message);
         let help = self.core.calls_for_help(&dialled);
         if let Err(refusal) = self.core.admit(&caller, help) {
             return self.core.reject(now, &request, &refusal);
@@ -219,8 +203,19 @@ impl Switch {
             channel: Some(trunk.id.clone()),
             codecs: trunk.settings.codecs.clone(),
             help: false,
-            hidden: false,
+            hidden: wants_privacy(&request.message),
         };
         self.start(now, request, caller, record, route, out);
     }
+}
+
+/// Whether the caller asks that name and number be withheld: `Privacy` with `id`, `user` or `header` (RFC 3323 §4.2, RFC 3325 §9.3), or an anonymous
+/// From (RFC 3323 §4.1.1.3).
+fn wants_privacy(invite: &Message) -> bool {
+    let header = invite.header(HeaderName::Privacy).unwrap_or_default();
+    let asked = header.split([';', ',']).map(str::trim);
+    let mut asked =
+        asked.filter(|value| ["id", "user", "header"].iter().any(|p| p.eq_ignore_ascii_case(value)));
+    let from = &invite.from().uri;
+    asked.next().is_some() || from.host().eq_ignore_ascii_case("anonymous.invalid")
 }

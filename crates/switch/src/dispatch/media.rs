@@ -1,25 +1,17 @@
 //! What media workers report.
 
-use crate::Output;
+use base::Now;
+use media::{DtmfMode, MediaEvent, PlayId, RecordingId, StreamId};
+use model::{Cause, Extension};
+
 use crate::backlog::Task;
-use crate::call::CallKey;
-use crate::call::Leg;
 use crate::call::media::quality;
-use crate::limits;
+use crate::call::{CallKey, Leg};
 use crate::switch::Switch;
-use crate::voicemail::DtmfSource;
-use crate::voicemail::IvrEvent;
-use crate::voicemail::Recorded;
 use crate::voicemail::recording::Disposition;
 use crate::voicemail::session::Waiting;
-use base::Now;
-use media::DtmfMode;
-use media::MediaEvent;
-use media::PlayId;
-use media::RecordingId;
-use media::StreamId;
-use model::Cause;
-use model::Extension;
+use crate::voicemail::{DtmfSource, IvrEvent, Recorded};
+use crate::{Output, limits};
 
 impl Switch {
     pub(crate) fn media_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {

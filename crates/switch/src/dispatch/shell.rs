@@ -1,23 +1,18 @@
 //! Answers of the shell: files, prompts, settings and DNS.
 
-use crate::Output;
-use crate::backlog::Task;
-use crate::call::Call;
-use crate::call::CallKey;
-use crate::call::Phase;
-use crate::switch::Switch;
-use crate::trunk::lookup::Purpose;
-use crate::voicemail::Clip;
-use crate::voicemail::IvrEvent;
-use crate::voicemail::PromptSet;
-use crate::voicemail::VoicemailSession;
+use std::sync::Arc;
+
 use base::Now;
 use media::StreamId;
 use model::Cause;
-use sip::resolve::Answer;
-use sip::resolve::Candidate;
-use sip::resolve::LookupId;
-use std::sync::Arc;
+use sip::resolve::{Answer, Candidate, LookupId};
+
+use crate::Output;
+use crate::backlog::Task;
+use crate::call::{Call, CallKey, Phase};
+use crate::switch::Switch;
+use crate::trunk::lookup::Purpose;
+use crate::voicemail::{Clip, IvrEvent, PromptSet, VoicemailSession};
 
 impl Switch {
     /// What the shell was asked to read. `false` where it was somebody else's.

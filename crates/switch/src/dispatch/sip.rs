@@ -1,5 +1,12 @@
 //! Requests and responses outside of calls, and events of sessions, led to the part that they concern.
 
+use std::sync::Arc;
+
+use base::Now;
+use model::LegRole;
+use model::journal::Record;
+use sip::{HeaderName, Hop, Incoming, Method, Reply, SessionEvent, SessionId};
+
 use crate::Output;
 use crate::auth::canonical;
 use crate::call::Phase;
@@ -8,17 +15,6 @@ use crate::core::Cx;
 use crate::out_of_dialog::Rejection;
 use crate::switch::Switch;
 use crate::trunk::outbound::OutboundAttempt;
-use base::Now;
-use model::LegRole;
-use model::journal::Record;
-use sip::HeaderName;
-use sip::Hop;
-use sip::Incoming;
-use sip::Method;
-use sip::Reply;
-use sip::SessionEvent;
-use sip::SessionId;
-use std::sync::Arc;
 
 impl Switch {
     pub(crate) fn session_event(

@@ -1,14 +1,13 @@
 //! What is due at a tick, and work that is too long for one input.
 
-use crate::Output;
-use crate::State;
-use crate::backlog::Task;
-use crate::limits::BACKLOG_BATCH;
-use crate::limits::TICK_BATCH;
-use crate::switch::Switch;
-use crate::trunk::Alarm;
 use base::Now;
 use model::Cause;
+
+use crate::backlog::Task;
+use crate::limits::{BACKLOG_BATCH, TICK_BATCH};
+use crate::switch::Switch;
+use crate::trunk::Alarm;
+use crate::{Output, State};
 
 impl Switch {
     /// Do what has many parts: some of them now.

@@ -1,10 +1,11 @@
 //! What becomes of an attempt to reach a carrier's host: silence, a refusal, or somebody who said no.
 
-use crate::call::Call;
-use crate::core::Cx;
 use model::Cause;
 use sip::resolve::Candidate;
 use sip::{HeaderName, Message, Termination};
+
+use crate::call::Call;
+use crate::core::Cx;
 
 use super::health::retry_after;
 use super::outbound::{AttemptId, AttemptState, OutboundAttempt};

@@ -1,7 +1,8 @@
 //! Whether a carrier's hosts live: what OPTIONS hears, and what calls have met.
 
-use crate::core::Core;
 use std::time::Duration;
+
+use crate::core::Core;
 
 use base::{Instant, Now, Timestamp};
 use model::{Trunk, TrunkId};

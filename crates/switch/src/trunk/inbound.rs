@@ -1,7 +1,8 @@
 //! Calls that a carrier delivers: known by the address of the socket, never by what a header says (security.md row 8).
 
-use crate::core::Core;
 use std::sync::Arc;
+
+use crate::core::Core;
 
 use model::{Trunk, TrunkTransport};
 use sip::Hop;

@@ -1,9 +1,10 @@
 //! The INVITE that a carrier gets: what it says of the caller, and in whose words.
 
-use crate::core::{Core, Cx};
 use model::{CallerId, LegRole, Trunk};
 use sip::digest::Account;
 use sip::{Headers, InviteParams, Target, Uri};
+
+use crate::core::{Core, Cx};
 
 use super::lookup::host_uri;
 use super::outbound::{AttemptId, GatewayTarget, OutboundAttempt};
@@ -42,13 +43,13 @@ impl Call {
         let hidden = call.routing.hidden && !way.outside.is_emergency;
         let from = match &shown {
             Some(shown) => {
-                // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on.
-                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", cx.core.config.domain));
+                // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on. It knows its own domain, not ours.
+                lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", host.in_uri()));
                 if hidden {
                     lines.add("Privacy", "id");
                     ANONYMOUS.to_owned()
                 } else {
-                    format!("<sip:{shown}@{}>", cx.core.config.domain)
+                    format!("<sip:{shown}@{}>", host.in_uri())
                 }
             }
             None => {

@@ -1,10 +1,11 @@
 //! A call to the outside: one trunk after the other, one host after the other, and never two at once that could both be answered.
 
-use crate::call::Call;
-use crate::core::Cx;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::Cx;
 
 use model::trunk::OutboundRoute;
 use model::{CallDirection, Cause, Extension, TraceStep, Trunk, TrunkHost, TrunkId};

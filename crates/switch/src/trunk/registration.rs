@@ -1,9 +1,11 @@
 //! Registering at a carrier (S119): register, refresh before it lapses, back off where that fails, and say goodbye.
 
-use crate::core::Core;
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::core::Core;
 
 use base::{Instant, Now};
 use model::{Trunk, TrunkHost, TrunkId};
@@ -69,11 +71,18 @@ impl Trunks {
     }
 }
 
-/// For how long our contact was taken up (RFC 3261 §10.3 step 8).
-fn granted(response: &Message, user: &str) -> Option<u32> {
+/// How long the registrar keeps our own contact (RFC 3261 §10.2.4). It may list those of other devices of the account: ours has the address that we
+/// sent. A registrar that rewrites addresses leaves the user part; of several the shortest time is taken.
+fn granted(response: &Message, user: &str, local: SocketAddr) -> Option<u32> {
     let ours = |list: Vec<sip::NameAddr>| {
-        let mine = list.into_iter().find(|contact| contact.uri.user().is_some_and(|name| name == user));
-        mine.and_then(|contact| contact.param("expires").and_then(|text| text.parse().ok()))
+        let seconds = |contact: &sip::NameAddr| contact.param("expires").and_then(|text| text.parse().ok());
+        let of_account = |contact: &&sip::NameAddr| contact.uri.user().is_some_and(|name| name == user);
+        let is_ours = |contact: &&sip::NameAddr| {
+            let host = contact.uri.host().trim_matches(['[', ']']).parse::<IpAddr>();
+            host == Ok(local.ip()) && contact.uri.port().unwrap_or(5060) == local.port()
+        };
+        let mine = list.iter().filter(of_account).find(is_ours);
+        mine.map_or_else(|| list.iter().filter(of_account).filter_map(seconds).min(), seconds)
     };
     let said = match response.contacts() {
         Ok(Contacts::List(list)) => ours(list),
@@ -207,6 +216,8 @@ impl Core {
         response: Option<&Message>,
         out: &mut Vec<Output>,
     ) {
+        let at = self.trunks.registrations.get(id).and_then(|known| known.at);
+        let local = at.and_then(|at| self.hop_to(at)).map(|hop| hop.local);
         let Some(known) = self.trunks.registrations.get_mut(id) else { return };
         if known.stage == Stage::Leaving {
             self.trunks.registrations.remove(id);
@@ -221,7 +232,8 @@ impl Core {
         let status = response.and_then(Message::status);
         match (status, response) {
             (Some(200..=299), Some(response)) => {
-                let granted = granted(response, known.trunk.settings.username.as_deref().unwrap_or_default());
+                let user = known.trunk.settings.username.as_deref().unwrap_or_default();
+                let granted = local.and_then(|local| granted(response, user, local));
                 let seconds = u64::from(granted.unwrap_or(known.expires).max(10));
                 known.stage = Stage::Registered;
                 known.until = Some(now.instant + Duration::from_secs(seconds));

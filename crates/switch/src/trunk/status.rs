@@ -1,8 +1,9 @@
 //! How the trunks are doing, for people.
 
-use crate::core::Core;
 use base::Now;
 use model::TrunkId;
+
+use crate::core::Core;
 
 use super::health::Health;
 use super::registration::Stage;

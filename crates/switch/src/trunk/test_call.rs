@@ -1,9 +1,10 @@
 //! Test calls: a number is called over one trunk, by the policy and the limits of any call, and hung up as soon as it answers.
 
-use crate::core::{Core, Cx};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::core::{Core, Cx};
 
 use base::{Instant, Now};
 use model::dialplan::Route;

@@ -1,8 +1,9 @@
 //! What the conversation with a caller in voicemail wants done.
 
+use std::time::Duration;
+
 use crate::call::Call;
 use crate::core::{Core, Cx};
-use std::time::Duration;
 
 use base::Secret;
 use media::{MediaCommand, PlayId};

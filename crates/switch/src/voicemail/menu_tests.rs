@@ -1,7 +1,8 @@
 //! What a caller of `*97` and `*98` meets, key by key (S72).
 
-use super::*;
 use MessageState::{Heard as Old, New, Saved};
+
+use super::*;
 
 fn id(name: &str) -> MessageId {
     MessageId::parse(name).unwrap()

@@ -1,10 +1,11 @@
 //! Recordings of voicemail on their way: from the first sample until the file is closed and somebody has decided about it. They outlive the
 //! call, whose end is the commonest end of a message.
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use crate::call::Call;
+use crate::core::{Core, Cx};
 
 use media::{FileFormat, FileResult, MediaCommand, RecordingId, StartRecording};
 use model::voicemail::Fact;

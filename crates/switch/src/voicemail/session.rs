@@ -1,9 +1,10 @@
 //! A caller in voicemail: carries out what the conversation wants, and tells it what happens.
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::call::Call;
+use crate::core::{Core, Cx};
 
 use base::Instant;
 use media::{DtmfMode, MediaCommand, PlayId, RecordingId, Source};

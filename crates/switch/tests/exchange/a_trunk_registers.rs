@@ -240,3 +240,20 @@ fn a_node_that_is_suspended_while_a_host_is_silent_asks_no_other_one() {
     office.pass_with(secs(100), &[]);
     assert!(!office.heard(&carrier(2)).iter().any(asked));
 }
+
+#[test]
+fn the_time_is_that_of_our_own_contact_and_not_of_another_device_of_the_account() {
+    let mut office = open(&registering());
+    let first = one(&mut office);
+    office.reply(&carrier(1), &first, 401, CHALLENGE, None);
+    let proven = one(&mut office);
+    let others = "<sip:trunkuser@192.0.2.9:5060>;expires=3600, <sip:trunkuser@10.0.0.1:5062>;expires=3600";
+    let ours = "<sip:trunkuser@10.0.0.1>;expires=60"; // without its port, which is the default one (RFC 3261 §19.1.4)
+    // The helper writes a Contact of its own: this one takes its place.
+    office.reply_with_contact(&carrier(1), &proven, 200, &format!("{others}, {ours}"));
+    assert_eq!(state(&mut office), TrunkRegistration::Registered);
+    office.pass_with(secs(47), &[1]);
+    assert!(registers(&mut office).is_empty());
+    office.pass_with(secs(2), &[1]); // 80 % of a minute
+    assert_eq!(registers(&mut office).len(), 1);
+}

@@ -327,10 +327,10 @@ fn a_forwarded_call_shows_the_number_of_who_forwards_and_tells_of_it_only_where_
     office.call(&ana, "1002", Some(&offer()));
     let invite = office.invited(1).invite;
     assert!(
-        invite.header(HeaderName::From).unwrap().starts_with("<sip:+34911000002@localhost>"),
+        invite.header(HeaderName::From).unwrap().starts_with("<sip:+34911000002@10.9.0.1>"),
         "{invite:?}"
     );
-    assert_eq!(invite.header_named("P-Asserted-Identity"), Some("<sip:+34911000002@localhost>"));
+    assert_eq!(invite.header_named("P-Asserted-Identity"), Some("<sip:+34911000002@10.9.0.1>"));
     assert_eq!((invite.header_named("Diversion"), invite.header_named("History-Info")), (None, None));
 
     one.settings.diversion = true;

@@ -8,6 +8,7 @@ mod a_call_is_held;
 mod a_call_is_made;
 mod a_call_is_recorded;
 mod a_call_is_refused;
+mod a_caller_is_private;
 mod a_carrier_calls;
 mod a_carrier_speaks_tcp;
 mod a_disk_is_full;

@@ -70,6 +70,19 @@ pub fn source(text: &str) -> Source {
     Source::parse(text).unwrap()
 }
 
+/// Who answers a request outside calls.
+fn outside_calls(phone: &Phone, request: &Message) -> Line {
+    Line {
+        phone: phone.clone(),
+        call_id: String::new(),
+        local: format!("{};tag=carrier", request.header(HeaderName::To).unwrap()),
+        remote: String::new(),
+        target: String::new(),
+        cseq: 0,
+        invite: request.clone(),
+    }
+}
+
 impl Office {
     /// Make (or change) a trunk, and let its carriers say that they live.
     pub fn add_trunk(&mut self, trunk: &Trunk, alive: &[u8]) {
@@ -139,17 +152,14 @@ impl Office {
 
     /// Answer a request outside calls.
     pub fn reply(&mut self, phone: &Phone, request: &Message, status: u16, lines: &str, sdp: Option<&str>) {
-        let mut line = Line {
-            phone: phone.clone(),
-            call_id: String::new(),
-            local: request.header(HeaderName::To).unwrap().into(),
-            remote: String::new(),
-            target: String::new(),
-            cseq: 0,
-            invite: request.clone(),
-        };
-        line.local += ";tag=carrier";
+        let line = outside_calls(phone, request);
         self.respond(&line, request, status, lines, sdp);
+    }
+
+    /// The same, with these contacts.
+    pub fn reply_with_contact(&mut self, phone: &Phone, request: &Message, status: u16, contact: &str) {
+        let line = outside_calls(phone, request);
+        self.respond_with_contact(&line, request, status, contact);
     }
 
     /// A carrier delivers a call: INVITE without credentials.
