@@ -1,6 +1,7 @@
-//! SIP as values: messages, transactions, dialogs, INVITE sessions and digest, without a socket or a clock.
+//! SIP without I/O: messages, transactions, dialogs, INVITE sessions, subscriptions and digest authentication. No socket, no clock.
 //!
-//! [`Endpoint`] is the door: bytes go in, and what follows from them comes out. It carries bodies as bytes and knows no media.
+//! [`Endpoint`] is the entry point: the caller hands it received bytes and timer expiries, and it returns bytes to send and events. Bodies are opaque
+//! bytes; the crate knows no media.
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

@@ -1,4 +1,4 @@
-//! Subscriptions that others have with us (RFC 6665): one dialog each, at most one NOTIFY under way, and the newest state behind it.
+//! Subscriptions of remote subscribers (RFC 6665): one dialog each, at most one pending NOTIFY, and the newest state after it.
 
 use base::Instant;
 use bytes::Bytes;
@@ -9,39 +9,39 @@ use crate::endpoint::{Cx, Incoming, RequestSpec};
 use crate::transaction::{Key, Owner};
 use crate::{Message, Method, limits};
 
-/// One subscription; a stale one names nothing.
+/// Id of a subscription. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SubscriptionId(pub u64);
 
-/// What happens to a subscription.
+/// An event of a subscription.
 #[derive(Clone, Debug)]
 pub enum SubscriptionEvent {
-    /// The subscriber sends SUBSCRIBE again. Ask it who it is ([`crate::Endpoint::respond_stateless`]), then [`crate::Endpoint::renew`]: before that
-    /// nothing has changed.
+    /// A SUBSCRIBE within the dialog. Challenge its sender ([`crate::Endpoint::respond_stateless`]), then call [`crate::Endpoint::renew`]; nothing
+    /// changes before.
     Refresh(Incoming),
-    /// It ran out, or its subscriber no longer knows it. No other event follows.
+    /// It expired, or the subscriber no longer knows it. No other event follows.
     Over,
 }
 
-/// Bits of a [`SubscriptionId`] that name the slot; the rest is a serial number.
+/// Bits of a [`SubscriptionId`] that hold the slot; the upper bits are a serial number.
 const SLOT_BITS: u32 = 20;
 
-/// See the module.
+/// One subscription: its dialog, its expiry and the state to send next.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) id: SubscriptionId,
     pub(crate) key: Key,
     pub(crate) dialog: Dialog,
-    /// Echoed in each NOTIFY: `message-summary;id=7`.
+    /// Value of Event, repeated in each NOTIFY: `message-summary;id=7`.
     event: Box<str>,
     expires: Instant,
-    /// A NOTIFY waits for its answer.
+    /// A NOTIFY waits for its response.
     under_way: bool,
-    /// What is to be told next: the newest state only.
+    /// Content-Type and body of the next NOTIFY: the newest state only.
     next: Option<(Box<str>, Bytes)>,
-    /// Why the next NOTIFY is the last one (RFC 6665 §4.1.3).
+    /// The reason in the last NOTIFY (RFC 6665 §4.1.3); `None` while the subscription is active.
     ending: Option<&'static str>,
-    /// The last NOTIFY has been sent.
+    /// The last NOTIFY was sent.
     over: bool,
     pub(crate) armed: Option<Instant>,
 }
@@ -64,7 +64,7 @@ impl Subscription {
         }
     }
 
-    /// It holds until `expires`; a subscription of no time is told its state once more (RFC 6665 §4.2.1.4, §4.4.3).
+    /// Set the expiry. A subscription that expires at once gets one NOTIFY (RFC 6665 §4.2.1.4, §4.4.3).
     pub(crate) fn hold(&mut self, now: Instant, expires: Instant) {
         self.expires = expires;
         self.ending = (expires <= now).then_some("timeout");
@@ -74,23 +74,23 @@ impl Subscription {
         (!self.over && self.ending.is_none()).then_some(self.expires)
     }
 
-    /// Whether nothing is left to do.
+    /// Whether it has terminated.
     pub(crate) fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Whether the peer's tag is this one.
+    /// Whether the peer's tag is `tag`.
     pub(crate) fn is_of(&self, tag: &str) -> bool {
         *self.dialog.remote_tag == *tag
     }
 
-    /// Tell the subscriber; where a NOTIFY is under way, after it, and then only the newest.
+    /// Send the state; if a NOTIFY is pending, after it, and then only the newest.
     pub(crate) fn tell(&mut self, cx: &mut Cx<'_>, kind: &str, body: Bytes) {
         self.next = Some((kind.into(), body));
         self.send(cx);
     }
 
-    /// Nobody renewed it.
+    /// Terminate: send the last NOTIFY with this reason.
     pub(crate) fn expire(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
         self.ending = Some(reason);
         self.next.get_or_insert_with(|| ("".into(), Bytes::new()));
@@ -111,7 +111,7 @@ impl Subscription {
             body: Some((&kind, &body)),
         };
         let dialog = &self.dialog;
-        // What follows the last word is nobody's business.
+        // The response to the last NOTIFY is of no interest.
         let owner = if ending.is_some() { Owner::Nobody(None) } else { Owner::Subscription(self.id) };
         let sent = cx.send(dialog, what, owner, |lines, core| {
             crate::endpoint::contact_lines(lines, dialog, &core.config.allow);
@@ -125,8 +125,8 @@ impl Subscription {
         self.under_way = sent.is_some();
     }
 
-    /// The NOTIFY that was under way got its final answer; `None` where none came. A subscriber that refuses has forgotten us, or never
-    /// wanted to hear this (RFC 6665 §4.2.2).
+    /// The final response to the pending NOTIFY; `None` on timeout. A subscriber that rejects it no longer knows the subscription, or never wanted it
+    /// (RFC 6665 §4.2.2).
     pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, status: Option<u16>) {
         self.under_way = false;
         match status {
@@ -144,7 +144,7 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// The id of the next one; `None` where the cap is reached.
+    /// The id of the next one; `None` if the limit is reached.
     pub(crate) fn next_id(&mut self) -> Option<SubscriptionId> {
         if self.slab.len() >= limits::SUBSCRIPTIONS {
             return None;

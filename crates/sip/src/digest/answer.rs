@@ -1,4 +1,4 @@
-//! The client's side: answering a challenge.
+//! Client side of digest authentication: answering a challenge.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use super::params::{Params, after_scheme, quote, unescape};
 use super::{Algorithm, Ha1};
 use crate::limits;
 
-/// Answer a challenge (the value of WWW-Authenticate or Proxy-Authenticate): the value of the Authorization line, or `None` where we
-/// cannot meet it (another realm than `realm` where one is given, unknown algorithm, qop without auth).
+/// Answer a challenge (the value of WWW-Authenticate or Proxy-Authenticate). Returns the value of the Authorization header, or `None` if the
+/// challenge cannot be answered (another realm than `realm`, unknown algorithm, qop without auth).
 ///
-/// A challenge without `qop` is answered in the way of RFC 2069, which old trunks want.
+/// A challenge without `qop` is answered as RFC 2069 says, for old trunks.
 pub fn answer(
     challenge: &str,
     realm: Option<&str>,
@@ -62,7 +62,7 @@ pub fn answer(
     let mut out = String::with_capacity(256 + challenge.len());
     out.push_str("Digest username=");
     quote(&mut out, user);
-    // What came quoted goes back as it came, escapes included.
+    // Quoted values are repeated unchanged, escapes included.
     let _ = write!(out, ", realm=\"{theirs}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"");
     if named.is_some() {
         let _ = write!(out, ", algorithm={}", algorithm.as_str());

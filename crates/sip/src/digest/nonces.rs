@@ -1,4 +1,4 @@
-//! Nonces that carry their own proof, and the counts that were used with them.
+//! Self-authenticating nonces, and the nonce counts used with them.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -14,40 +14,40 @@ use subtle::ConstantTimeEq;
 
 use crate::limits;
 
-/// What a nonce proves.
+/// Result of checking a nonce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Freshness {
-    /// Ours, and young enough.
+    /// Ours, and not older than [`Nonces::LIFE`].
     Fresh,
-    /// Ours, but older than [`Nonces::LIFE`]: answer `stale=true`.
+    /// Ours, but older than [`Nonces::LIFE`]: respond with `stale=true`.
     Stale,
-    /// Not ours: answer as if there were none.
+    /// Not ours: treat the request as one without credentials.
     Forged,
 }
 
-/// Bytes that say which nonce it is: 40 bits of milliseconds, 24 bits of a counter.
+/// Length of the serial, in bytes: 40 bits of milliseconds, 24 bits of a counter.
 const SERIAL: usize = 8;
-/// Bytes of the proof.
+/// Length of the truncated HMAC, in bytes.
 const PROOF: usize = 10;
 const WHOLE: usize = SERIAL + PROOF;
-/// How many counts below the highest may still come.
+/// How far below the highest count a late one may be.
 const WINDOW: u32 = 64;
 
-/// Mints nonces that carry their own proof (time, HMAC under a key of this process), so that nothing is stored for strangers; and
-/// remembers, in a bounded table, which nonce counts were used with those that somebody proved to know a password with.
+/// Creates nonces that carry their own proof (time and HMAC under a key of this process), so that challenging unauthenticated senders stores nothing.
+/// Stores, in a bounded table, the nonce counts used in successful authentications.
 pub struct Nonces {
-    /// The HMAC with the key taken in already.
+    /// The HMAC with its key already set.
     proof: Hmac<Sha256>,
     minted: u32,
     /// Counts used, by serial.
     used: KeyedMap<u64, Counts>,
-    /// Serials in the order in which they were first used.
+    /// Serials in the order of their first use.
     order: VecDeque<u64>,
-    /// Nonces minted up to this millisecond are stale, whatever their age: their counts had to be forgotten.
+    /// Nonces created up to this millisecond are stale at any age, because their counts were evicted.
     floor: Option<u64>,
 }
 
-/// Which counts of a nonce were used: the highest, and a bit for each of the 64 up to it.
+/// The counts used with a nonce: the highest, and a bit for each of the 64 up to it.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     highest: u32,
@@ -55,7 +55,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Use `nc`; `false` where it was used, or is too old to tell.
+    /// Mark `nc` as used; `false` if it was used before, or is below the window.
     fn take(&mut self, nc: u32) -> bool {
         if nc > self.highest {
             self.seen = self.seen.checked_shl(nc - self.highest).unwrap_or(0) | 1;
@@ -71,10 +71,10 @@ impl Counts {
 }
 
 impl Nonces {
-    /// How long a nonce is good for.
+    /// Lifetime of a nonce.
     pub const LIFE: Duration = Duration::from_mins(1);
 
-    /// A mint with a fresh key.
+    /// A nonce generator with a new key.
     pub fn new(rng: &mut Rng) -> Nonces {
         let mut key = [0; 64];
         rng.fill(&mut key);
@@ -87,7 +87,7 @@ impl Nonces {
         }
     }
 
-    /// A new nonce: 24 characters, so that the usual response hashes in as few blocks as may be.
+    /// A new nonce: 24 characters, so that the usual response hashes in as few blocks as possible.
     pub fn mint(&mut self, now: Instant) -> String {
         self.minted = self.minted.wrapping_add(1) & 0xff_ffff;
         let serial = (millis(now) << 24) | u64::from(self.minted);
@@ -98,7 +98,7 @@ impl Nonces {
         URL_SAFE_NO_PAD.encode(raw)
     }
 
-    /// Whether a nonce is ours and young.
+    /// Whether a nonce is ours and fresh.
     pub fn check(&self, now: Instant, nonce: &str) -> Freshness {
         let Some((serial, proof)) = read(nonce) else { return Freshness::Forged };
         if !bool::from(proof.ct_eq(&self.prove(serial))) {
@@ -107,8 +107,8 @@ impl Nonces {
         if self.is_old(now, serial) { Freshness::Stale } else { Freshness::Fresh }
     }
 
-    /// Use `nc` of a fresh nonce once, after the digest was found right: `false` if it was used before (RFC 7616 §5.5; a window of 64
-    /// lets requests overtake each other). The nonce must have passed [`Nonces::check`] at the same moment.
+    /// Mark `nc` of a fresh nonce as used, after the digest was verified. `false` if it was used before (RFC 7616 §5.5; a window of 64 lets requests
+    /// overtake each other). The nonce must have passed [`Nonces::check`] at the same `now`.
     pub fn spend(&mut self, now: Instant, nonce: &str, nc: u32) -> bool {
         let Some((serial, _)) = read(nonce) else { return false };
         if nc == 0 || self.is_old(now, serial) {
@@ -123,7 +123,7 @@ impl Nonces {
         true
     }
 
-    /// Make room: a few that are over, and the oldest where the table is full.
+    /// Evict a few expired entries, and the oldest one if the table is full.
     fn forget(&mut self, now: Instant) {
         for _ in 0..4 {
             let Some(&oldest) = self.order.front() else { return };
@@ -161,7 +161,7 @@ fn millis(now: Instant) -> u64 {
     now.as_micros() / 1000
 }
 
-/// The serial and the proof of a nonce.
+/// The serial and the HMAC of a nonce.
 fn read(nonce: &str) -> Option<(u64, [u8; PROOF])> {
     let mut raw = [0; WHOLE];
     let len = URL_SAFE_NO_PAD.decode_slice(nonce, &mut raw).ok()?;

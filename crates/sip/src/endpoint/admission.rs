@@ -1,9 +1,9 @@
-//! What a request outside dialogs must pass before anybody is asked about it (RFC 3261 §8.2).
+//! Checks on out-of-dialog requests before the user of the endpoint sees them (RFC 3261 §8.2).
 
 use super::Core;
 use crate::{HeaderName, Headers, Message, Method, Scheme, sdp_of};
 
-/// A request that is refused without asking: the status, and what its lines explain.
+/// The response to a request that fails a check.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -22,27 +22,27 @@ impl Refusal {
     }
 }
 
-/// The extensions that a request may require.
+/// Whether `option` is an extension that a request may list in Require.
 fn is_supported(option: &str, method: &Method) -> bool {
     let known: &[&str] = if *method == Method::Register { &["path"] } else { &["100rel", "timer"] };
     known.iter().any(|name| name.eq_ignore_ascii_case(option))
 }
 
-/// What a request requires and we do not know, as `Unsupported` lists it; empty where there is nothing (§8.2.2.3).
+/// The option tags in Require and Proxy-Require that we do not support, as a value for `Unsupported`; empty if there are none (§8.2.2.3).
 pub(super) fn unsupported(request: &Message) -> String {
     let required = request.tokens(HeaderName::Require).chain(request.tokens(HeaderName::ProxyRequire));
     let unknown: Vec<&str> = required.filter(|option| !is_supported(option, request.method())).collect();
     unknown.join(", ")
 }
 
-/// Whether a request that carries a body in an encoding can be read (§8.2.3).
+/// Whether the body has a Content-Encoding that we cannot decode (§8.2.3).
 fn is_encoded(request: &Message) -> bool {
     !request.body().is_empty()
         && request.tokens(HeaderName::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
-/// Inspect a request outside dialogs, in the order of §8.2. A method that is not done here passes: who asks comes before what is asked
-/// (§8.2), so its sender is asked first and refused afterwards, by whoever knows the passwords.
+/// Check an out-of-dialog request in the order of §8.2. A method that is not in [`Config::allow`] passes: authentication comes first (§8.2), so the
+/// user of the endpoint challenges the sender and rejects the method afterwards.
 pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Refusal> {
     let method = request.method();
     if !core.config.allow.split(',').any(|known| known.trim() == method.as_str()) {

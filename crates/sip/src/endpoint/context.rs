@@ -1,4 +1,4 @@
-//! What the parts of an endpoint share while one input is absorbed: configuration, chance, transactions and the way out.
+//! State shared by the parts of an endpoint while one input is handled: configuration, random numbers, transactions and the output queue.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::transaction::{ClientId, Keys, Owner, ServerId, Transactions};
 use crate::{Headers, Hop, Message, Method, Reply, Transport, Uri};
 use crate::{wire, write};
 
-/// Everything that sessions and stateless answers work with.
+/// What sessions and stateless responses need.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) rng: Rng,
     pub(crate) keys: Keys,
     pub(crate) transactions: Transactions,
-    /// The message being written.
+    /// Buffer for the message being written.
     buf: Vec<u8>,
-    /// Lines being written for it.
+    /// Buffer for its header lines.
     lines: Headers,
     branch: Vec<u8>,
 }
 
-/// The core at one moment, with the way out.
+/// The core during one input, with the current time and the output queue.
 #[derive(Debug)]
 pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
@@ -42,7 +42,7 @@ impl Core {
         Core { config, rng, keys, transactions, buf, lines, branch }
     }
 
-    /// A new tag or Call-ID, which tells whose it is.
+    /// A new tag or Call-ID. Starts with the id prefix of this process, so that in-dialog requests can be routed to it.
     pub(crate) fn name(&mut self, kind: u8) -> Arc<str> {
         let noise = self.rng.u64();
         let mut text = Vec::with_capacity(self.config.id_prefix.len() + 13);
@@ -52,7 +52,7 @@ impl Core {
         String::from_utf8_lossy(&text).into()
     }
 
-    /// Draw the branch of the next request.
+    /// Generate the branch of the next request.
     fn draw_branch(&mut self) {
         let noise = self.rng.u64();
         self.branch.clear();
@@ -62,7 +62,7 @@ impl Core {
         wire::base36(&mut self.branch, noise, 12);
     }
 
-    /// Close the request that was begun in the buffer.
+    /// Complete the request in the buffer: header lines, User-Agent, body.
     fn finish(&mut self, lines: &Headers, body: Option<(&str, &[u8])>) -> Bytes {
         self.buf.extend_from_slice(lines.as_bytes());
         if let Some(software) = &self.config.software {
@@ -74,7 +74,7 @@ impl Core {
     }
 }
 
-/// The URI of our Contact towards a hop.
+/// The URI of our Contact for a hop.
 pub(crate) fn contact(user: &str, hop: &Hop) -> Uri {
     let transport = (hop.transport != Transport::Udp).then_some(hop.transport);
     Uri::sip((!user.is_empty()).then_some(user), hop.local, transport)
@@ -112,7 +112,7 @@ impl Cx<'_> {
         core.transactions.send(self.now, key, dialog.hop, bytes, owner, self.out)
     }
 
-    /// Send an ACK to a 2xx; its bytes go out again with each repetition of the 2xx.
+    /// Send the ACK of a 2xx. The transaction stores it and resends it for each retransmission of the 2xx.
     pub(crate) fn acknowledge(
         &mut self,
         dialog: &Dialog,
@@ -145,7 +145,7 @@ impl Cx<'_> {
         bytes
     }
 
-    /// Send a request outside dialogs.
+    /// Send an out-of-dialog request.
     pub(crate) fn send_alone(
         &mut self,
         head: &wire::RequestHead<'_>,
@@ -162,7 +162,7 @@ impl Cx<'_> {
         core.transactions.send(self.now, key, *head.hop, bytes, owner, self.out)
     }
 
-    /// Send the CANCEL of an INVITE (RFC 3261 §9.1), and give the INVITE 64·T1 to end.
+    /// Send the CANCEL of an INVITE (RFC 3261 §9.1); the INVITE then has 64·T1 to complete.
     pub(crate) fn cancel(&mut self, invite: ClientId, lines: Option<&Headers>, session: Option<SessionId>) {
         let core = &mut *self.core;
         let Some(client) = core.transactions.client(invite) else { return };
@@ -180,7 +180,7 @@ impl Cx<'_> {
         core.transactions.send(self.now, key, hop, bytes, Owner::Nobody(session), self.out);
     }
 
-    /// Answer a request that has a transaction. `fill` appends the lines of the session.
+    /// Respond in a server transaction. `fill` appends the header lines of the session.
     pub(crate) fn respond(
         &mut self,
         to: &ServerRequest,
@@ -204,9 +204,9 @@ impl Cx<'_> {
         bytes
     }
 
-    /// 405 or 501, with the methods that there are, and why (RFC 3326): a phone shows its user that, where it shows anything.
+    /// 405 or 501, with Allow and a Reason header (RFC 3326), which some phones show to the user.
     pub(crate) fn not_allowed(&mut self, to: &ServerRequest, status: u16) {
-        // The name of a method that we do not know is the peer's text.
+        // The name of an unknown method is text from the peer: do not repeat it.
         let method = to.request.method();
         let known = !matches!(method, Method::Other(_));
         let what = if known { method.to_string() } else { "this method".to_owned() };
@@ -219,7 +219,7 @@ impl Cx<'_> {
         });
     }
 
-    /// What we can do (RFC 3261 §11.2), asked within a dialog.
+    /// Respond to OPTIONS within a dialog with our capabilities (RFC 3261 §11.2).
     pub(crate) fn options(&mut self, to: &ServerRequest) {
         self.respond(to, "", Reply::new(200), |lines, core| {
             lines
@@ -229,13 +229,13 @@ impl Cx<'_> {
         });
     }
 
-    /// A bare answer within a dialog.
+    /// Respond within a dialog with a status and nothing else.
     pub(crate) fn refuse(&mut self, to: &ServerRequest, status: u16) {
         self.respond(to, "", Reply::new(status), |_, _| {});
     }
 }
 
-/// What a request of ours says besides what its dialog says.
+/// The parts of a request that its dialog does not determine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestSpec<'a> {
     pub(crate) method: &'a Method,
@@ -244,16 +244,16 @@ pub(crate) struct RequestSpec<'a> {
     pub(crate) body: Option<(&'a str, &'a [u8])>,
 }
 
-/// A request of the peer that waits for our answer.
+/// A request from the peer with its server transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerRequest {
     pub(crate) tx: ServerId,
     pub(crate) request: Message,
-    /// Where it came from.
+    /// The hop that it came over.
     pub(crate) hop: Hop,
 }
 
-/// The branch in a request that [`wire::begin`] wrote.
+/// The branch of a request written by [`wire::begin`].
 fn branch_of(request: &[u8]) -> Option<&[u8]> {
     let at = memchr::memmem::find(request, b";branch=")? + 8;
     let rest = request.get(at..)?;

@@ -1,4 +1,4 @@
-//! What comes in from the network: told apart, matched, and handed to whom it concerns.
+//! Received messages: parsed, matched to transactions, and dispatched.
 
 use base::Instant;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use crate::{Flow, Hop, Message, Method, Reply, Transport, wire};
 impl Endpoint {
     pub(super) fn on_packet(&mut self, now: Instant, hop: Hop, bytes: Bytes, out: &mut Vec<Output>) {
         if hop.transport == Transport::Udp {
-            // Keep-alives (RFC 5626 §4.4): an empty line needs no answer over UDP, STUN does.
+            // Keep-alives (RFC 5626 §4.4): an empty line needs no response over UDP, STUN does.
             if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
                 return;
             }
@@ -72,7 +72,7 @@ impl Endpoint {
         }
     }
 
-    /// A request of ours will get no answer.
+    /// A request that we sent gets no response: timeout (408) or transport failure (503).
     pub(super) fn on_lost(
         &mut self,
         now: Instant,
@@ -91,10 +91,10 @@ impl Endpoint {
         }
     }
 
-    /// A connection closed, or a peer cannot be reached.
+    /// A connection closed (`peer` is `None`), or a peer is unreachable.
     pub(super) fn on_broken(&mut self, now: Instant, flow: Flow, peer: Option<Hop>, out: &mut Vec<Output>) {
         if peer.is_none() && flow == Flow::default() {
-            return; // what goes by UDP has no connection that could close
+            return; // UDP has no connection that could close
         }
         for (tx, owner) in self.core.transactions.broken(flow, peer) {
             self.on_lost(now, tx, owner, 503, out);
@@ -135,7 +135,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether a request outside dialogs is a repetition of one whose answer is in the ring: then it gets that again.
+    /// If the response to an out-of-dialog request is cached, the request is a retransmission: send the response again and return `true`.
     pub(super) fn answered_before(
         &self,
         now: Instant,
@@ -154,7 +154,7 @@ impl Endpoint {
         true
     }
 
-    /// A request within a dialog (RFC 3261 §12.2.2).
+    /// An in-dialog request (RFC 3261 §12.2.2).
     fn on_request_within(&mut self, now: Instant, hop: Hop, request: Message, out: &mut Vec<Output>) {
         if self.on_subscribe_within(now, hop, &request, out) {
             return;
@@ -182,13 +182,13 @@ impl Endpoint {
         }
     }
 
-    /// Whether a session's peer lives where a request with this From-tag came from; `None` where the tag is not the peer's.
+    /// Whether `hop` comes from the host of a session's peer; `None` if the From tag is not the peer's.
     fn is_peer(&mut self, id: SessionId, from_tag: &str, hop: Hop) -> Option<bool> {
         let dialog = self.sessions.get_mut(slot(id))?.dialog(from_tag)?;
         Some(dialog.hop.remote.ip().to_canonical() == hop.remote.ip().to_canonical())
     }
 
-    /// Begin the transaction of a request within a session, and let that deal with it.
+    /// Create the transaction of an in-dialog request, and let the session handle it.
     pub(super) fn serve_within(
         &mut self,
         now: Instant,
@@ -238,9 +238,9 @@ impl Endpoint {
                 }
             }
             Acked::Again(label) => note(out.len(), label, hop, ack, out),
-            // Of a 2xx; or of a stateless refusal, or of nothing: then it is absorbed.
+            // The ACK of a 2xx, or of a stateless rejection, or of nothing we know: the last two are absorbed.
             Acked::Not => {
-                // One from another host is nobody's: our 200 goes out again until the peer acknowledges it.
+                // An ACK from another host is ignored: our 200 is retransmitted until the peer acknowledges it.
                 if let Some(id) = self.session_of(ack)
                     && self.is_peer(id, ack.from_tag(), hop) == Some(true)
                 {
@@ -261,7 +261,7 @@ impl Endpoint {
             return;
         };
         note(out.len(), label, hop, cancel, out);
-        // The same To-tag as in the answers to the INVITE (RFC 3261 §9.2).
+        // The same To tag as in the responses to the INVITE (RFC 3261 §9.2).
         let tag = label.and_then(|id| self.with(now, id, out, |session, _| session.local_tag())).flatten();
         let status = if self.core.transactions.is_accepted(tx) { 481 } else { 200 };
         let answer = self.answer_stateless(
@@ -290,7 +290,7 @@ impl Endpoint {
     }
 }
 
-/// Note for the ladder that a message came in, before what followed from it.
+/// Report a received message for the ladder diagram, before the outputs that it caused.
 fn note(at: usize, label: Option<SessionId>, hop: Hop, message: &Message, out: &mut Vec<Output>) {
     if let Some(session) = label {
         out.insert(at.min(out.len()), Output::Received { session, hop, bytes: message.bytes().clone() });

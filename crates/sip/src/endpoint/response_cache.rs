@@ -1,4 +1,4 @@
-//! Final answers kept for repetitions of requests that opened no transaction: a ring, so that strangers cannot make it grow.
+//! Cache of final responses to requests without a transaction, with a fixed capacity so that unauthenticated senders cannot exhaust memory.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::limits::{ANSWER_BYTES, ANSWER_RING};
 use crate::transaction::Key;
 
-/// See the module.
+/// Responses by request key, in insertion order; the oldest is evicted.
 #[derive(Debug)]
 pub(crate) struct ResponseCache {
     answers: KeyedMap<Key, (Instant, Bytes)>,
@@ -20,14 +20,14 @@ impl ResponseCache {
         ResponseCache { answers: KeyedMap::with_hasher(KeyedHash::new(rng)), order: VecDeque::new() }
     }
 
-    /// Keep an answer until `until`, or until the ring is full of younger ones; one that is too long is not kept.
+    /// Store a response until `until`, or until newer ones fill the cache. One longer than the limit is not stored.
     pub(crate) fn keep(&mut self, now: Instant, until: Instant, key: Key, answer: Bytes) {
         while let Some(&(oldest, old)) = self.order.front() {
             if oldest > now && self.order.len() < ANSWER_RING {
                 break;
             }
             self.order.pop_front();
-            // A younger answer to the same request stays.
+            // A newer response to the same request stays.
             if self.answers.get(&old).is_some_and(|(kept, _)| *kept <= oldest) {
                 self.answers.remove(&old);
             }
@@ -39,7 +39,7 @@ impl ResponseCache {
         self.order.push_back((until, key));
     }
 
-    /// The answer to a repetition.
+    /// The response to a retransmission.
     pub(crate) fn find(&self, now: Instant, key: Key) -> Option<&Bytes> {
         self.answers.get(&key).filter(|(until, _)| *until > now).map(|(_, answer)| answer)
     }

@@ -1,5 +1,5 @@
-//! How many answers one address gets that has never shown a password: whoever forges a source address can make us send to it, and what
-//! reaches a stranger that way must hurt nobody (security.md row 12).
+//! Limit on responses to sources that have never authenticated. An attacker who forges a source address can make us send to a victim; the limit keeps
+//! that traffic harmless (security.md row 12).
 
 use std::net::IpAddr;
 
@@ -7,15 +7,15 @@ use base::{Instant, KeyedHash, KeyedMap, Rng, source_of};
 
 use crate::limits::{ANSWER_CREDIT, ANSWER_INTERVAL, ANSWER_SOURCES, PROOF_HOLDS};
 
-/// See the module. Only UDP is counted, since a connection has an address that nobody can forge, and never the loopback, which nobody
-/// outside can be reached by.
+/// Leaky bucket per source. Counts UDP only, because the source address of a connection cannot be forged, and never loopback addresses, which no
+/// remote host can use.
 #[derive(Debug)]
 pub(super) struct ResponseLimiter {
-    /// Until when the answers given so far use up the allowance of a source.
+    /// Per source, the time until which the responses sent so far use up the average rate.
     spent: RecentSources,
-    /// When a source last proved a password. Strangers cannot make this one grow, so a flood of addresses makes nobody a stranger again.
+    /// When a source last authenticated. Unauthenticated traffic cannot add entries, so a flood of addresses evicts no authenticated source.
     proved: RecentSources,
-    /// Answers that were not given.
+    /// Number of responses suppressed.
     pub(super) withheld: u64,
 }
 
@@ -24,7 +24,7 @@ impl ResponseLimiter {
         ResponseLimiter { spent: RecentSources::new(rng), proved: RecentSources::new(rng), withheld: 0 }
     }
 
-    /// Whether one more answer may go to `source`; then it is charged.
+    /// Whether one more response may go to `source`; if so, it is counted.
     pub(super) fn charge(&mut self, now: Instant, source: IpAddr) -> bool {
         if source.to_canonical().is_loopback() {
             return true;
@@ -42,20 +42,20 @@ impl ResponseLimiter {
         true
     }
 
-    /// Somebody at `source` has proved a password with a nonce that was sent there: the address is no forgery.
+    /// A peer at `source` authenticated with a nonce that was sent there: the address is not forged.
     pub(super) fn proved(&mut self, now: Instant, source: IpAddr) {
         if source.to_canonical().is_loopback() {
             return;
         }
         let source = source_of(source);
-        // Once a minute is enough: a registration costs a look, not a write.
+        // Written at most once a minute: most registrations only read.
         if self.proved.get(source).is_none_or(|at| now.since(at) >= PROOF_HOLDS / 120) {
             self.proved.put(source, now);
         }
     }
 }
 
-/// A moment for each of the sources that were seen last; bounded by two generations of tables, of which the older is dropped.
+/// A time per recently seen source, in two generations of tables; when the current one is full, the older one is dropped.
 #[derive(Debug)]
 struct RecentSources {
     young: KeyedMap<IpAddr, Instant>,

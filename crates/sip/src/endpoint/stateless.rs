@@ -1,4 +1,4 @@
-//! Answers that nothing is kept for.
+//! Responses without a transaction.
 
 use base::Instant;
 use bytes::Bytes;
@@ -9,18 +9,19 @@ use crate::session::SessionId;
 use crate::wire;
 use crate::{Hop, Message, Reply, Transport, write};
 
-/// Who is answered.
+/// The sender of a request that gets a stateless response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Peer {
-    /// Anybody, whose source address may be forged.
+    /// Not authenticated; the source address may be forged.
     Unauthenticated,
-    /// Whoever has proved a password with a nonce that we sent there.
+    /// Authenticated with a nonce that was sent to this address.
     Authenticated,
 }
 
 impl Endpoint {
-    /// Answer a request without a transaction; a stranger over UDP with no more than [`ANSWER_FACTOR`] times what he asked: where that is
-    /// not enough, or where his address has had its share ([`super::budget`]), nothing is sent, and no bytes are returned. The To-tag is `tag`, or one that every repetition of the request gets again.
+    /// Respond without a transaction. An unauthenticated UDP sender gets at most [`ANSWER_FACTOR`] times the length of its request. If the shortest
+    /// response is longer than that, or if the source is over its limit ([`super::response_limit`]), nothing is sent and the result is empty. The To
+    /// tag is `tag`, or one derived from the request.
     pub(super) fn answer_stateless(
         &mut self,
         now: Instant,
@@ -47,7 +48,7 @@ impl Endpoint {
         let mut buf = Vec::new();
         write::response(request, Some(hop), reply, Some(tag), software, &mut buf);
         if capped && buf.len() > ANSWER_FACTOR * request.bytes().len() {
-            // Without what can be spared; a challenge cannot. Nobody's real request is so short that it comes to silence.
+            // Without optional lines; a challenge is not optional. No real request is so short that even this does not fit.
             let lines = reply.lines.filter(|_| matches!(reply.status, 401 | 407));
             buf.clear();
             write::response(request, Some(hop), Reply { lines, ..reply }, Some(tag), None, &mut buf);

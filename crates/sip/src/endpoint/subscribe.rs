@@ -1,4 +1,4 @@
-//! The doors of subscriptions: taken up, renewed, told, ended.
+//! Subscriptions of remote subscribers: accept, refresh, notify, terminate.
 
 use std::time::Duration;
 
@@ -13,9 +13,8 @@ use crate::transaction::Timer;
 use crate::{Headers, Hop, Message, Method, Reply};
 
 impl Endpoint {
-    /// Take up a SUBSCRIBE whose sender has proved who he is: 200 with `Expires` goes out, and [`Endpoint::notify`] is due at once
-    /// (RFC 6665 §4.2.1.2). `expires` of zero is a question: the NOTIFY that follows is the last one. `None` where the cap is reached;
-    /// then 503 was sent.
+    /// Accept a SUBSCRIBE of an authenticated sender: 200 with `Expires` is sent, and the caller must call [`Endpoint::notify`] at once (RFC 6665
+    /// §4.2.1.2). An `expires` of zero is a poll: the NOTIFY that follows is the last one. `None` if the limit is reached; then 503 was sent.
     pub fn subscribe(
         &mut self,
         now: Now,
@@ -36,8 +35,8 @@ impl Endpoint {
         Some(id)
     }
 
-    /// Answer a [`SubscriptionEvent::SessionTimer`] whose sender has proved to be the subscriber: it holds for `expires` from now.
-    /// [`Endpoint::notify`] is due at once.
+    /// Respond to a [`SubscriptionEvent::Refresh`] whose sender has authenticated as the subscriber: the subscription lasts `expires` from now. The
+    /// caller must call [`Endpoint::notify`] at once.
     pub fn renew(
         &mut self,
         now: Now,
@@ -89,7 +88,7 @@ impl Endpoint {
         self.arm_subscription(id);
     }
 
-    /// Tell a subscriber the state. While a NOTIFY is under way the newest state waits for it; older ones are never sent.
+    /// Send the state to a subscriber. While a NOTIFY is pending, the newest state waits for its response; older ones are dropped.
     pub fn notify(
         &mut self,
         now: Now,
@@ -101,7 +100,7 @@ impl Endpoint {
         self.with_subscription(now.instant, subscription, out, |one, cx| one.tell(cx, content_type, body));
     }
 
-    /// End a subscription: the last NOTIFY says why (`deactivated`, `noresource`, …: RFC 6665 §4.1.3).
+    /// Terminate a subscription. The last NOTIFY carries the reason (`deactivated`, `noresource`, …: RFC 6665 §4.1.3).
     pub fn unsubscribe(
         &mut self,
         now: Now,
@@ -112,7 +111,7 @@ impl Endpoint {
         self.with_subscription(now.instant, subscription, out, |one, cx| one.expire(cx, reason));
     }
 
-    /// Subscriptions that others have with us.
+    /// Number of active subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
     }
@@ -135,7 +134,7 @@ impl Endpoint {
         self.with_subscription(now, id, out, |one, cx| one.answered(cx, status));
     }
 
-    /// Whether a request within a dialog is a subscriber's; then it is dealt with.
+    /// Handle an in-dialog SUBSCRIBE; `false` if the request is not one or belongs to no subscription.
     pub(super) fn on_subscribe_within(
         &mut self,
         now: Instant,
@@ -161,7 +160,7 @@ impl Endpoint {
         true
     }
 
-    /// Let a subscription deal with something; afterwards it is armed anew, or forgotten if it is over.
+    /// Run `action` on a subscription; afterwards set its timer, or remove it if it has terminated.
     fn with_subscription(
         &mut self,
         now: Instant,

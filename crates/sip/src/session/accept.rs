@@ -1,4 +1,4 @@
-//! Taking a call: provisional answers, the 2xx and its repetition until ACK (RFC 3261 §13.3).
+//! UAS side of an INVITE: provisional responses, and the 2xx with its retransmission until ACK (RFC 3261 §13.3).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,42 +15,42 @@ use crate::endpoint::{Cx, ServerRequest, contact_lines};
 use crate::transaction::Resend;
 use crate::{HeaderName, Headers, Message, Reply, sdp_of};
 
-/// The peer's INVITE before our final answer.
+/// State of an incoming INVITE before our final response.
 #[derive(Debug)]
 pub(crate) struct Ringing {
     pub(crate) dialog: Dialog,
     pub(crate) invite: ServerRequest,
     pub(crate) first: First,
     pub(crate) reliable: Reliable,
-    /// The 200 that waits for an outstanding PRACK (RFC 3262 §3).
+    /// A 200 that waits for the outstanding PRACK (RFC 3262 §3).
     pub(crate) accept: Option<Waiting>,
-    /// The last provisional answer, repeated every minute so that no proxy on the way gives up (RFC 3261 §13.3.1.1).
+    /// The last unreliable provisional response, repeated every minute so that no proxy on the path times out (RFC 3261 §13.3.1.1).
     pub(crate) last: Option<(Bytes, Instant)>,
 }
 
-/// A 200 that waits, and the description that it is to carry.
+/// A 200 that waits, with its SDP.
 #[derive(Debug)]
 pub(crate) struct Waiting(pub(crate) Option<Bytes>);
 
-/// The first offer and its answer.
+/// State of the offer/answer exchange that the INVITE started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum First {
     /// The INVITE carried an offer.
     Offered,
-    /// An unreliable provisional answer showed our answer, which the 200 has to repeat.
+    /// An unreliable provisional response carried our answer, which the 200 must repeat.
     Shown(Bytes),
-    /// The exchange is over: a reliable provisional answer was part of it.
+    /// The exchange is complete: a reliable provisional response was part of it.
     Done,
-    /// The INVITE carried none: the offer is ours to make.
+    /// The INVITE carried no offer: we make it.
     Wanted,
-    /// Our offer went out in a reliable provisional answer.
+    /// Our offer was sent in a reliable provisional response.
     Sent,
 }
 
-/// How often an unreliable provisional answer is repeated.
+/// Interval at which an unreliable provisional response is repeated.
 pub(crate) const REMINDER: Duration = Duration::from_secs(60);
 
-/// Take up an INVITE whose transaction has begun.
+/// Create the session of an INVITE whose transaction exists, and send 100.
 pub(crate) fn receive(cx: &mut Cx<'_>, id: SessionId, invite: ServerRequest) -> Session {
     let local_tag = cx.core.name(b'd');
     let dialog = Dialog::answering(&invite.request, invite.hop, local_tag);
@@ -98,7 +98,7 @@ impl Session {
                 self.local_sdp = Some(sdp.clone());
                 Some(sdp)
             }
-            // An offer in an answer that may be lost would never be answered (RFC 3262 §5); an exchange that is over is not repeated.
+            // An offer in a response that may be lost would never be answered (RFC 3262 §5); a completed exchange is not repeated.
             (First::Wanted | First::Done | First::Sent, _) | (First::Offered | First::Shown(_), None) => None,
         };
         let rseq = reliable.then(|| ringing.reliable.take_number());
@@ -147,7 +147,7 @@ impl Session {
         self.state = SessionState::Confirmed(Box::new(up));
     }
 
-    /// Send a 2xx to an INVITE, and repeat it until its ACK comes, whatever the transport (RFC 3261 §13.3.1.4).
+    /// Send a 2xx to an INVITE, and retransmit it until its ACK arrives, over any transport (RFC 3261 §13.3.1.4).
     pub(crate) fn succeed(
         &mut self,
         cx: &mut Cx<'_>,

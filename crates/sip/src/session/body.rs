@@ -1,10 +1,10 @@
-//! Session descriptions in bodies: alone, or as a part of `multipart/mixed` (RFC 5621).
+//! SDP in message bodies: as the whole body, or as a part of a `multipart/mixed` body (RFC 5621).
 
 use bytes::Bytes;
 
 use crate::{HeaderName, Message};
 
-/// The session description of a message: `Ok(None)` where it has none, `Err(415)` where its body must be understood and cannot.
+/// The SDP of a message. `Ok(None)` if it has none; `Err(415)` if it has a body that must be understood and is not.
 pub(crate) fn sdp_of(message: &Message) -> Result<Option<Bytes>, u16> {
     let body = message.body();
     if body.is_empty() {
@@ -33,7 +33,7 @@ fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The first part that is a session description.
+/// The first part with Content-Type `application/sdp`.
 fn sdp_part(body: &Bytes, boundary: &str) -> Option<Bytes> {
     let delimiter = [b"--", boundary.as_bytes()].concat();
     let mut marks = memchr::memmem::find_iter(body, &delimiter).peekable();

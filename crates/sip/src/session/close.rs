@@ -1,4 +1,4 @@
-//! Ending a session (RFC 3261 §15): BYE, refusal, and what is lost.
+//! Ending a session (RFC 3261 §15): BYE, rejection, and dialogs that the peer no longer knows.
 
 use super::state::{Closing, Intent, Session, SessionState, Waits};
 use super::{HangupParams, Termination};
@@ -36,7 +36,7 @@ impl Session {
         }
     }
 
-    /// Send BYE; the session is over when it is answered.
+    /// Send BYE; the session terminates with the response.
     pub(crate) fn bye(&mut self, cx: &mut Cx<'_>, lines: Headers) {
         self.reject_pending_offer(cx);
         let SessionState::Confirmed(up) = std::mem::replace(&mut self.state, SessionState::Terminated) else {
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Send a BYE that nobody waits for: the session is over already.
+    /// Send a BYE without waiting for its response, in a session that terminates now.
     pub(crate) fn last_bye(&mut self, cx: &mut Cx<'_>, own: &Headers) {
         let id = self.id;
         let Some(dialog) = self.only_dialog() else { return };
@@ -69,7 +69,7 @@ impl Session {
                 cx.respond(&invite, &tag, Reply::new(487), |_, _| {});
                 Termination::Bye { reason }
             }
-            // While calling, the 200 before it was lost or overtaken: what is left of the INVITE is cancelled with the end.
+            // Before our INVITE is answered: its 200 was lost or reordered. Terminating the session cancels the INVITE.
             SessionState::InviteSent(_) | SessionState::Confirmed(_) => Termination::Bye { reason },
             SessionState::Terminating(_) => Termination::Local,
             SessionState::Terminated => return,
@@ -77,7 +77,7 @@ impl Session {
         self.end(cx, ended);
     }
 
-    /// Our refusal of the INVITE was acknowledged, or its time is over.
+    /// Our rejection of the INVITE was acknowledged, or Timer H expired.
     pub(crate) fn on_refusal_done(&mut self, cx: &mut Cx<'_>, tx: ServerId) {
         if let SessionState::Terminating(closing) = &self.state
             && closing.waits == Waits::Ack(tx)
@@ -86,8 +86,8 @@ impl Session {
         }
     }
 
-    /// A request within the dialog got 408 or 481, or nothing: the dialog is dead (RFC 3261 §12.2.1.2). After silence a BYE goes out all
-    /// the same, for the peer may hear what we do not.
+    /// An in-dialog request got 408 or 481, or no response: the dialog is gone (RFC 3261 §12.2.1.2). After a timeout a BYE is sent all the same,
+    /// because the peer may receive what we send.
     pub(crate) fn on_dialog_gone(&mut self, cx: &mut Cx<'_>, status: u16) {
         if status == 408 {
             self.last_bye(cx, &Headers::new());

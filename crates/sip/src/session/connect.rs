@@ -1,4 +1,4 @@
-//! Making a call: our INVITE, the forks that ring, and the answers it may get (RFC 3261 §13.2).
+//! UAC side of an INVITE: the request, its early dialogs, and the responses (RFC 3261 §13.2).
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::headers::NameAddr;
 use crate::transaction::{ClientId, Key, Owner};
 use crate::{HeaderName, Headers, Message, Method, limits, sdp_of};
 
-/// Our INVITE before its final answer.
+/// State of an outgoing INVITE before its final response.
 #[derive(Debug)]
 pub(crate) struct Calling {
-    /// What the INVITE says of the dialog to come.
+    /// The dialog fields that the INVITE determines.
     pub(crate) base: Dialog,
     pub(crate) tx: ClientId,
     pub(crate) forks: Vec<Fork>,
@@ -23,7 +23,7 @@ pub(crate) struct Calling {
     offer: Bytes,
     max_forwards: u8,
     authed: bool,
-    /// How often 422 raised our Session-Expires.
+    /// Number of times that 422 raised our Session-Expires.
     too_small: u8,
 }
 
@@ -31,22 +31,22 @@ pub(crate) struct Calling {
 #[derive(Debug)]
 pub(crate) struct Fork {
     pub(crate) dialog: Dialog,
-    /// The last reliable provisional answer that we acknowledged.
+    /// RSeq of the last reliable provisional response that we acknowledged.
     pub(crate) rseq: Option<u32>,
-    /// A reliable answer carried SDP: the first exchange is over (RFC 3262 §5).
+    /// A reliable response carried SDP: the first offer/answer exchange is complete (RFC 3262 §5).
     pub(crate) settled: bool,
 }
 
-/// Whether the call is to be cancelled.
+/// Whether the call is being cancelled.
 #[derive(Debug)]
 pub(crate) enum Cancel {
     No,
-    /// As soon as a provisional answer comes (RFC 3261 §9.1), with these lines.
+    /// Requested; sent with these header lines once a provisional response arrives (RFC 3261 §9.1).
     Wanted(Headers),
     Sent,
 }
 
-/// Send the INVITE of a new session; `None` where the cap on transactions is reached.
+/// Send the INVITE of a new session; `None` if the limit on transactions is reached.
 pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> Option<Session> {
     let (call_id, local_tag) = (cx.core.name(b'-'), cx.core.name(b'd'));
     let base = Dialog {
@@ -107,11 +107,11 @@ fn invite(
     })
 }
 
-/// The type of the bodies that sessions exchange.
+/// Content-Type of session descriptions.
 pub(crate) const SDP: &str = "application/sdp";
 
 impl Session {
-    /// An answer to our INVITE, or none (408, 503).
+    /// A response to our INVITE, or `Err` with 408 or 503 if there is none.
     pub(crate) fn on_invite_answer(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
         match answer {
             Ok(response) => {
@@ -139,7 +139,7 @@ impl Session {
         let rseq = response.number(HeaderName::RSeq).and_then(Result::ok).filter(|_| reliable);
         let sdp = sdp_of(response).unwrap_or_default();
         if let Some(rseq) = rseq {
-            // Only in order, and each once (RFC 3262 §4).
+            // In order, and each one once (RFC 3262 §4).
             if fork.rseq.is_some_and(|last| rseq != last.wrapping_add(1)) {
                 return;
             }
@@ -178,7 +178,7 @@ impl Session {
         self.timer.agreed(cx.now, response);
         self.state = SessionState::Confirmed(Box::new(Up { dialog, unacked: None, bye: None }));
         if cancelled {
-            // CANCEL and 200 crossed (RFC 3261 §9.1): what was answered is ended by BYE.
+            // CANCEL and 200 crossed (RFC 3261 §9.1): end the answered call with BYE.
             return self.bye(cx, Headers::new());
         }
         let fork = fork.unwrap_or(0) as u8;
@@ -199,7 +199,7 @@ impl Session {
         self.end(cx, Termination::Refused { status, response: response.cloned() });
     }
 
-    /// Send the INVITE again where the refusal says what it lacked: credentials (once), or a longer session interval.
+    /// Send the INVITE again if the rejection names a curable fault: missing credentials (once), or too small a session interval.
     fn invite_again(&mut self, cx: &mut Cx<'_>, status: u16, response: &Message) -> bool {
         let SessionState::InviteSent(calling) = &self.state else { return false };
         let (authed, too_small) = (calling.authed, calling.too_small);
@@ -226,8 +226,7 @@ impl Session {
         tx.is_some()
     }
 
-    /// Answer a challenge with the credentials that the call was given, and with none else (security.md row 5). The line stands in
-    /// `self.auth` then.
+    /// Answer a challenge with the credentials given for this call, and with no others (security.md row 5). The header line is stored in `self.auth`.
     pub(crate) fn authorise(&mut self, cx: &mut Cx<'_>, response: &Message, method: &Method) -> bool {
         let Some(account) = &self.credentials else { return false };
         let uri = match &self.state {
@@ -243,14 +242,14 @@ impl Session {
 }
 
 impl Calling {
-    /// The early dialog that a response belongs to, opened by it if it is new; `None` beyond the cap.
+    /// The index of the early dialog that a response belongs to; a new one is added. `None` beyond the limit.
     fn fork(&mut self, response: &Message) -> Option<usize> {
         let tag = response.to_tag();
         let known = self.forks.iter().position(|fork| *fork.dialog.remote_tag == *tag);
         if known.is_some() {
             return known;
         }
-        // A peer that first answered without a tag has one now.
+        // A peer whose first response had no tag has one now.
         if let Some((at, nameless)) =
             self.forks.iter_mut().enumerate().find(|(_, fork)| fork.dialog.remote_tag.is_empty())
         {
@@ -265,8 +264,7 @@ impl Calling {
     }
 }
 
-/// A 2xx that no session waits for: another fork answered too, or the session is over. It is acknowledged, and ended at once
-/// (RFC 3261 §13.2.2.4).
+/// A 2xx that no session expects: another fork answered too, or the session has terminated. Send ACK, then BYE (RFC 3261 §13.2.2.4).
 pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
     let Some(client) = cx.core.transactions.client(tx) else { return };
     let (hop, label) = (client.hop, client.owner.label());
@@ -297,7 +295,7 @@ pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
     cx.send(&dialog, bye, Owner::Nobody(label), |_, _| {});
 }
 
-/// The name of a session among the dialogs.
+/// Key of a session in the dialog table.
 pub(crate) fn dialog_key(cx: &Cx<'_>, dialog: &Dialog) -> Key {
     cx.core.keys.dialog(&dialog.call_id, &dialog.local_tag)
 }

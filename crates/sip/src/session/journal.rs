@@ -1,4 +1,4 @@
-//! What the journal keeps of a dialog, so that a later process can end it.
+//! Snapshot of a confirmed dialog for the journal, so that a later process can end the call.
 
 use bytes::Bytes;
 
@@ -8,11 +8,11 @@ use crate::dialog::Dialog;
 use crate::endpoint::Cx;
 use crate::{Hop, Uri};
 
-/// The first line: the version of what follows.
+/// The first line: version of the format.
 const VERSION: &str = "1";
-/// What a journal's record may hold.
+/// Maximum length of a journal record, in bytes.
 const BYTES: usize = 4096;
-/// How far the CSeq of a resumed dialog is above the last one that was noted: further than any call counts in between.
+/// How far the CSeq of a restored dialog is above the recorded one: more requests than any call sends in between.
 const GAP: u32 = 10_000;
 
 impl Session {
@@ -38,13 +38,13 @@ impl Session {
         ];
         fields.extend(dialog.route.iter().map(Uri::as_str));
         let text = fields.join("\n");
-        // Nothing that could be read back differently is written.
+        // A field with a line feed could not be read back.
         let whole = text.len() <= BYTES && fields.iter().all(|field| !field.contains('\n'));
         whole.then(|| text.into_bytes())
     }
 }
 
-/// Take up a dialog from the journal; `None` where the record is not one of ours.
+/// Restore a dialog from a journal record; `None` if the record is malformed or of another version.
 pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Option<Session> {
     let mut fields = std::str::from_utf8(record).ok()?.split('\n');
     if fields.next()? != VERSION {

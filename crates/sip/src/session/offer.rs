@@ -1,4 +1,4 @@
-//! Offers within a dialog, ours and theirs, by re-INVITE (RFC 3261 §14) and UPDATE (RFC 3311).
+//! Offers within a dialog, sent and received, by re-INVITE (RFC 3261 §14) and UPDATE (RFC 3311).
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::transaction::ClientId;
 use crate::{Message, Method, Reply, sdp_of};
 
 impl Session {
-    // ---- ours ----------------------------------------------------------------------------------------------------------------
+    // ---- sent ----------------------------------------------------------------------------------------------------------------
 
     /// See [`crate::Endpoint::offer`].
     pub(crate) fn offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes) {
@@ -19,7 +19,7 @@ impl Session {
         self.offer_if_queued(cx);
     }
 
-    /// Send the offer that waits, if its turn has come.
+    /// Send the pending offer, if the state allows it.
     pub(crate) fn offer_if_queued(&mut self, cx: &mut Cx<'_>) {
         if self.pending_offer.is_none() || !matches!(self.offer_answer, OfferAnswerState::Stable) {
             return;
@@ -52,7 +52,7 @@ impl Session {
         }
     }
 
-    /// Put an offer on the table.
+    /// Send an offer by UPDATE or re-INVITE.
     pub(crate) fn send_offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes, by_update: bool, why: Why) {
         self.offer_answer = OfferAnswerState::LocalOffer;
         let intent =
@@ -65,7 +65,7 @@ impl Session {
         }
     }
 
-    /// The final answer to a re-INVITE of ours.
+    /// The final response to our re-INVITE.
     pub(crate) fn on_reinvite_answer(
         &mut self,
         cx: &mut Cx<'_>,
@@ -88,7 +88,7 @@ impl Session {
         self.on_offer_accepted(cx, response, Some(sdp), why);
     }
 
-    /// The final answer to an UPDATE of ours.
+    /// The final response to our UPDATE.
     pub(crate) fn on_update_answer(
         &mut self,
         cx: &mut Cx<'_>,
@@ -116,7 +116,7 @@ impl Session {
             self.timer.agreed(cx.now, response);
         }
         if sdp.is_none() {
-            return; // a refresh that offered nothing
+            return; // a session refresh without SDP
         }
         if matches!(self.offer_answer, OfferAnswerState::LocalOffer) {
             self.offer_answer = OfferAnswerState::Stable;
@@ -151,7 +151,7 @@ impl Session {
         if sdp.is_some() && matches!(self.offer_answer, OfferAnswerState::LocalOffer) {
             self.offer_answer = OfferAnswerState::Stable;
         }
-        // While the call is being set up, its INVITE tells whether the dialog lives.
+        // During call setup, the response to the INVITE decides whether the dialog lives.
         if matches!(status, 408 | 481) && matches!(self.state, SessionState::Confirmed(_)) {
             return self.on_dialog_gone(cx, status);
         }
@@ -176,7 +176,7 @@ impl Session {
         self.offer_if_queued(cx);
     }
 
-    // ---- theirs --------------------------------------------------------------------------------------------------------------
+    // ---- received ------------------------------------------------------------------------------------------------------------
 
     /// The peer's re-INVITE.
     pub(crate) fn on_reinvite(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
@@ -195,7 +195,7 @@ impl Session {
         let Some(sdp) = self.may_offer(cx, &served) else { return };
         let SessionState::Confirmed(up) = &mut self.state else { return };
         if up.unacked.take().is_some() {
-            // Who begins anew has our 2xx, though its ACK was lost.
+            // A peer that sends a re-INVITE has our 2xx, though its ACK was lost.
             cx.event(self.id, SessionEvent::Confirmed { sdp: None });
         }
         cx.refuse(&served, 100);
@@ -229,7 +229,7 @@ impl Session {
             return self.accept_update(cx, &served, None);
         }
         if !settled {
-            // The offer of the INVITE has no answer yet: theirs when we ring, ours when they do (RFC 3311 §5.2).
+            // The offer of the INVITE is still unanswered: the answer is ours to send (UAS), or the peer's (UAC) (RFC 3311 §5.2).
             return match &self.state {
                 SessionState::InviteReceived(ringing)
                     if matches!(ringing.first, First::Offered | First::Shown(_)) =>
@@ -252,8 +252,8 @@ impl Session {
         cx.event(self.id, SessionEvent::Offered { sdp });
     }
 
-    /// Whether the peer may make the offer that this request carries; if not, it is refused here. Tells the offer.
-    #[allow(clippy::option_option)] // refused, or without a description, or with one
+    /// Whether the peer may send the offer of this request now; if not, rejects it and returns `None`. The inner value is the offer.
+    #[allow(clippy::option_option)] // rejected, without SDP, with SDP
     fn may_offer(&mut self, cx: &mut Cx<'_>, served: &ServerRequest) -> Option<Option<Bytes>> {
         match &self.offer_answer {
             OfferAnswerState::LocalOffer | OfferAnswerState::LocalOfferInResponse => {
@@ -278,7 +278,7 @@ impl Session {
         }
     }
 
-    /// An offer of ours that waits after 491 goes behind the peer's.
+    /// Our own offer that waits after 491 is requeued behind the peer's offer.
     fn requeue_own_offer(&mut self) {
         if let OfferAnswerState::Glare { sdp, .. } =
             std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable)

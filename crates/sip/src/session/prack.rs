@@ -1,4 +1,4 @@
-//! Reliable provisional answers (RFC 3262), on both sides.
+//! Reliable provisional responses and PRACK (RFC 3262), on both sides.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use crate::endpoint::{Cx, ServerRequest};
 use crate::transaction::{ClientId, Resend};
 use crate::{HeaderName, Message, Reply, sdp_of};
 
-/// Our reliable provisional answers to one INVITE.
+/// Our reliable provisional responses to one INVITE.
 #[derive(Debug)]
 pub(crate) struct Reliable {
     /// The INVITE requires 100rel.
@@ -22,11 +22,11 @@ pub(crate) struct Reliable {
     /// The next RSeq.
     pub(crate) next: u32,
     pub(crate) outstanding: Option<Outstanding>,
-    /// Those that wait for the PRACK of the one before.
+    /// Status and SDP of the responses that wait for the PRACK of the previous one.
     pub(crate) queue: VecDeque<(u16, Option<Bytes>)>,
 }
 
-/// A reliable provisional answer without PRACK.
+/// A reliable provisional response without PRACK.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     rseq: u32,
@@ -35,7 +35,7 @@ pub(crate) struct Outstanding {
     until: Instant,
 }
 
-/// Provisional answers that may wait for their turn.
+/// Maximum number of queued provisional responses.
 const QUEUE: usize = 8;
 
 impl Reliable {
@@ -67,12 +67,12 @@ impl super::accept::Ringing {
 }
 
 impl Session {
-    /// Acknowledge a reliable provisional answer.
+    /// Send PRACK for a reliable provisional response.
     pub(crate) fn prack(&mut self, cx: &mut Cx<'_>, rack: (u32, u32), tag: Box<str>) {
         self.request(cx, Intent::Prack { rack, tag }, false);
     }
 
-    /// A provisional answer to a re-INVITE may be reliable as well.
+    /// A provisional response to a re-INVITE may be reliable as well.
     pub(crate) fn prack_reinvite(&mut self, cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
         let reinvite = self.pending.iter().any(|p| p.tx == tx && matches!(p.intent, Intent::ReInvite { .. }));
         let reliable = response.tokens(HeaderName::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
@@ -101,7 +101,7 @@ impl Session {
         ringing.reliable.outstanding = None;
         match (&ringing.first, sdp) {
             (First::Sent, answer) => {
-                // The answer to the offer that the provisional answer carried; without one the offer stands unanswered until ACK.
+                // The answer to the offer in our provisional response; without one the offer stays unanswered until ACK.
                 ringing.first = First::Done;
                 self.offer_answer = OfferAnswerState::Stable;
                 cx.respond(&served, "", Reply::new(200), |_, _| {});
@@ -122,7 +122,7 @@ impl Session {
         self.after_prack(cx);
     }
 
-    /// What waited for the PRACK comes next.
+    /// Send the next response that waited for the PRACK.
     fn after_prack(&mut self, cx: &mut Cx<'_>) {
         let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         if let Some(super::accept::Waiting(sdp)) = ringing.accept.take() {
@@ -146,7 +146,7 @@ impl Session {
         }
         let Some(out) = &mut ringing.reliable.outstanding else { return };
         if out.until <= cx.now {
-            // Never acknowledged: the INVITE is refused with 5xx (RFC 3262 §3).
+            // Never acknowledged: reject the INVITE with 5xx (RFC 3262 §3).
             let tag = ringing.dialog.local_tag.clone();
             let invite = ringing.invite.clone();
             cx.respond(&invite, &tag, Reply::new(504), |_, _| {});
@@ -158,7 +158,7 @@ impl Session {
     }
 }
 
-/// The two numbers of RAck, where its method is INVITE (RFC 3262 §7.2).
+/// RSeq and CSeq number of RAck, if its method is INVITE (RFC 3262 §7.2).
 fn rack(prack: &Message) -> Option<(u32, u32)> {
     let mut parts = prack.header(HeaderName::RAck)?.split_ascii_whitespace();
     let numbers = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);

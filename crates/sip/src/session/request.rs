@@ -1,4 +1,4 @@
-//! Requests of ours within a dialog: one way to write each of them, the first time and after a challenge.
+//! In-dialog requests that we send, the first time and again after a challenge.
 
 use super::connect::SDP;
 use super::state::{Intent, Pending, Session, SessionState};
@@ -6,7 +6,7 @@ use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::transaction::Owner;
 
 impl Session {
-    /// Send what `intent` says, with the credentials just computed where it was challenged. Tells whether it could be sent.
+    /// Send the request of `intent`, with the current credentials if `authed`. `false` if it could not be sent.
     pub(crate) fn request(&mut self, cx: &mut Cx<'_>, intent: Intent, authed: bool) -> bool {
         let id = self.id;
         if matches!(intent, Intent::ReInvite { .. }) && !authed {

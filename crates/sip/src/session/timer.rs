@@ -1,4 +1,4 @@
-//! Session timers (RFC 4028): who refreshes, when, and what happens if nobody does.
+//! Session timers (RFC 4028): interval, refresher, refresh and expiry.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use crate::{HeaderName, Headers, Message, Reply};
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_field_names)]
 pub(crate) struct SessionTimer {
-    /// Seconds; 0 where there is no timer.
+    /// Interval in seconds; 0 means no timer.
     interval: u32,
-    /// The least that the peer takes, learnt from 422.
+    /// The peer's minimum interval in seconds, from a 422.
     min_se: u32,
-    /// Whether we refresh.
+    /// Whether we are the refresher.
     ours: bool,
     refresh_at: Option<Instant>,
     expires_at: Option<Instant>,
 }
 
-/// The least interval that any side may ask for (RFC 4028 §4).
+/// The smallest interval that either side may request, in seconds (RFC 4028 §4).
 const FLOOR: u32 = 90;
 
 fn seconds(of: Duration) -> u32 {
     u32::try_from(of.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Session-Expires: its seconds, and whether `refresher` names the sender of the request.
+/// Session-Expires: the seconds, and whether `refresher` is `uac`.
 fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
     let value = message.header(HeaderName::SessionExpires)?;
     let mut parts = value.split(';').map(str::trim);
@@ -42,7 +42,7 @@ fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
     Some((seconds, refresher))
 }
 
-/// Whether a request asks for less than we take, and knows what 422 means: then it is refused with our Min-SE (§9).
+/// Our Min-SE in seconds, if a request asks for less and its sender understands 422: the request is then rejected (§9).
 pub(crate) fn too_small(config: &Config, request: &Message) -> Option<u32> {
     let ours = seconds(config.min_se);
     let asked = session_expires(request)?.0;
@@ -51,7 +51,7 @@ pub(crate) fn too_small(config: &Config, request: &Message) -> Option<u32> {
 }
 
 impl SessionTimer {
-    /// What we ask for in an INVITE.
+    /// The timer that we request in an INVITE.
     pub(crate) fn wished(config: &Config) -> SessionTimer {
         SessionTimer {
             interval: seconds(config.session_expires),
@@ -67,7 +67,7 @@ impl SessionTimer {
         }
     }
 
-    /// The lines of a re-INVITE or UPDATE of ours: the roles stay as they are.
+    /// Append the header lines of our re-INVITE or UPDATE; the refresher stays the same.
     pub(crate) fn hold_lines(&self, lines: &mut Headers) {
         if self.interval > 0 {
             let refresher = if self.ours { "uac" } else { "uas" };
@@ -78,7 +78,7 @@ impl SessionTimer {
         }
     }
 
-    /// 422: take what the peer's Min-SE says. Tells whether that is worth another try.
+    /// A 422 response: adopt the peer's Min-SE. `true` if that raises our values, so that a retry makes sense.
     pub(crate) fn lengthen(&mut self, response: &Message) -> bool {
         match response.number(HeaderName::MinSe) {
             Some(Ok(least)) if least > self.min_se || least > self.interval => {
@@ -90,7 +90,7 @@ impl SessionTimer {
         }
     }
 
-    /// We answer a request with 2xx: settle the interval and who refreshes (§9), and say so.
+    /// Set interval and refresher for our 2xx to a request (§9), and append the header lines.
     pub(crate) fn agree(
         &mut self,
         now: Instant,
@@ -121,7 +121,7 @@ impl SessionTimer {
         }
     }
 
-    /// The peer answered a request of ours with 2xx: what it settled (§7.2).
+    /// Read interval and refresher from the peer's 2xx to our request (§7.2).
     pub(crate) fn agreed(&mut self, now: Instant, response: &Message) {
         match session_expires(response) {
             Some((seconds, uac)) if seconds > 0 => {
@@ -136,7 +136,7 @@ impl SessionTimer {
     fn start(&mut self, now: Instant) {
         let interval = Duration::from_secs(u64::from(self.interval));
         self.refresh_at = self.ours.then(|| now + interval / 2);
-        // §10: BYE slightly before the end, so that it finds the proxies' state.
+        // §10: BYE slightly before expiry, while the proxies still have their state.
         self.expires_at = Some(now + interval.saturating_sub((interval / 3).min(Duration::from_secs(32))));
     }
 
@@ -146,7 +146,7 @@ impl SessionTimer {
 }
 
 impl Session {
-    /// Refuse a re-INVITE or UPDATE that asks for too small an interval.
+    /// Reject a re-INVITE or UPDATE that requests too small an interval; `false` if it was rejected.
     pub(crate) fn interval_fits(cx: &mut Cx<'_>, served: &ServerRequest) -> bool {
         let Some(least) = too_small(&cx.core.config, &served.request) else { return true };
         let mut lines = Headers::new();
@@ -172,14 +172,14 @@ impl Session {
         if self.peer.updates {
             self.request(cx, Intent::Update { sdp: None, why: Why::Refresh }, false);
         } else if unacked || !matches!(self.offer_answer, OfferAnswerState::Stable) {
-            // Another offer is under way, and may be a refresh itself.
+            // Another offer is pending, and may be a refresh itself.
             self.timer.refresh_at = Some(cx.now + Duration::from_secs(5));
         } else if let Some(sdp) = self.local_sdp.clone() {
             self.send_offer(cx, sdp, false, Why::Refresh);
         }
     }
 
-    /// A refresh was refused, though the session lives: again soon, until the session expires.
+    /// A refresh was rejected, but the dialog lives: retry soon, until the session expires.
     pub(crate) fn refresh_failed(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
         let glare = answer.is_ok_and(|response| response.status() == Some(491));
         if answer.is_ok_and(|response| matches!(response.status(), Some(405 | 501))) {

@@ -8,22 +8,22 @@ use crate::{
     Flow, HeaderName, Hop, Message, Output, RequestId, SessionId, SubscriptionId, Transport, limits, wire,
 };
 
-/// One client transaction; a stale one names nothing.
+/// Id of a client transaction. Never reused (slot, serial).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ClientId(u32, u32);
 
-/// Who waits for the answer.
+/// Who receives the responses of a client transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     Session(SessionId),
     Request(RequestId),
     Subscription(SubscriptionId),
-    /// Nobody; its messages still belong to that session's ladder.
+    /// No one. The messages still belong to the ladder diagram of that session.
     Nobody(Option<SessionId>),
 }
 
 impl Owner {
-    /// The session whose ladder shows the messages.
+    /// The session whose ladder diagram shows the messages.
     pub(crate) fn label(self) -> Option<SessionId> {
         match self {
             Owner::Session(session) => Some(session),
@@ -38,17 +38,17 @@ enum State {
     /// Calling or Trying.
     Sent,
     Proceeding,
-    /// An INVITE was refused: its ACK is repeated with every repetition of the refusal. Others keep an empty one.
+    /// An INVITE got a final response of 300 to 699: `ack` is sent again for each retransmission of it. Empty for other methods.
     Completed {
         ack: Bytes,
     },
-    /// An INVITE got 2xx (RFC 6026): for each To-tag, the ACK that answers repetitions.
+    /// An INVITE got a 2xx (RFC 6026). For each To tag, the ACK that is sent again for each retransmission of the 2xx.
     Accepted {
         acks: Vec<(Box<str>, Hop, Bytes)>,
     },
 }
 
-/// See the module.
+/// One client transaction: the request, its state and its timers.
 #[derive(Debug)]
 pub(crate) struct Client {
     serial: u32,
@@ -63,19 +63,19 @@ pub(crate) struct Client {
     until: Option<Instant>,
 }
 
-/// What a response means to the transaction's owner.
+/// How a transaction handled a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ResponseOutcome {
-    /// There is no such transaction.
+    /// No transaction matches.
     Stray,
-    /// Seen before, or of no use.
+    /// A retransmission, or irrelevant in this state.
     Absorbed(Owner),
-    /// The owner must see it.
+    /// The owner must handle it.
     Passed(ClientId, Owner),
 }
 
 impl Transactions {
-    /// Send a request and wait for its answers; `None` where the cap is reached.
+    /// Send a request in a new transaction; `None` if the limit is reached.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -112,7 +112,7 @@ impl Transactions {
         Some(ClientId(slot, serial))
     }
 
-    /// One that is alive.
+    /// The transaction with this id, if it exists.
     pub(crate) fn client(&self, ClientId(slot, serial): ClientId) -> Option<&Client> {
         self.clients.get(slot as usize).filter(|c| c.serial == serial)
     }
@@ -121,7 +121,7 @@ impl Transactions {
         self.clients.get_mut(slot as usize).filter(|c| c.serial == serial)
     }
 
-    /// A response has come.
+    /// Handle a response.
     pub(crate) fn on_response(
         &mut self,
         now: Instant,
@@ -139,11 +139,11 @@ impl Transactions {
         let heard = match &mut client.state {
             State::Sent | State::Proceeding if status < 200 => {
                 if client.invite && matches!(client.state, State::Sent) {
-                    // Timers A and B end with the first 1xx (RFC 3261 §17.1.1.2), unless nobody would ever give up.
+                    // Timers A and B end with the first 1xx (RFC 3261 §17.1.1.2); without an owner to give up, the 64·T1 limit stays.
                     client.resend = None;
                     client.until = matches!(owner, Owner::Nobody(_)).then(|| now + long);
                 } else if let Some(resend) = &mut client.resend {
-                    // Timer E goes on at T2 (§17.1.2.2).
+                    // Timer E continues at T2 (§17.1.2.2).
                     resend.interval = t2;
                 }
                 client.state = State::Proceeding;
@@ -198,7 +198,7 @@ impl Transactions {
         heard
     }
 
-    /// Keep the ACK of a 2xx, to be sent again with each repetition of it (RFC 3261 §13.2.2.4).
+    /// Store the ACK of a 2xx, to be sent again for each retransmission of it (RFC 3261 §13.2.2.4).
     pub(crate) fn acknowledged(&mut self, id: ClientId, tag: &str, hop: Hop, ack: Bytes) {
         if let Some(Client { state: State::Accepted { acks }, .. }) = self.client_mut(id)
             && acks.len() < limits::EARLY_DIALOGS
@@ -207,12 +207,12 @@ impl Transactions {
         }
     }
 
-    /// Whether an INVITE of ours was heard of (a CANCEL may be sent), and has no final answer yet.
+    /// Whether an INVITE has a provisional response (so that CANCEL may be sent) and no final response.
     pub(crate) fn is_proceeding(&self, id: ClientId) -> bool {
         self.client(id).is_some_and(|c| matches!(c.state, State::Proceeding))
     }
 
-    /// A CANCEL was sent: the final answer has 64·T1 to come (RFC 3261 §9.1).
+    /// A CANCEL was sent: the INVITE has 64·T1 to get its final response (RFC 3261 §9.1).
     pub(crate) fn await_final(&mut self, now: Instant, id: ClientId) {
         let long = self.times.long;
         if let Some(client) = self.client_mut(id)
@@ -224,7 +224,7 @@ impl Transactions {
         }
     }
 
-    /// Its owner has less patience than the timers.
+    /// Let the transaction time out at `until`, if that is earlier than its timer.
     pub(crate) fn shorten_timeout(&mut self, id: ClientId, until: Instant) {
         if let Some(client) = self.client_mut(id) {
             client.until = client.until.map(|usual| usual.min(until));
@@ -232,7 +232,7 @@ impl Transactions {
         }
     }
 
-    /// Nobody waits for it any more: what is left of it has 64·T1 to end.
+    /// Remove the owner; the transaction has 64·T1 to end.
     pub(crate) fn detach(&mut self, now: Instant, id: ClientId) {
         if let Some(client) = self.client_mut(id) {
             client.owner = Owner::Nobody(client.owner.label());
@@ -240,7 +240,7 @@ impl Transactions {
         }
     }
 
-    /// The alarm of a client rang.
+    /// The timer of a client transaction expired.
     pub(crate) fn fire_client(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
         let (t2, long) = (self.times.t2, self.times.long);
         let client = self.clients.get_mut(slot as usize)?;
@@ -252,7 +252,7 @@ impl Transactions {
             return waiting.then_some(expired);
         }
         if let Some(resend) = client.resend.filter(|r| r.at <= now) {
-            // Timer A doubles without end, timer E up to T2.
+            // Timer A doubles without limit, timer E up to T2.
             client.resend = Some(resend.again(now, if client.invite { long } else { t2 }));
             let session = client.owner.label();
             out.push(Output::Transmit { hop: client.hop, bytes: client.request.clone(), session });
@@ -261,8 +261,8 @@ impl Transactions {
         None
     }
 
-    /// Clients that can hear nothing any more, because their connection closed or their peer is unreachable; they are gone (503, RFC 3261
-    /// §8.1.3.1).
+    /// Remove the transactions that can get no response because their connection closed or their peer is unreachable (503, RFC 3261 §8.1.3.1).
+    /// Returns their ids and owners.
     pub(crate) fn broken(&mut self, flow: Flow, peer: Option<Hop>) -> Vec<(ClientId, Owner)> {
         let low = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let from = (flow, peer.map_or(low, |hop| hop.remote), 0);

@@ -6,29 +6,29 @@ use bytes::Bytes;
 use super::{Expired, Key, Resend, Timer, Transactions};
 use crate::{Hop, Output, SessionId, limits};
 
-/// One server transaction; a stale one names nothing.
+/// Id of a server transaction. Never reused (slot, serial).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ServerId(u32, u32);
 
 #[derive(Debug)]
 enum State {
-    /// Trying or Proceeding, with the last provisional answer.
+    /// Trying or Proceeding, with the last provisional response.
     Proceeding(Option<Bytes>),
-    /// A final answer that repetitions of the request get again.
+    /// A final response, sent again for each retransmission of the request.
     Completed(Bytes),
-    /// The refusal of an INVITE was acknowledged.
+    /// The rejection of an INVITE was acknowledged.
     Confirmed,
-    /// An INVITE got 2xx: repetitions of it are absorbed, the session repeats the 2xx.
+    /// An INVITE got a 2xx: its retransmissions are absorbed, the session retransmits the 2xx.
     Accepted,
 }
 
-/// See the module.
+/// One server transaction: its state, where its responses go, and its timers.
 #[derive(Debug)]
 pub(crate) struct Server {
     serial: u32,
     key: Key,
     merged: Option<Key>,
-    /// Where the answers go.
+    /// Where the responses go.
     hop: Hop,
     invite: bool,
     state: State,
@@ -38,19 +38,19 @@ pub(crate) struct Server {
     until: Option<Instant>,
 }
 
-/// What an ACK meant to the server transaction it shares a branch with.
+/// Effect of an ACK on the INVITE server transaction with its branch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Acked {
-    /// No transaction refused anything: the ACK belongs to a 2xx, or to nothing.
+    /// No transaction with a rejection: the ACK belongs to a 2xx, or to nothing.
     Not,
-    /// The refusal is acknowledged now, for the first time.
+    /// The first ACK of the rejection.
     First(ServerId, Option<SessionId>),
-    /// It was before.
+    /// A retransmission of that ACK.
     Again(Option<SessionId>),
 }
 
 impl Transactions {
-    /// Begin to serve a request; answers go to `hop`. `None` where the cap is reached.
+    /// Create the transaction of a request; responses go to `hop`. `None` if the limit is reached or the key exists.
     pub(crate) fn new_server(
         &mut self,
         key: Key,
@@ -88,13 +88,13 @@ impl Transactions {
         self.servers.get_mut(slot as usize).filter(|s| s.serial == serial)
     }
 
-    /// Whether a request that is like this one but for its path is being served.
+    /// Whether the same request is being served over another path.
     pub(crate) fn is_merged(&self, merged: Key) -> bool {
         self.merged.contains_key(&merged)
     }
 
-    /// A request that may have a transaction: if so, it is a repetition, and was dealt with here. Tells whose it was.
-    #[allow(clippy::option_option)] // no transaction, or one without a session, or one with
+    /// If the request has a transaction, it is a retransmission: send the last response again, and return the session of the transaction.
+    #[allow(clippy::option_option)] // no transaction, one without a session, one with a session
     pub(crate) fn repeated(&mut self, key: Key, out: &mut Vec<Output>) -> Option<Option<SessionId>> {
         let server = self.servers.get(*self.server_keys.get(&key)? as usize)?;
         match &server.state {
@@ -106,7 +106,7 @@ impl Transactions {
         Some(server.session)
     }
 
-    /// The INVITE transaction that a CANCEL is about: its id, and whether it has no final answer yet.
+    /// The INVITE transaction that a CANCEL refers to: its id, its session, and whether it has no final response yet.
     pub(crate) fn cancelled(&self, key: Key) -> Option<(ServerId, Option<SessionId>, bool)> {
         let slot = *self.server_keys.get(&key)?;
         let server = self.servers.get(slot as usize)?;
@@ -117,12 +117,13 @@ impl Transactions {
         }
     }
 
-    /// Whether an INVITE was answered 2xx: that ends what CANCEL could find (RFC 3261 §17.2.1); Accepted only absorbs.
+    /// Whether an INVITE was answered with 2xx. For CANCEL the transaction then no longer exists (RFC 3261 §17.2.1); state Accepted only absorbs
+    /// retransmissions.
     pub(crate) fn is_accepted(&self, id: ServerId) -> bool {
         self.servers.get(id.0 as usize).is_some_and(|server| matches!(server.state, State::Accepted))
     }
 
-    /// Send an answer.
+    /// Send a response.
     pub(crate) fn respond(
         &mut self,
         now: Instant,
@@ -161,14 +162,14 @@ impl Transactions {
         }
     }
 
-    /// Send the provisional answer of a session again, as it is repeated until PRACK.
+    /// Retransmit a response on behalf of a session: a provisional one until PRACK, a 2xx until ACK.
     pub(crate) fn repeat(&mut self, id: ServerId, bytes: &Bytes, out: &mut Vec<Output>) {
         if let Some(server) = self.server_mut(id) {
             out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
         }
     }
 
-    /// An ACK with the branch of an INVITE.
+    /// Handle an ACK with the branch of an INVITE.
     pub(crate) fn acked(&mut self, now: Instant, key: Key) -> Acked {
         let t4 = self.times.t4;
         let Some(&slot) = self.server_keys.get(&key) else { return Acked::Not };
@@ -192,7 +193,7 @@ impl Transactions {
         }
     }
 
-    /// The alarm of a server rang.
+    /// The timer of a server transaction expired.
     pub(crate) fn fire_server(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
         let t2 = self.times.t2;
         let server = self.servers.get_mut(slot as usize)?;
