@@ -1,17 +1,17 @@
-//! Header parameters: `;name=value`, `;name="quoted"`, `;name`, with white space around the marks (RFC 3261 §25).
+//! Header parameters: `;name=value`, `;name="quoted"`, `;name`, with optional white space around separators (RFC 3261 §25).
 
 use crate::lexer::{self, Span, TOKEN, VALUE};
 
-/// One parameter, as spans of the text that was given.
+/// One parameter, as spans of the text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Param {
     pub(crate) name: Span,
-    /// Without its quotes; empty where there is none.
+    /// Without its quotes; empty if there is none.
     pub(crate) value: Span,
     pub(crate) quoted: bool,
 }
 
-/// The parameters of `text` from `at` on, where a `;` or the end is expected. Yields `None` once where the text is malformed.
+/// Iterator over the parameters of `text` from `at` on, where a `;` or the end is expected. Yields `None` once if the text is malformed.
 pub(crate) struct Params<'a> {
     text: &'a [u8],
     at: usize,
@@ -54,7 +54,7 @@ impl<'a> Params<'a> {
                 self.at = end;
             } else {
                 param.value = self.run(VALUE);
-                // `;rport=` is seen in the field; an empty value is none.
+                // `;rport=` occurs in the field: an empty value counts as none.
             }
             self.skip();
         }
@@ -85,7 +85,7 @@ impl Iterator for Params<'_> {
     }
 }
 
-/// The value of a parameter by its name, without regard to case.
+/// The value of a parameter, by case-insensitive name.
 pub(crate) fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let found = Params::new(text, 0)
         .map_while(|p| p)

@@ -1,4 +1,4 @@
-//! Reading a message in one pass. A fault does not end the pass: what an answer needs is gathered all the same.
+//! Parser: one pass over a message. A fault does not end the pass, because an error response needs the other header fields too.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::lexer::{self, Span, VISIBLE};
 use crate::lines::{self, Lines, Step};
 use crate::{CSeq, HeaderName, Method, Uri, limits};
 
-/// The first fault found: the status it is answered with, and its name.
+/// The first fault found: status for the response, and reason phrase.
 type Fault = (u16, &'static str);
 
 struct Draft {
     index: Index,
     fault: Option<Fault>,
-    /// The start line is not that of a response.
+    /// The start line is not a status line.
     request: bool,
     vias: usize,
     body_length: Option<u64>,
@@ -82,7 +82,7 @@ impl Draft {
             return Ok(());
         }
         self.request = true;
-        // Whatever is wrong with it: an answer must be able to say which request it answers.
+        // Set the method even if the line has a fault: an error response depends on it.
         let first = memchr::memchr(b' ', line).unwrap_or(line.len());
         let last = memchr::memrchr(b' ', line).unwrap_or(line.len());
         let at = |i: usize| span.start as usize + i;
@@ -110,7 +110,7 @@ impl Draft {
 
     // ---- the header ----------------------------------------------------------------------------------------------------------
 
-    /// Read all lines; where the body begins, `None` where the head has no end.
+    /// Parse all header lines. Returns the offset of the body, or `None` if the head is incomplete.
     fn header_lines(&mut self, bytes: &Bytes, lines: &mut Lines<'_>) -> Option<usize> {
         loop {
             let line = match lines.next_line() {
@@ -146,7 +146,7 @@ impl Draft {
         }
     }
 
-    /// Whether it is a field that no answer can do without, and that was not seen yet.
+    /// Whether it is a field that a response needs and that is not present yet.
     fn is_missing(&self, name: HeaderName) -> bool {
         matches!(
             name,
@@ -154,7 +154,7 @@ impl Draft {
         ) && self.index.first(name).is_none()
     }
 
-    /// Read the fields that every message needs; the others are read when they are asked for.
+    /// Parse the fields that every message needs; others are parsed on access.
     #[allow(clippy::wildcard_enum_match_arm)]
     fn read(&mut self, name: HeaderName, at: usize) {
         match name {
@@ -290,7 +290,7 @@ impl Draft {
     }
 }
 
-/// `SIP/2.0`, whose letters know no case.
+/// Check the version `SIP/2.0`, case-insensitive.
 fn version(text: &[u8]) -> Result<(), Fault> {
     match text.split_at_checked(4) {
         Some((begin, number)) if begin.eq_ignore_ascii_case(b"SIP/") => match number {
@@ -304,7 +304,7 @@ fn version(text: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// The status of `SIP/2.0 200 OK`. The phrase may be empty and may be any text.
+/// The status code of `SIP/2.0 200 OK`. The phrase may be empty or any text.
 fn status(line: &[u8]) -> Result<u16, Fault> {
     const BAD: Fault = (400, "Bad Status Line");
     let (begin, rest) = line.split_at_checked(7).ok_or(BAD)?;

@@ -1,4 +1,4 @@
-//! Answers of the DNS, kept for their time to live and within a cap.
+//! Cache of DNS answers, limited by TTL and by number.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use base::{Instant, KeyedHash, KeyedMap, Rng};
 use super::{Question, Records};
 use crate::limits;
 
-/// The longest that "there is nothing" is believed.
+/// Maximum TTL of a negative answer.
 pub(super) const NOTHING_TTL: Duration = Duration::from_secs(300);
-/// The longest that any record is believed.
+/// Maximum TTL of a record.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug)]
 pub(super) struct Cache {
     answers: KeyedMap<Question, (Instant, Records)>,
-    /// By when they expire, so that the first to go is found without a scan.
+    /// By expiry, so that the first one to expire is found without a scan.
     order: BTreeSet<(Instant, Question)>,
 }
 
@@ -33,7 +33,7 @@ impl Cache {
         self.answers.get(question).filter(|(until, _)| *until > now).map(|(_, records)| records.clone())
     }
 
-    /// The last good answer, however old: better than none while the DNS is away (RFC 8767).
+    /// The last positive answer, even if expired: better than none while the DNS fails (RFC 8767).
     pub(super) fn last(&self, question: &Question) -> Option<Records> {
         self.answers.get(question).filter(|(_, records)| !records.is_empty()).map(|(_, r)| r.clone())
     }

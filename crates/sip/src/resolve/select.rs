@@ -1,5 +1,4 @@
-//! RFC 3263 §4: from a URI to an ordered list of transports, addresses and ports. Every step reads what is known, and stops at the
-//! first question that is not.
+//! RFC 3263 §4: from a URI to an ordered list of transports, addresses and ports. Each step uses known answers, and stops at the first unknown one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +7,7 @@ use base::Rng;
 use super::{Candidate, Question, Record, Records};
 use crate::{Scheme, Transport, Uri, limits};
 
-/// What a URI says about where it wants to go.
+/// The parts of a URI that determine its destination.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Goal {
     host: String,
@@ -20,7 +19,7 @@ pub(super) struct Goal {
 type Recall<'a> = dyn FnMut(Question) -> Result<Records, Question> + 'a;
 
 impl Goal {
-    /// `None` for a URI that names no host, or a transport that we do not know.
+    /// `None` for a URI without host, or with an unknown transport.
     pub(super) fn of(uri: &Uri) -> Option<Goal> {
         let secure = match uri.scheme() {
             Scheme::Sip => false,
@@ -69,7 +68,7 @@ fn transport_of(service: &str) -> Option<Transport> {
     known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(service)).map(|(_, transport)| transport)
 }
 
-/// The candidates, or the question that has to be asked first.
+/// The candidates, or the question that must be answered first.
 pub(super) fn candidates(
     goal: &Goal,
     transports: &[Transport],
@@ -84,7 +83,7 @@ pub(super) fn candidates(
     if goal.transport.is_some_and(|transport| !fit(transport)) {
         return Ok(Vec::new());
     }
-    // A number or a port leaves nothing to choose (§4.1, §4.2).
+    // With an IP address or a port there is nothing to select (§4.1, §4.2).
     if let Ok(ip) = goal.host.parse::<IpAddr>() {
         let address = SocketAddr::new(ip, goal.port.unwrap_or(default_port(usual)));
         return Ok(if fit(usual) { vec![Candidate { transport: usual, address }] } else { Vec::new() });
@@ -103,7 +102,7 @@ pub(super) fn candidates(
             }
         }
     }
-    // No SRV records at all: the host itself, at the usual port (§4.2).
+    // No SRV records at all: the host itself, at the default port (§4.2).
     if !offered && fit(usual) {
         found = addresses(&goal.host, usual, default_port(usual), recall)?;
     }
@@ -111,7 +110,7 @@ pub(super) fn candidates(
     Ok(found)
 }
 
-/// The SRV names to ask, in order: the one of a given transport, those that NAPTR records name, or those of all transports.
+/// The SRV names to query, in order: that of the URI's transport, those of the NAPTR records, or those of all transports.
 fn services(
     goal: &Goal,
     transports: &[Transport],
@@ -141,7 +140,7 @@ fn services(
     Ok(all.map(|transport| (transport, service(transport, &goal.host))).collect())
 }
 
-/// SRV records in the order in which they are tried: by priority, and by lot within one (RFC 2782).
+/// SRV records in the order to try them: by priority, weighted random within one (RFC 2782).
 fn by_weight(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
     let mut left: Vec<(u16, u16, u16, &str)> = records
         .iter()
@@ -152,7 +151,7 @@ fn by_weight(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
             Record::Srv { .. } | Record::Naptr { .. } | Record::Address(_) => None,
         })
         .collect();
-    // Weightless ones first within their priority, so that they have a small chance.
+    // Weight 0 first within a priority, which gives it a small chance.
     left.sort_by_key(|(priority, weight, ..)| (*priority, *weight));
     left.truncate(limits::CANDIDATES);
     let mut ordered = Vec::with_capacity(left.len());

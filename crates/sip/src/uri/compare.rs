@@ -1,10 +1,9 @@
-//! Whether two URIs name the same resource (RFC 3261 §19.1.4; for `tel:` RFC 3966 §4).
+//! Comparison of URIs (RFC 3261 §19.1.4; for `tel:` RFC 3966 §4).
 
 use super::{Kind, Uri, pairs, parse};
 use crate::lexer::{self, HEX, RESERVED};
 
-/// A text byte by byte with its escapes undone. A reserved character that was escaped stays told apart from one that was not
-/// (RFC 2396 §2.2): it comes with bit 8 set.
+/// The bytes of a text with escapes decoded. An escaped reserved character differs from an unescaped one (RFC 2396 §2.2): it has bit 8 set.
 pub(super) struct Units<'a>(&'a [u8]);
 
 impl<'a> Units<'a> {
@@ -80,7 +79,7 @@ fn hosts(a: &str, b: &str) -> bool {
         || matches!((parse::literal(a), parse::literal(b)), (Some(x), Some(y)) if x == y)
 }
 
-/// Whether every parameter of `a` is equal in `b`, or is one of those that `b` may lack.
+/// Whether every parameter of `a` is equal in `b`, or is one that `b` may omit.
 fn params(a: &Uri, b: &Uri) -> bool {
     a.params().all(|(name, value)| match b.params().find(|(n, _)| same_but_case(n, name)) {
         Some((_, other)) => same_but_case(value, other),
@@ -90,7 +89,7 @@ fn params(a: &Uri, b: &Uri) -> bool {
     })
 }
 
-/// Headers are never ignored; their order is.
+/// Headers must match; their order may differ.
 fn headers(a: &Uri, b: &Uri) -> bool {
     let of = |u: &Uri| u.spans.headers.map(|span| span.cut(&u.text)).unwrap_or_default();
     let (a, b) = (of(a), of(b));

@@ -1,4 +1,4 @@
-//! SIP, SIPS and TEL URIs (RFC 3261 §19.1, RFC 3966): parsed from bytes, compared by RFC 3261 §19.1.4.
+//! SIP, SIPS and TEL URIs (RFC 3261 §19.1, RFC 3966): parsing, construction, comparison (RFC 3261 §19.1.4).
 
 mod compare;
 mod parse;
@@ -21,24 +21,24 @@ pub enum Scheme {
     Sip,
     Sips,
     Tel,
-    /// Any other scheme, kept as it came: answered 416.
+    /// Any other scheme, as written; requests to it get 416.
     Other(Bytes),
 }
 
-/// A URI that points into the buffer it was read from. Cloning costs a reference count.
+/// A parsed URI that shares the buffer it was parsed from. Cloning costs a reference count.
 ///
-/// Equality (`==`) is RFC 3261 §19.1.4: escapes undone, host without case, parameters as the RFC says. It is not transitive
-/// (a URI without `;foo` equals one with `;foo=1` and one with `;foo=2`), so there is no `Eq` and no `Hash`.
+/// Equality (`==`) follows RFC 3261 §19.1.4: escapes decoded, host case-insensitive, parameters as the RFC says. It is not transitive (a URI without
+/// `;foo` equals one with `;foo=1` and one with `;foo=2`), so there is no `Eq` and no `Hash`.
 #[derive(Clone)]
 pub struct Uri {
     text: Bytes,
     spans: Spans,
 }
 
-/// Why a text is no URI.
+/// A text that is not a URI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UriError {
-    /// What was wrong, in the words of the grammar: `host`, `port`, `escape`, …
+    /// The faulty part, by its name in the grammar: `host`, `port`, `escape`, …
     pub what: &'static str,
 }
 
@@ -51,23 +51,23 @@ impl fmt::Display for UriError {
 impl std::error::Error for UriError {}
 
 impl Uri {
-    /// Read a URI; the whole of `text` must be one.
+    /// Parse a URI; the whole of `text` must be one.
     pub fn parse(text: Bytes) -> Result<Uri, UriError> {
         let spans = Spans::read(&text)?;
         Ok(Uri { text, spans })
     }
 
-    /// A URI whose spans were found before.
+    /// A URI with spans that were parsed before.
     pub(crate) fn known(text: Bytes, spans: Spans) -> Uri {
         Uri { text, spans }
     }
 
-    /// A text that is no URI, carried all the same: as one of a scheme without a name.
+    /// A text that is not a URI, kept for an error response. It has no scheme.
     pub(crate) fn opaque(text: Bytes) -> Uri {
         Uri { text, spans: Spans::default() }
     }
 
-    /// Make `sip:user@host:port;transport=…` out of parts that are already known to be clean; `user` is escaped as needed.
+    /// Build `sip:user@host:port;transport=…`; `user` is escaped as needed.
     pub fn sip(user: Option<&str>, host: SocketAddr, transport: Option<Transport>) -> Uri {
         let mut text = String::with_capacity(64);
         begin(&mut text, user);
@@ -78,7 +78,7 @@ impl Uri {
         Uri::made(text)
     }
 
-    /// As [`Uri::sip`], with a host by name and without a port.
+    /// Like [`Uri::sip`], with a host name or address and without a port. The caller must validate `host`.
     pub fn sip_at(user: Option<&str>, host: &str) -> Uri {
         let mut text = String::with_capacity(64);
         begin(&mut text, user);
@@ -96,7 +96,7 @@ impl Uri {
         Uri { text, spans }
     }
 
-    /// Its scheme.
+    /// The scheme.
     pub fn scheme(&self) -> Scheme {
         match self.spans.kind {
             Kind::Sip => Scheme::Sip,
@@ -106,7 +106,7 @@ impl Uri {
         }
     }
 
-    /// The user part with escapes undone (for `tel:` the number); `None` where there is none or it is not UTF-8.
+    /// The user part with escapes decoded (for `tel:` the number); `None` if absent or not UTF-8.
     pub fn user(&self) -> Option<Cow<'_, str>> {
         let user = self.spans.user?.of(&self.text);
         if user.contains(&b'%') {
@@ -116,28 +116,28 @@ impl Uri {
         }
     }
 
-    /// The host as written, without brackets for IPv6.
+    /// The host as written, without the brackets of IPv6.
     pub fn host(&self) -> &str {
         self.spans.host.text(&self.text)
     }
 
-    /// The port, where one is written.
+    /// The port, if present.
     pub fn port(&self) -> Option<u16> {
         self.spans.port
     }
 
-    /// A URI parameter, without regard to case: `Some("")` where it has no value.
+    /// A URI parameter, by case-insensitive name; `Some("")` if it has no value.
     pub fn param(&self, name: &str) -> Option<&str> {
         let (_, value) = self.params().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
-    /// The parameters as (name, value), escapes left as they are; a value that is missing is empty.
+    /// The parameters as (name, value), escapes unchanged; a missing value is empty.
     fn params(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
         pairs(self.spans.params.of(&self.text), b';')
     }
 
-    /// Whether headers follow a `?`.
+    /// Whether the URI has headers (after `?`).
     pub fn has_headers(&self) -> bool {
         self.spans.headers.is_some()
     }
@@ -147,13 +147,13 @@ impl Uri {
         &self.text
     }
 
-    /// The URI as written, as text.
+    /// The URI as written; empty if it is not UTF-8.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
 }
 
-/// `name=value` pairs that `mark` parts; empty ones are left out.
+/// `name=value` pairs separated by `mark`; empty ones are skipped.
 fn pairs(text: &[u8], mark: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
     text.split(move |&b| b == mark).filter(|pair| !pair.is_empty()).map(|pair| {
         match memchr::memchr(b'=', pair) {
@@ -167,7 +167,7 @@ fn begin(text: &mut String, user: Option<&str>) {
     text.push_str("sip:");
     let Some(user) = user else { return };
     for b in user.bytes() {
-        // `#` is read from phones that forget to escape it, and never written.
+        // `#` is accepted from phones that do not escape it, and never written.
         if lexer::is(b, USER) && b != b'#' {
             text.push(char::from(b));
         } else {
@@ -177,7 +177,7 @@ fn begin(text: &mut String, user: Option<&str>) {
     text.push('@');
 }
 
-/// `text` with every `%HH` undone.
+/// `text` with every `%HH` decoded.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     compare::Units::of(text).map(|unit| unit as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Answers as they stand on the wire, and what is written read again.
+//! Serialised responses, and round trips through the parser.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -116,7 +116,7 @@ fn numbers_are_written_whole() {
 }
 
 proptest! {
-    /// What we write, we read; and what we read is what we wrote.
+    /// A message that we serialise parses to the same values.
     #[test]
     fn what_is_written_is_read_again(
         method in prop_oneof![Just(Method::Invite), Just(Method::Register), Just(Method::Other(Bytes::from_static(b"NEW-1")))],
