@@ -1,4 +1,4 @@
-//! What must hold for any session description and any packets between two bridged legs.
+//! Properties of the SDP parser and the media engine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn local() -> LocalMedia {
     LocalMedia { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
-/// A description is refused or understood; understood, it survives writing, and everything made of it is sound.
+/// A description is rejected or parsed; a parsed one survives serialisation, and offers and answers made from it are valid.
 pub fn sdp(data: &[u8]) {
     let Ok(description) = SessionDescription::parse(data) else { return };
     let written = SessionDescription::parse(&description.to_bytes());
@@ -32,7 +32,7 @@ pub fn sdp(data: &[u8]) {
     }
 }
 
-/// Nothing goes anywhere but to the two phones.
+/// Checks that packets are sent to the two phones only.
 struct Watch;
 
 impl MediaSink for Watch {
@@ -60,8 +60,8 @@ fn negotiated(host: u8, codec: Codec, mux: bool) -> Negotiated {
     }
 }
 
-/// Packets into an engine with two bridged legs. The input is a list of `what, length, packet`; `what` says who sends what to whom, or that
-/// a leg is fed anew.
+/// Packets into an engine with two bridged legs. The input is a list of `what, length, packet`; `what` selects sender, leg and component, or a new
+/// source for a leg.
 pub fn rtp(mut data: &[u8]) {
     let (a, b) = (StreamId(1), StreamId(2));
     let mut engine = Engine::new(Rng::from_number(1));

@@ -1,4 +1,4 @@
-//! What must hold for any bytes that reach the SIP layer.
+//! Properties of the SIP parser and serialiser.
 
 use base::{Instant, Rng, Secret};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ fn source() -> Hop {
     }
 }
 
-/// A datagram is read, refused with an answer, or dropped; an answer never carries a line that a stranger began.
+/// A datagram is parsed, rejected with a response, or dropped; no text of the peer starts a header line in a response.
 pub fn datagram(data: &[u8]) {
     match Message::parse(Bytes::copy_from_slice(data)) {
         Ok(message) => {
@@ -47,7 +47,7 @@ pub fn datagram(data: &[u8]) {
     }
 }
 
-/// Every accessor, for what it may do to us.
+/// Calls every accessor and checks its result.
 fn look(message: &Message) {
     let _ = (message.via(), message.from(), message.to(), message.uri().map(ToString::to_string));
     for (name, value) in message.all_headers() {
@@ -82,7 +82,7 @@ fn look(message: &Message) {
     }
 }
 
-/// The 400 to a message, line by line one of those that an answer repeats.
+/// The 400 response to a message; each of its lines is one that responses copy.
 fn answered(message: &Message) -> Bytes {
     let text = Reply::new(400).to(message, Some(&source()), Some("ours"));
     let head = text.strip_suffix(b"\r\n\r\n").expect("an end");
@@ -102,8 +102,8 @@ fn answered(message: &Message) -> Bytes {
     text
 }
 
-/// A stream yields the same frames however it is cut; what it frames is read with the body that it was framed by. The first byte says
-/// how it is cut.
+/// A stream gives the same frames however it is split, and a frame parses with the body that the framer cut. The first input byte determines the
+/// split.
 pub fn stream(data: &[u8]) {
     let Some((&cut, text)) = data.split_first() else { return };
     let whole = frames(&[text]);
@@ -138,7 +138,7 @@ fn frames(parts: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
-/// A URI is kept as written, its parts are in it, and equality is reflexive and symmetric. A line end parts two of them.
+/// A URI is kept as written, its parts are substrings, and equality is reflexive and symmetric. A line feed separates two URIs.
 pub fn uri(data: &[u8]) {
     let texts: Vec<Bytes> = data.splitn(2, |&b| b == b'\n').map(Bytes::copy_from_slice).collect();
     let uris: Vec<Uri> = texts.iter().filter_map(|text| Uri::parse(text.clone()).ok()).collect();
@@ -167,7 +167,7 @@ pub fn uri(data: &[u8]) {
     }
 }
 
-/// Credentials and challenges are read or refused; what answers a challenge is proved by the same secret.
+/// Credentials and challenges are parsed or rejected; an answer to a challenge verifies with the same password.
 pub fn digest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let ha1 = Ha1::new("u", "r", "p");

@@ -1,11 +1,11 @@
-//! Who counts as one source where something is limited by the address that it comes from.
+//! The unit that limits per source address count by.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The source that an address belongs to: an address of IPv4, also where a socket of IPv6 shows it as `::ffff:192.0.2.1`; and a /64 of IPv6,
-/// which is what one household, one phone or one rented machine gets (RFC 6177): whoever has it has all its addresses.
+/// The source of an address: the address itself for IPv4 (also when mapped to IPv6, `::ffff:192.0.2.1`), and its /64 network for IPv6. A /64 is what
+/// one household, phone or rented machine gets (RFC 6177), with all its addresses.
 ///
-/// Every limit by source counts by this, and none by the bare address.
+/// Every limit per source counts by this value, none by the bare address.
 pub fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => {
