@@ -1,4 +1,4 @@
-//! What is answered before anybody is asked (RFC 3261 §8.2), and what is answered without keeping anything.
+//! Requests that the endpoint answers itself (RFC 3261 §8.2), and stateless responses.
 
 use crate::network;
 

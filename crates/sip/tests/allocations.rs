@@ -1,4 +1,4 @@
-//! What reading a message costs in allocations: a registrar reads 26,000 a second.
+//! Allocations for parsing a message: a registrar parses 26,000 a second.
 #![allow(clippy::unwrap_used, missing_docs, unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,7 +15,7 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: every call is passed unchanged to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = COUNT.try_with(|count| count.set(count.get() + 1));
@@ -62,7 +62,7 @@ const OK: &str = "SIP/2.0 200 OK\r\n\
     Content-Type: application/sdp\r\n\
     Content-Length: 5\r\n\r\nv=0\r\n";
 
-/// As the shell hands them on: cut from a buffer that is shared already.
+/// A message as the server passes it on: a slice of a shared buffer.
 fn shared(text: &str) -> Bytes {
     BytesMut::from(text).freeze()
 }

@@ -1,4 +1,4 @@
-//! Calls as they should be: set-up, conversation, end; over datagrams and over streams; and with each message lost in turn.
+//! Call set-up, conversation and end over datagrams and streams, and with each message lost in turn.
 
 use crate::network;
 

@@ -1,4 +1,4 @@
-//! CANCEL against everything it can meet (RFC 3261 §9, §15).
+//! CANCEL in every state of an INVITE (RFC 3261 §9, §15).
 
 use crate::network;
 
@@ -12,7 +12,7 @@ fn a_cancel_waits_for_the_first_provisional_answer() {
     world.hangup(A, caller, 0);
     world.run(ms(100));
     assert_eq!(world.sent(A, "CANCEL"), 0);
-    world.run(secs(2)); // the INVITE is repeated, and so is its 100
+    world.run(secs(2)); // the INVITE is retransmitted, and so is its 100
     assert_eq!(world.sent(A, "CANCEL"), 1);
     assert_eq!(
         (world.story(A), world.story(B)),
@@ -44,7 +44,7 @@ fn a_cancel_that_crosses_the_200_is_followed_by_ack_and_bye() {
     world.progress(B, 180, None);
     world.run(ms(50));
     world.accept(B, Some(ANSWER));
-    world.hangup(A, caller, 0); // the 200 is under way
+    world.hangup(A, caller, 0); // the 200 is in transit
     world.run(ms(100));
     assert_eq!(world.story(A), ["progress 180 fork 0", "ended: here"]);
     assert_eq!(world.story(B), ["confirmed", "ended: bye"]);

@@ -1,4 +1,4 @@
-//! Calls that are challenged: credentials go to the trunk they were given for, once, and to nobody else (security.md row 5).
+//! Challenged calls: credentials are sent only to the trunk that they were given for, and only once (security.md row 5).
 
 use crate::network;
 

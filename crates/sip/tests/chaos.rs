@@ -1,4 +1,4 @@
-//! Random sequences of valid messages, verbs and time: nothing panics, nothing speaks after its end, nothing is left.
+//! Random sequences of valid messages, API calls and time: no panic, no event after the end, nothing left over.
 
 #![allow(clippy::manual_is_multiple_of, clippy::format_push_string, clippy::match_same_arms)]
 
@@ -16,7 +16,7 @@ use centralita_sip::{
 use network::{ANSWER, HOLD, OFFER, address, ms, respond, secs};
 use proptest::prelude::*;
 
-/// One step, by numbers: what, and two choices within it.
+/// One step: its kind, and two choices within it.
 type Step = (u8, u16, u16);
 
 struct Storm {
@@ -25,16 +25,16 @@ struct Storm {
     hop: Hop,
     sessions: Vec<SessionId>,
     ended: HashMap<SessionId, u32>,
-    /// What the endpoint sent.
+    /// Messages that the endpoint sent.
     sent: Vec<Message>,
-    /// What the peer sent, to be repeated.
+    /// Messages that the peer sent, for retransmission.
     said: Vec<Bytes>,
     calls: u32,
     cseq: u32,
     serial: u32,
-    /// What went in and out, in words, for whoever has to read a failure.
+    /// Messages in and out, as text, for reading a failure.
     log: Vec<String>,
-    /// Everything that went out, for comparing two runs.
+    /// Every message sent, for comparing two runs.
     trace: Vec<Bytes>,
 }
 
@@ -223,7 +223,7 @@ impl Storm {
         self.hear([text.as_bytes(), body].concat());
     }
 
-    /// The peer answers one of our requests, an old one perhaps.
+    /// The peer responds to one of our requests, sometimes an old one.
     fn answer_something(&mut self, a: u16, b: u16) {
         let asked: Vec<&Message> = self.sent.iter().filter(|message| message.status().is_none()).collect();
         let recent = asked.len().saturating_sub(6);
@@ -246,7 +246,7 @@ impl Storm {
         self.hear(answer);
     }
 
-    /// The peer asks something within a dialog that our messages showed it.
+    /// The peer sends a request in a dialog of a message that we sent.
     fn request_within(&mut self, a: u16, b: u16) {
         let Some(shown) = pick(&self.sent, a).cloned() else { return };
         let ours = shown.status().is_none();

@@ -1,4 +1,4 @@
-//! Digest authentication against the RFCs' own vectors, and against the faults that other stacks had.
+//! Digest authentication: test vectors of the RFCs, and faults found in other stacks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use base::{Instant, Rng, Secret};
@@ -30,7 +30,7 @@ fn the_vectors_of_rfc_7616_and_2617_are_proved() {
         assert!(!credentials.prove("POST", &circle));
         assert!(!credentials.prove("GET", &Ha1::new("Mufasa", "http-auth@example.org", "Circle Of Life")));
     }
-    // RFC 2617 §3.5, with the algorithm left to its default
+    // RFC 2617 §3.5, with the default algorithm
     let text = "Digest username=\"Mufasa\",realm=\"testrealm@host.com\",nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\",\
         uri=\"/dir/index.html\",qop=auth,nc=00000001,cnonce=\"0a4f113b\",\
         response=\"6629fae49393a05397450978507c4ef1\",opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
@@ -151,7 +151,7 @@ fn credentials_that_are_not_whole_are_no_credentials() {
         assert!(Credentials::parse(&text).is_none(), "{text}");
     }
     assert!(Credentials::parse(&format!("{whole}, x=\"{}\"", "y".repeat(8000))).is_none());
-    // A response that is no hexadecimal text, or of another length, is wrong and not a panic.
+    // A response that is not hexadecimal, or has the wrong length, fails verification and does not panic.
     for response in ["", "zz", "0", &"0".repeat(31), &"0".repeat(32), &"0".repeat(64), &"é".repeat(16)] {
         let text = whole.replace("\"00\"", &format!("\"{response}\""));
         assert!(!Credentials::parse(&text).unwrap().prove("REGISTER", &Ha1::new("u", "r", "p")));

@@ -1,4 +1,4 @@
-//! One INVITE, several answers (RFC 3261 §12.1, §13.2.2.4).
+//! One INVITE, several responses (RFC 3261 §12.1, §13.2.2.4).
 
 use crate::network;
 
@@ -30,7 +30,7 @@ fn of_two_200s_the_second_is_acknowledged_and_ended_at_once() {
     assert_eq!(ack.uri().unwrap().port(), Some(6001));
     assert_eq!(bye.cseq().number, invite.cseq().number + 1);
     world.say(B, A, respond(&bye, 200, "", "", b""));
-    // Repetitions of either get their ACK again, and no second BYE.
+    // Retransmissions of either get their ACK again, and no second BYE.
     world.say(B, A, respond(&invite, 200, "one", &contact("10.0.0.2:6001"), ANSWER));
     world.say(B, A, respond(&invite, 200, "two", &contact("10.0.0.2:6002"), ANSWER));
     world.run(ms(50));
@@ -85,7 +85,7 @@ fn early_dialogs_beyond_the_limit_open_nothing() {
 
 #[test]
 fn the_route_set_and_the_remote_target_shape_what_follows() {
-    // Loose: the target in the Request-URI, the route in Route; strict: the first route in the Request-URI, the target last.
+    // Loose routing: target in the Request-URI, route set in Route. Strict: first route in the Request-URI, target last.
     for (first, uri, routes) in [
         ("<sip:10.0.0.2:5060;lr>", "sip:1002@192.0.2.7:6000", "<sip:10.0.0.2:5060;lr> <sip:p2.example;lr>"),
         ("<sip:10.0.0.2:5060>", "sip:10.0.0.2:5060", "<sip:p2.example;lr> <sip:1002@192.0.2.7:6000>"),

@@ -1,4 +1,4 @@
-//! Streams cut into messages, however they arrive.
+//! Framing of streams, however they are split.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ fn message(length: &str, body: &str) -> String {
     )
 }
 
-/// All frames, each as a text that can be compared.
+/// All frames, each as a comparable text.
 fn frames(parts: &[&[u8]]) -> Vec<String> {
     let mut framer = Framer::default();
     let mut out = Vec::new();
@@ -67,7 +67,7 @@ fn pings_and_pongs_come_at_once() {
     framer.push(b"\n");
     assert!(matches!(framer.next(), Some(Frame::Ping)));
     framer.push(b"OPTIONS");
-    assert!(framer.next().is_none() && framer.is_midway()); // the shell gives it 10 s
+    assert!(framer.next().is_none() && framer.is_midway()); // the server gives it 10 s
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_message_without_a_length_that_can_be_believed_ends_the_stream_with_an_answe
     assert!(
         one(&message("", "").replacen("OPTIONS sip:h SIP/2.0", "SIP/2.0 200 OK", 1)).ends_with("no answer")
     );
-    assert!(one(&message("", "").replace("OPTIONS", "ACK")).ends_with("no answer")); // nothing answers an ACK
+    assert!(one(&message("", "").replace("OPTIONS", "ACK")).ends_with("no answer")); // an ACK gets no response
 }
 
 #[test]
@@ -164,7 +164,7 @@ proptest! {
         prop_assert_eq!(frames(&parts), frames(&[text.as_bytes()]));
     }
 
-    /// The parser must find in a frame the very body that the framer cut out for it.
+    /// The parser must find in a frame the same body that the framer cut.
     #[test]
     fn framer_and_parser_agree_on_the_body(lines in prop::collection::vec("(l|Content-Length|X)[ \t]{0,2}:(\r\n )?[ \t]{0,2}[0-9]{0,2}(\r\n\t)?[ ,a-]{0,1}\r\n", 1..4)) {
         let text = message(&lines.concat(), &"0123456789".repeat(11));

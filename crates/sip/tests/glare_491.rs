@@ -1,4 +1,4 @@
-//! Offers within a session, and two of them at once (RFC 3261 §14).
+//! Offers within a session, and glare (RFC 3261 §14).
 
 use crate::network;
 
@@ -36,7 +36,7 @@ fn both_offers_at_once_get_491_and_come_again_in_their_windows() {
     world.offer(B, callee, HOLD);
     world.run(ms(60));
     assert_eq!((world.sent(A, "491 INVITE"), world.sent(B, "491 INVITE")), (1, 1));
-    // The called side comes again within 2 s, and is answered before the owner of the Call-ID does, after 2.1 to 4 s.
+    // The UAS retries within 2 s, and is answered before the owner of the Call-ID retries after 2.1 to 4 s.
     world.run(ms(2050));
     assert_eq!(world.story(A), ["offered with sdp"]);
     assert_eq!(world.story(B), Vec::<String>::new());

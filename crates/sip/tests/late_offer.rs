@@ -1,4 +1,4 @@
-//! An INVITE without a description: the offer is ours, and the answer comes later (RFC 3261 §13.2.1, RFC 3262 §5).
+//! An INVITE without SDP: we make the offer, and the answer comes later (RFC 3261 §13.2.1, RFC 3262 §5).
 
 use crate::network;
 

@@ -1,4 +1,4 @@
-//! The 200 is repeated until its ACK comes; without one the session is ended (RFC 3261 §13.3.1.4).
+//! The 200 is retransmitted until its ACK arrives; without ACK the session ends (RFC 3261 §13.3.1.4).
 
 use crate::network;
 

@@ -1,4 +1,4 @@
-//! The integration tests of this crate in one binary: it is linked once, and its tests share one pool of threads.
+//! The integration tests of this crate as one binary, so that it is linked once and its tests share one thread pool.
 #![allow(
     clippy::format_push_string,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Reliable provisional answers and PRACK (RFC 3262), and what they make possible before the 200.
+//! Reliable provisional responses and PRACK (RFC 3262), and UPDATE before the 200.
 
 use crate::network;
 

@@ -1,4 +1,4 @@
-//! Requests that we send outside any dialog: OPTIONS, REGISTER, NOTIFY and MESSAGE, and what becomes of them.
+//! Out-of-dialog requests that we send (OPTIONS, REGISTER, NOTIFY, MESSAGE), and their results.
 
 use crate::network;
 

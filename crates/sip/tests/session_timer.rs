@@ -1,4 +1,4 @@
-//! Session timers (RFC 4028): who refreshes, how, and what happens where nobody does.
+//! Session timers (RFC 4028): refresher, refresh, and expiry without refresh.
 
 use crate::network;
 
@@ -48,7 +48,7 @@ fn without_refresh_both_sides_end_the_session_before_its_time_is_over() {
     world.run(secs(49));
     let start = world.now;
     world.run(secs(60));
-    // The caller's UPDATE times out first and finds the dialog dead; the called side would say BYE 32 s before the end.
+    // The caller's UPDATE times out first and finds the dialog gone; the UAS would send BYE 32 s before expiry.
     assert_eq!(world.story(B), ["ended: expired"]);
     assert_eq!(world.story(A), ["ended: bye"]);
     let bye = world.wire.iter().find(|(_, from, kind)| *from == B && kind == "BYE").unwrap();

@@ -1,4 +1,4 @@
-//! Subscriptions that others have with us (RFC 6665): the dialog, its NOTIFYs one after the other, refreshing, running out.
+//! Subscriptions of remote subscribers (RFC 6665): dialog, successive NOTIFYs, refresh, expiry.
 
 use crate::network;
 
@@ -23,7 +23,7 @@ fn world() -> World {
     World::with(vec![Config { allow, ..config() }], 1)
 }
 
-/// B has subscribed for so long and has not been told anything yet.
+/// B has a subscription for `expires` seconds and no NOTIFY yet.
 fn subscribed(expires: u32) -> Desk {
     let mut world = world();
     world.say(B, A, subscribe("s1", 1, "", expires));
@@ -40,7 +40,7 @@ impl Desk {
         self.world.act(A, |ep, now, out| ep.notify(now, id, KIND, Bytes::from(body), out));
     }
 
-    /// B answers the NOTIFY that came last.
+    /// B responds to the last NOTIFY.
     fn answer(&mut self, status: u16) {
         let notify = self.notifies().pop().unwrap();
         self.world.say(B, A, respond(&notify, status, "", "", b""));
@@ -130,7 +130,7 @@ fn a_refresh_holds_it_up_and_zero_ends_it_with_a_last_word() {
     assert_eq!((state(&last), &*last.body()), ("terminated;reason=timeout", &b"last"[..]));
     desk.answer(200);
     assert_eq!(desk.left(), 0);
-    // Nobody's any more: a refresh comes too late.
+    // The subscription no longer exists: a refresh comes too late.
     desk.world.say(B, A, subscribe("s9", 9, &tag, 60));
     desk.world.run(ms(50));
     assert_eq!(desk.world.count(B, "481 SUBSCRIBE"), 1);

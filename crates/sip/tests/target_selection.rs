@@ -1,4 +1,4 @@
-//! From a URI to addresses (RFC 3263): what is asked, in which order, and what is made of the answers.
+//! From a URI to addresses (RFC 3263): the questions, their order, and the candidates.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::HashMap;
@@ -213,6 +213,6 @@ fn while_the_dns_is_away_the_last_good_answer_is_used_at_once() {
     assert_eq!(found(&mut resolver, at(1), answer), Step::Done(vec![one]));
     assert_eq!(found(&mut resolver, at(100), Answer::Failed), Step::Done(vec![one]));
     assert_eq!(found(&mut resolver, at(200), Answer::Failed), Step::Done(vec![one]));
-    // What the DNS says itself counts, also that there is nothing.
+    // A negative answer of the DNS replaces the cached one.
     assert_eq!(found(&mut resolver, at(300), Answer::Nothing { ttl: TTL }), Step::Done(Vec::new()));
 }

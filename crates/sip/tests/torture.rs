@@ -1,10 +1,10 @@
-//! Torture messages of our own, after the ideas of RFC 4475 and RFC 5118 and the faults that other stacks had.
+//! Torture messages of our own, after the ideas of RFC 4475 and RFC 5118 and faults found in other stacks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use bytes::Bytes;
 use centralita_sip::{Contacts, HeaderName, Message, Method, Scheme, limits};
 
-/// A sound message, in which a test spoils what it is about.
+/// A valid message; each test changes a part of it.
 const SOUND: &str = "INVITE sip:1002@pbx.example.com SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n\
     Max-Forwards: 70\r\n\
@@ -42,7 +42,7 @@ fn a_sound_message_says_what_it_says() {
     assert_eq!(message.all_headers().count(), 9);
 }
 
-/// What stays legal however odd it looks.
+/// Messages that are valid, however odd.
 #[test]
 fn odd_but_legal_messages_are_read() {
     let cases: &[(&str, &str, &str)] = &[
@@ -104,11 +104,11 @@ fn odd_but_legal_messages_are_read() {
     assert_eq!(raw, [b"one\r\n   two\r\n\tthree".as_slice()]);
 }
 
-/// What must be refused, with which status, and with an answer: RFC 4475 §3.1.2 and §3.3.
+/// Messages that must be rejected, with the status, and with a response: RFC 4475 §3.1.2 and §3.3.
 #[test]
 fn faulty_requests_are_refused_and_can_be_answered() {
     let cases: &[(u16, &str, &str)] = &[
-        (400, "Content-Length: 4", "Content-Length: 18446744073709551615"), // ends a listener of another stack
+        (400, "Content-Length: 4", "Content-Length: 18446744073709551615"), // crashed the listener of another stack
         (400, "Content-Length: 4", "Content-Length: 99999999999999999999999999999"),
         (400, "Content-Length: 4", "Content-Length: -999"),
         (400, "Content-Length: 4", "Content-Length: +4"),
@@ -126,7 +126,7 @@ fn faulty_requests_are_refused_and_can_be_answered() {
         (400, "7 INVITE", "7"),
         (400, "7 INVITE", "7 INVITE x"),
         (400, "7 INVITE", "7 OPTIONS"),
-        (400, "7 INVITE", "7 invite"), // methods know their case (RFC 3261 §7.1)
+        (400, "7 INVITE", "7 invite"), // methods are case-sensitive (RFC 3261 §7.1)
         (400, "INVITE sip", "NEWMETHOD sip"),
         (400, "INVITE sip", "INV<>TE sip"),
         (400, "INVITE sip", "INVITE  sip"),
@@ -186,7 +186,7 @@ fn faulty_requests_are_refused_and_can_be_answered() {
         assert_eq!(error.status, *status, "{is:?}: {}", error.what);
         let message = error.answerable.unwrap_or_else(|| panic!("{is:?} ({}) must be answered", error.what));
         assert!(message.status().is_none());
-        // No accessor may fail on what is good for an answer only.
+        // No accessor may panic on a message that serves for a response only.
         let _ = (
             message.from(),
             message.to(),
@@ -228,7 +228,7 @@ fn what_cannot_be_answered_is_dropped() {
         let error = parse(response(was, is)).map(|_| ()).expect_err(is);
         assert!(error.answerable.is_none(), "{is}");
     }
-    // No way back: no Via, or one that says nothing (an empty Via ends another stack).
+    // No Via to send a response by: none at all, or an empty one (which crashed another stack).
     for via in ["", "Via:\r\n", "Via: \r\n", "v:\r\n \r\n"] {
         let text = spoilt("Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n", via);
         assert!(parse(text).unwrap_err().answerable.is_none(), "{via:?}");
@@ -259,7 +259,7 @@ fn a_line_that_is_no_utf_8_hides_no_later_one() {
     assert_eq!(message.header_named("x-name"), None);
     assert!(message.all_headers().any(|(name, value)| name == b"X-Name" && value == b"caf\xe9"));
     assert_eq!((message.number(HeaderName::MaxForwards), message.body().len()), (Some(Ok(70)), 4));
-    // Broken UTF-8 in a display name is replaced, not passed on.
+    // Invalid UTF-8 in a display name is replaced.
     let at = text.windows(3).position(|w| w == b"Ana").unwrap();
     let mut broken = text.clone();
     broken[at] = 0xc3;
@@ -286,7 +286,7 @@ fn many_and_long_headers_meet_their_limits() {
         let error = parse(text).unwrap_err();
         assert_eq!((error.status, error.what, error.answerable.is_some()), (483, "Too Many Vias", true));
     }
-    // Lines beyond the limit are not kept, but what an answer needs is found behind them.
+    // Lines beyond the limit are dropped, but fields that a response needs are found among them.
     let text = spoilt("Max-Forwards: 70", "X: y\r\n".repeat(2000).trim_end());
     let error = parse(text).unwrap_err();
     let message = error.answerable.unwrap();
@@ -300,10 +300,10 @@ fn many_and_long_headers_meet_their_limits() {
 fn ipv6_stands_where_rfc_5118_lets_it_stand() {
     for (host, shown) in [
         ("[2001:db8::10]", "2001:db8::10"),
-        ("[2001:db8::10:5070]", "2001:db8::10:5070"), // the port cannot be told from the address, and is none
+        ("[2001:db8::10:5070]", "2001:db8::10:5070"), // the port cannot be distinguished from the address
         ("[::ffff:192.0.2.2]", "::ffff:192.0.2.2"),
         ("[2001:db8::192.0.2.1]", "2001:db8::192.0.2.1"),
-        ("[2001:db8:::192.0.2.1]", "2001:db8:::192.0.2.1"), // the old grammar's slip
+        ("[2001:db8:::192.0.2.1]", "2001:db8:::192.0.2.1"), // an error in the old grammar
     ] {
         let message = parse(spoilt("sip:1002@pbx.example.com SIP", &format!("sip:1002@{host} SIP"))).unwrap();
         assert_eq!((message.uri().unwrap().host(), message.uri().unwrap().port()), (shown, None));

@@ -1,6 +1,6 @@
-//! The published torture messages (RFC 4475, RFC 5118), where a copy of them stands beside the project: what the parser must say to each.
+//! The published torture messages (RFC 4475, RFC 5118), if a copy is present beside the project: the expected parser result of each.
 //!
-//! The ideas behind them are tested with messages of our own in `torture.rs`, which always runs.
+//! `torture.rs` tests the same ideas with messages of our own, and always runs.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use centralita_sip::{Config, Endpoint, Event, Flow, Hop, Input, Message, Output,
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fate {
-    /// Parsed; what is wrong with it, if anything, is for the layers above.
+    /// Parsed; semantic faults are for the layers above.
     Accepted,
-    /// Refused with this status, and the answer can be sent.
+    /// Rejected with this status, and a response can be sent.
     Answered(u16),
-    /// A response that is of no use, or a request that cannot be answered.
+    /// A useless response, or a request that cannot be answered.
     Dropped,
 }
 use Fate::{Accepted, Answered, Dropped};
@@ -57,7 +57,7 @@ const TABLE: &[(&str, Fate)] = &[
     ("rfc4475/novelsc", Accepted),
     ("rfc4475/quotbal", Answered(400)),
     ("rfc4475/regaut01", Accepted),
-    ("rfc4475/regbadct", Accepted), // its Contact is refused where it is read, see below
+    ("rfc4475/regbadct", Accepted), // its Contact is rejected on access, see below
     ("rfc4475/regescrt", Accepted),
     ("rfc4475/scalar02", Answered(400)),
     ("rfc4475/scalarlg", Dropped),
@@ -123,7 +123,7 @@ fn every_published_torture_message_meets_the_fate_that_the_rfc_asks_for() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// No request is met with silence: the endpoint answers it, or hands it to the layers above; no response that belongs to nothing stirs it.
+/// The endpoint responds to every request or reports it; a response without transaction has no effect.
 #[test]
 fn the_endpoint_answers_every_published_request_or_hands_it_on() {
     if !folder().is_dir() {
@@ -154,7 +154,7 @@ fn the_endpoint_answers_every_published_request_or_hands_it_on() {
         let fine = match expected {
             _ if response => said.is_empty(),
             Answered(status) => said == [status.to_string()],
-            // What an endpoint refuses by itself (RFC 3261 §8.2): a method, a body, a scheme, an extension, a hop too many, a BYE of no dialog.
+            // Rejected by the endpoint itself (RFC 3261 §8.2): method, body, scheme, extension, Max-Forwards, BYE without dialog.
             Accepted => {
                 matches!(said.as_slice(), [one] if ["handed on", "501", "405", "415", "416", "420", "483", "481"].contains(&one.as_str()))
             }

@@ -1,4 +1,4 @@
-//! URIs: what is one, what its parts are, and which are equal (RFC 3261 §19.1, RFC 3966).
+//! URIs: validity, parts and equality (RFC 3261 §19.1, RFC 3966).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use bytes::Bytes;
@@ -141,7 +141,7 @@ fn what_is_no_uri_is_told_from_what_is() {
     assert_eq!(Uri::parse(Bytes::from(format!("sip:{}", "h".repeat(9000)))).unwrap_err().what, "length");
 }
 
-/// URIs as they are seen, and a few as they are not.
+/// Typical URIs, and a few unusual ones.
 fn any_uri() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => ("(sip|sips|SIP):", "([a-c1+*]|%4[1-3]|%2[fF]){0,3}(:[a-b]{0,2})?", "@?(h|H|h\\.com|192\\.0\\.2\\.1|\\[::1\\]|\\[0:0::1\\])",

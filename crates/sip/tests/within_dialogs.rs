@@ -1,4 +1,4 @@
-//! Requests within a dialog, and those that only claim to be (RFC 3261 §12.2.2).
+//! In-dialog requests, and requests that only claim to be (RFC 3261 §12.2.2).
 
 use crate::network;
 
@@ -185,7 +185,7 @@ fn a_dialog_from_the_journal_is_ended_after_a_restart() {
 
 #[test]
 fn right_tags_from_another_host_are_asked_about_and_taken_when_they_are_vouched_for() {
-    // security.md rows 3 and 8: who has read the tags on their way is not yet the phone.
+    // security.md rows 3 and 8: knowing the tags does not prove that the sender is the phone.
     let mut world = World::with(vec![config()], 2);
     let tag = world.called();
     let before = world.story(A).len();

@@ -1,4 +1,4 @@
-//! A fake network with a virtual clock: endpoints and hand-written peers that send each other datagrams which may be lost.
+//! A simulated network with a virtual clock: endpoints and scripted peers exchange datagrams, some of which are lost.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::format_push_string)]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub const ANSWER: &[u8] = b"v=0\r\no=- 2 1 IN IP4 10.0.0.2\r\ns=-\r\nt=0 0\r\nm=
 pub const HOLD: &[u8] =
     b"v=0\r\no=- 1 2 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=sendonly\r\n";
 
-/// The first three parties.
+/// Indices of the first three parties.
 pub const A: usize = 0;
 pub const B: usize = 1;
 pub const C: usize = 2;
@@ -30,21 +30,21 @@ pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// One end of the network.
+/// A node of the network.
 pub struct Party {
     /// `None` for a peer whose messages the test writes itself.
     pub endpoint: Option<Endpoint>,
-    /// What happened, in words.
+    /// Events of the endpoint, as text.
     pub story: Vec<String>,
-    /// Sessions that were taken up, oldest first.
+    /// Accepted sessions, oldest first.
     pub sessions: Vec<SessionId>,
-    /// Requests outside sessions that the test has to answer.
+    /// Out-of-dialog requests that the test must respond to.
     pub requests: Vec<Incoming>,
-    /// Requests within sessions from other hosts than their peers'.
+    /// In-dialog requests from other hosts than the session's peer.
     pub moved: Vec<(SessionId, Incoming)>,
-    /// What a hand-written peer has received.
+    /// Messages that a scripted peer received.
     pub inbox: Vec<Message>,
-    /// The messages of sessions, as the ladder shows them.
+    /// Messages of sessions, as reported for the ladder diagram.
     pub ladder: Vec<String>,
 }
 
@@ -60,9 +60,9 @@ pub struct World {
     pub latency: Duration,
     /// Whether a message (sender, kind) is lost.
     loss: Loss,
-    /// Everything that was sent, lost or not: when, by whom, what.
+    /// Every message sent, lost or not: time, sender, kind.
     pub wire: Vec<(Instant, usize, String)>,
-    /// Incoming INVITEs are taken up at once.
+    /// Whether incoming INVITEs are accepted at once.
     pub receives: bool,
 }
 
@@ -70,7 +70,7 @@ pub fn address(party: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1 + party as u8], 5060))
 }
 
-/// `INVITE`, or `200 INVITE`.
+/// Kind of a message: `INVITE`, or `200 INVITE`.
 pub fn kind(bytes: &Bytes) -> String {
     match Message::parse(bytes.clone()) {
         Ok(message) => match message.status() {
@@ -89,7 +89,7 @@ pub fn config() -> Config {
 }
 
 impl World {
-    /// Endpoints with these configurations, then `peers` hand-written ones.
+    /// A network with endpoints of these configurations, then `peers` scripted peers.
     pub fn with(configs: Vec<Config>, peers: usize) -> World {
         let endpoint = |(n, mut config): (usize, Config)| {
             config.id_prefix = format!("m{n}");
@@ -123,17 +123,17 @@ impl World {
         World::with(vec![config(), config()], 0)
     }
 
-    /// An endpoint and a hand-written peer.
+    /// An endpoint and a scripted peer.
     pub fn scripted() -> World {
         World::with(vec![config()], 1)
     }
 
-    /// From now on, lose what `loss` says.
+    /// From now on, lose the messages for which `loss` is true.
     pub fn lose(&mut self, loss: impl FnMut(usize, &str) -> bool + 'static) {
         self.loss = Box::new(loss);
     }
 
-    /// Lose the next `count` messages of this kind that `from` sends.
+    /// Lose the next `count` messages of this kind from `from`.
     pub fn lose_next(&mut self, from: usize, kind: &'static str, mut count: usize) {
         self.lose(move |sender, what| {
             let hit = sender == from && what == kind && count > 0;
@@ -154,7 +154,7 @@ impl World {
         Hop { transport: self.transport, listener: 0, local: address(from), remote: address(to), flow }
     }
 
-    /// Let an endpoint do something, and send what follows.
+    /// Call an endpoint, and handle its outputs.
     pub fn act<T>(
         &mut self,
         party: usize,
@@ -220,17 +220,17 @@ impl World {
         }
     }
 
-    /// A hand-written peer sends something.
+    /// Send a message of a scripted peer.
     pub fn say(&mut self, from: usize, to: usize, text: impl AsRef<[u8]>) {
         self.send(from, address(to), Bytes::copy_from_slice(text.as_ref()));
     }
 
-    /// As [`World::say`], for what is no message.
+    /// Deliver bytes that are not a valid message.
     pub fn say_raw(&mut self, from: usize, to: usize, bytes: impl AsRef<[u8]>) {
         self.deliver(from, to, Bytes::copy_from_slice(bytes.as_ref()));
     }
 
-    /// Give an endpoint bytes as if they came from a party, without the network.
+    /// Deliver bytes to a party without the network.
     pub fn deliver(&mut self, from: usize, to: usize, bytes: Bytes) {
         if self.parties[to].endpoint.is_none() {
             self.parties[to].inbox.push(Message::parse(bytes).unwrap());
@@ -245,7 +245,7 @@ impl World {
         alarms.chain(self.flight.first_key_value().map(|((at, _), _)| *at)).min()
     }
 
-    /// Let time pass.
+    /// Advance the clock.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(at) = self.next_event().filter(|at| *at <= end) {
@@ -264,7 +264,7 @@ impl World {
         self.now = end;
     }
 
-    /// Let every timer run out: nothing may be left.
+    /// Let all timers expire, and check that nothing is left.
     pub fn finish(&mut self) {
         self.run(secs(100));
         for (n, party) in self.parties.iter().enumerate() {
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    // ---- verbs ---------------------------------------------------------------------------------------------------------------
+    // ---- calls of the endpoint -----------------------------------------------------------------------------------------------
 
     pub fn connection(&self, from: usize, to: usize) -> InviteParams {
         let hop = self.hop(from, to);
@@ -296,7 +296,7 @@ impl World {
         self.act(from, |ep, now, out| ep.connect(now, connect, out)).unwrap()
     }
 
-    /// The last session that a party took up.
+    /// The last session that a party accepted.
     pub fn leg(&self, party: usize) -> SessionId {
         *self.parties[party].sessions.last().expect("an INVITE was taken up")
     }
@@ -329,7 +329,7 @@ impl World {
         self.act(party, |ep, now, out| ep.respond_stateless(now, &request, Reply::new(status), out));
     }
 
-    /// A call from A to B that is up: the sessions of both.
+    /// Set up a call from A to B; returns the sessions of both.
     pub fn call(&mut self) -> (SessionId, SessionId) {
         let caller = self.connect(A, B);
         self.run(ms(50));
@@ -341,12 +341,12 @@ impl World {
         (caller, self.leg(B))
     }
 
-    /// The hand-written peer B calls endpoint A, which is up then: our tag.
+    /// Set up a call from the scripted peer B to endpoint A; returns our tag.
     pub fn called(&mut self) -> String {
         self.called_with("")
     }
 
-    /// As [`World::called`], with further lines in the INVITE.
+    /// Like [`World::called`], with additional header lines in the INVITE.
     pub fn called_with(&mut self, lines: &str) -> String {
         self.say(
             B,
@@ -368,7 +368,7 @@ impl World {
         tag
     }
 
-    /// The peer says BYE, and nothing may be left.
+    /// The peer sends BYE; then check that nothing is left.
     pub fn finish_by_peer(&mut self, tag: &str, cseq: u32) {
         self.say(
             B,
@@ -381,19 +381,19 @@ impl World {
         self.finish();
     }
 
-    // ---- what happened -------------------------------------------------------------------------------------------------------
+    // ---- results -------------------------------------------------------------------------------------------------------------
 
-    /// What happened at a party since it was asked last.
+    /// Take the events of a party since the last call.
     pub fn story(&mut self, party: usize) -> Vec<String> {
         std::mem::take(&mut self.parties[party].story)
     }
 
-    /// How often a party sent messages of a kind.
+    /// Number of messages of a kind that a party sent.
     pub fn sent(&self, from: usize, kind: &str) -> usize {
         self.wire.iter().filter(|(_, sender, what)| *sender == from && what == kind).count()
     }
 
-    /// The moments at which a party sent messages of a kind, in milliseconds after the first.
+    /// Times at which a party sent messages of a kind, in milliseconds since the first.
     pub fn moments(&self, from: usize, kind: &str) -> Vec<u64> {
         let at: Vec<Instant> = self
             .wire
@@ -404,14 +404,14 @@ impl World {
         at.iter().map(|moment| moment.since(at[0]).as_millis() as u64).collect()
     }
 
-    /// The last message of a kind that a hand-written peer has received.
+    /// The last message of a kind that a scripted peer received.
     pub fn got(&self, party: usize, wanted: &str) -> Message {
         let inbox = &self.parties[party].inbox;
         let found = inbox.iter().rev().find(|message| kind(message.bytes()) == wanted);
         found.cloned().unwrap_or_else(|| panic!("no {wanted} in {:?}", self.wire))
     }
 
-    /// How many messages of a kind a hand-written peer has received.
+    /// Number of messages of a kind that a scripted peer received.
     pub fn count(&self, party: usize, wanted: &str) -> usize {
         self.parties[party].inbox.iter().filter(|message| kind(message.bytes()) == wanted).count()
     }
@@ -443,7 +443,7 @@ fn tell(event: &SessionEvent) -> String {
     }
 }
 
-/// A response of a hand-written peer: what it repeats from the request, a To-tag, further lines and a body.
+/// A response of a scripted peer: the fields copied from the request, a To tag, additional lines and a body.
 pub fn respond(request: &Message, status: u16, tag: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let mut text = format!("SIP/2.0 {status} X\r\n");
     let own = [
@@ -466,7 +466,7 @@ pub fn respond(request: &Message, status: u16, tag: &str, lines: &str, body: &[u
     [text.as_bytes(), body].concat()
 }
 
-/// A request of a hand-written peer B to endpoint A.
+/// A request of scripted peer B to endpoint A.
 pub struct Line<'a> {
     pub method: &'a str,
     pub branch: &'a str,
@@ -476,7 +476,7 @@ pub struct Line<'a> {
     pub body: &'a [u8],
 }
 
-/// Write it, within the call `call_id` whose caller is B with tag `peer`.
+/// Serialise it, within the call `peers-call` whose caller is B with tag `peer`.
 pub fn request(line: &Line<'_>) -> Vec<u8> {
     let Line { method, branch, cseq, to_tag, lines, body } = line;
     let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
