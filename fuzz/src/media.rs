@@ -20,9 +20,9 @@ pub fn sdp(data: &[u8]) {
     let written = SessionDescription::parse(&description.to_bytes());
     assert_eq!(written.as_ref(), Ok(&description));
     let _ = (description.direction(), description.codecs());
-    let onwards = offer(&local(), Some(&description));
-    assert_eq!(SessionDescription::parse(&onwards.bytes).as_ref(), Ok(&onwards.description));
-    let partner = apply_answer(&onwards.description, &description).ok();
+    let forwarded_offer = offer(&local(), Some(&description));
+    assert_eq!(SessionDescription::parse(&forwarded_offer.bytes).as_ref(), Ok(&forwarded_offer.description));
+    let partner = apply_answer(&forwarded_offer.description, &description).ok();
     for partner in [None, partner.as_ref()] {
         if let Ok((bytes, negotiated)) = answer(&description, &local(), partner) {
             let ours = SessionDescription::parse(&bytes).expect("our own answer");
@@ -33,9 +33,9 @@ pub fn sdp(data: &[u8]) {
 }
 
 /// Checks that packets are sent to the two phones only.
-struct Watch;
+struct PhonesOnly;
 
-impl MediaSink for Watch {
+impl MediaSink for PhonesOnly {
     fn send(&mut self, _stream: StreamId, _channel: Component, to: SocketAddr, packet: &[u8]) {
         assert!(is_phone(to) && packet.len() >= 8);
     }
@@ -74,7 +74,7 @@ pub fn rtp(mut data: &[u8]) {
             MediaCommand::Negotiated { stream, signalling, negotiated },
             MediaCommand::SetSource { stream, source: Source::Stream(other) },
         ] {
-            engine.command(now, command, &mut Watch, &mut events);
+            engine.command(now, command, &mut PhonesOnly, &mut events);
         }
     }
     let mut packet = Vec::new();
@@ -99,7 +99,7 @@ pub fn rtp(mut data: &[u8]) {
                 4 => Source::Stream(a),
                 _ => Source::Stream(b),
             };
-            engine.command(now, MediaCommand::SetSource { stream, source }, &mut Watch, &mut events);
+            engine.command(now, MediaCommand::SetSource { stream, source }, &mut PhonesOnly, &mut events);
         }
         packet.clear();
         packet.extend_from_slice(bytes);
@@ -108,12 +108,12 @@ pub fn rtp(mut data: &[u8]) {
             assert!(is_phone(from.into()), "a stranger was passed on");
             assert!(is_phone(forward.to) && forward.len <= packet.len());
         }
-        engine.tick(now, &mut Watch, &mut events);
+        engine.tick(now, &mut PhonesOnly, &mut events);
         assert!(events.len() <= 3);
         events.clear();
     }
     for stream in [a, b] {
-        engine.command(now, MediaCommand::Close { stream }, &mut Watch, &mut events);
+        engine.command(now, MediaCommand::Close { stream }, &mut PhonesOnly, &mut events);
     }
     assert!(engine.streams() == 0 && engine.deadline().is_none() && events.len() == 2);
 }

@@ -23,8 +23,8 @@ pub fn datagram(data: &[u8]) {
         Ok(message) => {
             assert!(!message.call_id().is_empty());
             assert!(message.cseq().number < 1 << 31 && !message.method().as_str().is_empty());
-            look(&message);
-            let text = answered(&message);
+            check_accessors(&message);
+            let text = check_response(&message);
             if data.len() < 60_000 && message.status().is_none() {
                 let again =
                     Message::parse(text).unwrap_or_else(|error| panic!("our own answer: {}", error.what));
@@ -40,15 +40,15 @@ pub fn datagram(data: &[u8]) {
             assert!((400..600).contains(&error.status));
             if let Some(message) = error.answerable {
                 assert!(message.status().is_none());
-                look(&message);
-                answered(&message);
+                check_accessors(&message);
+                check_response(&message);
             }
         }
     }
 }
 
 /// Calls every accessor and checks its result.
-fn look(message: &Message) {
+fn check_accessors(message: &Message) {
     let _ = (message.via(), message.from(), message.to(), message.uri().map(ToString::to_string));
     for (name, value) in message.all_headers() {
         assert!(!name.is_empty() && name.len() + value.len() <= message.bytes().len());
@@ -83,7 +83,7 @@ fn look(message: &Message) {
 }
 
 /// The 400 response to a message; each of its lines is one that responses copy.
-fn answered(message: &Message) -> Bytes {
+fn check_response(message: &Message) -> Bytes {
     let text = Reply::new(400).to(message, Some(&source()), Some("ours"));
     let head = text.strip_suffix(b"\r\n\r\n").expect("an end");
     for (i, line) in head.split(|&b| b == b'\n').enumerate() {

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_are_shown_as_rfc_3339() {
+    fn timestamps_are_displayed_as_rfc_3339() {
         for (micros, shown) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_736_937_000_000_000, "2025-01-15T10:30:00.000Z"),

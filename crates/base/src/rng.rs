@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_seed_tells_one_sequence_and_forks_differ() {
+    fn one_seed_gives_one_sequence_and_forks_differ() {
         let (mut a, mut b) = (Rng::from_number(7), Rng::from_number(7));
         assert_eq!(a.base36(20), b.base36(20));
         assert_ne!(a.fork().u64(), a.u64());

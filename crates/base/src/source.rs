@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_network_of_ipv6_is_one_source_and_one_address_of_ipv4_is() {
+    fn an_ipv6_64_is_one_source_and_so_is_an_ipv4_address() {
         let same =
             |one: &str, other: &str| source_of(one.parse().unwrap()) == source_of(other.parse().unwrap());
         assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"));

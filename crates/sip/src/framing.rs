@@ -29,27 +29,27 @@ pub enum Frame {
 pub struct Framer {
     buffer: Vec<u8>,
     /// Number of bytes of the buffer that were returned already.
-    taken: usize,
-    /// Number of bytes after `taken` that contain no end of a head.
+    consumed: usize,
+    /// Number of bytes after `consumed` that contain no end of a head.
     searched: usize,
     /// Length of the current message, once its head is complete.
-    whole: Option<usize>,
+    message_len: Option<usize>,
     /// The last frame was the first CRLF of a possible ping.
     half_ping: bool,
     broken: bool,
     /// The peer has not authenticated: bodies are limited to [`limits::STRANGER_BODY_BYTES`].
-    stranger: bool,
+    unauthenticated: bool,
 }
 
 impl Framer {
     /// A framer for a peer that has not authenticated: until [`Framer::trust`], bodies are limited to [`limits::STRANGER_BODY_BYTES`].
     pub fn of_stranger() -> Framer {
-        Framer { stranger: true, ..Framer::default() }
+        Framer { unauthenticated: true, ..Framer::default() }
     }
 
     /// The peer has authenticated: allow bodies of [`limits::BODY_BYTES`].
     pub fn trust(&mut self) {
-        self.stranger = false;
+        self.unauthenticated = false;
     }
 
     /// Append received bytes.
@@ -57,9 +57,9 @@ impl Framer {
         if self.broken {
             return;
         }
-        if self.taken > 0 {
-            self.buffer.drain(..self.taken);
-            self.taken = 0;
+        if self.consumed > 0 {
+            self.buffer.drain(..self.consumed);
+            self.consumed = 0;
         }
         self.buffer.extend_from_slice(bytes);
     }
@@ -70,7 +70,7 @@ impl Framer {
         if self.broken {
             return None;
         }
-        if self.whole.is_none() {
+        if self.message_len.is_none() {
             match self.rest() {
                 [] | [b'\r'] => return None,
                 [b'\r', b'\n', ..] => return Some(self.crlf()),
@@ -80,9 +80,9 @@ impl Framer {
                 return Some(frame);
             }
         }
-        let whole = self.whole?;
-        let bytes = self.rest().get(..whole).map(Bytes::copy_from_slice)?;
-        self.take(whole);
+        let message_len = self.message_len?;
+        let bytes = self.rest().get(..message_len).map(Bytes::copy_from_slice)?;
+        self.consume(message_len);
         Some(Frame::Message(bytes))
     }
 
@@ -92,30 +92,30 @@ impl Framer {
     }
 
     fn rest(&self) -> &[u8] {
-        self.buffer.get(self.taken..).unwrap_or_default()
+        self.buffer.get(self.consumed..).unwrap_or_default()
     }
 
-    fn take(&mut self, count: usize) {
-        self.taken += count;
+    fn consume(&mut self, count: usize) {
+        self.consumed += count;
         self.searched = 0;
-        self.whole = None;
-        if self.taken >= self.buffer.len() {
+        self.message_len = None;
+        if self.consumed >= self.buffer.len() {
             self.buffer.clear();
-            self.taken = 0;
+            self.consumed = 0;
             // A large message must not keep its memory for the lifetime of the connection.
             self.buffer.shrink_to(16 * 1024);
         }
     }
 
     fn crlf(&mut self) -> Frame {
-        self.take(2);
+        self.consume(2);
         self.half_ping = !self.half_ping;
         if self.half_ping { Frame::Pong } else { Frame::Ping }
     }
 
     /// Find the end of the head and the length of the message; `None` if more bytes are needed.
     fn head(&mut self) -> Option<Result<(), Frame>> {
-        let rest = self.buffer.get(self.taken..).unwrap_or_default();
+        let rest = self.buffer.get(self.consumed..).unwrap_or_default();
         let from = self.searched.saturating_sub(3);
         let found = memmem::find(rest.get(from..).unwrap_or_default(), b"\r\n\r\n").map(|at| from + at + 4);
         self.searched = rest.len();
@@ -123,14 +123,14 @@ impl Framer {
             Some(end) if end <= limits::HEAD_BYTES => rest.get(..end).unwrap_or_default(),
             None if rest.len() <= limits::HEAD_BYTES => return None,
             Some(_) | None => {
-                let begun = Bytes::copy_from_slice(rest.get(..limits::HEAD_BYTES).unwrap_or_default());
-                return Some(Err(self.give_up(begun, 513, "Head Too Large")));
+                let head = Bytes::copy_from_slice(rest.get(..limits::HEAD_BYTES).unwrap_or_default());
+                return Some(Err(self.fail(head, 513, "Head Too Large")));
             }
         };
-        let most = if self.stranger { limits::STRANGER_BODY_BYTES } else { limits::BODY_BYTES };
+        let max_body = if self.unauthenticated { limits::STRANGER_BODY_BYTES } else { limits::BODY_BYTES };
         let (status, why) = match lines::body_length(head) {
-            Ok(Some(length)) if length <= most as u64 => {
-                self.whole = Some(head.len() + length as usize);
+            Ok(Some(length)) if length <= max_body as u64 => {
+                self.message_len = Some(head.len() + length as usize);
                 return Some(Ok(()));
             }
             Ok(Some(_)) => (513, "Body Too Large"),
@@ -138,10 +138,10 @@ impl Framer {
             Err(why) => (400, why),
         };
         let head = Bytes::copy_from_slice(head);
-        Some(Err(self.give_up(head, status, why)))
+        Some(Err(self.fail(head, status, why)))
     }
 
-    fn give_up(&mut self, head: Bytes, status: u16, why: &'static str) -> Frame {
+    fn fail(&mut self, head: Bytes, status: u16, why: &'static str) -> Frame {
         *self = Framer { broken: true, ..Framer::default() };
         let request = match Message::parse(head) {
             Ok(message) => message.status().is_none().then_some(message),

@@ -241,14 +241,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_in_quotes_and_brackets_part_nothing() {
+    fn commas_in_quotes_and_brackets_do_not_separate() {
         let text = br#""a,\",b" <sip:a,b@c>;x="y,z" , <sip:d>,e"#;
         let parts: Vec<&str> = values(text).map(|s| s.text(text)).collect();
         assert_eq!(parts, [r#""a,\",b" <sip:a,b@c>;x="y,z""#, "<sip:d>", "e"]);
     }
 
     #[test]
-    fn numbers_saturate_and_refuse_signs() {
+    fn numbers_saturate_and_reject_signs() {
         assert_eq!(decimal(b"0068"), Some(68));
         assert_eq!(decimal(b"36893488147419103232"), Some(u64::MAX));
         assert_eq!((decimal(b"-1"), decimal(b"+1"), decimal(b"")), (None, None, None));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_must_be_whole() {
+    fn escapes_must_be_complete() {
         assert!(all_escaped(b"a%20b", USER) && all_escaped(b"", USER));
         assert!(!all_escaped(b"a%2", USER) && !all_escaped(b"%zz", USER) && !all_escaped(b"a b", USER));
     }

@@ -30,23 +30,23 @@ pub const SUBSCRIPTIONS: usize = 50_000;
 /// Maximum number of early dialogs per INVITE that we sent. Later ones are ignored until one of them answers.
 pub const EARLY_DIALOGS: usize = 16;
 /// Maximum number of cached final responses to requests without a transaction (REGISTER).
-pub const ANSWER_RING: usize = 16_384;
+pub const CACHED_RESPONSES: usize = 16_384;
 /// Maximum length of a cached response, in bytes: room for ten contacts. A full cache stays below 64 MB.
-pub const ANSWER_BYTES: usize = 4 * 1024;
+pub const CACHED_RESPONSE_BYTES: usize = 4 * 1024;
 /// A response to an unauthenticated UDP request is at most this many times as long as the request, so that we do not amplify attacks (security.md row
 /// 12).
-pub const ANSWER_FACTOR: usize = 3;
+pub const RESPONSE_FACTOR: usize = 3;
 /// Average interval between responses to a source that has never authenticated: 500 responses a second. With 700 bytes for a challenge that is 3
 /// Mbit/s, too little to flood any link, and an attacker has to send at least half of it.
-pub const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
+pub const RESPONSE_INTERVAL: Duration = Duration::from_millis(2);
 /// How far ahead of that average a source may be: a burst of 20,000 responses. So many phones behind one address may reconnect at the same instant
 /// (power restored in a building) and all be challenged before the first one has authenticated; from then on the source is not limited.
-pub const ANSWER_CREDIT: Duration = Duration::from_secs(40);
+pub const RESPONSE_BURST: Duration = Duration::from_secs(40);
 /// How long a source stays exempt after a successful authentication: the longest registration lifetime, so that an office with registered phones is
 /// never limited.
-pub const PROOF_HOLDS: Duration = Duration::from_hours(2);
+pub const AUTH_MEMORY: Duration = Duration::from_hours(2);
 /// Maximum number of sources stored for the limiter, in each of two generations: about 5 MB in total. An evicted source starts anew.
-pub const ANSWER_SOURCES: usize = 65_536;
+pub const RESPONSE_SOURCES: usize = 65_536;
 /// Maximum number of concurrent DNS lookups. Beyond it a name counts as unreachable.
 pub const LOOKUPS: usize = 10_000;
 /// Maximum number of DNS questions per lookup, so that a hostile zone cannot make a lookup endless.

@@ -23,7 +23,7 @@ pub(crate) enum Step {
     /// The empty line; the value is the offset of the body.
     End(usize),
     /// The text ends before the empty line.
-    Cut,
+    Incomplete,
 }
 
 /// Reads a head line by line.
@@ -72,12 +72,12 @@ impl<'a> Lines<'a> {
         }
         let mut line = Line { span: Span::new(self.at, self.at), folded: false, bare: false };
         if !self.extend(&mut line) {
-            return Step::Cut;
+            return Step::Incomplete;
         }
         while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             line.folded = true;
             if !self.extend(&mut line) {
-                return Step::Cut;
+                return Step::Incomplete;
             }
         }
         Step::Line(line)

@@ -52,17 +52,17 @@ names! {
 }
 
 /// Length of the longest name in [`LONG`].
-const LONGEST: usize = 20;
+const MAX_LENGTH: usize = 20;
 /// Maximum number of names of one length.
-const MOST: usize = 8;
+const MAX_PER_LENGTH: usize = 8;
 
 /// The names by length, so that a lookup compares only the names of that length.
-static BY_LENGTH: [[Option<(&str, HeaderName)>; MOST]; LONGEST + 1] = by_length();
+static BY_LENGTH: [[Option<(&str, HeaderName)>; MAX_PER_LENGTH]; MAX_LENGTH + 1] = by_length();
 
 #[allow(clippy::indexing_slicing)] // runs at compile time only: too long a name, or too many of one length, would not compile
-const fn by_length() -> [[Option<(&'static str, HeaderName)>; MOST]; LONGEST + 1] {
-    let mut table = [[None; MOST]; LONGEST + 1];
-    let mut used = [0; LONGEST + 1];
+const fn by_length() -> [[Option<(&'static str, HeaderName)>; MAX_PER_LENGTH]; MAX_LENGTH + 1] {
+    let mut table = [[None; MAX_PER_LENGTH]; MAX_LENGTH + 1];
+    let mut used = [0; MAX_LENGTH + 1];
     let mut i = 0;
     while i < LONG.len() {
         let len = LONG[i].0.len();
@@ -84,9 +84,9 @@ impl HeaderName {
         };
         for &(long, name) in row.iter().map_while(Option::as_ref) {
             let long = long.as_bytes();
-            let begins = long.first().is_some_and(|b| (b ^ first) & !0x20 == 0);
+            let same_initial = long.first().is_some_and(|b| (b ^ first) & !0x20 == 0);
             // Most peers write the canonical form, and comparing the bytes unchanged is much cheaper.
-            if begins && (long == token || long.eq_ignore_ascii_case(token)) {
+            if same_initial && (long == token || long.eq_ignore_ascii_case(token)) {
                 return name;
             }
         }

@@ -36,14 +36,14 @@ pub(crate) struct Subscription {
     event: Box<str>,
     expires: Instant,
     /// A NOTIFY waits for its response.
-    under_way: bool,
+    notify_pending: bool,
     /// Content-Type and body of the next NOTIFY: the newest state only.
     next: Option<(Box<str>, Bytes)>,
     /// The reason in the last NOTIFY (RFC 6665 §4.1.3); `None` while the subscription is active.
-    ending: Option<&'static str>,
+    termination_reason: Option<&'static str>,
     /// The last NOTIFY was sent.
-    over: bool,
-    pub(crate) armed: Option<Instant>,
+    terminated: bool,
+    pub(crate) timer_at: Option<Instant>,
 }
 
 impl Subscription {
@@ -56,55 +56,55 @@ impl Subscription {
             dialog,
             event,
             expires,
-            under_way: false,
+            notify_pending: false,
             next: None,
-            ending: None,
-            over: false,
-            armed: None,
+            termination_reason: None,
+            terminated: false,
+            timer_at: None,
         }
     }
 
     /// Set the expiry. A subscription that expires at once gets one NOTIFY (RFC 6665 §4.2.1.4, §4.4.3).
-    pub(crate) fn hold(&mut self, now: Instant, expires: Instant) {
+    pub(crate) fn set_expiry(&mut self, now: Instant, expires: Instant) {
         self.expires = expires;
-        self.ending = (expires <= now).then_some("timeout");
+        self.termination_reason = (expires <= now).then_some("timeout");
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        (!self.over && self.ending.is_none()).then_some(self.expires)
+        (!self.terminated && self.termination_reason.is_none()).then_some(self.expires)
     }
 
     /// Whether it has terminated.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated
     }
 
     /// Whether the peer's tag is `tag`.
-    pub(crate) fn is_of(&self, tag: &str) -> bool {
+    pub(crate) fn has_remote_tag(&self, tag: &str) -> bool {
         *self.dialog.remote_tag == *tag
     }
 
     /// Send the state; if a NOTIFY is pending, after it, and then only the newest.
-    pub(crate) fn tell(&mut self, cx: &mut Cx<'_>, kind: &str, body: Bytes) {
+    pub(crate) fn notify(&mut self, cx: &mut Cx<'_>, kind: &str, body: Bytes) {
         self.next = Some((kind.into(), body));
         self.send(cx);
     }
 
     /// Terminate: send the last NOTIFY with this reason.
-    pub(crate) fn expire(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
-        self.ending = Some(reason);
+    pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
+        self.termination_reason = Some(reason);
         self.next.get_or_insert_with(|| ("".into(), Bytes::new()));
         self.send(cx);
     }
 
     fn send(&mut self, cx: &mut Cx<'_>) {
-        if self.under_way || self.over {
+        if self.notify_pending || self.terminated {
             return;
         }
         let Some((kind, body)) = self.next.take() else { return };
         let left = self.expires.since(cx.now).as_secs();
-        let (event, ending) = (&*self.event, self.ending);
-        let what = RequestSpec {
+        let (event, termination_reason) = (&*self.event, self.termination_reason);
+        let spec = RequestSpec {
             method: &Method::Notify,
             cseq: self.dialog.next_seq(),
             max_forwards: 70,
@@ -112,26 +112,27 @@ impl Subscription {
         };
         let dialog = &self.dialog;
         // The response to the last NOTIFY is of no interest.
-        let owner = if ending.is_some() { Owner::Nobody(None) } else { Owner::Subscription(self.id) };
-        let sent = cx.send(dialog, what, owner, |lines, core| {
+        let owner =
+            if termination_reason.is_some() { Owner::None(None) } else { Owner::Subscription(self.id) };
+        let sent = cx.send(dialog, spec, owner, |lines, core| {
             crate::endpoint::contact_lines(lines, dialog, &core.config.allow);
             lines.add("Event", event);
-            match ending {
+            match termination_reason {
                 Some(reason) => lines.add("Subscription-State", format_args!("terminated;reason={reason}")),
                 None => lines.add("Subscription-State", format_args!("active;expires={left}")),
             };
         });
-        self.over = ending.is_some() || sent.is_none();
-        self.under_way = sent.is_some();
+        self.terminated = termination_reason.is_some() || sent.is_none();
+        self.notify_pending = sent.is_some();
     }
 
     /// The final response to the pending NOTIFY; `None` on timeout. A subscriber that rejects it no longer knows the subscription, or never wanted it
     /// (RFC 6665 §4.2.2).
-    pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, status: Option<u16>) {
-        self.under_way = false;
+    pub(crate) fn on_notify_response(&mut self, cx: &mut Cx<'_>, status: Option<u16>) {
+        self.notify_pending = false;
         match status {
             Some(200..=299) => self.send(cx),
-            Some(_) | None => self.over = true,
+            Some(_) | None => self.terminated = true,
         }
     }
 }
@@ -153,7 +154,7 @@ impl Subscriptions {
         Some(SubscriptionId(self.serial << SLOT_BITS | self.slab.vacant_key() as u64))
     }
 
-    pub(crate) fn keep(&mut self, subscription: Subscription) {
+    pub(crate) fn insert(&mut self, subscription: Subscription) {
         let (id, at) = (subscription.id, self.slab.insert(subscription));
         debug_assert_eq!(at, slot(id));
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use centralita_sip::{Contacts, HeaderName, Message, Method, Scheme, limits};
 
 /// A valid message; each test changes a part of it.
-const SOUND: &str = "INVITE sip:1002@pbx.example.com SIP/2.0\r\n\
+const VALID: &str = "INVITE sip:1002@pbx.example.com SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n\
     Max-Forwards: 70\r\n\
     From: \"Ana\" <sip:1001@pbx.example.com>;tag=aa\r\n\
@@ -22,14 +22,14 @@ fn parse(text: impl AsRef<[u8]>) -> Result<Message, centralita_sip::ParseError> 
     Message::parse(Bytes::copy_from_slice(text.as_ref()))
 }
 
-fn spoilt(was: &str, is: &str) -> String {
-    assert!(SOUND.contains(was), "{was}");
-    SOUND.replacen(was, is, 1)
+fn with_change(before: &str, after: &str) -> String {
+    assert!(VALID.contains(before), "{before}");
+    VALID.replacen(before, after, 1)
 }
 
 #[test]
-fn a_sound_message_says_what_it_says() {
-    let message = parse(SOUND).unwrap();
+fn a_valid_message_is_parsed() {
+    let message = parse(VALID).unwrap();
     assert_eq!(message.method(), &Method::Invite);
     assert_eq!(message.uri().unwrap().to_string(), "sip:1002@pbx.example.com");
     assert_eq!((message.from().display.as_str(), message.from_tag(), message.to_tag()), ("Ana", "aa", ""));
@@ -44,7 +44,7 @@ fn a_sound_message_says_what_it_says() {
 
 /// Messages that are valid, however odd.
 #[test]
-fn odd_but_legal_messages_are_read() {
+fn odd_but_valid_messages_are_parsed() {
     let cases: &[(&str, &str, &str)] = &[
         ("empty lines first", "INVITE sip", "\r\n\r\nINVITE sip"),
         ("letters of any size", "Call-ID", "cAlL-iD"),
@@ -91,13 +91,14 @@ fn odd_but_legal_messages_are_read() {
         ("no length: the body goes to the end", "Content-Length: 4\r\n", ""),
         ("a body longer than the length", "body", "body that goes on: INVITE sip:x SIP/2.0\r\n\r\n"),
     ];
-    for (what, was, is) in cases {
-        let message = parse(spoilt(was, is)).unwrap_or_else(|error| panic!("{what}: {}", error.what));
+    for (what, before, after) in cases {
+        let message =
+            parse(with_change(before, after)).unwrap_or_else(|error| panic!("{what}: {}", error.what));
         assert_eq!(message.method(), &Method::Invite, "{what}");
     }
-    let cut = parse(spoilt("body", "body and trailing bytes")).unwrap();
+    let cut = parse(with_change("body", "body and trailing bytes")).unwrap();
     assert_eq!(cut.body(), "body"); // RFC 3261 §18.3
-    let folded = parse(spoilt("Max-Forwards: 70", "Subject: one\r\n   two\r\n\tthree  ")).unwrap();
+    let folded = parse(with_change("Max-Forwards: 70", "Subject: one\r\n   two\r\n\tthree  ")).unwrap();
     assert_eq!(folded.header_named("subject"), Some("one two three"));
     let raw: Vec<&[u8]> =
         folded.all_headers().filter(|(name, _)| *name == b"Subject").map(|(_, value)| value).collect();
@@ -106,7 +107,7 @@ fn odd_but_legal_messages_are_read() {
 
 /// Messages that must be rejected, with the status, and with a response: RFC 4475 §3.1.2 and §3.3.
 #[test]
-fn faulty_requests_are_refused_and_can_be_answered() {
+fn faulty_requests_are_rejected_and_can_be_answered() {
     let cases: &[(u16, &str, &str)] = &[
         (400, "Content-Length: 4", "Content-Length: 18446744073709551615"), // crashed the listener of another stack
         (400, "Content-Length: 4", "Content-Length: 99999999999999999999999999999"),
@@ -181,10 +182,11 @@ fn faulty_requests_are_refused_and_can_be_answered() {
             "INVITE sip:1002@pbx.example.com SIP/2.0\r\n folded: y\r\n",
         ),
     ];
-    for (status, was, is) in cases {
-        let error = parse(spoilt(was, is)).map(|_| ()).expect_err(is);
-        assert_eq!(error.status, *status, "{is:?}: {}", error.what);
-        let message = error.answerable.unwrap_or_else(|| panic!("{is:?} ({}) must be answered", error.what));
+    for (status, before, after) in cases {
+        let error = parse(with_change(before, after)).map(|_| ()).expect_err(after);
+        assert_eq!(error.status, *status, "{after:?}: {}", error.what);
+        let message =
+            error.answerable.unwrap_or_else(|| panic!("{after:?} ({}) must be answered", error.what));
         assert!(message.status().is_none());
         // No accessor may panic on a message that serves for a response only.
         let _ = (
@@ -206,14 +208,16 @@ fn faulty_requests_are_refused_and_can_be_answered() {
 
 #[test]
 fn what_cannot_be_answered_is_dropped() {
-    let response = |was: &str, is: &str| {
-        SOUND.replacen("INVITE sip:1002@pbx.example.com SIP/2.0", "SIP/2.0 200 OK", 1).replacen(was, is, 1)
+    let response = |before: &str, after: &str| {
+        VALID
+            .replacen("INVITE sip:1002@pbx.example.com SIP/2.0", "SIP/2.0 200 OK", 1)
+            .replacen(before, after, 1)
     };
     assert_eq!(parse(response("", "")).unwrap().status(), Some(200));
     for phrase in ["SIP/2.0 100 ", "SIP/2.0 100", "SIP/2.0 200 = 2**3 * 5**2 но", "sip/2.0 699 \u{1}"] {
         assert!(parse(response("SIP/2.0 200 OK", phrase)).is_ok(), "{phrase}");
     }
-    for (was, is) in [
+    for (before, after) in [
         ("200 OK", "4294967301 OK"),
         ("200 OK", "099 OK"),
         ("200 OK", "700 OK"),
@@ -225,12 +229,12 @@ fn what_cannot_be_answered_is_dropped() {
         ("Content-Length: 4", "Content-Length: 5"),
         ("Content-Length: 4", "Content-Length: -1"),
     ] {
-        let error = parse(response(was, is)).map(|_| ()).expect_err(is);
-        assert!(error.answerable.is_none(), "{is}");
+        let error = parse(response(before, after)).map(|_| ()).expect_err(after);
+        assert!(error.answerable.is_none(), "{after}");
     }
     // No Via to send a response by: none at all, or an empty one (which crashed another stack).
     for via in ["", "Via:\r\n", "Via: \r\n", "v:\r\n \r\n"] {
-        let text = spoilt("Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n", via);
+        let text = with_change("Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n", via);
         assert!(parse(text).unwrap_err().answerable.is_none(), "{via:?}");
     }
     for noise in [
@@ -248,11 +252,11 @@ fn what_cannot_be_answered_is_dropped() {
 }
 
 #[test]
-fn a_line_that_is_no_utf_8_hides_no_later_one() {
+fn a_line_that_is_not_utf_8_does_not_hide_later_ones() {
     let text = [
-        SOUND.split_once("Max").unwrap().0.as_bytes(),
+        VALID.split_once("Max").unwrap().0.as_bytes(),
         b"X-Name: caf\xe9\r\nMax",
-        SOUND.split_once("Max").unwrap().1.as_bytes(),
+        VALID.split_once("Max").unwrap().1.as_bytes(),
     ]
     .concat();
     let message = parse(&text).unwrap();
@@ -267,37 +271,41 @@ fn a_line_that_is_no_utf_8_hides_no_later_one() {
 }
 
 #[test]
-fn control_characters_in_display_names_never_come_out() {
-    let message = parse(spoilt("\"Ana\"", "\"A\\\0n\\\u{7}a\\\u{7f}\"")).unwrap(); // RFC 4475 §3.1.1.2
+fn control_characters_in_display_names_are_dropped() {
+    let message = parse(with_change("\"Ana\"", "\"A\\\0n\\\u{7}a\\\u{7f}\"")).unwrap(); // RFC 4475 §3.1.1.2
     assert_eq!(message.from().display, "Ana");
 }
 
 #[test]
-fn many_and_long_headers_meet_their_limits() {
+fn many_and_long_headers_are_limited() {
     let long = "x".repeat(60_000);
-    assert!(parse(spoilt("Max-Forwards: 70", &format!("X-Long: {long}"))).is_ok());
-    let error = parse(spoilt("Max-Forwards: 70", &format!("X-Long: {long}{long}"))).unwrap_err();
+    assert!(parse(with_change("Max-Forwards: 70", &format!("X-Long: {long}"))).is_ok());
+    let error = parse(with_change("Max-Forwards: 70", &format!("X-Long: {long}{long}"))).unwrap_err();
     assert_eq!((error.status, error.answerable.is_some()), (513, true));
     let vias = |count: usize| {
-        spoilt("Max-Forwards: 70", "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx\r\n".repeat(count).trim_end())
+        with_change(
+            "Max-Forwards: 70",
+            "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx\r\n".repeat(count).trim_end(),
+        )
     };
     assert!(parse(vias(limits::VIAS - 1)).is_ok());
-    for text in [vias(limits::VIAS), vias(1000), spoilt(";rport", &";rport, SIP/2.0/UDP h".repeat(1000))] {
+    for text in [vias(limits::VIAS), vias(1000), with_change(";rport", &";rport, SIP/2.0/UDP h".repeat(1000))]
+    {
         let error = parse(text).unwrap_err();
         assert_eq!((error.status, error.what, error.answerable.is_some()), (483, "Too Many Vias", true));
     }
     // Lines beyond the limit are dropped, but fields that a response needs are found among them.
-    let text = spoilt("Max-Forwards: 70", "X: y\r\n".repeat(2000).trim_end());
+    let text = with_change("Max-Forwards: 70", "X: y\r\n".repeat(2000).trim_end());
     let error = parse(text).unwrap_err();
     let message = error.answerable.unwrap();
     assert_eq!((error.status, message.call_id(), message.cseq().number), (400, "torture@192.0.2.7", 7));
     assert!(message.all_headers().count() <= limits::HEADERS + 5);
-    let error = parse(spoilt("sip:1002@", &format!("sip:{}@", "1".repeat(20_000)))).unwrap_err();
+    let error = parse(with_change("sip:1002@", &format!("sip:{}@", "1".repeat(20_000)))).unwrap_err();
     assert_eq!(error.status, 414);
 }
 
 #[test]
-fn ipv6_stands_where_rfc_5118_lets_it_stand() {
+fn ipv6_is_accepted_where_rfc_5118_allows_it() {
     for (host, shown) in [
         ("[2001:db8::10]", "2001:db8::10"),
         ("[2001:db8::10:5070]", "2001:db8::10:5070"), // the port cannot be distinguished from the address
@@ -305,11 +313,12 @@ fn ipv6_stands_where_rfc_5118_lets_it_stand() {
         ("[2001:db8::192.0.2.1]", "2001:db8::192.0.2.1"),
         ("[2001:db8:::192.0.2.1]", "2001:db8:::192.0.2.1"), // an error in the old grammar
     ] {
-        let message = parse(spoilt("sip:1002@pbx.example.com SIP", &format!("sip:1002@{host} SIP"))).unwrap();
+        let message =
+            parse(with_change("sip:1002@pbx.example.com SIP", &format!("sip:1002@{host} SIP"))).unwrap();
         assert_eq!((message.uri().unwrap().host(), message.uri().unwrap().port()), (shown, None));
     }
     for (received, address) in [("2001:db8::9:255", true), ("[2001:db8::9:255]", true), ("nonsense", false)] {
-        let text = spoilt("192.0.2.7:5071;", &format!("[2001:db8::9:1]:6050;received={received};"));
+        let text = with_change("192.0.2.7:5071;", &format!("[2001:db8::9:1]:6050;received={received};"));
         let via = parse(text).unwrap().via();
         assert_eq!(
             (via.host.as_ref(), via.port, via.received.is_some()),
@@ -320,7 +329,7 @@ fn ipv6_stands_where_rfc_5118_lets_it_stand() {
 
 #[test]
 fn contacts_are_a_star_or_a_list_and_never_both() {
-    let with = |lines: &str| parse(spoilt("Contact: <sip:1001@192.0.2.7:5071>\r\n", lines)).unwrap();
+    let with = |lines: &str| parse(with_change("Contact: <sip:1001@192.0.2.7:5071>\r\n", lines)).unwrap();
     assert!(matches!(with("").contacts(), Ok(Contacts::None)));
     assert!(matches!(with("Contact: *\r\n").contacts(), Ok(Contacts::Star)));
     for bad in [
@@ -350,8 +359,8 @@ fn contacts_are_a_star_or_a_list_and_never_both() {
 }
 
 #[test]
-fn values_are_read_as_their_header_asks() {
-    let text = spoilt(
+fn values_are_parsed_as_their_header_requires() {
+    let text = with_change(
         "Max-Forwards: 70",
         "Expires: 10000000000000000000000000000000000000\r\nMin-SE: 90;x=y\r\nRetry-After: 120 (in a meeting)\r\nRSeq: -1\r\n\
          Supported: 100rel,, timer\r\nk: path\r\nRequire:\r\nRecord-Route: <sip:a;lr>, <sip:b;lr>\r\nRoute: nonsense\r\nx: 1800;refresher=uac",
@@ -374,6 +383,6 @@ fn values_are_read_as_their_header_asks() {
             && message.addresses(HeaderName::Path).unwrap().is_empty()
     );
     assert_eq!(message.number(HeaderName::SessionExpires), Some(Ok(1800)));
-    let soap = parse(spoilt("sip:1002@pbx.example.com", "urn:service:sos")).unwrap();
+    let soap = parse(with_change("sip:1002@pbx.example.com", "urn:service:sos")).unwrap();
     assert_eq!(soap.uri().unwrap().scheme(), Scheme::Other(Bytes::from_static(b"urn")));
 }

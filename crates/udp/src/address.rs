@@ -23,15 +23,15 @@ pub struct Name(pub [u8; BYTES]);
 
 /// Decode an address that the kernel wrote. `None`: another family, or truncated.
 pub fn read(bytes: &[u8]) -> Option<SocketAddr> {
-    let port = u16::from_be_bytes(part(bytes, PORT)?);
-    match i32::from(u16::from_ne_bytes(part(bytes, 0)?)) {
+    let port = u16::from_be_bytes(read_array(bytes, PORT)?);
+    match i32::from(u16::from_ne_bytes(read_array(bytes, 0)?)) {
         libc::AF_INET if bytes.len() >= size_of::<sockaddr_in>() => {
-            Some(SocketAddr::new(Ipv4Addr::from(part::<4>(bytes, V4)?).into(), port))
+            Some(SocketAddr::new(Ipv4Addr::from(read_array::<4>(bytes, V4)?).into(), port))
         }
         libc::AF_INET6 => {
-            let ip = Ipv6Addr::from(part::<16>(bytes, V6)?);
+            let ip = Ipv6Addr::from(read_array::<16>(bytes, V6)?);
             let (flow, scope) =
-                (u32::from_ne_bytes(part(bytes, FLOW)?), u32::from_ne_bytes(part(bytes, SCOPE)?));
+                (u32::from_ne_bytes(read_array(bytes, FLOW)?), u32::from_ne_bytes(read_array(bytes, SCOPE)?));
             Some(SocketAddrV6::new(ip, port, flow, scope).into())
         }
         _ => None,
@@ -66,7 +66,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+fn read_array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_as_it_was_written_and_not_if_it_is_cut_off() {
+    fn an_address_decodes_as_encoded_and_not_if_truncated() {
         for text in ["192.0.2.7:5060", "[2001:db8::7]:5061", "[::ffff:192.0.2.7]:5060"] {
             let (address, mut room) = (text.parse().unwrap(), [0xff; BYTES]);
             let len = write(address, &mut room) as usize;

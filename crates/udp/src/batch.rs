@@ -54,7 +54,7 @@ impl Headers {
     }
 
     /// Point the first `count` headers at their names, controls and the buffers that `part` returns, with the matching lengths.
-    fn point(
+    fn set_pointers(
         &mut self,
         count: usize,
         mut part: impl FnMut(usize, &mut Name, &mut Control) -> Part,
@@ -109,7 +109,7 @@ impl Receiver {
 
     fn prepare(&mut self) -> *mut mmsghdr {
         let (slot, buffer) = (self.slot, self.buffer.as_mut_ptr());
-        self.headers.point(self.headers.count(), |n, _, _| Part {
+        self.headers.set_pointers(self.headers.count(), |n, _, _| Part {
             // SAFETY: the buffer has as many slots as there are headers.
             base: unsafe { buffer.add(n * slot) },
             len: slot,
@@ -126,7 +126,7 @@ impl Receiver {
         let got = unsafe {
             libc::recvmmsg(socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT as _, ptr::null_mut())
         };
-        self.filled = counted(got)?;
+        self.filled = count_or_zero(got)?;
         Ok(self.filled)
     }
 
@@ -141,8 +141,8 @@ impl Receiver {
         }
         let from = address::read(self.headers.names[n].0.get(..msg_hdr.msg_namelen as usize)?)?;
         #[allow(clippy::unnecessary_cast)] // the type is narrower with musl
-        let told = msg_hdr.msg_controllen as usize;
-        let to = control::destination(self.headers.controls[n].0.get(..told)?);
+        let control_len = msg_hdr.msg_controllen as usize;
+        let to = control::destination(self.headers.controls[n].0.get(..control_len)?);
         let (start, len) = (n * self.slot, (*msg_len as usize).min(self.slot));
         Some(Datagram { from, to, bytes: self.buffer.get_mut(start..start + len)? })
     }
@@ -187,7 +187,7 @@ impl Sender {
     }
 
     fn prepare(&mut self, batch: &[Outgoing<'_>]) -> *mut mmsghdr {
-        self.headers.point(batch.len(), |n, name, control| {
+        self.headers.set_pointers(batch.len(), |n, name, control| {
             let outgoing = &batch[n];
             Part {
                 base: outgoing.bytes.as_ptr().cast_mut(), // the kernel only reads it when it sends
@@ -206,12 +206,12 @@ impl Sender {
         // SAFETY: as many headers as the batch has point at live names and controls of this value, and at the bytes of `batch`, borrowed for this
         // call.
         let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, batch.len() as c_uint, flags as _) };
-        counted(sent)
+        count_or_zero(sent)
     }
 }
 
 /// The count that a system call returned; 0 if it would block or was interrupted.
-fn counted(result: c_int) -> io::Result<usize> {
+fn count_or_zero(result: c_int) -> io::Result<usize> {
     if result >= 0 {
         return Ok(result as usize);
     }
@@ -264,22 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_of_a_batch_is_its_own_and_what_is_too_long_is_dropped() {
+    fn each_datagram_of_a_batch_has_its_own_slot_and_too_long_ones_are_dropped() {
         let mut receiver = Receiver::new(4, 100);
-        for turn in 0..3_u8 {
+        for round in 0..3_u8 {
             let headers = receiver.prepare();
             for n in 0..4 {
-                let from: SocketAddr = format!("192.0.2.{n}:506{turn}").parse().unwrap();
-                let to = control::tests::told(format!("198.51.100.{n}").parse().unwrap());
-                kernel_receives(headers, n, from, &to, &vec![turn; if n == 2 { 101 } else { 97 + n }]);
+                let from: SocketAddr = format!("192.0.2.{n}:506{round}").parse().unwrap();
+                let to = control::tests::pktinfo_of(format!("198.51.100.{n}").parse().unwrap());
+                kernel_receives(headers, n, from, &to, &vec![round; if n == 2 { 101 } else { 97 + n }]);
             }
             receiver.filled = 4;
             let mut moved = Box::new(receiver);
             for n in [0, 1, 3] {
                 let got = moved.datagram(n).unwrap();
-                assert_eq!(got.from.to_string(), format!("192.0.2.{n}:506{turn}"));
+                assert_eq!(got.from.to_string(), format!("192.0.2.{n}:506{round}"));
                 assert_eq!(got.to.unwrap().to_string(), format!("198.51.100.{n}"));
-                assert_eq!(got.bytes, vec![turn; 97 + n]);
+                assert_eq!(got.bytes, vec![round; 97 + n]);
                 got.bytes.fill(0xff);
             }
             assert!(moved.datagram(2).is_none() && moved.datagram(4).is_none());
@@ -290,10 +290,10 @@ mod tests {
     #[test]
     fn each_datagram_of_a_batch_goes_to_its_own_peer_from_its_own_address() {
         let mut sender = Sender::new(3);
-        for turn in 0..3_u8 {
-            let texts: Vec<Vec<u8>> = (0..3).map(|n| vec![turn; 10 * n]).collect();
+        for round in 0..3_u8 {
+            let texts: Vec<Vec<u8>> = (0..3).map(|n| vec![round; 10 * n]).collect();
             let from = |n: usize| (n != 1).then(|| IpAddr::from([198, 51, 100, n as u8]));
-            let to = |n: usize| SocketAddr::from(([192, 0, 2, n as u8], 5060 + u16::from(turn)));
+            let to = |n: usize| SocketAddr::from(([192, 0, 2, n as u8], 5060 + u16::from(round)));
             let batch: Vec<Outgoing<'_>> = texts
                 .iter()
                 .enumerate()
@@ -319,7 +319,7 @@ mod socket_tests {
     use crate::errors::ask_destination;
 
     #[test]
-    fn a_batch_goes_out_and_comes_in_with_both_addresses() {
+    fn a_batch_is_sent_and_received_with_both_addresses() {
         for host in ["127.0.0.1", "[::1]"] {
             let wildcard = if host == "[::1]" { "[::]:0" } else { "0.0.0.0:0" };
             let Ok(ours) = UdpSocket::bind(wildcard) else { continue };

@@ -24,14 +24,19 @@ pub(crate) struct Control(pub(crate) [u8; BYTES]);
 /// The local address in the control messages of a received datagram.
 pub(crate) fn destination(mut messages: &[u8]) -> Option<IpAddr> {
     loop {
-        let len = usize::from_ne_bytes(part(messages, 0)?);
+        let len = usize::from_ne_bytes(read_array(messages, 0)?);
         let data = messages.get(HEAD..len)?;
-        match (c_int::from_ne_bytes(part(messages, LEVEL)?), c_int::from_ne_bytes(part(messages, KIND)?)) {
+        match (
+            c_int::from_ne_bytes(read_array(messages, LEVEL)?),
+            c_int::from_ne_bytes(read_array(messages, KIND)?),
+        ) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                return Some(Ipv4Addr::from(part::<4>(data, offset_of!(in_pktinfo, ipi_addr))?).into());
+                return Some(Ipv4Addr::from(read_array::<4>(data, offset_of!(in_pktinfo, ipi_addr))?).into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                return Some(Ipv6Addr::from(part::<16>(data, offset_of!(in6_pktinfo, ipi6_addr))?).into());
+                return Some(
+                    Ipv6Addr::from(read_array::<16>(data, offset_of!(in6_pktinfo, ipi6_addr))?).into(),
+                );
             }
             _ => {}
         }
@@ -57,7 +62,7 @@ pub(crate) fn origin(from: IpAddr, room: &mut Control) -> usize {
     HEAD + size.next_multiple_of(ALIGN)
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+fn read_array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
@@ -66,7 +71,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// The control messages of a datagram sent to `to`, as the kernel writes them, with another message first.
-    pub(crate) fn told(to: IpAddr) -> Vec<u8> {
+    pub(crate) fn pktinfo_of(to: IpAddr) -> Vec<u8> {
         let mut control = Control([0; BYTES]);
         let len = origin(to, &mut control);
         if let IpAddr::V4(v4) = to {
@@ -83,10 +88,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn our_address_is_found_behind_other_messages_and_nothing_in_what_is_cut_off() {
+    fn the_local_address_is_found_after_other_messages_and_not_in_truncated_ones() {
         for to in ["192.0.2.9", "2001:db8::9"] {
             let to: IpAddr = to.parse().unwrap();
-            let messages = told(to);
+            let messages = pktinfo_of(to);
             assert_eq!(destination(&messages), Some(to));
             for cut in 0..messages.len() {
                 let found = destination(&messages[..cut]);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_where_nobody_listens_is_told() {
+    fn a_closed_port_is_reported() {
         for host in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(ours) = UdpSocket::bind(host) else { continue };
             ask_errors(ours.as_fd(), host.starts_with('[')).unwrap();

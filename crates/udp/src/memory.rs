@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_through_an_old_address_is_there_after_a_move() {
+    fn memory_keeps_its_address_after_a_move() {
         let memory = KernelMemory::new(7_u64, 4);
         let kernel = memory.as_ptr();
         let moved = Box::new(memory);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_to_the_kernel_stays_readable() {
+    fn leaked_memory_stays_readable() {
         let mut memory = KernelMemory::new(7_u8, 4);
         let kernel = memory.as_ptr();
         memory.leak();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_go_round_between_the_kernel_and_us_and_stay_where_they_are() {
+    fn buffers_circulate_between_kernel_and_owner_and_keep_their_addresses() {
         let mut buffers = Buffers::new(8, 100);
         let list = buffers.list();
         (0..8).for_each(|id| buffers.give(id));
@@ -120,6 +120,6 @@ mod tests {
         }
         assert!(buffers.bytes(8).is_empty());
         buffers.give(8);
-        assert_eq!(buffers.given, 108, "what is not there cannot be given");
+        assert_eq!(buffers.given, 108, "a buffer that does not exist cannot be given");
     }
 }

@@ -20,20 +20,20 @@ pub struct Account {
 
 impl Account {
     /// The header line that answers the challenge in a 401 or 407; `None` if no challenge there can be answered.
-    pub(crate) fn prove(
+    pub(crate) fn answer_challenge(
         &self,
         response: &Message,
         method: &Method,
         uri: &str,
         rng: &mut Rng,
     ) -> Option<Headers> {
-        let (_, say) = headers(response)?;
+        let (_, header) = headers(response)?;
         let line = challenges(response).find_map(|challenge| {
             let realm = self.realm.as_deref();
             answer(challenge, realm, method.as_str(), uri, &self.user, &self.password, rng)
         })?;
         let mut lines = Headers::new();
-        lines.add(say, line);
+        lines.add(header, line);
         Some(lines)
     }
 }

@@ -25,35 +25,35 @@ pub fn answer(
     if challenge.len() > limits::CREDENTIALS_BYTES {
         return None;
     }
-    let [mut theirs, mut nonce, mut opaque, mut algorithm, mut qop] = [None; 5];
+    let [mut peer_realm, mut nonce, mut opaque, mut algorithm, mut qop] = [None; 5];
     for param in Params(after_scheme(challenge)?) {
         let param = param?;
-        let place = match param.name {
-            n if n.eq_ignore_ascii_case("realm") => &mut theirs,
+        let slot = match param.name {
+            n if n.eq_ignore_ascii_case("realm") => &mut peer_realm,
             n if n.eq_ignore_ascii_case("nonce") => &mut nonce,
             n if n.eq_ignore_ascii_case("opaque") => &mut opaque,
             n if n.eq_ignore_ascii_case("algorithm") => &mut algorithm,
             n if n.eq_ignore_ascii_case("qop") => &mut qop,
             _ => continue,
         };
-        if place.replace(param.value).is_some() {
+        if slot.replace(param.value).is_some() {
             return None;
         }
     }
-    let (theirs, nonce) = (theirs?, nonce?);
-    let plain = unescape(theirs);
-    if realm.is_some_and(|ours| ours != plain) {
+    let (peer_realm, nonce) = (peer_realm?, nonce?);
+    let unescaped_realm = unescape(peer_realm);
+    if realm.is_some_and(|ours| ours != unescaped_realm) {
         return None;
     }
-    let named = algorithm;
-    let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::named)?;
+    let given_algorithm = algorithm;
+    let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::from_name)?;
     let auth = match qop {
         None => false,
         Some(list) if list.split(',').any(|one| one.trim().eq_ignore_ascii_case("auth")) => true,
         Some(_) => return None,
     };
     let cnonce = if auth { rng.base36(16) } else { String::new() };
-    let ha1 = Ha1::new(user, &plain, password.expose());
+    let ha1 = Ha1::new(user, &unescaped_realm, password.expose());
     let with = auth.then_some(Qop { nc: "00000001", cnonce: &cnonce });
     let (raw, len) = hash::response(algorithm, &ha1, method, uri, nonce, with);
     let mut digits = [0; 64];
@@ -63,8 +63,9 @@ pub fn answer(
     out.push_str("Digest username=");
     quote(&mut out, user);
     // Quoted values are repeated unchanged, escapes included.
-    let _ = write!(out, ", realm=\"{theirs}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"");
-    if named.is_some() {
+    let _ =
+        write!(out, ", realm=\"{peer_realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\"");
+    if given_algorithm.is_some() {
         let _ = write!(out, ", algorithm={}", algorithm.as_str());
     }
     if auth {

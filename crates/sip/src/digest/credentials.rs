@@ -51,7 +51,7 @@ impl<'a> Credentials<'a> {
         ] = [None; 9];
         for param in Params(after_scheme(value)?) {
             let param = param?;
-            let place = match param.name {
+            let slot = match param.name {
                 n if n.eq_ignore_ascii_case("username") => &mut username,
                 n if n.eq_ignore_ascii_case("realm") => &mut realm,
                 n if n.eq_ignore_ascii_case("nonce") => &mut nonce,
@@ -63,13 +63,13 @@ impl<'a> Credentials<'a> {
                 n if n.eq_ignore_ascii_case("nc") => &mut nc,
                 _ => continue,
             };
-            if place.replace(param.value).is_some() {
+            if slot.replace(param.value).is_some() {
                 return None;
             }
         }
         let nc: &str = nc?;
         let digits = nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
-        let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::named)?;
+        let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::from_name)?;
         (digits && qop?.eq_ignore_ascii_case("auth")).then_some(())?;
         Some(Credentials {
             username: unescape(username.filter(|name| !name.is_empty())?),
@@ -87,9 +87,9 @@ impl<'a> Credentials<'a> {
     /// Whether the response is correct for this method and HA1, compared in constant time.
     pub fn prove(&self, method: &str, ha1: &Ha1) -> bool {
         let qop = Some(Qop { nc: self.nc, cnonce: self.cnonce });
-        let (right, len) = hash::response(self.algorithm, ha1, method, self.uri, self.nonce, qop);
+        let (expected, len) = hash::response(self.algorithm, ha1, method, self.uri, self.nonce, qop);
         // A response that is not hexadecimal costs the same hashes, and is never correct.
-        let (given, whole) = hash::unhex(self.response, len).map_or(([0; 32], false), |given| (given, true));
-        whole & bool::from(given.ct_eq(&right))
+        let (given, valid) = hash::unhex(self.response, len).map_or(([0; 32], false), |given| (given, true));
+        valid & bool::from(given.ct_eq(&expected))
     }
 }

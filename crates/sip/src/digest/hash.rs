@@ -7,15 +7,15 @@ use super::{Algorithm, Ha1};
 
 /// MD5 over parts.
 pub(super) fn md5(parts: &[&str]) -> [u8; 16] {
-    over::<Md5>(parts).into()
+    hash_parts::<Md5>(parts).into()
 }
 
 /// SHA-256 over parts.
 pub(super) fn sha256(parts: &[&str]) -> [u8; 32] {
-    over::<Sha256>(parts).into()
+    hash_parts::<Sha256>(parts).into()
 }
 
-fn over<D: Digest>(parts: &[&str]) -> digest_output::Of<D> {
+fn hash_parts<D: Digest>(parts: &[&str]) -> digest_output::Of<D> {
     let mut hash = D::new();
     for part in parts {
         hash.update(part.as_bytes());

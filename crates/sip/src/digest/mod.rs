@@ -35,7 +35,7 @@ impl Algorithm {
         }
     }
 
-    fn named(name: &str) -> Option<Algorithm> {
+    fn from_name(name: &str) -> Option<Algorithm> {
         [Algorithm::Md5, Algorithm::Sha256].into_iter().find(|a| a.as_str().eq_ignore_ascii_case(name))
     }
 }

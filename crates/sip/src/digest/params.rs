@@ -22,7 +22,7 @@ pub(super) fn after_scheme(value: &str) -> Option<&str> {
 pub(super) struct Params<'a>(pub(super) &'a str);
 
 impl<'a> Params<'a> {
-    fn one(&mut self) -> Option<Param<'a>> {
+    fn next_param(&mut self) -> Option<Param<'a>> {
         let text = self.0;
         let len = text.bytes().position(|b| !lexer::is(b, TOKEN))?;
         let (name, rest) = text.split_at_checked(len).filter(|(name, _)| !name.is_empty())?;
@@ -54,7 +54,7 @@ impl<'a> Iterator for Params<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let param = self.one();
+        let param = self.next_param();
         if param.is_none() {
             self.0 = "";
         }

@@ -5,18 +5,18 @@ use crate::{HeaderName, Headers, Message, Method, Scheme, sdp_of};
 
 /// The response to a request that fails a check.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) status: u16,
     pub(super) phrase: Option<&'static str>,
     pub(super) lines: Headers,
 }
 
-impl Refusal {
-    fn new(status: u16) -> Refusal {
-        Refusal { status, phrase: None, lines: Headers::new() }
+impl Rejection {
+    fn new(status: u16) -> Rejection {
+        Rejection { status, phrase: None, lines: Headers::new() }
     }
 
-    fn with(mut self, name: &str, value: impl std::fmt::Display) -> Refusal {
+    fn with(mut self, name: &str, value: impl std::fmt::Display) -> Rejection {
         self.lines.add(name, value);
         self
     }
@@ -36,27 +36,27 @@ pub(super) fn unsupported(request: &Message) -> String {
 }
 
 /// Whether the body has a Content-Encoding that we cannot decode (§8.2.3).
-fn is_encoded(request: &Message) -> bool {
+fn has_content_encoding(request: &Message) -> bool {
     !request.body().is_empty()
         && request.tokens(HeaderName::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
 /// Check an out-of-dialog request in the order of §8.2. A method that is not in [`Config::allow`] passes: authentication comes first (§8.2), so the
 /// user of the endpoint challenges the sender and rejects the method afterwards.
-pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Refusal> {
+pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Rejection> {
     let method = request.method();
     if !core.config.allow.split(',').any(|known| known.trim() == method.as_str()) {
         return Ok(());
     }
     if matches!(method, Method::Bye | Method::Prack | Method::Update | Method::Info) {
-        return Err(Refusal::new(481));
+        return Err(Rejection::new(481));
     }
     if request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Other(_))) {
-        return Err(Refusal::new(416));
+        return Err(Rejection::new(416));
     }
     let invite = *method == Method::Invite;
     if invite && core.transactions.is_merged(core.keys.merged(request)) {
-        return Err(Refusal::new(482));
+        return Err(Rejection::new(482));
     }
     if request
         .header_lines(HeaderName::Require)
@@ -66,27 +66,27 @@ pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Refusal> {
     {
         let unknown = unsupported(request);
         if !unknown.is_empty() {
-            return Err(Refusal::new(420).with("Unsupported", unknown));
+            return Err(Rejection::new(420).with("Unsupported", unknown));
         }
     }
     match request.number(HeaderName::MaxForwards) {
         Some(Ok(0)) if !matches!(method, Method::Options | Method::Register) => {
-            return Err(Refusal::new(483));
+            return Err(Rejection::new(483));
         }
         Some(Err(())) => {
-            return Err(Refusal { phrase: Some("Bad Max-Forwards"), ..Refusal::new(400) });
+            return Err(Rejection { phrase: Some("Bad Max-Forwards"), ..Rejection::new(400) });
         }
         Some(Ok(_)) | None => {}
     }
-    if is_encoded(request) {
-        return Err(Refusal::new(415).with("Accept-Encoding", "identity"));
+    if has_content_encoding(request) {
+        return Err(Rejection::new(415).with("Accept-Encoding", "identity"));
     }
     if invite {
         if request.contacts().is_err() {
-            return Err(Refusal { phrase: Some("Bad Contact"), ..Refusal::new(400) });
+            return Err(Rejection { phrase: Some("Bad Contact"), ..Rejection::new(400) });
         }
         if sdp_of(request).is_err() {
-            return Err(Refusal::new(415).with("Accept", "application/sdp"));
+            return Err(Rejection::new(415).with("Accept", "application/sdp"));
         }
     }
     Ok(())

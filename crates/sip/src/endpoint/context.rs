@@ -43,23 +43,23 @@ impl Core {
     }
 
     /// A new tag or Call-ID. Starts with the id prefix of this process, so that in-dialog requests can be routed to it.
-    pub(crate) fn name(&mut self, kind: u8) -> Arc<str> {
-        let noise = self.rng.u64();
+    pub(crate) fn random_id(&mut self, kind: u8) -> Arc<str> {
+        let random = self.rng.u64();
         let mut text = Vec::with_capacity(self.config.id_prefix.len() + 13);
         text.extend_from_slice(self.config.id_prefix.as_bytes());
         text.push(kind);
-        wire::base36(&mut text, noise, 12);
+        wire::base36(&mut text, random, 12);
         String::from_utf8_lossy(&text).into()
     }
 
     /// Generate the branch of the next request.
     fn draw_branch(&mut self) {
-        let noise = self.rng.u64();
+        let random = self.rng.u64();
         self.branch.clear();
         self.branch.extend_from_slice(b"z9hG4bK");
         self.branch.extend_from_slice(self.config.id_prefix.as_bytes());
         self.branch.push(b'-');
-        wire::base36(&mut self.branch, noise, 12);
+        wire::base36(&mut self.branch, random, 12);
     }
 
     /// Complete the request in the buffer: header lines, User-Agent, body.
@@ -102,36 +102,36 @@ impl Cx<'_> {
     pub(crate) fn send(
         &mut self,
         dialog: &Dialog,
-        what: RequestSpec<'_>,
+        spec: RequestSpec<'_>,
         owner: Owner,
         fill: impl FnOnce(&mut Headers, &Core),
     ) -> Option<ClientId> {
-        let bytes = self.write(dialog, &what, fill);
+        let bytes = self.write(dialog, &spec, fill);
         let core = &mut *self.core;
-        let key = core.keys.client(&core.branch, what.method);
+        let key = core.keys.client(&core.branch, spec.method);
         core.transactions.send(self.now, key, dialog.hop, bytes, owner, self.out)
     }
 
     /// Send the ACK of a 2xx. The transaction stores it and resends it for each retransmission of the 2xx.
-    pub(crate) fn acknowledge(
+    pub(crate) fn send_ack(
         &mut self,
         dialog: &Dialog,
         invite: ClientId,
-        what: RequestSpec<'_>,
+        spec: RequestSpec<'_>,
         session: Option<SessionId>,
         auth: Option<&Headers>,
     ) {
-        let bytes = self.write(dialog, &what, |lines, _| {
+        let bytes = self.write(dialog, &spec, |lines, _| {
             auth.map(|auth| lines.extend(auth));
         });
         self.out.push(Output::Transmit { hop: dialog.hop, bytes: bytes.clone(), session });
-        self.core.transactions.acknowledged(invite, &dialog.remote_tag, dialog.hop, bytes);
+        self.core.transactions.store_ack(invite, &dialog.remote_tag, dialog.hop, bytes);
     }
 
     fn write(
         &mut self,
         dialog: &Dialog,
-        what: &RequestSpec<'_>,
+        spec: &RequestSpec<'_>,
         fill: impl FnOnce(&mut Headers, &Core),
     ) -> Bytes {
         self.core.draw_branch();
@@ -139,14 +139,14 @@ impl Cx<'_> {
         lines.clear();
         fill(&mut lines, self.core);
         let core = &mut *self.core;
-        dialog.begin(&mut core.buf, what.method, what.cseq, &core.branch, what.max_forwards);
-        let bytes = core.finish(&lines, what.body);
+        dialog.begin(&mut core.buf, spec.method, spec.cseq, &core.branch, spec.max_forwards);
+        let bytes = core.finish(&lines, spec.body);
         core.lines = lines;
         bytes
     }
 
     /// Send an out-of-dialog request.
-    pub(crate) fn send_alone(
+    pub(crate) fn send_out_of_dialog(
         &mut self,
         head: &wire::RequestHead<'_>,
         method: &Method,
@@ -177,7 +177,7 @@ impl Cx<'_> {
         core.transactions.await_final(self.now, invite);
         let Some(branch) = branch_of(&request) else { return };
         let key = core.keys.client(branch, &Method::Cancel);
-        core.transactions.send(self.now, key, hop, bytes, Owner::Nobody(session), self.out);
+        core.transactions.send(self.now, key, hop, bytes, Owner::None(session), self.out);
     }
 
     /// Respond in a server transaction. `fill` appends the header lines of the session.
@@ -197,7 +197,7 @@ impl Cx<'_> {
         let core = &mut *self.core;
         let software = core.config.software.as_deref();
         core.buf.clear();
-        write::response(&to.request, Some(&to.hop), reply.lines(&lines), Some(tag), software, &mut core.buf);
+        write::response(&to.message, Some(&to.hop), reply.lines(&lines), Some(tag), software, &mut core.buf);
         let bytes = Bytes::copy_from_slice(&core.buf);
         core.lines = lines;
         core.transactions.respond(self.now, to.tx, reply.status, bytes.clone(), self.out);
@@ -205,22 +205,22 @@ impl Cx<'_> {
     }
 
     /// 405 or 501, with Allow and a Reason header (RFC 3326), which some phones show to the user.
-    pub(crate) fn not_allowed(&mut self, to: &ServerRequest, status: u16) {
+    pub(crate) fn reject_method(&mut self, to: &ServerRequest, status: u16) {
         // The name of an unknown method is text from the peer: do not repeat it.
-        let method = to.request.method();
+        let method = to.message.method();
         let known = !matches!(method, Method::Other(_));
-        let what = if known { method.to_string() } else { "this method".to_owned() };
+        let name = if known { method.to_string() } else { "this method".to_owned() };
         self.respond(to, "", Reply::new(status), |lines, core| {
             lines.add("Allow", &core.config.allow);
             lines.add(
                 "Reason",
-                format_args!("SIP;cause={status};text=\"{what} is not taken within a call here\""),
+                format_args!("SIP;cause={status};text=\"{name} is not supported within a call\""),
             );
         });
     }
 
     /// Respond to OPTIONS within a dialog with our capabilities (RFC 3261 §11.2).
-    pub(crate) fn options(&mut self, to: &ServerRequest) {
+    pub(crate) fn answer_options(&mut self, to: &ServerRequest) {
         self.respond(to, "", Reply::new(200), |lines, core| {
             lines
                 .add("Allow", &core.config.allow)
@@ -230,7 +230,7 @@ impl Cx<'_> {
     }
 
     /// Respond within a dialog with a status and nothing else.
-    pub(crate) fn refuse(&mut self, to: &ServerRequest, status: u16) {
+    pub(crate) fn respond_status(&mut self, to: &ServerRequest, status: u16) {
         self.respond(to, "", Reply::new(status), |_, _| {});
     }
 }
@@ -248,7 +248,7 @@ pub(crate) struct RequestSpec<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct ServerRequest {
     pub(crate) tx: ServerId,
-    pub(crate) request: Message,
+    pub(crate) message: Message,
     /// The hop that it came over.
     pub(crate) hop: Hop,
 }

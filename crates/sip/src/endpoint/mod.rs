@@ -157,11 +157,11 @@ pub struct Endpoint {
     sessions: Slab<Session>,
     dialogs: KeyedMap<Key, u32>,
     subscriptions: Subscriptions,
-    subscribed: KeyedMap<Key, u32>,
-    ring: ResponseCache,
-    budget: ResponseLimiter,
+    subscription_dialogs: KeyedMap<Key, u32>,
+    response_cache: ResponseCache,
+    response_limiter: ResponseLimiter,
     /// Out-of-dialog requests that we sent and that have no final response yet.
-    asked: KeyedMap<RequestId, PendingRequest>,
+    pending_requests: KeyedMap<RequestId, PendingRequest>,
     /// Number of sessions and requests ever started.
     serial: u64,
 }
@@ -174,18 +174,18 @@ const TICK_BATCH: usize = 256;
 impl Endpoint {
     /// An endpoint without transactions or sessions. `rng` seeds its tags, branches and hash keys.
     pub fn new(config: Config, mut rng: Rng) -> Endpoint {
-        let ring = ResponseCache::new(&mut rng);
+        let response_cache = ResponseCache::new(&mut rng);
         let hash = KeyedHash::new(&mut rng);
-        let budget = ResponseLimiter::new(&mut rng);
+        let response_limiter = ResponseLimiter::new(&mut rng);
         Endpoint {
             core: Core::new(config, rng),
             sessions: Slab::new(),
             dialogs: KeyedMap::with_hasher(hash),
             subscriptions: Subscriptions::default(),
-            subscribed: KeyedMap::with_hasher(hash),
-            ring,
-            budget,
-            asked: KeyedMap::with_hasher(hash),
+            subscription_dialogs: KeyedMap::with_hasher(hash),
+            response_cache,
+            response_limiter,
+            pending_requests: KeyedMap::with_hasher(hash),
             serial: 0,
         }
     }
@@ -195,15 +195,15 @@ impl Endpoint {
         let now = now.instant;
         match input {
             Input::Packet { hop, bytes } => self.on_packet(now, hop, bytes, out),
-            Input::FlowClosed(flow) => self.on_broken(now, flow, None, out),
-            Input::Unreachable(hop) => self.on_broken(now, hop.flow, Some(hop), out),
+            Input::FlowClosed(flow) => self.on_transport_failure(now, flow, None, out),
+            Input::Unreachable(hop) => self.on_transport_failure(now, hop.flow, Some(hop), out),
             Input::Tick => self.on_tick(now, out),
         }
     }
 
     /// When to call [`Endpoint::handle`] with [`Input::Tick`] if no other input comes first; `None` if no timer is set.
     pub fn deadline(&self) -> Option<Instant> {
-        self.core.transactions.alarms.next()
+        self.core.transactions.timers.next()
     }
 
     /// The number of transactions and of sessions, for metrics and for leak checks in tests.
@@ -213,20 +213,20 @@ impl Endpoint {
 
     /// Number of responses that the limit for unauthenticated sources has suppressed.
     pub fn suppressed_responses(&self) -> u64 {
-        self.budget.withheld
+        self.response_limiter.suppressed
     }
 
     fn on_tick(&mut self, now: Instant, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
-            let Some(alarm) = self.core.transactions.alarms.pop(now) else { break };
-            let expired = match alarm {
+            let Some(timer) = self.core.transactions.timers.pop(now) else { break };
+            let expired = match timer {
                 Timer::Client(slot) => self.core.transactions.fire_client(now, slot, out),
                 Timer::Server(slot) => self.core.transactions.fire_server(now, slot, out),
                 Timer::Session(slot) => {
                     if let Some(session) = self.sessions.get_mut(slot as usize) {
                         session.timer_at = None;
                         let id = session.id;
-                        self.with(now, id, out, Session::tick);
+                        self.with_session(now, id, out, Session::tick);
                     }
                     None
                 }
@@ -236,9 +236,9 @@ impl Endpoint {
                 }
             };
             match expired {
-                Some(Expired::Client { tx, owner }) => self.on_lost(now, tx, owner, 408, out),
+                Some(Expired::Client { tx, owner }) => self.on_no_response(now, tx, owner, 408, out),
                 Some(Expired::Server { tx, session: Some(id) }) => {
-                    self.with(now, id, out, |session, cx| session.on_refusal_done(cx, tx));
+                    self.with_session(now, id, out, |session, cx| session.on_rejection_complete(cx, tx));
                 }
                 Some(Expired::Server { session: None, .. }) | None => {}
             }
@@ -271,7 +271,7 @@ impl Endpoint {
 
     /// Respond to an authenticated sender, and cache the response for retransmissions of the request. The cache has a fixed capacity.
     pub fn respond_cached(&mut self, now: Now, request: &Incoming, reply: Reply<'_>, out: &mut Vec<Output>) {
-        self.budget.proved(now.instant, request.hop.remote.ip());
+        self.response_limiter.on_authenticated(now.instant, request.hop.remote.ip());
         let bytes = self.answer_stateless(
             now.instant,
             &request.message,
@@ -283,13 +283,13 @@ impl Endpoint {
             out,
         );
         let key = self.core.keys.answer(&request.message, request.hop.remote);
-        let until = now.instant + self.core.transactions.times.long;
-        self.ring.keep(now.instant, until, key, bytes);
+        let until = now.instant + self.core.transactions.timer_values.timeout;
+        self.response_cache.insert(now.instant, until, key, bytes);
     }
 
     /// Let a session handle the request of an [`Event::SourceChanged`]. From now on the peer's address is the source of that request.
     pub fn accept_source(&mut self, now: Now, session: SessionId, request: Incoming, out: &mut Vec<Output>) {
-        self.serve_within(now.instant, session, request, out);
+        self.serve_in_dialog(now.instant, session, request, out);
     }
 
     // ---- sessions ------------------------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ impl Endpoint {
     /// Accept an INVITE as a UAS: create its transaction and session, send 100. `None` if the session limit is reached (503 was sent) or if its
     /// Session-Expires is below our Min-SE (422 was sent, RFC 4028 §9).
     pub fn start_uas(&mut self, now: Now, invite: Incoming, out: &mut Vec<Output>) -> Option<SessionId> {
-        if let Some(least) = session::too_small(&self.core.config, &invite.message) {
+        if let Some(least) = session::below_min_se(&self.core.config, &invite.message) {
             let mut lines = Headers::new();
             lines.add("Min-SE", least);
             self.respond_cached(now, &invite, Reply::new(422).lines(&lines), out);
@@ -307,9 +307,9 @@ impl Endpoint {
         let id = self.next_session();
         let key = self.core.keys.server(&message, &Method::Invite, hop.remote.ip());
         let merged = self.core.keys.merged(&message);
-        let back = wire::reply_hop(&message, &hop);
+        let response_hop = wire::reply_hop(&message, &hop);
         let tx = match id {
-            Some(id) => self.core.transactions.new_server(key, Some(merged), back, true, Some(id)),
+            Some(id) => self.core.transactions.new_server(key, Some(merged), response_hop, true, Some(id)),
             None => None,
         };
         let (Some(id), Some(tx)) = (id, tx) else {
@@ -318,10 +318,10 @@ impl Endpoint {
             self.respond_cached(now, &Incoming { hop, message }, Reply::new(503).lines(&lines), out);
             return None;
         };
-        self.budget.proved(now.instant, hop.remote.ip());
+        self.response_limiter.on_authenticated(now.instant, hop.remote.ip());
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        let session = session::receive(&mut cx, id, ServerRequest { tx, request: message, hop });
-        self.keep(session);
+        let session = session::receive(&mut cx, id, ServerRequest { tx, message, hop });
+        self.insert_session(session);
         Some(id)
     }
 
@@ -330,7 +330,7 @@ impl Endpoint {
         let id = self.next_session()?;
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
         let session = session::connect(&mut cx, id, connect)?;
-        self.keep(session);
+        self.insert_session(session);
         Some(id)
     }
 
@@ -344,25 +344,25 @@ impl Endpoint {
         sdp: Option<Bytes>,
         out: &mut Vec<Output>,
     ) {
-        self.with(now.instant, session, out, |session, cx| session.progress(cx, status, sdp));
+        self.with_session(now.instant, session, out, |session, cx| session.progress(cx, status, sdp));
     }
 
     /// Send 200 for an incoming session. `sdp` may be `None` only if a reliable provisional response already carried it. Waits for an outstanding
     /// PRACK first (RFC 3262 §3).
     pub fn accept(&mut self, now: Now, session: SessionId, sdp: Option<Bytes>, out: &mut Vec<Output>) {
-        self.with(now.instant, session, out, |session, cx| session.accept(cx, sdp));
+        self.with_session(now.instant, session, out, |session, cx| session.accept(cx, sdp));
     }
 
     /// End a session in any state: reject an incoming one without final response, CANCEL an outgoing one, send BYE in a confirmed one (if the ACK is
     /// outstanding, after it: RFC 3261 §15). [`SessionEvent::Ended`] follows when the signalling is complete, and is the last event.
     pub fn hangup(&mut self, now: Now, session: SessionId, hangup: HangupParams<'_>, out: &mut Vec<Output>) {
-        self.with(now.instant, session, out, |session, cx| session.hangup(cx, &hangup));
+        self.with_session(now.instant, session, out, |session, cx| session.hangup(cx, &hangup));
     }
 
     /// Send an SDP offer: by re-INVITE if the dialog is confirmed, by UPDATE if it is early and the peer allows it. Waits while another offer is
     /// pending, retries after 491 (RFC 3261 §14.1). [`SessionEvent::Answered`] or [`SessionEvent::OfferRefused`] follows.
     pub fn offer(&mut self, now: Now, session: SessionId, sdp: Bytes, out: &mut Vec<Output>) {
-        self.with(now.instant, session, out, |session, cx| session.offer(cx, sdp));
+        self.with_session(now.instant, session, out, |session, cx| session.offer(cx, sdp));
     }
 
     /// Respond to a [`SessionEvent::Offered`]: with an SDP answer, or reject it with a status (488).
@@ -373,7 +373,7 @@ impl Endpoint {
         answer: Result<Bytes, u16>,
         out: &mut Vec<Output>,
     ) {
-        self.with(now.instant, session, out, |session, cx| session.answer(cx, answer));
+        self.with_session(now.instant, session, out, |session, cx| session.answer(cx, answer));
     }
 
     /// Send INFO in a confirmed session.
@@ -385,7 +385,7 @@ impl Endpoint {
         body: &[u8],
         out: &mut Vec<Output>,
     ) {
-        self.with(now.instant, session, out, |session, cx| session.info(cx, content_type, body));
+        self.with_session(now.instant, session, out, |session, cx| session.info(cx, content_type, body));
     }
 
     /// A snapshot of a session's dialog, from which [`Endpoint::restore_dialog`] can end it after a crash; `None` before it is confirmed. Opaque text
@@ -397,7 +397,7 @@ impl Endpoint {
     /// Whether the INVITE that we sent for a session got any response; `false` means none so far.
     pub fn has_response(&self, session: SessionId) -> bool {
         let found = self.sessions.get(slot(session)).filter(|s| s.id == session);
-        found.is_none_or(|session| session.is_heard(&self.core.transactions))
+        found.is_none_or(|session| session.has_response(&self.core.transactions))
     }
 
     /// The Call-ID of a session, once its id is valid.
@@ -409,8 +409,8 @@ impl Endpoint {
     pub fn restore_dialog(&mut self, now: Now, dialog: &[u8], hop: Hop) -> Option<SessionId> {
         let id = self.next_session()?;
         let cx = Cx { now: now.instant, core: &mut self.core, out: &mut Vec::new() };
-        let session = session::resume(&cx, id, dialog, hop)?;
-        self.keep(session);
+        let session = session::restore(&cx, id, dialog, hop)?;
+        self.insert_session(session);
         Some(id)
     }
 
@@ -425,42 +425,42 @@ impl Endpoint {
         Some(SessionId(self.serial << SLOT_BITS | self.sessions.vacant_key() as u64))
     }
 
-    fn keep(&mut self, session: Session) {
+    fn insert_session(&mut self, session: Session) {
         let (id, key) = (session.id, session.key);
         let at = self.sessions.insert(session);
         debug_assert_eq!(at, slot(id));
         self.dialogs.insert(key, at as u32);
-        self.arm(at);
+        self.schedule(at);
     }
 
-    fn arm(&mut self, at: usize) {
+    fn schedule(&mut self, at: usize) {
         if let Some(session) = self.sessions.get_mut(at) {
             let deadline = session.deadline();
-            self.core.transactions.alarms.set(Timer::Session(at as u32), &mut session.timer_at, deadline);
+            self.core.transactions.timers.set(Timer::Session(at as u32), &mut session.timer_at, deadline);
         }
     }
 
     /// Run `action` on a session; afterwards set its timer, or remove the session if it has terminated.
-    fn with<T>(
+    fn with_session<T>(
         &mut self,
         now: Instant,
         id: SessionId,
         out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Session, &mut Cx<'_>) -> T,
+        action: impl FnOnce(&mut Session, &mut Cx<'_>) -> T,
     ) -> Option<T> {
         let at = slot(id);
         let session = self.sessions.get_mut(at).filter(|session| session.id == id)?;
-        let told = what(session, &mut Cx { now, core: &mut self.core, out });
-        if session.is_over() {
+        let result = action(session, &mut Cx { now, core: &mut self.core, out });
+        if session.is_terminated() {
             let mut session = self.sessions.remove(at);
-            self.core.transactions.alarms.set(Timer::Session(at as u32), &mut session.timer_at, None);
+            self.core.transactions.timers.set(Timer::Session(at as u32), &mut session.timer_at, None);
             if self.dialogs.get(&session.key) == Some(&(at as u32)) {
                 self.dialogs.remove(&session.key);
             }
         } else {
-            self.arm(at);
+            self.schedule(at);
         }
-        Some(told)
+        Some(result)
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) struct PendingRequest {
     cseq: u32,
     tx: ClientId,
     /// Number of challenges answered. The second one is answered only if the nonce was stale.
-    proofs: u8,
+    challenges: u8,
 }
 
 impl Endpoint {
@@ -77,13 +77,14 @@ impl Endpoint {
     pub fn request(&mut self, now: Now, request: Request, out: &mut Vec<Output>) -> RequestId {
         self.serial += 1;
         let id = RequestId(self.serial);
-        let (call_id, cseq) = request.row.clone().unwrap_or_else(|| (self.core.name(b'-'), 1));
-        let tag = self.core.name(b'd');
+        let (call_id, cseq) = request.row.clone().unwrap_or_else(|| (self.core.random_id(b'-'), 1));
+        let tag = self.core.random_id(b'd');
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        let numbers = Numbers { call_id: &call_id, tag: &tag, cseq };
-        match send(&mut cx, id, &request, numbers, None) {
+        let ids = RequestIds { call_id: &call_id, tag: &tag, cseq };
+        match send(&mut cx, id, &request, ids, None) {
             Some(tx) => {
-                self.asked.insert(id, PendingRequest { request, call_id, tag, cseq, tx, proofs: 0 });
+                self.pending_requests
+                    .insert(id, PendingRequest { request, call_id, tag, cseq, tx, challenges: 0 });
             }
             None => out.push(Output::Event(Event::Response { request: id, response: None })),
         }
@@ -92,43 +93,44 @@ impl Endpoint {
 
     /// Drop a request: no event follows.
     pub fn forget(&mut self, now: Now, request: RequestId) {
-        if let Some(asked) = self.asked.remove(&request) {
-            self.core.transactions.detach(now.instant, asked.tx);
+        if let Some(pending) = self.pending_requests.remove(&request) {
+            self.core.transactions.detach(now.instant, pending.tx);
         }
     }
 
     /// The final response to a request, or `None` on timeout or transport failure.
-    pub(super) fn on_outcome(
+    pub(super) fn on_final_response(
         &mut self,
         now: Instant,
         id: RequestId,
         response: Option<&Message>,
         out: &mut Vec<Output>,
     ) {
-        let Some(asked) = self.asked.get_mut(&id) else { return };
+        let Some(pending) = self.pending_requests.get_mut(&id) else { return };
         let mut cx = Cx { now, core: &mut self.core, out };
-        if response.is_some_and(|response| asked.prove(&mut cx, id, response)) {
+        if response.is_some_and(|response| pending.answer_challenge(&mut cx, id, response)) {
             return;
         }
-        self.asked.remove(&id);
+        self.pending_requests.remove(&id);
         out.push(Output::Event(Event::Response { request: id, response: response.cloned() }));
     }
 }
 
 impl PendingRequest {
     /// Answer a challenge once, and a second time if the nonce was stale. `true` if the request was sent again.
-    fn prove(&mut self, cx: &mut Cx<'_>, id: RequestId, response: &Message) -> bool {
+    fn answer_challenge(&mut self, cx: &mut Cx<'_>, id: RequestId, response: &Message) -> bool {
         let Some(account) = &self.request.credentials else { return false };
-        if self.proofs > 1 || (self.proofs == 1 && !digest::is_stale(response)) {
+        if self.challenges > 1 || (self.challenges == 1 && !digest::is_stale(response)) {
             return false;
         }
         let uri = request_uri(&self.request);
-        let Some(auth) = account.prove(response, &self.request.method, &uri, &mut cx.core.rng) else {
+        let Some(auth) = account.answer_challenge(response, &self.request.method, &uri, &mut cx.core.rng)
+        else {
             return false;
         };
-        (self.proofs, self.cseq) = (self.proofs + 1, self.cseq.saturating_add(1));
-        let numbers = Numbers { call_id: &self.call_id, tag: &self.tag, cseq: self.cseq };
-        let Some(tx) = send(cx, id, &self.request, numbers, Some(&auth)) else { return false };
+        (self.challenges, self.cseq) = (self.challenges + 1, self.cseq.saturating_add(1));
+        let ids = RequestIds { call_id: &self.call_id, tag: &self.tag, cseq: self.cseq };
+        let Some(tx) = send(cx, id, &self.request, ids, Some(&auth)) else { return false };
         self.tx = tx;
         true
     }
@@ -136,7 +138,7 @@ impl PendingRequest {
 
 /// Identifiers of a request: the first two stay the same when it is sent again with credentials, the CSeq does not.
 #[derive(Clone, Copy)]
-struct Numbers<'a> {
+struct RequestIds<'a> {
     call_id: &'a str,
     tag: &'a str,
     cseq: u32,
@@ -152,7 +154,7 @@ fn send(
     cx: &mut Cx<'_>,
     id: RequestId,
     request: &Request,
-    numbers: Numbers<'_>,
+    ids: RequestIds<'_>,
     auth: Option<&Headers>,
 ) -> Option<ClientId> {
     let hop = request.target.hop;
@@ -174,14 +176,14 @@ fn send(
         route: &request.target.route,
         last_route: None,
         from: &request.from,
-        from_tag: numbers.tag,
+        from_tag: ids.tag,
         to: &request.to,
         to_tag: "",
-        call_id: numbers.call_id,
-        cseq: numbers.cseq,
+        call_id: ids.call_id,
+        cseq: ids.cseq,
     };
     let body = request.body.as_ref().map(|(kind, body)| (kind.as_str(), body.as_ref()));
-    let tx = cx.send_alone(&head, &request.method, &lines, body, Owner::Request(id))?;
+    let tx = cx.send_out_of_dialog(&head, &request.method, &lines, body, Owner::Request(id))?;
     if let Some(patience) = request.patience {
         cx.core.transactions.shorten_timeout(tx, cx.now + patience);
     }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_binding_request_is_told_its_address() {
+    fn a_binding_request_gets_its_source_address() {
         // The sample address of RFC 5769 §2.2: 192.0.2.1:32853.
         let request = *b"\x00\x01\x00\x00\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";
         assert!(is_stun(&request));
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_gets_no_answer() {
+    fn garbage_gets_no_response() {
         assert!(!is_stun(b"OPTIONS sip:a SIP/2.0"));
         assert!(answer(&[0; 20], "192.0.2.1:1".parse().unwrap()).is_none());
         let long = *b"\x00\x01\x00\x08\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";

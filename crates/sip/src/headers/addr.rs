@@ -80,7 +80,7 @@ impl AddrSpans {
         found.uri = Span::new(open + 1, close);
         found.spans = UriSpans::read(found.uri.of(text)).ok()?;
         found.params = Span::new(close + 1, whole.end as usize);
-        found.tagged(text)
+        found.find_tag(text)
     }
 
     /// An address without angle brackets: parameters after a `;` belong to the header, and neither `?` nor `,` is allowed.
@@ -94,10 +94,10 @@ impl AddrSpans {
         }
         self.spans = UriSpans::read(uri).ok()?;
         self.params = Span::new(whole.start as usize + end, whole.end as usize);
-        self.tagged(text)
+        self.find_tag(text)
     }
 
-    fn tagged(mut self, text: &[u8]) -> Option<AddrSpans> {
+    fn find_tag(mut self, text: &[u8]) -> Option<AddrSpans> {
         let params = self.params.of(text);
         let base = self.params.start;
         for param in Params::new(params, 0) {
@@ -114,7 +114,7 @@ impl AddrSpans {
 
     /// The value, sharing its text.
     pub(crate) fn name_addr(&self, text: &Bytes) -> NameAddr {
-        let uri = Uri::known(self.uri.cut(text), self.spans);
+        let uri = Uri::from_spans(self.uri.cut(text), self.spans);
         NameAddr { display: display(self.display.of(text)), uri, params: self.params.trim(text).cut(text) }
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn display_names_come_without_quotes_escapes_and_controls() {
+    fn display_names_have_no_quotes_escapes_or_control_characters() {
         let addr = read("\"Ana \\\"la \\\\ jefa\\\"\\\u{7}\" <sip:1@h>;tag=a").unwrap();
         assert_eq!((addr.display.as_str(), addr.tag()), ("Ana \"la \\ jefa\"", Some("a")));
         assert_eq!(read("Ana María<sip:1@h>").unwrap().display, "Ana María");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_addresses_are_refused() {
+    fn malformed_addresses_are_rejected() {
         for text in [
             "",
             "<sip:1@h",

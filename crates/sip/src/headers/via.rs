@@ -48,14 +48,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn skip(&mut self) {
+    fn skip_space(&mut self) {
         while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             self.at += 1;
         }
     }
 
     fn token(&mut self) -> Span {
-        self.skip();
+        self.skip_space();
         let start = self.at;
         while self.text.get(self.at).is_some_and(|&b| lexer::is(b, TOKEN)) {
             self.at += 1;
@@ -63,9 +63,9 @@ impl Reader<'_> {
         Span::new(start, self.at)
     }
 
-    fn mark(&mut self, mark: u8) -> Option<()> {
-        self.skip();
-        (self.text.get(self.at) == Some(&mark)).then(|| self.at += 1)
+    fn separator(&mut self, separator: u8) -> Option<()> {
+        self.skip_space();
+        (self.text.get(self.at) == Some(&separator)).then(|| self.at += 1)
     }
 }
 
@@ -76,9 +76,9 @@ impl ViaSpans {
         let text = text.get(..end)?;
         let mut reader = Reader { text, at: 0 };
         let protocol = reader.token();
-        reader.mark(b'/')?;
+        reader.separator(b'/')?;
         let version = reader.token();
-        reader.mark(b'/')?;
+        reader.separator(b'/')?;
         let transport = reader.token().of(text);
         let spaced = reader.text.get(reader.at).is_some_and(|&b| lexer::is_space(b));
         if !protocol.of(text).eq_ignore_ascii_case(b"SIP")
@@ -88,8 +88,9 @@ impl ViaSpans {
         {
             return None;
         }
-        reader.skip();
-        let mut found = ViaSpans { transport: known(transport), end: end as u32, ..ViaSpans::default() };
+        reader.skip_space();
+        let mut found =
+            ViaSpans { transport: transport_from_name(transport), end: end as u32, ..ViaSpans::default() };
         found.sent_by(&mut reader)?;
         found.params = reader.at as u32;
         for param in Params::new(text, reader.at) {
@@ -98,7 +99,7 @@ impl ViaSpans {
             match param.name.of(text) {
                 n if n.eq_ignore_ascii_case(b"branch") => found.branch = param.value,
                 n if n.eq_ignore_ascii_case(b"rport") => found.rport = Some(lexer::port(value)),
-                n if n.eq_ignore_ascii_case(b"received") => found.received = address(value),
+                n if n.eq_ignore_ascii_case(b"received") => found.received = parse_address(value),
                 _ => {}
             }
         }
@@ -120,10 +121,10 @@ impl ViaSpans {
         }
         self.host = Span::new(start, start + len);
         reader.at = start + len;
-        if reader.mark(b':').is_some() {
+        if reader.separator(b':').is_some() {
             self.port = Some(lexer::port(reader.token().of(reader.text))?);
         }
-        reader.skip();
+        reader.skip_space();
         Some(())
     }
 
@@ -147,14 +148,14 @@ impl Via {
     }
 }
 
-fn known(transport: &[u8]) -> Option<Transport> {
+fn transport_from_name(transport: &[u8]) -> Option<Transport> {
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
         .into_iter()
         .find(|t| t.as_str().as_bytes().eq_ignore_ascii_case(transport))
 }
 
 /// Parse an address, with or without the brackets that RFC 5118 §4.5 allows for IPv6 in `received`.
-fn address(value: &[u8]) -> Option<IpAddr> {
+fn parse_address(value: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(value).ok()?;
     text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
 }

@@ -81,28 +81,28 @@ impl Index {
     pub(super) fn value(&self, at: usize) -> &[u8] {
         match self.lines.get(at) {
             None => &[],
-            Some(entry) if entry.folded => self.smooth(at).map(|text| &**text).unwrap_or_default(),
+            Some(entry) if entry.folded => self.unfolded_value(at).map(|text| &**text).unwrap_or_default(),
             Some(entry) => entry.value.of(&self.bytes),
         }
     }
 
     /// The value without folding, sharing the buffer.
-    pub(super) fn base(&self, at: usize) -> Bytes {
+    pub(super) fn value_bytes(&self, at: usize) -> Bytes {
         match self.lines.get(at) {
             None => Bytes::new(),
-            Some(entry) if entry.folded => self.smooth(at).cloned().unwrap_or_default(),
+            Some(entry) if entry.folded => self.unfolded_value(at).cloned().unwrap_or_default(),
             Some(entry) => entry.value.cut(&self.bytes),
         }
     }
 
-    fn smooth(&self, at: usize) -> Option<&Bytes> {
+    fn unfolded_value(&self, at: usize) -> Option<&Bytes> {
         self.unfolded.iter().find(|(line, _)| *line == at).map(|(_, text)| text)
     }
 
     /// The comma-separated values of all lines of a header.
     pub(super) fn values(&self, name: HeaderName) -> impl Iterator<Item = Bytes> + '_ {
         self.all(name).flat_map(move |at| {
-            let base = self.base(at);
+            let base = self.value_bytes(at);
             let spans: SmallVec<[Span; 4]> = lexer::values(&base).collect();
             spans.into_iter().map(move |span| span.cut(&base))
         })

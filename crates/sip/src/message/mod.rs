@@ -129,17 +129,17 @@ impl Message {
 
     /// The topmost Via value.
     pub fn via(&self) -> Via {
-        self.index.via.spans.via(&self.index.base(self.index.via.line))
+        self.index.via.spans.via(&self.index.value_bytes(self.index.via.line))
     }
 
     /// The From value.
     pub fn from(&self) -> NameAddr {
-        self.index.from.spans.name_addr(&self.index.base(self.index.from.line))
+        self.index.from.spans.name_addr(&self.index.value_bytes(self.index.from.line))
     }
 
     /// The To value.
     pub fn to(&self) -> NameAddr {
-        self.index.to.spans.name_addr(&self.index.base(self.index.to.line))
+        self.index.to.spans.name_addr(&self.index.value_bytes(self.index.to.line))
     }
 
     /// The From tag; empty if there is none (RFC 2543).
@@ -173,18 +173,18 @@ impl Message {
             } else if let Some(addr) = NameAddr::parse(value) {
                 list.push(addr);
             } else {
-                return Err(self.fault("Bad Contact"));
+                return Err(self.bad_request("Bad Contact"));
             }
         }
         match (star, list.is_empty()) {
             (false, true) => Ok(Contacts::None),
             (false, false) => Ok(Contacts::List(list)),
             (true, true) if self.index.values(HeaderName::Contact).count() == 1 => Ok(Contacts::Star),
-            (true, _) => Err(self.fault("Bad Contact")),
+            (true, _) => Err(self.bad_request("Bad Contact")),
         }
     }
 
-    fn fault(&self, what: &'static str) -> ParseError {
+    fn bad_request(&self, what: &'static str) -> ParseError {
         let answerable = self.status().is_none().then(|| Box::new(self.clone()));
         ParseError { status: 400, what, answerable }
     }

@@ -9,9 +9,9 @@ use super::{Question, Records};
 use crate::limits;
 
 /// Maximum TTL of a negative answer.
-pub(super) const NOTHING_TTL: Duration = Duration::from_secs(300);
+pub(super) const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
 /// Maximum TTL of a record.
-const LONGEST: Duration = Duration::from_secs(86_400);
+const MAX_TTL: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug)]
 pub(super) struct Cache {
@@ -29,17 +29,17 @@ impl Cache {
         self.answers.len()
     }
 
-    pub(super) fn find(&self, now: Instant, question: &Question) -> Option<Records> {
+    pub(super) fn get(&self, now: Instant, question: &Question) -> Option<Records> {
         self.answers.get(question).filter(|(until, _)| *until > now).map(|(_, records)| records.clone())
     }
 
     /// The last positive answer, even if expired: better than none while the DNS fails (RFC 8767).
-    pub(super) fn last(&self, question: &Question) -> Option<Records> {
+    pub(super) fn get_stale(&self, question: &Question) -> Option<Records> {
         self.answers.get(question).filter(|(_, records)| !records.is_empty()).map(|(_, r)| r.clone())
     }
 
-    pub(super) fn keep(&mut self, now: Instant, question: Question, records: Records, ttl: Duration) {
-        let until = now + ttl.min(LONGEST);
+    pub(super) fn insert(&mut self, now: Instant, question: Question, records: Records, ttl: Duration) {
+        let until = now + ttl.min(MAX_TTL);
         if let Some((old, _)) = self.answers.insert(question.clone(), (until, records)) {
             self.order.remove(&(old, question.clone()));
         }

@@ -16,7 +16,7 @@ use base::{Instant, KeyedHash, KeyedMap, Rng};
 
 use crate::{Transport, Uri, limits};
 use cache::Cache;
-use select::Goal;
+use select::Destination;
 
 /// A DNS question. Names are in lower case, without the trailing dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -104,19 +104,19 @@ pub enum Step {
 }
 
 /// Number of attempts per question.
-const TRIES: u8 = 3;
+const MAX_TRIES: u8 = 3;
 /// Delay after the first failure; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(500);
 /// How long a failed question counts as a negative answer.
 const FAILURE_TTL: Duration = Duration::from_secs(10);
 /// How long an unreachable address is sorted last.
-const PENALTY: Duration = Duration::from_secs(30);
+const PENALTY_TIME: Duration = Duration::from_secs(30);
 
 type Records = Arc<[Record]>;
 
 #[derive(Debug)]
 struct Lookup {
-    goal: Goal,
+    destination: Destination,
     /// Answers used by this lookup: valid until it ends, however short their TTL.
     known: BTreeMap<Question, Records>,
     asking: Option<Question>,
@@ -148,12 +148,12 @@ impl Resolver {
     pub fn ask(&mut self, now: Instant, uri: &Uri) -> (LookupId, Step) {
         self.serial += 1;
         let id = LookupId(self.serial);
-        let Some(goal) = Goal::of(uri) else { return (id, Step::Done(Vec::new())) };
+        let Some(destination) = Destination::of(uri) else { return (id, Step::Done(Vec::new())) };
         if self.lookups.len() >= limits::LOOKUPS {
             return (id, Step::Done(Vec::new()));
         }
         let seed = self.rng.u64();
-        self.lookups.insert(id, Lookup { goal, known: BTreeMap::new(), asking: None, tries: 0, seed });
+        self.lookups.insert(id, Lookup { destination, known: BTreeMap::new(), asking: None, tries: 0, seed });
         (id, self.step(now, id))
     }
 
@@ -163,12 +163,12 @@ impl Resolver {
         let Some(question) = lookup.asking.take() else { return self.step(now, id) };
         let (records, ttl): (Records, Duration) = match answer {
             Answer::Found { records, ttl } => (records.into(), ttl),
-            Answer::Nothing { ttl } => (Arc::from([]), ttl.min(cache::NOTHING_TTL)),
-            Answer::Failed => match self.cache.last(&question) {
+            Answer::Nothing { ttl } => (Arc::from([]), ttl.min(cache::MAX_NEGATIVE_TTL)),
+            Answer::Failed => match self.cache.get_stale(&question) {
                 Some(records) => (records, FAILURE_TTL),
                 None => {
                     lookup.tries += 1;
-                    if lookup.tries < TRIES {
+                    if lookup.tries < MAX_TRIES {
                         let wait = BACK_OFF * (1 << (lookup.tries - 1));
                         return Step::Wait(now + wait);
                     }
@@ -178,7 +178,7 @@ impl Resolver {
         };
         lookup.tries = 0;
         lookup.known.insert(question.clone(), records.clone());
-        self.cache.keep(now, question, records, ttl);
+        self.cache.insert(now, question, records, ttl);
         self.step(now, id)
     }
 
@@ -193,7 +193,7 @@ impl Resolver {
             self.penalties.retain(|_, until| *until > now);
         }
         if self.penalties.len() < limits::PENALTIES {
-            self.penalties.insert(candidate, now + PENALTY);
+            self.penalties.insert(candidate, now + PENALTY_TIME);
         }
     }
 
@@ -205,22 +205,22 @@ impl Resolver {
     fn step(&mut self, now: Instant, id: LookupId) -> Step {
         let Some(lookup) = self.lookups.get_mut(&id) else { return Step::Done(Vec::new()) };
         let mut rng = Rng::from_number(lookup.seed);
-        let enough = lookup.known.len() >= limits::QUESTIONS;
+        let over_limit = lookup.known.len() >= limits::QUESTIONS;
         let (cache, known) = (&self.cache, &mut lookup.known);
-        let mut recall = |question: Question| {
+        let mut known_answer = |question: Question| {
             if let Some(records) = known.get(&question) {
                 return Ok(records.clone());
             }
-            match cache.find(now, &question) {
+            match cache.get(now, &question) {
                 Some(records) => {
                     known.insert(question, records.clone());
                     Ok(records)
                 }
-                None if enough => Ok(Arc::from([])),
+                None if over_limit => Ok(Arc::from([])),
                 None => Err(question),
             }
         };
-        match select::candidates(&lookup.goal, &self.transports, &mut recall, &mut rng) {
+        match select::candidates(&lookup.destination, &self.transports, &mut known_answer, &mut rng) {
             Ok(mut candidates) => {
                 self.lookups.remove(&id);
                 let penalties = &self.penalties;

@@ -19,7 +19,7 @@ impl Session {
     }
 
     /// See [`crate::Endpoint::has_response`].
-    pub(crate) fn is_heard(&self, transactions: &Transactions) -> bool {
+    pub(crate) fn has_response(&self, transactions: &Transactions) -> bool {
         match &self.state {
             SessionState::InviteSent(calling) => transactions.is_proceeding(calling.tx),
             SessionState::InviteReceived(_)
@@ -47,15 +47,15 @@ impl Session {
             if ringing.invite.tx != invite {
                 return;
             }
-            let (served, tag) = (ringing.invite.clone(), ringing.dialog.local_tag.clone());
-            cx.respond(&served, &tag, Reply::new(487), |_, _| {});
+            let (request, tag) = (ringing.invite.clone(), ringing.dialog.local_tag.clone());
+            cx.respond(&request, &tag, Reply::new(487), |_, _| {});
             let reason = cancel.header(HeaderName::Reason).map(str::to_owned);
-            return self.end(cx, Termination::Cancelled { reason });
+            return self.terminate(cx, Termination::Cancelled { reason });
         }
         // A cancelled re-INVITE: the session continues unchanged.
         let withdrawn = match &self.offer_answer {
-            OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
-                served.tx == invite
+            OfferAnswerState::RemoteOffer(request) | OfferAnswerState::OfferRequested(request) => {
+                request.tx == invite
             }
             OfferAnswerState::Stable
             | OfferAnswerState::LocalOffer

@@ -22,9 +22,9 @@ pub(crate) struct Calling {
     lines: Headers,
     offer: Bytes,
     max_forwards: u8,
-    authed: bool,
+    auth_sent: bool,
     /// Number of times that 422 raised our Session-Expires.
-    too_small: u8,
+    interval_raises: u8,
 }
 
 /// One early dialog.
@@ -34,7 +34,7 @@ pub(crate) struct Fork {
     /// RSeq of the last reliable provisional response that we acknowledged.
     pub(crate) rseq: Option<u32>,
     /// A reliable response carried SDP: the first offer/answer exchange is complete (RFC 3262 §5).
-    pub(crate) settled: bool,
+    pub(crate) initial_offer_complete: bool,
 }
 
 /// Whether the call is being cancelled.
@@ -48,7 +48,7 @@ pub(crate) enum Cancel {
 
 /// Send the INVITE of a new session; `None` if the limit on transactions is reached.
 pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> Option<Session> {
-    let (call_id, local_tag) = (cx.core.name(b'-'), cx.core.name(b'd'));
+    let (call_id, local_tag) = (cx.core.random_id(b'-'), cx.core.random_id(b'd'));
     let base = Dialog {
         call_id,
         local_tag,
@@ -63,7 +63,7 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> 
         hop: connect.target.hop,
     };
     let key = cx.core.keys.dialog(&base.call_id, &base.local_tag);
-    let refresh = timer::SessionTimer::wished(&cx.core.config);
+    let refresh = timer::SessionTimer::requested(&cx.core.config);
     let (lines, offer, max_forwards) = (connect.lines, connect.offer, connect.max_forwards);
     let tx = invite(cx, id, &base, max_forwards, &lines, &offer, &refresh, None)?;
     let calling = Calling {
@@ -74,8 +74,8 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> 
         lines,
         offer: offer.clone(),
         max_forwards,
-        authed: false,
-        too_small: 0,
+        auth_sent: false,
+        interval_raises: 0,
     };
     let mut session = Session::new(id, key, SessionState::InviteSent(Box::new(calling)), true);
     session.credentials = connect.credentials;
@@ -96,10 +96,10 @@ fn invite(
     auth: Option<&Headers>,
 ) -> Option<ClientId> {
     let body = Some((SDP, offer.as_ref()));
-    let what = RequestSpec { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
-    cx.send(base, what, Owner::Session(id), |lines, core| {
+    let spec = RequestSpec { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
+    cx.send(base, spec, Owner::Session(id), |lines, core| {
         contact_lines(lines, base, &core.config.allow);
-        refresh.wish_lines(lines);
+        refresh.invite_headers(lines);
         lines.extend(own);
         if let Some(auth) = auth {
             lines.extend(auth);
@@ -112,18 +112,18 @@ pub(crate) const SDP: &str = "application/sdp";
 
 impl Session {
     /// A response to our INVITE, or `Err` with 408 or 503 if there is none.
-    pub(crate) fn on_invite_answer(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
-        match answer {
+    pub(crate) fn on_invite_response(&mut self, cx: &mut Cx<'_>, response: Result<&Message, u16>) {
+        match response {
             Ok(response) => {
                 self.update_peer_capabilities(response);
                 match response.status().unwrap_or(0) {
                     0..=100 => self.cancel_if_wanted(cx),
                     101..=199 => self.on_provisional(cx, response),
                     200..=299 => self.on_success(cx, response),
-                    status => self.on_refusal(cx, status, Some(response)),
+                    status => self.on_rejection(cx, status, Some(response)),
                 }
             }
-            Err(status) => self.on_refusal(cx, status, None),
+            Err(status) => self.on_rejection(cx, status, None),
         }
     }
 
@@ -144,9 +144,9 @@ impl Session {
                 return;
             }
             fork.rseq = Some(rseq);
-            fork.settled |= sdp.is_some();
+            fork.initial_offer_complete |= sdp.is_some();
             let tag = fork.dialog.remote_tag.clone();
-            self.prack(cx, (rseq, response.cseq().number), tag);
+            self.send_prack(cx, (rseq, response.cseq().number), tag);
         }
         let SessionState::InviteSent(calling) = &self.state else { return };
         if matches!(calling.cancel, Cancel::No) {
@@ -169,50 +169,50 @@ impl Session {
         dialog.refresh(response);
         let (tx, cseq, max_forwards) = (calling.tx, calling.base.local_seq, calling.max_forwards);
         let cancelled = !matches!(calling.cancel, Cancel::No);
-        let what = RequestSpec { method: &Method::Ack, cseq, max_forwards, body: None };
-        cx.acknowledge(&dialog, tx, what, Some(id), self.auth.as_ref());
+        let spec = RequestSpec { method: &Method::Ack, cseq, max_forwards, body: None };
+        cx.send_ack(&dialog, tx, spec, Some(id), self.auth.as_ref());
         let sdp = sdp_of(response).unwrap_or_default();
         if sdp.is_some() {
             self.remote_sdp.clone_from(&sdp);
         }
-        self.timer.agreed(cx.now, response);
+        self.timer.on_2xx(cx.now, response);
         self.state = SessionState::Confirmed(Box::new(Up { dialog, unacked: None, bye: None }));
         if cancelled {
             // CANCEL and 200 crossed (RFC 3261 §9.1): end the answered call with BYE.
-            return self.bye(cx, Headers::new());
+            return self.send_bye(cx, Headers::new());
         }
         let fork = fork.unwrap_or(0) as u8;
         cx.event(id, SessionEvent::Accepted { fork, sdp, response: response.clone() });
         self.offer_if_queued(cx);
     }
 
-    fn on_refusal(&mut self, cx: &mut Cx<'_>, status: u16, response: Option<&Message>) {
+    fn on_rejection(&mut self, cx: &mut Cx<'_>, status: u16, response: Option<&Message>) {
         let SessionState::InviteSent(calling) = &self.state else { return };
         if !matches!(calling.cancel, Cancel::No) {
-            return self.end(cx, Termination::Local);
+            return self.terminate(cx, Termination::Local);
         }
         if let Some(response) = response
             && self.invite_again(cx, status, response)
         {
             return;
         }
-        self.end(cx, Termination::Refused { status, response: response.cloned() });
+        self.terminate(cx, Termination::Refused { status, response: response.cloned() });
     }
 
     /// Send the INVITE again if the rejection names a curable fault: missing credentials (once), or too small a session interval.
     fn invite_again(&mut self, cx: &mut Cx<'_>, status: u16, response: &Message) -> bool {
         let SessionState::InviteSent(calling) = &self.state else { return false };
-        let (authed, too_small) = (calling.authed, calling.too_small);
+        let (auth_sent, interval_raises) = (calling.auth_sent, calling.interval_raises);
         match status {
-            401 | 407 if !authed && self.authorise(cx, response, &Method::Invite) => {}
-            422 if too_small < 2 && self.timer.lengthen(response) => {}
+            401 | 407 if !auth_sent && self.authorise(cx, response, &Method::Invite) => {}
+            422 if interval_raises < 2 && self.timer.raise_interval(response) => {}
             _ => return false,
         }
         let SessionState::InviteSent(calling) = &mut self.state else { return false };
         if status == 422 {
-            (calling.too_small, calling.authed) = (calling.too_small + 1, false);
+            (calling.interval_raises, calling.auth_sent) = (calling.interval_raises + 1, false);
         } else {
-            calling.authed = true;
+            calling.auth_sent = true;
         }
         calling.forks.clear();
         calling.base.next_seq();
@@ -235,7 +235,9 @@ impl Session {
             SessionState::Terminating(closing) => closing.dialog.request_uri(),
             SessionState::InviteReceived(_) | SessionState::Terminated => return false,
         };
-        let Some(lines) = account.prove(response, method, &uri, &mut cx.core.rng) else { return false };
+        let Some(lines) = account.answer_challenge(response, method, &uri, &mut cx.core.rng) else {
+            return false;
+        };
         self.auth = Some(lines);
         true
     }
@@ -259,15 +261,19 @@ impl Calling {
         if self.forks.len() >= limits::EARLY_DIALOGS {
             return None;
         }
-        self.forks.push(Fork { dialog: self.base.answered(response), rseq: None, settled: false });
+        self.forks.push(Fork {
+            dialog: self.base.answered(response),
+            rseq: None,
+            initial_offer_complete: false,
+        });
         Some(self.forks.len() - 1)
     }
 }
 
 /// A 2xx that no session expects: another fork answered too, or the session has terminated. Send ACK, then BYE (RFC 3261 §13.2.2.4).
-pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
+pub(crate) fn ack_and_bye_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
     let Some(client) = cx.core.transactions.client(tx) else { return };
-    let (hop, label) = (client.hop, client.owner.label());
+    let (hop, label) = (client.hop, client.owner.ladder_session());
     let Ok(invite) = Message::parse(client.request.clone()) else { return };
     let Some(target) = invite.uri().cloned() else { return };
     let base = Dialog {
@@ -290,9 +296,9 @@ pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
     };
     let mut dialog = base.answered(response);
     let ack = RequestSpec { method: &Method::Ack, cseq: dialog.local_seq, max_forwards: 70, body: None };
-    cx.acknowledge(&dialog, tx, ack, label, None);
+    cx.send_ack(&dialog, tx, ack, label, None);
     let bye = RequestSpec { method: &Method::Bye, cseq: dialog.next_seq(), max_forwards: 70, body: None };
-    cx.send(&dialog, bye, Owner::Nobody(label), |_, _| {});
+    cx.send(&dialog, bye, Owner::None(label), |_, _| {});
 }
 
 /// Key of a session in the dialog table.

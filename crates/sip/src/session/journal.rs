@@ -11,9 +11,9 @@ use crate::{Hop, Uri};
 /// The first line: version of the format.
 const VERSION: &str = "1";
 /// Maximum length of a journal record, in bytes.
-const BYTES: usize = 4096;
+const MAX_RECORD_BYTES: usize = 4096;
 /// How far the CSeq of a restored dialog is above the recorded one: more requests than any call sends in between.
-const GAP: u32 = 10_000;
+const CSEQ_GAP: u32 = 10_000;
 
 impl Session {
     /// See [`crate::Endpoint::dialog`].
@@ -39,13 +39,13 @@ impl Session {
         fields.extend(dialog.route.iter().map(Uri::as_str));
         let text = fields.join("\n");
         // A field with a line feed could not be read back.
-        let whole = text.len() <= BYTES && fields.iter().all(|field| !field.contains('\n'));
-        whole.then(|| text.into_bytes())
+        let valid = text.len() <= MAX_RECORD_BYTES && fields.iter().all(|field| !field.contains('\n'));
+        valid.then(|| text.into_bytes())
     }
 }
 
 /// Restore a dialog from a journal record; `None` if the record is malformed or of another version.
-pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Option<Session> {
+pub(crate) fn restore(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Option<Session> {
     let mut fields = std::str::from_utf8(record).ok()?.split('\n');
     if fields.next()? != VERSION {
         return None;
@@ -59,7 +59,7 @@ pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Opt
         local: fields.next()?.into(),
         remote: fields.next()?.into(),
         contact_user: fields.next()?.into(),
-        local_seq: fields.next()?.parse::<u32>().ok()?.checked_add(GAP)?,
+        local_seq: fields.next()?.parse::<u32>().ok()?.checked_add(CSEQ_GAP)?,
         remote_seq: fields.next()?.parse().ok().filter(|seq| *seq > 0),
         target: uri(fields.next()?)?,
         route: fields.map(uri).collect::<Option<_>>()?,

@@ -20,10 +20,10 @@ use crate::{Headers, Hop, Message, Uri};
 
 pub(crate) use accept::receive;
 pub(crate) use body::sdp_of;
-pub(crate) use connect::{connect, end_stray};
-pub(crate) use journal::resume;
+pub(crate) use connect::{ack_and_bye_stray, connect};
+pub(crate) use journal::restore;
 pub(crate) use state::Session;
-pub(crate) use timer::too_small;
+pub(crate) use timer::below_min_se;
 
 /// Id of an INVITE session of an [`crate::Endpoint`]. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

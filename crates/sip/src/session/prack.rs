@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use base::Instant;
 use bytes::Bytes;
 
-use super::accept::First;
+use super::accept::InitialOffer;
 use super::state::{Intent, OfferAnswerState, Session, SessionState};
 use super::{SessionEvent, Termination};
 use crate::endpoint::{Cx, ServerRequest};
-use crate::transaction::{ClientId, Resend};
+use crate::transaction::{ClientId, Retransmission};
 use crate::{HeaderName, Message, Reply, sdp_of};
 
 /// Our reliable provisional responses to one INVITE.
@@ -31,30 +31,30 @@ pub(crate) struct Reliable {
 pub(crate) struct Outstanding {
     rseq: u32,
     bytes: Bytes,
-    resend: Resend,
+    resend: Retransmission,
     until: Instant,
 }
 
 /// Maximum number of queued provisional responses.
-const QUEUE: usize = 8;
+const MAX_QUEUED: usize = 8;
 
 impl Reliable {
     pub(crate) fn enqueue(&mut self, status: u16, sdp: Option<Bytes>) {
-        if self.queue.len() < QUEUE {
+        if self.queue.len() < MAX_QUEUED {
             self.queue.push_back((status, sdp));
         }
     }
 
-    pub(crate) fn take_number(&mut self) -> u32 {
+    pub(crate) fn next_rseq(&mut self) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         number
     }
 
     pub(crate) fn sent(&mut self, cx: &Cx<'_>, rseq: u32, bytes: Bytes) {
-        let times = cx.core.transactions.times;
-        let resend = Resend::first(cx.now, times.t1);
-        self.outstanding = Some(Outstanding { rseq, bytes, resend, until: cx.now + times.long });
+        let timer_values = cx.core.transactions.timer_values;
+        let resend = Retransmission::first(cx.now, timer_values.t1);
+        self.outstanding = Some(Outstanding { rseq, bytes, resend, until: cx.now + timer_values.timeout });
     }
 }
 
@@ -68,8 +68,8 @@ impl super::accept::Ringing {
 
 impl Session {
     /// Send PRACK for a reliable provisional response.
-    pub(crate) fn prack(&mut self, cx: &mut Cx<'_>, rack: (u32, u32), tag: Box<str>) {
-        self.request(cx, Intent::Prack { rack, tag }, false);
+    pub(crate) fn send_prack(&mut self, cx: &mut Cx<'_>, rack: (u32, u32), tag: Box<str>) {
+        self.send_request(cx, Intent::Prack { rack, tag }, false);
     }
 
     /// A provisional response to a re-INVITE may be reliable as well.
@@ -81,42 +81,52 @@ impl Session {
             let same =
                 |intent: &Intent| matches!(intent, Intent::Prack { rack: known, .. } if *known == rack);
             if !self.pending.iter().any(|pending| same(&pending.intent)) {
-                self.prack(cx, rack, response.to_tag().into());
+                self.send_prack(cx, rack, response.to_tag().into());
             }
         }
     }
 
     /// The peer's PRACK.
-    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
-        let SessionState::InviteReceived(ringing) = &mut self.state else { return cx.refuse(&served, 481) };
-        let cseq = ringing.invite.request.cseq().number;
-        let fits = |out: &Outstanding| rack(&served.request) == Some((out.rseq, cseq));
+    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, request: ServerRequest) {
+        let SessionState::InviteReceived(ringing) = &mut self.state else {
+            return cx.respond_status(&request, 481);
+        };
+        let cseq = ringing.invite.message.cseq().number;
+        let fits = |out: &Outstanding| rack(&request.message) == Some((out.rseq, cseq));
         if !ringing.reliable.outstanding.as_ref().is_some_and(fits) {
-            return cx.refuse(&served, 481);
+            return cx.respond_status(&request, 481);
         }
-        let sdp = match sdp_of(&served.request) {
+        let sdp = match sdp_of(&request.message) {
             Ok(sdp) => sdp,
-            Err(status) => return cx.refuse(&served, status),
+            Err(status) => return cx.respond_status(&request, status),
         };
         ringing.reliable.outstanding = None;
-        match (&ringing.first, sdp) {
-            (First::Sent, answer) => {
+        match (&ringing.initial_offer, sdp) {
+            (InitialOffer::LocalSent, answer) => {
                 // The answer to the offer in our provisional response; without one the offer stays unanswered until ACK.
-                ringing.first = First::Done;
+                ringing.initial_offer = InitialOffer::Complete;
                 self.offer_answer = OfferAnswerState::Stable;
-                cx.respond(&served, "", Reply::new(200), |_, _| {});
+                cx.respond(&request, "", Reply::new(200), |_, _| {});
                 if answer.is_some() {
                     self.remote_sdp.clone_from(&answer);
                     cx.event(self.id, SessionEvent::Confirmed { sdp: answer });
                 }
             }
-            (First::Done, Some(offer)) if matches!(self.offer_answer, OfferAnswerState::Stable) => {
+            (InitialOffer::Complete, Some(offer))
+                if matches!(self.offer_answer, OfferAnswerState::Stable) =>
+            {
                 self.remote_sdp = Some(offer.clone());
-                self.offer_answer = OfferAnswerState::RemoteOffer(served);
+                self.offer_answer = OfferAnswerState::RemoteOffer(request);
                 cx.event(self.id, SessionEvent::Offered { sdp: Some(offer) });
             }
-            (First::Done | First::Offered | First::Shown(_) | First::Wanted, _) => {
-                cx.respond(&served, "", Reply::new(200), |_, _| {});
+            (
+                InitialOffer::Complete
+                | InitialOffer::Received
+                | InitialOffer::AnsweredUnreliably(_)
+                | InitialOffer::Requested,
+                _,
+            ) => {
+                cx.respond(&request, "", Reply::new(200), |_, _| {});
             }
         }
         self.after_prack(cx);
@@ -125,7 +135,7 @@ impl Session {
     /// Send the next response that waited for the PRACK.
     fn after_prack(&mut self, cx: &mut Cx<'_>) {
         let SessionState::InviteReceived(ringing) = &mut self.state else { return };
-        if let Some(super::accept::Waiting(sdp)) = ringing.accept.take() {
+        if let Some(super::accept::PendingAccept(sdp)) = ringing.accept.take() {
             self.accept(cx, sdp);
         } else if let Some((status, sdp)) = ringing.reliable.queue.pop_front() {
             self.progress(cx, status, sdp);
@@ -135,14 +145,14 @@ impl Session {
     }
 
     pub(crate) fn tick_reliable(&mut self, cx: &mut Cx<'_>) {
-        let long = cx.core.transactions.times.long;
+        let timeout = cx.core.transactions.timer_values.timeout;
         let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         let tx = ringing.invite.tx;
         if let Some((bytes, at)) = &mut ringing.last
             && *at <= cx.now
         {
-            *at = cx.now + super::accept::REMINDER;
-            cx.core.transactions.repeat(tx, bytes, cx.out);
+            *at = cx.now + super::accept::PROVISIONAL_INTERVAL;
+            cx.core.transactions.retransmit(tx, bytes, cx.out);
         }
         let Some(out) = &mut ringing.reliable.outstanding else { return };
         if out.until <= cx.now {
@@ -150,10 +160,10 @@ impl Session {
             let tag = ringing.dialog.local_tag.clone();
             let invite = ringing.invite.clone();
             cx.respond(&invite, &tag, Reply::new(504), |_, _| {});
-            self.end(cx, Termination::DialogGone);
+            self.terminate(cx, Termination::DialogGone);
         } else if out.resend.at <= cx.now {
-            out.resend = out.resend.again(cx.now, long);
-            cx.core.transactions.repeat(tx, &out.bytes, cx.out);
+            out.resend = out.resend.next(cx.now, timeout);
+            cx.core.transactions.retransmit(tx, &out.bytes, cx.out);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{SessionEvent, SessionId, Termination};
 use crate::dialog::Dialog;
 use crate::digest::Account;
 use crate::endpoint::{Cx, ServerRequest};
-use crate::transaction::{ClientId, Key, Resend, ServerId};
+use crate::transaction::{ClientId, Key, Retransmission, ServerId};
 use crate::{HeaderName, Headers, Message, Method};
 
 /// One INVITE session.
@@ -28,7 +28,7 @@ pub(crate) struct Session {
     /// An offer of the user that cannot be sent yet; a later one replaces it.
     pub(crate) pending_offer: Option<Bytes>,
     /// In-dialog requests that we sent and that have no final response.
-    pub(crate) pending: SmallVec<[Pending; 2]>,
+    pub(crate) pending: SmallVec<[InDialogRequest; 2]>,
     pub(crate) timer: SessionTimer,
     /// Our current SDP; a session refresh by re-INVITE repeats it.
     pub(crate) local_sdp: Option<Bytes>,
@@ -45,9 +45,9 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Peer {
     /// `Allow` lists UPDATE.
-    pub(crate) updates: bool,
+    pub(crate) allows_update: bool,
     /// `Supported` lists timer.
-    pub(crate) timer: bool,
+    pub(crate) supports_timer: bool,
 }
 
 /// The state of a session.
@@ -81,7 +81,7 @@ pub(crate) struct Unacked {
     pub(crate) tx: ServerId,
     pub(crate) cseq: u32,
     pub(crate) bytes: Bytes,
-    pub(crate) resend: Resend,
+    pub(crate) resend: Retransmission,
     pub(crate) until: Instant,
     /// The 2xx carried an offer; the ACK carries the answer.
     pub(crate) offered: bool,
@@ -91,12 +91,12 @@ pub(crate) struct Unacked {
 #[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) dialog: Dialog,
-    pub(crate) waits: Waits,
+    pub(crate) awaited: AwaitedReply,
 }
 
 /// What a session that we ended waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waits {
+pub(crate) enum AwaitedReply {
     /// The response to BYE.
     Bye,
     /// The ACK of our rejection.
@@ -122,24 +122,24 @@ pub(crate) enum OfferAnswerState {
 
 /// An in-dialog request that we sent.
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub(crate) struct InDialogRequest {
     pub(crate) tx: ClientId,
     pub(crate) intent: Intent,
     /// A challenge was answered; a second one is not.
-    pub(crate) authed: bool,
+    pub(crate) auth_sent: bool,
 }
 
 /// The content of an in-dialog request: enough to send it again.
 #[derive(Clone, Debug)]
 pub(crate) enum Intent {
-    /// An offer of the user, or with [`Why::Refresh`] a session refresh.
+    /// An offer of the user, or with [`OfferReason::Refresh`] a session refresh.
     ReInvite {
         sdp: Bytes,
-        why: Why,
+        reason: OfferReason,
     },
     Update {
         sdp: Option<Bytes>,
-        why: Why,
+        reason: OfferReason,
     },
     Bye {
         lines: Headers,
@@ -156,20 +156,20 @@ pub(crate) enum Intent {
 
 /// Why a re-INVITE or UPDATE is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Why {
+pub(crate) enum OfferReason {
     /// An offer of the user; the number counts the 491 responses to it.
-    Offer(u8),
+    User(u8),
     /// The session timer.
     Refresh,
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, key: Key, stage: SessionState, caller: bool) -> Self {
+    pub(crate) fn new(id: SessionId, key: Key, state: SessionState, caller: bool) -> Self {
         Session {
             id,
             key,
             timer_at: None,
-            state: stage,
+            state,
             offer_answer: OfferAnswerState::Stable,
             pending_offer: None,
             pending: SmallVec::new(),
@@ -231,13 +231,13 @@ impl Session {
         self.only_dialog().map(|dialog| dialog.local_tag.clone())
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_terminated(&self) -> bool {
         matches!(self.state, SessionState::Terminated)
     }
 
     /// Terminate the session: reject the peer's pending offer, detach pending transactions, report the end.
-    pub(crate) fn end(&mut self, cx: &mut Cx<'_>, ended: Termination) {
-        if self.is_over() {
+    pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, ended: Termination) {
+        if self.is_terminated() {
             return;
         }
         self.reject_pending_offer(cx);
@@ -258,8 +258,8 @@ impl Session {
     /// Reject the peer's offer that the user has not answered.
     pub(crate) fn reject_pending_offer(&mut self, cx: &mut Cx<'_>) {
         match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
-            OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
-                cx.refuse(&served, 487);
+            OfferAnswerState::RemoteOffer(request) | OfferAnswerState::OfferRequested(request) => {
+                cx.respond_status(&request, 487);
             }
             OfferAnswerState::Stable
             | OfferAnswerState::LocalOffer
@@ -271,37 +271,41 @@ impl Session {
     /// Read the peer's capabilities from a message.
     pub(crate) fn update_peer_capabilities(&mut self, message: &Message) {
         if message.header_lines(HeaderName::Allow).next().is_some() {
-            self.peer.updates = message.tokens(HeaderName::Allow).any(|token| token == "UPDATE");
+            self.peer.allows_update = message.tokens(HeaderName::Allow).any(|token| token == "UPDATE");
         }
         if message.header_lines(HeaderName::Supported).next().is_some() {
-            self.peer.timer =
+            self.peer.supports_timer =
                 message.tokens(HeaderName::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
         }
     }
 
     /// An in-dialog request of the peer, other than ACK and CANCEL; its transaction exists.
-    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
-        let Some(dialog) = self.dialog(served.request.from_tag()) else { return cx.refuse(&served, 481) };
-        if !dialog.accepts(&served.request, served.hop) {
-            return cx.refuse(&served, 500);
+    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, request: ServerRequest) {
+        let Some(dialog) = self.dialog(request.message.from_tag()) else {
+            return cx.respond_status(&request, 481);
+        };
+        if !dialog.accepts(&request.message, request.hop) {
+            return cx.respond_status(&request, 500);
         }
         let early = matches!(self.state, SessionState::InviteSent(_));
-        let leaving = matches!(&self.state, SessionState::Confirmed(up) if up.bye.is_some());
-        match served.request.method() {
+        let bye_requested = matches!(&self.state, SessionState::Confirmed(up) if up.bye.is_some());
+        match request.message.method() {
             // The user has hung up, and BYE waits only for the ACK: no new offers.
-            Method::Invite | Method::Update | Method::Info if leaving => cx.refuse(&served, 481),
-            Method::Bye => self.on_bye(cx, &served),
-            Method::Invite if early => cx.refuse(&served, 491),
-            Method::Invite => self.on_reinvite(cx, served),
-            Method::Update => self.on_update(cx, served),
-            Method::Prack => self.on_prack(cx, served),
-            Method::Info => self.on_info(cx, &served),
-            Method::Options => cx.options(&served),
-            Method::Subscribe | Method::Notify => cx.refuse(&served, 489),
-            Method::Refer | Method::Message | Method::Publish | Method::Register => {
-                cx.not_allowed(&served, 405);
+            Method::Invite | Method::Update | Method::Info if bye_requested => {
+                cx.respond_status(&request, 481)
             }
-            Method::Other(_) => cx.not_allowed(&served, 501),
+            Method::Bye => self.on_bye(cx, &request),
+            Method::Invite if early => cx.respond_status(&request, 491),
+            Method::Invite => self.on_reinvite(cx, request),
+            Method::Update => self.on_update(cx, request),
+            Method::Prack => self.on_prack(cx, request),
+            Method::Info => self.on_info(cx, &request),
+            Method::Options => cx.answer_options(&request),
+            Method::Subscribe | Method::Notify => cx.respond_status(&request, 489),
+            Method::Refer | Method::Message | Method::Publish | Method::Register => {
+                cx.reject_method(&request, 405);
+            }
+            Method::Other(_) => cx.reject_method(&request, 501),
             Method::Ack | Method::Cancel => {}
         }
     }
@@ -316,7 +320,7 @@ impl Session {
         if let SessionState::InviteSent(calling) = &self.state
             && calling.tx == tx
         {
-            self.on_invite_answer(cx, answer);
+            self.on_invite_response(cx, answer);
             return true;
         }
         let Some(at) = self.pending.iter().position(|pending| pending.tx == tx) else { return false };
@@ -328,18 +332,18 @@ impl Session {
             return true;
         }
         let pending = self.pending.remove(at);
-        if let (401 | 407, Ok(message), false) = (status, answer, pending.authed)
+        if let (401 | 407, Ok(message), false) = (status, answer, pending.auth_sent)
             && self.authorise(cx, message, pending.intent.method())
         {
-            self.request(cx, pending.intent, true);
+            self.send_request(cx, pending.intent, true);
             return true;
         }
         match pending.intent {
-            Intent::ReInvite { sdp, why } => self.on_reinvite_answer(cx, tx, answer, sdp, why),
-            Intent::Update { sdp, why } => self.on_update_answer(cx, answer, sdp, why),
+            Intent::ReInvite { sdp, reason } => self.on_reinvite_response(cx, tx, answer, sdp, reason),
+            Intent::Update { sdp, reason } => self.on_update_response(cx, answer, sdp, reason),
             Intent::Bye { .. } => {
                 if matches!(self.state, SessionState::Terminating(_)) {
-                    self.end(cx, Termination::Local);
+                    self.terminate(cx, Termination::Local);
                 }
             }
             Intent::Info { .. } => {
@@ -354,7 +358,7 @@ impl Session {
 
     /// The time of the session's next timer.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let stage = match &self.state {
+        let state = match &self.state {
             SessionState::InviteReceived(ringing) => ringing.deadline(),
             SessionState::Confirmed(up) => {
                 up.unacked.as_ref().map(|unacked| unacked.resend.at.min(unacked.until))
@@ -371,7 +375,7 @@ impl Session {
         };
         let refresh =
             if matches!(self.state, SessionState::Confirmed(_)) { self.timer.deadline() } else { None };
-        stage.into_iter().chain(glare).chain(refresh).min()
+        state.into_iter().chain(glare).chain(refresh).min()
     }
 
     /// The session's timer has expired.

@@ -54,7 +54,7 @@ impl Keys {
     /// request's: a CANCEL looks up its INVITE.
     pub(crate) fn server(&self, request: &Message, method: &Method, from: IpAddr) -> Key {
         let via = request.via();
-        let from = octets(from);
+        let from = ip_octets(from);
         let port = via.port.unwrap_or(0).to_be_bytes();
         let method = if *method == Method::Ack { &Method::Invite } else { method };
         let method = method.as_str().as_bytes();
@@ -97,7 +97,7 @@ impl Keys {
 }
 
 /// An address as sixteen bytes; IPv4 as IPv4-mapped IPv6.
-fn octets(ip: IpAddr) -> [u8; 16] {
+fn ip_octets(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),

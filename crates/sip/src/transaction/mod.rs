@@ -1,7 +1,7 @@
 //! The four transaction state machines of RFC 3261 §17 with RFC 6026.
 //!
 //! A transaction stores the bytes of its messages and retransmits them unchanged. Events for a session or a request are returned as
-//! [`ResponseOutcome`], [`Expired`] or [`Acked`]; everything else is handled here.
+//! [`ResponseOutcome`], [`Expired`] or [`AckOutcome`]; everything else is handled here.
 
 mod client;
 mod key;
@@ -17,7 +17,7 @@ use slab::Slab;
 
 pub(crate) use client::{Client, ClientId, Owner, ResponseOutcome};
 pub(crate) use key::{Key, Keys};
-pub(crate) use server::{Acked, Server, ServerId};
+pub(crate) use server::{AckOutcome, Server, ServerId};
 pub(crate) use timers::{Timer, Timers};
 
 use crate::{Flow, SessionId};
@@ -32,12 +32,12 @@ pub(crate) struct TimerValues {
     /// Maximum time that a message stays in the network.
     pub(crate) t4: Duration,
     /// 64·T1: timers B, D, F, H, J, L and M.
-    pub(crate) long: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl TimerValues {
     fn new(t1: Duration) -> Self {
-        TimerValues { t1, t2: t1 * 8, t4: t1 * 10, long: t1 * 64 }
+        TimerValues { t1, t2: t1 * 8, t4: t1 * 10, timeout: t1 * 64 }
     }
 }
 
@@ -60,10 +60,10 @@ pub(crate) struct Transactions {
     /// INVITEs by merge key, to detect the same request arriving over another path (RFC 3261 §8.2.2.2).
     merged: KeyedMap<Key, u32>,
     /// Client transactions by flow and destination, to find those affected by a transport failure.
-    paths: BTreeSet<(Flow, SocketAddr, u32)>,
+    by_destination: BTreeSet<(Flow, SocketAddr, u32)>,
     serial: u32,
-    pub(crate) alarms: Timers,
-    pub(crate) times: TimerValues,
+    pub(crate) timers: Timers,
+    pub(crate) timer_values: TimerValues,
     buf: Vec<u8>,
 }
 
@@ -76,10 +76,10 @@ impl Transactions {
             client_keys: KeyedMap::with_hasher(hash),
             server_keys: KeyedMap::with_hasher(hash),
             merged: KeyedMap::with_hasher(hash),
-            paths: BTreeSet::new(),
+            by_destination: BTreeSet::new(),
             serial: 0,
-            alarms: Timers::default(),
-            times: TimerValues::new(t1),
+            timers: Timers::default(),
+            timer_values: TimerValues::new(t1),
             buf: Vec::new(),
         }
     }
@@ -97,19 +97,19 @@ impl Transactions {
 
 /// A retransmission schedule: the next time, and the interval before it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Resend {
+pub(crate) struct Retransmission {
     pub(crate) at: Instant,
     pub(crate) interval: Duration,
 }
 
-impl Resend {
+impl Retransmission {
     pub(crate) fn first(now: Instant, t1: Duration) -> Self {
-        Resend { at: now + t1, interval: t1 }
+        Retransmission { at: now + t1, interval: t1 }
     }
 
     /// The following retransmission: twice the interval, at most `cap`.
-    pub(crate) fn again(self, now: Instant, cap: Duration) -> Self {
+    pub(crate) fn next(self, now: Instant, cap: Duration) -> Self {
         let interval = (self.interval * 2).min(cap);
-        Resend { at: now + interval, interval }
+        Retransmission { at: now + interval, interval }
     }
 }

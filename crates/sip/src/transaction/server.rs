@@ -3,7 +3,7 @@
 use base::Instant;
 use bytes::Bytes;
 
-use super::{Expired, Key, Resend, Timer, Transactions};
+use super::{Expired, Key, Retransmission, Timer, Transactions};
 use crate::{Hop, Output, SessionId, limits};
 
 /// Id of a server transaction. Never reused (slot, serial).
@@ -33,20 +33,20 @@ pub(crate) struct Server {
     invite: bool,
     state: State,
     session: Option<SessionId>,
-    armed: Option<Instant>,
-    resend: Option<Resend>,
+    timer_at: Option<Instant>,
+    resend: Option<Retransmission>,
     until: Option<Instant>,
 }
 
 /// Effect of an ACK on the INVITE server transaction with its branch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Acked {
+pub(crate) enum AckOutcome {
     /// No transaction with a rejection: the ACK belongs to a 2xx, or to nothing.
-    Not,
+    NoMatch,
     /// The first ACK of the rejection.
     First(ServerId, Option<SessionId>),
     /// A retransmission of that ACK.
-    Again(Option<SessionId>),
+    Retransmission(Option<SessionId>),
 }
 
 impl Transactions {
@@ -72,7 +72,7 @@ impl Transactions {
             invite,
             state,
             session,
-            armed: None,
+            timer_at: None,
             resend: None,
             until: None,
         };
@@ -95,7 +95,7 @@ impl Transactions {
 
     /// If the request has a transaction, it is a retransmission: send the last response again, and return the session of the transaction.
     #[allow(clippy::option_option)] // no transaction, one without a session, one with a session
-    pub(crate) fn repeated(&mut self, key: Key, out: &mut Vec<Output>) -> Option<Option<SessionId>> {
+    pub(crate) fn on_retransmission(&mut self, key: Key, out: &mut Vec<Output>) -> Option<Option<SessionId>> {
         let server = self.servers.get(*self.server_keys.get(&key)? as usize)?;
         match &server.state {
             State::Proceeding(Some(bytes)) | State::Completed(bytes) => {
@@ -107,7 +107,7 @@ impl Transactions {
     }
 
     /// The INVITE transaction that a CANCEL refers to: its id, its session, and whether it has no final response yet.
-    pub(crate) fn cancelled(&self, key: Key) -> Option<(ServerId, Option<SessionId>, bool)> {
+    pub(crate) fn find_invite_of_cancel(&self, key: Key) -> Option<(ServerId, Option<SessionId>, bool)> {
         let slot = *self.server_keys.get(&key)?;
         let server = self.servers.get(slot as usize)?;
         let (id, session) = (ServerId(slot, server.serial), server.session);
@@ -132,27 +132,27 @@ impl Transactions {
         bytes: Bytes,
         out: &mut Vec<Output>,
     ) {
-        let times = self.times;
+        let timer_values = self.timer_values;
         let Some(server) = self.server_mut(id) else { return };
         if !matches!(server.state, State::Proceeding(_)) {
             return;
         }
         out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
-        let repeats = !server.hop.transport.is_reliable();
+        let unreliable = !server.hop.transport.is_reliable();
         if status < 200 {
             server.state = State::Proceeding(Some(bytes));
         } else if !server.invite {
             // Timer J.
-            server.until = Some(if repeats { now + times.long } else { now });
+            server.until = Some(if unreliable { now + timer_values.timeout } else { now });
             server.state = State::Completed(bytes);
         } else if status < 300 {
             // Timer L (RFC 6026 §7.1).
-            server.until = Some(now + times.long);
+            server.until = Some(now + timer_values.timeout);
             server.state = State::Accepted;
         } else {
             // Timers G and H.
-            server.resend = repeats.then(|| Resend::first(now, times.t1));
-            server.until = Some(now + times.long);
+            server.resend = unreliable.then(|| Retransmission::first(now, timer_values.t1));
+            server.until = Some(now + timer_values.timeout);
             server.state = State::Completed(bytes);
         }
         if server.until.is_some_and(|until| until <= now) {
@@ -163,17 +163,17 @@ impl Transactions {
     }
 
     /// Retransmit a response on behalf of a session: a provisional one until PRACK, a 2xx until ACK.
-    pub(crate) fn repeat(&mut self, id: ServerId, bytes: &Bytes, out: &mut Vec<Output>) {
+    pub(crate) fn retransmit(&mut self, id: ServerId, bytes: &Bytes, out: &mut Vec<Output>) {
         if let Some(server) = self.server_mut(id) {
             out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
         }
     }
 
     /// Handle an ACK with the branch of an INVITE.
-    pub(crate) fn acked(&mut self, now: Instant, key: Key) -> Acked {
-        let t4 = self.times.t4;
-        let Some(&slot) = self.server_keys.get(&key) else { return Acked::Not };
-        let Some(server) = self.servers.get_mut(slot as usize) else { return Acked::Not };
+    pub(crate) fn on_ack(&mut self, now: Instant, key: Key) -> AckOutcome {
+        let t4 = self.timer_values.t4;
+        let Some(&slot) = self.server_keys.get(&key) else { return AckOutcome::NoMatch };
+        let Some(server) = self.servers.get_mut(slot as usize) else { return AckOutcome::NoMatch };
         let (id, session) = (ServerId(slot, server.serial), server.session);
         match server.state {
             State::Completed(_) if server.invite => {
@@ -186,28 +186,28 @@ impl Transactions {
                     server.until = Some(now + t4);
                     self.arm_server(slot);
                 }
-                Acked::First(id, session)
+                AckOutcome::First(id, session)
             }
-            State::Confirmed => Acked::Again(session),
-            State::Proceeding(_) | State::Completed(_) | State::Accepted => Acked::Not,
+            State::Confirmed => AckOutcome::Retransmission(session),
+            State::Proceeding(_) | State::Completed(_) | State::Accepted => AckOutcome::NoMatch,
         }
     }
 
     /// The timer of a server transaction expired.
     pub(crate) fn fire_server(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
-        let t2 = self.times.t2;
+        let t2 = self.timer_values.t2;
         let server = self.servers.get_mut(slot as usize)?;
-        server.armed = None;
+        server.timer_at = None;
         if server.until.is_some_and(|until| until <= now) {
-            let unheard = server.invite && matches!(server.state, State::Completed(_));
+            let unacknowledged = server.invite && matches!(server.state, State::Completed(_));
             let expired = Expired::Server { tx: ServerId(slot, server.serial), session: server.session };
             self.drop_server(slot);
-            return unheard.then_some(expired);
+            return unacknowledged.then_some(expired);
         }
         if let (Some(resend), State::Completed(bytes)) =
             (server.resend.filter(|r| r.at <= now), &server.state)
         {
-            server.resend = Some(resend.again(now, t2));
+            server.resend = Some(resend.next(now, t2));
             out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
         }
         self.arm_server(slot);
@@ -217,13 +217,13 @@ impl Transactions {
     fn arm_server(&mut self, slot: u32) {
         if let Some(server) = self.servers.get_mut(slot as usize) {
             let at = server.resend.map(|r| r.at).into_iter().chain(server.until).min();
-            self.alarms.set(Timer::Server(slot), &mut server.armed, at);
+            self.timers.set(Timer::Server(slot), &mut server.timer_at, at);
         }
     }
 
     fn drop_server(&mut self, slot: u32) {
         if let Some(mut server) = self.servers.try_remove(slot as usize) {
-            self.alarms.set(Timer::Server(slot), &mut server.armed, None);
+            self.timers.set(Timer::Server(slot), &mut server.timer_at, None);
             self.server_keys.remove(&server.key);
             if let Some(merged) = server.merged {
                 self.merged.remove(&merged);

@@ -21,18 +21,18 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Move the only timer of an owner from `armed` to `at`; `None` means not set.
-    pub(crate) fn set(&mut self, alarm: Timer, armed: &mut Option<Instant>, at: Option<Instant>) {
-        if *armed == at {
+    /// Move the only timer of an owner from `timer_at` to `at`; `None` means not set.
+    pub(crate) fn set(&mut self, timer: Timer, timer_at: &mut Option<Instant>, at: Option<Instant>) {
+        if *timer_at == at {
             return;
         }
-        if let Some(old) = *armed {
-            self.due.remove(&(old, alarm));
+        if let Some(old) = *timer_at {
+            self.due.remove(&(old, timer));
         }
         if let Some(new) = at {
-            self.due.insert((new, alarm));
+            self.due.insert((new, timer));
         }
-        *armed = at;
+        *timer_at = at;
     }
 
     /// The time of the next timer.
@@ -42,11 +42,11 @@ impl Timers {
 
     /// Remove and return a timer that is due at `now`. Its owner must reset its own copy of the time.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Timer> {
-        let (at, alarm) = *self.due.first()?;
+        let (at, timer) = *self.due.first()?;
         if at > now {
             return None;
         }
         self.due.pop_first();
-        Some(alarm)
+        Some(timer)
     }
 }

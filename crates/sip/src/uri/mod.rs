@@ -58,7 +58,7 @@ impl Uri {
     }
 
     /// A URI with spans that were parsed before.
-    pub(crate) fn known(text: Bytes, spans: Spans) -> Uri {
+    pub(crate) fn from_spans(text: Bytes, spans: Spans) -> Uri {
         Uri { text, spans }
     }
 
@@ -70,27 +70,27 @@ impl Uri {
     /// Build `sip:user@host:port;transport=…`; `user` is escaped as needed.
     pub fn sip(user: Option<&str>, host: SocketAddr, transport: Option<Transport>) -> Uri {
         let mut text = String::with_capacity(64);
-        begin(&mut text, user);
+        write_user(&mut text, user);
         let _ = write!(text, "{host}");
         if let Some(transport) = transport {
             let _ = write!(text, ";transport={}", transport.as_param());
         }
-        Uri::made(text)
+        Uri::from_text(text)
     }
 
     /// Like [`Uri::sip`], with a host name or address and without a port. The caller must validate `host`.
     pub fn sip_at(user: Option<&str>, host: &str) -> Uri {
         let mut text = String::with_capacity(64);
-        begin(&mut text, user);
+        write_user(&mut text, user);
         if host.contains(':') && !host.starts_with('[') {
             let _ = write!(text, "[{host}]");
         } else {
             text.push_str(host);
         }
-        Uri::made(text)
+        Uri::from_text(text)
     }
 
-    fn made(text: String) -> Uri {
+    fn from_text(text: String) -> Uri {
         let text = Bytes::from(text);
         let spans = Spans::read(&text).unwrap_or_default();
         Uri { text, spans }
@@ -153,9 +153,9 @@ impl Uri {
     }
 }
 
-/// `name=value` pairs separated by `mark`; empty ones are skipped.
-fn pairs(text: &[u8], mark: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
-    text.split(move |&b| b == mark).filter(|pair| !pair.is_empty()).map(|pair| {
+/// `name=value` pairs separated by `separator`; empty ones are skipped.
+fn pairs(text: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+    text.split(move |&b| b == separator).filter(|pair| !pair.is_empty()).map(|pair| {
         match memchr::memchr(b'=', pair) {
             Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
             None => (pair, b"".as_slice()),
@@ -163,7 +163,7 @@ fn pairs(text: &[u8], mark: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
     })
 }
 
-fn begin(text: &mut String, user: Option<&str>) {
+fn write_user(text: &mut String, user: Option<&str>) {
     text.push_str("sip:");
     let Some(user) = user else { return };
     for b in user.bytes() {
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_uris_are_escaped_and_can_be_read_again() {
+    fn built_uris_are_escaped_and_parse_again() {
         let host: SocketAddr = "[2001:db8::1]:5062".parse().unwrap();
         let uri = Uri::sip(Some("José #1@x"), host, Some(Transport::Tcp));
         assert_eq!(uri.to_string(), "sip:Jos%C3%A9%20%231%40x@[2001:db8::1]:5062;transport=tcp");

@@ -147,8 +147,8 @@ impl Spans {
         let len = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let number = rest.get(..len).unwrap_or_default();
         let plus = number.iter().skip(1).any(|&b| b == b'+');
-        let dialled = number.iter().any(|&b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#'));
-        if plus || !dialled || !lexer::all(number, PHONE) {
+        let has_digit = number.iter().any(|&b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#'));
+        if plus || !has_digit || !lexer::all(number, PHONE) {
             return Err(bad("number"));
         }
         self.user = Some(Span::new(start, start + len));
@@ -171,6 +171,6 @@ pub(crate) fn check_host(host: &[u8], bracketed: bool) -> bool {
 }
 
 /// The address that `host` denotes; `None` for a name.
-pub(super) fn literal(host: &str) -> Option<IpAddr> {
+pub(super) fn ip_literal(host: &str) -> Option<IpAddr> {
     host.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':').then(|| host.parse().ok()).flatten()
 }

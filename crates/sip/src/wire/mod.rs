@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_parameters_are_cut_off_behind_the_address_only() {
+    fn only_header_parameters_are_cut_off() {
         for (raw, cut) in [
             (&b"\"a;>\\\" b\" <sip:a@b;x=1>;tag=7;y=\">\""[..], &b"\"a;>\\\" b\" <sip:a@b;x=1>"[..]),
             (b"sip:a@b ;tag=7", b"sip:a@b"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn folding_becomes_spaces_and_a_control_character_ends_a_text() {
+    fn folding_becomes_spaces_and_a_control_character_ends_the_text() {
         let mut buf = Vec::new();
         value(&mut buf, b" a\r\n b ");
         clean(&mut buf, b"x\r\nEvil: 1");

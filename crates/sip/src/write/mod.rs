@@ -60,17 +60,17 @@ impl Headers {
 /// Writer that stops at the first control character.
 struct Clean<'a> {
     out: &'a mut Vec<u8>,
-    spoilt: bool,
+    stopped: bool,
 }
 
 impl fmt::Write for Clean<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.spoilt {
+        if self.stopped {
             return Ok(());
         }
         let bytes = text.as_bytes();
         let len = bytes.iter().position(|&b| b < 0x20 || b == 0x7f);
-        self.spoilt = len.is_some();
+        self.stopped = len.is_some();
         self.out.extend_from_slice(bytes.get(..len.unwrap_or(bytes.len())).unwrap_or_default());
         Ok(())
     }
@@ -78,7 +78,7 @@ impl fmt::Write for Clean<'_> {
 
 /// Append `value` up to the first control character.
 pub(crate) fn clean(out: &mut Vec<u8>, value: impl fmt::Display) {
-    let _ = write!(Clean { out, spoilt: false }, "{value}");
+    let _ = write!(Clean { out, stopped: false }, "{value}");
 }
 
 /// A text as a quoted string, for display names: `"` and `\` escaped, control characters dropped.

@@ -30,10 +30,10 @@ pub(crate) fn response(
     out.push(b' ');
     clean(out, reply.phrase.unwrap_or_else(|| reason_phrase(status)));
     out.extend_from_slice(b"\r\n");
-    vias(request, source, out);
-    let forms =
+    write_vias(request, source, out);
+    let may_create_dialog =
         matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify);
-    if forms && (101..300).contains(&status) {
+    if may_create_dialog && (101..300).contains(&status) {
         for route in request.clean_lines(HeaderName::RecordRoute) {
             line(out, "Record-Route", route);
         }
@@ -69,12 +69,12 @@ pub(crate) fn response(
     finish(out, reply.body);
 }
 
-fn vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
+fn write_vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
     for (i, text) in request.clean_lines(HeaderName::Via).enumerate() {
         match (source, request.via_spans()) {
             (Some(hop), Some(spans)) if i == 0 => {
                 out.extend_from_slice(b"Via: ");
-                topmost(text, spans, hop, out);
+                write_topmost_via(text, spans, hop, out);
                 out.extend_from_slice(b"\r\n");
             }
             _ => line(out, "Via", text),
@@ -83,7 +83,7 @@ fn vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
 }
 
 /// Write the first Via line with `received` and `rport` from the socket; values that the peer wrote there are dropped.
-fn topmost(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
+fn write_topmost_via(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
     let value = Span { start: 0, end: spans.end }.of(text);
     out.extend_from_slice(Span { start: 0, end: spans.params }.of(text).trim_ascii_end());
     for param in Params::new(value, spans.params as usize).flatten() {
@@ -106,7 +106,7 @@ fn topmost(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
         out.extend_from_slice(b";rport=");
         number(out, u64::from(hop.remote.port()));
     }
-    if spans.rport.is_some() || !is_address(spans.host.of(text), remote) {
+    if spans.rport.is_some() || !is_source_address(spans.host.of(text), remote) {
         out.extend_from_slice(b";received=");
         clean(out, remote);
     }
@@ -114,7 +114,7 @@ fn topmost(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
 }
 
 /// Whether the host of sent-by is the source address of the request.
-fn is_address(host: &[u8], remote: IpAddr) -> bool {
+fn is_source_address(host: &[u8], remote: IpAddr) -> bool {
     let text = std::str::from_utf8(host).unwrap_or_default();
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical() == remote)
