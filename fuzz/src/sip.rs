@@ -77,6 +77,11 @@ fn check_accessors(message: &Message) {
         }
     }
     assert!(message.body().len() <= message.bytes().len());
+    if let Ok(parts) = message.body_parts() {
+        let sizes = parts.others.iter().map(|part| part.body.len()).chain(parts.sdp.as_ref().map(Bytes::len));
+        assert!(sizes.sum::<usize>() <= message.body().len());
+        assert_eq!(message.sdp(), Ok(parts.sdp));
+    }
     if let Some(credentials) = message.header(HeaderName::Authorization).and_then(Credentials::parse) {
         let _ = credentials.prove(message.method().as_str(), &Ha1::new("u", "r", "p"));
     }

@@ -22,6 +22,7 @@ mod glare_491;
 mod in_dialog_requests;
 mod late_offer;
 mod lost_ack;
+mod multipart;
 mod network;
 mod out_of_dialog_requests;
 mod reliable_progress;

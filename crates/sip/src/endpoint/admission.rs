@@ -1,7 +1,7 @@
 //! Checks on out-of-dialog requests before the user of the endpoint sees them (RFC 3261 §8.2).
 
 use super::Core;
-use crate::{HeaderName, Headers, Message, Method, Scheme, sdp_of};
+use crate::{HeaderName, Headers, Message, Method, Scheme, body};
 
 /// The response to a request that fails a check.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ fn has_content_encoding(request: &Message) -> bool {
         && request.tokens(HeaderName::ContentEncoding).any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
-/// Check an out-of-dialog request in the order of §8.2. A method that is not in [`Config::allow`] passes: authentication comes first (§8.2), so the
+/// Check an out-of-dialog request in the order of §8.2. A method that is not in [`super::Config::allow`] passes: authentication comes first (§8.2), so the
 /// user of the endpoint challenges the sender and rejects the method afterwards.
 pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Rejection> {
     let method = request.method();
@@ -85,8 +85,8 @@ pub(super) fn admit(core: &Core, request: &Message) -> Result<(), Rejection> {
         if request.contacts().is_err() {
             return Err(Rejection { phrase: Some("Bad Contact"), ..Rejection::new(400) });
         }
-        if sdp_of(request).is_err() {
-            return Err(Rejection::new(415).with("Accept", "application/sdp"));
+        if request.sdp().is_err() {
+            return Err(Rejection::new(415).with("Accept", body::ACCEPT));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::dialog::Dialog;
 use crate::session::{SessionEvent, SessionId};
 use crate::transaction::{ClientId, Keys, Owner, ServerId, Transactions};
 use crate::{Headers, Hop, Message, Method, Reply, Transport, Uri};
-use crate::{wire, write};
+use crate::{body, wire, write};
 
 /// What sessions and stateless responses need.
 #[derive(Debug)]
@@ -224,8 +224,15 @@ impl Cx<'_> {
         self.respond(to, "", Reply::new(200), |lines, core| {
             lines
                 .add("Allow", &core.config.allow)
-                .add("Accept", "application/sdp")
+                .add("Accept", body::ACCEPT)
                 .add("Supported", "timer, 100rel");
+        });
+    }
+
+    /// 415: the body has no SDP, and must be understood.
+    pub(crate) fn reject_body(&mut self, to: &ServerRequest) {
+        self.respond(to, "", Reply::new(415), |lines, _| {
+            lines.add("Accept", body::ACCEPT);
         });
     }
 

@@ -20,7 +20,7 @@ use slab::Slab;
 use crate::session::{self, HangupParams, InviteParams, Session, SessionEvent, SessionId};
 use crate::subscription::{SubscriptionEvent, SubscriptionId, Subscriptions};
 use crate::transaction::{Expired, Key, Timer};
-use crate::{Flow, Headers, Hop, Message, Method, Reply, limits, wire};
+use crate::{BodyPart, Flow, Headers, Hop, Message, Method, Reply, limits, wire};
 
 pub(crate) use context::{Core, Cx, RequestSpec, ServerRequest, contact_lines};
 use request::PendingRequest;
@@ -327,9 +327,21 @@ impl Endpoint {
 
     /// Send an INVITE as a UAC. `None` if the limit on sessions or transactions is reached.
     pub fn connect(&mut self, now: Now, connect: InviteParams, out: &mut Vec<Output>) -> Option<SessionId> {
+        self.connect_with_parts(now, connect, &[], out)
+    }
+
+    /// Like [`Endpoint::connect`], with further body parts beside the offer: then the body is `multipart/mixed` (RFC 5621). For the location of an
+    /// emergency call (PIDF-LO, RFC 6442); [`Message::body_parts`] of the incoming INVITE returns them.
+    pub fn connect_with_parts(
+        &mut self,
+        now: Now,
+        connect: InviteParams,
+        parts: &[BodyPart],
+        out: &mut Vec<Output>,
+    ) -> Option<SessionId> {
         let id = self.next_session()?;
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        let session = session::connect(&mut cx, id, connect)?;
+        let session = session::connect(&mut cx, id, connect, parts)?;
         self.insert_session(session);
         Some(id)
     }

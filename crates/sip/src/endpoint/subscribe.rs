@@ -98,7 +98,7 @@ impl Endpoint {
         out: &mut Vec<Output>,
     ) {
         self.with_subscription(now.instant, subscription, out, |subscription, cx| {
-            subscription.notify(cx, content_type, body)
+            subscription.notify(cx, content_type, body);
         });
     }
 
@@ -111,7 +111,7 @@ impl Endpoint {
         out: &mut Vec<Output>,
     ) {
         self.with_subscription(now.instant, subscription, out, |subscription, cx| {
-            subscription.terminate(cx, reason)
+            subscription.terminate(cx, reason);
         });
     }
 

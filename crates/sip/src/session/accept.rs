@@ -6,14 +6,14 @@ use std::time::Duration;
 use base::Instant;
 use bytes::Bytes;
 
-use super::connect::SDP;
 use super::prack::Reliable;
 use super::state::{OfferAnswerState, Session, SessionState, Unacked, Up};
 use super::{SessionEvent, SessionId, Termination};
+use crate::body::SDP;
 use crate::dialog::Dialog;
 use crate::endpoint::{Cx, ServerRequest, contact_lines};
 use crate::transaction::Retransmission;
-use crate::{HeaderName, Headers, Message, Reply, sdp_of};
+use crate::{HeaderName, Headers, Message, Reply};
 
 /// State of an incoming INVITE before our final response.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(crate) fn receive(cx: &mut Cx<'_>, id: SessionId, invite: ServerRequest) -> 
     let local_tag = cx.core.random_id(b'd');
     let dialog = Dialog::answering(&invite.message, invite.hop, local_tag);
     let key = super::connect::dialog_key(cx, &dialog);
-    let sdp = sdp_of(&invite.message).unwrap_or_default();
+    let sdp = invite.message.sdp().unwrap_or_default();
     let has_100rel =
         |name: HeaderName| invite.message.tokens(name).any(|token| token.eq_ignore_ascii_case("100rel"));
     let reliable = Reliable {
@@ -188,7 +188,7 @@ impl Session {
         }
         let offered = up.unacked.take().is_some_and(|unacked| unacked.offered);
         let bye = up.bye.take();
-        let sdp = if offered { sdp_of(ack).unwrap_or_default() } else { None };
+        let sdp = if offered { ack.sdp().unwrap_or_default() } else { None };
         if offered {
             self.offer_answer = OfferAnswerState::Stable;
             if sdp.is_some() {

@@ -9,7 +9,7 @@ use crate::dialog::Dialog;
 use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::headers::NameAddr;
 use crate::transaction::{ClientId, Key, Owner};
-use crate::{HeaderName, Headers, Message, Method, limits, sdp_of};
+use crate::{BodyPart, HeaderName, Headers, Message, Method, body, limits};
 
 /// State of an outgoing INVITE before its final response.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(crate) struct Calling {
     pub(crate) forks: Vec<Fork>,
     pub(crate) cancel: Cancel,
     lines: Headers,
-    offer: Bytes,
+    /// Content-Type and bytes.
+    body: (Box<str>, Bytes),
     max_forwards: u8,
     auth_sent: bool,
     /// Number of times that 422 raised our Session-Expires.
@@ -47,7 +48,12 @@ pub(crate) enum Cancel {
 }
 
 /// Send the INVITE of a new session; `None` if the limit on transactions is reached.
-pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> Option<Session> {
+pub(crate) fn connect(
+    cx: &mut Cx<'_>,
+    id: SessionId,
+    connect: InviteParams,
+    parts: &[BodyPart],
+) -> Option<Session> {
     let (call_id, local_tag) = (cx.core.random_id(b'-'), cx.core.random_id(b'd'));
     let base = Dialog {
         call_id,
@@ -65,14 +71,15 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> 
     let key = cx.core.keys.dialog(&base.call_id, &base.local_tag);
     let refresh = timer::SessionTimer::requested(&cx.core.config);
     let (lines, offer, max_forwards) = (connect.lines, connect.offer, connect.max_forwards);
-    let tx = invite(cx, id, &base, max_forwards, &lines, &offer, &refresh, None)?;
+    let body = invite_body(cx, &offer, parts);
+    let tx = invite(cx, id, &base, max_forwards, &lines, &body, &refresh, None)?;
     let calling = Calling {
         base,
         tx,
         forks: Vec::new(),
         cancel: Cancel::No,
         lines,
-        offer: offer.clone(),
+        body,
         max_forwards,
         auth_sent: false,
         interval_raises: 0,
@@ -84,6 +91,18 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> 
     Some(session)
 }
 
+/// The body of an INVITE: our offer, and further parts.
+fn invite_body(cx: &mut Cx<'_>, offer: &Bytes, parts: &[BodyPart]) -> (Box<str>, Bytes) {
+    if parts.is_empty() {
+        return (body::SDP.into(), offer.clone());
+    }
+    let mut boundary = cx.core.random_id(b'p');
+    while body::contains(offer, parts, &boundary) {
+        boundary = cx.core.random_id(b'p');
+    }
+    body::join(offer, parts, &boundary)
+}
+
 #[allow(clippy::too_many_arguments)]
 fn invite(
     cx: &mut Cx<'_>,
@@ -91,11 +110,11 @@ fn invite(
     base: &Dialog,
     max_forwards: u8,
     own: &Headers,
-    offer: &Bytes,
+    body: &(Box<str>, Bytes),
     refresh: &timer::SessionTimer,
     auth: Option<&Headers>,
 ) -> Option<ClientId> {
-    let body = Some((SDP, offer.as_ref()));
+    let body = Some((&*body.0, body.1.as_ref()));
     let spec = RequestSpec { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
     cx.send(base, spec, Owner::Session(id), |lines, core| {
         contact_lines(lines, base, &core.config.allow);
@@ -106,9 +125,6 @@ fn invite(
         }
     })
 }
-
-/// Content-Type of session descriptions.
-pub(crate) const SDP: &str = "application/sdp";
 
 impl Session {
     /// A response to our INVITE, or `Err` with 408 or 503 if there is none.
@@ -137,7 +153,7 @@ impl Session {
         fork.dialog.refresh(response);
         let reliable = response.tokens(HeaderName::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
         let rseq = response.number(HeaderName::RSeq).and_then(Result::ok).filter(|_| reliable);
-        let sdp = sdp_of(response).unwrap_or_default();
+        let sdp = response.sdp().unwrap_or_default();
         if let Some(rseq) = rseq {
             // In order, and each one once (RFC 3262 §4).
             if fork.rseq.is_some_and(|last| rseq != last.wrapping_add(1)) {
@@ -171,7 +187,7 @@ impl Session {
         let cancelled = !matches!(calling.cancel, Cancel::No);
         let spec = RequestSpec { method: &Method::Ack, cseq, max_forwards, body: None };
         cx.send_ack(&dialog, tx, spec, Some(id), self.auth.as_ref());
-        let sdp = sdp_of(response).unwrap_or_default();
+        let sdp = response.sdp().unwrap_or_default();
         if sdp.is_some() {
             self.remote_sdp.clone_from(&sdp);
         }
@@ -217,7 +233,7 @@ impl Session {
         calling.forks.clear();
         calling.base.next_seq();
         let auth = self.auth.as_ref();
-        let lines = (&calling.lines, &calling.offer);
+        let lines = (&calling.lines, &calling.body);
         let tx =
             invite(cx, self.id, &calling.base, calling.max_forwards, lines.0, lines.1, &self.timer, auth);
         if let Some(tx) = tx {

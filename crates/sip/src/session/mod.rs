@@ -1,7 +1,6 @@
 //! INVITE sessions: the SIP side of a call leg, with one file per operation.
 
 mod accept;
-mod body;
 mod cancel;
 mod close;
 mod connect;
@@ -19,7 +18,6 @@ use crate::digest::Account;
 use crate::{Headers, Hop, Message, Uri};
 
 pub(crate) use accept::receive;
-pub(crate) use body::sdp_of;
 pub(crate) use connect::{ack_and_bye_stray, connect};
 pub(crate) use journal::restore;
 pub(crate) use state::Session;

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::accept::InitialOffer;
-use super::connect::{Cancel, SDP};
+use super::connect::Cancel;
 use super::state::{Intent, OfferAnswerState, OfferReason, Session, SessionState};
 use super::{SessionEvent, connect};
+use crate::body::SDP;
 use crate::endpoint::{Cx, RequestSpec, ServerRequest, contact_lines};
 use crate::transaction::ClientId;
-use crate::{Message, Method, Reply, sdp_of};
+use crate::{Message, Method, Reply};
 
 impl Session {
     // ---- sent ----------------------------------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ impl Session {
             self.offer_answer = OfferAnswerState::Stable;
         }
         self.local_sdp = sdp;
-        let answer = sdp_of(response).unwrap_or_default();
+        let answer = response.sdp().unwrap_or_default();
         let changed = answer.is_some() && answer != self.remote_sdp;
         if answer.is_some() {
             self.remote_sdp.clone_from(&answer);
@@ -235,7 +236,8 @@ impl Session {
                 return cx.respond_status(&request, 481);
             }
         };
-        if request.message.body().is_empty() {
+        let Ok(sdp) = request.message.sdp() else { return cx.reject_body(&request) };
+        if sdp.is_none() {
             if !Self::check_session_interval(cx, &request) {
                 return;
             }
@@ -286,10 +288,10 @@ impl Session {
         if !Self::check_session_interval(cx, request) {
             return None;
         }
-        match sdp_of(&request.message) {
+        match request.message.sdp() {
             Ok(sdp) => Some(sdp),
-            Err(status) => {
-                cx.respond_status(request, status);
+            Err(_) => {
+                cx.reject_body(request);
                 None
             }
         }
@@ -321,7 +323,7 @@ impl Session {
             Ok(sdp) => {
                 self.local_sdp = Some(sdp.clone());
                 if !asked {
-                    self.remote_sdp = sdp_of(&request.message).unwrap_or_default();
+                    self.remote_sdp = request.message.sdp().unwrap_or_default();
                 }
                 match request.message.method() {
                     Method::Invite => self.accept_reinvite(cx, &request, &sdp, asked),
@@ -345,7 +347,7 @@ impl Session {
                 }
             }
             Err(status) => {
-                cx.respond_status(&request, if (300..700).contains(&status) { status } else { 488 })
+                cx.respond_status(&request, if (300..700).contains(&status) { status } else { 488 });
             }
         }
         self.offer_if_queued(cx);

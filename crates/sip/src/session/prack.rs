@@ -10,7 +10,7 @@ use super::state::{Intent, OfferAnswerState, Session, SessionState};
 use super::{SessionEvent, Termination};
 use crate::endpoint::{Cx, ServerRequest};
 use crate::transaction::{ClientId, Retransmission};
-use crate::{HeaderName, Message, Reply, sdp_of};
+use crate::{HeaderName, Message, Reply};
 
 /// Our reliable provisional responses to one INVITE.
 #[derive(Debug)]
@@ -96,10 +96,7 @@ impl Session {
         if !ringing.reliable.outstanding.as_ref().is_some_and(fits) {
             return cx.respond_status(&request, 481);
         }
-        let sdp = match sdp_of(&request.message) {
-            Ok(sdp) => sdp,
-            Err(status) => return cx.respond_status(&request, status),
-        };
+        let Ok(sdp) = request.message.sdp() else { return cx.reject_body(&request) };
         ringing.reliable.outstanding = None;
         match (&ringing.initial_offer, sdp) {
             (InitialOffer::LocalSent, answer) => {

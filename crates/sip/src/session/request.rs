@@ -1,7 +1,7 @@
 //! In-dialog requests that we send, the first time and again after a challenge.
 
-use super::connect::SDP;
 use super::state::{InDialogRequest, Intent, Session, SessionState};
+use crate::body::SDP;
 use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::transaction::Owner;
 

@@ -292,7 +292,7 @@ impl Session {
         match request.message.method() {
             // The user has hung up, and BYE waits only for the ACK: no new offers.
             Method::Invite | Method::Update | Method::Info if bye_requested => {
-                cx.respond_status(&request, 481)
+                cx.respond_status(&request, 481);
             }
             Method::Bye => self.on_bye(cx, &request),
             Method::Invite if early => cx.respond_status(&request, 491),
