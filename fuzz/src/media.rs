@@ -105,7 +105,7 @@ pub fn rtp(mut data: &[u8]) {
         packet.extend_from_slice(bytes);
         let forward = engine.packet(now, stream, channel, from.into(), &mut packet, &mut events);
         if let Some(forward) = forward {
-            assert!(is_phone(from.into()), "a stranger was passed on");
+            assert!(is_phone(from.into()), "a packet of another host was forwarded");
             assert!(is_phone(forward.to) && forward.len <= packet.len());
         }
         engine.tick(now, &mut PhonesOnly, &mut events);

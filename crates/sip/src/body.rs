@@ -63,7 +63,7 @@ impl Message {
     }
 }
 
-/// What was found in a body.
+/// The result of searching a body.
 #[derive(Default)]
 struct Found {
     sdp: Option<Bytes>,

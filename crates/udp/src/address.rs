@@ -19,7 +19,7 @@ const _: () =
 /// Buffer for an address that the kernel writes (`msg_name`).
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
-pub struct Name(pub [u8; BYTES]);
+pub struct SockaddrBuf(pub [u8; BYTES]);
 
 /// Decode an address that the kernel wrote. `None`: another family, or truncated.
 pub fn read(bytes: &[u8]) -> Option<SocketAddr> {

@@ -12,7 +12,7 @@ use std::ptr;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, socklen_t};
 
-use crate::address::{self, Name};
+use crate::address::{self, SockaddrBuf};
 use crate::control::{self, Control};
 
 /// One received datagram.
@@ -28,7 +28,7 @@ pub struct Datagram<'a> {
 
 /// The structures that the kernel reads for a batch. Between two calls their pointers are dangling and unused.
 struct Headers {
-    names: Box<[Name]>,
+    names: Box<[SockaddrBuf]>,
     controls: Box<[Control]>,
     iovecs: Box<[iovec]>,
     headers: Box<[mmsghdr]>,
@@ -42,7 +42,7 @@ impl Headers {
         // SAFETY: all zeros is a valid value of this plain C struct.
         let header: mmsghdr = unsafe { mem::zeroed() };
         Headers {
-            names: vec![Name([0; address::BYTES]); count].into_boxed_slice(),
+            names: vec![SockaddrBuf([0; address::BYTES]); count].into_boxed_slice(),
             controls: vec![Control([0; control::BYTES]); count].into_boxed_slice(),
             iovecs: vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; count].into_boxed_slice(),
             headers: vec![header; count].into_boxed_slice(),
@@ -57,7 +57,7 @@ impl Headers {
     fn set_pointers(
         &mut self,
         count: usize,
-        mut part: impl FnMut(usize, &mut Name, &mut Control) -> Part,
+        mut part: impl FnMut(usize, &mut SockaddrBuf, &mut Control) -> Part,
     ) -> *mut mmsghdr {
         for (n, iovec) in self.iovecs.iter_mut().enumerate().take(count) {
             let (name, control, header) = (&mut self.names[n], &mut self.controls[n], &mut self.headers[n]);

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_void, iovec, msghdr, socklen_t};
 
-use crate::address::{self, Name};
+use crate::address::{self, SockaddrBuf};
 
 /// Make the socket report the local destination address of each datagram.
 pub fn ask_destination(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
@@ -30,7 +30,7 @@ pub fn ask_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
 
 /// Take one entry of the socket's error queue: the destination of a datagram that was not delivered, if it is known. `None`: the queue is empty.
 pub fn undelivered(socket: BorrowedFd<'_>) -> Option<Option<SocketAddr>> {
-    let mut name = Name([0; address::BYTES]);
+    let mut name = SockaddrBuf([0; address::BYTES]);
     let mut byte = [0_u8; 1];
     let mut iov = iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
     // SAFETY: all zeros is a valid msghdr; its pointers are to locals that outlive the call, with their lengths.

@@ -12,7 +12,7 @@ use crate::transaction::{ClientId, Keys, Owner, ServerId, Transactions};
 use crate::{Headers, Hop, Message, Method, Reply, Transport, Uri};
 use crate::{body, wire, write};
 
-/// What sessions and stateless responses need.
+/// State that sessions and stateless responses use.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,

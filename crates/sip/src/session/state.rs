@@ -94,7 +94,7 @@ pub(crate) struct Closing {
     pub(crate) awaited: AwaitedReply,
 }
 
-/// What a session that we ended waits for.
+/// The message that a session which we ended waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum AwaitedReply {
     /// The response to BYE.

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ClientId(u32, u32);
 
-/// Who receives the responses of a client transaction.
+/// The receiver of the responses of a client transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     Session(SessionId),

@@ -12,7 +12,7 @@ use crate::{Message, Method};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Key(pub(crate) u64, pub(crate) u64);
 
-/// What a key identifies. It is the first byte of every hash, so that keys of different kinds never collide.
+/// The kind of entity that a key identifies. It is the first byte of every hash, so that keys of different kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Client = 1,
