@@ -1,4 +1,4 @@
-//! Feeds noise to `datagram` of the shared properties.
+//! Fuzz target for `centralita_fuzz::sip::datagram`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| centralita_fuzz::sip::datagram(data));

@@ -1,4 +1,4 @@
-//! Feeds noise to `sdp` of the shared properties.
+//! Fuzz target for `centralita_fuzz::media::sdp`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| centralita_fuzz::media::sdp(data));

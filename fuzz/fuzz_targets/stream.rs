@@ -1,4 +1,4 @@
-//! Feeds noise to `stream` of the shared properties.
+//! Fuzz target for `centralita_fuzz::sip::stream`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| centralita_fuzz::sip::stream(data));

@@ -1,4 +1,4 @@
-//! What must hold for any input, one function per fuzz target. The crates' own tests replay the committed corpora through the same functions.
+//! Properties that must hold for any input, one function per fuzz target. The tests of the crates replay the committed corpora through them.
 
 pub mod media;
 pub mod sip;

@@ -1,4 +1,4 @@
-//! What must hold for any session description and any packets between two bridged legs.
+//! Properties of the SDP parser and the media engine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,15 +14,15 @@ fn local() -> LocalMedia {
     LocalMedia { address, port: 10_000, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
-/// A description is refused or understood; understood, it survives writing, and everything made of it is sound.
+/// A description is rejected or parsed; a parsed one survives serialisation, and offers and answers made from it are valid.
 pub fn sdp(data: &[u8]) {
     let Ok(description) = SessionDescription::parse(data) else { return };
     let written = SessionDescription::parse(&description.to_bytes());
     assert_eq!(written.as_ref(), Ok(&description));
     let _ = (description.direction(), description.codecs());
-    let onwards = offer(&local(), Some(&description));
-    assert_eq!(SessionDescription::parse(&onwards.bytes).as_ref(), Ok(&onwards.description));
-    let partner = apply_answer(&onwards.description, &description).ok();
+    let forwarded_offer = offer(&local(), Some(&description));
+    assert_eq!(SessionDescription::parse(&forwarded_offer.bytes).as_ref(), Ok(&forwarded_offer.description));
+    let partner = apply_answer(&forwarded_offer.description, &description).ok();
     for partner in [None, partner.as_ref()] {
         if let Ok((bytes, negotiated)) = answer(&description, &local(), partner) {
             let ours = SessionDescription::parse(&bytes).expect("our own answer");
@@ -32,10 +32,10 @@ pub fn sdp(data: &[u8]) {
     }
 }
 
-/// Nothing goes anywhere but to the two phones.
-struct Watch;
+/// Checks that packets are sent to the two phones only.
+struct PhonesOnly;
 
-impl MediaSink for Watch {
+impl MediaSink for PhonesOnly {
     fn send(&mut self, _stream: StreamId, _channel: Component, to: SocketAddr, packet: &[u8]) {
         assert!(is_phone(to) && packet.len() >= 8);
     }
@@ -60,8 +60,8 @@ fn negotiated(host: u8, codec: Codec, mux: bool) -> Negotiated {
     }
 }
 
-/// Packets into an engine with two bridged legs. The input is a list of `what, length, packet`; `what` says who sends what to whom, or that
-/// a leg is fed anew.
+/// Packets into an engine with two bridged legs. The input is a list of `what, length, packet`; `what` selects sender, leg and component, or a new
+/// source for a leg.
 pub fn rtp(mut data: &[u8]) {
     let (a, b) = (StreamId(1), StreamId(2));
     let mut engine = Engine::new(Rng::from_number(1));
@@ -74,7 +74,7 @@ pub fn rtp(mut data: &[u8]) {
             MediaCommand::Negotiated { stream, signalling, negotiated },
             MediaCommand::SetSource { stream, source: Source::Stream(other) },
         ] {
-            engine.command(now, command, &mut Watch, &mut events);
+            engine.command(now, command, &mut PhonesOnly, &mut events);
         }
     }
     let mut packet = Vec::new();
@@ -99,21 +99,21 @@ pub fn rtp(mut data: &[u8]) {
                 4 => Source::Stream(a),
                 _ => Source::Stream(b),
             };
-            engine.command(now, MediaCommand::SetSource { stream, source }, &mut Watch, &mut events);
+            engine.command(now, MediaCommand::SetSource { stream, source }, &mut PhonesOnly, &mut events);
         }
         packet.clear();
         packet.extend_from_slice(bytes);
         let forward = engine.packet(now, stream, channel, from.into(), &mut packet, &mut events);
         if let Some(forward) = forward {
-            assert!(is_phone(from.into()), "a stranger was passed on");
+            assert!(is_phone(from.into()), "a packet of another host was forwarded");
             assert!(is_phone(forward.to) && forward.len <= packet.len());
         }
-        engine.tick(now, &mut Watch, &mut events);
+        engine.tick(now, &mut PhonesOnly, &mut events);
         assert!(events.len() <= 3);
         events.clear();
     }
     for stream in [a, b] {
-        engine.command(now, MediaCommand::Close { stream }, &mut Watch, &mut events);
+        engine.command(now, MediaCommand::Close { stream }, &mut PhonesOnly, &mut events);
     }
     assert!(engine.streams() == 0 && engine.deadline().is_none() && events.len() == 2);
 }

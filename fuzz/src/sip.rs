@@ -1,4 +1,4 @@
-//! What must hold for any bytes that reach the SIP layer.
+//! Properties of the SIP parser and serialiser.
 
 use base::{Instant, Rng, Secret};
 use bytes::Bytes;
@@ -17,14 +17,14 @@ fn source() -> Hop {
     }
 }
 
-/// A datagram is read, refused with an answer, or dropped; an answer never carries a line that a stranger began.
+/// A datagram is parsed, rejected with a response, or dropped; no text of the peer starts a header line in a response.
 pub fn datagram(data: &[u8]) {
     match Message::parse(Bytes::copy_from_slice(data)) {
         Ok(message) => {
             assert!(!message.call_id().is_empty());
             assert!(message.cseq().number < 1 << 31 && !message.method().as_str().is_empty());
-            look(&message);
-            let text = answered(&message);
+            check_accessors(&message);
+            let text = check_response(&message);
             if data.len() < 60_000 && message.status().is_none() {
                 let again =
                     Message::parse(text).unwrap_or_else(|error| panic!("our own answer: {}", error.what));
@@ -40,15 +40,15 @@ pub fn datagram(data: &[u8]) {
             assert!((400..600).contains(&error.status));
             if let Some(message) = error.answerable {
                 assert!(message.status().is_none());
-                look(&message);
-                answered(&message);
+                check_accessors(&message);
+                check_response(&message);
             }
         }
     }
 }
 
-/// Every accessor, for what it may do to us.
-fn look(message: &Message) {
+/// Calls every accessor and checks its result.
+fn check_accessors(message: &Message) {
     let _ = (message.via(), message.from(), message.to(), message.uri().map(ToString::to_string));
     for (name, value) in message.all_headers() {
         assert!(!name.is_empty() && name.len() + value.len() <= message.bytes().len());
@@ -77,13 +77,18 @@ fn look(message: &Message) {
         }
     }
     assert!(message.body().len() <= message.bytes().len());
+    if let Ok(parts) = message.body_parts() {
+        let sizes = parts.others.iter().map(|part| part.body.len()).chain(parts.sdp.as_ref().map(Bytes::len));
+        assert!(sizes.sum::<usize>() <= message.body().len());
+        assert_eq!(message.sdp(), Ok(parts.sdp));
+    }
     if let Some(credentials) = message.header(HeaderName::Authorization).and_then(Credentials::parse) {
         let _ = credentials.prove(message.method().as_str(), &Ha1::new("u", "r", "p"));
     }
 }
 
-/// The 400 to a message, line by line one of those that an answer repeats.
-fn answered(message: &Message) -> Bytes {
+/// The 400 response to a message; each of its lines is one that responses copy.
+fn check_response(message: &Message) -> Bytes {
     let text = Reply::new(400).to(message, Some(&source()), Some("ours"));
     let head = text.strip_suffix(b"\r\n\r\n").expect("an end");
     for (i, line) in head.split(|&b| b == b'\n').enumerate() {
@@ -102,8 +107,8 @@ fn answered(message: &Message) -> Bytes {
     text
 }
 
-/// A stream yields the same frames however it is cut; what it frames is read with the body that it was framed by. The first byte says
-/// how it is cut.
+/// A stream gives the same frames however it is split, and a frame parses with the body that the framer cut. The first input byte determines the
+/// split.
 pub fn stream(data: &[u8]) {
     let Some((&cut, text)) = data.split_first() else { return };
     let whole = frames(&[text]);
@@ -138,7 +143,7 @@ fn frames(parts: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
-/// A URI is kept as written, its parts are in it, and equality is reflexive and symmetric. A line end parts two of them.
+/// A URI is kept as written, its parts are substrings, and equality is reflexive and symmetric. A line feed separates two URIs.
 pub fn uri(data: &[u8]) {
     let texts: Vec<Bytes> = data.splitn(2, |&b| b == b'\n').map(Bytes::copy_from_slice).collect();
     let uris: Vec<Uri> = texts.iter().filter_map(|text| Uri::parse(text.clone()).ok()).collect();
@@ -167,7 +172,7 @@ pub fn uri(data: &[u8]) {
     }
 }
 
-/// Credentials and challenges are read or refused; what answers a challenge is proved by the same secret.
+/// Credentials and challenges are parsed or rejected; an answer to a challenge verifies with the same password.
 pub fn digest(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let ha1 = Ha1::new("u", "r", "p");

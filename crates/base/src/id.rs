@@ -1,4 +1,4 @@
-//! Ids in the shape that the API documents, `ext_1234567890_abc123` (S31), typed by what they name.
+//! Typed ids in the documented API format, `ext_1234567890_abc123` (S31).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,19 +10,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Now, Rng};
 
-/// A thing that ids name; its prefix begins every id of that kind.
+/// A kind of entity that has ids; all ids of one kind share a prefix.
 pub trait Kind {
-    /// What stands before the first underscore, `ext` in `ext_1234567890_abc123`.
+    /// The text before the first underscore: `ext` in `ext_1234567890_abc123`.
     const PREFIX: &'static str;
 }
 
-/// The name of one `T`, opaque to everybody else: at most 128 characters of `[0-9A-Za-z_.-]`.
+/// Id of a `T`. Clients must treat it as opaque: at most 128 characters of `[0-9A-Za-z_.-]`.
 pub struct Id<T> {
     text: Arc<str>,
     of: PhantomData<fn() -> T>,
 }
 
-/// Why a text is no id.
+/// The text is not a valid id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IdError;
 
@@ -35,7 +35,7 @@ impl fmt::Display for IdError {
 impl std::error::Error for IdError {}
 
 impl<T: Kind> Id<T> {
-    /// A new id: prefix, seconds since the epoch, eight random characters (41 bits).
+    /// A new id: prefix, Unix time in seconds, eight random characters (41 bits).
     pub fn new(now: Now, rng: &mut Rng) -> Self {
         let text = format!("{}_{:010}_{}", T::PREFIX, now.wall.as_secs().max(0), rng.base36(8));
         Id { text: text.into(), of: PhantomData }
@@ -43,7 +43,7 @@ impl<T: Kind> Id<T> {
 }
 
 impl<T> Id<T> {
-    /// Accept an id that somebody sent us.
+    /// Parse an id from outside, for example from a request.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         if text.is_empty() || text.len() > 128 || !text.chars().all(legal) {

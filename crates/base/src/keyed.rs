@@ -1,4 +1,4 @@
-//! Hash maps whose hasher is keyed from our own chance: an attacker chooses Call-IDs, not our buckets.
+//! Hash maps with a keyed hasher: a peer chooses Call-IDs, but cannot cause hash collisions.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -7,17 +7,17 @@ use siphasher::sip::SipHasher13;
 
 use crate::Rng;
 
-/// A map for lookup. Its order is not defined: never iterate where the order can be seen.
+/// A map for lookup. Its iteration order is undefined: never iterate where the order is visible.
 pub type KeyedMap<K, V> = HashMap<K, V, KeyedHash>;
 /// A set for lookup; see [`KeyedMap`].
 pub type KeyedSet<K> = HashSet<K, KeyedHash>;
 
-/// SipHash-1-3 under a key of 128 bits.
+/// SipHash-1-3 with a 128-bit key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyedHash(u64, u64);
 
 impl KeyedHash {
-    /// Draw a key.
+    /// A hasher with a random key.
     pub fn new(rng: &mut Rng) -> Self {
         KeyedHash(rng.u64(), rng.u64())
     }

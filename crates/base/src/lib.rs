@@ -1,6 +1,6 @@
-//! The few words that every other crate shares: time, chance, secrets and ids.
+//! Types that every other crate shares: time, random numbers, secrets and ids.
 //!
-//! Nothing here reads a clock or an entropy source. The shell does, and hands both in.
+//! Nothing here reads a clock or an entropy source. The caller does, and passes both in.
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

@@ -1,4 +1,4 @@
-//! Time as an argument: a monotonic instant for timers and a wall clock for people.
+//! Time as an argument: a monotonic instant for timers and a wall clock time for records.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point on the monotonic clock, in microseconds since the process (or the simulation) began.
+/// A point on the monotonic clock, in microseconds since the start of the process (or of the simulation).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The beginning of the process.
+    /// The start of the process.
     pub const ZERO: Instant = Instant(0);
 
-    /// The instant that lies `micros` microseconds after the beginning.
+    /// The instant `micros` microseconds after the start.
     pub const fn from_micros(micros: u64) -> Self {
         Instant(micros)
     }
 
-    /// Microseconds since the beginning.
+    /// Microseconds since the start.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// How long ago `earlier` was; zero if it lies in the future.
+    /// Time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -50,12 +50,12 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// A point on the wall clock: microseconds since the Unix epoch, UTC. Shown as RFC 3339.
+/// A point on the wall clock: microseconds since the Unix epoch, UTC. Displayed as RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// After everything.
+    /// The latest possible time.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
     /// The instant `micros` microseconds after the Unix epoch.
@@ -73,7 +73,7 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// How long after `earlier` this is; zero if it is before.
+    /// Time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0) as u64)
     }
@@ -96,7 +96,7 @@ impl fmt::Display for Timestamp {
         if !(0..=9_999).contains(&year) {
             return write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{millis:03}Z");
         }
-        // A page of calls has hundreds of them, and eight turns of the formatter each would be an eighth of its work.
+        // A page of call records formats hundreds of timestamps; formatting eight numbers for each with `write!` took an eighth of its time.
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (end, mut number) in [(4, year), (7, month), (10, day), (13, h), (16, m), (19, s), (23, millis)] {
             let mut place = end;
@@ -125,12 +125,12 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// What the clocks show at one moment: every decision of a pure crate is made at a `Now`.
+/// The current time of both clocks. The pure crates take it as an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
-    /// For timers and time-outs: never jumps.
+    /// For timers and timeouts: never jumps.
     pub instant: Instant,
-    /// For people and records: may be set back or forth.
+    /// For display and records: may be set back or forward.
     pub wall: Timestamp,
 }
 
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_are_shown_as_rfc_3339() {
+    fn timestamps_are_displayed_as_rfc_3339() {
         for (micros, shown) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_736_937_000_000_000, "2025-01-15T10:30:00.000Z"),

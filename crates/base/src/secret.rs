@@ -1,18 +1,18 @@
-//! Values that must never be shown: passwords, keys, tokens.
+//! Values that must never be displayed: passwords, keys, tokens.
 
 use std::fmt;
 
-/// A value that neither `Debug` nor `Display` shows. Read it with [`Secret::expose`], where a reader can see it happen.
+/// A value that `Debug` and `Display` mask. Read it with [`Secret::expose`], so that each use is visible in the source.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret<T>(T);
 
 impl<T> Secret<T> {
-    /// Hide `value`.
+    /// Wrap `value`.
     pub fn new(value: T) -> Self {
         Secret(value)
     }
 
-    /// The value itself: for the wire and for hashing, never for a log.
+    /// The value itself, for the wire and for hashing; never for a log.
     pub fn expose(&self) -> &T {
         &self.0
     }

@@ -1,11 +1,11 @@
-//! Who counts as one source where something is limited by the address that it comes from.
+//! The unit that limits per source address count by.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The source that an address belongs to: an address of IPv4, also where a socket of IPv6 shows it as `::ffff:192.0.2.1`; and a /64 of IPv6,
-/// which is what one household, one phone or one rented machine gets (RFC 6177): whoever has it has all its addresses.
+/// The source of an address: the address itself for IPv4 (also when mapped to IPv6, `::ffff:192.0.2.1`), and its /64 network for IPv6. A /64 is what
+/// one household, phone or rented machine gets (RFC 6177), with all its addresses.
 ///
-/// Every limit by source counts by this, and none by the bare address.
+/// Every limit per source counts by this value, none by the bare address.
 pub fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => {
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_network_of_ipv6_is_one_source_and_one_address_of_ipv4_is() {
+    fn an_ipv6_64_is_one_source_and_so_is_an_ipv4_address() {
         let same =
             |one: &str, other: &str| source_of(one.parse().unwrap()) == source_of(other.parse().unwrap());
         assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"));

@@ -1,4 +1,4 @@
-//! What messages cost to read, to answer and to judge: `cargo run --release -p centralita-sip --example parse_cost [only this one]`.
+//! Cost of parsing, answering and verifying messages: `cargo run --release -p centralita-sip --example parse_cost [NAME]`.
 #![allow(missing_docs, unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -14,7 +14,7 @@ use centralita_sip::{HeaderName, Message, Uri};
 struct Counting;
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: every call is passed unchanged to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);

@@ -1,19 +1,19 @@
-//! Dialogs (RFC 3261 §12): who the two ends are, the way between them, and the numbers of their requests.
+//! Dialogs (RFC 3261 §12): addresses and tags of both ends, route set, remote target and CSeq numbers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::{Contacts, HeaderName, Hop, Message, Method, Transport, Uri, wire};
 
-/// One dialog, or (with an empty remote tag) what an INVITE of ours knows before the first answer.
+/// One dialog, or (with an empty remote tag) the dialog fields of our INVITE before the first response.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialog {
     pub(crate) call_id: Arc<str>,
     pub(crate) local_tag: Arc<str>,
     pub(crate) remote_tag: Box<str>,
-    /// Our From (or their To) without tag.
+    /// Our From (or the peer's To) value without tag.
     pub(crate) local: Arc<str>,
-    /// Their address without tag.
+    /// The peer's address without tag.
     pub(crate) remote: Arc<str>,
     /// The user part of our Contact.
     pub(crate) contact_user: Arc<str>,
@@ -24,7 +24,7 @@ pub(crate) struct Dialog {
     pub(crate) hop: Hop,
 }
 
-/// A header value as text without its parameters; what is no UTF-8 is replaced.
+/// A header value as text without its parameters; bytes that are not UTF-8 are replaced.
 pub(crate) fn address_text(message: &Message, name: HeaderName) -> Arc<str> {
     let raw = message.header_lines(name).next().unwrap_or_default();
     let mut text = Vec::with_capacity(raw.len());
@@ -32,7 +32,7 @@ pub(crate) fn address_text(message: &Message, name: HeaderName) -> Arc<str> {
     String::from_utf8_lossy(&text).into()
 }
 
-/// The address of the first Contact.
+/// The URI of the first Contact.
 pub(crate) fn contact_of(message: &Message) -> Option<Uri> {
     match message.contacts() {
         Ok(Contacts::List(list)) => list.into_iter().next().map(|contact| contact.uri),
@@ -53,7 +53,7 @@ fn record_route(message: &Message) -> Vec<Uri> {
 }
 
 impl Dialog {
-    /// The dialog that answering an INVITE opens (§12.1.1).
+    /// The dialog of an incoming INVITE or SUBSCRIBE (§12.1.1).
     pub(crate) fn answering(invite: &Message, hop: Hop, local_tag: Arc<str>) -> Dialog {
         let contact_user = invite.uri().and_then(Uri::user).unwrap_or_default();
         Dialog {
@@ -71,7 +71,7 @@ impl Dialog {
         }
     }
 
-    /// The dialog that a response to an INVITE of ours opens (§12.1.2). `self` is what the INVITE knew.
+    /// The dialog that a response to our INVITE creates (§12.1.2). `self` has the fields of the INVITE.
     pub(crate) fn answered(&self, response: &Message) -> Dialog {
         let mut dialog = self.clone();
         dialog.remote_tag = response.to_tag().into();
@@ -82,27 +82,27 @@ impl Dialog {
         dialog
     }
 
-    /// The route set is fixed by the 2xx (§13.2.2.4).
+    /// Take the route set from a response; the 2xx fixes it (§13.2.2.4).
     pub(crate) fn take_route(&mut self, response: &Message) {
         self.route = record_route(response);
         self.route.reverse();
         self.hop = self.next_hop();
     }
 
-    /// A target refresh request, or the 2xx to one of ours (§12.2).
+    /// Take the remote target from a target refresh request, or from the 2xx to ours (§12.2).
     pub(crate) fn refresh(&mut self, message: &Message) {
         if let Some(target) = contact_of(message) {
             self.target = target;
         }
     }
 
-    /// The number for the next request of ours.
+    /// The CSeq number of our next request.
     pub(crate) fn next_seq(&mut self) -> u32 {
         self.local_seq = self.local_seq.saturating_add(1);
         self.local_seq
     }
 
-    /// A request of the peer: whether its number is in order (§12.2.2). It came over `hop`, so that is where the peer is now.
+    /// Whether the CSeq number of the peer's request is in order (§12.2.2). If so, `hop` becomes the peer's address, unless there is a route set.
     pub(crate) fn accepts(&mut self, request: &Message, hop: Hop) -> bool {
         let number = request.cseq().number;
         if self.remote_seq.is_some_and(|last| number <= last) {
@@ -115,8 +115,8 @@ impl Dialog {
         true
     }
 
-    /// The way that the dialog was opened; over UDP by the port of the first Route, where that names the very host which we hear. What a
-    /// phone behind NAT writes cannot be reached, and what a phone writes about others shall not be: its Record-Route is no way to aim us.
+    /// The hop that the dialog was created over. Over UDP the port is that of the first Route, if that names the host that we receive from. An
+    /// address that a phone behind NAT writes cannot be reached, and a Record-Route must not let a phone direct our traffic at another host.
     fn next_hop(&self) -> Hop {
         let mut hop = self.hop;
         if hop.transport == Transport::Udp
@@ -131,14 +131,14 @@ impl Dialog {
         hop
     }
 
-    /// The Request-URI of requests within the dialog, as digest hashes it.
+    /// The Request-URI of in-dialog requests, as digest authentication hashes it.
     pub(crate) fn request_uri(&self) -> String {
         let strict = self.route.first().filter(|first| first.param("lr").is_none());
         let text = strict.unwrap_or(&self.target).as_str();
         text.split('?').next().unwrap_or(text).to_owned()
     }
 
-    /// Begin a request within the dialog, loose or strict routing as the first proxy wants (§12.2.1.1).
+    /// Write the start of an in-dialog request, with loose or strict routing as the first proxy requires (§12.2.1.1).
     pub(crate) fn begin(
         &self,
         buf: &mut Vec<u8>,

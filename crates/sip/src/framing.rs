@@ -1,76 +1,76 @@
-//! Cutting a stream into messages (RFC 3261 §18.3), with caps on head and body.
+//! Splits a byte stream into messages (RFC 3261 §18.3), with limits on head and body.
 
 use bytes::Bytes;
 use memchr::memmem;
 
 use crate::{Message, ParseError, Reply, limits, lines};
 
-/// What a stream yields.
+/// An element of a stream.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    /// One whole message, not yet parsed.
+    /// One whole message, not parsed.
     Message(Bytes),
-    /// A double CRLF keep-alive (RFC 5626 §4.4.1): answer it with one CRLF.
+    /// A double CRLF keep-alive (RFC 5626 §4.4.1): respond with one CRLF.
     Ping,
-    /// A single CRLF: the answer to a ping of ours, or the first half of a ping. It comes at once, so that a pong is never held
-    /// back for bytes that may not follow; where a second CRLF follows directly, [`Frame::Ping`] comes after it.
+    /// A single CRLF: the response to our ping, or the first half of a ping. It is returned at once, so that a pong never waits for bytes that may
+    /// not follow; if a second CRLF follows directly, [`Frame::Ping`] comes next.
     Pong,
-    /// Nothing can be made of what follows: send `answer` where there is one, then close.
+    /// The stream cannot be parsed any further: send `answer` if there is one, then close.
     Broken {
-        /// A complete response to be sent before closing, where the head could be read.
+        /// A complete response to send before closing, if the head could be parsed.
         answer: Option<Bytes>,
-        /// Why, for counters and the ladder.
+        /// The fault, for counters and the ladder diagram.
         why: &'static str,
     },
 }
 
-/// Gathers the bytes of one stream. Call [`Framer::push`] with what was read, then [`Framer::next`] until it is `None`.
+/// Buffers the bytes of one stream. Call [`Framer::push`] with received bytes, then [`Framer::next`] until it is `None`.
 #[derive(Debug, Default)]
 pub struct Framer {
     buffer: Vec<u8>,
-    /// Bytes of the buffer that were handed out.
-    taken: usize,
-    /// Bytes after `taken` in which no end of a head was found.
+    /// Number of bytes of the buffer that were returned already.
+    consumed: usize,
+    /// Number of bytes after `consumed` that contain no end of a head.
     searched: usize,
-    /// Length of the message that has begun, once its head was read.
-    whole: Option<usize>,
-    /// The last thing read was the first CRLF of what may be a ping.
+    /// Length of the current message, once its head is complete.
+    message_len: Option<usize>,
+    /// The last frame was the first CRLF of a possible ping.
     half_ping: bool,
     broken: bool,
-    /// Nobody knows the peer yet: its bodies may be small ones only.
-    stranger: bool,
+    /// The peer has not authenticated: bodies are limited to [`limits::STRANGER_BODY_BYTES`].
+    unauthenticated: bool,
 }
 
 impl Framer {
-    /// A framer for a peer that has yet to prove who it is: until [`Framer::trust`] its bodies may have [`limits::STRANGER_BODY_BYTES`].
+    /// A framer for a peer that has not authenticated: until [`Framer::trust`], bodies are limited to [`limits::STRANGER_BODY_BYTES`].
     pub fn of_stranger() -> Framer {
-        Framer { stranger: true, ..Framer::default() }
+        Framer { unauthenticated: true, ..Framer::default() }
     }
 
-    /// The peer is known from now on.
+    /// The peer has authenticated: allow bodies of [`limits::BODY_BYTES`].
     pub fn trust(&mut self) {
-        self.stranger = false;
+        self.unauthenticated = false;
     }
 
-    /// Append what was read from the stream.
+    /// Append received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.broken {
             return;
         }
-        if self.taken > 0 {
-            self.buffer.drain(..self.taken);
-            self.taken = 0;
+        if self.consumed > 0 {
+            self.buffer.drain(..self.consumed);
+            self.consumed = 0;
         }
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next complete frame. After [`Frame::Broken`] there is none.
+    /// The next complete frame. None follows a [`Frame::Broken`].
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Frame> {
         if self.broken {
             return None;
         }
-        if self.whole.is_none() {
+        if self.message_len.is_none() {
             match self.rest() {
                 [] | [b'\r'] => return None,
                 [b'\r', b'\n', ..] => return Some(self.crlf()),
@@ -80,42 +80,42 @@ impl Framer {
                 return Some(frame);
             }
         }
-        let whole = self.whole?;
-        let bytes = self.rest().get(..whole).map(Bytes::copy_from_slice)?;
-        self.take(whole);
+        let message_len = self.message_len?;
+        let bytes = self.rest().get(..message_len).map(Bytes::copy_from_slice)?;
+        self.consume(message_len);
         Some(Frame::Message(bytes))
     }
 
-    /// Whether a message has begun and is not complete: the shell gives it 10 s (slowloris).
+    /// Whether an incomplete message is buffered: the server gives it 10 s (slowloris).
     pub fn is_midway(&self) -> bool {
         !self.rest().is_empty()
     }
 
     fn rest(&self) -> &[u8] {
-        self.buffer.get(self.taken..).unwrap_or_default()
+        self.buffer.get(self.consumed..).unwrap_or_default()
     }
 
-    fn take(&mut self, count: usize) {
-        self.taken += count;
+    fn consume(&mut self, count: usize) {
+        self.consumed += count;
         self.searched = 0;
-        self.whole = None;
-        if self.taken >= self.buffer.len() {
+        self.message_len = None;
+        if self.consumed >= self.buffer.len() {
             self.buffer.clear();
-            self.taken = 0;
-            // One large message must not hold its memory for the life of the connection.
+            self.consumed = 0;
+            // A large message must not keep its memory for the lifetime of the connection.
             self.buffer.shrink_to(16 * 1024);
         }
     }
 
     fn crlf(&mut self) -> Frame {
-        self.take(2);
+        self.consume(2);
         self.half_ping = !self.half_ping;
         if self.half_ping { Frame::Pong } else { Frame::Ping }
     }
 
-    /// Find the end of the head and the length of the message; `None` where more must be read first.
+    /// Find the end of the head and the length of the message; `None` if more bytes are needed.
     fn head(&mut self) -> Option<Result<(), Frame>> {
-        let rest = self.buffer.get(self.taken..).unwrap_or_default();
+        let rest = self.buffer.get(self.consumed..).unwrap_or_default();
         let from = self.searched.saturating_sub(3);
         let found = memmem::find(rest.get(from..).unwrap_or_default(), b"\r\n\r\n").map(|at| from + at + 4);
         self.searched = rest.len();
@@ -123,14 +123,14 @@ impl Framer {
             Some(end) if end <= limits::HEAD_BYTES => rest.get(..end).unwrap_or_default(),
             None if rest.len() <= limits::HEAD_BYTES => return None,
             Some(_) | None => {
-                let begun = Bytes::copy_from_slice(rest.get(..limits::HEAD_BYTES).unwrap_or_default());
-                return Some(Err(self.give_up(begun, 513, "Head Too Large")));
+                let head = Bytes::copy_from_slice(rest.get(..limits::HEAD_BYTES).unwrap_or_default());
+                return Some(Err(self.fail(head, 513, "Head Too Large")));
             }
         };
-        let most = if self.stranger { limits::STRANGER_BODY_BYTES } else { limits::BODY_BYTES };
+        let max_body = if self.unauthenticated { limits::STRANGER_BODY_BYTES } else { limits::BODY_BYTES };
         let (status, why) = match lines::body_length(head) {
-            Ok(Some(length)) if length <= most as u64 => {
-                self.whole = Some(head.len() + length as usize);
+            Ok(Some(length)) if length <= max_body as u64 => {
+                self.message_len = Some(head.len() + length as usize);
                 return Some(Ok(()));
             }
             Ok(Some(_)) => (513, "Body Too Large"),
@@ -138,17 +138,17 @@ impl Framer {
             Err(why) => (400, why),
         };
         let head = Bytes::copy_from_slice(head);
-        Some(Err(self.give_up(head, status, why)))
+        Some(Err(self.fail(head, status, why)))
     }
 
-    fn give_up(&mut self, head: Bytes, status: u16, why: &'static str) -> Frame {
+    fn fail(&mut self, head: Bytes, status: u16, why: &'static str) -> Frame {
         *self = Framer { broken: true, ..Framer::default() };
         let request = match Message::parse(head) {
             Ok(message) => message.status().is_none().then_some(message),
             Err(ParseError { answerable, .. }) => answerable.map(|message| *message),
         };
         let answer = request.filter(|message| *message.method() != crate::Method::Ack).map(|message| {
-            // Every final answer has a To-tag (RFC 3261 §8.2.6.2); a stream that is at its end needs no better one.
+            // Every final response has a To tag (RFC 3261 §8.2.6.2); it need not be unique on a stream that closes.
             Reply::new(status).phrase(why).to(&message, None, Some("broken"))
         });
         Frame::Broken { answer, why }

@@ -1,24 +1,24 @@
-//! Where a message came from and where one goes to.
+//! Transports, flows, and the hop of a message: local socket and remote peer.
 
 use std::net::SocketAddr;
 
 /// A transport of SIP (RFC 3261 §18, RFC 7118).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Transport {
-    /// Datagrams.
+    /// Datagrams, in clear text.
     Udp,
-    /// Streams in the clear.
+    /// Streams, in clear text.
     Tcp,
-    /// Streams under TLS.
+    /// Streams over TLS.
     Tls,
-    /// WebSocket in the clear.
+    /// WebSocket, in clear text.
     Ws,
-    /// WebSocket under TLS.
+    /// WebSocket over TLS.
     Wss,
 }
 
 impl Transport {
-    /// As in a Via: `UDP`, `TCP`, `TLS`, `WS`, `WSS`.
+    /// The name in a Via: `UDP`, `TCP`, `TLS`, `WS`, `WSS`.
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Udp => "UDP",
@@ -29,7 +29,7 @@ impl Transport {
         }
     }
 
-    /// As in a URI's `transport` parameter: `udp`, `tcp`, `tls`, `ws`, `wss`.
+    /// The value of a URI's `transport` parameter: `udp`, `tcp`, `tls`, `ws`, `wss`.
     pub fn as_param(self) -> &'static str {
         match self {
             Transport::Udp => "udp",
@@ -40,32 +40,32 @@ impl Transport {
         }
     }
 
-    /// Whether the transport itself repeats what is lost (so that no timer of ours has to).
+    /// Whether the transport retransmits lost data itself, so that no SIP timer has to.
     pub fn is_reliable(self) -> bool {
         self != Transport::Udp
     }
 }
 
-/// One connection of one life of the process: `epoch` tells a flow of before a restart from one of now. UDP has flow 0.
+/// Id of a connection. `epoch` tells connections of this process from those of an earlier one. UDP has the default value (0, 0).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Flow {
-    /// Which start of the process opened it.
+    /// Number of the process start that opened it.
     pub epoch: u32,
-    /// Which connection; 0 is none.
+    /// Number of the connection; 0 means none.
     pub number: u32,
 }
 
-/// One hop of a message: the socket it uses, and the peer at the other end.
+/// One hop of a message: the local socket and the remote peer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Hop {
     /// The protocol that carries it.
     pub transport: Transport,
-    /// Which of our listeners, by its place in the configuration.
+    /// Index of our listener in the configuration.
     pub listener: u16,
     /// Our address as the peer must see it in Via, Contact and SDP.
     pub local: SocketAddr,
-    /// The peer's address as the socket tells it, never as a header claims it.
+    /// The peer's address as reported by the socket, never from a header.
     pub remote: SocketAddr,
-    /// The connection, for streams.
+    /// The connection, for stream transports.
     pub flow: Flow,
 }

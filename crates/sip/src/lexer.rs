@@ -1,33 +1,33 @@
-//! The smallest pieces of parsing: character classes of RFC 3261 §25, spans of a buffer, white space.
+//! Lexical primitives: character classes of RFC 3261 §25, spans of a buffer, white space, numbers.
 
 use bytes::Bytes;
 
-/// What a byte may be part of; classes are bits.
+/// The classes of each byte, one bit per class.
 static TABLE: [u16; 256] = table();
 
 /// `token`.
 pub(crate) const TOKEN: u16 = 1;
-/// `user`: what may stand unescaped in the user part, and the `#` that phones dial unescaped. `%` is not in it.
+/// `user`: unescaped characters of the user part, plus the `#` that some phones do not escape. Without `%`.
 pub(crate) const USER: u16 = 1 << 1;
 /// `password`.
 pub(crate) const PASSWORD: u16 = 1 << 2;
-/// A host by name, and the underscore that networks at home have.
+/// Host names, plus the underscore that local networks use.
 pub(crate) const HOST: u16 = 1 << 3;
-/// The name or value of a URI parameter, `=` included (base64 in the field).
+/// Name and value of a URI parameter, plus `=` (base64 values occur in the field).
 pub(crate) const PARAM: u16 = 1 << 4;
-/// The headers of a URI.
+/// Headers of a URI.
 pub(crate) const HEADERS: u16 = 1 << 5;
-/// A header parameter's value that is not quoted.
+/// Unquoted value of a header parameter.
 pub(crate) const VALUE: u16 = 1 << 6;
-/// A display name without quotes; white space is in it, and bytes of UTF-8, which many phones send so.
+/// Unquoted display name: white space, and UTF-8 bytes, which many phones send unquoted.
 pub(crate) const DISPLAY: u16 = 1 << 7;
 /// Visible ASCII.
 pub(crate) const VISIBLE: u16 = 1 << 8;
-/// A telephone number with its visual separators (RFC 3966).
+/// Telephone number with visual separators (RFC 3966).
 pub(crate) const PHONE: u16 = 1 << 9;
-/// A scheme.
+/// URI scheme.
 pub(crate) const SCHEME: u16 = 1 << 10;
-/// Reserved in a URI (RFC 2396): escaped, it is not the same as unescaped.
+/// Reserved characters of a URI (RFC 2396): escaped and unescaped forms differ.
 pub(crate) const RESERVED: u16 = 1 << 11;
 /// Hexadecimal digits.
 pub(crate) const HEX: u16 = 1 << 12;
@@ -80,19 +80,19 @@ const fn table() -> [u16; 256] {
     t
 }
 
-/// Whether `byte` is of `class`.
+/// Whether `byte` is in `class`.
 #[inline]
 pub(crate) fn is(byte: u8, class: u16) -> bool {
     TABLE.get(byte as usize).is_some_and(|bits| bits & class != 0)
 }
 
-/// Whether all of `text` is of `class`, and there is some.
+/// Whether `text` is not empty and all of it is in `class`.
 #[inline]
 pub(crate) fn all(text: &[u8], class: u16) -> bool {
     !text.is_empty() && text.iter().all(|&b| is(b, class))
 }
 
-/// Whether all of `text` is of `class` or `%` with two hexadecimal digits.
+/// Whether all of `text` is in `class` or an escape (`%` and two hexadecimal digits).
 pub(crate) fn all_escaped(mut text: &[u8], class: u16) -> bool {
     loop {
         match text.iter().position(|&b| !is(b, class)) {
@@ -105,13 +105,13 @@ pub(crate) fn all_escaped(mut text: &[u8], class: u16) -> bool {
     }
 }
 
-/// White space within a line.
+/// Whether a byte is a space or a tab.
 #[inline]
 pub(crate) fn is_space(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// A stretch of a buffer that is known from elsewhere.
+/// A range of a buffer that is stored elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Span {
     pub(crate) start: u32,
@@ -119,25 +119,25 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// From `start` up to `end`.
+    /// The range `start..end`.
     #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Span {
         Span { start: start as u32, end: end.max(start) as u32 }
     }
 
-    /// What it covers of `text`; nothing where it does not fit.
+    /// The bytes that it covers in `text`; empty if out of range.
     #[inline]
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
-    /// What it covers as text; empty where that is not UTF-8.
+    /// The text that it covers; empty if it is not UTF-8.
     #[inline]
     pub(crate) fn text(self, text: &[u8]) -> &str {
         std::str::from_utf8(self.of(text)).unwrap_or_default()
     }
 
-    /// What it covers, sharing the buffer.
+    /// The bytes that it covers, sharing the buffer.
     #[inline]
     pub(crate) fn cut(self, bytes: &Bytes) -> Bytes {
         if self.start < self.end && self.end as usize <= bytes.len() {
@@ -147,13 +147,13 @@ impl Span {
         }
     }
 
-    /// Whether it covers nothing.
+    /// Whether it is empty.
     #[inline]
     pub(crate) fn is_empty(self) -> bool {
         self.start >= self.end
     }
 
-    /// Without white space (line ends of foldings included) at either end.
+    /// Without white space (line folding included) at both ends.
     #[inline]
     pub(crate) fn trim(self, text: &[u8]) -> Span {
         let (mut start, mut end) = (self.start, self.end);
@@ -169,12 +169,12 @@ impl Span {
     }
 }
 
-/// `text` without white space at either end.
+/// `text` without white space at both ends.
 pub(crate) fn trim(text: &[u8]) -> &[u8] {
     Span::new(0, text.len()).trim(text).of(text)
 }
 
-/// A decimal number; `None` where there is anything but digits, saturating where it is too large.
+/// Parse a decimal number, saturating; `None` if there is any other character, or none.
 #[inline]
 pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
@@ -185,12 +185,12 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// A port.
+/// Parse a port number.
 pub(crate) fn port(text: &[u8]) -> Option<u16> {
     decimal(text).and_then(|n| u16::try_from(n).ok())
 }
 
-/// Where `text` goes on after a quoted string that begins at `at` (on its quote); `None` where it never ends.
+/// The offset after the quoted string that starts at `at` (its quote); `None` if it is not terminated.
 pub(crate) fn after_quoted(text: &[u8], at: usize) -> Option<usize> {
     let mut i = at + 1;
     loop {
@@ -202,7 +202,7 @@ pub(crate) fn after_quoted(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The values of a header line that are parted by commas, neither in quotes nor in `<>`.
+/// The values of a header line, separated by commas outside quotes and `<>`.
 pub(crate) fn values(text: &[u8]) -> impl Iterator<Item = Span> + '_ {
     let mut at = Some(0);
     std::iter::from_fn(move || {
@@ -213,7 +213,7 @@ pub(crate) fn values(text: &[u8]) -> impl Iterator<Item = Span> + '_ {
     })
 }
 
-/// Where the value that begins at `start` ends: at a comma outside quotes and `<>`, or at the end.
+/// The end of the value that starts at `start`: a comma outside quotes and `<>`, or the end of the text.
 pub(crate) fn value_end(text: &[u8], start: usize) -> usize {
     let mut i = start;
     let mut angle = false;
@@ -241,14 +241,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commas_in_quotes_and_brackets_part_nothing() {
+    fn commas_in_quotes_and_brackets_do_not_separate() {
         let text = br#""a,\",b" <sip:a,b@c>;x="y,z" , <sip:d>,e"#;
         let parts: Vec<&str> = values(text).map(|s| s.text(text)).collect();
         assert_eq!(parts, [r#""a,\",b" <sip:a,b@c>;x="y,z""#, "<sip:d>", "e"]);
     }
 
     #[test]
-    fn numbers_saturate_and_refuse_signs() {
+    fn numbers_saturate_and_reject_signs() {
         assert_eq!(decimal(b"0068"), Some(68));
         assert_eq!(decimal(b"36893488147419103232"), Some(u64::MAX));
         assert_eq!((decimal(b"-1"), decimal(b"+1"), decimal(b"")), (None, None, None));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_must_be_whole() {
+    fn escapes_must_be_complete() {
         assert!(all_escaped(b"a%20b", USER) && all_escaped(b"", USER));
         assert!(!all_escaped(b"a%2", USER) && !all_escaped(b"%zz", USER) && !all_escaped(b"a b", USER));
     }

@@ -1,58 +1,63 @@
-//! Every limit of this crate, with the reason for it.
+//! Every limit of this crate, with its reason.
 
 use std::time::Duration;
 
-/// Bytes of a head (start line and headers): room for any phone's message, no room for a flood.
+/// Maximum length of a message head (start line and headers), in bytes. Larger than what any phone sends.
 pub const HEAD_BYTES: usize = 64 * 1024;
-/// Bytes of a body.
+/// Maximum length of a body, in bytes.
 pub const BODY_BYTES: usize = 256 * 1024;
-/// Bytes of a body on a connection whose peer has not proved who it is: descriptions are a few kilobytes long, and thousands of strangers may
-/// each hold so much.
+/// Maximum length of a body on a connection whose peer has not authenticated, in bytes. SDP is a few kilobytes long, and thousands of unauthenticated
+/// connections may each buffer one body.
 pub const STRANGER_BODY_BYTES: usize = 16 * 1024;
-/// Header lines of one message.
+/// Maximum number of parts of a multipart body; later ones are ignored.
+pub const BODY_PARTS: usize = 32;
+/// Maximum nesting of multipart bodies; deeper ones stay whole.
+pub const BODY_DEPTH: usize = 4;
+/// Maximum number of header lines in one message.
 pub const HEADERS: usize = 256;
-/// Via values of one message: Max-Forwards begins at 70, so nothing honest has more.
+/// Maximum number of Via values in one message. Max-Forwards starts at 70, so no legitimate message has more.
 pub const VIAS: usize = 70;
-/// Bytes of a method: RFC 4475 §3.1.1.2 has one of 43, and no real one comes near.
+/// Maximum length of a method name, in bytes. RFC 4475 §3.1.1.2 has one of 43; real ones are much shorter.
 pub const METHOD_BYTES: usize = 64;
-/// Bytes of a URI.
+/// Maximum length of a URI, in bytes.
 pub const URI_BYTES: usize = 8 * 1024;
-/// Bytes of an Authorization value: four times what the longest client writes.
+/// Maximum length of an Authorization value, in bytes: four times that of the most verbose client.
 pub const CREDENTIALS_BYTES: usize = 4 * 1024;
-/// Nonces whose counts are remembered at once; beyond it the oldest is forgotten, and its next use is answered `stale=true`.
+/// Maximum number of nonces whose nonce counts are stored. Beyond it the oldest is evicted, and its next use is answered `stale=true`.
 pub const NONCES: usize = 262_144;
-/// Transactions alive at once; beyond it new requests get 503.
+/// Maximum number of concurrent transactions. Beyond it new requests get 503.
 pub const TRANSACTIONS: usize = 200_000;
-/// INVITE sessions alive at once; beyond it new INVITEs get 503.
+/// Maximum number of concurrent INVITE sessions. Beyond it new INVITEs get 503.
 pub const SESSIONS: usize = 50_000;
-/// Subscriptions alive at once; beyond it new ones get 503.
+/// Maximum number of concurrent subscriptions. Beyond it new ones get 503.
 pub const SUBSCRIPTIONS: usize = 50_000;
-/// Early dialogs that one INVITE of ours may open; later ones are ignored until one answers.
+/// Maximum number of early dialogs per INVITE that we sent. Later ones are ignored until one of them answers.
 pub const EARLY_DIALOGS: usize = 16;
-/// Final answers kept for retransmitted requests that opened no transaction (REGISTER).
-pub const ANSWER_RING: usize = 16_384;
-/// Bytes of an answer that is kept there: ten contacts fit, and a full ring stays below 64 MB.
-pub const ANSWER_BYTES: usize = 4 * 1024;
-/// What a stranger's datagram is answered with is at most so many times as long: we are no amplifier (security.md row 12).
-pub const ANSWER_FACTOR: usize = 3;
-/// How many answers an address gets that has never shown a password: 500 a second on the average. With 700 bytes for a challenge that is
-/// 3 Mbit/s, which no line notices that is worth flooding, and whoever wants it sent must send half of it or more himself.
-pub const ANSWER_INTERVAL: Duration = Duration::from_millis(2);
-/// How far ahead of that average it may be: 20,000 answers at once. So many phones may come back behind one address in the same instant
-/// (power failed in a building) and all be asked, before the first of them has answered; from then on none is counted.
-pub const ANSWER_CREDIT: Duration = Duration::from_secs(40);
-/// How long an address counts as that of a real phone after a password was shown from there: the longest registration, so that an office
-/// whose phones are registered is never a stranger.
-pub const PROOF_HOLDS: Duration = Duration::from_hours(2);
-/// Addresses that are remembered for that, in each of two generations: some 5 MB in all. A forgotten stranger begins anew.
-pub const ANSWER_SOURCES: usize = 65_536;
-/// DNS lookups under way at once; beyond it a name counts as unreachable.
+/// Maximum number of cached final responses to requests without a transaction (REGISTER).
+pub const CACHED_RESPONSES: usize = 16_384;
+/// Maximum length of a cached response, in bytes: room for ten contacts. A full cache stays below 64 MB.
+pub const CACHED_RESPONSE_BYTES: usize = 4 * 1024;
+/// A response to an unauthenticated UDP request is at most this many times as long as the request, so that we do not amplify attacks (security.md row
+/// 12).
+pub const RESPONSE_FACTOR: usize = 3;
+/// Average interval between responses to a source that has never authenticated: 500 responses a second. With 700 bytes for a challenge that is 3
+/// Mbit/s, too little to flood any link, and an attacker has to send at least half of it.
+pub const RESPONSE_INTERVAL: Duration = Duration::from_millis(2);
+/// How far ahead of that average a source may be: a burst of 20,000 responses. So many phones behind one address may reconnect at the same instant
+/// (power restored in a building) and all be challenged before the first one has authenticated; from then on the source is not limited.
+pub const RESPONSE_BURST: Duration = Duration::from_secs(40);
+/// How long a source stays exempt after a successful authentication: the longest registration lifetime, so that an office with registered phones is
+/// never limited.
+pub const AUTH_MEMORY: Duration = Duration::from_hours(2);
+/// Maximum number of sources stored for the limiter, in each of two generations: about 5 MB in total. An evicted source starts anew.
+pub const RESPONSE_SOURCES: usize = 65_536;
+/// Maximum number of concurrent DNS lookups. Beyond it a name counts as unreachable.
 pub const LOOKUPS: usize = 10_000;
-/// Questions that one lookup may ask: a hostile zone shall not make us walk for ever.
+/// Maximum number of DNS questions per lookup, so that a hostile zone cannot make a lookup endless.
 pub const QUESTIONS: usize = 24;
-/// Candidates that one lookup yields.
+/// Maximum number of candidates that one lookup returns.
 pub const CANDIDATES: usize = 16;
-/// DNS answers kept at once; beyond it the first to expire is forgotten.
+/// Maximum number of cached DNS answers. Beyond it the one that expires first is evicted.
 pub const DNS_ANSWERS: usize = 4_096;
-/// Addresses remembered as unreachable.
+/// Maximum number of addresses marked as unreachable.
 pub const PENALTIES: usize = 1_024;

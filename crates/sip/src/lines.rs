@@ -1,32 +1,32 @@
-//! Parting a head into lines: the one place that knows where a line ends, for the parser and for the framer alike.
+//! Splits a message head into lines. Parser and framer share it, so that both agree on where a line ends.
 
 use std::borrow::Cow;
 
 use crate::HeaderName;
 use crate::lexer::{self, Span, TOKEN};
 
-/// One line, foldings included.
+/// One header line, folding included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
-    /// Without its CRLF.
+    /// The range without its CRLF.
     pub(crate) span: Span,
-    /// It goes on over more than one line of text (RFC 3261 §7.3.1).
+    /// It extends over several lines of text (RFC 3261 §7.3.1).
     pub(crate) folded: bool,
-    /// It holds a CR or LF that ends nothing.
+    /// It contains a CR or LF that is not part of a CRLF.
     pub(crate) bare: bool,
 }
 
-/// What comes next in a head.
+/// The next element of a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Line(Line),
-    /// The empty line; the body begins here.
+    /// The empty line; the value is the offset of the body.
     End(usize),
-    /// The text is over before the empty line.
-    Cut,
+    /// The text ends before the empty line.
+    Incomplete,
 }
 
-/// A head, read line by line.
+/// Reads a head line by line.
 #[derive(Debug)]
 pub(crate) struct Lines<'a> {
     text: &'a [u8],
@@ -34,7 +34,7 @@ pub(crate) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Begin after the empty lines that may stand before a start line (RFC 3261 §7.5).
+    /// Starts after the empty lines that may precede a start line (RFC 3261 §7.5).
     pub(crate) fn new(text: &'a [u8]) -> Self {
         let mut at = 0;
         while text.get(at..at + 2) == Some(b"\r\n") {
@@ -49,7 +49,7 @@ impl<'a> Lines<'a> {
         self.extend(&mut line).then_some(line)
     }
 
-    /// Move to the next CRLF, and let `line` end there; `false` where there is none.
+    /// Extend `line` to the next CRLF; `false` if there is none.
     fn extend(&mut self, line: &mut Line) -> bool {
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
@@ -72,19 +72,19 @@ impl<'a> Lines<'a> {
         }
         let mut line = Line { span: Span::new(self.at, self.at), folded: false, bare: false };
         if !self.extend(&mut line) {
-            return Step::Cut;
+            return Step::Incomplete;
         }
         while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             line.folded = true;
             if !self.extend(&mut line) {
-                return Step::Cut;
+                return Step::Incomplete;
             }
         }
         Step::Line(line)
     }
 }
 
-/// The name and the value of a header line; `None` where it is none.
+/// The name and the value of a header line; `None` if it is malformed.
 #[inline]
 pub(crate) fn field(text: &[u8], line: Span) -> Option<(Span, Span)> {
     let bytes = line.of(text);
@@ -101,7 +101,7 @@ pub(crate) fn field(text: &[u8], line: Span) -> Option<(Span, Span)> {
     Some((Span { start, end: start + len as u32 }, value.trim(text)))
 }
 
-/// A value without its foldings: each becomes one space (RFC 3261 §7.3.1), and so does a stray CR or LF.
+/// A value without folding: each fold becomes one space (RFC 3261 §7.3.1), and so does a lone CR or LF.
 pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\r', b'\n', value).is_none() {
         return Cow::Borrowed(value);
@@ -123,12 +123,12 @@ pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// A Content-Length value: digits and nothing else. Too large a number is still a number.
+/// Parse a Content-Length value: digits only, saturating.
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     lexer::decimal(lexer::trim(value))
 }
 
-/// What a head says about the length of its body, read as the parser reads it: `Ok(None)` where it says nothing.
+/// The Content-Length of a head, with the same rules as the parser; `Ok(None)` if absent.
 pub(crate) fn body_length(head: &[u8]) -> Result<Option<u64>, &'static str> {
     let mut lines = Lines::new(head);
     let mut found = None;

@@ -1,4 +1,4 @@
-//! The methods of SIP requests.
+//! SIP methods.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::lexer::{self, Span, TOKEN};
 use crate::limits;
 
-/// A method; those without a name of their own here are carried as they came (a token of at most [`limits::METHOD_BYTES`]).
+/// A method. Unknown ones are kept as their token of at most [`limits::METHOD_BYTES`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]
 pub enum Method {
@@ -29,19 +29,19 @@ pub enum Method {
 }
 
 impl Method {
-    /// Read a method; the whole of `token` must be one.
+    /// Parse a method; the whole of `token` must be one.
     pub fn parse(token: &Bytes) -> Option<Method> {
         Method::cut(token, Span::new(0, token.len()))
     }
 
-    /// The method that stands in `span` of `bytes`.
+    /// The method in `span` of `bytes`.
     pub(crate) fn cut(bytes: &Bytes, span: Span) -> Option<Method> {
         let token = span.of(bytes);
         let other = || token.len() <= limits::METHOD_BYTES && lexer::all(token, TOKEN);
         Method::known(token).or_else(|| other().then(|| Method::Other(span.cut(bytes))))
     }
 
-    /// The method of that name, where it has one here.
+    /// The method with this name, if it is a known one.
     pub(crate) fn known(token: &[u8]) -> Option<Method> {
         Some(match token {
             b"REGISTER" => Method::Register,
@@ -62,7 +62,7 @@ impl Method {
         })
     }
 
-    /// The method as it stands in a request line. Methods are compared with their case (RFC 3261 §7.1).
+    /// The method as in a request line. Methods are case-sensitive (RFC 3261 §7.1).
     pub fn as_str(&self) -> &str {
         match self {
             Method::Invite => "INVITE",

@@ -1,14 +1,14 @@
-//! The names of header fields: the ones that we read, as numbers; all others as they came.
+//! Header field names: those that this crate reads, as an enum; all others as `Other`.
 
 macro_rules! names {
     ($($variant:ident = $long:literal $(| $short:literal)?),* $(,)?) => {
-        /// A header field that this crate or its users look up. Compact forms are folded into the long ones (RFC 3261 §7.3.3).
+        /// A header field that this crate or its users look up. Compact forms map to the long ones (RFC 3261 §7.3.3).
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
         #[allow(missing_docs)]
         pub enum HeaderName {
             $($variant,)*
-            /// Any header that has no name here.
+            /// Any other header field.
             Other,
         }
 
@@ -16,7 +16,7 @@ macro_rules! names {
         const LONG: &[(&str, HeaderName)] = &[$(($long, HeaderName::$variant)),*];
 
         impl HeaderName {
-            /// The canonical long form, for writing; empty for [`HeaderName::Other`].
+            /// The canonical long form; empty for [`HeaderName::Other`].
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(HeaderName::$variant => $long,)*
@@ -51,18 +51,18 @@ names! {
     Warning = "Warning", WwwAuthenticate = "WWW-Authenticate",
 }
 
-/// Longest name in [`LONG`].
-const LONGEST: usize = 20;
-/// Most names of one length.
-const MOST: usize = 8;
+/// Length of the longest name in [`LONG`].
+const MAX_LENGTH: usize = 20;
+/// Maximum number of names of one length.
+const MAX_PER_LENGTH: usize = 8;
 
-/// The names by their length, so that a lookup compares only those that can be meant.
-static BY_LENGTH: [[Option<(&str, HeaderName)>; MOST]; LONGEST + 1] = by_length();
+/// The names by length, so that a lookup compares only the names of that length.
+static BY_LENGTH: [[Option<(&str, HeaderName)>; MAX_PER_LENGTH]; MAX_LENGTH + 1] = by_length();
 
-#[allow(clippy::indexing_slicing)] // runs at compile time only: a name too long or too many of a length would not compile
-const fn by_length() -> [[Option<(&'static str, HeaderName)>; MOST]; LONGEST + 1] {
-    let mut table = [[None; MOST]; LONGEST + 1];
-    let mut used = [0; LONGEST + 1];
+#[allow(clippy::indexing_slicing)] // runs at compile time only: too long a name, or too many of one length, would not compile
+const fn by_length() -> [[Option<(&'static str, HeaderName)>; MAX_PER_LENGTH]; MAX_LENGTH + 1] {
+    let mut table = [[None; MAX_PER_LENGTH]; MAX_LENGTH + 1];
+    let mut used = [0; MAX_LENGTH + 1];
     let mut i = 0;
     while i < LONG.len() {
         let len = LONG[i].0.len();
@@ -74,7 +74,7 @@ const fn by_length() -> [[Option<(&'static str, HeaderName)>; MOST]; LONGEST + 1
 }
 
 impl HeaderName {
-    /// The name for what stands before the colon, without regard to case; compact forms included.
+    /// The name for the text before the colon, case-insensitive; compact forms included.
     pub fn of(token: &[u8]) -> HeaderName {
         if let [letter] = token {
             return HeaderName::compact(*letter);
@@ -84,9 +84,9 @@ impl HeaderName {
         };
         for &(long, name) in row.iter().map_while(Option::as_ref) {
             let long = long.as_bytes();
-            let begins = long.first().is_some_and(|b| (b ^ first) & !0x20 == 0);
-            // Most write the canonical form, and comparing bytes as they are is much cheaper.
-            if begins && (long == token || long.eq_ignore_ascii_case(token)) {
+            let same_initial = long.first().is_some_and(|b| (b ^ first) & !0x20 == 0);
+            // Most peers write the canonical form, and comparing the bytes unchanged is much cheaper.
+            if same_initial && (long == token || long.eq_ignore_ascii_case(token)) {
                 return name;
             }
         }

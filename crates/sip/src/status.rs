@@ -1,6 +1,6 @@
-//! The reason phrases that RFC 3261 §21 and its extensions give to status codes.
+//! Reason phrases of status codes (RFC 3261 §21 and extensions).
 
-/// The phrase for a status code: what people read beside `404`.
+/// The standard reason phrase of a status code; a generic one per class for unknown codes.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Trying",

@@ -1,4 +1,4 @@
-//! Subscriptions that others have with us (RFC 6665): one dialog each, at most one NOTIFY under way, and the newest state behind it.
+//! Subscriptions of remote subscribers (RFC 6665): one dialog each, at most one pending NOTIFY, and the newest state after it.
 
 use base::Instant;
 use bytes::Bytes;
@@ -9,41 +9,41 @@ use crate::endpoint::{Cx, Incoming, RequestSpec};
 use crate::transaction::{Key, Owner};
 use crate::{Message, Method, limits};
 
-/// One subscription; a stale one names nothing.
+/// Id of a subscription. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SubscriptionId(pub u64);
 
-/// What happens to a subscription.
+/// An event of a subscription.
 #[derive(Clone, Debug)]
 pub enum SubscriptionEvent {
-    /// The subscriber sends SUBSCRIBE again. Ask it who it is ([`crate::Endpoint::respond_stateless`]), then [`crate::Endpoint::renew`]: before that
-    /// nothing has changed.
+    /// A SUBSCRIBE within the dialog. Challenge its sender ([`crate::Endpoint::respond_stateless`]), then call [`crate::Endpoint::renew`]; nothing
+    /// changes before.
     Refresh(Incoming),
-    /// It ran out, or its subscriber no longer knows it. No other event follows.
+    /// It expired, or the subscriber no longer knows it. No other event follows.
     Over,
 }
 
-/// Bits of a [`SubscriptionId`] that name the slot; the rest is a serial number.
+/// Bits of a [`SubscriptionId`] that hold the slot; the upper bits are a serial number.
 const SLOT_BITS: u32 = 20;
 
-/// See the module.
+/// One subscription: its dialog, its expiry and the state to send next.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) id: SubscriptionId,
     pub(crate) key: Key,
     pub(crate) dialog: Dialog,
-    /// Echoed in each NOTIFY: `message-summary;id=7`.
+    /// Value of Event, repeated in each NOTIFY: `message-summary;id=7`.
     event: Box<str>,
     expires: Instant,
-    /// A NOTIFY waits for its answer.
-    under_way: bool,
-    /// What is to be told next: the newest state only.
+    /// A NOTIFY waits for its response.
+    notify_pending: bool,
+    /// Content-Type and body of the next NOTIFY: the newest state only.
     next: Option<(Box<str>, Bytes)>,
-    /// Why the next NOTIFY is the last one (RFC 6665 §4.1.3).
-    ending: Option<&'static str>,
-    /// The last NOTIFY has been sent.
-    over: bool,
-    pub(crate) armed: Option<Instant>,
+    /// The reason in the last NOTIFY (RFC 6665 §4.1.3); `None` while the subscription is active.
+    termination_reason: Option<&'static str>,
+    /// The last NOTIFY was sent.
+    terminated: bool,
+    pub(crate) timer_at: Option<Instant>,
 }
 
 impl Subscription {
@@ -56,82 +56,83 @@ impl Subscription {
             dialog,
             event,
             expires,
-            under_way: false,
+            notify_pending: false,
             next: None,
-            ending: None,
-            over: false,
-            armed: None,
+            termination_reason: None,
+            terminated: false,
+            timer_at: None,
         }
     }
 
-    /// It holds until `expires`; a subscription of no time is told its state once more (RFC 6665 §4.2.1.4, §4.4.3).
-    pub(crate) fn hold(&mut self, now: Instant, expires: Instant) {
+    /// Set the expiry. A subscription that expires at once gets one NOTIFY (RFC 6665 §4.2.1.4, §4.4.3).
+    pub(crate) fn set_expiry(&mut self, now: Instant, expires: Instant) {
         self.expires = expires;
-        self.ending = (expires <= now).then_some("timeout");
+        self.termination_reason = (expires <= now).then_some("timeout");
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        (!self.over && self.ending.is_none()).then_some(self.expires)
+        (!self.terminated && self.termination_reason.is_none()).then_some(self.expires)
     }
 
-    /// Whether nothing is left to do.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
+    /// Whether it has terminated.
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated
     }
 
-    /// Whether the peer's tag is this one.
-    pub(crate) fn is_of(&self, tag: &str) -> bool {
+    /// Whether the peer's tag is `tag`.
+    pub(crate) fn has_remote_tag(&self, tag: &str) -> bool {
         *self.dialog.remote_tag == *tag
     }
 
-    /// Tell the subscriber; where a NOTIFY is under way, after it, and then only the newest.
-    pub(crate) fn tell(&mut self, cx: &mut Cx<'_>, kind: &str, body: Bytes) {
+    /// Send the state; if a NOTIFY is pending, after it, and then only the newest.
+    pub(crate) fn notify(&mut self, cx: &mut Cx<'_>, kind: &str, body: Bytes) {
         self.next = Some((kind.into(), body));
         self.send(cx);
     }
 
-    /// Nobody renewed it.
-    pub(crate) fn expire(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
-        self.ending = Some(reason);
+    /// Terminate: send the last NOTIFY with this reason.
+    pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, reason: &'static str) {
+        self.termination_reason = Some(reason);
         self.next.get_or_insert_with(|| ("".into(), Bytes::new()));
         self.send(cx);
     }
 
     fn send(&mut self, cx: &mut Cx<'_>) {
-        if self.under_way || self.over {
+        if self.notify_pending || self.terminated {
             return;
         }
         let Some((kind, body)) = self.next.take() else { return };
         let left = self.expires.since(cx.now).as_secs();
-        let (event, ending) = (&*self.event, self.ending);
-        let what = RequestSpec {
+        let (event, termination_reason) = (&*self.event, self.termination_reason);
+        let spec = RequestSpec {
             method: &Method::Notify,
             cseq: self.dialog.next_seq(),
             max_forwards: 70,
             body: Some((&kind, &body)),
         };
         let dialog = &self.dialog;
-        // What follows the last word is nobody's business.
-        let owner = if ending.is_some() { Owner::Nobody(None) } else { Owner::Subscription(self.id) };
-        let sent = cx.send(dialog, what, owner, |lines, core| {
+        // The response to the last NOTIFY is of no interest.
+        let owner =
+            if termination_reason.is_some() { Owner::None(None) } else { Owner::Subscription(self.id) };
+        let sent = cx.send(dialog, spec, owner, |lines, core| {
             crate::endpoint::contact_lines(lines, dialog, &core.config.allow);
             lines.add("Event", event);
-            match ending {
+            match termination_reason {
                 Some(reason) => lines.add("Subscription-State", format_args!("terminated;reason={reason}")),
                 None => lines.add("Subscription-State", format_args!("active;expires={left}")),
             };
         });
-        self.over = ending.is_some() || sent.is_none();
-        self.under_way = sent.is_some();
+        self.terminated = termination_reason.is_some() || sent.is_none();
+        self.notify_pending = sent.is_some();
     }
 
-    /// The NOTIFY that was under way got its final answer; `None` where none came. A subscriber that refuses has forgotten us, or never
-    /// wanted to hear this (RFC 6665 §4.2.2).
-    pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, status: Option<u16>) {
-        self.under_way = false;
+    /// The final response to the pending NOTIFY; `None` on timeout. A subscriber that rejects it no longer knows the subscription, or never wanted it
+    /// (RFC 6665 §4.2.2).
+    pub(crate) fn on_notify_response(&mut self, cx: &mut Cx<'_>, status: Option<u16>) {
+        self.notify_pending = false;
         match status {
             Some(200..=299) => self.send(cx),
-            Some(_) | None => self.over = true,
+            Some(_) | None => self.terminated = true,
         }
     }
 }
@@ -144,7 +145,7 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// The id of the next one; `None` where the cap is reached.
+    /// The id of the next one; `None` if the limit is reached.
     pub(crate) fn next_id(&mut self) -> Option<SubscriptionId> {
         if self.slab.len() >= limits::SUBSCRIPTIONS {
             return None;
@@ -153,7 +154,7 @@ impl Subscriptions {
         Some(SubscriptionId(self.serial << SLOT_BITS | self.slab.vacant_key() as u64))
     }
 
-    pub(crate) fn keep(&mut self, subscription: Subscription) {
+    pub(crate) fn insert(&mut self, subscription: Subscription) {
         let (id, at) = (subscription.id, self.slab.insert(subscription));
         debug_assert_eq!(at, slot(id));
     }

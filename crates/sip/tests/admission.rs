@@ -1,4 +1,4 @@
-//! What is answered before anybody is asked (RFC 3261 §8.2), and what is answered without keeping anything.
+//! Requests that the endpoint answers itself (RFC 3261 §8.2), and stateless responses.
 
 use crate::network;
 
@@ -7,12 +7,12 @@ use centralita_sip::{
 };
 use network::*;
 
-fn plain<'a>(method: &'a str, lines: &'a str) -> Line<'a> {
-    Line { method, branch: "1", cseq: 1, to_tag: "", lines, body: b"" }
+fn plain<'a>(method: &'a str, lines: &'a str) -> PeerRequest<'a> {
+    PeerRequest { method, branch: "1", cseq: 1, to_tag: "", lines, body: b"" }
 }
 
 #[test]
-fn each_check_has_its_status_and_says_why() {
+fn each_admission_check_has_its_status() {
     let cases = [
         (
             "INVITE",
@@ -31,36 +31,36 @@ fn each_check_has_its_status_and_says_why() {
     ];
     for (method, lines, answer, header) in cases {
         let mut world = World::scripted();
-        world.say(B, A, request(&plain(method, lines)));
+        world.peer_sends(B, A, request(&plain(method, lines)));
         world.run(ms(50));
-        let answer = world.got(B, answer);
+        let answer = world.last_received(B, answer);
         if let Some((name, value)) = header {
             assert_eq!(answer.header(name), Some(value));
         }
         assert!(!answer.to_tag().is_empty());
-        assert_eq!(world.census(A), (0, 0));
+        assert_eq!(world.counts(A), (0, 0));
     }
 }
 
 #[test]
-fn what_is_not_done_here_comes_up_unanswered_so_that_its_sender_can_be_asked_first() {
+fn unsupported_methods_are_reported_unanswered_so_that_the_sender_can_be_challenged() {
     for method in ["MESSAGE", "SUBSCRIBE", "PUBLISH", "REFER", "NOTIFY", "FANCY"] {
         let mut world = World::scripted();
-        world.say(B, A, request(&plain(method, "Require: fancy\r\n")));
+        world.peer_sends(B, A, request(&plain(method, "Require: fancy\r\n")));
         world.run(ms(50));
         assert_eq!(world.parties[A].requests.len(), 1, "{method}"); // security.md row 14
         assert!(world.parties[B].inbox.is_empty(), "{method}");
-        assert_eq!(world.census(A), (0, 0));
+        assert_eq!(world.counts(A), (0, 0));
     }
 }
 
 #[test]
-fn a_spent_max_forwards_is_answered_483_but_for_options() {
+fn max_forwards_zero_is_answered_483_except_for_options() {
     let mut world = World::scripted();
-    world.receives = false;
+    world.accepts_invites = false;
     for (method, admitted) in [("INVITE", false), ("OPTIONS", true)] {
         let text = String::from_utf8(request(&plain(method, ""))).unwrap();
-        world.say(B, A, text.replace("Max-Forwards: 70", "Max-Forwards: 0"));
+        world.peer_sends(B, A, text.replace("Max-Forwards: 70", "Max-Forwards: 0"));
         world.run(ms(50));
         assert_eq!(world.parties[A].requests.len(), usize::from(admitted));
     }
@@ -70,57 +70,33 @@ fn a_spent_max_forwards_is_answered_483_but_for_options() {
 #[test]
 fn an_unknown_scheme_is_416_and_unreadable_bodies_415() {
     let mut world = World::scripted();
-    let text = |line: &Line<'_>| String::from_utf8(request(line)).unwrap();
-    world.say(B, A, text(&plain("OPTIONS", "")).replace("sip:1001@10.0.0.1 SIP", "soap.beep:x SIP"));
+    let text = |line: &PeerRequest<'_>| String::from_utf8(request(line)).unwrap();
+    world.peer_sends(B, A, text(&plain("OPTIONS", "")).replace("sip:1001@10.0.0.1 SIP", "soap.beep:x SIP"));
     world.run(ms(50));
     assert_eq!(world.count(B, "416 OPTIONS"), 1);
-    let encoded = text(&Line { body: OFFER, ..plain("INVITE", "Content-Encoding: gzip\r\n") });
-    world.say(B, A, encoded);
+    let encoded = text(&PeerRequest { body: OFFER, ..plain("INVITE", "Content-Encoding: gzip\r\n") });
+    world.peer_sends(B, A, encoded);
     world.run(ms(50));
-    assert!(world.got(B, "415 INVITE").header_named("Accept-Encoding").is_some());
-    world.say(
+    assert!(world.last_received(B, "415 INVITE").header_named("Accept-Encoding").is_some());
+    world.peer_sends(
         B,
         A,
-        text(&Line { body: OFFER, ..plain("INVITE", "") }).replace("application/sdp", "text/plain"),
+        text(&PeerRequest { body: OFFER, ..plain("INVITE", "") }).replace("application/sdp", "text/plain"),
     );
     world.run(ms(50));
-    assert_eq!(world.got(B, "415 INVITE").header(HeaderName::Accept), Some("application/sdp"));
-    assert_eq!(world.census(A), (0, 0));
+    assert_eq!(
+        world.last_received(B, "415 INVITE").header(HeaderName::Accept),
+        Some("application/sdp, multipart/mixed")
+    );
+    assert_eq!(world.counts(A), (0, 0));
 }
 
 #[test]
-fn a_description_inside_multipart_is_found() {
+fn the_same_invite_over_another_path_is_482() {
     let mut world = World::scripted();
-    let body = [
-        b"--x\r\nContent-Type: text/plain\r\n\r\nhi\r\n--x\r\nContent-Type: application/sdp\r\n\r\n",
-        OFFER,
-        b"\r\n--x--",
-    ]
-    .concat();
-    let invite = String::from_utf8(request(&Line { body: &body, ..plain("INVITE", "") })).unwrap();
-    world.say(
-        B,
-        A,
-        invite.replace(
-            "Type: application/sdp\r\nContent-L",
-            "Type: multipart/mixed;boundary=\"x\"\r\nContent-L",
-        ),
-    );
+    world.peer_sends(B, A, request(&PeerRequest { body: OFFER, ..plain("INVITE", "") }));
     world.run(ms(50));
-    world.accept(A, Some(ANSWER));
-    world.run(ms(50));
-    assert_eq!(world.got(B, "200 INVITE").body(), ANSWER);
-    let leg = world.leg(A);
-    world.hangup(A, leg, 0);
-    world.finish();
-}
-
-#[test]
-fn the_same_invite_by_another_path_is_482() {
-    let mut world = World::scripted();
-    world.say(B, A, request(&Line { body: OFFER, ..plain("INVITE", "") }));
-    world.run(ms(50));
-    world.say(B, A, request(&Line { body: OFFER, branch: "2", ..plain("INVITE", "") }));
+    world.peer_sends(B, A, request(&PeerRequest { body: OFFER, branch: "2", ..plain("INVITE", "") }));
     world.run(ms(50));
     assert_eq!(world.count(B, "482 INVITE"), 1); // RFC 3261 §8.2.2.2
     let leg = world.leg(A);
@@ -129,10 +105,10 @@ fn the_same_invite_by_another_path_is_482() {
 }
 
 #[test]
-fn messages_with_faults_are_answered_400_but_neither_responses_nor_acks() {
+fn malformed_requests_are_answered_400_but_neither_responses_nor_acks() {
     let mut world = World::scripted();
     let text = String::from_utf8(request(&plain("OPTIONS", ""))).unwrap();
-    world.say_raw(B, A, text.replace("Content-Length: 0", "Content-Length: x"));
+    world.peer_sends_raw(B, A, text.replace("Content-Length: 0", "Content-Length: x"));
     world.run(ms(50));
     assert_eq!(world.parties[B].inbox.len(), 1);
     assert_eq!(world.parties[B].inbox[0].status(), Some(400));
@@ -143,55 +119,55 @@ fn messages_with_faults_are_answered_400_but_neither_responses_nor_acks() {
         "garbage".into(),
         "\r\n\r\n".into(),
     ] {
-        world.say_raw(B, A, silent);
+        world.peer_sends_raw(B, A, silent);
     }
     world.run(ms(50));
     assert_eq!(world.parties[B].inbox.len(), 1);
 }
 
 #[test]
-fn stateless_answers_repeat_themselves_and_absorb_their_ack() {
+fn stateless_responses_are_repeatable_and_absorb_their_ack() {
     let mut world = World::scripted();
-    world.receives = false;
+    world.accepts_invites = false;
     for _ in 0..2 {
-        world.say(B, A, request(&Line { body: OFFER, ..plain("INVITE", "") }));
+        world.peer_sends(B, A, request(&PeerRequest { body: OFFER, ..plain("INVITE", "") }));
         world.run(ms(50));
         world.reply(A, 401);
         world.run(ms(50));
     }
     let tags: Vec<_> = world.parties[B].inbox.iter().map(|answer| answer.to_tag().to_owned()).collect();
     assert_eq!(tags[0], tags[1]);
-    world.say(B, A, request(&Line { to_tag: &tags[0], ..plain("ACK", "") }));
+    world.peer_sends(B, A, request(&PeerRequest { to_tag: &tags[0], ..plain("ACK", "") }));
     world.run(ms(50));
     assert_eq!(
-        (world.parties[A].requests.len(), world.parties[B].inbox.len(), world.census(A)),
+        (world.parties[A].requests.len(), world.parties[B].inbox.len(), world.counts(A)),
         (0, 2, (0, 0))
     );
 }
 
 #[test]
-fn an_answer_once_given_is_repeated_without_asking_again() {
+fn a_cached_response_is_sent_again_for_a_retransmission() {
     let mut world = World::scripted();
     let register = request(&plain("REGISTER", ""));
-    world.say(B, A, &register);
+    world.peer_sends(B, A, &register);
     world.run(ms(50));
     let incoming = world.parties[A].requests.remove(0);
     world.act(A, |ep, now, out| ep.respond_cached(now, &incoming, Reply::new(200), out));
-    world.say(B, A, &register);
+    world.peer_sends(B, A, &register);
     world.run(ms(50));
     assert_eq!((world.count(B, "200 REGISTER"), world.parties[A].requests.len()), (2, 0));
     assert_eq!(world.parties[B].inbox[0].bytes(), world.parties[B].inbox[1].bytes());
     world.run(secs(33));
-    world.say(B, A, &register);
+    world.peer_sends(B, A, &register);
     world.run(ms(50));
-    assert_eq!(world.parties[A].requests.len(), 1, "after 64*T1 it is judged anew");
-    assert_eq!(world.census(A), (0, 0));
+    assert_eq!(world.parties[A].requests.len(), 1, "after 64*T1 it is a new request");
+    assert_eq!(world.counts(A), (0, 0));
 }
 
 #[test]
-fn answers_go_to_the_source_and_to_the_port_that_rport_or_via_names() {
+fn responses_go_to_the_source_address_and_the_port_of_rport_or_via() {
     let mut world = World::scripted();
-    world.receives = false;
+    world.accepts_invites = false;
     for (via, port) in
         [("198.51.100.9:7000", 7000), ("198.51.100.9", 5060), ("198.51.100.9:7000;rport", 4444)]
     {
@@ -227,7 +203,7 @@ fn a_stun_binding_request_on_the_sip_port_is_answered() {
 }
 
 #[test]
-fn requests_of_ours_outside_dialogs_get_their_answer_or_none() {
+fn out_of_dialog_requests_report_their_response_or_none() {
     let mut world = World::with(vec![Config::default(), Config::default()], 0);
     let send = |world: &mut World| {
         let hop = world.hop(A, B);
@@ -240,10 +216,10 @@ fn requests_of_ours_outside_dialogs_get_their_answer_or_none() {
     world.run(ms(50));
     world.reply(B, 200);
     world.run(ms(50));
-    assert_eq!(world.story(A), ["response Some(200)"]);
+    assert_eq!(world.take_events(A), ["response Some(200)"]);
     world.lose(|_, _| true);
     send(&mut world);
     world.run(secs(33));
-    assert_eq!(world.story(A), ["response None"]);
+    assert_eq!(world.take_events(A), ["response None"]);
     world.finish();
 }

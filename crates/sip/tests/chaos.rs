@@ -1,4 +1,4 @@
-//! Random sequences of valid messages, verbs and time: nothing panics, nothing speaks after its end, nothing is left.
+//! Random sequences of valid messages, API calls and time: no panic, no event after the end, nothing left over.
 
 #![allow(clippy::manual_is_multiple_of, clippy::format_push_string, clippy::match_same_arms)]
 
@@ -16,25 +16,25 @@ use centralita_sip::{
 use network::{ANSWER, HOLD, OFFER, address, ms, respond, secs};
 use proptest::prelude::*;
 
-/// One step, by numbers: what, and two choices within it.
+/// One step: its kind, and two choices within it.
 type Step = (u8, u16, u16);
 
-struct Storm {
+struct RandomRun {
     now: Instant,
     endpoint: Endpoint,
     hop: Hop,
     sessions: Vec<SessionId>,
     ended: HashMap<SessionId, u32>,
-    /// What the endpoint sent.
+    /// Messages that the endpoint sent.
     sent: Vec<Message>,
-    /// What the peer sent, to be repeated.
-    said: Vec<Bytes>,
+    /// Messages that the peer sent, for retransmission.
+    received: Vec<Bytes>,
     calls: u32,
     cseq: u32,
     serial: u32,
-    /// What went in and out, in words, for whoever has to read a failure.
+    /// Messages in and out, as text, for reading a failure.
     log: Vec<String>,
-    /// Everything that went out, for comparing two runs.
+    /// Every message sent, for comparing two runs.
     trace: Vec<Bytes>,
 }
 
@@ -57,18 +57,18 @@ const LINES: [&str; 6] = [
 ];
 const BODIES: [&[u8]; 4] = [b"", OFFER, ANSWER, HOLD];
 
-impl Storm {
-    fn new(transport: Transport) -> Storm {
+impl RandomRun {
+    fn new(transport: Transport) -> RandomRun {
         let flow = if transport == Transport::Udp { Flow::default() } else { Flow { epoch: 1, number: 1 } };
         let config = Config { session_expires: secs(120), ..Config::default() };
-        Storm {
+        RandomRun {
             now: Instant::from_micros(1),
             endpoint: Endpoint::new(config, Rng::from_number(3)),
             hop: Hop { transport, listener: 0, local: address(0), remote: address(1), flow },
             sessions: Vec::new(),
             ended: HashMap::new(),
             sent: Vec::new(),
-            said: Vec::new(),
+            received: Vec::new(),
             calls: 0,
             cseq: 100,
             serial: 0,
@@ -77,20 +77,20 @@ impl Storm {
         }
     }
 
-    fn act<T>(&mut self, what: impl FnOnce(&mut Endpoint, Now, &mut Vec<Output>) -> T) -> T {
+    fn act<T>(&mut self, action: impl FnOnce(&mut Endpoint, Now, &mut Vec<Output>) -> T) -> T {
         let now = Now { instant: self.now, wall: Timestamp::from_micros(0) };
         let mut out = Vec::new();
-        let told = what(&mut self.endpoint, now, &mut out);
-        self.perform(out);
-        told
+        let result = action(&mut self.endpoint, now, &mut out);
+        self.handle_outputs(out);
+        result
     }
 
-    fn perform(&mut self, out: Vec<Output>) {
+    fn handle_outputs(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
                 Output::Transmit { bytes, .. } => {
                     self.trace.push(bytes.clone());
-                    self.note('>', &bytes);
+                    self.log_message('>', &bytes);
                     self.sent.push(Message::parse(bytes).expect("what we send can be read"));
                 }
                 Output::Received { .. } => {}
@@ -114,21 +114,21 @@ impl Storm {
         }
     }
 
-    fn note(&mut self, way: char, bytes: &Bytes) {
+    fn log_message(&mut self, direction: char, bytes: &Bytes) {
         let (kind, at) = (network::kind(bytes), self.now.as_micros() / 1000);
         let message = Message::parse(bytes.clone()).unwrap();
         let (call, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
-        self.log.push(format!("{at} {way} {kind} {} {call} {from} {to}", message.cseq().number));
+        self.log.push(format!("{at} {direction} {kind} {} {call} {from} {to}", message.cseq().number));
     }
 
-    fn hear(&mut self, bytes: impl Into<Bytes>) {
+    fn receive(&mut self, bytes: impl Into<Bytes>) {
         let (bytes, hop) = (bytes.into(), self.hop);
-        self.said.push(bytes.clone());
-        self.note('<', &bytes);
+        self.received.push(bytes.clone());
+        self.log_message('<', &bytes);
         self.act(|ep, now, out| ep.handle(now, Input::Packet { hop, bytes }, out));
     }
 
-    fn pass(&mut self, span: std::time::Duration) {
+    fn advance(&mut self, span: std::time::Duration) {
         let end = self.now + span;
         while let Some(at) = self.endpoint.deadline().filter(|at| *at <= end) {
             assert!(at >= self.now || at.as_micros() > 0);
@@ -148,15 +148,15 @@ impl Storm {
         match what % 16 {
             0 => self.connect(a),
             1 => self.invite(a, b),
-            2..=4 => self.answer_something(a, b),
-            5 | 6 => self.request_within(a, b),
+            2..=4 => self.respond_to_request(a, b),
+            5 | 6 => self.peer_request_in_dialog(a, b),
             7 => {
-                if let Some(bytes) = pick(&self.said, a).cloned() {
-                    self.hear(bytes);
+                if let Some(bytes) = pick(&self.received, a).cloned() {
+                    self.receive(bytes);
                 }
             }
-            8 | 9 => self.pass(ms(u64::from(b) * 2)),
-            10 => self.pass(secs(u64::from(a % 90))),
+            8 | 9 => self.advance(ms(u64::from(b) * 2)),
+            10 => self.advance(secs(u64::from(a % 90))),
             11 => {
                 let (flow, hop) = (self.hop.flow, self.hop);
                 let input = if a % 4 == 0 { Input::Unreachable(hop) } else { Input::FlowClosed(flow) };
@@ -166,7 +166,7 @@ impl Storm {
             }
             12..=15 => {
                 if let Some(session) = session {
-                    self.verb(session, b);
+                    self.call_api(session, b);
                 }
             }
             _ => unreachable!(),
@@ -196,11 +196,11 @@ impl Storm {
         self.calls += 1;
         let (branch, call) = (self.branch(), self.calls);
         let (lines, body) = (LINES[a as usize % LINES.len()], BODIES[b as usize % 2]);
-        self.say("INVITE", &branch, 1, &format!("call{call}"), "peer", "", lines, body);
+        self.peer_request("INVITE", &branch, 1, &format!("call{call}"), "peer", "", lines, body);
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn say(
+    fn peer_request(
         &mut self,
         method: &str,
         branch: &str,
@@ -220,11 +220,11 @@ impl Storm {
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        self.hear([text.as_bytes(), body].concat());
+        self.receive([text.as_bytes(), body].concat());
     }
 
-    /// The peer answers one of our requests, an old one perhaps.
-    fn answer_something(&mut self, a: u16, b: u16) {
+    /// The peer responds to one of our requests, sometimes an old one.
+    fn respond_to_request(&mut self, a: u16, b: u16) {
         let asked: Vec<&Message> = self.sent.iter().filter(|message| message.status().is_none()).collect();
         let recent = asked.len().saturating_sub(6);
         let from = if b % 5 == 0 { &asked[..] } else { &asked[recent..] };
@@ -243,11 +243,11 @@ impl Storm {
             _ => String::new(),
         };
         let answer = respond(request, status, tag, &lines, BODIES[b as usize % BODIES.len()]);
-        self.hear(answer);
+        self.receive(answer);
     }
 
-    /// The peer asks something within a dialog that our messages showed it.
-    fn request_within(&mut self, a: u16, b: u16) {
+    /// The peer sends a request in a dialog of a message that we sent.
+    fn peer_request_in_dialog(&mut self, a: u16, b: u16) {
         let Some(shown) = pick(&self.sent, a).cloned() else { return };
         let ours = shown.status().is_none();
         let (here, there) =
@@ -268,10 +268,19 @@ impl Storm {
         let rack = format!("RAck: {rseq} {} INVITE\r\n", shown.cseq().number);
         let lines = if method == "PRACK" { rack.as_str() } else { LINES[b as usize % 2] };
         let (call, here, there) = (shown.call_id().to_owned(), here.to_owned(), there.to_owned());
-        self.say(method, &branch, cseq, &call, &here, &there, lines, BODIES[a as usize % BODIES.len()]);
+        self.peer_request(
+            method,
+            &branch,
+            cseq,
+            &call,
+            &here,
+            &there,
+            lines,
+            BODIES[a as usize % BODIES.len()],
+        );
     }
 
-    fn verb(&mut self, session: SessionId, b: u16) {
+    fn call_api(&mut self, session: SessionId, b: u16) {
         let sdp = || Bytes::from_static(ANSWER);
         let choice = b / 16;
         self.act(|ep, now, out| match b % 12 {
@@ -299,7 +308,7 @@ impl Storm {
                 ep.hangup(now, session, HangupParams { status: 480, phrase: None, lines: None }, out);
             });
         }
-        self.pass(secs(200));
+        self.advance(secs(200));
         assert_eq!(self.endpoint.counts(), (0, 0), "{:#?}", self.log);
         assert_eq!(self.endpoint.deadline(), None);
         assert!(
@@ -309,26 +318,26 @@ impl Storm {
     }
 }
 
-fn storm(steps: &[Step], transport: Transport) -> Vec<Bytes> {
-    let mut storm = Storm::new(transport);
+fn run_steps(steps: &[Step], transport: Transport) -> Vec<Bytes> {
+    let mut run = RandomRun::new(transport);
     for step in steps {
-        storm.step(*step);
+        run.step(*step);
     }
-    storm.finish();
-    storm.trace
+    run.finish();
+    run.trace
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_panics_and_nothing_is_left(steps in prop::collection::vec(any::<Step>(), 1..160)) {
-        storm(&steps, Transport::Udp);
-        storm(&steps, Transport::Tcp);
+    fn nothing_panics_and_nothing_is_left_over(steps in prop::collection::vec(any::<Step>(), 1..160)) {
+        run_steps(&steps, Transport::Udp);
+        run_steps(&steps, Transport::Tcp);
     }
 
     #[test]
     fn the_same_inputs_have_the_same_outputs(steps in prop::collection::vec(any::<Step>(), 1..60)) {
-        prop_assert_eq!(storm(&steps, Transport::Udp), storm(&steps, Transport::Udp));
+        prop_assert_eq!(run_steps(&steps, Transport::Udp), run_steps(&steps, Transport::Udp));
     }
 }

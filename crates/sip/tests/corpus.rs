@@ -1,4 +1,4 @@
-//! The committed fuzz corpora, replayed: what a fuzzer found or began with must hold in every ordinary run.
+//! Replays the committed fuzz corpora: seeds, and inputs that a fuzzer found.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 #[path = "../../../fuzz/src/sip.rs"]
@@ -13,7 +13,7 @@ fn replay(target: &str, property: fn(&[u8])) {
     files.sort();
     assert!(!files.is_empty(), "{}", folder.display());
     for file in files {
-        eprintln!("{}", file.display()); // shown where the property fails
+        eprintln!("{}", file.display()); // shown if the property fails
         property(&std::fs::read(&file).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Digest authentication against the RFCs' own vectors, and against the faults that other stacks had.
+//! Digest authentication: test vectors of the RFCs, and faults found in other stacks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use base::{Instant, Rng, Secret};
@@ -14,7 +14,7 @@ const RFC_7616: &str = "Digest username=\"Mufasa\", realm=\"http-auth@example.or
     cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
 
 #[test]
-fn the_vectors_of_rfc_7616_and_2617_are_proved() {
+fn the_vectors_of_rfc_7616_and_2617_verify() {
     let circle = Ha1::new("Mufasa", "http-auth@example.org", "Circle of Life");
     for (more, algorithm) in [
         ("algorithm=MD5, response=\"8ca523f5e9506fed4657c9700eebdbec\"", Algorithm::Md5),
@@ -30,7 +30,7 @@ fn the_vectors_of_rfc_7616_and_2617_are_proved() {
         assert!(!credentials.prove("POST", &circle));
         assert!(!credentials.prove("GET", &Ha1::new("Mufasa", "http-auth@example.org", "Circle Of Life")));
     }
-    // RFC 2617 §3.5, with the algorithm left to its default
+    // RFC 2617 §3.5, with the default algorithm
     let text = "Digest username=\"Mufasa\",realm=\"testrealm@host.com\",nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\",\
         uri=\"/dir/index.html\",qop=auth,nc=00000001,cnonce=\"0a4f113b\",\
         response=\"6629fae49393a05397450978507c4ef1\",opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
@@ -42,7 +42,7 @@ fn the_vectors_of_rfc_7616_and_2617_are_proved() {
 }
 
 #[test]
-fn what_is_answered_is_proved_whatever_name_and_realm() {
+fn answers_to_challenges_verify_for_any_user_and_realm() {
     let mut rng = Rng::from_number(3);
     let mut nonces = Nonces::new(&mut rng);
     for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
@@ -69,7 +69,7 @@ fn a_challenge_has_the_shape_that_phones_read() {
 }
 
 #[test]
-fn an_old_trunk_without_qop_is_answered_in_its_way() {
+fn a_challenge_without_qop_is_answered_as_rfc_2069_says() {
     let mut rng = Rng::from_number(4);
     let secret = Secret::new("Circle Of Life".to_owned());
     let asked =
@@ -83,7 +83,7 @@ fn an_old_trunk_without_qop_is_answered_in_its_way() {
 }
 
 #[test]
-fn challenges_that_cannot_be_met_are_not_answered() {
+fn unsupported_challenges_are_not_answered() {
     let mut rng = Rng::from_number(5);
     let secret = Secret::new("x".to_owned());
     for asked in [
@@ -115,11 +115,11 @@ fn challenges_that_cannot_be_met_are_not_answered() {
 }
 
 #[test]
-fn credentials_that_are_not_whole_are_no_credentials() {
+fn incomplete_credentials_are_rejected() {
     let whole = "Digest username=\"u\", realm=\"r\", nonce=\"n\", uri=\"sip:h\", response=\"00\", cnonce=\"c\", nc=0000000a, qop=auth";
     assert_eq!(Credentials::parse(whole).unwrap().count, 10); // nc is hexadecimal, and more than a byte
     assert_eq!(Credentials::parse(&whole.replace("0000000a", "ffffffff")).unwrap().count, u32::MAX);
-    for (was, is) in [
+    for (before, after) in [
         ("username=\"u\", ", ""),
         ("realm=\"r\", ", ""),
         ("nonce=\"n\", ", ""),
@@ -146,12 +146,12 @@ fn credentials_that_are_not_whole_are_no_credentials() {
         ("Digest ", "Digest"),
         ("\"r\"", "\"r\0\""),
     ] {
-        let text = whole.replace(was, is);
+        let text = whole.replace(before, after);
         assert_ne!(text, whole);
         assert!(Credentials::parse(&text).is_none(), "{text}");
     }
     assert!(Credentials::parse(&format!("{whole}, x=\"{}\"", "y".repeat(8000))).is_none());
-    // A response that is no hexadecimal text, or of another length, is wrong and not a panic.
+    // A response that is not hexadecimal, or has the wrong length, fails verification and does not panic.
     for response in ["", "zz", "0", &"0".repeat(31), &"0".repeat(32), &"0".repeat(64), &"é".repeat(16)] {
         let text = whole.replace("\"00\"", &format!("\"{response}\""));
         assert!(!Credentials::parse(&text).unwrap().prove("REGISTER", &Ha1::new("u", "r", "p")));
@@ -159,7 +159,7 @@ fn credentials_that_are_not_whole_are_no_credentials() {
 }
 
 #[test]
-fn nonces_prove_themselves_and_grow_old() {
+fn nonces_verify_and_become_stale() {
     let (mut ours, theirs) = (Nonces::new(&mut Rng::from_number(6)), Nonces::new(&mut Rng::from_number(7)));
     let nonce = ours.mint(at(100));
     assert_ne!(nonce, ours.mint(at(100)));

@@ -1,4 +1,4 @@
-//! Streams cut into messages, however they arrive.
+//! Framing of streams, however they are split.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ fn message(length: &str, body: &str) -> String {
     )
 }
 
-/// All frames, each as a text that can be compared.
+/// All frames, each as a comparable text.
 fn frames(parts: &[&[u8]]) -> Vec<String> {
     let mut framer = Framer::default();
     let mut out = Vec::new();
@@ -42,7 +42,7 @@ fn one(text: &str) -> String {
 }
 
 #[test]
-fn a_stream_that_comes_byte_by_byte_yields_what_it_yields_at_once() {
+fn a_stream_split_into_bytes_yields_the_same_frames() {
     let text = format!(
         "\r\n\r\n{}{}\r\n{}",
         message("Content-Length: 4\r\n", "body"),
@@ -67,11 +67,11 @@ fn pings_and_pongs_come_at_once() {
     framer.push(b"\n");
     assert!(matches!(framer.next(), Some(Frame::Ping)));
     framer.push(b"OPTIONS");
-    assert!(framer.next().is_none() && framer.is_midway()); // the shell gives it 10 s
+    assert!(framer.next().is_none() && framer.is_midway()); // the server gives it 10 s
 }
 
 #[test]
-fn a_message_without_a_length_that_can_be_believed_ends_the_stream_with_an_answer() {
+fn a_message_without_valid_content_length_closes_the_stream_with_a_response() {
     for (length, status) in [
         ("", "400 Missing Content-Length"),
         ("Content-Length: -1\r\n", "400 Bad Content-Length"),
@@ -94,11 +94,11 @@ fn a_message_without_a_length_that_can_be_believed_ends_the_stream_with_an_answe
     assert!(
         one(&message("", "").replacen("OPTIONS sip:h SIP/2.0", "SIP/2.0 200 OK", 1)).ends_with("no answer")
     );
-    assert!(one(&message("", "").replace("OPTIONS", "ACK")).ends_with("no answer")); // nothing answers an ACK
+    assert!(one(&message("", "").replace("OPTIONS", "ACK")).ends_with("no answer")); // an ACK gets no response
 }
 
 #[test]
-fn nothing_follows_what_is_broken() {
+fn no_frame_follows_a_broken_one() {
     let mut framer = Framer::default();
     framer.push(message("", "").as_bytes());
     assert!(matches!(framer.next(), Some(Frame::Broken { .. })));
@@ -107,7 +107,7 @@ fn nothing_follows_what_is_broken() {
 }
 
 #[test]
-fn a_head_without_an_end_is_cut_off_at_its_limit() {
+fn an_endless_head_is_rejected_at_its_limit() {
     let mut framer = Framer::default();
     framer.push(message("", "").trim_end().as_bytes());
     framer.push(b"\r\n");
@@ -128,7 +128,7 @@ fn a_head_without_an_end_is_cut_off_at_its_limit() {
 }
 
 #[test]
-fn the_largest_body_that_is_allowed_comes_through() {
+fn the_largest_allowed_body_is_accepted() {
     let text =
         message(&format!("Content-Length: {}\r\n", limits::BODY_BYTES), &"b".repeat(limits::BODY_BYTES));
     let mut framer = Framer::default();
@@ -139,7 +139,7 @@ fn the_largest_body_that_is_allowed_comes_through() {
 
 proptest! {
     #[test]
-    fn frames_do_not_depend_on_where_the_stream_is_cut(
+    fn frames_do_not_depend_on_how_the_stream_is_split(
         pieces in prop::collection::vec(
             prop_oneof![
                 Just("\r\n".to_owned()), Just("\r".to_owned()), Just("\n".to_owned()), Just(message("l: 3\r\n", "abc")),
@@ -164,7 +164,7 @@ proptest! {
         prop_assert_eq!(frames(&parts), frames(&[text.as_bytes()]));
     }
 
-    /// The parser must find in a frame the very body that the framer cut out for it.
+    /// The parser must find in a frame the same body that the framer cut.
     #[test]
     fn framer_and_parser_agree_on_the_body(lines in prop::collection::vec("(l|Content-Length|X)[ \t]{0,2}:(\r\n )?[ \t]{0,2}[0-9]{0,2}(\r\n\t)?[ ,a-]{0,1}\r\n", 1..4)) {
         let text = message(&lines.concat(), &"0123456789".repeat(11));
@@ -186,12 +186,14 @@ proptest! {
 }
 
 #[test]
-fn a_stranger_sends_small_bodies_until_it_is_known() {
+fn an_unauthenticated_peer_may_send_small_bodies_only() {
     let large = limits::STRANGER_BODY_BYTES + 1;
     let text = message(&format!("Content-Length: {large}\r\n"), &"x".repeat(large));
     let mut framer = Framer::of_stranger();
     framer.push(text.as_bytes());
-    let Some(Frame::Broken { answer: Some(answer), why }) = framer.next() else { panic!("it was taken") };
+    let Some(Frame::Broken { answer: Some(answer), why }) = framer.next() else {
+        panic!("the body was accepted")
+    };
     assert_eq!(why, "Body Too Large");
     assert!(answer.starts_with(b"SIP/2.0 513 "), "{}", answer.escape_ascii());
 
@@ -200,5 +202,5 @@ fn a_stranger_sends_small_bodies_until_it_is_known() {
     assert!(matches!(framer.next(), Some(Frame::Message(_))));
     framer.trust();
     framer.push(text.as_bytes());
-    assert!(matches!(framer.next(), Some(Frame::Message(_))), "it has proved who it is");
+    assert!(matches!(framer.next(), Some(Frame::Message(_))), "the peer has authenticated");
 }

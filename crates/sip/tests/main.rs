@@ -1,4 +1,4 @@
-//! The integration tests of this crate in one binary: it is linked once, and its tests share one pool of threads.
+//! The integration tests of this crate as one binary, so that it is linked once and its tests share one thread pool.
 #![allow(
     clippy::format_push_string,
     clippy::indexing_slicing,
@@ -16,18 +16,19 @@ mod challenged_calls;
 mod chaos;
 mod corpus;
 mod digest;
-mod forked_ringing;
+mod forking;
 mod framing;
 mod glare_491;
+mod in_dialog_requests;
 mod late_offer;
 mod lost_ack;
+mod multipart;
 mod network;
+mod out_of_dialog_requests;
 mod reliable_progress;
-mod requests_of_ours;
 mod session_timer;
 mod subscriptions;
 mod target_selection;
 mod torture;
 mod torture_replay;
 mod uri;
-mod within_dialogs;

@@ -1,4 +1,4 @@
-//! Subscriptions that others have with us (RFC 6665): the dialog, its NOTIFYs one after the other, refreshing, running out.
+//! Subscriptions of remote subscribers (RFC 6665): dialog, successive NOTIFYs, refresh, expiry.
 
 use crate::network;
 
@@ -8,14 +8,14 @@ use network::*;
 
 const KIND: &str = "application/simple-message-summary";
 
-struct Desk {
+struct TestSubscriber {
     world: World,
     id: SubscriptionId,
 }
 
 fn subscribe(branch: &str, cseq: u32, to_tag: &str, expires: u32) -> Vec<u8> {
     let lines = format!("Event: message-summary;id=7\r\nExpires: {expires}\r\n");
-    request(&Line { method: "SUBSCRIBE", branch, cseq, to_tag, lines: &lines, body: b"" })
+    request(&PeerRequest { method: "SUBSCRIBE", branch, cseq, to_tag, lines: &lines, body: b"" })
 }
 
 fn world() -> World {
@@ -23,27 +23,27 @@ fn world() -> World {
     World::with(vec![Config { allow, ..config() }], 1)
 }
 
-/// B has subscribed for so long and has not been told anything yet.
-fn subscribed(expires: u32) -> Desk {
+/// B has a subscription for `expires` seconds and no NOTIFY yet.
+fn subscribed(expires: u32) -> TestSubscriber {
     let mut world = world();
-    world.say(B, A, subscribe("s1", 1, "", expires));
+    world.peer_sends(B, A, subscribe("s1", 1, "", expires));
     world.run(ms(15));
     let incoming = world.parties[A].requests.remove(0);
     let time = secs(u64::from(expires));
     let id = world.act(A, |ep, now, out| ep.subscribe(now, &incoming, time, out)).unwrap();
-    Desk { world, id }
+    TestSubscriber { world, id }
 }
 
-impl Desk {
-    fn tell(&mut self, body: &'static str) {
+impl TestSubscriber {
+    fn notify(&mut self, body: &'static str) {
         let id = self.id;
         self.world.act(A, |ep, now, out| ep.notify(now, id, KIND, Bytes::from(body), out));
     }
 
-    /// B answers the NOTIFY that came last.
-    fn answer(&mut self, status: u16) {
+    /// B responds to the last NOTIFY.
+    fn respond_to_notify(&mut self, status: u16) {
         let notify = self.notifies().pop().unwrap();
-        self.world.say(B, A, respond(&notify, status, "", "", b""));
+        self.world.peer_sends(B, A, respond(&notify, status, "", "", b""));
         self.world.run(ms(50));
     }
 
@@ -52,7 +52,7 @@ impl Desk {
         self.world.parties[B].inbox.iter().filter(is).cloned().collect()
     }
 
-    fn left(&self) -> usize {
+    fn subscription_count(&self) -> usize {
         self.world.parties[A].endpoint.as_ref().unwrap().subscriptions()
     }
 }
@@ -62,16 +62,16 @@ fn state(notify: &Message) -> &str {
 }
 
 #[test]
-fn a_subscriber_is_confirmed_and_told_within_its_dialog() {
-    let mut desk = subscribed(3600);
-    desk.tell("Messages-Waiting: no\r\n");
-    desk.world.run(ms(50));
-    let ok = desk.world.got(B, "200 SUBSCRIBE");
+fn a_subscriber_gets_200_and_notify_in_one_dialog() {
+    let mut subscriber = subscribed(3600);
+    subscriber.notify("Messages-Waiting: no\r\n");
+    subscriber.world.run(ms(50));
+    let ok = subscriber.world.last_received(B, "200 SUBSCRIBE");
     assert_eq!(
         (ok.header(HeaderName::Expires), ok.header(HeaderName::Contact)),
         (Some("3600"), Some("<sip:1001@10.0.0.1:5060>"))
     );
-    let notify = desk.notifies().remove(0); // S72
+    let notify = subscriber.notifies().remove(0); // S72
     assert_eq!(notify.header(HeaderName::Event), Some("message-summary;id=7"));
     assert_eq!(state(&notify), "active;expires=3600");
     assert_eq!((notify.from_tag(), notify.call_id()), (ok.to_tag(), ok.call_id()));
@@ -82,102 +82,102 @@ fn a_subscriber_is_confirmed_and_told_within_its_dialog() {
 }
 
 #[test]
-fn while_a_notify_is_under_way_only_the_newest_state_waits() {
-    let mut desk = subscribed(3600);
-    desk.tell("one");
-    desk.tell("two");
-    desk.tell("three");
-    desk.world.run(ms(50));
-    assert_eq!(desk.notifies().len(), 1);
-    desk.answer(200);
-    desk.answer(200);
-    desk.world.run(secs(1));
-    let bodies: Vec<Bytes> = desk.notifies().iter().map(Message::body).collect();
+fn while_a_notify_is_pending_only_the_newest_state_waits() {
+    let mut subscriber = subscribed(3600);
+    subscriber.notify("one");
+    subscriber.notify("two");
+    subscriber.notify("three");
+    subscriber.world.run(ms(50));
+    assert_eq!(subscriber.notifies().len(), 1);
+    subscriber.respond_to_notify(200);
+    subscriber.respond_to_notify(200);
+    subscriber.world.run(secs(1));
+    let bodies: Vec<Bytes> = subscriber.notifies().iter().map(Message::body).collect();
     assert_eq!(bodies, ["one", "three"]);
-    assert!(desk.notifies()[1].cseq().number > desk.notifies()[0].cseq().number);
-    assert_eq!(desk.left(), 1);
+    assert!(subscriber.notifies()[1].cseq().number > subscriber.notifies()[0].cseq().number);
+    assert_eq!(subscriber.subscription_count(), 1);
 }
 
 #[test]
-fn a_repeated_subscribe_gets_the_same_answer_and_no_second_subscription() {
-    let mut desk = subscribed(3600);
-    desk.world.run(ms(50));
-    desk.world.say(B, A, subscribe("s1", 1, "", 3600));
-    desk.world.run(ms(50));
-    assert_eq!((desk.world.count(B, "200 SUBSCRIBE"), desk.left()), (2, 1));
-    assert!(desk.world.parties[A].requests.is_empty());
+fn a_retransmitted_subscribe_gets_the_same_response_and_no_second_subscription() {
+    let mut subscriber = subscribed(3600);
+    subscriber.world.run(ms(50));
+    subscriber.world.peer_sends(B, A, subscribe("s1", 1, "", 3600));
+    subscriber.world.run(ms(50));
+    assert_eq!((subscriber.world.count(B, "200 SUBSCRIBE"), subscriber.subscription_count()), (2, 1));
+    assert!(subscriber.world.parties[A].requests.is_empty());
 }
 
 #[test]
-fn a_refresh_holds_it_up_and_zero_ends_it_with_a_last_word() {
-    let mut desk = subscribed(60);
-    desk.world.run(secs(50));
-    let tag = desk.world.got(B, "200 SUBSCRIBE").to_tag().to_owned();
+fn a_refresh_extends_and_expires_zero_ends_with_a_last_notify() {
+    let mut subscriber = subscribed(60);
+    subscriber.world.run(secs(50));
+    let tag = subscriber.world.last_received(B, "200 SUBSCRIBE").to_tag().to_owned();
     for (cseq, expires) in [(2, 60), (3, 0)] {
-        desk.world.say(B, A, subscribe(&format!("s{cseq}"), cseq, &tag, expires));
-        desk.world.run(ms(15));
-        let again = desk.world.parties[A].requests.remove(0);
-        let (id, time) = (desk.id, secs(u64::from(expires)));
-        desk.world.act(A, |ep, now, out| ep.renew(now, id, &again, time, out));
+        subscriber.world.peer_sends(B, A, subscribe(&format!("s{cseq}"), cseq, &tag, expires));
+        subscriber.world.run(ms(15));
+        let refresh = subscriber.world.parties[A].requests.remove(0);
+        let (id, time) = (subscriber.id, secs(u64::from(expires)));
+        subscriber.world.act(A, |ep, now, out| ep.renew(now, id, &refresh, time, out));
         if expires > 0 {
-            desk.world.run(secs(50)); // beyond the first minute
+            subscriber.world.run(secs(50)); // beyond the first minute
         }
-        assert_eq!(desk.left(), 1);
+        assert_eq!(subscriber.subscription_count(), 1);
     }
-    desk.tell("last");
-    desk.world.run(ms(50));
-    let last = desk.notifies().pop().unwrap();
+    subscriber.notify("last");
+    subscriber.world.run(ms(50));
+    let last = subscriber.notifies().pop().unwrap();
     assert_eq!((state(&last), &*last.body()), ("terminated;reason=timeout", &b"last"[..]));
-    desk.answer(200);
-    assert_eq!(desk.left(), 0);
-    // Nobody's any more: a refresh comes too late.
-    desk.world.say(B, A, subscribe("s9", 9, &tag, 60));
-    desk.world.run(ms(50));
-    assert_eq!(desk.world.count(B, "481 SUBSCRIBE"), 1);
-    desk.world.finish();
+    subscriber.respond_to_notify(200);
+    assert_eq!(subscriber.subscription_count(), 0);
+    // The subscription no longer exists: a refresh comes too late.
+    subscriber.world.peer_sends(B, A, subscribe("s9", 9, &tag, 60));
+    subscriber.world.run(ms(50));
+    assert_eq!(subscriber.world.count(B, "481 SUBSCRIBE"), 1);
+    subscriber.world.finish();
 }
 
 #[test]
 fn a_refresh_with_an_older_number_changes_nothing() {
-    let mut desk = subscribed(60);
-    desk.world.run(ms(50));
-    let tag = desk.world.got(B, "200 SUBSCRIBE").to_tag().to_owned();
-    desk.world.say(B, A, subscribe("s5", 1, &tag, 3600));
-    desk.world.run(ms(15));
-    let again = desk.world.parties[A].requests.remove(0);
-    let id = desk.id;
-    desk.world.act(A, |ep, now, out| ep.renew(now, id, &again, secs(3600), out));
-    desk.world.run(ms(50));
-    assert_eq!(desk.world.count(B, "500 SUBSCRIBE"), 1);
-    desk.world.run(secs(60));
-    assert_eq!(desk.left(), 0, "the first minute still counts");
+    let mut subscriber = subscribed(60);
+    subscriber.world.run(ms(50));
+    let tag = subscriber.world.last_received(B, "200 SUBSCRIBE").to_tag().to_owned();
+    subscriber.world.peer_sends(B, A, subscribe("s5", 1, &tag, 3600));
+    subscriber.world.run(ms(15));
+    let refresh = subscriber.world.parties[A].requests.remove(0);
+    let id = subscriber.id;
+    subscriber.world.act(A, |ep, now, out| ep.renew(now, id, &refresh, secs(3600), out));
+    subscriber.world.run(ms(50));
+    assert_eq!(subscriber.world.count(B, "500 SUBSCRIBE"), 1);
+    subscriber.world.run(secs(60));
+    assert_eq!(subscriber.subscription_count(), 0, "the first minute still counts");
 }
 
 #[test]
-fn one_that_nobody_renews_runs_out_and_says_so() {
-    let mut desk = subscribed(60);
-    desk.world.run(secs(61));
-    let last = desk.notifies().pop().unwrap();
+fn a_subscription_without_refresh_expires_with_a_notify() {
+    let mut subscriber = subscribed(60);
+    subscriber.world.run(secs(61));
+    let last = subscriber.notifies().pop().unwrap();
     assert_eq!(state(&last), "terminated;reason=timeout");
-    assert_eq!(desk.world.parties[A].story, ["subscription over"]);
-    desk.answer(200);
-    desk.world.finish();
+    assert_eq!(subscriber.world.parties[A].events, ["subscription ended"]);
+    subscriber.respond_to_notify(200);
+    subscriber.world.finish();
 }
 
 #[test]
-fn a_subscriber_that_forgot_us_or_is_silent_is_let_go() {
-    let mut desk = subscribed(3600);
-    desk.tell("one");
-    desk.world.run(ms(50));
-    desk.answer(481);
+fn a_subscriber_that_rejects_or_ignores_notify_is_removed() {
+    let mut subscriber = subscribed(3600);
+    subscriber.notify("one");
+    subscriber.world.run(ms(50));
+    subscriber.respond_to_notify(481);
     assert_eq!(
-        (desk.left(), desk.world.parties[A].story.as_slice()),
-        (0, &["subscription over".to_owned()][..])
+        (subscriber.subscription_count(), subscriber.world.parties[A].events.as_slice()),
+        (0, &["subscription ended".to_owned()][..])
     );
 
-    let mut desk = subscribed(3600);
-    desk.tell("one");
-    desk.world.run(secs(33)); // Timer F
-    assert_eq!(desk.left(), 0);
-    desk.world.finish();
+    let mut subscriber = subscribed(3600);
+    subscriber.notify("one");
+    subscriber.world.run(secs(33)); // Timer F
+    assert_eq!(subscriber.subscription_count(), 0);
+    subscriber.world.finish();
 }

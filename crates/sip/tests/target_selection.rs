@@ -1,4 +1,4 @@
-//! From a URI to addresses (RFC 3263): what is asked, in which order, and what is made of the answers.
+//! From a URI to addresses (RFC 3263): the questions, their order, and the candidates.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ impl Zone {
         }
     }
 
-    fn find(&mut self, uri: &str) -> Vec<String> {
+    fn candidates(&mut self, uri: &str) -> Vec<String> {
         let uri = Uri::parse(uri.to_owned().into()).unwrap();
         let (id, mut step) = self.resolver.ask(self.now, &uri);
         loop {
@@ -78,17 +78,17 @@ fn host(name: &str) -> Question {
 }
 
 #[test]
-fn numbers_and_ports_leave_little_to_ask() {
+fn addresses_and_ports_need_few_questions() {
     let mut zone = Zone::new(vec![(host("pbx.example"), vec![ip("192.0.2.1"), ip("2001:db8::1")])]);
-    assert_eq!(zone.find("sip:1@192.0.2.9"), ["udp 192.0.2.9:5060"]);
-    assert_eq!(zone.find("sip:1@[2001:db8::9]:5070;transport=tcp"), ["tcp [2001:db8::9]:5070"]);
-    assert_eq!(zone.find("sips:1@192.0.2.9"), ["tls 192.0.2.9:5061"]);
-    assert_eq!(zone.find("sip:1@x.example;maddr=192.0.2.8"), ["udp 192.0.2.8:5060"]);
+    assert_eq!(zone.candidates("sip:1@192.0.2.9"), ["udp 192.0.2.9:5060"]);
+    assert_eq!(zone.candidates("sip:1@[2001:db8::9]:5070;transport=tcp"), ["tcp [2001:db8::9]:5070"]);
+    assert_eq!(zone.candidates("sips:1@192.0.2.9"), ["tls 192.0.2.9:5061"]);
+    assert_eq!(zone.candidates("sip:1@x.example;maddr=192.0.2.8"), ["udp 192.0.2.8:5060"]);
     assert!(zone.asked.is_empty());
-    assert_eq!(zone.find("sip:1@PBX.example:5080"), ["udp 192.0.2.1:5080", "udp [2001:db8::1]:5080"]);
+    assert_eq!(zone.candidates("sip:1@PBX.example:5080"), ["udp 192.0.2.1:5080", "udp [2001:db8::1]:5080"]);
     assert_eq!(zone.asked, [host("pbx.example")]);
-    assert_eq!(zone.find("tel:+123"), Vec::<String>::new());
-    assert_eq!(zone.find("sip:1@192.0.2.9;transport=sctp"), Vec::<String>::new());
+    assert_eq!(zone.candidates("tel:+123"), Vec::<String>::new());
+    assert_eq!(zone.candidates("sip:1@192.0.2.9;transport=sctp"), Vec::<String>::new());
 }
 
 #[test]
@@ -109,20 +109,20 @@ fn naptr_leads_to_srv_and_srv_to_addresses_by_priority() {
         (host("a.example.org"), vec![ip("192.0.2.1")]),
         (host("b.example.org"), vec![ip("192.0.2.2")]),
     ]);
-    let found = zone.find("sip:1@example.org");
+    let found = zone.candidates("sip:1@example.org");
     assert_eq!(found, ["udp 192.0.2.1:5061", "udp 192.0.2.2:5062", "tcp 192.0.2.1:5060"]);
     let asked = zone.asked.len();
-    assert_eq!(zone.find("sip:1@example.org"), found);
+    assert_eq!(zone.candidates("sip:1@example.org"), found);
     assert_eq!(zone.asked.len(), asked, "answered from the cache");
     zone.now += TTL;
-    zone.find("sip:1@example.org");
+    zone.candidates("sip:1@example.org");
     assert_eq!(zone.asked.len(), 2 * asked, "asked again after the time to live");
 }
 
 #[test]
 fn without_naptr_each_transport_is_asked_and_without_srv_the_host_itself() {
     let mut zone = Zone::new(vec![(host("plain.example"), vec![ip("192.0.2.3")])]);
-    assert_eq!(zone.find("sip:1@plain.example"), ["udp 192.0.2.3:5060"]);
+    assert_eq!(zone.candidates("sip:1@plain.example"), ["udp 192.0.2.3:5060"]);
     let names = ["_sip._udp", "_sip._tcp", "_sips._tcp"].map(|name| q_srv(&format!("{name}.plain.example")));
     assert_eq!(zone.asked[0], Question::Naptr("plain.example".into()));
     assert_eq!(zone.asked[1..4], names);
@@ -130,8 +130,8 @@ fn without_naptr_each_transport_is_asked_and_without_srv_the_host_itself() {
         (q_srv("_sips._tcp.plain.example"), vec![srv(0, 0, 5061, "t.plain.example")]),
         (host("t.plain.example"), vec![ip("192.0.2.4")]),
     ]);
-    assert_eq!(zone.find("sips:1@plain.example"), ["tls 192.0.2.4:5061"]);
-    assert_eq!(zone.find("sip:1@plain.example;transport=tls"), ["tls 192.0.2.4:5061"]);
+    assert_eq!(zone.candidates("sips:1@plain.example"), ["tls 192.0.2.4:5061"]);
+    assert_eq!(zone.candidates("sip:1@plain.example;transport=tls"), ["tls 192.0.2.4:5061"]);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_service_that_is_not_offered_is_not_tried() {
         (q_srv("_sip._udp.no.example"), vec![srv(0, 0, 0, ".")]),
         (host("no.example"), vec![ip("192.0.2.3")]),
     ]);
-    assert_eq!(zone.find("sip:1@no.example;transport=udp"), Vec::<String>::new()); // RFC 2782
+    assert_eq!(zone.candidates("sip:1@no.example;transport=udp"), Vec::<String>::new()); // RFC 2782
 }
 
 #[test]
@@ -149,14 +149,15 @@ fn weights_share_the_load() {
         q_srv("_sip._udp.w.example"),
         vec![srv(1, 90, 5060, "192.0.2.1"), srv(1, 10, 5060, "192.0.2.2"), srv(2, 100, 5060, "192.0.2.3")],
     )]);
-    let firsts: Vec<String> = (0..1000).map(|_| zone.find("sip:w.example;transport=udp").remove(0)).collect();
+    let firsts: Vec<String> =
+        (0..1000).map(|_| zone.candidates("sip:w.example;transport=udp").remove(0)).collect();
     let first = firsts.iter().filter(|one| *one == "udp 192.0.2.1:5060").count();
     assert!((850..950).contains(&first), "{first}");
     assert!(!firsts.contains(&"udp 192.0.2.3:5060".to_owned()));
 }
 
 #[test]
-fn a_silent_dns_is_asked_three_times_with_growing_waits_and_then_left_alone() {
+fn a_failing_dns_is_asked_three_times_with_backoff_and_then_not_for_a_while() {
     let mut zone = Zone::new(vec![]);
     let uri = Uri::parse("sip:silent.example:5060".into()).unwrap();
     let (id, step) = zone.resolver.ask(zone.now, &uri);
@@ -169,43 +170,43 @@ fn a_silent_dns_is_asked_three_times_with_growing_waits_and_then_left_alone() {
         assert_eq!(zone.resolver.resume(zone.now, id), question);
     }
     assert_eq!(zone.resolver.answer(zone.now, id, Answer::Failed), Step::Done(vec![]));
-    assert_eq!(zone.find("sip:silent.example:5060"), Vec::<String>::new());
-    assert!(zone.asked.is_empty(), "the failure is remembered");
+    assert_eq!(zone.candidates("sip:silent.example:5060"), Vec::<String>::new());
+    assert!(zone.asked.is_empty(), "the failure is cached");
     zone.now += Duration::from_secs(11);
-    zone.find("sip:silent.example:5060");
+    zone.candidates("sip:silent.example:5060");
     assert_eq!(zone.asked.len(), 1);
     assert_eq!(zone.resolver.census().0, 0);
 }
 
 #[test]
-fn an_address_that_failed_comes_last_for_a_while() {
+fn an_unreachable_address_comes_last_for_a_while() {
     let mut zone = Zone::new(vec![(host("two.example"), vec![ip("192.0.2.1"), ip("192.0.2.2")])]);
-    let order = zone.find("sip:two.example:5060");
+    let order = zone.candidates("sip:two.example:5060");
     let candidate = Candidate { transport: Transport::Udp, address: "192.0.2.1:5060".parse().unwrap() };
     zone.resolver.failed(zone.now, candidate);
-    assert_eq!(zone.find("sip:two.example:5060"), [order[1].clone(), order[0].clone()]);
+    assert_eq!(zone.candidates("sip:two.example:5060"), [order[1].clone(), order[0].clone()]);
     zone.now += Duration::from_secs(30);
-    assert_eq!(zone.find("sip:two.example:5060"), order);
+    assert_eq!(zone.candidates("sip:two.example:5060"), order);
 }
 
 #[test]
-fn a_zone_without_end_is_left_after_a_bounded_walk() {
+fn an_endless_zone_ends_after_a_bounded_number_of_questions() {
     let records = (0..1000).map(|n| srv(n, 1, 5060, &format!("h{n}.big.example"))).collect();
     let mut zone = Zone::new(vec![(q_srv("_sip._udp.big.example"), records)]);
-    assert_eq!(zone.find("sip:big.example;transport=udp"), Vec::<String>::new());
+    assert_eq!(zone.candidates("sip:big.example;transport=udp"), Vec::<String>::new());
     assert!(zone.asked.len() <= centralita_sip::limits::QUESTIONS);
 }
 
 // security.md §4, "DNS SRV failover"
 #[test]
-fn while_the_dns_is_away_the_last_good_answer_is_used_at_once() {
+fn while_the_dns_fails_the_last_good_answer_is_used_at_once() {
     let mut resolver = Resolver::new(vec![Transport::Udp], Rng::from_number(1));
     let uri = Uri::parse("sip:carrier.test:5060".into()).unwrap();
     let question = Question::Address("carrier.test".into());
     let at = |seconds: u64| Instant::from_micros(seconds * 1_000_000);
     let found = |resolver: &mut Resolver, now: Instant, answer: Answer| {
         let (id, step) = resolver.ask(now, &uri);
-        assert_eq!(step, Step::Ask(question.clone()), "its time to live is over");
+        assert_eq!(step, Step::Ask(question.clone()), "its TTL has expired");
         resolver.answer(now, id, answer)
     };
     let one = Candidate { transport: Transport::Udp, address: "10.0.0.1:5060".parse().unwrap() };
@@ -213,6 +214,6 @@ fn while_the_dns_is_away_the_last_good_answer_is_used_at_once() {
     assert_eq!(found(&mut resolver, at(1), answer), Step::Done(vec![one]));
     assert_eq!(found(&mut resolver, at(100), Answer::Failed), Step::Done(vec![one]));
     assert_eq!(found(&mut resolver, at(200), Answer::Failed), Step::Done(vec![one]));
-    // What the DNS says itself counts, also that there is nothing.
+    // A negative answer of the DNS replaces the cached one.
     assert_eq!(found(&mut resolver, at(300), Answer::Nothing { ttl: TTL }), Step::Done(Vec::new()));
 }

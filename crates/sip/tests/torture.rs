@@ -1,11 +1,11 @@
-//! Torture messages of our own, after the ideas of RFC 4475 and RFC 5118 and the faults that other stacks had.
+//! Torture messages of our own, after the ideas of RFC 4475 and RFC 5118 and faults found in other stacks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use bytes::Bytes;
 use centralita_sip::{Contacts, HeaderName, Message, Method, Scheme, limits};
 
-/// A sound message, in which a test spoils what it is about.
-const SOUND: &str = "INVITE sip:1002@pbx.example.com SIP/2.0\r\n\
+/// A valid message; each test changes a part of it.
+const VALID: &str = "INVITE sip:1002@pbx.example.com SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n\
     Max-Forwards: 70\r\n\
     From: \"Ana\" <sip:1001@pbx.example.com>;tag=aa\r\n\
@@ -22,14 +22,14 @@ fn parse(text: impl AsRef<[u8]>) -> Result<Message, centralita_sip::ParseError> 
     Message::parse(Bytes::copy_from_slice(text.as_ref()))
 }
 
-fn spoilt(was: &str, is: &str) -> String {
-    assert!(SOUND.contains(was), "{was}");
-    SOUND.replacen(was, is, 1)
+fn with_change(before: &str, after: &str) -> String {
+    assert!(VALID.contains(before), "{before}");
+    VALID.replacen(before, after, 1)
 }
 
 #[test]
-fn a_sound_message_says_what_it_says() {
-    let message = parse(SOUND).unwrap();
+fn a_valid_message_is_parsed() {
+    let message = parse(VALID).unwrap();
     assert_eq!(message.method(), &Method::Invite);
     assert_eq!(message.uri().unwrap().to_string(), "sip:1002@pbx.example.com");
     assert_eq!((message.from().display.as_str(), message.from_tag(), message.to_tag()), ("Ana", "aa", ""));
@@ -42,9 +42,9 @@ fn a_sound_message_says_what_it_says() {
     assert_eq!(message.all_headers().count(), 9);
 }
 
-/// What stays legal however odd it looks.
+/// Messages that are valid, however odd.
 #[test]
-fn odd_but_legal_messages_are_read() {
+fn odd_but_valid_messages_are_parsed() {
     let cases: &[(&str, &str, &str)] = &[
         ("empty lines first", "INVITE sip", "\r\n\r\nINVITE sip"),
         ("letters of any size", "Call-ID", "cAlL-iD"),
@@ -63,7 +63,7 @@ fn odd_but_legal_messages_are_read() {
             "SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport",
             "SIP  / 2.0\r\n /UDP\r\n   192.0.2.7 : 5071 ;  branch = z9hG4bKone ;rport",
         ),
-        ("a transport nobody knows", "/UDP", "/CARRIER-PIGEON"),
+        ("an unknown transport", "/UDP", "/CARRIER-PIGEON"),
         ("a lower case version", "SIP/2.0\r\nVia", "sip/2.0\r\nVia"),
         ("no branch", ";branch=z9hG4bKone", ""),
         ("no tag", ";tag=aa", ""),
@@ -75,7 +75,7 @@ fn odd_but_legal_messages_are_read() {
         ("a parameter with a quoted semicolon", ";tag=aa", ";x=\"a;tag=zz\";tag=aa"),
         ("a Request-URI with an escaped at", "sip:1002@", "sip:sips%3Auser%40example.com@"),
         ("a Request-URI with a semicolon in the user", "sip:1002@", "sip:user;par=u%40example.net@"),
-        ("a scheme nobody knows", "sip:1002@pbx.example.com", "soap.beep://192.0.2.103:3002"),
+        ("an unknown scheme", "sip:1002@pbx.example.com", "soap.beep://192.0.2.103:3002"),
         ("a telephone URI", "sip:1002@pbx.example.com", "tel:+1-201-555-0123;phone-context=x"),
         ("an unknown header full of marks", "Max-Forwards: 70", "X-Odd: ;;,,;;,;\r\nMax-Forwards: 70"),
         ("an unknown header with nothing", "Max-Forwards: 70", "X-Odd:\r\nMax-Forwards: 70"),
@@ -91,24 +91,25 @@ fn odd_but_legal_messages_are_read() {
         ("no length: the body goes to the end", "Content-Length: 4\r\n", ""),
         ("a body longer than the length", "body", "body that goes on: INVITE sip:x SIP/2.0\r\n\r\n"),
     ];
-    for (what, was, is) in cases {
-        let message = parse(spoilt(was, is)).unwrap_or_else(|error| panic!("{what}: {}", error.what));
+    for (what, before, after) in cases {
+        let message =
+            parse(with_change(before, after)).unwrap_or_else(|error| panic!("{what}: {}", error.what));
         assert_eq!(message.method(), &Method::Invite, "{what}");
     }
-    let cut = parse(spoilt("body", "body and trailing bytes")).unwrap();
+    let cut = parse(with_change("body", "body and trailing bytes")).unwrap();
     assert_eq!(cut.body(), "body"); // RFC 3261 §18.3
-    let folded = parse(spoilt("Max-Forwards: 70", "Subject: one\r\n   two\r\n\tthree  ")).unwrap();
+    let folded = parse(with_change("Max-Forwards: 70", "Subject: one\r\n   two\r\n\tthree  ")).unwrap();
     assert_eq!(folded.header_named("subject"), Some("one two three"));
     let raw: Vec<&[u8]> =
         folded.all_headers().filter(|(name, _)| *name == b"Subject").map(|(_, value)| value).collect();
     assert_eq!(raw, [b"one\r\n   two\r\n\tthree".as_slice()]);
 }
 
-/// What must be refused, with which status, and with an answer: RFC 4475 §3.1.2 and §3.3.
+/// Messages that must be rejected, with the status, and with a response: RFC 4475 §3.1.2 and §3.3.
 #[test]
-fn faulty_requests_are_refused_and_can_be_answered() {
+fn faulty_requests_are_rejected_and_can_be_answered() {
     let cases: &[(u16, &str, &str)] = &[
-        (400, "Content-Length: 4", "Content-Length: 18446744073709551615"), // ends a listener of another stack
+        (400, "Content-Length: 4", "Content-Length: 18446744073709551615"), // crashed the listener of another stack
         (400, "Content-Length: 4", "Content-Length: 99999999999999999999999999999"),
         (400, "Content-Length: 4", "Content-Length: -999"),
         (400, "Content-Length: 4", "Content-Length: +4"),
@@ -126,7 +127,7 @@ fn faulty_requests_are_refused_and_can_be_answered() {
         (400, "7 INVITE", "7"),
         (400, "7 INVITE", "7 INVITE x"),
         (400, "7 INVITE", "7 OPTIONS"),
-        (400, "7 INVITE", "7 invite"), // methods know their case (RFC 3261 §7.1)
+        (400, "7 INVITE", "7 invite"), // methods are case-sensitive (RFC 3261 §7.1)
         (400, "INVITE sip", "NEWMETHOD sip"),
         (400, "INVITE sip", "INV<>TE sip"),
         (400, "INVITE sip", "INVITE  sip"),
@@ -181,12 +182,13 @@ fn faulty_requests_are_refused_and_can_be_answered() {
             "INVITE sip:1002@pbx.example.com SIP/2.0\r\n folded: y\r\n",
         ),
     ];
-    for (status, was, is) in cases {
-        let error = parse(spoilt(was, is)).map(|_| ()).expect_err(is);
-        assert_eq!(error.status, *status, "{is:?}: {}", error.what);
-        let message = error.answerable.unwrap_or_else(|| panic!("{is:?} ({}) must be answered", error.what));
+    for (status, before, after) in cases {
+        let error = parse(with_change(before, after)).map(|_| ()).expect_err(after);
+        assert_eq!(error.status, *status, "{after:?}: {}", error.what);
+        let message =
+            error.answerable.unwrap_or_else(|| panic!("{after:?} ({}) must be answered", error.what));
         assert!(message.status().is_none());
-        // No accessor may fail on what is good for an answer only.
+        // No accessor may panic on a message that serves for a response only.
         let _ = (
             message.from(),
             message.to(),
@@ -206,14 +208,16 @@ fn faulty_requests_are_refused_and_can_be_answered() {
 
 #[test]
 fn what_cannot_be_answered_is_dropped() {
-    let response = |was: &str, is: &str| {
-        SOUND.replacen("INVITE sip:1002@pbx.example.com SIP/2.0", "SIP/2.0 200 OK", 1).replacen(was, is, 1)
+    let response = |before: &str, after: &str| {
+        VALID
+            .replacen("INVITE sip:1002@pbx.example.com SIP/2.0", "SIP/2.0 200 OK", 1)
+            .replacen(before, after, 1)
     };
     assert_eq!(parse(response("", "")).unwrap().status(), Some(200));
     for phrase in ["SIP/2.0 100 ", "SIP/2.0 100", "SIP/2.0 200 = 2**3 * 5**2 но", "sip/2.0 699 \u{1}"] {
         assert!(parse(response("SIP/2.0 200 OK", phrase)).is_ok(), "{phrase}");
     }
-    for (was, is) in [
+    for (before, after) in [
         ("200 OK", "4294967301 OK"),
         ("200 OK", "099 OK"),
         ("200 OK", "700 OK"),
@@ -225,12 +229,12 @@ fn what_cannot_be_answered_is_dropped() {
         ("Content-Length: 4", "Content-Length: 5"),
         ("Content-Length: 4", "Content-Length: -1"),
     ] {
-        let error = parse(response(was, is)).map(|_| ()).expect_err(is);
-        assert!(error.answerable.is_none(), "{is}");
+        let error = parse(response(before, after)).map(|_| ()).expect_err(after);
+        assert!(error.answerable.is_none(), "{after}");
     }
-    // No way back: no Via, or one that says nothing (an empty Via ends another stack).
+    // No Via to send a response by: none at all, or an empty one (which crashed another stack).
     for via in ["", "Via:\r\n", "Via: \r\n", "v:\r\n \r\n"] {
-        let text = spoilt("Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n", via);
+        let text = with_change("Via: SIP/2.0/UDP 192.0.2.7:5071;branch=z9hG4bKone;rport\r\n", via);
         assert!(parse(text).unwrap_err().answerable.is_none(), "{via:?}");
     }
     for noise in [
@@ -248,18 +252,18 @@ fn what_cannot_be_answered_is_dropped() {
 }
 
 #[test]
-fn a_line_that_is_no_utf_8_hides_no_later_one() {
+fn a_line_that_is_not_utf_8_does_not_hide_later_ones() {
     let text = [
-        SOUND.split_once("Max").unwrap().0.as_bytes(),
+        VALID.split_once("Max").unwrap().0.as_bytes(),
         b"X-Name: caf\xe9\r\nMax",
-        SOUND.split_once("Max").unwrap().1.as_bytes(),
+        VALID.split_once("Max").unwrap().1.as_bytes(),
     ]
     .concat();
     let message = parse(&text).unwrap();
     assert_eq!(message.header_named("x-name"), None);
     assert!(message.all_headers().any(|(name, value)| name == b"X-Name" && value == b"caf\xe9"));
     assert_eq!((message.number(HeaderName::MaxForwards), message.body().len()), (Some(Ok(70)), 4));
-    // Broken UTF-8 in a display name is replaced, not passed on.
+    // Invalid UTF-8 in a display name is replaced.
     let at = text.windows(3).position(|w| w == b"Ana").unwrap();
     let mut broken = text.clone();
     broken[at] = 0xc3;
@@ -267,49 +271,54 @@ fn a_line_that_is_no_utf_8_hides_no_later_one() {
 }
 
 #[test]
-fn control_characters_in_display_names_never_come_out() {
-    let message = parse(spoilt("\"Ana\"", "\"A\\\0n\\\u{7}a\\\u{7f}\"")).unwrap(); // RFC 4475 §3.1.1.2
+fn control_characters_in_display_names_are_dropped() {
+    let message = parse(with_change("\"Ana\"", "\"A\\\0n\\\u{7}a\\\u{7f}\"")).unwrap(); // RFC 4475 §3.1.1.2
     assert_eq!(message.from().display, "Ana");
 }
 
 #[test]
-fn many_and_long_headers_meet_their_limits() {
+fn many_and_long_headers_are_limited() {
     let long = "x".repeat(60_000);
-    assert!(parse(spoilt("Max-Forwards: 70", &format!("X-Long: {long}"))).is_ok());
-    let error = parse(spoilt("Max-Forwards: 70", &format!("X-Long: {long}{long}"))).unwrap_err();
+    assert!(parse(with_change("Max-Forwards: 70", &format!("X-Long: {long}"))).is_ok());
+    let error = parse(with_change("Max-Forwards: 70", &format!("X-Long: {long}{long}"))).unwrap_err();
     assert_eq!((error.status, error.answerable.is_some()), (513, true));
     let vias = |count: usize| {
-        spoilt("Max-Forwards: 70", "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx\r\n".repeat(count).trim_end())
+        with_change(
+            "Max-Forwards: 70",
+            "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKx\r\n".repeat(count).trim_end(),
+        )
     };
     assert!(parse(vias(limits::VIAS - 1)).is_ok());
-    for text in [vias(limits::VIAS), vias(1000), spoilt(";rport", &";rport, SIP/2.0/UDP h".repeat(1000))] {
+    for text in [vias(limits::VIAS), vias(1000), with_change(";rport", &";rport, SIP/2.0/UDP h".repeat(1000))]
+    {
         let error = parse(text).unwrap_err();
         assert_eq!((error.status, error.what, error.answerable.is_some()), (483, "Too Many Vias", true));
     }
-    // Lines beyond the limit are not kept, but what an answer needs is found behind them.
-    let text = spoilt("Max-Forwards: 70", "X: y\r\n".repeat(2000).trim_end());
+    // Lines beyond the limit are dropped, but fields that a response needs are found among them.
+    let text = with_change("Max-Forwards: 70", "X: y\r\n".repeat(2000).trim_end());
     let error = parse(text).unwrap_err();
     let message = error.answerable.unwrap();
     assert_eq!((error.status, message.call_id(), message.cseq().number), (400, "torture@192.0.2.7", 7));
     assert!(message.all_headers().count() <= limits::HEADERS + 5);
-    let error = parse(spoilt("sip:1002@", &format!("sip:{}@", "1".repeat(20_000)))).unwrap_err();
+    let error = parse(with_change("sip:1002@", &format!("sip:{}@", "1".repeat(20_000)))).unwrap_err();
     assert_eq!(error.status, 414);
 }
 
 #[test]
-fn ipv6_stands_where_rfc_5118_lets_it_stand() {
+fn ipv6_is_accepted_where_rfc_5118_allows_it() {
     for (host, shown) in [
         ("[2001:db8::10]", "2001:db8::10"),
-        ("[2001:db8::10:5070]", "2001:db8::10:5070"), // the port cannot be told from the address, and is none
+        ("[2001:db8::10:5070]", "2001:db8::10:5070"), // the port cannot be distinguished from the address
         ("[::ffff:192.0.2.2]", "::ffff:192.0.2.2"),
         ("[2001:db8::192.0.2.1]", "2001:db8::192.0.2.1"),
-        ("[2001:db8:::192.0.2.1]", "2001:db8:::192.0.2.1"), // the old grammar's slip
+        ("[2001:db8:::192.0.2.1]", "2001:db8:::192.0.2.1"), // an error in the old grammar
     ] {
-        let message = parse(spoilt("sip:1002@pbx.example.com SIP", &format!("sip:1002@{host} SIP"))).unwrap();
+        let message =
+            parse(with_change("sip:1002@pbx.example.com SIP", &format!("sip:1002@{host} SIP"))).unwrap();
         assert_eq!((message.uri().unwrap().host(), message.uri().unwrap().port()), (shown, None));
     }
     for (received, address) in [("2001:db8::9:255", true), ("[2001:db8::9:255]", true), ("nonsense", false)] {
-        let text = spoilt("192.0.2.7:5071;", &format!("[2001:db8::9:1]:6050;received={received};"));
+        let text = with_change("192.0.2.7:5071;", &format!("[2001:db8::9:1]:6050;received={received};"));
         let via = parse(text).unwrap().via();
         assert_eq!(
             (via.host.as_ref(), via.port, via.received.is_some()),
@@ -320,7 +329,7 @@ fn ipv6_stands_where_rfc_5118_lets_it_stand() {
 
 #[test]
 fn contacts_are_a_star_or_a_list_and_never_both() {
-    let with = |lines: &str| parse(spoilt("Contact: <sip:1001@192.0.2.7:5071>\r\n", lines)).unwrap();
+    let with = |lines: &str| parse(with_change("Contact: <sip:1001@192.0.2.7:5071>\r\n", lines)).unwrap();
     assert!(matches!(with("").contacts(), Ok(Contacts::None)));
     assert!(matches!(with("Contact: *\r\n").contacts(), Ok(Contacts::Star)));
     for bad in [
@@ -350,8 +359,8 @@ fn contacts_are_a_star_or_a_list_and_never_both() {
 }
 
 #[test]
-fn values_are_read_as_their_header_asks() {
-    let text = spoilt(
+fn values_are_parsed_as_their_header_requires() {
+    let text = with_change(
         "Max-Forwards: 70",
         "Expires: 10000000000000000000000000000000000000\r\nMin-SE: 90;x=y\r\nRetry-After: 120 (in a meeting)\r\nRSeq: -1\r\n\
          Supported: 100rel,, timer\r\nk: path\r\nRequire:\r\nRecord-Route: <sip:a;lr>, <sip:b;lr>\r\nRoute: nonsense\r\nx: 1800;refresher=uac",
@@ -374,6 +383,6 @@ fn values_are_read_as_their_header_asks() {
             && message.addresses(HeaderName::Path).unwrap().is_empty()
     );
     assert_eq!(message.number(HeaderName::SessionExpires), Some(Ok(1800)));
-    let soap = parse(spoilt("sip:1002@pbx.example.com", "urn:service:sos")).unwrap();
+    let soap = parse(with_change("sip:1002@pbx.example.com", "urn:service:sos")).unwrap();
     assert_eq!(soap.uri().unwrap().scheme(), Scheme::Other(Bytes::from_static(b"urn")));
 }

@@ -1,6 +1,6 @@
-//! The published torture messages (RFC 4475, RFC 5118), where a copy of them stands beside the project: what the parser must say to each.
+//! The published torture messages (RFC 4475, RFC 5118), if a copy is present beside the project: the expected parser result of each.
 //!
-//! The ideas behind them are tested with messages of our own in `torture.rs`, which always runs.
+//! `torture.rs` tests the same ideas with messages of our own, and always runs.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use bytes::Bytes;
 use centralita_sip::{Config, Endpoint, Event, Flow, Hop, Input, Message, Output, Start, Transport};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Fate {
-    /// Parsed; what is wrong with it, if anything, is for the layers above.
+enum Outcome {
+    /// Parsed; semantic faults are for the layers above.
     Accepted,
-    /// Refused with this status, and the answer can be sent.
+    /// Rejected with this status, and a response can be sent.
     Answered(u16),
-    /// A response that is of no use, or a request that cannot be answered.
+    /// A useless response, or a request that cannot be answered.
     Dropped,
 }
-use Fate::{Accepted, Answered, Dropped};
+use Outcome::{Accepted, Answered, Dropped};
 
-const TABLE: &[(&str, Fate)] = &[
+const TABLE: &[(&str, Outcome)] = &[
     ("rfc4475/badaspec", Answered(400)),
     ("rfc4475/badbranch", Accepted),
     ("rfc4475/baddate", Accepted),
@@ -57,7 +57,7 @@ const TABLE: &[(&str, Fate)] = &[
     ("rfc4475/novelsc", Accepted),
     ("rfc4475/quotbal", Answered(400)),
     ("rfc4475/regaut01", Accepted),
-    ("rfc4475/regbadct", Accepted), // its Contact is refused where it is read, see below
+    ("rfc4475/regbadct", Accepted), // its Contact is rejected on access, see below
     ("rfc4475/regescrt", Accepted),
     ("rfc4475/scalar02", Answered(400)),
     ("rfc4475/scalarlg", Dropped),
@@ -88,7 +88,7 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/torture")
 }
 
-fn fate(bytes: Bytes) -> Fate {
+fn outcome_of(bytes: Bytes) -> Outcome {
     match Message::parse(bytes) {
         Ok(_) => Accepted,
         Err(error) if error.answerable.is_some() => Answered(error.status),
@@ -97,9 +97,9 @@ fn fate(bytes: Bytes) -> Fate {
 }
 
 #[test]
-fn every_published_torture_message_meets_the_fate_that_the_rfc_asks_for() {
+fn every_published_torture_message_is_handled_as_the_rfc_says() {
     if !folder().is_dir() {
-        eprintln!("no copy of the published messages beside the project: only our own were tried");
+        eprintln!("no copy of the published messages beside the project: only our own are tested");
         return;
     }
     let mut wrong = Vec::new();
@@ -107,10 +107,10 @@ fn every_published_torture_message_meets_the_fate_that_the_rfc_asks_for() {
         let path = folder().join(format!("{name}.dat"));
         let bytes =
             Bytes::from(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
-        let met = fate(bytes.clone());
-        if met != expected {
+        let outcome = outcome_of(bytes.clone());
+        if outcome != expected {
             let why = Message::parse(bytes.clone()).err().map(|error| error.what);
-            wrong.push(format!("{name}: {met:?} ({why:?}), not {expected:?}"));
+            wrong.push(format!("{name}: {outcome:?} ({why:?}), not {expected:?}"));
         }
         if let Ok(message) = Message::parse(bytes) {
             if name.ends_with("regbadct") {
@@ -123,9 +123,9 @@ fn every_published_torture_message_meets_the_fate_that_the_rfc_asks_for() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// No request is met with silence: the endpoint answers it, or hands it to the layers above; no response that belongs to nothing stirs it.
+/// The endpoint responds to every request or reports it; a response without transaction has no effect.
 #[test]
-fn the_endpoint_answers_every_published_request_or_hands_it_on() {
+fn the_endpoint_answers_every_published_request_or_reports_it() {
     if !folder().is_dir() {
         return;
     }
@@ -143,25 +143,25 @@ fn the_endpoint_answers_every_published_request_or_hands_it_on() {
         let mut endpoint = Endpoint::new(Config::default(), Rng::from_number(1));
         let mut out = Vec::new();
         endpoint.handle(Now::default(), Input::Packet { hop, bytes }, &mut out);
-        let said: Vec<String> = out
+        let outputs: Vec<String> = out
             .iter()
             .map(|output| match output {
                 Output::Transmit { bytes, .. } => String::from_utf8_lossy(&bytes[8..11]).into_owned(),
-                Output::Event(Event::Request(_)) => "handed on".into(),
+                Output::Event(Event::Request(_)) => "reported".into(),
                 Output::Event(_) | Output::Received { .. } => "else".into(),
             })
             .collect();
         let fine = match expected {
-            _ if response => said.is_empty(),
-            Answered(status) => said == [status.to_string()],
-            // What an endpoint refuses by itself (RFC 3261 §8.2): a method, a body, a scheme, an extension, a hop too many, a BYE of no dialog.
+            _ if response => outputs.is_empty(),
+            Answered(status) => outputs == [status.to_string()],
+            // Rejected by the endpoint itself (RFC 3261 §8.2): method, body, scheme, extension, Max-Forwards, BYE without dialog.
             Accepted => {
-                matches!(said.as_slice(), [one] if ["handed on", "501", "405", "415", "416", "420", "483", "481"].contains(&one.as_str()))
+                matches!(outputs.as_slice(), [one] if ["reported", "501", "405", "415", "416", "420", "483", "481"].contains(&one.as_str()))
             }
-            Dropped => said.is_empty(),
+            Dropped => outputs.is_empty(),
         };
         if !fine {
-            wrong.push(format!("{name}: {said:?}, not {expected:?}"));
+            wrong.push(format!("{name}: {outputs:?}, not {expected:?}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -1,4 +1,4 @@
-//! URIs: what is one, what its parts are, and which are equal (RFC 3261 §19.1, RFC 3966).
+//! URIs: validity, parts and equality (RFC 3261 §19.1, RFC 3966).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ fn uri(text: &str) -> Uri {
 }
 
 #[test]
-fn equal_uris_are_those_that_rfc_3261_calls_equal() {
+fn uris_are_equal_as_rfc_3261_says() {
     for (a, b) in [
         ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
         ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
@@ -59,7 +59,7 @@ fn equal_uris_are_those_that_rfc_3261_calls_equal() {
 }
 
 #[test]
-fn the_parts_of_a_uri_are_found_whatever_the_user_holds() {
+fn the_parts_of_a_uri_are_found_with_any_user() {
     let odd = uri(
         "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com",
     );
@@ -90,7 +90,7 @@ fn the_parts_of_a_uri_are_found_whatever_the_user_holds() {
 }
 
 #[test]
-fn what_is_no_uri_is_told_from_what_is() {
+fn invalid_uris_are_rejected_with_the_faulty_part() {
     for (text, what) in [
         ("", "scheme"),
         ("sip", "scheme"),
@@ -141,7 +141,7 @@ fn what_is_no_uri_is_told_from_what_is() {
     assert_eq!(Uri::parse(Bytes::from(format!("sip:{}", "h".repeat(9000)))).unwrap_err().what, "length");
 }
 
-/// URIs as they are seen, and a few as they are not.
+/// Typical URIs, and a few unusual ones.
 fn any_uri() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => ("(sip|sips|SIP):", "([a-c1+*]|%4[1-3]|%2[fF]){0,3}(:[a-b]{0,2})?", "@?(h|H|h\\.com|192\\.0\\.2\\.1|\\[::1\\]|\\[0:0::1\\])",

@@ -1,6 +1,6 @@
-//! Batches of SIP messages through `udp` and through `quinn-udp`, beside each other on loopback: what a datagram costs.
+//! Compares the cost per datagram of `udp` and `quinn-udp`: batches of SIP messages on loopback.
 //!
-//! `cargo run --release -p centralita-udp --example beside_quinn`. The figures stand in `docs/adr/0009-own-code-or-a-library.md`.
+//! `cargo run --release -p centralita-udp --example beside_quinn`. Results: `docs/adr/0009-own-code-or-a-library.md`.
 #![allow(clippy::unwrap_used)]
 
 use std::io::IoSliceMut;
@@ -15,7 +15,7 @@ const BATCH: usize = 64;
 const BYTES: usize = 600;
 const ROUNDS: u32 = 2_000;
 
-/// Microseconds for one datagram.
+/// Microseconds per datagram.
 fn each(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6 / f64::from(ROUNDS) / BATCH as f64
 }
@@ -83,7 +83,7 @@ fn main() {
     }
     println!("receive, each: udp {:.2} us, quinn-udp {:.2} us", each(got_by_us), each(got_by_quinn));
 
-    // A SIP message may be longer than what fits a frame (RFC 3261 §18.1.1 has it sent over TCP, which the peer may not speak): IP cuts it up.
+    // A SIP message may exceed the MTU (RFC 3261 §18.1.1 sends it over TCP, which the peer may not support): then IP fragments it.
     let mtu = path_mtu_discovery(&theirs);
     println!(
         "path MTU discovery of the socket (1: IP cuts them where it must, 3: never): udp {}, quinn-udp {mtu}",

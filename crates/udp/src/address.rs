@@ -1,11 +1,11 @@
-//! Socket addresses as the kernel reads and writes them: `sockaddr_in` and `sockaddr_in6`, byte by byte.
+//! Socket addresses in the kernel's layout: `sockaddr_in` and `sockaddr_in6`, encoded and decoded byte by byte.
 
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use libc::{sockaddr_in, sockaddr_in6};
 
-/// Room for either.
+/// Size of the larger one, in bytes.
 pub const BYTES: usize = size_of::<sockaddr_in6>();
 
 const PORT: usize = offset_of!(sockaddr_in, sin_port);
@@ -16,29 +16,29 @@ const SCOPE: usize = offset_of!(sockaddr_in6, sin6_scope_id);
 const _: () =
     assert!(offset_of!(sockaddr_in6, sin6_port) == PORT && offset_of!(sockaddr_in, sin_family) == 0);
 
-/// Room for an address that the kernel writes.
+/// Buffer for an address that the kernel writes (`msg_name`).
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
-pub struct Name(pub [u8; BYTES]);
+pub struct SockaddrBuf(pub [u8; BYTES]);
 
-/// Read what the kernel has written. `None`: another family, or cut off.
+/// Decode an address that the kernel wrote. `None`: another family, or truncated.
 pub fn read(bytes: &[u8]) -> Option<SocketAddr> {
-    let port = u16::from_be_bytes(part(bytes, PORT)?);
-    match i32::from(u16::from_ne_bytes(part(bytes, 0)?)) {
+    let port = u16::from_be_bytes(read_array(bytes, PORT)?);
+    match i32::from(u16::from_ne_bytes(read_array(bytes, 0)?)) {
         libc::AF_INET if bytes.len() >= size_of::<sockaddr_in>() => {
-            Some(SocketAddr::new(Ipv4Addr::from(part::<4>(bytes, V4)?).into(), port))
+            Some(SocketAddr::new(Ipv4Addr::from(read_array::<4>(bytes, V4)?).into(), port))
         }
         libc::AF_INET6 => {
-            let ip = Ipv6Addr::from(part::<16>(bytes, V6)?);
+            let ip = Ipv6Addr::from(read_array::<16>(bytes, V6)?);
             let (flow, scope) =
-                (u32::from_ne_bytes(part(bytes, FLOW)?), u32::from_ne_bytes(part(bytes, SCOPE)?));
+                (u32::from_ne_bytes(read_array(bytes, FLOW)?), u32::from_ne_bytes(read_array(bytes, SCOPE)?));
             Some(SocketAddrV6::new(ip, port, flow, scope).into())
         }
         _ => None,
     }
 }
 
-/// The reverse; the length of what was written.
+/// Encode an address; returns its length in bytes.
 pub fn write(address: SocketAddr, room: &mut [u8; BYTES]) -> u32 {
     room.fill(0);
     room[PORT..PORT + 2].copy_from_slice(&address.port().to_be_bytes());
@@ -58,7 +58,7 @@ pub fn write(address: SocketAddr, room: &mut [u8; BYTES]) -> u32 {
     len as u32
 }
 
-/// IPv4 where an IPv6 socket tells it as mapped.
+/// An IPv4-mapped address, as an IPv6 socket reports it, as IPv4.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
@@ -66,7 +66,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+fn read_array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_as_it_was_written_and_not_if_it_is_cut_off() {
+    fn an_address_decodes_as_encoded_and_not_if_truncated() {
         for text in ["192.0.2.7:5060", "[2001:db8::7]:5061", "[::ffff:192.0.2.7]:5060"] {
             let (address, mut room) = (text.parse().unwrap(), [0xff; BYTES]);
             let len = write(address, &mut room) as usize;

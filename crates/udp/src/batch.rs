@@ -1,7 +1,7 @@
-//! Many datagrams in one system call: `recvmmsg` and `sendmmsg`.
+//! Several datagrams per system call: `recvmmsg` and `sendmmsg`.
 //!
-//! The kernel follows the pointers of a batch only during the call, so they are made anew for each from buffers that are borrowed for it. What
-//! it writes back (lengths, addresses, control messages) is checked before it is believed.
+//! The kernel follows the pointers of a batch only during the call, so they are set anew for each call, to buffers borrowed for it. Values that the
+//! kernel writes back (lengths, addresses, control messages) are checked before use.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,29 +12,29 @@ use std::ptr;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, socklen_t};
 
-use crate::address::{self, Name};
+use crate::address::{self, SockaddrBuf};
 use crate::control::{self, Control};
 
 /// One received datagram.
 #[derive(Debug)]
 pub struct Datagram<'a> {
-    /// Who sent it.
+    /// Source address.
     pub from: SocketAddr,
-    /// Our address that it was sent to, where the socket was asked to tell ([`ask_destination`](crate::errors::ask_destination)).
+    /// Our address that it was sent to, if the socket reports it ([`ask_destination`](crate::errors::ask_destination)).
     pub to: Option<IpAddr>,
-    /// Its bytes.
+    /// Payload.
     pub bytes: &'a mut [u8],
 }
 
-/// What the kernel is shown of a batch. Between two calls the pointers in it are dead, and nobody follows them.
+/// The structures that the kernel reads for a batch. Between two calls their pointers are dangling and unused.
 struct Headers {
-    names: Box<[Name]>,
+    names: Box<[SockaddrBuf]>,
     controls: Box<[Control]>,
     iovecs: Box<[iovec]>,
     headers: Box<[mmsghdr]>,
 }
 
-// SAFETY: the raw pointers are written before each call and followed during it only, by the thread that makes it.
+// SAFETY: the raw pointers are set before each call and dereferenced only during it, by the calling thread.
 unsafe impl Send for Headers {}
 
 impl Headers {
@@ -42,7 +42,7 @@ impl Headers {
         // SAFETY: all zeros is a valid value of this plain C struct.
         let header: mmsghdr = unsafe { mem::zeroed() };
         Headers {
-            names: vec![Name([0; address::BYTES]); count].into_boxed_slice(),
+            names: vec![SockaddrBuf([0; address::BYTES]); count].into_boxed_slice(),
             controls: vec![Control([0; control::BYTES]); count].into_boxed_slice(),
             iovecs: vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; count].into_boxed_slice(),
             headers: vec![header; count].into_boxed_slice(),
@@ -53,11 +53,11 @@ impl Headers {
         self.headers.len()
     }
 
-    /// Point the first `count` headers at their names, controls and the bytes that `part` answers with, with the lengths that go with them.
-    fn point(
+    /// Point the first `count` headers at their names, controls and the buffers that `part` returns, with the matching lengths.
+    fn set_pointers(
         &mut self,
         count: usize,
-        mut part: impl FnMut(usize, &mut Name, &mut Control) -> Part,
+        mut part: impl FnMut(usize, &mut SockaddrBuf, &mut Control) -> Part,
     ) -> *mut mmsghdr {
         for (n, iovec) in self.iovecs.iter_mut().enumerate().take(count) {
             let (name, control, header) = (&mut self.names[n], &mut self.controls[n], &mut self.headers[n]);
@@ -78,7 +78,7 @@ impl Headers {
     }
 }
 
-/// One datagram of a batch.
+/// Buffers and lengths of one datagram of a batch.
 struct Part {
     base: *mut u8,
     len: usize,
@@ -86,7 +86,7 @@ struct Part {
     control_len: usize,
 }
 
-/// Buffers for receiving up to N datagrams at once.
+/// Buffers for receiving a batch of datagrams.
 pub struct Receiver {
     slot: usize,
     buffer: Box<[u8]>,
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    /// Room for `count` datagrams of at most `slot` bytes; longer ones are dropped. Pages that are never written cost no memory.
+    /// Buffers for `count` datagrams of at most `slot` bytes; longer ones are dropped. Pages that are never written use no memory.
     pub fn new(count: usize, slot: usize) -> Receiver {
         let buffer = vec![0; count * slot].into_boxed_slice();
         Receiver { slot, buffer, headers: Headers::new(count), filled: 0 }
@@ -109,7 +109,7 @@ impl Receiver {
 
     fn prepare(&mut self) -> *mut mmsghdr {
         let (slot, buffer) = (self.slot, self.buffer.as_mut_ptr());
-        self.headers.point(self.headers.count(), |n, _, _| Part {
+        self.headers.set_pointers(self.headers.count(), |n, _, _| Part {
             // SAFETY: the buffer has as many slots as there are headers.
             base: unsafe { buffer.add(n * slot) },
             len: slot,
@@ -118,19 +118,19 @@ impl Receiver {
         })
     }
 
-    /// Take what the socket holds, at most `count` datagrams, without waiting. 0 where there is none.
+    /// Receive at most `count` datagrams without blocking; 0 if there are none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.filled = 0;
         let (count, headers) = (self.count() as c_uint, self.prepare());
-        // SAFETY: every header points at live buffers of this value with the lengths given; nothing else touches them during the call.
+        // SAFETY: every header points at live buffers of this value with the given lengths; nothing else accesses them during the call.
         let got = unsafe {
             libc::recvmmsg(socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT as _, ptr::null_mut())
         };
-        self.filled = counted(got)?;
+        self.filled = count_or_zero(got)?;
         Ok(self.filled)
     }
 
-    /// Number `n` of what [`Receiver::receive`] got; `None` where it was cut off or came from nowhere.
+    /// Datagram `n` of the last [`Receiver::receive`]; `None` if it was truncated or has no valid source address.
     pub fn datagram(&mut self, n: usize) -> Option<Datagram<'_>> {
         if n >= self.filled {
             return None;
@@ -140,31 +140,31 @@ impl Receiver {
             return None;
         }
         let from = address::read(self.headers.names[n].0.get(..msg_hdr.msg_namelen as usize)?)?;
-        #[allow(clippy::unnecessary_cast)] // narrower with musl
-        let told = msg_hdr.msg_controllen as usize;
-        let to = control::destination(self.headers.controls[n].0.get(..told)?);
+        #[allow(clippy::unnecessary_cast)] // the type is narrower with musl
+        let control_len = msg_hdr.msg_controllen as usize;
+        let to = control::destination(self.headers.controls[n].0.get(..control_len)?);
         let (start, len) = (n * self.slot, (*msg_len as usize).min(self.slot));
         Some(Datagram { from, to, bytes: self.buffer.get_mut(start..start + len)? })
     }
 
-    /// How many datagrams fit.
+    /// Capacity, in datagrams.
     pub fn count(&self) -> usize {
         self.headers.count()
     }
 }
 
-/// One datagram to be sent.
+/// A datagram to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// To whom.
+    /// Destination address.
     pub to: SocketAddr,
-    /// From which address of ours; the kernel chooses where `None`.
+    /// Our source address; `None` lets the kernel choose.
     pub from: Option<IpAddr>,
-    /// Its bytes.
+    /// Payload.
     pub bytes: &'a [u8],
 }
 
-/// Buffers for sending up to N datagrams at once.
+/// Buffers for sending a batch of datagrams.
 pub struct Sender {
     headers: Headers,
 }
@@ -176,18 +176,18 @@ impl std::fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// Room for `count` datagrams.
+    /// Buffers for `count` datagrams.
     pub fn new(count: usize) -> Sender {
         Sender { headers: Headers::new(count) }
     }
 
-    /// How many datagrams fit.
+    /// Capacity, in datagrams.
     pub fn count(&self) -> usize {
         self.headers.count()
     }
 
     fn prepare(&mut self, batch: &[Outgoing<'_>]) -> *mut mmsghdr {
-        self.headers.point(batch.len(), |n, name, control| {
+        self.headers.set_pointers(batch.len(), |n, name, control| {
             let outgoing = &batch[n];
             Part {
                 base: outgoing.bytes.as_ptr().cast_mut(), // the kernel only reads it when it sends
@@ -198,19 +198,20 @@ impl Sender {
         })
     }
 
-    /// Send as many of `batch` as the kernel takes without waiting, and say how many. An error is that of the first one.
+    /// Send as many datagrams of `batch` as the kernel accepts without blocking; returns their number. An error is that of the first datagram.
     pub fn send(&mut self, socket: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
         let batch = batch.get(..self.count()).unwrap_or(batch);
         let headers = self.prepare(batch);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: as many headers as the batch has point at live names and controls of this value, and at the bytes of `batch`, borrowed for this call.
+        // SAFETY: as many headers as the batch has point at live names and controls of this value, and at the bytes of `batch`, borrowed for this
+        // call.
         let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, batch.len() as c_uint, flags as _) };
-        counted(sent)
+        count_or_zero(sent)
     }
 }
 
-/// A count that the kernel returned; nothing to do is 0 and no error.
-fn counted(result: c_int) -> io::Result<usize> {
+/// The count that a system call returned; 0 if it would block or was interrupted.
+fn count_or_zero(result: c_int) -> io::Result<usize> {
     if result >= 0 {
         return Ok(result as usize);
     }
@@ -226,9 +227,9 @@ fn counted(result: c_int) -> io::Result<usize> {
 mod tests {
     use super::*;
 
-    /// Writes a datagram where header `n` says, as `recvmmsg` does.
+    /// Writes a datagram to header `n`, as `recvmmsg` does.
     fn kernel_receives(headers: *mut mmsghdr, n: usize, from: SocketAddr, control: &[u8], bytes: &[u8]) {
-        // SAFETY: `prepare` made the headers, and what is written is cut to the lengths that they give.
+        // SAFETY: `prepare` set up the headers, and writes are limited to the lengths that they give.
         unsafe {
             let header = headers.add(n);
             let hdr = &raw mut (*header).msg_hdr;
@@ -246,9 +247,9 @@ mod tests {
         }
     }
 
-    /// Reads what header `n` says, as `sendmmsg` does.
+    /// Reads the datagram of header `n`, as `sendmmsg` does.
     fn kernel_sends(headers: *mut mmsghdr, n: usize) -> (Option<SocketAddr>, Vec<u8>, Vec<u8>) {
-        // SAFETY: `prepare` made the headers, with these lengths.
+        // SAFETY: `prepare` set up the headers, with these lengths.
         unsafe {
             let hdr = &raw const (*headers.add(n)).msg_hdr;
             let read = |start: *const u8, len: usize| match len {
@@ -263,22 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_of_a_batch_is_its_own_and_what_is_too_long_is_dropped() {
+    fn each_datagram_of_a_batch_has_its_own_slot_and_too_long_ones_are_dropped() {
         let mut receiver = Receiver::new(4, 100);
-        for turn in 0..3_u8 {
+        for round in 0..3_u8 {
             let headers = receiver.prepare();
             for n in 0..4 {
-                let from: SocketAddr = format!("192.0.2.{n}:506{turn}").parse().unwrap();
-                let to = control::tests::told(format!("198.51.100.{n}").parse().unwrap());
-                kernel_receives(headers, n, from, &to, &vec![turn; if n == 2 { 101 } else { 97 + n }]);
+                let from: SocketAddr = format!("192.0.2.{n}:506{round}").parse().unwrap();
+                let to = control::tests::pktinfo_of(format!("198.51.100.{n}").parse().unwrap());
+                kernel_receives(headers, n, from, &to, &vec![round; if n == 2 { 101 } else { 97 + n }]);
             }
             receiver.filled = 4;
             let mut moved = Box::new(receiver);
             for n in [0, 1, 3] {
                 let got = moved.datagram(n).unwrap();
-                assert_eq!(got.from.to_string(), format!("192.0.2.{n}:506{turn}"));
+                assert_eq!(got.from.to_string(), format!("192.0.2.{n}:506{round}"));
                 assert_eq!(got.to.unwrap().to_string(), format!("198.51.100.{n}"));
-                assert_eq!(got.bytes, vec![turn; 97 + n]);
+                assert_eq!(got.bytes, vec![round; 97 + n]);
                 got.bytes.fill(0xff);
             }
             assert!(moved.datagram(2).is_none() && moved.datagram(4).is_none());
@@ -289,10 +290,10 @@ mod tests {
     #[test]
     fn each_datagram_of_a_batch_goes_to_its_own_peer_from_its_own_address() {
         let mut sender = Sender::new(3);
-        for turn in 0..3_u8 {
-            let texts: Vec<Vec<u8>> = (0..3).map(|n| vec![turn; 10 * n]).collect();
+        for round in 0..3_u8 {
+            let texts: Vec<Vec<u8>> = (0..3).map(|n| vec![round; 10 * n]).collect();
             let from = |n: usize| (n != 1).then(|| IpAddr::from([198, 51, 100, n as u8]));
-            let to = |n: usize| SocketAddr::from(([192, 0, 2, n as u8], 5060 + u16::from(turn)));
+            let to = |n: usize| SocketAddr::from(([192, 0, 2, n as u8], 5060 + u16::from(round)));
             let batch: Vec<Outgoing<'_>> = texts
                 .iter()
                 .enumerate()
@@ -309,7 +310,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, not(miri)))] // Miri knows neither of the two system calls
+#[cfg(all(test, not(miri)))] // Miri supports neither of the two system calls
 mod socket_tests {
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
@@ -318,7 +319,7 @@ mod socket_tests {
     use crate::errors::ask_destination;
 
     #[test]
-    fn a_batch_goes_out_and_comes_in_with_both_addresses() {
+    fn a_batch_is_sent_and_received_with_both_addresses() {
         for host in ["127.0.0.1", "[::1]"] {
             let wildcard = if host == "[::1]" { "[::]:0" } else { "0.0.0.0:0" };
             let Ok(ours) = UdpSocket::bind(wildcard) else { continue };

@@ -1,37 +1,42 @@
-//! Control messages (cmsg(3)) with our own address of a datagram, byte by byte: `IP_PKTINFO` and `IPV6_PKTINFO`.
+//! Control messages (cmsg(3)) with the local address of a datagram, byte by byte: `IP_PKTINFO` and `IPV6_PKTINFO`.
 
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{c_int, cmsghdr, in_pktinfo, in6_pktinfo};
 
-/// Room for the control messages of one datagram.
+/// Size of the control buffer of one datagram, in bytes.
 pub(crate) const BYTES: usize = 128;
 
-/// A message begins, and its data begin, at a multiple of this.
+/// Alignment of a message, and of its data.
 const ALIGN: usize = size_of::<usize>();
 const LEVEL: usize = offset_of!(cmsghdr, cmsg_level);
 const KIND: usize = offset_of!(cmsghdr, cmsg_type);
 const HEAD: usize = size_of::<cmsghdr>().next_multiple_of(ALIGN);
-// The length comes first, as wide as a pointer: with musl it is declared as half of that and a gap.
+// The length is the first field, as wide as a pointer: musl declares it as half of that plus padding.
 const _: () = assert!(offset_of!(cmsghdr, cmsg_len) == 0 && LEVEL == size_of::<usize>());
 
-/// See [`BYTES`].
+/// Buffer for the control messages of one datagram.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Control(pub(crate) [u8; BYTES]);
 
-/// Our own address in the control messages of a received datagram.
+/// The local address in the control messages of a received datagram.
 pub(crate) fn destination(mut messages: &[u8]) -> Option<IpAddr> {
     loop {
-        let len = usize::from_ne_bytes(part(messages, 0)?);
+        let len = usize::from_ne_bytes(read_array(messages, 0)?);
         let data = messages.get(HEAD..len)?;
-        match (c_int::from_ne_bytes(part(messages, LEVEL)?), c_int::from_ne_bytes(part(messages, KIND)?)) {
+        match (
+            c_int::from_ne_bytes(read_array(messages, LEVEL)?),
+            c_int::from_ne_bytes(read_array(messages, KIND)?),
+        ) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                return Some(Ipv4Addr::from(part::<4>(data, offset_of!(in_pktinfo, ipi_addr))?).into());
+                return Some(Ipv4Addr::from(read_array::<4>(data, offset_of!(in_pktinfo, ipi_addr))?).into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                return Some(Ipv6Addr::from(part::<16>(data, offset_of!(in6_pktinfo, ipi6_addr))?).into());
+                return Some(
+                    Ipv6Addr::from(read_array::<16>(data, offset_of!(in6_pktinfo, ipi6_addr))?).into(),
+                );
             }
             _ => {}
         }
@@ -39,7 +44,7 @@ pub(crate) fn destination(mut messages: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Write the control message that names the address of ours to send from; its length is returned.
+/// Write the control message that sets the source address; returns its length.
 pub(crate) fn origin(from: IpAddr, room: &mut Control) -> usize {
     let (level, kind, size) = match from {
         IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, size_of::<in_pktinfo>()),
@@ -57,7 +62,7 @@ pub(crate) fn origin(from: IpAddr, room: &mut Control) -> usize {
     HEAD + size.next_multiple_of(ALIGN)
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+fn read_array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
@@ -65,8 +70,8 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 pub(crate) mod tests {
     use super::*;
 
-    /// As the kernel tells that a datagram was sent to `to`: with another message before it.
-    pub(crate) fn told(to: IpAddr) -> Vec<u8> {
+    /// The control messages of a datagram sent to `to`, as the kernel writes them, with another message first.
+    pub(crate) fn pktinfo_of(to: IpAddr) -> Vec<u8> {
         let mut control = Control([0; BYTES]);
         let len = origin(to, &mut control);
         if let IpAddr::V4(v4) = to {
@@ -83,17 +88,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn our_address_is_found_behind_other_messages_and_nothing_in_what_is_cut_off() {
+    fn the_local_address_is_found_after_other_messages_and_not_in_truncated_ones() {
         for to in ["192.0.2.9", "2001:db8::9"] {
             let to: IpAddr = to.parse().unwrap();
-            let messages = told(to);
+            let messages = pktinfo_of(to);
             assert_eq!(destination(&messages), Some(to));
             for cut in 0..messages.len() {
                 let found = destination(&messages[..cut]);
                 assert!(found.is_none() || found == Some(to), "cut to {cut}: {found:?}");
             }
         }
-        // Lengths that the kernel would never write.
+        // Lengths that the kernel never writes.
         for len in [0, 1, HEAD - 1, usize::MAX, usize::MAX - 7] {
             let mut messages = [0_u8; 64];
             messages[..ALIGN].copy_from_slice(&len.to_ne_bytes());

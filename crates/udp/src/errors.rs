@@ -1,4 +1,4 @@
-//! What a socket is asked to tell beside its datagrams, and the queue of what could not be delivered (ip(7), `IP_RECVERR`).
+//! Socket options for destination addresses and ICMP errors, and the error queue (ip(7), `IP_RECVERR`).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,9 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_void, iovec, msghdr, socklen_t};
 
-use crate::address::{self, Name};
+use crate::address::{self, SockaddrBuf};
 
-/// Ask the socket to tell with every datagram which address of ours it was sent to.
+/// Make the socket report the local destination address of each datagram.
 pub fn ask_destination(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
         set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
@@ -19,7 +19,7 @@ pub fn ask_destination(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
 }
 
-/// Ask the socket to keep ICMP errors for [`undelivered`].
+/// Make the socket queue ICMP errors for [`undelivered`].
 pub fn ask_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     if v6 {
         set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
@@ -28,9 +28,9 @@ pub fn ask_errors(socket: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
     }
 }
 
-/// The next peer that a datagram of ours did not reach, from the socket's error queue. `None`: the queue is empty.
+/// Take one entry of the socket's error queue: the destination of a datagram that was not delivered, if it is known. `None`: the queue is empty.
 pub fn undelivered(socket: BorrowedFd<'_>) -> Option<Option<SocketAddr>> {
-    let mut name = Name([0; address::BYTES]);
+    let mut name = SockaddrBuf([0; address::BYTES]);
     let mut byte = [0_u8; 1];
     let mut iov = iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
     // SAFETY: all zeros is a valid msghdr; its pointers are to locals that outlive the call, with their lengths.
@@ -48,7 +48,7 @@ pub fn undelivered(socket: BorrowedFd<'_>) -> Option<Option<SocketAddr>> {
 
 fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
     let on: c_int = 1;
-    // SAFETY: the option's value is an int, and its address and size are given.
+    // SAFETY: the option's value is an int; its address and size are passed.
     let done = unsafe {
         let value: *const c_void = (&raw const on).cast();
         libc::setsockopt(socket.as_raw_fd(), level, option, value, mem::size_of::<c_int>() as socklen_t)
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_where_nobody_listens_is_told() {
+    fn a_closed_port_is_reported() {
         for host in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(ours) = UdpSocket::bind(host) else { continue };
             ask_errors(ours.as_fd(), host.starts_with('[')).unwrap();

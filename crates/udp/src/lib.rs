@@ -1,7 +1,7 @@
-//! Datagrams in batches, and the memory that the kernel reads and writes meanwhile.
+//! Batched UDP I/O, and memory that the kernel reads and writes asynchronously.
 //!
-//! What is done with pointers lies here, apart from what decides about packets, so that it can be tested alone: `cargo xtask memory` runs the
-//! tests under Miri where that is installed and under AddressSanitizer everywhere. The tests play the kernel's part themselves.
+//! The unsafe code of UDP I/O is in this crate, apart from the packet logic, so that it can be tested alone: `cargo xtask memory` runs the tests
+//! under Miri if that is installed, and under AddressSanitizer everywhere. The tests emulate the kernel.
 #![deny(missing_docs)]
 
 pub mod address;

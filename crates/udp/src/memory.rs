@@ -1,39 +1,38 @@
-//! Memory whose addresses the kernel keeps for longer than one call.
+//! Memory whose address the kernel keeps beyond a single call.
 #![allow(unsafe_code)]
 
 use std::ptr::{NonNull, slice_from_raw_parts_mut};
 
-/// Values in a row that stay where they are. There is nothing but the pointer: a `Box` or a `&mut` that is moved or looked at asserts that nobody
-/// else holds one, and the kernel does.
+/// An array at a fixed address. It holds only a pointer: moving or reading a `Box` or `&mut` asserts unique access, but the kernel has access too.
 #[derive(Debug)]
 pub struct KernelMemory<T> {
     start: NonNull<T>,
     count: usize,
 }
 
-// SAFETY: the values belong to this value alone, as those of a `Box<[T]>` would.
+// SAFETY: this value owns the array exclusively, like a `Box<[T]>`.
 unsafe impl<T: Send> Send for KernelMemory<T> {}
 
 impl<T: Copy> KernelMemory<T> {
-    /// So many times this value.
+    /// An array of `count` copies of `value`.
     pub fn new(value: T, count: usize) -> KernelMemory<T> {
         let all: &mut [T] = Box::leak(vec![value; count].into_boxed_slice());
         KernelMemory { start: NonNull::from(all).cast(), count }
     }
 
-    /// Where they begin. What is read and written there must be agreed with the kernel.
+    /// Pointer to the first element. Reads and writes through it must be coordinated with the kernel.
     pub fn as_ptr(&self) -> *mut T {
         self.start.as_ptr()
     }
 
-    /// How many.
+    /// Number of elements.
     pub fn count(&self) -> usize {
         self.count
     }
 }
 
 impl<T> KernelMemory<T> {
-    /// Leave it to the kernel for ever, which could not be told to keep off. Nothing is left here.
+    /// Leak the array, because the kernel may still write to it. This value is empty afterwards.
     pub fn leak(&mut self) {
         let none = KernelMemory { start: NonNull::dangling(), count: 0 };
         std::mem::forget(std::mem::replace(self, none));
@@ -42,7 +41,7 @@ impl<T> KernelMemory<T> {
 
 impl<T> Drop for KernelMemory<T> {
     fn drop(&mut self) {
-        // SAFETY: this is the slice that `new` took out of its box, and nobody has freed it.
+        // SAFETY: this is the slice that `new` leaked from its box, freed only here.
         drop(unsafe { Box::from_raw(slice_from_raw_parts_mut(self.start.as_ptr(), self.count)) });
     }
 }
@@ -52,11 +51,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_through_an_old_address_is_there_after_a_move() {
+    fn memory_keeps_its_address_after_a_move() {
         let memory = KernelMemory::new(7_u64, 4);
         let kernel = memory.as_ptr();
         let moved = Box::new(memory);
-        // SAFETY: inside the four, and nobody else writes.
+        // SAFETY: within the four elements, and nothing else writes.
         unsafe {
             kernel.add(3).write(9);
             assert_eq!((moved.as_ptr().read(), moved.as_ptr().add(3).read()), (7, 9));
@@ -67,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_to_the_kernel_stays_readable() {
+    fn leaked_memory_stays_readable() {
         let mut memory = KernelMemory::new(7_u8, 4);
         let kernel = memory.as_ptr();
         memory.leak();
         assert_eq!(memory.count(), 0);
         drop(memory);
-        // SAFETY: nobody has freed it; here the test does.
+        // SAFETY: the memory was leaked; this test frees it.
         unsafe {
             assert_eq!(kernel.add(3).read(), 7);
             drop(Box::from_raw(slice_from_raw_parts_mut(kernel, 4)));

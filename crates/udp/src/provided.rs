@@ -1,4 +1,4 @@
-//! Buffers that io_uring takes by itself (provided buffers, `IORING_REGISTER_PBUF_RING`): the bytes, and the list of those that it may fill.
+//! Provided buffers of io_uring (`IORING_REGISTER_PBUF_RING`): the buffers, and the ring of those that the kernel may fill.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -7,23 +7,23 @@ use io_uring::types::BufRingEntry;
 
 use crate::memory::KernelMemory;
 
-/// The list begins at a page.
+/// The ring must start at a page boundary.
 #[derive(Clone, Copy)]
 #[repr(C, align(4096))]
 struct Page([u8; 4096]);
 
-/// A buffer belongs to the kernel from [`Buffers::give`] until an answer of the ring names it, and else to us.
+/// A set of provided buffers. The kernel owns a buffer from [`Buffers::give`] until a completion names it; otherwise we own it.
 pub struct Buffers {
     list: KernelMemory<Page>,
     bytes: KernelMemory<u8>,
     count: u16,
     size: usize,
-    /// How many were ever given.
+    /// Number of buffers given so far, modulo 2¹⁶.
     given: u16,
 }
 
 impl Buffers {
-    /// `count` of them, a power of two; all are ours at first.
+    /// `count` buffers, rounded up to a power of two, of `size` bytes; we own all of them at first.
     pub fn new(count: u16, size: usize) -> Buffers {
         let count = count.next_power_of_two();
         let pages = (usize::from(count) * size_of::<BufRingEntry>()).div_ceil(size_of::<Page>());
@@ -31,12 +31,12 @@ impl Buffers {
         Buffers { list: KernelMemory::new(Page([0; 4096]), pages), bytes, count, size, given: 0 }
     }
 
-    /// How many there are.
+    /// Number of buffers.
     pub fn count(&self) -> u16 {
         self.count
     }
 
-    /// Where the list lies, as the kernel wants to be told.
+    /// Address of the ring, for its registration with the kernel.
     pub fn list(&self) -> u64 {
         self.entries() as u64
     }
@@ -45,29 +45,29 @@ impl Buffers {
         self.list.as_ptr().cast()
     }
 
-    /// What lies in a buffer of ours. Empty where there is no such buffer.
+    /// The bytes of a buffer that we own; empty if `id` is out of range.
     pub fn bytes(&mut self, id: u16) -> &mut [u8] {
         if id >= self.count {
             return &mut [];
         }
-        // SAFETY: it lies inside, the kernel does not write to a buffer of ours, and `self` is borrowed as long as the slice lives.
+        // SAFETY: the buffer is in range, the kernel does not write to a buffer that we own, and `self` is borrowed as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(self.start(id), self.size) }
     }
 
-    /// Where a buffer begins.
+    /// Pointer to a buffer.
     fn start(&self, id: u16) -> *mut u8 {
-        // SAFETY: callers have seen that there are more buffers than `id`.
+        // SAFETY: callers have checked that `id` is in range.
         unsafe { self.bytes.as_ptr().add(usize::from(id) * self.size) }
     }
 
-    /// The kernel may fill this one.
+    /// Give a buffer to the kernel to fill.
     pub fn give(&mut self, id: u16) {
         if id >= self.count {
             return;
         }
         let (address, entries) = (self.start(id) as u64, self.entries());
-        // SAFETY: the list has `count` entries in pages of ours; the remainder lies inside. The kernel reads an entry only after the tail has passed
-        // it, which the ordering of the store makes certain; the tail lies in a field of the first entry that setting one does not touch.
+        // SAFETY: the ring has `count` entries in pages that we own; the remainder is in range. The kernel reads an entry only after the tail has
+        // passed it, which the Release store guarantees; the tail is a field of the first entry that setting an entry does not touch.
         unsafe {
             let entry = &mut *entries.add(usize::from(self.given % self.count));
             entry.set_addr(address);
@@ -79,7 +79,7 @@ impl Buffers {
         }
     }
 
-    /// Leave all to the kernel for ever.
+    /// Leak ring and buffers, because the kernel may still write to them.
     pub fn leak(&mut self) {
         self.count = 0;
         self.list.leak();
@@ -91,10 +91,10 @@ impl Buffers {
 mod tests {
     use super::*;
 
-    /// Takes the buffer that was given as number `n`, as the kernel does, and writes to it.
+    /// Takes the buffer that was given as number `n` and fills it, as the kernel does.
     fn kernel_fills(list: u64, n: u16, count: u16, byte: u8) -> u16 {
         let entries = std::ptr::with_exposed_provenance_mut::<BufRingEntry>(list as usize);
-        // SAFETY: the list has `count` entries, and each names a buffer that was given.
+        // SAFETY: the ring has `count` entries, and each names a buffer that was given.
         unsafe {
             let tail = (*BufRingEntry::tail(entries).cast::<AtomicU16>()).load(Ordering::Acquire);
             assert_ne!(n, tail, "nothing was given");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_go_round_between_the_kernel_and_us_and_stay_where_they_are() {
+    fn buffers_circulate_between_kernel_and_owner_and_keep_their_addresses() {
         let mut buffers = Buffers::new(8, 100);
         let list = buffers.list();
         (0..8).for_each(|id| buffers.give(id));
@@ -120,6 +120,6 @@ mod tests {
         }
         assert!(buffers.bytes(8).is_empty());
         buffers.give(8);
-        assert_eq!(buffers.given, 108, "what is not there cannot be given");
+        assert_eq!(buffers.given, 108, "a buffer that does not exist cannot be given");
     }
 }

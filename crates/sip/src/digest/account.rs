@@ -1,4 +1,4 @@
-//! What a carrier gave us to prove ourselves with, and to whom it may be shown (security.md row 5).
+//! Credentials for challenges from carriers, and the rule where they may be sent (security.md row 5).
 
 use base::{Rng, Secret};
 
@@ -6,39 +6,39 @@ use super::answer;
 use super::params::{Params, after_scheme};
 use crate::{HeaderName, Headers, Message, Method};
 
-/// User name and password for a peer that challenges us. They answer a challenge only on a request of ours that was given them, so they
-/// never leave for another host than that request went to.
+/// User name and password for a peer that challenges us. They are used only for a request that was created with them, so they are sent to no other
+/// host than that request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
     /// The user name.
     pub user: String,
-    /// The password, in clear: the peer's realm is not ours, so no HA1 of ours fits it.
+    /// The password in clear text: the peer's realm differs from ours, so our HA1 does not fit.
     pub password: Secret<String>,
-    /// Where given, only challenges of this realm are answered.
+    /// If set, only challenges of this realm are answered.
     pub realm: Option<String>,
 }
 
 impl Account {
-    /// The header line that answers the challenge in a 401 or 407; `None` where there is none that we can or may meet.
-    pub(crate) fn prove(
+    /// The header line that answers the challenge in a 401 or 407; `None` if no challenge there can be answered.
+    pub(crate) fn answer_challenge(
         &self,
         response: &Message,
         method: &Method,
         uri: &str,
         rng: &mut Rng,
     ) -> Option<Headers> {
-        let (_, say) = headers(response)?;
+        let (_, header) = headers(response)?;
         let line = challenges(response).find_map(|challenge| {
             let realm = self.realm.as_deref();
             answer(challenge, realm, method.as_str(), uri, &self.user, &self.password, rng)
         })?;
         let mut lines = Headers::new();
-        lines.add(say, line);
+        lines.add(header, line);
         Some(lines)
     }
 }
 
-/// Whether a challenge says that only our nonce was too old (RFC 7616 §3.3).
+/// Whether a challenge says that only our nonce was stale (RFC 7616 §3.3).
 pub(crate) fn is_stale(response: &Message) -> bool {
     challenges(response).any(|challenge| {
         let params = after_scheme(challenge).map(Params).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! The server's side: reading an Authorization header and judging its response.
+//! Server side of digest authentication: parsing an Authorization header and verifying its response.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::params::{Params, after_scheme, unescape};
 use super::{Algorithm, Ha1};
 use crate::limits;
 
-/// The credentials of an Authorization header, as they came. `qop` must be `auth` (security.md row 4).
+/// The parameters of an Authorization header. `qop` must be `auth` (security.md row 4).
 #[derive(Clone, Debug)]
 pub struct Credentials<'a> {
     /// `username`, with quoted-pair escapes undone.
@@ -18,7 +18,7 @@ pub struct Credentials<'a> {
     pub realm: &'a str,
     /// `nonce`.
     pub nonce: &'a str,
-    /// `uri`, as written: digest hashes the text.
+    /// `uri`, as written, because digest hashes the text.
     pub uri: &'a str,
     /// `response`, hex.
     pub response: &'a str,
@@ -33,7 +33,7 @@ pub struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// Read `Digest username="…", …`; `None` where anything that is needed is missing, doubled or malformed, or `qop` is not `auth`.
+    /// Parse `Digest username="…", …`; `None` if a required parameter is missing, repeated or malformed, or `qop` is not `auth`.
     pub fn parse(value: &'a str) -> Option<Credentials<'a>> {
         if value.len() > limits::CREDENTIALS_BYTES {
             return None;
@@ -51,7 +51,7 @@ impl<'a> Credentials<'a> {
         ] = [None; 9];
         for param in Params(after_scheme(value)?) {
             let param = param?;
-            let place = match param.name {
+            let slot = match param.name {
                 n if n.eq_ignore_ascii_case("username") => &mut username,
                 n if n.eq_ignore_ascii_case("realm") => &mut realm,
                 n if n.eq_ignore_ascii_case("nonce") => &mut nonce,
@@ -63,13 +63,13 @@ impl<'a> Credentials<'a> {
                 n if n.eq_ignore_ascii_case("nc") => &mut nc,
                 _ => continue,
             };
-            if place.replace(param.value).is_some() {
+            if slot.replace(param.value).is_some() {
                 return None;
             }
         }
         let nc: &str = nc?;
         let digits = nc.len() == 8 && nc.bytes().all(|b| b.is_ascii_hexdigit());
-        let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::named)?;
+        let algorithm = algorithm.map_or(Some(Algorithm::Md5), Algorithm::from_name)?;
         (digits && qop?.eq_ignore_ascii_case("auth")).then_some(())?;
         Some(Credentials {
             username: unescape(username.filter(|name| !name.is_empty())?),
@@ -84,12 +84,12 @@ impl<'a> Credentials<'a> {
         })
     }
 
-    /// Whether the response is right for this method and this HA1, compared in constant time.
+    /// Whether the response is correct for this method and HA1, compared in constant time.
     pub fn prove(&self, method: &str, ha1: &Ha1) -> bool {
         let qop = Some(Qop { nc: self.nc, cnonce: self.cnonce });
-        let (right, len) = hash::response(self.algorithm, ha1, method, self.uri, self.nonce, qop);
-        // What is no hexadecimal text costs the same hashes as what is, and is never right.
-        let (given, whole) = hash::unhex(self.response, len).map_or(([0; 32], false), |given| (given, true));
-        whole & bool::from(given.ct_eq(&right))
+        let (expected, len) = hash::response(self.algorithm, ha1, method, self.uri, self.nonce, qop);
+        // A response that is not hexadecimal costs the same hashes, and is never correct.
+        let (given, valid) = hash::unhex(self.response, len).map_or(([0; 32], false), |given| (given, true));
+        valid & bool::from(given.ct_eq(&expected))
     }
 }

@@ -1,4 +1,4 @@
-//! The hashes of digest, over parts, without a buffer in between.
+//! Digest hashes over several parts, without an intermediate buffer.
 
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -7,15 +7,15 @@ use super::{Algorithm, Ha1};
 
 /// MD5 over parts.
 pub(super) fn md5(parts: &[&str]) -> [u8; 16] {
-    over::<Md5>(parts).into()
+    hash_parts::<Md5>(parts).into()
 }
 
 /// SHA-256 over parts.
 pub(super) fn sha256(parts: &[&str]) -> [u8; 32] {
-    over::<Sha256>(parts).into()
+    hash_parts::<Sha256>(parts).into()
 }
 
-fn over<D: Digest>(parts: &[&str]) -> digest_output::Of<D> {
+fn hash_parts<D: Digest>(parts: &[&str]) -> digest_output::Of<D> {
     let mut hash = D::new();
     for part in parts {
         hash.update(part.as_bytes());
@@ -35,7 +35,7 @@ pub(super) struct Qop<'a> {
     pub(super) cnonce: &'a str,
 }
 
-/// A response, raw: the first 16 bytes for MD5, all 32 for SHA-256.
+/// A response as raw bytes: the first 16 for MD5, all 32 for SHA-256.
 pub(super) fn response(
     algorithm: Algorithm,
     ha1: &Ha1,
@@ -67,7 +67,7 @@ pub(super) fn response(
     (raw, len)
 }
 
-/// Lower-case hexadecimal digits of `raw`, in `out`.
+/// Write `raw` as lower-case hexadecimal digits into `out`.
 pub(super) fn hex<'a>(raw: &[u8], out: &'a mut [u8; 64]) -> &'a str {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |n: u8| DIGITS.get(usize::from(n & 15)).copied().unwrap_or(b'0');
@@ -78,7 +78,7 @@ pub(super) fn hex<'a>(raw: &[u8], out: &'a mut [u8; 64]) -> &'a str {
     out.get(..raw.len() * 2).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
 }
 
-/// What hexadecimal digits of either case say; `None` where they are no digits, or not `len` bytes' worth.
+/// Decode hexadecimal digits of either case; `None` if the text is not hexadecimal or not `len` bytes long.
 pub(super) fn unhex(text: &str, len: usize) -> Option<[u8; 32]> {
     let mut out = [0; 32];
     let (pairs, odd) = text.as_bytes().as_chunks::<2>();

@@ -1,4 +1,4 @@
-//! Digest access authentication (RFC 3261 §22, RFC 7616, RFC 8760): the server's side and the client's.
+//! Digest access authentication (RFC 3261 §22, RFC 7616, RFC 8760), server and client side.
 
 mod account;
 mod answer;
@@ -20,14 +20,14 @@ pub use nonces::{Freshness, Nonces};
 /// A hash function of digest authentication.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Algorithm {
-    /// `MD5`: what browsers' and Debian's phones take (S136).
+    /// `MD5`, which browser phones and the phones in Debian support (S136).
     Md5,
     /// `SHA-256` (RFC 8760).
     Sha256,
 }
 
 impl Algorithm {
-    /// As in a header: `MD5`, `SHA-256`.
+    /// The name in a header: `MD5`, `SHA-256`.
     pub fn as_str(self) -> &'static str {
         match self {
             Algorithm::Md5 => "MD5",
@@ -35,12 +35,12 @@ impl Algorithm {
         }
     }
 
-    fn named(name: &str) -> Option<Algorithm> {
+    fn from_name(name: &str) -> Option<Algorithm> {
         [Algorithm::Md5, Algorithm::Sha256].into_iter().find(|a| a.as_str().eq_ignore_ascii_case(name))
     }
 }
 
-/// H(user:realm:password), as raw bytes, under both algorithms.
+/// H(user:realm:password) as raw bytes, for both algorithms.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ha1 {
     /// MD5.
@@ -50,14 +50,14 @@ pub struct Ha1 {
 }
 
 impl Ha1 {
-    /// Compute both from a password.
+    /// Compute both hashes from a password.
     pub fn new(user: &str, realm: &str, password: &str) -> Ha1 {
         let parts = [user, ":", realm, ":", password];
         Ha1 { md5: Secret::new(hash::md5(&parts)), sha256: Secret::new(hash::sha256(&parts)) }
     }
 }
 
-/// The value of a WWW-Authenticate line.
+/// The value of a WWW-Authenticate header.
 pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> String {
     let mut out = String::with_capacity(96 + realm.len());
     out.push_str("Digest realm=");

@@ -1,4 +1,4 @@
-//! Nonces that carry their own proof, and the counts that were used with them.
+//! Self-authenticating nonces, and the nonce counts used with them.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -14,40 +14,40 @@ use subtle::ConstantTimeEq;
 
 use crate::limits;
 
-/// What a nonce proves.
+/// Result of checking a nonce.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Freshness {
-    /// Ours, and young enough.
+    /// Ours, and not older than [`Nonces::LIFE`].
     Fresh,
-    /// Ours, but older than [`Nonces::LIFE`]: answer `stale=true`.
+    /// Ours, but older than [`Nonces::LIFE`]: respond with `stale=true`.
     Stale,
-    /// Not ours: answer as if there were none.
+    /// Not ours: treat the request as one without credentials.
     Forged,
 }
 
-/// Bytes that say which nonce it is: 40 bits of milliseconds, 24 bits of a counter.
-const SERIAL: usize = 8;
-/// Bytes of the proof.
-const PROOF: usize = 10;
-const WHOLE: usize = SERIAL + PROOF;
-/// How many counts below the highest may still come.
+/// Length of the serial, in bytes: 40 bits of milliseconds, 24 bits of a counter.
+const SERIAL_BYTES: usize = 8;
+/// Length of the truncated HMAC, in bytes.
+const MAC_BYTES: usize = 10;
+const NONCE_BYTES: usize = SERIAL_BYTES + MAC_BYTES;
+/// How far below the highest count a late one may be.
 const WINDOW: u32 = 64;
 
-/// Mints nonces that carry their own proof (time, HMAC under a key of this process), so that nothing is stored for strangers; and
-/// remembers, in a bounded table, which nonce counts were used with those that somebody proved to know a password with.
+/// Creates nonces that carry their own proof (time and HMAC under a key of this process), so that challenging unauthenticated senders stores nothing.
+/// Stores, in a bounded table, the nonce counts used in successful authentications.
 pub struct Nonces {
-    /// The HMAC with the key taken in already.
-    proof: Hmac<Sha256>,
-    minted: u32,
+    /// The HMAC with its key already set.
+    mac: Hmac<Sha256>,
+    counter: u32,
     /// Counts used, by serial.
     used: KeyedMap<u64, Counts>,
-    /// Serials in the order in which they were first used.
+    /// Serials in the order of their first use.
     order: VecDeque<u64>,
-    /// Nonces minted up to this millisecond are stale, whatever their age: their counts had to be forgotten.
-    floor: Option<u64>,
+    /// Nonces created up to this millisecond are stale at any age, because their counts were evicted.
+    stale_up_to: Option<u64>,
 }
 
-/// Which counts of a nonce were used: the highest, and a bit for each of the 64 up to it.
+/// The counts used with a nonce: the highest, and a bit for each of the 64 up to it.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     highest: u32,
@@ -55,76 +55,76 @@ struct Counts {
 }
 
 impl Counts {
-    /// Use `nc`; `false` where it was used, or is too old to tell.
-    fn take(&mut self, nc: u32) -> bool {
+    /// Mark `nc` as used; `false` if it was used before, or is below the window.
+    fn mark_used(&mut self, nc: u32) -> bool {
         if nc > self.highest {
             self.seen = self.seen.checked_shl(nc - self.highest).unwrap_or(0) | 1;
             self.highest = nc;
             return true;
         }
-        let back = self.highest - nc;
-        let bit = 1u64.checked_shl(back).unwrap_or(0);
-        let free = back < WINDOW && self.seen & bit == 0;
+        let distance = self.highest - nc;
+        let bit = 1u64.checked_shl(distance).unwrap_or(0);
+        let unused = distance < WINDOW && self.seen & bit == 0;
         self.seen |= bit;
-        free
+        unused
     }
 }
 
 impl Nonces {
-    /// How long a nonce is good for.
+    /// Lifetime of a nonce.
     pub const LIFE: Duration = Duration::from_mins(1);
 
-    /// A mint with a fresh key.
+    /// A nonce generator with a new key.
     pub fn new(rng: &mut Rng) -> Nonces {
         let mut key = [0; 64];
         rng.fill(&mut key);
         Nonces {
-            proof: Hmac::new(&key.into()),
-            minted: 0,
+            mac: Hmac::new(&key.into()),
+            counter: 0,
             used: KeyedMap::with_hasher(KeyedHash::new(rng)),
             order: VecDeque::new(),
-            floor: None,
+            stale_up_to: None,
         }
     }
 
-    /// A new nonce: 24 characters, so that the usual response hashes in as few blocks as may be.
+    /// A new nonce: 24 characters, so that the usual response hashes in as few blocks as possible.
     pub fn mint(&mut self, now: Instant) -> String {
-        self.minted = self.minted.wrapping_add(1) & 0xff_ffff;
-        let serial = (millis(now) << 24) | u64::from(self.minted);
-        let mut raw = [0; WHOLE];
-        let (head, tail) = raw.split_at_mut(SERIAL);
+        self.counter = self.counter.wrapping_add(1) & 0xff_ffff;
+        let serial = (millis(now) << 24) | u64::from(self.counter);
+        let mut raw = [0; NONCE_BYTES];
+        let (head, tail) = raw.split_at_mut(SERIAL_BYTES);
         head.copy_from_slice(&serial.to_be_bytes());
-        tail.copy_from_slice(&self.prove(serial));
+        tail.copy_from_slice(&self.mac_of(serial));
         URL_SAFE_NO_PAD.encode(raw)
     }
 
-    /// Whether a nonce is ours and young.
+    /// Whether a nonce is ours and fresh.
     pub fn check(&self, now: Instant, nonce: &str) -> Freshness {
-        let Some((serial, proof)) = read(nonce) else { return Freshness::Forged };
-        if !bool::from(proof.ct_eq(&self.prove(serial))) {
+        let Some((serial, mac)) = decode(nonce) else { return Freshness::Forged };
+        if !bool::from(mac.ct_eq(&self.mac_of(serial))) {
             return Freshness::Forged;
         }
         if self.is_old(now, serial) { Freshness::Stale } else { Freshness::Fresh }
     }
 
-    /// Use `nc` of a fresh nonce once, after the digest was found right: `false` if it was used before (RFC 7616 §5.5; a window of 64
-    /// lets requests overtake each other). The nonce must have passed [`Nonces::check`] at the same moment.
+    /// Mark `nc` of a fresh nonce as used, after the digest was verified. `false` if it was used before (RFC 7616 §5.5; a window of 64 lets requests
+    /// overtake each other). The nonce must have passed [`Nonces::check`] at the same `now`.
     pub fn spend(&mut self, now: Instant, nonce: &str, nc: u32) -> bool {
-        let Some((serial, _)) = read(nonce) else { return false };
+        let Some((serial, _)) = decode(nonce) else { return false };
         if nc == 0 || self.is_old(now, serial) {
             return false;
         }
         if let Entry::Occupied(mut known) = self.used.entry(serial) {
-            return known.get_mut().take(nc);
+            return known.get_mut().mark_used(nc);
         }
-        self.forget(now);
+        self.evict(now);
         self.used.insert(serial, Counts { highest: nc, seen: 1 });
         self.order.push_back(serial);
         true
     }
 
-    /// Make room: a few that are over, and the oldest where the table is full.
-    fn forget(&mut self, now: Instant) {
+    /// Evict a few expired entries, and the oldest one if the table is full.
+    fn evict(&mut self, now: Instant) {
         for _ in 0..4 {
             let Some(&oldest) = self.order.front() else { return };
             let old = self.is_old(now, oldest);
@@ -132,7 +132,7 @@ impl Nonces {
                 return;
             }
             if !old {
-                self.floor = self.floor.max(Some(oldest >> 24));
+                self.stale_up_to = self.stale_up_to.max(Some(oldest >> 24));
             }
             self.order.pop_front();
             self.used.remove(&oldest);
@@ -141,13 +141,13 @@ impl Nonces {
 
     fn is_old(&self, now: Instant, serial: u64) -> bool {
         let minted = serial >> 24;
-        self.floor.is_some_and(|floor| minted <= floor)
+        self.stale_up_to.is_some_and(|stale_up_to| minted <= stale_up_to)
             || millis(now).saturating_sub(minted) > Self::LIFE.as_millis() as u64
     }
 
-    fn prove(&self, serial: u64) -> [u8; PROOF] {
-        let whole = self.proof.clone().chain_update(serial.to_be_bytes()).finalize().into_bytes();
-        whole.first_chunk().copied().unwrap_or_default()
+    fn mac_of(&self, serial: u64) -> [u8; MAC_BYTES] {
+        let full_mac = self.mac.clone().chain_update(serial.to_be_bytes()).finalize().into_bytes();
+        full_mac.first_chunk().copied().unwrap_or_default()
     }
 }
 
@@ -161,12 +161,12 @@ fn millis(now: Instant) -> u64 {
     now.as_micros() / 1000
 }
 
-/// The serial and the proof of a nonce.
-fn read(nonce: &str) -> Option<(u64, [u8; PROOF])> {
-    let mut raw = [0; WHOLE];
+/// The serial and the HMAC of a nonce.
+fn decode(nonce: &str) -> Option<(u64, [u8; MAC_BYTES])> {
+    let mut raw = [0; NONCE_BYTES];
     let len = URL_SAFE_NO_PAD.decode_slice(nonce, &mut raw).ok()?;
-    let (head, tail) = raw.split_first_chunk::<SERIAL>()?;
-    (len == WHOLE).then_some((u64::from_be_bytes(*head), *tail.first_chunk()?))
+    let (head, tail) = raw.split_first_chunk::<SERIAL_BYTES>()?;
+    (len == NONCE_BYTES).then_some((u64::from_be_bytes(*head), *tail.first_chunk()?))
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_good_once_and_may_come_late_by_less_than_the_window() {
+    fn a_count_is_valid_once_and_may_be_late_within_the_window() {
         let mut nonces = Nonces::new(&mut Rng::from_number(1));
         let nonce = nonces.mint(at(1));
         let taken: Vec<bool> = [10, 10, 9, 9, 100, 36, 37, 37, u32::MAX, u32::MAX, 100, 0]
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_forgets_the_oldest_and_calls_it_stale() {
+    fn a_full_table_evicts_the_oldest_nonce_which_becomes_stale() {
         let mut nonces = Nonces::new(&mut Rng::from_number(2));
         let first = nonces.mint(at(0));
         assert!(nonces.spend(at(0), &first, 1));

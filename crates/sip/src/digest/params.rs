@@ -4,25 +4,25 @@ use std::borrow::Cow;
 
 use crate::lexer::{self, TOKEN};
 
-/// One parameter. The value comes without its quotes, its escapes left as they are.
+/// One parameter. The value has no quotes; its escapes are unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Param<'a> {
     pub(super) name: &'a str,
     pub(super) value: &'a str,
 }
 
-/// The text after `Digest`, where it is that scheme.
+/// The text after `Digest`; `None` for another scheme.
 pub(super) fn after_scheme(value: &str) -> Option<&str> {
     let (scheme, rest) = value.trim_start().split_once([' ', '\t'])?;
     scheme.eq_ignore_ascii_case("Digest").then_some(rest)
 }
 
-/// Reads parameters one by one; `Some(None)` once where the text is malformed.
+/// Iterator over the parameters; yields `Some(None)` once if the text is malformed, then ends.
 #[derive(Debug)]
 pub(super) struct Params<'a>(pub(super) &'a str);
 
 impl<'a> Params<'a> {
-    fn one(&mut self) -> Option<Param<'a>> {
+    fn next_param(&mut self) -> Option<Param<'a>> {
         let text = self.0;
         let len = text.bytes().position(|b| !lexer::is(b, TOKEN))?;
         let (name, rest) = text.split_at_checked(len).filter(|(name, _)| !name.is_empty())?;
@@ -54,7 +54,7 @@ impl<'a> Iterator for Params<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let param = self.one();
+        let param = self.next_param();
         if param.is_none() {
             self.0 = "";
         }
@@ -62,7 +62,7 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
-/// A quoted value with its escapes undone.
+/// A quoted value with its escapes decoded.
 pub(super) fn unescape(value: &str) -> Cow<'_, str> {
     if !value.contains('\\') {
         return Cow::Borrowed(value);

@@ -1,4 +1,4 @@
-//! What the parts of an endpoint share while one input is absorbed: configuration, chance, transactions and the way out.
+//! State shared by the parts of an endpoint while one input is handled: configuration, random numbers, transactions and the output queue.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use crate::dialog::Dialog;
 use crate::session::{SessionEvent, SessionId};
 use crate::transaction::{ClientId, Keys, Owner, ServerId, Transactions};
 use crate::{Headers, Hop, Message, Method, Reply, Transport, Uri};
-use crate::{wire, write};
+use crate::{body, wire, write};
 
-/// Everything that sessions and stateless answers work with.
+/// State that sessions and stateless responses use.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) rng: Rng,
     pub(crate) keys: Keys,
     pub(crate) transactions: Transactions,
-    /// The message being written.
+    /// Buffer for the message being written.
     buf: Vec<u8>,
-    /// Lines being written for it.
+    /// Buffer for its header lines.
     lines: Headers,
     branch: Vec<u8>,
 }
 
-/// The core at one moment, with the way out.
+/// The core during one input, with the current time and the output queue.
 #[derive(Debug)]
 pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
@@ -42,27 +42,27 @@ impl Core {
         Core { config, rng, keys, transactions, buf, lines, branch }
     }
 
-    /// A new tag or Call-ID, which tells whose it is.
-    pub(crate) fn name(&mut self, kind: u8) -> Arc<str> {
-        let noise = self.rng.u64();
+    /// A new tag or Call-ID. Starts with the id prefix of this process, so that in-dialog requests can be routed to it.
+    pub(crate) fn random_id(&mut self, kind: u8) -> Arc<str> {
+        let random = self.rng.u64();
         let mut text = Vec::with_capacity(self.config.id_prefix.len() + 13);
         text.extend_from_slice(self.config.id_prefix.as_bytes());
         text.push(kind);
-        wire::base36(&mut text, noise, 12);
+        wire::base36(&mut text, random, 12);
         String::from_utf8_lossy(&text).into()
     }
 
-    /// Draw the branch of the next request.
+    /// Generate the branch of the next request.
     fn draw_branch(&mut self) {
-        let noise = self.rng.u64();
+        let random = self.rng.u64();
         self.branch.clear();
         self.branch.extend_from_slice(b"z9hG4bK");
         self.branch.extend_from_slice(self.config.id_prefix.as_bytes());
         self.branch.push(b'-');
-        wire::base36(&mut self.branch, noise, 12);
+        wire::base36(&mut self.branch, random, 12);
     }
 
-    /// Close the request that was begun in the buffer.
+    /// Complete the request in the buffer: header lines, User-Agent, body.
     fn finish(&mut self, lines: &Headers, body: Option<(&str, &[u8])>) -> Bytes {
         self.buf.extend_from_slice(lines.as_bytes());
         if let Some(software) = &self.config.software {
@@ -74,7 +74,7 @@ impl Core {
     }
 }
 
-/// The URI of our Contact towards a hop.
+/// The URI of our Contact for a hop.
 pub(crate) fn contact(user: &str, hop: &Hop) -> Uri {
     let transport = (hop.transport != Transport::Udp).then_some(hop.transport);
     Uri::sip((!user.is_empty()).then_some(user), hop.local, transport)
@@ -102,36 +102,36 @@ impl Cx<'_> {
     pub(crate) fn send(
         &mut self,
         dialog: &Dialog,
-        what: RequestSpec<'_>,
+        spec: RequestSpec<'_>,
         owner: Owner,
         fill: impl FnOnce(&mut Headers, &Core),
     ) -> Option<ClientId> {
-        let bytes = self.write(dialog, &what, fill);
+        let bytes = self.write(dialog, &spec, fill);
         let core = &mut *self.core;
-        let key = core.keys.client(&core.branch, what.method);
+        let key = core.keys.client(&core.branch, spec.method);
         core.transactions.send(self.now, key, dialog.hop, bytes, owner, self.out)
     }
 
-    /// Send an ACK to a 2xx; its bytes go out again with each repetition of the 2xx.
-    pub(crate) fn acknowledge(
+    /// Send the ACK of a 2xx. The transaction stores it and resends it for each retransmission of the 2xx.
+    pub(crate) fn send_ack(
         &mut self,
         dialog: &Dialog,
         invite: ClientId,
-        what: RequestSpec<'_>,
+        spec: RequestSpec<'_>,
         session: Option<SessionId>,
         auth: Option<&Headers>,
     ) {
-        let bytes = self.write(dialog, &what, |lines, _| {
+        let bytes = self.write(dialog, &spec, |lines, _| {
             auth.map(|auth| lines.extend(auth));
         });
         self.out.push(Output::Transmit { hop: dialog.hop, bytes: bytes.clone(), session });
-        self.core.transactions.acknowledged(invite, &dialog.remote_tag, dialog.hop, bytes);
+        self.core.transactions.store_ack(invite, &dialog.remote_tag, dialog.hop, bytes);
     }
 
     fn write(
         &mut self,
         dialog: &Dialog,
-        what: &RequestSpec<'_>,
+        spec: &RequestSpec<'_>,
         fill: impl FnOnce(&mut Headers, &Core),
     ) -> Bytes {
         self.core.draw_branch();
@@ -139,14 +139,14 @@ impl Cx<'_> {
         lines.clear();
         fill(&mut lines, self.core);
         let core = &mut *self.core;
-        dialog.begin(&mut core.buf, what.method, what.cseq, &core.branch, what.max_forwards);
-        let bytes = core.finish(&lines, what.body);
+        dialog.begin(&mut core.buf, spec.method, spec.cseq, &core.branch, spec.max_forwards);
+        let bytes = core.finish(&lines, spec.body);
         core.lines = lines;
         bytes
     }
 
-    /// Send a request outside dialogs.
-    pub(crate) fn send_alone(
+    /// Send an out-of-dialog request.
+    pub(crate) fn send_out_of_dialog(
         &mut self,
         head: &wire::RequestHead<'_>,
         method: &Method,
@@ -162,7 +162,7 @@ impl Cx<'_> {
         core.transactions.send(self.now, key, *head.hop, bytes, owner, self.out)
     }
 
-    /// Send the CANCEL of an INVITE (RFC 3261 §9.1), and give the INVITE 64·T1 to end.
+    /// Send the CANCEL of an INVITE (RFC 3261 §9.1); the INVITE then has 64·T1 to complete.
     pub(crate) fn cancel(&mut self, invite: ClientId, lines: Option<&Headers>, session: Option<SessionId>) {
         let core = &mut *self.core;
         let Some(client) = core.transactions.client(invite) else { return };
@@ -177,10 +177,10 @@ impl Cx<'_> {
         core.transactions.await_final(self.now, invite);
         let Some(branch) = branch_of(&request) else { return };
         let key = core.keys.client(branch, &Method::Cancel);
-        core.transactions.send(self.now, key, hop, bytes, Owner::Nobody(session), self.out);
+        core.transactions.send(self.now, key, hop, bytes, Owner::None(session), self.out);
     }
 
-    /// Answer a request that has a transaction. `fill` appends the lines of the session.
+    /// Respond in a server transaction. `fill` appends the header lines of the session.
     pub(crate) fn respond(
         &mut self,
         to: &ServerRequest,
@@ -197,45 +197,52 @@ impl Cx<'_> {
         let core = &mut *self.core;
         let software = core.config.software.as_deref();
         core.buf.clear();
-        write::response(&to.request, Some(&to.hop), reply.lines(&lines), Some(tag), software, &mut core.buf);
+        write::response(&to.message, Some(&to.hop), reply.lines(&lines), Some(tag), software, &mut core.buf);
         let bytes = Bytes::copy_from_slice(&core.buf);
         core.lines = lines;
         core.transactions.respond(self.now, to.tx, reply.status, bytes.clone(), self.out);
         bytes
     }
 
-    /// 405 or 501, with the methods that there are, and why (RFC 3326): a phone shows its user that, where it shows anything.
-    pub(crate) fn not_allowed(&mut self, to: &ServerRequest, status: u16) {
-        // The name of a method that we do not know is the peer's text.
-        let method = to.request.method();
+    /// 405 or 501, with Allow and a Reason header (RFC 3326), which some phones show to the user.
+    pub(crate) fn reject_method(&mut self, to: &ServerRequest, status: u16) {
+        // The name of an unknown method is text from the peer: do not repeat it.
+        let method = to.message.method();
         let known = !matches!(method, Method::Other(_));
-        let what = if known { method.to_string() } else { "this method".to_owned() };
+        let name = if known { method.to_string() } else { "this method".to_owned() };
         self.respond(to, "", Reply::new(status), |lines, core| {
             lines.add("Allow", &core.config.allow);
             lines.add(
                 "Reason",
-                format_args!("SIP;cause={status};text=\"{what} is not taken within a call here\""),
+                format_args!("SIP;cause={status};text=\"{name} is not supported within a call\""),
             );
         });
     }
 
-    /// What we can do (RFC 3261 §11.2), asked within a dialog.
-    pub(crate) fn options(&mut self, to: &ServerRequest) {
+    /// Respond to OPTIONS within a dialog with our capabilities (RFC 3261 §11.2).
+    pub(crate) fn answer_options(&mut self, to: &ServerRequest) {
         self.respond(to, "", Reply::new(200), |lines, core| {
             lines
                 .add("Allow", &core.config.allow)
-                .add("Accept", "application/sdp")
+                .add("Accept", body::ACCEPT)
                 .add("Supported", "timer, 100rel");
         });
     }
 
-    /// A bare answer within a dialog.
-    pub(crate) fn refuse(&mut self, to: &ServerRequest, status: u16) {
+    /// 415: the body has no SDP, and must be understood.
+    pub(crate) fn reject_body(&mut self, to: &ServerRequest) {
+        self.respond(to, "", Reply::new(415), |lines, _| {
+            lines.add("Accept", body::ACCEPT);
+        });
+    }
+
+    /// Respond within a dialog with a status and nothing else.
+    pub(crate) fn respond_status(&mut self, to: &ServerRequest, status: u16) {
         self.respond(to, "", Reply::new(status), |_, _| {});
     }
 }
 
-/// What a request of ours says besides what its dialog says.
+/// The parts of a request that its dialog does not determine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestSpec<'a> {
     pub(crate) method: &'a Method,
@@ -244,16 +251,16 @@ pub(crate) struct RequestSpec<'a> {
     pub(crate) body: Option<(&'a str, &'a [u8])>,
 }
 
-/// A request of the peer that waits for our answer.
+/// A request from the peer with its server transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerRequest {
     pub(crate) tx: ServerId,
-    pub(crate) request: Message,
-    /// Where it came from.
+    pub(crate) message: Message,
+    /// The hop that it came over.
     pub(crate) hop: Hop,
 }
 
-/// The branch in a request that [`wire::begin`] wrote.
+/// The branch of a request written by [`wire::begin`].
 fn branch_of(request: &[u8]) -> Option<&[u8]> {
     let at = memchr::memmem::find(request, b";branch=")? + 8;
     let rest = request.get(at..)?;

@@ -1,4 +1,4 @@
-//! Requests of ours outside any dialog (OPTIONS, REGISTER, NOTIFY, MESSAGE): sent, proved where that is asked, and their outcome told.
+//! Out-of-dialog requests that we send (OPTIONS, REGISTER, NOTIFY, MESSAGE), with digest authentication if challenged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,38 +12,38 @@ use crate::session::Target;
 use crate::transaction::{ClientId, Owner};
 use crate::{Headers, Message, Method, wire};
 
-/// One request of ours outside sessions; never reused.
+/// Id of an out-of-dialog request that we sent. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
-/// A request to be sent outside any dialog.
+/// An out-of-dialog request to send.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The method; never INVITE, ACK or CANCEL, which have doors of their own.
+    /// The method. Not INVITE, ACK or CANCEL, which have functions of their own.
     pub method: Method,
-    /// Where to.
+    /// Request-URI, next hop and route set.
     pub target: Target,
-    /// From without tag: `<sip:1001@localhost>`.
+    /// From value without tag: `<sip:1001@localhost>`.
     pub from: String,
-    /// To: `<sip:1002@localhost>`.
+    /// To value: `<sip:1002@localhost>`.
     pub to: String,
-    /// The user part of our Contact; no Contact is written where `None` (MESSAGE has none, RFC 3428 §4).
+    /// The user part of our Contact; `None` omits Contact (MESSAGE has none, RFC 3428 §4).
     pub contact_user: Option<String>,
-    /// Further header lines.
+    /// Additional header lines.
     pub lines: Headers,
     /// Content-Type and body.
     pub body: Option<(String, Bytes)>,
-    /// For a peer that challenges. They are shown to the host of `target` and to nobody else (security.md row 5).
+    /// Credentials for a challenge. They are sent to the host of `target` only (security.md row 5).
     pub credentials: Option<Account>,
-    /// The Call-ID that a row of requests shares and the CSeq of this one (REGISTER, RFC 3261 §10.2.4); a proof takes the number after it,
-    /// so the next of the row comes at least three later. Both are drawn where `None`.
+    /// Call-ID and CSeq of this request, if it belongs to a series (REGISTER, RFC 3261 §10.2.4). Each answer to a challenge takes the next CSeq, so
+    /// the next request of the series must be at least three higher. `None` generates both.
     pub row: Option<(Arc<str>, u32)>,
-    /// Give up after this time; Timer F (32 s) where `None`, and never later than it.
+    /// Give up after this time; `None` means Timer F (32 s), which is also the maximum.
     pub patience: Option<Duration>,
 }
 
 impl Request {
-    /// A bare one.
+    /// A request without Contact, additional headers, body or credentials.
     pub fn new(method: Method, target: Target, from: String, to: String) -> Request {
         Request {
             method,
@@ -60,7 +60,7 @@ impl Request {
     }
 }
 
-/// A request under way.
+/// A request without final response.
 #[derive(Debug)]
 pub(super) struct PendingRequest {
     request: Request,
@@ -68,76 +68,77 @@ pub(super) struct PendingRequest {
     tag: Arc<str>,
     cseq: u32,
     tx: ClientId,
-    /// How often it was proved: again only where the nonce was stale.
-    proofs: u8,
+    /// Number of challenges answered. The second one is answered only if the nonce was stale.
+    challenges: u8,
 }
 
 impl Endpoint {
-    /// Send a request outside any dialog; its outcome comes as [`Event::Response`], after the answer to a challenge where credentials were
-    /// given.
+    /// Send an out-of-dialog request. Its final response comes as [`Event::Response`]; a challenge is answered first if credentials were given.
     pub fn request(&mut self, now: Now, request: Request, out: &mut Vec<Output>) -> RequestId {
         self.serial += 1;
         let id = RequestId(self.serial);
-        let (call_id, cseq) = request.row.clone().unwrap_or_else(|| (self.core.name(b'-'), 1));
-        let tag = self.core.name(b'd');
+        let (call_id, cseq) = request.row.clone().unwrap_or_else(|| (self.core.random_id(b'-'), 1));
+        let tag = self.core.random_id(b'd');
         let mut cx = Cx { now: now.instant, core: &mut self.core, out };
-        let numbers = Numbers { call_id: &call_id, tag: &tag, cseq };
-        match send(&mut cx, id, &request, numbers, None) {
+        let ids = RequestIds { call_id: &call_id, tag: &tag, cseq };
+        match send(&mut cx, id, &request, ids, None) {
             Some(tx) => {
-                self.asked.insert(id, PendingRequest { request, call_id, tag, cseq, tx, proofs: 0 });
+                self.pending_requests
+                    .insert(id, PendingRequest { request, call_id, tag, cseq, tx, challenges: 0 });
             }
             None => out.push(Output::Event(Event::Response { request: id, response: None })),
         }
         id
     }
 
-    /// Nobody waits for this request any more: no event comes of it.
+    /// Drop a request: no event follows.
     pub fn forget(&mut self, now: Now, request: RequestId) {
-        if let Some(asked) = self.asked.remove(&request) {
-            self.core.transactions.detach(now.instant, asked.tx);
+        if let Some(pending) = self.pending_requests.remove(&request) {
+            self.core.transactions.detach(now.instant, pending.tx);
         }
     }
 
-    /// The final answer to a request of ours, or none.
-    pub(super) fn on_outcome(
+    /// The final response to a request, or `None` on timeout or transport failure.
+    pub(super) fn on_final_response(
         &mut self,
         now: Instant,
         id: RequestId,
         response: Option<&Message>,
         out: &mut Vec<Output>,
     ) {
-        let Some(asked) = self.asked.get_mut(&id) else { return };
+        let Some(pending) = self.pending_requests.get_mut(&id) else { return };
         let mut cx = Cx { now, core: &mut self.core, out };
-        if response.is_some_and(|response| asked.prove(&mut cx, id, response)) {
+        if response.is_some_and(|response| pending.answer_challenge(&mut cx, id, response)) {
             return;
         }
-        self.asked.remove(&id);
+        self.pending_requests.remove(&id);
         out.push(Output::Event(Event::Response { request: id, response: response.cloned() }));
     }
 }
 
 impl PendingRequest {
-    /// Answer a challenge, once, and once more where only the nonce was too old. Tells whether the request is under way again.
-    fn prove(&mut self, cx: &mut Cx<'_>, id: RequestId, response: &Message) -> bool {
+    /// Answer a challenge once, and a second time if the nonce was stale. `true` if the request was sent again.
+    fn answer_challenge(&mut self, cx: &mut Cx<'_>, id: RequestId, response: &Message) -> bool {
         let Some(account) = &self.request.credentials else { return false };
-        if self.proofs > 1 || (self.proofs == 1 && !digest::is_stale(response)) {
+        if self.challenges > 1 || (self.challenges == 1 && !digest::is_stale(response)) {
             return false;
         }
         let uri = request_uri(&self.request);
-        let Some(auth) = account.prove(response, &self.request.method, &uri, &mut cx.core.rng) else {
+        let Some(auth) = account.answer_challenge(response, &self.request.method, &uri, &mut cx.core.rng)
+        else {
             return false;
         };
-        (self.proofs, self.cseq) = (self.proofs + 1, self.cseq.saturating_add(1));
-        let numbers = Numbers { call_id: &self.call_id, tag: &self.tag, cseq: self.cseq };
-        let Some(tx) = send(cx, id, &self.request, numbers, Some(&auth)) else { return false };
+        (self.challenges, self.cseq) = (self.challenges + 1, self.cseq.saturating_add(1));
+        let ids = RequestIds { call_id: &self.call_id, tag: &self.tag, cseq: self.cseq };
+        let Some(tx) = send(cx, id, &self.request, ids, Some(&auth)) else { return false };
         self.tx = tx;
         true
     }
 }
 
-/// What a request and its repetition with a proof share, and the number that tells them apart.
+/// Identifiers of a request: the first two stay the same when it is sent again with credentials, the CSeq does not.
 #[derive(Clone, Copy)]
-struct Numbers<'a> {
+struct RequestIds<'a> {
     call_id: &'a str,
     tag: &'a str,
     cseq: u32,
@@ -153,7 +154,7 @@ fn send(
     cx: &mut Cx<'_>,
     id: RequestId,
     request: &Request,
-    numbers: Numbers<'_>,
+    ids: RequestIds<'_>,
     auth: Option<&Headers>,
 ) -> Option<ClientId> {
     let hop = request.target.hop;
@@ -175,14 +176,14 @@ fn send(
         route: &request.target.route,
         last_route: None,
         from: &request.from,
-        from_tag: numbers.tag,
+        from_tag: ids.tag,
         to: &request.to,
         to_tag: "",
-        call_id: numbers.call_id,
-        cseq: numbers.cseq,
+        call_id: ids.call_id,
+        cseq: ids.cseq,
     };
     let body = request.body.as_ref().map(|(kind, body)| (kind.as_str(), body.as_ref()));
-    let tx = cx.send_alone(&head, &request.method, &lines, body, Owner::Request(id))?;
+    let tx = cx.send_out_of_dialog(&head, &request.method, &lines, body, Owner::Request(id))?;
     if let Some(patience) = request.patience {
         cx.core.transactions.shorten_timeout(tx, cx.now + patience);
     }

@@ -1,14 +1,14 @@
-//! Final answers kept for repetitions of requests that opened no transaction: a ring, so that strangers cannot make it grow.
+//! Cache of final responses to requests without a transaction, with a fixed capacity so that unauthenticated senders cannot exhaust memory.
 
 use std::collections::VecDeque;
 
 use base::{Instant, KeyedHash, KeyedMap, Rng};
 use bytes::Bytes;
 
-use crate::limits::{ANSWER_BYTES, ANSWER_RING};
+use crate::limits::{CACHED_RESPONSE_BYTES, CACHED_RESPONSES};
 use crate::transaction::Key;
 
-/// See the module.
+/// Responses by request key, in insertion order; the oldest is evicted.
 #[derive(Debug)]
 pub(crate) struct ResponseCache {
     answers: KeyedMap<Key, (Instant, Bytes)>,
@@ -20,27 +20,27 @@ impl ResponseCache {
         ResponseCache { answers: KeyedMap::with_hasher(KeyedHash::new(rng)), order: VecDeque::new() }
     }
 
-    /// Keep an answer until `until`, or until the ring is full of younger ones; one that is too long is not kept.
-    pub(crate) fn keep(&mut self, now: Instant, until: Instant, key: Key, answer: Bytes) {
+    /// Store a response until `until`, or until newer ones fill the cache. One longer than the limit is not stored.
+    pub(crate) fn insert(&mut self, now: Instant, until: Instant, key: Key, answer: Bytes) {
         while let Some(&(oldest, old)) = self.order.front() {
-            if oldest > now && self.order.len() < ANSWER_RING {
+            if oldest > now && self.order.len() < CACHED_RESPONSES {
                 break;
             }
             self.order.pop_front();
-            // A younger answer to the same request stays.
+            // A newer response to the same request stays.
             if self.answers.get(&old).is_some_and(|(kept, _)| *kept <= oldest) {
                 self.answers.remove(&old);
             }
         }
-        if answer.len() > ANSWER_BYTES {
+        if answer.len() > CACHED_RESPONSE_BYTES {
             return;
         }
         self.answers.insert(key, (until, answer));
         self.order.push_back((until, key));
     }
 
-    /// The answer to a repetition.
-    pub(crate) fn find(&self, now: Instant, key: Key) -> Option<&Bytes> {
+    /// The response to a retransmission.
+    pub(crate) fn get(&self, now: Instant, key: Key) -> Option<&Bytes> {
         self.answers.get(&key).filter(|(until, _)| *until > now).map(|(_, answer)| answer)
     }
 
@@ -54,16 +54,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ring_keeps_the_youngest_and_forgets_by_time() {
-        let mut ring = ResponseCache::new(&mut Rng::from_number(1));
+    fn the_cache_keeps_the_newest_and_expires_entries() {
+        let mut cache = ResponseCache::new(&mut Rng::from_number(1));
         let at = Instant::from_micros;
-        for n in 0..=ANSWER_RING as u64 {
-            ring.keep(at(0), at(100), Key(n, n), Bytes::from_static(b"200"));
+        for n in 0..=CACHED_RESPONSES as u64 {
+            cache.insert(at(0), at(100), Key(n, n), Bytes::from_static(b"200"));
         }
-        assert!(ring.find(at(0), Key(0, 0)).is_none());
-        assert!(ring.find(at(99), Key(1, 1)).is_some());
-        assert!(ring.find(at(100), Key(1, 1)).is_none());
-        ring.keep(at(101), at(200), Key(7, 7), Bytes::from_static(b"200"));
-        assert_eq!(ring.order.len(), 1);
+        assert!(cache.get(at(0), Key(0, 0)).is_none());
+        assert!(cache.get(at(99), Key(1, 1)).is_some());
+        assert!(cache.get(at(100), Key(1, 1)).is_none());
+        cache.insert(at(101), at(200), Key(7, 7), Bytes::from_static(b"200"));
+        assert_eq!(cache.order.len(), 1);
     }
 }

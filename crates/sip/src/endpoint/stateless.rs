@@ -1,57 +1,58 @@
-//! Answers that nothing is kept for.
+//! Responses without a transaction.
 
 use base::Instant;
 use bytes::Bytes;
 
 use super::{Endpoint, Output};
-use crate::limits::ANSWER_FACTOR;
+use crate::limits::RESPONSE_FACTOR;
 use crate::session::SessionId;
 use crate::wire;
 use crate::{Hop, Message, Reply, Transport, write};
 
-/// Who is answered.
+/// The sender of a request that gets a stateless response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Peer {
-    /// Anybody, whose source address may be forged.
+    /// Not authenticated; the source address may be forged.
     Unauthenticated,
-    /// Whoever has proved a password with a nonce that we sent there.
+    /// Authenticated with a nonce that was sent to this address.
     Authenticated,
 }
 
 impl Endpoint {
-    /// Answer a request without a transaction; a stranger over UDP with no more than [`ANSWER_FACTOR`] times what he asked: where that is
-    /// not enough, or where his address has had its share ([`super::budget`]), nothing is sent, and no bytes are returned. The To-tag is `tag`, or one that every repetition of the request gets again.
+    /// Respond without a transaction. An unauthenticated UDP sender gets at most [`RESPONSE_FACTOR`] times the length of its request. If the shortest
+    /// response is longer than that, or if the source is over its limit ([`super::response_limit`]), nothing is sent and the result is empty. The To
+    /// tag is `tag`, or one derived from the request.
     pub(super) fn answer_stateless(
         &mut self,
         now: Instant,
         request: &Message,
         hop: &Hop,
-        asker: Peer,
+        peer: Peer,
         reply: Reply<'_>,
         tag: Option<&str>,
         session: Option<SessionId>,
         out: &mut Vec<Output>,
     ) -> Bytes {
-        let capped = asker == Peer::Unauthenticated && hop.transport == Transport::Udp;
-        if capped && !self.budget.charge(now, hop.remote.ip()) {
+        let limited = peer == Peer::Unauthenticated && hop.transport == Transport::Udp;
+        if limited && !self.response_limiter.try_charge(now, hop.remote.ip()) {
             return Bytes::new();
         }
-        let drawn;
+        let generated;
         let tag = if let Some(tag) = tag {
             tag
         } else {
-            drawn = self.stateless_tag(request);
-            &drawn
+            generated = self.stateless_tag(request);
+            &generated
         };
         let software = self.core.config.software.as_deref();
         let mut buf = Vec::new();
         write::response(request, Some(hop), reply, Some(tag), software, &mut buf);
-        if capped && buf.len() > ANSWER_FACTOR * request.bytes().len() {
-            // Without what can be spared; a challenge cannot. Nobody's real request is so short that it comes to silence.
+        if limited && buf.len() > RESPONSE_FACTOR * request.bytes().len() {
+            // Without optional lines; a challenge is not optional. No real request is so short that even this does not fit.
             let lines = reply.lines.filter(|_| matches!(reply.status, 401 | 407));
             buf.clear();
             write::response(request, Some(hop), Reply { lines, ..reply }, Some(tag), None, &mut buf);
-            if buf.len() > ANSWER_FACTOR * request.bytes().len() {
+            if buf.len() > RESPONSE_FACTOR * request.bytes().len() {
                 return Bytes::new();
             }
         }

@@ -1,4 +1,4 @@
-//! STUN on the SIP port (RFC 5626 §4.4.2, RFC 8489): a binding request is a keep-alive, answered with the address it came from.
+//! STUN on the SIP port (RFC 5626 §4.4.2, RFC 8489): a Binding request is a keep-alive, answered with its source address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
-/// Whether a datagram is STUN rather than SIP.
+/// Whether a datagram is STUN and not SIP.
 pub(crate) fn is_stun(bytes: &[u8]) -> bool {
     matches!(bytes.first(), Some(0 | 1)) && bytes.get(4..8) == Some(&COOKIE)
 }
 
-/// The answer to a binding request from `source`; `None` for everything else.
+/// The response to a Binding request from `source`; `None` for any other message.
 pub(crate) fn answer(request: &[u8], source: SocketAddr) -> Option<Bytes> {
     let (length, transaction) = (request.get(2..4)?, request.get(8..20)?);
     let length = usize::from(u16::from_be_bytes(length.try_into().ok()?));
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_binding_request_is_told_its_address() {
+    fn a_binding_request_gets_its_source_address() {
         // The sample address of RFC 5769 §2.2: 192.0.2.1:32853.
         let request = *b"\x00\x01\x00\x00\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";
         assert!(is_stun(&request));
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_gets_no_answer() {
+    fn garbage_gets_no_response() {
         assert!(!is_stun(b"OPTIONS sip:a SIP/2.0"));
         assert!(answer(&[0; 20], "192.0.2.1:1".parse().unwrap()).is_none());
         let long = *b"\x00\x01\x00\x08\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae";

@@ -1,4 +1,4 @@
-//! The doors of subscriptions: taken up, renewed, told, ended.
+//! Subscriptions of remote subscribers: accept, refresh, notify, terminate.
 
 use std::time::Duration;
 
@@ -13,9 +13,8 @@ use crate::transaction::Timer;
 use crate::{Headers, Hop, Message, Method, Reply};
 
 impl Endpoint {
-    /// Take up a SUBSCRIBE whose sender has proved who he is: 200 with `Expires` goes out, and [`Endpoint::notify`] is due at once
-    /// (RFC 6665 §4.2.1.2). `expires` of zero is a question: the NOTIFY that follows is the last one. `None` where the cap is reached;
-    /// then 503 was sent.
+    /// Accept a SUBSCRIBE of an authenticated sender: 200 with `Expires` is sent, and the caller must call [`Endpoint::notify`] at once (RFC 6665
+    /// §4.2.1.2). An `expires` of zero is a poll: the NOTIFY that follows is the last one. `None` if the limit is reached; then 503 was sent.
     pub fn subscribe(
         &mut self,
         now: Now,
@@ -27,31 +26,31 @@ impl Endpoint {
             self.respond_cached(now, request, Reply::new(503), out);
             return None;
         };
-        let tag = self.core.name(b'n');
+        let tag = self.core.random_id(b'n');
         let key = self.core.keys.dialog(request.message.call_id(), &tag);
         let dialog = Dialog::answering(&request.message, request.hop, tag);
-        self.subscriptions.keep(Subscription::new(id, key, dialog, &request.message));
-        self.subscribed.insert(key, subscription::slot(id) as u32);
+        self.subscriptions.insert(Subscription::new(id, key, dialog, &request.message));
+        self.subscription_dialogs.insert(key, subscription::slot(id) as u32);
         self.confirm(now, id, request, expires, out);
         Some(id)
     }
 
-    /// Answer a [`SubscriptionEvent::SessionTimer`] whose sender has proved to be the subscriber: it holds for `expires` from now.
-    /// [`Endpoint::notify`] is due at once.
+    /// Respond to a [`SubscriptionEvent::Refresh`] whose sender has authenticated as the subscriber: the subscription lasts `expires` from now. The
+    /// caller must call [`Endpoint::notify`] at once.
     pub fn renew(
         &mut self,
         now: Now,
-        subscription: SubscriptionId,
+        id: SubscriptionId,
         request: &Incoming,
         expires: Duration,
         out: &mut Vec<Output>,
     ) {
-        let Some(known) = self.subscriptions.get_mut(subscription) else { return };
-        if !known.dialog.accepts(&request.message, request.hop) {
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return };
+        if !subscription.dialog.accepts(&request.message, request.hop) {
             return self.respond_cached(now, request, Reply::new(500), out); // out of order (RFC 3261 §12.2.2)
         }
-        known.dialog.refresh(&request.message);
-        self.confirm(now, subscription, request, expires, out);
+        subscription.dialog.refresh(&request.message);
+        self.confirm(now, id, request, expires, out);
     }
 
     fn confirm(
@@ -63,10 +62,10 @@ impl Endpoint {
         out: &mut Vec<Output>,
     ) {
         let mut lines = Headers::new();
-        let Some(known) = self.subscriptions.get_mut(id) else { return };
-        known.hold(now.instant, now.instant + expires);
-        let tag = std::sync::Arc::clone(&known.dialog.local_tag);
-        contact_lines(&mut lines, &known.dialog, &self.core.config.allow);
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return };
+        subscription.set_expiry(now.instant, now.instant + expires);
+        let tag = std::sync::Arc::clone(&subscription.dialog.local_tag);
+        contact_lines(&mut lines, &subscription.dialog, &self.core.config.allow);
         lines.add("Expires", expires.as_secs());
         let reply = Reply::new(200).lines(&lines);
         let bytes = self.answer_stateless(
@@ -79,8 +78,8 @@ impl Endpoint {
             None,
             out,
         );
-        let until = now.instant + self.core.transactions.times.long;
-        self.ring.keep(
+        let until = now.instant + self.core.transactions.timer_values.timeout;
+        self.response_cache.insert(
             now.instant,
             until,
             self.core.keys.answer(&request.message, request.hop.remote),
@@ -89,7 +88,7 @@ impl Endpoint {
         self.arm_subscription(id);
     }
 
-    /// Tell a subscriber the state. While a NOTIFY is under way the newest state waits for it; older ones are never sent.
+    /// Send the state to a subscriber. While a NOTIFY is pending, the newest state waits for its response; older ones are dropped.
     pub fn notify(
         &mut self,
         now: Now,
@@ -98,10 +97,12 @@ impl Endpoint {
         body: Bytes,
         out: &mut Vec<Output>,
     ) {
-        self.with_subscription(now.instant, subscription, out, |one, cx| one.tell(cx, content_type, body));
+        self.with_subscription(now.instant, subscription, out, |subscription, cx| {
+            subscription.notify(cx, content_type, body);
+        });
     }
 
-    /// End a subscription: the last NOTIFY says why (`deactivated`, `noresource`, …: RFC 6665 §4.1.3).
+    /// Terminate a subscription. The last NOTIFY carries the reason (`deactivated`, `noresource`, …: RFC 6665 §4.1.3).
     pub fn unsubscribe(
         &mut self,
         now: Now,
@@ -109,34 +110,36 @@ impl Endpoint {
         reason: &'static str,
         out: &mut Vec<Output>,
     ) {
-        self.with_subscription(now.instant, subscription, out, |one, cx| one.expire(cx, reason));
+        self.with_subscription(now.instant, subscription, out, |subscription, cx| {
+            subscription.terminate(cx, reason);
+        });
     }
 
-    /// Subscriptions that others have with us.
+    /// Number of active subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
     }
 
     pub(super) fn subscription_expired(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) {
-        let Some(id) = self.subscriptions.at(slot).map(|one| one.id) else { return };
-        if let Some(one) = self.subscriptions.get_mut(id) {
-            one.armed = None;
+        let Some(id) = self.subscriptions.at(slot).map(|subscription| subscription.id) else { return };
+        if let Some(subscription) = self.subscriptions.get_mut(id) {
+            subscription.timer_at = None;
         }
-        self.with_subscription(now, id, out, |one, cx| one.expire(cx, "timeout"));
+        self.with_subscription(now, id, out, |subscription, cx| subscription.terminate(cx, "timeout"));
     }
 
-    pub(super) fn notify_answered(
+    pub(super) fn on_notify_response(
         &mut self,
         now: Instant,
         id: SubscriptionId,
         status: Option<u16>,
         out: &mut Vec<Output>,
     ) {
-        self.with_subscription(now, id, out, |one, cx| one.answered(cx, status));
+        self.with_subscription(now, id, out, |subscription, cx| subscription.on_notify_response(cx, status));
     }
 
-    /// Whether a request within a dialog is a subscriber's; then it is dealt with.
-    pub(super) fn on_subscribe_within(
+    /// Handle an in-dialog SUBSCRIBE; `false` if the request is not one or belongs to no subscription.
+    pub(super) fn on_in_dialog_subscribe(
         &mut self,
         now: Instant,
         hop: Hop,
@@ -147,43 +150,45 @@ impl Endpoint {
             return false;
         }
         let key = self.core.keys.dialog(request.call_id(), request.to_tag());
-        let Some(one) = self.subscribed.get(&key).and_then(|slot| self.subscriptions.at(*slot)) else {
+        let Some(subscription) =
+            self.subscription_dialogs.get(&key).and_then(|slot| self.subscriptions.at(*slot))
+        else {
             return false;
         };
-        if !one.is_of(request.from_tag()) {
+        if !subscription.has_remote_tag(request.from_tag()) {
             return false;
         }
-        let subscription = one.id;
-        if !self.answered_before(now, hop, request, out) {
+        let subscription = subscription.id;
+        if !self.resend_cached(now, hop, request, out) {
             let event = SubscriptionEvent::Refresh(Incoming { hop, message: request.clone() });
             out.push(Output::Event(Event::Subscription { subscription, event }));
         }
         true
     }
 
-    /// Let a subscription deal with something; afterwards it is armed anew, or forgotten if it is over.
+    /// Run `action` on a subscription; afterwards set its timer, or remove it if it has terminated.
     fn with_subscription(
         &mut self,
         now: Instant,
         id: SubscriptionId,
         out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Subscription, &mut Cx<'_>),
+        action: impl FnOnce(&mut Subscription, &mut Cx<'_>),
     ) {
-        let Some(one) = self.subscriptions.get_mut(id) else { return };
-        what(one, &mut Cx { now, core: &mut self.core, out });
-        let over = one.is_over();
+        let Some(subscription) = self.subscriptions.get_mut(id) else { return };
+        action(subscription, &mut Cx { now, core: &mut self.core, out });
+        let terminated = subscription.is_terminated();
         self.arm_subscription(id);
-        if over && let Some(one) = self.subscriptions.remove(id) {
-            self.subscribed.remove(&one.key);
+        if terminated && let Some(subscription) = self.subscriptions.remove(id) {
+            self.subscription_dialogs.remove(&subscription.key);
             out.push(Output::Event(Event::Subscription { subscription: id, event: SubscriptionEvent::Over }));
         }
     }
 
     fn arm_subscription(&mut self, id: SubscriptionId) {
-        if let Some(one) = self.subscriptions.get_mut(id) {
-            let deadline = one.deadline();
-            let alarm = Timer::Subscription(subscription::slot(id) as u32);
-            self.core.transactions.alarms.set(alarm, &mut one.armed, deadline);
+        if let Some(subscription) = self.subscriptions.get_mut(id) {
+            let deadline = subscription.deadline();
+            let timer = Timer::Subscription(subscription::slot(id) as u32);
+            self.core.transactions.timers.set(timer, &mut subscription.timer_at, deadline);
         }
     }
 }

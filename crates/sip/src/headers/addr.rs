@@ -1,4 +1,4 @@
-//! From, To, Contact, Route and their kin: a display name, an address, parameters (RFC 3261 §20.10).
+//! Header values with an address: From, To, Contact, Route, … (RFC 3261 §20.10).
 
 use bytes::Bytes;
 
@@ -7,27 +7,27 @@ use crate::Uri;
 use crate::lexer::{self, DISPLAY, Span};
 use crate::uri::Spans as UriSpans;
 
-/// `"Display" <sip:user@host>;tag=x`: From, To, Contact, Route, Path and their kin (RFC 3261 §20.10).
+/// `"Display" <sip:user@host>;tag=x`: a value of From, To, Contact, Route, Path, … (RFC 3261 §20.10).
 #[derive(Clone, Debug)]
 pub struct NameAddr {
-    /// The display name with quotes and escapes undone and control characters left out; empty where there is none. What is not
-    /// UTF-8 is replaced.
+    /// The display name, with quotes removed, escapes decoded and control characters dropped; empty if there is none. Bytes that are not UTF-8 are
+    /// replaced.
     pub display: String,
-    /// The address.
+    /// The URI.
     pub uri: Uri,
-    /// Everything after the URI that belongs to the header: `;tag=x;q=0.5`, as written.
+    /// The header parameters as written: `;tag=x;q=0.5`.
     pub params: Bytes,
 }
 
 impl NameAddr {
-    /// Read one value; the whole of `value` must be one.
-    #[allow(clippy::needless_pass_by_value)] // a value that is cut out anyway
+    /// Parse one value; the whole of `value` must be one.
+    #[allow(clippy::needless_pass_by_value)] // the value is sliced in any case
     pub fn parse(value: Bytes) -> Option<NameAddr> {
         let spans = AddrSpans::read(&value)?;
         Some(spans.name_addr(&value))
     }
 
-    /// A header parameter, without regard to case. Of a quoted value what stands between the quotes.
+    /// A header parameter, by case-insensitive name. A quoted value comes without its quotes, escapes unchanged.
     pub fn param(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(params::find(&self.params, name)?).ok()
     }
@@ -38,7 +38,7 @@ impl NameAddr {
     }
 }
 
-/// Where the parts of one value stand in its text.
+/// Spans of the parts of one value in its text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AddrSpans {
     display: Span,
@@ -49,7 +49,7 @@ pub(crate) struct AddrSpans {
 }
 
 impl AddrSpans {
-    /// Read the whole of `text` as one value.
+    /// Parse the whole of `text` as one value.
     pub(crate) fn read(text: &[u8]) -> Option<AddrSpans> {
         let whole = Span::new(0, text.len()).trim(text);
         let start = whole.start as usize;
@@ -80,10 +80,10 @@ impl AddrSpans {
         found.uri = Span::new(open + 1, close);
         found.spans = UriSpans::read(found.uri.of(text)).ok()?;
         found.params = Span::new(close + 1, whole.end as usize);
-        found.tagged(text)
+        found.find_tag(text)
     }
 
-    /// An address without brackets: what follows a `;` belongs to the header, and neither `?` nor `,` may be in it.
+    /// An address without angle brackets: parameters after a `;` belong to the header, and neither `?` nor `,` is allowed.
     fn bare(mut self, text: &[u8], whole: Span) -> Option<AddrSpans> {
         let value = whole.of(text);
         let end = memchr::memchr(b';', value).unwrap_or(value.len());
@@ -94,17 +94,17 @@ impl AddrSpans {
         }
         self.spans = UriSpans::read(uri).ok()?;
         self.params = Span::new(whole.start as usize + end, whole.end as usize);
-        self.tagged(text)
+        self.find_tag(text)
     }
 
-    fn tagged(mut self, text: &[u8]) -> Option<AddrSpans> {
+    fn find_tag(mut self, text: &[u8]) -> Option<AddrSpans> {
         let params = self.params.of(text);
         let base = self.params.start;
         for param in Params::new(params, 0) {
             let param = param?;
             if param.name.of(params).eq_ignore_ascii_case(b"tag") {
                 if param.value.is_empty() || !self.tag.is_empty() {
-                    return None; // a tag that is empty or given twice
+                    return None; // an empty tag, or a second one
                 }
                 self.tag = Span { start: base + param.value.start, end: base + param.value.end };
             }
@@ -112,14 +112,14 @@ impl AddrSpans {
         Some(self)
     }
 
-    /// The value, with its text shared.
+    /// The value, sharing its text.
     pub(crate) fn name_addr(&self, text: &Bytes) -> NameAddr {
-        let uri = Uri::known(self.uri.cut(text), self.spans);
+        let uri = Uri::from_spans(self.uri.cut(text), self.spans);
         NameAddr { display: display(self.display.of(text)), uri, params: self.params.trim(text).cut(text) }
     }
 }
 
-/// A display name as people read it.
+/// A display name with quotes removed, escapes decoded and control characters dropped.
 fn display(text: &[u8]) -> String {
     if text.is_empty() {
         return String::new();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn display_names_come_without_quotes_escapes_and_controls() {
+    fn display_names_have_no_quotes_escapes_or_control_characters() {
         let addr = read("\"Ana \\\"la \\\\ jefa\\\"\\\u{7}\" <sip:1@h>;tag=a").unwrap();
         assert_eq!((addr.display.as_str(), addr.tag()), ("Ana \"la \\ jefa\"", Some("a")));
         assert_eq!(read("Ana María<sip:1@h>").unwrap().display, "Ana María");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_addresses_are_refused() {
+    fn malformed_addresses_are_rejected() {
         for text in [
             "",
             "<sip:1@h",

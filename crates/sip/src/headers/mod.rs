@@ -1,4 +1,4 @@
-//! Header values that have a structure: read on first use, from the message's own buffer.
+//! Structured header values, parsed on access from the message's own buffer.
 
 mod addr;
 mod params;
@@ -12,18 +12,18 @@ pub(crate) use via::ViaSpans;
 
 use crate::Method;
 
-/// What the Contact fields of a REGISTER say (RFC 3261 §10.2).
+/// The Contact header of a REGISTER (RFC 3261 §10.2).
 #[derive(Clone, Debug)]
 pub enum Contacts {
-    /// No Contact at all: the bindings are being asked for.
+    /// No Contact: a query of the bindings.
     None,
-    /// `*`: all bindings are to be removed.
+    /// `*`: remove all bindings.
     Star,
     /// One or more addresses.
     List(Vec<NameAddr>),
 }
 
-/// CSeq (RFC 3261 §20.16).
+/// A CSeq value (RFC 3261 §20.16).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CSeq {
     /// The number, below 2³¹.

@@ -1,17 +1,17 @@
-//! Header parameters: `;name=value`, `;name="quoted"`, `;name`, with white space around the marks (RFC 3261 §25).
+//! Header parameters: `;name=value`, `;name="quoted"`, `;name`, with optional white space around separators (RFC 3261 §25).
 
 use crate::lexer::{self, Span, TOKEN, VALUE};
 
-/// One parameter, as spans of the text that was given.
+/// One parameter, as spans of the text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Param {
     pub(crate) name: Span,
-    /// Without its quotes; empty where there is none.
+    /// Without its quotes; empty if there is none.
     pub(crate) value: Span,
     pub(crate) quoted: bool,
 }
 
-/// The parameters of `text` from `at` on, where a `;` or the end is expected. Yields `None` once where the text is malformed.
+/// Iterator over the parameters of `text` from `at` on, where a `;` or the end is expected. Yields `None` once if the text is malformed.
 pub(crate) struct Params<'a> {
     text: &'a [u8],
     at: usize,
@@ -22,13 +22,13 @@ impl<'a> Params<'a> {
         Params { text, at }
     }
 
-    fn skip(&mut self) {
+    fn skip_space(&mut self) {
         while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             self.at += 1;
         }
     }
 
-    fn run(&mut self, class: u16) -> Span {
+    fn take_while(&mut self, class: u16) -> Span {
         let start = self.at;
         while self.text.get(self.at).is_some_and(|&b| lexer::is(b, class)) {
             self.at += 1;
@@ -37,26 +37,26 @@ impl<'a> Params<'a> {
     }
 
     /// One parameter after its `;`.
-    fn one(&mut self) -> Option<Param> {
-        self.skip();
-        let name = self.run(TOKEN);
+    fn next_param(&mut self) -> Option<Param> {
+        self.skip_space();
+        let name = self.take_while(TOKEN);
         if name.is_empty() {
             return None;
         }
-        self.skip();
+        self.skip_space();
         let mut param = Param { name, value: Span::default(), quoted: false };
         if self.text.get(self.at) == Some(&b'=') {
             self.at += 1;
-            self.skip();
+            self.skip_space();
             if self.text.get(self.at) == Some(&b'"') {
                 let end = lexer::after_quoted(self.text, self.at)?;
                 param = Param { value: Span::new(self.at + 1, end - 1), quoted: true, ..param };
                 self.at = end;
             } else {
-                param.value = self.run(VALUE);
-                // `;rport=` is seen in the field; an empty value is none.
+                param.value = self.take_while(VALUE);
+                // `;rport=` occurs in the field: an empty value counts as none.
             }
-            self.skip();
+            self.skip_space();
         }
         Some(param)
     }
@@ -66,12 +66,12 @@ impl Iterator for Params<'_> {
     type Item = Option<Param>;
 
     fn next(&mut self) -> Option<Option<Param>> {
-        self.skip();
+        self.skip_space();
         match self.text.get(self.at) {
             None => None,
             Some(b';') => {
                 self.at += 1;
-                let param = self.one();
+                let param = self.next_param();
                 if param.is_none() {
                     self.at = self.text.len();
                 }
@@ -85,7 +85,7 @@ impl Iterator for Params<'_> {
     }
 }
 
-/// The value of a parameter by its name, without regard to case.
+/// The value of a parameter, by case-insensitive name.
 pub(crate) fn find<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let found = Params::new(text, 0)
         .map_while(|p| p)

@@ -1,4 +1,4 @@
-//! Via: the way back (RFC 3261 §20.42, RFC 3581).
+//! Via values (RFC 3261 §20.42, RFC 3581).
 
 use std::net::IpAddr;
 
@@ -12,23 +12,23 @@ use crate::uri::check_host;
 /// One Via value (RFC 3261 §20.42).
 #[derive(Clone, Debug)]
 pub struct Via {
-    /// The transport; `None` for one that we do not know.
+    /// The transport; `None` for an unknown one.
     pub transport: Option<Transport>,
-    /// sent-by: the host as written, brackets included.
+    /// Host of sent-by as written, brackets included.
     pub host: Bytes,
-    /// sent-by: the port, where written.
+    /// Port of sent-by, if present.
     pub port: Option<u16>,
-    /// The branch; empty where there is none.
+    /// The branch; empty if there is none.
     pub branch: Bytes,
-    /// `rport` (RFC 3581): `Some(None)` where it is asked for, `Some(Some(port))` where it is filled in.
+    /// `rport` (RFC 3581): `Some(None)` as a request, `Some(Some(port))` with a value.
     pub rport: Option<Option<u16>>,
-    /// `received`, where it is filled in and is an address.
+    /// `received`, if present and a valid address.
     pub received: Option<IpAddr>,
 }
 
-/// Where the parts of one value stand in its text.
+/// Spans of the parts of one value in its text.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::option_option)] // absent, asked for, filled in: as in [`Via`]
+#[allow(clippy::option_option)] // absent, without value, with value: as in [`Via`]
 pub(crate) struct ViaSpans {
     transport: Option<Transport>,
     pub(crate) host: Span,
@@ -36,9 +36,9 @@ pub(crate) struct ViaSpans {
     pub(crate) branch: Span,
     pub(crate) rport: Option<Option<u16>>,
     received: Option<IpAddr>,
-    /// Where the first parameter begins.
+    /// Offset of the first parameter.
     pub(crate) params: u32,
-    /// Where the value ends: at a comma, or at the end of the line.
+    /// End of the value: a comma, or the end of the line.
     pub(crate) end: u32,
 }
 
@@ -48,14 +48,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn skip(&mut self) {
+    fn skip_space(&mut self) {
         while self.text.get(self.at).is_some_and(|&b| lexer::is_space(b)) {
             self.at += 1;
         }
     }
 
     fn token(&mut self) -> Span {
-        self.skip();
+        self.skip_space();
         let start = self.at;
         while self.text.get(self.at).is_some_and(|&b| lexer::is(b, TOKEN)) {
             self.at += 1;
@@ -63,22 +63,22 @@ impl Reader<'_> {
         Span::new(start, self.at)
     }
 
-    fn mark(&mut self, mark: u8) -> Option<()> {
-        self.skip();
-        (self.text.get(self.at) == Some(&mark)).then(|| self.at += 1)
+    fn separator(&mut self, separator: u8) -> Option<()> {
+        self.skip_space();
+        (self.text.get(self.at) == Some(&separator)).then(|| self.at += 1)
     }
 }
 
 impl ViaSpans {
-    /// Read the first value of a line.
+    /// Parse the first value of a line.
     pub(crate) fn read(text: &[u8]) -> Option<ViaSpans> {
         let end = lexer::value_end(text, 0);
         let text = text.get(..end)?;
         let mut reader = Reader { text, at: 0 };
         let protocol = reader.token();
-        reader.mark(b'/')?;
+        reader.separator(b'/')?;
         let version = reader.token();
-        reader.mark(b'/')?;
+        reader.separator(b'/')?;
         let transport = reader.token().of(text);
         let spaced = reader.text.get(reader.at).is_some_and(|&b| lexer::is_space(b));
         if !protocol.of(text).eq_ignore_ascii_case(b"SIP")
@@ -88,8 +88,9 @@ impl ViaSpans {
         {
             return None;
         }
-        reader.skip();
-        let mut found = ViaSpans { transport: known(transport), end: end as u32, ..ViaSpans::default() };
+        reader.skip_space();
+        let mut found =
+            ViaSpans { transport: transport_from_name(transport), end: end as u32, ..ViaSpans::default() };
         found.sent_by(&mut reader)?;
         found.params = reader.at as u32;
         for param in Params::new(text, reader.at) {
@@ -98,7 +99,7 @@ impl ViaSpans {
             match param.name.of(text) {
                 n if n.eq_ignore_ascii_case(b"branch") => found.branch = param.value,
                 n if n.eq_ignore_ascii_case(b"rport") => found.rport = Some(lexer::port(value)),
-                n if n.eq_ignore_ascii_case(b"received") => found.received = address(value),
+                n if n.eq_ignore_ascii_case(b"received") => found.received = parse_address(value),
                 _ => {}
             }
         }
@@ -120,14 +121,14 @@ impl ViaSpans {
         }
         self.host = Span::new(start, start + len);
         reader.at = start + len;
-        if reader.mark(b':').is_some() {
+        if reader.separator(b':').is_some() {
             self.port = Some(lexer::port(reader.token().of(reader.text))?);
         }
-        reader.skip();
+        reader.skip_space();
         Some(())
     }
 
-    /// The value, with its text shared.
+    /// The value, sharing its text.
     pub(crate) fn via(&self, text: &Bytes) -> Via {
         Via {
             transport: self.transport,
@@ -141,20 +142,20 @@ impl ViaSpans {
 }
 
 impl Via {
-    /// Read one value; the whole of `value` must be one.
+    /// Parse one value; the whole of `value` must be one.
     pub fn parse(value: &Bytes) -> Option<Via> {
         ViaSpans::read(value).filter(|spans| spans.end as usize == value.len()).map(|spans| spans.via(value))
     }
 }
 
-fn known(transport: &[u8]) -> Option<Transport> {
+fn transport_from_name(transport: &[u8]) -> Option<Transport> {
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
         .into_iter()
         .find(|t| t.as_str().as_bytes().eq_ignore_ascii_case(transport))
 }
 
-/// An address, with or without the brackets that RFC 5118 §4.5 lets IPv6 have in `received`.
-fn address(value: &[u8]) -> Option<IpAddr> {
+/// Parse an address, with or without the brackets that RFC 5118 §4.5 allows for IPv6 in `received`.
+fn parse_address(value: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(value).ok()?;
     text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
 }

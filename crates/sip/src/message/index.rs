@@ -1,4 +1,4 @@
-//! Where the parts of a message stand in its buffer.
+//! Index of a message: the spans of its parts in its buffer.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -8,25 +8,25 @@ use crate::headers::{AddrSpans, ViaSpans};
 use crate::lexer::{self, Span};
 use crate::{CSeq, HeaderName};
 
-/// Header lines that an index holds without an allocation of their own: what phones send.
+/// Number of header lines that an index stores without an extra allocation: what phones send.
 const INLINE: usize = 20;
 
-/// Marks a field that is not there (only in messages that are good for nothing but an answer).
+/// Marks a missing field (only in messages that failed to parse and serve for an error response).
 pub(super) const NONE: usize = usize::MAX;
 
 /// One header line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) name: HeaderName,
-    /// The value must be read from [`Index::unfolded`].
+    /// The value contains line folding: read it from [`Index::unfolded`].
     pub(super) folded: bool,
     pub(super) name_len: u16,
     pub(super) at: u32,
-    /// Trimmed, raw.
+    /// Value as written, trimmed.
     pub(super) value: Span,
 }
 
-/// A field that was read when the message came: its line, and the places of its parts.
+/// A field that was parsed with the message: its line, and the spans of its parts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<T> {
     pub(super) line: usize,
@@ -44,7 +44,7 @@ pub(super) struct Index {
     pub(super) bytes: Bytes,
     pub(super) start: Start,
     pub(super) lines: SmallVec<[Entry; INLINE]>,
-    /// The values of folded lines without their foldings, by the place of the line.
+    /// Values of folded lines without their folding, by line index.
     pub(super) unfolded: Vec<(usize, Bytes)>,
     pub(super) via: Part<ViaSpans>,
     pub(super) from: Part<AddrSpans>,
@@ -55,7 +55,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The places of all lines of a header.
+    /// The indices of all lines of a header.
     pub(super) fn all(&self, name: HeaderName) -> impl Iterator<Item = usize> + '_ {
         self.lines.iter().enumerate().filter(move |(_, entry)| entry.name == name).map(|(at, _)| at)
     }
@@ -77,32 +77,32 @@ impl Index {
         self.lines.get(at).map(|entry| entry.value.of(&self.bytes)).unwrap_or_default()
     }
 
-    /// The value without foldings.
+    /// The value without folding.
     pub(super) fn value(&self, at: usize) -> &[u8] {
         match self.lines.get(at) {
             None => &[],
-            Some(entry) if entry.folded => self.smooth(at).map(|text| &**text).unwrap_or_default(),
+            Some(entry) if entry.folded => self.unfolded_value(at).map(|text| &**text).unwrap_or_default(),
             Some(entry) => entry.value.of(&self.bytes),
         }
     }
 
-    /// The value without foldings, sharing the buffer.
-    pub(super) fn base(&self, at: usize) -> Bytes {
+    /// The value without folding, sharing the buffer.
+    pub(super) fn value_bytes(&self, at: usize) -> Bytes {
         match self.lines.get(at) {
             None => Bytes::new(),
-            Some(entry) if entry.folded => self.smooth(at).cloned().unwrap_or_default(),
+            Some(entry) if entry.folded => self.unfolded_value(at).cloned().unwrap_or_default(),
             Some(entry) => entry.value.cut(&self.bytes),
         }
     }
 
-    fn smooth(&self, at: usize) -> Option<&Bytes> {
+    fn unfolded_value(&self, at: usize) -> Option<&Bytes> {
         self.unfolded.iter().find(|(line, _)| *line == at).map(|(_, text)| text)
     }
 
     /// The comma-separated values of all lines of a header.
     pub(super) fn values(&self, name: HeaderName) -> impl Iterator<Item = Bytes> + '_ {
         self.all(name).flat_map(move |at| {
-            let base = self.base(at);
+            let base = self.value_bytes(at);
             let spans: SmallVec<[Span; 4]> = lexer::values(&base).collect();
             spans.into_iter().map(move |span| span.cut(&base))
         })

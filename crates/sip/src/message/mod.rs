@@ -1,4 +1,4 @@
-//! A SIP message as it came: one buffer, and the places in it where its parts stand.
+//! A parsed SIP message: one buffer, and the spans of its parts.
 
 mod index;
 mod parse;
@@ -12,7 +12,7 @@ use crate::lexer;
 use crate::{CSeq, Contacts, HeaderName, Method, NameAddr, Uri, Via};
 use index::Index;
 
-/// The first line.
+/// The start line.
 #[derive(Clone, Debug)]
 pub enum Start {
     /// `INVITE sip:1002@localhost SIP/2.0`
@@ -24,47 +24,47 @@ pub enum Start {
     },
     /// `SIP/2.0 200 OK`
     Response {
-        /// 100 to 699.
+        /// Status code, 100 to 699.
         status: u16,
     },
 }
 
-/// Why bytes are no message, and what may be answered all the same.
+/// A message that failed to parse, with what is needed for an error response.
 #[derive(Clone, Debug)]
 pub struct ParseError {
-    /// The status that a request with this fault gets (400, 483, 505, 513, …).
+    /// Status for a response to a request with this fault (400, 483, 505, 513, …).
     pub status: u16,
-    /// What is at fault, for the reason phrase: `Bad Content-Length`.
+    /// The fault, for the reason phrase: `Bad Content-Length`.
     pub what: &'static str,
-    /// The message, where it is a request with a Via that an answer can follow. It is good for an answer and nothing else: header
-    /// fields may be missing (the answer then repeats those that are there), and accessors of malformed ones give empty values.
+    /// The message, if it is a request with a Via that a response can follow. Use it for a response only: header fields may be missing (the response
+    /// repeats those that exist), and accessors of malformed ones return empty values.
     pub answerable: Option<Box<Message>>,
 }
 
-/// A parsed message: cheap to clone (one reference count), every accessor reads from the one buffer.
+/// A parsed message. Cheap to clone (one reference count); every accessor reads from the one buffer.
 ///
-/// What [`Message::parse`] has accepted has: a legal start line; exactly one Call-ID, CSeq, From and To, each well-formed; at least
-/// one Via, the topmost well-formed; a CSeq that fits the method; one Content-Length at most, which fits the body.
+/// A message that [`Message::parse`] accepted has: a valid start line; exactly one Call-ID, CSeq, From and To, each well-formed; at least one Via,
+/// the topmost well-formed; a CSeq that fits the method; at most one Content-Length, which fits the body.
 #[derive(Clone, Debug)]
 pub struct Message {
     index: Arc<Index>,
 }
 
 impl Message {
-    /// Read one whole message: a datagram, or one frame of a stream. Never panics; allocates at most the index.
+    /// Parse one whole message: a datagram, or one frame of a stream. Never panics; allocates at most the index.
     ///
-    /// Where there is no Content-Length the body goes to the end; what follows a body of the length given is ignored (RFC 3261 §18.3).
+    /// Without Content-Length the body extends to the end; bytes after a body of the given length are ignored (RFC 3261 §18.3).
     #[allow(clippy::needless_pass_by_value)]
     pub fn parse(bytes: Bytes) -> Result<Message, ParseError> {
         parse::parse(&bytes)
     }
 
-    /// The first line.
+    /// The start line.
     pub fn start(&self) -> &Start {
         &self.index.start
     }
 
-    /// The method of a request; that of CSeq for a response.
+    /// The method of a request; for a response, that of CSeq.
     pub fn method(&self) -> &Method {
         match &self.index.start {
             Start::Request { method, .. } => method,
@@ -72,7 +72,7 @@ impl Message {
         }
     }
 
-    /// The status of a response, `None` for a request.
+    /// The status code of a response; `None` for a request.
     pub fn status(&self) -> Option<u16> {
         match self.index.start {
             Start::Request { .. } => None,
@@ -80,7 +80,7 @@ impl Message {
         }
     }
 
-    /// The Request-URI of a request.
+    /// The Request-URI; `None` for a response.
     pub fn uri(&self) -> Option<&Uri> {
         match &self.index.start {
             Start::Request { uri, .. } => Some(uri),
@@ -88,13 +88,13 @@ impl Message {
         }
     }
 
-    /// The first value line of a header, unfolded and trimmed; `None` where absent or not UTF-8.
+    /// The value of the first line of a header, unfolded and trimmed; `None` if absent or not UTF-8.
     pub fn header(&self, name: HeaderName) -> Option<&str> {
         let at = self.index.first(name)?;
         std::str::from_utf8(self.index.value(at)).ok()
     }
 
-    /// The first line of a header that has no [`HeaderName`], by its name without regard to case.
+    /// The value of the first line of a header that has no [`HeaderName`], by its case-insensitive name.
     pub fn header_named(&self, name: &str) -> Option<&str> {
         let known = HeaderName::of(name.as_bytes());
         if known != HeaderName::Other {
@@ -107,12 +107,12 @@ impl Message {
         std::str::from_utf8(self.index.value(at)).ok()
     }
 
-    /// Every line of a header, in order, raw (folding included).
+    /// The value of every line of a header, in order, as written (folding included).
     pub fn header_lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + '_ {
         self.index.all(name).map(|at| self.index.raw(at))
     }
 
-    /// Every header line as (name as written, value), in order.
+    /// Every header line as (name as written, value as written), in order.
     pub fn all_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
         (0..self.index.lines.len()).map(|at| (self.index.name(at), self.index.raw(at)))
     }
@@ -127,44 +127,44 @@ impl Message {
             .filter(|token| !token.is_empty())
     }
 
-    /// The topmost Via.
+    /// The topmost Via value.
     pub fn via(&self) -> Via {
-        self.index.via.spans.via(&self.index.base(self.index.via.line))
+        self.index.via.spans.via(&self.index.value_bytes(self.index.via.line))
     }
 
-    /// From.
+    /// The From value.
     pub fn from(&self) -> NameAddr {
-        self.index.from.spans.name_addr(&self.index.base(self.index.from.line))
+        self.index.from.spans.name_addr(&self.index.value_bytes(self.index.from.line))
     }
 
-    /// To.
+    /// The To value.
     pub fn to(&self) -> NameAddr {
-        self.index.to.spans.name_addr(&self.index.base(self.index.to.line))
+        self.index.to.spans.name_addr(&self.index.value_bytes(self.index.to.line))
     }
 
-    /// From's tag; empty where there is none (RFC 2543).
+    /// The From tag; empty if there is none (RFC 2543).
     pub fn from_tag(&self) -> &str {
         let part = &self.index.from;
         part.spans.tag.text(self.index.value(part.line))
     }
 
-    /// To's tag; empty where there is none.
+    /// The To tag; empty if there is none.
     pub fn to_tag(&self) -> &str {
         let part = &self.index.to;
         part.spans.tag.text(self.index.value(part.line))
     }
 
-    /// Call-ID.
+    /// The Call-ID.
     pub fn call_id(&self) -> &str {
         std::str::from_utf8(self.index.value(self.index.call_id)).unwrap_or_default()
     }
 
-    /// CSeq.
+    /// The CSeq number and method.
     pub fn cseq(&self) -> CSeq {
         self.index.cseq.clone()
     }
 
-    /// The Contact fields; `Err` where one is malformed (400), or `*` stands beside others.
+    /// The Contact values; `Err` with 400 if one is malformed, or if `*` is not the only one.
     pub fn contacts(&self) -> Result<Contacts, ParseError> {
         let (mut list, mut star) = (Vec::new(), false);
         for value in self.index.values(HeaderName::Contact) {
@@ -173,29 +173,29 @@ impl Message {
             } else if let Some(addr) = NameAddr::parse(value) {
                 list.push(addr);
             } else {
-                return Err(self.fault("Bad Contact"));
+                return Err(self.bad_request("Bad Contact"));
             }
         }
         match (star, list.is_empty()) {
             (false, true) => Ok(Contacts::None),
             (false, false) => Ok(Contacts::List(list)),
             (true, true) if self.index.values(HeaderName::Contact).count() == 1 => Ok(Contacts::Star),
-            (true, _) => Err(self.fault("Bad Contact")),
+            (true, _) => Err(self.bad_request("Bad Contact")),
         }
     }
 
-    fn fault(&self, what: &'static str) -> ParseError {
+    fn bad_request(&self, what: &'static str) -> ParseError {
         let answerable = self.status().is_none().then(|| Box::new(self.clone()));
         ParseError { status: 400, what, answerable }
     }
 
-    /// Every value of a header that holds addresses (Route, Record-Route, Path), over all lines; `None` where one is malformed.
+    /// All values of a header that holds addresses (Route, Record-Route, Path), over all lines; `None` if one is malformed.
     pub fn addresses(&self, name: HeaderName) -> Option<Vec<NameAddr>> {
         self.index.values(name).map(NameAddr::parse).collect()
     }
 
-    /// A header that holds one non-negative number (Expires, Max-Forwards, Min-SE…): `Some(Err)` where it is no number; too large ones
-    /// are 2³²−1. What follows a `;` or a comment is not looked at.
+    /// A header that holds one non-negative number (Expires, Max-Forwards, Min-SE…): `Some(Err)` if it is not a number; larger values become 2³²−1.
+    /// Text after a `;` or a comment is ignored.
     #[allow(clippy::result_unit_err)]
     pub fn number(&self, name: HeaderName) -> Option<Result<u32, ()>> {
         let value = self.index.value(self.index.first(name)?);
@@ -206,22 +206,22 @@ impl Message {
         Some(number.map(|n| u32::try_from(n).unwrap_or(u32::MAX)))
     }
 
-    /// The body, of the length that Content-Length says.
+    /// The body, with the length of Content-Length.
     pub fn body(&self) -> Bytes {
         self.index.body.cut(&self.index.bytes)
     }
 
-    /// The whole message as it came.
+    /// The whole message as received.
     pub fn bytes(&self) -> &Bytes {
         &self.index.bytes
     }
 
-    /// The lines of a header, unfolded: fit to be written into another message.
+    /// The values of all lines of a header, unfolded, so that they can be written into another message.
     pub(crate) fn clean_lines(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> + '_ {
         self.index.all(name).map(|at| self.index.value(at))
     }
 
-    /// The topmost Via line, unfolded, and where the parts of its first value stand; `None` where it is malformed.
+    /// The spans of the topmost Via value within its unfolded line; `None` if it is malformed.
     pub(crate) fn via_spans(&self) -> Option<&ViaSpans> {
         Some(&self.index.via.spans).filter(|spans| spans.end > 0)
     }

@@ -1,4 +1,4 @@
-//! Reading a message in one pass. A fault does not end the pass: what an answer needs is gathered all the same.
+//! Parser: one pass over a message. A fault does not end the pass, because an error response needs the other header fields too.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,47 +13,47 @@ use crate::lexer::{self, Span, VISIBLE};
 use crate::lines::{self, Lines, Step};
 use crate::{CSeq, HeaderName, Method, Uri, limits};
 
-/// The first fault found: the status it is answered with, and its name.
+/// The first fault found: status for the response, and reason phrase.
 type Fault = (u16, &'static str);
 
-struct Draft {
+struct Parser {
     index: Index,
     fault: Option<Fault>,
-    /// The start line is not that of a response.
+    /// The start line is not a status line.
     request: bool,
     vias: usize,
     body_length: Option<u64>,
 }
 
 pub(super) fn parse(bytes: &Bytes) -> Result<Message, ParseError> {
-    let mut draft = Draft::new(bytes.clone());
+    let mut parser = Parser::new(bytes.clone());
     let mut lines = Lines::new(bytes);
     let body = match lines.start_line() {
         None => None,
         Some(line) => {
             if line.bare {
-                draft.blame(400, "CR or LF in Start Line");
+                parser.record_fault(400, "CR or LF in Start Line");
             }
-            if let Err((status, what)) = draft.start_line(bytes, line.span) {
-                draft.blame(status, what);
+            if let Err((status, what)) = parser.start_line(bytes, line.span) {
+                parser.record_fault(status, what);
             }
-            draft.header_lines(bytes, &mut lines)
+            parser.header_lines(bytes, &mut lines)
         }
     };
     match body {
         Some(at) => {
             if at > limits::HEAD_BYTES {
-                draft.blame(513, "Head Too Large");
+                parser.record_fault(513, "Head Too Large");
             }
-            draft.body(at);
+            parser.body(at);
         }
-        None => draft.blame(400, "Incomplete Head"),
+        None => parser.record_fault(400, "Incomplete Head"),
     }
-    draft.finish()
+    parser.finish()
 }
 
-impl Draft {
-    fn new(bytes: Bytes) -> Draft {
+impl Parser {
+    fn new(bytes: Bytes) -> Parser {
         let index = Index {
             bytes,
             start: Start::Response { status: 0 },
@@ -66,10 +66,10 @@ impl Draft {
             cseq: CSeq { number: 0, method: Method::Other(Bytes::new()) },
             body: Span::default(),
         };
-        Draft { index, fault: None, request: false, vias: 0, body_length: None }
+        Parser { index, fault: None, request: false, vias: 0, body_length: None }
     }
 
-    fn blame(&mut self, status: u16, what: &'static str) {
+    fn record_fault(&mut self, status: u16, what: &'static str) {
         self.fault.get_or_insert((status, what));
     }
 
@@ -82,7 +82,7 @@ impl Draft {
             return Ok(());
         }
         self.request = true;
-        // Whatever is wrong with it: an answer must be able to say which request it answers.
+        // Set the method even if the line has a fault: an error response depends on it.
         let first = memchr::memchr(b' ', line).unwrap_or(line.len());
         let last = memchr::memrchr(b' ', line).unwrap_or(line.len());
         let at = |i: usize| span.start as usize + i;
@@ -110,25 +110,25 @@ impl Draft {
 
     // ---- the header ----------------------------------------------------------------------------------------------------------
 
-    /// Read all lines; where the body begins, `None` where the head has no end.
+    /// Parse all header lines. Returns the offset of the body, or `None` if the head is incomplete.
     fn header_lines(&mut self, bytes: &Bytes, lines: &mut Lines<'_>) -> Option<usize> {
         loop {
             let line = match lines.next_line() {
                 Step::Line(line) => line,
                 Step::End(at) => return Some(at),
-                Step::Cut => return None,
+                Step::Incomplete => return None,
             };
             let Some((name, value)) = lines::field(bytes, line.span) else {
-                self.blame(400, "Bad Header Line");
+                self.record_fault(400, "Bad Header Line");
                 continue;
             };
             if line.bare {
-                self.blame(400, "CR or LF in Header");
+                self.record_fault(400, "CR or LF in Header");
             }
             let known = HeaderName::of(name.of(bytes));
             let at = self.index.lines.len();
             if at >= limits::HEADERS {
-                self.blame(400, "Too Many Headers");
+                self.record_fault(400, "Too Many Headers");
                 if !self.is_missing(known) {
                     continue;
                 }
@@ -142,11 +142,11 @@ impl Draft {
                 self.index.unfolded.push((at, text.into()));
             }
             self.index.lines.push(entry);
-            self.read(known, at);
+            self.parse_field(known, at);
         }
     }
 
-    /// Whether it is a field that no answer can do without, and that was not seen yet.
+    /// Whether it is a field that a response needs and that is not present yet.
     fn is_missing(&self, name: HeaderName) -> bool {
         matches!(
             name,
@@ -154,9 +154,9 @@ impl Draft {
         ) && self.index.first(name).is_none()
     }
 
-    /// Read the fields that every message needs; the others are read when they are asked for.
+    /// Parse the fields that every message needs; others are parsed on access.
     #[allow(clippy::wildcard_enum_match_arm)]
-    fn read(&mut self, name: HeaderName, at: usize) {
+    fn parse_field(&mut self, name: HeaderName, at: usize) {
         match name {
             HeaderName::Via => self.via(at),
             HeaderName::From => {
@@ -172,19 +172,19 @@ impl Draft {
                 if self.index.call_id == NONE {
                     self.index.call_id = at;
                     if !clean {
-                        self.blame(400, "Bad Call-ID");
+                        self.record_fault(400, "Bad Call-ID");
                     }
                 } else {
-                    self.blame(400, "Repeated Call-ID");
+                    self.record_fault(400, "Repeated Call-ID");
                 }
             }
             HeaderName::CSeq => self.cseq(at),
             HeaderName::ContentLength => {
                 let length = lines::content_length(self.index.raw(at));
                 if self.body_length.is_some() {
-                    self.blame(400, "Repeated Content-Length");
+                    self.record_fault(400, "Repeated Content-Length");
                 } else if length.is_none() {
-                    self.blame(400, "Bad Content-Length");
+                    self.record_fault(400, "Bad Content-Length");
                 }
                 self.body_length = length.or(Some(0));
             }
@@ -199,12 +199,12 @@ impl Draft {
         let empty = base.is_empty();
         self.vias += commas + 1;
         if self.vias > limits::VIAS {
-            self.blame(483, "Too Many Vias");
+            self.record_fault(483, "Too Many Vias");
         }
         match spans {
             Some(Some(spans)) => self.index.via = Part { line: at, spans },
             Some(None) => {
-                self.blame(400, "Bad Via");
+                self.record_fault(400, "Bad Via");
                 if !empty {
                     self.index.via.line = at;
                 }
@@ -216,31 +216,32 @@ impl Draft {
     fn address(&mut self, before: usize, at: usize, what: &'static str) -> Option<Part<AddrSpans>> {
         let is_from = what == "From";
         if before != NONE {
-            self.blame(400, if is_from { "Repeated From" } else { "Repeated To" });
+            self.record_fault(400, if is_from { "Repeated From" } else { "Repeated To" });
             return None;
         }
         let spans = AddrSpans::read(self.index.value(at));
         if spans.is_none() {
-            self.blame(400, if is_from { "Bad From" } else { "Bad To" });
+            self.record_fault(400, if is_from { "Bad From" } else { "Bad To" });
         }
         Some(Part { line: at, spans: spans.unwrap_or_default() })
     }
 
     fn cseq(&mut self, at: usize) {
         if self.index.first(HeaderName::CSeq) != Some(at) {
-            return self.blame(400, "Repeated CSeq");
+            return self.record_fault(400, "Repeated CSeq");
         }
         let base = self.index.value(at);
         let len = base.iter().position(|b| !b.is_ascii_digit()).unwrap_or(base.len());
         let number = lexer::decimal(base.get(..len).unwrap_or_default()).filter(|n| *n < 1 << 31);
         let spaced = base.get(len).is_some_and(|&b| lexer::is_space(b));
         let token = Span::new(len, base.len()).trim(base);
-        let method = Method::known(token.of(base)).or_else(|| Method::cut(&self.index.base(at), token));
+        let method =
+            Method::known(token.of(base)).or_else(|| Method::cut(&self.index.value_bytes(at), token));
         match (number, method) {
             (Some(number), Some(method)) if spaced => {
                 self.index.cseq = CSeq { number: number as u32, method }
             }
-            _ => self.blame(400, "Bad CSeq"),
+            _ => self.record_fault(400, "Bad CSeq"),
         }
     }
 
@@ -252,12 +253,12 @@ impl Draft {
             None => rest,
             Some(length) if length <= rest as u64 => length as usize,
             Some(_) => {
-                self.blame(400, "Body Shorter Than Content-Length");
+                self.record_fault(400, "Body Shorter Than Content-Length");
                 rest
             }
         };
         if length > limits::BODY_BYTES {
-            self.blame(513, "Body Too Large");
+            self.record_fault(513, "Body Too Large");
         }
         self.index.body = Span::new(at, at + length);
     }
@@ -271,13 +272,13 @@ impl Draft {
             (self.index.first(HeaderName::CSeq).is_none(), "Missing CSeq"),
         ] {
             if missing {
-                self.blame(400, what);
+                self.record_fault(400, what);
             }
         }
         if let Start::Request { method, .. } = &self.index.start
             && *method != self.index.cseq.method
         {
-            self.blame(400, "CSeq of Another Method");
+            self.record_fault(400, "CSeq of Another Method");
         }
         let answerable = self.request && self.index.via.line != NONE;
         let message = Message { index: Arc::new(self.index) };
@@ -290,7 +291,7 @@ impl Draft {
     }
 }
 
-/// `SIP/2.0`, whose letters know no case.
+/// Check the version `SIP/2.0`, case-insensitive.
 fn version(text: &[u8]) -> Result<(), Fault> {
     match text.split_at_checked(4) {
         Some((begin, number)) if begin.eq_ignore_ascii_case(b"SIP/") => match number {
@@ -304,7 +305,7 @@ fn version(text: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// The status of `SIP/2.0 200 OK`. The phrase may be empty and may be any text.
+/// The status code of `SIP/2.0 200 OK`. The phrase may be empty or any text.
 fn status(line: &[u8]) -> Result<u16, Fault> {
     const BAD: Fault = (400, "Bad Status Line");
     let (begin, rest) = line.split_at_checked(7).ok_or(BAD)?;

@@ -1,4 +1,4 @@
-//! Answers of the DNS, kept for their time to live and within a cap.
+//! Cache of DNS answers, limited by TTL and by number.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use base::{Instant, KeyedHash, KeyedMap, Rng};
 use super::{Question, Records};
 use crate::limits;
 
-/// The longest that "there is nothing" is believed.
-pub(super) const NOTHING_TTL: Duration = Duration::from_secs(300);
-/// The longest that any record is believed.
-const LONGEST: Duration = Duration::from_secs(86_400);
+/// Maximum TTL of a negative answer.
+pub(super) const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
+/// Maximum TTL of a record.
+const MAX_TTL: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug)]
 pub(super) struct Cache {
     answers: KeyedMap<Question, (Instant, Records)>,
-    /// By when they expire, so that the first to go is found without a scan.
+    /// By expiry, so that the first one to expire is found without a scan.
     order: BTreeSet<(Instant, Question)>,
 }
 
@@ -29,17 +29,17 @@ impl Cache {
         self.answers.len()
     }
 
-    pub(super) fn find(&self, now: Instant, question: &Question) -> Option<Records> {
+    pub(super) fn get(&self, now: Instant, question: &Question) -> Option<Records> {
         self.answers.get(question).filter(|(until, _)| *until > now).map(|(_, records)| records.clone())
     }
 
-    /// The last good answer, however old: better than none while the DNS is away (RFC 8767).
-    pub(super) fn last(&self, question: &Question) -> Option<Records> {
+    /// The last positive answer, even if expired: better than none while the DNS fails (RFC 8767).
+    pub(super) fn get_stale(&self, question: &Question) -> Option<Records> {
         self.answers.get(question).filter(|(_, records)| !records.is_empty()).map(|(_, r)| r.clone())
     }
 
-    pub(super) fn keep(&mut self, now: Instant, question: Question, records: Records, ttl: Duration) {
-        let until = now + ttl.min(LONGEST);
+    pub(super) fn insert(&mut self, now: Instant, question: Question, records: Records, ttl: Duration) {
+        let until = now + ttl.min(MAX_TTL);
         if let Some((old, _)) = self.answers.insert(question.clone(), (until, records)) {
             self.order.remove(&(old, question.clone()));
         }

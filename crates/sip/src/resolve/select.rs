@@ -1,5 +1,4 @@
-//! RFC 3263 §4: from a URI to an ordered list of transports, addresses and ports. Every step reads what is known, and stops at the
-//! first question that is not.
+//! RFC 3263 §4: from a URI to an ordered list of transports, addresses and ports. Each step uses known answers, and stops at the first unknown one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,20 +7,20 @@ use base::Rng;
 use super::{Candidate, Question, Record, Records};
 use crate::{Scheme, Transport, Uri, limits};
 
-/// What a URI says about where it wants to go.
+/// The parts of a URI that determine its destination.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Goal {
+pub(super) struct Destination {
     host: String,
     port: Option<u16>,
     transport: Option<Transport>,
     secure: bool,
 }
 
-type Recall<'a> = dyn FnMut(Question) -> Result<Records, Question> + 'a;
+type AnswerLookup<'a> = dyn FnMut(Question) -> Result<Records, Question> + 'a;
 
-impl Goal {
-    /// `None` for a URI that names no host, or a transport that we do not know.
-    pub(super) fn of(uri: &Uri) -> Option<Goal> {
+impl Destination {
+    /// `None` for a URI without host, or with an unknown transport.
+    pub(super) fn of(uri: &Uri) -> Option<Destination> {
         let secure = match uri.scheme() {
             Scheme::Sip => false,
             Scheme::Sips => true,
@@ -38,7 +37,7 @@ impl Goal {
             Some(_) => return None,
         };
         let host = host.trim_matches(|c| matches!(c, '[' | ']')).trim_end_matches('.').to_ascii_lowercase();
-        (!host.is_empty()).then_some(Goal { host, port: uri.port(), transport, secure })
+        (!host.is_empty()).then_some(Destination { host, port: uri.port(), transport, secure })
     }
 }
 
@@ -69,64 +68,74 @@ fn transport_of(service: &str) -> Option<Transport> {
     known.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(service)).map(|(_, transport)| transport)
 }
 
-/// The candidates, or the question that has to be asked first.
+/// The candidates, or the question that must be answered first.
 pub(super) fn candidates(
-    goal: &Goal,
+    destination: &Destination,
     transports: &[Transport],
-    recall: &mut Recall<'_>,
+    known_answer: &mut AnswerLookup<'_>,
     rng: &mut Rng,
 ) -> Result<Vec<Candidate>, Question> {
-    let fit = |transport: Transport| {
+    let usable = |transport: Transport| {
         transports.contains(&transport)
-            && (!goal.secure || matches!(transport, Transport::Tls | Transport::Wss))
+            && (!destination.secure || matches!(transport, Transport::Tls | Transport::Wss))
     };
-    let usual = goal.transport.unwrap_or(if goal.secure { Transport::Tls } else { Transport::Udp });
-    if goal.transport.is_some_and(|transport| !fit(transport)) {
+    let default_transport =
+        destination.transport.unwrap_or(if destination.secure { Transport::Tls } else { Transport::Udp });
+    if destination.transport.is_some_and(|transport| !usable(transport)) {
         return Ok(Vec::new());
     }
-    // A number or a port leaves nothing to choose (§4.1, §4.2).
-    if let Ok(ip) = goal.host.parse::<IpAddr>() {
-        let address = SocketAddr::new(ip, goal.port.unwrap_or(default_port(usual)));
-        return Ok(if fit(usual) { vec![Candidate { transport: usual, address }] } else { Vec::new() });
+    // With an IP address or a port there is nothing to select (§4.1, §4.2).
+    if let Ok(ip) = destination.host.parse::<IpAddr>() {
+        let address = SocketAddr::new(ip, destination.port.unwrap_or(default_port(default_transport)));
+        return Ok(if usable(default_transport) {
+            vec![Candidate { transport: default_transport, address }]
+        } else {
+            Vec::new()
+        });
     }
-    if let Some(port) = goal.port {
-        return if fit(usual) { addresses(&goal.host, usual, port, recall) } else { Ok(Vec::new()) };
+    if let Some(port) = destination.port {
+        return if usable(default_transport) {
+            addresses(&destination.host, default_transport, port, known_answer)
+        } else {
+            Ok(Vec::new())
+        };
     }
     let mut found = Vec::new();
-    let mut offered = false;
-    for (transport, name) in services(goal, transports, &fit, recall)? {
-        let records = recall(Question::Srv(name))?;
-        offered |= !records.is_empty();
-        for (target, port) in by_weight(&records, rng) {
+    let mut has_srv = false;
+    for (transport, name) in services(destination, transports, &usable, known_answer)? {
+        let records = known_answer(Question::Srv(name))?;
+        has_srv |= !records.is_empty();
+        for (target, port) in in_srv_order(&records, rng) {
             if found.len() < limits::CANDIDATES {
-                found.extend(addresses(&target, transport, port, recall)?);
+                found.extend(addresses(&target, transport, port, known_answer)?);
             }
         }
     }
-    // No SRV records at all: the host itself, at the usual port (§4.2).
-    if !offered && fit(usual) {
-        found = addresses(&goal.host, usual, default_port(usual), recall)?;
+    // No SRV records at all: the host itself, at the default port (§4.2).
+    if !has_srv && usable(default_transport) {
+        found =
+            addresses(&destination.host, default_transport, default_port(default_transport), known_answer)?;
     }
     found.truncate(limits::CANDIDATES);
     Ok(found)
 }
 
-/// The SRV names to ask, in order: the one of a given transport, those that NAPTR records name, or those of all transports.
+/// The SRV names to query, in order: that of the URI's transport, those of the NAPTR records, or those of all transports.
 fn services(
-    goal: &Goal,
+    destination: &Destination,
     transports: &[Transport],
-    fit: &dyn Fn(Transport) -> bool,
-    recall: &mut Recall<'_>,
+    usable: &dyn Fn(Transport) -> bool,
+    known_answer: &mut AnswerLookup<'_>,
 ) -> Result<Vec<(Transport, String)>, Question> {
-    if let Some(transport) = goal.transport {
-        return Ok(vec![(transport, service(transport, &goal.host))]);
+    if let Some(transport) = destination.transport {
+        return Ok(vec![(transport, service(transport, &destination.host))]);
     }
-    let records = recall(Question::Naptr(goal.host.clone()))?;
+    let records = known_answer(Question::Naptr(destination.host.clone()))?;
     let mut named: Vec<(u16, u16, Transport, String)> = records
         .iter()
         .filter_map(|record| match record {
             Record::Naptr { order, preference, flags, service, replacement } => {
-                let transport = transport_of(service).filter(|transport| fit(*transport))?;
+                let transport = transport_of(service).filter(|transport| usable(*transport))?;
                 let name = replacement.trim_end_matches('.').to_ascii_lowercase();
                 flags.eq_ignore_ascii_case("s").then_some((*order, *preference, transport, name))
             }
@@ -137,13 +146,13 @@ fn services(
     if !named.is_empty() {
         return Ok(named.into_iter().map(|(_, _, transport, name)| (transport, name)).collect());
     }
-    let all = transports.iter().copied().filter(|transport| fit(*transport));
-    Ok(all.map(|transport| (transport, service(transport, &goal.host))).collect())
+    let all = transports.iter().copied().filter(|transport| usable(*transport));
+    Ok(all.map(|transport| (transport, service(transport, &destination.host))).collect())
 }
 
-/// SRV records in the order in which they are tried: by priority, and by lot within one (RFC 2782).
-fn by_weight(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
-    let mut left: Vec<(u16, u16, u16, &str)> = records
+/// SRV records in the order to try them: by priority, weighted random within one (RFC 2782).
+fn in_srv_order(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
+    let mut remaining: Vec<(u16, u16, u16, &str)> = records
         .iter()
         .filter_map(|record| match record {
             Record::Srv { priority, weight, port, target } if !target.trim_end_matches('.').is_empty() => {
@@ -152,12 +161,12 @@ fn by_weight(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
             Record::Srv { .. } | Record::Naptr { .. } | Record::Address(_) => None,
         })
         .collect();
-    // Weightless ones first within their priority, so that they have a small chance.
-    left.sort_by_key(|(priority, weight, ..)| (*priority, *weight));
-    left.truncate(limits::CANDIDATES);
-    let mut ordered = Vec::with_capacity(left.len());
-    while let Some((priority, ..)) = left.first().copied() {
-        let group = left.iter().take_while(|(same, ..)| *same == priority);
+    // Weight 0 first within a priority, which gives it a small chance.
+    remaining.sort_by_key(|(priority, weight, ..)| (*priority, *weight));
+    remaining.truncate(limits::CANDIDATES);
+    let mut ordered = Vec::with_capacity(remaining.len());
+    while let Some((priority, ..)) = remaining.first().copied() {
+        let group = remaining.iter().take_while(|(same, ..)| *same == priority);
         let total: u64 = group.clone().map(|(_, weight, ..)| u64::from(*weight)).sum();
         let drawn = rng.below(total + 1);
         let mut sum = 0;
@@ -167,7 +176,7 @@ fn by_weight(records: &[Record], rng: &mut Rng) -> Vec<(String, u16)> {
                 sum
             })
             .position(|sum| sum >= drawn);
-        let (_, _, port, target) = left.remove(at.unwrap_or(0));
+        let (_, _, port, target) = remaining.remove(at.unwrap_or(0));
         ordered.push((target.trim_end_matches('.').to_ascii_lowercase(), port));
     }
     ordered
@@ -177,13 +186,13 @@ fn addresses(
     host: &str,
     transport: Transport,
     port: u16,
-    recall: &mut Recall<'_>,
+    known_answer: &mut AnswerLookup<'_>,
 ) -> Result<Vec<Candidate>, Question> {
     let candidate = |ip: IpAddr| Candidate { transport, address: SocketAddr::new(ip, port) };
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![candidate(ip)]);
     }
-    let records = recall(Question::Address(host.to_owned()))?;
+    let records = known_answer(Question::Address(host.to_owned()))?;
     let ips = records.iter().filter_map(|record| match record {
         Record::Address(ip) => Some(*ip),
         Record::Srv { .. } | Record::Naptr { .. } => None,

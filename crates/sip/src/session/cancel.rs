@@ -1,4 +1,4 @@
-//! CANCEL (RFC 3261 §9), on both sides.
+//! CANCEL (RFC 3261 §9), sent and received.
 
 use super::Termination;
 use super::connect::Cancel;
@@ -8,7 +8,7 @@ use crate::transaction::{ServerId, Transactions};
 use crate::{HeaderName, Headers, Message, Reply};
 
 impl Session {
-    /// The user gives up a call of ours: CANCEL, as soon as a provisional answer allows it.
+    /// The user cancels an outgoing call: send CANCEL once a provisional response allows it.
     pub(crate) fn cancel(&mut self, cx: &mut Cx<'_>, lines: Headers) {
         let SessionState::InviteSent(calling) = &mut self.state else { return };
         if matches!(calling.cancel, Cancel::No) {
@@ -19,7 +19,7 @@ impl Session {
     }
 
     /// See [`crate::Endpoint::has_response`].
-    pub(crate) fn is_heard(&self, transactions: &Transactions) -> bool {
+    pub(crate) fn has_response(&self, transactions: &Transactions) -> bool {
         match &self.state {
             SessionState::InviteSent(calling) => transactions.is_proceeding(calling.tx),
             SessionState::InviteReceived(_)
@@ -29,7 +29,7 @@ impl Session {
         }
     }
 
-    /// Send the CANCEL that was wanted, if the INVITE was heard of.
+    /// Send the requested CANCEL if the INVITE has a provisional response.
     pub(crate) fn cancel_if_wanted(&mut self, cx: &mut Cx<'_>) {
         let SessionState::InviteSent(calling) = &mut self.state else { return };
         if !cx.core.transactions.is_proceeding(calling.tx) {
@@ -41,21 +41,21 @@ impl Session {
         }
     }
 
-    /// The peer's CANCEL of an INVITE without final answer; the CANCEL itself is answered already.
+    /// The peer's CANCEL of an INVITE without final response. The CANCEL itself already has its response.
     pub(crate) fn on_cancel(&mut self, cx: &mut Cx<'_>, invite: ServerId, cancel: &Message) {
         if let SessionState::InviteReceived(ringing) = &mut self.state {
             if ringing.invite.tx != invite {
                 return;
             }
-            let (served, tag) = (ringing.invite.clone(), ringing.dialog.local_tag.clone());
-            cx.respond(&served, &tag, Reply::new(487), |_, _| {});
+            let (request, tag) = (ringing.invite.clone(), ringing.dialog.local_tag.clone());
+            cx.respond(&request, &tag, Reply::new(487), |_, _| {});
             let reason = cancel.header(HeaderName::Reason).map(str::to_owned);
-            return self.end(cx, Termination::Cancelled { reason });
+            return self.terminate(cx, Termination::Cancelled { reason });
         }
-        // A re-INVITE is withdrawn: the session goes on as it was.
+        // A cancelled re-INVITE: the session continues unchanged.
         let withdrawn = match &self.offer_answer {
-            OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
-                served.tx == invite
+            OfferAnswerState::RemoteOffer(request) | OfferAnswerState::OfferRequested(request) => {
+                request.tx == invite
             }
             OfferAnswerState::Stable
             | OfferAnswerState::LocalOffer

@@ -1,6 +1,6 @@
-//! Ending a session (RFC 3261 §15): BYE, refusal, and what is lost.
+//! Ending a session (RFC 3261 §15): BYE, rejection, and dialogs that the peer no longer knows.
 
-use super::state::{Closing, Intent, Session, SessionState, Waits};
+use super::state::{AwaitedReply, Closing, Intent, Session, SessionState};
 use super::{HangupParams, Termination};
 use crate::endpoint::{Cx, RequestSpec, ServerRequest};
 use crate::transaction::{Owner, ServerId};
@@ -19,11 +19,13 @@ impl Session {
                     lines: hangup.lines,
                     body: None,
                 };
-                let (served, dialog) = (ringing.invite.clone(), ringing.dialog.clone());
-                cx.respond(&served, &dialog.local_tag, reply, |_, _| {});
+                let (request, dialog) = (ringing.invite.clone(), ringing.dialog.clone());
+                cx.respond(&request, &dialog.local_tag, reply, |_, _| {});
                 self.reject_pending_offer(cx);
-                self.state =
-                    SessionState::Terminating(Box::new(Closing { dialog, waits: Waits::Ack(served.tx) }));
+                self.state = SessionState::Terminating(Box::new(Closing {
+                    dialog,
+                    awaited: AwaitedReply::Ack(request.tx),
+                }));
             }
             SessionState::Confirmed(up) if up.unacked.is_some() => {
                 if up.bye.is_none() {
@@ -31,67 +33,68 @@ impl Session {
                 }
                 self.reject_pending_offer(cx);
             }
-            SessionState::Confirmed(_) => self.bye(cx, lines),
+            SessionState::Confirmed(_) => self.send_bye(cx, lines),
             SessionState::Terminating(_) | SessionState::Terminated => {}
         }
     }
 
-    /// Send BYE; the session is over when it is answered.
-    pub(crate) fn bye(&mut self, cx: &mut Cx<'_>, lines: Headers) {
+    /// Send BYE; the session terminates with the response.
+    pub(crate) fn send_bye(&mut self, cx: &mut Cx<'_>, lines: Headers) {
         self.reject_pending_offer(cx);
         let SessionState::Confirmed(up) = std::mem::replace(&mut self.state, SessionState::Terminated) else {
             return;
         };
-        self.state = SessionState::Terminating(Box::new(Closing { dialog: up.dialog, waits: Waits::Bye }));
-        if !self.request(cx, Intent::Bye { lines }, false) {
-            self.end(cx, Termination::Local);
+        self.state =
+            SessionState::Terminating(Box::new(Closing { dialog: up.dialog, awaited: AwaitedReply::Bye }));
+        if !self.send_request(cx, Intent::Bye { lines }, false) {
+            self.terminate(cx, Termination::Local);
         }
     }
 
-    /// Send a BYE that nobody waits for: the session is over already.
-    pub(crate) fn last_bye(&mut self, cx: &mut Cx<'_>, own: &Headers) {
+    /// Send a BYE without waiting for its response, in a session that terminates now.
+    pub(crate) fn send_final_bye(&mut self, cx: &mut Cx<'_>, own: &Headers) {
         let id = self.id;
         let Some(dialog) = self.only_dialog() else { return };
-        let what =
+        let spec =
             RequestSpec { method: &Method::Bye, cseq: dialog.next_seq(), max_forwards: 70, body: None };
-        cx.send(dialog, what, Owner::Nobody(Some(id)), |lines, _| {
+        cx.send(dialog, spec, Owner::None(Some(id)), |lines, _| {
             lines.extend(own);
         });
     }
 
     /// The peer's BYE.
-    pub(crate) fn on_bye(&mut self, cx: &mut Cx<'_>, served: &ServerRequest) {
-        cx.respond(served, "", Reply::new(200), |_, _| {});
-        let reason = served.request.header(HeaderName::Reason).map(str::to_owned);
+    pub(crate) fn on_bye(&mut self, cx: &mut Cx<'_>, request: &ServerRequest) {
+        cx.respond(request, "", Reply::new(200), |_, _| {});
+        let reason = request.message.header(HeaderName::Reason).map(str::to_owned);
         let ended = match &self.state {
             SessionState::InviteReceived(ringing) => {
                 let (invite, tag) = (ringing.invite.clone(), ringing.dialog.local_tag.clone());
                 cx.respond(&invite, &tag, Reply::new(487), |_, _| {});
                 Termination::Bye { reason }
             }
-            // While calling, the 200 before it was lost or overtaken: what is left of the INVITE is cancelled with the end.
+            // Before our INVITE is answered: its 200 was lost or reordered. Terminating the session cancels the INVITE.
             SessionState::InviteSent(_) | SessionState::Confirmed(_) => Termination::Bye { reason },
             SessionState::Terminating(_) => Termination::Local,
             SessionState::Terminated => return,
         };
-        self.end(cx, ended);
+        self.terminate(cx, ended);
     }
 
-    /// Our refusal of the INVITE was acknowledged, or its time is over.
-    pub(crate) fn on_refusal_done(&mut self, cx: &mut Cx<'_>, tx: ServerId) {
+    /// Our rejection of the INVITE was acknowledged, or Timer H expired.
+    pub(crate) fn on_rejection_complete(&mut self, cx: &mut Cx<'_>, tx: ServerId) {
         if let SessionState::Terminating(closing) = &self.state
-            && closing.waits == Waits::Ack(tx)
+            && closing.awaited == AwaitedReply::Ack(tx)
         {
-            self.end(cx, Termination::Local);
+            self.terminate(cx, Termination::Local);
         }
     }
 
-    /// A request within the dialog got 408 or 481, or nothing: the dialog is dead (RFC 3261 §12.2.1.2). After silence a BYE goes out all
-    /// the same, for the peer may hear what we do not.
+    /// An in-dialog request got 408 or 481, or no response: the dialog is gone (RFC 3261 §12.2.1.2). After a timeout a BYE is sent all the same,
+    /// because the peer may receive what we send.
     pub(crate) fn on_dialog_gone(&mut self, cx: &mut Cx<'_>, status: u16) {
         if status == 408 {
-            self.last_bye(cx, &Headers::new());
+            self.send_final_bye(cx, &Headers::new());
         }
-        self.end(cx, Termination::DialogGone);
+        self.terminate(cx, Termination::DialogGone);
     }
 }

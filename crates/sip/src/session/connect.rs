@@ -1,4 +1,4 @@
-//! Making a call: our INVITE, the forks that ring, and the answers it may get (RFC 3261 §13.2).
+//! UAC side of an INVITE: the request, its early dialogs, and the responses (RFC 3261 §13.2).
 
 use bytes::Bytes;
 
@@ -9,46 +9,52 @@ use crate::dialog::Dialog;
 use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::headers::NameAddr;
 use crate::transaction::{ClientId, Key, Owner};
-use crate::{HeaderName, Headers, Message, Method, limits, sdp_of};
+use crate::{BodyPart, HeaderName, Headers, Message, Method, body, limits};
 
-/// Our INVITE before its final answer.
+/// State of an outgoing INVITE before its final response.
 #[derive(Debug)]
 pub(crate) struct Calling {
-    /// What the INVITE says of the dialog to come.
+    /// The dialog fields that the INVITE determines.
     pub(crate) base: Dialog,
     pub(crate) tx: ClientId,
     pub(crate) forks: Vec<Fork>,
     pub(crate) cancel: Cancel,
     lines: Headers,
-    offer: Bytes,
+    /// Content-Type and bytes.
+    body: (Box<str>, Bytes),
     max_forwards: u8,
-    authed: bool,
-    /// How often 422 raised our Session-Expires.
-    too_small: u8,
+    auth_sent: bool,
+    /// Number of times that 422 raised our Session-Expires.
+    interval_raises: u8,
 }
 
 /// One early dialog.
 #[derive(Debug)]
 pub(crate) struct Fork {
     pub(crate) dialog: Dialog,
-    /// The last reliable provisional answer that we acknowledged.
+    /// RSeq of the last reliable provisional response that we acknowledged.
     pub(crate) rseq: Option<u32>,
-    /// A reliable answer carried SDP: the first exchange is over (RFC 3262 §5).
-    pub(crate) settled: bool,
+    /// A reliable response carried SDP: the first offer/answer exchange is complete (RFC 3262 §5).
+    pub(crate) initial_offer_complete: bool,
 }
 
-/// Whether the call is to be cancelled.
+/// Whether the call is being cancelled.
 #[derive(Debug)]
 pub(crate) enum Cancel {
     No,
-    /// As soon as a provisional answer comes (RFC 3261 §9.1), with these lines.
+    /// Requested; sent with these header lines once a provisional response arrives (RFC 3261 §9.1).
     Wanted(Headers),
     Sent,
 }
 
-/// Send the INVITE of a new session; `None` where the cap on transactions is reached.
-pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> Option<Session> {
-    let (call_id, local_tag) = (cx.core.name(b'-'), cx.core.name(b'd'));
+/// Send the INVITE of a new session; `None` if the limit on transactions is reached.
+pub(crate) fn connect(
+    cx: &mut Cx<'_>,
+    id: SessionId,
+    connect: InviteParams,
+    parts: &[BodyPart],
+) -> Option<Session> {
+    let (call_id, local_tag) = (cx.core.random_id(b'-'), cx.core.random_id(b'd'));
     let base = Dialog {
         call_id,
         local_tag,
@@ -63,25 +69,38 @@ pub(crate) fn connect(cx: &mut Cx<'_>, id: SessionId, connect: InviteParams) -> 
         hop: connect.target.hop,
     };
     let key = cx.core.keys.dialog(&base.call_id, &base.local_tag);
-    let refresh = timer::SessionTimer::wished(&cx.core.config);
+    let refresh = timer::SessionTimer::requested(&cx.core.config);
     let (lines, offer, max_forwards) = (connect.lines, connect.offer, connect.max_forwards);
-    let tx = invite(cx, id, &base, max_forwards, &lines, &offer, &refresh, None)?;
+    let body = invite_body(cx, &offer, parts);
+    let tx = invite(cx, id, &base, max_forwards, &lines, &body, &refresh, None)?;
     let calling = Calling {
         base,
         tx,
         forks: Vec::new(),
         cancel: Cancel::No,
         lines,
-        offer: offer.clone(),
+        body,
         max_forwards,
-        authed: false,
-        too_small: 0,
+        auth_sent: false,
+        interval_raises: 0,
     };
     let mut session = Session::new(id, key, SessionState::InviteSent(Box::new(calling)), true);
     session.credentials = connect.credentials;
     session.local_sdp = Some(offer);
     session.timer = refresh;
     Some(session)
+}
+
+/// The body of an INVITE: our offer, and further parts.
+fn invite_body(cx: &mut Cx<'_>, offer: &Bytes, parts: &[BodyPart]) -> (Box<str>, Bytes) {
+    if parts.is_empty() {
+        return (body::SDP.into(), offer.clone());
+    }
+    let mut boundary = cx.core.random_id(b'p');
+    while body::contains(offer, parts, &boundary) {
+        boundary = cx.core.random_id(b'p');
+    }
+    body::join(offer, parts, &boundary)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -91,15 +110,15 @@ fn invite(
     base: &Dialog,
     max_forwards: u8,
     own: &Headers,
-    offer: &Bytes,
+    body: &(Box<str>, Bytes),
     refresh: &timer::SessionTimer,
     auth: Option<&Headers>,
 ) -> Option<ClientId> {
-    let body = Some((SDP, offer.as_ref()));
-    let what = RequestSpec { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
-    cx.send(base, what, Owner::Session(id), |lines, core| {
+    let body = Some((&*body.0, body.1.as_ref()));
+    let spec = RequestSpec { method: &Method::Invite, cseq: base.local_seq, max_forwards, body };
+    cx.send(base, spec, Owner::Session(id), |lines, core| {
         contact_lines(lines, base, &core.config.allow);
-        refresh.wish_lines(lines);
+        refresh.invite_headers(lines);
         lines.extend(own);
         if let Some(auth) = auth {
             lines.extend(auth);
@@ -107,23 +126,20 @@ fn invite(
     })
 }
 
-/// The type of the bodies that sessions exchange.
-pub(crate) const SDP: &str = "application/sdp";
-
 impl Session {
-    /// An answer to our INVITE, or none (408, 503).
-    pub(crate) fn on_invite_answer(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
-        match answer {
+    /// A response to our INVITE, or `Err` with 408 or 503 if there is none.
+    pub(crate) fn on_invite_response(&mut self, cx: &mut Cx<'_>, response: Result<&Message, u16>) {
+        match response {
             Ok(response) => {
                 self.update_peer_capabilities(response);
                 match response.status().unwrap_or(0) {
                     0..=100 => self.cancel_if_wanted(cx),
                     101..=199 => self.on_provisional(cx, response),
                     200..=299 => self.on_success(cx, response),
-                    status => self.on_refusal(cx, status, Some(response)),
+                    status => self.on_rejection(cx, status, Some(response)),
                 }
             }
-            Err(status) => self.on_refusal(cx, status, None),
+            Err(status) => self.on_rejection(cx, status, None),
         }
     }
 
@@ -137,16 +153,16 @@ impl Session {
         fork.dialog.refresh(response);
         let reliable = response.tokens(HeaderName::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
         let rseq = response.number(HeaderName::RSeq).and_then(Result::ok).filter(|_| reliable);
-        let sdp = sdp_of(response).unwrap_or_default();
+        let sdp = response.sdp().unwrap_or_default();
         if let Some(rseq) = rseq {
-            // Only in order, and each once (RFC 3262 §4).
+            // In order, and each one once (RFC 3262 §4).
             if fork.rseq.is_some_and(|last| rseq != last.wrapping_add(1)) {
                 return;
             }
             fork.rseq = Some(rseq);
-            fork.settled |= sdp.is_some();
+            fork.initial_offer_complete |= sdp.is_some();
             let tag = fork.dialog.remote_tag.clone();
-            self.prack(cx, (rseq, response.cseq().number), tag);
+            self.send_prack(cx, (rseq, response.cseq().number), tag);
         }
         let SessionState::InviteSent(calling) = &self.state else { return };
         if matches!(calling.cancel, Cancel::No) {
@@ -169,55 +185,55 @@ impl Session {
         dialog.refresh(response);
         let (tx, cseq, max_forwards) = (calling.tx, calling.base.local_seq, calling.max_forwards);
         let cancelled = !matches!(calling.cancel, Cancel::No);
-        let what = RequestSpec { method: &Method::Ack, cseq, max_forwards, body: None };
-        cx.acknowledge(&dialog, tx, what, Some(id), self.auth.as_ref());
-        let sdp = sdp_of(response).unwrap_or_default();
+        let spec = RequestSpec { method: &Method::Ack, cseq, max_forwards, body: None };
+        cx.send_ack(&dialog, tx, spec, Some(id), self.auth.as_ref());
+        let sdp = response.sdp().unwrap_or_default();
         if sdp.is_some() {
             self.remote_sdp.clone_from(&sdp);
         }
-        self.timer.agreed(cx.now, response);
+        self.timer.on_2xx(cx.now, response);
         self.state = SessionState::Confirmed(Box::new(Up { dialog, unacked: None, bye: None }));
         if cancelled {
-            // CANCEL and 200 crossed (RFC 3261 §9.1): what was answered is ended by BYE.
-            return self.bye(cx, Headers::new());
+            // CANCEL and 200 crossed (RFC 3261 §9.1): end the answered call with BYE.
+            return self.send_bye(cx, Headers::new());
         }
         let fork = fork.unwrap_or(0) as u8;
         cx.event(id, SessionEvent::Accepted { fork, sdp, response: response.clone() });
         self.offer_if_queued(cx);
     }
 
-    fn on_refusal(&mut self, cx: &mut Cx<'_>, status: u16, response: Option<&Message>) {
+    fn on_rejection(&mut self, cx: &mut Cx<'_>, status: u16, response: Option<&Message>) {
         let SessionState::InviteSent(calling) = &self.state else { return };
         if !matches!(calling.cancel, Cancel::No) {
-            return self.end(cx, Termination::Local);
+            return self.terminate(cx, Termination::Local);
         }
         if let Some(response) = response
             && self.invite_again(cx, status, response)
         {
             return;
         }
-        self.end(cx, Termination::Refused { status, response: response.cloned() });
+        self.terminate(cx, Termination::Refused { status, response: response.cloned() });
     }
 
-    /// Send the INVITE again where the refusal says what it lacked: credentials (once), or a longer session interval.
+    /// Send the INVITE again if the rejection names a curable fault: missing credentials (once), or too small a session interval.
     fn invite_again(&mut self, cx: &mut Cx<'_>, status: u16, response: &Message) -> bool {
         let SessionState::InviteSent(calling) = &self.state else { return false };
-        let (authed, too_small) = (calling.authed, calling.too_small);
+        let (auth_sent, interval_raises) = (calling.auth_sent, calling.interval_raises);
         match status {
-            401 | 407 if !authed && self.authorise(cx, response, &Method::Invite) => {}
-            422 if too_small < 2 && self.timer.lengthen(response) => {}
+            401 | 407 if !auth_sent && self.authorise(cx, response, &Method::Invite) => {}
+            422 if interval_raises < 2 && self.timer.raise_interval(response) => {}
             _ => return false,
         }
         let SessionState::InviteSent(calling) = &mut self.state else { return false };
         if status == 422 {
-            (calling.too_small, calling.authed) = (calling.too_small + 1, false);
+            (calling.interval_raises, calling.auth_sent) = (calling.interval_raises + 1, false);
         } else {
-            calling.authed = true;
+            calling.auth_sent = true;
         }
         calling.forks.clear();
         calling.base.next_seq();
         let auth = self.auth.as_ref();
-        let lines = (&calling.lines, &calling.offer);
+        let lines = (&calling.lines, &calling.body);
         let tx =
             invite(cx, self.id, &calling.base, calling.max_forwards, lines.0, lines.1, &self.timer, auth);
         if let Some(tx) = tx {
@@ -226,8 +242,7 @@ impl Session {
         tx.is_some()
     }
 
-    /// Answer a challenge with the credentials that the call was given, and with none else (security.md row 5). The line stands in
-    /// `self.auth` then.
+    /// Answer a challenge with the credentials given for this call, and with no others (security.md row 5). The header line is stored in `self.auth`.
     pub(crate) fn authorise(&mut self, cx: &mut Cx<'_>, response: &Message, method: &Method) -> bool {
         let Some(account) = &self.credentials else { return false };
         let uri = match &self.state {
@@ -236,21 +251,23 @@ impl Session {
             SessionState::Terminating(closing) => closing.dialog.request_uri(),
             SessionState::InviteReceived(_) | SessionState::Terminated => return false,
         };
-        let Some(lines) = account.prove(response, method, &uri, &mut cx.core.rng) else { return false };
+        let Some(lines) = account.answer_challenge(response, method, &uri, &mut cx.core.rng) else {
+            return false;
+        };
         self.auth = Some(lines);
         true
     }
 }
 
 impl Calling {
-    /// The early dialog that a response belongs to, opened by it if it is new; `None` beyond the cap.
+    /// The index of the early dialog that a response belongs to; a new one is added. `None` beyond the limit.
     fn fork(&mut self, response: &Message) -> Option<usize> {
         let tag = response.to_tag();
         let known = self.forks.iter().position(|fork| *fork.dialog.remote_tag == *tag);
         if known.is_some() {
             return known;
         }
-        // A peer that first answered without a tag has one now.
+        // A peer whose first response had no tag has one now.
         if let Some((at, nameless)) =
             self.forks.iter_mut().enumerate().find(|(_, fork)| fork.dialog.remote_tag.is_empty())
         {
@@ -260,16 +277,19 @@ impl Calling {
         if self.forks.len() >= limits::EARLY_DIALOGS {
             return None;
         }
-        self.forks.push(Fork { dialog: self.base.answered(response), rseq: None, settled: false });
+        self.forks.push(Fork {
+            dialog: self.base.answered(response),
+            rseq: None,
+            initial_offer_complete: false,
+        });
         Some(self.forks.len() - 1)
     }
 }
 
-/// A 2xx that no session waits for: another fork answered too, or the session is over. It is acknowledged, and ended at once
-/// (RFC 3261 §13.2.2.4).
-pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
+/// A 2xx that no session expects: another fork answered too, or the session has terminated. Send ACK, then BYE (RFC 3261 §13.2.2.4).
+pub(crate) fn ack_and_bye_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
     let Some(client) = cx.core.transactions.client(tx) else { return };
-    let (hop, label) = (client.hop, client.owner.label());
+    let (hop, label) = (client.hop, client.owner.ladder_session());
     let Ok(invite) = Message::parse(client.request.clone()) else { return };
     let Some(target) = invite.uri().cloned() else { return };
     let base = Dialog {
@@ -292,12 +312,12 @@ pub(crate) fn end_stray(cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
     };
     let mut dialog = base.answered(response);
     let ack = RequestSpec { method: &Method::Ack, cseq: dialog.local_seq, max_forwards: 70, body: None };
-    cx.acknowledge(&dialog, tx, ack, label, None);
+    cx.send_ack(&dialog, tx, ack, label, None);
     let bye = RequestSpec { method: &Method::Bye, cseq: dialog.next_seq(), max_forwards: 70, body: None };
-    cx.send(&dialog, bye, Owner::Nobody(label), |_, _| {});
+    cx.send(&dialog, bye, Owner::None(label), |_, _| {});
 }
 
-/// The name of a session among the dialogs.
+/// Key of a session in the dialog table.
 pub(crate) fn dialog_key(cx: &Cx<'_>, dialog: &Dialog) -> Key {
     cx.core.keys.dialog(&dialog.call_id, &dialog.local_tag)
 }

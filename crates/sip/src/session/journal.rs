@@ -1,4 +1,4 @@
-//! What the journal keeps of a dialog, so that a later process can end it.
+//! Snapshot of a confirmed dialog for the journal, so that a later process can end the call.
 
 use bytes::Bytes;
 
@@ -8,12 +8,12 @@ use crate::dialog::Dialog;
 use crate::endpoint::Cx;
 use crate::{Hop, Uri};
 
-/// The first line: the version of what follows.
+/// The first line: version of the format.
 const VERSION: &str = "1";
-/// What a journal's record may hold.
-const BYTES: usize = 4096;
-/// How far the CSeq of a resumed dialog is above the last one that was noted: further than any call counts in between.
-const GAP: u32 = 10_000;
+/// Maximum length of a journal record, in bytes.
+const MAX_RECORD_BYTES: usize = 4096;
+/// How far the CSeq of a restored dialog is above the recorded one: more requests than any call sends in between.
+const CSEQ_GAP: u32 = 10_000;
 
 impl Session {
     /// See [`crate::Endpoint::dialog`].
@@ -38,14 +38,14 @@ impl Session {
         ];
         fields.extend(dialog.route.iter().map(Uri::as_str));
         let text = fields.join("\n");
-        // Nothing that could be read back differently is written.
-        let whole = text.len() <= BYTES && fields.iter().all(|field| !field.contains('\n'));
-        whole.then(|| text.into_bytes())
+        // A field with a line feed could not be read back.
+        let valid = text.len() <= MAX_RECORD_BYTES && fields.iter().all(|field| !field.contains('\n'));
+        valid.then(|| text.into_bytes())
     }
 }
 
-/// Take up a dialog from the journal; `None` where the record is not one of ours.
-pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Option<Session> {
+/// Restore a dialog from a journal record; `None` if the record is malformed or of another version.
+pub(crate) fn restore(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Option<Session> {
     let mut fields = std::str::from_utf8(record).ok()?.split('\n');
     if fields.next()? != VERSION {
         return None;
@@ -59,7 +59,7 @@ pub(crate) fn resume(cx: &Cx<'_>, id: SessionId, record: &[u8], hop: Hop) -> Opt
         local: fields.next()?.into(),
         remote: fields.next()?.into(),
         contact_user: fields.next()?.into(),
-        local_seq: fields.next()?.parse::<u32>().ok()?.checked_add(GAP)?,
+        local_seq: fields.next()?.parse::<u32>().ok()?.checked_add(CSEQ_GAP)?,
         remote_seq: fields.next()?.parse().ok().filter(|seq| *seq > 0),
         target: uri(fields.next()?)?,
         route: fields.map(uri).collect::<Option<_>>()?,

@@ -1,7 +1,6 @@
-//! INVITE sessions: what a leg of a call does, verb by verb.
+//! INVITE sessions: the SIP side of a call leg, with one file per operation.
 
 mod accept;
-mod body;
 mod cancel;
 mod close;
 mod connect;
@@ -19,138 +18,137 @@ use crate::digest::Account;
 use crate::{Headers, Hop, Message, Uri};
 
 pub(crate) use accept::receive;
-pub(crate) use body::sdp_of;
-pub(crate) use connect::{connect, end_stray};
-pub(crate) use journal::resume;
+pub(crate) use connect::{ack_and_bye_stray, connect};
+pub(crate) use journal::restore;
 pub(crate) use state::Session;
-pub(crate) use timer::too_small;
+pub(crate) use timer::below_min_se;
 
-/// One INVITE session of an [`crate::Endpoint`]; never reused.
+/// Id of an INVITE session of an [`crate::Endpoint`]. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionId(pub u64);
 
-/// Where an INVITE goes.
+/// Destination of an out-of-dialog request.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The Request-URI: a binding's contact, or a number at a trunk.
+    /// The Request-URI: the Contact of a binding, or a number at a trunk.
     pub uri: Uri,
-    /// The next hop: the flow that a phone registered over, or an address that was resolved.
+    /// The next hop: the flow that a phone registered over, or a resolved address.
     pub hop: Hop,
-    /// Preloaded Route set (Path of a registration, RFC 3327), each `<sip:…;lr>`.
+    /// Preloaded route set (Path of a registration, RFC 3327), each `<sip:…;lr>`.
     pub route: Vec<Uri>,
 }
 
-/// A call to be made.
+/// Parameters of an outgoing INVITE.
 #[derive(Clone, Debug)]
 pub struct InviteParams {
-    /// Where to.
+    /// Request-URI, next hop and route set.
     pub target: Target,
-    /// From without tag: `"Ana" <sip:1001@localhost>`.
+    /// From value without tag: `"Ana" <sip:1001@localhost>`.
     pub from: String,
-    /// To: `<sip:1002@localhost>`.
+    /// To value: `<sip:1002@localhost>`.
     pub to: String,
     /// The user part of our Contact.
     pub contact_user: String,
-    /// Further header lines, carried on purpose.
+    /// Additional header lines (`Diversion`, `P-Asserted-Identity`, …).
     pub lines: Headers,
-    /// Our offer.
+    /// Our SDP offer.
     pub offer: Bytes,
-    /// For a trunk that challenges; never given to phones.
+    /// Credentials for a trunk that challenges; `None` for phones.
     pub credentials: Option<Account>,
-    /// Max-Forwards: the caller's less one; 70 for a call of our own.
+    /// Max-Forwards: that of the incoming INVITE less one, or 70 for a call that we originate.
     pub max_forwards: u8,
 }
 
 /// How to end a session.
 #[derive(Clone, Copy, Debug)]
 pub struct HangupParams<'a> {
-    /// The status where an INVITE has to be refused (486, 480, 603, …).
+    /// Status for an INVITE that must be rejected (486, 480, 603, …).
     pub status: u16,
-    /// The phrase beside it; the standard one where `None`.
+    /// Reason phrase for it; `None` means the standard one.
     pub phrase: Option<&'a str>,
-    /// Further header lines: `Reason`, `Warning`, `Retry-After`.
+    /// Additional header lines: `Reason`, `Warning`, `Retry-After`.
     pub lines: Option<&'a Headers>,
 }
 
-/// Why a session is over.
+/// Why a session terminated.
 #[derive(Clone, Debug)]
 pub enum Termination {
     /// We ended it.
     Local,
-    /// The peer said BYE. `reason` is its Reason header.
+    /// The peer sent BYE.
     Bye {
-        /// The value of Reason.
+        /// Value of its Reason header.
         reason: Option<String>,
     },
-    /// An incoming INVITE was cancelled. `reason` is CANCEL's Reason header.
+    /// The peer cancelled its INVITE.
     Cancelled {
-        /// The value of Reason.
+        /// Value of the CANCEL's Reason header.
         reason: Option<String>,
     },
-    /// An outgoing INVITE was refused.
+    /// Our INVITE was rejected.
     Refused {
-        /// 300 to 699; 408 where nothing was heard, 503 where the transport broke.
+        /// Status, 300 to 699; 408 if there was no response, 503 on transport failure.
         status: u16,
-        /// The answer, where there was one.
+        /// The final response, if there was one.
         response: Option<Message>,
     },
-    /// The 200 was never acknowledged (64·T1): BYE was sent.
+    /// Our 200 was not acknowledged within 64·T1; BYE was sent.
     NoAck,
-    /// The session timer ran out (RFC 4028): BYE was sent.
+    /// The session timer expired (RFC 4028); BYE was sent.
     SessionTimeout,
-    /// An in-dialog request got 408 or 481, or nothing at all (RFC 3261 §12.2.1.2).
+    /// An in-dialog request got 408 or 481, or no response (RFC 3261 §12.2.1.2).
     DialogGone,
 }
 
-/// What happens in a session.
+/// An event of an INVITE session.
 #[derive(Clone, Debug)]
 pub enum SessionEvent {
-    /// Outgoing: a provisional answer (never 100). SDP where it carried one: the answer to our offer on that fork. PRACK is sent by itself.
+    /// Outgoing call: a provisional response (never 100). The endpoint sends PRACK itself.
     Progress {
-        /// 180, 183, ….
+        /// Status: 180, 183, ….
         status: u16,
-        /// Which early dialog, counted from 0.
+        /// Number of the early dialog, from 0.
         fork: u8,
-        /// SDP.
+        /// SDP of the response, if any: the answer to our offer on that early dialog.
         sdp: Option<Bytes>,
     },
-    /// Outgoing: answered with 2xx; ACK is sent by itself. `sdp` is the answer to our offer, or `None` where this fork's early answer stands.
+    /// Outgoing call: a 2xx response. The endpoint sends ACK itself.
     Accepted {
-        /// Which early dialog, as in `Progress`.
+        /// Number of the early dialog, as in `Progress`.
         fork: u8,
-        /// SDP.
+        /// The answer to our offer; `None` if the answer in an earlier response of this dialog stands.
         sdp: Option<Bytes>,
-        /// The response.
+        /// The 2xx response.
         response: Message,
     },
-    /// Incoming: the ACK of our 200 is here (also of a 200 to a re-INVITE). `sdp` is the peer's answer where the offer was ours.
+    /// Incoming call: the ACK of our 200 arrived (also of a 200 to a re-INVITE).
     Confirmed {
-        /// SDP.
+        /// The peer's answer, if our 200 carried the offer.
         sdp: Option<Bytes>,
     },
-    /// The peer makes an offer (re-INVITE, UPDATE, or PRACK); with `None` it asks us for one (re-INVITE without SDP). Answer with
-    /// [`crate::Endpoint::answer`]; a re-INVITE gets 100 by itself. Session refreshes whose SDP did not change come here too.
+    /// The peer sends an offer (re-INVITE, UPDATE or PRACK) or asks for ours (re-INVITE without SDP). Respond with [`crate::Endpoint::answer`]; the
+    /// endpoint sends 100 to a re-INVITE itself. Session refreshes with unchanged SDP are reported too.
     Offered {
-        /// SDP.
+        /// The offer; `None` if the peer asks for ours.
         sdp: Option<Bytes>,
     },
     /// The peer answered our [`crate::Endpoint::offer`].
     Answered {
-        /// SDP.
+        /// The answer.
         sdp: Bytes,
     },
-    /// The peer refused our offer; the session goes on as it was.
+    /// The peer rejected our offer; the session continues unchanged.
     OfferRefused {
-        /// 488, 491 after all retries, ….
+        /// Status: 488, 491 after all retries, ….
         status: u16,
     },
-    /// INFO (answered 200 by itself): DTMF of phones that send it so.
+    /// INFO, for example DTMF by INFO. The endpoint responds 200 itself.
     Info {
-        /// Content-Type.
+        /// Value of Content-Type; empty if absent.
         content_type: String,
-        /// Body.
+        /// The body.
         body: Bytes,
     },
-    /// It is over, and nothing is left of it here.
+    /// The session has terminated; its id is no longer valid.
     Ended(Termination),
 }

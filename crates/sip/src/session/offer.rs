@@ -1,17 +1,18 @@
-//! Offers within a dialog, ours and theirs, by re-INVITE (RFC 3261 §14) and UPDATE (RFC 3311).
+//! Offers within a dialog, sent and received, by re-INVITE (RFC 3261 §14) and UPDATE (RFC 3311).
 
 use bytes::Bytes;
 
-use super::accept::First;
-use super::connect::{Cancel, SDP};
-use super::state::{Intent, OfferAnswerState, Session, SessionState, Why};
+use super::accept::InitialOffer;
+use super::connect::Cancel;
+use super::state::{Intent, OfferAnswerState, OfferReason, Session, SessionState};
 use super::{SessionEvent, connect};
+use crate::body::SDP;
 use crate::endpoint::{Cx, RequestSpec, ServerRequest, contact_lines};
 use crate::transaction::ClientId;
-use crate::{Message, Method, Reply, sdp_of};
+use crate::{Message, Method, Reply};
 
 impl Session {
-    // ---- ours ----------------------------------------------------------------------------------------------------------------
+    // ---- sent ----------------------------------------------------------------------------------------------------------------
 
     /// See [`crate::Endpoint::offer`].
     pub(crate) fn offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes) {
@@ -19,7 +20,7 @@ impl Session {
         self.offer_if_queued(cx);
     }
 
-    /// Send the offer that waits, if its turn has come.
+    /// Send the pending offer, if the state allows it.
     pub(crate) fn offer_if_queued(&mut self, cx: &mut Cx<'_>) {
         if self.pending_offer.is_none() || !matches!(self.offer_answer, OfferAnswerState::Stable) {
             return;
@@ -27,17 +28,20 @@ impl Session {
         let by_update = match &self.state {
             SessionState::Confirmed(up) if up.unacked.is_none() => false,
             SessionState::InviteReceived(ringing)
-                if self.peer.updates
-                    && ringing.first == First::Done
+                if self.peer.allows_update
+                    && ringing.initial_offer == InitialOffer::Complete
                     && ringing.accept.is_none()
                     && ringing.reliable.outstanding.is_none() =>
             {
                 true
             }
             SessionState::InviteSent(calling)
-                if self.peer.updates
+                if self.peer.allows_update
                     && matches!(calling.cancel, Cancel::No)
-                    && matches!(calling.forks.as_slice(), [connect::Fork { settled: true, .. }]) =>
+                    && matches!(
+                        calling.forks.as_slice(),
+                        [connect::Fork { initial_offer_complete: true, .. }]
+                    ) =>
             {
                 true
             }
@@ -48,101 +52,110 @@ impl Session {
             | SessionState::Terminated => return,
         };
         if let Some(sdp) = self.pending_offer.take() {
-            self.send_offer(cx, sdp, by_update, Why::Offer(0));
+            self.send_offer(cx, sdp, by_update, OfferReason::User(0));
         }
     }
 
-    /// Put an offer on the table.
-    pub(crate) fn send_offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes, by_update: bool, why: Why) {
+    /// Send an offer by UPDATE or re-INVITE.
+    pub(crate) fn send_offer(&mut self, cx: &mut Cx<'_>, sdp: Bytes, by_update: bool, reason: OfferReason) {
         self.offer_answer = OfferAnswerState::LocalOffer;
-        let intent =
-            if by_update { Intent::Update { sdp: Some(sdp), why } } else { Intent::ReInvite { sdp, why } };
-        if !self.request(cx, intent, false) {
+        let intent = if by_update {
+            Intent::Update { sdp: Some(sdp), reason }
+        } else {
+            Intent::ReInvite { sdp, reason }
+        };
+        if !self.send_request(cx, intent, false) {
             self.offer_answer = OfferAnswerState::Stable;
-            if matches!(why, Why::Offer(_)) {
+            if matches!(reason, OfferReason::User(_)) {
                 cx.event(self.id, SessionEvent::OfferRefused { status: 503 });
             }
         }
     }
 
-    /// The final answer to a re-INVITE of ours.
-    pub(crate) fn on_reinvite_answer(
+    /// The final response to our re-INVITE.
+    pub(crate) fn on_reinvite_response(
         &mut self,
         cx: &mut Cx<'_>,
         tx: ClientId,
         answer: Result<&Message, u16>,
         sdp: Bytes,
-        why: Why,
+        reason: OfferReason,
     ) {
         let response = match answer {
             Ok(response) if response.status().is_some_and(|status| status < 300) => response,
-            Ok(_) | Err(_) => return self.on_offer_refused(cx, answer, Some(sdp), false, why),
+            Ok(_) | Err(_) => return self.on_offer_rejected(cx, answer, Some(sdp), false, reason),
         };
         let (id, auth) = (self.id, self.auth.take());
         if let Some(dialog) = self.only_dialog() {
             dialog.refresh(response);
             let cseq = response.cseq().number;
-            let what = RequestSpec { method: &Method::Ack, cseq, max_forwards: 70, body: None };
-            cx.acknowledge(dialog, tx, what, Some(id), auth.as_ref());
+            let spec = RequestSpec { method: &Method::Ack, cseq, max_forwards: 70, body: None };
+            cx.send_ack(dialog, tx, spec, Some(id), auth.as_ref());
         }
-        self.on_offer_accepted(cx, response, Some(sdp), why);
+        self.on_offer_accepted(cx, response, Some(sdp), reason);
     }
 
-    /// The final answer to an UPDATE of ours.
-    pub(crate) fn on_update_answer(
+    /// The final response to our UPDATE.
+    pub(crate) fn on_update_response(
         &mut self,
         cx: &mut Cx<'_>,
         answer: Result<&Message, u16>,
         sdp: Option<Bytes>,
-        why: Why,
+        reason: OfferReason,
     ) {
         match answer {
             Ok(response) if response.status().is_some_and(|status| status < 300) => {
                 if let Some(dialog) = self.only_dialog() {
                     dialog.refresh(response);
                 }
-                self.on_offer_accepted(cx, response, sdp, why);
+                self.on_offer_accepted(cx, response, sdp, reason);
             }
-            Ok(_) | Err(_) => self.on_offer_refused(cx, answer, sdp, true, why),
+            Ok(_) | Err(_) => self.on_offer_rejected(cx, answer, sdp, true, reason),
         }
     }
 
-    fn on_offer_accepted(&mut self, cx: &mut Cx<'_>, response: &Message, sdp: Option<Bytes>, why: Why) {
+    fn on_offer_accepted(
+        &mut self,
+        cx: &mut Cx<'_>,
+        response: &Message,
+        sdp: Option<Bytes>,
+        reason: OfferReason,
+    ) {
         self.update_peer_capabilities(response);
         if matches!(self.state, SessionState::Terminating(_) | SessionState::Terminated) {
             return;
         }
         if matches!(self.state, SessionState::Confirmed(_)) {
-            self.timer.agreed(cx.now, response);
+            self.timer.on_2xx(cx.now, response);
         }
         if sdp.is_none() {
-            return; // a refresh that offered nothing
+            return; // a session refresh without SDP
         }
         if matches!(self.offer_answer, OfferAnswerState::LocalOffer) {
             self.offer_answer = OfferAnswerState::Stable;
         }
         self.local_sdp = sdp;
-        let answer = sdp_of(response).unwrap_or_default();
+        let answer = response.sdp().unwrap_or_default();
         let changed = answer.is_some() && answer != self.remote_sdp;
         if answer.is_some() {
             self.remote_sdp.clone_from(&answer);
         }
-        match (answer, why) {
-            (Some(sdp), Why::Offer(_)) => cx.event(self.id, SessionEvent::Answered { sdp }),
-            (Some(sdp), Why::Refresh) if changed => cx.event(self.id, SessionEvent::Answered { sdp }),
-            (None, Why::Offer(_)) => cx.event(self.id, SessionEvent::OfferRefused { status: 488 }),
-            (Some(_) | None, Why::Refresh) => {}
+        match (answer, reason) {
+            (Some(sdp), OfferReason::User(_)) => cx.event(self.id, SessionEvent::Answered { sdp }),
+            (Some(sdp), OfferReason::Refresh) if changed => cx.event(self.id, SessionEvent::Answered { sdp }),
+            (None, OfferReason::User(_)) => cx.event(self.id, SessionEvent::OfferRefused { status: 488 }),
+            (Some(_) | None, OfferReason::Refresh) => {}
         }
         self.offer_if_queued(cx);
     }
 
-    fn on_offer_refused(
+    fn on_offer_rejected(
         &mut self,
         cx: &mut Cx<'_>,
         answer: Result<&Message, u16>,
         sdp: Option<Bytes>,
         by_update: bool,
-        why: Why,
+        reason: OfferReason,
     ) {
         if matches!(self.state, SessionState::Terminating(_) | SessionState::Terminated) {
             return;
@@ -151,134 +164,140 @@ impl Session {
         if sdp.is_some() && matches!(self.offer_answer, OfferAnswerState::LocalOffer) {
             self.offer_answer = OfferAnswerState::Stable;
         }
-        // While the call is being set up, its INVITE tells whether the dialog lives.
+        // During call setup, the response to the INVITE decides whether the dialog lives.
         if matches!(status, 408 | 481) && matches!(self.state, SessionState::Confirmed(_)) {
             return self.on_dialog_gone(cx, status);
         }
         if let (422, Ok(response)) = (status, answer)
-            && self.timer.lengthen(response)
+            && self.timer.raise_interval(response)
         {
             if let Some(sdp) = sdp {
-                return self.send_offer(cx, sdp, by_update, why);
+                return self.send_offer(cx, sdp, by_update, reason);
             }
-            self.request(cx, Intent::Update { sdp, why }, false);
+            self.send_request(cx, Intent::Update { sdp, reason }, false);
             return;
         }
-        match (why, sdp) {
-            (Why::Refresh, _) => self.refresh_failed(cx, answer),
-            (Why::Offer(tries), Some(sdp)) => {
+        match (reason, sdp) {
+            (OfferReason::Refresh, _) => self.refresh_failed(cx, answer),
+            (OfferReason::User(tries), Some(sdp)) => {
                 if !self.retry_after_glare(cx, answer, sdp, tries) {
                     cx.event(self.id, SessionEvent::OfferRefused { status });
                 }
             }
-            (Why::Offer(_), None) => {}
+            (OfferReason::User(_), None) => {}
         }
         self.offer_if_queued(cx);
     }
 
-    // ---- theirs --------------------------------------------------------------------------------------------------------------
+    // ---- received ------------------------------------------------------------------------------------------------------------
 
     /// The peer's re-INVITE.
-    pub(crate) fn on_reinvite(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
+    pub(crate) fn on_reinvite(&mut self, cx: &mut Cx<'_>, request: ServerRequest) {
         let SessionState::Confirmed(up) = &mut self.state else {
             return match self.state {
-                SessionState::InviteReceived(_) => cx.later(&served),
+                SessionState::InviteReceived(_) => cx.respond_retry_later(&request),
                 SessionState::InviteSent(_)
                 | SessionState::Confirmed(_)
                 | SessionState::Terminating(_)
-                | SessionState::Terminated => cx.refuse(&served, 481),
+                | SessionState::Terminated => cx.respond_status(&request, 481),
             };
         };
         if up.bye.is_some() {
-            return cx.refuse(&served, 487);
+            return cx.respond_status(&request, 487);
         }
-        let Some(sdp) = self.may_offer(cx, &served) else { return };
+        let Some(sdp) = self.check_offer(cx, &request) else { return };
         let SessionState::Confirmed(up) = &mut self.state else { return };
         if up.unacked.take().is_some() {
-            // Who begins anew has our 2xx, though its ACK was lost.
+            // A peer that sends a re-INVITE has our 2xx, though its ACK was lost.
             cx.event(self.id, SessionEvent::Confirmed { sdp: None });
         }
-        cx.refuse(&served, 100);
-        self.update_peer_capabilities(&served.request);
+        cx.respond_status(&request, 100);
+        self.update_peer_capabilities(&request.message);
         self.requeue_own_offer();
         self.offer_answer = if sdp.is_some() {
-            OfferAnswerState::RemoteOffer(served)
+            OfferAnswerState::RemoteOffer(request)
         } else {
-            OfferAnswerState::OfferRequested(served)
+            OfferAnswerState::OfferRequested(request)
         };
         cx.event(self.id, SessionEvent::Offered { sdp });
     }
 
     /// The peer's UPDATE.
-    pub(crate) fn on_update(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
-        let settled = match &self.state {
+    pub(crate) fn on_update(&mut self, cx: &mut Cx<'_>, request: ServerRequest) {
+        let initial_offer_complete = match &self.state {
             SessionState::InviteSent(calling) => calling
                 .forks
                 .iter()
-                .find(|fork| *fork.dialog.remote_tag == *served.request.from_tag())
-                .is_some_and(|fork| fork.settled),
-            SessionState::InviteReceived(ringing) => ringing.first == First::Done,
+                .find(|fork| *fork.dialog.remote_tag == *request.message.from_tag())
+                .is_some_and(|fork| fork.initial_offer_complete),
+            SessionState::InviteReceived(ringing) => ringing.initial_offer == InitialOffer::Complete,
             SessionState::Confirmed(_) => true,
-            SessionState::Terminating(_) | SessionState::Terminated => return cx.refuse(&served, 481),
+            SessionState::Terminating(_) | SessionState::Terminated => {
+                return cx.respond_status(&request, 481);
+            }
         };
-        if served.request.body().is_empty() {
-            if !Self::interval_fits(cx, &served) {
+        let Ok(sdp) = request.message.sdp() else { return cx.reject_body(&request) };
+        if sdp.is_none() {
+            if !Self::check_session_interval(cx, &request) {
                 return;
             }
-            self.update_peer_capabilities(&served.request);
-            return self.accept_update(cx, &served, None);
+            self.update_peer_capabilities(&request.message);
+            return self.accept_update(cx, &request, None);
         }
-        if !settled {
-            // The offer of the INVITE has no answer yet: theirs when we ring, ours when they do (RFC 3311 §5.2).
+        if !initial_offer_complete {
+            // The offer of the INVITE is still unanswered: the answer is ours to send (UAS), or the peer's (UAC) (RFC 3311 §5.2).
             return match &self.state {
                 SessionState::InviteReceived(ringing)
-                    if matches!(ringing.first, First::Offered | First::Shown(_)) =>
+                    if matches!(
+                        ringing.initial_offer,
+                        InitialOffer::Received | InitialOffer::AnsweredUnreliably(_)
+                    ) =>
                 {
-                    cx.later(&served);
+                    cx.respond_retry_later(&request);
                 }
                 SessionState::InviteReceived(_)
                 | SessionState::InviteSent(_)
                 | SessionState::Confirmed(_)
                 | SessionState::Terminating(_)
                 | SessionState::Terminated => {
-                    cx.refuse(&served, 491);
+                    cx.respond_status(&request, 491);
                 }
             };
         }
-        let Some(sdp) = self.may_offer(cx, &served) else { return };
-        self.update_peer_capabilities(&served.request);
+        let Some(sdp) = self.check_offer(cx, &request) else { return };
+        self.update_peer_capabilities(&request.message);
         self.requeue_own_offer();
-        self.offer_answer = OfferAnswerState::RemoteOffer(served);
+        self.offer_answer = OfferAnswerState::RemoteOffer(request);
         cx.event(self.id, SessionEvent::Offered { sdp });
     }
 
-    /// Whether the peer may make the offer that this request carries; if not, it is refused here. Tells the offer.
-    #[allow(clippy::option_option)] // refused, or without a description, or with one
-    fn may_offer(&mut self, cx: &mut Cx<'_>, served: &ServerRequest) -> Option<Option<Bytes>> {
+    /// Whether the peer may send the offer of this request now; if not, rejects it and returns `None`. The inner value is the offer.
+    #[allow(clippy::option_option)] // rejected, without SDP, with SDP
+    fn check_offer(&mut self, cx: &mut Cx<'_>, request: &ServerRequest) -> Option<Option<Bytes>> {
         match &self.offer_answer {
             OfferAnswerState::LocalOffer | OfferAnswerState::LocalOfferInResponse => {
-                cx.refuse(served, 491);
+                cx.respond_status(request, 491);
                 return None;
             }
             OfferAnswerState::RemoteOffer(_) | OfferAnswerState::OfferRequested(_) => {
-                cx.later(served);
+                cx.respond_retry_later(request);
                 return None;
             }
             OfferAnswerState::Stable | OfferAnswerState::Glare { .. } => {}
         }
-        if !Self::interval_fits(cx, served) {
+        if !Self::check_session_interval(cx, request) {
             return None;
         }
-        match sdp_of(&served.request) {
+        match request.message.sdp() {
             Ok(sdp) => Some(sdp),
-            Err(status) => {
-                cx.refuse(served, status);
+            Err(_) => {
+                cx.reject_body(request);
                 None
             }
         }
     }
 
-    /// An offer of ours that waits after 491 goes behind the peer's.
+    /// Our own offer that waits after 491 is requeued behind the peer's offer.
     fn requeue_own_offer(&mut self) {
         if let OfferAnswerState::Glare { sdp, .. } =
             std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable)
@@ -289,9 +308,9 @@ impl Session {
 
     /// See [`crate::Endpoint::answer`].
     pub(crate) fn answer(&mut self, cx: &mut Cx<'_>, answer: Result<Bytes, u16>) {
-        let (served, asked) = match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
-            OfferAnswerState::RemoteOffer(served) => (served, false),
-            OfferAnswerState::OfferRequested(served) => (served, true),
+        let (request, asked) = match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
+            OfferAnswerState::RemoteOffer(request) => (request, false),
+            OfferAnswerState::OfferRequested(request) => (request, true),
             other @ (OfferAnswerState::Stable
             | OfferAnswerState::LocalOffer
             | OfferAnswerState::LocalOfferInResponse
@@ -304,13 +323,13 @@ impl Session {
             Ok(sdp) => {
                 self.local_sdp = Some(sdp.clone());
                 if !asked {
-                    self.remote_sdp = sdp_of(&served.request).unwrap_or_default();
+                    self.remote_sdp = request.message.sdp().unwrap_or_default();
                 }
-                match served.request.method() {
-                    Method::Invite => self.accept_reinvite(cx, &served, &sdp, asked),
+                match request.message.method() {
+                    Method::Invite => self.accept_reinvite(cx, &request, &sdp, asked),
                     Method::Prack => {
                         let reply = Reply { body: Some((SDP, &sdp)), ..Reply::new(200) };
-                        cx.respond(&served, "", reply, |_, _| {});
+                        cx.respond(&request, "", reply, |_, _| {});
                     }
                     Method::Update
                     | Method::Ack
@@ -324,38 +343,43 @@ impl Session {
                     | Method::Refer
                     | Method::Message
                     | Method::Publish
-                    | Method::Other(_) => self.accept_update(cx, &served, Some(&sdp)),
+                    | Method::Other(_) => self.accept_update(cx, &request, Some(&sdp)),
                 }
             }
-            Err(status) => cx.refuse(&served, if (300..700).contains(&status) { status } else { 488 }),
+            Err(status) => {
+                cx.respond_status(&request, if (300..700).contains(&status) { status } else { 488 });
+            }
         }
         self.offer_if_queued(cx);
     }
 
-    fn accept_reinvite(&mut self, cx: &mut Cx<'_>, served: &ServerRequest, sdp: &Bytes, asked: bool) {
+    fn accept_reinvite(&mut self, cx: &mut Cx<'_>, request: &ServerRequest, sdp: &Bytes, asked: bool) {
         let SessionState::Confirmed(mut up) = std::mem::replace(&mut self.state, SessionState::Terminated)
         else {
             return;
         };
-        up.dialog.refresh(&served.request);
-        self.succeed(cx, &mut up, served, Some(sdp), asked);
+        up.dialog.refresh(&request.message);
+        self.send_2xx(cx, &mut up, request, Some(sdp), asked);
         if asked {
             self.offer_answer = OfferAnswerState::LocalOfferInResponse;
         }
         self.state = SessionState::Confirmed(up);
     }
 
-    fn accept_update(&mut self, cx: &mut Cx<'_>, served: &ServerRequest, sdp: Option<&Bytes>) {
-        let (up, timer, now) = (matches!(self.state, SessionState::Confirmed(_)), self.peer.timer, cx.now);
+    fn accept_update(&mut self, cx: &mut Cx<'_>, request: &ServerRequest, sdp: Option<&Bytes>) {
+        let (up, timer, now) =
+            (matches!(self.state, SessionState::Confirmed(_)), self.peer.supports_timer, cx.now);
         let mut refresh = self.timer;
-        let Some(dialog) = self.dialog(served.request.from_tag()) else { return cx.refuse(served, 481) };
-        dialog.refresh(&served.request);
+        let Some(dialog) = self.dialog(request.message.from_tag()) else {
+            return cx.respond_status(request, 481);
+        };
+        dialog.refresh(&request.message);
         let dialog = &*dialog;
         let reply = Reply { body: sdp.map(|sdp| (SDP, sdp.as_ref())), ..Reply::new(200) };
-        cx.respond(served, "", reply, |lines, core| {
+        cx.respond(request, "", reply, |lines, core| {
             contact_lines(lines, dialog, &core.config.allow);
             if up {
-                refresh.agree(now, &core.config, &served.request, timer, lines);
+                refresh.negotiate(now, &core.config, &request.message, timer, lines);
             }
         });
         self.timer = refresh;

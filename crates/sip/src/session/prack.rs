@@ -1,18 +1,18 @@
-//! Reliable provisional answers (RFC 3262), on both sides.
+//! Reliable provisional responses and PRACK (RFC 3262), on both sides.
 
 use std::collections::VecDeque;
 
 use base::Instant;
 use bytes::Bytes;
 
-use super::accept::First;
+use super::accept::InitialOffer;
 use super::state::{Intent, OfferAnswerState, Session, SessionState};
 use super::{SessionEvent, Termination};
 use crate::endpoint::{Cx, ServerRequest};
-use crate::transaction::{ClientId, Resend};
-use crate::{HeaderName, Message, Reply, sdp_of};
+use crate::transaction::{ClientId, Retransmission};
+use crate::{HeaderName, Message, Reply};
 
-/// Our reliable provisional answers to one INVITE.
+/// Our reliable provisional responses to one INVITE.
 #[derive(Debug)]
 pub(crate) struct Reliable {
     /// The INVITE requires 100rel.
@@ -22,39 +22,39 @@ pub(crate) struct Reliable {
     /// The next RSeq.
     pub(crate) next: u32,
     pub(crate) outstanding: Option<Outstanding>,
-    /// Those that wait for the PRACK of the one before.
+    /// Status and SDP of the responses that wait for the PRACK of the previous one.
     pub(crate) queue: VecDeque<(u16, Option<Bytes>)>,
 }
 
-/// A reliable provisional answer without PRACK.
+/// A reliable provisional response without PRACK.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
     rseq: u32,
     bytes: Bytes,
-    resend: Resend,
+    resend: Retransmission,
     until: Instant,
 }
 
-/// Provisional answers that may wait for their turn.
-const QUEUE: usize = 8;
+/// Maximum number of queued provisional responses.
+const MAX_QUEUED: usize = 8;
 
 impl Reliable {
     pub(crate) fn enqueue(&mut self, status: u16, sdp: Option<Bytes>) {
-        if self.queue.len() < QUEUE {
+        if self.queue.len() < MAX_QUEUED {
             self.queue.push_back((status, sdp));
         }
     }
 
-    pub(crate) fn take_number(&mut self) -> u32 {
+    pub(crate) fn next_rseq(&mut self) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         number
     }
 
     pub(crate) fn sent(&mut self, cx: &Cx<'_>, rseq: u32, bytes: Bytes) {
-        let times = cx.core.transactions.times;
-        let resend = Resend::first(cx.now, times.t1);
-        self.outstanding = Some(Outstanding { rseq, bytes, resend, until: cx.now + times.long });
+        let timer_values = cx.core.transactions.timer_values;
+        let resend = Retransmission::first(cx.now, timer_values.t1);
+        self.outstanding = Some(Outstanding { rseq, bytes, resend, until: cx.now + timer_values.timeout });
     }
 }
 
@@ -67,12 +67,12 @@ impl super::accept::Ringing {
 }
 
 impl Session {
-    /// Acknowledge a reliable provisional answer.
-    pub(crate) fn prack(&mut self, cx: &mut Cx<'_>, rack: (u32, u32), tag: Box<str>) {
-        self.request(cx, Intent::Prack { rack, tag }, false);
+    /// Send PRACK for a reliable provisional response.
+    pub(crate) fn send_prack(&mut self, cx: &mut Cx<'_>, rack: (u32, u32), tag: Box<str>) {
+        self.send_request(cx, Intent::Prack { rack, tag }, false);
     }
 
-    /// A provisional answer to a re-INVITE may be reliable as well.
+    /// A provisional response to a re-INVITE may be reliable as well.
     pub(crate) fn prack_reinvite(&mut self, cx: &mut Cx<'_>, tx: ClientId, response: &Message) {
         let reinvite = self.pending.iter().any(|p| p.tx == tx && matches!(p.intent, Intent::ReInvite { .. }));
         let reliable = response.tokens(HeaderName::Require).any(|token| token.eq_ignore_ascii_case("100rel"));
@@ -81,51 +81,58 @@ impl Session {
             let same =
                 |intent: &Intent| matches!(intent, Intent::Prack { rack: known, .. } if *known == rack);
             if !self.pending.iter().any(|pending| same(&pending.intent)) {
-                self.prack(cx, rack, response.to_tag().into());
+                self.send_prack(cx, rack, response.to_tag().into());
             }
         }
     }
 
     /// The peer's PRACK.
-    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
-        let SessionState::InviteReceived(ringing) = &mut self.state else { return cx.refuse(&served, 481) };
-        let cseq = ringing.invite.request.cseq().number;
-        let fits = |out: &Outstanding| rack(&served.request) == Some((out.rseq, cseq));
-        if !ringing.reliable.outstanding.as_ref().is_some_and(fits) {
-            return cx.refuse(&served, 481);
-        }
-        let sdp = match sdp_of(&served.request) {
-            Ok(sdp) => sdp,
-            Err(status) => return cx.refuse(&served, status),
+    pub(crate) fn on_prack(&mut self, cx: &mut Cx<'_>, request: ServerRequest) {
+        let SessionState::InviteReceived(ringing) = &mut self.state else {
+            return cx.respond_status(&request, 481);
         };
+        let cseq = ringing.invite.message.cseq().number;
+        let fits = |out: &Outstanding| rack(&request.message) == Some((out.rseq, cseq));
+        if !ringing.reliable.outstanding.as_ref().is_some_and(fits) {
+            return cx.respond_status(&request, 481);
+        }
+        let Ok(sdp) = request.message.sdp() else { return cx.reject_body(&request) };
         ringing.reliable.outstanding = None;
-        match (&ringing.first, sdp) {
-            (First::Sent, answer) => {
-                // The answer to the offer that the provisional answer carried; without one the offer stands unanswered until ACK.
-                ringing.first = First::Done;
+        match (&ringing.initial_offer, sdp) {
+            (InitialOffer::LocalSent, answer) => {
+                // The answer to the offer in our provisional response; without one the offer stays unanswered until ACK.
+                ringing.initial_offer = InitialOffer::Complete;
                 self.offer_answer = OfferAnswerState::Stable;
-                cx.respond(&served, "", Reply::new(200), |_, _| {});
+                cx.respond(&request, "", Reply::new(200), |_, _| {});
                 if answer.is_some() {
                     self.remote_sdp.clone_from(&answer);
                     cx.event(self.id, SessionEvent::Confirmed { sdp: answer });
                 }
             }
-            (First::Done, Some(offer)) if matches!(self.offer_answer, OfferAnswerState::Stable) => {
+            (InitialOffer::Complete, Some(offer))
+                if matches!(self.offer_answer, OfferAnswerState::Stable) =>
+            {
                 self.remote_sdp = Some(offer.clone());
-                self.offer_answer = OfferAnswerState::RemoteOffer(served);
+                self.offer_answer = OfferAnswerState::RemoteOffer(request);
                 cx.event(self.id, SessionEvent::Offered { sdp: Some(offer) });
             }
-            (First::Done | First::Offered | First::Shown(_) | First::Wanted, _) => {
-                cx.respond(&served, "", Reply::new(200), |_, _| {});
+            (
+                InitialOffer::Complete
+                | InitialOffer::Received
+                | InitialOffer::AnsweredUnreliably(_)
+                | InitialOffer::Requested,
+                _,
+            ) => {
+                cx.respond(&request, "", Reply::new(200), |_, _| {});
             }
         }
         self.after_prack(cx);
     }
 
-    /// What waited for the PRACK comes next.
+    /// Send the next response that waited for the PRACK.
     fn after_prack(&mut self, cx: &mut Cx<'_>) {
         let SessionState::InviteReceived(ringing) = &mut self.state else { return };
-        if let Some(super::accept::Waiting(sdp)) = ringing.accept.take() {
+        if let Some(super::accept::PendingAccept(sdp)) = ringing.accept.take() {
             self.accept(cx, sdp);
         } else if let Some((status, sdp)) = ringing.reliable.queue.pop_front() {
             self.progress(cx, status, sdp);
@@ -135,30 +142,30 @@ impl Session {
     }
 
     pub(crate) fn tick_reliable(&mut self, cx: &mut Cx<'_>) {
-        let long = cx.core.transactions.times.long;
+        let timeout = cx.core.transactions.timer_values.timeout;
         let SessionState::InviteReceived(ringing) = &mut self.state else { return };
         let tx = ringing.invite.tx;
         if let Some((bytes, at)) = &mut ringing.last
             && *at <= cx.now
         {
-            *at = cx.now + super::accept::REMINDER;
-            cx.core.transactions.repeat(tx, bytes, cx.out);
+            *at = cx.now + super::accept::PROVISIONAL_INTERVAL;
+            cx.core.transactions.retransmit(tx, bytes, cx.out);
         }
         let Some(out) = &mut ringing.reliable.outstanding else { return };
         if out.until <= cx.now {
-            // Never acknowledged: the INVITE is refused with 5xx (RFC 3262 §3).
+            // Never acknowledged: reject the INVITE with 5xx (RFC 3262 §3).
             let tag = ringing.dialog.local_tag.clone();
             let invite = ringing.invite.clone();
             cx.respond(&invite, &tag, Reply::new(504), |_, _| {});
-            self.end(cx, Termination::DialogGone);
+            self.terminate(cx, Termination::DialogGone);
         } else if out.resend.at <= cx.now {
-            out.resend = out.resend.again(cx.now, long);
-            cx.core.transactions.repeat(tx, &out.bytes, cx.out);
+            out.resend = out.resend.next(cx.now, timeout);
+            cx.core.transactions.retransmit(tx, &out.bytes, cx.out);
         }
     }
 }
 
-/// The two numbers of RAck, where its method is INVITE (RFC 3262 §7.2).
+/// RSeq and CSeq number of RAck, if its method is INVITE (RFC 3262 §7.2).
 fn rack(prack: &Message) -> Option<(u32, u32)> {
     let mut parts = prack.header(HeaderName::RAck)?.split_ascii_whitespace();
     let numbers = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);

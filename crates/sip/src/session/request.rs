@@ -1,18 +1,18 @@
-//! Requests of ours within a dialog: one way to write each of them, the first time and after a challenge.
+//! In-dialog requests that we send, the first time and again after a challenge.
 
-use super::connect::SDP;
-use super::state::{Intent, Pending, Session, SessionState};
+use super::state::{InDialogRequest, Intent, Session, SessionState};
+use crate::body::SDP;
 use crate::endpoint::{Cx, RequestSpec, contact_lines};
 use crate::transaction::Owner;
 
 impl Session {
-    /// Send what `intent` says, with the credentials just computed where it was challenged. Tells whether it could be sent.
-    pub(crate) fn request(&mut self, cx: &mut Cx<'_>, intent: Intent, authed: bool) -> bool {
+    /// Send the request of `intent`, with the current credentials if `auth_sent`. `false` if it could not be sent.
+    pub(crate) fn send_request(&mut self, cx: &mut Cx<'_>, intent: Intent, auth_sent: bool) -> bool {
         let id = self.id;
-        if matches!(intent, Intent::ReInvite { .. }) && !authed {
+        if matches!(intent, Intent::ReInvite { .. }) && !auth_sent {
             self.auth = None;
         }
-        let auth = if authed { self.auth.clone() } else { None };
+        let auth = if auth_sent { self.auth.clone() } else { None };
         let (refresh, up) = (self.timer, matches!(self.state, SessionState::Confirmed(_)));
         let dialog = match &intent {
             Intent::Prack { tag, .. } => self.dialog(tag),
@@ -27,14 +27,14 @@ impl Session {
             Intent::Info { kind, body } => Some((&**kind, body.as_ref())),
             Intent::Update { sdp: None, .. } | Intent::Bye { .. } | Intent::Prack { .. } => None,
         };
-        let what = RequestSpec { method: intent.method(), cseq, max_forwards: 70, body };
+        let spec = RequestSpec { method: intent.method(), cseq, max_forwards: 70, body };
         let dialog = &*dialog;
-        let tx = cx.send(dialog, what, Owner::Session(id), |lines, core| {
+        let tx = cx.send(dialog, spec, Owner::Session(id), |lines, core| {
             match &intent {
                 Intent::ReInvite { .. } | Intent::Update { .. } => {
                     contact_lines(lines, dialog, &core.config.allow);
                     if up {
-                        refresh.hold_lines(lines);
+                        refresh.refresh_headers(lines);
                     }
                 }
                 Intent::Bye { lines: own } => {
@@ -50,7 +50,7 @@ impl Session {
             }
         });
         let Some(tx) = tx else { return false };
-        self.pending.push(Pending { tx, intent, authed });
+        self.pending.push(InDialogRequest { tx, intent, auth_sent });
         true
     }
 
@@ -58,17 +58,17 @@ impl Session {
     pub(crate) fn info(&mut self, cx: &mut Cx<'_>, kind: &str, body: &[u8]) {
         if matches!(self.state, SessionState::Confirmed(_)) {
             let body = bytes::Bytes::copy_from_slice(body);
-            self.request(cx, Intent::Info { kind: kind.into(), body }, false);
+            self.send_request(cx, Intent::Info { kind: kind.into(), body }, false);
         }
     }
 
     /// The peer's INFO.
-    pub(crate) fn on_info(&mut self, cx: &mut Cx<'_>, served: &crate::endpoint::ServerRequest) {
+    pub(crate) fn on_info(&mut self, cx: &mut Cx<'_>, request: &crate::endpoint::ServerRequest) {
         if matches!(self.state, SessionState::Terminating(_)) {
-            return cx.refuse(served, 481);
+            return cx.respond_status(request, 481);
         }
-        cx.refuse(served, 200);
-        let request = &served.request;
+        cx.respond_status(request, 200);
+        let request = &request.message;
         let content_type = request.header(crate::HeaderName::ContentType).unwrap_or_default().to_owned();
         cx.event(self.id, super::SessionEvent::Info { content_type, body: request.body() });
     }

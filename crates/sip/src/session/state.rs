@@ -1,4 +1,4 @@
-//! What a session is between two inputs, and how each input finds the verb that deals with it.
+//! The state of a session, and the dispatch of each input to the operation that handles it.
 
 use std::sync::Arc;
 
@@ -13,55 +13,55 @@ use super::{SessionEvent, SessionId, Termination};
 use crate::dialog::Dialog;
 use crate::digest::Account;
 use crate::endpoint::{Cx, ServerRequest};
-use crate::transaction::{ClientId, Key, Resend, ServerId};
+use crate::transaction::{ClientId, Key, Retransmission, ServerId};
 use crate::{HeaderName, Headers, Message, Method};
 
 /// One INVITE session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    /// Its place among the dialogs.
+    /// Its key in the dialog table.
     pub(crate) key: Key,
     pub(crate) timer_at: Option<Instant>,
     pub(crate) state: SessionState,
     pub(crate) offer_answer: OfferAnswerState,
-    /// An offer of the user that waits for its turn; a later one takes its place.
+    /// An offer of the user that cannot be sent yet; a later one replaces it.
     pub(crate) pending_offer: Option<Bytes>,
-    /// Requests of ours within the dialog that have no final answer.
-    pub(crate) pending: SmallVec<[Pending; 2]>,
+    /// In-dialog requests that we sent and that have no final response.
+    pub(crate) pending: SmallVec<[InDialogRequest; 2]>,
     pub(crate) timer: SessionTimer,
-    /// Our description in force: session refreshes by re-INVITE repeat it.
+    /// Our current SDP; a session refresh by re-INVITE repeats it.
     pub(crate) local_sdp: Option<Bytes>,
     pub(crate) remote_sdp: Option<Bytes>,
     pub(crate) peer: Peer,
-    /// Whether the INVITE was ours, and so the Call-ID (RFC 3261 §14.1).
+    /// Whether we sent the INVITE, and so own the Call-ID (RFC 3261 §14.1).
     pub(crate) caller: bool,
     pub(crate) credentials: Option<Account>,
-    /// The Authorization line of the last INVITE, which its ACK repeats (§22.1).
+    /// The Authorization header of the last INVITE, which its ACK repeats (§22.1).
     pub(crate) auth: Option<Headers>,
 }
 
-/// What the peer said that it can do.
+/// Capabilities that the peer announced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Peer {
-    /// `Allow` names UPDATE.
-    pub(crate) updates: bool,
-    /// `Supported` names timer.
-    pub(crate) timer: bool,
+    /// `Allow` lists UPDATE.
+    pub(crate) allows_update: bool,
+    /// `Supported` lists timer.
+    pub(crate) supports_timer: bool,
 }
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Debug)]
 pub(crate) enum SessionState {
-    /// Our INVITE has no final answer yet.
+    /// Our INVITE has no final response yet.
     InviteSent(Box<Calling>),
-    /// The peer's INVITE has no final answer yet.
+    /// The peer's INVITE has no final response yet.
     InviteReceived(Box<Ringing>),
     /// A 2xx was sent or received.
     Confirmed(Box<Up>),
-    /// We ended it, and the signalling of that is under way.
+    /// We ended it; BYE or the rejection is not complete yet.
     Terminating(Box<Closing>),
-    /// Nothing is left; the endpoint forgets it at once.
+    /// Nothing is left to do; the endpoint removes the session.
     Terminated,
 }
 
@@ -69,21 +69,21 @@ pub(crate) enum SessionState {
 #[derive(Debug)]
 pub(crate) struct Up {
     pub(crate) dialog: Dialog,
-    /// The 2xx of ours that waits for its ACK.
+    /// Our 2xx that waits for its ACK.
     pub(crate) unacked: Option<Unacked>,
-    /// BYE is wanted, and waits for that ACK (RFC 3261 §15).
+    /// BYE was requested, and waits for that ACK (RFC 3261 §15); the value is its header lines.
     pub(crate) bye: Option<Headers>,
 }
 
-/// A 2xx to an INVITE, repeated until its ACK comes (§13.3.1.4).
+/// A 2xx to an INVITE, retransmitted until its ACK arrives (§13.3.1.4).
 #[derive(Debug)]
 pub(crate) struct Unacked {
     pub(crate) tx: ServerId,
     pub(crate) cseq: u32,
     pub(crate) bytes: Bytes,
-    pub(crate) resend: Resend,
+    pub(crate) resend: Retransmission,
     pub(crate) until: Instant,
-    /// The 2xx carried an offer, the ACK brings the answer.
+    /// The 2xx carried an offer; the ACK carries the answer.
     pub(crate) offered: bool,
 }
 
@@ -91,55 +91,55 @@ pub(crate) struct Unacked {
 #[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) dialog: Dialog,
-    pub(crate) waits: Waits,
+    pub(crate) awaited: AwaitedReply,
 }
 
-/// What a session that we ended waits for.
+/// The message that a session which we ended waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waits {
-    /// The answer to BYE.
+pub(crate) enum AwaitedReply {
+    /// The response to BYE.
     Bye,
-    /// The ACK of our refusal.
+    /// The ACK of our rejection.
     Ack(ServerId),
 }
 
-/// Who has an offer on the table (RFC 3264 §4), apart from that of the first INVITE.
+/// State of offer/answer (RFC 3264 §4), except for the exchange that the initial INVITE started.
 #[derive(Debug)]
 pub(crate) enum OfferAnswerState {
-    /// Nobody.
+    /// No offer is pending.
     Stable,
-    /// The peer offers: the user answers.
+    /// The peer sent an offer; the user must answer it.
     RemoteOffer(ServerRequest),
-    /// The peer asks for our offer by a re-INVITE without one.
+    /// The peer asks for our offer by a re-INVITE without SDP.
     OfferRequested(ServerRequest),
-    /// We offer by re-INVITE or UPDATE.
+    /// We sent an offer by re-INVITE or UPDATE.
     LocalOffer,
-    /// We offer in a reliable 183 or in a 200: PRACK or ACK brings the answer.
+    /// We sent an offer in a reliable 183 or in a 200: PRACK or ACK carries the answer.
     LocalOfferInResponse,
-    /// We offered, the peer offered too (491): again at that time (RFC 3261 §14.1).
+    /// Our offer got 491 because the peer offered too; it is sent again at `at` (RFC 3261 §14.1).
     Glare { sdp: Bytes, tries: u8, at: Instant },
 }
 
-/// A request of ours within the dialog.
+/// An in-dialog request that we sent.
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub(crate) struct InDialogRequest {
     pub(crate) tx: ClientId,
     pub(crate) intent: Intent,
-    /// A challenge was answered once: never again.
-    pub(crate) authed: bool,
+    /// A challenge was answered; a second one is not.
+    pub(crate) auth_sent: bool,
 }
 
-/// What a request of ours is for: enough to send it again.
+/// The content of an in-dialog request: enough to send it again.
 #[derive(Clone, Debug)]
 pub(crate) enum Intent {
-    /// An offer of the user, or (`tries` counted from 1) one more after 491; with [`Why::SessionTimer`] a session refresh.
+    /// An offer of the user, or with [`OfferReason::Refresh`] a session refresh.
     ReInvite {
         sdp: Bytes,
-        why: Why,
+        reason: OfferReason,
     },
     Update {
         sdp: Option<Bytes>,
-        why: Why,
+        reason: OfferReason,
     },
     Bye {
         lines: Headers,
@@ -154,22 +154,22 @@ pub(crate) enum Intent {
     },
 }
 
-/// Whose wish a re-INVITE or UPDATE is.
+/// Why a re-INVITE or UPDATE is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Why {
-    /// The user's, with how often it met 491.
-    Offer(u8),
-    /// The session timer's.
+pub(crate) enum OfferReason {
+    /// An offer of the user; the number counts the 491 responses to it.
+    User(u8),
+    /// The session timer.
     Refresh,
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, key: Key, stage: SessionState, caller: bool) -> Self {
+    pub(crate) fn new(id: SessionId, key: Key, state: SessionState, caller: bool) -> Self {
         Session {
             id,
             key,
             timer_at: None,
-            state: stage,
+            state,
             offer_answer: OfferAnswerState::Stable,
             pending_offer: None,
             pending: SmallVec::new(),
@@ -183,7 +183,7 @@ impl Session {
         }
     }
 
-    /// The dialog whose remote tag this is; for a call that nobody answered yet, one of its forks.
+    /// The dialog with this remote tag; for an unanswered outgoing call, one of its early dialogs.
     pub(crate) fn dialog(&mut self, remote_tag: &str) -> Option<&mut Dialog> {
         let dialog = match &mut self.state {
             SessionState::InviteSent(calling) => {
@@ -201,7 +201,7 @@ impl Session {
         (*dialog.remote_tag == *remote_tag).then_some(dialog)
     }
 
-    /// The dialog that requests of the user go to: none while several forks are early.
+    /// The dialog for requests of the user; `None` while several early dialogs exist.
     pub(crate) fn only_dialog(&mut self) -> Option<&mut Dialog> {
         match &mut self.state {
             SessionState::InviteSent(calling) => match calling.forks.as_mut_slice() {
@@ -215,7 +215,7 @@ impl Session {
         }
     }
 
-    /// The Call-ID that all its dialogs share.
+    /// The Call-ID that all dialogs of the session share.
     pub(crate) fn call_id(&self) -> Option<&str> {
         match &self.state {
             SessionState::InviteSent(calling) => Some(&calling.base.call_id),
@@ -231,13 +231,13 @@ impl Session {
         self.only_dialog().map(|dialog| dialog.local_tag.clone())
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_terminated(&self) -> bool {
         matches!(self.state, SessionState::Terminated)
     }
 
-    /// The session is over: what the peer still waits for is refused, and the user is told.
-    pub(crate) fn end(&mut self, cx: &mut Cx<'_>, ended: Termination) {
-        if self.is_over() {
+    /// Terminate the session: reject the peer's pending offer, detach pending transactions, report the end.
+    pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, ended: Termination) {
+        if self.is_terminated() {
             return;
         }
         self.reject_pending_offer(cx);
@@ -255,11 +255,11 @@ impl Session {
         cx.event(self.id, SessionEvent::Ended(ended));
     }
 
-    /// Refuse the peer's offer that the user has not answered.
+    /// Reject the peer's offer that the user has not answered.
     pub(crate) fn reject_pending_offer(&mut self, cx: &mut Cx<'_>) {
         match std::mem::replace(&mut self.offer_answer, OfferAnswerState::Stable) {
-            OfferAnswerState::RemoteOffer(served) | OfferAnswerState::OfferRequested(served) => {
-                cx.refuse(&served, 487);
+            OfferAnswerState::RemoteOffer(request) | OfferAnswerState::OfferRequested(request) => {
+                cx.respond_status(&request, 487);
             }
             OfferAnswerState::Stable
             | OfferAnswerState::LocalOffer
@@ -268,45 +268,49 @@ impl Session {
         }
     }
 
-    /// Learn from a message what the peer can do.
+    /// Read the peer's capabilities from a message.
     pub(crate) fn update_peer_capabilities(&mut self, message: &Message) {
         if message.header_lines(HeaderName::Allow).next().is_some() {
-            self.peer.updates = message.tokens(HeaderName::Allow).any(|token| token == "UPDATE");
+            self.peer.allows_update = message.tokens(HeaderName::Allow).any(|token| token == "UPDATE");
         }
         if message.header_lines(HeaderName::Supported).next().is_some() {
-            self.peer.timer =
+            self.peer.supports_timer =
                 message.tokens(HeaderName::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
         }
     }
 
-    /// A request of the peer within the dialog, other than ACK and CANCEL; its transaction has begun.
-    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, served: ServerRequest) {
-        let Some(dialog) = self.dialog(served.request.from_tag()) else { return cx.refuse(&served, 481) };
-        if !dialog.accepts(&served.request, served.hop) {
-            return cx.refuse(&served, 500);
+    /// An in-dialog request of the peer, other than ACK and CANCEL; its transaction exists.
+    pub(crate) fn on_request(&mut self, cx: &mut Cx<'_>, request: ServerRequest) {
+        let Some(dialog) = self.dialog(request.message.from_tag()) else {
+            return cx.respond_status(&request, 481);
+        };
+        if !dialog.accepts(&request.message, request.hop) {
+            return cx.respond_status(&request, 500);
         }
         let early = matches!(self.state, SessionState::InviteSent(_));
-        let leaving = matches!(&self.state, SessionState::Confirmed(up) if up.bye.is_some());
-        match served.request.method() {
-            // The user has hung up, and only the ACK is awaited before BYE: nothing is agreed on any more.
-            Method::Invite | Method::Update | Method::Info if leaving => cx.refuse(&served, 481),
-            Method::Bye => self.on_bye(cx, &served),
-            Method::Invite if early => cx.refuse(&served, 491),
-            Method::Invite => self.on_reinvite(cx, served),
-            Method::Update => self.on_update(cx, served),
-            Method::Prack => self.on_prack(cx, served),
-            Method::Info => self.on_info(cx, &served),
-            Method::Options => cx.options(&served),
-            Method::Subscribe | Method::Notify => cx.refuse(&served, 489),
-            Method::Refer | Method::Message | Method::Publish | Method::Register => {
-                cx.not_allowed(&served, 405);
+        let bye_requested = matches!(&self.state, SessionState::Confirmed(up) if up.bye.is_some());
+        match request.message.method() {
+            // The user has hung up, and BYE waits only for the ACK: no new offers.
+            Method::Invite | Method::Update | Method::Info if bye_requested => {
+                cx.respond_status(&request, 481);
             }
-            Method::Other(_) => cx.not_allowed(&served, 501),
+            Method::Bye => self.on_bye(cx, &request),
+            Method::Invite if early => cx.respond_status(&request, 491),
+            Method::Invite => self.on_reinvite(cx, request),
+            Method::Update => self.on_update(cx, request),
+            Method::Prack => self.on_prack(cx, request),
+            Method::Info => self.on_info(cx, &request),
+            Method::Options => cx.answer_options(&request),
+            Method::Subscribe | Method::Notify => cx.respond_status(&request, 489),
+            Method::Refer | Method::Message | Method::Publish | Method::Register => {
+                cx.reject_method(&request, 405);
+            }
+            Method::Other(_) => cx.reject_method(&request, 501),
             Method::Ack | Method::Cancel => {}
         }
     }
 
-    /// A final answer (or `Err` with 408 or 503 for none) to a request of ours. Tells whether it was expected.
+    /// A response to one of our requests, or `Err` with 408 or 503 if there is none. `false` if no request of this session expects it.
     pub(crate) fn on_response(
         &mut self,
         cx: &mut Cx<'_>,
@@ -316,7 +320,7 @@ impl Session {
         if let SessionState::InviteSent(calling) = &self.state
             && calling.tx == tx
         {
-            self.on_invite_answer(cx, answer);
+            self.on_invite_response(cx, answer);
             return true;
         }
         let Some(at) = self.pending.iter().position(|pending| pending.tx == tx) else { return false };
@@ -328,18 +332,18 @@ impl Session {
             return true;
         }
         let pending = self.pending.remove(at);
-        if let (401 | 407, Ok(message), false) = (status, answer, pending.authed)
+        if let (401 | 407, Ok(message), false) = (status, answer, pending.auth_sent)
             && self.authorise(cx, message, pending.intent.method())
         {
-            self.request(cx, pending.intent, true);
+            self.send_request(cx, pending.intent, true);
             return true;
         }
         match pending.intent {
-            Intent::ReInvite { sdp, why } => self.on_reinvite_answer(cx, tx, answer, sdp, why),
-            Intent::Update { sdp, why } => self.on_update_answer(cx, answer, sdp, why),
+            Intent::ReInvite { sdp, reason } => self.on_reinvite_response(cx, tx, answer, sdp, reason),
+            Intent::Update { sdp, reason } => self.on_update_response(cx, answer, sdp, reason),
             Intent::Bye { .. } => {
                 if matches!(self.state, SessionState::Terminating(_)) {
-                    self.end(cx, Termination::Local);
+                    self.terminate(cx, Termination::Local);
                 }
             }
             Intent::Info { .. } => {
@@ -352,9 +356,9 @@ impl Session {
         true
     }
 
-    /// When the session's own timers ring next.
+    /// The time of the session's next timer.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let stage = match &self.state {
+        let state = match &self.state {
             SessionState::InviteReceived(ringing) => ringing.deadline(),
             SessionState::Confirmed(up) => {
                 up.unacked.as_ref().map(|unacked| unacked.resend.at.min(unacked.until))
@@ -371,10 +375,10 @@ impl Session {
         };
         let refresh =
             if matches!(self.state, SessionState::Confirmed(_)) { self.timer.deadline() } else { None };
-        stage.into_iter().chain(glare).chain(refresh).min()
+        state.into_iter().chain(glare).chain(refresh).min()
     }
 
-    /// The session's alarm rang.
+    /// The session's timer has expired.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
         self.tick_reliable(cx);
         self.tick_unacked(cx);

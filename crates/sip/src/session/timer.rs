@@ -1,11 +1,11 @@
-//! Session timers (RFC 4028): who refreshes, when, and what happens if nobody does.
+//! Session timers (RFC 4028): interval, refresher, refresh and expiry.
 
 use std::time::Duration;
 
 use base::Instant;
 
 use super::Termination;
-use super::state::{Intent, OfferAnswerState, Session, SessionState, Why};
+use super::state::{Intent, OfferAnswerState, OfferReason, Session, SessionState};
 use crate::endpoint::{Config, Cx, ServerRequest};
 use crate::{HeaderName, Headers, Message, Reply};
 
@@ -13,24 +13,24 @@ use crate::{HeaderName, Headers, Message, Reply};
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_field_names)]
 pub(crate) struct SessionTimer {
-    /// Seconds; 0 where there is no timer.
+    /// Interval in seconds; 0 means no timer.
     interval: u32,
-    /// The least that the peer takes, learnt from 422.
+    /// The peer's minimum interval in seconds, from a 422.
     min_se: u32,
-    /// Whether we refresh.
-    ours: bool,
+    /// Whether we are the refresher.
+    local_refresher: bool,
     refresh_at: Option<Instant>,
     expires_at: Option<Instant>,
 }
 
-/// The least interval that any side may ask for (RFC 4028 §4).
-const FLOOR: u32 = 90;
+/// The smallest interval that either side may request, in seconds (RFC 4028 §4).
+const MIN_INTERVAL: u32 = 90;
 
 fn seconds(of: Duration) -> u32 {
     u32::try_from(of.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Session-Expires: its seconds, and whether `refresher` names the sender of the request.
+/// Session-Expires: the seconds, and whether `refresher` is `uac`.
 fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
     let value = message.header(HeaderName::SessionExpires)?;
     let mut parts = value.split(';').map(str::trim);
@@ -42,35 +42,36 @@ fn session_expires(message: &Message) -> Option<(u32, Option<bool>)> {
     Some((seconds, refresher))
 }
 
-/// Whether a request asks for less than we take, and knows what 422 means: then it is refused with our Min-SE (§9).
-pub(crate) fn too_small(config: &Config, request: &Message) -> Option<u32> {
-    let ours = seconds(config.min_se);
+/// Our Min-SE in seconds, if a request asks for less and its sender understands 422: the request is then rejected (§9).
+pub(crate) fn below_min_se(config: &Config, request: &Message) -> Option<u32> {
+    let min_se = seconds(config.min_se);
     let asked = session_expires(request)?.0;
-    let timer = request.tokens(HeaderName::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
-    (asked < ours && timer).then_some(ours)
+    let supports_timer =
+        request.tokens(HeaderName::Supported).any(|token| token.eq_ignore_ascii_case("timer"));
+    (asked < min_se && supports_timer).then_some(min_se)
 }
 
 impl SessionTimer {
-    /// What we ask for in an INVITE.
-    pub(crate) fn wished(config: &Config) -> SessionTimer {
+    /// The timer that we request in an INVITE.
+    pub(crate) fn requested(config: &Config) -> SessionTimer {
         SessionTimer {
             interval: seconds(config.session_expires),
             min_se: seconds(config.min_se),
-            ours: true,
+            local_refresher: true,
             ..SessionTimer::default()
         }
     }
 
-    pub(crate) fn wish_lines(&self, lines: &mut Headers) {
+    pub(crate) fn invite_headers(&self, lines: &mut Headers) {
         if self.interval > 0 {
             lines.add("Session-Expires", self.interval).add("Min-SE", self.min_se);
         }
     }
 
-    /// The lines of a re-INVITE or UPDATE of ours: the roles stay as they are.
-    pub(crate) fn hold_lines(&self, lines: &mut Headers) {
+    /// Append the header lines of our re-INVITE or UPDATE; the refresher stays the same.
+    pub(crate) fn refresh_headers(&self, lines: &mut Headers) {
         if self.interval > 0 {
-            let refresher = if self.ours { "uac" } else { "uas" };
+            let refresher = if self.local_refresher { "uac" } else { "uas" };
             lines.add("Session-Expires", format_args!("{};refresher={refresher}", self.interval));
             if self.min_se > 0 {
                 lines.add("Min-SE", self.min_se);
@@ -78,41 +79,42 @@ impl SessionTimer {
         }
     }
 
-    /// 422: take what the peer's Min-SE says. Tells whether that is worth another try.
-    pub(crate) fn lengthen(&mut self, response: &Message) -> bool {
+    /// A 422 response: adopt the peer's Min-SE. `true` if that raises our values, so that a retry makes sense.
+    pub(crate) fn raise_interval(&mut self, response: &Message) -> bool {
         match response.number(HeaderName::MinSe) {
-            Some(Ok(least)) if least > self.min_se || least > self.interval => {
-                self.min_se = self.min_se.max(least);
-                self.interval = self.interval.max(least);
+            Some(Ok(min_se)) if min_se > self.min_se || min_se > self.interval => {
+                self.min_se = self.min_se.max(min_se);
+                self.interval = self.interval.max(min_se);
                 true
             }
             Some(_) | None => false,
         }
     }
 
-    /// We answer a request with 2xx: settle the interval and who refreshes (§9), and say so.
-    pub(crate) fn agree(
+    /// Set interval and refresher for our 2xx to a request (§9), and append the header lines.
+    pub(crate) fn negotiate(
         &mut self,
         now: Instant,
         config: &Config,
         request: &Message,
-        timer: bool,
+        supports_timer: bool,
         lines: &mut Headers,
     ) {
-        let wish = seconds(config.session_expires);
-        if wish == 0 {
+        let ours = seconds(config.session_expires);
+        if ours == 0 {
             return;
         }
         let asked = session_expires(request);
-        let least = match request.number(HeaderName::MinSe) {
-            Some(Ok(least)) => least.max(FLOOR),
-            Some(Err(())) | None => FLOOR,
+        let min_se = match request.number(HeaderName::MinSe) {
+            Some(Ok(min_se)) => min_se.max(MIN_INTERVAL),
+            Some(Err(())) | None => MIN_INTERVAL,
         };
         let running = self.expires_at.is_some();
-        let uac = timer && asked.and_then(|(_, uac)| uac).unwrap_or(!(running && self.ours));
+        let uac =
+            supports_timer && asked.and_then(|(_, uac)| uac).unwrap_or(!(running && self.local_refresher));
         self.interval =
-            asked.map_or(wish, |(seconds, _)| seconds.min(wish)).max(least).max(seconds(config.min_se));
-        self.ours = !uac;
+            asked.map_or(ours, |(seconds, _)| seconds.min(ours)).max(min_se).max(seconds(config.min_se));
+        self.local_refresher = !uac;
         self.start(now);
         let refresher = if uac { "uac" } else { "uas" };
         lines.add("Session-Expires", format_args!("{};refresher={refresher}", self.interval));
@@ -121,12 +123,12 @@ impl SessionTimer {
         }
     }
 
-    /// The peer answered a request of ours with 2xx: what it settled (§7.2).
-    pub(crate) fn agreed(&mut self, now: Instant, response: &Message) {
+    /// Read interval and refresher from the peer's 2xx to our request (§7.2).
+    pub(crate) fn on_2xx(&mut self, now: Instant, response: &Message) {
         match session_expires(response) {
             Some((seconds, uac)) if seconds > 0 => {
                 self.interval = seconds;
-                self.ours = uac.unwrap_or(true);
+                self.local_refresher = uac.unwrap_or(true);
                 self.start(now);
             }
             Some(_) | None => (self.interval, self.refresh_at, self.expires_at) = (0, None, None),
@@ -135,8 +137,8 @@ impl SessionTimer {
 
     fn start(&mut self, now: Instant) {
         let interval = Duration::from_secs(u64::from(self.interval));
-        self.refresh_at = self.ours.then(|| now + interval / 2);
-        // §10: BYE slightly before the end, so that it finds the proxies' state.
+        self.refresh_at = self.local_refresher.then(|| now + interval / 2);
+        // §10: BYE slightly before expiry, while the proxies still have their state.
         self.expires_at = Some(now + interval.saturating_sub((interval / 3).min(Duration::from_secs(32))));
     }
 
@@ -146,12 +148,12 @@ impl SessionTimer {
 }
 
 impl Session {
-    /// Refuse a re-INVITE or UPDATE that asks for too small an interval.
-    pub(crate) fn interval_fits(cx: &mut Cx<'_>, served: &ServerRequest) -> bool {
-        let Some(least) = too_small(&cx.core.config, &served.request) else { return true };
+    /// Reject a re-INVITE or UPDATE that requests too small an interval; `false` if it was rejected.
+    pub(crate) fn check_session_interval(cx: &mut Cx<'_>, request: &ServerRequest) -> bool {
+        let Some(min_se) = below_min_se(&cx.core.config, &request.message) else { return true };
         let mut lines = Headers::new();
-        lines.add("Min-SE", least);
-        cx.respond(served, "", Reply::new(422).lines(&lines), |_, _| {});
+        lines.add("Min-SE", min_se);
+        cx.respond(request, "", Reply::new(422).lines(&lines), |_, _| {});
         false
     }
 
@@ -161,31 +163,32 @@ impl Session {
         if self.timer.expires_at.is_some_and(|at| at <= cx.now) {
             let mut lines = Headers::new();
             lines.add("Reason", "SIP;cause=408;text=\"Session timer expired\"");
-            self.last_bye(cx, &lines);
-            return self.end(cx, if waiting { Termination::Local } else { Termination::SessionTimeout });
+            self.send_final_bye(cx, &lines);
+            return self
+                .terminate(cx, if waiting { Termination::Local } else { Termination::SessionTimeout });
         }
         if self.timer.refresh_at.is_none_or(|at| at > cx.now) {
             return;
         }
         let unacked = up.unacked.is_some();
         self.timer.refresh_at = None;
-        if self.peer.updates {
-            self.request(cx, Intent::Update { sdp: None, why: Why::Refresh }, false);
+        if self.peer.allows_update {
+            self.send_request(cx, Intent::Update { sdp: None, reason: OfferReason::Refresh }, false);
         } else if unacked || !matches!(self.offer_answer, OfferAnswerState::Stable) {
-            // Another offer is under way, and may be a refresh itself.
+            // Another offer is pending, and may be a refresh itself.
             self.timer.refresh_at = Some(cx.now + Duration::from_secs(5));
         } else if let Some(sdp) = self.local_sdp.clone() {
-            self.send_offer(cx, sdp, false, Why::Refresh);
+            self.send_offer(cx, sdp, false, OfferReason::Refresh);
         }
     }
 
-    /// A refresh was refused, though the session lives: again soon, until the session expires.
+    /// A refresh was rejected, but the dialog lives: retry soon, until the session expires.
     pub(crate) fn refresh_failed(&mut self, cx: &mut Cx<'_>, answer: Result<&Message, u16>) {
         let glare = answer.is_ok_and(|response| response.status() == Some(491));
         if answer.is_ok_and(|response| matches!(response.status(), Some(405 | 501))) {
-            self.peer.updates = false;
+            self.peer.allows_update = false;
         }
-        let wait = if glare { self.glare_wait(cx) } else { Duration::from_secs(5) };
+        let wait = if glare { self.glare_delay(cx) } else { Duration::from_secs(5) };
         self.timer.refresh_at = Some(cx.now + wait);
     }
 }

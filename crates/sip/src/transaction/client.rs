@@ -3,32 +3,32 @@
 use base::Instant;
 use bytes::Bytes;
 
-use super::{Expired, Key, Resend, Timer, Transactions};
+use super::{Expired, Key, Retransmission, Timer, Transactions};
 use crate::{
     Flow, HeaderName, Hop, Message, Output, RequestId, SessionId, SubscriptionId, Transport, limits, wire,
 };
 
-/// One client transaction; a stale one names nothing.
+/// Id of a client transaction. Never reused (slot, serial).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ClientId(u32, u32);
 
-/// Who waits for the answer.
+/// The receiver of the responses of a client transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     Session(SessionId),
     Request(RequestId),
     Subscription(SubscriptionId),
-    /// Nobody; its messages still belong to that session's ladder.
-    Nobody(Option<SessionId>),
+    /// No one. The messages still belong to the ladder diagram of that session.
+    None(Option<SessionId>),
 }
 
 impl Owner {
-    /// The session whose ladder shows the messages.
-    pub(crate) fn label(self) -> Option<SessionId> {
+    /// The session whose ladder diagram shows the messages.
+    pub(crate) fn ladder_session(self) -> Option<SessionId> {
         match self {
             Owner::Session(session) => Some(session),
             Owner::Request(_) | Owner::Subscription(_) => None,
-            Owner::Nobody(session) => session,
+            Owner::None(session) => session,
         }
     }
 }
@@ -38,17 +38,17 @@ enum State {
     /// Calling or Trying.
     Sent,
     Proceeding,
-    /// An INVITE was refused: its ACK is repeated with every repetition of the refusal. Others keep an empty one.
+    /// An INVITE got a final response of 300 to 699: `ack` is sent again for each retransmission of it. Empty for other methods.
     Completed {
         ack: Bytes,
     },
-    /// An INVITE got 2xx (RFC 6026): for each To-tag, the ACK that answers repetitions.
+    /// An INVITE got a 2xx (RFC 6026). For each To tag, the ACK that is sent again for each retransmission of the 2xx.
     Accepted {
         acks: Vec<(Box<str>, Hop, Bytes)>,
     },
 }
 
-/// See the module.
+/// One client transaction: the request, its state and its timers.
 #[derive(Debug)]
 pub(crate) struct Client {
     serial: u32,
@@ -58,24 +58,24 @@ pub(crate) struct Client {
     pub(crate) request: Bytes,
     state: State,
     pub(crate) owner: Owner,
-    armed: Option<Instant>,
-    resend: Option<Resend>,
+    timer_at: Option<Instant>,
+    resend: Option<Retransmission>,
     until: Option<Instant>,
 }
 
-/// What a response means to the transaction's owner.
+/// How a transaction handled a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ResponseOutcome {
-    /// There is no such transaction.
+    /// No transaction matches.
     Stray,
-    /// Seen before, or of no use.
+    /// A retransmission, or irrelevant in this state.
     Absorbed(Owner),
-    /// The owner must see it.
+    /// The owner must handle it.
     Passed(ClientId, Owner),
 }
 
 impl Transactions {
-    /// Send a request and wait for its answers; `None` where the cap is reached.
+    /// Send a request in a new transaction; `None` if the limit is reached.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -90,9 +90,9 @@ impl Transactions {
         }
         let serial = self.next_serial();
         let invite = request.starts_with(b"INVITE ");
-        let resend = (!hop.transport.is_reliable()).then(|| Resend::first(now, self.times.t1));
-        let until = Some(now + self.times.long);
-        out.push(Output::Transmit { hop, bytes: request.clone(), session: owner.label() });
+        let resend = (!hop.transport.is_reliable()).then(|| Retransmission::first(now, self.timer_values.t1));
+        let until = Some(now + self.timer_values.timeout);
+        out.push(Output::Transmit { hop, bytes: request.clone(), session: owner.ladder_session() });
         let client = Client {
             serial,
             key,
@@ -101,18 +101,18 @@ impl Transactions {
             request,
             state: State::Sent,
             owner,
-            armed: None,
+            timer_at: None,
             resend,
             until,
         };
         let slot = self.clients.insert(client) as u32;
         self.client_keys.insert(key, slot);
-        self.paths.insert((hop.flow, hop.remote, slot));
+        self.by_destination.insert((hop.flow, hop.remote, slot));
         self.arm_client(slot);
         Some(ClientId(slot, serial))
     }
 
-    /// One that is alive.
+    /// The transaction with this id, if it exists.
     pub(crate) fn client(&self, ClientId(slot, serial): ClientId) -> Option<&Client> {
         self.clients.get(slot as usize).filter(|c| c.serial == serial)
     }
@@ -121,7 +121,7 @@ impl Transactions {
         self.clients.get_mut(slot as usize).filter(|c| c.serial == serial)
     }
 
-    /// A response has come.
+    /// Handle a response.
     pub(crate) fn on_response(
         &mut self,
         now: Instant,
@@ -132,18 +132,18 @@ impl Transactions {
         let (Some(&slot), Some(status)) = (self.client_keys.get(&key), response.status()) else {
             return ResponseOutcome::Stray;
         };
-        let (long, t2, t4) = (self.times.long, self.times.t2, self.times.t4);
+        let (timeout, t2, t4) = (self.timer_values.timeout, self.timer_values.t2, self.timer_values.t4);
         let Some(client) = self.clients.get_mut(slot as usize) else { return ResponseOutcome::Stray };
         let (id, owner) = (ClientId(slot, client.serial), client.owner);
-        let repeats = !client.hop.transport.is_reliable();
-        let heard = match &mut client.state {
+        let unreliable = !client.hop.transport.is_reliable();
+        let outcome = match &mut client.state {
             State::Sent | State::Proceeding if status < 200 => {
                 if client.invite && matches!(client.state, State::Sent) {
-                    // Timers A and B end with the first 1xx (RFC 3261 §17.1.1.2), unless nobody would ever give up.
+                    // Timers A and B end with the first 1xx (RFC 3261 §17.1.1.2); without an owner to give up, the 64·T1 limit stays.
                     client.resend = None;
-                    client.until = matches!(owner, Owner::Nobody(_)).then(|| now + long);
+                    client.until = matches!(owner, Owner::None(_)).then(|| now + timeout);
                 } else if let Some(resend) = &mut client.resend {
-                    // Timer E goes on at T2 (§17.1.2.2).
+                    // Timer E continues at T2 (§17.1.2.2).
                     resend.interval = t2;
                 }
                 client.state = State::Proceeding;
@@ -152,24 +152,28 @@ impl Transactions {
             State::Sent | State::Proceeding if !client.invite => {
                 client.resend = None;
                 // Timer K.
-                client.until = Some(if repeats { now + t4 } else { now });
+                client.until = Some(if unreliable { now + t4 } else { now });
                 client.state = State::Completed { ack: Bytes::new() };
                 ResponseOutcome::Passed(id, owner)
             }
             State::Sent | State::Proceeding if status < 300 => {
                 client.resend = None;
                 // Timer M (RFC 6026 §7.2).
-                client.until = Some(now + long);
+                client.until = Some(now + timeout);
                 client.state = State::Accepted { acks: Vec::new() };
                 ResponseOutcome::Passed(id, owner)
             }
             State::Sent | State::Proceeding => {
                 let to = response.header_lines(HeaderName::To).next();
                 let ack = wire::ack_or_cancel(&mut self.buf, &client.request, "ACK", to, b"");
-                out.push(Output::Transmit { hop: client.hop, bytes: ack.clone(), session: owner.label() });
+                out.push(Output::Transmit {
+                    hop: client.hop,
+                    bytes: ack.clone(),
+                    session: owner.ladder_session(),
+                });
                 client.resend = None;
                 // Timer D.
-                client.until = Some(if repeats { now + long } else { now });
+                client.until = Some(if unreliable { now + timeout } else { now });
                 client.state = State::Completed { ack };
                 ResponseOutcome::Passed(id, owner)
             }
@@ -178,7 +182,7 @@ impl Transactions {
                     out.push(Output::Transmit {
                         hop: client.hop,
                         bytes: ack.clone(),
-                        session: owner.label(),
+                        session: owner.ladder_session(),
                     });
                 }
                 ResponseOutcome::Absorbed(owner)
@@ -186,7 +190,11 @@ impl Transactions {
             State::Accepted { acks } if (200..300).contains(&status) => {
                 match acks.iter().find(|(tag, ..)| **tag == *response.to_tag()) {
                     Some((_, hop, ack)) => {
-                        out.push(Output::Transmit { hop: *hop, bytes: ack.clone(), session: owner.label() });
+                        out.push(Output::Transmit {
+                            hop: *hop,
+                            bytes: ack.clone(),
+                            session: owner.ladder_session(),
+                        });
                         ResponseOutcome::Absorbed(owner)
                     }
                     None => ResponseOutcome::Passed(id, owner),
@@ -194,12 +202,12 @@ impl Transactions {
             }
             State::Accepted { .. } => ResponseOutcome::Absorbed(owner),
         };
-        self.settle_client(now, slot);
-        heard
+        self.remove_or_arm_client(now, slot);
+        outcome
     }
 
-    /// Keep the ACK of a 2xx, to be sent again with each repetition of it (RFC 3261 §13.2.2.4).
-    pub(crate) fn acknowledged(&mut self, id: ClientId, tag: &str, hop: Hop, ack: Bytes) {
+    /// Store the ACK of a 2xx, to be sent again for each retransmission of it (RFC 3261 §13.2.2.4).
+    pub(crate) fn store_ack(&mut self, id: ClientId, tag: &str, hop: Hop, ack: Bytes) {
         if let Some(Client { state: State::Accepted { acks }, .. }) = self.client_mut(id)
             && acks.len() < limits::EARLY_DIALOGS
         {
@@ -207,24 +215,24 @@ impl Transactions {
         }
     }
 
-    /// Whether an INVITE of ours was heard of (a CANCEL may be sent), and has no final answer yet.
+    /// Whether an INVITE has a provisional response (so that CANCEL may be sent) and no final response.
     pub(crate) fn is_proceeding(&self, id: ClientId) -> bool {
         self.client(id).is_some_and(|c| matches!(c.state, State::Proceeding))
     }
 
-    /// A CANCEL was sent: the final answer has 64·T1 to come (RFC 3261 §9.1).
+    /// A CANCEL was sent: the INVITE has 64·T1 to get its final response (RFC 3261 §9.1).
     pub(crate) fn await_final(&mut self, now: Instant, id: ClientId) {
-        let long = self.times.long;
+        let timeout = self.timer_values.timeout;
         if let Some(client) = self.client_mut(id)
             && matches!(client.state, State::Proceeding)
             && client.until.is_none()
         {
-            client.until = Some(now + long);
+            client.until = Some(now + timeout);
             self.arm_client(id.0);
         }
     }
 
-    /// Its owner has less patience than the timers.
+    /// Let the transaction time out at `until`, if that is earlier than its timer.
     pub(crate) fn shorten_timeout(&mut self, id: ClientId, until: Instant) {
         if let Some(client) = self.client_mut(id) {
             client.until = client.until.map(|usual| usual.min(until));
@@ -232,19 +240,19 @@ impl Transactions {
         }
     }
 
-    /// Nobody waits for it any more: what is left of it has 64·T1 to end.
+    /// Remove the owner; the transaction has 64·T1 to end.
     pub(crate) fn detach(&mut self, now: Instant, id: ClientId) {
         if let Some(client) = self.client_mut(id) {
-            client.owner = Owner::Nobody(client.owner.label());
+            client.owner = Owner::None(client.owner.ladder_session());
             self.await_final(now, id);
         }
     }
 
-    /// The alarm of a client rang.
+    /// The timer of a client transaction expired.
     pub(crate) fn fire_client(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
-        let (t2, long) = (self.times.t2, self.times.long);
+        let (t2, timeout) = (self.timer_values.t2, self.timer_values.timeout);
         let client = self.clients.get_mut(slot as usize)?;
-        client.armed = None;
+        client.timer_at = None;
         if client.until.is_some_and(|until| until <= now) {
             let waiting = matches!(client.state, State::Sent | State::Proceeding);
             let expired = Expired::Client { tx: ClientId(slot, client.serial), owner: client.owner };
@@ -252,26 +260,26 @@ impl Transactions {
             return waiting.then_some(expired);
         }
         if let Some(resend) = client.resend.filter(|r| r.at <= now) {
-            // Timer A doubles without end, timer E up to T2.
-            client.resend = Some(resend.again(now, if client.invite { long } else { t2 }));
-            let session = client.owner.label();
+            // Timer A doubles without limit, timer E up to T2.
+            client.resend = Some(resend.next(now, if client.invite { timeout } else { t2 }));
+            let session = client.owner.ladder_session();
             out.push(Output::Transmit { hop: client.hop, bytes: client.request.clone(), session });
         }
         self.arm_client(slot);
         None
     }
 
-    /// Clients that can hear nothing any more, because their connection closed or their peer is unreachable; they are gone (503, RFC 3261
-    /// §8.1.3.1).
-    pub(crate) fn broken(&mut self, flow: Flow, peer: Option<Hop>) -> Vec<(ClientId, Owner)> {
+    /// Remove the transactions that can get no response because their connection closed or their peer is unreachable (503, RFC 3261 §8.1.3.1).
+    /// Returns their ids and owners.
+    pub(crate) fn remove_unreachable(&mut self, flow: Flow, peer: Option<Hop>) -> Vec<(ClientId, Owner)> {
         let low = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let from = (flow, peer.map_or(low, |hop| hop.remote), 0);
-        let on_path = |(on, remote, _): &&(Flow, std::net::SocketAddr, u32)| {
+        let matches = |(on, remote, _): &&(Flow, std::net::SocketAddr, u32)| {
             *on == flow && peer.is_none_or(|hop| hop.remote == *remote)
         };
         let slots: Vec<u32> =
-            self.paths.range(from..).take_while(on_path).map(|(_, _, slot)| *slot).collect();
-        let mut lost = Vec::new();
+            self.by_destination.range(from..).take_while(matches).map(|(_, _, slot)| *slot).collect();
+        let mut removed = Vec::new();
         for slot in slots {
             let Some(client) = self.clients.get(slot as usize) else { continue };
             let transport = client.hop.transport;
@@ -280,14 +288,14 @@ impl Transactions {
                     && (transport != Transport::Udp || hop.listener == client.hop.listener)
             });
             if same && matches!(client.state, State::Sent | State::Proceeding) {
-                lost.push((ClientId(slot, client.serial), client.owner));
+                removed.push((ClientId(slot, client.serial), client.owner));
                 self.drop_client(slot);
             }
         }
-        lost
+        removed
     }
 
-    fn settle_client(&mut self, now: Instant, slot: u32) {
+    fn remove_or_arm_client(&mut self, now: Instant, slot: u32) {
         let Some(client) = self.clients.get(slot as usize) else { return };
         if matches!(client.state, State::Completed { .. }) && client.until.is_some_and(|until| until <= now) {
             self.drop_client(slot);
@@ -299,15 +307,15 @@ impl Transactions {
     fn arm_client(&mut self, slot: u32) {
         if let Some(client) = self.clients.get_mut(slot as usize) {
             let at = client.resend.map(|r| r.at).into_iter().chain(client.until).min();
-            self.alarms.set(Timer::Client(slot), &mut client.armed, at);
+            self.timers.set(Timer::Client(slot), &mut client.timer_at, at);
         }
     }
 
     fn drop_client(&mut self, slot: u32) {
         if let Some(mut client) = self.clients.try_remove(slot as usize) {
-            self.alarms.set(Timer::Client(slot), &mut client.armed, None);
+            self.timers.set(Timer::Client(slot), &mut client.timer_at, None);
             self.client_keys.remove(&client.key);
-            self.paths.remove(&(client.hop.flow, client.hop.remote, slot));
+            self.by_destination.remove(&(client.hop.flow, client.hop.remote, slot));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What tells transactions and dialogs apart: fields hashed to 128 bits under a key of this process.
+//! Keys of transactions and dialogs: header fields hashed to 128 bits under a secret key of this process.
 
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
@@ -8,11 +8,11 @@ use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use crate::{Message, Method};
 
-/// The name of a transaction, dialog or answer. Nobody without our keys can make two collide.
+/// The key of a transaction, dialog or cached response. Without the secret key nobody can construct a collision.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Key(pub(crate) u64, pub(crate) u64);
 
-/// What a key names; begins every hash, so that kinds never meet.
+/// The kind of entity that a key identifies. It is the first byte of every hash, so that keys of different kinds never collide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Client = 1,
@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Tag,
 }
 
-/// The hash key of this process.
+/// The secret hash key of this process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keys(u64, u64);
 
@@ -43,18 +43,18 @@ impl Keys {
         Key(h1, h2)
     }
 
-    /// A client transaction: our branch, and whether it is the CANCEL that shares it (RFC 3261 §17.1.3).
+    /// A client transaction: our branch, and whether it is the CANCEL, which shares the branch of its INVITE (RFC 3261 §17.1.3).
     pub(crate) fn client(&self, branch: &[u8], method: &Method) -> Key {
         let class: &[u8] = if *method == Method::Cancel { b"C" } else { b"" };
         self.of(Kind::Client, &[branch, class])
     }
 
-    /// A server transaction (RFC 3261 §17.2.3): branch, sent-by and method, ACK counting as INVITE; for RFC 2543 peers what identified
-    /// requests then; and the host that it came from, so that nobody elsewhere who guessed a branch can cancel. `method` may differ from
-    /// the request's: a CANCEL looks for its INVITE.
+    /// A server transaction (RFC 3261 §17.2.3): branch, sent-by and method, with ACK counting as INVITE; for RFC 2543 peers the fields that
+    /// identified requests then; and the source host, so that another host that guesses a branch cannot cancel. `method` may differ from the
+    /// request's: a CANCEL looks up its INVITE.
     pub(crate) fn server(&self, request: &Message, method: &Method, from: IpAddr) -> Key {
         let via = request.via();
-        let from = octets(from);
+        let from = ip_octets(from);
         let port = via.port.unwrap_or(0).to_be_bytes();
         let method = if *method == Method::Ack { &Method::Invite } else { method };
         let method = method.as_str().as_bytes();
@@ -66,19 +66,19 @@ impl Keys {
         self.of(Kind::Server, &[&via.branch, &via.host, &port, method, &from, id, tag, &number])
     }
 
-    /// Requests that came along several paths are equal in this (RFC 3261 §8.2.2.2).
+    /// Equal for copies of a request that arrived over several paths (RFC 3261 §8.2.2.2).
     pub(crate) fn merged(&self, request: &Message) -> Key {
         let cseq = request.cseq();
         let (id, from) = (request.call_id().as_bytes(), request.from_tag().as_bytes());
         self.of(Kind::Merged, &[id, from, &cseq.number.to_be_bytes(), cseq.method.as_str().as_bytes()])
     }
 
-    /// A dialog of ours: the peer's tag is compared by the session, for forks share ours.
+    /// A dialog: Call-ID and our tag. The session compares the peer's tag, because forks share ours.
     pub(crate) fn dialog(&self, call_id: &str, our_tag: &str) -> Key {
         self.of(Kind::Dialog, &[call_id.as_bytes(), our_tag.as_bytes()])
     }
 
-    /// A request whose answer is kept without a transaction.
+    /// A request whose response is cached without a transaction.
     pub(crate) fn answer(&self, request: &Message, from: SocketAddr) -> Key {
         let Key(a, b) = self.server(request, request.method(), from.ip());
         let number = request.cseq().number.to_be_bytes();
@@ -88,7 +88,7 @@ impl Keys {
         self.of(Kind::Answer, &parts)
     }
 
-    /// Noise that is the same for every repetition of a request: its stateless To-tag.
+    /// Random bits for the To tag of a stateless response: the same for every retransmission of the request.
     pub(crate) fn tag(&self, request: &Message) -> u64 {
         let via = request.via();
         let (id, from) = (request.call_id().as_bytes(), request.from_tag().as_bytes());
@@ -96,8 +96,8 @@ impl Keys {
     }
 }
 
-/// An address as sixteen bytes; one of IPv4 as IPv6 maps it.
-fn octets(ip: IpAddr) -> [u8; 16] {
+/// An address as sixteen bytes; IPv4 as IPv4-mapped IPv6.
+fn ip_octets(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),

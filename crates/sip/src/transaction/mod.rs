@@ -1,7 +1,7 @@
-//! The four transaction machines of RFC 3261 §17 with RFC 6026: who repeats what, and for how long.
+//! The four transaction state machines of RFC 3261 §17 with RFC 6026.
 //!
-//! A transaction keeps bytes, not messages: what it sends it sends again as it is. What a session or a request of ours must know comes
-//! back as [`ResponseOutcome`], [`SessionTimeout`] or [`Acked`]; everything else is absorbed here.
+//! A transaction stores the bytes of its messages and retransmits them unchanged. Events for a session or a request are returned as
+//! [`ResponseOutcome`], [`Expired`] or [`AckOutcome`]; everything else is handled here.
 
 mod client;
 mod key;
@@ -17,7 +17,7 @@ use slab::Slab;
 
 pub(crate) use client::{Client, ClientId, Owner, ResponseOutcome};
 pub(crate) use key::{Key, Keys};
-pub(crate) use server::{Acked, Server, ServerId};
+pub(crate) use server::{AckOutcome, Server, ServerId};
 pub(crate) use timers::{Timer, Timers};
 
 use crate::{Flow, SessionId};
@@ -25,45 +25,45 @@ use crate::{Flow, SessionId};
 /// The timers of RFC 3261's table 4, all multiples of T1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimerValues {
-    /// The estimated round trip.
+    /// RTT estimate.
     pub(crate) t1: Duration,
-    /// The longest interval between repetitions of what is not an INVITE.
+    /// Maximum retransmission interval for non-INVITE requests and INVITE responses.
     pub(crate) t2: Duration,
-    /// How long a message may stay in the network.
+    /// Maximum time that a message stays in the network.
     pub(crate) t4: Duration,
     /// 64·T1: timers B, D, F, H, J, L and M.
-    pub(crate) long: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl TimerValues {
     fn new(t1: Duration) -> Self {
-        TimerValues { t1, t2: t1 * 8, t4: t1 * 10, long: t1 * 64 }
+        TimerValues { t1, t2: t1 * 8, t4: t1 * 10, timeout: t1 * 64 }
     }
 }
 
-/// A transaction whose time is over, where somebody must know.
+/// A transaction that timed out, if its user must know.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expired {
-    /// Nothing was heard: Timer B or F (408).
+    /// No response: Timer B or F (408).
     Client { tx: ClientId, owner: Owner },
-    /// Our refusal of an INVITE was never acknowledged: Timer H.
+    /// Our rejection of an INVITE was never acknowledged: Timer H.
     Server { tx: ServerId, session: Option<SessionId> },
 }
 
-/// All transactions, and the alarms of everything.
+/// All transactions, and the timer queue of the endpoint.
 #[derive(Debug)]
 pub(crate) struct Transactions {
     clients: Slab<Client>,
     servers: Slab<Server>,
     client_keys: KeyedMap<Key, u32>,
     server_keys: KeyedMap<Key, u32>,
-    /// INVITEs that would be the same request on another path (RFC 3261 §8.2.2.2).
+    /// INVITEs by merge key, to detect the same request arriving over another path (RFC 3261 §8.2.2.2).
     merged: KeyedMap<Key, u32>,
-    /// Clients by where they send to, for connections that break.
-    paths: BTreeSet<(Flow, SocketAddr, u32)>,
+    /// Client transactions by flow and destination, to find those affected by a transport failure.
+    by_destination: BTreeSet<(Flow, SocketAddr, u32)>,
     serial: u32,
-    pub(crate) alarms: Timers,
-    pub(crate) times: TimerValues,
+    pub(crate) timers: Timers,
+    pub(crate) timer_values: TimerValues,
     buf: Vec<u8>,
 }
 
@@ -76,15 +76,15 @@ impl Transactions {
             client_keys: KeyedMap::with_hasher(hash),
             server_keys: KeyedMap::with_hasher(hash),
             merged: KeyedMap::with_hasher(hash),
-            paths: BTreeSet::new(),
+            by_destination: BTreeSet::new(),
             serial: 0,
-            alarms: Timers::default(),
-            times: TimerValues::new(t1),
+            timers: Timers::default(),
+            timer_values: TimerValues::new(t1),
             buf: Vec::new(),
         }
     }
 
-    /// How many are alive.
+    /// Number of transactions.
     pub(crate) fn len(&self) -> usize {
         self.clients.len() + self.servers.len()
     }
@@ -95,21 +95,21 @@ impl Transactions {
     }
 }
 
-/// One repetition after another: when the next is due, and how long after it the one that follows.
+/// A retransmission schedule: the next time, and the interval before it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Resend {
+pub(crate) struct Retransmission {
     pub(crate) at: Instant,
     pub(crate) interval: Duration,
 }
 
-impl Resend {
+impl Retransmission {
     pub(crate) fn first(now: Instant, t1: Duration) -> Self {
-        Resend { at: now + t1, interval: t1 }
+        Retransmission { at: now + t1, interval: t1 }
     }
 
-    /// The next repetition, after twice the interval but at most `cap`.
-    pub(crate) fn again(self, now: Instant, cap: Duration) -> Self {
+    /// The following retransmission: twice the interval, at most `cap`.
+    pub(crate) fn next(self, now: Instant, cap: Duration) -> Self {
         let interval = (self.interval * 2).min(cap);
-        Resend { at: now + interval, interval }
+        Retransmission { at: now + interval, interval }
     }
 }

@@ -3,54 +3,54 @@
 use base::Instant;
 use bytes::Bytes;
 
-use super::{Expired, Key, Resend, Timer, Transactions};
+use super::{Expired, Key, Retransmission, Timer, Transactions};
 use crate::{Hop, Output, SessionId, limits};
 
-/// One server transaction; a stale one names nothing.
+/// Id of a server transaction. Never reused (slot, serial).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ServerId(u32, u32);
 
 #[derive(Debug)]
 enum State {
-    /// Trying or Proceeding, with the last provisional answer.
+    /// Trying or Proceeding, with the last provisional response.
     Proceeding(Option<Bytes>),
-    /// A final answer that repetitions of the request get again.
+    /// A final response, sent again for each retransmission of the request.
     Completed(Bytes),
-    /// The refusal of an INVITE was acknowledged.
+    /// The rejection of an INVITE was acknowledged.
     Confirmed,
-    /// An INVITE got 2xx: repetitions of it are absorbed, the session repeats the 2xx.
+    /// An INVITE got a 2xx: its retransmissions are absorbed, the session retransmits the 2xx.
     Accepted,
 }
 
-/// See the module.
+/// One server transaction: its state, where its responses go, and its timers.
 #[derive(Debug)]
 pub(crate) struct Server {
     serial: u32,
     key: Key,
     merged: Option<Key>,
-    /// Where the answers go.
+    /// Where the responses go.
     hop: Hop,
     invite: bool,
     state: State,
     session: Option<SessionId>,
-    armed: Option<Instant>,
-    resend: Option<Resend>,
+    timer_at: Option<Instant>,
+    resend: Option<Retransmission>,
     until: Option<Instant>,
 }
 
-/// What an ACK meant to the server transaction it shares a branch with.
+/// Effect of an ACK on the INVITE server transaction with its branch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Acked {
-    /// No transaction refused anything: the ACK belongs to a 2xx, or to nothing.
-    Not,
-    /// The refusal is acknowledged now, for the first time.
+pub(crate) enum AckOutcome {
+    /// No transaction with a rejection: the ACK belongs to a 2xx, or to nothing.
+    NoMatch,
+    /// The first ACK of the rejection.
     First(ServerId, Option<SessionId>),
-    /// It was before.
-    Again(Option<SessionId>),
+    /// A retransmission of that ACK.
+    Retransmission(Option<SessionId>),
 }
 
 impl Transactions {
-    /// Begin to serve a request; answers go to `hop`. `None` where the cap is reached.
+    /// Create the transaction of a request; responses go to `hop`. `None` if the limit is reached or the key exists.
     pub(crate) fn new_server(
         &mut self,
         key: Key,
@@ -72,7 +72,7 @@ impl Transactions {
             invite,
             state,
             session,
-            armed: None,
+            timer_at: None,
             resend: None,
             until: None,
         };
@@ -88,14 +88,14 @@ impl Transactions {
         self.servers.get_mut(slot as usize).filter(|s| s.serial == serial)
     }
 
-    /// Whether a request that is like this one but for its path is being served.
+    /// Whether the same request is being served over another path.
     pub(crate) fn is_merged(&self, merged: Key) -> bool {
         self.merged.contains_key(&merged)
     }
 
-    /// A request that may have a transaction: if so, it is a repetition, and was dealt with here. Tells whose it was.
-    #[allow(clippy::option_option)] // no transaction, or one without a session, or one with
-    pub(crate) fn repeated(&mut self, key: Key, out: &mut Vec<Output>) -> Option<Option<SessionId>> {
+    /// If the request has a transaction, it is a retransmission: send the last response again, and return the session of the transaction.
+    #[allow(clippy::option_option)] // no transaction, one without a session, one with a session
+    pub(crate) fn on_retransmission(&mut self, key: Key, out: &mut Vec<Output>) -> Option<Option<SessionId>> {
         let server = self.servers.get(*self.server_keys.get(&key)? as usize)?;
         match &server.state {
             State::Proceeding(Some(bytes)) | State::Completed(bytes) => {
@@ -106,8 +106,8 @@ impl Transactions {
         Some(server.session)
     }
 
-    /// The INVITE transaction that a CANCEL is about: its id, and whether it has no final answer yet.
-    pub(crate) fn cancelled(&self, key: Key) -> Option<(ServerId, Option<SessionId>, bool)> {
+    /// The INVITE transaction that a CANCEL refers to: its id, its session, and whether it has no final response yet.
+    pub(crate) fn find_invite_of_cancel(&self, key: Key) -> Option<(ServerId, Option<SessionId>, bool)> {
         let slot = *self.server_keys.get(&key)?;
         let server = self.servers.get(slot as usize)?;
         let (id, session) = (ServerId(slot, server.serial), server.session);
@@ -117,12 +117,13 @@ impl Transactions {
         }
     }
 
-    /// Whether an INVITE was answered 2xx: that ends what CANCEL could find (RFC 3261 §17.2.1); Accepted only absorbs.
+    /// Whether an INVITE was answered with 2xx. For CANCEL the transaction then no longer exists (RFC 3261 §17.2.1); state Accepted only absorbs
+    /// retransmissions.
     pub(crate) fn is_accepted(&self, id: ServerId) -> bool {
         self.servers.get(id.0 as usize).is_some_and(|server| matches!(server.state, State::Accepted))
     }
 
-    /// Send an answer.
+    /// Send a response.
     pub(crate) fn respond(
         &mut self,
         now: Instant,
@@ -131,27 +132,27 @@ impl Transactions {
         bytes: Bytes,
         out: &mut Vec<Output>,
     ) {
-        let times = self.times;
+        let timer_values = self.timer_values;
         let Some(server) = self.server_mut(id) else { return };
         if !matches!(server.state, State::Proceeding(_)) {
             return;
         }
         out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
-        let repeats = !server.hop.transport.is_reliable();
+        let unreliable = !server.hop.transport.is_reliable();
         if status < 200 {
             server.state = State::Proceeding(Some(bytes));
         } else if !server.invite {
             // Timer J.
-            server.until = Some(if repeats { now + times.long } else { now });
+            server.until = Some(if unreliable { now + timer_values.timeout } else { now });
             server.state = State::Completed(bytes);
         } else if status < 300 {
             // Timer L (RFC 6026 §7.1).
-            server.until = Some(now + times.long);
+            server.until = Some(now + timer_values.timeout);
             server.state = State::Accepted;
         } else {
             // Timers G and H.
-            server.resend = repeats.then(|| Resend::first(now, times.t1));
-            server.until = Some(now + times.long);
+            server.resend = unreliable.then(|| Retransmission::first(now, timer_values.t1));
+            server.until = Some(now + timer_values.timeout);
             server.state = State::Completed(bytes);
         }
         if server.until.is_some_and(|until| until <= now) {
@@ -161,18 +162,18 @@ impl Transactions {
         }
     }
 
-    /// Send the provisional answer of a session again, as it is repeated until PRACK.
-    pub(crate) fn repeat(&mut self, id: ServerId, bytes: &Bytes, out: &mut Vec<Output>) {
+    /// Retransmit a response on behalf of a session: a provisional one until PRACK, a 2xx until ACK.
+    pub(crate) fn retransmit(&mut self, id: ServerId, bytes: &Bytes, out: &mut Vec<Output>) {
         if let Some(server) = self.server_mut(id) {
             out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
         }
     }
 
-    /// An ACK with the branch of an INVITE.
-    pub(crate) fn acked(&mut self, now: Instant, key: Key) -> Acked {
-        let t4 = self.times.t4;
-        let Some(&slot) = self.server_keys.get(&key) else { return Acked::Not };
-        let Some(server) = self.servers.get_mut(slot as usize) else { return Acked::Not };
+    /// Handle an ACK with the branch of an INVITE.
+    pub(crate) fn on_ack(&mut self, now: Instant, key: Key) -> AckOutcome {
+        let t4 = self.timer_values.t4;
+        let Some(&slot) = self.server_keys.get(&key) else { return AckOutcome::NoMatch };
+        let Some(server) = self.servers.get_mut(slot as usize) else { return AckOutcome::NoMatch };
         let (id, session) = (ServerId(slot, server.serial), server.session);
         match server.state {
             State::Completed(_) if server.invite => {
@@ -185,28 +186,28 @@ impl Transactions {
                     server.until = Some(now + t4);
                     self.arm_server(slot);
                 }
-                Acked::First(id, session)
+                AckOutcome::First(id, session)
             }
-            State::Confirmed => Acked::Again(session),
-            State::Proceeding(_) | State::Completed(_) | State::Accepted => Acked::Not,
+            State::Confirmed => AckOutcome::Retransmission(session),
+            State::Proceeding(_) | State::Completed(_) | State::Accepted => AckOutcome::NoMatch,
         }
     }
 
-    /// The alarm of a server rang.
+    /// The timer of a server transaction expired.
     pub(crate) fn fire_server(&mut self, now: Instant, slot: u32, out: &mut Vec<Output>) -> Option<Expired> {
-        let t2 = self.times.t2;
+        let t2 = self.timer_values.t2;
         let server = self.servers.get_mut(slot as usize)?;
-        server.armed = None;
+        server.timer_at = None;
         if server.until.is_some_and(|until| until <= now) {
-            let unheard = server.invite && matches!(server.state, State::Completed(_));
+            let unacknowledged = server.invite && matches!(server.state, State::Completed(_));
             let expired = Expired::Server { tx: ServerId(slot, server.serial), session: server.session };
             self.drop_server(slot);
-            return unheard.then_some(expired);
+            return unacknowledged.then_some(expired);
         }
         if let (Some(resend), State::Completed(bytes)) =
             (server.resend.filter(|r| r.at <= now), &server.state)
         {
-            server.resend = Some(resend.again(now, t2));
+            server.resend = Some(resend.next(now, t2));
             out.push(Output::Transmit { hop: server.hop, bytes: bytes.clone(), session: server.session });
         }
         self.arm_server(slot);
@@ -216,13 +217,13 @@ impl Transactions {
     fn arm_server(&mut self, slot: u32) {
         if let Some(server) = self.servers.get_mut(slot as usize) {
             let at = server.resend.map(|r| r.at).into_iter().chain(server.until).min();
-            self.alarms.set(Timer::Server(slot), &mut server.armed, at);
+            self.timers.set(Timer::Server(slot), &mut server.timer_at, at);
         }
     }
 
     fn drop_server(&mut self, slot: u32) {
         if let Some(mut server) = self.servers.try_remove(slot as usize) {
-            self.alarms.set(Timer::Server(slot), &mut server.armed, None);
+            self.timers.set(Timer::Server(slot), &mut server.timer_at, None);
             self.server_keys.remove(&server.key);
             if let Some(merged) = server.merged {
                 self.merged.remove(&merged);

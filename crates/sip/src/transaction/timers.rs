@@ -1,10 +1,11 @@
-//! One ordered queue of alarms for everything that waits: setting, moving and removing one costs O(log n), and nothing stale stays.
+//! One ordered queue of timers for transactions, sessions and subscriptions. Setting, moving and removing a timer costs O(log n); a moved timer
+//! leaves no stale entry.
 
 use std::collections::BTreeSet;
 
 use base::Instant;
 
-/// Whose alarm it is, by its slot.
+/// The owner of a timer, by its slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Timer {
     Client(u32),
@@ -20,32 +21,32 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Move an owner's only alarm from where `armed` says it stands to `at`.
-    pub(crate) fn set(&mut self, alarm: Timer, armed: &mut Option<Instant>, at: Option<Instant>) {
-        if *armed == at {
+    /// Move the only timer of an owner from `timer_at` to `at`; `None` means not set.
+    pub(crate) fn set(&mut self, timer: Timer, timer_at: &mut Option<Instant>, at: Option<Instant>) {
+        if *timer_at == at {
             return;
         }
-        if let Some(old) = *armed {
-            self.due.remove(&(old, alarm));
+        if let Some(old) = *timer_at {
+            self.due.remove(&(old, timer));
         }
         if let Some(new) = at {
-            self.due.insert((new, alarm));
+            self.due.insert((new, timer));
         }
-        *armed = at;
+        *timer_at = at;
     }
 
-    /// When the next one rings.
+    /// The time of the next timer.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Take one that is due. Its owner must forget that it was armed.
+    /// Remove and return a timer that is due at `now`. Its owner must reset its own copy of the time.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Timer> {
-        let (at, alarm) = *self.due.first()?;
+        let (at, timer) = *self.due.first()?;
         if at > now {
             return None;
         }
         self.due.pop_first();
-        Some(alarm)
+        Some(timer)
     }
 }

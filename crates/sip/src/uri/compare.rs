@@ -1,10 +1,9 @@
-//! Whether two URIs name the same resource (RFC 3261 §19.1.4; for `tel:` RFC 3966 §4).
+//! Comparison of URIs (RFC 3261 §19.1.4; for `tel:` RFC 3966 §4).
 
 use super::{Kind, Uri, pairs, parse};
 use crate::lexer::{self, HEX, RESERVED};
 
-/// A text byte by byte with its escapes undone. A reserved character that was escaped stays told apart from one that was not
-/// (RFC 2396 §2.2): it comes with bit 8 set.
+/// The bytes of a text with escapes decoded. An escaped reserved character differs from an unescaped one (RFC 2396 §2.2): it has bit 8 set.
 pub(super) struct Units<'a>(&'a [u8]);
 
 impl<'a> Units<'a> {
@@ -36,11 +35,11 @@ fn lower(unit: u16) -> u16 {
     u16::from((unit as u8).to_ascii_lowercase()) | (unit & 0x100)
 }
 
-fn same(a: &[u8], b: &[u8]) -> bool {
+fn equal_unescaped(a: &[u8], b: &[u8]) -> bool {
     a == b || Units::of(a).eq(Units::of(b))
 }
 
-fn same_but_case(a: &[u8], b: &[u8]) -> bool {
+fn equal_ignoring_case(a: &[u8], b: &[u8]) -> bool {
     a == b || Units::of(a).map(lower).eq(Units::of(b).map(lower))
 }
 
@@ -62,7 +61,7 @@ pub(super) fn equal(a: &Uri, b: &Uri) -> bool {
 fn sip(a: &Uri, b: &Uri) -> bool {
     let part = |u: &Uri, span: Option<lexer::Span>| span.map(|s| s.cut(&u.text));
     let both = |x: Option<bytes::Bytes>, y: Option<bytes::Bytes>| match (x, y) {
-        (Some(x), Some(y)) => same(&x, &y),
+        (Some(x), Some(y)) => equal_unescaped(&x, &y),
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
@@ -77,20 +76,20 @@ fn sip(a: &Uri, b: &Uri) -> bool {
 
 fn hosts(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
-        || matches!((parse::literal(a), parse::literal(b)), (Some(x), Some(y)) if x == y)
+        || matches!((parse::ip_literal(a), parse::ip_literal(b)), (Some(x), Some(y)) if x == y)
 }
 
-/// Whether every parameter of `a` is equal in `b`, or is one of those that `b` may lack.
+/// Whether every parameter of `a` is equal in `b`, or is one that `b` may omit.
 fn params(a: &Uri, b: &Uri) -> bool {
-    a.params().all(|(name, value)| match b.params().find(|(n, _)| same_but_case(n, name)) {
-        Some((_, other)) => same_but_case(value, other),
+    a.params().all(|(name, value)| match b.params().find(|(n, _)| equal_ignoring_case(n, name)) {
+        Some((_, other)) => equal_ignoring_case(value, other),
         None => ![b"user".as_slice(), b"ttl", b"method", b"maddr", b"transport"]
             .iter()
-            .any(|must| same_but_case(must, name)),
+            .any(|must| equal_ignoring_case(must, name)),
     })
 }
 
-/// Headers are never ignored; their order is.
+/// Headers must match; their order may differ.
 fn headers(a: &Uri, b: &Uri) -> bool {
     let of = |u: &Uri| u.spans.headers.map(|span| span.cut(&u.text)).unwrap_or_default();
     let (a, b) = (of(a), of(b));
@@ -113,9 +112,10 @@ fn tel(a: &Uri, b: &Uri) -> bool {
             .map(u8::to_ascii_lowercase)
             .collect()
     };
-    let within = |x: &Uri, y: &Uri| {
-        x.params()
-            .all(|(name, value)| y.params().any(|(n, v)| same_but_case(n, name) && same_but_case(v, value)))
+    let params_in = |x: &Uri, y: &Uri| {
+        x.params().all(|(name, value)| {
+            y.params().any(|(n, v)| equal_ignoring_case(n, name) && equal_ignoring_case(v, value))
+        })
     };
-    digits(a) == digits(b) && within(a, b) && within(b, a)
+    digits(a) == digits(b) && params_in(a, b) && params_in(b, a)
 }

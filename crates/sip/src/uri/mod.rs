@@ -1,4 +1,4 @@
-//! SIP, SIPS and TEL URIs (RFC 3261 §19.1, RFC 3966): parsed from bytes, compared by RFC 3261 §19.1.4.
+//! SIP, SIPS and TEL URIs (RFC 3261 §19.1, RFC 3966): parsing, construction, comparison (RFC 3261 §19.1.4).
 
 mod compare;
 mod parse;
@@ -21,24 +21,24 @@ pub enum Scheme {
     Sip,
     Sips,
     Tel,
-    /// Any other scheme, kept as it came: answered 416.
+    /// Any other scheme, as written; requests to it get 416.
     Other(Bytes),
 }
 
-/// A URI that points into the buffer it was read from. Cloning costs a reference count.
+/// A parsed URI that shares the buffer it was parsed from. Cloning costs a reference count.
 ///
-/// Equality (`==`) is RFC 3261 §19.1.4: escapes undone, host without case, parameters as the RFC says. It is not transitive
-/// (a URI without `;foo` equals one with `;foo=1` and one with `;foo=2`), so there is no `Eq` and no `Hash`.
+/// Equality (`==`) follows RFC 3261 §19.1.4: escapes decoded, host case-insensitive, parameters as the RFC says. It is not transitive (a URI without
+/// `;foo` equals one with `;foo=1` and one with `;foo=2`), so there is no `Eq` and no `Hash`.
 #[derive(Clone)]
 pub struct Uri {
     text: Bytes,
     spans: Spans,
 }
 
-/// Why a text is no URI.
+/// A text that is not a URI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UriError {
-    /// What was wrong, in the words of the grammar: `host`, `port`, `escape`, …
+    /// The faulty part, by its name in the grammar: `host`, `port`, `escape`, …
     pub what: &'static str,
 }
 
@@ -51,52 +51,52 @@ impl fmt::Display for UriError {
 impl std::error::Error for UriError {}
 
 impl Uri {
-    /// Read a URI; the whole of `text` must be one.
+    /// Parse a URI; the whole of `text` must be one.
     pub fn parse(text: Bytes) -> Result<Uri, UriError> {
         let spans = Spans::read(&text)?;
         Ok(Uri { text, spans })
     }
 
-    /// A URI whose spans were found before.
-    pub(crate) fn known(text: Bytes, spans: Spans) -> Uri {
+    /// A URI with spans that were parsed before.
+    pub(crate) fn from_spans(text: Bytes, spans: Spans) -> Uri {
         Uri { text, spans }
     }
 
-    /// A text that is no URI, carried all the same: as one of a scheme without a name.
+    /// A text that is not a URI, kept for an error response. It has no scheme.
     pub(crate) fn opaque(text: Bytes) -> Uri {
         Uri { text, spans: Spans::default() }
     }
 
-    /// Make `sip:user@host:port;transport=…` out of parts that are already known to be clean; `user` is escaped as needed.
+    /// Build `sip:user@host:port;transport=…`; `user` is escaped as needed.
     pub fn sip(user: Option<&str>, host: SocketAddr, transport: Option<Transport>) -> Uri {
         let mut text = String::with_capacity(64);
-        begin(&mut text, user);
+        write_user(&mut text, user);
         let _ = write!(text, "{host}");
         if let Some(transport) = transport {
             let _ = write!(text, ";transport={}", transport.as_param());
         }
-        Uri::made(text)
+        Uri::from_text(text)
     }
 
-    /// As [`Uri::sip`], with a host by name and without a port.
+    /// Like [`Uri::sip`], with a host name or address and without a port. The caller must validate `host`.
     pub fn sip_at(user: Option<&str>, host: &str) -> Uri {
         let mut text = String::with_capacity(64);
-        begin(&mut text, user);
+        write_user(&mut text, user);
         if host.contains(':') && !host.starts_with('[') {
             let _ = write!(text, "[{host}]");
         } else {
             text.push_str(host);
         }
-        Uri::made(text)
+        Uri::from_text(text)
     }
 
-    fn made(text: String) -> Uri {
+    fn from_text(text: String) -> Uri {
         let text = Bytes::from(text);
         let spans = Spans::read(&text).unwrap_or_default();
         Uri { text, spans }
     }
 
-    /// Its scheme.
+    /// The scheme.
     pub fn scheme(&self) -> Scheme {
         match self.spans.kind {
             Kind::Sip => Scheme::Sip,
@@ -106,7 +106,7 @@ impl Uri {
         }
     }
 
-    /// The user part with escapes undone (for `tel:` the number); `None` where there is none or it is not UTF-8.
+    /// The user part with escapes decoded (for `tel:` the number); `None` if absent or not UTF-8.
     pub fn user(&self) -> Option<Cow<'_, str>> {
         let user = self.spans.user?.of(&self.text);
         if user.contains(&b'%') {
@@ -116,28 +116,28 @@ impl Uri {
         }
     }
 
-    /// The host as written, without brackets for IPv6.
+    /// The host as written, without the brackets of IPv6.
     pub fn host(&self) -> &str {
         self.spans.host.text(&self.text)
     }
 
-    /// The port, where one is written.
+    /// The port, if present.
     pub fn port(&self) -> Option<u16> {
         self.spans.port
     }
 
-    /// A URI parameter, without regard to case: `Some("")` where it has no value.
+    /// A URI parameter, by case-insensitive name; `Some("")` if it has no value.
     pub fn param(&self, name: &str) -> Option<&str> {
         let (_, value) = self.params().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
-    /// The parameters as (name, value), escapes left as they are; a value that is missing is empty.
+    /// The parameters as (name, value), escapes unchanged; a missing value is empty.
     fn params(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
         pairs(self.spans.params.of(&self.text), b';')
     }
 
-    /// Whether headers follow a `?`.
+    /// Whether the URI has headers (after `?`).
     pub fn has_headers(&self) -> bool {
         self.spans.headers.is_some()
     }
@@ -147,15 +147,15 @@ impl Uri {
         &self.text
     }
 
-    /// The URI as written, as text.
+    /// The URI as written; empty if it is not UTF-8.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
 }
 
-/// `name=value` pairs that `mark` parts; empty ones are left out.
-fn pairs(text: &[u8], mark: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
-    text.split(move |&b| b == mark).filter(|pair| !pair.is_empty()).map(|pair| {
+/// `name=value` pairs separated by `separator`; empty ones are skipped.
+fn pairs(text: &[u8], separator: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
+    text.split(move |&b| b == separator).filter(|pair| !pair.is_empty()).map(|pair| {
         match memchr::memchr(b'=', pair) {
             Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
             None => (pair, b"".as_slice()),
@@ -163,11 +163,11 @@ fn pairs(text: &[u8], mark: u8) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
     })
 }
 
-fn begin(text: &mut String, user: Option<&str>) {
+fn write_user(text: &mut String, user: Option<&str>) {
     text.push_str("sip:");
     let Some(user) = user else { return };
     for b in user.bytes() {
-        // `#` is read from phones that forget to escape it, and never written.
+        // `#` is accepted from phones that do not escape it, and never written.
         if lexer::is(b, USER) && b != b'#' {
             text.push(char::from(b));
         } else {
@@ -177,7 +177,7 @@ fn begin(text: &mut String, user: Option<&str>) {
     text.push('@');
 }
 
-/// `text` with every `%HH` undone.
+/// `text` with every `%HH` decoded.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     compare::Units::of(text).map(|unit| unit as u8).collect()
 }
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_uris_are_escaped_and_can_be_read_again() {
+    fn built_uris_are_escaped_and_parse_again() {
         let host: SocketAddr = "[2001:db8::1]:5062".parse().unwrap();
         let uri = Uri::sip(Some("José #1@x"), host, Some(Transport::Tcp));
         assert_eq!(uri.to_string(), "sip:Jos%C3%A9%20%231%40x@[2001:db8::1]:5062;transport=tcp");

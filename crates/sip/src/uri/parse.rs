@@ -1,4 +1,4 @@
-//! Finding the parts of a URI.
+//! URI parser: finds the spans of the parts.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use super::UriError;
 use crate::lexer::{self, HEADERS, HOST, PARAM, PASSWORD, PHONE, SCHEME, Span, USER, VISIBLE};
 use crate::limits;
 
-/// The schemes that we read.
+/// The known schemes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Kind {
     Sip,
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// Where the parts of a URI stand in its text.
+/// Spans of the parts of a URI in its text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spans {
     pub(crate) kind: Kind,
@@ -106,7 +106,7 @@ impl Spans {
         }
     }
 
-    /// Host and port; where they end.
+    /// Parse host and port; returns the offset after them.
     fn hostport(&mut self, text: &[u8], start: usize) -> Result<usize, UriError> {
         let rest = text.get(start..).unwrap_or_default();
         let (host, end) = if rest.first() == Some(&b'[') {
@@ -130,7 +130,7 @@ impl Spans {
         if matches!(text.get(end), None | Some(b';' | b'?')) { Ok(end) } else { Err(bad("port")) }
     }
 
-    /// `;name=value` up to `end`. Empty ones between semicolons are passed over: phones leave a last `;` behind.
+    /// Check the parameters `;name=value` up to `end`. Empty ones are accepted: some phones write a trailing `;`.
     fn params(&mut self, text: &[u8], start: usize, end: usize) -> Result<(), UriError> {
         self.params = Span::new(start, end);
         let all = self.params.of(text);
@@ -147,8 +147,8 @@ impl Spans {
         let len = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let number = rest.get(..len).unwrap_or_default();
         let plus = number.iter().skip(1).any(|&b| b == b'+');
-        let dialled = number.iter().any(|&b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#'));
-        if plus || !dialled || !lexer::all(number, PHONE) {
+        let has_digit = number.iter().any(|&b| b.is_ascii_hexdigit() || matches!(b, b'*' | b'#'));
+        if plus || !has_digit || !lexer::all(number, PHONE) {
             return Err(bad("number"));
         }
         self.user = Some(Span::new(start, start + len));
@@ -159,18 +159,18 @@ impl Spans {
     }
 }
 
-/// Whether `host` is a name, an IPv4 address, or (in brackets) an IPv6 address.
+/// Whether `host` is a host name, an IPv4 address, or (if `bracketed`) an IPv6 address.
 pub(crate) fn check_host(host: &[u8], bracketed: bool) -> bool {
     if !bracketed {
         return lexer::all(host, HOST);
     }
     let Ok(text) = std::str::from_utf8(host) else { return false };
-    // The grammar of RFC 3261 let three colons stand before an IPv4 tail; RFC 5118 §4.10 asks to read that.
+    // The grammar of RFC 3261 allowed three colons before an embedded IPv4 address; RFC 5118 §4.10 asks parsers to accept that.
     text.parse::<Ipv6Addr>().is_ok()
         || (text.contains(":::") && text.replacen(":::", "::", 1).parse::<Ipv6Addr>().is_ok())
 }
 
-/// The address that `host` writes; `None` for names.
-pub(super) fn literal(host: &str) -> Option<IpAddr> {
+/// The address that `host` denotes; `None` for a name.
+pub(super) fn ip_literal(host: &str) -> Option<IpAddr> {
     host.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':').then(|| host.parse().ok()).flatten()
 }

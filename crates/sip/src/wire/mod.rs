@@ -1,4 +1,4 @@
-//! Bytes of the requests that we send: small pieces appended to one reusable buffer.
+//! Serialisation of the requests that we send, appended to one reusable buffer.
 
 mod request;
 
@@ -9,13 +9,13 @@ pub(crate) use crate::write::number;
 use crate::{Hop, Message, Transport};
 pub(crate) use request::{RequestHead, ack_or_cancel, begin, finish};
 
-/// Append text up to the first control character: nothing that a stranger wrote may begin a line of its own.
+/// Append text up to the first control character, so that text from a peer cannot start a header line.
 pub(crate) fn clean(buf: &mut Vec<u8>, text: &[u8]) {
     let end = text.iter().position(|b| *b < 0x20 || *b == 0x7f).unwrap_or(text.len());
     buf.extend_from_slice(text.get(..end).unwrap_or(text));
 }
 
-/// Append a header value as it came, with what folded it (and any other control character) as spaces.
+/// Append a header value unchanged, but with every control character (line folding included) replaced by a space.
 pub(crate) fn value(buf: &mut Vec<u8>, raw: &[u8]) {
     let raw = raw.trim_ascii();
     if raw.iter().any(|b| *b < 0x20 || *b == 0x7f) {
@@ -31,7 +31,7 @@ pub(crate) fn address(buf: &mut Vec<u8>, address: SocketAddr) {
     let _ = write!(buf, "{address}");
 }
 
-/// Append a number as characters of base 36, `len` of them, the least significant first.
+/// Append `len` base-36 digits of a number, the least significant first.
 pub(crate) fn base36(buf: &mut Vec<u8>, mut n: u64, len: usize) {
     for _ in 0..len {
         let digit = (n % 36) as u8;
@@ -40,7 +40,7 @@ pub(crate) fn base36(buf: &mut Vec<u8>, mut n: u64, len: usize) {
     }
 }
 
-/// The address in a From, To or Contact value without its header parameters: `"Ana" <sip:1001@localhost>`.
+/// The address of a From, To or Contact value without its header parameters: `"Ana" <sip:1001@localhost>`.
 pub(crate) fn without_params(raw: &[u8]) -> &[u8] {
     let raw = raw.trim_ascii();
     let (mut quoted, mut escaped, mut open) = (false, false, false);
@@ -58,8 +58,8 @@ pub(crate) fn without_params(raw: &[u8]) -> &[u8] {
     raw
 }
 
-/// Where a response goes (RFC 3261 §18.2.2, RFC 3581): back over the same connection; over UDP to the source address, and to the source
-/// port where `rport` asks for it, else to the port of sent-by. Never to an address that only a header names.
+/// The destination of a response (RFC 3261 §18.2.2, RFC 3581): the same connection; over UDP the source address, with the source port if `rport` is
+/// present, else the port of sent-by. Never an address that only a header names.
 pub(crate) fn reply_hop(request: &Message, hop: &Hop) -> Hop {
     let mut back = *hop;
     if hop.transport == Transport::Udp {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_parameters_are_cut_off_behind_the_address_only() {
+    fn only_header_parameters_are_cut_off() {
         for (raw, cut) in [
             (&b"\"a;>\\\" b\" <sip:a@b;x=1>;tag=7;y=\">\""[..], &b"\"a;>\\\" b\" <sip:a@b;x=1>"[..]),
             (b"sip:a@b ;tag=7", b"sip:a@b"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn folding_becomes_spaces_and_a_control_character_ends_a_text() {
+    fn folding_becomes_spaces_and_a_control_character_ends_the_text() {
         let mut buf = Vec::new();
         value(&mut buf, b" a\r\n b ");
         clean(&mut buf, b"x\r\nEvil: 1");

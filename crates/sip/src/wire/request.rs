@@ -1,11 +1,11 @@
-//! Requests: the lines that every one begins with, and the two that repeat an INVITE's (ACK to a refusal, CANCEL).
+//! Request serialisation: the header lines of every request, and the two requests derived from an INVITE (ACK of a rejection, CANCEL).
 
 use bytes::Bytes;
 
 use super::{address, clean, number};
 use crate::{Hop, Uri};
 
-/// What every request says first (RFC 3261 §8.1.1).
+/// The request line and the header fields of every request (RFC 3261 §8.1.1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestHead<'a> {
     pub(crate) method: &'a str,
@@ -14,7 +14,7 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) branch: &'a [u8],
     pub(crate) max_forwards: u8,
     pub(crate) route: &'a [Uri],
-    /// A Route behind the others: the remote target, where the first proxy is a strict router.
+    /// A last Route: the remote target, if the first proxy is a strict router.
     pub(crate) last_route: Option<&'a Uri>,
     pub(crate) from: &'a str,
     pub(crate) from_tag: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) cseq: u32,
 }
 
-/// Begin a request in an emptied buffer.
+/// Start a request: clear the buffer, write the request line and the mandatory header lines.
 pub(crate) fn begin(buf: &mut Vec<u8>, head: &RequestHead<'_>) {
     buf.clear();
     buf.extend_from_slice(head.method.as_bytes());
@@ -62,7 +62,7 @@ pub(crate) fn begin(buf: &mut Vec<u8>, head: &RequestHead<'_>) {
     buf.extend_from_slice(b"\r\n");
 }
 
-/// Close head and body; the buffer can be used again.
+/// Write Content-Type, Content-Length and the body; return the message. The buffer can be reused.
 pub(crate) fn finish(buf: &mut Vec<u8>, body: Option<(&str, &[u8])>) -> Bytes {
     let bytes = body.map_or(&[][..], |(_, bytes)| bytes);
     if let Some((kind, _)) = body.filter(|(_, bytes)| !bytes.is_empty()) {
@@ -77,8 +77,8 @@ pub(crate) fn finish(buf: &mut Vec<u8>, body: Option<(&str, &[u8])>) -> Bytes {
     Bytes::copy_from_slice(buf)
 }
 
-/// The ACK of a refusal, or the CANCEL, of an INVITE that [`begin`] wrote: same Request-URI, Via, Route, From, Call-ID and CSeq number
-/// (RFC 3261 §17.1.1.3, §9.1). `to` is the To value of the refusal; CANCEL repeats that of the INVITE.
+/// The ACK of a rejected INVITE, or its CANCEL, derived from an INVITE that [`begin`] wrote: same Request-URI, Via, Route, From, Call-ID and CSeq
+/// number (RFC 3261 §17.1.1.3, §9.1). `to` is the To value of the response; CANCEL repeats that of the INVITE.
 pub(crate) fn ack_or_cancel(
     buf: &mut Vec<u8>,
     invite: &[u8],

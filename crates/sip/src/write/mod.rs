@@ -1,4 +1,4 @@
-//! Writing messages: one header writer for everything that we put on the wire, which refuses control characters.
+//! Serialisation of responses and header lines. The header writer drops control characters.
 
 mod response;
 
@@ -11,21 +11,20 @@ use crate::{Hop, Message};
 
 pub(crate) use response::response;
 
-/// Header lines being written, `HeaderName: value\r\n` each. A value with a byte below 0x20 or 0x7f is dropped to the last clean text
-/// before it, so that nothing that a stranger wrote can begin a line of its own (security.md row 26).
+/// Header lines under construction, `Name: value\r\n` each. A value is cut at the first byte below 0x20 or at 0x7f, so that text from a peer cannot
+/// start a header line (security.md row 26).
 #[derive(Clone, Default, Debug)]
 pub struct Headers {
     text: Vec<u8>,
 }
 
 impl Headers {
-    /// No lines yet.
+    /// No lines.
     pub fn new() -> Self {
         Headers::default()
     }
 
-    /// Append one line: `lines.add("Expires", 3600)`, `lines.add("Contact", format_args!("<{uri}>"))`. A name that is no token
-    /// appends nothing.
+    /// Append one line: `lines.add("Expires", 3600)`, `lines.add("Contact", format_args!("<{uri}>"))`. Does nothing if the name is not a token.
     pub fn add(&mut self, name: &str, value: impl fmt::Display) -> &mut Self {
         if lexer::all(name.as_bytes(), TOKEN) {
             self.text.extend_from_slice(name.as_bytes());
@@ -36,53 +35,53 @@ impl Headers {
         self
     }
 
-    /// The lines, ready to be put between others.
+    /// The lines as bytes, each with its CRLF.
     pub fn as_bytes(&self) -> &[u8] {
         &self.text
     }
 
-    /// Append lines that are already whole and clean.
+    /// Append the lines of `lines`.
     pub(crate) fn extend(&mut self, lines: &Headers) -> &mut Self {
         self.text.extend_from_slice(&lines.text);
         self
     }
 
-    /// Whether there is none.
+    /// Whether there are no lines.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
 
-    /// Forget all lines, keep the memory.
+    /// Remove all lines, keep the allocation.
     pub fn clear(&mut self) {
         self.text.clear();
     }
 }
 
-/// Writes until the first control character, and nothing from there on.
+/// Writer that stops at the first control character.
 struct Clean<'a> {
     out: &'a mut Vec<u8>,
-    spoilt: bool,
+    stopped: bool,
 }
 
 impl fmt::Write for Clean<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.spoilt {
+        if self.stopped {
             return Ok(());
         }
         let bytes = text.as_bytes();
         let len = bytes.iter().position(|&b| b < 0x20 || b == 0x7f);
-        self.spoilt = len.is_some();
+        self.stopped = len.is_some();
         self.out.extend_from_slice(bytes.get(..len.unwrap_or(bytes.len())).unwrap_or_default());
         Ok(())
     }
 }
 
-/// Append the clean part of `value`.
+/// Append `value` up to the first control character.
 pub(crate) fn clean(out: &mut Vec<u8>, value: impl fmt::Display) {
-    let _ = write!(Clean { out, spoilt: false }, "{value}");
+    let _ = write!(Clean { out, stopped: false }, "{value}");
 }
 
-/// A text as a quoted string, for display names: `"` and `\` escaped, control characters left out.
+/// A text as a quoted string, for display names: `"` and `\` escaped, control characters dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a str);
 
@@ -99,45 +98,45 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// What to answer, besides what every answer repeats from its request (Via with `received`/`rport`, From, To with our tag, Call-ID, CSeq).
+/// A response, apart from the fields that every response copies from its request (Via with `received`/`rport`, From, To with our tag, Call-ID, CSeq).
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
-    /// 100 to 699.
+    /// Status code, 100 to 699.
     pub status: u16,
-    /// The reason phrase; the standard one where `None`.
+    /// Reason phrase; `None` means the standard one.
     pub phrase: Option<&'a str>,
-    /// Further header lines.
+    /// Additional header lines.
     pub lines: Option<&'a Headers>,
     /// Content-Type and body.
     pub body: Option<(&'a str, &'a [u8])>,
 }
 
 impl<'a> Reply<'a> {
-    /// A bare answer.
+    /// A response with the standard phrase and without additional lines or body.
     pub fn new(status: u16) -> Reply<'a> {
         Reply { status, phrase: None, lines: None, body: None }
     }
 
-    /// With header lines.
+    /// Sets the additional header lines.
     pub fn lines(self, lines: &'a Headers) -> Reply<'a> {
         Reply { lines: Some(lines), ..self }
     }
 
-    /// The whole answer, where no endpoint is at hand (a stream that breaks, a message that found no room). `source` is where the request
-    /// came from; a `to_tag` is appended to a To that has none.
+    /// The serialised response, for use without an endpoint (a stream that closes, a message that was dropped). `source` is the hop of the request;
+    /// `to_tag` is appended to a To without tag.
     pub fn to(self, request: &Message, source: Option<&Hop>, to_tag: Option<&str>) -> Bytes {
         let mut out = Vec::new();
         response(request, source, self, to_tag, None, &mut out);
         out.into()
     }
 
-    /// With a phrase of its own.
+    /// Sets the reason phrase.
     pub fn phrase(self, phrase: &'a str) -> Reply<'a> {
         Reply { phrase: Some(phrase), ..self }
     }
 }
 
-/// Append a number.
+/// Append a decimal number.
 pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
     let mut digits = [0u8; 20];
     let (mut value, mut at) = (value, digits.len());
@@ -152,7 +151,7 @@ pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(digits.get(at..).unwrap_or_default());
 }
 
-/// Append `name: value`, where the value is known to be clean.
+/// Append `name: value`; the value must have no control characters.
 pub(crate) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

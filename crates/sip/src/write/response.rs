@@ -1,4 +1,4 @@
-//! Responses: what every answer repeats from its request, then what it says itself (RFC 3261 §8.2.6).
+//! Response serialisation: the fields copied from the request, then the response's own (RFC 3261 §8.2.6).
 
 use std::net::IpAddr;
 
@@ -7,11 +7,11 @@ use crate::headers::{Params, ViaSpans};
 use crate::lexer::Span;
 use crate::{HeaderName, Hop, Message, Method, reason_phrase};
 
-/// Append the whole answer to `request` to `out`.
+/// Append the complete response to `request` to `out`.
 ///
-/// `source` is where the request came from: the topmost Via gets `received` and `rport` from it (RFC 3261 §18.2.1, RFC 3581 §4); without it
-/// the Via stays as it is. `to_tag` is appended to a To that has none, save on 100. Record-Route is repeated where the answer may
-/// form a dialog. `software` becomes the Server line. The request may be one that was only good for an answer: what it lacks is left out.
+/// `source` is the hop of the request: the topmost Via gets `received` and `rport` from it (RFC 3261 §18.2.1, RFC 3581 §4); without it the Via stays
+/// unchanged. `to_tag` is appended to a To without tag, except on 100. Record-Route is copied if the response may create a dialog. `software` becomes
+/// the Server header. The request may be one that failed to parse: fields that it lacks are omitted.
 pub(crate) fn response(
     request: &Message,
     source: Option<&Hop>,
@@ -30,10 +30,10 @@ pub(crate) fn response(
     out.push(b' ');
     clean(out, reply.phrase.unwrap_or_else(|| reason_phrase(status)));
     out.extend_from_slice(b"\r\n");
-    vias(request, source, out);
-    let forms =
+    write_vias(request, source, out);
+    let may_create_dialog =
         matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify);
-    if forms && (101..300).contains(&status) {
+    if may_create_dialog && (101..300).contains(&status) {
         for route in request.clean_lines(HeaderName::RecordRoute) {
             line(out, "Record-Route", route);
         }
@@ -69,12 +69,12 @@ pub(crate) fn response(
     finish(out, reply.body);
 }
 
-fn vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
+fn write_vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
     for (i, text) in request.clean_lines(HeaderName::Via).enumerate() {
         match (source, request.via_spans()) {
             (Some(hop), Some(spans)) if i == 0 => {
                 out.extend_from_slice(b"Via: ");
-                topmost(text, spans, hop, out);
+                write_topmost_via(text, spans, hop, out);
                 out.extend_from_slice(b"\r\n");
             }
             _ => line(out, "Via", text),
@@ -82,8 +82,8 @@ fn vias(request: &Message, source: Option<&Hop>, out: &mut Vec<u8>) {
     }
 }
 
-/// The first Via line, its first value completed by what the socket knows; what the peer claimed about that is dropped.
-fn topmost(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
+/// Write the first Via line with `received` and `rport` from the socket; values that the peer wrote there are dropped.
+fn write_topmost_via(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
     let value = Span { start: 0, end: spans.end }.of(text);
     out.extend_from_slice(Span { start: 0, end: spans.params }.of(text).trim_ascii_end());
     for param in Params::new(value, spans.params as usize).flatten() {
@@ -106,15 +106,15 @@ fn topmost(text: &[u8], spans: &ViaSpans, hop: &Hop, out: &mut Vec<u8>) {
         out.extend_from_slice(b";rport=");
         number(out, u64::from(hop.remote.port()));
     }
-    if spans.rport.is_some() || !is_address(spans.host.of(text), remote) {
+    if spans.rport.is_some() || !is_source_address(spans.host.of(text), remote) {
         out.extend_from_slice(b";received=");
         clean(out, remote);
     }
     out.extend_from_slice(text.get(spans.end as usize..).unwrap_or_default());
 }
 
-/// Whether sent-by names the very address that the request came from.
-fn is_address(host: &[u8], remote: IpAddr) -> bool {
+/// Whether the host of sent-by is the source address of the request.
+fn is_source_address(host: &[u8], remote: IpAddr) -> bool {
     let text = std::str::from_utf8(host).unwrap_or_default();
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical() == remote)

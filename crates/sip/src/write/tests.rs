@@ -1,4 +1,4 @@
-//! Answers as they stand on the wire, and what is written read again.
+//! Serialised responses, and round trips through the parser.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn answered(request: &Message, source: Option<&Hop>, reply: Reply<'_>) -> String
 }
 
 #[test]
-fn an_answer_repeats_what_it_must_and_says_where_the_request_came_from() {
+fn a_response_copies_its_fields_and_adds_received_and_rport() {
     let request = invite("SIP/2.0/UDP 10.0.0.9:5071;rport;branch=z9hG4bKone;x=\"y;z\", SIP/2.0/UDP further");
     let mut lines = Headers::new();
     lines.add("Contact", "<sip:1002@192.0.2.1>");
@@ -56,7 +56,7 @@ fn an_answer_repeats_what_it_must_and_says_where_the_request_came_from() {
 }
 
 #[test]
-fn received_is_ours_to_say_and_nobody_elses() {
+fn received_comes_from_the_socket_only() {
     for (via, remote, written) in [
         ("SIP/2.0/UDP 192.0.2.7;branch=b", "192.0.2.7:5060", "SIP/2.0/UDP 192.0.2.7;branch=b\r"),
         (
@@ -84,7 +84,7 @@ fn received_is_ours_to_say_and_nobody_elses() {
 }
 
 #[test]
-fn an_answer_to_a_broken_request_repeats_what_there_is_and_starts_no_line_of_a_strangers() {
+fn a_response_to_a_malformed_request_copies_what_exists_and_no_injected_line() {
     let text = "INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;;,;\r\nFrom: \"x\rVia: y\nz\" <sip:a@h>\r\nCSeq: 1 INVITE\r\n\r\n";
     let error = Message::parse(Bytes::from_static(text.as_bytes())).unwrap_err();
     let answer =
@@ -97,7 +97,7 @@ fn an_answer_to_a_broken_request_repeats_what_there_is_and_starts_no_line_of_a_s
 }
 
 #[test]
-fn no_value_can_begin_a_line_of_its_own() {
+fn a_value_cannot_start_a_header_line() {
     let mut lines = Headers::new();
     lines.add("Subject", "one\r\nVia: forged").add("X\r\nY", "z").add("N", 7);
     assert_eq!(lines.as_bytes(), b"Subject: one\r\nN: 7\r\n"); // security.md row 26
@@ -107,7 +107,7 @@ fn no_value_can_begin_a_line_of_its_own() {
 }
 
 #[test]
-fn numbers_are_written_whole() {
+fn numbers_are_written_in_full() {
     for n in [0, 7, 10, 5060, u64::MAX] {
         let mut out = Vec::new();
         number(&mut out, n);
@@ -116,9 +116,9 @@ fn numbers_are_written_whole() {
 }
 
 proptest! {
-    /// What we write, we read; and what we read is what we wrote.
+    /// A message that we serialise parses to the same values.
     #[test]
-    fn what_is_written_is_read_again(
+    fn written_messages_parse_to_the_same_values(
         method in prop_oneof![Just(Method::Invite), Just(Method::Register), Just(Method::Other(Bytes::from_static(b"NEW-1")))],
         user in "\\PC{1,12}", call_id in "[!-~]{1,20}", tag in "[a-z0-9]{1,8}", cseq in 0u32..1 << 31,
         values in prop::collection::vec("\\PC{0,20}", 0..6), body in prop::collection::vec(any::<u8>(), 0..80), status in 101u16..700,

@@ -1,4 +1,4 @@
-//! A fake network with a virtual clock: endpoints and hand-written peers that send each other datagrams which may be lost.
+//! A simulated network with a virtual clock: endpoints and scripted peers exchange datagrams, some of which are lost.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::format_push_string)]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub const ANSWER: &[u8] = b"v=0\r\no=- 2 1 IN IP4 10.0.0.2\r\ns=-\r\nt=0 0\r\nm=
 pub const HOLD: &[u8] =
     b"v=0\r\no=- 1 2 IN IP4 10.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=sendonly\r\n";
 
-/// The first three parties.
+/// Indices of the first three parties.
 pub const A: usize = 0;
 pub const B: usize = 1;
 pub const C: usize = 2;
@@ -30,21 +30,21 @@ pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// One end of the network.
+/// A node of the network.
 pub struct Party {
     /// `None` for a peer whose messages the test writes itself.
     pub endpoint: Option<Endpoint>,
-    /// What happened, in words.
-    pub story: Vec<String>,
-    /// Sessions that were taken up, oldest first.
+    /// Events of the endpoint, as text.
+    pub events: Vec<String>,
+    /// Accepted sessions, oldest first.
     pub sessions: Vec<SessionId>,
-    /// Requests outside sessions that the test has to answer.
+    /// Out-of-dialog requests that the test must respond to.
     pub requests: Vec<Incoming>,
-    /// Requests within sessions from other hosts than their peers'.
-    pub moved: Vec<(SessionId, Incoming)>,
-    /// What a hand-written peer has received.
+    /// In-dialog requests from other hosts than the session's peer.
+    pub source_changes: Vec<(SessionId, Incoming)>,
+    /// Messages that a scripted peer received.
     pub inbox: Vec<Message>,
-    /// The messages of sessions, as the ladder shows them.
+    /// Messages of sessions, as reported for the ladder diagram.
     pub ladder: Vec<String>,
 }
 
@@ -54,30 +54,30 @@ type Loss = Box<dyn FnMut(usize, &str) -> bool>;
 pub struct World {
     pub now: Instant,
     pub parties: Vec<Party>,
-    flight: BTreeMap<(Instant, u64), (usize, usize, Bytes)>,
+    in_transit: BTreeMap<(Instant, u64), (usize, usize, Bytes)>,
     serial: u64,
     pub transport: Transport,
     pub latency: Duration,
     /// Whether a message (sender, kind) is lost.
     loss: Loss,
-    /// Everything that was sent, lost or not: when, by whom, what.
+    /// Every message sent, lost or not: time, sender, kind.
     pub wire: Vec<(Instant, usize, String)>,
-    /// Incoming INVITEs are taken up at once.
-    pub receives: bool,
+    /// Whether incoming INVITEs are accepted at once.
+    pub accepts_invites: bool,
 }
 
 pub fn address(party: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1 + party as u8], 5060))
 }
 
-/// `INVITE`, or `200 INVITE`.
+/// Kind of a message: `INVITE`, or `200 INVITE`.
 pub fn kind(bytes: &Bytes) -> String {
     match Message::parse(bytes.clone()) {
         Ok(message) => match message.status() {
             Some(status) => format!("{status} {}", message.method().as_str()),
             None => message.method().as_str().to_owned(),
         },
-        Err(error) => format!("unreadable: {} in {}", error.what, String::from_utf8_lossy(bytes)),
+        Err(error) => format!("malformed: {} in {}", error.what, String::from_utf8_lossy(bytes)),
     }
 }
 
@@ -89,7 +89,7 @@ pub fn config() -> Config {
 }
 
 impl World {
-    /// Endpoints with these configurations, then `peers` hand-written ones.
+    /// A network with endpoints of these configurations, then `peers` scripted peers.
     pub fn with(configs: Vec<Config>, peers: usize) -> World {
         let endpoint = |(n, mut config): (usize, Config)| {
             config.id_prefix = format!("m{n}");
@@ -98,23 +98,23 @@ impl World {
         let endpoints = configs.into_iter().enumerate().map(endpoint).chain((0..peers).map(|_| None));
         let parties = endpoints.map(|endpoint| Party {
             endpoint,
-            story: Vec::new(),
+            events: Vec::new(),
             sessions: Vec::new(),
             requests: Vec::new(),
-            moved: Vec::new(),
+            source_changes: Vec::new(),
             inbox: Vec::new(),
             ladder: Vec::new(),
         });
         World {
             now: Instant::from_micros(1_000_000),
             parties: parties.collect(),
-            flight: BTreeMap::new(),
+            in_transit: BTreeMap::new(),
             serial: 0,
             transport: Transport::Udp,
             latency: ms(10),
             loss: Box::new(|_, _| false),
             wire: Vec::new(),
-            receives: true,
+            accepts_invites: true,
         }
     }
 
@@ -123,17 +123,17 @@ impl World {
         World::with(vec![config(), config()], 0)
     }
 
-    /// An endpoint and a hand-written peer.
+    /// An endpoint and a scripted peer.
     pub fn scripted() -> World {
         World::with(vec![config()], 1)
     }
 
-    /// From now on, lose what `loss` says.
+    /// From now on, lose the messages for which `loss` is true.
     pub fn lose(&mut self, loss: impl FnMut(usize, &str) -> bool + 'static) {
         self.loss = Box::new(loss);
     }
 
-    /// Lose the next `count` messages of this kind that `from` sends.
+    /// Lose the next `count` messages of this kind from `from`.
     pub fn lose_next(&mut self, from: usize, kind: &'static str, mut count: usize) {
         self.lose(move |sender, what| {
             let hit = sender == from && what == kind && count > 0;
@@ -154,22 +154,22 @@ impl World {
         Hop { transport: self.transport, listener: 0, local: address(from), remote: address(to), flow }
     }
 
-    /// Let an endpoint do something, and send what follows.
+    /// Call an endpoint, and handle its outputs.
     pub fn act<T>(
         &mut self,
         party: usize,
-        what: impl FnOnce(&mut Endpoint, Now, &mut Vec<Output>) -> T,
+        action: impl FnOnce(&mut Endpoint, Now, &mut Vec<Output>) -> T,
     ) -> T {
         let now = self.at();
         let mut out = Vec::new();
-        let told = what(self.parties[party].endpoint.as_mut().unwrap(), now, &mut out);
+        let result = action(self.parties[party].endpoint.as_mut().unwrap(), now, &mut out);
         for output in out {
-            self.perform(party, output);
+            self.handle_output(party, output);
         }
-        told
+        result
     }
 
-    fn perform(&mut self, party: usize, output: Output) {
+    fn handle_output(&mut self, party: usize, output: Output) {
         match output {
             Output::Transmit { hop, bytes, session } => {
                 if session.is_some() {
@@ -182,7 +182,7 @@ impl World {
                 self.parties[party].ladder.push(format!("< {}", kind(&bytes)));
             }
             Output::Event(Event::Request(incoming)) => {
-                if self.receives && *incoming.message.method() == Method::Invite {
+                if self.accepts_invites && *incoming.message.method() == Method::Invite {
                     if let Some(session) = self.act(party, |ep, now, out| ep.start_uas(now, incoming, out)) {
                         self.parties[party].sessions.push(session);
                     }
@@ -190,47 +190,49 @@ impl World {
                     self.parties[party].requests.push(incoming);
                 }
             }
-            Output::Event(Event::Session { event, .. }) => self.parties[party].story.push(tell(&event)),
+            Output::Event(Event::Session { event, .. }) => self.parties[party].events.push(describe(&event)),
             Output::Event(Event::SourceChanged { session, request }) => {
-                self.parties[party].story.push(format!("moved {}", request.message.method().as_str()));
-                self.parties[party].moved.push((session, request));
+                self.parties[party]
+                    .events
+                    .push(format!("source changed {}", request.message.method().as_str()));
+                self.parties[party].source_changes.push((session, request));
             }
             Output::Event(Event::Subscription { event: SubscriptionEvent::Refresh(request), .. }) => {
                 self.parties[party].requests.push(request);
             }
             Output::Event(Event::Subscription { event: SubscriptionEvent::Over, .. }) => {
-                self.parties[party].story.push("subscription over".into());
+                self.parties[party].events.push("subscription ended".into());
             }
             Output::Event(Event::Response { response, .. }) => {
                 let status = response.and_then(|r| r.status());
-                self.parties[party].story.push(format!("response {status:?}"));
+                self.parties[party].events.push(format!("response {status:?}"));
             }
         }
     }
 
     fn send(&mut self, from: usize, to: SocketAddr, bytes: Bytes) {
         let kind = kind(&bytes);
-        assert!(!kind.starts_with("unreadable"), "{kind}");
+        assert!(!kind.starts_with("malformed"), "{kind}");
         let lost = (self.loss)(from, &kind);
         self.wire.push((self.now, from, kind));
         let to = (0..self.parties.len()).find(|party| address(*party) == to);
         if let (Some(to), false) = (to, lost) {
             self.serial += 1;
-            self.flight.insert((self.now + self.latency, self.serial), (from, to, bytes));
+            self.in_transit.insert((self.now + self.latency, self.serial), (from, to, bytes));
         }
     }
 
-    /// A hand-written peer sends something.
-    pub fn say(&mut self, from: usize, to: usize, text: impl AsRef<[u8]>) {
+    /// Send a message of a scripted peer.
+    pub fn peer_sends(&mut self, from: usize, to: usize, text: impl AsRef<[u8]>) {
         self.send(from, address(to), Bytes::copy_from_slice(text.as_ref()));
     }
 
-    /// As [`World::say`], for what is no message.
-    pub fn say_raw(&mut self, from: usize, to: usize, bytes: impl AsRef<[u8]>) {
+    /// Deliver bytes that are not a valid message.
+    pub fn peer_sends_raw(&mut self, from: usize, to: usize, bytes: impl AsRef<[u8]>) {
         self.deliver(from, to, Bytes::copy_from_slice(bytes.as_ref()));
     }
 
-    /// Give an endpoint bytes as if they came from a party, without the network.
+    /// Deliver bytes to a party without the network.
     pub fn deliver(&mut self, from: usize, to: usize, bytes: Bytes) {
         if self.parties[to].endpoint.is_none() {
             self.parties[to].inbox.push(Message::parse(bytes).unwrap());
@@ -241,16 +243,16 @@ impl World {
     }
 
     fn next_event(&self) -> Option<Instant> {
-        let alarms = self.parties.iter().filter_map(|party| party.endpoint.as_ref()?.deadline());
-        alarms.chain(self.flight.first_key_value().map(|((at, _), _)| *at)).min()
+        let deadlines = self.parties.iter().filter_map(|party| party.endpoint.as_ref()?.deadline());
+        deadlines.chain(self.in_transit.first_key_value().map(|((at, _), _)| *at)).min()
     }
 
-    /// Let time pass.
+    /// Advance the clock.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(at) = self.next_event().filter(|at| *at <= end) {
             self.now = self.now.max(at);
-            while let Some(entry) = self.flight.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            while let Some(entry) = self.in_transit.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 let (from, to, bytes) = entry.remove();
                 self.deliver(from, to, bytes);
             }
@@ -264,20 +266,20 @@ impl World {
         self.now = end;
     }
 
-    /// Let every timer run out: nothing may be left.
+    /// Let all timers expire, and check that nothing is left.
     pub fn finish(&mut self) {
         self.run(secs(100));
         for (n, party) in self.parties.iter().enumerate() {
             if let Some(endpoint) = &party.endpoint {
                 assert_eq!(endpoint.counts(), (0, 0), "party {n} still holds something: {:#?}", self.wire);
-                assert_eq!(endpoint.deadline(), None, "an alarm of party {n} outlives its owner");
+                assert_eq!(endpoint.deadline(), None, "a timer of party {n} outlives its owner");
             }
         }
     }
 
-    // ---- verbs ---------------------------------------------------------------------------------------------------------------
+    // ---- calls of the endpoint -----------------------------------------------------------------------------------------------
 
-    pub fn connection(&self, from: usize, to: usize) -> InviteParams {
+    pub fn invite_params(&self, from: usize, to: usize) -> InviteParams {
         let hop = self.hop(from, to);
         InviteParams {
             target: Target { uri: Uri::sip(Some("1002"), address(to), None), hop, route: Vec::new() },
@@ -292,13 +294,13 @@ impl World {
     }
 
     pub fn connect(&mut self, from: usize, to: usize) -> SessionId {
-        let connect = self.connection(from, to);
+        let connect = self.invite_params(from, to);
         self.act(from, |ep, now, out| ep.connect(now, connect, out)).unwrap()
     }
 
-    /// The last session that a party took up.
+    /// The last session that a party accepted.
     pub fn leg(&self, party: usize) -> SessionId {
-        *self.parties[party].sessions.last().expect("an INVITE was taken up")
+        *self.parties[party].sessions.last().expect("an INVITE was accepted")
     }
 
     pub fn progress(&mut self, party: usize, status: u16, sdp: Option<&'static [u8]>) {
@@ -329,7 +331,7 @@ impl World {
         self.act(party, |ep, now, out| ep.respond_stateless(now, &request, Reply::new(status), out));
     }
 
-    /// A call from A to B that is up: the sessions of both.
+    /// Set up a call from A to B; returns the sessions of both.
     pub fn call(&mut self) -> (SessionId, SessionId) {
         let caller = self.connect(A, B);
         self.run(ms(50));
@@ -337,91 +339,98 @@ impl World {
         self.run(ms(50));
         self.accept(B, Some(ANSWER));
         self.run(ms(100));
-        self.parties.iter_mut().for_each(|party| party.story.clear());
+        self.parties.iter_mut().for_each(|party| party.events.clear());
         (caller, self.leg(B))
     }
 
-    /// The hand-written peer B calls endpoint A, which is up then: our tag.
-    pub fn called(&mut self) -> String {
-        self.called_with("")
+    /// Set up a call from the scripted peer B to endpoint A; returns our tag.
+    pub fn answered_call(&mut self) -> String {
+        self.answered_call_with("")
     }
 
-    /// As [`World::called`], with further lines in the INVITE.
-    pub fn called_with(&mut self, lines: &str) -> String {
-        self.say(
+    /// Like [`World::answered_call`], with additional header lines in the INVITE.
+    pub fn answered_call_with(&mut self, lines: &str) -> String {
+        self.peer_sends(
             B,
             A,
-            request(&Line { method: "INVITE", branch: "1", cseq: 1, to_tag: "", lines, body: OFFER }),
+            request(&PeerRequest { method: "INVITE", branch: "1", cseq: 1, to_tag: "", lines, body: OFFER }),
         );
         self.run(ms(50));
         self.accept(A, Some(ANSWER));
         self.run(ms(50));
-        let tag = self.got(B, "200 INVITE").to_tag().to_owned();
-        self.say(
+        let tag = self.last_received(B, "200 INVITE").to_tag().to_owned();
+        self.peer_sends(
             B,
             A,
-            request(&Line { method: "ACK", branch: "a1", cseq: 1, to_tag: &tag, lines: "", body: b"" }),
+            request(&PeerRequest {
+                method: "ACK",
+                branch: "a1",
+                cseq: 1,
+                to_tag: &tag,
+                lines: "",
+                body: b"",
+            }),
         );
         self.run(ms(50));
-        assert_eq!(self.story(A), ["confirmed"]);
+        assert_eq!(self.take_events(A), ["confirmed"]);
         self.parties[B].inbox.clear();
         tag
     }
 
-    /// The peer says BYE, and nothing may be left.
+    /// The peer sends BYE; then check that nothing is left.
     pub fn finish_by_peer(&mut self, tag: &str, cseq: u32) {
-        self.say(
+        self.peer_sends(
             B,
             A,
-            request(&Line { method: "BYE", branch: "bye", cseq, to_tag: tag, lines: "", body: b"" }),
+            request(&PeerRequest { method: "BYE", branch: "bye", cseq, to_tag: tag, lines: "", body: b"" }),
         );
         self.run(ms(50));
         assert_eq!(self.count(B, "200 BYE"), 1);
-        assert_eq!(self.story(A).last().map(String::as_str), Some("ended: bye"));
+        assert_eq!(self.take_events(A).last().map(String::as_str), Some("ended: bye"));
         self.finish();
     }
 
-    // ---- what happened -------------------------------------------------------------------------------------------------------
+    // ---- results -------------------------------------------------------------------------------------------------------------
 
-    /// What happened at a party since it was asked last.
-    pub fn story(&mut self, party: usize) -> Vec<String> {
-        std::mem::take(&mut self.parties[party].story)
+    /// Take the events of a party since the last call.
+    pub fn take_events(&mut self, party: usize) -> Vec<String> {
+        std::mem::take(&mut self.parties[party].events)
     }
 
-    /// How often a party sent messages of a kind.
+    /// Number of messages of a kind that a party sent.
     pub fn sent(&self, from: usize, kind: &str) -> usize {
         self.wire.iter().filter(|(_, sender, what)| *sender == from && what == kind).count()
     }
 
-    /// The moments at which a party sent messages of a kind, in milliseconds after the first.
-    pub fn moments(&self, from: usize, kind: &str) -> Vec<u64> {
+    /// Times at which a party sent messages of a kind, in milliseconds since the first.
+    pub fn times_sent(&self, from: usize, kind: &str) -> Vec<u64> {
         let at: Vec<Instant> = self
             .wire
             .iter()
             .filter(|(_, sender, what)| *sender == from && what == kind)
             .map(|(at, ..)| *at)
             .collect();
-        at.iter().map(|moment| moment.since(at[0]).as_millis() as u64).collect()
+        at.iter().map(|time| time.since(at[0]).as_millis() as u64).collect()
     }
 
-    /// The last message of a kind that a hand-written peer has received.
-    pub fn got(&self, party: usize, wanted: &str) -> Message {
+    /// The last message of a kind that a scripted peer received.
+    pub fn last_received(&self, party: usize, wanted: &str) -> Message {
         let inbox = &self.parties[party].inbox;
         let found = inbox.iter().rev().find(|message| kind(message.bytes()) == wanted);
         found.cloned().unwrap_or_else(|| panic!("no {wanted} in {:?}", self.wire))
     }
 
-    /// How many messages of a kind a hand-written peer has received.
+    /// Number of messages of a kind that a scripted peer received.
     pub fn count(&self, party: usize, wanted: &str) -> usize {
         self.parties[party].inbox.iter().filter(|message| kind(message.bytes()) == wanted).count()
     }
 
-    pub fn census(&self, party: usize) -> (usize, usize) {
+    pub fn counts(&self, party: usize) -> (usize, usize) {
         self.parties[party].endpoint.as_ref().unwrap().counts()
     }
 }
 
-fn tell(event: &SessionEvent) -> String {
+fn describe(event: &SessionEvent) -> String {
     let with = |sdp: &Option<Bytes>| if sdp.is_some() { " with sdp" } else { "" };
     match event {
         SessionEvent::Progress { status, fork, sdp } => format!("progress {status} fork {fork}{}", with(sdp)),
@@ -436,14 +445,14 @@ fn tell(event: &SessionEvent) -> String {
         SessionEvent::Ended(Termination::Refused { status, .. }) => format!("ended: refused {status}"),
         SessionEvent::Ended(Termination::Bye { .. }) => "ended: bye".into(),
         SessionEvent::Ended(Termination::Cancelled { .. }) => "ended: cancelled".into(),
-        SessionEvent::Ended(Termination::Local) => "ended: here".into(),
+        SessionEvent::Ended(Termination::Local) => "ended: local".into(),
         SessionEvent::Ended(Termination::NoAck) => "ended: no ack".into(),
-        SessionEvent::Ended(Termination::SessionTimeout) => "ended: expired".into(),
-        SessionEvent::Ended(Termination::DialogGone) => "ended: lost".into(),
+        SessionEvent::Ended(Termination::SessionTimeout) => "ended: session timeout".into(),
+        SessionEvent::Ended(Termination::DialogGone) => "ended: dialog gone".into(),
     }
 }
 
-/// A response of a hand-written peer: what it repeats from the request, a To-tag, further lines and a body.
+/// A response of a scripted peer: the fields copied from the request, a To tag, additional lines and a body.
 pub fn respond(request: &Message, status: u16, tag: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let mut text = format!("SIP/2.0 {status} X\r\n");
     let own = [
@@ -466,8 +475,8 @@ pub fn respond(request: &Message, status: u16, tag: &str, lines: &str, body: &[u
     [text.as_bytes(), body].concat()
 }
 
-/// A request of a hand-written peer B to endpoint A.
-pub struct Line<'a> {
+/// A request of scripted peer B to endpoint A.
+pub struct PeerRequest<'a> {
     pub method: &'a str,
     pub branch: &'a str,
     pub cseq: u32,
@@ -476,9 +485,9 @@ pub struct Line<'a> {
     pub body: &'a [u8],
 }
 
-/// Write it, within the call `call_id` whose caller is B with tag `peer`.
-pub fn request(line: &Line<'_>) -> Vec<u8> {
-    let Line { method, branch, cseq, to_tag, lines, body } = line;
+/// Serialise it, within the call `peers-call` whose caller is B with tag `peer`.
+pub fn request(spec: &PeerRequest<'_>) -> Vec<u8> {
+    let PeerRequest { method, branch, cseq, to_tag, lines, body } = spec;
     let tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     let text = format!(
