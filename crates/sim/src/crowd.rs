@@ -1,5 +1,5 @@
-//! Days in a crowd: besides those whose day is played there are hundreds of others with phones, messages and calls, none of whom any input is
-//! about. So an input that walks over a table costs more steps than it may.
+//! Runs with a large directory: besides the simulated phones there are 1,200 extensions with bindings, messages and calls that no input refers to.
+//! An input that iterates over a whole table therefore exceeds its bound of steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +14,26 @@ use switch::{Command, Input, Originate};
 
 use crate::office::DOMAIN;
 
-/// Days whose number has this bit have a crowd. All others go as they went before there was any.
+/// A seed with this bit runs with the large directory. Seeds without it are not affected by this module.
 pub const CROWD: u64 = 1 << 33;
 
-/// How many they are: more than the steps that any input may cost.
+/// Number of added extensions: more than the steps that any input may cost.
 const MANY: usize = 1_200;
-/// Those of them who wait for a device with a call.
+/// How many of them have no binding and wait for a device with a call.
 const WAITING: usize = 600;
-/// Longer than a day is played.
+/// Lifetime of their bindings: longer than any run.
 const BOUND: Duration = Duration::from_secs(2 * 3600);
 
-/// What an input may cost whatever it is: the messages of one call with all its legs, and what they lead to.
+/// Most steps per input: the messages of one call with all its legs, and what follows from them.
 const STEPS: u64 = 300;
-/// What a tick may cost: full batches of everything that can be due at once.
+/// Most steps per tick: full batches of every kind of timer.
 const TICK_STEPS: u64 = 3_000;
 
 fn name(n: usize) -> Arc<str> {
     format!("crowd{n}").into()
 }
 
-/// The people and their mailboxes. Their extensions come before and behind those of the office.
+/// Add the extensions and their mailboxes. Their numbers sort before and after those of the simulated office.
 pub(crate) fn move_in(directory: &mut Directory) {
     for n in 0..MANY {
         let numbers =
@@ -89,7 +89,7 @@ pub(crate) fn move_in(directory: &mut Directory) {
     }
 }
 
-/// The phones of those who do not wait for one, as the journal has them.
+/// Journal records of the bindings of all extensions that do not wait for a device.
 pub(crate) fn bindings(now: Timestamp) -> impl Iterator<Item = Record> {
     (WAITING..MANY).map(move |n| {
         let address = format!("10.77.{}.{}:5060", n / 250, n % 250 + 1);
@@ -114,7 +114,7 @@ pub(crate) fn bindings(now: Timestamp) -> impl Iterator<Item = Record> {
     })
 }
 
-/// The calls of those who wait for a phone. They wait as long as anybody may.
+/// Originated calls of the extensions without binding. They wait as long as the limit permits.
 pub(crate) fn calls() -> impl Iterator<Item = Command> {
     let wish = |n: usize| {
         Some(Originate {
@@ -130,14 +130,14 @@ pub(crate) fn calls() -> impl Iterator<Item = Command> {
     (0..WAITING).filter_map(wish).map(Command::Originate)
 }
 
-/// How many steps an input may cost, and what it is called.
+/// Most steps that an input may cost, and the name of its kind.
 pub(crate) fn bound(input: &Input) -> (u64, &'static str) {
     match input {
         Input::Packet { .. } => (STEPS, "a message"),
         Input::FlowClosed(_) => (STEPS, "a connection that closed"),
         Input::Unreachable(_) => (STEPS, "a peer that cannot be reached"),
         Input::Media(_) => (STEPS, "a media event"),
-        // They cost what they bring.
+        // The cost of these grows with their content.
         Input::Directory { changes, .. } => (STEPS + 50 * changes.len() as u64, "a change of the directory"),
         Input::Restore { bindings, calls, outside, alive: _ } => {
             (STEPS + 50 * (bindings.len() + calls.len() + outside.len()) as u64, "what the journal remembers")

@@ -1,4 +1,4 @@
-//! What happened, twice: as a number over everything that was put out, and as the last steps in a form that people can read.
+//! Log of a run: a hash over all outputs of the switch, and the last steps as readable lines.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use base::Instant;
 use bytes::Bytes;
 
-/// FNV-1a over 64 bits: the same on every machine.
+/// FNV-1a hash, 64 bits: equal on every machine.
 #[derive(Clone, Copy, Debug)]
 struct Trace(u64);
 
@@ -32,7 +32,7 @@ enum Step {
     Note(String),
 }
 
-/// The story of one day.
+/// The log of one run.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     trace: Trace,
@@ -41,17 +41,17 @@ pub(crate) struct EventLog {
 }
 
 impl EventLog {
-    /// Keeps the last `kept` steps.
+    /// `kept`: number of steps kept as text.
     pub(crate) fn new(kept: usize) -> EventLog {
         EventLog { trace: Trace(0xcbf2_9ce4_8422_2325), steps: VecDeque::new(), kept }
     }
 
-    /// What the exchange put out, whatever it is.
+    /// Hash an output that is not a SIP message.
     pub(crate) fn output(&mut self, at: Instant, output: &impl fmt::Debug) {
         let _ = write!(self.trace, "{}{output:?}", at.as_micros());
     }
 
-    /// A message that the exchange put out.
+    /// Hash a SIP message that the switch sent.
     pub(crate) fn message(&mut self, at: Instant, to: SocketAddr, bytes: &[u8]) {
         let _ = write!(self.trace, "{}{to}", at.as_micros());
         self.trace.take(bytes);
@@ -83,7 +83,7 @@ impl EventLog {
         self.trace.0
     }
 
-    /// The last steps, a line each.
+    /// The kept steps, one line each.
     pub(crate) fn tell(&self) -> Vec<String> {
         self.steps
             .iter()

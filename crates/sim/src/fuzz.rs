@@ -1,6 +1,6 @@
-//! Any bytes, read as a sequence of inputs to an exchange: packets that fit and packets that almost do, time, commands, media, crashes.
+//! Fuzz target: arbitrary bytes, read as a sequence of inputs to a switch: valid and nearly valid packets, time, commands, media events, crashes.
 //!
-//! Whatever comes, nothing panics, no port is given twice, every call that was opened is closed once, and in the end nothing is left.
+//! For every sequence: no panic, no port is used by two streams, each opened call is closed once, and no state is left at the end.
 
 mod phone;
 mod script;
@@ -22,15 +22,15 @@ use crate::office::{DOMAIN, Office};
 use crate::worker::Worker;
 use script::Script;
 
-/// Inputs that one run may have: enough for a call with everything in it.
+/// Most inputs of one run: enough for a complete call.
 const INPUTS: usize = 300;
-/// Outputs that may follow from one input: far more than any call of this office needs.
+/// Most outputs of one input: far more than any call of this directory needs.
 const OUTPUTS: usize = 5_000;
 
-/// Play a sequence of inputs.
+/// Run a sequence of inputs.
 ///
 /// # Panics
-/// Where a promise is broken.
+/// If an invariant is violated.
 pub fn inputs(data: &[u8]) {
     let mut bench = Bench::new();
     let mut script = Script(data);
@@ -41,14 +41,14 @@ pub fn inputs(data: &[u8]) {
     bench.come_to_rest();
 }
 
-/// What a phone of the bench remembers.
+/// Messages that a phone has seen and sent.
 #[derive(Default)]
 struct Memory {
     challenge: Option<String>,
-    /// The last request and the last answers of the exchange to this phone.
+    /// The last request and the last response that the switch sent to this phone.
     request: Option<Message>,
     answer: Option<Message>,
-    /// The last INVITE that it sent.
+    /// The last INVITE that the phone sent.
     invite: Option<Message>,
     cseq: u32,
 }
@@ -154,7 +154,7 @@ impl Bench {
 
     fn heard(&mut self, remote: SocketAddr, bytes: Bytes) {
         let Ok(message) = Message::parse(bytes.clone()) else {
-            // A STUN answer begins with 01; a refusal repeats what was wrong in its request.
+            // A STUN response begins with 01. A 4xx or 5xx may repeat header values of the malformed request.
             let refusal = [&b"SIP/2.0 4"[..], b"SIP/2.0 5"].iter().any(|with| bytes.starts_with(with));
             assert!(
                 refusal || bytes.first() == Some(&1),
@@ -201,7 +201,7 @@ impl Bench {
         self.feed(Input::Packet { hop: hop(address(n)), bytes });
     }
 
-    // ---- what may happen ---------------------------------------------------------------------------------------------------------
+    // ---- inputs -----------------------------------------------------------------------------------------------------------------
 
     fn step(&mut self, op: u8, script: &mut Script<'_>) {
         let n = usize::from(op >> 4) % 4;
@@ -278,7 +278,7 @@ impl Bench {
         let event = match script.byte() % 4 {
             0 => MediaEvent::Digit { stream, digit: '#', millis: 1 },
             1 => MediaEvent::RtpTimeout { stream },
-            // A worker that speaks of a stream that nobody opened.
+            // An event for a stream that was never opened.
             2 => MediaEvent::Closed { stream: StreamId(u32::MAX), report: Report::default() },
             _ => return self.pass_on_reports(),
         };
@@ -291,7 +291,7 @@ impl Bench {
         }
     }
 
-    /// A turn of fate: a crash, a change of the directory, a broken path.
+    /// One of: crash and restart, directory change, unreachable peer, closed flow, listeners opened or closed, wall clock jump.
     fn turn(&mut self, n: usize, script: &mut Script<'_>) {
         match script.byte() % 6 {
             0 => {
@@ -313,7 +313,7 @@ impl Bench {
         }
     }
 
-    /// Nobody says anything more: every timer runs out, and nothing is left.
+    /// Let all timers expire, and check that no state is left.
     fn come_to_rest(&mut self) {
         self.pass_on_reports();
         for _ in 0..200 {

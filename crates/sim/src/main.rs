@@ -1,4 +1,4 @@
-//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--crowd] [--verbose]`.
+//! Runs the simulator from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--crowd] [--verbose]`.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Every day twice: what was broken, and whether the second went as the first.
+/// Run every seed twice. Returns the seeds that violated an invariant or whose two runs differed, and the counts.
 fn play(first: u64, seeds: u64) -> (Vec<u64>, Tally) {
     let next = AtomicU64::new(first);
     let sum: Mutex<(Vec<u64>, Tally)> = Mutex::default();

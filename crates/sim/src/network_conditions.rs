@@ -1,4 +1,4 @@
-//! The network of one day: how much it loses, doubles, and brings late.
+//! Network model of one run: loss, duplication and delay of datagrams.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use base::{Instant, Rng};
 
 use crate::rng_ext::Dice;
 
-/// Rates in percent, drawn once a day.
+/// Rates in percent, drawn once per run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
     loss: u64,
     duplication: u64,
-    /// Datagrams that dawdle, and so are overtaken by later ones.
+    /// Datagrams with a long delay, so that later ones overtake them.
     dawdling: u64,
     slowest: Duration,
 }
 
 impl NetworkConditions {
-    /// The worst rate of each kind.
+    /// Highest rate of each kind, in percent.
     const WORST: u64 = 20;
 
     pub(crate) fn of(rng: &mut Rng) -> NetworkConditions {
@@ -38,7 +38,7 @@ impl NetworkConditions {
         }
     }
 
-    /// When the copies of a datagram arrive: none, one, or two times.
+    /// Arrival times of a datagram's copies: none, one or two.
     pub(crate) fn datagram(&self, now: Instant, rng: &mut Rng) -> Vec<Instant> {
         let mut arrivals = Vec::new();
         if !rng.odds(self.loss) {
@@ -50,7 +50,7 @@ impl NetworkConditions {
         arrivals
     }
 
-    /// When a part of a stream arrives: always, and after those before it.
+    /// Arrival time of a segment of a TCP connection: segments are not lost and keep their order.
     pub(crate) fn stream(now: Instant, last: Instant, rng: &mut Rng) -> Instant {
         (now + rng.millis(1, 60)).max(last + Duration::from_micros(1))
     }

@@ -1,4 +1,4 @@
-//! Who works here: users, extensions and credentials, and what an administrator does to them during the day.
+//! The simulated directory: users, extensions and credentials, and the changes that an administrator makes during a run.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use switch::{Setting, SettingChange};
 use crate::phone::Account;
 use crate::rng_ext::Dice;
 
-/// The domain of the office.
+/// SIP domain of the switch.
 pub(crate) const DOMAIN: &str = "office.test";
 
-/// The directory as the administrator sees it.
+/// The directory and what is needed to change it.
 #[derive(Debug)]
 pub(crate) struct Office {
     pub(crate) directory: Directory,
@@ -96,7 +96,7 @@ impl Office {
         self.usernames.push(username);
     }
 
-    /// The account of the n-th phone: the third shares that of the first, the second logs in by its number (S39).
+    /// The account of the n-th phone: the third shares the first one's, the second authenticates with its extension number (S39).
     pub(crate) fn account(n: usize) -> Account {
         let (user, login, owner) = match n {
             0 | 2 => ("phone1001", "phone1001", "phone1001"),
@@ -112,7 +112,7 @@ impl Office {
         }
     }
 
-    /// Everything that somebody might dial here.
+    /// All numbers that a phone dials.
     pub(crate) fn numbers() -> Vec<String> {
         let often = ["1001", "1002", "1003", "1001", "1002", "1003", "phone1001", "user_1700000001"];
         let seldom = ["1004", "*43", "*44", "9999", "+15551234567", "911", "nobody"];
@@ -127,7 +127,7 @@ impl Office {
         &self.usernames
     }
 
-    /// Somebody dialled a setting of an extension; what changes, where the extension is there.
+    /// Apply a setting that a phone dialled. Returns the change, or `None` if the extension no longer exists.
     pub(crate) fn set(&mut self, change: &SettingChange) -> Option<Change> {
         let extension = self.extensions.iter_mut().find(|extension| extension.id == change.extension)?;
         self.directory.extension(&extension.id)?;
@@ -144,14 +144,14 @@ impl Office {
         Some(change)
     }
 
-    /// What somebody dials who knows the feature codes.
+    /// Feature codes that phones dial.
     pub(crate) fn codes() -> impl Iterator<Item = String> {
         ["*721001", "*72", "*73", "*78", "*79", "*79", "*671001", "*671002", "*69"]
             .into_iter()
             .map(str::to_owned)
     }
 
-    /// The administrator does something; what changed, and of whom.
+    /// One change by the administrator: the changes and the username concerned.
     pub(crate) fn meddle(&mut self, rng: &mut Rng) -> (Vec<Change>, Arc<str>) {
         let n = rng.below(self.extensions.len() as u64) as usize;
         let extension = &mut self.extensions[n];
@@ -192,7 +192,7 @@ impl Office {
     }
 }
 
-/// Where calls may be sent on to: to phones, in circles, to applications, and to where nobody may.
+/// Targets of forwardings: phones, loops, applications and numbers that are not permitted.
 const TARGETS: [&str; 8] = ["1001", "1002", "1003", "1003", "1004", "*43", "+15551234567", "911"];
 
 fn forwarding(rng: &mut Rng) -> Forwarding {
@@ -205,7 +205,7 @@ fn forwarding(rng: &mut Rng) -> Forwarding {
     }
 }
 
-/// What the day begins with: the third rings the first when nobody answers, the fourth, who has no phone, sends callers to the second.
+/// Forwarding at the start of a run: the third extension forwards to the first on no answer; the fourth, which has no phone, to the second on busy.
 fn at_first(n: usize) -> Forwarding {
     let (number, mode) = match n {
         2 => ("1001", ForwardingMode::NoAnswer),
@@ -230,7 +230,7 @@ fn password(username: &str) -> String {
     format!("secret of {username}")
 }
 
-/// Where a peer lives.
+/// Address of a simulated peer.
 pub(crate) fn peer(n: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), 5060)
 }

@@ -1,4 +1,4 @@
-//! What must be true of every day, whatever happened in it.
+//! Invariants of every run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use switch::Status;
 
 use crate::phone::Observation;
 
-/// What was counted in one day, to see that a day is worth playing.
+/// Counts of what happened in a run, to see what the seeds cover.
 pub type Tally = BTreeMap<&'static str, u64>;
 
 #[derive(Clone, Debug)]
@@ -26,22 +26,22 @@ struct Fate {
     ladders: u32,
 }
 
-/// The judge of one day.
+/// Checks the invariants of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     broken: Vec<String>,
     died: Option<Instant>,
     finals: BTreeMap<(usize, String), Final>,
     calls: BTreeMap<String, Fate>,
-    /// Dialogs that are in the journal.
+    /// Dialogs of the `LegUp` records.
     dialogs: BTreeSet<Vec<u8>>,
-    /// Until when each phone may count on its binding.
+    /// For each phone: the time until which its confirmed binding must exist.
     bound: BTreeMap<usize, Instant>,
-    /// Phones whose account was changed: their bindings may be taken away while a confirmation is on its way.
+    /// Phones whose account was changed: a binding may be removed while its confirmation is in flight.
     meddled: BTreeSet<usize>,
-    /// Calls that were taken up from the journal in this life: they end, but were not started in it.
+    /// Calls restored from the journal by this process: they end in it, but were not started in it.
     buried: u64,
-    /// Recordings that were begun in this life, and whether they are over.
+    /// Recordings that this process started, and whether they have ended.
     tapes: BTreeMap<String, bool>,
     pub(crate) tally: Tally,
 }
@@ -61,13 +61,13 @@ impl Oracle {
         *self.tally.entry(what).or_default() += 1;
     }
 
-    /// What the dearest input of a kind has cost.
+    /// Highest cost in steps of an input of this kind.
     pub(crate) fn cost(&mut self, what: &'static str, steps: u64) {
         let dearest = self.tally.entry(what).or_default();
         *dearest = steps.max(*dearest);
     }
 
-    /// What a phone saw.
+    /// An observation of a phone.
     pub(crate) fn saw(&mut self, now: Instant, phone: usize, sight: Observation) {
         match sight {
             Observation::Count(what) => self.count(what),
@@ -79,7 +79,7 @@ impl Oracle {
                 self.bound.insert(phone, until);
             }
             Observation::Final { request, since, status, text } => {
-                // Its repeats are known for 64·T1, and until a crash.
+                // The switch retransmits a response for 64·T1, and not after a crash.
                 let known =
                     now.since(since) < Duration::from_secs(31) && self.died.is_none_or(|died| died < since);
                 if known {
@@ -89,7 +89,7 @@ impl Oracle {
         }
     }
 
-    /// One final answer per transaction. A challenge keeps nothing, so its repeats may differ.
+    /// One final response per transaction. The switch keeps no state for a challenge, so repeated challenges may differ.
     fn final_answer(&mut self, phone: usize, request: String, said: Final) {
         let Some(before) = self.finals.get(&(phone, request.clone())) else {
             self.finals.insert((phone, request), said);
@@ -102,35 +102,35 @@ impl Oracle {
         }
     }
 
-    /// The process died: what it knew of requests under way is gone.
+    /// The process crashed: it has lost its transactions.
     pub(crate) fn died(&mut self, now: Instant) {
         self.died = Some(now);
     }
 
-    /// The administrator changed the phone's account: nothing is promised to it for the rest of the day.
+    /// The administrator changed the phone's account: its binding is not checked for the rest of the run.
     pub(crate) fn meddled(&mut self, phone: usize) {
         self.meddled.insert(phone);
     }
 
-    /// The phone lost power: nothing is promised to it.
+    /// The phone lost power: its binding is not checked.
     pub(crate) fn forget_binding(&mut self, phone: usize) {
         self.bound.remove(&phone);
     }
 
-    /// Phones that must be found now.
+    /// Phones that must have a binding now.
     pub(crate) fn must_be_bound(&self, now: Instant) -> Vec<usize> {
         let sure = |until: &Instant| until.since(now).as_secs() >= 5;
         let found = self.bound.iter().filter(|(phone, until)| sure(until) && !self.meddled.contains(phone));
         found.map(|(phone, _)| *phone).collect()
     }
 
-    /// A new life of the exchange begins; so many calls were open in the journal.
+    /// The process restarted; `open` calls were open in the journal.
     pub(crate) fn reborn(&mut self, open: u64) {
         self.buried = open;
-        self.tapes.clear(); // what ran is closed by the shell
+        self.tapes.clear(); // the server closes recordings that were running
     }
 
-    /// A record was written.
+    /// A journal record was written.
     pub(crate) fn written(&mut self, record: &Record) {
         match record {
             Record::CallOpened(call) => {
@@ -161,7 +161,7 @@ impl Oracle {
         }
     }
 
-    /// Every recording is begun once and over once.
+    /// Each recording starts once and ends once.
     fn recording(&mut self, row: &model::Recording) {
         let runs = row.state == model::RecordingState::Recording;
         let before = self.tapes.insert(row.id.to_string(), !runs);
@@ -208,7 +208,7 @@ impl Oracle {
         }
     }
 
-    /// The books of the exchange agree with themselves.
+    /// The counters of the switch are consistent.
     pub(crate) fn status(&mut self, status: &Status) {
         let ended: u64 = status.counters.calls_ended.values().sum();
         let alive = (status.counters.calls_started + self.buried).checked_sub(ended);
@@ -220,7 +220,7 @@ impl Oracle {
         }
     }
 
-    /// Everybody hung up and every timer ran out.
+    /// All calls have ended and all timers have expired: no state may be left.
     pub(crate) fn at_rest(&mut self, census: [usize; 4], streams: usize, live_calls: usize) {
         if census != [0; 4] {
             self.broken(format!("left over: {census:?} (calls, streams, transactions, sessions)"));

@@ -1,23 +1,23 @@
-//! A media worker without sockets: it hands out ports, keeps books on streams, and reports late now and then.
+//! A media worker without sockets: it offers ports, tracks streams and recordings, and some of its events arrive late.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use media::{Ended, FileResult, MediaCommand, MediaEvent, RecordingId, Report, StreamId};
 
-/// The worker's books.
+/// State of the worker.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     open: BTreeMap<StreamId, u16>,
     in_use: BTreeSet<u16>,
-    /// Recordings that run, with the streams that are still in them.
+    /// Running recordings, with their open streams.
     recordings: BTreeMap<RecordingId, Vec<StreamId>>,
-    /// Streams that went with a worker that died: closing them says nothing any more.
+    /// Streams that a crashed worker lost: closing them reports nothing more.
     gone: BTreeSet<StreamId>,
-    /// The worker died and the exchange does not know it yet.
+    /// The worker has ended and the switch has not been told yet.
     dead: bool,
 }
 
-/// What is told of a recording that ends.
+/// Events of a recording that ends.
 fn recorded(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
     let file = FileResult::Complete { bytes: 44, millis: 1, sha256: [0; 32] };
     [
@@ -27,16 +27,16 @@ fn recorded(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
 }
 
 impl Worker {
-    /// Listeners of the office: each has ports of its own.
+    /// Number of listeners: each has its own ports.
     pub(crate) const LISTENERS: u16 = 2;
 
-    /// The ports that a fresh worker offers for a listener.
+    /// The ports that a new worker offers for a listener.
     pub(crate) fn offer(listener: u16, ports: u16) -> MediaEvent {
         let first = 10_000 + 10_000 * listener;
         MediaEvent::Ports { worker: 0, listener, ports: (0..ports).map(|n| first + 2 * n).collect() }
     }
 
-    /// Carry out a command. What comes back is said to the exchange later, in this order; `Err` says what was against the rules.
+    /// Execute a command. The events reach the switch later, in this order; `Err` names a violated invariant.
     pub(crate) fn command(&mut self, command: &MediaCommand) -> Result<Vec<MediaEvent>, String> {
         if self.dead {
             return Ok(self.refuse(command));
@@ -98,7 +98,7 @@ impl Worker {
         Ok(Vec::new())
     }
 
-    /// The worker ends by an error; what it tells of that, after [`MediaEvent::WorkerGone`].
+    /// The worker fails. Returns the events that follow [`MediaEvent::WorkerGone`].
     pub(crate) fn die(&mut self) -> Vec<MediaEvent> {
         self.dead = true;
         self.in_use.clear();
@@ -111,12 +111,12 @@ impl Worker {
         events
     }
 
-    /// The exchange knows that another worker follows.
+    /// The switch has been told: commands go to the next worker.
     pub(crate) fn follow(&mut self) {
         self.dead = false;
     }
 
-    /// What is told of a command for a worker that died.
+    /// Events for a command that a failed worker gets.
     fn refuse(&mut self, command: &MediaCommand) -> Vec<MediaEvent> {
         match command {
             MediaCommand::Open { stream, .. } => {

@@ -1,4 +1,4 @@
-//! The world: one clock, one queue of what will happen, and everybody who lives in it.
+//! The simulated world: one clock, one queue of events, the switch and all its peers.
 
 mod admin;
 mod life;
@@ -27,27 +27,27 @@ use crate::phone::{Phone, PhoneOutput, PhoneProfile};
 use crate::rng_ext::Dice;
 use crate::worker::Worker;
 
-/// How a day went.
+/// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The number that the day was made of.
+    /// The seed of the run.
     pub seed: u64,
-    /// A hash over everything that the exchange put out, and when.
+    /// Hash over all outputs of the switch and their times.
     pub trace: u64,
-    /// What was broken; empty on a good day.
+    /// Violated invariants; empty if the run passed.
     pub broken: Vec<String>,
-    /// The last steps, for people.
+    /// The last steps, as text.
     pub story: Vec<String>,
-    /// What happened how often.
+    /// Counts of what happened.
     pub tally: Tally,
 }
 
-/// What will happen.
+/// A scheduled event.
 #[derive(Debug)]
 enum SimEvent {
-    /// A message reaches the exchange.
+    /// A SIP message arrives at the switch.
     ToSwitch(Hop, Bytes),
-    /// A message reaches whoever lives there.
+    /// A SIP message arrives at the peer with this address.
     ToPeer(Hop, Bytes),
     FromMedia(u32, MediaEvent),
     Listening(u32, bool),
@@ -58,22 +58,22 @@ enum SimEvent {
     Vanish(usize),
     Wake(usize),
     Ask,
-    /// The crowd asks for its calls.
+    /// The extensions of the large directory originate their calls.
     CrowdCalls,
-    /// A setting that somebody dialled is written, or cannot be.
+    /// The database has stored a dialled setting, or failed to.
     Set(u32, u64, Box<switch::SettingChange>, bool),
     StartAgain,
-    /// The trunks are taken away, so that nobody asks their hosts for ever.
+    /// All trunks are removed, so that their hosts are no longer probed.
     Unplug,
     AdminChange,
     WallJump,
     Intrude,
-    /// Long enough after a call was closed: no phone believes in it any more.
+    /// Some time after a call was closed: no phone may still consider it confirmed.
     Forgotten(u32, model::CallId, Vec<String>),
     Closing,
 }
 
-/// See the module.
+/// All state of one run.
 #[derive(Debug)]
 pub struct World {
     seed: u64,
@@ -84,10 +84,10 @@ pub struct World {
     config: Config,
     /// `None` while the process is down.
     switch: Option<Switch>,
-    /// How often it was started.
+    /// Number of starts of the process so far.
     life: u32,
     listening: bool,
-    /// The next batch dies half-way.
+    /// The process crashes in the middle of its next batch of outputs.
     doomed: bool,
     office: Office,
     trunks: Vec<model::Trunk>,
@@ -96,25 +96,25 @@ pub struct World {
     slow_worker: bool,
     ports: u16,
     phones: Vec<Phone>,
-    /// The connection of each phone that uses streams.
+    /// The connection of each phone that uses TCP.
     flows: Vec<Flow>,
-    /// When the last part of each direction of each stream arrives.
+    /// Arrival time of the last segment, per connection and direction.
     streams: BTreeMap<(Flow, bool), Instant>,
     intruder: Attacker,
     queue: BTreeMap<(Instant, u64), SimEvent>,
     next: u64,
     tokens: u64,
-    /// BYEs that the exchange sent.
+    /// BYEs that the switch sent.
     goodbyes: u64,
     closed: bool,
-    /// Nothing jumps about that would make bindings unsure.
+    /// False once the wall clock has jumped: binding expiry is then not checked.
     steady_clock: bool,
     oracle: Oracle,
     story: EventLog,
     out: Vec<Output>,
 }
 
-/// Nothing of one day lasts longer than this: the longest call and every timer.
+/// Limit of simulated time: longer than the longest call and every timer.
 const LONGEST: Duration = Duration::from_secs(5 * 3600);
 /// 2025-01-15 10:30 UTC.
 const MORNING: i64 = 1_736_937_000_000_000;
@@ -123,16 +123,16 @@ fn server() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060)
 }
 
-/// Where the intruder lives.
+/// Last octet of the attacker's address.
 const INTRUDER: u8 = 66;
 
 impl World {
-    /// Play one day.
+    /// Run one seed.
     pub fn run(seed: u64) -> Outcome {
         World::watch(seed, 150)
     }
 
-    /// Play one day and keep so many of its last steps.
+    /// Run one seed and keep `kept` steps of its log.
     pub fn watch(seed: u64, kept: usize) -> Outcome {
         let mut world = World::new(seed, kept);
         let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
@@ -229,7 +229,7 @@ impl World {
         self.queue.insert((due, self.next), happening);
     }
 
-    /// Plan something for some time in a span of milliseconds from now.
+    /// Schedule an event at a random time within a range of milliseconds from now.
     fn soon(&mut self, from: u64, to: u64, happening: SimEvent) {
         let due = self.now + self.rng.millis(from, to);
         self.plan(due, happening);
@@ -239,7 +239,7 @@ impl World {
         self.story.note(self.now, text);
     }
 
-    /// The day's script: what is certain to happen, and some of what is not.
+    /// Schedule the events of the run: the fixed ones, and a random selection of the others.
     fn script(&mut self) {
         let day = 1000 * (120 + self.rng.below(400));
         self.soon(0, 0, SimEvent::Restart);
@@ -321,7 +321,7 @@ impl World {
             SimEvent::Set(life, token, change, done) if life == self.life => self.set(token, &change, done),
             SimEvent::Unreachable(life, hop) if life == self.life => self.feed(Input::Unreachable(hop)),
             SimEvent::FlowClosed(life, flow) if life == self.life => self.feed(Input::FlowClosed(flow)),
-            // From a process that is no more.
+            // From a process that has crashed.
             SimEvent::FromMedia(..)
             | SimEvent::Set(..)
             | SimEvent::Listening(..)

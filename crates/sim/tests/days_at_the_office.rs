@@ -1,11 +1,11 @@
-//! Two hundred days at the office: on none of them is a promise broken, and each goes the same way twice.
+//! Runs of the simulator over many seeds: no invariant is violated, and two runs of one seed are equal.
 
 use sim::{CARRIERS, CROWD, World};
 
-/// Days that once broke a promise. They are played for ever.
+/// Seeds that once violated an invariant. They are run for ever.
 const ONCE_BROKEN: &[u64] = &[1, 2, 8, 13, 17, 194, 279, 384, 425, 803, 926, 927, 2771];
 
-/// How many days are played; `CENTRALITA_SIM_SEEDS` asks for more.
+/// Number of seeds; `CENTRALITA_SIM_SEEDS` overrides it.
 fn days() -> u64 {
     std::env::var("CENTRALITA_SIM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
 }
@@ -38,7 +38,7 @@ fn no_day_of_an_odd_number_breaks_a_promise() {
 
 #[test]
 fn no_day_with_carriers_breaks_a_promise() {
-    play((0..days() / 2).map(|day| day | CARRIERS)); // they last longer than others
+    play((0..days() / 2).map(|day| day | CARRIERS)); // these runs take longer
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The committed sequences of inputs, and many more that chance makes, through the body of the fuzz target `switch`.
+//! The committed inputs of the fuzz target `switch`, and many random ones, run through the target's body.
 
 use base::Rng;
 
@@ -10,7 +10,7 @@ fn no_committed_sequence_of_inputs_breaks_a_promise() {
     files.sort();
     assert!(!files.is_empty());
     for file in files {
-        eprintln!("{}", file.display()); // shown where one fails
+        eprintln!("{}", file.display()); // shown if the input fails
         sim::fuzz::inputs(&std::fs::read(&file).expect("a file"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the phones of the bench say: what fits, and what almost does.
+//! Messages of the fuzzed phones: valid and nearly valid ones.
 
 use base::Secret;
 use bytes::Bytes;
@@ -104,7 +104,7 @@ impl Bench {
         self.send(n, text);
     }
 
-    /// Answer the last request that the phone heard, or its last INVITE anew.
+    /// A response to the last request that the phone received.
     pub(super) fn respond(&mut self, n: usize, script: &mut Script<'_>) {
         let Some(request) = self.phones.get(&address(n)).and_then(|p| p.request.clone()) else { return };
         let status = *script
@@ -138,7 +138,7 @@ impl Bench {
         self.send(n, answer.into());
     }
 
-    /// ACK of the last answer, as that of a 2xx or of a refusal; or CANCEL of the last INVITE.
+    /// ACK of the last response (of a 2xx or of a final error), PRACK, or CANCEL of the last INVITE.
     pub(super) fn acknowledge(&mut self, n: usize, script: &mut Script<'_>) {
         let Some(phone) = self.phones.get(&address(n)) else { return };
         let Some(invite) = phone.invite.clone() else { return };
@@ -168,14 +168,14 @@ impl Bench {
         self.send(n, text);
     }
 
-    /// A request within the dialog of the last request or answer that the phone heard.
+    /// A request in the dialog of the last request or response that the phone received.
     pub(super) fn within(&mut self, n: usize, script: &mut Script<'_>) {
         let Some(phone) = self.phones.get(&address(n)) else { return };
         let variant = script.byte();
         let heard = if variant & 1 == 0 { &phone.request } else { &phone.answer };
         let Some(heard) = heard.clone() else { return };
         let header = |name| heard.header(name).unwrap_or_default().to_string();
-        // Our side is To of what was heard as a request, and From of what was heard as an answer.
+        // Our identity is To of a received request, and From of a received response.
         let (mut from, to) = match heard.status() {
             None => (header(HeaderName::To), header(HeaderName::From)),
             Some(_) => (header(HeaderName::From), header(HeaderName::To)),

@@ -1,4 +1,4 @@
-//! A phone's client transactions (RFC 3261 §17.1): repeat until answered, acknowledge refusals, give up in the end.
+//! Client transactions of a phone (RFC 3261 §17.1): retransmission, ACK of final errors, timeout.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sip::Message;
 
 use super::{Alarm, Observation, PATIENCE, Phone, PhoneOutput, T1, T2};
 
-/// What a request was for.
+/// Purpose of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Purpose {
     Register,
@@ -43,9 +43,9 @@ impl Purpose {
 enum Heard {
     Nothing,
     Provisional,
-    /// With the ACK that answers repeats, for INVITE.
+    /// The ACK, which is repeated for each retransmission of the final response to INVITE.
     Final(Option<Bytes>),
-    /// Nobody answered in time.
+    /// Timed out without final response.
     Silence,
 }
 
@@ -76,7 +76,7 @@ impl Phone {
         self.clients.insert(key, Client { request, purpose, since: now, wait: T1, heard: Heard::Nothing });
     }
 
-    /// Timers A and E.
+    /// Timers A and E (RFC 3261 §17.1.1.2, §17.1.2.2).
     pub(super) fn resend(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match client.heard {
@@ -92,7 +92,7 @@ impl Phone {
         self.alarm(due, Alarm::Resend(key.into()));
     }
 
-    /// Timers B and F.
+    /// Timers B and F (RFC 3261 §17.1.1.2, §17.1.2.2).
     pub(super) fn give_up(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
         let Some(client) = self.clients.get_mut(key) else { return };
         match client.heard {
@@ -134,7 +134,7 @@ impl Phone {
         });
         match &client.heard {
             Heard::Final(ack) => return said.packets.extend(ack.clone()),
-            // RFC 6026 aside, an answer that comes after we gave up still opens a dialog that must be closed.
+            // Apart from RFC 6026, a 2xx that arrives after the timeout still opens a dialog, which must be ended.
             Heard::Silence if !(purpose.invites() && status < 300) => return,
             Heard::Nothing | Heard::Provisional | Heard::Silence => {}
         }

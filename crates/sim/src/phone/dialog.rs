@@ -1,4 +1,4 @@
-//! What happens while two talk: hold, resume, UPDATE, INFO, session timers, and BYE.
+//! Requests in a confirmed dialog: hold, resume, UPDATE, INFO, session timers and BYE.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Alarm, Phone, PhoneOutput, Stage};
 use crate::rng_ext::Dice;
 
 impl Phone {
-    /// A call is up: when it will end, and when its owner will fidget.
+    /// A call was answered: schedule its end and, for some, re-INVITEs and INFOs.
     pub(super) fn talk(&mut self, now: Instant, id: u32) {
         let talks = self.rng.millis(self.habits.talks.0, self.habits.talks.1);
         self.alarm(now + talks, Alarm::Hangup(id));
@@ -22,11 +22,11 @@ impl Phone {
         }
     }
 
-    /// End a call in whatever state it is.
+    /// End a call in any state.
     pub(super) fn hang_up(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         match self.stage(id) {
             Stage::Up => self.bye(now, id, said),
-            // RFC 3261 §15: not before the ACK; without one the 200 gives up by itself.
+            // RFC 3261 §15: no BYE before the ACK. Without an ACK the 200 times out.
             Stage::Answered => self.alarm(now + Duration::from_secs(1), Alarm::Hangup(id)),
             Stage::Calling | Stage::Hearing => self.cancel(now, id, said),
             Stage::Incoming => self.refuse(now, id, 480, said),
@@ -75,7 +75,7 @@ impl Phone {
         }
     }
 
-    /// After 491, or after a while.
+    /// Send the next offer, after a 491 or after a pause.
     pub(super) fn offer_anew(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         if self.stage(id) == Stage::Up && self.calls.get(&id).is_some_and(|call| !call.offering) {
             self.reinvite(now, id, Offer::Ours, said);
@@ -124,7 +124,7 @@ impl Phone {
         self.send(now, &branch, request, Purpose::Info(id), said);
     }
 
-    /// The answer to our re-INVITE or UPDATE, or the lack of one.
+    /// The response to our re-INVITE or UPDATE, or its timeout.
     pub(super) fn reoffered(
         &mut self,
         now: Instant,
@@ -142,7 +142,7 @@ impl Phone {
         match answer.and_then(Message::status) {
             Some(200..300) => {
                 if let (Some(offer), Some(message)) = (offered, answer) {
-                    // Only UPDATE comes here with its answer unread: that of re-INVITE was read for the ACK.
+                    // Only for UPDATE: the answer to a re-INVITE was read when its ACK was sent.
                     match body_of(message) {
                         None => said.wrong("200 to UPDATE without an answer to our offer"),
                         Some(body) => {
@@ -234,7 +234,7 @@ impl Phone {
         }
     }
 
-    /// What our request led to: who refreshes.
+    /// Session timer of the response to our request: interval and refresher.
     pub(super) fn agree_on_session(
         &mut self,
         now: Instant,
@@ -252,7 +252,7 @@ impl Phone {
         self.start_session(now, id, seconds, refresher == "uac");
     }
 
-    /// What we answer to a request that wants a session timer.
+    /// Session timer headers of our response to a request.
     pub(super) fn grant_session(&mut self, now: Instant, id: u32, request: &Message) -> String {
         let supported = request.tokens(HeaderName::Supported).any(|t| t.eq_ignore_ascii_case("timer"));
         let Some((seconds, refresher)) = session_of(request) else { return String::new() };
@@ -298,14 +298,14 @@ impl Phone {
     }
 }
 
-/// Whether a renegotiation carries our offer, or asks for one.
+/// Whether a renegotiation carries our offer or requests one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Offer {
     Ours,
     None,
 }
 
-/// Seconds and refresher of a Session-Expires; the refresher is empty where it is not said.
+/// Seconds and refresher of Session-Expires; the refresher is empty if the parameter is missing.
 fn session_of(message: &Message) -> Option<(u32, &'static str)> {
     let value = message.header(HeaderName::SessionExpires)?;
     let mut parts = value.split(';').map(str::trim);

@@ -1,4 +1,4 @@
-//! Calls that come to a phone: ring, answer, refuse, or say nothing at all.
+//! Incoming calls of a phone: ring, answer, reject, or do not respond.
 
 use base::Instant;
 use bytes::Bytes;
@@ -76,7 +76,7 @@ impl Phone {
         }
     }
 
-    /// 180, or 183 with early media; reliable where both sides do that.
+    /// Send 180, or 183 with early media; reliably if both sides support 100rel.
     pub(super) fn ring(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         if self.stage(id) != Stage::Incoming {
             return;
@@ -107,7 +107,7 @@ impl Phone {
         self.alarm(now + T1, Alarm::Reliable(id));
     }
 
-    /// RFC 3262 §3.
+    /// Retransmission of a reliable provisional response (RFC 3262 §3).
     pub(super) fn repeat_reliable(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let Some(reliable) = self.calls.get_mut(&id).and_then(|call| call.reliable.as_mut()) else { return };
         if now.since(reliable.since) >= PATIENCE {
@@ -207,7 +207,7 @@ impl Phone {
         }
     }
 
-    /// ACK of our 200, to INVITE or re-INVITE.
+    /// ACK of our 200 to INVITE or re-INVITE.
     pub(super) fn confirmed(&mut self, now: Instant, id: u32, _ack: &Message, _said: &mut PhoneOutput) {
         if self.stage(id) == Stage::Answered {
             if let Some(call) = self.calls.get_mut(&id) {
@@ -217,7 +217,7 @@ impl Phone {
         }
     }
 
-    /// The INVITE that opened a call here: its key and itself.
+    /// Server transaction key and message of the INVITE that opened a call.
     fn invite_of(&self, id: u32) -> Option<(String, Message)> {
         let key = self.calls.get(&id)?.invite.clone();
         let request = self.servers.get(&key)?.request.clone();

@@ -1,4 +1,4 @@
-//! A scripted phone: a small user agent written from RFC 3261 alone, sharing nothing with the endpoint it talks to but the parser.
+//! A simulated phone: a small user agent written from RFC 3261, which shares only the parser with the endpoint under test.
 
 mod client;
 mod dialog;
@@ -28,20 +28,20 @@ use server::Server;
 const T1: Duration = Duration::from_millis(500);
 /// T2 of RFC 3261 §17.1.2.2.
 const T2: Duration = Duration::from_secs(4);
-/// Timers B, F, H: 64·T1.
+/// Timers B, F, H: 64·T1 (RFC 3261 §17).
 const PATIENCE: Duration = Duration::from_secs(32);
 
-/// What a phone wants to do later.
+/// A timer of a phone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Alarm {
     Register,
     Dial,
-    /// A client transaction repeats its request.
+    /// Retransmission by a client transaction.
     Resend(String),
     GiveUp(String),
-    /// A server transaction repeats its final answer to INVITE.
+    /// Retransmission of a final response to INVITE by a server transaction.
     Repeat(String),
-    /// A call repeats its reliable provisional answer.
+    /// Retransmission of a reliable provisional response.
     Reliable(u32),
     Ring(u32),
     Decide(u32),
@@ -54,22 +54,22 @@ pub(crate) enum Alarm {
     Expire(u32),
 }
 
-/// What others may see of a phone: the oracle judges by it.
+/// What a phone reports to the oracle.
 #[derive(Clone, Debug)]
 pub(crate) enum Observation {
-    /// A final answer to a request that was first sent at `since`, repeats included.
+    /// A final response to a request that was first sent at `since`; also reported for each retransmission.
     Final { request: String, since: Instant, status: u16, text: Bytes },
-    /// The exchange confirmed that the contact is bound, at least until then.
+    /// The switch confirmed the binding at least until `until`.
     Bound { until: Instant },
-    /// It asks for something else now, or was refused: nothing can be said of its binding.
+    /// A new REGISTER is in progress or was rejected: the state of the binding is unknown.
     Unsure,
-    /// Something that no phone should ever see.
+    /// A violation: no phone may ever receive this.
     Wrong(String),
-    /// Something worth counting.
+    /// An event to count.
     Count(&'static str),
 }
 
-/// What a phone does in one step.
+/// What a phone sends and reports in one step.
 #[derive(Debug, Default)]
 pub(crate) struct PhoneOutput {
     pub(crate) packets: Vec<Bytes>,
@@ -86,10 +86,10 @@ impl PhoneOutput {
     }
 }
 
-/// Who a phone is.
+/// Identity and credentials of a phone.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
-    /// The user of its address of record.
+    /// User part of its address of record.
     pub(crate) user: String,
     /// The digest user name: the same, or the extension's number (S39).
     pub(crate) login: String,
@@ -97,16 +97,16 @@ pub(crate) struct Account {
     pub(crate) domain: String,
 }
 
-/// Where a call is, seen from the phone.
+/// State of a call, as the phone sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// INVITE sent, nothing but 100 heard.
+    /// INVITE sent, no response but 100.
     Calling,
-    /// A provisional answer was heard.
+    /// Provisional response received.
     Hearing,
     /// CANCEL sent.
     Cancelling,
-    /// An INVITE is here, without a final answer.
+    /// INVITE received, no final response sent.
     Incoming,
     /// 200 sent, no ACK yet.
     Answered,
@@ -114,7 +114,7 @@ enum Stage {
     Over,
 }
 
-/// A provisional answer that is repeated until PRACK (RFC 3262 §3).
+/// A provisional response that is retransmitted until PRACK (RFC 3262 §3).
 #[derive(Clone, Debug)]
 struct Reliable {
     rseq: u32,
@@ -129,52 +129,52 @@ struct Call {
     call_id: String,
     local_tag: String,
     remote_tag: String,
-    /// Our and their address as in From and To, without tag.
+    /// URIs of From and To without tag: ours and the peer's.
     local: String,
     remote: String,
     target: String,
     cseq: u32,
     their_cseq: u32,
-    /// The branch of our INVITE, or the key of theirs.
+    /// Branch of our INVITE, or server transaction key of the peer's.
     invite: String,
     invite_cseq: u32,
-    /// How often our INVITE was challenged.
+    /// Number of challenges to our INVITE.
     challenged: u8,
-    /// It shall be cancelled as soon as a provisional answer permits.
+    /// CANCEL is sent with the first provisional response.
     unwanted: bool,
-    /// We refused it: there is no dialog.
+    /// We rejected it: there is no dialog.
     refused: bool,
-    /// No offer of ours went with the INVITE: theirs comes, and our answer goes with ACK or PRACK.
+    /// Our INVITE had no offer: the peer's response has one, and our answer goes in ACK or PRACK.
     late: bool,
-    /// Our description is with the peer, as a reliable answer, or in a PRACK.
+    /// Our description was sent in a reliable response or a PRACK.
     described: bool,
     reliable: Option<Reliable>,
-    /// It was decided to answer while PRACK was outstanding.
+    /// The phone answers as soon as the outstanding PRACK arrives.
     answering: bool,
     rseq: u32,
-    /// Their reliable answers were heard up to here.
+    /// Highest RSeq of the peer that was processed.
     heard_rseq: u32,
-    /// Our re-INVITE or UPDATE is under way.
+    /// Our re-INVITE or UPDATE is in progress.
     offering: bool,
     sdp: sound::Sdp,
-    /// Our offer that waits for its answer.
+    /// Our offer without an answer yet.
     offered: Option<String>,
-    /// The peer speaks UPDATE.
+    /// The peer supports UPDATE.
     updates: bool,
-    /// Session-Expires that was agreed on.
+    /// Agreed Session-Expires in seconds.
     session: Option<u32>,
-    /// What it asks for: a 422 makes it longer.
+    /// Requested Session-Expires in seconds; a 422 raises it.
     session_wish: Option<u32>,
 }
 
-/// See the module.
+/// State of the phone.
 #[derive(Debug)]
 pub(crate) struct Phone {
     pub(crate) account: Account,
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
     pub(crate) habits: PhoneProfile,
-    /// Whom it calls.
+    /// Numbers that it calls.
     pub(crate) contacts: Vec<String>,
     rng: Rng,
     agenda: BTreeMap<(Instant, u64), Alarm>,
@@ -182,13 +182,13 @@ pub(crate) struct Phone {
     clients: BTreeMap<String, Client>,
     servers: BTreeMap<String, Server>,
     calls: BTreeMap<u32, Call>,
-    /// Call-IDs from before it lost power.
+    /// Call-IDs of calls that it lost with its power.
     forgotten: BTreeSet<String>,
     registration: Registration,
-    /// The office closes: no new calls, no refreshes.
+    /// The run is ending: no new calls, no refreshes.
     closing: bool,
     pub(crate) there: bool,
-    /// It is a carrier's host: it registers nowhere, and fails as hosts fail.
+    /// It is a host of a carrier: it does not register, and it fails as a gateway does.
     pub(crate) carrier: bool,
 }
 
@@ -220,7 +220,7 @@ impl Phone {
         }
     }
 
-    /// Power comes on.
+    /// Power on.
     pub(crate) fn wake(&mut self, now: Instant) {
         self.there = true;
         self.registration = Registration::new(&mut self.rng);
@@ -232,7 +232,7 @@ impl Phone {
         self.alarm(now + later, Alarm::Dial);
     }
 
-    /// Power is cut: it forgets everything, and says nothing.
+    /// Power off: all state is lost, and nothing is sent.
     pub(crate) fn vanish(&mut self) {
         self.there = false;
         self.agenda.clear();
@@ -241,7 +241,7 @@ impl Phone {
         self.forgotten.extend(std::mem::take(&mut self.calls).into_values().map(|call| call.call_id));
     }
 
-    /// Its connection broke: it registers over a new one.
+    /// Its connection closed: it registers over a new one.
     pub(crate) fn disconnected(&mut self, now: Instant) {
         if self.there && !self.closing {
             let soon = self.rng.millis(100, 4000);
@@ -249,7 +249,7 @@ impl Phone {
         }
     }
 
-    /// The day is over: every call is brought to its end, and nothing new begins.
+    /// The run is ending: end all calls, start none.
     pub(crate) fn close(&mut self, now: Instant, said: &mut PhoneOutput) {
         self.closing = true;
         for id in self.call_numbers() {
@@ -263,7 +263,7 @@ impl Phone {
         }
     }
 
-    /// When to come back with [`Phone::tick`].
+    /// Time of the next [`Phone::tick`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.agenda.first_key_value().map(|((due, _), _)| *due)
     }
@@ -315,7 +315,7 @@ impl Phone {
         self.agenda.insert((due, self.next), alarm);
     }
 
-    /// Call off every alarm of this kind.
+    /// Cancel all timers equal to this one.
     fn calm(&mut self, alarm: &Alarm) {
         self.agenda.retain(|_, other| other != alarm);
     }
@@ -345,12 +345,12 @@ impl Phone {
         });
     }
 
-    /// Whether it still talks, as far as it knows, in the call with this Call-ID.
+    /// Whether the call with this Call-ID is confirmed at this phone.
     pub(crate) fn talks_in(&self, call_id: &str) -> bool {
         self.calls.values().any(|call| call.call_id == call_id && call.stage == Stage::Up)
     }
 
-    /// Calls that are not over: none is left at rest.
+    /// Number of calls that have not ended: 0 at the end of a run.
     pub(crate) fn live_calls(&self) -> usize {
         self.calls.values().filter(|call| call.stage != Stage::Over).count()
     }

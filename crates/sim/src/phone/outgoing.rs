@@ -1,4 +1,4 @@
-//! A phone's calls to others: INVITE, its challenge, its provisional answers, its end, and CANCEL.
+//! Outgoing calls of a phone: INVITE, challenge, provisional and final responses, CANCEL.
 
 use base::Instant;
 use bytes::Bytes;
@@ -95,7 +95,7 @@ impl Phone {
         }
     }
 
-    /// 1xx.
+    /// A provisional response (1xx).
     pub(super) fn progressed(&mut self, now: Instant, id: u32, message: &Message, said: &mut PhoneOutput) {
         let status = message.status().unwrap_or_default();
         let required = self.habits.prack == Prack::Required;
@@ -118,7 +118,7 @@ impl Phone {
         }
     }
 
-    /// The caller sees one dialog, however many phones ring.
+    /// The caller sees one dialog, although the call is forked to several phones.
     fn one_tag(&mut self, id: u32, message: &Message, said: &mut PhoneOutput) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.remote_tag.is_empty() {
@@ -142,7 +142,7 @@ impl Phone {
         let branch = self.new_branch();
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.heard_rseq > 0 && rseq != call.heard_rseq + 1 {
-            return; // a repeat, or one that overtook another (RFC 3262 §4)
+            return; // a retransmission, or out of order (RFC 3262 §4)
         }
         call.heard_rseq = rseq;
         let mut sdp = None;
@@ -166,7 +166,7 @@ impl Phone {
         self.send(now, &branch, request, Purpose::Prack, said);
     }
 
-    /// The ACK of a 200, to an INVITE or a re-INVITE.
+    /// The ACK of a 200 to INVITE or re-INVITE.
     pub(super) fn ack_of_answer(
         &mut self,
         id: u32,
@@ -199,7 +199,7 @@ impl Phone {
         Some(self.within(&call, "ACK", &branch, message.cseq().number, "", sdp.as_deref()))
     }
 
-    /// The final answer to our INVITE.
+    /// The final response to our INVITE.
     pub(super) fn invited(&mut self, now: Instant, id: u32, message: &Message, said: &mut PhoneOutput) {
         let status = message.status().unwrap_or_default();
         let Some(call) = self.calls.get_mut(&id) else { return };
@@ -243,11 +243,11 @@ impl Phone {
         }
     }
 
-    /// Give an unanswered call up.
+    /// Cancel a call that is not answered.
     pub(super) fn cancel(&mut self, now: Instant, id: u32, said: &mut PhoneOutput) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         match call.stage {
-            Stage::Calling => call.unwanted = true, // not before a provisional answer (RFC 3261 §9.1)
+            Stage::Calling => call.unwanted = true, // not before a provisional response (RFC 3261 §9.1)
             Stage::Hearing => {
                 call.unwanted = true;
                 call.stage = Stage::Cancelling;

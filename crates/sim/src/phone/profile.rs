@@ -1,10 +1,10 @@
-//! What one phone is like: its codecs, its extensions of the protocol, and its owner's patience.
+//! Profile of a phone: codecs, supported SIP extensions, and behaviour of its user.
 
 use base::Rng;
 
 use crate::rng_ext::Dice;
 
-/// Whether provisional answers are made reliable (RFC 3262).
+/// Reliability of provisional responses (RFC 3262).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Prack {
     No,
@@ -12,34 +12,34 @@ pub(crate) enum Prack {
     Required,
 }
 
-/// Percentages where nothing else is said.
+/// Rates are percentages unless the field says otherwise.
 #[derive(Clone, Debug)]
 pub(crate) struct PhoneProfile {
-    /// Payload types in the order of preference.
+    /// RTP payload types in order of preference.
     pub(crate) codecs: &'static [u8],
     pub(crate) late_offer: u64,
     pub(crate) prack: Prack,
-    /// Session-Expires that it asks for (RFC 4028).
+    /// Session-Expires that it requests, in seconds (RFC 4028).
     pub(crate) session_timer: Option<u32>,
-    /// It forgets to refresh what it promised to.
+    /// It does not refresh the session although it is the refresher.
     pub(crate) forgets_refresh: bool,
     pub(crate) update: bool,
     pub(crate) early_media: u64,
-    /// Seconds that it registers for.
+    /// Requested expiry of its binding, in seconds.
     pub(crate) expires: u32,
-    /// Milliseconds between two calls of its own, from and to.
+    /// Pause between two outgoing calls in milliseconds: minimum and maximum.
     pub(crate) pause: (u64, u64),
-    /// Of a hundred incoming calls: so many are answered, refused, left ringing; the rest gets no answer at all, not even 180.
+    /// Shares of incoming calls that are answered, rejected, or only ring. The rest gets no response at all, not even 180.
     pub(crate) answers: u64,
     pub(crate) refuses: u64,
     pub(crate) rings_on: u64,
-    /// Milliseconds until it decides.
+    /// Time until it answers or rejects, in milliseconds: minimum and maximum.
     pub(crate) thinks: (u64, u64),
-    /// Milliseconds until it gives a call up that nobody answers.
+    /// Time until it cancels an unanswered call, in milliseconds: minimum and maximum.
     pub(crate) patience: (u64, u64),
-    /// Milliseconds of a talk.
+    /// Duration of an answered call in milliseconds: minimum and maximum.
     pub(crate) talks: (u64, u64),
-    /// Of a hundred talks it fidgets in so many (hold, resume, INFO), after so many milliseconds each time.
+    /// Share of answered calls with mid-dialog requests (hold, resume, INFO), one after each pause of so many milliseconds.
     pub(crate) fidgets: u64,
     pub(crate) rest: (u64, u64),
 }

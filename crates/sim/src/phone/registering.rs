@@ -1,4 +1,4 @@
-//! How a phone registers (RFC 3261 §10.2): challenge, answer, refresh, and what it does when it is refused.
+//! Registration of a phone (RFC 3261 §10.2): challenge, refresh, and reaction to a rejection.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ pub(super) struct Registration {
     tag: String,
     cseq: u32,
     challenged: u8,
-    /// What it asks for next time: 0 takes the binding away.
+    /// Expiry of the next REGISTER in seconds: 0 removes the binding.
     expires: Option<u32>,
     under_way: bool,
-    /// When it asked: what is granted counts from then, at the earliest.
+    /// Time of the last REGISTER: the granted expiry counts at the earliest from here.
     asked_at: Instant,
 }
 
@@ -44,9 +44,9 @@ impl Phone {
         }
         self.registration.challenged = 0;
         self.registration.expires = Some(match self.rng.below(100) {
-            0..4 => 0,       // it goes, and comes back
-            4..8 => 30,      // too short: 423
-            8..10 => 90_000, // too long: cut
+            0..4 => 0, // removes its binding, and registers again later
+            4..8 => 30, // too short: 423
+            8..10 => 90_000, // too long: shortened by the registrar
             _ => self.habits.expires,
         });
         self.ask(now, "", said);
@@ -75,7 +75,7 @@ impl Phone {
         self.send(now, &branch, request, Purpose::Register, said);
     }
 
-    /// The answer, or the lack of one.
+    /// The response to REGISTER, or its timeout.
     pub(super) fn registered(&mut self, now: Instant, answer: Option<&Message>, said: &mut PhoneOutput) {
         self.registration.under_way = false;
         if self.closing {
@@ -137,14 +137,14 @@ impl Phone {
                 let expires = Duration::from_secs(u64::from(seconds));
                 said.sights.push(Observation::Bound { until: self.registration.asked_at + expires });
                 self.calm(&Alarm::Register);
-                // Most refresh in time; some are late, and lapse.
+                // Most phones refresh in time; some refresh late, after the binding has expired.
                 let share = if self.rng.odds(5) { 110 } else { 50 + self.rng.below(45) as u32 };
                 self.alarm(now + expires * share / 100, Alarm::Register);
             }
         }
     }
 
-    /// The Authorization line for a challenge.
+    /// The Authorization header line for a challenge.
     pub(super) fn authorization(&mut self, challenge: &Message, method: &str, uri: &str) -> Option<String> {
         let value = challenge.header(HeaderName::WwwAuthenticate)?;
         let account = &self.account;

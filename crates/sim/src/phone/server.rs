@@ -1,4 +1,4 @@
-//! A phone's server transactions (RFC 3261 §17.2): the same answer to every repeat, and answers to INVITE until ACK comes.
+//! Server transactions of a phone (RFC 3261 §17.2): one response for all retransmissions; final responses to INVITE are repeated until the ACK.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Alarm, PATIENCE, Phone, PhoneOutput, Stage, T1, T2};
 pub(super) struct Server {
     pub(super) request: Message,
     response: Option<Bytes>,
-    /// The final status.
+    /// Status of the final response.
     pub(super) status: Option<u16>,
     acknowledged: bool,
     wait: Duration,
@@ -70,7 +70,7 @@ impl Phone {
         }
         let cseq = message.cseq().number;
         if cseq < call.their_cseq {
-            return self.reply(now, key, 500, "", None, said); // RFC 3261 §12.2.2: it was overtaken
+            return self.reply(now, key, 500, "", None, said); // RFC 3261 §12.2.2: out of order
         }
         call.their_cseq = cseq;
         match message.method() {
@@ -100,14 +100,14 @@ impl Phone {
         self.calls.iter().find(|(_, call)| is_it(call)).map(|(id, _)| *id)
     }
 
-    /// Remember which call an INVITE opened.
+    /// Store the id of the call that an INVITE opened.
     pub(super) fn belongs_to(&mut self, key: &str, id: u32) {
         if let Some(server) = self.servers.get_mut(key) {
             server.call = Some(id);
         }
     }
 
-    /// Answer a request; what goes out is what every repeat gets.
+    /// Send a response; each retransmission of the request gets the same one.
     pub(super) fn reply(
         &mut self,
         now: Instant,
@@ -135,13 +135,13 @@ impl Phone {
         }
         server.status = Some(status);
         server.until = now + PATIENCE;
-        // The 200 of a session is repeated even over streams (RFC 3261 §13.3.1.4).
+        // The 2xx to INVITE is retransmitted over reliable transports too (RFC 3261 §13.3.1.4).
         if *request.method() == Method::Invite && (status < 300 || !self.transport.is_reliable()) {
             self.alarm(now + T1, Alarm::Repeat(key.into()));
         }
     }
 
-    /// Timer G, and its like for 200.
+    /// Timer G, and its counterpart for 2xx (RFC 3261 §13.3.1.4).
     pub(super) fn repeat(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
         let Some(server) = self.servers.get_mut(key) else { return };
         if server.acknowledged {

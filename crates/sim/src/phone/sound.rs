@@ -1,8 +1,8 @@
-//! A phone's session descriptions: written by hand, and read just far enough to answer them.
+//! SDP of a phone: written by hand, and parsed only as far as an answer needs it.
 
 use std::net::SocketAddr;
 
-/// What a phone says of its media.
+/// SDP state of a call.
 #[derive(Clone, Debug)]
 pub(super) struct Sdp {
     pub(super) session: u32,
@@ -12,7 +12,7 @@ pub(super) struct Sdp {
 }
 
 impl Sdp {
-    /// An offer with everything that the phone can do.
+    /// An offer with all codecs of the phone.
     pub(super) fn offer(&self, address: SocketAddr, codecs: &[u8]) -> String {
         let ip = address.ip();
         let formats: String = codecs.iter().map(|c| format!(" {c}")).collect();
@@ -27,7 +27,7 @@ impl Sdp {
         )
     }
 
-    /// The answer to an offer; `None` where nothing is in common.
+    /// The answer to an offer; `None` without a common codec.
     pub(super) fn answer(&mut self, address: SocketAddr, codecs: &[u8], offer: &[u8]) -> Option<String> {
         let common: Vec<u8> = formats(offer)?.into_iter().filter(|f| codecs.contains(f)).collect();
         if !common.iter().any(|f| *f < 96) {
@@ -50,7 +50,7 @@ fn text(sdp: &[u8]) -> &str {
     std::str::from_utf8(sdp).unwrap_or_default()
 }
 
-/// The payload types of the audio stream; `None` where there is none.
+/// Payload types of the audio stream; `None` if there is no audio stream.
 fn formats(sdp: &[u8]) -> Option<Vec<u8>> {
     let line = text(sdp).lines().find(|line| line.starts_with("m=audio "))?;
     Some(line.split_whitespace().skip(3).filter_map(|f| f.parse().ok()).collect())
@@ -61,7 +61,7 @@ fn direction(sdp: &[u8]) -> &str {
     text(sdp).lines().map(str::trim_end).find(known).map_or("sendrecv", |line| &line[2..])
 }
 
-/// Whether an answer goes with an offer (RFC 3264 §6): as many streams, and a direction that the offer leaves open.
+/// Whether an answer fits its offer (RFC 3264 §6): the same number of streams, and a direction that the offer permits.
 pub(super) fn fits(offer: &[u8], answer: &[u8]) -> Result<(), String> {
     let streams = |sdp| text(sdp).lines().filter(|line| line.starts_with("m=")).count();
     if streams(offer) != streams(answer) {

@@ -1,11 +1,11 @@
-//! A phone's messages, written line by line.
+//! Serialisation of a phone's messages.
 
 use bytes::Bytes;
 use sip::{Contacts, HeaderName, Message};
 
 use super::{Call, Phone};
 
-/// The parts of a request.
+/// Parts of a request.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     pub(super) method: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct Draft<'a> {
     pub(super) to: String,
     pub(super) call_id: &'a str,
     pub(super) cseq: u32,
-    /// Further lines, each with its end.
+    /// Further header lines, each with CRLF.
     pub(super) lines: &'a str,
     pub(super) sdp: Option<&'a str>,
 }
@@ -54,7 +54,7 @@ impl Phone {
         ))
     }
 
-    /// A request within a call.
+    /// A request in the dialog of a call.
     pub(super) fn within(
         &self,
         call: &Call,
@@ -81,7 +81,7 @@ impl Phone {
         })
     }
 
-    /// An answer to a request.
+    /// A response to a request.
     pub(super) fn answer_to(
         &self,
         request: &Message,
@@ -114,7 +114,7 @@ impl Phone {
         Bytes::from(text)
     }
 
-    /// ACK of a refusal: within the INVITE's transaction (RFC 3261 §17.1.1.3).
+    /// ACK of a final error: in the transaction of the INVITE (RFC 3261 §17.1.1.3).
     pub(super) fn ack_of_refusal(&self, invite: &Message, refusal: &Message) -> Bytes {
         self.write(&Draft {
             method: "ACK",
@@ -130,7 +130,7 @@ impl Phone {
     }
 }
 
-/// Where the peer wants to be reached within a dialog.
+/// Remote target of the dialog (RFC 3261 §12.1.2), from Contact.
 pub(super) fn target_of(message: &Message) -> Option<String> {
     match message.contacts() {
         Ok(Contacts::List(list)) => list.first().map(|contact| contact.uri.to_string()),
@@ -138,7 +138,7 @@ pub(super) fn target_of(message: &Message) -> Option<String> {
     }
 }
 
-/// The body, where there is one.
+/// The body; `None` if it is empty.
 pub(super) fn body_of(message: &Message) -> Option<Bytes> {
     Some(message.body()).filter(|body| !body.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What people do: switch phones on and off, call over the API, change the directory, close the office.
+//! Actions of users and administrators: phones switched on and off, API commands, directory changes, end of the run.
 
 use std::time::Duration;
 
@@ -93,8 +93,8 @@ impl World {
         }
     }
 
-    /// The media worker ends by an error, and another one follows. The exchange hears first what was said before, and what it wants
-    /// meanwhile comes to nothing.
+    /// The media worker fails, and another one follows. The switch first gets the events that were under way; commands until it is told have no
+    /// effect.
     fn worker_dies(&mut self) {
         self.note("the media worker dies".into());
         self.oracle.count("media workers that died");
@@ -107,7 +107,7 @@ impl World {
             self.happen(happening);
         }
         if life != self.life || self.switch.is_none() {
-            return; // the process died over it, and its worker with it
+            return; // the process crashed on one of them, and its worker with it
         }
         self.worker.follow();
         let ports = (0..Worker::LISTENERS).map(|listener| Worker::offer(listener, self.ports));
@@ -185,7 +185,7 @@ impl World {
             let action = *self.rng.pick(&[Start, Start, Start, Stop, Pause, Resume, Show]);
             match self.command(Command::Recording { call: call.clone(), action }) {
                 Some(Reply::Recording(view)) if view.as_ref().is_none_or(|v| v.recording.call == call) => {}
-                // A phone that agreed on another codec than G.711.
+                // The phone negotiated a codec other than G.711.
                 Some(Reply::Refused(Cause::CodecNotRecordable)) if action == Start => {}
                 other => self.oracle.broken(format!("{action:?} of a recording was answered {other:?}")),
             }
@@ -213,7 +213,7 @@ impl World {
         self.feed(Input::Directory { directory, changes: changes.into() });
     }
 
-    /// The database has a setting, and the exchange the directory with it, before the phone hears that it is done.
+    /// The database and the switch's directory have the setting before the switch reports it to the phone.
     pub(super) fn set(&mut self, token: u64, change: &SettingChange, done: bool) {
         let written = if done { self.office.set(change) } else { None };
         let done = written.is_some();
@@ -234,14 +234,14 @@ impl World {
         self.feed(Input::Directory { directory, changes: changes.into() });
     }
 
-    /// Nobody talks any more: no line of a trunk is in use, and the trunks go.
+    /// All calls have ended: no trunk channel is in use; then the trunks are removed.
     pub(super) fn unplug(&mut self) {
         self.check_lines();
         let gone = self.trunks.drain(..).map(|trunk| Change::TrunkGone(trunk.id)).collect();
         self.change(gone);
     }
 
-    /// Where no call is active no line of a trunk is in use, and never more lines than calls can have.
+    /// Without active calls no trunk channel is in use.
     fn check_lines(&mut self) {
         let Some(Reply::Status(status)) = self.command(Command::Status) else { return };
         let Some(Reply::Trunks(trunks)) = self.command(Command::Trunks) else { return };

@@ -1,4 +1,4 @@
-//! What passes between the exchange and its peers, and how a process dies and comes back.
+//! Delivery between the switch and its peers, and crash and restart of the process.
 
 use std::mem;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::rng_ext::Dice;
 use crate::worker::Worker;
 
 impl World {
-    /// Give the exchange an input and carry out what follows: the journal before anything is sent.
+    /// Handle an input and execute the outputs: journal records before messages.
     pub(super) fn feed(&mut self, input: Input) {
         let now = self.now();
         if self.switch.is_none() {
@@ -56,7 +56,7 @@ impl World {
                 Output::Reply { token, .. } => {
                     self.oracle.broken(format!("a reply to {token} that nobody waits for"));
                 }
-                // Nobody keeps audio here: a message that is left is never filed.
+                // No audio store here: a voicemail message is never filed.
                 Output::Voicemail(_) => {}
                 Output::Setting { token, change } => self.write_setting(token, change),
                 Output::Resolve { .. } => {
@@ -71,7 +71,7 @@ impl World {
         self.out = out;
     }
 
-    /// Give the exchange an input, and see what it costs.
+    /// Handle an input and check its cost in steps.
     fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let Some(switch) = &mut self.switch else { return };
         let (bound, what) = crowd::bound(&input);
@@ -84,7 +84,7 @@ impl World {
         self.oracle.cost(what, cost);
     }
 
-    /// Ask the exchange; the answer comes at once, and once.
+    /// Send a command; exactly one reply follows at once.
     pub(super) fn command(&mut self, command: Command) -> Option<Reply> {
         self.tokens += 1;
         let (now, token) = (self.now(), self.tokens);
@@ -139,7 +139,7 @@ impl World {
                     self.story.output(self.now, &command);
                     self.media(&command);
                 }
-                // Nobody keeps audio here: a message that is left is never filed.
+                // No audio store here: a voicemail message is never filed.
                 Output::Voicemail(_) => {}
                 Output::Setting { token, change } => self.write_setting(token, change),
                 Output::Resolve { .. } => {
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// The database takes a while, and sometimes does not answer.
+    /// The database stores the setting after a delay, and sometimes fails.
     fn write_setting(&mut self, token: u64, change: Box<SettingChange>) {
         self.oracle.count("settings dialled");
         let (life, done) = (self.life, self.rng.odds(90));
@@ -237,7 +237,7 @@ impl World {
         due
     }
 
-    /// What a phone said in one step goes onto the network.
+    /// Send the packets of one step of a phone, and pass its observations to the oracle.
     pub(super) fn say(&mut self, n: usize, said: PhoneOutput) {
         for sight in said.sights {
             self.oracle.saw(self.now, n, sight);
@@ -302,20 +302,20 @@ impl World {
         self.say(n, said);
     }
 
-    // ---- death and life ----------------------------------------------------------------------------------------------------------
+    // ---- crash and restart -------------------------------------------------------------------------------------------------------
 
     pub(super) fn crash(&mut self) {
         if self.switch.is_none() {
             return;
         }
         if self.rng.odds(60) {
-            self.doomed = true; // in the middle of what it does next
+            self.doomed = true; // during its next batch
         } else {
             self.die(Vec::new());
         }
     }
 
-    /// The process is gone. Of its last batch a part of the journal was written, and nothing was sent.
+    /// The process crashes. A prefix of its last batch's journal records was written, and none of its messages was sent.
     fn die(&mut self, batch: Vec<Output>) {
         let records: Vec<Record> = batch
             .into_iter()
@@ -368,7 +368,7 @@ impl World {
         let mut talking = 0;
         if let Input::Restore { calls, .. } = &restore {
             self.oracle.reborn(calls.len() as u64);
-            // A stream died with the process: nobody can be told over it.
+            // A TCP connection ends with the process: a phone on one cannot get BYE.
             talking = calls.iter().flat_map(|call| &call.legs).filter(|leg| leg.transport == 0).count();
         }
         let ports: Vec<MediaEvent> =
@@ -381,7 +381,7 @@ impl World {
         }
         let goodbyes = self.goodbyes;
         self.feed(restore);
-        let lived = self.switch.is_some(); // it may die again in the middle of this
+        let lived = self.switch.is_some(); // it may have crashed in this batch
         if lived && self.goodbyes - goodbyes != talking as u64 {
             let said = self.goodbyes - goodbyes;
             self.oracle.broken(format!("{talking} phones were talking before the crash, and {said} got BYE"));
@@ -396,10 +396,10 @@ impl World {
         self.soon(0, 20, SimEvent::Listening(life, true));
     }
 
-    /// A call was closed a while ago, and the exchange has lived since: its phones know.
+    /// A call was closed a while ago by this process: its phones must know.
     pub(super) fn check_forgotten(&mut self, life: u32, call: &model::CallId, legs: &[String]) {
         if life != self.life || self.switch.is_none() {
-            return; // what it wanted to say died with it
+            return; // its BYEs were lost in the crash
         }
         for (n, phone) in self.phones.iter().enumerate() {
             if legs.iter().any(|id| phone.talks_in(id)) {
@@ -408,7 +408,7 @@ impl World {
         }
     }
 
-    /// Every phone whose registration was confirmed is found.
+    /// Every phone with a confirmed registration has a binding.
     fn check_bindings(&mut self) {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
