@@ -4,8 +4,8 @@ use base::{Rng, Secret};
 use bytes::Bytes;
 use sip::{HeaderName, Message};
 
-use crate::office::DOMAIN;
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
+use crate::site::DOMAIN;
 
 /// State of the attacker.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Attacker {
     }
 
     /// Handle a received datagram. `Err` if the attacker got a request or a 2xx that only an authenticated peer may get.
-    pub(crate) fn hear(&mut self, bytes: &Bytes) -> Result<(), String> {
+    pub(crate) fn on_datagram(&mut self, bytes: &Bytes) -> Result<(), String> {
         let Ok(message) = Message::parse(bytes.clone()) else { return Ok(()) };
         if let Some(challenge) = message.header(HeaderName::WwwAuthenticate) {
             self.challenge = Some(challenge.to_string());
@@ -34,13 +34,13 @@ impl Attacker {
                 sip::Method::Register | sip::Method::Invite | sip::Method::Bye
             );
         if got_in || message.status().is_none() {
-            return Err(format!("the intruder got {:?}", String::from_utf8_lossy(bytes)));
+            return Err(format!("the attacker got {:?}", String::from_utf8_lossy(bytes)));
         }
         Ok(())
     }
 
     /// The next datagram to send.
-    pub(crate) fn act(&mut self) -> Bytes {
+    pub(crate) fn next_datagram(&mut self) -> Bytes {
         match self.rng.below(10) {
             0 => Bytes::from_static(b"\r\n\r\n"),
             1 => {

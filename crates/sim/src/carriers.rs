@@ -5,9 +5,9 @@ use model::trunk::{Did, NumberFormat, Source, Trunk, TrunkHost, TrunkSettings, T
 use model::{CallerId, Change, DialledNumber, ExtensionNumber, TrunkId};
 use sip::Transport;
 
-use crate::office::{DOMAIN, Office, peer};
 use crate::phone::{Account, Phone, PhoneProfile};
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
+use crate::site::{DOMAIN, Site, peer};
 
 /// A seed with this bit runs with carriers. Seeds without it are not affected by this module.
 pub const CARRIERS: u64 = 1 << 32;
@@ -17,7 +17,7 @@ const HOSTS: [u8; 3] = [81, 82, 83];
 /// Numbers that outside callers dial: three DIDs, and one number that nothing routes.
 const DIDS: [&str; 4] = ["+34911000001", "+34911000002", "+34911000003", "+34999"];
 /// Outside numbers that the extensions dial.
-const OUTSIDE: [&str; 4] = ["+34612345678", "+15551234567", "0034911000001", "+8821312345678"];
+const OUTSIDE_NUMBERS: [&str; 4] = ["+34612345678", "+15551234567", "0034911000001", "+8821312345678"];
 
 /// The carriers' hosts, as phones without a registration.
 pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
@@ -29,8 +29,8 @@ pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
             domain: DOMAIN.into(),
         };
         // A carrier always sends its offer in the INVITE.
-        let habits = PhoneProfile { late_offer: 0, ..PhoneProfile::of(rng) };
-        let mut host = Phone::new(account, peer(*n), Transport::Udp, habits, rng.fork());
+        let profile = PhoneProfile { late_offer: 0, ..PhoneProfile::of(rng) };
+        let mut host = Phone::new(account, peer(*n), Transport::Udp, profile, rng.fork());
         host.carrier = true;
         host.contacts = DIDS.map(str::to_owned).to_vec();
         host
@@ -40,7 +40,7 @@ pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
 
 /// Numbers that phones dial in a run with carriers.
 pub(crate) fn numbers() -> Vec<String> {
-    Office::numbers().into_iter().chain(OUTSIDE.map(str::to_owned)).collect()
+    Site::numbers().into_iter().chain(OUTSIDE_NUMBERS.map(str::to_owned)).collect()
 }
 
 /// The trunks of the run.
@@ -95,7 +95,7 @@ fn trunk(name: &str, hosts: &[u8], rng: &mut Rng) -> Option<Trunk> {
 }
 
 /// One change that an administrator makes to a trunk.
-pub(crate) fn meddle(trunk: &mut Trunk, rng: &mut Rng) -> Change {
+pub(crate) fn change_trunk(trunk: &mut Trunk, rng: &mut Rng) -> Change {
     match rng.below(3) {
         0 => trunk.enabled = !trunk.enabled,
         1 => trunk.settings.max_channels = *rng.pick(&[None, Some(1), Some(2)]),

@@ -10,10 +10,10 @@ mod disk;
 mod event_log;
 pub mod fuzz;
 mod network_conditions;
-mod office;
 mod oracle;
 mod phone;
 mod rng_ext;
+mod site;
 mod worker;
 mod world;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{Instant, Rng};
 
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
 
 /// Rates in percent, drawn once per run.
 #[derive(Clone, Copy, Debug)]
@@ -12,28 +12,28 @@ pub(crate) struct NetworkConditions {
     loss: u64,
     duplication: u64,
     /// Datagrams with a long delay, so that later ones overtake them.
-    dawdling: u64,
-    slowest: Duration,
+    reordering: u64,
+    max_delay: Duration,
 }
 
 impl NetworkConditions {
     /// Highest rate of each kind, in percent.
-    const WORST: u64 = 20;
+    const MAX_RATE: u64 = 20;
 
     pub(crate) fn of(rng: &mut Rng) -> NetworkConditions {
         match rng.below(10) {
-            0 => NetworkConditions { loss: 0, duplication: 0, dawdling: 0, slowest: Duration::ZERO },
+            0 => NetworkConditions { loss: 0, duplication: 0, reordering: 0, max_delay: Duration::ZERO },
             1 => NetworkConditions {
-                loss: NetworkConditions::WORST,
-                duplication: NetworkConditions::WORST,
-                dawdling: NetworkConditions::WORST,
-                slowest: Duration::from_millis(1500),
+                loss: NetworkConditions::MAX_RATE,
+                duplication: NetworkConditions::MAX_RATE,
+                reordering: NetworkConditions::MAX_RATE,
+                max_delay: Duration::from_millis(1500),
             },
             _ => NetworkConditions {
-                loss: rng.below(NetworkConditions::WORST + 1),
-                duplication: rng.below(NetworkConditions::WORST + 1),
-                dawdling: rng.below(NetworkConditions::WORST + 1),
-                slowest: rng.millis(50, 1500),
+                loss: rng.below(NetworkConditions::MAX_RATE + 1),
+                duplication: rng.below(NetworkConditions::MAX_RATE + 1),
+                reordering: rng.below(NetworkConditions::MAX_RATE + 1),
+                max_delay: rng.millis(50, 1500),
             },
         }
     }
@@ -42,9 +42,9 @@ impl NetworkConditions {
     pub(crate) fn datagram(&self, now: Instant, rng: &mut Rng) -> Vec<Instant> {
         let mut arrivals = Vec::new();
         if !rng.odds(self.loss) {
-            arrivals.push(now + self.journey(rng));
+            arrivals.push(now + self.delay(rng));
             if rng.odds(self.duplication) {
-                arrivals.push(now + self.journey(rng));
+                arrivals.push(now + self.delay(rng));
             }
         }
         arrivals
@@ -55,9 +55,9 @@ impl NetworkConditions {
         (now + rng.millis(1, 60)).max(last + Duration::from_micros(1))
     }
 
-    fn journey(&self, rng: &mut Rng) -> Duration {
-        if rng.odds(self.dawdling) {
-            rng.millis(1, self.slowest.as_millis() as u64)
+    fn delay(&self, rng: &mut Rng) -> Duration {
+        if rng.odds(self.reordering) {
+            rng.millis(1, self.max_delay.as_millis() as u64)
         } else {
             rng.millis(1, 20)
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::Rng;
 
 /// Extension of [`Rng`].
-pub(crate) trait Dice {
+pub(crate) trait RngExt {
     /// True in `percent` of all cases.
     fn odds(&mut self, percent: u64) -> bool;
     /// A duration between two bounds in milliseconds, inclusive.
@@ -14,7 +14,7 @@ pub(crate) trait Dice {
     fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T;
 }
 
-impl Dice for Rng {
+impl RngExt for Rng {
     fn odds(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

@@ -12,13 +12,13 @@ pub(crate) struct Worker {
     /// Running recordings, with their open streams.
     recordings: BTreeMap<RecordingId, Vec<StreamId>>,
     /// Streams that a crashed worker lost: closing them reports nothing more.
-    gone: BTreeSet<StreamId>,
+    lost: BTreeSet<StreamId>,
     /// The worker has ended and the switch has not been told yet.
-    dead: bool,
+    failed: bool,
 }
 
 /// Events of a recording that ends.
-fn recorded(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
+fn recording_ended(recording: RecordingId, ended: Ended) -> [MediaEvent; 2] {
     let file = FileResult::Complete { bytes: 44, millis: 1, sha256: [0; 32] };
     [
         MediaEvent::Recorded { recording, millis: 1, sound_millis: 1, ended },
@@ -38,18 +38,18 @@ impl Worker {
 
     /// Execute a command. The events reach the switch later, in this order; `Err` names a violated invariant.
     pub(crate) fn command(&mut self, command: &MediaCommand) -> Result<Vec<MediaEvent>, String> {
-        if self.dead {
-            return Ok(self.refuse(command));
+        if self.failed {
+            return Ok(self.reject(command));
         }
         match command {
-            MediaCommand::Close { stream } if self.gone.remove(stream) => {}
-            MediaCommand::Negotiated { stream, .. } if self.gone.contains(stream) => {}
+            MediaCommand::Close { stream } if self.lost.remove(stream) => {}
+            MediaCommand::Negotiated { stream, .. } if self.lost.contains(stream) => {}
             MediaCommand::Open { stream, port } => {
                 if self.open.insert(*stream, *port).is_some() {
                     return Err(format!("{stream:?} was opened twice"));
                 }
                 if !self.in_use.insert(*port) {
-                    return Err(format!("port {port} was given to {stream:?} while another stream uses it"));
+                    return Err(format!("port {port} was given to {stream:?}, but another stream uses it"));
                 }
             }
             MediaCommand::Close { stream } => {
@@ -61,7 +61,7 @@ impl Worker {
                 let listener = (port - 10_000) / 10_000;
                 self.recordings.values_mut().for_each(|streams| streams.retain(|s| s != stream));
                 let left = self.recordings.extract_if(.., |_, streams| streams.is_empty());
-                let mut events: Vec<_> = left.flat_map(|(id, _)| recorded(id, Ended::Left)).collect();
+                let mut events: Vec<_> = left.flat_map(|(id, _)| recording_ended(id, Ended::Left)).collect();
                 events.push(MediaEvent::Closed { stream: *stream, report });
                 events.push(MediaEvent::Ports { worker: 0, listener, ports: vec![port] });
                 return Ok(events);
@@ -76,15 +76,15 @@ impl Worker {
                 let streams = std::iter::once(record.left).chain(record.right);
                 let streams: Vec<_> = streams.filter(|stream| self.open.contains_key(stream)).collect();
                 if streams.is_empty() {
-                    return Ok(recorded(record.recording, Ended::Left).into());
+                    return Ok(recording_ended(record.recording, Ended::Left).into());
                 }
                 if self.recordings.insert(record.recording, streams).is_some() {
-                    return Err(format!("{:?} began while it ran", record.recording));
+                    return Err(format!("{:?} was started while it was running", record.recording));
                 }
             }
             MediaCommand::StopRecording { recording } => {
                 if self.recordings.remove(recording).is_some() {
-                    return Ok(recorded(*recording, Ended::Stopped).into());
+                    return Ok(recording_ended(*recording, Ended::Stopped).into());
                 }
             }
             MediaCommand::Negotiated { .. }
@@ -99,33 +99,34 @@ impl Worker {
     }
 
     /// The worker fails. Returns the events that follow [`MediaEvent::WorkerGone`].
-    pub(crate) fn die(&mut self) -> Vec<MediaEvent> {
-        self.dead = true;
+    pub(crate) fn fail(&mut self) -> Vec<MediaEvent> {
+        self.failed = true;
         self.in_use.clear();
         let recordings = std::mem::take(&mut self.recordings);
-        let mut events: Vec<_> = recordings.into_keys().flat_map(|id| recorded(id, Ended::Stopped)).collect();
+        let mut events: Vec<_> =
+            recordings.into_keys().flat_map(|id| recording_ended(id, Ended::Stopped)).collect();
         for stream in std::mem::take(&mut self.open).into_keys() {
-            self.gone.insert(stream);
+            self.lost.insert(stream);
             events.push(MediaEvent::Closed { stream, report: Report::default() });
         }
         events
     }
 
     /// The switch has been told: commands go to the next worker.
-    pub(crate) fn follow(&mut self) {
-        self.dead = false;
+    pub(crate) fn restart(&mut self) {
+        self.failed = false;
     }
 
     /// Events for a command that a failed worker gets.
-    fn refuse(&mut self, command: &MediaCommand) -> Vec<MediaEvent> {
+    fn reject(&mut self, command: &MediaCommand) -> Vec<MediaEvent> {
         match command {
             MediaCommand::Open { stream, .. } => {
-                self.gone.insert(*stream);
+                self.lost.insert(*stream);
                 vec![MediaEvent::Closed { stream: *stream, report: Report::default() }]
             }
-            MediaCommand::StartRecording(record) => recorded(record.recording, Ended::Refused).into(),
+            MediaCommand::StartRecording(record) => recording_ended(record.recording, Ended::Refused).into(),
             MediaCommand::Close { stream } => {
-                self.gone.remove(stream);
+                self.lost.remove(stream);
                 Vec::new()
             }
             MediaCommand::Negotiated { .. }

@@ -3,7 +3,7 @@
 use base::Rng;
 
 #[test]
-fn no_committed_sequence_of_inputs_breaks_a_promise() {
+fn no_committed_input_violates_an_invariant() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/switch");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).expect(folder).map(|entry| entry.expect("an entry").path()).collect();
@@ -16,7 +16,7 @@ fn no_committed_sequence_of_inputs_breaks_a_promise() {
 }
 
 #[test]
-fn no_sequence_that_chance_makes_breaks_a_promise() {
+fn no_random_input_violates_an_invariant() {
     for seed in 0..2000 {
         eprintln!("{seed}");
         let mut rng = Rng::from_number(seed);

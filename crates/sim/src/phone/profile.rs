@@ -2,7 +2,7 @@
 
 use base::Rng;
 
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
 
 /// Reliability of provisional responses (RFC 3262).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,20 +28,20 @@ pub(crate) struct PhoneProfile {
     /// Requested expiry of its binding, in seconds.
     pub(crate) expires: u32,
     /// Pause between two outgoing calls in milliseconds: minimum and maximum.
-    pub(crate) pause: (u64, u64),
+    pub(crate) call_pause: (u64, u64),
     /// Shares of incoming calls that are answered, rejected, or only ring. The rest gets no response at all, not even 180.
     pub(crate) answers: u64,
-    pub(crate) refuses: u64,
-    pub(crate) rings_on: u64,
+    pub(crate) rejects: u64,
+    pub(crate) rings_only: u64,
     /// Time until it answers or rejects, in milliseconds: minimum and maximum.
-    pub(crate) thinks: (u64, u64),
+    pub(crate) answer_delay: (u64, u64),
     /// Time until it cancels an unanswered call, in milliseconds: minimum and maximum.
-    pub(crate) patience: (u64, u64),
+    pub(crate) cancel_delay: (u64, u64),
     /// Duration of an answered call in milliseconds: minimum and maximum.
-    pub(crate) talks: (u64, u64),
+    pub(crate) call_duration: (u64, u64),
     /// Share of answered calls with mid-dialog requests (hold, resume, INFO), one after each pause of so many milliseconds.
-    pub(crate) fidgets: u64,
-    pub(crate) rest: (u64, u64),
+    pub(crate) reinvite_rate: u64,
+    pub(crate) reinvite_pause: (u64, u64),
 }
 
 impl PhoneProfile {
@@ -49,7 +49,7 @@ impl PhoneProfile {
         let codecs: &[&[u8]] = &[&[0, 8, 101], &[8, 101], &[0], &[0, 8], &[9, 0], &[9]];
         let common = rng.odds(80);
         let answers = *rng.pick(&[30, 60, 80, 95]);
-        let refuses = rng.below(101 - answers);
+        let rejects = rng.below(101 - answers);
         PhoneProfile {
             codecs: codecs[rng.below(if common { 4 } else { 6 }) as usize],
             late_offer: *rng.pick(&[0, 0, 20, 100]),
@@ -59,15 +59,15 @@ impl PhoneProfile {
             update: rng.odds(70),
             early_media: *rng.pick(&[0, 20, 60]),
             expires: *rng.pick(&[60, 60, 90, 120, 300, 3600]),
-            pause: *rng.pick(&[(500, 8000), (2000, 30_000), (20_000, 90_000)]),
+            call_pause: *rng.pick(&[(500, 8000), (2000, 30_000), (20_000, 90_000)]),
             answers,
-            refuses,
-            rings_on: rng.below(101 - answers - refuses),
-            thinks: *rng.pick(&[(0, 200), (200, 6000), (1000, 40_000)]),
-            patience: *rng.pick(&[(0, 3000), (3000, 30_000), (40_000, 90_000)]),
-            talks: *rng.pick(&[(0, 1000), (1000, 30_000), (30_000, 200_000)]),
-            fidgets: *rng.pick(&[0, 30, 70, 90]),
-            rest: *rng.pick(&[(100, 20_000), (100, 20_000), (20, 800)]),
+            rejects,
+            rings_only: rng.below(101 - answers - rejects),
+            answer_delay: *rng.pick(&[(0, 200), (200, 6000), (1000, 40_000)]),
+            cancel_delay: *rng.pick(&[(0, 3000), (3000, 30_000), (40_000, 90_000)]),
+            call_duration: *rng.pick(&[(0, 1000), (1000, 30_000), (30_000, 200_000)]),
+            reinvite_rate: *rng.pick(&[0, 30, 70, 90]),
+            reinvite_pause: *rng.pick(&[(100, 20_000), (100, 20_000), (20, 800)]),
         }
     }
 }

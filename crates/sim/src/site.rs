@@ -12,46 +12,46 @@ use model::{
 use switch::{Setting, SettingChange};
 
 use crate::phone::Account;
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
 
 /// SIP domain of the switch.
 pub(crate) const DOMAIN: &str = "office.test";
 
 /// The directory and what is needed to change it.
 #[derive(Debug)]
-pub(crate) struct Office {
+pub(crate) struct Site {
     pub(crate) directory: Directory,
     extensions: Vec<Extension>,
     users: Vec<UserId>,
     usernames: Vec<Arc<str>>,
 }
 
-impl Office {
+impl Site {
     /// Four extensions of two users, and a credential without an extension.
-    pub(crate) fn new() -> Office {
-        let mut office = Office {
+    pub(crate) fn new() -> Site {
+        let mut site = Site {
             directory: Directory::default(),
             extensions: Vec::new(),
             users: ["ana", "benito"].iter().filter_map(|name| UserId::parse(name).ok()).collect(),
             usernames: Vec::new(),
         };
-        for id in office.users.clone() {
-            office.directory.apply(Change::User(User { id, created_at: Timestamp::default() }));
+        for id in site.users.clone() {
+            site.directory.apply(Change::User(User { id, created_at: Timestamp::default() }));
         }
         for (n, number) in ["1001", "1002", "1003", "1004"].into_iter().enumerate() {
-            office.add_extension(n, number);
+            site.add_extension(n, number);
         }
         let credential = Credential {
             username: "user_1700000001".into(),
-            user: office.users[0].clone(),
+            user: site.users[0].clone(),
             extension: None,
             ha1: Ha1::new("user_1700000001", DOMAIN, &password("user_1700000001")),
             ha1_by_number: None,
             created_at: Timestamp::default(),
         };
-        office.usernames.push(Arc::clone(&credential.username));
-        office.directory.apply(Change::Credential(credential));
-        office
+        site.usernames.push(Arc::clone(&credential.username));
+        site.directory.apply(Change::Credential(credential));
+        site
     }
 
     fn add_extension(&mut self, n: usize, number: &str) {
@@ -70,7 +70,7 @@ impl Office {
             display_name: format!("Extensión \"{number}\""),
             status: ExtensionStatus::Active,
             username: Arc::clone(&username),
-            forwarding: at_first(n),
+            forwarding: initial_forwarding(n),
             voicemail_enabled: false,
             do_not_disturb: n == 3,
             call_waiting: n != 2,
@@ -128,7 +128,7 @@ impl Office {
     }
 
     /// Apply a setting that a phone dialled. Returns the change, or `None` if the extension no longer exists.
-    pub(crate) fn set(&mut self, change: &SettingChange) -> Option<Change> {
+    pub(crate) fn apply_setting(&mut self, change: &SettingChange) -> Option<Change> {
         let extension = self.extensions.iter_mut().find(|extension| extension.id == change.extension)?;
         self.directory.extension(&extension.id)?;
         match &change.to {
@@ -145,14 +145,14 @@ impl Office {
     }
 
     /// Feature codes that phones dial.
-    pub(crate) fn codes() -> impl Iterator<Item = String> {
+    pub(crate) fn feature_codes() -> impl Iterator<Item = String> {
         ["*721001", "*72", "*73", "*78", "*79", "*79", "*671001", "*671002", "*69"]
             .into_iter()
             .map(str::to_owned)
     }
 
     /// One change by the administrator: the changes and the username concerned.
-    pub(crate) fn meddle(&mut self, rng: &mut Rng) -> (Vec<Change>, Arc<str>) {
+    pub(crate) fn admin_change(&mut self, rng: &mut Rng) -> (Vec<Change>, Arc<str>) {
         let n = rng.below(self.extensions.len() as u64) as usize;
         let extension = &mut self.extensions[n];
         let mut changes = Vec::new();
@@ -206,7 +206,7 @@ fn forwarding(rng: &mut Rng) -> Forwarding {
 }
 
 /// Forwarding at the start of a run: the third extension forwards to the first on no answer; the fourth, which has no phone, to the second on busy.
-fn at_first(n: usize) -> Forwarding {
+fn initial_forwarding(n: usize) -> Forwarding {
     let (number, mode) = match n {
         2 => ("1001", ForwardingMode::NoAnswer),
         3 => ("1002", ForwardingMode::Busy),

@@ -62,7 +62,7 @@ fn direction(sdp: &[u8]) -> &str {
 }
 
 /// Whether an answer fits its offer (RFC 3264 §6): the same number of streams, and a direction that the offer permits.
-pub(super) fn fits(offer: &[u8], answer: &[u8]) -> Result<(), String> {
+pub(super) fn check_answer(offer: &[u8], answer: &[u8]) -> Result<(), String> {
     let streams = |sdp| text(sdp).lines().filter(|line| line.starts_with("m=")).count();
     if streams(offer) != streams(answer) {
         return Err(format!("an answer with {} streams to {}", streams(answer), streams(offer)));
@@ -73,12 +73,14 @@ pub(super) fn fits(offer: &[u8], answer: &[u8]) -> Result<(), String> {
         "inactive" => &["inactive"],
         _ => &["sendrecv", "sendonly", "recvonly", "inactive"],
     };
-    let (Some(asked), Some(given)) = (formats(offer), formats(answer)) else { return Err("no audio".into()) };
+    let (Some(requested), Some(given)) = (formats(offer), formats(answer)) else {
+        return Err("no audio".into());
+    };
     if !allowed.contains(&direction(answer)) {
         return Err(format!("{} answered with {}", direction(offer), direction(answer)));
     }
-    if !given.iter().any(|f| asked.contains(f)) {
-        return Err(format!("answered with {given:?} what offered {asked:?}"));
+    if !given.iter().any(|f| requested.contains(f)) {
+        return Err(format!("answered with {given:?} what offered {requested:?}"));
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use model::journal::Record;
 use sip::{Flow, Hop, Transport};
 use switch::{Command, Input, Output, RegistrationsOf, Reply, SettingChange, Switch};
 
-use super::{INTRUDER, SimEvent, World, peer, server};
+use super::{ATTACKER, SimEvent, World, peer, server};
 use crate::crowd;
 use crate::network_conditions::NetworkConditions;
 use crate::phone::PhoneOutput;
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
 use crate::worker::Worker;
 
 impl World {
@@ -28,7 +28,7 @@ impl World {
         self.handle(now, input, &mut out);
         for output in &out {
             match output {
-                Output::Transmit { hop, bytes } => self.story.message(self.now, hop.remote, bytes),
+                Output::Transmit { hop, bytes } => self.log.message(self.now, hop.remote, bytes),
                 other @ (Output::Media { .. }
                 | Output::Journal(_)
                 | Output::Reply { .. }
@@ -36,12 +36,12 @@ impl World {
                 | Output::Voicemail(_)
                 | Output::Setting { .. }
                 | Output::Listen(_)) => {
-                    self.story.output(self.now, other);
+                    self.log.output(self.now, other);
                 }
             }
         }
-        if mem::take(&mut self.doomed) {
-            return self.die(out);
+        if mem::take(&mut self.crash_pending) {
+            return self.crash_now(out);
         }
         for output in &out {
             if let Output::Journal(record) = output {
@@ -54,17 +54,17 @@ impl World {
                 Output::Media { command, .. } => self.media(&command),
                 Output::Journal(_) => {}
                 Output::Reply { token, .. } => {
-                    self.oracle.broken(format!("a reply to {token} that nobody waits for"));
+                    self.oracle.violation(format!("an unexpected reply to command {token}"));
                 }
                 // No audio store here: a voicemail message is never filed.
                 Output::Voicemail(_) => {}
                 Output::Setting { token, change } => self.write_setting(token, change),
                 Output::Resolve { .. } => {
-                    self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
+                    self.oracle.violation("a DNS query although all trunks have addresses");
                 }
                 Output::Listen(open) => {
-                    let life = self.life;
-                    self.soon(0, 50, SimEvent::Listening(life, open));
+                    let epoch = self.epoch;
+                    self.schedule_within(0, 50, SimEvent::Listening(epoch, open));
                 }
             }
         }
@@ -79,9 +79,9 @@ impl World {
         switch.handle(now, input, out);
         let cost = switch.steps().saturating_sub(before);
         if cost > bound {
-            self.oracle.broken(format!("{what} cost {cost} steps, and may cost {bound}"));
+            self.oracle.violation(format!("{what} cost {cost} steps; the bound is {bound}"));
         }
-        self.oracle.cost(what, cost);
+        self.oracle.record_cost(what, cost);
     }
 
     /// Send a command; exactly one reply follows at once.
@@ -95,17 +95,17 @@ impl World {
         let is_reply = |output: &Output| matches!(output, Output::Reply { .. });
         let replies = out.iter().filter(|o| is_reply(o)).count();
         if replies != 1 {
-            self.oracle.broken(format!("{replies} replies to one command"));
+            self.oracle.violation(format!("{replies} replies to one command"));
         }
         let mut answer = None;
         let rest: Vec<Output> = out
             .into_iter()
             .filter_map(|output| match output {
-                Output::Reply { token: said, reply } => {
-                    if said != token {
-                        self.oracle.broken("a reply with another token");
+                Output::Reply { token: replied, reply } => {
+                    if replied != token {
+                        self.oracle.violation("a reply with another token");
                     }
-                    self.story.output(self.now, &reply);
+                    self.log.output(self.now, &reply);
                     answer = Some(*reply);
                     None
                 }
@@ -125,29 +125,29 @@ impl World {
     fn carry_out(&mut self, outputs: Vec<Output>) {
         for output in &outputs {
             if let Output::Journal(record) = output {
-                self.story.output(self.now, record);
+                self.log.output(self.now, record);
                 self.write(record.clone());
             }
         }
         for output in outputs {
             match output {
                 Output::Transmit { hop, bytes } => {
-                    self.story.message(self.now, hop.remote, &bytes);
+                    self.log.message(self.now, hop.remote, &bytes);
                     self.transmit(hop, bytes);
                 }
                 Output::Media { command, .. } => {
-                    self.story.output(self.now, &command);
+                    self.log.output(self.now, &command);
                     self.media(&command);
                 }
                 // No audio store here: a voicemail message is never filed.
                 Output::Voicemail(_) => {}
                 Output::Setting { token, change } => self.write_setting(token, change),
                 Output::Resolve { .. } => {
-                    self.oracle.broken("a question to the DNS in an office whose trunks have addresses");
+                    self.oracle.violation("a DNS query although all trunks have addresses");
                 }
                 Output::Listen(open) => {
-                    let life = self.life;
-                    self.soon(0, 50, SimEvent::Listening(life, open));
+                    let epoch = self.epoch;
+                    self.schedule_within(0, 50, SimEvent::Listening(epoch, open));
                 }
                 Output::Journal(_) | Output::Reply { .. } => {}
             }
@@ -155,7 +155,7 @@ impl World {
     }
 
     fn write(&mut self, record: Record) {
-        self.oracle.written(&record);
+        self.oracle.on_record(&record);
         match &record {
             Record::CallOpened(call) => {
                 self.note(format!("opened {} {} → {}", call.id, call.from_number, call.to_number));
@@ -165,7 +165,7 @@ impl World {
                 let legs = call.legs.iter().map(|leg| leg.sip_call_id.clone()).collect();
                 if call.cause != Some(model::Cause::Crash) {
                     let due = self.now + std::time::Duration::from_secs(80);
-                    self.plan(due, SimEvent::Forgotten(self.life, call.id.clone(), legs));
+                    self.schedule_at(due, SimEvent::CheckEnded(self.epoch, call.id.clone(), legs));
                 }
             }
             Record::LegUp { call, .. } => self.note(format!("a leg of {call} is up")),
@@ -183,13 +183,13 @@ impl World {
     fn media(&mut self, command: &media::MediaCommand) {
         self.note(format!("{command:?}"));
         match self.worker.command(command) {
-            Err(what) => self.oracle.broken(what),
+            Err(what) => self.oracle.violation(what),
             Ok(events) => {
                 let late = self.slow_worker && self.rng.odds(20);
                 let wait = if late { self.rng.millis(1500, 60_000) } else { self.rng.millis(0, 20) };
-                let life = self.life;
+                let epoch = self.epoch;
                 for event in events {
-                    self.plan(self.now + wait, SimEvent::FromMedia(life, event));
+                    self.schedule_at(self.now + wait, SimEvent::FromMedia(epoch, event));
                 }
             }
         }
@@ -198,35 +198,35 @@ impl World {
     /// The database stores the setting after a delay, and sometimes fails.
     fn write_setting(&mut self, token: u64, change: Box<SettingChange>) {
         self.oracle.count("settings dialled");
-        let (life, done) = (self.life, self.rng.odds(90));
+        let (epoch, done) = (self.epoch, self.rng.odds(90));
         let longest = *self.rng.pick(&[50, 50, 50, 8_000]);
-        self.soon(1, longest, SimEvent::Set(life, token, change, done));
+        self.schedule_within(1, longest, SimEvent::SettingStored(epoch, token, change, done));
     }
 
     // ---- the network -------------------------------------------------------------------------------------------------------------
 
     fn transmit(&mut self, hop: Hop, bytes: Bytes) {
-        self.oracle.count("messages of the exchange");
+        self.oracle.count("messages of the switch");
         if bytes.starts_with(b"BYE ") {
-            self.goodbyes += 1;
+            self.byes_sent += 1;
         }
-        let strange = |line: &&str| line.starts_with("c=") && line.trim_end() != "c=IN IP4 10.0.0.1";
-        if let Some(line) = String::from_utf8_lossy(&bytes).lines().find(strange) {
-            self.oracle.broken(format!("a description shows an address that is not ours: {line}"));
+        let foreign = |line: &&str| line.starts_with("c=") && line.trim_end() != "c=IN IP4 10.0.0.1";
+        if let Some(line) = String::from_utf8_lossy(&bytes).lines().find(foreign) {
+            self.oracle.violation(format!("an SDP contains an address that is not ours: {line}"));
         }
         if hop.local != server() {
-            self.oracle.broken(format!("sent from {}", hop.local));
+            self.oracle.violation(format!("sent from {}", hop.local));
         }
         if hop.transport.is_reliable() {
             let due = self.arrival(hop.flow, false);
-            return self.plan(due, SimEvent::ToPeer(hop, bytes));
+            return self.schedule_at(due, SimEvent::ToPeer(hop, bytes));
         }
-        let arrivals = self.weather.datagram(self.now, &mut self.rng);
+        let arrivals = self.network.datagram(self.now, &mut self.rng);
         if arrivals.is_empty() {
-            self.story.packet(self.now, hop.local, hop.remote, &bytes, "LOST");
+            self.log.packet(self.now, hop.local, hop.remote, &bytes, "LOST");
         }
         for due in arrivals {
-            self.plan(due, SimEvent::ToPeer(hop, bytes.clone()));
+            self.schedule_at(due, SimEvent::ToPeer(hop, bytes.clone()));
         }
     }
 
@@ -238,9 +238,9 @@ impl World {
     }
 
     /// Send the packets of one step of a phone, and pass its observations to the oracle.
-    pub(super) fn say(&mut self, n: usize, said: PhoneOutput) {
-        for sight in said.sights {
-            self.oracle.saw(self.now, n, sight);
+    pub(super) fn send_from_phone(&mut self, n: usize, said: PhoneOutput) {
+        for observation in said.observations {
+            self.oracle.observe(self.now, n, observation);
         }
         let phone = &self.phones[n];
         let (transport, remote, flow) = (phone.transport, phone.address, self.flows[n]);
@@ -248,7 +248,7 @@ impl World {
             if transport.is_reliable() {
                 let hop = Hop { transport, listener: 1, local: server(), remote, flow };
                 let due = self.arrival(flow, true);
-                self.plan(due, SimEvent::ToSwitch(hop, bytes));
+                self.schedule_at(due, SimEvent::ToSwitch(hop, bytes));
             } else {
                 self.datagram_from(remote, bytes);
             }
@@ -258,48 +258,48 @@ impl World {
     pub(super) fn datagram_from(&mut self, remote: std::net::SocketAddr, bytes: Bytes) {
         let hop =
             Hop { transport: Transport::Udp, listener: 0, local: server(), remote, flow: Flow::default() };
-        let arrivals = self.weather.datagram(self.now, &mut self.rng);
+        let arrivals = self.network.datagram(self.now, &mut self.rng);
         if arrivals.is_empty() {
-            self.story.packet(self.now, remote, hop.local, &bytes, "LOST");
+            self.log.packet(self.now, remote, hop.local, &bytes, "LOST");
         }
         for due in arrivals {
-            self.plan(due, SimEvent::ToSwitch(hop, bytes.clone()));
+            self.schedule_at(due, SimEvent::ToSwitch(hop, bytes.clone()));
         }
     }
 
-    pub(super) fn deliver(&mut self, hop: Hop, bytes: Bytes) {
+    pub(super) fn deliver_to_switch(&mut self, hop: Hop, bytes: Bytes) {
         let stale = hop.transport.is_reliable() && !self.flows.contains(&hop.flow);
         if self.switch.is_none() || !self.listening || stale {
-            return self.story.packet(self.now, hop.remote, hop.local, &bytes, "NOBODY LISTENS");
+            return self.log.packet(self.now, hop.remote, hop.local, &bytes, "NOT LISTENING");
         }
-        self.story.packet(self.now, hop.remote, hop.local, &bytes, "");
+        self.log.packet(self.now, hop.remote, hop.local, &bytes, "");
         self.feed(Input::Packet { hop, bytes });
     }
 
-    pub(super) fn arrive(&mut self, hop: Hop, bytes: &Bytes) {
-        if hop.remote.ip() == peer(INTRUDER).ip() {
-            if let Err(what) = self.intruder.hear(bytes) {
-                self.oracle.broken(what);
+    pub(super) fn deliver_to_peer(&mut self, hop: Hop, bytes: &Bytes) {
+        if hop.remote.ip() == peer(ATTACKER).ip() {
+            if let Err(what) = self.attacker.on_datagram(bytes) {
+                self.oracle.violation(what);
             }
             return;
         }
         let found = self.phones.iter().position(|phone| phone.address == hop.remote);
         let Some(n) = found else {
-            return self.oracle.broken(format!("sent to {}, where nobody lives", hop.remote));
+            return self.oracle.violation(format!("sent to {}, which no peer has", hop.remote));
         };
         let connected = !hop.transport.is_reliable() || hop.flow == self.flows[n];
-        if !self.phones[n].there || !connected || hop.transport != self.phones[n].transport {
-            self.story.packet(self.now, hop.local, hop.remote, bytes, "NOBODY THERE");
+        if !self.phones[n].powered || !connected || hop.transport != self.phones[n].transport {
+            self.log.packet(self.now, hop.local, hop.remote, bytes, "UNREACHABLE");
             if hop.transport.is_reliable() || self.rng.odds(30) {
-                let life = self.life;
-                self.soon(1, 50, SimEvent::Unreachable(life, hop));
+                let epoch = self.epoch;
+                self.schedule_within(1, 50, SimEvent::Unreachable(epoch, hop));
             }
             return;
         }
-        self.story.packet(self.now, hop.local, hop.remote, bytes, "");
+        self.log.packet(self.now, hop.local, hop.remote, bytes, "");
         let mut said = PhoneOutput::default();
-        self.phones[n].hear(self.now, bytes, &mut said);
-        self.say(n, said);
+        self.phones[n].receive(self.now, bytes, &mut said);
+        self.send_from_phone(n, said);
     }
 
     // ---- crash and restart -------------------------------------------------------------------------------------------------------
@@ -309,14 +309,14 @@ impl World {
             return;
         }
         if self.rng.odds(60) {
-            self.doomed = true; // during its next batch
+            self.crash_pending = true; // during its next batch
         } else {
-            self.die(Vec::new());
+            self.crash_now(Vec::new());
         }
     }
 
     /// The process crashes. A prefix of its last batch's journal records was written, and none of its messages was sent.
-    fn die(&mut self, batch: Vec<Output>) {
+    fn crash_now(&mut self, batch: Vec<Output>) {
         let records: Vec<Record> = batch
             .into_iter()
             .filter_map(|output| match output {
@@ -335,7 +335,7 @@ impl World {
             self.write(record);
         }
         self.note("CRASH".into());
-        self.oracle.died(self.now);
+        self.oracle.on_crash(self.now);
         self.oracle.count("crashes");
         self.switch = None;
         self.listening = false;
@@ -346,30 +346,27 @@ impl World {
                 self.phones[n].disconnected(self.now);
             }
         }
-        self.soon(50, 6000, SimEvent::Restart);
+        self.schedule_within(50, 6000, SimEvent::Restart);
     }
 
     pub(super) fn new_flow(&mut self, n: usize) {
         let number = self.flows.iter().map(|flow| flow.number).max().unwrap_or_default() + 1;
-        self.flows[n] = Flow { epoch: self.life, number };
+        self.flows[n] = Flow { epoch: self.epoch, number };
     }
 
     pub(super) fn restart(&mut self) {
-        self.life += 1;
-        let rng = Rng::from_number(self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.life)));
+        self.epoch += 1;
+        let rng = Rng::from_number(self.seed.wrapping_mul(1000).wrapping_add(u64::from(self.epoch)));
         self.switch = Some(Switch::new(self.config.clone(), rng));
-        self.note(format!("life {} begins", self.life));
+        self.note(format!("process {} starts", self.epoch));
         self.feed(Input::Prompts(Arc::default()));
-        self.feed(Input::Directory {
-            directory: Box::new(self.office.directory.clone()),
-            changes: [].into(),
-        });
+        self.feed(Input::Directory { directory: Box::new(self.site.directory.clone()), changes: [].into() });
         let restore = self.disk.replay();
-        let mut talking = 0;
+        let mut expected_byes = 0;
         if let Input::Restore { calls, .. } = &restore {
-            self.oracle.reborn(calls.len() as u64);
+            self.oracle.on_restart(calls.len() as u64);
             // A TCP connection ends with the process: a phone on one cannot get BYE.
-            talking = calls.iter().flat_map(|call| &call.legs).filter(|leg| leg.transport == 0).count();
+            expected_byes = calls.iter().flat_map(|call| &call.legs).filter(|leg| leg.transport == 0).count();
         }
         let ports: Vec<MediaEvent> =
             (0..Worker::LISTENERS).map(|listener| Worker::offer(listener, self.ports)).collect();
@@ -379,12 +376,14 @@ impl World {
                 self.feed(Input::Media(event.clone()));
             }
         }
-        let goodbyes = self.goodbyes;
+        let byes_before = self.byes_sent;
         self.feed(restore);
         let lived = self.switch.is_some(); // it may have crashed in this batch
-        if lived && self.goodbyes - goodbyes != talking as u64 {
-            let said = self.goodbyes - goodbyes;
-            self.oracle.broken(format!("{talking} phones were talking before the crash, and {said} got BYE"));
+        if lived && self.byes_sent - byes_before != expected_byes as u64 {
+            let sent = self.byes_sent - byes_before;
+            self.oracle.violation(format!(
+                "{expected_byes} phones had confirmed calls before the crash, but {sent} got BYE"
+            ));
         }
         if !ports_first {
             for event in &ports {
@@ -392,18 +391,19 @@ impl World {
             }
         }
         self.check_bindings();
-        let life = self.life;
-        self.soon(0, 20, SimEvent::Listening(life, true));
+        let epoch = self.epoch;
+        self.schedule_within(0, 20, SimEvent::Listening(epoch, true));
     }
 
     /// A call was closed a while ago by this process: its phones must know.
-    pub(super) fn check_forgotten(&mut self, life: u32, call: &model::CallId, legs: &[String]) {
-        if life != self.life || self.switch.is_none() {
+    pub(super) fn check_ended(&mut self, epoch: u32, call: &model::CallId, legs: &[String]) {
+        if epoch != self.epoch || self.switch.is_none() {
             return; // its BYEs were lost in the crash
         }
         for (n, phone) in self.phones.iter().enumerate() {
-            if legs.iter().any(|id| phone.talks_in(id)) {
-                self.oracle.broken(format!("phone {n} still talks in {call}, which is closed"));
+            if legs.iter().any(|id| phone.has_confirmed_call(id)) {
+                self.oracle
+                    .violation(format!("phone {n} still has a confirmed dialog in {call}, which is closed"));
             }
         }
     }
@@ -430,8 +430,7 @@ impl World {
         for n in self.oracle.must_be_bound(self.now) {
             let address = self.phones[n].address;
             if !found.iter().any(|one| one.remote == address) {
-                self.oracle
-                    .broken(format!("phone {n} was registered before the crash and is not found after it"));
+                self.oracle.violation(format!("the binding of phone {n} was lost in the crash"));
             }
         }
     }
