@@ -95,7 +95,7 @@ fn the_hours_of_a_call_are_configured_and_checked() {
 }
 
 #[test]
-fn a_second_call_rings_unless_the_extension_does_not_want_that() {
+fn a_second_call_rings_unless_call_waiting_is_off() {
     let server = Server::start();
     let (alice, bob, carla) = (server.extension("1001"), server.extension("1002"), server.extension("1003"));
     let mut phones = [&alice, &bob, &carla].map(|extension| Raw::new(&server, extension));
