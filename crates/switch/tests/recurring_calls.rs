@@ -1,5 +1,5 @@
-//! The scheduler over a store that fails and in a process that dies: each instant is dialled once, or recorded as not dialled. Never
-//! twice, and never neither (S85).
+//! The scheduler with a failing store and crashing processes: each occurrence is dialled once or recorded as not dialled, never both and never
+//! neither (S85).
 
 mod world;
 
@@ -12,7 +12,7 @@ use model::{Cause, Misfire, OccurrenceState, RecurringCall};
 
 use world::{End, FAULTS, FaultRates, Side, Step, World, directory, now, recurring, schedule};
 
-/// So many calls a day, a hundred of them at nine.
+/// `count` daily calls, a third of them at nine.
 fn recurring_calls(count: usize, rng: &mut Rng) -> Vec<RecurringCall> {
     let each = |n| {
         let second = rng.below(86_400);
@@ -40,7 +40,7 @@ fn ten_thousand_occurrences_with_crashes_are_dialled_once_or_recorded_as_missed(
         world.per_second = 20;
         let end = Instant::ZERO + DAY * 2;
         world.run(end);
-        // Each instant has one end, and that end is what the phones heard and what the outages explain: see `World::check_outcomes`.
+        // Each occurrence has one outcome, which agrees with the calls made and with the outages: see `World::check_outcomes`.
         for (end, count) in world.check_outcomes(end) {
             *ends.entry(end).or_insert(0) += count;
         }
@@ -49,7 +49,7 @@ fn ten_thousand_occurrences_with_crashes_are_dialled_once_or_recorded_as_missed(
         }
     }
     assert_eq!(ends.values().sum::<usize>(), 10_000, "{ends:?}");
-    // The storm shows all of it: every end but the rarest, and a death before and after every step.
+    // The faults cover every common outcome, and a crash before and after every step.
     for end in [
         End::Done,
         End::Missed,
@@ -58,12 +58,12 @@ fn ten_thousand_occurrences_with_crashes_are_dialled_once_or_recorded_as_missed(
         End::Crashed,
         End::CrashedAfterAnswer,
     ] {
-        assert!(ends.contains_key(&end), "{end:?} never came up: {ends:?}");
+        assert!(ends.contains_key(&end), "{end:?} did not occur: {ends:?}");
     }
     for step in Step::ALL {
         for side in [Side::Before, Side::After] {
             let count = crashes.get(&(step, side)).copied().unwrap_or(0);
-            assert!(count >= 5, "died {count} times at {step:?}, {side:?}: {crashes:?}");
+            assert!(count >= 5, "{count} crashes at {step:?}, {side:?}: {crashes:?}");
         }
     }
 }
@@ -91,7 +91,7 @@ fn an_occurrence_past_its_grace_is_missed_or_run_once() {
     let mut once = recurring(1, "09:00");
     once.misfire = Misfire::RunOnce;
     let mut world = World::new(1, FaultRates::default(), 1, vec![recurring(0, "09:00"), once]);
-    world.nodes[0].up_at = Instant::ZERO + DAY * 3; // three nines have passed
+    world.nodes[0].up_at = Instant::ZERO + DAY * 3; // nine o'clock has passed three times
     let end = Instant::ZERO + DAY * 3;
     world.run(end);
     let states = |n: usize| -> Vec<OccurrenceState> {

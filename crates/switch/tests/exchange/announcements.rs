@@ -1,4 +1,4 @@
-//! Recurring calls that say something: the destination alone is rung, hears it, and the call ends; or its mailbox gets it (S86).
+//! Recurring calls with an announcement: the destination is called, hears it, and the call ends; or the message goes to its mailbox (S86).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::test_switch::dialog::TestDialog;
 use crate::test_switch::sdp::sdp;
 use crate::test_switch::{TestSwitch, user};
 
-/// Samples of the prompt.
+/// Length of the prompt in samples.
 const PROMPT: usize = 8_000;
-/// Silence before it.
+/// Silence before the prompt, in samples.
 const LEAD_IN: usize = 4_000;
 
 fn prompt() -> Announcement {
@@ -30,7 +30,7 @@ fn sound() -> Announcement {
     Announcement::Audio(SoundId::parse("snd_1").unwrap())
 }
 
-/// An office whose exchange can say goodbye.
+/// A switch with a goodbye prompt.
 fn open() -> TestSwitch {
     let mut pbx = TestSwitch::open();
     let mut prompts = PromptSet::default();
@@ -39,7 +39,7 @@ fn open() -> TestSwitch {
     pbx
 }
 
-/// What the scheduler asks for when a call of 1001 is due.
+/// The scheduler's command for a recurring call of 1001.
 fn ask(pbx: &mut TestSwitch, to: &str, action: Action) -> Reply {
     let planned = ScheduledOrigin {
         call: CallId::parse("session_1_planned").unwrap(),
@@ -59,7 +59,7 @@ fn ask(pbx: &mut TestSwitch, to: &str, action: Action) -> Reply {
 }
 
 impl TestSwitch {
-    /// What is played, to whom, and how long it is.
+    /// Stream, playback and length of what is played.
     fn played(&self) -> Option<(StreamId, PlayId, usize)> {
         self.media.iter().rev().find_map(|command| match command {
             MediaCommand::Play { stream, play, clip } => Some((*stream, *play, clip.len())),
@@ -67,7 +67,7 @@ impl TestSwitch {
         })
     }
 
-    /// It is heard to its end, and the phone answers our BYE.
+    /// Playback ends, and the phone answers our BYE.
     fn finish_playback_and_hang_up(&mut self, dialog: &TestDialog) {
         let (stream, play, _) = self.played().expect("something is played");
         self.feed(Input::Media(MediaEvent::PlaybackFinished { stream, play }));
@@ -91,7 +91,7 @@ fn the_callee_hears_the_prompt_and_the_call_ends() {
     assert!(matches!(ask(&mut pbx, "1002", Action::Play(prompt())), Reply::Call(_)));
     let dialog = pbx.expect_invite(&benito);
     assert!(dialog.remote.contains("<sip:1001@"), "{}", dialog.remote);
-    assert!(pbx.played().is_none(), "nobody listens yet");
+    assert!(pbx.played().is_none(), "no playback before the answer");
     answers(&mut pbx, &dialog);
     assert_eq!(pbx.played().map(|(_, _, length)| length), Some(LEAD_IN + PROMPT));
     let shown = pbx.command(Command::Show { call: CallId::parse("session_1_planned").unwrap() });
@@ -145,7 +145,7 @@ fn audio_that_cannot_be_loaded_rings_no_phone() {
     assert_eq!(ask(&mut pbx, "1002", Action::Play(unknown)), Reply::Refused(Cause::AudioMissing));
     assert_eq!(ask(&mut pbx, "*43", Action::Play(prompt())), Reply::Refused(Cause::BadNumber));
     pbx.feed(Input::Prompts(Arc::default()));
-    let soon = Reply::Refused(Cause::Overload); // the scheduler asks again
+    let soon = Reply::Refused(Cause::Overload); // the scheduler repeats the command
     assert_eq!(ask(&mut pbx, "1002", Action::Play(prompt())), soon);
     assert!(pbx.records().is_empty());
 }
@@ -196,7 +196,7 @@ fn without_answer_the_mailbox_gets_the_message_if_configured() {
 
 #[test]
 fn a_message_that_cannot_be_stored_leaves_the_call_unanswered() {
-    // Nobody is registered, and the message cannot be written.
+    // No phone is registered, and storing the message fails.
     let mut pbx = open();
     pbx.change_extension("1002", |extension| extension.voicemail_enabled = true);
     ask(&mut pbx, "1002", Action::Message(prompt()));
@@ -204,7 +204,7 @@ fn a_message_that_cannot_be_stored_leaves_the_call_unanswered() {
     pbx.feed(Input::Deposited { token, done: false });
     assert_eq!((pbx.record().answered_at, pbx.record().cause), (None, Some(Cause::Internal)));
     pbx.assert_idle();
-    // There is no mailbox.
+    // The extension has no mailbox.
     let mut pbx = open();
     ask(&mut pbx, "1002", Action::Message(prompt()));
     assert_eq!(pbx.record().cause, Some(Cause::Unreachable));

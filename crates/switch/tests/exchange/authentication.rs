@@ -1,4 +1,4 @@
-//! Wrong passwords, used nonces and strangers: what they get, and what they cost others.
+//! Wrong passwords, used nonces and unauthenticated peers: the responses they get, and their effect on other clients.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::test_switch::{Phone, TestSwitch};
 use centralita_switch::{Command, Reply};
 use sip::{HeaderName, Message};
 
-/// One REGISTER with the phone's password, whatever it is; the answer, where there is one.
+/// One REGISTER with the phone's password. Returns the response, if there is one.
 fn try_register(pbx: &mut TestSwitch, phone: &Phone) -> Option<Message> {
     let (to, lines) =
         (format!("<sip:{}@localhost>", phone.user), format!("Contact: {}\r\n", phone.contact()));
@@ -36,7 +36,7 @@ fn a_corrected_password_ends_the_ban_that_the_wrong_one_has_earned() {
     let mut pbx = TestSwitch::open();
     let right = pbx.phone("1001").at("10.0.0.66:5060");
     let wrong = Phone { password: "mistyped".into(), ..right.clone() };
-    // A phone that tries again and again: its third ban lasts four minutes.
+    // A phone that keeps trying: its third ban lasts four minutes.
     for _ in 0..130 {
         try_register(&mut pbx, &wrong);
         pbx.advance(Duration::from_secs(2));
@@ -154,12 +154,13 @@ fn unsupported_methods_are_challenged_first_and_then_rejected() {
                     "{method}"
                 );
                 let reason = rejection.header(HeaderName::Reason).unwrap_or_default();
-                assert!(
-                    reason.starts_with(&format!("SIP;cause={status};text=\"")),
-                    "{method} is told why: {reason}"
-                );
+                assert!(reason.starts_with(&format!("SIP;cause={status};text=\"")), "{method}: {reason}");
                 pbx.send_from(phone.address, text);
-                assert_eq!(pbx.last(&phone).bytes(), rejection.bytes(), "a repetition is told the same");
+                assert_eq!(
+                    pbx.last(&phone).bytes(),
+                    rejection.bytes(),
+                    "a retransmission gets the same response"
+                );
             }
         }
     }
@@ -172,6 +173,6 @@ fn options_lists_only_what_is_supported() {
     let phone = pbx.phone("1001");
     let text = pbx.request(&phone, "OPTIONS", "sip:localhost", "<sip:localhost>", "");
     pbx.send_from(phone.address, text);
-    // Of RFC 5626 only the rule of the instance is there: a flow's keep-alive and its failover are not, so `outbound` is not claimed.
+    // Only the instance rule of RFC 5626 is implemented, not flow keep-alive and failover, so `outbound` is not advertised.
     assert_eq!(pbx.last(&phone).header(HeaderName::Supported), Some("100rel, timer, path"));
 }

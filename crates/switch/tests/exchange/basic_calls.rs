@@ -1,4 +1,4 @@
-//! Calls that are answered, and those that are not: what both phones hear, and what is written down.
+//! Answered and unanswered calls: the messages to both phones, and the records.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::test_switch::TestSwitch;
 use crate::test_switch::dialog::TestDialog;
 use crate::test_switch::sdp::{formats, sdp, wants};
 
-/// A call of 1001 to 1002 that is up, with both lines.
+/// A confirmed call of 1001 to 1002, with the dialogs of both.
 pub fn connected(pbx: &mut TestSwitch) -> (TestDialog, TestDialog) {
     let (ana, benito) = (pbx.phone("1001"), pbx.phone("1002"));
     pbx.register(&ana);
@@ -133,7 +133,7 @@ fn two_contacts_ring_and_the_first_answer_wins() {
     assert_eq!(pbx.summary(&ana), "100 180", "the caller sees one call");
     pbx.answer(&on_mobile, 200, Some(&sdp("10.0.0.99", 31_000, "0", "sendrecv")));
     assert_eq!(pbx.last(&desk).method().as_str(), "CANCEL");
-    // The desk answers before it hears of the CANCEL: it gets ACK and BYE, and the call is none the worse.
+    // The desk phone answers before it receives the CANCEL: it gets ACK and BYE, and the call is not affected.
     pbx.answer(&on_desk, 200, Some(&sdp("10.0.0.12", 31_000, "0", "sendrecv")));
     assert_eq!(pbx.summary(&desk), "ACK BYE"); // RFC 3261 §9.1
     let ok = pbx.last(&ana);
@@ -167,7 +167,7 @@ fn a_call_that_is_cancelled_stops_ringing() {
     pbx.answer(&callee, 487, None);
     let ok = received.iter().find(|m| m.status() == Some(200)).unwrap();
     pbx.cancel(&caller);
-    assert_eq!(pbx.last(&ana).bytes(), ok.bytes(), "a repeated CANCEL is told the same");
+    assert_eq!(pbx.last(&ana).bytes(), ok.bytes(), "a retransmitted CANCEL gets the same response");
     let record = pbx.record();
     assert_eq!((record.status, record.cause), (CallStatus::Canceled, Some(Cause::Cancelled)));
     pbx.assert_idle();
@@ -214,7 +214,7 @@ fn by_default_a_call_lasts_four_hours_from_its_answer_and_no_longer() {
     let (caller, callee) = connected(&mut pbx);
     let begin = pbx.clock;
     let lasts = |pbx: &TestSwitch| pbx.clock.since(begin);
-    // Phones that answer what keeps the session alive (RFC 4028).
+    // The phones answer the session refreshes (RFC 4028).
     let mut final_byes = Vec::new();
     while final_byes.is_empty() && lasts(&pbx) < Duration::from_secs(5 * 3600) {
         pbx.advance(Duration::from_secs(1));
@@ -231,7 +231,7 @@ fn by_default_a_call_lasts_four_hours_from_its_answer_and_no_longer() {
             }
         }
     }
-    assert_eq!(final_byes.len(), 2, "both are told in the same moment"); // S30
+    assert_eq!(final_byes.len(), 2, "both get BYE at the same time"); // S30
     assert!(final_byes.iter().all(|reason| reason.contains("longest permitted time")), "{final_byes:?}");
     assert_eq!(lasts(&pbx).as_secs(), 4 * 3600);
     let record = pbx.record();

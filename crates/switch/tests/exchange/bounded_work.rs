@@ -1,4 +1,4 @@
-//! No input costs more than a constant and the size of its own call or account (DESIGN §2), however many others there are.
+//! The cost of an input is bounded by a constant plus the size of its own call or account (DESIGN §2), whatever else the directory holds.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use model::{
 
 use crate::test_switch::{Phone, TestSwitch, carrier, user};
 
-/// Others, who have nothing to do with what is measured.
+/// Extensions that are unrelated to the measured input.
 const OTHERS: usize = 400;
-/// What one input may cost: far less than there are others.
+/// Bound in steps of one input: far below [`OTHERS`].
 const STEPS: u64 = 60;
 
 impl TestSwitch {
-    /// An input, and what it costs.
+    /// Run a function and return its cost in steps.
     fn cost<T>(&mut self, of: impl FnOnce(&mut TestSwitch) -> T) -> (u64, T) {
         let before = self.switch.steps();
         let result = of(self);
@@ -45,7 +45,7 @@ fn other(n: usize) -> (String, String) {
     (format!("{}", 20_000 + n), format!("other{n}"))
 }
 
-/// An office of hundreds of extensions with a message each, every second of them with a phone and the others with a call that waits for one.
+/// A switch with hundreds of extensions with a message each. Every second one has a binding; for each of the others a call waits.
 fn many_extensions() -> (TestSwitch, Phone) {
     let mut pbx = TestSwitch::open();
     let mut phones = Vec::new();
@@ -93,7 +93,7 @@ fn a_registration_costs_no_more_with_many_mailboxes() {
     let (mut pbx, phone) = many_extensions();
     pbx.change(vec![message("1001", 1)]);
     pbx.register(&phone);
-    assert!(pbx.summary(&phone).contains("NOTIFY"), "its lamp is lit");
+    assert!(pbx.summary(&phone).contains("NOTIFY"), "MWI is on");
     let lines = format!("Contact: {}\r\nExpires: 3600\r\n", phone.contact());
     let (cost, answer) = pbx.cost(|pbx| pbx.register_with(&phone, &lines));
     assert_eq!(answer.status(), Some(200));
@@ -241,7 +241,7 @@ fn an_inbound_call_for_the_default_extension_does_not_scan_all_extensions() {
         vec![Did { number: DialledNumber::parse("+34911000001").unwrap(), extension: None }];
     pbx.add_trunk(&trunk, &[1]);
     let (cost, decision) = pbx.cost(|pbx| {
-        // The snapshot that the exchange has counts with it.
+        // The switch's directory snapshot counts as well.
         trunk::inbound(&pbx.directory, &trunk, &["+34911000001"])
     });
     let Route::Extension(extension) = decision.route else { panic!("{decision:?}") };

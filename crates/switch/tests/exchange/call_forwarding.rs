@@ -1,4 +1,4 @@
-//! Calls that nobody takes go on to where the extension wants them (S71, S73), and say on the way where they have been.
+//! Call forwarding by mode (S71, S73), and the diversion headers of forwarded calls.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn three_phones() -> (TestSwitch, Phone, Phone, Phone) {
     (pbx, ana, benito, carla)
 }
 
-/// The forwarded call rings at 1003, which answers; both hang up, and nothing is left.
+/// The forwarded call rings at 1003, which answers. Both hang up, and no state is left.
 fn answered_by_the_third(pbx: &mut TestSwitch, caller: &mut TestDialog, third: &Phone) -> TestDialog {
     let leg = pbx.expect_invite(third);
     pbx.answer(&leg, 180, None);
@@ -54,7 +54,7 @@ fn expect_rejection(pbx: &mut TestSwitch, dialog: &TestDialog) -> u16 {
 
 #[test]
 fn an_unconditional_forward_wins_over_everything_else() {
-    // S73: neither the phone nor do-not-disturb is asked.
+    // S73: neither the phone's state nor do-not-disturb matters.
     let (mut pbx, ana, benito, carla) = three_phones();
     forward(&mut pbx, "1002", ForwardingMode::Always, "1003");
     pbx.change_extension("1002", |e| e.do_not_disturb = true);
@@ -191,7 +191,7 @@ fn a_forwarding_loop_of_two_ends_after_one_round() {
     assert_eq!(expect_rejection(&mut pbx, &dialog), 482);
     assert_eq!(pbx.record().cause, Some(Cause::ForwardingLoop));
     assert!(pbx.trace().contains("loop: 1002 has had this call already"), "{}", pbx.trace());
-    // Nor does a call come back to who made it.
+    // A call is not forwarded back to its caller.
     forward(&mut pbx, "1004", ForwardingMode::Always, "1001");
     let dialog = pbx.call(&ana, "1004", Some(&OFFER()));
     assert_eq!(expect_rejection(&mut pbx, &dialog), 482);
@@ -219,7 +219,7 @@ fn a_sixth_forward_is_one_too_many() {
     assert!(history.ends_with("<sip:1010@localhost;cause=302>;index=1.1.1.1.1.1;mp=1.1.1.1.1"), "{history}");
     let newest = leg.invite.header_named("Diversion").unwrap();
     assert!(newest.starts_with("<sip:1009@localhost>"), "{newest}");
-    // What was diverted before it came here counts too.
+    // Diversions before the call reached us count too.
     for lines in [
         "Diversion: <sip:5551@carrier>;reason=user-busy;counter=3, <sip:5552@carrier>;reason=unknown\r\n",
         "History-Info: <sip:5@c>;index=1, <sip:6@c;cause=302>;index=1.1;mp=1\r\nHistory-Info: \
@@ -295,7 +295,7 @@ fn the_caller_hangs_up_while_the_call_is_being_forwarded() {
     pbx.answer(&first, 180, None);
     pbx.advance(Duration::from_secs(25));
     let second = pbx.expect_invite(&carla);
-    pbx.cancel(&dialog); // the first phone has not answered its CANCEL, the second one has said nothing
+    pbx.cancel(&dialog); // the first phone has not answered its CANCEL, the second has sent no response
     pbx.answer(&first, 487, None);
     pbx.answer(&second, 100, None);
     assert!(pbx.received(&carla).iter().any(|m| m.method().as_str() == "CANCEL"));
@@ -315,7 +315,7 @@ fn an_answer_that_crosses_the_no_answer_timer_gets_ack_and_bye() {
     pbx.answer(&first, 180, None);
     pbx.advance(Duration::from_secs(25));
     assert_eq!(pbx.last(&benito).method().as_str(), "CANCEL");
-    pbx.answer(&first, 200, Some(&ANSWER())); // picked up in the moment that the call went on
+    pbx.answer(&first, 200, Some(&ANSWER())); // answered at the moment of the diversion
     let said: Vec<String> = pbx.received(&benito).iter().map(|m| m.method().to_string()).collect();
     assert_eq!(said, ["ACK", "BYE"]);
     assert_eq!(pbx.summary(&ana), "100 180 181");

@@ -1,4 +1,4 @@
-//! Hold, resume and other changes of a call that is up, from end to end.
+//! Hold, resume and other offers in a confirmed call, end to end.
 
 use media::{MediaCommand, Source};
 use sip::HeaderName;

@@ -1,10 +1,10 @@
-//! Calls are recorded by a command or by themselves, and what becomes of a recording never ends a call (S6, S177).
+//! Call recording by command and automatic; the end or failure of a recording never ends its call (S6, S177).
 
 use std::time::Duration;
 
 use centralita_switch::{Beep, CallsOf, Command, Input, RecordingAction, RecordingView, Reply};
 use media::sdp::Codec;
-use media::{Ended, FileFormat, FileResult, MediaCommand, MediaEvent, RecordingId, StartRecording as Tape};
+use media::{Ended, FileFormat, FileResult, MediaCommand, MediaEvent, RecordingId, StartRecording};
 use model::journal::Record;
 use model::{CallId, Cause, RecordCalls, Recording, RecordingFormat, RecordingState};
 
@@ -27,13 +27,13 @@ fn recording_command(pbx: &mut TestSwitch, call: &CallId, action: RecordingActio
     }
 }
 
-/// What the worker was told to record since it was last asked.
-fn started_recordings(pbx: &mut TestSwitch) -> Vec<Tape> {
-    let tape = |command: MediaCommand| match command {
-        MediaCommand::StartRecording(tape) => Some(*tape),
+/// The `StartRecording` commands since the last query.
+fn started_recordings(pbx: &mut TestSwitch) -> Vec<StartRecording> {
+    let start = |command: MediaCommand| match command {
+        MediaCommand::StartRecording(start) => Some(*start),
         _ => None,
     };
-    std::mem::take(&mut pbx.media).into_iter().filter_map(tape).collect()
+    std::mem::take(&mut pbx.media).into_iter().filter_map(start).collect()
 }
 
 fn recording_rows(pbx: &TestSwitch) -> Vec<Recording> {
@@ -56,15 +56,15 @@ fn a_recording_is_started_paused_and_stopped_by_commands_and_journalled_twice() 
     assert_eq!(recording_command(&mut pbx, &id, RecordingAction::Pause), None, "nothing is recorded yet");
     let begun = recording_command(&mut pbx, &id, RecordingAction::Start).unwrap();
     assert_eq!((begun.recording.state, begun.paused), (RecordingState::Recording, false));
-    let tape = started_recordings(&mut pbx).pop().unwrap();
-    assert_eq!((tape.format, &*tape.name), (FileFormat::Opus, begun.recording.name().as_str()));
-    assert!(tape.right.is_some_and(|right| right.0 > tape.left.0), "the caller is on the left");
+    let start = started_recordings(&mut pbx).pop().unwrap();
+    assert_eq!((start.format, &*start.name), (FileFormat::Opus, begun.recording.name().as_str()));
+    assert!(start.right.is_some_and(|right| right.0 > start.left.0), "the caller is on the left");
     assert_eq!(
         recording_command(&mut pbx, &id, RecordingAction::Start).unwrap().recording.id,
         begun.recording.id
     );
     assert!(started_recordings(&mut pbx).is_empty());
-    let recording = tape.recording;
+    let recording = start.recording;
     assert!(recording_command(&mut pbx, &id, RecordingAction::Pause).unwrap().paused);
     assert!(recording_command(&mut pbx, &id, RecordingAction::Show).unwrap().paused);
     assert!(!recording_command(&mut pbx, &id, RecordingAction::Resume).unwrap().paused);
@@ -75,7 +75,7 @@ fn a_recording_is_started_paused_and_stopped_by_commands_and_journalled_twice() 
     );
     recording_command(&mut pbx, &id, RecordingAction::Stop).unwrap();
     assert_eq!(pbx.media.pop(), Some(MediaCommand::StopRecording { recording }));
-    // Another one may begin while the first one's file is being closed.
+    // A new recording may start while the file of the first one is being closed.
     let next = recording_command(&mut pbx, &id, RecordingAction::Start).unwrap();
     assert!(next.recording.id != begun.recording.id);
     file_closed(
@@ -120,7 +120,7 @@ fn extensions_with_automatic_recording_are_recorded_from_the_answer() {
             (started_recordings.len(), rows.len()),
             (usize::from(for_whom.is_some()), started_recordings.len())
         );
-        assert!(started_recordings.iter().all(|tape| tape.format == FileFormat::Wav));
+        assert!(started_recordings.iter().all(|start| start.format == FileFormat::Wav));
     }
 }
 
@@ -135,7 +135,7 @@ fn a_full_disk_ends_the_recording_and_not_the_call() {
     assert_eq!(pbx.media, [MediaCommand::StopRecording { recording }]);
     let row = recording_rows(&pbx).pop().unwrap();
     assert_eq!((row.state, row.fault.as_deref()), (RecordingState::Failed, Some("disk_full")));
-    // The worker's own report comes after it.
+    // The worker's own event follows it.
     let ended = Ended::Stopped;
     pbx.feed(Input::Media(MediaEvent::Recorded { recording, millis: 5, sound_millis: 5, ended }));
     file_closed(&mut pbx, recording, FileResult::Complete { bytes: 1, millis: 1, sha256: [0; 32] });
@@ -210,12 +210,12 @@ fn both_parties_hear_the_recording_beep() {
     assert!(beeps(&mut once).is_empty());
 }
 
-/// A description with codecs beyond G.711: 9 is G.722, 96 Opus.
+/// An SDP with codecs beyond G.711: 9 is G.722, 96 Opus.
 fn wideband_sdp(host: u8, codecs: &str) -> String {
     sdp(&format!("10.0.0.{host}"), 30_000, codecs, "sendrecv") + "a=rtpmap:96 opus/48000/2\r\n"
 }
 
-/// A call of 1001 to 1002 that is up: what the caller offers, and what the callee answers.
+/// A confirmed call of 1001 to 1002, with the codecs of the offer and of the answer.
 fn connected_by(pbx: &mut TestSwitch, offered: &str, answered: &str) -> (TestDialog, TestDialog) {
     let (ana, benito) = (pbx.phone("1001"), pbx.phone("1002"));
     pbx.register(&benito);
@@ -228,7 +228,7 @@ fn connected_by(pbx: &mut TestSwitch, offered: &str, answered: &str) -> (TestDia
     (caller, callee)
 }
 
-/// What the streams have agreed on since it was last asked.
+/// The codecs negotiated since the last query.
 fn negotiated_codecs(pbx: &mut TestSwitch) -> Vec<Codec> {
     let codec = |command: MediaCommand| match command {
         MediaCommand::Negotiated { negotiated, .. } => Some(negotiated.codec),
@@ -260,7 +260,7 @@ fn a_call_that_will_be_recorded_negotiates_g711_at_the_start_and_in_re_invites()
         pbx.received(&benito);
         let recorded = to_callee == "0 101 8";
         assert_eq!(negotiated_codecs(&mut pbx).iter().all(Codec::is_g711), recorded);
-        // A phone that offers everything again, as with hold, changes nothing.
+        // A phone that offers all codecs again, as for hold, changes nothing.
         let hold = wideband_sdp(11, "9 96 0 101").replace("sendrecv", "sendonly");
         pbx.in_dialog_request(&mut caller, "INVITE", "", Some(&hold));
         assert_eq!(formats(&pbx.last(&benito).body()), to_callee);

@@ -1,4 +1,4 @@
-//! The wall clock is set while a call is up (F23): by NTP after a start without a battery, or by hand. A call lasts as long as it lasts.
+//! The wall clock is set during a call (F23), by NTP after a start without a battery-backed clock or by hand. Call durations do not change.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn a_clock_change_does_not_alter_the_duration_of_a_call() {
             Record::Noted(CallEvent::Ringing { at, .. } | CallEvent::Answered { at, .. }) => Some(*at),
             _ => None,
         });
-        assert_eq!(noted.collect::<Vec<_>>(), [began, answered], "events are told in their order");
+        assert_eq!(noted.collect::<Vec<_>>(), [began, answered], "events keep their order");
     }
 }
 

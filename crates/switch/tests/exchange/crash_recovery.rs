@@ -1,4 +1,4 @@
-//! What the journal brings back after `kill -9`: phones that are where they were, and records that say how long calls were.
+//! Recovery from the journal after `kill -9`: bindings, and the duration of calls in their records.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ fn a_phone_that_moved_during_an_outage_is_bound_once() {
     assert_eq!(pbx.registrations().len(), 2);
 }
 
-/// Where 1002 is called after a restart with these listeners: the listener that the INVITE leaves by.
+/// The listener from which the INVITE to 1002 is sent, after a restart with these listeners.
 fn listener_of_call(listeners: &[&str]) -> (TestSwitch, Option<u16>) {
     let mut pbx = TestSwitch::open();
     let (ana, benito) = (pbx.phone("1001"), pbx.phone("1002"));

@@ -1,4 +1,4 @@
-//! Draining, stopping, starting again, and coming back from a crash.
+//! Draining, stopping, starting again, and recovery from a crash.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn after_a_crash_bindings_are_restored_and_both_phones_get_bye() {
     assert_eq!(pbx.status().active_calls, 0);
     let carla = pbx.phone("1003");
     pbx.call(&carla, "1002", Some(&sdp("10.0.0.13", 30_000, "0", "sendrecv")));
-    let leg = pbx.expect_invite(&pbx.phone("1002")); // callable without registering again
+    let leg = pbx.expect_invite(&pbx.phone("1002")); // reachable without registering again
     pbx.answer(&leg, 486, None);
     pbx.assert_idle();
 }
@@ -97,7 +97,7 @@ fn a_binding_does_not_outlive_its_maximum_after_a_clock_change() {
     let future = pbx.now().wall + Duration::from_secs(50 * 3600);
     for record in &mut pbx.journal {
         if let model::journal::Record::Bound(binding) = record {
-            binding.expires_at = future; // written before the clock went back
+            binding.expires_at = future; // written before the clock was set back
         }
     }
     pbx.crash();
@@ -141,11 +141,11 @@ fn a_lost_bye_is_sent_again_after_a_crash() {
     assert_eq!(pbx.summary(&callee.phone), "BYE", "which gets lost on its way");
     pbx.crash();
     let bye = pbx.received(&callee.phone).into_iter().find(|m| m.method().as_str() == "BYE");
-    let bye = bye.expect("nobody else would tell it"); // DESIGN: calls that were up get a BYE to both phones
+    let bye = bye.expect("a BYE to each phone"); // DESIGN: confirmed calls get a BYE to both phones
     assert_eq!(bye.call_id(), callee.call_id);
     pbx.respond(&callee, &bye, 200, "", None);
     let gone = pbx.last(&caller.phone);
-    pbx.respond(&caller, &gone, 481, "", None); // it knows already
+    pbx.respond(&caller, &gone, 481, "", None); // it has ended the dialog already
     assert_eq!(pbx.records().len(), 1);
     pbx.assert_idle();
 }
@@ -161,7 +161,7 @@ fn the_cdr_waits_for_the_response_to_bye_but_not_for_an_unreachable_phone() {
     assert_eq!(pbx.record().cause, Some(Cause::Completed), "at once");
     let ended = pbx.record().ended_at;
     pbx.crash();
-    assert!(pbx.received(&callee.phone).is_empty(), "it has heard, and so it is not told again");
+    assert!(pbx.received(&callee.phone).is_empty(), "no second BYE");
     assert_eq!(pbx.record().ended_at, ended);
 
     let (mut caller, callee) = connected(&mut pbx);

@@ -1,4 +1,4 @@
-//! Calls for help go out whatever else stands in the way, and nothing counts them (security.md row 31).
+//! Emergency calls are placed whatever limit or permission would block them, and count against none (security.md row 31).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn answer() -> String {
     sdp("10.9.0.1", 40_000, "0 8 101", "sendrecv")
 }
 
-/// How often calls for help were told of.
+/// Number of emergency call events.
 fn emergency_events(pbx: &TestSwitch) -> usize {
     pbx.journal.iter().filter(|r| matches!(r, Record::Noted(CallEvent::Emergency { .. }))).count()
 }
@@ -34,7 +34,7 @@ fn expect_rejection(pbx: &mut TestSwitch, dialog: &TestDialog) -> sip::Message {
     answer
 }
 
-/// Help is called, and answers.
+/// An emergency call that is answered.
 fn emergency_call(pbx: &mut TestSwitch, phone: &Phone, number: &str, wire: &str) -> (TestDialog, TestDialog) {
     let mut caller = pbx.call(phone, number, Some(&offer()));
     let callee = pbx.expect_trunk_invite(1);
@@ -65,14 +65,14 @@ fn emergency_calls_bypass_limits_and_permissions_and_use_none_up() {
     (one.settings.max_channels, one.settings.calls_per_second) = (Some(1), Some(1));
     pbx.add_trunk(&one, &[1]);
     let nothing = DialPermissions { internal: false, national: false, international: false, premium: false };
-    // Help first: afterwards there is as much left as before.
+    // The emergency call first: it must not reduce what is left.
     let emergency = emergency_call(&mut pbx, &ana, "112", "112");
     let dialog = pbx.call(&ana, MADRID, Some(&offer()));
     assert_eq!(pbx.last(&ana).status(), Some(503), "the trunk's one channel");
     drop(dialog);
-    pbx.advance(Duration::from_secs(90)); // longer than the minutes of the day
+    pbx.advance(Duration::from_secs(90)); // longer than the daily minutes
     hung_up(&mut pbx, emergency);
-    // The user's one call, in the minute's one call.
+    // The user's one permitted call, within the one permitted call per minute.
     let busy = pbx.call(&ana, MADRID, Some(&offer()));
     let callee = pbx.expect_trunk_invite(1);
     pbx.answer(&callee, 180, None);
@@ -88,7 +88,7 @@ fn emergency_calls_bypass_limits_and_permissions_and_use_none_up() {
     pbx.cancel(&busy);
     let costs =
         |r: &&Record| matches!(r, Record::Noted(CallEvent::Outside(_) | CallEvent::SpendAlert { .. }));
-    assert_eq!(pbx.journal.iter().filter(costs).count(), 0, "help costs nobody anything");
+    assert_eq!(pbx.journal.iter().filter(costs).count(), 0, "emergency calls are not charged");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn emergency_calls_are_placed_while_draining() {
     let emergency = emergency_call(&mut pbx, &ana, "112", "112");
     pbx.in_dialog_request(&mut echo, "BYE", "", None);
     pbx.advance(Duration::from_secs(40));
-    assert!(pbx.listen_outputs.is_empty(), "nobody hangs up on who calls for help");
+    assert!(pbx.listen_outputs.is_empty(), "the emergency call is not released");
     hung_up(&mut pbx, emergency);
     pbx.advance(Duration::from_secs(40));
     assert_eq!(pbx.listen_outputs, [false]);
@@ -126,7 +126,7 @@ fn without_a_trunk_an_emergency_call_gets_a_clear_rejection() {
     assert_eq!(answer.status(), Some(503));
     assert!(answer.header(HeaderName::Reason).unwrap().contains("use another telephone"), "{answer:?}");
     assert_eq!(pbx.records().pop().unwrap().cause, Some(Cause::EmergencyNoRoute));
-    assert_eq!(emergency_events(&pbx), 1, "whoever watches should know");
+    assert_eq!(emergency_events(&pbx), 1, "the event is reported");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn emergency_numbers_come_from_the_country_or_the_configuration() {
             ..DialRules::default()
         });
         let user = User { id: user("ana"), created_at: base::Timestamp::default() };
-        pbx.change(vec![Change::User(user)]); // every change brings the rules along
+        pbx.change(vec![Change::User(user)]); // each change reloads the rules
     };
     rules(&mut pbx, "57", &[]);
     let emergency = emergency_call(&mut pbx, &ana, "123", "123");
@@ -154,7 +154,7 @@ fn emergency_numbers_come_from_the_country_or_the_configuration() {
     let emergency = emergency_call(&mut pbx, &ana, "0800911", "0800911");
     hung_up(&mut pbx, emergency);
     let dialog = pbx.call(&ana, "999", Some(&offer()));
-    assert_eq!(expect_rejection(&mut pbx, &dialog).status(), Some(404), "the house does not name it");
+    assert_eq!(expect_rejection(&mut pbx, &dialog).status(), Some(404), "not in the configured list");
     let originate_params = Originate {
         user: user("ana"),
         from: Some("1001".into()),

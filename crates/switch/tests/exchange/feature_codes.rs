@@ -1,4 +1,4 @@
-//! Feature codes: settings that a phone dials, a number that is not shown, and a call back.
+//! Feature codes: settings, withheld number, and call return.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn offer() -> String {
     sdp("10.0.0.11", 30_000, "0 8 101", "sendrecv")
 }
 
-/// 1001 and 1002 at their phones.
+/// 1001 and 1002 with registered phones.
 fn open_with(change: impl FnOnce(&mut Config)) -> (TestSwitch, Phone, Phone) {
     let mut pbx = TestSwitch::open_with(change);
     let [ana, benito] = ["1001", "1002"].map(|number| pbx.phone(number));
@@ -29,7 +29,7 @@ fn open() -> (TestSwitch, Phone, Phone) {
     open_with(|_| {})
 }
 
-/// A phone dials a code that changes a setting; what the shell is asked for.
+/// A phone dials a code that changes a setting. Returns the requested change.
 fn dial(pbx: &mut TestSwitch, phone: &Phone, code: &str) -> (TestDialog, u64, Setting) {
     let dialog = pbx.call(phone, code, Some(&offer()));
     assert_eq!(pbx.summary(phone), "100", "it waits until the setting is written");
@@ -39,7 +39,7 @@ fn dial(pbx: &mut TestSwitch, phone: &Phone, code: &str) -> (TestDialog, u64, Se
     (dialog, token, change.to)
 }
 
-/// The clip that is played last.
+/// The clip that was played last.
 fn last_clip(pbx: &TestSwitch) -> Vec<i16> {
     let play = |command: &MediaCommand| match command {
         MediaCommand::Play { clip, .. } => Some(clip.to_vec()),
@@ -132,7 +132,7 @@ fn a_setting_that_could_not_be_stored_is_not_confirmed() {
     let rejection = pbx.last(&ana);
     assert_eq!(rejection.status(), Some(500));
     pbx.ack_error(&dialog, &rejection);
-    // A shell that never answers holds nothing up, and its late answer finds nobody.
+    // Without a response from the database the call ends, and the late response has no effect.
     let (dialog, token, _) = dial(&mut pbx, &ana, "*78");
     pbx.advance(Duration::from_secs(6));
     let rejection = pbx.last(&ana);
@@ -189,7 +189,7 @@ fn a_withheld_number_is_shown_to_no_phone_and_cannot_be_called_back() {
     pbx.advance(Duration::from_secs(60));
     let dialog = pbx.call(&benito, "*69", Some(&offer()));
     let rejection = pbx.last(&benito);
-    assert_eq!(rejection.status(), Some(404), "who hid is not called back");
+    assert_eq!(rejection.status(), Some(404), "a withheld number is not called back");
     pbx.ack_error(&dialog, &rejection);
     assert_eq!(pbx.records()[0].cause, Some(Cause::Cancelled));
 }
@@ -210,7 +210,7 @@ fn the_last_caller_is_called_back() {
     let (mut pbx, ana, benito) = open();
     let dialog = pbx.call(&benito, "*69", Some(&offer()));
     let rejection = pbx.last(&benito);
-    assert_eq!(rejection.status(), Some(404), "nobody has called yet");
+    assert_eq!(rejection.status(), Some(404), "there is no last caller");
     pbx.ack_error(&dialog, &rejection);
     let dialog = pbx.call(&ana, "1002", Some(&offer()));
     pbx.expect_invite(&benito);

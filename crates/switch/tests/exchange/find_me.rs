@@ -1,4 +1,4 @@
-//! Follow-me: the owner of an extension is looked for at several numbers.
+//! Follow-me: a call to an extension rings several numbers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::test_switch::{Phone, TestSwitch};
 const OFFER: fn() -> String = || sdp("10.0.0.11", 30_000, "0", "sendrecv");
 const ANSWER: fn() -> String = || sdp("10.0.0.13", 31_000, "0", "sendrecv");
 
-/// 1001 calls 1002, whose owner is looked for at these numbers.
+/// 1001 calls 1002, whose follow-me rings these numbers.
 fn setup(mode: FollowMode, numbers: &[(&str, u16)]) -> (TestSwitch, Phone, Phone, Phone, Phone) {
     let mut pbx = TestSwitch::open();
     let dora = pbx.add_extension("1004", "dora");
@@ -142,7 +142,7 @@ fn a_forbidden_or_do_not_disturb_number_is_skipped() {
         number: Some(DialledNumber::parse("1002").unwrap()),
         ..Default::default()
     };
-    pbx.change_extension("1003", |e| e.forwarding = forwarding); // which follow-me does not ask about
+    pbx.change_extension("1003", |e| e.forwarding = forwarding); // which follow-me ignores
     let dialog = pbx.call(&ana, "1002", Some(&OFFER()));
     let leg = pbx.expect_invite(&carla);
     assert!(pbx.received(&benito).is_empty(), "it is not among the numbers");

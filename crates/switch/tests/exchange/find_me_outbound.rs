@@ -1,4 +1,4 @@
-//! Follow-me and forwarding to numbers outside: each has a way of its own, and what nobody answers leaves nothing behind.
+//! Follow-me and forwarding to outside numbers: each is an outbound attempt of its own, and unanswered ones leave no state.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn answer() -> String {
     sdp("10.9.0.1", 40_000, "0 8", "sendrecv")
 }
 
-/// 1001 calls 1002, whose owner is looked for at these numbers; 1003 has a phone too.
+/// 1001 calls 1002, whose follow-me rings these numbers; 1003 has a phone too.
 fn setup(
     trunks: &[Trunk],
     alive: &[u8],
@@ -49,7 +49,7 @@ fn setup(
     (pbx, phones)
 }
 
-/// The calls that a trunk carries now.
+/// Number of channels in use on the trunk.
 fn channels(pbx: &mut TestSwitch) -> u32 {
     match pbx.command(Command::Trunks) {
         Reply::Trunks(all) => all[0].calls,
@@ -57,7 +57,7 @@ fn channels(pbx: &mut TestSwitch) -> u32 {
     }
 }
 
-/// The INVITEs that a carrier has heard, by the number that they call.
+/// The INVITE that a carrier has received for a number.
 fn called(pbx: &mut TestSwitch, n: u8, number: &str) -> TestDialog {
     let mut found = None;
     for message in pbx.received_by_carrier(n) {
@@ -95,7 +95,7 @@ fn phones_and_trunks_ring_at_once_and_the_outside_answer_wins() {
     let cancel = received.iter().find(|m| m.method().as_str() == "CANCEL").expect("the other is cancelled");
     assert_eq!(cancel.call_id(), home.call_id.as_str());
     assert_eq!(received.len(), 2, "CANCEL, and the ACK of the answer");
-    // The other was answered at the same moment: it is told that nobody wants it any more.
+    // The other was answered at the same moment: it gets BYE.
     pbx.answer(&home, 200, Some(&answer()));
     assert_eq!(pbx.carrier_summary(1), "ACK BYE");
     assert_eq!(pbx.status().active_calls, 1);
@@ -150,7 +150,7 @@ fn outside_numbers_ring_in_sequence_each_for_its_time_and_over_every_host() {
     pbx.answer(&second, 487, None);
     let home = called(&mut pbx, 1, HOME);
     assert_eq!(channels(&mut pbx), 1);
-    pbx.answer(&home, 603, None); // speaks of that number only
+    pbx.answer(&home, 603, None); // applies to that number only
     let inside = pbx.expect_invite(&carla);
     assert_eq!(channels(&mut pbx), 0);
     pbx.answer(&inside, 200, Some(&answer()));
@@ -173,7 +173,7 @@ fn without_any_answer_the_caller_gets_one_final_response() {
     pbx.answer(&mobile, 404, None);
     let rejection = pbx.last(&ana);
     pbx.ack_error(&caller, &rejection);
-    assert_eq!(rejection.status(), Some(486), "busy says more than a number that nobody has");
+    assert_eq!(rejection.status(), Some(486), "486 takes precedence over 404");
     assert_eq!((pbx.record().cause, channels(&mut pbx)), (Some(Cause::Busy), 0));
     pbx.change(vec![Change::TrunkGone(trunk("one", &[1]).id)]);
     pbx.assert_idle();
@@ -244,7 +244,7 @@ fn a_forbidden_number_is_skipped_with_its_reason_and_never_sent_to_the_carrier()
     }
     assert!(pbx.trace().contains("112 is not rung: emergency_not_allowed"));
     assert_eq!(pbx.carrier_summary(1), "ACK");
-    // An extension that may not dial abroad is not followed there either.
+    // Follow-me does not dial abroad for an extension without international permission.
     pbx.change_extension("1002", |e| e.dial_permissions.international = false);
     let caller = pbx.call(&ana, "1002", Some(&offer()));
     let rejection = pbx.last(&ana);
@@ -253,7 +253,7 @@ fn a_forbidden_number_is_skipped_with_its_reason_and_never_sent_to_the_carrier()
     assert_eq!(pbx.carrier_summary(1), "");
 }
 
-// security.md row 7: no rewriting opens what the policy shuts
+// security.md row 7: rewriting does not bypass the dial policy
 #[test]
 fn a_number_rewritten_by_trunk_prefixes_is_checked_again() {
     let mut strips = trunk("one", &[1]);
@@ -283,7 +283,7 @@ fn a_number_rewritten_by_trunk_prefixes_is_checked_again() {
         pbx.advance_with_probes(Duration::from_secs(5), &[1]);
         assert_eq!(pbx.carrier_summary(1), "", "{number}");
     }
-    // What they make of other numbers does go out, and a trunk that rewrites nothing carries what this one does not.
+    // Other rewritten numbers are dialled, and a trunk without prefixes carries what this one may not.
     let (mut pbx, [ana, ..]) = setup(&[strips], &[1], FollowMode::Sequential, &[(MOBILE, 10)]);
     pbx.call(&ana, "3433142000000", Some(&offer()));
     assert_eq!(pbx.expect_trunk_invite(1).invite.uri().unwrap().user().as_deref(), Some("+33142000000"));
@@ -308,7 +308,7 @@ fn prefixes_changed_during_call_setup_are_checked_too() {
     assert!(pbx.trace().contains("two no longer carries this number"), "{}", pbx.trace());
 }
 
-/// 1002 forwards everything to a number outside.
+/// 1002 forwards all calls to an outside number.
 fn forwarding(one: &Trunk) -> (TestSwitch, Phone) {
     let mut pbx = TestSwitch::open();
     let ana = pbx.phone("1001");
@@ -349,7 +349,7 @@ fn a_forwarded_call_shows_the_forwarding_number_and_a_diversion_only_if_the_trun
         invite.header_named("History-Info"),
         Some("<sip:+34911000002@localhost>;index=1, <sip:+34612345678@10.9.0.1;cause=302>;index=1.1;mp=1")
     );
-    // A call that nobody forwarded tells of nothing, and shows its caller's number.
+    // A call that was not forwarded has no Diversion and shows its caller's number.
     pbx.call(&ana, HOME, Some(&offer()));
     let invite = pbx.expect_trunk_invite(1).invite;
     assert!(invite.header(HeaderName::From).unwrap().starts_with("<sip:+34911000001@localhost>"));

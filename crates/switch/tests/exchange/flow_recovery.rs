@@ -1,4 +1,4 @@
-//! Calls for phones whose connection broke a moment ago (RFC 5626 §5.3 answers 430 at once; a person would rather wait).
+//! Calls to a binding whose connection has just closed. RFC 5626 §5.3 answers 430 at once; we wait for the flow to be re-established.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::test_switch::{Phone, SERVER, TestSwitch};
 
 const OFFER: fn() -> String = || sdp("10.0.0.11", 30_000, "0", "sendrecv");
 
-/// 1002 has registered over a connection, which breaks.
+/// 1002 has registered over a connection, which is then closed.
 fn closed_flow() -> (TestSwitch, Phone, Phone) {
     let mut pbx = TestSwitch::open();
     let (ana, benito) = (pbx.phone("1001"), pbx.phone("1002"));
@@ -71,8 +71,8 @@ fn a_recovered_flow_joins_the_ringing_branches() {
     pbx.call(&ana, "1002", Some(&OFFER()));
     let on_desk = pbx.expect_invite(&desk);
     pbx.answer(&on_desk, 180, None);
-    assert_eq!(pbx.summary(&ana), "100 180", "nobody waits while one rings");
-    // Another registration of the phone that rings already does not ring it twice.
+    assert_eq!(pbx.summary(&ana), "100 180", "no wait while a branch rings");
+    // A further registration of the ringing phone does not ring it twice.
     pbx.register(&desk);
     assert!(pbx.received(&desk).is_empty());
     pbx.open_flow(&benito, 2);

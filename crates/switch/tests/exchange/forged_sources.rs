@@ -1,10 +1,10 @@
-//! Floods under a forged source address: what we send there must hurt nobody, and no office may suffer for it (security.md row 12).
+//! Floods with a forged source address: our responses must not hurt that address, nor block its own phones (security.md row 12).
 
 use std::time::Duration;
 
 use crate::test_switch::{Phone, TestSwitch};
 
-/// Challenges that go to an address at once before it has its share.
+/// Challenges that an address gets at once before the rate limit applies.
 const BURST: usize = 20_000;
 
 fn challenges(pbx: &mut TestSwitch, phone: &Phone, count: usize) -> usize {
@@ -32,7 +32,7 @@ fn an_address_without_authentication_gets_a_burst_of_responses_and_then_few_a_se
 fn many_phones_behind_one_address_are_not_rate_limited() {
     let mut pbx = TestSwitch::open();
     let phone = pbx.phone("1001");
-    // One of its phones has registered: from then on nothing is counted, whoever floods in its name.
+    // One of its phones has registered: from then on the source is not limited, whoever forges its address.
     pbx.register(&phone);
     pbx.advance(Duration::from_secs(7000));
     assert_eq!(challenges(&mut pbx, &phone, BURST + 1000), BURST + 1000);

@@ -1,4 +1,4 @@
-//! Calls that a carrier delivers: who is believed to be one, whom its calls reach, and that they never leave again.
+//! Inbound calls of carriers: recognition by source, routing by DID, and no relay to another trunk.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn offer() -> String {
     sdp("10.9.0.1", 40_000, "0 8 101", "sendrecv")
 }
 
-/// A trunk whose calls come from 10.9.0.0/24, with a DID for 1001.
+/// A trunk with the source 10.9.0.0/24 and a DID for 1001.
 fn inbound_trunk() -> Trunk {
     let mut one = trunk("one", &[1]);
     one.settings.sources = vec![source("10.9.0.0/24")];
@@ -72,14 +72,14 @@ fn a_header_does_not_make_a_source_a_carrier() {
     assert_eq!(pbx.last(&unknown_peer).status(), Some(401));
     assert_eq!(pbx.carrier_summary(1), "", "no answer goes where a header points");
     assert_eq!(pbx.summary(&ana), "");
-    // The same address by another transport than the trunk speaks is nobody either.
+    // The same address over another transport than the trunk's is not accepted.
     let mut tcp = inbound_trunk();
     tcp.settings.hosts[0].transport = model::TrunkTransport::Tls;
     pbx.add_trunk(&tcp, &[]);
     pbx.received(&carrier(1));
     pbx.inbound_call(&carrier(1), DID, "+33142000000", &offer());
     assert_eq!(pbx.last(&carrier(1)).status(), Some(401));
-    // And so is one whose trunk is switched off.
+    // Neither is the source of a disabled trunk.
     let mut off = inbound_trunk();
     off.enabled = false;
     pbx.add_trunk(&off, &[]);

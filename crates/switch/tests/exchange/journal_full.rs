@@ -1,4 +1,4 @@
-//! The journal has no room: what could not be kept is not promised, and what is up goes on.
+//! The journal is full: requests that need a record are rejected, and active calls go on.
 
 use centralita_switch::{Input, JournalRoom};
 use sip::HeaderName;
@@ -30,7 +30,7 @@ fn draining_rejects_new_calls_and_keeps_active_ones() {
             .or(rejection.header(HeaderName::Warning))
             .is_some_and(|why| why.contains("disk"))
     );
-    // Who only asks, or goes, promises nothing.
+    // Queries and removals need no record.
     assert_eq!(pbx.register_with(&carla, "").status(), Some(200));
     let goes = format!("Contact: {}\r\nExpires: 0\r\n", carla.contact());
     assert_eq!(pbx.register_with(&carla, &goes).status(), Some(200));

@@ -1,4 +1,4 @@
-//! The exchange through its one door: datagrams, commands and time go in, and what comes out is looked at.
+//! Tests of the switch through `Switch::handle`: datagrams, commands and time as inputs; the outputs are checked.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unused_self, unreachable_pub)]
 
 mod announcements;

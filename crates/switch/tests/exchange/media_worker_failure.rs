@@ -1,4 +1,4 @@
-//! A media worker that ends by an error: nothing is heard any more of its calls, so they end.
+//! A media worker fails: its calls have no audio any more, so they are released.
 
 use media::MediaEvent;
 use model::Cause;
@@ -27,7 +27,7 @@ fn calls_of_a_failed_media_worker_are_released_and_its_ports_are_not_reused() {
     let ana = caller.phone.clone();
     pbx.call(&ana, "*43", Some(&sdp("10.0.0.11", 30_000, "0", "sendrecv")));
     assert_eq!(pbx.last(&ana).status(), Some(503));
-    // The worker that follows has bound others.
+    // The next worker has bound other ports.
     let ports = vec![20_000, 20_002];
     pbx.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports }));
     pbx.received(&ana);

@@ -1,4 +1,4 @@
-//! Message waiting (RFC 3842): phones that subscribed, and phones that only registered.
+//! Message waiting indication (RFC 3842), for phones that subscribed and for phones that only registered.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::test_switch::{Phone, TestSwitch};
 use crate::voicemail::{message, open};
 
 impl TestSwitch {
-    /// SUBSCRIBE, challenge and all; everything that the phone hears after that.
+    /// SUBSCRIBE with authentication. Returns the messages that follow.
     fn subscribe(&mut self, phone: &Phone, uri: &str, lines: &str) -> Vec<Message> {
         let lines = format!("Contact: {}\r\n{lines}", phone.contact());
         let to = format!("<{uri}>");
         let text = self.request(phone, "SUBSCRIBE", uri, &to, &lines);
         self.send_from(phone.address, text);
         let challenge = self.last(phone);
-        assert_eq!(challenge.status(), Some(401), "nobody subscribes unproved");
+        assert_eq!(challenge.status(), Some(401), "SUBSCRIBE is challenged");
         let authorization = self.authorization(phone, &challenge, "SUBSCRIBE", uri);
         let text = self.request(phone, "SUBSCRIBE", uri, &to, &format!("{authorization}{lines}"));
         self.send_from(phone.address, text);
         self.received(phone)
     }
 
-    /// Answer a request that a phone heard.
+    /// Respond to a request that a phone received.
     fn respond_to_notify(&mut self, phone: &Phone, request: &Message, status: u16) {
         let header = |name| request.header(name).unwrap();
         let text = format!(
@@ -82,7 +82,7 @@ fn a_subscriber_gets_a_notify_at_once_and_with_every_change() {
     assert_eq!(last[0].header(HeaderName::SubscriptionState), Some("terminated;reason=timeout"));
     pbx.respond_to_notify(&phone, &last[0], 200);
     pbx.change(vec![Change::Message(message("vm_3", MessageState::New))]);
-    assert_eq!(pbx.summary(&phone), "", "nobody asks any more, and no phone is registered");
+    assert_eq!(pbx.summary(&phone), "", "neither a subscription nor a binding");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_registered_phone_gets_unsolicited_notifies_until_it_rejects_one() {
     let mut pbx = open();
     let phone = pbx.phone("1002");
     pbx.register(&phone);
-    assert_eq!(pbx.summary(&phone), "", "a lamp is dark by itself");
+    assert_eq!(pbx.summary(&phone), "", "no NOTIFY without messages");
     pbx.change(vec![Change::Message(message("vm_1", MessageState::New))]);
     let waiting_notify = pbx.notifies(&phone);
     assert_eq!((waiting_notify.len(), summary(&waiting_notify[0])), (1, expected_body("yes", "1/0")));
@@ -158,7 +158,7 @@ fn a_registered_phone_gets_unsolicited_notifies_until_it_rejects_one() {
     assert_eq!(summary(&cleared_notify[0]), expected_body("no", "0/1"));
     pbx.respond_to_notify(&phone, &cleared_notify[0], 489);
     pbx.change(vec![Change::Message(message("vm_2", MessageState::New))]);
-    assert_eq!(pbx.notifies(&phone).len(), 0, "it has said that it does not want to hear this");
+    assert_eq!(pbx.notifies(&phone).len(), 0, "no NOTIFY after a 489");
     pbx.assert_idle();
 }
 
@@ -181,7 +181,7 @@ fn a_phone_that_registers_with_messages_waiting_gets_a_notify() {
     assert_eq!(answer[0].status(), Some(200), "first the answer");
     assert_eq!(summary(&answer[1]), expected_body("yes", "1/0"));
     pbx.respond_to_notify(&phone, &answer[1], 200);
-    // Once it has subscribed nobody tells it unasked.
+    // After SUBSCRIBE there are no unsolicited notifies.
     let received = pbx.subscribe(&phone, "sip:1002@localhost", EVENT);
     pbx.respond_to_notify(&phone, &received[1], 200);
     pbx.change(vec![Change::Message(message("vm_2", MessageState::New))]);

@@ -1,4 +1,4 @@
-//! Calls to the outside: which carrier hears what, and what happens where one does not.
+//! Outbound calls: the messages to each carrier, and failover.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn answer() -> String {
     sdp("10.9.0.1", 40_000, "0 8 101", "sendrecv")
 }
 
-/// An office with 1001 at its phone, and these trunks whose hosts all live.
+/// A switch with 1001 registered and these trunks, whose hosts answer OPTIONS.
 fn setup(trunks: &[Trunk], alive: &[u8]) -> (TestSwitch, Phone) {
     let mut pbx = TestSwitch::open_with(|config| config.outside.calls_per_minute = 0);
     let ana = pbx.phone("1001");
@@ -44,7 +44,7 @@ fn dial(pbx: &mut TestSwitch, phone: &Phone) -> TestDialog {
     pbx.call(phone, MADRID, Some(&offer()))
 }
 
-/// The final answer that the caller heard, acknowledged.
+/// The final error response to the caller, after its ACK.
 fn expect_rejection(pbx: &mut TestSwitch, dialog: &TestDialog) -> sip::Message {
     let answer = pbx.last(&dialog.phone);
     assert!(answer.status().is_some_and(|status| status >= 300), "{:?}", answer.status());
@@ -105,7 +105,7 @@ fn a_challenge_is_answered_with_the_trunks_password_and_only_for_its_realm() {
         if let Some(again) = again {
             let authorization = Credentials::parse(again.header(HeaderName::Authorization).unwrap()).unwrap();
             assert!(authorization.prove("INVITE", &Ha1::new("trunkuser", "carrier", "trunk-pass")));
-            // A second challenge is a refusal: the password is wrong, and is not sent for ever.
+            // A second challenge is a rejection: the password is wrong, and is not sent again.
             let dialog = pbx.dialog_of(&carrier(1), again);
             pbx.respond(&dialog, &dialog.invite.clone(), 401, &challenge, None);
             assert_eq!(pbx.carrier_summary(1), "ACK");
@@ -146,7 +146,7 @@ fn a_silent_host_is_left_within_four_seconds_and_gets_cancel_if_it_responds_late
         pbx.advance(ms(20));
         assert!(pbx.clock.since(began) <= Duration::from_secs(4), "the second host is not called");
     }
-    // It wakes up: what it rings is cancelled, and what it answers is hung up.
+    // It responds late: a provisional response gets CANCEL, a 200 gets BYE.
     pbx.received(&carrier(1));
     pbx.answer(&asleep, 180, None);
     assert_eq!(pbx.carrier_summary(1), "CANCEL");
@@ -298,7 +298,7 @@ fn a_thousand_calls_are_shared_by_weight_within_three_sigma() {
     }
 }
 
-// security.md §4: the trunk is never asked faster than it was bought
+// security.md §4: the trunk's calls per second are never exceeded
 #[test]
 fn calls_are_paced_by_cps_and_rejected_if_the_queue_is_too_long() {
     let mut one = trunk("one", &[1]);
@@ -379,7 +379,7 @@ fn without_a_trunk_that_can_carry_it_a_number_is_404() {
     let answer = expect_rejection(&mut pbx, &caller);
     assert_eq!(answer.status(), Some(404));
     assert!(answer.header(HeaderName::Reason).unwrap().contains("No trunk carries this number"));
-    // Without country code it cannot be written in E.164.
+    // Without country code it has no E.164 form.
     pbx.add_trunk(&trunk("on", &[2]), &[2]);
     let caller = pbx.call(&ana, "912345678", Some(&offer()));
     assert_eq!(expect_rejection(&mut pbx, &caller).status(), Some(404));
@@ -446,7 +446,7 @@ fn a_name_is_resolved_once_per_ttl_and_its_hosts_are_tried_in_order() {
     let at = |n: u8| vec![Record::Address([10, 9, 0, n].into())];
     let name = |n: u8| Question::Address(format!("h{n}.carrier.test"));
     let service = Question::Srv("_sip._udp.carrier.test".into());
-    // The first question is that of the health check; a call meanwhile waits for the same answer.
+    // The first query is the probe's; a call waits for the same response.
     let caller = dial(&mut pbx, &ana);
     assert_eq!(pbx.dns_queries.len(), 1, "{:?}", pbx.dns_queries);
     answer_dns(&mut pbx, &service, vec![srv(20, 2), srv(10, 1)], 60);
@@ -468,7 +468,7 @@ fn a_name_is_resolved_once_per_ttl_and_its_hosts_are_tried_in_order() {
         Some(&service),
         "its time to live is over"
     );
-    // The DNS is away: the last good answer is used.
+    // The DNS does not respond: the last valid records are used.
     let (token, _) = pbx.dns_queries.remove(0);
     pbx.feed(Input::Resolved { token, answer: Answer::Failed });
     pbx.received(&carrier(1));

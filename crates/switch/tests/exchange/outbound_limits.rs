@@ -1,4 +1,4 @@
-//! What a user may spend on the outside, by whichever road a call goes there (security.md row 7).
+//! Limits of a user's outbound calls, over all origins together (security.md row 7).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn answer() -> String {
     sdp("10.9.0.1", 40_000, "0 8 101", "sendrecv")
 }
 
-/// 1001 (ana's) and 1002 (benito's) at their phones, and a trunk.
+/// 1001 (ana's) and 1002 (benito's) with registered phones, and a trunk.
 fn setup(change: impl FnOnce(&mut Config)) -> (TestSwitch, Phone, Phone) {
     let mut pbx = TestSwitch::open_with(change);
     let phones = ["1001", "1002"].map(|number| pbx.phone(number));
@@ -58,7 +58,7 @@ fn rejection(pbx: &mut TestSwitch, dialog: &TestDialog) -> Message {
     rejection
 }
 
-/// A call that is up outside: the caller's end and the carrier's.
+/// A confirmed outbound call: the caller's and the carrier's dialog.
 fn connected(pbx: &mut TestSwitch, phone: &Phone) -> (TestDialog, TestDialog) {
     let mut caller = pbx.call(phone, MADRID, Some(&offer()));
     let callee = pbx.expect_trunk_invite(1);
@@ -69,7 +69,7 @@ fn connected(pbx: &mut TestSwitch, phone: &Phone) -> (TestDialog, TestDialog) {
     (caller, callee)
 }
 
-/// Both phones of a call that we ended say yes to BYE.
+/// Both phones answer the BYE of a call that we ended.
 fn answer_byes(pbx: &mut TestSwitch, (caller, callee): &(TestDialog, TestDialog)) {
     let bye = pbx.last(&caller.phone);
     assert!(bye.header(HeaderName::Reason).unwrap().contains("used up for today"), "{bye:?}");
@@ -79,7 +79,7 @@ fn answer_byes(pbx: &mut TestSwitch, (caller, callee): &(TestDialog, TestDialog)
     pbx.respond(callee, &bye, 200, "", None);
 }
 
-/// Shares of the day that were told of, by user.
+/// The reported percentages of the daily minutes, by user.
 fn alerts(pbx: &TestSwitch) -> Vec<(String, u8)> {
     let alert = |record: &Record| match record {
         Record::Noted(CallEvent::SpendAlert { user, percent, .. }) => Some((user.to_string(), *percent)),
@@ -98,7 +98,7 @@ fn outbound_calls_per_minute_are_limited_over_all_origins_together() {
     };
     pbx.change_extension("1003", |e| e.forwarding = to_madrid.clone()); // ana's too
     pbx.change_extension("1002", |e| e.forwarding = to_madrid);
-    // By telephone, by forwarding (benito calls ana's extension), and by the API.
+    // From a phone, by forwarding (benito calls ana's extension), and by the API.
     for (phone, number) in [(&ana, MADRID), (&benito, "1003")] {
         let dialog = pbx.call(phone, number, Some(&offer()));
         let callee = pbx.expect_trunk_invite(1);
@@ -111,7 +111,7 @@ fn outbound_calls_per_minute_are_limited_over_all_origins_together() {
     pbx.command(Command::End { call: record.id });
     pbx.received(&ana);
     pbx.received_by_carrier(1);
-    // The fourth is one too many, by each of the roads.
+    // The fourth exceeds the limit, from each origin.
     let dialog = pbx.call(&ana, MADRID, Some(&offer()));
     let answer = rejection(&mut pbx, &dialog);
     assert_eq!((answer.status(), answer.header(HeaderName::RetryAfter)), (Some(503), Some("10")));
@@ -124,10 +124,10 @@ fn outbound_calls_per_minute_are_limited_over_all_origins_together() {
         assert_eq!(asked, Reply::Refused(Cause::CallRateLimit));
     }
     assert_eq!(pbx.carrier_summary(1), "");
-    // Calls inside the house are not counted, nor are those of others.
+    // Internal calls are not counted, nor are those of other users.
     let dialog = pbx.call(&ana, "1009", Some(&offer()));
     assert_eq!(rejection(&mut pbx, &dialog).status(), Some(404));
-    let dialog = pbx.call(&ana, "1002", Some(&offer())); // benito forwards it, and pays
+    let dialog = pbx.call(&ana, "1002", Some(&offer())); // benito forwards it, and is charged
     let callee = pbx.expect_trunk_invite(1);
     pbx.answer(&callee, 486, None);
     assert_eq!(rejection(&mut pbx, &dialog).status(), Some(486));
@@ -144,7 +144,7 @@ fn a_click_to_call_is_counted_once() {
     let Reply::Call(_) = pbx.command(Command::Originate(originate_params(None))) else { panic!("refused") };
     let device = pbx.expect_invite(&ana);
     pbx.answer(&device, 200, Some(&offer()));
-    let callee = pbx.expect_trunk_invite(1); // though nothing is left for a second call
+    let callee = pbx.expect_trunk_invite(1); // although nothing is left for a second call
     pbx.answer(&callee, 200, Some(&answer()));
     assert_eq!(pbx.command(Command::Originate(originate_params(None))), Reply::Refused(Cause::CallRateLimit));
 }
@@ -169,11 +169,11 @@ fn used_up_daily_minutes_end_active_calls_and_reject_others_until_midnight() {
         assert_eq!(record.cause, Some(Cause::OutsideMinutesUsed));
     }
     let percents: Vec<u8> = alerts(&pbx).iter().filter(|(who, _)| who == "ana").map(|(_, p)| *p).collect();
-    assert_eq!(percents, [50, 80, 100], "each is told once");
+    assert_eq!(percents, [50, 80, 100], "each is reported once");
     let mut byes = pbx.received(&ana);
     byes.retain(|message| message.method().as_str() == "BYE");
     byes.sort_by_key(|bye| bye.call_id().to_owned());
-    byes.dedup_by_key(|bye| bye.call_id().to_owned()); // while nobody answers they are sent again
+    byes.dedup_by_key(|bye| bye.call_id().to_owned()); // retransmitted until answered
     assert_eq!(byes.len(), 2);
     for bye in &byes {
         assert!(bye.header(HeaderName::Reason).unwrap().contains("used up for today"), "{bye:?}");
@@ -198,7 +198,7 @@ fn used_up_daily_minutes_end_active_calls_and_reject_others_until_midnight() {
     );
     assert_eq!(pbx.carrier_summary(1), "");
 
-    pbx.advance(Duration::from_secs(70)); // now the other one's day is used up
+    pbx.advance(Duration::from_secs(70)); // now the other user's minutes are used up
     answer_byes(&mut pbx, &other);
     assert_eq!(alerts(&pbx).len(), 6);
     pbx.advance(Duration::from_secs(13 * 3600 + 1800)); // it was half past ten in the morning
@@ -216,7 +216,7 @@ fn outbound_usage_of_the_day_survives_a_crash() {
     pbx.respond(&callee, &bye, 200, "", None);
     connected(&mut pbx, &ana);
     pbx.advance(Duration::from_secs(100));
-    pbx.crash(); // in the middle of a call: 160 seconds were spent
+    pbx.crash(); // during a call: 160 seconds were used
     pbx.add_trunk(&trunk("one", &[1]), &[1]);
     pbx.received(&ana);
     pbx.received_by_carrier(1);

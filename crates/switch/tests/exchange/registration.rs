@@ -1,4 +1,4 @@
-//! The life of a registration (RFC 3261 §10.3), and who may not have one.
+//! Registration, refresh and expiry (RFC 3261 §10.3), and rejected registrations.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Calls that come to nothing: each says why, to the caller and in its record.
+//! Calls that fail: the response to the caller and the cause in the record.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::test_switch::{Phone, TestSwitch};
 
 const OFFER: fn() -> String = || sdp("10.0.0.11", 30_000, "0", "sendrecv");
 
-/// Dial, and hear the refusal that comes at once.
+/// Dial, and return the rejection that follows at once.
 fn expect_rejection(pbx: &mut TestSwitch, phone: &Phone, number: &str) -> Message {
     let dialog = pbx.call(phone, number, Some(&OFFER()));
     let rejection = pbx.last(phone);
@@ -148,7 +148,7 @@ fn the_fifty_first_call_of_a_user_is_rejected_and_the_fifty_go_on() {
     let rejection = pbx.last(&ana);
     assert_eq!((rejection.status(), rejection.header(HeaderName::RetryAfter)), (Some(503), Some("10"))); // S29
     pbx.send_from(ana.address, dialog.invite.bytes().clone());
-    assert_eq!(pbx.last(&ana).bytes(), rejection.bytes(), "a repetition is told the same");
+    assert_eq!(pbx.last(&ana).bytes(), rejection.bytes(), "a retransmission gets the same response");
     assert_eq!(pbx.status().active_calls, 50);
     let benito = pbx.phone("1002");
     pbx.call(&benito, "*43", Some(&OFFER()));

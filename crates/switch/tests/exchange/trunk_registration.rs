@@ -1,4 +1,4 @@
-//! Registering at a carrier (S119): what it hears, when, and what follows where it says no.
+//! Registration of trunks at carriers (S119): requests, timing, and reaction to rejections.
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// The REGISTERs that the carrier has heard.
+/// The REGISTERs that the carrier has received.
 fn registers(pbx: &mut TestSwitch) -> Vec<Message> {
     let mut received = pbx.received_by_carrier(1);
     received.retain(|message| message.method().as_str() == "REGISTER");
-    received.dedup_by_key(|message| message.via().branch.to_vec()); // repetitions over UDP
+    received.dedup_by_key(|message| message.via().branch.to_vec()); // retransmissions over UDP
     received
 }
 
@@ -74,7 +74,7 @@ fn a_trunk_registers_with_its_password_and_refreshes_before_expiry() {
 
     pbx.advance_with_probes(secs(239), &[1]);
     assert!(registers(&mut pbx).is_empty());
-    pbx.advance_with_probes(secs(2), &[1]); // 80 % of what was granted
+    pbx.advance_with_probes(secs(2), &[1]); // 80 % of the granted expiry
     let refresh = accept(&mut pbx, 300);
     assert_eq!(refresh.call_id(), authenticated.call_id());
     assert!(refresh.cseq().number > authenticated.cseq().number);
@@ -168,7 +168,7 @@ fn a_removed_trunk_or_a_shutdown_unregisters() {
         accept(&mut pbx, 300);
         if close {
             pbx.command(Command::Stop { force: false });
-            assert!(pbx.listen_outputs.is_empty(), "the listeners stay open for the goodbye");
+            assert!(pbx.listen_outputs.is_empty(), "the listeners stay open for the unregister");
         } else {
             pbx.change(vec![Change::TrunkGone(registering().id)]);
         }
@@ -220,7 +220,7 @@ fn a_node_with_an_uncertain_lease_neither_refreshes_nor_unregisters() {
     accept(&mut pbx, 300);
     pbx.command(Command::SuspendRegistrar);
     pbx.advance_with_probes(secs(900), &[1]);
-    assert!(registers(&mut pbx).is_empty(), "neither a refresh nor a goodbye");
+    assert!(registers(&mut pbx).is_empty(), "neither a refresh nor an unregister");
     pbx.command(Command::SetTrunkRegistration { on_duty: false });
     assert!(registers(&mut pbx).is_empty(), "another one has it: what was ours has lapsed");
     pbx.command(Command::SetTrunkRegistration { on_duty: true });

@@ -1,4 +1,4 @@
-//! Carriers over TCP: the exchange names the host, and the shell's connection to it carries everything.
+//! Carriers over TCP: the switch names the host, and the server's connection to it carries all messages.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn answer() -> String {
     sdp("10.9.0.1", 40_000, "0 8", "sendrecv")
 }
 
-/// A trunk whose hosts are spoken with over TCP.
+/// A trunk whose hosts use TCP.
 fn over_tcp(name: &str, carriers: &[u8]) -> Trunk {
     let mut one = trunk(name, carriers);
     for host in &mut one.settings.hosts {
@@ -30,7 +30,7 @@ fn over_tcp(name: &str, carriers: &[u8]) -> Trunk {
     one
 }
 
-/// An office that listens on both, with 1001 at its phone.
+/// A switch with UDP and TCP listeners, and 1001 registered.
 fn setup(trunks: &[Trunk], alive: &[u8]) -> (TestSwitch, Phone) {
     let address = SERVER.parse().unwrap();
     let mut pbx = TestSwitch::open_with(|config| {
@@ -49,7 +49,7 @@ fn setup(trunks: &[Trunk], alive: &[u8]) -> (TestSwitch, Phone) {
     (pbx, ana)
 }
 
-/// The connection to a host breaks, or was never there.
+/// The connection to a host is closed or cannot be opened.
 fn connection_fails(pbx: &mut TestSwitch, n: u8) {
     let (local, remote) = (SERVER.parse().unwrap(), carrier(n).address);
     let hop = Hop { transport: Transport::Tcp, listener: 1, local, remote, flow: Flow::default() };
@@ -142,7 +142,7 @@ fn an_inbound_tcp_call_is_accepted_by_source_and_transport() {
     }
 }
 
-// security.md §4: after a crash nobody is left on a line
+// security.md §4: no dialog is left at a carrier after a crash
 #[test]
 fn after_a_crash_a_carriers_host_gets_bye_over_a_new_connection() {
     let (mut pbx, ana) = setup(&[over_tcp("one", &[1])], &[1]);

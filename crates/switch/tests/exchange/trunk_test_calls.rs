@@ -1,4 +1,4 @@
-//! Test calls over a trunk: placed by the policy of any call, told what they met, and hung up.
+//! Test calls over a trunk: subject to the dial policy, with a report of the outcome.
 
 use std::time::Duration;
 

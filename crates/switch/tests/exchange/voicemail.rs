@@ -1,4 +1,4 @@
-//! Voicemail takes what nobody took, and its owner hears it: the calls, the keys, what is recorded and what the shell is told (S72, S73).
+//! Voicemail: deposit of messages, the user's menu, DTMF, recordings, and outputs to the server (S72, S73).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub fn message(name: &str, state: MessageState) -> VoicemailMessage {
     }
 }
 
-/// An office in which 1002 has voicemail.
+/// A switch in which 1002 has voicemail.
 pub fn open() -> TestSwitch {
     let mut pbx = TestSwitch::open_with(|config| config.pin_key = key());
     pbx.change_extension("1002", |extension| extension.voicemail_enabled = true);
@@ -50,16 +50,16 @@ pub fn open() -> TestSwitch {
 }
 
 impl TestSwitch {
-    /// What is being said now.
+    /// Stream, playback and length of the clip that is played.
     fn playing(&self) -> (StreamId, PlayId, usize) {
         let play = |command: &MediaCommand| match command {
             MediaCommand::Play { stream, play, clip } => Some((*stream, *play, clip.len())),
             _ => None,
         };
-        self.media.iter().rev().find_map(play).expect("something is said")
+        self.media.iter().rev().find_map(play).expect("a playback")
     }
 
-    /// It is said to its end.
+    /// The playback ends.
     fn finish_playback(&mut self) {
         let (stream, play, _) = self.playing();
         self.feed(Input::Media(MediaEvent::PlaybackFinished { stream, play }));
@@ -72,20 +72,20 @@ impl TestSwitch {
         }
     }
 
-    /// The recording that was begun last.
+    /// The recording that was started last.
     fn recording(&self) -> StartRecording {
         let record = |command: &MediaCommand| match command {
             MediaCommand::StartRecording(record) => Some((**record).clone()),
             _ => None,
         };
-        self.media.iter().rev().find_map(record).expect("something is recorded")
+        self.media.iter().rev().find_map(record).expect("a recording")
     }
 
     fn is_stopped(&self, recording: RecordingId) -> bool {
         self.media.contains(&MediaCommand::StopRecording { recording })
     }
 
-    /// A recording ends with so much in it, and its file is closed.
+    /// A recording ends with this length, and its file is closed.
     fn recorded(&mut self, millis: u32, sound_millis: u32) {
         let recording = self.recording().recording;
         let ended = Ended::Stopped;
@@ -94,7 +94,7 @@ impl TestSwitch {
         self.feed(Input::Media(MediaEvent::FileClosed { recording, file }));
     }
 
-    /// 1001 calls 1002, which nobody answers, and hears the greeting.
+    /// 1001 calls 1002, which does not answer, and is connected to the greeting.
     fn call_to_greeting(&mut self) -> TestDialog {
         let ana = self.phone("1001");
         let mut caller = self.call(&ana, "1002", Some(&sdp("10.0.0.11", 30_000, "0 101", "sendrecv")));
@@ -103,7 +103,7 @@ impl TestSwitch {
         caller
     }
 
-    /// … and speaks.
+    /// The same, up to the recording after the beep.
     fn call_to_recording(&mut self) -> TestDialog {
         let caller = self.call_to_greeting();
         self.finish_playback();
@@ -153,7 +153,7 @@ fn an_unanswered_call_hears_greeting_and_beep_and_its_message_is_stored() {
     pbx.advance(Duration::from_secs(9));
     pbx.in_dialog_request(&mut caller, "BYE", "", None);
     assert_eq!(pbx.summary(&ana), "200");
-    assert_eq!(pbx.voicemail_effects.len(), 1, "not before it is in its file");
+    assert_eq!(pbx.voicemail_effects.len(), 1, "not before the file is closed");
     pbx.recorded(9_000, 4_000);
     let left = VoicemailMessage { state: MessageState::New, millis: 9_000, ..begun };
     assert_eq!(pbx.voicemail_effects[1..], [VoicemailEffect::Fact(Fact::Left(left))]);
@@ -173,13 +173,13 @@ fn a_caller_before_the_prompts_are_loaded_hears_the_greeting_once_they_are() {
     let caller = pbx.call_to_greeting();
     let plays = |pbx: &TestSwitch| pbx.media.iter().any(|c| matches!(c, MediaCommand::Play { .. }));
     pbx.advance(Duration::from_secs(1));
-    assert!(!plays(&pbx), "there is nothing to say it with");
+    assert!(!plays(&pbx), "no prompts");
     pbx.feed(Input::Prompts(Arc::default()));
     assert!(plays(&pbx));
     pbx.finish_playback();
     assert_eq!(pbx.playing().2, 3_200, "the beep");
     drop(caller);
-    // They never come: the caller can speak nevertheless.
+    // The prompts are never loaded: the message is recorded nevertheless.
     pbx.load_prompts = false;
     pbx.crash();
     pbx.call_to_greeting();
@@ -224,7 +224,7 @@ fn an_in_band_hash_ends_a_message_only_if_it_is_longer_than_talk_off() {
             pbx.send_ack(&mut caller, &ok, None);
             let (stream, ..) = pbx.playing();
             assert!(pbx.media.contains(&MediaCommand::SetDtmfMode { stream, digits: mode })); // S72
-            // It cuts the greeting short, however brief.
+            // It stops the greeting, however short it is.
             pbx.feed(Input::Media(MediaEvent::Digit { stream, digit: '#', millis: 45 }));
             assert_eq!(pbx.playing().2, 3_200, "the beep");
             pbx.finish_playback();
@@ -246,7 +246,7 @@ fn a_caller_with_early_media_in_another_codec_renegotiates_g711_for_voicemail() 
     pbx.answer(&callee, 183, Some(&wide("10.0.0.12", "96 101")));
     pbx.advance(Duration::from_secs(31));
     let ok = pbx.last(&ana);
-    assert_eq!(formats(&ok.body()), "96 101", "as it was told with the 183");
+    assert_eq!(formats(&ok.body()), "96 101", "as in the 183");
     pbx.send_ack(&mut caller, &ok, None);
     let reinvite = pbx.last(&ana);
     assert_eq!((reinvite.method().as_str(), &*formats(&reinvite.body())), ("INVITE", "0 101 8"));
@@ -270,7 +270,7 @@ fn a_silent_caller_leaves_no_message() {
         pbx.voicemail_effects
     );
 
-    // Who hangs up before the beep leaves nothing either.
+    // A caller who hangs up before the beep leaves no message either.
     let mut pbx = open();
     let mut caller = pbx.call_to_greeting();
     pbx.in_dialog_request(&mut caller, "BYE", "", None);
@@ -302,7 +302,7 @@ fn busy_declined_and_unanswered_calls_go_to_voicemail_and_others_do_not() {
     let callee = pbx.expect_invite(&phone);
     pbx.answer(&callee, 488, None);
     assert_eq!(pbx.summary(&ana), "100 488");
-    // And not where it is switched off.
+    // Nor with voicemail disabled.
     let ana = pbx.phone("1001");
     pbx.call(&ana, "1003", Some(&sdp("10.0.0.11", 30_000, "0 101", "sendrecv")));
     assert_eq!(pbx.summary(&ana), "100 480");
@@ -401,7 +401,7 @@ fn digits_arrive_as_rtp_events_as_info_and_in_band() {
         assert!(
             pbx.media.iter().any(|c| matches!(c, MediaCommand::SetDtmfMode { digits: DtmfMode::Events, .. }))
         );
-        // One press that a phone sends by both roads is one.
+        // A digit that a phone sends both as RTP event and as INFO counts once.
         pbx.press("4");
         info(&mut pbx, &mut dialog, kind, body);
         pbx.advance(Duration::from_secs(1));
@@ -410,7 +410,7 @@ fn digits_arrive_as_rtp_events_as_info_and_in_band() {
         info(&mut pbx, &mut dialog, kind, &body.replace('4', "1"));
         info(&mut pbx, &mut dialog, kind, &body.replace('4', "1"));
         info(&mut pbx, &mut dialog, kind, &body.replace('4', "#"));
-        // Two ones, so 4711: the menu is said, and listening leads to a message.
+        // 4711 with two ones: the menu is played, and its first option plays a message.
         pbx.change(vec![]);
         pbx.press("0");
         pbx.finish_playback();
@@ -439,7 +439,7 @@ fn info(pbx: &mut TestSwitch, dialog: &mut TestDialog, kind: &str, body: &str) {
     pbx.send_from(dialog.phone.address, text);
 }
 
-/// For how long somebody is banned, where a record tells of a wrong answer.
+/// Ban in seconds of a record of a failed authentication.
 fn banned(record: &model::journal::Record) -> Option<u32> {
     match record {
         model::journal::Record::Noted(model::journal::CallEvent::WrongAnswer { banned_seconds, .. }) => {
@@ -469,7 +469,7 @@ fn three_wrong_pins_end_the_call_and_ten_ban_the_address() {
     pbx.dial_and_ack("*97", "0 101");
     pbx.press("9999#"); // the tenth
     let bans: Vec<u32> = pbx.journal.iter().filter_map(banned).collect();
-    assert_eq!(bans, [0, 60], "the first, and the ban, are told"); // security.md row 1
+    assert_eq!(bans, [0, 60], "the first failure and the ban are reported"); // security.md row 1
     pbx.press("4711#0");
     pbx.finish_playback();
     pbx.finish_playback();
@@ -493,7 +493,7 @@ fn a_mailbox_without_pin_opens_to_its_own_phone_only() {
     let mut dialog = pbx.call(&ana, "*98", Some(&sdp("10.0.0.11", 30_000, "0 101", "sendrecv")));
     let ok = pbx.last(&ana);
     pbx.send_ack(&mut dialog, &ok, None);
-    pbx.press("1002##*"); // a star begins the number anew
+    pbx.press("1002##*"); // a star restarts the number
     pbx.finish_playback();
     pbx.finish_playback();
     assert!(!pbx.media.iter().any(|c| matches!(c, MediaCommand::StartRecording(_))));
@@ -517,7 +517,7 @@ fn a_greeting_is_used_once_its_user_has_confirmed_it() {
     assert_eq!(pbx.voicemail_effects, []);
     pbx.press("1");
     assert_eq!(pbx.voicemail_effects, [VoicemailEffect::Fact(Fact::Greeting { extension: benito(), name })]);
-    // The next one is recorded, and then the owner hangs up.
+    // The next message is recorded, and then the user hangs up.
     pbx.press("0");
     pbx.finish_playback();
     pbx.finish_playback();

@@ -1,4 +1,4 @@
-//! A model of everything around the scheduler: a store that fails, an exchange, the phones behind it, and nodes that die.
+//! Model of the scheduler's environment: a failing store, a switch, its phones, and crashing nodes.
 
 mod oracle;
 
@@ -23,7 +23,7 @@ pub(crate) fn now(at: Instant) -> Now {
     Now { instant: at, wall: BEGIN + at.since(Instant::ZERO) }
 }
 
-/// The other way.
+/// The inverse of [`now`].
 pub(crate) fn instant(wall: Timestamp) -> Instant {
     Instant::ZERO + wall.since(BEGIN)
 }
@@ -83,7 +83,7 @@ pub(crate) fn directory(calls: &[RecurringCall]) -> Directory {
     directory
 }
 
-/// How often, in a thousand, something goes wrong.
+/// Fault rates, per mille.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct FaultRates {
     pub(crate) crash: u64,
@@ -105,22 +105,22 @@ pub(crate) const FAULTS: FaultRates = FaultRates {
     no_answer: 50,
 };
 
-/// The steps of an occurrence at which a process can die.
+/// Steps of an occurrence at which a process can crash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Step {
-    /// The row is made, or says that one more attempt begins.
+    /// The row is created or updated for a further attempt.
     Claim,
-    /// The exchange is asked.
+    /// The switch gets the command.
     Dial,
     /// The phones ring.
     Ringing,
-    /// They talk.
+    /// The call is answered.
     Answered,
-    /// They do not, and will not.
+    /// The call has failed.
     Refused,
-    /// The row says that it waits.
+    /// The row is set back to waiting for its next attempt.
     Wait,
-    /// The row says how it ended.
+    /// The row gets its outcome.
     Outcome,
 }
 
@@ -129,14 +129,14 @@ impl Step {
         [Step::Claim, Step::Dial, Step::Ringing, Step::Answered, Step::Refused, Step::Wait, Step::Outcome];
 }
 
-/// Whether the process dies before it has done what it wants, or after, and never learns what came of it.
+/// Whether the process crashes before it executes the step, or after it without having learnt the result.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Side {
     Before,
     After,
 }
 
-/// A time at which a node held a row: it alone may move it, until its lease is over.
+/// A lease of a row: only this node may change the row until the lease expires.
 #[derive(Clone, Copy)]
 pub(crate) struct LeaseHold {
     pub(crate) from: Instant,
@@ -144,13 +144,13 @@ pub(crate) struct LeaseHold {
     pub(crate) lease: Instant,
 }
 
-/// A call that the model of the exchange has made.
+/// A call made by the simulated switch.
 pub(crate) struct SimCall {
     pub(crate) key: Key,
     pub(crate) at: Instant,
-    /// When it is answered, or else over, with this cause.
+    /// Time of the answer, or of the end with its cause.
     pub(crate) outcome: (Instant, Result<(), Cause>),
-    /// The process died then.
+    /// Time at which the process crashed.
     pub(crate) interrupted: Option<Instant>,
 }
 
@@ -193,10 +193,10 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     pub(crate) process: u64,
     pub(crate) scheduler: Option<Scheduler>,
-    /// Where it is down: until then.
+    /// While it is down: the time of its next start.
     pub(crate) up_at: Instant,
     pub(crate) pending_outputs: VecDeque<Output>,
-    /// From when to when it was up.
+    /// Start and end of each uptime.
     pub(crate) uptimes: Vec<(Instant, Instant)>,
     /// Its journal: the calls that it has made.
     pub(crate) calls: BTreeMap<CallId, SimCall>,
@@ -208,20 +208,20 @@ pub(crate) struct World {
     pub(crate) at: Instant,
     pub(crate) recurring_calls: Vec<RecurringCall>,
     pub(crate) rows: BTreeMap<Key, Occurrence>,
-    /// Those of them that are not over.
+    /// The occurrences without a final state.
     pub(crate) open: BTreeSet<Key>,
     pub(crate) events: BTreeMap<Key, u32>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) dialled: Vec<(Instant, Key)>,
-    /// Calls that no journal tells of any more.
+    /// Calls that are in no journal any more.
     pub(crate) lost: Vec<SimCall>,
-    /// Who held each row, and since when.
+    /// Leases of each row, in order.
     pub(crate) holds: BTreeMap<Key, Vec<LeaseHold>>,
-    /// What was being dialled, or on its way to its outcome, by a process when it died.
+    /// Occurrences that were being dialled, or whose outcome was not yet stored, when their process crashed.
     pub(crate) interrupted: BTreeSet<Key>,
-    /// How often the exchange did not take it.
+    /// Number of rejections by the switch.
     pub(crate) rejected: BTreeMap<Key, u32>,
-    /// How often a process died at each step.
+    /// Number of crashes at each step.
     pub(crate) crashes: BTreeMap<(Step, Side), u32>,
     pub(crate) per_second: u32,
 }
@@ -266,7 +266,7 @@ impl World {
         self.rng.below(1000) < thousandths
     }
 
-    /// Until `end`, and then in fair weather until nothing is under way.
+    /// Run with faults until `end`, then without faults until all occurrences are final.
     pub(crate) fn run(&mut self, end: Instant) {
         while self.at < end {
             self.step(end);
@@ -302,7 +302,7 @@ impl World {
         }
         self.feed(n, Input::Tick);
         while let Some(output) = self.nodes[n].pending_outputs.pop_front() {
-            // It may die before it acts, and after: what it has not been told it never learns.
+            // A crash after the execution means that the result is never learnt.
             let step = self.step_of(n, &output);
             if self.maybe_crash(n, step, Side::Before) {
                 return;
@@ -315,7 +315,7 @@ impl World {
         }
     }
 
-    /// At which step of an occurrence an output is wanted.
+    /// The step that an output belongs to.
     fn step_of(&self, n: usize, output: &Output) -> Option<Step> {
         Some(match output {
             Output::Claim { row, .. } | Output::Change(row) => match row.state {
@@ -336,7 +336,7 @@ impl World {
         })
     }
 
-    /// A call is looked at many times while it rings; each of the other steps comes once, and is hit harder.
+    /// A ringing call is polled many times. Each of the other steps occurs once and gets a higher rate.
     fn maybe_crash(&mut self, n: usize, step: Option<Step>, side: Side) -> bool {
         let Some(step) = step else { return false };
         let per_mille = if step == Step::Ringing { self.faults.crash } else { self.faults.crash * 5 };
@@ -410,7 +410,7 @@ impl World {
             call.interrupted.get_or_insert(at);
         }
         if interrupted {
-            // The last second of the journal is gone. What it told of has rung all the same, and stays in the ledger of `dialled`.
+            // The last second of the journal is lost. Its calls have rung nevertheless and stay in `dialled`.
             node.boot += 1;
             let recent = |call: &SimCall| at.since(call.at) <= Duration::from_secs(1);
             self.lost.extend(node.calls.extract_if(.., |_, call| recent(call)).map(|(_, call)| call));
@@ -464,7 +464,10 @@ impl World {
             if row.state.event().is_some() {
                 *self.events.entry(key.clone()).or_default() += 1;
             }
-            assert!(self.rows.get(&key).is_none_or(|old| !old.state.is_final()), "what is over stays over");
+            assert!(
+                self.rows.get(&key).is_none_or(|old| !old.state.is_final()),
+                "a final state does not change"
+            );
             match row.state.is_final() {
                 true => self.open.remove(&key),
                 false => self.open.insert(key.clone()),
@@ -478,7 +481,7 @@ impl World {
         Input::Written(key, if failing { WriteResult::Failed } else { written })
     }
 
-    fn dial(&mut self, n: usize, key: Key, call: CallId) -> Dialled {
+    fn dial(&mut self, n: usize, key: Key, id: CallId) -> Dialled {
         if self.per_mille(self.faults.refused) {
             *self.rejected.entry(key).or_default() += 1;
             return Dialled::Refused(Cause::ConcurrentCallLimit);

@@ -1,4 +1,4 @@
-//! What must hold in the end: every instant has its one end, the phones agree with it, and it has its reason.
+//! Final checks: every occurrence has exactly one outcome, which agrees with the calls made and has a reason.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,31 +10,30 @@ use model::{Cause, Occurrence, OccurrenceState, RecurringCall};
 
 use super::{SimCall, World, instant, now};
 
-/// The ends that an instant can have. There is no other.
+/// All possible outcomes of an occurrence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum End {
-    /// The two were connected, once.
+    /// The call was connected, once.
     Done,
-    /// Nobody was rung: everybody who could have dialled was away for (nearly) all of the grace.
+    /// No phone rang: all nodes that could have dialled were down for (nearly) all of the grace period.
     Missed,
-    /// Every attempt rang, and the last one that could be made met a phone that was busy, or that nobody took.
+    /// Every attempt rang, and the last possible one was busy or not answered.
     Unsuccessful(Cause),
-    /// The attempt was cut off by the end of the process that made it.
+    /// The process that made the attempt crashed.
     Crashed,
-    /// They were connected, and whoever knew of it did not live to tell.
+    /// The call was connected, and the processes that knew it crashed before they stored it.
     CrashedAfterAnswer,
-    /// A further attempt was due, and the exchange had no room for it as long as the grace lasted.
+    /// A further attempt was due, and the switch rejected it until the end of the grace period.
     Rejected(Cause),
 }
 
-/// For so long altogether a node may be there within the grace and yet not have dialled: it has a queue to work off at its pace (170 calls at
-/// nine, twenty a second), the
-/// database did not answer, or the exchange turned it away and it stepped back.
+/// Uptime within the grace period in which a node may nevertheless not dial: it works off a queue at its pace (170 calls at nine, twenty per
+/// second), the database did not respond, or the switch rejected the call and the scheduler backed off.
 const SLACK: Duration = Duration::from_secs(15);
 
-/// What the phones know of one instant.
+/// The calls made for one occurrence.
 struct ObservedCalls<'w> {
-    /// Each of its calls, with the node that made it; `None` where that node's journal has lost it.
+    /// Each call with its node; `None` if that node's journal has lost it.
     calls: Vec<(Option<usize>, &'w SimCall)>,
 }
 
@@ -47,7 +46,7 @@ impl ObservedCalls<'_> {
         self.calls.iter().filter(|(_, call)| call.answered()).count()
     }
 
-    /// Every call was refused, and the process lived to hear it.
+    /// Every call failed, and its process learnt it before any crash.
     fn all_unsuccessful(&self) -> bool {
         let in_vain = |call: &SimCall| {
             call.outcome.1.is_err()
@@ -58,7 +57,7 @@ impl ObservedCalls<'_> {
 }
 
 impl World {
-    /// Judge each instant by itself. Answers how many ended in each way.
+    /// Check each occurrence on its own. Returns the number of occurrences per outcome.
     pub(crate) fn check_outcomes(&self, end: Instant) -> BTreeMap<End, usize> {
         let mut observed: BTreeMap<&Key, ObservedCalls<'_>> = BTreeMap::new();
         let kept = self.nodes.iter().enumerate();
@@ -73,8 +72,8 @@ impl World {
             let mut due = next_after(&recurring_call.schedule, recurring_call.since).unwrap();
             while due <= now(end).wall {
                 let key = (recurring_call.id.clone(), due);
-                let row = self.rows.get(&key).unwrap_or_else(|| panic!("{key:?} is forgotten"));
-                assert_eq!(self.events.get(&key), Some(&1), "told once: {row:?}");
+                let row = self.rows.get(&key).unwrap_or_else(|| panic!("{key:?} has no row"));
+                assert_eq!(self.events.get(&key), Some(&1), "one event: {row:?}");
                 let silence = ObservedCalls { calls: Vec::new() };
                 let end = self.classify(recurring_call, row, observed.get(&key).unwrap_or(&silence));
                 *ends.entry(end).or_default() += 1;
@@ -83,7 +82,7 @@ impl World {
             }
         }
         let rows = self.rows.keys().filter(|key| key.1 <= now(end).wall).count();
-        assert_eq!(rows, checked, "rows of what was never due");
+        assert_eq!(rows, checked, "rows that were never due");
         for (at, key) in &self.dialled {
             assert!(now(*at).wall >= key.1, "{key:?} was dialled early");
         }
@@ -99,8 +98,8 @@ impl World {
         let (ringing_count, answered_count, attempts) =
             (observed.ringing_count(), observed.answered_count(), usize::from(row.attempts));
         let key = row.key();
-        assert!(answered_count <= 1, "talked {answered_count} times: {row:?}");
-        assert!(attempts <= usize::from(recurring_call.max_attempts), "tried too often: {row:?}");
+        assert!(answered_count <= 1, "answered {answered_count} times: {row:?}");
+        assert!(attempts <= usize::from(recurring_call.max_attempts), "too many attempts: {row:?}");
         assert!(ringing_count <= attempts, "rang {ringing_count} times: {row:?}");
         match (row.state, row.cause) {
             (OccurrenceState::Done, None) => {
@@ -126,15 +125,15 @@ impl World {
                 End::Unsuccessful(cause)
             }
             (OccurrenceState::Failed, Some(Cause::Crash)) => {
-                assert!(self.interrupted.contains(&key), "nobody died over it: {row:?}");
+                assert!(self.interrupted.contains(&key), "no process crashed during it: {row:?}");
                 if answered_count == 0 {
                     return End::Crashed;
                 }
-                // Its node has lost its journal, or another one took the row from it.
+                // Its node has lost its journal, or another node took over the row.
                 let knew =
                     observed.calls.iter().filter(|(_, call)| call.answered()).find_map(|(node, _)| *node);
                 let told_by = self.nodes.iter().position(|node| row.owner.starts_with(&node.name));
-                assert!(knew.is_none() || knew != told_by, "it knew that they talked: {row:?}");
+                assert!(knew.is_none() || knew != told_by, "the storing node knew of the answer: {row:?}");
                 End::CrashedAfterAnswer
             }
             (OccurrenceState::Failed, Some(cause @ (Cause::ConcurrentCallLimit | Cause::Overload))) => {
@@ -144,25 +143,25 @@ impl World {
                 self.assert_was_down(row);
                 End::Rejected(cause)
             }
-            (state, cause) => panic!("no end is called {state:?} because of {cause:?}: {row:?}"),
+            (state, cause) => panic!("impossible outcome {state:?} with {cause:?}: {row:?}"),
         }
     }
 
     fn assert_rejected(&self, key: &Key, cause: Cause, row: &Occurrence) {
         let refused = matches!(cause, Cause::ConcurrentCallLimit | Cause::Overload);
-        assert!(refused && self.rejected.contains_key(key), "the exchange never refused it: {row:?}");
+        assert!(refused && self.rejected.contains_key(key), "the switch never rejected it: {row:?}");
     }
 
-    /// Whoever could have dialled it was away while that was allowed, but for [`SLACK`].
+    /// Every node that could have dialled was down within the grace period, except for [`SLACK`].
     fn assert_was_down(&self, row: &Occurrence) {
         let uptime_within_grace = self.uptime_within_grace(&row.key(), row.not_before);
         assert!(
             uptime_within_grace <= SLACK,
-            "somebody was there for {uptime_within_grace:?} and did not dial: {row:?}"
+            "a node was up for {uptime_within_grace:?} and did not dial: {row:?}"
         );
     }
 
-    /// How long within the grace after `from` the node that was there longest was up, while it held the row or nobody did.
+    /// Longest uptime of any node in the grace period after `from`, while it held the row's lease or no lease was valid.
     pub(crate) fn uptime_within_grace(&self, key: &Key, from: Timestamp) -> Duration {
         let (from, until) = (instant(from), instant(from + GRACE));
         let holds = self.holds.get(key).map(Vec::as_slice).unwrap_or_default();

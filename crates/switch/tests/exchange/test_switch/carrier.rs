@@ -1,4 +1,4 @@
-//! Carriers around the office: addresses that answer OPTIONS by themselves and everything else as a test tells them to.
+//! Simulated carriers: hosts that answer OPTIONS by themselves and everything else as the test says.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use sip::{HeaderName, Message};
 use super::dialog::TestDialog;
 use super::{Phone, TestSwitch};
 
-/// The address of the n-th carrier host.
+/// The n-th carrier host.
 pub fn carrier(n: u8) -> Phone {
     let address = SocketAddr::new([10, 9, 0, n].into(), 5060);
     let login = format!("carrier{n}");
@@ -30,7 +30,7 @@ pub fn host(name: &str) -> TrunkHost {
     }
 }
 
-/// A trunk to carrier hosts, tried in this order; it shows `+34910000000`.
+/// A trunk to carrier hosts, in this order of priority, with the caller number `+34910000000`.
 pub fn trunk(name: &str, carriers: &[u8]) -> Trunk {
     let hosts =
         carriers.iter().zip(1..).map(|(n, priority)| TrunkHost { priority, ..host(&format!("10.9.0.{n}")) });
@@ -71,13 +71,13 @@ pub fn source(text: &str) -> Source {
 }
 
 impl TestSwitch {
-    /// Make (or change) a trunk, and let its carriers say that they live.
+    /// Create or change a trunk; the hosts in `alive` answer its probes.
     pub fn add_trunk(&mut self, trunk: &Trunk, alive: &[u8]) {
         self.change(vec![Change::Trunk(Box::new(trunk.clone()))]);
         self.answer_options(alive);
     }
 
-    /// Carriers answer the OPTIONS that they have heard, and keep the rest.
+    /// The hosts in `alive` answer the OPTIONS that they have received, and keep other messages.
     pub fn answer_options(&mut self, alive: &[u8]) {
         for n in alive {
             let phone = carrier(*n);
@@ -91,7 +91,7 @@ impl TestSwitch {
         }
     }
 
-    /// Let time go by in small steps, with carriers that answer OPTIONS.
+    /// Advance the clock in steps of 50 ms; the hosts in `alive` answer OPTIONS.
     pub fn advance_with_probes(&mut self, time: Duration, alive: &[u8]) {
         let step = Duration::from_millis(50);
         for _ in 0..time.as_millis() / step.as_millis() {
@@ -100,19 +100,19 @@ impl TestSwitch {
         }
     }
 
-    /// The requests and answers but OPTIONS that a carrier has heard since it was last asked.
+    /// Messages other than OPTIONS that a carrier has received since the last query.
     pub fn received_by_carrier(&mut self, n: u8) -> Vec<Message> {
         let received = self.received(&carrier(n));
         received.into_iter().filter(|message| message.method().as_str() != "OPTIONS").collect()
     }
 
-    /// The same in short: `INVITE CANCEL`.
+    /// The same as a summary: `INVITE CANCEL`.
     pub fn carrier_summary(&mut self, n: u8) -> String {
         let name = |m: &Message| m.status().map_or_else(|| m.method().to_string(), |s| s.to_string());
         self.received_by_carrier(n).iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
-    /// The one INVITE that a carrier has heard.
+    /// The one INVITE that a carrier has received.
     pub fn expect_trunk_invite(&mut self, n: u8) -> TestDialog {
         let mut invites = self.received_by_carrier(n);
         invites.retain(|message| message.method().as_str() == "INVITE" && message.status().is_none());
@@ -123,7 +123,7 @@ impl TestSwitch {
         self.dialog_of(&carrier(n), invites.remove(0))
     }
 
-    /// The callee's end of a call that an INVITE opens.
+    /// The callee's dialog of an INVITE.
     pub fn dialog_of(&mut self, phone: &Phone, invite: Message) -> TestDialog {
         let to = invite.header(HeaderName::To).unwrap();
         TestDialog {
@@ -137,7 +137,7 @@ impl TestSwitch {
         }
     }
 
-    /// Answer a request outside calls.
+    /// Respond to a request outside a dialog.
     pub fn reply(&mut self, phone: &Phone, request: &Message, status: u16, lines: &str, sdp: Option<&str>) {
         let mut dialog = TestDialog {
             phone: phone.clone(),
@@ -152,7 +152,7 @@ impl TestSwitch {
         self.respond(&dialog, request, status, lines, sdp);
     }
 
-    /// A carrier delivers a call: INVITE without credentials.
+    /// An inbound call of a carrier: INVITE without credentials.
     pub fn inbound_call(&mut self, from: &Phone, target: &str, caller: &str, sdp: &str) -> TestDialog {
         let mut dialog = TestDialog {
             phone: from.clone(),

@@ -1,21 +1,21 @@
-//! One call at one phone: enough of a dialog to speak in it.
+//! A dialog of a test phone.
 
 use sip::{Contacts, HeaderName, Message};
 
 use super::{Phone, TestSwitch};
 
-/// See the module.
+/// State of the dialog.
 #[derive(Clone, Debug)]
 pub struct TestDialog {
     pub phone: Phone,
     pub call_id: String,
-    /// From of what the phone sends, with tag.
+    /// From of the phone's requests, with tag.
     pub local: String,
-    /// To of what the phone sends, with tag once it is known.
+    /// To of the phone's requests, with tag once it is known.
     pub remote: String,
     pub target: String,
     pub cseq: u32,
-    /// The INVITE that opened it.
+    /// The INVITE that opened the dialog.
     pub invite: Message,
 }
 
@@ -27,7 +27,7 @@ pub fn contact_of(message: &Message) -> String {
 }
 
 impl TestSwitch {
-    /// A phone calls: INVITE, its challenge, INVITE again. What it hears then waits in its inbox.
+    /// A phone calls: INVITE, challenge, INVITE with credentials. The responses are then in its inbox.
     pub fn call(&mut self, phone: &Phone, number: &str, sdp: Option<&str>) -> TestDialog {
         self.call_with(phone, number, sdp, "")
     }
@@ -82,7 +82,7 @@ impl TestSwitch {
         self.send_from(dialog.phone.address, write(&ack, "ACK", rejection.cseq().number, &branch, "", None));
     }
 
-    /// The caller heard 200: remember the dialog, and acknowledge.
+    /// The caller has received 200: update the dialog, and send ACK.
     pub fn send_ack(&mut self, dialog: &mut TestDialog, ok: &Message, sdp: Option<&str>) {
         assert_eq!(ok.status(), Some(200));
         self.update_dialog(dialog, ok);
@@ -90,13 +90,13 @@ impl TestSwitch {
         self.send_from(dialog.phone.address, text);
     }
 
-    /// Take the dialog's tag and target from an answer.
+    /// Take the dialog's tag and remote target from a response.
     pub fn update_dialog(&mut self, dialog: &mut TestDialog, answer: &Message) {
         dialog.remote = answer.header(HeaderName::To).unwrap().to_string();
         dialog.target = contact_of(answer);
     }
 
-    /// The phone is called: the INVITE is the last thing it heard.
+    /// The dialog of an incoming call: the last message that the phone received is an INVITE.
     pub fn expect_invite(&mut self, phone: &Phone) -> TestDialog {
         let invite = self.last(phone);
         assert_eq!(invite.method().as_str(), "INVITE");
@@ -112,12 +112,12 @@ impl TestSwitch {
         }
     }
 
-    /// Answer the INVITE that rang.
+    /// Respond to the INVITE.
     pub fn answer(&mut self, dialog: &TestDialog, status: u16, sdp: Option<&str>) {
         self.respond(dialog, &dialog.invite.clone(), status, "", sdp);
     }
 
-    /// Answer a request with another Contact than the phone's own.
+    /// Respond to a request with another Contact than the phone's own.
     pub fn respond_with_contact(
         &mut self,
         dialog: &TestDialog,
@@ -139,7 +139,7 @@ impl TestSwitch {
         self.send_from(dialog.phone.address, text);
     }
 
-    /// Answer a request within the call.
+    /// Respond to a request in the dialog.
     pub fn respond(
         &mut self,
         dialog: &TestDialog,
@@ -167,7 +167,7 @@ impl TestSwitch {
         self.send_from(dialog.phone.address, text);
     }
 
-    /// A request within the call.
+    /// A request in the dialog.
     pub fn in_dialog_request(
         &mut self,
         dialog: &mut TestDialog,
@@ -189,7 +189,7 @@ impl TestSwitch {
         );
     }
 
-    /// ACK of a 200 to a re-INVITE of ours.
+    /// ACK of a 200 to our re-INVITE.
     pub fn ack_reinvite(&mut self, dialog: &TestDialog, ok: &Message, sdp: Option<&str>) {
         let text = self.compose(dialog, "ACK", ok.cseq().number, "", sdp);
         self.send_from(dialog.phone.address, text);

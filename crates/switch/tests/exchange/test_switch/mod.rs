@@ -1,4 +1,4 @@
-//! A small telephone office around one exchange: phones that say exactly what a test tells them to, and a media worker that obeys.
+//! A switch under test, with phones controlled by the test and a media worker that executes all commands.
 
 pub mod carrier;
 pub mod dialog;
@@ -23,16 +23,16 @@ use model::{
 };
 use sip::{Flow, HeaderName, Hop, Message, Transport};
 
-/// Where the exchange listens.
+/// Listen address of the switch.
 pub const SERVER: &str = "10.0.0.1:5060";
 
-/// A phone: where it is and who it is.
+/// Address and account of a phone.
 #[derive(Clone, Debug)]
 pub struct Phone {
     pub address: SocketAddr,
-    /// The user of its address of record.
+    /// User part of its address of record.
     pub user: String,
-    /// The digest user name.
+    /// Digest user name.
     pub login: String,
     pub password: String,
 }
@@ -42,40 +42,40 @@ impl Phone {
         format!("<sip:{}@{}>", self.user, self.address)
     }
 
-    /// The same account elsewhere.
+    /// The same account at another address.
     pub fn at(&self, address: &str) -> Phone {
         Phone { address: address.parse().unwrap(), ..self.clone() }
     }
 }
 
-/// See the module.
+/// The switch and everything around it.
 pub struct TestSwitch {
     pub switch: Switch,
     pub config: Config,
     pub directory: Directory,
     pub clock: Instant,
-    /// How far the wall clock has been set forth or back, in microseconds.
+    /// Offset of the wall clock in microseconds.
     pub wall_offset: i64,
-    /// The last sign of life in the journal.
+    /// Time of the last `Alive` record in the journal.
     pub alive: Option<Timestamp>,
     pub journal: Vec<Record>,
     pub media: Vec<MediaCommand>,
     pub listen_outputs: Vec<bool>,
-    /// Questions to the DNS that nobody has answered.
+    /// DNS queries without a response yet.
     pub dns_queries: Vec<(u64, sip::resolve::Question)>,
-    /// What voicemail wanted of the shell.
+    /// Voicemail outputs of the switch.
     pub voicemail_effects: Vec<VoicemailEffect>,
-    /// Settings that were dialled and nobody has written.
+    /// Dialled settings that are not stored yet.
     pub settings: Vec<(u64, SettingChange)>,
-    /// Whether the media worker reports at once; else the closed streams wait in `unreported_streams`.
+    /// Whether the media worker reports closed streams at once; otherwise they are kept in `unreported_streams`.
     pub auto_report: bool,
-    /// Whether the prompts are read before anything else.
+    /// Whether the prompts are loaded at the start.
     pub load_prompts: bool,
     pub unreported_streams: Vec<StreamId>,
-    /// Connections, by the address of the phone that opened it; everybody else speaks UDP.
+    /// Connections by peer address; peers without one use UDP.
     pub flows: BTreeMap<SocketAddr, Flow>,
     inbox: BTreeMap<SocketAddr, Vec<Message>>,
-    /// Which listener the last message to an address has left by.
+    /// Listener from which the last message to an address was sent.
     pub sent_by_listener: BTreeMap<SocketAddr, u16>,
     ports: BTreeMap<StreamId, u16>,
     rng: Rng,
@@ -94,7 +94,7 @@ fn config() -> Config {
 }
 
 impl TestSwitch {
-    /// Extensions 1001, 1003 (ana's) and 1002 (benito's), and ana's credential `user_1700000001`.
+    /// Extensions 1001 and 1003 (ana's), 1002 (benito's), and ana's credential `user_1700000001`.
     pub fn open() -> TestSwitch {
         TestSwitch::open_with(|_| {})
     }
@@ -157,7 +157,7 @@ impl TestSwitch {
         self.feed(Input::Listening(true));
     }
 
-    /// What the journal says of calls to the outside.
+    /// Outbound call times in the journal.
     fn outside(&self) -> Vec<OutboundCallTime> {
         let mut times = BTreeMap::new();
         for record in &self.journal {
@@ -168,7 +168,7 @@ impl TestSwitch {
         times.into_values().collect()
     }
 
-    /// `kill -9`, and a new process with what the journal kept.
+    /// `kill -9`, and a new process that restores the journal.
     pub fn crash(&mut self) {
         let mut bindings = BTreeMap::new();
         let mut calls: BTreeMap<_, OpenCall> = BTreeMap::new();
@@ -231,7 +231,7 @@ impl TestSwitch {
         for output in out {
             match output {
                 Output::Transmit { hop, bytes } => {
-                    let message = Message::parse(bytes).expect("what we send can be read");
+                    let message = Message::parse(bytes).expect("the switch sends valid SIP");
                     self.sent_by_listener.insert(hop.remote, hop.listener);
                     self.inbox.entry(hop.remote).or_default().push(message);
                 }
@@ -249,7 +249,7 @@ impl TestSwitch {
                 }
                 Output::Journal(Record::Alive { at }) => self.alive = Some(at),
                 Output::Journal(record) => self.journal.push(record),
-                Output::Reply { .. } => panic!("a reply that nobody asked for"),
+                Output::Reply { .. } => panic!("unexpected reply"),
                 Output::Resolve { token, question } => self.dns_queries.push((token, question)),
                 Output::Listen(open) => self.listen_outputs.push(open),
                 Output::Voicemail(note) => self.voicemail_effects.push(*note),
@@ -265,7 +265,7 @@ impl TestSwitch {
         }
     }
 
-    /// The media worker says that a stream is closed.
+    /// The media worker reports a stream as closed.
     pub fn report_closed(&mut self, stream: StreamId) {
         let port = self.ports.remove(&stream).unwrap();
         let report = Report { received: 50, sent: 49, ..Report::default() };
@@ -273,7 +273,7 @@ impl TestSwitch {
         self.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 0, ports: vec![port] }));
     }
 
-    /// The media worker ends by an error; what it tells of that is told.
+    /// The media worker fails and reports its streams.
     pub fn fail_worker(&mut self) {
         let reports = std::mem::replace(&mut self.auto_report, false);
         self.feed(Input::Media(MediaEvent::WorkerGone { worker: 0 }));
@@ -284,7 +284,7 @@ impl TestSwitch {
         self.auto_report = reports;
     }
 
-    /// Let time go by, timer after timer.
+    /// Advance the clock, one timer after the other.
     pub fn advance(&mut self, time: Duration) {
         let end = self.clock + time;
         while let Some(due) = self.switch.deadline().filter(|due| *due <= end) {
@@ -313,7 +313,7 @@ impl TestSwitch {
         }
     }
 
-    /// Change the directory as a write over the API does.
+    /// Change the directory as the API does.
     pub fn change(&mut self, changes: Vec<Change>) {
         for change in &changes {
             self.directory.apply(change.clone());
@@ -322,14 +322,14 @@ impl TestSwitch {
         self.feed(Input::Directory { directory, changes: changes.into() });
     }
 
-    /// A further extension, `1004` and above.
+    /// Add an extension, `1004` or above.
     pub fn add_extension(&mut self, number: &str, owner: &str) -> Phone {
         let (extension, credential) = extension(number, owner);
         self.change(vec![Change::Extension(extension), Change::Credential(credential)]);
         self.phone(number)
     }
 
-    /// The rules of the last refused or finished call's trace, and what they found: `forward: …`.
+    /// Rules and outcomes in the last call's trace, one line each: `forward: …`.
     pub fn trace(&self) -> String {
         let record = self.records().pop().expect("a record");
         record.trace.iter().map(|step| format!("{}: {}\n", step.rule, step.outcome)).collect()
@@ -345,7 +345,7 @@ impl TestSwitch {
 
     // ---- messages ----------------------------------------------------------------------------------------------------------------
 
-    /// Send a datagram from an address.
+    /// Send a datagram, or bytes over the address's connection.
     pub fn send_from(&mut self, remote: SocketAddr, text: impl Into<Bytes>) {
         let local = SERVER.parse().unwrap();
         let flow = self.flows.get(&remote).copied().unwrap_or_default();
@@ -354,36 +354,36 @@ impl TestSwitch {
         self.feed(Input::Packet { hop, bytes: text.into() });
     }
 
-    /// The phone's connection is opened.
+    /// The phone opens a connection.
     pub fn open_flow(&mut self, phone: &Phone, number: u32) {
         self.flows.insert(phone.address, Flow { epoch: 1, number });
     }
 
-    /// The phone's connection breaks.
+    /// The phone's connection is closed.
     pub fn close_flow(&mut self, phone: &Phone) {
         let flow = self.flows.remove(&phone.address).expect("a connection");
         self.feed(Input::FlowClosed(flow));
     }
 
-    /// What a phone has heard since it was last asked.
+    /// Messages that a phone has received since the last query.
     pub fn received(&mut self, phone: &Phone) -> Vec<Message> {
         self.inbox.remove(&phone.address).unwrap_or_default()
     }
 
-    /// What a phone heard and does not want to have heard yet.
+    /// Put a received message back into the inbox.
     pub fn put_back(&mut self, phone: &Phone, message: Message) {
         self.inbox.entry(phone.address).or_default().push(message);
     }
 
-    /// The statuses and methods that a phone has heard: `100 180 BYE`.
+    /// Statuses and methods of the received messages: `100 180 BYE`.
     pub fn summary(&mut self, phone: &Phone) -> String {
         let name = |m: &Message| m.status().map_or_else(|| m.method().to_string(), |s| s.to_string());
         self.received(phone).iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
-    /// The last message that a phone has heard; all before it are forgotten.
+    /// The last message that a phone has received; the ones before it are dropped.
     pub fn last(&mut self, phone: &Phone) -> Message {
-        self.received(phone).pop().expect("the phone hears something")
+        self.received(phone).pop().expect("the phone has received a message")
     }
 
     pub fn branch(&mut self) -> String {
@@ -394,7 +394,7 @@ impl TestSwitch {
         self.rng.base36(8)
     }
 
-    /// A request outside dialogs as a phone writes it; `lines` each with their end.
+    /// A request of a phone outside a dialog; each of `lines` ends with CRLF.
     pub fn request(&mut self, phone: &Phone, method: &str, uri: &str, to: &str, lines: &str) -> String {
         self.cseq += 1;
         let (cseq, branch) = (self.cseq, self.branch());
@@ -407,7 +407,7 @@ impl TestSwitch {
         )
     }
 
-    /// The Authorization line that answers a challenge.
+    /// The Authorization header line for a challenge.
     pub fn authorization(&mut self, phone: &Phone, challenge: &Message, method: &str, uri: &str) -> String {
         let value = challenge.header(HeaderName::WwwAuthenticate).expect("a challenge");
         let password = Secret::new(phone.password.clone());
@@ -416,7 +416,7 @@ impl TestSwitch {
         format!("Authorization: {answer}\r\n")
     }
 
-    /// REGISTER with these lines, challenge and all; the final answer.
+    /// REGISTER with these header lines and authentication. Returns the final response.
     pub fn register_with(&mut self, phone: &Phone, lines: &str) -> Message {
         let to = format!("<sip:{}@localhost>", phone.user);
         let text = self.request(phone, "REGISTER", "sip:localhost", &to, lines);
@@ -439,7 +439,7 @@ impl TestSwitch {
         assert_eq!(self.register_with(phone, &lines).status(), Some(200));
     }
 
-    /// The user names that have bindings, once for each.
+    /// Usernames with bindings, one entry per binding.
     pub fn registrations(&mut self) -> Vec<String> {
         let of = RegistrationsOf::Everybody { after: None };
         match self.command(Command::Registrations { of, limit: 1_000 }) {
@@ -450,7 +450,7 @@ impl TestSwitch {
         }
     }
 
-    /// The CDRs that were written.
+    /// The CDRs in the journal.
     pub fn records(&self) -> Vec<CallRecord> {
         let closed = |record: &Record| match record {
             Record::CallClosed(call) => Some((**call).clone()),
@@ -459,14 +459,14 @@ impl TestSwitch {
         self.journal.iter().filter_map(closed).collect()
     }
 
-    /// The one CDR that was written.
+    /// The only CDR in the journal.
     pub fn record(&self) -> CallRecord {
         let mut all = self.records();
         assert_eq!(all.len(), 1, "exactly one CDR");
         all.remove(0)
     }
 
-    /// Every timer runs out, bindings aside: nothing of any call is left.
+    /// Let all timers except those of bindings expire, and check that no state of a call is left.
     pub fn assert_idle(&mut self) {
         self.advance(Duration::from_secs(200));
         assert_eq!(self.switch.counts(), [0; 4], "calls, streams, transactions, sessions");
