@@ -1,14 +1,14 @@
-//! Listening to a recording that is still being made.
+//! Audio probe: listens to a recording while it is being written.
 
 use std::time::{Duration, Instant};
 
 use crate::tone::{self, RATE, Sound};
 use crate::until;
 
-/// Attention from a certain moment on.
+/// A probe that starts at a certain moment.
 pub struct Ear<'a> {
     who: String,
-    /// Which recording it is, and all its samples so far.
+    /// Id of the recording, and all its samples so far.
     read: Box<dyn Fn() -> (String, Vec<i16>) + 'a>,
     recording: String,
     from: usize,
@@ -20,7 +20,7 @@ impl<'a> Ear<'a> {
         Self { who: who.to_owned(), read: Box::new(read), recording, from: samples.len() }
     }
 
-    /// What is heard until `count` samples have come, or `limit` has passed. Then the next stretch begins.
+    /// The audio until `count` samples have arrived or `limit` has passed. The next call continues after it.
     pub fn listen(&mut self, count: usize, limit: Duration) -> Sound {
         let start = Instant::now();
         let what = format!("{} listens", self.who);
@@ -40,10 +40,10 @@ impl<'a> Ear<'a> {
         })
     }
 
-    /// Waits until the tone of `hz` is heard for half a second.
+    /// Wait until the tone of `hz` is heard for half a second.
     ///
     /// # Panics
-    /// When it is not; what was heard instead is shown.
+    /// If it is not; the message shows what was heard.
     #[track_caller]
     pub fn hears(&mut self, hz: u32) {
         let start = Instant::now();
@@ -58,10 +58,10 @@ impl<'a> Ear<'a> {
         panic!("{} does not hear {hz} Hz but\n{}", self.who, tone::list(&heard));
     }
 
-    /// Waits until nothing is heard for a second: no packets, or silence in them.
+    /// Wait for a second without audio: no packets, or silence.
     ///
     /// # Panics
-    /// When it goes on hearing something.
+    /// If audio continues.
     #[track_caller]
     pub fn hears_nothing(&mut self) {
         let what = format!("{} hears nothing", self.who);

@@ -1,21 +1,21 @@
-//! A small file system of a test's own, to be filled up.
+//! A small file system of a test, which the test can fill up.
 
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tmpfs, unmounted when this is dropped.
+/// A tmpfs; it is unmounted when this is dropped.
 #[derive(Debug)]
 pub struct Mount {
     path: PathBuf,
 }
 
 impl Mount {
-    /// Mounts `megabytes` at `path`.
+    /// Mount a tmpfs of `megabytes` at `path`.
     ///
     /// # Panics
-    /// When it cannot be mounted: only root may.
+    /// If it cannot be mounted: only root may.
     pub fn tmpfs(path: &Path, megabytes: u32) -> Mount {
         std::fs::create_dir_all(path).expect("a folder to mount at");
         let options = format!("size={megabytes}m,mode=0700");
@@ -25,10 +25,10 @@ impl Mount {
         Mount { path: path.to_owned() }
     }
 
-    /// Takes every block that is free, as a file of somebody else does, until it is dropped.
+    /// Take all free blocks with a file until the guard is dropped.
     ///
     /// # Panics
-    /// When the file cannot be made.
+    /// If the file cannot be created.
     pub fn fill(&self) -> Filling {
         let path = self.path.join("somebody-elses.file");
         let mut file = File::options().create(true).append(true).open(&path).expect("a file");
@@ -41,20 +41,20 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: whoever still has a file open here is ending.
+        // Lazily: processes with open files here are ending.
         let _ = Command::new("umount").arg("-l").arg(&self.path).status();
     }
 }
 
-/// What fills a disk.
+/// A file that fills the disk.
 #[derive(Debug)]
 pub struct Filling(PathBuf);
 
 impl Filling {
-    /// Takes what has become free meanwhile.
+    /// Take the blocks that have become free since.
     ///
     /// # Panics
-    /// When the file is gone.
+    /// If the file does not exist any more.
     pub fn again(&self) {
         let mut file = File::options().append(true).open(&self.0).expect("the file");
         while file.write_all(&[0; 4096]).is_ok() {}

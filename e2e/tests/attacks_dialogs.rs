@@ -1,4 +1,4 @@
-//! Strangers, and phones with bad manners, inside and around calls of others.
+//! Attacks on dialogs of other users: by unauthenticated peers and by misbehaving phones.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn stranger(server: &Server, last: u8) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), server.sip(), "stranger", "")
 }
 
-/// The same line with another tag.
+/// The same header with another tag.
 fn retagged(line: &str, tag: &str) -> String {
     format!("{};tag={tag}", line.split(";tag=").next().unwrap_or_default())
 }
@@ -60,12 +60,12 @@ fn half_right_tags_end_nothing_and_change_nothing() {
             let more = if body.is_empty() { "" } else { kind };
             for source in [&mut thief, &mut a] {
                 let status = status_of(source, method, wrong, more, body);
-                // A request without a From-tag may be malformed in its own right.
+                // A request without a From tag may be rejected as malformed.
                 assert!(matches!(status, Some(400 | 401 | 481)), "{method} with wrong parts {n}: {status:?}");
             }
         }
     }
-    // Without a To-tag it is another call, and asks for a password.
+    // Without a To tag it is a new call, which is challenged.
     let fresh = Side { remote: untagged(&side.remote), ..side.clone() };
     assert_eq!(status_of(&mut thief, "INVITE", &fresh, kind, &sdp), Some(401));
     assert_eq!(status_of(&mut thief, "BYE", &fresh, "", ""), Some(481));
@@ -93,12 +93,12 @@ fn right_tags_from_another_host_must_prove_who_they_are() {
             assert!(matches!(status, Some(401 | 403 | 481)), "{method} from another host: {status:?}");
         }
     }
-    // Nor does the signalling turn to it.
+    // The signalling does not move to its address either.
     a.drain();
     b.drain();
     a.still_up(&mut up.caller);
     b.still_up(&mut up.callee);
-    // A phone that has really moved proves it, and goes on.
+    // A phone that has really moved authenticates, and the call continues.
     let mut moved = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 12)), server.sip(), &a.user, &a.password);
     let body = moved.sdp();
     let first = moved.within(&mut up.caller, "INVITE", kind, &body);
@@ -118,7 +118,7 @@ fn right_tags_from_another_host_must_prove_who_they_are() {
     b.hang_up(&mut up.callee);
     let bye = moved.expect_request("BYE");
     moved.answer(&bye, 200, "", "");
-    // But nobody proves it for another.
+    // But it cannot authenticate for the other phone.
     let mut up = a.call(&b);
     let (user, password) = (b.user.clone(), b.password.clone());
     let mut other = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 13)), server.sip(), &user, &password);
@@ -152,7 +152,7 @@ fn strangers_cannot_cancel_or_acknowledge_what_is_not_theirs() {
             dialling.uri, dialling.from, dialling.uri, dialling.call_id
         )
     };
-    // A wrong branch, from the caller itself and from a stranger; then every part right, but from another host.
+    // A wrong branch, from the caller itself and from another host; then all parts right, but from another host.
     let wrong = via.replace("branch=z9hG4bK", "branch=z9hG4bKno");
     let no_branch = via.replace("branch=z9hG4bK", "x=");
     for (text, thief) in [
@@ -167,11 +167,11 @@ fn strangers_cannot_cancel_or_acknowledge_what_is_not_theirs() {
     }
     a.send(cancel(&wrong, "2").as_bytes());
     assert_eq!(a.expect_final("CANCEL").status(), Some(481));
-    // The phone still rings, and the call comes up.
+    // The phone still rings, and the call is established.
     b.answer(&invite, 200, "", &b.sdp());
     let ok = a.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    // ACKs by the thousand, from strangers and from others, do not confirm it for us or hurt.
+    // Thousands of ACKs, from unknown peers and from other users, neither confirm the call nor disturb it.
     let thief = stranger(&server, 14);
     for n in 0..2_000 {
         let tag = if n % 2 == 0 { "guess".to_owned() } else { format!("{n}") };
@@ -196,7 +196,7 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
     let carol = server.extension("1003");
     let mut c = Raw::new(&server, &carol);
     let mut up = a.call(&b);
-    // The same Call-ID and From-tag, other credentials.
+    // The same Call-ID and From tag with other credentials.
     let Side { call_id, local, .. } = up.caller.clone();
     let (uri, number) = (format!("sip:{}@localhost", b.number), b.number.clone());
     let contact = format!("Contact: <sip:c@{}>\r\n", c.local());
@@ -213,7 +213,7 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
         c.request("INVITE", &uri, &local, &format!("<sip:{number}@localhost>"), &call_id, 8, &more, &body);
     c.send(text.as_bytes());
     let invite = b.expect_request("INVITE");
-    // Whatever its From says, the called one is told who proved a password.
+    // Whatever its From says, the callee sees the authenticated user.
     let from = invite.header("From").expect("a From");
     assert!(from.contains("1003") && !from.contains(&a.user), "{from}");
     assert_ne!(invite.header("Call-ID"), Some(up.callee.call_id.as_str()));
@@ -248,14 +248,14 @@ fn a_phone_that_challenges_us_gets_no_credentials() {
         a.acknowledge(&dialling.text, &refused);
         let after = b.drain();
         assert!(after.iter().all(|m| m.method() == Some("ACK")), "no second try: {after:#?}");
-        // A challenge that we passed on would make the caller's phone compute an answer for the called one.
+        // If we forwarded a challenge, the caller's phone would compute a response for the callee.
         assert!(
             !refused.text.contains("Authenticate") && !matches!(refused.status(), Some(401 | 407)),
             "{}",
             refused.text
         );
     }
-    // The same to our BYE.
+    // The same for our BYE.
     let mut up = a.call(&b);
     a.hang_up(&mut up.caller);
     let bye = b.expect_request("BYE");
@@ -287,7 +287,7 @@ fn nothing_is_relayed_for_anybody() {
             thief.send(text.as_bytes());
         }
     }
-    // Nor for those who have a password: a preloaded Route counts for nothing, a foreign domain is refused.
+    // Nor for authenticated users: a preloaded Route is ignored, and a foreign domain is rejected.
     let sdp = a.sdp();
     let kind = "Content-Type: application/sdp\r\n";
     for uri in [
@@ -304,7 +304,7 @@ fn nothing_is_relayed_for_anybody() {
     a.send(dialling.text.as_bytes());
     let invite = b.expect_request("INVITE");
     assert!(!invite.text.contains(&there.to_string()), "{}", invite.text);
-    // The called phone says the same of itself: our ACK and BYE come to it.
+    // The callee's Contact does the same: our ACK and BYE still go to its own address.
     b.answer(&invite, 200, &format!("Record-Route: <sip:{there};lr>\r\n"), &b.sdp());
     let ok = a.expect_final("INVITE");
     let side = a.confirm(&dialling, &ok);
@@ -339,7 +339,7 @@ fn a_caller_is_called_what_it_proved_to_be() {
     assert!(!invite.text.contains("mallory") && !invite.text.contains("15550100199"), "{}", invite.text);
     let from = invite.header("From").expect("a From");
     assert!(from.contains("sip:1001@"), "{from}");
-    // What the called one says of itself in its refusal does not come back either.
+    // The callee's header values in its rejection are not forwarded either.
     b.answer(
         &invite,
         486,
@@ -349,7 +349,7 @@ fn a_caller_is_called_what_it_proved_to_be() {
     let refused = a.expect_final("INVITE");
     assert!(!refused.text.contains("evil") && !refused.text.contains("X-Evil"), "{}", refused.text);
     a.acknowledge(&dialling.text, &refused);
-    // From of another account, with one's own password.
+    // From of another account, with the own password.
     let uri = format!("sip:{}@localhost", b.number);
     let (from, id) = (format!("\"Bob\" <sip:{}@localhost>;tag=1", b.user), a.fresh());
     let contact = format!("Contact: <sip:x@{}>\r\n", a.local());
@@ -373,7 +373,7 @@ fn a_caller_is_called_what_it_proved_to_be() {
 
 #[test]
 fn a_register_that_is_sent_again_a_second_later_changes_nothing() {
-    // security.md row 3: the phone has left; what was sniffed does not bring it back.
+    // security.md row 3: the phone has unregistered; a replayed REGISTER does not restore its binding.
     let server = Server::start();
     let alice = server.extension("1001");
     let mut phone = Raw::new(&server, &alice);

@@ -1,4 +1,4 @@
-//! Much, and from nobody: what it costs us, what comes of it for others, and whether it can be aimed at somebody.
+//! Floods from unauthenticated sources: their cost, their effect on other users, and amplification towards a victim.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ fn stranger(server: &Server, last: u8) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), server.sip(), "x", "")
 }
 
-/// Kilobytes that the process keeps in memory.
+/// Resident memory of the process in kilobytes.
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
@@ -22,7 +22,7 @@ fn resident(server: &Server) -> u64 {
 
 #[test]
 fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much() {
-    // security.md row 12: as short as requests can be, in both forms.
+    // security.md row 12: the shortest possible requests, in long and compact form.
     let server = Server::start();
     let raw = stranger(&server, 31);
     let port = raw.local().port();
@@ -86,7 +86,7 @@ fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much(
     let mut worst = (0.0, String::new(), String::new());
     for request in &requests {
         raw.send(request);
-        // What follows is answered after it.
+        // A request behind them is answered after them.
         let marker = e2e::wire::options(&e2e::wire::Wire::udp(server.sip()), port.into());
         let marker = marker.replacen("SIP/2.0/UDP 127.0.0.1", "SIP/2.0/UDP 127.0.0.31", 1);
         raw.send(marker.as_bytes());
@@ -111,7 +111,7 @@ fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much(
 
 #[test]
 fn an_invite_that_nobody_acknowledges_is_answered_once() {
-    // security.md row 12: at most six times the request, repetitions included.
+    // security.md row 12: at most six times the bytes of the request, including retransmissions.
     let server = Server::start();
     let mut raw = stranger(&server, 32);
     let mut asked = 0;
@@ -124,7 +124,7 @@ fn an_invite_that_nobody_acknowledges_is_answered_once() {
         raw.send(text.as_bytes());
     }
     let (mut count, mut told) = (0, 0);
-    // Timer G would repeat after half a second, and after another.
+    // Timer G would retransmit after 500 ms, and again after that.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
         if let Some(answer) = raw.receive_raw(Duration::from_millis(100)) {
@@ -167,7 +167,7 @@ fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
         (Some(0), Some(0)),
         "{status}"
     );
-    // A caller with a password has fifty calls, and the next are refused with a reason (S29).
+    // An authenticated caller may have fifty calls; further ones are rejected with a reason (S29).
     let mut caller = Raw::new(&server, &alice);
     let body = caller.sdp();
     let mut statuses = Vec::new();
@@ -183,7 +183,7 @@ fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
     assert_eq!(statuses.iter().filter(|status| **status < 200).count(), 50, "{statuses:?}");
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
     assert_eq!(status["activeCalls"], 50);
-    // Another user is not in their shadow.
+    // Another user is not affected.
     let dialling = phone.invite("*43", "", &body);
     phone.send(dialling.text.as_bytes());
     let ok = phone.expect_final("INVITE");
@@ -194,7 +194,7 @@ fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
     assert!(grown < 64 * 1024, "{grown} KB more");
 }
 
-/// Sends `count` datagrams, looking at the innocent one after each thousand; how long he waited at worst.
+/// Send `count` datagrams, and let the uninvolved phone make a request after each thousand. Returns its longest waiting time.
 fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> Duration {
     let sources: Vec<Raw> = (40..44).map(|last| stranger(server, last)).collect();
     let mut worst = Duration::ZERO;
@@ -239,7 +239,7 @@ fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
     });
     let nonce = stranger(&server, 45).challenge().nonce;
     flood(&server, 10_000, |n| {
-        // Names as long as a header may be, each once, with a nonce of ours: what is remembered of them must not grow with them.
+        // User names of the maximum length, each used once, with a valid nonce: the memory of failed names must stay bounded.
         let (name, more) = (format!("{n}{}", "x".repeat(900)), "y".repeat(400));
         let credentials = match n % 2 {
             0 => String::new(),
@@ -257,7 +257,7 @@ fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
     });
     let grown = resident(&server).saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KB more");
-    // Who was here before is still here, and may do what he could.
+    // A phone that was registered before is still registered and can call.
     phone.register();
     let listed =
         server.http(Some(&alice.key)).get(&format!("/api/v1/voip/extensions/{}", alice.id)).expect(200);
@@ -280,10 +280,10 @@ fn what_is_not_done_here_is_not_done_for_strangers_either() {
             let more = "Event: presence\r\nExpires: 4294967295\r\nRefer-To: <sip:*43@localhost>\r\nContact: <sip:a@b>\r\n";
             let text = thief.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, more, "");
             let answer = thief.exchange(&text).expect("an answer");
-            // What only a dialog can mean has none here; everything else is asked for its name first.
+            // Methods that need a dialog have none here; all others are challenged first.
             let within = matches!(method, "INFO" | "UPDATE" | "PRACK" | "BYE");
             assert_eq!(answer.status(), Some(if within { 481 } else { 401 }), "{method}: {}", answer.text);
-            // Nor for those with a password.
+            // Nor for authenticated users.
             let answer = phone.ask(method, &uri, &format!("<{uri}>"), more, "");
             assert!(matches!(answer.status(), Some(400..=599)), "{method}: {}", answer.text);
         }
@@ -351,7 +351,7 @@ fn requests_of_one_key_and_of_strangers_are_counted_and_proxies_headers_are_not_
         stream.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
     }
-    // The admin's key is another one, and comes from the same address.
+    // The administrator's key has its own count, although it comes from the same address.
     assert_eq!(server.admin().get("/api/v1/keys").status, 200);
     assert_eq!(server.admin().post("/api/v1/keys/voip/generate", &json!({ "userId": "bob" })).status, 200);
 }

@@ -1,4 +1,4 @@
-//! Who would like to hear what is said, or to say something in between.
+//! Attacks on media: eavesdropping and injection of RTP.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use e2e::raw::{Raw, Side, Up, rtp_address};
 use e2e::{Server, until};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// SSRCs of the two parties and of whoever is none.
+/// SSRCs of the two parties and of the attacker.
 const A: u32 = 0xAAAA_0001;
 const B: u32 = 0xBBBB_0002;
 const THIEF: u32 = 0x6666_6666;
-/// What each of them says: the relay writes SSRCs anew, but not the sound.
+/// Payload of each: the relay rewrites SSRCs, but not the payload.
 const SAYS_A: u8 = 0xA1;
 const SAYS_B: u8 = 0xB2;
 const SAYS_THIEF: u8 = 0x66;
@@ -56,7 +56,7 @@ impl Voice {
         let _ = self.rtp.send_to(&Self::packet(self.sequence, ssrc, says), to);
     }
 
-    /// What came since the last look, both ways.
+    /// Packets received since the last call, in both directions.
     fn heard(&self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         let mut buffer = [0; 2048];
@@ -73,7 +73,7 @@ impl Voice {
     }
 }
 
-/// How many packets carry this sound.
+/// Number of packets with this payload.
 fn saying(packets: &[Vec<u8>], says: u8) -> usize {
     packets.iter().filter(|packet| packet.len() > 100 && packet.last() == Some(&says)).count()
 }
@@ -96,7 +96,7 @@ impl Talk {
         Self { a, b, voice_a, voice_b }
     }
 
-    /// Both talk until both hear each other; where each must send to.
+    /// Both send until both receive each other. Returns the address to which each must send.
     fn converse(&mut self, up: &Up) -> (SocketAddr, SocketAddr) {
         let (to_a, to_b) = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
         let (mut at_a, mut at_b) = (0, 0);
@@ -111,13 +111,13 @@ impl Talk {
     }
 }
 
-/// Every port that the server may use for media.
+/// All RTP ports of the server.
 fn range(server: &Server) -> std::ops::RangeInclusive<u16> {
     let base = server.http_address().port();
     base + 60..=base + 399
 }
 
-/// RTCP: a sender report and a BYE, or a BYE behind an empty receiver report.
+/// RTCP: a sender report and a BYE, or an empty receiver report and a BYE.
 fn rtcp(ssrc: u32) -> [Vec<u8>; 2] {
     let ssrc = ssrc.to_be_bytes();
     let mut report = vec![0x80, 200, 0, 6];
@@ -135,7 +135,7 @@ fn rtcp(ssrc: u32) -> [Vec<u8>; 2] {
 
 #[test]
 fn spraying_every_port_during_set_up_neither_bleeds_nor_injects() {
-    // security.md row 9: at most five packets in the race; here, none.
+    // security.md row 9: at most five injected packets before the latch; here none.
     let server = Server::start();
     let mut talk = Talk::new(&server);
     let mut thieves: Vec<Voice> = [LOCALHOST, LOCALHOST, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21))]
@@ -166,7 +166,7 @@ fn spraying_every_port_during_set_up_neither_bleeds_nor_injects() {
     talk.b.expect_request("ACK");
     let up = Up { caller, callee: talk.b.called_side(&invite) };
     let (mut at_a, mut at_b, mut bled) = (Vec::new(), Vec::new(), 0);
-    // The phones need a moment before they speak, first one and then the other; the spray goes on.
+    // The phones start to send with a delay, one after the other, while the spray continues.
     let (to_a, to_b) = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
     for round in 0..60 {
         if round >= 5 {
@@ -208,7 +208,7 @@ fn what_comes_from_elsewhere_is_not_heard_once_the_phones_talk() {
         talk.voice_a.say(to_a, A, SAYS_A);
         talk.voice_b.say(to_b, B, SAYS_B);
         for thief in &mut thieves {
-            // Its own stream, and those of the parties continued.
+            // A stream of its own, and continuations of the parties' streams.
             for (to, ssrc, sequence) in [(to_a, A, talk.voice_a.sequence), (to_b, B, talk.voice_b.sequence)] {
                 thief.say(to, THIEF, SAYS_THIEF);
                 let _ = thief.rtp.send_to(&Voice::packet(sequence + 1, ssrc, SAYS_THIEF), to);
@@ -261,7 +261,7 @@ fn after_the_call_there_is_silence() {
         talk.voice_a.say(to_a, A, SAYS_A);
         talk.voice_b.say(to_b, B, SAYS_B);
     }
-    // The next call is up and heard: what was sent before it would have arrived.
+    // The next call is established and has audio: packets sent before it would have arrived.
     let up = talk.a.call(&talk.b);
     let next = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
     assert!(next.0 != to_a && next.1 != to_b, "ports are not used again at once");
@@ -271,7 +271,7 @@ fn after_the_call_there_is_silence() {
 
 #[test]
 fn a_phone_cannot_aim_the_media_of_its_call_by_a_second_description_of_a_stranger() {
-    // security.md row 9: an unlock needs a re-INVITE, and that needs the phone.
+    // security.md row 9: a change of the latched source needs a re-INVITE by the phone.
     let server = Server::start();
     let mut talk = Talk::new(&server);
     let up = talk.a.call(&talk.b);

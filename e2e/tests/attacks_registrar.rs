@@ -1,4 +1,4 @@
-//! Whose address is registered, where it may point to, and how much room it may take.
+//! Attacks on the registrar: foreign bindings, targets of contacts, and the space that bindings take.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::raw::{LIMIT, Raw};
 use e2e::{Extension, Server};
 
-/// How many contacts the server says that an extension has.
+/// Number of contacts that the server reports for an extension.
 fn bindings(raw: &mut Raw) -> usize {
     let to = format!("<sip:{}@localhost>", raw.user);
     let answer = raw.register_with(&to, "");
@@ -19,7 +19,7 @@ fn registered(server: &Server, extension: &Extension) -> bool {
     server.http(Some(&extension.key)).get(&path).expect(200)["extension"]["registered"] == true
 }
 
-/// Every letter as `%xx`.
+/// Every character as `%xx`.
 fn escaped(user: &str) -> String {
     user.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat()
 }
@@ -60,7 +60,7 @@ fn nobody_binds_or_unbinds_the_address_of_another_however_it_is_written() {
     let answer = thief.register_with(&format!("<sip:{b}@localhost>"), &contact);
     assert_eq!(answer.status(), Some(403), "{}", answer.text);
     assert!(registered(&server, &bob));
-    // The wildcard in one's own name leaves the others alone.
+    // The wildcard of the own account does not touch other accounts.
     let answer = thief.register_with(&format!("<sip:{a}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
     assert_eq!(answer.status(), Some(200), "{}", answer.text);
     assert!(registered(&server, &bob));
@@ -182,7 +182,7 @@ fn a_contact_cannot_write_headers_into_the_calls_to_it() {
 
 #[test]
 fn what_is_registered_elsewhere_sends_nothing_there() {
-    // security.md row 12: the calls of a phone go to where it registered from, so a Contact is no way to aim us at others.
+    // security.md row 12: calls go to the address from which a phone registered, so a Contact cannot aim them at others.
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut phone) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
@@ -196,7 +196,7 @@ fn what_is_registered_elsewhere_sends_nothing_there() {
     let invite = phone.expect_request("INVITE");
     phone.answer(&invite, 180, &format!("Contact: <sip:x@{}>\r\n", trap.local()), "");
     let local = phone.local();
-    // The 200 names the trap too; the ACK and the BYE come to the phone all the same.
+    // The 200 has the foreign address too; ACK and BYE still go to the phone.
     let text = format!("Contact: <sip:x@{}>\r\n", trap.local());
     phone.answer(&invite, 200, &text, &phone.sdp());
     let ok = caller.expect_final("INVITE");

@@ -1,4 +1,4 @@
-//! What a caller writes and what the called phone reads: broken bytes, lines within lines, descriptions that describe nothing.
+//! Invalid text from a caller and what the callee's phone receives: broken bytes, header injection, and invalid SDP.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn replaced(text: &str, what: &str, with: &[u8]) -> Vec<u8> {
     [head.as_bytes(), with, tail.as_bytes()].concat()
 }
 
-/// Nothing in a message that we wrote may be a control character, broken UTF-8, or a line that somebody else put there.
+/// A message that we send contains no control character, no broken UTF-8, and no injected header line.
 fn is_clean(raw: &[u8], what: &str) {
     let text = std::str::from_utf8(raw)
         .unwrap_or_else(|error| panic!("{what}: {error}\n{}", String::from_utf8_lossy(raw)));
@@ -64,10 +64,10 @@ fn is_clean(raw: &[u8], what: &str) {
     }
 }
 
-/// Sends an INVITE and reads what the called phone gets of it, which refuses it; the caller's final answer, where there is one.
+/// Send an INVITE and return the INVITE that the callee's phone receives (which it rejects) and the caller's final response, if there is one.
 fn try_invite(a: &mut Raw, b: &Raw, invite: &[u8], what: &str) -> Option<u16> {
     a.send(invite);
-    // Behind it, a question that is always answered.
+    // A request behind it that is always answered.
     let (from, id) = (a.from_line(), a.fresh());
     let marker = a.request("OPTIONS", "sip:localhost", &from, "<sip:localhost>", &id, 1, "", "");
     a.send(marker.as_bytes());
@@ -92,7 +92,7 @@ fn try_invite(a: &mut Raw, b: &Raw, invite: &[u8], what: &str) -> Option<u16> {
     last
 }
 
-/// Bytes that do not belong into a header.
+/// Bytes that are invalid in a header.
 const BYTES: [(&str, &[u8]); 16] = [
     ("a NUL", b"a\0b"),
     ("broken UTF-8", b"a\xff\xfe\xc3(b"),
@@ -187,7 +187,7 @@ fn nothing_broken_in_any_header_of_an_invite_reaches_the_called_phone() {
     assert!(alive(server.sip()));
     let log = server.log();
     assert!(!log.lines().any(|line| line.trim_start().starts_with("X-Evil")) && !log.contains('\0'), "{log}");
-    // What was written down of it is read back as text.
+    // The call record is valid text.
     let calls = server.admin().get("/api/v1/calls?limit=100").expect(200);
     for call in calls["calls"].as_array().expect("calls") {
         let id = call["sessionId"].as_str().expect("an id");
@@ -196,7 +196,7 @@ fn nothing_broken_in_any_header_of_an_invite_reaches_the_called_phone() {
     }
 }
 
-/// Descriptions that are none, or describe nothing that could be heard.
+/// Invalid SDP, and SDP without usable media.
 fn descriptions() -> Vec<String> {
     let ok = |more: &str| {
         format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{more}")
@@ -305,7 +305,7 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
         a.acknowledge(&invite, &refused);
         b.expect_request("ACK");
     }
-    // The called phone answers as badly, and the caller is told of a clean end.
+    // The callee's phone answers with equally invalid SDP; the caller gets a clean final response.
     let body = a.sdp();
     for answer in all.iter().take(12) {
         let dialling = a.invite(&b.number.clone(), "", &body);
@@ -392,7 +392,7 @@ fn what_is_too_much_for_a_message_is_refused_and_survived() {
         assert!(alive(server.sip()), "{}", &text[..60]);
         assert!(start.elapsed() < Duration::from_secs(2), "{}", &text[..60]);
     }
-    // The same in one stream.
+    // The same over one TCP connection.
     let mut wire = Wire::tcp(server.sip());
     let text = options(&wire, 1).replace("Contact:", &format!("X: {}\r\nContact:", "a".repeat(70_000)));
     wire.send(text.as_bytes());

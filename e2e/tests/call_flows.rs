@@ -1,4 +1,4 @@
-//! Calls as they go wrong and right on the wire, told by pairs of SIPp scenarios.
+//! Call flows on the wire, successful and failing, with pairs of SIPp scenarios.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Office {
         Self { server, alice, bob }
     }
 
-    /// Registers a phone of Bob's and lets it play this part.
+    /// Register Bob's phone and start this scenario as the callee.
     fn callee(&self, name: &str) -> Running {
         let port = self.server.spare_port(8);
         register_port(&self.server, &self.bob, port);
@@ -33,12 +33,12 @@ impl Office {
         scenario(name, self.server.sip(), port).from(&self.bob).within(Duration::from_secs(130))
     }
 
-    /// Alice calls Bob in this way.
+    /// Alice calls Bob with this scenario.
     fn caller(&self, name: &str) -> Scenario {
         scenario(name, self.server.sip(), self.server.spare_port(0)).from(&self.alice).to("1002")
     }
 
-    /// Both sides play their parts to the end; the record of the call is the answer.
+    /// Run both scenarios to their end. Returns the record of the call.
     fn play(&self, caller: &str, callee: &str) -> Value {
         let running = self.callee(callee);
         self.caller(caller).passes();
@@ -151,7 +151,7 @@ fn a_repeated_invite_is_one_call() {
     let answer = challenge.answer(&office.alice.username, &office.alice.password, "INVITE", &invite.uri, 1);
     let again = invite.text(2, Some(&answer));
     for _ in 0..3 {
-        // The phone did not see the 100: the very same bytes come again.
+        // The phone has not received the 100 and retransmits the same bytes.
         wire.send(again.as_bytes());
     }
     until(Duration::from_secs(5), "the caller hears it ringing", || {
@@ -227,7 +227,7 @@ fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
     let dialling = caller.invite("1002", "", &sdp);
     caller.send(dialling.text.as_bytes());
     let invites: Vec<_> = phones.iter().map(|phone| phone.expect_request("INVITE")).collect();
-    // Both answer before either is told of the other.
+    // Both answer before either gets CANCEL.
     for (phone, invite) in phones.iter().zip(&invites) {
         phone.answer(invite, 200, "", &phone.sdp());
     }

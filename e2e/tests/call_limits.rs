@@ -1,4 +1,4 @@
-//! How many calls one user may have, how long one may last, and what a second call finds.
+//! Limits of simultaneous calls per user and of call duration, and call waiting.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 const ECHO: &str = "*43";
 
-/// Calls the echo test; the call that is up, or the refusal.
+/// Call the echo test. Returns the confirmed call or the rejection.
 fn call(phone: &mut Raw, number: &str) -> Result<Side, Message> {
     let body = phone.sdp();
     let dialling = phone.invite(number, "", &body);
@@ -77,8 +77,8 @@ fn the_limit_can_be_lower_and_calls_of_the_api_count_as_well() {
     phone.hang_up(&mut by_hand);
 }
 
-/// That a call really ends after four hours is shown in the exchange's own tests, where four hours take a moment. Here: that the hours
-/// are an operator's to choose, and what is said where they make no sense.
+/// That a call ends after four hours is tested in simulated time in `crates/switch/tests`. Here: the limit can be configured, and invalid values
+/// give an error.
 #[test]
 fn the_hours_of_a_call_are_configured_and_checked() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! The database goes away under calls: nobody on the phone notices, the API says so at once, and nothing is missing afterwards.
+//! A database outage during calls: calls are not affected, the API reports it at once, and no record is lost.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use e2e::raw::{Raw, Up};
 use e2e::{Answer, Http, Postgres, Server, until};
 use serde_json::json;
 
-/// How long it is away, unless `CENTRALITA_AWAY_SECONDS` says otherwise: 60 is what is promised, 10 is what every run can wait for.
+/// Length of the outage in seconds, unless `CENTRALITA_AWAY_SECONDS` is set: 60 are promised, 10 is short enough for every run.
 const AWAY: Duration = Duration::from_secs(10);
-/// Calls that are up all the while.
+/// Calls that are active during the whole outage.
 const HELD: usize = 3;
-/// Between two calls.
+/// Pause between two calls.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How soon who asks the API is told.
+/// Time limit for an API response during the outage.
 const TOLD: Duration = Duration::from_secs(1);
-/// How soon everything is well afterwards.
+/// Time limit for full recovery after the outage.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 fn away() -> Duration {
@@ -33,9 +33,9 @@ struct Office {
     admin: Http,
     alice: Raw,
     bob: Raw,
-    /// Of the first extension.
+    /// Id of the first extension.
     path: String,
-    /// The slowest refusal of a write.
+    /// The slowest 503 to a write.
     slowest: std::cell::Cell<Duration>,
 }
 
@@ -56,7 +56,7 @@ impl Office {
         self.bob.answer(&bye, 200, "", "");
     }
 
-    /// A write is refused with 503, when to come back, and without delay. Whether it was made nevertheless.
+    /// A write gets 503 with Retry-After and without delay. Returns whether it was executed nevertheless.
     fn refuses(&self, write: impl FnOnce(&Http) -> Answer) -> bool {
         let asked = Instant::now();
         let answer = write(&self.admin);
@@ -77,7 +77,7 @@ impl Office {
         http.post("/api/v1/voip/extensions/create", &body)
     }
 
-    /// One write after the other, each of another kind.
+    /// Writes of each kind, one after the other.
     fn refuses_writes(&self, round: u32) -> bool {
         self.refuses(|http| match round % 4 {
             0 => Self::creates(http, 30_000 + round),
@@ -87,7 +87,7 @@ impl Office {
         })
     }
 
-    /// Goes through an outage that `begin` and `end` make.
+    /// Run the test with an outage made by `begin` and `end`.
     fn lives_through(&mut self, begin: impl FnOnce(), end: impl FnOnce()) {
         let away = away();
         let mut held: Vec<Up> = (0..HELD).map(|_| self.alice.call(&self.bob)).collect();
@@ -105,9 +105,9 @@ impl Office {
             let listed = self.admin.get("/api/v1/calls?active=false");
             assert_eq!(listed.status, 503, "{listed:?}");
             assert!(asked.elapsed() <= TOLD, "told after {:?}", asked.elapsed());
-            // What is in memory is as quick as ever.
+            // Reads from memory are as fast as ever.
             self.admin.get("/api/v1/voip/extensions").expect(200);
-            // One call after the other: the ports of those that are over rest for a while.
+            // One call after the other: the ports of ended calls are quarantined for a while.
             if begun.elapsed() >= next {
                 next = begun.elapsed() + PAUSE;
                 for up in &mut held {
@@ -153,7 +153,7 @@ impl Office {
             extensions["extensions"].as_array().into_iter().flatten().map(name).collect();
         let last = format!("{number} Meanwhile");
         assert_eq!(shown, ["1001 Phone 1001", "1002 Phone 1002", last.as_str()], "nothing else");
-        self.alice.register(); // its password is the old one
+        self.alice.register(); // its password is unchanged
         assert!(!self.server.log().contains(PASSWORD), "the log names the database's password");
     }
 }

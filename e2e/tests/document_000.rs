@@ -1,4 +1,4 @@
-//! The lines of the user's first document, as they stand there: only host, key and ids are filled in.
+//! The commands of the user's first document, unchanged except for host, key and ids.
 
 use std::process::Command;
 
@@ -49,7 +49,7 @@ fn every_line_works_with_a_key() {
     assert_eq!(text("proxyServer"), server.sip().to_string(), "S43: an address that a phone can reach");
     assert_eq!(text("transportProtocol"), "UDP");
 
-    // S37: flat, with a boolean that is called uptime.
+    // S37: flat JSON, with a boolean called `uptime`.
     let (status, answer) = DOCUMENT.run(&server, &with_key("/opensips/health"));
     assert_eq!(status, 200);
     assert_eq!(
@@ -59,7 +59,7 @@ fn every_line_works_with_a_key() {
     );
     assert!(answer["activeCalls"].is_u64() && answer["success"].is_null(), "{answer}");
 
-    // S49: Twilio is not configured, and the line says so.
+    // S49: Twilio is not configured, and the response says so.
     let initiate = with_key("/opensips/call/initiate");
     let (status, answer) = DOCUMENT.run(&server, &initiate);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What really happened is told: each fact once, in order, whenever the process dies (S88, S95).
+//! Events: each fact once, in order, whenever the process is killed (S88, S95).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn events(server: &Server, query: &str) -> Vec<Value> {
     page["events"].as_array().unwrap().clone()
 }
 
-/// The kinds of events about calls, by call.
+/// Kinds of call events, by call.
 fn calls(server: &Server) -> BTreeMap<String, Vec<String>> {
     let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in events(server, "type=call_started,call_ringing,call_answered,call_ended") {
@@ -53,7 +53,7 @@ fn calls_and_phones_are_told_once_though_the_process_is_killed() {
         (there == wanted).then_some(())
     };
     until(Duration::from_secs(10), "the first call is told", || told(&[&RUNG]));
-    // One that is up when the process dies, whether the database has heard of it or not.
+    // A call that is active when the process is killed, whether it is in the database yet or not.
     a.call(&b);
     server.restart();
     let told = |server: &Server| {
@@ -64,7 +64,7 @@ fn calls_and_phones_are_told_once_though_the_process_is_killed() {
     until(Duration::from_secs(20), "both phones are told", || {
         (events(&server, "type=registration_added").len() >= 2).then_some(())
     });
-    // The journal is read again by each start: what is in the database already is no news.
+    // Each start reads the journal again: facts that are in the database already give no new event.
     for _ in 0..2 {
         server.restart();
         let ended = events(&server, "type=call_ended");

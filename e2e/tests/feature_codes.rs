@@ -1,11 +1,11 @@
-//! Feature codes with real phones: a setting that is dialled is there over the API, in the audit and in the next call, and is heard.
+//! Feature codes with real phones: a dialled setting appears in the API, in the audit log and in the next call, and is confirmed by tones.
 
 use std::time::Duration;
 
 use e2e::{Account, Extension, Phone, Server, soon};
 use serde_json::{Value, json};
 
-/// The first of the two tones for on is 440 Hz, for off 660 Hz.
+/// The first of the two tones is 440 Hz for on and 660 Hz for off.
 const OWN: u32 = 1000;
 
 struct Office {
@@ -30,7 +30,7 @@ impl Office {
         self.server.admin().get(&path).expect(200)["extension"].clone()
     }
 
-    /// A phone dials a code, is answered, and is hung up on once it was told.
+    /// A phone dials a code, is answered, and gets BYE after the confirmation.
     fn dial(phone: &mut Phone, code: &str) {
         phone.dial(code);
         phone.expect("CALL_ESTABLISHED");

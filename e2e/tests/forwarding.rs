@@ -1,4 +1,4 @@
-//! Calls that go on to another phone, with real phones: who hears which tone is measured.
+//! Forwarding with real phones: each party's received tone is measured.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const ONE_SPEAKS: u32 = 440;
 const TWO_SPEAKS: u32 = 1000;
 const THREE_SPEAKS: u32 = 620;
 
-/// 1001 calls 1002, whose calls go to 1003.
+/// 1001 calls 1002, which forwards to 1003.
 struct Office {
     server: Server,
     bob: Extension,
@@ -41,7 +41,7 @@ impl Office {
         Phone::registered("two", TWO_SPEAKS, &Account::of(&self.bob, self.server.sip()).answering(answering))
     }
 
-    /// 1001 and 1003 talk and hang up; the record says why the call went there.
+    /// 1001 and 1003 talk and hang up; the record has the reason of the forwarding.
     fn one_talks_with_three(&mut self, why: &str) -> Value {
         self.three.expect("CALL_ESTABLISHED");
         self.one.expect("CALL_ESTABLISHED");

@@ -1,4 +1,4 @@
-//! What thieves dial, by every door of the house and in every spelling, and what a house allows its own people (security.md rows 7 and 31).
+//! Toll fraud: forbidden numbers by every origin and in every spelling, and the outbound limits of users (security.md rows 7 and 31).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const MADRID: &str = "+34912345678";
 const INITIATE: &str = "/api/v1/opensips/call/initiate";
 
-/// Texts that a person or a program gives as a number.
+/// Spellings of a number from a person or a program.
 const TEXTS: [&str; 42] = [
     "+19005551234",
     "19005551234",
@@ -57,7 +57,7 @@ const TEXTS: [&str; 42] = [
     "+2471234",
 ];
 
-/// What only a Request-URI can say.
+/// Spellings that only a Request-URI can have.
 const URIS: [&str; 25] = [
     "sip:+19005551234@localhost",
     "sip:0019005551234@localhost",
@@ -86,7 +86,7 @@ const URIS: [&str; 25] = [
     "sip:+881612345678@localhost",
 ];
 
-/// A carrier's socket: what it says goes to the server.
+/// A carrier's socket that sends to the server.
 fn carrier(server: &Server) -> Raw {
     let carrier = Raw::at(IpAddr::V4(Ipv4Addr::LOCALHOST), server.sip(), "carrier", "");
     let hosts = [json!({"host": "127.0.0.1", "port": carrier.local().port()})];
@@ -106,7 +106,7 @@ fn generous(more: &str) -> Server {
     Server::with(Settings { more, ..Settings::default() })
 }
 
-/// Dial, and acknowledge the refusal that comes.
+/// Dial, and acknowledge the rejection.
 fn refused(phone: &mut Raw, number: &str) -> Message {
     let body = phone.sdp();
     let dialling = phone.invite(number, "", &body);
@@ -116,7 +116,7 @@ fn refused(phone: &mut Raw, number: &str) -> Message {
     refusal
 }
 
-/// A permitted call arrives, and is the first thing that the carrier has heard.
+/// A permitted call arrives, and is the first message that the carrier has received.
 fn the_carrier_heard_nothing_before(carrier: &Raw, phone: &mut Raw) {
     let body = phone.sdp();
     let dialling = phone.invite(MADRID, "", &body);
@@ -136,7 +136,7 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
     let (one, two) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut callee) = (phone(&server, &one), phone(&server, &two));
     let http = server.http(Some(&one.key));
-    // The telephone.
+    // By a phone.
     for uri in URIS {
         let contact = format!("Contact: <sip:a@{}>\r\nContent-Type: application/sdp\r\n", caller.local());
         let body = caller.sdp();
@@ -164,7 +164,7 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
             assert!(answer.json()["code"].is_string(), "{door}: {text:?}: {}", answer.body);
         }
     }
-    // A phone that sends its callers on.
+    // By a phone that redirects its callers (302).
     for target in
         ["<sip:+19005551234@localhost>", "<tel:+19005551234>", "<sip:0019005551234@127.0.0.1;user=phone>"]
     {
@@ -178,7 +178,7 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
         caller.acknowledge(&dialling.text, &refusal);
         assert!(matches!(refusal.status(), Some(400..=499)), "{target}: {}", refusal.text);
     }
-    // And one that transfers.
+    // By a phone that transfers (REFER).
     let mut up = caller.call(&callee);
     let text = callee.within(&mut up.callee, "REFER", "Refer-To: <sip:+19005551234@localhost>\r\n", "");
     let answer = callee.exchange(&text).and_then(|answer| answer.status());
@@ -242,7 +242,7 @@ fn a_user_begins_so_many_calls_to_the_outside_a_minute_and_is_told_so_in_his_lan
     soon("the refused call is recorded", || {
         server.calls().iter().any(|call| call["endReason"] == "call_rate_limit").then_some(())
     });
-    // A stranger to these limits: help.
+    // Emergency calls are not limited.
     let body = caller.sdp();
     let dialling = caller.invite("112", "", &body);
     caller.send(dialling.text.as_bytes());
@@ -263,12 +263,12 @@ fn help_is_called_while_the_house_is_being_closed_and_is_told_of() {
     let server = generous("[limits]\ncalls_per_user = 1\noutside_calls_per_minute = 1");
     let (one, two) = (server.extension("1001"), server.extension("1002"));
     let (mut a, mut b) = (phone(&server, &one), phone(&server, &two));
-    // Without a trunk the answer is clear, and is told of as well.
+    // Without a trunk the rejection is clear, and an event reports it.
     let refusal = refused(&mut a, "112");
     assert_eq!(refusal.status(), Some(503), "{}", refusal.text);
     assert!(refusal.header("Reason").is_some_and(|reason| reason.contains("use another telephone")));
     let carrier = carrier(&server);
-    let mut up = a.call(&b); // the one call that the user may have
+    let mut up = a.call(&b); // the only call that the user may have
     server.admin().post("/api/v1/opensips/stop", &json!({})).expect(200);
     let draining = refused(&mut a, MADRID);
     assert_eq!(draining.status(), Some(503), "{}", draining.text);

@@ -1,4 +1,4 @@
-//! The disk of the data directory fills up under calls and writes: calls go on, what was answered is kept, and writes come back by themselves.
+//! The disk of the data directory fills up during calls and writes: calls go on, acknowledged data is kept, and writes recover by themselves.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,14 +10,14 @@ use e2e::raw::Raw;
 use e2e::{Http, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
-/// How soon everything is well after there is room.
+/// Time limit for recovery once there is free space.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 fn small_disk() -> Server {
     Server::with(Settings { data_mb: Some(32), ..Settings::default() })
 }
 
-/// Somebody who makes extensions all the time, and notes which were answered with 200.
+/// A client that creates extensions all the time, and records which requests were answered with 200.
 struct Writer {
     stop: Arc<AtomicBool>,
     made: Arc<Mutex<BTreeSet<String>>>,
@@ -47,7 +47,7 @@ impl Writer {
                 assert!(answer.header("Retry-After").is_some(), "{answer:?}");
                 let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
                 refused.lock().unwrap().push(code);
-                std::thread::sleep(Duration::from_millis(20)); // who is refused does not come back at once
+                std::thread::sleep(Duration::from_millis(20)); // a rejected client pauses
             }
         };
         Writer { thread: Some(std::thread::spawn(work)), ..writer }
@@ -61,7 +61,7 @@ impl Writer {
         self.made.lock().unwrap().len()
     }
 
-    /// What was answered with 200.
+    /// The extensions that were answered with 200.
     fn stop(mut self) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("it was started").join().expect("every refusal was one of a full disk");
@@ -87,14 +87,14 @@ fn readiness(server: &Server) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
-/// Contacts of a user name that the exchange knows.
+/// Contacts of a username in the switch.
 fn contacts(server: &Server) -> BTreeSet<String> {
     let answer = server.admin().get("/api/v1/registrations?limit=100").expect(200);
     let contact = |one: &Value| one["contact"].as_str().map(str::to_owned);
     answer["registrations"].as_array().into_iter().flatten().filter_map(contact).collect()
 }
 
-/// Binds one more contact of this phone; whether it was answered with 200.
+/// Bind one more contact of this phone. Returns whether the response was 200.
 fn bind(phone: &mut Raw, n: usize) -> Option<String> {
     let contact = format!("sip:{}@127.0.0.1:{}", phone.user, 40_000 + n);
     let to = format!("<sip:{}@localhost>", phone.user);
@@ -105,7 +105,7 @@ fn bind(phone: &mut Raw, n: usize) -> Option<String> {
 fn is_whole(server: &Server) {
     let database = server.data().join("centralita.db");
     if !database.exists() {
-        return; // PostgreSQL keeps its own
+        return; // PostgreSQL has its own disk
     }
     let script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone()[0])";
     let checked = Command::new("python3").args(["-c", script]).arg(&database).output().expect("python3 runs");
@@ -139,7 +139,7 @@ fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
     assert_eq!((status, told["status"].as_str()), (503, Some("disk_full")), "{told}");
     let component = if on_disk { "database" } else { "journal" };
     assert_ne!(told[component], "ok", "{told}");
-    // What the journal has set aside is enough for the day to go on.
+    // The space that the journal has reserved is enough to go on.
     alice.still_up(&mut held.caller);
     for n in 1..6 {
         bound.extend(bind(&mut alice, n));

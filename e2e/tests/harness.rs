@@ -1,11 +1,11 @@
-//! The harness itself: two phones that talk without any server are heard rightly, so what a test hears later is the server's doing.
+//! Tests of the harness itself: two phones without a server are measured correctly, so that later results are due to the server.
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use e2e::{Account, Answering, Block, Nat, Phone, Transport, soon};
 
-/// An account whose server is simply the other phone: it refuses the registration and takes the calls.
+/// An account whose server is the other phone: it rejects the registration and accepts calls.
 fn directly(name: &str, peer: u16, answering: Answering) -> Account {
     Account {
         username: name.to_owned(),

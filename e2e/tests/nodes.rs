@@ -1,4 +1,4 @@
-//! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
+//! Two servers on one PostgreSQL: a change on one is effective on the other within a second.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ impl Nodes {
     fn start() -> Self {
         let database = Postgres::shared().database();
         let (a, mut b) = (Server::start_on(&database), Server::start_on(&database));
-        // What one seals the other must open.
+        // Secrets sealed by one must be readable by the other.
         let key = |node: &Server| node.data().join("seal.key");
         std::fs::copy(key(&a), key(&b)).expect("the key is copied");
         b.restart();
         Nodes { a, b, database }
     }
 
-    /// What `psql` says of the database that they share.
+    /// Output of `psql` for the shared database.
     fn ask(&self, sql: &str) -> String {
         let name = self.database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
         Postgres::shared().psql(name, sql).unwrap()
     }
 }
 
-/// Two extensions whose phones are registered with the second node, and what the first node is told about them.
+/// Two extensions with phones registered at the second node, to be changed on the first node.
 struct Told {
     alice: Extension,
     bob: Extension,
@@ -57,7 +57,7 @@ impl Told {
         Told { alice, bob, phones, recurring: String::new(), password: String::new() }
     }
 
-    /// A new password, a recurring call, another mailbox, and an extension that is out of service.
+    /// A new password, a recurring call, another mailbox, and an inactive extension.
     fn change(&mut self, node: &Server) {
         let path = |of: &Extension, what: &str| format!("/api/v1/voip/extensions/{}{what}", of.id);
         let alice = node.http(Some(&self.alice.key));
@@ -73,7 +73,7 @@ impl Told {
         bob.put(&path(&self.bob, ""), &json!({ "status": "inactive" })).expect(200);
     }
 
-    /// Whether a node shows all of it, and keeps no phone that it must not keep.
+    /// Whether a node has all changes, and no binding that they remove.
     fn is_known_to(&self, node: &Server, admin: &str) -> bool {
         let alice = node.http(Some(&self.alice.key));
         let voicemail =
@@ -87,7 +87,7 @@ impl Told {
             && phones["registrations"] == json!([])
     }
 
-    /// The phones notice as well: only the new password opens, and who is out of service does not get in.
+    /// The phones notice as well: only the new password is accepted, and the inactive extension cannot register.
     fn phones_feel_it(mut self) {
         let [alice, bob] = &mut self.phones;
         let register = |phone: &mut Raw| {
@@ -145,7 +145,7 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     let key = Some(extension.key.as_str());
     until(PROMISED, "both know it", || (b.http(key).get(&path).status == 200).then_some(()));
-    // Each writes a whole row: what it decided on must hold what the other has just written.
+    // Each node writes a whole row: its decision must include what the other has just written.
     for round in 0..10 {
         let (name, busy) = (format!("Name {round}"), round % 2 == 0);
         a.http(key).put(&path, &json!({ "displayName": name })).expect(200);
@@ -154,7 +154,7 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
         let answer = a.http(key).put(&path, &json!({ "callWaiting": busy })).expect(200);
         assert_eq!(answer["extension"]["doNotDisturb"], busy, "{answer}");
     }
-    // Extensions without a number get the next one that is free, wherever they are made.
+    // Extensions created without a number get the next free one, on either node.
     let make = |node: &Server| {
         let admin = Some(a.admin_key());
         let body = json!({ "displayName": "Next" });
@@ -189,7 +189,7 @@ fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
     let signal = |name: &str| assert!(Command::new("kill").args([name, &node]).status().unwrap().success());
     signal("-STOP");
     told.change(&nodes.a);
-    // What is older than a day is forgotten but for the last row.
+    // Changes older than a day are removed, except for the last one.
     nodes.ask("DELETE FROM outbox WHERE seq < (SELECT MAX(seq) FROM outbox)");
     assert_eq!(nodes.ask("SELECT COUNT(*) FROM outbox"), "1");
     signal("-CONT");
@@ -220,11 +220,11 @@ fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
     assert_eq!(a.finished_call()["status"], "completed");
 }
 
-/// A carrier that lets everybody register, and remembers who did: the port of his contact, and for how many seconds.
+/// A carrier that accepts every registration, and records the port of its contact and its expiry in seconds.
 struct Carrier {
     socket: UdpSocket,
     heard: Vec<(u16, u32)>,
-    /// What it grants, where that is less than what is wanted.
+    /// The expiry that it grants, if less than requested.
     most: u32,
 }
 
@@ -235,7 +235,7 @@ impl Carrier {
         Carrier { socket, heard: Vec::new(), most: u32::MAX }
     }
 
-    /// Answers what has come.
+    /// Respond to the received messages.
     fn listen(&mut self) {
         let mut buffer = [0_u8; 4096];
         while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
@@ -307,7 +307,7 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
     assert_eq!(carrier.heard.last(), Some(&(next, 600)));
 }
 
-/// A way to PostgreSQL's socket that can be taken away from the node that goes by it.
+/// A proxy to PostgreSQL's socket that can be interrupted for the node that uses it.
 struct Way {
     folder: PathBuf,
     socket: PathBuf,
@@ -315,7 +315,7 @@ struct Way {
 }
 
 impl Way {
-    /// A way to a database, and the address of the database by it.
+    /// A proxy to a database, and the database's URL through it.
     fn open(url: &str) -> (Way, String) {
         let folder = std::env::temp_dir().join(format!("centralita-way-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
@@ -332,7 +332,7 @@ impl Way {
         std::os::unix::fs::symlink(&self.socket, self.folder.join(".s.PGSQL.5432")).unwrap();
     }
 
-    /// From now on nothing gets through; who has another way connects again.
+    /// From now on no data passes; nodes that do not use the proxy are not affected.
     fn cut(&self) {
         std::fs::remove_file(self.folder.join(".s.PGSQL.5432")).unwrap();
         let sql = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ";
@@ -390,7 +390,7 @@ fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other()
         "and takes nothing back: {:?}",
         carrier.heard
     );
-    // The way is there again: nothing changes until the other one goes.
+    // The proxy works again: nothing changes until the other node stops.
     way.mend();
     b.stop();
     until(Duration::from_secs(40), "the first one registers anew", || {

@@ -1,4 +1,4 @@
-//! An operator's first hour: the doctor looks at the server that runs, a ban is seen and lifted, and the log tells a day.
+//! Operator tools: `doctor` checks the running server, a ban is shown and lifted, and the log describes a day.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use e2e::raw::Raw;
 use e2e::{Extension, Scratch, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
-/// What a command printed for programs.
+/// JSON output of a command.
 fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", said(output)))
@@ -20,7 +20,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What the doctor found of one thing: verdict and sentence.
+/// Verdict and sentence of one of `doctor`'s checks.
 fn found(findings: &Value, check: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = findings.as_array().expect("a list of findings");
@@ -39,7 +39,7 @@ fn from(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 7, last))
 }
 
-/// A REGISTER with this password; its status, where it is answered.
+/// A REGISTER with this password. Returns the status if there is a response.
 fn register(server: &Server, address: IpAddr, extension: &Extension, password: &str) -> Option<u16> {
     let mut raw = Raw::at(address, server.sip(), &extension.username, password);
     let challenge = raw.challenge();
@@ -75,8 +75,8 @@ fn the_doctor_asks_the_server_that_runs_and_not_the_configuration() {
     assert!(found(&findings, "configuration").is_empty(), "{findings:#}");
     let socket = server.data().join("control.sock").metadata().expect("the control socket is there");
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
-    // The configuration changes under it: the ports that matter are those that are open.
-    // No port of the default range for RTP, which would be a fault of its own.
+    // The configuration is changed under the running server: the open ports are the ones that count.
+    // No port of the default RTP range, which would be a fault of its own.
     let changed = "[sip]\nlisten = [\"udp://127.0.0.1:9\"]\n";
     std::fs::write(server.config(), changed).expect("the configuration is written");
     let findings = json(&server.command(&["doctor", "-o", "json"]));
@@ -91,7 +91,7 @@ fn the_doctor_knows_what_serve_lan_has_opened() {
     let everywhere = [("CENTRALITA__SIP__LISTEN", "udp://0.0.0.0:0")];
     let environment = everywhere.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let server = Server::with(Settings { environment, ..Settings::default() });
-    // The doctor's own configuration says loopback.
+    // The doctor's own configuration has loopback.
     let findings = json(&server.command(&["doctor", "-o", "json"]));
     let (_, sentence) = one(&findings, "public address");
     assert!(!sentence.contains("this machine only"), "{sentence}");
@@ -105,7 +105,7 @@ fn a_folder_that_may_not_be_read_is_no_server_that_does_not_run() {
     assert_eq!(verdict, "bad", "{sentence}");
     assert!(sentence.contains("cannot be read") && sentence.contains("ermission denied"), "{sentence}");
     assert_eq!(stranger.status.code(), Some(1));
-    // The same of every command that looks for a server.
+    // The same for every command that looks for a server.
     let status = self::stranger(&server, &["status"], &server.data());
     assert!(said(&status).contains("cannot be read"), "{}", said(&status));
 }
@@ -123,7 +123,7 @@ fn the_doctor_checks_what_a_start_will_need() {
     let (verdict, sentence) = one(&findings, "data directory");
     assert_eq!(verdict, "bad");
     assert!(sentence.contains("cannot be written"), "{sentence}");
-    // Who may write finds it good, and what is no database is named.
+    // A user with permission finds it in order, and an invalid database is named.
     let ours = |data: &std::path::Path| {
         let words = ["doctor", "-o", "json", "--data"];
         json(
@@ -145,7 +145,7 @@ fn the_doctor_checks_what_a_start_will_need() {
     assert!(sentence.contains("is not a SQLite database"), "{sentence}");
 }
 
-/// Runs a command as a user who owns nothing.
+/// Run a command as a user who owns no file.
 fn stranger(server: &Server, words: &[&str], data: &std::path::Path) -> Output {
     let mut command = Command::new(server.binary());
     command.args(words).arg("--data").arg(data).current_dir("/");
@@ -208,7 +208,7 @@ fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
     let (mut caller, mut callee) = (Raw::new(&server, &anna), Raw::new(&server, &bert));
     caller.register();
     callee.register();
-    // A refresh is nothing new.
+    // A refresh is not logged.
     callee.register();
     let mut up = caller.call(&callee);
     caller.hang_up(&mut up.caller);
@@ -224,7 +224,7 @@ fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
     assert_eq!((lines("call ended"), lines("phone registered")), (1, 2), "{}", server.log());
     let text = server.log();
     assert!(!text.contains(&anna.username) && !text.contains(&bert.username), "masked: {text}");
-    // `logs` prints text, and the lines as they are for programs.
+    // `logs` prints text; with the option it prints the JSON lines.
     let printed = server.command(&["logs"]);
     let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
     let line = printed.lines().find(|line| line.contains("call ended")).expect("the line of the call");

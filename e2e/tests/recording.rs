@@ -1,4 +1,4 @@
-//! Calls are recorded: each party on its own side, paused and resumed, through crashes, full disks and object stores.
+//! Call recording: one party per channel, pause and resume, crashes, full disks and object stores.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const ONE_SPEAKS: u32 = 440;
 const TWO_SPEAKS: u32 = 1000;
-/// Bytes of a second in a stereo WAV file.
+/// Bytes per second of a stereo WAV file.
 const SECOND: u64 = 32_000;
 const LONG: Duration = Duration::from_secs(40);
 
@@ -22,14 +22,14 @@ struct Office {
 }
 
 impl Office {
-    /// Two phones that talk; `prepare` comes before the call.
+    /// Two phones in a call; `prepare` runs before the call.
     fn talking(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Office {
         let office = Office::connected("PCMU", recording, prepare);
         office.two.hears(ONE_SPEAKS);
         office
     }
 
-    /// Two phones that know these codecs, and talk.
+    /// Two phones with these codecs in a call.
     fn connected(
         codecs: &'static str,
         recording: &str,
@@ -58,7 +58,7 @@ impl Office {
         self.server.http(Some(&self.alice.key)).post(&path, &json!({})).expect(200)["recording"].clone()
     }
 
-    /// What the legs of the call speak.
+    /// Codecs of the call's legs.
     fn codecs(&self) -> Vec<Value> {
         let calls = self.server.calls();
         calls[0]["legs"]
@@ -66,7 +66,7 @@ impl Office {
             .map_or_else(Vec::new, |legs| legs.iter().map(|l| l["codec"].clone()).collect())
     }
 
-    /// The first recording that is listed.
+    /// The first recording in the list.
     fn listed(&self) -> Value {
         soon("the recording is listed", || {
             let list = self.server.http(Some(&self.alice.key)).get("/api/v1/recordings").expect(200);
@@ -74,7 +74,7 @@ impl Office {
         })
     }
 
-    /// A recording as WAV has both tones in its last second and a half.
+    /// The WAV recording contains both tones in its last second and a half.
     fn ends_with_both_tones(&self, id: &str) {
         let (status, head, wav) = self.audio(id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
@@ -87,7 +87,7 @@ impl Office {
         if answer.status == 404 { Value::Null } else { answer.expect(200)["recording"].clone() }
     }
 
-    /// Wait until it is in this state.
+    /// Wait until the recording is in this state.
     fn becomes(&self, id: &str, state: &str) -> Value {
         let what = format!("the recording is {state}");
         until(LONG, &what, || Some(self.recording(id)).filter(|recording| recording["state"] == state))
@@ -97,7 +97,7 @@ impl Office {
         self.server.data().join(format!("recordings/{id}.{ending}"))
     }
 
-    /// The audio as bytes, with its status and head.
+    /// Status, head and bytes of the audio.
     fn audio(&self, id: &str, query: &str, range: Option<&str>) -> (u16, String, Vec<u8>) {
         let url = format!("http://{}/api/v1/recordings/{id}/audio{query}", self.server.http_address());
         let key = format!("Authorization: Bearer {}", self.alice.key);
@@ -105,10 +105,10 @@ impl Office {
     }
 }
 
-/// How curl signs for an S3 server.
+/// Options for curl to sign S3 requests.
 const SIGNED: [&str; 4] = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "us:ours"];
 
-/// Status, head and body, byte for byte.
+/// Status, head and body as bytes.
 fn fetch(folder: &Path, url: &str, how: &[&str], range: Option<&str>) -> (u16, String, Vec<u8>) {
     let (head, body) = (folder.join("head"), folder.join("body"));
     std::fs::remove_file(&body).ok();
@@ -129,7 +129,7 @@ fn grows_to(file: &Path, bytes: u64) -> u64 {
     until(LONG, &format!("{} has {bytes} bytes", file.display()), || Some(length()).filter(|n| *n >= bytes))
 }
 
-/// Left and right of a stereo WAV file of ours.
+/// Left and right channel of a stereo WAV file of ours.
 fn sides(wav: &[u8]) -> [Vec<i16>; 2] {
     assert_eq!((&wav[..4], wav[22], &wav[36..40]), (&b"RIFF"[..], 2, &b"data"[..]));
     let said = u32::from_le_bytes(wav[40..44].try_into().expect("four bytes")) as usize;
@@ -138,7 +138,7 @@ fn sides(wav: &[u8]) -> [Vec<i16>; 2] {
     [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect())
 }
 
-/// What is on both sides between two moments, in milliseconds.
+/// Sound of both channels between two times in milliseconds.
 fn heard(sides: &[Vec<i16>; 2], from: usize, to: usize) -> [tone::Sound; 2] {
     [0, 1].map(|side| tone::measure(&sides[side][from * 8..to * 8]))
 }
@@ -162,7 +162,7 @@ fn each_party_is_on_its_side_and_a_pause_is_silent() {
     let resume = grows_to(&file, pause + 4 * SECOND);
     assert_eq!(office.verb("resume")["paused"], false);
     let end = grows_to(&file, resume + 3 * SECOND);
-    // It is the session's while it runs, and afterwards.
+    // It belongs to the session while it runs, and afterwards.
     let session = format!("/api/v1/opensips/call/{}", office.session());
     let http = office.server.http(Some(&office.alice.key));
     assert_eq!(http.get(&session).expect(200)["session"]["recordings"], json!([id]));
@@ -170,7 +170,7 @@ fn each_party_is_on_its_side_and_a_pause_is_silent() {
     assert!(running.status == 409 || running.status == 404, "{running:?}");
     office.verb("stop");
     let done = office.becomes(&id, "complete");
-    office.two.hears(ONE_SPEAKS); // the call goes on
+    office.two.hears(ONE_SPEAKS); // the call continues
     let (status, head, wav) = office.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
     assert!(wav.len() as u64 >= end);
@@ -182,7 +182,7 @@ fn each_party_is_on_its_side_and_a_pause_is_silent() {
     assert!(left.is_silence() && right.is_silence(), "{left:?} {right:?}");
     check_tones(&both, both[0].len() / 8 - 2_000, both[0].len() / 8 - 500);
 
-    // Parts of it.
+    // Range requests.
     let (status, head, part) = office.audio(&id, "", Some("bytes=1000-1999"));
     assert_eq!((status, &part[..]), (206, &wav[1_000..2_000]), "{head}");
     assert!(head.contains(&format!("content-range: bytes 1000-1999/{}", wav.len())), "{head}");
@@ -190,7 +190,7 @@ fn each_party_is_on_its_side_and_a_pause_is_silent() {
     assert_eq!((status, &part[..]), (206, &wav[wav.len() - 500..]));
     assert_eq!(office.audio(&id, "", Some("bytes=99999999-")).0, 416);
 
-    // Others do not know it.
+    // Other users get 404.
     let stranger = office.server.key_for("user_of_nothing");
     for path in [format!("/api/v1/recordings/{id}"), format!("/api/v1/recordings/{id}/audio")] {
         assert_eq!(office.server.http(Some(&stranger)).get(&path).status, 404);
@@ -224,7 +224,7 @@ fn an_extension_that_wants_it_is_recorded_by_itself_as_opus() {
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
     let both = sides(&wav);
     check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
-    // Deleted is gone, for everybody and from the disk.
+    // A deleted recording is gone, for everybody and from the disk.
     let path = format!("/api/v1/recordings/{id}");
     let http = office.server.http(Some(&office.alice.key));
     http.delete(&path).expect(200);
@@ -297,7 +297,7 @@ fn a_full_disk_ends_the_recording_and_not_the_call() {
     assert_eq!(refused["code"], "not_recording");
 }
 
-/// An S3 server from PyPI. It is ended when it goes out of scope.
+/// An S3 server from PyPI. It is ended when it is dropped.
 struct Objects {
     child: Child,
     address: String,
@@ -343,7 +343,7 @@ fn recordings_go_to_the_object_store_when_it_is_there() {
     grows_to(&office.file(&id, "wav"), 2 * SECOND);
     office.verb("stop");
     office.becomes(&id, "complete");
-    // The store is away: the recording is heard from the folder, and attempts go on.
+    // The store is down: the recording is served from the local directory, and uploads are retried.
     until(LONG, "an upload was tried", || office.server.log().contains("cannot be moved").then_some(()));
     let (status, _, wav) = office.audio(&id, "", None);
     assert_eq!((status, office.recording(&id)["storedIn"].as_str()), (200, Some("folder")));

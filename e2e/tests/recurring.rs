@@ -1,4 +1,4 @@
-//! Recurring calls in the real binary: they ring when they are due, at their pace, and once, however often the process is killed.
+//! Recurring calls in the real binary: dialled when due, at the configured pace, and once, however often the process is killed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn a_due_call_rings_the_extension_then_the_destination() {
     b.register();
     let id = plan(&server, &alice, "1002", now() / 1_000_000 + 3);
 
-    // S86: the extension's phone first, and only once it has answered the destination.
+    // S86: the extension's phone rings first, and the destination only once it has answered.
     let invite = a.expect_request("INVITE");
     assert!(now() / 1000 % 1000 < 700, "S81: not when it was due");
     assert!(b.drain().iter().all(|message| message.method() != Some("INVITE")));
@@ -38,14 +38,14 @@ fn a_due_call_rings_the_extension_then_the_destination() {
     b.hang_up(&mut side);
     a.expect_request("BYE");
 
-    // S83: switched off, it is never due.
+    // S83: disabled, it is never due.
     let path = format!("/api/v1/voip/recurring-calls/{id}");
     let on = http.get(&path).expect(200);
     assert!(on["recurringCall"]["nextExecution"].is_string(), "{on}");
     let off = http.put(&path, &json!({"enabled": false})).expect(200);
     assert!(off["recurringCall"]["nextExecution"].is_null(), "{off}");
 
-    // The same by the command line.
+    // The same on the command line.
     let next = server.command(&["schedule", "next", &id, "--count", "2", "-o", "json"]);
     let next: Value = serde_json::from_slice(&next.stdout).unwrap_or_else(|_| panic!("{next:?}"));
     assert_eq!(next.as_array().map(Vec::len), Some(2), "{next}");
@@ -64,13 +64,13 @@ fn what_nobody_takes_is_recorded_as_failed_with_its_reason() {
     a.answer(&invite, 486, "", "");
     let run = ended_run(&server, &alice, &id);
     assert_eq!((&run["state"], &run["endReason"]), (&json!("failed"), &json!("busy")), "{run}"); // S95
-    // Nobody is there to take it back when it is removed, and its history goes with it for those who ask.
+    // Its removal ends nothing here, and its history is removed too.
     let path = format!("/api/v1/voip/recurring-calls/{id}");
     server.http(Some(&alice.key)).delete(&path).expect(200);
     assert_eq!(server.http(Some(&alice.key)).get(&path).status, 404);
 }
 
-/// The Call-ID of the device's leg of a run's call; `None` where it had none.
+/// Call-ID of the device's leg in a run's call; `None` if there was no such leg.
 fn device_leg(server: &Server, extension: &Extension, run: &Value) -> Option<String> {
     let session = run["sessionId"].as_str()?;
     let path = format!("/api/v1/opensips/call/{session}");
@@ -97,7 +97,7 @@ fn calls_that_are_due_together_are_begun_at_a_pace_and_in_order() {
     // (`crates/switch/tests/recurring_calls.rs`).
     let span = came[came.len() - 1].duration_since(came[0]);
     assert!(span > Duration::from_millis(300), "ten calls within {span:?} at five per second");
-    // In the order in which they were due and, due together, in that of their ids.
+    // In the order of their due times and, for equal times, of their ids.
     ids.sort();
     let calls = phone.calls();
     let in_order: Vec<Instant> = ids
@@ -115,12 +115,12 @@ fn calls_that_are_due_together_are_begun_at_a_pace_and_in_order() {
 fn kills_around_due_instants_neither_double_nor_forget_a_call() {
     const KILLS: u64 = 20;
     const AT_ONCE: usize = 4;
-    // S85: the process dies between half a second before the instant and half a second after it.
+    // S85: the process is killed between half a second before the due time and half a second after it.
     let more =
         "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 20\ncalls_per_user = 1000\n"
             .to_owned();
     let mut server = Server::with(Settings { more, ..Settings::default() });
-    // A phone for each call of a round: what rings tells which call it is.
+    // One phone per call of a round, so that the ringing phone identifies the call.
     let lines: Vec<(Extension, Answerer)> = (0..AT_ONCE)
         .map(|n| {
             let extension = server.extension(&format!("{}", 1001 + n));

@@ -1,7 +1,6 @@
-//! Recurring calls on two servers that share one PostgreSQL, while one or the other dies by `kill -9`: what is due runs once, or is
-//! recorded as missed.
+//! Recurring calls on two servers with one PostgreSQL, while one or the other is killed: every occurrence is dialled once, or recorded as missed.
 //!
-//! Rounds: `CENTRALITA_KILLS`, 2 where not given.
+//! Rounds: `CENTRALITA_KILLS`, default 2.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,14 +12,14 @@ use serde_json::{Value, json};
 
 /// Calls that are due in the same second.
 const AT_ONCE: usize = 4;
-/// Seconds one after the other in which calls are due; the kill falls into their middle.
+/// Consecutive seconds in which calls are due; the kill happens in the middle.
 const SECONDS: usize = 3;
 
-/// An extension with phones at the servers. It is due once in a round: what rings tells which call it is.
+/// An extension with phones at the servers. It is due once per round, so that the ringing phone identifies the call.
 struct Line {
     extension: Extension,
     phones: Vec<Answerer>,
-    /// How often it had rung before this round.
+    /// Number of its calls before this round.
     before: usize,
 }
 
@@ -37,12 +36,12 @@ struct Office {
 }
 
 impl Office {
-    /// Each line has a phone at both servers.
+    /// Each extension has a phone at both servers.
     fn open() -> Self {
         Self::with_phones(|_| vec![0, 1])
     }
 
-    /// `at` says at which servers a line has its phones.
+    /// `at`: the servers at which an extension has its phones.
     fn with_phones(at: impl Fn(usize) -> Vec<usize>) -> Self {
         let url = Postgres::shared().database();
         let database = url.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
@@ -63,7 +62,7 @@ impl Office {
         Postgres::shared().psql(&self.database, sql).expect("an answer")
     }
 
-    /// How many events tell of ends of recurring calls, and of how many calls.
+    /// Number of final events of recurring calls, and number of calls in them.
     fn told(&self) -> (usize, usize) {
         let answer = self.sql(
             "SELECT COUNT(*), COUNT(DISTINCT subject) FROM events WHERE kind IN \
@@ -73,11 +72,11 @@ impl Office {
         (all.parse().expect("a number"), distinct.parse().expect("a number"))
     }
 
-    /// End the call of a run at whichever server has it, and take the recurring call away.
+    /// End the call of a run at the server that has it, and remove the recurring call.
     fn clear(&self, extension: &Extension, id: &str, run: &Value) {
         if let Some(session) = run["sessionId"].as_str() {
             let path = format!("/api/v1/opensips/call/{session}/end");
-            // A server that has not got the call may know of it all the same: both are asked.
+            // A server that does not have the call may know of it: both are asked.
             let end = |node: &Server| node.http(Some(&extension.key)).post(&path, &json!({})).status;
             assert!(self.nodes.each_ref().map(end).contains(&200), "nobody knows the call: {run}");
         }
@@ -86,7 +85,7 @@ impl Office {
     }
 }
 
-/// A phone at a server that knows the extension by now.
+/// A phone at a server that already knows the extension.
 fn answerer(node: &Server, extension: &Extension) -> Answerer {
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     soon("the server knows the extension", || {
@@ -110,7 +109,7 @@ fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
         let each = office.lines.iter().enumerate();
         let ids: Vec<String> = each.map(|(n, line)| plan(planner, &line.extension, "*43", due(n))).collect();
         assert!(now() / 1_000_000 + 2 <= middle, "they were planned in time");
-        // Between half a second before an instant and half a second after it.
+        // Between half a second before a due time and half a second after it.
         let at = middle * 1_000_000 - 500_000 + kill * 1_000_000 / kills;
         std::thread::sleep(Duration::from_micros(at.saturating_sub(now())));
         let victim = &mut office.nodes[(kill % 2) as usize];
@@ -135,7 +134,7 @@ fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
     assert_eq!(outcomes.values().sum::<usize>(), all, "{outcomes:?}");
     let rung: usize = office.lines.iter().map(|line| line.before).sum();
     assert!(rung * 100 >= all * 95, "{rung} of {all} rang: {outcomes:?}");
-    // The table says the same, and each end was told once, whichever of the two told it.
+    // The table agrees, and each end has one event, from either server.
     let rows = office.sql(
         "SELECT COUNT(*), COUNT(*) FILTER (WHERE state IN ('done', 'failed')), MAX(attempts) FROM occurrences",
     );
@@ -151,8 +150,8 @@ fn what_was_due_while_both_nodes_were_away_is_made_up_for_or_missed_once() {
     // S85
     let mut office = Office::open();
     let begun = now() / 1_000_000;
-    // Nobody waits ten minutes here: the calls are planned for what has passed, and while both are away the database is told that they were
-    // planned an hour ago.
+    // The test does not wait ten minutes: the calls are created for a time in the past, and while both servers are down the database is changed so
+    // that they were created an hour ago.
     let minutes_ago = |n: usize| if n.is_multiple_of(2) { 10 } else { 2 };
     let each = office.lines.iter().enumerate();
     let ids: Vec<String> = each
@@ -179,7 +178,7 @@ fn what_was_due_while_both_nodes_were_away_is_made_up_for_or_missed_once() {
 
 #[test]
 fn the_node_at_which_a_phone_is_registered_makes_its_calls() {
-    // S85: half of the phones are at one server, half at the other, and each instant is for both to take.
+    // S85: half of the phones are at one server, half at the other, and both servers may claim each occurrence.
     let office = Office::with_phones(|n| vec![n % 2]);
     let due = now() / 1_000_000 + 3;
     let ids: Vec<String> =

@@ -1,4 +1,4 @@
-//! The life of a binding, told by SIPp (RFC 3261 §10).
+//! Registration, refresh, expiry and removal of bindings, with SIPp (RFC 3261 §10).
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ fn a_wrong_password_binds_nothing() {
 
 #[test]
 fn an_answer_used_twice_is_stale_and_the_next_challenge_can_be_answered() {
-    // RFC 7616 §3.4: a count that was seen is a replay, whatever else the message says.
+    // RFC 7616 §3.4: a used nonce count is a replay, whatever else the message says.
     let server = Server::start();
     let alice = server.extension("1001");
     let limit = Duration::from_secs(5);
@@ -93,7 +93,7 @@ fn nobody_registers_the_address_of_another() {
 
 #[test]
 fn a_binding_that_is_not_refreshed_lapses_and_the_api_says_so() {
-    // The API is asked again and again here.
+    // The test polls the API here.
     let often = "[limits]\nrequests_per_minute = 100000".to_owned();
     let server = Server::with(Settings { more: often, ..Settings::default() });
     let alice = server.extension("1001");
@@ -134,13 +134,13 @@ fn a_repeated_register_is_answered_again() {
     let answer = challenge.answer(&alice.username, &alice.password, "REGISTER", "sip:localhost", 1);
     let text = register.text(&wire, Some(&answer));
     for _ in 0..3 {
-        // The phone did not get the 200: the very same bytes come again, and are no replay.
+        // The phone has not received the 200 and retransmits the same bytes, which is not a replay.
         wire.send(text.as_bytes());
         assert_eq!(wire.final_response(Duration::from_secs(5)).and_then(|answer| answer.status()), Some(200));
     }
 }
 
-/// A phone of Bob's over TCP, whose connection breaks; the server has noticed.
+/// Bob's phone over TCP, whose connection is closed; the server has noticed.
 fn broken(server: &Server, bob: &e2e::Extension) {
     let mut wire = Wire::tcp(server.sip());
     let answer = Register::of(bob, &wire).send(&mut wire);

@@ -1,4 +1,4 @@
-//! The way to the outside: carriers that challenge, refuse, say nothing or call, and two exchanges that are each other's carrier.
+//! Outbound and inbound trunk calls: carriers that challenge, reject, do not respond or call, and two servers that are each other's carrier.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -23,18 +23,18 @@ fn host(port: u16, priority: u16) -> Value {
     json!({"host": "127.0.0.1", "port": port, "priority": priority})
 }
 
-/// A carrier's socket: what it says goes to the server.
+/// A carrier's socket that sends to the server.
 fn carrier(server: &Server) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::LOCALHOST), server.sip(), "carrier", "")
 }
 
-/// A trunk to these carriers, the first one first.
+/// A trunk to these carriers, in order of priority.
 fn trunk_to(server: &Server, carriers: &[&Raw]) -> Value {
     let hosts: Vec<Value> = carriers.iter().zip(1..).map(|(raw, n)| host(raw.local().port(), n)).collect();
     make(server, &json!({"name": "Carrier", "hosts": hosts, "callerNumber": "+34910000000", "probe": false}))
 }
 
-/// A phone that is registered.
+/// A registered phone.
 fn phone(server: &Server, number: &str) -> Raw {
     let mut phone = Raw::new(server, &server.extension(number));
     phone.register();
@@ -136,7 +136,7 @@ fn a_host_that_says_nothing_is_followed_within_four_seconds_and_a_closed_port_at
     let invite = second.expect_request("INVITE");
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(1) && took <= Duration::from_secs(4), "{took:?}");
-    // The silent one wakes up, and is told that nobody wants it any more.
+    // The silent host responds late, and gets CANCEL.
     let late = silent.expect_request("INVITE");
     silent.answer(&late, 180, "", "");
     silent.expect_request("CANCEL");
@@ -159,7 +159,7 @@ fn a_host_that_says_nothing_is_followed_within_four_seconds_and_a_closed_port_at
     third.answer(&invite, 486, "", "");
 }
 
-// security.md row 7: no road leads to a forbidden number
+// security.md row 7: no origin leads to a forbidden number
 #[test]
 fn a_forbidden_number_never_reaches_the_carrier() {
     let server = Server::start();
@@ -183,7 +183,7 @@ fn a_forbidden_number_never_reaches_the_carrier() {
         let body = json!({"userId": "user_of_1001", "fromNumber": "1001", "toNumber": help});
         assert_eq!(server.http(Some(&one.key)).post("/api/v1/opensips/call/initiate", &body).status, 403);
     }
-    // A number that may be dialled does arrive, so the trunk was there all the time.
+    // A permitted number does arrive, so the trunk was working all the time.
     dial(&mut caller);
     let invite = carrier.receive(e2e::raw::LIMIT).expect("the permitted call");
     assert!(invite.text.starts_with(&format!("INVITE sip:{MADRID}@")), "{}", invite.text);
@@ -237,7 +237,7 @@ fn the_command_line_makes_lists_tests_and_removes_trunks() {
     answering.join().expect("the carrier");
 }
 
-/// An exchange that speaks with carriers from an address of its own, and with phones from 127.0.0.1.
+/// A server with one address for carriers, and 127.0.0.1 for phones.
 struct House {
     server: Server,
     outside: SocketAddr,
@@ -255,7 +255,7 @@ fn house(ip: [u8; 4]) -> House {
 }
 
 impl House {
-    /// A trunk to another house, which is tried after these hosts.
+    /// A trunk to the other server, after these hosts.
     fn trunk_to(&self, other: &House, did: &str, before: &[SocketAddr]) {
         let host = |(place, n): (&SocketAddr, u16)| json!({"host": place.ip().to_string(), "port": place.port(), "priority": n});
         let hosts: Vec<Value> = before.iter().chain([&other.outside]).zip(1..).map(host).collect();
@@ -299,7 +299,7 @@ fn two_exchanges_are_each_others_carrier_and_their_phones_hear_each_other() {
         (into["direction"].as_str(), into["fromNumber"].as_str()),
         (Some("inbound"), Some("+34911000001"))
     );
-    // And the other way.
+    // And in the other direction.
     two.dial("+34911000001");
     two.expect("CALL_ESTABLISHED");
     two.hears(440);
@@ -331,7 +331,7 @@ fn a_call_that_the_first_host_refuses_is_heard_by_way_of_the_second() {
     assert_eq!(call["legs"].as_array().map(Vec::len), Some(3), "{call:#}");
 }
 
-// S71, S123: an owner is looked for in the house and outside at once
+// S71, S123: follow-me rings phones and outside numbers at once
 #[test]
 fn an_owner_who_is_looked_for_everywhere_is_found_on_his_mobile_and_the_other_phones_stop_to_ring() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! Carriers that are spoken with over TCP: the server opens the connection, keeps it, and turns to another host where it breaks.
+//! Carriers over TCP: the server opens the connection, keeps it, and fails over to another host if it is closed.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const MADRID: &str = "+34912345678";
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A carrier's host.
+/// A host of a carrier.
 struct Host {
     listener: TcpListener,
     address: SocketAddr,
@@ -33,7 +33,7 @@ impl Host {
         Wire::Tcp { stream, held: Vec::new() }
     }
 
-    /// Whether a further connection waits.
+    /// Whether a further connection is waiting.
     fn is_called_again(&self) -> bool {
         self.listener.accept().is_ok()
     }
@@ -116,7 +116,7 @@ fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_b
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
     let mut side = caller.confirm(&dialling, &ok);
     assert!(!host.is_called_again(), "one connection is enough");
-    // The carrier ends the connection in the middle of the call; once the server has let go of it too, BYE goes over a new one.
+    // The carrier closes the connection during the call. Once the server has closed its side, BYE goes over a new one.
     if let Wire::Tcp { stream, .. } = &wire {
         stream.shutdown(Shutdown::Write).expect("half closed");
     }

@@ -1,4 +1,4 @@
-//! Two real softphones register, call each other, and are heard.
+//! Two real softphones register, call each other, and hear each other.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 const ONE_SPEAKS: u32 = 440;
 const TWO_SPEAKS: u32 = 1000;
 
-/// The call is over: one record with two legs, whole and in order.
+/// The call has ended: one complete record with two legs in order.
 fn check_record(server: &Server, from: &Extension) -> Value {
     let call = server.finished_call();
     assert_eq!(call["status"], "completed", "{call:#}");
@@ -50,7 +50,7 @@ fn check_ladder(server: &Server, call: &Value) {
     assert!(text.status == 200 && text.body.contains("INVITE") && text.body.contains("BYE"), "{text:?}");
 }
 
-/// RTP ports and calls of the process are given back.
+/// The RTP ports and calls of the process are released.
 fn check_nothing_left(server: &Server) {
     let health = || server.admin().get("/api/v1/opensips/health").expect(200);
     soon("no call is active", || (health()["activeCalls"] == 0).then_some(()));
@@ -188,7 +188,7 @@ fn star_44_is_the_milliwatt_tone() {
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
     one.dial("*44");
     one.expect("CALL_ESTABLISHED");
-    // 1004 Hz: the hertz beside the thousand keep it from locking on to the sampling rate.
+    // 1004 Hz instead of 1000: 1000 is a divisor of the sampling rate.
     one.hears(1000);
 }
 

@@ -1,4 +1,5 @@
-//! Voicemail with real phones: a tone is left, heard over REST and by telephone, kept, deleted, mailed, and not lost with the process (S72).
+//! Voicemail with real phones: a tone is left as message, heard over REST and by phone, saved, deleted, mailed, and not lost with the process
+//! (S72).
 
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
@@ -54,7 +55,7 @@ impl Office {
             .join(" ")
     }
 
-    /// The caller has been greeted and has spoken for some seconds.
+    /// The caller has heard the greeting and has sent audio for some seconds.
     fn speak(&mut self) {
         self.caller.dial("sip:1002@localhost");
         let folder = self.server.data().join("voicemail").join(&self.owner.id);
@@ -65,14 +66,14 @@ impl Office {
         });
     }
 
-    /// Somebody leaves a message.
+    /// Leave a message.
     fn leave(&mut self) {
         self.speak();
         self.caller.hang_up();
         soon("the message is listed", || (self.listed()["unread"] == 1).then_some(()));
     }
 
-    /// The one message's audio over REST.
+    /// The audio of the only message over REST.
     fn audio(&self, query: &str) -> Vec<u8> {
         let id = self.messages()[0]["id"].as_str().expect("an id").to_owned();
         let http = self.server.http(Some(&self.owner.key));
@@ -152,7 +153,7 @@ fn an_uploaded_greeting_is_what_callers_hear() {
     assert_eq!(http.upload(&greeting, "audio/wav", b"RIFF nothing").status, 400);
 }
 
-/// A caller whose packets we make: G.711 in real time, and no telephone-event.
+/// A caller with hand-made packets: G.711 in real time, without telephone-event.
 struct Speaker {
     socket: UdpSocket,
     to: SocketAddr,
@@ -167,7 +168,7 @@ impl Speaker {
         Speaker { socket, to, began: Instant::now(), packets: 0, audio: VecDeque::new() }
     }
 
-    /// Send what is due: what there is to say, and silence behind it.
+    /// Send the packets that are due: the given audio, followed by silence.
     fn speak(&mut self) {
         while u128::from(self.packets) < self.began.elapsed().as_millis() / 20 {
             let mut packet = vec![0x80, 0];
@@ -180,7 +181,7 @@ impl Speaker {
         }
     }
 
-    /// Whether something came that is no silence.
+    /// Whether audio that is not silence was received.
     fn hears(&self) -> bool {
         let mut packet = [0; 1_500];
         let loud = |byte: &u8| !(0x60..0x80).contains(byte) && *byte < 0xe0;
@@ -188,13 +189,13 @@ impl Speaker {
             .any(|heard| heard)
     }
 
-    /// The tones of `#` (ITU-T Q.23).
+    /// The DTMF tones of `#` (ITU-T Q.23).
     fn press_hash(&mut self, millis: u32) {
         let sine = |hz: f64, n: u32| 5_000.0 * (TAU * hz * f64::from(n) / 8_000.0).sin();
         self.audio.extend((0..millis * 8).map(|n| sine(941.0, n) + sine(1_477.0, n)));
     }
 
-    /// Something like speech: syllables of a pitch that glides, with the overtones of a vowel.
+    /// Speech-like audio: syllables with a gliding pitch and the overtones of a vowel.
     fn talk(&mut self, millis: u32) {
         let mut phase = 0.0;
         for n in 0..millis * 8 {
@@ -237,7 +238,7 @@ fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
         speaker.speak();
         speaker.hears().then_some(())
     });
-    speaker.press_hash(200); // or it would take longer than we wait
+    speaker.press_hash(200); // otherwise it would take longer than the test waits
     let folder = server.data().join("voicemail").join(&owner.id);
     let limit = Duration::from_secs(6);
     until(limit, "a message begins", || {
@@ -262,7 +263,7 @@ fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
         let list = server.http(Some(&owner.key)).get(&path).expect(200);
         (list["unread"] == 1).then_some(list)
     });
-    // By silence it would have ended five seconds later.
+    // Silence detection would have ended it five seconds later.
     let seconds = list["messages"][0]["durationSeconds"].as_f64().unwrap_or_default();
     assert!((3.5..6.5).contains(&seconds), "{list:#}");
 }

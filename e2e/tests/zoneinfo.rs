@@ -1,11 +1,11 @@
-//! A country changes its clocks: the newer time zone data is taken, shown, and what it moves is told.
+//! A country changes its clock rules: newer time zone data is used and shown, and the server reports the schedules that it moves.
 
 use std::path::Path;
 
 use e2e::{Scratch, Server, Settings, soon};
 use serde_json::{Value, json};
 
-/// A compiled zone (TZif, RFC 9636) whose clocks are always so many hours from UTC.
+/// A compiled zone (TZif, RFC 9636) with a constant offset of so many hours from UTC.
 fn tzif(hours: i32, name: &str, footer: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..2 {
@@ -32,7 +32,7 @@ fn write_zones(folder: &Path, version: &str, madrid: &[u8]) {
 #[test]
 fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
     let folder = Scratch::new("zoneinfo");
-    // Newer than any release that can be built in.
+    // Newer than any version that can be built in.
     write_zones(folder.path(), "2198a", &tzif(1, "CET", "<+01>-1"));
     let environment = vec![("TZDIR".to_owned(), folder.path().display().to_string())];
     let mut server = Server::with(Settings { environment, ..Settings::default() });
@@ -53,7 +53,7 @@ fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
     };
     let before = next(&server);
     soon("the forecast is written", || server.data().join("schedules.forecast").is_file().then_some(()));
-    // Made after the start: the next start knows when it was due only once the forecast has it.
+    // Created after the start: the next start knows when it was due only once the forecast has it.
     server.restart();
     soon("the forecast holds it", || {
         std::fs::read_to_string(server.data().join("schedules.forecast")).ok()?.contains(&call).then_some(())
@@ -77,7 +77,7 @@ fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
     let doctor = server.command(&["doctor"]);
     let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.contains(&format!("2199b ({})", folder.path().display())), "{doctor}");
-    // An older system is no reason to forget what is built in.
+    // Older data on the system does not replace the built-in data.
     write_zones(folder.path(), "1999a", &tzif(-5, "EST", "<-05>5"));
     server.restart();
     let status: Value = server.admin().get("/api/v1/opensips/status").expect(200);
