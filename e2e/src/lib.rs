@@ -7,10 +7,10 @@
 // Messages are written in reading order; the cost does not matter here.
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::too_many_arguments)]
 
+mod audio_probe;
 mod block;
 mod digest;
 mod document;
-mod ear;
 pub mod how_to;
 mod http;
 mod mount;
@@ -28,9 +28,9 @@ pub mod tone;
 mod wait;
 pub mod wire;
 
+pub use audio_probe::AudioProbe;
 pub use block::Block;
 pub use document::Document;
-pub use ear::Ear;
 pub use http::{Answer, Http};
 pub use mount::Mount;
 pub use nat::Nat;

@@ -29,13 +29,13 @@ impl Mount {
     ///
     /// # Panics
     /// If the file cannot be created.
-    pub fn fill(&self) -> Filling {
+    pub fn fill(&self) -> FillFile {
         let path = self.path.join("somebody-elses.file");
         let mut file = File::options().create(true).append(true).open(&path).expect("a file");
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
-        Filling(path)
+        FillFile(path)
     }
 }
 
@@ -48,9 +48,9 @@ impl Drop for Mount {
 
 /// A file that fills the disk.
 #[derive(Debug)]
-pub struct Filling(PathBuf);
+pub struct FillFile(PathBuf);
 
-impl Filling {
+impl FillFile {
     /// Take the blocks that have become free since.
     ///
     /// # Panics
@@ -61,7 +61,7 @@ impl Filling {
     }
 }
 
-impl Drop for Filling {
+impl Drop for FillFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }

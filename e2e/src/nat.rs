@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::ear::Ear;
+use crate::audio_probe::AudioProbe;
 
 /// The phone's address.
 const INSIDE: &str = "127.0.0.1";
@@ -76,8 +76,8 @@ impl Nat {
     }
 
     /// A probe of the audio sent to the phone (G.711 µ-law), taken from the packets.
-    pub fn ear(&self) -> Ear<'_> {
-        Ear::new("the phone behind the box", || {
+    pub fn audio_probe(&self) -> AudioProbe<'_> {
+        AudioProbe::new("the phone behind the box", || {
             let audio = self.counts.audio.lock().map(|audio| audio.clone()).unwrap_or_default();
             ("wire".to_owned(), audio)
         })

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::ear::Ear;
+use crate::audio_probe::AudioProbe;
 use crate::{Block, Extension, Scratch, soon, tone};
 
 const PROGRAM: &str = "baresip";
@@ -28,7 +28,7 @@ pub enum Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answering {
     AtOnce,
-    WhenTold,
+    OnCommand,
 }
 
 /// Account of the phone, and address of its server.
@@ -80,7 +80,7 @@ impl Account {
         };
         let mode = match self.answering {
             Answering::AtOnce => "auto",
-            Answering::WhenTold => "manual",
+            Answering::OnCommand => "manual",
         };
         format!(
             "<sip:{}@{};transport={transport}>;auth_user={};auth_pass={};outbound=\"sip:{};transport={transport}\";regint=3600;answermode={mode};audio_codecs={}",
@@ -100,16 +100,16 @@ pub struct Phone {
     name: String,
     child: Child,
     control: TcpStream,
-    heard: Arc<Heard>,
+    events: Arc<PhoneEvents>,
     folder: Scratch,
     block: Block,
 }
 
 /// Reported events that no test has read yet.
 #[derive(Debug, Default)]
-struct Heard {
-    events: Mutex<VecDeque<Value>>,
-    news: Condvar,
+struct PhoneEvents {
+    queue: Mutex<VecDeque<Value>>,
+    arrived: Condvar,
 }
 
 impl Phone {
@@ -150,10 +150,10 @@ impl Phone {
             .unwrap_or_else(|error| panic!("{PROGRAM}: {error} (Debian's package is baresip-core)"));
         let address = SocketAddr::from(([127, 0, 0, 1], block.port(2)));
         let control = soon("baresip opens its control port", || TcpStream::connect(address).ok());
-        let heard = Arc::new(Heard::default());
-        let (reader, sink) = (control.try_clone().expect("a second handle"), Arc::clone(&heard));
+        let events = Arc::new(PhoneEvents::default());
+        let (reader, sink) = (control.try_clone().expect("a second handle"), Arc::clone(&events));
         std::thread::spawn(move || listen(reader, &sink));
-        Self { name: name.to_owned(), child, control, heard, folder, block }
+        Self { name: name.to_owned(), child, control, events, folder, block }
     }
 
     /// Start a phone and register it.
@@ -171,7 +171,7 @@ impl Phone {
 
     /// Add an account; the result is reported as `REGISTER_OK` or `REGISTER_FAIL`.
     pub fn account(&mut self, account: &Account) {
-        self.tell("uanew", &account.line());
+        self.send_command("uanew", &account.line());
     }
 
     /// The phone's own SIP port.
@@ -180,34 +180,34 @@ impl Phone {
     }
 
     pub fn dial(&mut self, target: &str) {
-        self.tell("dial", target);
+        self.send_command("dial", target);
     }
 
     pub fn answer(&mut self) {
-        self.tell("accept", "");
+        self.send_command("accept", "");
     }
 
     pub fn hang_up(&mut self) {
-        self.tell("hangup", "");
+        self.send_command("hangup", "");
     }
 
     pub fn hold(&mut self) {
-        self.tell("hold", "");
+        self.send_command("hold", "");
     }
 
     pub fn resume(&mut self) {
-        self.tell("resume", "");
+        self.send_command("resume", "");
     }
 
     /// Press keys in the current call (RFC 4733 events).
     pub fn press(&mut self, keys: &str) {
         for key in keys.chars() {
-            self.tell("sndcode", &key.to_string());
+            self.send_command("sndcode", &key.to_string());
         }
     }
 
     /// Send a command as a netstring of JSON.
-    fn tell(&mut self, command: &str, parameters: &str) {
+    fn send_command(&mut self, command: &str, parameters: &str) {
         let message = json!({ "command": command, "params": parameters, "token": command }).to_string();
         let netstring = format!("{}:{message},", message.len());
         self.control.write_all(netstring.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
@@ -227,7 +227,7 @@ impl Phone {
     pub fn expect_within(&self, limit: Duration, kind: &str) -> Value {
         let deadline = Instant::now() + limit;
         let mut seen = Vec::new();
-        let mut events = self.heard.events.lock().expect("no reader panicked");
+        let mut events = self.events.queue.lock().expect("no reader panicked");
         loop {
             while let Some(event) = events.pop_front() {
                 if event["type"] == kind {
@@ -242,7 +242,7 @@ impl Phone {
                 self.name,
                 self.output()
             );
-            events = self.heard.news.wait_timeout(events, left).expect("no reader panicked").0;
+            events = self.events.arrived.wait_timeout(events, left).expect("no reader panicked").0;
         }
     }
 
@@ -254,9 +254,9 @@ impl Phone {
     /// A probe of the received audio, from now on.
     ///
     /// baresip 1.0 stops recording for good once a stream was not `sendrecv`: after a hold, use the probe of the router instead
-    /// ([`crate::Nat::ear`]).
-    pub fn ear(&self) -> Ear<'_> {
-        Ear::new(&self.name, || match self.recording() {
+    /// ([`crate::Nat::audio_probe`]).
+    pub fn audio_probe(&self) -> AudioProbe<'_> {
+        AudioProbe::new(&self.name, || match self.recording() {
             Some(path) => (path.display().to_string(), tone::recorded(&path)),
             None => Default::default(),
         })
@@ -265,13 +265,13 @@ impl Phone {
     /// Wait until the phone receives the tone of `hz` for half a second.
     #[track_caller]
     pub fn hears(&self, hz: u32) {
-        self.ear().hears(hz);
+        self.audio_probe().hears(hz);
     }
 
     /// Wait for a second without received audio: no packets, or silence.
     #[track_caller]
     pub fn hears_nothing(&self) {
-        self.ear().hears_nothing();
+        self.audio_probe().hears_nothing();
     }
 
     /// The newest recording of the received audio.
@@ -291,16 +291,16 @@ impl Drop for Phone {
 }
 
 /// Read netstrings of JSON until the phone closes its control connection.
-fn listen(mut stream: TcpStream, heard: &Heard) {
+fn listen(mut stream: TcpStream, events: &PhoneEvents) {
     let mut held: Vec<u8> = Vec::new();
     let mut buffer = [0_u8; 4096];
     loop {
         while let Some((message, rest)) = netstring(&held) {
             if let Ok(event) = serde_json::from_slice::<Value>(message)
-                && let Ok(mut events) = heard.events.lock()
+                && let Ok(mut queue) = events.queue.lock()
             {
-                events.push_back(event);
-                heard.news.notify_all();
+                queue.push_back(event);
+                events.arrived.notify_all();
             }
             held = rest.to_vec();
         }

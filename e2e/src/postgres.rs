@@ -28,7 +28,7 @@ pub struct Postgres {
 struct Running {
     watchdog: Child,
     /// Closing it ends the cluster: the kernel closes it for a process that dies.
-    leash: ChildStdin,
+    stdin: ChildStdin,
 }
 
 /// Waits for the end of its stdin, then ends the cluster, and removes the directory unless told otherwise.
@@ -136,8 +136,8 @@ impl Postgres {
             }
         };
         let mut watchdog = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh runs");
-        let leash = watchdog.stdin.take().expect("a pipe was asked for");
-        *self.running.lock().expect("nobody panicked here") = Some(Running { watchdog, leash });
+        let stdin = watchdog.stdin.take().expect("a pipe was asked for");
+        *self.running.lock().expect("nobody panicked here") = Some(Running { watchdog, stdin });
         let begun = Instant::now();
         while !self.psql("postgres", "SELECT 1").is_ok_and(|answer| answer == "1") {
             let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
@@ -152,9 +152,9 @@ impl Postgres {
     /// If it is not running.
     pub fn stop(&self) {
         let running = self.running.lock().expect("nobody panicked here").take();
-        let Running { mut watchdog, mut leash } = running.expect("it runs");
-        leash.write_all(b"keep\n").expect("the watchdog reads");
-        drop(leash);
+        let Running { mut watchdog, mut stdin } = running.expect("it runs");
+        stdin.write_all(b"keep\n").expect("the watchdog reads");
+        drop(stdin);
         watchdog.wait().expect("the watchdog ends");
     }
 
@@ -262,8 +262,8 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.thaw();
         let running = self.running.get_mut().ok().and_then(Option::take);
-        if let Some(Running { mut watchdog, leash }) = running {
-            drop(leash);
+        if let Some(Running { mut watchdog, stdin }) = running {
+            drop(stdin);
             let _ = watchdog.wait();
         }
         let _ = std::fs::remove_dir_all(&self.folder);

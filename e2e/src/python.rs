@@ -5,14 +5,14 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 /// Serialises installations.
-static TURN: Mutex<()> = Mutex::new(());
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Path of the program `name` of a package, which is installed if it is missing.
 ///
 /// # Panics
 /// If it cannot be installed.
 pub fn program(package: &str, name: &str) -> PathBuf {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let need = Command::new(top.join(".ci/need")).args(["pip", package]).status();
     assert!(

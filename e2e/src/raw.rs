@@ -25,7 +25,7 @@ pub struct Raw {
 
 /// One side of a dialog: enough to write requests in it.
 #[derive(Debug, Clone)]
-pub struct Side {
+pub struct DialogSide {
     pub call_id: String,
     /// Our From, with tag.
     pub local: String,
@@ -40,9 +40,9 @@ pub struct Side {
 
 /// A confirmed call: the caller's side and the callee's.
 #[derive(Debug, Clone)]
-pub struct Up {
-    pub caller: Side,
-    pub callee: Side,
+pub struct EstablishedCall {
+    pub caller: DialogSide,
+    pub callee: DialogSide,
 }
 
 /// The RTP address in an SDP.
@@ -157,9 +157,9 @@ impl Raw {
     }
 
     /// A request in a dialog.
-    pub fn within(&mut self, side: &mut Side, method: &str, more: &str, body: &str) -> String {
+    pub fn within(&mut self, side: &mut DialogSide, method: &str, more: &str, body: &str) -> String {
         side.cseq += 1;
-        let Side { call_id, local, remote, target, cseq, .. } = side.clone();
+        let DialogSide { call_id, local, remote, target, cseq, .. } = side.clone();
         let more = format!("Contact: <sip:{}@{}>\r\n{more}", self.user, self.local());
         self.request(method, &target, &local, &remote, &call_id, cseq, &more, body)
     }
@@ -254,7 +254,7 @@ impl Raw {
     /// # Panics
     /// If the server does not challenge.
     #[track_caller]
-    pub fn invite(&mut self, number: &str, more: &str, body: &str) -> Dialling {
+    pub fn invite(&mut self, number: &str, more: &str, body: &str) -> PendingInvite {
         let (from, id) = (self.from_line(), self.fresh());
         let uri = format!("sip:{number}@localhost");
         let to = format!("<{uri}>");
@@ -268,7 +268,7 @@ impl Raw {
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let more = format!("{contact}Authorization: {answer}\r\n{kind}{more}");
         let text = self.request("INVITE", &uri, &from, &to, &id, 2, &more, body);
-        Dialling { text, from, call_id: id, uri }
+        PendingInvite { text, from, call_id: id, uri }
     }
 
     /// ACK of an error response: in the transaction of its INVITE.
@@ -348,9 +348,9 @@ impl Raw {
     }
 
     /// The callee's side of the dialog that its 200 to `invite` opens.
-    pub fn called_side(&self, invite: &Message) -> Side {
+    pub fn called_side(&self, invite: &Message) -> DialogSide {
         let get = |name: &str| invite.header(name).unwrap_or_default().to_owned();
-        Side {
+        DialogSide {
             call_id: get("Call-ID"),
             local: format!("{};tag=c{}", get("To"), self.local().port()),
             remote: get("From"),
@@ -361,9 +361,9 @@ impl Raw {
     }
 
     /// Send the ACK of the 200 to an INVITE. Returns the caller's side of the dialog.
-    pub fn confirm(&mut self, dialling: &Dialling, ok: &Message) -> Side {
+    pub fn confirm(&mut self, dialling: &PendingInvite, ok: &Message) -> DialogSide {
         let get = |name: &str| ok.header(name).unwrap_or_default().to_owned();
-        let side = Side {
+        let side = DialogSide {
             call_id: dialling.call_id.clone(),
             local: dialling.from.clone(),
             remote: get("To"),
@@ -382,7 +382,7 @@ impl Raw {
     /// # Panics
     /// If it is not established.
     #[track_caller]
-    pub fn call(&mut self, callee: &Raw) -> Up {
+    pub fn call(&mut self, callee: &Raw) -> EstablishedCall {
         let body = self.sdp();
         let dialling = self.invite(&callee.number.clone(), "", &body);
         self.send(dialling.text.as_bytes());
@@ -392,7 +392,7 @@ impl Raw {
         assert_eq!(ok.status(), Some(200), "{}", ok.text);
         let caller = self.confirm(&dialling, &ok);
         callee.expect_request("ACK");
-        Up { caller, callee: callee.called_side(&invite) }
+        EstablishedCall { caller, callee: callee.called_side(&invite) }
     }
 
     /// The call is still confirmed: a re-INVITE with the same SDP is answered 200.
@@ -400,7 +400,7 @@ impl Raw {
     /// # Panics
     /// If it is not.
     #[track_caller]
-    pub fn still_up(&mut self, side: &mut Side) {
+    pub fn still_up(&mut self, side: &mut DialogSide) {
         let body = self.sdp();
         let text = self.within(side, "INVITE", "Content-Type: application/sdp\r\n", &body);
         let answer = self.exchange(&text).expect("an answer to the re-INVITE");
@@ -416,7 +416,7 @@ impl Raw {
     /// # Panics
     /// If BYE is not answered 200.
     #[track_caller]
-    pub fn hang_up(&mut self, side: &mut Side) {
+    pub fn hang_up(&mut self, side: &mut DialogSide) {
         let bye = self.within(side, "BYE", "", "");
         let answer = self.exchange(&bye).expect("an answer to BYE");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
@@ -425,7 +425,7 @@ impl Raw {
 
 /// An INVITE that is ready to be sent, with the identifiers of its dialog.
 #[derive(Debug, Clone)]
-pub struct Dialling {
+pub struct PendingInvite {
     pub text: String,
     pub from: String,
     pub call_id: String,

@@ -60,15 +60,15 @@ pub fn ended_run(server: &Server, extension: &Extension, id: &str) -> Value {
 
 /// A phone that answers every call at once, and records the arrival time of each.
 pub struct Answerer {
-    ledger: Arc<Mutex<BTreeMap<String, Instant>>>,
+    arrivals: Arc<Mutex<BTreeMap<String, Instant>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Answerer {
     pub fn begin(phone: Raw) -> Self {
-        let (ledger, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
-        let (written, over) = (Arc::clone(&ledger), Arc::clone(&stop));
+        let (arrivals, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
+        let (written, over) = (Arc::clone(&arrivals), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 let Some(message) = phone.receive(Duration::from_millis(50)) else { continue };
@@ -83,12 +83,12 @@ impl Answerer {
                 }
             }
         });
-        Answerer { ledger, stop, thread: Some(thread) }
+        Answerer { arrivals, stop, thread: Some(thread) }
     }
 
     /// Arrival time of each call, by Call-ID.
     pub fn calls(&self) -> BTreeMap<String, Instant> {
-        self.ledger.lock().expect("a ledger").clone()
+        self.arrivals.lock().expect("a ledger").clone()
     }
 }
 

@@ -87,7 +87,7 @@ impl Server {
     /// # Panics
     /// If it does not become ready; its log is shown.
     pub fn with(mut settings: Settings) -> Self {
-        settings.store = settings.store.or_else(wanted_store);
+        settings.store = settings.store.or_else(default_store);
         let folder = Scratch::new("server");
         let mount = settings.data_mb.map(|size| Mount::tmpfs(&folder.path().join("data"), size));
         let block = Block::take();
@@ -307,7 +307,7 @@ impl Drop for Server {
 }
 
 /// The kind of database for servers whose settings do not say which.
-fn wanted_store() -> Option<String> {
+fn default_store() -> Option<String> {
     match std::env::var("CENTRALITA_TEST_STORE").as_deref() {
         Err(_) | Ok("sqlite") => None,
         Ok("postgres") => Some(Postgres::shared().database()),

@@ -36,7 +36,7 @@ fn call_of(server: &Server, extension: &Extension, run: &Value) -> Value {
 }
 
 #[test]
-fn who_answers_hears_the_sound_and_the_call_ends() {
+fn the_callee_hears_the_sound_and_the_call_ends() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let phone = Phone::registered("bob", PHONE, &Account::of(&bob, server.sip()));
@@ -52,7 +52,7 @@ fn who_answers_hears_the_sound_and_the_call_ends() {
 
     // A built-in prompt is speech: audible, and not a tone.
     let said = json!({"action": "play", "promptId": "greeting"});
-    let mut ear = phone.ear();
+    let mut ear = phone.audio_probe();
     let id = plan_with(&server, &alice, "1002", soon_due(), said);
     until(Duration::from_secs(20), "speech is heard", || {
         let heard = ear.listen(RATE as usize / 2, Duration::from_secs(1));
@@ -71,7 +71,7 @@ fn who_answers_hears_the_sound_and_the_call_ends() {
 }
 
 #[test]
-fn where_nobody_answers_the_mailbox_gets_the_sound_as_a_message() {
+fn without_an_answer_the_mailbox_gets_the_sound_as_a_message() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     server.with_voicemail(&bob);
@@ -108,7 +108,7 @@ fn where_nobody_answers_the_mailbox_gets_the_sound_as_a_message() {
 }
 
 #[test]
-fn a_sound_that_a_call_plays_stays_and_a_busy_phone_hears_nothing() {
+fn a_sound_in_use_cannot_be_deleted_and_a_busy_phone_hears_nothing() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut phone = Raw::new(&server, &bob);

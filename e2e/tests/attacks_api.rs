@@ -11,7 +11,7 @@ use e2e::{Server, Settings, until};
 use serde_json::{Value, json};
 
 #[test]
-fn what_belongs_to_another_is_as_good_as_missing() {
+fn resources_of_other_users_are_not_accessible() {
     // security.md row 21
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -85,7 +85,7 @@ fn what_belongs_to_another_is_as_good_as_missing() {
 }
 
 #[test]
-fn a_narrow_key_stays_narrow_and_a_revoked_one_is_dead_at_once() {
+fn a_limited_key_cannot_gain_permissions_and_a_revoked_one_is_rejected_at_once() {
     // security.md rows 19 and 21
     let server = Server::start();
     let alice = server.key_for("alice");
@@ -145,7 +145,7 @@ fn raw_http(server: &Server, text: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn no_body_makes_us_fail() {
+fn no_request_body_gives_a_5xx() {
     // security.md row 23
     let server = Server::start();
     let alice = server.extension("1001");
@@ -266,7 +266,7 @@ fn no_body_makes_us_fail() {
 }
 
 #[test]
-fn help_cannot_be_called_by_the_api_whatever_else_stands_in_the_way() {
+fn emergency_numbers_cannot_be_called_by_the_api() {
     // security.md row 31: the dial policy comes before the limits.
     let more = "[limits]\ncalls_per_user = 1\nrequests_per_minute = 100000\n".to_owned();
     let server = Server::with(Settings { more, ..Settings::default() });
@@ -311,7 +311,7 @@ fn help_cannot_be_called_by_the_api_whatever_else_stands_in_the_way() {
 }
 
 #[test]
-fn a_click_to_call_shows_nobody_else_s_number() {
+fn a_click_to_call_cannot_show_another_users_number() {
     // security.md row 30
     let server = Server::start();
     let (alice, bob, carol) = (server.extension("1001"), server.extension("1002"), server.extension("1003"));
@@ -363,7 +363,7 @@ fn note(place: &str, bytes: &[u8], secrets: &[(String, Vec<u8>)], found: &mut Ve
 }
 
 #[test]
-fn the_process_leaves_no_core() {
+fn the_process_writes_no_core_dump() {
     // security.md row 20
     let server = Server::start();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("the kernel tells");

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use e2e::Server;
-use e2e::raw::{LIMIT, Raw, Side, body_of, rtp_address};
+use e2e::raw::{DialogSide, LIMIT, Raw, body_of, rtp_address};
 use e2e::wire::Message;
 
 /// Two registered phones.
@@ -29,27 +29,27 @@ fn untagged(line: &str) -> String {
     line.split(";tag=").next().unwrap_or_default().to_owned()
 }
 
-fn status_of(raw: &mut Raw, method: &str, side: &Side, more: &str, body: &str) -> Option<u16> {
-    let mut side = Side { cseq: side.cseq + 50, ..side.clone() };
+fn status_of(raw: &mut Raw, method: &str, side: &DialogSide, more: &str, body: &str) -> Option<u16> {
+    let mut side = DialogSide { cseq: side.cseq + 50, ..side.clone() };
     let text = raw.within(&mut side, method, more, body);
     raw.exchange(&text).and_then(|answer| answer.status())
 }
 
 #[test]
-fn half_right_tags_end_nothing_and_change_nothing() {
+fn requests_with_partly_right_tags_neither_end_nor_change_a_call() {
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
     let mut up = a.call(&b);
     let mut thief = stranger(&server, 1);
     let side = up.caller.clone();
     let wrong = [
-        Side { local: retagged(&side.local, "guess"), ..side.clone() },
-        Side { remote: retagged(&side.remote, "guess"), ..side.clone() },
-        Side { local: untagged(&side.local), ..side.clone() },
-        Side { call_id: "guess".to_owned(), ..side.clone() },
-        Side { local: side.remote.clone(), remote: side.local.clone(), ..side.clone() },
-        Side { remote: up.callee.remote.clone(), ..side.clone() },
-        Side { local: up.callee.local.clone(), ..side.clone() },
+        DialogSide { local: retagged(&side.local, "guess"), ..side.clone() },
+        DialogSide { remote: retagged(&side.remote, "guess"), ..side.clone() },
+        DialogSide { local: untagged(&side.local), ..side.clone() },
+        DialogSide { call_id: "guess".to_owned(), ..side.clone() },
+        DialogSide { local: side.remote.clone(), remote: side.local.clone(), ..side.clone() },
+        DialogSide { remote: up.callee.remote.clone(), ..side.clone() },
+        DialogSide { local: up.callee.local.clone(), ..side.clone() },
     ];
     let sdp = a.sdp();
     let kind = "Content-Type: application/sdp\r\n";
@@ -66,7 +66,7 @@ fn half_right_tags_end_nothing_and_change_nothing() {
         }
     }
     // Without a To tag it is a new call, which is challenged.
-    let fresh = Side { remote: untagged(&side.remote), ..side.clone() };
+    let fresh = DialogSide { remote: untagged(&side.remote), ..side.clone() };
     assert_eq!(status_of(&mut thief, "INVITE", &fresh, kind, &sdp), Some(401));
     assert_eq!(status_of(&mut thief, "BYE", &fresh, "", ""), Some(481));
     a.still_up(&mut up.caller);
@@ -75,7 +75,7 @@ fn half_right_tags_end_nothing_and_change_nothing() {
 }
 
 #[test]
-fn right_tags_from_another_host_must_prove_who_they_are() {
+fn requests_with_right_tags_from_another_host_are_challenged() {
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
     let mut up = a.call(&b);
@@ -112,7 +112,7 @@ fn right_tags_from_another_host_must_prove_who_they_are() {
     let second = moved.within(&mut up.caller, "INVITE", &more, &body);
     let ok = moved.exchange(&second).expect("an answer");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let Side { call_id, local, remote, target, cseq, .. } = up.caller.clone();
+    let DialogSide { call_id, local, remote, target, cseq, .. } = up.caller.clone();
     let ack = moved.request("ACK", &target, &local, &remote, &call_id, cseq, "", "");
     moved.send(ack.as_bytes());
     b.hang_up(&mut up.callee);
@@ -127,7 +127,7 @@ fn right_tags_from_another_host_must_prove_who_they_are() {
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&user, &password, "BYE", &up.caller.target, 1);
-    let mut later = Side { cseq: up.caller.cseq + 5, ..up.caller.clone() };
+    let mut later = DialogSide { cseq: up.caller.cseq + 5, ..up.caller.clone() };
     let second = other.within(&mut later, "BYE", &format!("Authorization: {value}\r\n"), "");
     assert!(matches!(other.exchange(&second).and_then(|a| a.status()), Some(403 | 481)));
     a.still_up(&mut up.caller);
@@ -135,7 +135,7 @@ fn right_tags_from_another_host_must_prove_who_they_are() {
 }
 
 #[test]
-fn strangers_cannot_cancel_or_acknowledge_what_is_not_theirs() {
+fn unknown_peers_cannot_cancel_or_acknowledge_other_calls() {
     let server = Server::start();
     let (mut a, b) = phones(&server);
     let body = a.sdp();
@@ -197,7 +197,7 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
     let mut c = Raw::new(&server, &carol);
     let mut up = a.call(&b);
     // The same Call-ID and From tag with other credentials.
-    let Side { call_id, local, .. } = up.caller.clone();
+    let DialogSide { call_id, local, .. } = up.caller.clone();
     let (uri, number) = (format!("sip:{}@localhost", b.number), b.number.clone());
     let contact = format!("Contact: <sip:c@{}>\r\n", c.local());
     let first = c.request("INVITE", &uri, &local, &format!("<{uri}>"), &call_id, 7, &contact, "");
@@ -267,7 +267,7 @@ fn a_phone_that_challenges_us_gets_no_credentials() {
 }
 
 #[test]
-fn nothing_is_relayed_for_anybody() {
+fn no_request_is_relayed() {
     // security.md row 8
     let server = Server::start();
     let (mut a, b) = phones(&server);
@@ -321,7 +321,7 @@ fn nothing_is_relayed_for_anybody() {
 }
 
 #[test]
-fn a_caller_is_called_what_it_proved_to_be() {
+fn the_caller_id_is_the_authenticated_user() {
     // security.md row 30
     let server = Server::start();
     let (mut a, b) = phones(&server);
@@ -372,7 +372,7 @@ fn a_caller_is_called_what_it_proved_to_be() {
 }
 
 #[test]
-fn a_register_that_is_sent_again_a_second_later_changes_nothing() {
+fn a_replayed_register_changes_nothing() {
     // security.md row 3: the phone has unregistered; a replayed REGISTER does not restore its binding.
     let server = Server::start();
     let alice = server.extension("1001");
@@ -397,7 +397,7 @@ fn a_register_that_is_sent_again_a_second_later_changes_nothing() {
 }
 
 #[test]
-fn an_info_carries_digits_to_the_other_phone_and_nothing_else() {
+fn an_info_forwards_digits_to_the_other_phone_and_nothing_else() {
     // security.md row 26
     let server = Server::start();
     let (mut a, mut b) = phones(&server);

@@ -21,7 +21,7 @@ fn resident(server: &Server) -> u64 {
 }
 
 #[test]
-fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much() {
+fn responses_to_unauthenticated_requests_amplify_at_most_threefold() {
     // security.md row 12: the shortest possible requests, in long and compact form.
     let server = Server::start();
     let raw = stranger(&server, 31);
@@ -110,7 +110,7 @@ fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much(
 }
 
 #[test]
-fn an_invite_that_nobody_acknowledges_is_answered_once() {
+fn a_challenge_without_ack_is_not_retransmitted() {
     // security.md row 12: at most six times the bytes of the request, including retransmissions.
     let server = Server::start();
     let mut raw = stranger(&server, 32);
@@ -136,7 +136,7 @@ fn an_invite_that_nobody_acknowledges_is_answered_once() {
 }
 
 #[test]
-fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
+fn five_hundred_invites_leave_no_state() {
     // security.md row 15
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -211,7 +211,7 @@ fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> D
 }
 
 #[test]
-fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
+fn floods_of_junk_and_registrations_neither_block_other_users_nor_grow_memory() {
     // security.md row 15
     let server = Server::start();
     let alice = server.extension("1001");
@@ -265,7 +265,7 @@ fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
 }
 
 #[test]
-fn what_is_not_done_here_is_not_done_for_strangers_either() {
+fn unsupported_methods_are_rejected_for_unauthenticated_peers_too() {
     // security.md rows 13 and 14
     let server = Server::start();
     let alice = server.extension("1001");
@@ -294,7 +294,7 @@ fn what_is_not_done_here_is_not_done_for_strangers_either() {
 }
 
 #[test]
-fn a_refer_within_a_call_transfers_nobody() {
+fn an_in_dialog_refer_transfers_no_call() {
     // security.md row 13
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -321,7 +321,7 @@ fn a_refer_within_a_call_transfers_nobody() {
 }
 
 #[test]
-fn requests_of_one_key_and_of_strangers_are_counted_and_proxies_headers_are_not_believed() {
+fn api_rate_limits_count_by_key_and_address_and_ignore_untrusted_proxy_headers() {
     // security.md row 22, S28
     let server = Server::with(e2e::Settings {
         more: "[limits]\nrequests_per_minute = 100\n".into(),

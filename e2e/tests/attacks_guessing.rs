@@ -42,7 +42,7 @@ fn register_text(raw: &mut Raw, user: &str, authorization: &str, cseq: u32) -> S
 }
 
 /// Send guesses one after another, and count those that got a response: an OPTIONS behind each is answered after it.
-fn judged(raw: &mut Raw, accounts: &[String], guesses: u32) -> usize {
+fn count_answered(raw: &mut Raw, accounts: &[String], guesses: u32) -> usize {
     let challenge = raw.challenge();
     for n in 1..=guesses {
         let user = &accounts[n as usize % accounts.len()];
@@ -65,44 +65,44 @@ fn judged(raw: &mut Raw, accounts: &[String], guesses: u32) -> usize {
 }
 
 #[test]
-fn guesses_at_one_account_are_soon_met_with_silence_and_its_owner_is_not() {
+fn password_guesses_at_one_account_are_soon_ignored_and_its_user_is_not() {
     // security.md row 1
     let server = Server::start();
     let alice = server.extension("1001");
     let mut owner = at(&server, ip(0, 2), &alice, &alice.password);
     owner.register();
-    let mut thief = at(&server, ip(0, 1), &alice, "");
-    let count = judged(&mut thief, std::slice::from_ref(&alice.username), 300);
+    let mut attacker = at(&server, ip(0, 1), &alice, "");
+    let count = count_answered(&mut attacker, std::slice::from_ref(&alice.username), 300);
     assert!((1..=10).contains(&count), "{count} of 300 guesses were judged");
     owner.register();
     let mut elsewhere = at(&server, ip(0, 3), &alice, &alice.password);
     elsewhere.register();
     // The attacker does not learn that it has guessed the password.
-    let challenge = thief.challenge();
+    let challenge = attacker.challenge();
     let right = challenge.answer(&alice.username, &alice.password, "REGISTER", "sip:localhost", 1);
-    let text = register_text(&mut thief, &alice.username, &format!("Authorization: {right}\r\n"), 7);
-    thief.send(text.as_bytes());
-    assert_eq!(judged(&mut thief, std::slice::from_ref(&alice.username), 1), 0);
+    let text = register_text(&mut attacker, &alice.username, &format!("Authorization: {right}\r\n"), 7);
+    attacker.send(text.as_bytes());
+    assert_eq!(count_answered(&mut attacker, std::slice::from_ref(&alice.username), 1), 0);
 }
 
 #[test]
-fn a_source_that_guesses_at_many_accounts_is_silenced_but_not_its_registered_phones() {
+fn a_source_that_guesses_at_many_accounts_is_banned_but_not_its_registered_phones() {
     // security.md row 1
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
-    let office = ip(0, 4);
-    let mut phone = at(&server, office, &alice, &alice.password);
+    let setup = ip(0, 4);
+    let mut phone = at(&server, setup, &alice, &alice.password);
     phone.register();
-    let mut thief = at(&server, office, &bob, "");
+    let mut attacker = at(&server, setup, &bob, "");
     let accounts: Vec<String> = (0..60).map(|n| format!("20{n:02}")).collect();
-    let count = judged(&mut thief, &accounts, 300);
+    let count = count_answered(&mut attacker, &accounts, 300);
     assert!((50..=100).contains(&count), "{count} of 300 guesses were judged");
     phone.register(); // one wrong device does not lock out the other phones behind its address
-    let challenge = thief.challenge();
+    let challenge = attacker.challenge();
     let right = challenge.answer(&bob.username, &bob.password, "REGISTER", "sip:localhost", 1);
-    let text = register_text(&mut thief, &bob.username, &format!("Authorization: {right}\r\n"), 7);
-    thief.send(text.as_bytes());
-    assert_eq!(judged(&mut thief, std::slice::from_ref(&bob.username), 1), 0);
+    let text = register_text(&mut attacker, &bob.username, &format!("Authorization: {right}\r\n"), 7);
+    attacker.send(text.as_bytes());
+    assert_eq!(count_answered(&mut attacker, std::slice::from_ref(&bob.username), 1), 0);
     at(&server, ip(0, 5), &bob, &bob.password).register();
 }
 
@@ -144,7 +144,7 @@ const METHODS: [&str; 9] =
     ["REGISTER", "INVITE", "OPTIONS", "SUBSCRIBE", "MESSAGE", "PUBLISH", "NOTIFY", "REFER", "INFO"];
 
 #[test]
-fn known_and_unknown_users_are_answered_alike() {
+fn known_and_unknown_users_get_the_same_responses() {
     // security.md row 2
     let server = Server::start();
     let names = names(&server);
@@ -190,7 +190,7 @@ fn mean(mut times: Vec<f64>) -> (f64, f64) {
 }
 
 #[test]
-fn known_and_unknown_users_are_answered_in_the_same_time() {
+fn known_and_unknown_users_get_their_responses_in_the_same_time() {
     // security.md row 2: at least 300 answered guesses for each kind of name, ten from each source.
     let server = Server::start();
     let names = names(&server);
@@ -248,26 +248,26 @@ fn line(parts: &BTreeMap<&'static str, String>) -> String {
 }
 
 #[test]
-fn no_bent_digest_passes() {
+fn no_modified_digest_is_accepted() {
     // security.md rows 3 and 4
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
-    type Bend = Box<dyn Fn(&BTreeMap<&'static str, String>, &Challenge) -> String>;
-    let set = |name: &'static str, value: &'static str| -> Bend {
+    type Modification = Box<dyn Fn(&BTreeMap<&'static str, String>, &Challenge) -> String>;
+    let set = |name: &'static str, value: &'static str| -> Modification {
         Box::new(move |parts, _| {
             let mut parts = parts.clone();
             parts.insert(name, value.to_owned());
             line(&parts)
         })
     };
-    let without = |name: &'static str| -> Bend {
+    let without = |name: &'static str| -> Modification {
         Box::new(move |parts, _| {
             let mut parts = parts.clone();
             parts.remove(name);
             line(&parts)
         })
     };
-    let doubled = |name: &'static str, value: &'static str, first: bool| -> Bend {
+    let doubled = |name: &'static str, value: &'static str, first: bool| -> Modification {
         Box::new(move |parts, _| match first {
             true => line(parts).replacen("Digest ", &format!("Digest {name}={value}, "), 1),
             false => format!("{}, {name}={value}", line(parts)),
@@ -275,24 +275,25 @@ fn no_bent_digest_passes() {
     };
     let (user, password) = (alice.username.clone(), alice.password.clone());
     // A response computed by this rule, over the parameters in the header.
-    let computed =
-        |rule: fn(&str, &str, &str) -> String, more: &'static [(&'static str, &'static str)]| -> Bend {
-            let (user, password) = (user.clone(), password.clone());
-            Box::new(move |parts, challenge| {
-                let mut parts = parts.clone();
-                let ha1 = hex(&format!("{user}:{}:{password}", challenge.realm));
-                parts.insert("response", format!("\"{}\"", rule(&ha1, &challenge.nonce, &challenge.realm)));
-                for (name, value) in more {
-                    match *value {
-                        "" => drop(parts.remove(name)),
-                        value => drop(parts.insert(name, value.to_owned())),
-                    }
+    let computed = |rule: fn(&str, &str, &str) -> String,
+                    more: &'static [(&'static str, &'static str)]|
+     -> Modification {
+        let (user, password) = (user.clone(), password.clone());
+        Box::new(move |parts, challenge| {
+            let mut parts = parts.clone();
+            let ha1 = hex(&format!("{user}:{}:{password}", challenge.realm));
+            parts.insert("response", format!("\"{}\"", rule(&ha1, &challenge.nonce, &challenge.realm)));
+            for (name, value) in more {
+                match *value {
+                    "" => drop(parts.remove(name)),
+                    value => drop(parts.insert(name, value.to_owned())),
                 }
-                line(&parts)
-            })
-        };
+            }
+            line(&parts)
+        })
+    };
     let other_user = bob.username.clone();
-    let bends: Vec<(&str, Bend)> = vec![
+    let modifications: Vec<(&str, Modification)> = vec![
         ("qop=auth-int", set("qop", "auth-int")),
         (
             "qop=auth-int, rightly computed",
@@ -400,10 +401,10 @@ fn no_bent_digest_passes() {
         ),
         ("ten thousand commas", Box::new(|parts, _| format!("{}{}", line(parts), ",".repeat(10_000)))),
     ];
-    for (n, (what, bend)) in bends.iter().enumerate() {
+    for (n, (what, modify)) in modifications.iter().enumerate() {
         let mut raw = at(&server, ip(9, 1 + n as u8), &alice, "");
         let challenge = raw.challenge();
-        let value = bend(&parts(&challenge, &alice), &challenge);
+        let value = modify(&parts(&challenge, &alice), &challenge);
         let text = register_text(&mut raw, &alice.username, &format!("Authorization: {value}\r\n"), 2);
         let answer = raw.exchange(&text).unwrap_or_else(|| panic!("no answer to {what}"));
         assert!(matches!(answer.status(), Some(400 | 401 | 403)), "{what}:\n{text}\n{}", answer.text);
@@ -420,7 +421,7 @@ fn no_bent_digest_passes() {
 }
 
 #[test]
-fn one_digest_is_good_once_for_one_method_and_one_target() {
+fn a_digest_is_valid_once_for_one_method_and_one_uri() {
     // security.md row 3
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -431,11 +432,11 @@ fn one_digest_is_good_once_for_one_method_and_one_target() {
     assert_eq!(phone.exchange(&text).and_then(|answer| answer.status()), Some(200));
     // The same bytes from the same socket are a retransmission and get the same response; from another socket they are a replay.
     assert_eq!(phone.exchange(&text).and_then(|answer| answer.status()), Some(200));
-    for thief in [Raw::new(&server, &alice), at(&server, ip(0, 6), &alice, "")] {
-        let answer = thief
+    for attacker in [Raw::new(&server, &alice), at(&server, ip(0, 6), &alice, "")] {
+        let answer = attacker
             .socket
             .send_to(text.as_bytes(), server.sip())
-            .map(|_| thief.receive(Duration::from_secs(1)));
+            .map(|_| attacker.receive(Duration::from_secs(1)));
         // Without rport the response goes to the port in Via, on the attacker's own host; with rport, to the attacker's port.
         if let Ok(Some(answer)) = answer {
             assert_eq!(answer.status(), Some(401), "{}", answer.text);
@@ -502,7 +503,7 @@ fn every_account_is_challenged_once_with_md5_and_qop_auth() {
 }
 
 #[test]
-fn the_default_accounts_of_old_exchanges_do_not_exist() {
+fn default_accounts_of_other_pbxs_do_not_exist() {
     // security.md row 29
     let server = Server::start();
     let words =

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use e2e::raw::{Raw, Side, Up, rtp_address};
+use e2e::raw::{DialogSide, EstablishedCall, Raw, rtp_address};
 use e2e::{Server, until};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -17,13 +17,13 @@ const SAYS_B: u8 = 0xB2;
 const SAYS_THIEF: u8 = 0x66;
 
 /// An RTP socket and the RTCP socket above it.
-struct Voice {
+struct RtpEndpoint {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     sequence: u16,
 }
 
-impl Voice {
+impl RtpEndpoint {
     fn new(ip: IpAddr) -> Self {
         let (rtp, rtcp) = (0..200)
             .find_map(|_| {
@@ -78,18 +78,18 @@ fn saying(packets: &[Vec<u8>], says: u8) -> usize {
     packets.iter().filter(|packet| packet.len() > 100 && packet.last() == Some(&says)).count()
 }
 
-struct Talk {
+struct MediaCall {
     a: Raw,
     b: Raw,
-    voice_a: Voice,
-    voice_b: Voice,
+    voice_a: RtpEndpoint,
+    voice_b: RtpEndpoint,
 }
 
-impl Talk {
+impl MediaCall {
     fn new(server: &Server) -> Self {
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
         let (mut a, mut b) = (Raw::new(server, &alice), Raw::new(server, &bob));
-        let (voice_a, voice_b) = (Voice::new(LOCALHOST), Voice::new(LOCALHOST));
+        let (voice_a, voice_b) = (RtpEndpoint::new(LOCALHOST), RtpEndpoint::new(LOCALHOST));
         (a.media, b.media) = (voice_a.address(), voice_b.address());
         a.register();
         b.register();
@@ -97,7 +97,7 @@ impl Talk {
     }
 
     /// Both send until both receive each other. Returns the address to which each must send.
-    fn converse(&mut self, up: &Up) -> (SocketAddr, SocketAddr) {
+    fn converse(&mut self, up: &EstablishedCall) -> (SocketAddr, SocketAddr) {
         let (to_a, to_b) = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
         let (mut at_a, mut at_b) = (0, 0);
         until(Duration::from_secs(5), "both hear each other", || {
@@ -134,20 +134,20 @@ fn rtcp(ssrc: u32) -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn spraying_every_port_during_set_up_neither_bleeds_nor_injects() {
+fn spraying_every_rtp_port_during_setup_neither_leaks_nor_injects_media() {
     // security.md row 9: at most five injected packets before the latch; here none.
     let server = Server::start();
-    let mut talk = Talk::new(&server);
-    let mut thieves: Vec<Voice> = [LOCALHOST, LOCALHOST, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21))]
+    let mut talk = MediaCall::new(&server);
+    let mut thieves: Vec<RtpEndpoint> = [LOCALHOST, LOCALHOST, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21))]
         .into_iter()
-        .map(Voice::new)
+        .map(RtpEndpoint::new)
         .collect();
-    let spray = |thieves: &mut Vec<Voice>| {
-        for thief in thieves {
-            thief.sequence = thief.sequence.wrapping_add(1);
-            let packet = Voice::packet(thief.sequence, THIEF, SAYS_THIEF);
+    let spray = |thieves: &mut Vec<RtpEndpoint>| {
+        for attacker in thieves {
+            attacker.sequence = attacker.sequence.wrapping_add(1);
+            let packet = RtpEndpoint::packet(attacker.sequence, THIEF, SAYS_THIEF);
             for port in range(&server) {
-                let _ = thief.rtp.send_to(&packet, (LOCALHOST, port));
+                let _ = attacker.rtp.send_to(&packet, (LOCALHOST, port));
             }
         }
     };
@@ -164,7 +164,7 @@ fn spraying_every_port_during_set_up_neither_bleeds_nor_injects() {
     let ok = talk.a.expect_final("INVITE");
     let caller = talk.a.confirm(&dialling, &ok);
     talk.b.expect_request("ACK");
-    let up = Up { caller, callee: talk.b.called_side(&invite) };
+    let up = EstablishedCall { caller, callee: talk.b.called_side(&invite) };
     let (mut at_a, mut at_b, mut bled) = (Vec::new(), Vec::new(), 0);
     // The phones start to send with a delay, one after the other, while the spray continues.
     let (to_a, to_b) = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
@@ -178,12 +178,12 @@ fn spraying_every_port_during_set_up_neither_bleeds_nor_injects() {
         spray(&mut thieves);
         at_a.extend(talk.voice_a.heard());
         at_b.extend(talk.voice_b.heard());
-        bled += thieves.iter().map(|thief| thief.heard().len()).sum::<usize>();
+        bled += thieves.iter().map(|attacker| attacker.heard().len()).sum::<usize>();
     }
     talk.converse(&up);
     at_a.extend(talk.voice_a.heard());
     at_b.extend(talk.voice_b.heard());
-    bled += thieves.iter().map(|thief| thief.heard().len()).sum::<usize>();
+    bled += thieves.iter().map(|attacker| attacker.heard().len()).sum::<usize>();
     assert!(saying(&at_a, SAYS_B) > 0 && saying(&at_b, SAYS_A) > 0, "the phones hear each other");
     assert_eq!(
         (bled, saying(&at_a, SAYS_THIEF), saying(&at_b, SAYS_THIEF)),
@@ -193,34 +193,34 @@ fn spraying_every_port_during_set_up_neither_bleeds_nor_injects() {
 }
 
 #[test]
-fn what_comes_from_elsewhere_is_not_heard_once_the_phones_talk() {
+fn rtp_from_another_source_is_dropped_once_the_source_is_latched() {
     // security.md row 9
     let server = Server::start();
-    let mut talk = Talk::new(&server);
+    let mut talk = MediaCall::new(&server);
     let up = talk.a.call(&talk.b);
     let (to_a, to_b) = talk.converse(&up);
     let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 22));
-    let mut thieves = [Voice::new(LOCALHOST), Voice::new(elsewhere)];
+    let mut thieves = [RtpEndpoint::new(LOCALHOST), RtpEndpoint::new(elsewhere)];
     talk.voice_a.heard();
     talk.voice_b.heard();
     let (mut at_a, mut at_b, mut bled) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..60_u16 {
         talk.voice_a.say(to_a, A, SAYS_A);
         talk.voice_b.say(to_b, B, SAYS_B);
-        for thief in &mut thieves {
+        for attacker in &mut thieves {
             // A stream of its own, and continuations of the parties' streams.
             for (to, ssrc, sequence) in [(to_a, A, talk.voice_a.sequence), (to_b, B, talk.voice_b.sequence)] {
-                thief.say(to, THIEF, SAYS_THIEF);
-                let _ = thief.rtp.send_to(&Voice::packet(sequence + 1, ssrc, SAYS_THIEF), to);
+                attacker.say(to, THIEF, SAYS_THIEF);
+                let _ = attacker.rtp.send_to(&RtpEndpoint::packet(sequence + 1, ssrc, SAYS_THIEF), to);
                 let above = SocketAddr::new(to.ip(), to.port() + 1);
                 for report in rtcp(ssrc) {
-                    let _ = thief.rtcp.send_to(&report, above);
-                    let _ = thief.rtp.send_to(&report, above);
-                    let _ = thief.rtp.send_to(&report, to);
+                    let _ = attacker.rtcp.send_to(&report, above);
+                    let _ = attacker.rtp.send_to(&report, above);
+                    let _ = attacker.rtp.send_to(&report, to);
                 }
-                let _ = thief.rtp.send_to(&vec![0x80; usize::from(round) * 20], to);
+                let _ = attacker.rtp.send_to(&vec![0x80; usize::from(round) * 20], to);
             }
-            bled.extend(thief.heard());
+            bled.extend(attacker.heard());
         }
         at_a.extend(talk.voice_a.heard());
         at_b.extend(talk.voice_b.heard());
@@ -233,20 +233,20 @@ fn what_comes_from_elsewhere_is_not_heard_once_the_phones_talk() {
         (saying(&at_a, SAYS_B) > 40 && saying(&at_b, SAYS_A) > 40).then_some(())
     });
     assert_eq!((bled.len(), saying(&at_a, SAYS_THIEF), saying(&at_b, SAYS_THIEF)), (0, 0, 0));
-    let goodbye = |packets: &[Vec<u8>]| {
+    let rtcp_bye = |packets: &[Vec<u8>]| {
         packets
             .iter()
             .filter(|p| p.windows(2).any(|w| w == [0x81, 203]) || p.windows(8).any(|w| w == [0x55; 8]))
             .count()
     };
-    assert_eq!((goodbye(&at_a), goodbye(&at_b)), (0, 0), "forged reports");
+    assert_eq!((rtcp_bye(&at_a), rtcp_bye(&at_b)), (0, 0), "forged reports");
 }
 
 #[test]
-fn after_the_call_there_is_silence() {
+fn no_rtp_is_sent_after_the_call() {
     // security.md row 9
     let server = Server::start();
-    let mut talk = Talk::new(&server);
+    let mut talk = MediaCall::new(&server);
     let mut up = talk.a.call(&talk.b);
     let (to_a, to_b) = talk.converse(&up);
     talk.a.hang_up(&mut up.caller);
@@ -270,21 +270,21 @@ fn after_the_call_there_is_silence() {
 }
 
 #[test]
-fn a_phone_cannot_aim_the_media_of_its_call_by_a_second_description_of_a_stranger() {
+fn an_unauthenticated_re_invite_cannot_redirect_the_media_of_a_call() {
     // security.md row 9: a change of the latched source needs a re-INVITE by the phone.
     let server = Server::start();
-    let mut talk = Talk::new(&server);
+    let mut talk = MediaCall::new(&server);
     let up = talk.a.call(&talk.b);
     let (to_a, to_b) = talk.converse(&up);
-    let thief_voice = Voice::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23)));
-    let mut thief = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23)), server.sip(), "x", "");
-    thief.media = thief_voice.address();
-    let body = thief.sdp();
+    let attacker_rtp = RtpEndpoint::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23)));
+    let mut attacker = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23)), server.sip(), "x", "");
+    attacker.media = attacker_rtp.address();
+    let body = attacker.sdp();
     for side in [&up.caller, &up.callee] {
         for method in ["INVITE", "UPDATE", "ACK", "PRACK"] {
-            let mut side: Side = Side { cseq: side.cseq + 7, ..side.clone() };
-            let text = thief.within(&mut side, method, "Content-Type: application/sdp\r\n", &body);
-            thief.send(text.as_bytes());
+            let mut side: DialogSide = DialogSide { cseq: side.cseq + 7, ..side.clone() };
+            let text = attacker.within(&mut side, method, "Content-Type: application/sdp\r\n", &body);
+            attacker.send(text.as_bytes());
         }
     }
     assert!(e2e::wire::alive(server.sip()));
@@ -296,5 +296,5 @@ fn a_phone_cannot_aim_the_media_of_its_call_by_a_second_description_of_a_strange
         heard += saying(&talk.voice_a.heard(), SAYS_B);
         (heard > 20).then_some(())
     });
-    assert!(thief_voice.heard().is_empty());
+    assert!(attacker_rtp.heard().is_empty());
 }

@@ -25,7 +25,7 @@ fn escaped(user: &str) -> String {
 }
 
 #[test]
-fn nobody_binds_or_unbinds_the_address_of_another_however_it_is_written() {
+fn no_user_can_change_bindings_of_another_in_any_spelling_of_the_address() {
     // security.md row 6
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -67,7 +67,7 @@ fn nobody_binds_or_unbinds_the_address_of_another_however_it_is_written() {
 }
 
 #[test]
-fn one_s_own_address_may_be_escaped_or_a_number_and_is_one() {
+fn the_own_address_may_be_escaped_or_a_number_and_is_the_same() {
     // security.md row 6, S39
     let server = Server::start();
     let alice = server.extension("1001");
@@ -107,7 +107,7 @@ fn an_address_has_ten_contacts_at_most() {
 }
 
 #[test]
-fn a_contact_is_one_host_that_speaks_sip_and_not_ourselves() {
+fn a_contact_must_be_a_unicast_host_other_than_the_server() {
     // security.md row 6
     let server = Server::start();
     let alice = server.extension("1001");
@@ -145,7 +145,7 @@ fn a_contact_is_one_host_that_speaks_sip_and_not_ourselves() {
 }
 
 #[test]
-fn a_contact_cannot_write_headers_into_the_calls_to_it() {
+fn a_contact_cannot_inject_headers_into_calls_to_it() {
     // security.md rows 6 and 26
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -181,7 +181,7 @@ fn a_contact_cannot_write_headers_into_the_calls_to_it() {
 }
 
 #[test]
-fn what_is_registered_elsewhere_sends_nothing_there() {
+fn a_contact_with_a_foreign_address_gets_no_traffic_there() {
     // security.md row 12: calls go to the address from which a phone registered, so a Contact cannot aim them at others.
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -210,7 +210,7 @@ fn what_is_registered_elsewhere_sends_nothing_there() {
 }
 
 #[test]
-fn answers_go_to_the_source_and_never_to_where_a_header_points() {
+fn responses_go_to_the_source_and_never_to_the_address_in_a_header() {
     // security.md row 12
     let server = Server::start();
     let mut raw = Raw::at(IpAddr::V4(Ipv4Addr::LOCALHOST), server.sip(), "x", "");

@@ -25,7 +25,7 @@ fn hung_up(stream: &mut TcpStream, limit: Duration) -> Option<Duration> {
 }
 
 #[test]
-fn whoever_drips_a_message_is_cut_off_after_ten_seconds() {
+fn a_slow_message_is_cut_off_after_ten_seconds() {
     // security.md row 16, over SIP and HTTP, in head and body.
     let server = Server::start();
     let admin = server.admin_key();
@@ -70,7 +70,7 @@ fn whoever_drips_a_message_is_cut_off_after_ten_seconds() {
 }
 
 #[test]
-fn one_source_has_thirty_two_connections_and_others_are_not_in_its_way() {
+fn one_source_has_thirty_two_connections_and_other_sources_are_not_affected() {
     // security.md rows 15 and 16
     let server = Server::start();
     let mut held: Vec<TcpStream> =
@@ -96,7 +96,7 @@ fn one_source_has_thirty_two_connections_and_others_are_not_in_its_way() {
 }
 
 #[test]
-fn one_source_does_not_take_every_connection_of_the_api() {
+fn one_source_cannot_take_all_connections_of_the_api() {
     // security.md row 16
     let server = Server::start();
     let mut held: Vec<TcpStream> =
@@ -117,7 +117,7 @@ fn one_source_does_not_take_every_connection_of_the_api() {
 }
 
 #[test]
-fn a_length_that_cannot_be_ends_the_connection_with_an_answer() {
+fn an_impossible_content_length_ends_the_connection_with_a_response() {
     // security.md row 16
     let server = Server::start();
     for (length, status) in [

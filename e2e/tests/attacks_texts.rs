@@ -113,7 +113,7 @@ const BYTES: [(&str, &[u8]); 16] = [
 ];
 
 #[test]
-fn nothing_broken_in_any_header_of_an_invite_reaches_the_called_phone() {
+fn no_invalid_header_of_an_invite_reaches_the_callee() {
     // security.md rows 25 and 26
     let more = "[log]\nlevel = \"trace\"\n".to_owned();
     let server = Server::with(Settings { more, ..Settings::default() });
@@ -263,7 +263,7 @@ fn descriptions() -> Vec<String> {
 }
 
 #[test]
-fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
+fn invalid_sdp_is_rejected_or_replaced() {
     // security.md row 9, and the malformed descriptions of row 26's inspection
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
@@ -325,7 +325,7 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
 }
 
 #[test]
-fn what_is_too_much_for_a_message_is_refused_and_survived() {
+fn oversized_messages_are_rejected_and_the_server_keeps_running() {
     let server = Server::start();
     let (mut a, b) = phones(&server);
     let body = a.sdp();
@@ -401,7 +401,7 @@ fn what_is_too_much_for_a_message_is_refused_and_survived() {
 }
 
 #[test]
-fn names_given_by_the_api_are_quoted_for_the_phone_or_refused() {
+fn display_names_from_the_api_are_quoted_for_the_phone_or_rejected() {
     // security.md row 26: each payload in each field.
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));

@@ -34,7 +34,7 @@ fn starve_the_media_workers(server: &Server) {
 
 /// SIPp counts a call with any other final response than 200 as failed, and then fails itself.
 #[test]
-fn five_hundred_calls_in_one_second_at_a_server_at_rest_find_ports() {
+fn five_hundred_calls_in_one_second_find_ports_at_an_idle_server() {
     let limits = "[limits]\nrequests_per_minute = 100000\ncalls_per_user = 1000\n";
     let environment = vec![("CENTRALITA__MEDIA__PORTS".to_owned(), RTP.to_owned())];
     let server = Server::with(Settings { more: limits.into(), environment, ..Settings::default() });

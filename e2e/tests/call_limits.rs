@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::raw::{Raw, Side};
+use e2e::raw::{DialogSide, Raw};
 use e2e::wire::Message;
 use e2e::{Server, Settings, until};
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 const ECHO: &str = "*43";
 
 /// Call the echo test. Returns the confirmed call or the rejection.
-fn call(phone: &mut Raw, number: &str) -> Result<Side, Message> {
+fn call(phone: &mut Raw, number: &str) -> Result<DialogSide, Message> {
     let body = phone.sdp();
     let dialling = phone.invite(number, "", &body);
     phone.send(dialling.text.as_bytes());
@@ -32,7 +32,7 @@ fn a_user_has_fifty_calls_and_the_next_is_refused_over_sip_and_over_the_api() {
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let (mut a, mut b) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
     a.register();
-    let mut up: Vec<Side> = (0..50).map(|_| call(&mut a, ECHO).expect("one of fifty")).collect(); // S29
+    let mut up: Vec<DialogSide> = (0..50).map(|_| call(&mut a, ECHO).expect("one of fifty")).collect(); // S29
     assert_eq!(active(&server), 50);
     let refusal = call(&mut a, ECHO).expect_err("the fifty-first");
     assert_eq!(refusal.status(), Some(503), "{}", refusal.text);
@@ -80,7 +80,7 @@ fn the_limit_can_be_lower_and_calls_of_the_api_count_as_well() {
 /// That a call ends after four hours is tested in simulated time in `crates/switch/tests`. Here: the limit can be configured, and invalid values
 /// give an error.
 #[test]
-fn the_hours_of_a_call_are_configured_and_checked() {
+fn the_maximum_call_duration_is_configurable_and_validated() {
     let server = Server::start();
     let shown = server.command(&["config", "check"]);
     let print = |output: &std::process::Output| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use e2e::postgres::PASSWORD;
-use e2e::raw::{Raw, Up};
+use e2e::raw::{EstablishedCall, Raw};
 use e2e::{Answer, Http, Postgres, Server, until};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn away() -> Duration {
     }
 }
 
-struct Office {
+struct Setup {
     server: Server,
     admin: Http,
     alice: Raw,
@@ -39,7 +39,7 @@ struct Office {
     slowest: std::cell::Cell<Duration>,
 }
 
-impl Office {
+impl Setup {
     fn open(postgres: &Postgres) -> Self {
         let server = Server::start_on(&postgres.database());
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -47,10 +47,10 @@ impl Office {
         let (mut alice, mut bob) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
         alice.register();
         bob.register();
-        Office { admin: server.admin(), server, alice, bob, path, slowest: std::cell::Cell::default() }
+        Setup { admin: server.admin(), server, alice, bob, path, slowest: std::cell::Cell::default() }
     }
 
-    fn hang_up(&mut self, mut up: Up) {
+    fn hang_up(&mut self, mut up: EstablishedCall) {
         self.alice.hang_up(&mut up.caller);
         let bye = self.bob.expect_request("BYE");
         self.bob.answer(&bye, 200, "", "");
@@ -90,7 +90,7 @@ impl Office {
     /// Run the test with an outage made by `begin` and `end`.
     fn lives_through(&mut self, begin: impl FnOnce(), end: impl FnOnce()) {
         let away = away();
-        let mut held: Vec<Up> = (0..HELD).map(|_| self.alice.call(&self.bob)).collect();
+        let mut held: Vec<EstablishedCall> = (0..HELD).map(|_| self.alice.call(&self.bob)).collect();
         let mut calls = HELD;
         until(Duration::from_secs(10), "the calls are in the database", || {
             (self.server.calls().len() == HELD).then_some(())
@@ -164,13 +164,13 @@ fn name(extension: &serde_json::Value) -> String {
 }
 
 #[test]
-fn a_database_that_is_down_costs_no_call_and_no_record() {
+fn a_stopped_database_loses_no_call_and_no_record() {
     let postgres = Postgres::start();
-    Office::open(&postgres).lives_through(|| postgres.stop(), || postgres.run());
+    Setup::open(&postgres).lives_through(|| postgres.stop(), || postgres.run());
 }
 
 #[test]
-fn a_database_that_hangs_costs_no_call_and_no_record() {
+fn a_hanging_database_loses_no_call_and_no_record() {
     let postgres = Postgres::start();
-    Office::open(&postgres).lives_through(|| postgres.freeze(), || postgres.thaw());
+    Setup::open(&postgres).lives_through(|| postgres.freeze(), || postgres.thaw());
 }

@@ -146,7 +146,7 @@ fn the_requests_of_the_document_work_one_after_the_other() {
 }
 
 #[test]
-fn the_flow_at_the_documents_end_works_and_its_call_is_heard() {
+fn the_flow_at_the_documents_end_works_and_its_call_has_audio() {
     // S87
     let server = Server::start();
     let key = server.key_for("user_123");

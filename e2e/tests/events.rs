@@ -26,7 +26,7 @@ const RUNG: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_
 const CRASHED: [&str; 3] = ["call_started", "call_answered", "call_ended"];
 
 #[test]
-fn calls_and_phones_are_told_once_though_the_process_is_killed() {
+fn events_of_calls_and_phones_are_sent_once_despite_kills() {
     let mut server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let (mut a, mut b) = (Raw::new(&server, &alice), Raw::new(&server, &bob));

@@ -129,7 +129,7 @@ fn the_carrier_heard_nothing_before(carrier: &Raw, phone: &mut Raw) {
 }
 
 #[test]
-fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
+fn no_spelling_of_a_forbidden_number_reaches_the_carrier_from_any_origin() {
     // security.md row 7, and figure 4
     let server = generous("[limits]");
     let carrier = carrier(&server);
@@ -159,9 +159,9 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
                 ),
             ),
         ];
-        for (door, answer) in doors {
-            assert!(matches!(answer.status, 400 | 403 | 404), "{door}: {text:?}: {}", answer.body);
-            assert!(answer.json()["code"].is_string(), "{door}: {text:?}: {}", answer.body);
+        for (origin, answer) in doors {
+            assert!(matches!(answer.status, 400 | 403 | 404), "{origin}: {text:?}: {}", answer.body);
+            assert!(answer.json()["code"].is_string(), "{origin}: {text:?}: {}", answer.body);
         }
     }
     // By a phone that redirects its callers (302).
@@ -188,7 +188,7 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
 }
 
 #[test]
-fn what_a_trunk_s_prefix_makes_of_a_number_is_judged_too() {
+fn a_number_rewritten_by_a_trunk_prefix_is_checked_too() {
     // security.md row 7
     let server = generous("[limits]");
     let carrier = carrier(&server);
@@ -221,7 +221,7 @@ fn what_a_trunk_s_prefix_makes_of_a_number_is_judged_too() {
 }
 
 #[test]
-fn a_user_begins_so_many_calls_to_the_outside_a_minute_and_is_told_so_in_his_language() {
+fn outbound_calls_per_minute_are_limited_with_a_localised_message() {
     // security.md row 7
     let server = generous("[limits]\noutside_calls_per_minute = 2");
     let carrier = carrier(&server);
@@ -258,7 +258,7 @@ fn events(server: &Server, kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn help_is_called_while_the_house_is_being_closed_and_is_told_of() {
+fn emergency_calls_are_placed_while_draining_and_reported() {
     // security.md row 31
     let server = generous("[limits]\ncalls_per_user = 1\noutside_calls_per_minute = 1");
     let (one, two) = (server.extension("1001"), server.extension("1002"));

@@ -113,7 +113,7 @@ fn is_whole(server: &Server) {
 }
 
 #[test]
-fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
+fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
     let mut server = small_disk();
     let on_disk = server.data().join("centralita.db").exists();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -177,7 +177,7 @@ fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
 }
 
 #[test]
-fn what_was_answered_on_a_full_disk_outlives_a_kill() {
+fn data_acknowledged_on_a_full_disk_survives_a_kill() {
     let mut server = small_disk();
     let alice = server.extension("1001");
     let mut alice = Raw::new(&server, &alice);

@@ -25,21 +25,21 @@ fn server() -> Server {
 }
 
 /// An API client: a key and its id.
-struct Asker {
+struct ApiClient {
     key: String,
     id: String,
 }
 
-impl Asker {
-    fn admin(server: &Server) -> Asker {
+impl ApiClient {
+    fn admin(server: &Server) -> ApiClient {
         let keys = server.admin().get("/api/v1/keys").expect(200);
-        Asker { key: server.admin_key(), id: text(&keys["keys"][0]["id"]) }
+        ApiClient { key: server.admin_key(), id: text(&keys["keys"][0]["id"]) }
     }
 
-    fn user(server: &Server) -> Asker {
+    fn user(server: &Server) -> ApiClient {
         let body = json!({"userId": "user_123", "name": "Fuzz", "permissions": ["call", "sip", "recording"]});
         let made = server.admin().post("/api/v1/keys/voip/generate", &body).expect(200);
-        Asker { key: text(&made["key"]["key"]), id: text(&made["key"]["id"]) }
+        ApiClient { key: text(&made["key"]["key"]), id: text(&made["key"]["id"]) }
     }
 }
 
@@ -76,14 +76,14 @@ fn setting(name: &str, otherwise: &str) -> String {
 
 /// Send requests with this key, and print the findings if there are any.
 #[track_caller]
-fn fuzz(server: &Server, asker: &Asker, which: &[&str]) {
+fn fuzz(server: &Server, client: &ApiClient, which: &[&str]) {
     let folder = Scratch::new("fuzz-api");
-    let own = server.http(Some(&asker.key));
+    let own = server.http(Some(&client.key));
     let things = Value::from(things(server, &own)).to_string();
     let program = e2e::python::program("schemathesis==4.32.5", "schemathesis");
     let output = Command::new(program)
         .args(["run", &format!("http://{}/openapi.json", server.http_address())])
-        .args(["--header", &format!("Authorization: Bearer {}", asker.key)])
+        .args(["--header", &format!("Authorization: Bearer {}", client.key)])
         // Rules that a schema cannot express (a PIN that is too easy, contradictory names of one field) may give an error.
         .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"])
         .args(["--phases", "examples,coverage,fuzzing", "--warnings", "off"])
@@ -97,7 +97,7 @@ fn fuzz(server: &Server, asker: &Asker, which: &[&str]) {
         .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("CENTRALITA_THINGS", things)
-        .env("CENTRALITA_OWN_KEY", &asker.id)
+        .env("CENTRALITA_OWN_KEY", &client.id)
         .output()
         .expect("schemathesis runs");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -108,27 +108,27 @@ fn fuzz(server: &Server, asker: &Asker, which: &[&str]) {
 }
 
 #[test]
-fn whatever_an_administrator_sends_is_answered_as_documented() {
+fn responses_to_an_administrator_match_the_document() {
     let mut server = server();
-    let asker = Asker::admin(&server);
-    fuzz(&server, &asker, &["--exclude-path", STOP, "--exclude-path", STOP_TOO, "--exclude-path", STREAM]);
+    let client = ApiClient::admin(&server);
+    fuzz(&server, &client, &["--exclude-path", STOP, "--exclude-path", STOP_TOO, "--exclude-path", STREAM]);
     assert!(server.lives() && wire::alive(server.sip()));
 }
 
 #[test]
-fn whatever_a_user_sends_is_answered_as_documented() {
+fn responses_to_a_user_match_the_document() {
     let mut server = server();
-    let asker = Asker::user(&server);
-    fuzz(&server, &asker, &["--exclude-path", STREAM]);
+    let client = ApiClient::user(&server);
+    fuzz(&server, &client, &["--exclude-path", STREAM]);
     // Only an administrator may stop the switch: check that it was requested.
     assert!(server.lives() && wire::alive(server.sip()));
 }
 
 #[test]
-fn whoever_stops_the_exchange_is_answered_as_documented_and_it_starts_again() {
+fn responses_to_stopping_the_switch_match_the_document_and_it_starts_again() {
     let server = server();
-    let asker = Asker::admin(&server);
-    fuzz(&server, &asker, &["--include-path", STOP]);
+    let client = ApiClient::admin(&server);
+    fuzz(&server, &client, &["--include-path", STOP]);
     soon("the exchange has stopped", || (server.admin().get("/readyz").status == 503).then_some(()));
     server.admin().post("/api/v1/opensips/start", &json!({})).expect(200);
     soon("SIP is answered again", || wire::alive(server.sip()).then_some(()));

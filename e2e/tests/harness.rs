@@ -23,7 +23,7 @@ fn two_phones_hear_each_others_tone_until_one_holds() {
     let mut one = Phone::start("one", 440);
     let mut two = Phone::start("two", 1000);
     let (first, second) = (one.port(), two.port());
-    one.account(&directly("one", second, Answering::WhenTold));
+    one.account(&directly("one", second, Answering::OnCommand));
     two.account(&directly("two", first, Answering::AtOnce));
     two.expect("REGISTER_FAIL");
     one.dial(&format!("sip:two@127.0.0.1:{second}"));
@@ -44,7 +44,7 @@ fn two_blocks_never_share_a_port() {
 }
 
 #[test]
-fn the_nat_box_hides_where_the_phone_lives_and_brings_answers_back() {
+fn the_nat_router_hides_the_phones_address_and_returns_responses() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let nat = Nat::start(server.local_addr().unwrap());

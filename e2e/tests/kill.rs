@@ -30,7 +30,7 @@ const MARK: &str = "centralita-fault-panic";
 
 /// How the calls are interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Interruption {
     /// `kill -9`.
     Kill,
     /// The switch thread panics: the process ends by itself.
@@ -39,12 +39,12 @@ enum Way {
     Worker,
 }
 
-impl Way {
+impl Interruption {
     /// Cause in the record of an interrupted call.
     fn cause(self) -> &'static str {
         match self {
-            Way::Kill | Way::Exchange => "crash",
-            Way::Worker => "internal",
+            Interruption::Kill | Interruption::Exchange => "crash",
+            Interruption::Worker => "internal",
         }
     }
 
@@ -55,13 +55,13 @@ impl Way {
         let begin = Instant::now();
         let mut end = begin;
         match self {
-            Way::Kill => {
+            Interruption::Kill => {
                 server.kill();
                 // The downtime must not count as talk time.
                 std::thread::sleep(DOWN);
                 server.restart();
             }
-            Way::Exchange => {
+            Interruption::Exchange => {
                 let text = e2e::wire::options(&stranger, 1).replacen(
                     "Max-Forwards",
                     &format!("X: {MARK}\r\nMax-Forwards"),
@@ -72,7 +72,7 @@ impl Way {
                 end = Instant::now();
                 server.restart();
             }
-            Way::Worker => {
+            Interruption::Worker => {
                 let before = restarts(server);
                 // A worker that opens a stream drops earlier packets: the call may be confirmed a moment before.
                 until(LIMIT, "the worker begins anew", || {
@@ -308,7 +308,7 @@ fn receive_request(phones: &mut Phones, method: &str) -> Option<Message> {
 }
 
 /// Answer every BYE on a socket until each of the dialogs has got one.
-fn goodbyes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
+fn answer_byes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !expected.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -451,18 +451,18 @@ fn all_calls(server: &Server) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_kill_9() {
-    nothing_that_was_answered_is_lost(Way::Kill, 20);
+fn kill_9_loses_no_acknowledged_data() {
+    nothing_that_was_answered_is_lost(Interruption::Kill, 20);
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_a_panic_of_the_exchange() {
-    nothing_that_was_answered_is_lost(Way::Exchange, 2);
+fn a_panic_of_the_switch_thread_loses_no_acknowledged_data() {
+    nothing_that_was_answered_is_lost(Interruption::Exchange, 2);
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_a_panic_of_a_media_worker() {
-    nothing_that_was_answered_is_lost(Way::Worker, 2);
+fn a_panic_of_a_media_worker_loses_no_acknowledged_data() {
+    nothing_that_was_answered_is_lost(Interruption::Worker, 2);
 }
 
 /// The duration of each interrupted call is right within a second. `lasted` has the order in which they were started.
@@ -480,11 +480,11 @@ fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[[Duration
     }
 }
 
-fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
+fn nothing_that_was_answered_is_lost(interruption: Interruption, rounds: usize) {
     let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
     let settings = Settings {
         more: "workers = 1\n[limits]\nrequests_per_minute = 100000\n".into(),
-        faults: way != Way::Kill,
+        faults: interruption != Interruption::Kill,
         ..Settings::default()
     };
     let mut server = Server::with(settings);
@@ -519,16 +519,16 @@ fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
             made += 1;
         }
         // After SIGKILL the same data again; every other round registrations are in progress.
-        if way == Way::Kill && round % 2 == 1 {
+        if interruption == Interruption::Kill && round % 2 == 1 {
             bursts += kill_in_a_burst(&mut server, round, &mut lasted, &began);
         } else {
-            let cut = way.cut(&mut server, rtp.expect("a call is up"));
+            let cut = interruption.cut(&mut server, rtp.expect("a call is up"));
             lasted.extend(began.iter().map(|began| cut.map(|end| end - *began)));
         }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
-        goodbyes(&mut callers, dialogs.0, "callers");
-        goodbyes(&mut callees, dialogs.1, "callees");
+        answer_byes(&mut callers, dialogs.0, "callers");
+        answer_byes(&mut callees, dialogs.1, "callees");
         let status = until(Duration::from_secs(10), "ports, calls and sessions return to 0", || {
             let status = server.admin().get("/api/v1/opensips/status").expect(200);
             (status["portsInUse"] == 0 && status["activeCalls"] == 0).then_some(status)
@@ -549,8 +549,8 @@ fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
                     .post(&format!("/api/v1/opensips/call/{id}/end"), &serde_json::json!({}))
                     .expect(200);
             }
-            goodbyes(&mut callers, [caller].into(), "callers");
-            goodbyes(&mut callees, [callee].into(), "callees");
+            answer_byes(&mut callers, [caller].into(), "callers");
+            answer_byes(&mut callees, [callee].into(), "callees");
         }
     }
     let calls = until(Duration::from_secs(15), "every call has its CDR", || {
@@ -563,9 +563,9 @@ fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
         *ends.entry(call["endReason"].as_str().unwrap_or("none")).or_default() += 1;
     }
     assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
-    assert_eq!(ends.get(way.cause()), Some(&(rounds * CALLS)), "{ends:?}");
-    check_durations(&calls, way.cause(), &lasted);
+    assert_eq!(ends.get(interruption.cause()), Some(&(rounds * CALLS)), "{ends:?}");
+    check_durations(&calls, interruption.cause(), &lasted);
     println!(
-        "{rounds} times {way:?}: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
+        "{rounds} times {interruption:?}: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
     );
 }

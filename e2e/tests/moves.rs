@@ -5,7 +5,7 @@ use e2e::raw::Raw;
 use e2e::{Postgres, Server, Settings};
 
 #[test]
-fn an_office_moves_to_postgresql_with_its_extensions_keys_and_calls() {
+fn a_migration_to_postgresql_keeps_extensions_keys_and_calls() {
     let mut server =
         Server::with(Settings { store: Some("sqlite:centralita.db".into()), ..Settings::default() });
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));

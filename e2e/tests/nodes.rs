@@ -37,7 +37,7 @@ impl Nodes {
 }
 
 /// Two extensions with phones registered at the second node, to be changed on the first node.
-struct Told {
+struct Changes {
     alice: Extension,
     bob: Extension,
     phones: [Raw; 2],
@@ -45,8 +45,8 @@ struct Told {
     password: String,
 }
 
-impl Told {
-    fn begin(nodes: &Nodes) -> Told {
+impl Changes {
+    fn begin(nodes: &Nodes) -> Changes {
         let (alice, bob) = (nodes.a.extension("1001"), nodes.a.extension("1002"));
         let path = format!("/api/v1/voip/extensions/{}", bob.id);
         until(PROMISED, "the other node knows them", || {
@@ -54,7 +54,7 @@ impl Told {
         });
         let mut phones = [Raw::new(&nodes.b, &alice), Raw::new(&nodes.b, &bob)];
         phones.iter_mut().for_each(Raw::register);
-        Told { alice, bob, phones, recurring: String::new(), password: String::new() }
+        Changes { alice, bob, phones, recurring: String::new(), password: String::new() }
     }
 
     /// A new password, a recurring call, another mailbox, and an inactive extension.
@@ -88,7 +88,7 @@ impl Told {
     }
 
     /// The phones notice as well: only the new password is accepted, and the inactive extension cannot register.
-    fn phones_feel_it(mut self) {
+    fn phones_have_the_changes(mut self) {
         let [alice, bob] = &mut self.phones;
         let register = |phone: &mut Raw| {
             let to = format!("<sip:{}@localhost>", phone.user);
@@ -102,7 +102,7 @@ impl Told {
 }
 
 #[test]
-fn a_key_that_is_revoked_on_one_node_is_refused_on_the_other_within_a_second() {
+fn a_key_revoked_on_one_node_is_rejected_on_the_other_within_a_second() {
     // S59
     let Nodes { a, b, .. } = Nodes::start();
     let body = json!({ "userId": "ana", "name": "Short-lived", "permissions": ["call"] });
@@ -169,22 +169,22 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
 }
 
 #[test]
-fn a_password_a_mailbox_and_a_recurring_call_of_one_node_hold_on_the_other_within_a_second() {
+fn changes_on_one_node_are_effective_on_the_other_within_a_second() {
     // S75, S176
     let nodes = Nodes::start();
-    let mut told = Told::begin(&nodes);
+    let mut told = Changes::begin(&nodes);
     told.change(&nodes.a);
     let admin = nodes.a.admin_key();
     assert!(told.is_known_to(&nodes.a, &admin), "at once where it was changed");
     until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.phones_feel_it();
+    told.phones_have_the_changes();
 }
 
 #[test]
-fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
+fn a_node_that_was_down_longer_than_the_outbox_retention_reloads_everything() {
     // S75, S176
     let nodes = Nodes::start();
-    let mut told = Told::begin(&nodes);
+    let mut told = Changes::begin(&nodes);
     let node = nodes.b.pid().to_string();
     let signal = |name: &str| assert!(Command::new("kill").args([name, &node]).status().unwrap().success());
     signal("-STOP");
@@ -195,11 +195,11 @@ fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
     signal("-CONT");
     let admin = nodes.a.admin_key();
     until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.phones_feel_it();
+    told.phones_have_the_changes();
 }
 
 #[test]
-fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
+fn a_start_of_one_node_does_not_touch_calls_and_bindings_of_the_other() {
     let Nodes { a, mut b, .. } = Nodes::start();
     let (alice, bob) = (a.extension("1001"), a.extension("1002"));
     let (mut caller, mut callee) = (Raw::new(&a, &alice), Raw::new(&a, &bob));
@@ -263,7 +263,7 @@ impl Carrier {
 }
 
 #[test]
-fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() {
+fn one_of_two_nodes_registers_a_trunk_and_the_other_takes_over_on_shutdown() {
     // S119
     let Nodes { mut a, mut b, .. } = Nodes::start();
     let mut carrier = Carrier::open();
@@ -308,24 +308,24 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
 }
 
 /// A proxy to PostgreSQL's socket that can be interrupted for the node that uses it.
-struct Way {
+struct Proxy {
     folder: PathBuf,
     socket: PathBuf,
     database: String,
 }
 
-impl Way {
+impl Proxy {
     /// A proxy to a database, and the database's URL through it.
-    fn open(url: &str) -> (Way, String) {
+    fn open(url: &str) -> (Proxy, String) {
         let folder = std::env::temp_dir().join(format!("centralita-way-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let (address, real) = url.split_once("?host=").expect("a folder with a socket");
         let socket = Path::new(real).join(".s.PGSQL.5432");
         let database = address.rsplit('/').next().expect("a name").to_owned();
         let by_way = format!("{address}?host={}", folder.display());
-        let way = Way { folder, socket, database };
-        way.mend();
-        (way, by_way)
+        let proxy = Proxy { folder, socket, database };
+        proxy.mend();
+        (proxy, by_way)
     }
 
     fn mend(&self) {
@@ -341,16 +341,16 @@ impl Way {
     }
 }
 
-impl Drop for Way {
+impl Drop for Proxy {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.folder).ok();
     }
 }
 
 #[test]
-fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other() {
+fn a_node_cut_off_from_the_database_leaves_trunk_registration_to_the_other() {
     let database = Postgres::shared().database(); // D7
-    let (way, by_way) = Way::open(&database);
+    let (proxy, by_way) = Proxy::open(&database);
     let (a, mut b) = (Server::start_on(&by_way), Server::start_on(&database));
     std::fs::copy(a.data().join("seal.key"), b.data().join("seal.key")).expect("the key is copied");
     let mut carrier = Carrier::open();
@@ -374,7 +374,7 @@ fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other()
         (of(&carrier, first) > 1).then_some(())
     });
     assert_eq!(of(&carrier, second), 0, "there is one at a time");
-    way.cut();
+    proxy.cut();
     until(Duration::from_secs(40), "the other one registers", || {
         carrier.listen();
         (of(&carrier, second) > 0).then_some(())
@@ -391,7 +391,7 @@ fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other()
         carrier.heard
     );
     // The proxy works again: nothing changes until the other node stops.
-    way.mend();
+    proxy.mend();
     b.stop();
     until(Duration::from_secs(40), "the first one registers anew", || {
         carrier.listen();

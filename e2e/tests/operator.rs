@@ -58,7 +58,7 @@ fn register(server: &Server, address: IpAddr, extension: &Extension, password: &
 }
 
 #[test]
-fn the_doctor_asks_the_server_that_runs_and_not_the_configuration() {
+fn doctor_checks_the_running_server_and_not_the_configuration() {
     let server = Server::start();
     let findings = json(&server.command(&["doctor", "-o", "json"]));
     let (verdict, sentence) = one(&findings, "server");
@@ -87,7 +87,7 @@ fn the_doctor_asks_the_server_that_runs_and_not_the_configuration() {
 }
 
 #[test]
-fn the_doctor_knows_what_serve_lan_has_opened() {
+fn doctor_knows_the_listeners_of_serve_lan() {
     let everywhere = [("CENTRALITA__SIP__LISTEN", "udp://0.0.0.0:0")];
     let environment = everywhere.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let server = Server::with(Settings { environment, ..Settings::default() });
@@ -98,7 +98,7 @@ fn the_doctor_knows_what_serve_lan_has_opened() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_read_is_no_server_that_does_not_run() {
+fn an_unreadable_data_directory_is_not_reported_as_a_stopped_server() {
     let server = Server::start();
     let stranger = stranger(&server, &["doctor", "-o", "json"], &server.data());
     let (verdict, sentence) = one(&json(&stranger), "server");
@@ -111,7 +111,7 @@ fn a_folder_that_may_not_be_read_is_no_server_that_does_not_run() {
 }
 
 #[test]
-fn the_doctor_checks_what_a_start_will_need() {
+fn doctor_checks_the_requirements_of_a_start() {
     let server = Server::start();
     let folder = Scratch::new("doctor");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -162,7 +162,7 @@ fn rustix_is_root() -> bool {
 }
 
 #[test]
-fn a_ban_is_seen_in_log_status_and_doctor_and_lifted() {
+fn a_ban_is_shown_in_log_status_and_doctor_and_lifted() {
     let server = Server::start();
     let alice = server.extension("1001");
     let phone = from(1);
@@ -202,7 +202,7 @@ fn a_ban_is_seen_in_log_status_and_doctor_and_lifted() {
 }
 
 #[test]
-fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
+fn the_log_has_one_line_per_event_and_hides_peoples_numbers() {
     let server = Server::start();
     let (anna, bert) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut callee) = (Raw::new(&server, &anna), Raw::new(&server, &bert));
@@ -237,7 +237,7 @@ fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
 }
 
 #[test]
-fn the_log_tells_when_a_trunk_becomes_something_else() {
+fn the_log_reports_state_changes_of_trunks() {
     let server = Server::start();
     let hosts = json!([{"host": "127.0.0.1", "port": server.spare_port(0)}]);
     let wish = json!({"name": "Carrier", "hosts": hosts, "enabled": false});
@@ -254,7 +254,7 @@ fn the_log_tells_when_a_trunk_becomes_something_else() {
 }
 
 #[test]
-fn tables_show_what_the_pages_promise() {
+fn tables_have_the_documented_columns() {
     let server = Server::start();
     let (anna, bert) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut callee) = (Raw::new(&server, &anna), Raw::new(&server, &bert));

@@ -13,7 +13,7 @@ const TWO_SPEAKS: u32 = 1000;
 const SECOND: u64 = 32_000;
 const LONG: Duration = Duration::from_secs(40);
 
-struct Office {
+struct Setup {
     server: Server,
     alice: Extension,
     one: Phone,
@@ -21,12 +21,12 @@ struct Office {
     scratch: Scratch,
 }
 
-impl Office {
+impl Setup {
     /// Two phones in a call; `prepare` runs before the call.
-    fn talking(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Office {
-        let office = Office::connected("PCMU", recording, prepare);
-        office.two.hears(ONE_SPEAKS);
-        office
+    fn talking(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Setup {
+        let setup = Setup::connected("PCMU", recording, prepare);
+        setup.two.hears(ONE_SPEAKS);
+        setup
     }
 
     /// Two phones with these codecs in a call.
@@ -34,7 +34,7 @@ impl Office {
         codecs: &'static str,
         recording: &str,
         prepare: impl Fn(&Server, &Extension, &Extension),
-    ) -> Office {
+    ) -> Setup {
         let more = format!("[recording]\n{recording}\n");
         let server = Server::with(Settings { more, ..Settings::default() });
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -45,7 +45,7 @@ impl Office {
         one.dial("1002");
         one.expect("CALL_ESTABLISHED");
         two.expect("CALL_ESTABLISHED");
-        Office { server, alice, one, two, scratch: Scratch::new("recording") }
+        Setup { server, alice, one, two, scratch: Scratch::new("recording") }
     }
 
     fn session(&self) -> String {
@@ -149,29 +149,29 @@ fn check_tones(sides: &[Vec<i16>; 2], from: usize, to: usize) {
 }
 
 #[test]
-fn each_party_is_on_its_side_and_a_pause_is_silent() {
+fn each_party_has_its_channel_and_a_pause_is_silent() {
     // S177, S184
-    let office = Office::talking("format = \"wav\"", |_, _, _| {});
-    let begun = office.verb("start");
+    let setup = Setup::talking("format = \"wav\"", |_, _, _| {});
+    let begun = setup.verb("start");
     let id = begun["recordingId"].as_str().expect("an id").to_owned();
     assert_eq!((&begun["state"], &begun["paused"]), (&json!("recording"), &json!(false)));
-    assert_eq!(office.verb("start")["recordingId"], *id, "starting again changes nothing");
-    let file = office.file(&id, "wav");
+    assert_eq!(setup.verb("start")["recordingId"], *id, "starting again changes nothing");
+    let file = setup.file(&id, "wav");
     let pause = grows_to(&file, 3 * SECOND);
-    assert_eq!(office.verb("pause")["paused"], true);
+    assert_eq!(setup.verb("pause")["paused"], true);
     let resume = grows_to(&file, pause + 4 * SECOND);
-    assert_eq!(office.verb("resume")["paused"], false);
+    assert_eq!(setup.verb("resume")["paused"], false);
     let end = grows_to(&file, resume + 3 * SECOND);
     // It belongs to the session while it runs, and afterwards.
-    let session = format!("/api/v1/opensips/call/{}", office.session());
-    let http = office.server.http(Some(&office.alice.key));
+    let session = format!("/api/v1/opensips/call/{}", setup.session());
+    let http = setup.server.http(Some(&setup.alice.key));
     assert_eq!(http.get(&session).expect(200)["session"]["recordings"], json!([id]));
     let running = http.get(&format!("/api/v1/recordings/{id}/audio"));
     assert!(running.status == 409 || running.status == 404, "{running:?}");
-    office.verb("stop");
-    let done = office.becomes(&id, "complete");
-    office.two.hears(ONE_SPEAKS); // the call continues
-    let (status, head, wav) = office.audio(&id, "", None);
+    setup.verb("stop");
+    let done = setup.becomes(&id, "complete");
+    setup.two.hears(ONE_SPEAKS); // the call continues
+    let (status, head, wav) = setup.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
     assert!(wav.len() as u64 >= end);
     assert_eq!((done["bytes"].as_u64(), done["format"].as_str()), (Some(wav.len() as u64), Some("wav")));
@@ -183,97 +183,97 @@ fn each_party_is_on_its_side_and_a_pause_is_silent() {
     check_tones(&both, both[0].len() / 8 - 2_000, both[0].len() / 8 - 500);
 
     // Range requests.
-    let (status, head, part) = office.audio(&id, "", Some("bytes=1000-1999"));
+    let (status, head, part) = setup.audio(&id, "", Some("bytes=1000-1999"));
     assert_eq!((status, &part[..]), (206, &wav[1_000..2_000]), "{head}");
     assert!(head.contains(&format!("content-range: bytes 1000-1999/{}", wav.len())), "{head}");
-    let (status, _, part) = office.audio(&id, "", Some("bytes=-500"));
+    let (status, _, part) = setup.audio(&id, "", Some("bytes=-500"));
     assert_eq!((status, &part[..]), (206, &wav[wav.len() - 500..]));
-    assert_eq!(office.audio(&id, "", Some("bytes=99999999-")).0, 416);
+    assert_eq!(setup.audio(&id, "", Some("bytes=99999999-")).0, 416);
 
     // Other users get 404.
-    let stranger = office.server.key_for("user_of_nothing");
+    let stranger = setup.server.key_for("user_of_nothing");
     for path in [format!("/api/v1/recordings/{id}"), format!("/api/v1/recordings/{id}/audio")] {
-        assert_eq!(office.server.http(Some(&stranger)).get(&path).status, 404);
+        assert_eq!(setup.server.http(Some(&stranger)).get(&path).status, 404);
     }
     let verb = format!("{session}/recording/start");
-    assert_eq!(office.server.http(Some(&stranger)).post(&verb, &json!({})).status, 404);
+    assert_eq!(setup.server.http(Some(&stranger)).post(&verb, &json!({})).status, 404);
     let seen = |key: &str| {
-        let list = office.server.http(Some(key)).get("/api/v1/recordings").expect(200);
+        let list = setup.server.http(Some(key)).get("/api/v1/recordings").expect(200);
         list["recordings"].as_array().map_or(0, Vec::len)
     };
-    assert_eq!((seen(&stranger), seen(&office.alice.key)), (0, 1));
+    assert_eq!((seen(&stranger), seen(&setup.alice.key)), (0, 1));
 }
 
 #[test]
-fn an_extension_that_wants_it_is_recorded_by_itself_as_opus() {
-    let mut office = Office::talking("", |server, _, bob| {
+fn an_extension_with_automatic_recording_is_recorded_as_opus() {
+    let mut setup = Setup::talking("", |server, _, bob| {
         let path = format!("/api/v1/voip/extensions/{}", bob.id);
         let changed = server.http(Some(&bob.key)).put(&path, &json!({"recordCalls": "inbound"})).expect(200);
         assert_eq!(changed["extension"]["recordCalls"], "inbound");
     });
-    let shown = office.listed();
+    let shown = setup.listed();
     assert_eq!((&shown["extensionNumber"], &shown["format"]), (&json!("1002"), &json!("opus")));
     let id = shown["recordingId"].as_str().expect("an id").to_owned();
-    grows_to(&office.file(&id, "ogg"), 24_000);
-    office.one.hang_up();
-    let done = office.becomes(&id, "complete");
+    grows_to(&setup.file(&id, "ogg"), 24_000);
+    setup.one.hang_up();
+    let done = setup.becomes(&id, "complete");
     assert!(done["durationMs"].as_u64() > Some(1_500), "{done:#}");
-    let (status, head, ogg) = office.audio(&id, "", None);
+    let (status, head, ogg) = setup.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/ogg") && ogg.starts_with(b"OggS"), "{head}");
-    let (status, head, wav) = office.audio(&id, "?format=wav", None);
+    let (status, head, wav) = setup.audio(&id, "?format=wav", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
     let both = sides(&wav);
     check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
     // A deleted recording is gone, for everybody and from the disk.
     let path = format!("/api/v1/recordings/{id}");
-    let http = office.server.http(Some(&office.alice.key));
+    let http = setup.server.http(Some(&setup.alice.key));
     http.delete(&path).expect(200);
-    assert_eq!(office.audio(&id, "", None).0, 404);
-    let file = office.file(&id, "ogg");
+    assert_eq!(setup.audio(&id, "", None).0, 404);
+    let file = setup.file(&id, "ogg");
     until(LONG, "the file is gone", || (!file.exists()).then_some(()));
     assert_eq!(http.get(&path).expect(200)["recording"]["state"], "deleted");
     http.delete(&path).expect(200);
 }
 
 #[test]
-fn phones_that_prefer_wideband_speak_g711_where_they_are_recorded_by_themselves() {
+fn phones_that_prefer_wideband_use_g711_with_automatic_recording() {
     // S177
     for (codecs, spoken) in [("opus,PCMU", "PCMU"), ("G722,PCMA", "PCMA")] {
-        let mut office = Office::connected(codecs, "calls = \"all\"\nformat = \"wav\"", |_, _, _| {});
-        assert_eq!(office.codecs(), [spoken; 2]);
-        let id = office.listed()["recordingId"].as_str().expect("an id").to_owned();
-        grows_to(&office.file(&id, "wav"), 3 * SECOND);
-        office.one.hang_up();
-        office.becomes(&id, "complete");
-        office.ends_with_both_tones(&id);
+        let mut setup = Setup::connected(codecs, "calls = \"all\"\nformat = \"wav\"", |_, _, _| {});
+        assert_eq!(setup.codecs(), [spoken; 2]);
+        let id = setup.listed()["recordingId"].as_str().expect("an id").to_owned();
+        grows_to(&setup.file(&id, "wav"), 3 * SECOND);
+        setup.one.hang_up();
+        setup.becomes(&id, "complete");
+        setup.ends_with_both_tones(&id);
     }
 }
 
 #[test]
-fn a_recording_of_phones_without_g711_is_refused_or_failed_and_never_silence() {
-    let office = Office::connected("opus", "", |_, _, _| {});
-    let start = format!("/api/v1/opensips/call/{}/recording/start", office.session());
-    let refused = office.server.http(Some(&office.alice.key)).post(&start, &json!({})).expect(409);
+fn a_recording_of_phones_without_g711_is_rejected_or_fails_and_is_never_silent() {
+    let setup = Setup::connected("opus", "", |_, _, _| {});
+    let start = format!("/api/v1/opensips/call/{}/recording/start", setup.session());
+    let refused = setup.server.http(Some(&setup.alice.key)).post(&start, &json!({})).expect(409);
     assert_eq!(refused["code"], "codec_not_recordable", "{refused:#}");
-    let office = Office::connected("opus", "calls = \"all\"", |_, _, _| {});
-    let shown = office.listed();
+    let setup = Setup::connected("opus", "calls = \"all\"", |_, _, _| {});
+    let shown = setup.listed();
     assert_eq!((&shown["state"], &shown["fault"]), (&json!("failed"), &json!("codec_not_recordable")));
-    assert_eq!(office.server.calls()[0]["endedAt"], Value::Null, "the call goes on");
+    assert_eq!(setup.server.calls()[0]["endedAt"], Value::Null, "the call goes on");
 }
 
 #[test]
-fn a_crash_in_the_middle_leaves_a_recording_that_plays() {
+fn a_recording_interrupted_by_a_crash_is_playable() {
     for (format, ending, rate) in [("wav", "wav", SECOND), ("opus", "ogg", 4_000)] {
-        let mut office = Office::talking(&format!("format = {format:?}"), |_, _, _| {});
-        let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-        office.becomes(&id, "recording");
-        let length = grows_to(&office.file(&id, ending), 6 * rate);
-        office.server.kill();
-        office.server.restart();
-        let done = office.becomes(&id, "complete");
+        let mut setup = Setup::talking(&format!("format = {format:?}"), |_, _, _| {});
+        let id = setup.verb("start")["recordingId"].as_str().expect("an id").to_owned();
+        setup.becomes(&id, "recording");
+        let length = grows_to(&setup.file(&id, ending), 6 * rate);
+        setup.server.kill();
+        setup.server.restart();
+        let done = setup.becomes(&id, "complete");
         assert_eq!(done["fault"], "interrupted", "{done:#}");
         assert!(done["bytes"].as_u64() >= Some(length - rate), "{done:#}");
-        let (status, head, wav) = office.audio(&id, "?format=wav", None);
+        let (status, head, wav) = setup.audio(&id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
         let both = sides(&wav);
         assert_eq!(
@@ -286,29 +286,29 @@ fn a_crash_in_the_middle_leaves_a_recording_that_plays() {
 
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_call() {
-    let office = Office::talking("reserve_mb = 4000000000", |_, _, _| {});
-    let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-    let failed = office.becomes(&id, "failed");
+    let setup = Setup::talking("reserve_mb = 4000000000", |_, _, _| {});
+    let id = setup.verb("start")["recordingId"].as_str().expect("an id").to_owned();
+    let failed = setup.becomes(&id, "failed");
     assert_eq!(failed["fault"], "disk_full");
-    office.two.hears(ONE_SPEAKS);
-    office.one.hears(TWO_SPEAKS);
-    let stop = format!("/api/v1/opensips/call/{}/recording/stop", office.session());
-    let refused = office.server.http(Some(&office.alice.key)).post(&stop, &json!({})).expect(409);
+    setup.two.hears(ONE_SPEAKS);
+    setup.one.hears(TWO_SPEAKS);
+    let stop = format!("/api/v1/opensips/call/{}/recording/stop", setup.session());
+    let refused = setup.server.http(Some(&setup.alice.key)).post(&stop, &json!({})).expect(409);
     assert_eq!(refused["code"], "not_recording");
 }
 
 /// An S3 server from PyPI. It is ended when it is dropped.
-struct Objects {
+struct ObjectStore {
     child: Child,
     address: String,
 }
 
-impl Objects {
-    fn start(port: u16, folder: &Path) -> Objects {
+impl ObjectStore {
+    fn start(port: u16, folder: &Path) -> ObjectStore {
         let mut command = Command::new(e2e::python::program("moto[server]", "moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let objects = Objects {
+        let objects = ObjectStore {
             child: command.spawn().expect("moto starts"),
             address: format!("http://127.0.0.1:{port}"),
         };
@@ -322,7 +322,7 @@ impl Objects {
     }
 }
 
-impl Drop for Objects {
+impl Drop for ObjectStore {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -330,7 +330,7 @@ impl Drop for Objects {
 }
 
 #[test]
-fn recordings_go_to_the_object_store_when_it_is_there() {
+fn recordings_are_uploaded_once_the_object_store_responds() {
     let scratch = Scratch::new("objects");
     let block = e2e::Block::take();
     let store = format!(
@@ -338,30 +338,30 @@ fn recordings_go_to_the_object_store_when_it_is_there() {
          s3_access_key = \"us\"\ns3_secret_key = \"ours\"",
         block.port(0)
     );
-    let office = Office::talking(&store, |_, _, _| {});
-    let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-    grows_to(&office.file(&id, "wav"), 2 * SECOND);
-    office.verb("stop");
-    office.becomes(&id, "complete");
+    let setup = Setup::talking(&store, |_, _, _| {});
+    let id = setup.verb("start")["recordingId"].as_str().expect("an id").to_owned();
+    grows_to(&setup.file(&id, "wav"), 2 * SECOND);
+    setup.verb("stop");
+    setup.becomes(&id, "complete");
     // The store is down: the recording is served from the local directory, and uploads are retried.
-    until(LONG, "an upload was tried", || office.server.log().contains("cannot be moved").then_some(()));
-    let (status, _, wav) = office.audio(&id, "", None);
-    assert_eq!((status, office.recording(&id)["storedIn"].as_str()), (200, Some("folder")));
-    let objects = Objects::start(block.port(0), scratch.path());
+    until(LONG, "an upload was tried", || setup.server.log().contains("cannot be moved").then_some(()));
+    let (status, _, wav) = setup.audio(&id, "", None);
+    assert_eq!((status, setup.recording(&id)["storedIn"].as_str()), (200, Some("folder")));
+    let objects = ObjectStore::start(block.port(0), scratch.path());
     until(LONG, "it is in the object store", || {
-        (office.recording(&id)["storedIn"] == "objects").then_some(())
+        (setup.recording(&id)["storedIn"] == "objects").then_some(())
     });
-    let file = office.file(&id, "wav");
+    let file = setup.file(&id, "wav");
     until(LONG, "the file is gone", || (!file.exists()).then_some(()));
     let object = format!("{}/tapes/office/recordings/{id}.wav", objects.address);
     let (status, _, there) = fetch(scratch.path(), &object, &SIGNED, None);
     assert!(status == 200 && there == wav);
-    let (status, _, whole) = office.audio(&id, "", None);
+    let (status, _, whole) = setup.audio(&id, "", None);
     assert!(status == 200 && whole == wav);
-    let (status, _, part) = office.audio(&id, "", Some("bytes=100-299"));
+    let (status, _, part) = setup.audio(&id, "", Some("bytes=100-299"));
     assert_eq!((status, &part[..]), (206, &wav[100..300]));
-    check_tones(&sides(&office.audio(&id, "?format=wav", None).2), 500, 1_500);
-    office.server.http(Some(&office.alice.key)).delete(&format!("/api/v1/recordings/{id}")).expect(200);
+    check_tones(&sides(&setup.audio(&id, "?format=wav", None).2), 500, 1_500);
+    setup.server.http(Some(&setup.alice.key)).delete(&format!("/api/v1/recordings/{id}")).expect(200);
     until(LONG, "the object is gone", || {
         (fetch(scratch.path(), &object, &SIGNED, None).0 == 404).then_some(())
     });

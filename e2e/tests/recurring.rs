@@ -54,7 +54,7 @@ fn a_due_call_rings_the_extension_then_the_destination() {
 }
 
 #[test]
-fn what_nobody_takes_is_recorded_as_failed_with_its_reason() {
+fn an_unanswered_recurring_call_is_recorded_as_failed_with_its_reason() {
     let server = Server::start();
     let alice = server.extension("1001");
     let mut a = Raw::new(&server, &alice);
@@ -79,7 +79,7 @@ fn device_leg(server: &Server, extension: &Extension, run: &Value) -> Option<Str
 }
 
 #[test]
-fn calls_that_are_due_together_are_begun_at_a_pace_and_in_order() {
+fn calls_due_together_are_dialled_at_the_pace_and_in_order() {
     // S85
     let more = "[limits]\nrequests_per_minute = 100000\nrecurring_calls_per_second = 5\n".to_owned();
     let server = Server::with(Settings { more, ..Settings::default() });
@@ -112,7 +112,7 @@ fn calls_that_are_due_together_are_begun_at_a_pace_and_in_order() {
 }
 
 #[test]
-fn kills_around_due_instants_neither_double_nor_forget_a_call() {
+fn kills_around_the_due_time_neither_duplicate_nor_lose_a_call() {
     const KILLS: u64 = 20;
     const AT_ONCE: usize = 4;
     // S85: the process is killed between half a second before the due time and half a second after it.

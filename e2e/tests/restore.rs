@@ -48,7 +48,7 @@ fn can_register(server: &Server, extension: &Extension) -> bool {
 }
 
 #[test]
-fn a_backup_is_back_after_a_crash_and_what_was_there_can_be_put_back_too() {
+fn a_backup_is_restored_after_a_crash_and_the_previous_data_can_be_restored_too() {
     let mut server = server();
     let before = server.extension("1001");
     let copy = backup(&server);
@@ -74,7 +74,7 @@ fn a_backup_is_back_after_a_crash_and_what_was_there_can_be_put_back_too() {
 }
 
 #[test]
-fn a_restore_is_refused_where_it_would_do_harm_and_then_changes_nothing() {
+fn a_harmful_restore_is_rejected_and_changes_nothing() {
     let mut server = server();
     let alice = server.extension("1001");
     let copy = backup(&server);
@@ -96,7 +96,7 @@ fn a_restore_is_refused_where_it_would_do_harm_and_then_changes_nothing() {
 }
 
 #[test]
-fn a_backup_makes_a_server_on_an_empty_machine() {
+fn a_backup_is_restored_on_an_empty_machine() {
     let mut old = server();
     let alice = old.extension("1001");
     let copy = backup(&old);

@@ -67,7 +67,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn another_database_is_refused_in_a_sentence_and_nothing_is_touched() {
+fn a_foreign_database_is_rejected_with_a_message_and_not_changed() {
     let mut server = on_sqlite();
     let extension = server.extension("1001");
     let key = server.admin_key();
@@ -102,7 +102,7 @@ fn another_database_is_refused_in_a_sentence_and_nothing_is_touched() {
 }
 
 #[test]
-fn audio_that_the_database_does_not_know_is_moved_aside_and_told() {
+fn unknown_audio_files_are_moved_aside_and_reported() {
     let mut server = Server::start();
     let extension = server.extension("1001");
     server.stop();
@@ -121,7 +121,7 @@ fn audio_that_the_database_does_not_know_is_moved_aside_and_told() {
 }
 
 #[test]
-fn audio_goes_with_its_extension() {
+fn audio_is_deleted_with_its_extension() {
     let server = Server::start();
     let extension = server.extension("1001");
     server.with_voicemail(&extension);
@@ -161,7 +161,7 @@ fn serve(binary: &Path, data: &Path, config: &Path) -> std::process::Child {
 }
 
 #[test]
-fn a_first_start_that_fails_or_is_killed_at_any_point_is_repeated() {
+fn a_first_start_that_fails_or_is_killed_can_be_repeated() {
     // Its ports and configuration are used for all of them.
     let mut server = on_sqlite();
     let (binary, config, http) = (server.binary(), server.config(), server.http_address());
@@ -230,7 +230,7 @@ fn into_a_full_disk(server: &Server, words: &[&str]) -> Output {
 }
 
 #[test]
-fn a_secret_that_could_not_be_shown_does_not_stay() {
+fn a_secret_that_could_not_be_printed_is_removed() {
     let mut server = Server::start();
     let active = |server: &Server| {
         let keys = server.admin().get("/api/v1/keys").expect(200);
@@ -262,7 +262,7 @@ fn a_secret_that_could_not_be_shown_does_not_stay() {
 }
 
 #[test]
-fn a_wrong_seal_key_is_told_at_the_start() {
+fn a_wrong_seal_key_is_reported_at_the_start() {
     let mut server = Server::start();
     let trunk = json!({
         "name": "Madrid carrier", "hosts": [{"host": "127.0.0.1", "port": 5999}], "username": "u", "password": "carriers-secret-1",
@@ -307,7 +307,7 @@ fn resumed(server: &Server, last: i64) -> String {
 }
 
 #[test]
-fn after_a_backup_was_put_back_who_follows_events_misses_none() {
+fn event_subscribers_miss_no_event_after_a_restore() {
     let mut server = on_sqlite();
     server.key_for("before");
     server.stop();

@@ -29,7 +29,7 @@ fn metric(server: &Server, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_panic_of_the_exchange_ends_the_process_with_70_and_says_where_its_input_lies() {
+fn a_panic_of_the_switch_thread_exits_with_70_and_logs_where_its_input_is() {
     let mut server = with_faults();
     let extension = server.extension("1001");
     register_port(&server, &extension, server.spare_port(0));
@@ -68,11 +68,11 @@ fn a_panic_of_the_exchange_ends_the_process_with_70_and_says_where_its_input_lie
 }
 
 #[test]
-fn a_panic_of_a_media_worker_releases_its_call_and_the_next_one_is_heard() {
+fn a_panic_of_a_media_worker_releases_its_call_and_the_next_one_has_audio() {
     let server = Server::with(Settings { faults: true, more: "workers = 1\n".into(), ..Settings::default() });
     let (first, second) = (server.extension("1001"), server.extension("1002"));
     let account = |extension, answering| Account::of(extension, server.sip()).answering(answering);
-    let mut one = Phone::registered("one", 440, &account(&first, Answering::WhenTold));
+    let mut one = Phone::registered("one", 440, &account(&first, Answering::OnCommand));
     let two = Phone::registered("two", 1000, &account(&second, Answering::AtOnce));
     one.dial("sip:1002@localhost");
     one.expect("CALL_ESTABLISHED");
@@ -108,7 +108,7 @@ fn a_panic_of_a_media_worker_releases_its_call_and_the_next_one_is_heard() {
 }
 
 #[test]
-fn tasks_that_panic_begin_anew_and_are_shown() {
+fn tasks_that_panic_are_restarted_and_shown() {
     let server = with_faults();
     let mut names = vec![
         "database-upkeep",
@@ -165,7 +165,7 @@ fn tasks_that_panic_begin_anew_and_are_shown() {
 }
 
 #[test]
-fn a_panic_of_the_thread_that_writes_recordings_loses_no_recording_that_begins() {
+fn a_panic_of_the_recording_writer_loses_no_later_recording() {
     let server = with_faults();
     let (first, second) = (server.extension("1001"), server.extension("1002"));
     let (mut one, mut two) = (Raw::new(&server, &first), Raw::new(&server, &second));
@@ -187,7 +187,7 @@ fn a_panic_of_the_thread_that_writes_recordings_loses_no_recording_that_begins()
 }
 
 #[test]
-fn a_panic_of_what_cannot_begin_anew_ends_the_process_with_70() {
+fn a_panic_of_an_essential_task_exits_with_70() {
     let mut server = with_faults();
     server.fault("feeder");
     assert_eq!(server.ends(), Some(70));
@@ -196,7 +196,7 @@ fn a_panic_of_what_cannot_begin_anew_ends_the_process_with_70() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_holds_nobody_up() {
+fn an_unread_stderr_does_not_block_the_server() {
     let mut server = Server::with(Settings {
         unread_stderr: true,
         faults: true,
@@ -229,7 +229,7 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
 }
 
 #[test]
-fn the_figures_of_the_loops_are_shown() {
+fn the_metrics_of_the_loops_are_exported() {
     let server = Server::start();
     let extension = server.extension("1001");
     register_port(&server, &extension, server.spare_port(0));

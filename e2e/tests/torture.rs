@@ -338,7 +338,7 @@ fn own_cases() -> Vec<(&'static str, Change, Expect)> {
 }
 
 #[test]
-fn own_messages_are_answered_as_they_should_be() {
+fn own_messages_get_the_expected_outcome() {
     let mut server = Server::start();
     let cases: Vec<_> = own_cases()
         .into_iter()
@@ -349,7 +349,7 @@ fn own_messages_are_answered_as_they_should_be() {
 }
 
 #[test]
-fn lengths_that_lie_are_caught() {
+fn wrong_content_lengths_are_detected() {
     let mut server = Server::start();
     let length = |number, value: &'static str| apply(number, Line("Content-Length", value));
     // Over UDP the datagram ends the message (RFC 3261 §18.3); over TCP only the length does.
@@ -373,7 +373,7 @@ fn lengths_that_lie_are_caught() {
 }
 
 #[test]
-fn a_stream_may_come_in_single_bytes_and_two_messages_at_once() {
+fn a_tcp_stream_may_arrive_in_single_bytes_or_two_messages_at_once() {
     let server = Server::start();
     let mut wire = Wire::tcp(server.sip());
     for byte in wire::options(&wire, 1).as_bytes() {
@@ -389,7 +389,7 @@ fn a_stream_may_come_in_single_bytes_and_two_messages_at_once() {
 }
 
 #[test]
-fn a_head_that_is_never_completed_loses_its_connection() {
+fn an_incomplete_head_closes_its_connection() {
     let server = Server::start();
     let mut slow = Wire::tcp(server.sip());
     slow.send(b"OPTIONS sip:localhost SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1");
@@ -494,7 +494,7 @@ const PUBLISHED: &[(&str, Expect)] = &[
 
 /// The published messages are not part of this tree; if their directory exists beside it, all of them must be there.
 #[test]
-fn the_published_messages_are_answered_as_the_rfcs_ask() {
+fn the_published_messages_get_the_outcome_of_the_rfcs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/torture");
     if !folder.is_dir() {
         println!("{} is not there: nothing to replay", folder.display());

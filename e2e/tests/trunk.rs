@@ -72,7 +72,7 @@ fn a_carrier_that_challenges_gets_the_trunks_password_and_carries_the_call() {
 
 // S106, S122
 #[test]
-fn a_carrier_delivers_a_call_to_the_extension_of_its_did_and_nobody_else_may() {
+fn only_a_carrier_may_call_the_extension_of_its_did() {
     let server = Server::start();
     let one = server.extension("1001");
     let trunk = json!({
@@ -124,7 +124,7 @@ fn a_503_leads_to_the_next_host_at_once() {
 
 // security.md §4, "trunk down"
 #[test]
-fn a_host_that_says_nothing_is_followed_within_four_seconds_and_a_closed_port_at_once() {
+fn a_silent_host_is_left_within_four_seconds_and_a_closed_port_at_once() {
     let server = Server::start();
     let (silent, second) = (carrier(&server), carrier(&server));
     let gone = carrier(&server).local().port(); // closed again
@@ -206,7 +206,7 @@ fn without_a_trunk_a_number_is_404_over_sip_and_over_the_api() {
 }
 
 #[test]
-fn the_command_line_makes_lists_tests_and_removes_trunks() {
+fn the_command_line_adds_lists_tests_and_removes_trunks() {
     let server = Server::start();
     let carrier = carrier(&server);
     let port = carrier.local().port();
@@ -238,25 +238,25 @@ fn the_command_line_makes_lists_tests_and_removes_trunks() {
 }
 
 /// A server with one address for carriers, and 127.0.0.1 for phones.
-struct House {
+struct Site {
     server: Server,
     outside: SocketAddr,
     phones: SocketAddr,
     _ports: Block,
 }
 
-fn house(ip: [u8; 4]) -> House {
+fn start_site(ip: [u8; 4]) -> Site {
     let ports = Block::take();
     let (outside, phones) =
         (SocketAddr::from((ip, ports.port(5))), SocketAddr::from(([127, 0, 0, 1], ports.port(6))));
     let listen = ("CENTRALITA__SIP__LISTEN".to_owned(), format!("udp://{outside},udp://{phones}"));
     let server = Server::with(Settings { environment: vec![listen], ..Settings::default() });
-    House { server, outside, phones, _ports: ports }
+    Site { server, outside, phones, _ports: ports }
 }
 
-impl House {
+impl Site {
     /// A trunk to the other server, after these hosts.
-    fn trunk_to(&self, other: &House, did: &str, before: &[SocketAddr]) {
+    fn trunk_to(&self, other: &Site, did: &str, before: &[SocketAddr]) {
         let host = |(place, n): (&SocketAddr, u16)| json!({"host": place.ip().to_string(), "port": place.port(), "priority": n});
         let hosts: Vec<Value> = before.iter().chain([&other.outside]).zip(1..).map(host).collect();
         let trunk = json!({
@@ -276,8 +276,8 @@ impl House {
 }
 
 #[test]
-fn two_exchanges_are_each_others_carrier_and_their_phones_hear_each_other() {
-    let (west, east) = (house([127, 0, 0, 2]), house([127, 0, 0, 3]));
+fn two_servers_are_each_others_carrier_and_their_phones_hear_each_other() {
+    let (west, east) = (start_site([127, 0, 0, 2]), start_site([127, 0, 0, 3]));
     let (wanda, emil) = (west.server.extension("1001"), east.server.extension("1001"));
     west.trunk_to(&east, "+34911000001", &[]);
     east.trunk_to(&west, "+34922000002", &[]);
@@ -309,8 +309,8 @@ fn two_exchanges_are_each_others_carrier_and_their_phones_hear_each_other() {
 
 // security.md §4, "trunk down"
 #[test]
-fn a_call_that_the_first_host_refuses_is_heard_by_way_of_the_second() {
-    let (west, east) = (house([127, 0, 0, 2]), house([127, 0, 0, 3]));
+fn a_call_rejected_by_the_first_host_is_connected_over_the_second() {
+    let (west, east) = (start_site([127, 0, 0, 2]), start_site([127, 0, 0, 3]));
     let (wanda, emil) = (west.server.extension("1001"), east.server.extension("1001"));
     let refusing = Raw::at(IpAddr::from([127, 0, 0, 4]), west.outside, "carrier", "");
     west.trunk_to(&east, "+34911000001", &[refusing.local()]);
@@ -333,7 +333,7 @@ fn a_call_that_the_first_host_refuses_is_heard_by_way_of_the_second() {
 
 // S71, S123: follow-me rings phones and outside numbers at once
 #[test]
-fn an_owner_who_is_looked_for_everywhere_is_found_on_his_mobile_and_the_other_phones_stop_to_ring() {
+fn find_me_connects_the_mobile_and_cancels_the_other_branches() {
     let server = Server::start();
     let carrier = carrier(&server);
     trunk_to(&server, &[&carrier]);

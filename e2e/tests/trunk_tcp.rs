@@ -90,7 +90,7 @@ fn phone(server: &Server, number: &str) -> Raw {
 
 // S8, S123
 #[test]
-fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_broke() {
+fn probes_and_calls_share_one_connection_which_is_reopened_when_closed() {
     let server = Server::start();
     let host = Host::open();
     let id = make(&server, &[host.json(1)], true);
@@ -132,7 +132,7 @@ fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_b
 
 // S123, security.md §4, "trunk down"
 #[test]
-fn a_host_that_takes_no_connection_or_breaks_one_is_followed_by_the_next_at_once() {
+fn a_refused_or_closed_connection_leads_to_the_next_host_at_once() {
     let server = Server::start();
     let (breaks, last) = (Host::open(), Host::open());
     let gone = Host::open().json(1); // closed again
@@ -157,7 +157,7 @@ fn a_host_that_takes_no_connection_or_breaks_one_is_followed_by_the_next_at_once
 
 // S8, S106, security.md row 8
 #[test]
-fn a_call_that_comes_in_over_tcp_is_the_carriers_only_where_its_trunk_speaks_tcp() {
+fn an_inbound_tcp_call_is_accepted_only_if_its_trunk_uses_tcp() {
     let server = Server::start();
     let one = server.extension("1001");
     let mut trunk = json!({
@@ -184,7 +184,7 @@ fn a_call_that_comes_in_over_tcp_is_the_carriers_only_where_its_trunk_speaks_tcp
 
 // S8
 #[test]
-fn tls_to_a_carrier_is_refused_and_says_what_there_is_instead() {
+fn tls_to_a_carrier_is_rejected_with_the_supported_transports() {
     let server = Server::start();
     let trunk = json!({"name": "Carrier", "hosts": [{"host": "127.0.0.1", "transport": "tls"}]});
     let answer = server.admin().post("/api/v1/trunks", &trunk);

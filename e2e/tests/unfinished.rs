@@ -47,7 +47,7 @@ fn stall(server: &Server, over: &AtomicBool) {
 }
 
 #[test]
-fn requests_that_nobody_waits_for_shut_nobody_out() {
+fn abandoned_requests_do_not_block_other_clients() {
     let total: usize =
         std::env::var("CENTRALITA_UNFINISHED").ok().and_then(|n| n.parse().ok()).unwrap_or(6_000);
     let server = Server::with(Settings { faults: true, ..Settings::default() });

@@ -33,7 +33,7 @@ fn holds_tone(wav: &[u8], hz: u32) {
 }
 
 #[test]
-fn a_message_left_while_the_database_is_away_outlives_the_process() {
+fn a_message_left_during_a_database_outage_survives_a_crash() {
     let postgres = Postgres::start();
     let mut server = Server::start_on(&postgres.database());
     let owner = server.extension("1002");
@@ -80,7 +80,7 @@ fn a_message_left_while_the_database_is_away_outlives_the_process() {
 }
 
 #[test]
-fn audio_that_no_row_knows_is_put_back_into_its_box() {
+fn orphaned_audio_is_restored_to_its_mailbox() {
     let mut server = Server::start();
     let owner = server.extension("1002");
     server.with_voicemail(&owner);

@@ -30,7 +30,7 @@ fn write_zones(folder: &Path, version: &str, madrid: &[u8]) {
 }
 
 #[test]
-fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
+fn newer_zone_data_is_used_and_moved_schedules_are_reported() {
     let folder = Scratch::new("zoneinfo");
     // Newer than any version that can be built in.
     write_zones(folder.path(), "2198a", &tzif(1, "CET", "<+01>-1"));

@@ -505,7 +505,7 @@ fn a_silent_dns_delays_a_call_for_seconds_only() {
 }
 
 #[test]
-fn a_password_is_sealed_with_the_key_of_the_house() {
+fn a_password_is_sealed_with_the_servers_key() {
     let one = with_account(trunk("one", &[1]));
     let shown = format!("{:?}", Change::Trunk(Box::new(one.clone())));
     assert!(!shown.contains("trunk-pass"));

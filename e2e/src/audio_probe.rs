@@ -6,7 +6,7 @@ use crate::tone::{self, RATE, Sound};
 use crate::until;
 
 /// A probe that starts at a certain moment.
-pub struct Ear<'a> {
+pub struct AudioProbe<'a> {
     who: String,
     /// Id of the recording, and all its samples so far.
     read: Box<dyn Fn() -> (String, Vec<i16>) + 'a>,
@@ -14,7 +14,7 @@ pub struct Ear<'a> {
     from: usize,
 }
 
-impl<'a> Ear<'a> {
+impl<'a> AudioProbe<'a> {
     pub(crate) fn new(who: &str, read: impl Fn() -> (String, Vec<i16>) + 'a) -> Self {
         let (recording, samples) = read();
         Self { who: who.to_owned(), read: Box::new(read), recording, from: samples.len() }
