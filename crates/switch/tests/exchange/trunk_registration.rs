@@ -205,9 +205,9 @@ fn only_the_elected_node_registers_and_it_unregisters_when_another_takes_over() 
     assert!(registers(&mut pbx).is_empty(), "nothing has changed");
 
     pbx.command(Command::SetTrunkRegistration { on_duty: false });
-    let goodbye = one(&mut pbx);
-    assert_eq!(goodbye.header(HeaderName::Expires), Some("0"));
-    pbx.reply(&carrier(1), &goodbye, 200, "", None);
+    let unregister = one(&mut pbx);
+    assert_eq!(unregister.header(HeaderName::Expires), Some("0"));
+    pbx.reply(&carrier(1), &unregister, 200, "", None);
     pbx.advance_with_probes(secs(400), &[1]);
     assert!(registers(&mut pbx).is_empty());
     assert_eq!(state(&mut pbx), TrunkRegistration::Elsewhere);
