@@ -30,7 +30,7 @@ impl Mount {
     /// # Panics
     /// If the file cannot be created.
     pub fn fill(&self) -> FillFile {
-        let path = self.path.join("somebody-elses.file");
+        let path = self.path.join("fill.file");
         let mut file = File::options().create(true).append(true).open(&path).expect("a file");
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}

@@ -16,7 +16,7 @@ pub fn until<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T
         if let Some(found) = probe() {
             return found;
         }
-        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(STEP);
     }
 }

@@ -16,7 +16,7 @@ fn phones(server: &Server) -> (Raw, Raw) {
     (a, b)
 }
 
-fn stranger(server: &Server, last: u8) -> Raw {
+fn unknown_peer(server: &Server, last: u8) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), server.sip(), "stranger", "")
 }
 
@@ -40,7 +40,7 @@ fn requests_with_partly_right_tags_neither_end_nor_change_a_call() {
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
     let mut up = a.call(&b);
-    let mut thief = stranger(&server, 1);
+    let mut attacker = unknown_peer(&server, 1);
     let side = up.caller.clone();
     let wrong = [
         DialogSide { local: retagged(&side.local, "guess"), ..side.clone() },
@@ -58,7 +58,7 @@ fn requests_with_partly_right_tags_neither_end_nor_change_a_call() {
             [("BYE", ""), ("INVITE", sdp.as_str()), ("UPDATE", sdp.as_str()), ("INFO", ""), ("PRACK", "")]
         {
             let more = if body.is_empty() { "" } else { kind };
-            for source in [&mut thief, &mut a] {
+            for source in [&mut attacker, &mut a] {
                 let status = status_of(source, method, wrong, more, body);
                 // A request without a From tag may be rejected as malformed.
                 assert!(matches!(status, Some(400 | 401 | 481)), "{method} with wrong parts {n}: {status:?}");
@@ -67,8 +67,8 @@ fn requests_with_partly_right_tags_neither_end_nor_change_a_call() {
     }
     // Without a To tag it is a new call, which is challenged.
     let fresh = DialogSide { remote: untagged(&side.remote), ..side.clone() };
-    assert_eq!(status_of(&mut thief, "INVITE", &fresh, kind, &sdp), Some(401));
-    assert_eq!(status_of(&mut thief, "BYE", &fresh, "", ""), Some(481));
+    assert_eq!(status_of(&mut attacker, "INVITE", &fresh, kind, &sdp), Some(401));
+    assert_eq!(status_of(&mut attacker, "BYE", &fresh, "", ""), Some(481));
     a.still_up(&mut up.caller);
     b.still_up(&mut up.callee);
     a.hang_up(&mut up.caller);
@@ -79,8 +79,8 @@ fn requests_with_right_tags_from_another_host_are_challenged() {
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
     let mut up = a.call(&b);
-    let mut thief = stranger(&server, 11);
-    let sdp = thief.sdp();
+    let mut attacker = unknown_peer(&server, 11);
+    let sdp = attacker.sdp();
     let kind = "Content-Type: application/sdp\r\n";
     for side in [&up.caller, &up.callee] {
         for (method, more, body) in [
@@ -89,7 +89,7 @@ fn requests_with_right_tags_from_another_host_are_challenged() {
             ("INFO", "", ""),
             ("BYE", "", ""),
         ] {
-            let status = status_of(&mut thief, method, side, more, body);
+            let status = status_of(&mut attacker, method, side, more, body);
             assert!(matches!(status, Some(401 | 403 | 481)), "{method} from another host: {status:?}");
         }
     }
@@ -155,14 +155,14 @@ fn unknown_peers_cannot_cancel_or_acknowledge_other_calls() {
     // A wrong branch, from the caller itself and from another host; then all parts right, but from another host.
     let wrong = via.replace("branch=z9hG4bK", "branch=z9hG4bKno");
     let no_branch = via.replace("branch=z9hG4bK", "x=");
-    for (text, thief) in [
-        (cancel(&wrong, "2"), stranger(&server, 1)),
-        (cancel(&no_branch, "2"), stranger(&server, 1)),
-        (cancel(&wrong.replace(&a.local().port().to_string(), "1"), "2"), stranger(&server, 1)),
-        (cancel(&via, "2"), stranger(&server, 14)),
+    for (text, attacker) in [
+        (cancel(&wrong, "2"), unknown_peer(&server, 1)),
+        (cancel(&no_branch, "2"), unknown_peer(&server, 1)),
+        (cancel(&wrong.replace(&a.local().port().to_string(), "1"), "2"), unknown_peer(&server, 1)),
+        (cancel(&via, "2"), unknown_peer(&server, 14)),
     ] {
-        thief.send(text.as_bytes());
-        let answer = thief.receive(LIMIT).expect("an answer to CANCEL");
+        attacker.send(text.as_bytes());
+        let answer = attacker.receive(LIMIT).expect("an answer to CANCEL");
         assert!(matches!(answer.status(), Some(400 | 481)), "{text}\n{}", answer.text);
     }
     a.send(cancel(&wrong, "2").as_bytes());
@@ -172,7 +172,7 @@ fn unknown_peers_cannot_cancel_or_acknowledge_other_calls() {
     let ok = a.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
     // Thousands of ACKs, from unknown peers and from other users, neither confirm the call nor disturb it.
-    let thief = stranger(&server, 14);
+    let attacker = unknown_peer(&server, 14);
     for n in 0..2_000 {
         let tag = if n % 2 == 0 { "guess".to_owned() } else { format!("{n}") };
         let text = format!(
@@ -180,11 +180,11 @@ fn unknown_peers_cannot_cancel_or_acknowledge_other_calls() {
              To: <{}>;tag={tag}\r\nCall-ID: {}\r\nCSeq: {n} ACK\r\nContent-Length: 0\r\n\r\n",
             dialling.uri, dialling.from, dialling.uri, dialling.call_id
         );
-        thief.send(text.as_bytes());
+        attacker.send(text.as_bytes());
     }
     let mut side = a.confirm(&dialling, &ok);
     b.expect_request("ACK");
-    assert!(thief.drain().is_empty(), "an ACK is never answered");
+    assert!(attacker.drain().is_empty(), "an ACK is never answered");
     a.still_up(&mut side);
     a.hang_up(&mut side);
 }
@@ -260,7 +260,7 @@ fn a_phone_that_challenges_us_gets_no_credentials() {
     a.hang_up(&mut up.caller);
     let bye = b.expect_request("BYE");
     b.answer(&bye, 407, "Proxy-Authenticate: Digest realm=\"localhost\", nonce=\"abc\"\r\n", "");
-    let again = stranger(&server, 1);
+    let again = unknown_peer(&server, 1);
     assert!(e2e::wire::alive(again.server));
     let after = b.drain();
     assert!(!after.iter().any(|m| m.text.contains("uthorization:")), "{after:#?}");
@@ -271,9 +271,9 @@ fn no_request_is_relayed() {
     // security.md row 8
     let server = Server::start();
     let (mut a, b) = phones(&server);
-    let trap = stranger(&server, 15);
+    let trap = unknown_peer(&server, 15);
     let there = trap.local();
-    let mut thief = stranger(&server, 1);
+    let mut attacker = unknown_peer(&server, 1);
     for method in ["INVITE", "OPTIONS", "MESSAGE", "BYE", "REGISTER", "SUBSCRIBE", "ACK", "CANCEL", "NOTIFY"]
     {
         for (uri, route) in [
@@ -282,9 +282,9 @@ fn no_request_is_relayed() {
             (format!("sip:x@{there}"), format!("Route: <sip:{};lr>, <sip:{there};lr>\r\n", server.sip())),
             (format!("sip:{}@localhost;maddr={}", b.number, there.ip()), String::new()),
         ] {
-            let (from, id) = (thief.from_line(), thief.fresh());
-            let text = thief.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, &route, "");
-            thief.send(text.as_bytes());
+            let (from, id) = (attacker.from_line(), attacker.fresh());
+            let text = attacker.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, &route, "");
+            attacker.send(text.as_bytes());
         }
     }
     // Nor for authenticated users: a preloaded Route is ignored, and a foreign domain is rejected.
@@ -386,8 +386,8 @@ fn a_replayed_register_changes_nothing() {
     assert_eq!(phone.exchange(&text).and_then(|a| a.status()), Some(200));
     let wiped = phone.register_with(&to, "Contact: *\r\nExpires: 0\r\n");
     assert_eq!((wiped.status(), wiped.headers("Contact").count()), (Some(200), 0));
-    let thief = stranger(&server, 16);
-    for source in [&thief, &phone] {
+    let attacker = unknown_peer(&server, 16);
+    for source in [&attacker, &phone] {
         source.send(text.as_bytes());
         source.receive(LIMIT).expect("an answer");
         let path = format!("/api/v1/voip/extensions/{}", alice.id);

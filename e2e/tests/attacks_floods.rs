@@ -9,7 +9,7 @@ use e2e::wire::{Message, alive};
 use e2e::{Server, until};
 use serde_json::json;
 
-fn stranger(server: &Server, last: u8) -> Raw {
+fn unknown_peer(server: &Server, last: u8) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), server.sip(), "x", "")
 }
 
@@ -24,7 +24,7 @@ fn resident(server: &Server) -> u64 {
 fn responses_to_unauthenticated_requests_amplify_at_most_threefold() {
     // security.md row 12: the shortest possible requests, in long and compact form.
     let server = Server::start();
-    let raw = stranger(&server, 31);
+    let raw = unknown_peer(&server, 31);
     let port = raw.local().port();
     let mut requests: Vec<Vec<u8>> = Vec::new();
     for method in [
@@ -113,26 +113,26 @@ fn responses_to_unauthenticated_requests_amplify_at_most_threefold() {
 fn a_challenge_without_ack_is_not_retransmitted() {
     // security.md row 12: at most six times the bytes of the request, including retransmissions.
     let server = Server::start();
-    let mut raw = stranger(&server, 32);
-    let mut asked = 0;
+    let mut raw = unknown_peer(&server, 32);
+    let mut sent_bytes = 0;
     for n in 0..20 {
         let (from, id) = (raw.from_line(), raw.fresh());
         let uri = format!("sip:{}@localhost", 1001 + n);
         let text =
             raw.request("INVITE", &uri, &from, &format!("<{uri}>"), &id, 1, "Contact: <sip:a@b>\r\n", "");
-        asked += text.len();
+        sent_bytes += text.len();
         raw.send(text.as_bytes());
     }
-    let (mut count, mut told) = (0, 0);
+    let (mut count, mut received_bytes) = (0, 0);
     // Timer G would retransmit after 500 ms, and again after that.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
         if let Some(answer) = raw.receive_raw(Duration::from_millis(100)) {
-            (count, told) = (count + 1, told + answer.len());
+            (count, received_bytes) = (count + 1, received_bytes + answer.len());
         }
     }
     assert_eq!(count, 20, "once each");
-    assert!(told <= 3 * asked, "{told} bytes for {asked}");
+    assert!(received_bytes <= 3 * sent_bytes, "{received_bytes} bytes for {sent_bytes}");
 }
 
 #[test]
@@ -143,10 +143,10 @@ fn five_hundred_invites_leave_no_state() {
     let mut phone = Raw::new(&server, &bob);
     phone.register();
     let before = resident(&server);
-    let mut thief = stranger(&server, 33);
+    let mut attacker = unknown_peer(&server, 33);
     for n in 0..500 {
-        let (from, id) = (thief.from_line(), thief.fresh());
-        let text = thief.request(
+        let (from, id) = (attacker.from_line(), attacker.fresh());
+        let text = attacker.request(
             "INVITE",
             "sip:1002@localhost",
             &from,
@@ -156,9 +156,9 @@ fn five_hundred_invites_leave_no_state() {
             "Contact: <sip:a@b>\r\n",
             "",
         );
-        thief.send(text.as_bytes());
+        attacker.send(text.as_bytes());
         if n % 50 == 49 {
-            until(LIMIT, "they are answered", || (thief.drain().len() >= 10).then_some(()));
+            until(LIMIT, "they are answered", || (attacker.drain().len() >= 10).then_some(()));
         }
     }
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
@@ -196,13 +196,13 @@ fn five_hundred_invites_leave_no_state() {
 
 /// Send `count` datagrams, and let the uninvolved phone make a request after each thousand. Returns its longest waiting time.
 fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> Duration {
-    let sources: Vec<Raw> = (40..44).map(|last| stranger(server, last)).collect();
+    let sources: Vec<Raw> = (40..44).map(|last| unknown_peer(server, last)).collect();
     let mut worst = Duration::ZERO;
     for n in 0..count {
         sources[n as usize % sources.len()].send(&next(n));
         if n % 1000 == 999 {
             let start = Instant::now();
-            assert!(alive(server.sip()), "nobody answers after {n} datagrams");
+            assert!(alive(server.sip()), "no response after {n} datagrams");
             worst = worst.max(start.elapsed());
             sources.iter().for_each(|source| drop(source.drain()));
         }
@@ -237,7 +237,7 @@ fn floods_of_junk_and_registrations_neither_block_other_users_nor_grow_memory() 
         }
         bytes
     });
-    let nonce = stranger(&server, 45).challenge().nonce;
+    let nonce = unknown_peer(&server, 45).challenge().nonce;
     flood(&server, 10_000, |n| {
         // User names of the maximum length, each used once, with a valid nonce: the memory of failed names must stay bounded.
         let (name, more) = (format!("{n}{}", "x".repeat(900)), "y".repeat(400));
@@ -271,15 +271,15 @@ fn unsupported_methods_are_rejected_for_unauthenticated_peers_too() {
     let alice = server.extension("1001");
     let mut phone = Raw::new(&server, &alice);
     phone.register();
-    let mut thief = stranger(&server, 34);
+    let mut attacker = unknown_peer(&server, 34);
     for method in
         ["SUBSCRIBE", "PUBLISH", "MESSAGE", "NOTIFY", "REFER", "INFO", "UPDATE", "PRACK", "BYE", "PHONY"]
     {
         for user in ["1001", "nobody"] {
-            let (from, id, uri) = (thief.from_line(), thief.fresh(), format!("sip:{user}@localhost"));
+            let (from, id, uri) = (attacker.from_line(), attacker.fresh(), format!("sip:{user}@localhost"));
             let more = "Event: presence\r\nExpires: 4294967295\r\nRefer-To: <sip:*43@localhost>\r\nContact: <sip:a@b>\r\n";
-            let text = thief.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, more, "");
-            let answer = thief.exchange(&text).expect("an answer");
+            let text = attacker.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, more, "");
+            let answer = attacker.exchange(&text).expect("an answer");
             // Methods that need a dialog have none here; all others are challenged first.
             let within = matches!(method, "INFO" | "UPDATE" | "PRACK" | "BYE");
             assert_eq!(answer.status(), Some(if within { 481 } else { 401 }), "{method}: {}", answer.text);
@@ -337,9 +337,12 @@ fn api_rate_limits_count_by_key_and_address_and_ignore_untrusted_proxy_headers()
         "{}",
         refused.head
     );
-    let strangers: Vec<u16> =
+    let statuses_without_key: Vec<u16> =
         (0..60).map(|_| server.http(Some("sk_voip_guess")).get("/api/v1/keys").status).collect();
-    assert!(strangers.contains(&429) && !strangers.contains(&200), "{strangers:?}");
+    assert!(
+        statuses_without_key.contains(&429) && !statuses_without_key.contains(&200),
+        "{statuses_without_key:?}"
+    );
     for n in 0..5 {
         let mut stream = std::net::TcpStream::connect(server.http_address()).expect("a connection");
         let head = format!(

@@ -29,7 +29,7 @@ fn no_user_can_change_bindings_of_another_in_any_spelling_of_the_address() {
     // security.md row 6
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
-    let mut thief = Raw::new(&server, &alice);
+    let mut attacker = Raw::new(&server, &alice);
     let (a, b) = (&alice.username, &bob.username);
     for to in [
         format!("<sip:{b}@localhost>"),
@@ -45,23 +45,23 @@ fn no_user_can_change_bindings_of_another_in_any_spelling_of_the_address() {
         format!("<sip:{a}:{b}@elsewhere.example>"),
         format!("<sip:{}@localhost>", a.to_uppercase()),
     ] {
-        let contact = format!("Contact: <sip:thief@{}>\r\n", thief.local());
-        let answer = thief.register_with(&to, &contact);
+        let contact = format!("Contact: <sip:thief@{}>\r\n", attacker.local());
+        let answer = attacker.register_with(&to, &contact);
         let status = answer.status().unwrap_or_default();
         assert!((400..500).contains(&status), "{to}: {}", answer.text);
         assert!(!registered(&server, &bob), "{to}");
     }
-    assert_eq!(bindings(&mut thief), 0);
+    assert_eq!(bindings(&mut attacker), 0);
     let mut phone = Raw::new(&server, &bob);
     phone.register();
-    let answer = thief.register_with(&format!("<sip:{b}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
+    let answer = attacker.register_with(&format!("<sip:{b}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
     assert_eq!(answer.status(), Some(403), "{}", answer.text);
     let contact = format!("Contact: <sip:{b}@{}>;expires=0\r\n", phone.local());
-    let answer = thief.register_with(&format!("<sip:{b}@localhost>"), &contact);
+    let answer = attacker.register_with(&format!("<sip:{b}@localhost>"), &contact);
     assert_eq!(answer.status(), Some(403), "{}", answer.text);
     assert!(registered(&server, &bob));
     // The wildcard of the own account does not touch other accounts.
-    let answer = thief.register_with(&format!("<sip:{a}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
+    let answer = attacker.register_with(&format!("<sip:{a}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
     assert_eq!(answer.status(), Some(200), "{}", answer.text);
     assert!(registered(&server, &bob));
 }

@@ -73,7 +73,8 @@ fn try_invite(a: &mut Raw, b: &Raw, invite: &[u8], what: &str) -> Option<u16> {
     a.send(marker.as_bytes());
     let mut last = None;
     loop {
-        let answer = a.receive(LIMIT).unwrap_or_else(|| panic!("{what}: nobody answers any more"));
+        let answer =
+            a.receive(LIMIT).unwrap_or_else(|| panic!("{what}: the server does not respond any more"));
         if answer.header("Call-ID") == Some(id.as_str()) {
             break;
         }
@@ -279,7 +280,9 @@ fn invalid_sdp_is_rejected_or_replaced() {
         let mut status = None;
         let mut refusal = None;
         while refusal.is_none() {
-            let answer = a.receive(LIMIT).unwrap_or_else(|| panic!("nobody answers any more after\n{body}"));
+            let answer = a
+                .receive(LIMIT)
+                .unwrap_or_else(|| panic!("the server does not respond any more after\n{body}"));
             if answer.header("Call-ID") == Some(id.as_str()) {
                 break;
             }

@@ -15,7 +15,7 @@ const HELD: usize = 3;
 /// Pause between two calls.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Time limit for an API response during the outage.
-const TOLD: Duration = Duration::from_secs(1);
+const RESPONSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time limit for full recovery after the outage.
 const RECOVERED: Duration = Duration::from_secs(10);
 
@@ -62,7 +62,7 @@ impl Setup {
         let answer = write(&self.admin);
         let took = asked.elapsed();
         self.slowest.set(self.slowest.get().max(took));
-        assert!(took <= TOLD, "told after {took:?}: {answer:?}");
+        assert!(took <= RESPONSE_LIMIT, "response after {took:?}: {answer:?}");
         if answer.status == 200 {
             return false;
         }
@@ -104,7 +104,7 @@ impl Setup {
             let asked = Instant::now();
             let listed = self.admin.get("/api/v1/calls?active=false");
             assert_eq!(listed.status, 503, "{listed:?}");
-            assert!(asked.elapsed() <= TOLD, "told after {:?}", asked.elapsed());
+            assert!(asked.elapsed() <= RESPONSE_LIMIT, "response after {:?}", asked.elapsed());
             // Reads from memory are as fast as ever.
             self.admin.get("/api/v1/voip/extensions").expect(200);
             // One call after the other: the ports of ended calls are quarantined for a while.

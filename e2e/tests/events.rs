@@ -22,7 +22,7 @@ fn calls(server: &Server) -> BTreeMap<String, Vec<String>> {
     calls
 }
 
-const RUNG: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
+const RINGING_EVENTS: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
 const CRASHED: [&str; 3] = ["call_started", "call_answered", "call_ended"];
 
 #[test]
@@ -44,7 +44,7 @@ fn events_of_calls_and_phones_are_sent_once_despite_kills() {
     a.hang_up(&mut side);
     let bye = b.expect_request("BYE");
     b.answer(&bye, 200, "", "");
-    let told = |wanted: &[&[&str]]| {
+    let has_events = |wanted: &[&[&str]]| {
         let mut there: Vec<Vec<String>> = calls(&server).into_values().collect();
         there.sort();
         let mut wanted: Vec<Vec<String>> =
@@ -52,16 +52,16 @@ fn events_of_calls_and_phones_are_sent_once_despite_kills() {
         wanted.sort();
         (there == wanted).then_some(())
     };
-    until(Duration::from_secs(10), "the first call is told", || told(&[&RUNG]));
+    until(Duration::from_secs(10), "the events of the first call", || has_events(&[&RINGING_EVENTS]));
     // A call that is active when the process is killed, whether it is in the database yet or not.
     a.call(&b);
     server.restart();
-    let told = |server: &Server| {
+    let has_events = |server: &Server| {
         let lengths: Vec<usize> = calls(server).values().map(Vec::len).collect();
-        (lengths.iter().sum::<usize>() == RUNG.len() + CRASHED.len()).then_some(())
+        (lengths.iter().sum::<usize>() == RINGING_EVENTS.len() + CRASHED.len()).then_some(())
     };
-    until(Duration::from_secs(10), "the second call is told", || told(&server));
-    until(Duration::from_secs(20), "both phones are told", || {
+    until(Duration::from_secs(10), "the events of the second call", || has_events(&server));
+    until(Duration::from_secs(20), "the events of both phones", || {
         (events(&server, "type=registration_added").len() >= 2).then_some(())
     });
     // Each start reads the journal again: facts that are in the database already give no new event.
@@ -72,7 +72,7 @@ fn events_of_calls_and_phones_are_sent_once_despite_kills() {
             ended.iter().map(|event| event["data"]["endReason"].as_str().unwrap()).collect();
         assert_eq!(reasons, ["completed", "crash"]);
         for kinds in calls(&server).values() {
-            assert!(*kinds == RUNG || *kinds == CRASHED, "{kinds:?}");
+            assert!(*kinds == RINGING_EVENTS || *kinds == CRASHED, "{kinds:?}");
         }
         assert_eq!(events(&server, "type=registration_added").len(), 2);
     }

@@ -142,7 +142,7 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_from_any_origin() {
         let body = caller.sdp();
         let answer = caller.ask("INVITE", uri, "<sip:x@localhost>", &contact, &body);
         assert!(matches!(answer.status(), Some(400..=499)), "{uri}: {}", answer.text);
-        assert_ne!(answer.status(), Some(401), "{uri}: it was the caller who asked");
+        assert_ne!(answer.status(), Some(401), "{uri}: no challenge");
     }
     let path = format!("/api/v1/voip/extensions/{}", one.id);
     for text in TEXTS {
@@ -282,11 +282,11 @@ fn emergency_calls_are_placed_while_draining_and_reported() {
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
     let mut help = a.confirm(&dialling, &ok);
     b.hang_up(&mut up.callee);
-    let told = soon("both calls for help are told of", || {
-        let told = events(&server, "emergency_call");
-        (told.len() == 2).then_some(told)
+    let emergencies = soon("events of both emergency calls", || {
+        let emergencies = events(&server, "emergency_call");
+        (emergencies.len() == 2).then_some(emergencies)
     });
-    for event in &told {
+    for event in &emergencies {
         assert_eq!(event["data"]["fromNumber"], "1001", "{event:#}");
     }
     a.hang_up(&mut help);

@@ -134,11 +134,11 @@ fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
         let codes: BTreeSet<String> = writer.refused.lock().unwrap().iter().cloned().collect();
         assert!(codes.contains("disk_full"), "{codes:?}");
     }
-    let (status, told) =
-        soon("readiness tells of it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
-    assert_eq!((status, told["status"].as_str()), (503, Some("disk_full")), "{told}");
+    let (status, readiness) =
+        soon("readiness shows it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
+    assert_eq!((status, readiness["status"].as_str()), (503, Some("disk_full")), "{readiness}");
     let component = if on_disk { "database" } else { "journal" };
-    assert_ne!(told[component], "ok", "{told}");
+    assert_ne!(readiness[component], "ok", "{readiness}");
     // The space that the journal has reserved is enough to go on.
     alice.still_up(&mut held.caller);
     for n in 1..6 {
@@ -156,7 +156,7 @@ fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
     let freed = Instant::now();
     until(RECOVERED, "writes are taken again", || (writer.made() > made).then_some(()));
     println!("writes are back {} ms after there is room", freed.elapsed().as_millis());
-    until(RECOVERED, "readiness tells of it", || (readiness(&server).0 == 200).then_some(()));
+    until(RECOVERED, "readiness shows it", || (readiness(&server).0 == 200).then_some(()));
     alice.still_up(&mut held.caller);
     alice.hang_up(&mut held.caller);
     let bye = bob.expect_request("BYE");
@@ -184,7 +184,7 @@ fn data_acknowledged_on_a_full_disk_survives_a_kill() {
     let writer = Writer::start(server.admin());
     soon("some writes are made", || (writer.made() > 5).then_some(()));
     let filling = server.mount().fill();
-    soon("readiness tells of it", || {
+    soon("readiness shows it", || {
         filling.again();
         (readiness(&server).0 != 200).then_some(())
     });

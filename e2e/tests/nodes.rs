@@ -172,30 +172,30 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
 fn changes_on_one_node_are_effective_on_the_other_within_a_second() {
     // S75, S176
     let nodes = Nodes::start();
-    let mut told = Changes::begin(&nodes);
-    told.change(&nodes.a);
+    let mut changes = Changes::begin(&nodes);
+    changes.change(&nodes.a);
     let admin = nodes.a.admin_key();
-    assert!(told.is_known_to(&nodes.a, &admin), "at once where it was changed");
-    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.phones_have_the_changes();
+    assert!(changes.is_known_to(&nodes.a, &admin), "at once where it was changed");
+    until(PROMISED, "the other node has the change", || changes.is_known_to(&nodes.b, &admin).then_some(()));
+    changes.phones_have_the_changes();
 }
 
 #[test]
 fn a_node_that_was_down_longer_than_the_outbox_retention_reloads_everything() {
     // S75, S176
     let nodes = Nodes::start();
-    let mut told = Changes::begin(&nodes);
+    let mut changes = Changes::begin(&nodes);
     let node = nodes.b.pid().to_string();
     let signal = |name: &str| assert!(Command::new("kill").args([name, &node]).status().unwrap().success());
     signal("-STOP");
-    told.change(&nodes.a);
+    changes.change(&nodes.a);
     // Changes older than a day are removed, except for the last one.
     nodes.ask("DELETE FROM outbox WHERE seq < (SELECT MAX(seq) FROM outbox)");
     assert_eq!(nodes.ask("SELECT COUNT(*) FROM outbox"), "1");
     signal("-CONT");
     let admin = nodes.a.admin_key();
-    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.phones_have_the_changes();
+    until(PROMISED, "the other node has the change", || changes.is_known_to(&nodes.b, &admin).then_some(()));
+    changes.phones_have_the_changes();
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn one_of_two_nodes_registers_a_trunk_and_the_other_takes_over_on_shutdown() {
         carrier.listen();
         carrier.heard.contains(&(next, 600)).then_some(())
     });
-    assert!(carrier.heard.contains(&(gone, 0)), "who stopped has said goodbye: {:?}", carrier.heard);
+    assert!(carrier.heard.contains(&(gone, 0)), "the stopped node has unregistered: {:?}", carrier.heard);
     assert_eq!(carrier.heard.last(), Some(&(next, 600)));
 }
 

@@ -187,7 +187,7 @@ fn a_ban_is_shown_in_log_status_and_doctor_and_lifted() {
     assert!(line.contains("WARN") && line.contains("127.0.7.1") && line.contains("until="), "{line}");
     assert!(!line.contains(&alice.username), "the user name is masked: {line}");
     let other = server.command(&["guard", "lift", "127.0.7.9"]);
-    assert_eq!(other.status.code(), Some(1), "nobody is banned there");
+    assert_eq!(other.status.code(), Some(1), "no ban there");
     let lifted = server.command(&["guard", "lift", "127.0.7.1", "--user", &alice.username]);
     let lifted = String::from_utf8_lossy(&lifted.stdout).into_owned();
     assert_eq!(lifted.trim(), format!("{} from 127.0.7.1 is heard again", alice.username));
@@ -212,7 +212,7 @@ fn the_log_has_one_line_per_event_and_hides_peoples_numbers() {
     callee.register();
     let mut up = caller.call(&callee);
     caller.hang_up(&mut up.caller);
-    let ended = soon("the end of the call is told", || {
+    let ended = soon("the end of the call is in the log", || {
         server.log().lines().find(|line| line.contains("call ended")).map(str::to_owned)
     });
     let call = server.finished_call();

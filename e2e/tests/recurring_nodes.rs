@@ -78,7 +78,7 @@ impl Setup {
             let path = format!("/api/v1/opensips/call/{session}/end");
             // A server that does not have the call may know of it: both are asked.
             let end = |node: &Server| node.http(Some(&extension.key)).post(&path, &json!({})).status;
-            assert!(self.nodes.each_ref().map(end).contains(&200), "nobody knows the call: {run}");
+            assert!(self.nodes.each_ref().map(end).contains(&200), "no server knows the call: {run}");
         }
         let path = format!("/api/v1/voip/recurring-calls/{id}");
         self.nodes[0].http(Some(&extension.key)).delete(&path).expect(200);
@@ -123,7 +123,7 @@ fn kills_of_either_node_neither_duplicate_nor_lose_a_call() {
             let rang = line.rung() - line.before;
             assert!(rang <= 1, "kill {kill}: dialled {rang} times: {run}");
             let told = state == "failed" && run["endReason"] == "crash";
-            assert!(rang == 1 || told, "kill {kill}: not dialled, and not said so: {run}");
+            assert!(rang == 1 || told, "kill {kill}: neither dialled nor recorded as crashed: {run}");
             *outcomes.entry(format!("{state}, rang {rang}")).or_default() += 1;
             setup.clear(&line.extension, id, &run);
             setup.lines[n].before += rang;

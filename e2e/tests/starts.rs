@@ -50,7 +50,7 @@ fn said(command: &mut Command) -> String {
 /// An audio file older than any that may still be in progress.
 fn old_file(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    std::fs::write(path, "what somebody said").expect("a file");
+    std::fs::write(path, "some audio").expect("a file");
     let file = File::options().write(true).open(path).expect("the file");
     file.set_modified(SystemTime::now() - 2 * DAY).expect("its age");
 }
@@ -112,11 +112,11 @@ fn unknown_audio_files_are_moved_aside_and_reported() {
     let aside = server.data().join("unclaimed").join(&strange);
     soon("it is moved aside", || aside.is_file().then_some(()));
     assert!(!server.data().join(&strange).exists());
-    let told = soon("it is told", || {
+    let event = soon("the event", || {
         let events = server.admin().get("/api/v1/events?type=voicemail_unclaimed").expect(200);
         events["events"].as_array().and_then(|events| events.first().cloned())
     });
-    assert_eq!(told["data"]["moved"], 1, "{told}");
+    assert_eq!(event["data"]["moved"], 1, "{event}");
     assert!(server.log().contains("this database does not know"), "{}", server.log());
 }
 

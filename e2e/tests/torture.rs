@@ -259,7 +259,7 @@ fn own_cases() -> Vec<(&'static str, Change, Expect)> {
         ("Max-Forwards 0", Line("Max-Forwards", "Max-Forwards: 0"), Status(&[200, 483])),
         ("Max-Forwards 300", Line("Max-Forwards", "Max-Forwards: 300"), Answered),
         ("Max-Forwards in words", Line("Max-Forwards", "Max-Forwards: many"), Answered),
-        ("an extension that nobody knows", add("Require: levitation"), Status(&[420, 401])),
+        ("an unknown extension", add("Require: levitation"), Status(&[420, 401])),
         ("an unterminated quote", Line("From", "From: \"T <sip:t@localhost>;tag=q"), Refused),
         ("an unterminated bracket", Line("To", "To: <sip:localhost"), Refused),
         (
@@ -311,7 +311,7 @@ fn own_cases() -> Vec<(&'static str, Change, Expect)> {
         ("a header of 40,000 letters", Add(format!("X-Long: {}", "a".repeat(40_000))), Survived),
         ("three thousand headers", Add("X: y\r\n".repeat(3000).trim_end().to_owned()), Survived),
         ("a Route to somewhere else", add("Route: <sip:192.0.2.1;lr>"), Answered),
-        ("credentials of a scheme that nobody knows", add("Authorization: Rot13 abc"), Answered),
+        ("credentials of an unknown scheme", add("Authorization: Rot13 abc"), Answered),
         ("credentials without a scheme", add("Authorization: "), Answered),
         ("a date that is none", add("Date: yesterday"), Answered),
         ("an Expires that is none", add("Expires: soon"), Answered),

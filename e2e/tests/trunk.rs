@@ -81,7 +81,7 @@ fn only_a_carrier_may_call_the_extension_of_its_did() {
     });
     let stranger = scenario("carrier_calls", server.sip(), server.spare_port(5)).to("+34911000001");
     let refused = std::panic::catch_unwind(|| stranger.passes());
-    assert!(refused.is_err(), "without a trunk the caller is nobody");
+    assert!(refused.is_err(), "without a trunk the caller is rejected");
     make(&server, &trunk);
     let port = server.spare_port(0);
     register_port(&server, &one, port);
@@ -260,7 +260,7 @@ impl Site {
         let host = |(place, n): (&SocketAddr, u16)| json!({"host": place.ip().to_string(), "port": place.port(), "priority": n});
         let hosts: Vec<Value> = before.iter().chain([&other.outside]).zip(1..).map(host).collect();
         let trunk = json!({
-            "name": "The other house", "hosts": hosts, "probe": before.is_empty(),
+            "name": "The other site", "hosts": hosts, "probe": before.is_empty(),
             "sources": [other.outside.ip().to_string()], "dids": [{"number": did, "extension": "1001"}],
             "callerNumber": did,
         });

@@ -103,7 +103,7 @@ fn a_message_is_left_heard_over_rest_and_by_phone_saved_and_deleted() {
         format!("Contact: <sip:{}@{}>\r\nEvent: message-summary\r\nExpires: 600\r\n", mwi.user, mwi.local());
     assert_eq!(mwi.ask("SUBSCRIBE", "sip:1002@localhost", to, &contact, "").status(), Some(200));
     let lit = |count: &str| {
-        until(Duration::from_secs(10), &format!("the lamp shows {count}"), || {
+        until(Duration::from_secs(10), &format!("MWI shows {count}"), || {
             let notify = mwi.expect_request("NOTIFY");
             mwi.answer(&notify, 200, "", "");
             notify.text.contains(&format!("Voice-Message: {count} (0/0)")).then_some(())

@@ -107,5 +107,5 @@ fn orphaned_audio_is_restored_to_its_mailbox() {
     });
     assert_eq!((found["status"].as_str(), &found["fromNumber"]), (Some("new"), &serde_json::Value::Null));
     assert!(found["durationSeconds"].as_f64() > Some(1.0), "{found:#}");
-    assert!(folder.join("ext_gone").join(lost).exists(), "nobody knows whose it is: it stays");
+    assert!(folder.join("ext_gone").join(lost).exists(), "audio of an unknown mailbox stays");
 }

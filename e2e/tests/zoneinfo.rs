@@ -58,17 +58,17 @@ fn newer_zone_data_is_used_and_moved_schedules_are_reported() {
     soon("the forecast holds it", || {
         std::fs::read_to_string(server.data().join("schedules.forecast")).ok()?.contains(&call).then_some(())
     });
-    let told = |server: &Server| -> Vec<Value> {
+    let moved_events = |server: &Server| -> Vec<Value> {
         let page = server.admin().get("/api/v1/events?limit=100").expect(200);
         let events = page["events"].as_array().cloned().unwrap_or_default();
         events.into_iter().filter(|event| event["type"] == "recurring_call_rescheduled").collect()
     };
-    assert_eq!(told(&server), Vec::<Value>::new(), "the same data moves nothing");
+    assert_eq!(moved_events(&server), Vec::<Value>::new(), "the same data moves nothing");
     write_zones(folder.path(), "2199b", &tzif(-5, "EST", "<-05>5"));
     server.restart();
     let after = next(&server);
     assert_ne!(after, before);
-    let event = soon("it is told", || told(&server).pop());
+    let event = soon("the event", || moved_events(&server).pop());
     let text = event.to_string();
     for part in [call.as_str(), &before[..19], &after[..19], "Europe/Madrid", "2199b", "2198a"] {
         assert!(text.contains(part), "{part}: {text}");
