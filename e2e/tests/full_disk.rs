@@ -134,11 +134,11 @@ fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
         let codes: BTreeSet<String> = writer.refused.lock().unwrap().iter().cloned().collect();
         assert!(codes.contains("disk_full"), "{codes:?}");
     }
-    let (status, readiness) =
+    let (status, body) =
         soon("readiness shows it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
-    assert_eq!((status, readiness["status"].as_str()), (503, Some("disk_full")), "{readiness}");
+    assert_eq!((status, body["status"].as_str()), (503, Some("disk_full")), "{body}");
     let component = if on_disk { "database" } else { "journal" };
-    assert_ne!(readiness[component], "ok", "{readiness}");
+    assert_ne!(body[component], "ok", "{body}");
     // The space that the journal has reserved is enough to go on.
     alice.still_up(&mut held.caller);
     for n in 1..6 {

@@ -33,7 +33,7 @@ fn name(n: usize) -> Arc<str> {
     format!("crowd{n}").into()
 }
 
-/// Add the extensions and their mailboxes. Their numbers sort before and after those of the simulated office.
+/// Add the extensions and their mailboxes. Their numbers sort before and after those of the simulated site.
 pub(crate) fn add_extensions(directory: &mut Directory) {
     for n in 0..EXTENSIONS {
         let numbers =

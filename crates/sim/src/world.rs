@@ -244,22 +244,22 @@ impl World {
 
     /// Schedule the events of the run: the fixed ones, and a random selection of the others.
     fn schedule_run(&mut self) {
-        let day = 1000 * (120 + self.rng.below(400));
+        let duration_ms = 1000 * (120 + self.rng.below(400));
         self.schedule_within(0, 0, SimEvent::Restart);
         for n in 0..self.phones.len() {
             self.schedule_within(0, 10_000, SimEvent::PowerOn(n));
             if self.rng.odds(25) {
-                self.schedule_within(20_000, day, SimEvent::PowerOff(n));
+                self.schedule_within(20_000, duration_ms, SimEvent::PowerOff(n));
             }
         }
         for _ in 0..*self.rng.pick(&[0, 0, 1, 1, 3]) {
-            self.schedule_within(10_000, day, SimEvent::Crash);
+            self.schedule_within(10_000, duration_ms, SimEvent::Crash);
         }
         for _ in 0..*self.rng.pick(&[0, 0, 0, 2, 5]) {
-            self.schedule_within(10_000, day, SimEvent::AdminChange);
+            self.schedule_within(10_000, duration_ms, SimEvent::AdminChange);
         }
         for _ in 0..*self.rng.pick(&[0, 0, 0, 0, 2]) {
-            self.schedule_within(10_000, day, SimEvent::WallJump);
+            self.schedule_within(10_000, duration_ms, SimEvent::WallJump);
         }
         if self.rng.odds(40) {
             self.schedule_within(0, 20_000, SimEvent::AttackerSends);
@@ -268,7 +268,7 @@ impl World {
         if self.seed & CROWD != 0 {
             self.schedule_within(2_000, 2_000, SimEvent::CrowdCalls);
         }
-        self.schedule_within(day, day, SimEvent::EndOfRun);
+        self.schedule_within(duration_ms, duration_ms, SimEvent::EndOfRun);
     }
 
     fn run_to_end(&mut self) {
