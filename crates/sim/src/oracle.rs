@@ -170,7 +170,7 @@ impl Oracle {
             (None, true) => self.count("recordings started"),
             (Some(false), false) if row.ended_at.is_some() => self.count("recordings ended"),
             (None | Some(_), _) => {
-                self.violation(format!("unexpected second record of recording {}: {row:?}", row.id))
+                self.violation(format!("unexpected second record of recording {}: {row:?}", row.id));
             }
         }
     }

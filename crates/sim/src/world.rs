@@ -324,7 +324,7 @@ impl World {
                 self.feed(Input::Listening(open));
             }
             SimEvent::SettingStored(epoch, token, change, done) if epoch == self.epoch => {
-                self.on_setting_stored(token, &change, done)
+                self.on_setting_stored(token, &change, done);
             }
             SimEvent::Unreachable(epoch, hop) if epoch == self.epoch => self.feed(Input::Unreachable(hop)),
             SimEvent::FlowClosed(epoch, flow) if epoch == self.epoch => self.feed(Input::FlowClosed(flow)),

@@ -18,7 +18,7 @@ pub(super) fn check(files: &[File]) -> Vec<Fault> {
 fn compare(files: &[File], recorded: usize) -> Vec<Fault> {
     let elsewhere = files.iter().filter(|file| {
         file.path.starts_with(CRATE)
-            && file.path.ends_with(".rs")
+            && file.path.rsplit('.').next() == Some("rs")
             && !HOME.iter().any(|home| file.path.starts_with(home))
     });
     let count: usize = elsewhere.map(|file| blocks(&file.text)).sum();

@@ -158,7 +158,7 @@ impl Phone {
             Purpose::Register => self.on_register_response(now, Some(message), out),
             Purpose::Invite(id) => self.on_invite_response(now, id, message, out),
             Purpose::Reinvite(id) | Purpose::Update(id) => {
-                self.on_reoffer_response(now, id, Some(message), out)
+                self.on_reoffer_response(now, id, Some(message), out);
             }
             Purpose::Bye(id) => self.terminate(id),
             Purpose::Info(id) if matches!(status, 408 | 481) => self.hang_up(now, id, out),

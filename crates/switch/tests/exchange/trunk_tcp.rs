@@ -34,7 +34,7 @@ fn over_tcp(name: &str, carriers: &[u8]) -> Trunk {
 fn setup(trunks: &[Trunk], alive: &[u8]) -> (TestSwitch, Phone) {
     let address = SERVER.parse().unwrap();
     let mut pbx = TestSwitch::open_with(|config| {
-        config.listeners.push(Listener { transport: Transport::Tcp, address })
+        config.listeners.push(Listener { transport: Transport::Tcp, address });
     });
     let ports = (0..100).map(|n| 20_000 + 2 * n).collect();
     pbx.feed(Input::Media(MediaEvent::Ports { worker: 0, listener: 1, ports }));
