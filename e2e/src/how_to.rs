@@ -297,8 +297,8 @@ fn blocks(text: &str) -> Vec<CodeBlock> {
 /// The difference between the expected and the printed output.
 fn difference(language: &str, expected: &str, printed: &str) -> Option<String> {
     if language != "json" {
-        let [expected, printed] = [expected, printed].map(squeezed);
-        return (!fits(&expected, &printed)).then(|| format!("expected was:\n{expected}"));
+        let [expected, printed] = [expected, printed].map(normalised);
+        return (!matches_pattern(&expected, &printed)).then(|| format!("expected was:\n{expected}"));
     }
     let expected: Value = match serde_json::from_str(expected) {
         Ok(value) => value,
@@ -311,13 +311,13 @@ fn difference(language: &str, expected: &str, printed: &str) -> Option<String> {
 }
 
 /// Consecutive blanks count as one and blank lines are ignored, because columns are as wide as their content.
-fn squeezed(text: &str) -> String {
+fn normalised(text: &str) -> String {
     let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether the text matches the pattern, in which `…` matches anything.
-fn fits(pattern: &str, text: &str) -> bool {
+fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let parts: Vec<&str> = parts.collect();
@@ -335,7 +335,7 @@ fn fits(pattern: &str, text: &str) -> bool {
 fn json_difference(path: &str, expected: &Value, printed: &Value) -> Option<String> {
     match (expected, printed) {
         (Value::String(pattern), _) if pattern == "…" => None,
-        (Value::String(pattern), Value::String(text)) if fits(pattern, text) => None,
+        (Value::String(pattern), Value::String(text)) if matches_pattern(pattern, text) => None,
         (Value::Object(fields), Value::Object(there)) => fields.iter().find_map(|(name, expected)| {
             json_difference(&format!("{path}.{name}"), expected, there.get(name).unwrap_or(&Value::Null))
         }),

@@ -55,7 +55,7 @@ impl FillFile {
     ///
     /// # Panics
     /// If the file does not exist any more.
-    pub fn again(&self) {
+    pub fn fill_again(&self) {
         let mut file = File::options().append(true).open(&self.0).expect("the file");
         while file.write_all(&[0; 4096]).is_ok() {}
     }

@@ -89,7 +89,7 @@ impl Account {
             self.username,
             self.password,
             self.server,
-            whole(self.codec)
+            baresip_codecs(self.codec)
         )
     }
 }
@@ -320,6 +320,6 @@ fn netstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Codec names as baresip expects them, with rate and channels.
-fn whole(codecs: &str) -> String {
+fn baresip_codecs(codecs: &str) -> String {
     codecs.replace("opus", "opus/48000/2").replace("G722", "G722/16000/1")
 }

@@ -157,7 +157,13 @@ impl Raw {
     }
 
     /// A request in a dialog.
-    pub fn within(&mut self, side: &mut DialogSide, method: &str, more: &str, body: &str) -> String {
+    pub fn in_dialog_request(
+        &mut self,
+        side: &mut DialogSide,
+        method: &str,
+        more: &str,
+        body: &str,
+    ) -> String {
         side.cseq += 1;
         let DialogSide { call_id, local, remote, target, cseq, .. } = side.clone();
         let more = format!("Contact: <sip:{}@{}>\r\n{more}", self.user, self.local());
@@ -261,7 +267,7 @@ impl Raw {
         let contact = format!("Contact: <sip:{}@{}>\r\n", self.user, self.local());
         let first = self.request("INVITE", &uri, &from, &to, &id, 1, &contact, "");
         let refusal = self.exchange(&first).expect("a challenge");
-        self.acknowledge(&first, &refusal);
+        self.ack_error(&first, &refusal);
         let challenge =
             refusal.header("WWW-Authenticate").and_then(Challenge::parse).expect("a digest challenge");
         let answer = challenge.answer(&self.user, &self.password, "INVITE", &uri, 1);
@@ -272,7 +278,7 @@ impl Raw {
     }
 
     /// ACK of an error response: in the transaction of its INVITE.
-    pub fn acknowledge(&self, invite: &str, refusal: &Message) {
+    pub fn ack_error(&self, invite: &str, refusal: &Message) {
         let asked = Message { text: invite.to_owned() };
         let get = |name: &str| asked.header(name).unwrap_or_default().to_owned();
         let uri = invite.split(' ').nth(1).unwrap_or_default();
@@ -348,7 +354,7 @@ impl Raw {
     }
 
     /// The callee's side of the dialog that its 200 to `invite` opens.
-    pub fn called_side(&self, invite: &Message) -> DialogSide {
+    pub fn callee_side(&self, invite: &Message) -> DialogSide {
         let get = |name: &str| invite.header(name).unwrap_or_default().to_owned();
         DialogSide {
             call_id: get("Call-ID"),
@@ -361,7 +367,7 @@ impl Raw {
     }
 
     /// Send the ACK of the 200 to an INVITE. Returns the caller's side of the dialog.
-    pub fn confirm(&mut self, dialling: &PendingInvite, ok: &Message) -> DialogSide {
+    pub fn send_ack(&mut self, dialling: &PendingInvite, ok: &Message) -> DialogSide {
         let get = |name: &str| ok.header(name).unwrap_or_default().to_owned();
         let side = DialogSide {
             call_id: dialling.call_id.clone(),
@@ -390,9 +396,9 @@ impl Raw {
         callee.answer(&invite, 200, "", &callee.sdp());
         let ok = self.expect_final("INVITE");
         assert_eq!(ok.status(), Some(200), "{}", ok.text);
-        let caller = self.confirm(&dialling, &ok);
+        let caller = self.send_ack(&dialling, &ok);
         callee.expect_request("ACK");
-        EstablishedCall { caller, callee: callee.called_side(&invite) }
+        EstablishedCall { caller, callee: callee.callee_side(&invite) }
     }
 
     /// The call is still confirmed: a re-INVITE with the same SDP is answered 200.
@@ -402,7 +408,7 @@ impl Raw {
     #[track_caller]
     pub fn still_up(&mut self, side: &mut DialogSide) {
         let body = self.sdp();
-        let text = self.within(side, "INVITE", "Content-Type: application/sdp\r\n", &body);
+        let text = self.in_dialog_request(side, "INVITE", "Content-Type: application/sdp\r\n", &body);
         let answer = self.exchange(&text).expect("an answer to the re-INVITE");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
         let (target, local, remote, id, cseq) =
@@ -417,7 +423,7 @@ impl Raw {
     /// If BYE is not answered 200.
     #[track_caller]
     pub fn hang_up(&mut self, side: &mut DialogSide) {
-        let bye = self.within(side, "BYE", "", "");
+        let bye = self.in_dialog_request(side, "BYE", "", "");
         let answer = self.exchange(&bye).expect("an answer to BYE");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }

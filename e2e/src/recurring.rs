@@ -59,14 +59,14 @@ pub fn ended_run(server: &Server, extension: &Extension, id: &str) -> Value {
 }
 
 /// A phone that answers every call at once, and records the arrival time of each.
-pub struct Answerer {
+pub struct AutoAnswerPhone {
     arrivals: Arc<Mutex<BTreeMap<String, Instant>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Answerer {
-    pub fn begin(phone: Raw) -> Self {
+impl AutoAnswerPhone {
+    pub fn start(phone: Raw) -> Self {
         let (arrivals, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
         let (written, over) = (Arc::clone(&arrivals), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
@@ -83,7 +83,7 @@ impl Answerer {
                 }
             }
         });
-        Answerer { arrivals, stop, thread: Some(thread) }
+        AutoAnswerPhone { arrivals, stop, thread: Some(thread) }
     }
 
     /// Arrival time of each call, by Call-ID.
@@ -92,7 +92,7 @@ impl Answerer {
     }
 }
 
-impl Drop for Answerer {
+impl Drop for AutoAnswerPhone {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().map(JoinHandle::join);

@@ -91,7 +91,7 @@ impl Scenario {
 
     /// A time limit other than 40 seconds.
     #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
+    pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }

@@ -424,7 +424,7 @@ fn ten_planted_secrets_are_found_nowhere() {
     let invite = b.expect_request("INVITE");
     b.answer(&invite, 200, "", &b.sdp());
     let ok = a.expect_final("INVITE");
-    let mut side = a.confirm(&dialling, &ok);
+    let mut side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     a.hang_up(&mut side);
     let bye = b.expect_request("BYE");

@@ -31,7 +31,7 @@ fn untagged(line: &str) -> String {
 
 fn status_of(raw: &mut Raw, method: &str, side: &DialogSide, more: &str, body: &str) -> Option<u16> {
     let mut side = DialogSide { cseq: side.cseq + 50, ..side.clone() };
-    let text = raw.within(&mut side, method, more, body);
+    let text = raw.in_dialog_request(&mut side, method, more, body);
     raw.exchange(&text).and_then(|answer| answer.status())
 }
 
@@ -101,15 +101,15 @@ fn requests_with_right_tags_from_another_host_are_challenged() {
     // A phone that has really moved authenticates, and the call continues.
     let mut moved = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 12)), server.sip(), &a.user, &a.password);
     let body = moved.sdp();
-    let first = moved.within(&mut up.caller, "INVITE", kind, &body);
+    let first = moved.in_dialog_request(&mut up.caller, "INVITE", kind, &body);
     let refusal = moved.exchange(&first).expect("an answer");
     assert_eq!(refusal.status(), Some(401), "{}", refusal.text);
-    moved.acknowledge(&first, &refusal);
+    moved.ack_error(&first, &refusal);
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&moved.user, &moved.password, "INVITE", &up.caller.target, 1);
     let more = format!("{kind}Authorization: {value}\r\n");
-    let second = moved.within(&mut up.caller, "INVITE", &more, &body);
+    let second = moved.in_dialog_request(&mut up.caller, "INVITE", &more, &body);
     let ok = moved.exchange(&second).expect("an answer");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
     let DialogSide { call_id, local, remote, target, cseq, .. } = up.caller.clone();
@@ -122,13 +122,13 @@ fn requests_with_right_tags_from_another_host_are_challenged() {
     let mut up = a.call(&b);
     let (user, password) = (b.user.clone(), b.password.clone());
     let mut other = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 13)), server.sip(), &user, &password);
-    let first = other.within(&mut up.caller.clone(), "BYE", "", "");
+    let first = other.in_dialog_request(&mut up.caller.clone(), "BYE", "", "");
     let refusal = other.exchange(&first).expect("an answer");
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&user, &password, "BYE", &up.caller.target, 1);
     let mut later = DialogSide { cseq: up.caller.cseq + 5, ..up.caller.clone() };
-    let second = other.within(&mut later, "BYE", &format!("Authorization: {value}\r\n"), "");
+    let second = other.in_dialog_request(&mut later, "BYE", &format!("Authorization: {value}\r\n"), "");
     assert!(matches!(other.exchange(&second).and_then(|a| a.status()), Some(403 | 481)));
     a.still_up(&mut up.caller);
     a.hang_up(&mut up.caller);
@@ -182,7 +182,7 @@ fn unknown_peers_cannot_cancel_or_acknowledge_other_calls() {
         );
         attacker.send(text.as_bytes());
     }
-    let mut side = a.confirm(&dialling, &ok);
+    let mut side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     assert!(attacker.drain().is_empty(), "an ACK is never answered");
     a.still_up(&mut side);
@@ -203,7 +203,7 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
     let first = c.request("INVITE", &uri, &local, &format!("<{uri}>"), &call_id, 7, &contact, "");
     let refusal = c.exchange(&first).expect("an answer");
     assert_eq!(refusal.status(), Some(401), "{}", refusal.text);
-    c.acknowledge(&first, &refusal);
+    c.ack_error(&first, &refusal);
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&c.user, &c.password, "INVITE", &uri, 1);
@@ -220,7 +220,7 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
     b.answer(&invite, 486, "", "");
     let refused = c.expect_final("INVITE");
     assert_eq!(refused.status(), Some(486), "{}", refused.text);
-    c.acknowledge(&text, &refused);
+    c.ack_error(&text, &refused);
     b.drain();
     a.still_up(&mut up.caller);
     b.still_up(&mut up.callee);
@@ -245,7 +245,7 @@ fn a_phone_that_challenges_us_gets_no_credentials() {
         b.answer(&invite, status, asks, "");
         b.expect_request("ACK");
         let refused = a.expect_final("INVITE");
-        a.acknowledge(&dialling.text, &refused);
+        a.ack_error(&dialling.text, &refused);
         let after = b.drain();
         assert!(after.iter().all(|m| m.method() == Some("ACK")), "no second try: {after:#?}");
         // If we forwarded a challenge, the caller's phone would compute a response for the callee.
@@ -307,7 +307,7 @@ fn no_request_is_relayed() {
     // The callee's Contact does the same: our ACK and BYE still go to its own address.
     b.answer(&invite, 200, &format!("Record-Route: <sip:{there};lr>\r\n"), &b.sdp());
     let ok = a.expect_final("INVITE");
-    let side = a.confirm(&dialling, &ok);
+    let side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     let calls = server.calls();
     let id = calls[0]["sessionId"].as_str().expect("an id");
@@ -348,14 +348,14 @@ fn the_caller_id_is_the_authenticated_user() {
     );
     let refused = a.expect_final("INVITE");
     assert!(!refused.text.contains("evil") && !refused.text.contains("X-Evil"), "{}", refused.text);
-    a.acknowledge(&dialling.text, &refused);
+    a.ack_error(&dialling.text, &refused);
     // From of another account, with the own password.
     let uri = format!("sip:{}@localhost", b.number);
     let (from, id) = (format!("\"Bob\" <sip:{}@localhost>;tag=1", b.user), a.fresh());
     let contact = format!("Contact: <sip:x@{}>\r\n", a.local());
     let first = a.request("INVITE", &uri, &from, &format!("<{uri}>"), &id, 1, &contact, "");
     let refusal = a.exchange(&first).expect("a challenge");
-    a.acknowledge(&first, &refusal);
+    a.ack_error(&first, &refusal);
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&a.user, &a.password, "INVITE", &uri, 1);
@@ -368,7 +368,7 @@ fn the_caller_id_is_the_authenticated_user() {
     assert!(rtp_address(&body_of(&invite)).port() > 0);
     b.answer(&invite, 486, "", "");
     let refused = a.expect_final("INVITE");
-    a.acknowledge(&text, &refused);
+    a.ack_error(&text, &refused);
 }
 
 #[test]
@@ -411,12 +411,12 @@ fn an_info_forwards_digits_to_the_other_phone_and_nothing_else() {
         ("message/sipfrag", "SIP/2.0 200 OK\r\n"),
         ("application/dtmf", &"5".repeat(5_000)),
     ] {
-        let text = a.within(&mut up.caller, "INFO", &format!("Content-Type: {kind}\r\n"), body);
+        let text = a.in_dialog_request(&mut up.caller, "INFO", &format!("Content-Type: {kind}\r\n"), body);
         let answer = a.exchange(&text).expect("an answer");
         assert!(matches!(answer.status(), Some(200 | 400 | 415)), "{kind}: {}", answer.text);
     }
     let digit = "Signal=5\r\nDuration=160\r\n";
-    let text = a.within(&mut up.caller, "INFO", "Content-Type: application/dtmf-relay\r\n", digit);
+    let text = a.in_dialog_request(&mut up.caller, "INFO", "Content-Type: application/dtmf-relay\r\n", digit);
     assert_eq!(a.exchange(&text).and_then(|answer| answer.status()), Some(200));
     let info = b.expect_request("INFO");
     assert_eq!(

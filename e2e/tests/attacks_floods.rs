@@ -188,7 +188,7 @@ fn five_hundred_invites_leave_no_state() {
     phone.send(dialling.text.as_bytes());
     let ok = phone.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut side = phone.confirm(&dialling, &ok);
+    let mut side = phone.send_ack(&dialling, &ok);
     phone.hang_up(&mut side);
     let grown = resident(&server).saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KB more");
@@ -311,7 +311,7 @@ fn an_in_dialog_refer_transfers_no_call() {
         "sip:1001@localhost?Replaces=x",
         "sip:1001@localhost?Authorization=x&Route=%3Csip:127.0.0.9%3E",
     ] {
-        let text = a.within(&mut up.caller, "REFER", &format!("Refer-To: <{target}>\r\n"), "");
+        let text = a.in_dialog_request(&mut up.caller, "REFER", &format!("Refer-To: <{target}>\r\n"), "");
         let answer = a.exchange(&text).expect("an answer");
         assert!(matches!(answer.status(), Some(403 | 405)), "{target}: {}", answer.text);
     }

@@ -42,22 +42,22 @@ impl RtpEndpoint {
         self.rtp.local_addr().expect("an address")
     }
 
-    fn packet(sequence: u16, ssrc: u32, says: u8) -> Vec<u8> {
+    fn packet(sequence: u16, ssrc: u32, payload: u8) -> Vec<u8> {
         let mut bytes = vec![0x80, 0];
         bytes.extend(sequence.to_be_bytes());
         bytes.extend((u32::from(sequence) * 160).to_be_bytes());
         bytes.extend(ssrc.to_be_bytes());
-        bytes.extend([says; 160]);
+        bytes.extend([payload; 160]);
         bytes
     }
 
-    fn say(&mut self, to: SocketAddr, ssrc: u32, says: u8) {
+    fn send(&mut self, to: SocketAddr, ssrc: u32, payload: u8) {
         self.sequence = self.sequence.wrapping_add(1);
-        let _ = self.rtp.send_to(&Self::packet(self.sequence, ssrc, says), to);
+        let _ = self.rtp.send_to(&Self::packet(self.sequence, ssrc, payload), to);
     }
 
     /// Packets received since the last call, in both directions.
-    fn heard(&self) -> Vec<Vec<u8>> {
+    fn received(&self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         let mut buffer = [0; 2048];
         for socket in [&self.rtp, &self.rtcp] {
@@ -74,8 +74,8 @@ impl RtpEndpoint {
 }
 
 /// Number of packets with this payload.
-fn saying(packets: &[Vec<u8>], says: u8) -> usize {
-    packets.iter().filter(|packet| packet.len() > 100 && packet.last() == Some(&says)).count()
+fn count_payload(packets: &[Vec<u8>], payload: u8) -> usize {
+    packets.iter().filter(|packet| packet.len() > 100 && packet.last() == Some(&payload)).count()
 }
 
 struct MediaCall {
@@ -97,14 +97,14 @@ impl MediaCall {
     }
 
     /// Both send until both receive each other. Returns the address to which each must send.
-    fn converse(&mut self, up: &EstablishedCall) -> (SocketAddr, SocketAddr) {
+    fn start_media(&mut self, up: &EstablishedCall) -> (SocketAddr, SocketAddr) {
         let (to_a, to_b) = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
         let (mut at_a, mut at_b) = (0, 0);
         until(Duration::from_secs(5), "both hear each other", || {
-            self.voice_a.say(to_a, A, SAYS_A);
-            self.voice_b.say(to_b, B, SAYS_B);
-            at_a += saying(&self.voice_a.heard(), SAYS_B);
-            at_b += saying(&self.voice_b.heard(), SAYS_A);
+            self.voice_a.send(to_a, A, SAYS_A);
+            self.voice_b.send(to_b, B, SAYS_B);
+            at_a += count_payload(&self.voice_a.received(), SAYS_B);
+            at_b += count_payload(&self.voice_b.received(), SAYS_A);
             (at_a > 3 && at_b > 3).then_some(())
         });
         (to_a, to_b)
@@ -162,31 +162,34 @@ fn spraying_every_rtp_port_during_setup_neither_leaks_nor_injects_media() {
     talk.b.answer(&invite, 200, "", &talk.b.sdp());
     spray(&mut thieves);
     let ok = talk.a.expect_final("INVITE");
-    let caller = talk.a.confirm(&dialling, &ok);
+    let caller = talk.a.send_ack(&dialling, &ok);
     talk.b.expect_request("ACK");
-    let up = EstablishedCall { caller, callee: talk.b.called_side(&invite) };
+    let up = EstablishedCall { caller, callee: talk.b.callee_side(&invite) };
     let (mut at_a, mut at_b, mut bled) = (Vec::new(), Vec::new(), 0);
     // The phones start to send with a delay, one after the other, while the spray continues.
     let (to_a, to_b) = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
     for round in 0..60 {
         if round >= 5 {
-            talk.voice_a.say(to_a, A, SAYS_A);
+            talk.voice_a.send(to_a, A, SAYS_A);
         }
         if round >= 10 {
-            talk.voice_b.say(to_b, B, SAYS_B);
+            talk.voice_b.send(to_b, B, SAYS_B);
         }
         spray(&mut thieves);
-        at_a.extend(talk.voice_a.heard());
-        at_b.extend(talk.voice_b.heard());
-        bled += thieves.iter().map(|attacker| attacker.heard().len()).sum::<usize>();
+        at_a.extend(talk.voice_a.received());
+        at_b.extend(talk.voice_b.received());
+        bled += thieves.iter().map(|attacker| attacker.received().len()).sum::<usize>();
     }
-    talk.converse(&up);
-    at_a.extend(talk.voice_a.heard());
-    at_b.extend(talk.voice_b.heard());
-    bled += thieves.iter().map(|attacker| attacker.heard().len()).sum::<usize>();
-    assert!(saying(&at_a, SAYS_B) > 0 && saying(&at_b, SAYS_A) > 0, "the phones hear each other");
+    talk.start_media(&up);
+    at_a.extend(talk.voice_a.received());
+    at_b.extend(talk.voice_b.received());
+    bled += thieves.iter().map(|attacker| attacker.received().len()).sum::<usize>();
+    assert!(
+        count_payload(&at_a, SAYS_B) > 0 && count_payload(&at_b, SAYS_A) > 0,
+        "the phones hear each other"
+    );
     assert_eq!(
-        (bled, saying(&at_a, SAYS_THIEF), saying(&at_b, SAYS_THIEF)),
+        (bled, count_payload(&at_a, SAYS_THIEF), count_payload(&at_b, SAYS_THIEF)),
         (0, 0, 0),
         "bled, injected, injected"
     );
@@ -198,19 +201,19 @@ fn rtp_from_another_source_is_dropped_once_the_source_is_latched() {
     let server = Server::start();
     let mut talk = MediaCall::new(&server);
     let up = talk.a.call(&talk.b);
-    let (to_a, to_b) = talk.converse(&up);
+    let (to_a, to_b) = talk.start_media(&up);
     let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 22));
     let mut thieves = [RtpEndpoint::new(LOCALHOST), RtpEndpoint::new(elsewhere)];
-    talk.voice_a.heard();
-    talk.voice_b.heard();
+    talk.voice_a.received();
+    talk.voice_b.received();
     let (mut at_a, mut at_b, mut bled) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..60_u16 {
-        talk.voice_a.say(to_a, A, SAYS_A);
-        talk.voice_b.say(to_b, B, SAYS_B);
+        talk.voice_a.send(to_a, A, SAYS_A);
+        talk.voice_b.send(to_b, B, SAYS_B);
         for attacker in &mut thieves {
             // A stream of its own, and continuations of the parties' streams.
             for (to, ssrc, sequence) in [(to_a, A, talk.voice_a.sequence), (to_b, B, talk.voice_b.sequence)] {
-                attacker.say(to, THIEF, SAYS_THIEF);
+                attacker.send(to, THIEF, SAYS_THIEF);
                 let _ = attacker.rtp.send_to(&RtpEndpoint::packet(sequence + 1, ssrc, SAYS_THIEF), to);
                 let above = SocketAddr::new(to.ip(), to.port() + 1);
                 for report in rtcp(ssrc) {
@@ -220,19 +223,19 @@ fn rtp_from_another_source_is_dropped_once_the_source_is_latched() {
                 }
                 let _ = attacker.rtp.send_to(&vec![0x80; usize::from(round) * 20], to);
             }
-            bled.extend(attacker.heard());
+            bled.extend(attacker.received());
         }
-        at_a.extend(talk.voice_a.heard());
-        at_b.extend(talk.voice_b.heard());
+        at_a.extend(talk.voice_a.received());
+        at_b.extend(talk.voice_b.received());
     }
     until(Duration::from_secs(5), "the phones still hear each other", || {
-        talk.voice_a.say(to_a, A, SAYS_A);
-        talk.voice_b.say(to_b, B, SAYS_B);
-        at_a.extend(talk.voice_a.heard());
-        at_b.extend(talk.voice_b.heard());
-        (saying(&at_a, SAYS_B) > 40 && saying(&at_b, SAYS_A) > 40).then_some(())
+        talk.voice_a.send(to_a, A, SAYS_A);
+        talk.voice_b.send(to_b, B, SAYS_B);
+        at_a.extend(talk.voice_a.received());
+        at_b.extend(talk.voice_b.received());
+        (count_payload(&at_a, SAYS_B) > 40 && count_payload(&at_b, SAYS_A) > 40).then_some(())
     });
-    assert_eq!((bled.len(), saying(&at_a, SAYS_THIEF), saying(&at_b, SAYS_THIEF)), (0, 0, 0));
+    assert_eq!((bled.len(), count_payload(&at_a, SAYS_THIEF), count_payload(&at_b, SAYS_THIEF)), (0, 0, 0));
     let rtcp_bye = |packets: &[Vec<u8>]| {
         packets
             .iter()
@@ -248,25 +251,25 @@ fn no_rtp_is_sent_after_the_call() {
     let server = Server::start();
     let mut talk = MediaCall::new(&server);
     let mut up = talk.a.call(&talk.b);
-    let (to_a, to_b) = talk.converse(&up);
+    let (to_a, to_b) = talk.start_media(&up);
     talk.a.hang_up(&mut up.caller);
     let bye = talk.b.expect_request("BYE");
     talk.b.answer(&bye, 200, "", "");
     until(Duration::from_secs(5), "the ports are given back", || {
         (server.admin().get("/api/v1/opensips/status").expect(200)["portsInUse"] == 0).then_some(())
     });
-    talk.voice_a.heard();
-    talk.voice_b.heard();
+    talk.voice_a.received();
+    talk.voice_b.received();
     for _ in 0..100 {
-        talk.voice_a.say(to_a, A, SAYS_A);
-        talk.voice_b.say(to_b, B, SAYS_B);
+        talk.voice_a.send(to_a, A, SAYS_A);
+        talk.voice_b.send(to_b, B, SAYS_B);
     }
     // The next call is established and has audio: packets sent before it would have arrived.
     let up = talk.a.call(&talk.b);
     let next = (rtp_address(&up.caller.sdp), rtp_address(&up.callee.sdp));
     assert!(next.0 != to_a && next.1 != to_b, "ports are not used again at once");
-    assert_eq!((talk.voice_a.heard().len(), talk.voice_b.heard().len()), (0, 0));
-    talk.converse(&up);
+    assert_eq!((talk.voice_a.received().len(), talk.voice_b.received().len()), (0, 0));
+    talk.start_media(&up);
 }
 
 #[test]
@@ -275,7 +278,7 @@ fn an_unauthenticated_re_invite_cannot_redirect_the_media_of_a_call() {
     let server = Server::start();
     let mut talk = MediaCall::new(&server);
     let up = talk.a.call(&talk.b);
-    let (to_a, to_b) = talk.converse(&up);
+    let (to_a, to_b) = talk.start_media(&up);
     let attacker_rtp = RtpEndpoint::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23)));
     let mut attacker = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23)), server.sip(), "x", "");
     attacker.media = attacker_rtp.address();
@@ -283,18 +286,19 @@ fn an_unauthenticated_re_invite_cannot_redirect_the_media_of_a_call() {
     for side in [&up.caller, &up.callee] {
         for method in ["INVITE", "UPDATE", "ACK", "PRACK"] {
             let mut side: DialogSide = DialogSide { cseq: side.cseq + 7, ..side.clone() };
-            let text = attacker.within(&mut side, method, "Content-Type: application/sdp\r\n", &body);
+            let text =
+                attacker.in_dialog_request(&mut side, method, "Content-Type: application/sdp\r\n", &body);
             attacker.send(text.as_bytes());
         }
     }
     assert!(e2e::wire::alive(server.sip()));
-    talk.voice_a.heard();
+    talk.voice_a.received();
     let mut heard = 0;
     until(Duration::from_secs(5), "the phones still hear each other", || {
-        talk.voice_a.say(to_a, A, SAYS_A);
-        talk.voice_b.say(to_b, B, SAYS_B);
-        heard += saying(&talk.voice_a.heard(), SAYS_B);
+        talk.voice_a.send(to_a, A, SAYS_A);
+        talk.voice_b.send(to_b, B, SAYS_B);
+        heard += count_payload(&talk.voice_a.received(), SAYS_B);
         (heard > 20).then_some(())
     });
-    assert!(attacker_rtp.heard().is_empty());
+    assert!(attacker_rtp.received().is_empty());
 }

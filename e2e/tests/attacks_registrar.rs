@@ -176,7 +176,7 @@ fn a_contact_cannot_inject_headers_into_calls_to_it() {
         phone.answer(&invite, 486, "", "");
         phone.expect_request("ACK");
         let refused = caller.expect_final("INVITE");
-        caller.acknowledge(&dialling.text, &refused);
+        caller.ack_error(&dialling.text, &refused);
     }
 }
 
@@ -200,7 +200,7 @@ fn a_contact_with_a_foreign_address_gets_no_traffic_there() {
     let text = format!("Contact: <sip:x@{}>\r\n", trap.local());
     phone.answer(&invite, 200, &text, &phone.sdp());
     let ok = caller.expect_final("INVITE");
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     phone.expect_request("ACK");
     caller.hang_up(&mut side);
     let bye = phone.expect_request("BYE");

@@ -291,7 +291,7 @@ fn invalid_sdp_is_rejected_or_replaced() {
         }
         if let Some(refusal) = refusal {
             assert!(matches!(status, Some(400 | 413 | 415 | 488 | 513)), "{body}\n{}", refusal.text);
-            a.acknowledge(&invite, &refusal);
+            a.ack_error(&invite, &refusal);
             a.drain();
             continue;
         }
@@ -305,7 +305,7 @@ fn invalid_sdp_is_rejected_or_replaced() {
         }
         b.answer(&passed, 486, "", "");
         let refused = a.expect_final("INVITE");
-        a.acknowledge(&invite, &refused);
+        a.ack_error(&invite, &refused);
         b.expect_request("ACK");
     }
     // The callee's phone answers with equally invalid SDP; the caller gets a clean final response.
@@ -317,7 +317,7 @@ fn invalid_sdp_is_rejected_or_replaced() {
         b.answer(&invite, 200, "", answer);
         let refused = a.expect_final("INVITE");
         assert!(matches!(refused.status(), Some(400..=699)), "{answer}\n{}", refused.text);
-        a.acknowledge(&dialling.text, &refused);
+        a.ack_error(&dialling.text, &refused);
         let bye = b.expect_request("BYE");
         b.answer(&bye, 200, "", "");
     }
@@ -452,7 +452,7 @@ fn display_names_from_the_api_are_quoted_for_the_phone_or_rejected() {
         assert!(from.starts_with(&format!("\"{quoted}\" <sip:1001@localhost>;tag=")), "{from}");
         b.answer(&invite, 486, "", "");
         let refused = a.expect_final("INVITE");
-        a.acknowledge(&dialling.text, &refused);
+        a.ack_error(&dialling.text, &refused);
         b.expect_request("ACK");
     }
     for payload in [

@@ -48,9 +48,9 @@ fn five_hundred_calls_in_one_second_find_ports_at_an_idle_server() {
     starve_the_media_workers(&server);
     let patience = Duration::from_secs(120);
     let answering = scenario("callee", server.sip(), callee).from(&bob).calls(CALLS, CALLS);
-    let answering = answering.within(patience).start();
+    let answering = answering.time_limit(patience).start();
     let calling = scenario("caller", server.sip(), caller).from(&alice).to("1002");
-    let said = calling.calls(CALLS, CALLS).within(patience).passes();
+    let said = calling.calls(CALLS, CALLS).time_limit(patience).passes();
     let ended = said.matches("\nBYE sip:").count();
     assert!(
         ended >= CALLS as usize,

@@ -30,7 +30,7 @@ impl Setup {
     }
 
     fn callee_on(&self, name: &str, port: u16) -> Scenario {
-        scenario(name, self.server.sip(), port).from(&self.bob).within(Duration::from_secs(130))
+        scenario(name, self.server.sip(), port).from(&self.bob).time_limit(Duration::from_secs(130))
     }
 
     /// Alice calls Bob with this scenario.
@@ -108,7 +108,7 @@ fn busy_is_forwarded_with_a_reason() {
 fn a_call_without_answer_is_recorded_as_no_answer() {
     let setup = Setup::open();
     let running = setup.callee("callee_rings_then_cancelled");
-    setup.caller("caller_waits_in_vain").within(Duration::from_secs(90)).passes();
+    setup.caller("caller_waits_in_vain").time_limit(Duration::from_secs(90)).passes();
     running.passes();
     assert_eq!(setup.server.finished_call()["status"], "no-answer");
 }
@@ -232,7 +232,7 @@ fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
         phone.answer(invite, 200, "", &phone.sdp());
     }
     let ok = caller.expect_final("INVITE");
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     let [first, second] = &phones;
     first.expect_request("ACK");
     second.expect_request("ACK");
@@ -249,7 +249,7 @@ fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
 fn the_server_refreshes_the_session_as_refresher() {
     let setup = Setup::open();
     let running = setup.callee("callee");
-    setup.caller("caller_is_refreshed").within(Duration::from_secs(100)).passes();
+    setup.caller("caller_is_refreshed").time_limit(Duration::from_secs(100)).passes();
     running.passes();
 }
 
@@ -257,7 +257,7 @@ fn the_server_refreshes_the_session_as_refresher() {
 fn a_session_without_refresh_is_ended() {
     let setup = Setup::open();
     let running = setup.callee("callee");
-    setup.caller("caller_forgets_to_refresh").within(Duration::from_mins(2)).passes();
+    setup.caller("caller_forgets_to_refresh").time_limit(Duration::from_mins(2)).passes();
     running.passes();
 }
 

@@ -16,9 +16,9 @@ fn call(phone: &mut Raw, number: &str) -> Result<DialogSide, Message> {
     phone.send(dialling.text.as_bytes());
     let answer = phone.expect_final("INVITE");
     if answer.status() == Some(200) {
-        return Ok(phone.confirm(&dialling, &answer));
+        return Ok(phone.send_ack(&dialling, &answer));
     }
-    phone.acknowledge(&dialling.text, &answer);
+    phone.ack_error(&dialling.text, &answer);
     Err(answer)
 }
 
@@ -116,7 +116,7 @@ fn a_second_call_rings_unless_call_waiting_is_off() {
     b.answer(&second, 486, "", "");
     let busy = c.expect_final("INVITE");
     assert_eq!(busy.status(), Some(486), "{}", busy.text);
-    c.acknowledge(&dialling.text, &busy);
+    c.ack_error(&dialling.text, &busy);
     b.expect_request("ACK");
 
     let path = format!("/api/v1/voip/extensions/{}", bob.id);

@@ -19,7 +19,7 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(1);
 /// Time limit for full recovery after the outage.
 const RECOVERED: Duration = Duration::from_secs(10);
 
-fn away() -> Duration {
+fn outage_duration() -> Duration {
     match std::env::var("CENTRALITA_AWAY_SECONDS") {
         Ok(text) => {
             Duration::from_secs(text.parse().expect("CENTRALITA_AWAY_SECONDS is a number of seconds"))
@@ -57,7 +57,7 @@ impl Setup {
     }
 
     /// A write gets 503 with Retry-After and without delay. Returns whether it was executed nevertheless.
-    fn refuses(&self, write: impl FnOnce(&Http) -> Answer) -> bool {
+    fn gets_503(&self, write: impl FnOnce(&Http) -> Answer) -> bool {
         let asked = Instant::now();
         let answer = write(&self.admin);
         let took = asked.elapsed();
@@ -72,15 +72,15 @@ impl Setup {
         true
     }
 
-    fn creates(http: &Http, number: u32) -> Answer {
+    fn create_extension(http: &Http, number: u32) -> Answer {
         let body = json!({ "extensionNumber": number.to_string(), "displayName": "Meanwhile" });
         http.post("/api/v1/voip/extensions/create", &body)
     }
 
     /// Writes of each kind, one after the other.
-    fn refuses_writes(&self, round: u32) -> bool {
-        self.refuses(|http| match round % 4 {
-            0 => Self::creates(http, 30_000 + round),
+    fn writes_get_503(&self, round: u32) -> bool {
+        self.gets_503(|http| match round % 4 {
+            0 => Self::create_extension(http, 30_000 + round),
             1 => http.put(&self.path, &json!({ "displayName": "Meanwhile" })),
             2 => http.post(&format!("{}/credentials/reset", self.path), &json!({})),
             _ => http.post("/api/v1/keys/voip/generate", &json!({ "userId": "meanwhile", "name": "Key" })),
@@ -88,8 +88,8 @@ impl Setup {
     }
 
     /// Run the test with an outage made by `begin` and `end`.
-    fn lives_through(&mut self, begin: impl FnOnce(), end: impl FnOnce()) {
-        let away = away();
+    fn run_outage(&mut self, begin: impl FnOnce(), end: impl FnOnce()) {
+        let outage_duration = outage_duration();
         let mut held: Vec<EstablishedCall> = (0..HELD).map(|_| self.alice.call(&self.bob)).collect();
         let mut calls = HELD;
         until(Duration::from_secs(10), "the calls are in the database", || {
@@ -98,8 +98,8 @@ impl Setup {
         begin();
         let begun = Instant::now();
         let (mut round, mut next) = (0, PAUSE);
-        while begun.elapsed() < away {
-            assert!(self.refuses_writes(round), "the database is away, and takes a write");
+        while begun.elapsed() < outage_duration {
+            assert!(self.writes_get_503(round), "the database is away, and takes a write");
             round += 1;
             let asked = Instant::now();
             let listed = self.admin.get("/api/v1/calls?active=false");
@@ -119,7 +119,7 @@ impl Setup {
                 calls += 1;
             }
         }
-        assert!(calls - HELD > away.as_secs() as usize / 4, "{calls} calls went through");
+        assert!(calls - HELD > outage_duration.as_secs() as usize / 4, "{calls} calls went through");
         for up in held {
             self.hang_up(up);
         }
@@ -128,7 +128,7 @@ impl Setup {
         let mut number = 40_000;
         until(RECOVERED, "writes are taken again", || {
             number += 1;
-            (!self.refuses(|http| Self::creates(http, number))).then_some(())
+            (!self.gets_503(|http| Self::create_extension(http, number))).then_some(())
         });
         let writes = back.elapsed();
         let id = |call: &serde_json::Value| call["sessionId"].as_str().expect("an id").to_owned();
@@ -141,7 +141,7 @@ impl Setup {
         println!(
             "away for {} s: {round} writes refused, the slowest after {} ms; {calls} calls, {HELD} of them up all the while; writes taken \
              again after {} ms, all records there after {} ms",
-            away.as_secs(),
+            outage_duration.as_secs(),
             self.slowest.get().as_millis(),
             writes.as_millis(),
             back.elapsed().as_millis()
@@ -166,11 +166,11 @@ fn name(extension: &serde_json::Value) -> String {
 #[test]
 fn a_stopped_database_loses_no_call_and_no_record() {
     let postgres = Postgres::start();
-    Setup::open(&postgres).lives_through(|| postgres.stop(), || postgres.run());
+    Setup::open(&postgres).run_outage(|| postgres.stop(), || postgres.run());
 }
 
 #[test]
 fn a_hanging_database_loses_no_call_and_no_record() {
     let postgres = Postgres::start();
-    Setup::open(&postgres).lives_through(|| postgres.freeze(), || postgres.thaw());
+    Setup::open(&postgres).run_outage(|| postgres.freeze(), || postgres.thaw());
 }

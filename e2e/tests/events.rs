@@ -39,7 +39,7 @@ fn events_of_calls_and_phones_are_sent_once_despite_kills() {
     b.answer(&invite, 180, "", "");
     b.answer(&invite, 200, "", &b.sdp());
     let ok = a.expect_final("INVITE");
-    let mut side = a.confirm(&dialling, &ok);
+    let mut side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     a.hang_up(&mut side);
     let bye = b.expect_request("BYE");

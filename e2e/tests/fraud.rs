@@ -112,7 +112,7 @@ fn refused(phone: &mut Raw, number: &str) -> Message {
     let dialling = phone.invite(number, "", &body);
     phone.send(dialling.text.as_bytes());
     let refusal = phone.expect_final("INVITE");
-    phone.acknowledge(&dialling.text, &refusal);
+    phone.ack_error(&dialling.text, &refusal);
     refusal
 }
 
@@ -125,7 +125,7 @@ fn the_carrier_heard_nothing_before(carrier: &Raw, phone: &mut Raw) {
     assert!(first.text.starts_with(&format!("INVITE sip:{MADRID}@")), "{}", first.text);
     carrier.answer(&first, 486, "", "");
     let refusal = phone.expect_final("INVITE");
-    phone.acknowledge(&dialling.text, &refusal);
+    phone.ack_error(&dialling.text, &refusal);
 }
 
 #[test]
@@ -175,12 +175,13 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_from_any_origin() {
         callee.answer(&invite, 302, &format!("Contact: {target}\r\n"), "");
         callee.expect_request("ACK");
         let refusal = caller.expect_final("INVITE");
-        caller.acknowledge(&dialling.text, &refusal);
+        caller.ack_error(&dialling.text, &refusal);
         assert!(matches!(refusal.status(), Some(400..=499)), "{target}: {}", refusal.text);
     }
     // By a phone that transfers (REFER).
     let mut up = caller.call(&callee);
-    let text = callee.within(&mut up.callee, "REFER", "Refer-To: <sip:+19005551234@localhost>\r\n", "");
+    let text =
+        callee.in_dialog_request(&mut up.callee, "REFER", "Refer-To: <sip:+19005551234@localhost>\r\n", "");
     let answer = callee.exchange(&text).and_then(|answer| answer.status());
     assert!(matches!(answer, Some(400..=499 | 501)), "{answer:?}");
     caller.hang_up(&mut up.caller);
@@ -249,7 +250,7 @@ fn outbound_calls_per_minute_are_limited_with_a_localised_message() {
     let invite = carrier.expect_request("INVITE");
     assert!(invite.text.starts_with("INVITE sip:112@"), "{}", invite.text);
     carrier.answer(&invite, 486, "", "");
-    caller.acknowledge(&dialling.text, &caller.expect_final("INVITE"));
+    caller.ack_error(&dialling.text, &caller.expect_final("INVITE"));
 }
 
 fn events(server: &Server, kind: &str) -> Vec<Value> {
@@ -280,7 +281,7 @@ fn emergency_calls_are_placed_while_draining_and_reported() {
     carrier.answer(&invite, 200, "", &carrier.sdp());
     let ok = a.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut help = a.confirm(&dialling, &ok);
+    let mut help = a.send_ack(&dialling, &ok);
     b.hang_up(&mut up.callee);
     let emergencies = soon("events of both emergency calls", || {
         let emergencies = events(&server, "emergency_call");

@@ -102,7 +102,7 @@ fn bind(phone: &mut Raw, n: usize) -> Option<String> {
     (answer.status() == Some(200)).then_some(contact)
 }
 
-fn is_whole(server: &Server) {
+fn check_database_integrity(server: &Server) {
     let database = server.data().join("centralita.db");
     if !database.exists() {
         return; // PostgreSQL has its own disk
@@ -128,7 +128,7 @@ fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
     let filling = server.mount().fill();
     if on_disk {
         until(Duration::from_secs(30), "writes are refused", || {
-            filling.again();
+            filling.fill_again();
             (writer.refusals() > 5).then_some(())
         });
         let codes: BTreeSet<String> = writer.refused.lock().unwrap().iter().cloned().collect();
@@ -173,7 +173,7 @@ fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
     assert!(bound.is_subset(&contacts(&server)), "{bound:?} {:?}", contacts(&server));
     assert_eq!(server.calls().len(), 2);
     server.stop();
-    is_whole(&server);
+    check_database_integrity(&server);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn data_acknowledged_on_a_full_disk_survives_a_kill() {
     soon("some writes are made", || (writer.made() > 5).then_some(()));
     let filling = server.mount().fill();
     soon("readiness shows it", || {
-        filling.again();
+        filling.fill_again();
         (readiness(&server).0 != 200).then_some(())
     });
     let bound: BTreeSet<String> = (0..6).filter_map(|n| bind(&mut alice, n)).collect();
@@ -206,5 +206,5 @@ fn data_acknowledged_on_a_full_disk_survives_a_kill() {
     assert!(made.is_subset(&numbers(&server.admin())), "an extension that was answered is missing");
     assert!(bound.is_subset(&contacts(&server)), "{bound:?} {:?}", contacts(&server));
     server.stop();
-    is_whole(&server);
+    check_database_integrity(&server);
 }

@@ -49,7 +49,7 @@ impl Interruption {
     }
 
     /// Interrupt all calls; `rtp` is the RTP port of one of them. Returns the interval in which it happened.
-    fn cut(self, server: &mut Server, rtp: SocketAddr) -> [Instant; 2] {
+    fn interrupt(self, server: &mut Server, rtp: SocketAddr) -> [Instant; 2] {
         let stranger = Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server.sip());
         let Wire::Udp { socket, .. } = &stranger else { unreachable!("a UDP socket") };
         let begin = Instant::now();
@@ -147,14 +147,14 @@ impl Phones {
         let challenged = self.exchange(&first, call_id, "1")?;
         let challenge = challenged.header("WWW-Authenticate").and_then(Challenge::parse)?;
         if method == "INVITE" {
-            self.acknowledge(&challenged, uri, &from, call_id, 1);
+            self.ack_error(&challenged, uri, &from, call_id, 1);
         }
         let answer = challenge.answer(user, &password(user), method, uri, 1);
         let more = format!("CSeq: 2 {method}\r\nAuthorization: {answer}\r\n{more}");
         let second = self.request(method, uri, &from, to, call_id, &more, body);
         let answered = self.exchange(&second, call_id, "2")?;
         if method == "INVITE" {
-            self.acknowledge(&answered, uri, &from, call_id, 2);
+            self.ack_error(&answered, uri, &from, call_id, 2);
         }
         Some(answered)
     }
@@ -175,7 +175,7 @@ impl Phones {
         None
     }
 
-    fn acknowledge(&mut self, answer: &Message, uri: &str, from: &str, call_id: &str, cseq: u32) {
+    fn ack_error(&mut self, answer: &Message, uri: &str, from: &str, call_id: &str, cseq: u32) {
         let to = answer.header("To").unwrap_or_default().to_string();
         let uri = match answer.header("Contact") {
             Some(contact) if answer.status() == Some(200) => contact.trim_matches(['<', '>']).to_string(),
@@ -274,7 +274,7 @@ fn call(
         &body,
     );
     let challenged = callers.exchange(&first, call_id, "1")?;
-    callers.acknowledge(&challenged, &uri, &from_line, call_id, 1);
+    callers.ack_error(&challenged, &uri, &from_line, call_id, 1);
     let challenge = challenged.header("WWW-Authenticate").and_then(Challenge::parse)?;
     let answer = challenge.answer(from, &password(from), "INVITE", &uri, 1);
     let more = format!("CSeq: 2 INVITE\r\nAuthorization: {answer}\r\n{sdp_line}");
@@ -288,7 +288,7 @@ fn call(
         let ours = message.header("Call-ID") == Some(call_id)
             && message.header("CSeq").is_some_and(|c| c.starts_with('2'));
         if ours && message.status() == Some(200) {
-            callers.acknowledge(&message, &uri, &from_line, call_id, 2);
+            callers.ack_error(&message, &uri, &from_line, call_id, 2);
             break;
         }
     }
@@ -387,7 +387,7 @@ fn kill_in_a_burst(
     lasted: &mut Vec<[Duration; 2]>,
     began: &[Instant],
 ) -> usize {
-    let mut cut = Instant::now();
+    let mut interrupted = Instant::now();
     let mut phones = Phones::new(server.sip());
     let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = std::thread::scope(|scope| {
@@ -395,7 +395,7 @@ fn kill_in_a_burst(
         until(Duration::from_secs(30), "the burst is under way", || {
             (answered.load(Ordering::Relaxed) >= ANSWERED).then_some(())
         });
-        cut = Instant::now();
+        interrupted = Instant::now();
         server.kill();
         killed.store(true, Ordering::Relaxed);
         bursting.join().expect("the burst ends")
@@ -406,7 +406,7 @@ fn kill_in_a_burst(
         done.len()
     );
     server.restart();
-    lasted.extend(began.iter().map(|began| [cut - *began; 2]));
+    lasted.extend(began.iter().map(|began| [interrupted - *began; 2]));
     let there = contacts_at(server, phones.wire.local());
     let lost: Vec<usize> = done.iter().filter(|n| !there.contains(&user(**n))).copied().collect();
     assert!(lost.is_empty(), "round {round}: answered before the kill and gone after it: {lost:?}");
@@ -452,25 +452,25 @@ fn all_calls(server: &Server) -> Vec<serde_json::Value> {
 
 #[test]
 fn kill_9_loses_no_acknowledged_data() {
-    nothing_that_was_answered_is_lost(Interruption::Kill, 20);
+    no_acknowledged_data_is_lost(Interruption::Kill, 20);
 }
 
 #[test]
 fn a_panic_of_the_switch_thread_loses_no_acknowledged_data() {
-    nothing_that_was_answered_is_lost(Interruption::Exchange, 2);
+    no_acknowledged_data_is_lost(Interruption::Exchange, 2);
 }
 
 #[test]
 fn a_panic_of_a_media_worker_loses_no_acknowledged_data() {
-    nothing_that_was_answered_is_lost(Interruption::Worker, 2);
+    no_acknowledged_data_is_lost(Interruption::Worker, 2);
 }
 
 /// The duration of each interrupted call is right within a second. `lasted` has the order in which they were started.
 fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[[Duration; 2]]) {
-    let mut cut: Vec<_> = calls.iter().filter(|call| call["endReason"] == cause).collect();
-    cut.sort_by_key(|call| call["startedAt"].as_str());
-    assert_eq!(cut.len(), lasted.len());
-    for (call, [least, most]) in cut.iter().zip(lasted) {
+    let mut interrupted: Vec<_> = calls.iter().filter(|call| call["endReason"] == cause).collect();
+    interrupted.sort_by_key(|call| call["startedAt"].as_str());
+    assert_eq!(interrupted.len(), lasted.len());
+    for (call, [least, most]) in interrupted.iter().zip(lasted) {
         let written = call["durationSeconds"].as_f64().expect("a duration");
         let right = (least.as_secs_f64() - 1.0)..=(most.as_secs_f64() + 1.0);
         assert!(
@@ -480,7 +480,7 @@ fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[[Duration
     }
 }
 
-fn nothing_that_was_answered_is_lost(interruption: Interruption, rounds: usize) {
+fn no_acknowledged_data_is_lost(interruption: Interruption, rounds: usize) {
     let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
     let settings = Settings {
         more: "workers = 1\n[limits]\nrequests_per_minute = 100000\n".into(),
@@ -522,8 +522,8 @@ fn nothing_that_was_answered_is_lost(interruption: Interruption, rounds: usize) 
         if interruption == Interruption::Kill && round % 2 == 1 {
             bursts += kill_in_a_burst(&mut server, round, &mut lasted, &began);
         } else {
-            let cut = interruption.cut(&mut server, rtp.expect("a call is up"));
-            lasted.extend(began.iter().map(|began| cut.map(|end| end - *began)));
+            let interrupted = interruption.interrupt(&mut server, rtp.expect("a call is up"));
+            lasted.extend(began.iter().map(|began| interrupted.map(|end| end - *began)));
         }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");

@@ -324,16 +324,16 @@ impl Proxy {
         let database = address.rsplit('/').next().expect("a name").to_owned();
         let by_way = format!("{address}?host={}", folder.display());
         let proxy = Proxy { folder, socket, database };
-        proxy.mend();
+        proxy.restore();
         (proxy, by_way)
     }
 
-    fn mend(&self) {
+    fn restore(&self) {
         std::os::unix::fs::symlink(&self.socket, self.folder.join(".s.PGSQL.5432")).unwrap();
     }
 
     /// From now on no data passes; nodes that do not use the proxy are not affected.
-    fn cut(&self) {
+    fn interrupt(&self) {
         std::fs::remove_file(self.folder.join(".s.PGSQL.5432")).unwrap();
         let sql = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ";
         let ended = Postgres::shared().psql("postgres", &format!("{sql}'{}'", self.database)).unwrap();
@@ -374,7 +374,7 @@ fn a_node_cut_off_from_the_database_leaves_trunk_registration_to_the_other() {
         (of(&carrier, first) > 1).then_some(())
     });
     assert_eq!(of(&carrier, second), 0, "there is one at a time");
-    proxy.cut();
+    proxy.interrupt();
     until(Duration::from_secs(40), "the other one registers", || {
         carrier.listen();
         (of(&carrier, second) > 0).then_some(())
@@ -391,7 +391,7 @@ fn a_node_cut_off_from_the_database_leaves_trunk_registration_to_the_other() {
         carrier.heard
     );
     // The proxy works again: nothing changes until the other node stops.
-    proxy.mend();
+    proxy.restore();
     b.stop();
     until(Duration::from_secs(40), "the first one registers anew", || {
         carrier.listen();

@@ -23,7 +23,7 @@ struct Setup {
 
 impl Setup {
     /// Two phones in a call; `prepare` runs before the call.
-    fn talking(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Setup {
+    fn start_call(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Setup {
         let setup = Setup::connected("PCMU", recording, prepare);
         setup.two.hears(ONE_SPEAKS);
         setup
@@ -53,7 +53,7 @@ impl Setup {
         calls[0]["sessionId"].as_str().expect("a call").to_owned()
     }
 
-    fn verb(&self, verb: &str) -> Value {
+    fn post_action(&self, verb: &str) -> Value {
         let path = format!("/api/v1/opensips/call/{}/recording/{verb}", self.session());
         self.server.http(Some(&self.alice.key)).post(&path, &json!({})).expect(200)["recording"].clone()
     }
@@ -78,7 +78,7 @@ impl Setup {
     fn ends_with_both_tones(&self, id: &str) {
         let (status, head, wav) = self.audio(id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
-        let both = sides(&wav);
+        let both = channels(&wav);
         check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
     }
 
@@ -88,7 +88,7 @@ impl Setup {
     }
 
     /// Wait until the recording is in this state.
-    fn becomes(&self, id: &str, state: &str) -> Value {
+    fn wait_for_state(&self, id: &str, state: &str) -> Value {
         let what = format!("the recording is {state}");
         until(LONG, &what, || Some(self.recording(id)).filter(|recording| recording["state"] == state))
     }
@@ -130,7 +130,7 @@ fn grows_to(file: &Path, bytes: u64) -> u64 {
 }
 
 /// Left and right channel of a stereo WAV file of ours.
-fn sides(wav: &[u8]) -> [Vec<i16>; 2] {
+fn channels(wav: &[u8]) -> [Vec<i16>; 2] {
     assert_eq!((&wav[..4], wav[22], &wav[36..40]), (&b"RIFF"[..], 2, &b"data"[..]));
     let said = u32::from_le_bytes(wav[40..44].try_into().expect("four bytes")) as usize;
     assert_eq!(said, wav.len() - 44, "its header is true");
@@ -139,28 +139,28 @@ fn sides(wav: &[u8]) -> [Vec<i16>; 2] {
 }
 
 /// Sound of both channels between two times in milliseconds.
-fn heard(sides: &[Vec<i16>; 2], from: usize, to: usize) -> [tone::Sound; 2] {
-    [0, 1].map(|side| tone::measure(&sides[side][from * 8..to * 8]))
+fn measure_channels(channels: &[Vec<i16>; 2], from: usize, to: usize) -> [tone::Sound; 2] {
+    [0, 1].map(|side| tone::measure(&channels[side][from * 8..to * 8]))
 }
 
-fn check_tones(sides: &[Vec<i16>; 2], from: usize, to: usize) {
-    let [left, right] = heard(sides, from, to);
+fn check_tones(channels: &[Vec<i16>; 2], from: usize, to: usize) {
+    let [left, right] = measure_channels(channels, from, to);
     assert!(left.is_tone(ONE_SPEAKS) && right.is_tone(TWO_SPEAKS), "{left:?} {right:?}");
 }
 
 #[test]
 fn each_party_has_its_channel_and_a_pause_is_silent() {
     // S177, S184
-    let setup = Setup::talking("format = \"wav\"", |_, _, _| {});
-    let begun = setup.verb("start");
+    let setup = Setup::start_call("format = \"wav\"", |_, _, _| {});
+    let begun = setup.post_action("start");
     let id = begun["recordingId"].as_str().expect("an id").to_owned();
     assert_eq!((&begun["state"], &begun["paused"]), (&json!("recording"), &json!(false)));
-    assert_eq!(setup.verb("start")["recordingId"], *id, "starting again changes nothing");
+    assert_eq!(setup.post_action("start")["recordingId"], *id, "starting again changes nothing");
     let file = setup.file(&id, "wav");
     let pause = grows_to(&file, 3 * SECOND);
-    assert_eq!(setup.verb("pause")["paused"], true);
+    assert_eq!(setup.post_action("pause")["paused"], true);
     let resume = grows_to(&file, pause + 4 * SECOND);
-    assert_eq!(setup.verb("resume")["paused"], false);
+    assert_eq!(setup.post_action("resume")["paused"], false);
     let end = grows_to(&file, resume + 3 * SECOND);
     // It belongs to the session while it runs, and afterwards.
     let session = format!("/api/v1/opensips/call/{}", setup.session());
@@ -168,17 +168,17 @@ fn each_party_has_its_channel_and_a_pause_is_silent() {
     assert_eq!(http.get(&session).expect(200)["session"]["recordings"], json!([id]));
     let running = http.get(&format!("/api/v1/recordings/{id}/audio"));
     assert!(running.status == 409 || running.status == 404, "{running:?}");
-    setup.verb("stop");
-    let done = setup.becomes(&id, "complete");
+    setup.post_action("stop");
+    let done = setup.wait_for_state(&id, "complete");
     setup.two.hears(ONE_SPEAKS); // the call continues
     let (status, head, wav) = setup.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
     assert!(wav.len() as u64 >= end);
     assert_eq!((done["bytes"].as_u64(), done["format"].as_str()), (Some(wav.len() as u64), Some("wav")));
-    let both = sides(&wav);
+    let both = channels(&wav);
     let millis = |bytes: u64| (bytes / 32) as usize;
     check_tones(&both, 500, 2_000);
-    let [left, right] = heard(&both, millis(pause) + 1_500, millis(resume) - 500);
+    let [left, right] = measure_channels(&both, millis(pause) + 1_500, millis(resume) - 500);
     assert!(left.is_silence() && right.is_silence(), "{left:?} {right:?}");
     check_tones(&both, both[0].len() / 8 - 2_000, both[0].len() / 8 - 500);
 
@@ -206,7 +206,7 @@ fn each_party_has_its_channel_and_a_pause_is_silent() {
 
 #[test]
 fn an_extension_with_automatic_recording_is_recorded_as_opus() {
-    let mut setup = Setup::talking("", |server, _, bob| {
+    let mut setup = Setup::start_call("", |server, _, bob| {
         let path = format!("/api/v1/voip/extensions/{}", bob.id);
         let changed = server.http(Some(&bob.key)).put(&path, &json!({"recordCalls": "inbound"})).expect(200);
         assert_eq!(changed["extension"]["recordCalls"], "inbound");
@@ -216,13 +216,13 @@ fn an_extension_with_automatic_recording_is_recorded_as_opus() {
     let id = shown["recordingId"].as_str().expect("an id").to_owned();
     grows_to(&setup.file(&id, "ogg"), 24_000);
     setup.one.hang_up();
-    let done = setup.becomes(&id, "complete");
+    let done = setup.wait_for_state(&id, "complete");
     assert!(done["durationMs"].as_u64() > Some(1_500), "{done:#}");
     let (status, head, ogg) = setup.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/ogg") && ogg.starts_with(b"OggS"), "{head}");
     let (status, head, wav) = setup.audio(&id, "?format=wav", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
-    let both = sides(&wav);
+    let both = channels(&wav);
     check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
     // A deleted recording is gone, for everybody and from the disk.
     let path = format!("/api/v1/recordings/{id}");
@@ -244,7 +244,7 @@ fn phones_that_prefer_wideband_use_g711_with_automatic_recording() {
         let id = setup.listed()["recordingId"].as_str().expect("an id").to_owned();
         grows_to(&setup.file(&id, "wav"), 3 * SECOND);
         setup.one.hang_up();
-        setup.becomes(&id, "complete");
+        setup.wait_for_state(&id, "complete");
         setup.ends_with_both_tones(&id);
     }
 }
@@ -264,18 +264,18 @@ fn a_recording_of_phones_without_g711_is_rejected_or_fails_and_is_never_silent()
 #[test]
 fn a_recording_interrupted_by_a_crash_is_playable() {
     for (format, ending, rate) in [("wav", "wav", SECOND), ("opus", "ogg", 4_000)] {
-        let mut setup = Setup::talking(&format!("format = {format:?}"), |_, _, _| {});
-        let id = setup.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-        setup.becomes(&id, "recording");
+        let mut setup = Setup::start_call(&format!("format = {format:?}"), |_, _, _| {});
+        let id = setup.post_action("start")["recordingId"].as_str().expect("an id").to_owned();
+        setup.wait_for_state(&id, "recording");
         let length = grows_to(&setup.file(&id, ending), 6 * rate);
         setup.server.kill();
         setup.server.restart();
-        let done = setup.becomes(&id, "complete");
+        let done = setup.wait_for_state(&id, "complete");
         assert_eq!(done["fault"], "interrupted", "{done:#}");
         assert!(done["bytes"].as_u64() >= Some(length - rate), "{done:#}");
         let (status, head, wav) = setup.audio(&id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
-        let both = sides(&wav);
+        let both = channels(&wav);
         assert_eq!(
             done["durationMs"].as_u64().map(|n| n.abs_diff(both[0].len() as u64 / 8) < 50),
             Some(true)
@@ -286,9 +286,9 @@ fn a_recording_interrupted_by_a_crash_is_playable() {
 
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_call() {
-    let setup = Setup::talking("reserve_mb = 4000000000", |_, _, _| {});
-    let id = setup.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-    let failed = setup.becomes(&id, "failed");
+    let setup = Setup::start_call("reserve_mb = 4000000000", |_, _, _| {});
+    let id = setup.post_action("start")["recordingId"].as_str().expect("an id").to_owned();
+    let failed = setup.wait_for_state(&id, "failed");
     assert_eq!(failed["fault"], "disk_full");
     setup.two.hears(ONE_SPEAKS);
     setup.one.hears(TWO_SPEAKS);
@@ -338,11 +338,11 @@ fn recordings_are_uploaded_once_the_object_store_responds() {
          s3_access_key = \"us\"\ns3_secret_key = \"ours\"",
         block.port(0)
     );
-    let setup = Setup::talking(&store, |_, _, _| {});
-    let id = setup.verb("start")["recordingId"].as_str().expect("an id").to_owned();
+    let setup = Setup::start_call(&store, |_, _, _| {});
+    let id = setup.post_action("start")["recordingId"].as_str().expect("an id").to_owned();
     grows_to(&setup.file(&id, "wav"), 2 * SECOND);
-    setup.verb("stop");
-    setup.becomes(&id, "complete");
+    setup.post_action("stop");
+    setup.wait_for_state(&id, "complete");
     // The store is down: the recording is served from the local directory, and uploads are retried.
     until(LONG, "an upload was tried", || setup.server.log().contains("cannot be moved").then_some(()));
     let (status, _, wav) = setup.audio(&id, "", None);
@@ -360,7 +360,7 @@ fn recordings_are_uploaded_once_the_object_store_responds() {
     assert!(status == 200 && whole == wav);
     let (status, _, part) = setup.audio(&id, "", Some("bytes=100-299"));
     assert_eq!((status, &part[..]), (206, &wav[100..300]));
-    check_tones(&sides(&setup.audio(&id, "?format=wav", None).2), 500, 1_500);
+    check_tones(&channels(&setup.audio(&id, "?format=wav", None).2), 500, 1_500);
     setup.server.http(Some(&setup.alice.key)).delete(&format!("/api/v1/recordings/{id}")).expect(200);
     until(LONG, "the object is gone", || {
         (fetch(scratch.path(), &object, &SIGNED, None).0 == 404).then_some(())

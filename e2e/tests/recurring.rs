@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use e2e::raw::Raw;
-use e2e::recurring::{Answerer, ended_run, now, plan};
+use e2e::recurring::{AutoAnswerPhone, ended_run, now, plan};
 use e2e::{Extension, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn a_due_call_rings_the_extension_then_the_destination() {
     let call = http.get(&format!("/api/v1/opensips/call/{session}")).expect(200);
     assert_eq!(call["session"]["status"], "in-progress", "{call}");
     assert!(call["session"]["trace"].to_string().contains(&id), "the call says why it was made: {call}");
-    let mut side = b.called_side(&called);
+    let mut side = b.callee_side(&called);
     b.hang_up(&mut side);
     a.expect_request("BYE");
 
@@ -86,7 +86,7 @@ fn calls_due_together_are_dialled_at_the_pace_and_in_order() {
     let alice = server.extension("1001");
     let mut phone = Raw::new(&server, &alice);
     phone.register();
-    let phone = Answerer::begin(phone);
+    let phone = AutoAnswerPhone::start(phone);
     let second = now() / 1_000_000 + 4;
     let mut ids: Vec<String> = (0..10).map(|_| plan(&server, &alice, "*43", second)).collect();
     assert!(now() / 1_000_000 < second, "they were planned in time");
@@ -121,12 +121,12 @@ fn kills_around_the_due_time_neither_duplicate_nor_lose_a_call() {
             .to_owned();
     let mut server = Server::with(Settings { more, ..Settings::default() });
     // One phone per call of a round, so that the ringing phone identifies the call.
-    let phones: Vec<(Extension, Answerer)> = (0..AT_ONCE)
+    let phones: Vec<(Extension, AutoAnswerPhone)> = (0..AT_ONCE)
         .map(|n| {
             let extension = server.extension(&format!("{}", 1001 + n));
             let mut phone = Raw::new(&server, &extension);
             phone.register();
-            (extension, Answerer::begin(phone))
+            (extension, AutoAnswerPhone::start(phone))
         })
         .collect();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::raw::Raw;
-use e2e::recurring::{Answerer, ended_run, now, plan};
+use e2e::recurring::{AutoAnswerPhone, ended_run, now, plan};
 use e2e::{Extension, Postgres, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const SECONDS: usize = 3;
 /// An extension with phones at the servers. It is due once per round, so that the ringing phone identifies the call.
 struct TestExtension {
     extension: Extension,
-    phones: Vec<Answerer>,
+    phones: Vec<AutoAnswerPhone>,
     /// Number of its calls before this round.
     before: usize,
 }
@@ -86,14 +86,14 @@ impl Setup {
 }
 
 /// A phone at a server that already knows the extension.
-fn answerer(node: &Server, extension: &Extension) -> Answerer {
+fn answerer(node: &Server, extension: &Extension) -> AutoAnswerPhone {
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     soon("the server knows the extension", || {
         (node.http(Some(&extension.key)).get(&path).status == 200).then_some(())
     });
     let mut phone = Raw::new(node, extension);
     phone.register();
-    Answerer::begin(phone)
+    AutoAnswerPhone::start(phone)
 }
 
 #[test]

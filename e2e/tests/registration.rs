@@ -98,7 +98,7 @@ fn a_binding_without_refresh_expires_and_the_api_shows_it() {
     let server = Server::with(Settings { more: often, ..Settings::default() });
     let alice = server.extension("1001");
     let lapse = scenario("register_lapse", server.sip(), server.spare_port(0)).from(&alice);
-    let running = lapse.within(Duration::from_secs(90)).start();
+    let running = lapse.time_limit(Duration::from_secs(90)).start();
     let path = format!("/api/v1/voip/extensions/{}", alice.id);
     let registered =
         || server.http(Some(&alice.key)).get(&path).expect(200)["extension"]["registered"].as_bool();
@@ -183,7 +183,7 @@ fn a_call_waits_for_a_phone_whose_connection_was_closed() {
     wire.send(busy.as_bytes());
     let refusal = caller.expect_final("INVITE");
     assert_eq!(refusal.status(), Some(486), "{}", refusal.text);
-    caller.acknowledge(&dialling.text, &refusal);
+    caller.ack_error(&dialling.text, &refusal);
 }
 
 #[test]
@@ -202,5 +202,5 @@ fn a_call_to_a_phone_that_does_not_return_ends_after_five_seconds() {
     assert_eq!(refusal.status(), Some(480), "{}", refusal.text);
     assert!(refusal.header("Reason").is_some(), "{}", refusal.text);
     assert!(begin.elapsed() >= Duration::from_secs(5), "after {:?}", begin.elapsed());
-    caller.acknowledge(&dialling.text, &refusal);
+    caller.ack_error(&dialling.text, &refusal);
 }

@@ -360,7 +360,7 @@ fn find_me_connects_the_mobile_and_cancels_the_other_branches() {
     carrier.answer(&mobile, 200, "", &carrier.sdp());
     let ok = caller.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     let cancel = carrier.expect_request("CANCEL");
     assert_eq!(cancel.header("Call-ID"), other.header("Call-ID"));
     carrier.answer(&cancel, 200, "", "");

@@ -114,7 +114,7 @@ fn probes_and_calls_share_one_connection_which_is_reopened_when_closed() {
     hear(&mut wire, "ACK");
     let ok = caller.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     assert!(!host.is_called_again(), "one connection is enough");
     // The carrier closes the connection during the call. Once the server has closed its side, BYE goes over a new one.
     if let Wire::Tcp { stream, .. } = &wire {

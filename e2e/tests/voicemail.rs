@@ -229,7 +229,7 @@ fn in_band_hash_stops_the_greeting_and_ends_a_message_but_speech_does_not() {
     let dialling = phone.invite("1002", "", &body);
     phone.send(dialling.text.as_bytes());
     let ok = phone.expect_final("INVITE");
-    let side = phone.confirm(&dialling, &ok);
+    let side = phone.send_ack(&dialling, &ok);
     let mut speaker = Speaker::new(socket, rtp_address(&side.sdp));
     until(Duration::from_secs(20), "the greeting is heard", || {
         speaker.speak();

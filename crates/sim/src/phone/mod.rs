@@ -340,9 +340,10 @@ impl Phone {
                 (CallState::Terminated, None, false, None);
         }
         self.timers.retain(|_, timer| {
-            !matches!(timer, PhoneTimer::RetransmitReliable(i) | PhoneTimer::Ring(i) | PhoneTimer::Decide(i) | PhoneTimer::Cancel(i)
-                | PhoneTimer::CancelTimeout(i) | PhoneTimer::Hangup(i) | PhoneTimer::MidDialogRequest(i) | PhoneTimer::Reoffer(i) | PhoneTimer::Refresh(i)
-                | PhoneTimer::SessionExpiry(i) if *i == id)
+            !matches!(timer, PhoneTimer::RetransmitReliable(i) | PhoneTimer::Ring(i)
+                | PhoneTimer::Decide(i) | PhoneTimer::Cancel(i) | PhoneTimer::CancelTimeout(i)
+                | PhoneTimer::Hangup(i) | PhoneTimer::MidDialogRequest(i) | PhoneTimer::Reoffer(i)
+                | PhoneTimer::Refresh(i) | PhoneTimer::SessionExpiry(i) if *i == id)
         });
     }
 
