@@ -1,5 +1,5 @@
 # make run | test | check | sim | memory | miri | fuzz | fuzz-api | bench | soak
-# Each target installs what it needs and says so. Needed beforehand: Rust (rustup's stable), on Debian 12 or a relative of it.
+# Each target installs the packages that it needs and says so. Required: Rust (stable, from rustup), on Debian 12 or a derivative.
 
 SEEDS ?= 200
 SIM_SAMPLE ?= 40
@@ -10,24 +10,24 @@ RATE ?= 100
 DATA ?= data
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-# What a C compiler is needed for: SQLite and the TLS primitives are compiled into the binary.
+# A C compiler is needed because SQLite and the TLS primitives are compiled into the binary.
 APT_BUILD := gcc g++ libc6-dev make pkg-config
 APT_TEST := $(APT_BUILD) git bash curl sip-tester baresip-core python3-venv python3-aiosmtpd postgresql openssl
-# An S3 server for the tests of recordings; what makes requests out of the OpenAPI document, in the version whose checks we know.
+# An S3 server for the tests of recordings, and the generator of requests from the OpenAPI document, in a version whose checks are known.
 PIP_TEST := "moto[server]" "schemathesis==4.32.5"
 
 part := .ci/part
-# End-to-end tests of the binary that the last build made; what follows are words of the test runner.
+# End-to-end tests of the last built binary; arguments after it go to the test runner.
 E2E := CENTRALITA_BIN=$(TARGET)/debug/centralita cargo test --quiet --workspace --test e2e_tests --
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 .PHONY: run test check unit e2e e2e-alone e2e-postgres kill sim memory miri fuzz fuzz-api fuzz-replay bench soak server fmt clippy tidy need-build need-test
 
-# The server in the foreground, with its state in ./data. LAN=1 opens it to the network.
+# Run the server in the foreground with its data in ./data. LAN=1 opens it to the network.
 run: need-build
 	cargo run --release --package centralita-server -- serve --data $(DATA) $(if $(LAN),--lan)
 
-# Everything that CI asks, each part with its time. The build lints: clippy's driver compiles as rustc does, so that lints, tests
+# Everything that CI runs, with the time of each part. The build lints: clippy-driver compiles as rustc does, so that lints, tests
 # and the server share one compilation.
 test: export RUSTC_WORKSPACE_WRAPPER = clippy-driver
 test: export CLIPPY_ARGS = -D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
@@ -42,21 +42,21 @@ test: need-test
 	$(part) sim $(MAKE) --no-print-directory sim
 	@echo "all parts passed"
 
-# What is quick: the rules of the tree, format, lints.
+# The quick checks: rules of the tree, format, lints.
 check: need-test
 	$(part) tidy cargo xtask tidy
 	$(part) format cargo fmt --all --check
 	$(part) clippy cargo clippy --quiet --workspace --all-targets -- -D warnings
 
-# All packages are named in each of these, so that features, and with them what is compiled, are the same in each.
+# Each of these builds the whole workspace, so that features, and therefore compiled artefacts, are the same in each.
 unit:
 	CENTRALITA_SIM_SEEDS=$(SIM_SAMPLE) cargo test --quiet --workspace --lib --bins --test '[!e]*'
 
-# Inputs that a fuzzer once found worth keeping, as ordinary tests; they are among the unit tests too.
+# The fuzzing corpus as ordinary tests; the unit tests include it.
 fuzz-replay:
 	cargo test --quiet --workspace --test sip_tests --test media_tests -- corpus::
 
-# The tests wait far more than they compute, so more of them run at once than there are cores. Those that measure or flood run by themselves.
+# The tests mostly wait, so more of them run at once than there are cores. Those that measure or flood run separately.
 ALONE := attacks_floods:: attacks_guessing:: bursts:: kill::
 e2e: need-test server
 	$(E2E) --test-threads 6 $(addprefix --skip ,$(ALONE))
@@ -64,48 +64,48 @@ e2e: need-test server
 e2e-alone: need-test server
 	$(E2E) --test-threads 2 $(ALONE)
 
-# What touches the database, once more with PostgreSQL, which the tests start themselves. Two servers on one database, outages
-# and the move are among the tests above.
+# The tests that use the database, with PostgreSQL, which the tests start themselves. Two servers on one database, outages
+# and the migration are among the tests above.
 e2e-postgres: need-test server
 	CENTRALITA_TEST_STORE=postgres cargo test --quiet --workspace --test store_tests
 	CENTRALITA_TEST_STORE=postgres CENTRALITA_KILLS=4 $(E2E) --test-threads 6 \
 		document_ registration:: call_flows:: forwarding:: voicemail:: recording:: announcements:: events:: kill::
 
-# kill -9 in the middle of calls, again and again.
+# Repeated kill -9 during calls.
 kill: need-test server
 	$(E2E) kill::
 
 server:
 	cargo build --quiet --workspace --bin centralita --test e2e_tests
 
-# Days at the office with loss, duplication, reordering and crashes: make sim SEEDS=1000
+# Simulated runs with loss, duplication, reordering and crashes: make sim SEEDS=1000
 sim: need-build
 	cargo xtask sim --seeds $(SEEDS)
 
-# What works with pointers, under AddressSanitizer; under Miri too where it is installed, and it says which.
+# Tests of the pointer code under AddressSanitizer, and under Miri if it is installed; the output says which.
 memory: need-build
 	cargo xtask memory
 
-# Under Miri, or not at all: rustup +nightly component add miri
+# The same under Miri, which must be installed: rustup +nightly component add miri
 miri: need-build
 	cargo xtask miri
 
-# Every fuzz target for so many seconds: make fuzz SECONDS=60
+# Each fuzz target for a number of seconds: make fuzz SECONDS=60
 fuzz: need-build
 	.ci/need cargo cargo-fuzz
 	cargo xtask fuzz --seconds $(SECONDS)
 
-# Requests to every route that nobody would write, longer than among the tests above: make fuzz-api EXAMPLES=500 SECONDS=900
+# Generated requests to every API route, longer than in the tests above: make fuzz-api EXAMPLES=500 SECONDS=900
 fuzz-api: need-test server
 	CENTRALITA_FUZZ_EXAMPLES=$(EXAMPLES) CENTRALITA_FUZZ_SECONDS=$(SECONDS) CENTRALITA_FUZZ_SEED=$(shell date +%s) \
 		$(E2E) --test-threads 1 fuzz_api::
 
-# Beside the peers, on the same core, in a network namespace (root): make bench QUICK=1 for a short one.
+# Benchmark of the server and its peers, on the same core, in a network namespace (root): make bench QUICK=1 for a short run.
 bench: need-build
 	bench/setup
 	bench/run $(if $(QUICK),--quick)
 
-# Calls without a pause, and whether one is lost or memory grows: make soak MINUTES=10 RATE=300 (calls a second)
+# Soak test, which checks for lost calls and memory growth: make soak MINUTES=10 RATE=300 (calls per second)
 soak: need-build
 	@.ci/need apt python3
 	bench/soak --minutes $(MINUTES) --rate $(RATE)

@@ -1,7 +1,7 @@
-"""Bends what schemathesis sends, so that it meets things that exist and harms nobody but the server under test.
+"""Modify the requests of schemathesis, so that they refer to existing resources and affect only the server under test.
 
-CENTRALITA_THINGS: JSON, ids of things that exist by the beginning of the paths that name them.
-CENTRALITA_OWN_KEY: the id of the key that asks, which must stay good.
+CENTRALITA_THINGS: JSON, ids of existing resources by the prefix of their paths.
+CENTRALITA_OWN_KEY: id of the key in use, which must not be revoked.
 """
 
 import json
@@ -21,7 +21,7 @@ def begins(path, prefix):
 
 
 def meet_what_exists(case):
-    """Every second id that could be one is that of a thing; what deletes meets them less often, for the others want them too."""
+    """Replace every second id by that of an existing resource; less often in DELETE requests, because the other requests need the resources."""
     for prefix, thing in THINGS.items():
         name = prefix.rsplit("{", 1)[-1].rstrip("}")
         value = (case.path_parameters or {}).get(name)
@@ -33,7 +33,7 @@ def meet_what_exists(case):
 
 
 def post_nowhere(body):
-    """Webhooks go to a name that leads nowhere. What is no address stays as it is."""
+    """Replace webhook URLs by a host name that does not resolve. Values that are not URLs are not changed."""
     url = body.get("url")
     if isinstance(url, str) and re.fullmatch(r"https://[0-9A-Za-z_.\-:\[\]]+([/?][!$-;=?-Z_a-z~]*)?", url, re.I):
         body["url"] = "https://crm.invalid/hook"
@@ -41,7 +41,7 @@ def post_nowhere(body):
 
 @schemathesis.serializer("audio/wav")
 def as_it_is(ctx, value):
-    """What is no audio is refused: any bytes will do."""
+    """Any bytes: data that is not audio gives an error."""
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -53,6 +53,6 @@ def before_call(ctx, case, kwargs):
         parameters["id"] = "key_of_nobody"
     if isinstance(case.body, dict):
         post_nowhere(case.body)
-        # There is no Twilio here, which is said with 503: other tests look at that.
+        # Without Twilio the response is 503, which other tests check.
         if case.body.get("useTwilio") is True:
             case.body["useTwilio"] = False

@@ -1,4 +1,4 @@
-"""A real SMTP server for tests: refuses the first mails as busy, keeps the others as files, and prints its port."""
+"""SMTP server for tests: rejects the first mails as busy, stores the others as files, and prints its port."""
 
 import asyncio
 import pathlib

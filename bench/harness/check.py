@@ -1,4 +1,4 @@
-"""Whether the generator loads a server as SIPp does: CPU per operation of the same server under both, at a rate that SIPp holds with ease."""
+"""Compare the generator with SIPp: CPU per operation of the same server under both, at a rate that SIPp sustains easily."""
 import csv
 import subprocess
 import time
@@ -9,14 +9,14 @@ from .parts import median, per, started
 from .report import Row
 from .servers import name
 
-# What SIPp holds with ease.
+# Rates that SIPp sustains easily.
 REGISTRATIONS, CALLS, SECS = 5000, 300, 10
 SCENARIOS = Path(__file__).parent.parent / "sipp"
 COMMON = ["-i", "127.0.0.1", "-mi", "127.0.0.1", "-nostdin", "-nd", "-buff_size", "4194304", "-skip_rlimit"]
 
 
 def sipp(folder, process, scenario, rate, total, keys=()):
-    """Run a scenario to its end; a record like the generator's."""
+    """Run a scenario to its end. Returns a record like the generator's."""
     for old in folder.glob(f"{scenario}_*_.csv"):
         old.unlink()
     words = ["sipp", "127.0.0.1:5060", "-sf", folder / f"{scenario}.xml", "-inf", folder / "users.csv", "-p", "5070", *COMMON]
@@ -31,7 +31,7 @@ def sipp(folder, process, scenario, rate, total, keys=()):
 
 
 def cpu(root):
-    """Seconds that the process tree has used."""
+    """CPU seconds of the process tree."""
     ticks = 0
     for pid in space.tree(root):
         try:
@@ -52,7 +52,7 @@ def generator(bench):
 
     def registering(server):
         def use(process):
-            # The first run fills the server's caches for both.
+            # The first run warms the server's caches for both.
             bench.register(server, process, REGISTRATIONS, 3)
             ours, theirs = [], []
             for _ in range(bench.runs):

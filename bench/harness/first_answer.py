@@ -1,4 +1,4 @@
-"""first_answer.py BEGAN LIMIT: asks 127.0.0.1:5060 for its OPTIONS every two milliseconds, and prints how many of them after BEGAN the first answer came."""
+"""first_answer.py BEGAN LIMIT: sends OPTIONS to 127.0.0.1:5060 every two milliseconds, and prints the milliseconds from BEGAN to the first response."""
 import os
 import socket
 import sys

@@ -1,5 +1,5 @@
-"""lister.py: lists the registrations of the server on 127.0.0.1:5000, page after page, 20 times a second and 100 rows at once, until its
-standard input ends; then it prints how many pages it was given. The key is in the environment variable KEY."""
+"""lister.py: lists the registrations of the server on 127.0.0.1:5000, page by page, 20 times per second and 100 rows at a time, until its
+standard input ends; then it prints the number of pages. The key is in the environment variable KEY."""
 import http.client
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is measured, one function a part. Each returns rows: what, ours, theirs, what is asked for."""
+"""The measurements, one function per part. Each returns rows: name, our figure, the peer's figure, target."""
 import statistics
 import time
 
@@ -7,7 +7,7 @@ from .report import Row
 
 
 class Bench:
-    """The servers, the generator, and how long to take."""
+    """The servers, the generator, and the durations."""
 
     def __init__(self, ours, kamailio, rtpengine, blast, quick, say):
         self.ours, self.kamailio, self.rtpengine, self.blast = ours, kamailio, rtpengine, blast
@@ -16,7 +16,7 @@ class Bench:
         self.records = []
 
     def load(self, server, process, words, limit):
-        """One run of the generator against a process that has been started."""
+        """One run of the generator against a started process."""
         try:
             record = space.load([self.blast, *words, "--pid", process.pid], limit)
         except Exception as fault:
@@ -35,7 +35,7 @@ class Bench:
         return self.load(server, process, ["call", "--rate", rate, "--total", int(rate * secs)], secs * 3 + 90)
 
     def in_turn(self, servers, measure):
-        """Run `measure(server)` for each in turn, as often as the mode asks; the records by server."""
+        """Run `measure(server)` for each server in turn, as often as the mode requires. Returns the records by server."""
         found = {server.title: [] for server in servers}
         for _ in range(self.runs):
             for server in servers:
@@ -48,12 +48,12 @@ def median(records, value):
 
 
 def per(unit):
-    """CPU seconds for so many operations that went well."""
+    """CPU seconds per `unit` successful operations."""
     return lambda record: record["server_cpu_s"] / max(record["ok"], 1) * unit
 
 
 def good(record):
-    """Nothing failed, next to nothing was repeated, and the rate was kept."""
+    """No failures, almost no retransmissions, and the rate was sustained."""
     late = record["secs"] - record["total"] / record["rate"]
     return record["failed"] == 0 and record["retransmissions"] <= record["total"] * 0.01 and late < 0.8
 
@@ -67,7 +67,7 @@ def started(server, use, *users):
 
 
 def registrations(bench):
-    """REGISTER with digest at 15,000 a second."""
+    """REGISTER with digest at 15,000 per second."""
     secs = 5 if bench.quick else 20
     found = bench.in_turn(
         [bench.kamailio, bench.ours], lambda server: started(server, lambda p: bench.register(server, p, 15000, secs))
@@ -81,11 +81,11 @@ def registrations(bench):
 
 
 def highest(bench, server, process, users, start, limit):
-    """The highest rate that was held three times, found by probes of a few seconds."""
+    """The highest rate that was sustained three times, found by probes of a few seconds."""
     run = lambda rate, secs: good(bench.register(server, process, rate, secs, users))
     low, high, rate = 0, None, start
     while rate <= limit:
-        # One bad probe may be somebody else's noise.
+        # One bad probe may be noise of other processes.
         if run(rate, 3) or run(rate, 3):
             low, rate = rate, int(rate * 1.25)
         else:
@@ -133,12 +133,12 @@ def memory(bench):
 
 
 def mailboxes(bench):
-    """REGISTER with 10,000 mailboxes that hold messages, and beside clients that list registrations."""
+    """REGISTER with 10,000 mailboxes with messages, and concurrently with clients that list registrations."""
     users, rate, secs = 10_000, 8000, 5 if bench.quick else 20
     found = {"without": [], "with": [], "listed": []}
 
     def registered(process):
-        # Each phone has registered once, and its lamp is lit: from then on nothing is new.
+        # Each phone has registered once and got its NOTIFY (MWI): from then on nothing changes.
         bench.register(bench.ours, process, 2000, users / 2000, users)
         return bench.register(bench.ours, process, rate, secs, users)
 
@@ -207,7 +207,7 @@ def voice(bench):
 
 
 def starting(bench):
-    """From nothing to the first answer, and memory at rest."""
+    """Time from process start to the first response, and idle memory."""
     def begin(server):
         def use(process):
             time.sleep(3)

@@ -1,11 +1,11 @@
-"""Rows of figures, as a table for people and as JSON."""
+"""Results as a text table and as JSON."""
 import json
 from dataclasses import dataclass
 
 
 @dataclass
 class Row:
-    """One figure beside another's, and what is asked of it."""
+    """Our figure, the peer's figure, and the target."""
 
     what: str
     ours: float
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def met(self):
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is met; None without a target."""
         if not self.target:
             return None
         if self.at_most is not None:
@@ -52,7 +52,7 @@ def shown(value):
 
 
 def table(rows):
-    """The figures as lines."""
+    """The results as text lines."""
     cells = [["what", "ours", "theirs", "ratio", "wanted", "", "beside"]]
     for row in rows:
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
@@ -65,7 +65,7 @@ def table(rows):
 
 
 def write(path, head, rows, records):
-    """The same, and every run behind it, for programs."""
+    """The results and all runs as JSON."""
     figures = [
         {"what": r.what, "ours": r.ours, "theirs": r.theirs, "theirs_is": r.theirs_is, "ratio": r.ratio, "target": r.target, "met": r.met}
         for r in rows

@@ -1,4 +1,4 @@
-"""The servers that are compared: each is started afresh for every run, on the same core."""
+"""The compared servers: each is started anew for every run, on the same core."""
 import os
 import shutil
 import sqlite3
@@ -15,7 +15,7 @@ def name(user):
 
 
 class Centralita:
-    """The server of this project, with its shipped defaults: a data directory with imported users, and nothing else."""
+    """The server of this project, with its default settings and a data directory with imported users."""
 
     title = "centralita"
 
@@ -23,7 +23,7 @@ class Centralita:
         self.binary, self.folder = binary, Path(folder)
 
     def prepare(self, users):
-        """Import users once; runs begin with a copy."""
+        """Import the users once; each run starts with a copy."""
         template = self.folder / f"data-{users}"
         if template.exists():
             return template
@@ -43,7 +43,7 @@ class Centralita:
         return (self.folder / "data" / "admin.key").read_text().strip()
 
     def start(self, users=1000, mailboxes=False, per_minute=None):
-        """`per_minute` is how often one key may ask, where that is not as shipped."""
+        """`per_minute`: requests per minute and key, if not the default."""
         data = self.folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(self.prepare(users), data)
@@ -56,7 +56,7 @@ class Centralita:
 
     @staticmethod
     def leave_messages(data):
-        """A new message and an old one in the mailbox of every extension."""
+        """Add a new and an old message to the mailbox of every extension."""
         base = sqlite3.connect(data / "centralita.db")
         with base:
             base.execute(

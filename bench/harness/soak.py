@@ -1,4 +1,4 @@
-"""Calls without a pause, and what becomes of memory and of the records meanwhile."""
+"""Soak test: continuous calls, with checks of memory growth and call records."""
 import json
 import signal
 import socket
@@ -14,15 +14,15 @@ from pathlib import Path
 from . import space
 from .servers import Centralita
 
-# Seconds between samples of memory.
+# Seconds between memory samples.
 PAUSE = 10
-# MiB that memory may grow after the third minute, by which every pool and cache has met its full load.
+# Permitted memory growth in MiB after the third minute, when all pools and caches have reached their full load.
 GROWTH = 2.0
-# The shortest run that says something of growth, in minutes.
+# Minutes of the shortest run in which growth is measured.
 MEASURABLE = 4
-# Callees register for an hour: one run of the generator must end before that.
+# Callees register for an hour: one run of the generator must be shorter.
 LONGEST = 40 * 60
-# What a call leaves behind on purpose goes to the disk. Ladders of a few calls are enough to have that path under load too.
+# The data that calls keep goes to the disk. Ladders of a few calls are enough to load that path too.
 CONFIG = """\
 [http]
 listen = ["127.0.0.1:{http}"]
@@ -37,7 +37,7 @@ ladders_per_second = 10
 
 @dataclass
 class Result:
-    """What a run has shown."""
+    """Results of a run."""
 
     minutes: float
     rate: float
@@ -51,13 +51,13 @@ class Result:
     samples: list = field(default_factory=list)
 
     def memory(self, begin, end):
-        """MiB of PSS, the median between two times; `None` where there is no sample."""
+        """Median PSS in MiB between two times; `None` without samples."""
         found = [sample["pss_mib"] for sample in self.samples if begin < sample["at"] <= end]
         return statistics.median(found) if found else None
 
     @property
     def growth(self):
-        """From the third minute to the last; `None` where the run is too short to tell."""
+        """Growth in MiB from the third minute to the last; `None` if the run is too short."""
         if self.minutes < MEASURABLE or not self.samples:
             return None
         end = self.samples[-1]["at"]
@@ -65,7 +65,7 @@ class Result:
         return None if third is None or last is None else last - third
 
     def reasons(self):
-        """Why it has not passed."""
+        """Reasons why the run failed; empty if it passed."""
         yield from self.faults
         if self.lost:
             yield f"{self.lost} calls were lost"
@@ -85,7 +85,7 @@ class Result:
         return not list(self.reasons())
 
     def verdict(self):
-        """In plain words."""
+        """The results as text."""
         yield f"{self.minutes:g} minutes at {self.rate:g} calls a second, {time.strftime('%d %B %Y')}"
         yield f"calls: {self.attempted} attempted, {self.completed} completed, {self.lost} lost; {self.retransmissions} messages repeated"
         yield f"records of completed calls in the database: {self.records}"
@@ -107,14 +107,14 @@ class Result:
 
 
 def free_port(kind):
-    """A port of the loopback that nobody has now."""
+    """A free port on loopback."""
     with socket.socket(socket.AF_INET, kind) as asker:
         asker.bind(("127.0.0.1", 0))
         return asker.getsockname()[1]
 
 
 def run(binary, blast, folder, minutes, rate):
-    """Serve, call, sample, and count the records."""
+    """Start the server, place the calls, sample memory, and count the records."""
     result = Result(minutes, rate)
     data = Centralita(binary, folder).prepare(1000)
     ports = {"http": free_port(socket.SOCK_STREAM), "sip": free_port(socket.SOCK_DGRAM)}
@@ -146,7 +146,7 @@ def run(binary, blast, folder, minutes, rate):
 
 
 def pieces(seconds):
-    """The run in parts, each short enough for one registration."""
+    """Split the run into parts that are shorter than the lifetime of a registration."""
     while seconds > 0:
         yield min(seconds, LONGEST)
         seconds -= LONGEST
@@ -165,7 +165,7 @@ def wait_ready(server, port, log):
 
 
 def call(result, server, blast, port, seconds, began):
-    """One run of the generator, with memory sampled meanwhile."""
+    """One run of the generator, with memory samples."""
     total = max(1, int(result.rate * seconds))
     words = ["call", "--rate", result.rate, "--total", total, "--server", f"127.0.0.1:{port}"]
     words += ["--port", free_port(socket.SOCK_DGRAM), "--callee-port", free_port(socket.SOCK_DGRAM)]
@@ -192,7 +192,7 @@ def call(result, server, blast, port, seconds, began):
 
 
 def sample(result, pid, began):
-    """Memory now; also a line for whoever watches."""
+    """Take a memory sample and print a line."""
     rss, pss = (kib / 1024 for kib in space.memory(pid))
     at = time.monotonic() - began
     result.samples.append({"at": round(at, 1), "rss_mib": round(rss, 2), "pss_mib": round(pss, 2)})
@@ -200,7 +200,7 @@ def sample(result, pid, began):
 
 
 def await_records(result, path):
-    """The journal feeds the database in the background: look until every record is there, at most half a minute."""
+    """The journal feeds the database in the background: poll for at most half a minute until all records are there."""
     deadline = time.monotonic() + 30
     while True:
         with sqlite3.connect(f"file:{Path(path)}?mode=ro", uri=True) as base:

@@ -1,4 +1,4 @@
-"""A network namespace with only a loopback, processes pinned in it, and what the kernel knows of them."""
+"""A network namespace with only a loopback interface, pinned processes in it, and their memory and CPU figures."""
 import json
 import os
 import shutil
@@ -12,7 +12,7 @@ SERVER_CPU, LOAD_CPU = "0", "1"
 
 
 def enter():
-    """Make the namespace."""
+    """Create the namespace."""
     subprocess.run(["ip", "netns", "add", NAME], check=True)
     subprocess.run(["ip", "netns", "exec", NAME, "ip", "link", "set", "lo", "up"], check=True)
 
@@ -23,7 +23,7 @@ def leave():
 
 
 def pinned(cpu, words):
-    """The command `words` in the namespace, on one core, ahead of whatever else the machine does."""
+    """Command line that runs `words` in the namespace, on one core, at real-time priority."""
     return ["ip", "netns", "exec", NAME, "chrt", "-r", "10", "taskset", "-c", cpu, *map(str, words)]
 
 
@@ -43,7 +43,7 @@ class Process:
         return self.popen.poll() is None
 
     def stop(self):
-        """End it and all that it started."""
+        """End the process and its descendants."""
         family = tree(self.pid)
         if self.alive():
             self.popen.send_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ class Process:
         time.sleep(0.3)
 
     def memory(self):
-        """KiB of memory in use, pages that are shared counted once."""
+        """Used memory in KiB; shared pages count once."""
         return memory(self.pid)[1]
 
     def tail(self):
@@ -86,7 +86,7 @@ def tree(root):
 
 
 def memory(root):
-    """KiB that the process and its descendants hold: all of it (RSS), and with shared pages counted by their share (PSS)."""
+    """Memory of the process and its descendants in KiB: RSS, and PSS (shared pages counted by their share)."""
     total = {"Rss:": 0, "Pss:": 0}
     for pid in tree(root):
         try:
@@ -100,7 +100,7 @@ def memory(root):
 
 
 def load(words, limit):
-    """Run the generator to its end and return what it printed, as JSON."""
+    """Run the generator to its end and return its JSON output."""
     done = subprocess.run(pinned(LOAD_CPU, words), capture_output=True, text=True, timeout=limit)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, words[1:]))}: {done.stderr.strip()}")
@@ -108,12 +108,12 @@ def load(words, limit):
 
 
 class Lister:
-    """A client in the namespace that lists registrations, page after page, until it is stopped."""
+    """A client in the namespace that lists registrations, page by page, until it is stopped."""
 
     def __init__(self, key):
         script = Path(__file__).with_name("lister.py")
         words = ["ip", "netns", "exec", NAME, "taskset", "-c", LOAD_CPU, "python3", str(script)]
-        # The key goes by the environment: a command line can be read by everybody.
+        # The key is passed in the environment, because command lines are public.
         self.popen = subprocess.Popen(
             words, env={**os.environ, "KEY": key}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -125,18 +125,18 @@ class Lister:
 
 
 def first_answer(began, limit=30.0):
-    """Milliseconds from `began` until an OPTIONS is answered."""
+    """Milliseconds from `began` to the first response to an OPTIONS."""
     script = Path(__file__).with_name("first_answer.py")
     words = ["ip", "netns", "exec", NAME, "chrt", "-r", "10", "taskset", "-c", LOAD_CPU, "python3", script, began, limit]
     return float(subprocess.run([*map(str, words)], capture_output=True, text=True, check=True).stdout)
 
 
 def machine():
-    """What the figures were measured on."""
+    """The machine of the measurement."""
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "?")
     return {"cpu": model, "cores": os.cpu_count(), "kernel": os.uname().release, "load": os.getloadavg()[0]}
 
 
 def missing(programs):
-    """Which of `programs` are not installed."""
+    """The `programs` that are not installed."""
     return [program for program in programs if shutil.which(program) is None]

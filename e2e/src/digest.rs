@@ -1,8 +1,8 @@
-//! The client's half of SIP digest authentication (RFC 3261 §22, RFC 7616 with MD5).
+//! Client side of SIP digest authentication (RFC 3261 §22, RFC 7616 with MD5).
 
 use md5::{Digest as _, Md5};
 
-/// What the server asked in `WWW-Authenticate`.
+/// Parameters of a `WWW-Authenticate` challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     pub realm: String,
@@ -13,7 +13,7 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Reads the header's value; `None` if it is not a digest challenge.
+    /// Parse the header value; `None` if it is not a digest challenge.
     pub fn parse(value: &str) -> Option<Self> {
         let rest = value.trim().strip_prefix("Digest ")?;
         let get = |key: &str| {
@@ -31,7 +31,7 @@ impl Challenge {
         })
     }
 
-    /// The value of `Authorization` for one request; `count` is the nonce count, one for its first use.
+    /// Value of `Authorization` for a request; `count` is the nonce count, 1 for the first use of the nonce.
     pub fn answer(&self, username: &str, password: &str, method: &str, uri: &str, count: u32) -> String {
         let ha1 = hex(&format!("{username}:{}:{password}", self.realm));
         let ha2 = hex(&format!("{method}:{uri}"));
@@ -55,7 +55,7 @@ impl Challenge {
     }
 }
 
-/// Splits at commas that are not inside quotes.
+/// Split at commas outside of quotes.
 fn split(value: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     value.split(move |c| {

@@ -1,4 +1,4 @@
-//! A document of the user, whose commands are run as they stand there: only host, key and ids are filled in.
+//! A document of the user, whose commands are run unchanged except for host, key and ids.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::Server;
 
-/// The text of a document, and what it takes the server's address to be.
+/// Text of a document, and the server address that it uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Document {
     pub text: &'static str,
@@ -14,7 +14,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// Every `curl …` whose text contains `part`, in order.
+    /// All `curl …` commands that contain `part`, in order.
     pub fn lines(&self, part: &str) -> Vec<String> {
         let mut commands: Vec<String> = Vec::new();
         let mut open = false;
@@ -25,7 +25,7 @@ impl Document {
                 last.push('\n');
                 last.push_str(line);
             }
-            // A command goes on while a line ends in a backslash or a quote is open.
+            // A command continues while a line ends in a backslash or a quote is open.
             let quotes = commands.last().map_or(0, |command| command.matches('\'').count());
             open = line.ends_with('\\') || quotes % 2 == 1;
         }
@@ -33,10 +33,10 @@ impl Document {
         commands
     }
 
-    /// The one command that contains `part`.
+    /// The only command that contains `part`.
     ///
     /// # Panics
-    /// When there is none, or another one.
+    /// If there is none or more than one.
     #[track_caller]
     pub fn line(&self, part: &str) -> String {
         let mut found = self.lines(part);
@@ -45,10 +45,10 @@ impl Document {
         found.remove(0)
     }
 
-    /// Runs a command with the server's address in the place of the documented one: the status and the body of its answer.
+    /// Run a command with the server's address instead of the documented one. Returns status and body.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// Without a response.
     #[track_caller]
     pub fn run(&self, server: &Server, command: &str) -> (u16, Value) {
         let command = command.replace(self.origin, &format!("http://{}", server.http_address()));

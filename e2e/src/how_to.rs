@@ -1,14 +1,13 @@
-//! The how-to pages of `docs/how-to`, whose shell blocks are run from the top to the bottom by one bash beside a real server.
+//! The how-to pages of `docs/how-to`: their shell blocks are run from top to bottom by one bash beside a real server.
 //!
-//! A page is run as it stands. What differs from a reader's machine:
-//! * the server's address `127.0.0.1:5000` is replaced by the one of the test's server, and what [`HowTo::replacing`] names;
-//! * the current folder is the one of the server, so `data` and `centralita.toml` are its data directory and its configuration;
-//! * `HOME` is a scratch folder, `sudo` does nothing but run what follows, and a line `systemctl stop|start|restart centralita` acts upon the
-//!   test's server;
-//! * curl is told (by its `.curlrc`) to fail on a refusal.
+//! A page is run unchanged, with these differences from a reader's machine:
+//! * the server's address `127.0.0.1:5000` is replaced by that of the test's server, and so is what [`HowTo::replacing`] names;
+//! * the current directory is the server's, so `data` and `centralita.toml` are its data directory and its configuration;
+//! * `HOME` is a scratch directory, `sudo` runs its arguments, and `systemctl stop, start or restart centralita` acts on the test's server;
+//! * curl's `.curlrc` makes it fail on an HTTP error.
 //!
-//! A block `text` or `json` that follows a block `sh` with nothing but blank lines in between is what that block prints, where `…` stands for
-//! anything; JSON may have more fields than are shown. A block `toml` must be a configuration. A block `sh no-test: REASON` is not run.
+//! A block `text` or `json` that directly follows a block `sh` (blank lines apart) is the expected output of that block, in which `…` matches
+//! anything; JSON may have more fields than shown. A block `toml` must be a valid configuration. A block `sh no-test: REASON` is not run.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -21,12 +20,12 @@ use serde_json::Value;
 
 use crate::{Scratch, Server};
 
-/// What bash prints when a block is done.
+/// Bash prints this at the end of a block.
 const DONE: &str = "\u{1e}";
-/// How long one block may take.
+/// Time limit of one block.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A page, taken apart.
+/// A parsed page.
 #[derive(Debug)]
 pub struct HowTo {
     pub name: String,
@@ -35,21 +34,21 @@ pub struct HowTo {
     environment: Vec<(String, String)>,
 }
 
-/// A block of code of a page.
+/// A code block of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CodeBlock {
-    /// The line of its opening fence.
+    /// Line number of its opening fence.
     pub line: usize,
-    /// `sh`, `toml`, …
+    /// `sh`, `toml` and so on.
     pub language: String,
-    /// Why it is not run, where it is not.
+    /// Reason why it is not run; `None` if it is.
     pub no_test: Option<String>,
     pub text: String,
-    /// Whether nothing but blank lines stands between the block before it and this one.
+    /// Whether only blank lines are between the previous block and this one.
     pub follows: bool,
 }
 
-/// Where the pages are.
+/// Directory of the pages.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/how-to")
 }
@@ -58,7 +57,7 @@ impl HowTo {
     /// Read a page of `docs/how-to`.
     ///
     /// # Panics
-    /// When it is not there, or a block says `no-test` without a reason.
+    /// If it does not exist, or a block has `no-test` without a reason.
     pub fn read(name: &str) -> Self {
         let path = folder().join(format!("{name}.md"));
         let text =
@@ -66,10 +65,10 @@ impl HowTo {
         Self { name: name.to_owned(), blocks: blocks(&text), replaced: Vec::new(), environment: Vec::new() }
     }
 
-    /// Put `new` where the page says `old`: a name or a port of the reader's network.
+    /// Replace `old` in the page by `new`: a name or a port of the reader's network.
     ///
     /// # Panics
-    /// When the page does not say so.
+    /// If the page does not contain `old`.
     #[must_use]
     #[track_caller]
     pub fn replacing(mut self, old: &str, new: &str) -> Self {
@@ -78,7 +77,7 @@ impl HowTo {
         self
     }
 
-    /// A variable of the environment in which the page is read.
+    /// Set an environment variable for the page's commands.
     #[must_use]
     pub fn with_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -93,12 +92,12 @@ impl HowTo {
     /// Run the page beside a server.
     ///
     /// # Panics
-    /// When a command fails, prints something else than the page says, or a configuration is refused.
+    /// If a command fails or prints something else than the page says, or if a configuration is invalid.
     pub fn run(&self, server: &mut Server) {
         self.run_with(server, |_, _| ());
     }
 
-    /// The same, with `before` called with each block before it is run: what the reader waits for, or does by hand.
+    /// The same, with `before` called with each block before it is run, for steps that the reader does by hand.
     ///
     /// # Panics
     /// As [`HowTo::run`].
@@ -142,7 +141,7 @@ impl HowTo {
     }
 }
 
-/// A bash beside the server.
+/// A bash process beside the server.
 struct Session {
     bash: Child,
     input: ChildStdin,
@@ -190,7 +189,7 @@ impl Session {
         Self { bash, input, output, binary: server.binary().to_owned(), home }
     }
 
-    /// Run a block, and answer what it printed. Lines that tell systemd something are done here.
+    /// Run a block and return its output. `systemctl` lines are executed here.
     #[track_caller]
     fn block(&mut self, text: &str, server: &mut Server, at: &str) -> String {
         let (mut printed, mut commands) = (String::new(), String::new());
@@ -221,7 +220,7 @@ impl Session {
         if text.trim().is_empty() {
             return String::new();
         }
-        // From a file, so that a command which reads its input does not eat the next block.
+        // From a file, so that a command which reads stdin does not read the next block.
         let script = self.home.write("block.sh", text);
         let told = writeln!(self.input, "source {} </dev/null\nprintf '{DONE}'", script.display());
         let (start, mut printed) = (Instant::now(), String::new());
@@ -246,7 +245,7 @@ impl Session {
         panic!("{at}: bash is gone:\n{text}\nprinted was:\n{printed}");
     }
 
-    /// The block is a configuration, whole or a part.
+    /// The block is a complete configuration or a part of one.
     #[track_caller]
     fn configuration(&self, text: &str, at: &str) {
         let file = self.home.write("block.toml", text);
@@ -258,7 +257,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // What a block has started in the background is of the same group.
+        // Background processes of a block are in the same process group.
         let group = format!("-{}", self.bash.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.bash.wait();
@@ -295,11 +294,11 @@ fn blocks(text: &str) -> Vec<CodeBlock> {
     found
 }
 
-/// What is wrong with what was printed.
+/// The difference between the expected and the printed output.
 fn difference(language: &str, expected: &str, printed: &str) -> Option<String> {
     if language != "json" {
-        let [expected, printed] = [expected, printed].map(squeezed);
-        return (!fits(&expected, &printed)).then(|| format!("expected was:\n{expected}"));
+        let [expected, printed] = [expected, printed].map(normalised);
+        return (!matches_pattern(&expected, &printed)).then(|| format!("expected was:\n{expected}"));
     }
     let expected: Value = match serde_json::from_str(expected) {
         Ok(value) => value,
@@ -311,14 +310,14 @@ fn difference(language: &str, expected: &str, printed: &str) -> Option<String> {
     }
 }
 
-/// Blanks in a row count as one, blank lines do not count: columns are as wide as their contents.
-fn squeezed(text: &str) -> String {
+/// Consecutive blanks count as one and blank lines are ignored, because columns are as wide as their content.
+fn normalised(text: &str) -> String {
     let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether the text is what the pattern says, where `…` stands for anything.
-fn fits(pattern: &str, text: &str) -> bool {
+/// Whether the text matches the pattern, in which `…` matches anything.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let parts: Vec<&str> = parts.collect();
@@ -332,11 +331,11 @@ fn fits(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The first field that is expected and not printed.
+/// The first field that was expected and not printed.
 fn json_difference(path: &str, expected: &Value, printed: &Value) -> Option<String> {
     match (expected, printed) {
         (Value::String(pattern), _) if pattern == "…" => None,
-        (Value::String(pattern), Value::String(text)) if fits(pattern, text) => None,
+        (Value::String(pattern), Value::String(text)) if matches_pattern(pattern, text) => None,
         (Value::Object(fields), Value::Object(there)) => fields.iter().find_map(|(name, expected)| {
             json_difference(&format!("{path}.{name}"), expected, there.get(name).unwrap_or(&Value::Null))
         }),

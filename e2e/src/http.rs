@@ -1,4 +1,4 @@
-//! A blocking HTTP client of one page: enough for a JSON API on loopback.
+//! A small blocking HTTP client: enough for a JSON API on loopback.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,13 +13,13 @@ pub struct Http {
     key: Option<String>,
 }
 
-/// What the server answered.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: String,
-    /// The body as it came, for what is no text.
+    /// The body as bytes, for content that is not text.
     pub bytes: Vec<u8>,
 }
 
@@ -33,17 +33,17 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
     }
 
-    /// The body as JSON of an answer that must have this status.
+    /// The body as JSON of a response that must have this status.
     ///
     /// # Panics
-    /// When the status is another one.
+    /// If the status is another one.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}\n{}", self.head, self.body);
         self.json()
     }
 
-    /// A header's value, whatever the case of its name.
+    /// A header's value; names are case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
@@ -83,10 +83,10 @@ impl Http {
             .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// One request whose body is no JSON.
+    /// A request whose body is not JSON.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not respond.
     #[track_caller]
     pub fn upload(&self, path: &str, kind: &str, bytes: &[u8]) -> Answer {
         self.upload_by("PUT", path, kind, bytes)
@@ -95,7 +95,7 @@ impl Http {
     /// The same with another method.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not respond.
     #[track_caller]
     pub fn upload_by(&self, method: &str, path: &str, kind: &str, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.server).expect("a connection");
@@ -112,10 +112,10 @@ impl Http {
         parse(&raw).expect("an HTTP answer")
     }
 
-    /// One request on a connection of its own.
+    /// One request on its own connection.
     ///
     /// # Errors
-    /// When the server cannot be reached or hangs up in mid-answer.
+    /// If the server cannot be reached or closes the connection early.
     pub fn send(
         &self,
         method: &str,

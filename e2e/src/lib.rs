@@ -1,16 +1,16 @@
-//! The real binary, driven with real telephones over loopback.
+//! The real binary, tested with real phones over loopback.
 //!
-//! A test starts its own [`Server`] on free ports, gives it extensions through the REST API, and lets [`Phone`]s (baresip),
-//! SIPp scenarios ([`sipp`]) or hand-written messages ([`wire`]) talk to it. Nothing here waits for time to pass: every wait is
-//! for a condition, with a limit after which the test fails and says what was missing.
+//! A test starts its own [`Server`] on free ports, creates extensions through the REST API, and lets [`Phone`]s (baresip), SIPp scenarios
+//! ([`sipp`]) or hand-written messages ([`wire`]) talk to it. No test sleeps: every wait is for a condition, with a limit after which the test
+//! fails and says what was missing.
 
-// Messages are written as they will be read; what that costs does not matter here.
+// Messages are written in reading order; the cost does not matter here.
 #![allow(clippy::format_push_string, clippy::format_collect, clippy::too_many_arguments)]
 
+mod audio_probe;
 mod block;
 mod digest;
 mod document;
-mod ear;
 pub mod how_to;
 mod http;
 mod mount;
@@ -28,9 +28,9 @@ pub mod tone;
 mod wait;
 pub mod wire;
 
+pub use audio_probe::AudioProbe;
 pub use block::Block;
 pub use document::Document;
-pub use ear::Ear;
 pub use http::{Answer, Http};
 pub use mount::Mount;
 pub use nat::Nat;

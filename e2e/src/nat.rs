@@ -1,8 +1,8 @@
-//! A box that does to a phone what a home router does: the server sees other addresses than the phone writes.
+//! A NAT router in front of a phone: the server sees other addresses than the phone writes.
 //!
-//! On one machine every address can be reached from everywhere, so the box also makes the phone's own words useless: where the
-//! phone writes its address (Contact, SDP), the server reads one of the same length at which nobody lives. What the server
-//! sends to the sources that it sees comes back through the box; what it would send to the written addresses is lost.
+//! On one machine every address is reachable, so the router also makes the phone's own addresses useless: where the phone writes its address
+//! (Contact, SDP), the server reads an unused one of the same length. What the server sends to the source addresses that it sees comes back through
+//! the router; what it would send to the written addresses is lost.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -12,16 +12,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::ear::Ear;
+use crate::audio_probe::AudioProbe;
 
-/// Where the phone lives.
+/// The phone's address.
 const INSIDE: &str = "127.0.0.1";
-/// What the server reads in its place: as long, so that lengths stay right, and nobody is there.
+/// The address that the server reads instead: of the same length, so that Content-Length stays right, and unused.
 const WRITTEN: &str = "127.9.9.9";
-/// Where the box's outer ports are.
+/// The router's public address.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// A running box. It stops when it goes out of scope.
+/// A running router. It stops when it is dropped.
 #[derive(Debug)]
 pub struct Nat {
     inner: SocketAddr,
@@ -34,11 +34,11 @@ struct Counts {
     stop: AtomicBool,
     signalling_in: AtomicU64,
     media_in: AtomicU64,
-    /// What the phone was sent, decoded.
+    /// Decoded audio that was sent to the phone.
     audio: Mutex<Vec<i16>>,
 }
 
-/// One mapping of the box: what comes from the phone to `inner` leaves by `outer`, and back.
+/// A mapping: packets of the phone to `inner` leave from `outer`, and the other way round.
 struct Mapping {
     inner: UdpSocket,
     outer: UdpSocket,
@@ -47,10 +47,10 @@ struct Mapping {
 }
 
 impl Nat {
-    /// Starts a box in front of the SIP server at `server`.
+    /// Start a router in front of the SIP server at `server`.
     ///
     /// # Panics
-    /// When no port is free.
+    /// If no port is free.
     pub fn start(server: SocketAddr) -> Self {
         let signalling = Mapping::new(server);
         let inner = signalling.inner.local_addr().expect("a bound socket");
@@ -60,24 +60,24 @@ impl Nat {
         Self { inner, counts, thread: Some(thread) }
     }
 
-    /// Where the phone sends its SIP.
+    /// The address to which the phone sends its SIP.
     pub fn inner(&self) -> SocketAddr {
         self.inner
     }
 
-    /// SIP messages that came back through the box.
+    /// Number of SIP messages that came back through the router.
     pub fn signalling_in(&self) -> u64 {
         self.counts.signalling_in.load(Ordering::Relaxed)
     }
 
-    /// RTP and RTCP packets that came back through the box.
+    /// Number of RTP and RTCP packets that came back through the router.
     pub fn media_in(&self) -> u64 {
         self.counts.media_in.load(Ordering::Relaxed)
     }
 
-    /// Listens to what goes to the phone (G.711 µ-law), on the wire.
-    pub fn ear(&self) -> Ear<'_> {
-        Ear::new("the phone behind the box", || {
+    /// A probe of the audio sent to the phone (G.711 µ-law), taken from the packets.
+    pub fn audio_probe(&self) -> AudioProbe<'_> {
+        AudioProbe::new("the phone behind the box", || {
             let audio = self.counts.audio.lock().map(|audio| audio.clone()).unwrap_or_default();
             ("wire".to_owned(), audio)
         })
@@ -158,14 +158,13 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)>
     }
 }
 
-/// The phone's own address, wherever it wrote it, becomes one at which nobody lives. The server's address stays: it is in the
-/// request line and the Route, with another port.
+/// Replace the phone's own address by an unused one. The server's address stays, in the request line and Route with another port.
 fn from_phone(text: &str, port: u16) -> String {
     let contact = text.replace(&format!("{INSIDE}:{port}"), &format!("{WRITTEN}:{port}"));
     contact.replace(&format!("IN IP4 {INSIDE}"), &format!("IN IP4 {WRITTEN}"))
 }
 
-/// What the server reads back is turned into the phone's words again, and its media ports into ports of the box.
+/// Restore the phone's address in messages of the server, and replace the media ports by ports of the router.
 fn to_phone(text: &str, media: &mut HashMap<u16, Mapping>) -> String {
     let text = text.replace(WRITTEN, INSIDE);
     let Some(line) = text.split("\r\n").find(|line| line.starts_with("m=audio ")) else { return text };
@@ -176,12 +175,12 @@ fn to_phone(text: &str, media: &mut HashMap<u16, Mapping>) -> String {
     let far = SocketAddr::from(([127, 0, 0, 1], port));
     let mapping = media.entry(port).or_insert_with(|| Mapping::new(far));
     let inner = mapping.inner.local_addr().map_or(0, |address| address.port());
-    // Both ports have five digits, so the length of the body stays right.
+    // Both ports have five digits, so the length of the body does not change.
     assert!(inner >= 10_000 && port >= 10_000, "ports of five digits");
     text.replace(&format!("m=audio {port} "), &format!("m=audio {inner} "))
 }
 
-/// The payload of an RTP packet of type 0 with a plain header.
+/// Payload of an RTP packet of type 0 without extensions.
 fn ulaw_payload(packet: &[u8]) -> Option<&[u8]> {
     let (first, second) = (*packet.first()?, packet.get(1)? & 0x7f);
     (first == 0x80 && second == 0).then(|| packet.get(12..)).flatten()

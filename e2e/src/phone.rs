@@ -1,4 +1,4 @@
-//! A real softphone: baresip, driven over its control port, speaking a tone and recording what it hears.
+//! A real softphone: baresip, controlled over its control port. It sends a tone and records what it receives.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,27 +11,27 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::ear::Ear;
+use crate::audio_probe::AudioProbe;
 use crate::{Block, Extension, Scratch, soon, tone};
 
 const PROGRAM: &str = "baresip";
 const MODULES: &str = "/usr/lib/baresip/modules";
 
-/// How the phone reaches the server.
+/// Transport between the phone and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Udp,
     Tcp,
 }
 
-/// What the phone does when it is called.
+/// Behaviour on an incoming call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answering {
     AtOnce,
-    WhenTold,
+    OnCommand,
 }
 
-/// Who the phone is and where its server is.
+/// Account of the phone, and address of its server.
 #[derive(Debug, Clone)]
 pub struct Account {
     pub username: String,
@@ -40,12 +40,12 @@ pub struct Account {
     pub server: SocketAddr,
     pub transport: Transport,
     pub answering: Answering,
-    /// The codecs that it knows, the best one first: `PCMU`, or `opus,PCMU`. What it hears is measured in G.711 only.
+    /// Supported codecs in order of preference: `PCMU`, or `opus,PCMU`. Received audio is measured in G.711 only.
     pub codec: &'static str,
 }
 
 impl Account {
-    /// A phone of this extension, over UDP, that answers at once.
+    /// A phone of this extension over UDP that answers at once.
     pub fn of(extension: &Extension, server: SocketAddr) -> Self {
         Self {
             username: extension.username.clone(),
@@ -80,7 +80,7 @@ impl Account {
         };
         let mode = match self.answering {
             Answering::AtOnce => "auto",
-            Answering::WhenTold => "manual",
+            Answering::OnCommand => "manual",
         };
         format!(
             "<sip:{}@{};transport={transport}>;auth_user={};auth_pass={};outbound=\"sip:{};transport={transport}\";regint=3600;answermode={mode};audio_codecs={}",
@@ -89,41 +89,41 @@ impl Account {
             self.username,
             self.password,
             self.server,
-            whole(self.codec)
+            baresip_codecs(self.codec)
         )
     }
 }
 
-/// A running baresip. It is ended when it goes out of scope.
+/// A running baresip. It is ended when it is dropped.
 #[derive(Debug)]
 pub struct Phone {
     name: String,
     child: Child,
     control: TcpStream,
-    heard: Arc<Heard>,
+    events: Arc<PhoneEvents>,
     folder: Scratch,
     block: Block,
 }
 
-/// What the phone reported and nobody has asked for yet.
+/// Reported events that no test has read yet.
 #[derive(Debug, Default)]
-struct Heard {
-    events: Mutex<VecDeque<Value>>,
-    news: Condvar,
+struct PhoneEvents {
+    queue: Mutex<VecDeque<Value>>,
+    arrived: Condvar,
 }
 
 impl Phone {
-    /// Starts a phone without an account; it speaks a tone of `hz` in its calls.
+    /// Start a phone without an account; it sends a tone of `hz` in its calls.
     ///
     /// # Panics
-    /// When baresip is not installed or does not come up.
+    /// If baresip is not installed or does not start.
     pub fn start(name: &str, hz: u32) -> Self {
         let folder = Scratch::new(name);
         let block = Block::take();
         let tone = folder.write("tone.wav", tone::wav(&tone::sine(hz, 120)));
         let (low, high) = block.rtp();
         let path = folder.path().display();
-        // baresip listens for TLS one port above, so the next one in use here is the third.
+        // baresip listens for TLS one port above its SIP port, so the next port here is the third one.
         let config = format!(
             "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\ncall_local_timeout 120\ncall_max_calls 4\n\
              call_hold_other_calls no\naudio_path /usr/share/baresip\naudio_source aufile,{tone}\nausrc_srate 8000\nauplay_srate 8000\n\
@@ -150,28 +150,28 @@ impl Phone {
             .unwrap_or_else(|error| panic!("{PROGRAM}: {error} (Debian's package is baresip-core)"));
         let address = SocketAddr::from(([127, 0, 0, 1], block.port(2)));
         let control = soon("baresip opens its control port", || TcpStream::connect(address).ok());
-        let heard = Arc::new(Heard::default());
-        let (reader, sink) = (control.try_clone().expect("a second handle"), Arc::clone(&heard));
+        let events = Arc::new(PhoneEvents::default());
+        let (reader, sink) = (control.try_clone().expect("a second handle"), Arc::clone(&events));
         std::thread::spawn(move || listen(reader, &sink));
-        Self { name: name.to_owned(), child, control, heard, folder, block }
+        Self { name: name.to_owned(), child, control, events, folder, block }
     }
 
-    /// Starts a phone and registers it.
+    /// Start a phone and register it.
     pub fn registered(name: &str, hz: u32, account: &Account) -> Self {
         let mut phone = Self::start(name, hz);
         phone.register(account);
         phone
     }
 
-    /// Adds an account and waits for the server's 200.
+    /// Add an account and wait for the server's 200.
     pub fn register(&mut self, account: &Account) {
         self.account(account);
         self.expect("REGISTER_OK");
     }
 
-    /// Adds an account; what comes of it is reported as `REGISTER_OK` or `REGISTER_FAIL`.
+    /// Add an account; the result is reported as `REGISTER_OK` or `REGISTER_FAIL`.
     pub fn account(&mut self, account: &Account) {
-        self.tell("uanew", &account.line());
+        self.send_command("uanew", &account.line());
     }
 
     /// The phone's own SIP port.
@@ -180,54 +180,54 @@ impl Phone {
     }
 
     pub fn dial(&mut self, target: &str) {
-        self.tell("dial", target);
+        self.send_command("dial", target);
     }
 
     pub fn answer(&mut self) {
-        self.tell("accept", "");
+        self.send_command("accept", "");
     }
 
     pub fn hang_up(&mut self) {
-        self.tell("hangup", "");
+        self.send_command("hangup", "");
     }
 
     pub fn hold(&mut self) {
-        self.tell("hold", "");
+        self.send_command("hold", "");
     }
 
     pub fn resume(&mut self) {
-        self.tell("resume", "");
+        self.send_command("resume", "");
     }
 
-    /// Presses keys in the current call (RFC 4733 events).
+    /// Press keys in the current call (RFC 4733 events).
     pub fn press(&mut self, keys: &str) {
         for key in keys.chars() {
-            self.tell("sndcode", &key.to_string());
+            self.send_command("sndcode", &key.to_string());
         }
     }
 
-    /// Sends one command as a netstring of JSON.
-    fn tell(&mut self, command: &str, parameters: &str) {
+    /// Send a command as a netstring of JSON.
+    fn send_command(&mut self, command: &str, parameters: &str) {
         let message = json!({ "command": command, "params": parameters, "token": command }).to_string();
         let netstring = format!("{}:{message},", message.len());
         self.control.write_all(netstring.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
-    /// Waits for the next event of this type, forgetting those before it.
+    /// Wait for the next event of this type; events before it are dropped.
     ///
     /// # Panics
-    /// When it does not come in time; what did come is shown.
+    /// If it does not arrive in time; the message shows what did.
     #[track_caller]
     pub fn expect(&self, kind: &str) -> Value {
         self.expect_within(Duration::from_secs(15), kind)
     }
 
-    /// [`Phone::expect`] with a patience of its own.
+    /// [`Phone::expect`] with another time limit.
     #[track_caller]
     pub fn expect_within(&self, limit: Duration, kind: &str) -> Value {
         let deadline = Instant::now() + limit;
         let mut seen = Vec::new();
-        let mut events = self.heard.events.lock().expect("no reader panicked");
+        let mut events = self.events.queue.lock().expect("no reader panicked");
         loop {
             while let Some(event) = events.pop_front() {
                 if event["type"] == kind {
@@ -242,7 +242,7 @@ impl Phone {
                 self.name,
                 self.output()
             );
-            events = self.heard.news.wait_timeout(events, left).expect("no reader panicked").0;
+            events = self.events.arrived.wait_timeout(events, left).expect("no reader panicked").0;
         }
     }
 
@@ -251,30 +251,30 @@ impl Phone {
         std::fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
     }
 
-    /// Starts to listen: what was heard before does not count.
+    /// A probe of the received audio, from now on.
     ///
-    /// baresip 1.0 stops recording for good once a stream was anything but `sendrecv`: after a hold, listen on the wire
-    /// instead ([`crate::Nat::ear`]).
-    pub fn ear(&self) -> Ear<'_> {
-        Ear::new(&self.name, || match self.recording() {
+    /// baresip 1.0 stops recording for good once a stream was not `sendrecv`: after a hold, use the probe of the router instead
+    /// ([`crate::Nat::audio_probe`]).
+    pub fn audio_probe(&self) -> AudioProbe<'_> {
+        AudioProbe::new(&self.name, || match self.recording() {
             Some(path) => (path.display().to_string(), tone::recorded(&path)),
             None => Default::default(),
         })
     }
 
-    /// Waits until the phone hears the tone of `hz` for half a second.
+    /// Wait until the phone receives the tone of `hz` for half a second.
     #[track_caller]
     pub fn hears(&self, hz: u32) {
-        self.ear().hears(hz);
+        self.audio_probe().hears(hz);
     }
 
-    /// Waits until the phone hears nothing for a second: no packets, or silence in them.
+    /// Wait for a second without received audio: no packets, or silence.
     #[track_caller]
     pub fn hears_nothing(&self) {
-        self.ear().hears_nothing();
+        self.audio_probe().hears_nothing();
     }
 
-    /// The newest recording of what the phone received.
+    /// The newest recording of the received audio.
     fn recording(&self) -> Option<PathBuf> {
         let entries = std::fs::read_dir(self.folder.path()).ok()?;
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -290,17 +290,17 @@ impl Drop for Phone {
     }
 }
 
-/// Reads netstrings of JSON until the phone hangs up its control port.
-fn listen(mut stream: TcpStream, heard: &Heard) {
+/// Read netstrings of JSON until the phone closes its control connection.
+fn listen(mut stream: TcpStream, events: &PhoneEvents) {
     let mut held: Vec<u8> = Vec::new();
     let mut buffer = [0_u8; 4096];
     loop {
         while let Some((message, rest)) = netstring(&held) {
             if let Ok(event) = serde_json::from_slice::<Value>(message)
-                && let Ok(mut events) = heard.events.lock()
+                && let Ok(mut queue) = events.queue.lock()
             {
-                events.push_back(event);
-                heard.news.notify_all();
+                queue.push_back(event);
+                events.arrived.notify_all();
             }
             held = rest.to_vec();
         }
@@ -311,7 +311,7 @@ fn listen(mut stream: TcpStream, heard: &Heard) {
     }
 }
 
-/// `5:hello,rest` is `hello` and `rest`.
+/// `5:hello,rest` gives `hello` and `rest`.
 fn netstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = bytes.iter().position(|byte| *byte == b':')?;
     let length: usize = std::str::from_utf8(&bytes[..colon]).ok()?.parse().ok()?;
@@ -319,7 +319,7 @@ fn netstring(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (bytes.len() > end).then(|| (&bytes[colon + 1..end], &bytes[end + 1..]))
 }
 
-/// Codecs by their names, as baresip wants them: with the rates and channels that it registers them with.
-fn whole(codecs: &str) -> String {
+/// Codec names as baresip expects them, with rate and channels.
+fn baresip_codecs(codecs: &str) -> String {
     codecs.replace("opus", "opus/48000/2").replace("G722", "G722/16000/1")
 }

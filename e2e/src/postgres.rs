@@ -1,7 +1,7 @@
-//! A PostgreSQL of the test's own: an unprivileged process in a scratch folder that listens on a unix socket, and on loopback only where TLS is
-//! tried.
+//! A PostgreSQL server of a test: an unprivileged process in a scratch directory that listens on a Unix socket, and on loopback only for tests of
+//! TLS.
 //!
-//! Tests of other crates include this file, so it needs nothing but the standard library.
+//! Tests of other crates include this file, so it needs only the standard library.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// The password of every database here: what must never be printed anywhere.
+/// Password of all databases here: it must never be printed anywhere.
 pub const PASSWORD: &str = "pgtest-hush-7c1e";
 
-/// A cluster. It ends, and its folder goes, when this is dropped or the process dies in whatever way.
+/// A cluster. It ends, and its directory is removed, when this is dropped or the process ends in any way.
 #[derive(Debug)]
 pub struct Postgres {
     folder: PathBuf,
     running: Mutex<Option<Running>>,
     databases: AtomicU32,
     frozen: Mutex<Vec<String>>,
-    /// The TCP port on which it speaks TLS too, where it does.
+    /// TCP port with TLS; `None` without TLS.
     port: Option<u16>,
 }
 
 #[derive(Debug)]
 struct Running {
     watchdog: Child,
-    /// Closing it ends the cluster: the kernel does so for a process that dies.
-    leash: ChildStdin,
+    /// Closing it ends the cluster: the kernel closes it for a process that dies.
+    stdin: ChildStdin,
 }
 
-/// Waits for the end of its input, then ends the cluster, and takes the folder away where it is told no more.
+/// Waits for the end of its stdin, then ends the cluster, and removes the directory unless told otherwise.
 const WATCHDOG: &str = r#"
 folder=$1; shift
 "$@" </dev/null >>"$folder/log" 2>&1 &
@@ -42,21 +42,21 @@ wait $!
 "#;
 
 impl Postgres {
-    /// The one that the tests of this process share.
+    /// The cluster that the tests of this process share.
     pub fn shared() -> &'static Postgres {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(Postgres::start)
     }
 
-    /// Make a cluster and start it.
+    /// Create and start a cluster.
     ///
     /// # Panics
-    /// When Debian's package `postgresql` is not installed, or the server does not start; its log is shown.
+    /// If Debian's package `postgresql` is not installed, or the server does not start; its log is shown.
     pub fn start() -> Postgres {
         Postgres::make(None)
     }
 
-    /// One that listens on a port of loopback as well, and speaks TLS there with a certificate for `localhost` (see [`Postgres::authority`]).
+    /// A cluster that also listens on a loopback port with TLS and a certificate for `localhost` (see [`Postgres::authority`]).
     ///
     /// # Panics
     /// As [`Postgres::start`], and without Debian's package `openssl`.
@@ -100,17 +100,17 @@ impl Postgres {
         postgres
     }
 
-    /// Start it (again) and wait until it answers.
+    /// Start it, also again, and wait until it responds.
     ///
     /// # Panics
-    /// When it does not start; its log is shown.
+    /// If it does not start; its log is shown.
     pub fn run(&self) {
         let mut command = Command::new("sh");
         command.arg("-c").arg(WATCHDOG).arg("watchdog").arg(&self.folder);
         let server = unprivileged("postgres");
         command.arg(server.get_program()).args(server.get_args());
         command.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
-        // Nothing here must outlive the machine, and nobody connects from elsewhere.
+        // The data need not survive the machine, and no client connects from elsewhere.
         for setting in ["fsync=off", "max_connections=200", "log_statement=none"] {
             command.args(["-c", setting]);
         }
@@ -136,8 +136,8 @@ impl Postgres {
             }
         };
         let mut watchdog = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("sh runs");
-        let leash = watchdog.stdin.take().expect("a pipe was asked for");
-        *self.running.lock().expect("nobody panicked here") = Some(Running { watchdog, leash });
+        let stdin = watchdog.stdin.take().expect("a pipe was asked for");
+        *self.running.lock().expect("nobody panicked here") = Some(Running { watchdog, stdin });
         let begun = Instant::now();
         while !self.psql("postgres", "SELECT 1").is_ok_and(|answer| answer == "1") {
             let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
@@ -146,26 +146,26 @@ impl Postgres {
         }
     }
 
-    /// End it, and keep what it holds. Returns when it is gone.
+    /// Stop it and keep its data. Returns when its process has ended.
     ///
     /// # Panics
-    /// When it does not run.
+    /// If it is not running.
     pub fn stop(&self) {
         let running = self.running.lock().expect("nobody panicked here").take();
-        let Running { mut watchdog, mut leash } = running.expect("it runs");
-        leash.write_all(b"keep\n").expect("the watchdog reads");
-        drop(leash);
+        let Running { mut watchdog, mut stdin } = running.expect("it runs");
+        stdin.write_all(b"keep\n").expect("the watchdog reads");
+        drop(stdin);
         watchdog.wait().expect("the watchdog ends");
     }
 
-    /// Let it hang: connections stay open, and nobody answers on any of them until [`Postgres::thaw`].
+    /// Suspend it: connections stay open without any response until [`Postgres::thaw`].
     ///
     /// # Panics
-    /// When its processes cannot be stopped.
+    /// If its processes cannot be suspended.
     pub fn freeze(&self) {
         let pid = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("its process");
         let pid = pid.lines().next().expect("a number").trim().to_owned();
-        // Who makes processes is stopped first: nobody connects between the look at them and their stop.
+        // The postmaster is suspended first, so that no process is forked between the listing and the signals.
         signal("-STOP", std::slice::from_ref(&pid));
         let children =
             std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("its children");
@@ -175,29 +175,29 @@ impl Postgres {
         *self.frozen.lock().expect("nobody panicked here") = pids;
     }
 
-    /// The end of [`Postgres::freeze`].
+    /// Resume it after [`Postgres::freeze`].
     ///
     /// # Panics
-    /// When its processes cannot go on.
+    /// If its processes cannot be resumed.
     pub fn thaw(&self) {
         let pids = std::mem::take(&mut *self.frozen.lock().expect("nobody panicked here"));
         signal("-CONT", &pids);
     }
 
-    /// An empty database, and its address.
+    /// Create an empty database and return its URL.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub fn database(&self) -> String {
         let name = format!("office_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name}")).expect("a database");
         self.url(&name)
     }
 
-    /// The address of a new, empty database over TCP: `host` and what follows the `?` are the caller's.
+    /// URL of a new, empty database over TCP, with this `host` and these parameters after the `?`.
     ///
     /// # Panics
-    /// Where it does not speak TLS.
+    /// If it has no TLS.
     pub fn database_at(&self, host: &str, parameters: &str) -> String {
         let (port, address) = (self.port.expect("it listens on TCP"), self.database());
         let name = address.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
@@ -205,20 +205,20 @@ impl Postgres {
         format!("postgres://centralita:{PASSWORD}@{host}:{port}/{name}?{parameters}")
     }
 
-    /// The folder of its unix socket, and its TCP port.
+    /// Directory of its Unix socket, and its TCP port.
     ///
     /// # Panics
-    /// Where it does not listen on TCP.
+    /// If it does not listen on TCP.
     pub fn place(&self) -> (&Path, u16) {
         (&self.folder, self.port.expect("it listens on TCP"))
     }
 
-    /// The certificate of the authority that signed the server's.
+    /// Certificate of the authority that signed the server's certificate.
     pub fn authority(&self) -> PathBuf {
         self.folder.join("authority.pem")
     }
 
-    /// The certificate of an authority that has nothing to do with it.
+    /// Certificate of an unrelated authority.
     pub fn stranger(&self) -> PathBuf {
         self.folder.join("stranger.pem")
     }
@@ -228,13 +228,13 @@ impl Postgres {
         format!("postgres://centralita:{PASSWORD}@localhost/{database}?host={}{port}", self.folder.display())
     }
 
-    /// What `psql` answers, columns divided by `|`.
+    /// Output of `psql` with columns separated by a vertical bar.
     ///
     /// # Errors
-    /// What `psql` complains of.
+    /// The error output of `psql`.
     ///
     /// # Panics
-    /// When there is no `psql`.
+    /// If `psql` is not installed.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let output = Command::new(program("psql"))
             .args([
@@ -262,15 +262,15 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.thaw();
         let running = self.running.get_mut().ok().and_then(Option::take);
-        if let Some(Running { mut watchdog, leash }) = running {
-            drop(leash);
+        if let Some(Running { mut watchdog, stdin }) = running {
+            drop(stdin);
             let _ = watchdog.wait();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Two authorities, and a certificate for `localhost` that the first one has signed.
+/// Two authorities, and a certificate for `localhost` signed by the first one.
 fn certify(folder: &Path) {
     let openssl = |words: &[&str]| {
         let done = Command::new("openssl").args(words).current_dir(folder).output();
@@ -309,12 +309,12 @@ fn certify(folder: &Path) {
 
 fn signal(signal: &str, pids: &[String]) {
     for pid in pids {
-        // One that has ended meanwhile needs no signal.
+        // A process that has ended meanwhile needs no signal.
         let _ = Command::new("kill").args([signal, pid]).stderr(Stdio::null()).status().expect("kill runs");
     }
 }
 
-/// Who runs PostgreSQL where we are root: it refuses root.
+/// The user that runs PostgreSQL when the tests run as root, which it does not permit.
 const USER: &str = "postgres";
 
 fn is_root() -> bool {
@@ -331,7 +331,7 @@ fn unprivileged(name: &str) -> Command {
     command
 }
 
-/// Debian keeps the server's programs beside the path, in a folder per version; the newest is taken.
+/// Debian installs the server programs outside of the path, in a directory per version; the newest is used.
 fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.is_file());

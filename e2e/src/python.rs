@@ -1,18 +1,18 @@
-//! Programs from PyPI, in an environment of the project's own (`target/tools/python`), never in that of the machine.
+//! Programs from PyPI, in an environment of the project (`target/tools/python`), not of the machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// Two tests do not install at once.
-static TURN: Mutex<()> = Mutex::new(());
+/// Serialises installations.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// The program `name` of a package; the package is installed where it is missing.
+/// Path of the program `name` of a package, which is installed if it is missing.
 ///
 /// # Panics
-/// When it cannot be installed.
+/// If it cannot be installed.
 pub fn program(package: &str, name: &str) -> PathBuf {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let need = Command::new(top.join(".ci/need")).args(["pip", package]).status();
     assert!(

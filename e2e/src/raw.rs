@@ -1,4 +1,4 @@
-//! A telephone made of bytes: it registers and calls like any other, and every line that it says can be bent.
+//! A hand-written SIP phone: it registers and calls like any other, and every line that it sends can be modified.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::wire::{Challenge, Message};
 use crate::{Extension, Server};
 
-/// How long an answer may take.
+/// Time limit for a response.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// A phone on a UDP socket.
@@ -19,33 +19,33 @@ pub struct Raw {
     pub password: String,
     pub number: String,
     serial: u32,
-    /// Where its RTP is wanted.
+    /// Address for its RTP.
     pub media: SocketAddr,
 }
 
-/// One end of a dialog: enough to write requests within it.
+/// One side of a dialog: enough to write requests in it.
 #[derive(Debug, Clone)]
-pub struct Side {
+pub struct DialogSide {
     pub call_id: String,
-    /// Our From, tag included.
+    /// Our From, with tag.
     pub local: String,
-    /// Their To, tag included.
+    /// The peer's To, with tag.
     pub remote: String,
-    /// Their Contact's URI.
+    /// URI of the peer's Contact.
     pub target: String,
     pub cseq: u32,
-    /// What the other end described, where it did.
+    /// SDP of the peer; empty if there was none.
     pub sdp: String,
 }
 
-/// A call that is up: the caller's end and the callee's.
+/// A confirmed call: the caller's side and the callee's.
 #[derive(Debug, Clone)]
-pub struct Up {
-    pub caller: Side,
-    pub callee: Side,
+pub struct EstablishedCall {
+    pub caller: DialogSide,
+    pub callee: DialogSide,
 }
 
-/// The address that a description asks RTP for.
+/// The RTP address in an SDP.
 pub fn rtp_address(sdp: &str) -> SocketAddr {
     let word = |kind: &str, nth: usize| {
         let line = sdp.lines().find_map(|line| line.strip_prefix(kind)).unwrap_or_default();
@@ -56,16 +56,16 @@ pub fn rtp_address(sdp: &str) -> SocketAddr {
 }
 
 impl Raw {
-    /// A phone of this extension on a port of the kernel's choice.
+    /// A phone of this extension on a port that the kernel chooses.
     pub fn new(server: &Server, extension: &Extension) -> Self {
         Self::at(IpAddr::V4(Ipv4Addr::LOCALHOST), server.sip(), &extension.username, &extension.password)
             .numbered(&extension.number)
     }
 
-    /// Somebody on a port of this address, who says that he has this name and password.
+    /// A phone on a port of this address, which claims this name and password.
     ///
     /// # Panics
-    /// When no socket can be had.
+    /// If no socket can be bound.
     pub fn at(ip: IpAddr, server: SocketAddr, user: &str, password: &str) -> Self {
         let socket = UdpSocket::bind((ip, 0)).expect("a socket");
         Self {
@@ -85,7 +85,7 @@ impl Raw {
     }
 
     /// # Panics
-    /// When there is no local address.
+    /// If the socket has no local address.
     pub fn local(&self) -> SocketAddr {
         self.socket.local_addr().expect("a local address")
     }
@@ -94,7 +94,7 @@ impl Raw {
         let _ = self.socket.send_to(bytes, self.server);
     }
 
-    /// The next datagram, raw.
+    /// The next datagram as bytes.
     pub fn receive_raw(&self, limit: Duration) -> Option<Vec<u8>> {
         let deadline = Instant::now() + limit;
         let mut buffer = vec![0_u8; 65_536];
@@ -121,7 +121,7 @@ impl Raw {
         Some(Message { text: String::from_utf8_lossy(&raw).into_owned() })
     }
 
-    /// What came and nobody has read.
+    /// All unread messages.
     pub fn drain(&self) -> Vec<Message> {
         let mut all = Vec::new();
         while let Some(message) = self.receive(Duration::from_millis(1)) {
@@ -130,13 +130,13 @@ impl Raw {
         all
     }
 
-    /// A branch, tag or Call-ID that nobody used before.
+    /// A new branch, tag or Call-ID.
     pub fn fresh(&mut self) -> String {
         self.serial += 1;
         format!("{}x{}", self.local().port(), self.serial)
     }
 
-    /// A request; `more` are header lines with their ends. Contact, Via, Max-Forwards, From, To and Call-ID are written here.
+    /// A request; `more` are header lines with CRLF. Via, Max-Forwards, From, To, Call-ID and CSeq are written here.
     pub fn request(
         &mut self,
         method: &str,
@@ -156,20 +156,26 @@ impl Raw {
         )
     }
 
-    /// A request within a dialog.
-    pub fn within(&mut self, side: &mut Side, method: &str, more: &str, body: &str) -> String {
+    /// A request in a dialog.
+    pub fn in_dialog_request(
+        &mut self,
+        side: &mut DialogSide,
+        method: &str,
+        more: &str,
+        body: &str,
+    ) -> String {
         side.cseq += 1;
-        let Side { call_id, local, remote, target, cseq, .. } = side.clone();
+        let DialogSide { call_id, local, remote, target, cseq, .. } = side.clone();
         let more = format!("Contact: <sip:{}@{}>\r\n{more}", self.user, self.local());
         self.request(method, &target, &local, &remote, &call_id, cseq, &more, body)
     }
 
-    /// Sends a request, again while nothing comes, and waits for its final answer.
+    /// Send a request, retransmit it, and wait for its final response.
     pub fn exchange(&self, request: &str) -> Option<Message> {
         self.exchange_bytes(request.as_bytes())
     }
 
-    /// [`Raw::exchange`] for what is no text.
+    /// [`Raw::exchange`] for bytes that are not text.
     pub fn exchange_bytes(&self, request: &[u8]) -> Option<Message> {
         let asked = Message { text: String::from_utf8_lossy(request).into_owned() };
         let (id, cseq) = (asked.header("Call-ID"), asked.header("CSeq"));
@@ -193,10 +199,10 @@ impl Raw {
         format!("<sip:{}@localhost>;tag={tag}", self.user)
     }
 
-    /// A fresh challenge, for REGISTER.
+    /// A new challenge to REGISTER.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     #[track_caller]
     pub fn challenge(&mut self) -> Challenge {
         let (from, id) = (self.from_line(), self.fresh());
@@ -205,10 +211,10 @@ impl Raw {
         answer.header("WWW-Authenticate").and_then(Challenge::parse).expect("a digest challenge")
     }
 
-    /// Asks outside of dialogs and answers the challenge; the final answer.
+    /// Send a request outside of dialogs, with authentication. Returns the final response.
     ///
     /// # Panics
-    /// When the server is silent.
+    /// If the server does not respond.
     #[track_caller]
     pub fn ask(&mut self, method: &str, uri: &str, to: &str, more: &str, body: &str) -> Message {
         let (from, id) = (self.from_line(), self.fresh());
@@ -223,16 +229,16 @@ impl Raw {
         self.exchange(&second).unwrap_or_else(|| panic!("no answer to\n{second}"))
     }
 
-    /// REGISTER with these lines; the final answer.
+    /// REGISTER with these header lines. Returns the final response.
     #[track_caller]
     pub fn register_with(&mut self, to: &str, lines: &str) -> Message {
         self.ask("REGISTER", "sip:localhost", to, lines, "")
     }
 
-    /// Registers its own address.
+    /// Register its own address.
     ///
     /// # Panics
-    /// When that is refused.
+    /// If it is rejected.
     #[track_caller]
     pub fn register(&mut self) {
         let (to, local) = (format!("<sip:{}@localhost>", self.user), self.local());
@@ -241,7 +247,7 @@ impl Raw {
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }
 
-    /// What it offers and answers: PCMU at [`Raw::media`].
+    /// Its SDP: PCMU at [`Raw::media`].
     pub fn sdp(&self) -> String {
         let (ip, port) = (self.media.ip(), self.media.port());
         format!(
@@ -249,30 +255,30 @@ impl Raw {
         )
     }
 
-    /// An INVITE that carries an answer to a challenge; the ACK of that one is sent. What comes of it is for the caller to read.
+    /// An INVITE with credentials; the ACK of the challenge has been sent. The caller of this function sends it and reads the responses.
     ///
     /// # Panics
-    /// When the server does not challenge.
+    /// If the server does not challenge.
     #[track_caller]
-    pub fn invite(&mut self, number: &str, more: &str, body: &str) -> Dialling {
+    pub fn invite(&mut self, number: &str, more: &str, body: &str) -> PendingInvite {
         let (from, id) = (self.from_line(), self.fresh());
         let uri = format!("sip:{number}@localhost");
         let to = format!("<{uri}>");
         let contact = format!("Contact: <sip:{}@{}>\r\n", self.user, self.local());
         let first = self.request("INVITE", &uri, &from, &to, &id, 1, &contact, "");
         let refusal = self.exchange(&first).expect("a challenge");
-        self.acknowledge(&first, &refusal);
+        self.ack_error(&first, &refusal);
         let challenge =
             refusal.header("WWW-Authenticate").and_then(Challenge::parse).expect("a digest challenge");
         let answer = challenge.answer(&self.user, &self.password, "INVITE", &uri, 1);
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let more = format!("{contact}Authorization: {answer}\r\n{kind}{more}");
         let text = self.request("INVITE", &uri, &from, &to, &id, 2, &more, body);
-        Dialling { text, from, call_id: id, uri }
+        PendingInvite { text, from, call_id: id, uri }
     }
 
-    /// ACK of a refusal: in the transaction of its INVITE.
-    pub fn acknowledge(&self, invite: &str, refusal: &Message) {
+    /// ACK of an error response: in the transaction of its INVITE.
+    pub fn ack_error(&self, invite: &str, refusal: &Message) {
         let asked = Message { text: invite.to_owned() };
         let get = |name: &str| asked.header(name).unwrap_or_default().to_owned();
         let uri = invite.split(' ').nth(1).unwrap_or_default();
@@ -288,10 +294,10 @@ impl Raw {
         self.send(ack.as_bytes());
     }
 
-    /// The next request with this method; others are passed over.
+    /// The next request with this method; others are dropped.
     ///
     /// # Panics
-    /// When none comes.
+    /// If none arrives.
     #[track_caller]
     pub fn expect_request(&self, method: &str) -> Message {
         let deadline = Instant::now() + LIMIT;
@@ -308,7 +314,7 @@ impl Raw {
     /// The next final response to this method.
     ///
     /// # Panics
-    /// When none comes.
+    /// If none arrives.
     #[track_caller]
     pub fn expect_final(&self, method: &str) -> Message {
         let deadline = Instant::now() + LIMIT;
@@ -323,7 +329,7 @@ impl Raw {
         panic!("{} waited for the answer to {method}; there came {seen:#?}", self.user);
     }
 
-    /// Answers a request.
+    /// Respond to a request.
     pub fn answer(&self, request: &Message, status: u16, more: &str, body: &str) {
         let mut text = format!("SIP/2.0 {status} Because\r\n");
         for via in request.headers("Via") {
@@ -347,10 +353,10 @@ impl Raw {
         self.send(text.as_bytes());
     }
 
-    /// The callee's end of the dialog that its 200 to `invite` opens.
-    pub fn called_side(&self, invite: &Message) -> Side {
+    /// The callee's side of the dialog that its 200 to `invite` opens.
+    pub fn callee_side(&self, invite: &Message) -> DialogSide {
         let get = |name: &str| invite.header(name).unwrap_or_default().to_owned();
-        Side {
+        DialogSide {
             call_id: get("Call-ID"),
             local: format!("{};tag=c{}", get("To"), self.local().port()),
             remote: get("From"),
@@ -360,10 +366,10 @@ impl Raw {
         }
     }
 
-    /// Acknowledges the 200 to an INVITE; the caller's end of the dialog.
-    pub fn confirm(&mut self, dialling: &Dialling, ok: &Message) -> Side {
+    /// Send the ACK of the 200 to an INVITE. Returns the caller's side of the dialog.
+    pub fn send_ack(&mut self, dialling: &PendingInvite, ok: &Message) -> DialogSide {
         let get = |name: &str| ok.header(name).unwrap_or_default().to_owned();
-        let side = Side {
+        let side = DialogSide {
             call_id: dialling.call_id.clone(),
             local: dialling.from.clone(),
             remote: get("To"),
@@ -377,12 +383,12 @@ impl Raw {
         side
     }
 
-    /// A call from this phone to another, up on both ends.
+    /// A confirmed call from this phone to another.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// If it is not established.
     #[track_caller]
-    pub fn call(&mut self, callee: &Raw) -> Up {
+    pub fn call(&mut self, callee: &Raw) -> EstablishedCall {
         let body = self.sdp();
         let dialling = self.invite(&callee.number.clone(), "", &body);
         self.send(dialling.text.as_bytes());
@@ -390,19 +396,19 @@ impl Raw {
         callee.answer(&invite, 200, "", &callee.sdp());
         let ok = self.expect_final("INVITE");
         assert_eq!(ok.status(), Some(200), "{}", ok.text);
-        let caller = self.confirm(&dialling, &ok);
+        let caller = self.send_ack(&dialling, &ok);
         callee.expect_request("ACK");
-        Up { caller, callee: callee.called_side(&invite) }
+        EstablishedCall { caller, callee: callee.callee_side(&invite) }
     }
 
-    /// Whether the call is still up: a re-INVITE without news is answered 200.
+    /// The call is still confirmed: a re-INVITE with the same SDP is answered 200.
     ///
     /// # Panics
-    /// When it is not.
+    /// If it is not.
     #[track_caller]
-    pub fn still_up(&mut self, side: &mut Side) {
+    pub fn still_up(&mut self, side: &mut DialogSide) {
         let body = self.sdp();
-        let text = self.within(side, "INVITE", "Content-Type: application/sdp\r\n", &body);
+        let text = self.in_dialog_request(side, "INVITE", "Content-Type: application/sdp\r\n", &body);
         let answer = self.exchange(&text).expect("an answer to the re-INVITE");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
         let (target, local, remote, id, cseq) =
@@ -411,34 +417,34 @@ impl Raw {
         self.send(ack.as_bytes());
     }
 
-    /// Ends a call from this end.
+    /// End a call from this side.
     ///
     /// # Panics
-    /// When BYE is not answered 200.
+    /// If BYE is not answered 200.
     #[track_caller]
-    pub fn hang_up(&mut self, side: &mut Side) {
-        let bye = self.within(side, "BYE", "", "");
+    pub fn hang_up(&mut self, side: &mut DialogSide) {
+        let bye = self.in_dialog_request(side, "BYE", "", "");
         let answer = self.exchange(&bye).expect("an answer to BYE");
         assert_eq!(answer.status(), Some(200), "{}", answer.text);
     }
 }
 
-/// An INVITE that is ready to be sent, and what its dialog will be known by.
+/// An INVITE that is ready to be sent, with the identifiers of its dialog.
 #[derive(Debug, Clone)]
-pub struct Dialling {
+pub struct PendingInvite {
     pub text: String,
     pub from: String,
     pub call_id: String,
     pub uri: String,
 }
 
-/// The URI within angle brackets, or the whole.
+/// The URI within angle brackets, or the whole value.
 pub fn uri_of(address: &str) -> String {
     let inner = address.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(uri, _)| uri);
     inner.unwrap_or(address).to_owned()
 }
 
-/// What follows the empty line.
+/// The text after the empty line.
 pub fn body_of(message: &Message) -> String {
     message.text.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Recurring calls as tests plan and count them: a call for a second of today, what became of it, and phones that note every call.
+//! Recurring calls in tests: create them for a second of today, read their runs, and record the calls at a phone.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use crate::raw::Raw;
 use crate::{Extension, Server, until};
 
-/// Microseconds since the epoch.
+/// Microseconds since the Unix epoch.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros() as u64
 }
 
-/// `HH:MM:SS` in UTC of a second since the epoch.
+/// `HH:MM:SS` in UTC of a second since the Unix epoch.
 pub fn time_of_day(second: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60)
 }
 
-/// A daily call of an extension that is first due at this second.
+/// Create a daily call of an extension that is first due at this second.
 pub fn plan(server: &Server, extension: &Extension, to: &str, second: u64) -> String {
     plan_with(server, extension, to, second, json!({}))
 }
@@ -46,7 +46,7 @@ pub fn runs(server: &Server, extension: &Extension, id: &str) -> Vec<Value> {
     answer.expect(200)["runs"].as_array().expect("runs").clone()
 }
 
-/// The one run of a recurring call, once it has ended.
+/// The only run of a recurring call, once it has ended.
 #[track_caller]
 pub fn ended_run(server: &Server, extension: &Extension, id: &str) -> Value {
     until(Duration::from_secs(20), "the run has an end", || {
@@ -58,17 +58,17 @@ pub fn ended_run(server: &Server, extension: &Extension, id: &str) -> Value {
     })
 }
 
-/// A phone that answers every call at once, and writes down when each came.
-pub struct Answerer {
-    ledger: Arc<Mutex<BTreeMap<String, Instant>>>,
+/// A phone that answers every call at once, and records the arrival time of each.
+pub struct AutoAnswerPhone {
+    arrivals: Arc<Mutex<BTreeMap<String, Instant>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Answerer {
-    pub fn begin(phone: Raw) -> Self {
-        let (ledger, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
-        let (written, over) = (Arc::clone(&ledger), Arc::clone(&stop));
+impl AutoAnswerPhone {
+    pub fn start(phone: Raw) -> Self {
+        let (arrivals, stop) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
+        let (written, over) = (Arc::clone(&arrivals), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 let Some(message) = phone.receive(Duration::from_millis(50)) else { continue };
@@ -83,16 +83,16 @@ impl Answerer {
                 }
             }
         });
-        Answerer { ledger, stop, thread: Some(thread) }
+        AutoAnswerPhone { arrivals, stop, thread: Some(thread) }
     }
 
-    /// When each call came, by Call-ID.
+    /// Arrival time of each call, by Call-ID.
     pub fn calls(&self) -> BTreeMap<String, Instant> {
-        self.ledger.lock().expect("a ledger").clone()
+        self.arrivals.lock().expect("a ledger").clone()
     }
 }
 
-impl Drop for Answerer {
+impl Drop for AutoAnswerPhone {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().map(JoinHandle::join);

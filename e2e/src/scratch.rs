@@ -1,21 +1,21 @@
-//! A folder that lives as long as its test, and longer if the test fails.
+//! A directory that is removed after its test unless the test fails.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A temporary folder, removed at the end unless the test panicked: then its logs are worth reading.
+/// A temporary directory. It is kept if the test panicked, because its logs are then needed.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    /// Makes a folder whose name begins with `name`.
+    /// Create a directory whose name begins with `name`.
     ///
     /// # Panics
-    /// When the folder cannot be made.
+    /// If it cannot be created.
     pub fn new(name: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path =
@@ -28,10 +28,10 @@ impl Scratch {
         &self.path
     }
 
-    /// Writes a file inside and answers its path.
+    /// Write a file inside and return its path.
     ///
     /// # Panics
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);
         std::fs::write(&path, content).expect("a file in the temporary folder");

@@ -1,4 +1,4 @@
-//! One running `centralita`, with a data directory and ports of its own.
+//! A running `centralita` with its own data directory and ports.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{Block, Http, Mount, Postgres, Scratch, until};
 
-/// What a test wants different from the defaults.
+/// Settings of a test that differ from the defaults.
 #[derive(Debug, Default, Clone)]
 pub struct Settings {
     /// Lines for the `[http]` table.
@@ -20,24 +20,24 @@ pub struct Settings {
     pub sip: String,
     /// Further tables.
     pub more: String,
-    /// Variables of the environment.
+    /// Environment variables.
     pub environment: Vec<(String, String)>,
-    /// The data directory is a file system of its own with so many megabytes (tmpfs; who runs the test must be root).
+    /// Size in megabytes of a tmpfs for the data directory (only root may mount it); `None` for an ordinary directory.
     pub data_mb: Option<u32>,
-    /// Whether stderr is a pipe that nobody reads.
+    /// Whether stderr is a pipe that is never read.
     pub unread_stderr: bool,
-    /// Whether faults can be provoked: see [`Server::fault`]. Only a binary of a debug build knows them.
+    /// Whether faults can be injected: see [`Server::fault`]. Only a debug binary supports it.
     pub faults: bool,
-    /// Address of the database; an empty SQLite where `None`, or with `CENTRALITA_TEST_STORE=postgres` an empty PostgreSQL.
+    /// URL of the database; `None` for an empty SQLite, or with `CENTRALITA_TEST_STORE=postgres` an empty PostgreSQL.
     pub store: Option<String>,
 }
 
-/// A running server. It is killed when it goes out of scope.
+/// A running server. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     block: Block,
-    /// Before the folder that it lies in.
+    /// Declared before the directory that contains it, so that it is dropped first.
     mount: Option<Mount>,
     folder: Scratch,
     settings: Settings,
@@ -51,15 +51,15 @@ pub struct Extension {
     pub number: String,
     pub username: String,
     pub password: String,
-    /// The key of the user who owns it.
+    /// API key of the user who owns it.
     pub key: String,
 }
 
 impl Extension {
-    /// Whoever proves himself with these credentials, as they were answered.
+    /// Parse credentials from a response.
     ///
     /// # Panics
-    /// When they have no user name or no password.
+    /// If they have no user name or no password.
     #[track_caller]
     pub fn of(credentials: &Value, key: &str) -> Self {
         Self {
@@ -77,17 +77,17 @@ impl Server {
         Self::with(Settings::default())
     }
 
-    /// Starts with an empty data directory on a database of PostgreSQL, which others may share.
+    /// Start with an empty data directory on a PostgreSQL database, which several servers may share.
     pub fn start_on(database: &str) -> Self {
         Self::with(Settings { store: Some(database.to_owned()), ..Settings::default() })
     }
 
-    /// Starts with an empty data directory and waits until the server says that it is ready.
+    /// Start with an empty data directory and wait until the server is ready.
     ///
     /// # Panics
-    /// When it does not become ready; its log is shown.
+    /// If it does not become ready; its log is shown.
     pub fn with(mut settings: Settings) -> Self {
-        settings.store = settings.store.or_else(wanted_store);
+        settings.store = settings.store.or_else(default_store);
         let folder = Scratch::new("server");
         let mount = settings.data_mb.map(|size| Mount::tmpfs(&folder.path().join("data"), size));
         let block = Block::take();
@@ -97,46 +97,46 @@ impl Server {
         server
     }
 
-    /// `kill -9`: the process has no moment to tidy up.
+    /// `kill -9`: no orderly shutdown.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks the process to end (SIGTERM) and waits for it.
+    /// Ask the process to end (SIGTERM), and wait for it.
     ///
     /// # Panics
-    /// When it does not end.
+    /// If it does not end.
     pub fn stop(&mut self) {
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         until(Duration::from_secs(30), "the server ends on SIGTERM", || self.child.try_wait().ok().flatten());
     }
 
-    /// Makes a task of the process panic, by its name.
+    /// Make a task of the process panic, by its name.
     ///
     /// # Panics
-    /// When the test did not ask for [`Settings::faults`].
+    /// Without [`Settings::faults`].
     pub fn fault(&self, task: &str) {
         assert!(self.settings.faults, "faults are not switched on");
         self.folder.write(&format!("faults/{task}"), "");
     }
 
-    /// Waits until the process has ended by itself; its exit code.
+    /// Wait until the process has ended by itself. Returns its exit code.
     ///
     /// # Panics
-    /// When it goes on.
+    /// If it does not end.
     pub fn ends(&mut self) -> Option<i32> {
         until(Duration::from_secs(20), "the process ends", || self.child.try_wait().ok().flatten()).code()
     }
 
-    /// Where its RTP ports lie.
+    /// Its range of RTP ports.
     pub fn rtp(&self) -> std::ops::RangeInclusive<u16> {
         let (low, high) = self.block.rtp();
         low..=high
     }
 
-    /// Starts again on the same data directory and ports.
+    /// Start again on the same data directory and ports.
     pub fn restart(&mut self) {
         self.kill();
         self.runs += 1;
@@ -144,7 +144,7 @@ impl Server {
         self.wait_ready();
     }
 
-    /// The same on another database.
+    /// Start again on another database.
     pub fn restart_on(&mut self, database: &str) {
         self.settings.store = Some(database.to_owned());
         self.restart();
@@ -166,7 +166,7 @@ impl Server {
         }
     }
 
-    /// What the process printed in its current life.
+    /// Output of the process since its last start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(format!("out-{}", self.runs))).unwrap_or_default()
     }
@@ -175,7 +175,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Whether the process lives.
+    /// Whether the process is running.
     pub fn lives(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -184,10 +184,10 @@ impl Server {
         self.folder.path().join("data")
     }
 
-    /// Where the data directory is a file system of its own: that file system.
+    /// The file system of the data directory.
     ///
     /// # Panics
-    /// Where it is not.
+    /// If the data directory has no file system of its own.
     pub fn mount(&self) -> &Mount {
         self.mount.as_ref().expect("data_mb was set")
     }
@@ -200,20 +200,20 @@ impl Server {
         SocketAddr::from(([127, 0, 0, 1], self.block.port(0)))
     }
 
-    /// Where SIP is spoken, over UDP and TCP.
+    /// Its SIP address, for UDP and TCP.
     pub fn sip(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.block.port(1)))
     }
 
-    /// A port of the server's block for the test's own use; the server leaves those from 2 to 39 alone.
+    /// A port of the server's block for the test; the server does not use those from 2 to 39.
     pub fn spare_port(&self, number: u16) -> u16 {
         self.block.port(2 + number)
     }
 
-    /// The key that the first start wrote.
+    /// The administrator's key, which the first start wrote.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn admin_key(&self) -> String {
         let path = self.data().join("admin.key");
         std::fs::read_to_string(&path)
@@ -230,7 +230,7 @@ impl Server {
         Http::new(self.http_address(), key)
     }
 
-    /// A key for `user` with the three documented permissions; the user comes into being with it (S33, S53).
+    /// A key for `user` with the three documented permissions; creates the user (S33, S53).
     pub fn key_for(&self, user: &str) -> String {
         let body = json!({ "userId": user, "name": "Test", "permissions": ["call", "sip", "recording"] });
         let answer = self.admin().post("/api/v1/keys/voip/generate", &body).expect(200);
@@ -250,7 +250,7 @@ impl Server {
             json!({ "userId": user, "extensionNumber": number, "displayName": format!("Phone {number}") });
         let answer = self.http(Some(key)).post("/api/v1/voip/extensions/create", &body).expect(200);
         let extension = &answer["extension"];
-        // Voicemail is on by default (S63), and would take every call that a test wants refused.
+        // Voicemail is on by default (S63), and would answer every call that a test expects to be rejected.
         let path = format!("/api/v1/voip/extensions/{}", text(&extension["id"]));
         self.http(Some(key)).put(&path, &json!({"voicemailEnabled": false})).expect(200);
         Extension {
@@ -260,22 +260,22 @@ impl Server {
         }
     }
 
-    /// Let voicemail take what this extension does not.
+    /// Enable voicemail for an extension.
     pub fn with_voicemail(&self, extension: &Extension) {
         let path = format!("/api/v1/voip/extensions/{}", extension.id);
         self.http(Some(&extension.key)).put(&path, &json!({"voicemailEnabled": true})).expect(200);
     }
 
-    /// The calls of `GET /api/v1/calls`, newest first, as the administrator sees them.
+    /// The calls of `GET /api/v1/calls`, newest first, as seen by the administrator.
     pub fn calls(&self) -> Vec<Value> {
         let answer = self.admin().get("/api/v1/calls?limit=100").expect(200);
         answer["calls"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The one call there has been, once it is over.
+    /// The only call, once it has ended.
     ///
     /// # Panics
-    /// When there are more, or it does not end.
+    /// If there are several, or it does not end.
     pub fn finished_call(&self) -> Value {
         crate::soon("one finished call is listed", || {
             let calls = self.calls();
@@ -284,15 +284,15 @@ impl Server {
         })
     }
 
-    /// The binary that this server runs.
+    /// The binary of this server.
     pub fn binary(&self) -> &'static Path {
         binary()
     }
 
-    /// Runs a command of the binary against this server's configuration and data.
+    /// Run a command of the binary with this server's configuration and data.
     ///
     /// # Panics
-    /// When the binary cannot be started.
+    /// If the binary cannot be started.
     pub fn command(&self, words: &[&str]) -> std::process::Output {
         let mut command = Command::new(binary());
         command.args(words).arg("--config").arg(self.config()).arg("--data").arg(self.data());
@@ -306,8 +306,8 @@ impl Drop for Server {
     }
 }
 
-/// The database of servers that do not say which.
-fn wanted_store() -> Option<String> {
+/// The kind of database for servers whose settings do not say which.
+fn default_store() -> Option<String> {
     match std::env::var("CENTRALITA_TEST_STORE").as_deref() {
         Err(_) | Ok("sqlite") => None,
         Ok("postgres") => Some(Postgres::shared().database()),
@@ -315,10 +315,10 @@ fn wanted_store() -> Option<String> {
     }
 }
 
-/// The text that a value is.
+/// The text of a JSON string.
 ///
 /// # Panics
-/// When it is not a string.
+/// If it is not a string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a string was expected, not {value}")).to_owned()
@@ -326,7 +326,7 @@ pub fn text(value: &Value) -> String {
 
 fn launch(block: &Block, folder: &Scratch, settings: &Settings, run: u32) -> Child {
     let (http, sip, (low, high)) = (block.port(0), block.port(1), block.rtp());
-    // Waiting for a condition is asking often: only a test of the limit meets it.
+    // Tests poll conditions often; only a test of the rate limit should reach it.
     let limits =
         if settings.more.contains("[limits]") { "" } else { "[limits]\nrequests_per_minute = 100000\n" };
     let store = settings.store.as_ref().map_or(String::new(), |url| format!("[store]\nurl = \"{url}\"\n"));
@@ -360,10 +360,10 @@ fn launch(block: &Block, folder: &Scratch, settings: &Settings, run: u32) -> Chi
         .expect("the binary starts")
 }
 
-/// The binary under test: `CENTRALITA_BIN`, or what cargo builds from this tree.
+/// The binary under test: `CENTRALITA_BIN`, or the one that cargo builds from this tree.
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("CENTRALITA_BIN") {

@@ -1,4 +1,4 @@
-//! Runs the project's SIPp scenarios and shows what was said when one fails.
+//! Runs the project's SIPp scenarios, and shows the messages if one fails.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::{Extension, Scratch};
 
 const PROGRAM: &str = "sipp";
 
-/// A scenario about to run.
+/// A scenario that has not been started.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     name: String,
@@ -20,7 +20,7 @@ pub struct Scenario {
     limit: Duration,
 }
 
-/// A scenario that runs.
+/// A running scenario.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -29,7 +29,7 @@ pub struct Running {
     deadline: Instant,
 }
 
-/// `e2e/sipp/<name>.xml`, against this server, from this local port. SIPp takes the next five ports for its media, too.
+/// The scenario `e2e/sipp/<name>.xml`, against this server, from this local port. SIPp also uses the next five ports for media.
 pub fn scenario(name: &str, server: SocketAddr, port: u16) -> Scenario {
     Scenario {
         name: name.to_owned(),
@@ -42,7 +42,7 @@ pub fn scenario(name: &str, server: SocketAddr, port: u16) -> Scenario {
 }
 
 impl Scenario {
-    /// Who speaks: `[user]` in the scenario, and the credentials of `[authentication]`.
+    /// The user: `[user]` in the scenario, and the credentials for `[authentication]`.
     #[must_use]
     pub fn from(self, extension: &Extension) -> Self {
         let with = self.key("user", &extension.username).key("owner", &extension.username);
@@ -55,28 +55,28 @@ impl Scenario {
         self.word("-ap", password)
     }
 
-    /// Whose address is registered, `[owner]`, where it is not the speaker's own.
+    /// The user whose address is registered, `[owner]`, if it is not the scenario's own.
     #[must_use]
     pub fn owner(mut self, username: &str) -> Self {
         self.keys.retain(|(name, _)| name != "owner");
         self.key("owner", username)
     }
 
-    /// Who is called: `[service]` in the scenario, and the request that the credentials are for.
+    /// The destination: `[service]` in the scenario, and in the URI of the credentials.
     #[must_use]
     pub fn to(self, number: &str) -> Self {
         let request = format!("{number}@{}", self.server);
         self.word("-s", number).word("-auth_uri", &request)
     }
 
-    /// A further word of the scenario, `[name]`.
+    /// A further keyword of the scenario, `[name]`.
     #[must_use]
     pub fn key(mut self, name: &str, value: &str) -> Self {
         self.keys.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// So many calls instead of one, begun at this rate.
+    /// The number of calls and their rate.
     #[must_use]
     pub fn calls(self, total: u32, per_second: u32) -> Self {
         let (total, rate) = (total.to_string(), per_second.to_string());
@@ -89,9 +89,9 @@ impl Scenario {
         self.word("-t", "t1")
     }
 
-    /// More patience than the usual 40 seconds.
+    /// A time limit other than 40 seconds.
     #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
+    pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
@@ -101,10 +101,10 @@ impl Scenario {
         self
     }
 
-    /// Starts it and leaves it to itself.
+    /// Start it in the background.
     ///
     /// # Panics
-    /// When SIPp is not installed or the scenario is not there.
+    /// If SIPp is not installed or the scenario does not exist.
     pub fn start(self) -> Running {
         let folder = Scratch::new(&self.name);
         let file = folder.write("scenario.xml", assemble(&self.name));
@@ -144,15 +144,15 @@ impl Scenario {
             let ended = !matches!(child.try_wait(), Ok(None));
             (ended || over_tcp || UdpSocket::bind(("127.0.0.1", self.port)).is_err()).then_some(())
         });
-        // SIPp's own limit comes first; ours is for a SIPp that hangs.
+        // SIPp's own limit comes first; this one is for a SIPp that hangs.
         let deadline = Instant::now() + self.limit + Duration::from_secs(10);
         Running { name: self.name, child, folder, deadline }
     }
 
-    /// Runs it to its end, and answers with every message that it saw.
+    /// Run it to its end. Returns all messages.
     ///
     /// # Panics
-    /// When a message does not come or is not what the scenario expects.
+    /// If a message does not arrive or is not the expected one.
     #[track_caller]
     pub fn passes(self) -> String {
         self.start().passes()
@@ -160,10 +160,10 @@ impl Scenario {
 }
 
 impl Running {
-    /// Waits for its end, which must be a success, and answers with every message that it saw.
+    /// Wait for its end, which must be a success. Returns all messages.
     ///
     /// # Panics
-    /// When it is not; SIPp's messages are shown.
+    /// If it fails; SIPp's messages are shown.
     #[track_caller]
     pub fn passes(mut self) -> String {
         loop {
@@ -179,7 +179,7 @@ impl Running {
         }
     }
 
-    /// Waits until the scenario has seen (sent or received) a message that contains `text`.
+    /// Wait until the scenario has sent or received a message that contains `text`.
     #[track_caller]
     pub fn has_seen(&mut self, text: &str) {
         crate::soon(&format!("{} sees {text:?}", self.name), || {
@@ -193,7 +193,7 @@ impl Running {
         });
     }
 
-    /// Every message so far, as SIPp writes them.
+    /// All messages so far, in SIPp's format.
     pub fn messages(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("messages.log")).unwrap_or_default()
     }
@@ -215,11 +215,11 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sipp")
 }
 
-/// Reads a scenario and puts the shared parts in their places: a line `<!-- part: name -->` is replaced by `parts/name.xml`.
-/// Lines that follow the name after `|` stand where the part says `@lines@`.
+/// Read a scenario and insert its parts: a line `<!-- part: name -->` is replaced by `parts/name.xml`. Lines that follow the name after a vertical
+/// bar replace `@lines@` in the part.
 ///
 /// # Panics
-/// When a file is not there.
+/// If a file does not exist.
 fn assemble(name: &str) -> String {
     expand(&read(&folder().join(format!("{name}.xml"))), "")
 }
@@ -245,7 +245,7 @@ fn expand(text: &str, lines: &str) -> String {
     whole
 }
 
-/// Lines that a part hands on to a part within it.
+/// Lines that a part passes on to a nested part.
 fn inline(lines: &str) -> String {
     lines.lines().map(|line| format!("| {line} ")).collect::<String>().trim_end().to_owned()
 }

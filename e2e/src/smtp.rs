@@ -1,4 +1,4 @@
-//! A mail server for a test: it keeps the mails that it takes as files.
+//! A mail server for tests, which stores its mails as files.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{Scratch, Settings, until};
 
-/// A running mail server. It is ended when it goes out of scope.
+/// A running mail server. It is ended when it is dropped.
 #[derive(Debug)]
 pub struct Smtp {
     child: Child,
@@ -16,14 +16,14 @@ pub struct Smtp {
 }
 
 impl Smtp {
-    /// One that refuses the first `busy` mails with 451.
+    /// A server that rejects the first `busy` mails with 451.
     ///
     /// # Panics
-    /// When Debian's package `python3-aiosmtpd` is not installed.
+    /// If Debian's package `python3-aiosmtpd` is not installed.
     pub fn start(busy: u32) -> Smtp {
         let folder = Scratch::new("smtp");
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("smtp.py");
-        // Debian's own interpreter is the one that has python3-aiosmtpd.
+        // Only Debian's own interpreter has python3-aiosmtpd.
         let mut child = Command::new("/usr/bin/python3")
             .arg(script)
             .arg(folder.path())
@@ -37,7 +37,7 @@ impl Smtp {
         Smtp { child, folder, port }
     }
 
-    /// A server that sends its mails here.
+    /// Settings of a centralita server that sends its mails here.
     pub fn settings(&self) -> Settings {
         let more = format!(
             "[mail]\nsmtp = \"smtp+plain://127.0.0.1:{}\"\nfrom = \"pbx@example.com\"\nretry_seconds = 1\n",
@@ -46,7 +46,7 @@ impl Smtp {
         Settings { more, ..Settings::default() }
     }
 
-    /// The mail that came as the `number`th, from 1, once it is there.
+    /// The `number`th mail, from 1, once it has arrived.
     pub fn mail(&self, number: u32) -> String {
         let path = self.folder.path().join(format!("mail-{number}"));
         until(Duration::from_secs(40), "the mail arrives", || std::fs::read_to_string(&path).ok())

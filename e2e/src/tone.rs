@@ -1,38 +1,38 @@
-//! Hearing: which tone is in a stretch of recorded audio, and how loud.
+//! Audio analysis: frequency and level of a tone in recorded samples.
 
 use std::f64::consts::PI;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What every telephone here speaks: narrow-band audio.
+/// Sample rate of all phones here, in Hz: narrowband audio.
 pub const RATE: u32 = 8000;
 
-/// What was heard in a stretch of audio.
+/// Measurement of a stretch of audio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sound {
-    /// How many samples were looked at. None at all: not even packets came.
+    /// Number of measured samples; 0 if no packet arrived.
     pub samples: usize,
-    /// The strongest frequency, to 10 Hz.
+    /// The strongest frequency in Hz, to 10 Hz.
     pub hz: u32,
-    /// Level of the whole, relative to full scale; -100 for digital silence.
+    /// Level relative to full scale, in dB; -100 for digital silence.
     pub dbfs: f64,
-    /// Share of the power that lies in the strongest frequency: near one for a pure tone, small for noise or speech.
+    /// Share of the power in the strongest frequency: near 1 for a pure tone, small for noise or speech.
     pub purity: f64,
 }
 
 impl Sound {
-    /// Whether this is clearly the tone of `hz`: loud, pure, and at the right place.
+    /// Whether this is clearly the tone of `hz`: loud, pure, and at that frequency.
     pub fn is_tone(&self, hz: u32) -> bool {
         self.dbfs > -40.0 && self.purity > 0.6 && self.hz.abs_diff(hz) <= 10
     }
 
-    /// Whether a person would say that nothing is heard.
+    /// Whether it is silence to a human ear.
     pub fn is_silence(&self) -> bool {
         self.dbfs < -50.0
     }
 }
 
-/// Looks for the strongest frequency between 100 and 3,800 Hz.
+/// Find the strongest frequency between 100 and 3,800 Hz.
 pub fn measure(samples: &[i16]) -> Sound {
     let power: f64 =
         samples.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum::<f64>() / samples.len().max(1) as f64;
@@ -43,14 +43,14 @@ pub fn measure(samples: &[i16]) -> Sound {
     Sound { samples: samples.len(), hz, dbfs, purity: if power > 0.0 { strongest / power } else { 0.0 } }
 }
 
-/// The power at one frequency, averaged over stretches so short (50 ms) that a tone a few hertz beside it still counts.
+/// Power at one frequency, averaged over windows so short (50 ms) that a tone a few hertz off still counts.
 fn power_at(samples: &[i16], hz: f64) -> f64 {
     let stretches = samples.chunks_exact(400);
     let count = stretches.len().max(1) as f64;
     stretches.map(|stretch| goertzel(stretch, hz)).sum::<f64>() / count
 }
 
-/// The power at one frequency, by Goertzel's recurrence.
+/// Power at one frequency, by Goertzel's algorithm.
 fn goertzel(samples: &[i16], hz: f64) -> f64 {
     let coefficient = 2.0 * (2.0 * PI * hz / f64::from(RATE)).cos();
     let (mut one, mut two) = (0.0_f64, 0.0_f64);
@@ -69,7 +69,7 @@ pub fn sine(hz: u32, seconds: u32) -> Vec<i16> {
     (0..RATE * seconds).map(|n| (10_000.0 * (step * f64::from(n)).sin()) as i16).collect()
 }
 
-/// A mono WAV file of 16 bits.
+/// A mono WAV file, 16 bits per sample.
 pub fn wav(samples: &[i16]) -> Vec<u8> {
     let bytes = samples.len() as u32 * 2;
     let mut out = Vec::with_capacity(44 + bytes as usize);
@@ -85,8 +85,8 @@ pub fn wav(samples: &[i16]) -> Vec<u8> {
     out
 }
 
-/// The samples that a recording holds so far. The writer completes the header only when it closes the file, so its sizes are
-/// not looked at; a file without audio yet is empty.
+/// The samples that a recording contains so far. The writer completes the header when it closes the file, so the sizes in it are ignored; a file
+/// without audio yet is empty.
 pub fn recorded(path: &Path) -> Vec<i16> {
     let bytes = std::fs::read(path).unwrap_or_default();
     let data = bytes.windows(4).position(|window| window == b"data").map_or(bytes.len(), |at| at + 8);
@@ -94,7 +94,7 @@ pub fn recorded(path: &Path) -> Vec<i16> {
     data.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
-/// Prints sounds one below the other, for a failure's message.
+/// Print sounds one per line, for a failure message.
 pub fn list(sounds: &[Sound]) -> String {
     sounds.iter().fold(String::new(), |mut text, sound| {
         let _ = writeln!(text, "  {sound:?}");

@@ -1,4 +1,4 @@
-//! SIP by hand: bytes out, messages in, for what no well-behaved phone would say.
+//! Hand-written SIP for tests: bytes out, messages in.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -7,36 +7,36 @@ use std::time::{Duration, Instant};
 pub use crate::digest::Challenge;
 use crate::{Extension, Server};
 
-/// One end of a conversation with the server.
+/// A socket connected to the server.
 #[derive(Debug)]
 pub enum Wire {
     Udp { socket: UdpSocket, server: SocketAddr },
     Tcp { stream: TcpStream, held: Vec<u8> },
 }
 
-/// A message as it came.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub text: String,
 }
 
 impl Message {
-    /// The status of a response.
+    /// Status of a response.
     pub fn status(&self) -> Option<u16> {
         self.text.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
     }
 
-    /// The method of a request.
+    /// Method of a request.
     pub fn method(&self) -> Option<&str> {
         (!self.text.starts_with("SIP/2.0")).then(|| self.text.split(' ').next()).flatten()
     }
 
-    /// The first value of a header, by its long name.
+    /// First value of a header, by its long name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers(name).next()
     }
 
-    /// Every line of a header, by its long name.
+    /// All lines of a header, by its long name.
     pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
         let head = self.text.split("\r\n\r\n").next().unwrap_or_default();
         head.lines().skip(1).filter_map(move |line| {
@@ -47,10 +47,10 @@ impl Message {
 }
 
 impl Wire {
-    /// A UDP socket on a port of the kernel's choice.
+    /// A UDP socket on a port that the kernel chooses.
     ///
     /// # Panics
-    /// When the socket cannot be bound.
+    /// If the socket cannot be bound.
     pub fn udp(server: SocketAddr) -> Self {
         Self::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server)
     }
@@ -58,7 +58,7 @@ impl Wire {
     /// A UDP socket on this address.
     ///
     /// # Panics
-    /// When the socket cannot be bound.
+    /// If the socket cannot be bound.
     pub fn udp_from(local: SocketAddr, server: SocketAddr) -> Self {
         let socket = UdpSocket::bind(local).unwrap_or_else(|error| panic!("{local}: {error}"));
         Self::Udp { socket, server }
@@ -67,7 +67,7 @@ impl Wire {
     /// A TCP connection.
     ///
     /// # Panics
-    /// When the server does not take it.
+    /// If the server does not accept it.
     pub fn tcp(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).expect("the server takes connections");
         stream.set_nodelay(true).expect("no delay");
@@ -75,7 +75,7 @@ impl Wire {
     }
 
     /// # Panics
-    /// When there is no local address.
+    /// If the socket has no local address.
     pub fn local(&self) -> SocketAddr {
         match self {
             Self::Udp { socket, .. } => socket.local_addr(),
@@ -91,7 +91,7 @@ impl Wire {
         }
     }
 
-    /// Sends bytes as they stand. A connection that the server has closed swallows them.
+    /// Send bytes. Errors of a closed connection are ignored.
     pub fn send(&mut self, bytes: &[u8]) {
         match self {
             Self::Udp { socket, server } => {
@@ -103,7 +103,7 @@ impl Wire {
         }
     }
 
-    /// The next message, if one comes in time.
+    /// The next message, if one arrives in time.
     pub fn receive(&mut self, limit: Duration) -> Option<Message> {
         let deadline = Instant::now() + limit;
         loop {
@@ -138,7 +138,7 @@ impl Wire {
         }
     }
 
-    /// The next response that is not provisional.
+    /// The next final response.
     pub fn final_response(&mut self, limit: Duration) -> Option<Message> {
         let deadline = Instant::now() + limit;
         loop {
@@ -169,7 +169,7 @@ impl Wire {
     }
 }
 
-/// Takes one message off the front of a stream.
+/// Take one message from the front of a stream.
 fn take_message(held: &mut Vec<u8>) -> Option<Message> {
     while held.starts_with(b"\r\n") {
         held.drain(..2);
@@ -189,21 +189,21 @@ fn take_message(held: &mut Vec<u8>) -> Option<Message> {
     Some(Message { text: String::from_utf8_lossy(&whole).into_owned() })
 }
 
-/// What varies in a hand-written REGISTER.
+/// Variable parts of a hand-written REGISTER.
 #[derive(Debug, Clone)]
 pub struct Register<'a> {
     pub username: &'a str,
     pub password: &'a str,
-    /// Whose address is registered; the user's own where `None`.
+    /// The user whose address is registered; the own one if `None`.
     pub to: Option<&'a str>,
-    /// Header lines for contacts and expiry, each with its end of line.
+    /// Header lines for contacts and expiry, each with CRLF.
     pub contacts: String,
     pub call_id: String,
     pub cseq: u32,
 }
 
 impl<'a> Register<'a> {
-    /// Registers the phone's own address.
+    /// Register the phone's own address.
     pub fn of(extension: &'a Extension, wire: &Wire) -> Self {
         Self {
             username: &extension.username,
@@ -215,7 +215,7 @@ impl<'a> Register<'a> {
         }
     }
 
-    /// The request, with or without an answer to a challenge.
+    /// The request, with or without credentials.
     pub fn text(&self, wire: &Wire, authorization: Option<&str>) -> String {
         let credentials =
             authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
@@ -236,10 +236,10 @@ impl<'a> Register<'a> {
         )
     }
 
-    /// Sends it, answers the challenge, and gives the final answer.
+    /// Send it with authentication. Returns the final response.
     ///
     /// # Panics
-    /// When the server is silent or does not challenge.
+    /// If the server does not respond or does not challenge.
     #[track_caller]
     pub fn send(mut self, wire: &mut Wire) -> Message {
         let limit = Duration::from_secs(5);
@@ -254,10 +254,10 @@ impl<'a> Register<'a> {
     }
 }
 
-/// Registers a contact for a phone that will listen on `port`: from that very port, as the phone would.
+/// Register a contact for a phone that will listen on `port`, from that port, as the phone would.
 ///
 /// # Panics
-/// When the server refuses.
+/// If the server rejects it.
 #[track_caller]
 pub fn register_port(server: &Server, extension: &Extension, port: u16) {
     let mut wire = Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), server.sip());
@@ -265,7 +265,7 @@ pub fn register_port(server: &Server, extension: &Extension, port: u16) {
     assert_eq!(answer.status(), Some(200), "{}", answer.text);
 }
 
-/// A hand-written INVITE and what belongs to its transaction.
+/// A hand-written INVITE and the parameters of its transaction.
 #[derive(Debug, Clone)]
 pub struct Invite {
     pub uri: String,
@@ -284,7 +284,7 @@ impl Invite {
         }
     }
 
-    /// The request under this CSeq, with or without an answer to a challenge.
+    /// The request with this CSeq, with or without credentials.
     pub fn text(&self, cseq: u32, authorization: Option<&str>) -> String {
         let body = format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0\r\n",
@@ -296,7 +296,7 @@ impl Invite {
         self.request("INVITE", cseq, "", &more, &body)
     }
 
-    /// The ACK of a refusal: in the transaction of its INVITE (RFC 3261 §17.1.1.3).
+    /// The ACK of an error response: in the transaction of its INVITE (RFC 3261 §17.1.1.3).
     pub fn ack(&self, cseq: u32, refusal: &Message) -> String {
         let tag = refusal.header("To").and_then(|to| to.split_once(";tag=")).map_or("", |(_, tag)| tag);
         self.request("ACK", cseq, &format!(";tag={tag}"), "", "")
@@ -319,7 +319,7 @@ impl Invite {
     }
 }
 
-/// An OPTIONS as a monitor would send it.
+/// An OPTIONS as a monitoring system sends it.
 pub fn options(wire: &Wire, number: u32) -> String {
     let (transport, local) = (wire.transport(), wire.local());
     format!(
@@ -330,7 +330,7 @@ pub fn options(wire: &Wire, number: u32) -> String {
     )
 }
 
-/// Whether the server answers an OPTIONS, over UDP, within a second. Datagrams get lost; three are sent.
+/// Whether the server answers an OPTIONS over UDP within a second. Datagrams may be lost, so three are sent.
 pub fn alive(server: SocketAddr) -> bool {
     let mut wire = Wire::udp(server);
     (1..=3).any(|number| {

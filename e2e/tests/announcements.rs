@@ -1,4 +1,4 @@
-//! Recurring calls that say something, with real phones: who answers hears it, and where nobody does it lies in the mailbox (S86).
+//! Recurring calls with an announcement, with real phones: the callee hears it, and without an answer it goes to the mailbox (S86).
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use e2e::tone::{self, RATE};
 use e2e::{Account, Extension, Phone, Scratch, Server, soon, until};
 use serde_json::{Value, json};
 
-/// What the sound of these tests is: a tone that no phone here speaks.
+/// Frequency in Hz of the sound in these tests: no phone here sends it.
 const SOUND: u32 = 1_300;
 const PHONE: u32 = 440;
 
-/// A sound of the extension: seconds of a tone.
+/// Upload a sound of the extension: seconds of a tone.
 fn sound(server: &Server, extension: &Extension, seconds: u32) -> String {
     let path = format!("/api/v1/voip/extensions/{}/sounds?name=Tone", extension.id);
     let wav = tone::wav(&tone::sine(SOUND, seconds));
@@ -21,12 +21,12 @@ fn sound(server: &Server, extension: &Extension, seconds: u32) -> String {
     sent["sound"]["id"].as_str().expect("an id").to_owned()
 }
 
-/// Due in a moment.
+/// Due in a few seconds.
 fn soon_due() -> u64 {
     now() / 1_000_000 + 3
 }
 
-/// The call of a run, once it is over.
+/// The call of a run, once it has ended.
 fn call_of(server: &Server, extension: &Extension, run: &Value) -> Value {
     let path = format!("/api/v1/opensips/call/{}", run["sessionId"].as_str().expect("its call"));
     until(Duration::from_secs(15), "the call is over", || {
@@ -36,7 +36,7 @@ fn call_of(server: &Server, extension: &Extension, run: &Value) -> Value {
 }
 
 #[test]
-fn who_answers_hears_the_sound_and_the_call_ends() {
+fn the_callee_hears_the_sound_and_the_call_ends() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let phone = Phone::registered("bob", PHONE, &Account::of(&bob, server.sip()));
@@ -50,9 +50,9 @@ fn who_answers_hears_the_sound_and_the_call_ends() {
     let call = call_of(&server, &alice, &run);
     assert_eq!((&call["fromNumber"], &call["toNumber"]), (&json!("1001"), &json!("1002")), "{call}");
 
-    // A prompt of the server's own is speech: loud, and no tone.
+    // A built-in prompt is speech: audible, and not a tone.
     let said = json!({"action": "play", "promptId": "greeting"});
-    let mut ear = phone.ear();
+    let mut ear = phone.audio_probe();
     let id = plan_with(&server, &alice, "1002", soon_due(), said);
     until(Duration::from_secs(20), "speech is heard", || {
         let heard = ear.listen(RATE as usize / 2, Duration::from_secs(1));
@@ -71,7 +71,7 @@ fn who_answers_hears_the_sound_and_the_call_ends() {
 }
 
 #[test]
-fn where_nobody_answers_the_mailbox_gets_the_sound_as_a_message() {
+fn without_an_answer_the_mailbox_gets_the_sound_as_a_message() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     server.with_voicemail(&bob);
@@ -101,14 +101,14 @@ fn where_nobody_answers_the_mailbox_gets_the_sound_as_a_message() {
         samples.len()
     );
     assert_eq!(call_of(&server, &alice, &run)["toNumber"], "1002");
-    // The process dies, and the message stays.
+    // The process is killed; the message survives.
     let mut server = server;
     server.restart();
     assert_eq!(server.http(Some(&bob.key)).get(&path).expect(200)["total"], 1);
 }
 
 #[test]
-fn a_sound_that_a_call_plays_stays_and_a_busy_phone_hears_nothing() {
+fn a_sound_in_use_cannot_be_deleted_and_a_busy_phone_hears_nothing() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut phone = Raw::new(&server, &bob);

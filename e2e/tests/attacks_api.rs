@@ -1,4 +1,4 @@
-//! The API in the hands of somebody with a key of his own, or with none: what is others', what is secret, what is nonsense.
+//! Attacks on the API with a user's key or without any: access to other users' data, secrets, and invalid input.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use e2e::{Server, Settings, until};
 use serde_json::{Value, json};
 
 #[test]
-fn what_belongs_to_another_is_as_good_as_missing() {
+fn resources_of_other_users_are_not_accessible() {
     // security.md row 21
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -39,7 +39,7 @@ fn what_belongs_to_another_is_as_good_as_missing() {
         let missing = path.replace(&bob.id, "ext_none").replace(&call, "call_none").replace(&key, "key_none");
         let missing = mine.send(method, &missing, "application/json", body.as_ref()).expect("an answer");
         assert_eq!(foreign.status, 404, "{method} {path}: {}", foreign.body);
-        // The refusal names the id that was asked for, and says nothing else.
+        // The error names the requested id and nothing else.
         let plain = |body: &str| {
             let ids =
                 [&bob.id, &call, &key].into_iter().fold(body.to_owned(), |body, id| body.replace(id, "ID"));
@@ -51,7 +51,7 @@ fn what_belongs_to_another_is_as_good_as_missing() {
         };
         assert_eq!(plain(&foreign.body), plain(&missing.body), "{method} {path}");
     }
-    // By name it is forbidden.
+    // By name it is 403.
     for (method, path, body) in [
         ("GET", format!("/api/v1/voip/extensions/user/user_of_{}", bob.number), None),
         ("GET", format!("/api/v1/keys?userId=user_of_{}", bob.number), None),
@@ -79,13 +79,13 @@ fn what_belongs_to_another_is_as_good_as_missing() {
     assert_eq!(seen["calls"].as_array().map(Vec::len), Some(0), "{seen}");
     let seen = mine.get("/api/v1/keys").expect(200).to_string();
     assert!(!seen.contains(&key) && !seen.contains("user_of_1002"), "{seen}");
-    // Nothing was done.
+    // No change was made.
     let listed = theirs.get(&format!("/api/v1/voip/extensions/{}", bob.id)).expect(200);
     assert_eq!(listed["extension"]["displayName"], "Phone 1002");
 }
 
 #[test]
-fn a_narrow_key_stays_narrow_and_a_revoked_one_is_dead_at_once() {
+fn a_limited_key_cannot_gain_permissions_and_a_revoked_one_is_rejected_at_once() {
     // security.md rows 19 and 21
     let server = Server::start();
     let alice = server.key_for("alice");
@@ -128,7 +128,7 @@ fn a_narrow_key_stays_narrow_and_a_revoked_one_is_dead_at_once() {
     }
 }
 
-/// An HTTP request by hand; the status of its answer.
+/// Send an HTTP request as bytes. Returns the status.
 fn raw_http(server: &Server, text: &[u8]) -> Option<u16> {
     let mut stream = TcpStream::connect(server.http_address()).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
@@ -145,7 +145,7 @@ fn raw_http(server: &Server, text: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn no_body_makes_us_fail() {
+fn no_request_body_gives_a_5xx() {
     // security.md row 23
     let server = Server::start();
     let alice = server.extension("1001");
@@ -205,7 +205,7 @@ fn no_body_makes_us_fail() {
         post(call, "Content-Type: application/json\r\nContent-Encoding: gzip\r\n", b"\x1f\x8b\x08"),
         Some(415)
     );
-    // Heads that are none.
+    // Invalid request heads.
     for text in [
         &b"GET / HTTP/9.9\r\n\r\n"[..],
         b"GET /api/v1/calls\r\n\r\n",
@@ -266,8 +266,8 @@ fn no_body_makes_us_fail() {
 }
 
 #[test]
-fn help_cannot_be_called_by_the_api_whatever_else_stands_in_the_way() {
-    // security.md row 31: policy comes before limits.
+fn emergency_numbers_cannot_be_called_by_the_api() {
+    // security.md row 31: the dial policy comes before the limits.
     let more = "[limits]\ncalls_per_user = 1\nrequests_per_minute = 100000\n".to_owned();
     let server = Server::with(Settings { more, ..Settings::default() });
     let alice = server.extension("1001");
@@ -311,7 +311,7 @@ fn help_cannot_be_called_by_the_api_whatever_else_stands_in_the_way() {
 }
 
 #[test]
-fn a_click_to_call_shows_nobody_else_s_number() {
+fn a_click_to_call_cannot_show_another_users_number() {
     // security.md row 30
     let server = Server::start();
     let (alice, bob, carol) = (server.extension("1001"), server.extension("1002"), server.extension("1003"));
@@ -342,7 +342,7 @@ fn a_click_to_call_shows_nobody_else_s_number() {
     }
 }
 
-/// Every file below a folder that holds one of the secrets.
+/// All files below a directory that contain one of the secrets.
 fn search(folder: &Path, secrets: &[(String, Vec<u8>)], found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
@@ -363,7 +363,7 @@ fn note(place: &str, bytes: &[u8], secrets: &[(String, Vec<u8>)], found: &mut Ve
 }
 
 #[test]
-fn the_process_leaves_no_core() {
+fn the_process_writes_no_core_dump() {
     // security.md row 20
     let server = Server::start();
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("the kernel tells");
@@ -375,7 +375,7 @@ fn the_process_leaves_no_core() {
 #[test]
 fn ten_planted_secrets_are_found_nowhere() {
     // security.md row 20
-    // Whatever may be said in the log is said, what libraries say too.
+    // With the most verbose logging, including that of libraries.
     let more = "[log]\nlevel = \"trace,sqlx=trace,hyper=trace\"\n".to_owned();
     let mut server = Server::with(Settings { more, ..Settings::default() });
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -407,7 +407,7 @@ fn ten_planted_secrets_are_found_nowhere() {
     assert_eq!(server.http(Some(&revoked)).get("/api/v1/keys").status, 401);
     let typo = format!("{}TypedWrongly", &bob.key[..20]);
     assert_eq!(server.http(Some(&typo)).get("/api/v1/keys").status, 401);
-    // A call, whose digest is written in a folded line.
+    // A call whose credentials are in a folded header.
     let (mut a, mut b) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
     b.register();
     let body = a.sdp();
@@ -424,12 +424,12 @@ fn ten_planted_secrets_are_found_nowhere() {
     let invite = b.expect_request("INVITE");
     b.answer(&invite, 200, "", &b.sdp());
     let ok = a.expect_final("INVITE");
-    let mut side = a.confirm(&dialling, &ok);
+    let mut side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     a.hang_up(&mut side);
     let bye = b.expect_request("BYE");
     b.answer(&bye, 200, "", "");
-    // Wrong passwords and wrong digests.
+    // Wrong passwords and wrong digest responses.
     let challenge: Challenge = a.challenge();
     let wrong = challenge.answer(&alice.username, "PlantedWrongPassword", "REGISTER", "sip:localhost", 1);
     let wrong_response = wrong

@@ -1,10 +1,10 @@
-//! Strangers, and phones with bad manners, inside and around calls of others.
+//! Attacks on dialogs of other users: by unauthenticated peers and by misbehaving phones.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use e2e::Server;
-use e2e::raw::{LIMIT, Raw, Side, body_of, rtp_address};
+use e2e::raw::{DialogSide, LIMIT, Raw, body_of, rtp_address};
 use e2e::wire::Message;
 
 /// Two registered phones.
@@ -16,11 +16,11 @@ fn phones(server: &Server) -> (Raw, Raw) {
     (a, b)
 }
 
-fn stranger(server: &Server, last: u8) -> Raw {
+fn unknown_peer(server: &Server, last: u8) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), server.sip(), "stranger", "")
 }
 
-/// The same line with another tag.
+/// The same header with another tag.
 fn retagged(line: &str, tag: &str) -> String {
     format!("{};tag={tag}", line.split(";tag=").next().unwrap_or_default())
 }
@@ -29,27 +29,27 @@ fn untagged(line: &str) -> String {
     line.split(";tag=").next().unwrap_or_default().to_owned()
 }
 
-fn status_of(raw: &mut Raw, method: &str, side: &Side, more: &str, body: &str) -> Option<u16> {
-    let mut side = Side { cseq: side.cseq + 50, ..side.clone() };
-    let text = raw.within(&mut side, method, more, body);
+fn status_of(raw: &mut Raw, method: &str, side: &DialogSide, more: &str, body: &str) -> Option<u16> {
+    let mut side = DialogSide { cseq: side.cseq + 50, ..side.clone() };
+    let text = raw.in_dialog_request(&mut side, method, more, body);
     raw.exchange(&text).and_then(|answer| answer.status())
 }
 
 #[test]
-fn half_right_tags_end_nothing_and_change_nothing() {
+fn requests_with_partly_right_tags_neither_end_nor_change_a_call() {
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
     let mut up = a.call(&b);
-    let mut thief = stranger(&server, 1);
+    let mut attacker = unknown_peer(&server, 1);
     let side = up.caller.clone();
     let wrong = [
-        Side { local: retagged(&side.local, "guess"), ..side.clone() },
-        Side { remote: retagged(&side.remote, "guess"), ..side.clone() },
-        Side { local: untagged(&side.local), ..side.clone() },
-        Side { call_id: "guess".to_owned(), ..side.clone() },
-        Side { local: side.remote.clone(), remote: side.local.clone(), ..side.clone() },
-        Side { remote: up.callee.remote.clone(), ..side.clone() },
-        Side { local: up.callee.local.clone(), ..side.clone() },
+        DialogSide { local: retagged(&side.local, "guess"), ..side.clone() },
+        DialogSide { remote: retagged(&side.remote, "guess"), ..side.clone() },
+        DialogSide { local: untagged(&side.local), ..side.clone() },
+        DialogSide { call_id: "guess".to_owned(), ..side.clone() },
+        DialogSide { local: side.remote.clone(), remote: side.local.clone(), ..side.clone() },
+        DialogSide { remote: up.callee.remote.clone(), ..side.clone() },
+        DialogSide { local: up.callee.local.clone(), ..side.clone() },
     ];
     let sdp = a.sdp();
     let kind = "Content-Type: application/sdp\r\n";
@@ -58,29 +58,29 @@ fn half_right_tags_end_nothing_and_change_nothing() {
             [("BYE", ""), ("INVITE", sdp.as_str()), ("UPDATE", sdp.as_str()), ("INFO", ""), ("PRACK", "")]
         {
             let more = if body.is_empty() { "" } else { kind };
-            for source in [&mut thief, &mut a] {
+            for source in [&mut attacker, &mut a] {
                 let status = status_of(source, method, wrong, more, body);
-                // A request without a From-tag may be malformed in its own right.
+                // A request without a From tag may be rejected as malformed.
                 assert!(matches!(status, Some(400 | 401 | 481)), "{method} with wrong parts {n}: {status:?}");
             }
         }
     }
-    // Without a To-tag it is another call, and asks for a password.
-    let fresh = Side { remote: untagged(&side.remote), ..side.clone() };
-    assert_eq!(status_of(&mut thief, "INVITE", &fresh, kind, &sdp), Some(401));
-    assert_eq!(status_of(&mut thief, "BYE", &fresh, "", ""), Some(481));
+    // Without a To tag it is a new call, which is challenged.
+    let fresh = DialogSide { remote: untagged(&side.remote), ..side.clone() };
+    assert_eq!(status_of(&mut attacker, "INVITE", &fresh, kind, &sdp), Some(401));
+    assert_eq!(status_of(&mut attacker, "BYE", &fresh, "", ""), Some(481));
     a.still_up(&mut up.caller);
     b.still_up(&mut up.callee);
     a.hang_up(&mut up.caller);
 }
 
 #[test]
-fn right_tags_from_another_host_must_prove_who_they_are() {
+fn requests_with_right_tags_from_another_host_are_challenged() {
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
     let mut up = a.call(&b);
-    let mut thief = stranger(&server, 11);
-    let sdp = thief.sdp();
+    let mut attacker = unknown_peer(&server, 11);
+    let sdp = attacker.sdp();
     let kind = "Content-Type: application/sdp\r\n";
     for side in [&up.caller, &up.callee] {
         for (method, more, body) in [
@@ -89,53 +89,53 @@ fn right_tags_from_another_host_must_prove_who_they_are() {
             ("INFO", "", ""),
             ("BYE", "", ""),
         ] {
-            let status = status_of(&mut thief, method, side, more, body);
+            let status = status_of(&mut attacker, method, side, more, body);
             assert!(matches!(status, Some(401 | 403 | 481)), "{method} from another host: {status:?}");
         }
     }
-    // Nor does the signalling turn to it.
+    // The signalling does not move to its address either.
     a.drain();
     b.drain();
     a.still_up(&mut up.caller);
     b.still_up(&mut up.callee);
-    // A phone that has really moved proves it, and goes on.
+    // A phone that has really moved authenticates, and the call continues.
     let mut moved = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 12)), server.sip(), &a.user, &a.password);
     let body = moved.sdp();
-    let first = moved.within(&mut up.caller, "INVITE", kind, &body);
+    let first = moved.in_dialog_request(&mut up.caller, "INVITE", kind, &body);
     let refusal = moved.exchange(&first).expect("an answer");
     assert_eq!(refusal.status(), Some(401), "{}", refusal.text);
-    moved.acknowledge(&first, &refusal);
+    moved.ack_error(&first, &refusal);
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&moved.user, &moved.password, "INVITE", &up.caller.target, 1);
     let more = format!("{kind}Authorization: {value}\r\n");
-    let second = moved.within(&mut up.caller, "INVITE", &more, &body);
+    let second = moved.in_dialog_request(&mut up.caller, "INVITE", &more, &body);
     let ok = moved.exchange(&second).expect("an answer");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let Side { call_id, local, remote, target, cseq, .. } = up.caller.clone();
+    let DialogSide { call_id, local, remote, target, cseq, .. } = up.caller.clone();
     let ack = moved.request("ACK", &target, &local, &remote, &call_id, cseq, "", "");
     moved.send(ack.as_bytes());
     b.hang_up(&mut up.callee);
     let bye = moved.expect_request("BYE");
     moved.answer(&bye, 200, "", "");
-    // But nobody proves it for another.
+    // But it cannot authenticate for the other phone.
     let mut up = a.call(&b);
     let (user, password) = (b.user.clone(), b.password.clone());
     let mut other = Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 13)), server.sip(), &user, &password);
-    let first = other.within(&mut up.caller.clone(), "BYE", "", "");
+    let first = other.in_dialog_request(&mut up.caller.clone(), "BYE", "", "");
     let refusal = other.exchange(&first).expect("an answer");
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&user, &password, "BYE", &up.caller.target, 1);
-    let mut later = Side { cseq: up.caller.cseq + 5, ..up.caller.clone() };
-    let second = other.within(&mut later, "BYE", &format!("Authorization: {value}\r\n"), "");
+    let mut later = DialogSide { cseq: up.caller.cseq + 5, ..up.caller.clone() };
+    let second = other.in_dialog_request(&mut later, "BYE", &format!("Authorization: {value}\r\n"), "");
     assert!(matches!(other.exchange(&second).and_then(|a| a.status()), Some(403 | 481)));
     a.still_up(&mut up.caller);
     a.hang_up(&mut up.caller);
 }
 
 #[test]
-fn strangers_cannot_cancel_or_acknowledge_what_is_not_theirs() {
+fn unknown_peers_cannot_cancel_or_acknowledge_other_calls() {
     let server = Server::start();
     let (mut a, b) = phones(&server);
     let body = a.sdp();
@@ -152,27 +152,27 @@ fn strangers_cannot_cancel_or_acknowledge_what_is_not_theirs() {
             dialling.uri, dialling.from, dialling.uri, dialling.call_id
         )
     };
-    // A wrong branch, from the caller itself and from a stranger; then every part right, but from another host.
+    // A wrong branch, from the caller itself and from another host; then all parts right, but from another host.
     let wrong = via.replace("branch=z9hG4bK", "branch=z9hG4bKno");
     let no_branch = via.replace("branch=z9hG4bK", "x=");
-    for (text, thief) in [
-        (cancel(&wrong, "2"), stranger(&server, 1)),
-        (cancel(&no_branch, "2"), stranger(&server, 1)),
-        (cancel(&wrong.replace(&a.local().port().to_string(), "1"), "2"), stranger(&server, 1)),
-        (cancel(&via, "2"), stranger(&server, 14)),
+    for (text, attacker) in [
+        (cancel(&wrong, "2"), unknown_peer(&server, 1)),
+        (cancel(&no_branch, "2"), unknown_peer(&server, 1)),
+        (cancel(&wrong.replace(&a.local().port().to_string(), "1"), "2"), unknown_peer(&server, 1)),
+        (cancel(&via, "2"), unknown_peer(&server, 14)),
     ] {
-        thief.send(text.as_bytes());
-        let answer = thief.receive(LIMIT).expect("an answer to CANCEL");
+        attacker.send(text.as_bytes());
+        let answer = attacker.receive(LIMIT).expect("an answer to CANCEL");
         assert!(matches!(answer.status(), Some(400 | 481)), "{text}\n{}", answer.text);
     }
     a.send(cancel(&wrong, "2").as_bytes());
     assert_eq!(a.expect_final("CANCEL").status(), Some(481));
-    // The phone still rings, and the call comes up.
+    // The phone still rings, and the call is established.
     b.answer(&invite, 200, "", &b.sdp());
     let ok = a.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    // ACKs by the thousand, from strangers and from others, do not confirm it for us or hurt.
-    let thief = stranger(&server, 14);
+    // Thousands of ACKs, from unknown peers and from other users, neither confirm the call nor disturb it.
+    let attacker = unknown_peer(&server, 14);
     for n in 0..2_000 {
         let tag = if n % 2 == 0 { "guess".to_owned() } else { format!("{n}") };
         let text = format!(
@@ -180,11 +180,11 @@ fn strangers_cannot_cancel_or_acknowledge_what_is_not_theirs() {
              To: <{}>;tag={tag}\r\nCall-ID: {}\r\nCSeq: {n} ACK\r\nContent-Length: 0\r\n\r\n",
             dialling.uri, dialling.from, dialling.uri, dialling.call_id
         );
-        thief.send(text.as_bytes());
+        attacker.send(text.as_bytes());
     }
-    let mut side = a.confirm(&dialling, &ok);
+    let mut side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
-    assert!(thief.drain().is_empty(), "an ACK is never answered");
+    assert!(attacker.drain().is_empty(), "an ACK is never answered");
     a.still_up(&mut side);
     a.hang_up(&mut side);
 }
@@ -196,14 +196,14 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
     let carol = server.extension("1003");
     let mut c = Raw::new(&server, &carol);
     let mut up = a.call(&b);
-    // The same Call-ID and From-tag, other credentials.
-    let Side { call_id, local, .. } = up.caller.clone();
+    // The same Call-ID and From tag with other credentials.
+    let DialogSide { call_id, local, .. } = up.caller.clone();
     let (uri, number) = (format!("sip:{}@localhost", b.number), b.number.clone());
     let contact = format!("Contact: <sip:c@{}>\r\n", c.local());
     let first = c.request("INVITE", &uri, &local, &format!("<{uri}>"), &call_id, 7, &contact, "");
     let refusal = c.exchange(&first).expect("an answer");
     assert_eq!(refusal.status(), Some(401), "{}", refusal.text);
-    c.acknowledge(&first, &refusal);
+    c.ack_error(&first, &refusal);
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&c.user, &c.password, "INVITE", &uri, 1);
@@ -213,14 +213,14 @@ fn an_invite_with_the_identifiers_of_another_call_is_a_call_of_its_own() {
         c.request("INVITE", &uri, &local, &format!("<sip:{number}@localhost>"), &call_id, 8, &more, &body);
     c.send(text.as_bytes());
     let invite = b.expect_request("INVITE");
-    // Whatever its From says, the called one is told who proved a password.
+    // Whatever its From says, the callee sees the authenticated user.
     let from = invite.header("From").expect("a From");
     assert!(from.contains("1003") && !from.contains(&a.user), "{from}");
     assert_ne!(invite.header("Call-ID"), Some(up.callee.call_id.as_str()));
     b.answer(&invite, 486, "", "");
     let refused = c.expect_final("INVITE");
     assert_eq!(refused.status(), Some(486), "{}", refused.text);
-    c.acknowledge(&text, &refused);
+    c.ack_error(&text, &refused);
     b.drain();
     a.still_up(&mut up.caller);
     b.still_up(&mut up.callee);
@@ -245,35 +245,35 @@ fn a_phone_that_challenges_us_gets_no_credentials() {
         b.answer(&invite, status, asks, "");
         b.expect_request("ACK");
         let refused = a.expect_final("INVITE");
-        a.acknowledge(&dialling.text, &refused);
+        a.ack_error(&dialling.text, &refused);
         let after = b.drain();
         assert!(after.iter().all(|m| m.method() == Some("ACK")), "no second try: {after:#?}");
-        // A challenge that we passed on would make the caller's phone compute an answer for the called one.
+        // If we forwarded a challenge, the caller's phone would compute a response for the callee.
         assert!(
             !refused.text.contains("Authenticate") && !matches!(refused.status(), Some(401 | 407)),
             "{}",
             refused.text
         );
     }
-    // The same to our BYE.
+    // The same for our BYE.
     let mut up = a.call(&b);
     a.hang_up(&mut up.caller);
     let bye = b.expect_request("BYE");
     b.answer(&bye, 407, "Proxy-Authenticate: Digest realm=\"localhost\", nonce=\"abc\"\r\n", "");
-    let again = stranger(&server, 1);
+    let again = unknown_peer(&server, 1);
     assert!(e2e::wire::alive(again.server));
     let after = b.drain();
     assert!(!after.iter().any(|m| m.text.contains("uthorization:")), "{after:#?}");
 }
 
 #[test]
-fn nothing_is_relayed_for_anybody() {
+fn no_request_is_relayed() {
     // security.md row 8
     let server = Server::start();
     let (mut a, b) = phones(&server);
-    let trap = stranger(&server, 15);
+    let trap = unknown_peer(&server, 15);
     let there = trap.local();
-    let mut thief = stranger(&server, 1);
+    let mut attacker = unknown_peer(&server, 1);
     for method in ["INVITE", "OPTIONS", "MESSAGE", "BYE", "REGISTER", "SUBSCRIBE", "ACK", "CANCEL", "NOTIFY"]
     {
         for (uri, route) in [
@@ -282,12 +282,12 @@ fn nothing_is_relayed_for_anybody() {
             (format!("sip:x@{there}"), format!("Route: <sip:{};lr>, <sip:{there};lr>\r\n", server.sip())),
             (format!("sip:{}@localhost;maddr={}", b.number, there.ip()), String::new()),
         ] {
-            let (from, id) = (thief.from_line(), thief.fresh());
-            let text = thief.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, &route, "");
-            thief.send(text.as_bytes());
+            let (from, id) = (attacker.from_line(), attacker.fresh());
+            let text = attacker.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, &route, "");
+            attacker.send(text.as_bytes());
         }
     }
-    // Nor for those who have a password: a preloaded Route counts for nothing, a foreign domain is refused.
+    // Nor for authenticated users: a preloaded Route is ignored, and a foreign domain is rejected.
     let sdp = a.sdp();
     let kind = "Content-Type: application/sdp\r\n";
     for uri in [
@@ -304,10 +304,10 @@ fn nothing_is_relayed_for_anybody() {
     a.send(dialling.text.as_bytes());
     let invite = b.expect_request("INVITE");
     assert!(!invite.text.contains(&there.to_string()), "{}", invite.text);
-    // The called phone says the same of itself: our ACK and BYE come to it.
+    // The callee's Contact does the same: our ACK and BYE still go to its own address.
     b.answer(&invite, 200, &format!("Record-Route: <sip:{there};lr>\r\n"), &b.sdp());
     let ok = a.expect_final("INVITE");
-    let side = a.confirm(&dialling, &ok);
+    let side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     let calls = server.calls();
     let id = calls[0]["sessionId"].as_str().expect("an id");
@@ -321,7 +321,7 @@ fn nothing_is_relayed_for_anybody() {
 }
 
 #[test]
-fn a_caller_is_called_what_it_proved_to_be() {
+fn the_caller_id_is_the_authenticated_user() {
     // security.md row 30
     let server = Server::start();
     let (mut a, b) = phones(&server);
@@ -339,7 +339,7 @@ fn a_caller_is_called_what_it_proved_to_be() {
     assert!(!invite.text.contains("mallory") && !invite.text.contains("15550100199"), "{}", invite.text);
     let from = invite.header("From").expect("a From");
     assert!(from.contains("sip:1001@"), "{from}");
-    // What the called one says of itself in its refusal does not come back either.
+    // The callee's header values in its rejection are not forwarded either.
     b.answer(
         &invite,
         486,
@@ -348,14 +348,14 @@ fn a_caller_is_called_what_it_proved_to_be() {
     );
     let refused = a.expect_final("INVITE");
     assert!(!refused.text.contains("evil") && !refused.text.contains("X-Evil"), "{}", refused.text);
-    a.acknowledge(&dialling.text, &refused);
-    // From of another account, with one's own password.
+    a.ack_error(&dialling.text, &refused);
+    // From of another account, with the own password.
     let uri = format!("sip:{}@localhost", b.number);
     let (from, id) = (format!("\"Bob\" <sip:{}@localhost>;tag=1", b.user), a.fresh());
     let contact = format!("Contact: <sip:x@{}>\r\n", a.local());
     let first = a.request("INVITE", &uri, &from, &format!("<{uri}>"), &id, 1, &contact, "");
     let refusal = a.exchange(&first).expect("a challenge");
-    a.acknowledge(&first, &refusal);
+    a.ack_error(&first, &refusal);
     let challenge =
         refusal.header("WWW-Authenticate").and_then(e2e::wire::Challenge::parse).expect("a challenge");
     let value = challenge.answer(&a.user, &a.password, "INVITE", &uri, 1);
@@ -368,12 +368,12 @@ fn a_caller_is_called_what_it_proved_to_be() {
     assert!(rtp_address(&body_of(&invite)).port() > 0);
     b.answer(&invite, 486, "", "");
     let refused = a.expect_final("INVITE");
-    a.acknowledge(&text, &refused);
+    a.ack_error(&text, &refused);
 }
 
 #[test]
-fn a_register_that_is_sent_again_a_second_later_changes_nothing() {
-    // security.md row 3: the phone has left; what was sniffed does not bring it back.
+fn a_replayed_register_changes_nothing() {
+    // security.md row 3: the phone has unregistered; a replayed REGISTER does not restore its binding.
     let server = Server::start();
     let alice = server.extension("1001");
     let mut phone = Raw::new(&server, &alice);
@@ -386,8 +386,8 @@ fn a_register_that_is_sent_again_a_second_later_changes_nothing() {
     assert_eq!(phone.exchange(&text).and_then(|a| a.status()), Some(200));
     let wiped = phone.register_with(&to, "Contact: *\r\nExpires: 0\r\n");
     assert_eq!((wiped.status(), wiped.headers("Contact").count()), (Some(200), 0));
-    let thief = stranger(&server, 16);
-    for source in [&thief, &phone] {
+    let attacker = unknown_peer(&server, 16);
+    for source in [&attacker, &phone] {
         source.send(text.as_bytes());
         source.receive(LIMIT).expect("an answer");
         let path = format!("/api/v1/voip/extensions/{}", alice.id);
@@ -397,7 +397,7 @@ fn a_register_that_is_sent_again_a_second_later_changes_nothing() {
 }
 
 #[test]
-fn an_info_carries_digits_to_the_other_phone_and_nothing_else() {
+fn an_info_forwards_digits_to_the_other_phone_and_nothing_else() {
     // security.md row 26
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
@@ -411,12 +411,12 @@ fn an_info_carries_digits_to_the_other_phone_and_nothing_else() {
         ("message/sipfrag", "SIP/2.0 200 OK\r\n"),
         ("application/dtmf", &"5".repeat(5_000)),
     ] {
-        let text = a.within(&mut up.caller, "INFO", &format!("Content-Type: {kind}\r\n"), body);
+        let text = a.in_dialog_request(&mut up.caller, "INFO", &format!("Content-Type: {kind}\r\n"), body);
         let answer = a.exchange(&text).expect("an answer");
         assert!(matches!(answer.status(), Some(200 | 400 | 415)), "{kind}: {}", answer.text);
     }
     let digit = "Signal=5\r\nDuration=160\r\n";
-    let text = a.within(&mut up.caller, "INFO", "Content-Type: application/dtmf-relay\r\n", digit);
+    let text = a.in_dialog_request(&mut up.caller, "INFO", "Content-Type: application/dtmf-relay\r\n", digit);
     assert_eq!(a.exchange(&text).and_then(|answer| answer.status()), Some(200));
     let info = b.expect_request("INFO");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Much, and from nobody: what it costs us, what comes of it for others, and whether it can be aimed at somebody.
+//! Floods from unauthenticated sources: their cost, their effect on other users, and amplification towards a victim.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,11 +9,11 @@ use e2e::wire::{Message, alive};
 use e2e::{Server, until};
 use serde_json::json;
 
-fn stranger(server: &Server, last: u8) -> Raw {
+fn unknown_peer(server: &Server, last: u8) -> Raw {
     Raw::at(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), server.sip(), "x", "")
 }
 
-/// Kilobytes that the process keeps in memory.
+/// Resident memory of the process in kilobytes.
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a status");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
@@ -21,10 +21,10 @@ fn resident(server: &Server) -> u64 {
 }
 
 #[test]
-fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much() {
-    // security.md row 12: as short as requests can be, in both forms.
+fn responses_to_unauthenticated_requests_amplify_at_most_threefold() {
+    // security.md row 12: the shortest possible requests, in long and compact form.
     let server = Server::start();
-    let raw = stranger(&server, 31);
+    let raw = unknown_peer(&server, 31);
     let port = raw.local().port();
     let mut requests: Vec<Vec<u8>> = Vec::new();
     for method in [
@@ -86,7 +86,7 @@ fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much(
     let mut worst = (0.0, String::new(), String::new());
     for request in &requests {
         raw.send(request);
-        // What follows is answered after it.
+        // A request behind them is answered after them.
         let marker = e2e::wire::options(&e2e::wire::Wire::udp(server.sip()), port.into());
         let marker = marker.replacen("SIP/2.0/UDP 127.0.0.1", "SIP/2.0/UDP 127.0.0.31", 1);
         raw.send(marker.as_bytes());
@@ -110,43 +110,43 @@ fn nothing_that_a_stranger_sends_is_answered_with_more_than_three_times_as_much(
 }
 
 #[test]
-fn an_invite_that_nobody_acknowledges_is_answered_once() {
-    // security.md row 12: at most six times the request, repetitions included.
+fn a_challenge_without_ack_is_not_retransmitted() {
+    // security.md row 12: at most six times the bytes of the request, including retransmissions.
     let server = Server::start();
-    let mut raw = stranger(&server, 32);
-    let mut asked = 0;
+    let mut raw = unknown_peer(&server, 32);
+    let mut sent_bytes = 0;
     for n in 0..20 {
         let (from, id) = (raw.from_line(), raw.fresh());
         let uri = format!("sip:{}@localhost", 1001 + n);
         let text =
             raw.request("INVITE", &uri, &from, &format!("<{uri}>"), &id, 1, "Contact: <sip:a@b>\r\n", "");
-        asked += text.len();
+        sent_bytes += text.len();
         raw.send(text.as_bytes());
     }
-    let (mut count, mut told) = (0, 0);
-    // Timer G would repeat after half a second, and after another.
+    let (mut count, mut received_bytes) = (0, 0);
+    // Timer G would retransmit after 500 ms, and again after that.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(2) {
         if let Some(answer) = raw.receive_raw(Duration::from_millis(100)) {
-            (count, told) = (count + 1, told + answer.len());
+            (count, received_bytes) = (count + 1, received_bytes + answer.len());
         }
     }
     assert_eq!(count, 20, "once each");
-    assert!(told <= 3 * asked, "{told} bytes for {asked}");
+    assert!(received_bytes <= 3 * sent_bytes, "{received_bytes} bytes for {sent_bytes}");
 }
 
 #[test]
-fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
+fn five_hundred_invites_leave_no_state() {
     // security.md row 15
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut phone = Raw::new(&server, &bob);
     phone.register();
     let before = resident(&server);
-    let mut thief = stranger(&server, 33);
+    let mut attacker = unknown_peer(&server, 33);
     for n in 0..500 {
-        let (from, id) = (thief.from_line(), thief.fresh());
-        let text = thief.request(
+        let (from, id) = (attacker.from_line(), attacker.fresh());
+        let text = attacker.request(
             "INVITE",
             "sip:1002@localhost",
             &from,
@@ -156,9 +156,9 @@ fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
             "Contact: <sip:a@b>\r\n",
             "",
         );
-        thief.send(text.as_bytes());
+        attacker.send(text.as_bytes());
         if n % 50 == 49 {
-            until(LIMIT, "they are answered", || (thief.drain().len() >= 10).then_some(()));
+            until(LIMIT, "they are answered", || (attacker.drain().len() >= 10).then_some(()));
         }
     }
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
@@ -167,7 +167,7 @@ fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
         (Some(0), Some(0)),
         "{status}"
     );
-    // A caller with a password has fifty calls, and the next are refused with a reason (S29).
+    // An authenticated caller may have fifty calls; further ones are rejected with a reason (S29).
     let mut caller = Raw::new(&server, &alice);
     let body = caller.sdp();
     let mut statuses = Vec::new();
@@ -183,26 +183,26 @@ fn five_hundred_invites_that_lead_nowhere_keep_nothing() {
     assert_eq!(statuses.iter().filter(|status| **status < 200).count(), 50, "{statuses:?}");
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
     assert_eq!(status["activeCalls"], 50);
-    // Another user is not in their shadow.
+    // Another user is not affected.
     let dialling = phone.invite("*43", "", &body);
     phone.send(dialling.text.as_bytes());
     let ok = phone.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut side = phone.confirm(&dialling, &ok);
+    let mut side = phone.send_ack(&dialling, &ok);
     phone.hang_up(&mut side);
     let grown = resident(&server).saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KB more");
 }
 
-/// Sends `count` datagrams, looking at the innocent one after each thousand; how long he waited at worst.
+/// Send `count` datagrams, and let the uninvolved phone make a request after each thousand. Returns its longest waiting time.
 fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> Duration {
-    let sources: Vec<Raw> = (40..44).map(|last| stranger(server, last)).collect();
+    let sources: Vec<Raw> = (40..44).map(|last| unknown_peer(server, last)).collect();
     let mut worst = Duration::ZERO;
     for n in 0..count {
         sources[n as usize % sources.len()].send(&next(n));
         if n % 1000 == 999 {
             let start = Instant::now();
-            assert!(alive(server.sip()), "nobody answers after {n} datagrams");
+            assert!(alive(server.sip()), "no response after {n} datagrams");
             worst = worst.max(start.elapsed());
             sources.iter().for_each(|source| drop(source.drain()));
         }
@@ -211,7 +211,7 @@ fn flood(server: &Server, count: u32, mut next: impl FnMut(u32) -> Vec<u8>) -> D
 }
 
 #[test]
-fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
+fn floods_of_junk_and_registrations_neither_block_other_users_nor_grow_memory() {
     // security.md row 15
     let server = Server::start();
     let alice = server.extension("1001");
@@ -237,9 +237,9 @@ fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
         }
         bytes
     });
-    let nonce = stranger(&server, 45).challenge().nonce;
+    let nonce = unknown_peer(&server, 45).challenge().nonce;
     flood(&server, 10_000, |n| {
-        // Names as long as a header may be, each once, with a nonce of ours: what is remembered of them must not grow with them.
+        // User names of the maximum length, each used once, with a valid nonce: the memory of failed names must stay bounded.
         let (name, more) = (format!("{n}{}", "x".repeat(900)), "y".repeat(400));
         let credentials = match n % 2 {
             0 => String::new(),
@@ -257,7 +257,7 @@ fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
     });
     let grown = resident(&server).saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KB more");
-    // Who was here before is still here, and may do what he could.
+    // A phone that was registered before is still registered and can call.
     phone.register();
     let listed =
         server.http(Some(&alice.key)).get(&format!("/api/v1/voip/extensions/{}", alice.id)).expect(200);
@@ -265,25 +265,25 @@ fn junk_and_registrations_by_the_ten_thousand_neither_stop_nor_swell_us() {
 }
 
 #[test]
-fn what_is_not_done_here_is_not_done_for_strangers_either() {
+fn unsupported_methods_are_rejected_for_unauthenticated_peers_too() {
     // security.md rows 13 and 14
     let server = Server::start();
     let alice = server.extension("1001");
     let mut phone = Raw::new(&server, &alice);
     phone.register();
-    let mut thief = stranger(&server, 34);
+    let mut attacker = unknown_peer(&server, 34);
     for method in
         ["SUBSCRIBE", "PUBLISH", "MESSAGE", "NOTIFY", "REFER", "INFO", "UPDATE", "PRACK", "BYE", "PHONY"]
     {
         for user in ["1001", "nobody"] {
-            let (from, id, uri) = (thief.from_line(), thief.fresh(), format!("sip:{user}@localhost"));
+            let (from, id, uri) = (attacker.from_line(), attacker.fresh(), format!("sip:{user}@localhost"));
             let more = "Event: presence\r\nExpires: 4294967295\r\nRefer-To: <sip:*43@localhost>\r\nContact: <sip:a@b>\r\n";
-            let text = thief.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, more, "");
-            let answer = thief.exchange(&text).expect("an answer");
-            // What only a dialog can mean has none here; everything else is asked for its name first.
+            let text = attacker.request(method, &uri, &from, &format!("<{uri}>"), &id, 1, more, "");
+            let answer = attacker.exchange(&text).expect("an answer");
+            // Methods that need a dialog have none here; all others are challenged first.
             let within = matches!(method, "INFO" | "UPDATE" | "PRACK" | "BYE");
             assert_eq!(answer.status(), Some(if within { 481 } else { 401 }), "{method}: {}", answer.text);
-            // Nor for those with a password.
+            // Nor for authenticated users.
             let answer = phone.ask(method, &uri, &format!("<{uri}>"), more, "");
             assert!(matches!(answer.status(), Some(400..=599)), "{method}: {}", answer.text);
         }
@@ -294,7 +294,7 @@ fn what_is_not_done_here_is_not_done_for_strangers_either() {
 }
 
 #[test]
-fn a_refer_within_a_call_transfers_nobody() {
+fn an_in_dialog_refer_transfers_no_call() {
     // security.md row 13
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -311,7 +311,7 @@ fn a_refer_within_a_call_transfers_nobody() {
         "sip:1001@localhost?Replaces=x",
         "sip:1001@localhost?Authorization=x&Route=%3Csip:127.0.0.9%3E",
     ] {
-        let text = a.within(&mut up.caller, "REFER", &format!("Refer-To: <{target}>\r\n"), "");
+        let text = a.in_dialog_request(&mut up.caller, "REFER", &format!("Refer-To: <{target}>\r\n"), "");
         let answer = a.exchange(&text).expect("an answer");
         assert!(matches!(answer.status(), Some(403 | 405)), "{target}: {}", answer.text);
     }
@@ -321,7 +321,7 @@ fn a_refer_within_a_call_transfers_nobody() {
 }
 
 #[test]
-fn requests_of_one_key_and_of_strangers_are_counted_and_proxies_headers_are_not_believed() {
+fn api_rate_limits_count_by_key_and_address_and_ignore_untrusted_proxy_headers() {
     // security.md row 22, S28
     let server = Server::with(e2e::Settings {
         more: "[limits]\nrequests_per_minute = 100\n".into(),
@@ -337,9 +337,12 @@ fn requests_of_one_key_and_of_strangers_are_counted_and_proxies_headers_are_not_
         "{}",
         refused.head
     );
-    let strangers: Vec<u16> =
+    let statuses_without_key: Vec<u16> =
         (0..60).map(|_| server.http(Some("sk_voip_guess")).get("/api/v1/keys").status).collect();
-    assert!(strangers.contains(&429) && !strangers.contains(&200), "{strangers:?}");
+    assert!(
+        statuses_without_key.contains(&429) && !statuses_without_key.contains(&200),
+        "{statuses_without_key:?}"
+    );
     for n in 0..5 {
         let mut stream = std::net::TcpStream::connect(server.http_address()).expect("a connection");
         let head = format!(
@@ -351,7 +354,7 @@ fn requests_of_one_key_and_of_strangers_are_counted_and_proxies_headers_are_not_
         stream.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
     }
-    // The admin's key is another one, and comes from the same address.
+    // The administrator's key has its own count, although it comes from the same address.
     assert_eq!(server.admin().get("/api/v1/keys").status, 200);
     assert_eq!(server.admin().post("/api/v1/keys/voip/generate", &json!({ "userId": "bob" })).status, 200);
 }

@@ -1,4 +1,4 @@
-//! Whose address is registered, where it may point to, and how much room it may take.
+//! Attacks on the registrar: foreign bindings, targets of contacts, and the space that bindings take.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::raw::{LIMIT, Raw};
 use e2e::{Extension, Server};
 
-/// How many contacts the server says that an extension has.
+/// Number of contacts that the server reports for an extension.
 fn bindings(raw: &mut Raw) -> usize {
     let to = format!("<sip:{}@localhost>", raw.user);
     let answer = raw.register_with(&to, "");
@@ -19,17 +19,17 @@ fn registered(server: &Server, extension: &Extension) -> bool {
     server.http(Some(&extension.key)).get(&path).expect(200)["extension"]["registered"] == true
 }
 
-/// Every letter as `%xx`.
+/// Every character as `%xx`.
 fn escaped(user: &str) -> String {
     user.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 #[test]
-fn nobody_binds_or_unbinds_the_address_of_another_however_it_is_written() {
+fn no_user_can_change_bindings_of_another_in_any_spelling_of_the_address() {
     // security.md row 6
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
-    let mut thief = Raw::new(&server, &alice);
+    let mut attacker = Raw::new(&server, &alice);
     let (a, b) = (&alice.username, &bob.username);
     for to in [
         format!("<sip:{b}@localhost>"),
@@ -45,29 +45,29 @@ fn nobody_binds_or_unbinds_the_address_of_another_however_it_is_written() {
         format!("<sip:{a}:{b}@elsewhere.example>"),
         format!("<sip:{}@localhost>", a.to_uppercase()),
     ] {
-        let contact = format!("Contact: <sip:thief@{}>\r\n", thief.local());
-        let answer = thief.register_with(&to, &contact);
+        let contact = format!("Contact: <sip:thief@{}>\r\n", attacker.local());
+        let answer = attacker.register_with(&to, &contact);
         let status = answer.status().unwrap_or_default();
         assert!((400..500).contains(&status), "{to}: {}", answer.text);
         assert!(!registered(&server, &bob), "{to}");
     }
-    assert_eq!(bindings(&mut thief), 0);
+    assert_eq!(bindings(&mut attacker), 0);
     let mut phone = Raw::new(&server, &bob);
     phone.register();
-    let answer = thief.register_with(&format!("<sip:{b}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
+    let answer = attacker.register_with(&format!("<sip:{b}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
     assert_eq!(answer.status(), Some(403), "{}", answer.text);
     let contact = format!("Contact: <sip:{b}@{}>;expires=0\r\n", phone.local());
-    let answer = thief.register_with(&format!("<sip:{b}@localhost>"), &contact);
+    let answer = attacker.register_with(&format!("<sip:{b}@localhost>"), &contact);
     assert_eq!(answer.status(), Some(403), "{}", answer.text);
     assert!(registered(&server, &bob));
-    // The wildcard in one's own name leaves the others alone.
-    let answer = thief.register_with(&format!("<sip:{a}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
+    // The wildcard of the own account does not touch other accounts.
+    let answer = attacker.register_with(&format!("<sip:{a}@localhost>"), "Contact: *\r\nExpires: 0\r\n");
     assert_eq!(answer.status(), Some(200), "{}", answer.text);
     assert!(registered(&server, &bob));
 }
 
 #[test]
-fn one_s_own_address_may_be_escaped_or_a_number_and_is_one() {
+fn the_own_address_may_be_escaped_or_a_number_and_is_the_same() {
     // security.md row 6, S39
     let server = Server::start();
     let alice = server.extension("1001");
@@ -107,7 +107,7 @@ fn an_address_has_ten_contacts_at_most() {
 }
 
 #[test]
-fn a_contact_is_one_host_that_speaks_sip_and_not_ourselves() {
+fn a_contact_must_be_a_unicast_host_other_than_the_server() {
     // security.md row 6
     let server = Server::start();
     let alice = server.extension("1001");
@@ -145,7 +145,7 @@ fn a_contact_is_one_host_that_speaks_sip_and_not_ourselves() {
 }
 
 #[test]
-fn a_contact_cannot_write_headers_into_the_calls_to_it() {
+fn a_contact_cannot_inject_headers_into_calls_to_it() {
     // security.md rows 6 and 26
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -176,13 +176,13 @@ fn a_contact_cannot_write_headers_into_the_calls_to_it() {
         phone.answer(&invite, 486, "", "");
         phone.expect_request("ACK");
         let refused = caller.expect_final("INVITE");
-        caller.acknowledge(&dialling.text, &refused);
+        caller.ack_error(&dialling.text, &refused);
     }
 }
 
 #[test]
-fn what_is_registered_elsewhere_sends_nothing_there() {
-    // security.md row 12: the calls of a phone go to where it registered from, so a Contact is no way to aim us at others.
+fn a_contact_with_a_foreign_address_gets_no_traffic_there() {
+    // security.md row 12: calls go to the address from which a phone registered, so a Contact cannot aim them at others.
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut phone) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
@@ -196,11 +196,11 @@ fn what_is_registered_elsewhere_sends_nothing_there() {
     let invite = phone.expect_request("INVITE");
     phone.answer(&invite, 180, &format!("Contact: <sip:x@{}>\r\n", trap.local()), "");
     let local = phone.local();
-    // The 200 names the trap too; the ACK and the BYE come to the phone all the same.
+    // The 200 has the foreign address too; ACK and BYE still go to the phone.
     let text = format!("Contact: <sip:x@{}>\r\n", trap.local());
     phone.answer(&invite, 200, &text, &phone.sdp());
     let ok = caller.expect_final("INVITE");
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     phone.expect_request("ACK");
     caller.hang_up(&mut side);
     let bye = phone.expect_request("BYE");
@@ -210,7 +210,7 @@ fn what_is_registered_elsewhere_sends_nothing_there() {
 }
 
 #[test]
-fn answers_go_to_the_source_and_never_to_where_a_header_points() {
+fn responses_go_to_the_source_and_never_to_the_address_in_a_header() {
     // security.md row 12
     let server = Server::start();
     let mut raw = Raw::at(IpAddr::V4(Ipv4Addr::LOCALHOST), server.sip(), "x", "");

@@ -1,4 +1,4 @@
-//! Connections that are opened to be held: slow heads, slow bodies, false lengths, many at once.
+//! Attacks with connections: slow heads, slow bodies, wrong lengths, and many connections at once.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use e2e::wire::{Wire, options};
 use e2e::{Server, until};
 
-/// When the server hung up; `None` where it did not in time.
+/// Time until the server closed the connection; `None` if it did not in time.
 fn hung_up(stream: &mut TcpStream, limit: Duration) -> Option<Duration> {
     let start = Instant::now();
     let mut buffer = [0; 4096];
@@ -25,7 +25,7 @@ fn hung_up(stream: &mut TcpStream, limit: Duration) -> Option<Duration> {
 }
 
 #[test]
-fn whoever_drips_a_message_is_cut_off_after_ten_seconds() {
+fn a_slow_message_is_cut_off_after_ten_seconds() {
     // security.md row 16, over SIP and HTTP, in head and body.
     let server = Server::start();
     let admin = server.admin_key();
@@ -70,12 +70,12 @@ fn whoever_drips_a_message_is_cut_off_after_ten_seconds() {
 }
 
 #[test]
-fn one_source_has_thirty_two_connections_and_others_are_not_in_its_way() {
+fn one_source_has_thirty_two_connections_and_other_sources_are_not_affected() {
     // security.md rows 15 and 16
     let server = Server::start();
     let mut held: Vec<TcpStream> =
         (0..32).map(|_| TcpStream::connect(server.sip()).expect("a connection")).collect();
-    // All of them are served, so all of them are counted.
+    // All of them are accepted, so all of them are counted.
     for stream in &mut held {
         stream.write_all(b"\r\n\r\n").expect("a ping");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out");
@@ -85,7 +85,7 @@ fn one_source_has_thirty_two_connections_and_others_are_not_in_its_way() {
         let mut more = TcpStream::connect(server.sip()).expect("a connection");
         assert!(hung_up(&mut more, Duration::from_secs(5)).is_some(), "one too many");
     }
-    // UDP, and a connection whose turn has come, are served.
+    // UDP and a connection of another source are served.
     assert!(e2e::wire::alive(server.sip()));
     held.pop();
     until(Duration::from_secs(5), "a seat that was left is free", || {
@@ -96,13 +96,13 @@ fn one_source_has_thirty_two_connections_and_others_are_not_in_its_way() {
 }
 
 #[test]
-fn one_source_does_not_take_every_connection_of_the_api() {
+fn one_source_cannot_take_all_connections_of_the_api() {
     // security.md row 16
     let server = Server::start();
     let mut held: Vec<TcpStream> =
         (0..400).filter_map(|_| TcpStream::connect(server.http_address()).ok()).collect();
     held.iter().for_each(|stream| stream.set_nonblocking(true).expect("non-blocking"));
-    // Well before any of them is too slow with its head.
+    // Long before the time limit for a request head.
     let start = Instant::now();
     while held.len() > 256 && start.elapsed() < Duration::from_secs(5) {
         held.retain_mut(|stream| {
@@ -117,7 +117,7 @@ fn one_source_does_not_take_every_connection_of_the_api() {
 }
 
 #[test]
-fn a_length_that_cannot_be_ends_the_connection_with_an_answer() {
+fn an_impossible_content_length_ends_the_connection_with_a_response() {
     // security.md row 16
     let server = Server::start();
     for (length, status) in [

@@ -1,4 +1,4 @@
-//! What a caller writes and what the called phone reads: broken bytes, lines within lines, descriptions that describe nothing.
+//! Invalid text from a caller and what the callee's phone receives: broken bytes, header injection, and invalid SDP.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn replaced(text: &str, what: &str, with: &[u8]) -> Vec<u8> {
     [head.as_bytes(), with, tail.as_bytes()].concat()
 }
 
-/// Nothing in a message that we wrote may be a control character, broken UTF-8, or a line that somebody else put there.
+/// A message that we send contains no control character, no broken UTF-8, and no injected header line.
 fn is_clean(raw: &[u8], what: &str) {
     let text = std::str::from_utf8(raw)
         .unwrap_or_else(|error| panic!("{what}: {error}\n{}", String::from_utf8_lossy(raw)));
@@ -64,16 +64,17 @@ fn is_clean(raw: &[u8], what: &str) {
     }
 }
 
-/// Sends an INVITE and reads what the called phone gets of it, which refuses it; the caller's final answer, where there is one.
+/// Send an INVITE and return the INVITE that the callee's phone receives (which it rejects) and the caller's final response, if there is one.
 fn try_invite(a: &mut Raw, b: &Raw, invite: &[u8], what: &str) -> Option<u16> {
     a.send(invite);
-    // Behind it, a question that is always answered.
+    // A request behind it that is always answered.
     let (from, id) = (a.from_line(), a.fresh());
     let marker = a.request("OPTIONS", "sip:localhost", &from, "<sip:localhost>", &id, 1, "", "");
     a.send(marker.as_bytes());
     let mut last = None;
     loop {
-        let answer = a.receive(LIMIT).unwrap_or_else(|| panic!("{what}: nobody answers any more"));
+        let answer =
+            a.receive(LIMIT).unwrap_or_else(|| panic!("{what}: the server does not respond any more"));
         if answer.header("Call-ID") == Some(id.as_str()) {
             break;
         }
@@ -92,7 +93,7 @@ fn try_invite(a: &mut Raw, b: &Raw, invite: &[u8], what: &str) -> Option<u16> {
     last
 }
 
-/// Bytes that do not belong into a header.
+/// Bytes that are invalid in a header.
 const BYTES: [(&str, &[u8]); 16] = [
     ("a NUL", b"a\0b"),
     ("broken UTF-8", b"a\xff\xfe\xc3(b"),
@@ -113,7 +114,7 @@ const BYTES: [(&str, &[u8]); 16] = [
 ];
 
 #[test]
-fn nothing_broken_in_any_header_of_an_invite_reaches_the_called_phone() {
+fn no_invalid_header_of_an_invite_reaches_the_callee() {
     // security.md rows 25 and 26
     let more = "[log]\nlevel = \"trace\"\n".to_owned();
     let server = Server::with(Settings { more, ..Settings::default() });
@@ -187,7 +188,7 @@ fn nothing_broken_in_any_header_of_an_invite_reaches_the_called_phone() {
     assert!(alive(server.sip()));
     let log = server.log();
     assert!(!log.lines().any(|line| line.trim_start().starts_with("X-Evil")) && !log.contains('\0'), "{log}");
-    // What was written down of it is read back as text.
+    // The call record is valid text.
     let calls = server.admin().get("/api/v1/calls?limit=100").expect(200);
     for call in calls["calls"].as_array().expect("calls") {
         let id = call["sessionId"].as_str().expect("an id");
@@ -196,7 +197,7 @@ fn nothing_broken_in_any_header_of_an_invite_reaches_the_called_phone() {
     }
 }
 
-/// Descriptions that are none, or describe nothing that could be heard.
+/// Invalid SDP, and SDP without usable media.
 fn descriptions() -> Vec<String> {
     let ok = |more: &str| {
         format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{more}")
@@ -263,7 +264,7 @@ fn descriptions() -> Vec<String> {
 }
 
 #[test]
-fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
+fn invalid_sdp_is_rejected_or_replaced() {
     // security.md row 9, and the malformed descriptions of row 26's inspection
     let server = Server::start();
     let (mut a, mut b) = phones(&server);
@@ -279,7 +280,9 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
         let mut status = None;
         let mut refusal = None;
         while refusal.is_none() {
-            let answer = a.receive(LIMIT).unwrap_or_else(|| panic!("nobody answers any more after\n{body}"));
+            let answer = a
+                .receive(LIMIT)
+                .unwrap_or_else(|| panic!("the server does not respond any more after\n{body}"));
             if answer.header("Call-ID") == Some(id.as_str()) {
                 break;
             }
@@ -288,7 +291,7 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
         }
         if let Some(refusal) = refusal {
             assert!(matches!(status, Some(400 | 413 | 415 | 488 | 513)), "{body}\n{}", refusal.text);
-            a.acknowledge(&invite, &refusal);
+            a.ack_error(&invite, &refusal);
             a.drain();
             continue;
         }
@@ -302,10 +305,10 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
         }
         b.answer(&passed, 486, "", "");
         let refused = a.expect_final("INVITE");
-        a.acknowledge(&invite, &refused);
+        a.ack_error(&invite, &refused);
         b.expect_request("ACK");
     }
-    // The called phone answers as badly, and the caller is told of a clean end.
+    // The callee's phone answers with equally invalid SDP; the caller gets a clean final response.
     let body = a.sdp();
     for answer in all.iter().take(12) {
         let dialling = a.invite(&b.number.clone(), "", &body);
@@ -314,7 +317,7 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
         b.answer(&invite, 200, "", answer);
         let refused = a.expect_final("INVITE");
         assert!(matches!(refused.status(), Some(400..=699)), "{answer}\n{}", refused.text);
-        a.acknowledge(&dialling.text, &refused);
+        a.ack_error(&dialling.text, &refused);
         let bye = b.expect_request("BYE");
         b.answer(&bye, 200, "", "");
     }
@@ -325,7 +328,7 @@ fn descriptions_that_describe_nothing_are_refused_or_made_anew() {
 }
 
 #[test]
-fn what_is_too_much_for_a_message_is_refused_and_survived() {
+fn oversized_messages_are_rejected_and_the_server_keeps_running() {
     let server = Server::start();
     let (mut a, b) = phones(&server);
     let body = a.sdp();
@@ -392,7 +395,7 @@ fn what_is_too_much_for_a_message_is_refused_and_survived() {
         assert!(alive(server.sip()), "{}", &text[..60]);
         assert!(start.elapsed() < Duration::from_secs(2), "{}", &text[..60]);
     }
-    // The same in one stream.
+    // The same over one TCP connection.
     let mut wire = Wire::tcp(server.sip());
     let text = options(&wire, 1).replace("Contact:", &format!("X: {}\r\nContact:", "a".repeat(70_000)));
     wire.send(text.as_bytes());
@@ -401,7 +404,7 @@ fn what_is_too_much_for_a_message_is_refused_and_survived() {
 }
 
 #[test]
-fn names_given_by_the_api_are_quoted_for_the_phone_or_refused() {
+fn display_names_from_the_api_are_quoted_for_the_phone_or_rejected() {
     // security.md row 26: each payload in each field.
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -449,7 +452,7 @@ fn names_given_by_the_api_are_quoted_for_the_phone_or_refused() {
         assert!(from.starts_with(&format!("\"{quoted}\" <sip:1001@localhost>;tag=")), "{from}");
         b.answer(&invite, 486, "", "");
         let refused = a.expect_final("INVITE");
-        a.acknowledge(&dialling.text, &refused);
+        a.ack_error(&dialling.text, &refused);
         b.expect_request("ACK");
     }
     for payload in [

@@ -1,4 +1,4 @@
-//! Many calls at the same moment, at a server that was at rest.
+//! Many simultaneous calls at an idle server.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use e2e::wire::register_port;
 use e2e::{Server, Settings, until};
 
 const CALLS: u32 = 500;
-/// Above the ports that the kernel and other tests use: a test's usual block has too few for so many calls at once.
+/// Above the ephemeral ports and those of other tests: a test's usual block has too few ports for so many calls.
 const RTP: &str = "61000-65535";
 
-/// All threads of the server on one processor, on which those of the media workers come last: what lies ready must do.
+/// All threads of the server on one CPU, where those of the media workers are scheduled last: the ports that are ready must suffice.
 fn starve_the_media_workers(server: &Server) {
     let run = |program: &str, words: &[&str]| {
         let done =
@@ -32,9 +32,9 @@ fn starve_the_media_workers(server: &Server) {
     }
 }
 
-/// SIPp counts a call as failed that gets anything but a 200, and then fails itself.
+/// SIPp counts a call with any other final response than 200 as failed, and then fails itself.
 #[test]
-fn five_hundred_calls_in_one_second_at_a_server_at_rest_find_ports() {
+fn five_hundred_calls_in_one_second_find_ports_at_an_idle_server() {
     let limits = "[limits]\nrequests_per_minute = 100000\ncalls_per_user = 1000\n";
     let environment = vec![("CENTRALITA__MEDIA__PORTS".to_owned(), RTP.to_owned())];
     let server = Server::with(Settings { more: limits.into(), environment, ..Settings::default() });
@@ -48,9 +48,9 @@ fn five_hundred_calls_in_one_second_at_a_server_at_rest_find_ports() {
     starve_the_media_workers(&server);
     let patience = Duration::from_secs(120);
     let answering = scenario("callee", server.sip(), callee).from(&bob).calls(CALLS, CALLS);
-    let answering = answering.within(patience).start();
+    let answering = answering.time_limit(patience).start();
     let calling = scenario("caller", server.sip(), caller).from(&alice).to("1002");
-    let said = calling.calls(CALLS, CALLS).within(patience).passes();
+    let said = calling.calls(CALLS, CALLS).time_limit(patience).passes();
     let ended = said.matches("\nBYE sip:").count();
     assert!(
         ended >= CALLS as usize,

@@ -1,4 +1,4 @@
-//! Calls as they go wrong and right on the wire, told by pairs of SIPp scenarios.
+//! Call flows on the wire, successful and failing, with pairs of SIPp scenarios.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use e2e::{Extension, Server, until};
 use serde_json::Value;
 
 /// Two extensions, the second with a phone on a known port.
-struct Office {
+struct Setup {
     server: Server,
     alice: Extension,
     bob: Extension,
 }
 
-impl Office {
+impl Setup {
     fn open() -> Self {
         let server = Server::start();
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
         Self { server, alice, bob }
     }
 
-    /// Registers a phone of Bob's and lets it play this part.
+    /// Register Bob's phone and start this scenario as the callee.
     fn callee(&self, name: &str) -> Running {
         let port = self.server.spare_port(8);
         register_port(&self.server, &self.bob, port);
@@ -30,15 +30,15 @@ impl Office {
     }
 
     fn callee_on(&self, name: &str, port: u16) -> Scenario {
-        scenario(name, self.server.sip(), port).from(&self.bob).within(Duration::from_secs(130))
+        scenario(name, self.server.sip(), port).from(&self.bob).time_limit(Duration::from_secs(130))
     }
 
-    /// Alice calls Bob in this way.
+    /// Alice calls Bob with this scenario.
     fn caller(&self, name: &str) -> Scenario {
         scenario(name, self.server.sip(), self.server.spare_port(0)).from(&self.alice).to("1002")
     }
 
-    /// Both sides play their parts to the end; the record of the call is the answer.
+    /// Run both scenarios to their end. Returns the record of the call.
     fn play(&self, caller: &str, callee: &str) -> Value {
         let running = self.callee(callee);
         self.caller(caller).passes();
@@ -49,87 +49,87 @@ impl Office {
 
 #[test]
 fn an_invite_is_challenged_answered_and_ended() {
-    let call = Office::open().play("caller", "callee");
+    let call = Setup::open().play("caller", "callee");
     assert_eq!(call["status"], "completed");
 }
 
 #[test]
 fn the_callee_may_hang_up_first() {
-    let call = Office::open().play("caller_is_hung_up", "callee_hangs_up");
+    let call = Setup::open().play("caller_is_hung_up", "callee_hangs_up");
     assert_eq!(call["status"], "completed");
 }
 
 #[test]
 fn the_caller_may_speak_tcp_and_the_callee_udp() {
-    let office = Office::open();
-    let running = office.callee("callee");
-    office.caller("caller").over_tcp().passes();
+    let setup = Setup::open();
+    let running = setup.callee("callee");
+    setup.caller("caller").over_tcp().passes();
     running.passes();
 }
 
 #[test]
 fn a_wrong_password_starts_no_call() {
-    let office = Office::open();
-    office.caller("caller_gives_wrong_password").password("guess").passes();
-    assert!(office.server.calls().is_empty());
+    let setup = Setup::open();
+    setup.caller("caller_gives_wrong_password").password("guess").passes();
+    assert!(setup.server.calls().is_empty());
 }
 
 #[test]
 fn cancel_before_180_ends_both_legs() {
-    let call = Office::open().play("caller_cancels_before_ringing", "callee_silent_then_cancelled");
+    let call = Setup::open().play("caller_cancels_before_ringing", "callee_silent_then_cancelled");
     assert_eq!(call["status"], "canceled");
 }
 
 #[test]
 fn cancel_after_180_ends_both_legs() {
-    let call = Office::open().play("caller_cancels_ringing", "callee_rings_then_cancelled");
+    let call = Setup::open().play("caller_cancels_ringing", "callee_rings_then_cancelled");
     assert_eq!(call["status"], "canceled");
 }
 
 #[test]
-fn a_callee_that_answers_the_moment_it_is_cancelled_gets_a_bye() {
-    let call = Office::open().play("caller_cancels_ringing", "callee_answers_a_cancel");
+fn a_callee_that_answers_while_it_is_cancelled_gets_bye() {
+    let call = Setup::open().play("caller_cancels_ringing", "callee_answers_a_cancel");
     assert_eq!(call["status"], "canceled");
 }
 
 #[test]
 fn a_cancel_after_200_changes_nothing() {
-    let call = Office::open().play("caller_cancels_after_answer", "callee");
+    let call = Setup::open().play("caller_cancels_after_answer", "callee");
     assert_eq!(call["status"], "completed");
 }
 
 #[test]
-fn busy_is_passed_on_with_a_reason() {
-    let call = Office::open().play("caller_meets_busy", "callee_busy");
+fn busy_is_forwarded_with_a_reason() {
+    let call = Setup::open().play("caller_meets_busy", "callee_busy");
     assert_eq!(call["status"], "busy");
 }
 
 #[test]
-fn nobody_answers() {
-    let office = Office::open();
-    let running = office.callee("callee_rings_then_cancelled");
-    office.caller("caller_waits_in_vain").within(Duration::from_secs(90)).passes();
+fn a_call_without_answer_is_recorded_as_no_answer() {
+    let setup = Setup::open();
+    let running = setup.callee("callee_rings_then_cancelled");
+    setup.caller("caller_waits_in_vain").time_limit(Duration::from_secs(90)).passes();
     running.passes();
-    assert_eq!(office.server.finished_call()["status"], "no-answer");
+    assert_eq!(setup.server.finished_call()["status"], "no-answer");
 }
 
 #[test]
 fn an_extension_without_a_phone_is_unreachable() {
-    Office::open().caller("caller_meets_unreachable").passes();
+    Setup::open().caller("caller_meets_unreachable").passes();
 }
 
 #[test]
 fn an_unknown_number_is_404_with_a_reason() {
-    let office = Office::open();
-    let nobody = scenario("caller_meets_nobody", office.server.sip(), office.server.spare_port(0));
-    nobody.from(&office.alice).to("1999").passes();
+    let setup = Setup::open();
+    let nobody = scenario("caller_meets_nobody", setup.server.sip(), setup.server.spare_port(0));
+    nobody.from(&setup.alice).to("1999").passes();
 }
 
 #[test]
 fn a_lost_ack_brings_the_200_again() {
-    let office = Office::open();
-    let running = office.callee("callee");
-    let seen = office.caller("caller_loses_its_ack").passes();
+    let setup = Setup::open();
+    let running = setup.callee("callee");
+    let seen = setup.caller("caller_loses_its_ack").passes();
     running.passes();
     assert!(
         seen.matches("SIP/2.0 200 OK").count() >= 3,
@@ -139,19 +139,19 @@ fn a_lost_ack_brings_the_200_again() {
 
 #[test]
 fn a_repeated_invite_is_one_call() {
-    let office = Office::open();
-    let running = office.callee("callee_rings_then_cancelled");
-    let mut wire = Wire::udp(office.server.sip());
-    let invite = Invite::of(&office.alice, "1002", &wire);
+    let setup = Setup::open();
+    let running = setup.callee("callee_rings_then_cancelled");
+    let mut wire = Wire::udp(setup.server.sip());
+    let invite = Invite::of(&setup.alice, "1002", &wire);
     wire.send(invite.text(1, None).as_bytes());
     let refused = wire.final_response(Duration::from_secs(5)).expect("a challenge");
     let challenge = Challenge::parse(refused.header("WWW-Authenticate").expect("a challenge"))
         .expect("a digest challenge");
     wire.send(invite.ack(1, &refused).as_bytes());
-    let answer = challenge.answer(&office.alice.username, &office.alice.password, "INVITE", &invite.uri, 1);
+    let answer = challenge.answer(&setup.alice.username, &setup.alice.password, "INVITE", &invite.uri, 1);
     let again = invite.text(2, Some(&answer));
     for _ in 0..3 {
-        // The phone did not see the 100: the very same bytes come again.
+        // The phone has not received the 100 and retransmits the same bytes.
         wire.send(again.as_bytes());
     }
     until(Duration::from_secs(5), "the caller hears it ringing", || {
@@ -166,60 +166,60 @@ fn a_repeated_invite_is_one_call() {
     wire.send(invite.ack(2, &ended).as_bytes());
     let seen = running.passes();
     assert_eq!(seen.matches("INVITE sip:").count(), 1, "{seen}");
-    assert_eq!(office.server.finished_call()["status"], "canceled");
+    assert_eq!(setup.server.finished_call()["status"], "canceled");
 }
 
 #[test]
 fn a_lost_invite_is_sent_again() {
-    let office = Office::open();
-    let running = office.callee("callee_waits_for_a_repeat");
-    office.caller("caller").passes();
+    let setup = Setup::open();
+    let running = setup.callee("callee_waits_for_a_repeat");
+    setup.caller("caller").passes();
     let seen = running.passes();
     assert!(seen.matches("INVITE sip:").count() >= 2, "{seen}");
 }
 
 #[test]
 fn a_caller_that_requires_reliable_ringing_gets_it() {
-    Office::open().play("caller_demands_reliability", "callee");
+    Setup::open().play("caller_demands_reliability", "callee");
 }
 
 #[test]
 fn a_callee_that_rings_reliably_gets_its_prack() {
-    Office::open().play("caller", "callee_reliable");
+    Setup::open().play("caller", "callee_reliable");
 }
 
 #[test]
 fn hold_by_update_reaches_the_other_side() {
-    Office::open().play("caller_updates", "callee_renegotiated");
+    Setup::open().play("caller_updates", "callee_renegotiated");
 }
 
 #[test]
 fn hold_by_re_invite_reaches_the_other_side() {
-    Office::open().play("caller_reinvites", "callee_renegotiated");
+    Setup::open().play("caller_reinvites", "callee_renegotiated");
 }
 
 #[test]
 fn the_callee_may_hold_too() {
-    Office::open().play("caller_is_reinvited", "callee_reinvites");
+    Setup::open().play("caller_is_reinvited", "callee_reinvites");
 }
 
 #[test]
 fn two_offers_at_once_are_glare() {
-    Office::open().play("caller_meets_glare", "callee_reinvites");
+    Setup::open().play("caller_meets_glare", "callee_reinvites");
 }
 
 #[test]
 fn an_invite_without_offer_gets_ours() {
-    Office::open().play("caller_offers_late", "callee");
+    Setup::open().play("caller_offers_late", "callee");
 }
 
 #[test]
 fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
-    let office = Office::open();
-    let mut caller = Raw::new(&office.server, &office.alice);
+    let setup = Setup::open();
+    let mut caller = Raw::new(&setup.server, &setup.alice);
     caller.register();
     let phones = [(); 2].map(|()| {
-        let mut phone = Raw::new(&office.server, &office.bob);
+        let mut phone = Raw::new(&setup.server, &setup.bob);
         phone.register();
         phone
     });
@@ -227,12 +227,12 @@ fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
     let dialling = caller.invite("1002", "", &sdp);
     caller.send(dialling.text.as_bytes());
     let invites: Vec<_> = phones.iter().map(|phone| phone.expect_request("INVITE")).collect();
-    // Both answer before either is told of the other.
+    // Both answer before either gets CANCEL.
     for (phone, invite) in phones.iter().zip(&invites) {
         phone.answer(invite, 200, "", &phone.sdp());
     }
     let ok = caller.expect_final("INVITE");
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     let [first, second] = &phones;
     first.expect_request("ACK");
     second.expect_request("ACK");
@@ -242,31 +242,31 @@ fn of_two_phones_that_answer_at_once_one_is_ended_by_bye() {
     caller.hang_up(&mut side);
     let bye = first.expect_request("BYE");
     first.answer(&bye, 200, "", "");
-    assert_eq!(office.server.finished_call()["status"], "completed");
+    assert_eq!(setup.server.finished_call()["status"], "completed");
 }
 
 #[test]
-fn the_server_refreshes_the_session_when_it_is_its_turn() {
-    let office = Office::open();
-    let running = office.callee("callee");
-    office.caller("caller_is_refreshed").within(Duration::from_secs(100)).passes();
+fn the_server_refreshes_the_session_as_refresher() {
+    let setup = Setup::open();
+    let running = setup.callee("callee");
+    setup.caller("caller_is_refreshed").time_limit(Duration::from_secs(100)).passes();
     running.passes();
 }
 
 #[test]
-fn a_session_that_its_refresher_forgets_is_ended() {
-    let office = Office::open();
-    let running = office.callee("callee");
-    office.caller("caller_forgets_to_refresh").within(Duration::from_mins(2)).passes();
+fn a_session_without_refresh_is_ended() {
+    let setup = Setup::open();
+    let running = setup.callee("callee");
+    setup.caller("caller_forgets_to_refresh").time_limit(Duration::from_mins(2)).passes();
     running.passes();
 }
 
 #[test]
 fn a_session_interval_too_short_is_422() {
-    Office::open().caller("caller_asks_too_little").passes();
+    Setup::open().caller("caller_asks_too_little").passes();
 }
 
 #[test]
 fn requests_in_a_dialog_that_does_not_exist_are_481() {
-    Office::open().caller("stranger_in_dialog").passes();
+    Setup::open().caller("stranger_in_dialog").passes();
 }

@@ -1,24 +1,24 @@
-//! How many calls one user may have, how long one may last, and what a second call finds.
+//! Limits of simultaneous calls per user and of call duration, and call waiting.
 
 use std::time::Duration;
 
-use e2e::raw::{Raw, Side};
+use e2e::raw::{DialogSide, Raw};
 use e2e::wire::Message;
 use e2e::{Server, Settings, until};
 use serde_json::json;
 
 const ECHO: &str = "*43";
 
-/// Calls the echo test; the call that is up, or the refusal.
-fn call(phone: &mut Raw, number: &str) -> Result<Side, Message> {
+/// Call the echo test. Returns the confirmed call or the rejection.
+fn call(phone: &mut Raw, number: &str) -> Result<DialogSide, Message> {
     let body = phone.sdp();
     let dialling = phone.invite(number, "", &body);
     phone.send(dialling.text.as_bytes());
     let answer = phone.expect_final("INVITE");
     if answer.status() == Some(200) {
-        return Ok(phone.confirm(&dialling, &answer));
+        return Ok(phone.send_ack(&dialling, &answer));
     }
-    phone.acknowledge(&dialling.text, &answer);
+    phone.ack_error(&dialling.text, &answer);
     Err(answer)
 }
 
@@ -32,7 +32,7 @@ fn a_user_has_fifty_calls_and_the_next_is_refused_over_sip_and_over_the_api() {
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let (mut a, mut b) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
     a.register();
-    let mut up: Vec<Side> = (0..50).map(|_| call(&mut a, ECHO).expect("one of fifty")).collect(); // S29
+    let mut up: Vec<DialogSide> = (0..50).map(|_| call(&mut a, ECHO).expect("one of fifty")).collect(); // S29
     assert_eq!(active(&server), 50);
     let refusal = call(&mut a, ECHO).expect_err("the fifty-first");
     assert_eq!(refusal.status(), Some(503), "{}", refusal.text);
@@ -77,10 +77,10 @@ fn the_limit_can_be_lower_and_calls_of_the_api_count_as_well() {
     phone.hang_up(&mut by_hand);
 }
 
-/// That a call really ends after four hours is shown in the exchange's own tests, where four hours take a moment. Here: that the hours
-/// are an operator's to choose, and what is said where they make no sense.
+/// That a call ends after four hours is tested in simulated time in `crates/switch/tests`. Here: the limit can be configured, and invalid values
+/// give an error.
 #[test]
-fn the_hours_of_a_call_are_configured_and_checked() {
+fn the_maximum_call_duration_is_configurable_and_validated() {
     let server = Server::start();
     let shown = server.command(&["config", "check"]);
     let print = |output: &std::process::Output| {
@@ -95,7 +95,7 @@ fn the_hours_of_a_call_are_configured_and_checked() {
 }
 
 #[test]
-fn a_second_call_rings_unless_the_extension_does_not_want_that() {
+fn a_second_call_rings_unless_call_waiting_is_off() {
     let server = Server::start();
     let (alice, bob, carla) = (server.extension("1001"), server.extension("1002"), server.extension("1003"));
     let mut phones = [&alice, &bob, &carla].map(|extension| Raw::new(&server, extension));
@@ -116,7 +116,7 @@ fn a_second_call_rings_unless_the_extension_does_not_want_that() {
     b.answer(&second, 486, "", "");
     let busy = c.expect_final("INVITE");
     assert_eq!(busy.status(), Some(486), "{}", busy.text);
-    c.acknowledge(&dialling.text, &busy);
+    c.ack_error(&dialling.text, &busy);
     b.expect_request("ACK");
 
     let path = format!("/api/v1/voip/extensions/{}", bob.id);

@@ -1,25 +1,25 @@
-//! The database goes away under calls: nobody on the phone notices, the API says so at once, and nothing is missing afterwards.
+//! A database outage during calls: calls are not affected, the API reports it at once, and no record is lost.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use e2e::postgres::PASSWORD;
-use e2e::raw::{Raw, Up};
+use e2e::raw::{EstablishedCall, Raw};
 use e2e::{Answer, Http, Postgres, Server, until};
 use serde_json::json;
 
-/// How long it is away, unless `CENTRALITA_AWAY_SECONDS` says otherwise: 60 is what is promised, 10 is what every run can wait for.
+/// Length of the outage in seconds, unless `CENTRALITA_AWAY_SECONDS` is set: 60 are promised, 10 is short enough for every run.
 const AWAY: Duration = Duration::from_secs(10);
-/// Calls that are up all the while.
+/// Calls that are active during the whole outage.
 const HELD: usize = 3;
-/// Between two calls.
+/// Pause between two calls.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How soon who asks the API is told.
-const TOLD: Duration = Duration::from_secs(1);
-/// How soon everything is well afterwards.
+/// Time limit for an API response during the outage.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(1);
+/// Time limit for full recovery after the outage.
 const RECOVERED: Duration = Duration::from_secs(10);
 
-fn away() -> Duration {
+fn outage_duration() -> Duration {
     match std::env::var("CENTRALITA_AWAY_SECONDS") {
         Ok(text) => {
             Duration::from_secs(text.parse().expect("CENTRALITA_AWAY_SECONDS is a number of seconds"))
@@ -28,18 +28,18 @@ fn away() -> Duration {
     }
 }
 
-struct Office {
+struct Setup {
     server: Server,
     admin: Http,
     alice: Raw,
     bob: Raw,
-    /// Of the first extension.
+    /// Id of the first extension.
     path: String,
-    /// The slowest refusal of a write.
+    /// The slowest 503 to a write.
     slowest: std::cell::Cell<Duration>,
 }
 
-impl Office {
+impl Setup {
     fn open(postgres: &Postgres) -> Self {
         let server = Server::start_on(&postgres.database());
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -47,22 +47,22 @@ impl Office {
         let (mut alice, mut bob) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
         alice.register();
         bob.register();
-        Office { admin: server.admin(), server, alice, bob, path, slowest: std::cell::Cell::default() }
+        Setup { admin: server.admin(), server, alice, bob, path, slowest: std::cell::Cell::default() }
     }
 
-    fn hang_up(&mut self, mut up: Up) {
+    fn hang_up(&mut self, mut up: EstablishedCall) {
         self.alice.hang_up(&mut up.caller);
         let bye = self.bob.expect_request("BYE");
         self.bob.answer(&bye, 200, "", "");
     }
 
-    /// A write is refused with 503, when to come back, and without delay. Whether it was made nevertheless.
-    fn refuses(&self, write: impl FnOnce(&Http) -> Answer) -> bool {
+    /// A write gets 503 with Retry-After and without delay. Returns whether it was executed nevertheless.
+    fn gets_503(&self, write: impl FnOnce(&Http) -> Answer) -> bool {
         let asked = Instant::now();
         let answer = write(&self.admin);
         let took = asked.elapsed();
         self.slowest.set(self.slowest.get().max(took));
-        assert!(took <= TOLD, "told after {took:?}: {answer:?}");
+        assert!(took <= RESPONSE_LIMIT, "response after {took:?}: {answer:?}");
         if answer.status == 200 {
             return false;
         }
@@ -72,25 +72,25 @@ impl Office {
         true
     }
 
-    fn creates(http: &Http, number: u32) -> Answer {
+    fn create_extension(http: &Http, number: u32) -> Answer {
         let body = json!({ "extensionNumber": number.to_string(), "displayName": "Meanwhile" });
         http.post("/api/v1/voip/extensions/create", &body)
     }
 
-    /// One write after the other, each of another kind.
-    fn refuses_writes(&self, round: u32) -> bool {
-        self.refuses(|http| match round % 4 {
-            0 => Self::creates(http, 30_000 + round),
+    /// Writes of each kind, one after the other.
+    fn writes_get_503(&self, round: u32) -> bool {
+        self.gets_503(|http| match round % 4 {
+            0 => Self::create_extension(http, 30_000 + round),
             1 => http.put(&self.path, &json!({ "displayName": "Meanwhile" })),
             2 => http.post(&format!("{}/credentials/reset", self.path), &json!({})),
             _ => http.post("/api/v1/keys/voip/generate", &json!({ "userId": "meanwhile", "name": "Key" })),
         })
     }
 
-    /// Goes through an outage that `begin` and `end` make.
-    fn lives_through(&mut self, begin: impl FnOnce(), end: impl FnOnce()) {
-        let away = away();
-        let mut held: Vec<Up> = (0..HELD).map(|_| self.alice.call(&self.bob)).collect();
+    /// Run the test with an outage made by `begin` and `end`.
+    fn run_outage(&mut self, begin: impl FnOnce(), end: impl FnOnce()) {
+        let outage_duration = outage_duration();
+        let mut held: Vec<EstablishedCall> = (0..HELD).map(|_| self.alice.call(&self.bob)).collect();
         let mut calls = HELD;
         until(Duration::from_secs(10), "the calls are in the database", || {
             (self.server.calls().len() == HELD).then_some(())
@@ -98,16 +98,16 @@ impl Office {
         begin();
         let begun = Instant::now();
         let (mut round, mut next) = (0, PAUSE);
-        while begun.elapsed() < away {
-            assert!(self.refuses_writes(round), "the database is away, and takes a write");
+        while begun.elapsed() < outage_duration {
+            assert!(self.writes_get_503(round), "the database is away, and takes a write");
             round += 1;
             let asked = Instant::now();
             let listed = self.admin.get("/api/v1/calls?active=false");
             assert_eq!(listed.status, 503, "{listed:?}");
-            assert!(asked.elapsed() <= TOLD, "told after {:?}", asked.elapsed());
-            // What is in memory is as quick as ever.
+            assert!(asked.elapsed() <= RESPONSE_LIMIT, "response after {:?}", asked.elapsed());
+            // Reads from memory are as fast as ever.
             self.admin.get("/api/v1/voip/extensions").expect(200);
-            // One call after the other: the ports of those that are over rest for a while.
+            // One call after the other: the ports of ended calls are quarantined for a while.
             if begun.elapsed() >= next {
                 next = begun.elapsed() + PAUSE;
                 for up in &mut held {
@@ -119,7 +119,7 @@ impl Office {
                 calls += 1;
             }
         }
-        assert!(calls - HELD > away.as_secs() as usize / 4, "{calls} calls went through");
+        assert!(calls - HELD > outage_duration.as_secs() as usize / 4, "{calls} calls went through");
         for up in held {
             self.hang_up(up);
         }
@@ -128,7 +128,7 @@ impl Office {
         let mut number = 40_000;
         until(RECOVERED, "writes are taken again", || {
             number += 1;
-            (!self.refuses(|http| Self::creates(http, number))).then_some(())
+            (!self.gets_503(|http| Self::create_extension(http, number))).then_some(())
         });
         let writes = back.elapsed();
         let id = |call: &serde_json::Value| call["sessionId"].as_str().expect("an id").to_owned();
@@ -141,7 +141,7 @@ impl Office {
         println!(
             "away for {} s: {round} writes refused, the slowest after {} ms; {calls} calls, {HELD} of them up all the while; writes taken \
              again after {} ms, all records there after {} ms",
-            away.as_secs(),
+            outage_duration.as_secs(),
             self.slowest.get().as_millis(),
             writes.as_millis(),
             back.elapsed().as_millis()
@@ -153,7 +153,7 @@ impl Office {
             extensions["extensions"].as_array().into_iter().flatten().map(name).collect();
         let last = format!("{number} Meanwhile");
         assert_eq!(shown, ["1001 Phone 1001", "1002 Phone 1002", last.as_str()], "nothing else");
-        self.alice.register(); // its password is the old one
+        self.alice.register(); // its password is unchanged
         assert!(!self.server.log().contains(PASSWORD), "the log names the database's password");
     }
 }
@@ -164,13 +164,13 @@ fn name(extension: &serde_json::Value) -> String {
 }
 
 #[test]
-fn a_database_that_is_down_costs_no_call_and_no_record() {
+fn a_stopped_database_loses_no_call_and_no_record() {
     let postgres = Postgres::start();
-    Office::open(&postgres).lives_through(|| postgres.stop(), || postgres.run());
+    Setup::open(&postgres).run_outage(|| postgres.stop(), || postgres.run());
 }
 
 #[test]
-fn a_database_that_hangs_costs_no_call_and_no_record() {
+fn a_hanging_database_loses_no_call_and_no_record() {
     let postgres = Postgres::start();
-    Office::open(&postgres).lives_through(|| postgres.freeze(), || postgres.thaw());
+    Setup::open(&postgres).run_outage(|| postgres.freeze(), || postgres.thaw());
 }

@@ -1,4 +1,4 @@
-//! The lines of the user's first document, as they stand there: only host, key and ids are filled in.
+//! The commands of the user's first document, unchanged except for host, key and ids.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ fn the_document_has_the_commands_that_are_run_here() {
 }
 
 #[test]
-fn every_line_works_with_a_key() {
+fn every_command_works_with_a_key() {
     let server = Server::start();
     let key = server.key_for("user123");
     let bob = server.extension("1002");
@@ -49,7 +49,7 @@ fn every_line_works_with_a_key() {
     assert_eq!(text("proxyServer"), server.sip().to_string(), "S43: an address that a phone can reach");
     assert_eq!(text("transportProtocol"), "UDP");
 
-    // S37: flat, with a boolean that is called uptime.
+    // S37: flat JSON, with a boolean called `uptime`.
     let (status, answer) = DOCUMENT.run(&server, &with_key("/opensips/health"));
     assert_eq!(status, 200);
     assert_eq!(
@@ -59,7 +59,7 @@ fn every_line_works_with_a_key() {
     );
     assert!(answer["activeCalls"].is_u64() && answer["success"].is_null(), "{answer}");
 
-    // S49: Twilio is not configured, and the line says so.
+    // S49: Twilio is not configured, and the response says so.
     let initiate = with_key("/opensips/call/initiate");
     let (status, answer) = DOCUMENT.run(&server, &initiate);
     assert_eq!(
@@ -116,7 +116,7 @@ fn every_line_works_with_a_key() {
 }
 
 #[test]
-fn the_lines_without_a_key_work_on_the_machine_itself_where_that_is_allowed() {
+fn the_commands_without_a_key_work_on_loopback_if_permitted() {
     // S20
     let local = Server::with(Settings { http: "local_admin = true".to_owned(), ..Settings::default() });
     let without_key = |part: &str| {
@@ -138,7 +138,7 @@ fn the_lines_without_a_key_work_on_the_machine_itself_where_that_is_allowed() {
 }
 
 #[test]
-fn a_header_of_a_proxy_or_a_browser_ends_the_trust_in_the_local_machine() {
+fn a_proxy_or_browser_header_disables_the_trust_in_loopback() {
     // S20
     let local = Server::with(Settings { http: "local_admin = true".to_owned(), ..Settings::default() });
     for header in ["Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1", "Origin: http://example.com"] {
@@ -148,7 +148,7 @@ fn a_header_of_a_proxy_or_a_browser_ends_the_trust_in_the_local_machine() {
 }
 
 #[test]
-fn the_init_script_lays_out_what_the_document_looks_at() {
+fn the_init_script_creates_the_files_that_the_document_uses() {
     // S110, S111: `tail -f opensips/logs/opensips.log`, `cat opensips/opensips.cfg`.
     let server = Server::start();
     let folder = e2e::Scratch::new("init");

@@ -1,4 +1,4 @@
-//! The commands of the user's second document, as they stand there: only host, key and ids are filled in.
+//! The commands of the user's second document, unchanged except for host, key and ids.
 
 use e2e::{Account, Document, Extension, Phone, Server, soon, text};
 use serde_json::json;
@@ -16,7 +16,7 @@ fn the_commands_of_the_document_work_one_after_the_other() {
     ] {
         assert!(DOCUMENT.text.contains(path), "{path}");
     }
-    // S53–S55: the body as it is printed.
+    // S53–S55: the body as documented.
     let body = json!({"userId": "user_123", "name": "Production VoIP Key", "permissions": ["call", "sip", "recording"]});
     let path = "/api/v1/keys/voip/generate";
     assert_eq!(server.http(None).post(path, &body).status, 401, "S20");
@@ -37,7 +37,7 @@ fn the_commands_of_the_document_work_one_after_the_other() {
     let credentials = answer["credentials"].clone();
     assert_eq!(text(&credentials["proxyServer"]), server.sip().to_string(), "S43");
 
-    // S46, S49: no userId; without Twilio it says so.
+    // S46, S49: no userId; without Twilio the response says so.
     let initiate = with_key("/call/initiate");
     let (status, answer) = DOCUMENT.run(&server, &initiate);
     assert_eq!((status, &answer["code"]), (503, &json!("twilio_not_configured")), "{answer}");

@@ -1,13 +1,13 @@
-//! The requests of the user's third document, as they stand there: only host, key and ids are filled in.
+//! The requests of the user's third document, unchanged except for host, key and ids.
 
 use e2e::{Account, Document, Extension, Phone, Server, soon, text};
 use serde_json::{Value, json};
 
-/// Requests, and at its end commands.
+/// Requests, followed by commands.
 const DOCUMENT: Document =
     Document { text: include_str!("../documents/002.txt"), origin: "https://your-domain.com" };
 
-/// A request that is written as its head and its body.
+/// A request written as head and body.
 #[derive(Debug, Clone)]
 struct Request {
     method: String,
@@ -15,7 +15,7 @@ struct Request {
     body: Option<Value>,
 }
 
-/// The requests of the document in their order; `curl` commands stand at its end.
+/// The requests of the document in order; `curl` commands are at its end.
 fn requests() -> Vec<Request> {
     let bare = DOCUMENT.text.split("# 1. ").next().expect("what comes before the commands");
     let mut all: Vec<Request> = Vec::new();
@@ -37,7 +37,7 @@ fn requests() -> Vec<Request> {
     all
 }
 
-/// Sends a request with a key, and with its ids in the place of the documented ones.
+/// Send a request with a key, with its own ids instead of the documented ones.
 #[track_caller]
 fn send(
     server: &Server,
@@ -91,7 +91,7 @@ fn the_requests_of_the_document_work_one_after_the_other() {
         "{updated}"
     );
 
-    // 4: S49; without Twilio below.
+    // 4: S49; without Twilio see below.
     let (status, refused) = send(&server, key, &requests[3], &id, "");
     assert_eq!((status, &refused["code"]), (503, &json!("twilio_not_configured")), "{refused}");
 
@@ -111,7 +111,7 @@ fn the_requests_of_the_document_work_one_after_the_other() {
         );
         recurring.push(text(&call["id"]));
         if number == 0 {
-            // As "6" and "7" are printed, they bear no key: 401 (S20).
+            // As documented, "6" and "7" have no key: 401 (S20).
             assert_eq!(send(&server, None, &requests[5], &id, "").0, 401);
         }
     }
@@ -146,7 +146,7 @@ fn the_requests_of_the_document_work_one_after_the_other() {
 }
 
 #[test]
-fn the_flow_at_the_documents_end_works_and_its_call_is_heard() {
+fn the_flow_at_the_documents_end_works_and_its_call_has_audio() {
     // S87
     let server = Server::start();
     let key = server.key_for("user_123");

@@ -1,4 +1,4 @@
-//! What really happened is told: each fact once, in order, whenever the process dies (S88, S95).
+//! Events: each fact once, in order, whenever the process is killed (S88, S95).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn events(server: &Server, query: &str) -> Vec<Value> {
     page["events"].as_array().unwrap().clone()
 }
 
-/// The kinds of events about calls, by call.
+/// Kinds of call events, by call.
 fn calls(server: &Server) -> BTreeMap<String, Vec<String>> {
     let mut calls: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in events(server, "type=call_started,call_ringing,call_answered,call_ended") {
@@ -22,11 +22,11 @@ fn calls(server: &Server) -> BTreeMap<String, Vec<String>> {
     calls
 }
 
-const RUNG: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
+const RINGING_EVENTS: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
 const CRASHED: [&str; 3] = ["call_started", "call_answered", "call_ended"];
 
 #[test]
-fn calls_and_phones_are_told_once_though_the_process_is_killed() {
+fn events_of_calls_and_phones_are_sent_once_despite_kills() {
     let mut server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let (mut a, mut b) = (Raw::new(&server, &alice), Raw::new(&server, &bob));
@@ -39,12 +39,12 @@ fn calls_and_phones_are_told_once_though_the_process_is_killed() {
     b.answer(&invite, 180, "", "");
     b.answer(&invite, 200, "", &b.sdp());
     let ok = a.expect_final("INVITE");
-    let mut side = a.confirm(&dialling, &ok);
+    let mut side = a.send_ack(&dialling, &ok);
     b.expect_request("ACK");
     a.hang_up(&mut side);
     let bye = b.expect_request("BYE");
     b.answer(&bye, 200, "", "");
-    let told = |wanted: &[&[&str]]| {
+    let has_events = |wanted: &[&[&str]]| {
         let mut there: Vec<Vec<String>> = calls(&server).into_values().collect();
         there.sort();
         let mut wanted: Vec<Vec<String>> =
@@ -52,19 +52,19 @@ fn calls_and_phones_are_told_once_though_the_process_is_killed() {
         wanted.sort();
         (there == wanted).then_some(())
     };
-    until(Duration::from_secs(10), "the first call is told", || told(&[&RUNG]));
-    // One that is up when the process dies, whether the database has heard of it or not.
+    until(Duration::from_secs(10), "the events of the first call", || has_events(&[&RINGING_EVENTS]));
+    // A call that is active when the process is killed, whether it is in the database yet or not.
     a.call(&b);
     server.restart();
-    let told = |server: &Server| {
+    let has_events = |server: &Server| {
         let lengths: Vec<usize> = calls(server).values().map(Vec::len).collect();
-        (lengths.iter().sum::<usize>() == RUNG.len() + CRASHED.len()).then_some(())
+        (lengths.iter().sum::<usize>() == RINGING_EVENTS.len() + CRASHED.len()).then_some(())
     };
-    until(Duration::from_secs(10), "the second call is told", || told(&server));
-    until(Duration::from_secs(20), "both phones are told", || {
+    until(Duration::from_secs(10), "the events of the second call", || has_events(&server));
+    until(Duration::from_secs(20), "the events of both phones", || {
         (events(&server, "type=registration_added").len() >= 2).then_some(())
     });
-    // The journal is read again by each start: what is in the database already is no news.
+    // Each start reads the journal again: facts that are in the database already give no new event.
     for _ in 0..2 {
         server.restart();
         let ended = events(&server, "type=call_ended");
@@ -72,7 +72,7 @@ fn calls_and_phones_are_told_once_though_the_process_is_killed() {
             ended.iter().map(|event| event["data"]["endReason"].as_str().unwrap()).collect();
         assert_eq!(reasons, ["completed", "crash"]);
         for kinds in calls(&server).values() {
-            assert!(*kinds == RUNG || *kinds == CRASHED, "{kinds:?}");
+            assert!(*kinds == RINGING_EVENTS || *kinds == CRASHED, "{kinds:?}");
         }
         assert_eq!(events(&server, "type=registration_added").len(), 2);
     }

@@ -1,4 +1,4 @@
-//! Calls that go on to another phone, with real phones: who hears which tone is measured.
+//! Forwarding with real phones: each party's received tone is measured.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ const ONE_SPEAKS: u32 = 440;
 const TWO_SPEAKS: u32 = 1000;
 const THREE_SPEAKS: u32 = 620;
 
-/// 1001 calls 1002, whose calls go to 1003.
-struct Office {
+/// 1001 calls 1002, which forwards to 1003.
+struct Setup {
     server: Server,
     bob: Extension,
     one: Phone,
     three: Phone,
 }
 
-impl Office {
-    fn open() -> Office {
+impl Setup {
+    fn open() -> Setup {
         let server = Server::start();
         let (alice, bob, carol) =
             (server.extension("1001"), server.extension("1002"), server.extension("1003"));
         let one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
         let three = Phone::registered("three", THREE_SPEAKS, &Account::of(&carol, server.sip()));
-        Office { server, bob, one, three }
+        Setup { server, bob, one, three }
     }
 
     fn change(&self, body: &Value) -> Value {
@@ -41,7 +41,7 @@ impl Office {
         Phone::registered("two", TWO_SPEAKS, &Account::of(&self.bob, self.server.sip()).answering(answering))
     }
 
-    /// 1001 and 1003 talk and hang up; the record says why the call went there.
+    /// 1001 and 1003 talk and hang up; the record has the reason of the forwarding.
     fn one_talks_with_three(&mut self, why: &str) -> Value {
         self.three.expect("CALL_ESTABLISHED");
         self.one.expect("CALL_ESTABLISHED");
@@ -60,78 +60,78 @@ impl Office {
 
 #[test]
 fn an_unconditional_forward_goes_to_the_third_and_the_second_stays_silent() {
-    let mut office = Office::open(); // S71, S73
-    let two = office.second(Answering::AtOnce);
-    office.forward("always");
-    office.one.dial("1002");
-    let call = office.one_talks_with_three("it always does");
+    let mut setup = Setup::open(); // S71, S73
+    let two = setup.second(Answering::AtOnce);
+    setup.forward("always");
+    setup.one.dial("1002");
+    let call = setup.one_talks_with_three("it always does");
     assert_eq!(call["legs"].as_array().map(Vec::len), Some(2), "the second did not ring: {call:#}");
     drop(two);
 }
 
 #[test]
-fn a_phone_that_declines_as_busy_is_followed_by_the_third() {
-    let mut office = Office::open();
-    let mut two = office.second(Answering::WhenTold);
-    office.forward("busy");
-    office.one.dial("1002");
+fn a_busy_phone_forwards_to_the_third() {
+    let mut setup = Setup::open();
+    let mut two = setup.second(Answering::OnCommand);
+    setup.forward("busy");
+    setup.one.dial("1002");
     two.expect("CALL_INCOMING");
     two.hang_up(); // 486
-    office.one_talks_with_three("it is busy");
+    setup.one_talks_with_three("it is busy");
 }
 
 #[test]
-fn a_phone_that_nobody_answers_rings_out_and_the_third_takes_the_call() {
-    let mut office = Office::open();
-    let two = office.second(Answering::WhenTold);
-    office.forward("noAnswer");
-    office.change(&json!({"ringSeconds": 5}));
-    office.one.dial("1002");
+fn an_unanswered_phone_forwards_to_the_third() {
+    let mut setup = Setup::open();
+    let two = setup.second(Answering::OnCommand);
+    setup.forward("noAnswer");
+    setup.change(&json!({"ringSeconds": 5}));
+    setup.one.dial("1002");
     two.expect("CALL_INCOMING");
-    office.one.expect("CALL_RINGING");
+    setup.one.expect("CALL_RINGING");
     two.expect_within(Duration::from_secs(20), "CALL_CLOSED");
-    let call = office.one_talks_with_three("nobody answered");
+    let call = setup.one_talks_with_three("nobody answered");
     let legs = call["legs"].as_array().cloned().unwrap_or_default();
     assert_eq!((legs.len(), &legs[1]["endReason"]), (3, &json!("no_answer")), "{call:#}");
 }
 
 #[test]
-fn an_extension_without_a_phone_is_answered_by_the_third() {
-    let mut office = Office::open();
-    office.forward("unreachable");
-    office.one.dial("1002");
-    office.one_talks_with_three("none of its phones can be reached");
+fn an_unreachable_extension_forwards_to_the_third() {
+    let mut setup = Setup::open();
+    setup.forward("unreachable");
+    setup.one.dial("1002");
+    setup.one_talks_with_three("none of its phones can be reached");
 }
 
 #[test]
-fn who_does_not_want_to_be_disturbed_hears_nothing_of_the_call() {
-    let mut office = Office::open();
-    let two = office.second(Answering::AtOnce);
-    office.forward("busy");
-    office.change(&json!({"doNotDisturb": true}));
-    office.one.dial("1002");
-    let call = office.one_talks_with_three("it does not want to be disturbed");
+fn do_not_disturb_sends_no_call_to_the_phone() {
+    let mut setup = Setup::open();
+    let two = setup.second(Answering::AtOnce);
+    setup.forward("busy");
+    setup.change(&json!({"doNotDisturb": true}));
+    setup.one.dial("1002");
+    let call = setup.one_talks_with_three("it does not want to be disturbed");
     assert_eq!(call["legs"].as_array().map(Vec::len), Some(2), "{call:#}");
     drop(two);
 }
 
 #[test]
-fn an_owner_who_is_looked_for_everywhere_is_found_where_he_answers() {
-    let mut office = Office::open();
-    let two = office.second(Answering::WhenTold);
-    office.change(&json!({"followMe": {"mode": "simultaneous", "numbers": [
+fn find_me_connects_the_phone_that_answers() {
+    let mut setup = Setup::open();
+    let two = setup.second(Answering::OnCommand);
+    setup.change(&json!({"followMe": {"mode": "simultaneous", "numbers": [
         {"number": "1002", "ringSeconds": 30}, {"number": "1003", "ringSeconds": 30}
     ]}}));
-    office.one.dial("1002");
+    setup.one.dial("1002");
     two.expect("CALL_INCOMING");
-    office.three.expect("CALL_ESTABLISHED");
+    setup.three.expect("CALL_ESTABLISHED");
     two.expect("CALL_CLOSED");
-    office.one.hears(THREE_SPEAKS);
-    office.three.hears(ONE_SPEAKS);
+    setup.one.hears(THREE_SPEAKS);
+    setup.three.hears(ONE_SPEAKS);
 }
 
 #[test]
-fn a_new_password_ends_what_was_registered_with_the_old_one() {
+fn a_new_password_removes_the_bindings_of_the_old_one() {
     // S75
     let server = Server::start();
     let bob = server.extension("1002");

@@ -1,4 +1,4 @@
-//! What thieves dial, by every door of the house and in every spelling, and what a house allows its own people (security.md rows 7 and 31).
+//! Toll fraud: forbidden numbers by every origin and in every spelling, and the outbound limits of users (security.md rows 7 and 31).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const MADRID: &str = "+34912345678";
 const INITIATE: &str = "/api/v1/opensips/call/initiate";
 
-/// Texts that a person or a program gives as a number.
+/// Spellings of a number from a person or a program.
 const TEXTS: [&str; 42] = [
     "+19005551234",
     "19005551234",
@@ -57,7 +57,7 @@ const TEXTS: [&str; 42] = [
     "+2471234",
 ];
 
-/// What only a Request-URI can say.
+/// Spellings that only a Request-URI can have.
 const URIS: [&str; 25] = [
     "sip:+19005551234@localhost",
     "sip:0019005551234@localhost",
@@ -86,7 +86,7 @@ const URIS: [&str; 25] = [
     "sip:+881612345678@localhost",
 ];
 
-/// A carrier's socket: what it says goes to the server.
+/// A carrier's socket that sends to the server.
 fn carrier(server: &Server) -> Raw {
     let carrier = Raw::at(IpAddr::V4(Ipv4Addr::LOCALHOST), server.sip(), "carrier", "");
     let hosts = [json!({"host": "127.0.0.1", "port": carrier.local().port()})];
@@ -106,17 +106,17 @@ fn generous(more: &str) -> Server {
     Server::with(Settings { more, ..Settings::default() })
 }
 
-/// Dial, and acknowledge the refusal that comes.
+/// Dial, and acknowledge the rejection.
 fn refused(phone: &mut Raw, number: &str) -> Message {
     let body = phone.sdp();
     let dialling = phone.invite(number, "", &body);
     phone.send(dialling.text.as_bytes());
     let refusal = phone.expect_final("INVITE");
-    phone.acknowledge(&dialling.text, &refusal);
+    phone.ack_error(&dialling.text, &refusal);
     refusal
 }
 
-/// A permitted call arrives, and is the first thing that the carrier has heard.
+/// A permitted call arrives, and is the first message that the carrier has received.
 fn the_carrier_heard_nothing_before(carrier: &Raw, phone: &mut Raw) {
     let body = phone.sdp();
     let dialling = phone.invite(MADRID, "", &body);
@@ -125,24 +125,24 @@ fn the_carrier_heard_nothing_before(carrier: &Raw, phone: &mut Raw) {
     assert!(first.text.starts_with(&format!("INVITE sip:{MADRID}@")), "{}", first.text);
     carrier.answer(&first, 486, "", "");
     let refusal = phone.expect_final("INVITE");
-    phone.acknowledge(&dialling.text, &refusal);
+    phone.ack_error(&dialling.text, &refusal);
 }
 
 #[test]
-fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
+fn no_spelling_of_a_forbidden_number_reaches_the_carrier_from_any_origin() {
     // security.md row 7, and figure 4
     let server = generous("[limits]");
     let carrier = carrier(&server);
     let (one, two) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut callee) = (phone(&server, &one), phone(&server, &two));
     let http = server.http(Some(&one.key));
-    // The telephone.
+    // By a phone.
     for uri in URIS {
         let contact = format!("Contact: <sip:a@{}>\r\nContent-Type: application/sdp\r\n", caller.local());
         let body = caller.sdp();
         let answer = caller.ask("INVITE", uri, "<sip:x@localhost>", &contact, &body);
         assert!(matches!(answer.status(), Some(400..=499)), "{uri}: {}", answer.text);
-        assert_ne!(answer.status(), Some(401), "{uri}: it was the caller who asked");
+        assert_ne!(answer.status(), Some(401), "{uri}: no challenge");
     }
     let path = format!("/api/v1/voip/extensions/{}", one.id);
     for text in TEXTS {
@@ -159,12 +159,12 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
                 ),
             ),
         ];
-        for (door, answer) in doors {
-            assert!(matches!(answer.status, 400 | 403 | 404), "{door}: {text:?}: {}", answer.body);
-            assert!(answer.json()["code"].is_string(), "{door}: {text:?}: {}", answer.body);
+        for (origin, answer) in doors {
+            assert!(matches!(answer.status, 400 | 403 | 404), "{origin}: {text:?}: {}", answer.body);
+            assert!(answer.json()["code"].is_string(), "{origin}: {text:?}: {}", answer.body);
         }
     }
-    // A phone that sends its callers on.
+    // By a phone that redirects its callers (302).
     for target in
         ["<sip:+19005551234@localhost>", "<tel:+19005551234>", "<sip:0019005551234@127.0.0.1;user=phone>"]
     {
@@ -175,12 +175,13 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
         callee.answer(&invite, 302, &format!("Contact: {target}\r\n"), "");
         callee.expect_request("ACK");
         let refusal = caller.expect_final("INVITE");
-        caller.acknowledge(&dialling.text, &refusal);
+        caller.ack_error(&dialling.text, &refusal);
         assert!(matches!(refusal.status(), Some(400..=499)), "{target}: {}", refusal.text);
     }
-    // And one that transfers.
+    // By a phone that transfers (REFER).
     let mut up = caller.call(&callee);
-    let text = callee.within(&mut up.callee, "REFER", "Refer-To: <sip:+19005551234@localhost>\r\n", "");
+    let text =
+        callee.in_dialog_request(&mut up.callee, "REFER", "Refer-To: <sip:+19005551234@localhost>\r\n", "");
     let answer = callee.exchange(&text).and_then(|answer| answer.status());
     assert!(matches!(answer, Some(400..=499 | 501)), "{answer:?}");
     caller.hang_up(&mut up.caller);
@@ -188,7 +189,7 @@ fn no_spelling_of_a_forbidden_number_reaches_the_carrier_by_any_door() {
 }
 
 #[test]
-fn what_a_trunk_s_prefix_makes_of_a_number_is_judged_too() {
+fn a_number_rewritten_by_a_trunk_prefix_is_checked_too() {
     // security.md row 7
     let server = generous("[limits]");
     let carrier = carrier(&server);
@@ -221,7 +222,7 @@ fn what_a_trunk_s_prefix_makes_of_a_number_is_judged_too() {
 }
 
 #[test]
-fn a_user_begins_so_many_calls_to_the_outside_a_minute_and_is_told_so_in_his_language() {
+fn outbound_calls_per_minute_are_limited_with_a_localised_message() {
     // security.md row 7
     let server = generous("[limits]\noutside_calls_per_minute = 2");
     let carrier = carrier(&server);
@@ -242,14 +243,14 @@ fn a_user_begins_so_many_calls_to_the_outside_a_minute_and_is_told_so_in_his_lan
     soon("the refused call is recorded", || {
         server.calls().iter().any(|call| call["endReason"] == "call_rate_limit").then_some(())
     });
-    // A stranger to these limits: help.
+    // Emergency calls are not limited.
     let body = caller.sdp();
     let dialling = caller.invite("112", "", &body);
     caller.send(dialling.text.as_bytes());
     let invite = carrier.expect_request("INVITE");
     assert!(invite.text.starts_with("INVITE sip:112@"), "{}", invite.text);
     carrier.answer(&invite, 486, "", "");
-    caller.acknowledge(&dialling.text, &caller.expect_final("INVITE"));
+    caller.ack_error(&dialling.text, &caller.expect_final("INVITE"));
 }
 
 fn events(server: &Server, kind: &str) -> Vec<Value> {
@@ -258,17 +259,17 @@ fn events(server: &Server, kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn help_is_called_while_the_house_is_being_closed_and_is_told_of() {
+fn emergency_calls_are_placed_while_draining_and_reported() {
     // security.md row 31
     let server = generous("[limits]\ncalls_per_user = 1\noutside_calls_per_minute = 1");
     let (one, two) = (server.extension("1001"), server.extension("1002"));
     let (mut a, mut b) = (phone(&server, &one), phone(&server, &two));
-    // Without a trunk the answer is clear, and is told of as well.
+    // Without a trunk the rejection is clear, and an event reports it.
     let refusal = refused(&mut a, "112");
     assert_eq!(refusal.status(), Some(503), "{}", refusal.text);
     assert!(refusal.header("Reason").is_some_and(|reason| reason.contains("use another telephone")));
     let carrier = carrier(&server);
-    let mut up = a.call(&b); // the one call that the user may have
+    let mut up = a.call(&b); // the only call that the user may have
     server.admin().post("/api/v1/opensips/stop", &json!({})).expect(200);
     let draining = refused(&mut a, MADRID);
     assert_eq!(draining.status(), Some(503), "{}", draining.text);
@@ -280,13 +281,13 @@ fn help_is_called_while_the_house_is_being_closed_and_is_told_of() {
     carrier.answer(&invite, 200, "", &carrier.sdp());
     let ok = a.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut help = a.confirm(&dialling, &ok);
+    let mut help = a.send_ack(&dialling, &ok);
     b.hang_up(&mut up.callee);
-    let told = soon("both calls for help are told of", || {
-        let told = events(&server, "emergency_call");
-        (told.len() == 2).then_some(told)
+    let emergencies = soon("events of both emergency calls", || {
+        let emergencies = events(&server, "emergency_call");
+        (emergencies.len() == 2).then_some(emergencies)
     });
-    for event in &told {
+    for event in &emergencies {
         assert_eq!(event["data"]["fromNumber"], "1001", "{event:#}");
     }
     a.hang_up(&mut help);

@@ -1,4 +1,4 @@
-//! The disk of the data directory fills up under calls and writes: calls go on, what was answered is kept, and writes come back by themselves.
+//! The disk of the data directory fills up during calls and writes: calls go on, acknowledged data is kept, and writes recover by themselves.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,14 +10,14 @@ use e2e::raw::Raw;
 use e2e::{Http, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
-/// How soon everything is well after there is room.
+/// Time limit for recovery once there is free space.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 fn small_disk() -> Server {
     Server::with(Settings { data_mb: Some(32), ..Settings::default() })
 }
 
-/// Somebody who makes extensions all the time, and notes which were answered with 200.
+/// A client that creates extensions all the time, and records which requests were answered with 200.
 struct Writer {
     stop: Arc<AtomicBool>,
     made: Arc<Mutex<BTreeSet<String>>>,
@@ -47,7 +47,7 @@ impl Writer {
                 assert!(answer.header("Retry-After").is_some(), "{answer:?}");
                 let code = answer.json()["code"].as_str().unwrap_or_default().to_owned();
                 refused.lock().unwrap().push(code);
-                std::thread::sleep(Duration::from_millis(20)); // who is refused does not come back at once
+                std::thread::sleep(Duration::from_millis(20)); // a rejected client pauses
             }
         };
         Writer { thread: Some(std::thread::spawn(work)), ..writer }
@@ -61,7 +61,7 @@ impl Writer {
         self.made.lock().unwrap().len()
     }
 
-    /// What was answered with 200.
+    /// The extensions that were answered with 200.
     fn stop(mut self) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("it was started").join().expect("every refusal was one of a full disk");
@@ -87,14 +87,14 @@ fn readiness(server: &Server) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
-/// Contacts of a user name that the exchange knows.
+/// Contacts of a username in the switch.
 fn contacts(server: &Server) -> BTreeSet<String> {
     let answer = server.admin().get("/api/v1/registrations?limit=100").expect(200);
     let contact = |one: &Value| one["contact"].as_str().map(str::to_owned);
     answer["registrations"].as_array().into_iter().flatten().filter_map(contact).collect()
 }
 
-/// Binds one more contact of this phone; whether it was answered with 200.
+/// Bind one more contact of this phone. Returns whether the response was 200.
 fn bind(phone: &mut Raw, n: usize) -> Option<String> {
     let contact = format!("sip:{}@127.0.0.1:{}", phone.user, 40_000 + n);
     let to = format!("<sip:{}@localhost>", phone.user);
@@ -102,10 +102,10 @@ fn bind(phone: &mut Raw, n: usize) -> Option<String> {
     (answer.status() == Some(200)).then_some(contact)
 }
 
-fn is_whole(server: &Server) {
+fn check_database_integrity(server: &Server) {
     let database = server.data().join("centralita.db");
     if !database.exists() {
-        return; // PostgreSQL keeps its own
+        return; // PostgreSQL has its own disk
     }
     let script = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('PRAGMA integrity_check').fetchone()[0])";
     let checked = Command::new("python3").args(["-c", script]).arg(&database).output().expect("python3 runs");
@@ -113,7 +113,7 @@ fn is_whole(server: &Server) {
 }
 
 #[test]
-fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
+fn a_full_disk_loses_no_call_and_no_acknowledged_data() {
     let mut server = small_disk();
     let on_disk = server.data().join("centralita.db").exists();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -128,18 +128,18 @@ fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
     let filling = server.mount().fill();
     if on_disk {
         until(Duration::from_secs(30), "writes are refused", || {
-            filling.again();
+            filling.fill_again();
             (writer.refusals() > 5).then_some(())
         });
         let codes: BTreeSet<String> = writer.refused.lock().unwrap().iter().cloned().collect();
         assert!(codes.contains("disk_full"), "{codes:?}");
     }
-    let (status, told) =
-        soon("readiness tells of it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
-    assert_eq!((status, told["status"].as_str()), (503, Some("disk_full")), "{told}");
+    let (status, body) =
+        soon("readiness shows it", || Some(readiness(&server)).filter(|(code, _)| *code != 200));
+    assert_eq!((status, body["status"].as_str()), (503, Some("disk_full")), "{body}");
     let component = if on_disk { "database" } else { "journal" };
-    assert_ne!(told[component], "ok", "{told}");
-    // What the journal has set aside is enough for the day to go on.
+    assert_ne!(body[component], "ok", "{body}");
+    // The space that the journal has reserved is enough to go on.
     alice.still_up(&mut held.caller);
     for n in 1..6 {
         bound.extend(bind(&mut alice, n));
@@ -156,7 +156,7 @@ fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
     let freed = Instant::now();
     until(RECOVERED, "writes are taken again", || (writer.made() > made).then_some(()));
     println!("writes are back {} ms after there is room", freed.elapsed().as_millis());
-    until(RECOVERED, "readiness tells of it", || (readiness(&server).0 == 200).then_some(()));
+    until(RECOVERED, "readiness shows it", || (readiness(&server).0 == 200).then_some(()));
     alice.still_up(&mut held.caller);
     alice.hang_up(&mut held.caller);
     let bye = bob.expect_request("BYE");
@@ -173,19 +173,19 @@ fn a_full_disk_costs_no_call_and_nothing_that_was_answered() {
     assert!(bound.is_subset(&contacts(&server)), "{bound:?} {:?}", contacts(&server));
     assert_eq!(server.calls().len(), 2);
     server.stop();
-    is_whole(&server);
+    check_database_integrity(&server);
 }
 
 #[test]
-fn what_was_answered_on_a_full_disk_outlives_a_kill() {
+fn data_acknowledged_on_a_full_disk_survives_a_kill() {
     let mut server = small_disk();
     let alice = server.extension("1001");
     let mut alice = Raw::new(&server, &alice);
     let writer = Writer::start(server.admin());
     soon("some writes are made", || (writer.made() > 5).then_some(()));
     let filling = server.mount().fill();
-    soon("readiness tells of it", || {
-        filling.again();
+    soon("readiness shows it", || {
+        filling.fill_again();
         (readiness(&server).0 != 200).then_some(())
     });
     let bound: BTreeSet<String> = (0..6).filter_map(|n| bind(&mut alice, n)).collect();
@@ -206,5 +206,5 @@ fn what_was_answered_on_a_full_disk_outlives_a_kill() {
     assert!(made.is_subset(&numbers(&server.admin())), "an extension that was answered is missing");
     assert!(bound.is_subset(&contacts(&server)), "{bound:?} {:?}", contacts(&server));
     server.stop();
-    is_whole(&server);
+    check_database_integrity(&server);
 }

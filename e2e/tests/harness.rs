@@ -1,11 +1,11 @@
-//! The harness itself: two phones that talk without any server are heard rightly, so what a test hears later is the server's doing.
+//! Tests of the harness itself: two phones without a server are measured correctly, so that later results are due to the server.
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use e2e::{Account, Answering, Block, Nat, Phone, Transport, soon};
 
-/// An account whose server is simply the other phone: it refuses the registration and takes the calls.
+/// An account whose server is the other phone: it rejects the registration and accepts calls.
 fn directly(name: &str, peer: u16, answering: Answering) -> Account {
     Account {
         username: name.to_owned(),
@@ -23,7 +23,7 @@ fn two_phones_hear_each_others_tone_until_one_holds() {
     let mut one = Phone::start("one", 440);
     let mut two = Phone::start("two", 1000);
     let (first, second) = (one.port(), two.port());
-    one.account(&directly("one", second, Answering::WhenTold));
+    one.account(&directly("one", second, Answering::OnCommand));
     two.account(&directly("two", first, Answering::AtOnce));
     two.expect("REGISTER_FAIL");
     one.dial(&format!("sip:two@127.0.0.1:{second}"));
@@ -44,7 +44,7 @@ fn two_blocks_never_share_a_port() {
 }
 
 #[test]
-fn the_nat_box_hides_where_the_phone_lives_and_brings_answers_back() {
+fn the_nat_router_hides_the_phones_address_and_returns_responses() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let nat = Nat::start(server.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Every how-to page is run as a reader would run it, from its own blocks of code (see `e2e::how_to`).
+//! Every how-to page is run as a reader would run it, from its code blocks (see `e2e::how_to`).
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +11,7 @@ use e2e::postgres::PASSWORD;
 use e2e::raw::Raw;
 use e2e::{Account, Extension, Phone, Postgres, Server, Settings, Smtp, soon, tone, until};
 
-/// Blocks that no test runs, on all pages together: they need root, a system with systemd, minutes, or never end.
+/// Number of blocks on all pages that no test runs, because they need root, systemd or minutes, or never end.
 const NOT_RUN: usize = 7;
 const LONG: Duration = Duration::from_secs(40);
 
@@ -63,7 +63,7 @@ fn few_blocks_are_not_run() {
     assert!(skipped.len() <= NOT_RUN, "{skipped:#?}");
 }
 
-/// The extensions of which the pages speak.
+/// The extensions that the pages name.
 fn with_extensions() -> (Server, [Extension; 3]) {
     let server = Server::start();
     let extensions = extensions(&server);
@@ -96,7 +96,7 @@ fn back_up(page: HowTo) {
     registered(&server, &alice);
 }
 
-/// A carrier that lets everybody register, says that it lives, and answers every call.
+/// A carrier that accepts every registration, answers OPTIONS, and answers every call.
 fn carry(carrier: &Raw, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
         let Some(request) = carrier.receive(Duration::from_millis(50)) else { continue };
@@ -188,7 +188,7 @@ fn run_as_a_service(page: HowTo) {
     let shown = page.in_language("ini").next().expect("the unit").text.clone();
     assert_eq!(shown, packaged.expect("the unit's file"), "the page shows the unit as it is packaged");
     let mut server = Server::start();
-    // The command line of the unit is one: with another verb it says how it understands its options.
+    // The command line of the unit is one line; with another subcommand it prints how it understands its options.
     let command = shown.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
     let words: Vec<&str> = command.split(' ').collect();
     let [_, "serve", options @ ..] = words.as_slice() else { panic!("{command}") };

@@ -1,9 +1,9 @@
-//! `kill -9`, a panic of the exchange and a panic of a media worker, in the middle of calls and registrations, again and again: nothing that
-//! was answered is forgotten.
+//! `kill -9`, a panic of the switch thread and a panic of a media worker, repeatedly and during calls and registrations: no acknowledged data is
+//! lost.
 //!
-//! Rounds of each: `CENTRALITA_KILLS`; where it is not given, 20 of `kill -9` and 2 of each panic.
+//! Rounds of each: `CENTRALITA_KILLS`; the default is 20 of `kill -9` and 2 of each panic.
 
-// A message is written with all its parts in view.
+// A message is written with all its parts visible.
 #![allow(clippy::format_collect, clippy::format_push_string, clippy::too_many_arguments)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,50 +18,50 @@ const USERS: usize = 1000;
 const CALLS: usize = 20;
 /// Registrations of a burst: more than are answered before the kill.
 const BURST: usize = 900;
-/// Answered ones that the kill waits for.
+/// Number of answered ones after which the kill happens.
 const ANSWERED: usize = 60;
-/// Registrations of a burst that are under way at once: what the window of a nonce's counts allows.
+/// Simultaneous registrations of a burst: limited by the window of nonce counts.
 const WINDOW: usize = 32;
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long the process is away: longer than a record may be wrong.
+/// Downtime of the process: longer than the permitted error of a duration.
 const DOWN: Duration = Duration::from_secs(2);
-/// What makes the thread panic that handles it.
+/// A message with this text makes the thread panic that handles it.
 const MARK: &str = "centralita-fault-panic";
 
-/// How calls are cut off.
+/// How the calls are interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Interruption {
     /// `kill -9`.
     Kill,
-    /// The exchange panics: the process ends by itself.
+    /// The switch thread panics: the process ends by itself.
     Exchange,
-    /// The media worker of all calls panics: the process goes on.
+    /// The media worker of all calls panics: the process continues.
     Worker,
 }
 
-impl Way {
-    /// What is written of a call that was cut off.
+impl Interruption {
+    /// Cause in the record of an interrupted call.
     fn cause(self) -> &'static str {
         match self {
-            Way::Kill | Way::Exchange => "crash",
-            Way::Worker => "internal",
+            Interruption::Kill | Interruption::Exchange => "crash",
+            Interruption::Worker => "internal",
         }
     }
 
-    /// Cut off all calls; `rtp` is where one of them is heard. The span within which that was.
-    fn cut(self, server: &mut Server, rtp: SocketAddr) -> [Instant; 2] {
+    /// Interrupt all calls; `rtp` is the RTP port of one of them. Returns the interval in which it happened.
+    fn interrupt(self, server: &mut Server, rtp: SocketAddr) -> [Instant; 2] {
         let stranger = Wire::udp_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), server.sip());
         let Wire::Udp { socket, .. } = &stranger else { unreachable!("a UDP socket") };
         let begin = Instant::now();
         let mut end = begin;
         match self {
-            Way::Kill => {
+            Interruption::Kill => {
                 server.kill();
-                // A time for which nothing runs is no talk.
+                // The downtime must not count as talk time.
                 std::thread::sleep(DOWN);
                 server.restart();
             }
-            Way::Exchange => {
+            Interruption::Exchange => {
                 let text = e2e::wire::options(&stranger, 1).replacen(
                     "Max-Forwards",
                     &format!("X: {MARK}\r\nMax-Forwards"),
@@ -72,9 +72,9 @@ impl Way {
                 end = Instant::now();
                 server.restart();
             }
-            Way::Worker => {
+            Interruption::Worker => {
                 let before = restarts(server);
-                // A worker that opens a stream forgets what came before: the call may be up a moment earlier.
+                // A worker that opens a stream drops earlier packets: the call may be confirmed a moment before.
                 until(LIMIT, "the worker begins anew", || {
                     socket.send_to(MARK.as_bytes(), rtp).expect("sent");
                     (restarts(server) > before).then_some(())
@@ -85,7 +85,7 @@ impl Way {
     }
 }
 
-/// How often the media worker has begun anew.
+/// Number of restarts of the media worker.
 fn restarts(server: &Server) -> u64 {
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
     let tasks = status["tasks"].as_array().expect("tasks");
@@ -99,7 +99,7 @@ struct Phones {
     number: u32,
 }
 
-/// One end of a call that is up.
+/// One side of a confirmed call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Dialog(String);
 
@@ -130,7 +130,7 @@ impl Phones {
         )
     }
 
-    /// Sends a request, answers the challenge, repeats what gets lost; `None` where the server is gone.
+    /// Send a request with authentication and retransmissions; `None` if the server is gone.
     fn ask(
         &mut self,
         method: &str,
@@ -147,14 +147,14 @@ impl Phones {
         let challenged = self.exchange(&first, call_id, "1")?;
         let challenge = challenged.header("WWW-Authenticate").and_then(Challenge::parse)?;
         if method == "INVITE" {
-            self.acknowledge(&challenged, uri, &from, call_id, 1);
+            self.ack_error(&challenged, uri, &from, call_id, 1);
         }
         let answer = challenge.answer(user, &password(user), method, uri, 1);
         let more = format!("CSeq: 2 {method}\r\nAuthorization: {answer}\r\n{more}");
         let second = self.request(method, uri, &from, to, call_id, &more, body);
         let answered = self.exchange(&second, call_id, "2")?;
         if method == "INVITE" {
-            self.acknowledge(&answered, uri, &from, call_id, 2);
+            self.ack_error(&answered, uri, &from, call_id, 2);
         }
         Some(answered)
     }
@@ -175,14 +175,14 @@ impl Phones {
         None
     }
 
-    fn acknowledge(&mut self, answer: &Message, uri: &str, from: &str, call_id: &str, cseq: u32) {
+    fn ack_error(&mut self, answer: &Message, uri: &str, from: &str, call_id: &str, cseq: u32) {
         let to = answer.header("To").unwrap_or_default().to_string();
         let uri = match answer.header("Contact") {
             Some(contact) if answer.status() == Some(200) => contact.trim_matches(['<', '>']).to_string(),
             _ => uri.to_string(),
         };
         let ack = self.request("ACK", &uri, from, &to, call_id, &format!("CSeq: {cseq} ACK\r\n"), "");
-        // An ACK to a refusal belongs to the INVITE's transaction: same branch.
+        // The ACK of an error response belongs to the INVITE's transaction: same branch.
         let ack = match answer.status() {
             Some(200) => ack,
             _ => replace_line(&ack, "Via", answer.header("Via").unwrap_or_default()),
@@ -202,7 +202,7 @@ impl Phones {
         )
     }
 
-    /// Answers a request with `status`, and SDP where it is a 200 to INVITE.
+    /// Respond to a request, with SDP in a 200 to INVITE.
     fn answer(&mut self, request: &Message, status: u16) {
         let local = self.wire.local();
         let body =
@@ -251,7 +251,7 @@ fn password(user: &str) -> String {
     format!("pw-{user}-long-enough")
 }
 
-/// A call from one user to another, up on both ends.
+/// A confirmed call from one user to another.
 fn call(
     callers: &mut Phones,
     callees: &mut Phones,
@@ -274,7 +274,7 @@ fn call(
         &body,
     );
     let challenged = callers.exchange(&first, call_id, "1")?;
-    callers.acknowledge(&challenged, &uri, &from_line, call_id, 1);
+    callers.ack_error(&challenged, &uri, &from_line, call_id, 1);
     let challenge = challenged.header("WWW-Authenticate").and_then(Challenge::parse)?;
     let answer = challenge.answer(from, &password(from), "INVITE", &uri, 1);
     let more = format!("CSeq: 2 INVITE\r\nAuthorization: {answer}\r\n{sdp_line}");
@@ -288,7 +288,7 @@ fn call(
         let ours = message.header("Call-ID") == Some(call_id)
             && message.header("CSeq").is_some_and(|c| c.starts_with('2'));
         if ours && message.status() == Some(200) {
-            callers.acknowledge(&message, &uri, &from_line, call_id, 2);
+            callers.ack_error(&message, &uri, &from_line, call_id, 2);
             break;
         }
     }
@@ -307,8 +307,8 @@ fn receive_request(phones: &mut Phones, method: &str) -> Option<Message> {
     }
 }
 
-/// Answers every BYE on a socket until each of the dialogs has got one.
-fn goodbyes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
+/// Answer every BYE on a socket until each of the dialogs has got one.
+fn answer_byes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !expected.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -322,7 +322,7 @@ fn goodbyes(phones: &mut Phones, mut expected: BTreeSet<Dialog>, who: &str) {
     }
 }
 
-/// One registration of a burst: another contact of a user's, at the burst's own socket.
+/// A registration of a burst: another contact of a user, from the burst's own socket.
 fn burst_register(
     phones: &mut Phones,
     challenge: &Challenge,
@@ -341,8 +341,7 @@ fn burst_register(
     phones.wire.send(text.as_bytes());
 }
 
-/// Registers one user after another without waiting for each, until the server is gone or all are done. Every user whose REGISTER was
-/// answered 200.
+/// Register many users without waiting for each, until the server is gone or all are done. Returns the users whose REGISTER was answered with 200.
 fn burst(phones: &mut Phones, answered: &AtomicUsize, killed: &AtomicBool) -> BTreeSet<usize> {
     let challenge = burst_challenge(phones);
     let (mut sent, mut done) = (0, BTreeSet::new());
@@ -381,14 +380,14 @@ fn burst_challenge(phones: &mut Phones) -> Challenge {
     refusal.header("WWW-Authenticate").and_then(Challenge::parse).expect("a digest challenge")
 }
 
-/// `kill -9` while registrations pour in: whoever was answered is still there. The contacts are taken back afterwards.
+/// `kill -9` during a burst of registrations: all answered ones are still bound. Their contacts are removed afterwards.
 fn kill_in_a_burst(
     server: &mut Server,
     round: usize,
     lasted: &mut Vec<[Duration; 2]>,
     began: &[Instant],
 ) -> usize {
-    let mut cut = Instant::now();
+    let mut interrupted = Instant::now();
     let mut phones = Phones::new(server.sip());
     let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = std::thread::scope(|scope| {
@@ -396,7 +395,7 @@ fn kill_in_a_burst(
         until(Duration::from_secs(30), "the burst is under way", || {
             (answered.load(Ordering::Relaxed) >= ANSWERED).then_some(())
         });
-        cut = Instant::now();
+        interrupted = Instant::now();
         server.kill();
         killed.store(true, Ordering::Relaxed);
         bursting.join().expect("the burst ends")
@@ -407,7 +406,7 @@ fn kill_in_a_burst(
         done.len()
     );
     server.restart();
-    lasted.extend(began.iter().map(|began| [cut - *began; 2]));
+    lasted.extend(began.iter().map(|began| [interrupted - *began; 2]));
     let there = contacts_at(server, phones.wire.local());
     let lost: Vec<usize> = done.iter().filter(|n| !there.contains(&user(**n))).copied().collect();
     assert!(lost.is_empty(), "round {round}: answered before the kill and gone after it: {lost:?}");
@@ -438,7 +437,7 @@ fn contacts_at(server: &Server, address: SocketAddr) -> BTreeSet<String> {
     }
 }
 
-/// All calls of the API, by pages.
+/// All calls of the API, page by page.
 fn all_calls(server: &Server) -> Vec<serde_json::Value> {
     let (mut calls, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -452,26 +451,26 @@ fn all_calls(server: &Server) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_kill_9() {
-    nothing_that_was_answered_is_lost(Way::Kill, 20);
+fn kill_9_loses_no_acknowledged_data() {
+    no_acknowledged_data_is_lost(Interruption::Kill, 20);
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_a_panic_of_the_exchange() {
-    nothing_that_was_answered_is_lost(Way::Exchange, 2);
+fn a_panic_of_the_switch_thread_loses_no_acknowledged_data() {
+    no_acknowledged_data_is_lost(Interruption::Exchange, 2);
 }
 
 #[test]
-fn nothing_that_was_answered_is_lost_by_a_panic_of_a_media_worker() {
-    nothing_that_was_answered_is_lost(Way::Worker, 2);
+fn a_panic_of_a_media_worker_loses_no_acknowledged_data() {
+    no_acknowledged_data_is_lost(Interruption::Worker, 2);
 }
 
-/// Each call that was cut off lasted as long as it did, within a second. `lasted` is in the order in which they began.
+/// The duration of each interrupted call is right within a second. `lasted` has the order in which they were started.
 fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[[Duration; 2]]) {
-    let mut cut: Vec<_> = calls.iter().filter(|call| call["endReason"] == cause).collect();
-    cut.sort_by_key(|call| call["startedAt"].as_str());
-    assert_eq!(cut.len(), lasted.len());
-    for (call, [least, most]) in cut.iter().zip(lasted) {
+    let mut interrupted: Vec<_> = calls.iter().filter(|call| call["endReason"] == cause).collect();
+    interrupted.sort_by_key(|call| call["startedAt"].as_str());
+    assert_eq!(interrupted.len(), lasted.len());
+    for (call, [least, most]) in interrupted.iter().zip(lasted) {
         let written = call["durationSeconds"].as_f64().expect("a duration");
         let right = (least.as_secs_f64() - 1.0)..=(most.as_secs_f64() + 1.0);
         assert!(
@@ -481,11 +480,11 @@ fn check_durations(calls: &[serde_json::Value], cause: &str, lasted: &[[Duration
     }
 }
 
-fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
+fn no_acknowledged_data_is_lost(interruption: Interruption, rounds: usize) {
     let rounds: usize = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(rounds);
     let settings = Settings {
         more: "workers = 1\n[limits]\nrequests_per_minute = 100000\n".into(),
-        faults: way != Way::Kill,
+        faults: interruption != Interruption::Kill,
         ..Settings::default()
     };
     let mut server = Server::with(settings);
@@ -519,23 +518,23 @@ fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
             rtp = Some(up.2);
             made += 1;
         }
-        // After SIGKILL the same data again; every other time registrations are pouring in.
-        if way == Way::Kill && round % 2 == 1 {
+        // After SIGKILL the same data again; every other round registrations are in progress.
+        if interruption == Interruption::Kill && round % 2 == 1 {
             bursts += kill_in_a_burst(&mut server, round, &mut lasted, &began);
         } else {
-            let cut = way.cut(&mut server, rtp.expect("a call is up"));
-            lasted.extend(began.iter().map(|began| cut.map(|end| end - *began)));
+            let interrupted = interruption.interrupt(&mut server, rtp.expect("a call is up"));
+            lasted.extend(began.iter().map(|began| interrupted.map(|end| end - *began)));
         }
         let registered = server.admin().get("/api/v1/opensips/status").expect(200)["registrations"].as_u64();
         assert_eq!(registered, Some(USERS as u64), "round {round}: registrations after the restart");
-        goodbyes(&mut callers, dialogs.0, "callers");
-        goodbyes(&mut callees, dialogs.1, "callees");
+        answer_byes(&mut callers, dialogs.0, "callers");
+        answer_byes(&mut callees, dialogs.1, "callees");
         let status = until(Duration::from_secs(10), "ports, calls and sessions return to 0", || {
             let status = server.admin().get("/api/v1/opensips/status").expect(200);
             (status["portsInUse"] == 0 && status["activeCalls"] == 0).then_some(status)
         });
         assert_eq!(status["activeCalls"], 0);
-        // A few of the bindings, other ones each time, really lead to a phone.
+        // Calls to a few of the bindings, different ones each time, reach a phone.
         for n in 0..5 {
             let to = user(2 * ((round * 37 + n * 101) % 500) + 1);
             let id = format!("p{round}-{n}@kill");
@@ -550,8 +549,8 @@ fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
                     .post(&format!("/api/v1/opensips/call/{id}/end"), &serde_json::json!({}))
                     .expect(200);
             }
-            goodbyes(&mut callers, [caller].into(), "callers");
-            goodbyes(&mut callees, [callee].into(), "callees");
+            answer_byes(&mut callers, [caller].into(), "callers");
+            answer_byes(&mut callees, [callee].into(), "callees");
         }
     }
     let calls = until(Duration::from_secs(15), "every call has its CDR", || {
@@ -564,9 +563,9 @@ fn nothing_that_was_answered_is_lost(way: Way, rounds: usize) {
         *ends.entry(call["endReason"].as_str().unwrap_or("none")).or_default() += 1;
     }
     assert_eq!((calls.len(), ids.len()), (made, made), "one CDR per call: {ends:?}");
-    assert_eq!(ends.get(way.cause()), Some(&(rounds * CALLS)), "{ends:?}");
-    check_durations(&calls, way.cause(), &lasted);
+    assert_eq!(ends.get(interruption.cause()), Some(&(rounds * CALLS)), "{ends:?}");
+    check_durations(&calls, interruption.cause(), &lasted);
     println!(
-        "{rounds} times {way:?}: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
+        "{rounds} times {interruption:?}: {USERS} registrations, {bursts} more of bursts, and {made} calls, none lost, none doubled; ends: {ends:?}"
     );
 }

@@ -1,11 +1,11 @@
-//! An office moves from SQLite to PostgreSQL, and its phones do not notice.
+//! Migration from SQLite to PostgreSQL, which phones do not notice.
 
 use e2e::postgres::PASSWORD;
 use e2e::raw::Raw;
 use e2e::{Postgres, Server, Settings};
 
 #[test]
-fn an_office_moves_to_postgresql_with_its_extensions_keys_and_calls() {
+fn a_migration_to_postgresql_keeps_extensions_keys_and_calls() {
     let mut server =
         Server::with(Settings { store: Some("sqlite:centralita.db".into()), ..Settings::default() });
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -38,7 +38,7 @@ fn an_office_moves_to_postgresql_with_its_extensions_keys_and_calls() {
     let listed =
         server.http(Some(&alice.key)).get(&format!("/api/v1/voip/extensions/{}", alice.id)).expect(200);
     assert_eq!(listed["extension"]["registered"], true, "its phone is still known: {listed}");
-    // A call goes to the phone that registered before the move.
+    // A call reaches the phone that registered before the migration.
     let mut up = one.call(&two);
     one.hang_up(&mut up.caller);
     assert!(!server.log().contains(PASSWORD));

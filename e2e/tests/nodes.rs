@@ -1,4 +1,4 @@
-//! Two servers on one PostgreSQL: what one of them is told, the other knows within a second.
+//! Two servers on one PostgreSQL: a change on one is effective on the other within a second.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -22,22 +22,22 @@ impl Nodes {
     fn start() -> Self {
         let database = Postgres::shared().database();
         let (a, mut b) = (Server::start_on(&database), Server::start_on(&database));
-        // What one seals the other must open.
+        // Secrets sealed by one must be readable by the other.
         let key = |node: &Server| node.data().join("seal.key");
         std::fs::copy(key(&a), key(&b)).expect("the key is copied");
         b.restart();
         Nodes { a, b, database }
     }
 
-    /// What `psql` says of the database that they share.
+    /// Output of `psql` for the shared database.
     fn ask(&self, sql: &str) -> String {
         let name = self.database.split("localhost/").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
         Postgres::shared().psql(name, sql).unwrap()
     }
 }
 
-/// Two extensions whose phones are registered with the second node, and what the first node is told about them.
-struct Told {
+/// Two extensions with phones registered at the second node, to be changed on the first node.
+struct Changes {
     alice: Extension,
     bob: Extension,
     phones: [Raw; 2],
@@ -45,8 +45,8 @@ struct Told {
     password: String,
 }
 
-impl Told {
-    fn begin(nodes: &Nodes) -> Told {
+impl Changes {
+    fn begin(nodes: &Nodes) -> Changes {
         let (alice, bob) = (nodes.a.extension("1001"), nodes.a.extension("1002"));
         let path = format!("/api/v1/voip/extensions/{}", bob.id);
         until(PROMISED, "the other node knows them", || {
@@ -54,10 +54,10 @@ impl Told {
         });
         let mut phones = [Raw::new(&nodes.b, &alice), Raw::new(&nodes.b, &bob)];
         phones.iter_mut().for_each(Raw::register);
-        Told { alice, bob, phones, recurring: String::new(), password: String::new() }
+        Changes { alice, bob, phones, recurring: String::new(), password: String::new() }
     }
 
-    /// A new password, a recurring call, another mailbox, and an extension that is out of service.
+    /// A new password, a recurring call, another mailbox, and an inactive extension.
     fn change(&mut self, node: &Server) {
         let path = |of: &Extension, what: &str| format!("/api/v1/voip/extensions/{}{what}", of.id);
         let alice = node.http(Some(&self.alice.key));
@@ -73,7 +73,7 @@ impl Told {
         bob.put(&path(&self.bob, ""), &json!({ "status": "inactive" })).expect(200);
     }
 
-    /// Whether a node shows all of it, and keeps no phone that it must not keep.
+    /// Whether a node has all changes, and no binding that they remove.
     fn is_known_to(&self, node: &Server, admin: &str) -> bool {
         let alice = node.http(Some(&self.alice.key));
         let voicemail =
@@ -87,8 +87,8 @@ impl Told {
             && phones["registrations"] == json!([])
     }
 
-    /// The phones notice as well: only the new password opens, and who is out of service does not get in.
-    fn phones_feel_it(mut self) {
+    /// The phones notice as well: only the new password is accepted, and the inactive extension cannot register.
+    fn phones_have_the_changes(mut self) {
         let [alice, bob] = &mut self.phones;
         let register = |phone: &mut Raw| {
             let to = format!("<sip:{}@localhost>", phone.user);
@@ -102,7 +102,7 @@ impl Told {
 }
 
 #[test]
-fn a_key_that_is_revoked_on_one_node_is_refused_on_the_other_within_a_second() {
+fn a_key_revoked_on_one_node_is_rejected_on_the_other_within_a_second() {
     // S59
     let Nodes { a, b, .. } = Nodes::start();
     let body = json!({ "userId": "ana", "name": "Short-lived", "permissions": ["call"] });
@@ -145,7 +145,7 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     let key = Some(extension.key.as_str());
     until(PROMISED, "both know it", || (b.http(key).get(&path).status == 200).then_some(()));
-    // Each writes a whole row: what it decided on must hold what the other has just written.
+    // Each node writes a whole row: its decision must include what the other has just written.
     for round in 0..10 {
         let (name, busy) = (format!("Name {round}"), round % 2 == 0);
         a.http(key).put(&path, &json!({ "displayName": name })).expect(200);
@@ -154,7 +154,7 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
         let answer = a.http(key).put(&path, &json!({ "callWaiting": busy })).expect(200);
         assert_eq!(answer["extension"]["doNotDisturb"], busy, "{answer}");
     }
-    // Extensions without a number get the next one that is free, wherever they are made.
+    // Extensions created without a number get the next free one, on either node.
     let make = |node: &Server| {
         let admin = Some(a.admin_key());
         let body = json!({ "displayName": "Next" });
@@ -169,37 +169,37 @@ fn both_nodes_may_change_the_same_thing_and_neither_change_is_lost() {
 }
 
 #[test]
-fn a_password_a_mailbox_and_a_recurring_call_of_one_node_hold_on_the_other_within_a_second() {
+fn changes_on_one_node_are_effective_on_the_other_within_a_second() {
     // S75, S176
     let nodes = Nodes::start();
-    let mut told = Told::begin(&nodes);
-    told.change(&nodes.a);
+    let mut changes = Changes::begin(&nodes);
+    changes.change(&nodes.a);
     let admin = nodes.a.admin_key();
-    assert!(told.is_known_to(&nodes.a, &admin), "at once where it was changed");
-    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.phones_feel_it();
+    assert!(changes.is_known_to(&nodes.a, &admin), "at once where it was changed");
+    until(PROMISED, "the other node has the change", || changes.is_known_to(&nodes.b, &admin).then_some(()));
+    changes.phones_have_the_changes();
 }
 
 #[test]
-fn a_node_that_was_away_for_longer_than_changes_are_kept_learns_all_of_them() {
+fn a_node_that_was_down_longer_than_the_outbox_retention_reloads_everything() {
     // S75, S176
     let nodes = Nodes::start();
-    let mut told = Told::begin(&nodes);
+    let mut changes = Changes::begin(&nodes);
     let node = nodes.b.pid().to_string();
     let signal = |name: &str| assert!(Command::new("kill").args([name, &node]).status().unwrap().success());
     signal("-STOP");
-    told.change(&nodes.a);
-    // What is older than a day is forgotten but for the last row.
+    changes.change(&nodes.a);
+    // Changes older than a day are removed, except for the last one.
     nodes.ask("DELETE FROM outbox WHERE seq < (SELECT MAX(seq) FROM outbox)");
     assert_eq!(nodes.ask("SELECT COUNT(*) FROM outbox"), "1");
     signal("-CONT");
     let admin = nodes.a.admin_key();
-    until(PROMISED, "the other node has learned it", || told.is_known_to(&nodes.b, &admin).then_some(()));
-    told.phones_feel_it();
+    until(PROMISED, "the other node has the change", || changes.is_known_to(&nodes.b, &admin).then_some(()));
+    changes.phones_have_the_changes();
 }
 
 #[test]
-fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
+fn a_start_of_one_node_does_not_touch_calls_and_bindings_of_the_other() {
     let Nodes { a, mut b, .. } = Nodes::start();
     let (alice, bob) = (a.extension("1001"), a.extension("1002"));
     let (mut caller, mut callee) = (Raw::new(&a, &alice), Raw::new(&a, &bob));
@@ -220,11 +220,11 @@ fn a_start_of_one_node_leaves_the_calls_and_phones_of_the_other_alone() {
     assert_eq!(a.finished_call()["status"], "completed");
 }
 
-/// A carrier that lets everybody register, and remembers who did: the port of his contact, and for how many seconds.
+/// A carrier that accepts every registration, and records the port of its contact and its expiry in seconds.
 struct Carrier {
     socket: UdpSocket,
     heard: Vec<(u16, u32)>,
-    /// What it grants, where that is less than what is wanted.
+    /// The expiry that it grants, if less than requested.
     most: u32,
 }
 
@@ -235,7 +235,7 @@ impl Carrier {
         Carrier { socket, heard: Vec::new(), most: u32::MAX }
     }
 
-    /// Answers what has come.
+    /// Respond to the received messages.
     fn listen(&mut self) {
         let mut buffer = [0_u8; 4096];
         while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
@@ -263,7 +263,7 @@ impl Carrier {
 }
 
 #[test]
-fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() {
+fn one_of_two_nodes_registers_a_trunk_and_the_other_takes_over_on_shutdown() {
     // S119
     let Nodes { mut a, mut b, .. } = Nodes::start();
     let mut carrier = Carrier::open();
@@ -303,37 +303,37 @@ fn of_two_nodes_one_registers_a_trunk_and_the_other_takes_over_where_it_stops() 
         carrier.listen();
         carrier.heard.contains(&(next, 600)).then_some(())
     });
-    assert!(carrier.heard.contains(&(gone, 0)), "who stopped has said goodbye: {:?}", carrier.heard);
+    assert!(carrier.heard.contains(&(gone, 0)), "the stopped node has unregistered: {:?}", carrier.heard);
     assert_eq!(carrier.heard.last(), Some(&(next, 600)));
 }
 
-/// A way to PostgreSQL's socket that can be taken away from the node that goes by it.
-struct Way {
+/// A proxy to PostgreSQL's socket that can be interrupted for the node that uses it.
+struct Proxy {
     folder: PathBuf,
     socket: PathBuf,
     database: String,
 }
 
-impl Way {
-    /// A way to a database, and the address of the database by it.
-    fn open(url: &str) -> (Way, String) {
+impl Proxy {
+    /// A proxy to a database, and the database's URL through it.
+    fn open(url: &str) -> (Proxy, String) {
         let folder = std::env::temp_dir().join(format!("centralita-way-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let (address, real) = url.split_once("?host=").expect("a folder with a socket");
         let socket = Path::new(real).join(".s.PGSQL.5432");
         let database = address.rsplit('/').next().expect("a name").to_owned();
         let by_way = format!("{address}?host={}", folder.display());
-        let way = Way { folder, socket, database };
-        way.mend();
-        (way, by_way)
+        let proxy = Proxy { folder, socket, database };
+        proxy.restore();
+        (proxy, by_way)
     }
 
-    fn mend(&self) {
+    fn restore(&self) {
         std::os::unix::fs::symlink(&self.socket, self.folder.join(".s.PGSQL.5432")).unwrap();
     }
 
-    /// From now on nothing gets through; who has another way connects again.
-    fn cut(&self) {
+    /// From now on no data passes; nodes that do not use the proxy are not affected.
+    fn interrupt(&self) {
         std::fs::remove_file(self.folder.join(".s.PGSQL.5432")).unwrap();
         let sql = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = ";
         let ended = Postgres::shared().psql("postgres", &format!("{sql}'{}'", self.database)).unwrap();
@@ -341,16 +341,16 @@ impl Way {
     }
 }
 
-impl Drop for Way {
+impl Drop for Proxy {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.folder).ok();
     }
 }
 
 #[test]
-fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other() {
+fn a_node_cut_off_from_the_database_leaves_trunk_registration_to_the_other() {
     let database = Postgres::shared().database(); // D7
-    let (way, by_way) = Way::open(&database);
+    let (proxy, by_way) = Proxy::open(&database);
     let (a, mut b) = (Server::start_on(&by_way), Server::start_on(&database));
     std::fs::copy(a.data().join("seal.key"), b.data().join("seal.key")).expect("the key is copied");
     let mut carrier = Carrier::open();
@@ -374,7 +374,7 @@ fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other()
         (of(&carrier, first) > 1).then_some(())
     });
     assert_eq!(of(&carrier, second), 0, "there is one at a time");
-    way.cut();
+    proxy.interrupt();
     until(Duration::from_secs(40), "the other one registers", || {
         carrier.listen();
         (of(&carrier, second) > 0).then_some(())
@@ -390,8 +390,8 @@ fn a_node_that_alone_cannot_reach_the_database_leaves_the_carrier_to_the_other()
         "and takes nothing back: {:?}",
         carrier.heard
     );
-    // The way is there again: nothing changes until the other one goes.
-    way.mend();
+    // The proxy works again: nothing changes until the other node stops.
+    proxy.restore();
     b.stop();
     until(Duration::from_secs(40), "the first one registers anew", || {
         carrier.listen();

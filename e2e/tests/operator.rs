@@ -1,4 +1,4 @@
-//! An operator's first hour: the doctor looks at the server that runs, a ban is seen and lifted, and the log tells a day.
+//! Operator tools: `doctor` checks the running server, a ban is shown and lifted, and the log describes a day.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use e2e::raw::Raw;
 use e2e::{Extension, Scratch, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
-/// What a command printed for programs.
+/// JSON output of a command.
 fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", said(output)))
@@ -20,7 +20,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What the doctor found of one thing: verdict and sentence.
+/// Verdict and sentence of one of `doctor`'s checks.
 fn found(findings: &Value, check: &str) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = findings.as_array().expect("a list of findings");
@@ -39,7 +39,7 @@ fn from(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 7, last))
 }
 
-/// A REGISTER with this password; its status, where it is answered.
+/// A REGISTER with this password. Returns the status if there is a response.
 fn register(server: &Server, address: IpAddr, extension: &Extension, password: &str) -> Option<u16> {
     let mut raw = Raw::at(address, server.sip(), &extension.username, password);
     let challenge = raw.challenge();
@@ -58,7 +58,7 @@ fn register(server: &Server, address: IpAddr, extension: &Extension, password: &
 }
 
 #[test]
-fn the_doctor_asks_the_server_that_runs_and_not_the_configuration() {
+fn doctor_checks_the_running_server_and_not_the_configuration() {
     let server = Server::start();
     let findings = json(&server.command(&["doctor", "-o", "json"]));
     let (verdict, sentence) = one(&findings, "server");
@@ -75,8 +75,8 @@ fn the_doctor_asks_the_server_that_runs_and_not_the_configuration() {
     assert!(found(&findings, "configuration").is_empty(), "{findings:#}");
     let socket = server.data().join("control.sock").metadata().expect("the control socket is there");
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
-    // The configuration changes under it: the ports that matter are those that are open.
-    // No port of the default range for RTP, which would be a fault of its own.
+    // The configuration is changed under the running server: the open ports are the ones that count.
+    // No port of the default RTP range, which would be a fault of its own.
     let changed = "[sip]\nlisten = [\"udp://127.0.0.1:9\"]\n";
     std::fs::write(server.config(), changed).expect("the configuration is written");
     let findings = json(&server.command(&["doctor", "-o", "json"]));
@@ -87,31 +87,31 @@ fn the_doctor_asks_the_server_that_runs_and_not_the_configuration() {
 }
 
 #[test]
-fn the_doctor_knows_what_serve_lan_has_opened() {
+fn doctor_knows_the_listeners_of_serve_lan() {
     let everywhere = [("CENTRALITA__SIP__LISTEN", "udp://0.0.0.0:0")];
     let environment = everywhere.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let server = Server::with(Settings { environment, ..Settings::default() });
-    // The doctor's own configuration says loopback.
+    // The doctor's own configuration has loopback.
     let findings = json(&server.command(&["doctor", "-o", "json"]));
     let (_, sentence) = one(&findings, "public address");
     assert!(!sentence.contains("this machine only"), "{sentence}");
 }
 
 #[test]
-fn a_folder_that_may_not_be_read_is_no_server_that_does_not_run() {
+fn an_unreadable_data_directory_is_not_reported_as_a_stopped_server() {
     let server = Server::start();
     let stranger = stranger(&server, &["doctor", "-o", "json"], &server.data());
     let (verdict, sentence) = one(&json(&stranger), "server");
     assert_eq!(verdict, "bad", "{sentence}");
     assert!(sentence.contains("cannot be read") && sentence.contains("ermission denied"), "{sentence}");
     assert_eq!(stranger.status.code(), Some(1));
-    // The same of every command that looks for a server.
+    // The same for every command that looks for a server.
     let status = self::stranger(&server, &["status"], &server.data());
     assert!(said(&status).contains("cannot be read"), "{}", said(&status));
 }
 
 #[test]
-fn the_doctor_checks_what_a_start_will_need() {
+fn doctor_checks_the_requirements_of_a_start() {
     let server = Server::start();
     let folder = Scratch::new("doctor");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -123,7 +123,7 @@ fn the_doctor_checks_what_a_start_will_need() {
     let (verdict, sentence) = one(&findings, "data directory");
     assert_eq!(verdict, "bad");
     assert!(sentence.contains("cannot be written"), "{sentence}");
-    // Who may write finds it good, and what is no database is named.
+    // A user with permission finds it in order, and an invalid database is named.
     let ours = |data: &std::path::Path| {
         let words = ["doctor", "-o", "json", "--data"];
         json(
@@ -145,7 +145,7 @@ fn the_doctor_checks_what_a_start_will_need() {
     assert!(sentence.contains("is not a SQLite database"), "{sentence}");
 }
 
-/// Runs a command as a user who owns nothing.
+/// Run a command as a user who owns no file.
 fn stranger(server: &Server, words: &[&str], data: &std::path::Path) -> Output {
     let mut command = Command::new(server.binary());
     command.args(words).arg("--data").arg(data).current_dir("/");
@@ -162,7 +162,7 @@ fn rustix_is_root() -> bool {
 }
 
 #[test]
-fn a_ban_is_seen_in_log_status_and_doctor_and_lifted() {
+fn a_ban_is_shown_in_log_status_and_doctor_and_lifted() {
     let server = Server::start();
     let alice = server.extension("1001");
     let phone = from(1);
@@ -187,7 +187,7 @@ fn a_ban_is_seen_in_log_status_and_doctor_and_lifted() {
     assert!(line.contains("WARN") && line.contains("127.0.7.1") && line.contains("until="), "{line}");
     assert!(!line.contains(&alice.username), "the user name is masked: {line}");
     let other = server.command(&["guard", "lift", "127.0.7.9"]);
-    assert_eq!(other.status.code(), Some(1), "nobody is banned there");
+    assert_eq!(other.status.code(), Some(1), "no ban there");
     let lifted = server.command(&["guard", "lift", "127.0.7.1", "--user", &alice.username]);
     let lifted = String::from_utf8_lossy(&lifted.stdout).into_owned();
     assert_eq!(lifted.trim(), format!("{} from 127.0.7.1 is heard again", alice.username));
@@ -202,17 +202,17 @@ fn a_ban_is_seen_in_log_status_and_doctor_and_lifted() {
 }
 
 #[test]
-fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
+fn the_log_has_one_line_per_event_and_hides_peoples_numbers() {
     let server = Server::start();
     let (anna, bert) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut callee) = (Raw::new(&server, &anna), Raw::new(&server, &bert));
     caller.register();
     callee.register();
-    // A refresh is nothing new.
+    // A refresh is not logged.
     callee.register();
     let mut up = caller.call(&callee);
     caller.hang_up(&mut up.caller);
-    let ended = soon("the end of the call is told", || {
+    let ended = soon("the end of the call is in the log", || {
         server.log().lines().find(|line| line.contains("call ended")).map(str::to_owned)
     });
     let call = server.finished_call();
@@ -224,7 +224,7 @@ fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
     assert_eq!((lines("call ended"), lines("phone registered")), (1, 2), "{}", server.log());
     let text = server.log();
     assert!(!text.contains(&anna.username) && !text.contains(&bert.username), "masked: {text}");
-    // `logs` prints text, and the lines as they are for programs.
+    // `logs` prints text; with the option it prints the JSON lines.
     let printed = server.command(&["logs"]);
     let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
     let line = printed.lines().find(|line| line.contains("call ended")).expect("the line of the call");
@@ -237,7 +237,7 @@ fn the_log_tells_a_day_in_one_line_each_and_hides_peoples_numbers() {
 }
 
 #[test]
-fn the_log_tells_when_a_trunk_becomes_something_else() {
+fn the_log_reports_state_changes_of_trunks() {
     let server = Server::start();
     let hosts = json!([{"host": "127.0.0.1", "port": server.spare_port(0)}]);
     let wish = json!({"name": "Carrier", "hosts": hosts, "enabled": false});
@@ -254,7 +254,7 @@ fn the_log_tells_when_a_trunk_becomes_something_else() {
 }
 
 #[test]
-fn tables_show_what_the_pages_promise() {
+fn tables_have_the_documented_columns() {
     let server = Server::start();
     let (anna, bert) = (server.extension("1001"), server.extension("1002"));
     let (mut caller, mut callee) = (Raw::new(&server, &anna), Raw::new(&server, &bert));

@@ -1,4 +1,4 @@
-//! Calls are recorded: each party on its own side, paused and resumed, through crashes, full disks and object stores.
+//! Call recording: one party per channel, pause and resume, crashes, full disks and object stores.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 const ONE_SPEAKS: u32 = 440;
 const TWO_SPEAKS: u32 = 1000;
-/// Bytes of a second in a stereo WAV file.
+/// Bytes per second of a stereo WAV file.
 const SECOND: u64 = 32_000;
 const LONG: Duration = Duration::from_secs(40);
 
-struct Office {
+struct Setup {
     server: Server,
     alice: Extension,
     one: Phone,
@@ -21,20 +21,20 @@ struct Office {
     scratch: Scratch,
 }
 
-impl Office {
-    /// Two phones that talk; `prepare` comes before the call.
-    fn talking(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Office {
-        let office = Office::connected("PCMU", recording, prepare);
-        office.two.hears(ONE_SPEAKS);
-        office
+impl Setup {
+    /// Two phones in a call; `prepare` runs before the call.
+    fn start_call(recording: &str, prepare: impl Fn(&Server, &Extension, &Extension)) -> Setup {
+        let setup = Setup::connected("PCMU", recording, prepare);
+        setup.two.hears(ONE_SPEAKS);
+        setup
     }
 
-    /// Two phones that know these codecs, and talk.
+    /// Two phones with these codecs in a call.
     fn connected(
         codecs: &'static str,
         recording: &str,
         prepare: impl Fn(&Server, &Extension, &Extension),
-    ) -> Office {
+    ) -> Setup {
         let more = format!("[recording]\n{recording}\n");
         let server = Server::with(Settings { more, ..Settings::default() });
         let (alice, bob) = (server.extension("1001"), server.extension("1002"));
@@ -45,7 +45,7 @@ impl Office {
         one.dial("1002");
         one.expect("CALL_ESTABLISHED");
         two.expect("CALL_ESTABLISHED");
-        Office { server, alice, one, two, scratch: Scratch::new("recording") }
+        Setup { server, alice, one, two, scratch: Scratch::new("recording") }
     }
 
     fn session(&self) -> String {
@@ -53,12 +53,12 @@ impl Office {
         calls[0]["sessionId"].as_str().expect("a call").to_owned()
     }
 
-    fn verb(&self, verb: &str) -> Value {
+    fn post_action(&self, verb: &str) -> Value {
         let path = format!("/api/v1/opensips/call/{}/recording/{verb}", self.session());
         self.server.http(Some(&self.alice.key)).post(&path, &json!({})).expect(200)["recording"].clone()
     }
 
-    /// What the legs of the call speak.
+    /// Codecs of the call's legs.
     fn codecs(&self) -> Vec<Value> {
         let calls = self.server.calls();
         calls[0]["legs"]
@@ -66,7 +66,7 @@ impl Office {
             .map_or_else(Vec::new, |legs| legs.iter().map(|l| l["codec"].clone()).collect())
     }
 
-    /// The first recording that is listed.
+    /// The first recording in the list.
     fn listed(&self) -> Value {
         soon("the recording is listed", || {
             let list = self.server.http(Some(&self.alice.key)).get("/api/v1/recordings").expect(200);
@@ -74,11 +74,11 @@ impl Office {
         })
     }
 
-    /// A recording as WAV has both tones in its last second and a half.
+    /// The WAV recording contains both tones in its last second and a half.
     fn ends_with_both_tones(&self, id: &str) {
         let (status, head, wav) = self.audio(id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
-        let both = sides(&wav);
+        let both = channels(&wav);
         check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
     }
 
@@ -87,8 +87,8 @@ impl Office {
         if answer.status == 404 { Value::Null } else { answer.expect(200)["recording"].clone() }
     }
 
-    /// Wait until it is in this state.
-    fn becomes(&self, id: &str, state: &str) -> Value {
+    /// Wait until the recording is in this state.
+    fn wait_for_state(&self, id: &str, state: &str) -> Value {
         let what = format!("the recording is {state}");
         until(LONG, &what, || Some(self.recording(id)).filter(|recording| recording["state"] == state))
     }
@@ -97,7 +97,7 @@ impl Office {
         self.server.data().join(format!("recordings/{id}.{ending}"))
     }
 
-    /// The audio as bytes, with its status and head.
+    /// Status, head and bytes of the audio.
     fn audio(&self, id: &str, query: &str, range: Option<&str>) -> (u16, String, Vec<u8>) {
         let url = format!("http://{}/api/v1/recordings/{id}/audio{query}", self.server.http_address());
         let key = format!("Authorization: Bearer {}", self.alice.key);
@@ -105,10 +105,10 @@ impl Office {
     }
 }
 
-/// How curl signs for an S3 server.
+/// Options for curl to sign S3 requests.
 const SIGNED: [&str; 4] = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "us:ours"];
 
-/// Status, head and body, byte for byte.
+/// Status, head and body as bytes.
 fn fetch(folder: &Path, url: &str, how: &[&str], range: Option<&str>) -> (u16, String, Vec<u8>) {
     let (head, body) = (folder.join("head"), folder.join("body"));
     std::fs::remove_file(&body).ok();
@@ -129,8 +129,8 @@ fn grows_to(file: &Path, bytes: u64) -> u64 {
     until(LONG, &format!("{} has {bytes} bytes", file.display()), || Some(length()).filter(|n| *n >= bytes))
 }
 
-/// Left and right of a stereo WAV file of ours.
-fn sides(wav: &[u8]) -> [Vec<i16>; 2] {
+/// Left and right channel of a stereo WAV file of ours.
+fn channels(wav: &[u8]) -> [Vec<i16>; 2] {
     assert_eq!((&wav[..4], wav[22], &wav[36..40]), (&b"RIFF"[..], 2, &b"data"[..]));
     let said = u32::from_le_bytes(wav[40..44].try_into().expect("four bytes")) as usize;
     assert_eq!(said, wav.len() - 44, "its header is true");
@@ -138,144 +138,144 @@ fn sides(wav: &[u8]) -> [Vec<i16>; 2] {
     [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect())
 }
 
-/// What is on both sides between two moments, in milliseconds.
-fn heard(sides: &[Vec<i16>; 2], from: usize, to: usize) -> [tone::Sound; 2] {
-    [0, 1].map(|side| tone::measure(&sides[side][from * 8..to * 8]))
+/// Sound of both channels between two times in milliseconds.
+fn measure_channels(channels: &[Vec<i16>; 2], from: usize, to: usize) -> [tone::Sound; 2] {
+    [0, 1].map(|side| tone::measure(&channels[side][from * 8..to * 8]))
 }
 
-fn check_tones(sides: &[Vec<i16>; 2], from: usize, to: usize) {
-    let [left, right] = heard(sides, from, to);
+fn check_tones(channels: &[Vec<i16>; 2], from: usize, to: usize) {
+    let [left, right] = measure_channels(channels, from, to);
     assert!(left.is_tone(ONE_SPEAKS) && right.is_tone(TWO_SPEAKS), "{left:?} {right:?}");
 }
 
 #[test]
-fn each_party_is_on_its_side_and_a_pause_is_silent() {
+fn each_party_has_its_channel_and_a_pause_is_silent() {
     // S177, S184
-    let office = Office::talking("format = \"wav\"", |_, _, _| {});
-    let begun = office.verb("start");
+    let setup = Setup::start_call("format = \"wav\"", |_, _, _| {});
+    let begun = setup.post_action("start");
     let id = begun["recordingId"].as_str().expect("an id").to_owned();
     assert_eq!((&begun["state"], &begun["paused"]), (&json!("recording"), &json!(false)));
-    assert_eq!(office.verb("start")["recordingId"], *id, "starting again changes nothing");
-    let file = office.file(&id, "wav");
+    assert_eq!(setup.post_action("start")["recordingId"], *id, "starting again changes nothing");
+    let file = setup.file(&id, "wav");
     let pause = grows_to(&file, 3 * SECOND);
-    assert_eq!(office.verb("pause")["paused"], true);
+    assert_eq!(setup.post_action("pause")["paused"], true);
     let resume = grows_to(&file, pause + 4 * SECOND);
-    assert_eq!(office.verb("resume")["paused"], false);
+    assert_eq!(setup.post_action("resume")["paused"], false);
     let end = grows_to(&file, resume + 3 * SECOND);
-    // It is the session's while it runs, and afterwards.
-    let session = format!("/api/v1/opensips/call/{}", office.session());
-    let http = office.server.http(Some(&office.alice.key));
+    // It belongs to the session while it runs, and afterwards.
+    let session = format!("/api/v1/opensips/call/{}", setup.session());
+    let http = setup.server.http(Some(&setup.alice.key));
     assert_eq!(http.get(&session).expect(200)["session"]["recordings"], json!([id]));
     let running = http.get(&format!("/api/v1/recordings/{id}/audio"));
     assert!(running.status == 409 || running.status == 404, "{running:?}");
-    office.verb("stop");
-    let done = office.becomes(&id, "complete");
-    office.two.hears(ONE_SPEAKS); // the call goes on
-    let (status, head, wav) = office.audio(&id, "", None);
+    setup.post_action("stop");
+    let done = setup.wait_for_state(&id, "complete");
+    setup.two.hears(ONE_SPEAKS); // the call continues
+    let (status, head, wav) = setup.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
     assert!(wav.len() as u64 >= end);
     assert_eq!((done["bytes"].as_u64(), done["format"].as_str()), (Some(wav.len() as u64), Some("wav")));
-    let both = sides(&wav);
+    let both = channels(&wav);
     let millis = |bytes: u64| (bytes / 32) as usize;
     check_tones(&both, 500, 2_000);
-    let [left, right] = heard(&both, millis(pause) + 1_500, millis(resume) - 500);
+    let [left, right] = measure_channels(&both, millis(pause) + 1_500, millis(resume) - 500);
     assert!(left.is_silence() && right.is_silence(), "{left:?} {right:?}");
     check_tones(&both, both[0].len() / 8 - 2_000, both[0].len() / 8 - 500);
 
-    // Parts of it.
-    let (status, head, part) = office.audio(&id, "", Some("bytes=1000-1999"));
+    // Range requests.
+    let (status, head, part) = setup.audio(&id, "", Some("bytes=1000-1999"));
     assert_eq!((status, &part[..]), (206, &wav[1_000..2_000]), "{head}");
     assert!(head.contains(&format!("content-range: bytes 1000-1999/{}", wav.len())), "{head}");
-    let (status, _, part) = office.audio(&id, "", Some("bytes=-500"));
+    let (status, _, part) = setup.audio(&id, "", Some("bytes=-500"));
     assert_eq!((status, &part[..]), (206, &wav[wav.len() - 500..]));
-    assert_eq!(office.audio(&id, "", Some("bytes=99999999-")).0, 416);
+    assert_eq!(setup.audio(&id, "", Some("bytes=99999999-")).0, 416);
 
-    // Others do not know it.
-    let stranger = office.server.key_for("user_of_nothing");
+    // Other users get 404.
+    let stranger = setup.server.key_for("user_of_nothing");
     for path in [format!("/api/v1/recordings/{id}"), format!("/api/v1/recordings/{id}/audio")] {
-        assert_eq!(office.server.http(Some(&stranger)).get(&path).status, 404);
+        assert_eq!(setup.server.http(Some(&stranger)).get(&path).status, 404);
     }
     let verb = format!("{session}/recording/start");
-    assert_eq!(office.server.http(Some(&stranger)).post(&verb, &json!({})).status, 404);
+    assert_eq!(setup.server.http(Some(&stranger)).post(&verb, &json!({})).status, 404);
     let seen = |key: &str| {
-        let list = office.server.http(Some(key)).get("/api/v1/recordings").expect(200);
+        let list = setup.server.http(Some(key)).get("/api/v1/recordings").expect(200);
         list["recordings"].as_array().map_or(0, Vec::len)
     };
-    assert_eq!((seen(&stranger), seen(&office.alice.key)), (0, 1));
+    assert_eq!((seen(&stranger), seen(&setup.alice.key)), (0, 1));
 }
 
 #[test]
-fn an_extension_that_wants_it_is_recorded_by_itself_as_opus() {
-    let mut office = Office::talking("", |server, _, bob| {
+fn an_extension_with_automatic_recording_is_recorded_as_opus() {
+    let mut setup = Setup::start_call("", |server, _, bob| {
         let path = format!("/api/v1/voip/extensions/{}", bob.id);
         let changed = server.http(Some(&bob.key)).put(&path, &json!({"recordCalls": "inbound"})).expect(200);
         assert_eq!(changed["extension"]["recordCalls"], "inbound");
     });
-    let shown = office.listed();
+    let shown = setup.listed();
     assert_eq!((&shown["extensionNumber"], &shown["format"]), (&json!("1002"), &json!("opus")));
     let id = shown["recordingId"].as_str().expect("an id").to_owned();
-    grows_to(&office.file(&id, "ogg"), 24_000);
-    office.one.hang_up();
-    let done = office.becomes(&id, "complete");
+    grows_to(&setup.file(&id, "ogg"), 24_000);
+    setup.one.hang_up();
+    let done = setup.wait_for_state(&id, "complete");
     assert!(done["durationMs"].as_u64() > Some(1_500), "{done:#}");
-    let (status, head, ogg) = office.audio(&id, "", None);
+    let (status, head, ogg) = setup.audio(&id, "", None);
     assert!(status == 200 && head.contains("content-type: audio/ogg") && ogg.starts_with(b"OggS"), "{head}");
-    let (status, head, wav) = office.audio(&id, "?format=wav", None);
+    let (status, head, wav) = setup.audio(&id, "?format=wav", None);
     assert!(status == 200 && head.contains("content-type: audio/wav"), "{head}");
-    let both = sides(&wav);
+    let both = channels(&wav);
     check_tones(&both, both[0].len() / 8 - 1_500, both[0].len() / 8 - 700);
-    // Deleted is gone, for everybody and from the disk.
+    // A deleted recording is gone, for everybody and from the disk.
     let path = format!("/api/v1/recordings/{id}");
-    let http = office.server.http(Some(&office.alice.key));
+    let http = setup.server.http(Some(&setup.alice.key));
     http.delete(&path).expect(200);
-    assert_eq!(office.audio(&id, "", None).0, 404);
-    let file = office.file(&id, "ogg");
+    assert_eq!(setup.audio(&id, "", None).0, 404);
+    let file = setup.file(&id, "ogg");
     until(LONG, "the file is gone", || (!file.exists()).then_some(()));
     assert_eq!(http.get(&path).expect(200)["recording"]["state"], "deleted");
     http.delete(&path).expect(200);
 }
 
 #[test]
-fn phones_that_prefer_wideband_speak_g711_where_they_are_recorded_by_themselves() {
+fn phones_that_prefer_wideband_use_g711_with_automatic_recording() {
     // S177
     for (codecs, spoken) in [("opus,PCMU", "PCMU"), ("G722,PCMA", "PCMA")] {
-        let mut office = Office::connected(codecs, "calls = \"all\"\nformat = \"wav\"", |_, _, _| {});
-        assert_eq!(office.codecs(), [spoken; 2]);
-        let id = office.listed()["recordingId"].as_str().expect("an id").to_owned();
-        grows_to(&office.file(&id, "wav"), 3 * SECOND);
-        office.one.hang_up();
-        office.becomes(&id, "complete");
-        office.ends_with_both_tones(&id);
+        let mut setup = Setup::connected(codecs, "calls = \"all\"\nformat = \"wav\"", |_, _, _| {});
+        assert_eq!(setup.codecs(), [spoken; 2]);
+        let id = setup.listed()["recordingId"].as_str().expect("an id").to_owned();
+        grows_to(&setup.file(&id, "wav"), 3 * SECOND);
+        setup.one.hang_up();
+        setup.wait_for_state(&id, "complete");
+        setup.ends_with_both_tones(&id);
     }
 }
 
 #[test]
-fn a_recording_of_phones_without_g711_is_refused_or_failed_and_never_silence() {
-    let office = Office::connected("opus", "", |_, _, _| {});
-    let start = format!("/api/v1/opensips/call/{}/recording/start", office.session());
-    let refused = office.server.http(Some(&office.alice.key)).post(&start, &json!({})).expect(409);
+fn a_recording_of_phones_without_g711_is_rejected_or_fails_and_is_never_silent() {
+    let setup = Setup::connected("opus", "", |_, _, _| {});
+    let start = format!("/api/v1/opensips/call/{}/recording/start", setup.session());
+    let refused = setup.server.http(Some(&setup.alice.key)).post(&start, &json!({})).expect(409);
     assert_eq!(refused["code"], "codec_not_recordable", "{refused:#}");
-    let office = Office::connected("opus", "calls = \"all\"", |_, _, _| {});
-    let shown = office.listed();
+    let setup = Setup::connected("opus", "calls = \"all\"", |_, _, _| {});
+    let shown = setup.listed();
     assert_eq!((&shown["state"], &shown["fault"]), (&json!("failed"), &json!("codec_not_recordable")));
-    assert_eq!(office.server.calls()[0]["endedAt"], Value::Null, "the call goes on");
+    assert_eq!(setup.server.calls()[0]["endedAt"], Value::Null, "the call goes on");
 }
 
 #[test]
-fn a_crash_in_the_middle_leaves_a_recording_that_plays() {
+fn a_recording_interrupted_by_a_crash_is_playable() {
     for (format, ending, rate) in [("wav", "wav", SECOND), ("opus", "ogg", 4_000)] {
-        let mut office = Office::talking(&format!("format = {format:?}"), |_, _, _| {});
-        let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-        office.becomes(&id, "recording");
-        let length = grows_to(&office.file(&id, ending), 6 * rate);
-        office.server.kill();
-        office.server.restart();
-        let done = office.becomes(&id, "complete");
+        let mut setup = Setup::start_call(&format!("format = {format:?}"), |_, _, _| {});
+        let id = setup.post_action("start")["recordingId"].as_str().expect("an id").to_owned();
+        setup.wait_for_state(&id, "recording");
+        let length = grows_to(&setup.file(&id, ending), 6 * rate);
+        setup.server.kill();
+        setup.server.restart();
+        let done = setup.wait_for_state(&id, "complete");
         assert_eq!(done["fault"], "interrupted", "{done:#}");
         assert!(done["bytes"].as_u64() >= Some(length - rate), "{done:#}");
-        let (status, head, wav) = office.audio(&id, "?format=wav", None);
+        let (status, head, wav) = setup.audio(&id, "?format=wav", None);
         assert_eq!(status, 200, "{head}");
-        let both = sides(&wav);
+        let both = channels(&wav);
         assert_eq!(
             done["durationMs"].as_u64().map(|n| n.abs_diff(both[0].len() as u64 / 8) < 50),
             Some(true)
@@ -286,29 +286,29 @@ fn a_crash_in_the_middle_leaves_a_recording_that_plays() {
 
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_call() {
-    let office = Office::talking("reserve_mb = 4000000000", |_, _, _| {});
-    let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-    let failed = office.becomes(&id, "failed");
+    let setup = Setup::start_call("reserve_mb = 4000000000", |_, _, _| {});
+    let id = setup.post_action("start")["recordingId"].as_str().expect("an id").to_owned();
+    let failed = setup.wait_for_state(&id, "failed");
     assert_eq!(failed["fault"], "disk_full");
-    office.two.hears(ONE_SPEAKS);
-    office.one.hears(TWO_SPEAKS);
-    let stop = format!("/api/v1/opensips/call/{}/recording/stop", office.session());
-    let refused = office.server.http(Some(&office.alice.key)).post(&stop, &json!({})).expect(409);
+    setup.two.hears(ONE_SPEAKS);
+    setup.one.hears(TWO_SPEAKS);
+    let stop = format!("/api/v1/opensips/call/{}/recording/stop", setup.session());
+    let refused = setup.server.http(Some(&setup.alice.key)).post(&stop, &json!({})).expect(409);
     assert_eq!(refused["code"], "not_recording");
 }
 
-/// An S3 server from PyPI. It is ended when it goes out of scope.
-struct Objects {
+/// An S3 server from PyPI. It is ended when it is dropped.
+struct ObjectStore {
     child: Child,
     address: String,
 }
 
-impl Objects {
-    fn start(port: u16, folder: &Path) -> Objects {
+impl ObjectStore {
+    fn start(port: u16, folder: &Path) -> ObjectStore {
         let mut command = Command::new(e2e::python::program("moto[server]", "moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let objects = Objects {
+        let objects = ObjectStore {
             child: command.spawn().expect("moto starts"),
             address: format!("http://127.0.0.1:{port}"),
         };
@@ -322,7 +322,7 @@ impl Objects {
     }
 }
 
-impl Drop for Objects {
+impl Drop for ObjectStore {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -330,7 +330,7 @@ impl Drop for Objects {
 }
 
 #[test]
-fn recordings_go_to_the_object_store_when_it_is_there() {
+fn recordings_are_uploaded_once_the_object_store_responds() {
     let scratch = Scratch::new("objects");
     let block = e2e::Block::take();
     let store = format!(
@@ -338,30 +338,30 @@ fn recordings_go_to_the_object_store_when_it_is_there() {
          s3_access_key = \"us\"\ns3_secret_key = \"ours\"",
         block.port(0)
     );
-    let office = Office::talking(&store, |_, _, _| {});
-    let id = office.verb("start")["recordingId"].as_str().expect("an id").to_owned();
-    grows_to(&office.file(&id, "wav"), 2 * SECOND);
-    office.verb("stop");
-    office.becomes(&id, "complete");
-    // The store is away: the recording is heard from the folder, and attempts go on.
-    until(LONG, "an upload was tried", || office.server.log().contains("cannot be moved").then_some(()));
-    let (status, _, wav) = office.audio(&id, "", None);
-    assert_eq!((status, office.recording(&id)["storedIn"].as_str()), (200, Some("folder")));
-    let objects = Objects::start(block.port(0), scratch.path());
+    let setup = Setup::start_call(&store, |_, _, _| {});
+    let id = setup.post_action("start")["recordingId"].as_str().expect("an id").to_owned();
+    grows_to(&setup.file(&id, "wav"), 2 * SECOND);
+    setup.post_action("stop");
+    setup.wait_for_state(&id, "complete");
+    // The store is down: the recording is served from the local directory, and uploads are retried.
+    until(LONG, "an upload was tried", || setup.server.log().contains("cannot be moved").then_some(()));
+    let (status, _, wav) = setup.audio(&id, "", None);
+    assert_eq!((status, setup.recording(&id)["storedIn"].as_str()), (200, Some("folder")));
+    let objects = ObjectStore::start(block.port(0), scratch.path());
     until(LONG, "it is in the object store", || {
-        (office.recording(&id)["storedIn"] == "objects").then_some(())
+        (setup.recording(&id)["storedIn"] == "objects").then_some(())
     });
-    let file = office.file(&id, "wav");
+    let file = setup.file(&id, "wav");
     until(LONG, "the file is gone", || (!file.exists()).then_some(()));
     let object = format!("{}/tapes/office/recordings/{id}.wav", objects.address);
     let (status, _, there) = fetch(scratch.path(), &object, &SIGNED, None);
     assert!(status == 200 && there == wav);
-    let (status, _, whole) = office.audio(&id, "", None);
+    let (status, _, whole) = setup.audio(&id, "", None);
     assert!(status == 200 && whole == wav);
-    let (status, _, part) = office.audio(&id, "", Some("bytes=100-299"));
+    let (status, _, part) = setup.audio(&id, "", Some("bytes=100-299"));
     assert_eq!((status, &part[..]), (206, &wav[100..300]));
-    check_tones(&sides(&office.audio(&id, "?format=wav", None).2), 500, 1_500);
-    office.server.http(Some(&office.alice.key)).delete(&format!("/api/v1/recordings/{id}")).expect(200);
+    check_tones(&channels(&setup.audio(&id, "?format=wav", None).2), 500, 1_500);
+    setup.server.http(Some(&setup.alice.key)).delete(&format!("/api/v1/recordings/{id}")).expect(200);
     until(LONG, "the object is gone", || {
         (fetch(scratch.path(), &object, &SIGNED, None).0 == 404).then_some(())
     });

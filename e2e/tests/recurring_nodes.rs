@@ -1,48 +1,47 @@
-//! Recurring calls on two servers that share one PostgreSQL, while one or the other dies by `kill -9`: what is due runs once, or is
-//! recorded as missed.
+//! Recurring calls on two servers with one PostgreSQL, while one or the other is killed: every occurrence is dialled once, or recorded as missed.
 //!
-//! Rounds: `CENTRALITA_KILLS`, 2 where not given.
+//! Rounds: `CENTRALITA_KILLS`, default 2.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::raw::Raw;
-use e2e::recurring::{Answerer, ended_run, now, plan};
+use e2e::recurring::{AutoAnswerPhone, ended_run, now, plan};
 use e2e::{Extension, Postgres, Server, Settings, soon, until};
 use serde_json::{Value, json};
 
 /// Calls that are due in the same second.
 const AT_ONCE: usize = 4;
-/// Seconds one after the other in which calls are due; the kill falls into their middle.
+/// Consecutive seconds in which calls are due; the kill happens in the middle.
 const SECONDS: usize = 3;
 
-/// An extension with phones at the servers. It is due once in a round: what rings tells which call it is.
-struct Line {
+/// An extension with phones at the servers. It is due once per round, so that the ringing phone identifies the call.
+struct TestExtension {
     extension: Extension,
-    phones: Vec<Answerer>,
-    /// How often it had rung before this round.
+    phones: Vec<AutoAnswerPhone>,
+    /// Number of its calls before this round.
     before: usize,
 }
 
-impl Line {
+impl TestExtension {
     fn rung(&self) -> usize {
         self.phones.iter().map(|phone| phone.calls().len()).sum()
     }
 }
 
-struct Office {
+struct Setup {
     nodes: [Server; 2],
-    lines: Vec<Line>,
+    lines: Vec<TestExtension>,
     database: String,
 }
 
-impl Office {
-    /// Each line has a phone at both servers.
+impl Setup {
+    /// Each extension has a phone at both servers.
     fn open() -> Self {
         Self::with_phones(|_| vec![0, 1])
     }
 
-    /// `at` says at which servers a line has its phones.
+    /// `at`: the servers at which an extension has its phones.
     fn with_phones(at: impl Fn(usize) -> Vec<usize>) -> Self {
         let url = Postgres::shared().database();
         let database = url.split("localhost/").nth(1).and_then(|rest| rest.split('?').next());
@@ -54,7 +53,7 @@ impl Office {
         let line = |n: usize| {
             let extension = nodes[0].extension(&format!("{}", 1001 + n));
             let phones = at(n).into_iter().map(|node| answerer(&nodes[node], &extension)).collect();
-            Line { phones, extension, before: 0 }
+            TestExtension { phones, extension, before: 0 }
         };
         Self { lines: (0..AT_ONCE * SECONDS).map(line).collect(), nodes, database }
     }
@@ -63,7 +62,7 @@ impl Office {
         Postgres::shared().psql(&self.database, sql).expect("an answer")
     }
 
-    /// How many events tell of ends of recurring calls, and of how many calls.
+    /// Number of final events of recurring calls, and number of calls in them.
     fn told(&self) -> (usize, usize) {
         let answer = self.sql(
             "SELECT COUNT(*), COUNT(DISTINCT subject) FROM events WHERE kind IN \
@@ -73,120 +72,120 @@ impl Office {
         (all.parse().expect("a number"), distinct.parse().expect("a number"))
     }
 
-    /// End the call of a run at whichever server has it, and take the recurring call away.
+    /// End the call of a run at the server that has it, and remove the recurring call.
     fn clear(&self, extension: &Extension, id: &str, run: &Value) {
         if let Some(session) = run["sessionId"].as_str() {
             let path = format!("/api/v1/opensips/call/{session}/end");
-            // A server that has not got the call may know of it all the same: both are asked.
+            // A server that does not have the call may know of it: both are asked.
             let end = |node: &Server| node.http(Some(&extension.key)).post(&path, &json!({})).status;
-            assert!(self.nodes.each_ref().map(end).contains(&200), "nobody knows the call: {run}");
+            assert!(self.nodes.each_ref().map(end).contains(&200), "no server knows the call: {run}");
         }
         let path = format!("/api/v1/voip/recurring-calls/{id}");
         self.nodes[0].http(Some(&extension.key)).delete(&path).expect(200);
     }
 }
 
-/// A phone at a server that knows the extension by now.
-fn answerer(node: &Server, extension: &Extension) -> Answerer {
+/// A phone at a server that already knows the extension.
+fn answerer(node: &Server, extension: &Extension) -> AutoAnswerPhone {
     let path = format!("/api/v1/voip/extensions/{}", extension.id);
     soon("the server knows the extension", || {
         (node.http(Some(&extension.key)).get(&path).status == 200).then_some(())
     });
     let mut phone = Raw::new(node, extension);
     phone.register();
-    Answerer::begin(phone)
+    AutoAnswerPhone::start(phone)
 }
 
 #[test]
-fn kills_of_one_node_or_the_other_neither_double_nor_forget_a_call() {
+fn kills_of_either_node_neither_duplicate_nor_lose_a_call() {
     // S85
     let kills: u64 = std::env::var("CENTRALITA_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
-    let mut office = Office::open();
+    let mut setup = Setup::open();
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     for kill in 0..kills {
         let middle = now() / 1_000_000 + 4;
-        let planner = &office.nodes[(kill / 2 % 2) as usize];
+        let planner = &setup.nodes[(kill / 2 % 2) as usize];
         let due = |n: usize| middle - 1 + (n / AT_ONCE) as u64;
-        let each = office.lines.iter().enumerate();
+        let each = setup.lines.iter().enumerate();
         let ids: Vec<String> = each.map(|(n, line)| plan(planner, &line.extension, "*43", due(n))).collect();
         assert!(now() / 1_000_000 + 2 <= middle, "they were planned in time");
-        // Between half a second before an instant and half a second after it.
+        // Between half a second before a due time and half a second after it.
         let at = middle * 1_000_000 - 500_000 + kill * 1_000_000 / kills;
         std::thread::sleep(Duration::from_micros(at.saturating_sub(now())));
-        let victim = &mut office.nodes[(kill % 2) as usize];
+        let victim = &mut setup.nodes[(kill % 2) as usize];
         victim.kill();
         victim.restart();
         for (n, id) in ids.iter().enumerate() {
-            let line = &office.lines[n];
-            let run = ended_run(&office.nodes[1 - (kill % 2) as usize], &line.extension, id);
+            let line = &setup.lines[n];
+            let run = ended_run(&setup.nodes[1 - (kill % 2) as usize], &line.extension, id);
             let state = run["state"].as_str().unwrap_or_default();
             assert_ne!(state, "missed", "kill {kill}: there was time to dial: {run}");
             let rang = line.rung() - line.before;
             assert!(rang <= 1, "kill {kill}: dialled {rang} times: {run}");
             let told = state == "failed" && run["endReason"] == "crash";
-            assert!(rang == 1 || told, "kill {kill}: not dialled, and not said so: {run}");
+            assert!(rang == 1 || told, "kill {kill}: neither dialled nor recorded as crashed: {run}");
             *outcomes.entry(format!("{state}, rang {rang}")).or_default() += 1;
-            office.clear(&line.extension, id, &run);
-            office.lines[n].before += rang;
+            setup.clear(&line.extension, id, &run);
+            setup.lines[n].before += rang;
         }
     }
-    let all = kills as usize * office.lines.len();
+    let all = kills as usize * setup.lines.len();
     println!("{kills} kills, {all} due: {outcomes:?}");
     assert_eq!(outcomes.values().sum::<usize>(), all, "{outcomes:?}");
-    let rung: usize = office.lines.iter().map(|line| line.before).sum();
+    let rung: usize = setup.lines.iter().map(|line| line.before).sum();
     assert!(rung * 100 >= all * 95, "{rung} of {all} rang: {outcomes:?}");
-    // The table says the same, and each end was told once, whichever of the two told it.
-    let rows = office.sql(
+    // The table agrees, and each end has one event, from either server.
+    let rows = setup.sql(
         "SELECT COUNT(*), COUNT(*) FILTER (WHERE state IN ('done', 'failed')), MAX(attempts) FROM occurrences",
     );
     assert_eq!(rows, format!("{all}|{all}|1"));
-    assert_eq!(office.told(), (all, all));
+    assert_eq!(setup.told(), (all, all));
     let over = "SELECT COUNT(*) FROM calls WHERE ended_at IS NULL";
-    until(Duration::from_secs(20), "nothing is left", || (office.sql(over) == "0").then_some(()));
-    assert_eq!(office.lines.iter().map(Line::rung).sum::<usize>(), rung, "nothing rang later");
+    until(Duration::from_secs(20), "nothing is left", || (setup.sql(over) == "0").then_some(()));
+    assert_eq!(setup.lines.iter().map(TestExtension::rung).sum::<usize>(), rung, "nothing rang later");
 }
 
 #[test]
-fn what_was_due_while_both_nodes_were_away_is_made_up_for_or_missed_once() {
+fn occurrences_due_while_both_nodes_were_down_are_dialled_late_or_missed_once() {
     // S85
-    let mut office = Office::open();
+    let mut setup = Setup::open();
     let begun = now() / 1_000_000;
-    // Nobody waits ten minutes here: the calls are planned for what has passed, and while both are away the database is told that they were
-    // planned an hour ago.
+    // The test does not wait ten minutes: the calls are created for a time in the past, and while both servers are down the database is changed so
+    // that they were created an hour ago.
     let minutes_ago = |n: usize| if n.is_multiple_of(2) { 10 } else { 2 };
-    let each = office.lines.iter().enumerate();
+    let each = setup.lines.iter().enumerate();
     let ids: Vec<String> = each
-        .map(|(n, line)| plan(&office.nodes[n % 2], &line.extension, "*43", begun - minutes_ago(n) * 60))
+        .map(|(n, line)| plan(&setup.nodes[n % 2], &line.extension, "*43", begun - minutes_ago(n) * 60))
         .collect();
-    for node in &mut office.nodes {
+    for node in &mut setup.nodes {
         node.kill();
     }
-    office.sql("UPDATE recurring_calls SET since = since - 3600000000");
-    for node in &mut office.nodes {
+    setup.sql("UPDATE recurring_calls SET since = since - 3600000000");
+    for node in &mut setup.nodes {
         node.restart();
     }
-    for (n, line) in office.lines.iter().enumerate() {
-        let run = ended_run(&office.nodes[n % 2], &line.extension, &ids[n]);
+    for (n, line) in setup.lines.iter().enumerate() {
+        let run = ended_run(&setup.nodes[n % 2], &line.extension, &ids[n]);
         let (state, rang) = if minutes_ago(n) == 10 { ("missed", 0) } else { ("done", 1) };
         assert_eq!((run["state"].as_str(), line.rung()), (Some(state), rang), "{run}");
-        office.clear(&line.extension, &ids[n], &run);
+        setup.clear(&line.extension, &ids[n], &run);
     }
-    let all = office.lines.len();
-    assert_eq!(office.told(), (all, all));
-    let missed = office.sql("SELECT COUNT(*) FROM events WHERE kind = 'recurring_call_missed'");
+    let all = setup.lines.len();
+    assert_eq!(setup.told(), (all, all));
+    let missed = setup.sql("SELECT COUNT(*) FROM events WHERE kind = 'recurring_call_missed'");
     assert_eq!(missed, (all / 2).to_string());
 }
 
 #[test]
 fn the_node_at_which_a_phone_is_registered_makes_its_calls() {
-    // S85: half of the phones are at one server, half at the other, and each instant is for both to take.
-    let office = Office::with_phones(|n| vec![n % 2]);
+    // S85: half of the phones are at one server, half at the other, and both servers may claim each occurrence.
+    let setup = Setup::with_phones(|n| vec![n % 2]);
     let due = now() / 1_000_000 + 3;
     let ids: Vec<String> =
-        office.lines.iter().map(|line| plan(&office.nodes[0], &line.extension, "*43", due)).collect();
-    for (line, id) in office.lines.iter().zip(&ids) {
-        let run = ended_run(&office.nodes[1], &line.extension, id);
+        setup.lines.iter().map(|line| plan(&setup.nodes[0], &line.extension, "*43", due)).collect();
+    for (line, id) in setup.lines.iter().zip(&ids) {
+        let run = ended_run(&setup.nodes[1], &line.extension, id);
         assert_eq!((run["state"].as_str(), line.rung()), (Some("done"), 1), "{run}");
-        office.clear(&line.extension, id, &run);
+        setup.clear(&line.extension, id, &run);
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a binding, told by SIPp (RFC 3261 §10).
+//! Registration, refresh, expiry and removal of bindings, with SIPp (RFC 3261 §10).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use e2e::wire::{Challenge, Register, Wire};
 use e2e::{Server, Settings, until};
 
 #[test]
-fn a_binding_is_made_refreshed_and_taken_back() {
+fn a_binding_is_created_refreshed_and_removed() {
     let server = Server::start();
     let alice = server.extension("1001");
     scenario("register_refresh", server.sip(), server.spare_port(0)).from(&alice).passes();
@@ -22,28 +22,28 @@ fn the_same_over_tcp() {
 }
 
 #[test]
-fn an_expiry_below_the_least_is_refused_with_423() {
+fn an_expiry_below_the_minimum_is_rejected_with_423() {
     let server = Server::start();
     let alice = server.extension("1001");
     scenario("register_too_short", server.sip(), server.spare_port(0)).from(&alice).passes();
 }
 
 #[test]
-fn the_wildcard_takes_every_binding_back_and_only_with_expires_0() {
+fn the_wildcard_removes_every_binding_and_only_with_expires_0() {
     let server = Server::start();
     let alice = server.extension("1001");
     scenario("register_wildcard", server.sip(), server.spare_port(0)).from(&alice).passes();
 }
 
 #[test]
-fn several_contacts_are_kept_side_by_side() {
+fn several_contacts_are_bound_at_once() {
     let server = Server::start();
     let alice = server.extension("1001");
     scenario("register_several", server.sip(), server.spare_port(0)).from(&alice).passes();
 }
 
 #[test]
-fn a_wrong_password_binds_nothing() {
+fn a_wrong_password_creates_no_binding() {
     let server = Server::start();
     let alice = server.extension("1001");
     let wrong = scenario("register_wrong_password", server.sip(), server.spare_port(0))
@@ -56,8 +56,8 @@ fn a_wrong_password_binds_nothing() {
 }
 
 #[test]
-fn an_answer_used_twice_is_stale_and_the_next_challenge_can_be_answered() {
-    // RFC 7616 §3.4: a count that was seen is a replay, whatever else the message says.
+fn reused_credentials_are_stale_and_the_next_challenge_can_be_answered() {
+    // RFC 7616 §3.4: a used nonce count is a replay, whatever else the message says.
     let server = Server::start();
     let alice = server.extension("1001");
     let limit = Duration::from_secs(5);
@@ -83,7 +83,7 @@ fn an_answer_used_twice_is_stale_and_the_next_challenge_can_be_answered() {
 }
 
 #[test]
-fn nobody_registers_the_address_of_another() {
+fn no_user_registers_the_address_of_another() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let forged =
@@ -92,13 +92,13 @@ fn nobody_registers_the_address_of_another() {
 }
 
 #[test]
-fn a_binding_that_is_not_refreshed_lapses_and_the_api_says_so() {
-    // The API is asked again and again here.
+fn a_binding_without_refresh_expires_and_the_api_shows_it() {
+    // The test polls the API here.
     let often = "[limits]\nrequests_per_minute = 100000".to_owned();
     let server = Server::with(Settings { more: often, ..Settings::default() });
     let alice = server.extension("1001");
     let lapse = scenario("register_lapse", server.sip(), server.spare_port(0)).from(&alice);
-    let running = lapse.within(Duration::from_secs(90)).start();
+    let running = lapse.time_limit(Duration::from_secs(90)).start();
     let path = format!("/api/v1/voip/extensions/{}", alice.id);
     let registered =
         || server.http(Some(&alice.key)).get(&path).expect(200)["extension"]["registered"].as_bool();
@@ -122,7 +122,7 @@ fn the_extension_number_serves_as_user_name() {
 }
 
 #[test]
-fn a_repeated_register_is_answered_again() {
+fn a_retransmitted_register_gets_the_same_response() {
     let server = Server::start();
     let alice = server.extension("1001");
     let mut wire = Wire::udp(server.sip());
@@ -134,13 +134,13 @@ fn a_repeated_register_is_answered_again() {
     let answer = challenge.answer(&alice.username, &alice.password, "REGISTER", "sip:localhost", 1);
     let text = register.text(&wire, Some(&answer));
     for _ in 0..3 {
-        // The phone did not get the 200: the very same bytes come again, and are no replay.
+        // The phone has not received the 200 and retransmits the same bytes, which is not a replay.
         wire.send(text.as_bytes());
         assert_eq!(wire.final_response(Duration::from_secs(5)).and_then(|answer| answer.status()), Some(200));
     }
 }
 
-/// A phone of Bob's over TCP, whose connection breaks; the server has noticed.
+/// Bob's phone over TCP, whose connection is closed; the server has noticed.
 fn broken(server: &Server, bob: &e2e::Extension) {
     let mut wire = Wire::tcp(server.sip());
     let answer = Register::of(bob, &wire).send(&mut wire);
@@ -154,7 +154,7 @@ fn broken(server: &Server, bob: &e2e::Extension) {
 }
 
 #[test]
-fn a_call_waits_for_a_phone_whose_connection_broke() {
+fn a_call_waits_for_a_phone_whose_connection_was_closed() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     broken(&server, &bob);
@@ -183,11 +183,11 @@ fn a_call_waits_for_a_phone_whose_connection_broke() {
     wire.send(busy.as_bytes());
     let refusal = caller.expect_final("INVITE");
     assert_eq!(refusal.status(), Some(486), "{}", refusal.text);
-    caller.acknowledge(&dialling.text, &refusal);
+    caller.ack_error(&dialling.text, &refusal);
 }
 
 #[test]
-fn a_call_for_a_phone_that_stays_away_ends_after_five_seconds() {
+fn a_call_to_a_phone_that_does_not_return_ends_after_five_seconds() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     broken(&server, &bob);
@@ -202,5 +202,5 @@ fn a_call_for_a_phone_that_stays_away_ends_after_five_seconds() {
     assert_eq!(refusal.status(), Some(480), "{}", refusal.text);
     assert!(refusal.header("Reason").is_some(), "{}", refusal.text);
     assert!(begin.elapsed() >= Duration::from_secs(5), "after {:?}", begin.elapsed());
-    caller.acknowledge(&dialling.text, &refusal);
+    caller.ack_error(&dialling.text, &refusal);
 }

@@ -1,4 +1,4 @@
-//! A backup is put back: while no server runs, only a whole one, and what was there before is kept.
+//! Restore of a backup: only while no server runs, only a complete backup, and the previous data is kept.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use e2e::raw::Raw;
 use e2e::{Extension, Server, Settings};
 
-/// A server on SQLite, whatever the other tests run on.
+/// A server on SQLite, whatever database the other tests use.
 fn server() -> Server {
     Server::with(Settings { store: Some("sqlite:centralita.db".into()), ..Settings::default() })
 }
@@ -29,7 +29,7 @@ fn refused(output: &Output, because: &str) {
     assert!(output.status.code() == Some(1) && said.contains(because), "{output:?}");
 }
 
-/// The files of the data directory whose names begin with the database's.
+/// The files of the data directory whose names begin with the database's name.
 fn files(server: &Server) -> Vec<String> {
     let entries = std::fs::read_dir(server.data()).expect("the data directory").flatten();
     let mut names: Vec<String> = entries
@@ -48,7 +48,7 @@ fn can_register(server: &Server, extension: &Extension) -> bool {
 }
 
 #[test]
-fn a_backup_is_back_after_a_crash_and_what_was_there_can_be_put_back_too() {
+fn a_backup_is_restored_after_a_crash_and_the_previous_data_can_be_restored_too() {
     let mut server = server();
     let before = server.extension("1001");
     let copy = backup(&server);
@@ -74,7 +74,7 @@ fn a_backup_is_back_after_a_crash_and_what_was_there_can_be_put_back_too() {
 }
 
 #[test]
-fn a_restore_is_refused_where_it_would_do_harm_and_then_changes_nothing() {
+fn a_harmful_restore_is_rejected_and_changes_nothing() {
     let mut server = server();
     let alice = server.extension("1001");
     let copy = backup(&server);
@@ -96,7 +96,7 @@ fn a_restore_is_refused_where_it_would_do_harm_and_then_changes_nothing() {
 }
 
 #[test]
-fn a_backup_makes_a_server_on_an_empty_machine() {
+fn a_backup_is_restored_on_an_empty_machine() {
     let mut old = server();
     let alice = old.extension("1001");
     let copy = backup(&old);
@@ -104,7 +104,7 @@ fn a_backup_makes_a_server_on_an_empty_machine() {
     new.stop();
     std::fs::remove_dir_all(new.data()).expect("an empty machine");
     std::fs::create_dir(new.data()).expect("a data directory");
-    // Where we are root it is somebody else's, as a service's is.
+    // If we are root, the data belongs to another user, as a service's does.
     let _ = Command::new("chown").arg("65534:65534").arg(new.data()).stderr(Stdio::null()).status();
     let done = restore(&new, &copy);
     assert!(done.status.success() && !String::from_utf8_lossy(&done.stdout).contains("is kept"), "{done:?}");

@@ -1,5 +1,4 @@
-//! Starts on data that is wrong, another's, older or half made: nothing is lost, nothing is deleted because it is unknown, and a start that
-//! failed can be repeated.
+//! Starts on data that is wrong, foreign, older or incomplete: no data is lost, no unknown file is deleted, and a failed start can be repeated.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -13,19 +12,19 @@ use serde_json::{Value, json};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A server on a SQLite database, whatever other tests run on: its file is put in another's place here.
+/// A server on SQLite, whatever database other tests use, because its file is replaced here.
 fn on_sqlite() -> Server {
     Server::with(Settings { store: Some("sqlite:centralita.db".into()), ..Settings::default() })
 }
 
-/// Runs `serve` where it must end by itself.
+/// Run `serve` where it must end by itself.
 fn refused(server: &Server, environment: &[(&str, &str)]) -> String {
     let mut command = Command::new(server.binary());
     command.arg("serve").arg("--config").arg(server.config()).arg("--data").arg(server.data());
     said(command.envs(environment.iter().copied()))
 }
 
-/// What a command complained of.
+/// Error output of a command.
 fn said(command: &mut Command) -> String {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
@@ -48,10 +47,10 @@ fn said(command: &mut Command) -> String {
     text
 }
 
-/// A file of audio that is older than anything that may just be coming.
+/// An audio file older than any that may still be in progress.
 fn old_file(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    std::fs::write(path, "what somebody said").expect("a file");
+    std::fs::write(path, "some audio").expect("a file");
     let file = File::options().write(true).open(path).expect("the file");
     file.set_modified(SystemTime::now() - 2 * DAY).expect("its age");
 }
@@ -68,23 +67,23 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn another_database_is_refused_in_a_sentence_and_nothing_is_touched() {
+fn a_foreign_database_is_rejected_with_a_message_and_not_changed() {
     let mut server = on_sqlite();
     let extension = server.extension("1001");
     let key = server.admin_key();
     server.stop();
     let message = server.data().join(format!("voicemail/{}/msg_1_a.ogg", extension.id));
     old_file(&message);
-    // A typing error: an empty one.
+    // A misspelt name: a new, empty one.
     let said = refused(&server, &[("CENTRALITA__STORE__URL", "sqlite:centralito.db")]);
     assert!(said.contains("is empty") && said.contains("set store.url right"), "{said}");
-    // Another office's.
+    // The database of another installation.
     let mut other = on_sqlite();
     other.stop();
     let url = format!("sqlite:{}", other.data().join("centralita.db").display());
     let said = refused(&server, &[("CENTRALITA__STORE__URL", &url)]);
     assert!(said.contains("belongs to inst_") && said.contains("set store.url right"), "{said}");
-    // Something else, and nothing at all.
+    // A file that is not a database, and an empty one.
     let photo = server.data().join("photo.db");
     std::fs::write(&photo, vec![7; 5000]).expect("a file");
     let said = refused(&server, &[("CENTRALITA__STORE__URL", "sqlite:photo.db")]);
@@ -93,7 +92,7 @@ fn another_database_is_refused_in_a_sentence_and_nothing_is_touched() {
     assert!(said.contains("Is a directory"), "{said}");
     assert!(message.is_file(), "audio was deleted");
     assert_eq!(server.admin_key(), key, "admin.key was written");
-    // The command line does not write there either.
+    // The command line does not write to it either.
     let mut command = Command::new(server.binary());
     command.args(["key", "create", "--config"]).arg(server.config()).arg("--data").arg(server.data());
     let said = self::said(command.env("CENTRALITA__STORE__URL", &url));
@@ -103,7 +102,7 @@ fn another_database_is_refused_in_a_sentence_and_nothing_is_touched() {
 }
 
 #[test]
-fn audio_that_the_database_does_not_know_is_moved_aside_and_told() {
+fn unknown_audio_files_are_moved_aside_and_reported() {
     let mut server = Server::start();
     let extension = server.extension("1001");
     server.stop();
@@ -113,16 +112,16 @@ fn audio_that_the_database_does_not_know_is_moved_aside_and_told() {
     let aside = server.data().join("unclaimed").join(&strange);
     soon("it is moved aside", || aside.is_file().then_some(()));
     assert!(!server.data().join(&strange).exists());
-    let told = soon("it is told", || {
+    let event = soon("the event", || {
         let events = server.admin().get("/api/v1/events?type=voicemail_unclaimed").expect(200);
         events["events"].as_array().and_then(|events| events.first().cloned())
     });
-    assert_eq!(told["data"]["moved"], 1, "{told}");
+    assert_eq!(event["data"]["moved"], 1, "{event}");
     assert!(server.log().contains("this database does not know"), "{}", server.log());
 }
 
 #[test]
-fn audio_goes_with_its_extension() {
+fn audio_is_deleted_with_its_extension() {
     let server = Server::start();
     let extension = server.extension("1001");
     server.with_voicemail(&extension);
@@ -136,7 +135,7 @@ fn audio_goes_with_its_extension() {
     until(Duration::from_secs(60), "its audio is gone", || (!folder.exists()).then_some(()));
 }
 
-/// Whether the key that `admin.key` holds opens the API of a server on this data directory.
+/// Whether the key in `admin.key` is accepted by a server on this data directory.
 fn starts_and_the_key_works(binary: &Path, data: &Path, config: &Path, http: std::net::SocketAddr) {
     let mut child = serve(binary, data, config);
     let ready =
@@ -162,13 +161,13 @@ fn serve(binary: &Path, data: &Path, config: &Path) -> std::process::Child {
 }
 
 #[test]
-fn a_first_start_that_fails_or_is_killed_at_any_point_is_repeated() {
+fn a_first_start_that_fails_or_is_killed_can_be_repeated() {
     // Its ports and configuration are used for all of them.
     let mut server = on_sqlite();
     let (binary, config, http) = (server.binary(), server.config(), server.http_address());
     server.stop();
     let scratch = Scratch::new("starts");
-    // Something stands where a file is to be written: each write of the first start fails once.
+    // A directory is where a file must be written: each write of the first start fails once.
     let files =
         ["epoch.new", "seal.new", "installation.new", "admin.new", "admin.key", "centralita.db", "journal"];
     for (n, blocked) in files.iter().enumerate() {
@@ -193,7 +192,7 @@ fn a_first_start_that_fails_or_is_killed_at_any_point_is_repeated() {
         removed.expect("the obstacle");
         starts_and_the_key_works(binary, &data, &config, http);
     }
-    // Killed after so many milliseconds, until one start has its way.
+    // Killed after so many milliseconds, until a start succeeds.
     let data = scratch.path().join("killed");
     for n in 0..12_u64 {
         let mut child = serve(binary, &data, &config);
@@ -202,7 +201,7 @@ fn a_first_start_that_fails_or_is_killed_at_any_point_is_repeated() {
         let _ = child.wait();
     }
     starts_and_the_key_works(binary, &data, &config, http);
-    // Killed between the file and the row; and what stands in the file is not ours.
+    // Killed between the file and the row; and the content of the file is not a key of ours.
     for (name, held) in [
         ("between", std::fs::read_to_string(data.join("admin.key")).expect("a key")),
         ("strange", "hello\n".into()),
@@ -222,7 +221,7 @@ fn a_first_start_that_fails_or_is_killed_at_any_point_is_repeated() {
     }
 }
 
-/// Runs a command whose output goes nowhere: the disk behind it is full.
+/// Run a command whose output fails as on a full disk.
 fn into_a_full_disk(server: &Server, words: &[&str]) -> Output {
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let mut command = Command::new(server.binary());
@@ -231,7 +230,7 @@ fn into_a_full_disk(server: &Server, words: &[&str]) -> Output {
 }
 
 #[test]
-fn a_secret_that_could_not_be_shown_does_not_stay() {
+fn a_secret_that_could_not_be_printed_is_removed() {
     let mut server = Server::start();
     let active = |server: &Server| {
         let keys = server.admin().get("/api/v1/keys").expect(200);
@@ -253,7 +252,7 @@ fn a_secret_that_could_not_be_shown_does_not_stay() {
     assert!(!done.status.success() && said.contains("could not be shown"), "{said}");
     let extensions = server.admin().get("/api/v1/voip/extensions").expect(200);
     assert_eq!(extensions["extensions"], json!([]));
-    // Without a server.
+    // Without a running server.
     server.stop();
     let done = into_a_full_disk(&server, &["key", "create"]);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -263,7 +262,7 @@ fn a_secret_that_could_not_be_shown_does_not_stay() {
 }
 
 #[test]
-fn a_wrong_seal_key_is_told_at_the_start() {
+fn a_wrong_seal_key_is_reported_at_the_start() {
     let mut server = Server::start();
     let trunk = json!({
         "name": "Madrid carrier", "hosts": [{"host": "127.0.0.1", "port": 5999}], "username": "u", "password": "carriers-secret-1",
@@ -278,7 +277,7 @@ fn a_wrong_seal_key_is_told_at_the_start() {
     assert!(!log.contains("carriers-secret-1"), "{log}");
 }
 
-/// The id of the newest event.
+/// Id of the newest event.
 fn newest(server: &Server) -> i64 {
     let page = server.admin().get("/api/v1/events?limit=1").expect(200);
     page["events"][0]["id"]
@@ -287,7 +286,7 @@ fn newest(server: &Server) -> i64 {
         .expect("an id")
 }
 
-/// The first event of a stream that resumes after `last`, or the refusal.
+/// The first event of a stream that resumes after `last`, or the error.
 fn resumed(server: &Server, last: i64) -> String {
     let mut stream = TcpStream::connect(server.http_address()).expect("the server");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
@@ -308,7 +307,7 @@ fn resumed(server: &Server, last: i64) -> String {
 }
 
 #[test]
-fn after_a_backup_was_put_back_who_follows_events_misses_none() {
+fn event_subscribers_miss_no_event_after_a_restore() {
     let mut server = on_sqlite();
     server.key_for("before");
     server.stop();
@@ -320,7 +319,7 @@ fn after_a_backup_was_put_back_who_follows_events_misses_none() {
     }
     let last = newest(&server);
     server.stop();
-    // All of the data directory is as it was, whatever it could remember.
+    // All of the data directory is from the backup, whatever the client remembers.
     for old in std::fs::read_dir(server.data()).expect("the data").flatten() {
         if old.path().is_file() {
             std::fs::remove_file(old.path()).expect("an old file");

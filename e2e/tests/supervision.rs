@@ -1,4 +1,4 @@
-//! Threads and tasks that panic: what becomes of the process, of calls and registrations, and what an operator is told.
+//! Panics of threads and tasks: their effect on the process, on calls and registrations, and what the operator sees.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use e2e::wire::{Wire, options, register_port};
 use e2e::{Account, Answering, Phone, Server, Settings, soon, until};
 use serde_json::Value;
 
-/// A message or packet with this in it makes the thread panic that handles it.
+/// A message or packet with this text makes the thread panic that handles it.
 const MARK: &str = "centralita-fault-panic";
 
 fn with_faults() -> Server {
     Server::with(Settings { faults: true, ..Settings::default() })
 }
 
-/// The tasks of the status, by name.
+/// The tasks in the status, by name.
 fn task(server: &Server, name: &str) -> Option<Value> {
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
     status["tasks"].as_array()?.iter().find(|task| task["name"] == name).cloned()
 }
 
-/// The value of a metric, by its name and labels.
+/// Value of a metric, by its name and labels.
 fn metric(server: &Server, name: &str) -> Option<f64> {
     let page = server.admin().get("/metrics");
     assert_eq!(page.status, 200, "{}", page.body);
@@ -29,7 +29,7 @@ fn metric(server: &Server, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_panic_of_the_exchange_ends_the_process_with_70_and_says_where_its_input_lies() {
+fn a_panic_of_the_switch_thread_exits_with_70_and_logs_where_its_input_is() {
     let mut server = with_faults();
     let extension = server.extension("1001");
     register_port(&server, &extension, server.spare_port(0));
@@ -59,7 +59,7 @@ fn a_panic_of_the_exchange_ends_the_process_with_70_and_says_where_its_input_lie
     server.restart();
     let status = server.admin().get("/api/v1/opensips/status").expect(200);
     assert_eq!(status["registrations"], 1, "{status}");
-    // Who got no answer sends the same again: once is enough.
+    // A client without response retransmits: one request is enough.
     wire.send(message.as_bytes());
     let other = options(&wire, 2);
     wire.send(other.as_bytes());
@@ -68,16 +68,16 @@ fn a_panic_of_the_exchange_ends_the_process_with_70_and_says_where_its_input_lie
 }
 
 #[test]
-fn a_panic_of_a_media_worker_releases_its_call_and_the_next_one_is_heard() {
+fn a_panic_of_a_media_worker_releases_its_call_and_the_next_one_has_audio() {
     let server = Server::with(Settings { faults: true, more: "workers = 1\n".into(), ..Settings::default() });
     let (first, second) = (server.extension("1001"), server.extension("1002"));
     let account = |extension, answering| Account::of(extension, server.sip()).answering(answering);
-    let mut one = Phone::registered("one", 440, &account(&first, Answering::WhenTold));
+    let mut one = Phone::registered("one", 440, &account(&first, Answering::OnCommand));
     let two = Phone::registered("two", 1000, &account(&second, Answering::AtOnce));
     one.dial("sip:1002@localhost");
     one.expect("CALL_ESTABLISHED");
     one.hears(1000);
-    // Only ports of calls that are up are read.
+    // Only ports of active calls are read.
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     for port in server.rtp().filter(|port| port % 2 == 0) {
         let _ = stranger.send_to(MARK.as_bytes(), ("127.0.0.1", port));
@@ -108,7 +108,7 @@ fn a_panic_of_a_media_worker_releases_its_call_and_the_next_one_is_heard() {
 }
 
 #[test]
-fn tasks_that_panic_begin_anew_and_are_shown() {
+fn tasks_that_panic_are_restarted_and_shown() {
     let server = with_faults();
     let mut names = vec![
         "database-upkeep",
@@ -121,7 +121,7 @@ fn tasks_that_panic_begin_anew_and_are_shown() {
         "voicemail",
         "webhooks",
     ];
-    // What only nodes need that share a database.
+    // Needed only by nodes that share a database.
     let shared = ["directory-follow", "registrar-lease"];
     if std::env::var("CENTRALITA_TEST_STORE").is_ok_and(|store| store == "postgres") {
         names.extend(shared);
@@ -134,7 +134,7 @@ fn tasks_that_panic_begin_anew_and_are_shown() {
         let before = task(&server, name).unwrap_or_else(|| panic!("{name} is not watched"));
         assert_eq!((before["restarts"].as_u64(), &before["lastFault"]), (Some(0), &Value::Null), "{before}");
         server.fault(name);
-        // What the API listens with may be gone for a moment.
+        // The API's listener may be away for a moment.
         let after = until(Duration::from_secs(10), name, || {
             let answer = server.admin().send("GET", "/api/v1/opensips/status", "*/*", None).ok()?;
             let status = answer.json();
@@ -151,7 +151,7 @@ fn tasks_that_panic_begin_anew_and_are_shown() {
     for name in names {
         assert!(printed.lines().any(|line| line.starts_with(name) && line.contains("running")), "{printed}");
     }
-    // A task that is stopped has ended, and it is the same one when it is started again.
+    // A stopped task has ended, and its restart is the same task.
     for (order, state) in [("stop", "ended"), ("start", "running")] {
         server.admin().post(&format!("/api/v1/opensips/{order}"), &serde_json::json!({})).expect(200);
         let task = soon(state, || task(&server, "sip-accept").filter(|task| task["status"] == state));
@@ -165,7 +165,7 @@ fn tasks_that_panic_begin_anew_and_are_shown() {
 }
 
 #[test]
-fn a_panic_of_the_thread_that_writes_recordings_loses_no_recording_that_begins() {
+fn a_panic_of_the_recording_writer_loses_no_later_recording() {
     let server = with_faults();
     let (first, second) = (server.extension("1001"), server.extension("1002"));
     let (mut one, mut two) = (Raw::new(&server, &first), Raw::new(&server, &second));
@@ -187,7 +187,7 @@ fn a_panic_of_the_thread_that_writes_recordings_loses_no_recording_that_begins()
 }
 
 #[test]
-fn a_panic_of_what_cannot_begin_anew_ends_the_process_with_70() {
+fn a_panic_of_an_essential_task_exits_with_70() {
     let mut server = with_faults();
     server.fault("feeder");
     assert_eq!(server.ends(), Some(70));
@@ -196,7 +196,7 @@ fn a_panic_of_what_cannot_begin_anew_ends_the_process_with_70() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_holds_nobody_up() {
+fn an_unread_stderr_does_not_block_the_server() {
     let mut server = Server::with(Settings {
         unread_stderr: true,
         faults: true,
@@ -205,7 +205,7 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
     });
     let extension = server.extension("1001");
     let mut wire = Wire::udp(server.sip());
-    // Far more lines than the pipe and the queue before it take.
+    // Far more lines than the pipe and the queue before it hold.
     let dropped = "centralita_log_lines_dropped_total{output=\"stderr\"}";
     let mut n = 0;
     until(Duration::from_secs(60), "lines are dropped, and counted", || {
@@ -221,7 +221,7 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
     register_port(&server, &extension, server.spare_port(0));
     let file = std::fs::read_to_string(server.data().join("logs/centralita.log")).expect("the log");
     assert!(file.lines().count() > 1_000, "the file goes on");
-    // Nor does it hold up an end, and the file has its reason.
+    // It does not delay the shutdown either, and the log file has the reason.
     server.fault("feeder");
     assert_eq!(server.ends(), Some(70));
     let file = std::fs::read_to_string(server.data().join("logs/centralita.log")).expect("the log");
@@ -229,7 +229,7 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
 }
 
 #[test]
-fn the_figures_of_the_loops_are_shown() {
+fn the_metrics_of_the_loops_are_exported() {
     let server = Server::start();
     let extension = server.extension("1001");
     register_port(&server, &extension, server.spare_port(0));

@@ -1,5 +1,4 @@
-//! Messages that no well-behaved phone sends, over UDP and TCP: an answer where one is asked for, silence where none is, and a
-//! server that goes on living.
+//! Malformed and unusual messages over UDP and TCP: a response if one is required, otherwise none, and the server keeps running.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,25 +8,25 @@ use std::time::Duration;
 use e2e::wire::{self, Message, Wire};
 use e2e::{Server, until};
 
-/// What must come of a message.
+/// Expected outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Expect {
-    /// One of these.
+    /// One of these statuses.
     Status(&'static [u16]),
-    /// A final answer that shows that the message was read: neither 400 nor a failure of the server.
+    /// A final response that shows that the message was parsed: neither 400 nor 5xx.
     Understood,
-    /// A refusal, or over a stream the end of the connection.
+    /// An error response, or over TCP the end of the connection.
     Refused,
-    /// A final answer of any kind; over a stream the end of the connection will do as well.
+    /// Any final response; over TCP also the end of the connection.
     Answered,
-    /// Nothing at all.
+    /// No response.
     Silence,
-    /// Whatever it is, as long as the server lives.
+    /// Anything, as long as the server keeps running.
     Survived,
 }
 use Expect::{Answered, Refused, Silence, Status, Survived, Understood};
 
-/// What came of a message.
+/// Outcome of a message.
 #[derive(Debug)]
 enum Outcome {
     Final(Message),
@@ -35,8 +34,8 @@ enum Outcome {
     Nothing,
 }
 
-/// Where the answers to UDP messages arrive: RFC 3261 §18.2.2 sends them to the port in Via, 5060 if it names none. So the
-/// test listens there, on an address of the loopback that is its own.
+/// Socket for the responses to UDP messages: RFC 3261 §18.2.2 sends them to the port in Via, 5060 if it has none. So the test listens there, on a
+/// loopback address of its own.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     thread_local! {
@@ -51,7 +50,7 @@ fn over_udp(server: SocketAddr, bytes: &[u8], expect: Expect) -> Outcome {
     let mut here = Wire::udp_from((own_address(), 5060).into(), server);
     let mut there = via_port.map(|port| Wire::udp_from((own_address(), port).into(), server));
     here.send(bytes);
-    // The OPTIONS behind it is answered in any case, and on one socket in order: who has its answer need not wait any longer.
+    // The OPTIONS behind it is always answered, in order on one socket, so its response ends the waiting.
     let limit = if matches!(expect, Silence | Survived) {
         Duration::from_millis(1500)
     } else {
@@ -85,7 +84,7 @@ fn over_tcp(server: SocketAddr, bytes: &[u8], expect: Expect) -> Outcome {
     let mut wire = Wire::tcp(server);
     wire.send(bytes);
     let limit = match expect {
-        // Over a stream nothing marks the end of a silence; a connection that closes is an answer of its own.
+        // Over TCP nothing marks the end of a silence; a closed connection is an outcome of its own.
         Silence | Survived => Duration::from_millis(150),
         _ => Duration::from_secs(3),
     };
@@ -106,7 +105,7 @@ fn port_in_via(bytes: &[u8]) -> Option<u16> {
     sent_by.rsplit_once(':')?.1.parse().ok().filter(|port| *port > 0)
 }
 
-/// Why this outcome is not what was expected; `None` if it is.
+/// Why this outcome is not the expected one; `None` if it is.
 fn judge(expect: Expect, outcome: &Outcome, stream: bool) -> Option<String> {
     let status = match outcome {
         Outcome::Final(message) => message.status(),
@@ -130,7 +129,7 @@ fn judge(expect: Expect, outcome: &Outcome, stream: bool) -> Option<String> {
     })
 }
 
-/// Sends every message over both transports and names all that went wrong.
+/// Send every message over both transports, and report all unexpected outcomes.
 fn run(server: &mut Server, cases: &[(String, Vec<u8>, Expect, Expect)]) {
     let mut faults = Vec::new();
     for (name, bytes, on_udp, on_tcp) in cases {
@@ -155,7 +154,7 @@ fn run(server: &mut Server, cases: &[(String, Vec<u8>, Expect, Expect)]) {
     assert!(faults.is_empty(), "{} of {} messages:\n{}", faults.len(), cases.len() * 2, faults.join("\n"));
 }
 
-/// A sound OPTIONS; cases are made by changing a line of it.
+/// A valid OPTIONS; cases modify one of its lines.
 fn options(number: usize) -> String {
     format!(
         "OPTIONS sip:localhost SIP/2.0\r\nVia: SIP/2.0/UDP {}:5060;branch=z9hG4bKt{number};rport\r\nMax-Forwards: 70\r\n\
@@ -165,7 +164,7 @@ fn options(number: usize) -> String {
     )
 }
 
-/// The line of a sound OPTIONS that starts with `start`, without its end.
+/// The line of a valid OPTIONS that starts with `start`, without line end.
 fn line(text: &str, start: &str) -> String {
     text.split("\r\n")
         .find(|line| line.starts_with(start))
@@ -173,17 +172,17 @@ fn line(text: &str, start: &str) -> String {
         .to_owned()
 }
 
-/// What is done to the sound message.
+/// Modification of the valid message.
 enum Change {
-    /// The line that starts so becomes this.
+    /// Replace the line that starts so.
     Line(&'static str, &'static str),
-    /// The line that starts so is left out.
+    /// Remove the line that starts so.
     Without(&'static str),
-    /// Lines are added.
+    /// Add lines.
     Add(String),
-    /// The method, wherever it stands.
+    /// Replace the method, everywhere.
     Method(&'static str),
-    /// Something else altogether.
+    /// Another message.
     Bytes(Vec<u8>),
 }
 use Change::{Add, Bytes, Line, Method, Without};
@@ -260,7 +259,7 @@ fn own_cases() -> Vec<(&'static str, Change, Expect)> {
         ("Max-Forwards 0", Line("Max-Forwards", "Max-Forwards: 0"), Status(&[200, 483])),
         ("Max-Forwards 300", Line("Max-Forwards", "Max-Forwards: 300"), Answered),
         ("Max-Forwards in words", Line("Max-Forwards", "Max-Forwards: many"), Answered),
-        ("an extension that nobody knows", add("Require: levitation"), Status(&[420, 401])),
+        ("an unknown extension", add("Require: levitation"), Status(&[420, 401])),
         ("an unterminated quote", Line("From", "From: \"T <sip:t@localhost>;tag=q"), Refused),
         ("an unterminated bracket", Line("To", "To: <sip:localhost"), Refused),
         (
@@ -312,7 +311,7 @@ fn own_cases() -> Vec<(&'static str, Change, Expect)> {
         ("a header of 40,000 letters", Add(format!("X-Long: {}", "a".repeat(40_000))), Survived),
         ("three thousand headers", Add("X: y\r\n".repeat(3000).trim_end().to_owned()), Survived),
         ("a Route to somewhere else", add("Route: <sip:192.0.2.1;lr>"), Answered),
-        ("credentials of a scheme that nobody knows", add("Authorization: Rot13 abc"), Answered),
+        ("credentials of an unknown scheme", add("Authorization: Rot13 abc"), Answered),
         ("credentials without a scheme", add("Authorization: "), Answered),
         ("a date that is none", add("Date: yesterday"), Answered),
         ("an Expires that is none", add("Expires: soon"), Answered),
@@ -339,7 +338,7 @@ fn own_cases() -> Vec<(&'static str, Change, Expect)> {
 }
 
 #[test]
-fn own_messages_are_answered_as_they_should_be() {
+fn own_messages_get_the_expected_outcome() {
     let mut server = Server::start();
     let cases: Vec<_> = own_cases()
         .into_iter()
@@ -350,10 +349,10 @@ fn own_messages_are_answered_as_they_should_be() {
 }
 
 #[test]
-fn lengths_that_lie_are_caught() {
+fn wrong_content_lengths_are_detected() {
     let mut server = Server::start();
     let length = |number, value: &'static str| apply(number, Line("Content-Length", value));
-    // Over UDP the datagram ends the message (RFC 3261 §18.3); over a stream only the length does.
+    // Over UDP the datagram ends the message (RFC 3261 §18.3); over TCP only the length does.
     let cases = vec![
         ("longer than the datagram".to_owned(), length(901, "Content-Length: 500"), Status(&[400]), Survived),
         ("negative".to_owned(), length(902, "Content-Length: -1"), Refused, Refused),
@@ -374,7 +373,7 @@ fn lengths_that_lie_are_caught() {
 }
 
 #[test]
-fn a_stream_may_come_in_single_bytes_and_two_messages_at_once() {
+fn a_tcp_stream_may_arrive_in_single_bytes_or_two_messages_at_once() {
     let server = Server::start();
     let mut wire = Wire::tcp(server.sip());
     for byte in wire::options(&wire, 1).as_bytes() {
@@ -390,7 +389,7 @@ fn a_stream_may_come_in_single_bytes_and_two_messages_at_once() {
 }
 
 #[test]
-fn a_head_that_is_never_completed_loses_its_connection() {
+fn an_incomplete_head_closes_its_connection() {
     let server = Server::start();
     let mut slow = Wire::tcp(server.sip());
     slow.send(b"OPTIONS sip:localhost SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1");
@@ -402,7 +401,7 @@ fn a_head_that_is_never_completed_loses_its_connection() {
 
 #[test]
 fn keep_alives_are_answered() {
-    // RFC 5626 §4.4.1: two line ends are answered by one.
+    // RFC 5626 §4.4.1: two CRLF are answered with one.
     let server = Server::start();
     let mut wire = Wire::tcp(server.sip());
     wire.send(b"\r\n\r\n");
@@ -412,7 +411,7 @@ fn keep_alives_are_answered() {
     std::io::Read::read_exact(stream, &mut pong).expect("a pong");
     assert_eq!(&pong, b"\r\n");
 
-    // RFC 5389: a binding request on the SIP port is answered with the address that it came from.
+    // RFC 5389: a binding request on the SIP port is answered with its source address.
     let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
     request.extend_from_slice(b"twelve bytes");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -427,8 +426,8 @@ fn keep_alives_are_answered() {
     );
 }
 
-/// RFC 4475 and RFC 5118, message by message. A message with credentials or a body is first asked who it is, so 401 is right
-/// wherever a UAS that knows the sender would look further.
+/// RFC 4475 and RFC 5118, message by message. A message with credentials or a body is challenged first, so 401 is right where a UAS that knows the
+/// sender would go on.
 const PUBLISHED: &[(&str, Expect)] = &[
     ("wsinv", Understood),
     ("intmeth", Understood),
@@ -493,9 +492,9 @@ const PUBLISHED: &[(&str, Expect)] = &[
     ("ipv6-correct-abnf-2-colons", Understood),
 ];
 
-/// The published messages are not part of this tree; where their folder lies beside it, every one of them must be there.
+/// The published messages are not part of this tree; if their directory exists beside it, all of them must be there.
 #[test]
-fn the_published_messages_are_answered_as_the_rfcs_ask() {
+fn the_published_messages_get_the_outcome_of_the_rfcs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/torture");
     if !folder.is_dir() {
         println!("{} is not there: nothing to replay", folder.display());
@@ -510,10 +509,10 @@ fn the_published_messages_are_answered_as_the_rfcs_ask() {
                 .iter()
                 .find_map(|path| std::fs::read(path).ok())
                 .unwrap_or_else(|| panic!("{name} is missing"));
-            // A length that promises more than comes, or a head without its last line end, keeps a stream waiting: rightly so.
+            // A Content-Length longer than the body, or a head without its last line end, keeps a connection waiting, as it should.
             let on_tcp = match *name {
                 "clerr" | "baddn" => Survived,
-                // Written before streams needed a Content-Length.
+                // Written before Content-Length was required over TCP.
                 "inv2543" => Answered,
                 _ => *expect,
             };

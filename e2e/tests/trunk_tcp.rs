@@ -1,4 +1,4 @@
-//! Carriers that are spoken with over TCP: the server opens the connection, keeps it, and turns to another host where it breaks.
+//! Carriers over TCP: the server opens the connection, keeps it, and fails over to another host if it is closed.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const MADRID: &str = "+34912345678";
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// A carrier's host.
+/// A host of a carrier.
 struct Host {
     listener: TcpListener,
     address: SocketAddr,
@@ -33,7 +33,7 @@ impl Host {
         Wire::Tcp { stream, held: Vec::new() }
     }
 
-    /// Whether a further connection waits.
+    /// Whether a further connection is waiting.
     fn is_called_again(&self) -> bool {
         self.listener.accept().is_ok()
     }
@@ -90,7 +90,7 @@ fn phone(server: &Server, number: &str) -> Raw {
 
 // S8, S123
 #[test]
-fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_broke() {
+fn probes_and_calls_share_one_connection_which_is_reopened_when_closed() {
     let server = Server::start();
     let host = Host::open();
     let id = make(&server, &[host.json(1)], true);
@@ -114,9 +114,9 @@ fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_b
     hear(&mut wire, "ACK");
     let ok = caller.expect_final("INVITE");
     assert_eq!(ok.status(), Some(200), "{}", ok.text);
-    let mut side = caller.confirm(&dialling, &ok);
+    let mut side = caller.send_ack(&dialling, &ok);
     assert!(!host.is_called_again(), "one connection is enough");
-    // The carrier ends the connection in the middle of the call; once the server has let go of it too, BYE goes over a new one.
+    // The carrier closes the connection during the call. Once the server has closed its side, BYE goes over a new one.
     if let Wire::Tcp { stream, .. } = &wire {
         stream.shutdown(Shutdown::Write).expect("half closed");
     }
@@ -132,7 +132,7 @@ fn health_and_calls_go_over_one_connection_that_we_open_and_open_again_when_it_b
 
 // S123, security.md §4, "trunk down"
 #[test]
-fn a_host_that_takes_no_connection_or_breaks_one_is_followed_by_the_next_at_once() {
+fn a_refused_or_closed_connection_leads_to_the_next_host_at_once() {
     let server = Server::start();
     let (breaks, last) = (Host::open(), Host::open());
     let gone = Host::open().json(1); // closed again
@@ -157,7 +157,7 @@ fn a_host_that_takes_no_connection_or_breaks_one_is_followed_by_the_next_at_once
 
 // S8, S106, security.md row 8
 #[test]
-fn a_call_that_comes_in_over_tcp_is_the_carriers_only_where_its_trunk_speaks_tcp() {
+fn an_inbound_tcp_call_is_accepted_only_if_its_trunk_uses_tcp() {
     let server = Server::start();
     let one = server.extension("1001");
     let mut trunk = json!({
@@ -184,7 +184,7 @@ fn a_call_that_comes_in_over_tcp_is_the_carriers_only_where_its_trunk_speaks_tcp
 
 // S8
 #[test]
-fn tls_to_a_carrier_is_refused_and_says_what_there_is_instead() {
+fn tls_to_a_carrier_is_rejected_with_the_supported_transports() {
     let server = Server::start();
     let trunk = json!({"name": "Carrier", "hosts": [{"host": "127.0.0.1", "transport": "tls"}]});
     let answer = server.admin().post("/api/v1/trunks", &trunk);

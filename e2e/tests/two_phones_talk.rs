@@ -1,4 +1,4 @@
-//! Two real softphones register, call each other, and are heard.
+//! Two real softphones register, call each other, and hear each other.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 const ONE_SPEAKS: u32 = 440;
 const TWO_SPEAKS: u32 = 1000;
 
-/// The call is over: one record with two legs, whole and in order.
+/// The call has ended: one complete record with two legs in order.
 fn check_record(server: &Server, from: &Extension) -> Value {
     let call = server.finished_call();
     assert_eq!(call["status"], "completed", "{call:#}");
@@ -50,7 +50,7 @@ fn check_ladder(server: &Server, call: &Value) {
     assert!(text.status == 200 && text.body.contains("INVITE") && text.body.contains("BYE"), "{text:?}");
 }
 
-/// RTP ports and calls of the process are given back.
+/// The RTP ports and calls of the process are released.
 fn check_nothing_left(server: &Server) {
     let health = || server.admin().get("/api/v1/opensips/health").expect(200);
     soon("no call is active", || (health()["activeCalls"] == 0).then_some(()));
@@ -86,7 +86,7 @@ fn each_hears_the_others_tone_over_tcp() {
 }
 
 #[test]
-fn the_called_one_may_hang_up_too() {
+fn the_callee_may_hang_up_too() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
@@ -102,11 +102,11 @@ fn the_called_one_may_hang_up_too() {
 }
 
 #[test]
-fn a_phone_that_rings_is_answered_by_hand() {
+fn a_ringing_phone_is_answered_manually() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
-    let by_hand = Account::of(&bob, server.sip()).answering(Answering::WhenTold);
+    let by_hand = Account::of(&bob, server.sip()).answering(Answering::OnCommand);
     let mut two = Phone::registered("two", TWO_SPEAKS, &by_hand);
     one.dial("1002");
     two.expect("CALL_INCOMING");
@@ -118,7 +118,7 @@ fn a_phone_that_rings_is_answered_by_hand() {
 }
 
 #[test]
-fn phones_with_different_laws_understand_each_other() {
+fn phones_with_a_law_and_mu_law_hear_each_other() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()).codec("PCMU"));
@@ -130,7 +130,7 @@ fn phones_with_different_laws_understand_each_other() {
 }
 
 #[test]
-fn behind_a_nat_the_call_works_by_the_addresses_that_are_seen() {
+fn behind_a_nat_the_call_uses_the_observed_addresses() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let nat = Nat::start(server.sip());
@@ -149,7 +149,7 @@ fn behind_a_nat_the_call_works_by_the_addresses_that_are_seen() {
 }
 
 #[test]
-fn hold_silences_the_other_side_and_resume_brings_the_voice_back() {
+fn hold_silences_the_other_party_and_resume_restores_audio() {
     let server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let nat = Nat::start(server.sip());
@@ -158,12 +158,12 @@ fn hold_silences_the_other_side_and_resume_brings_the_voice_back() {
     one.dial("1002");
     two.expect("CALL_ESTABLISHED");
     one.hears(TWO_SPEAKS);
-    nat.ear().hears(ONE_SPEAKS);
+    nat.audio_probe().hears(ONE_SPEAKS);
     one.hold();
     one.hears_nothing();
-    nat.ear().hears_nothing();
+    nat.audio_probe().hears_nothing();
     one.resume();
-    nat.ear().hears(ONE_SPEAKS);
+    nat.audio_probe().hears(ONE_SPEAKS);
     one.hang_up();
     two.expect("CALL_CLOSED");
 }
@@ -188,12 +188,12 @@ fn star_44_is_the_milliwatt_tone() {
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
     one.dial("*44");
     one.expect("CALL_ESTABLISHED");
-    // 1004 Hz: the hertz beside the thousand keep it from locking on to the sampling rate.
+    // 1004 Hz instead of 1000: 1000 is a divisor of the sampling rate.
     one.hears(1000);
 }
 
 #[test]
-fn a_restart_after_kill_9_forgets_no_registration() {
+fn a_restart_after_kill_9_loses_no_registration() {
     let mut server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));
@@ -205,7 +205,7 @@ fn a_restart_after_kill_9_forgets_no_registration() {
 }
 
 #[test]
-fn a_call_that_was_up_when_the_server_died_is_ended_on_both_phones() {
+fn a_call_interrupted_by_a_crash_is_ended_on_both_phones() {
     let mut server = Server::start();
     let (alice, bob) = (server.extension("1001"), server.extension("1002"));
     let mut one = Phone::registered("one", ONE_SPEAKS, &Account::of(&alice, server.sip()));

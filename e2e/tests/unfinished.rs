@@ -1,6 +1,6 @@
-//! Requests whose clients hang up before the answer, by the thousand, while the exchange is held up.
+//! Thousands of requests whose clients close the connection before the response, while the switch thread is busy.
 //!
-//! How many: `CENTRALITA_UNFINISHED`, 6,000 where not given; 60,000 take about a minute.
+//! Number of requests: `CENTRALITA_UNFINISHED`, default 6,000; 60,000 take about a minute.
 
 use std::io::Write as _;
 use std::net::{TcpStream, UdpSocket};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use e2e::wire::{Wire, options};
 use e2e::{Server, Settings, until};
 
-/// Threads that ask and hang up.
+/// Threads that send requests and close.
 const CLIENTS: usize = 4;
 
-/// Floods with OPTIONS from another address, so that nobody else's share is used up.
+/// Flood of OPTIONS from another address, so that no other client's rate limit is used up.
 fn flood(server: &Server, over: &AtomicBool) -> usize {
     let socket = UdpSocket::bind("127.0.0.9:0").expect("a socket");
     let text = options(&Wire::udp(server.sip()), 7);
@@ -27,7 +27,7 @@ fn flood(server: &Server, over: &AtomicBool) -> usize {
     sent
 }
 
-/// Holds the exchange up for two seconds, again and again, and sees it go on at the end. In a flood a datagram may get lost.
+/// Keep the switch thread busy for two seconds, repeatedly, and check that it continues at the end. Datagrams of a flood may be lost.
 fn stall(server: &Server, over: &AtomicBool) {
     let mut wire = Wire::udp(server.sip());
     let mut n = 100;
@@ -47,7 +47,7 @@ fn stall(server: &Server, over: &AtomicBool) {
 }
 
 #[test]
-fn requests_that_nobody_waits_for_shut_nobody_out() {
+fn abandoned_requests_do_not_block_other_clients() {
     let total: usize =
         std::env::var("CENTRALITA_UNFINISHED").ok().and_then(|n| n.parse().ok()).unwrap_or(6_000);
     let server = Server::with(Settings { faults: true, ..Settings::default() });
@@ -67,7 +67,7 @@ fn requests_that_nobody_waits_for_shut_nobody_out() {
                         let probe = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
                         let text = if n % 8 == 0 { probe } else { &asking };
                         let _ = stream.write_all(text.as_bytes());
-                        // Long enough for the request to be read, and the answer is not waited for.
+                        // Long enough for the request to be read; the response is not awaited.
                         std::thread::sleep(Duration::from_millis(1));
                     }
                 })

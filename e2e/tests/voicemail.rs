@@ -1,4 +1,5 @@
-//! Voicemail with real phones: a tone is left, heard over REST and by telephone, kept, deleted, mailed, and not lost with the process (S72).
+//! Voicemail with real phones: a tone is left as message, heard over REST and by phone, saved, deleted, mailed, and not lost with the process
+//! (S72).
 
 use std::collections::VecDeque;
 use std::f64::consts::TAU;
@@ -13,22 +14,22 @@ const CALLER_SPEAKS: u32 = 440;
 const OWNER_SPEAKS: u32 = 700;
 const PIN: &str = "4711";
 
-struct Office {
+struct Setup {
     server: Server,
     owner: Extension,
     caller: Phone,
 }
 
-fn office(settings: Settings) -> Office {
+fn setup(settings: Settings) -> Setup {
     let server = Server::with(settings);
     let owner = server.extension("1002");
     server.with_voicemail(&owner);
     let account = Account::of(&server.extension("1001"), server.sip());
     let caller = Phone::registered("caller", CALLER_SPEAKS, &account);
-    Office { server, owner, caller }
+    Setup { server, owner, caller }
 }
 
-impl Office {
+impl Setup {
     fn path(&self, rest: &str) -> String {
         format!("/api/v1/voip/extensions/{}/voicemail{rest}", self.owner.id)
     }
@@ -54,7 +55,7 @@ impl Office {
             .join(" ")
     }
 
-    /// The caller has been greeted and has spoken for some seconds.
+    /// The caller has heard the greeting and has sent audio for some seconds.
     fn speak(&mut self) {
         self.caller.dial("sip:1002@localhost");
         let folder = self.server.data().join("voicemail").join(&self.owner.id);
@@ -65,14 +66,14 @@ impl Office {
         });
     }
 
-    /// Somebody leaves a message.
+    /// Leave a message.
     fn leave(&mut self) {
         self.speak();
         self.caller.hang_up();
         soon("the message is listed", || (self.listed()["unread"] == 1).then_some(()));
     }
 
-    /// The one message's audio over REST.
+    /// The audio of the only message over REST.
     fn audio(&self, query: &str) -> Vec<u8> {
         let id = self.messages()[0]["id"].as_str().expect("an id").to_owned();
         let http = self.server.http(Some(&self.owner.key));
@@ -93,34 +94,31 @@ fn holds_tone(wav: &[u8], hz: u32) {
 }
 
 #[test]
-fn a_tone_is_left_and_heard_over_rest_and_by_telephone_kept_and_deleted() {
-    let mut office = office(Settings::default());
-    office.set(&json!({"pin": PIN, "language": "en"}));
-    let mut lamp = Raw::new(&office.server, &office.owner);
+fn a_message_is_left_heard_over_rest_and_by_phone_saved_and_deleted() {
+    let mut setup = setup(Settings::default());
+    setup.set(&json!({"pin": PIN, "language": "en"}));
+    let mut mwi = Raw::new(&setup.server, &setup.owner);
     let to = "<sip:1002@localhost>";
-    let contact = format!(
-        "Contact: <sip:{}@{}>\r\nEvent: message-summary\r\nExpires: 600\r\n",
-        lamp.user,
-        lamp.local()
-    );
-    assert_eq!(lamp.ask("SUBSCRIBE", "sip:1002@localhost", to, &contact, "").status(), Some(200));
+    let contact =
+        format!("Contact: <sip:{}@{}>\r\nEvent: message-summary\r\nExpires: 600\r\n", mwi.user, mwi.local());
+    assert_eq!(mwi.ask("SUBSCRIBE", "sip:1002@localhost", to, &contact, "").status(), Some(200));
     let lit = |count: &str| {
-        until(Duration::from_secs(10), &format!("the lamp shows {count}"), || {
-            let notify = lamp.expect_request("NOTIFY");
-            lamp.answer(&notify, 200, "", "");
+        until(Duration::from_secs(10), &format!("MWI shows {count}"), || {
+            let notify = mwi.expect_request("NOTIFY");
+            mwi.answer(&notify, 200, "", "");
             notify.text.contains(&format!("Voice-Message: {count} (0/0)")).then_some(())
         });
     };
     lit("0/0");
 
-    office.leave();
+    setup.leave();
     lit("1/0"); // RFC 3842
-    let message = office.messages().remove(0);
+    let message = setup.messages().remove(0);
     assert_eq!((message["fromNumber"].as_str(), message["status"].as_str()), (Some("1001"), Some("new")));
-    holds_tone(&office.audio("?format=wav"), CALLER_SPEAKS); // S72
-    assert_eq!(&office.audio("?format=ogg")[..4], b"OggS");
+    holds_tone(&setup.audio("?format=wav"), CALLER_SPEAKS); // S72
+    assert_eq!(&setup.audio("?format=ogg")[..4], b"OggS");
 
-    let account = Account::of(&office.owner, office.server.sip());
+    let account = Account::of(&setup.owner, setup.server.sip());
     let mut phone = Phone::registered("owner", OWNER_SPEAKS, &account);
     phone.dial("sip:*97@localhost");
     phone.expect("CALL_ESTABLISHED");
@@ -128,31 +126,31 @@ fn a_tone_is_left_and_heard_over_rest_and_by_telephone_kept_and_deleted() {
     phone.press("1");
     phone.hears(CALLER_SPEAKS);
     phone.press("9");
-    soon("it is kept", || (office.status() == "saved").then_some(()));
+    soon("it is kept", || (setup.status() == "saved").then_some(()));
     lit("0/1");
     phone.press("1");
     phone.hears(CALLER_SPEAKS);
     phone.press("7");
-    soon("it is deleted", || office.messages().is_empty().then_some(()));
+    soon("it is deleted", || setup.messages().is_empty().then_some(()));
     lit("0/0");
     phone.hang_up();
 }
 
 #[test]
 fn an_uploaded_greeting_is_what_callers_hear() {
-    let mut office = office(Settings::default());
-    let http = office.server.http(Some(&office.owner.key));
-    let greeting = office.path("/greeting");
+    let mut setup = setup(Settings::default());
+    let http = setup.server.http(Some(&setup.owner.key));
+    let greeting = setup.path("/greeting");
     let sent = http.upload(&greeting, "audio/wav", &tone::wav(&tone::sine(1_000, 10))).expect(200);
     assert!(sent["mailbox"]["greetingAt"].is_string(), "{sent:#}");
-    holds_tone(&http.get(&office.path("/greeting/audio")).bytes, 1_000);
-    office.caller.dial("sip:1002@localhost");
-    office.caller.hears(1_000);
-    office.caller.hang_up();
+    holds_tone(&http.get(&setup.path("/greeting/audio")).bytes, 1_000);
+    setup.caller.dial("sip:1002@localhost");
+    setup.caller.hears(1_000);
+    setup.caller.hang_up();
     assert_eq!(http.upload(&greeting, "audio/wav", b"RIFF nothing").status, 400);
 }
 
-/// A caller whose packets we make: G.711 in real time, and no telephone-event.
+/// A caller with hand-made packets: G.711 in real time, without telephone-event.
 struct Speaker {
     socket: UdpSocket,
     to: SocketAddr,
@@ -167,7 +165,7 @@ impl Speaker {
         Speaker { socket, to, began: Instant::now(), packets: 0, audio: VecDeque::new() }
     }
 
-    /// Send what is due: what there is to say, and silence behind it.
+    /// Send the packets that are due: the given audio, followed by silence.
     fn speak(&mut self) {
         while u128::from(self.packets) < self.began.elapsed().as_millis() / 20 {
             let mut packet = vec![0x80, 0];
@@ -180,7 +178,7 @@ impl Speaker {
         }
     }
 
-    /// Whether something came that is no silence.
+    /// Whether audio that is not silence was received.
     fn hears(&self) -> bool {
         let mut packet = [0; 1_500];
         let loud = |byte: &u8| !(0x60..0x80).contains(byte) && *byte < 0xe0;
@@ -188,13 +186,13 @@ impl Speaker {
             .any(|heard| heard)
     }
 
-    /// The tones of `#` (ITU-T Q.23).
+    /// The DTMF tones of `#` (ITU-T Q.23).
     fn press_hash(&mut self, millis: u32) {
         let sine = |hz: f64, n: u32| 5_000.0 * (TAU * hz * f64::from(n) / 8_000.0).sin();
         self.audio.extend((0..millis * 8).map(|n| sine(941.0, n) + sine(1_477.0, n)));
     }
 
-    /// Something like speech: syllables of a pitch that glides, with the overtones of a vowel.
+    /// Speech-like audio: syllables with a gliding pitch and the overtones of a vowel.
     fn talk(&mut self, millis: u32) {
         let mut phase = 0.0;
         for n in 0..millis * 8 {
@@ -220,7 +218,7 @@ fn mu(sample: f64) -> u8 {
 }
 
 #[test]
-fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
+fn in_band_hash_stops_the_greeting_and_ends_a_message_but_speech_does_not() {
     let server = Server::start();
     let owner = server.extension("1002");
     server.with_voicemail(&owner);
@@ -231,13 +229,13 @@ fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
     let dialling = phone.invite("1002", "", &body);
     phone.send(dialling.text.as_bytes());
     let ok = phone.expect_final("INVITE");
-    let side = phone.confirm(&dialling, &ok);
+    let side = phone.send_ack(&dialling, &ok);
     let mut speaker = Speaker::new(socket, rtp_address(&side.sdp));
     until(Duration::from_secs(20), "the greeting is heard", || {
         speaker.speak();
         speaker.hears().then_some(())
     });
-    speaker.press_hash(200); // or it would take longer than we wait
+    speaker.press_hash(200); // otherwise it would take longer than the test waits
     let folder = server.data().join("voicemail").join(&owner.id);
     let limit = Duration::from_secs(6);
     until(limit, "a message begins", || {
@@ -262,30 +260,30 @@ fn the_tones_of_hash_cut_the_greeting_and_end_a_message_and_a_voice_does_not() {
         let list = server.http(Some(&owner.key)).get(&path).expect(200);
         (list["unread"] == 1).then_some(list)
     });
-    // By silence it would have ended five seconds later.
+    // Silence detection would have ended it five seconds later.
     let seconds = list["messages"][0]["durationSeconds"].as_f64().unwrap_or_default();
     assert!((3.5..6.5).contains(&seconds), "{list:#}");
 }
 
 #[test]
-fn what_was_spoken_is_there_after_the_process_was_killed_in_mid_message() {
-    let mut office = office(Settings::default());
-    office.speak();
-    assert!(office.messages().is_empty(), "it is not complete");
-    office.server.restart();
-    soon("the message is listed", || (office.listed()["unread"] == 1).then_some(()));
-    let message = office.messages().remove(0);
+fn a_message_interrupted_by_a_kill_is_kept() {
+    let mut setup = setup(Settings::default());
+    setup.speak();
+    assert!(setup.messages().is_empty(), "it is not complete");
+    setup.server.restart();
+    soon("the message is listed", || (setup.listed()["unread"] == 1).then_some(()));
+    let message = setup.messages().remove(0);
     assert_eq!(message["fromNumber"], "1001");
     assert!(message["durationSeconds"].as_f64() > Some(1.0), "{message:#}");
-    holds_tone(&office.audio(""), CALLER_SPEAKS);
+    holds_tone(&setup.audio(""), CALLER_SPEAKS);
 }
 
 #[test]
-fn a_mail_with_the_audio_arrives_though_the_server_was_busy_at_first() {
+fn a_mail_with_the_audio_arrives_although_the_mail_server_was_busy() {
     let smtp = Smtp::start(1);
-    let mut office = office(smtp.settings());
-    office.set(&json!({"email": "ana@example.com", "language": "en"}));
-    office.leave();
+    let mut setup = setup(smtp.settings());
+    setup.set(&json!({"email": "ana@example.com", "language": "en"}));
+    setup.leave();
     let mail = smtp.mail(1);
     for part in
         ["From: pbx@example.com", "To: ana@example.com", "Subject: Voice message from 1001", "audio/wav"]
@@ -298,12 +296,12 @@ fn a_mail_with_the_audio_arrives_though_the_server_was_busy_at_first() {
     }
     assert!(mail.len() > 30_000, "some seconds of audio: {}", mail.len());
     let log = soon("the delivery is logged", || {
-        let log = office.server.http(Some(&office.owner.key)).get(&office.path("/deliveries")).expect(200);
+        let log = setup.server.http(Some(&setup.owner.key)).get(&setup.path("/deliveries")).expect(200);
         (log["deliveries"][0]["status"] == "sent").then_some(log)
     });
     assert_eq!(log["deliveries"][0]["attempts"], 2, "{log:#}");
 
-    let run = |to: &str| office.server.command(&["mail", "test", to]);
+    let run = |to: &str| setup.server.command(&["mail", "test", to]);
     let good = run("berta@example.com");
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
     assert!(smtp.mail(2).contains("To: berta@example.com"));

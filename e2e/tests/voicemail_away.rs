@@ -1,5 +1,5 @@
-//! Voicemail while the database is away: callers hear the greeting as ever, and what they leave is there afterwards, whatever happens to the
-//! process meanwhile (D4).
+//! Voicemail during a database outage: callers hear the greeting as usual, and their messages are there afterwards, even if the process is killed
+//! meanwhile (D4).
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ fn path(owner: &Extension, rest: &str) -> String {
     format!("/api/v1/voip/extensions/{}/voicemail{rest}", owner.id)
 }
 
-/// Seconds of a message lie in files of the owner's folder.
+/// Lengths in seconds of the messages in the user's directory.
 fn speaks(server: &Server, owner: &Extension, files: usize) {
     let folder = server.data().join("voicemail").join(&owner.id);
     until(Duration::from_secs(40), "some seconds of a message lie in a file", || {
@@ -33,7 +33,7 @@ fn holds_tone(wav: &[u8], hz: u32) {
 }
 
 #[test]
-fn a_message_left_while_the_database_is_away_outlives_the_process() {
+fn a_message_left_during_a_database_outage_survives_a_crash() {
     let postgres = Postgres::start();
     let mut server = Server::start_on(&postgres.database());
     let owner = server.extension("1002");
@@ -44,7 +44,7 @@ fn a_message_left_while_the_database_is_away_outlives_the_process() {
     let mut caller = Phone::registered("caller", CALLER_SPEAKS, &account);
 
     postgres.stop();
-    // Two in a row: what is told of the first one waits for the database, and the second one hears the greeting all the same.
+    // Two messages in a row: the facts of the first one wait for the database, and the second caller hears the greeting nevertheless.
     for call in 1..=2 {
         let dialled = Instant::now();
         caller.dial("sip:1002@localhost");
@@ -71,7 +71,7 @@ fn a_message_left_while_the_database_is_away_outlives_the_process() {
         let audio = path(&owner, &format!("/{id}/audio?format=wav"));
         holds_tone(&http.send("GET", &audio, "*/*", None).expect("an answer").bytes, CALLER_SPEAKS);
     }
-    // The journal tells it again after another crash: nothing is there twice, and what was deleted stays so.
+    // The journal repeats them after another crash: nothing is duplicated, and deleted messages stay deleted.
     let gone = messages[0]["id"].as_str().expect("an id");
     http.delete(&path(&owner, &format!("/{gone}"))).expect(200);
     server.restart();
@@ -80,7 +80,7 @@ fn a_message_left_while_the_database_is_away_outlives_the_process() {
 }
 
 #[test]
-fn audio_that_no_row_knows_is_put_back_into_its_box() {
+fn orphaned_audio_is_restored_to_its_mailbox() {
     let mut server = Server::start();
     let owner = server.extension("1002");
     server.with_voicemail(&owner);
@@ -91,7 +91,7 @@ fn audio_that_no_row_knows_is_put_back_into_its_box() {
     caller.hang_up();
     let listed = |server: &Server| server.http(Some(&owner.key)).get(&path(&owner, "")).expect(200);
     soon("the message is listed", || (listed(&server)["unread"] == 1).then_some(()));
-    // An older database, as from a backup: it has the box, and not the message; its audio is there twice, once of a box that is gone.
+    // An older database, as from a backup: it has the mailbox but not the message. Its audio exists twice, once for a mailbox that is gone.
     let id = listed(&server)["messages"][0]["id"].as_str().expect("an id").to_owned();
     server.stop();
     let folder = server.data().join("voicemail");
@@ -107,5 +107,5 @@ fn audio_that_no_row_knows_is_put_back_into_its_box() {
     });
     assert_eq!((found["status"].as_str(), &found["fromNumber"]), (Some("new"), &serde_json::Value::Null));
     assert!(found["durationSeconds"].as_f64() > Some(1.0), "{found:#}");
-    assert!(folder.join("ext_gone").join(lost).exists(), "nobody knows whose it is: it stays");
+    assert!(folder.join("ext_gone").join(lost).exists(), "audio of an unknown mailbox stays");
 }

@@ -1,11 +1,11 @@
-//! A country changes its clocks: the newer time zone data is taken, shown, and what it moves is told.
+//! A country changes its clock rules: newer time zone data is used and shown, and the server reports the schedules that it moves.
 
 use std::path::Path;
 
 use e2e::{Scratch, Server, Settings, soon};
 use serde_json::{Value, json};
 
-/// A compiled zone (TZif, RFC 9636) whose clocks are always so many hours from UTC.
+/// A compiled zone (TZif, RFC 9636) with a constant offset of so many hours from UTC.
 fn tzif(hours: i32, name: &str, footer: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..2 {
@@ -30,9 +30,9 @@ fn write_zones(folder: &Path, version: &str, madrid: &[u8]) {
 }
 
 #[test]
-fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
+fn newer_zone_data_is_used_and_moved_schedules_are_reported() {
     let folder = Scratch::new("zoneinfo");
-    // Newer than any release that can be built in.
+    // Newer than any version that can be built in.
     write_zones(folder.path(), "2198a", &tzif(1, "CET", "<+01>-1"));
     let environment = vec![("TZDIR".to_owned(), folder.path().display().to_string())];
     let mut server = Server::with(Settings { environment, ..Settings::default() });
@@ -53,22 +53,22 @@ fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
     };
     let before = next(&server);
     soon("the forecast is written", || server.data().join("schedules.forecast").is_file().then_some(()));
-    // Made after the start: the next start knows when it was due only once the forecast has it.
+    // Created after the start: the next start knows when it was due only once the forecast has it.
     server.restart();
     soon("the forecast holds it", || {
         std::fs::read_to_string(server.data().join("schedules.forecast")).ok()?.contains(&call).then_some(())
     });
-    let told = |server: &Server| -> Vec<Value> {
+    let moved_events = |server: &Server| -> Vec<Value> {
         let page = server.admin().get("/api/v1/events?limit=100").expect(200);
         let events = page["events"].as_array().cloned().unwrap_or_default();
         events.into_iter().filter(|event| event["type"] == "recurring_call_rescheduled").collect()
     };
-    assert_eq!(told(&server), Vec::<Value>::new(), "the same data moves nothing");
+    assert_eq!(moved_events(&server), Vec::<Value>::new(), "the same data moves nothing");
     write_zones(folder.path(), "2199b", &tzif(-5, "EST", "<-05>5"));
     server.restart();
     let after = next(&server);
     assert_ne!(after, before);
-    let event = soon("it is told", || told(&server).pop());
+    let event = soon("the event", || moved_events(&server).pop());
     let text = event.to_string();
     for part in [call.as_str(), &before[..19], &after[..19], "Europe/Madrid", "2199b", "2198a"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -77,7 +77,7 @@ fn the_newer_data_is_taken_and_a_schedule_that_it_moves_is_told() {
     let doctor = server.command(&["doctor"]);
     let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.contains(&format!("2199b ({})", folder.path().display())), "{doctor}");
-    // An older system is no reason to forget what is built in.
+    // Older data on the system does not replace the built-in data.
     write_zones(folder.path(), "1999a", &tzif(-5, "EST", "<-05>5"));
     server.restart();
     let status: Value = server.admin().get("/api/v1/opensips/status").expect(200);

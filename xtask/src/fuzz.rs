@@ -5,9 +5,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// What one target's run said about itself.
+/// Figures of one fuzz target's run.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Reached {
+struct FuzzFigures {
     executions: u64,
     coverage: u64,
 }
@@ -48,8 +48,8 @@ fn targets(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs one target. The fuzzer writes its report to stderr; it is kept, and shown only if something was found.
-fn one(root: &Path, target: &str, seconds: u64) -> anyhow::Result<(Reached, bool)> {
+/// Run one target. The fuzzer's stderr is kept, and shown only if it found something.
+fn one(root: &Path, target: &str, seconds: u64) -> anyhow::Result<(FuzzFigures, bool)> {
     let mut command = Command::new("cargo");
     if nightly_is_there() {
         command.arg("+nightly");
@@ -88,9 +88,9 @@ fn path_with_own_tools(root: &Path) -> anyhow::Result<std::ffi::OsString> {
     Ok(std::env::join_paths(all)?)
 }
 
-/// Reads libFuzzer's report: the last `cov:` figure and the number of executed units.
-fn reached(report: &str) -> Reached {
-    let mut reached = Reached::default();
+/// Parse libFuzzer's report: the last `cov:` figure and the number of executed units.
+fn reached(report: &str) -> FuzzFigures {
+    let mut reached = FuzzFigures::default();
     for line in report.lines() {
         if let Some(rest) = line.strip_prefix("stat::number_of_executed_units:") {
             reached.executions = rest.trim().parse().unwrap_or(0);
@@ -113,6 +113,6 @@ mod tests {
     fn the_last_coverage_and_the_executions_are_read() {
         let report =
             "#2 INITED cov: 10 ft: 11\n#9 DONE cov: 77 ft: 90\nstat::number_of_executed_units: 4096\n";
-        assert_eq!(reached(report), Reached { executions: 4096, coverage: 77 });
+        assert_eq!(reached(report), FuzzFigures { executions: 4096, coverage: 77 });
     }
 }

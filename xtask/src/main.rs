@@ -1,4 +1,8 @@
-//! The project's own commands: `cargo xtask tidy | fuzz | memory | miri | sim`.
+//! Commands of the project: `cargo xtask tidy
+//! fuzz
+//! memory
+//! miri
+//! sim`.
 
 mod fuzz;
 mod memory;
@@ -29,20 +33,20 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<String> = std::env::args().skip(1).collect();
     let root = root()?;
-    match words.first().map(String::as_str) {
+    match args.first().map(String::as_str) {
         Some("tidy") => tidy::run(&root),
-        Some("sim") => sim::run(&root, number(&words, "--seeds")?.unwrap_or(200)),
+        Some("sim") => sim::run(&root, number(&args, "--seeds")?.unwrap_or(200)),
         Some("memory") => memory::run(&root, memory::Miri::WhereInstalled),
         Some("miri") => memory::run(&root, memory::Miri::Required),
         Some("docs") => docs(&root),
-        Some("fuzz") => fuzz::run(&root, number(&words, "--seconds")?.unwrap_or(30)),
+        Some("fuzz") => fuzz::run(&root, number(&args, "--seconds")?.unwrap_or(30)),
         _ => bail!("unknown command; there are:\n{USAGE}"),
     }
 }
 
-/// The page is written by the test that guards it: there is one renderer, and it sees what the router sees.
+/// The page is written by the test that compares it, so there is one renderer, and it uses the router's table.
 fn docs(root: &std::path::Path) -> anyhow::Result<ExitCode> {
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -52,14 +56,14 @@ fn docs(root: &std::path::Path) -> anyhow::Result<ExitCode> {
     Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The folder that holds the workspace: the parent of this crate.
+/// Root of the workspace: the parent directory of this crate.
 fn root() -> anyhow::Result<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     Ok(here.parent().context("xtask lies in the workspace's root")?.to_owned())
 }
 
-fn number(words: &[String], flag: &str) -> anyhow::Result<Option<u64>> {
-    let Some(at) = words.iter().position(|word| word == flag) else { return Ok(None) };
-    let value = words.get(at + 1).with_context(|| format!("{flag} needs a number"))?;
+fn number(args: &[String], flag: &str) -> anyhow::Result<Option<u64>> {
+    let Some(at) = args.iter().position(|word| word == flag) else { return Ok(None) };
+    let value = args.get(at + 1).with_context(|| format!("{flag} needs a number"))?;
     Ok(Some(value.parse().with_context(|| format!("{flag} {value}: not a number"))?))
 }

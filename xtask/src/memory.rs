@@ -1,20 +1,20 @@
-//! Runs the tests of the crate that works with pointers under tools that see what a test cannot: Miri and AddressSanitizer.
+//! Run the tests of the crate with pointer code under Miri and AddressSanitizer.
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// The crate whose tests play the kernel's part, so that no tool needs to know the system calls.
+/// The crate whose tests replace the kernel, so that Miri needs no system calls.
 const CRATE: &str = "centralita-udp";
 const HOW: &str = "rustup +nightly component add miri";
 
 /// Whether Miri may be missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Miri {
-    /// Without it nothing is run, and that is a failure.
+    /// Miri is required: fail if it is not installed.
     Required,
-    /// AddressSanitizer runs first; whether Miri did is said at the end.
+    /// AddressSanitizer runs first; Miri runs if it is installed, and the output says whether it did.
     WhereInstalled,
 }
 
@@ -46,11 +46,11 @@ fn miri_is_there() -> bool {
     cargo.status().is_ok_and(|status| status.success())
 }
 
-/// The sanitizers are part of every toolchain, and behind a flag of the unstable ones: as cargo-fuzz does, we ask the stable one for it.
+/// Sanitizers need an unstable compiler flag. As cargo-fuzz does, we enable it on the stable toolchain.
 fn sanitizer(root: &Path) -> anyhow::Result<()> {
     let host = host()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // With a target named, build scripts are left alone.
+    // With an explicit target, build scripts are not instrumented.
     cargo.args(["test", "--quiet", "--lib", "--package", CRATE, "--target", &host]);
     cargo
         .env("RUSTC_BOOTSTRAP", "1")
@@ -63,7 +63,7 @@ fn sanitizer(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What this toolchain compiles for by itself.
+/// The host target of this toolchain.
 fn host() -> anyhow::Result<String> {
     let said = Command::new("rustc").arg("-vV").output().context("rustc cannot be run")?;
     let said = String::from_utf8(said.stdout).context("rustc -vV")?;

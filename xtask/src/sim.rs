@@ -1,4 +1,4 @@
-//! Runs the simulator over as many seeds as asked, every seed twice.
+//! Run the simulator over N seeds, every seed twice.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -9,7 +9,7 @@ pub(crate) fn run(root: &Path, seeds: u64) -> anyhow::Result<ExitCode> {
     let status = Command::new("cargo")
         .args(["run", "--quiet", "--release", "--package", "centralita-sim", "--", "--seeds"])
         .arg(seeds.to_string())
-        // Lints are the tests' affair; their driver compiles without some optimisations.
+        // Lints belong to the tests; clippy-driver compiles without some optimisations.
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .current_dir(root)
         .status()

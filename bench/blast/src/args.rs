@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-/// What was given after the verb.
+/// The arguments after the subcommand.
 pub struct Args(Vec<String>);
 
 impl Args {
-    /// Keep `args`; refuses what is none of `known`.
+    /// Keep `args`; an error names the first one that is not in `known`.
     pub fn new(args: Vec<String>, known: &[&str]) -> Result<Args, String> {
         for name in args.iter().filter(|arg| arg.starts_with("--")) {
             if !known.contains(&&name[2..]) {

@@ -1,4 +1,4 @@
-//! Calls at a fixed rate, each ended as soon as it is up.
+//! Calls at a fixed rate, each ended as soon as it is confirmed.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use crate::engine::{Engine, Hold};
 use crate::net::wait;
 use crate::{reg, watch};
 
-/// What can be given.
+/// Accepted arguments.
 pub const ARGS: [&str; 7] = ["server", "users", "pid", "rate", "total", "port", "callee-port"];
-/// Calls begun in one turn, so that answers are read in between.
+/// Calls started in one iteration, so that responses are read in between.
 const BURST: u64 = 16;
 
 /// Register the callees, run, and return the JSON line.
@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> Result<String, String> {
             engine.begin(now, at, begun as usize % users);
             begun += 1;
         }
-        let heard = engine.turn(now);
+        let heard = engine.poll(now);
         let next = Duration::from_secs_f64(begun as f64 / rate);
         let left =
             if begun < total { next.saturating_sub(begin.elapsed()) } else { Duration::from_millis(1) };

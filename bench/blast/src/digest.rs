@@ -1,4 +1,4 @@
-//! Answers to digest challenges (RFC 2617, MD5), with what stays the same kept.
+//! Responses to digest challenges (RFC 2617, MD5); the constant parts are cached.
 
 use md5::{Digest as _, Md5};
 
@@ -6,7 +6,7 @@ use crate::message::parameter;
 
 const CNONCE: &str = "0a4f113b";
 
-/// The users of a run: `u000000`, `u000001`, …, each with the password `pw_` and its name.
+/// The users of a run: `u000000`, `u000001` and so on, each with the password `pw_` followed by its name.
 pub struct Users {
     realm: Vec<u8>,
     secrets: Vec<Option<[u8; 32]>>,
@@ -18,17 +18,17 @@ pub fn name(user: usize) -> String {
 }
 
 impl Users {
-    /// So many users.
+    /// `count` users.
     pub fn new(count: usize) -> Users {
         Users { realm: Vec::new(), secrets: vec![None; count] }
     }
 
-    /// How many there are.
+    /// Number of users.
     pub fn count(&self) -> usize {
         self.secrets.len()
     }
 
-    /// Append the header that answers `challenge`, which came with `status`.
+    /// Append the credentials header for `challenge`, which came with `status`.
     pub fn answer(
         &mut self,
         user: usize,
@@ -81,7 +81,7 @@ impl Users {
     }
 }
 
-/// The hexadecimal MD5 of `parts`, joined by colons except after those counted in `glued`.
+/// Hexadecimal MD5 of `parts`, joined by colons except after those whose index is in `glued`.
 fn hash(parts: &[&[u8]], glued: &[usize]) -> [u8; 32] {
     let mut md5 = Md5::new();
     for (n, part) in parts.iter().enumerate() {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_answer_is_what_the_rfc_computes() {
-        // RFC 2617 §3.5, whose cnonce happens to be ours.
+        // Example of RFC 2617 §3.5; its cnonce is the same as ours.
         let secret = hash(&[b"Mufasa", b"testrealm@host.com", b"Circle Of Life"], &[]);
         let request = hash(&[b"GET", b"/dir/index.html"], &[]);
         let nonce: &[u8] = b"dcd98b7102dd2f0e8b11d0f600bfb0c093";

@@ -1,4 +1,4 @@
-//! Both sides of calls: callers that authenticate, callees that answer at once.
+//! Both sides of calls: callers with credentials, and callees that answer at once.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -10,33 +10,33 @@ use crate::message::{Message, number};
 use crate::net::Port;
 use crate::timers::{Expired, Timers};
 
-/// How long a call stands.
+/// Duration of a call.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Hold {
     /// BYE follows the ACK.
     No,
     /// Until [`Engine::hang_up`].
-    UntilTold,
+    UntilHangUp,
 }
 
-/// Where a call is.
+/// State of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum State {
-    /// Not under way.
+    /// Not in use.
     Free,
-    /// INVITE was sent; whether with credentials.
+    /// INVITE sent; whether with credentials.
     Inviting { authorised: bool },
-    /// 200 was received, and acknowledged.
+    /// 200 received and acknowledged.
     Up,
-    /// BYE was sent.
-    Leaving,
+    /// BYE sent.
+    Terminating,
 }
 
-/// A caller's side of one call.
+/// Caller's side of a call.
 pub struct Call {
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// Where the caller's voice is to be sent.
+    /// RTP address for the caller's audio.
     pub remote_media: Option<SocketAddrV4>,
     caller: usize,
     due: Instant,
@@ -51,30 +51,30 @@ pub struct Call {
     ack: Vec<u8>,
 }
 
-/// A callee's side of one call.
+/// Callee's side of a call.
 struct Answered {
     response: Vec<u8>,
     stamp: u64,
 }
 
-/// What happened.
+/// Counts of a run.
 #[derive(Default)]
 pub struct Tally {
-    /// Calls that ended as they should.
+    /// Calls that were confirmed and ended normally.
     pub ended: u64,
-    /// Calls that came up.
+    /// Calls that were confirmed.
     pub up: u64,
-    /// Calls that did not.
+    /// Calls that failed.
     pub failed: u64,
-    /// Messages that we repeated.
+    /// Messages that we retransmitted.
     pub retransmissions: u64,
-    /// Messages of the server that we had already.
+    /// Retransmissions received from the server.
     pub repeats: u64,
-    /// The first refusal's status.
+    /// Status of the first rejection.
     pub refused: Option<u16>,
-    /// Microseconds from when a call was due to its 200.
+    /// Microseconds from the due time of a call to its 200.
     pub setup: Vec<u32>,
-    /// Where each callee's voice is to be sent, in the order in which they answered.
+    /// RTP address for each callee's audio, in the order in which they answered.
     pub callee_media: Vec<Option<SocketAddrV4>>,
 }
 
@@ -96,12 +96,12 @@ pub struct Engine {
     answers: Timers,
     answer_ids: HashMap<u64, Vec<u8>>,
     scratch: Vec<u8>,
-    /// What happened so far.
+    /// Counts so far.
     pub tally: Tally,
 }
 
 impl Engine {
-    /// Calls between `users` users of `server`; callers speak from `ports.0`, callees listen on `ports.1`.
+    /// Calls between `users` users of `server`; callers send from `ports.0`, callees listen on `ports.1`.
     pub fn new(
         server: SocketAddr,
         users: usize,
@@ -129,12 +129,12 @@ impl Engine {
         })
     }
 
-    /// What to wait on.
+    /// File descriptors to wait on.
     pub fn fds(&self) -> [std::os::fd::RawFd; 2] {
         [self.callers.inbox.fd(), self.callees.inbox.fd()]
     }
 
-    /// Begin a call that was due at `due`, by user number `caller`.
+    /// Start a call that was due at `due`, by user number `caller`.
     pub fn begin(&mut self, now: Instant, due: Instant, caller: usize) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.calls.push(Call {
@@ -165,12 +165,12 @@ impl Engine {
         self.invite(now, slot, None);
     }
 
-    /// End a call that is up.
+    /// End a confirmed call.
     pub fn hang_up(&mut self, now: Instant, slot: usize) {
         self.stamps += 1;
         let stamp = self.stamps;
         let call = &mut self.calls[slot];
-        call.state = State::Leaving;
+        call.state = State::Terminating;
         call.cseq += 1;
         call.stamp = stamp;
         let cseq = call.cseq;
@@ -179,8 +179,8 @@ impl Engine {
         self.transmit(now, slot);
     }
 
-    /// Read, answer, repeat, send. Whether anything had come.
-    pub fn turn(&mut self, now: Instant) -> bool {
+    /// Receive, respond, retransmit and send. Returns whether anything was received.
+    pub fn poll(&mut self, now: Instant) -> bool {
         let heard = [self.callers.inbox.fill(), self.callees.inbox.fill()];
         for n in 0..heard[0] {
             let bytes = self.callers.inbox.message(n).to_vec();
@@ -228,7 +228,7 @@ impl Engine {
         self.transmit(now, slot);
     }
 
-    /// Begin a request in `last`.
+    /// Start a request in `last`.
     fn head(&mut self, slot: usize, method: &str, cseq: u32, branch: u64) {
         let (local, ip, run) = (self.callers.number(), self.server.ip(), self.run);
         let call = &mut self.calls[slot];
@@ -256,7 +256,7 @@ impl Engine {
 
     fn caller_hears(&mut self, now: Instant, message: &Message<'_>) {
         if message.status == 0 {
-            // The server ends a call of its own accord: it is answered, and counts as a failure when its BYE is not.
+            // The server ends a call: its BYE is answered. The call counts as failed later, when the caller's own BYE is rejected.
             self.scratch.clear();
             respond(&mut self.scratch, "200 OK", message, "");
             self.scratch.extend_from_slice(b"Content-Length: 0\r\n\r\n");
@@ -270,7 +270,7 @@ impl Engine {
             return;
         };
         if message.cseq != call.cseq {
-            // A final answer to an INVITE that came again wants its ACK again.
+            // A retransmitted final response to INVITE needs its ACK again.
             self.tally.repeats += 1;
             if message.method == b"INVITE" && message.status >= 200 && message.cseq + 1 == call.cseq {
                 self.callers.out.put(&call.ack);
@@ -282,7 +282,7 @@ impl Engine {
             (State::Inviting { .. }, 100..200) => call.ringing = true,
             (State::Inviting { .. }, 200..300) => self.answered(now, slot, message),
             (State::Inviting { authorised }, status) => {
-                self.acknowledge_refusal(slot, message);
+                self.ack_error(slot, message);
                 if matches!(status, 401 | 407) && !authorised {
                     self.invite(now, slot, Some((status, message.challenge)));
                 } else {
@@ -294,12 +294,12 @@ impl Engine {
                 self.tally.repeats += 1;
                 self.callers.out.put(&call.ack);
             }
-            (State::Leaving, 200..300) => {
+            (State::Terminating, 200..300) => {
                 self.tally.ended += 1;
                 self.end(slot);
             }
-            (State::Leaving, 100..200) => {}
-            (State::Leaving, status) => {
+            (State::Terminating, 100..200) => {}
+            (State::Terminating, status) => {
                 self.tally.refused.get_or_insert(status);
                 self.fail(slot);
             }
@@ -316,7 +316,7 @@ impl Engine {
         call.to = message.to.to_vec();
         for line in message.record_routes.iter().rev() {
             let value = line.splitn(2, |byte| *byte == b':').nth(1).unwrap_or_default();
-            // Several in one line: the last of them comes first.
+            // Several values in one line: the last one comes first.
             for route in value.split(|byte| *byte == b',').rev() {
                 call.routes.extend_from_slice(b"Route: ");
                 call.routes.extend_from_slice(route.trim_ascii());
@@ -336,8 +336,8 @@ impl Engine {
         }
     }
 
-    /// ACK for a refusal belongs to the INVITE's transaction (RFC 3261 §17.1.1.3): its branch, the answer's To.
-    fn acknowledge_refusal(&mut self, slot: usize, message: &Message<'_>) {
+    /// The ACK of an error response belongs to the INVITE's transaction (RFC 3261 §17.1.1.3): its branch, and the response's To.
+    fn ack_error(&mut self, slot: usize, message: &Message<'_>) {
         let to = std::mem::replace(&mut self.calls[slot].to, message.to.to_vec());
         let (cseq, branch) = (self.calls[slot].cseq, self.calls[slot].stamp);
         self.head(slot, "ACK", cseq, branch);
@@ -397,7 +397,7 @@ impl Engine {
         let tag = format!(";tag=s{stamp}");
         let place = self.tally.callee_media.len();
         let port = self.media_port.wrapping_add(2 + if self.hold == Hold::No { 0 } else { 4 * place as u16 });
-        if self.hold == Hold::UntilTold {
+        if self.hold == Hold::UntilHangUp {
             self.tally.callee_media.push(media_of(message.body));
         }
         let contact = format!("Contact: <sip:callee@127.0.0.1:{}>\r\n", self.callees.number());
@@ -427,8 +427,8 @@ impl Engine {
             match expired {
                 Expired::Lost(due) => self.fail(due.slot),
                 Expired::Again(due, wait) => {
-                    // A provisional answer ends the repetition of an INVITE, not the patience for it.
-                    if !call.ringing || call.state == State::Leaving {
+                    // A provisional response ends the retransmissions of an INVITE, but not its timeout.
+                    if !call.ringing || call.state == State::Terminating {
                         self.callers.out.put(&call.last);
                         self.tally.retransmissions += 1;
                     }
@@ -455,7 +455,7 @@ impl Engine {
     }
 }
 
-/// The head of a response to `request`, without Contact and Content-Length.
+/// Start of a response to `request`, without Contact and Content-Length.
 fn respond(out: &mut Vec<u8>, status: &str, request: &Message<'_>, tag: &str) {
     let _ = write!(out, "SIP/2.0 {status}\r\n");
     for line in request.vias.iter().chain(&request.record_routes) {
@@ -497,7 +497,7 @@ fn write_body(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// Where a description wants its first stream.
+/// RTP address of the first stream in an SDP.
 pub fn media_of(body: &[u8]) -> Option<SocketAddrV4> {
     let text = std::str::from_utf8(body).ok()?;
     let value = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));

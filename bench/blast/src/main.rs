@@ -1,7 +1,7 @@
-//! Load for SIP servers and media relays on loopback: registrations, calls and voice.
+//! Load generator for SIP servers and media relays on loopback: registrations, calls and RTP.
 //!
-//! One thread, one or a few sockets, many messages in each system call, open loop: what is due is sent whether or not earlier requests were
-//! answered, and latency counts from the moment when something was due. One JSON line tells what happened.
+//! One thread, one or a few sockets, batches of messages per system call, open loop: requests are sent when they are due, whether or not earlier
+//! ones were answered, and latency counts from the due time. The result is one JSON line.
 
 mod args;
 mod call;

@@ -1,19 +1,19 @@
-//! As much of SIP as a load generator reads.
+//! Minimal SIP parser of the load generator.
 
 use memchr::{memchr, memmem};
 
-/// A message whose head is looked through once for what a phone acts on.
+/// A message whose head was scanned once for the headers that a phone needs.
 #[derive(Default)]
 pub struct Message<'a> {
-    /// The status of a response, 0 of a request.
+    /// Status of a response; 0 for a request.
     pub status: u16,
-    /// The method of the request, or of the request that was answered.
+    /// Method of the request, or of CSeq in a response.
     pub method: &'a [u8],
     /// CSeq's number.
     pub cseq: u32,
     /// Call-ID.
     pub call_id: &'a [u8],
-    /// From and To, as they are to be copied.
+    /// From and To as received, to be copied.
     pub from: &'a [u8],
     /// See `from`.
     pub to: &'a [u8],
@@ -21,16 +21,16 @@ pub struct Message<'a> {
     pub contact: &'a [u8],
     /// The challenge of a 401 or 407.
     pub challenge: &'a [u8],
-    /// Every line of Via and Record-Route, names included.
+    /// All Via and Record-Route lines, with header names.
     pub vias: Vec<&'a [u8]>,
     /// See `vias`.
     pub record_routes: Vec<&'a [u8]>,
-    /// What follows the head.
+    /// The bytes after the head.
     pub body: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Read `bytes`; `None` where they are no SIP message.
+    /// Parse `bytes`; `None` if they are not a SIP message.
     pub fn read(bytes: &'a [u8]) -> Option<Message<'a>> {
         let mut message = Message::default();
         let (first, mut rest) = line(bytes)?;
@@ -71,7 +71,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The value of parameter `name` of a challenge, without its quotes.
+/// Value of the parameter `name` of a challenge, without quotes.
 pub fn parameter<'a>(challenge: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut from = 0;
     loop {
@@ -97,7 +97,7 @@ pub fn uri(value: &[u8]) -> &[u8] {
     }
 }
 
-/// The number that `bytes` begin with.
+/// The number at the start of `bytes`.
 pub fn number(bytes: &[u8]) -> Option<u32> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()

@@ -1,4 +1,4 @@
-//! A UDP socket towards one server, read and written in batches.
+//! A UDP socket connected to one server, with batched reads and writes.
 
 use std::io;
 use std::mem;
@@ -6,31 +6,31 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
-/// Datagrams of one system call.
+/// Datagrams per system call.
 const BATCH: usize = 64;
-/// The longest message that a server may send us.
+/// Maximum size of a received message in bytes.
 const SLOT: usize = 4096;
-/// What the kernel is asked to hold for a socket.
+/// Requested size of the kernel's socket buffers in bytes.
 const KERNEL_BUFFER: libc::c_int = 16 << 20;
 
-/// A socket, its queue of messages to send and its buffers for what arrives.
+/// A socket with its send queue and receive buffers.
 pub struct Port {
     socket: UdpSocket,
-    /// What is to be sent.
+    /// Messages to send.
     pub out: Outbox,
-    /// What has arrived.
+    /// Received messages.
     pub inbox: Inbox,
 }
 
 impl Port {
-    /// Bind `port` of the loopback, connected to `server`.
+    /// Bind `port` on loopback, connected to `server`.
     pub fn open(port: u16, server: SocketAddr) -> io::Result<Port> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
         let (fd, wanted) = (socket.as_raw_fd(), KERNEL_BUFFER);
         for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE, libc::SO_SNDBUF, libc::SO_SNDBUFFORCE] {
-            // SAFETY: the value is an int that outlives the call. The forcing options need root; without it they fail, and nothing is lost.
+            // SAFETY: the value is an int that outlives the call. The forcing options need root; without it they fail, which does no harm.
             unsafe {
                 let value = (&raw const wanted).cast();
                 libc::setsockopt(fd, libc::SOL_SOCKET, option, value, mem::size_of::<libc::c_int>() as u32);
@@ -39,13 +39,13 @@ impl Port {
         Ok(Port { socket, out: Outbox::new(fd), inbox: Inbox::new(fd) })
     }
 
-    /// Where it is bound.
+    /// Its port number.
     pub fn number(&self) -> u16 {
         self.socket.local_addr().map_or(0, |address| address.port())
     }
 }
 
-/// Messages that wait for one `sendmmsg`.
+/// Messages for the next `sendmmsg`.
 pub struct Outbox {
     fd: RawFd,
     bytes: Vec<u8>,
@@ -65,7 +65,7 @@ impl Outbox {
         self.ends.push(self.bytes.len());
     }
 
-    /// Send what is queued. What the kernel refuses is lost, as on any network.
+    /// Send the queued messages. Messages that the kernel rejects are lost, as on a network.
     pub fn flush(&mut self) {
         if self.ends.is_empty() {
             return;
@@ -88,7 +88,7 @@ impl Outbox {
         let mut rest = &mut self.headers[..];
         while !rest.is_empty() {
             let count = rest.len().min(BATCH);
-            // SAFETY: `count` headers point at iovecs and bytes of this value, which nothing touches during the call.
+            // SAFETY: `count` headers point at iovecs and bytes of this value, which are not modified during the call.
             let sent = unsafe { libc::sendmmsg(self.fd, rest.as_mut_ptr(), count as u32, 0) };
             if sent > 0 {
                 rest = &mut rest[sent as usize..];
@@ -97,7 +97,7 @@ impl Outbox {
             match io::Error::last_os_error().kind() {
                 io::ErrorKind::WouldBlock => wait(&[self.fd], libc::POLLOUT, 1_000_000),
                 io::ErrorKind::Interrupted => {}
-                // A refusal that came back for an earlier message: it is reported once, then the next call works.
+                // The ICMP error of an earlier message: it is reported once, then the next call works.
                 io::ErrorKind::ConnectionRefused => {}
                 _ => rest = &mut rest[1..],
             }
@@ -107,7 +107,7 @@ impl Outbox {
     }
 }
 
-/// Buffers that one `recvmmsg` fills.
+/// Buffers for one `recvmmsg`.
 pub struct Inbox {
     fd: RawFd,
     buffer: Box<[u8]>,
@@ -135,7 +135,7 @@ impl Inbox {
         Inbox { fd, buffer, _iovecs: iovecs, headers }
     }
 
-    /// Take what has arrived, one batch at most, and say how many.
+    /// Receive one batch at most. Returns the number of messages.
     pub fn fill(&mut self) -> usize {
         // SAFETY: the headers point at this value's own boxes, which do not move.
         let got = unsafe {
@@ -151,13 +151,13 @@ impl Inbox {
         &self.buffer[start..start + self.headers[n].msg_len as usize]
     }
 
-    /// What to wait on.
+    /// File descriptor to wait on.
     pub fn fd(&self) -> RawFd {
         self.fd
     }
 }
 
-/// Wait until one of `fds` is ready, at most `nanos`.
+/// Wait until one of `fds` is ready, for at most `nanos`.
 pub fn wait(fds: &[RawFd], events: libc::c_short, nanos: u64) {
     let mut polled: Vec<libc::pollfd> =
         fds.iter().map(|fd| libc::pollfd { fd: *fd, events, revents: 0 }).collect();

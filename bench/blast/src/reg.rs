@@ -11,7 +11,7 @@ use crate::net::{Port, wait};
 use crate::timers::{Expired, Timers};
 use crate::watch;
 
-/// What can be given.
+/// Accepted arguments.
 pub const ARGS: [&str; 11] = [
     "server",
     "users",
@@ -25,14 +25,14 @@ pub const ARGS: [&str; 11] = [
     "contact-port",
     "gather",
 ];
-/// Registrations begun in one turn, so that answers are read in between.
+/// Registrations started in one iteration, so that responses are read in between.
 const BURST: u64 = 64;
 
-/// One registration under way.
+/// A registration in progress.
 struct Attempt {
     user: usize,
     due: Instant,
-    /// Counts what was ever sent from this slot; 0 where it is free.
+    /// Number of messages ever sent from this slot; 0 if it is free.
     stamp: u64,
     /// The stamp of its first request, which is part of its Call-ID.
     id: u64,
@@ -45,7 +45,7 @@ struct Load {
     uri: String,
     ports: Vec<Port>,
     contact_port: u16,
-    /// Tells this run's Call-IDs from those of others.
+    /// Distinguishes this run's Call-IDs from those of other runs.
     run: u32,
     expires: u32,
     users: Users,
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<String, String> {
     let (rate, total): (f64, u64) = (args.get("rate", 1000.0)?, args.get("total", 10_000)?);
     let (first, sockets): (usize, u16) = (args.get("first", 0)?, args.get("sockets", 1)?);
     let (pid, port): (u32, u16) = (args.get("pid", 0)?, args.get("port", 5070)?);
-    // How long messages gather, in µs: 0 answers each at once.
+    // Time to collect messages in µs; 0 answers each at once.
     let gather: u64 = args.get("gather", 0)?;
     let server = args.server()?;
     let ports = (0..sockets)
@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> Result<String, String> {
             load.begin(now, at, (first + begun as usize) % load.users.count());
             begun += 1;
         }
-        let heard = load.listen(now);
+        let heard = load.receive(now);
         load.repeat(now);
         load.ports.iter_mut().for_each(|port| port.out.flush());
         if load.tally.ok + load.tally.failed == total {
@@ -153,7 +153,7 @@ impl Load {
         self.send(now, slot, 1, None);
     }
 
-    /// Send request number `cseq`, with an answer to the challenge if there was one.
+    /// Send request number `cseq`, with credentials if there was a challenge.
     fn send(&mut self, now: Instant, slot: usize, cseq: u32, challenge: Option<(u16, &[u8])>) {
         self.stamps += 1;
         let (uri, stamp) = (self.uri.as_str(), self.stamps);
@@ -183,8 +183,8 @@ impl Load {
         self.timers.start(now, slot, stamp, 0);
     }
 
-    /// Read what has come; whether there was anything.
-    fn listen(&mut self, now: Instant) -> bool {
+    /// Receive messages. Returns whether there were any.
+    fn receive(&mut self, now: Instant) -> bool {
         let mut heard = false;
         for port in 0..self.ports.len() {
             let got = self.ports[port].inbox.fill();
@@ -201,7 +201,7 @@ impl Load {
 
     fn response(&mut self, now: Instant, port: usize, message: &Message<'_>) {
         if message.status == 0 {
-            return self.confirm(port, message);
+            return self.respond(port, message);
         }
         let slot = crate::message::number(message.call_id).map_or(usize::MAX, |slot| slot as usize);
         let ours = self.attempts.get(slot).is_some_and(|attempt| {
@@ -228,8 +228,8 @@ impl Load {
         }
     }
 
-    /// Answer a request, as a phone does whose lamp is lit (NOTIFY), or that is asked whether it lives.
-    fn confirm(&mut self, port: usize, request: &Message<'_>) {
+    /// Respond to a NOTIFY (MWI) or an OPTIONS of the server, as a phone does.
+    fn respond(&mut self, port: usize, request: &Message<'_>) {
         self.tally.requests += 1;
         let mut out = b"SIP/2.0 200 OK\r\n".to_vec();
         for via in &request.vias {
@@ -279,7 +279,7 @@ fn ends_with_number(via: &[u8], stamp: u64) -> bool {
     crate::message::number(&via[at + 8..]).is_some_and(|number| u64::from(number) == stamp)
 }
 
-/// Register every user from `port`, at a gentle rate, so that calls reach it.
+/// Register every user from `port`, at a low rate, so that calls reach it.
 pub fn register_all(server: SocketAddr, users: usize, port: u16) -> Result<(), String> {
     let words = format!("--server {server} --users {users} --total {users} --rate 2000 --port {port}");
     let line = run(&Args::new(words.split(' ').map(str::to_owned).collect(), &ARGS)?)?;

@@ -1,41 +1,41 @@
-//! Two-way G.711 through calls, and how late, how complete and how even it arrives.
+//! Two-way G.711 through calls: delay, loss and jitter of the received packets.
 //!
-//! A call is two legs, a socket each, 50 packets of 160 bytes a second both ways. Every payload carries its flow, its number and when it was sent;
-//! the kernel stamps what arrives, so that our own delay in reading does not count, and each leg is read when it speaks: nobody waits on its socket, so
-//! that the server pays for no wake-ups of ours, as it would pay for none of a phone's. The first two seconds do not count either.
+//! A call has two legs with a socket each, and 50 packets of 160 bytes per second in both directions. Every payload has its flow, its number and
+//! its send time. The kernel's timestamps are used, so our own delay in reading does not count. Each leg is read when it sends: no thread waits on
+//! its socket, so the server does not pay for our wake-ups, as it would not for a phone's. The first two seconds do not count either.
 
 mod leg;
 mod rtpengine;
 
 use std::time::{Duration, Instant};
 
-use leg::{Heard, Leg};
+use leg::{Leg, Received};
 
 use crate::args::Args;
 use crate::engine::{Engine, Hold, State};
 use crate::{reg, watch};
 
-/// What can be given.
+/// Accepted arguments.
 pub const ARGS: [&str; 11] =
     ["server", "users", "pid", "via", "calls", "secs", "port", "callee-port", "cps", "media-port", "control"];
 const WARM_MS: u64 = 2_000;
-/// Packets go on for this long after what counts, so that the end is like the middle, and are awaited a little longer.
+/// Packets continue for this long after the measurement, so that its end is like its middle, and are awaited a little longer.
 const TAIL_MS: u64 = 200;
 const DRAIN_MS: u64 = 700;
-/// Every leg has one of so many places in its 20 ms.
+/// Number of phases within the 20 ms interval; every leg has one.
 const PLACES: u64 = 20;
 
-/// What carries the voice.
+/// The path of the RTP.
 enum Carrier {
-    /// Nothing: the generator alone.
+    /// None: the generator alone.
     None,
     /// Calls through a B2BUA.
     Sip(Box<Engine>),
-    /// rtpengine, told where the legs are.
+    /// rtpengine, controlled by us.
     Control(rtpengine::Control),
 }
 
-/// One direction of a call, as it arrives.
+/// One direction of a call, as received.
 #[derive(Default, Clone)]
 struct Flow {
     got: u64,
@@ -47,7 +47,7 @@ struct Flow {
     doubled: u64,
 }
 
-/// Set up the calls, speak, hang up, and return the JSON line.
+/// Set up the calls, send RTP, hang up, and return the JSON line.
 pub fn run(args: &Args) -> Result<String, String> {
     let (calls, secs): (usize, u64) = (args.get("calls", 10)?, args.get("secs", 30)?);
     let (pid, media_port): (u32, u16) = (args.get("pid", 0)?, args.get("media-port", 30_000)?);
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<String, String> {
         other => return Err(format!("--via cannot be {other}")),
     };
     let up = carrier.connect(&mut legs, args.get("cps", 50.0)?)?;
-    let mut talk = Talk::new(legs, secs, pid);
+    let mut talk = RtpRun::new(legs, secs, pid);
     talk.run(&mut carrier);
     carrier.release(calls);
     Ok(talk.report(&via, calls, up))
@@ -79,11 +79,11 @@ fn callers(args: &Args, media_port: u16) -> Result<Engine, String> {
     let (server, users) = (args.server()?, args.get("users", 1000)?);
     let ports = (args.get("port", 5070)?, args.get("callee-port", 5080)?);
     reg::register_all(server, users, ports.1)?;
-    Engine::new(server, users, ports, Hold::UntilTold, media_port).map_err(|error| error.to_string())
+    Engine::new(server, users, ports, Hold::UntilHangUp, media_port).map_err(|error| error.to_string())
 }
 
 impl Carrier {
-    /// Give every leg somewhere to send to. How many calls are up.
+    /// Get a destination for every leg. Returns the number of confirmed calls.
     fn connect(&mut self, legs: &mut [Leg], cps: f64) -> Result<usize, String> {
         let calls = legs.len() / 2;
         match self {
@@ -114,7 +114,7 @@ impl Carrier {
                         engine.begin(now, now, begun);
                         begun += 1;
                     }
-                    if !engine.turn(now) {
+                    if !engine.poll(now) {
                         std::thread::sleep(Duration::from_micros(300));
                     }
                 }
@@ -133,10 +133,10 @@ impl Carrier {
         }
     }
 
-    /// See to the signalling while voice flows.
-    fn attend(&mut self) {
+    /// Handle the signalling during the RTP phase.
+    fn handle_signalling(&mut self) {
         if let Carrier::Sip(engine) = self {
-            engine.turn(Instant::now());
+            engine.poll(Instant::now());
         }
     }
 
@@ -148,15 +148,15 @@ impl Carrier {
                 for slot in 0..engine.calls.len() {
                     if engine.calls[slot].state == State::Up {
                         engine.hang_up(Instant::now(), slot);
-                        engine.turn(Instant::now());
+                        engine.poll(Instant::now());
                         std::thread::sleep(Duration::from_micros(600));
                     }
                 }
                 let begin = Instant::now();
                 while begin.elapsed() < Duration::from_secs(4)
-                    && engine.calls.iter().any(|call| call.state == State::Leaving)
+                    && engine.calls.iter().any(|call| call.state == State::Terminating)
                 {
-                    engine.turn(Instant::now());
+                    engine.poll(Instant::now());
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -164,13 +164,13 @@ impl Carrier {
     }
 }
 
-/// The voice of all calls, and what is counted.
-struct Talk {
+/// The RTP of all calls, and the counts.
+struct RtpRun {
     legs: Vec<Leg>,
     flows: Vec<Flow>,
     pid: u32,
     end_ms: u64,
-    /// How many packets each leg had sent when counting began and ended.
+    /// Number of packets that each leg had sent at the start and at the end of the measurement.
     first: Vec<u32>,
     last: Vec<u32>,
     latency: Vec<u32>,
@@ -181,9 +181,9 @@ struct Talk {
     counted: Duration,
 }
 
-impl Talk {
-    fn new(legs: Vec<Leg>, secs: u64, pid: u32) -> Talk {
-        Talk {
+impl RtpRun {
+    fn new(legs: Vec<Leg>, secs: u64, pid: u32) -> RtpRun {
+        RtpRun {
             flows: vec![Flow::default(); legs.len()],
             latency: Vec::with_capacity(legs.len() * 50 * secs as usize + 1000),
             legs,
@@ -203,7 +203,7 @@ impl Talk {
         let begin = Instant::now();
         let mut began = begin;
         let mut turn = 0;
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             let due = begin.elapsed().as_millis() as u64;
             if due >= self.end_ms + DRAIN_MS {
@@ -225,15 +225,15 @@ impl Talk {
                 let speaks = turn < self.end_ms + TAIL_MS;
                 for n in (0..self.legs.len()).skip((turn % PLACES) as usize).step_by(PLACES as usize) {
                     if speaks {
-                        self.legs[n].speak();
+                        self.legs[n].send_next();
                     }
-                    self.legs[n].hear(&mut heard);
+                    self.legs[n].receive(&mut received);
                 }
-                for heard in heard.drain(..) {
-                    self.count(&heard);
+                for received in received.drain(..) {
+                    self.count(&received);
                 }
                 if turn.is_multiple_of(10) {
-                    carrier.attend();
+                    carrier.handle_signalling();
                 }
                 turn += 1;
             }
@@ -244,8 +244,8 @@ impl Talk {
         }
     }
 
-    fn count(&mut self, heard: &Heard) {
-        let Heard::Voice { flow, number, delay_ns } = *heard else {
+    fn count(&mut self, received: &Received) {
+        let Received::Audio { flow, number, delay_ns } = *received else {
             self.foreign += 1;
             return;
         };
@@ -273,8 +273,10 @@ impl Talk {
 
     fn report(&mut self, via: &str, calls: usize, up: usize) -> String {
         let pairs = self.legs.iter().zip(self.first.iter().zip(&self.last));
-        let sent: u64 =
-            pairs.filter(|(leg, _)| leg.speaks()).map(|(_, (first, last))| u64::from(last - first)).sum();
+        let sent: u64 = pairs
+            .filter(|(leg, _)| leg.has_destination())
+            .map(|(_, (first, last))| u64::from(last - first))
+            .sum();
         let got: u64 = self.flows.iter().map(|flow| flow.got).sum();
         let silent = self.flows.iter().filter(|flow| flow.got == 0).count();
         let disordered: u64 = self.flows.iter().map(|flow| flow.disordered).sum();

@@ -1,31 +1,31 @@
-//! Retransmission over UDP: after 0.5 s, then doubled to 4 s (RFC 3261 Timers A and E), given up after the fifth wait.
+//! Retransmission over UDP: after 0.5 s, doubling up to 4 s (RFC 3261 Timers A and E), with a timeout after the fifth wait.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 const WAITS_MS: [u64; 5] = [500, 1000, 2000, 4000, 4000];
 
-/// A message that was sent and may have to be sent again.
+/// A sent message that may have to be retransmitted.
 #[derive(Clone, Copy)]
 pub struct Due {
     at: Instant,
-    /// Whose it is.
+    /// Slot of its owner.
     pub slot: usize,
-    /// Tells whether it still is: counts everything that its owner sent.
+    /// Stamp of its owner when it was sent; the owner's stamp counts everything that it sent, so a difference means that this one is obsolete.
     pub stamp: u64,
 }
 
-/// One queue for each wait: what is put in last is due last.
+/// One queue per wait: entries are due in the order in which they were added.
 #[derive(Default)]
 pub struct Timers {
     queues: [VecDeque<Due>; WAITS_MS.len()],
 }
 
-/// What to do with a message that was not answered.
+/// Action for a message without response.
 pub enum Expired {
-    /// Send it again, and tell [`Timers::start`] which wait comes next.
+    /// Retransmit it, and pass the number of the next wait to [`Timers::start`].
     Again(Due, usize),
-    /// Give up.
+    /// Timed out.
     Lost(Due),
 }
 
@@ -35,7 +35,7 @@ impl Timers {
         self.queues[wait].push_back(Due { at: now + Duration::from_millis(WAITS_MS[wait]), slot, stamp });
     }
 
-    /// The next message whose time is over.
+    /// The next message whose wait is over.
     pub fn expired(&mut self, now: Instant) -> Option<Expired> {
         let wait = self.queues.iter().position(|queue| queue.front().is_some_and(|due| due.at <= now))?;
         let due = self.queues[wait].pop_front()?;

@@ -1,10 +1,10 @@
-//! What the kernel knows of a server and of ourselves.
+//! CPU time of the server and of this process, from the kernel, and percentiles.
 
 use std::collections::HashMap;
 use std::fs;
 use std::mem;
 
-/// Seconds of CPU that the process tree under `root` has used; 0 where no process was named.
+/// CPU seconds of the process tree under `root`; 0 if no process was given.
 pub fn cpu_of(root: u32) -> f64 {
     if root == 0 {
         return 0.0;
@@ -27,11 +27,11 @@ pub fn cpu_of(root: u32) -> f64 {
         ticks += used.get(&pid).copied().unwrap_or(0);
         waiting.extend(children.remove(&pid).unwrap_or_default());
     }
-    // Clock ticks of /proc are hundredths of a second on every Linux.
+    // USER_HZ is 100 on every Linux.
     ticks as f64 / 100.0
 }
 
-/// Seconds of CPU that this process has used.
+/// CPU seconds of this process.
 pub fn own_cpu() -> f64 {
     // SAFETY: all zeros is a valid rusage, which the kernel fills.
     let usage = unsafe {
@@ -43,7 +43,7 @@ pub fn own_cpu() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// The values below which the given parts (0.5, 0.99, …) of `samples` lie.
+/// Percentiles of `samples` for the given parts (0.5, 0.99 and so on).
 pub fn percentiles<const N: usize>(samples: &mut [u32], parts: [f64; N]) -> [u32; N] {
     samples.sort_unstable();
     parts.map(|part| {

@@ -1,18 +1,18 @@
-//! Somebody who has no account here: guesses passwords, sends what is no SIP, and SIP that fits nowhere.
+//! A peer without an account: it guesses passwords, sends datagrams that are not SIP, and SIP requests that match no dialog.
 
 use base::{Rng, Secret};
 use bytes::Bytes;
 use sip::{HeaderName, Message};
 
-use crate::office::DOMAIN;
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
+use crate::site::DOMAIN;
 
-/// See the module.
+/// State of the attacker.
 #[derive(Debug)]
 pub(crate) struct Attacker {
     rng: Rng,
     address: std::net::SocketAddr,
-    /// The last challenge that it got.
+    /// The last digest challenge that it received.
     challenge: Option<String>,
     cseq: u32,
 }
@@ -22,8 +22,8 @@ impl Attacker {
         Attacker { rng, address, challenge: None, cseq: 0 }
     }
 
-    /// What it hears; `Err` where it got what it should not.
-    pub(crate) fn hear(&mut self, bytes: &Bytes) -> Result<(), String> {
+    /// Handle a received datagram. `Err` if the attacker got a request or a 2xx that only an authenticated peer may get.
+    pub(crate) fn on_datagram(&mut self, bytes: &Bytes) -> Result<(), String> {
         let Ok(message) = Message::parse(bytes.clone()) else { return Ok(()) };
         if let Some(challenge) = message.header(HeaderName::WwwAuthenticate) {
             self.challenge = Some(challenge.to_string());
@@ -34,13 +34,13 @@ impl Attacker {
                 sip::Method::Register | sip::Method::Invite | sip::Method::Bye
             );
         if got_in || message.status().is_none() {
-            return Err(format!("the intruder got {:?}", String::from_utf8_lossy(bytes)));
+            return Err(format!("the attacker got {:?}", String::from_utf8_lossy(bytes)));
         }
         Ok(())
     }
 
-    /// What it sends next.
-    pub(crate) fn act(&mut self) -> Bytes {
+    /// The next datagram to send.
+    pub(crate) fn next_datagram(&mut self) -> Bytes {
         match self.rng.below(10) {
             0 => Bytes::from_static(b"\r\n\r\n"),
             1 => {
@@ -94,7 +94,7 @@ impl Attacker {
         ))
     }
 
-    /// A request with some of its bytes changed, cut out or doubled.
+    /// A request with some bytes changed, cut or repeated.
     fn mangled(&mut self) -> Bytes {
         let method = *self.rng.pick(&["INVITE", "REGISTER", "OPTIONS"]);
         let mut bytes = self.request(method, "").to_vec();

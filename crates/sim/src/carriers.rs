@@ -1,25 +1,25 @@
-//! Days with carriers: two trunks whose hosts are peers that ring, answer, refuse, fail or say nothing, and that deliver calls too.
+//! Runs with carriers: two trunks whose hosts ring, answer, reject, fail or do not respond, and that deliver inbound calls.
 
 use base::{Rng, Timestamp};
 use model::trunk::{Did, NumberFormat, Source, Trunk, TrunkHost, TrunkSettings, TrunkTransport};
 use model::{CallerId, Change, DialledNumber, ExtensionNumber, TrunkId};
 use sip::Transport;
 
-use crate::office::{DOMAIN, Office, peer};
 use crate::phone::{Account, Phone, PhoneProfile};
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
+use crate::site::{DOMAIN, Site, peer};
 
-/// Days whose number has this bit have carriers. All others go as they went before there were any.
+/// A seed with this bit runs with carriers. Seeds without it are not affected by this module.
 pub const CARRIERS: u64 = 1 << 32;
 
-/// The hosts of the first trunk, then those of the second.
+/// Last octets of the first trunk's hosts (two), then of the second's (one).
 const HOSTS: [u8; 3] = [81, 82, 83];
-/// Whom callers outside reach, and nobody.
+/// Numbers that outside callers dial: three DIDs, and one number that nothing routes.
 const DIDS: [&str; 4] = ["+34911000001", "+34911000002", "+34911000003", "+34999"];
-/// Whom the office calls there.
-const OUTSIDE: [&str; 4] = ["+34612345678", "+15551234567", "0034911000001", "+8821312345678"];
+/// Outside numbers that the extensions dial.
+const OUTSIDE_NUMBERS: [&str; 4] = ["+34612345678", "+15551234567", "0034911000001", "+8821312345678"];
 
-/// The carriers' hosts, as peers.
+/// The carriers' hosts, as phones without a registration.
 pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
     let peer = |n: &u8| {
         let account = Account {
@@ -28,9 +28,9 @@ pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
             password: base::Secret::new(String::new()),
             domain: DOMAIN.into(),
         };
-        // A carrier waits for nobody to think, and offers at once.
-        let habits = PhoneProfile { late_offer: 0, ..PhoneProfile::of(rng) };
-        let mut host = Phone::new(account, peer(*n), Transport::Udp, habits, rng.fork());
+        // A carrier always sends its offer in the INVITE.
+        let profile = PhoneProfile { late_offer: 0, ..PhoneProfile::of(rng) };
+        let mut host = Phone::new(account, peer(*n), Transport::Udp, profile, rng.fork());
         host.carrier = true;
         host.contacts = DIDS.map(str::to_owned).to_vec();
         host
@@ -38,12 +38,12 @@ pub(crate) fn peers(rng: &mut Rng) -> Vec<Phone> {
     HOSTS.iter().map(peer).collect()
 }
 
-/// What phones dial on such a day.
+/// Numbers that phones dial in a run with carriers.
 pub(crate) fn numbers() -> Vec<String> {
-    Office::numbers().into_iter().chain(OUTSIDE.map(str::to_owned)).collect()
+    Site::numbers().into_iter().chain(OUTSIDE_NUMBERS.map(str::to_owned)).collect()
 }
 
-/// The trunks of the day.
+/// The trunks of the run.
 pub(crate) fn trunks(rng: &mut Rng) -> Vec<Trunk> {
     let [first, second] =
         [("one", &HOSTS[..2]), ("two", &HOSTS[2..])].map(|(name, hosts)| trunk(name, hosts, rng));
@@ -94,8 +94,8 @@ fn trunk(name: &str, hosts: &[u8], rng: &mut Rng) -> Option<Trunk> {
     })
 }
 
-/// An administrator does something to a trunk.
-pub(crate) fn meddle(trunk: &mut Trunk, rng: &mut Rng) -> Change {
+/// One change that an administrator makes to a trunk.
+pub(crate) fn change_trunk(trunk: &mut Trunk, rng: &mut Rng) -> Change {
     match rng.below(3) {
         0 => trunk.enabled = !trunk.enabled,
         1 => trunk.settings.max_channels = *rng.pick(&[None, Some(1), Some(2)]),

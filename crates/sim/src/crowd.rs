@@ -1,5 +1,5 @@
-//! Days in a crowd: besides those whose day is played there are hundreds of others with phones, messages and calls, none of whom any input is
-//! about. So an input that walks over a table costs more steps than it may.
+//! Runs with a large directory: besides the simulated phones there are 1,200 extensions with bindings, messages and calls that no input refers to.
+//! An input that iterates over a whole table therefore exceeds its bound of steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,30 @@ use model::{
 };
 use switch::{Command, Input, Originate};
 
-use crate::office::DOMAIN;
+use crate::site::DOMAIN;
 
-/// Days whose number has this bit have a crowd. All others go as they went before there was any.
+/// A seed with this bit runs with the large directory. Seeds without it are not affected by this module.
 pub const CROWD: u64 = 1 << 33;
 
-/// How many they are: more than the steps that any input may cost.
-const MANY: usize = 1_200;
-/// Those of them who wait for a device with a call.
-const WAITING: usize = 600;
-/// Longer than a day is played.
-const BOUND: Duration = Duration::from_secs(2 * 3600);
+/// Number of added extensions: more than the steps that any input may cost.
+const EXTENSIONS: usize = 1_200;
+/// How many of them have no binding and wait for a device with a call.
+const WITHOUT_BINDING: usize = 600;
+/// Lifetime of their bindings: longer than any run.
+const BINDING_LIFETIME: Duration = Duration::from_secs(2 * 3600);
 
-/// What an input may cost whatever it is: the messages of one call with all its legs, and what they lead to.
+/// Most steps per input: the messages of one call with all its legs, and what follows from them.
 const STEPS: u64 = 300;
-/// What a tick may cost: full batches of everything that can be due at once.
+/// Most steps per tick: full batches of every kind of timer.
 const TICK_STEPS: u64 = 3_000;
 
 fn name(n: usize) -> Arc<str> {
     format!("crowd{n}").into()
 }
 
-/// The people and their mailboxes. Their extensions come before and behind those of the office.
-pub(crate) fn move_in(directory: &mut Directory) {
-    for n in 0..MANY {
+/// Add the extensions and their mailboxes. Their numbers sort before and after those of the simulated site.
+pub(crate) fn add_extensions(directory: &mut Directory) {
+    for n in 0..EXTENSIONS {
         let numbers =
             [ExtensionNumber::parse(&format!("0{n:04}")), ExtensionNumber::parse(&format!("9{n:04}"))];
         let [first, last] = numbers;
@@ -52,7 +52,7 @@ pub(crate) fn move_in(directory: &mut Directory) {
             username: name(n),
             user: user.clone(),
             extension: Some(id.clone()),
-            ha1: Ha1::new("crowd", DOMAIN, "nobody logs in as one of them"),
+            ha1: Ha1::new("crowd", DOMAIN, "no phone uses this password"),
             ha1_by_number: None,
             created_at: Timestamp::default(),
         }));
@@ -89,9 +89,9 @@ pub(crate) fn move_in(directory: &mut Directory) {
     }
 }
 
-/// The phones of those who do not wait for one, as the journal has them.
+/// Journal records of the bindings of all extensions that do not wait for a device.
 pub(crate) fn bindings(now: Timestamp) -> impl Iterator<Item = Record> {
-    (WAITING..MANY).map(move |n| {
+    (WITHOUT_BINDING..EXTENSIONS).map(move |n| {
         let address = format!("10.77.{}.{}:5060", n / 250, n % 250 + 1);
         Record::Bound(Binding {
             username: name(n),
@@ -100,7 +100,7 @@ pub(crate) fn bindings(now: Timestamp) -> impl Iterator<Item = Record> {
             call_id: format!("crowd{n}"),
             cseq: 1,
             q: 1000,
-            expires_at: now + BOUND,
+            expires_at: now + BINDING_LIFETIME,
             created_at: now,
             user_agent: "crowd".into(),
             transport: 0,
@@ -114,9 +114,9 @@ pub(crate) fn bindings(now: Timestamp) -> impl Iterator<Item = Record> {
     })
 }
 
-/// The calls of those who wait for a phone. They wait as long as anybody may.
+/// Originated calls of the extensions without binding. They wait as long as the limit permits.
 pub(crate) fn calls() -> impl Iterator<Item = Command> {
-    let wish = |n: usize| {
+    let originate = |n: usize| {
         Some(Originate {
             user: UserId::parse(&format!("user_crowd{n}")).ok()?,
             from: None,
@@ -127,30 +127,30 @@ pub(crate) fn calls() -> impl Iterator<Item = Command> {
             planned: None,
         })
     };
-    (0..WAITING).filter_map(wish).map(Command::Originate)
+    (0..WITHOUT_BINDING).filter_map(originate).map(Command::Originate)
 }
 
-/// How many steps an input may cost, and what it is called.
+/// Most steps that an input may cost, and the name of its kind.
 pub(crate) fn bound(input: &Input) -> (u64, &'static str) {
     match input {
         Input::Packet { .. } => (STEPS, "a message"),
-        Input::FlowClosed(_) => (STEPS, "a connection that closed"),
-        Input::Unreachable(_) => (STEPS, "a peer that cannot be reached"),
+        Input::FlowClosed(_) => (STEPS, "a closed connection"),
+        Input::Unreachable(_) => (STEPS, "an unreachable peer"),
         Input::Media(_) => (STEPS, "a media event"),
-        // They cost what they bring.
-        Input::Directory { changes, .. } => (STEPS + 50 * changes.len() as u64, "a change of the directory"),
+        // The cost of these grows with their content.
+        Input::Directory { changes, .. } => (STEPS + 50 * changes.len() as u64, "a directory change"),
         Input::Restore { bindings, calls, outside, alive: _ } => {
-            (STEPS + 50 * (bindings.len() + calls.len() + outside.len()) as u64, "what the journal remembers")
+            (STEPS + 50 * (bindings.len() + calls.len() + outside.len()) as u64, "the restored journal")
         }
         Input::Command { command: Command::Stop { .. }, .. } => (TICK_STEPS, "the command to stop"),
         Input::Command { .. } => (STEPS, "a command"),
-        Input::Resolved { .. } => (TICK_STEPS, "an answer of the DNS"),
+        Input::Resolved { .. } => (TICK_STEPS, "a DNS response"),
         Input::Prompts(_) => (TICK_STEPS, "the prompts"),
         Input::Fetched { .. } => (STEPS, "a file"),
         Input::Deposited { .. } => (STEPS, "a deposit"),
         Input::SettingChanged { .. } => (STEPS, "a setting"),
-        Input::Journal(_) => (STEPS, "the journal's room"),
-        Input::Listening(_) => (TICK_STEPS, "listeners that opened or closed"),
+        Input::Journal(_) => (STEPS, "the journal's free space"),
+        Input::Listening(_) => (TICK_STEPS, "opened or closed listeners"),
         Input::Tick => (TICK_STEPS, "a tick"),
     }
 }

@@ -1,4 +1,4 @@
-//! The journal as a disk keeps it: what was written before the crash is there after it, and nothing else.
+//! The journal as it is on disk: exactly the records written before a crash are there after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use model::CallId;
 use model::journal::{Binding, CallEvent, OutboundCallTime, Record};
 use switch::{Input, OpenCall};
 
-/// Everything that was ever written.
+/// All records written so far.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     records: Vec<Record>,
-    /// The last sign of life.
+    /// Time of the last `Alive` record.
     alive: Option<Timestamp>,
 }
 
@@ -24,7 +24,7 @@ impl Disk {
         }
     }
 
-    /// What a new exchange is told: the last state of each binding, and the calls that were opened and not closed, with their legs.
+    /// Input for a restarted switch: the last state of each binding, and the calls that were opened and not closed, with their legs.
     pub(crate) fn replay(&self) -> Input {
         let mut bindings: BTreeMap<(Arc<str>, String), Binding> = BTreeMap::new();
         let mut calls: BTreeMap<CallId, OpenCall> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What happened, twice: as a number over everything that was put out, and as the last steps in a form that people can read.
+//! Log of a run: a hash over all outputs of the switch, and the last steps as readable lines.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -7,19 +7,19 @@ use std::net::SocketAddr;
 use base::Instant;
 use bytes::Bytes;
 
-/// FNV-1a over 64 bits: the same on every machine.
+/// FNV-1a hash, 64 bits: equal on every machine.
 #[derive(Clone, Copy, Debug)]
-struct Trace(u64);
+struct Fnv(u64);
 
-impl fmt::Write for Trace {
+impl fmt::Write for Fnv {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.take(text.as_bytes());
+        self.update(text.as_bytes());
         Ok(())
     }
 }
 
-impl Trace {
-    fn take(&mut self, bytes: &[u8]) {
+impl Fnv {
+    fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
@@ -28,33 +28,33 @@ impl Trace {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Packet { from: SocketAddr, to: SocketAddr, bytes: Bytes, fate: &'static str },
+    Packet { from: SocketAddr, to: SocketAddr, bytes: Bytes, delivery: &'static str },
     Note(String),
 }
 
-/// The story of one day.
+/// The log of one run.
 #[derive(Debug)]
 pub(crate) struct EventLog {
-    trace: Trace,
+    trace: Fnv,
     steps: VecDeque<(Instant, Step)>,
     kept: usize,
 }
 
 impl EventLog {
-    /// Keeps the last `kept` steps.
+    /// `kept`: number of steps kept as text.
     pub(crate) fn new(kept: usize) -> EventLog {
-        EventLog { trace: Trace(0xcbf2_9ce4_8422_2325), steps: VecDeque::new(), kept }
+        EventLog { trace: Fnv(0xcbf2_9ce4_8422_2325), steps: VecDeque::new(), kept }
     }
 
-    /// What the exchange put out, whatever it is.
+    /// Hash an output that is not a SIP message.
     pub(crate) fn output(&mut self, at: Instant, output: &impl fmt::Debug) {
         let _ = write!(self.trace, "{}{output:?}", at.as_micros());
     }
 
-    /// A message that the exchange put out.
+    /// Hash a SIP message that the switch sent.
     pub(crate) fn message(&mut self, at: Instant, to: SocketAddr, bytes: &[u8]) {
         let _ = write!(self.trace, "{}{to}", at.as_micros());
-        self.trace.take(bytes);
+        self.trace.update(bytes);
     }
 
     pub(crate) fn packet(
@@ -63,9 +63,9 @@ impl EventLog {
         from: SocketAddr,
         to: SocketAddr,
         bytes: &Bytes,
-        fate: &'static str,
+        delivery: &'static str,
     ) {
-        self.keep(at, Step::Packet { from, to, bytes: bytes.clone(), fate });
+        self.keep(at, Step::Packet { from, to, bytes: bytes.clone(), delivery });
     }
 
     pub(crate) fn note(&mut self, at: Instant, text: String) {
@@ -83,8 +83,8 @@ impl EventLog {
         self.trace.0
     }
 
-    /// The last steps, a line each.
-    pub(crate) fn tell(&self) -> Vec<String> {
+    /// The kept steps, one line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.steps
             .iter()
             .map(|(at, step)| format!("{:>12.6} {}", at.as_micros() as f64 / 1e6, line(step)))
@@ -95,7 +95,7 @@ impl EventLog {
 fn line(step: &Step) -> String {
     match step {
         Step::Note(text) => format!("· {text}"),
-        Step::Packet { from, to, bytes, fate } => {
+        Step::Packet { from, to, bytes, delivery } => {
             let text = String::from_utf8_lossy(bytes);
             let header = |name: &str| {
                 let found = text.lines().find(|line| line.starts_with(name));
@@ -115,7 +115,7 @@ fn line(step: &Step) -> String {
             let tag =
                 |value: String| value.split_once(";tag=").map_or(String::new(), |(_, tag)| tag.to_string());
             format!(
-                "{from} → {to} {fate}: {} [{} cseq {}; {}→{}; {}]{extras} {}",
+                "{from} → {to} {delivery}: {} [{} cseq {}; {}→{}; {}]{extras} {}",
                 text.lines().next().unwrap_or_default(),
                 header("Call-ID:"),
                 header("CSeq:"),

@@ -1,6 +1,6 @@
-//! Any bytes, read as a sequence of inputs to an exchange: packets that fit and packets that almost do, time, commands, media, crashes.
+//! Fuzz target: arbitrary bytes, read as a sequence of inputs to a switch: valid and nearly valid packets, time, commands, media events, crashes.
 //!
-//! Whatever comes, nothing panics, no port is given twice, every call that was opened is closed once, and in the end nothing is left.
+//! For every sequence: no panic, no port is used by two streams, each opened call is closed once, and no state is left at the end.
 
 mod phone;
 mod script;
@@ -18,56 +18,56 @@ use sip::{Flow, HeaderName, Hop, Message, Transport};
 use switch::{Command, Config, Input, Listener, Originate, Output, Switch};
 
 use crate::disk::Disk;
-use crate::office::{DOMAIN, Office};
+use crate::site::{DOMAIN, Site};
 use crate::worker::Worker;
 use script::Script;
 
-/// Inputs that one run may have: enough for a call with everything in it.
+/// Most inputs of one run: enough for a complete call.
 const INPUTS: usize = 300;
-/// Outputs that may follow from one input: far more than any call of this office needs.
+/// Most outputs of one input: far more than any call of this directory needs.
 const OUTPUTS: usize = 5_000;
 
-/// Play a sequence of inputs.
+/// Run a sequence of inputs.
 ///
 /// # Panics
-/// Where a promise is broken.
+/// If an invariant is violated.
 pub fn inputs(data: &[u8]) {
-    let mut bench = Bench::new();
+    let mut harness = Harness::new();
     let mut script = Script(data);
     for _ in 0..INPUTS {
         let Some(op) = script.next() else { break };
-        bench.step(op, &mut script);
+        harness.step(op, &mut script);
     }
-    bench.come_to_rest();
+    harness.run_until_idle();
 }
 
-/// What a phone of the bench remembers.
+/// Messages that a phone has seen and sent.
 #[derive(Default)]
-struct Memory {
+struct PhoneState {
     challenge: Option<String>,
-    /// The last request and the last answers of the exchange to this phone.
+    /// The last request and the last response that the switch sent to this phone.
     request: Option<Message>,
     answer: Option<Message>,
-    /// The last INVITE that it sent.
+    /// The last INVITE that the phone sent.
     invite: Option<Message>,
     cseq: u32,
 }
 
-struct Bench {
+struct Harness {
     switch: Switch,
     config: Config,
-    office: Office,
+    site: Site,
     now: Instant,
     wall: i64,
     disk: Disk,
     worker: Worker,
-    pending: Vec<MediaEvent>,
-    phones: BTreeMap<SocketAddr, Memory>,
+    media_events: Vec<MediaEvent>,
+    phones: BTreeMap<SocketAddr, PhoneState>,
     last_sent: Bytes,
     open: BTreeMap<String, u32>,
     calls: Vec<model::CallId>,
     rng: Rng,
-    life: u64,
+    epoch: u64,
     tokens: u64,
     fed: usize,
 }
@@ -84,34 +84,34 @@ fn hop(remote: SocketAddr) -> Hop {
     Hop { transport: Transport::Udp, listener: 0, local: local(), remote, flow: Flow::default() }
 }
 
-impl Bench {
-    fn new() -> Bench {
+impl Harness {
+    fn new() -> Harness {
         let listeners = vec![Listener { transport: Transport::Udp, address: local() }];
         let config = Config { domain: DOMAIN.into(), listeners, calls_per_user: 5, ..Config::default() };
-        let mut bench = Bench {
+        let mut harness = Harness {
             switch: Switch::new(config.clone(), Rng::from_number(1)),
             config,
-            office: Office::new(),
+            site: Site::new(),
             now: Instant::from_micros(1_000_000),
             wall: 1_736_937_000_000_000,
             disk: Disk::default(),
             worker: Worker::default(),
-            pending: Vec::new(),
-            phones: (0..4).map(|n| (address(n), Memory::default())).collect(),
+            media_events: Vec::new(),
+            phones: (0..4).map(|n| (address(n), PhoneState::default())).collect(),
             last_sent: Bytes::new(),
             open: BTreeMap::new(),
             calls: Vec::new(),
             rng: Rng::from_number(2),
-            life: 1,
+            epoch: 1,
             tokens: 0,
             fed: 0,
         };
-        bench.begin();
-        bench
+        harness.start();
+        harness
     }
 
-    fn begin(&mut self) {
-        let directory = Box::new(self.office.directory.clone());
+    fn start(&mut self) {
+        let directory = Box::new(self.site.directory.clone());
         self.feed(Input::Prompts(Arc::default()));
         self.feed(Input::Directory { directory, changes: [].into() });
         self.feed(Input::Media(Worker::offer(0, 20)));
@@ -130,12 +130,12 @@ impl Bench {
         let mut replies = 0;
         for output in out {
             match output {
-                Output::Transmit { hop, bytes } => self.heard(hop.remote, bytes),
+                Output::Transmit { hop, bytes } => self.on_transmit(hop.remote, bytes),
                 Output::Media { command, .. } => match self.worker.command(&command) {
-                    Ok(events) => self.pending.extend(events),
+                    Ok(events) => self.media_events.extend(events),
                     Err(what) => panic!("{what}"),
                 },
-                Output::Journal(record) => self.written(record),
+                Output::Journal(record) => self.on_record(record),
                 Output::Reply { token, .. } => {
                     assert_eq!(token, self.tokens);
                     replies += 1;
@@ -152,13 +152,13 @@ impl Bench {
         assert!(calls + streams + transactions + sessions < most, "{:?}", self.switch.counts());
     }
 
-    fn heard(&mut self, remote: SocketAddr, bytes: Bytes) {
+    fn on_transmit(&mut self, remote: SocketAddr, bytes: Bytes) {
         let Ok(message) = Message::parse(bytes.clone()) else {
-            // A STUN answer begins with 01; a refusal repeats what was wrong in its request.
-            let refusal = [&b"SIP/2.0 4"[..], b"SIP/2.0 5"].iter().any(|with| bytes.starts_with(with));
+            // A STUN response begins with 01. A 4xx or 5xx may repeat header values of the malformed request.
+            let error = [&b"SIP/2.0 4"[..], b"SIP/2.0 5"].iter().any(|with| bytes.starts_with(with));
             assert!(
-                refusal || bytes.first() == Some(&1),
-                "sent, and cannot be read: {}",
+                error || bytes.first() == Some(&1),
+                "the switch sent a message that cannot be parsed: {}",
                 bytes.escape_ascii()
             );
             return;
@@ -173,14 +173,14 @@ impl Bench {
         }
     }
 
-    fn written(&mut self, record: Record) {
+    fn on_record(&mut self, record: Record) {
         match &record {
             Record::CallOpened(call) => {
                 assert!(self.open.insert(call.id.to_string(), 0).is_none(), "opened twice");
                 self.calls.push(call.id.clone());
             }
             Record::CallClosed(call) => {
-                let closed = self.open.get_mut(call.id.as_str()).expect("closed and never opened");
+                let closed = self.open.get_mut(call.id.as_str()).expect("closed but never opened");
                 *closed += 1;
                 assert_eq!(*closed, 1, "closed twice");
             }
@@ -201,7 +201,7 @@ impl Bench {
         self.feed(Input::Packet { hop: hop(address(n)), bytes });
     }
 
-    // ---- what may happen ---------------------------------------------------------------------------------------------------------
+    // ---- inputs -----------------------------------------------------------------------------------------------------------------
 
     fn step(&mut self, op: u8, script: &mut Script<'_>) {
         let n = usize::from(op >> 4) % 4;
@@ -210,7 +210,7 @@ impl Bench {
             2 | 3 => self.invite(n, script),
             4 | 5 => self.respond(n, script),
             6 => self.acknowledge(n, script),
-            7 | 8 => self.within(n, script),
+            7 | 8 => self.in_dialog(n, script),
             9 => self.mangled(n, script),
             10 => {
                 let len = usize::from(script.byte());
@@ -220,8 +220,8 @@ impl Bench {
             11 => self.wait(script),
             12 => self.command(script),
             13 => self.media(script),
-            14 => self.turn(n, script),
-            _ => self.pass_on_reports(),
+            14 => self.disrupt(n, script),
+            _ => self.deliver_media_events(),
         }
     }
 
@@ -253,10 +253,10 @@ impl Bench {
     fn command(&mut self, script: &mut Script<'_>) {
         let command = match script.byte() % 8 {
             0 | 1 => Command::Originate(Originate {
-                user: self.office.user(&mut Rng::from_number(u64::from(script.byte()))),
+                user: self.site.user(&mut Rng::from_number(u64::from(script.byte()))),
                 from: None,
                 device: None,
-                to: script.pick(&Office::numbers()).clone(),
+                to: script.pick(&Site::numbers()).clone(),
                 ring_timeout: Duration::from_secs(u64::from(script.byte())),
                 require_device: script.byte() & 1 == 0,
                 planned: None,
@@ -278,32 +278,32 @@ impl Bench {
         let event = match script.byte() % 4 {
             0 => MediaEvent::Digit { stream, digit: '#', millis: 1 },
             1 => MediaEvent::RtpTimeout { stream },
-            // A worker that speaks of a stream that nobody opened.
+            // An event for a stream that was never opened.
             2 => MediaEvent::Closed { stream: StreamId(u32::MAX), report: Report::default() },
-            _ => return self.pass_on_reports(),
+            _ => return self.deliver_media_events(),
         };
         self.feed(Input::Media(event));
     }
 
-    fn pass_on_reports(&mut self) {
-        for event in std::mem::take(&mut self.pending) {
+    fn deliver_media_events(&mut self) {
+        for event in std::mem::take(&mut self.media_events) {
             self.feed(Input::Media(event));
         }
     }
 
-    /// A turn of fate: a crash, a change of the directory, a broken path.
-    fn turn(&mut self, n: usize, script: &mut Script<'_>) {
+    /// One of: crash and restart, directory change, unreachable peer, closed flow, listeners opened or closed, wall clock jump.
+    fn disrupt(&mut self, n: usize, script: &mut Script<'_>) {
         match script.byte() % 6 {
             0 => {
-                self.life += 1;
-                self.switch = Switch::new(self.config.clone(), Rng::from_number(self.life));
+                self.epoch += 1;
+                self.switch = Switch::new(self.config.clone(), Rng::from_number(self.epoch));
                 self.worker = Worker::default();
-                self.pending.clear();
-                self.begin();
+                self.media_events.clear();
+                self.start();
             }
             1 => {
-                let (changes, _) = self.office.meddle(&mut Rng::from_number(u64::from(script.byte())));
-                let directory = Box::new(self.office.directory.clone());
+                let (changes, _) = self.site.admin_change(&mut Rng::from_number(u64::from(script.byte())));
+                let directory = Box::new(self.site.directory.clone());
                 self.feed(Input::Directory { directory, changes: changes.into() });
             }
             2 => self.feed(Input::Unreachable(hop(address(n)))),
@@ -313,13 +313,13 @@ impl Bench {
         }
     }
 
-    /// Nobody says anything more: every timer runs out, and nothing is left.
-    fn come_to_rest(&mut self) {
-        self.pass_on_reports();
+    /// Let all timers expire, and check that no state is left.
+    fn run_until_idle(&mut self) {
+        self.deliver_media_events();
         for _ in 0..200 {
             let Some(due) = self.switch.deadline() else { break };
             self.run(due + Duration::from_secs(300));
-            self.pass_on_reports();
+            self.deliver_media_events();
         }
         assert_eq!(self.switch.counts(), [0; 4], "calls, streams, transactions, sessions are left");
         assert_eq!((self.switch.deadline(), self.worker.streams()), (None, 0));

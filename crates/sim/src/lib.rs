@@ -1,7 +1,7 @@
-//! Whole days at the office in one thread: the exchange, its phones and a bad network under a clock of their own.
+//! Deterministic simulator: the switch, its phones and a lossy network in one thread, with a simulated clock.
 //!
-//! [`World::run`] plays one day out of one number and says what it broke. Nothing in it reads a clock or draws chance of its own, so that
-//! a number that ever broke something breaks it again.
+//! [`World::run`] runs one seed and reports the violated invariants. Nothing in it reads a clock or draws its own random numbers, so a seed that
+//! failed once fails again.
 
 mod attacker;
 mod carriers;
@@ -10,10 +10,10 @@ mod disk;
 mod event_log;
 pub mod fuzz;
 mod network_conditions;
-mod office;
 mod oracle;
 mod phone;
 mod rng_ext;
+mod site;
 mod worker;
 mod world;
 

@@ -1,4 +1,4 @@
-//! Plays days at the office from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--crowd] [--verbose]`.
+//! Runs the simulator from the command line: `sim [--seeds N] [--first S] [--seed S] [--carriers] [--crowd] [--verbose]`.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,29 +7,29 @@ use std::sync::{Mutex, PoisonError};
 use sim::{CARRIERS, CROWD, Outcome, Tally, World};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let verbose = words.iter().any(|word| word == "--verbose");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let verbose = args.iter().any(|word| word == "--verbose");
     let number = |flag: &str| {
-        let at = words.iter().position(|word| word == flag)?;
-        words.get(at + 1)?.parse::<u64>().ok()
+        let at = args.iter().position(|word| word == flag)?;
+        args.get(at + 1)?.parse::<u64>().ok()
     };
     if let Some(seed) = number("--seed") {
-        let outcome = World::watch(seed, if verbose { usize::MAX } else { 150 });
-        return tell(&outcome, verbose);
+        let outcome = World::run_with_log(seed, if verbose { usize::MAX } else { 150 });
+        return report(&outcome, verbose);
     }
-    let flag = |flag: &str, bit: u64| if words.iter().any(|word| word == flag) { bit } else { 0 };
+    let flag = |flag: &str, bit: u64| if args.iter().any(|word| word == flag) { bit } else { 0 };
     let kind = flag("--carriers", CARRIERS) | flag("--crowd", CROWD);
     let (first, seeds) = (number("--first").unwrap_or(0) | kind, number("--seeds").unwrap_or(200));
-    let (failed, tally) = play(first, seeds);
+    let (failed, tally) = run_seeds(first, seeds);
     for (what, count) in &tally {
         println!("{count:>10}  {what}");
     }
-    println!("{seeds} days from {first} on, {} of them broken: {failed:?}", failed.len());
+    println!("{seeds} seeds from {first} on, {} of them failed: {failed:?}", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Every day twice: what was broken, and whether the second went as the first.
-fn play(first: u64, seeds: u64) -> (Vec<u64>, Tally) {
+/// Run every seed twice. Returns the seeds that violated an invariant or whose two runs differed, and the counts.
+fn run_seeds(first: u64, seeds: u64) -> (Vec<u64>, Tally) {
     let next = AtomicU64::new(first);
     let sum: Mutex<(Vec<u64>, Tally)> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -44,9 +44,9 @@ fn play(first: u64, seeds: u64) -> (Vec<u64>, Tally) {
                     let (outcome, again) = (World::run(seed), World::run(seed));
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     if outcome.trace != again.trace {
-                        println!("seed {seed}: two runs went differently");
+                        println!("seed {seed}: two runs differ");
                     }
-                    if tell(&outcome, false) == ExitCode::FAILURE || outcome.trace != again.trace {
+                    if report(&outcome, false) == ExitCode::FAILURE || outcome.trace != again.trace {
                         sum.0.push(seed);
                     }
                     for (what, count) in outcome.tally {
@@ -61,9 +61,9 @@ fn play(first: u64, seeds: u64) -> (Vec<u64>, Tally) {
     sum
 }
 
-fn tell(outcome: &Outcome, verbose: bool) -> ExitCode {
-    if verbose || !outcome.broken.is_empty() {
-        for line in &outcome.story {
+fn report(outcome: &Outcome, verbose: bool) -> ExitCode {
+    if verbose || !outcome.violations.is_empty() {
+        for line in &outcome.log {
             println!("{line}");
         }
     }
@@ -73,8 +73,8 @@ fn tell(outcome: &Outcome, verbose: bool) -> ExitCode {
         }
         println!("trace {:016x}", outcome.trace);
     }
-    for fault in &outcome.broken {
+    for fault in &outcome.violations {
         println!("seed {}: {fault}", outcome.seed);
     }
-    if outcome.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,63 +1,63 @@
-//! The network of one day: how much it loses, doubles, and brings late.
+//! Network model of one run: loss, duplication and delay of datagrams.
 
 use std::time::Duration;
 
 use base::{Instant, Rng};
 
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
 
-/// Rates in percent, drawn once a day.
+/// Rates in percent, drawn once per run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkConditions {
     loss: u64,
     duplication: u64,
-    /// Datagrams that dawdle, and so are overtaken by later ones.
-    dawdling: u64,
-    slowest: Duration,
+    /// Datagrams with a long delay, so that later ones overtake them.
+    reordering: u64,
+    max_delay: Duration,
 }
 
 impl NetworkConditions {
-    /// The worst rate of each kind.
-    const WORST: u64 = 20;
+    /// Highest rate of each kind, in percent.
+    const MAX_RATE: u64 = 20;
 
     pub(crate) fn of(rng: &mut Rng) -> NetworkConditions {
         match rng.below(10) {
-            0 => NetworkConditions { loss: 0, duplication: 0, dawdling: 0, slowest: Duration::ZERO },
+            0 => NetworkConditions { loss: 0, duplication: 0, reordering: 0, max_delay: Duration::ZERO },
             1 => NetworkConditions {
-                loss: NetworkConditions::WORST,
-                duplication: NetworkConditions::WORST,
-                dawdling: NetworkConditions::WORST,
-                slowest: Duration::from_millis(1500),
+                loss: NetworkConditions::MAX_RATE,
+                duplication: NetworkConditions::MAX_RATE,
+                reordering: NetworkConditions::MAX_RATE,
+                max_delay: Duration::from_millis(1500),
             },
             _ => NetworkConditions {
-                loss: rng.below(NetworkConditions::WORST + 1),
-                duplication: rng.below(NetworkConditions::WORST + 1),
-                dawdling: rng.below(NetworkConditions::WORST + 1),
-                slowest: rng.millis(50, 1500),
+                loss: rng.below(NetworkConditions::MAX_RATE + 1),
+                duplication: rng.below(NetworkConditions::MAX_RATE + 1),
+                reordering: rng.below(NetworkConditions::MAX_RATE + 1),
+                max_delay: rng.millis(50, 1500),
             },
         }
     }
 
-    /// When the copies of a datagram arrive: none, one, or two times.
+    /// Arrival times of a datagram's copies: none, one or two.
     pub(crate) fn datagram(&self, now: Instant, rng: &mut Rng) -> Vec<Instant> {
         let mut arrivals = Vec::new();
         if !rng.odds(self.loss) {
-            arrivals.push(now + self.journey(rng));
+            arrivals.push(now + self.delay(rng));
             if rng.odds(self.duplication) {
-                arrivals.push(now + self.journey(rng));
+                arrivals.push(now + self.delay(rng));
             }
         }
         arrivals
     }
 
-    /// When a part of a stream arrives: always, and after those before it.
+    /// Arrival time of a segment of a TCP connection: segments are not lost and keep their order.
     pub(crate) fn stream(now: Instant, last: Instant, rng: &mut Rng) -> Instant {
         (now + rng.millis(1, 60)).max(last + Duration::from_micros(1))
     }
 
-    fn journey(&self, rng: &mut Rng) -> Duration {
-        if rng.odds(self.dawdling) {
-            rng.millis(1, self.slowest.as_millis() as u64)
+    fn delay(&self, rng: &mut Rng) -> Duration {
+        if rng.odds(self.reordering) {
+            rng.millis(1, self.max_delay.as_millis() as u64)
         } else {
             rng.millis(1, 20)
         }

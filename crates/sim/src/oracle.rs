@@ -1,4 +1,4 @@
-//! What must be true of every day, whatever happened in it.
+//! Invariants of every run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use switch::Status;
 
 use crate::phone::Observation;
 
-/// What was counted in one day, to see that a day is worth playing.
+/// Counts of what happened in a run, to see what the seeds cover.
 pub type Tally = BTreeMap<&'static str, u64>;
 
 #[derive(Clone, Debug)]
@@ -21,122 +21,123 @@ struct Final {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Fate {
+struct CallRecords {
     closed: u32,
     ladders: u32,
 }
 
-/// The judge of one day.
+/// Checks the invariants of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
-    broken: Vec<String>,
-    died: Option<Instant>,
+    violations: Vec<String>,
+    crashed_at: Option<Instant>,
     finals: BTreeMap<(usize, String), Final>,
-    calls: BTreeMap<String, Fate>,
-    /// Dialogs that are in the journal.
+    calls: BTreeMap<String, CallRecords>,
+    /// Dialogs of the `LegUp` records.
     dialogs: BTreeSet<Vec<u8>>,
-    /// Until when each phone may count on its binding.
+    /// For each phone: the time until which its confirmed binding must exist.
     bound: BTreeMap<usize, Instant>,
-    /// Phones whose account was changed: their bindings may be taken away while a confirmation is on its way.
-    meddled: BTreeSet<usize>,
-    /// Calls that were taken up from the journal in this life: they end, but were not started in it.
-    buried: u64,
-    /// Recordings that were begun in this life, and whether they are over.
-    tapes: BTreeMap<String, bool>,
+    /// Phones whose account was changed: a binding may be removed while its confirmation is in flight.
+    accounts_changed: BTreeSet<usize>,
+    /// Calls restored from the journal by this process: they end in it, but were not started in it.
+    recovered_calls: u64,
+    /// Recordings that this process started, and whether they have ended.
+    recordings: BTreeMap<String, bool>,
     pub(crate) tally: Tally,
 }
 
 impl Oracle {
-    pub(crate) fn broken(&mut self, what: impl Into<String>) {
-        if self.broken.len() < 20 {
-            self.broken.push(what.into());
+    pub(crate) fn violation(&mut self, what: impl Into<String>) {
+        if self.violations.len() < 20 {
+            self.violations.push(what.into());
         }
     }
 
-    pub(crate) fn verdict(&self) -> &[String] {
-        &self.broken
+    pub(crate) fn violations(&self) -> &[String] {
+        &self.violations
     }
 
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.tally.entry(what).or_default() += 1;
     }
 
-    /// What the dearest input of a kind has cost.
-    pub(crate) fn cost(&mut self, what: &'static str, steps: u64) {
-        let dearest = self.tally.entry(what).or_default();
-        *dearest = steps.max(*dearest);
+    /// Highest cost in steps of an input of this kind.
+    pub(crate) fn record_cost(&mut self, what: &'static str, steps: u64) {
+        let highest = self.tally.entry(what).or_default();
+        *highest = steps.max(*highest);
     }
 
-    /// What a phone saw.
-    pub(crate) fn saw(&mut self, now: Instant, phone: usize, sight: Observation) {
-        match sight {
+    /// An observation of a phone.
+    pub(crate) fn observe(&mut self, now: Instant, phone: usize, observation: Observation) {
+        match observation {
             Observation::Count(what) => self.count(what),
-            Observation::Wrong(what) => self.broken(format!("phone {phone}: {what}")),
-            Observation::Unsure => {
+            Observation::Violation(what) => self.violation(format!("phone {phone}: {what}")),
+            Observation::BindingUnknown => {
                 self.bound.remove(&phone);
             }
             Observation::Bound { until } => {
                 self.bound.insert(phone, until);
             }
             Observation::Final { request, since, status, text } => {
-                // Its repeats are known for 64·T1, and until a crash.
-                let known =
-                    now.since(since) < Duration::from_secs(31) && self.died.is_none_or(|died| died < since);
+                // The switch retransmits a response for 64·T1, and not after a crash.
+                let known = now.since(since) < Duration::from_secs(31)
+                    && self.crashed_at.is_none_or(|crashed_at| crashed_at < since);
                 if known {
-                    self.final_answer(phone, request, Final { status, text });
+                    self.on_final_response(phone, request, Final { status, text });
                 }
             }
         }
     }
 
-    /// One final answer per transaction. A challenge keeps nothing, so its repeats may differ.
-    fn final_answer(&mut self, phone: usize, request: String, said: Final) {
+    /// One final response per transaction. The switch keeps no state for a challenge, so repeated challenges may differ.
+    fn on_final_response(&mut self, phone: usize, request: String, response: Final) {
         let Some(before) = self.finals.get(&(phone, request.clone())) else {
-            self.finals.insert((phone, request), said);
+            self.finals.insert((phone, request), response);
             return;
         };
-        let challenge_again = before.status == 401 && said.status == 401;
-        if before.text != said.text && !challenge_again {
-            let (first, second) = (before.status, said.status);
-            self.broken(format!("phone {phone}: {request} was answered {first} and then {second}"));
+        let challenge_again = before.status == 401 && response.status == 401;
+        if before.text != response.text && !challenge_again {
+            let (first, second) = (before.status, response.status);
+            self.violation(format!("phone {phone}: {request} was answered {first} and then {second}"));
         }
     }
 
-    /// The process died: what it knew of requests under way is gone.
-    pub(crate) fn died(&mut self, now: Instant) {
-        self.died = Some(now);
+    /// The process crashed: it has lost its transactions.
+    pub(crate) fn on_crash(&mut self, now: Instant) {
+        self.crashed_at = Some(now);
     }
 
-    /// The administrator changed the phone's account: nothing is promised to it for the rest of the day.
-    pub(crate) fn meddled(&mut self, phone: usize) {
-        self.meddled.insert(phone);
+    /// The administrator changed the phone's account: its binding is not checked for the rest of the run.
+    pub(crate) fn on_account_changed(&mut self, phone: usize) {
+        self.accounts_changed.insert(phone);
     }
 
-    /// The phone lost power: nothing is promised to it.
+    /// The phone lost power: its binding is not checked.
     pub(crate) fn forget_binding(&mut self, phone: usize) {
         self.bound.remove(&phone);
     }
 
-    /// Phones that must be found now.
+    /// Phones that must have a binding now.
     pub(crate) fn must_be_bound(&self, now: Instant) -> Vec<usize> {
         let sure = |until: &Instant| until.since(now).as_secs() >= 5;
-        let found = self.bound.iter().filter(|(phone, until)| sure(until) && !self.meddled.contains(phone));
+        let found =
+            self.bound.iter().filter(|(phone, until)| sure(until) && !self.accounts_changed.contains(phone));
         found.map(|(phone, _)| *phone).collect()
     }
 
-    /// A new life of the exchange begins; so many calls were open in the journal.
-    pub(crate) fn reborn(&mut self, open: u64) {
-        self.buried = open;
-        self.tapes.clear(); // what ran is closed by the shell
+    /// The process restarted; `open` calls were open in the journal.
+    pub(crate) fn on_restart(&mut self, open: u64) {
+        self.recovered_calls = open;
+        self.recordings.clear(); // the server closes recordings that were running
     }
 
-    /// A record was written.
-    pub(crate) fn written(&mut self, record: &Record) {
+    /// A journal record was written.
+    pub(crate) fn on_record(&mut self, record: &Record) {
         match record {
             Record::CallOpened(call) => {
                 self.count("calls opened");
-                if self.calls.insert(call.id.to_string(), Fate::default()).is_some() {
-                    self.broken(format!("{} was opened twice", call.id));
+                if self.calls.insert(call.id.to_string(), CallRecords::default()).is_some() {
+                    self.violation(format!("{} was opened twice", call.id));
                 }
             }
             Record::CallClosed(call) => self.closed(call),
@@ -145,12 +146,12 @@ impl Oracle {
             Record::LegUp { call, leg } => {
                 let dialog = leg.dialog.split(|b| *b == b'\n').take(4).collect::<Vec<_>>().concat();
                 if !self.dialogs.insert(dialog) {
-                    self.broken(format!(
-                        "a leg of {call} came up twice: its phone would get BYE twice after a crash"
+                    self.violation(format!(
+                        "a leg of {call} was confirmed twice: its phone would get BYE twice after a crash"
                     ));
                 }
-                if self.calls.get(call.as_str()).is_none_or(|fate| fate.closed > 0) {
-                    self.broken(format!("a leg of {call} came up, which is not open"));
+                if self.calls.get(call.as_str()).is_none_or(|records| records.closed > 0) {
+                    self.violation(format!("a leg of {call} was confirmed, but the call is not open"));
                 }
             }
             Record::Bound(_)
@@ -161,25 +162,27 @@ impl Oracle {
         }
     }
 
-    /// Every recording is begun once and over once.
+    /// Each recording starts once and ends once.
     fn recording(&mut self, row: &model::Recording) {
         let runs = row.state == model::RecordingState::Recording;
-        let before = self.tapes.insert(row.id.to_string(), !runs);
+        let before = self.recordings.insert(row.id.to_string(), !runs);
         match (before, runs) {
-            (None, true) => self.count("recordings begun"),
-            (Some(false), false) if row.ended_at.is_some() => self.count("recordings over"),
-            (None | Some(_), _) => self.broken(format!("{} was written again: {row:?}", row.id)),
+            (None, true) => self.count("recordings started"),
+            (Some(false), false) if row.ended_at.is_some() => self.count("recordings ended"),
+            (None | Some(_), _) => {
+                self.violation(format!("unexpected second record of recording {}: {row:?}", row.id));
+            }
         }
     }
 
     fn closed(&mut self, call: &CallRecord) {
         self.count("calls closed");
         match self.calls.get_mut(call.id.as_str()) {
-            None => self.broken(format!("{} was closed and never opened", call.id)),
-            Some(fate) => {
-                fate.closed += 1;
-                if fate.closed > 1 {
-                    self.broken(format!("{} was closed twice", call.id));
+            None => self.violation(format!("{} was closed and never opened", call.id)),
+            Some(records) => {
+                records.closed += 1;
+                if records.closed > 1 {
+                    self.violation(format!("{} was closed twice", call.id));
                 }
             }
         }
@@ -189,57 +192,57 @@ impl Oracle {
         let whole = call.ended_at.is_some() && call.cause.is_some() && call.status.is_final();
         let legs = call.legs.iter().all(|leg| leg.ended_at.is_some() && leg.cause.is_some());
         if !whole || !legs {
-            self.broken(format!("the record of {} is not complete: {call:?}", call.id));
+            self.violation(format!("the CDR of {} is incomplete: {call:?}", call.id));
         }
     }
 
     fn ladder(&mut self, call: &str, blob: &[u8]) {
         match self.calls.get_mut(call) {
-            Some(fate) if fate.closed == 1 && fate.ladders == 0 => fate.ladders = 1,
-            _ => self.broken(format!("a ladder of {call}, which is not closed, or has one already")),
+            Some(records) if records.closed == 1 && records.ladders == 0 => records.ladders = 1,
+            _ => self.violation(format!("a ladder of {call}, which is not closed or already has one")),
         }
         match switch::ladder::decode(blob) {
-            None => self.broken(format!("the ladder of {call} cannot be read")),
+            None => self.violation(format!("the ladder of {call} cannot be decoded")),
             Some(rungs) => {
                 if rungs.iter().any(|rung| rung.text.contains("response=\"")) {
-                    self.broken(format!("the ladder of {call} shows credentials"));
+                    self.violation(format!("the ladder of {call} contains credentials"));
                 }
             }
         }
     }
 
-    /// The books of the exchange agree with themselves.
-    pub(crate) fn status(&mut self, status: &Status) {
+    /// The counters of the switch are consistent.
+    pub(crate) fn check_status(&mut self, status: &Status) {
         let ended: u64 = status.counters.calls_ended.values().sum();
-        let alive = (status.counters.calls_started + self.buried).checked_sub(ended);
+        let alive = (status.counters.calls_started + self.recovered_calls).checked_sub(ended);
         if alive != Some(status.active_calls as u64) {
-            self.broken(format!(
+            self.violation(format!(
                 "{} calls are active, but {} were started, {} taken up and {ended} ended",
-                status.active_calls, status.counters.calls_started, self.buried
+                status.active_calls, status.counters.calls_started, self.recovered_calls
             ));
         }
     }
 
-    /// Everybody hung up and every timer ran out.
-    pub(crate) fn at_rest(&mut self, census: [usize; 4], streams: usize, live_calls: usize) {
-        if census != [0; 4] {
-            self.broken(format!("left over: {census:?} (calls, streams, transactions, sessions)"));
+    /// All calls have ended and all timers have expired: no state may be left.
+    pub(crate) fn check_at_rest(&mut self, counts: [usize; 4], streams: usize, live_calls: usize) {
+        if counts != [0; 4] {
+            self.violation(format!("left over: {counts:?} (calls, streams, transactions, sessions)"));
         }
         if streams != 0 {
-            self.broken(format!("{streams} streams are still open at the worker"));
+            self.violation(format!("{streams} streams are still open at the media worker"));
         }
         if live_calls != 0 {
-            self.broken(format!("{live_calls} calls are still alive at the phones"));
+            self.violation(format!("{live_calls} calls are still active at the phones"));
         }
         let open: Vec<String> =
-            self.calls.iter().filter(|(_, fate)| fate.closed == 0).map(|(id, _)| id.clone()).collect();
+            self.calls.iter().filter(|(_, records)| records.closed == 0).map(|(id, _)| id.clone()).collect();
         for id in open {
-            self.broken(format!("{id} was opened and never closed"));
+            self.violation(format!("{id} was opened and never closed"));
         }
-        let tapes: Vec<String> =
-            self.tapes.iter().filter(|(_, over)| !**over).map(|(id, _)| id.clone()).collect();
-        for id in tapes {
-            self.broken(format!("{id} was begun and is not over"));
+        let recordings: Vec<String> =
+            self.recordings.iter().filter(|(_, over)| !**over).map(|(id, _)| id.clone()).collect();
+        for id in recordings {
+            self.violation(format!("recording {id} was started and has not ended"));
         }
     }
 }

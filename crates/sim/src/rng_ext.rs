@@ -1,20 +1,20 @@
-//! Words for chance that read well where a life is made up.
+//! Random choices for the simulator.
 
 use std::time::Duration;
 
 use base::Rng;
 
-/// What the simulation asks of chance.
-pub(crate) trait Dice {
-    /// Whether something happens that does so in `percent` of all cases.
+/// Extension of [`Rng`].
+pub(crate) trait RngExt {
+    /// True in `percent` of all cases.
     fn odds(&mut self, percent: u64) -> bool;
-    /// A while between two bounds, in milliseconds.
+    /// A duration between two bounds in milliseconds, inclusive.
     fn millis(&mut self, from: u64, to: u64) -> Duration;
-    /// One of several; there must be one.
+    /// One element of a slice, which must not be empty.
     fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T;
 }
 
-impl Dice for Rng {
+impl RngExt for Rng {
     fn odds(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

@@ -1,7 +1,7 @@
-//! The world: one clock, one queue of what will happen, and everybody who lives in it.
+//! The simulated world: one clock, one queue of events, the switch and all its peers.
 
 mod admin;
-mod life;
+mod run;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,33 +21,33 @@ use crate::crowd::{self, CROWD};
 use crate::disk::Disk;
 use crate::event_log::EventLog;
 use crate::network_conditions::NetworkConditions;
-use crate::office::{DOMAIN, Office, peer};
 use crate::oracle::{Oracle, Tally};
 use crate::phone::{Phone, PhoneOutput, PhoneProfile};
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
+use crate::site::{DOMAIN, Site, peer};
 use crate::worker::Worker;
 
-/// How a day went.
+/// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The number that the day was made of.
+    /// The seed of the run.
     pub seed: u64,
-    /// A hash over everything that the exchange put out, and when.
+    /// Hash over all outputs of the switch and their times.
     pub trace: u64,
-    /// What was broken; empty on a good day.
-    pub broken: Vec<String>,
-    /// The last steps, for people.
-    pub story: Vec<String>,
-    /// What happened how often.
+    /// Violated invariants; empty if the run passed.
+    pub violations: Vec<String>,
+    /// The last steps, as text.
+    pub log: Vec<String>,
+    /// Counts of what happened.
     pub tally: Tally,
 }
 
-/// What will happen.
+/// A scheduled event.
 #[derive(Debug)]
 enum SimEvent {
-    /// A message reaches the exchange.
+    /// A SIP message arrives at the switch.
     ToSwitch(Hop, Bytes),
-    /// A message reaches whoever lives there.
+    /// A SIP message arrives at the peer with this address.
     ToPeer(Hop, Bytes),
     FromMedia(u32, MediaEvent),
     Listening(u32, bool),
@@ -55,104 +55,104 @@ enum SimEvent {
     FlowClosed(u32, Flow),
     Crash,
     Restart,
-    Vanish(usize),
-    Wake(usize),
-    Ask,
-    /// The crowd asks for its calls.
+    PowerOff(usize),
+    PowerOn(usize),
+    UserAction,
+    /// The extensions of the large directory originate their calls.
     CrowdCalls,
-    /// A setting that somebody dialled is written, or cannot be.
-    Set(u32, u64, Box<switch::SettingChange>, bool),
-    StartAgain,
-    /// The trunks are taken away, so that nobody asks their hosts for ever.
-    Unplug,
+    /// The database has stored a dialled setting, or failed to.
+    SettingStored(u32, u64, Box<switch::SettingChange>, bool),
+    StartSwitch,
+    /// All trunks are removed, so that their hosts are no longer probed.
+    RemoveTrunks,
     AdminChange,
     WallJump,
-    Intrude,
-    /// Long enough after a call was closed: no phone believes in it any more.
-    Forgotten(u32, model::CallId, Vec<String>),
-    Closing,
+    AttackerSends,
+    /// Some time after a call was closed: no phone may still consider it confirmed.
+    CheckEnded(u32, model::CallId, Vec<String>),
+    EndOfRun,
 }
 
-/// See the module.
+/// All state of one run.
 #[derive(Debug)]
 pub struct World {
     seed: u64,
     rng: Rng,
     now: Instant,
     wall_offset: i64,
-    weather: NetworkConditions,
+    network: NetworkConditions,
     config: Config,
     /// `None` while the process is down.
     switch: Option<Switch>,
-    /// How often it was started.
-    life: u32,
+    /// Number of starts of the process so far.
+    epoch: u32,
     listening: bool,
-    /// The next batch dies half-way.
-    doomed: bool,
-    office: Office,
+    /// The process crashes in the middle of its next batch of outputs.
+    crash_pending: bool,
+    site: Site,
     trunks: Vec<model::Trunk>,
     disk: Disk,
     worker: Worker,
     slow_worker: bool,
     ports: u16,
     phones: Vec<Phone>,
-    /// The connection of each phone that uses streams.
+    /// The connection of each phone that uses TCP.
     flows: Vec<Flow>,
-    /// When the last part of each direction of each stream arrives.
+    /// Arrival time of the last segment, per connection and direction.
     streams: BTreeMap<(Flow, bool), Instant>,
-    intruder: Attacker,
+    attacker: Attacker,
     queue: BTreeMap<(Instant, u64), SimEvent>,
     next: u64,
     tokens: u64,
-    /// BYEs that the exchange sent.
-    goodbyes: u64,
+    /// BYEs that the switch sent.
+    byes_sent: u64,
     closed: bool,
-    /// Nothing jumps about that would make bindings unsure.
+    /// False once the wall clock has jumped: binding expiry is then not checked.
     steady_clock: bool,
     oracle: Oracle,
-    story: EventLog,
+    log: EventLog,
     out: Vec<Output>,
 }
 
-/// Nothing of one day lasts longer than this: the longest call and every timer.
-const LONGEST: Duration = Duration::from_secs(5 * 3600);
+/// Limit of simulated time: longer than the longest call and every timer.
+const TIME_LIMIT: Duration = Duration::from_secs(5 * 3600);
 /// 2025-01-15 10:30 UTC.
-const MORNING: i64 = 1_736_937_000_000_000;
+const WALL_START: i64 = 1_736_937_000_000_000;
 
 fn server() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 5060)
 }
 
-/// Where the intruder lives.
-const INTRUDER: u8 = 66;
+/// Last octet of the attacker's address.
+const ATTACKER: u8 = 66;
 
 impl World {
-    /// Play one day.
+    /// Run one seed.
     pub fn run(seed: u64) -> Outcome {
-        World::watch(seed, 150)
+        World::run_with_log(seed, 150)
     }
 
-    /// Play one day and keep so many of its last steps.
-    pub fn watch(seed: u64, kept: usize) -> Outcome {
+    /// Run one seed and keep `kept` steps of its log.
+    pub fn run_with_log(seed: u64, kept: usize) -> Outcome {
         let mut world = World::new(seed, kept);
-        let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
-        if let Err(panic) = lived {
+        let result = catch_unwind(AssertUnwindSafe(|| world.run_to_end()));
+        if let Err(panic) = result {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            world.oracle.broken(format!("panic: {}", text.unwrap_or_default()));
+            world.oracle.violation(format!("panic: {}", text.unwrap_or_default()));
         }
         Outcome {
             seed,
-            trace: world.story.trace(),
-            broken: world.oracle.verdict().to_vec(),
-            story: world.story.tell(),
+            trace: world.log.trace(),
+            violations: world.oracle.violations().to_vec(),
+            log: world.log.lines(),
             tally: world.oracle.tally.clone(),
         }
     }
 
     fn new(seed: u64, kept: usize) -> World {
         let mut rng = Rng::from_number(seed);
-        let weather = NetworkConditions::of(&mut rng);
+        let network = NetworkConditions::of(&mut rng);
         let listeners =
             [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, address: server() });
         let config = Config {
@@ -166,37 +166,40 @@ impl World {
         let mut phones = Vec::new();
         for n in 0..2 + rng.below(4) as usize {
             let transport = if rng.odds(20) { Transport::Tcp } else { Transport::Udp };
-            let habits = PhoneProfile::of(&mut rng);
-            let mut phone = Phone::new(Office::account(n), peer(10 + n as u8), transport, habits, rng.fork());
-            phone.contacts = Office::numbers();
+            let profile = PhoneProfile::of(&mut rng);
+            let mut phone = Phone::new(Site::account(n), peer(10 + n as u8), transport, profile, rng.fork());
+            phone.contacts = Site::numbers();
             phones.push(phone);
         }
-        let (mut office, mut trunks) = (Office::new(), Vec::new());
+        let (mut site, mut trunks) = (Site::new(), Vec::new());
         if seed & CARRIERS != 0 {
             phones.iter_mut().for_each(|phone| phone.contacts = carriers::numbers());
             phones.extend(carriers::peers(&mut rng));
             trunks = carriers::trunks(&mut rng);
             for trunk in &trunks {
-                office.directory.apply(Change::Trunk(Box::new(trunk.clone())));
+                site.directory.apply(Change::Trunk(Box::new(trunk.clone())));
             }
         }
         let mut disk = Disk::default();
         if seed & CROWD != 0 {
-            crowd::move_in(&mut office.directory);
-            crowd::bindings(Timestamp::from_micros(MORNING)).for_each(|record| disk.write(record));
-            phones.iter_mut().filter(|phone| !phone.carrier).for_each(|p| p.contacts.extend(Office::codes()));
+            crowd::add_extensions(&mut site.directory);
+            crowd::bindings(Timestamp::from_micros(WALL_START)).for_each(|record| disk.write(record));
+            phones
+                .iter_mut()
+                .filter(|phone| !phone.carrier)
+                .for_each(|p| p.contacts.extend(Site::feature_codes()));
         }
         World {
             seed,
             now: Instant::ZERO,
             wall_offset: 0,
-            weather,
+            network,
             config,
             switch: None,
-            life: 0,
+            epoch: 0,
             listening: false,
-            doomed: false,
-            office,
+            crash_pending: false,
+            site,
             trunks,
             disk,
             worker: Worker::default(),
@@ -205,71 +208,71 @@ impl World {
             flows: (0..phones.len() as u32).map(|number| Flow { epoch: 0, number: number + 1 }).collect(),
             phones,
             streams: BTreeMap::new(),
-            intruder: Attacker::new(peer(INTRUDER), rng.fork()),
+            attacker: Attacker::new(peer(ATTACKER), rng.fork()),
             queue: BTreeMap::new(),
             next: 0,
             tokens: 0,
-            goodbyes: 0,
+            byes_sent: 0,
             closed: false,
             steady_clock: true,
             oracle: Oracle::default(),
-            story: EventLog::new(kept),
+            log: EventLog::new(kept),
             out: Vec::new(),
             rng,
         }
     }
 
     fn now(&self) -> Now {
-        let wall = Timestamp::from_micros(MORNING + self.wall_offset + self.now.as_micros() as i64);
+        let wall = Timestamp::from_micros(WALL_START + self.wall_offset + self.now.as_micros() as i64);
         Now { instant: self.now, wall }
     }
 
-    fn plan(&mut self, due: Instant, happening: SimEvent) {
+    fn schedule_at(&mut self, due: Instant, event: SimEvent) {
         self.next += 1;
-        self.queue.insert((due, self.next), happening);
+        self.queue.insert((due, self.next), event);
     }
 
-    /// Plan something for some time in a span of milliseconds from now.
-    fn soon(&mut self, from: u64, to: u64, happening: SimEvent) {
+    /// Schedule an event at a random time within a range of milliseconds from now.
+    fn schedule_within(&mut self, from: u64, to: u64, event: SimEvent) {
         let due = self.now + self.rng.millis(from, to);
-        self.plan(due, happening);
+        self.schedule_at(due, event);
     }
 
     fn note(&mut self, text: String) {
-        self.story.note(self.now, text);
+        self.log.note(self.now, text);
     }
 
-    /// The day's script: what is certain to happen, and some of what is not.
-    fn script(&mut self) {
-        let day = 1000 * (120 + self.rng.below(400));
-        self.soon(0, 0, SimEvent::Restart);
+    /// Schedule the events of the run: the fixed ones, and a random selection of the others.
+    fn schedule_run(&mut self) {
+        let duration_ms = 1000 * (120 + self.rng.below(400));
+        self.schedule_within(0, 0, SimEvent::Restart);
         for n in 0..self.phones.len() {
-            self.soon(0, 10_000, SimEvent::Wake(n));
+            self.schedule_within(0, 10_000, SimEvent::PowerOn(n));
             if self.rng.odds(25) {
-                self.soon(20_000, day, SimEvent::Vanish(n));
+                self.schedule_within(20_000, duration_ms, SimEvent::PowerOff(n));
             }
         }
         for _ in 0..*self.rng.pick(&[0, 0, 1, 1, 3]) {
-            self.soon(10_000, day, SimEvent::Crash);
+            self.schedule_within(10_000, duration_ms, SimEvent::Crash);
         }
         for _ in 0..*self.rng.pick(&[0, 0, 0, 2, 5]) {
-            self.soon(10_000, day, SimEvent::AdminChange);
+            self.schedule_within(10_000, duration_ms, SimEvent::AdminChange);
         }
         for _ in 0..*self.rng.pick(&[0, 0, 0, 0, 2]) {
-            self.soon(10_000, day, SimEvent::WallJump);
+            self.schedule_within(10_000, duration_ms, SimEvent::WallJump);
         }
         if self.rng.odds(40) {
-            self.soon(0, 20_000, SimEvent::Intrude);
+            self.schedule_within(0, 20_000, SimEvent::AttackerSends);
         }
-        self.soon(500, 10_000, SimEvent::Ask);
+        self.schedule_within(500, 10_000, SimEvent::UserAction);
         if self.seed & CROWD != 0 {
-            self.soon(2_000, 2_000, SimEvent::CrowdCalls);
+            self.schedule_within(2_000, 2_000, SimEvent::CrowdCalls);
         }
-        self.soon(day, day, SimEvent::Closing);
+        self.schedule_within(duration_ms, duration_ms, SimEvent::EndOfRun);
     }
 
-    fn live(&mut self) {
-        self.script();
+    fn run_to_end(&mut self) {
+        self.schedule_run();
         let mut spins = 0u32;
         loop {
             let planned = self.queue.first_key_value().map(|((due, _), _)| *due);
@@ -278,72 +281,76 @@ impl World {
                 (0..self.phones.len()).filter_map(|n| self.phones[n].deadline().map(|due| (due, n))).min();
             let next = [planned, tick, phone.map(|(due, _)| due)].into_iter().flatten().min();
             let Some(due) = next else { break };
-            if due > Instant::ZERO + LONGEST {
-                self.oracle
-                    .broken(format!("does not come to rest: {:?}", self.switch.as_ref().map(Switch::counts)));
+            if due > Instant::ZERO + TIME_LIMIT {
+                self.oracle.violation(format!(
+                    "state is left at the time limit: {:?}",
+                    self.switch.as_ref().map(Switch::counts)
+                ));
                 return;
             }
             spins = if due > self.now { 0 } else { spins + 1 };
             if spins > 20_000 {
-                return self.oracle.broken("spins without time going on");
+                return self.oracle.violation("20,000 events without progress of time");
             }
             self.now = self.now.max(due);
             if planned == Some(due) {
-                if let Some((_, happening)) = self.queue.pop_first() {
-                    self.happen(happening);
+                if let Some((_, event)) = self.queue.pop_first() {
+                    self.on_event(event);
                 }
             } else if tick == Some(due) {
                 self.feed(Input::Tick);
             } else if let Some((_, n)) = phone {
                 let mut said = PhoneOutput::default();
                 self.phones[n].tick(self.now, &mut said);
-                self.say(n, said);
+                self.send_from_phone(n, said);
             }
-            if self.oracle.verdict().len() >= 20 {
+            if self.oracle.violations().len() >= 20 {
                 return;
             }
         }
-        let census = self.switch.as_ref().map_or([0; 4], Switch::counts);
+        let counts = self.switch.as_ref().map_or([0; 4], Switch::counts);
         let live_calls = self.phones.iter().map(Phone::live_calls).sum();
-        self.oracle.at_rest(census, self.worker.streams(), live_calls);
+        self.oracle.check_at_rest(counts, self.worker.streams(), live_calls);
     }
 
-    fn happen(&mut self, happening: SimEvent) {
-        match happening {
-            SimEvent::ToSwitch(hop, bytes) => self.deliver(hop, bytes),
-            SimEvent::ToPeer(hop, bytes) => self.arrive(hop, &bytes),
-            SimEvent::FromMedia(life, event) if life == self.life => self.feed(Input::Media(event)),
-            SimEvent::Listening(life, open) if life == self.life => {
+    fn on_event(&mut self, event: SimEvent) {
+        match event {
+            SimEvent::ToSwitch(hop, bytes) => self.deliver_to_switch(hop, bytes),
+            SimEvent::ToPeer(hop, bytes) => self.deliver_to_peer(hop, &bytes),
+            SimEvent::FromMedia(epoch, event) if epoch == self.epoch => self.feed(Input::Media(event)),
+            SimEvent::Listening(epoch, open) if epoch == self.epoch => {
                 self.listening = open;
                 self.note(format!("listening: {open}"));
                 self.feed(Input::Listening(open));
             }
-            SimEvent::Set(life, token, change, done) if life == self.life => self.set(token, &change, done),
-            SimEvent::Unreachable(life, hop) if life == self.life => self.feed(Input::Unreachable(hop)),
-            SimEvent::FlowClosed(life, flow) if life == self.life => self.feed(Input::FlowClosed(flow)),
-            // From a process that is no more.
+            SimEvent::SettingStored(epoch, token, change, done) if epoch == self.epoch => {
+                self.on_setting_stored(token, &change, done);
+            }
+            SimEvent::Unreachable(epoch, hop) if epoch == self.epoch => self.feed(Input::Unreachable(hop)),
+            SimEvent::FlowClosed(epoch, flow) if epoch == self.epoch => self.feed(Input::FlowClosed(flow)),
+            // From a process that has crashed.
             SimEvent::FromMedia(..)
-            | SimEvent::Set(..)
+            | SimEvent::SettingStored(..)
             | SimEvent::Listening(..)
             | SimEvent::Unreachable(..)
             | SimEvent::FlowClosed(..) => {}
             SimEvent::Crash => self.crash(),
             SimEvent::Restart => self.restart(),
-            SimEvent::Vanish(n) => self.vanish(n),
-            SimEvent::Wake(n) => self.wake(n),
-            SimEvent::Ask => self.ask(),
+            SimEvent::PowerOff(n) => self.power_off(n),
+            SimEvent::PowerOn(n) => self.power_on(n),
+            SimEvent::UserAction => self.user_action(),
             SimEvent::CrowdCalls => {
-                for wish in crowd::calls() {
-                    self.command(wish);
+                for originate in crowd::calls() {
+                    self.command(originate);
                 }
             }
-            SimEvent::StartAgain => self.start_again(),
-            SimEvent::Unplug => self.unplug(),
-            SimEvent::AdminChange => self.meddle(),
-            SimEvent::WallJump => self.jump(),
-            SimEvent::Intrude => self.intrude(),
-            SimEvent::Forgotten(life, call, legs) => self.check_forgotten(life, &call, &legs),
-            SimEvent::Closing => self.close(),
+            SimEvent::StartSwitch => self.start_switch(),
+            SimEvent::RemoveTrunks => self.remove_trunks(),
+            SimEvent::AdminChange => self.admin_change(),
+            SimEvent::WallJump => self.jump_wall_clock(),
+            SimEvent::AttackerSends => self.attacker_sends(),
+            SimEvent::CheckEnded(epoch, call, legs) => self.check_ended(epoch, &call, &legs),
+            SimEvent::EndOfRun => self.end_run(),
         }
     }
 }

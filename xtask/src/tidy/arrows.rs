@@ -1,4 +1,4 @@
-//! Arrows only run down: which crate of the house may depend on which.
+//! Dependency rules: which crate of the workspace may depend on which.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Fault;
 
-/// Each crate with the crates of the house that it may name, whatever the kind of dependency.
+/// Each crate with the workspace crates that it may name, in any kind of dependency.
 ///
 /// `sip`, `media` and `model` do not know each other: SIP carries SDP as bytes, media knows no SIP, the model knows neither.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Libraries that bring a socket, a clock, a thread or a database: the pure crates stay without them.
+/// Libraries with sockets, clocks, threads or databases: forbidden in the pure crates.
 const IMPURE: &[&str] = &[
     "tokio",
     "mio",
@@ -51,14 +51,14 @@ const IMPURE: &[&str] = &[
 ];
 const PURE: &[&str] = &["base", "sip", "media", "model", "switch"];
 
-/// A crate of the house and what it depends on.
+/// A workspace crate and its dependencies.
 pub(super) struct Crate {
     name: String,
-    needs: Vec<Need>,
+    dependencies: Vec<Dependency>,
 }
 
-/// One dependency; crates of the house go by their short names.
-struct Need {
+/// One dependency. Workspace crates have their short names.
+struct Dependency {
     name: String,
     kind: Kind,
 }
@@ -80,7 +80,7 @@ impl Kind {
     }
 }
 
-/// Reads the workspace through `cargo metadata`; without dependencies of dependencies it needs no network.
+/// Read the workspace from `cargo metadata`, without transitive dependencies, so that no network is needed.
 pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Crate>> {
     let output = Command::new("cargo")
         .args(["metadata", "--format-version", "1", "--no-deps"])
@@ -99,21 +99,21 @@ fn parse(metadata: &Value) -> anyhow::Result<Vec<Crate>> {
         .iter()
         .map(|package| Crate {
             name: short(package["name"].as_str().unwrap_or_default()),
-            needs: package["dependencies"].as_array().into_iter().flatten().map(need).collect(),
+            dependencies: package["dependencies"].as_array().into_iter().flatten().map(dependency).collect(),
         })
         .collect())
 }
 
-fn need(dependency: &Value) -> Need {
+fn dependency(dependency: &Value) -> Dependency {
     let name = dependency["name"].as_str().unwrap_or_default();
     let kind = match dependency["kind"].as_str() {
         Some("dev") => Kind::Dev,
         Some("build") => Kind::Build,
         _ => Kind::Normal,
     };
-    // Only a crate with a path is one of ours: crates.io has a `base` too.
+    // Only a crate with a path is ours: crates.io has a `base` too.
     let name = if dependency["path"].is_string() { short(name) } else { format!("crates.io/{name}") };
-    Need { name, kind }
+    Dependency { name, kind }
 }
 
 fn short(package: &str) -> String {
@@ -128,23 +128,30 @@ fn check_one(one: &Crate) -> Vec<Fault> {
     let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == one.name) else {
         return vec![Fault::of(
             "Cargo.toml",
-            format!("crate {} has no place in the plan of the house", one.name),
+            format!("crate {} is not in the table of allowed dependencies", one.name),
         )];
     };
     let mut faults = Vec::new();
-    for need in &one.needs {
-        let wide = one.name == "e2e" && need.kind == Kind::Dev;
-        let says = match need.name.strip_prefix("crates.io/") {
+    for dependency in &one.dependencies {
+        let wide = one.name == "e2e" && dependency.kind == Kind::Dev;
+        let message = match dependency.name.strip_prefix("crates.io/") {
             Some(name)
-                if PURE.contains(&one.name.as_str()) && need.kind != Kind::Dev && IMPURE.contains(&name) =>
+                if PURE.contains(&one.name.as_str())
+                    && dependency.kind != Kind::Dev
+                    && IMPURE.contains(&name) =>
             {
-                format!("{} is pure and {} {name}", one.name, need.kind.word())
+                format!("{} is pure and {} {name}", one.name, dependency.kind.word())
             }
             Some(_) => continue,
-            None if wide || allowed.contains(&need.name.as_str()) => continue,
-            None => format!("{} {} {}: that arrow does not run down", one.name, need.kind.word(), need.name),
+            None if wide || allowed.contains(&dependency.name.as_str()) => continue,
+            None => format!(
+                "{} {} {}: that arrow does not run down",
+                one.name,
+                dependency.kind.word(),
+                dependency.name
+            ),
         };
-        faults.push(Fault::of(&format!("crates/{}/Cargo.toml", one.name), says));
+        faults.push(Fault::of(&format!("crates/{}/Cargo.toml", one.name), message));
     }
     faults
 }

@@ -1,4 +1,4 @@
-//! Every input of `docs/field-cases.md` names a test that exists and holds its right value.
+//! Every input in `docs/field-cases.md` names an existing test, or says what is missing.
 
 use super::{Fault, File, seeds};
 
@@ -6,7 +6,7 @@ const PAGE: &str = "docs/field-cases.md";
 
 pub(super) fn check(files: &[File]) -> Vec<Fault> {
     let Some(page) = files.iter().find(|file| file.path == PAGE) else {
-        return vec![Fault::of(PAGE, "is not there")];
+        return vec![Fault::of(PAGE, "does not exist")];
     };
     let mut faults = Vec::new();
     for (number, line) in page.text.lines().enumerate() {

@@ -1,11 +1,11 @@
-//! What a page links to is there: files and folders of the tree, and headings of its pages.
+//! Links in pages point to existing files, folders and headings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pages::{self, is_page};
 use super::{Fault, File};
 
-/// `paths` are all files of the tree, those without text included.
+/// `paths`: all files of the tree, including binary ones.
 pub(super) fn check(files: &[File], paths: &[String]) -> Vec<Fault> {
     let paths: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
     let pages: Vec<&File> = files.iter().filter(|file| is_page(&file.path)).collect();
@@ -45,7 +45,7 @@ fn broken(
     }
 }
 
-/// A path from the root of the tree; `None` where it would lie outside.
+/// A path relative to the root of the tree; `None` if it lies outside.
 fn resolve(page: &str, target: &str) -> Option<String> {
     if target.is_empty() {
         return Some(page.to_owned());
@@ -65,7 +65,7 @@ fn resolve(page: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// The targets of `[text](target)` outside of code, with their lines.
+/// Targets of `[text](target)` outside of code, with their line numbers.
 fn links(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in pages::prose(text) {
@@ -81,12 +81,13 @@ fn links(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// A line without what stands between backquotes.
+/// A line without its code spans.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join("")
 }
 
-/// The names that GitHub gives to headings: lower case, blanks are dashes, other signs are gone, and a number follows where one is there already.
+/// Heading anchors as GitHub makes them: lower case, spaces become dashes, other punctuation is removed, and a number is appended to a repeated
+/// name.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (_, line) in pages::prose(text) {

@@ -1,6 +1,6 @@
-//! The rules of the tree, checked: what may depend on what, which words may stand where, how long a file may grow, which tests pages name.
+//! Rules of the tree: dependencies, forbidden and retired words, file sizes, links, and the tests that pages name.
 //!
-//! Each rule is a function from the tree's files (or crates) to faults, so that a rule is tested on a tree of three lines.
+//! Each rule is a function from the tree's files (or crates) to faults, so that it can be tested on a tree of three lines.
 
 mod arrows;
 mod field_cases;
@@ -8,9 +8,11 @@ mod links;
 mod names;
 mod pages;
 mod purity;
+mod retired;
 mod rust;
 mod seeds;
 mod size;
+mod switch_impls;
 mod test_files;
 mod words;
 
@@ -19,26 +21,26 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail};
 
-/// One text file of the tree, by its path from the root.
+/// A text file of the tree; `path` is relative to its root.
 pub(crate) struct File {
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
-/// Something that stands where it must not.
+/// A violation of a rule: `path:line` or a path, and a sentence.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fault {
     pub(crate) place: String,
-    pub(crate) says: String,
+    pub(crate) message: String,
 }
 
 impl Fault {
-    fn at(path: &str, line: usize, says: impl Into<String>) -> Self {
-        Self { place: format!("{path}:{line}"), says: says.into() }
+    fn at(path: &str, line: usize, message: impl Into<String>) -> Self {
+        Self { place: format!("{path}:{line}"), message: message.into() }
     }
 
-    fn of(path: &str, says: impl Into<String>) -> Self {
-        Self { place: path.to_owned(), says: says.into() }
+    fn of(path: &str, message: impl Into<String>) -> Self {
+        Self { place: path.to_owned(), message: message.into() }
     }
 }
 
@@ -51,24 +53,25 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     faults.extend(pages::check(&files));
     faults.extend(field_cases::check(&files));
     faults.extend(test_files::check(&files));
+    faults.extend(switch_impls::check(&files));
     faults.extend(files.iter().flat_map(|file| {
-        let rules = [purity::check, rust::check, size::check, names::check, words::check];
+        let rules = [purity::check, rust::check, size::check, names::check, retired::check, words::check];
         rules.into_iter().flat_map(move |rule| rule(file))
     }));
     faults.sort();
     faults.dedup();
     for fault in &faults {
-        println!("{}: {}", fault.place, fault.says);
+        println!("{}: {}", fault.place, fault.message);
     }
     if faults.is_empty() {
-        println!("tidy: {} files and {} crates, nothing to say", files.len(), crates.len());
+        println!("tidy: {} files and {} crates, no faults", files.len(), crates.len());
         return Ok(ExitCode::SUCCESS);
     }
     println!("tidy: {} faults", faults.len());
     Ok(ExitCode::FAILURE)
 }
 
-/// Every text file that is tracked, or would be with the next `git add`; and the paths of all files.
+/// All text files that are tracked or not ignored, and the paths of all files.
 fn files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -83,7 +86,7 @@ fn files(root: &Path) -> anyhow::Result<(Vec<File>, Vec<String>)> {
         if !path.is_empty() && root.join(path).exists() {
             paths.push(path.to_owned());
         }
-        // A file deleted in the work tree is still listed; what is not text has nothing to say.
+        // A file that was deleted in the work tree is still listed. Binary files are not checked.
         if let Ok(text) = std::fs::read_to_string(root.join(path))
             && !path.is_empty()
         {

@@ -1,15 +1,17 @@
-//! No hall where anything may be put: a file or folder is named after what it holds.
+//! No catch-all names: a file or folder is named after its content.
 
 use super::{Fault, File};
 
-const HALLS: &[&str] = &["common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"];
+const CATCH_ALL_NAMES: &[&str] =
+    &["common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"];
 
 pub(super) fn check(file: &File) -> Vec<Fault> {
-    let hall = file.path.split('/').find(|part| {
+    let catch_all = file.path.split('/').find(|part| {
         let stem = part.split('.').next().unwrap_or(part).to_ascii_lowercase();
-        stem.split(['_', '-']).any(|word| HALLS.contains(&word))
+        stem.split(['_', '-']).any(|word| CATCH_ALL_NAMES.contains(&word))
     });
-    hall.map(|part| Fault::of(&file.path, format!("`{part}` says nothing: name what is inside")))
+    catch_all
+        .map(|part| Fault::of(&file.path, format!("`{part}` is a catch-all name: name the content")))
         .into_iter()
         .collect()
 }
@@ -20,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halls_are_found_as_file_as_folder_and_as_part_of_a_name() {
+    fn catch_all_names_are_found_in_files_folders_and_parts_of_names() {
         for path in
             ["crates/sip/src/utils.rs", "e2e/tests/common/mod.rs", "web/src/call-manager.ts", "x/Helper.rs"]
         {

@@ -1,17 +1,17 @@
-//! Pages in Markdown: their prose, their blocks of code, and that each how-to page has its pair in the other language.
+//! Markdown pages: prose, code blocks, and the pair of each how-to page in the other language.
 
 use super::{Fault, File};
 
-/// Where the how-to pages are, and where their translations.
+/// Folder of the English how-to pages; the other one has their translations.
 const ENGLISH: &str = "docs/how-to/";
 const SPANISH: &str = "docs/es/";
 
-/// A block of code between fences.
+/// A fenced code block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Block<'t> {
-    /// The line of its opening fence.
+    /// Line number of the opening fence.
     pub(super) line: usize,
-    /// What stands behind the opening fence.
+    /// Info string of the opening fence.
     pub(super) info: &'t str,
     pub(super) lines: Vec<&'t str>,
 }
@@ -20,7 +20,7 @@ pub(super) fn is_page(path: &str) -> bool {
     path.rsplit('.').next() == Some("md")
 }
 
-/// The lines of a page that are not code, with their numbers.
+/// Lines outside of code blocks, with their numbers.
 pub(super) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut code = false;
     text.lines().enumerate().filter_map(move |(number, line)| {
@@ -47,7 +47,7 @@ pub(super) fn blocks(text: &str) -> Vec<Block<'_>> {
     found
 }
 
-/// Each how-to page is there in both languages, the two name each other, and a reader of either is told the same commands.
+/// Each how-to page exists in both languages, the two link to each other, and their commands are equal.
 pub(super) fn check(files: &[File]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for page in files.iter().filter(|file| is_page(&file.path)) {
@@ -77,22 +77,22 @@ fn differences(page: &File, translation: &File) -> Option<Fault> {
         language(one) != language(other) || commands(one) != commands(other)
     };
     if let Some((one, other)) = ours.iter().zip(&theirs).find(differ) {
-        let says = format!(
-            "this block differs from the one in {}:{} in more than comments",
+        let message = format!(
+            "this block differs from the one in {}:{} in more than its comments",
             translation.path, other.line
         );
-        return Some(Fault::at(&page.path, one.line, says));
+        return Some(Fault::at(&page.path, one.line, message));
     }
-    let says = format!("has {} blocks of code, and {} has {}", ours.len(), translation.path, theirs.len());
-    (ours.len() != theirs.len()).then(|| Fault::of(&page.path, says))
+    let message = format!("has {} blocks of code, and {} has {}", ours.len(), translation.path, theirs.len());
+    (ours.len() != theirs.len()).then(|| Fault::of(&page.path, message))
 }
 
-/// The language of a block, and whether it is run by a test: the reason why not is prose.
+/// Info string of a block up to `:`. The reason after `no-test:` is prose and may differ.
 fn language<'t>(block: &Block<'t>) -> &'t str {
     block.info.split(':').next().unwrap_or_default()
 }
 
-/// What a block says to a machine: comments are for people. A sign of a comment counts at the beginning of a line and after a blank.
+/// The commands of a block without comments. A comment starts at the beginning of a line or after a blank.
 fn commands(block: &Block<'_>) -> Vec<String> {
     let sign = match block.info.split([' ', ':']).next().unwrap_or_default() {
         "sh" | "toml" | "python" | "ini" | "nginx" => "#",

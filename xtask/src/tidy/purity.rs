@@ -1,19 +1,19 @@
-//! The pure crates have no sockets, clocks, threads or environment: time and chance come as arguments.
+//! The pure crates have no sockets, clocks, threads or environment: time and random numbers are arguments.
 
 use super::rust::{above_tests, code_of};
 use super::{Fault, File};
 
 const PURE: &[&str] = &["base", "sip", "media", "model", "switch"];
 
-/// Each word with what to write in its place.
+/// Forbidden words, each with its replacement.
 const BANNED: &[(&str, &str)] = &[
     ("tokio", "no runtime here; the shell performs effects"),
-    ("async fn", "a pure crate never waits"),
+    ("async fn", "a pure crate does not wait"),
     ("UdpSocket", "the shell owns sockets"),
     ("TcpStream", "the shell owns sockets"),
     ("TcpListener", "the shell owns sockets"),
     ("UnixStream", "the shell owns sockets"),
-    ("ToSocketAddrs", "names are questions to the shell"),
+    ("ToSocketAddrs", "the shell resolves names"),
     ("Instant::now", "time is an argument: take `base::Now`"),
     ("SystemTime", "time is an argument: take `base::Now`"),
     ("Zoned::now", "time is an argument: take `base::Now`"),
@@ -22,12 +22,12 @@ const BANNED: &[(&str, &str)] = &[
     ("std::thread", "one owner, one loop: no threads here"),
     ("thread::spawn", "one owner, one loop: no threads here"),
     ("thread::sleep", "nothing here may block"),
-    ("thread_rng", "chance is an argument: take `base::Chance`"),
-    ("rand::rng", "chance is an argument: take `base::Chance`"),
-    ("OsRng", "chance is an argument: take `base::Chance`"),
-    ("SysRng", "chance is an argument: take `base::Chance`"),
-    ("getrandom", "chance is an argument: take `base::Chance`"),
-    ("RandomState", "a hash key is chance: take `base::KeyedMap`"),
+    ("thread_rng", "random numbers are an argument: take `base::Rng`"),
+    ("rand::rng", "random numbers are an argument: take `base::Rng`"),
+    ("OsRng", "random numbers are an argument: take `base::Rng`"),
+    ("SysRng", "random numbers are an argument: take `base::Rng`"),
+    ("getrandom", "random numbers are an argument: take `base::Rng`"),
+    ("RandomState", "a random hash key: take `base::KeyedMap`"),
     ("std::env", "configuration is an argument"),
     ("env::var", "configuration is an argument"),
     ("std::fs", "files belong to the shell"),
@@ -46,7 +46,7 @@ pub(super) fn check(file: &File) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (number, line) in code.lines().enumerate() {
         for (word, why) in BANNED {
-            if says(line, word) {
+            if contains_word(line, word) {
                 faults.push(Fault::at(&file.path, number + 1, format!("`{word}` in a pure crate: {why}")));
             }
         }
@@ -54,8 +54,8 @@ pub(super) fn check(file: &File) -> Vec<Fault> {
     faults
 }
 
-/// Whether `line` has `word` with no letter grown on to either end.
-fn says(line: &str, word: &str) -> bool {
+/// Whether `line` contains `word` as a whole word.
+fn contains_word(line: &str, word: &str) -> bool {
     let grown = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(
                 check(&file("crates/sip/src/a.rs", line))
                     .iter()
-                    .filter(|f| !f.says.is_empty())
+                    .filter(|f| !f.message.is_empty())
                     .count()
                     .min(1),
                 1,

@@ -1,4 +1,4 @@
-//! Every Rust file opens with the sentence that says what it is for.
+//! Every Rust file starts with a `//!` sentence; and helpers that separate code from comments and tests.
 
 use super::{Fault, File};
 
@@ -6,15 +6,15 @@ pub(super) fn check(file: &File) -> Vec<Fault> {
     if file.path.rsplit('.').next() != Some("rs") {
         return Vec::new();
     }
-    // Attributes and a shebang may stand above; code may not.
+    // Attributes and a shebang may precede it.
     let head = file.text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!"));
     match head {
         Some(line) if line.starts_with("//! ") => Vec::new(),
-        _ => vec![Fault::at(&file.path, 1, "opens without a `//!` sentence")],
+        _ => vec![Fault::at(&file.path, 1, "does not start with a `//!` sentence")],
     }
 }
 
-/// Code alone: comments and the insides of literals become spaces, line breaks stay.
+/// The code alone: comments and literals are replaced by spaces, line breaks are kept.
 pub(super) fn code_of(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
@@ -42,7 +42,7 @@ pub(super) fn code_of(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The part of a file above the module of tests at its bottom.
+/// The part of a file above its test module.
 pub(super) fn above_tests(text: &str) -> &str {
     let mut from = 0;
     while let Some(found) = text[from..].find("\n#[cfg(test)]") {
@@ -116,7 +116,7 @@ fn raw_string_end(bytes: &[u8], at: usize) -> Option<usize> {
     Some(found.map_or(bytes.len(), |n| body + n + close.len()))
 }
 
-/// A lifetime looks like the start of a character; it has no closing quote after one character.
+/// A lifetime starts like a character literal, but has no closing quote after one character.
 fn char_end(bytes: &[u8], at: usize) -> Option<usize> {
     if bytes.get(at + 1) == Some(&b'\\') {
         let close = bytes[at + 3..].iter().take(12).position(|byte| *byte == b'\'')?;
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_opens_with_its_sentence() {
+    fn a_file_starts_with_a_module_doc() {
         assert!(check(&file("a.rs", "//! Adds.\nfn f() {}")).is_empty());
         assert!(check(&file("a.rs", "#![no_main]\n//! Adds.\n")).is_empty());
         assert_eq!(check(&file("a.rs", "fn f() {}")).len(), 1);

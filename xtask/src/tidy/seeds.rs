@@ -1,19 +1,19 @@
-//! Every row of the requirements stands in `docs/seeds.md`, with a test that exists or with what is not yet there.
+//! Every requirement has a row in `docs/seeds.md`, with an existing test or with `not yet:`.
 
 use super::{Fault, File};
 
 const PAGE: &str = "docs/seeds.md";
-/// Rows of the requirements: S1 to this one.
+/// The requirements are S1 to this one.
 const ROWS: usize = 194;
 
 pub(super) fn check(files: &[File]) -> Vec<Fault> {
     let Some(page) = files.iter().find(|file| file.path == PAGE) else {
-        return vec![Fault::of(PAGE, "is not there")];
+        return vec![Fault::of(PAGE, "does not exist")];
     };
     let mut faults = Vec::new();
     let mut next = 1;
     for (number, line) in page.text.lines().enumerate() {
-        let mut fault = |says: String| faults.push(Fault::at(PAGE, number + 1, says));
+        let mut fault = |message: String| faults.push(Fault::at(PAGE, number + 1, message));
         let Some(rest) = line.strip_prefix("| S") else { continue };
         let mut cells = rest.split(" | ");
         let row = cells.next().and_then(|cell| cell.trim().parse::<usize>().ok());
@@ -37,7 +37,7 @@ pub(super) fn check(files: &[File]) -> Vec<Fault> {
     faults
 }
 
-/// `crates/sip/tests/uri.rs::no_bytes_make_a_uri_panic`
+/// Whether a test exists, e.g. `crates/sip/tests/uri.rs::no_bytes_make_a_uri_panic`.
 pub(super) fn exists(files: &[File], test: &str) -> bool {
     let Some((path, name)) = test.split_once("::") else { return false };
     files.iter().any(|file| file.path == path && file.text.contains(&format!("fn {name}(")))

@@ -1,4 +1,4 @@
-//! A file is one idea; nothing that is longer than 700 lines is.
+//! A file has at most 700 lines.
 
 use super::rust::above_tests;
 use super::{Fault, File};
@@ -14,7 +14,7 @@ pub(super) fn check(file: &File) -> Vec<Fault> {
     if lines <= MOST_LINES {
         return Vec::new();
     }
-    vec![Fault::of(&file.path, format!("{lines} lines; a file is one idea and ends before {MOST_LINES}"))]
+    vec![Fault::of(&file.path, format!("{lines} lines; at most {MOST_LINES} are allowed"))]
 }
 
 fn is_test(path: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Where a crate has one test binary, `tests/main.rs` names every file beside it: a file that nobody names would never run.
+//! In a crate with one test binary, `tests/main.rs` declares every file beside it; otherwise its tests would not run.
 
 use super::{Fault, File};
 
@@ -19,8 +19,8 @@ fn unnamed(files: &[File], main: &File) -> Vec<Fault> {
         let name = file.path.strip_prefix(folder).and_then(|rest| rest.strip_suffix(".rs"));
         name.is_some_and(|name| !name.contains('/') && name != "main" && !is_named(name))
     });
-    let says = format!("{} does not name it: its tests never run", main.path);
-    beside.map(|file| Fault::of(&file.path, says.clone())).collect()
+    let message = format!("{} does not declare it: its tests never run", main.path);
+    beside.map(|file| Fault::of(&file.path, message.clone())).collect()
 }
 
 #[cfg(test)]

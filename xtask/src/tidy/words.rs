@@ -1,42 +1,42 @@
-//! Words that must not be committed: promises to finish later, paths of one machine, and how the text came to be.
+//! Words that must not be committed: unfinished work, paths of one machine, and how the text was produced.
 
 use super::{Fault, File};
 
-/// Anywhere, as they stand. Written in two halves so that this file may hold them.
+/// Anywhere. Written in two halves so that this file may contain them.
 const TEXT: &[(&str, &str)] = &[
     (concat!("/wo", "rk/"), "a path of one machine"),
     (concat!("/ro", "ot/"), "a path of one machine"),
     (concat!("/home", "/user"), "a path of one machine"),
-    (concat!("Co-Authored", "-By"), "a file does not sign"),
-    (concat!("Generated ", "with"), "say what it is, not how it came to be"),
+    (concat!("Co-Authored", "-By"), "no signatures in files"),
+    (concat!("Generated ", "with"), "describe the content, not how it was produced"),
 ];
 
-/// As whole words, in this case only.
+/// Whole words, case-sensitive.
 const WORDS: &[(&str, &str)] = &[
-    (concat!("TO", "DO"), "finish it, or say in the limits that it is not there"),
-    (concat!("FIX", "ME"), "finish it, or say in the limits that it is not there"),
-    (concat!("XX", "X"), "finish it, or say in the limits that it is not there"),
-    (concat!("HA", "CK"), "say why it is so instead"),
+    (concat!("TO", "DO"), "finish it, or say in the limits that it does not exist"),
+    (concat!("FIX", "ME"), "finish it, or say in the limits that it does not exist"),
+    (concat!("XX", "X"), "finish it, or say in the limits that it does not exist"),
+    (concat!("HA", "CK"), "give the reason instead"),
 ];
 
-/// As whole words, in any case.
+/// Whole words in any case.
 const ANY_CASE: &[(&str, &str)] = &[
-    (concat!("cla", "ude"), "the project speaks of itself alone"),
-    (concat!("anth", "ropic"), "the project speaks of itself alone"),
-    (concat!("chat", "gpt"), "the project speaks of itself alone"),
-    (concat!("copi", "lot"), "the project speaks of itself alone"),
+    (concat!("cla", "ude"), "no names of tools or their makers"),
+    (concat!("anth", "ropic"), "no names of tools or their makers"),
+    (concat!("chat", "gpt"), "no names of tools or their makers"),
+    (concat!("copi", "lot"), "no names of tools or their makers"),
 ];
 
 /// In Rust code only.
 const CODE: &[(&str, &str)] = &[
-    (concat!("todo", "!("), "a stub is not done"),
-    (concat!("unimplemented", "!("), "a stub is not done"),
-    (concat!("#[ign", "ore"), "a test that does not run is not a test"),
-    (concat!("allow(dead", "_code)"), "what nobody calls can go"),
+    (concat!("todo", "!("), "no stubs"),
+    (concat!("unimplemented", "!("), "no stubs"),
+    (concat!("#[ign", "ore"), "no disabled tests"),
+    (concat!("allow(dead", "_code)"), "remove unused code"),
 ];
 
 pub(super) fn check(file: &File) -> Vec<Fault> {
-    // The lock file is cargo's text, licences are their authors'.
+    // The lock files are generated, and licences are not ours.
     let name = file.path.rsplit('/').next().unwrap_or(&file.path);
     if ["Cargo.lock", "package-lock.json"].contains(&name) || name.starts_with("LICENSE") {
         return Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn check(file: &File) -> Vec<Fault> {
             .chain(CODE.iter().filter(|(word, _)| rust && line.contains(word)));
         faults.extend(found.map(|(word, why)| Fault::at(&file.path, number + 1, format!("`{word}`: {why}"))));
         if numbered_issue(&lower) {
-            faults.push(Fault::at(&file.path, number + 1, "an issue's number: say the reason itself"));
+            faults.push(Fault::at(&file.path, number + 1, "an issue number: give the reason itself"));
         }
     }
     faults
@@ -67,7 +67,7 @@ fn whole(line: &str, word: &str) -> bool {
     })
 }
 
-/// The word and a number behind it: meaningless to a reader who has only the tree.
+/// `issue` followed by a number: useless to a reader who only has the tree.
 fn numbered_issue(lower: &str) -> bool {
     lower.match_indices("issue ").any(|(at, _)| {
         let rest = lower[at + 6..].trim_start_matches('#');
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promises_and_machine_paths_are_found() {
+    fn unfinished_work_and_machine_paths_are_found() {
         let later = concat!("// TO", "DO: later");
         assert_eq!(check(&file("a.rs", later)).len(), 1);
         assert_eq!(check(&file("a.md", concat!("see /wo", "rk/x"))).len(), 1);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_only_look_like_it_are_fine() {
+    fn words_that_only_contain_a_forbidden_one_are_accepted() {
         assert!(
             check(&file("a.md", "METODO todos CAxxxxxxxx, an issue of taste, framework/thing")).is_empty()
         );

@@ -1,4 +1,4 @@
-//! One end of a call: a socket that speaks 50 times a second, and hears with the kernel's time stamps.
+//! One leg of a call: a socket that sends 50 packets per second, and receives with the kernel's timestamps.
 
 use std::io;
 use std::mem;
@@ -8,10 +8,10 @@ use std::ptr;
 
 const MAGIC: [u8; 4] = *b"blst";
 const PACKET: usize = 172;
-/// Packets of one system call: usually there is one.
+/// Packets per system call: usually there is one.
 const AT_ONCE: usize = 3;
 
-/// See the module.
+/// State of a leg.
 pub struct Leg {
     socket: UdpSocket,
     port: u16,
@@ -20,23 +20,23 @@ pub struct Leg {
     sent: u32,
 }
 
-/// What arrived.
-pub enum Heard {
-    /// A packet of a leg of ours.
-    Voice {
-        /// Whose.
+/// A received packet.
+pub enum Received {
+    /// A packet of one of our legs.
+    Audio {
+        /// Index of the sending flow.
         flow: usize,
-        /// Its number, from 1.
+        /// Sequence number, from 1.
         number: u32,
-        /// How long it was on its way.
+        /// Transit time in nanoseconds.
         delay_ns: u64,
     },
-    /// Anything else.
+    /// Any other packet.
     Foreign,
 }
 
 impl Leg {
-    /// Bind `port` for the leg that speaks as `flow`.
+    /// Bind `port` for the leg that sends as `flow`.
     pub fn open(port: u16, flow: u32) -> io::Result<Leg> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?;
         socket.set_nonblocking(true)?;
@@ -53,12 +53,12 @@ impl Leg {
         Ok(Leg { socket, port, flow, to: None, sent: 0 })
     }
 
-    /// Where it listens.
+    /// Its local address.
     pub fn local(&self) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)
     }
 
-    /// Where it speaks to.
+    /// Set the destination.
     pub fn send_to(&mut self, to: SocketAddrV4) {
         // SAFETY: all zeros is a valid address of C.
         let mut raw: libc::sockaddr_in = unsafe { mem::zeroed() };
@@ -68,18 +68,18 @@ impl Leg {
         self.to = Some(raw);
     }
 
-    /// Whether it has someone to speak to.
-    pub fn speaks(&self) -> bool {
+    /// Whether it has a destination.
+    pub fn has_destination(&self) -> bool {
         self.to.is_some()
     }
 
-    /// How many packets it sent.
+    /// Number of packets sent.
     pub fn sent(&self) -> u32 {
         self.sent
     }
 
     /// Send the next packet.
-    pub fn speak(&mut self) {
+    pub fn send_next(&mut self) {
         let Some(to) = &self.to else { return };
         self.sent += 1;
         let number = self.sent;
@@ -93,15 +93,15 @@ impl Leg {
         packet[16..20].copy_from_slice(&self.flow.to_be_bytes());
         packet[20..24].copy_from_slice(&number.to_be_bytes());
         packet[24..32].copy_from_slice(&wall_ns().to_be_bytes());
-        // SAFETY: packet and address are on the stack with the lengths given. What cannot be sent counts as lost.
+        // SAFETY: packet and address are on the stack with the lengths given. A packet that cannot be sent counts as lost.
         unsafe {
             let (data, size) = (packet.as_ptr().cast(), mem::size_of::<libc::sockaddr_in>() as u32);
             libc::sendto(self.socket.as_raw_fd(), data, PACKET, 0, (&raw const *to).cast(), size);
         }
     }
 
-    /// Take what has arrived.
-    pub fn hear(&self, heard: &mut Vec<Heard>) {
+    /// Receive the packets that have arrived.
+    pub fn receive(&self, received: &mut Vec<Received>) {
         let mut buffers = [[0_u8; 512]; AT_ONCE];
         let mut controls = [[0_u64; 16]; AT_ONCE];
         // SAFETY: all zeros is a valid header; every header's pointers are to locals that outlive the calls.
@@ -122,7 +122,7 @@ impl Leg {
                 libc::recvmmsg(fd, headers.as_mut_ptr(), AT_ONCE as u32, flags, ptr::null_mut())
             };
             let got = usize::try_from(got).unwrap_or(0);
-            heard.extend((0..got).map(|n| {
+            received.extend((0..got).map(|n| {
                 let length = headers[n].msg_len as usize;
                 read(buffers[n].get(..length).unwrap_or_default(), stamp(&headers[n].msg_hdr))
             }));
@@ -133,9 +133,9 @@ impl Leg {
     }
 }
 
-/// When the kernel got a packet.
+/// The kernel's receive time of a packet.
 fn stamp(header: &libc::msghdr) -> Option<libc::timespec> {
-    // SAFETY: the kernel wrote the control messages that the header speaks of.
+    // SAFETY: the kernel wrote the control messages that the header points to.
     unsafe {
         let message = libc::CMSG_FIRSTHDR(header);
         let stamped = !message.is_null() && (*message).cmsg_type == libc::SO_TIMESTAMPNS;
@@ -143,21 +143,21 @@ fn stamp(header: &libc::msghdr) -> Option<libc::timespec> {
     }
 }
 
-fn read(packet: &[u8], stamp: Option<libc::timespec>) -> Heard {
+fn read(packet: &[u8], stamp: Option<libc::timespec>) -> Received {
     let arrived =
         stamp.map_or_else(wall_ns, |stamp| stamp.tv_sec as u64 * 1_000_000_000 + stamp.tv_nsec as u64);
     if packet.len() < 32 || packet[12..16] != MAGIC {
-        return Heard::Foreign;
+        return Received::Foreign;
     }
     let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
     let left = u64::from(word(24)) << 32 | u64::from(word(28));
-    Heard::Voice { flow: word(16) as usize, number: word(20), delay_ns: arrived.saturating_sub(left) }
+    Received::Audio { flow: word(16) as usize, number: word(20), delay_ns: arrived.saturating_sub(left) }
 }
 
-/// Two sockets a call are more than the usual thousand files.
+/// Two sockets per call exceed the usual limit of 1,024 files.
 pub fn raise_file_limit() {
     let wanted = libc::rlimit { rlim_cur: 65_536, rlim_max: 65_536 };
-    // SAFETY: the limit is on the stack. Without the right to raise it, opening fails later and says so.
+    // SAFETY: the limit is on the stack. Without permission to raise it, opening a socket fails later with an error.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) };
 }
 

@@ -1,4 +1,4 @@
-//! The few words of rtpengine's control protocol that set up a plain call and end it.
+//! The subset of rtpengine's control protocol that sets up and ends a plain call.
 
 use std::net::{SocketAddrV4, UdpSocket};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Talk to `address`.
+    /// Use the control socket at `address`.
     pub fn open(address: String) -> Result<Control, String> {
         let connect = || {
             let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -26,7 +26,7 @@ impl Control {
         Ok(Control { socket, run: std::process::id() })
     }
 
-    /// Offer `a`, answer with `b`; where each of them is to send.
+    /// Offer with `a`, answer with `b`. Returns the destinations of both.
     pub fn connect(
         &self,
         call: usize,
@@ -48,7 +48,7 @@ impl Control {
         Ok((for_a, for_b))
     }
 
-    /// Forget the call.
+    /// Delete the call.
     pub fn delete(&self, call: usize) {
         let id = text(&self.id(call));
         let words = format!("d7:command6:delete12:delete-delayi0e7:call-id{id}8:from-tag2:fae");
@@ -64,7 +64,7 @@ impl Control {
         let request = format!("{}{verb}{call} {words}", self.run);
         let mut buffer = [0; 8192];
         for _ in 0..25 {
-            // An error is that of the datagram before: it does not listen yet.
+            // The error belongs to the datagram before it: rtpengine does not listen yet.
             let sent = self.socket.send(request.as_bytes());
             match sent.and_then(|_| self.socket.recv(&mut buffer)) {
                 Ok(got) => return Ok(String::from_utf8_lossy(&buffer[..got]).into_owned()),

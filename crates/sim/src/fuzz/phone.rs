@@ -1,16 +1,16 @@
-//! What the phones of the bench say: what fits, and what almost does.
+//! Messages of the fuzzed phones: valid and nearly valid ones.
 
 use base::Secret;
 use bytes::Bytes;
 use sip::{Contacts, HeaderName, Message};
 
 use super::script::Script;
-use super::{Bench, address, local};
-use crate::office::{DOMAIN, Office};
+use super::{Harness, address, local};
+use crate::site::{DOMAIN, Site};
 
-impl Bench {
+impl Harness {
     fn authorization(&mut self, n: usize, method: &str, uri: &str) -> String {
-        let account = Office::account(n);
+        let account = Site::account(n);
         let Some(challenge) = self.phones.get(&address(n)).and_then(|p| p.challenge.clone()) else {
             return String::new();
         };
@@ -19,45 +19,48 @@ impl Bench {
             .map_or(String::new(), |answer| format!("Authorization: {answer}\r\n"))
     }
 
-    fn compose(&mut self, n: usize, head: &Head<'_>) -> Bytes {
-        let body = head.body.as_deref().unwrap_or_default();
-        let kind = if head.body.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
-        let branch = head.branch.clone().unwrap_or_else(|| format!("z9hG4bK{}", self.rng.base36(10)));
+    fn compose(&mut self, n: usize, parts: &RequestParts<'_>) -> Bytes {
+        let body = parts.body.as_deref().unwrap_or_default();
+        let kind = if parts.body.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
+        let branch = parts.branch.clone().unwrap_or_else(|| format!("z9hG4bK{}", self.rng.base36(10)));
         Bytes::from(format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: <sip:p@{address}>\r\n\
              {lines}{kind}Content-Length: {length}\r\n\r\n{body}",
-            method = head.method,
-            uri = head.uri,
+            method = parts.method,
+            uri = parts.uri,
             address = address(n),
-            from = head.from,
-            to = head.to,
-            id = head.call_id,
-            cseq = head.cseq,
-            lines = head.lines,
+            from = parts.from,
+            to = parts.to,
+            id = parts.call_id,
+            cseq = parts.cseq,
+            lines = parts.lines,
             length = body.len(),
         ))
     }
 
     fn next_cseq(&mut self, n: usize) -> u32 {
-        let memory = self.phones.entry(address(n)).or_default();
-        memory.cseq += 1;
-        memory.cseq
+        let state = self.phones.entry(address(n)).or_default();
+        state.cseq += 1;
+        state.cseq
     }
 
     pub(super) fn register(&mut self, n: usize, script: &mut Script<'_>) {
-        let user = Office::account(n).user;
+        let user = Site::account(n).user;
         let uri = format!("sip:{DOMAIN}");
-        let proof = self.authorization(n, "REGISTER", &uri);
+        let authorization = self.authorization(n, "REGISTER", &uri);
         let expires = *script.pick(&["60", "3600", "0", "30", "99999999999", "x"]);
         let lines = match script.byte() % 8 {
-            0 => format!("Expires: {expires}\r\nContact: *\r\n{proof}"),
-            1 => format!("Expires: {expires}\r\nPath: <sip:10.0.0.77;lr>\r\n{proof}"),
-            2 => format!("Contact: <sip:a@10.0.0.{}>;q=0.3;expires={expires}\r\n{proof}", script.byte()),
+            0 => format!("Expires: {expires}\r\nContact: *\r\n{authorization}"),
+            1 => format!("Expires: {expires}\r\nPath: <sip:10.0.0.77;lr>\r\n{authorization}"),
+            2 => format!(
+                "Contact: <sip:a@10.0.0.{}>;q=0.3;expires={expires}\r\n{authorization}",
+                script.byte()
+            ),
             3 => format!("Expires: {expires}\r\n"),
-            _ => format!("Expires: {expires}\r\n{proof}"),
+            _ => format!("Expires: {expires}\r\n{authorization}"),
         };
-        let head = Head {
+        let parts = RequestParts {
             method: "REGISTER",
             uri: &uri,
             branch: None,
@@ -68,15 +71,15 @@ impl Bench {
             lines: &lines,
             body: None,
         };
-        let text = self.compose(n, &head);
+        let text = self.compose(n, &parts);
         self.send(n, text);
     }
 
     pub(super) fn invite(&mut self, n: usize, script: &mut Script<'_>) {
-        let user = Office::account(n).user;
-        let numbers = Office::numbers();
+        let user = Site::account(n).user;
+        let numbers = Site::numbers();
         let uri = format!("sip:{}@{DOMAIN}", script.pick(&numbers));
-        let proof = self.authorization(n, "INVITE", &uri);
+        let authorization = self.authorization(n, "INVITE", &uri);
         let extras = script.pick(&[
             "",
             "Supported: 100rel, timer\r\n",
@@ -85,8 +88,8 @@ impl Bench {
             "Require: unheard-of\r\n",
             "Session-Expires: 1\r\nSupported: timer\r\n",
         ]);
-        let lines = format!("{extras}Allow: INVITE, ACK, BYE, CANCEL, UPDATE, PRACK\r\n{proof}");
-        let head = Head {
+        let lines = format!("{extras}Allow: INVITE, ACK, BYE, CANCEL, UPDATE, PRACK\r\n{authorization}");
+        let parts = RequestParts {
             method: "INVITE",
             uri: &uri,
             branch: None,
@@ -95,16 +98,16 @@ impl Bench {
             call_id: format!("c{n}-{}", script.byte() % 8),
             cseq: self.next_cseq(n),
             lines: &lines,
-            body: description(script),
+            body: sdp(script),
         };
-        let text = self.compose(n, &head);
+        let text = self.compose(n, &parts);
         if let (Ok(invite), Some(phone)) = (Message::parse(text.clone()), self.phones.get_mut(&address(n))) {
             phone.invite = Some(invite);
         }
         self.send(n, text);
     }
 
-    /// Answer the last request that the phone heard, or its last INVITE anew.
+    /// A response to the last request that the phone received.
     pub(super) fn respond(&mut self, n: usize, script: &mut Script<'_>) {
         let Some(request) = self.phones.get(&address(n)).and_then(|p| p.request.clone()) else { return };
         let status = *script
@@ -121,7 +124,7 @@ impl Bench {
         };
         let to = request.header(HeaderName::To).unwrap_or_default();
         let to = if request.to_tag().is_empty() { format!("{to};tag={tag}") } else { to.to_string() };
-        let body = description(script);
+        let body = sdp(script);
         let text = body.clone().unwrap_or_default();
         let header = |name| request.header(name).unwrap_or_default();
         let kind = if body.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
@@ -138,7 +141,7 @@ impl Bench {
         self.send(n, answer.into());
     }
 
-    /// ACK of the last answer, as that of a 2xx or of a refusal; or CANCEL of the last INVITE.
+    /// ACK of the last response (of a 2xx or of a final error), PRACK, or CANCEL of the last INVITE.
     pub(super) fn acknowledge(&mut self, n: usize, script: &mut Script<'_>) {
         let Some(phone) = self.phones.get(&address(n)) else { return };
         let Some(invite) = phone.invite.clone() else { return };
@@ -153,7 +156,7 @@ impl Bench {
         let target =
             target(&answer).unwrap_or_else(|| invite.uri().map_or(String::new(), ToString::to_string));
         let cseq = if method == "PRACK" { self.next_cseq(n) } else { invite.cseq().number };
-        let head = Head {
+        let parts = RequestParts {
             method,
             uri: &target,
             branch: (method == "CANCEL" || variant & 4 == 0).then_some(same),
@@ -162,30 +165,30 @@ impl Bench {
             call_id: invite.call_id().into(),
             cseq,
             lines: &lines,
-            body: if variant & 8 == 0 { None } else { description(script) },
+            body: if variant & 8 == 0 { None } else { sdp(script) },
         };
-        let text = self.compose(n, &head);
+        let text = self.compose(n, &parts);
         self.send(n, text);
     }
 
-    /// A request within the dialog of the last request or answer that the phone heard.
-    pub(super) fn within(&mut self, n: usize, script: &mut Script<'_>) {
+    /// A request in the dialog of the last request or response that the phone received.
+    pub(super) fn in_dialog(&mut self, n: usize, script: &mut Script<'_>) {
         let Some(phone) = self.phones.get(&address(n)) else { return };
         let variant = script.byte();
-        let heard = if variant & 1 == 0 { &phone.request } else { &phone.answer };
-        let Some(heard) = heard.clone() else { return };
-        let header = |name| heard.header(name).unwrap_or_default().to_string();
-        // Our side is To of what was heard as a request, and From of what was heard as an answer.
-        let (mut from, to) = match heard.status() {
+        let received = if variant & 1 == 0 { &phone.request } else { &phone.answer };
+        let Some(received) = received.clone() else { return };
+        let header = |name| received.header(name).unwrap_or_default().to_string();
+        // Our identity is To of a received request, and From of a received response.
+        let (mut from, to) = match received.status() {
             None => (header(HeaderName::To), header(HeaderName::From)),
             Some(_) => (header(HeaderName::From), header(HeaderName::To)),
         };
-        if heard.status().is_none() && heard.to_tag().is_empty() {
+        if received.status().is_none() && received.to_tag().is_empty() {
             from.push_str(&format!(";tag=p{}", variant >> 6));
         }
         let method =
             *script.pick(&["BYE", "INVITE", "UPDATE", "INFO", "OPTIONS", "PRACK", "REFER", "NOTIFY", "FOO"]);
-        let target = target(&heard).unwrap_or_else(|| format!("sip:{}", local()));
+        let target = target(&received).unwrap_or_else(|| format!("sip:{}", local()));
         let cseq = self.next_cseq(n).wrapping_mul(u32::from(variant >> 5) + 1) & 0x7fff_ffff;
         let lines = *script.pick(&[
             "",
@@ -193,18 +196,18 @@ impl Bench {
             "Session-Expires: 20\r\nSupported: timer\r\n",
             "Require: x\r\n",
         ]);
-        let head = Head {
+        let parts = RequestParts {
             method,
             uri: &target,
             branch: None,
             from,
             to,
-            call_id: heard.call_id().into(),
+            call_id: received.call_id().into(),
             cseq,
             lines,
-            body: description(script),
+            body: sdp(script),
         };
-        let text = self.compose(n, &head);
+        let text = self.compose(n, &parts);
         self.send(n, text);
     }
 
@@ -228,7 +231,7 @@ impl Bench {
     }
 }
 
-struct Head<'a> {
+struct RequestParts<'a> {
     method: &'a str,
     uri: &'a str,
     branch: Option<String>,
@@ -240,7 +243,7 @@ struct Head<'a> {
     body: Option<String>,
 }
 
-fn description(script: &mut Script<'_>) -> Option<String> {
+fn sdp(script: &mut Script<'_>) -> Option<String> {
     let variant = script.byte();
     let direction = ["sendrecv", "sendonly", "recvonly", "inactive"][usize::from(variant >> 3 & 3)];
     let formats = ["0 8 101", "8", "9", "0"][usize::from(variant >> 5 & 3)];

@@ -1,6 +1,6 @@
-//! The bytes of a run, read as choices.
+//! The fuzzer's input, read as choices.
 
-/// The bytes that are still to be read; zeros behind the end.
+/// The unread bytes. Zeros follow their end.
 pub(super) struct Script<'a>(pub(super) &'a [u8]);
 
 impl Script<'_> {

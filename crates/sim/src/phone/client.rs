@@ -1,4 +1,4 @@
-//! A phone's client transactions (RFC 3261 §17.1): repeat until answered, acknowledge refusals, give up in the end.
+//! Client transactions of a phone (RFC 3261 §17.1): retransmission, ACK of final errors, timeout.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use base::Instant;
 use bytes::Bytes;
 use sip::Message;
 
-use super::{Alarm, Observation, PATIENCE, Phone, PhoneOutput, T1, T2};
+use super::{Observation, Phone, PhoneOutput, PhoneTimer, T1, T2, TRANSACTION_TIMEOUT};
 
-/// What a request was for.
+/// Purpose of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Purpose {
     Register,
@@ -22,7 +22,7 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    fn invites(self) -> bool {
+    fn is_invite(self) -> bool {
         matches!(self, Purpose::Invite(_) | Purpose::Reinvite(_))
     }
 
@@ -40,13 +40,13 @@ impl Purpose {
 }
 
 #[derive(Clone, Debug)]
-enum Heard {
+enum Received {
     Nothing,
     Provisional,
-    /// With the ACK that answers repeats, for INVITE.
+    /// The ACK, which is repeated for each retransmission of the final response to INVITE.
     Final(Option<Bytes>),
-    /// Nobody answered in time.
-    Silence,
+    /// Timed out without final response.
+    TimedOut,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub(super) struct Client {
     purpose: Purpose,
     since: Instant,
     wait: Duration,
-    heard: Heard,
+    received: Received,
 }
 
 impl Phone {
@@ -65,100 +65,103 @@ impl Phone {
         branch: &str,
         request: Bytes,
         purpose: Purpose,
-        said: &mut PhoneOutput,
+        out: &mut PhoneOutput,
     ) {
         let key = format!("{branch} {}", purpose.method());
-        said.packets.push(request.clone());
+        out.packets.push(request.clone());
         if !self.transport.is_reliable() {
-            self.alarm(now + T1, Alarm::Resend(key.clone()));
+            self.set_timer(now + T1, PhoneTimer::RetransmitRequest(key.clone()));
         }
-        self.alarm(now + PATIENCE, Alarm::GiveUp(key.clone()));
-        self.clients.insert(key, Client { request, purpose, since: now, wait: T1, heard: Heard::Nothing });
+        self.set_timer(now + TRANSACTION_TIMEOUT, PhoneTimer::TransactionTimeout(key.clone()));
+        self.clients
+            .insert(key, Client { request, purpose, since: now, wait: T1, received: Received::Nothing });
     }
 
-    /// Timers A and E.
-    pub(super) fn resend(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
+    /// Timers A and E (RFC 3261 §17.1.1.2, §17.1.2.2).
+    pub(super) fn retransmit_request(&mut self, now: Instant, key: &str, out: &mut PhoneOutput) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        match client.heard {
-            Heard::Nothing => client.wait *= 2,
-            Heard::Provisional if !client.purpose.invites() => client.wait = T2,
-            Heard::Provisional | Heard::Final(_) | Heard::Silence => return,
+        match client.received {
+            Received::Nothing => client.wait *= 2,
+            Received::Provisional if !client.purpose.is_invite() => client.wait = T2,
+            Received::Provisional | Received::Final(_) | Received::TimedOut => return,
         }
-        if !client.purpose.invites() {
+        if !client.purpose.is_invite() {
             client.wait = client.wait.min(T2);
         }
-        said.packets.push(client.request.clone());
+        out.packets.push(client.request.clone());
         let due = now + client.wait;
-        self.alarm(due, Alarm::Resend(key.into()));
+        self.set_timer(due, PhoneTimer::RetransmitRequest(key.into()));
     }
 
-    /// Timers B and F.
-    pub(super) fn give_up(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
+    /// Timers B and F (RFC 3261 §17.1.1.2, §17.1.2.2).
+    pub(super) fn on_transaction_timeout(&mut self, now: Instant, key: &str, out: &mut PhoneOutput) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        match client.heard {
-            Heard::Nothing => {}
-            Heard::Provisional if !client.purpose.invites() => {}
-            Heard::Provisional | Heard::Final(_) | Heard::Silence => return,
+        match client.received {
+            Received::Nothing => {}
+            Received::Provisional if !client.purpose.is_invite() => {}
+            Received::Provisional | Received::Final(_) | Received::TimedOut => return,
         }
-        client.heard = Heard::Silence;
+        client.received = Received::TimedOut;
         let purpose = client.purpose;
-        said.count("requests that nobody answered");
+        out.count("requests that timed out");
         match purpose {
-            Purpose::Register => self.registered(now, None, said),
-            Purpose::Invite(id) | Purpose::Bye(id) => self.over(id),
-            Purpose::Reinvite(id) | Purpose::Update(id) => self.reoffered(now, id, None, said),
+            Purpose::Register => self.on_register_response(now, None, out),
+            Purpose::Invite(id) | Purpose::Bye(id) => self.terminate(id),
+            Purpose::Reinvite(id) | Purpose::Update(id) => self.on_reoffer_response(now, id, None, out),
             Purpose::Cancel | Purpose::Prack | Purpose::Info(_) => {}
         }
     }
 
-    pub(super) fn response(&mut self, now: Instant, message: &Message, said: &mut PhoneOutput) {
+    pub(super) fn response(&mut self, now: Instant, message: &Message, out: &mut PhoneOutput) {
         let method = message.cseq().method.to_string();
         let key = format!("{} {method}", String::from_utf8_lossy(&message.via().branch));
         let Some(client) = self.clients.get_mut(&key) else { return };
         let Some(status) = message.status() else { return };
         let (purpose, since) = (client.purpose, client.since);
         if status < 200 {
-            if matches!(client.heard, Heard::Nothing) {
-                client.heard = Heard::Provisional;
+            if matches!(client.received, Received::Nothing) {
+                client.received = Received::Provisional;
             }
-            if let (Heard::Provisional, Purpose::Invite(id)) = (&client.heard, purpose) {
-                self.progressed(now, id, message, said);
+            if let (Received::Provisional, Purpose::Invite(id)) = (&client.received, purpose) {
+                self.on_provisional(now, id, message, out);
             }
             return;
         }
-        said.sights.push(Observation::Final {
+        out.observations.push(Observation::Final {
             request: key.clone(),
             since,
             status,
             text: message.bytes().clone(),
         });
-        match &client.heard {
-            Heard::Final(ack) => return said.packets.extend(ack.clone()),
-            // RFC 6026 aside, an answer that comes after we gave up still opens a dialog that must be closed.
-            Heard::Silence if !(purpose.invites() && status < 300) => return,
-            Heard::Nothing | Heard::Provisional | Heard::Silence => {}
+        match &client.received {
+            Received::Final(ack) => return out.packets.extend(ack.clone()),
+            // Apart from RFC 6026, a 2xx that arrives after the timeout still opens a dialog, which must be ended.
+            Received::TimedOut if !(purpose.is_invite() && status < 300) => return,
+            Received::Nothing | Received::Provisional | Received::TimedOut => {}
         }
-        client.heard = Heard::Final(None);
+        client.received = Received::Final(None);
         let request = client.request.clone();
         let ack = match purpose {
             Purpose::Invite(_) | Purpose::Reinvite(_) if status >= 300 => {
-                Message::parse(request).ok().map(|invite| self.ack_of_refusal(&invite, message))
+                Message::parse(request).ok().map(|invite| self.ack_of_error(&invite, message))
             }
-            Purpose::Invite(id) | Purpose::Reinvite(id) => self.ack_of_answer(id, message, said),
+            Purpose::Invite(id) | Purpose::Reinvite(id) => self.ack_of_success(id, message, out),
             _ => None,
         };
         if let Some(ack) = ack {
-            said.packets.push(ack.clone());
+            out.packets.push(ack.clone());
             if let Some(client) = self.clients.get_mut(&key) {
-                client.heard = Heard::Final(Some(ack));
+                client.received = Received::Final(Some(ack));
             }
         }
         match purpose {
-            Purpose::Register => self.registered(now, Some(message), said),
-            Purpose::Invite(id) => self.invited(now, id, message, said),
-            Purpose::Reinvite(id) | Purpose::Update(id) => self.reoffered(now, id, Some(message), said),
-            Purpose::Bye(id) => self.over(id),
-            Purpose::Info(id) if matches!(status, 408 | 481) => self.hang_up(now, id, said),
+            Purpose::Register => self.on_register_response(now, Some(message), out),
+            Purpose::Invite(id) => self.on_invite_response(now, id, message, out),
+            Purpose::Reinvite(id) | Purpose::Update(id) => {
+                self.on_reoffer_response(now, id, Some(message), out);
+            }
+            Purpose::Bye(id) => self.terminate(id),
+            Purpose::Info(id) if matches!(status, 408 | 481) => self.hang_up(now, id, out),
             Purpose::Cancel | Purpose::Prack | Purpose::Info(_) => {}
         }
     }

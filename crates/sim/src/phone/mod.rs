@@ -1,4 +1,4 @@
-//! A scripted phone: a small user agent written from RFC 3261 alone, sharing nothing with the endpoint it talks to but the parser.
+//! A simulated phone: a small user agent written from RFC 3261, which shares only the parser with the endpoint under test.
 
 mod client;
 mod dialog;
@@ -6,8 +6,8 @@ mod incoming;
 mod outgoing;
 mod profile;
 mod registering;
+mod sdp;
 mod server;
-mod sound;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use base::{Instant, Rng, Secret};
 use bytes::Bytes;
 use sip::{Message, Transport};
 
-use crate::rng_ext::Dice;
+use crate::rng_ext::RngExt;
 use client::Client;
 pub(crate) use profile::PhoneProfile;
 use registering::Registration;
@@ -28,68 +28,68 @@ use server::Server;
 const T1: Duration = Duration::from_millis(500);
 /// T2 of RFC 3261 §17.1.2.2.
 const T2: Duration = Duration::from_secs(4);
-/// Timers B, F, H: 64·T1.
-const PATIENCE: Duration = Duration::from_secs(32);
+/// Timers B, F, H: 64·T1 (RFC 3261 §17).
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(32);
 
-/// What a phone wants to do later.
+/// A timer of a phone.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Alarm {
+pub(crate) enum PhoneTimer {
     Register,
     Dial,
-    /// A client transaction repeats its request.
-    Resend(String),
-    GiveUp(String),
-    /// A server transaction repeats its final answer to INVITE.
-    Repeat(String),
-    /// A call repeats its reliable provisional answer.
-    Reliable(u32),
+    /// Retransmission by a client transaction.
+    RetransmitRequest(String),
+    TransactionTimeout(String),
+    /// Retransmission of a final response to INVITE by a server transaction.
+    RetransmitFinal(String),
+    /// Retransmission of a reliable provisional response.
+    RetransmitReliable(u32),
     Ring(u32),
     Decide(u32),
     Cancel(u32),
-    Abandon(u32),
+    CancelTimeout(u32),
     Hangup(u32),
-    Chat(u32),
+    MidDialogRequest(u32),
     Reoffer(u32),
     Refresh(u32),
-    Expire(u32),
+    SessionExpiry(u32),
 }
 
-/// What others may see of a phone: the oracle judges by it.
+/// What a phone reports to the oracle.
 #[derive(Clone, Debug)]
 pub(crate) enum Observation {
-    /// A final answer to a request that was first sent at `since`, repeats included.
+    /// A final response to a request that was first sent at `since`; also reported for each retransmission.
     Final { request: String, since: Instant, status: u16, text: Bytes },
-    /// The exchange confirmed that the contact is bound, at least until then.
+    /// The switch confirmed the binding at least until `until`.
     Bound { until: Instant },
-    /// It asks for something else now, or was refused: nothing can be said of its binding.
-    Unsure,
-    /// Something that no phone should ever see.
-    Wrong(String),
-    /// Something worth counting.
+    /// A new REGISTER is in progress or was rejected: the state of the binding is unknown.
+    BindingUnknown,
+    /// A violation: no phone may ever receive this.
+    Violation(String),
+    /// An event to count.
     Count(&'static str),
 }
 
-/// What a phone does in one step.
+/// What a phone sends and reports in one step.
 #[derive(Debug, Default)]
 pub(crate) struct PhoneOutput {
     pub(crate) packets: Vec<Bytes>,
-    pub(crate) sights: Vec<Observation>,
+    pub(crate) observations: Vec<Observation>,
 }
 
 impl PhoneOutput {
     fn count(&mut self, what: &'static str) {
-        self.sights.push(Observation::Count(what));
+        self.observations.push(Observation::Count(what));
     }
 
-    fn wrong(&mut self, what: impl Into<String>) {
-        self.sights.push(Observation::Wrong(what.into()));
+    fn violation(&mut self, what: impl Into<String>) {
+        self.observations.push(Observation::Violation(what.into()));
     }
 }
 
-/// Who a phone is.
+/// Identity and credentials of a phone.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
-    /// The user of its address of record.
+    /// User part of its address of record.
     pub(crate) user: String,
     /// The digest user name: the same, or the extension's number (S39).
     pub(crate) login: String,
@@ -97,24 +97,24 @@ pub(crate) struct Account {
     pub(crate) domain: String,
 }
 
-/// Where a call is, seen from the phone.
+/// State of a call, as the phone sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// INVITE sent, nothing but 100 heard.
+enum CallState {
+    /// INVITE sent, no response but 100.
     Calling,
-    /// A provisional answer was heard.
-    Hearing,
+    /// Provisional response received.
+    Proceeding,
     /// CANCEL sent.
     Cancelling,
-    /// An INVITE is here, without a final answer.
+    /// INVITE received, no final response sent.
     Incoming,
     /// 200 sent, no ACK yet.
     Answered,
-    Up,
-    Over,
+    Confirmed,
+    Terminated,
 }
 
-/// A provisional answer that is repeated until PRACK (RFC 3262 §3).
+/// A provisional response that is retransmitted until PRACK (RFC 3262 §3).
 #[derive(Clone, Debug)]
 struct Reliable {
     rseq: u32,
@@ -125,70 +125,70 @@ struct Reliable {
 
 #[derive(Clone, Debug)]
 struct Call {
-    stage: Stage,
+    state: CallState,
     call_id: String,
     local_tag: String,
     remote_tag: String,
-    /// Our and their address as in From and To, without tag.
+    /// URIs of From and To without tag: ours and the peer's.
     local: String,
     remote: String,
     target: String,
     cseq: u32,
     their_cseq: u32,
-    /// The branch of our INVITE, or the key of theirs.
+    /// Branch of our INVITE, or server transaction key of the peer's.
     invite: String,
     invite_cseq: u32,
-    /// How often our INVITE was challenged.
-    challenged: u8,
-    /// It shall be cancelled as soon as a provisional answer permits.
+    /// Number of challenges to our INVITE.
+    challenges: u8,
+    /// CANCEL is sent with the first provisional response.
     unwanted: bool,
-    /// We refused it: there is no dialog.
-    refused: bool,
-    /// No offer of ours went with the INVITE: theirs comes, and our answer goes with ACK or PRACK.
-    late: bool,
-    /// Our description is with the peer, as a reliable answer, or in a PRACK.
-    described: bool,
+    /// We rejected it: there is no dialog.
+    rejected: bool,
+    /// Our INVITE had no offer: the peer's response has one, and our answer goes in ACK or PRACK.
+    without_offer: bool,
+    /// Our description was sent in a reliable response or a PRACK.
+    sdp_sent: bool,
     reliable: Option<Reliable>,
-    /// It was decided to answer while PRACK was outstanding.
-    answering: bool,
+    /// The phone answers as soon as the outstanding PRACK arrives.
+    answer_pending: bool,
     rseq: u32,
-    /// Their reliable answers were heard up to here.
-    heard_rseq: u32,
-    /// Our re-INVITE or UPDATE is under way.
-    offering: bool,
-    sdp: sound::Sdp,
-    /// Our offer that waits for its answer.
-    offered: Option<String>,
-    /// The peer speaks UPDATE.
-    updates: bool,
-    /// Session-Expires that was agreed on.
+    /// Highest RSeq of the peer that was processed.
+    remote_rseq: u32,
+    /// Our re-INVITE or UPDATE is in progress.
+    offer_in_progress: bool,
+    sdp: sdp::Sdp,
+    /// Our offer without an answer yet.
+    pending_offer: Option<String>,
+    /// The peer supports UPDATE.
+    peer_allows_update: bool,
+    /// Agreed Session-Expires in seconds.
     session: Option<u32>,
-    /// What it asks for: a 422 makes it longer.
-    session_wish: Option<u32>,
+    /// Requested Session-Expires in seconds; a 422 raises it.
+    requested_session: Option<u32>,
 }
 
-/// See the module.
+/// State of the phone.
 #[derive(Debug)]
 pub(crate) struct Phone {
     pub(crate) account: Account,
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
-    pub(crate) habits: PhoneProfile,
-    /// Whom it calls.
+    pub(crate) profile: PhoneProfile,
+    /// Numbers that it calls.
     pub(crate) contacts: Vec<String>,
     rng: Rng,
-    agenda: BTreeMap<(Instant, u64), Alarm>,
+    timers: BTreeMap<(Instant, u64), PhoneTimer>,
     next: u64,
     clients: BTreeMap<String, Client>,
     servers: BTreeMap<String, Server>,
     calls: BTreeMap<u32, Call>,
-    /// Call-IDs from before it lost power.
-    forgotten: BTreeSet<String>,
+    /// Call-IDs of calls that it lost with its power.
+    lost_calls: BTreeSet<String>,
     registration: Registration,
-    /// The office closes: no new calls, no refreshes.
+    /// The run is ending: no new calls, no refreshes.
     closing: bool,
-    pub(crate) there: bool,
-    /// It is a carrier's host: it registers nowhere, and fails as hosts fail.
+    pub(crate) powered: bool,
+    /// It is a host of a carrier: it does not register, and it fails as a gateway does.
     pub(crate) carrier: bool,
 }
 
@@ -197,7 +197,7 @@ impl Phone {
         account: Account,
         address: SocketAddr,
         transport: Transport,
-        habits: PhoneProfile,
+        profile: PhoneProfile,
         mut rng: Rng,
     ) -> Phone {
         Phone {
@@ -205,119 +205,119 @@ impl Phone {
             account,
             address,
             transport,
-            habits,
+            profile,
             contacts: Vec::new(),
             rng,
-            agenda: BTreeMap::new(),
+            timers: BTreeMap::new(),
             next: 0,
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             calls: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
+            lost_calls: BTreeSet::new(),
             closing: false,
-            there: false,
+            powered: false,
             carrier: false,
         }
     }
 
-    /// Power comes on.
-    pub(crate) fn wake(&mut self, now: Instant) {
-        self.there = true;
+    /// Power on.
+    pub(crate) fn power_on(&mut self, now: Instant) {
+        self.powered = true;
         self.registration = Registration::new(&mut self.rng);
         if !self.carrier {
             let soon = self.rng.millis(0, 3000);
-            self.alarm(now + soon, Alarm::Register);
+            self.set_timer(now + soon, PhoneTimer::Register);
         }
         let later = self.rng.millis(1000, 20_000);
-        self.alarm(now + later, Alarm::Dial);
+        self.set_timer(now + later, PhoneTimer::Dial);
     }
 
-    /// Power is cut: it forgets everything, and says nothing.
-    pub(crate) fn vanish(&mut self) {
-        self.there = false;
-        self.agenda.clear();
+    /// Power off: all state is lost, and nothing is sent.
+    pub(crate) fn power_off(&mut self) {
+        self.powered = false;
+        self.timers.clear();
         self.clients.clear();
         self.servers.clear();
-        self.forgotten.extend(std::mem::take(&mut self.calls).into_values().map(|call| call.call_id));
+        self.lost_calls.extend(std::mem::take(&mut self.calls).into_values().map(|call| call.call_id));
     }
 
-    /// Its connection broke: it registers over a new one.
+    /// Its connection closed: it registers over a new one.
     pub(crate) fn disconnected(&mut self, now: Instant) {
-        if self.there && !self.closing {
+        if self.powered && !self.closing {
             let soon = self.rng.millis(100, 4000);
-            self.alarm(now + soon, Alarm::Register);
+            self.set_timer(now + soon, PhoneTimer::Register);
         }
     }
 
-    /// The day is over: every call is brought to its end, and nothing new begins.
-    pub(crate) fn close(&mut self, now: Instant, said: &mut PhoneOutput) {
+    /// The run is ending: end all calls, start none.
+    pub(crate) fn close(&mut self, now: Instant, out: &mut PhoneOutput) {
         self.closing = true;
         for id in self.call_numbers() {
-            match self.calls[&id].stage {
-                Stage::Calling | Stage::Hearing => self.cancel(now, id, said),
-                Stage::Incoming => self.refuse(now, id, 480, said),
-                Stage::Up => self.hang_up(now, id, said),
-                Stage::Answered => self.alarm(now + Duration::from_secs(1), Alarm::Hangup(id)),
-                Stage::Cancelling | Stage::Over => {}
+            match self.calls[&id].state {
+                CallState::Calling | CallState::Proceeding => self.cancel(now, id, out),
+                CallState::Incoming => self.reject(now, id, 480, out),
+                CallState::Confirmed => self.hang_up(now, id, out),
+                CallState::Answered => self.set_timer(now + Duration::from_secs(1), PhoneTimer::Hangup(id)),
+                CallState::Cancelling | CallState::Terminated => {}
             }
         }
     }
 
-    /// When to come back with [`Phone::tick`].
+    /// Time of the next [`Phone::tick`].
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.agenda.first_key_value().map(|((due, _), _)| *due)
+        self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
-    pub(crate) fn tick(&mut self, now: Instant, said: &mut PhoneOutput) {
-        while let Some(entry) = self.agenda.first_entry() {
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut PhoneOutput) {
+        while let Some(entry) = self.timers.first_entry() {
             if entry.key().0 > now {
                 return;
             }
-            let alarm = entry.remove();
-            self.rings(now, alarm, said);
+            let timer = entry.remove();
+            self.on_timer(now, timer, out);
         }
     }
 
-    fn rings(&mut self, now: Instant, alarm: Alarm, said: &mut PhoneOutput) {
-        match alarm {
-            Alarm::Register => self.register(now, said),
-            Alarm::Dial => self.dial(now, said),
-            Alarm::Resend(branch) => self.resend(now, &branch, said),
-            Alarm::GiveUp(branch) => self.give_up(now, &branch, said),
-            Alarm::Repeat(key) => self.repeat(now, &key, said),
-            Alarm::Reliable(id) => self.repeat_reliable(now, id, said),
-            Alarm::Ring(id) => self.ring(now, id, said),
-            Alarm::Decide(id) => self.decide(now, id, said),
-            Alarm::Cancel(id) => self.cancel(now, id, said),
-            Alarm::Abandon(id) => self.over(id),
-            Alarm::Hangup(id) => self.hang_up(now, id, said),
-            Alarm::Chat(id) => self.chat(now, id, said),
-            Alarm::Reoffer(id) => self.offer_anew(now, id, said),
-            Alarm::Refresh(id) => self.refresh(now, id, said),
-            Alarm::Expire(id) => {
-                said.count("session expired at a phone");
-                self.hang_up(now, id, said);
+    fn on_timer(&mut self, now: Instant, timer: PhoneTimer, out: &mut PhoneOutput) {
+        match timer {
+            PhoneTimer::Register => self.register(now, out),
+            PhoneTimer::Dial => self.dial(now, out),
+            PhoneTimer::RetransmitRequest(branch) => self.retransmit_request(now, &branch, out),
+            PhoneTimer::TransactionTimeout(branch) => self.on_transaction_timeout(now, &branch, out),
+            PhoneTimer::RetransmitFinal(key) => self.retransmit_final(now, &key, out),
+            PhoneTimer::RetransmitReliable(id) => self.retransmit_reliable(now, id, out),
+            PhoneTimer::Ring(id) => self.ring(now, id, out),
+            PhoneTimer::Decide(id) => self.decide(now, id, out),
+            PhoneTimer::Cancel(id) => self.cancel(now, id, out),
+            PhoneTimer::CancelTimeout(id) => self.terminate(id),
+            PhoneTimer::Hangup(id) => self.hang_up(now, id, out),
+            PhoneTimer::MidDialogRequest(id) => self.send_mid_dialog_request(now, id, out),
+            PhoneTimer::Reoffer(id) => self.reoffer(now, id, out),
+            PhoneTimer::Refresh(id) => self.refresh(now, id, out),
+            PhoneTimer::SessionExpiry(id) => {
+                out.count("session expired at a phone");
+                self.hang_up(now, id, out);
             }
         }
     }
 
     /// A message arrives.
-    pub(crate) fn hear(&mut self, now: Instant, bytes: &Bytes, said: &mut PhoneOutput) {
+    pub(crate) fn receive(&mut self, now: Instant, bytes: &Bytes, out: &mut PhoneOutput) {
         match Message::parse(bytes.clone()) {
-            Err(error) => said.wrong(format!("cannot be read: {} in {:?}", error.what, bytes)),
-            Ok(message) if message.status().is_some() => self.response(now, &message, said),
-            Ok(message) => self.request(now, message, said),
+            Err(error) => out.violation(format!("cannot be parsed: {} in {:?}", error.what, bytes)),
+            Ok(message) if message.status().is_some() => self.response(now, &message, out),
+            Ok(message) => self.request(now, message, out),
         }
     }
 
-    fn alarm(&mut self, due: Instant, alarm: Alarm) {
+    fn set_timer(&mut self, due: Instant, timer: PhoneTimer) {
         self.next += 1;
-        self.agenda.insert((due, self.next), alarm);
+        self.timers.insert((due, self.next), timer);
     }
 
-    /// Call off every alarm of this kind.
-    fn calm(&mut self, alarm: &Alarm) {
-        self.agenda.retain(|_, other| other != alarm);
+    /// Cancel all timers equal to this one.
+    fn cancel_timers(&mut self, timer: &PhoneTimer) {
+        self.timers.retain(|_, other| other != timer);
     }
 
     fn call_numbers(&self) -> Vec<u32> {
@@ -330,28 +330,30 @@ impl Phone {
         id
     }
 
-    fn stage(&self, id: u32) -> Stage {
-        self.calls.get(&id).map_or(Stage::Over, |call| call.stage)
+    fn state(&self, id: u32) -> CallState {
+        self.calls.get(&id).map_or(CallState::Terminated, |call| call.state)
     }
 
-    fn over(&mut self, id: u32) {
+    fn terminate(&mut self, id: u32) {
         if let Some(call) = self.calls.get_mut(&id) {
-            (call.stage, call.reliable, call.offering, call.session) = (Stage::Over, None, false, None);
+            (call.state, call.reliable, call.offer_in_progress, call.session) =
+                (CallState::Terminated, None, false, None);
         }
-        self.agenda.retain(|_, alarm| {
-            !matches!(alarm, Alarm::Reliable(i) | Alarm::Ring(i) | Alarm::Decide(i) | Alarm::Cancel(i)
-                | Alarm::Abandon(i) | Alarm::Hangup(i) | Alarm::Chat(i) | Alarm::Reoffer(i) | Alarm::Refresh(i)
-                | Alarm::Expire(i) if *i == id)
+        self.timers.retain(|_, timer| {
+            !matches!(timer, PhoneTimer::RetransmitReliable(i) | PhoneTimer::Ring(i)
+                | PhoneTimer::Decide(i) | PhoneTimer::Cancel(i) | PhoneTimer::CancelTimeout(i)
+                | PhoneTimer::Hangup(i) | PhoneTimer::MidDialogRequest(i) | PhoneTimer::Reoffer(i)
+                | PhoneTimer::Refresh(i) | PhoneTimer::SessionExpiry(i) if *i == id)
         });
     }
 
-    /// Whether it still talks, as far as it knows, in the call with this Call-ID.
-    pub(crate) fn talks_in(&self, call_id: &str) -> bool {
-        self.calls.values().any(|call| call.call_id == call_id && call.stage == Stage::Up)
+    /// Whether the call with this Call-ID is confirmed at this phone.
+    pub(crate) fn has_confirmed_call(&self, call_id: &str) -> bool {
+        self.calls.values().any(|call| call.call_id == call_id && call.state == CallState::Confirmed)
     }
 
-    /// Calls that are not over: none is left at rest.
+    /// Number of calls that have not ended: 0 at the end of a run.
     pub(crate) fn live_calls(&self) -> usize {
-        self.calls.values().filter(|call| call.stage != Stage::Over).count()
+        self.calls.values().filter(|call| call.state != CallState::Terminated).count()
     }
 }

@@ -1,4 +1,4 @@
-//! How a phone registers (RFC 3261 §10.2): challenge, answer, refresh, and what it does when it is refused.
+//! Registration of a phone (RFC 3261 §10.2): challenge, refresh, and reaction to a rejection.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use base::{Instant, Rng};
 use sip::{HeaderName, Message};
 
 use super::client::Purpose;
-use super::wire::Draft;
-use super::{Alarm, Observation, Phone, PhoneOutput};
-use crate::rng_ext::Dice;
+use super::wire::RequestParts;
+use super::{Observation, Phone, PhoneOutput, PhoneTimer};
+use crate::rng_ext::RngExt;
 
 #[derive(Debug)]
 pub(super) struct Registration {
     call_id: String,
     tag: String,
     cseq: u32,
-    challenged: u8,
-    /// What it asks for next time: 0 takes the binding away.
+    challenges: u8,
+    /// Expiry of the next REGISTER in seconds: 0 removes the binding.
     expires: Option<u32>,
-    under_way: bool,
-    /// When it asked: what is granted counts from then, at the earliest.
-    asked_at: Instant,
+    in_progress: bool,
+    /// Time of the last REGISTER: the granted expiry counts at the earliest from here.
+    sent_at: Instant,
 }
 
 impl Registration {
@@ -29,39 +29,39 @@ impl Registration {
             call_id: format!("reg-{}", rng.base36(10)),
             tag: rng.base36(8),
             cseq: rng.below(1000) as u32,
-            challenged: 0,
+            challenges: 0,
             expires: None,
-            under_way: false,
-            asked_at: Instant::ZERO,
+            in_progress: false,
+            sent_at: Instant::ZERO,
         }
     }
 }
 
 impl Phone {
-    pub(super) fn register(&mut self, now: Instant, said: &mut PhoneOutput) {
-        if self.closing || self.registration.under_way {
+    pub(super) fn register(&mut self, now: Instant, out: &mut PhoneOutput) {
+        if self.closing || self.registration.in_progress {
             return;
         }
-        self.registration.challenged = 0;
+        self.registration.challenges = 0;
         self.registration.expires = Some(match self.rng.below(100) {
-            0..4 => 0,       // it goes, and comes back
+            0..4 => 0,       // removes its binding, and registers again later
             4..8 => 30,      // too short: 423
-            8..10 => 90_000, // too long: cut
-            _ => self.habits.expires,
+            8..10 => 90_000, // too long: shortened by the registrar
+            _ => self.profile.expires,
         });
-        self.ask(now, "", said);
+        self.send_register(now, "", out);
     }
 
-    fn ask(&mut self, now: Instant, authorization: &str, said: &mut PhoneOutput) {
+    fn send_register(&mut self, now: Instant, authorization: &str, out: &mut PhoneOutput) {
         self.registration.cseq += 1;
-        self.registration.under_way = true;
-        self.registration.asked_at = now;
-        said.sights.push(Observation::Unsure);
+        self.registration.in_progress = true;
+        self.registration.sent_at = now;
+        out.observations.push(Observation::BindingUnknown);
         let branch = self.new_branch();
-        let expires = self.registration.expires.unwrap_or(self.habits.expires);
+        let expires = self.registration.expires.unwrap_or(self.profile.expires);
         let lines = format!("Expires: {expires}\r\n{authorization}");
         let (user, domain) = (self.account.user.clone(), self.account.domain.clone());
-        let request = self.write(&Draft {
+        let request = self.write(&RequestParts {
             method: "REGISTER",
             uri: &format!("sip:{domain}"),
             branch: &branch,
@@ -72,47 +72,52 @@ impl Phone {
             lines: &lines,
             sdp: None,
         });
-        self.send(now, &branch, request, Purpose::Register, said);
+        self.send(now, &branch, request, Purpose::Register, out);
     }
 
-    /// The answer, or the lack of one.
-    pub(super) fn registered(&mut self, now: Instant, answer: Option<&Message>, said: &mut PhoneOutput) {
-        self.registration.under_way = false;
+    /// The response to REGISTER, or its timeout.
+    pub(super) fn on_register_response(
+        &mut self,
+        now: Instant,
+        answer: Option<&Message>,
+        out: &mut PhoneOutput,
+    ) {
+        self.registration.in_progress = false;
         if self.closing {
             return;
         }
         let later = self.rng.millis(2000, 15_000);
-        let Some(answer) = answer else { return self.alarm(now + later, Alarm::Register) };
+        let Some(answer) = answer else { return self.set_timer(now + later, PhoneTimer::Register) };
         match answer.status() {
-            Some(200) => self.bound(now, answer, said),
-            Some(401) if self.registration.challenged < 3 => {
-                self.registration.challenged += 1;
+            Some(200) => self.on_register_ok(now, answer, out),
+            Some(401) if self.registration.challenges < 3 => {
+                self.registration.challenges += 1;
                 let uri = format!("sip:{}", self.account.domain);
                 match self.authorization(answer, "REGISTER", &uri) {
-                    Some(line) => self.ask(now, &line, said),
-                    None => said.wrong("a challenge that cannot be answered"),
+                    Some(line) => self.send_register(now, &line, out),
+                    None => out.violation("a challenge without a supported algorithm"),
                 }
             }
             Some(423) => {
-                said.count("423");
+                out.count("423");
                 let Some(Ok(least)) = answer.number(HeaderName::MinExpires) else {
-                    return said.wrong("423 without Min-Expires");
+                    return out.violation("423 without Min-Expires");
                 };
                 self.registration.expires = Some(least);
-                self.registration.challenged = 0;
-                self.ask(now, "", said);
+                self.registration.challenges = 0;
+                self.send_register(now, "", out);
             }
             Some(status) => {
                 if status == 403 {
-                    said.count("REGISTER 403");
+                    out.count("REGISTER 403");
                 }
-                self.alarm(now + later * 2, Alarm::Register);
+                self.set_timer(now + later * 2, PhoneTimer::Register);
             }
             None => {}
         }
     }
 
-    fn bound(&mut self, now: Instant, answer: &Message, said: &mut PhoneOutput) {
+    fn on_register_ok(&mut self, now: Instant, answer: &Message, out: &mut PhoneOutput) {
         let mine = match answer.contacts() {
             Ok(sip::Contacts::List(list)) => {
                 let me = self.contact();
@@ -122,29 +127,29 @@ impl Phone {
             }
             Ok(sip::Contacts::None | sip::Contacts::Star) | Err(_) => None,
         };
-        let asked = self.registration.expires.unwrap_or_default();
+        let requested = self.registration.expires.unwrap_or_default();
         match mine {
-            None if asked == 0 => {
-                said.count("unregistered");
+            None if requested == 0 => {
+                out.count("unregistered");
                 let back = self.rng.millis(1000, 20_000);
-                self.alarm(now + back, Alarm::Register);
+                self.set_timer(now + back, PhoneTimer::Register);
             }
-            None => said.wrong("200 to REGISTER without the contact that was asked for"),
-            Some(_) if asked == 0 => said.wrong("200 to REGISTER with the contact that was taken away"),
+            None => out.violation("200 to REGISTER without the requested contact"),
+            Some(_) if requested == 0 => out.violation("200 to REGISTER with the removed contact"),
             Some(seconds) => {
-                said.count("registered");
+                out.count("registered");
                 let seconds: u32 = seconds;
                 let expires = Duration::from_secs(u64::from(seconds));
-                said.sights.push(Observation::Bound { until: self.registration.asked_at + expires });
-                self.calm(&Alarm::Register);
-                // Most refresh in time; some are late, and lapse.
+                out.observations.push(Observation::Bound { until: self.registration.sent_at + expires });
+                self.cancel_timers(&PhoneTimer::Register);
+                // Most phones refresh in time; some refresh late, after the binding has expired.
                 let share = if self.rng.odds(5) { 110 } else { 50 + self.rng.below(45) as u32 };
-                self.alarm(now + expires * share / 100, Alarm::Register);
+                self.set_timer(now + expires * share / 100, PhoneTimer::Register);
             }
         }
     }
 
-    /// The Authorization line for a challenge.
+    /// The Authorization header line for a challenge.
     pub(super) fn authorization(&mut self, challenge: &Message, method: &str, uri: &str) -> Option<String> {
         let value = challenge.header(HeaderName::WwwAuthenticate)?;
         let account = &self.account;

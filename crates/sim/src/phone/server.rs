@@ -1,4 +1,4 @@
-//! A phone's server transactions (RFC 3261 §17.2): the same answer to every repeat, and answers to INVITE until ACK comes.
+//! Server transactions of a phone (RFC 3261 §17.2): one response for all retransmissions; final responses to INVITE are repeated until the ACK.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use base::Instant;
 use bytes::Bytes;
 use sip::{Message, Method};
 
-use super::{Alarm, PATIENCE, Phone, PhoneOutput, Stage, T1, T2};
+use super::{CallState, Phone, PhoneOutput, PhoneTimer, T1, T2, TRANSACTION_TIMEOUT};
 
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) request: Message,
     response: Option<Bytes>,
-    /// The final status.
+    /// Status of the final response.
     pub(super) status: Option<u16>,
     acknowledged: bool,
     wait: Duration,
@@ -21,14 +21,14 @@ pub(super) struct Server {
 }
 
 impl Phone {
-    pub(super) fn request(&mut self, now: Instant, message: Message, said: &mut PhoneOutput) {
+    pub(super) fn request(&mut self, now: Instant, message: Message, out: &mut PhoneOutput) {
         let branch = String::from_utf8_lossy(&message.via().branch).into_owned();
         if *message.method() == Method::Ack {
-            return self.acknowledged(now, &branch, &message, said);
+            return self.on_ack(now, &branch, &message, out);
         }
         let key = format!("{branch} {}", message.method());
         if let Some(server) = self.servers.get(&key) {
-            return said.packets.extend(server.response.clone());
+            return out.packets.extend(server.response.clone());
         }
         let server = Server {
             request: message.clone(),
@@ -36,58 +36,58 @@ impl Phone {
             status: None,
             acknowledged: false,
             wait: T1,
-            until: now + PATIENCE,
+            until: now + TRANSACTION_TIMEOUT,
             call: None,
         };
         self.servers.insert(key.clone(), server);
         if !message.to_tag().is_empty() {
-            return self.within_dialog(now, &key, &message, said);
+            return self.on_in_dialog_request(now, &key, &message, out);
         }
         match message.method() {
-            Method::Invite => self.incoming(now, &key, &message, said),
-            Method::Cancel => self.cancelled(now, &key, &format!("{branch} INVITE"), said),
-            Method::Options => self.reply(now, &key, 200, "", None, said),
-            _ => self.reply(now, &key, 481, "", None, said),
+            Method::Invite => self.on_invite(now, &key, &message, out),
+            Method::Cancel => self.on_cancel(now, &key, &format!("{branch} INVITE"), out),
+            Method::Options => self.reply(now, &key, 200, "", None, out),
+            _ => self.reply(now, &key, 481, "", None, out),
         }
     }
 
-    fn within_dialog(&mut self, now: Instant, key: &str, message: &Message, said: &mut PhoneOutput) {
+    fn on_in_dialog_request(&mut self, now: Instant, key: &str, message: &Message, out: &mut PhoneOutput) {
         let same_call = |id: &String| id == message.call_id();
         let Some(id) = self.dialog_of(message) else {
             let known =
-                self.forgotten.iter().any(same_call) || self.calls.values().any(|c| same_call(&c.call_id));
+                self.lost_calls.iter().any(same_call) || self.calls.values().any(|c| same_call(&c.call_id));
             if *message.method() == Method::Bye && !known {
-                said.wrong(format!("BYE for a call that it never had: {}", message.call_id()));
+                out.violation(format!("BYE for an unknown call: {}", message.call_id()));
             }
-            return self.reply(now, key, 481, "", None, said);
+            return self.reply(now, key, 481, "", None, out);
         };
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if call.stage == Stage::Over {
-            if call.refused && *message.method() == Method::Bye {
-                said.wrong(format!("BYE for a call that it refused: {}", message.call_id()));
+        if call.state == CallState::Terminated {
+            if call.rejected && *message.method() == Method::Bye {
+                out.violation(format!("BYE for a rejected call: {}", message.call_id()));
             }
-            return self.reply(now, key, 481, "", None, said);
+            return self.reply(now, key, 481, "", None, out);
         }
         let cseq = message.cseq().number;
         if cseq < call.their_cseq {
-            return self.reply(now, key, 500, "", None, said); // RFC 3261 §12.2.2: it was overtaken
+            return self.reply(now, key, 500, "", None, out); // RFC 3261 §12.2.2: out of order
         }
         call.their_cseq = cseq;
         match message.method() {
             Method::Bye => {
                 let open = self.servers.values().any(|s| s.call == Some(id) && s.status.is_none());
                 let invite = self.calls.get(&id).map(|c| c.invite.clone()).unwrap_or_default();
-                self.over(id);
-                self.reply(now, key, 200, "", None, said);
+                self.terminate(id);
+                self.reply(now, key, 200, "", None, out);
                 if open {
-                    self.reply(now, &invite, 487, "", None, said);
+                    self.reply(now, &invite, 487, "", None, out);
                 }
             }
-            Method::Invite => self.reinvited(now, key, id, message, said),
-            Method::Update => self.updated(now, key, id, message, said),
-            Method::Prack => self.pracked(now, key, id, message, said),
-            Method::Info | Method::Options => self.reply(now, key, 200, "", None, said),
-            _ => self.reply(now, key, 405, "", None, said),
+            Method::Invite => self.on_reinvite(now, key, id, message, out),
+            Method::Update => self.on_update(now, key, id, message, out),
+            Method::Prack => self.on_prack(now, key, id, message, out),
+            Method::Info | Method::Options => self.reply(now, key, 200, "", None, out),
+            _ => self.reply(now, key, 405, "", None, out),
         }
     }
 
@@ -100,14 +100,14 @@ impl Phone {
         self.calls.iter().find(|(_, call)| is_it(call)).map(|(id, _)| *id)
     }
 
-    /// Remember which call an INVITE opened.
-    pub(super) fn belongs_to(&mut self, key: &str, id: u32) {
+    /// Store the id of the call that an INVITE opened.
+    pub(super) fn set_call(&mut self, key: &str, id: u32) {
         if let Some(server) = self.servers.get_mut(key) {
             server.call = Some(id);
         }
     }
 
-    /// Answer a request; what goes out is what every repeat gets.
+    /// Send a response; each retransmission of the request gets the same one.
     pub(super) fn reply(
         &mut self,
         now: Instant,
@@ -115,7 +115,7 @@ impl Phone {
         status: u16,
         lines: &str,
         sdp: Option<&str>,
-        said: &mut PhoneOutput,
+        out: &mut PhoneOutput,
     ) {
         let Some(server) = self.servers.get(key) else { return };
         if server.status.is_some() {
@@ -126,23 +126,23 @@ impl Phone {
             Some(call) => call.local_tag.clone(),
             None => self.rng.base36(8),
         };
-        let text = self.answer_to(&request, status, &tag, lines, sdp);
-        said.packets.push(text.clone());
+        let text = self.response_to(&request, status, &tag, lines, sdp);
+        out.packets.push(text.clone());
         let Some(server) = self.servers.get_mut(key) else { return };
         server.response = Some(text);
         if status < 200 {
             return;
         }
         server.status = Some(status);
-        server.until = now + PATIENCE;
-        // The 200 of a session is repeated even over streams (RFC 3261 §13.3.1.4).
+        server.until = now + TRANSACTION_TIMEOUT;
+        // The 2xx to INVITE is retransmitted over reliable transports too (RFC 3261 §13.3.1.4).
         if *request.method() == Method::Invite && (status < 300 || !self.transport.is_reliable()) {
-            self.alarm(now + T1, Alarm::Repeat(key.into()));
+            self.set_timer(now + T1, PhoneTimer::RetransmitFinal(key.into()));
         }
     }
 
-    /// Timer G, and its like for 200.
-    pub(super) fn repeat(&mut self, now: Instant, key: &str, said: &mut PhoneOutput) {
+    /// Timer G, and its counterpart for 2xx (RFC 3261 §13.3.1.4).
+    pub(super) fn retransmit_final(&mut self, now: Instant, key: &str, out: &mut PhoneOutput) {
         let Some(server) = self.servers.get_mut(key) else { return };
         if server.acknowledged {
             return;
@@ -150,20 +150,20 @@ impl Phone {
         if now >= server.until {
             let (status, call) = (server.status, server.call);
             if let (Some(200..300), Some(id)) = (status, call)
-                && self.stage(id) != Stage::Over
+                && self.state(id) != CallState::Terminated
             {
-                said.count("200 that was never acknowledged");
-                self.bye(now, id, said);
+                out.count("200 without ACK");
+                self.send_bye(now, id, out);
             }
             return;
         }
         server.wait = (server.wait * 2).min(T2);
         let due = now + server.wait;
-        said.packets.extend(server.response.clone());
-        self.alarm(due, Alarm::Repeat(key.into()));
+        out.packets.extend(server.response.clone());
+        self.set_timer(due, PhoneTimer::RetransmitFinal(key.into()));
     }
 
-    fn acknowledged(&mut self, now: Instant, branch: &str, ack: &Message, said: &mut PhoneOutput) {
+    fn on_ack(&mut self, now: Instant, branch: &str, ack: &Message, out: &mut PhoneOutput) {
         if let Some(server) = self.servers.get_mut(&format!("{branch} INVITE"))
             && server.status.is_some_and(|status| status >= 300)
         {
@@ -179,7 +179,7 @@ impl Phone {
         let Some(server) = self.servers.values_mut().find(is_it) else { return };
         let first = !std::mem::replace(&mut server.acknowledged, true);
         if first {
-            self.confirmed(now, id, ack, said);
+            self.on_first_ack(now, id, ack, out);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! A phone's messages, written line by line.
+//! Serialisation of a phone's messages.
 
 use bytes::Bytes;
 use sip::{Contacts, HeaderName, Message};
 
 use super::{Call, Phone};
 
-/// The parts of a request.
+/// Parts of a request.
 #[derive(Debug)]
-pub(super) struct Draft<'a> {
+pub(super) struct RequestParts<'a> {
     pub(super) method: &'a str,
     pub(super) uri: &'a str,
     pub(super) branch: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct Draft<'a> {
     pub(super) to: String,
     pub(super) call_id: &'a str,
     pub(super) cseq: u32,
-    /// Further lines, each with its end.
+    /// Further header lines, each with CRLF.
     pub(super) lines: &'a str,
     pub(super) sdp: Option<&'a str>,
 }
@@ -30,8 +30,8 @@ impl Phone {
         format!("z9hG4bK{}", self.rng.base36(12))
     }
 
-    pub(super) fn write(&self, draft: &Draft<'_>) -> Bytes {
-        let (kind, body) = match draft.sdp {
+    pub(super) fn write(&self, parts: &RequestParts<'_>) -> Bytes {
+        let (kind, body) = match parts.sdp {
             Some(sdp) => ("Content-Type: application/sdp\r\n", sdp),
             None => ("", ""),
         };
@@ -39,23 +39,23 @@ impl Phone {
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via} {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\nContact: {contact}\r\n\
              {lines}{kind}Content-Length: {length}\r\n\r\n{body}",
-            method = draft.method,
-            uri = draft.uri,
+            method = parts.method,
+            uri = parts.uri,
             via = self.transport.as_str(),
             address = self.address,
-            branch = draft.branch,
-            from = draft.from,
-            to = draft.to,
-            call_id = draft.call_id,
-            cseq = draft.cseq,
+            branch = parts.branch,
+            from = parts.from,
+            to = parts.to,
+            call_id = parts.call_id,
+            cseq = parts.cseq,
             contact = self.contact(),
-            lines = draft.lines,
+            lines = parts.lines,
             length = body.len(),
         ))
     }
 
-    /// A request within a call.
-    pub(super) fn within(
+    /// A request in the dialog of a call.
+    pub(super) fn in_dialog_request(
         &self,
         call: &Call,
         method: &str,
@@ -68,7 +68,7 @@ impl Phone {
             "" => format!("<{}>", call.remote),
             tag => format!("<{}>;tag={tag}", call.remote),
         };
-        self.write(&Draft {
+        self.write(&RequestParts {
             method,
             uri: &call.target,
             branch,
@@ -81,8 +81,8 @@ impl Phone {
         })
     }
 
-    /// An answer to a request.
-    pub(super) fn answer_to(
+    /// A response to a request.
+    pub(super) fn response_to(
         &self,
         request: &Message,
         status: u16,
@@ -114,14 +114,14 @@ impl Phone {
         Bytes::from(text)
     }
 
-    /// ACK of a refusal: within the INVITE's transaction (RFC 3261 §17.1.1.3).
-    pub(super) fn ack_of_refusal(&self, invite: &Message, refusal: &Message) -> Bytes {
-        self.write(&Draft {
+    /// ACK of a final error: in the transaction of the INVITE (RFC 3261 §17.1.1.3).
+    pub(super) fn ack_of_error(&self, invite: &Message, error: &Message) -> Bytes {
+        self.write(&RequestParts {
             method: "ACK",
             uri: invite.uri().map_or("", sip::Uri::as_str),
             branch: std::str::from_utf8(&invite.via().branch).unwrap_or_default(),
             from: invite.header(HeaderName::From).unwrap_or_default().into(),
-            to: refusal.header(HeaderName::To).unwrap_or_default().into(),
+            to: error.header(HeaderName::To).unwrap_or_default().into(),
             call_id: invite.call_id(),
             cseq: invite.cseq().number,
             lines: "",
@@ -130,7 +130,7 @@ impl Phone {
     }
 }
 
-/// Where the peer wants to be reached within a dialog.
+/// Remote target of the dialog (RFC 3261 §12.1.2), from Contact.
 pub(super) fn target_of(message: &Message) -> Option<String> {
     match message.contacts() {
         Ok(Contacts::List(list)) => list.first().map(|contact| contact.uri.to_string()),
@@ -138,7 +138,7 @@ pub(super) fn target_of(message: &Message) -> Option<String> {
     }
 }
 
-/// The body, where there is one.
-pub(super) fn body_of(message: &Message) -> Option<Bytes> {
+/// The body; `None` if it is empty.
+pub(super) fn body(message: &Message) -> Option<Bytes> {
     Some(message.body()).filter(|body| !body.is_empty())
 }

@@ -45,11 +45,15 @@ fn the_pin_opens_the_box_and_a_wrong_one_is_asked_for_three_times() {
     let (mut menu, first) = Menu::own();
     assert_eq!(short(&first), ["AskPin"]);
     assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["wait 10"]);
-    assert_eq!(dial(&mut menu, "471"), ["Hush", "wait 5"]);
-    assert_eq!(dial(&mut menu, "2#"), ["Hush", "judge - 4712"]);
+    assert_eq!(dial(&mut menu, "471"), ["StopPlayback", "wait 5"]);
+    assert_eq!(dial(&mut menu, "2#"), ["StopPlayback", "judge - 4712"]);
     assert_eq!(short(&menu.hear(&IvrEvent::Refused)), ["Wrong AskPin"]);
     dial(&mut menu, "4713");
-    assert_eq!(short(&menu.hear(&IvrEvent::Late)), ["Hush", "judge - 4713"], "a pause counts as hash");
+    assert_eq!(
+        short(&menu.hear(&IvrEvent::Late)),
+        ["StopPlayback", "judge - 4713"],
+        "a pause counts as hash"
+    );
     menu.hear(&IvrEvent::Refused);
     dial(&mut menu, "9999*4714#");
     assert_eq!(short(&menu.hear(&IvrEvent::Refused)), ["Wrong Goodbye"]);
@@ -66,7 +70,7 @@ fn any_box_is_asked_for_by_number_and_nobody_learns_which_half_was_wrong() {
     let (mut menu, first) = Menu::any();
     assert_eq!(short(&first), ["AskNumber"]);
     assert_eq!(dial(&mut menu, "1001#"), ["AskPin"]);
-    assert_eq!(dial(&mut menu, "4711#"), ["Hush", "judge 1001 4711"]);
+    assert_eq!(dial(&mut menu, "4711#"), ["StopPlayback", "judge 1001 4711"]);
     assert_eq!(short(&menu.hear(&IvrEvent::Refused)), ["Wrong AskNumber"]);
 }
 

@@ -1,8 +1,8 @@
-//! A model of everything around the scheduler: a store that fails, an exchange, the phones behind it, and nodes that die.
+//! Model of the scheduler's environment: a failing store, a switch, its phones, and crashing nodes.
 
-mod judge;
+mod oracle;
 
-pub(crate) use judge::End;
+pub(crate) use oracle::End;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) fn now(at: Instant) -> Now {
     Now { instant: at, wall: BEGIN + at.since(Instant::ZERO) }
 }
 
-/// The other way.
+/// The inverse of [`now`].
 pub(crate) fn instant(wall: Timestamp) -> Instant {
     Instant::ZERO + wall.since(BEGIN)
 }
@@ -83,9 +83,9 @@ pub(crate) fn directory(calls: &[RecurringCall]) -> Directory {
     directory
 }
 
-/// How often, in a thousand, something goes wrong.
+/// Fault rates, per mille.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Weather {
+pub(crate) struct FaultRates {
     pub(crate) crash: u64,
     pub(crate) power_cut: u64,
     pub(crate) store_fails: u64,
@@ -95,68 +95,68 @@ pub(crate) struct Weather {
     pub(crate) no_answer: u64,
 }
 
-pub(crate) const STORM: Weather =
-    Weather { crash: 1, power_cut: 200, store_fails: 30, refused: 60, silent: 30, busy: 120, no_answer: 50 };
+pub(crate) const FAULTS: FaultRates = FaultRates {
+    crash: 1,
+    power_cut: 200,
+    store_fails: 30,
+    refused: 60,
+    silent: 30,
+    busy: 120,
+    no_answer: 50,
+};
 
-/// The steps of an occurrence at which a process can die.
+/// Steps of an occurrence at which a process can crash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Moment {
-    /// The row is made, or says that one more attempt begins.
+pub(crate) enum Step {
+    /// The row is created or updated for a further attempt.
     Claim,
-    /// The exchange is asked.
+    /// The switch gets the command.
     Dial,
     /// The phones ring.
     Ringing,
-    /// They talk.
+    /// The call is answered.
     Answered,
-    /// They do not, and will not.
+    /// The call has failed.
     Refused,
-    /// The row says that it waits.
+    /// The row is set back to waiting for its next attempt.
     Wait,
-    /// The row says how it ended.
+    /// The row gets its outcome.
     Outcome,
 }
 
-impl Moment {
-    pub(crate) const ALL: [Moment; 7] = [
-        Moment::Claim,
-        Moment::Dial,
-        Moment::Ringing,
-        Moment::Answered,
-        Moment::Refused,
-        Moment::Wait,
-        Moment::Outcome,
-    ];
+impl Step {
+    pub(crate) const ALL: [Step; 7] =
+        [Step::Claim, Step::Dial, Step::Ringing, Step::Answered, Step::Refused, Step::Wait, Step::Outcome];
 }
 
-/// Whether the process dies before it has done what it wants, or after, and never learns what came of it.
+/// Whether the process crashes before it executes the step, or after it without having learnt the result.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Side {
     Before,
     After,
 }
 
-/// A time at which a node held a row: it alone may move it, until its lease is over.
+/// A lease of a row: only this node may change the row until the lease expires.
 #[derive(Clone, Copy)]
-pub(crate) struct Hold {
+pub(crate) struct LeaseHold {
     pub(crate) from: Instant,
     pub(crate) node: usize,
     pub(crate) lease: Instant,
 }
 
-/// A call that the model of the exchange has made.
-pub(crate) struct Made {
+/// A call made by the simulated switch.
+pub(crate) struct SimCall {
     pub(crate) key: Key,
     pub(crate) at: Instant,
-    /// When it is answered, or else over, with this cause.
+    /// Time of the answer, or of the end with its cause.
     pub(crate) outcome: (Instant, Result<(), Cause>),
-    /// The process died then.
-    pub(crate) cut: Option<Instant>,
+    /// Time at which the process crashed.
+    pub(crate) interrupted: Option<Instant>,
 }
 
-impl Made {
+impl SimCall {
     pub(crate) fn answered(&self) -> bool {
-        self.outcome.1.is_ok() && self.cut.is_none_or(|cut| cut >= self.outcome.0)
+        self.outcome.1.is_ok() && self.interrupted.is_none_or(|interrupted| interrupted >= self.outcome.0)
     }
 
     fn record(&self, id: &CallId, at: Instant) -> CallRecord {
@@ -176,12 +176,12 @@ impl Made {
             trace: Vec::new(),
             legs: Vec::new(),
         };
-        let end = self.cut.unwrap_or(Instant::from_micros(u64::MAX)).min(at);
+        let end = self.interrupted.unwrap_or(Instant::from_micros(u64::MAX)).min(at);
         if self.answered() && end >= self.outcome.0 {
             (record.status, record.answered_at) = (CallStatus::InProgress, Some(now(self.outcome.0).wall));
         } else if let (Err(cause), true) = (self.outcome.1, end >= self.outcome.0) {
             (record.status, record.cause) = (cause.call_status(), Some(cause));
-        } else if self.cut.is_some() {
+        } else if self.interrupted.is_some() {
             (record.status, record.cause) = (CallStatus::Failed, Some(Cause::Crash));
         }
         record
@@ -191,82 +191,87 @@ impl Made {
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) boot: u64,
-    pub(crate) life: u64,
+    pub(crate) process: u64,
     pub(crate) scheduler: Option<Scheduler>,
-    /// Where it is down: until then.
+    /// While it is down: the time of its next start.
     pub(crate) up_at: Instant,
-    pub(crate) todo: VecDeque<Output>,
-    /// From when to when it was up.
-    pub(crate) lives: Vec<(Instant, Instant)>,
+    pub(crate) pending_outputs: VecDeque<Output>,
+    /// Start and end of each uptime.
+    pub(crate) uptimes: Vec<(Instant, Instant)>,
     /// Its journal: the calls that it has made.
-    pub(crate) calls: BTreeMap<CallId, Made>,
+    pub(crate) calls: BTreeMap<CallId, SimCall>,
 }
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
-    pub(crate) weather: Weather,
+    pub(crate) faults: FaultRates,
     pub(crate) at: Instant,
-    pub(crate) plans: Vec<RecurringCall>,
+    pub(crate) recurring_calls: Vec<RecurringCall>,
     pub(crate) rows: BTreeMap<Key, Occurrence>,
-    /// Those of them that are not over.
+    /// The occurrences without a final state.
     pub(crate) open: BTreeSet<Key>,
     pub(crate) events: BTreeMap<Key, u32>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) begun: Vec<(Instant, Key)>,
-    /// Calls that no journal tells of any more.
-    pub(crate) lost: Vec<Made>,
-    /// Who held each row, and since when.
-    pub(crate) holds: BTreeMap<Key, Vec<Hold>>,
-    /// What was being dialled, or on its way to its outcome, by a process when it died.
-    pub(crate) cut: BTreeSet<Key>,
-    /// How often the exchange did not take it.
-    pub(crate) turned_away: BTreeMap<Key, u32>,
-    /// How often a process died at each step.
-    pub(crate) crashes: BTreeMap<(Moment, Side), u32>,
+    pub(crate) dialled: Vec<(Instant, Key)>,
+    /// Calls that are in no journal any more.
+    pub(crate) lost: Vec<SimCall>,
+    /// Leases of each row, in order.
+    pub(crate) holds: BTreeMap<Key, Vec<LeaseHold>>,
+    /// Occurrences that were being dialled, or whose outcome was not yet stored, when their process crashed.
+    pub(crate) interrupted: BTreeSet<Key>,
+    /// Number of rejections by the switch.
+    pub(crate) rejected: BTreeMap<Key, u32>,
+    /// Number of crashes at each step.
+    pub(crate) crashes: BTreeMap<(Step, Side), u32>,
     pub(crate) per_second: u32,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, weather: Weather, nodes: usize, plans: Vec<RecurringCall>) -> World {
+    pub(crate) fn new(
+        seed: u64,
+        faults: FaultRates,
+        nodes: usize,
+        recurring_calls: Vec<RecurringCall>,
+    ) -> World {
         let node = |n| Node {
             name: format!("node{n}"),
             boot: 0,
-            life: 0,
+            process: 0,
             scheduler: None,
             up_at: Instant::ZERO,
-            todo: VecDeque::new(),
-            lives: Vec::new(),
+            pending_outputs: VecDeque::new(),
+            uptimes: Vec::new(),
             calls: BTreeMap::new(),
         };
         World {
             rng: Rng::from_number(seed),
-            weather,
+            faults,
             at: Instant::ZERO,
-            plans,
+            recurring_calls,
             rows: BTreeMap::new(),
             open: BTreeSet::new(),
             events: BTreeMap::new(),
             lost: Vec::new(),
             holds: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            turned_away: BTreeMap::new(),
+            interrupted: BTreeSet::new(),
+            rejected: BTreeMap::new(),
             crashes: BTreeMap::new(),
             nodes: (0..nodes).map(node).collect(),
-            begun: Vec::new(),
+            dialled: Vec::new(),
             per_second: 5,
         }
     }
 
-    fn odds(&mut self, thousandths: u64) -> bool {
+    fn per_mille(&mut self, thousandths: u64) -> bool {
         self.rng.below(1000) < thousandths
     }
 
-    /// Until `end`, and then in fair weather until nothing is under way.
+    /// Run with faults until `end`, then without faults until all occurrences are final.
     pub(crate) fn run(&mut self, end: Instant) {
         while self.at < end {
             self.step(end);
         }
-        self.weather = Weather::default();
+        self.faults = FaultRates::default();
         for node in &mut self.nodes {
             node.up_at = node.up_at.min(self.at);
         }
@@ -279,7 +284,7 @@ impl World {
     pub(crate) fn step(&mut self, end: Instant) {
         let mut next = end;
         for n in 0..self.nodes.len() {
-            self.turn(n);
+            self.run_node(n);
             let at = self.at;
             let node = &self.nodes[n];
             let wakes = node.scheduler.as_ref().map_or(node.up_at, |scheduler| scheduler.deadline(now(at)));
@@ -288,66 +293,66 @@ impl World {
         self.at = next.max(self.at + Duration::from_millis(20));
     }
 
-    fn turn(&mut self, n: usize) {
+    fn run_node(&mut self, n: usize) {
         if self.nodes[n].scheduler.is_none() {
             if self.nodes[n].up_at > self.at {
                 return;
             }
             self.start(n);
         }
-        self.tell(n, Input::Tick);
-        while let Some(output) = self.nodes[n].todo.pop_front() {
-            // It may die before it acts, and after: what it has not been told it never learns.
-            let moment = self.moment(n, &output);
-            if self.dies(n, moment, Side::Before) {
+        self.feed(n, Input::Tick);
+        while let Some(output) = self.nodes[n].pending_outputs.pop_front() {
+            // A crash after the execution means that the result is never learnt.
+            let step = self.step_of(n, &output);
+            if self.maybe_crash(n, step, Side::Before) {
                 return;
             }
-            let input = self.perform(n, output);
-            if self.dies(n, moment, Side::After) {
+            let input = self.execute(n, output);
+            if self.maybe_crash(n, step, Side::After) {
                 return;
             }
-            self.tell(n, input);
+            self.feed(n, input);
         }
     }
 
-    /// At which step of an occurrence an output is wanted.
-    fn moment(&self, n: usize, output: &Output) -> Option<Moment> {
+    /// The step that an output belongs to.
+    fn step_of(&self, n: usize, output: &Output) -> Option<Step> {
         Some(match output {
             Output::Claim { row, .. } | Output::Change(row) => match row.state {
-                OccurrenceState::Dialling => Moment::Claim,
-                OccurrenceState::Claimed => Moment::Wait,
-                OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => Moment::Outcome,
+                OccurrenceState::Dialling => Step::Claim,
+                OccurrenceState::Claimed => Step::Wait,
+                OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => Step::Outcome,
             },
-            Output::Dial(..) => Moment::Dial,
+            Output::Dial(..) => Step::Dial,
             Output::Look(_, call) => {
                 let record = self.nodes[n].calls.get(call)?.record(call, self.at);
                 match record.status {
-                    CallStatus::Ringing => Moment::Ringing,
-                    CallStatus::InProgress => Moment::Answered,
-                    _ => Moment::Refused,
+                    CallStatus::Ringing => Step::Ringing,
+                    CallStatus::InProgress => Step::Answered,
+                    _ => Step::Refused,
                 }
             }
             Output::Sweep | Output::Find(..) => return None,
         })
     }
 
-    /// A call is looked at many times while it rings; each of the other steps comes once, and is hit harder.
-    fn dies(&mut self, n: usize, moment: Option<Moment>, side: Side) -> bool {
-        let Some(moment) = moment else { return false };
-        let odds = if moment == Moment::Ringing { self.weather.crash } else { self.weather.crash * 5 };
-        let dies = self.odds(odds);
-        if dies {
-            *self.crashes.entry((moment, side)).or_default() += 1;
-            self.kill(n);
+    /// A ringing call is polled many times. Each of the other steps occurs once and gets a higher rate.
+    fn maybe_crash(&mut self, n: usize, step: Option<Step>, side: Side) -> bool {
+        let Some(step) = step else { return false };
+        let per_mille = if step == Step::Ringing { self.faults.crash } else { self.faults.crash * 5 };
+        let maybe_crash = self.per_mille(per_mille);
+        if maybe_crash {
+            *self.crashes.entry((step, side)).or_default() += 1;
+            self.crash_node(n);
         }
-        dies
+        maybe_crash
     }
 
-    pub(crate) fn tell(&mut self, n: usize, input: Input) {
+    pub(crate) fn feed(&mut self, n: usize, input: Input) {
         let (at, mut out) = (self.at, Vec::new());
         if let Some(scheduler) = &mut self.nodes[n].scheduler {
             scheduler.handle(now(at), input, &mut out);
-            self.nodes[n].todo.extend(out);
+            self.nodes[n].pending_outputs.extend(out);
         }
     }
 
@@ -355,9 +360,9 @@ impl World {
         let rng = self.rng.fork();
         let (at, shared) = (self.at, self.nodes.len() > 1);
         let node = &mut self.nodes[n];
-        node.life += 1;
-        node.lives.push((at, Instant::from_micros(u64::MAX)));
-        let owner = format!("{}:{}:{}", node.name, node.boot, node.life);
+        node.process += 1;
+        node.uptimes.push((at, Instant::from_micros(u64::MAX)));
+        let owner = format!("{}:{}:{}", node.name, node.boot, node.process);
         let config = Config { owner: owner.as_str().into(), per_second: self.per_second, shared };
         node.scheduler = Some(Scheduler::new(config, rng));
         let mut last: BTreeMap<RecurringCallId, Timestamp> = BTreeMap::new();
@@ -369,56 +374,60 @@ impl World {
         let open = mine.map(|row| {
             let known = row.call.as_ref().is_some_and(|call| node.calls.contains_key(call));
             let same_boot = row.owner.split(':').nth(1) == Some(&node.boot.to_string());
-            let begun = match (known, same_boot) {
+            let dialled = match (known, same_boot) {
                 (true, _) => CallStarted::Yes,
                 (false, true) => CallStarted::No,
                 (false, false) => CallStarted::Unknown,
             };
-            (row.clone(), begun)
+            (row.clone(), dialled)
         });
         let begin = Input::Begin { last: last.into_iter().collect(), open: open.collect() };
-        self.tell(n, begin);
-        let directory = directory(&self.plans);
-        self.tell(n, Input::Directory(Box::new(directory)));
+        self.feed(n, begin);
+        let directory = directory(&self.recurring_calls);
+        self.feed(n, Input::Directory(Box::new(directory)));
     }
 
-    fn kill(&mut self, n: usize) {
+    fn crash_node(&mut self, n: usize) {
         let away = match self.rng.below(10) {
             0 => 600 + self.rng.below(6000),
             1 | 2 => self.rng.below(600),
             _ => self.rng.below(5),
         };
-        let cut = self.odds(self.weather.power_cut);
+        let interrupted = self.per_mille(self.faults.power_cut);
         let (at, node) = (self.at, &mut self.nodes[n]);
         let mine = |key: &&Key| {
             let row = &self.rows[*key];
             row.state == OccurrenceState::Dialling && row.owner.starts_with(&node.name)
         };
-        self.cut.extend(self.open.iter().filter(mine).cloned());
-        if let Some(life) = node.lives.last_mut() {
-            life.1 = at;
+        self.interrupted.extend(self.open.iter().filter(mine).cloned());
+        if let Some(process) = node.uptimes.last_mut() {
+            process.1 = at;
         }
         node.scheduler = None;
-        node.todo.clear();
+        node.pending_outputs.clear();
         node.up_at = at + Duration::from_secs(away) + Duration::from_millis(300);
         for call in node.calls.values_mut() {
-            call.cut.get_or_insert(at);
+            call.interrupted.get_or_insert(at);
         }
-        if cut {
-            // The last second of the journal is gone. What it told of has rung all the same, and stays in the ledger of `begun`.
+        if interrupted {
+            // The last second of the journal is lost. Its calls have rung nevertheless and stay in `dialled`.
             node.boot += 1;
-            let recent = |call: &Made| at.since(call.at) <= Duration::from_secs(1);
+            let recent = |call: &SimCall| at.since(call.at) <= Duration::from_secs(1);
             self.lost.extend(node.calls.extract_if(.., |_, call| recent(call)).map(|(_, call)| call));
         }
     }
 
-    fn perform(&mut self, n: usize, output: Output) -> Input {
+    fn execute(&mut self, n: usize, output: Output) -> Input {
         match output {
-            Output::Find(key, _) => Input::Found(key, self.odds(500)),
+            Output::Find(key, _) => Input::Found(key, self.per_mille(500)),
             Output::Claim { row, since } => {
-                let plan = self.plans.iter().find(|plan| plan.id == row.recurring);
+                let recurring_call =
+                    self.recurring_calls.iter().find(|recurring_call| recurring_call.id == row.recurring);
                 let free = !self.rows.contains_key(&row.key());
-                let may = free && plan.is_some_and(|plan| plan.since == since && plan.enabled);
+                let may = free
+                    && recurring_call.is_some_and(|recurring_call| {
+                        recurring_call.since == since && recurring_call.enabled
+                    });
                 self.write(row, may)
             }
             Output::Change(row) => {
@@ -427,13 +436,13 @@ impl World {
             }
             Output::Dial(key, wish) => {
                 let call = wish.planned.unwrap().call;
-                let stands = &self.rows[&key];
-                assert_eq!((stands.state, &stands.call), (OccurrenceState::Dialling, &Some(call.clone())));
+                let current = &self.rows[&key];
+                assert_eq!((current.state, &current.call), (OccurrenceState::Dialling, &Some(call.clone())));
                 Input::Dialled(key.clone(), self.dial(n, key, call))
             }
             Output::Look(key, call) => {
                 let at = self.at;
-                let found = self.nodes[n].calls.get(&call).map(|made| Box::new(made.record(&call, at)));
+                let found = self.nodes[n].calls.get(&call).map(|found| Box::new(found.record(&call, at)));
                 Input::Looked(key, found)
             }
             Output::Sweep => {
@@ -446,50 +455,53 @@ impl World {
 
     fn write(&mut self, row: Occurrence, may: bool) -> Input {
         let key = row.key();
-        let fails = self.odds(self.weather.store_fails);
-        if fails && self.odds(500) {
+        let failing = self.per_mille(self.faults.store_fails);
+        if failing && self.per_mille(500) {
             return Input::Written(key, WriteResult::Failed);
         }
-        let stands = self.rows.get(&key) == Some(&row);
+        let current = self.rows.get(&key) == Some(&row);
         if may {
             if row.state.event().is_some() {
                 *self.events.entry(key.clone()).or_default() += 1;
             }
-            assert!(self.rows.get(&key).is_none_or(|old| !old.state.is_final()), "what is over stays over");
+            assert!(
+                self.rows.get(&key).is_none_or(|old| !old.state.is_final()),
+                "a final state does not change"
+            );
             match row.state.is_final() {
                 true => self.open.remove(&key),
                 false => self.open.insert(key.clone()),
             };
             let node = self.nodes.iter().position(|node| row.owner.starts_with(&node.name)).unwrap();
-            let hold = Hold { from: self.at, node, lease: instant(row.lease_until) };
+            let hold = LeaseHold { from: self.at, node, lease: instant(row.lease_until) };
             self.holds.entry(key.clone()).or_default().push(hold);
             self.rows.insert(key.clone(), row);
         }
-        let written = if may || stands { WriteResult::Won } else { WriteResult::Lost };
-        Input::Written(key, if fails { WriteResult::Failed } else { written })
+        let written = if may || current { WriteResult::Won } else { WriteResult::Lost };
+        Input::Written(key, if failing { WriteResult::Failed } else { written })
     }
 
-    fn dial(&mut self, n: usize, key: Key, call: CallId) -> Dialled {
-        if self.odds(self.weather.refused) {
-            *self.turned_away.entry(key).or_default() += 1;
+    fn dial(&mut self, n: usize, key: Key, id: CallId) -> Dialled {
+        if self.per_mille(self.faults.refused) {
+            *self.rejected.entry(key).or_default() += 1;
             return Dialled::Refused(Cause::ConcurrentCallLimit);
         }
-        let silent = self.odds(self.weather.silent);
-        if silent && self.odds(500) {
-            *self.turned_away.entry(key).or_default() += 1;
+        let silent = self.per_mille(self.faults.silent);
+        if silent && self.per_mille(500) {
+            *self.rejected.entry(key).or_default() += 1;
             return Dialled::Silent;
         }
         let seconds = Duration::from_secs(1 + self.rng.below(40));
-        let outcome = if self.odds(self.weather.busy) {
+        let outcome = if self.per_mille(self.faults.busy) {
             (self.at + Duration::from_secs(2), Err(Cause::Busy))
-        } else if self.odds(self.weather.no_answer) {
+        } else if self.per_mille(self.faults.no_answer) {
             (self.at + Duration::from_secs(30), Err(Cause::NoAnswer))
         } else {
             (self.at + seconds, Ok(()))
         };
-        self.begun.push((self.at, key.clone()));
-        let made = Made { key, at: self.at, outcome, cut: None };
-        assert!(self.nodes[n].calls.insert(call, made).is_none());
+        self.dialled.push((self.at, key.clone()));
+        let call = SimCall { key, at: self.at, outcome, interrupted: None };
+        assert!(self.nodes[n].calls.insert(id, call).is_none());
         if silent { Dialled::Silent } else { Dialled::Placed }
     }
 }
