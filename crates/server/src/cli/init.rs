@@ -64,7 +64,7 @@ pub(super) fn run(shared: &Shared, options: &InitOptions) -> Result<(), Fault> {
 fn first_key(shared: &Shared) -> Result<bool, Fault> {
     reach::block_on(async {
         let local = Local::open(shared).await?;
-        let made = first_key::ensure(&local.directory_service, &local.data).await? == FirstKey::Made;
+        let made = first_key::ensure(&local.directory_service, &local.data).await? == FirstKey::Created;
         local.close().await;
         Ok(made)
     })

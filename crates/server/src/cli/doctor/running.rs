@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, files};
 use crate::config::{KEYS, Loaded};
-use crate::control::{self, Exchange, Facts};
+use crate::control::{self, Facts, SwitchState};
 use crate::data::DataDir;
 use crate::holder::{Protocol, holders};
 use crate::{lang, tr};
@@ -112,7 +112,7 @@ fn reach(facts: &Facts, findings: &mut Vec<Finding>) {
     });
 }
 
-fn exchange_of(exchange: &Exchange, findings: &mut Vec<Finding>) {
+fn exchange_of(exchange: &SwitchState, findings: &mut Vec<Finding>) {
     let (state, calls, phones) = (&exchange.state, exchange.active_calls, exchange.registrations);
     let check = lang::current().pick("exchange", "centralita");
     let said = tr!(
