@@ -114,7 +114,7 @@ fn main() -> std::io::Result<()> {
         listeners: vec![(0, ADDRESS)],
         ports: number(1, "10000")..=number(2, "29999"),
         workers,
-        ring: true,
+        io_uring: true,
         recordings: None,
     };
 

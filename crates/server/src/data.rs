@@ -31,7 +31,10 @@ impl DataDir {
     pub fn make(path: &Path) -> Result<DataDir> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
             let shown = path.display();
-            tr!("the data directory {shown} cannot be made", "no se puede crear la carpeta de datos {shown}")
+            tr!(
+                "the data directory {shown} cannot be created",
+                "no se puede crear el directorio de datos {shown}"
+            )
         })?;
         Ok(DataDir(path.to_path_buf()))
     }
@@ -76,12 +79,12 @@ impl DataDir {
                 let shown = self.0.display();
                 bail!(match read_running(file) {
                     Some(Running { pid, .. }) => tr!(
-                        "{shown} is in use by process {pid}: one server at a time, or name another directory with --data",
-                        "{shown} la usa el proceso {pid}: un servidor a la vez, o nombre otra carpeta con --data"
+                        "{shown} is in use by process {pid}: only one server may use it; name another directory with --data",
+                        "{shown} está en uso por el proceso {pid}: solo puede usarlo un servidor; indique otro directorio con --data"
                     ),
                     None => tr!(
-                        "{shown} is in use by another process: one server at a time, or name another directory with --data",
-                        "{shown} la usa otro proceso: un servidor a la vez, o nombre otra carpeta con --data"
+                        "{shown} is in use by another process: only one server may use it; name another directory with --data",
+                        "{shown} está en uso por otro proceso: solo puede usarlo un servidor; indique otro directorio con --data"
                     ),
                 })
             }
@@ -96,7 +99,7 @@ impl DataDir {
             let (path, kind) = (path.display(), error.kind());
             let why = tr!(
                 "{path} cannot be read, so it is unknown whether a server runs there: {error}",
-                "{path} no se puede leer, así que no se sabe si hay un servidor en marcha: {error}"
+                "no se puede leer {path}, por lo que no se sabe si hay un servidor en marcha: {error}"
             );
             io::Error::new(kind, why)
         };

@@ -27,7 +27,7 @@ pub async fn ensure(directory_service: &DirectoryService, data: &DataDir) -> Res
         match stored {
             Some(secret) if !directory_service.knows_key(&secret) => tracing::warn!(
                 file = %path.display(),
-                "the key in admin.key is not in this database, so the command line cannot use it. Move the file away and create another key \
+                "admin.key holds a key that this database does not know: the command line cannot use it. Move the file away and create another \
                  with: centralita key create"
             ),
             None if directory_service.no_admin_key_was_used().await.unwrap_or(false) => tracing::warn!(
@@ -42,7 +42,7 @@ pub async fn ensure(directory_service: &DirectoryService, data: &DataDir) -> Res
     let secret = match stored {
         Some(secret) if api::is_api_key(secret.expose()) => secret,
         Some(_) => bail!(
-            "{} does not contain an API key, and the database has no administrator yet: move that file away and start again",
+            "{} holds no API key, and the database has no administrator yet: move that file away and start again",
             path.display()
         ),
         None => {

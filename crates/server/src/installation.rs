@@ -16,13 +16,13 @@ pub async fn check(store: &Store, data: &DataDir, rng: &mut Rng) -> Result<()> {
     match (here, there) {
         (Some(here), Some(there)) if here == there => Ok(()),
         (Some(here), Some(there)) => bail!(
-            "the data directory {path} belongs to {here}, but the database of store.url belongs to {there}: correct store.url, or name \
+            "the data directory {path} belongs to {here}, and the database of store.url belongs to {there}: set store.url right, or name \
              another directory with --data. (To use these two together from now on, remove {file}.)"
         ),
         (Some(here), None) => {
             if store.is_unused().await.context("the database cannot be read")? {
                 bail!(
-                    "the database of store.url is empty, and the data directory {path} was used with another one: correct store.url, \
+                    "the database of store.url is empty, and the data directory {path} was used with another one: set store.url right, \
                      or restore the database from its backup. (To start over with an empty one, remove {file}.)"
                 );
             }

@@ -76,7 +76,7 @@ pub fn install(wanted: &Zoneinfo) -> Result<InForce> {
         let folder = folder.display();
         bail!(tr!(
             "time.zoneinfo: {folder} contains no compiled zone; write \"auto\", or the directory that `zic -d` wrote",
-            "time.zoneinfo: en {folder} no hay ninguna zona compilada; escriba \"auto\", o dónde `zic -d` dejó sus zonas"
+            "time.zoneinfo: {folder} no contiene ninguna zona compilada; escriba \"auto\" o el directorio que generó `zic -d`"
         ));
     }
     zones.install();

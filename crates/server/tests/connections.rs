@@ -27,7 +27,7 @@ struct House {
 fn quick() -> ConnLimits {
     ConnLimits {
         head: Duration::from_millis(300),
-        stranger_idle: Duration::from_millis(600),
+        unauthenticated_idle: Duration::from_millis(600),
         idle: Duration::from_secs(20),
         write: Duration::from_millis(500),
         per_source: 4,
@@ -55,7 +55,7 @@ impl House {
     async fn opened(&mut self) -> (TcpStream, Hop, ConnectionHandle) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         match self.event().await {
-            ConnEvent::Opened { hop, line } => (stream, hop, line),
+            ConnEvent::Opened { hop, connection: line } => (stream, hop, line),
             event => panic!("{event:?}"),
         }
     }
@@ -109,7 +109,7 @@ async fn a_head_that_drips_is_cut_off_at_its_deadline() {
     let mut house = house(quick());
     let (stream, _, line) = house.opened().await;
     // Even one who has registered must finish what he begins.
-    line.settle();
+    line.mark_authenticated();
     let start = Instant::now();
     let (mut reader, mut writer) = stream.into_split();
     let dripping = tokio::spawn(async move {
@@ -133,7 +133,7 @@ async fn a_silent_stranger_is_shown_out_and_a_registered_phone_may_stay() {
     let mut house = house(quick());
     let (mut stranger, _, _stranger_line) = house.opened().await;
     let (mut phone, _, phone_line) = house.opened().await;
-    phone_line.settle();
+    phone_line.mark_authenticated();
     assert_eq!(rest(&mut stranger).await, b"");
     assert!(matches!(house.event().await, ConnEvent::Closed(_)));
     phone.write_all(OPTIONS).await.unwrap();
@@ -149,12 +149,12 @@ async fn one_source_gets_so_many_connections_and_a_closed_one_makes_room() {
     }
     let mut fifth = TcpStream::connect(house.address).await.unwrap();
     assert_eq!(rest(&mut fifth).await, b"");
-    assert_eq!(house.connections.census(), (4, 1));
+    assert_eq!(house.connections.counts(), (4, 1));
     drop(held.pop());
     assert!(matches!(house.event().await, ConnEvent::Closed(_)));
     let connections = Arc::clone(&house.connections);
     timeout(Duration::from_secs(5), async {
-        while connections.census().0 != 3 {
+        while connections.counts().0 != 3 {
             tokio::task::yield_now().await;
         }
     })
@@ -182,7 +182,7 @@ async fn what_cannot_be_framed_ends_the_connection() {
 async fn a_peer_that_does_not_read_is_given_up() {
     let mut house = house(quick());
     let (_deaf, hop, line) = house.opened().await;
-    line.settle();
+    line.mark_authenticated();
     let message = Bytes::from(vec![b'x'; 64 * 1024]);
     timeout(Duration::from_secs(10), async {
         while line.send(message.clone()) {
@@ -197,7 +197,7 @@ async fn a_peer_that_does_not_read_is_given_up() {
 #[tokio::test]
 async fn a_network_of_ipv6_has_the_connections_of_one_source() {
     let connections = Connections::new(7, quick());
-    let seat = |ip: String| connections.seat(ip.parse().unwrap());
+    let seat = |ip: String| connections.acquire(ip.parse().unwrap());
     let taken: Vec<_> = (0..50).filter_map(|n| seat(format!("2001:db8::{n:x}"))).collect();
     assert_eq!(taken.len(), 4, "one household, one share");
     assert!(seat("2001:db8:0:1::1".into()).is_some(), "the next household has its own");
@@ -215,7 +215,7 @@ async fn a_stranger_may_not_send_a_large_body_and_a_registered_phone_may() {
          Call-ID: large\r\nCSeq: 1 MESSAGE\r\nContent-Length: {large}\r\n\r\n{}",
         "x".repeat(large)
     );
-    let mut house = house(ConnLimits { stranger_idle: Duration::from_secs(20), ..quick() });
+    let mut house = house(ConnLimits { unauthenticated_idle: Duration::from_secs(20), ..quick() });
     let (mut stranger, _, _line) = house.opened().await;
     stranger.write_all(message.as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
@@ -224,7 +224,7 @@ async fn a_stranger_may_not_send_a_large_body_and_a_registered_phone_may() {
     assert!(matches!(house.event().await, ConnEvent::Closed(_)));
 
     let (mut phone, _, line) = house.opened().await;
-    line.settle();
+    line.mark_authenticated();
     phone.write_all(message.as_bytes()).await.unwrap();
     match house.event().await {
         ConnEvent::Frame { bytes, .. } => assert_eq!(bytes.len(), message.len()),

@@ -128,8 +128,8 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         journal: opened.journal,
         connections: Connections::new(1, ConnLimits::default()),
         runtime: tokio::runtime::Handle::current(),
-        voice: Box::new(NoMedia),
-        notes: tokio::sync::mpsc::unbounded_channel().0,
+        media: Box::new(NoMedia),
+        voicemail: tokio::sync::mpsc::unbounded_channel().0,
         settings: tokio::sync::mpsc::unbounded_channel().0,
         dns: Dns::new(&[zone.address], switch_handle.clone()),
         directory,
@@ -143,7 +143,7 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
     let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
     assert!(text.starts_with("OPTIONS sip:carrier.test;transport=udp SIP/2.0"), "{text}");
     assert!(zone.asked.load(Ordering::SeqCst) >= 2);
-    switch_handle.put(SwitchMsg::Quit);
+    switch_handle.send(SwitchMsg::Quit);
     tokio::task::block_in_place(|| exchange.join());
     let _ = std::fs::remove_dir_all(folder);
 }

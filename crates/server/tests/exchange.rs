@@ -57,9 +57,9 @@ impl House {
             journal: opened.journal,
             connections: Connections::new(1, ConnLimits::default()),
             runtime: tokio::runtime::Handle::current(),
-            voice: Box::new(NoMedia),
+            media: Box::new(NoMedia),
             dns: Dns::new(&[], switch_handle.clone()),
-            notes: tokio::sync::mpsc::unbounded_channel().0,
+            voicemail: tokio::sync::mpsc::unbounded_channel().0,
             settings: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(RuntimeState::default(), &Pending::default()),
@@ -95,7 +95,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        self.switch_handle.put(SwitchMsg::Quit);
+        self.switch_handle.send(SwitchMsg::Quit);
         self.exchange.take().unwrap().join();
         std::fs::remove_dir_all(&self.folder).unwrap();
     }

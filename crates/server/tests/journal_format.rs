@@ -411,7 +411,7 @@ fn what_a_later_version_wrote_is_said_and_kept_until_one_reads_it() {
     let Opened { faults, pending, .. } = folder.open();
     assert_eq!(faults.iter().filter(|fault| fault.contains("is kept, but not understood")).count(), 2);
     assert_eq!(faults[2..], ["2 records of a later version are kept for it"]);
-    let knows = |name: &str| pending.knows(&session(name));
+    let knows = |name: &str| pending.has_call(&session(name));
     assert_eq!(["a", "b", "c", "d"].map(|n| knows(&format!("session_{n}"))), [false, false, true, true]);
     // Looking again keeps them once, and the segment is not needed for it.
     drop(folder.open());
@@ -422,9 +422,9 @@ fn what_a_later_version_wrote_is_said_and_kept_until_one_reads_it() {
     let since = [&*frame(opened("session_e"), 2, |_| {}), &*frame(binding, 2, |_| {}), &*later].concat();
     fs::write(folder.0.join("kept.frames"), since).unwrap();
     let Opened { faults, pending, .. } = folder.open();
-    assert!(pending.knows(&session("session_e")));
+    assert!(pending.has_call(&session("session_e")));
     assert_eq!(pending.len(), (1, 0));
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(fs::read(folder.0.join("kept.frames")).unwrap(), later);
-    assert!(folder.open().pending.knows(&session("session_e")), "it is in a segment now");
+    assert!(folder.open().pending.has_call(&session("session_e")), "it is in a segment now");
 }

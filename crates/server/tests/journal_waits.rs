@@ -150,7 +150,7 @@ async fn a_hundred_thousand_calls_wait_on_the_disk_and_none_is_lost() {
         if n == CALLS / 2 {
             // Done while it would have to be read again: that it is done is not forgotten.
             journal.append(vec![Record::Voicemail(Box::new(fact.clone()))]);
-            done.tell(fact.clone());
+            done.mark(fact.clone());
         }
         if n % 1_000 == 0 {
             let attempts = database.told.lock().unwrap().attempts;
@@ -165,10 +165,10 @@ async fn a_hundred_thousand_calls_wait_on_the_disk_and_none_is_lost() {
     assert!(feeding.await.unwrap_err().is_cancelled());
     drop(journal);
     let Opened { mut journal, feeder, pending, done, .. } = Journal::open(&folder.0, 16 << 20).unwrap();
-    assert!(pending.knows(&CallId::parse("session_00000007").unwrap()));
+    assert!(pending.has_call(&CallId::parse("session_00000007").unwrap()));
     assert_eq!(pending.facts(), std::slice::from_ref(&fact));
     drop(pending);
-    done.tell(fact);
+    done.mark(fact);
     let grown = memory().saturating_sub(before);
     assert!(grown < 2 * MEMORY, "{} MB more than at the beginning", grown / 1_000_000);
     *database.away.lock().unwrap() = false;

@@ -28,12 +28,12 @@ struct Office {
 }
 
 impl Office {
-    fn open(ports: RangeInclusive<u16>, ring: bool) -> Office {
+    fn open(ports: RangeInclusive<u16>, io_uring: bool) -> Office {
         let (told, events) = channel();
         let told = Mutex::new(told);
         let clock = Clock::start();
         let config =
-            MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1, ring, recordings: None };
+            MediaConfig { listeners: vec![(0, LOOPBACK)], ports, workers: 1, io_uring, recordings: None };
         let workers = MediaWorkers::spawn(
             &config,
             Rng::from_number(1),
@@ -134,8 +134,8 @@ fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by_epoll() {
     two_phones_hear_each_other_and_a_stranger_is_not_heard_by(22_400..=22_599, false);
 }
 
-fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by(ports: RangeInclusive<u16>, ring: bool) {
-    let mut office = Office::open(ports, ring);
+fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by(ports: RangeInclusive<u16>, io_uring: bool) {
+    let mut office = Office::open(ports, io_uring);
     let (a, b, stranger) = (phone(), phone(), phone());
     let to_a = office.leg(A, &a, Source::Stream(B));
     let to_b = office.leg(B, &b, Source::Stream(A));
@@ -162,12 +162,12 @@ fn two_phones_hear_each_other_and_a_stranger_is_not_heard_by(ports: RangeInclusi
     let other = office.closed(B);
     let stats = office.workers.stats();
     let [stats] = stats.as_slice() else { panic!("{stats:?}") };
-    assert_eq!((stats.worker, stats.streams, stats.ports_resting), (0, 0, 2));
+    assert_eq!((stats.worker, stats.streams, stats.ports_quarantined), (0, 0, 2));
     assert_eq!(stats.forwarded, report.sent + other.sent);
     // Packets that fell into sockets before the streams were opened never reached the worker.
     assert_eq!(stats.received, report.received + other.received + stats.dropped_refused);
     assert!(stats.dropped_refused >= report.refused && stats.dropped_unsent == 0, "{stats:?}");
-    assert!(stats.turns > 2 && !stats.busy.is_zero() && stats.ports_free > 0, "{stats:?}");
+    assert!(stats.iterations > 2 && !stats.busy.is_zero() && stats.ports_free > 0, "{stats:?}");
 }
 
 /// A worker that gets no processor while 500 calls of two legs begin has ports enough for them, and for the next within a moment.
@@ -201,8 +201,11 @@ fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by_epoll() {
     a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by(22_600..=22_699, false);
 }
 
-fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by(ports: RangeInclusive<u16>, ring: bool) {
-    let mut office = Office::open(ports, ring);
+fn a_tone_is_paced_and_its_report_arrives_when_the_worker_stops_by(
+    ports: RangeInclusive<u16>,
+    io_uring: bool,
+) {
+    let mut office = Office::open(ports, io_uring);
     let a = phone();
     office.leg(A, &a, Source::Tone(Tone::Milliwatt));
     let start = std::time::Instant::now();
@@ -225,8 +228,8 @@ fn a_closed_streams_port_comes_back_without_its_last_packets_by_epoll() {
     a_closed_streams_port_comes_back_without_its_last_packets_by(22_700..=22_703, false);
 }
 
-fn a_closed_streams_port_comes_back_without_its_last_packets_by(ports: RangeInclusive<u16>, ring: bool) {
-    let mut office = Office::open(ports, ring); // two pairs
+fn a_closed_streams_port_comes_back_without_its_last_packets_by(ports: RangeInclusive<u16>, io_uring: bool) {
+    let mut office = Office::open(ports, io_uring); // two pairs
     let (a, b) = (phone(), phone());
     let to_a = office.leg(A, &a, Source::Echo);
     office.leg(B, &b, Source::Silence);

@@ -327,7 +327,7 @@ mod tests {
         let on_free = refill(&mut pool, Instant::ZERO);
         assert!(
             on_free.iter().all(|(_, port)| port % 2 == 0 && (21_002..=21_010).contains(port)),
-            "{told:?}"
+            "{on_free:?}"
         );
         assert_eq!(on_free.len(), 5);
         assert!(on_free.iter().filter(|(l, _)| *l == 3).count() >= 2);

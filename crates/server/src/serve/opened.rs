@@ -65,7 +65,7 @@ impl Opened {
         for trunk in first::unreadable_trunks(&directory, &seal) {
             tracing::error!(
                 trunk,
-                "seal.key cannot decrypt this trunk's password: restore seal.key from your backup, or set the password again"
+                "seal.key is not the one that encrypted this trunk's password: restore seal.key from your backup, or set the password again"
             );
         }
         let opened =

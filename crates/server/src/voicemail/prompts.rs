@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(prompts().len(), ENGLISH.len() + SPANISH.len());
         for prompt in Prompt::ALL.iter().filter(|prompt| **prompt != Prompt::Beep) {
             for table in [ENGLISH, SPANISH] {
-                assert!(table.iter().any(|(_, name, _)| Prompt::named(name) == Some(*prompt)), "{phrase:?}");
+                assert!(table.iter().any(|(_, name, _)| Prompt::named(name) == Some(*prompt)), "{prompt:?}");
             }
         }
         for (_, name, ogg) in ENGLISH.iter().chain(SPANISH) {

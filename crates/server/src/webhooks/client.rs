@@ -68,8 +68,7 @@ impl WebhookClient {
                 None => break,
             }
         }
-        let outcome =
-            if status.is_success() { Ok(()) } else { Err(format!("HTTP status {}", status.as_u16())) };
+        let outcome = if status.is_success() { Ok(()) } else { Err(format!("answered {}", status.as_u16())) };
         (Some(status.as_u16()), outcome)
     }
 }
